@@ -1,0 +1,159 @@
+//! The intrusive queue that threads runnable coroutines together without allocating.
+
+use std::ptr::NonNull;
+
+/// An element that carries its own link.
+///
+/// # Safety
+///
+/// `link` returns the same place at every call for the same element, and nothing but the queue that
+/// holds the element touches that place.
+pub(crate) unsafe trait Linked {
+    /// The place of the pointer to the next element.
+    fn link(this: NonNull<Self>) -> NonNull<Option<NonNull<Self>>>;
+}
+
+/// A first-in, first-out queue of elements that it does not own.
+///
+/// Invariant: from `head` along the links to `tail` every element is alive, is in this queue alone,
+/// and `tail`'s link is `None`.
+#[derive(Debug)]
+pub(crate) struct Queue<T: Linked> {
+    head: Option<NonNull<T>>,
+    tail: Option<NonNull<T>>,
+    len: usize,
+}
+
+impl<T: Linked> Queue<T> {
+    /// An empty queue.
+    pub(crate) const fn new() -> Self {
+        Queue { head: None, tail: None, len: 0 }
+    }
+
+    /// How many elements it holds.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether it holds none.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.head.is_none()
+    }
+
+    /// Adds an element at the end.
+    ///
+    /// # Safety
+    ///
+    /// `element` is in no queue, and stays alive for as long as it is in this one.
+    #[inline]
+    pub(crate) unsafe fn push(&mut self, element: NonNull<T>) {
+        // SAFETY: the caller says that the element is alive and in no queue, so its link is ours.
+        unsafe { T::link(element).write(None) };
+        match self.tail.replace(element) {
+            // SAFETY: the old tail is alive and in this queue, so its link is ours.
+            Some(tail) => unsafe { T::link(tail).write(Some(element)) },
+            None => self.head = Some(element),
+        }
+        self.len += 1;
+    }
+
+    /// Adds an element at the front.
+    ///
+    /// # Safety
+    ///
+    /// As for [`push`](Self::push).
+    #[inline]
+    pub(crate) unsafe fn push_front(&mut self, element: NonNull<T>) {
+        // SAFETY: the caller says that the element is alive and in no queue, so its link is ours.
+        unsafe { T::link(element).write(self.head) };
+        self.head = Some(element);
+        if self.tail.is_none() {
+            self.tail = Some(element);
+        }
+        self.len += 1;
+    }
+
+    /// Takes the element at the front.
+    #[inline]
+    pub(crate) fn pop(&mut self) -> Option<NonNull<T>> {
+        let element = self.head?;
+        // SAFETY: an element of the queue is alive and its link is ours.
+        self.head = unsafe { T::link(element).read() };
+        if self.head.is_none() {
+            self.tail = None;
+        }
+        self.len -= 1;
+        Some(element)
+    }
+
+    /// Moves all of `other` to the end of this queue.
+    #[inline]
+    pub(crate) fn append(&mut self, other: &mut Self) {
+        let Some(head) = other.head.take() else { return };
+        match self.tail {
+            // SAFETY: the tail is alive and in this queue, so its link is ours.
+            Some(tail) => unsafe { T::link(tail).write(Some(head)) },
+            None => self.head = Some(head),
+        }
+        self.tail = other.tail.take();
+        self.len += std::mem::take(&mut other.len);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::UnsafeCell;
+
+    struct Node {
+        value: u32,
+        link: UnsafeCell<Option<NonNull<Node>>>,
+    }
+
+    // SAFETY: always the field of the same node; the tests touch it through the queue alone.
+    unsafe impl Linked for Node {
+        fn link(this: NonNull<Self>) -> NonNull<Option<NonNull<Self>>> {
+            // SAFETY: the element is alive, as every caller of `Linked` promises.
+            NonNull::new(unsafe { this.as_ref() }.link.get()).expect("a field is not at null")
+        }
+    }
+
+    fn nodes(n: u32) -> Vec<Node> {
+        (0..n).map(|value| Node { value, link: UnsafeCell::new(None) }).collect()
+    }
+
+    fn drain(queue: &mut Queue<Node>) -> Vec<u32> {
+        // SAFETY: the nodes outlive the queue in each test.
+        std::iter::from_fn(|| queue.pop().map(|n| unsafe { n.as_ref() }.value)).collect()
+    }
+
+    #[test]
+    fn first_in_first_out_and_front() {
+        let nodes = nodes(4);
+        let mut queue = Queue::new();
+        for n in &nodes[..3] {
+            // SAFETY: each node is pushed once and outlives the queue.
+            unsafe { queue.push(NonNull::from(n)) };
+        }
+        // SAFETY: as above.
+        unsafe { queue.push_front(NonNull::from(&nodes[3])) };
+        assert_eq!(queue.len(), 4);
+        assert_eq!(drain(&mut queue), [3, 0, 1, 2]);
+        assert!(queue.is_empty());
+    }
+
+    #[test]
+    fn append_joins_the_ends() {
+        let nodes = nodes(5);
+        let (mut a, mut b) = (Queue::new(), Queue::new());
+        a.append(&mut b);
+        for (i, n) in nodes.iter().enumerate() {
+            // SAFETY: each node is pushed once and outlives the queues.
+            unsafe { if i < 2 { a.push(NonNull::from(n)) } else { b.push(NonNull::from(n)) } };
+        }
+        a.append(&mut b);
+        assert!(b.is_empty());
+        assert_eq!((a.len(), b.len()), (5, 0));
+        assert_eq!(drain(&mut a), [0, 1, 2, 3, 4]);
+    }
+}

@@ -1,0 +1,148 @@
+//! The mutex of the runtime's own state, with an order that debug builds assert.
+//!
+//! A thread takes these locks only in the order of their [`Rank`]s, and holds none of them when it
+//! parks. The critical sections are short and call nothing that belongs to a user.
+
+use super::local;
+use std::ops::{Deref, DerefMut};
+
+/// The order in which locks are taken: a thread that holds one takes only later ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub(crate) enum Rank {
+    /// Start and end of runtimes: `sched::runtime`.
+    Life,
+    /// A socket's tie to its shard: `netpoll::source`.
+    Binding,
+    /// A shard's table of sockets: `netpoll::shard`.
+    Shard,
+    /// A worker's timers: `sched::worker`.
+    Timers,
+    /// A worker's list of live coroutines: `sched::worker`.
+    Live,
+    /// The pool's queue: `blocking`.
+    Blocking,
+    /// The shared stacks: `stack::pool`.
+    Stacks,
+    /// The netpoller thread's bed: `netpoll::thread`.
+    Monitor,
+    /// What a plain thread blocks on: `coroutine::thread`.
+    Parker,
+}
+
+/// A mutex with a rank. Panics do not poison it: no code that can panic runs under it.
+#[derive(Debug)]
+pub(crate) struct Mutex<T> {
+    rank: Rank,
+    inner: parking_lot::Mutex<T>,
+}
+
+impl<T> Mutex<T> {
+    /// A mutex of that rank.
+    pub(crate) const fn new(rank: Rank, value: T) -> Self {
+        Mutex { rank, inner: parking_lot::Mutex::new(value) }
+    }
+
+    /// Blocks the thread until the lock is free.
+    #[inline]
+    #[track_caller]
+    pub(crate) fn lock(&self) -> Guard<'_, T> {
+        enter(self.rank);
+        Guard { rank: self.rank, inner: self.inner.lock() }
+    }
+
+    /// Takes the lock if it is free now.
+    #[inline]
+    pub(crate) fn try_lock(&self) -> Option<Guard<'_, T>> {
+        let inner = self.inner.try_lock()?;
+        enter(self.rank);
+        Some(Guard { rank: self.rank, inner })
+    }
+}
+
+/// The held lock.
+#[derive(Debug)]
+pub(crate) struct Guard<'a, T> {
+    rank: Rank,
+    inner: parking_lot::MutexGuard<'a, T>,
+}
+
+impl<'a, T> Guard<'a, T> {
+    /// The lock below, for `parking_lot::Condvar::wait`.
+    pub(crate) fn raw(&mut self) -> &mut parking_lot::MutexGuard<'a, T> {
+        &mut self.inner
+    }
+}
+
+impl<T> Deref for Guard<'_, T> {
+    type Target = T;
+    fn deref(&self) -> &T {
+        &self.inner
+    }
+}
+
+impl<T> DerefMut for Guard<'_, T> {
+    fn deref_mut(&mut self) -> &mut T {
+        &mut self.inner
+    }
+}
+
+impl<T> Drop for Guard<'_, T> {
+    #[inline]
+    fn drop(&mut self) {
+        if cfg!(debug_assertions) {
+            local::set_held(local::held() & !bit(self.rank));
+        }
+    }
+}
+
+const fn bit(rank: Rank) -> u32 {
+    1 << rank as u8
+}
+
+#[inline]
+#[track_caller]
+fn enter(rank: Rank) {
+    if cfg!(debug_assertions) {
+        let held = local::held();
+        assert!(held < bit(rank), "runtime lock {rank:?} taken while later ones are held: {held:#b}");
+        local::set_held(held | bit(rank));
+    }
+}
+
+/// Asserts, in debug builds, that the thread holds no runtime lock: whoever parks calls it.
+#[inline]
+#[track_caller]
+pub(crate) fn assert_none_held() {
+    debug_assert_eq!(local::held(), 0, "parked with a runtime lock held");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn locks_in_order_are_let_through() {
+        let first = Mutex::new(Rank::Life, 1);
+        let second = Mutex::new(Rank::Timers, 2);
+        let a = first.lock();
+        let b = second.lock();
+        assert_eq!(*a + *b, 3);
+        drop(a);
+        drop(b);
+        assert_none_held();
+    }
+
+    #[test]
+    #[cfg(debug_assertions)]
+    fn locks_out_of_order_are_caught() {
+        let caught = std::thread::spawn(|| {
+            let first = Mutex::new(Rank::Life, ());
+            let second = Mutex::new(Rank::Timers, ());
+            let _second = second.lock();
+            let _first = first.lock();
+        })
+        .join();
+        assert!(caught.is_err());
+    }
+}

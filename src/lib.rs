@@ -1,0 +1,3 @@
+//! Goroutines for Rust.
+mod base;
+mod stack;
