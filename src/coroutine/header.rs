@@ -1,0 +1,527 @@
+//! A coroutine as the scheduler sees it, and the cell with its closure and result.
+//!
+//! One heap allocation per coroutine:
+//!
+//! ```text
+//!  Cell<F, T>
+//!  +-- Header ------------------------------------------------------------+
+//!  | waiter   word, link, schedule        one winner per wait              |
+//!  | state    references | COMPLETE | JOINED                               |
+//!  | done     set for good when it has ended and its stack is back         |
+//!  | token    park / unpark                                                |
+//!  | owner    the scheduler's: home worker, place in its list of the live  |
+//!  | machine  registers and stack, from its first run to its end           |
+//!  +-- body ---------------------------------------------------------------+
+//!  | the closure, then the result, then nothing                            |
+//!  +-----------------------------------------------------------------------+
+//! ```
+//!
+//! References: one for the scheduler, from `new` until the coroutine has ended; one for the
+//! `JoinHandle`; one for each `Task` handle. Who may touch what:
+//!
+//! - `machine`, `owner`, `switch`: the worker that runs the coroutine or is about to, and
+//!   the coroutine itself while it runs.
+//! - `body`: the coroutine until it sets COMPLETE; then the one with JOINED, or, if JOINED was
+//!   cleared before, the coroutine still (it then drops the result itself, on its own stack, where
+//!   destructors may park).
+
+use super::event::Event;
+use super::reason::WaitReason;
+use super::switch::{Machine, Step, Suspend, Switch};
+use super::waiter::{Batch, Fired, Waiter};
+use crate::stack::{Stack, StackSize};
+use std::any::Any;
+use std::cell::{Cell, UnsafeCell};
+use std::fmt;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ptr::{self, NonNull};
+use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicUsize, Ordering};
+
+/// The scheduler wants no result any more, or there is one.
+const COMPLETE: usize = 1;
+/// A `JoinHandle` exists.
+const JOINED: usize = 1 << 1;
+const REFERENCE: usize = 1 << 2;
+
+/// Why a coroutine gave no result.
+pub enum JoinError {
+    /// It panicked; this is the panic's payload, for [`std::panic::resume_unwind`].
+    Panicked(Box<dyn Any + Send + 'static>),
+    /// It was cancelled, or its runtime shut down before it ended.
+    Cancelled,
+    /// There was no stack to run it on; it never started.
+    NoStack(io::Error),
+}
+
+impl fmt::Debug for JoinError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            JoinError::Panicked(_) => f.debug_tuple("Panicked").field(&self.panic_message()).finish(),
+            JoinError::Cancelled => f.write_str("Cancelled"),
+            JoinError::NoStack(e) => f.debug_tuple("NoStack").field(e).finish(),
+        }
+    }
+}
+
+impl fmt::Display for JoinError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            JoinError::Panicked(_) => write!(f, "the coroutine panicked: {}", self.panic_message()),
+            JoinError::Cancelled => f.write_str("the coroutine was cancelled"),
+            JoinError::NoStack(e) => write!(f, "no stack for the coroutine: {e}"),
+        }
+    }
+}
+
+impl std::error::Error for JoinError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            JoinError::NoStack(e) => Some(e),
+            _ => None,
+        }
+    }
+}
+
+impl JoinError {
+    fn panic_message(&self) -> &str {
+        match self {
+            JoinError::Panicked(payload) => payload
+                .downcast_ref::<&'static str>()
+                .copied()
+                .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+                .unwrap_or("(a payload that is no string)"),
+            _ => "",
+        }
+    }
+}
+
+/// The payload with which a cancelled wait unwinds. Private to the crate, so that no user's panic is
+/// taken for a cancellation.
+pub(crate) struct Cancellation;
+
+/// A coroutine's number, unique in its process.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Id(pub(crate) u64);
+
+impl fmt::Debug for Id {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Id({})", self.0)
+    }
+}
+
+impl fmt::Display for Id {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+/// What a coroutine is made with.
+pub(crate) struct Settings {
+    /// Its number.
+    pub(crate) id: Id,
+    /// The name in reports.
+    pub(crate) name: Option<Box<str>>,
+    /// The size of its stack.
+    pub(crate) stack: StackSize,
+    /// Whether it stays on its worker also where others migrate.
+    pub(crate) pinned: bool,
+}
+
+/// Two words and a list link that belong to the scheduler. This layer never reads them.
+pub(crate) struct Owner {
+    /// The worker it was started on, null before; of the scheduler's own type.
+    pub(crate) home: AtomicPtr<()>,
+    /// Neighbours in the list of live coroutines of the worker it was started on.
+    pub(crate) previous: Cell<Option<NonNull<Header>>>,
+    /// As above.
+    pub(crate) next: Cell<Option<NonNull<Header>>>,
+    /// Set once it was handed to the worker that is to start it.
+    pub(crate) placed: Cell<bool>,
+}
+
+/// A coroutine, whatever it computes.
+#[repr(C)]
+pub(crate) struct Header {
+    /// First, so that a pointer to it is a pointer to the header.
+    pub(crate) waiter: Waiter,
+    state: AtomicUsize,
+    /// Set for good once the coroutine has ended.
+    pub(crate) done: Event,
+    /// The token of `task::park`.
+    pub(crate) token: Event,
+    /// The scheduler's.
+    pub(crate) owner: Owner,
+    machine: UnsafeCell<Option<Machine>>,
+    switch: Cell<Option<Switch>>,
+    vtable: &'static Vtable,
+    name: Option<Box<str>>,
+    id: Id,
+    stack: StackSize,
+    pinned: bool,
+    reason: AtomicU8,
+}
+
+// SAFETY: the table in the file's head says who touches the fields that are not atomic; a coroutine
+// is run by one worker at a time, and passes between workers only through queues that synchronize.
+unsafe impl Sync for Header {}
+// SAFETY: as above.
+unsafe impl Send for Header {}
+
+struct Vtable {
+    run: unsafe fn(NonNull<Header>),
+    fail: unsafe fn(NonNull<Header>, JoinError),
+    drop_output: unsafe fn(NonNull<Header>),
+    take_output: unsafe fn(NonNull<Header>, *mut ()),
+    free: unsafe fn(NonNull<Header>),
+}
+
+enum Body<F, T> {
+    Closure(F),
+    Output(Result<T, JoinError>),
+    Empty,
+}
+
+#[repr(C)]
+struct TaskCell<F, T> {
+    header: Header,
+    body: UnsafeCell<Body<F, T>>,
+}
+
+/// Makes a coroutine: a pointer that carries the scheduler's reference, and a joining handle.
+///
+/// # Safety
+///
+/// If `F` or `T` borrows, the borrows last until the coroutine has ended and its output was taken.
+pub(crate) unsafe fn new<F, T>(
+    f: F,
+    settings: Settings,
+    schedule: unsafe fn(NonNull<Waiter>),
+) -> (NonNull<Header>, Handle)
+where
+    F: FnOnce() -> T + Send,
+    T: Send,
+{
+    let cell = Box::new(TaskCell {
+        header: Header {
+            waiter: Waiter::new(schedule),
+            state: AtomicUsize::new(2 * REFERENCE | JOINED),
+            done: Event::new(),
+            token: Event::new(),
+            owner: Owner {
+                home: AtomicPtr::new(ptr::null_mut()),
+                previous: Cell::new(None),
+                next: Cell::new(None),
+                placed: Cell::new(false),
+            },
+            machine: UnsafeCell::new(None),
+            switch: Cell::new(None),
+            vtable: const {
+                &Vtable {
+                    run: run::<F, T>,
+                    fail: fail::<F, T>,
+                    drop_output: drop_output::<F, T>,
+                    take_output: take_output::<F, T>,
+                    free: free::<F, T>,
+                }
+            },
+            name: settings.name,
+            id: settings.id,
+            stack: settings.stack,
+            pinned: settings.pinned,
+            reason: AtomicU8::new(WaitReason::None as u8),
+        },
+        body: UnsafeCell::new(Body::Closure(f)),
+    });
+    let header = NonNull::from(Box::leak(cell)).cast::<Header>();
+    (header, Handle(header))
+}
+
+impl Header {
+    /// The coroutine's number.
+    pub(crate) fn id(&self) -> Id {
+        self.id
+    }
+
+    /// The coroutine's name.
+    pub(crate) fn name(&self) -> Option<&str> {
+        self.name.as_deref()
+    }
+
+    /// The size of its stack.
+    pub(crate) fn stack_size(&self) -> StackSize {
+        self.stack
+    }
+
+    /// Whether it was asked to stay on its worker.
+    pub(crate) fn pinned(&self) -> bool {
+        self.pinned
+    }
+
+    /// Why it waits.
+    pub(crate) fn reason(&self) -> WaitReason {
+        WaitReason::ALL[usize::from(self.reason.load(Ordering::Relaxed))]
+    }
+
+    /// Says why it is about to wait.
+    pub(crate) fn set_reason(&self, reason: WaitReason) {
+        self.reason.store(reason as u8, Ordering::Relaxed);
+    }
+
+    /// Whether it has a stack.
+    ///
+    /// # Safety
+    ///
+    /// The caller owns the coroutine: it took it from a queue, or runs it.
+    pub(crate) unsafe fn started(&self) -> bool {
+        // SAFETY: the machine belongs to the owner.
+        unsafe { (*self.machine.get()).is_some() }
+    }
+
+    /// Gives it its stack.
+    ///
+    /// # Safety
+    ///
+    /// The caller took the coroutine from a queue, and it has not been started.
+    pub(crate) unsafe fn start(this: NonNull<Header>, stack: Stack) {
+        let entry = move |switch: Switch| {
+            // SAFETY: the scheduler's reference keeps the header until the coroutine has ended.
+            let header = unsafe { this.as_ref() };
+            header.switch.set(Some(switch));
+            // SAFETY: run once, at the start, on the coroutine's own stack.
+            unsafe { (header.vtable.run)(this) };
+        };
+        // SAFETY: the machine belongs to the caller, as `started` says.
+        unsafe { *this.as_ref().machine.get() = Some(Machine::new(stack, entry)) };
+    }
+
+    /// Runs it until it suspends or ends.
+    ///
+    /// # Safety
+    ///
+    /// The caller owns the coroutine, it has been started, and it is not running.
+    #[inline]
+    pub(crate) unsafe fn resume(&self) -> Step {
+        // SAFETY: the machine belongs to the caller; nothing else makes a reference to it while the
+        // coroutine runs.
+        match unsafe { &mut *self.machine.get() } {
+            Some(machine) => machine.resume(),
+            None => unreachable!("a coroutine is started before it is resumed"),
+        }
+    }
+
+    /// Leaves the coroutine's stack.
+    ///
+    /// # Safety
+    ///
+    /// Called by the coroutine itself, on its own stack.
+    #[inline]
+    pub(crate) unsafe fn suspend(&self, why: Suspend) {
+        let switch = self.switch.get().expect("set at the coroutine's first instruction");
+        // SAFETY: on the coroutine's own stack, as the caller says.
+        unsafe { switch.suspend(why) };
+    }
+
+    /// The stack of a coroutine that has ended.
+    ///
+    /// # Safety
+    ///
+    /// The caller owns the coroutine, and `resume` said `Finished`.
+    pub(crate) unsafe fn take_stack(&self) -> Stack {
+        // SAFETY: the machine belongs to the caller.
+        let machine = unsafe { (*self.machine.get()).take() };
+        machine.expect("a finished coroutine has its stack still").into_stack()
+    }
+
+    /// Ends a coroutine that never started, with that error. Its closure is dropped here.
+    ///
+    /// # Safety
+    ///
+    /// The caller owns the coroutine, and it has not been started.
+    pub(crate) unsafe fn fail(this: NonNull<Header>, error: JoinError) {
+        // SAFETY: alive by the scheduler's reference; the body is ours before COMPLETE.
+        unsafe { (this.as_ref().vtable.fail)(this, error) };
+    }
+
+    /// Asks for cancellation; a coroutine to be scheduled goes into the batch.
+    ///
+    /// # Safety
+    ///
+    /// The coroutine is alive, and the pointer comes from [`new`].
+    pub(crate) unsafe fn cancel(this: NonNull<Header>, batch: &mut Batch) {
+        // SAFETY: alive, as the caller says.
+        if unsafe { this.as_ref() }.waiter.cancel() == Fired::Schedule {
+            // SAFETY: the winner alone may queue the waiter, which stays until it is scheduled.
+            unsafe { batch.push(this.cast()) };
+        }
+    }
+
+    /// Gives up the scheduler's reference, after `done` was set.
+    ///
+    /// # Safety
+    ///
+    /// The caller owns the coroutine and does not touch it again.
+    pub(crate) unsafe fn release(this: NonNull<Header>) {
+        drop(Handle(this));
+    }
+
+    /// Publishes the result; whether somebody may take it.
+    fn complete(&self) -> bool {
+        // Releases the result to the joiner; acquires, if JOINED is gone, that nobody looks.
+        self.state.fetch_or(COMPLETE, Ordering::AcqRel) & JOINED != 0
+    }
+}
+
+/// A counted reference to a coroutine.
+pub(crate) struct Handle(NonNull<Header>);
+
+// SAFETY: the header is Sync, and the count atomic.
+unsafe impl Send for Handle {}
+// SAFETY: as above.
+unsafe impl Sync for Handle {}
+
+impl Handle {
+    /// One more reference to a coroutine.
+    ///
+    /// # Safety
+    ///
+    /// The coroutine is alive, and the pointer comes from [`new`].
+    pub(crate) unsafe fn to(header: NonNull<Header>) -> Handle {
+        // SAFETY: alive, as the caller says.
+        unsafe { header.as_ref() }.state.fetch_add(REFERENCE, Ordering::Relaxed);
+        Handle(header)
+    }
+
+    /// The coroutine.
+    pub(crate) fn header(&self) -> &Header {
+        // SAFETY: the reference keeps it alive.
+        unsafe { self.0.as_ref() }
+    }
+
+    /// Asks for cancellation; a coroutine to be scheduled goes into the batch.
+    pub(crate) fn cancel(&self, batch: &mut Batch) {
+        // SAFETY: this reference keeps it alive.
+        unsafe { Header::cancel(self.0, batch) };
+    }
+
+    /// Takes the result of a coroutine that is done.
+    ///
+    /// # Safety
+    ///
+    /// `T` is the coroutine's result type, `done` is set, and this is the joining handle, which takes
+    /// the result once.
+    pub(crate) unsafe fn take<T>(&self) -> Result<T, JoinError> {
+        let mut output = std::mem::MaybeUninit::<Result<T, JoinError>>::uninit();
+        // SAFETY: the body is the joiner's after COMPLETE, and `output` has the type that it holds.
+        unsafe { (self.header().vtable.take_output)(self.0, output.as_mut_ptr().cast()) };
+        // SAFETY: `take_output` has written it.
+        unsafe { output.assume_init() }
+    }
+
+    /// Lets the coroutine run on with nobody to join it: drops its result if there is one already.
+    ///
+    /// # Safety
+    ///
+    /// This is the joining handle, and it is not used to take the result afterwards.
+    pub(crate) unsafe fn detach(&self) {
+        // Acquires the result if there is one; releases our interest in it.
+        let before = self.header().state.fetch_and(!JOINED, Ordering::AcqRel);
+        if before & COMPLETE != 0 {
+            // SAFETY: COMPLETE came before JOINED went, so the result is ours.
+            unsafe { (self.header().vtable.drop_output)(self.0) };
+        }
+    }
+}
+
+impl Clone for Handle {
+    fn clone(&self) -> Self {
+        // SAFETY: this reference keeps it alive.
+        unsafe { Handle::to(self.0) }
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        // As in Arc: release what we did with it, and the last one acquires all of that.
+        if self.header().state.fetch_sub(REFERENCE, Ordering::Release) / REFERENCE == 1 {
+            std::sync::atomic::fence(Ordering::Acquire);
+            // SAFETY: that was the last reference.
+            unsafe { (self.header().vtable.free)(self.0) };
+        }
+    }
+}
+
+/// # Safety
+///
+/// The pointer comes from `new::<F, T>` and is alive; the body is the caller's.
+unsafe fn body<'a, F, T>(header: NonNull<Header>) -> &'a mut Body<F, T> {
+    // SAFETY: as the caller says; a raw projection, since others may look at the header.
+    unsafe { &mut *UnsafeCell::raw_get(&raw const (*header.cast::<TaskCell<F, T>>().as_ptr()).body) }
+}
+
+/// The coroutine's whole run. Nothing unwinds out of it.
+unsafe fn run<F: FnOnce() -> T, T>(this: NonNull<Header>) {
+    // SAFETY: the scheduler's reference keeps the header.
+    let header = unsafe { this.as_ref() };
+    // SAFETY: the body is the coroutine's until COMPLETE.
+    let Body::Closure(f) = std::mem::replace(unsafe { body::<F, T>(this) }, Body::Empty) else {
+        unreachable!("a coroutine runs once");
+    };
+    let output = if header.waiter.cancelled() {
+        quietly(|| drop(f));
+        Err(JoinError::Cancelled)
+    } else {
+        catch_unwind(AssertUnwindSafe(f)).map_err(|payload| {
+            if payload.is::<Cancellation>() {
+                JoinError::Cancelled
+            } else {
+                JoinError::Panicked(payload)
+            }
+        })
+    };
+    // SAFETY: as above.
+    unsafe { *body::<F, T>(this) = Body::Output(output) };
+    if !header.complete() {
+        // SAFETY: nobody joins, so the result is ours still.
+        unsafe { drop_output::<F, T>(this) };
+    }
+}
+
+unsafe fn fail<F, T>(this: NonNull<Header>, error: JoinError) {
+    // SAFETY: the body is the caller's: the coroutine never ran.
+    let closure = std::mem::replace(unsafe { body::<F, T>(this) }, Body::Output(Err(error)));
+    quietly(|| drop(closure));
+    // SAFETY: alive by the scheduler's reference.
+    if !unsafe { this.as_ref() }.complete() {
+        // SAFETY: nobody joins, so the result is ours still.
+        unsafe { drop_output::<F, T>(this) };
+    }
+}
+
+unsafe fn drop_output<F, T>(this: NonNull<Header>) {
+    // SAFETY: the body is the caller's.
+    let output = std::mem::replace(unsafe { body::<F, T>(this) }, Body::Empty);
+    quietly(|| drop(output));
+}
+
+unsafe fn take_output<F, T>(this: NonNull<Header>, into: *mut ()) {
+    // SAFETY: the body is the caller's.
+    match std::mem::replace(unsafe { body::<F, T>(this) }, Body::Empty) {
+        // SAFETY: the caller gave a place for exactly this type.
+        Body::Output(output) => unsafe { into.cast::<Result<T, JoinError>>().write(output) },
+        _ => unreachable!("a result is taken once, after the end"),
+    }
+}
+
+unsafe fn free<F, T>(this: NonNull<Header>) {
+    // SAFETY: no reference is left, and the cell came from a Box.
+    drop(unsafe { Box::from_raw(this.cast::<TaskCell<F, T>>().as_ptr()) });
+}
+
+/// Runs a user's destructor; a panic in it has been reported by the hook and ends here.
+fn quietly(f: impl FnOnce()) {
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(f)) {
+        // The payload's own destructor may panic as well: leave it.
+        std::mem::forget(payload);
+    }
+}

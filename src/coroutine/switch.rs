@@ -1,0 +1,103 @@
+//! The stack switch. The only file that names corosensei.
+//!
+//! ```text
+//!   worker's stack                      coroutine's stack
+//!   Machine::resume ------------------> entry(header)
+//!                                         ...
+//!   Step::Suspended <------------------ Switch::suspend(request)
+//!   (runs the request's commit)
+//!   Machine::resume ------------------>   ...
+//!   Step::Finished <------------------- entry returns
+//! ```
+//!
+//! A machine that is suspended is never dropped: its frames may be borrowed from, so a coroutine
+//! that cannot be unwound is leaked (`ManuallyDrop`).
+
+use super::waiter::Ticket;
+use crate::stack::Stack;
+use corosensei::stack::StackPointer;
+use corosensei::{CoroutineResult, Yielder};
+use std::mem::ManuallyDrop;
+use std::ptr::NonNull;
+
+/// Why a coroutine left its stack.
+pub(crate) enum Suspend {
+    /// It lets others run first.
+    Yield,
+    /// It waits. `commit`, to be called once by the worker on its own stack, publishes the ticket and
+    /// says whether there is something to wait for.
+    Wait {
+        /// Lives on the coroutine's stack, until the coroutine is resumed.
+        commit: NonNull<dyn FnMut() -> bool>,
+        /// The wait's ticket.
+        ticket: Ticket,
+        /// Whether cancellation leaves this wait alone.
+        masked: bool,
+    },
+}
+
+/// What `resume` came back with.
+pub(crate) enum Step {
+    /// The coroutine left its stack and can be resumed.
+    Suspended(Suspend),
+    /// The coroutine ended.
+    Finished,
+}
+
+/// A stack as corosensei wants to see it.
+struct OnStack(Stack);
+
+// SAFETY: a `Stack` is at least 48 KiB of memory that nobody else uses, with a guard at its low end
+// within the limit, and both bounds are page-aligned (`crate::stack`).
+unsafe impl corosensei::stack::Stack for OnStack {
+    fn base(&self) -> StackPointer {
+        self.0.base()
+    }
+    fn limit(&self) -> StackPointer {
+        self.0.limit()
+    }
+}
+
+/// The way back to the worker's stack, valid on the coroutine's stack for the coroutine's life.
+#[derive(Clone, Copy)]
+pub(crate) struct Switch(NonNull<Yielder<(), Suspend>>);
+
+impl Switch {
+    /// Leaves the coroutine's stack until it is resumed.
+    ///
+    /// # Safety
+    ///
+    /// Called on the stack of the coroutine that the switch belongs to.
+    #[inline]
+    pub(crate) unsafe fn suspend(self, why: Suspend) {
+        // SAFETY: the yielder lives at the base of the stack that the caller runs on.
+        unsafe { self.0.as_ref() }.suspend(why);
+    }
+}
+
+/// A computation on a stack of its own.
+pub(crate) struct Machine(ManuallyDrop<corosensei::Coroutine<(), Suspend, (), OnStack>>);
+
+impl Machine {
+    /// Prepares `entry` to run on that stack at the first `resume`. It must not unwind.
+    pub(crate) fn new(stack: Stack, entry: impl FnOnce(Switch) + 'static) -> Machine {
+        Machine(ManuallyDrop::new(corosensei::Coroutine::with_stack(
+            OnStack(stack),
+            move |yielder: &Yielder<(), Suspend>, ()| entry(Switch(NonNull::from(yielder))),
+        )))
+    }
+
+    /// Runs the computation until it suspends or ends.
+    #[inline]
+    pub(crate) fn resume(&mut self) -> Step {
+        match self.0.resume(()) {
+            CoroutineResult::Yield(why) => Step::Suspended(why),
+            CoroutineResult::Return(()) => Step::Finished,
+        }
+    }
+
+    /// The stack of a computation that has ended.
+    pub(crate) fn into_stack(self) -> Stack {
+        ManuallyDrop::into_inner(self.0).into_stack().0
+    }
+}

@@ -1,0 +1,373 @@
+//! Who ends a wait: one atomic word, one winner.
+//!
+//! Every wait may be ended by several parties at once: an event, a timer, a cancellation. Each of
+//! them holds a [`Ticket`] and calls [`Ticket::fire`]; the first one wins, and the word tells it
+//! whether it has to put the sleeper back into a queue. The others do nothing.
+//!
+//! ```text
+//!  63                      16 15    8  3        2        1        0
+//! +--------------------------+-------+--------+--------+--------+--------+
+//! |          epoch           | cause |   -    | MASKED | CANCEL | PARKED |
+//! +--------------------------+-------+--------+--------+--------+--------+
+//!
+//!  state            word                    who moves on from here, and whither
+//!  running          epoch e, not PARKED     owner: `park(e)` -> parked
+//!                                           a ticket of e: `fire` -> running, e+1 (verdict Early)
+//!  parked           epoch e, PARKED         a ticket of e: `fire` -> running, e+1 (verdict Schedule)
+//!                                           `cancel`, unless MASKED -> running, e+1 (Schedule)
+//! ```
+//!
+//! - The epoch counts ended waits. A ticket of an older epoch always loses, so a wait ends once.
+//! - A fire between "decided to wait" and "parked" moves the epoch on; the owner's `park(e)` then
+//!   fails and it goes on at once. That is the token that closes the window of lost wake-ups.
+//! - PARKED is set only after the registers are saved. Before that nobody gets the verdict
+//!   `Schedule`, so nobody can resume a stack that is still in use.
+//! - CANCEL is never cleared: a cancelled coroutine that swallows the unwinding meets it at its next
+//!   wait again. MASKED is set with PARKED by a wait that cancellation must not end.
+//!
+//! Orderings: every change is a read-modify-write with `AcqRel`, so what a firer did before its
+//! `fire` is visible to the owner after its wait, and what the owner did before `park` (its saved
+//! stack) is visible to whoever resumes it.
+
+use crate::base::list::{Linked, Queue};
+use crate::base::sync::{AtomicU64, Ordering};
+use std::cell::UnsafeCell;
+use std::ptr::NonNull;
+
+const PARKED: u64 = 1;
+const CANCEL: u64 = 1 << 1;
+const MASKED: u64 = 1 << 2;
+const CAUSE_SHIFT: u32 = 8;
+const CAUSE_MASK: u64 = 0xff << CAUSE_SHIFT;
+const EPOCH_ONE: u64 = 1 << 16;
+const EPOCH_MASK: u64 = !(EPOCH_ONE - 1);
+
+/// What ended a wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Cause {
+    /// What was waited for came about.
+    Event = 0,
+    /// The deadline passed.
+    Timeout = 1,
+    /// The coroutine was cancelled.
+    Cancelled = 2,
+}
+
+impl Cause {
+    fn of(word: u64) -> Cause {
+        match (word & CAUSE_MASK) >> CAUSE_SHIFT {
+            0 => Cause::Event,
+            1 => Cause::Timeout,
+            2 => Cause::Cancelled,
+            _ => unreachable!("waiter word {word:#x} has no such cause"),
+        }
+    }
+}
+
+/// The verdict on a `fire` or `cancel`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub(crate) enum Fired {
+    /// Somebody else ended that wait, or it cannot be ended this way now.
+    Lost,
+    /// The caller ended it before the owner had parked: the owner goes on by itself, and may be gone
+    /// already.
+    Early,
+    /// The caller ended it and now has to schedule the owner, which stays where it is until then.
+    Schedule,
+}
+
+/// The verdict on `park`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub(crate) enum Park {
+    /// Parked: whoever ends the wait schedules the owner. The caller no longer owns it.
+    Parked,
+    /// The wait had ended already: the owner goes on.
+    Woken,
+}
+
+/// What can wait: part of each coroutine's header, and of each plain thread's parker.
+///
+/// The link is used by the one queue that the owner is in: a batch of fired waiters, then the inbox
+/// or run queue of its scheduler.
+#[repr(C)]
+pub(crate) struct Waiter {
+    word: AtomicU64,
+    link: UnsafeCell<Option<NonNull<Waiter>>>,
+    schedule: unsafe fn(NonNull<Waiter>),
+}
+
+// SAFETY: the word is atomic, the function pointer constant, and the link is touched only by the
+// queue that holds the waiter; a waiter is in one queue at a time because only the winner of a wait
+// (verdict `Schedule`) or the thread that runs the owner puts it there.
+unsafe impl Sync for Waiter {}
+// SAFETY: nothing in it is bound to a thread.
+unsafe impl Send for Waiter {}
+
+// SAFETY: always the same field; only queues touch it.
+unsafe impl Linked for Waiter {
+    fn link(this: NonNull<Self>) -> NonNull<Option<NonNull<Self>>> {
+        // SAFETY: the element is alive, as every caller of `Linked` promises; no reference is made,
+        // so the element's other fields may be in use.
+        unsafe { NonNull::new_unchecked(UnsafeCell::raw_get(&raw const (*this.as_ptr()).link)) }
+    }
+}
+
+/// Fired waiters that are yet to be scheduled, in the order in which they were fired.
+pub(crate) type Batch = Queue<Waiter>;
+
+impl Waiter {
+    /// A waiter that runs; `schedule` puts its owner back to where it is run from.
+    pub(crate) fn new(schedule: unsafe fn(NonNull<Waiter>)) -> Self {
+        Waiter { word: AtomicU64::new(0), link: UnsafeCell::new(None), schedule }
+    }
+
+    /// The ticket for the owner's next wait. Called by the owner alone.
+    ///
+    /// # Safety
+    ///
+    /// `this` points to a waiter that is alive, and may be used for all of its owner's memory.
+    pub(crate) unsafe fn ticket(this: NonNull<Waiter>) -> Ticket {
+        // SAFETY: alive, as the caller says.
+        let epoch = unsafe { this.as_ref() }.word.load(Ordering::Relaxed) & EPOCH_MASK;
+        Ticket { waiter: this, epoch }
+    }
+
+    /// Parks the owner, unless the ticket's wait has ended already or a cancellation, not masked, is
+    /// due. Called once the owner's registers are saved.
+    pub(crate) fn park(&self, ticket: Ticket, masked: bool) -> Park {
+        let mut word = self.word.load(Ordering::Relaxed);
+        loop {
+            if word & EPOCH_MASK != ticket.epoch {
+                // Pairs with the firer's release: the owner goes on with what it was told.
+                let _ = self.word.load(Ordering::Acquire);
+                return Park::Woken;
+            }
+            let (next, verdict) = if word & CANCEL != 0 && !masked {
+                (ended(word, Cause::Cancelled), Park::Woken)
+            } else {
+                (word | PARKED | if masked { MASKED } else { 0 }, Park::Parked)
+            };
+            match self.word.compare_exchange_weak(word, next, Ordering::AcqRel, Ordering::Relaxed) {
+                Ok(_) => return verdict,
+                Err(now) => word = now,
+            }
+        }
+    }
+
+    /// What ended the wait of that ticket, `None` if nothing did. Called by the owner alone.
+    pub(crate) fn cause(&self, ticket: Ticket) -> Option<Cause> {
+        let word = self.word.load(Ordering::Acquire);
+        (word & EPOCH_MASK != ticket.epoch).then(|| Cause::of(word))
+    }
+
+    /// Asks for the owner's cancellation: ends its present wait, unless masked, and each later one.
+    pub(crate) fn cancel(&self) -> Fired {
+        let mut word = self.word.load(Ordering::Relaxed);
+        loop {
+            let parked = word & PARKED != 0 && word & MASKED == 0;
+            let next = if parked { ended(word, Cause::Cancelled) | CANCEL } else { word | CANCEL };
+            match self.word.compare_exchange_weak(word, next, Ordering::AcqRel, Ordering::Relaxed) {
+                Ok(_) if parked => return Fired::Schedule,
+                Ok(_) => return Fired::Lost,
+                Err(now) => word = now,
+            }
+        }
+    }
+
+    /// Whether cancellation has been asked for.
+    pub(crate) fn cancelled(&self) -> bool {
+        self.word.load(Ordering::Acquire) & CANCEL != 0
+    }
+
+    /// Puts the owner back to where it is run from.
+    ///
+    /// # Safety
+    ///
+    /// The caller got [`Fired::Schedule`] for this waiter and has not called this since; or the
+    /// owner is a coroutine that has not been handed to its scheduler yet.
+    pub(crate) unsafe fn schedule(this: NonNull<Waiter>) {
+        // SAFETY: the owner stays alive and parked until it is scheduled, which is only now.
+        unsafe { (this.as_ref().schedule)(this) }
+    }
+
+    fn fire(&self, epoch: u64, cause: Cause) -> Fired {
+        let mut word = self.word.load(Ordering::Relaxed);
+        loop {
+            if word & EPOCH_MASK != epoch {
+                return Fired::Lost;
+            }
+            let next = ended(word, cause);
+            match self.word.compare_exchange_weak(word, next, Ordering::AcqRel, Ordering::Relaxed) {
+                Ok(_) if word & PARKED != 0 => return Fired::Schedule,
+                Ok(_) => return Fired::Early,
+                Err(now) => word = now,
+            }
+        }
+    }
+}
+
+/// The word once its wait has ended.
+fn ended(word: u64, cause: Cause) -> u64 {
+    let kept = word & (EPOCH_MASK | CANCEL);
+    kept.wrapping_add(EPOCH_ONE) | (cause as u64) << CAUSE_SHIFT
+}
+
+/// The right to end one wait of one waiter.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ticket {
+    waiter: NonNull<Waiter>,
+    epoch: u64,
+}
+
+// SAFETY: a ticket is an address and a number; what `fire` does with them is atomic.
+unsafe impl Send for Ticket {}
+// SAFETY: as above.
+unsafe impl Sync for Ticket {}
+
+impl Ticket {
+    /// The epoch, for tests that look for the waiters that were fired.
+    #[cfg(all(test, not(loom)))]
+    pub(crate) fn epoch(self) -> u64 {
+        self.epoch / EPOCH_ONE
+    }
+
+    /// Ends the wait; a waiter to be scheduled goes into the batch.
+    ///
+    /// # Safety
+    ///
+    /// The waiter is alive: either the ticket is reached through a place that the owner clears,
+    /// under that place's lock, before its wait returns; or the caller holds a reference to the
+    /// waiter's owner.
+    pub(crate) unsafe fn fire(self, cause: Cause, batch: &mut Batch) -> Fired {
+        // SAFETY: alive, as the caller says.
+        let fired = unsafe { self.waiter.as_ref() }.fire(self.epoch, cause);
+        if fired == Fired::Schedule {
+            // SAFETY: the winner alone may queue the waiter, and the owner stays parked, so alive,
+            // until it is scheduled from there.
+            unsafe { batch.push(self.waiter) };
+        }
+        fired
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    unsafe fn nowhere(_: NonNull<Waiter>) {}
+
+    fn ticket_of(waiter: &Waiter) -> Ticket {
+        // SAFETY: the tests' waiters are alive, and own nothing else.
+        unsafe { Waiter::ticket(NonNull::from(waiter)) }
+    }
+
+    fn fire(ticket: Ticket, cause: Cause) -> Fired {
+        // SAFETY: the waiters of these tests outlive their tickets, and the batch is thrown away.
+        unsafe { ticket.fire(cause, &mut Batch::new()) }
+    }
+
+    #[test]
+    fn one_of_several_ends_a_wait() {
+        let waiter = Waiter::new(nowhere);
+        let ticket = ticket_of(&waiter);
+        assert_eq!(waiter.park(ticket, false), Park::Parked);
+        assert_eq!(waiter.cause(ticket), None);
+        assert_eq!(fire(ticket, Cause::Timeout), Fired::Schedule);
+        assert_eq!(fire(ticket, Cause::Event), Fired::Lost);
+        assert_eq!(waiter.cause(ticket), Some(Cause::Timeout));
+    }
+
+    #[test]
+    fn a_fire_before_the_park_is_a_token() {
+        let waiter = Waiter::new(nowhere);
+        let ticket = ticket_of(&waiter);
+        assert_eq!(fire(ticket, Cause::Event), Fired::Early);
+        assert_eq!(waiter.park(ticket, false), Park::Woken);
+        assert_eq!(waiter.cause(ticket), Some(Cause::Event));
+    }
+
+    #[test]
+    fn cancel_ends_this_wait_and_the_next() {
+        let waiter = Waiter::new(nowhere);
+        let first = ticket_of(&waiter);
+        assert_eq!(waiter.park(first, false), Park::Parked);
+        assert_eq!(waiter.cancel(), Fired::Schedule);
+        assert_eq!(waiter.cause(first), Some(Cause::Cancelled));
+        let second = ticket_of(&waiter);
+        assert_eq!(waiter.park(second, false), Park::Woken);
+        assert_eq!(waiter.cause(second), Some(Cause::Cancelled));
+        assert!(waiter.cancelled());
+    }
+
+    #[test]
+    fn a_masked_wait_is_not_cancelled() {
+        let waiter = Waiter::new(nowhere);
+        let ticket = ticket_of(&waiter);
+        assert_eq!(waiter.park(ticket, true), Park::Parked);
+        assert_eq!(waiter.cancel(), Fired::Lost);
+        assert_eq!(fire(ticket, Cause::Event), Fired::Schedule);
+        let next = ticket_of(&waiter);
+        assert_eq!(waiter.park(next, false), Park::Woken);
+    }
+
+    #[test]
+    fn the_epoch_wraps() {
+        let waiter = Waiter::new(nowhere);
+        waiter.word.store(EPOCH_MASK, Ordering::Relaxed);
+        let ticket = ticket_of(&waiter);
+        assert_eq!(fire(ticket, Cause::Event), Fired::Early);
+        assert_eq!(waiter.word.load(Ordering::Relaxed), 0);
+    }
+}
+
+#[cfg(all(test, loom))]
+mod models {
+    use super::*;
+    use loom::sync::Arc;
+    use loom::sync::atomic::AtomicUsize;
+    use loom::thread;
+
+    unsafe fn nowhere(_: NonNull<Waiter>) {}
+
+    fn ticket_of(waiter: &Waiter) -> Ticket {
+        // SAFETY: the tests' waiters are alive, and own nothing else.
+        unsafe { Waiter::ticket(NonNull::from(waiter)) }
+    }
+
+    /// Event, timer and cancellation race for one wait: it ends once, and is scheduled by exactly
+    /// one of them if it had parked, by none if it had not.
+    #[test]
+    fn a_wait_ends_once() {
+        loom::model(|| {
+            let waiter = Arc::new(Waiter::new(nowhere));
+            let scheduled = Arc::new(AtomicUsize::new(0));
+            let ticket = ticket_of(&waiter);
+            let rivals: Vec<_> = [Some(Cause::Event), None]
+                .into_iter()
+                .map(|cause| {
+                    let (waiter, scheduled) = (waiter.clone(), scheduled.clone());
+                    thread::spawn(move || {
+                        let fired = match cause {
+                            // SAFETY: the Arc keeps the waiter alive; the batch is thrown away.
+                            Some(cause) => unsafe { ticket.fire(cause, &mut Batch::new()) },
+                            None => waiter.cancel(),
+                        };
+                        if fired == Fired::Schedule {
+                            scheduled.fetch_add(1, Ordering::Relaxed);
+                        }
+                    })
+                })
+                .collect();
+            let verdict = waiter.park(ticket, false);
+            for rival in rivals {
+                rival.join().unwrap();
+            }
+            let expected = usize::from(verdict == Park::Parked);
+            assert_eq!(scheduled.load(Ordering::Relaxed), expected);
+            assert!(waiter.cause(ticket).is_some());
+        });
+    }
+}

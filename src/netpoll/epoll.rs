@@ -1,0 +1,206 @@
+//! The epoll back-end. The contract is in the folder's `mod.rs`.
+
+use super::{Key, Readiness};
+use crate::base::sys::{check, retry};
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// The data of the wake-up descriptor: no slot of a table gets this far.
+const WAKE: u64 = u64::MAX;
+
+/// Whether the kernel has `epoll_pwait2` (Linux 5.11), as far as is known.
+static PWAIT2: AtomicBool = AtomicBool::new(true);
+
+/// An epoll instance with an eventfd that ends its wait.
+#[derive(Debug)]
+pub(crate) struct Poller {
+    epoll: OwnedFd,
+    wake: OwnedFd,
+}
+
+impl Poller {
+    pub(crate) fn new() -> io::Result<Poller> {
+        // SAFETY: the call takes no pointers.
+        let epoll = check(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) })?;
+        // SAFETY: a fresh descriptor that nobody else owns.
+        let epoll = unsafe { OwnedFd::from_raw_fd(epoll) };
+        // SAFETY: the call takes no pointers.
+        let wake = check(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) })?;
+        // SAFETY: a fresh descriptor that nobody else owns.
+        let wake = unsafe { OwnedFd::from_raw_fd(wake) };
+        let poller = Poller { epoll, wake };
+        // Edge-triggered: each write is an event, and the counter is never read.
+        poller.control(libc::EPOLL_CTL_ADD, poller.wake.as_raw_fd(), libc::EPOLLIN, WAKE)?;
+        Ok(poller)
+    }
+
+    pub(crate) fn add(&self, fd: BorrowedFd<'_>, key: Key) -> io::Result<()> {
+        let interest = libc::EPOLLIN | libc::EPOLLOUT | libc::EPOLLRDHUP;
+        self.control(libc::EPOLL_CTL_ADD, fd.as_raw_fd(), interest, key.pack())
+    }
+
+    pub(crate) fn remove(&self, fd: BorrowedFd<'_>) -> io::Result<()> {
+        self.control(libc::EPOLL_CTL_DEL, fd.as_raw_fd(), 0, 0)
+    }
+
+    pub(crate) fn wait(&self, events: &mut Events, timeout: Option<Duration>) -> io::Result<()> {
+        events.filled = 0;
+        let result = if PWAIT2.load(Ordering::Relaxed) {
+            self.wait_precise(events, timeout)
+        } else {
+            self.wait_coarse(events, timeout)
+        };
+        match result {
+            Ok(n) => {
+                events.filled = n as usize;
+                Ok(())
+            }
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => Ok(()),
+            Err(e) if e.raw_os_error() == Some(libc::ENOSYS) && PWAIT2.swap(false, Ordering::Relaxed) => {
+                self.wait(events, timeout)
+            }
+            Err(e) => Err(e),
+        }
+    }
+
+    pub(crate) fn wake(&self) {
+        let one = 1u64.to_ne_bytes();
+        // SAFETY: the buffer is eight bytes, as an eventfd wants. The counter cannot overflow in the
+        // life of a process, so the write does not fail.
+        let _ = retry(|| unsafe { libc::write(self.wake.as_raw_fd(), one.as_ptr().cast(), 8) });
+    }
+
+    fn wait_precise(&self, events: &mut Events, timeout: Option<Duration>) -> io::Result<libc::c_int> {
+        let limit = timeout.map(|t| libc::timespec {
+            tv_sec: libc::time_t::try_from(t.as_secs()).unwrap_or(libc::time_t::MAX),
+            tv_nsec: t.subsec_nanos().into(),
+        });
+        let limit = limit.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
+        let (buffer, capacity) = events.buffer();
+        // SAFETY: the buffer has room for `capacity` events; the timeout lives until the call ends;
+        // there is no signal mask.
+        check(unsafe {
+            libc::syscall(
+                libc::SYS_epoll_pwait2,
+                self.epoll.as_raw_fd(),
+                buffer,
+                capacity,
+                limit,
+                std::ptr::null::<libc::sigset_t>(),
+                0usize,
+            ) as libc::c_int
+        })
+    }
+
+    fn wait_coarse(&self, events: &mut Events, timeout: Option<Duration>) -> io::Result<libc::c_int> {
+        // Rounded up: a timeout rounded down returns too early and spins.
+        let limit = timeout.map_or(-1, |t| {
+            libc::c_int::try_from(t.as_nanos().div_ceil(1_000_000)).unwrap_or(libc::c_int::MAX)
+        });
+        let (buffer, capacity) = events.buffer();
+        // SAFETY: the buffer has room for `capacity` events.
+        check(unsafe { libc::epoll_wait(self.epoll.as_raw_fd(), buffer, capacity, limit) })
+    }
+
+    fn control(&self, op: libc::c_int, fd: libc::c_int, interest: libc::c_int, data: u64) -> io::Result<()> {
+        let events = interest as u32 | libc::EPOLLET as u32;
+        let mut event = libc::epoll_event { events, u64: data };
+        // SAFETY: the event lives until the call ends; the kernel copies it.
+        check(unsafe { libc::epoll_ctl(self.epoll.as_raw_fd(), op, fd, &raw mut event) }).map(drop)
+    }
+}
+
+/// Buffer for the events of one `wait`.
+pub(crate) struct Events {
+    buffer: Vec<libc::epoll_event>,
+    filled: usize,
+}
+
+impl Events {
+    pub(crate) fn with_capacity(n: usize) -> Events {
+        Events { buffer: vec![libc::epoll_event { events: 0, u64: 0 }; n], filled: 0 }
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = Readiness> + '_ {
+        self.buffer[..self.filled].iter().filter(|event| event.u64 != WAKE).map(translate)
+    }
+
+    fn buffer(&mut self) -> (*mut libc::epoll_event, libc::c_int) {
+        (self.buffer.as_mut_ptr(), libc::c_int::try_from(self.buffer.len()).unwrap_or(libc::c_int::MAX))
+    }
+}
+
+fn translate(event: &libc::epoll_event) -> Readiness {
+    let bits = event.events;
+    let has = |mask: libc::c_int| bits & mask as u32 != 0;
+    let gone = has(libc::EPOLLHUP | libc::EPOLLERR);
+    let read_closed = gone || has(libc::EPOLLRDHUP);
+    Readiness {
+        key: Key::unpack(event.u64),
+        readable: read_closed || has(libc::EPOLLIN | libc::EPOLLPRI),
+        writable: gone || has(libc::EPOLLOUT),
+        read_closed,
+        write_closed: gone,
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use std::io::Write;
+    use std::os::fd::AsFd;
+    use std::os::unix::net::UnixStream;
+
+    const KEY: Key = Key { slot: 5, generation: 9 };
+
+    fn wait(poller: &Poller, timeout: Option<Duration>) -> Vec<Readiness> {
+        let mut events = Events::with_capacity(8);
+        poller.wait(&mut events, timeout).expect("epoll waits");
+        events.iter().collect()
+    }
+
+    #[test]
+    fn edges_are_told_once_with_their_key() {
+        let poller = Poller::new().expect("a poller");
+        let (mut a, b) = UnixStream::pair().expect("a pair");
+        poller.add(b.as_fd(), KEY).expect("added");
+        let first = wait(&poller, None);
+        assert_eq!(first.len(), 1);
+        assert!(first[0].writable && !first[0].readable && first[0].key == KEY);
+        assert!(wait(&poller, Some(Duration::ZERO)).is_empty());
+        a.write_all(b"x").expect("written");
+        assert!(wait(&poller, None)[0].readable);
+        assert!(wait(&poller, Some(Duration::ZERO)).is_empty());
+        drop(a);
+        assert!(wait(&poller, None)[0].read_closed);
+        poller.remove(b.as_fd()).expect("removed");
+    }
+
+    #[test]
+    fn a_wake_ends_the_next_wait() {
+        let poller = Poller::new().expect("a poller");
+        poller.wake();
+        assert!(wait(&poller, None).is_empty());
+        poller.wake();
+        poller.wake();
+        assert!(wait(&poller, None).is_empty());
+    }
+
+    #[test]
+    fn a_timeout_is_not_cut_short() {
+        let poller = Poller::new().expect("a poller");
+        let limit = Duration::from_micros(2_300);
+        let mut events = Events::with_capacity(8);
+        for coarse in [false, true] {
+            let start = std::time::Instant::now();
+            if coarse {
+                poller.wait_coarse(&mut events, Some(limit)).expect("waits");
+            } else {
+                poller.wait(&mut events, Some(limit)).expect("waits");
+            }
+            assert!(start.elapsed() >= limit, "coarse: {coarse}");
+        }
+    }
+}

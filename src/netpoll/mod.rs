@@ -1,0 +1,71 @@
+//! Rank 3, the netpoller: kernel events in, waiters to wake out. It knows no queue and schedules
+//! nothing.
+//!
+//! - [`shard`]: a poller and the table of what it watches; one per worker.
+//! - [`source`]: an open file with its two readiness events; joins a shard at its first would-block.
+//! - [`thread`]: the dedicated thread that polls on behalf of workers that are too busy to.
+//! - [`fd`]: waiting for one descriptor on a plain thread, with no shard.
+//! - [`epoll`]: the back-end.
+//!
+//! # What a back-end supplies
+//!
+//! A type `Poller` and a type `Events`, both usable from several threads at once (each call of `wait`
+//! with an `Events` of its own):
+//!
+//! - `Poller::new() -> io::Result<Poller>`; its descriptors are close-on-exec.
+//! - `add(&self, fd, key)`: watches `fd` in both directions, edge-triggered: an event for the state
+//!   at the time of the call, and one for each change after it. A descriptor is added once.
+//! - `remove(&self, fd)`: no event for `fd` is generated afterwards. One that a concurrent `wait` has
+//!   fetched already may still come; the key's generation tells it apart.
+//! - `wait(&self, events, timeout)`: blocks until there is an event, `wake` is called, a signal
+//!   comes, or the timeout passes (`None`: never; zero: not at all), never returning before the
+//!   timeout without one of these for want of clock resolution. Fills `events`, possibly with none.
+//! - `wake(&self)`: ends a present `wait`, or else the next one.
+//! - `Events::with_capacity(n)`, `Events::iter()` giving [`Readiness`].
+
+mod epoll;
+mod fd;
+mod shard;
+mod source;
+mod thread;
+
+use epoll as backend;
+
+pub(crate) use fd::wait_on_thread;
+pub(crate) use shard::Shard;
+pub(crate) use source::{Direction, Source};
+pub(crate) use thread::{Netpoller, Ward};
+
+/// Buffer for the events of one `wait`.
+pub(crate) type Events = backend::Events;
+
+/// What identifies a source within its shard: a slot of the table and the slot's generation, so that
+/// an event for a descriptor that was closed, and whose number or slot is in use again, is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Key {
+    slot: u32,
+    generation: u32,
+}
+
+impl Key {
+    fn pack(self) -> u64 {
+        u64::from(self.generation) << 32 | u64::from(self.slot)
+    }
+
+    fn unpack(data: u64) -> Key {
+        Key { slot: data as u32, generation: (data >> 32) as u32 }
+    }
+}
+
+/// One event.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Readiness {
+    key: Key,
+    readable: bool,
+    writable: bool,
+    /// The peer has closed its sending side, or the connection is gone: every later read returns at
+    /// once, so a short read does not mean "drained".
+    read_closed: bool,
+    /// The connection is gone or refused: every later write returns at once.
+    write_closed: bool,
+}

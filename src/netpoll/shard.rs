@@ -1,0 +1,167 @@
+//! A poller and the table of what it watches; one per worker.
+//!
+//! The table maps the key in an event to the readiness of a source. It owns a reference to it, so an
+//! event never meets freed memory, and its slots carry generations, so an event for a source that has
+//! left is recognised. Invariant: a source is `bound` exactly while it is in the table of one shard.
+
+use super::backend::Poller;
+use super::source::Ready;
+use super::{Events, Key, Readiness};
+use crate::base::lock::{Mutex, Rank};
+use crate::coroutine::Batch;
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// One poller with its table.
+pub(crate) struct Shard {
+    poller: Poller,
+    table: Mutex<Table>,
+}
+
+impl Shard {
+    /// An empty shard.
+    pub(crate) fn new() -> io::Result<Shard> {
+        Ok(Shard { poller: Poller::new()?, table: Mutex::new(Rank::Shard, Table::default()) })
+    }
+
+    /// Waits for events and fires those who wait for them; true if any event came.
+    pub(crate) fn poll(
+        &self,
+        events: &mut Events,
+        timeout: Option<Duration>,
+        batch: &mut Batch,
+    ) -> io::Result<bool> {
+        self.poller.wait(events, timeout)?;
+        let mut any = false;
+        let mut table = None;
+        for readiness in events.iter() {
+            any = true;
+            if let Some(ready) = table.get_or_insert_with(|| self.table.lock()).get(readiness.key) {
+                ready.set(&readiness, batch);
+            }
+        }
+        Ok(any)
+    }
+
+    /// Ends the present or next `poll`.
+    pub(crate) fn wake(&self) {
+        self.poller.wake();
+    }
+
+    /// Watches a source's descriptor. Fails once the shard has retired.
+    pub(super) fn add(&self, fd: BorrowedFd<'_>, ready: &Arc<Ready>) -> io::Result<Key> {
+        let mut table = self.table.lock();
+        if table.retired {
+            return Err(io::Error::other("the runtime has shut down"));
+        }
+        let key = table.insert(Arc::clone(ready));
+        if let Err(e) = self.poller.add(fd, key) {
+            table.remove(key);
+            return Err(e);
+        }
+        ready.set_bound(true);
+        Ok(key)
+    }
+
+    /// Watches it no more. Explicitly, before its descriptor is closed: a duplicate in another
+    /// process would keep the kernel's entry alive.
+    pub(super) fn remove(&self, fd: BorrowedFd<'_>, key: Key) {
+        let mut table = self.table.lock();
+        if let Some(ready) = table.remove(key) {
+            ready.set_bound(false);
+            let _ = self.poller.remove(fd);
+        }
+    }
+
+    /// The end of the shard: its sources leave, and whoever waits for them is fired and may join
+    /// another shard.
+    pub(crate) fn retire(&self, batch: &mut Batch) {
+        let mut table = self.table.lock();
+        table.retired = true;
+        for slot in std::mem::take(&mut table.slots) {
+            if let Some(ready) = slot.ready {
+                ready.set_bound(false);
+                ready.set_all(batch);
+            }
+        }
+    }
+}
+
+#[derive(Default)]
+struct Table {
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+    retired: bool,
+}
+
+struct Slot {
+    generation: u32,
+    ready: Option<Arc<Ready>>,
+}
+
+impl Table {
+    fn get(&self, key: Key) -> Option<&Ready> {
+        let slot = self.slots.get(key.slot as usize)?;
+        (slot.generation == key.generation).then_some(slot.ready.as_deref()?)
+    }
+
+    fn insert(&mut self, ready: Arc<Ready>) -> Key {
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(Slot { generation: 0, ready: None });
+            (self.slots.len() - 1) as u32
+        });
+        let entry = &mut self.slots[slot as usize];
+        entry.ready = Some(ready);
+        Key { slot, generation: entry.generation }
+    }
+
+    fn remove(&mut self, key: Key) -> Option<Arc<Ready>> {
+        let slot = self.slots.get_mut(key.slot as usize)?;
+        if slot.generation != key.generation {
+            return None;
+        }
+        let ready = slot.ready.take()?;
+        slot.generation = slot.generation.wrapping_add(1);
+        self.free.push(key.slot);
+        Some(ready)
+    }
+}
+
+impl Ready {
+    fn set(&self, readiness: &Readiness, batch: &mut Batch) {
+        if readiness.readable {
+            set(&self.read, readiness.read_closed, batch);
+        }
+        if readiness.writable {
+            set(&self.write, readiness.write_closed, batch);
+        }
+    }
+}
+
+fn set(event: &crate::coroutine::Event, for_good: bool, batch: &mut Batch) {
+    if for_good {
+        event.set_for_good(batch);
+    } else {
+        event.set(batch);
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stale_key_finds_nothing() {
+        let mut table = Table::default();
+        let first = table.insert(Arc::new(Ready::new()));
+        assert!(table.get(first).is_some());
+        assert!(table.remove(first).is_some());
+        let second = table.insert(Arc::new(Ready::new()));
+        assert_eq!(first.slot, second.slot);
+        assert!(table.get(first).is_none());
+        assert!(table.remove(first).is_none());
+        assert!(table.get(second).is_some());
+    }
+}

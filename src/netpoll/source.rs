@@ -1,0 +1,171 @@
+//! An open file that can be waited for: a descriptor and its readiness in both directions.
+//!
+//! A source starts as "maybe ready" and joins a shard at its first would-block, once. Readiness is
+//! consumed before the syscall that uses it up; what comes in between is set again by the poller and
+//! stays.
+//!
+//! Invariant: the descriptor is open for as long as the source lives. `close` ends its use, not its
+//! number, so nobody who holds the source can meet another file under that number.
+
+use super::{Key, Shard};
+use crate::base::lock::{Mutex, Rank};
+use crate::base::sys::check;
+use crate::coroutine::{Batch, Event};
+use std::io;
+use std::mem::ManuallyDrop;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Reading or writing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Direction {
+    /// `read`, `accept`, `peek`.
+    Read,
+    /// `write`, `connect`.
+    Write,
+}
+
+/// A source's readiness, shared with the table of its shard.
+#[derive(Debug)]
+pub(crate) struct Ready {
+    pub(super) read: Event,
+    pub(super) write: Event,
+    bound: AtomicBool,
+}
+
+impl Ready {
+    pub(super) fn new() -> Ready {
+        Ready { read: Event::new_set(), write: Event::new_set(), bound: AtomicBool::new(false) }
+    }
+
+    pub(super) fn set_bound(&self, bound: bool) {
+        self.bound.store(bound, Ordering::Release);
+    }
+
+    pub(super) fn set_all(&self, batch: &mut Batch) {
+        self.read.set(batch);
+        self.write.set(batch);
+    }
+}
+
+/// An open file that can be waited for.
+pub(crate) struct Source {
+    fd: ManuallyDrop<OwnedFd>,
+    ready: Arc<Ready>,
+    binding: Mutex<Option<(Arc<Shard>, Key)>>,
+    nonblocking: AtomicBool,
+    closed: AtomicBool,
+}
+
+impl std::fmt::Debug for Source {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Source").field("fd", &self.fd.as_raw_fd()).finish_non_exhaustive()
+    }
+}
+
+impl Source {
+    /// A source that makes its file non-blocking at the first operation.
+    pub(crate) fn new(fd: OwnedFd) -> Source {
+        Source {
+            fd: ManuallyDrop::new(fd),
+            ready: Arc::new(Ready::new()),
+            binding: Mutex::new(Rank::Binding, None),
+            nonblocking: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
+        }
+    }
+
+    /// A source whose file is known to be non-blocking.
+    pub(crate) fn new_nonblocking(fd: OwnedFd) -> Source {
+        let source = Source::new(fd);
+        source.nonblocking.store(true, Ordering::Relaxed);
+        source
+    }
+
+    /// The descriptor.
+    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+
+    /// The readiness in one direction.
+    pub(crate) fn event(&self, direction: Direction) -> &Event {
+        match direction {
+            Direction::Read => &self.ready.read,
+            Direction::Write => &self.ready.write,
+        }
+    }
+
+    /// Checks that it may be used, and makes the file non-blocking if that is still to be done.
+    #[inline]
+    pub(crate) fn check(&self) -> io::Result<()> {
+        if self.closed.load(Ordering::Acquire) {
+            return Err(io::Error::new(io::ErrorKind::NotConnected, "the socket was closed"));
+        }
+        if !self.nonblocking.load(Ordering::Relaxed) {
+            self.make_nonblocking()?;
+        }
+        Ok(())
+    }
+
+    /// Joins that shard if it is in none.
+    #[inline]
+    pub(crate) fn bind(&self, shard: &Arc<Shard>) -> io::Result<()> {
+        // Acquire: pairs with `set_bound`; whoever sees it bound waits for the shard's events.
+        if self.ready.bound.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let mut binding = self.binding.lock();
+        if !self.ready.bound.load(Ordering::Acquire) {
+            *binding = Some((Arc::clone(shard), shard.add(self.fd(), &self.ready)?));
+        }
+        Ok(())
+    }
+
+    /// Ends the use of the file: whoever waits for it is fired, and every `check` from now on fails.
+    pub(crate) fn close(&self, batch: &mut Batch) {
+        // Before the events: whoever they wake finds it closed.
+        self.closed.store(true, Ordering::Release);
+        self.unbind();
+        self.ready.read.set_for_good(batch);
+        self.ready.write.set_for_good(batch);
+    }
+
+    /// Leaves the shard and gives the descriptor back, non-blocking as it is.
+    pub(crate) fn into_fd(self) -> OwnedFd {
+        self.unbind();
+        let mut this = ManuallyDrop::new(self);
+        // SAFETY: `this` is not used as a whole again, nor dropped; the other fields are read out and
+        // dropped once each.
+        unsafe {
+            std::ptr::drop_in_place(&raw mut this.ready);
+            std::ptr::drop_in_place(&raw mut this.binding);
+            ManuallyDrop::take(&mut this.fd)
+        }
+    }
+
+    fn unbind(&self) {
+        if let Some((shard, key)) = self.binding.lock().take() {
+            shard.remove(self.fd(), key);
+        }
+    }
+
+    #[cold]
+    fn make_nonblocking(&self) -> io::Result<()> {
+        let fd = self.fd.as_raw_fd();
+        // SAFETY: the calls take no pointers.
+        let flags = check(unsafe { libc::fcntl(fd, libc::F_GETFL) })?;
+        // SAFETY: as above.
+        check(unsafe { libc::fcntl(fd, libc::F_SETFL, flags | libc::O_NONBLOCK) })?;
+        self.nonblocking.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+impl Drop for Source {
+    fn drop(&mut self) {
+        self.unbind();
+        // SAFETY: dropped once, here; `into_fd` forgets the source instead.
+        unsafe { ManuallyDrop::drop(&mut self.fd) };
+    }
+}

@@ -1,0 +1,78 @@
+//! An operation on a source that parks while it would block.
+//!
+//! In a coroutine: readiness is consumed, then the syscall is made; what would block waits for the
+//! source's event in the worker's shard. A call that took all there was leaves the readiness
+//! consumed, so that the next one waits without asking the kernel in vain. On a plain thread, and
+//! while unwinding, the call is made first and `poll(2)` waits.
+
+use super::wait::{set, spend, wait_for};
+use super::worker;
+use crate::coroutine::WaitReason;
+use crate::netpoll::{Direction, Source, wait_on_thread};
+use std::io;
+use std::os::fd::{AsRawFd, RawFd};
+use std::time::Instant;
+
+/// What came of a non-blocking call.
+pub(crate) enum Attempt<T> {
+    /// It succeeded, and the next one may as well.
+    Done(T),
+    /// It succeeded and took all there was: the next one would block.
+    Drained(T),
+    /// It would block.
+    WouldBlock,
+}
+
+/// Makes the call as soon as the source is ready for it.
+///
+/// # Errors
+///
+/// The call's own; `TimedOut` once the deadline has passed; `NotConnected` if the source is closed.
+pub(crate) fn perform<T>(
+    source: &Source,
+    direction: Direction,
+    reason: WaitReason,
+    deadline: Option<Instant>,
+    mut attempt: impl FnMut(RawFd) -> io::Result<Attempt<T>>,
+) -> io::Result<T> {
+    let fd = source.fd().as_raw_fd();
+    let event = source.event(direction);
+    loop {
+        source.check()?;
+        if !worker::may_switch() {
+            match attempt(fd)? {
+                Attempt::Done(value) | Attempt::Drained(value) => return Ok(value),
+                Attempt::WouldBlock => {}
+            }
+            if !wait_on_thread(source.fd(), direction, deadline)? {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            continue;
+        }
+        if event.consume() {
+            match attempt(fd) {
+                Ok(Attempt::Done(value)) => {
+                    set(event);
+                    spend();
+                    return Ok(value);
+                }
+                Ok(Attempt::Drained(value)) => {
+                    spend();
+                    return Ok(value);
+                }
+                // The readiness may have been told for good, and wrongly: take it once like any other.
+                Ok(Attempt::WouldBlock) if event.unstick() => continue,
+                Ok(Attempt::WouldBlock) => {}
+                Err(error) => {
+                    // Others who wait meet the error, or what is behind it, by themselves.
+                    set(event);
+                    return Err(error);
+                }
+            }
+        }
+        worker::with(|worker| source.bind(worker.shard())).transpose()?;
+        if wait_for(event, reason, deadline).is_err() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+    }
+}

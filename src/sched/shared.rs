@@ -1,0 +1,325 @@
+//! What the workers of one runtime share, and the part of each worker that other threads see.
+
+use super::idle::{Bed, Idle};
+use super::inbox::Inbox;
+use super::timers::Timers;
+use crate::base::lock::{Mutex, Rank};
+use crate::coroutine::{Batch, Cause, Header, Ticket, Waiter};
+use crate::netpoll::{Netpoller, Shard};
+use crate::stack::StackSize;
+use crossbeam_deque::{Injector, Stealer, Worker as Deque};
+use std::cell::Cell;
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+/// A coroutine in a queue: with it comes the right to run it.
+pub(crate) struct Runnable(pub(super) NonNull<Waiter>);
+
+// SAFETY: the right to run a coroutine passes with this, and the queues synchronize.
+unsafe impl Send for Runnable {}
+
+/// The life of a runtime.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Phase {
+    /// It runs.
+    Running = 0,
+    /// Its coroutines are cancelled; workers leave when all have ended.
+    Closing = 1,
+    /// The time for that is over: workers leave as soon as they can, the rest is leaked.
+    Abandoned = 2,
+}
+
+/// How a runtime was asked to be.
+pub(crate) struct Config {
+    pub(super) workers: usize,
+    pub(super) stack_size: StackSize,
+    pub(super) thread_name: String,
+    pub(super) migrate: bool,
+    pub(super) stall: Duration,
+}
+
+/// What the workers of one runtime share.
+pub(crate) struct Shared {
+    /// One for each worker, and in migrating mode as many again for spare ones.
+    pub(super) cores: Box<[Core]>,
+    /// How many of them have a thread.
+    pub(super) active: AtomicUsize,
+    pub(super) idle: Idle,
+    pub(super) netpoller: Netpoller,
+    pub(super) config: Config,
+    injector: Injector<Runnable>,
+    phase: AtomicU8,
+    next_id: AtomicU64,
+    wakes: AtomicUsize,
+}
+
+/// The part of a worker that other threads see. Aligned, so that no two share a cache line.
+#[repr(align(128))]
+pub(crate) struct Core {
+    pub(super) shared: Weak<Shared>,
+    pub(super) inbox: Inbox<Waiter>,
+    pub(super) bed: Bed,
+    pub(super) shard: Arc<Shard>,
+    pub(super) timers: Mutex<Timers<Ticket>>,
+    pub(super) fresh: Stealer<Runnable>,
+    pub(super) movable: Stealer<Runnable>,
+    /// The worker's ends of the two, until its thread takes them.
+    pub(super) queues: Mutex<Option<(Deque<Runnable>, Deque<Runnable>)>>,
+    /// How many coroutines were started here and have not ended.
+    pub(super) live: AtomicUsize,
+    list: Mutex<Option<NonNull<Header>>>,
+    /// Counts polls; written by the worker alone.
+    pub(super) beat: AtomicU64,
+    /// Counts turns; written by the worker alone.
+    pub(super) turns: AtomicU64,
+    /// The id of the coroutine that it runs, 0 for none.
+    pub(super) running: AtomicU64,
+    /// Whether the netpoller thread has found it stuck in one coroutine.
+    pub(super) stuck: AtomicBool,
+    pub(super) steals: AtomicU64,
+    /// How often the netpoller thread polled on its behalf.
+    pub(super) helped: AtomicU64,
+    migrate: bool,
+}
+
+// SAFETY: what is not Sync by itself is the list of headers, which is under its lock.
+unsafe impl Sync for Core {}
+// SAFETY: as above.
+unsafe impl Send for Core {}
+
+impl Shared {
+    pub(super) fn new(config: Config) -> std::io::Result<Arc<Shared>> {
+        let capacity = if config.migrate { 2 * config.workers } else { config.workers };
+        let mut shards = Vec::with_capacity(capacity);
+        for _ in 0..capacity {
+            shards.push(Arc::new(Shard::new()?));
+        }
+        Ok(Arc::new_cyclic(|shared| Shared {
+            cores: shards.into_iter().map(|shard| Core::new(shared, shard, config.migrate)).collect(),
+            active: AtomicUsize::new(config.workers),
+            idle: Idle::new(config.workers),
+            netpoller: Netpoller::new(),
+            config,
+            injector: Injector::new(),
+            phase: AtomicU8::new(Phase::Running as u8),
+            next_id: AtomicU64::new(1),
+            wakes: AtomicUsize::new(0),
+        }))
+    }
+
+    pub(crate) fn config(&self) -> &Config {
+        &self.config
+    }
+
+    pub(super) fn active_cores(&self) -> &[Core] {
+        &self.cores[..self.active.load(Ordering::Acquire)]
+    }
+
+    pub(super) fn phase(&self) -> Phase {
+        match self.phase.load(Ordering::SeqCst) {
+            0 => Phase::Running,
+            1 => Phase::Closing,
+            _ => Phase::Abandoned,
+        }
+    }
+
+    /// Enters a phase, and gets every worker up to see it.
+    pub(super) fn enter(&self, phase: Phase) {
+        self.phase.store(phase as u8, Ordering::SeqCst);
+        for core in self.active_cores() {
+            core.call(self);
+        }
+    }
+
+    pub(super) fn next_id(&self) -> u64 {
+        self.next_id.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Queues a coroutine for whichever worker takes it.
+    pub(super) fn inject(&self, task: Runnable) {
+        self.injector.push(task);
+        self.work_was_pushed();
+    }
+
+    pub(super) fn take_injected(&self, into: &Deque<Runnable>) -> Option<Runnable> {
+        loop {
+            match self.injector.steal_batch_with_limit_and_pop(into, 32) {
+                crossbeam_deque::Steal::Success(task) => return Some(task),
+                crossbeam_deque::Steal::Empty => return None,
+                crossbeam_deque::Steal::Retry => {}
+            }
+        }
+    }
+
+    /// Wakes a worker to search, unless one does already.
+    #[inline]
+    pub(super) fn work_was_pushed(&self) {
+        if self.idle.wants_searcher() {
+            self.wake_searcher();
+        }
+    }
+
+    #[cold]
+    fn wake_searcher(&self) {
+        let cores = self.active_cores();
+        // From another worker each time, so that no one of them is always the one to be woken.
+        let start = self.wakes.fetch_add(1, Ordering::Relaxed) % cores.len();
+        for core in cores[start..].iter().chain(&cores[..start]) {
+            if core.bed.call(true) {
+                self.idle.get_up(true);
+                core.shard.wake();
+                return;
+            }
+        }
+    }
+
+    /// Whether there is anything that any worker may take.
+    pub(super) fn has_shared_work(&self) -> bool {
+        !self.injector.is_empty()
+            || self.active_cores().iter().any(|core| !core.fresh.is_empty() || !core.movable.is_empty())
+    }
+
+    /// Whether no coroutine is alive or queued.
+    pub(super) fn is_quiet(&self) -> bool {
+        !self.has_shared_work()
+            && self
+                .active_cores()
+                .iter()
+                .all(|core| core.live.load(Ordering::SeqCst) == 0 && core.inbox.is_empty())
+    }
+
+    /// The worker with the fewest live coroutines, other than that one and those that are stuck.
+    pub(super) fn least_loaded(&self, but: usize) -> Option<(usize, &Core)> {
+        let cores = self.active_cores().iter().enumerate();
+        cores
+            .filter(|(index, core)| *index != but && !core.stuck.load(Ordering::Relaxed))
+            .map(|(_, core)| (core.live.load(Ordering::Relaxed), core))
+            .min_by_key(|(live, _)| *live)
+    }
+}
+
+impl Core {
+    fn new(shared: &Weak<Shared>, shard: Arc<Shard>, migrate: bool) -> Core {
+        // Newest first: a tree of spawns is walked in depth, and few of its coroutines are alive at
+        // once. The oldest are for thieves, and for the owner every so often.
+        let (fresh, movable) = (Deque::new_lifo(), Deque::new_fifo());
+        Core {
+            shared: Weak::clone(shared),
+            inbox: Inbox::new(),
+            bed: Bed::new(),
+            shard,
+            timers: Mutex::new(Rank::Timers, Timers::new()),
+            fresh: fresh.stealer(),
+            movable: movable.stealer(),
+            queues: Mutex::new(Rank::Life, Some((fresh, movable))),
+            live: AtomicUsize::new(0),
+            list: Mutex::new(Rank::Live, None),
+            beat: AtomicU64::new(0),
+            turns: AtomicU64::new(0),
+            running: AtomicU64::new(0),
+            stuck: AtomicBool::new(false),
+            steals: AtomicU64::new(0),
+            helped: AtomicU64::new(0),
+            migrate,
+        }
+    }
+
+    /// The one predicate of policy: whether a started coroutine may run on another worker.
+    #[inline]
+    pub(super) fn may_move(&self, header: &Header) -> bool {
+        self.migrate && !header.pinned()
+    }
+
+    /// Hands the worker a coroutine that it has to run.
+    pub(super) fn hand(&self, waiter: NonNull<Waiter>, shared: &Shared) {
+        // SAFETY: whoever schedules a coroutine has it in no queue; it stays alive until it has run.
+        unsafe { self.inbox.push(waiter) };
+        self.call(shared);
+    }
+
+    /// Gets the worker up if it sleeps.
+    pub(super) fn call(&self, shared: &Shared) {
+        if self.bed.call(false) {
+            shared.idle.get_up(false);
+            self.shard.wake();
+        }
+    }
+
+    /// Fires the timers that are due.
+    pub(super) fn fire_timers(&self, batch: &mut Batch) {
+        let mut timers = self.timers.lock();
+        if timers.next().is_none() {
+            return;
+        }
+        let now = Instant::now();
+        while let Some(ticket) = timers.pop_due(now) {
+            // SAFETY: a timer is taken back under this lock before its wait returns.
+            let _ = unsafe { ticket.fire(Cause::Timeout, batch) };
+        }
+    }
+
+    pub(super) fn until_next_timer(&self) -> Option<Duration> {
+        let next = self.timers.lock().next();
+        next.map(|at| at.saturating_duration_since(Instant::now()))
+    }
+
+    /// Counts and lists a coroutine that is about to start here.
+    pub(super) fn admit(&self, this: NonNull<Header>) {
+        let mut head = self.list.lock();
+        // SAFETY: listed coroutines are alive, and their list links are under this lock.
+        unsafe {
+            let owner = &this.as_ref().owner;
+            owner.next.set(*head);
+            owner.previous.set(None);
+            if let Some(next) = *head {
+                next.as_ref().owner.previous.set(Some(this));
+            }
+        }
+        *head = Some(this);
+        self.live.store(self.live.load(Ordering::Relaxed) + 1, Ordering::SeqCst);
+    }
+
+    /// Takes a coroutine that has ended off the list.
+    pub(super) fn dismiss(&self, this: NonNull<Header>) {
+        let mut head = self.list.lock();
+        let neighbour = |of: &Cell<Option<NonNull<Header>>>| of.take();
+        // SAFETY: as in `admit`.
+        unsafe {
+            let owner = &this.as_ref().owner;
+            let (previous, next) = (neighbour(&owner.previous), neighbour(&owner.next));
+            match previous {
+                Some(previous) => previous.as_ref().owner.next.set(next),
+                None => *head = next,
+            }
+            if let Some(next) = next {
+                next.as_ref().owner.previous.set(previous);
+            }
+        }
+        self.live.store(self.live.load(Ordering::Relaxed) - 1, Ordering::SeqCst);
+    }
+
+    /// Cancels every coroutine that was started here; gives those to be scheduled.
+    pub(super) fn cancel_all(&self) -> Batch {
+        let mut batch = Batch::new();
+        self.for_each_live(|header| {
+            // SAFETY: listed coroutines are alive.
+            unsafe { Header::cancel(header, &mut batch) };
+        });
+        batch
+    }
+
+    /// Calls `f` for every coroutine that was started here and has not ended. `f` runs under the
+    /// list's lock: it neither parks nor schedules.
+    pub(super) fn for_each_live(&self, mut f: impl FnMut(NonNull<Header>)) {
+        let head = self.list.lock();
+        let mut at = *head;
+        while let Some(header) = at {
+            f(header);
+            // SAFETY: listed coroutines are alive, and their list links are under this lock.
+            at = unsafe { header.as_ref() }.owner.next.get();
+        }
+    }
+}

@@ -1,0 +1,519 @@
+//! A worker: a thread that runs coroutines.
+//!
+//! ```text
+//!                 owner only                         any thread
+//!            +----------------------+        +------------------------------+
+//!   wakes -->| lifo, ready          |<-------| Core::inbox                  |<-- wakes from elsewhere
+//!            | (started, at home)   |        | Core::shard, Core::timers    |<-- netpoller thread helps
+//!   spawns ->| fresh, movable       |------->| Core::fresh, Core::movable   |--> thieves
+//!            | (may be stolen)      |        | Shared::injector             |<-- spawns from elsewhere
+//!            +----------------------+        +------------------------------+
+//! ```
+//!
+//! A turn takes, in this order: the coroutine that the last one woke (`lifo`, a few times in a row at
+//! most), those that are ready at home, the inbox, then what may be stolen, newest first. Every
+//! [`LOOK_AROUND`] turns it polls and takes the oldest of the stealable or the injected first, so that
+//! none of the sources starves.
+//!
+//! Invariant of default mode: a coroutine that has been started is in the `lifo`, `ready` or `inbox`
+//! of its home worker, is run by it, or is parked. Only `movable` differs in migrating mode
+//! ([`Core::may_move`] is the one predicate).
+
+use super::shared::{Core, Phase, Runnable, Shared};
+use super::timers::TimerKey;
+use super::wait::wake_all;
+use crate::base::local;
+use crate::coroutine::{Batch, Header, Id, JoinError, Park, Step, Suspend, Ticket, Waiter};
+use crate::netpoll::{Events, Shard};
+use crate::stack::Pool;
+use crossbeam_deque::{Steal, Worker as Deque};
+use std::cell::{Cell, RefCell};
+use std::ptr::{self, NonNull};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+/// Turns between two looks at the poller and at the old end of the queues. Prime, as Go's, so that it
+/// does not fall in step with a program's own period.
+const LOOK_AROUND: u32 = 61;
+/// How often in a row the coroutine just woken goes first: a ping-pong pair must not starve the rest.
+const LIFO_RUN: u32 = 16;
+/// Calls that need not wait until a coroutine lets others go first.
+const BUDGET: u32 = 128;
+/// How far a worker may be ahead in live coroutines before it hands new ones to others.
+const PLACEMENT_MARGIN: usize = 16;
+/// Events fetched at once.
+const EVENTS: usize = 256;
+/// How often a worker that waits for the end of a shutdown looks again.
+const CLOSING_NAP: Duration = Duration::from_millis(5);
+
+/// A worker's own part.
+pub(crate) struct Worker {
+    shared: Arc<Shared>,
+    index: usize,
+    current: Cell<Option<NonNull<Header>>>,
+    lifo: Cell<Option<NonNull<Waiter>>>,
+    lifo_run: Cell<u32>,
+    ready: RefCell<Batch>,
+    fresh: Deque<Runnable>,
+    movable: Deque<Runnable>,
+    stacks: RefCell<Pool>,
+    events: RefCell<Events>,
+    turn: Cell<u32>,
+    budget: Cell<u32>,
+    searching: Cell<bool>,
+    closing: Cell<bool>,
+    /// The fewest live coroutines that another worker had at the last look.
+    least: Cell<usize>,
+    random: Cell<u32>,
+    next_id: Cell<u64>,
+}
+
+/// Calls `f` with the thread's worker, if it is one. `f` does not switch.
+#[inline]
+pub(crate) fn with<R>(f: impl FnOnce(&Worker) -> R) -> Option<R> {
+    let worker = local::context().cast::<Worker>();
+    // SAFETY: the context is null or the worker whose `run` is below us on this thread.
+    unsafe { worker.as_ref() }.map(f)
+}
+
+/// The coroutine that runs on this thread.
+#[inline]
+pub(crate) fn current_coroutine() -> Option<NonNull<Header>> {
+    with(|worker| worker.current.get()).flatten()
+}
+
+/// Whether a wait here parks a coroutine rather than blocks the thread.
+#[inline]
+pub(crate) fn may_switch() -> bool {
+    current_coroutine().is_some() && !std::thread::panicking()
+}
+
+/// Sets a timer of this thread's worker. Called from a `commit`.
+pub(super) fn set_timer(deadline: Instant, ticket: Ticket) -> ArmedTimer {
+    with(|worker| {
+        let core = worker.core();
+        ArmedTimer { core, key: core.timers.lock().insert(deadline, ticket) }
+    })
+    .expect("a commit runs on a worker")
+}
+
+/// A timer that may have to be taken back.
+#[derive(Clone, Copy)]
+pub(super) struct ArmedTimer {
+    core: *const Core,
+    key: TimerKey,
+}
+
+impl ArmedTimer {
+    /// Takes the timer back. Afterwards it does not touch its ticket.
+    pub(super) fn cancel(self) {
+        // SAFETY: cores live as long as the runtime, which outlives its coroutines, one of which
+        // calls this.
+        unsafe { &*self.core }.timers.lock().cancel(self.key);
+    }
+}
+
+/// Puts a coroutine whose wait has ended back to where it is run from: the `schedule` of all headers.
+pub(super) unsafe fn schedule(waiter: NonNull<Waiter>) {
+    // SAFETY: the coroutine was parked, so it has been started and its home is set; the runtime and
+    // its cores outlive coroutines that have not ended, and this one cannot end before it is queued.
+    let (header, core) = unsafe {
+        let header = waiter.cast::<Header>().as_ref();
+        (header, &*header.owner.home.load(Ordering::Relaxed).cast::<Core>())
+    };
+    let movable = core.may_move(header);
+    let at_home = with(|worker| {
+        if !ptr::eq(Arc::as_ptr(&worker.shared), core.shared.as_ptr()) {
+            return false;
+        }
+        if movable {
+            worker.push_movable(waiter);
+        } else if ptr::eq(worker.core(), core) {
+            worker.push_ready(waiter);
+        } else {
+            core.hand(waiter, &worker.shared);
+        }
+        true
+    });
+    if at_home != Some(true) {
+        // Keeps the runtime for the time after the push, when the coroutine may end.
+        let shared = core.shared.upgrade().expect("a runtime outlives its coroutines");
+        if movable {
+            shared.inject(Runnable(waiter));
+        } else {
+            core.hand(waiter, &shared);
+        }
+    }
+}
+
+impl Worker {
+    pub(super) fn new(shared: Arc<Shared>, index: usize, queues: (Deque<Runnable>, Deque<Runnable>)) -> Worker {
+        Worker {
+            shared,
+            index,
+            current: Cell::new(None),
+            lifo: Cell::new(None),
+            lifo_run: Cell::new(0),
+            ready: RefCell::new(Batch::new()),
+            fresh: queues.0,
+            movable: queues.1,
+            stacks: RefCell::new(Pool::new()),
+            events: RefCell::new(Events::with_capacity(EVENTS)),
+            turn: Cell::new(0),
+            budget: Cell::new(BUDGET),
+            searching: Cell::new(false),
+            closing: Cell::new(false),
+            least: Cell::new(0),
+            random: Cell::new(0x9e37_79b9 ^ (index as u32 + 1)),
+            next_id: Cell::new((index as u64 + 1) << 40),
+        }
+    }
+
+    /// The worker's life.
+    pub(super) fn run(&self) {
+        local::set_context(ptr::from_ref(self).cast());
+        loop {
+            if let Some(task) = self.next() {
+                self.stop_searching();
+                self.execute(task);
+            } else if !self.idle() {
+                break;
+            }
+        }
+        local::set_context(ptr::null());
+    }
+
+    /// The part that other threads see.
+    pub(super) fn core(&self) -> &Core {
+        &self.shared.cores[self.index]
+    }
+
+    pub(super) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// The shard that this worker polls.
+    pub(crate) fn shard(&self) -> &Arc<Shard> {
+        &self.core().shard
+    }
+
+    pub(super) fn next_id(&self) -> Id {
+        let id = self.next_id.get();
+        self.next_id.set(id + 1);
+        Id(id)
+    }
+
+    /// Queues a coroutine that has not been started.
+    pub(super) fn push_fresh(&self, task: Runnable) {
+        self.fresh.push(task);
+        self.shared.work_was_pushed();
+    }
+
+    /// Counts a call that did not wait; true once it is time to let others go first.
+    pub(super) fn spend(&self) -> bool {
+        if self.current.get().is_none() || std::thread::panicking() {
+            return false;
+        }
+        let left = self.budget.get();
+        self.budget.set(left.saturating_sub(1));
+        left == 0
+    }
+
+    fn push_ready(&self, waiter: NonNull<Waiter>) {
+        // Woken by a running coroutine: it goes first, while what it is to read is in the cache.
+        let displaced = if self.current.get().is_some() { self.lifo.replace(Some(waiter)) } else { Some(waiter) };
+        if let Some(waiter) = displaced {
+            // SAFETY: it was in no queue, and stays alive until it has run.
+            unsafe { self.ready.borrow_mut().push(waiter) };
+        }
+    }
+
+    fn push_movable(&self, waiter: NonNull<Waiter>) {
+        let displaced = if self.current.get().is_some() { self.lifo.replace(Some(waiter)) } else { Some(waiter) };
+        if let Some(waiter) = displaced {
+            self.movable.push(Runnable(waiter));
+            self.shared.work_was_pushed();
+        }
+    }
+
+    /// The next coroutine to run, from this worker's own queues.
+    fn next(&self) -> Option<Runnable> {
+        let turn = self.turn.get().wrapping_add(1);
+        self.turn.set(turn);
+        if turn % LOOK_AROUND == 0
+            && let Some(task) = self.look_around()
+        {
+            return Some(task);
+        }
+        if let Some(waiter) = self.lifo.take() {
+            let run = self.lifo_run.get() + 1;
+            if run <= LIFO_RUN {
+                self.lifo_run.set(run);
+                return Some(Runnable(waiter));
+            }
+            self.push_back(waiter);
+        }
+        self.lifo_run.set(0);
+        let ready = self.ready.borrow_mut().pop();
+        ready
+            .or_else(|| {
+                self.empty_inbox();
+                self.ready.borrow_mut().pop()
+            })
+            .map(Runnable)
+            .or_else(|| self.movable.pop())
+            .or_else(|| self.fresh.pop())
+    }
+
+    /// Behind everyone else who is runnable here.
+    fn push_back(&self, waiter: NonNull<Waiter>) {
+        // SAFETY: a queued or running coroutine is alive.
+        if self.core().may_move(unsafe { waiter.cast::<Header>().as_ref() }) {
+            self.movable.push(Runnable(waiter));
+            self.shared.work_was_pushed();
+        } else {
+            // SAFETY: it was in no queue, and stays alive until it has run.
+            unsafe { self.ready.borrow_mut().push(waiter) };
+        }
+    }
+
+    fn empty_inbox(&self) {
+        self.ready.borrow_mut().append(&mut self.core().inbox.take());
+    }
+
+    #[cold]
+    fn look_around(&self) -> Option<Runnable> {
+        self.poll(Some(Duration::ZERO));
+        self.empty_inbox();
+        if self.shared.phase() != Phase::Running {
+            self.close();
+        }
+        let core = self.core();
+        self.shared
+            .take_injected(&self.fresh)
+            .or_else(|| core.fresh.steal().success())
+            .or_else(|| core.movable.steal().success())
+    }
+
+    /// Runs a coroutine until it parks, yields or ends.
+    fn execute(&self, task: Runnable) {
+        let this = task.0.cast::<Header>();
+        // SAFETY: whoever takes a coroutine from a queue owns it, and it is alive.
+        let header = unsafe { this.as_ref() };
+        // SAFETY: we own it.
+        if !unsafe { header.started() } && !self.start(this) {
+            return;
+        }
+        let core = self.core();
+        core.turns.store(core.turns.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        core.running.store(header.id().0, Ordering::Relaxed);
+        self.budget.set(BUDGET);
+        loop {
+            self.current.set(Some(this));
+            // SAFETY: we own it, it has been started, and it does not run.
+            let step = unsafe { header.resume() };
+            self.current.set(None);
+            match step {
+                Step::Finished => break self.finish(this),
+                Step::Suspended(Suspend::Yield) => break self.push_back(task.0),
+                Step::Suspended(Suspend::Wait { commit, ticket, masked }) => {
+                    // SAFETY: the closure is on the coroutine's stack, which stays as it is until the
+                    // coroutine is resumed; nobody resumes it before it is parked, below.
+                    let wanted = unsafe { (*commit.as_ptr())() };
+                    if wanted && header.waiter.park(ticket, masked) == Park::Parked {
+                        // From here on it belongs to whoever wakes it.
+                        break;
+                    }
+                }
+            }
+        }
+        core.running.store(0, Ordering::Relaxed);
+    }
+
+    /// Gives a coroutine its stack and its home; false if it went elsewhere or ended for want of one.
+    fn start(&self, this: NonNull<Header>) -> bool {
+        // SAFETY: we own it, and it is alive.
+        let header = unsafe { this.as_ref() };
+        if self.closing.get() {
+            // It is not parked, so this only leaves the mark.
+            let _ = header.waiter.cancel();
+        } else if self.hand_over(header, this) {
+            return false;
+        }
+        match self.stacks.borrow_mut().take(header.stack_size()) {
+            Ok(stack) => {
+                header.owner.home.store(ptr::from_ref(self.core()).cast_mut().cast(), Ordering::Relaxed);
+                self.core().admit(this);
+                // SAFETY: we own it, and it has not been started.
+                unsafe { Header::start(this, stack) };
+                true
+            }
+            Err(error) => {
+                // SAFETY: we own it, and it has not been started.
+                unsafe { Header::fail(this, JoinError::NoStack(error)) };
+                self.conclude(this);
+                false
+            }
+        }
+    }
+
+    /// Hands an unstarted coroutine to the least-loaded worker if this one is ahead by a margin: it
+    /// would otherwise pin here whatever it spawns in a row, such as an accept loop's connections.
+    fn hand_over(&self, header: &Header, this: NonNull<Header>) -> bool {
+        let margin = |least: usize| least + least / 16 + PLACEMENT_MARGIN;
+        let mine = self.core().live.load(Ordering::Relaxed);
+        if mine <= margin(self.least.get()) || header.owner.placed.get() {
+            return false;
+        }
+        let Some((least, target)) = self.shared.least_loaded(self.index) else { return false };
+        self.least.set(least);
+        if mine <= margin(least) {
+            return false;
+        }
+        header.owner.placed.set(true);
+        target.hand(this.cast(), &self.shared);
+        true
+    }
+
+    fn finish(&self, this: NonNull<Header>) {
+        // SAFETY: we own it, and it is alive.
+        let header = unsafe { this.as_ref() };
+        // SAFETY: it has just finished.
+        let stack = unsafe { header.take_stack() };
+        self.stacks.borrow_mut().put(stack);
+        // SAFETY: the home is a core of this runtime.
+        unsafe { &*header.owner.home.load(Ordering::Relaxed).cast::<Core>() }.dismiss(this);
+        self.conclude(this);
+    }
+
+    /// Tells the joiner, and gives up the scheduler's reference.
+    fn conclude(&self, this: NonNull<Header>) {
+        let mut batch = Batch::new();
+        // SAFETY: alive until `release`.
+        unsafe { this.as_ref() }.done.set_for_good(&mut batch);
+        wake_all(&mut batch);
+        // SAFETY: it has ended, and we do not touch it again.
+        unsafe { Header::release(this) };
+    }
+
+    /// Fetches events and fires due timers; true if that woke anybody.
+    fn poll(&self, timeout: Option<Duration>) -> bool {
+        let core = self.core();
+        let mut batch = Batch::new();
+        if let Err(e) = core.shard.poll(&mut self.events.borrow_mut(), timeout, &mut batch) {
+            unreachable!("a poller waits on its own descriptors: {e}");
+        }
+        core.beat.store(core.beat.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        core.fire_timers(&mut batch);
+        let woke = !batch.is_empty();
+        wake_all(&mut batch);
+        woke
+    }
+
+    /// With nothing left here: looks elsewhere, then sleeps. False when it is time to end.
+    fn idle(&self) -> bool {
+        if self.poll(Some(Duration::ZERO)) {
+            return true;
+        }
+        if !self.searching.get() {
+            self.searching.set(self.shared.idle.try_search());
+        }
+        if self.searching.get()
+            && let Some(task) = self.search()
+        {
+            self.stop_searching();
+            self.execute(task);
+            return true;
+        }
+        match self.shared.phase() {
+            Phase::Running => {}
+            Phase::Closing => {
+                self.close();
+                if self.shared.is_quiet() {
+                    return false;
+                }
+            }
+            Phase::Abandoned => return false,
+        }
+        self.sleep();
+        true
+    }
+
+    /// Sleeps in the shard's wait until there is something to do. The protocol is in `README.md`.
+    fn sleep(&self) {
+        let core = self.core();
+        core.bed.lie_down();
+        self.shared.idle.lie_down(self.searching.replace(false));
+        if core.inbox.is_empty() && !self.shared.has_shared_work() && !self.must_close() {
+            let mut timeout = core.until_next_timer();
+            if self.closing.get() {
+                timeout = Some(timeout.map_or(CLOSING_NAP, |t| t.min(CLOSING_NAP)));
+            }
+            self.poll(timeout);
+        }
+        match core.bed.rise() {
+            super::idle::Rise::Alone => self.shared.idle.get_up(false),
+            super::idle::Rise::Called => {}
+            super::idle::Rise::CalledToSearch => self.searching.set(true),
+        }
+        self.shared.netpoller.worker_is_up();
+    }
+
+    /// Whether a shutdown has begun that this worker has not noticed.
+    fn must_close(&self) -> bool {
+        match self.shared.phase() {
+            Phase::Running => false,
+            Phase::Closing => !self.closing.get(),
+            Phase::Abandoned => true,
+        }
+    }
+
+    /// Cancels all that lives here, once.
+    fn close(&self) {
+        if !self.closing.replace(true) {
+            wake_all(&mut self.core().cancel_all());
+        }
+    }
+
+    fn stop_searching(&self) {
+        if self.searching.replace(false) && self.shared.idle.found() && self.shared.has_shared_work() {
+            self.shared.work_was_pushed();
+        }
+    }
+
+    /// Looks for work that any worker may take: injected, then other workers', from a random one on.
+    fn search(&self) -> Option<Runnable> {
+        if let Some(task) = self.shared.take_injected(&self.fresh) {
+            return Some(task);
+        }
+        let cores = self.shared.active_cores();
+        let start = self.random() as usize % cores.len();
+        let others = cores[start..].iter().chain(&cores[..start]);
+        for victim in others.filter(|victim| !ptr::eq(*victim, self.core())) {
+            for (from, to) in [(&victim.movable, &self.movable), (&victim.fresh, &self.fresh)] {
+                loop {
+                    match from.steal_batch_and_pop(to) {
+                        Steal::Success(task) => {
+                            self.core().steals.fetch_add(1, Ordering::Relaxed);
+                            return Some(task);
+                        }
+                        Steal::Retry => {}
+                        Steal::Empty => break,
+                    }
+                }
+            }
+        }
+        None
+    }
+
+    /// Xorshift.
+    fn random(&self) -> u32 {
+        let mut x = self.random.get();
+        x ^= x << 13;
+        x ^= x >> 17;
+        x ^= x << 5;
+        self.random.set(x);
+        x
+    }
+}
