@@ -1,3 +1,71 @@
 //! Goroutines for Rust.
+//!
+//! [`spawn`] starts a stackful coroutine. Code in it reads top to bottom and "blocks":
+//! `stream.read(&mut buf)?`, [`sleep`], [`task::JoinHandle::join`]. What would block parks the coroutine
+//! and frees the thread; a work-stealing scheduler and a netpoller carry hundreds of thousands of them
+//! on a few threads.
+//!
+//! ```
+//! use std::io::{Read, Write};
+//! use sward::net::{TcpListener, TcpStream};
+//!
+//! fn main() -> std::io::Result<()> {
+//!     sward::run(|| {
+//!         let listener = TcpListener::bind("127.0.0.1:0")?;
+//!         let address = listener.local_addr()?;
+//!         sward::spawn(move || -> std::io::Result<()> {
+//!             for stream in listener.incoming() {
+//!                 let mut stream = stream?;
+//!                 sward::spawn(move || std::io::copy(&mut stream.try_clone()?, &mut stream));
+//!             }
+//!             Ok(())
+//!         });
+//!
+//!         let mut client = TcpStream::connect(address)?;
+//!         client.write_all(b"hello")?;
+//!         let mut echo = [0; 5];
+//!         client.read_exact(&mut echo)?;
+//!         assert_eq!(&echo, b"hello");
+//!         Ok(())
+//!     })
+//! }
+//! ```
+//!
+//! # Sound by default
+//!
+//! A coroutine may be stolen until its first instruction runs, and then stays on its worker's thread
+//! for life. `Rc`, `RefCell`, thread-locals, lock guards: all may be held across a blocking call, and
+//! [`spawn`] is a safe function. A program that wants started coroutines to migrate says so in one
+//! unsafe line, [`runtime::Builder::migrate_started`].
+//!
+//! # The layers
+//!
+//! A module uses only what stands below it: `base`, `stack`, `coroutine`, `netpoll`, `sched`, then
+//! [`task`], [`time`], then [`net`], then `observe`. `docs/ARCHITECTURE.md` goes through the house from the ground floor up.
+
+#[cfg(not(unix))]
+compile_error!("sward runs on Unix");
+
 mod base;
+mod blocking { }
+mod coroutine;
+/// x
+pub mod net { }
+mod netpoll;
+mod observe;
+mod sched;
 mod stack;
+pub mod task;
+pub mod time;
+
+pub use sched::runtime::run;
+pub use task::{spawn, yield_now};
+pub use time::sleep;
+
+/// Runtimes: how many workers, how they start, and how they end.
+pub mod runtime {
+    #[doc(inline)]
+    pub use crate::observe::{Metrics, WorkerMetrics, metrics};
+    #[doc(inline)]
+    pub use crate::sched::runtime::{Builder, Runtime};
+}

@@ -231,7 +231,7 @@ where
             pinned: settings.pinned,
             reason: AtomicU8::new(WaitReason::None as u8),
         },
-        body: UnsafeCell::new(Body::Closure(f)),
+        body: UnsafeCell::new(Body::<F, T>::Closure(f)),
     });
     let header = NonNull::from(Box::leak(cell)).cast::<Header>();
     (header, Handle(header))

@@ -127,6 +127,11 @@ impl Events {
         self.buffer[..self.filled].iter().filter(|event| event.u64 != WAKE).map(translate)
     }
 
+    /// Whether `wake` was among what ended the wait.
+    pub(crate) fn woken(&self) -> bool {
+        self.buffer[..self.filled].iter().any(|event| event.u64 == WAKE)
+    }
+
     fn buffer(&mut self) -> (*mut libc::epoll_event, libc::c_int) {
         (self.buffer.as_mut_ptr(), libc::c_int::try_from(self.buffer.len()).unwrap_or(libc::c_int::MAX))
     }

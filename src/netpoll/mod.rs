@@ -21,7 +21,8 @@
 //!   comes, or the timeout passes (`None`: never; zero: not at all), never returning before the
 //!   timeout without one of these for want of clock resolution. Fills `events`, possibly with none.
 //! - `wake(&self)`: ends a present `wait`, or else the next one.
-//! - `Events::with_capacity(n)`, `Events::iter()` giving [`Readiness`].
+//! - `Events::with_capacity(n)`, `Events::iter()` giving [`Readiness`], `Events::woken()` whether `wake`
+//!   was among what ended the wait.
 
 mod epoll;
 mod fd;

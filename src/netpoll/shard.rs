@@ -45,6 +45,16 @@ impl Shard {
         Ok(any)
     }
 
+    /// As `poll`, on behalf of the shard's worker, without waiting. A wake-up that was meant for the
+    /// worker is passed on.
+    pub(crate) fn poll_for_worker(&self, events: &mut Events, batch: &mut Batch) -> io::Result<()> {
+        self.poll(events, Some(Duration::ZERO), batch)?;
+        if events.woken() {
+            self.wake();
+        }
+        Ok(())
+    }
+
     /// Ends the present or next `poll`.
     pub(crate) fn wake(&self) {
         self.poller.wake();

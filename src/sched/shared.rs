@@ -2,6 +2,7 @@
 
 use super::idle::{Bed, Idle};
 use super::inbox::Inbox;
+use super::runtime::Threads;
 use super::timers::Timers;
 use crate::base::lock::{Mutex, Rank};
 use crate::coroutine::{Batch, Cause, Header, Ticket, Waiter};
@@ -54,6 +55,9 @@ pub(crate) struct Shared {
     phase: AtomicU8,
     next_id: AtomicU64,
     wakes: AtomicUsize,
+    pub(super) threads: Threads,
+    /// Set once nothing will be run any more.
+    pub(super) closed: AtomicBool,
 }
 
 /// The part of a worker that other threads see. Aligned, so that no two share a cache line.
@@ -107,6 +111,8 @@ impl Shared {
             phase: AtomicU8::new(Phase::Running as u8),
             next_id: AtomicU64::new(1),
             wakes: AtomicUsize::new(0),
+            threads: Threads::default(),
+            closed: AtomicBool::new(false),
         }))
     }
 
@@ -154,6 +160,16 @@ impl Shared {
         }
     }
 
+    pub(super) fn take_one_injected(&self) -> Option<Runnable> {
+        loop {
+            match self.injector.steal() {
+                crossbeam_deque::Steal::Success(task) => return Some(task),
+                crossbeam_deque::Steal::Empty => return None,
+                crossbeam_deque::Steal::Retry => {}
+            }
+        }
+    }
+
     /// Wakes a worker to search, unless one does already.
     #[inline]
     pub(super) fn work_was_pushed(&self) {
@@ -182,6 +198,19 @@ impl Shared {
             || self.active_cores().iter().any(|core| !core.fresh.is_empty() || !core.movable.is_empty())
     }
 
+    /// For each worker: live coroutines, turns, polls, steals, helped polls.
+    pub(crate) fn counts(&self) -> impl Iterator<Item = [u64; 5]> + '_ {
+        self.active_cores().iter().map(|core| {
+            [
+                core.live.load(Ordering::Relaxed) as u64,
+                core.turns.load(Ordering::Relaxed),
+                core.beat.load(Ordering::Relaxed),
+                core.steals.load(Ordering::Relaxed),
+                core.helped.load(Ordering::Relaxed),
+            ]
+        })
+    }
+
     /// Whether no coroutine is alive or queued.
     pub(super) fn is_quiet(&self) -> bool {
         !self.has_shared_work()
@@ -189,6 +218,19 @@ impl Shared {
                 .active_cores()
                 .iter()
                 .all(|core| core.live.load(Ordering::SeqCst) == 0 && core.inbox.is_empty())
+    }
+
+    /// Puts what was in a stuck worker's inbox where it can be run: what has not been started, and what
+    /// may move, goes to the others.
+    pub(super) fn put_back(&self, core: &Core, waiter: NonNull<Waiter>) {
+        let this = waiter.cast::<Header>();
+        // SAFETY: whoever takes a coroutine from a queue owns it, and it is alive.
+        let (header, started) = unsafe { (this.as_ref(), this.as_ref().started()) };
+        if started && !core.may_move(header) {
+            core.hand(waiter, self);
+        } else {
+            self.inject(Runnable(waiter));
+        }
     }
 
     /// The worker with the fewest live coroutines, other than that one and those that are stuck.

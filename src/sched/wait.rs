@@ -9,6 +9,7 @@
 //! While a thread is unwinding from a panic nothing switches: std counts panics in a thread-local,
 //! and another coroutine on that thread would find itself panicking. The thread blocks instead.
 
+use super::fork;
 use super::worker::{self, Worker};
 use crate::base::lock::assert_none_held;
 use crate::coroutine::{
@@ -55,6 +56,7 @@ pub(crate) unsafe fn wait(
     cancel: Cancel,
     mut commit: impl FnMut(Ticket) -> bool,
 ) -> Woken {
+    fork::check();
     assert_none_held();
     let this = match worker::current_coroutine() {
         Some(header) if !std::thread::panicking() => header,

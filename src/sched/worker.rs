@@ -19,6 +19,8 @@
 //! of its home worker, is run by it, or is parked. Only `movable` differs in migrating mode
 //! ([`Core::may_move`] is the one predicate).
 
+use super::fork;
+use super::runtime::discard;
 use super::shared::{Core, Phase, Runnable, Shared};
 use super::timers::TimerKey;
 use super::wait::wake_all;
@@ -147,6 +149,21 @@ pub(super) unsafe fn schedule(waiter: NonNull<Waiter>) {
     }
 }
 
+/// Tells the joiner, and gives up the scheduler's reference.
+pub(super) fn conclude(this: NonNull<Header>) {
+    let mut batch = Batch::new();
+    // SAFETY: alive until `release`.
+    unsafe { this.as_ref() }.done.set_for_good(&mut batch);
+    wake_all(&mut batch);
+    // SAFETY: it has ended, and we do not touch it again.
+    unsafe { Header::release(this) };
+}
+
+/// The runtime whose worker this thread is.
+pub(crate) fn current_runtime() -> Option<Arc<Shared>> {
+    with(|worker| Arc::clone(&worker.shared))
+}
+
 impl Worker {
     pub(super) fn new(shared: Arc<Shared>, index: usize, queues: (Deque<Runnable>, Deque<Runnable>)) -> Worker {
         Worker {
@@ -180,6 +197,9 @@ impl Worker {
             } else if !self.idle() {
                 break;
             }
+        }
+        while let Some(task) = self.fresh.pop() {
+            discard(task);
         }
         local::set_context(ptr::null());
     }
@@ -352,7 +372,7 @@ impl Worker {
             Err(error) => {
                 // SAFETY: we own it, and it has not been started.
                 unsafe { Header::fail(this, JoinError::NoStack(error)) };
-                self.conclude(this);
+                conclude(this);
                 false
             }
         }
@@ -384,21 +404,12 @@ impl Worker {
         self.stacks.borrow_mut().put(stack);
         // SAFETY: the home is a core of this runtime.
         unsafe { &*header.owner.home.load(Ordering::Relaxed).cast::<Core>() }.dismiss(this);
-        self.conclude(this);
-    }
-
-    /// Tells the joiner, and gives up the scheduler's reference.
-    fn conclude(&self, this: NonNull<Header>) {
-        let mut batch = Batch::new();
-        // SAFETY: alive until `release`.
-        unsafe { this.as_ref() }.done.set_for_good(&mut batch);
-        wake_all(&mut batch);
-        // SAFETY: it has ended, and we do not touch it again.
-        unsafe { Header::release(this) };
+        conclude(this);
     }
 
     /// Fetches events and fires due timers; true if that woke anybody.
     fn poll(&self, timeout: Option<Duration>) -> bool {
+        fork::check();
         let core = self.core();
         let mut batch = Batch::new();
         if let Err(e) = core.shard.poll(&mut self.events.borrow_mut(), timeout, &mut batch) {

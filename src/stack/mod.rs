@@ -1,0 +1,35 @@
+//! Rank 1, the stacks: pages. It knows no coroutine.
+//!
+//! ```text
+//!  region: one mapping, reserved, never given back                       addresses grow -->
+//!  +-------+---------------------+-------+---------------------+-------+--------- ...
+//!  | guard |   unused   <-- used | guard |   unused   <-- used | guard |
+//!  +-------+---------------------+-------+---------------------+-------+--------- ...
+//!  |<-------- one slot -------->|
+//!          ^ low end             ^ base
+//! ```
+//!
+//! - [`size`]: the sizes that there are: powers of two.
+//! - [`guard`]: how the guards are installed.
+//! - [`region`]: address space, cut into slots.
+//! - [`pool`]: free stacks, per worker and shared.
+//! - [`overflow`]: the report of a stack overflow.
+//!
+//! Invariant: a [`Stack`] is one slot, owned by one value; its guard has been installed before the
+//! slot is given out for the first time, and stays.
+
+mod guard;
+pub(crate) mod overflow;
+mod pool;
+mod region;
+mod size;
+
+pub(crate) use guard::check_environment;
+pub(crate) use pool::{Pool, Stack};
+pub(crate) use size::StackSize;
+
+/// The bytes at the low end of a slot that nobody may touch. As much as the largest frame that code
+/// without stack probes skips.
+const GUARD: usize = 16 << 10;
+/// The top of a stack, which stays committed in pools. At least one page everywhere.
+const TOP: usize = 4 << 10;

@@ -1,0 +1,58 @@
+//! Rank 7: what a runtime has done, to be read only.
+
+use crate::sched::runtime::Runtime;
+use crate::sched::{Shared, current_runtime};
+
+/// What a runtime has done so far. The numbers are read one after the other while it goes on working.
+///
+/// ```
+/// sward::run(|| {
+///     let metrics = sward::runtime::metrics().expect("inside a runtime");
+///     assert_eq!(metrics.workers.iter().map(|worker| worker.live).sum::<usize>(), 1);
+/// });
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Metrics {
+    /// One for each worker.
+    pub workers: Vec<WorkerMetrics>,
+}
+
+/// What one worker has done so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct WorkerMetrics {
+    /// Coroutines that were started on this worker and have not ended.
+    pub live: usize,
+    /// Times that it ran a coroutine.
+    pub turns: u64,
+    /// Times that it asked the kernel for events.
+    pub polls: u64,
+    /// Times that it took work from another worker.
+    pub steals: u64,
+    /// Times that the netpoller thread polled on its behalf, because it was busy.
+    pub helped: u64,
+}
+
+/// The metrics of the runtime that the caller runs in; `None` on a plain thread.
+pub fn metrics() -> Option<Metrics> {
+    current_runtime().map(|shared| collect(&shared))
+}
+
+impl Runtime {
+    /// What the runtime has done so far.
+    pub fn metrics(&self) -> Metrics {
+        collect(self.shared())
+    }
+}
+
+fn collect(shared: &Shared) -> Metrics {
+    let workers = shared.counts().map(|[live, turns, polls, steals, helped]| WorkerMetrics {
+        live: live as usize,
+        turns,
+        polls,
+        steals,
+        helped,
+    });
+    Metrics { workers: workers.collect() }
+}

@@ -1,0 +1,35 @@
+//! A forked child has one thread, half a runtime, and shares the parent's pollers: only fork and exec
+//! is supported. A child that goes on using the runtime is stopped before it takes the parent's
+//! events.
+
+use std::sync::Once;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+static FORKED: AtomicBool = AtomicBool::new(false);
+
+extern "C" fn in_child() {
+    FORKED.store(true, Ordering::Relaxed);
+}
+
+/// Has children marked from now on.
+pub(super) fn watch() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        // SAFETY: the handler stores to a static atomic, which is allowed in a forked child.
+        unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
+    });
+}
+
+/// Aborts a forked child that uses the runtime.
+#[inline]
+pub(super) fn check() {
+    if FORKED.load(Ordering::Relaxed) {
+        refuse();
+    }
+}
+
+#[cold]
+fn refuse() -> ! {
+    eprintln!("sward: a forked child may only exec: it cannot use the runtime of its parent");
+    std::process::abort();
+}

@@ -1,0 +1,31 @@
+//! Rank 4, the scheduler: policy. It knows no socket.
+//!
+//! - [`timers`], [`inbox`], [`idle`]: pure parts, run by loom and by plain tests.
+//! - [`shared`]: what the workers of a runtime share, and the part of a worker that others see.
+//! - [`worker`]: the loop that runs coroutines.
+//! - [`wait`]: the waist, through which everything that blocks goes.
+//! - [`readiness`]: an operation on a source that parks while it would block.
+//! - [`monitor`]: what the netpoller thread does for busy workers.
+//! - [`runtime`]: a runtime's start and end, and the default one.
+//! - [`fork`], [`hook`]: what a process has once: the check for forked children, the panic hook.
+//!
+//! How workers sleep and are woken, with the argument that no work is slept over, is in `README.md`
+//! beside this file.
+
+mod fork;
+mod hook;
+mod idle;
+mod inbox;
+mod monitor;
+mod readiness;
+pub mod runtime;
+mod shared;
+mod timers;
+mod wait;
+mod worker;
+
+pub(crate) use readiness::{Attempt, perform};
+pub(crate) use runtime::{Spawn, spawn};
+pub(crate) use shared::Shared;
+pub(crate) use wait::{TimedOut, set, sleep_until, wait_for, wait_masked, wake_all, yield_now};
+pub(crate) use worker::{current_coroutine, current_runtime, may_switch};

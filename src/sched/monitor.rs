@@ -1,0 +1,116 @@
+//! What the netpoller thread does for workers that are too busy to poll.
+
+use super::runtime::add_spare_worker;
+use super::shared::{Core, Phase, Shared};
+use super::wait::wake_all;
+use crate::coroutine::Batch;
+use crate::netpoll::{Events, Ward};
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+/// The time between two reports of stuck workers.
+const REPORT_EVERY: Duration = Duration::from_secs(10);
+
+/// What the netpoller thread remembers between two looks.
+pub(crate) struct Memory {
+    seen: Vec<Seen>,
+    events: Events,
+    reported: Option<Instant>,
+}
+
+#[derive(Clone, Copy)]
+struct Seen {
+    beat: u64,
+    turns: u64,
+    since: Instant,
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Memory { seen: Vec::new(), events: Events::with_capacity(256), reported: None }
+    }
+}
+
+impl Ward for Shared {
+    type State = Memory;
+
+    fn look(&self, memory: &mut Memory) -> bool {
+        let now = Instant::now();
+        let cores = self.active_cores();
+        memory.seen.resize(cores.len(), Seen { beat: 0, turns: 0, since: now });
+        let (mut busy, mut stuck) = (false, 0);
+        for (index, core) in cores.iter().enumerate() {
+            let seen = &mut memory.seen[index];
+            let (beat, turns) = (core.beat.load(Ordering::Relaxed), core.turns.load(Ordering::Relaxed));
+            let asleep = core.bed.asleep();
+            let polled = beat != seen.beat;
+            busy |= !asleep || polled;
+            if asleep || turns != seen.turns {
+                seen.since = now;
+            }
+            (seen.beat, seen.turns) = (beat, turns);
+            if !asleep && !polled {
+                help(core, &mut memory.events);
+            }
+            let late = now - seen.since >= self.config.stall;
+            core.stuck.store(late, Ordering::Relaxed);
+            if late {
+                stuck += 1;
+                self.share_work_of(core);
+                if memory.reported.is_none_or(|at| now - at >= REPORT_EVERY) {
+                    memory.reported = Some(now);
+                    report(index, core, now - seen.since);
+                }
+            }
+        }
+        if stuck == cores.len() && self.config.migrate && self.phase() == Phase::Running {
+            add_spare_worker(self);
+        }
+        busy
+    }
+
+    fn awake(&self) -> bool {
+        self.active_cores().iter().any(|core| !core.bed.asleep())
+    }
+}
+
+impl Shared {
+    /// Lets the others take what waits behind a stuck worker and may be taken.
+    fn share_work_of(&self, core: &Core) {
+        let mut inbox = core.inbox.take();
+        while let Some(waiter) = inbox.pop() {
+            self.put_back(core, waiter);
+        }
+        if self.has_shared_work() {
+            self.work_was_pushed();
+        }
+    }
+}
+
+/// Drains the shard of a busy worker and fires its timers, so that whoever can run the result does.
+fn help(core: &Core, events: &mut Events) {
+    let mut batch = Batch::new();
+    if core.shard.poll_for_worker(events, &mut batch).is_ok() {
+        core.fire_timers(&mut batch);
+    }
+    core.helped.fetch_add(1, Ordering::Relaxed);
+    wake_all(&mut batch);
+}
+
+fn report(index: usize, core: &Core, late: Duration) {
+    let id = core.running.load(Ordering::Relaxed);
+    let mut name = None;
+    core.for_each_live(|header| {
+        // SAFETY: listed coroutines are alive.
+        let header = unsafe { header.as_ref() };
+        if header.id().0 == id {
+            name = header.name().map(str::to_owned);
+        }
+    });
+    let name = name.map_or(String::new(), |name| format!("'{name}' "));
+    eprintln!(
+        "sward: coroutine {name}(id {id}) has kept worker {index} for {} ms without a wait; \
+         others on that worker are waiting for it",
+        late.as_millis()
+    );
+}

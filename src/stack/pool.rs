@@ -1,0 +1,216 @@
+//! Free stacks: a hot cache for each worker, and what overflows from it, shared.
+//!
+//! - A worker takes the stack that it put last: its top is in the processor's cache, and no lock or
+//!   atomic is touched.
+//! - A cache that is full moves its older half to the shared stacks in one go, and an empty one
+//!   fetches several at once, so the lock is rare.
+//! - Stacks are trimmed on that way, not at each exit: giving pages back takes the lock of the page
+//!   tables and interrupts the other processors. All but the top page goes; the top page too, once
+//!   many stacks are free.
+
+use super::region::Carver;
+use super::size::{CLASSES, StackSize};
+use super::{GUARD, TOP};
+use crate::base::lock::{Mutex, Rank};
+use std::io;
+use std::mem;
+use std::num::NonZeroUsize;
+
+/// Bytes of address space that one worker's cache of one size holds, and stacks at the most.
+const CACHE_BYTES: usize = 16 << 20;
+const CACHE_MOST: usize = 64;
+/// Stacks fetched from the shared ones at once.
+const REFILL: usize = 16;
+/// Free stacks in the shared overflow that keep their top page.
+const WARM: usize = 4096;
+
+/// A stack.
+#[derive(Debug)]
+pub(crate) struct Stack {
+    low: NonZeroUsize,
+    size: StackSize,
+}
+
+impl Stack {
+    fn new(low: usize, size: StackSize) -> Stack {
+        Stack { low: NonZeroUsize::new(low).expect("no mapping is at zero"), size }
+    }
+
+    /// The highest address, just beyond the stack.
+    pub(crate) fn base(&self) -> NonZeroUsize {
+        self.low.checked_add(self.size.bytes()).expect("a mapping ends within the address space")
+    }
+
+    /// The lowest address, where the guard begins.
+    pub(crate) fn limit(&self) -> NonZeroUsize {
+        self.low
+    }
+
+    /// Its size.
+    pub(crate) fn size(&self) -> StackSize {
+        self.size
+    }
+
+    /// Gives committed memory back, but for the topmost `keep` bytes.
+    fn trim(&self, keep: usize) {
+        let start = self.low.get() + GUARD;
+        let bytes = self.size.bytes() - GUARD - keep;
+        // SAFETY: the stack is free, so what it holds is of no use. A guard stays one.
+        unsafe { libc::madvise(start as *mut libc::c_void, bytes, libc::MADV_DONTNEED) };
+    }
+}
+
+/// One worker's free stacks.
+pub(crate) struct Pool {
+    caches: [Vec<Stack>; CLASSES],
+}
+
+impl Pool {
+    /// No stacks yet.
+    pub(crate) fn new() -> Pool {
+        Pool { caches: [const { Vec::new() }; CLASSES] }
+    }
+
+    /// A stack of that size.
+    ///
+    /// # Errors
+    ///
+    /// No address space or no guard for it.
+    #[inline]
+    pub(crate) fn take(&mut self, size: StackSize) -> io::Result<Stack> {
+        match self.caches[size.class()].pop() {
+            Some(stack) => Ok(stack),
+            None => self.refill(size),
+        }
+    }
+
+    /// Takes a stack back that nobody uses any more.
+    #[inline]
+    pub(crate) fn put(&mut self, stack: Stack) {
+        let size = stack.size;
+        let cache = &mut self.caches[size.class()];
+        cache.push(stack);
+        if cache.len() > most_cached(size) {
+            let older = cache.len() / 2;
+            give_back(size, cache.drain(..older).collect());
+        }
+    }
+
+    #[cold]
+    fn refill(&mut self, size: StackSize) -> io::Result<Stack> {
+        let cache = &mut self.caches[size.class()];
+        let want = REFILL.min(most_cached(size)).max(1);
+        let mut shared = SHARED[size.class()].lock();
+        let from = shared.free.len().saturating_sub(want);
+        cache.extend(shared.free.drain(from..));
+        if cache.is_empty() {
+            shared.carver.carve(size, want, |low| cache.push(Stack::new(low, size)))?;
+        }
+        Ok(cache.pop().expect("there was one, or one was carved"))
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        for cache in mem::take(&mut self.caches) {
+            if let Some(size) = cache.first().map(Stack::size) {
+                give_back(size, cache);
+            }
+        }
+    }
+}
+
+fn most_cached(size: StackSize) -> usize {
+    (CACHE_BYTES / size.bytes()).clamp(1, CACHE_MOST)
+}
+
+/// The stacks of one size that no worker holds.
+struct Shared {
+    free: Vec<Stack>,
+    carver: Carver,
+}
+
+static SHARED: [Mutex<Shared>; CLASSES] =
+    [const { Mutex::new(Rank::Stacks, Shared { free: Vec::new(), carver: Carver::new() }) }; CLASSES];
+
+fn give_back(size: StackSize, stacks: Vec<Stack>) {
+    let warm = SHARED[size.class()].lock().free.len() < WARM;
+    // Without the lock: these are ours still.
+    for stack in &stacks {
+        stack.trim(if warm { TOP } else { 0 });
+    }
+    SHARED[size.class()].lock().free.extend(stacks);
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    /// A size that no other test of this process uses.
+    fn own_size(power: u32) -> StackSize {
+        StackSize::new(1 << power).expect("a fine size")
+    }
+
+    fn touch(stack: &Stack, bytes: usize) {
+        let base = stack.base().get();
+        for at in (base - bytes..base).step_by(4096) {
+            // SAFETY: the stack is ours, and the address above its guard.
+            unsafe { (at as *mut u8).write(1) };
+        }
+    }
+
+    fn resident(stack: &Stack) -> usize {
+        let mut pages = vec![0u8; stack.size().bytes() / 4096];
+        let start = stack.limit().get() as *mut libc::c_void;
+        // SAFETY: the range is mapped, and the vector has a byte for each of its pages.
+        let done = unsafe { libc::mincore(start, stack.size().bytes(), pages.as_mut_ptr()) };
+        assert_eq!(done, 0);
+        pages.iter().filter(|&&page| page & 1 != 0).count()
+    }
+
+    #[test]
+    fn the_last_put_is_the_first_taken() {
+        let size = own_size(17);
+        let mut pool = Pool::new();
+        let (a, b) = (pool.take(size).expect("a stack"), pool.take(size).expect("a stack"));
+        let (at_a, at_b) = (a.base(), b.base());
+        assert_ne!(at_a, at_b);
+        pool.put(a);
+        pool.put(b);
+        assert_eq!(pool.take(size).expect("a stack").base(), at_b);
+        assert_eq!(pool.take(size).expect("a stack").base(), at_a);
+    }
+
+    #[test]
+    fn two_thousand_do_not_overlap() {
+        let size = own_size(16);
+        let mut pool = Pool::new();
+        let mut stacks: Vec<_> = (0..2_000).map(|_| pool.take(size).expect("a stack")).collect();
+        for stack in &stacks {
+            touch(stack, size.bytes() - GUARD);
+        }
+        stacks.sort_by_key(Stack::base);
+        for pair in stacks.windows(2) {
+            assert!(pair[0].base() <= pair[1].limit());
+        }
+        for stack in stacks {
+            pool.put(stack);
+        }
+    }
+
+    #[test]
+    fn deep_use_is_trimmed_to_the_top_page() {
+        let size = own_size(19);
+        let mut pool = Pool::new();
+        let stacks: Vec<_> = (0..200).map(|_| pool.take(size).expect("a stack")).collect();
+        let first = Stack { low: stacks[0].low, size };
+        for stack in &stacks {
+            touch(stack, size.bytes() - GUARD);
+        }
+        assert!(resident(&first) > 100);
+        for stack in stacks {
+            pool.put(stack);
+        }
+        assert_eq!(resident(&first), 1, "the first to be put back has left the cache");
+    }
+}

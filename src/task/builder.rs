@@ -1,0 +1,73 @@
+//! Settings of one coroutine.
+
+use super::JoinHandle;
+use crate::sched::{self, Spawn};
+use crate::stack::StackSize;
+use std::io;
+
+/// Settings of a coroutine that is to be spawned, as [`std::thread::Builder`].
+///
+/// ```
+/// let worker = sward::task::Builder::new()
+///     .name("resizer")
+///     .stack_size(1 << 20)
+///     .spawn(|| sward::task::current().name().map(str::to_owned))?;
+/// assert_eq!(worker.join().unwrap().as_deref(), Some("resizer"));
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Debug, Default)]
+#[must_use]
+pub struct Builder {
+    name: Option<String>,
+    stack_size: Option<usize>,
+    pinned: bool,
+}
+
+impl Builder {
+    /// The default settings.
+    pub fn new() -> Builder {
+        Builder::default()
+    }
+
+    /// The name that panics, overflows and reports give the coroutine.
+    pub fn name(mut self, name: impl Into<String>) -> Builder {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// The address space of the coroutine's stack in bytes, 16 KiB of guard included, rounded up to a
+    /// power of two of at least 64 KiB. By default the runtime's. Memory is committed as it is touched.
+    pub fn stack_size(mut self, bytes: usize) -> Builder {
+        self.stack_size = Some(bytes);
+        self
+    }
+
+    /// Whether the coroutine stays on the worker that starts it also in a runtime whose coroutines
+    /// migrate. In the default mode all of them do.
+    pub fn pinned(mut self, pinned: bool) -> Builder {
+        self.pinned = pinned;
+        self
+    }
+
+    /// Spawns the coroutine; otherwise as [`spawn`](super::spawn).
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` for a stack of zero bytes or of more than 1 GiB; on a plain thread whatever keeps
+    /// the default runtime from starting. A stack that cannot be had when the coroutine is to start is
+    /// the error of its [`join`](JoinHandle::join).
+    pub fn spawn<T, F>(self, f: F) -> io::Result<JoinHandle<T>>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        let mut spawn = Spawn::here()?.pinned(self.pinned);
+        if let Some(name) = &self.name {
+            spawn = spawn.named(name);
+        }
+        if let Some(bytes) = self.stack_size {
+            spawn = spawn.stack_size(StackSize::new(bytes)?);
+        }
+        Ok(JoinHandle::new(sched::spawn(spawn, f)))
+    }
+}

@@ -1,0 +1,97 @@
+//! The handle that joins a coroutine.
+
+use super::{JoinError, Task};
+use crate::coroutine::{Batch, Handle, WaitReason};
+use crate::sched;
+use std::fmt;
+use std::marker::PhantomData;
+
+/// Owns the right to a coroutine's result. Dropping it detaches the coroutine, which runs on; its
+/// result is then dropped where it ends.
+pub struct JoinHandle<T> {
+    handle: Handle,
+    result: PhantomData<fn() -> T>,
+}
+
+impl<T> JoinHandle<T> {
+    pub(super) fn new(handle: Handle) -> Self {
+        JoinHandle { handle, result: PhantomData }
+    }
+
+    /// Waits for the coroutine to end and gives its result. Parks the calling coroutine, or blocks the
+    /// calling thread. A cancelled caller unwinds out of it, and the coroutine is detached.
+    ///
+    /// # Errors
+    ///
+    /// [`JoinError::Panicked`] with the payload of its panic; [`JoinError::Cancelled`] if it was
+    /// cancelled or its runtime shut down; [`JoinError::NoStack`] if it could not start.
+    ///
+    /// ```
+    /// sward::run(|| {
+    ///     let fine = sward::spawn(|| "fine");
+    ///     assert_eq!(fine.join().unwrap(), "fine");
+    ///
+    ///     let coroutine = sward::spawn(|| -> () { std::panic::resume_unwind(Box::new("no")) });
+    ///     assert!(matches!(coroutine.join(), Err(sward::task::JoinError::Panicked(_))));
+    /// });
+    /// ```
+    pub fn join(self) -> Result<T, JoinError> {
+        let done = &self.handle.header().done;
+        if !done.is_set() {
+            // Without a deadline it returns only when the event is set.
+            let _ = sched::wait_for(done, WaitReason::Join, None);
+        }
+        let this = std::mem::ManuallyDrop::new(self);
+        // SAFETY: read once; `this` is not dropped.
+        let handle = unsafe { std::ptr::read(&raw const this.handle) };
+        // SAFETY: it is done, `T` is its type, and this joining handle is used up.
+        unsafe { handle.take() }
+    }
+
+    /// Whether the coroutine has ended, so that [`join`](Self::join) returns at once.
+    pub fn is_finished(&self) -> bool {
+        self.handle.header().done.is_set()
+    }
+
+    /// Asks the coroutine to end. Its present wait, or its next one, unwinds: destructors run, and
+    /// [`join`](Self::join) gives [`JoinError::Cancelled`]. No message is printed. If the unwinding is
+    /// swallowed by a `catch_unwind`, the next wait unwinds again. A coroutine that has not been
+    /// started is not run. One that never waits is not interrupted. Does not park.
+    ///
+    /// Returns false, and does nothing, where panics abort: there is no unwinding then.
+    ///
+    /// ```
+    /// sward::run(|| {
+    ///     let sleeper = sward::spawn(|| sward::sleep(std::time::Duration::from_secs(3600)));
+    ///     sleeper.cancel();
+    ///     assert!(matches!(sleeper.join(), Err(sward::task::JoinError::Cancelled)));
+    /// });
+    /// ```
+    pub fn cancel(&self) -> bool {
+        if cfg!(panic = "abort") {
+            return false;
+        }
+        let mut batch = Batch::new();
+        self.handle.cancel(&mut batch);
+        sched::wake_all(&mut batch);
+        true
+    }
+
+    /// The coroutine, to unpark it or to ask for its name.
+    pub fn task(&self) -> Task {
+        Task::coroutine(self.handle.clone())
+    }
+}
+
+impl<T> Drop for JoinHandle<T> {
+    fn drop(&mut self) {
+        // SAFETY: this is the joining handle, and it goes.
+        unsafe { self.handle.detach() };
+    }
+}
+
+impl<T> fmt::Debug for JoinHandle<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JoinHandle").field("task", &self.task()).finish_non_exhaustive()
+    }
+}

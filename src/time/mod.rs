@@ -1,0 +1,45 @@
+//! Time: sleeping.
+//!
+//! In a coroutine these park it; on a plain thread they block the thread.
+
+use crate::coroutine::WaitReason;
+use crate::sched;
+use std::time::{Duration, Instant};
+
+/// Waits for at least that long, in a coroutine by parking it. A zero duration returns at once. A
+/// cancelled coroutine unwinds out of it.
+///
+/// ```
+/// use std::time::{Duration, Instant};
+///
+/// sward::run(|| {
+///     let start = Instant::now();
+///     sward::sleep(Duration::from_millis(5));
+///     assert!(start.elapsed() >= Duration::from_millis(5));
+/// });
+/// ```
+pub fn sleep(duration: Duration) {
+    match Instant::now().checked_add(duration) {
+        Some(deadline) => sleep_until(deadline),
+        // Later than the clock can say: parked for good, unless cancelled.
+        None => loop {
+            sleep_until(Instant::now() + Duration::from_secs(1 << 30));
+        },
+    }
+}
+
+/// Waits until that time, in a coroutine by parking it. One that has passed returns at once. A
+/// cancelled coroutine unwinds out of it.
+///
+/// ```
+/// use std::time::{Duration, Instant};
+///
+/// let deadline = Instant::now() + Duration::from_millis(2);
+/// sward::time::sleep_until(deadline); // a plain thread may wait as well
+/// assert!(Instant::now() >= deadline);
+/// ```
+pub fn sleep_until(deadline: Instant) {
+    if deadline > Instant::now() {
+        sched::sleep_until(deadline, WaitReason::Sleep);
+    }
+}
