@@ -47,10 +47,9 @@
 compile_error!("sward runs on Unix");
 
 mod base;
-mod blocking { }
+mod blocking;
 mod coroutine;
-/// x
-pub mod net { }
+pub mod net;
 mod netpoll;
 mod observe;
 mod sched;

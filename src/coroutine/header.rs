@@ -205,7 +205,7 @@ where
     let cell = Box::new(TaskCell {
         header: Header {
             waiter: Waiter::new(schedule),
-            state: AtomicUsize::new(2 * REFERENCE | JOINED),
+            state: AtomicUsize::new((2 * REFERENCE) | JOINED),
             done: Event::new(),
             token: Event::new(),
             owner: Owner {

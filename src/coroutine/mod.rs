@@ -20,4 +20,4 @@ pub(crate) use header::{Cancellation, Handle, Header, Settings, new};
 pub(crate) use reason::WaitReason;
 pub(crate) use switch::{Step, Suspend};
 pub(crate) use thread::{Parker, with_parker};
-pub(crate) use waiter::{Batch, Cause, Fired, Park, Ticket, Waiter};
+pub(crate) use waiter::{Batch, Cause, Park, Ticket, Waiter};
