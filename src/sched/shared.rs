@@ -74,6 +74,8 @@ pub(crate) struct Core {
     pub(super) queues: Mutex<Option<(Deque<Runnable>, Deque<Runnable>)>>,
     /// How many coroutines were started here and have not ended.
     pub(super) live: AtomicUsize,
+    /// How many were handed to it to be started, and have not been.
+    pub(super) placed: AtomicUsize,
     list: Mutex<Option<NonNull<Header>>>,
     /// Counts polls; written by the worker alone.
     pub(super) beat: AtomicU64,
@@ -229,6 +231,9 @@ impl Shared {
         if started && !core.may_move(header) {
             core.hand(waiter, self);
         } else {
+            if !started && header.owner.placed.replace(false) {
+                core.placed.fetch_sub(1, Ordering::Relaxed);
+            }
             self.inject(Runnable(waiter));
         }
     }
@@ -238,8 +243,8 @@ impl Shared {
         let cores = self.active_cores().iter().enumerate();
         cores
             .filter(|(index, core)| *index != but && !core.stuck.load(Ordering::Relaxed))
-            .map(|(_, core)| (core.live.load(Ordering::Relaxed), core))
-            .min_by_key(|(live, _)| *live)
+            .map(|(_, core)| (core.load(), core))
+            .min_by_key(|(load, _)| *load)
     }
 }
 
@@ -258,6 +263,7 @@ impl Core {
             movable: movable.stealer(),
             queues: Mutex::new(Rank::Life, Some((fresh, movable))),
             live: AtomicUsize::new(0),
+            placed: AtomicUsize::new(0),
             list: Mutex::new(Rank::Live, None),
             beat: AtomicU64::new(0),
             turns: AtomicU64::new(0),
@@ -273,6 +279,11 @@ impl Core {
     #[inline]
     pub(super) fn may_move(&self, header: &Header) -> bool {
         self.migrate && !header.pinned()
+    }
+
+    /// The coroutines that live here or soon will.
+    pub(super) fn load(&self) -> usize {
+        self.live.load(Ordering::Relaxed) + self.placed.load(Ordering::Relaxed)
     }
 
     /// Hands the worker a coroutine that it has to run.

@@ -358,7 +358,8 @@ impl Worker {
         if self.closing.get() {
             // It is not parked, so this only leaves the mark.
             let _ = header.waiter.cancel();
-        } else if self.hand_over(header, this) {
+        }
+        if self.hand_over(header, this) {
             return false;
         }
         match self.stacks.borrow_mut().take(header.stack_size()) {
@@ -381,9 +382,13 @@ impl Worker {
     /// Hands an unstarted coroutine to the least-loaded worker if this one is ahead by a margin: it
     /// would otherwise pin here whatever it spawns in a row, such as an accept loop's connections.
     fn hand_over(&self, header: &Header, this: NonNull<Header>) -> bool {
+        if header.owner.placed.replace(false) {
+            self.core().placed.fetch_sub(1, Ordering::Relaxed);
+            return false;
+        }
         let margin = |least: usize| least + least / 16 + PLACEMENT_MARGIN;
-        let mine = self.core().live.load(Ordering::Relaxed);
-        if mine <= margin(self.least.get()) || header.owner.placed.get() {
+        let mine = self.core().load();
+        if self.closing.get() || mine <= margin(self.least.get()) {
             return false;
         }
         let Some((least, target)) = self.shared.least_loaded(self.index) else { return false };
@@ -392,6 +397,7 @@ impl Worker {
             return false;
         }
         header.owner.placed.set(true);
+        target.placed.fetch_add(1, Ordering::Relaxed);
         target.hand(this.cast(), &self.shared);
         true
     }
