@@ -1,0 +1,172 @@
+//! A small HTTP/1.1 server with keep-alive and pipelining:
+//! `cargo run --release --example http [PORT] [--workers N]`, then `curl -i http://127.0.0.1:8080/`.
+//!
+//! What a connection sends badly is answered: 400 for what is no HTTP, 408 for a head that takes
+//! longer than ten seconds as a whole, 431 for one that is too large, 501 for chunked bodies.
+
+mod common;
+
+use std::io::{self, Read, Write};
+use std::time::{Duration, Instant};
+use sward::net::{TcpListener, TcpStream};
+
+const HEAD_LIMIT: usize = 16 << 10;
+const HEAD_TIME: Duration = Duration::from_secs(10);
+const IDLE_TIME: Duration = Duration::from_secs(60);
+
+const HELLO: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 14\r\n\r\nHello, World!\n";
+const HELLO_HEAD: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 14\r\n\r\n";
+const HELLO_CLOSE: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 14\r\n\
+    Connection: close\r\n\r\nHello, World!\n";
+const NOT_FOUND: &[u8] = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n";
+const BAD_REQUEST: &[u8] = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+const TIMEOUT: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+const TOO_LARGE: &[u8] =
+    b"HTTP/1.1 431 Request Header Fields Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+const NOT_IMPLEMENTED: &[u8] = b"HTTP/1.1 501 Not Implemented\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let port = common::port(&arguments, 8080);
+    let mut builder = sward::runtime::Builder::new();
+    if let workers @ 1.. = common::number(&arguments, "--workers", 0) {
+        builder = builder.worker_threads(workers as usize);
+    }
+    let served = builder.build().and_then(|runtime| runtime.run(|| serve(port)));
+    if let Err(e) = served {
+        common::fail(&format!("http on port {port}: {e}"));
+    }
+}
+
+fn serve(port: u16) -> io::Result<()> {
+    let listener = TcpListener::bind(("127.0.0.1", port))?;
+    println!("serves http://{}/", listener.local_addr()?);
+    for stream in listener.incoming() {
+        let stream = stream?;
+        sward::spawn(move || {
+            // A connection that breaks is the end of that connection only.
+            let _ = Connection::new(stream).and_then(Connection::serve);
+        });
+    }
+    Ok(())
+}
+
+/// What is to be done after a request.
+enum Next {
+    Request { head: usize, body: usize },
+    Close { head: usize },
+    NeedMore,
+    Refuse(&'static [u8]),
+}
+
+struct Connection {
+    stream: TcpStream,
+    input: Vec<u8>,
+    output: Vec<u8>,
+    /// Bytes of a body that are still to be passed over.
+    skip: usize,
+}
+
+impl Connection {
+    fn new(stream: TcpStream) -> io::Result<Connection> {
+        stream.set_nodelay(true)?;
+        Ok(Connection { stream, input: Vec::with_capacity(1024), output: Vec::with_capacity(256), skip: 0 })
+    }
+
+    fn serve(mut self) -> io::Result<()> {
+        let mut head_began = None;
+        loop {
+            let limit = match head_began {
+                None => IDLE_TIME,
+                Some(began) => HEAD_TIME.saturating_sub(Instant::elapsed(&began)),
+            };
+            if limit.is_zero() {
+                return self.stream.write_all(TIMEOUT);
+            }
+            match self.read_more(limit) {
+                Ok(0) => return Ok(()),
+                Ok(_) => {}
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock && head_began.is_some() => continue,
+                Err(e) => return Err(e),
+            }
+            let goes_on = self.answer_all();
+            self.stream.write_all(&self.output)?;
+            self.output.clear();
+            if !goes_on {
+                return Ok(());
+            }
+            // The clock of a head starts with its first byte.
+            head_began = (!self.input.is_empty()).then(|| head_began.unwrap_or_else(Instant::now));
+        }
+    }
+
+    fn read_more(&mut self, limit: Duration) -> io::Result<usize> {
+        if self.stream.read_timeout()? != Some(limit) {
+            self.stream.set_read_timeout(Some(limit))?;
+        }
+        let mut buffer = [0; 2048];
+        let n = self.stream.read(&mut buffer)?;
+        let skipped = self.skip.min(n);
+        self.skip -= skipped;
+        self.input.extend_from_slice(&buffer[skipped..n]);
+        Ok(n)
+    }
+
+    /// Answers every request that is complete; false when the connection is to be closed.
+    fn answer_all(&mut self) -> bool {
+        let mut at = 0;
+        let goes_on = loop {
+            match next(&self.input[at..], &mut self.output) {
+                Next::Request { head, body } => {
+                    let left = self.input.len() - at - head;
+                    self.skip = body.saturating_sub(left);
+                    at += head + body.min(left);
+                }
+                Next::Close { head } => {
+                    at += head;
+                    break false;
+                }
+                Next::NeedMore => break true,
+                Next::Refuse(response) => {
+                    self.output.extend_from_slice(response);
+                    break false;
+                }
+            }
+        };
+        self.input.drain(..at);
+        goes_on
+    }
+}
+
+/// Answers the request at the beginning of `input`, if it is complete.
+fn next(input: &[u8], output: &mut Vec<u8>) -> Next {
+    let mut headers = [httparse::EMPTY_HEADER; 64];
+    let mut request = httparse::Request::new(&mut headers);
+    let head = match request.parse(input) {
+        Ok(httparse::Status::Complete(head)) => head,
+        Ok(httparse::Status::Partial) if input.len() < HEAD_LIMIT => return Next::NeedMore,
+        Ok(httparse::Status::Partial) | Err(httparse::Error::TooManyHeaders) => return Next::Refuse(TOO_LARGE),
+        Err(_) => return Next::Refuse(BAD_REQUEST),
+    };
+    let (mut body, mut close) = (0, request.version == Some(0));
+    for header in request.headers.iter() {
+        if header.name.eq_ignore_ascii_case("content-length") {
+            match std::str::from_utf8(header.value).ok().and_then(|text| text.trim().parse().ok()) {
+                Some(length) => body = length,
+                None => return Next::Refuse(BAD_REQUEST),
+            }
+        } else if header.name.eq_ignore_ascii_case("transfer-encoding") {
+            return Next::Refuse(NOT_IMPLEMENTED);
+        } else if header.name.eq_ignore_ascii_case("connection") {
+            close = header.value.eq_ignore_ascii_case(b"close")
+                || (close && !header.value.eq_ignore_ascii_case(b"keep-alive"));
+        }
+    }
+    output.extend_from_slice(match (request.method, request.path) {
+        (Some("GET"), Some("/")) if close => HELLO_CLOSE,
+        (Some("GET"), Some("/")) => HELLO,
+        (Some("HEAD"), Some("/")) => HELLO_HEAD,
+        _ => NOT_FOUND,
+    });
+    if close { Next::Close { head } } else { Next::Request { head, body } }
+}
