@@ -48,7 +48,8 @@ fn main() {
     if job.conns == 0 || job.secs == 0 || !(16..=1 << 20).contains(&job.size) {
         common::fail(HELP);
     }
-    let limit = common::raise_descriptor_limit().unwrap_or_else(|e| common::fail(&format!("descriptor limit: {e}")));
+    let limit =
+        common::raise_descriptor_limit().unwrap_or_else(|e| common::fail(&format!("descriptor limit: {e}")));
     let fit = limit.saturating_sub(SPARE_DESCRIPTORS) as usize;
     if job.conns > fit {
         eprintln!("the hard limit of open files (RLIMIT_NOFILE) is {limit}: going on with {fit} connections");
@@ -177,7 +178,8 @@ struct Progress {
 impl Progress {
     fn new(job: &Job) -> Progress {
         let bar = io::stderr().is_terminal().then(|| {
-            let style = ProgressStyle::with_template("{msg:34} {wide_bar} {pos}/{len}").expect("a fine template");
+            let style =
+                ProgressStyle::with_template("{msg:34} {wide_bar} {pos}/{len}").expect("a fine template");
             ProgressBar::new(job.conns as u64).with_style(style).with_message("opening connections")
         });
         Progress { bar, conns: job.conns, secs: job.secs, began: std::cell::Cell::new(None) }
@@ -234,7 +236,7 @@ fn serve(addresses: usize) -> io::Result<()> {
         let loops: Vec<_> =
             listeners.into_iter().map(|listener| sward::spawn(move || accept(&listener))).collect();
         for accepting in loops {
-            accepting.join().map_err(io::Error::other)??;
+            accepting.join().map_err(|e| io::Error::other(e.to_string()))??;
         }
         Ok(())
     })

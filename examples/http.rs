@@ -14,7 +14,8 @@ const HEAD_LIMIT: usize = 16 << 10;
 const HEAD_TIME: Duration = Duration::from_secs(10);
 const IDLE_TIME: Duration = Duration::from_secs(60);
 
-const HELLO: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 14\r\n\r\nHello, World!\n";
+const HELLO: &[u8] =
+    b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 14\r\n\r\nHello, World!\n";
 const HELLO_HEAD: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 14\r\n\r\n";
 const HELLO_CLOSE: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 14\r\n\
     Connection: close\r\n\r\nHello, World!\n";
@@ -23,7 +24,8 @@ const BAD_REQUEST: &[u8] = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nCo
 const TIMEOUT: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
 const TOO_LARGE: &[u8] =
     b"HTTP/1.1 431 Request Header Fields Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
-const NOT_IMPLEMENTED: &[u8] = b"HTTP/1.1 501 Not Implemented\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+const NOT_IMPLEMENTED: &[u8] =
+    b"HTTP/1.1 501 Not Implemented\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -145,7 +147,9 @@ fn next(input: &[u8], output: &mut Vec<u8>) -> Next {
     let head = match request.parse(input) {
         Ok(httparse::Status::Complete(head)) => head,
         Ok(httparse::Status::Partial) if input.len() < HEAD_LIMIT => return Next::NeedMore,
-        Ok(httparse::Status::Partial) | Err(httparse::Error::TooManyHeaders) => return Next::Refuse(TOO_LARGE),
+        Ok(httparse::Status::Partial) | Err(httparse::Error::TooManyHeaders) => {
+            return Next::Refuse(TOO_LARGE);
+        }
         Err(_) => return Next::Refuse(BAD_REQUEST),
     };
     let (mut body, mut close) = (0, request.version == Some(0));

@@ -152,7 +152,10 @@ fn timeouts_are_kept_and_expire() {
         let limit = Some(Duration::from_millis(20));
         client.set_read_timeout(limit).unwrap();
         assert_eq!((client.read_timeout().unwrap(), client.write_timeout().unwrap()), (limit, None));
-        assert_eq!(client.set_read_timeout(Some(Duration::ZERO)).unwrap_err().kind(), ErrorKind::InvalidInput);
+        assert_eq!(
+            client.set_read_timeout(Some(Duration::ZERO)).unwrap_err().kind(),
+            ErrorKind::InvalidInput
+        );
         let start = Instant::now();
         assert_eq!(client.read(&mut [0]).unwrap_err().kind(), ErrorKind::WouldBlock);
         assert!(start.elapsed() >= Duration::from_millis(20));

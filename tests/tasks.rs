@@ -172,8 +172,7 @@ fn a_migrating_coroutine_changes_threads() {
             }
         };
         let free: Vec<_> = (0..8).map(|_| sward::spawn(wander(stop.clone()))).collect();
-        let pinned =
-            task::Builder::new().pinned(true).spawn(wander(stop.clone())).expect("spawned");
+        let pinned = task::Builder::new().pinned(true).spawn(wander(stop.clone())).expect("spawned");
         sward::sleep(Duration::from_millis(500));
         stop.store(true, Ordering::Relaxed);
         let most = free.into_iter().map(|handle| handle.join().unwrap()).max();

@@ -1,5 +1,5 @@
 //! What several examples need: numbers from the command line, the descriptor limit, `/proc`.
-#![allow(dead_code)] // each example uses its part
+#![allow(dead_code, unreachable_pub)] // each example uses its part
 
 use std::fs;
 use std::io;

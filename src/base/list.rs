@@ -21,18 +21,22 @@ pub(crate) unsafe trait Linked {
 pub(crate) struct Queue<T: Linked> {
     head: Option<NonNull<T>>,
     tail: Option<NonNull<T>>,
-    len: usize,
 }
 
 impl<T: Linked> Queue<T> {
     /// An empty queue.
     pub(crate) const fn new() -> Self {
-        Queue { head: None, tail: None, len: 0 }
+        Queue { head: None, tail: None }
     }
 
     /// How many elements it holds.
+    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
-        self.len
+        std::iter::successors(self.head, |element| {
+            // SAFETY: an element of the queue is alive and its link is ours.
+            unsafe { T::link(*element).read() }
+        })
+        .count()
     }
 
     /// Whether it holds none.
@@ -54,7 +58,6 @@ impl<T: Linked> Queue<T> {
             Some(tail) => unsafe { T::link(tail).write(Some(element)) },
             None => self.head = Some(element),
         }
-        self.len += 1;
     }
 
     /// Adds an element at the front.
@@ -70,7 +73,6 @@ impl<T: Linked> Queue<T> {
         if self.tail.is_none() {
             self.tail = Some(element);
         }
-        self.len += 1;
     }
 
     /// Takes the element at the front.
@@ -82,7 +84,6 @@ impl<T: Linked> Queue<T> {
         if self.head.is_none() {
             self.tail = None;
         }
-        self.len -= 1;
         Some(element)
     }
 
@@ -96,7 +97,6 @@ impl<T: Linked> Queue<T> {
             None => self.head = Some(head),
         }
         self.tail = other.tail.take();
-        self.len += std::mem::take(&mut other.len);
     }
 }
 

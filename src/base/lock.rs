@@ -50,14 +50,6 @@ impl<T> Mutex<T> {
         enter(self.rank);
         Guard { rank: self.rank, inner: self.inner.lock() }
     }
-
-    /// Takes the lock if it is free now.
-    #[inline]
-    pub(crate) fn try_lock(&self) -> Option<Guard<'_, T>> {
-        let inner = self.inner.try_lock()?;
-        enter(self.rank);
-        Some(Guard { rank: self.rank, inner })
-    }
 }
 
 /// The held lock.

@@ -3,10 +3,10 @@
 //! Only pure files (no syscall, no stack switch, no clock) do so. Everything else uses std's
 //! atomics, which loom does not see.
 
-#[cfg(not(loom))]
-pub(crate) use real::*;
 #[cfg(loom)]
 pub(crate) use modelled::*;
+#[cfg(not(loom))]
+pub(crate) use real::*;
 
 #[cfg(not(loom))]
 mod real {

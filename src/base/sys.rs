@@ -26,11 +26,7 @@ impl Return for libc::ssize_t {
 /// Turns a return value into a result, reading `errno` on failure.
 #[inline]
 pub(crate) fn check<R: Return>(ret: R) -> io::Result<R> {
-    if ret.failed() {
-        Err(io::Error::last_os_error())
-    } else {
-        Ok(ret)
-    }
+    if ret.failed() { Err(io::Error::last_os_error()) } else { Ok(ret) }
 }
 
 /// Makes a call again for as long as a signal interrupts it.

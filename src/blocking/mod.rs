@@ -68,9 +68,8 @@ impl Pool {
         let mut state = self.state.lock();
         state.jobs.push_back(job);
         if state.jobs.len() > state.idle && state.threads < MOST {
-            let started = std::thread::Builder::new()
-                .name("sward-blocking".to_owned())
-                .spawn(|| self.serve());
+            let started =
+                std::thread::Builder::new().name("sward-blocking".to_owned()).spawn(|| self.serve());
             match started {
                 Ok(_) => state.threads += 1,
                 // Those that are there will come to it.
@@ -125,7 +124,8 @@ mod tests {
     #[test]
     fn more_jobs_than_threads_all_run() {
         std::thread::scope(|s| {
-            let callers: Vec<_> = (0..4 * MOST).map(|i| s.spawn(move || run(WaitReason::Resolve, || i))).collect();
+            let callers: Vec<_> =
+                (0..4 * MOST).map(|i| s.spawn(move || run(WaitReason::Resolve, || i))).collect();
             for (i, caller) in callers.into_iter().enumerate() {
                 assert_eq!(caller.join().expect("no panic").expect("a thread"), i);
             }

@@ -127,11 +127,7 @@ impl Event {
                 node.next.store(list(word), Ordering::Relaxed);
                 let front = ptr::from_ref(node).cast_mut();
                 // Releases the node to whoever locks the list.
-                if self
-                    .word
-                    .compare_exchange_weak(word, front, Ordering::AcqRel, Ordering::Relaxed)
-                    .is_ok()
-                {
+                if self.word.compare_exchange_weak(word, front, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
                     return true;
                 }
             }
@@ -178,12 +174,8 @@ impl Event {
     fn set_flags(&self, new: usize, batch: &mut Batch) {
         let mut word = self.word.load(Ordering::Relaxed);
         while list(word).is_null() && flags(word) & LOCKED == 0 {
-            match self.word.compare_exchange_weak(
-                word,
-                with(word, new),
-                Ordering::AcqRel,
-                Ordering::Relaxed,
-            ) {
+            match self.word.compare_exchange_weak(word, with(word, new), Ordering::AcqRel, Ordering::Relaxed)
+            {
                 Ok(_) => return,
                 Err(now) => word = now,
             }
@@ -218,10 +210,7 @@ impl Event {
                 }
                 let locked = with(word, LOCKED);
                 // Acquires every listed node; pairs with the releases of `enqueue` and of unlocking.
-                if self
-                    .word
-                    .compare_exchange_weak(word, locked, Ordering::AcqRel, Ordering::Relaxed)
-                    .is_ok()
+                if self.word.compare_exchange_weak(word, locked, Ordering::AcqRel, Ordering::Relaxed).is_ok()
                 {
                     return Some(word);
                 }

@@ -128,7 +128,7 @@ pub(crate) struct Settings {
     pub(crate) pinned: bool,
 }
 
-/// Two words and a list link that belong to the scheduler. This layer never reads them.
+/// A pointer and a list link that belong to the scheduler. This layer never reads them.
 pub(crate) struct Owner {
     /// The worker it was started on, null before; of the scheduler's own type.
     pub(crate) home: AtomicPtr<()>,
@@ -136,8 +136,6 @@ pub(crate) struct Owner {
     pub(crate) previous: Cell<Option<NonNull<Header>>>,
     /// As above.
     pub(crate) next: Cell<Option<NonNull<Header>>>,
-    /// Set once it was handed to the worker that is to start it.
-    pub(crate) placed: Cell<bool>,
 }
 
 /// A coroutine, whatever it computes.
@@ -155,8 +153,11 @@ pub(crate) struct Header {
     machine: UnsafeCell<Option<Machine>>,
     switch: Cell<Option<Switch>>,
     vtable: &'static Vtable,
-    name: Option<Box<str>>,
+    /// Boxed twice: most have none, and the header is part of what a parked coroutine costs.
+    name: Option<Box<Box<str>>>,
     id: Id,
+    /// Whether it was handed to the worker that is to start it; the scheduler's.
+    pub(crate) placed: Cell<bool>,
     stack: StackSize,
     pinned: bool,
     reason: AtomicU8,
@@ -212,8 +213,8 @@ where
                 home: AtomicPtr::new(ptr::null_mut()),
                 previous: Cell::new(None),
                 next: Cell::new(None),
-                placed: Cell::new(false),
             },
+            placed: Cell::new(false),
             machine: UnsafeCell::new(None),
             switch: Cell::new(None),
             vtable: const {
@@ -225,7 +226,7 @@ where
                     free: free::<F, T>,
                 }
             },
-            name: settings.name,
+            name: settings.name.map(Box::new),
             id: settings.id,
             stack: settings.stack,
             pinned: settings.pinned,
@@ -245,7 +246,7 @@ impl Header {
 
     /// The coroutine's name.
     pub(crate) fn name(&self) -> Option<&str> {
-        self.name.as_deref()
+        self.name.as_deref().map(|name| &**name)
     }
 
     /// The size of its stack.
@@ -472,11 +473,7 @@ unsafe fn run<F: FnOnce() -> T, T>(this: NonNull<Header>) {
         Err(JoinError::Cancelled)
     } else {
         catch_unwind(AssertUnwindSafe(f)).map_err(|payload| {
-            if payload.is::<Cancellation>() {
-                JoinError::Cancelled
-            } else {
-                JoinError::Panicked(payload)
-            }
+            if payload.is::<Cancellation>() { JoinError::Cancelled } else { JoinError::Panicked(payload) }
         })
     };
     // SAFETY: as above.

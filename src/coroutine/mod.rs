@@ -14,9 +14,9 @@ mod switch;
 mod thread;
 mod waiter;
 
-pub use header::{Id, JoinError};
 pub(crate) use event::{Event, Node};
 pub(crate) use header::{Cancellation, Handle, Header, Settings, new};
+pub use header::{Id, JoinError};
 pub(crate) use reason::WaitReason;
 pub(crate) use switch::{Step, Suspend};
 pub(crate) use thread::{Parker, with_parker};

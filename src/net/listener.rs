@@ -51,9 +51,8 @@ impl TcpListener {
     /// As [`std::net::TcpListener::bind`].
     pub fn bind<A: ToSocketAddrs>(address: A) -> io::Result<TcpListener> {
         each_address(&address, |address| {
-            let listener = TcpListener {
-                socket: Socket::new(Source::new_nonblocking(sys::socket(address)?)),
-            };
+            let listener =
+                TcpListener { socket: Socket::new(Source::new_nonblocking(sys::socket(address)?)) };
             let reuse: libc::c_int = 1;
             listener.socket.set_option(libc::SOL_SOCKET, libc::SO_REUSEADDR, reuse)?;
             let raw = RawAddr::new(address);

@@ -166,7 +166,12 @@ impl Socket {
     }
 
     /// Sets an option of type `T`, which is plain data.
-    pub(super) fn set_option<T: Copy>(&self, level: libc::c_int, name: libc::c_int, value: T) -> io::Result<()> {
+    pub(super) fn set_option<T: Copy>(
+        &self,
+        level: libc::c_int,
+        name: libc::c_int,
+        value: T,
+    ) -> io::Result<()> {
         let len = mem::size_of::<T>() as libc::socklen_t;
         let place = (&raw const value).cast();
         // SAFETY: the value lives until the call ends, and the length is its own.

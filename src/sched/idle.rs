@@ -43,12 +43,8 @@ impl Idle {
     pub(crate) fn try_search(&self) -> bool {
         let mut word = self.word.load(Ordering::Relaxed);
         while 2 * searchers(word) < self.workers {
-            match self.word.compare_exchange_weak(
-                word,
-                word + SEARCHER,
-                Ordering::SeqCst,
-                Ordering::Relaxed,
-            ) {
+            match self.word.compare_exchange_weak(word, word + SEARCHER, Ordering::SeqCst, Ordering::Relaxed)
+            {
                 Ok(_) => return true,
                 Err(now) => word = now,
             }
@@ -129,10 +125,7 @@ impl Bed {
         fence(Ordering::SeqCst);
         let called = if to_search { CALLED_TO_SEARCH } else { CALLED };
         self.state.load(Ordering::Relaxed) == ASLEEP
-            && self
-                .state
-                .compare_exchange(ASLEEP, called, Ordering::SeqCst, Ordering::Relaxed)
-                .is_ok()
+            && self.state.compare_exchange(ASLEEP, called, Ordering::SeqCst, Ordering::Relaxed).is_ok()
     }
 
     /// The worker is up.
@@ -207,11 +200,8 @@ mod models {
     fn pushed_work_is_not_slept_over() {
         for searching in [false, true] {
             loom::model(move || {
-                let world = Arc::new(World {
-                    idle: Idle::new(2),
-                    bed: Bed::new(),
-                    queue: AtomicUsize::new(0),
-                });
+                let world =
+                    Arc::new(World { idle: Idle::new(2), bed: Bed::new(), queue: AtomicUsize::new(0) });
                 if searching {
                     assert!(world.idle.try_search());
                 }
@@ -240,11 +230,7 @@ mod models {
     #[test]
     fn the_last_searcher_hands_on() {
         loom::model(|| {
-            let world = Arc::new(World {
-                idle: Idle::new(2),
-                bed: Bed::new(),
-                queue: AtomicUsize::new(0),
-            });
+            let world = Arc::new(World { idle: Idle::new(2), bed: Bed::new(), queue: AtomicUsize::new(0) });
             assert!(world.idle.try_search());
             world.idle.lie_down(false);
             let pusher = {
@@ -265,11 +251,7 @@ mod models {
     #[test]
     fn an_inbox_is_not_slept_over() {
         loom::model(|| {
-            let world = Arc::new(World {
-                idle: Idle::new(2),
-                bed: Bed::new(),
-                queue: AtomicUsize::new(0),
-            });
+            let world = Arc::new(World { idle: Idle::new(2), bed: Bed::new(), queue: AtomicUsize::new(0) });
             let pusher = {
                 let world = world.clone();
                 thread::spawn(move || {

@@ -31,12 +31,8 @@ impl<T: Linked> Inbox<T> {
             unsafe { T::link(element).write(NonNull::new(head)) };
             // Releases the element to `take`. Sequentially consistent, as the idle protocol wants of
             // every push (sched/README.md).
-            match self.head.compare_exchange_weak(
-                head,
-                element.as_ptr(),
-                Ordering::SeqCst,
-                Ordering::Relaxed,
-            ) {
+            match self.head.compare_exchange_weak(head, element.as_ptr(), Ordering::SeqCst, Ordering::Relaxed)
+            {
                 Ok(_) => return,
                 Err(now) => head = now,
             }

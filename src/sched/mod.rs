@@ -18,7 +18,7 @@ mod idle;
 mod inbox;
 mod monitor;
 mod readiness;
-pub mod runtime;
+pub(crate) mod runtime;
 mod shared;
 mod timers;
 mod wait;

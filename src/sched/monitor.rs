@@ -8,6 +8,9 @@ use crate::netpoll::{Events, Ward};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+/// A worker that is stuck for so many times the threshold is reported, if something waits that only it
+/// can run. (The system may have kept the thread from running for a while; that is not worth a word.)
+const REPORT_AFTER: u32 = 10;
 /// The time between two reports of stuck workers.
 const REPORT_EVERY: Duration = Duration::from_secs(10);
 
@@ -52,14 +55,18 @@ impl Ward for Shared {
             if !asleep && !polled {
                 help(core, &mut memory.events);
             }
-            let late = now - seen.since >= self.config.stall;
+            let since = now - seen.since;
+            let late = since >= self.config.stall;
             core.stuck.store(late, Ordering::Relaxed);
             if late {
                 stuck += 1;
                 self.share_work_of(core);
-                if memory.reported.is_none_or(|at| now - at >= REPORT_EVERY) {
+                if since >= self.config.stall.saturating_mul(REPORT_AFTER)
+                    && !core.inbox.is_empty()
+                    && memory.reported.is_none_or(|at| now - at >= REPORT_EVERY)
+                {
                     memory.reported = Some(now);
-                    report(index, core, now - seen.since);
+                    report(index, core, since);
                 }
             }
         }

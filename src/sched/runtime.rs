@@ -153,8 +153,9 @@ impl Builder {
         self
     }
 
-    /// How long a coroutine may keep its worker before that is reported on stderr (at most every ten
-    /// seconds) and others take over what waits behind it and may be taken; by default 20 ms.
+    /// How long a coroutine may keep its worker before others take over what waits behind it and may be
+    /// taken; by default 20 ms. After ten times as long, if something waits that only this worker can
+    /// run, the coroutine is reported on stderr, at most every ten seconds.
     pub fn stall_threshold(mut self, threshold: Duration) -> Builder {
         self.stall = Some(threshold);
         self
@@ -198,7 +199,10 @@ impl Builder {
             stall: self.stall.unwrap_or(Duration::from_millis(20)),
         };
         if config.thread_name.contains('\0') {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "a thread's name cannot hold a zero byte"));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "a thread's name cannot hold a zero byte",
+            ));
         }
         let runtime = Runtime { shared: Shared::new(config)? };
         // On an error the runtime is dropped, which ends the threads that did start.
@@ -556,7 +560,8 @@ impl Shared {
                 count += 1;
                 if count <= 10 {
                     let name = header.name().map_or(String::new(), |name| format!("'{name}' "));
-                    let _ = write!(lines, "\n  {name}(id {}), in {}", header.id(), header.reason().describe());
+                    let _ =
+                        write!(lines, "\n  {name}(id {}), in {}", header.id(), header.reason().describe());
                 }
             });
         }

@@ -231,7 +231,7 @@ impl Shared {
         if started && !core.may_move(header) {
             core.hand(waiter, self);
         } else {
-            if !started && header.owner.placed.replace(false) {
+            if !started && header.placed.replace(false) {
                 core.placed.fetch_sub(1, Ordering::Relaxed);
             }
             self.inject(Runnable(waiter));

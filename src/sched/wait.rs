@@ -110,11 +110,7 @@ fn wait_on_thread(deadline: Option<Instant>, mut commit: impl FnMut(Ticket) -> b
 }
 
 /// Waits until the event is set, without consuming it. A cancellation unwinds out of this.
-pub(crate) fn wait_for(
-    event: &Event,
-    reason: WaitReason,
-    deadline: Option<Instant>,
-) -> Result<(), TimedOut> {
+pub(crate) fn wait_for(event: &Event, reason: WaitReason, deadline: Option<Instant>) -> Result<(), TimedOut> {
     match wait_for_event(event, reason, deadline, Cancel::Obey) {
         Woken::Event => Ok(()),
         Woken::Timeout => Err(TimedOut),

@@ -165,7 +165,11 @@ pub(crate) fn current_runtime() -> Option<Arc<Shared>> {
 }
 
 impl Worker {
-    pub(super) fn new(shared: Arc<Shared>, index: usize, queues: (Deque<Runnable>, Deque<Runnable>)) -> Worker {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        index: usize,
+        queues: (Deque<Runnable>, Deque<Runnable>),
+    ) -> Worker {
         Worker {
             shared,
             index,
@@ -242,7 +246,8 @@ impl Worker {
 
     fn push_ready(&self, waiter: NonNull<Waiter>) {
         // Woken by a running coroutine: it goes first, while what it is to read is in the cache.
-        let displaced = if self.current.get().is_some() { self.lifo.replace(Some(waiter)) } else { Some(waiter) };
+        let displaced =
+            if self.current.get().is_some() { self.lifo.replace(Some(waiter)) } else { Some(waiter) };
         if let Some(waiter) = displaced {
             // SAFETY: it was in no queue, and stays alive until it has run.
             unsafe { self.ready.borrow_mut().push(waiter) };
@@ -250,7 +255,8 @@ impl Worker {
     }
 
     fn push_movable(&self, waiter: NonNull<Waiter>) {
-        let displaced = if self.current.get().is_some() { self.lifo.replace(Some(waiter)) } else { Some(waiter) };
+        let displaced =
+            if self.current.get().is_some() { self.lifo.replace(Some(waiter)) } else { Some(waiter) };
         if let Some(waiter) = displaced {
             self.movable.push(Runnable(waiter));
             self.shared.work_was_pushed();
@@ -382,7 +388,7 @@ impl Worker {
     /// Hands an unstarted coroutine to the least-loaded worker if this one is ahead by a margin: it
     /// would otherwise pin here whatever it spawns in a row, such as an accept loop's connections.
     fn hand_over(&self, header: &Header, this: NonNull<Header>) -> bool {
-        if header.owner.placed.replace(false) {
+        if header.placed.replace(false) {
             self.core().placed.fetch_sub(1, Ordering::Relaxed);
             return false;
         }
@@ -396,7 +402,7 @@ impl Worker {
         if mine <= margin(least) {
             return false;
         }
-        header.owner.placed.set(true);
+        header.placed.set(true);
         target.placed.fetch_add(1, Ordering::Relaxed);
         target.hand(this.cast(), &self.shared);
         true

@@ -67,12 +67,14 @@ impl Carver {
         let bytes = slots * size.bytes();
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
         // SAFETY: a fresh mapping at a place of the kernel's choice.
-        let start = unsafe {
-            libc::mmap(ptr::null_mut(), bytes, libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0)
-        };
+        let start =
+            unsafe { libc::mmap(ptr::null_mut(), bytes, libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0) };
         if start == libc::MAP_FAILED {
             let e = io::Error::last_os_error();
-            return Err(io::Error::new(e.kind(), format!("no address space for {bytes} bytes of stacks: {e}")));
+            return Err(io::Error::new(
+                e.kind(),
+                format!("no address space for {bytes} bytes of stacks: {e}"),
+            ));
         }
         // SAFETY: our own mapping. A kernel without huge pages says no, which is as good.
         let _ = check(unsafe { libc::madvise(start, bytes, libc::MADV_NOHUGEPAGE) });

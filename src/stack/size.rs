@@ -48,7 +48,8 @@ mod tests {
     #[test]
     fn sizes_round_up_to_powers_of_two() {
         assert_eq!(StackSize::DEFAULT.bytes(), 256 << 10);
-        for (asked, given) in [(1, 64 << 10), (65_537, 128 << 10), (256 << 10, 256 << 10), (1 << 30, 1 << 30)] {
+        for (asked, given) in [(1, 64 << 10), (65_537, 128 << 10), (256 << 10, 256 << 10), (1 << 30, 1 << 30)]
+        {
             assert_eq!(StackSize::new(asked).expect("a fine size").bytes(), given);
         }
         assert_eq!(StackSize::new(1 << 30).expect("a fine size").class(), CLASSES - 1);

@@ -1,0 +1,236 @@
+//! What ends a process or needs one of its own: each test runs itself again as a child.
+
+use std::process::{Command, Output};
+use std::time::Duration;
+
+const ROLE: &str = "SWARD_TEST_ROLE";
+
+/// Runs this test again in a child process with that role and environment.
+fn child(test: &str, environment: &[(&str, &str)]) -> Output {
+    Command::new(std::env::current_exe().expect("the test's own program"))
+        .args([test, "--exact", "--nocapture", "--test-threads=1"])
+        .env(ROLE, test)
+        .env("RUST_BACKTRACE", "0")
+        .envs(environment.iter().copied())
+        .output()
+        .expect("a child")
+}
+
+fn is_child() -> bool {
+    std::env::var_os(ROLE).is_some()
+}
+
+fn text(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+#[inline(never)]
+fn deep(n: u64) -> u64 {
+    let frame = std::hint::black_box([n; 64]);
+    if n == 0 { 0 } else { deep(n - 1) + frame[(n % 64) as usize] }
+}
+
+#[test]
+fn an_overflow_names_the_coroutine() {
+    use std::os::unix::process::ExitStatusExt;
+    if is_child() {
+        sward::run(|| {
+            let deep = sward::task::Builder::new().name("digger").spawn(|| deep(1 << 40));
+            deep.expect("spawned").join().expect("unreachable")
+        });
+        return;
+    }
+    let output = child("an_overflow_names_the_coroutine", &[]);
+    assert_eq!(output.status.signal(), Some(libc::SIGABRT), "{}", text(&output));
+    let report = text(&output);
+    for part in ["coroutine 'digger'", "overflowed its stack of 256 KiB", "SWARD_STACK_SIZE"] {
+        assert!(report.contains(part), "{part} is missing in: {report}");
+    }
+}
+
+#[test]
+fn another_fault_goes_to_the_earlier_handler() {
+    use std::os::unix::process::ExitStatusExt;
+    if is_child() {
+        // SAFETY: none; this ends the process, which is the point.
+        sward::run(|| unsafe { std::ptr::without_provenance_mut::<u8>(8).write_volatile(1) });
+        return;
+    }
+    let output = child("another_fault_goes_to_the_earlier_handler", &[]);
+    assert_eq!(output.status.signal(), Some(libc::SIGSEGV), "{}", text(&output));
+    assert!(!text(&output).contains("overflowed"));
+}
+
+#[test]
+fn nonsense_in_the_environment_is_named() {
+    if is_child() {
+        let error = sward::runtime::Builder::new().build().expect_err("nonsense");
+        println!("error: {error}");
+        return;
+    }
+    for (name, value) in [
+        ("SWARD_WORKERS", "0"),
+        ("SWARD_WORKERS", "many"),
+        ("SWARD_STACK_SIZE", "0"),
+        ("SWARD_STACK_SIZE", "8G"),
+        ("SWARD_STACK_GUARD", "hope"),
+    ] {
+        let output = child("nonsense_in_the_environment_is_named", &[(name, value)]);
+        assert!(output.status.success());
+        let said = text(&output);
+        assert!(said.contains(&format!("environment variable {name}=")) && said.contains(value), "{said}");
+    }
+}
+
+#[test]
+fn the_environment_sets_defaults() {
+    if is_child() {
+        sward::run(|| assert_eq!(sward::runtime::metrics().expect("inside").workers.len(), 3));
+        return;
+    }
+    let output =
+        child("the_environment_sets_defaults", &[("SWARD_WORKERS", "3"), ("SWARD_STACK_SIZE", "64K")]);
+    assert!(output.status.success(), "{}", text(&output));
+}
+
+/// With the forced fallback stacks run out early: the joiner is told which limit it was, the rest goes
+/// on, and stacks that come back are used again.
+#[test]
+fn stacks_that_run_out_are_errors() {
+    if is_child() {
+        sward::run(|| {
+            let limit = std::fs::read_to_string("/proc/sys/vm/max_map_count").expect("Linux");
+            let count = limit.trim().parse::<usize>().expect("a number") / 4 + 100;
+            let handles: Vec<_> = (0..count).map(|_| sward::spawn(sward::task::park)).collect();
+            while !handles.iter().any(|handle| handle.is_finished()) {
+                sward::sleep(Duration::from_millis(1));
+            }
+            sward::sleep(Duration::from_millis(20));
+            for handle in &handles {
+                handle.task().unpark();
+            }
+            let errors: Vec<_> = handles.into_iter().filter_map(|handle| handle.join().err()).collect();
+            println!("{} errors, such as: {}", errors.len(), errors[0]);
+            assert_eq!(sward::spawn(|| 7).join().expect("a stack again"), 7);
+        });
+        return;
+    }
+    let output = child("stacks_that_run_out_are_errors", &[("SWARD_STACK_GUARD", "mprotect")]);
+    assert!(output.status.success(), "{}", text(&output));
+    assert!(text(&output).contains("vm.max_map_count"), "{}", text(&output));
+}
+
+/// A runtime with 1,000 parked connections makes no context switches.
+#[test]
+fn an_idle_runtime_sleeps() {
+    use std::io::Read;
+    if !is_child() {
+        let output = child("an_idle_runtime_sleeps", &[]);
+        assert!(output.status.success(), "{}", text(&output));
+        return;
+    }
+    let runtime = sward::runtime::Builder::new().worker_threads(2).build().expect("a runtime");
+    let clients = runtime.run(|| {
+        let listener = sward::net::TcpListener::bind("127.0.0.1:0").expect("a listener");
+        let address = listener.local_addr().expect("its address");
+        sward::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = stream.expect("accepted");
+                sward::spawn(move || stream.read(&mut [0]).map(drop));
+            }
+        });
+        (0..1_000).map(|_| std::net::TcpStream::connect(address).expect("connected")).collect::<Vec<_>>()
+    });
+    std::thread::sleep(Duration::from_millis(500));
+    // The machine may have been too busy to let the runtime come to rest at once.
+    let quiet = (0..5).any(|_| {
+        let before = switches();
+        std::thread::sleep(Duration::from_secs(3));
+        before == switches()
+    });
+    assert!(quiet, "it wakes up: {:?}", switches());
+    drop(clients);
+}
+
+/// The voluntary context switches of the runtime's threads.
+fn switches() -> Vec<(String, u64)> {
+    let mut all = Vec::new();
+    for task in std::fs::read_dir("/proc/self/task").expect("Linux") {
+        let path = task.expect("an entry").path();
+        let name = std::fs::read_to_string(path.join("comm")).unwrap_or_default();
+        let status = std::fs::read_to_string(path.join("status")).unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+        if let (true, Some(count)) = (name.starts_with("sward"), line) {
+            all.push((name, count.trim().parse().expect("a number")));
+        }
+    }
+    assert_eq!(all.len(), 3, "two workers and the netpoller");
+    all.sort();
+    all
+}
+
+/// With no descriptors left, `accept` neither spins nor fails, and goes on when there are some again.
+#[test]
+fn accept_backs_off_when_descriptors_run_out() {
+    use sward::net::{TcpListener, TcpStream};
+    if !is_child() {
+        let output = child("accept_backs_off_when_descriptors_run_out", &[]);
+        assert!(output.status.success(), "{}", text(&output));
+        assert!(text(&output).contains("backing off"), "{}", text(&output));
+        return;
+    }
+    sward::run(|| {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
+        let address = listener.local_addr().expect("its address");
+        let limit = libc::rlimit { rlim_cur: 64, rlim_max: 64 };
+        // SAFETY: the limit lives until the call ends.
+        assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) }, 0);
+        let client = TcpStream::connect(address).expect("connected");
+        let mut held = Vec::new();
+        while let Ok(file) = std::fs::File::open("/dev/null") {
+            held.push(file);
+        }
+        let accepting = sward::spawn(move || listener.accept().map(drop));
+        let before = cpu();
+        sward::sleep(Duration::from_secs(1));
+        assert!(!accepting.is_finished());
+        assert!(cpu() - before < Duration::from_millis(500), "it spins");
+        drop(held);
+        accepting.join().expect("no panic").expect("accepted in the end");
+        drop(client);
+    });
+}
+
+fn cpu() -> Duration {
+    // SAFETY: all-zero bytes are a valid `rusage`, and the place lives until the call ends.
+    let usage = unsafe {
+        let mut usage: libc::rusage = std::mem::zeroed();
+        assert_eq!(libc::getrusage(libc::RUSAGE_SELF, &raw mut usage), 0);
+        usage
+    };
+    let time = |t: libc::timeval| Duration::new(t.tv_sec as u64, t.tv_usec as u32 * 1_000);
+    time(usage.ru_utime) + time(usage.ru_stime)
+}
+
+/// A forked child that goes on using the runtime is stopped.
+#[test]
+fn a_forked_child_is_refused() {
+    if !is_child() {
+        let output = child("a_forked_child_is_refused", &[]);
+        assert!(output.status.success(), "{}", text(&output));
+        assert!(text(&output).contains("may only exec"), "{}", text(&output));
+        return;
+    }
+    sward::spawn(|| ()).join().expect("the runtime runs");
+    // SAFETY: the child calls into the runtime only, which is what is tested, and ends.
+    unsafe {
+        let pid = libc::fork();
+        if pid == 0 {
+            let _ = sward::spawn(|| ());
+            libc::_exit(0);
+        }
+        let mut status = 0;
+        assert_eq!(libc::waitpid(pid, &raw mut status, 0), pid);
+        assert!(libc::WIFSIGNALED(status) && libc::WTERMSIG(status) == libc::SIGABRT);
+    }
+}
