@@ -39,7 +39,7 @@ pub fn raise_descriptor_limit() -> io::Result<u64> {
     if unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) } != 0 {
         return Err(io::Error::last_os_error());
     }
-    Ok(limit.rlim_cur as u64)
+    Ok(limit.rlim_cur)
 }
 
 /// A line of `/proc/PID/status` as a number, such as `VmRSS` in KiB or `Threads`.

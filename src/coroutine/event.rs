@@ -224,10 +224,15 @@ impl Event {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
-    use crate::coroutine::waiter::{Park, Waiter};
+    use crate::coroutine::waiter::{Park, Table, Waiter};
     use std::ptr::NonNull;
 
-    unsafe fn nowhere(_: NonNull<Waiter>) {}
+    fn waiter() -> Waiter {
+        unsafe fn nowhere(_: NonNull<Waiter>) {}
+        const TABLE: &Table = &Table { schedule: nowhere };
+        // SAFETY: the table is a constant.
+        unsafe { Waiter::new(NonNull::from(TABLE)) }
+    }
 
     fn ticket_of(waiter: &Waiter) -> Ticket {
         // SAFETY: the tests' waiters are alive, and own nothing else.
@@ -256,7 +261,7 @@ mod tests {
     #[test]
     fn all_waiters_are_fired_but_the_removed_one() {
         let event = Event::new();
-        let waiters: Vec<_> = (0..3).map(|_| Waiter::new(nowhere)).collect();
+        let waiters: Vec<_> = (0..3).map(|_| waiter()).collect();
         let nodes: Vec<_> = waiters.iter().map(|w| Node::new(ticket_of(w))).collect();
         for (node, waiter) in nodes.iter().zip(&waiters) {
             // SAFETY: nodes and waiters outlive the event's use of them.
@@ -275,7 +280,7 @@ mod tests {
     fn removal_from_either_end_keeps_the_rest() {
         for victim in 0..3 {
             let event = Event::new();
-            let waiters: Vec<_> = (0..3).map(|_| Waiter::new(nowhere)).collect();
+            let waiters: Vec<_> = (0..3).map(|_| waiter()).collect();
             let nodes: Vec<_> = waiters.iter().map(|w| Node::new(ticket_of(w))).collect();
             for (node, waiter) in nodes.iter().zip(&waiters) {
                 // SAFETY: nodes and waiters outlive the event's use of them.
@@ -294,13 +299,18 @@ mod tests {
 #[cfg(all(test, loom))]
 mod models {
     use super::*;
-    use crate::coroutine::waiter::{Fired, Park, Waiter};
+    use crate::coroutine::waiter::{Fired, Park, Table, Waiter};
     use loom::cell::UnsafeCell;
     use loom::sync::Arc;
     use loom::thread;
     use std::ptr::NonNull;
 
-    unsafe fn nowhere(_: NonNull<Waiter>) {}
+    fn waiter() -> Waiter {
+        unsafe fn nowhere(_: NonNull<Waiter>) {}
+        const TABLE: &Table = &Table { schedule: nowhere };
+        // SAFETY: the table is a constant.
+        unsafe { Waiter::new(NonNull::from(TABLE)) }
+    }
 
     fn ticket_of(waiter: &Waiter) -> Ticket {
         // SAFETY: the tests' waiters are alive, and own nothing else.
@@ -331,7 +341,7 @@ mod models {
                     world.event.set(&mut Batch::new());
                 })
             };
-            let waiter = Waiter::new(nowhere);
+            let waiter = waiter();
             let ticket = ticket_of(&waiter);
             let node = Node::new(ticket);
             // SAFETY: node and waiter stay until the thread was joined.
@@ -354,7 +364,7 @@ mod models {
     fn a_removed_node_is_left_alone() {
         loom::model(|| {
             let event = Arc::new(Event::new());
-            let waiter = Arc::new(Waiter::new(nowhere));
+            let waiter = Arc::new(waiter());
             let ticket = ticket_of(&waiter);
             let setter = {
                 let (event, waiter) = (event.clone(), waiter.clone());

@@ -5,7 +5,7 @@
 //! ```text
 //!  Cell<F, T>
 //!  +-- Header ------------------------------------------------------------+
-//!  | waiter   word, link, schedule        one winner per wait              |
+//!  | waiter   word, link, table           one winner per wait              |
 //!  | state    references | COMPLETE | JOINED                               |
 //!  | done     set for good when it has ended and its stack is back         |
 //!  | token    park / unpark                                                |
@@ -28,7 +28,7 @@
 use super::event::Event;
 use super::reason::WaitReason;
 use super::switch::{Machine, Step, Suspend, Switch};
-use super::waiter::{Batch, Fired, Waiter};
+use super::waiter::{Batch, Fired, Table, Waiter};
 use crate::stack::{Stack, StackSize};
 use std::any::Any;
 use std::cell::{Cell, UnsafeCell};
@@ -152,7 +152,6 @@ pub(crate) struct Header {
     pub(crate) owner: Owner,
     machine: UnsafeCell<Option<Machine>>,
     switch: Cell<Option<Switch>>,
-    vtable: &'static Vtable,
     /// Boxed twice: most have none, and the header is part of what a parked coroutine costs.
     name: Option<Box<Box<str>>>,
     id: Id,
@@ -169,12 +168,41 @@ unsafe impl Sync for Header {}
 // SAFETY: as above.
 unsafe impl Send for Header {}
 
+/// How a coroutine that was woken gets back to its scheduler.
+pub(crate) trait Schedule {
+    /// Puts the coroutine back to where it is run from.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Waiter::schedule`].
+    unsafe fn schedule(waiter: NonNull<Waiter>);
+}
+
+/// What depends on the types of a coroutine. It begins with the table of its waiter, so that one
+/// pointer is enough for both.
+#[repr(C)]
 struct Vtable {
+    waiter: Table,
     run: unsafe fn(NonNull<Header>),
     fail: unsafe fn(NonNull<Header>, JoinError),
     drop_output: unsafe fn(NonNull<Header>),
     take_output: unsafe fn(NonNull<Header>, *mut ()),
     free: unsafe fn(NonNull<Header>),
+}
+
+impl Vtable {
+    const fn of<F: FnOnce() -> T, T, S: Schedule>() -> &'static Vtable {
+        const {
+            &Vtable {
+                waiter: Table { schedule: S::schedule },
+                run: run::<F, T>,
+                fail: fail::<F, T>,
+                drop_output: drop_output::<F, T>,
+                take_output: take_output::<F, T>,
+                free: free::<F, T>,
+            }
+        }
+    }
 }
 
 enum Body<F, T> {
@@ -194,18 +222,16 @@ struct TaskCell<F, T> {
 /// # Safety
 ///
 /// If `F` or `T` borrows, the borrows last until the coroutine has ended and its output was taken.
-pub(crate) unsafe fn new<F, T>(
-    f: F,
-    settings: Settings,
-    schedule: unsafe fn(NonNull<Waiter>),
-) -> (NonNull<Header>, Handle)
+pub(crate) unsafe fn new<F, T, S>(f: F, settings: Settings) -> (NonNull<Header>, Handle)
 where
     F: FnOnce() -> T + Send,
     T: Send,
+    S: Schedule,
 {
     let cell = Box::new(TaskCell {
         header: Header {
-            waiter: Waiter::new(schedule),
+            // SAFETY: the table is a constant.
+            waiter: unsafe { Waiter::new(NonNull::from(Vtable::of::<F, T, S>()).cast()) },
             state: AtomicUsize::new((2 * REFERENCE) | JOINED),
             done: Event::new(),
             token: Event::new(),
@@ -217,15 +243,6 @@ where
             placed: Cell::new(false),
             machine: UnsafeCell::new(None),
             switch: Cell::new(None),
-            vtable: const {
-                &Vtable {
-                    run: run::<F, T>,
-                    fail: fail::<F, T>,
-                    drop_output: drop_output::<F, T>,
-                    take_output: take_output::<F, T>,
-                    free: free::<F, T>,
-                }
-            },
             name: settings.name.map(Box::new),
             id: settings.id,
             stack: settings.stack,
@@ -239,6 +256,11 @@ where
 }
 
 impl Header {
+    fn vtable(&self) -> &'static Vtable {
+        // SAFETY: a header's waiter is made with a whole vtable, in `new`.
+        unsafe { self.waiter.table().cast::<Vtable>().as_ref() }
+    }
+
     /// The coroutine's number.
     pub(crate) fn id(&self) -> Id {
         self.id
@@ -290,7 +312,7 @@ impl Header {
             let header = unsafe { this.as_ref() };
             header.switch.set(Some(switch));
             // SAFETY: run once, at the start, on the coroutine's own stack.
-            unsafe { (header.vtable.run)(this) };
+            unsafe { (header.vtable().run)(this) };
         };
         // SAFETY: the machine belongs to the caller, as `started` says.
         unsafe { *this.as_ref().machine.get() = Some(Machine::new(stack, entry)) };
@@ -341,7 +363,7 @@ impl Header {
     /// The caller owns the coroutine, and it has not been started.
     pub(crate) unsafe fn fail(this: NonNull<Header>, error: JoinError) {
         // SAFETY: alive by the scheduler's reference; the body is ours before COMPLETE.
-        unsafe { (this.as_ref().vtable.fail)(this, error) };
+        unsafe { (this.as_ref().vtable().fail)(this, error) };
     }
 
     /// Asks for cancellation; a coroutine to be scheduled goes into the batch.
@@ -414,7 +436,7 @@ impl Handle {
     pub(crate) unsafe fn take<T>(&self) -> Result<T, JoinError> {
         let mut output = std::mem::MaybeUninit::<Result<T, JoinError>>::uninit();
         // SAFETY: the body is the joiner's after COMPLETE, and `output` has the type that it holds.
-        unsafe { (self.header().vtable.take_output)(self.0, output.as_mut_ptr().cast()) };
+        unsafe { (self.header().vtable().take_output)(self.0, output.as_mut_ptr().cast()) };
         // SAFETY: `take_output` has written it.
         unsafe { output.assume_init() }
     }
@@ -429,7 +451,7 @@ impl Handle {
         let before = self.header().state.fetch_and(!JOINED, Ordering::AcqRel);
         if before & COMPLETE != 0 {
             // SAFETY: COMPLETE came before JOINED went, so the result is ours.
-            unsafe { (self.header().vtable.drop_output)(self.0) };
+            unsafe { (self.header().vtable().drop_output)(self.0) };
         }
     }
 }
@@ -447,7 +469,7 @@ impl Drop for Handle {
         if self.header().state.fetch_sub(REFERENCE, Ordering::Release) / REFERENCE == 1 {
             std::sync::atomic::fence(Ordering::Acquire);
             // SAFETY: that was the last reference.
-            unsafe { (self.header().vtable.free)(self.0) };
+            unsafe { (self.header().vtable().free)(self.0) };
         }
     }
 }

@@ -15,7 +15,7 @@ mod thread;
 mod waiter;
 
 pub(crate) use event::{Event, Node};
-pub(crate) use header::{Cancellation, Handle, Header, Settings, new};
+pub(crate) use header::{Cancellation, Handle, Header, Schedule, Settings, new};
 pub use header::{Id, JoinError};
 pub(crate) use reason::WaitReason;
 pub(crate) use switch::{Step, Suspend};

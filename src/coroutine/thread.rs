@@ -5,12 +5,14 @@
 //! the last instructions of `wake` therefore never touches freed memory.
 
 use super::event::Event;
-use super::waiter::{Batch, Cause, Fired, Park, Ticket, Waiter};
+use super::waiter::{Batch, Cause, Fired, Park, Table, Ticket, Waiter};
 use crate::base::local;
 use crate::base::lock::{Mutex, Rank};
 use std::ptr::NonNull;
 use std::rc::Rc;
 use std::time::Instant;
+
+const TABLE: &Table = &Table { schedule: wake };
 
 /// What one plain thread blocks on.
 #[repr(C)]
@@ -32,7 +34,8 @@ impl Parker {
 
     fn new() -> Self {
         Parker {
-            waiter: Waiter::new(wake),
+            // SAFETY: the table is a constant.
+            waiter: unsafe { Waiter::new(NonNull::from(TABLE)) },
             token: Event::new(),
             woken: Mutex::new(Rank::Parker, false),
             bell: parking_lot::Condvar::new(),

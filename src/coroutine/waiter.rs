@@ -96,10 +96,17 @@ pub(crate) enum Park {
 pub(crate) struct Waiter {
     word: AtomicU64,
     link: UnsafeCell<Option<NonNull<Waiter>>>,
-    schedule: unsafe fn(NonNull<Waiter>),
+    table: NonNull<Table>,
 }
 
-// SAFETY: the word is atomic, the function pointer constant, and the link is touched only by the
+/// What kind of waiter it is: how it is scheduled. A coroutine's table goes on behind this.
+#[repr(C)]
+pub(crate) struct Table {
+    /// Puts the waiter's owner back to where it is run from.
+    pub(crate) schedule: unsafe fn(NonNull<Waiter>),
+}
+
+// SAFETY: the word is atomic, the table constant, and the link is touched only by the
 // queue that holds the waiter; a waiter is in one queue at a time because only the winner of a wait
 // (verdict `Schedule`) or the thread that runs the owner puts it there.
 unsafe impl Sync for Waiter {}
@@ -119,9 +126,18 @@ unsafe impl Linked for Waiter {
 pub(crate) type Batch = Queue<Waiter>;
 
 impl Waiter {
-    /// A waiter that runs; `schedule` puts its owner back to where it is run from.
-    pub(crate) fn new(schedule: unsafe fn(NonNull<Waiter>)) -> Self {
-        Waiter { word: AtomicU64::new(0), link: UnsafeCell::new(None), schedule }
+    /// A waiter that runs.
+    ///
+    /// # Safety
+    ///
+    /// The table is constant.
+    pub(crate) unsafe fn new(table: NonNull<Table>) -> Self {
+        Waiter { word: AtomicU64::new(0), link: UnsafeCell::new(None), table }
+    }
+
+    /// Its table.
+    pub(crate) fn table(&self) -> NonNull<Table> {
+        self.table
     }
 
     /// The ticket for the owner's next wait. Called by the owner alone.
@@ -190,7 +206,7 @@ impl Waiter {
     /// owner is a coroutine that has not been handed to its scheduler yet.
     pub(crate) unsafe fn schedule(this: NonNull<Waiter>) {
         // SAFETY: the owner stays alive and parked until it is scheduled, which is only now.
-        unsafe { (this.as_ref().schedule)(this) }
+        unsafe { (this.as_ref().table.as_ref().schedule)(this) }
     }
 
     fn fire(&self, epoch: u64, cause: Cause) -> Fired {
@@ -257,7 +273,12 @@ impl Ticket {
 mod tests {
     use super::*;
 
-    unsafe fn nowhere(_: NonNull<Waiter>) {}
+    fn waiter() -> Waiter {
+        unsafe fn nowhere(_: NonNull<Waiter>) {}
+        const TABLE: &Table = &Table { schedule: nowhere };
+        // SAFETY: the table is a constant.
+        unsafe { Waiter::new(NonNull::from(TABLE)) }
+    }
 
     fn ticket_of(waiter: &Waiter) -> Ticket {
         // SAFETY: the tests' waiters are alive, and own nothing else.
@@ -271,7 +292,7 @@ mod tests {
 
     #[test]
     fn one_of_several_ends_a_wait() {
-        let waiter = Waiter::new(nowhere);
+        let waiter = waiter();
         let ticket = ticket_of(&waiter);
         assert_eq!(waiter.park(ticket, false), Park::Parked);
         assert_eq!(waiter.cause(ticket), None);
@@ -282,7 +303,7 @@ mod tests {
 
     #[test]
     fn a_fire_before_the_park_is_a_token() {
-        let waiter = Waiter::new(nowhere);
+        let waiter = waiter();
         let ticket = ticket_of(&waiter);
         assert_eq!(fire(ticket, Cause::Event), Fired::Early);
         assert_eq!(waiter.park(ticket, false), Park::Woken);
@@ -291,7 +312,7 @@ mod tests {
 
     #[test]
     fn cancel_ends_this_wait_and_the_next() {
-        let waiter = Waiter::new(nowhere);
+        let waiter = waiter();
         let first = ticket_of(&waiter);
         assert_eq!(waiter.park(first, false), Park::Parked);
         assert_eq!(waiter.cancel(), Fired::Schedule);
@@ -304,7 +325,7 @@ mod tests {
 
     #[test]
     fn a_masked_wait_is_not_cancelled() {
-        let waiter = Waiter::new(nowhere);
+        let waiter = waiter();
         let ticket = ticket_of(&waiter);
         assert_eq!(waiter.park(ticket, true), Park::Parked);
         assert_eq!(waiter.cancel(), Fired::Lost);
@@ -315,7 +336,7 @@ mod tests {
 
     #[test]
     fn the_epoch_wraps() {
-        let waiter = Waiter::new(nowhere);
+        let waiter = waiter();
         waiter.word.store(EPOCH_MASK, Ordering::Relaxed);
         let ticket = ticket_of(&waiter);
         assert_eq!(fire(ticket, Cause::Event), Fired::Early);
@@ -330,7 +351,12 @@ mod models {
     use loom::sync::atomic::AtomicUsize;
     use loom::thread;
 
-    unsafe fn nowhere(_: NonNull<Waiter>) {}
+    fn waiter() -> Waiter {
+        unsafe fn nowhere(_: NonNull<Waiter>) {}
+        const TABLE: &Table = &Table { schedule: nowhere };
+        // SAFETY: the table is a constant.
+        unsafe { Waiter::new(NonNull::from(TABLE)) }
+    }
 
     fn ticket_of(waiter: &Waiter) -> Ticket {
         // SAFETY: the tests' waiters are alive, and own nothing else.
@@ -342,7 +368,7 @@ mod models {
     #[test]
     fn a_wait_ends_once() {
         loom::model(|| {
-            let waiter = Arc::new(Waiter::new(nowhere));
+            let waiter = Arc::new(waiter());
             let scheduled = Arc::new(AtomicUsize::new(0));
             let ticket = ticket_of(&waiter);
             let rivals: Vec<_> = [Some(Cause::Event), None]

@@ -25,7 +25,7 @@ use super::fork;
 use super::hook;
 use super::shared::{Config, Phase, Runnable, Shared};
 use super::wait::{wait_masked, wake_all};
-use super::worker::{self, Worker};
+use super::worker::{self, Home, Worker};
 use crate::coroutine::{self, Batch, Handle, Header, Id, JoinError, Settings, WaitReason};
 use crate::stack::{self, StackSize, overflow};
 use once_cell::sync::OnceCell;
@@ -399,7 +399,7 @@ impl Spawn {
             let stack = self.stack_size.unwrap_or(shared.config().stack_size);
             let settings = Settings { id, name: self.name, stack, pinned: self.pinned };
             // SAFETY: as the caller says.
-            unsafe { coroutine::new(f, settings, worker::schedule) }
+            unsafe { coroutine::new::<_, _, Home>(f, settings) }
         };
         match self.shared {
             None => worker::with(|worker| {

@@ -25,7 +25,7 @@ use super::shared::{Core, Phase, Runnable, Shared};
 use super::timers::TimerKey;
 use super::wait::wake_all;
 use crate::base::local;
-use crate::coroutine::{Batch, Header, Id, JoinError, Park, Step, Suspend, Ticket, Waiter};
+use crate::coroutine::{Batch, Header, Id, JoinError, Park, Schedule, Step, Suspend, Ticket, Waiter};
 use crate::netpoll::{Events, Shard};
 use crate::stack::Pool;
 use crossbeam_deque::{Steal, Worker as Deque};
@@ -116,35 +116,39 @@ impl ArmedTimer {
     }
 }
 
-/// Puts a coroutine whose wait has ended back to where it is run from: the `schedule` of all headers.
-pub(super) unsafe fn schedule(waiter: NonNull<Waiter>) {
-    // SAFETY: the coroutine was parked, so it has been started and its home is set; the runtime and
-    // its cores outlive coroutines that have not ended, and this one cannot end before it is queued.
-    let (header, core) = unsafe {
-        let header = waiter.cast::<Header>().as_ref();
-        (header, &*header.owner.home.load(Ordering::Relaxed).cast::<Core>())
-    };
-    let movable = core.may_move(header);
-    let at_home = with(|worker| {
-        if !ptr::eq(Arc::as_ptr(&worker.shared), core.shared.as_ptr()) {
-            return false;
-        }
-        if movable {
-            worker.push_movable(waiter);
-        } else if ptr::eq(worker.core(), core) {
-            worker.push_ready(waiter);
-        } else {
-            core.hand(waiter, &worker.shared);
-        }
-        true
-    });
-    if at_home != Some(true) {
-        // Keeps the runtime for the time after the push, when the coroutine may end.
-        let shared = core.shared.upgrade().expect("a runtime outlives its coroutines");
-        if movable {
-            shared.inject(Runnable(waiter));
-        } else {
-            core.hand(waiter, &shared);
+/// Puts a coroutine whose wait has ended back to where it is run from.
+pub(super) struct Home;
+
+impl Schedule for Home {
+    unsafe fn schedule(waiter: NonNull<Waiter>) {
+        // SAFETY: the coroutine was parked, so it has been started and its home is set; the runtime and
+        // its cores outlive coroutines that have not ended, and this one cannot end before it is queued.
+        let (header, core) = unsafe {
+            let header = waiter.cast::<Header>().as_ref();
+            (header, &*header.owner.home.load(Ordering::Relaxed).cast::<Core>())
+        };
+        let movable = core.may_move(header);
+        let at_home = with(|worker| {
+            if !ptr::eq(Arc::as_ptr(&worker.shared), core.shared.as_ptr()) {
+                return false;
+            }
+            if movable {
+                worker.push_movable(waiter);
+            } else if ptr::eq(worker.core(), core) {
+                worker.push_ready(waiter);
+            } else {
+                core.hand(waiter, &worker.shared);
+            }
+            true
+        });
+        if at_home != Some(true) {
+            // Keeps the runtime for the time after the push, when the coroutine may end.
+            let shared = core.shared.upgrade().expect("a runtime outlives its coroutines");
+            if movable {
+                shared.inject(Runnable(waiter));
+            } else {
+                core.hand(waiter, &shared);
+            }
         }
     }
 }
@@ -267,7 +271,7 @@ impl Worker {
     fn next(&self) -> Option<Runnable> {
         let turn = self.turn.get().wrapping_add(1);
         self.turn.set(turn);
-        if turn % LOOK_AROUND == 0
+        if turn.is_multiple_of(LOOK_AROUND)
             && let Some(task) = self.look_around()
         {
             return Some(task);

@@ -197,7 +197,7 @@ mod tests {
     fn a_message_is_cut_off_at_its_end() {
         let mut message = Message::new();
         for _ in 0..100 {
-            write!(message, "{}", "0123456789").expect("never fails");
+            message.write_str("0123456789").expect("never fails");
         }
         assert_eq!(message.len, 512);
         assert_eq!(&message.text[..10], b"0123456789");
