@@ -1,0 +1,7 @@
+#!/usr/bin/env bash
+# The main job, and 100,000 parked coroutines with their bound.
+. "$(dirname "$0")/common.sh"
+within 300 cargo run --release --example c10k -- --secs 5
+out=$(within 120 cargo run --release --example spawn_100k)
+echo "$out"
+grep -q 'within 4.7 KiB' <<<"$out"
