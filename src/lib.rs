@@ -68,3 +68,8 @@ pub mod runtime {
     #[doc(inline)]
     pub use crate::sched::runtime::{Builder, Runtime};
 }
+
+/// The README's examples are tested.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

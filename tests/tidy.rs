@@ -59,13 +59,12 @@ fn every_folder_has_a_rank() {
 #[test]
 fn modules_import_lower_ranks_only() {
     for (path, text) in sources() {
-        let folder = path.components().next().expect("a part").as_os_str().to_str().expect("UTF-8").to_owned();
+        let folder =
+            path.components().next().expect("a part").as_os_str().to_str().expect("UTF-8").to_owned();
         let Some(own) = rank(&folder) else { continue };
         for part in code(&text).split("crate::").skip(1) {
             let name: String = part.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
-            let Some(theirs) = rank(&name) else {
-                panic!("{}: crate::{name} is no layer", path.display())
-            };
+            let Some(theirs) = rank(&name) else { panic!("{}: crate::{name} is no layer", path.display()) };
             assert!(
                 theirs < own || name == folder,
                 "{} (rank {own}) imports crate::{name} (rank {theirs})",
