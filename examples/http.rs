@@ -1,8 +1,8 @@
 //! A small HTTP/1.1 server with keep-alive and pipelining:
-//! `cargo run --release --example http [PORT] [--workers N]`, then `curl -i http://127.0.0.1:8080/`.
+//! `cargo run --release --example http [PORT] [--workers N] [--head-seconds N]`, then `curl -i http://127.0.0.1:8080/`.
 //!
 //! What a connection sends badly is answered: 400 for what is no HTTP, 408 for a head that takes
-//! longer than ten seconds as a whole, 431 for one that is too large, 501 for chunked bodies.
+//! longer than ten seconds, or `--head-seconds`, as a whole, 431 for one that is too large, 501 for chunked bodies.
 
 mod common;
 
@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 use sward::net::{TcpListener, TcpStream};
 
 const HEAD_LIMIT: usize = 16 << 10;
-const HEAD_TIME: Duration = Duration::from_secs(10);
 const IDLE_TIME: Duration = Duration::from_secs(60);
 
 const HELLO: &[u8] =
@@ -30,24 +29,25 @@ const NOT_IMPLEMENTED: &[u8] =
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let port = common::port(&arguments, 8080);
+    let head_time = Duration::from_secs(common::number(&arguments, "--head-seconds", 10));
     let mut builder = sward::runtime::Builder::new();
     if let workers @ 1.. = common::number(&arguments, "--workers", 0) {
         builder = builder.worker_threads(workers as usize);
     }
-    let served = builder.build().and_then(|runtime| runtime.run(|| serve(port)));
+    let served = builder.build().and_then(|runtime| runtime.run(|| serve(port, head_time)));
     if let Err(e) = served {
         common::fail(&format!("http on port {port}: {e}"));
     }
 }
 
-fn serve(port: u16) -> io::Result<()> {
+fn serve(port: u16, head_time: Duration) -> io::Result<()> {
     let listener = TcpListener::bind(("127.0.0.1", port))?;
     println!("serves http://{}/", listener.local_addr()?);
     for stream in listener.incoming() {
         let stream = stream?;
         sward::spawn(move || {
             // A connection that breaks is the end of that connection only.
-            let _ = Connection::new(stream).and_then(Connection::serve);
+            let _ = Connection::new(stream).and_then(|connection| connection.serve(head_time));
         });
     }
     Ok(())
@@ -75,12 +75,12 @@ impl Connection {
         Ok(Connection { stream, input: Vec::with_capacity(1024), output: Vec::with_capacity(256), skip: 0 })
     }
 
-    fn serve(mut self) -> io::Result<()> {
+    fn serve(mut self, head_time: Duration) -> io::Result<()> {
         let mut head_began = None;
         loop {
             let limit = match head_began {
                 None => IDLE_TIME,
-                Some(began) => HEAD_TIME.saturating_sub(Instant::elapsed(&began)),
+                Some(began) => head_time.saturating_sub(Instant::elapsed(&began)),
             };
             if limit.is_zero() {
                 return self.stream.write_all(TIMEOUT);

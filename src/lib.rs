@@ -69,6 +69,24 @@ pub mod runtime {
     pub use crate::sched::runtime::{Builder, Runtime};
 }
 
+/// A closure that is not `Send` is not spawned, and neither is one that borrows.
+///
+/// ```compile_fail,E0277
+/// let local = std::rc::Rc::new(1);
+/// sward::spawn(move || drop(local));
+/// ```
+///
+/// ```compile_fail,E0373
+/// let local = 1;
+/// sward::spawn(|| println!("{local}"));
+/// ```
+///
+/// ```compile_fail,E0133
+/// let builder = sward::runtime::Builder::new().migrate_started();
+/// ```
+#[cfg(doctest)]
+struct Refused;
+
 /// The README's examples are tested.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

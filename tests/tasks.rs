@@ -562,3 +562,83 @@ fn nonsense_settings_are_errors() {
     let named = sward::runtime::Builder::new().thread_name("a\0b").build();
     assert_eq!(named.unwrap_err().kind(), std::io::ErrorKind::InvalidInput);
 }
+
+/// Which types may cross threads is part of the interface.
+#[test]
+fn auto_traits_are_as_promised() {
+    fn send<T: Send>() {}
+    fn sync<T: Sync>() {}
+    send::<task::JoinHandle<Vec<u8>>>();
+    sync::<task::JoinHandle<Vec<u8>>>();
+    send::<task::Task>();
+    sync::<task::Task>();
+    send::<JoinError>();
+    send::<sward::runtime::Runtime>();
+    sync::<sward::runtime::Runtime>();
+    send::<sward::net::TcpStream>();
+    sync::<sward::net::TcpStream>();
+    send::<sward::net::TcpListener>();
+    sync::<sward::net::TcpListener>();
+}
+
+/// One wait with a deadline, set and cleared many times, does not pile up: the sleeper of an hour is
+/// woken each time and its timer leaves at once.
+#[test]
+fn deadlines_come_and_go() {
+    let runtime = sward::runtime::Builder::new().worker_threads(1).build().expect("a runtime");
+    runtime.run(|| {
+        for _ in 0..100_000 {
+            task::current().unpark();
+            task::park_timeout(Duration::from_secs(3600));
+        }
+        let me = task::current();
+        let waker = sward::spawn(move || {
+            for _ in 0..1_000 {
+                me.unpark();
+                sward::yield_now();
+            }
+        });
+        while !waker.is_finished() {
+            task::park_timeout(Duration::from_millis(1));
+        }
+    });
+}
+
+/// Cancellations race with the event, the deadline and the end of what they cancel.
+#[test]
+fn cancellation_races_lose_nothing() {
+    let runtime = two_workers();
+    runtime.run(|| {
+        let ended = Arc::new(AtomicUsize::new(0));
+        struct Ends(Arc<AtomicUsize>);
+        impl Drop for Ends {
+            fn drop(&mut self) {
+                self.0.fetch_add(1, Ordering::SeqCst);
+            }
+        }
+        const COUNT: usize = 5_000;
+        for i in 0..COUNT {
+            let ends = Ends(ended.clone());
+            let handle = sward::spawn(move || {
+                let _ends = ends;
+                match i % 3 {
+                    0 => task::park(),
+                    1 => sward::sleep(Duration::from_micros(30)),
+                    _ => sward::yield_now(),
+                }
+            });
+            let other = handle.task();
+            let unparker = sward::spawn(move || other.unpark());
+            if i % 2 == 0 {
+                sward::yield_now();
+            }
+            handle.cancel();
+            match handle.join() {
+                Ok(()) | Err(JoinError::Cancelled) => {}
+                Err(e) => panic!("{e}"),
+            }
+            unparker.join().unwrap();
+        }
+        assert_eq!(ended.load(Ordering::SeqCst), COUNT);
+    });
+}

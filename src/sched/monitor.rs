@@ -8,9 +8,10 @@ use crate::netpoll::{Events, Ward};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-/// A worker that is stuck for so many times the threshold is reported, if something waits that only it
-/// can run. (The system may have kept the thread from running for a while; that is not worth a word.)
-const REPORT_AFTER: u32 = 10;
+/// A worker is stuck once one turn has used the threshold in processor time, or has lasted so many times as
+/// long by the clock: a thread that the system keeps from running for a while is not stuck, one that is
+/// blocked in the kernel is.
+const BLOCKED_AFTER: u32 = 10;
 /// The time between two reports of stuck workers.
 const REPORT_EVERY: Duration = Duration::from_secs(10);
 
@@ -25,7 +26,8 @@ pub(crate) struct Memory {
 struct Seen {
     beat: u64,
     turns: u64,
-    since: Instant,
+    /// When it was first seen in this turn, and the processor time of its thread then.
+    since: Option<(Instant, Duration)>,
 }
 
 impl Default for Memory {
@@ -40,7 +42,7 @@ impl Ward for Shared {
     fn look(&self, memory: &mut Memory) -> bool {
         let now = Instant::now();
         let cores = self.active_cores();
-        memory.seen.resize(cores.len(), Seen { beat: 0, turns: 0, since: now });
+        memory.seen.resize(cores.len(), Seen { beat: 0, turns: 0, since: None });
         let (mut busy, mut stuck) = (false, 0);
         for (index, core) in cores.iter().enumerate() {
             let seen = &mut memory.seen[index];
@@ -48,25 +50,28 @@ impl Ward for Shared {
             let asleep = core.bed.asleep();
             let polled = beat != seen.beat;
             busy |= !asleep || polled;
-            if asleep || turns != seen.turns {
-                seen.since = now;
-            }
+            let lasts = if asleep || turns != seen.turns {
+                seen.since = None;
+                Lasts::default()
+            } else {
+                lasts(core, now, &mut seen.since)
+            };
             (seen.beat, seen.turns) = (beat, turns);
             if !asleep && !polled {
                 help(core, &mut memory.events);
             }
-            let since = now - seen.since;
-            let late = since >= self.config.stall;
+            let blocked = lasts.elapsed >= self.config.stall.saturating_mul(BLOCKED_AFTER);
+            let late = blocked || lasts.used >= self.config.stall;
             core.stuck.store(late, Ordering::Relaxed);
             if late {
                 stuck += 1;
                 self.share_work_of(core);
-                if since >= self.config.stall.saturating_mul(REPORT_AFTER)
+                if blocked
                     && !core.inbox.is_empty()
                     && memory.reported.is_none_or(|at| now - at >= REPORT_EVERY)
                 {
                     memory.reported = Some(now);
-                    report(index, core, since);
+                    report(index, core, lasts.elapsed);
                 }
             }
         }
@@ -92,6 +97,19 @@ impl Shared {
             self.work_was_pushed();
         }
     }
+}
+
+/// How long a worker's present turn has lasted so far, by the clock and in processor time.
+#[derive(Default)]
+struct Lasts {
+    elapsed: Duration,
+    used: Duration,
+}
+
+fn lasts(core: &Core, now: Instant, since: &mut Option<(Instant, Duration)>) -> Lasts {
+    let Some(used) = core.clock.get().and_then(|clock| clock.read()) else { return Lasts::default() };
+    let (began, used_then) = *since.get_or_insert((now, used));
+    Lasts { elapsed: now - began, used: used - used_then }
 }
 
 /// Drains the shard of a busy worker and fires its timers, so that whoever can run the result does.

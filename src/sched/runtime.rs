@@ -26,6 +26,7 @@ use super::hook;
 use super::shared::{Config, Phase, Runnable, Shared};
 use super::wait::{wait_masked, wake_all};
 use super::worker::{self, Home, Worker};
+use crate::base::sys::ThreadClock;
 use crate::coroutine::{self, Batch, Handle, Header, Id, JoinError, Settings, WaitReason};
 use crate::stack::{self, StackSize, overflow};
 use once_cell::sync::OnceCell;
@@ -433,6 +434,9 @@ fn start_worker(shared: &Arc<Shared>, index: usize) -> io::Result<()> {
     shared.threads.start(name, move || {
         let _bomb = AbortOnPanic;
         let queues = own.cores[index].queues.lock().take().expect("a core has one thread");
+        if let Some(clock) = ThreadClock::of_this_thread() {
+            let _ = own.cores[index].clock.set(clock);
+        }
         let _stack = overflow::AltStack::install();
         let worker = Worker::new(own, index, queues);
         worker.run();

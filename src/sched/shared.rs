@@ -5,6 +5,7 @@ use super::inbox::Inbox;
 use super::runtime::Threads;
 use super::timers::Timers;
 use crate::base::lock::{Mutex, Rank};
+use crate::base::sys::ThreadClock;
 use crate::coroutine::{Batch, Cause, Header, Ticket, Waiter};
 use crate::netpoll::{Netpoller, Shard};
 use crate::stack::StackSize;
@@ -12,7 +13,7 @@ use crossbeam_deque::{Injector, Stealer, Worker as Deque};
 use std::cell::Cell;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
 /// A coroutine in a queue: with it comes the right to run it.
@@ -83,6 +84,8 @@ pub(crate) struct Core {
     pub(super) turns: AtomicU64,
     /// The id of the coroutine that it runs, 0 for none.
     pub(super) running: AtomicU64,
+    /// The processor time of its thread.
+    pub(super) clock: OnceLock<ThreadClock>,
     /// Whether the netpoller thread has found it stuck in one coroutine.
     pub(super) stuck: AtomicBool,
     pub(super) steals: AtomicU64,
@@ -268,6 +271,7 @@ impl Core {
             beat: AtomicU64::new(0),
             turns: AtomicU64::new(0),
             running: AtomicU64::new(0),
+            clock: OnceLock::new(),
             stuck: AtomicBool::new(false),
             steals: AtomicU64::new(0),
             helped: AtomicU64::new(0),
