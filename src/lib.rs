@@ -61,8 +61,30 @@ pub use sched::runtime::run;
 pub use task::{spawn, yield_now};
 pub use time::sleep;
 
-/// Runtimes: how many workers, how they start, and how they end.
 pub mod runtime {
+    //! Runtimes: how many workers, how they start, and how they end.
+    //!
+    //! [`run`](crate::run) and [`spawn`](crate::spawn) are enough for most programs. A [`Builder`] makes a
+    //! runtime with other settings; several may coexist in a process.
+    //!
+    //! # Shutdown
+    //!
+    //! A runtime ends when its [`Runtime`] is dropped, and with [`run`](crate::run) when the closure
+    //! returns:
+    //!
+    //! 1. Coroutines that are still alive are cancelled: each unwinds out of its present or next wait on
+    //!    its own worker, and its destructors run. Those that never started are dropped without running.
+    //!    Both end with [`JoinError::Cancelled`](crate::task::JoinError::Cancelled).
+    //! 2. That may take five seconds, or the time given to [`Runtime::shutdown_timeout`].
+    //! 3. What has not unwound by then (because it never waits, or waits again and again) is leaked: its
+    //!    stack and what is borrowed from it stay as they are for ever. A report names it on stderr.
+    //!
+    //! # Environment
+    //!
+    //! `SWARD_WORKERS` and `SWARD_STACK_SIZE` (bytes, or with the suffix `K` or `M`) are the defaults of
+    //! [`Builder::worker_threads`] and [`Builder::stack_size`]. Nonsense in them is an error that names
+    //! the variable.
+
     #[doc(inline)]
     pub use crate::observe::{Metrics, WorkerMetrics, metrics};
     #[doc(inline)]

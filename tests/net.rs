@@ -1,15 +1,23 @@
-//! TCP: the coverage of std's own tests, and what is particular to parking.
+//! TCP: what std's own tests cover, and what is particular to parking.
 
 use std::io::{self, ErrorKind, IoSlice, IoSliceMut, Read, Write};
-use std::os::fd::{AsRawFd, OwnedFd};
-use std::sync::Arc;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
+use std::thread;
 use std::time::{Duration, Instant};
-use sward::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use sward::net::{Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
+
+/// Long enough for a coroutine to park; nothing depends on its being so.
+const MOMENT: Duration = Duration::from_millis(20);
+
+/// A limit that no test reaches unless it hangs.
+const LONG: Duration = Duration::from_secs(60);
 
 fn listen() -> (TcpListener, SocketAddr) {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
-    let address = listener.local_addr().expect("its address");
+    let listener = TcpListener::bind("127.0.0.1:0").expect("bound");
+    let address = listener.local_addr().expect("an address");
     (listener, address)
 }
 
@@ -17,95 +25,220 @@ fn pair() -> (TcpStream, TcpStream) {
     let (listener, address) = listen();
     let client = TcpStream::connect(address).expect("connected");
     let (server, peer) = listener.accept().expect("accepted");
-    assert_eq!(peer, client.local_addr().expect("its address"));
+    assert_eq!(peer, client.local_addr().expect("an address"));
+    assert_eq!(address, client.peer_addr().expect("an address"));
     (client, server)
 }
 
-/// Runs the test in a coroutine, and again on a plain thread.
+/// Runs the test in a coroutine and on a plain thread.
 fn both(test: impl Fn() + Send + Sync) {
     sward::run(&test);
     test();
 }
 
+fn set_option<T>(socket: &impl AsRawFd, level: libc::c_int, name: libc::c_int, value: T) {
+    let len = size_of::<T>() as libc::socklen_t;
+    // SAFETY: the value lives until the call ends.
+    let done = unsafe { libc::setsockopt(socket.as_raw_fd(), level, name, (&raw const value).cast(), len) };
+    assert_eq!(done, 0);
+}
+
+/// Dropping the socket resets the connection.
+fn reset_on_drop(socket: &impl AsRawFd) {
+    set_option(socket, libc::SOL_SOCKET, libc::SO_LINGER, libc::linger { l_onoff: 1, l_linger: 0 });
+}
+
+fn kind<T: std::fmt::Debug>(result: io::Result<T>) -> ErrorKind {
+    result.expect_err("an error").kind()
+}
+
 #[test]
-fn bytes_arrive_and_end() {
+fn sockets_are_send_and_sync() {
+    fn check<T: Send + Sync + Unpin + std::fmt::Debug>() {}
+    check::<TcpStream>();
+    check::<TcpListener>();
+}
+
+#[test]
+fn binding_fails_as_in_std() {
+    both(|| {
+        let (_listener, taken) = listen();
+        assert_eq!(kind(TcpListener::bind(taken)), ErrorKind::AddrInUse);
+        assert_eq!(kind(TcpListener::bind("1.1.1.1:9999")), ErrorKind::AddrNotAvailable);
+        assert_eq!(kind(TcpListener::bind(&[][..])), ErrorKind::InvalidInput);
+        let free: SocketAddr = "127.0.0.1:0".parse().unwrap();
+        let second = TcpListener::bind(&[taken, free][..]).expect("the second address");
+        assert_ne!(second.local_addr().unwrap(), taken);
+    });
+}
+
+#[test]
+fn connecting_fails_as_in_std() {
+    both(|| {
+        let (listener, gone) = listen();
+        drop(listener);
+        assert_eq!(kind(TcpStream::connect(gone)), ErrorKind::ConnectionRefused);
+        assert_eq!(kind(TcpStream::connect_timeout(&gone, LONG)), ErrorKind::ConnectionRefused);
+        let refused = std::net::TcpStream::connect(gone).unwrap_err();
+        assert_eq!(refused.raw_os_error(), TcpStream::connect(gone).unwrap_err().raw_os_error());
+        let nothing: &[SocketAddr] = &[];
+        let (ours, std) = (TcpStream::connect(nothing), std::net::TcpStream::connect(nothing));
+        assert_eq!(ours.unwrap_err().to_string(), std.unwrap_err().to_string());
+        let (_listener, there) = listen();
+        let stream = TcpStream::connect(&[gone, there][..]).expect("the second address");
+        assert_eq!(stream.peer_addr().unwrap(), there);
+    });
+}
+
+#[test]
+fn a_connect_times_out() {
+    both(|| {
+        let (listener, address) = listen();
+        // A queue of one: the connections beyond it are not answered.
+        // SAFETY: the call takes no pointers.
+        assert_eq!(unsafe { libc::listen(listener.as_raw_fd(), 0) }, 0);
+        let mut queued = Vec::new();
+        let error = loop {
+            match TcpStream::connect_timeout(&address, Duration::from_millis(300)) {
+                Ok(stream) => queued.push(stream),
+                Err(error) => break error,
+            }
+            assert!(queued.len() < 16, "the queue has no end");
+        };
+        assert_eq!(error.kind(), ErrorKind::TimedOut);
+        assert_eq!(kind(TcpStream::connect_timeout(&address, Duration::ZERO)), ErrorKind::InvalidInput);
+    });
+}
+
+#[test]
+fn names_and_literals_resolve() {
+    both(|| {
+        let (_listener, address) = listen();
+        let port = address.port();
+        for name in [format!("localhost:{port}"), format!("127.0.0.1:{port}")] {
+            TcpStream::connect(&name).expect("connected");
+            TcpStream::connect(name.as_str()).expect("connected");
+        }
+        TcpStream::connect(("localhost", port)).expect("connected");
+        TcpStream::connect(("localhost".to_string(), port)).expect("connected");
+        let v6 = ("::1", 80).to_socket_addrs().expect("a literal").next();
+        assert_eq!(v6, Some("[::1]:80".parse().unwrap()));
+        for bad in ["localhost", "localhost:seventy", ""] {
+            assert_eq!(kind(bad.to_socket_addrs().map(drop)), ErrorKind::InvalidInput, "{bad:?}");
+        }
+    });
+}
+
+#[test]
+fn many_names_resolve_at_once() {
+    sward::run(|| {
+        let all: Vec<_> = (0..300)
+            .map(|i| sward::spawn(move || ("localhost", i).to_socket_addrs().map(Iterator::count)))
+            .collect();
+        for one in all {
+            assert!(one.join().unwrap().expect("resolved") > 0);
+        }
+    });
+}
+
+#[test]
+fn bytes_arrive_and_the_end_after_them() {
     both(|| {
         let (mut client, mut server) = pair();
         client.write_all(b"hello").unwrap();
-        let mut buffer = [0; 5];
-        server.read_exact(&mut buffer).unwrap();
-        assert_eq!(&buffer, b"hello");
         drop(client);
-        assert_eq!(server.read(&mut buffer).unwrap(), 0);
-        assert_eq!(server.read(&mut buffer).unwrap(), 0);
-    });
-}
-
-#[test]
-fn nobody_listens() {
-    both(|| {
-        let (listener, address) = listen();
-        drop(listener);
-        assert_eq!(TcpStream::connect(address).unwrap_err().kind(), ErrorKind::ConnectionRefused);
-    });
-}
-
-#[test]
-fn the_next_address_is_tried() {
-    both(|| {
-        let (gone, dead) = listen();
-        drop(gone);
-        let (_listener, address) = listen();
-        let stream = TcpStream::connect(&[dead, address][..]).unwrap();
-        assert_eq!(stream.peer_addr().unwrap(), address);
-        let none: &[SocketAddr] = &[];
-        assert_eq!(TcpStream::connect(none).unwrap_err().kind(), ErrorKind::InvalidInput);
-    });
-}
-
-#[test]
-fn an_address_is_bound_once() {
-    both(|| {
-        let (_listener, address) = listen();
-        assert_eq!(TcpListener::bind(address).unwrap_err().kind(), ErrorKind::AddrInUse);
-        assert_eq!(TcpListener::bind("1.1.1.1:9999").unwrap_err().kind(), ErrorKind::AddrNotAvailable);
-    });
-}
-
-#[test]
-fn names_resolve_without_a_worker() {
-    both(|| {
-        let (_listener, address) = listen();
-        let stream = TcpStream::connect(("localhost", address.port())).unwrap();
-        assert_eq!(stream.peer_addr().unwrap().port(), address.port());
-        assert!(TcpStream::connect("no port").is_err());
-    });
-}
-
-#[test]
-fn vectored_and_empty_transfers() {
-    both(|| {
-        let (mut client, mut server) = pair();
-        assert_eq!(client.write(&[]).unwrap(), 0);
-        assert_eq!(server.read(&mut []).unwrap(), 0);
-        let n = client.write_vectored(&[IoSlice::new(b"ab"), IoSlice::new(b"cde")]).unwrap();
-        assert_eq!(n, 5);
-        let (mut a, mut b) = ([0; 3], [0; 4]);
-        let n = server.read_vectored(&mut [IoSliceMut::new(&mut a), IoSliceMut::new(&mut b)]).unwrap();
-        assert_eq!((n, &a, &b[..2]), (5, b"abc", &b"de"[..]));
-    });
-}
-
-#[test]
-fn peeked_bytes_stay() {
-    both(|| {
-        let (mut client, mut server) = pair();
-        client.write_all(b"xy").unwrap();
-        let mut buffer = [0; 8];
-        for _ in 0..3 {
-            assert_eq!(server.peek(&mut buffer).unwrap(), 2);
-        }
+        let mut buffer = [0; 3];
+        assert_eq!(server.read(&mut buffer).unwrap(), 3);
         assert_eq!(server.read(&mut buffer).unwrap(), 2);
+        for _ in 0..3 {
+            assert_eq!(server.read(&mut buffer).unwrap(), 0);
+        }
+    });
+}
+
+#[test]
+fn empty_transfers_return_at_once() {
+    both(|| {
+        let (mut client, mut server) = pair();
+        assert_eq!(server.read(&mut []).unwrap(), 0);
+        assert_eq!(client.write(&[]).unwrap(), 0);
+        assert_eq!(server.read_vectored(&mut []).unwrap(), 0);
+        assert_eq!(server.read_vectored(&mut [IoSliceMut::new(&mut [])]).unwrap(), 0);
+        assert_eq!(client.write_vectored(&[IoSlice::new(&[]), IoSlice::new(&[])]).unwrap(), 0);
+    });
+}
+
+#[test]
+fn buffers_are_gathered_and_scattered() {
+    both(|| {
+        let (mut client, mut server) = pair();
+        let sent = client.write_vectored(&[IoSlice::new(b"ab"), IoSlice::new(b""), IoSlice::new(b"cde")]);
+        assert_eq!(sent.unwrap(), 5);
+        let (mut first, mut second) = ([0; 1], [0; 8]);
+        let got = server.read_vectored(&mut [IoSliceMut::new(&mut first), IoSliceMut::new(&mut second)]);
+        assert_eq!((got.unwrap(), &first, &second[..4]), (5, b"a", &b"bcde"[..]));
+    });
+}
+
+/// A call takes 1024 buffers at most. That it takes fewer than it was given does not mean that the
+/// socket is full, or empty.
+#[test]
+fn more_buffers_than_a_call_takes_are_no_sign_of_the_end() {
+    both(|| {
+        const TIMES: usize = 20;
+        let (mut client, mut server) = pair();
+        let (done, finished) = mpsc::channel();
+        let received = thread::spawn(move || {
+            let mut total = 0;
+            let mut bytes = vec![0u8; 2_000];
+            while total < 1024 * TIMES {
+                let mut buffers: Vec<_> = bytes.chunks_mut(1).map(IoSliceMut::new).collect();
+                total += server.read_vectored(&mut buffers).unwrap();
+            }
+            done.send(total).unwrap();
+            server
+        });
+        client.set_write_timeout(Some(LONG)).unwrap();
+        for _ in 0..TIMES {
+            let buffers: Vec<_> = (0..2_000).map(|_| IoSlice::new(b"x")).collect();
+            assert_eq!(client.write_vectored(&buffers).unwrap(), 1024);
+        }
+        assert_eq!(finished.recv_timeout(LONG).expect("all arrives"), 1024 * TIMES);
+        received.join().unwrap();
+
+        let (mut client, mut server) = pair();
+        server.set_read_timeout(Some(LONG)).unwrap();
+        // Binds the reader to its poller, and leaves its readiness consumed.
+        client.write_all(b"x").unwrap();
+        assert_eq!(server.read(&mut [0; 8]).unwrap(), 1);
+        let late = client.try_clone().unwrap();
+        let writer = sward::spawn(move || {
+            sward::sleep(MOMENT);
+            (&late).write_all(&[7; 3_000])
+        });
+        let mut left = 3_000;
+        let mut bytes = vec![0u8; 2_000];
+        while left > 0 {
+            let mut buffers: Vec<_> = bytes.chunks_mut(1).map(IoSliceMut::new).collect();
+            left -= server.read_vectored(&mut buffers).unwrap();
+        }
+        writer.join().unwrap().unwrap();
+    });
+}
+
+#[test]
+fn what_is_peeked_stays() {
+    both(|| {
+        let (mut client, mut server) = pair();
+        client.write_all(b"abc").unwrap();
+        let mut buffer = [0; 8];
+        while server.peek(&mut buffer).unwrap() < 3 {}
+        for _ in 0..3 {
+            assert_eq!(server.peek(&mut buffer).unwrap(), 3);
+        }
+        assert_eq!(server.read(&mut buffer).unwrap(), 3);
+        server.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
+        assert_eq!(kind(server.peek(&mut buffer)), ErrorKind::WouldBlock);
     });
 }
 
@@ -113,274 +246,318 @@ fn peeked_bytes_stay() {
 fn half_a_connection_goes_on() {
     both(|| {
         let (mut client, mut server) = pair();
+        client.write_all(b"question").unwrap();
         client.shutdown(Shutdown::Write).unwrap();
-        let mut buffer = Vec::new();
-        assert_eq!(server.read_to_end(&mut buffer).unwrap(), 0);
-        server.write_all(b"still").unwrap();
+        assert_eq!(kind(client.write(b"x")), ErrorKind::BrokenPipe);
+        assert_eq!(io::read_to_string(&mut server).unwrap(), "question");
+        server.write_all(b"answer").unwrap();
         drop(server);
-        client.read_to_end(&mut buffer).unwrap();
-        assert_eq!(buffer, b"still");
+        assert_eq!(io::read_to_string(&mut client).unwrap(), "answer");
     });
 }
 
 #[test]
-fn a_reset_is_an_error() {
+fn a_reset_wakes_the_reader_with_an_error() {
     both(|| {
         let (mut client, server) = pair();
-        let linger = libc::linger { l_onoff: 1, l_linger: 0 };
-        // SAFETY: the option's value lives until the call ends.
-        let done = unsafe {
-            libc::setsockopt(
-                server.as_raw_fd(),
-                libc::SOL_SOCKET,
-                libc::SO_LINGER,
-                (&raw const linger).cast(),
-                size_of::<libc::linger>() as libc::socklen_t,
-            )
-        };
-        assert_eq!(done, 0);
-        drop(server);
-        assert_eq!(client.read(&mut [0]).unwrap_err().kind(), ErrorKind::ConnectionReset);
-    });
-}
-
-#[test]
-fn timeouts_are_kept_and_expire() {
-    both(|| {
-        let (mut client, _server) = pair();
-        assert_eq!(client.read_timeout().unwrap(), None);
-        let limit = Some(Duration::from_millis(20));
-        client.set_read_timeout(limit).unwrap();
-        assert_eq!((client.read_timeout().unwrap(), client.write_timeout().unwrap()), (limit, None));
-        assert_eq!(
-            client.set_read_timeout(Some(Duration::ZERO)).unwrap_err().kind(),
-            ErrorKind::InvalidInput
-        );
-        let start = Instant::now();
-        assert_eq!(client.read(&mut [0]).unwrap_err().kind(), ErrorKind::WouldBlock);
-        assert!(start.elapsed() >= Duration::from_millis(20));
-
-        client.set_write_timeout(limit).unwrap();
-        let block = vec![0; 1 << 20];
-        let error = (0..1_000).find_map(|_| client.write(&block).err()).expect("the buffers fill up");
-        assert_eq!(error.kind(), ErrorKind::WouldBlock);
-    });
-}
-
-#[test]
-fn connecting_takes_no_longer_than_allowed() {
-    let zero = TcpStream::connect_timeout(&"127.0.0.1:1".parse().unwrap(), Duration::ZERO);
-    assert_eq!(zero.unwrap_err().kind(), ErrorKind::InvalidInput);
-    both(|| {
-        let (_listener, address) = listen();
-        TcpStream::connect_timeout(&address, Duration::from_secs(60)).unwrap();
-        // A listener that is not asked: its queue fills, and further connections hang.
-        let full = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        // SAFETY: the call takes no pointers.
-        assert_eq!(unsafe { libc::listen(full.as_raw_fd(), 0) }, 0);
-        let address = full.local_addr().unwrap();
-        let limit = Duration::from_millis(100);
-        let mut held = Vec::new();
-        let error = (0..8).find_map(|_| match TcpStream::connect_timeout(&address, limit) {
-            Ok(stream) => {
-                held.push(stream);
-                None
-            }
-            Err(e) => Some(e),
+        reset_on_drop(&server);
+        let dropper = sward::spawn(move || {
+            sward::sleep(MOMENT);
+            drop(server);
         });
-        assert_eq!(error.expect("the queue is full").kind(), ErrorKind::TimedOut);
+        assert_eq!(kind(client.read(&mut [0])), ErrorKind::ConnectionReset);
+        dropper.join().unwrap();
+        // The error was told. What is left is the end of the stream, and no way to write.
+        assert_eq!(client.read(&mut [0]).unwrap(), 0);
+        assert_eq!(kind(client.write(b"x")), ErrorKind::BrokenPipe);
+        assert_eq!(kind(client.peer_addr()), ErrorKind::NotConnected);
+    });
+}
+
+#[test]
+fn a_pending_error_is_taken_once() {
+    both(|| {
+        let (client, server) = pair();
+        assert!(client.take_error().unwrap().is_none());
+        reset_on_drop(&server);
+        drop(server);
+        let start = Instant::now();
+        let error = loop {
+            if let Some(error) = client.take_error().unwrap() {
+                break error;
+            }
+            assert!(start.elapsed() < LONG, "no reset has come");
+            sward::sleep(Duration::from_millis(1));
+        };
+        assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+        assert!(client.take_error().unwrap().is_none());
+        let (listener, _) = listen();
+        assert!(listener.take_error().unwrap().is_none());
+    });
+}
+
+#[test]
+fn shutdown_wakes_the_reader() {
+    both(|| {
+        for how in [Shutdown::Read, Shutdown::Both] {
+            let (client, _server) = pair();
+            let mut reading = client.try_clone().unwrap();
+            let reader = sward::spawn(move || reading.read(&mut [0]));
+            sward::sleep(MOMENT);
+            client.shutdown(how).unwrap();
+            assert_eq!(reader.join().unwrap().unwrap(), 0);
+        }
+    });
+}
+
+#[test]
+fn timeouts_are_kept_and_shared() {
+    both(|| {
+        let (client, _server) = pair();
+        let clone = client.try_clone().unwrap();
+        assert_eq!((client.read_timeout().unwrap(), client.write_timeout().unwrap()), (None, None));
+        client.set_read_timeout(Some(Duration::from_millis(5))).unwrap();
+        clone.set_write_timeout(Some(LONG)).unwrap();
+        assert_eq!(clone.read_timeout().unwrap(), Some(Duration::from_millis(5)));
+        assert_eq!(client.write_timeout().unwrap(), Some(LONG));
+        assert_eq!(kind(client.set_read_timeout(Some(Duration::ZERO))), ErrorKind::InvalidInput);
+        assert_eq!(kind(client.set_write_timeout(Some(Duration::ZERO))), ErrorKind::InvalidInput);
+        assert_eq!(client.read_timeout().unwrap(), Some(Duration::from_millis(5)));
+        client.set_read_timeout(Some(Duration::MAX)).unwrap();
+        client.set_read_timeout(None).unwrap();
+        assert_eq!(clone.read_timeout().unwrap(), None);
+    });
+}
+
+#[test]
+fn a_timeout_ends_a_read_and_a_write() {
+    both(|| {
+        let (mut client, mut server) = pair();
+        let limit = Duration::from_millis(30);
+        client.set_read_timeout(Some(limit)).unwrap();
+        client.set_write_timeout(Some(limit)).unwrap();
+        let start = Instant::now();
+        assert_eq!(kind(client.read(&mut [0])), ErrorKind::WouldBlock);
+        assert!(start.elapsed() >= limit);
+        let block = vec![0; 1 << 20];
+        let error = loop {
+            if let Err(error) = client.write(&block) {
+                break error;
+            }
+        };
+        assert_eq!(error.kind(), ErrorKind::WouldBlock);
+        // Afterwards it works as before.
+        server.write_all(b"x").unwrap();
+        client.set_read_timeout(Some(LONG)).unwrap();
+        assert_eq!(client.read(&mut [0]).unwrap(), 1);
     });
 }
 
 #[test]
 fn options_are_kept() {
     both(|| {
-        let (listener, address) = listen();
-        let stream = TcpStream::connect(address).unwrap();
-        assert!(!stream.nodelay().unwrap());
-        stream.set_nodelay(true).unwrap();
-        assert!(stream.nodelay().unwrap());
-        stream.set_ttl(55).unwrap();
-        listener.set_ttl(44).unwrap();
-        assert_eq!((stream.ttl().unwrap(), listener.ttl().unwrap()), (55, 44));
-        assert!(stream.take_error().unwrap().is_none() && listener.take_error().unwrap().is_none());
-        listener.set_nonblocking(true).unwrap();
-        let _ = listener.accept().unwrap();
-        assert_eq!(listener.accept().unwrap_err().kind(), ErrorKind::WouldBlock);
-        listener.set_nonblocking(false).unwrap();
+        let (client, _server) = pair();
+        for nodelay in [true, false] {
+            client.set_nodelay(nodelay).unwrap();
+            assert_eq!(client.try_clone().unwrap().nodelay().unwrap(), nodelay);
+        }
+        client.set_ttl(100).unwrap();
+        assert_eq!(client.ttl().unwrap(), 100);
+        let (listener, _) = listen();
+        listener.set_ttl(101).unwrap();
+        assert_eq!(listener.ttl().unwrap(), 101);
     });
 }
 
 #[test]
-fn conversions_go_there_and_back() {
+fn non_blocking_calls_fail_instead_of_waiting() {
     both(|| {
-        let (client, server) = pair();
-        let mut client: std::net::TcpStream = client.into_std().unwrap();
-        let mut server = TcpStream::from(OwnedFd::from(server));
-        client.write_all(b"1").unwrap();
-        server.read_exact(&mut [0]).unwrap();
-        let mut client = TcpStream::from(client);
-        server.write_all(b"2").unwrap();
-        client.read_exact(&mut [0]).unwrap();
         let (listener, address) = listen();
-        let listener = TcpListener::from(listener.into_std().unwrap());
-        let _client = TcpStream::connect(address).unwrap();
-        let kept = listener.try_clone().unwrap();
-        let theirs = std::net::TcpListener::try_from(listener).unwrap();
-        assert_ne!(theirs.as_raw_fd(), kept.as_raw_fd());
-        theirs.accept().unwrap();
+        listener.set_nonblocking(true).unwrap();
+        assert_eq!(kind(listener.accept()), ErrorKind::WouldBlock);
+        let mut client = TcpStream::connect(address).unwrap();
+        listener.set_nonblocking(false).unwrap();
+        let (mut server, _) = listener.accept().unwrap();
+        client.set_nonblocking(true).unwrap();
+        assert_eq!(kind(client.read(&mut [0])), ErrorKind::WouldBlock);
+        assert_eq!(kind(client.try_clone().unwrap().peek(&mut [0])), ErrorKind::WouldBlock);
+        let block = vec![0; 1 << 20];
+        while client.write(&block).is_ok() {}
+        assert_eq!(kind(client.write(b"x")), ErrorKind::WouldBlock);
+        client.set_nonblocking(false).unwrap();
+        server.write_all(b"x").unwrap();
+        assert_eq!(client.read(&mut [0]).unwrap(), 1);
+    });
+}
+
+#[test]
+fn clones_read_and_write_at_once() {
+    both(|| {
+        const TOTAL: usize = 4 << 20;
+        let (client, server) = pair();
+        let echo = sward::spawn(move || {
+            io::copy(&mut &server, &mut server.try_clone().unwrap()).map(|_| server.shutdown(Shutdown::Write))
+        });
+        let mut writing = client.try_clone().unwrap();
+        let writer = sward::spawn(move || {
+            let bytes: Vec<u8> = (0..TOTAL).map(|i| (i % 251) as u8).collect();
+            writing.write_all(&bytes)?;
+            writing.shutdown(Shutdown::Write)
+        });
+        let mut back = Vec::new();
+        (&client).read_to_end(&mut back).unwrap();
+        assert_eq!(back.len(), TOTAL);
+        assert!(back.iter().enumerate().all(|(i, &byte)| byte == (i % 251) as u8));
+        writer.join().unwrap().unwrap();
+        echo.join().unwrap().unwrap().unwrap();
     });
 }
 
 #[test]
 fn a_reader_and_a_writer_park_on_one_stream() {
     sward::run(|| {
-        let (client, server) = pair();
+        let (client, mut server) = pair();
         let client = Arc::new(client);
-        let theirs = client.clone();
-        let reader = sward::spawn(move || {
-            let mut buffer = [0; 4];
-            (&*theirs).read_exact(&mut buffer).unwrap();
-            buffer
+        let (reading, writing) = (client.clone(), client.clone());
+        let reader = sward::spawn(move || (&*reading).read_exact(&mut [0]));
+        let stuck = Arc::new(AtomicUsize::new(0));
+        let count = stuck.clone();
+        let writer = sward::spawn(move || {
+            let block = vec![1; 1 << 16];
+            while count.load(Ordering::Relaxed) < 32 << 20 {
+                count.fetch_add((&*writing).write(&block).unwrap(), Ordering::Relaxed);
+            }
+            writing.shutdown(Shutdown::Write).unwrap();
         });
-        let theirs = client.clone();
-        let bytes = 8 << 20;
-        let writer = sward::spawn(move || (&*theirs).write_all(&vec![7; bytes]).unwrap());
-        sward::sleep(Duration::from_millis(10));
-        (&server).write_all(b"pong").unwrap();
-        assert_eq!(&reader.join().unwrap(), b"pong");
-        assert!(!writer.is_finished());
-        let mut left = bytes;
-        let mut buffer = vec![0; 1 << 16];
-        while left > 0 {
-            let n = (&server).read(&mut buffer).unwrap();
-            assert!(n > 0 && buffer[..n].iter().all(|&byte| byte == 7));
-            left -= n;
+        let mut last = usize::MAX;
+        while last != stuck.load(Ordering::Relaxed) {
+            last = stuck.load(Ordering::Relaxed);
+            sward::sleep(MOMENT);
         }
+        server.write_all(b"x").unwrap();
+        reader.join().unwrap().unwrap();
+        let drained = io::copy(&mut server, &mut io::sink()).unwrap();
         writer.join().unwrap();
+        assert_eq!(drained, stuck.load(Ordering::Relaxed) as u64);
     });
 }
 
 #[test]
-fn two_readers_make_progress() {
+fn readers_of_one_stream_all_make_progress() {
     sward::run(|| {
         let (mut client, server) = pair();
-        let seen = Arc::new(AtomicUsize::new(0));
-        let readers: Vec<_> = (0..2)
+        let server = Arc::new(server);
+        let readers: Vec<_> = (0..4)
             .map(|_| {
-                let mut server = server.try_clone().unwrap();
-                let seen = seen.clone();
-                sward::spawn(move || {
-                    let mut mine = 0;
-                    while server.read(&mut [0]).unwrap() == 1 {
-                        seen.fetch_add(1, Ordering::Relaxed);
-                        mine += 1;
-                    }
-                    mine
-                })
+                let server = server.clone();
+                sward::spawn(move || (&*server).read_exact(&mut [0; 3]))
             })
             .collect();
-        for round in 1..=100 {
-            client.write_all(b"ab").unwrap();
-            while seen.load(Ordering::Relaxed) < 2 * round {
-                sward::yield_now();
+        for _ in 0..6 {
+            sward::sleep(Duration::from_millis(2));
+            client.write_all(b"xy").unwrap();
+        }
+        for reader in readers {
+            reader.join().unwrap().unwrap();
+        }
+    });
+}
+
+#[test]
+fn close_wakes_whoever_is_parked() {
+    sward::run(|| {
+        let (client, mut server) = pair();
+        let (mut one, mut two) = (client.try_clone().unwrap(), client.try_clone().unwrap());
+        let parked = sward::spawn(move || one.read(&mut [0]));
+        let blocked = thread::spawn(move || two.read(&mut [0]));
+        let mut filling = client.try_clone().unwrap();
+        let writer = sward::spawn(move || {
+            loop {
+                if let Err(error) = filling.write(&[0; 1 << 16]) {
+                    break error.kind();
+                }
             }
-        }
-        drop(client);
-        let sum: usize = readers.into_iter().map(|reader| reader.join().unwrap()).sum();
-        assert_eq!(sum, 200);
-    });
-}
-
-#[test]
-fn closing_wakes_whoever_is_parked() {
-    sward::run(|| {
-        let (client, _server) = pair();
-        let client = Arc::new(client);
-        let theirs = client.clone();
-        let reader = sward::spawn(move || (&*theirs).read(&mut [0]));
-        let theirs = client.clone();
-        let thread = std::thread::spawn(move || (&*theirs).read(&mut [0]));
-        let (listener, _) = listen();
-        let listener = Arc::new(listener);
-        let theirs = listener.clone();
-        let accepter = sward::spawn(move || theirs.accept().map(drop));
-        sward::sleep(Duration::from_millis(20));
+        });
+        sward::sleep(MOMENT);
         client.close().unwrap();
-        listener.close().unwrap();
-        let closed = |result: io::Result<usize>| match result {
-            Ok(n) => assert_eq!(n, 0),
-            Err(e) => assert_eq!(e.kind(), ErrorKind::NotConnected),
-        };
-        closed(reader.join().unwrap());
-        while !thread.is_finished() {
-            sward::sleep(Duration::from_millis(1));
-        }
-        closed(thread.join().unwrap());
-        assert!(accepter.join().unwrap().is_err());
-        assert_eq!((&*client).write(b"x").unwrap_err().kind(), ErrorKind::NotConnected);
+        assert_eq!(kind(parked.join().unwrap()), ErrorKind::NotConnected);
+        assert_eq!(kind(blocked.join().unwrap()), ErrorKind::NotConnected);
+        assert!(matches!(writer.join().unwrap(), ErrorKind::NotConnected | ErrorKind::BrokenPipe));
+        assert_eq!(kind((&client).read(&mut [0])), ErrorKind::NotConnected);
+        assert_eq!(kind((&client).write(b"x")), ErrorKind::NotConnected);
+        // The peer sees the end although the clone is alive.
+        io::copy(&mut server, &mut io::sink()).unwrap();
+        client.close().unwrap();
     });
 }
 
 #[test]
-fn shutdown_wakes_a_reader() {
+fn close_wakes_whoever_accepts() {
     sward::run(|| {
-        let (client, _server) = pair();
-        let mut theirs = client.try_clone().unwrap();
-        let reader = sward::spawn(move || theirs.read(&mut [0]));
-        sward::sleep(Duration::from_millis(5));
-        client.shutdown(Shutdown::Read).unwrap();
-        assert_eq!(reader.join().unwrap().unwrap(), 0);
+        let (listener, address) = listen();
+        let (one, two) = (listener.try_clone().unwrap(), listener.try_clone().unwrap());
+        let parked = sward::spawn(move || one.accept());
+        let blocked = thread::spawn(move || two.accept());
+        sward::sleep(MOMENT);
+        listener.close().unwrap();
+        assert_eq!(kind(parked.join().unwrap()), ErrorKind::NotConnected);
+        assert_eq!(kind(blocked.join().unwrap()), ErrorKind::NotConnected);
+        assert_eq!(kind(listener.accept()), ErrorKind::NotConnected);
+        assert_eq!(kind(TcpStream::connect(address)), ErrorKind::ConnectionRefused);
     });
 }
 
 #[test]
-fn a_cancelled_reader_leaves_the_stream_usable() {
+fn a_cancelled_reader_loses_nothing() {
     sward::run(|| {
         let (mut client, server) = pair();
-        let mut theirs = server.try_clone().unwrap();
-        let reader = sward::spawn(move || theirs.read(&mut [0]).map(drop));
-        sward::sleep(Duration::from_millis(5));
+        let mut reading = server.try_clone().unwrap();
+        let reader = sward::spawn(move || reading.read(&mut [0; 8]).map(drop));
+        sward::sleep(MOMENT);
         reader.cancel();
-        assert!(matches!(reader.join(), Err(sward::task::JoinError::Cancelled)));
-        client.write_all(b"z").unwrap();
-        assert_eq!((&server).read(&mut [0]).unwrap(), 1);
+        assert!(reader.join().is_err());
+        client.write_all(b"kept").unwrap();
+        let mut buffer = [0; 4];
+        (&server).read_exact(&mut buffer).unwrap();
+        assert_eq!(&buffer, b"kept");
     });
 }
 
-/// Descriptors are closed and used again all the time; no byte crosses from one connection to another.
+/// Descriptors are closed and their numbers used again all the time: no connection ever sees another's
+/// bytes or wake-ups.
 #[test]
 fn bytes_never_cross_connections() {
+    const CLIENTS: u32 = 8;
+    const ROUNDS: u32 = 200;
     sward::run(|| {
         let (listener, address) = listen();
         let server = sward::spawn(move || {
-            for stream in listener.incoming().take(8 * 200) {
-                let mut stream = stream.unwrap();
+            for stream in listener.incoming().take((CLIENTS * ROUNDS) as usize) {
+                let mut stream = stream.expect("accepted");
                 sward::spawn(move || {
-                    let mut buffer = [0; 8];
-                    while stream.read_exact(&mut buffer).is_ok() {
-                        if stream.write_all(&buffer).is_err() {
-                            return;
-                        }
-                    }
+                    let mut id = [0; 8];
+                    while stream.read_exact(&mut id).is_ok() && stream.write_all(&id).is_ok() {}
                 });
             }
         });
-        let clients: Vec<_> = (0..8u64)
+        let clients: Vec<_> = (0..CLIENTS)
             .map(|client| {
                 sward::spawn(move || {
-                    for round in 0..200u64 {
-                        let mut stream = TcpStream::connect(address).unwrap();
-                        for message in 0..1 + round % 3 {
-                            let sent = (client << 32 | round << 8 | message).to_be_bytes();
-                            stream.write_all(&sent).unwrap();
+                    for round in 0..ROUNDS {
+                        let mut stream = TcpStream::connect(address).expect("connected");
+                        stream.set_read_timeout(Some(LONG)).unwrap();
+                        if round % 3 == 0 {
+                            reset_on_drop(&stream);
+                        }
+                        let id = (u64::from(client) << 32 | u64::from(round)).to_be_bytes();
+                        for _ in 0..1 + round % 4 {
+                            stream.write_all(&id).unwrap();
                             let mut back = [0; 8];
                             stream.read_exact(&mut back).unwrap();
-                            assert_eq!(back, sent);
+                            assert_eq!(back, id);
                         }
-                        if round % 2 == 0 {
-                            // Leaves with bytes on the way.
-                            stream.write_all(&[0xff; 8]).unwrap();
+                        if round % 5 == 0 {
+                            stream.write_all(&id).unwrap();
                         }
                     }
                 })
@@ -394,110 +571,209 @@ fn bytes_never_cross_connections() {
 }
 
 #[test]
-fn a_stream_outlives_its_runtime() {
-    let (mut client, mut server) = sward::run(|| {
-        let (mut client, server) = pair();
-        let mut theirs = server.try_clone().unwrap();
-        let reader = sward::spawn(move || theirs.read_exact(&mut [0]).unwrap());
-        sward::sleep(Duration::from_millis(5));
-        client.write_all(b"a").unwrap();
-        reader.join().unwrap();
-        (client, server)
-    });
-    client.write_all(b"b").unwrap();
-    server.read_exact(&mut [0]).unwrap();
-    sward::run(move || {
-        let reader = sward::spawn(move || server.read_exact(&mut [0]).unwrap());
-        sward::sleep(Duration::from_millis(5));
-        client.write_all(b"c").unwrap();
-        reader.join().unwrap();
-    });
-}
-
-#[test]
-fn connections_of_one_accept_loop_spread_over_the_workers() {
-    const CONNECTIONS: usize = 1_000;
-    let runtime = sward::runtime::Builder::new().worker_threads(2).build().unwrap();
-    runtime.run(|| {
+fn sockets_go_to_std_and_come_back() {
+    both(|| {
         let (listener, address) = listen();
-        let server = sward::spawn(move || {
-            for stream in listener.incoming() {
-                let Ok(mut stream) = stream else { return };
-                sward::spawn(move || while stream.read(&mut [0]).is_ok_and(|n| n == 1) {});
-            }
+        let number = listener.as_raw_fd();
+        let listener = listener.into_std().unwrap();
+        assert_eq!(listener.as_raw_fd(), number);
+        let listener = TcpListener::from(listener);
+        let client = TcpStream::connect(address).unwrap();
+        let (server, _) = listener.accept().unwrap();
+        client.set_read_timeout(Some(LONG)).unwrap();
+
+        // Std's blocks: the bytes come later.
+        let mut client: std::net::TcpStream = client.try_into().unwrap();
+        let later = thread::spawn(move || {
+            thread::sleep(MOMENT);
+            (&server).write_all(b"abc").map(|()| server)
         });
-        let clients: Vec<_> = (0..CONNECTIONS)
-            .map(|_| {
-                let mut client = TcpStream::connect(address).unwrap();
-                client.write_all(b"x").unwrap();
-                client
-            })
-            .collect();
-        let live = || -> Vec<usize> {
-            sward::runtime::metrics().unwrap().workers.iter().map(|worker| worker.live).collect()
-        };
-        while live().iter().sum::<usize>() < CONNECTIONS + 2 {
-            sward::sleep(Duration::from_millis(1));
-        }
-        for live in live() {
-            assert!(live.abs_diff(CONNECTIONS / 2) <= CONNECTIONS * 15 / 200, "{live} on one worker");
-        }
-        drop(clients);
-        server.cancel();
+        let mut byte = [0];
+        client.read_exact(&mut byte).unwrap();
+        let mut client = TcpStream::from(client);
+        client.read_exact(&mut byte).unwrap();
+        let mut client = TcpStream::from(OwnedFd::from(client));
+        client.read_exact(&mut byte).unwrap();
+        assert_eq!(&byte, b"c");
+        // SAFETY: the descriptor is nobody else's.
+        let client = unsafe { TcpStream::from_raw_fd(client.into_raw_fd()) };
+        assert_eq!(client.as_fd().as_raw_fd(), client.as_raw_fd());
+        assert!(format!("{client:?}").contains(&format!("peer: {address}")));
+        assert!(format!("{listener:?}").contains(&format!("addr: {address}")));
+        later.join().unwrap().unwrap();
     });
 }
 
-/// With every worker inside CPU-bound code, the netpoller thread sees a socket and a timer. In
-/// migrating mode a spare worker then runs their coroutines.
 #[test]
-fn busy_workers_do_not_hide_events() {
-    // SAFETY: nothing in this test holds anything of a thread's over a wait.
-    let builder = unsafe { sward::runtime::Builder::new().worker_threads(2).migrate_started() };
-    let runtime = builder.build().unwrap();
-    runtime.run(|| {
-        let (mut client, mut server) = pair();
-        let reader = sward::spawn(move || server.read_exact(&mut [0]).unwrap());
-        let stop = Arc::new(AtomicBool::new(false));
-        let sleeper = sward::spawn(|| sward::sleep(Duration::from_millis(30)));
-        sward::sleep(Duration::from_millis(10));
-        let burners: Vec<_> = (0..2)
+fn timeouts_go_along_to_std_and_back() {
+    let (client, _server) = pair();
+    client.set_read_timeout(Some(Duration::from_millis(1_500))).unwrap();
+    let client = client.into_std().unwrap();
+    assert_eq!(client.read_timeout().unwrap(), Some(Duration::from_millis(1_500)));
+    assert_eq!(client.write_timeout().unwrap(), None);
+    client.set_write_timeout(Some(LONG)).unwrap();
+    let client = TcpStream::from(client);
+    assert_eq!(client.read_timeout().unwrap(), Some(Duration::from_millis(1_500)));
+    assert_eq!(client.write_timeout().unwrap(), Some(LONG));
+}
+
+/// The duplicate that std gets blocks; the clone that stays parks, and does not hold up its worker.
+#[test]
+fn a_clone_goes_on_parking_when_another_went_to_std() {
+    sward::run(|| {
+        let (client, mut server) = pair();
+        let mut theirs = client.try_clone().unwrap().into_std().unwrap();
+        assert_ne!(theirs.as_raw_fd(), client.as_raw_fd());
+        let go = Arc::new(AtomicBool::new(false));
+        // As many as there may be workers: if reading held one up, nobody would be left to write.
+        let workers = thread::available_parallelism().map_or(1, |n| n.get()) * 2;
+        let readers: Vec<_> = (0..workers)
             .map(|_| {
-                let stop = stop.clone();
-                sward::spawn(move || while !stop.load(Ordering::Relaxed) {})
+                let (mut mine, go) = (client.try_clone().unwrap(), go.clone());
+                sward::spawn(move || {
+                    mine.read_exact(&mut [0]).unwrap();
+                    assert!(go.load(Ordering::Relaxed));
+                })
             })
             .collect();
-        let writer = std::thread::spawn(move || {
-            std::thread::sleep(Duration::from_millis(50));
-            client.write_all(b"x").unwrap();
-            client
-        });
-        sleeper.join().unwrap();
-        reader.join().unwrap();
-        assert!(burners.iter().all(|burner| !burner.is_finished()));
-        stop.store(true, Ordering::Relaxed);
-        drop(writer.join().unwrap());
+        sward::sleep(MOMENT);
+        go.store(true, Ordering::Relaxed);
+        server.write_all(&vec![1; workers]).unwrap();
+        for reader in readers {
+            reader.join().unwrap();
+        }
+        let blocking = thread::spawn(move || theirs.read_exact(&mut [0]));
+        sward::sleep(MOMENT);
+        server.write_all(b"x").unwrap();
+        blocking.join().unwrap().unwrap();
     });
-    assert!(runtime.metrics().workers.iter().any(|worker| worker.helped > 0));
 }
 
 #[test]
-fn an_always_ready_socket_does_not_starve_others() {
-    let runtime = sward::runtime::Builder::new().worker_threads(1).build().unwrap();
-    runtime.run(|| {
-        let (client, server) = pair();
-        let stop = Arc::new(AtomicBool::new(false));
-        let theirs = stop.clone();
-        let feeder = std::thread::spawn(move || {
-            let block = vec![1; 1 << 16];
-            while !theirs.load(Ordering::Relaxed) && (&client).write(&block).is_ok() {}
-        });
-        let reader = sward::spawn(move || while (&server).read(&mut [0]).is_ok_and(|n| n > 0) {});
-        sward::sleep(Duration::from_millis(20));
-        assert_eq!(sward::spawn(|| 1).join().unwrap(), 1);
-        stop.store(true, Ordering::Relaxed);
-        while !feeder.is_finished() {
-            sward::sleep(Duration::from_millis(1));
+fn plain_threads_use_sockets_without_a_runtime() {
+    let (listener, address) = listen();
+    let server = thread::spawn(move || {
+        for stream in listener.incoming().take(4) {
+            let stream = stream.unwrap();
+            io::copy(&mut &stream, &mut &stream).unwrap();
         }
-        reader.cancel();
+    });
+    for _ in 0..4 {
+        let mut client = TcpStream::connect(address).unwrap();
+        client.write_all(b"echo").unwrap();
+        client.shutdown(Shutdown::Write).unwrap();
+        assert_eq!(io::read_to_string(client).unwrap(), "echo");
+    }
+    server.join().unwrap();
+}
+
+#[test]
+fn a_thread_and_a_coroutine_talk_over_clones() {
+    let (client, server) = pair();
+    let mut far = server.try_clone().unwrap();
+    let thread = thread::spawn(move || {
+        let mut byte = [0];
+        for expected in 0..100 {
+            far.read_exact(&mut byte).unwrap();
+            assert_eq!(byte[0], expected);
+            far.write_all(&byte).unwrap();
+        }
+    });
+    sward::run(|| {
+        let mut byte = [0];
+        for number in 0..100 {
+            (&client).write_all(&[number]).unwrap();
+            (&client).read_exact(&mut byte).unwrap();
+            assert_eq!(byte[0], number);
+        }
+    });
+    thread.join().unwrap();
+    (&client).write_all(b"x").unwrap();
+    sward::run(|| (&server).read_exact(&mut [0])).unwrap();
+}
+
+/// A read stops short at urgent data, with more behind it: that is no sign that all was read.
+#[test]
+fn urgent_data_does_not_hide_what_is_behind_it() {
+    let (mut client, mut server) = pair();
+    let report = sward::run(|| {
+        server.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        client.write_all(b"first").unwrap();
+        server.read_exact(&mut [0; 4]).unwrap();
+        server.read_exact(&mut [0; 1]).unwrap();
+        let parked = server.try_clone().unwrap();
+        let reader = sward::spawn(move || (&parked).read(&mut [0; 8]));
+        sward::sleep(MOMENT);
+        client.write_all(b"x").unwrap();
+        reader.join().unwrap().unwrap();
+        client.write_all(b"ab").unwrap();
+        // SAFETY: the buffer is one byte.
+        assert_eq!(unsafe { libc::send(client.as_raw_fd(), b"!".as_ptr().cast(), 1, libc::MSG_OOB) }, 1);
+        client.write_all(b"de").unwrap();
+        sward::sleep(MOMENT);
+        let mut buffer = [0; 4];
+        server.read_exact(&mut buffer).map(|()| buffer)
+    });
+    assert_eq!(&report.expect("all of it"), b"abde");
+}
+
+const CHILD: &str = "SWARD_NET_TEST_CHILD";
+
+/// Runs this test again in a process of its own; whether this is that process.
+fn in_child(test: &str) -> bool {
+    if std::env::var_os(CHILD).is_some() {
+        return true;
+    }
+    let output = Command::new(std::env::current_exe().expect("this program"))
+        .args([test, "--exact", "--nocapture", "--test-threads=1"])
+        .env(CHILD, test)
+        .output()
+        .expect("a child");
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{}\n{text}", String::from_utf8_lossy(&output.stdout));
+    assert_eq!(text.matches("sward: accept is backing off").count(), 1, "{text}");
+    false
+}
+
+fn cpu_time() -> Duration {
+    // SAFETY: zeros are a valid value, and it lives until the call ends.
+    let usage = unsafe {
+        let mut usage: libc::rusage = std::mem::zeroed();
+        assert_eq!(libc::getrusage(libc::RUSAGE_SELF, &raw mut usage), 0);
+        usage
+    };
+    let part = |t: libc::timeval| Duration::new(t.tv_sec as u64, t.tv_usec as u32 * 1_000);
+    part(usage.ru_utime) + part(usage.ru_stime)
+}
+
+#[test]
+fn accept_waits_while_descriptors_are_exhausted() {
+    if !in_child("accept_waits_while_descriptors_are_exhausted") {
+        return;
+    }
+    let limit = libc::rlimit { rlim_cur: 128, rlim_max: 128 };
+    // SAFETY: the limit lives until the call ends.
+    assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) }, 0);
+    sward::run(|| {
+        let (listener, address) = listen();
+        let mut held = Vec::new();
+        let warm = TcpStream::connect(address).unwrap();
+        held.push(listener.accept().unwrap().0);
+        let client = TcpStream::connect(address).unwrap();
+        let mut files = Vec::new();
+        while let Ok(file) = std::fs::File::open("/dev/null") {
+            files.push(file);
+        }
+        let accepting = sward::spawn(move || listener.accept().map(|(stream, _)| stream));
+        sward::sleep(MOMENT);
+        let before = cpu_time();
+        sward::sleep(Duration::from_secs(1));
+        let spent = cpu_time() - before;
+        assert!(spent < Duration::from_millis(300), "spent {spent:?} of a second");
+        drop(files);
+        let mut server = accepting.join().unwrap().expect("accepted once descriptors are free");
+        (&client).write_all(b"x").unwrap();
+        server.read_exact(&mut [0]).unwrap();
+        drop(warm);
     });
 }

@@ -1,30 +1,57 @@
-//! TCP, as in [`std::net`]: same names, same signatures, same errors.
+//! TCP, in the shape of [`std::net`]: what blocks there parks here.
 //!
-//! In a coroutine, a call that would block parks the coroutine and frees the thread. On a plain
-//! thread it blocks the thread. Sockets may be used from both, at the same time and one after the other.
+//! [`TcpStream`] and [`TcpListener`] have the methods, the errors and the conversions of std's types,
+//! so that code moves over by changing a `use`. In a coroutine, a call that would block parks it; on a
+//! plain thread, the same call blocks the thread. Sockets may be shared between the two.
 //!
-//! What differs from std:
+//! Two things are new. `close` ends a socket although others still hold or even use it. And `accept`
+//! waits where descriptors have run out, instead of failing in a loop.
 //!
-//! - [`TcpStream::try_clone`] gives another handle to the same descriptor, not a duplicate: all clones
-//!   share one registration with the poller, so that closing, timeouts and cancellation have one
-//!   place to act.
-//! - `close` on [`TcpStream`] and [`TcpListener`] ends the use of a socket for all its clones: whoever
-//!   is parked on it gets an error at once. As Go's.
-//! - [`TcpListener::accept`] does not fail when descriptors run out; it backs off and tries again.
-//! - Names are resolved on a helper thread when a coroutine asks; see [`ToSocketAddrs`].
+//! Cancellation: a coroutine that is cancelled while parked in one of these calls unwinds from it. It
+//! is parked only while nothing has been transferred, so no bytes and no connection are lost with it:
+//! those already read or accepted were returned.
 //!
-//! Cancelling a coroutine that is parked in any of these calls unwinds out of the call; the socket
-//! stays usable. Bytes that were read or written by the call before that are not given back; a single
-//! `read` or `write` that has moved bytes returns and does not park again.
+//! ```
+//! use std::io::{Read, Write};
+//! use sward::net::{Shutdown, TcpListener, TcpStream};
+//!
+//! sward::run(|| {
+//!     let listener = TcpListener::bind("127.0.0.1:0")?;
+//!     let address = listener.local_addr()?;
+//!     let server = sward::spawn(move || {
+//!         let (mut stream, _) = listener.accept()?;
+//!         let mut request = String::new();
+//!         stream.read_to_string(&mut request)?;
+//!         stream.write_all(request.to_uppercase().as_bytes())
+//!     });
+//!
+//!     let mut stream = TcpStream::connect(address)?;
+//!     stream.write_all(b"hello")?;
+//!     stream.shutdown(Shutdown::Write)?;
+//!     let mut reply = String::new();
+//!     stream.read_to_string(&mut reply)?;
+//!     assert_eq!(reply, "HELLO");
+//!     server.join().unwrap()
+//! })
+//! # .unwrap();
+//! ```
+//!
+//! # Inside
+//!
+//! Rank 6. `socket` is what streams and listeners share; `resolve` looks names up on the threads of
+//! `blocking`; `addr` knows the kernel's addresses and `sys` what differs between systems.
 
 mod addr;
-mod listener;
 mod resolve;
 mod socket;
-mod stream;
 mod sys;
+mod tcp_listener;
+mod tcp_stream;
 
-pub use listener::{Incoming, IntoIncoming, TcpListener};
 pub use resolve::ToSocketAddrs;
-pub use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, SocketAddrV4, SocketAddrV6};
-pub use stream::TcpStream;
+#[doc(no_inline)]
+pub use std::net::{
+    AddrParseError, IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, SocketAddrV4, SocketAddrV6,
+};
+pub use tcp_listener::{Incoming, TcpListener};
+pub use tcp_stream::TcpStream;

@@ -1,84 +1,76 @@
 //! From names to addresses.
+//!
+//! The system's resolver can only block. Literal addresses are told apart here and never meet it; in a
+//! coroutine, names go to a helper thread.
 
 use crate::blocking;
 use crate::coroutine::WaitReason;
-use crate::sched;
 use std::io;
-use std::net::ToSocketAddrs as StdToSocketAddrs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::{iter, option, slice, vec};
 
-/// What can be turned into socket addresses, as [`std::net::ToSocketAddrs`], for the same types.
+/// What can be turned into socket addresses; [`std::net::ToSocketAddrs`] for coroutines.
 ///
-/// Addresses and literals are turned where they are. A name in a coroutine is resolved on a helper
-/// thread while the coroutine parks; a cancellation waits for the resolver. On a plain thread it is
-/// resolved right there.
+/// It has the shape and the implementations of std's trait. Addresses and literals (`"127.0.0.1:80"`,
+/// `("::1", 80)`) are converted in place. A host name is looked up: in a coroutine on a helper thread,
+/// while the coroutine is parked; on a plain thread in place.
+///
+/// # Errors
+///
+/// As std's trait: `InvalidInput` for what is not `host:port`, and the resolver's own error. Also where
+/// no helper thread could be created.
+///
+/// # Cancellation
+///
+/// A look-up is not interrupted: a coroutine cancelled meanwhile unwinds at its next wait.
+///
+/// # Examples
 ///
 /// ```
 /// use sward::net::ToSocketAddrs;
 ///
-/// let address = ("127.0.0.1", 80).to_socket_addrs().unwrap().next().unwrap();
-/// assert_eq!(address, "127.0.0.1:80".parse().unwrap());
+/// sward::run(|| {
+///     let mut addresses = ("127.0.0.1", 80).to_socket_addrs()?;
+///     assert_eq!(addresses.next(), Some("127.0.0.1:80".parse().unwrap()));
+///     let mut local = "localhost:443".to_socket_addrs()?;
+///     assert!(local.all(|address| address.ip().is_loopback() && address.port() == 443));
+///     Ok::<_, std::io::Error>(())
+/// })
+/// # .unwrap();
 /// ```
 pub trait ToSocketAddrs {
-    /// The addresses, in the order in which they are to be tried.
+    /// The iterator over the addresses.
     type Iter: Iterator<Item = SocketAddr>;
 
-    /// The addresses.
+    /// Converts to addresses, looking names up. See the trait.
     ///
     /// # Errors
     ///
-    /// The resolver's; `InvalidInput` for text that is no address and has no port.
+    /// See the trait.
     fn to_socket_addrs(&self) -> io::Result<Self::Iter>;
 }
 
-/// Calls `f` with each of the addresses until it succeeds; the last error otherwise.
-pub(super) fn each_address<A: ToSocketAddrs, T>(
-    address: &A,
-    mut f: impl FnMut(&SocketAddr) -> io::Result<T>,
-) -> io::Result<T> {
-    let mut last = None;
-    for address in address.to_socket_addrs()? {
-        match f(&address) {
-            Ok(value) => return Ok(value),
-            Err(e) => last = Some(e),
-        }
-    }
-    Err(last
-        .unwrap_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "could not resolve to any addresses")))
-}
-
-/// Resolves a name without keeping a worker.
-fn resolve<A>(name: A) -> io::Result<vec::IntoIter<SocketAddr>>
-where
-    A: StdToSocketAddrs<Iter = vec::IntoIter<SocketAddr>> + Sync,
-{
-    if sched::may_switch() {
-        blocking::run(WaitReason::Resolve, || StdToSocketAddrs::to_socket_addrs(&name))?
-    } else {
-        StdToSocketAddrs::to_socket_addrs(&name)
-    }
-}
-
-macro_rules! single {
-    ($($kind:ty),*) => {$(
-        impl ToSocketAddrs for $kind {
+/// Implements the trait for types that std converts without a look-up.
+macro_rules! in_place {
+    ($($type:ty),*) => {$(
+        impl ToSocketAddrs for $type {
             type Iter = option::IntoIter<SocketAddr>;
             fn to_socket_addrs(&self) -> io::Result<Self::Iter> {
-                StdToSocketAddrs::to_socket_addrs(self)
+                std::net::ToSocketAddrs::to_socket_addrs(self)
             }
         }
     )*};
 }
 
-single!(SocketAddr, SocketAddrV4, SocketAddrV6, (IpAddr, u16), (Ipv4Addr, u16), (Ipv6Addr, u16));
+in_place!(SocketAddr, SocketAddrV4, SocketAddrV6, (IpAddr, u16), (Ipv4Addr, u16), (Ipv6Addr, u16));
 
 impl ToSocketAddrs for (&str, u16) {
     type Iter = vec::IntoIter<SocketAddr>;
     fn to_socket_addrs(&self) -> io::Result<Self::Iter> {
-        match self.0.parse::<IpAddr>() {
-            Ok(ip) => Ok(vec![SocketAddr::new(ip, self.1)].into_iter()),
-            Err(_) => resolve(*self),
+        let (host, port) = *self;
+        match host.parse::<IpAddr>() {
+            Ok(ip) => Ok(vec![SocketAddr::new(ip, port)].into_iter()),
+            Err(_) => look_up((host, port)),
         }
     }
 }
@@ -86,16 +78,16 @@ impl ToSocketAddrs for (&str, u16) {
 impl ToSocketAddrs for (String, u16) {
     type Iter = vec::IntoIter<SocketAddr>;
     fn to_socket_addrs(&self) -> io::Result<Self::Iter> {
-        ToSocketAddrs::to_socket_addrs(&(self.0.as_str(), self.1))
+        (self.0.as_str(), self.1).to_socket_addrs()
     }
 }
 
 impl ToSocketAddrs for str {
     type Iter = vec::IntoIter<SocketAddr>;
     fn to_socket_addrs(&self) -> io::Result<Self::Iter> {
-        match self.parse::<SocketAddr>() {
+        match self.parse() {
             Ok(address) => Ok(vec![address].into_iter()),
-            Err(_) => resolve(self),
+            Err(_) => look_up(self),
         }
     }
 }
@@ -103,7 +95,7 @@ impl ToSocketAddrs for str {
 impl ToSocketAddrs for String {
     type Iter = vec::IntoIter<SocketAddr>;
     fn to_socket_addrs(&self) -> io::Result<Self::Iter> {
-        ToSocketAddrs::to_socket_addrs(self.as_str())
+        self.as_str().to_socket_addrs()
     }
 }
 
@@ -116,7 +108,30 @@ impl<'a> ToSocketAddrs for &'a [SocketAddr] {
 
 impl<T: ToSocketAddrs + ?Sized> ToSocketAddrs for &T {
     type Iter = T::Iter;
-    fn to_socket_addrs(&self) -> io::Result<Self::Iter> {
+    fn to_socket_addrs(&self) -> io::Result<T::Iter> {
         (**self).to_socket_addrs()
     }
+}
+
+fn look_up<N>(name: N) -> io::Result<vec::IntoIter<SocketAddr>>
+where
+    N: std::net::ToSocketAddrs<Iter = vec::IntoIter<SocketAddr>> + Send,
+{
+    blocking::run(WaitReason::Resolve, move || std::net::ToSocketAddrs::to_socket_addrs(&name))?
+}
+
+/// Tries each address in turn: the first success, else the last error.
+pub(super) fn each_address<T>(
+    addresses: impl ToSocketAddrs,
+    mut attempt: impl FnMut(&SocketAddr) -> io::Result<T>,
+) -> io::Result<T> {
+    let mut last = None;
+    for address in addresses.to_socket_addrs()? {
+        match attempt(&address) {
+            Ok(value) => return Ok(value),
+            Err(error) => last = Some(error),
+        }
+    }
+    Err(last
+        .unwrap_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "could not resolve to any addresses")))
 }

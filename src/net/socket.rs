@@ -1,119 +1,109 @@
-//! What streams and listeners have in common: a source shared by all clones, and its options.
+//! What streams and listeners have in common: the source, the mode, the timeouts, the options.
+//!
+//! All clones of a socket share one [`Socket`], so there is one source per open file, and a timeout set
+//! through one clone holds for all. Invariant: no call made here blocks the thread.
 
-use super::addr::RawAddr;
+use super::Shutdown;
+use super::addr::{RawAddr, written_by};
+use super::sys;
 use crate::base::sys::check;
 use crate::coroutine::{Batch, WaitReason};
 use crate::netpoll::{Direction, Source};
 use crate::sched::{Attempt, perform, wake_all};
 use std::io;
-use std::mem;
-use std::net::{Shutdown, SocketAddr};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::mem::{MaybeUninit, size_of};
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// A socket, shared by its clones.
-#[derive(Clone)]
-pub(super) struct Socket(Arc<Inner>);
-
-struct Inner {
+/// An open socket.
+#[derive(Debug)]
+pub(super) struct Socket {
     source: Source,
-    /// Nanoseconds; zero for none.
-    read_timeout: AtomicU64,
-    write_timeout: AtomicU64,
+    /// Calls that would block fail instead, as the user has asked with `set_nonblocking`.
     nonblocking: AtomicBool,
+    pub(super) read_timeout: Timeout,
+    pub(super) write_timeout: Timeout,
 }
 
 impl Socket {
-    pub(super) fn new(source: Source) -> Socket {
-        Socket(Arc::new(Inner {
+    /// A socket without timeouts.
+    pub(super) fn new(source: Source) -> Arc<Socket> {
+        Arc::new(Socket {
             source,
-            read_timeout: AtomicU64::new(0),
-            write_timeout: AtomicU64::new(0),
             nonblocking: AtomicBool::new(false),
-        }))
-    }
-
-    /// Makes the call as soon as the socket is ready, within the timeout of that direction. A timeout
-    /// that has passed is `WouldBlock`, as std's is on Unix.
-    #[inline]
-    pub(super) fn transfer<T>(
-        &self,
-        direction: Direction,
-        reason: WaitReason,
-        attempt: impl FnMut(RawFd) -> io::Result<Attempt<T>>,
-    ) -> io::Result<T> {
-        let deadline = match self.timeout_cell(direction).load(Ordering::Relaxed) {
-            0 => None,
-            nanos => Instant::now().checked_add(Duration::from_nanos(nanos)),
-        };
-        self.perform(direction, reason, deadline, attempt).map_err(|e| match e.kind() {
-            io::ErrorKind::TimedOut if deadline.is_some() && e.raw_os_error().is_none() => {
-                io::ErrorKind::WouldBlock.into()
-            }
-            _ => e,
+            read_timeout: Timeout::none(),
+            write_timeout: Timeout::none(),
         })
     }
 
-    /// Makes the call as soon as the socket is ready, until the deadline.
-    #[inline]
+    /// The descriptor.
+    pub(super) fn fd(&self) -> BorrowedFd<'_> {
+        self.source.fd()
+    }
+
+    /// Makes the call, and waits while it would block: not at all in non-blocking mode, otherwise
+    /// until the timeout, if there is one. Both end in `WouldBlock`, as a socket's timeout does on Unix.
     pub(super) fn perform<T>(
         &self,
         direction: Direction,
         reason: WaitReason,
-        deadline: Option<Instant>,
+        timeout: &Timeout,
         mut attempt: impl FnMut(RawFd) -> io::Result<Attempt<T>>,
     ) -> io::Result<T> {
-        if self.0.nonblocking.load(Ordering::Relaxed) {
-            self.0.source.check()?;
-            return match attempt(self.as_raw_fd())? {
+        if self.is_nonblocking() {
+            self.source.check()?;
+            return match attempt(self.fd().as_raw_fd())? {
                 Attempt::Done(value) | Attempt::Drained(value) => Ok(value),
-                Attempt::WouldBlock => Err(io::ErrorKind::WouldBlock.into()),
+                Attempt::WouldBlock => Err(would_block()),
             };
         }
-        perform(&self.0.source, direction, reason, deadline, attempt)
+        let deadline = timeout.deadline();
+        perform(&self.source, direction, reason, deadline, attempt).map_err(|error| {
+            let passed = deadline.is_some() && is_deadline(&error);
+            if passed { would_block() } else { error }
+        })
     }
 
+    /// As `perform`, until a deadline, whatever the mode; `TimedOut` after it.
+    pub(super) fn perform_until<T>(
+        &self,
+        direction: Direction,
+        reason: WaitReason,
+        deadline: Option<Instant>,
+        attempt: impl FnMut(RawFd) -> io::Result<Attempt<T>>,
+    ) -> io::Result<T> {
+        perform(&self.source, direction, reason, deadline, attempt)
+    }
+
+    /// Fails once `close` was called.
+    pub(super) fn check_open(&self) -> io::Result<()> {
+        self.source.check()
+    }
+
+    /// Whether calls that would block fail instead.
+    pub(super) fn is_nonblocking(&self) -> bool {
+        self.nonblocking.load(Ordering::Relaxed)
+    }
+
+    /// Sets that mode. It concerns only this socket's own calls.
     pub(super) fn set_nonblocking(&self, nonblocking: bool) {
-        self.0.nonblocking.store(nonblocking, Ordering::Relaxed);
+        self.nonblocking.store(nonblocking, Ordering::Relaxed);
     }
 
-    pub(super) fn set_timeout(&self, direction: Direction, timeout: Option<Duration>) -> io::Result<()> {
-        let nanos = match timeout {
-            None => 0,
-            Some(Duration::ZERO) => return Err(zero_timeout()),
-            Some(timeout) => u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX),
-        };
-        self.timeout_cell(direction).store(nanos, Ordering::Relaxed);
-        Ok(())
-    }
-
-    pub(super) fn timeout(&self, direction: Direction) -> Option<Duration> {
-        let nanos = self.timeout_cell(direction).load(Ordering::Relaxed);
-        (nanos != 0).then(|| Duration::from_nanos(nanos))
-    }
-
-    fn timeout_cell(&self, direction: Direction) -> &AtomicU64 {
-        match direction {
-            Direction::Read => &self.0.read_timeout,
-            Direction::Write => &self.0.write_timeout,
-        }
-    }
-
-    /// Ends the use of the socket, for all its clones: whoever waits for it is woken and told.
-    pub(super) fn close(&self) -> io::Result<()> {
-        // For plain threads, which wait in the kernel, and for the peer.
-        let shut = self.shutdown(Shutdown::Both);
+    /// Ends the socket: all who wait for it are woken, and its calls fail from now on.
+    pub(super) fn close(&self) {
         let mut batch = Batch::new();
-        self.0.source.close(&mut batch);
+        self.source.close(&mut batch);
         wake_all(&mut batch);
-        match shut {
-            Err(e) if e.kind() != io::ErrorKind::NotConnected => Err(e),
-            _ => Ok(()),
-        }
+        // After the source is closed, so that whoever the kernel wakes finds it closed. It fails where
+        // the connection is gone already: then there is nothing to tell anyone.
+        let _ = self.shutdown(Shutdown::Both);
     }
 
+    /// `shutdown(2)`.
     pub(super) fn shutdown(&self, how: Shutdown) -> io::Result<()> {
         let how = match how {
             Shutdown::Read => libc::SHUT_RD,
@@ -121,155 +111,216 @@ impl Socket {
             Shutdown::Both => libc::SHUT_RDWR,
         };
         // SAFETY: the call takes no pointers.
-        check(unsafe { libc::shutdown(self.as_raw_fd(), how) }).map(drop)
+        check(unsafe { libc::shutdown(self.fd().as_raw_fd(), how) }).map(drop)
     }
 
+    /// The descriptor, and whether it is the socket's only one: where clones share the socket, it is a
+    /// duplicate.
+    pub(super) fn into_fd(self: Arc<Socket>) -> io::Result<(OwnedFd, bool)> {
+        match Arc::try_unwrap(self) {
+            Ok(socket) => Ok((socket.source.into_fd(), true)),
+            Err(shared) => Ok((shared.fd().try_clone_to_owned()?, false)),
+        }
+    }
+
+    /// The address it is bound to.
     pub(super) fn local_addr(&self) -> io::Result<SocketAddr> {
-        let mut raw = RawAddr::empty();
-        let (address, len) = raw.as_mut_ptr();
-        // SAFETY: both pointers live until the call ends, and the length is that of the room.
-        check(unsafe { libc::getsockname(self.as_raw_fd(), address, len) })?;
-        raw.to_std()
+        self.name(libc::getsockname)
     }
 
+    /// The address it is connected to.
     pub(super) fn peer_addr(&self) -> io::Result<SocketAddr> {
-        let mut raw = RawAddr::empty();
-        let (address, len) = raw.as_mut_ptr();
-        // SAFETY: as above.
-        check(unsafe { libc::getpeername(self.as_raw_fd(), address, len) })?;
-        raw.to_std()
+        self.name(libc::getpeername)
     }
 
-    /// The error that the kernel keeps for the socket, which is cleared by this.
-    pub(super) fn take_error(&self) -> io::Result<Option<io::Error>> {
-        let error: libc::c_int = self.option(libc::SOL_SOCKET, libc::SO_ERROR)?;
-        Ok((error != 0).then(|| io::Error::from_raw_os_error(error)))
+    fn name(&self, call: NameCall) -> io::Result<SocketAddr> {
+        let fd = self.fd().as_raw_fd();
+        // SAFETY: `address` has room for `len` bytes, and both live until the call ends.
+        let ((), raw): ((), RawAddr) =
+            written_by(|address, len| check(unsafe { call(fd, address, len) }).map(drop))?;
+        SocketAddr::try_from(&raw)
     }
 
+    /// `IP_TTL`.
     pub(super) fn ttl(&self) -> io::Result<u32> {
-        let ttl: libc::c_int = self.option(libc::IPPROTO_IP, libc::IP_TTL)?;
-        Ok(ttl as u32)
+        option::<libc::c_int>(self.fd(), libc::IPPROTO_IP, libc::IP_TTL).map(|ttl| ttl as u32)
     }
 
+    /// Sets `IP_TTL`.
     pub(super) fn set_ttl(&self, ttl: u32) -> io::Result<()> {
-        self.set_option(libc::IPPROTO_IP, libc::IP_TTL, ttl as libc::c_int)
+        set_option(self.fd(), libc::IPPROTO_IP, libc::IP_TTL, ttl as libc::c_int)
     }
 
-    /// Reads an option of type `T`, which is plain data.
-    pub(super) fn option<T: Copy + Default>(&self, level: libc::c_int, name: libc::c_int) -> io::Result<T> {
-        let mut value = T::default();
-        let mut len = mem::size_of::<T>() as libc::socklen_t;
-        let place = (&raw mut value).cast();
-        // SAFETY: both pointers live until the call ends, and the length is that of the room.
-        check(unsafe { libc::getsockopt(self.as_raw_fd(), level, name, place, &raw mut len) })?;
-        Ok(value)
+    /// Takes the pending error.
+    pub(super) fn take_error(&self) -> io::Result<Option<io::Error>> {
+        let errno: libc::c_int = option(self.fd(), libc::SOL_SOCKET, libc::SO_ERROR)?;
+        Ok((errno != 0).then(|| io::Error::from_raw_os_error(errno)))
     }
 
-    /// Sets an option of type `T`, which is plain data.
-    pub(super) fn set_option<T: Copy>(
-        &self,
-        level: libc::c_int,
-        name: libc::c_int,
-        value: T,
-    ) -> io::Result<()> {
-        let len = mem::size_of::<T>() as libc::socklen_t;
-        let place = (&raw const value).cast();
-        // SAFETY: the value lives until the call ends, and the length is its own.
-        check(unsafe { libc::setsockopt(self.as_raw_fd(), level, name, place, len) }).map(drop)
+    /// Takes over the timeouts that the open file has, for sockets that come from elsewhere.
+    pub(super) fn load_timeouts(&self) {
+        for (timeout, name) in self.timeouts() {
+            if let Ok(value) = option::<libc::timeval>(self.fd(), libc::SOL_SOCKET, name) {
+                timeout.store(from_timeval(value));
+            }
+        }
     }
 
-    /// The descriptor in blocking mode, for others to use: the socket's own, or a duplicate if clones
-    /// still share it.
-    pub(super) fn into_blocking_fd(self) -> io::Result<OwnedFd> {
-        let fd = match Arc::try_unwrap(self.0) {
-            Ok(inner) => inner.source.into_fd(),
-            Err(shared) => shared.source.fd().try_clone_to_owned()?,
-        };
-        let raw = fd.as_raw_fd();
-        // SAFETY: the calls take no pointers.
-        let flags = check(unsafe { libc::fcntl(raw, libc::F_GETFL) })?;
-        // SAFETY: as above.
-        check(unsafe { libc::fcntl(raw, libc::F_SETFL, flags & !libc::O_NONBLOCK) })?;
-        Ok(fd)
+    /// Gives the timeouts to the open file, for sockets that go elsewhere.
+    pub(super) fn save_timeouts(&self) -> io::Result<()> {
+        for (timeout, name) in self.timeouts() {
+            set_option(self.fd(), libc::SOL_SOCKET, name, to_timeval(timeout.get()))?;
+        }
+        Ok(())
+    }
+
+    fn timeouts(&self) -> [(&Timeout, libc::c_int); 2] {
+        [(&self.read_timeout, libc::SO_RCVTIMEO), (&self.write_timeout, libc::SO_SNDTIMEO)]
+    }
+
+    /// Sets the mode of the open file to what `set_nonblocking` asked for.
+    pub(super) fn save_mode(&self) -> io::Result<()> {
+        sys::set_nonblocking(self.fd(), self.is_nonblocking())
     }
 }
 
+type NameCall = unsafe extern "C" fn(libc::c_int, *mut libc::sockaddr, *mut libc::socklen_t) -> libc::c_int;
+
+/// The longest that one direction of a socket waits, in nanoseconds; zero is for ever.
+#[derive(Debug)]
+pub(super) struct Timeout(AtomicU64);
+
+impl Timeout {
+    /// No timeout.
+    pub(super) const fn none() -> Timeout {
+        Timeout(AtomicU64::new(0))
+    }
+
+    /// Sets it. A zero duration is refused, as std does.
+    pub(super) fn set(&self, timeout: Option<Duration>) -> io::Result<()> {
+        if timeout.is_some_and(|timeout| timeout.is_zero()) {
+            return Err(zero_timeout());
+        }
+        self.store(timeout);
+        Ok(())
+    }
+
+    /// What was set.
+    pub(super) fn get(&self) -> Option<Duration> {
+        match self.0.load(Ordering::Relaxed) {
+            0 => None,
+            nanos => Some(Duration::from_nanos(nanos)),
+        }
+    }
+
+    fn store(&self, timeout: Option<Duration>) {
+        let nanos = timeout.map_or(0, |t| u64::try_from(t.as_nanos()).unwrap_or(u64::MAX));
+        self.0.store(nanos, Ordering::Relaxed);
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.get().and_then(deadline_after)
+    }
+}
+
+/// The time after that duration; none if it is beyond what the clock can tell.
+pub(super) fn deadline_after(timeout: Duration) -> Option<Instant> {
+    Instant::now().checked_add(timeout)
+}
+
+/// The refusal of a zero timeout, in std's words.
+#[cold]
 pub(super) fn zero_timeout() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, "cannot set a 0 duration timeout")
 }
 
-impl AsFd for Socket {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.source.fd()
+/// Whether the error is a deadline that has passed here, not the kernel's `ETIMEDOUT`.
+fn is_deadline(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::TimedOut && error.raw_os_error().is_none()
+}
+
+#[cold]
+fn would_block() -> io::Error {
+    io::Error::from_raw_os_error(libc::EWOULDBLOCK)
+}
+
+fn from_timeval(value: libc::timeval) -> Option<Duration> {
+    let timeout = Duration::new(value.tv_sec as u64, value.tv_usec as u32 * 1_000);
+    (!timeout.is_zero()).then_some(timeout)
+}
+
+/// Rounded up: zero would be for ever.
+fn to_timeval(timeout: Option<Duration>) -> libc::timeval {
+    let micros = timeout.map_or(0, |timeout| timeout.as_nanos().div_ceil(1_000));
+    libc::timeval {
+        tv_sec: libc::time_t::try_from(micros / 1_000_000).unwrap_or(libc::time_t::MAX),
+        tv_usec: (micros % 1_000_000) as libc::suseconds_t,
     }
 }
 
-impl AsRawFd for Socket {
-    fn as_raw_fd(&self) -> RawFd {
-        self.0.source.fd().as_raw_fd()
+/// The value of a socket option.
+///
+/// # Safety
+///
+/// A C type that is valid for any bytes and has no padding.
+pub(super) unsafe trait OptionValue: Copy {}
+
+// SAFETY: an integer.
+unsafe impl OptionValue for libc::c_int {}
+// SAFETY: two longs.
+unsafe impl OptionValue for libc::timeval {}
+
+/// `getsockopt(2)`.
+pub(super) fn option<T: OptionValue>(
+    fd: BorrowedFd<'_>,
+    level: libc::c_int,
+    name: libc::c_int,
+) -> io::Result<T> {
+    let mut value = MaybeUninit::<T>::zeroed();
+    let mut len = size_of::<T>() as libc::socklen_t;
+    let raw = fd.as_raw_fd();
+    // SAFETY: the value is `len` bytes, and both live until the call ends.
+    check(unsafe { libc::getsockopt(raw, level, name, value.as_mut_ptr().cast(), &raw mut len) })?;
+    // SAFETY: zeros or what the kernel wrote over them; `OptionValue`: any bytes will do.
+    Ok(unsafe { value.assume_init() })
+}
+
+/// `setsockopt(2)`.
+pub(super) fn set_option<T: OptionValue>(
+    fd: BorrowedFd<'_>,
+    level: libc::c_int,
+    name: libc::c_int,
+    value: T,
+) -> io::Result<()> {
+    let len = size_of::<T>() as libc::socklen_t;
+    // SAFETY: the value is `len` bytes and lives until the call ends.
+    check(unsafe { libc::setsockopt(fd.as_raw_fd(), level, name, (&raw const value).cast(), len) }).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timeouts_are_kept_to_the_nanosecond() {
+        let timeout = Timeout::none();
+        assert_eq!(timeout.get(), None);
+        assert!(timeout.deadline().is_none());
+        timeout.set(Some(Duration::from_nanos(1))).expect("set");
+        assert_eq!(timeout.get(), Some(Duration::from_nanos(1)));
+        assert_eq!(timeout.set(Some(Duration::ZERO)).unwrap_err().kind(), io::ErrorKind::InvalidInput);
+        assert_eq!(timeout.get(), Some(Duration::from_nanos(1)));
+        timeout.set(Some(Duration::MAX)).expect("set");
+        assert!(timeout.get().is_some());
+        timeout.set(None).expect("set");
+        assert_eq!(timeout.get(), None);
+    }
+
+    #[test]
+    fn a_kernel_timeout_is_never_rounded_to_none() {
+        let back = |timeout| from_timeval(to_timeval(timeout));
+        assert_eq!(back(None), None);
+        assert_eq!(back(Some(Duration::from_nanos(1))), Some(Duration::from_micros(1)));
+        assert_eq!(back(Some(Duration::from_millis(1_500))), Some(Duration::from_millis(1_500)));
     }
 }
-
-/// The conversions that both kinds of socket have, to and from descriptors and std's type.
-macro_rules! descriptor_conversions {
-    ($ours:ty, $std:ty) => {
-        impl AsFd for $ours {
-            fn as_fd(&self) -> BorrowedFd<'_> {
-                self.socket.as_fd()
-            }
-        }
-
-        impl AsRawFd for $ours {
-            fn as_raw_fd(&self) -> RawFd {
-                self.socket.as_raw_fd()
-            }
-        }
-
-        impl From<OwnedFd> for $ours {
-            /// The file becomes non-blocking at the first operation.
-            fn from(fd: OwnedFd) -> Self {
-                Self { socket: Socket::new(Source::new(fd)) }
-            }
-        }
-
-        impl From<$std> for $ours {
-            /// The file becomes non-blocking at the first operation.
-            fn from(socket: $std) -> Self {
-                OwnedFd::from(socket).into()
-            }
-        }
-
-        impl FromRawFd for $ours {
-            unsafe fn from_raw_fd(fd: RawFd) -> Self {
-                // SAFETY: as the caller says.
-                unsafe { OwnedFd::from_raw_fd(fd) }.into()
-            }
-        }
-
-        impl From<$ours> for OwnedFd {
-            /// The descriptor, in blocking mode; a duplicate if clones still share it.
-            ///
-            /// # Panics
-            ///
-            /// If there is no descriptor for the duplicate; `into_std` gives an error instead.
-            fn from(socket: $ours) -> OwnedFd {
-                socket.socket.into_blocking_fd().expect("a descriptor for the duplicate")
-            }
-        }
-
-        impl IntoRawFd for $ours {
-            fn into_raw_fd(self) -> RawFd {
-                OwnedFd::from(self).into_raw_fd()
-            }
-        }
-
-        impl TryFrom<$ours> for $std {
-            type Error = io::Error;
-            fn try_from(socket: $ours) -> io::Result<$std> {
-                socket.into_std()
-            }
-        }
-    };
-}
-
-pub(super) use descriptor_conversions;

@@ -37,7 +37,7 @@ impl Poller {
     }
 
     pub(crate) fn add(&self, fd: BorrowedFd<'_>, key: Key) -> io::Result<()> {
-        let interest = libc::EPOLLIN | libc::EPOLLOUT | libc::EPOLLRDHUP;
+        let interest = libc::EPOLLIN | libc::EPOLLOUT | libc::EPOLLRDHUP | libc::EPOLLPRI;
         self.control(libc::EPOLL_CTL_ADD, fd.as_raw_fd(), interest, key.pack())
     }
 
@@ -141,13 +141,14 @@ fn translate(event: &libc::epoll_event) -> Readiness {
     let bits = event.events;
     let has = |mask: libc::c_int| bits & mask as u32 != 0;
     let gone = has(libc::EPOLLHUP | libc::EPOLLERR);
-    let read_closed = gone || has(libc::EPOLLRDHUP);
+    // A read stops short at the mark of urgent data, too.
+    let read_for_good = gone || has(libc::EPOLLRDHUP | libc::EPOLLPRI);
     Readiness {
         key: Key::unpack(event.u64),
-        readable: read_closed || has(libc::EPOLLIN | libc::EPOLLPRI),
+        readable: read_for_good || has(libc::EPOLLIN),
         writable: gone || has(libc::EPOLLOUT),
-        read_closed,
-        write_closed: gone,
+        read_for_good,
+        write_for_good: gone,
     }
 }
 
@@ -179,7 +180,7 @@ mod tests {
         assert!(wait(&poller, None)[0].readable);
         assert!(wait(&poller, Some(Duration::ZERO)).is_empty());
         drop(a);
-        assert!(wait(&poller, None)[0].read_closed);
+        assert!(wait(&poller, None)[0].read_for_good);
         poller.remove(b.as_fd()).expect("removed");
     }
 

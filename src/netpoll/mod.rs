@@ -64,9 +64,9 @@ pub(crate) struct Readiness {
     key: Key,
     readable: bool,
     writable: bool,
-    /// The peer has closed its sending side, or the connection is gone: every later read returns at
-    /// once, so a short read does not mean "drained".
-    read_closed: bool,
+    /// A short read does not mean "drained": the peer has closed its sending side, the connection is
+    /// gone, or there is urgent data, before which a read stops.
+    read_for_good: bool,
     /// The connection is gone or refused: every later write returns at once.
-    write_closed: bool,
+    write_for_good: bool,
 }

@@ -142,10 +142,10 @@ impl Table {
 impl Ready {
     fn set(&self, readiness: &Readiness, batch: &mut Batch) {
         if readiness.readable {
-            set(&self.read, readiness.read_closed, batch);
+            set(&self.read, readiness.read_for_good, batch);
         }
         if readiness.writable {
-            set(&self.write, readiness.write_closed, batch);
+            set(&self.write, readiness.write_for_good, batch);
         }
     }
 }

@@ -5,9 +5,9 @@
 //! consumed, so that the next one waits without asking the kernel in vain. On a plain thread, and
 //! while unwinding, the call is made first and `poll(2)` waits.
 
-use super::wait::{set, spend, wait_for};
+use super::wait::{set, spend, wait_for, wake_all};
 use super::worker;
-use crate::coroutine::WaitReason;
+use crate::coroutine::{Batch, WaitReason};
 use crate::netpoll::{Direction, Source, wait_on_thread};
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
@@ -61,7 +61,15 @@ pub(crate) fn perform<T>(
                     return Ok(value);
                 }
                 // The readiness may have been told for good, and wrongly: take it once like any other.
-                Ok(Attempt::WouldBlock) if event.unstick() => continue,
+                Ok(Attempt::WouldBlock) if event.unstick() => {
+                    if source.check().is_err() {
+                        // It was the mark of a `close`, which others are to see as well.
+                        let mut batch = Batch::new();
+                        event.set_for_good(&mut batch);
+                        wake_all(&mut batch);
+                    }
+                    continue;
+                }
                 Ok(Attempt::WouldBlock) => {}
                 Err(error) => {
                     // Others who wait meet the error, or what is behind it, by themselves.

@@ -1,25 +1,6 @@
 //! Runtimes: how many workers, how they start and how they end.
 //!
-//! [`run`](crate::run) and [`spawn`](crate::spawn) are enough for most programs. A [`Builder`] makes a
-//! runtime with other settings; several may coexist in a process.
-//!
-//! # Shutdown
-//!
-//! A runtime ends when its [`Runtime`] is dropped, and with [`run`](crate::run) when the closure
-//! returns:
-//!
-//! 1. Coroutines that are still alive are cancelled: each unwinds out of its present or next wait on
-//!    its own worker, and its destructors run. Those that never started are dropped without running.
-//!    Both end with [`JoinError::Cancelled`](crate::task::JoinError::Cancelled).
-//! 2. That may take five seconds, or the time given to [`Runtime::shutdown_timeout`].
-//! 3. What has not unwound by then (because it never waits, or waits again and again) is leaked: its
-//!    stack and what is borrowed from it stay as they are for ever. A report names it on stderr.
-//!
-//! # Environment
-//!
-//! `SWARD_WORKERS` and `SWARD_STACK_SIZE` (bytes, or with the suffix `K` or `M`) are the defaults of
-//! [`Builder::worker_threads`] and [`Builder::stack_size`]. Nonsense in them is an error that names
-//! the variable.
+//! What the public documentation of [`crate::runtime`] says is kept here.
 
 use super::fork;
 use super::hook;
@@ -225,7 +206,7 @@ fn describe_current(message: &mut overflow::Message) {
     };
 }
 
-/// A set of workers with their coroutines. Dropping it shuts it down, as the [module](self) says.
+/// A set of workers with their coroutines. Dropping it shuts it down, as [`runtime`](crate::runtime) says.
 #[must_use = "dropping a runtime shuts it down"]
 pub struct Runtime {
     shared: Arc<Shared>,

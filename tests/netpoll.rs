@@ -1,0 +1,128 @@
+//! Sockets and the scheduler: placement, busy workers, fairness, runtimes that end.
+
+use std::io::{Read, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use sward::net::{SocketAddr, TcpListener, TcpStream};
+
+fn listen() -> (TcpListener, SocketAddr) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
+    let address = listener.local_addr().expect("its address");
+    (listener, address)
+}
+
+fn pair() -> (TcpStream, TcpStream) {
+    let (listener, address) = listen();
+    let client = TcpStream::connect(address).expect("connected");
+    let (server, peer) = listener.accept().expect("accepted");
+    assert_eq!(peer, client.local_addr().expect("its address"));
+    (client, server)
+}
+
+#[test]
+fn a_stream_outlives_its_runtime() {
+    let (mut client, mut server) = sward::run(|| {
+        let (mut client, server) = pair();
+        let mut theirs = server.try_clone().unwrap();
+        let reader = sward::spawn(move || theirs.read_exact(&mut [0]).unwrap());
+        sward::sleep(Duration::from_millis(5));
+        client.write_all(b"a").unwrap();
+        reader.join().unwrap();
+        (client, server)
+    });
+    client.write_all(b"b").unwrap();
+    server.read_exact(&mut [0]).unwrap();
+    sward::run(move || {
+        let reader = sward::spawn(move || server.read_exact(&mut [0]).unwrap());
+        sward::sleep(Duration::from_millis(5));
+        client.write_all(b"c").unwrap();
+        reader.join().unwrap();
+    });
+}
+
+#[test]
+fn connections_of_one_accept_loop_spread_over_the_workers() {
+    const CONNECTIONS: usize = 1_000;
+    let runtime = sward::runtime::Builder::new().worker_threads(2).build().unwrap();
+    runtime.run(|| {
+        let (listener, address) = listen();
+        let server = sward::spawn(move || {
+            for stream in listener.incoming() {
+                let Ok(mut stream) = stream else { return };
+                sward::spawn(move || while stream.read(&mut [0]).is_ok_and(|n| n == 1) {});
+            }
+        });
+        let clients: Vec<_> = (0..CONNECTIONS)
+            .map(|_| {
+                let mut client = TcpStream::connect(address).unwrap();
+                client.write_all(b"x").unwrap();
+                client
+            })
+            .collect();
+        let live = || -> Vec<usize> {
+            sward::runtime::metrics().unwrap().workers.iter().map(|worker| worker.live).collect()
+        };
+        while live().iter().sum::<usize>() < CONNECTIONS + 2 {
+            sward::sleep(Duration::from_millis(1));
+        }
+        for live in live() {
+            assert!(live.abs_diff(CONNECTIONS / 2) <= CONNECTIONS * 15 / 200, "{live} on one worker");
+        }
+        drop(clients);
+        server.cancel();
+    });
+}
+
+#[test]
+fn busy_workers_do_not_hide_events() {
+    // SAFETY: nothing in this test holds anything of a thread's over a wait.
+    let builder = unsafe { sward::runtime::Builder::new().worker_threads(2).migrate_started() };
+    let runtime = builder.build().unwrap();
+    runtime.run(|| {
+        let (mut client, mut server) = pair();
+        let reader = sward::spawn(move || server.read_exact(&mut [0]).unwrap());
+        let stop = Arc::new(AtomicBool::new(false));
+        let sleeper = sward::spawn(|| sward::sleep(Duration::from_millis(30)));
+        sward::sleep(Duration::from_millis(10));
+        let burners: Vec<_> = (0..2)
+            .map(|_| {
+                let stop = stop.clone();
+                sward::spawn(move || while !stop.load(Ordering::Relaxed) {})
+            })
+            .collect();
+        let writer = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(50));
+            client.write_all(b"x").unwrap();
+            client
+        });
+        sleeper.join().unwrap();
+        reader.join().unwrap();
+        assert!(burners.iter().all(|burner| !burner.is_finished()));
+        stop.store(true, Ordering::Relaxed);
+        drop(writer.join().unwrap());
+    });
+    assert!(runtime.metrics().workers.iter().any(|worker| worker.helped > 0));
+}
+
+#[test]
+fn an_always_ready_socket_does_not_starve_others() {
+    let runtime = sward::runtime::Builder::new().worker_threads(1).build().unwrap();
+    runtime.run(|| {
+        let (client, server) = pair();
+        let stop = Arc::new(AtomicBool::new(false));
+        let theirs = stop.clone();
+        let feeder = std::thread::spawn(move || {
+            let block = vec![1; 1 << 16];
+            while !theirs.load(Ordering::Relaxed) && (&client).write(&block).is_ok() {}
+        });
+        let reader = sward::spawn(move || while (&server).read(&mut [0]).is_ok_and(|n| n > 0) {});
+        sward::sleep(Duration::from_millis(20));
+        assert_eq!(sward::spawn(|| 1).join().unwrap(), 1);
+        stop.store(true, Ordering::Relaxed);
+        while !feeder.is_finished() {
+            sward::sleep(Duration::from_millis(1));
+        }
+        reader.cancel();
+    });
+}
