@@ -222,7 +222,7 @@ impl Shared {
             && self
                 .active_cores()
                 .iter()
-                .all(|core| core.live.load(Ordering::SeqCst) == 0 && core.inbox.is_empty())
+                .all(|core| core.live.load(Ordering::Acquire) == 0 && core.inbox.is_empty())
     }
 
     /// Puts what was in a stuck worker's inbox where it can be run: what has not been started, and what
@@ -336,7 +336,7 @@ impl Core {
             }
         }
         *head = Some(this);
-        self.live.store(self.live.load(Ordering::Relaxed) + 1, Ordering::SeqCst);
+        self.live.store(self.live.load(Ordering::Relaxed) + 1, Ordering::Release);
     }
 
     /// Takes a coroutine that has ended off the list.
@@ -355,7 +355,7 @@ impl Core {
                 next.as_ref().owner.previous.set(previous);
             }
         }
-        self.live.store(self.live.load(Ordering::Relaxed) - 1, Ordering::SeqCst);
+        self.live.store(self.live.load(Ordering::Relaxed) - 1, Ordering::Release);
     }
 
     /// Cancels every coroutine that was started here; gives those to be scheduled.
