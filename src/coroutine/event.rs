@@ -224,20 +224,8 @@ impl Event {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
-    use crate::coroutine::waiter::{Park, Table, Waiter};
-    use std::ptr::NonNull;
-
-    fn waiter() -> Waiter {
-        unsafe fn nowhere(_: NonNull<Waiter>) {}
-        const TABLE: &Table = &Table { schedule: nowhere };
-        // SAFETY: the table is a constant.
-        unsafe { Waiter::new(NonNull::from(TABLE)) }
-    }
-
-    fn ticket_of(waiter: &Waiter) -> Ticket {
-        // SAFETY: the tests' waiters are alive, and own nothing else.
-        unsafe { Waiter::ticket(NonNull::from(waiter)) }
-    }
+    use crate::coroutine::waiter::Park;
+    use crate::coroutine::waiter::testing::{ticket_of, waiter};
 
     fn set(event: &Event) -> usize {
         let mut batch = Batch::new();
@@ -299,23 +287,11 @@ mod tests {
 #[cfg(all(test, loom))]
 mod models {
     use super::*;
-    use crate::coroutine::waiter::{Fired, Park, Table, Waiter};
+    use crate::coroutine::waiter::testing::{ticket_of, waiter};
+    use crate::coroutine::waiter::{Fired, Park};
     use loom::cell::UnsafeCell;
     use loom::sync::Arc;
     use loom::thread;
-    use std::ptr::NonNull;
-
-    fn waiter() -> Waiter {
-        unsafe fn nowhere(_: NonNull<Waiter>) {}
-        const TABLE: &Table = &Table { schedule: nowhere };
-        // SAFETY: the table is a constant.
-        unsafe { Waiter::new(NonNull::from(TABLE)) }
-    }
-
-    fn ticket_of(waiter: &Waiter) -> Ticket {
-        // SAFETY: the tests' waiters are alive, and own nothing else.
-        unsafe { Waiter::ticket(NonNull::from(waiter)) }
-    }
 
     struct World {
         event: Event,

@@ -269,21 +269,28 @@ impl Ticket {
     }
 }
 
-#[cfg(all(test, not(loom)))]
-mod tests {
+/// Waiters for tests, which nobody schedules.
+#[cfg(test)]
+pub(super) mod testing {
     use super::*;
 
-    fn waiter() -> Waiter {
+    pub(crate) fn waiter() -> Waiter {
         unsafe fn nowhere(_: NonNull<Waiter>) {}
         const TABLE: &Table = &Table { schedule: nowhere };
         // SAFETY: the table is a constant.
         unsafe { Waiter::new(NonNull::from(TABLE)) }
     }
 
-    fn ticket_of(waiter: &Waiter) -> Ticket {
+    pub(crate) fn ticket_of(waiter: &Waiter) -> Ticket {
         // SAFETY: the tests' waiters are alive, and own nothing else.
         unsafe { Waiter::ticket(NonNull::from(waiter)) }
     }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::testing::{ticket_of, waiter};
+    use super::*;
 
     fn fire(ticket: Ticket, cause: Cause) -> Fired {
         // SAFETY: the waiters of these tests outlive their tickets, and the batch is thrown away.
@@ -346,22 +353,11 @@ mod tests {
 
 #[cfg(all(test, loom))]
 mod models {
+    use super::testing::{ticket_of, waiter};
     use super::*;
     use loom::sync::Arc;
     use loom::sync::atomic::AtomicUsize;
     use loom::thread;
-
-    fn waiter() -> Waiter {
-        unsafe fn nowhere(_: NonNull<Waiter>) {}
-        const TABLE: &Table = &Table { schedule: nowhere };
-        // SAFETY: the table is a constant.
-        unsafe { Waiter::new(NonNull::from(TABLE)) }
-    }
-
-    fn ticket_of(waiter: &Waiter) -> Ticket {
-        // SAFETY: the tests' waiters are alive, and own nothing else.
-        unsafe { Waiter::ticket(NonNull::from(waiter)) }
-    }
 
     /// Event, timer and cancellation race for one wait: it ends once, and is scheduled by exactly
     /// one of them if it had parked, by none if it had not.
