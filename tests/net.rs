@@ -15,6 +15,12 @@ const MOMENT: Duration = Duration::from_millis(20);
 /// A limit that no test reaches unless it hangs.
 const LONG: Duration = Duration::from_secs(60);
 
+/// Runs the closure in a runtime of its own. Unlike `sward::run` this does not become the default runtime,
+/// in which other tests spawn from plain threads meanwhile.
+fn in_runtime<T: Send>(f: impl FnOnce() -> T + Send) -> T {
+    sward::runtime::Builder::new().build().expect("a runtime").run(f)
+}
+
 fn listen() -> (TcpListener, SocketAddr) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("bound");
     let address = listener.local_addr().expect("an address");
@@ -32,7 +38,7 @@ fn pair() -> (TcpStream, TcpStream) {
 
 /// Runs the test in a coroutine and on a plain thread.
 fn both(test: impl Fn() + Send + Sync) {
-    sward::run(&test);
+    in_runtime(&test);
     test();
 }
 
@@ -131,7 +137,7 @@ fn names_and_literals_resolve() {
 
 #[test]
 fn many_names_resolve_at_once() {
-    sward::run(|| {
+    in_runtime(|| {
         let all: Vec<_> = (0..300)
             .map(|i| sward::spawn(move || ("localhost", i).to_socket_addrs().map(Iterator::count)))
             .collect();
@@ -415,7 +421,7 @@ fn clones_read_and_write_at_once() {
 
 #[test]
 fn a_reader_and_a_writer_park_on_one_stream() {
-    sward::run(|| {
+    in_runtime(|| {
         let (client, mut server) = pair();
         let client = Arc::new(client);
         let (reading, writing) = (client.clone(), client.clone());
@@ -444,7 +450,7 @@ fn a_reader_and_a_writer_park_on_one_stream() {
 
 #[test]
 fn readers_of_one_stream_all_make_progress() {
-    sward::run(|| {
+    in_runtime(|| {
         let (mut client, server) = pair();
         let server = Arc::new(server);
         let readers: Vec<_> = (0..4)
@@ -465,7 +471,7 @@ fn readers_of_one_stream_all_make_progress() {
 
 #[test]
 fn close_wakes_whoever_is_parked() {
-    sward::run(|| {
+    in_runtime(|| {
         let (client, mut server) = pair();
         let (mut one, mut two) = (client.try_clone().unwrap(), client.try_clone().unwrap());
         let parked = sward::spawn(move || one.read(&mut [0]));
@@ -493,7 +499,7 @@ fn close_wakes_whoever_is_parked() {
 
 #[test]
 fn close_wakes_whoever_accepts() {
-    sward::run(|| {
+    in_runtime(|| {
         let (listener, address) = listen();
         let (one, two) = (listener.try_clone().unwrap(), listener.try_clone().unwrap());
         let parked = sward::spawn(move || one.accept());
@@ -509,7 +515,7 @@ fn close_wakes_whoever_accepts() {
 
 #[test]
 fn a_cancelled_reader_loses_nothing() {
-    sward::run(|| {
+    in_runtime(|| {
         let (mut client, server) = pair();
         let mut reading = server.try_clone().unwrap();
         let reader = sward::spawn(move || reading.read(&mut [0; 8]).map(drop));
@@ -529,7 +535,7 @@ fn a_cancelled_reader_loses_nothing() {
 fn bytes_never_cross_connections() {
     const CLIENTS: u32 = 8;
     const ROUNDS: u32 = 200;
-    sward::run(|| {
+    in_runtime(|| {
         let (listener, address) = listen();
         let server = sward::spawn(move || {
             for stream in listener.incoming().take((CLIENTS * ROUNDS) as usize) {
@@ -620,7 +626,7 @@ fn timeouts_go_along_to_std_and_back() {
 /// The duplicate that std gets blocks; the clone that stays parks, and does not hold up its worker.
 #[test]
 fn a_clone_goes_on_parking_when_another_went_to_std() {
-    sward::run(|| {
+    in_runtime(|| {
         let (client, mut server) = pair();
         let mut theirs = client.try_clone().unwrap().into_std().unwrap();
         assert_ne!(theirs.as_raw_fd(), client.as_raw_fd());
@@ -679,7 +685,7 @@ fn a_thread_and_a_coroutine_talk_over_clones() {
             far.write_all(&byte).unwrap();
         }
     });
-    sward::run(|| {
+    in_runtime(|| {
         let mut byte = [0];
         for number in 0..100 {
             (&client).write_all(&[number]).unwrap();
@@ -689,14 +695,14 @@ fn a_thread_and_a_coroutine_talk_over_clones() {
     });
     thread.join().unwrap();
     (&client).write_all(b"x").unwrap();
-    sward::run(|| (&server).read_exact(&mut [0])).unwrap();
+    in_runtime(|| (&server).read_exact(&mut [0])).unwrap();
 }
 
 /// A read stops short at urgent data, with more behind it: that is no sign that all was read.
 #[test]
 fn urgent_data_does_not_hide_what_is_behind_it() {
     let (mut client, mut server) = pair();
-    let report = sward::run(|| {
+    let report = in_runtime(|| {
         server.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
         client.write_all(b"first").unwrap();
         server.read_exact(&mut [0; 4]).unwrap();
@@ -754,7 +760,7 @@ fn accept_waits_while_descriptors_are_exhausted() {
     let limit = libc::rlimit { rlim_cur: 128, rlim_max: 128 };
     // SAFETY: the limit lives until the call ends.
     assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) }, 0);
-    sward::run(|| {
+    in_runtime(|| {
         let (listener, address) = listen();
         let mut held = Vec::new();
         let warm = TcpStream::connect(address).unwrap();

@@ -20,12 +20,6 @@ fn run_returns_what_its_closure_does() {
 }
 
 #[test]
-fn spawn_and_join_from_a_plain_thread() {
-    let handle = sward::spawn(|| sward::spawn(|| 20).join().unwrap() + 1);
-    assert_eq!(handle.join().unwrap(), 21);
-}
-
-#[test]
 fn a_million_short_ones() {
     let runtime = two_workers();
     let sum = runtime.run(|| {

@@ -270,8 +270,9 @@ static DEFAULT: parking_lot::Mutex<Option<Arc<Shared>>> = parking_lot::Mutex::ne
 /// runtime down when the closure has returned (see [`runtime`](crate::runtime) for what that means
 /// for coroutines that are still alive). The closure may borrow from the caller.
 ///
-/// While it runs, [`spawn`](crate::spawn) on plain threads uses this runtime, unless another one was
-/// the default before.
+/// While it runs, [`spawn`](crate::spawn) on plain threads uses this runtime, so those coroutines end with
+/// it as well; unless there was a default runtime before, which then stays the default. Two calls of
+/// `run` at a time have a runtime each.
 ///
 /// # Panics
 ///
