@@ -636,3 +636,39 @@ fn cancellation_races_lose_nothing() {
         assert_eq!(ended.load(Ordering::SeqCst), COUNT);
     });
 }
+
+/// Coroutines that are always runnable do not keep new ones from starting: with a hundred that yield in
+/// turn, a thousand are started within some thousands of turns, not within tens of thousands.
+#[test]
+fn runnable_coroutines_do_not_keep_new_ones_waiting() {
+    let runtime = sward::runtime::Builder::new().worker_threads(1).build().expect("a runtime");
+    runtime.run(|| {
+        let turns = Arc::new(AtomicUsize::new(0));
+        let stop = Arc::new(AtomicBool::new(false));
+        let yielding: Vec<_> = (0..100)
+            .map(|_| {
+                let (turns, stop) = (turns.clone(), stop.clone());
+                sward::spawn(move || {
+                    while !stop.load(Ordering::Relaxed) {
+                        turns.fetch_add(1, Ordering::Relaxed);
+                        sward::yield_now();
+                    }
+                })
+            })
+            .collect();
+        while turns.load(Ordering::Relaxed) < 1_000 {
+            sward::yield_now();
+        }
+        let before = turns.load(Ordering::Relaxed);
+        let fresh: Vec<_> = (0..1_000).map(|_| sward::spawn(|| ())).collect();
+        while !fresh.iter().all(|handle| handle.is_finished()) {
+            sward::yield_now();
+        }
+        let took = turns.load(Ordering::Relaxed) - before;
+        stop.store(true, Ordering::Relaxed);
+        for handle in yielding {
+            handle.join().unwrap();
+        }
+        assert!(took < 20_000, "{took} turns of others");
+    });
+}

@@ -12,8 +12,8 @@
 //!
 //! A turn takes, in this order: the coroutine that the last one woke (`lifo`, a few times in a row at
 //! most), those that are ready at home, the inbox, then what may be stolen, newest first. Every
-//! [`LOOK_AROUND`] turns it polls and takes the oldest of the stealable or the injected first, so that
-//! none of the sources starves.
+//! [`FRESH_TURN`] turns one that has not been started goes first; every [`LOOK_AROUND`] turns it polls and
+//! takes the oldest of the stealable or the injected. So none of the sources starves.
 //!
 //! Invariant of default mode: a coroutine that has been started is in the `lifo`, `ready` or `inbox`
 //! of its home worker, is run by it, or is parked. Only `movable` differs in migrating mode
@@ -38,6 +38,9 @@ use std::time::{Duration, Instant};
 /// Turns between two looks at the poller and at the old end of the queues. Prime, as Go's, so that it
 /// does not fall in step with a program's own period.
 const LOOK_AROUND: u32 = 61;
+/// Every so many turns one that has not been started goes first: a server's established connections,
+/// always ready, must not keep new ones waiting.
+const FRESH_TURN: u32 = 4;
 /// How often in a row the coroutine just woken goes first: a ping-pong pair must not starve the rest.
 const LIFO_RUN: u32 = 16;
 /// Calls that need not wait until a coroutine lets others go first.
@@ -273,6 +276,11 @@ impl Worker {
         self.turn.set(turn);
         if turn.is_multiple_of(LOOK_AROUND)
             && let Some(task) = self.look_around()
+        {
+            return Some(task);
+        }
+        if turn.is_multiple_of(FRESH_TURN)
+            && let Some(task) = self.fresh.pop()
         {
             return Some(task);
         }
