@@ -2,6 +2,7 @@
 
 use std::io::{self, ErrorKind, IoSlice, IoSliceMut, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
@@ -63,6 +64,15 @@ fn sockets_are_send_and_sync() {
     fn check<T: Send + Sync + Unpin + std::fmt::Debug>() {}
     check::<TcpStream>();
     check::<TcpListener>();
+}
+
+#[test]
+fn sockets_are_unwind_safe() {
+    fn check<T: UnwindSafe + RefUnwindSafe>() {}
+    check::<std::net::TcpStream>();
+    check::<TcpStream>();
+    check::<TcpListener>();
+    check::<sward::net::Incoming<'static>>();
 }
 
 #[test]
@@ -494,6 +504,48 @@ fn close_wakes_whoever_is_parked() {
         // The peer sees the end although the clone is alive.
         io::copy(&mut server, &mut io::sink()).unwrap();
         client.close().unwrap();
+    });
+}
+
+/// A call that has begun when `close` comes finds the connection shut down, and must not take that for
+/// what the peer did.
+#[test]
+fn close_during_a_call_is_not_the_end_of_the_stream() {
+    fn error(mut call: impl FnMut() -> io::Result<usize>) -> ErrorKind {
+        loop {
+            match call() {
+                Ok(0) => panic!("the end of the stream"),
+                Err(e) if e.kind() != ErrorKind::WouldBlock => return e.kind(),
+                _ => {}
+            }
+        }
+    }
+    for _ in 0..300 {
+        let (client, _server) = pair();
+        client.set_nonblocking(true).unwrap();
+        thread::scope(|s| {
+            let reader = s.spawn(|| error(|| (&client).read(&mut [0])));
+            let writer = s.spawn(|| error(|| (&client).write(b"x")));
+            thread::sleep(Duration::from_micros(200));
+            client.close().unwrap();
+            assert_eq!(reader.join().expect("the error of close"), ErrorKind::NotConnected);
+            assert_eq!(writer.join().expect("the error of close"), ErrorKind::NotConnected);
+        });
+    }
+}
+
+/// A duplicate has the open file's mode, and the coroutine that accepts must not block its worker.
+#[test]
+fn a_listener_goes_on_parking_when_a_clone_went_to_std() {
+    let runtime = sward::runtime::Builder::new().worker_threads(1).build().unwrap();
+    runtime.run(|| {
+        let (listener, address) = listen();
+        let theirs = listener.try_clone().unwrap().into_std().unwrap();
+        assert_eq!(kind(theirs.accept()), ErrorKind::WouldBlock);
+        let accepting = sward::spawn(move || listener.accept().map(drop));
+        sward::sleep(MOMENT);
+        let _client = TcpStream::connect(address).unwrap();
+        accepting.join().unwrap().unwrap();
     });
 }
 

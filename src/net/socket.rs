@@ -14,6 +14,7 @@ use std::io;
 use std::mem::{MaybeUninit, size_of};
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::panic::RefUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -27,6 +28,10 @@ pub(super) struct Socket {
     pub(super) read_timeout: Timeout,
     pub(super) write_timeout: Timeout,
 }
+
+// A panic leaves nothing half done in it: it is atomics, and a lock under which nothing panics. Through
+// this, streams and listeners are unwind safe, as std's are.
+impl RefUnwindSafe for Socket {}
 
 impl Socket {
     /// A socket without timeouts.
@@ -51,20 +56,28 @@ impl Socket {
         direction: Direction,
         reason: WaitReason,
         timeout: &Timeout,
-        mut attempt: impl FnMut(RawFd) -> io::Result<Attempt<T>>,
+        attempt: impl FnMut(RawFd) -> io::Result<Attempt<T>>,
     ) -> io::Result<T> {
-        if self.is_nonblocking() {
-            self.source.check()?;
-            return match attempt(self.fd().as_raw_fd())? {
-                Attempt::Done(value) | Attempt::Drained(value) => Ok(value),
-                Attempt::WouldBlock => Err(would_block()),
-            };
-        }
         let deadline = timeout.deadline();
-        perform(&self.source, direction, reason, deadline, attempt).map_err(|error| {
-            let passed = deadline.is_some() && is_deadline(&error);
-            if passed { would_block() } else { error }
+        let result = if self.is_nonblocking() {
+            self.perform_once(attempt)
+        } else {
+            perform(&self.source, direction, reason, deadline, attempt)
+        };
+        result.map_err(|error| match self.check_open() {
+            // The kernel's own error for a call that `close` has met on its way means nothing to anyone.
+            Err(closed) => closed,
+            Ok(()) if deadline.is_some() && is_deadline(&error) => would_block(),
+            Ok(()) => error,
         })
+    }
+
+    fn perform_once<T>(&self, mut attempt: impl FnMut(RawFd) -> io::Result<Attempt<T>>) -> io::Result<T> {
+        self.check_open()?;
+        match attempt(self.fd().as_raw_fd())? {
+            Attempt::Done(value) | Attempt::Drained(value) => Ok(value),
+            Attempt::WouldBlock => Err(would_block()),
+        }
     }
 
     /// As `perform`, until a deadline, whatever the mode; `TimedOut` after it.

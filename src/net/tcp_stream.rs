@@ -602,15 +602,19 @@ impl TcpStream {
         Ok(fd.into())
     }
 
-    fn receive<T>(
+    fn receive(
         &self,
         reason: WaitReason,
-        attempt: impl FnMut(RawFd) -> io::Result<Attempt<T>>,
-    ) -> io::Result<T> {
-        self.socket.perform(Direction::Read, reason, &self.socket.read_timeout, attempt)
+        attempt: impl FnMut(RawFd) -> io::Result<Attempt<usize>>,
+    ) -> io::Result<usize> {
+        match self.socket.perform(Direction::Read, reason, &self.socket.read_timeout, attempt)? {
+            // Not the peer's end, if it is what `close` has made of a call on its way.
+            0 => self.socket.check_open().map(|()| 0),
+            got => Ok(got),
+        }
     }
 
-    fn send<T>(&self, attempt: impl FnMut(RawFd) -> io::Result<Attempt<T>>) -> io::Result<T> {
+    fn send(&self, attempt: impl FnMut(RawFd) -> io::Result<Attempt<usize>>) -> io::Result<usize> {
         self.socket.perform(Direction::Write, WaitReason::Write, &self.socket.write_timeout, attempt)
     }
 }
