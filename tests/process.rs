@@ -201,6 +201,110 @@ fn accept_backs_off_when_descriptors_run_out() {
     });
 }
 
+/// Leaves the process without free descriptors for as long as what this returns lives. One connection
+/// waits at the listener.
+fn without_descriptors() -> (sward::net::TcpListener, Box<dyn std::any::Any>) {
+    let listener = sward::net::TcpListener::bind("127.0.0.1:0").expect("a listener");
+    let limit = libc::rlimit { rlim_cur: 64, rlim_max: 64 };
+    // SAFETY: the limit lives until the call ends.
+    assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) }, 0);
+    let client = std::net::TcpStream::connect(listener.local_addr().expect("its address"));
+    let mut held = Vec::new();
+    while let Ok(file) = std::fs::File::open("/dev/null") {
+        held.push(file);
+    }
+    (listener, Box::new((client.expect("connected"), held)))
+}
+
+/// A listener in non-blocking mode does not wait for descriptors either.
+#[test]
+fn accept_without_blocking_reports_that_descriptors_ran_out() {
+    if !is_child() {
+        let output = child("accept_without_blocking_reports_that_descriptors_ran_out", &[]);
+        assert!(output.status.success(), "{}", text(&output));
+        return;
+    }
+    sward::run(|| {
+        let (listener, _held) = without_descriptors();
+        listener.set_nonblocking(true).expect("set");
+        let mut errors = (0..5).map(|_| listener.accept().expect_err("no descriptor").raw_os_error());
+        assert!(errors.all(|errno| errno == Some(libc::EMFILE)));
+    });
+}
+
+/// Waiting for descriptors is waiting at the listener: closing it ends that, too.
+#[test]
+fn close_ends_a_back_off() {
+    if !is_child() {
+        let output = child("close_ends_a_back_off", &[]);
+        assert!(output.status.success(), "{}", text(&output));
+        return;
+    }
+    sward::run(|| {
+        let (listener, _held) = without_descriptors();
+        let theirs = listener.try_clone().expect("no descriptor needed");
+        let accepting = sward::spawn(move || theirs.accept().map(drop));
+        let theirs = listener.try_clone().expect("no descriptor needed");
+        let thread = std::thread::spawn(move || theirs.accept().map(drop));
+        // By now one pause is of a second; it began at 635 ms.
+        sward::sleep(Duration::from_millis(700));
+        listener.close().expect("closed");
+        let error = accepting.join().expect("no panic").expect_err("closed");
+        assert_eq!(error.kind(), std::io::ErrorKind::NotConnected);
+        let error = thread.join().expect("no panic").expect_err("closed");
+        assert_eq!(error.kind(), std::io::ErrorKind::NotConnected);
+    });
+}
+
+/// The report of a back-off goes to stderr, which may lead nowhere.
+#[test]
+fn accept_backs_off_with_stderr_gone() {
+    use std::os::fd::AsRawFd;
+    if !is_child() {
+        let output = child("accept_backs_off_with_stderr_gone", &[]);
+        assert!(output.status.success(), "{}", text(&output));
+        return;
+    }
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    // SAFETY: the call takes no pointers.
+    assert_eq!(unsafe { libc::dup2(writer.as_raw_fd(), 2) }, 2);
+    sward::run(|| {
+        let (listener, held) = without_descriptors();
+        let accepting = sward::spawn(move || listener.accept().map(drop));
+        sward::sleep(Duration::from_millis(50));
+        drop(held);
+        accepting.join().expect("no panic").expect("accepted in the end");
+    });
+}
+
+/// No thread for a look-up is an error of the look-up; with one again, it works again.
+#[test]
+fn a_resolver_without_threads_is_an_error() {
+    use sward::net::ToSocketAddrs;
+    if !is_child() {
+        let output = child("a_resolver_without_threads_is_an_error", &[]);
+        assert!(output.status.success(), "{}", text(&output));
+        return;
+    }
+    fn limit_memory(bytes: libc::rlim_t) {
+        let limit = libc::rlimit { rlim_cur: bytes, rlim_max: libc::RLIM_INFINITY };
+        // SAFETY: the limit lives until the call ends.
+        assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_AS, &raw const limit) }, 0);
+    }
+    sward::run(|| {
+        let status = std::fs::read_to_string("/proc/self/status").expect("Linux");
+        let size = status.lines().find_map(|line| line.strip_prefix("VmSize:")).expect("a size");
+        let size: u64 = size.trim().trim_end_matches(" kB").parse().expect("a number");
+        // Less than the stack of a thread is left.
+        limit_memory(size * 1024 + (1 << 20));
+        let failed = "localhost:80".to_socket_addrs();
+        limit_memory(libc::RLIM_INFINITY);
+        assert_eq!(failed.expect_err("no thread").kind(), std::io::ErrorKind::WouldBlock);
+        assert!("localhost:80".to_socket_addrs().expect("a thread again").next().is_some());
+    });
+}
+
 fn cpu() -> Duration {
     // SAFETY: all-zero bytes are a valid `rusage`, and the place lives until the call ends.
     let usage = unsafe {

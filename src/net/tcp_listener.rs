@@ -182,16 +182,28 @@ impl TcpListener {
                 }
                 Err(error) => error,
             };
-            // A closed socket fails in its own way if it was closed between the check and the call.
-            self.socket.check_open()?;
             let exhausted = error.raw_os_error().is_some_and(sys::is_exhaustion);
             if !exhausted || self.socket.is_nonblocking() {
                 return Err(error);
             }
             complain(&error);
-            sleep_until(Instant::now() + delay, WaitReason::AcceptBackoff);
+            self.back_off(Instant::now() + delay)?;
             delay = (delay * 2).min(longest);
         }
+    }
+
+    /// Waits until that time; [`close`](Self::close) ends it with an error.
+    fn back_off(&self, until: Instant) -> io::Result<()> {
+        // A TCP listener never becomes writable, so this waits for nothing but the time and `close`.
+        let never = |_| Ok(Attempt::<()>::WouldBlock);
+        let waited =
+            self.socket.perform_until(Direction::Write, WaitReason::AcceptBackoff, Some(until), never);
+        if waited.is_err_and(|error| error.kind() != io::ErrorKind::TimedOut) {
+            self.socket.check_open()?;
+            // What is exhausted is missing for that wait, too: this one needs nothing, and is deaf.
+            sleep_until(until, WaitReason::AcceptBackoff);
+        }
+        self.socket.check_open()
     }
 
     /// The connections as they come: an iterator that calls [`accept`](Self::accept) and never ends.
