@@ -278,33 +278,6 @@ fn accept_backs_off_with_stderr_gone() {
     });
 }
 
-/// No thread for a look-up is an error of the look-up; with one again, it works again.
-#[test]
-fn a_resolver_without_threads_is_an_error() {
-    use sward::net::ToSocketAddrs;
-    if !is_child() {
-        let output = child("a_resolver_without_threads_is_an_error", &[]);
-        assert!(output.status.success(), "{}", text(&output));
-        return;
-    }
-    fn limit_memory(bytes: libc::rlim_t) {
-        let limit = libc::rlimit { rlim_cur: bytes, rlim_max: libc::RLIM_INFINITY };
-        // SAFETY: the limit lives until the call ends.
-        assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_AS, &raw const limit) }, 0);
-    }
-    sward::run(|| {
-        let status = std::fs::read_to_string("/proc/self/status").expect("Linux");
-        let size = status.lines().find_map(|line| line.strip_prefix("VmSize:")).expect("a size");
-        let size: u64 = size.trim().trim_end_matches(" kB").parse().expect("a number");
-        // Less than the stack of a thread is left.
-        limit_memory(size * 1024 + (1 << 20));
-        let failed = "localhost:80".to_socket_addrs();
-        limit_memory(libc::RLIM_INFINITY);
-        assert_eq!(failed.expect_err("no thread").kind(), std::io::ErrorKind::WouldBlock);
-        assert!("localhost:80".to_socket_addrs().expect("a thread again").next().is_some());
-    });
-}
-
 fn cpu() -> Duration {
     // SAFETY: all-zero bytes are a valid `rusage`, and the place lives until the call ends.
     let usage = unsafe {

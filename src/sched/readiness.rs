@@ -37,6 +37,7 @@ pub(crate) fn perform<T>(
 ) -> io::Result<T> {
     let fd = source.fd().as_raw_fd();
     let event = source.event(direction);
+    let mut unstuck = false;
     loop {
         source.check()?;
         if !worker::may_switch() {
@@ -57,11 +58,16 @@ pub(crate) fn perform<T>(
                     return Ok(value);
                 }
                 Ok(Attempt::Drained(value)) => {
+                    // What `unstick` took may have been told during the attempt before, and hold still.
+                    if unstuck {
+                        set(event);
+                    }
                     spend();
                     return Ok(value);
                 }
                 // The readiness may have been told for good, and wrongly: take it once like any other.
                 Ok(Attempt::WouldBlock) if event.unstick() => {
+                    unstuck = true;
                     if source.check().is_err() {
                         // It was the mark of a `close`, which others are to see as well.
                         let mut batch = Batch::new();
@@ -82,5 +88,39 @@ pub(crate) fn perform<T>(
         if wait_for(event, reason, deadline).is_err() {
             return Err(io::ErrorKind::TimedOut.into());
         }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::coroutine::Batch;
+    use std::time::Duration;
+
+    /// Data and the end come together, between a call that would block and `unstick`.
+    #[test]
+    fn an_end_told_during_an_attempt_is_not_lost() {
+        crate::run(|| {
+            let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+            let source = Source::new(ours.into());
+            let event = source.event(Direction::Read);
+            let mut calls = 0;
+            let deadline = || Some(Instant::now() + Duration::from_secs(1));
+            let first = perform(&source, Direction::Read, WaitReason::Read, deadline(), |_| {
+                calls += 1;
+                if calls == 1 {
+                    let mut batch = Batch::new();
+                    event.set_for_good(&mut batch);
+                    crate::sched::wake_all(&mut batch);
+                    return Ok(Attempt::WouldBlock);
+                }
+                Ok(Attempt::Drained(4))
+            });
+            assert_eq!(first.unwrap(), 4);
+            let second =
+                perform(&source, Direction::Read, WaitReason::Read, deadline(), |_| Ok(Attempt::Done(0)));
+            drop(theirs);
+            assert_eq!(second.unwrap(), 0);
+        });
     }
 }
