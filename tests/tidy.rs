@@ -14,6 +14,8 @@ const RANKS: &[(&str, u32)] = &[
     ("blocking", 5),
     ("task", 5),
     ("time", 5),
+    ("sync", 5),
+    ("channel", 5),
     ("net", 6),
     ("observe", 7),
 ];

@@ -26,6 +26,8 @@ pub(crate) enum Rank {
     Stacks,
     /// The netpoller thread's bed: `netpoll::thread`.
     Monitor,
+    /// A list of those who wait: `sync`, `channel`. A select holds several at once.
+    List,
     /// What a plain thread blocks on: `coroutine::thread`.
     Parker,
 }
@@ -47,8 +49,8 @@ impl<T> Mutex<T> {
     #[inline]
     #[track_caller]
     pub(crate) fn lock(&self) -> Guard<'_, T> {
-        enter(self.rank);
-        Guard { rank: self.rank, inner: self.inner.lock() }
+        let outermost = enter(self.rank);
+        Guard { rank: self.rank, outermost, inner: self.inner.lock() }
     }
 }
 
@@ -56,6 +58,8 @@ impl<T> Mutex<T> {
 #[derive(Debug)]
 pub(crate) struct Guard<'a, T> {
     rank: Rank,
+    /// Whether it is the thread's first of this rank.
+    outermost: bool,
     inner: parking_lot::MutexGuard<'a, T>,
 }
 
@@ -82,7 +86,7 @@ impl<T> DerefMut for Guard<'_, T> {
 impl<T> Drop for Guard<'_, T> {
     #[inline]
     fn drop(&mut self) {
-        if cfg!(debug_assertions) {
+        if cfg!(debug_assertions) && self.outermost {
             local::set_held(local::held() & !bit(self.rank));
         }
     }
@@ -94,12 +98,16 @@ const fn bit(rank: Rank) -> u32 {
 
 #[inline]
 #[track_caller]
-fn enter(rank: Rank) {
+fn enter(rank: Rank) -> bool {
     if cfg!(debug_assertions) {
         let held = local::held();
-        assert!(held < bit(rank), "runtime lock {rank:?} taken while later ones are held: {held:#b}");
+        let again = rank == Rank::List && held & bit(rank) != 0;
+        let others = if again { held & !bit(rank) } else { held };
+        assert!(others < bit(rank), "runtime lock {rank:?} taken while later ones are held: {held:#b}");
         local::set_held(held | bit(rank));
+        return !again;
     }
+    true
 }
 
 /// Asserts, in debug builds, that the thread holds no runtime lock: whoever parks calls it.

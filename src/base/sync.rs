@@ -1,4 +1,4 @@
-//! The loom switch: files whose protocol a model checks take their atomics from here.
+//! The loom switch: files whose protocol a model checks take their atomics and locks from here.
 //!
 //! Only pure files (no syscall, no stack switch, no clock) do so. Everything else uses std's
 //! atomics, which loom does not see.
@@ -8,9 +8,23 @@ pub(crate) use modelled::*;
 #[cfg(not(loom))]
 pub(crate) use real::*;
 
+/// A constructor that is `const` except under loom, whose atomics are not made in constants.
+macro_rules! const_fn {
+    ($(#[$attribute:meta])* $visible:vis fn $name:ident($($arg:ident: $kind:ty),*) -> $result:ty $body:block) => {
+        #[cfg(not(loom))]
+        $(#[$attribute])*
+        $visible const fn $name($($arg: $kind),*) -> $result $body
+        #[cfg(loom)]
+        $(#[$attribute])*
+        $visible fn $name($($arg: $kind),*) -> $result $body
+    };
+}
+pub(crate) use const_fn;
+
 #[cfg(not(loom))]
 mod real {
-    pub(crate) use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering, fence};
+    use crate::base::lock;
+    pub(crate) use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 
     /// One turn of a wait for another thread's few instructions: spins first, then gives up the
     /// processor, since the other thread may have been preempted in the middle.
@@ -22,13 +36,49 @@ mod real {
             std::thread::yield_now();
         }
     }
+
+    /// The lock of a list of those who wait. It is held for a few instructions, in which neither a
+    /// user's code runs nor another lock of the runtime is taken, save lists' locks in the order of
+    /// their addresses.
+    #[derive(Debug)]
+    pub(crate) struct ListLock<T>(lock::Mutex<T>);
+
+    /// The held lock of a list.
+    pub(crate) type ListGuard<'a, T> = lock::Guard<'a, T>;
+
+    impl<T> ListLock<T> {
+        pub(crate) const fn new(value: T) -> ListLock<T> {
+            ListLock(lock::Mutex::new(lock::Rank::List, value))
+        }
+
+        #[inline]
+        #[track_caller]
+        pub(crate) fn lock(&self) -> ListGuard<'_, T> {
+            self.0.lock()
+        }
+    }
 }
 
 #[cfg(loom)]
 mod modelled {
-    pub(crate) use loom::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering, fence};
+    pub(crate) use loom::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 
     pub(crate) fn spin(_turn: u32) {
         loom::thread::yield_now();
+    }
+
+    #[derive(Debug)]
+    pub(crate) struct ListLock<T>(loom::sync::Mutex<T>);
+
+    pub(crate) type ListGuard<'a, T> = loom::sync::MutexGuard<'a, T>;
+
+    impl<T> ListLock<T> {
+        pub(crate) fn new(value: T) -> ListLock<T> {
+            ListLock(loom::sync::Mutex::new(value))
+        }
+
+        pub(crate) fn lock(&self) -> ListGuard<'_, T> {
+            self.0.lock().expect("nothing panics under it")
+        }
     }
 }

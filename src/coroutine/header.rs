@@ -26,6 +26,7 @@
 //!   destructors may park).
 
 use super::event::Event;
+use super::own::Own;
 use super::reason::WaitReason;
 use super::switch::{Machine, Step, Suspend, Switch};
 use super::waiter::{Batch, Fired, Table, Waiter};
@@ -37,6 +38,7 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicUsize, Ordering};
+use std::time::Instant;
 
 /// The scheduler wants no result any more, or there is one.
 const COMPLETE: usize = 1;
@@ -98,7 +100,10 @@ impl JoinError {
 
 /// The payload with which a cancelled wait unwinds. Private to the crate, so that no user's panic is
 /// taken for a cancellation.
-pub(crate) struct Cancellation;
+pub(crate) struct Cancellation {
+    /// Whether the time limit of a section of code ended it, rather than a cancellation of the whole.
+    pub(crate) elapsed: bool,
+}
 
 /// A coroutine's number, unique in its process.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -126,6 +131,8 @@ pub(crate) struct Settings {
     pub(crate) stack: StackSize,
     /// Whether it stays on its worker also where others migrate.
     pub(crate) pinned: bool,
+    /// The time limit that it is under from the start.
+    pub(crate) limit: Option<Instant>,
 }
 
 /// A pointer and a list link that belong to the scheduler. This layer never reads them.
@@ -152,8 +159,10 @@ pub(crate) struct Header {
     pub(crate) owner: Owner,
     machine: UnsafeCell<Option<Machine>>,
     switch: Cell<Option<Switch>>,
-    /// Boxed twice: most have none, and the header is part of what a parked coroutine costs.
-    name: Option<Box<Box<str>>>,
+    /// What few coroutines have; the header is part of what a parked one costs. Null until it is
+    /// needed, then a Box that stays until the header is freed. Set by the coroutine itself, or before
+    /// it is published.
+    own: AtomicPtr<Own>,
     id: Id,
     /// Whether it was handed to the worker that is to start it; the scheduler's.
     pub(crate) placed: Cell<bool>,
@@ -228,6 +237,11 @@ where
     T: Send,
     S: Schedule,
 {
+    let own = if settings.name.is_some() || settings.limit.is_some() {
+        Box::into_raw(Box::new(Own::new(settings.name, settings.limit)))
+    } else {
+        ptr::null_mut()
+    };
     let cell = Box::new(TaskCell {
         header: Header {
             // SAFETY: the table is a constant.
@@ -243,7 +257,7 @@ where
             placed: Cell::new(false),
             machine: UnsafeCell::new(None),
             switch: Cell::new(None),
-            name: settings.name.map(Box::new),
+            own: AtomicPtr::new(own),
             id: settings.id,
             stack: settings.stack,
             pinned: settings.pinned,
@@ -253,6 +267,16 @@ where
     });
     let header = NonNull::from(Box::leak(cell)).cast::<Header>();
     (header, Handle(header))
+}
+
+impl Drop for Header {
+    fn drop(&mut self) {
+        let own = *self.own.get_mut();
+        if !own.is_null() {
+            // SAFETY: it came from a Box, and nobody refers to the header any more.
+            drop(unsafe { Box::from_raw(own) });
+        }
+    }
 }
 
 impl Header {
@@ -268,7 +292,36 @@ impl Header {
 
     /// The coroutine's name.
     pub(crate) fn name(&self) -> Option<&str> {
-        self.name.as_deref().map(|name| &**name)
+        // SAFETY: the name is never changed, and is all that others look at.
+        unsafe { self.own_if_any() }.and_then(|own| own.name())
+    }
+
+    /// What belongs to the coroutine alone, if there is any such thing.
+    ///
+    /// # Safety
+    ///
+    /// The caller is the coroutine, or looks at the name only.
+    #[inline]
+    pub(crate) unsafe fn own_if_any(&self) -> Option<&Own> {
+        // Acquire: pairs with the release in `own`, for another thread that asks for the name.
+        // SAFETY: null or a Box that lives as long as the header.
+        unsafe { self.own.load(Ordering::Acquire).as_ref() }
+    }
+
+    /// What belongs to the coroutine alone.
+    ///
+    /// # Safety
+    ///
+    /// The caller is the coroutine.
+    pub(crate) unsafe fn own(&self) -> &Own {
+        // SAFETY: as the caller says.
+        if let Some(own) = unsafe { self.own_if_any() } {
+            return own;
+        }
+        let own = Box::into_raw(Box::new(Own::new(None, None)));
+        self.own.store(own, Ordering::Release);
+        // SAFETY: just made; it lives as long as the header.
+        unsafe { &*own }
     }
 
     /// The size of its stack.

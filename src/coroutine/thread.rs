@@ -5,6 +5,7 @@
 //! the last instructions of `wake` therefore never touches freed memory.
 
 use super::event::Event;
+use super::own::Own;
 use super::waiter::{Batch, Cause, Fired, Park, Table, Ticket, Waiter};
 use crate::base::local;
 use crate::base::lock::{Mutex, Rank};
@@ -23,9 +24,24 @@ pub(crate) struct Parker {
     pub(crate) token: Event,
     woken: Mutex<bool>,
     bell: parking_lot::Condvar,
+    own: Own,
 }
 
+// SAFETY: what is not Sync by itself is `own`, which only the thread that leases the parker uses.
+unsafe impl Sync for Parker {}
+// SAFETY: as above; it is unused while the parker is on its way to another thread.
+unsafe impl Send for Parker {}
+
 impl Parker {
+    /// What belongs to the thread alone.
+    ///
+    /// # Safety
+    ///
+    /// The caller is the thread that leases the parker.
+    pub(crate) unsafe fn own(&'static self) -> &'static Own {
+        &self.own
+    }
+
     /// The ticket for the thread's next wait.
     pub(crate) fn ticket(&'static self) -> Ticket {
         // SAFETY: parkers are never freed, and the pointer is made from the whole parker.
@@ -39,6 +55,7 @@ impl Parker {
             token: Event::new(),
             woken: Mutex::new(Rank::Parker, false),
             bell: parking_lot::Condvar::new(),
+            own: Own::new(None, None),
         }
     }
 
@@ -94,6 +111,7 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         self.0.token.consume();
+        self.0.own.reset();
         IDLE.lock().push(self.0);
     }
 }

@@ -336,6 +336,7 @@ pub(crate) struct Spawn {
     name: Option<Box<str>>,
     stack_size: Option<StackSize>,
     pinned: bool,
+    limit: Option<Instant>,
 }
 
 impl Spawn {
@@ -345,12 +346,12 @@ impl Spawn {
             Some(()) => None,
             None => Some(current_or_default()?),
         };
-        Ok(Spawn { shared, name: None, stack_size: None, pinned: false })
+        Ok(Spawn { shared, name: None, stack_size: None, pinned: false, limit: None })
     }
 
     /// In that runtime.
     pub(crate) fn of(shared: &Arc<Shared>) -> Spawn {
-        Spawn { shared: Some(Arc::clone(shared)), name: None, stack_size: None, pinned: false }
+        Spawn { shared: Some(Arc::clone(shared)), name: None, stack_size: None, pinned: false, limit: None }
     }
 
     /// With a name.
@@ -371,16 +372,22 @@ impl Spawn {
         self
     }
 
+    /// Under that time limit from the start.
+    pub(crate) fn limit(mut self, limit: Option<Instant>) -> Spawn {
+        self.limit = limit;
+        self
+    }
+
     /// Queues the coroutine.
     ///
     /// # Safety
     ///
     /// What `F` and `T` borrow lasts until the coroutine has ended and its output was taken.
-    unsafe fn start<T: Send, F: FnOnce() -> T + Send>(self, f: F) -> Handle {
+    pub(crate) unsafe fn start<T: Send, F: FnOnce() -> T + Send>(self, f: F) -> Handle {
         fork::check();
         let make = |shared: &Shared, id: Id| {
             let stack = self.stack_size.unwrap_or(shared.config().stack_size);
-            let settings = Settings { id, name: self.name, stack, pinned: self.pinned };
+            let settings = Settings { id, name: self.name, stack, pinned: self.pinned, limit: self.limit };
             // SAFETY: as the caller says.
             unsafe { coroutine::new::<_, _, Home>(f, settings) }
         };

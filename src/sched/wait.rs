@@ -6,16 +6,22 @@
 //! come about already. `commit` runs on the worker's own stack, after the coroutine's registers were
 //! saved; what it captures stays valid on the parked stack.
 //!
+//! Cancellation and time limits end waits here too: of the whole coroutine, or of a section of code
+//! ([`limited`]). The caller takes its ticket back from wherever it published it, then [`raise`]s.
+//!
 //! While a thread is unwinding from a panic nothing switches: std counts panics in a thread-local,
 //! and another coroutine on that thread would find itself panicking. The thread blocks instead.
 
 use super::fork;
 use super::worker::{self, Worker};
 use crate::base::lock::assert_none_held;
+use crate::base::sync::ListLock;
 use crate::coroutine::{
-    Batch, Cancellation, Cause, Event, Header, Node, Suspend, Ticket, WaitReason, Waiter, with_parker,
+    Batch, Cancellation, Cause, Event, Header, Node, Own, Place, Suspend, Ticket, WaitReason, Waiter,
+    with_parker,
 };
 use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::ptr::NonNull;
 use std::time::Instant;
 
@@ -30,7 +36,8 @@ pub(crate) enum Woken {
     Event,
     /// By the deadline.
     Timeout,
-    /// By a cancellation, which the caller raises once it has taken its ticket back.
+    /// By a cancellation, or by the time limit of the section of code that the caller is in. The caller
+    /// [`raise`]s it once it has taken its ticket back.
     Cancelled,
 }
 
@@ -39,7 +46,7 @@ pub(crate) enum Woken {
 pub(crate) enum Cancel {
     /// It does.
     Obey,
-    /// It is left for the next wait.
+    /// It is left for the next wait, and so is a section's time limit.
     Mask,
 }
 
@@ -60,10 +67,18 @@ pub(crate) unsafe fn wait(
     assert_none_held();
     let this = match worker::current_coroutine() {
         Some(header) if !std::thread::panicking() => header,
-        _ => return wait_on_thread(deadline, commit),
+        _ => return wait_on_thread(deadline, cancel, commit),
     };
     // SAFETY: the coroutine that runs this is alive.
     let header: &Header = unsafe { this.as_ref() };
+    // SAFETY: this is the coroutine.
+    let own = unsafe { header.own_if_any() };
+    if let Some(own) = own {
+        // Whatever unwound before was caught.
+        own.set_cancelling(false);
+    }
+    let masked = cancel == Cancel::Mask || own.is_some_and(Own::masked);
+    let (deadline, limited) = earlier(deadline, own.filter(|_| cancel == Cancel::Obey));
     header.set_reason(reason);
     // SAFETY: as above; the pointer is the coroutine's own.
     let ticket = unsafe { Waiter::ticket(this.cast()) };
@@ -83,30 +98,85 @@ pub(crate) unsafe fn wait(
         ))
     };
     // SAFETY: this is the coroutine's own stack.
-    unsafe { header.suspend(Suspend::Wait { commit, ticket, masked: cancel == Cancel::Mask }) };
+    unsafe { header.suspend(Suspend::Wait { commit, ticket, masked }) };
     let cause = header.waiter.cause(ticket);
     if let (Some(timer), true) = (timer.get(), cause != Some(Cause::Timeout)) {
         timer.cancel();
     }
     header.set_reason(WaitReason::None);
     match cause {
+        Some(Cause::Timeout) if limited => Woken::Cancelled,
         Some(Cause::Timeout) => Woken::Timeout,
         Some(Cause::Cancelled) => Woken::Cancelled,
         Some(Cause::Event) | None => Woken::Event,
     }
 }
 
-fn wait_on_thread(deadline: Option<Instant>, mut commit: impl FnMut(Ticket) -> bool) -> Woken {
+fn wait_on_thread(
+    deadline: Option<Instant>,
+    cancel: Cancel,
+    mut commit: impl FnMut(Ticket) -> bool,
+) -> Woken {
     with_parker(|parker| {
         let ticket = parker.ticket();
         if !commit(ticket) {
             return Woken::Event;
         }
+        // A thread that unwinds cannot unwind again, and in a coroutine the limit is not the parker's.
+        let obeys =
+            cancel == Cancel::Obey && worker::current_coroutine().is_none() && !std::thread::panicking();
+        // SAFETY: this thread leases the parker.
+        let own = obeys.then(|| unsafe { parker.own() });
+        let (deadline, limited) = earlier(deadline, own);
         match parker.block(ticket, deadline) {
+            Cause::Timeout if limited => Woken::Cancelled,
             Cause::Timeout => Woken::Timeout,
             Cause::Event | Cause::Cancelled => Woken::Event,
         }
     })
+}
+
+/// The deadline of a wait or the limit of its section, whichever is earlier; and whether it is the limit.
+#[inline]
+fn earlier(deadline: Option<Instant>, own: Option<&Own>) -> (Option<Instant>, bool) {
+    match (deadline, own.and_then(Own::limit)) {
+        (deadline, None) => (deadline, false),
+        (Some(deadline), Some(limit)) if deadline < limit => (Some(deadline), false),
+        (_, Some(limit)) => (Some(limit), true),
+    }
+}
+
+/// Waits in the list that is under that lock. `join` puts the place, which wants `want`, into the list; or
+/// returns false if there is nothing to wait for any more. `leave` takes a place off whose wait ended
+/// otherwise. Both run under the lock; those whom `leave` wakes go into its batch. Gives what ended the
+/// wait, and whether the place was chosen.
+pub(crate) fn wait_in<T>(
+    lock: &ListLock<T>,
+    reason: WaitReason,
+    deadline: Option<Instant>,
+    cancel: Cancel,
+    want: usize,
+    mut join: impl FnMut(&mut T, &Place) -> bool,
+    leave: impl FnOnce(&mut T, &Place, &mut Batch),
+) -> (Woken, bool) {
+    let place: Cell<Option<Place>> = Cell::new(None);
+    let commit = |ticket| {
+        // SAFETY: written once, here, before anybody else has its address; this frame holds it until
+        // it was chosen or has been taken off below.
+        let place = unsafe { (*place.as_ptr()).insert(Place::new(ticket, want)) };
+        join(&mut lock.lock(), place)
+    };
+    // SAFETY: the ticket is in the place, which is in the list at most; it is taken off below under the
+    // list's lock unless its ticket has been fired from there.
+    let woken = unsafe { wait(reason, deadline, cancel, commit) };
+    // SAFETY: nobody makes an exclusive reference any more: `commit` has run.
+    let place = unsafe { (*place.as_ptr()).as_ref() }.expect("commit has run");
+    if woken != Woken::Event {
+        let mut batch = Batch::new();
+        leave(&mut lock.lock(), place, &mut batch);
+        wake_all(&mut batch);
+    }
+    (woken, place.chosen())
 }
 
 /// Waits until the event is set, without consuming it. A cancellation unwinds out of this.
@@ -151,9 +221,81 @@ pub(crate) fn sleep_until(deadline: Instant, reason: WaitReason) {
     }
 }
 
-/// Unwinds the cancelled coroutine, without a message from the panic hook.
-fn raise() -> ! {
-    std::panic::resume_unwind(Box::new(Cancellation))
+/// Unwinds the cancelled coroutine, or the section whose time is over, without a message from the panic
+/// hook.
+pub(crate) fn raise() -> ! {
+    let whole = with_own(|own| {
+        own.set_cancelling(true);
+        !own.masked() && cancelled()
+    });
+    resume_unwind(Box::new(Cancellation { elapsed: !whole }))
+}
+
+/// Whether the calling coroutine has been cancelled, be it masked or not.
+pub(crate) fn cancelled() -> bool {
+    // SAFETY: the coroutine that runs this is alive.
+    worker::current_coroutine().is_some_and(|header| unsafe { header.as_ref() }.waiter.cancelled())
+}
+
+/// Calls `f` with what belongs to the calling coroutine, or the calling thread, alone.
+pub(crate) fn with_own<R>(f: impl FnOnce(&Own) -> R) -> R {
+    match worker::current_coroutine() {
+        // SAFETY: the coroutine that runs this is alive, and it is the caller.
+        Some(header) => f(unsafe { header.as_ref().own() }),
+        // SAFETY: this thread leases the parker.
+        None => with_parker(|parker| f(unsafe { parker.own() })),
+    }
+}
+
+/// The time limit of the section of code that the caller is in.
+pub(crate) fn limit() -> Option<Instant> {
+    match worker::current_coroutine() {
+        // SAFETY: the coroutine that runs this is alive, and it is the caller.
+        Some(header) => unsafe { header.as_ref().own_if_any() }.and_then(Own::limit),
+        // SAFETY: this thread leases the parker.
+        None => with_parker(|parker| unsafe { parker.own() }.limit()),
+    }
+}
+
+/// Whether the calling thread is unwinding from a cancellation, which poisons nothing.
+pub(crate) fn cancelling() -> bool {
+    std::thread::panicking()
+        && match worker::current_coroutine() {
+            // SAFETY: the coroutine that runs this is alive, and it is the caller.
+            Some(header) => unsafe { header.as_ref().own_if_any() }.is_some_and(Own::cancelling),
+            // SAFETY: this thread leases the parker.
+            None => with_parker(|parker| unsafe { parker.own() }.cancelling()),
+        }
+}
+
+/// Runs the closure with its waits ended at that time: then it is unwound, and gives [`TimedOut`]. An
+/// earlier limit that is in force already stays the one that counts, and unwinds further than this.
+pub(crate) fn limited<R>(at: Instant, f: impl FnOnce() -> R) -> Result<R, TimedOut> {
+    with_own(|own| {
+        if own.limit().is_some_and(|outer| outer <= at) {
+            return Ok(f());
+        }
+        let section = own.enter(Some(at));
+        let outcome = catch_unwind(AssertUnwindSafe(f));
+        drop(section);
+        match outcome {
+            Ok(value) => Ok(value),
+            Err(payload) if payload.downcast_ref().is_some_and(|c: &Cancellation| c.elapsed) => {
+                own.set_cancelling(false);
+                Err(TimedOut)
+            }
+            Err(payload) => resume_unwind(payload),
+        }
+    })
+}
+
+/// Runs the closure with its waits not ended by the cancellation of the whole, nor by limits that were set
+/// outside of it: the first wait after it meets them.
+pub(crate) fn masked<R>(f: impl FnOnce() -> R) -> R {
+    with_own(|own| {
+        let _section = own.mask();
+        f()
+    })
 }
 
 /// Sets the event and wakes all who wait for it. From any thread.

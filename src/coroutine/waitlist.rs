@@ -1,0 +1,195 @@
+//! Those who wait for their turn, first come first served: a lock, a permit, a message.
+//!
+//! A [`WaitList`] is under the lock of what it belongs to. Its elements, [`Place`]s, live on the
+//! stacks of those who wait, so waiting allocates nothing.
+//!
+//! ```text
+//!  place       how it gets there                             who may touch it
+//!  unlisted    made by the one who waits                     its owner
+//!  listed      `push_back`, `push_front`, in the commit      whoever holds the lock
+//!  chosen      `choose` took it off and won its ticket       its owner, as soon as the ticket is won
+//!  unlisted    `choose` took it off and lost its ticket,     its owner
+//!              or `remove`
+//! ```
+//!
+//! - `choose` takes a place off and prepares it (hands over a value) *before* it fires the ticket, since
+//!   a winner's frame may be gone right after. If the ticket is lost (a timeout, a cancellation, another
+//!   arm of a select came first) it undoes that; the owner cannot look in between, because
+//! - an owner whose wait ended otherwise takes the lock and calls `remove` before its frame goes.
+//!
+//! So who is chosen is settled by the ticket's one compare-and-swap, under the lock: nobody is ever
+//! chosen who then does not take what it was chosen for, and nothing has to be passed on.
+
+use super::waiter::{Batch, Cause, Fired, Ticket};
+use std::cell::Cell;
+use std::ptr::NonNull;
+
+/// The place of one wait in a list.
+#[derive(Debug)]
+pub(crate) struct Place {
+    ticket: Ticket,
+    previous: Cell<Option<NonNull<Place>>>,
+    next: Cell<Option<NonNull<Place>>>,
+    listed: Cell<bool>,
+    chosen: Cell<bool>,
+    /// What the one who waits wants, in the terms of the list's owner: a kind, a number, an address.
+    want: usize,
+}
+
+impl Place {
+    /// A place that is in no list.
+    pub(crate) fn new(ticket: Ticket, want: usize) -> Place {
+        Place {
+            ticket,
+            previous: Cell::new(None),
+            next: Cell::new(None),
+            listed: Cell::new(false),
+            chosen: Cell::new(false),
+            want,
+        }
+    }
+
+    /// What the one who waits wants.
+    pub(crate) fn want(&self) -> usize {
+        self.want
+    }
+
+    /// Whether it was chosen: asked by its owner, under the list's lock or after its wait was ended
+    /// by the only list that it was in.
+    pub(crate) fn chosen(&self) -> bool {
+        self.chosen.get()
+    }
+
+    /// Whether it is in its list; asked under the list's lock.
+    pub(crate) fn listed(&self) -> bool {
+        self.listed.get()
+    }
+}
+
+/// Those who wait, in the order in which they came.
+#[derive(Debug)]
+pub(crate) struct WaitList {
+    head: Option<NonNull<Place>>,
+    tail: Option<NonNull<Place>>,
+}
+
+// SAFETY: the places belong to whoever holds the list's lock, and their tickets are Send.
+unsafe impl Send for WaitList {}
+
+impl WaitList {
+    /// A list with nobody in it.
+    pub(crate) const fn new() -> WaitList {
+        WaitList { head: None, tail: None }
+    }
+
+    /// Whether nobody waits.
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.head.is_none()
+    }
+
+    /// What the first one wants.
+    pub(crate) fn first(&self) -> Option<usize> {
+        // SAFETY: listed places are alive.
+        self.head.map(|place| unsafe { place.as_ref() }.want)
+    }
+
+    /// Adds a place at the end.
+    ///
+    /// # Safety
+    ///
+    /// The place is in no list. It stays where it is, and its ticket's waiter alive, until it was
+    /// chosen or [`remove`](Self::remove) has been called for it, under the list's lock.
+    pub(crate) unsafe fn push_back(&mut self, place: &Place) {
+        place.listed.set(true);
+        place.next.set(None);
+        place.previous.set(self.tail);
+        let this = NonNull::from(place);
+        match self.tail.replace(this) {
+            // SAFETY: listed places are alive, and ours under the lock.
+            Some(tail) => unsafe { tail.as_ref() }.next.set(Some(this)),
+            None => self.head = Some(this),
+        }
+    }
+
+    /// Adds a place at the front.
+    ///
+    /// # Safety
+    ///
+    /// As for [`push_back`](Self::push_back).
+    pub(crate) unsafe fn push_front(&mut self, place: &Place) {
+        place.listed.set(true);
+        place.previous.set(None);
+        place.next.set(self.head);
+        let this = NonNull::from(place);
+        match self.head.replace(this) {
+            // SAFETY: listed places are alive, and ours under the lock.
+            Some(head) => unsafe { head.as_ref() }.previous.set(Some(this)),
+            None => self.tail = Some(this),
+        }
+    }
+
+    /// Takes a place off if it is in the list; whether it was.
+    pub(crate) fn remove(&mut self, place: &Place) -> bool {
+        if !place.listed.replace(false) {
+            return false;
+        }
+        let (previous, next) = (place.previous.take(), place.next.take());
+        match previous {
+            // SAFETY: listed places are alive, and ours under the lock.
+            Some(previous) => unsafe { previous.as_ref() }.next.set(next),
+            None => self.head = next,
+        }
+        match next {
+            // SAFETY: as above.
+            Some(next) => unsafe { next.as_ref() }.previous.set(previous),
+            None => self.tail = previous,
+        }
+        true
+    }
+
+    /// Ends the wait of the first one who still waits. `give` prepares each candidate, and `undo` takes
+    /// back what it gave to one who turns out not to wait any more. Those to be scheduled go into the
+    /// batch. `None` if nobody waits.
+    pub(crate) fn choose<R>(
+        &mut self,
+        batch: &mut Batch,
+        mut give: impl FnMut(&Place) -> R,
+        mut undo: impl FnMut(&Place, R),
+    ) -> Option<R> {
+        while let Some(head) = self.head {
+            // SAFETY: a listed place is alive while we hold the lock, until its ticket is won.
+            let place = unsafe { head.as_ref() };
+            self.remove(place);
+            place.chosen.set(true);
+            let given = give(place);
+            let ticket = place.ticket;
+            // SAFETY: the place's owner cannot go before it was chosen or takes our lock, so its
+            // waiter is alive. After a win neither the place nor the waiter is touched.
+            if unsafe { ticket.fire(Cause::Event, batch) } != Fired::Lost {
+                return Some(given);
+            }
+            // Lost: the owner has to take our lock before it goes, so the place is alive still.
+            place.chosen.set(false);
+            undo(place, given);
+        }
+        None
+    }
+
+    /// Ends the wait of the first one, who has nothing to be given; whether there was one.
+    pub(crate) fn choose_first(&mut self, batch: &mut Batch) -> bool {
+        self.choose(batch, |_| (), |_, ()| ()).is_some()
+    }
+
+    /// Ends the waits of all without choosing any of them: they look for themselves.
+    pub(crate) fn disturb_all(&mut self, batch: &mut Batch) {
+        while let Some(head) = self.head {
+            // SAFETY: as in `choose`.
+            let place = unsafe { head.as_ref() };
+            self.remove(place);
+            let ticket = place.ticket;
+            // SAFETY: as in `choose`.
+            let _ = unsafe { ticket.fire(Cause::Event, batch) };
+        }
+    }
+}
