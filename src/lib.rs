@@ -48,6 +48,7 @@ compile_error!("sward runs on Unix");
 
 mod base;
 mod blocking;
+pub mod channel;
 mod coroutine;
 pub mod net;
 mod netpoll;

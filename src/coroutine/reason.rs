@@ -26,11 +26,21 @@ pub(crate) enum WaitReason {
     Write,
     /// A name that is being resolved.
     Resolve,
+    /// A channel's `send`.
+    Send,
+    /// A channel's `recv`.
+    Recv,
+    /// `select!`.
+    Select,
+    /// `watch::Receiver::changed`.
+    Changed,
+    /// `broadcast::Receiver::recv`.
+    Broadcast,
 }
 
 impl WaitReason {
     /// All of them, each at the place of its number.
-    pub(crate) const ALL: [WaitReason; 11] = [
+    pub(crate) const ALL: [WaitReason; 16] = [
         WaitReason::None,
         WaitReason::Park,
         WaitReason::Join,
@@ -42,6 +52,11 @@ impl WaitReason {
         WaitReason::Peek,
         WaitReason::Write,
         WaitReason::Resolve,
+        WaitReason::Send,
+        WaitReason::Recv,
+        WaitReason::Select,
+        WaitReason::Changed,
+        WaitReason::Broadcast,
     ];
 
     /// The reason in words, as in "parked in …".
@@ -58,6 +73,11 @@ impl WaitReason {
             WaitReason::Peek => "peek",
             WaitReason::Write => "write",
             WaitReason::Resolve => "name resolution",
+            WaitReason::Send => "send",
+            WaitReason::Recv => "recv",
+            WaitReason::Select => "select!",
+            WaitReason::Changed => "watch::Receiver::changed",
+            WaitReason::Broadcast => "broadcast::Receiver::recv",
         }
     }
 }

@@ -54,6 +54,11 @@ impl Place {
         self.want
     }
 
+    /// The slot that the one who waits offers: what it wants is that address, exposed.
+    pub(crate) fn slot<T>(&self) -> *mut T {
+        std::ptr::with_exposed_provenance_mut(self.want)
+    }
+
     /// Whether it was chosen: asked by its owner, under the list's lock or after its wait was ended
     /// by the only list that it was in.
     pub(crate) fn chosen(&self) -> bool {

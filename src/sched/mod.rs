@@ -4,6 +4,7 @@
 //! - [`shared`]: what the workers of a runtime share, and the part of a worker that others see.
 //! - [`worker`]: the loop that runs coroutines.
 //! - [`wait`]: the waist, through which everything that blocks goes.
+//! - [`select`]: waiting for the first of several things.
 //! - [`readiness`]: an operation on a source that parks while it would block.
 //! - [`monitor`]: what the netpoller thread does for busy workers.
 //! - [`runtime`]: a runtime's start and end, and the default one.
@@ -19,6 +20,7 @@ mod inbox;
 mod monitor;
 mod readiness;
 pub(crate) mod runtime;
+pub(crate) mod select;
 mod shared;
 mod timers;
 mod wait;
@@ -29,6 +31,6 @@ pub(crate) use runtime::{Spawn, spawn};
 pub(crate) use shared::Shared;
 pub(crate) use wait::{
     Cancel, Woken, cancelled, cancelling, limit, limited, masked, raise, set, sleep_until, spend, wait,
-    wait_for, wait_in, wait_masked, wake_all, yield_now,
+    wait_at, wait_for, wait_in, wait_masked, wake_all, yield_now,
 };
 pub(crate) use worker::{current_coroutine, current_runtime, may_switch};

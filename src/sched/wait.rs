@@ -146,10 +146,37 @@ fn earlier(deadline: Option<Instant>, own: Option<&Own>) -> (Option<Instant>, bo
     }
 }
 
-/// Waits in the list that is under that lock. `join` puts the place, which wants `want`, into the list; or
+/// Waits at a place in a list, which wants `want`. `enlist` puts the place into the list under its lock, or
 /// returns false if there is nothing to wait for any more. `leave` takes a place off whose wait ended
-/// otherwise. Both run under the lock; those whom `leave` wakes go into its batch. Gives what ended the
-/// wait, and whether the place was chosen.
+/// otherwise. Gives what ended the wait, and whether the place was chosen.
+pub(crate) fn wait_at(
+    reason: WaitReason,
+    deadline: Option<Instant>,
+    cancel: Cancel,
+    want: usize,
+    mut enlist: impl FnMut(&Place) -> bool,
+    leave: impl FnOnce(&Place),
+) -> (Woken, bool) {
+    let place: Cell<Option<Place>> = Cell::new(None);
+    let commit = |ticket| {
+        // SAFETY: written once, here, before anybody else has its address; this frame holds it until
+        // it was chosen or has been taken off below.
+        let place = unsafe { (*place.as_ptr()).insert(Place::new(ticket, want)) };
+        enlist(place)
+    };
+    // SAFETY: the ticket is in the place, which is in the list at most; it is taken off below under the
+    // list's lock unless its ticket has been fired from there.
+    let woken = unsafe { wait(reason, deadline, cancel, commit) };
+    // SAFETY: nobody makes an exclusive reference any more: `commit` has run.
+    let place = unsafe { (*place.as_ptr()).as_ref() }.expect("commit has run");
+    if woken != Woken::Event {
+        leave(place);
+    }
+    (woken, place.chosen())
+}
+
+/// As [`wait_at`], for a list that is in what is under that lock. Those whom `leave` wakes go into its
+/// batch.
 pub(crate) fn wait_in<T>(
     lock: &ListLock<T>,
     reason: WaitReason,
@@ -159,24 +186,12 @@ pub(crate) fn wait_in<T>(
     mut join: impl FnMut(&mut T, &Place) -> bool,
     leave: impl FnOnce(&mut T, &Place, &mut Batch),
 ) -> (Woken, bool) {
-    let place: Cell<Option<Place>> = Cell::new(None);
-    let commit = |ticket| {
-        // SAFETY: written once, here, before anybody else has its address; this frame holds it until
-        // it was chosen or has been taken off below.
-        let place = unsafe { (*place.as_ptr()).insert(Place::new(ticket, want)) };
-        join(&mut lock.lock(), place)
-    };
-    // SAFETY: the ticket is in the place, which is in the list at most; it is taken off below under the
-    // list's lock unless its ticket has been fired from there.
-    let woken = unsafe { wait(reason, deadline, cancel, commit) };
-    // SAFETY: nobody makes an exclusive reference any more: `commit` has run.
-    let place = unsafe { (*place.as_ptr()).as_ref() }.expect("commit has run");
-    if woken != Woken::Event {
+    let enlist = |place: &Place| join(&mut lock.lock(), place);
+    wait_at(reason, deadline, cancel, want, enlist, |place| {
         let mut batch = Batch::new();
         leave(&mut lock.lock(), place, &mut batch);
         wake_all(&mut batch);
-    }
-    (woken, place.chosen())
+    })
 }
 
 /// Waits until the event is set, without consuming it. A cancellation unwinds out of this.

@@ -542,8 +542,8 @@ impl Worker {
         None
     }
 
-    /// Xorshift.
-    fn random(&self) -> u32 {
+    /// A number that differs from call to call (xorshift).
+    pub(super) fn random(&self) -> u32 {
         let mut x = self.random.get();
         x ^= x << 13;
         x ^= x >> 17;

@@ -2,7 +2,7 @@
 
 use super::{JoinError, Task};
 use crate::coroutine::{Batch, Handle, WaitReason};
-use crate::sched;
+use crate::sched::{self, select::EventArm};
 use std::fmt;
 use std::marker::PhantomData;
 
@@ -51,6 +51,11 @@ impl<T> JoinHandle<T> {
     /// Whether the coroutine has ended, so that [`join`](Self::join) returns at once.
     pub fn is_finished(&self) -> bool {
         self.handle.header().done.is_set()
+    }
+
+    /// The coroutine's end as one of the alternatives of a [`Select`](crate::channel::Select).
+    pub fn arm(&self) -> EventArm<'_> {
+        EventArm::new(&self.handle.header().done)
     }
 
     /// Asks the coroutine to end. Its present wait, or its next one, unwinds: destructors run, and

@@ -1,0 +1,273 @@
+//! The channel itself: a queue, and those who wait on either side. One lock.
+//!
+//! ```text
+//!   senders that wait              queue (up to the capacity)          receivers that wait
+//!   [value] [value] ...  ------->  | oldest  ...  newest |  ------->   [slot] [slot] ...
+//!   their slots are full           0 places: rendezvous                their slots are empty
+//! ```
+//!
+//! Invariants, whenever the lock is free:
+//! - A receiver waits only while the queue is empty and no sender waits.
+//! - A sender waits only while the queue is full and no receiver waits.
+//! - So values leave in the order in which their sends began to be carried out.
+//!
+//! A value moves straight from or into the *slot* of the one who waits, which is on the waiting stack.
+//! The slot is touched by the other side only under the lock and before the ticket is won, by
+//! [`WaitList::choose`]; if the ticket is lost the value goes back to where it was. So a value is in exactly
+//! one place at any time, whatever ends a wait. The algorithm is that of Go's `chan.go`, whose sudogs are
+//! our places.
+
+use crate::base::sync::{AtomicUsize, ListLock, Ordering};
+use crate::coroutine::{Batch, Place, WaitList};
+use std::cell::{Cell, UnsafeCell};
+use std::collections::VecDeque;
+
+/// What keeps an operation from being carried out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Blocked {
+    /// It would have to wait.
+    Waits,
+    /// The other side is gone.
+    Disconnected,
+}
+
+/// A value on its way, on the stack of a sender or receiver.
+pub(super) struct Slot<T>(UnsafeCell<Option<T>>);
+
+impl<T> Slot<T> {
+    pub(super) fn new(value: Option<T>) -> Slot<T> {
+        Slot(UnsafeCell::new(value))
+    }
+
+    /// For a place's `want`.
+    pub(super) fn address(&self) -> usize {
+        self.0.get().expose_provenance()
+    }
+
+    /// Takes the value out.
+    ///
+    /// # Safety
+    ///
+    /// The caller owns the slot, and it is in no list.
+    pub(super) unsafe fn take(&self) -> Option<T> {
+        // SAFETY: nobody else has access, as the caller says.
+        unsafe { (*self.0.get()).take() }
+    }
+
+    /// Puts a value in.
+    ///
+    /// # Safety
+    ///
+    /// As for [`take`](Self::take).
+    pub(super) unsafe fn put(&self, value: T) {
+        // SAFETY: nobody else has access, as the caller says.
+        unsafe { *self.0.get() = Some(value) };
+    }
+
+    pub(super) fn into_inner(self) -> Option<T> {
+        self.0.into_inner()
+    }
+}
+
+/// Under the lock.
+struct State<T> {
+    queue: VecDeque<T>,
+    senders: WaitList,
+    receivers: WaitList,
+    /// Whether one side is gone.
+    closed: bool,
+}
+
+impl<T> State<T> {
+    /// Gives the value to the first receiver that waits, or back if none does.
+    fn give_to_receiver(&mut self, value: T, batch: &mut Batch) -> Result<(), T> {
+        if self.receivers.is_empty() {
+            return Err(value);
+        }
+        let hand = Cell::new(Some(value));
+        // SAFETY: `choose` calls these while the place's owner cannot look at its slot.
+        let give = |place: &Place| unsafe { *place.slot::<Option<T>>() = hand.take() };
+        // SAFETY: as above.
+        let undo = |place: &Place, ()| hand.set(unsafe { (*place.slot::<Option<T>>()).take() });
+        match self.receivers.choose(batch, give, undo) {
+            Some(()) => Ok(()),
+            None => Err(hand.take().expect("nobody took it")),
+        }
+    }
+
+    /// Takes the value of the first sender that waits.
+    fn take_from_sender(&mut self, batch: &mut Batch) -> Option<T> {
+        if self.senders.is_empty() {
+            return None;
+        }
+        // SAFETY: `choose` calls these while the place's owner cannot look at its slot.
+        let take = |place: &Place| unsafe { (*place.slot::<Option<T>>()).take() };
+        // SAFETY: as above.
+        let undo = |place: &Place, value| unsafe { *place.slot::<Option<T>>() = value };
+        self.senders.choose(batch, take, undo).map(|value| value.expect("a sender that waits has a value"))
+    }
+}
+
+/// A channel.
+pub(super) struct Chan<T> {
+    state: ListLock<State<T>>,
+    capacity: usize,
+    senders: AtomicUsize,
+    receivers: AtomicUsize,
+}
+
+// SAFETY: values are moved from thread to thread, never shared; the places' slots hold such values.
+unsafe impl<T: Send> Sync for Chan<T> {}
+// SAFETY: as above.
+unsafe impl<T: Send> Send for Chan<T> {}
+
+impl<T> Chan<T> {
+    /// A channel with one sender and one receiver.
+    pub(super) fn new(capacity: usize) -> Chan<T> {
+        Chan {
+            state: ListLock::new(State {
+                queue: VecDeque::new(),
+                senders: WaitList::new(),
+                receivers: WaitList::new(),
+                closed: false,
+            }),
+            capacity,
+            senders: AtomicUsize::new(1),
+            receivers: AtomicUsize::new(1),
+        }
+    }
+
+    pub(super) fn capacity(&self) -> usize {
+        self.capacity
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.state.lock().queue.len()
+    }
+
+    /// Whether one side is gone.
+    pub(super) fn is_closed(&self) -> bool {
+        self.state.lock().closed
+    }
+
+    /// Sends what is in the slot, if that need not wait. The slot is the caller's and in no list.
+    #[inline]
+    pub(super) fn try_send(&self, slot: &Slot<T>, batch: &mut Batch) -> Result<(), Blocked> {
+        let mut state = self.state.lock();
+        if state.closed {
+            return Err(Blocked::Disconnected);
+        }
+        // SAFETY: the slot is the caller's.
+        let value = unsafe { slot.take() }.expect("there is a value to send");
+        match state.give_to_receiver(value, batch) {
+            Ok(()) => Ok(()),
+            Err(value) if state.queue.len() < self.capacity => {
+                state.queue.push_back(value);
+                Ok(())
+            }
+            Err(value) => {
+                // SAFETY: as above.
+                unsafe { slot.put(value) };
+                Err(Blocked::Waits)
+            }
+        }
+    }
+
+    /// Takes the next value, if there is one.
+    #[inline]
+    pub(super) fn try_recv(&self, batch: &mut Batch) -> Result<T, Blocked> {
+        let mut state = self.state.lock();
+        if let Some(value) = state.queue.pop_front() {
+            if let Some(next) = state.take_from_sender(batch) {
+                state.queue.push_back(next);
+            }
+            return Ok(value);
+        }
+        match state.take_from_sender(batch) {
+            Some(value) => Ok(value),
+            None if state.closed => Err(Blocked::Disconnected),
+            None => Err(Blocked::Waits),
+        }
+    }
+
+    /// Lists a sender whose slot the place names; false if it need not wait.
+    ///
+    /// # Safety
+    ///
+    /// The slot and the place stay, and are left alone, until the place was chosen or `leave_senders` was
+    /// called for it.
+    pub(super) unsafe fn enlist_sender(&self, place: &Place) -> bool {
+        let mut state = self.state.lock();
+        if state.closed || state.queue.len() < self.capacity || !state.receivers.is_empty() {
+            return false;
+        }
+        // SAFETY: as the caller says.
+        unsafe { state.senders.push_back(place) };
+        true
+    }
+
+    /// Lists a receiver whose slot the place names; false if it need not wait.
+    ///
+    /// # Safety
+    ///
+    /// As for [`enlist_sender`](Self::enlist_sender).
+    pub(super) unsafe fn enlist_receiver(&self, place: &Place) -> bool {
+        let mut state = self.state.lock();
+        if state.closed || !state.queue.is_empty() || !state.senders.is_empty() {
+            return false;
+        }
+        // SAFETY: as the caller says.
+        unsafe { state.receivers.push_back(place) };
+        true
+    }
+
+    /// Takes a sender's place off; whether it was chosen before.
+    pub(super) fn leave_senders(&self, place: &Place) -> bool {
+        self.state.lock().senders.remove(place);
+        place.chosen()
+    }
+
+    /// Takes a receiver's place off; whether it was chosen before.
+    pub(super) fn leave_receivers(&self, place: &Place) -> bool {
+        self.state.lock().receivers.remove(place);
+        place.chosen()
+    }
+
+    pub(super) fn add_sender(&self) {
+        count(&self.senders);
+    }
+
+    pub(super) fn add_receiver(&self) {
+        count(&self.receivers);
+    }
+
+    /// One sender less. After the last one, receivers get what is queued, and then the news.
+    pub(super) fn drop_sender(&self, batch: &mut Batch) {
+        // AcqRel: the last one's news come after all that the others have sent.
+        if self.senders.fetch_sub(1, Ordering::AcqRel) == 1 {
+            let mut state = self.state.lock();
+            state.closed = true;
+            state.receivers.disturb_all(batch);
+        }
+    }
+
+    /// One receiver less. After the last one, senders get the news; gives what is queued, for the caller to
+    /// drop, since destructors run.
+    pub(super) fn drop_receiver(&self, batch: &mut Batch) -> VecDeque<T> {
+        if self.receivers.fetch_sub(1, Ordering::AcqRel) != 1 {
+            return VecDeque::new();
+        }
+        let mut state = self.state.lock();
+        state.closed = true;
+        state.senders.disturb_all(batch);
+        std::mem::take(&mut state.queue)
+    }
+}
+
+/// One more, as [`std::sync::Arc`] counts.
+fn count(of: &AtomicUsize) {
+    if of.fetch_add(1, Ordering::Relaxed) > usize::MAX / 2 {
+        // So many handles were forgotten that the count would wrap.
+        std::process::abort();
+    }
+}

@@ -1,0 +1,462 @@
+//! Channels: messages between coroutines, between threads, and between the two.
+//!
+//! The API is crossbeam-channel's: many senders, many receivers, each message to one of them.
+//! [`bounded`] makes a channel with room for so many messages, [`bounded(0)`](bounded) one on which a
+//! sender meets its receiver, [`unbounded`] one without a limit; on [`after`], [`tick`] and [`never`] time
+//! is what sends. [`select!`](crate::select) waits for the first of several operations. [`oneshot`],
+//! [`watch`] and [`broadcast`] are for one message, for the latest value, and for messages to everyone.
+//!
+//! What waits here parks its coroutine, or blocks its thread if there is no coroutine. A coroutine that is
+//! cancelled, or whose [time limit](crate::time) is over, unwinds out of it: then its message was not sent
+//! (and is dropped), and none was received. A message that was handed over counts as received: the receiver
+//! gets it, and meets its cancellation at the next wait.
+//!
+//! ```
+//! use sward::channel;
+//!
+//! sward::run(|| {
+//!     let (sender, receiver) = channel::bounded(16);
+//!     for i in 0..4 {
+//!         let sender = sender.clone();
+//!         sward::spawn(move || sender.send(i * i).unwrap());
+//!     }
+//!     drop(sender); // so that the receiver's end comes when the four are done
+//!     assert_eq!(receiver.iter().sum::<i32>(), 14);
+//! });
+//! ```
+
+mod arm;
+pub mod broadcast;
+mod chan;
+mod error;
+mod iter;
+pub mod oneshot;
+mod select;
+mod timed;
+pub mod watch;
+
+pub use crate::sched::select::EventArm;
+pub use arm::{RecvArm, SendArm};
+pub use error::{RecvError, RecvTimeoutError, SendError, SendTimeoutError, TryRecvError, TrySendError};
+pub use iter::{IntoIter, Iter, TryIter};
+pub use select::Select;
+#[doc(hidden)]
+pub use select::select_among;
+
+use crate::coroutine::{Batch, WaitReason};
+use crate::sched::select::Patience;
+use crate::sched::{self, Cancel, Woken};
+use chan::{Blocked, Chan, Slot};
+use std::fmt;
+use std::panic::{RefUnwindSafe, UnwindSafe};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use timed::{After, Tick, Timed};
+
+/// A channel with room for that many messages. A sender waits while it is full.
+///
+/// With capacity zero there is no room: a send and a receive take place together, and either waits for
+/// the other. Room is taken as it is used, so a large capacity costs nothing by itself.
+///
+/// ```
+/// let (sender, receiver) = sward::channel::bounded(1);
+/// sender.send("one").unwrap();
+/// assert!(sender.try_send("two").unwrap_err().is_full());
+/// assert_eq!(receiver.recv(), Ok("one"));
+/// ```
+pub fn bounded<T>(capacity: usize) -> (Sender<T>, Receiver<T>) {
+    let chan = Arc::new(Chan::new(capacity));
+    (Sender { chan: Arc::clone(&chan) }, Receiver { flavor: Flavor::Chan(chan) })
+}
+
+/// A channel on which a sender never waits. Nothing but memory limits what is queued.
+///
+/// ```
+/// let (sender, receiver) = sward::channel::unbounded();
+/// sender.send(1).unwrap();
+/// sender.send(2).unwrap();
+/// drop(sender);
+/// assert_eq!(receiver.iter().collect::<Vec<_>>(), [1, 2]);
+/// ```
+pub fn unbounded<T>() -> (Sender<T>, Receiver<T>) {
+    bounded(usize::MAX)
+}
+
+/// A channel that has one message after that time: the instant at which it was due. It is never
+/// disconnected. Clones share the message. Nothing runs in the meantime, and nothing is left when it is
+/// dropped.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// let (_sender, receiver) = sward::channel::bounded::<()>(0);
+/// sward::select! {
+///     recv(receiver) -> _ => unreachable!(),
+///     recv(sward::channel::after(Duration::from_millis(1))) -> _ => println!("nothing came"),
+/// }
+/// ```
+pub fn after(duration: Duration) -> Receiver<Instant> {
+    let timed = After::new(Instant::now().checked_add(duration));
+    Receiver { flavor: Flavor::Timed(Arc::new(timed)) }
+}
+
+/// A channel that has one message at that time.
+///
+/// ```
+/// use std::time::Instant;
+///
+/// let now = Instant::now();
+/// assert_eq!(sward::channel::at(now).recv(), Ok(now));
+/// ```
+pub fn at(instant: Instant) -> Receiver<Instant> {
+    Receiver { flavor: Flavor::Timed(Arc::new(After::new(Some(instant)))) }
+}
+
+/// A channel that has a message at the end of each period: the instant at which it was due. Periods that
+/// pass while nobody receives are left out, so messages do not pile up. With a period of zero there is
+/// always a message.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// let tick = sward::channel::tick(Duration::from_millis(1));
+/// let first = tick.recv().unwrap();
+/// assert!(tick.recv().unwrap() > first);
+/// ```
+pub fn tick(period: Duration) -> Receiver<Instant> {
+    Receiver { flavor: Flavor::Timed(Arc::new(Tick::new(Instant::now(), period))) }
+}
+
+/// A channel that never has a message and is never disconnected: an arm of a
+/// [`select!`](crate::select) that is switched off.
+///
+/// ```
+/// assert!(sward::channel::never::<()>().try_recv().unwrap_err().is_empty());
+/// ```
+pub fn never<T>() -> Receiver<T> {
+    Receiver { flavor: Flavor::Never }
+}
+
+/// The sending side of a channel. Clones are further senders.
+pub struct Sender<T> {
+    chan: Arc<Chan<T>>,
+}
+
+/// The receiving side of a channel. Clones are further receivers: each message goes to one of them.
+pub struct Receiver<T> {
+    flavor: Flavor<T>,
+}
+
+enum Flavor<T> {
+    Chan(Arc<Chan<T>>),
+    Timed(Arc<dyn Timed<T>>),
+    Never,
+}
+
+impl<T> Sender<T> {
+    /// Sends the message as soon as there is room or a receiver for it. Parks until then.
+    ///
+    /// # Errors
+    ///
+    /// All receivers are gone; the error holds the message.
+    pub fn send(&self, message: T) -> Result<(), SendError<T>> {
+        self.send_until(message, Patience::Endless).map_err(|error| SendError(error.into_inner()))
+    }
+
+    /// Sends the message if that need not wait.
+    ///
+    /// # Errors
+    ///
+    /// There is no room (with capacity zero: no receiver waits), or all receivers are gone; the error holds
+    /// the message.
+    pub fn try_send(&self, message: T) -> Result<(), TrySendError<T>> {
+        self.send_until(message, Patience::None).map_err(|error| match error {
+            SendTimeoutError::Timeout(message) => TrySendError::Full(message),
+            SendTimeoutError::Disconnected(message) => TrySendError::Disconnected(message),
+        })
+    }
+
+    /// Sends the message, but waits for that long at most. Parks until then.
+    ///
+    /// # Errors
+    ///
+    /// The time is over, or all receivers are gone; the error holds the message.
+    pub fn send_timeout(&self, message: T, timeout: Duration) -> Result<(), SendTimeoutError<T>> {
+        self.send_until(message, patience(timeout))
+    }
+
+    /// Sends the message, but waits until that time at most. Parks until then.
+    ///
+    /// # Errors
+    ///
+    /// The time is over, or all receivers are gone; the error holds the message.
+    pub fn send_deadline(&self, message: T, deadline: Instant) -> Result<(), SendTimeoutError<T>> {
+        self.send_until(message, Patience::Until(deadline))
+    }
+
+    fn send_until(&self, message: T, patience: Patience) -> Result<(), SendTimeoutError<T>> {
+        sched::spend();
+        let slot = Slot::new(Some(message));
+        loop {
+            let mut batch = Batch::new();
+            let sent = self.chan.try_send(&slot, &mut batch);
+            sched::wake_all(&mut batch);
+            // SAFETY: the slot is this frame's, and in no list.
+            let message = || unsafe { slot.take() }.expect("it was not sent");
+            match sent {
+                Ok(()) => return Ok(()),
+                Err(Blocked::Disconnected) => return Err(SendTimeoutError::Disconnected(message())),
+                Err(Blocked::Waits) if matches!(patience, Patience::None) => {
+                    return Err(SendTimeoutError::Timeout(message()));
+                }
+                Err(Blocked::Waits) => {}
+            }
+            // SAFETY: the slot is this frame's, which stays until the place is off the list.
+            let enlist = |place: &_| unsafe { self.chan.enlist_sender(place) };
+            let leave = |place: &_| _ = self.chan.leave_senders(place);
+            let wanted = slot.address();
+            match sched::wait_at(WaitReason::Send, patience.deadline(), Cancel::Obey, wanted, enlist, leave) {
+                (Woken::Event, true) => return Ok(()),
+                (Woken::Event, false) => {}
+                (Woken::Timeout, _) => return Err(SendTimeoutError::Timeout(message())),
+                (Woken::Cancelled, _) => sched::raise(),
+            }
+        }
+    }
+
+    /// A send of that message as one of the alternatives of a [`Select`].
+    pub fn arm(&self, message: T) -> SendArm<'_, T> {
+        SendArm::new(self, Some(message))
+    }
+
+    /// As [`arm`](Self::arm); without a message, an alternative that is never chosen.
+    pub fn arm_of(&self, message: Option<T>) -> SendArm<'_, T> {
+        SendArm::new(self, message)
+    }
+
+    /// Whether there is no message in the channel.
+    pub fn is_empty(&self) -> bool {
+        self.chan.len() == 0
+    }
+
+    /// Whether there is no room in the channel; always, with capacity zero.
+    pub fn is_full(&self) -> bool {
+        self.chan.len() >= self.chan.capacity()
+    }
+
+    /// How many messages there are in the channel.
+    pub fn len(&self) -> usize {
+        self.chan.len()
+    }
+
+    /// How many messages there is room for; `None` for no limit.
+    pub fn capacity(&self) -> Option<usize> {
+        capacity(&self.chan)
+    }
+
+    /// Whether all receivers are gone, so that a send would fail.
+    pub fn is_closed(&self) -> bool {
+        self.chan.is_closed()
+    }
+
+    /// Whether both are senders of one channel.
+    pub fn same_channel(&self, other: &Sender<T>) -> bool {
+        Arc::ptr_eq(&self.chan, &other.chan)
+    }
+}
+
+impl<T> Receiver<T> {
+    /// Waits for a message. Parks until there is one.
+    ///
+    /// # Errors
+    ///
+    /// The channel is empty, and all senders are gone.
+    pub fn recv(&self) -> Result<T, RecvError> {
+        self.recv_until(Patience::Endless).map_err(|_| RecvError)
+    }
+
+    /// Takes a message if there is one.
+    ///
+    /// # Errors
+    ///
+    /// The channel is empty; or, in addition, all senders are gone.
+    pub fn try_recv(&self) -> Result<T, TryRecvError> {
+        self.recv_until(Patience::None).map_err(|error| match error {
+            RecvTimeoutError::Timeout => TryRecvError::Empty,
+            RecvTimeoutError::Disconnected => TryRecvError::Disconnected,
+        })
+    }
+
+    /// Waits for a message for that long at most. Parks until then.
+    ///
+    /// # Errors
+    ///
+    /// The time is over; or the channel is empty, and all senders are gone.
+    pub fn recv_timeout(&self, timeout: Duration) -> Result<T, RecvTimeoutError> {
+        self.recv_until(patience(timeout))
+    }
+
+    /// Waits for a message until that time at most. Parks until then.
+    ///
+    /// # Errors
+    ///
+    /// The time is over; or the channel is empty, and all senders are gone.
+    pub fn recv_deadline(&self, deadline: Instant) -> Result<T, RecvTimeoutError> {
+        self.recv_until(Patience::Until(deadline))
+    }
+
+    fn recv_until(&self, patience: Patience) -> Result<T, RecvTimeoutError> {
+        let Flavor::Chan(chan) = &self.flavor else { return self.recv_timed(patience) };
+        sched::spend();
+        loop {
+            let mut batch = Batch::new();
+            let received = chan.try_recv(&mut batch);
+            sched::wake_all(&mut batch);
+            match received {
+                Ok(message) => return Ok(message),
+                Err(Blocked::Disconnected) => return Err(RecvTimeoutError::Disconnected),
+                Err(Blocked::Waits) if matches!(patience, Patience::None) => {
+                    return Err(RecvTimeoutError::Timeout);
+                }
+                Err(Blocked::Waits) => {}
+            }
+            let slot = Slot::new(None);
+            // SAFETY: the slot is this frame's, which stays until the place is off the list.
+            let enlist = |place: &_| unsafe { chan.enlist_receiver(place) };
+            let leave = |place: &_| _ = chan.leave_receivers(place);
+            let wanted = slot.address();
+            match sched::wait_at(WaitReason::Recv, patience.deadline(), Cancel::Obey, wanted, enlist, leave) {
+                (Woken::Event, true) => return Ok(slot.into_inner().expect("whoever chooses gives")),
+                (Woken::Event, false) => {}
+                (Woken::Timeout, _) => return Err(RecvTimeoutError::Timeout),
+                (Woken::Cancelled, _) => sched::raise(),
+            }
+        }
+    }
+
+    fn recv_timed(&self, patience: Patience) -> Result<T, RecvTimeoutError> {
+        let mut arm = self.arm();
+        match sched::select::select(&mut [Some(arm.any())], WaitReason::Recv, patience) {
+            Some(_) => arm.finish().map_err(|_| RecvTimeoutError::Disconnected),
+            None => Err(RecvTimeoutError::Timeout),
+        }
+    }
+
+    /// A receive as one of the alternatives of a [`Select`].
+    pub fn arm(&self) -> RecvArm<'_, T> {
+        RecvArm::new(self)
+    }
+
+    /// Whether there is no message in the channel.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Whether there is no room in the channel; always, with capacity zero.
+    pub fn is_full(&self) -> bool {
+        match &self.flavor {
+            Flavor::Chan(chan) => chan.len() >= chan.capacity(),
+            Flavor::Timed(_) => !self.is_empty(),
+            Flavor::Never => true,
+        }
+    }
+
+    /// How many messages there are in the channel.
+    pub fn len(&self) -> usize {
+        match &self.flavor {
+            Flavor::Chan(chan) => chan.len(),
+            Flavor::Timed(timed) => timed.due().is_some_and(|at| at <= Instant::now()).into(),
+            Flavor::Never => 0,
+        }
+    }
+
+    /// How many messages there is room for; `None` for no limit.
+    pub fn capacity(&self) -> Option<usize> {
+        match &self.flavor {
+            Flavor::Chan(chan) => capacity(chan),
+            Flavor::Timed(_) => Some(1),
+            Flavor::Never => Some(0),
+        }
+    }
+
+    /// Whether both are receivers of one channel.
+    pub fn same_channel(&self, other: &Receiver<T>) -> bool {
+        match (&self.flavor, &other.flavor) {
+            (Flavor::Chan(a), Flavor::Chan(b)) => Arc::ptr_eq(a, b),
+            (Flavor::Timed(a), Flavor::Timed(b)) => Arc::ptr_eq(a, b),
+            (Flavor::Never, Flavor::Never) => true,
+            _ => false,
+        }
+    }
+}
+
+fn capacity<T>(chan: &Chan<T>) -> Option<usize> {
+    (chan.capacity() != usize::MAX).then(|| chan.capacity())
+}
+
+/// For a wait of that length from now on; one that the clock cannot say has no end.
+fn patience(timeout: Duration) -> Patience {
+    if timeout.is_zero() {
+        return Patience::None;
+    }
+    Instant::now().checked_add(timeout).map_or(Patience::Endless, Patience::Until)
+}
+
+impl<T> Clone for Sender<T> {
+    fn clone(&self) -> Self {
+        self.chan.add_sender();
+        Sender { chan: Arc::clone(&self.chan) }
+    }
+}
+
+impl<T> Drop for Sender<T> {
+    fn drop(&mut self) {
+        let mut batch = Batch::new();
+        self.chan.drop_sender(&mut batch);
+        sched::wake_all(&mut batch);
+    }
+}
+
+impl<T> Clone for Receiver<T> {
+    fn clone(&self) -> Self {
+        let flavor = match &self.flavor {
+            Flavor::Chan(chan) => {
+                chan.add_receiver();
+                Flavor::Chan(Arc::clone(chan))
+            }
+            Flavor::Timed(timed) => Flavor::Timed(Arc::clone(timed)),
+            Flavor::Never => Flavor::Never,
+        };
+        Receiver { flavor }
+    }
+}
+
+impl<T> Drop for Receiver<T> {
+    fn drop(&mut self) {
+        if let Flavor::Chan(chan) = &self.flavor {
+            let mut batch = Batch::new();
+            let queued = chan.drop_receiver(&mut batch);
+            // The senders first: a destructor of a message may take its time, or panic.
+            sched::wake_all(&mut batch);
+            drop(queued);
+        }
+    }
+}
+
+impl<T> fmt::Debug for Sender<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Sender { .. }")
+    }
+}
+
+impl<T> fmt::Debug for Receiver<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Receiver { .. }")
+    }
+}
+
+// No code of a user runs under the lock, so a panic leaves a channel as it should be.
+impl<T> UnwindSafe for Sender<T> {}
+impl<T> RefUnwindSafe for Sender<T> {}
+impl<T> UnwindSafe for Receiver<T> {}
+impl<T> RefUnwindSafe for Receiver<T> {}

@@ -1,0 +1,191 @@
+//! Waiting for the first of several things: the engine of `select!`.
+//!
+//! An [`Arm`] is one alternative: a send, a receive, the end of a coroutine, a point in time. A select
+//!
+//! 1. polls its arms from a random one on, and is done if one can be carried out now;
+//! 2. else waits, with the one ticket of that wait in the lists of all arms;
+//! 3. takes itself off all lists, and is done if it was chosen in one of them; else it begins again.
+//!
+//! No arm is carried out twice, and none beside another: whoever wants to carry one out from the other side
+//! (`WaitList::choose`) has to win the ticket first, and there is one winner. An arm that turns out to be
+//! possible while the select puts itself on the lists is not carried out there, but the wait is called
+//! off: the select fires its own ticket, after which nobody else can choose it. If it loses that race
+//! it has been chosen already, and takes that.
+//!
+//! Two selects that find each other on their lists at the same time may both call off and begin again; the
+//! random order parts them.
+
+use super::wait::{Cancel, Woken, raise, spend, wait};
+use super::worker;
+use crate::coroutine::{Batch, Cause, Event, Node, Ticket, WaitReason};
+use std::cell::Cell;
+use std::time::Instant;
+
+/// One alternative of a select.
+pub(crate) trait Arm {
+    /// Carries it out if that is possible now.
+    fn poll(&mut self) -> bool;
+
+    /// When to poll again although nobody calls.
+    fn until(&self) -> Option<Instant> {
+        None
+    }
+
+    /// Lists the ticket where it will be fired; false if it could be carried out now. Runs in a commit.
+    ///
+    /// # Safety
+    ///
+    /// The arm stays where it is, and the ticket's waiter alive, until [`leave`](Self::leave) has returned.
+    unsafe fn enlist(&self, ticket: Ticket) -> bool;
+
+    /// Takes the ticket off the list; whether it was chosen there, and so carried out. Also where nothing
+    /// was listed.
+    fn leave(&self) -> bool;
+}
+
+/// Some arm, for [`select`].
+pub struct AnyArm<'a>(&'a mut dyn Arm);
+
+impl<'a> AnyArm<'a> {
+    pub(crate) fn new(arm: &'a mut dyn Arm) -> AnyArm<'a> {
+        AnyArm(arm)
+    }
+}
+
+/// How long a select waits.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Patience {
+    /// It does not.
+    None,
+    /// Until then.
+    Until(Instant),
+    /// Until an arm can be carried out.
+    Endless,
+}
+
+impl Patience {
+    pub(crate) fn deadline(self) -> Option<Instant> {
+        match self {
+            Patience::Until(deadline) => Some(deadline),
+            Patience::None | Patience::Endless => None,
+        }
+    }
+}
+
+/// Carries out one of the arms and gives its place; `None` if none can be in that time. Parks. A
+/// cancellation unwinds out of this, with none carried out.
+pub(crate) fn select(
+    arms: &mut [Option<AnyArm<'_>>],
+    reason: WaitReason,
+    patience: Patience,
+) -> Option<usize> {
+    spend();
+    let deadline = patience.deadline();
+    loop {
+        let start = if arms.len() > 1 { random() as usize % arms.len() } else { 0 };
+        for place in (start..arms.len()).chain(0..start) {
+            if arms[place].as_mut().is_some_and(|arm| arm.0.poll()) {
+                return Some(place);
+            }
+        }
+        let past = deadline.is_some_and(|deadline| deadline <= Instant::now());
+        if past || matches!(patience, Patience::None) {
+            return None;
+        }
+        if let Some(place) = wait_for_one(arms, start, reason, deadline) {
+            return Some(place);
+        }
+    }
+}
+
+/// Waits for one of the arms: its place if it has been carried out; `None` if it is time to look again.
+fn wait_for_one(
+    arms: &[Option<AnyArm<'_>>],
+    start: usize,
+    reason: WaitReason,
+    deadline: Option<Instant>,
+) -> Option<usize> {
+    let until = arms.iter().flatten().filter_map(|arm| arm.0.until()).chain(deadline).min();
+    let commit = |ticket: Ticket| {
+        for arm in arms[start..].iter().chain(&arms[..start]).flatten() {
+            // SAFETY: the arms are borrowed until this function ends, before which each of them is left,
+            // whether it was listed or not.
+            if !unsafe { arm.0.enlist(ticket) } {
+                // Called off. If this is too late, the one who won has chosen another arm.
+                // SAFETY: the waiter is this one's own. It has not parked, so the batch stays empty.
+                let _ = unsafe { ticket.fire(Cause::Event, &mut Batch::new()) };
+                return false;
+            }
+        }
+        true
+    };
+    // SAFETY: the ticket is on the arms' lists only, which are left below.
+    let woken = unsafe { wait(reason, until, Cancel::Obey, commit) };
+    let mut chosen = None;
+    for (place, arm) in arms.iter().enumerate() {
+        if arm.as_ref().is_some_and(|arm| arm.0.leave()) {
+            chosen = Some(place);
+        }
+    }
+    if woken == Woken::Cancelled {
+        raise();
+    }
+    chosen
+}
+
+/// A number that differs from call to call.
+fn random() -> u32 {
+    worker::with(worker::Worker::random).unwrap_or_else(|| {
+        use std::sync::atomic::{AtomicU32, Ordering};
+        static SEED: AtomicU32 = AtomicU32::new(1);
+        // A Weyl sequence, its upper half folded down.
+        let x = SEED.fetch_add(0x9e37_79b9, Ordering::Relaxed);
+        (x ^ (x >> 15)).wrapping_mul(0x85eb_ca6b) >> 8
+    })
+}
+
+/// The end of a coroutine, or a cancellation, as one of the alternatives of a
+/// [`Select`](crate::channel::Select). Made by `arm` of what it is the end of.
+///
+/// It waits for an event that is set for good.
+pub struct EventArm<'a> {
+    event: &'a Event,
+    node: Cell<Option<Node>>,
+}
+
+impl<'a> EventArm<'a> {
+    pub(crate) fn new(event: &'a Event) -> EventArm<'a> {
+        EventArm { event, node: Cell::new(None) }
+    }
+
+    #[doc(hidden)]
+    pub fn any(&mut self) -> AnyArm<'_> {
+        AnyArm(self)
+    }
+
+    #[doc(hidden)]
+    pub fn finish(self) {}
+}
+
+impl Arm for EventArm<'_> {
+    fn poll(&mut self) -> bool {
+        self.event.is_set()
+    }
+
+    unsafe fn enlist(&self, ticket: Ticket) -> bool {
+        // SAFETY: nobody has the node's address: it was taken off before.
+        let node = unsafe { (*self.node.as_ptr()).insert(Node::new(ticket)) };
+        // SAFETY: the arm stays until it is left, as the caller says.
+        unsafe { self.event.enqueue(node) }
+    }
+
+    fn leave(&self) -> bool {
+        // SAFETY: only `enlist` makes an exclusive reference, and it is over.
+        if let Some(node) = unsafe { (*self.node.as_ptr()).as_ref() } {
+            self.event.remove(node);
+            self.node.set(None);
+        }
+        // An event that was set for good stays set: the next poll finds it.
+        false
+    }
+}

@@ -1,0 +1,870 @@
+//! Channels and select: what crossbeam-channel's suite and Go's `chan_test.go` cover, in coroutines, on plain
+//! threads, and between the two.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+use sward::channel::{
+    self, Receiver, RecvError, RecvTimeoutError, Select, SendError, SendTimeoutError, Sender, TryRecvError,
+    TrySendError, after, bounded, never, tick, unbounded,
+};
+use sward::runtime::{Builder, Runtime};
+use sward::task::JoinError;
+
+const MS: Duration = Duration::from_millis(1);
+const LONG: Duration = Duration::from_secs(600);
+
+fn runtime(workers: usize) -> Runtime {
+    Builder::new().worker_threads(workers).build().expect("a runtime")
+}
+
+fn in_coroutine<T: Send>(f: impl FnOnce() -> T + Send) -> T {
+    runtime(2).run(f)
+}
+
+/// In a coroutine, and on a plain thread.
+fn both(f: impl Fn() + Send + Sync) {
+    f();
+    in_coroutine(&f);
+}
+
+fn capacities() -> Vec<(Sender<usize>, Receiver<usize>)> {
+    vec![bounded(0), bounded(1), bounded(7), unbounded()]
+}
+
+fn assert_auto<T: Send + Sync + std::panic::UnwindSafe + std::panic::RefUnwindSafe + Unpin>() {}
+
+#[test]
+fn ends_may_go_anywhere() {
+    assert_auto::<Sender<std::cell::Cell<u8>>>();
+    assert_auto::<Receiver<std::cell::Cell<u8>>>();
+    assert_auto::<channel::oneshot::Sender<std::cell::Cell<u8>>>();
+    assert_auto::<channel::oneshot::Receiver<std::cell::Cell<u8>>>();
+}
+
+#[test]
+fn a_bounded_channel_has_its_room() {
+    both(|| {
+        let (s, r) = bounded(2);
+        assert_eq!((s.len(), s.capacity(), s.is_empty(), s.is_full()), (0, Some(2), true, false));
+        s.send(1).unwrap();
+        assert_eq!(s.try_send(2), Ok(()));
+        assert_eq!((r.len(), r.capacity(), r.is_empty(), r.is_full()), (2, Some(2), false, true));
+        assert_eq!(s.try_send(3), Err(TrySendError::Full(3)));
+        assert_eq!(s.send_timeout(3, MS), Err(SendTimeoutError::Timeout(3)));
+        assert_eq!(s.send_deadline(3, Instant::now()), Err(SendTimeoutError::Timeout(3)));
+        assert_eq!(r.try_iter().collect::<Vec<_>>(), [1, 2]);
+        assert_eq!(r.try_recv(), Err(TryRecvError::Empty));
+        assert_eq!(r.recv_timeout(MS), Err(RecvTimeoutError::Timeout));
+        assert_eq!(r.recv_deadline(Instant::now()), Err(RecvTimeoutError::Timeout));
+    });
+}
+
+#[test]
+fn an_unbounded_channel_has_no_limit() {
+    both(|| {
+        let (s, r) = unbounded();
+        assert_eq!((s.capacity(), s.is_full()), (None, false));
+        for i in 0..10_000 {
+            s.try_send(i).unwrap();
+        }
+        assert_eq!(s.len(), 10_000);
+        drop(s);
+        assert!(r.iter().eq(0..10_000));
+    });
+}
+
+#[test]
+fn without_room_a_send_meets_its_receive() {
+    both(|| {
+        let (s, r) = bounded(0);
+        assert_eq!((s.capacity(), s.is_full(), s.is_empty()), (Some(0), true, true));
+        assert_eq!(s.try_send(1), Err(TrySendError::Full(1)));
+        assert_eq!(s.send_timeout(1, MS), Err(SendTimeoutError::Timeout(1)));
+        let sender = sward::spawn(move || s.send(2));
+        assert_eq!(r.recv(), Ok(2));
+        assert_eq!(sender.join().unwrap(), Ok(()));
+        assert_eq!(r.recv(), Err(RecvError));
+    });
+}
+
+#[test]
+fn receivers_get_what_was_sent_before_the_end() {
+    both(|| {
+        for (s, r) in capacities() {
+            let other = s.clone();
+            let sent = sward::spawn(move || (0..5).for_each(|i| other.send(i).unwrap()));
+            drop(s);
+            assert!(r.iter().eq(0..5));
+            sent.join().unwrap();
+            assert_eq!(r.recv(), Err(RecvError));
+            assert_eq!(r.try_recv(), Err(TryRecvError::Disconnected));
+            assert_eq!(r.recv_timeout(LONG), Err(RecvTimeoutError::Disconnected));
+        }
+    });
+}
+
+#[test]
+fn senders_learn_that_the_receivers_are_gone() {
+    both(|| {
+        for (s, r) in capacities() {
+            drop(r.clone());
+            assert!(!s.is_closed());
+            drop(r);
+            assert!(s.is_closed());
+            assert_eq!(s.send(1), Err(SendError(1)));
+            assert_eq!(s.try_send(1), Err(TrySendError::Disconnected(1)));
+            assert_eq!(s.send_timeout(1, LONG), Err(SendTimeoutError::Disconnected(1)));
+        }
+    });
+}
+
+#[test]
+fn the_end_wakes_those_who_wait() {
+    both(|| {
+        let (s, r) = bounded::<u8>(0);
+        let waiting = sward::spawn(move || r.recv());
+        sward::sleep(MS);
+        drop(s);
+        assert_eq!(waiting.join().unwrap(), Err(RecvError));
+
+        let (s, r) = bounded(1);
+        s.send(1).unwrap();
+        let waiting = sward::spawn(move || s.send(2));
+        sward::sleep(MS);
+        drop(r);
+        assert_eq!(waiting.join().unwrap(), Err(SendError(2)));
+    });
+}
+
+#[test]
+fn order_is_kept() {
+    both(|| {
+        for (s, r) in capacities() {
+            let sender = sward::spawn(move || (0..1_000).for_each(|i| s.send(i).unwrap()));
+            assert!(r.into_iter().eq(0..1_000));
+            sender.join().unwrap();
+        }
+    });
+}
+
+#[test]
+fn each_message_goes_to_one_receiver() {
+    const EACH: usize = 2_000;
+    for (s, r) in capacities() {
+        let total = in_coroutine(|| {
+            // Half of either side on plain threads.
+            let seen = Arc::new(AtomicUsize::new(0));
+            let receive = |r: Receiver<usize>, seen: Arc<AtomicUsize>| {
+                move || {
+                    for i in r {
+                        seen.fetch_add(i, Ordering::Relaxed);
+                    }
+                }
+            };
+            let send = |s: Sender<usize>| move || (1..=EACH).for_each(|i| s.send(i).unwrap());
+            let receivers: Vec<_> = (0..3).map(|_| sward::spawn(receive(r.clone(), seen.clone()))).collect();
+            let threads: Vec<_> = (0..2)
+                .flat_map(|_| {
+                    [thread::spawn(send(s.clone())), thread::spawn(receive(r.clone(), seen.clone()))]
+                })
+                .collect();
+            let senders: Vec<_> = (0..3).map(|_| sward::spawn(send(s.clone()))).collect();
+            drop((s, r));
+            senders.into_iter().for_each(|c| c.join().unwrap());
+            receivers.into_iter().for_each(|c| c.join().unwrap());
+            threads.into_iter().for_each(|t| t.join().unwrap());
+            seen.load(Ordering::Relaxed)
+        });
+        assert_eq!(total, 5 * EACH * (EACH + 1) / 2);
+    }
+}
+
+struct Counted(Arc<AtomicUsize>);
+
+impl Counted {
+    fn new(alive: &Arc<AtomicUsize>) -> Counted {
+        alive.fetch_add(1, Ordering::Relaxed);
+        Counted(alive.clone())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn what_is_left_is_dropped_once() {
+    both(|| {
+        let alive = Arc::new(AtomicUsize::new(0));
+        let (s, r) = unbounded();
+        for _ in 0..10 {
+            s.send(Counted::new(&alive)).unwrap();
+        }
+        drop(r.recv().unwrap());
+        assert_eq!(alive.load(Ordering::Relaxed), 9);
+        drop(r);
+        assert_eq!(alive.load(Ordering::Relaxed), 0, "dropped with the last receiver");
+        drop(s.send(Counted::new(&alive)));
+        assert_eq!(alive.load(Ordering::Relaxed), 0);
+    });
+}
+
+#[test]
+fn a_destructor_of_a_message_may_use_the_channel() {
+    struct Sends(Option<Sender<Sends>>);
+    impl Drop for Sends {
+        fn drop(&mut self) {
+            if let Some(s) = self.0.take() {
+                assert!(s.send(Sends(None)).is_err());
+            }
+        }
+    }
+    both(|| {
+        let (s, r) = unbounded();
+        s.send(Sends(Some(s.clone()))).unwrap();
+        drop(r);
+    });
+}
+
+#[test]
+fn same_channel_tells_channels_apart() {
+    let ((s1, r1), (s2, r2)) = (bounded::<u8>(1), bounded::<u8>(1));
+    assert!(s1.same_channel(&s1.clone()) && !s1.same_channel(&s2));
+    assert!(r1.same_channel(&r1.clone()) && !r1.same_channel(&r2));
+    assert!(never::<u8>().same_channel(&never()));
+    let timer = after(LONG);
+    assert!(timer.same_channel(&timer.clone()) && !timer.same_channel(&after(LONG)));
+}
+
+#[test]
+fn time_sends() {
+    both(|| {
+        let start = Instant::now();
+        let once = after(2 * MS);
+        assert_eq!(once.try_recv(), Err(TryRecvError::Empty));
+        assert_eq!(once.recv_timeout(Duration::ZERO), Err(RecvTimeoutError::Timeout));
+        assert!(once.recv().unwrap() >= start + 2 * MS);
+        assert!(start.elapsed() >= 2 * MS);
+        assert_eq!(once.recv_timeout(2 * MS), Err(RecvTimeoutError::Timeout));
+        let ticks = tick(MS);
+        let times: Vec<_> = ticks.iter().take(3).collect();
+        assert!(times.windows(2).all(|pair| pair[1] >= pair[0] + MS));
+        assert_eq!(never::<u8>().recv_timeout(MS), Err(RecvTimeoutError::Timeout));
+    });
+}
+
+#[test]
+fn one_of_two_who_wait_gets_the_one_message_of_after() {
+    in_coroutine(|| {
+        let once = after(2 * MS);
+        let waiting: Vec<_> = (0..2)
+            .map(|_| {
+                let once = once.clone();
+                sward::spawn(move || once.recv_timeout(50 * MS).is_ok())
+            })
+            .collect();
+        let got: Vec<_> = waiting.into_iter().map(|w| w.join().unwrap()).collect();
+        assert_eq!(got.iter().filter(|&&got| got).count(), 1);
+    });
+}
+
+#[test]
+fn a_cancelled_send_leaves_its_message_out() {
+    in_coroutine(|| {
+        let alive = Arc::new(AtomicUsize::new(0));
+        let (s, r) = bounded(0);
+        let message = Counted::new(&alive);
+        let other = s.clone();
+        let sender = sward::spawn(move || drop(other.send(message)));
+        sward::sleep(MS);
+        sender.cancel();
+        assert!(matches!(sender.join(), Err(JoinError::Cancelled)));
+        assert_eq!(alive.load(Ordering::Relaxed), 0);
+        assert_eq!(r.try_recv().map(|_| ()), Err(TryRecvError::Empty));
+        // The channel goes on.
+        let again = sward::spawn(move || r.recv().is_ok());
+        assert!(s.send(Counted::new(&alive)).is_ok());
+        assert!(again.join().unwrap());
+    });
+}
+
+#[test]
+fn a_cancelled_receive_takes_nothing() {
+    in_coroutine(|| {
+        let (s, r) = bounded(0);
+        let other = r.clone();
+        let receiver = sward::spawn(move || other.recv());
+        sward::sleep(MS);
+        receiver.cancel();
+        assert!(matches!(receiver.join(), Err(JoinError::Cancelled)));
+        assert_eq!(s.try_send(1), Err(TrySendError::Full(1)));
+        let again = sward::spawn(move || r.recv());
+        s.send(2).unwrap();
+        assert_eq!(again.join().unwrap(), Ok(2));
+    });
+}
+
+/// Messages, senders and receivers that are cancelled at random: every message that a send has reported is
+/// received, and no other.
+#[test]
+fn nothing_is_lost_or_made_up_under_random_cancellation() {
+    for capacity in [0, 1, 16] {
+        in_coroutine(move || {
+            let (s, r) = bounded::<usize>(capacity);
+            let sent = Arc::new(AtomicUsize::new(0));
+            let got = Arc::new(AtomicUsize::new(0));
+            let receive = || {
+                let (r, got) = (r.clone(), got.clone());
+                move || {
+                    while let Ok(i) = r.recv() {
+                        got.fetch_add(i, Ordering::Relaxed);
+                    }
+                }
+            };
+            let mut receivers: Vec<_> = (0..8).map(|_| sward::spawn(receive())).collect();
+            let mut senders = Vec::new();
+            for round in 0..400 {
+                let (s, sent) = (s.clone(), sent.clone());
+                senders.push(sward::spawn(move || {
+                    for i in 1..=10 {
+                        let value = round * 10 + i;
+                        s.send(value).unwrap();
+                        sent.fetch_add(value, Ordering::Relaxed);
+                    }
+                }));
+                if round % 3 == 0 {
+                    let victim = senders.swap_remove(round % senders.len());
+                    victim.cancel();
+                    let _ = victim.join();
+                }
+                if round % 5 == 0 {
+                    receivers.push(sward::spawn(receive()));
+                    let victim = receivers.swap_remove(round % receivers.len());
+                    victim.cancel();
+                    let _ = victim.join();
+                }
+                if round % 7 == 0 {
+                    sward::yield_now();
+                }
+            }
+            for sender in senders {
+                let _ = sender.join();
+            }
+            drop(s);
+            for receiver in receivers {
+                let _ = receiver.join();
+            }
+            // A send that was carried out but whose coroutine was cancelled at its next wait has been
+            // counted, since nothing parks in between.
+            assert_eq!(got.load(Ordering::Relaxed), sent.load(Ordering::Relaxed));
+        });
+    }
+}
+
+#[test]
+fn select_takes_what_is_ready() {
+    both(|| {
+        let (s1, r1) = unbounded::<u8>();
+        let (s2, r2) = unbounded::<&str>();
+        s2.send("two").unwrap();
+        let got = sward::select! {
+            recv(r1) -> _ => unreachable!(),
+            recv(r2) -> message => message.unwrap(),
+        };
+        assert_eq!(got, "two");
+        s1.send(1).unwrap();
+        sward::select! {
+            recv(r1) -> message => { assert_eq!(message, Ok(1)) }
+            recv(r2) -> _ => unreachable!()
+        }
+        drop(s1);
+        sward::select! {
+            recv(r1) -> message => assert_eq!(message, Err(RecvError)),
+            recv(r2) -> _ => unreachable!(),
+        }
+    });
+}
+
+#[test]
+fn select_has_defaults() {
+    both(|| {
+        let (s, r) = bounded::<u8>(1);
+        let ready = |r: &Receiver<u8>| {
+            sward::select! {
+                recv(r) -> _ => true,
+                default => false,
+            }
+        };
+        assert!(!ready(&r));
+        s.send(1).unwrap();
+        assert!(ready(&r));
+        let start = Instant::now();
+        sward::select! {
+            recv(r) -> _ => unreachable!(),
+            default(3 * MS) => assert!(start.elapsed() >= 3 * MS),
+        }
+    });
+}
+
+#[test]
+fn select_sends() {
+    both(|| {
+        let (s1, r1) = bounded(1);
+        let (s2, r2) = bounded(1);
+        s1.send(0).unwrap();
+        sward::select! {
+            send(s1, 1) -> _ => unreachable!(),
+            send(s2, 2) -> sent => sent.unwrap(),
+        }
+        assert_eq!((r1.try_recv(), r2.try_recv()), (Ok(0), Ok(2)));
+        drop(r2);
+        s1.send(0).unwrap();
+        sward::select! {
+            send(s1, 1) -> _ => unreachable!(),
+            send(s2, 2) -> sent => assert_eq!(sent, Err(SendError(2))),
+        }
+    });
+}
+
+#[test]
+fn a_message_that_is_not_sent_stays_in_its_variable() {
+    both(|| {
+        let (s, r) = bounded(1);
+        let mut next = Some(String::from("first"));
+        sward::select! {
+            send_from(s, next) -> sent => sent.unwrap(),
+        }
+        assert_eq!(next, None);
+        // Without a message the arm is off.
+        sward::select! {
+            send_from(s, next) -> _ => unreachable!(),
+            default => assert_eq!(next, None),
+        }
+        next = Some(String::from("second"));
+        sward::select! {
+            send_from(s, next) -> _ => unreachable!(),
+            recv(after(MS)) -> _ => {}
+        }
+        assert_eq!(next.as_deref(), Some("second"));
+        assert_eq!(r.recv().unwrap(), "first");
+    });
+}
+
+#[test]
+fn select_waits() {
+    both(|| {
+        let (s1, r1) = bounded::<u8>(0);
+        let (s2, r2) = bounded::<u8>(0);
+        let sender = sward::spawn(move || {
+            sward::sleep(2 * MS);
+            s2.send(2).unwrap();
+        });
+        sward::select! {
+            recv(r1) -> _ => unreachable!(),
+            recv(r2) -> message => assert_eq!(message, Ok(2)),
+        }
+        sender.join().unwrap();
+        let receiver = sward::spawn(move || r1.recv());
+        let mut rest = Some(1);
+        sward::select! {
+            send_from(s1, rest) -> sent => sent.unwrap(),
+            recv(r2) -> end => assert_eq!(end, Err(RecvError)),
+        }
+        if let Some(rest) = rest {
+            s1.send(rest).unwrap();
+        }
+        assert_eq!(receiver.join().unwrap(), Ok(1));
+    });
+}
+
+#[test]
+fn select_waits_for_the_end_of_a_coroutine() {
+    both(|| {
+        let (_s, r) = bounded::<u8>(0);
+        let child = sward::spawn(|| {
+            sward::sleep(MS);
+            "done"
+        });
+        sward::select! {
+            recv(r) -> _ => unreachable!(),
+            join(child) -> result => assert_eq!(result.unwrap(), "done"),
+        }
+    });
+}
+
+#[test]
+fn select_is_an_expression_in_its_function() {
+    fn first(r: &Receiver<u8>) -> Result<u8, RecvError> {
+        loop {
+            sward::select! {
+                recv(r) -> message => {
+                    let message = message?;
+                    if message > 2 {
+                        break Ok(message);
+                    }
+                    continue;
+                }
+            }
+        }
+    }
+    let (s, r) = unbounded();
+    (0..5).for_each(|i| s.send(i).unwrap());
+    assert_eq!(first(&r), Ok(3));
+    r.recv().unwrap();
+    drop(s);
+    assert_eq!(first(&r), Err(RecvError));
+}
+
+#[test]
+fn select_is_fair() {
+    const TURNS: usize = 10_000;
+    both(|| {
+        let (s1, r1) = unbounded();
+        let (s2, r2) = unbounded();
+        for _ in 0..TURNS {
+            s1.send(()).unwrap();
+            s2.send(()).unwrap();
+        }
+        let mut hits = [0; 2];
+        for _ in 0..TURNS {
+            sward::select! {
+                recv(r1) -> _ => hits[0] += 1,
+                recv(r2) -> _ => hits[1] += 1,
+            }
+        }
+        assert!(hits.iter().all(|&n| n > TURNS / 4), "{hits:?}");
+    });
+}
+
+#[test]
+fn one_channel_may_be_in_several_arms() {
+    both(|| {
+        let (s, r) = bounded(0);
+        // A select does not meet itself.
+        sward::select! {
+            recv(r) -> _ => unreachable!(),
+            send(s, 1) -> _ => unreachable!(),
+            default(2 * MS) => {}
+        }
+        let sender = {
+            let s = s.clone();
+            sward::spawn(move || s.send(1).unwrap())
+        };
+        let got = sward::select! {
+            recv(r) -> message => message,
+            recv(r) -> message => message,
+        };
+        assert_eq!(got, Ok(1));
+        sender.join().unwrap();
+    });
+}
+
+#[test]
+fn a_select_of_many_is_made_at_run_time() {
+    both(|| {
+        for count in [1, 8, 9, 40] {
+            let channels: Vec<_> = (0..count).map(|_| bounded(1)).collect();
+            let mut arms: Vec<_> = channels.iter().map(|(_, r)| r.arm()).collect();
+            let mut select = Select::new();
+            for (number, arm) in arms.iter_mut().enumerate() {
+                assert_eq!(select.recv(arm), number);
+            }
+            assert_eq!(select.poll(), None);
+            channels[count / 2].0.send(count).unwrap();
+            let mut select = Select::new();
+            for arm in &mut arms {
+                select.recv(arm);
+            }
+            let chosen = select.wait();
+            assert_eq!(chosen, count / 2);
+            assert_eq!(arms.swap_remove(chosen).finish(), Ok(count));
+        }
+        let mut select = Select::new();
+        let (s, _r) = bounded(0);
+        let mut arm = s.arm("kept");
+        select.send(&mut arm);
+        assert_eq!(select.wait_timeout(MS), None);
+        assert_eq!(arm.into_message(), Some("kept"));
+        assert_eq!(Select::new().wait_timeout(MS), None);
+    });
+}
+
+#[test]
+fn a_cancelled_select_carries_nothing_out() {
+    in_coroutine(|| {
+        let (s1, r1) = bounded::<u8>(0);
+        let (s2, r2) = bounded::<u8>(0);
+        let select = {
+            let (r1, s2) = (r1.clone(), s2.clone());
+            sward::spawn(move || {
+                sward::select! {
+                    recv(r1) -> _ => {}
+                    send(s2, 1) -> _ => {}
+                }
+            })
+        };
+        sward::sleep(MS);
+        select.cancel();
+        assert!(matches!(select.join(), Err(JoinError::Cancelled)));
+        assert_eq!(s1.try_send(1), Err(TrySendError::Full(1)));
+        assert_eq!(r2.try_recv(), Err(TryRecvError::Empty));
+    });
+}
+
+/// Selects on both sides of the same channels, in opposite order, with sends and receives mixed: each
+/// message arrives once.
+#[test]
+fn selects_meet_selects() {
+    const EACH: usize = 2_000;
+    for workers in [1, 2, 4] {
+        for capacity in [0, 1] {
+            runtime(workers).run(|| {
+                let (s1, r1) = bounded::<usize>(capacity);
+                let (s2, r2) = bounded::<usize>(capacity);
+                let senders: Vec<_> = (0..4)
+                    .map(|number| {
+                        let (s1, s2) = (s1.clone(), s2.clone());
+                        sward::spawn(move || {
+                            for i in 0..EACH {
+                                let mut next = Some(number * EACH + i);
+                                if i % 2 == 0 {
+                                    sward::select! {
+                                        send_from(s1, next) -> sent => sent.unwrap(),
+                                        send(s2, number * EACH + i) -> sent => sent.unwrap(),
+                                    }
+                                } else {
+                                    sward::select! {
+                                        send_from(s2, next) -> sent => sent.unwrap(),
+                                        send(s1, number * EACH + i) -> sent => sent.unwrap(),
+                                    }
+                                }
+                            }
+                        })
+                    })
+                    .collect();
+                let receivers: Vec<_> = (0..4)
+                    .map(|number| {
+                        let (r1, r2) = (r1.clone(), r2.clone());
+                        sward::spawn(move || {
+                            let mut seen = Vec::new();
+                            let (mut open1, mut open2) = (true, true);
+                            while open1 || open2 {
+                                let off = never();
+                                let (a, b) = if number % 2 == 0 { (&r1, &r2) } else { (&r2, &r1) };
+                                let (open_a, open_b) = if number % 2 == 0 {
+                                    (&mut open1, &mut open2)
+                                } else {
+                                    (&mut open2, &mut open1)
+                                };
+                                sward::select! {
+                                    recv(if *open_a { a } else { &off }) -> message => match message {
+                                        Ok(i) => seen.push(i),
+                                        Err(RecvError) => *open_a = false,
+                                    },
+                                    recv(if *open_b { b } else { &off }) -> message => match message {
+                                        Ok(i) => seen.push(i),
+                                        Err(RecvError) => *open_b = false,
+                                    },
+                                }
+                            }
+                            seen
+                        })
+                    })
+                    .collect();
+                drop((s1, s2));
+                senders.into_iter().for_each(|s| s.join().unwrap());
+                let seen: Vec<_> = receivers.into_iter().flat_map(|r| r.join().unwrap()).collect();
+                assert_eq!(seen.len(), 4 * EACH);
+                assert_eq!(seen.into_iter().collect::<HashSet<_>>().len(), 4 * EACH);
+            });
+        }
+    }
+}
+
+/// Go's `TestSelectStress` in spirit: four channels of different room, senders and receivers that select
+/// until each has had its share.
+#[test]
+fn select_stress() {
+    const SHARE: usize = 1_000;
+    in_coroutine(|| {
+        let channels: Vec<_> = [0, 0, 2, 3].into_iter().map(bounded::<usize>).collect();
+        let single = |c: usize| {
+            let (s, r) = channels[c].clone();
+            [
+                sward::spawn(move || (0..SHARE).for_each(|i| s.send(i).unwrap())),
+                sward::spawn(move || (0..SHARE).for_each(|_| _ = r.recv().unwrap())),
+            ]
+        };
+        let mut all: Vec<_> = (0..4).flat_map(single).collect();
+        let ends = channels.clone();
+        all.push(sward::spawn(move || {
+            let mut left = [SHARE; 4];
+            while left.iter().any(|&n| n > 0) {
+                let next: [Option<usize>; 4] = std::array::from_fn(|c| (left[c] > 0).then_some(left[c]));
+                let mut arms: Vec<_> = (0..4).map(|c| ends[c].0.arm_of(next[c])).collect();
+                let mut select = Select::new();
+                arms.iter_mut().for_each(|arm| _ = select.send(arm));
+                let chosen = select.wait();
+                arms.swap_remove(chosen).finish().unwrap();
+                left[chosen] -= 1;
+            }
+        }));
+        let ends = channels.clone();
+        all.push(sward::spawn(move || {
+            let mut left = [SHARE; 4];
+            let off = never();
+            while left.iter().any(|&n| n > 0) {
+                let of = |c: usize| if left[c] > 0 { &ends[c].1 } else { &off };
+                let chosen = sward::select! {
+                    recv(of(0)) -> m => { m.unwrap(); 0 }
+                    recv(of(1)) -> m => { m.unwrap(); 1 }
+                    recv(of(2)) -> m => { m.unwrap(); 2 }
+                    recv(of(3)) -> m => { m.unwrap(); 3 }
+                };
+                left[chosen] -= 1;
+            }
+        }));
+        all.into_iter().for_each(|c| c.join().unwrap());
+        assert!(channels.iter().all(|(s, _)| s.is_empty()));
+    });
+}
+
+/// The prime sieve of Go's tour: a chain of coroutines.
+#[test]
+fn sieve() {
+    in_coroutine(|| {
+        let (s, mut from) = bounded(0);
+        sward::spawn(move || {
+            for i in 2.. {
+                if s.send(i).is_err() {
+                    break;
+                }
+            }
+        });
+        let mut primes = Vec::new();
+        for _ in 0..50 {
+            let prime: u32 = from.recv().unwrap();
+            primes.push(prime);
+            let (s, next) = bounded(0);
+            let before = std::mem::replace(&mut from, next);
+            sward::spawn(move || {
+                for i in before.iter().filter(|i| i % prime != 0) {
+                    if s.send(i).is_err() {
+                        break;
+                    }
+                }
+            });
+        }
+        assert_eq!(primes.last(), Some(&229));
+    });
+}
+
+#[test]
+fn oneshot_has_one_message() {
+    use channel::oneshot;
+    both(|| {
+        let (s, r) = oneshot::channel();
+        assert_eq!(r.try_recv(), Err(TryRecvError::Empty));
+        assert!(!s.is_closed());
+        let sender = sward::spawn(move || s.send(1));
+        assert_eq!(r.recv(), Ok(1));
+        assert_eq!(sender.join().unwrap(), Ok(()));
+        assert_eq!(r.recv(), Err(RecvError));
+        let (s, r) = oneshot::channel::<u8>();
+        drop(s);
+        assert_eq!(r.recv_timeout(LONG), Err(RecvTimeoutError::Disconnected));
+        let (s, r) = oneshot::channel();
+        drop(r);
+        assert!(s.is_closed());
+        assert_eq!(s.send(2), Err(2));
+        let (s, r) = oneshot::channel();
+        s.send(3).unwrap();
+        sward::select! {
+            recv(r) -> message => assert_eq!(message, Ok(3)),
+        }
+    });
+}
+
+#[test]
+fn watch_shows_the_latest() {
+    use channel::watch;
+    both(|| {
+        let (s, mut r) = watch::channel(0);
+        assert!(!r.has_changed());
+        assert_eq!(r.changed_timeout(MS), Err(RecvTimeoutError::Timeout));
+        assert_eq!(*s.send(1), 0);
+        s.send_modify(|n| n + 1);
+        assert!(r.has_changed());
+        assert_eq!(*r.get(), 2);
+        r.changed().unwrap();
+        assert!(!r.has_changed());
+        let waiting: Vec<_> = (0..3)
+            .map(|_| {
+                let mut r = r.clone();
+                sward::spawn(move || {
+                    r.changed().unwrap();
+                    *r.get()
+                })
+            })
+            .collect();
+        sward::sleep(MS);
+        s.send(7);
+        waiting.into_iter().for_each(|w| assert_eq!(w.join().unwrap(), 7));
+        assert_eq!(*r.get_and_update(), 7);
+        let waiting = sward::spawn(move || r.changed());
+        sward::sleep(MS);
+        assert_eq!(s.receiver_count(), 1);
+        drop(s);
+        assert_eq!(waiting.join().unwrap(), Err(RecvError));
+    });
+}
+
+#[test]
+fn modifications_of_a_watched_value_are_not_lost() {
+    use channel::watch;
+    in_coroutine(|| {
+        let (s, r) = watch::channel(0);
+        let adders: Vec<_> = (0..4)
+            .map(|_| {
+                let s = s.clone();
+                sward::spawn(move || (0..500).for_each(|_| s.send_modify(|n| n + 1)))
+            })
+            .collect();
+        adders.into_iter().for_each(|a| a.join().unwrap());
+        assert_eq!(*r.get(), 2_000);
+    });
+}
+
+#[test]
+fn broadcast_reaches_everyone() {
+    use channel::broadcast::{self, RecvError};
+    both(|| {
+        let (s, mut r1) = broadcast::channel(2);
+        let mut r2 = s.subscribe();
+        assert_eq!(s.receiver_count(), 2);
+        assert_eq!(r1.try_recv(), Err(RecvError::Empty));
+        assert_eq!(r1.recv_timeout(MS), Err(RecvError::Empty));
+        for i in 0..5 {
+            assert_eq!(s.send(i).unwrap(), 2);
+            assert_eq!(r1.recv(), Ok(i));
+        }
+        assert_eq!(r2.len(), 5);
+        assert_eq!(r2.recv(), Err(RecvError::Lagged(3)));
+        assert_eq!((r2.recv(), r2.recv()), (Ok(3), Ok(4)));
+        let mut r3 = r2.clone();
+        let waiting = sward::spawn(move || (r3.recv(), r3.recv()));
+        sward::sleep(MS);
+        s.send(9).unwrap();
+        drop(s);
+        assert_eq!(waiting.join().unwrap(), (Ok(9), Err(RecvError::Closed)));
+        assert_eq!((r2.recv(), r2.recv()), (Ok(9), Err(RecvError::Closed)));
+        let (s, r) = broadcast::channel(1);
+        drop(r);
+        assert_eq!(s.send(1), Err(SendError(1)));
+    });
+}
