@@ -166,17 +166,36 @@ impl AltStack {
         if memory == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
         }
-        let none = libc::stack_t { ss_sp: ptr::null_mut(), ss_flags: libc::SS_DISABLE, ss_size: 0 };
-        let mut this = AltStack { memory, previous: none, thread_bound: PhantomData };
-        // SAFETY: the first page of our own mapping.
-        check(unsafe { libc::mprotect(memory, super::TOP, libc::PROT_NONE) })?;
-        let usable = ALTERNATE - super::TOP;
-        let stack =
-            libc::stack_t { ss_sp: memory.wrapping_byte_add(super::TOP), ss_flags: 0, ss_size: usable };
-        // SAFETY: the memory stays until the drop, which takes it out of use first.
-        check(unsafe { libc::sigaltstack(&raw const stack, &raw mut this.previous) })?;
-        Ok(this)
+        let mut previous = libc::stack_t { ss_sp: ptr::null_mut(), ss_flags: libc::SS_DISABLE, ss_size: 0 };
+        // SAFETY: all of our own mapping, which stays until the value's drop takes it out of use.
+        match unsafe { put_to_use(memory, &mut previous) } {
+            Ok(()) => Ok(AltStack { memory, previous, thread_bound: PhantomData }),
+            Err(e) => {
+                // SAFETY: our own mapping, which nobody uses.
+                unsafe { libc::munmap(memory, ALTERNATE) };
+                Err(e)
+            }
+        }
     }
+}
+
+/// Makes the memory the thread's alternate signal stack, all but a guard at its low end, and tells the one
+/// before.
+///
+/// # Safety
+///
+/// The memory is `ALTERNATE` bytes of a mapping of the caller's, and stays while it is in use. After an
+/// error it is not.
+unsafe fn put_to_use(memory: *mut libc::c_void, previous: &mut libc::stack_t) -> io::Result<()> {
+    // SAFETY: the first page of the caller's mapping.
+    check(unsafe { libc::mprotect(memory, super::TOP, libc::PROT_NONE) })?;
+    let stack = libc::stack_t {
+        ss_sp: memory.wrapping_byte_add(super::TOP),
+        ss_flags: 0,
+        ss_size: ALTERNATE - super::TOP,
+    };
+    // SAFETY: the memory stays, as the caller says; both places live until the call ends.
+    check(unsafe { libc::sigaltstack(&raw const stack, previous) }).map(drop)
 }
 
 impl Drop for AltStack {
