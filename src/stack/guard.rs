@@ -7,8 +7,8 @@
 //!
 //! `SWARD_STACK_GUARD` set to `madvise` or `mprotect` forces the one or the other.
 
-use super::GUARD;
-use crate::base::sys::check;
+use super::size::guard_bytes;
+use crate::base::sys::{check, page_size};
 use once_cell::sync::OnceCell;
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -37,7 +37,7 @@ pub(crate) fn check_environment() -> io::Result<()> {
     means().map(drop)
 }
 
-/// Installs guards over the first `GUARD` bytes of `count` slots of that size from `start` on; how
+/// Installs guards at the low ends of `count` slots of that size from `start` on; how
 /// many, at least one.
 ///
 /// # Errors
@@ -53,13 +53,14 @@ pub(super) unsafe fn install(start: usize, slot: usize, count: usize) -> io::Res
         // One at a time: mappings are scarce, so none is cut out for a stack that nobody wants yet.
         Means::Mprotect => (Means::Mprotect, 1),
     };
+    let bytes = guard_bytes(page_size());
     for n in 0..count {
         let at = (start + n * slot) as *mut libc::c_void;
         // SAFETY: within the caller's mapping, and unused.
         let done = unsafe {
             match means {
-                Means::Madvise => check(libc::madvise(at, GUARD, MADV_GUARD_INSTALL)).map(drop),
-                Means::Mprotect => cut_out(at),
+                Means::Madvise => check(libc::madvise(at, bytes, MADV_GUARD_INSTALL)).map(drop),
+                Means::Mprotect => cut_out(at, bytes),
             }
         };
         match done {
@@ -74,7 +75,7 @@ pub(super) unsafe fn install(start: usize, slot: usize, count: usize) -> io::Res
 /// # Safety
 ///
 /// As for `install`.
-unsafe fn cut_out(at: *mut libc::c_void) -> io::Result<()> {
+unsafe fn cut_out(at: *mut libc::c_void, bytes: usize) -> io::Result<()> {
     let limit = max_map_count();
     let count = CUT_OUT.fetch_add(1, Ordering::Relaxed);
     let result = if 2 * (count + 1) > limit / 2 {
@@ -87,7 +88,7 @@ unsafe fn cut_out(at: *mut libc::c_void) -> io::Result<()> {
         ))
     } else {
         // SAFETY: as the caller says.
-        check(unsafe { libc::mprotect(at, GUARD, libc::PROT_NONE) }).map(drop)
+        check(unsafe { libc::mprotect(at, bytes, libc::PROT_NONE) }).map(drop)
     };
     if result.is_err() {
         CUT_OUT.fetch_sub(1, Ordering::Relaxed);
@@ -120,15 +121,16 @@ fn choose() -> io::Result<Means> {
 /// Tries it on a mapping of its own.
 fn kernel_has_guards() -> bool {
     let anywhere = std::ptr::null_mut();
+    let size = page_size();
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
     // SAFETY: a fresh mapping, which nobody else knows, and which is given back.
     unsafe {
-        let page = libc::mmap(anywhere, GUARD, libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0);
+        let page = libc::mmap(anywhere, size, libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0);
         if page == libc::MAP_FAILED {
             return false;
         }
-        let has = libc::madvise(page, GUARD, MADV_GUARD_INSTALL) == 0;
-        libc::munmap(page, GUARD);
+        let has = libc::madvise(page, size, MADV_GUARD_INSTALL) == 0;
+        libc::munmap(page, size);
         has
     }
 }

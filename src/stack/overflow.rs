@@ -5,7 +5,7 @@
 //! goes to the handler that was there before, which is std's as a rule.
 
 use super::region;
-use crate::base::sys::check;
+use crate::base::sys::{check, page_size};
 use once_cell::sync::OnceCell;
 use std::fmt::{self, Write};
 use std::io;
@@ -15,6 +15,8 @@ use std::ptr;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
 const SIGNALS: [libc::c_int; 2] = [libc::SIGSEGV, libc::SIGBUS];
+/// What the handlers may use of an alternate stack. A frame of a signal with all of the processor's
+/// registers in it takes some KiB; std's handler and those of other libraries come on top.
 const ALTERNATE: usize = 64 << 10;
 
 /// What was there before, for each of the signals.
@@ -158,11 +160,11 @@ impl AltStack {
     ///
     /// The system's; then the thread keeps what it has.
     pub(crate) fn install() -> io::Result<AltStack> {
+        let bytes = page_size() + ALTERNATE;
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
         // SAFETY: a fresh mapping at a place of the kernel's choice.
-        let memory = unsafe {
-            libc::mmap(ptr::null_mut(), ALTERNATE, libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0)
-        };
+        let memory =
+            unsafe { libc::mmap(ptr::null_mut(), bytes, libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0) };
         if memory == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
         }
@@ -172,28 +174,25 @@ impl AltStack {
             Ok(()) => Ok(AltStack { memory, previous, thread_bound: PhantomData }),
             Err(e) => {
                 // SAFETY: our own mapping, which nobody uses.
-                unsafe { libc::munmap(memory, ALTERNATE) };
+                unsafe { libc::munmap(memory, bytes) };
                 Err(e)
             }
         }
     }
 }
 
-/// Makes the memory the thread's alternate signal stack, all but a guard at its low end, and tells the one
-/// before.
+/// Makes the memory the thread's alternate signal stack, all but one page of guard at its low end, and
+/// tells the one before.
 ///
 /// # Safety
 ///
-/// The memory is `ALTERNATE` bytes of a mapping of the caller's, and stays while it is in use. After an
+/// The memory is a page and `ALTERNATE` bytes of a mapping of the caller's, and stays while it is in use. After an
 /// error it is not.
 unsafe fn put_to_use(memory: *mut libc::c_void, previous: &mut libc::stack_t) -> io::Result<()> {
     // SAFETY: the first page of the caller's mapping.
-    check(unsafe { libc::mprotect(memory, super::TOP, libc::PROT_NONE) })?;
-    let stack = libc::stack_t {
-        ss_sp: memory.wrapping_byte_add(super::TOP),
-        ss_flags: 0,
-        ss_size: ALTERNATE - super::TOP,
-    };
+    check(unsafe { libc::mprotect(memory, page_size(), libc::PROT_NONE) })?;
+    let stack =
+        libc::stack_t { ss_sp: memory.wrapping_byte_add(page_size()), ss_flags: 0, ss_size: ALTERNATE };
     // SAFETY: the memory stays, as the caller says; both places live until the call ends.
     check(unsafe { libc::sigaltstack(&raw const stack, previous) }).map(drop)
 }
@@ -203,7 +202,7 @@ impl Drop for AltStack {
         // SAFETY: the thread goes back to what it had before; then nobody uses the mapping.
         unsafe {
             libc::sigaltstack(&raw const self.previous, ptr::null_mut());
-            libc::munmap(self.memory, ALTERNATE);
+            libc::munmap(self.memory, page_size() + ALTERNATE);
         }
     }
 }

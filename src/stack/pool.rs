@@ -9,9 +9,9 @@
 //!   many stacks are free.
 
 use super::region::Carver;
-use super::size::{CLASSES, StackSize};
-use super::{GUARD, TOP};
+use super::size::{CLASSES, StackSize, guard_bytes};
 use crate::base::lock::{Mutex, Rank};
+use crate::base::sys::page_size;
 use std::io;
 use std::mem;
 use std::num::NonZeroUsize;
@@ -53,8 +53,9 @@ impl Stack {
 
     /// Gives committed memory back, but for the topmost `keep` bytes.
     fn trim(&self, keep: usize) {
-        let start = self.low.get() + GUARD;
-        let bytes = self.size.bytes() - GUARD - keep;
+        let guard = guard_bytes(page_size());
+        let start = self.low.get() + guard;
+        let bytes = self.size.bytes() - guard - keep;
         // SAFETY: the stack is free, so what it holds is of no use. A guard stays one.
         unsafe { libc::madvise(start as *mut libc::c_void, bytes, libc::MADV_DONTNEED) };
     }
@@ -137,7 +138,7 @@ fn give_back(size: StackSize, stacks: Vec<Stack>) {
     let warm = SHARED[size.class()].lock().free.len() < WARM;
     // Without the lock: these are ours still.
     for stack in &stacks {
-        stack.trim(if warm { TOP } else { 0 });
+        stack.trim(if warm { page_size() } else { 0 });
     }
     SHARED[size.class()].lock().free.extend(stacks);
 }
@@ -153,14 +154,14 @@ mod tests {
 
     fn touch(stack: &Stack, bytes: usize) {
         let base = stack.base().get();
-        for at in (base - bytes..base).step_by(4096) {
+        for at in (base - bytes..base).step_by(page_size()) {
             // SAFETY: the stack is ours, and the address above its guard.
             unsafe { (at as *mut u8).write(1) };
         }
     }
 
     fn resident(stack: &Stack) -> usize {
-        let mut pages = vec![0u8; stack.size().bytes() / 4096];
+        let mut pages = vec![0u8; stack.size().bytes() / page_size()];
         let start = stack.limit().get() as *mut libc::c_void;
         // SAFETY: the range is mapped, and the vector has a byte for each of its pages.
         let done = unsafe { libc::mincore(start, stack.size().bytes(), pages.as_mut_ptr()) };
@@ -187,7 +188,7 @@ mod tests {
         let mut pool = Pool::new();
         let mut stacks: Vec<_> = (0..2_000).map(|_| pool.take(size).expect("a stack")).collect();
         for stack in &stacks {
-            touch(stack, size.bytes() - GUARD);
+            touch(stack, size.bytes() - guard_bytes(page_size()));
         }
         stacks.sort_by_key(Stack::base);
         for pair in stacks.windows(2) {
@@ -205,9 +206,9 @@ mod tests {
         let stacks: Vec<_> = (0..200).map(|_| pool.take(size).expect("a stack")).collect();
         let first = Stack { low: stacks[0].low, size };
         for stack in &stacks {
-            touch(stack, size.bytes() - GUARD);
+            touch(stack, size.bytes() - guard_bytes(page_size()));
         }
-        assert!(resident(&first) > 100);
+        assert_eq!(resident(&first), (size.bytes() - guard_bytes(page_size())) / page_size());
         for stack in stacks {
             pool.put(stack);
         }

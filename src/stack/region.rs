@@ -8,9 +8,9 @@
 //! The table of regions is read by the overflow handler, so it is a list that only grows, of nodes
 //! that are never freed.
 
-use super::size::StackSize;
-use super::{GUARD, guard};
-use crate::base::sys::check;
+use super::guard;
+use super::size::{StackSize, guard_bytes};
+use crate::base::sys::{check, page_size};
 use std::io;
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, Ordering};
@@ -79,7 +79,13 @@ impl Carver {
         // SAFETY: our own mapping. A kernel without huge pages says no, which is as good.
         let _ = check(unsafe { libc::madvise(start, bytes, libc::MADV_NOHUGEPAGE) });
         let start = start as usize;
-        publish(Region { start, end: start + bytes, slot: size.bytes(), older: ptr::null() });
+        publish(Region {
+            start,
+            end: start + bytes,
+            slot: size.bytes(),
+            guard: guard_bytes(page_size()),
+            older: ptr::null(),
+        });
         *self = Carver { next: start, end: start + bytes, slots };
         Ok(())
     }
@@ -89,6 +95,7 @@ struct Region {
     start: usize,
     end: usize,
     slot: usize,
+    guard: usize,
     older: *const Region,
 }
 
@@ -108,7 +115,7 @@ pub(super) fn guard_at(address: usize) -> Option<usize> {
     // SAFETY: nodes are never freed nor changed once they are published.
     while let Some(region) = unsafe { at.as_ref() } {
         if (region.start..region.end).contains(&address) {
-            return ((address - region.start) % region.slot < GUARD).then_some(region.slot);
+            return ((address - region.start) % region.slot < region.guard).then_some(region.slot);
         }
         at = region.older;
     }
