@@ -24,7 +24,7 @@ const REFILL: usize = 16;
 /// Free stacks in the shared overflow that keep their top page.
 const WARM: usize = 4096;
 
-/// A stack.
+/// A stack. One that is dropped goes to the shared ones, so that none can be lost.
 #[derive(Debug)]
 pub(crate) struct Stack {
     low: NonZeroUsize,
@@ -58,6 +58,12 @@ impl Stack {
         let bytes = self.size.bytes() - guard - keep;
         // SAFETY: the stack is free, so what it holds is of no use. A guard stays one.
         unsafe { libc::madvise(start as *mut libc::c_void, bytes, libc::MADV_DONTNEED) };
+    }
+}
+
+impl Drop for Stack {
+    fn drop(&mut self) {
+        give_back(self.size, vec![Stack { low: self.low, size: self.size }]);
     }
 }
 
@@ -125,7 +131,7 @@ fn most_cached(size: StackSize) -> usize {
     (CACHE_BYTES / size.bytes()).clamp(1, CACHE_MOST)
 }
 
-/// The stacks of one size that no worker holds.
+/// The stacks of one size that nobody holds.
 struct Shared {
     free: Vec<Stack>,
     carver: Carver,
@@ -160,11 +166,12 @@ mod tests {
         }
     }
 
-    fn resident(stack: &Stack) -> usize {
-        let mut pages = vec![0u8; stack.size().bytes() / page_size()];
-        let start = stack.limit().get() as *mut libc::c_void;
+    /// The committed pages of the slot that begins there.
+    fn resident(low: NonZeroUsize, size: StackSize) -> usize {
+        let mut pages = vec![0u8; size.bytes() / page_size()];
+        let start = low.get() as *mut libc::c_void;
         // SAFETY: the range is mapped, and the vector has a byte for each of its pages.
-        let done = unsafe { libc::mincore(start, stack.size().bytes(), pages.as_mut_ptr()) };
+        let done = unsafe { libc::mincore(start, size.bytes(), pages.as_mut_ptr()) };
         assert_eq!(done, 0);
         pages.iter().filter(|&&page| page & 1 != 0).count()
     }
@@ -204,14 +211,27 @@ mod tests {
         let size = own_size(19);
         let mut pool = Pool::new();
         let stacks: Vec<_> = (0..200).map(|_| pool.take(size).expect("a stack")).collect();
-        let first = Stack { low: stacks[0].low, size };
+        let first = stacks[0].limit();
         for stack in &stacks {
             touch(stack, size.bytes() - guard_bytes(page_size()));
         }
-        assert_eq!(resident(&first), (size.bytes() - guard_bytes(page_size())) / page_size());
+        assert_eq!(resident(first, size), (size.bytes() - guard_bytes(page_size())) / page_size());
         for stack in stacks {
             pool.put(stack);
         }
-        assert_eq!(resident(&first), 1, "the first to be put back has left the cache");
+        assert_eq!(resident(first, size), 1, "the first to be put back has left the cache");
+    }
+
+    #[test]
+    fn a_dropped_stack_is_given_out_again() {
+        let size = own_size(21);
+        let mut pool = Pool::new();
+        let stack = pool.take(size).expect("a stack");
+        let low = stack.limit();
+        touch(&stack, 64 << 10);
+        drop(stack);
+        assert_eq!(resident(low, size), 1, "it is trimmed");
+        let rest: Vec<_> = std::iter::repeat_with(|| pool.take(size).expect("a stack")).take(16).collect();
+        assert!(rest.iter().any(|stack| stack.limit() == low));
     }
 }
