@@ -11,6 +11,7 @@ use super::size::guard_bytes;
 use crate::base::sys::{check, page_size};
 use once_cell::sync::OnceCell;
 use std::io;
+use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 const VARIABLE: &str = "SWARD_STACK_GUARD";
@@ -37,8 +38,21 @@ pub(crate) fn check_environment() -> io::Result<()> {
     means().map(drop)
 }
 
-/// Installs guards at the low ends of `count` slots of that size from `start` on; how
-/// many, at least one.
+/// How many guards to install at once, at the most.
+///
+/// # Errors
+///
+/// As for [`check_environment`].
+pub(super) fn at_once() -> io::Result<usize> {
+    Ok(match means()? {
+        Means::Madvise => usize::MAX,
+        // Mappings are scarce: none is cut out for a stack that nobody wants yet.
+        Means::Mprotect => 1,
+    })
+}
+
+/// Installs guards at the low ends of the slots of that size in the range, from its start on; how many,
+/// at least one.
 ///
 /// # Errors
 ///
@@ -47,15 +61,12 @@ pub(crate) fn check_environment() -> io::Result<()> {
 /// # Safety
 ///
 /// The slots lie within a mapping of the caller's, and nobody uses them.
-pub(super) unsafe fn install(start: usize, slot: usize, count: usize) -> io::Result<usize> {
-    let (means, count) = match means()? {
-        Means::Madvise => (Means::Madvise, count),
-        // One at a time: mappings are scarce, so none is cut out for a stack that nobody wants yet.
-        Means::Mprotect => (Means::Mprotect, 1),
-    };
+pub(super) unsafe fn install(slots: Range<usize>, slot: usize) -> io::Result<usize> {
+    let means = means()?;
     let bytes = guard_bytes(page_size());
-    for n in 0..count {
-        let at = (start + n * slot) as *mut libc::c_void;
+    let mut count = 0;
+    for at in slots.step_by(slot) {
+        let at = at as *mut libc::c_void;
         // SAFETY: within the caller's mapping, and unused.
         let done = unsafe {
             match means {
@@ -64,9 +75,9 @@ pub(super) unsafe fn install(start: usize, slot: usize, count: usize) -> io::Res
             }
         };
         match done {
-            Ok(()) => {}
-            Err(e) if n == 0 => return Err(e),
-            Err(_) => return Ok(n),
+            Ok(()) => count += 1,
+            Err(e) if count == 0 => return Err(e),
+            Err(_) => break,
         }
     }
     Ok(count)

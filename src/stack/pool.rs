@@ -8,6 +8,7 @@
 //!   tables and interrupts the other processors. All but the top page goes; the top page too, once
 //!   many stacks are free.
 
+use super::guard;
 use super::region::Carver;
 use super::size::{CLASSES, StackSize, guard_bytes};
 use crate::base::lock::{Mutex, Rank};
@@ -106,14 +107,25 @@ impl Pool {
     #[cold]
     fn refill(&mut self, size: StackSize) -> io::Result<Stack> {
         let cache = &mut self.caches[size.class()];
-        let want = REFILL.min(most_cached(size)).max(1);
+        let want = REFILL.min(most_cached(size));
         let mut shared = SHARED[size.class()].lock();
         let from = shared.free.len().saturating_sub(want);
         cache.extend(shared.free.drain(from..));
-        if cache.is_empty() {
-            shared.carver.carve(size, want, |low| cache.push(Stack::new(low, size)))?;
+        if let Some(stack) = cache.pop() {
+            return Ok(stack);
         }
-        Ok(cache.pop().expect("there was one, or one was carved"))
+        let slots = shared.carver.cut(size, want.min(guard::at_once()?))?;
+        // The system calls that follow take long, and other workers want stacks, too.
+        drop(shared);
+        // SAFETY: the slots are of a region, and ours alone since they were cut off.
+        let installed = unsafe { guard::install(slots.clone(), size.bytes()) };
+        let bare = slots.start + installed.as_ref().map_or(0, |count| count * size.bytes());
+        cache.extend((slots.start..bare).step_by(size.bytes()).map(|low| Stack::new(low, size)));
+        if bare < slots.end {
+            SHARED[size.class()].lock().carver.put_back(bare..slots.end);
+        }
+        installed?;
+        Ok(cache.pop().expect("at least one guard was installed"))
     }
 }
 
