@@ -97,11 +97,14 @@ struct Region {
 
 static REGIONS: AtomicPtr<Region> = AtomicPtr::new(ptr::null_mut());
 
-/// Called under the lock of the shared stacks: there is one writer.
-fn publish(mut region: Region) {
-    region.older = REGIONS.load(Ordering::Relaxed);
-    // Releases the node to `guard_at`.
-    REGIONS.store(Box::leak(Box::new(region)), Ordering::Release);
+/// Several at once may do this, since each size has a lock of its own.
+fn publish(region: Region) {
+    let region = Box::leak(Box::new(region));
+    // Release: for the acquiring load in `guard_at`, which reads the node.
+    let _ = REGIONS.fetch_update(Ordering::Release, Ordering::Relaxed, |newest| {
+        region.older = newest;
+        Some(region)
+    });
 }
 
 /// If the address is in a guard: the size of the stack that it belongs to. Callable in a signal
@@ -133,6 +136,23 @@ mod tests {
         assert_eq!(carver.cut(size, 2).expect("slots"), middle..middle + 2 * size.bytes());
         assert_eq!(carver.cut(size, usize::MAX).expect("slots"), middle + 2 * size.bytes()..all.end);
         assert_eq!(carver.cut(size, usize::MAX).expect("address space").len(), 2 * FIRST * size.bytes());
+    }
+
+    #[test]
+    fn regions_reserved_at_the_same_time_are_all_known() {
+        let size = StackSize::new(1 << 16).expect("a fine size");
+        let start = std::sync::Barrier::new(4);
+        let reserve = || {
+            start.wait();
+            std::iter::repeat_with(|| Carver::new().cut(size, 1).expect("address space").start)
+                .take(200)
+                .collect::<Vec<_>>()
+        };
+        let lows = std::thread::scope(|scope| {
+            let threads = [(); 4].map(|()| scope.spawn(reserve));
+            threads.map(|thread| thread.join().expect("no panic")).concat()
+        });
+        assert!(lows.into_iter().all(|low| guard_at(low) == Some(size.bytes())));
     }
 
     #[test]
