@@ -7,6 +7,7 @@
 //!
 //! `SWARD_STACK_GUARD` set to `madvise` or `mprotect` forces the one or the other.
 
+use super::advise::{advise, range};
 use super::size::guard_bytes;
 use crate::base::sys::{check, page_size};
 use once_cell::sync::OnceCell;
@@ -38,19 +39,6 @@ pub(crate) fn check_environment() -> io::Result<()> {
     means().map(drop)
 }
 
-/// How many guards to install at once, at the most.
-///
-/// # Errors
-///
-/// As for [`check_environment`].
-pub(super) fn at_once() -> io::Result<usize> {
-    Ok(match means()? {
-        Means::Madvise => usize::MAX,
-        // Mappings are scarce: none is cut out for a stack that nobody wants yet.
-        Means::Mprotect => 1,
-    })
-}
-
 /// Installs guards at the low ends of the slots of that size in the range, from its start on; how many,
 /// at least one.
 ///
@@ -60,33 +48,27 @@ pub(super) fn at_once() -> io::Result<usize> {
 ///
 /// # Safety
 ///
-/// The slots lie within a mapping of the caller's, and nobody uses them.
+/// The slots lie within a mapping of the caller's, nobody uses them, and there is one at least.
 pub(super) unsafe fn install(slots: Range<usize>, slot: usize) -> io::Result<usize> {
-    let means = means()?;
     let bytes = guard_bytes(page_size());
-    let mut count = 0;
-    for at in slots.step_by(slot) {
-        let at = at as *mut libc::c_void;
-        // SAFETY: within the caller's mapping, and unused.
-        let done = unsafe {
-            match means {
-                Means::Madvise => check(libc::madvise(at, bytes, MADV_GUARD_INSTALL)).map(drop),
-                Means::Mprotect => cut_out(at, bytes),
-            }
-        };
-        match done {
-            Ok(()) => count += 1,
-            Err(e) if count == 0 => return Err(e),
-            Err(_) => break,
+    match means()? {
+        Means::Madvise => {
+            let guards: Vec<_> = slots.step_by(slot).map(|low| range(low, bytes)).collect();
+            // SAFETY: the guards are within the caller's mapping, and unused.
+            unsafe { advise(&guards, MADV_GUARD_INSTALL) }
         }
+        // Mappings are scarce: none is cut out for a stack that nobody wants yet.
+        // SAFETY: as above.
+        Means::Mprotect => unsafe { cut_out(slots.start, bytes) }.map(|()| 1),
     }
-    Ok(count)
 }
 
+/// Makes a guard a mapping of its own, unless the limit is reached.
+///
 /// # Safety
 ///
 /// As for `install`.
-unsafe fn cut_out(at: *mut libc::c_void, bytes: usize) -> io::Result<()> {
+unsafe fn cut_out(start: usize, bytes: usize) -> io::Result<()> {
     let limit = max_map_count();
     let count = CUT_OUT.fetch_add(1, Ordering::Relaxed);
     let result = if 2 * (count + 1) > limit / 2 {
@@ -99,7 +81,7 @@ unsafe fn cut_out(at: *mut libc::c_void, bytes: usize) -> io::Result<()> {
         ))
     } else {
         // SAFETY: as the caller says.
-        check(unsafe { libc::mprotect(at, bytes, libc::PROT_NONE) }).map(drop)
+        check(unsafe { libc::mprotect(start as *mut libc::c_void, bytes, libc::PROT_NONE) }).map(drop)
     };
     if result.is_err() {
         CUT_OUT.fetch_sub(1, Ordering::Relaxed);

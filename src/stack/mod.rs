@@ -10,6 +10,7 @@
 //! ```
 //!
 //! - [`size`]: the sizes that there are: powers of two, of guard and rest in whole pages.
+//! - [`advise`]: advice to the kernel about many ranges at once.
 //! - [`guard`]: how the guards are installed.
 //! - [`region`]: address space, cut into slots.
 //! - [`pool`]: free stacks, per worker and shared.
@@ -18,6 +19,7 @@
 //! Invariant: a [`Stack`] is one slot, owned by one value; its guard has been installed before the
 //! slot is given out for the first time, and stays.
 
+mod advise;
 mod guard;
 pub(crate) mod overflow;
 mod pool;

@@ -8,6 +8,7 @@
 //!   tables and interrupts the other processors. All but the top page goes; the top page too, once
 //!   many stacks are free.
 
+use super::advise::{advise, range};
 use super::guard;
 use super::region::Carver;
 use super::size::{CLASSES, StackSize, guard_bytes};
@@ -50,15 +51,6 @@ impl Stack {
     /// Its size.
     pub(crate) fn size(&self) -> StackSize {
         self.size
-    }
-
-    /// Gives committed memory back, but for the topmost `keep` bytes.
-    fn trim(&self, keep: usize) {
-        let guard = guard_bytes(page_size());
-        let start = self.low.get() + guard;
-        let bytes = self.size.bytes() - guard - keep;
-        // SAFETY: the stack is free, so what it holds is of no use. A guard stays one.
-        unsafe { libc::madvise(start as *mut libc::c_void, bytes, libc::MADV_DONTNEED) };
     }
 }
 
@@ -114,7 +106,7 @@ impl Pool {
         if let Some(stack) = cache.pop() {
             return Ok(stack);
         }
-        let slots = shared.carver.cut(size, want.min(guard::at_once()?))?;
+        let slots = shared.carver.cut(size, want)?;
         // The system calls that follow take long, and other workers want stacks, too.
         drop(shared);
         // SAFETY: the slots are of a region, and ours alone since they were cut off.
@@ -155,10 +147,18 @@ static SHARED: [Mutex<Shared>; CLASSES] =
 fn give_back(size: StackSize, stacks: Vec<Stack>) {
     let warm = SHARED[size.class()].lock().free.len() < WARM;
     // Without the lock: these are ours still.
-    for stack in &stacks {
-        stack.trim(if warm { page_size() } else { 0 });
-    }
+    trim(&stacks, size, if warm { page_size() } else { 0 });
     SHARED[size.class()].lock().free.extend(stacks);
+}
+
+/// Gives committed memory of those stacks back, but for the topmost `keep` bytes of each.
+fn trim(stacks: &[Stack], size: StackSize, keep: usize) {
+    let guard = guard_bytes(page_size());
+    let used = |stack: &Stack| range(stack.low.get() + guard, size.bytes() - guard - keep);
+    let ranges: Vec<_> = stacks.iter().map(used).collect();
+    // SAFETY: the stacks are free, so what they hold is of no use. Memory that the kernel keeps all the
+    // same is no harm.
+    let _ = unsafe { advise(&ranges, libc::MADV_DONTNEED) };
 }
 
 #[cfg(all(test, not(loom)))]
