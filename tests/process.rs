@@ -61,6 +61,49 @@ fn another_fault_goes_to_the_earlier_handler() {
     assert!(!text(&output).contains("overflowed"));
 }
 
+/// Without an earlier handler, a signal that a process sends ends this one as it does any other.
+#[test]
+fn a_fault_signal_that_was_sent_ends_the_process() {
+    use std::os::unix::process::ExitStatusExt;
+    const TEST: &str = "a_fault_signal_that_was_sent_ends_the_process";
+    if is_child() {
+        let signal = std::env::var("SIGNAL").expect("set").parse().expect("a number");
+        // SAFETY: the default takes the place of std's handler; the signal is meant to end the process.
+        unsafe {
+            libc::signal(signal, libc::SIG_DFL);
+            assert_eq!(sward::run(|| libc::kill(libc::getpid(), signal)), 0);
+        }
+        // The signal may come on another thread.
+        std::thread::sleep(Duration::from_secs(5));
+        return;
+    }
+    for signal in [libc::SIGSEGV, libc::SIGBUS] {
+        let output = child(TEST, &[("SIGNAL", &signal.to_string())]);
+        assert_eq!(output.status.signal(), Some(signal), "{}", text(&output));
+    }
+}
+
+/// One that was ignored stays so: it neither ends the process nor undoes the report of overflows.
+#[test]
+fn a_fault_signal_that_was_ignored_stays_ignored() {
+    use std::os::unix::process::ExitStatusExt;
+    if is_child() {
+        // SAFETY: std's handler is not needed here, and the signal is ignored.
+        unsafe {
+            libc::signal(libc::SIGSEGV, libc::SIG_IGN);
+            sward::run(|| assert_eq!(libc::kill(libc::getpid(), libc::SIGSEGV), 0));
+        }
+        println!("goes on");
+        sward::run(|| deep(1 << 40));
+        return;
+    }
+    let output = child("a_fault_signal_that_was_ignored_stays_ignored", &[]);
+    assert_eq!(output.status.signal(), Some(libc::SIGABRT), "{}", text(&output));
+    for part in ["goes on", "overflowed its stack"] {
+        assert!(text(&output).contains(part), "{part} is missing in: {}", text(&output));
+    }
+}
+
 #[test]
 fn nonsense_in_the_environment_is_named() {
     if is_child() {

@@ -2,7 +2,8 @@
 //!
 //! The handler runs on an alternate stack, since the coroutine's is used up. It allocates nothing,
 //! takes no lock, and calls only what a signal handler may. A fault that is not in one of our guards
-//! goes to the handler that was there before, which is std's as a rule.
+//! goes to the handler that was there before, which is std's as a rule, and so does a signal that a process
+//! has sent. Where there was none the process ends as it would have without this one.
 
 use super::region;
 use crate::base::sys::{check, page_size};
@@ -86,11 +87,13 @@ pub(crate) fn install() -> io::Result<()> {
 }
 
 extern "C" fn on_fault(signal: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
-    // SAFETY: the kernel gives a valid pointer for a fault.
-    let address = unsafe { (*info).si_addr() } as usize;
+    // SAFETY: with SA_SIGINFO the kernel gives a valid pointer; any bytes are an address.
+    let (code, address) = unsafe { ((*info).si_code, (*info).si_addr() as usize) };
+    // What a process has sent names the sender where a fault has its address.
+    let sent = code <= 0;
     match region::guard_at(address) {
-        Some(bytes) => report_and_abort(bytes),
-        None => pass_on(signal, info, context),
+        Some(bytes) if !sent => report_and_abort(bytes),
+        _ => pass_on(signal, sent, info, context),
     }
 }
 
@@ -120,16 +123,23 @@ fn report_and_abort(bytes: usize) -> ! {
     }
 }
 
-fn pass_on(signal: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
+fn pass_on(signal: libc::c_int, sent: bool, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
     let place = usize::from(signal == SIGNALS[1]);
     let previous = PREVIOUS[place].load(Ordering::Acquire);
     // SAFETY: stored before the handler was installed, and never freed.
     let previous = unsafe { &*previous };
     match previous.sa_sigaction {
+        libc::SIG_IGN if sent => {}
         libc::SIG_DFL | libc::SIG_IGN => {
-            // The instruction is executed again, and the signal then ends the process.
-            // SAFETY: may be called in a signal handler.
-            unsafe { libc::signal(signal, libc::SIG_DFL) };
+            // A fault comes again with its instruction, and then ends the process. What was sent has to be
+            // raised again; it is pending until this handler returns.
+            // SAFETY: both may be called in a signal handler.
+            unsafe {
+                libc::signal(signal, libc::SIG_DFL);
+                if sent {
+                    libc::raise(signal);
+                }
+            }
         }
         handler if previous.sa_flags & libc::SA_SIGINFO != 0 => {
             type Handler = extern "C" fn(libc::c_int, *mut libc::siginfo_t, *mut libc::c_void);
