@@ -1,6 +1,7 @@
 //! What ends a process or needs one of its own: each test runs itself again as a child.
 
 use std::process::{Command, Output};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 const ROLE: &str = "SWARD_TEST_ROLE";
@@ -134,6 +135,41 @@ fn the_environment_sets_defaults() {
     let output =
         child("the_environment_sets_defaults", &[("SWARD_WORKERS", "3"), ("SWARD_STACK_SIZE", "64K")]);
     assert!(output.status.success(), "{}", text(&output));
+}
+
+/// Guards that split no mapping: 20,000 stacks take few of them.
+#[test]
+fn stacks_share_mappings() {
+    const UNSUPPORTED: &str = "this kernel has no MADV_GUARD_INSTALL";
+    if is_child() {
+        let runtime = match sward::runtime::Builder::new().build() {
+            Err(error) if error.kind() == std::io::ErrorKind::Unsupported => return println!("{error}"),
+            runtime => runtime.expect("a runtime"),
+        };
+        runtime.run(|| {
+            static STARTED: AtomicUsize = AtomicUsize::new(0);
+            let one = || {
+                STARTED.fetch_add(1, Ordering::Relaxed);
+                sward::task::park();
+            };
+            let handles: Vec<_> = (0..20_000).map(|_| sward::spawn(one)).collect();
+            while STARTED.load(Ordering::Relaxed) < 20_000 && !handles.iter().any(|h| h.is_finished()) {
+                sward::sleep(Duration::from_millis(1));
+            }
+            let mappings = std::fs::read_to_string("/proc/self/maps").expect("Linux").lines().count();
+            for handle in handles {
+                handle.task().unpark();
+                handle.join().expect("no panic");
+            }
+            assert!(mappings < 200, "{mappings} mappings");
+        });
+        return;
+    }
+    let output = child("stacks_share_mappings", &[("SWARD_STACK_GUARD", "madvise")]);
+    assert!(output.status.success(), "{}", text(&output));
+    if text(&output).contains(UNSUPPORTED) {
+        println!("skipped: {UNSUPPORTED}");
+    }
 }
 
 /// With the forced fallback stacks run out early: the joiner is told which limit it was, the rest goes

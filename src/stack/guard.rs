@@ -2,8 +2,9 @@
 //!
 //! `MADV_GUARD_INSTALL` (Linux 6.13) marks pages within a mapping and splits none, so the number of
 //! stacks is bounded by memory alone. Without it `mprotect` cuts each guard out as a mapping of its
-//! own, two mappings a stack; the kernel allows a process `vm.max_map_count` of them, of which this
-//! uses half and then says so. No stack is ever given out without its guard.
+//! own, two mappings a stack; the kernel allows a process `vm.max_map_count` of them. The guards may use
+//! half of that, and then an error says so; the other half is for whatever else the program maps, which is
+//! not counted. No stack is ever given out without its guard.
 //!
 //! `SWARD_STACK_GUARD` set to `madvise` or `mprotect` forces the one or the other.
 
