@@ -196,8 +196,8 @@ impl AltStack {
 ///
 /// # Safety
 ///
-/// The memory is a page and `ALTERNATE` bytes of a mapping of the caller's, and stays while it is in use. After an
-/// error it is not.
+/// The memory is a page and `ALTERNATE` bytes of a mapping of the caller's, and stays while it is in use.
+/// After an error it is not.
 unsafe fn put_to_use(memory: *mut libc::c_void, previous: &mut libc::stack_t) -> io::Result<()> {
     // SAFETY: the first page of the caller's mapping.
     check(unsafe { libc::mprotect(memory, page_size(), libc::PROT_NONE) })?;
