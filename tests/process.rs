@@ -1,6 +1,7 @@
 //! What ends a process or needs one of its own: each test runs itself again as a child.
 
 use std::process::{Command, Output};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 const ROLE: &str = "SWARD_TEST_ROLE";
@@ -61,6 +62,49 @@ fn another_fault_goes_to_the_earlier_handler() {
     assert!(!text(&output).contains("overflowed"));
 }
 
+/// Without an earlier handler, a signal that a process sends ends this one as it does any other.
+#[test]
+fn a_fault_signal_that_was_sent_ends_the_process() {
+    use std::os::unix::process::ExitStatusExt;
+    const TEST: &str = "a_fault_signal_that_was_sent_ends_the_process";
+    if is_child() {
+        let signal = std::env::var("SIGNAL").expect("set").parse().expect("a number");
+        // SAFETY: the default takes the place of std's handler; the signal is meant to end the process.
+        unsafe {
+            libc::signal(signal, libc::SIG_DFL);
+            assert_eq!(sward::run(|| libc::kill(libc::getpid(), signal)), 0);
+        }
+        // The signal may come on another thread.
+        std::thread::sleep(Duration::from_secs(5));
+        return;
+    }
+    for signal in [libc::SIGSEGV, libc::SIGBUS] {
+        let output = child(TEST, &[("SIGNAL", &signal.to_string())]);
+        assert_eq!(output.status.signal(), Some(signal), "{}", text(&output));
+    }
+}
+
+/// One that was ignored stays so: it neither ends the process nor undoes the report of overflows.
+#[test]
+fn a_fault_signal_that_was_ignored_stays_ignored() {
+    use std::os::unix::process::ExitStatusExt;
+    if is_child() {
+        // SAFETY: std's handler is not needed here, and the signal is ignored.
+        unsafe {
+            libc::signal(libc::SIGSEGV, libc::SIG_IGN);
+            sward::run(|| assert_eq!(libc::kill(libc::getpid(), libc::SIGSEGV), 0));
+        }
+        println!("goes on");
+        sward::run(|| deep(1 << 40));
+        return;
+    }
+    let output = child("a_fault_signal_that_was_ignored_stays_ignored", &[]);
+    assert_eq!(output.status.signal(), Some(libc::SIGABRT), "{}", text(&output));
+    for part in ["goes on", "overflowed its stack"] {
+        assert!(text(&output).contains(part), "{part} is missing in: {}", text(&output));
+    }
+}
+
 #[test]
 fn nonsense_in_the_environment_is_named() {
     if is_child() {
@@ -91,6 +135,41 @@ fn the_environment_sets_defaults() {
     let output =
         child("the_environment_sets_defaults", &[("SWARD_WORKERS", "3"), ("SWARD_STACK_SIZE", "64K")]);
     assert!(output.status.success(), "{}", text(&output));
+}
+
+/// Guards that split no mapping: 20,000 stacks take few of them.
+#[test]
+fn stacks_share_mappings() {
+    const UNSUPPORTED: &str = "this kernel has no MADV_GUARD_INSTALL";
+    if is_child() {
+        let runtime = match sward::runtime::Builder::new().build() {
+            Err(error) if error.kind() == std::io::ErrorKind::Unsupported => return println!("{error}"),
+            runtime => runtime.expect("a runtime"),
+        };
+        runtime.run(|| {
+            static STARTED: AtomicUsize = AtomicUsize::new(0);
+            let one = || {
+                STARTED.fetch_add(1, Ordering::Relaxed);
+                sward::task::park();
+            };
+            let handles: Vec<_> = (0..20_000).map(|_| sward::spawn(one)).collect();
+            while STARTED.load(Ordering::Relaxed) < 20_000 && !handles.iter().any(|h| h.is_finished()) {
+                sward::sleep(Duration::from_millis(1));
+            }
+            let mappings = std::fs::read_to_string("/proc/self/maps").expect("Linux").lines().count();
+            for handle in handles {
+                handle.task().unpark();
+                handle.join().expect("no panic");
+            }
+            assert!(mappings < 200, "{mappings} mappings");
+        });
+        return;
+    }
+    let output = child("stacks_share_mappings", &[("SWARD_STACK_GUARD", "madvise")]);
+    assert!(output.status.success(), "{}", text(&output));
+    if text(&output).contains(UNSUPPORTED) {
+        println!("skipped: {UNSUPPORTED}");
+    }
 }
 
 /// With the forced fallback stacks run out early: the joiner is told which limit it was, the rest goes

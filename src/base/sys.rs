@@ -3,6 +3,7 @@
 //! Invariant: `errno` is read in the same function that made the call, before anything that could
 //! switch stacks or threads (the location of `errno` is a thread-local).
 
+use once_cell::sync::OnceCell;
 use std::io;
 use std::time::Duration;
 
@@ -50,6 +51,16 @@ pub(crate) fn nonblocking<R: Return>(call: impl FnMut() -> R) -> io::Result<Opti
         Err(e) if e.kind() == io::ErrorKind::WouldBlock => Ok(None),
         Err(e) => Err(e),
     }
+}
+
+/// The size of the system's pages, a power of two.
+pub(crate) fn page_size() -> usize {
+    static SIZE: OnceCell<usize> = OnceCell::new();
+    *SIZE.get_or_init(|| {
+        // SAFETY: the call takes no pointers.
+        let size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+        usize::try_from(size).expect("every system has pages")
+    })
 }
 
 /// The processor time of one thread, readable from others.

@@ -2,15 +2,18 @@
 //!
 //! `MADV_GUARD_INSTALL` (Linux 6.13) marks pages within a mapping and splits none, so the number of
 //! stacks is bounded by memory alone. Without it `mprotect` cuts each guard out as a mapping of its
-//! own, two mappings a stack; the kernel allows a process `vm.max_map_count` of them, of which this
-//! uses half and then says so. No stack is ever given out without its guard.
+//! own, two mappings a stack; the kernel allows a process `vm.max_map_count` of them. The guards may use
+//! half of that, and then an error says so; the other half is for whatever else the program maps, which is
+//! not counted. No stack is ever given out without its guard.
 //!
 //! `SWARD_STACK_GUARD` set to `madvise` or `mprotect` forces the one or the other.
 
-use super::GUARD;
-use crate::base::sys::check;
+use super::advise::{advise, range};
+use super::size::guard_bytes;
+use crate::base::sys::{check, page_size};
 use once_cell::sync::OnceCell;
 use std::io;
+use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 const VARIABLE: &str = "SWARD_STACK_GUARD";
@@ -37,8 +40,8 @@ pub(crate) fn check_environment() -> io::Result<()> {
     means().map(drop)
 }
 
-/// Installs guards over the first `GUARD` bytes of `count` slots of that size from `start` on; how
-/// many, at least one.
+/// Installs guards at the low ends of the slots of that size in the range, from its start on; how many,
+/// at least one.
 ///
 /// # Errors
 ///
@@ -46,35 +49,27 @@ pub(crate) fn check_environment() -> io::Result<()> {
 ///
 /// # Safety
 ///
-/// The slots lie within a mapping of the caller's, and nobody uses them.
-pub(super) unsafe fn install(start: usize, slot: usize, count: usize) -> io::Result<usize> {
-    let (means, count) = match means()? {
-        Means::Madvise => (Means::Madvise, count),
-        // One at a time: mappings are scarce, so none is cut out for a stack that nobody wants yet.
-        Means::Mprotect => (Means::Mprotect, 1),
-    };
-    for n in 0..count {
-        let at = (start + n * slot) as *mut libc::c_void;
-        // SAFETY: within the caller's mapping, and unused.
-        let done = unsafe {
-            match means {
-                Means::Madvise => check(libc::madvise(at, GUARD, MADV_GUARD_INSTALL)).map(drop),
-                Means::Mprotect => cut_out(at),
-            }
-        };
-        match done {
-            Ok(()) => {}
-            Err(e) if n == 0 => return Err(e),
-            Err(_) => return Ok(n),
+/// The slots lie within a mapping of the caller's, nobody uses them, and there is one at least.
+pub(super) unsafe fn install(slots: Range<usize>, slot: usize) -> io::Result<usize> {
+    let bytes = guard_bytes(page_size());
+    match means()? {
+        Means::Madvise => {
+            let guards: Vec<_> = slots.step_by(slot).map(|low| range(low, bytes)).collect();
+            // SAFETY: the guards are within the caller's mapping, and unused.
+            unsafe { advise(&guards, MADV_GUARD_INSTALL) }
         }
+        // Mappings are scarce: none is cut out for a stack that nobody wants yet.
+        // SAFETY: as above.
+        Means::Mprotect => unsafe { cut_out(slots.start, bytes) }.map(|()| 1),
     }
-    Ok(count)
 }
 
+/// Makes a guard a mapping of its own, unless the limit is reached.
+///
 /// # Safety
 ///
 /// As for `install`.
-unsafe fn cut_out(at: *mut libc::c_void) -> io::Result<()> {
+unsafe fn cut_out(start: usize, bytes: usize) -> io::Result<()> {
     let limit = max_map_count();
     let count = CUT_OUT.fetch_add(1, Ordering::Relaxed);
     let result = if 2 * (count + 1) > limit / 2 {
@@ -87,7 +82,7 @@ unsafe fn cut_out(at: *mut libc::c_void) -> io::Result<()> {
         ))
     } else {
         // SAFETY: as the caller says.
-        check(unsafe { libc::mprotect(at, GUARD, libc::PROT_NONE) }).map(drop)
+        check(unsafe { libc::mprotect(start as *mut libc::c_void, bytes, libc::PROT_NONE) }).map(drop)
     };
     if result.is_err() {
         CUT_OUT.fetch_sub(1, Ordering::Relaxed);
@@ -120,15 +115,16 @@ fn choose() -> io::Result<Means> {
 /// Tries it on a mapping of its own.
 fn kernel_has_guards() -> bool {
     let anywhere = std::ptr::null_mut();
+    let size = page_size();
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
     // SAFETY: a fresh mapping, which nobody else knows, and which is given back.
     unsafe {
-        let page = libc::mmap(anywhere, GUARD, libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0);
+        let page = libc::mmap(anywhere, size, libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0);
         if page == libc::MAP_FAILED {
             return false;
         }
-        let has = libc::madvise(page, GUARD, MADV_GUARD_INSTALL) == 0;
-        libc::munmap(page, GUARD);
+        let has = libc::madvise(page, size, MADV_GUARD_INSTALL) == 0;
+        libc::munmap(page, size);
         has
     }
 }

@@ -9,7 +9,8 @@
 //!          ^ low end             ^ base
 //! ```
 //!
-//! - [`size`]: the sizes that there are: powers of two.
+//! - [`size`]: the sizes that there are: powers of two, of guard and rest in whole pages.
+//! - [`advise`]: advice to the kernel about many ranges at once.
 //! - [`guard`]: how the guards are installed.
 //! - [`region`]: address space, cut into slots.
 //! - [`pool`]: free stacks, per worker and shared.
@@ -18,6 +19,7 @@
 //! Invariant: a [`Stack`] is one slot, owned by one value; its guard has been installed before the
 //! slot is given out for the first time, and stays.
 
+mod advise;
 mod guard;
 pub(crate) mod overflow;
 mod pool;
@@ -27,9 +29,3 @@ mod size;
 pub(crate) use guard::check_environment;
 pub(crate) use pool::{Pool, Stack};
 pub(crate) use size::StackSize;
-
-/// The bytes at the low end of a slot that nobody may touch. As much as the largest frame that code
-/// without stack probes skips.
-const GUARD: usize = 16 << 10;
-/// The top of a stack, which stays committed in pools. At least one page everywhere.
-const TOP: usize = 4 << 10;

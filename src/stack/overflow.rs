@@ -2,10 +2,11 @@
 //!
 //! The handler runs on an alternate stack, since the coroutine's is used up. It allocates nothing,
 //! takes no lock, and calls only what a signal handler may. A fault that is not in one of our guards
-//! goes to the handler that was there before, which is std's as a rule.
+//! goes to the handler that was there before, which is std's as a rule, and so does a signal that a process
+//! has sent. Where there was none the process ends as it would have without this one.
 
 use super::region;
-use crate::base::sys::check;
+use crate::base::sys::{check, page_size};
 use once_cell::sync::OnceCell;
 use std::fmt::{self, Write};
 use std::io;
@@ -15,6 +16,8 @@ use std::ptr;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
 const SIGNALS: [libc::c_int; 2] = [libc::SIGSEGV, libc::SIGBUS];
+/// What the handlers may use of an alternate stack. A frame of a signal with all of the processor's
+/// registers in it takes some KiB; std's handler and those of other libraries come on top.
 const ALTERNATE: usize = 64 << 10;
 
 /// What was there before, for each of the signals.
@@ -84,11 +87,13 @@ pub(crate) fn install() -> io::Result<()> {
 }
 
 extern "C" fn on_fault(signal: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
-    // SAFETY: the kernel gives a valid pointer for a fault.
-    let address = unsafe { (*info).si_addr() } as usize;
+    // SAFETY: with SA_SIGINFO the kernel gives a valid pointer; any bytes are an address.
+    let (code, address) = unsafe { ((*info).si_code, (*info).si_addr() as usize) };
+    // What a process has sent names the sender where a fault has its address.
+    let sent = code <= 0;
     match region::guard_at(address) {
-        Some(bytes) => report_and_abort(bytes),
-        None => pass_on(signal, info, context),
+        Some(bytes) if !sent => report_and_abort(bytes),
+        _ => pass_on(signal, sent, info, context),
     }
 }
 
@@ -118,16 +123,23 @@ fn report_and_abort(bytes: usize) -> ! {
     }
 }
 
-fn pass_on(signal: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
+fn pass_on(signal: libc::c_int, sent: bool, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
     let place = usize::from(signal == SIGNALS[1]);
     let previous = PREVIOUS[place].load(Ordering::Acquire);
     // SAFETY: stored before the handler was installed, and never freed.
     let previous = unsafe { &*previous };
     match previous.sa_sigaction {
+        libc::SIG_IGN if sent => {}
         libc::SIG_DFL | libc::SIG_IGN => {
-            // The instruction is executed again, and the signal then ends the process.
-            // SAFETY: may be called in a signal handler.
-            unsafe { libc::signal(signal, libc::SIG_DFL) };
+            // A fault comes again with its instruction, and then ends the process. What was sent has to be
+            // raised again; it is pending until this handler returns.
+            // SAFETY: both may be called in a signal handler.
+            unsafe {
+                libc::signal(signal, libc::SIG_DFL);
+                if sent {
+                    libc::raise(signal);
+                }
+            }
         }
         handler if previous.sa_flags & libc::SA_SIGINFO != 0 => {
             type Handler = extern "C" fn(libc::c_int, *mut libc::siginfo_t, *mut libc::c_void);
@@ -158,25 +170,41 @@ impl AltStack {
     ///
     /// The system's; then the thread keeps what it has.
     pub(crate) fn install() -> io::Result<AltStack> {
+        let bytes = page_size() + ALTERNATE;
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
         // SAFETY: a fresh mapping at a place of the kernel's choice.
-        let memory = unsafe {
-            libc::mmap(ptr::null_mut(), ALTERNATE, libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0)
-        };
+        let memory =
+            unsafe { libc::mmap(ptr::null_mut(), bytes, libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0) };
         if memory == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
         }
-        let none = libc::stack_t { ss_sp: ptr::null_mut(), ss_flags: libc::SS_DISABLE, ss_size: 0 };
-        let mut this = AltStack { memory, previous: none, thread_bound: PhantomData };
-        // SAFETY: the first page of our own mapping.
-        check(unsafe { libc::mprotect(memory, super::TOP, libc::PROT_NONE) })?;
-        let usable = ALTERNATE - super::TOP;
-        let stack =
-            libc::stack_t { ss_sp: memory.wrapping_byte_add(super::TOP), ss_flags: 0, ss_size: usable };
-        // SAFETY: the memory stays until the drop, which takes it out of use first.
-        check(unsafe { libc::sigaltstack(&raw const stack, &raw mut this.previous) })?;
-        Ok(this)
+        let mut previous = libc::stack_t { ss_sp: ptr::null_mut(), ss_flags: libc::SS_DISABLE, ss_size: 0 };
+        // SAFETY: all of our own mapping, which stays until the value's drop takes it out of use.
+        match unsafe { put_to_use(memory, &mut previous) } {
+            Ok(()) => Ok(AltStack { memory, previous, thread_bound: PhantomData }),
+            Err(e) => {
+                // SAFETY: our own mapping, which nobody uses.
+                unsafe { libc::munmap(memory, bytes) };
+                Err(e)
+            }
+        }
     }
+}
+
+/// Makes the memory the thread's alternate signal stack, all but one page of guard at its low end, and
+/// tells the one before.
+///
+/// # Safety
+///
+/// The memory is a page and `ALTERNATE` bytes of a mapping of the caller's, and stays while it is in use.
+/// After an error it is not.
+unsafe fn put_to_use(memory: *mut libc::c_void, previous: &mut libc::stack_t) -> io::Result<()> {
+    // SAFETY: the first page of the caller's mapping.
+    check(unsafe { libc::mprotect(memory, page_size(), libc::PROT_NONE) })?;
+    let stack =
+        libc::stack_t { ss_sp: memory.wrapping_byte_add(page_size()), ss_flags: 0, ss_size: ALTERNATE };
+    // SAFETY: the memory stays, as the caller says; both places live until the call ends.
+    check(unsafe { libc::sigaltstack(&raw const stack, previous) }).map(drop)
 }
 
 impl Drop for AltStack {
@@ -184,7 +212,7 @@ impl Drop for AltStack {
         // SAFETY: the thread goes back to what it had before; then nobody uses the mapping.
         unsafe {
             libc::sigaltstack(&raw const self.previous, ptr::null_mut());
-            libc::munmap(self.memory, ALTERNATE);
+            libc::munmap(self.memory, page_size() + ALTERNATE);
         }
     }
 }

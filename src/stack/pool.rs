@@ -8,10 +8,12 @@
 //!   tables and interrupts the other processors. All but the top page goes; the top page too, once
 //!   many stacks are free.
 
+use super::advise::{advise, range};
+use super::guard;
 use super::region::Carver;
-use super::size::{CLASSES, StackSize};
-use super::{GUARD, TOP};
+use super::size::{CLASSES, StackSize, guard_bytes};
 use crate::base::lock::{Mutex, Rank};
+use crate::base::sys::page_size;
 use std::io;
 use std::mem;
 use std::num::NonZeroUsize;
@@ -24,7 +26,7 @@ const REFILL: usize = 16;
 /// Free stacks in the shared overflow that keep their top page.
 const WARM: usize = 4096;
 
-/// A stack.
+/// A stack. One that is dropped goes to the shared ones, so that none can be lost.
 #[derive(Debug)]
 pub(crate) struct Stack {
     low: NonZeroUsize,
@@ -50,13 +52,11 @@ impl Stack {
     pub(crate) fn size(&self) -> StackSize {
         self.size
     }
+}
 
-    /// Gives committed memory back, but for the topmost `keep` bytes.
-    fn trim(&self, keep: usize) {
-        let start = self.low.get() + GUARD;
-        let bytes = self.size.bytes() - GUARD - keep;
-        // SAFETY: the stack is free, so what it holds is of no use. A guard stays one.
-        unsafe { libc::madvise(start as *mut libc::c_void, bytes, libc::MADV_DONTNEED) };
+impl Drop for Stack {
+    fn drop(&mut self) {
+        give_back(self.size, vec![Stack { low: self.low, size: self.size }]);
     }
 }
 
@@ -99,14 +99,25 @@ impl Pool {
     #[cold]
     fn refill(&mut self, size: StackSize) -> io::Result<Stack> {
         let cache = &mut self.caches[size.class()];
-        let want = REFILL.min(most_cached(size)).max(1);
+        let want = REFILL.min(most_cached(size));
         let mut shared = SHARED[size.class()].lock();
         let from = shared.free.len().saturating_sub(want);
         cache.extend(shared.free.drain(from..));
-        if cache.is_empty() {
-            shared.carver.carve(size, want, |low| cache.push(Stack::new(low, size)))?;
+        if let Some(stack) = cache.pop() {
+            return Ok(stack);
         }
-        Ok(cache.pop().expect("there was one, or one was carved"))
+        let slots = shared.carver.cut(size, want)?;
+        // The system calls that follow take long, and other workers want stacks, too.
+        drop(shared);
+        // SAFETY: the slots are of a region, and ours alone since they were cut off.
+        let installed = unsafe { guard::install(slots.clone(), size.bytes()) };
+        let bare = slots.start + installed.as_ref().map_or(0, |count| count * size.bytes());
+        cache.extend((slots.start..bare).step_by(size.bytes()).map(|low| Stack::new(low, size)));
+        if bare < slots.end {
+            SHARED[size.class()].lock().carver.put_back(bare..slots.end);
+        }
+        installed?;
+        Ok(cache.pop().expect("at least one guard was installed"))
     }
 }
 
@@ -124,7 +135,7 @@ fn most_cached(size: StackSize) -> usize {
     (CACHE_BYTES / size.bytes()).clamp(1, CACHE_MOST)
 }
 
-/// The stacks of one size that no worker holds.
+/// The stacks of one size that nobody holds.
 struct Shared {
     free: Vec<Stack>,
     carver: Carver,
@@ -136,10 +147,18 @@ static SHARED: [Mutex<Shared>; CLASSES] =
 fn give_back(size: StackSize, stacks: Vec<Stack>) {
     let warm = SHARED[size.class()].lock().free.len() < WARM;
     // Without the lock: these are ours still.
-    for stack in &stacks {
-        stack.trim(if warm { TOP } else { 0 });
-    }
+    trim(&stacks, size, if warm { page_size() } else { 0 });
     SHARED[size.class()].lock().free.extend(stacks);
+}
+
+/// Gives committed memory of those stacks back, but for the topmost `keep` bytes of each.
+fn trim(stacks: &[Stack], size: StackSize, keep: usize) {
+    let guard = guard_bytes(page_size());
+    let used = |stack: &Stack| range(stack.low.get() + guard, size.bytes() - guard - keep);
+    let ranges: Vec<_> = stacks.iter().map(used).collect();
+    // SAFETY: the stacks are free, so what they hold is of no use. Memory that the kernel keeps all the
+    // same is no harm.
+    let _ = unsafe { advise(&ranges, libc::MADV_DONTNEED) };
 }
 
 #[cfg(all(test, not(loom)))]
@@ -153,17 +172,18 @@ mod tests {
 
     fn touch(stack: &Stack, bytes: usize) {
         let base = stack.base().get();
-        for at in (base - bytes..base).step_by(4096) {
+        for at in (base - bytes..base).step_by(page_size()) {
             // SAFETY: the stack is ours, and the address above its guard.
             unsafe { (at as *mut u8).write(1) };
         }
     }
 
-    fn resident(stack: &Stack) -> usize {
-        let mut pages = vec![0u8; stack.size().bytes() / 4096];
-        let start = stack.limit().get() as *mut libc::c_void;
+    /// The committed pages of the slot that begins there.
+    fn resident(low: NonZeroUsize, size: StackSize) -> usize {
+        let mut pages = vec![0u8; size.bytes() / page_size()];
+        let start = low.get() as *mut libc::c_void;
         // SAFETY: the range is mapped, and the vector has a byte for each of its pages.
-        let done = unsafe { libc::mincore(start, stack.size().bytes(), pages.as_mut_ptr()) };
+        let done = unsafe { libc::mincore(start, size.bytes(), pages.as_mut_ptr()) };
         assert_eq!(done, 0);
         pages.iter().filter(|&&page| page & 1 != 0).count()
     }
@@ -187,7 +207,7 @@ mod tests {
         let mut pool = Pool::new();
         let mut stacks: Vec<_> = (0..2_000).map(|_| pool.take(size).expect("a stack")).collect();
         for stack in &stacks {
-            touch(stack, size.bytes() - GUARD);
+            touch(stack, size.bytes() - guard_bytes(page_size()));
         }
         stacks.sort_by_key(Stack::base);
         for pair in stacks.windows(2) {
@@ -203,14 +223,27 @@ mod tests {
         let size = own_size(19);
         let mut pool = Pool::new();
         let stacks: Vec<_> = (0..200).map(|_| pool.take(size).expect("a stack")).collect();
-        let first = Stack { low: stacks[0].low, size };
+        let first = stacks[0].limit();
         for stack in &stacks {
-            touch(stack, size.bytes() - GUARD);
+            touch(stack, size.bytes() - guard_bytes(page_size()));
         }
-        assert!(resident(&first) > 100);
+        assert_eq!(resident(first, size), (size.bytes() - guard_bytes(page_size())) / page_size());
         for stack in stacks {
             pool.put(stack);
         }
-        assert_eq!(resident(&first), 1, "the first to be put back has left the cache");
+        assert_eq!(resident(first, size), 1, "the first to be put back has left the cache");
+    }
+
+    #[test]
+    fn a_dropped_stack_is_given_out_again() {
+        let size = own_size(21);
+        let mut pool = Pool::new();
+        let stack = pool.take(size).expect("a stack");
+        let low = stack.limit();
+        touch(&stack, 64 << 10);
+        drop(stack);
+        assert_eq!(resident(low, size), 1, "it is trimmed");
+        let rest: Vec<_> = std::iter::repeat_with(|| pool.take(size).expect("a stack")).take(16).collect();
+        assert!(rest.iter().any(|stack| stack.limit() == low));
     }
 }

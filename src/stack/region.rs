@@ -8,10 +8,10 @@
 //! The table of regions is read by the overflow handler, so it is a list that only grows, of nodes
 //! that are never freed.
 
-use super::size::StackSize;
-use super::{GUARD, guard};
-use crate::base::sys::check;
+use super::size::{StackSize, guard_bytes};
+use crate::base::sys::{check, page_size};
 use std::io;
+use std::ops::Range;
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
@@ -20,49 +20,45 @@ const FIRST: usize = 16;
 const MOST: usize = 1024;
 /// Bytes of the largest regions, where one slot is not larger.
 const MOST_BYTES: usize = 256 << 20;
-/// Slots that get their guards in one go.
-const BATCH: usize = 64;
 
-/// The unused part of the newest region of one size, under the lock of the shared stacks.
-#[derive(Clone, Copy, Debug)]
+/// The slots of one size that have no guard yet, under the lock of the shared stacks.
+#[derive(Debug)]
 pub(super) struct Carver {
-    next: usize,
-    end: usize,
+    /// Ranges of whole slots.
+    bare: Vec<Range<usize>>,
+    /// How many the newest region has.
     slots: usize,
 }
 
 impl Carver {
     /// No region yet.
     pub(super) const fn new() -> Self {
-        Carver { next: 0, end: 0, slots: FIRST / 2 }
+        Carver { bare: Vec::new(), slots: FIRST / 2 }
     }
 
-    /// Cuts off up to `want` slots, at least one, and calls `take` with the low end of each.
+    /// Cuts off up to `want` slots, at least one, which are the caller's then.
     ///
     /// # Errors
     ///
-    /// No address space, or no guards: nothing was cut off.
-    pub(super) fn carve(
-        &mut self,
-        size: StackSize,
-        want: usize,
-        mut take: impl FnMut(usize),
-    ) -> io::Result<()> {
-        if self.next == self.end {
-            self.reserve(size)?;
-        }
-        let left = (self.end - self.next) / size.bytes();
-        let count = want.min(left).min(BATCH);
-        // SAFETY: the slots from `next` on are within our region, and not given out yet.
-        let count = unsafe { guard::install(self.next, size.bytes(), count)? };
-        for _ in 0..count {
-            take(self.next);
-            self.next += size.bytes();
-        }
-        Ok(())
+    /// No address space: nothing was cut off.
+    pub(super) fn cut(&mut self, size: StackSize, want: usize) -> io::Result<Range<usize>> {
+        let range = match self.bare.pop() {
+            Some(range) => range,
+            None => self.reserve(size)?,
+        };
+        let middle = range.start + want.max(1).saturating_mul(size.bytes()).min(range.len());
+        self.put_back(middle..range.end);
+        Ok(range.start..middle)
     }
 
-    fn reserve(&mut self, size: StackSize) -> io::Result<()> {
+    /// Takes slots back that were cut off and still have no guard.
+    pub(super) fn put_back(&mut self, range: Range<usize>) {
+        if !range.is_empty() {
+            self.bare.push(range);
+        }
+    }
+
+    fn reserve(&mut self, size: StackSize) -> io::Result<Range<usize>> {
         let slots = (self.slots * 2).min(MOST).min((MOST_BYTES / size.bytes()).max(1));
         let bytes = slots * size.bytes();
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
@@ -79,9 +75,15 @@ impl Carver {
         // SAFETY: our own mapping. A kernel without huge pages says no, which is as good.
         let _ = check(unsafe { libc::madvise(start, bytes, libc::MADV_NOHUGEPAGE) });
         let start = start as usize;
-        publish(Region { start, end: start + bytes, slot: size.bytes(), older: ptr::null() });
-        *self = Carver { next: start, end: start + bytes, slots };
-        Ok(())
+        publish(Region {
+            start,
+            end: start + bytes,
+            slot: size.bytes(),
+            guard: guard_bytes(page_size()),
+            older: ptr::null(),
+        });
+        self.slots = slots;
+        Ok(start..start + bytes)
     }
 }
 
@@ -89,16 +91,20 @@ struct Region {
     start: usize,
     end: usize,
     slot: usize,
+    guard: usize,
     older: *const Region,
 }
 
 static REGIONS: AtomicPtr<Region> = AtomicPtr::new(ptr::null_mut());
 
-/// Called under the lock of the shared stacks: there is one writer.
-fn publish(mut region: Region) {
-    region.older = REGIONS.load(Ordering::Relaxed);
-    // Releases the node to `guard_at`.
-    REGIONS.store(Box::leak(Box::new(region)), Ordering::Release);
+/// Several at once may do this, since each size has a lock of its own.
+fn publish(region: Region) {
+    let region = Box::leak(Box::new(region));
+    // Release: for the acquiring load in `guard_at`, which reads the node.
+    let _ = REGIONS.fetch_update(Ordering::Release, Ordering::Relaxed, |newest| {
+        region.older = newest;
+        Some(region)
+    });
 }
 
 /// If the address is in a guard: the size of the stack that it belongs to. Callable in a signal
@@ -108,9 +114,58 @@ pub(super) fn guard_at(address: usize) -> Option<usize> {
     // SAFETY: nodes are never freed nor changed once they are published.
     while let Some(region) = unsafe { at.as_ref() } {
         if (region.start..region.end).contains(&address) {
-            return ((address - region.start) % region.slot < GUARD).then_some(region.slot);
+            return ((address - region.start) % region.slot < region.guard).then_some(region.slot);
         }
         at = region.older;
     }
     None
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slots_that_are_put_back_are_cut_off_again() {
+        let size = StackSize::new(1 << 18).expect("a fine size");
+        let mut carver = Carver::new();
+        let all = carver.cut(size, FIRST).expect("address space");
+        assert_eq!(all.len(), FIRST * size.bytes());
+        let middle = all.start + 3 * size.bytes();
+        carver.put_back(middle..all.end);
+        assert_eq!(carver.cut(size, 2).expect("slots"), middle..middle + 2 * size.bytes());
+        assert_eq!(carver.cut(size, usize::MAX).expect("slots"), middle + 2 * size.bytes()..all.end);
+        assert_eq!(carver.cut(size, usize::MAX).expect("address space").len(), 2 * FIRST * size.bytes());
+    }
+
+    #[test]
+    fn regions_reserved_at_the_same_time_are_all_known() {
+        let size = StackSize::new(1 << 16).expect("a fine size");
+        let start = std::sync::Barrier::new(4);
+        let reserve = || {
+            start.wait();
+            std::iter::repeat_with(|| Carver::new().cut(size, 1).expect("address space").start)
+                .take(200)
+                .collect::<Vec<_>>()
+        };
+        let lows = std::thread::scope(|scope| {
+            let threads = [(); 4].map(|()| scope.spawn(reserve));
+            threads.map(|thread| thread.join().expect("no panic")).concat()
+        });
+        assert!(lows.into_iter().all(|low| guard_at(low) == Some(size.bytes())));
+    }
+
+    #[test]
+    fn a_guard_is_known_by_its_address() {
+        let size = StackSize::new(1 << 18).expect("a fine size");
+        let slots = Carver::new().cut(size, 2).expect("address space");
+        let guard = guard_bytes(page_size());
+        for low in slots.step_by(size.bytes()) {
+            assert_eq!(guard_at(low), Some(size.bytes()));
+            assert_eq!(guard_at(low + guard - 1), Some(size.bytes()));
+            assert_eq!(guard_at(low + guard), None);
+            assert_eq!(guard_at(low + size.bytes() - 1), None);
+        }
+        assert_eq!(guard_at(8), None);
+    }
 }

@@ -1,9 +1,32 @@
 //! The sizes that there are: powers of two from 64 KiB to 1 GiB of address space, guard included.
+//!
+//! What the kernel protects or gives back is whole pages, which are of 4, 16 or 64 KiB. The arithmetic
+//! takes their size as an argument. With pages of 64 KiB the smallest stack is of 128 KiB, since half of
+//! it is guard.
 
+use crate::base::sys::page_size;
 use std::io;
 
 const SMALLEST: u32 = 16;
 const LARGEST: u32 = 30;
+/// The largest frame that code without stack probes skips.
+const LARGEST_FRAME: usize = 16 << 10;
+/// What the smallest stack has besides its guard, at the least.
+const USABLE: usize = 48 << 10;
+
+/// The bytes at the low end of a slot that nobody may touch.
+pub(super) fn guard_bytes(page: usize) -> usize {
+    LARGEST_FRAME.next_multiple_of(page)
+}
+
+/// The power of two of the smallest size of at least that many bytes, if there is one.
+fn power(bytes: usize, page: usize) -> Option<u32> {
+    if bytes == 0 || bytes > 1 << LARGEST {
+        return None;
+    }
+    let least = guard_bytes(page) + USABLE;
+    Some(bytes.max(least).next_power_of_two().trailing_zeros())
+}
 
 /// How many sizes there are.
 pub(super) const CLASSES: usize = (LARGEST - SMALLEST + 1) as usize;
@@ -13,7 +36,7 @@ pub(super) const CLASSES: usize = (LARGEST - SMALLEST + 1) as usize;
 pub(crate) struct StackSize(u8);
 
 impl StackSize {
-    /// 256 KiB.
+    /// 256 KiB, whatever the size of pages.
     pub(crate) const DEFAULT: StackSize = StackSize(2);
 
     /// The smallest size of at least that many bytes.
@@ -22,12 +45,13 @@ impl StackSize {
     ///
     /// `InvalidInput` for none, and for more than 1 GiB.
     pub(crate) fn new(bytes: usize) -> io::Result<StackSize> {
-        if bytes == 0 || bytes > 1 << LARGEST {
-            let text = format!("a stack has from 1 byte to 1 GiB, not {bytes} bytes");
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+        match power(bytes, page_size()) {
+            Some(power) => Ok(StackSize((power - SMALLEST) as u8)),
+            None => Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                format!("a stack has from 1 byte to 1 GiB, not {bytes} bytes"),
+            )),
         }
-        let power = bytes.next_power_of_two().trailing_zeros().max(SMALLEST);
-        Ok(StackSize((power - SMALLEST) as u8))
     }
 
     /// The size in bytes, guard included.
@@ -45,11 +69,34 @@ impl StackSize {
 mod tests {
     use super::*;
 
+    const KIB: usize = 1 << 10;
+
+    #[test]
+    fn guards_are_whole_pages() {
+        for (page, guard) in [(4 * KIB, 16 * KIB), (16 * KIB, 16 * KIB), (64 * KIB, 64 * KIB)] {
+            assert_eq!(guard_bytes(page), guard);
+        }
+    }
+
+    #[test]
+    fn the_smallest_stack_has_room_above_its_guard() {
+        for (page, smallest) in [(4 * KIB, 64 * KIB), (16 * KIB, 64 * KIB), (64 * KIB, 128 * KIB)] {
+            assert_eq!(power(1, page), Some(smallest.trailing_zeros()));
+            assert_eq!(power(smallest, page), Some(smallest.trailing_zeros()));
+            assert_eq!(power(smallest + 1, page), Some(smallest.trailing_zeros() + 1));
+            assert!(smallest - guard_bytes(page) >= USABLE);
+            assert!(smallest.trailing_zeros() >= SMALLEST);
+            assert!(StackSize::DEFAULT.bytes() >= smallest);
+            assert_eq!(power(1 << LARGEST, page), Some(LARGEST));
+            assert_eq!(power((1 << LARGEST) + 1, page), None);
+            assert_eq!(power(0, page), None);
+        }
+    }
+
     #[test]
     fn sizes_round_up_to_powers_of_two() {
         assert_eq!(StackSize::DEFAULT.bytes(), 256 << 10);
-        for (asked, given) in [(1, 64 << 10), (65_537, 128 << 10), (256 << 10, 256 << 10), (1 << 30, 1 << 30)]
-        {
+        for (asked, given) in [(65_537, 128 << 10), (256 << 10, 256 << 10), (1 << 30, 1 << 30)] {
             assert_eq!(StackSize::new(asked).expect("a fine size").bytes(), given);
         }
         assert_eq!(StackSize::new(1 << 30).expect("a fine size").class(), CLASSES - 1);

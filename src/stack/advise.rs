@@ -1,0 +1,120 @@
+//! Advice to the kernel about many ranges of memory, in one system call where it takes them so.
+//!
+//! `process_madvise` gives any advice to the calling process since Linux 6.13, and knows that process
+//! without a descriptor (`PIDFD_SELF`) since 6.15. A descriptor would do before that, but a forked child
+//! would have its parent's. Where there is no such call, each range gets a `madvise` of its own.
+
+use crate::base::sys::check;
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// The calling process, where the C library does not name it yet.
+const PIDFD_SELF: libc::c_long = -10_000;
+
+/// Whether `process_madvise` has not been refused.
+static TOGETHER: AtomicBool = AtomicBool::new(true);
+
+/// A range of memory.
+pub(super) fn range(start: usize, bytes: usize) -> libc::iovec {
+    libc::iovec { iov_base: start as *mut libc::c_void, iov_len: bytes }
+}
+
+/// Gives advice about the ranges, from the first on; for how many it was taken, at least one.
+///
+/// # Errors
+///
+/// The system's, about the first range.
+///
+/// # Safety
+///
+/// As for `madvise` about each of the ranges, any number of times. They have the same length, and there
+/// is one at least.
+pub(super) unsafe fn advise(ranges: &[libc::iovec], advice: libc::c_int) -> io::Result<usize> {
+    let try_together = TOGETHER.load(Ordering::Relaxed);
+    // SAFETY: as the caller says.
+    let mut done = if try_together { unsafe { together(ranges, advice) } } else { 0 };
+    let refused = try_together && done == 0;
+    for range in &ranges[done..] {
+        // SAFETY: as the caller says.
+        match check(unsafe { libc::madvise(range.iov_base, range.iov_len, advice) }) {
+            Ok(_) => done += 1,
+            Err(e) if done == 0 => return Err(e),
+            Err(_) => break,
+        }
+    }
+    if refused {
+        // The ranges were not to blame: the kernel or a sandbox has no such call.
+        TOGETHER.store(false, Ordering::Relaxed);
+    }
+    Ok(done)
+}
+
+/// Gives advice in one call; for how many of the ranges, from the first on, it was taken.
+///
+/// # Safety
+///
+/// As for `advise`.
+unsafe fn together(ranges: &[libc::iovec], advice: libc::c_int) -> usize {
+    let flags: libc::c_long = 0;
+    // SAFETY: as the caller says; the ranges live until the call ends.
+    let bytes = unsafe {
+        libc::syscall(libc::SYS_process_madvise, PIDFD_SELF, ranges.as_ptr(), ranges.len(), advice, flags)
+    };
+    usize::try_from(bytes).map_or(0, |bytes| bytes / ranges[0].iov_len)
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::base::sys::page_size;
+
+    /// Pages that hold ones, never given back.
+    fn ones(pages: usize) -> &'static [u8] {
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+        let (bytes, access) = (pages * page_size(), libc::PROT_READ | libc::PROT_WRITE);
+        // SAFETY: a fresh mapping of that many bytes, which stays.
+        unsafe {
+            let start = libc::mmap(std::ptr::null_mut(), bytes, access, flags, -1, 0);
+            assert_ne!(start, libc::MAP_FAILED);
+            start.cast::<u8>().write_bytes(1, bytes);
+            std::slice::from_raw_parts(start.cast(), bytes)
+        }
+    }
+
+    fn every_other_page(memory: &[u8]) -> Vec<libc::iovec> {
+        let page = page_size();
+        memory.chunks(2 * page).map(|pair| range(pair.as_ptr() as usize, page)).collect()
+    }
+
+    #[test]
+    fn advice_is_taken_for_all_ranges() {
+        for try_together in [true, false] {
+            TOGETHER.store(try_together, Ordering::Relaxed);
+            let memory = ones(128);
+            // SAFETY: what the pages hold is of no use.
+            let done = unsafe { advise(&every_other_page(memory), libc::MADV_DONTNEED) };
+            assert_eq!(done.expect("taken"), 64);
+            for (n, page) in memory.chunks(page_size()).enumerate() {
+                // SAFETY: the place is part of a page that is mapped.
+                assert_eq!(usize::from(unsafe { page.as_ptr().read_volatile() }), n % 2);
+            }
+        }
+        TOGETHER.store(true, Ordering::Relaxed);
+    }
+
+    #[test]
+    fn advice_ends_at_the_first_range_that_is_refused() {
+        for try_together in [true, false] {
+            TOGETHER.store(try_together, Ordering::Relaxed);
+            let mut ranges = every_other_page(ones(8));
+            ranges[2].iov_base = std::ptr::without_provenance_mut(page_size() + 1);
+            // SAFETY: what the pages hold is of no use, and the address that is none is refused.
+            unsafe {
+                assert_eq!(advise(&ranges, libc::MADV_DONTNEED).expect("taken for two"), 2);
+                let error = advise(&ranges[2..], libc::MADV_DONTNEED).expect_err("not aligned");
+                assert_eq!(error.raw_os_error(), Some(libc::EINVAL));
+            }
+        }
+        TOGETHER.store(true, Ordering::Relaxed);
+    }
+}
