@@ -271,3 +271,122 @@ fn count(of: &AtomicUsize) {
         std::process::abort();
     }
 }
+
+#[cfg(all(test, loom))]
+mod models {
+    use super::*;
+    use crate::coroutine::testing::{ticket_of, waiter};
+    use crate::coroutine::{Cause, Fired};
+    use loom::sync::Arc;
+    use loom::thread;
+
+    fn send(chan: &Chan<u32>, value: u32) -> bool {
+        let slot = Slot::new(Some(value));
+        let sent = chan.try_send(&slot, &mut Batch::new()).is_ok();
+        assert_eq!(slot.into_inner().is_none(), sent, "the value is in one place");
+        sent
+    }
+
+    /// A receiver's timeout races with a sender: the value is handed over, or stays where it was.
+    #[test]
+    fn a_value_is_handed_over_or_kept() {
+        loom::model(|| {
+            let chan = Arc::new(Chan::new(0));
+            let sender = {
+                let chan = chan.clone();
+                thread::spawn(move || send(&chan, 7))
+            };
+            let waiter = waiter();
+            let ticket = ticket_of(&waiter);
+            let slot = Slot::new(None);
+            let place = Place::new(ticket, slot.address());
+            // SAFETY: place and slot stay until the place has left.
+            assert!(unsafe { chan.enlist_receiver(&place) });
+            // SAFETY: the waiter is alive.
+            let timed_out = unsafe { ticket.fire(Cause::Timeout, &mut Batch::new()) } != Fired::Lost;
+            let chosen = chan.leave_receivers(&place);
+            let sent = sender.join().unwrap();
+            assert_eq!(chosen, sent);
+            assert_eq!(chosen, !timed_out);
+            assert_eq!(slot.into_inner(), sent.then_some(7));
+        });
+    }
+
+    /// A sender's cancellation races with a receiver: the value is taken, or stays in its slot.
+    #[test]
+    fn a_value_is_taken_or_kept() {
+        loom::model(|| {
+            let chan = Arc::new(Chan::<u32>::new(0));
+            let receiver = {
+                let chan = chan.clone();
+                thread::spawn(move || chan.try_recv(&mut Batch::new()).ok())
+            };
+            let waiter = waiter();
+            let ticket = ticket_of(&waiter);
+            let slot = Slot::new(Some(7));
+            let place = Place::new(ticket, slot.address());
+            // SAFETY: place and slot stay until the place has left.
+            assert!(unsafe { chan.enlist_sender(&place) });
+            // SAFETY: the waiter is alive.
+            let _ = unsafe { ticket.fire(Cause::Timeout, &mut Batch::new()) };
+            let chosen = chan.leave_senders(&place);
+            let received = receiver.join().unwrap();
+            assert_eq!(chosen, received.is_some());
+            assert_eq!(slot.into_inner().is_none(), chosen);
+        });
+    }
+
+    /// A select that waits on two channels while both are sent to: one of the two sends meets it.
+    #[test]
+    fn a_select_is_met_by_one_of_two() {
+        loom::model(|| {
+            let chans = [Arc::new(Chan::new(0)), Arc::new(Chan::new(0))];
+            let waiter = waiter();
+            let ticket = ticket_of(&waiter);
+            let slots = [Slot::<u32>::new(None), Slot::new(None)];
+            let places = [0, 1].map(|i| Place::new(ticket, slots[i].address()));
+            for (chan, place) in chans.iter().zip(&places) {
+                // SAFETY: places and slots stay until the places have left.
+                assert!(unsafe { chan.enlist_receiver(place) });
+            }
+            let senders = [0, 1].map(|i| {
+                let chan = chans[i].clone();
+                thread::spawn(move || send(&chan, i as u32))
+            });
+            let sent = senders.map(|sender| sender.join().unwrap());
+            let chosen = [0, 1].map(|i| chans[i].leave_receivers(&places[i]));
+            assert_eq!(chosen, sent);
+            assert!(chosen[0] ^ chosen[1]);
+            assert!(slots.into_iter().map(Slot::into_inner).eq([0, 1].map(|i| sent[i].then_some(i as u32))));
+        });
+    }
+
+    /// A select finds its second arm possible while it puts itself on the lists, and calls the wait off, while
+    /// the first arm is sent to.
+    #[test]
+    fn a_select_that_is_called_off_loses_nothing() {
+        loom::model(|| {
+            let (first, second) = (Arc::new(Chan::new(0)), Chan::new(1));
+            assert!(send(&second, 2));
+            let sender = {
+                let first = first.clone();
+                thread::spawn(move || send(&first, 1))
+            };
+            let waiter = waiter();
+            let ticket = ticket_of(&waiter);
+            let slots = [Slot::<u32>::new(None), Slot::new(None)];
+            let places = [0, 1].map(|i| Place::new(ticket, slots[i].address()));
+            // SAFETY: places and slots stay until the places have left.
+            assert!(unsafe { first.enlist_receiver(&places[0]) });
+            // SAFETY: as above.
+            assert!(!unsafe { second.enlist_receiver(&places[1]) });
+            // SAFETY: the waiter is alive.
+            let called_off = unsafe { ticket.fire(Cause::Event, &mut Batch::new()) } != Fired::Lost;
+            let chosen = first.leave_receivers(&places[0]);
+            assert!(!second.leave_receivers(&places[1]));
+            assert_eq!(chosen, !called_off);
+            assert_eq!(sender.join().unwrap(), chosen);
+            assert_eq!(second.len(), 1, "nobody took it");
+        });
+    }
+}

@@ -25,5 +25,7 @@ pub(crate) use own::Own;
 pub(crate) use reason::WaitReason;
 pub(crate) use switch::{Step, Suspend};
 pub(crate) use thread::{Parker, with_parker};
+#[cfg(all(test, loom))]
+pub(crate) use waiter::testing;
 pub(crate) use waiter::{Batch, Cause, Fired, Park, Ticket, Waiter};
 pub(crate) use waitlist::{Place, WaitList};
