@@ -67,6 +67,12 @@ impl<T> Slot<T> {
     pub(super) fn into_inner(self) -> Option<T> {
         self.0.into_inner()
     }
+
+    /// The value, where there has to be one: a sender's that was not chosen, a receiver's that was.
+    pub(super) fn into_message(self) -> T {
+        self.into_inner()
+            .expect("whoever takes a value from a slot has won its ticket, and so has who gives one")
+    }
 }
 
 /// Under the lock.
@@ -79,11 +85,19 @@ struct State<T> {
 }
 
 impl<T> State<T> {
+    /// Puts the value into the queue if there is room.
+    #[inline]
+    fn queue_up(&mut self, capacity: usize, value: T) -> Result<(), (Blocked, T)> {
+        if self.queue.len() < capacity {
+            self.queue.push_back(value);
+            Ok(())
+        } else {
+            Err((Blocked::Waits, value))
+        }
+    }
+
     /// Gives the value to the first receiver that waits, or back if none does.
     fn give_to_receiver(&mut self, value: T, batch: &mut Batch) -> Result<(), T> {
-        if self.receivers.is_empty() {
-            return Err(value);
-        }
         let hand = Cell::new(Some(value));
         // SAFETY: `choose` calls these while the place's owner cannot look at its slot.
         let give = |place: &Place| unsafe { *place.slot::<Option<T>>() = hand.take() };
@@ -97,9 +111,6 @@ impl<T> State<T> {
 
     /// Takes the value of the first sender that waits.
     fn take_from_sender(&mut self, batch: &mut Batch) -> Option<T> {
-        if self.senders.is_empty() {
-            return None;
-        }
         // SAFETY: `choose` calls these while the place's owner cannot look at its slot.
         let take = |place: &Place| unsafe { (*place.slot::<Option<T>>()).take() };
         // SAFETY: as above.
@@ -150,27 +161,20 @@ impl<T> Chan<T> {
         self.state.lock().closed
     }
 
-    /// Sends what is in the slot, if that need not wait. The slot is the caller's and in no list.
+    /// Sends the value if that need not wait, else gives it back.
     #[inline]
-    pub(super) fn try_send(&self, slot: &Slot<T>, batch: &mut Batch) -> Result<(), Blocked> {
+    pub(super) fn try_send(&self, value: T, batch: &mut Batch) -> Result<(), (Blocked, T)> {
         let mut state = self.state.lock();
         if state.closed {
-            return Err(Blocked::Disconnected);
+            return Err((Blocked::Disconnected, value));
         }
-        // SAFETY: the slot is the caller's.
-        let value = unsafe { slot.take() }.expect("there is a value to send");
-        match state.give_to_receiver(value, batch) {
-            Ok(()) => Ok(()),
-            Err(value) if state.queue.len() < self.capacity => {
-                state.queue.push_back(value);
-                Ok(())
-            }
-            Err(value) => {
-                // SAFETY: as above.
-                unsafe { slot.put(value) };
-                Err(Blocked::Waits)
-            }
+        if !state.receivers.is_empty() {
+            return match state.give_to_receiver(value, batch) {
+                Ok(()) => Ok(()),
+                Err(value) => state.queue_up(self.capacity, value),
+            };
         }
+        state.queue_up(self.capacity, value)
     }
 
     /// Takes the next value, if there is one.
@@ -178,7 +182,9 @@ impl<T> Chan<T> {
     pub(super) fn try_recv(&self, batch: &mut Batch) -> Result<T, Blocked> {
         let mut state = self.state.lock();
         if let Some(value) = state.queue.pop_front() {
-            if let Some(next) = state.take_from_sender(batch) {
+            if !state.senders.is_empty()
+                && let Some(next) = state.take_from_sender(batch)
+            {
                 state.queue.push_back(next);
             }
             return Ok(value);
@@ -281,10 +287,13 @@ mod models {
     use loom::thread;
 
     fn send(chan: &Chan<u32>, value: u32) -> bool {
-        let slot = Slot::new(Some(value));
-        let sent = chan.try_send(&slot, &mut Batch::new()).is_ok();
-        assert_eq!(slot.into_inner().is_none(), sent, "the value is in one place");
-        sent
+        match chan.try_send(value, &mut Batch::new()) {
+            Ok(()) => true,
+            Err((blocked, back)) => {
+                assert_eq!((blocked, back), (Blocked::Waits, value));
+                false
+            }
+        }
     }
 
     /// A receiver's timeout races with a sender: the value is handed over, or stays where it was.

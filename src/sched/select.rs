@@ -106,7 +106,7 @@ fn wait_for_one(
     deadline: Option<Instant>,
 ) -> Option<usize> {
     let until = arms.iter().flatten().filter_map(|arm| arm.0.until()).chain(deadline).min();
-    let commit = |ticket: Ticket| {
+    let mut commit = |ticket: Ticket| {
         for arm in arms[start..].iter().chain(&arms[..start]).flatten() {
             // SAFETY: the arms are borrowed until this function ends, before which each of them is left,
             // whether it was listed or not.
@@ -120,7 +120,7 @@ fn wait_for_one(
         true
     };
     // SAFETY: the ticket is on the arms' lists only, which are left below.
-    let woken = unsafe { wait(reason, until, Cancel::Obey, commit) };
+    let woken = unsafe { wait(reason, until, Cancel::Obey, &mut commit) };
     let mut chosen = None;
     for (place, arm) in arms.iter().enumerate() {
         if arm.as_ref().is_some_and(|arm| arm.0.leave()) {

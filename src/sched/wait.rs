@@ -13,7 +13,8 @@
 //! and another coroutine on that thread would find itself panicking. The thread blocks instead.
 
 use super::fork;
-use super::worker::{self, Worker};
+use super::worker;
+use crate::base::local;
 use crate::base::lock::assert_none_held;
 use crate::base::sync::ListLock;
 use crate::coroutine::{
@@ -61,7 +62,7 @@ pub(crate) unsafe fn wait(
     reason: WaitReason,
     deadline: Option<Instant>,
     cancel: Cancel,
-    mut commit: impl FnMut(Ticket) -> bool,
+    commit: &mut dyn FnMut(Ticket) -> bool,
 ) -> Woken {
     fork::check();
     assert_none_held();
@@ -115,7 +116,7 @@ pub(crate) unsafe fn wait(
 fn wait_on_thread(
     deadline: Option<Instant>,
     cancel: Cancel,
-    mut commit: impl FnMut(Ticket) -> bool,
+    commit: &mut dyn FnMut(Ticket) -> bool,
 ) -> Woken {
     with_parker(|parker| {
         let ticket = parker.ticket();
@@ -158,7 +159,7 @@ pub(crate) fn wait_at(
     leave: impl FnOnce(&Place),
 ) -> (Woken, bool) {
     let place: Cell<Option<Place>> = Cell::new(None);
-    let commit = |ticket| {
+    let mut commit = |ticket| {
         // SAFETY: written once, here, before anybody else has its address; this frame holds it until
         // it was chosen or has been taken off below.
         let place = unsafe { (*place.as_ptr()).insert(Place::new(ticket, want)) };
@@ -166,7 +167,7 @@ pub(crate) fn wait_at(
     };
     // SAFETY: the ticket is in the place, which is in the list at most; it is taken off below under the
     // list's lock unless its ticket has been fired from there.
-    let woken = unsafe { wait(reason, deadline, cancel, commit) };
+    let woken = unsafe { wait(reason, deadline, cancel, &mut commit) };
     // SAFETY: nobody makes an exclusive reference any more: `commit` has run.
     let place = unsafe { (*place.as_ptr()).as_ref() }.expect("commit has run");
     if woken != Woken::Event {
@@ -212,7 +213,7 @@ pub(crate) fn wait_masked(event: &Event, reason: WaitReason) {
 
 fn wait_for_event(event: &Event, reason: WaitReason, deadline: Option<Instant>, cancel: Cancel) -> Woken {
     let node: Cell<Option<Node>> = Cell::new(None);
-    let commit = |ticket| {
+    let mut commit = |ticket| {
         // SAFETY: written once, here, before anybody else has its address; this frame holds it until
         // `remove` has returned or the node was fired.
         let node = unsafe { (*node.as_ptr()).insert(Node::new(ticket)) };
@@ -220,7 +221,7 @@ fn wait_for_event(event: &Event, reason: WaitReason, deadline: Option<Instant>, 
         unsafe { event.enqueue(node) }
     };
     // SAFETY: the ticket is in the node, which is removed below unless the event has fired it.
-    let woken = unsafe { wait(reason, deadline, cancel, commit) };
+    let woken = unsafe { wait(reason, deadline, cancel, &mut commit) };
     // SAFETY: nobody makes an exclusive reference any more: `commit` has run.
     if let (true, Some(node)) = (woken != Woken::Event, unsafe { (*node.as_ptr()).as_ref() }) {
         event.remove(node);
@@ -231,7 +232,7 @@ fn wait_for_event(event: &Event, reason: WaitReason, deadline: Option<Instant>, 
 /// Parks until the deadline. A cancellation unwinds out of this.
 pub(crate) fn sleep_until(deadline: Instant, reason: WaitReason) {
     // SAFETY: the ticket is published nowhere but in the worker's timers, from which `wait` takes it.
-    if unsafe { wait(reason, Some(deadline), Cancel::Obey, |_| true) } == Woken::Cancelled {
+    if unsafe { wait(reason, Some(deadline), Cancel::Obey, &mut |_| true) } == Woken::Cancelled {
         raise();
     }
 }
@@ -321,7 +322,14 @@ pub(crate) fn set(event: &Event) {
 }
 
 /// Schedules everyone in the batch.
+#[inline]
 pub(crate) fn wake_all(batch: &mut Batch) {
+    if !batch.is_empty() {
+        wake_some(batch);
+    }
+}
+
+fn wake_some(batch: &mut Batch) {
     while let Some(waiter) = batch.pop() {
         // SAFETY: waiters get into a batch by the verdict `Schedule`, and leave it once.
         unsafe { Waiter::schedule(waiter) };
@@ -343,7 +351,16 @@ pub(crate) fn yield_now() {
 /// one whose socket is always ready would otherwise never leave its worker.
 #[inline]
 pub(crate) fn spend() {
-    if worker::with(Worker::spend).unwrap_or(false) {
+    if local::spend() {
+        budget_is_spent();
+    }
+}
+
+#[cold]
+fn budget_is_spent() {
+    if worker::may_switch() {
         yield_now();
+    } else {
+        local::set_budget(worker::BUDGET);
     }
 }
