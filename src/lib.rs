@@ -58,6 +58,7 @@ mod stack;
 pub mod task;
 pub mod time;
 
+pub use blocking::blocking;
 pub use sched::runtime::run;
 pub use task::{spawn, yield_now};
 pub use time::sleep;
@@ -86,6 +87,8 @@ pub mod runtime {
     //! [`Builder::worker_threads`] and [`Builder::stack_size`]. Nonsense in them is an error that names
     //! the variable.
 
+    #[doc(inline)]
+    pub use crate::blocking::set_limit as set_max_blocking_threads;
     #[doc(inline)]
     pub use crate::observe::{Metrics, WorkerMetrics, metrics};
     #[doc(inline)]

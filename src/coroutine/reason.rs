@@ -36,11 +36,13 @@ pub(crate) enum WaitReason {
     Changed,
     /// `broadcast::Receiver::recv`.
     Broadcast,
+    /// `blocking`.
+    Blocking,
 }
 
 impl WaitReason {
     /// All of them, each at the place of its number.
-    pub(crate) const ALL: [WaitReason; 16] = [
+    pub(crate) const ALL: [WaitReason; 17] = [
         WaitReason::None,
         WaitReason::Park,
         WaitReason::Join,
@@ -57,6 +59,7 @@ impl WaitReason {
         WaitReason::Select,
         WaitReason::Changed,
         WaitReason::Broadcast,
+        WaitReason::Blocking,
     ];
 
     /// The reason in words, as in "parked in …".
@@ -78,6 +81,7 @@ impl WaitReason {
             WaitReason::Select => "select!",
             WaitReason::Changed => "watch::Receiver::changed",
             WaitReason::Broadcast => "broadcast::Receiver::recv",
+            WaitReason::Blocking => "blocking",
         }
     }
 }

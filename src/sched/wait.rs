@@ -211,7 +211,13 @@ pub(crate) fn wait_masked(event: &Event, reason: WaitReason) {
     }
 }
 
-fn wait_for_event(event: &Event, reason: WaitReason, deadline: Option<Instant>, cancel: Cancel) -> Woken {
+/// Waits until the event is set, without consuming it; gives what ended the wait.
+pub(crate) fn wait_for_event(
+    event: &Event,
+    reason: WaitReason,
+    deadline: Option<Instant>,
+    cancel: Cancel,
+) -> Woken {
     let node: Cell<Option<Node>> = Cell::new(None);
     let mut commit = |ticket| {
         // SAFETY: written once, here, before anybody else has its address; this frame holds it until
