@@ -50,6 +50,7 @@ mod base;
 mod blocking;
 pub mod channel;
 mod coroutine;
+pub mod fs;
 pub mod net;
 mod netpoll;
 mod observe;

@@ -38,11 +38,13 @@ pub(crate) enum WaitReason {
     Broadcast,
     /// `blocking`.
     Blocking,
+    /// A file's or folder's call.
+    File,
 }
 
 impl WaitReason {
     /// All of them, each at the place of its number.
-    pub(crate) const ALL: [WaitReason; 17] = [
+    pub(crate) const ALL: [WaitReason; 18] = [
         WaitReason::None,
         WaitReason::Park,
         WaitReason::Join,
@@ -60,6 +62,7 @@ impl WaitReason {
         WaitReason::Changed,
         WaitReason::Broadcast,
         WaitReason::Blocking,
+        WaitReason::File,
     ];
 
     /// The reason in words, as in "parked in …".
@@ -82,6 +85,7 @@ impl WaitReason {
             WaitReason::Changed => "watch::Receiver::changed",
             WaitReason::Broadcast => "broadcast::Receiver::recv",
             WaitReason::Blocking => "blocking",
+            WaitReason::File => "fs",
         }
     }
 }
