@@ -55,6 +55,8 @@ pub mod net;
 mod netpoll;
 mod observe;
 mod sched;
+#[cfg(feature = "signal")]
+pub mod signal;
 mod stack;
 pub mod task;
 pub mod time;

@@ -18,6 +18,7 @@ const RANKS: &[(&str, u32)] = &[
     ("channel", 5),
     ("net", 6),
     ("fs", 6),
+    ("signal", 6),
     ("observe", 7),
 ];
 
