@@ -7,7 +7,7 @@ mod builder;
 mod handle;
 mod join;
 
-pub use crate::coroutine::{Id, JoinError};
+pub use crate::coroutine::{Id, JoinError, Panic};
 pub use builder::Builder;
 pub use handle::{Task, current, park, park_timeout};
 pub use join::JoinHandle;
