@@ -26,11 +26,21 @@ pub(crate) enum WaitReason {
     Write,
     /// A name that is being resolved.
     Resolve,
+    /// The end of a scope, for its coroutines.
+    ScopeEnd,
+    /// A `spawn` in a scope that has as many coroutines as it may.
+    ScopeSpawn,
+    /// `JoinSet::join_next`.
+    JoinSet,
+    /// `CancelToken::wait`.
+    Cancel,
+    /// `CancelToken::run`, for the end of what it runs.
+    CancelRun,
 }
 
 impl WaitReason {
     /// All of them, each at the place of its number.
-    pub(crate) const ALL: [WaitReason; 11] = [
+    pub(crate) const ALL: [WaitReason; 16] = [
         WaitReason::None,
         WaitReason::Park,
         WaitReason::Join,
@@ -42,6 +52,11 @@ impl WaitReason {
         WaitReason::Peek,
         WaitReason::Write,
         WaitReason::Resolve,
+        WaitReason::ScopeEnd,
+        WaitReason::ScopeSpawn,
+        WaitReason::JoinSet,
+        WaitReason::Cancel,
+        WaitReason::CancelRun,
     ];
 
     /// The reason in words, as in "parked in …".
@@ -58,6 +73,11 @@ impl WaitReason {
             WaitReason::Peek => "peek",
             WaitReason::Write => "write",
             WaitReason::Resolve => "name resolution",
+            WaitReason::ScopeEnd => "the end of a scope",
+            WaitReason::ScopeSpawn => "spawn in a scope at its limit",
+            WaitReason::JoinSet => "JoinSet::join_next",
+            WaitReason::Cancel => "CancelToken::wait",
+            WaitReason::CancelRun => "CancelToken::run",
         }
     }
 }

@@ -20,6 +20,7 @@ use crate::coroutine::{
     Batch, Cancellation, Cause, Event, Header, Node, Own, Place, Suspend, Ticket, WaitReason, Waiter,
     with_parker,
 };
+use std::any::Any;
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::ptr::NonNull;
@@ -195,7 +196,13 @@ pub(crate) fn wait_masked(event: &Event, reason: WaitReason) {
     }
 }
 
-fn wait_for_event(event: &Event, reason: WaitReason, deadline: Option<Instant>, cancel: Cancel) -> Woken {
+/// Waits until the event is set, without consuming it. On [`Woken::Cancelled`] the caller [`raise`]s.
+pub(crate) fn wait_for_event(
+    event: &Event,
+    reason: WaitReason,
+    deadline: Option<Instant>,
+    cancel: Cancel,
+) -> Woken {
     let node: Cell<Option<Node>> = Cell::new(None);
     let commit = |ticket| {
         // SAFETY: written once, here, before anybody else has its address; this frame holds it until
@@ -211,6 +218,28 @@ fn wait_for_event(event: &Event, reason: WaitReason, deadline: Option<Instant>, 
         event.remove(node);
     }
     woken
+}
+
+/// Waits until one of the two events is set, without consuming it. A cancellation unwinds out of this.
+pub(crate) fn wait_for_either(one: &Event, other: &Event, reason: WaitReason) {
+    let nodes: Cell<Option<[Node; 2]>> = Cell::new(None);
+    let commit = |ticket| {
+        // SAFETY: written once, here, before anybody else has its address; this frame holds the nodes
+        // until `remove` has returned for both.
+        let nodes = unsafe { (*nodes.as_ptr()).insert([Node::new(ticket), Node::new(ticket)]) };
+        // SAFETY: as above; the ticket's waiter is the caller's own, alive while it waits.
+        unsafe { one.enqueue(&nodes[0]) && other.enqueue(&nodes[1]) }
+    };
+    // SAFETY: the ticket is in the nodes, which are removed below.
+    let woken = unsafe { wait(reason, None, Cancel::Obey, commit) };
+    // SAFETY: nobody makes an exclusive reference any more: `commit` has run.
+    let nodes = unsafe { (*nodes.as_ptr()).as_ref() }.expect("commit has run");
+    // Whichever of them ended the wait, the other is listed still. Removing one that is not is harmless.
+    one.remove(&nodes[0]);
+    other.remove(&nodes[1]);
+    if woken == Woken::Cancelled {
+        raise();
+    }
 }
 
 /// Parks until the deadline. A cancellation unwinds out of this.
@@ -229,6 +258,26 @@ pub(crate) fn raise() -> ! {
         !own.masked() && cancelled()
     });
     resume_unwind(Box::new(Cancellation { elapsed: !whole }))
+}
+
+/// Goes on with an unwinding that was caught: a panic's or a cancellation's.
+pub(crate) fn resume(payload: Box<dyn Any + Send>) -> ! {
+    if payload.is::<Cancellation>() {
+        // A wait since it was caught has taken it for over.
+        with_own(|own| own.set_cancelling(true));
+    }
+    resume_unwind(payload)
+}
+
+/// Unwinds if a wait here would be ended at once by a cancellation or by the section's time limit.
+pub(crate) fn checkpoint() {
+    if std::thread::panicking() {
+        return;
+    }
+    let late = || limit().is_some_and(|limit| limit <= Instant::now());
+    if cancelled() && !with_own(Own::masked) || late() {
+        raise();
+    }
 }
 
 /// Whether the calling coroutine has been cancelled, be it masked or not.
