@@ -381,3 +381,44 @@ pub(crate) fn spend() {
         yield_now();
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+
+    /// Either of two events ends the wait, and both lists are as they were.
+    #[test]
+    fn either_of_two_events_ends_a_wait() {
+        let test = || {
+            for round in 0..500 {
+                let events = Arc::new([Event::new(), Event::new()]);
+                let theirs = Arc::clone(&events);
+                let setter = crate::spawn(move || set(&theirs[round % 2]));
+                wait_for_either(&events[0], &events[1], WaitReason::CancelRun);
+                assert!(events[round % 2].is_set() && !events[1 - round % 2].is_set());
+                wait_for_either(&events[0], &events[1], WaitReason::CancelRun);
+                setter.join().expect("no panic");
+                set(&events[1 - round % 2]);
+            }
+        };
+        let runtime = crate::runtime::Builder::new().worker_threads(2).build().expect("a runtime");
+        runtime.run(test);
+        test();
+    }
+
+    #[test]
+    fn a_cancelled_wait_for_either_leaves_both() {
+        let runtime = crate::runtime::Builder::new().worker_threads(2).build().expect("a runtime");
+        runtime.run(|| {
+            let events = Arc::new([Event::new(), Event::new()]);
+            let theirs = Arc::clone(&events);
+            let waits = crate::spawn(move || wait_for_either(&theirs[0], &theirs[1], WaitReason::CancelRun));
+            crate::sleep(std::time::Duration::from_millis(2));
+            waits.cancel();
+            assert!(waits.join().is_err());
+            set(&events[0]);
+            set(&events[1]);
+        });
+    }
+}

@@ -279,3 +279,59 @@ impl fmt::Display for Cancelled {
 }
 
 impl Error for Cancelled {}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    fn children(token: &CancelToken) -> usize {
+        token.0.children.lock().tokens.len()
+    }
+
+    #[test]
+    fn children_leave_nothing_behind() {
+        let root = CancelToken::new();
+        for _ in 0..100_000 {
+            let child = root.child_token();
+            let _grandchild = child.child_token();
+        }
+        assert_eq!(children(&root), 0);
+        let (first, second) = (root.child_token(), root.child_token());
+        assert_eq!(children(&root), 2);
+        let grandchild = first.child_token();
+        drop(first);
+        assert_eq!(children(&root), 2, "a grandchild keeps what is between");
+        drop((grandchild, second));
+        assert_eq!(children(&root), 0);
+        assert_eq!(Arc::strong_count(&root.0), 1);
+    }
+
+    /// Neither cancelling nor dropping a long chain recurses.
+    #[test]
+    fn a_chain_may_be_longer_than_a_stack_is_deep() {
+        crate::run(|| {
+            for cancel in [false, true] {
+                let root = CancelToken::new();
+                let mut last = root.clone();
+                for _ in 0..100_000 {
+                    last = last.child_token();
+                }
+                if cancel {
+                    root.cancel();
+                    assert!(last.is_cancelled());
+                }
+                drop(root);
+                drop(last);
+            }
+        });
+    }
+
+    #[test]
+    fn a_cancelled_token_keeps_no_children() {
+        let root = CancelToken::new();
+        let child = root.child_token();
+        root.cancel();
+        assert!(child.is_cancelled() && root.child_token().is_cancelled());
+        assert_eq!(children(&root), 0);
+    }
+}

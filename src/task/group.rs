@@ -21,10 +21,11 @@
 //!    looks at the result again, not even to drop it.
 //! 4. *`settle` does not end early.* Its waits are masked once a cancellation has been met, and whatever
 //!    else might unwind out of it would be an error of the runtime, and aborts.
-//! 5. *A coroutine that is leaked* when its runtime shuts down has never ended, so its parent does not go
-//!    on. If the parent is a coroutine of that runtime, it is leaked as well: it is parked, no worker
-//!    is left to resume it, and a suspended stack is never freed. If it is a plain thread, it blocks for
-//!    ever. One that was not started ends with `JoinError::Cancelled`, its closure dropped before `done`.
+//! 5. *A coroutine that is leaked* when its runtime shuts down has not ended, so its parent does not go
+//!    on: by 1 and 4 it waits for that one's `done`. If the parent is a coroutine of that runtime, it stays
+//!    parked and is leaked as well, and a suspended stack is never freed. If it is a plain thread, it blocks
+//!    for ever. A coroutine that was not started ends with `JoinError::Cancelled`, its closure dropped
+//!    before `done`.
 
 use super::{Builder, JoinHandle};
 use crate::base::sync::ListLock;
@@ -44,6 +45,8 @@ const FEW: usize = 32;
 /// Coroutines that end before this does.
 pub(super) struct Group {
     children: ListLock<Children>,
+    /// All are to be cancelled, those included that are yet to be spawned. Set under the lock of `children`.
+    cancelled: AtomicBool,
     /// With a limit on how many run at a time.
     permits: Option<ListLock<Permits>>,
     /// The time limit that the parent was under when it opened the scope: its coroutines are under it
@@ -60,8 +63,6 @@ pub(super) struct Group {
 /// The coroutines of a group that may be alive, oldest first.
 struct Children {
     handles: VecDeque<Handle>,
-    /// All are to be cancelled, those included that are yet to be spawned.
-    cancelled: bool,
     /// How many handles there may be before those of ended coroutines are thrown out.
     tidy_at: usize,
 }
@@ -89,7 +90,8 @@ impl Group {
     /// A group of which at most that many coroutines run at a time.
     pub(super) fn new(most: Option<usize>) -> Group {
         Group {
-            children: ListLock::new(Children { handles: VecDeque::new(), cancelled: false, tidy_at: FEW }),
+            children: ListLock::new(Children { handles: VecDeque::new(), tidy_at: FEW }),
+            cancelled: AtomicBool::new(false),
             permits: most.map(|free| ListLock::new(Permits { free, waiting: WaitList::new() })),
             limit: sched::limit(),
             panicked: AtomicUsize::new(0),
@@ -143,7 +145,7 @@ impl Group {
     pub(super) fn ended(&self) -> Ended {
         if self.panicked.load(Ordering::Relaxed) > 0 {
             Ended::Panicked
-        } else if self.children.lock().cancelled {
+        } else if self.is_cancelled() {
             Ended::Well
         } else if self.unstarted.load(Ordering::Relaxed) > 0 {
             Ended::Unstarted
@@ -162,8 +164,8 @@ impl Group {
         }
         let mut batch = Batch::new();
         {
-            let mut children = self.children.lock();
-            children.cancelled = true;
+            let children = self.children.lock();
+            self.cancelled.store(true, Ordering::Release);
             for child in &children.handles {
                 child.cancel(&mut batch);
             }
@@ -174,7 +176,8 @@ impl Group {
 
     /// Whether all have been cancelled.
     pub(super) fn is_cancelled(&self) -> bool {
-        self.children.lock().cancelled
+        // Pairs with `cancel`: what led to it is seen by whoever is told of it.
+        self.cancelled.load(Ordering::Acquire)
     }
 
     /// Spawns a coroutine of the group. Parks while as many run as may.
@@ -201,7 +204,7 @@ impl Group {
                 children.handles.retain(|handle| !handle.header().done.is_set());
                 children.tidy_at = FEW.max(2 * children.handles.len());
             }
-            if children.cancelled {
+            if self.is_cancelled() {
                 handle.cancel(&mut batch);
             }
             children.handles.push_back(handle.clone());
@@ -281,7 +284,15 @@ impl<T, F: FnOnce() -> T> Job<'_, F> {
     fn run(self) -> T {
         let Job { f, mut child } = self;
         child.ran = true;
-        match catch_unwind(AssertUnwindSafe(f)) {
+        let run = || {
+            // It may have been started before its spawner has come to cancel it.
+            if child.group.is_cancelled() {
+                drop(f);
+                sched::raise();
+            }
+            f()
+        };
+        match catch_unwind(AssertUnwindSafe(run)) {
             Ok(value) => value,
             Err(payload) => {
                 child.unwound(&*payload);
@@ -330,5 +341,93 @@ impl Drop for AbortOnUnwind {
     fn drop(&mut self) {
         eprintln!("sward: a scope cannot wait for its coroutines: this is an error of the runtime");
         std::process::abort();
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use crate::sched;
+    use crate::task::{self, JoinError};
+    use std::time::{Duration, Instant};
+
+    fn everywhere(test: impl Fn() + Send + Sync) {
+        let runtime = crate::runtime::Builder::new().worker_threads(2).build().expect("a runtime");
+        runtime.run(&test);
+        test();
+    }
+
+    fn soon() -> Instant {
+        Instant::now() + Duration::from_millis(5)
+    }
+
+    /// The parent's time limit is its coroutines' as well, whichever of them meets it first.
+    #[test]
+    fn a_time_limit_goes_for_the_whole_scope() {
+        everywhere(|| {
+            let slept = sched::limited(soon(), || {
+                crate::scope(|s| {
+                    for _ in 0..10 {
+                        s.spawn(task::park);
+                    }
+                });
+                unreachable!("the scope unwinds");
+            });
+            assert!(slept.is_err());
+            let tried: Result<Result<(), ()>, _> = sched::limited(soon(), || {
+                crate::try_scope(|s| {
+                    s.spawn(|| {
+                        task::park();
+                        Ok(())
+                    });
+                    // Not at a wait when the time is over: the coroutine meets it first.
+                    while sched::limit().is_some_and(|limit| limit > Instant::now()) {
+                        sched::yield_now();
+                    }
+                    Ok(())
+                })
+            });
+            assert!(tried.is_err());
+            let ran = sched::limited(soon(), || task::CancelToken::new().run(task::park));
+            assert!(ran.is_err());
+        });
+    }
+
+    #[test]
+    fn a_coroutine_that_the_time_limit_has_ended_is_cancelled() {
+        everywhere(|| {
+            crate::scope(|s| {
+                let ended = sched::limited(soon(), || {
+                    crate::scope(|inner| {
+                        let parks = inner.spawn(task::park);
+                        sched::masked(|| parks.join())
+                    })
+                });
+                // Either the joiner was told, or its own limit came in between.
+                assert!(matches!(ended, Ok(Err(JoinError::Cancelled)) | Err(_)));
+                assert_eq!(s.spawn(|| 1).join().unwrap(), 1);
+            });
+        });
+    }
+
+    /// What is spawned in a masked section is under no limit, as the section is.
+    #[test]
+    fn a_masked_scope_is_under_no_limit() {
+        everywhere(|| {
+            let done = sched::limited(soon(), || {
+                sched::masked(|| {
+                    crate::scope(|s| s.spawn(|| crate::sleep(Duration::from_millis(10))).join().is_ok())
+                })
+            });
+            assert_eq!(done, Ok(true));
+        });
+    }
+
+    #[test]
+    fn a_checkpoint_meets_a_limit_that_has_passed() {
+        everywhere(|| {
+            assert!(sched::limited(Instant::now(), task::checkpoint).is_err());
+            assert!(sched::limited(Instant::now(), || task::mask(task::checkpoint)).is_ok());
+            assert!(sched::limited(Instant::now() + Duration::from_secs(3600), task::checkpoint).is_ok());
+        });
     }
 }
