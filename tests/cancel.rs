@@ -226,7 +226,7 @@ fn a_swallowed_cancellation_is_met_at_every_wait() {
         let met = Arc::new(AtomicUsize::new(0));
         let meets = met.clone();
         let stubborn = sward::spawn(move || {
-            let mut swallow = |wait: &mut dyn FnMut()| {
+            let swallow = |wait: &mut dyn FnMut()| {
                 assert!(catch_unwind(AssertUnwindSafe(wait)).is_err());
                 assert!(!std::thread::panicking());
                 meets.fetch_add(1, Ordering::Relaxed);
@@ -252,7 +252,7 @@ fn a_swallowed_cancellation_is_met_at_every_wait() {
                     Ok(())
                 });
             });
-            swallow(&mut || drop(CancelToken::new().run(task::park)));
+            swallow(&mut || CancelToken::new().run(task::park).unwrap());
             let mut set = task::JoinSet::new();
             set.spawn(task::park);
             swallow(&mut || drop(set.join_next()));

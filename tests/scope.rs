@@ -429,6 +429,35 @@ fn one_coroutine_is_cancelled_alone() {
     });
 }
 
+/// A destructor that opens a scope while its coroutine unwinds blocks its worker; another one runs the
+/// scope's coroutines.
+#[test]
+fn a_scope_in_a_destructor_that_unwinds_blocks_until_its_end() {
+    struct Sums<'a>(&'a AtomicUsize);
+    impl Drop for Sums<'_> {
+        fn drop(&mut self) {
+            assert!(std::thread::panicking());
+            sward::scope(|s| {
+                s.spawn(|| {
+                    assert!(!std::thread::panicking());
+                    sward::sleep(Duration::from_millis(1));
+                    self.0.fetch_add(1, Ordering::Relaxed);
+                });
+            });
+        }
+    }
+    let test = || {
+        let sum = AtomicUsize::new(0);
+        let message = message_of(|| {
+            let _sums = Sums(&sum);
+            panic!("unwinds over a scope");
+        });
+        assert_eq!((message.as_str(), sum.into_inner()), ("unwinds over a scope", 1));
+    };
+    in_runtime(test);
+    test();
+}
+
 /// A runtime that shuts down unwinds scopes from the inside out, each parent after its children.
 #[test]
 fn shutdown_unwinds_scopes() {
@@ -681,7 +710,7 @@ fn of_many_errors_one_is_returned_and_the_others_dropped() {
         });
         let before = drops.load(Ordering::Relaxed);
         assert!(before < 50);
-        drop(outcome.err().expect("an error"));
+        drop(outcome);
         assert_eq!(drops.into_inner(), before + 1);
     });
 }

@@ -122,8 +122,8 @@ impl CancelToken {
         self.0.event.is_set()
     }
 
-    /// Waits until it is cancelled. Parks the calling coroutine, or blocks the calling thread. A coroutine that
-    /// is cancelled itself unwinds out of it.
+    /// Waits until it is cancelled. Parks the calling coroutine, or blocks the calling thread. A coroutine
+    /// that is cancelled itself unwinds out of it.
     pub fn wait(&self) {
         self.wait_until(None);
     }

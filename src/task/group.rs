@@ -6,10 +6,11 @@
 //! # Why nothing is borrowed for too long
 //!
 //! 1. *Every coroutine of the group is in `children`* from its spawn until its `done` was seen set. Only
-//!    the parent's closure and coroutines of the group can spawn: nobody else has the scope, as its
-//!    lifetime is none that a caller of `scope` can name. A spawner is running while it lists the new
-//!    one, and is itself listed or the parent. So an empty list, seen by the parent after its closure,
-//!    means that none is alive and none will be.
+//!    the parent's closure and coroutines of the group can spawn, or what ends before one of these does,
+//!    as a scope inside does: nobody else has the scope, whose lifetime is none that a caller of
+//!    `scope` can name. So a spawner is running while it lists the new one, within the closure or within one
+//!    that is listed. An empty list, seen by the parent after its closure, means that none is alive and none
+//!    will be.
 //! 2. *`done` is the last.* It is set after the closure was dropped, and after the result was dropped
 //!    if nobody was to take it (`coroutine::header`): nothing that belongs to the user runs in that
 //!    coroutine after it. What the coroutine did happens before: `done` is set with release, and

@@ -11,9 +11,9 @@
 //!
 //! # Cancellation
 //!
-//! [`JoinHandle::cancel`] ends one coroutine, [`Scope::cancel`] those of a scope, and a runtime's shutdown all
-//! that are left: the present or next wait unwinds, and destructors run. [`mask`] holds a cancellation off
-//! for a section of code, and [`checkpoint`] lets it in where nothing waits. A [`CancelToken`] is a
+//! [`JoinHandle::cancel`] ends one coroutine, [`Scope::cancel`] those of a scope, and a runtime's shutdown
+//! all that are left: the present or next wait unwinds, and destructors run. [`mask`] holds a cancellation
+//! off for a section of code, and [`checkpoint`] lets it in where nothing waits. A [`CancelToken`] is a
 //! signal that many coroutines can look at or wait for; [`CancelToken::run`] ties it to the waits of a
 //! closure.
 
