@@ -261,6 +261,66 @@ fn a_panic_that_is_joined_is_the_joiners() {
     });
 }
 
+/// Where there is no stack for a coroutine, somebody hears of it. The rest runs.
+#[test]
+fn a_coroutine_without_a_stack_is_no_silent_loss() {
+    const NAME: &str = "a_coroutine_without_a_stack_is_no_silent_loss";
+    const ROLE: &str = "SWARD_TEST_ROLE";
+    if std::env::var_os(ROLE).is_none() {
+        // In a process of its own: the limit goes for all of it.
+        let output = std::process::Command::new(std::env::current_exe().expect("this program"))
+            .args([NAME, "--exact", "--nocapture"])
+            .env(ROLE, NAME)
+            .output()
+            .expect("a child");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        return;
+    }
+    let huge = || task::Builder::new().stack_size(1 << 30);
+    in_runtime(|| {
+        sward::spawn(|| ()).join().expect("a stack");
+        let status = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+        let Some(pages) = status.split(' ').next().and_then(|n| n.parse::<u64>().ok()) else {
+            println!("skipped: this system does not say how much memory is mapped");
+            return;
+        };
+        // Less than one such stack more.
+        let most = pages * 4096 + (512 << 20);
+        let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+        // SAFETY: the pointer is to a local.
+        assert_eq!(unsafe { libc::getrlimit(libc::RLIMIT_AS, &raw mut limit) }, 0);
+        limit.rlim_cur = most;
+        // SAFETY: as above.
+        assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_AS, &raw const limit) }, 0);
+
+        let ran = AtomicBool::new(false);
+        let message = message_of(|| {
+            sward::scope(|s| {
+                huge().spawn_scoped(s, || ()).map(drop).expect("spawned");
+                s.spawn(|| ran.store(true, Ordering::Relaxed));
+            });
+        });
+        assert!(message.contains("no stack"), "{message}");
+        assert!(ran.into_inner());
+
+        let joined = sward::scope(|s| huge().spawn_scoped(s, || ()).expect("spawned").join());
+        assert!(matches!(joined, Err(JoinError::NoStack(_))), "{joined:?}");
+
+        let message = message_of(|| sward::try_scope(|s| s.spawn_with(huge(), || Ok(()))));
+        assert!(message.contains("no stack"), "{message}");
+
+        ScopeBuilder::new().limit(1).scope(|s| {
+            let first = huge().spawn_scoped(s, || ()).expect("spawned");
+            assert_eq!(s.spawn(|| 1).join().unwrap(), 1);
+            assert!(first.join().is_err());
+        });
+
+        let mut set = JoinSet::new();
+        set.spawn_with(huge(), || ()).expect("spawned");
+        assert!(matches!(set.join_next(), Some(Err(JoinError::NoStack(_)))));
+    });
+}
+
 #[test]
 fn a_panic_of_the_closure_ends_the_others_first() {
     everywhere(|| {

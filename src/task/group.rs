@@ -349,6 +349,8 @@ impl Drop for AbortOnUnwind {
 mod tests {
     use crate::sched;
     use crate::task::{self, JoinError};
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
     use std::time::{Duration, Instant};
 
     fn everywhere(test: impl Fn() + Send + Sync) {
@@ -421,6 +423,38 @@ mod tests {
             });
             assert_eq!(done, Ok(true));
         });
+    }
+
+    /// A cancellation that was held up by the end of a scope is still one for destructors further out.
+    #[test]
+    fn a_cancellation_goes_through_a_scope_as_such() {
+        struct Looks(Arc<AtomicUsize>);
+        impl Drop for Looks {
+            fn drop(&mut self) {
+                self.0.fetch_add(usize::from(sched::cancelling()), Ordering::Relaxed);
+            }
+        }
+        let runtime = crate::runtime::Builder::new().worker_threads(2).build().expect("a runtime");
+        let seen = Arc::new(AtomicUsize::new(0));
+        runtime.run(|| {
+            for in_closure in [true, false] {
+                let looks = Looks(Arc::clone(&seen));
+                let parent = crate::spawn(move || {
+                    let _looks = looks;
+                    crate::scope(|s| {
+                        let child = s.spawn(|| task::mask(|| crate::sleep(Duration::from_millis(10))));
+                        if in_closure {
+                            child.join().expect("not cancelled");
+                        }
+                    });
+                    task::park();
+                });
+                crate::sleep(Duration::from_millis(2));
+                parent.cancel();
+                assert!(matches!(parent.join(), Err(JoinError::Cancelled)));
+            }
+        });
+        assert_eq!(seen.load(Ordering::Relaxed), 2);
     }
 
     #[test]
