@@ -5,12 +5,14 @@
 //! - [`thread`]: what a plain thread blocks on, so that it can wait like a coroutine.
 //! - [`switch`]: the stack switch; the only file that names corosensei.
 //! - [`header`]: a coroutine as the scheduler sees it, and the cell with its closure and result.
+//! - [`join_error`]: why a coroutine gave no result.
 //! - [`own`]: what belongs to one coroutine or one plain thread alone.
 //! - [`waitlist`]: those who wait for their turn, under the lock of whoever owns the list.
 //! - [`reason`]: why a coroutine waits.
 
 mod event;
 mod header;
+mod join_error;
 mod own;
 mod reason;
 mod switch;
@@ -19,8 +21,9 @@ mod waiter;
 mod waitlist;
 
 pub(crate) use event::{Event, Node};
+pub use header::Id;
 pub(crate) use header::{Cancellation, Handle, Header, Schedule, Settings, new};
-pub use header::{Id, JoinError};
+pub use join_error::{JoinError, Panic};
 pub(crate) use own::Own;
 pub(crate) use reason::WaitReason;
 pub(crate) use switch::{Step, Suspend};

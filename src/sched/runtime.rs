@@ -235,7 +235,7 @@ impl Runtime {
         // SAFETY: it is done, `T` is its type, and the handle is not used again.
         match unsafe { handle.take::<T>() } {
             Ok(value) => value,
-            Err(JoinError::Panicked(payload)) => resume_unwind(payload),
+            Err(JoinError::Panicked(panic)) => resume_unwind(panic.into_payload()),
             Err(error) => panic!("sward: {error}"),
         }
     }

@@ -21,6 +21,7 @@ use crate::coroutine::{
     Batch, Cancellation, Cause, Event, Header, Node, Own, Place, Suspend, Ticket, WaitReason, Waiter,
     with_parker,
 };
+use std::any::Any;
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::ptr::NonNull;
@@ -211,7 +212,7 @@ pub(crate) fn wait_masked(event: &Event, reason: WaitReason) {
     }
 }
 
-/// Waits until the event is set, without consuming it; gives what ended the wait.
+/// Waits until the event is set, without consuming it. On [`Woken::Cancelled`] the caller [`raise`]s.
 pub(crate) fn wait_for_event(
     event: &Event,
     reason: WaitReason,
@@ -251,6 +252,26 @@ pub(crate) fn raise() -> ! {
         !own.masked() && cancelled()
     });
     resume_unwind(Box::new(Cancellation { elapsed: !whole }))
+}
+
+/// Goes on with an unwinding that was caught: a panic's or a cancellation's.
+pub(crate) fn resume(payload: Box<dyn Any + Send>) -> ! {
+    if payload.is::<Cancellation>() {
+        // A wait since it was caught has taken it for over.
+        with_own(|own| own.set_cancelling(true));
+    }
+    resume_unwind(payload)
+}
+
+/// Unwinds if a wait here would be ended at once by a cancellation or by the section's time limit.
+pub(crate) fn checkpoint() {
+    if std::thread::panicking() {
+        return;
+    }
+    let late = || limit().is_some_and(|limit| limit <= Instant::now());
+    if cancelled() && !with_own(Own::masked) || late() {
+        raise();
+    }
 }
 
 /// Whether the calling coroutine has been cancelled, be it masked or not.

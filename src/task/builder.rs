@@ -1,6 +1,6 @@
 //! Settings of one coroutine.
 
-use super::JoinHandle;
+use super::{JoinHandle, Scope, ScopedJoinHandle};
 use crate::sched::{self, Spawn};
 use crate::stack::StackSize;
 use std::io;
@@ -61,6 +61,38 @@ impl Builder {
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
+        Ok(JoinHandle::new(sched::spawn(self.prepare()?, f)))
+    }
+
+    /// Spawns the coroutine in a scope, from whose surroundings it may borrow; otherwise as
+    /// [`Scope::spawn`].
+    ///
+    /// ```
+    /// let text = String::from("borrowed");
+    /// sward::scope(|s| {
+    ///     let reader = sward::task::Builder::new().name("reader").spawn_scoped(s, || text.len())?;
+    ///     assert_eq!(reader.join().unwrap(), 8);
+    ///     Ok::<(), std::io::Error>(())
+    /// })?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`spawn`](Self::spawn).
+    pub fn spawn_scoped<'scope, T, F>(
+        self,
+        scope: &'scope Scope<'scope, '_>,
+        f: F,
+    ) -> io::Result<ScopedJoinHandle<'scope, T>>
+    where
+        F: FnOnce() -> T + Send + 'scope,
+        T: Send + 'scope,
+    {
+        scope.spawn_with(&self, f)
+    }
+
+    pub(super) fn prepare(&self) -> io::Result<Spawn> {
         let mut spawn = Spawn::here()?.pinned(self.pinned);
         if let Some(name) = &self.name {
             spawn = spawn.named(name);
@@ -68,6 +100,6 @@ impl Builder {
         if let Some(bytes) = self.stack_size {
             spawn = spawn.stack_size(StackSize::new(bytes)?);
         }
-        Ok(JoinHandle::new(sched::spawn(spawn, f)))
+        Ok(spawn)
     }
 }

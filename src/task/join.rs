@@ -1,10 +1,11 @@
 //! The handle that joins a coroutine.
 
 use super::{JoinError, Task};
-use crate::coroutine::{Batch, Handle, WaitReason};
+use crate::coroutine::{Batch, Event, Handle, WaitReason};
 use crate::sched::{self, select::EventArm};
 use std::fmt;
 use std::marker::PhantomData;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 
 /// Owns the right to a coroutine's result. Dropping it detaches the coroutine, which runs on; its
 /// result is then dropped where it ends.
@@ -36,26 +37,36 @@ impl<T> JoinHandle<T> {
     /// });
     /// ```
     pub fn join(self) -> Result<T, JoinError> {
-        let done = &self.handle.header().done;
-        if !done.is_set() {
+        if !self.is_finished() {
             // Without a deadline it returns only when the event is set.
-            let _ = sched::wait_for(done, WaitReason::Join, None);
+            let _ = sched::wait_for(self.done(), WaitReason::Join, None);
         }
+        self.take()
+    }
+
+    /// The result of a coroutine that has ended, or is past its closure and about to.
+    pub(super) fn join_masked(self, reason: WaitReason) -> Result<T, JoinError> {
+        sched::wait_masked(self.done(), reason);
+        self.take()
+    }
+
+    fn take(self) -> Result<T, JoinError> {
+        assert!(self.is_finished(), "a result is taken after the end");
         let this = std::mem::ManuallyDrop::new(self);
         // SAFETY: read once; `this` is not dropped.
         let handle = unsafe { std::ptr::read(&raw const this.handle) };
-        // SAFETY: it is done, `T` is its type, and this joining handle is used up.
+        // SAFETY: it is done, as asserted, `T` is its type, and this joining handle is used up.
         unsafe { handle.take() }
     }
 
     /// Whether the coroutine has ended, so that [`join`](Self::join) returns at once.
     pub fn is_finished(&self) -> bool {
-        self.handle.header().done.is_set()
+        self.done().is_set()
     }
 
     /// The coroutine's end as one of the alternatives of a [`Select`](crate::channel::Select).
     pub fn arm(&self) -> EventArm<'_> {
-        EventArm::new(&self.handle.header().done)
+        EventArm::new(self.done())
     }
 
     /// Asks the coroutine to end. Its present wait, or its next one, unwinds: destructors run, and
@@ -82,11 +93,20 @@ impl<T> JoinHandle<T> {
         true
     }
 
+    /// The event that is set for good when the coroutine has ended.
+    pub(crate) fn done(&self) -> &Event {
+        &self.handle.header().done
+    }
+
     /// The coroutine, to unpark it or to ask for its name.
     pub fn task(&self) -> Task {
         Task::coroutine(self.handle.clone())
     }
 }
+
+// As std's: no user's data is reached through it before the result is taken by value.
+impl<T> UnwindSafe for JoinHandle<T> {}
+impl<T> RefUnwindSafe for JoinHandle<T> {}
 
 impl<T> Drop for JoinHandle<T> {
     fn drop(&mut self) {

@@ -2,17 +2,43 @@
 //!
 //! [`spawn`] starts a coroutine with the default settings, [`Builder`] one with a name or a stack size
 //! of its own. [`park`] and [`Task::unpark`] are the bare means of waiting, as in [`std::thread`].
+//!
+//! # Structured concurrency
+//!
+//! [`scope()`] lends locals to coroutines that end before it returns; [`try_scope`] ends them all at the
+//! first error; [`ScopeBuilder`] limits how many are alive at a time. A [`JoinSet`] owns coroutines that
+//! come and go, and gives their results in the order of their ends.
+//!
+//! # Cancellation
+//!
+//! [`JoinHandle::cancel`] ends one coroutine, [`Scope::cancel`] those of a scope, and a runtime's shutdown
+//! all that are left: the present or next wait unwinds, and destructors run. [`mask`] holds a cancellation
+//! off for a section of code, and [`checkpoint`] lets it in where nothing waits. A [`CancelToken`] is a
+//! signal that many coroutines can look at or wait for; [`CancelToken::run`] ties it to the waits of a
+//! closure.
 
 mod builder;
+mod cancel;
+mod group;
 mod handle;
 mod join;
+mod join_set;
+mod mask;
+mod scope;
+mod try_scope;
 
-pub use crate::coroutine::{Id, JoinError};
+pub use crate::coroutine::{Id, JoinError, Panic};
 pub use builder::Builder;
+pub use cancel::{CancelToken, Cancelled, DropGuard};
 pub use handle::{Task, current, park, park_timeout};
 pub use join::JoinHandle;
+pub use join_set::JoinSet;
+pub use mask::{checkpoint, is_cancelled, mask};
+pub use scope::{Scope, ScopeBuilder, ScopedJoinHandle, scope};
+pub use try_scope::{TryScope, try_scope};
 
 use crate::sched::{self, Spawn, runtime::Runtime};
+use std::io;
 
 /// Spawns a coroutine and returns a handle to join it. Dropping the handle detaches the coroutine.
 ///
@@ -37,8 +63,11 @@ where
     F: FnOnce() -> T + Send + 'static,
     T: Send + 'static,
 {
-    let spawn = Spawn::here().unwrap_or_else(|e| panic!("sward: the default runtime cannot start: {e}"));
-    JoinHandle::new(sched::spawn(spawn, f))
+    JoinHandle::new(sched::spawn(Spawn::here().unwrap_or_else(no_runtime), f))
+}
+
+fn no_runtime<T>(error: io::Error) -> T {
+    panic!("sward: the default runtime cannot start: {error}")
 }
 
 /// Lets other runnable coroutines of this worker go first; on a plain thread, other threads. Returns
