@@ -26,11 +26,15 @@ pub(crate) enum WaitReason {
     Write,
     /// A name that is being resolved.
     Resolve,
+    /// `Interval::tick`.
+    Interval,
+    /// `block_on`.
+    BlockOn,
 }
 
 impl WaitReason {
     /// All of them, each at the place of its number.
-    pub(crate) const ALL: [WaitReason; 11] = [
+    pub(crate) const ALL: [WaitReason; 13] = [
         WaitReason::None,
         WaitReason::Park,
         WaitReason::Join,
@@ -42,6 +46,8 @@ impl WaitReason {
         WaitReason::Peek,
         WaitReason::Write,
         WaitReason::Resolve,
+        WaitReason::Interval,
+        WaitReason::BlockOn,
     ];
 
     /// The reason in words, as in "parked in …".
@@ -58,6 +64,8 @@ impl WaitReason {
             WaitReason::Peek => "peek",
             WaitReason::Write => "write",
             WaitReason::Resolve => "name resolution",
+            WaitReason::Interval => "Interval::tick",
+            WaitReason::BlockOn => "block_on",
         }
     }
 }
