@@ -548,7 +548,7 @@ fn periods_beyond_the_clock_tick_once() {
 #[test]
 #[should_panic(expected = "`period` must be non-zero")]
 fn a_zero_period_is_refused() {
-    drop(interval(Duration::ZERO));
+    let _ = interval(Duration::ZERO);
 }
 
 /// An interval that is far behind does not wait, and still lets others go first now and then.

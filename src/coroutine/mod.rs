@@ -6,11 +6,13 @@
 //! - [`switch`]: the stack switch; the only file that names corosensei.
 //! - [`header`]: a coroutine as the scheduler sees it, and the cell with its closure and result.
 //! - [`own`]: what belongs to one coroutine or one plain thread alone.
+//! - [`locals`]: the values of its task locals.
 //! - [`waitlist`]: those who wait for their turn, under the lock of whoever owns the list.
 //! - [`reason`]: why a coroutine waits.
 
 mod event;
 mod header;
+mod locals;
 mod own;
 mod reason;
 mod switch;
@@ -21,6 +23,7 @@ mod waitlist;
 pub(crate) use event::{Event, Node};
 pub(crate) use header::{Cancellation, Handle, Header, Schedule, Settings, new};
 pub use header::{Id, JoinError};
+pub(crate) use locals::{Gone, LocalId, Value};
 pub(crate) use own::Own;
 pub(crate) use reason::WaitReason;
 pub(crate) use switch::{Step, Suspend};

@@ -29,6 +29,6 @@ pub(crate) use runtime::{Spawn, spawn};
 pub(crate) use shared::Shared;
 pub(crate) use wait::{
     Cancel, Woken, cancelled, cancelling, limit, limited, masked, raise, set, sleep_until, spend, wait,
-    wait_for, wait_in, wait_masked, wake_all, yield_now,
+    wait_for, wait_in, wait_masked, wake_all, with_own, yield_now,
 };
 pub(crate) use worker::{current_coroutine, current_runtime, may_switch};

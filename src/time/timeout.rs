@@ -91,10 +91,11 @@ pub fn timeout<T, F: FnOnce() -> T>(duration: Duration, f: F) -> Result<T, Elaps
 /// ```
 #[track_caller]
 pub fn timeout_at<T, F: FnOnce() -> T>(deadline: impl Into<Deadline>, f: F) -> Result<T, Elapsed> {
-    assert!(
-        !cfg!(panic = "abort"),
-        "sward: a timeout ends its closure by unwinding, and this program is built with panic = \"abort\""
-    );
+    if cfg!(panic = "abort") {
+        panic!(
+            "sward: a timeout ends its closure by unwinding, and this program is built with panic = \"abort\""
+        );
+    }
     match deadline.into().instant() {
         Some(at) => sched::limited(at, f).map_err(|_| Elapsed(())),
         None => Ok(f()),
