@@ -58,7 +58,7 @@ pub mod task;
 pub mod time;
 
 pub use sched::runtime::run;
-pub use task::{spawn, yield_now};
+pub use task::{block_on, spawn, yield_now};
 pub use time::sleep;
 
 pub mod runtime {

@@ -6,10 +6,12 @@
 //! - [`switch`]: the stack switch; the only file that names corosensei.
 //! - [`header`]: a coroutine as the scheduler sees it, and the cell with its closure and result.
 //! - [`own`]: what belongs to one coroutine or one plain thread alone.
+//! - [`awaiter`]: a coroutine's end awaited by a future.
 //! - [`locals`]: the values of its task locals.
 //! - [`waitlist`]: those who wait for their turn, under the lock of whoever owns the list.
 //! - [`reason`]: why a coroutine waits.
 
+mod awaiter;
 mod event;
 mod header;
 mod locals;
@@ -20,6 +22,7 @@ mod thread;
 mod waiter;
 mod waitlist;
 
+pub(crate) use awaiter::Awaiting;
 pub(crate) use event::{Event, Node};
 pub(crate) use header::{Cancellation, Handle, Header, Schedule, Settings, new};
 pub use header::{Id, JoinError};

@@ -3,13 +3,16 @@
 //! [`spawn`] starts a coroutine with the default settings, [`Builder`] one with a name or a stack size
 //! of its own. [`park`] and [`Task::unpark`] are the bare means of waiting, as in [`std::thread`].
 //! [`task_local!`](crate::task_local) declares variables of which each coroutine has its own.
+//! [`block_on`] runs a future in a coroutine, and a [`JoinHandle`] is a future for other executors.
 
+mod block_on;
 mod builder;
 mod handle;
 mod join;
 mod local;
 
 pub use crate::coroutine::{Id, JoinError};
+pub use block_on::block_on;
 pub use builder::Builder;
 pub use handle::{Task, current, park, park_timeout};
 pub use join::JoinHandle;
