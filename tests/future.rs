@@ -224,7 +224,8 @@ fn wakes_at_odd_times() {
             polls.set(polls.get() + 1);
             for _ in 0..3 {
                 context.waker().wake_by_ref();
-                context.waker().clone().wake();
+                let other = context.waker().clone();
+                other.wake();
             }
             *kept.lock().unwrap() = Some(context.waker().clone());
             if polls.get() < 10 { Poll::Pending } else { Poll::Ready(()) }

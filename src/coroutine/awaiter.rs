@@ -20,7 +20,7 @@
 
 use super::event::Node;
 use super::header::{Handle, quietly};
-use super::waiter::{Park, Table, Ticket, Waiter};
+use super::waiter::{Park, Table, Waiter};
 use crate::base::lock::{Mutex, Rank};
 use std::mem;
 use std::ptr::NonNull;
@@ -37,15 +37,12 @@ struct Awaiter {
     node: OnceLock<Node>,
     /// Whom to wake. `None` once that has been done, or nobody awaits any more.
     waker: Mutex<Option<Waker>>,
+    /// Keeps the event.
+    coroutine: Handle,
 }
 
 /// A future's place among those who wait for a coroutine's end. Dropping it takes it off.
-pub(crate) struct Awaiting {
-    /// Keeps the event.
-    coroutine: Handle,
-    awaiter: Arc<Awaiter>,
-    ticket: Ticket,
-}
+pub(crate) struct Awaiting(Arc<Awaiter>);
 
 impl Awaiting {
     /// Has the waker woken at the coroutine's end; `None` if it has ended already.
@@ -55,6 +52,7 @@ impl Awaiting {
             waiter: unsafe { Waiter::new(NonNull::from(TABLE)) },
             node: OnceLock::new(),
             waker: Mutex::new(Rank::Parker, Some(waker)),
+            coroutine,
         });
         let listed = Arc::into_raw(Arc::clone(&awaiter));
         // SAFETY: alive by the reference that it stands for, and good for the whole awaiter.
@@ -65,8 +63,8 @@ impl Awaiting {
         let node = awaiter.node.get_or_init(|| Node::new(ticket));
         // SAFETY: node and waiter stay where they are as long as the list's reference lasts. That is given
         // back by `wake`, which runs after the node was fired, or by `drop` after `remove`.
-        if unsafe { coroutine.header().done.enqueue(node) } {
-            return Some(Awaiting { coroutine, awaiter, ticket });
+        if unsafe { awaiter.coroutine.header().done.enqueue(node) } {
+            return Some(Awaiting(awaiter));
         }
         // SAFETY: the node was not listed, so nobody else has this reference.
         drop(unsafe { Arc::from_raw(listed) });
@@ -75,14 +73,14 @@ impl Awaiting {
 
     /// Has this waker woken instead of the one before; false if that has been woken: the coroutine has ended.
     pub(crate) fn register(&self, waker: &Waker) -> bool {
-        match self.awaiter.waker.lock().as_ref() {
+        match self.0.waker.lock().as_ref() {
             None => return false,
             Some(current) if current.will_wake(waker) => return true,
             Some(_) => {}
         }
         // Wakers are cloned and dropped by a user's code: not under the lock.
         let fresh = waker.clone();
-        let mut current = self.awaiter.waker.lock();
+        let mut current = self.0.waker.lock();
         let Some(place) = current.as_mut() else {
             drop(current);
             return false;
@@ -97,13 +95,12 @@ impl Awaiting {
 impl Drop for Awaiting {
     fn drop(&mut self) {
         // Dropped at the end of this function, after the lock, as it runs a user's code.
-        let _waker = self.awaiter.waker.lock().take();
-        if let Some(node) = self.awaiter.node.get() {
-            self.coroutine.header().done.remove(node);
-        }
-        if self.awaiter.waiter.cause(self.ticket).is_none() {
+        let _waker = self.0.waker.lock().take();
+        let node = self.0.node.get().expect("made before it was listed");
+        self.0.coroutine.header().done.remove(node);
+        if self.0.waiter.cause(node.ticket()).is_none() {
             // SAFETY: the node is in no list and was not fired, so nobody will give back the list's reference.
-            unsafe { Arc::decrement_strong_count(Arc::as_ptr(&self.awaiter)) };
+            unsafe { Arc::decrement_strong_count(Arc::as_ptr(&self.0)) };
         }
     }
 }
@@ -205,7 +202,7 @@ mod tests {
         assert_eq!(counts.get(), 2);
         assert!(!first.register(&counts.clone().into()));
         assert!(Awaiting::list(subject.handle.clone(), counts.clone().into()).is_none());
-        let awaiters = [first, second].map(|awaiting| Arc::downgrade(&awaiting.awaiter));
+        let awaiters = [first, second].map(|awaiting| Arc::downgrade(&awaiting.0));
         assert!(awaiters.iter().all(|awaiter| awaiter.upgrade().is_none()), "a reference was leaked");
         assert_eq!((counts.get(), Arc::strong_count(&counts)), (2, 1));
     }
@@ -215,7 +212,7 @@ mod tests {
         let (subject, counts) = (Subject::new(), Arc::new(Counts::default()));
         let kept = Awaiting::list(subject.handle.clone(), counts.clone().into()).expect("not ended");
         let dropped = Awaiting::list(subject.handle.clone(), counts.clone().into()).expect("not ended");
-        let awaiter = Arc::downgrade(&dropped.awaiter);
+        let awaiter = Arc::downgrade(&dropped.0);
         drop(dropped);
         assert!(awaiter.upgrade().is_none(), "a reference was leaked");
         subject.conclude();
@@ -274,7 +271,7 @@ mod models {
             ends.join().unwrap();
             assert_eq!(counts.get() + other.get(), usize::from(awaiting.is_some()));
             assert!(!registered || other.get() == 1, "the last waker is the one that is woken");
-            let awaiter = awaiting.map(|awaiting| Arc::downgrade(&awaiting.awaiter));
+            let awaiter = awaiting.map(|awaiting| Arc::downgrade(&awaiting.0));
             assert!(awaiter.is_none_or(|awaiter| awaiter.upgrade().is_none()), "a reference was leaked");
             assert_eq!(Arc::strong_count(&counts), 1);
         });
@@ -286,7 +283,7 @@ mod models {
         loom::model(|| {
             let (subject, counts) = (Arc::new(Subject::new()), Arc::new(Counts::default()));
             let awaiting = Awaiting::list(subject.handle.clone(), counts.clone().into()).expect("not ended");
-            let awaiter = Arc::downgrade(&awaiting.awaiter);
+            let awaiter = Arc::downgrade(&awaiting.0);
             let ends = {
                 let subject = subject.clone();
                 thread::spawn(move || subject.conclude())
