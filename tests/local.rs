@@ -518,8 +518,8 @@ fn closures_that_never_run() {
     assert_eq!(dropped.load(Ordering::SeqCst), 100);
 }
 
-/// A thread-local of std whose destructor uses a task local and waits, before or after those were destroyed: in
-/// whichever order std goes, the local is used or refused.
+/// A thread-local of std whose destructor uses a task local and waits, before or after those were
+/// destroyed: in whichever order std goes, the local is used or refused.
 #[test]
 fn a_thread_local_destructor_after_the_locals() {
     struct Late(mpsc::Sender<()>);

@@ -11,10 +11,10 @@
 //!  the batch         the fire             `wake`
 //! ```
 //!
-//! The waiter is parked before it is listed, so a fire always gives the verdict `Schedule`, and `wake` runs once
-//! for it. Whose the list's reference is at the end is settled under the event's lock: once [`Event::remove`] has
-//! returned, the node either was fired, and the batch has the reference, or it never will be, and the
-//! `Awaiting` gives the reference back.
+//! The waiter is parked before it is listed, so a fire always gives the verdict `Schedule`, and `wake` runs
+//! once for it. Whose the list's reference is at the end is settled under the event's lock: once
+//! [`Event::remove`] has returned, the node either was fired, and the batch has the reference, or it never
+//! will be, and the `Awaiting` gives the reference back.
 //!
 //! [`Event::remove`]: super::event::Event::remove
 
@@ -99,7 +99,8 @@ impl Drop for Awaiting {
         let node = self.0.node.get().expect("made before it was listed");
         self.0.coroutine.header().done.remove(node);
         if self.0.waiter.cause(node.ticket()).is_none() {
-            // SAFETY: the node is in no list and was not fired, so nobody will give back the list's reference.
+            // SAFETY: the node is in no list and was not fired, so nobody will give back the list's
+            // reference.
             unsafe { Arc::decrement_strong_count(Arc::as_ptr(&self.0)) };
         }
     }
@@ -107,8 +108,9 @@ impl Drop for Awaiting {
 
 /// Wakes whoever awaits. It runs where coroutines are ended: a waker that panics must not unwind from here.
 unsafe fn wake(waiter: NonNull<Waiter>) {
-    // SAFETY: this function belongs to awaiters alone, whose first field is the waiter. Their tickets are made
-    // from the raw pointer of the list's reference, which came to us with the fire, and this runs once for it.
+    // SAFETY: this function belongs to awaiters alone, whose first field is the waiter. Their tickets are
+    // made from the raw pointer of the list's reference, which came to us with the fire, and this runs once
+    // for it.
     let awaiter = unsafe { Arc::from_raw(waiter.cast::<Awaiter>().as_ptr()) };
     let waker = awaiter.waker.lock().take();
     if let Some(waker) = waker {

@@ -2,8 +2,8 @@
 //!
 //! A local's value is made at its first use and destroyed when its owner ends. It is counted (`Rc`), so
 //! whoever reads it keeps it where it is: it may be replaced, or destroyed, while a reader further down the
-//! stack still looks at it, and then goes with that reader. No borrow of the table is held while a user's code
-//! runs.
+//! stack still looks at it, and then goes with that reader. No borrow of the table is held while a user's
+//! code runs.
 //!
 //! Invariant: only the owner touches the table, and its values are gone when the owner has ended. So a value
 //! that is not `Send` never meets another thread, except in migrating mode, where the coroutine takes its

@@ -11,9 +11,9 @@ use std::task::{Context, Poll};
 /// Owns the right to a coroutine's result. Dropping it detaches the coroutine, which runs on; its
 /// result is then dropped where it ends.
 ///
-/// A handle is also a [`Future`] that gives what [`join`](Self::join) does, so async code can await a coroutine on
-/// whatever executor it runs. Its waker is called on a thread of the coroutine's runtime, so it must not
-/// block.
+/// A handle is also a [`Future`] that gives what [`join`](Self::join) does, so async code can await a
+/// coroutine on whatever executor it runs. Its waker is called on a thread of the coroutine's runtime, so
+/// it must not block.
 ///
 /// ```
 /// let answer = sward::spawn(|| 6 * 7);
@@ -140,8 +140,8 @@ impl<T> Future for JoinHandle<T> {
             }
         }
         this.awaited = Awaited::Taken;
-        // SAFETY: it is done: each of the ways here found it so. `T` is its type, and this is the joining handle,
-        // which comes here once.
+        // SAFETY: it is done: each of the ways here found it so. `T` is its type, and this is the joining
+        // handle, which comes here once.
         Poll::Ready(unsafe { this.handle.take() })
     }
 }

@@ -13,15 +13,16 @@ use std::rc::Rc;
 /// of [`std::thread_local!`], and each is a [`task::LocalKey`](crate::task::LocalKey).
 ///
 /// A coroutine of this crate shares its thread with others, so a thread-local that it sets is read by its
-/// neighbours; a task local is not. A value is made by its expression at the coroutine's first use of it, or, with
-/// `const { … }`, by a constant. It need not be `Send`. It is not inherited by the coroutines that are spawned.
+/// neighbours; a task local is not. A value is made by its expression at the coroutine's first use of it,
+/// or, with `const { … }`, by a constant. It need not be `Send`. It is not inherited by the coroutines that
+/// are spawned.
 ///
-/// Values are destroyed when the coroutine ends, on its own stack, the last made first, before anybody who joins
-/// it returns. Their destructors may wait and use other locals; one that is destroyed already, or is just
-/// being so, cannot be used any more. A panic in such a destructor is reported by the panic hook and ends there.
-/// In a coroutine that was cancelled the waits of these destructors unwind, as any wait does. On a plain thread
-/// the values are destroyed as the thread ends, under the rules that [`std::thread::LocalKey`] states for
-/// thread-locals.
+/// Values are destroyed when the coroutine ends, on its own stack, the last made first, before anybody who
+/// joins it returns. Their destructors may wait and use other locals; one that is destroyed already, or is
+/// just being so, cannot be used any more. A panic in such a destructor is reported by the panic hook and
+/// ends there. In a coroutine that was cancelled the waits of these destructors unwind, as any wait does.
+/// On a plain thread the values are destroyed as the thread ends, under the rules that
+/// [`std::thread::LocalKey`] states for thread-locals.
 ///
 /// In a runtime whose coroutines migrate (`migrate_started`), a coroutine takes its locals to its next
 /// thread: a value that is bound to a thread must not be kept in one there.
@@ -192,7 +193,8 @@ impl<T: 'static> LocalKey<T> {
         Ok(value.map(|value| value.downcast().expect("the type is part of the name")))
     }
 
-    /// Makes that the caller's value. One that its own making has made in the meantime is dropped, as std does.
+    /// Makes that the caller's value. One that its own making has made in the meantime is dropped, as std
+    /// does.
     fn put(&'static self, value: T) -> Result<Rc<T>, AccessError> {
         let value = Rc::new(value);
         let counted: Value = value.clone();
