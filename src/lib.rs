@@ -63,7 +63,7 @@ pub mod time;
 
 pub use blocking::blocking;
 pub use sched::runtime::run;
-pub use task::{scope, spawn, try_scope, yield_now};
+pub use task::{block_on, scope, spawn, try_scope, yield_now};
 pub use time::sleep;
 
 pub mod runtime {

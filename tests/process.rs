@@ -382,7 +382,7 @@ fn a_forked_child_is_refused() {
     unsafe {
         let pid = libc::fork();
         if pid == 0 {
-            let _ = sward::spawn(|| ());
+            drop(sward::spawn(|| ()));
             libc::_exit(0);
         }
         let mut status = 0;

@@ -221,7 +221,8 @@ impl Drop for Header {
         let own = *self.own.get_mut();
         if !own.is_null() {
             // SAFETY: it came from a Box, and nobody refers to the header any more.
-            drop(unsafe { Box::from_raw(own) });
+            let own = unsafe { Box::from_raw(own) };
+            debug_assert!(own.locals.is_empty(), "locals end with their coroutine");
         }
     }
 }
@@ -502,11 +503,22 @@ unsafe fn run<F: FnOnce() -> T, T>(this: NonNull<Header>) {
             }
         })
     };
-    // SAFETY: as above.
+    end_locals(header);
+    // SAFETY: the body is the coroutine's until COMPLETE.
     unsafe { *body::<F, T>(this) = Body::Output(output) };
     if !header.complete() {
         // SAFETY: nobody joins, so the result is ours still.
         unsafe { drop_output::<F, T>(this) };
+        // The result's destructor may have made some.
+        end_locals(header);
+    }
+}
+
+/// Destroys the coroutine's locals. It calls this itself, on its own stack.
+fn end_locals(header: &Header) {
+    // SAFETY: this is the coroutine.
+    if let Some(own) = unsafe { header.own_if_any() } {
+        own.locals.end();
     }
 }
 
@@ -541,10 +553,13 @@ unsafe fn free<F, T>(this: NonNull<Header>) {
     drop(unsafe { Box::from_raw(this.cast::<TaskCell<F, T>>().as_ptr()) });
 }
 
-/// Runs a user's destructor; a panic in it has been reported by the hook and ends here.
-fn quietly(f: impl FnOnce()) {
+/// Runs a user's code that must not unwind, such as a destructor; a panic in it has been reported by the hook
+/// and ends here.
+pub(super) fn quietly(f: impl FnOnce()) {
     if let Err(payload) = catch_unwind(AssertUnwindSafe(f)) {
-        // The payload's own destructor may panic as well: leave it.
-        std::mem::forget(payload);
+        // The destructor of a user's payload may panic as well: leave it.
+        if !payload.is::<Cancellation>() {
+            std::mem::forget(payload);
+        }
     }
 }

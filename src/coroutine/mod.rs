@@ -7,12 +7,16 @@
 //! - [`header`]: a coroutine as the scheduler sees it, and the cell with its closure and result.
 //! - [`join_error`]: why a coroutine gave no result.
 //! - [`own`]: what belongs to one coroutine or one plain thread alone.
+//! - [`awaiter`]: a coroutine's end awaited by a future.
+//! - [`locals`]: the values of its task locals.
 //! - [`waitlist`]: those who wait for their turn, under the lock of whoever owns the list.
 //! - [`reason`]: why a coroutine waits.
 
+mod awaiter;
 mod event;
 mod header;
 mod join_error;
+mod locals;
 mod own;
 mod reason;
 mod switch;
@@ -20,10 +24,12 @@ mod thread;
 mod waiter;
 mod waitlist;
 
+pub(crate) use awaiter::Awaiting;
 pub(crate) use event::{Event, Node};
 pub use header::Id;
 pub(crate) use header::{Cancellation, Handle, Header, Schedule, Settings, new};
 pub use join_error::{JoinError, Panic};
+pub(crate) use locals::{Gone, LocalId, Value};
 pub(crate) use own::Own;
 pub(crate) use reason::WaitReason;
 pub(crate) use switch::{Step, Suspend};

@@ -31,6 +31,7 @@ pub(crate) use runtime::{Spawn, spawn};
 pub(crate) use shared::Shared;
 pub(crate) use wait::{
     Cancel, Woken, cancelled, cancelling, checkpoint, limit, limited, masked, raise, resume, set,
-    sleep_until, spend, wait, wait_at, wait_for, wait_for_event, wait_in, wait_masked, wake_all, yield_now,
+    sleep_until, spend, wait, wait_at, wait_for, wait_for_event, wait_in, wait_masked, wake_all, with_own,
+    yield_now,
 };
 pub(crate) use worker::{current_coroutine, current_runtime, may_switch};

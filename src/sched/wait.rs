@@ -124,18 +124,26 @@ fn wait_on_thread(
         if !commit(ticket) {
             return Woken::Event;
         }
-        // A thread that unwinds cannot unwind again, and in a coroutine the limit is not the parker's.
-        let obeys =
-            cancel == Cancel::Obey && worker::current_coroutine().is_none() && !std::thread::panicking();
-        // SAFETY: this thread leases the parker.
-        let own = obeys.then(|| unsafe { parker.own() });
-        let (deadline, limited) = earlier(deadline, own);
+        let (deadline, limited) = match cancel {
+            Cancel::Obey => deadline_on_thread(deadline),
+            Cancel::Mask => (deadline, false),
+        };
         match parker.block(ticket, deadline) {
             Cause::Timeout if limited => Woken::Cancelled,
             Cause::Timeout => Woken::Timeout,
             Cause::Event | Cause::Cancelled => Woken::Event,
         }
     })
+}
+
+/// The deadline of a wait that blocks the calling thread or the limit of its section, whichever is earlier;
+/// and whether it is the limit, so that the caller [`raise`]s when it has passed.
+pub(super) fn deadline_on_thread(deadline: Option<Instant>) -> (Option<Instant>, bool) {
+    // A coroutine blocks its thread only while that unwinds, and a thread that unwinds cannot unwind again.
+    if worker::current_coroutine().is_some() || std::thread::panicking() {
+        return (deadline, false);
+    }
+    with_own(|own| earlier(deadline, Some(own)))
 }
 
 /// The deadline of a wait or the limit of its section, whichever is earlier; and whether it is the limit.

@@ -16,7 +16,10 @@
 //! off for a section of code, and [`checkpoint`] lets it in where nothing waits. A [`CancelToken`] is a
 //! signal that many coroutines can look at or wait for; [`CancelToken::run`] ties it to the waits of a
 //! closure.
+//! [`task_local!`](crate::task_local) declares variables of which each coroutine has its own.
+//! [`block_on`] runs a future in a coroutine, and a [`JoinHandle`] is a future for other executors.
 
+mod block_on;
 mod builder;
 mod cancel;
 mod group;
@@ -28,11 +31,15 @@ mod scope;
 mod try_scope;
 
 pub use crate::coroutine::{Id, JoinError, Panic};
+mod local;
+
+pub use block_on::block_on;
 pub use builder::Builder;
 pub use cancel::{CancelToken, Cancelled, DropGuard};
 pub use handle::{Task, current, park, park_timeout};
 pub use join::JoinHandle;
 pub use join_set::JoinSet;
+pub use local::{AccessError, LocalKey};
 pub use mask::{checkpoint, is_cancelled, mask};
 pub use scope::{Scope, ScopeBuilder, ScopedJoinHandle, scope};
 pub use try_scope::{TryScope, try_scope};
