@@ -26,11 +26,39 @@ pub(crate) enum WaitReason {
     Write,
     /// A name that is being resolved.
     Resolve,
+    /// `sync::Mutex::lock`.
+    Mutex,
+    /// `sync::RwLock::read`.
+    RwLockRead,
+    /// `sync::RwLock::write`.
+    RwLockWrite,
+    /// `sync::Condvar::wait` and the like, for the notification.
+    Condvar,
+    /// A `sync::Condvar` whose waiter takes the mutex again.
+    CondvarRelock,
+    /// `sync::Semaphore::acquire` and the like.
+    Semaphore,
+    /// `sync::Barrier::wait`.
+    Barrier,
+    /// `sync::Once::call_once`, while another's closure runs.
+    Once,
+    /// `sync::Once::wait`.
+    OnceWait,
+    /// `sync::OnceLock::get_or_init`, while another's closure runs.
+    OnceLock,
+    /// `sync::OnceLock::wait`.
+    OnceLockWait,
+    /// The first use of a `sync::LazyLock`, while another's closure runs.
+    LazyLock,
+    /// `sync::WaitGroup::wait`.
+    WaitGroup,
+    /// `sync::Notify::wait`.
+    Notify,
 }
 
 impl WaitReason {
     /// All of them, each at the place of its number.
-    pub(crate) const ALL: [WaitReason; 11] = [
+    pub(crate) const ALL: [WaitReason; 25] = [
         WaitReason::None,
         WaitReason::Park,
         WaitReason::Join,
@@ -42,6 +70,20 @@ impl WaitReason {
         WaitReason::Peek,
         WaitReason::Write,
         WaitReason::Resolve,
+        WaitReason::Mutex,
+        WaitReason::RwLockRead,
+        WaitReason::RwLockWrite,
+        WaitReason::Condvar,
+        WaitReason::CondvarRelock,
+        WaitReason::Semaphore,
+        WaitReason::Barrier,
+        WaitReason::Once,
+        WaitReason::OnceWait,
+        WaitReason::OnceLock,
+        WaitReason::OnceLockWait,
+        WaitReason::LazyLock,
+        WaitReason::WaitGroup,
+        WaitReason::Notify,
     ];
 
     /// The reason in words, as in "parked in …".
@@ -58,6 +100,20 @@ impl WaitReason {
             WaitReason::Peek => "peek",
             WaitReason::Write => "write",
             WaitReason::Resolve => "name resolution",
+            WaitReason::Mutex => "Mutex::lock",
+            WaitReason::RwLockRead => "RwLock::read",
+            WaitReason::RwLockWrite => "RwLock::write",
+            WaitReason::Condvar => "Condvar::wait",
+            WaitReason::CondvarRelock => "Condvar::wait, for the mutex",
+            WaitReason::Semaphore => "Semaphore::acquire",
+            WaitReason::Barrier => "Barrier::wait",
+            WaitReason::Once => "Once::call_once",
+            WaitReason::OnceWait => "Once::wait",
+            WaitReason::OnceLock => "OnceLock::get_or_init",
+            WaitReason::OnceLockWait => "OnceLock::wait",
+            WaitReason::LazyLock => "LazyLock::force",
+            WaitReason::WaitGroup => "WaitGroup::wait",
+            WaitReason::Notify => "Notify::wait",
         }
     }
 }

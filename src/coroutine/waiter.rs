@@ -271,7 +271,7 @@ impl Ticket {
 
 /// Waiters for tests, which nobody schedules.
 #[cfg(test)]
-pub(super) mod testing {
+pub(crate) mod testing {
     use super::*;
 
     pub(crate) fn waiter() -> Waiter {
