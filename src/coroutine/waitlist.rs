@@ -289,52 +289,65 @@ mod tests {
 mod models {
     use super::*;
     use crate::base::sync::ListLock;
-    use crate::coroutine::waiter::Park;
-    use crate::coroutine::waiter::testing::{ticket_of, waiter};
+    use crate::coroutine::{Sleeper, Waiter};
     use loom::sync::Arc;
     use loom::thread;
 
     struct Shop {
         counter: ListLock<(WaitList, u32)>,
+        sleeper: Sleeper,
+    }
+
+    // SAFETY: what is not Sync is the place in the list, which is the lock's.
+    unsafe impl Sync for Shop {}
+    // SAFETY: as above.
+    unsafe impl Send for Shop {}
+
+    fn schedule(batch: &mut Batch) {
+        while let Some(waiter) = batch.pop() {
+            // SAFETY: it was fired with the verdict `Schedule`, once.
+            unsafe { Waiter::schedule(waiter) };
+        }
     }
 
     /// One item, one who waits for it, and a timeout: either the one who waits was chosen and has the item,
-    /// or it timed out and the item is where it was. The frame of the one who waits goes right after.
+    /// or it timed out and the item is where it was. Its frame goes right after.
     #[test]
     fn a_choice_against_a_timeout() {
         loom::model(|| {
-            let shop = Arc::new(Shop { counter: ListLock::new((WaitList::new(), 1)) });
-            let waiter = Arc::new(waiter());
-            let ticket = ticket_of(&waiter);
+            let shop =
+                Arc::new(Shop { counter: ListLock::new((WaitList::new(), 1)), sleeper: Sleeper::new() });
+            let ticket = shop.sleeper.ticket();
             let place = Box::new(Place::new(ticket, 0));
             // SAFETY: the place is taken off below unless it was chosen.
             unsafe { shop.counter.lock().0.push_back(&place) };
             let keeper = {
-                let (shop, waiter) = (shop.clone(), waiter.clone());
+                let shop = shop.clone();
                 thread::spawn(move || {
-                    let (list, items) = &mut *shop.counter.lock();
-                    let items = std::cell::Cell::from_mut(items);
+                    let mut batch = Batch::new();
+                    let mut counter = shop.counter.lock();
+                    let (list, items) = &mut *counter;
+                    let items = Cell::from_mut(items);
                     let give = |_: &Place| items.set(items.get() - 1);
-                    let chosen = list.choose(&mut Batch::new(), give, |_, ()| items.set(items.get() + 1));
-                    drop(waiter);
+                    let chosen = list.choose(&mut batch, give, |_, ()| items.set(items.get() + 1));
+                    drop(counter);
+                    schedule(&mut batch);
                     chosen.is_some()
                 })
             };
             let timer = {
-                let waiter = waiter.clone();
+                let shop = shop.clone();
                 thread::spawn(move || {
-                    // SAFETY: the waiter is alive here; the batch is thrown away.
-                    let fired = unsafe { ticket.fire(Cause::Timeout, &mut Batch::new()) };
-                    drop(waiter);
+                    let mut batch = Batch::new();
+                    // SAFETY: the sleeper is alive.
+                    let fired = unsafe { ticket.fire(Cause::Timeout, &mut batch) };
+                    schedule(&mut batch);
+                    drop(shop);
                     fired != Fired::Lost
                 })
             };
-            let parked = waiter.park(ticket, false) == Park::Parked;
-            while waiter.cause(ticket).is_none() {
-                thread::yield_now();
-            }
-            let chosen = match waiter.cause(ticket) {
-                Some(Cause::Event) => place.chosen(),
+            let chosen = match shop.sleeper.sleep(ticket) {
+                Cause::Event => place.chosen(),
                 _ => {
                     shop.counter.lock().0.remove(&place);
                     assert!(!place.chosen());
@@ -342,10 +355,8 @@ mod models {
                 }
             };
             drop(place);
-            let given = keeper.join().unwrap();
-            let late = timer.join().unwrap();
-            assert_eq!(chosen, given);
-            assert!(chosen != late, "parked: {parked}");
+            assert_eq!(keeper.join().unwrap(), chosen);
+            assert_eq!(timer.join().unwrap(), !chosen);
             assert_eq!(shop.counter.lock().1, u32::from(!chosen));
         });
     }

@@ -231,8 +231,7 @@ impl RawMutex {
 #[cfg(all(test, loom))]
 mod models {
     use super::*;
-    use crate::coroutine::testing::{ticket_of, waiter};
-    use crate::coroutine::{Cause, Fired, Park, Ticket, Waiter};
+    use crate::coroutine::{Cause, Sleeper};
     use loom::cell::UnsafeCell;
     use loom::sync::Arc;
     use loom::thread;
@@ -240,116 +239,96 @@ mod models {
     struct World {
         mutex: RawMutex,
         data: UnsafeCell<u32>,
+        sleepers: [Sleeper; 2],
     }
 
-    // SAFETY: the model checks that the accesses to `data` are ordered.
+    // SAFETY: the model checks that the accesses to `data` are ordered; each sleeper is one thread's.
     unsafe impl Sync for World {}
     // SAFETY: as above.
     unsafe impl Send for World {}
 
     impl World {
-        fn held() -> Arc<World> {
-            let world = World { mutex: RawMutex::new(), data: UnsafeCell::new(0) };
-            assert!(world.mutex.try_lock());
-            Arc::new(world)
-        }
-
-        fn add(&self) {
-            // SAFETY: under the mutex, which is what the model checks.
-            self.data.with_mut(|data| unsafe { *data += 1 });
-        }
-
-        fn unlock(&self) {
-            // Nobody is scheduled: those who wait look at their tickets.
-            self.mutex.pass_on(&mut Batch::new());
-        }
-
-        fn quick_unlock(&self) {
-            if self.mutex.word.compare_exchange(LOCKED, 0, Ordering::Release, Ordering::Relaxed).is_err() {
-                self.unlock();
-            }
+        /// The mutex is held.
+        fn new() -> Arc<World> {
+            let mutex = RawMutex::new();
+            assert!(mutex.try_lock());
+            Arc::new(World { mutex, data: UnsafeCell::new(0), sleepers: [Sleeper::new(), Sleeper::new()] })
         }
 
         fn add_and_unlock(&self) {
-            self.add();
-            self.quick_unlock();
+            // SAFETY: under the mutex, which is what the model checks.
+            self.data.with_mut(|data| unsafe { *data += 1 });
+            self.mutex.unlock();
+        }
+
+        /// As `lock_slowly`.
+        fn lock(&self, sleeper: usize) {
+            if self.mutex.try_lock() {
+                return;
+            }
+            let mut chosen = false;
+            loop {
+                let ticket = self.sleepers[sleeper].ticket();
+                let place = Place::new(ticket, 0);
+                // SAFETY: the place stays until its ticket was fired from the list.
+                if !unsafe { self.mutex.join(&mut self.mutex.queue.lock(), &place, chosen) } {
+                    return;
+                }
+                assert_eq!(self.sleepers[sleeper].sleep(ticket), Cause::Event);
+                if self.mutex.arrive(&mut self.mutex.queue.lock()) {
+                    return;
+                }
+                chosen = true;
+            }
+        }
+
+        /// Once all have been joined.
+        fn assert_free_and(&self, sections: u32) {
+            assert_eq!(self.mutex.word.load(Ordering::Relaxed), 0);
+            // SAFETY: nobody else is there.
+            self.data.with(|data| assert_eq!(unsafe { *data }, sections));
         }
     }
 
-    fn ended(waiter: &Waiter, ticket: Ticket) -> Cause {
-        loop {
-            match waiter.cause(ticket) {
-                Some(cause) => return cause,
-                None => thread::yield_now(),
-            }
-        }
-    }
-
-    /// As `lock_slowly`, on a waiter that spins.
-    fn lock(world: &World) {
-        let mutex = &world.mutex;
-        if mutex.try_lock() {
-            return;
-        }
-        let waiter = waiter();
-        let mut chosen = false;
-        loop {
-            let ticket = ticket_of(&waiter);
-            let place = Place::new(ticket, 0);
-            // SAFETY: the place stays until its ticket is fired.
-            if !unsafe { mutex.join(&mut mutex.queue.lock(), &place, chosen) } {
-                return;
-            }
-            let _: Park = waiter.park(ticket, false);
-            assert_eq!(ended(&waiter, ticket), Cause::Event);
-            if mutex.arrive(&mut mutex.queue.lock()) {
-                return;
-            }
-            chosen = true;
-        }
+    fn spawn(world: &Arc<World>, f: impl FnOnce(&World) + 'static) -> thread::JoinHandle<()> {
+        let world = world.clone();
+        thread::spawn(move || f(&world))
     }
 
     /// A holder unlocks while another waits: the other gets it, and sees what the holder did.
     #[test]
     fn one_who_waits_is_not_left_behind() {
         loom::model(|| {
-            let world = World::held();
-            let holder = {
-                let world = world.clone();
-                thread::spawn(move || world.add_and_unlock())
-            };
-            lock(&world);
+            let world = World::new();
+            let holder = spawn(&world, World::add_and_unlock);
+            world.lock(0);
             world.add_and_unlock();
             holder.join().unwrap();
-            assert_eq!(world.mutex.word.load(Ordering::Relaxed), 0);
-            // SAFETY: all have been joined.
-            world.data.with(|data| assert_eq!(unsafe { *data }, 2));
+            world.assert_free_and(2);
         });
     }
 
-    /// A third one comes by twice without waiting: it may overtake, but one at a time is inside, and the
+    /// The holder comes back twice without waiting: it may overtake, but one at a time is inside, and the
     /// one who waits gets in.
     #[test]
     fn an_overtaker_excludes_and_is_excluded() {
         loom::model(|| {
-            let world = World::held();
-            let holder = {
-                let world = world.clone();
-                thread::spawn(move || world.add_and_unlock())
-            };
-            let passer = {
-                let world = world.clone();
-                thread::spawn(move || {
-                    (0..2).filter(|_| world.mutex.try_lock()).inspect(|_| world.add_and_unlock()).count()
-                })
-            };
-            lock(&world);
+            let world = World::new();
+            let again = Arc::new(std::sync::atomic::AtomicU32::new(0));
+            let count = again.clone();
+            let holder = spawn(&world, move |world| {
+                world.add_and_unlock();
+                for _ in 0..2 {
+                    if world.mutex.try_lock() {
+                        count.fetch_add(1, Ordering::Relaxed);
+                        world.add_and_unlock();
+                    }
+                }
+            });
+            world.lock(0);
             world.add_and_unlock();
             holder.join().unwrap();
-            let passes = passer.join().unwrap() as u32;
-            assert_eq!(world.mutex.word.load(Ordering::Relaxed), 0);
-            // SAFETY: all have been joined.
-            world.data.with(|data| assert_eq!(unsafe { *data }, 2 + passes));
+            world.assert_free_and(2 + again.load(Ordering::Relaxed));
         });
     }
 
@@ -357,25 +336,17 @@ mod models {
     #[test]
     fn two_who_wait_both_get_in() {
         loom::model(|| {
-            let world = World::held();
-            let other = {
-                let world = world.clone();
-                thread::spawn(move || {
-                    lock(&world);
-                    world.add_and_unlock();
-                })
-            };
-            let holder = {
-                let world = world.clone();
-                thread::spawn(move || world.add_and_unlock())
-            };
-            lock(&world);
+            let world = World::new();
+            let holder = spawn(&world, World::add_and_unlock);
+            let other = spawn(&world, |world| {
+                world.lock(1);
+                world.add_and_unlock();
+            });
+            world.lock(0);
             world.add_and_unlock();
             holder.join().unwrap();
             other.join().unwrap();
-            assert_eq!(world.mutex.word.load(Ordering::Relaxed), 0);
-            // SAFETY: all have been joined.
-            world.data.with(|data| assert_eq!(unsafe { *data }, 3));
+            world.assert_free_and(3);
         });
     }
 
@@ -384,30 +355,42 @@ mod models {
     #[test]
     fn one_who_gives_up_leaves_no_trace() {
         loom::model(|| {
-            let world = World::held();
-            let holder = {
-                let world = world.clone();
-                thread::spawn(move || world.add_and_unlock())
-            };
-            let mutex = &world.mutex;
-            let waiter = waiter();
-            let ticket = ticket_of(&waiter);
-            let place = Place::new(ticket, 0);
-            // SAFETY: the place leaves below unless its ticket was fired from the list.
-            if unsafe { mutex.join(&mut mutex.queue.lock(), &place, false) } {
-                // SAFETY: the waiter is alive; the batch is thrown away.
-                if unsafe { ticket.fire(Cause::Timeout, &mut Batch::new()) } == Fired::Lost {
-                    assert!(place.chosen());
-                    assert!(mutex.arrive(&mut mutex.queue.lock()), "nobody else wants it");
-                    world.add_and_unlock();
-                } else {
-                    mutex.leave(&mut mutex.queue.lock(), &place);
-                }
-            } else {
+            let world = World::new();
+            let holder = spawn(&world, World::add_and_unlock);
+            let other = spawn(&world, |world| {
+                world.lock(1);
                 world.add_and_unlock();
+            });
+            let (mutex, sleeper) = (&world.mutex, &world.sleepers[0]);
+            let ticket = sleeper.ticket();
+            let place = Place::new(ticket, 0);
+            let mut sections = 2;
+            // SAFETY: the place leaves below unless its ticket was fired from the list.
+            let listed = unsafe { mutex.join(&mut mutex.queue.lock(), &place, false) };
+            if listed && sleeper.give_up(ticket) {
+                mutex.leave(&mut mutex.queue.lock(), &place);
+            } else if !listed || mutex.arrive(&mut mutex.queue.lock()) {
+                world.add_and_unlock();
+                sections += 1;
+            } else {
+                // It was chosen and overtaken: it goes back to the front.
+                let ticket = sleeper.ticket();
+                let place = Place::new(ticket, 0);
+                // SAFETY: as above.
+                let listed = unsafe { mutex.join(&mut mutex.queue.lock(), &place, true) };
+                if listed && sleeper.give_up(ticket) {
+                    mutex.leave(&mut mutex.queue.lock(), &place);
+                } else {
+                    while listed && !mutex.arrive(&mut mutex.queue.lock()) {
+                        thread::yield_now();
+                    }
+                    world.add_and_unlock();
+                    sections += 1;
+                }
             }
             holder.join().unwrap();
-            assert_eq!(mutex.word.load(Ordering::Relaxed), 0);
+            other.join().unwrap();
+            world.assert_free_and(sections);
         });
     }
 }

@@ -271,8 +271,7 @@ impl RawRwLock {
 #[cfg(all(test, loom))]
 mod models {
     use super::*;
-    use crate::coroutine::testing::{ticket_of, waiter};
-    use crate::coroutine::{Cause, Fired, Park};
+    use crate::coroutine::{Cause, Sleeper};
     use loom::cell::UnsafeCell;
     use loom::sync::Arc;
     use loom::thread;
@@ -280,70 +279,55 @@ mod models {
     struct World {
         lock: RawRwLock,
         data: UnsafeCell<u32>,
+        sleepers: [Sleeper; 3],
     }
 
-    // SAFETY: the model checks that the accesses to `data` are ordered.
+    // SAFETY: the model checks that the accesses to `data` are ordered; each sleeper is one thread's.
     unsafe impl Sync for World {}
     // SAFETY: as above.
     unsafe impl Send for World {}
 
     impl World {
         fn new() -> Arc<World> {
-            Arc::new(World { lock: RawRwLock::new(), data: UnsafeCell::new(0) })
+            let sleepers = [Sleeper::new(), Sleeper::new(), Sleeper::new()];
+            Arc::new(World { lock: RawRwLock::new(), data: UnsafeCell::new(0), sleepers })
         }
 
-        /// As `lock_slowly`, on a waiter that spins.
-        fn lock(&self, access: Access) {
-            let lock = &self.lock;
-            if lock.try_lock(access) {
+        /// As `lock_slowly`.
+        fn lock(&self, access: Access, sleeper: usize) {
+            if self.lock.try_lock(access) {
                 return;
             }
-            let waiter = waiter();
-            let ticket = ticket_of(&waiter);
+            let ticket = self.sleepers[sleeper].ticket();
             let place = Place::new(ticket, 0);
-            // SAFETY: the place stays until its ticket is fired.
-            if unsafe { lock.join(access, &mut lock.queues.lock(), &place) } {
-                let _: Park = waiter.park(ticket, false);
-                while waiter.cause(ticket).is_none() {
-                    thread::yield_now();
-                }
+            // SAFETY: the place stays until its ticket was fired from the list.
+            if unsafe { self.lock.join(access, &mut self.lock.queues.lock(), &place) } {
+                assert_eq!(self.sleepers[sleeper].sleep(ticket), Cause::Event);
             }
         }
 
-        /// As `unlock`, without scheduling anybody.
-        fn unlock(&self, access: Access) {
-            let word = &self.lock.word;
-            let settle = match access {
-                Access::Read => word.fetch_sub(READER, Ordering::Release) == READER | WAITERS,
-                Access::Write => {
-                    word.compare_exchange(WRITER, 0, Ordering::Release, Ordering::Relaxed).is_err()
-                }
-            };
-            if settle {
-                self.lock.pass_on(access, &mut Batch::new());
-            }
-        }
-
-        fn section(&self, access: Access) {
-            self.lock(access);
+        fn section(&self, access: Access, sleeper: usize) {
+            self.lock(access, sleeper);
             match access {
                 // SAFETY: under the lock, which is what the model checks.
                 Access::Write => self.data.with_mut(|data| unsafe { *data += 1 }),
                 // SAFETY: as above.
                 Access::Read => self.data.with(|data| assert!(unsafe { *data } <= 2)),
             }
-            self.unlock(access);
+            self.lock.unlock(access);
         }
+    }
+
+    fn spawn(world: &Arc<World>, f: impl FnOnce(&World) + 'static) -> thread::JoinHandle<()> {
+        let world = world.clone();
+        thread::spawn(move || f(&world))
     }
 
     fn sections(of: [Access; 3]) {
         loom::model(move || {
             let world = World::new();
-            let others = [of[0], of[1]].map(|access| {
-                let world = world.clone();
-                thread::spawn(move || world.section(access))
-            });
-            world.section(of[2]);
+            let others = [0, 1].map(|i| spawn(&world, move |world| world.section(of[i], i)));
+            world.section(of[2], 2);
             for other in others {
                 other.join().unwrap();
             }
@@ -368,26 +352,20 @@ mod models {
             let world = World::new();
             assert!(world.lock.try_lock(Access::Read));
             let others = [
-                {
-                    let world = world.clone();
-                    thread::spawn(move || world.unlock(Access::Read))
-                },
-                {
-                    let world = world.clone();
-                    thread::spawn(move || world.section(Access::Read))
-                },
+                spawn(&world, |world| world.lock.unlock(Access::Read)),
+                spawn(&world, |world| world.section(Access::Read, 1)),
             ];
-            let lock = &world.lock;
-            let waiter = waiter();
-            let ticket = ticket_of(&waiter);
+            let (lock, sleeper) = (&world.lock, &world.sleepers[0]);
+            let ticket = sleeper.ticket();
             let place = Place::new(ticket, 0);
             // SAFETY: the place leaves below unless its ticket was fired from the list.
             let listed = unsafe { lock.join(Access::Write, &mut lock.queues.lock(), &place) };
-            // SAFETY: the waiter is alive; the batch is thrown away.
-            if listed && unsafe { ticket.fire(Cause::Timeout, &mut Batch::new()) } != Fired::Lost {
-                lock.leave(Access::Write, &mut lock.queues.lock(), &place, &mut Batch::new());
+            if listed && sleeper.give_up(ticket) {
+                let mut batch = Batch::new();
+                lock.leave(Access::Write, &mut lock.queues.lock(), &place, &mut batch);
+                sched::wake_all(&mut batch);
             } else {
-                world.unlock(Access::Write);
+                lock.unlock(Access::Write);
             }
             for other in others {
                 other.join().unwrap();

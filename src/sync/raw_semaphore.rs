@@ -225,61 +225,65 @@ fn more(word: usize, permits: usize) -> usize {
 #[cfg(all(test, loom))]
 mod models {
     use super::*;
-    use crate::coroutine::testing::{ticket_of, waiter};
-    use crate::coroutine::{Cause, Fired, Park};
+    use crate::coroutine::{Cause, Sleeper};
     use loom::sync::Arc;
     use loom::thread;
 
-    /// As `acquire`, on a waiter that spins.
-    fn acquire(semaphore: &RawSemaphore, permits: usize) {
-        if semaphore.try_acquire(permits).is_ok() {
-            return;
+    struct World {
+        semaphore: RawSemaphore,
+        sleepers: [Sleeper; 3],
+    }
+
+    // SAFETY: each sleeper is one thread's.
+    unsafe impl Sync for World {}
+    // SAFETY: as above.
+    unsafe impl Send for World {}
+
+    impl World {
+        fn new(permits: usize) -> Arc<World> {
+            let sleepers = [Sleeper::new(), Sleeper::new(), Sleeper::new()];
+            Arc::new(World { semaphore: RawSemaphore::new(permits), sleepers })
         }
-        let waiter = waiter();
-        let ticket = ticket_of(&waiter);
-        let place = Place::new(ticket, permits);
-        // SAFETY: the place stays until its ticket is fired.
-        if unsafe { semaphore.join(&mut semaphore.queue.lock(), &place) } == Err(Refused::Short) {
-            let _: Park = waiter.park(ticket, false);
-            while waiter.cause(ticket).is_none() {
-                thread::yield_now();
+
+        /// As `acquire`.
+        fn acquire(&self, permits: usize, sleeper: usize) {
+            let semaphore = &self.semaphore;
+            if semaphore.try_acquire(permits).is_ok() {
+                return;
             }
-            assert!(place.chosen());
+            let ticket = self.sleepers[sleeper].ticket();
+            let place = Place::new(ticket, permits);
+            // SAFETY: the place stays until its ticket was fired from the list.
+            if unsafe { semaphore.join(&mut semaphore.queue.lock(), &place) } == Err(Refused::Short) {
+                assert_eq!(self.sleepers[sleeper].sleep(ticket), Cause::Event);
+                assert!(place.chosen());
+            }
         }
     }
 
-    /// As `release`, without scheduling anybody.
-    fn release(semaphore: &RawSemaphore, permits: usize) {
-        let word = semaphore.word.load(Ordering::Relaxed);
-        let quick = word & WAITERS == 0
-            && semaphore
-                .word
-                .compare_exchange(word, more(word, permits), Ordering::Release, Ordering::Relaxed)
-                .is_ok();
-        if !quick {
-            semaphore.add(permits, &mut Batch::new());
-        }
+    fn spawn(world: &Arc<World>, f: impl FnOnce(&World) + 'static) -> thread::JoinHandle<()> {
+        let world = world.clone();
+        thread::spawn(move || f(&world))
     }
 
     /// No release is missed by one who is about to wait, and permits are conserved.
     #[test]
     fn permits_come_and_go() {
         loom::model(|| {
-            let semaphore = Arc::new(RawSemaphore::new(1));
-            let others = [1, 1].map(|permits| {
-                let semaphore = semaphore.clone();
-                thread::spawn(move || {
-                    acquire(&semaphore, permits);
-                    release(&semaphore, permits);
-                })
-            });
-            semaphore.add(1, &mut Batch::new());
-            acquire(&semaphore, 2);
-            release(&semaphore, 2);
+            let world = World::new(1);
+            let others = [
+                spawn(&world, |world| {
+                    world.acquire(1, 0);
+                    world.semaphore.release(1);
+                }),
+                spawn(&world, |world| world.semaphore.release(1)),
+            ];
+            world.acquire(2, 1);
+            world.semaphore.release(2);
             for other in others {
                 other.join().unwrap();
             }
-            assert_eq!(semaphore.word.load(Ordering::Relaxed), 2 * ONE);
+            assert_eq!(world.semaphore.word.load(Ordering::Relaxed), 2 * ONE);
         });
     }
 
@@ -287,27 +291,41 @@ mod models {
     #[test]
     fn one_at_the_head_gives_up() {
         loom::model(|| {
-            let semaphore = Arc::new(RawSemaphore::new(0));
-            let waiter = waiter();
-            let ticket = ticket_of(&waiter);
+            let world = World::new(0);
+            let (semaphore, sleeper) = (&world.semaphore, &world.sleepers[0]);
+            let ticket = sleeper.ticket();
             let place = Place::new(ticket, 2);
             // SAFETY: the place leaves below unless its ticket was fired from the list.
             let joined = unsafe { semaphore.join(&mut semaphore.queue.lock(), &place) };
             assert_eq!(joined, Err(Refused::Short));
-            let small = {
-                let semaphore = semaphore.clone();
-                thread::spawn(move || acquire(&semaphore, 1))
-            };
-            let releases = {
-                let semaphore = semaphore.clone();
-                thread::spawn(move || release(&semaphore, 1))
-            };
-            // SAFETY: the waiter is alive; the batch is thrown away.
-            assert_ne!(unsafe { ticket.fire(Cause::Timeout, &mut Batch::new()) }, Fired::Lost);
-            semaphore.leave(&mut semaphore.queue.lock(), &place, &mut Batch::new());
+            let small = spawn(&world, |world| world.acquire(1, 1));
+            let releases = spawn(&world, |world| world.semaphore.release(1));
+            assert!(sleeper.give_up(ticket), "there is never enough for it");
+            let mut batch = Batch::new();
+            semaphore.leave(&mut semaphore.queue.lock(), &place, &mut batch);
+            sched::wake_all(&mut batch);
             small.join().unwrap();
             releases.join().unwrap();
             assert_eq!(semaphore.word.load(Ordering::Relaxed), 0);
+        });
+    }
+
+    /// One is about to wait while the semaphore is closed.
+    #[test]
+    fn nobody_waits_at_a_closed_one() {
+        loom::model(|| {
+            let world = World::new(0);
+            let closes = spawn(&world, |world| world.semaphore.close());
+            let (semaphore, sleeper) = (&world.semaphore, &world.sleepers[0]);
+            let ticket = sleeper.ticket();
+            let place = Place::new(ticket, 1);
+            // SAFETY: the place stays until its ticket was fired from the list.
+            if unsafe { semaphore.join(&mut semaphore.queue.lock(), &place) } == Err(Refused::Short) {
+                assert_eq!(sleeper.sleep(ticket), Cause::Event);
+                assert!(!place.chosen());
+            }
+            closes.join().unwrap();
+            assert_eq!(semaphore.word.load(Ordering::Relaxed), CLOSED);
         });
     }
 }
