@@ -1284,7 +1284,7 @@ fn free_locks_do_not_hog_a_worker() {
             },
             {
                 let barrier = Barrier::new(1);
-                Box::new(move || drop(barrier.wait()))
+                Box::new(move || assert!(barrier.wait().is_leader()))
             },
         ];
         let hogs: Vec<_> = hogs

@@ -37,23 +37,6 @@
 //!
 //! Guards are not `Send`, as std's. The locks have no notion of the thread that holds them, so in a runtime
 //! whose coroutines migrate a guard may move to another thread together with the coroutine that holds it.
-//!
-//! A guard that is not `Send` stays where it is:
-//!
-//! ```compile_fail,E0277
-//! fn send<T: Send>(_: T) {}
-//! send(sward::sync::Mutex::new(1).lock().unwrap());
-//! ```
-//!
-//! ```compile_fail,E0277
-//! fn send<T: Send>(_: T) {}
-//! send(sward::sync::RwLock::new(1).read().unwrap());
-//! ```
-//!
-//! ```compile_fail,E0277
-//! fn send<T: Send>(_: T) {}
-//! send(sward::sync::RwLock::new(1).write().unwrap());
-//! ```
 
 mod barrier;
 mod condvar;
@@ -99,3 +82,57 @@ fn spin_for(mut attempt: impl FnMut() -> Option<bool>) -> bool {
     }
     false
 }
+
+/// A guard stays on its thread, and what is not for several threads is not let through by a lock.
+///
+/// ```compile_fail,E0277
+/// fn send<T: Send>() {}
+/// send::<sward::sync::MutexGuard<'static, u8>>();
+/// ```
+///
+/// ```compile_fail,E0277
+/// fn send<T: Send>() {}
+/// send::<sward::sync::RwLockReadGuard<'static, u8>>();
+/// ```
+///
+/// ```compile_fail,E0277
+/// fn send<T: Send>() {}
+/// send::<sward::sync::RwLockWriteGuard<'static, u8>>();
+/// ```
+///
+/// ```compile_fail,E0277
+/// fn sync<T: Sync>() {}
+/// sync::<sward::sync::MutexGuard<'static, std::cell::Cell<u8>>>();
+/// ```
+///
+/// ```compile_fail,E0277
+/// fn sync<T: Sync>() {}
+/// sync::<sward::sync::Mutex<std::rc::Rc<u8>>>();
+/// ```
+///
+/// ```compile_fail,E0277
+/// fn sync<T: Sync>() {}
+/// sync::<sward::sync::RwLock<std::cell::Cell<u8>>>();
+/// ```
+///
+/// ```compile_fail,E0277
+/// fn sync<T: Sync>() {}
+/// sync::<sward::sync::OnceLock<std::cell::Cell<u8>>>();
+/// ```
+///
+/// ```compile_fail,E0277
+/// fn sync<T: Sync>() {}
+/// sync::<sward::sync::LazyLock<u8, Box<dyn FnOnce() -> u8>>>();
+/// ```
+///
+/// A reference does not outlive its guard.
+///
+/// ```compile_fail,E0505
+/// let mutex = sward::sync::Mutex::new(1);
+/// let mut guard = mutex.lock().unwrap();
+/// let data: &mut u8 = &mut guard;
+/// drop(guard);
+/// *data = 2;
+/// ```
+#[cfg(doctest)]
+struct Refused;

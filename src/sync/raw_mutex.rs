@@ -5,9 +5,8 @@
 //!  0        free                              try_lock -> L
 //!  L        held                              unlock -> 0      join -> L W
 //!  L W      held; some wait, or one is on     unlock -> W      released, and one is on its way
-//!           its way                           unlock -> L W    reserved for the one on its way
+//!           its way, or all have left         unlock -> L W    reserved for the one on its way
 //!                                             unlock -> 0      all have left
-//!                                             leave, arrive -> L   nobody is left
 //!  W        free; one is on its way           try_lock -> L W  it is overtaken
 //!                                             arrive -> L W, or L if nobody else waits
 //! ```
@@ -16,9 +15,9 @@
 //!   else. All other changes are made under the queue's lock; W is changed only there.
 //! - While both L and W are set the word is stable for whoever holds the queue's lock and the mutex:
 //!   `try_lock` declines, and W needs the queue's lock. So `unlock` may store.
-//! - W says that somebody is in the queue or on its way. If somebody is in the queue, then L is set or one
-//!   is on its way: a holder finds W when it unlocks, and the one on its way takes the mutex or lists itself
-//!   under L. So nobody is left behind.
+//! - While somebody is in the queue or on its way, W is set. And while somebody is in the queue, L is set or
+//!   one is on its way: a holder finds W when it unlocks, and the one on its way takes the mutex or lists
+//!   itself under L. So nobody is left behind.
 //!
 //! # Fairness
 //!
@@ -52,7 +51,7 @@ pub(super) struct RawMutex {
     queue: ListLock<Queue>,
 }
 
-/// Those who wait. Invariant: W is set if and only if the list is not empty or one is on its way.
+/// Those who wait.
 #[derive(Debug)]
 pub(super) struct Queue {
     list: WaitList,
@@ -122,7 +121,9 @@ impl RawMutex {
                 0,
                 // SAFETY: `wait_in` keeps the place as `join` wants it.
                 |queue, place| unsafe { self.join(queue, place, chosen) },
-                |queue, place, _| self.leave(queue, place),
+                |queue, place, _| {
+                    queue.list.remove(place);
+                },
             );
             match woken {
                 Woken::Event if !now_chosen => return,
@@ -171,7 +172,7 @@ impl RawMutex {
     ///
     /// # Safety
     ///
-    /// As for [`WaitList::push_back`], with [`leave`](Self::leave) for `remove`.
+    /// As for [`WaitList::push_back`].
     unsafe fn join(&self, queue: &mut Queue, place: &Place, chosen: bool) -> bool {
         if chosen {
             if self.arrive(queue) {
@@ -209,22 +210,10 @@ impl RawMutex {
         queue.reserved = false;
         queue.on_its_way = false;
         queue.passes = 0;
-        self.tidy(queue);
-        true
-    }
-
-    /// Takes a place off whose wait ended otherwise.
-    fn leave(&self, queue: &mut Queue, place: &Place) {
-        queue.list.remove(place);
-        self.tidy(queue);
-    }
-
-    /// Clears W once nobody is left.
-    fn tidy(&self, queue: &mut Queue) {
-        if queue.list.is_empty() && !queue.on_its_way {
-            queue.passes = 0;
+        if queue.list.is_empty() {
             self.word.fetch_and(!WAITERS, Ordering::Relaxed);
         }
+        true
     }
 }
 
@@ -284,6 +273,8 @@ mod models {
 
         /// Once all have been joined.
         fn assert_free_and(&self, sections: u32) {
+            assert!(self.mutex.try_lock());
+            self.mutex.unlock();
             assert_eq!(self.mutex.word.load(Ordering::Relaxed), 0);
             // SAFETY: nobody else is there.
             self.data.with(|data| assert_eq!(unsafe { *data }, sections));
@@ -350,13 +341,21 @@ mod models {
         });
     }
 
-    /// One gives up while the holder unlocks: either it was chosen, and has to arrive, or it leaves; the
-    /// mutex is free in the end, without a trace.
+    /// One gives up while the holder unlocks and comes back: either it was chosen, and has to arrive, or it
+    /// leaves; another one that waits gets in all the same.
     #[test]
     fn one_who_gives_up_leaves_no_trace() {
         loom::model(|| {
             let world = World::new();
-            let holder = spawn(&world, World::add_and_unlock);
+            let again = Arc::new(std::sync::atomic::AtomicU32::new(0));
+            let count = again.clone();
+            let holder = spawn(&world, move |world| {
+                world.add_and_unlock();
+                if world.mutex.try_lock() {
+                    count.fetch_add(1, Ordering::Relaxed);
+                    world.add_and_unlock();
+                }
+            });
             let other = spawn(&world, |world| {
                 world.lock(1);
                 world.add_and_unlock();
@@ -368,7 +367,7 @@ mod models {
             // SAFETY: the place leaves below unless its ticket was fired from the list.
             let listed = unsafe { mutex.join(&mut mutex.queue.lock(), &place, false) };
             if listed && sleeper.give_up(ticket) {
-                mutex.leave(&mut mutex.queue.lock(), &place);
+                mutex.queue.lock().list.remove(&place);
             } else if !listed || mutex.arrive(&mut mutex.queue.lock()) {
                 world.add_and_unlock();
                 sections += 1;
@@ -379,7 +378,7 @@ mod models {
                 // SAFETY: as above.
                 let listed = unsafe { mutex.join(&mut mutex.queue.lock(), &place, true) };
                 if listed && sleeper.give_up(ticket) {
-                    mutex.leave(&mut mutex.queue.lock(), &place);
+                    mutex.queue.lock().list.remove(&place);
                 } else {
                     while listed && !mutex.arrive(&mut mutex.queue.lock()) {
                         thread::yield_now();
@@ -390,7 +389,7 @@ mod models {
             }
             holder.join().unwrap();
             other.join().unwrap();
-            world.assert_free_and(sections);
+            world.assert_free_and(sections + again.load(Ordering::Relaxed));
         });
     }
 }
