@@ -168,16 +168,18 @@ fn a_waiter_is_overtaken_sixteen_times_at_most() {
     let theirs = mutex.clone();
     runtime.run(move || {
         let mut guard = theirs.lock().unwrap();
-        let others: Vec<_> = (1..=3)
+        let come = Arc::new(AtomicUsize::new(0));
+        let others: Vec<_> = (0..3)
             .map(|_| {
-                let theirs = theirs.clone();
+                let (theirs, come) = (theirs.clone(), come.clone());
                 sward::spawn(move || {
+                    come.fetch_add(1, Ordering::Relaxed);
                     let mut guard = theirs.lock().unwrap();
                     std::mem::take(&mut *guard)
                 })
             })
             .collect();
-        for _ in 0..8 {
+        while come.load(Ordering::Relaxed) < 3 {
             sward::yield_now();
         }
         for _ in 0..1_000 {
@@ -268,7 +270,8 @@ fn a_lock_taken_while_unwinding_is_not_poisoned() {
     }
     let mutex = Arc::new(Mutex::new(0));
     let locks = Locks(mutex.clone());
-    let handle = two_workers().spawn(move || {
+    let runtime = two_workers();
+    let handle = runtime.spawn(move || {
         let _locks = locks;
         fails();
     });

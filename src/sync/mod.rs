@@ -17,7 +17,8 @@
 //! same worker.
 //!
 //! A call that could have waited and did not counts against the coroutine's budget: after a great number
-//! of them in a row the coroutine lets others go first, before it takes anything.
+//! of them in a row the coroutine lets others go first, before it takes anything. The `try_` calls, and
+//! looking at a value that has been made, do not count, and never switch.
 //!
 //! # Cancellation
 //!
