@@ -6,13 +6,14 @@
 //! |             readers             | WAITERS | WRITER |
 //! +---------------------------------+---------+--------+
 //!
-//!  word        state                      moves
-//!  0           free                       read -> r=1      write -> WRITER
-//!  r           read by r                  read -> r+1      unlock -> r-1      a writer lists itself -> r WAITERS
-//!  WRITER      written                    unlock -> 0      anybody lists itself -> WRITER WAITERS
-//!  r WAITERS   read, a writer waits       unlock -> r-1 WAITERS; the last one settles
-//!  W WAITERS   written, some wait         unlock settles
-//!  WAITERS     free for a moment          whoever made it so settles, under the queues' lock
+//!  word        state               moves
+//!  0           free                read -> r=1      write -> WRITER
+//!  r           read by r           read -> r+1      unlock -> r-1    a writer lists itself -> r WAITERS
+//!  WRITER      written             unlock -> 0      anybody lists itself -> WRITER WAITERS
+//!  r WAITERS   read; some wait     unlock -> r-1 WAITERS, and the last one settles
+//!  WRITER      written; some       unlock settles
+//!    WAITERS     wait
+//!  WAITERS     free for a moment   whoever made it so settles, under the queues' lock
 //! ```
 //!
 //! - Without WAITERS each taking and each release is one read-modify-write and nothing else.
