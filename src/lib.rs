@@ -41,7 +41,7 @@
 //! # The layers
 //!
 //! A module uses only what stands below it: `base`, `stack`, `coroutine`, `netpoll`, `sched`, then
-//! [`task`], [`time`], then [`net`], then `observe`. `docs/ARCHITECTURE.md` goes through the house from the ground floor up.
+//! [`sync`], [`task`], [`time`], then [`net`], then `observe`. `docs/ARCHITECTURE.md` goes through the house from the ground floor up.
 
 #[cfg(not(unix))]
 compile_error!("sward runs on Unix");
@@ -58,6 +58,7 @@ mod sched;
 #[cfg(feature = "signal")]
 pub mod signal;
 mod stack;
+pub mod sync;
 pub mod task;
 pub mod time;
 

@@ -38,3 +38,6 @@ pub(crate) use thread::{Parker, with_parker};
 pub(crate) use waiter::testing;
 pub(crate) use waiter::{Batch, Cause, Fired, Park, Ticket, Waiter};
 pub(crate) use waitlist::{Place, WaitList};
+
+#[cfg(all(test, loom))]
+pub(crate) use waiter::Sleeper;
