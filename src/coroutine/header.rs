@@ -92,7 +92,7 @@ impl JoinError {
                 .downcast_ref::<&'static str>()
                 .copied()
                 .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
-                .unwrap_or("(a payload that is no string)"),
+                .unwrap_or("(non-string payload)"),
             _ => "",
         }
     }

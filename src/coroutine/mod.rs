@@ -5,12 +5,14 @@
 //! - [`thread`]: what a plain thread blocks on, so that it can wait like a coroutine.
 //! - [`switch`]: the stack switch; the only file that names corosensei.
 //! - [`header`]: a coroutine as the scheduler sees it, and the cell with its closure and result.
+//! - [`label`]: how reports name a coroutine.
 //! - [`own`]: what belongs to one coroutine or one plain thread alone.
 //! - [`waitlist`]: those who wait for their turn, under the lock of whoever owns the list.
 //! - [`reason`]: why a coroutine waits.
 
 mod event;
 mod header;
+mod label;
 mod own;
 mod reason;
 mod switch;

@@ -23,7 +23,7 @@ impl StackSize {
     /// `InvalidInput` for none, and for more than 1 GiB.
     pub(crate) fn new(bytes: usize) -> io::Result<StackSize> {
         if bytes == 0 || bytes > 1 << LARGEST {
-            let text = format!("a stack has from 1 byte to 1 GiB, not {bytes} bytes");
+            let text = format!("a stack is at most 1 GiB and not empty, got {bytes} bytes");
             return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
         }
         let power = bytes.next_power_of_two().trailing_zeros().max(SMALLEST);

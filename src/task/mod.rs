@@ -32,13 +32,16 @@ use crate::sched::{self, Spawn, runtime::Runtime};
 /// let answer = sward::spawn(|| 6 * 7);
 /// assert_eq!(answer.join().unwrap(), 42);
 /// ```
+#[track_caller]
 pub fn spawn<T, F>(f: F) -> JoinHandle<T>
 where
     F: FnOnce() -> T + Send + 'static,
     T: Send + 'static,
 {
-    let spawn = Spawn::here().unwrap_or_else(|e| panic!("sward: the default runtime cannot start: {e}"));
-    JoinHandle::new(sched::spawn(spawn, f))
+    match Spawn::here() {
+        Ok(spawn) => JoinHandle::new(sched::spawn(spawn, f)),
+        Err(e) => panic!("sward: the default runtime cannot start: {e}"),
+    }
 }
 
 /// Lets other runnable coroutines of this worker go first; on a plain thread, other threads. Returns
