@@ -99,7 +99,7 @@ impl TcpListener {
         })
     }
 
-    /// The address it listens at. Does not park.
+    /// The address it listens at.
     ///
     /// # Errors
     ///
@@ -121,11 +121,7 @@ impl TcpListener {
         self.socket.local_addr()
     }
 
-    /// Another handle to the same socket. It shares everything with this one. Does not park.
-    ///
-    /// # Errors
-    ///
-    /// None at present: no descriptor is duplicated.
+    /// Another handle to the same socket. It shares everything with this one; no descriptor is duplicated.
     ///
     /// # Examples
     ///
@@ -230,7 +226,7 @@ impl TcpListener {
     }
 
     /// Stops listening, for all clones at once, although the descriptor and its port are kept until the
-    /// last of them is dropped. Does not park.
+    /// last of them is dropped.
     ///
     /// Whoever is parked or blocked in [`accept`](Self::accept) wakes with `NotConnected`, and all later
     /// calls fail with it; loops over [`incoming`](Self::incoming) end. Connections that were not taken
@@ -276,7 +272,7 @@ impl TcpListener {
         Ok(())
     }
 
-    /// Sets `IP_TTL` for the connections to come, how many hops a packet may make. Does not park.
+    /// Sets `IP_TTL` for the connections to come, how many hops a packet may make.
     ///
     /// # Errors
     ///
@@ -299,7 +295,7 @@ impl TcpListener {
         self.socket.set_ttl(ttl)
     }
 
-    /// How many hops a packet may make. Does not park.
+    /// How many hops a packet may make.
     ///
     /// # Errors
     ///
@@ -321,7 +317,7 @@ impl TcpListener {
         self.socket.ttl()
     }
 
-    /// Takes the socket's pending error (`SO_ERROR`), if there is one. Does not park.
+    /// Takes the socket's pending error (`SO_ERROR`), if there is one.
     ///
     /// # Errors
     ///
@@ -344,11 +340,7 @@ impl TcpListener {
     }
 
     /// Whether an [`accept`](Self::accept) that would block fails with `WouldBlock` instead of parking,
-    /// for all clones. Does not park.
-    ///
-    /// # Errors
-    ///
-    /// None at present.
+    /// for all clones.
     ///
     /// # Examples
     ///
@@ -370,7 +362,7 @@ impl TcpListener {
     }
 
     /// Turns it into std's type: blocking, or in the mode that [`set_nonblocking`](Self::set_nonblocking)
-    /// asked for. Does not park.
+    /// asked for.
     ///
     /// If clones remain, std's listener has a duplicate of the descriptor, and is non-blocking: the mode
     /// belongs to both, and the clones must not block their workers.

@@ -155,10 +155,35 @@ impl Builder {
     /// # Safety
     ///
     /// Code that runs in coroutines of this runtime holds nothing that is bound to a thread across a
-    /// call that may park: no `!Send` value whose other half is elsewhere, no reference into a
-    /// thread-local, no lock guard of `std::sync` or `parking_lot`, no `StdoutLock`, no
-    /// `crossbeam_epoch::Guard`, no `ThreadRng`. This goes for all the libraries it calls as well.
-    /// `docs/SAFETY.md` has the whole contract.
+    /// call that may park: no `!Send` value that shares state with something outside the coroutine, no
+    /// reference into a thread-local, no lock guard of `std::sync` or `parking_lot`, no `StdoutLock`, no
+    /// `crossbeam_epoch::Guard`, no `ThreadRng`. Nor does it rely on a thread-local to have the same
+    /// address before and after such a call: the compiler may keep one that it has computed. This goes for
+    /// all the libraries that it calls as well. The repository's `docs/SAFETY.md` says more.
+    ///
+    /// An `Rc` whose clones are all on the coroutine's own stack may be held: they move together. One
+    /// with a clone in a thread-local may not: that clone stays behind, and two threads would then change
+    /// the count at once.
+    ///
+    /// ```
+    /// use std::rc::Rc;
+    ///
+    /// thread_local!(static CACHE: Rc<String> = Rc::new("cached".to_owned()));
+    ///
+    /// // SAFETY: what is held over the wait below shares nothing with a thread.
+    /// let builder = unsafe { sward::runtime::Builder::new().migrate_started() };
+    /// builder.build()?.run(|| {
+    ///     let own = Rc::new(1);
+    ///     let also_own = Rc::clone(&own);
+    ///     sward::yield_now(); // fine: both go along
+    ///     assert_eq!(*own, *also_own);
+    ///
+    ///     let cached = CACHE.with(Rc::clone);
+    ///     // A wait here would break the contract: this clone would move, and the thread's would not.
+    ///     drop(cached);
+    /// });
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub unsafe fn migrate_started(mut self) -> Builder {
         self.migrate = true;
         self
@@ -222,11 +247,14 @@ impl std::fmt::Debug for Runtime {
 
 impl Runtime {
     /// Runs the closure as a coroutine and blocks the thread until it returns. The closure may borrow:
-    /// this call does not return before it has ended. Coroutines that it has spawned go on.
+    /// this call does not return before it has ended. Coroutines that it has spawned go on until the
+    /// runtime is dropped.
     ///
     /// # Panics
     ///
-    /// If the closure panics, with its payload; inside a coroutine; if there is no stack to be had.
+    /// - If the closure panics, with its payload.
+    /// - If it is called inside a coroutine, of whichever runtime.
+    /// - If no stack is to be had for the closure.
     #[track_caller]
     pub fn run<T: Send>(&self, f: impl FnOnce() -> T + Send) -> T {
         refuse_inside("Runtime::run");
@@ -271,16 +299,21 @@ fn refuse_inside(what: &str) {
 static DEFAULT: parking_lot::Mutex<Option<Arc<Shared>>> = parking_lot::Mutex::new(None);
 
 /// Starts a runtime with the default settings, runs the closure as its first coroutine, and shuts the
-/// runtime down when the closure has returned (see [`runtime`](crate::runtime) for what that means
-/// for coroutines that are still alive). The closure may borrow from the caller.
+/// runtime down when the closure has returned: coroutines that are still alive are cancelled, as
+/// [`runtime`](crate::runtime#shutdown) says. Join those whose work is to be completed. The closure may
+/// borrow from the caller.
 ///
-/// While it runs, [`spawn`](crate::spawn) on plain threads uses this runtime, so those coroutines end with
-/// it as well; unless there was a default runtime before, which then stays the default. Two calls of
-/// `run` at a time have a runtime each.
+/// While it runs, this is the default runtime: [`spawn`](crate::spawn) on plain threads uses it, and those
+/// coroutines end with it as well. If there is a default runtime already, that one stays the default.
+/// Two calls of `run` at a time have a runtime each.
 ///
 /// # Panics
 ///
-/// If the closure panics, with its payload; inside a coroutine; if the runtime cannot be started.
+/// - If the closure panics, with its payload.
+/// - If it is called inside a coroutine, of whichever runtime.
+/// - If the runtime cannot be started: nonsense in the [environment](crate::runtime#environment), or no
+///   threads, descriptors or memory.
+/// - If no stack is to be had for the closure.
 ///
 /// ```
 /// let words = ["a", "b"];

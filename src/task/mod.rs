@@ -14,14 +14,20 @@ pub use join::JoinHandle;
 
 use crate::sched::{self, Spawn, runtime::Runtime};
 
-/// Spawns a coroutine and returns a handle to join it. Dropping the handle detaches the coroutine.
+/// Spawns a coroutine and returns a handle to join it. Dropping the handle detaches the coroutine. Does
+/// not park.
 ///
-/// In a coroutine, the new one belongs to the same runtime. On a plain thread, it belongs to the
-/// default runtime: the one that [`run`](crate::run) has started, else one that starts now and has no
-/// end. Does not park.
+/// In a coroutine, the new one belongs to the same runtime. On a plain thread, it belongs to the default
+/// runtime: the one that [`run`](crate::run) has started, otherwise a runtime that is started now and
+/// lives until the process exits; returning from `main` does not wait for its coroutines. Libraries that
+/// spawn from their own threads hold a [`Runtime`] and use [`Runtime::spawn`].
 ///
-/// Until it is started the coroutine may be run by any worker; from then on it stays on that worker's
-/// thread, so `Rc`, `RefCell`, thread-locals and lock guards may be held across blocking calls.
+/// Any worker may start the coroutine; from then on it stays on that worker's thread, so `Rc`, `RefCell`,
+/// thread-locals and lock guards may be held across blocking calls.
+///
+/// If the coroutine panics, the message is printed, behind a line that names the coroutine (the runtime
+/// installs a panic hook for that); other coroutines go on, and [`join`](JoinHandle::join) gives
+/// [`JoinError::Panicked`]. If the handle was dropped, nobody else notices.
 ///
 /// # Panics
 ///
