@@ -48,8 +48,10 @@ fn main() {
     let addresses: Vec<String> =
         std::iter::from_fn(|| role.as_ref().and_then(|_| arguments.word())).collect();
     arguments.end();
-    if job.conns == 0 || job.secs == 0 {
-        arguments.refuse("--conns and --secs want 1 at least");
+    for (flag, number) in [("--conns", job.conns as u64), ("--secs", job.secs)] {
+        if number == 0 {
+            arguments.refuse(&format!("{flag} wants 1 at least, not 0"));
+        }
     }
     if !SIZES.contains(&job.size) {
         arguments.refuse(&format!(

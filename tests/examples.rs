@@ -142,7 +142,7 @@ fn unknown_arguments_are_refused_with_the_usage() {
         ("http", &["--workers"], "--workers wants a number"),
         ("c10k", &["--connections", "10"], "unknown argument: \"--connections\""),
         ("c10k", &["bench"], "unknown argument: \"bench\""),
-        ("c10k", &["--conns", "0"], "--conns and --secs want 1 at least"),
+        ("c10k", &["--conns", "0"], "--conns wants 1 at least, not 0"),
         ("c10k", &["--size", "8"], "--size wants from 16 to 1048576, not 8"),
         ("spawn_100k", &["--count", "many"], "--count wants a number, not \"many\""),
     ] {

@@ -275,8 +275,8 @@ impl TcpStream {
         Ok(TcpStream { socket: Arc::clone(&self.socket) })
     }
 
-    /// Sets the longest that one read or peek waits; `None` is for ever. It holds for all clones, from
-    /// their next call on. A call that exceeds it fails with `WouldBlock`, and the stream is as before.
+    /// Sets the longest that one read or peek waits; with `None` it waits for ever. It holds for all clones,
+    /// from their next call on. A call that exceeds it fails with `WouldBlock`, and the stream is as before.
     ///
     /// Each call has the whole time again, so this limits how long a connection is idle, not how long a
     /// message takes to arrive.
@@ -324,8 +324,8 @@ impl TcpStream {
         self.socket.read_timeout.set(dur)
     }
 
-    /// Sets the longest that a write waits; `None` is for ever. It holds for all clones, from their next
-    /// call on.
+    /// Sets the longest that one write waits; with `None` it waits for ever. It holds for all clones, from
+    /// their next call on. A call that exceeds it fails with `WouldBlock`.
     ///
     /// # Errors
     ///

@@ -254,7 +254,7 @@ impl Runtime {
     ///
     /// - If the closure panics, with its payload.
     /// - If it is called inside a coroutine, of whichever runtime.
-    /// - If no stack is to be had for the closure.
+    /// - If there is no stack for the closure.
     #[track_caller]
     pub fn run<T: Send>(&self, f: impl FnOnce() -> T + Send) -> T {
         refuse_inside("Runtime::run");
@@ -313,7 +313,7 @@ static DEFAULT: parking_lot::Mutex<Option<Arc<Shared>>> = parking_lot::Mutex::ne
 /// - If it is called inside a coroutine, of whichever runtime.
 /// - If the runtime cannot be started: nonsense in the [environment](crate::runtime#environment), or no
 ///   threads, descriptors or memory.
-/// - If no stack is to be had for the closure.
+/// - If there is no stack for the closure.
 ///
 /// ```
 /// let words = ["a", "b"];

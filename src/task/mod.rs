@@ -51,7 +51,7 @@ where
 }
 
 /// Lets other runnable coroutines of this worker go first; on a plain thread, other threads. Returns
-/// once they had a turn. Not a point of cancellation.
+/// once they have had a turn. It is no point of cancellation.
 ///
 /// ```
 /// sward::run(|| {
