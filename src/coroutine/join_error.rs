@@ -94,7 +94,7 @@ impl Panic {
     }
 
     fn text(&self) -> &str {
-        self.message().unwrap_or("(a payload that is no string)")
+        self.message().unwrap_or("(non-string payload)")
     }
 }
 

@@ -6,6 +6,7 @@
 //! - [`switch`]: the stack switch; the only file that names corosensei.
 //! - [`header`]: a coroutine as the scheduler sees it, and the cell with its closure and result.
 //! - [`join_error`]: why a coroutine gave no result.
+//! - [`label`]: how reports name a coroutine.
 //! - [`own`]: what belongs to one coroutine or one plain thread alone.
 //! - [`awaiter`]: a coroutine's end awaited by a future.
 //! - [`locals`]: the values of its task locals.
@@ -16,6 +17,7 @@ mod awaiter;
 mod event;
 mod header;
 mod join_error;
+mod label;
 mod locals;
 mod own;
 mod reason;
@@ -35,8 +37,10 @@ pub(crate) use reason::WaitReason;
 pub(crate) use switch::{Step, Suspend};
 pub(crate) use thread::{Parker, with_parker};
 #[cfg(all(test, loom))]
+pub(crate) use waiter::Fired;
+#[cfg(all(test, loom))]
 pub(crate) use waiter::testing;
-pub(crate) use waiter::{Batch, Cause, Fired, Park, Ticket, Waiter};
+pub(crate) use waiter::{Batch, Cause, Park, Ticket, Waiter};
 pub(crate) use waitlist::{Place, WaitList};
 
 #[cfg(all(test, loom))]

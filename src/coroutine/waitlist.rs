@@ -64,11 +64,6 @@ impl Place {
     pub(crate) fn chosen(&self) -> bool {
         self.chosen.get()
     }
-
-    /// Whether it is in its list; asked under the list's lock.
-    pub(crate) fn listed(&self) -> bool {
-        self.listed.get()
-    }
 }
 
 /// Those who wait, in the order in which they came.
@@ -91,12 +86,6 @@ impl WaitList {
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         self.head.is_none()
-    }
-
-    /// What the first one wants.
-    pub(crate) fn first(&self) -> Option<usize> {
-        // SAFETY: listed places are alive.
-        self.head.map(|place| unsafe { place.as_ref() }.want)
     }
 
     /// Adds a place at the end.

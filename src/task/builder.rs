@@ -35,15 +35,16 @@ impl Builder {
         self
     }
 
-    /// The address space of the coroutine's stack in bytes, 16 KiB of guard included, rounded up to a
-    /// power of two of at least 64 KiB. By default the runtime's. Memory is committed as it is touched.
+    /// The address space of the coroutine's stack in bytes; by default the runtime's. It is rounded up to
+    /// a power of two of at least 64 KiB, of which the lowest 16 KiB are a guard. Memory is committed as
+    /// it is touched.
     pub fn stack_size(mut self, bytes: usize) -> Builder {
         self.stack_size = Some(bytes);
         self
     }
 
-    /// Whether the coroutine stays on the worker that starts it also in a runtime whose coroutines
-    /// migrate. In the default mode all of them do.
+    /// Keeps the coroutine on the worker that starts it, even in a migrating runtime. In the default mode
+    /// every coroutine stays there.
     pub fn pinned(mut self, pinned: bool) -> Builder {
         self.pinned = pinned;
         self

@@ -26,13 +26,12 @@ mod group;
 mod handle;
 mod join;
 mod join_set;
+mod local;
 mod mask;
 mod scope;
 mod try_scope;
 
 pub use crate::coroutine::{Id, JoinError, Panic};
-mod local;
-
 pub use block_on::block_on;
 pub use builder::Builder;
 pub use cancel::{CancelToken, Cancelled, DropGuard};
@@ -47,14 +46,20 @@ pub use try_scope::{TryScope, try_scope};
 use crate::sched::{self, Spawn, runtime::Runtime};
 use std::io;
 
-/// Spawns a coroutine and returns a handle to join it. Dropping the handle detaches the coroutine.
+/// Spawns a coroutine and returns a handle to join it. Dropping the handle detaches the coroutine. Does
+/// not park.
 ///
-/// In a coroutine, the new one belongs to the same runtime. On a plain thread, it belongs to the
-/// default runtime: the one that [`run`](crate::run) has started, else one that starts now and has no
-/// end. Does not park.
+/// In a coroutine, the new one belongs to the same runtime. On a plain thread, it belongs to the default
+/// runtime: the one that [`run`](crate::run) has started, otherwise a runtime that is started now and
+/// lives until the process exits; returning from `main` does not wait for its coroutines. Libraries that
+/// spawn from their own threads hold a [`Runtime`] and use [`Runtime::spawn`].
 ///
-/// Until it is started the coroutine may be run by any worker; from then on it stays on that worker's
-/// thread, so `Rc`, `RefCell`, thread-locals and lock guards may be held across blocking calls.
+/// Any worker may start the coroutine; from then on it stays on that worker's thread, so `Rc`, `RefCell`,
+/// thread-locals and lock guards may be held across blocking calls.
+///
+/// If the coroutine panics, the message is printed, behind a line that names the coroutine (the runtime
+/// installs a panic hook for that); other coroutines go on, and [`join`](JoinHandle::join) gives
+/// [`JoinError::Panicked`]. If the handle was dropped, nobody else notices.
 ///
 /// # Panics
 ///
@@ -65,20 +70,25 @@ use std::io;
 /// let answer = sward::spawn(|| 6 * 7);
 /// assert_eq!(answer.join().unwrap(), 42);
 /// ```
+#[track_caller]
 pub fn spawn<T, F>(f: F) -> JoinHandle<T>
 where
     F: FnOnce() -> T + Send + 'static,
     T: Send + 'static,
 {
-    JoinHandle::new(sched::spawn(Spawn::here().unwrap_or_else(no_runtime), f))
+    match Spawn::here() {
+        Ok(spawn) => JoinHandle::new(sched::spawn(spawn, f)),
+        Err(error) => no_runtime(error),
+    }
 }
 
+#[track_caller]
 fn no_runtime<T>(error: io::Error) -> T {
     panic!("sward: the default runtime cannot start: {error}")
 }
 
 /// Lets other runnable coroutines of this worker go first; on a plain thread, other threads. Returns
-/// once they had a turn. Not a point of cancellation.
+/// once they have had a turn. It is no point of cancellation.
 ///
 /// ```
 /// sward::run(|| {
