@@ -77,7 +77,7 @@ pub mod runtime {
     //!    Both end with [`JoinError::Cancelled`](crate::task::JoinError::Cancelled).
     //! 2. That may take five seconds, or the time given to [`Runtime::shutdown_timeout`].
     //! 3. What has not unwound by then (because it never waits, or waits again and again) is leaked: its
-    //!    stack and what is borrowed from it stay as they are for ever. A report names it on stderr.
+    //!    stack, its thread and what is borrowed from them stay for ever. A report names it on stderr.
     //!
     //! # Environment
     //!

@@ -473,6 +473,47 @@ fn what_cannot_be_unwound_is_leaked_in_time() {
     stop.store(true, Ordering::Relaxed);
 }
 
+static BORROWED_DROPPED: AtomicBool = AtomicBool::new(false);
+
+struct TellsItsEnd;
+
+impl Drop for TellsItsEnd {
+    fn drop(&mut self) {
+        BORROWED_DROPPED.store(true, Ordering::SeqCst);
+    }
+}
+
+thread_local! {
+    static BORROWED: TellsItsEnd = const { TellsItsEnd };
+}
+
+/// A leaked coroutine may have lent a thread-local to another thread: its worker's thread does not end.
+#[test]
+fn what_a_leaked_coroutine_borrows_from_its_thread_stays() {
+    let runtime = sward::runtime::Builder::new().worker_threads(1).build().expect("a runtime");
+    let (sender, receiver) = std::sync::mpsc::channel();
+    runtime.spawn(move || {
+        BORROWED.with(|_| {
+            std::thread::scope(|scope| {
+                scope.spawn(move || {
+                    sender.send(()).expect("the test listens");
+                    let end = Instant::now() + Duration::from_secs(1);
+                    while Instant::now() < end {
+                        assert!(!BORROWED_DROPPED.load(Ordering::SeqCst));
+                        std::thread::sleep(Duration::from_millis(1));
+                    }
+                    sender.send(()).expect("the test listens");
+                });
+                sward::sleep(Duration::from_secs(3600));
+            })
+        })
+    });
+    receiver.recv().expect("it runs");
+    std::thread::sleep(Duration::from_millis(50));
+    runtime.shutdown_timeout(Duration::ZERO);
+    receiver.recv().expect("the thread-local is destroyed while it is borrowed");
+}
+
 #[test]
 fn spawning_after_the_end_is_cancelled() {
     let runtime = two_workers();

@@ -16,7 +16,7 @@ use std::io;
 use std::panic::resume_unwind;
 use std::ptr::NonNull;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -429,6 +429,9 @@ fn start_worker(shared: &Arc<Shared>, index: usize) -> io::Result<()> {
         let _stack = overflow::AltStack::install();
         let worker = Worker::new(own, index, queues);
         worker.run();
+        if worker.core().live.load(Ordering::Relaxed) != 0 {
+            worker.shared().threads.stay();
+        }
     })
 }
 
@@ -460,6 +463,8 @@ impl Drop for AbortOnPanic {
 #[derive(Default)]
 pub(super) struct Threads {
     handles: parking_lot::Mutex<Vec<JoinHandle<()>>>,
+    /// How many have nothing more to do and stay all the same.
+    staying: AtomicUsize,
 }
 
 impl Threads {
@@ -469,12 +474,23 @@ impl Threads {
         Ok(())
     }
 
+    /// The end of a worker that leaks coroutines. Their frames are never left, so what they borrow from
+    /// the thread's locals has to stay for ever, and with it the thread.
+    fn stay(&self) -> ! {
+        self.staying.fetch_add(1, Ordering::Release);
+        loop {
+            std::thread::park();
+        }
+    }
+
     /// Waits until that many at most are left; false once the deadline has passed.
     fn wait_for(&self, most: usize, deadline: Instant) -> bool {
         let mut nap = Duration::from_micros(20);
         loop {
-            let left = self.handles.lock().iter().filter(|handle| !handle.is_finished()).count();
-            if left <= most {
+            // One that stays is never finished. Read first: a sum too high is looked at again.
+            let staying = self.staying.load(Ordering::Acquire);
+            let unfinished = self.handles.lock().iter().filter(|handle| !handle.is_finished()).count();
+            if unfinished.saturating_sub(staying) <= most {
                 return true;
             }
             if Instant::now() >= deadline {
