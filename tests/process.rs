@@ -311,3 +311,40 @@ fn a_forked_child_is_refused() {
         assert!(libc::WIFSIGNALED(status) && libc::WTERMSIG(status) == libc::SIGABRT);
     }
 }
+
+/// A kernel without `epoll_pwait2`, or a filter that forbids it: all workers find out at the same time.
+#[test]
+fn a_missing_system_call_is_done_without() {
+    for (name, errno) in [("ENOSYS", libc::ENOSYS), ("EPERM", libc::EPERM)] {
+        if !is_child() {
+            let output = child("a_missing_system_call_is_done_without", &[("SWARD_TEST_ERRNO", name)]);
+            assert!(output.status.success(), "{name}: {}", text(&output));
+            continue;
+        }
+        if std::env::var("SWARD_TEST_ERRNO").as_deref() != Ok(name) {
+            continue;
+        }
+        refuse(libc::SYS_epoll_pwait2, errno);
+        for _ in 0..20 {
+            let runtime = sward::runtime::Builder::new().worker_threads(8).build().expect("a runtime");
+            runtime.run(|| sward::sleep(Duration::from_millis(1)));
+        }
+    }
+}
+
+/// Has the kernel refuse that system call from now on.
+fn refuse(call: libc::c_long, errno: libc::c_int) {
+    let instruction = |code: u32, jf, k| libc::sock_filter { code: code as u16, jt: 0, jf, k };
+    let mut filter = [
+        instruction(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0),
+        instruction(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 1, call as u32),
+        instruction(libc::BPF_RET | libc::BPF_K, 0, libc::SECCOMP_RET_ERRNO | errno as u32),
+        instruction(libc::BPF_RET | libc::BPF_K, 0, libc::SECCOMP_RET_ALLOW),
+    ];
+    let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_mut_ptr() };
+    // SAFETY: the program lives until the calls end; the kernel copies it.
+    unsafe {
+        assert_eq!(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+        assert_eq!(libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program), 0);
+    }
+}
