@@ -38,6 +38,10 @@
 //! [`spawn`] is a safe function. A program that wants started coroutines to migrate says so in one
 //! unsafe line, [`runtime::Builder::migrate_started`].
 //!
+//! Two things are excepted, since coroutines of one thread interleave in any order where calls nest: the
+//! initializer of a `thread_local!` must not wait, and what relies on nested calls on one thread, such as dynamic
+//! scoping through a thread-local (`scoped-tls`), must not be held across a wait.
+//!
 //! # The layers
 //!
 //! A module uses only what stands below it: `base`, `stack`, `coroutine`, `netpoll`, `sched`, then

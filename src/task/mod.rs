@@ -21,7 +21,10 @@ use crate::sched::{self, Spawn, runtime::Runtime};
 /// end. Does not park.
 ///
 /// Until it is started the coroutine may be run by any worker; from then on it stays on that worker's
-/// thread, so `Rc`, `RefCell`, thread-locals and lock guards may be held across blocking calls.
+/// thread, so `Rc`, `RefCell`, thread-locals and lock guards may be held across blocking calls. There
+/// are two exceptions: the initializer of a `thread_local!` must not wait, and what relies on the calls of one
+/// thread being nested, such as dynamic scoping through a thread-local (`scoped-tls`), must not be held over a
+/// wait.
 ///
 /// # Panics
 ///
