@@ -7,13 +7,16 @@ const ROLE: &str = "SWARD_TEST_ROLE";
 
 /// Runs this test again in a child process with that role and environment.
 fn child(test: &str, environment: &[(&str, &str)]) -> Output {
-    Command::new(std::env::current_exe().expect("the test's own program"))
+    command(test).envs(environment.iter().copied()).output().expect("a child")
+}
+
+fn command(test: &str) -> Command {
+    let mut command = Command::new(std::env::current_exe().expect("the test's own program"));
+    command
         .args([test, "--exact", "--nocapture", "--test-threads=1"])
         .env(ROLE, test)
-        .env("RUST_BACKTRACE", "0")
-        .envs(environment.iter().copied())
-        .output()
-        .expect("a child")
+        .env("RUST_BACKTRACE", "0");
+    command
 }
 
 fn is_child() -> bool {
@@ -347,4 +350,33 @@ fn refuse(call: libc::c_long, errno: libc::c_int) {
         assert_eq!(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
         assert_eq!(libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program), 0);
     }
+}
+
+/// What the runtime has to say it says in vain where stderr takes nothing, and goes on.
+#[test]
+fn reports_that_cannot_be_written_do_no_harm() {
+    const NAME: &str = "reports_that_cannot_be_written_do_no_harm";
+    if !is_child() {
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").expect("Linux");
+        let output = command(NAME).stderr(full).output().expect("a child");
+        assert!(output.status.success(), "{} {}", output.status, text(&output));
+        return;
+    }
+    let runtime = sward::runtime::Builder::new().worker_threads(1);
+    let runtime = runtime.stall_threshold(Duration::from_millis(5)).build().expect("a runtime");
+    runtime.run(|| {
+        sward::spawn(|| panic!("to be said")).join().expect_err("it panics");
+        // The monitor reports this worker, since one of its own waits.
+        let sleeper = sward::spawn(|| sward::sleep(Duration::from_millis(10)));
+        sward::sleep(Duration::from_millis(1));
+        std::thread::sleep(Duration::from_millis(300));
+        sleeper.join().expect("no panic");
+    });
+    let (sender, receiver) = std::sync::mpsc::channel();
+    runtime.spawn(move || {
+        sender.send(()).expect("the test listens");
+        std::thread::sleep(Duration::from_secs(3600));
+    });
+    receiver.recv().expect("it runs");
+    runtime.shutdown_timeout(Duration::from_millis(1));
 }

@@ -3,6 +3,7 @@
 //! Invariant: `errno` is read in the same function that made the call, before anything that could
 //! switch stacks or threads (the location of `errno` is a thread-local).
 
+use std::fmt;
 use std::io;
 use std::time::Duration;
 
@@ -50,6 +51,13 @@ pub(crate) fn nonblocking<R: Return>(call: impl FnMut() -> R) -> io::Result<Opti
         Err(e) if e.kind() == io::ErrorKind::WouldBlock => Ok(None),
         Err(e) => Err(e),
     }
+}
+
+/// Writes a line to stderr, with one call. Unlike `eprintln!` it does not panic where nothing can be written.
+pub(crate) fn report(line: fmt::Arguments<'_>) {
+    let text = format!("{line}\n");
+    // SAFETY: the buffer is as long as its length says. Nothing is to be done if nobody takes the text.
+    let _ = retry(|| unsafe { libc::write(libc::STDERR_FILENO, text.as_ptr().cast(), text.len()) });
 }
 
 /// The processor time of one thread, readable from others.

@@ -2,6 +2,7 @@
 //! is supported. A child that goes on using the runtime is stopped before it takes the parent's
 //! events.
 
+use crate::base::sys::report;
 use std::sync::Once;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -30,6 +31,6 @@ pub(super) fn check() {
 
 #[cold]
 fn refuse() -> ! {
-    eprintln!("sward: a forked child may only exec: it cannot use the runtime of its parent");
+    report(format_args!("sward: a forked child may only exec: it cannot use the runtime of its parent"));
     std::process::abort();
 }

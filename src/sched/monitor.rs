@@ -3,6 +3,7 @@
 use super::runtime::add_spare_worker;
 use super::shared::{Core, Phase, Shared};
 use super::wait::wake_all;
+use crate::base::sys;
 use crate::coroutine::Batch;
 use crate::netpoll::{Events, Ward};
 use std::sync::atomic::Ordering;
@@ -109,7 +110,7 @@ struct Lasts {
 fn lasts(core: &Core, now: Instant, since: &mut Option<(Instant, Duration)>) -> Lasts {
     let Some(used) = core.clock.get().and_then(|clock| clock.read()) else { return Lasts::default() };
     let (began, used_then) = *since.get_or_insert((now, used));
-    Lasts { elapsed: now - began, used: used - used_then }
+    Lasts { elapsed: now - began, used: used.saturating_sub(used_then) }
 }
 
 /// Drains the shard of a busy worker and fires its timers, so that whoever can run the result does.
@@ -133,9 +134,9 @@ fn report(index: usize, core: &Core, late: Duration) {
         }
     });
     let name = name.map_or(String::new(), |name| format!("'{name}' "));
-    eprintln!(
+    sys::report(format_args!(
         "sward: coroutine {name}(id {id}) has kept worker {index} for {} ms without a wait; \
          others on that worker are waiting for it",
         late.as_millis()
-    );
+    ));
 }

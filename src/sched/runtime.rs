@@ -7,7 +7,7 @@ use super::hook;
 use super::shared::{Config, Phase, Runnable, Shared};
 use super::wait::{wait_masked, wake_all};
 use super::worker::{self, Home, Worker};
-use crate::base::sys::ThreadClock;
+use crate::base::sys::{ThreadClock, report};
 use crate::coroutine::{self, Batch, Handle, Header, Id, JoinError, Settings, WaitReason};
 use crate::stack::{self, StackSize, overflow};
 use once_cell::sync::OnceCell;
@@ -446,14 +446,16 @@ pub(super) fn add_spare_worker(shared: &Shared) {
     }
 }
 
-/// A worker runs users' code inside `catch_unwind` only: a panic that reaches its thread is the
-/// runtime's own, and its coroutines would hang.
+/// A worker runs users' code inside `catch_unwind` only, and the netpoller thread none: a panic that reaches
+/// their threads is the runtime's own, and its coroutines would hang.
 struct AbortOnPanic;
 
 impl Drop for AbortOnPanic {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("sward: a worker has panicked: this is an error of the runtime");
+            report(format_args!(
+                "sward: a thread of the runtime has panicked: this is an error of the runtime"
+            ));
             std::process::abort();
         }
     }
@@ -512,7 +514,10 @@ impl Shared {
     fn start_netpoller(self: &Arc<Self>) -> io::Result<()> {
         let own = Arc::clone(self);
         let name = format!("{}-netpoll", self.config().thread_name);
-        self.threads.start(name, move || own.netpoller.run(&*own))
+        self.threads.start(name, move || {
+            let _bomb = AbortOnPanic;
+            own.netpoller.run(&*own);
+        })
     }
 
     fn inject_from_outside(&self, task: Runnable) {
@@ -574,9 +579,9 @@ impl Shared {
                 }
             });
         }
-        eprintln!(
+        report(format_args!(
             "sward: shutdown: {count} coroutines have not unwound within {timeout:?} and are leaked:{lines}"
-        );
+        ));
     }
 }
 
