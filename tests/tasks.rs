@@ -473,6 +473,34 @@ fn what_cannot_be_unwound_is_leaked_in_time() {
     stop.store(true, Ordering::Relaxed);
 }
 
+/// Placement hands unstarted coroutines from worker to worker while the runtime ends: all handles are told.
+#[test]
+fn a_shutdown_amid_placement_ends_every_handle() {
+    for round in 0..300 {
+        let runtime = two_workers();
+        let (sender, receiver) = std::sync::mpsc::channel();
+        runtime.run(|| {
+            for _ in 0..400 {
+                let sender = sender.clone();
+                sward::spawn(move || {
+                    for _ in 0..3 {
+                        // Past the end of the test nobody listens.
+                        let _ = sender.send(sward::spawn(|| sward::sleep(Duration::from_secs(100))));
+                    }
+                });
+            }
+            for _ in 0..(round % 7) {
+                sward::yield_now();
+            }
+        });
+        drop(sender);
+        let start = Instant::now();
+        drop(runtime);
+        assert!(start.elapsed() < Duration::from_secs(4), "round {round}: {:?}", start.elapsed());
+        assert!(receiver.try_iter().all(|handle| handle.is_finished()), "round {round}");
+    }
+}
+
 static BORROWED_DROPPED: AtomicBool = AtomicBool::new(false);
 
 struct TellsItsEnd;

@@ -522,15 +522,32 @@ impl Shared {
 
     fn inject_from_outside(&self, task: Runnable) {
         self.inject(task);
+        self.discard_if_closed();
+    }
+
+    /// Called after an unstarted coroutine was put where it might never be taken from.
+    pub(super) fn discard_if_closed(&self) {
         // Pairs with the shutdown, which closes and then drains: one of the two sees the other.
         if self.closed.load(Ordering::SeqCst) {
-            self.discard_injected();
+            self.discard_unstarted();
         }
     }
 
-    fn discard_injected(&self) {
+    fn discard_unstarted(&self) {
         while let Some(task) = self.take_one_injected() {
             discard(task);
+        }
+        for core in self.active_cores() {
+            let mut inbox = core.inbox.take();
+            while let Some(waiter) = inbox.pop() {
+                // SAFETY: whoever takes a coroutine from a queue owns it, and it is alive.
+                if unsafe { waiter.cast::<Header>().as_ref().started() } {
+                    // A worker that could not be waited for may run it still.
+                    core.hand(waiter, self);
+                } else {
+                    discard(Runnable(waiter));
+                }
+            }
         }
     }
 
@@ -561,7 +578,7 @@ impl Shared {
         }
         wake_all(&mut batch);
         self.closed.store(true, Ordering::SeqCst);
-        self.discard_injected();
+        self.discard_unstarted();
     }
 
     fn report_leaks(&self, timeout: Duration) {

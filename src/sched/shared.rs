@@ -219,10 +219,7 @@ impl Shared {
     /// Whether no coroutine is alive or queued.
     pub(super) fn is_quiet(&self) -> bool {
         !self.has_shared_work()
-            && self
-                .active_cores()
-                .iter()
-                .all(|core| core.live.load(Ordering::Acquire) == 0 && core.inbox.is_empty())
+            && self.active_cores().iter().all(|core| core.load_now() == 0 && core.inbox.is_empty())
     }
 
     /// Puts what was in a stuck worker's inbox where it can be run: what has not been started, and what
@@ -234,10 +231,11 @@ impl Shared {
         if started && !core.may_move(header) {
             core.hand(waiter, self);
         } else {
-            if !started && header.placed.replace(false) {
+            let placed = !started && header.placed.replace(false);
+            self.inject(Runnable(waiter));
+            if placed {
                 core.placed.fetch_sub(1, Ordering::Relaxed);
             }
-            self.inject(Runnable(waiter));
         }
     }
 
@@ -288,6 +286,11 @@ impl Core {
     /// The coroutines that live here or soon will.
     pub(super) fn load(&self) -> usize {
         self.live.load(Ordering::Relaxed) + self.placed.load(Ordering::Relaxed)
+    }
+
+    /// As `load`, for a shutdown: whoever has seen the runtime running before it counted one in is seen.
+    fn load_now(&self) -> usize {
+        self.placed.load(Ordering::SeqCst) + self.live.load(Ordering::Acquire)
     }
 
     /// Hands the worker a coroutine that it has to run.

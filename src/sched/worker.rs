@@ -209,10 +209,21 @@ impl Worker {
                 break;
             }
         }
-        while let Some(task) = self.fresh.pop() {
-            discard(task);
-        }
+        self.discard_unstarted();
         local::set_context(ptr::null());
+    }
+
+    /// Ends what this worker will not start any more. The destructors of closures may spawn more of it.
+    fn discard_unstarted(&self) {
+        loop {
+            self.empty_inbox();
+            let ready = self.lifo.take().or_else(|| self.ready.borrow_mut().pop()).map(Runnable);
+            let task = ready.or_else(|| self.movable.pop()).or_else(|| self.fresh.pop());
+            match task {
+                Some(task) => discard(task),
+                None => return,
+            }
+        }
     }
 
     /// The part that other threads see.
@@ -414,9 +425,15 @@ impl Worker {
         if mine <= margin(least) {
             return false;
         }
+        // Counted before the look at the phase, so that the target does not leave before it has it.
+        target.placed.fetch_add(1, Ordering::SeqCst);
+        if self.shared.phase() != Phase::Running {
+            target.placed.fetch_sub(1, Ordering::Relaxed);
+            return false;
+        }
         header.placed.set(true);
-        target.placed.fetch_add(1, Ordering::Relaxed);
         target.hand(this.cast(), &self.shared);
+        self.shared.discard_if_closed();
         true
     }
 
