@@ -501,6 +501,24 @@ fn a_shutdown_amid_placement_ends_every_handle() {
     }
 }
 
+/// A worker that cancels what is parked on it runs that at once.
+#[test]
+fn a_shutdown_does_not_nap_over_what_it_cancels() {
+    let mut fastest = Duration::MAX;
+    for _ in 0..20 {
+        let runtime = sward::runtime::Builder::new().worker_threads(1).build().expect("a runtime");
+        let _sleeper = runtime.spawn(|| sward::sleep(Duration::from_secs(100)));
+        while runtime.metrics().workers[0].live == 0 {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        std::thread::sleep(Duration::from_millis(2));
+        let start = Instant::now();
+        drop(runtime);
+        fastest = fastest.min(start.elapsed());
+    }
+    assert!(fastest < Duration::from_millis(4), "{fastest:?}");
+}
+
 static BORROWED_DROPPED: AtomicBool = AtomicBool::new(false);
 
 struct TellsItsEnd;

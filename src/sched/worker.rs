@@ -481,7 +481,9 @@ impl Worker {
         match self.shared.phase() {
             Phase::Running => {}
             Phase::Closing => {
-                self.close();
+                if self.close() {
+                    return true;
+                }
                 if self.shared.is_quiet() {
                     return false;
                 }
@@ -521,11 +523,15 @@ impl Worker {
         }
     }
 
-    /// Cancels all that lives here, once.
-    fn close(&self) {
-        if !self.closing.replace(true) {
-            wake_all(&mut self.core().cancel_all());
+    /// Cancels all that lives here, once; true if that made anything runnable.
+    fn close(&self) -> bool {
+        if self.closing.replace(true) {
+            return false;
         }
+        let mut batch = self.core().cancel_all();
+        let woke = !batch.is_empty();
+        wake_all(&mut batch);
+        woke
     }
 
     fn stop_searching(&self) {
