@@ -18,7 +18,7 @@ mod thread;
 mod waiter;
 mod waitlist;
 
-pub(crate) use event::{Event, Node};
+pub(crate) use event::{Event, Marks, Node};
 pub(crate) use header::{Cancellation, Handle, Header, Schedule, Settings, new};
 pub use header::{Id, JoinError};
 pub(crate) use own::Own;

@@ -10,7 +10,7 @@
 use super::{Key, Shard};
 use crate::base::lock::{Mutex, Rank};
 use crate::base::sys::check;
-use crate::coroutine::{Batch, Event};
+use crate::coroutine::{Batch, Event, Marks};
 use std::io;
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -31,12 +31,19 @@ pub(crate) enum Direction {
 pub(crate) struct Ready {
     pub(super) read: Event,
     pub(super) write: Event,
+    /// For both of them.
+    pub(super) marks: Marks,
     bound: AtomicBool,
 }
 
 impl Ready {
     pub(super) fn new() -> Ready {
-        Ready { read: Event::new_set(), write: Event::new_set(), bound: AtomicBool::new(false) }
+        Ready {
+            read: Event::new_set(),
+            write: Event::new_set(),
+            marks: Marks::new(),
+            bound: AtomicBool::new(false),
+        }
     }
 
     pub(super) fn set_bound(&self, bound: bool) {
