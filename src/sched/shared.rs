@@ -189,8 +189,7 @@ impl Shared {
         // From another worker each time, so that no one of them is always the one to be woken.
         let start = self.wakes.fetch_add(1, Ordering::Relaxed) % cores.len();
         for core in cores[start..].iter().chain(&cores[..start]) {
-            if core.bed.call(true) {
-                self.idle.get_up(true);
+            if core.bed.call(&self.idle, true) {
                 core.shard.wake();
                 return;
             }
@@ -302,8 +301,7 @@ impl Core {
 
     /// Gets the worker up if it sleeps.
     pub(super) fn call(&self, shared: &Shared) {
-        if self.bed.call(false) {
-            shared.idle.get_up(false);
+        if self.bed.call(&shared.idle, false) {
             self.shard.wake();
         }
     }

@@ -497,8 +497,7 @@ impl Worker {
     /// Sleeps in the shard's wait until there is something to do. The protocol is in `README.md`.
     fn sleep(&self) {
         let core = self.core();
-        core.bed.lie_down();
-        self.shared.idle.lie_down(self.searching.replace(false));
+        core.bed.lie_down(&self.shared.idle, self.searching.get());
         if core.inbox.is_empty() && !self.shared.has_shared_work() && !self.must_close() {
             let mut timeout = core.until_next_timer();
             if self.closing.get() {
@@ -506,11 +505,7 @@ impl Worker {
             }
             self.poll(timeout);
         }
-        match core.bed.rise() {
-            super::idle::Rise::Alone => self.shared.idle.get_up(false),
-            super::idle::Rise::Called => {}
-            super::idle::Rise::CalledToSearch => self.searching.set(true),
-        }
+        self.searching.set(core.bed.rise(&self.shared.idle));
         self.shared.netpoller.worker_is_up();
     }
 
