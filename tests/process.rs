@@ -380,3 +380,36 @@ fn reports_that_cannot_be_written_do_no_harm() {
     receiver.recv().expect("it runs");
     runtime.shutdown_timeout(Duration::from_millis(1));
 }
+
+/// A runtime whose last owner is one of its own coroutines ends like any other: no thread is left.
+#[test]
+fn a_runtime_that_ends_from_within_leaves_no_thread() {
+    if !is_child() {
+        let output = child("a_runtime_that_ends_from_within_leaves_no_thread", &[]);
+        assert!(output.status.success(), "{}", text(&output));
+        return;
+    }
+    let runtime = std::sync::Arc::new(sward::runtime::Builder::new().worker_threads(2).build().expect("one"));
+    let (theirs, too_late) = (runtime.clone(), runtime.clone());
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let handle = runtime.spawn(move || {
+        sward::sleep(Duration::from_millis(20));
+        sender.send(too_late.spawn(|| sward::sleep(Duration::from_secs(3600)))).expect("the test listens");
+        drop(too_late);
+        drop(theirs);
+    });
+    drop(runtime);
+    let _ = handle.join();
+    let spawned = receiver.recv().expect("spawned");
+    assert!(matches!(spawned.join(), Err(sward::task::JoinError::Cancelled)));
+    let end = std::time::Instant::now() + Duration::from_secs(5);
+    while threads().iter().any(|name| name.starts_with("sward")) {
+        assert!(std::time::Instant::now() < end, "{:?}", threads());
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+fn threads() -> Vec<String> {
+    let tasks = std::fs::read_dir("/proc/self/task").expect("Linux");
+    tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("comm")).ok()).collect()
+}

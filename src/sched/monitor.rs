@@ -48,17 +48,17 @@ impl Ward for Shared {
         for (index, core) in cores.iter().enumerate() {
             let seen = &mut memory.seen[index];
             let (beat, turns) = (core.beat.load(Ordering::Relaxed), core.turns.load(Ordering::Relaxed));
-            let asleep = core.bed.asleep();
+            let awake = core.awake();
             let polled = beat != seen.beat;
-            busy |= !asleep || polled;
-            let lasts = if asleep || turns != seen.turns {
+            busy |= awake || polled;
+            let lasts = if !awake || turns != seen.turns {
                 seen.since = None;
                 Lasts::default()
             } else {
                 lasts(core, now, &mut seen.since)
             };
             (seen.beat, seen.turns) = (beat, turns);
-            if !asleep && !polled {
+            if awake && !polled {
                 help(core, &mut memory.events);
             }
             let blocked = lasts.elapsed >= self.config.stall.saturating_mul(BLOCKED_AFTER);
@@ -83,7 +83,7 @@ impl Ward for Shared {
     }
 
     fn awake(&self) -> bool {
-        self.active_cores().iter().any(|core| !core.bed.asleep())
+        self.active_cores().iter().any(Core::awake)
     }
 }
 

@@ -4,7 +4,7 @@
 
 use super::fork;
 use super::hook;
-use super::shared::{Config, Phase, Runnable, Shared};
+use super::shared::{Config, Core, Phase, Runnable, Shared};
 use super::wait::{wait_masked, wake_all};
 use super::worker::{self, Home, Worker};
 use crate::base::sys::{ThreadClock, report};
@@ -24,6 +24,10 @@ use std::time::{Duration, Instant};
 const SHUTDOWN: Duration = Duration::from_secs(5);
 /// How long abandoned workers have to leave.
 const GRACE: Duration = Duration::from_millis(200);
+/// The time between two looks whether they do.
+const GRACE_STEP: Duration = Duration::from_millis(5);
+/// How many of a runtime's threads are not workers.
+const NETPOLLER: usize = 1;
 const MOST_WORKERS: usize = 1024;
 const MIGRATE_BY_DEFAULT: bool = cfg!(sward_migrate);
 
@@ -244,7 +248,9 @@ impl Runtime {
         &self.shared
     }
 
-    /// Shuts the runtime down, giving its coroutines that time to unwind. Blocks the thread.
+    /// Shuts the runtime down, giving its coroutines that time to unwind. Blocks the thread, save when it is
+    /// called by a coroutine of this very runtime: then it returns at once, and the runtime ends without it. When
+    /// the time is over the workers are given a few milliseconds to leave, at most 200.
     pub fn shutdown_timeout(self, timeout: Duration) {
         self.shared.shut_down(timeout);
     }
@@ -555,17 +561,29 @@ impl Shared {
         if self.phase() != Phase::Running {
             return;
         }
+        let now = Instant::now();
+        let deadline = now.checked_add(timeout).unwrap_or(now + Duration::from_secs(1 << 30));
         self.enter(Phase::Closing);
-        if worker::with(|worker| Arc::ptr_eq(worker.shared(), self)).unwrap_or(false) {
-            // Called by a coroutine of this very runtime: its worker cannot wait for itself.
-            return;
+        if !worker::with(|worker| Arc::ptr_eq(worker.shared(), self)).unwrap_or(false) {
+            return self.wait_for_the_end(timeout, deadline);
         }
-        let netpoller = 1;
-        let quiet = self.threads.wait_for(netpoller, Instant::now() + timeout);
+        // Called on one of the runtime's own workers, which cannot wait for itself.
+        let own = Arc::clone(self);
+        let name = format!("{}-shutdown", self.config().thread_name);
+        let helper = std::thread::Builder::new().name(name).spawn(move || {
+            let _bomb = AbortOnPanic;
+            own.wait_for_the_end(timeout, deadline);
+        });
+        // With no thread to be had the workers leave all the same; the netpoller thread sleeps on.
+        drop(helper);
+    }
+
+    fn wait_for_the_end(self: &Arc<Self>, timeout: Duration, deadline: Instant) {
+        let quiet = self.threads.wait_for(NETPOLLER, deadline);
         if !quiet {
             self.report_leaks(timeout);
             self.enter(Phase::Abandoned);
-            self.threads.wait_for(netpoller, Instant::now() + GRACE);
+            self.wait_for_the_abandoned();
             // What is left refers to the runtime for ever.
             std::mem::forget(Arc::clone(self));
         }
@@ -579,6 +597,23 @@ impl Shared {
         wake_all(&mut batch);
         self.closed.store(true, Ordering::SeqCst);
         self.discard_unstarted();
+    }
+
+    /// Gives the workers time to leave. One that stays inside of one turn is not waited for.
+    fn wait_for_the_abandoned(&self) {
+        let deadline = Instant::now() + GRACE;
+        let turns = || self.active_cores().iter().map(|core| core.turns.load(Ordering::Relaxed));
+        let mut before: Vec<_> = turns().collect();
+        while !self.threads.wait_for(NETPOLLER, Instant::now() + GRACE_STEP) && Instant::now() < deadline {
+            let stays = |core: &Core, before| {
+                core.running.load(Ordering::Relaxed) != 0 && core.turns.load(Ordering::Relaxed) == before
+            };
+            let mut cores = self.active_cores().iter().zip(before);
+            if cores.all(|(core, before)| core.left.load(Ordering::Acquire) || stays(core, before)) {
+                return;
+            }
+            before = turns().collect();
+        }
     }
 
     fn report_leaks(&self, timeout: Duration) {

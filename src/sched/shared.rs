@@ -86,6 +86,8 @@ pub(crate) struct Core {
     pub(super) running: AtomicU64,
     /// The processor time of its thread.
     pub(super) clock: OnceLock<ThreadClock>,
+    /// Whether it has left: its thread will run no coroutine any more.
+    pub(super) left: AtomicBool,
     /// Whether the netpoller thread has found it stuck in one coroutine.
     pub(super) stuck: AtomicBool,
     pub(super) steals: AtomicU64,
@@ -269,6 +271,7 @@ impl Core {
             turns: AtomicU64::new(0),
             running: AtomicU64::new(0),
             clock: OnceLock::new(),
+            left: AtomicBool::new(false),
             stuck: AtomicBool::new(false),
             steals: AtomicU64::new(0),
             helped: AtomicU64::new(0),
@@ -297,6 +300,11 @@ impl Core {
         // SAFETY: whoever schedules a coroutine has it in no queue; it stays alive until it has run.
         unsafe { self.inbox.push(waiter) };
         self.call(shared);
+    }
+
+    /// Whether the worker neither sleeps nor has left.
+    pub(super) fn awake(&self) -> bool {
+        !self.bed.asleep() && !self.left.load(Ordering::Relaxed)
     }
 
     /// Gets the worker up if it sleeps.

@@ -210,6 +210,7 @@ impl Worker {
             }
         }
         self.discard_unstarted();
+        self.core().left.store(true, Ordering::Release);
         local::set_context(ptr::null());
     }
 
