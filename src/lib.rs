@@ -81,7 +81,11 @@ pub mod runtime {
     //!    Both end with [`JoinError::Cancelled`](crate::task::JoinError::Cancelled).
     //! 2. That may take five seconds, or the time given to [`Runtime::shutdown_timeout`].
     //! 3. What has not unwound by then (because it never waits, or waits again and again) is leaked: its
-    //!    stack, its thread and what is borrowed from them stay for ever. A report names it on stderr.
+    //!    stack, its thread and what is borrowed from them stay for ever, and whoever joins it waits for ever.
+    //!    A report names it on stderr.
+    //!
+    //! Where panics abort, nothing can be unwound: parked coroutines are leaked without their destructors, and
+    //! without a report, as soon as nothing is left that can run.
     //!
     //! # Environment
     //!

@@ -50,7 +50,7 @@ const REFERENCE: usize = 1 << 2;
 pub enum JoinError {
     /// It panicked; this is the panic's payload, for [`std::panic::resume_unwind`].
     Panicked(Box<dyn Any + Send + 'static>),
-    /// It was cancelled, or its runtime shut down before it ended.
+    /// It was cancelled, or its runtime shut down before it ended. One that the shutdown leaks has not ended.
     Cancelled,
     /// There was no stack to run it on; it never started.
     NoStack(io::Error),

@@ -584,6 +584,8 @@ impl Shared {
             self.report_leaks(timeout);
             self.enter(Phase::Abandoned);
             self.wait_for_the_abandoned();
+        }
+        if self.active_cores().iter().any(|core| core.live.load(Ordering::Acquire) != 0) {
             // What is left refers to the runtime for ever.
             std::mem::forget(Arc::clone(self));
         }

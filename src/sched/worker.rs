@@ -49,6 +49,9 @@ const BUDGET: u32 = 128;
 const PLACEMENT_MARGIN: usize = 16;
 /// Events fetched at once.
 const EVENTS: usize = 256;
+/// Whether a parked coroutine can be ended: where panics abort, a shutdown leaks what is parked when nothing
+/// is left to run.
+const UNWINDS: bool = cfg!(panic = "unwind");
 /// How often a worker that waits for the end of a shutdown looks again.
 const CLOSING_NAP: Duration = Duration::from_millis(5);
 
@@ -485,7 +488,7 @@ impl Worker {
                 if self.close() {
                     return true;
                 }
-                if self.shared.is_quiet() {
+                if self.shared.is_quiet() || !UNWINDS {
                     return false;
                 }
             }
@@ -521,7 +524,7 @@ impl Worker {
 
     /// Cancels all that lives here, once; true if that made anything runnable.
     fn close(&self) -> bool {
-        if self.closing.replace(true) {
+        if self.closing.replace(true) || !UNWINDS {
             return false;
         }
         let mut batch = self.core().cancel_all();
