@@ -413,3 +413,37 @@ fn threads() -> Vec<String> {
     let tasks = std::fs::read_dir("/proc/self/task").expect("Linux");
     tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("comm")).ok()).collect()
 }
+
+/// A closure that cannot be started is dropped by the worker itself, which cannot wait for its own runtime.
+#[test]
+fn run_in_a_destructor_on_a_worker_is_refused() {
+    struct Runs(std::sync::Weak<sward::runtime::Runtime>, std::sync::mpsc::Sender<bool>);
+    impl Drop for Runs {
+        fn drop(&mut self) {
+            let runtime = self.0.upgrade().expect("the test holds it");
+            let run = std::panic::AssertUnwindSafe(|| runtime.run(|| ()));
+            self.1.send(std::panic::catch_unwind(run).is_err()).expect("the test listens");
+        }
+    }
+    if !is_child() {
+        let output = child("run_in_a_destructor_on_a_worker_is_refused", &[]);
+        assert!(output.status.success(), "{}", text(&output));
+        return;
+    }
+    let pages = std::fs::read_to_string("/proc/self/statm").expect("Linux");
+    let pages: u64 = pages.split(' ').next().expect("a size").parse().expect("a number");
+    let most = (pages << 12) + (512 << 20);
+    let limit = libc::rlimit { rlim_cur: most, rlim_max: most };
+    // SAFETY: the limit lives until the call ends.
+    assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_AS, &raw const limit) }, 0);
+    let runtime = sward::runtime::Builder::new().worker_threads(1).build().expect("a runtime");
+    let runtime = std::sync::Arc::new(runtime);
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let theirs = std::sync::Arc::downgrade(&runtime);
+    runtime.run(|| {
+        let runs = Runs(theirs, sender);
+        let large = sward::task::Builder::new().stack_size(1 << 30);
+        drop(large.spawn(move || drop(runs)).expect("spawned"));
+    });
+    assert!(receiver.recv_timeout(Duration::from_secs(5)).expect("it hangs"), "it was let through");
+}

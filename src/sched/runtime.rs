@@ -228,7 +228,7 @@ impl Runtime {
     ///
     /// # Panics
     ///
-    /// If the closure panics, with its payload; inside a coroutine; if there is no stack to be had.
+    /// If the closure panics, with its payload; on a worker, so inside a coroutine; if there is no stack to be had.
     pub fn run<T: Send>(&self, f: impl FnOnce() -> T + Send) -> T {
         refuse_inside("Runtime::run");
         let spawn = Spawn::of(&self.shared).named("main");
@@ -263,9 +263,11 @@ impl Drop for Runtime {
 }
 
 fn refuse_inside(what: &str) {
+    // Also outside of any coroutine: a worker drops closures that it cannot start.
     assert!(
-        worker::current_coroutine().is_none(),
-        "sward: {what} was called inside a coroutine; spawn the closure instead, or call it directly"
+        worker::with(|_| ()).is_none(),
+        "sward: {what} was called inside a coroutine, or in a destructor that runs on a worker; \
+         spawn the closure instead, or call it directly"
     );
 }
 
@@ -282,7 +284,7 @@ static DEFAULT: parking_lot::Mutex<Option<Arc<Shared>>> = parking_lot::Mutex::ne
 ///
 /// # Panics
 ///
-/// If the closure panics, with its payload; inside a coroutine; if the runtime cannot be started.
+/// If the closure panics, with its payload; on a worker, so inside a coroutine; if the runtime cannot be started.
 ///
 /// ```
 /// let words = ["a", "b"];
