@@ -522,6 +522,25 @@ fn a_shutdown_does_not_nap_over_what_it_cancels() {
     assert!(fastest < Duration::from_millis(4), "{fastest:?}");
 }
 
+#[test]
+fn ids_are_unique_in_the_process() {
+    let mut all = std::collections::BTreeSet::new();
+    for _ in 0..3 {
+        let runtime = two_workers();
+        let mut ids = vec![runtime.spawn(|| ()).task().id().expect("a coroutine")];
+        ids.extend(runtime.run(|| {
+            let spawned =
+                (0..200).map(|_| sward::spawn(|| task::current().id().expect("a coroutine")).join());
+            let mut ids: Vec<_> = spawned.map(|id| id.expect("no panic")).collect();
+            ids.push(task::current().id().expect("a coroutine"));
+            ids
+        }));
+        for id in ids {
+            assert!(all.insert(id), "{id} twice");
+        }
+    }
+}
+
 static BORROWED_DROPPED: AtomicBool = AtomicBool::new(false);
 
 struct TellsItsEnd;

@@ -407,7 +407,7 @@ impl Spawn {
             })
             .expect("`here` found a worker"),
             Some(shared) => {
-                let (header, handle) = make(&shared, Id(shared.next_id()));
+                let (header, handle) = make(&shared, Id(Id::reserve(1)));
                 shared.inject_from_outside(Runnable(header.cast()));
                 handle
             }

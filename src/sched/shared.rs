@@ -54,7 +54,6 @@ pub(crate) struct Shared {
     pub(super) config: Config,
     injector: Injector<Runnable>,
     phase: AtomicU8,
-    next_id: AtomicU64,
     wakes: AtomicUsize,
     pub(super) threads: Threads,
     /// Set once nothing will be run any more.
@@ -116,7 +115,6 @@ impl Shared {
             config,
             injector: Injector::new(),
             phase: AtomicU8::new(Phase::Running as u8),
-            next_id: AtomicU64::new(1),
             wakes: AtomicUsize::new(0),
             threads: Threads::default(),
             closed: AtomicBool::new(false),
@@ -145,10 +143,6 @@ impl Shared {
         for core in self.active_cores() {
             core.call(self);
         }
-    }
-
-    pub(super) fn next_id(&self) -> u64 {
-        self.next_id.fetch_add(1, Ordering::Relaxed)
     }
 
     /// Queues a coroutine for whichever worker takes it.

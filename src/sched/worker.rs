@@ -47,6 +47,8 @@ const LIFO_RUN: u32 = 16;
 const BUDGET: u32 = 128;
 /// How far a worker may be ahead in live coroutines before it hands new ones to others.
 const PLACEMENT_MARGIN: usize = 16;
+/// Numbers of coroutines reserved at once.
+const IDS: u64 = 64;
 /// Events fetched at once.
 const EVENTS: usize = 256;
 /// Whether a parked coroutine can be ended: where panics abort, a shutdown leaks what is parked when nothing
@@ -74,7 +76,8 @@ pub(crate) struct Worker {
     /// The fewest live coroutines that another worker had at the last look.
     least: Cell<usize>,
     random: Cell<u32>,
-    next_id: Cell<u64>,
+    /// The next number of a coroutine, and how many there are from there on.
+    ids: Cell<(u64, u64)>,
 }
 
 /// Calls `f` with the thread's worker, if it is one. `f` does not switch.
@@ -197,7 +200,7 @@ impl Worker {
             closing: Cell::new(false),
             least: Cell::new(0),
             random: Cell::new(0x9e37_79b9 ^ (index as u32 + 1)),
-            next_id: Cell::new((index as u64 + 1) << 40),
+            ids: Cell::new((0, 0)),
         }
     }
 
@@ -245,9 +248,12 @@ impl Worker {
     }
 
     pub(super) fn next_id(&self) -> Id {
-        let id = self.next_id.get();
-        self.next_id.set(id + 1);
-        Id(id)
+        let (next, left) = match self.ids.get() {
+            (_, 0) => (Id::reserve(IDS), IDS),
+            ids => ids,
+        };
+        self.ids.set((next + 1, left - 1));
+        Id(next)
     }
 
     /// Queues a coroutine that has not been started.
