@@ -472,7 +472,12 @@ impl Handle {
     /// The coroutine is alive, and the pointer comes from [`new`].
     pub(crate) unsafe fn to(header: NonNull<Header>) -> Handle {
         // SAFETY: alive, as the caller says.
-        unsafe { header.as_ref() }.state.fetch_add(REFERENCE, Ordering::Relaxed);
+        let before = unsafe { header.as_ref() }.state.fetch_add(REFERENCE, Ordering::Relaxed);
+        // As in Arc: handles that are forgotten must not wrap the count. The limit leaves room for all
+        // threads that are between these two lines.
+        if before > isize::MAX as usize {
+            std::process::abort();
+        }
         Handle(header)
     }
 
