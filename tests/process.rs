@@ -447,3 +447,47 @@ fn run_in_a_destructor_on_a_worker_is_refused() {
     });
     assert!(receiver.recv_timeout(Duration::from_secs(5)).expect("it hangs"), "it was let through");
 }
+
+/// A forked child that drops what it has inherited leaves the parent's pollers alone, and does not wait for
+/// threads that it does not have.
+#[test]
+fn what_a_forked_child_drops_stays_with_the_parent() {
+    use std::io::{Read, Write};
+    if !is_child() {
+        let output = child("what_a_forked_child_drops_stays_with_the_parent", &[]);
+        assert!(output.status.success(), "{}", text(&output));
+        return;
+    }
+    let runtime = sward::runtime::Builder::new().worker_threads(1).build().expect("a runtime");
+    let (mut ours, theirs) = runtime.run(|| {
+        let listener = sward::net::TcpListener::bind("127.0.0.1:0").expect("a listener");
+        let address = listener.local_addr().expect("its address");
+        let mut theirs = std::net::TcpStream::connect(address).expect("connected");
+        let (mut ours, _) = listener.accept().expect("accepted");
+        // Makes it join the worker's shard.
+        let reader = sward::spawn(move || ours.read_exact(&mut [0]).map(|()| ours));
+        sward::sleep(Duration::from_millis(20));
+        theirs.write_all(b"x").expect("written");
+        (reader.join().expect("no panic").expect("read"), theirs)
+    });
+    // SAFETY: the child drops what it has, which is what is tested, and ends.
+    unsafe {
+        let pid = libc::fork();
+        if pid == 0 {
+            libc::alarm(3);
+            drop(ours);
+            drop(runtime);
+            libc::_exit(0);
+        }
+        let mut status = 0;
+        assert_eq!(libc::waitpid(pid, &raw mut status, 0), pid);
+        assert!(libc::WIFEXITED(status), "the child waits for what it does not have");
+    }
+    runtime.run(|| {
+        ours.set_read_timeout(Some(Duration::from_secs(2))).expect("set");
+        let reader = sward::spawn(move || ours.read_exact(&mut [0]));
+        sward::sleep(Duration::from_millis(20));
+        (&theirs).write_all(b"y").expect("written");
+        reader.join().expect("no panic").expect("the parent's socket is watched no more");
+    });
+}

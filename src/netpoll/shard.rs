@@ -7,6 +7,7 @@
 use super::backend::Poller;
 use super::source::Ready;
 use super::{Events, Key, Readiness};
+use crate::base::fork;
 use crate::base::lock::{Mutex, Rank};
 use crate::coroutine::{Batch, Event};
 use std::io;
@@ -57,7 +58,10 @@ impl Shard {
 
     /// Ends the present or next `poll`.
     pub(crate) fn wake(&self) {
-        self.poller.wake();
+        // A forked child has the parent's descriptor, and nobody who polls.
+        if !fork::forked() {
+            self.poller.wake();
+        }
     }
 
     /// Watches a source's descriptor. Fails once the shard has retired.

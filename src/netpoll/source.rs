@@ -8,6 +8,7 @@
 //! number, so nobody who holds the source can meet another file under that number.
 
 use super::{Key, Shard};
+use crate::base::fork;
 use crate::base::lock::{Mutex, Rank};
 use crate::base::sys::check;
 use crate::coroutine::{Batch, Event, Marks};
@@ -122,6 +123,7 @@ impl Source {
         if self.ready.bound.load(Ordering::Acquire) {
             return Ok(());
         }
+        fork::check();
         let mut binding = self.binding.lock();
         if !self.ready.bound.load(Ordering::Acquire) {
             *binding = Some((Arc::clone(shard), shard.add(self.fd(), &self.ready)?));
@@ -152,6 +154,10 @@ impl Source {
     }
 
     fn unbind(&self) {
+        // A forked child shares the kernel's side of the shard with its parent, who watches the file still.
+        if fork::forked() {
+            return;
+        }
         if let Some((shard, key)) = self.binding.lock().take() {
             shard.remove(self.fd(), key);
         }

@@ -560,7 +560,8 @@ impl Shared {
     }
 
     fn shut_down(self: &Arc<Self>, timeout: Duration) {
-        if self.phase() != Phase::Running {
+        // A forked child has none of the threads.
+        if fork::forked() || self.phase() != Phase::Running {
             return;
         }
         let now = Instant::now();
