@@ -491,3 +491,33 @@ fn what_a_forked_child_drops_stays_with_the_parent() {
         reader.join().expect("no panic").expect("the parent's socket is watched no more");
     });
 }
+
+/// A coroutine that blocks its worker is reported, also when what waits could be run by any worker but there
+/// is no other, and when what waits is ready behind it.
+#[test]
+fn a_coroutine_that_blocks_the_only_worker_is_reported() {
+    if !is_child() {
+        let output = child("a_coroutine_that_blocks_the_only_worker_is_reported", &[]);
+        assert!(output.status.success(), "{}", text(&output));
+        let reports = text(&output).matches("has kept worker 0").count();
+        assert_eq!(reports, 2, "{}", text(&output));
+        return;
+    }
+    let runtime = || {
+        let runtime = sward::runtime::Builder::new().worker_threads(1);
+        runtime.stall_threshold(Duration::from_millis(5)).build().expect("a runtime")
+    };
+    runtime().run(|| {
+        let _unstarted = sward::spawn(|| ());
+        std::thread::sleep(Duration::from_millis(300));
+    });
+    runtime().run(|| {
+        let pinned = sward::task::Builder::new().pinned(true);
+        let ready = pinned.spawn(sward::task::park).expect("spawned");
+        sward::sleep(Duration::from_millis(5));
+        ready.task().unpark();
+        std::thread::sleep(Duration::from_millis(300));
+    });
+    // Nobody waits for this one.
+    runtime().run(|| std::thread::sleep(Duration::from_millis(300)));
+}

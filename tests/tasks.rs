@@ -541,6 +541,34 @@ fn ids_are_unique_in_the_process() {
     }
 }
 
+/// A worker that is blocked in the kernel is not given coroutines to start, and what it was given before
+/// that is run by others after the stall threshold.
+#[test]
+fn a_blocked_worker_keeps_no_new_coroutine_waiting() {
+    let stall = Duration::from_millis(50);
+    let runtime = sward::runtime::Builder::new().worker_threads(2).stall_threshold(stall);
+    let runtime = runtime.build().expect("a runtime");
+    let latest = runtime.run(|| {
+        let blocked = Arc::new(AtomicBool::new(false));
+        let theirs = blocked.clone();
+        let blocker = sward::spawn(move || {
+            theirs.store(true, Ordering::SeqCst);
+            std::thread::sleep(Duration::from_millis(1_500));
+        });
+        // Without a wait, so that it is the other worker that runs it.
+        while !blocked.load(Ordering::SeqCst) {
+            std::thread::yield_now();
+        }
+        let start = Instant::now();
+        let delay = move || (start.elapsed(), sward::sleep(Duration::from_millis(400))).0;
+        let handles: Vec<_> = (0..200).map(|_| sward::spawn(delay)).collect();
+        let latest = handles.into_iter().map(|handle| handle.join().expect("no panic")).max();
+        blocker.join().expect("no panic");
+        latest.expect("there are some")
+    });
+    assert!(latest < 6 * stall, "one has started after {latest:?}");
+}
+
 static BORROWED_DROPPED: AtomicBool = AtomicBool::new(false);
 
 struct TellsItsEnd;

@@ -9,9 +9,9 @@ use crate::netpoll::{Events, Ward};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-/// A worker is stuck once one turn has used the threshold in processor time, or has lasted so many times as
-/// long by the clock: a thread that the system keeps from running for a while is not stuck, one that is
-/// blocked in the kernel is.
+/// From a worker whose turn has lasted for the threshold by the clock, what others can start is taken. The worker
+/// is to blame once the turn has used that much processor time, or has lasted so many times as long: a thread
+/// that the system keeps from running for a while is not, one that is blocked in the kernel is.
 const BLOCKED_AFTER: u32 = 10;
 /// The time between two reports of stuck workers.
 const REPORT_EVERY: Duration = Duration::from_secs(10);
@@ -44,7 +44,8 @@ impl Ward for Shared {
         let now = Instant::now();
         let cores = self.active_cores();
         memory.seen.resize(cores.len(), Seen { beat: 0, turns: 0, since: None });
-        let (mut busy, mut stuck) = (false, 0);
+        let (mut busy, mut late, mut left) = (false, 0, 0);
+        let mut culprit: Option<Culprit> = None;
         for (index, core) in cores.iter().enumerate() {
             let seen = &mut memory.seen[index];
             let (beat, turns) = (core.beat.load(Ordering::Relaxed), core.turns.load(Ordering::Relaxed));
@@ -61,22 +62,32 @@ impl Ward for Shared {
             if awake && !polled {
                 help(core, &mut memory.events);
             }
-            let blocked = lasts.elapsed >= self.config.stall.saturating_mul(BLOCKED_AFTER);
-            let late = blocked || lasts.used >= self.config.stall;
-            core.stuck.store(late, Ordering::Relaxed);
-            if late {
-                stuck += 1;
+            left += usize::from(core.left.load(Ordering::Relaxed));
+            let stall = self.config.stall;
+            let (again, stuck) = (!lasts.elapsed.is_zero(), lasts.elapsed >= stall);
+            core.slow.store(again, Ordering::Relaxed);
+            core.stuck.store(again && stuck, Ordering::Relaxed);
+            if again && stuck {
                 self.share_work_of(core);
-                if blocked
-                    && !core.inbox.is_empty()
-                    && memory.reported.is_none_or(|at| now - at >= REPORT_EVERY)
-                {
-                    memory.reported = Some(now);
-                    report(index, core, lasts.elapsed);
+            }
+            let blocked = again && lasts.elapsed >= stall.saturating_mul(BLOCKED_AFTER);
+            late += usize::from(blocked || again && lasts.used >= stall);
+            if blocked {
+                let awaited = !core.inbox.is_empty() || core.behind.load(Ordering::Relaxed);
+                if awaited || culprit.is_none() {
+                    culprit = Some(Culprit { index, elapsed: lasts.elapsed, awaited });
                 }
             }
         }
-        if stuck == cores.len() && self.config.migrate && self.phase() == Phase::Running {
+        let all = late > 0 && late == cores.len() - left;
+        if let Some(culprit) = culprit
+            && (culprit.awaited || all && self.has_shared_work())
+            && memory.reported.is_none_or(|at| now - at >= REPORT_EVERY)
+        {
+            memory.reported = Some(now);
+            report(&culprit, &cores[culprit.index]);
+        }
+        if all && self.config.migrate && self.phase() == Phase::Running {
             add_spare_worker(self);
         }
         busy
@@ -90,10 +101,7 @@ impl Ward for Shared {
 impl Shared {
     /// Lets the others take what waits behind a stuck worker and may be taken.
     fn share_work_of(&self, core: &Core) {
-        let mut inbox = core.inbox.take();
-        while let Some(waiter) = inbox.pop() {
-            self.put_back(core, waiter);
-        }
+        self.take_back(core);
         if self.has_shared_work() {
             self.work_was_pushed();
         }
@@ -123,7 +131,15 @@ fn help(core: &Core, events: &mut Events) {
     wake_all(&mut batch);
 }
 
-fn report(index: usize, core: &Core, late: Duration) {
+/// A worker that is blocked in one turn.
+struct Culprit {
+    index: usize,
+    elapsed: Duration,
+    /// Whether something waits that it alone can run.
+    awaited: bool,
+}
+
+fn report(culprit: &Culprit, core: &Core) {
     let id = core.running.load(Ordering::Relaxed);
     let mut name = None;
     core.for_each_live(|header| {
@@ -135,8 +151,9 @@ fn report(index: usize, core: &Core, late: Duration) {
     });
     let name = name.map_or(String::new(), |name| format!("'{name}' "));
     sys::report(format_args!(
-        "sward: coroutine {name}(id {id}) has kept worker {index} for {} ms without a wait; \
-         others on that worker are waiting for it",
-        late.as_millis()
+        "sward: coroutine {name}(id {id}) has kept worker {} for {} ms without a wait; \
+         others are waiting for that worker",
+        culprit.index,
+        culprit.elapsed.as_millis()
     ));
 }

@@ -139,9 +139,10 @@ impl Builder {
         self
     }
 
-    /// How long a coroutine may keep its worker before others take over what waits behind it and may be
-    /// taken; by default 20 ms. After ten times as long, if something waits that only this worker can
-    /// run, the coroutine is reported on stderr, at most every ten seconds.
+    /// How long a coroutine may keep its worker, be it by computing or in a call that blocks in the kernel,
+    /// before others take over what waits behind it and may be taken; by default 20 ms. After ten times as
+    /// long, if something waits that only this worker can run, or that nobody runs, the coroutine is reported
+    /// on stderr, at most every ten seconds.
     pub fn stall_threshold(mut self, threshold: Duration) -> Builder {
         self.stall = Some(threshold);
         self
@@ -546,15 +547,8 @@ impl Shared {
             discard(task);
         }
         for core in self.active_cores() {
-            let mut inbox = core.inbox.take();
-            while let Some(waiter) = inbox.pop() {
-                // SAFETY: whoever takes a coroutine from a queue owns it, and it is alive.
-                if unsafe { waiter.cast::<Header>().as_ref().started() } {
-                    // A worker that could not be waited for may run it still.
-                    core.hand(waiter, self);
-                } else {
-                    discard(Runnable(waiter));
-                }
+            while let Some(task) = core.take_arrival() {
+                discard(task);
             }
         }
     }

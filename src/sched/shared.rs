@@ -64,7 +64,10 @@ pub(crate) struct Shared {
 #[repr(align(128))]
 pub(crate) struct Core {
     pub(super) shared: Weak<Shared>,
+    /// Started coroutines that run on this worker alone.
     pub(super) inbox: Inbox<Waiter>,
+    /// Unstarted ones that were handed to it to be started. Others may take them back.
+    pub(super) arrivals: Injector<Runnable>,
     pub(super) bed: Bed,
     pub(super) shard: Arc<Shard>,
     pub(super) timers: Mutex<Timers<Ticket>>,
@@ -74,7 +77,7 @@ pub(crate) struct Core {
     pub(super) queues: Mutex<Option<(Deque<Runnable>, Deque<Runnable>)>>,
     /// How many coroutines were started here and have not ended.
     pub(super) live: AtomicUsize,
-    /// How many were handed to it to be started, and have not been.
+    /// How many arrivals there are, and how many are on their way.
     pub(super) placed: AtomicUsize,
     list: Mutex<Option<NonNull<Header>>>,
     /// Counts polls; written by the worker alone.
@@ -83,11 +86,15 @@ pub(crate) struct Core {
     pub(super) turns: AtomicU64,
     /// The id of the coroutine that it runs, 0 for none.
     pub(super) running: AtomicU64,
+    /// Whether others are ready to run behind that one.
+    pub(super) behind: AtomicBool,
     /// The processor time of its thread.
     pub(super) clock: OnceLock<ThreadClock>,
     /// Whether it has left: its thread will run no coroutine any more.
     pub(super) left: AtomicBool,
-    /// Whether the netpoller thread has found it stuck in one coroutine.
+    /// Whether the netpoller thread has found it in the same turn again.
+    pub(super) slow: AtomicBool,
+    /// Whether it has been in the same turn for the stall threshold.
     pub(super) stuck: AtomicBool,
     pub(super) steals: AtomicU64,
     /// How often the netpoller thread polled on its behalf.
@@ -162,13 +169,7 @@ impl Shared {
     }
 
     pub(super) fn take_one_injected(&self) -> Option<Runnable> {
-        loop {
-            match self.injector.steal() {
-                crossbeam_deque::Steal::Success(task) => return Some(task),
-                crossbeam_deque::Steal::Empty => return None,
-                crossbeam_deque::Steal::Retry => {}
-            }
-        }
+        take_one(&self.injector)
     }
 
     /// Wakes a worker to search, unless one does already.
@@ -213,34 +214,40 @@ impl Shared {
 
     /// Whether no coroutine is alive or queued.
     pub(super) fn is_quiet(&self) -> bool {
-        !self.has_shared_work()
-            && self.active_cores().iter().all(|core| core.load_now() == 0 && core.inbox.is_empty())
+        // In this order: what `take_back` moves is in the one place or in the other.
+        self.active_cores().iter().all(|core| core.load_now() == 0 && core.inbox.is_empty())
+            && !self.has_shared_work()
     }
 
-    /// Puts what was in a stuck worker's inbox where it can be run: what has not been started, and what
-    /// may move, goes to the others.
-    pub(super) fn put_back(&self, core: &Core, waiter: NonNull<Waiter>) {
-        let this = waiter.cast::<Header>();
-        // SAFETY: whoever takes a coroutine from a queue owns it, and it is alive.
-        let (header, started) = unsafe { (this.as_ref(), this.as_ref().started()) };
-        if started && !core.may_move(header) {
-            core.hand(waiter, self);
-        } else {
-            let placed = !started && header.placed.replace(false);
-            self.inject(Runnable(waiter));
-            if placed {
-                core.placed.fetch_sub(1, Ordering::Relaxed);
-            }
+    /// Gives what was handed to a stuck worker to be started to whichever worker takes it.
+    pub(super) fn take_back(&self, core: &Core) {
+        while let Some(task) = core.take_arrival() {
+            // SAFETY: whoever takes a coroutine from a queue owns it, and it is alive.
+            unsafe { task.0.cast::<Header>().as_ref() }.placed.set(false);
+            self.inject(task);
+            // After it is in a queue again: `is_quiet`.
+            core.placed.fetch_sub(1, Ordering::SeqCst);
         }
     }
 
-    /// The worker with the fewest live coroutines, other than that one and those that are stuck.
+    /// The worker with the fewest live coroutines, other than that one and those that do not get round to
+    /// starting any.
     pub(super) fn least_loaded(&self, but: usize) -> Option<(usize, &Core)> {
         let cores = self.active_cores().iter().enumerate();
         cores
-            .filter(|(index, core)| *index != but && !core.stuck.load(Ordering::Relaxed))
+            .filter(|(index, core)| *index != but && core.welcomes())
             .map(|(_, core)| (core.load(), core))
             .min_by_key(|(load, _)| *load)
+    }
+}
+
+fn take_one(queue: &Injector<Runnable>) -> Option<Runnable> {
+    loop {
+        match queue.steal() {
+            crossbeam_deque::Steal::Success(task) => return Some(task),
+            crossbeam_deque::Steal::Empty => return None,
+            crossbeam_deque::Steal::Retry => {}
+        }
     }
 }
 
@@ -252,6 +259,7 @@ impl Core {
         Core {
             shared: Weak::clone(shared),
             inbox: Inbox::new(),
+            arrivals: Injector::new(),
             bed: Bed::new(),
             shard,
             timers: Mutex::new(Rank::Timers, Timers::new()),
@@ -264,8 +272,10 @@ impl Core {
             beat: AtomicU64::new(0),
             turns: AtomicU64::new(0),
             running: AtomicU64::new(0),
+            behind: AtomicBool::new(false),
             clock: OnceLock::new(),
             left: AtomicBool::new(false),
+            slow: AtomicBool::new(false),
             stuck: AtomicBool::new(false),
             steals: AtomicU64::new(0),
             helped: AtomicU64::new(0),
@@ -279,6 +289,18 @@ impl Core {
         self.migrate && !header.pinned()
     }
 
+    /// Whether it is likely to start soon what it is handed.
+    fn welcomes(&self) -> bool {
+        !self.stuck.load(Ordering::Relaxed)
+            && (!self.slow.load(Ordering::Relaxed) || self.arrivals.is_empty())
+    }
+
+    /// The oldest that it was handed to start.
+    #[inline]
+    pub(super) fn take_arrival(&self) -> Option<Runnable> {
+        if self.arrivals.is_empty() { None } else { take_one(&self.arrivals) }
+    }
+
     /// The coroutines that live here or soon will.
     pub(super) fn load(&self) -> usize {
         self.live.load(Ordering::Relaxed) + self.placed.load(Ordering::Relaxed)
@@ -287,6 +309,12 @@ impl Core {
     /// As `load`, for a shutdown: whoever has seen the runtime running before it counted one in is seen.
     fn load_now(&self) -> usize {
         self.placed.load(Ordering::SeqCst) + self.live.load(Ordering::Acquire)
+    }
+
+    /// Hands the worker an unstarted coroutine, which was counted as placed.
+    pub(super) fn hand_unstarted(&self, task: Runnable, shared: &Shared) {
+        self.arrivals.push(task);
+        self.call(shared);
     }
 
     /// Hands the worker a coroutine that it has to run.

@@ -4,7 +4,8 @@
 //!                 owner only                         any thread
 //!            +----------------------+        +------------------------------+
 //!   wakes -->| lifo, ready          |<-------| Core::inbox                  |<-- wakes from elsewhere
-//!            | (started, at home)   |        | Core::shard, Core::timers    |<-- netpoller thread helps
+//!            | (started, at home)   |        | Core::arrivals               |<-- unstarted, placed here
+//!            |                      |        | Core::shard, Core::timers    |<-- netpoller thread helps
 //!   spawns ->| fresh, movable       |------->| Core::fresh, Core::movable   |--> thieves
 //!            | (may be stolen)      |        | Shared::injector             |<-- spawns from elsewhere
 //!            +----------------------+        +------------------------------+
@@ -12,7 +13,7 @@
 //!
 //! A turn takes, in this order: the coroutine that the last one woke (`lifo`, a few times in a row at
 //! most), those that are ready at home, the inbox, then what may be stolen, newest first. Every
-//! [`FRESH_TURN`] turns one that has not been started goes first; every [`LOOK_AROUND`] turns it polls and
+//! [`FRESH_TURN`] turns one that has not been started goes first, arrivals before others; every [`LOOK_AROUND`] turns it polls and
 //! takes the oldest of the stealable or the injected. So none of the sources starves.
 //!
 //! Invariant of default mode: a coroutine that has been started is in the `lifo`, `ready` or `inbox`
@@ -225,8 +226,8 @@ impl Worker {
         loop {
             self.empty_inbox();
             let ready = self.lifo.take().or_else(|| self.ready.borrow_mut().pop()).map(Runnable);
-            let task = ready.or_else(|| self.movable.pop()).or_else(|| self.fresh.pop());
-            match task {
+            let task = ready.or_else(|| self.movable.pop()).or_else(|| self.core().take_arrival());
+            match task.or_else(|| self.fresh.pop()) {
                 Some(task) => discard(task),
                 None => return,
             }
@@ -274,8 +275,12 @@ impl Worker {
 
     fn push_ready(&self, waiter: NonNull<Waiter>) {
         // Woken by a running coroutine: it goes first, while what it is to read is in the cache.
-        let displaced =
-            if self.current.get().is_some() { self.lifo.replace(Some(waiter)) } else { Some(waiter) };
+        let displaced = if self.current.get().is_some() {
+            self.core().behind.store(true, Ordering::Relaxed);
+            self.lifo.replace(Some(waiter))
+        } else {
+            Some(waiter)
+        };
         if let Some(waiter) = displaced {
             // SAFETY: it was in no queue, and stays alive until it has run.
             unsafe { self.ready.borrow_mut().push(waiter) };
@@ -301,7 +306,7 @@ impl Worker {
             return Some(task);
         }
         if turn.is_multiple_of(FRESH_TURN)
-            && let Some(task) = self.fresh.pop()
+            && let Some(task) = self.core().take_arrival().or_else(|| self.fresh.pop())
         {
             return Some(task);
         }
@@ -322,6 +327,7 @@ impl Worker {
             })
             .map(Runnable)
             .or_else(|| self.movable.pop())
+            .or_else(|| self.core().take_arrival())
             .or_else(|| self.fresh.pop())
     }
 
@@ -367,6 +373,8 @@ impl Worker {
         let core = self.core();
         core.turns.store(core.turns.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
         core.running.store(header.id().0, Ordering::Relaxed);
+        let behind = self.lifo.get().is_some() || !self.ready.borrow().is_empty();
+        core.behind.store(behind, Ordering::Relaxed);
         self.budget.set(BUDGET);
         loop {
             self.current.set(Some(this));
@@ -442,7 +450,7 @@ impl Worker {
             return false;
         }
         header.placed.set(true);
-        target.hand(this.cast(), &self.shared);
+        target.hand_unstarted(Runnable(this.cast()), &self.shared);
         self.shared.discard_if_closed();
         true
     }
@@ -508,7 +516,11 @@ impl Worker {
     fn sleep(&self) {
         let core = self.core();
         core.bed.lie_down(&self.shared.idle, self.searching.get());
-        if core.inbox.is_empty() && !self.shared.has_shared_work() && !self.must_close() {
+        if core.inbox.is_empty()
+            && core.arrivals.is_empty()
+            && !self.shared.has_shared_work()
+            && !self.must_close()
+        {
             let mut timeout = core.until_next_timer();
             if self.closing.get() {
                 timeout = Some(timeout.map_or(CLOSING_NAP, |t| t.min(CLOSING_NAP)));
