@@ -39,8 +39,8 @@
 //! unsafe line, [`runtime::Builder::migrate_started`].
 //!
 //! Two things are excepted, since coroutines of one thread interleave in any order where calls nest: the
-//! initializer of a `thread_local!` must not wait, and what relies on nested calls on one thread, such as dynamic
-//! scoping through a thread-local (`scoped-tls`), must not be held across a wait.
+//! initializer of a `thread_local!` must not wait, and what relies on nested calls on one thread, such as
+//! dynamic scoping through a thread-local (`scoped-tls`), must not be held across a wait.
 //!
 //! # The layers
 //!
@@ -81,11 +81,11 @@ pub mod runtime {
     //!    Both end with [`JoinError::Cancelled`](crate::task::JoinError::Cancelled).
     //! 2. That may take five seconds, or the time given to [`Runtime::shutdown_timeout`].
     //! 3. What has not unwound by then (because it never waits, or waits again and again) is leaked: its
-    //!    stack, its thread and what is borrowed from them stay for ever, and whoever joins it waits for ever.
-    //!    A report names it on stderr.
+    //!    stack, its thread and what is borrowed from them stay for ever, and whoever joins it waits for
+    //!    ever. A report names it on stderr.
     //!
-    //! Where panics abort, nothing can be unwound: parked coroutines are leaked without their destructors, and
-    //! without a report, as soon as nothing is left that can run.
+    //! Where panics abort, nothing can be unwound: parked coroutines are leaked without their destructors,
+    //! and without a report, as soon as nothing is left that can run.
     //!
     //! # Environment
     //!

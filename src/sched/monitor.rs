@@ -9,9 +9,9 @@ use crate::netpoll::{Events, Ward};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-/// From a worker whose turn has lasted for the threshold by the clock, what others can start is taken. The worker
-/// is to blame once the turn has used that much processor time, or has lasted so many times as long: a thread
-/// that the system keeps from running for a while is not, one that is blocked in the kernel is.
+/// From a worker whose turn has lasted for the threshold by the clock, what others can start is taken. The
+/// worker is to blame once the turn has used that much processor time, or has lasted so many times as long: a
+/// thread that the system keeps from running for a while is not, one that is blocked in the kernel is.
 const BLOCKED_AFTER: u32 = 10;
 /// The time between two reports of stuck workers.
 const REPORT_EVERY: Duration = Duration::from_secs(10);

@@ -229,7 +229,8 @@ impl Runtime {
     ///
     /// # Panics
     ///
-    /// If the closure panics, with its payload; on a worker, so inside a coroutine; if there is no stack to be had.
+    /// If the closure panics, with its payload; on a worker, so inside a coroutine; if there is no stack to
+    /// be had.
     pub fn run<T: Send>(&self, f: impl FnOnce() -> T + Send) -> T {
         refuse_inside("Runtime::run");
         let spawn = Spawn::of(&self.shared).named("main");
@@ -250,8 +251,8 @@ impl Runtime {
     }
 
     /// Shuts the runtime down, giving its coroutines that time to unwind. Blocks the thread, save when it is
-    /// called by a coroutine of this very runtime: then it returns at once, and the runtime ends without it. When
-    /// the time is over the workers are given a few milliseconds to leave, at most 200.
+    /// called by a coroutine of this very runtime: then it returns at once, and the runtime ends without it.
+    /// When the time is over the workers are given a few milliseconds to leave, at most 200.
     pub fn shutdown_timeout(self, timeout: Duration) {
         self.shared.shut_down(timeout);
     }
@@ -285,7 +286,8 @@ static DEFAULT: parking_lot::Mutex<Option<Arc<Shared>>> = parking_lot::Mutex::ne
 ///
 /// # Panics
 ///
-/// If the closure panics, with its payload; on a worker, so inside a coroutine; if the runtime cannot be started.
+/// If the closure panics, with its payload; on a worker, so inside a coroutine; if the runtime cannot be
+/// started.
 ///
 /// ```
 /// let words = ["a", "b"];

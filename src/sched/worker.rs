@@ -11,9 +11,9 @@
 //!            +----------------------+        +------------------------------+
 //! ```
 //!
-//! A turn takes, in this order: the coroutine that the last one woke (`lifo`, a few times in a row at
-//! most), those that are ready at home, the inbox, then what may be stolen, newest first. Every
-//! [`FRESH_TURN`] turns one that has not been started goes first, arrivals before others; every [`LOOK_AROUND`] turns it polls and
+//! A turn takes, in this order: the coroutine that the last one woke (`lifo`, a few times in a row at most),
+//! those that are ready at home, the inbox, then what may be stolen, newest first. Every [`FRESH_TURN`] turns
+//! one that has not been started goes first, arrivals before others; every [`LOOK_AROUND`] turns it polls and
 //! takes the oldest of the stealable or the injected. So none of the sources starves.
 //!
 //! Invariant of default mode: a coroutine that has been started is in the `lifo`, `ready` or `inbox`

@@ -20,11 +20,10 @@ use crate::sched::{self, Spawn, runtime::Runtime};
 /// default runtime: the one that [`run`](crate::run) has started, else one that starts now and has no
 /// end. Does not park.
 ///
-/// Until it is started the coroutine may be run by any worker; from then on it stays on that worker's
-/// thread, so `Rc`, `RefCell`, thread-locals and lock guards may be held across blocking calls. There
-/// are two exceptions: the initializer of a `thread_local!` must not wait, and what relies on the calls of one
-/// thread being nested, such as dynamic scoping through a thread-local (`scoped-tls`), must not be held over a
-/// wait.
+/// Until it is started the coroutine may be run by any worker; from then on it stays on that worker's thread,
+/// so `Rc`, `RefCell`, thread-locals and lock guards may be held across blocking calls. There are two
+/// exceptions: the initializer of a `thread_local!` must not wait, and what relies on the calls of one thread
+/// being nested, such as dynamic scoping through a thread-local (`scoped-tls`), must not be held over a wait.
 ///
 /// # Panics
 ///
