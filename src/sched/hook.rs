@@ -17,10 +17,7 @@ pub(super) fn install() {
             if let Some(header) = worker::current_coroutine() {
                 // SAFETY: the coroutine that runs on this thread is alive.
                 let header = unsafe { header.as_ref() };
-                match header.name() {
-                    Some(name) => report(format_args!("coroutine '{name}' (id {}) panics:", header.id())),
-                    None => report(format_args!("coroutine {} panics:", header.id())),
-                }
+                report(format_args!("sward: {} panics:", header.label()));
             }
             previous(info);
         }));

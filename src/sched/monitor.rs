@@ -4,7 +4,7 @@ use super::runtime::add_spare_worker;
 use super::shared::{Core, Phase, Shared};
 use super::wait::wake_all;
 use crate::base::sys;
-use crate::coroutine::Batch;
+use crate::coroutine::{Batch, Id, Label};
 use crate::netpoll::{Events, Ward};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -149,10 +149,10 @@ fn report(culprit: &Culprit, core: &Core) {
             name = header.name().map(str::to_owned);
         }
     });
-    let name = name.map_or(String::new(), |name| format!("'{name}' "));
+    let label = Label { name: name.as_deref(), id: Id(id) };
     sys::report(format_args!(
-        "sward: coroutine {name}(id {id}) has kept worker {} for {} ms without a wait; \
-         others are waiting for that worker",
+        "sward: {label} has kept worker {} for {} ms without a wait, and others are waiting for that worker; \
+         it computes, or is blocked in the system (a std lock, channel or file?)",
         culprit.index,
         culprit.elapsed.as_millis()
     ));

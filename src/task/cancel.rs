@@ -154,7 +154,7 @@ impl CancelToken {
     }
 
     /// Runs the closure such that the token's cancellation ends it: its present or next wait unwinds, as
-    /// with [`JoinHandle::cancel`]. Parks the caller until the closure has returned or was unwound; it may
+    /// with [`JoinHandle::cancel`](super::JoinHandle::cancel). Parks the caller until the closure has returned or was unwound; it may
     /// borrow from the caller. If the token is cancelled already, the closure is not run.
     ///
     /// The closure runs in a coroutine of its own, a [`scope`](super::scope()) around it: it is `Send`, and

@@ -30,6 +30,7 @@
 
 use super::{Builder, JoinHandle};
 use crate::base::sync::ListLock;
+use crate::base::sys::report;
 use crate::coroutine::{Batch, Cancellation, Handle, WaitList, WaitReason};
 use crate::sched::{self, Cancel, Woken};
 use std::any::Any;
@@ -340,7 +341,9 @@ struct AbortOnUnwind;
 
 impl Drop for AbortOnUnwind {
     fn drop(&mut self) {
-        eprintln!("sward: a scope cannot wait for its coroutines: this is an error of the runtime");
+        report(format_args!(
+            "sward: a scope cannot wait for its coroutines: this is an error of the runtime"
+        ));
         std::process::abort();
     }
 }
