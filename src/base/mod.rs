@@ -5,11 +5,13 @@
 //! - [`list`]: the intrusive queue that threads runnable coroutines together without allocating.
 //! - [`sync`]: atomics, exchangeable for loom's in model runs.
 //! - [`lock`]: the mutex of the runtime's own state, with ranks asserted in debug builds.
+//! - [`recycle`]: memory blocks that are used again.
 //! - [`local`]: the crate's one `thread_local!`, behind accessors that are never inlined.
 
 pub(crate) mod fork;
 pub(crate) mod list;
 pub(crate) mod local;
 pub(crate) mod lock;
+pub(crate) mod recycle;
 pub(crate) mod sync;
 pub(crate) mod sys;

@@ -369,6 +369,13 @@ impl Worker {
             // SAFETY: we own it, it has been started, and it does not run.
             let step = unsafe { header.resume() };
             self.current.set(None);
+            if let Step::Suspended(_) = step
+                && !header.listed.get()
+            {
+                // Before it can be woken and end elsewhere.
+                core.admit(this);
+                core.unlisted.store(false, Ordering::Release);
+            }
             match step {
                 Step::Finished => break self.finish(this),
                 Step::Suspended(Suspend::Yield) => break self.push_back(task.0),
@@ -400,7 +407,12 @@ impl Worker {
         match self.stacks.borrow_mut().take(header.stack_size()) {
             Ok(stack) => {
                 header.owner.home.store(ptr::from_ref(self.core()).cast_mut().cast(), Ordering::Relaxed);
-                self.core().admit(this);
+                if header.name().is_some() {
+                    // Named ones from the start, so that a report of one that never waits has the name.
+                    self.core().admit(this);
+                } else {
+                    self.core().unlisted.store(true, Ordering::Release);
+                }
                 // SAFETY: we own it, and it has not been started.
                 unsafe { Header::start(this, stack) };
                 true
@@ -449,8 +461,12 @@ impl Worker {
         // SAFETY: it has just finished.
         let stack = unsafe { header.take_stack() };
         self.stacks.borrow_mut().put(stack);
-        // SAFETY: the home is a core of this runtime.
-        unsafe { &*header.owner.home.load(Ordering::Relaxed).cast::<Core>() }.dismiss(this);
+        if header.listed.get() {
+            // SAFETY: the home is a core of this runtime.
+            unsafe { &*header.owner.home.load(Ordering::Relaxed).cast::<Core>() }.dismiss(this);
+        } else {
+            self.core().unlisted.store(false, Ordering::Release);
+        }
         conclude(this);
     }
 
