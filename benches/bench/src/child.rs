@@ -216,7 +216,10 @@ impl Runner {
     fn micro(&self, peer: &str, run: &str, size: Size, threads: u64) -> io::Result<Sample> {
         let ops = if peer == "threads" { threads } else { size.ops };
         let ops = if self.quick { ops / 10 } else { ops };
-        let numbers = [size.tasks, size.partners, ops].map(|n| n.to_string());
+        // On one worker nobody can start apart, and waiting for that would be all that is measured.
+        let apart = matches!(run, "unpark" | "pingpong") && self.workers > 1;
+        let partners = if run == "channel" || apart { size.partners } else { 0 };
+        let numbers = [size.tasks, partners, ops].map(|n| n.to_string());
         let command = self.command(peer, "child", &[&[run.to_owned()], &numbers[..]].concat());
         let mut child = Child::start(command, false)?;
         let sample = parse(&child.line()?)?;

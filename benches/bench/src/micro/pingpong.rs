@@ -11,8 +11,8 @@ pub fn blocking<P: Channels>(size: Size) -> Outcome {
         if apart {
             meet(arrived);
         }
+        Meter::start()
     };
-    let meter = Meter::start();
     let echo = P::spawn(move || {
         start();
         while let Some(n) = P::recv(&ping) {
@@ -20,13 +20,14 @@ pub fn blocking<P: Channels>(size: Size) -> Outcome {
         }
     });
     let ask = P::spawn(move || {
-        start();
+        let meter = start();
         for n in 0..size.ops {
             P::send(&there, n);
             assert_eq!(P::recv(&pong), Some(n));
         }
+        meter
     });
-    P::join(ask);
+    let meter = P::join(ask);
     P::join(echo);
     meter.stop(size.ops)
 }
@@ -39,8 +40,8 @@ pub async fn tokio(size: Size) -> Outcome {
         if apart {
             meet(arrived);
         }
+        Meter::start()
     };
-    let meter = Meter::start();
     let echo = tokio::spawn(async move {
         start();
         while let Some(n) = ping.recv().await {
@@ -48,13 +49,14 @@ pub async fn tokio(size: Size) -> Outcome {
         }
     });
     let ask = tokio::spawn(async move {
-        start();
+        let meter = start();
         for n in 0..size.ops {
             there.send(n).await.expect("the echo is there");
             assert_eq!(pong.recv().await, Some(n));
         }
+        meter
     });
-    ask.await.expect("all came back");
+    let meter = ask.await.expect("all came back");
     echo.await.expect("all came back");
     meter.stop(size.ops)
 }

@@ -8,11 +8,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub fn blocking<P: Peer>(size: Size) -> Outcome {
     let (arrived, turn) = (forever(AtomicU64::new(0)), forever(AtomicU64::new(0)));
     let tasks: &'static [OnceLock<P::Task>; 2] = forever([OnceLock::new(), OnceLock::new()]);
-    let meter = Meter::start();
     let spawn = |me: u64| {
         P::spawn(move || {
             let _ = tasks[me as usize].set(P::current());
-            meet(arrived);
+            if size.partners > 0 {
+                meet(arrived);
+            }
+            let meter = Meter::start();
             while turn.load(Ordering::Acquire) < size.ops {
                 if turn.load(Ordering::Acquire) % 2 != me {
                     P::park();
@@ -24,11 +26,10 @@ pub fn blocking<P: Peer>(size: Size) -> Outcome {
                     P::unpark(other);
                 }
             }
+            meter
         })
     };
-    for handle in [spawn(0), spawn(1)] {
-        P::join(handle);
-    }
+    let [meter, _] = [spawn(0), spawn(1)].map(P::join);
     assert!(turn.load(Ordering::Acquire) >= size.ops);
     meter.stop(size.ops)
 }
@@ -36,10 +37,12 @@ pub fn blocking<P: Peer>(size: Size) -> Outcome {
 pub async fn tokio(size: Size) -> Outcome {
     let (arrived, turn) = (forever(AtomicU64::new(0)), forever(AtomicU64::new(0)));
     let bells = forever([tokio::sync::Notify::new(), tokio::sync::Notify::new()]);
-    let meter = Meter::start();
     let spawn = |me: u64| {
         tokio::spawn(async move {
-            meet(arrived);
+            if size.partners > 0 {
+                meet(arrived);
+            }
+            let meter = Meter::start();
             while turn.load(Ordering::Acquire) < size.ops {
                 if turn.load(Ordering::Acquire) % 2 != me {
                     bells[me as usize].notified().await;
@@ -48,11 +51,12 @@ pub async fn tokio(size: Size) -> Outcome {
                 turn.fetch_add(1, Ordering::AcqRel);
                 bells[1 - me as usize].notify_one();
             }
+            meter
         })
     };
-    for handle in [spawn(0), spawn(1)] {
-        handle.await.expect("it only wakes");
-    }
+    let (first, second) = (spawn(0), spawn(1));
+    let meter = first.await.expect("it only wakes");
+    second.await.expect("it only wakes");
     assert!(turn.load(Ordering::Acquire) >= size.ops);
     meter.stop(size.ops)
 }
