@@ -44,7 +44,53 @@ fn an_overflow_names_the_coroutine() {
     let output = child("an_overflow_names_the_coroutine", &[]);
     assert_eq!(output.status.signal(), Some(libc::SIGABRT), "{}", text(&output));
     let report = text(&output);
-    for part in ["coroutine 'digger'", "overflowed its stack of 256 KiB", "SWARD_STACK_SIZE"] {
+    for part in ["coroutine 'digger' (#", "overflowed its stack of 256 KiB", "SWARD_STACK_SIZE"] {
+        assert!(report.contains(part), "{part} is missing in: {report}");
+    }
+}
+
+/// Nobody builds the first coroutine: what sizes its stack is the runtime's builder.
+#[test]
+fn an_overflow_of_the_main_coroutine_says_what_gives_it_more() {
+    if is_child() {
+        sward::run(|| deep(1 << 40));
+        return;
+    }
+    let report = text(&child("an_overflow_of_the_main_coroutine_says_what_gives_it_more", &[]));
+    for part in ["coroutine 'main' (#", "runtime::Builder::stack_size"] {
+        assert!(report.contains(part), "{part} is missing in: {report}");
+    }
+}
+
+/// A misuse is blamed on the line that does it.
+#[test]
+fn misuse_is_reported_where_it_is() {
+    if is_child() {
+        sward::run(|| sward::run(|| ()));
+    }
+    let report = text(&child("misuse_is_reported_where_it_is", &[]));
+    assert!(report.contains("tests/process.rs:") && report.contains("inside a coroutine"), "{report}");
+    assert!(!report.contains("src/sched"), "{report}");
+}
+
+#[test]
+fn what_a_shutdown_leaks_is_reported() {
+    if is_child() {
+        let runtime = sward::runtime::Builder::new().build().expect("a runtime");
+        // One that has not started is dropped, not leaked.
+        let (started, starts) = std::sync::mpsc::channel();
+        drop(runtime.spawn(move || {
+            let _ = started.send(());
+            loop {
+                std::hint::spin_loop();
+            }
+        }));
+        starts.recv().expect("it starts");
+        runtime.shutdown_timeout(Duration::from_millis(50));
+        return;
+    }
+    let report = text(&child("what_a_shutdown_leaks_is_reported", &[]));
+    for part in ["1 coroutine has not unwound within 50ms and is leaked:\n", "  coroutine #"] {
         assert!(report.contains(part), "{part} is missing in: {report}");
     }
 }
@@ -112,17 +158,20 @@ fn nonsense_in_the_environment_is_named() {
         println!("error: {error}");
         return;
     }
-    for (name, value) in [
-        ("SWARD_WORKERS", "0"),
-        ("SWARD_WORKERS", "many"),
-        ("SWARD_STACK_SIZE", "0"),
-        ("SWARD_STACK_SIZE", "8G"),
-        ("SWARD_STACK_GUARD", "hope"),
+    let size = "want bytes, or a number with K, M or G, up to 1G";
+    for (name, value, want) in [
+        ("SWARD_WORKERS", "0", "want a number from 1 to 1024"),
+        ("SWARD_WORKERS", "abc", "want a number from 1 to 1024"),
+        ("SWARD_STACK_SIZE", "0", size),
+        ("SWARD_STACK_SIZE", "8G", size),
+        ("SWARD_STACK_SIZE", "much", size),
+        ("SWARD_STACK_GUARD", "hope", "want \"madvise\" or \"mprotect\""),
     ] {
         let output = child("nonsense_in_the_environment_is_named", &[(name, value)]);
         assert!(output.status.success());
         let said = text(&output);
         assert!(said.contains(&format!("environment variable {name}=")) && said.contains(value), "{said}");
+        assert!(said.contains(want), "{said}");
     }
 }
 
@@ -170,6 +219,18 @@ fn stacks_share_mappings() {
     if text(&output).contains(UNSUPPORTED) {
         println!("skipped: {UNSUPPORTED}");
     }
+}
+
+#[test]
+fn an_empty_variable_counts_as_unset() {
+    if is_child() {
+        let runtime = sward::runtime::Builder::new().build().expect("the defaults");
+        assert!(!runtime.metrics().workers.is_empty());
+        return;
+    }
+    let empty = [("SWARD_WORKERS", ""), ("SWARD_STACK_SIZE", ""), ("SWARD_STACK_GUARD", "")];
+    let output = child("an_empty_variable_counts_as_unset", &empty);
+    assert!(output.status.success(), "{}", text(&output));
 }
 
 /// With the forced fallback stacks run out early: the joiner is told which limit it was, the rest goes
@@ -382,7 +443,7 @@ fn a_forked_child_is_refused() {
     unsafe {
         let pid = libc::fork();
         if pid == 0 {
-            let _ = sward::spawn(|| ());
+            drop(sward::spawn(|| ()));
             libc::_exit(0);
         }
         let mut status = 0;

@@ -248,8 +248,9 @@ fn a_panic_reaches_the_joiner_and_nobody_else() {
         let fails = task::Builder::new().name("failing").spawn(|| panic!("for the test")).unwrap();
         let goes_on = sward::spawn(|| 1);
         match fails.join() {
-            Err(JoinError::Panicked(payload)) => {
-                assert_eq!(payload.downcast_ref::<&str>(), Some(&"for the test"));
+            Err(JoinError::Panicked(panic)) => {
+                assert_eq!(panic.message(), Some("for the test"));
+                assert_eq!(panic.into_payload().downcast_ref::<&str>(), Some(&"for the test"));
             }
             other => panic!("{other:?}"),
         }
@@ -567,6 +568,7 @@ fn auto_traits_are_as_promised() {
     send::<task::Task>();
     sync::<task::Task>();
     send::<JoinError>();
+    sync::<JoinError>();
     send::<sward::runtime::Runtime>();
     sync::<sward::runtime::Runtime>();
     send::<sward::net::TcpStream>();

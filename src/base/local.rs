@@ -15,6 +15,11 @@ thread_local! {
     static CONTEXT: Cell<*const ()> = const { Cell::new(std::ptr::null()) };
     /// What a plain thread blocks on (rank 2 knows the type); made at its first blocking call.
     static PARKER: OnceCell<Rc<dyn Any>> = const { OnceCell::new() };
+    /// How many calls the running coroutine may make before it lets others go first.
+    static BUDGET: Cell<u32> = const { Cell::new(0) };
+    /// The parker that the thread gives back as it ends, null before and after; it has no destructor,
+    /// so it can be read when `PARKER` cannot.
+    static ENDING: Cell<*const ()> = const { Cell::new(std::ptr::null()) };
     /// Ranks of the runtime locks that the thread holds, one bit each (debug builds).
     static HELD: Cell<u32> = const { Cell::new(0) };
 }
@@ -36,6 +41,32 @@ pub(crate) fn set_context(context: *const ()) {
 #[inline(never)]
 pub(crate) fn parker(make: fn() -> Rc<dyn Any>) -> Option<Rc<dyn Any>> {
     PARKER.try_with(|parker| Rc::clone(parker.get_or_init(make))).ok()
+}
+
+/// Counts a call against the budget; true if there is nothing left of it.
+#[inline(never)]
+pub(crate) fn spend() -> bool {
+    let left = BUDGET.get();
+    BUDGET.set(left.saturating_sub(1));
+    left == 0
+}
+
+/// Sets the budget.
+#[inline(never)]
+pub(crate) fn set_budget(calls: u32) {
+    BUDGET.set(calls);
+}
+
+/// The parker that the thread gives back, while its last users run; null at other times.
+#[inline(never)]
+pub(crate) fn ending() -> *const () {
+    ENDING.get()
+}
+
+/// Sets the parker that the thread gives back.
+#[inline(never)]
+pub(crate) fn set_ending(parker: *const ()) {
+    ENDING.set(parker);
 }
 
 /// The ranks of the runtime locks that this thread holds.

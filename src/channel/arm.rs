@@ -151,10 +151,15 @@ impl<T> Arm for SendArm<'_, T> {
         if !self.on {
             return false;
         }
+        // SAFETY: the slot is the arm's, which is in no list while it is polled.
+        let message = unsafe { self.slot.take() }.expect("it was not sent");
         let mut batch = Batch::new();
-        let sent = self.sender.chan.try_send(&self.slot, &mut batch);
+        let sent = self.sender.chan.try_send(message, &mut batch);
         wake_all(&mut batch);
-        sent != Err(Blocked::Waits)
+        let Err((blocked, message)) = sent else { return true };
+        // SAFETY: as above.
+        unsafe { self.slot.put(message) };
+        blocked == Blocked::Disconnected
     }
 
     unsafe fn enlist(&self, ticket: Ticket) -> bool {

@@ -67,6 +67,12 @@ impl<T> Slot<T> {
     pub(super) fn into_inner(self) -> Option<T> {
         self.0.into_inner()
     }
+
+    /// The value, where there has to be one: a sender's that was not chosen, a receiver's that was.
+    pub(super) fn into_message(self) -> T {
+        self.into_inner()
+            .expect("whoever takes a value from a slot has won its ticket, and so has who gives one")
+    }
 }
 
 /// Under the lock.
@@ -79,11 +85,19 @@ struct State<T> {
 }
 
 impl<T> State<T> {
+    /// Puts the value into the queue if there is room.
+    #[inline]
+    fn queue_up(&mut self, capacity: usize, value: T) -> Result<(), (Blocked, T)> {
+        if self.queue.len() < capacity {
+            self.queue.push_back(value);
+            Ok(())
+        } else {
+            Err((Blocked::Waits, value))
+        }
+    }
+
     /// Gives the value to the first receiver that waits, or back if none does.
     fn give_to_receiver(&mut self, value: T, batch: &mut Batch) -> Result<(), T> {
-        if self.receivers.is_empty() {
-            return Err(value);
-        }
         let hand = Cell::new(Some(value));
         // SAFETY: `choose` calls these while the place's owner cannot look at its slot.
         let give = |place: &Place| unsafe { *place.slot::<Option<T>>() = hand.take() };
@@ -97,9 +111,6 @@ impl<T> State<T> {
 
     /// Takes the value of the first sender that waits.
     fn take_from_sender(&mut self, batch: &mut Batch) -> Option<T> {
-        if self.senders.is_empty() {
-            return None;
-        }
         // SAFETY: `choose` calls these while the place's owner cannot look at its slot.
         let take = |place: &Place| unsafe { (*place.slot::<Option<T>>()).take() };
         // SAFETY: as above.
@@ -150,27 +161,20 @@ impl<T> Chan<T> {
         self.state.lock().closed
     }
 
-    /// Sends what is in the slot, if that need not wait. The slot is the caller's and in no list.
+    /// Sends the value if that need not wait, else gives it back.
     #[inline]
-    pub(super) fn try_send(&self, slot: &Slot<T>, batch: &mut Batch) -> Result<(), Blocked> {
+    pub(super) fn try_send(&self, value: T, batch: &mut Batch) -> Result<(), (Blocked, T)> {
         let mut state = self.state.lock();
         if state.closed {
-            return Err(Blocked::Disconnected);
+            return Err((Blocked::Disconnected, value));
         }
-        // SAFETY: the slot is the caller's.
-        let value = unsafe { slot.take() }.expect("there is a value to send");
-        match state.give_to_receiver(value, batch) {
-            Ok(()) => Ok(()),
-            Err(value) if state.queue.len() < self.capacity => {
-                state.queue.push_back(value);
-                Ok(())
-            }
-            Err(value) => {
-                // SAFETY: as above.
-                unsafe { slot.put(value) };
-                Err(Blocked::Waits)
-            }
+        if !state.receivers.is_empty() {
+            return match state.give_to_receiver(value, batch) {
+                Ok(()) => Ok(()),
+                Err(value) => state.queue_up(self.capacity, value),
+            };
         }
+        state.queue_up(self.capacity, value)
     }
 
     /// Takes the next value, if there is one.
@@ -178,7 +182,9 @@ impl<T> Chan<T> {
     pub(super) fn try_recv(&self, batch: &mut Batch) -> Result<T, Blocked> {
         let mut state = self.state.lock();
         if let Some(value) = state.queue.pop_front() {
-            if let Some(next) = state.take_from_sender(batch) {
+            if !state.senders.is_empty()
+                && let Some(next) = state.take_from_sender(batch)
+            {
                 state.queue.push_back(next);
             }
             return Ok(value);
@@ -269,5 +275,127 @@ fn count(of: &AtomicUsize) {
     if of.fetch_add(1, Ordering::Relaxed) > usize::MAX / 2 {
         // So many handles were forgotten that the count would wrap.
         std::process::abort();
+    }
+}
+
+#[cfg(all(test, loom))]
+mod models {
+    use super::*;
+    use crate::coroutine::testing::{ticket_of, waiter};
+    use crate::coroutine::{Cause, Fired};
+    use loom::sync::Arc;
+    use loom::thread;
+
+    fn send(chan: &Chan<u32>, value: u32) -> bool {
+        match chan.try_send(value, &mut Batch::new()) {
+            Ok(()) => true,
+            Err((blocked, back)) => {
+                assert_eq!((blocked, back), (Blocked::Waits, value));
+                false
+            }
+        }
+    }
+
+    /// A receiver's timeout races with a sender: the value is handed over, or stays where it was.
+    #[test]
+    fn a_value_is_handed_over_or_kept() {
+        loom::model(|| {
+            let chan = Arc::new(Chan::new(0));
+            let sender = {
+                let chan = chan.clone();
+                thread::spawn(move || send(&chan, 7))
+            };
+            let waiter = waiter();
+            let ticket = ticket_of(&waiter);
+            let slot = Slot::new(None);
+            let place = Place::new(ticket, slot.address());
+            // SAFETY: place and slot stay until the place has left.
+            assert!(unsafe { chan.enlist_receiver(&place) });
+            // SAFETY: the waiter is alive.
+            let timed_out = unsafe { ticket.fire(Cause::Timeout, &mut Batch::new()) } != Fired::Lost;
+            let chosen = chan.leave_receivers(&place);
+            let sent = sender.join().unwrap();
+            assert_eq!(chosen, sent);
+            assert_eq!(chosen, !timed_out);
+            assert_eq!(slot.into_inner(), sent.then_some(7));
+        });
+    }
+
+    /// A sender's cancellation races with a receiver: the value is taken, or stays in its slot.
+    #[test]
+    fn a_value_is_taken_or_kept() {
+        loom::model(|| {
+            let chan = Arc::new(Chan::<u32>::new(0));
+            let receiver = {
+                let chan = chan.clone();
+                thread::spawn(move || chan.try_recv(&mut Batch::new()).ok())
+            };
+            let waiter = waiter();
+            let ticket = ticket_of(&waiter);
+            let slot = Slot::new(Some(7));
+            let place = Place::new(ticket, slot.address());
+            // SAFETY: place and slot stay until the place has left.
+            assert!(unsafe { chan.enlist_sender(&place) });
+            // SAFETY: the waiter is alive.
+            let _ = unsafe { ticket.fire(Cause::Timeout, &mut Batch::new()) };
+            let chosen = chan.leave_senders(&place);
+            let received = receiver.join().unwrap();
+            assert_eq!(chosen, received.is_some());
+            assert_eq!(slot.into_inner().is_none(), chosen);
+        });
+    }
+
+    /// A select that waits on two channels while both are sent to: one of the two sends meets it.
+    #[test]
+    fn a_select_is_met_by_one_of_two() {
+        loom::model(|| {
+            let chans = [Arc::new(Chan::new(0)), Arc::new(Chan::new(0))];
+            let waiter = waiter();
+            let ticket = ticket_of(&waiter);
+            let slots = [Slot::<u32>::new(None), Slot::new(None)];
+            let places = [0, 1].map(|i| Place::new(ticket, slots[i].address()));
+            for (chan, place) in chans.iter().zip(&places) {
+                // SAFETY: places and slots stay until the places have left.
+                assert!(unsafe { chan.enlist_receiver(place) });
+            }
+            let senders = [0, 1].map(|i| {
+                let chan = chans[i].clone();
+                thread::spawn(move || send(&chan, i as u32))
+            });
+            let sent = senders.map(|sender| sender.join().unwrap());
+            let chosen = [0, 1].map(|i| chans[i].leave_receivers(&places[i]));
+            assert_eq!(chosen, sent);
+            assert!(chosen[0] ^ chosen[1]);
+            assert!(slots.into_iter().map(Slot::into_inner).eq([0, 1].map(|i| sent[i].then_some(i as u32))));
+        });
+    }
+
+    /// A select finds its second arm possible while it puts itself on the lists, and calls the wait off, while
+    /// the first arm is sent to.
+    #[test]
+    fn a_select_that_is_called_off_loses_nothing() {
+        loom::model(|| {
+            let (first, second) = (Arc::new(Chan::new(0)), Chan::new(1));
+            assert!(send(&second, 2));
+            let sender = {
+                let first = first.clone();
+                thread::spawn(move || send(&first, 1))
+            };
+            let waiter = waiter();
+            let ticket = ticket_of(&waiter);
+            let slots = [Slot::<u32>::new(None), Slot::new(None)];
+            let places = [0, 1].map(|i| Place::new(ticket, slots[i].address()));
+            // SAFETY: places and slots stay until the places have left.
+            assert!(unsafe { first.enlist_receiver(&places[0]) });
+            // SAFETY: as above.
+            assert!(!unsafe { second.enlist_receiver(&places[1]) });
+            // SAFETY: the waiter is alive.
+            let called_off = unsafe { ticket.fire(Cause::Event, &mut Batch::new()) } != Fired::Lost;
+            let chosen = first.leave_receivers(&places[0]);
+            assert!(!second.leave_receivers(&places[1]));
+            assert_eq!(chosen, !called_off);
+            assert_eq!(sender.join().unwrap(), chosen);
+            assert_eq!(second.len(), 1, "nobody took it");
+        });
     }
 }

@@ -194,23 +194,28 @@ impl<T> Sender<T> {
         self.send_until(message, Patience::Until(deadline))
     }
 
+    #[inline]
     fn send_until(&self, message: T, patience: Patience) -> Result<(), SendTimeoutError<T>> {
         sched::spend();
-        let slot = Slot::new(Some(message));
-        loop {
-            let mut batch = Batch::new();
-            let sent = self.chan.try_send(&slot, &mut batch);
-            sched::wake_all(&mut batch);
-            // SAFETY: the slot is this frame's, and in no list.
-            let message = || unsafe { slot.take() }.expect("it was not sent");
-            match sent {
-                Ok(()) => return Ok(()),
-                Err(Blocked::Disconnected) => return Err(SendTimeoutError::Disconnected(message())),
-                Err(Blocked::Waits) if matches!(patience, Patience::None) => {
-                    return Err(SendTimeoutError::Timeout(message()));
-                }
-                Err(Blocked::Waits) => {}
-            }
+        match self.attempt(message) {
+            Ok(()) => Ok(()),
+            Err((Blocked::Disconnected, message)) => Err(SendTimeoutError::Disconnected(message)),
+            Err((Blocked::Waits, message)) => self.send_slow(message, patience),
+        }
+    }
+
+    #[inline]
+    fn attempt(&self, message: T) -> Result<(), (Blocked, T)> {
+        let mut batch = Batch::new();
+        let sent = self.chan.try_send(message, &mut batch);
+        sched::wake_all(&mut batch);
+        sent
+    }
+
+    #[cold]
+    fn send_slow(&self, mut message: T, patience: Patience) -> Result<(), SendTimeoutError<T>> {
+        while !matches!(patience, Patience::None) {
+            let slot = Slot::new(Some(message));
             // SAFETY: the slot is this frame's, which stays until the place is off the list.
             let enlist = |place: &_| unsafe { self.chan.enlist_sender(place) };
             let leave = |place: &_| _ = self.chan.leave_senders(place);
@@ -218,10 +223,19 @@ impl<T> Sender<T> {
             match sched::wait_at(WaitReason::Send, patience.deadline(), Cancel::Obey, wanted, enlist, leave) {
                 (Woken::Event, true) => return Ok(()),
                 (Woken::Event, false) => {}
-                (Woken::Timeout, _) => return Err(SendTimeoutError::Timeout(message())),
-                (Woken::Cancelled, _) => sched::raise(),
+                (Woken::Timeout, _) => return Err(SendTimeoutError::Timeout(slot.into_message())),
+                (Woken::Cancelled, _) => {
+                    drop(slot);
+                    sched::raise();
+                }
+            }
+            match self.attempt(slot.into_message()) {
+                Ok(()) => return Ok(()),
+                Err((Blocked::Disconnected, message)) => return Err(SendTimeoutError::Disconnected(message)),
+                Err((Blocked::Waits, back)) => message = back,
             }
         }
+        Err(SendTimeoutError::Timeout(message))
     }
 
     /// A send of that message as one of the alternatives of a [`Select`].
@@ -305,32 +319,14 @@ impl<T> Receiver<T> {
         self.recv_until(Patience::Until(deadline))
     }
 
+    #[inline]
     fn recv_until(&self, patience: Patience) -> Result<T, RecvTimeoutError> {
         let Flavor::Chan(chan) = &self.flavor else { return self.recv_timed(patience) };
         sched::spend();
-        loop {
-            let mut batch = Batch::new();
-            let received = chan.try_recv(&mut batch);
-            sched::wake_all(&mut batch);
-            match received {
-                Ok(message) => return Ok(message),
-                Err(Blocked::Disconnected) => return Err(RecvTimeoutError::Disconnected),
-                Err(Blocked::Waits) if matches!(patience, Patience::None) => {
-                    return Err(RecvTimeoutError::Timeout);
-                }
-                Err(Blocked::Waits) => {}
-            }
-            let slot = Slot::new(None);
-            // SAFETY: the slot is this frame's, which stays until the place is off the list.
-            let enlist = |place: &_| unsafe { chan.enlist_receiver(place) };
-            let leave = |place: &_| _ = chan.leave_receivers(place);
-            let wanted = slot.address();
-            match sched::wait_at(WaitReason::Recv, patience.deadline(), Cancel::Obey, wanted, enlist, leave) {
-                (Woken::Event, true) => return Ok(slot.into_inner().expect("whoever chooses gives")),
-                (Woken::Event, false) => {}
-                (Woken::Timeout, _) => return Err(RecvTimeoutError::Timeout),
-                (Woken::Cancelled, _) => sched::raise(),
-            }
+        match attempt(chan) {
+            Ok(message) => Ok(message),
+            Err(Blocked::Disconnected) => Err(RecvTimeoutError::Disconnected),
+            Err(Blocked::Waits) => recv_slow(chan, patience),
         }
     }
 
@@ -388,6 +384,37 @@ impl<T> Receiver<T> {
             _ => false,
         }
     }
+}
+
+#[inline]
+fn attempt<T>(chan: &Chan<T>) -> Result<T, Blocked> {
+    let mut batch = Batch::new();
+    let received = chan.try_recv(&mut batch);
+    sched::wake_all(&mut batch);
+    received
+}
+
+#[cold]
+fn recv_slow<T>(chan: &Chan<T>, patience: Patience) -> Result<T, RecvTimeoutError> {
+    while !matches!(patience, Patience::None) {
+        let slot = Slot::new(None);
+        // SAFETY: the slot is this frame's, which stays until the place is off the list.
+        let enlist = |place: &_| unsafe { chan.enlist_receiver(place) };
+        let leave = |place: &_| _ = chan.leave_receivers(place);
+        let wanted = slot.address();
+        match sched::wait_at(WaitReason::Recv, patience.deadline(), Cancel::Obey, wanted, enlist, leave) {
+            (Woken::Event, true) => return Ok(slot.into_message()),
+            (Woken::Event, false) => {}
+            (Woken::Timeout, _) => return Err(RecvTimeoutError::Timeout),
+            (Woken::Cancelled, _) => sched::raise(),
+        }
+        match attempt(chan) {
+            Ok(message) => return Ok(message),
+            Err(Blocked::Disconnected) => return Err(RecvTimeoutError::Disconnected),
+            Err(Blocked::Waits) => {}
+        }
+    }
+    Err(RecvTimeoutError::Timeout)
 }
 
 fn capacity<T>(chan: &Chan<T>) -> Option<usize> {

@@ -46,6 +46,11 @@ impl Node {
     pub(crate) fn new(ticket: Ticket) -> Self {
         Node { ticket, next: AtomicPtr::new(ptr::null_mut()) }
     }
+
+    /// The ticket that is fired from it.
+    pub(super) fn ticket(&self) -> Ticket {
+        self.ticket
+    }
 }
 
 /// One word: empty, set, or those who wait.

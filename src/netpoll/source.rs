@@ -99,13 +99,19 @@ impl Source {
     /// Checks that it may be used, and makes the file non-blocking if that is still to be done.
     #[inline]
     pub(crate) fn check(&self) -> io::Result<()> {
-        if self.closed.load(Ordering::Acquire) {
+        if self.is_closed() {
             return Err(io::Error::new(io::ErrorKind::NotConnected, "the socket was closed"));
         }
         if !self.nonblocking.load(Ordering::Relaxed) {
             self.make_nonblocking()?;
         }
         Ok(())
+    }
+
+    /// Whether `close` was called.
+    #[inline]
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
     }
 
     /// Joins that shard if it is in none.

@@ -61,3 +61,114 @@ impl<T: Linked> Inbox<T> {
         self.head.load(Ordering::SeqCst).is_null()
     }
 }
+
+#[cfg(test)]
+mod testing {
+    use super::*;
+    use std::cell::UnsafeCell;
+
+    pub(super) struct Node {
+        pub(super) value: u32,
+        link: UnsafeCell<Option<NonNull<Node>>>,
+    }
+
+    // SAFETY: always the field of the same node; the tests touch it through queues alone.
+    unsafe impl Linked for Node {
+        fn link(this: NonNull<Self>) -> NonNull<Option<NonNull<Self>>> {
+            // SAFETY: the element is alive, as every caller of `Linked` promises.
+            NonNull::new(unsafe { this.as_ref() }.link.get()).expect("a field is not at null")
+        }
+    }
+
+    /// Pushes nodes with these values. They are freed by `values`.
+    pub(super) fn push(inbox: &Inbox<Node>, values: std::ops::Range<u32>) {
+        for value in values {
+            let node = Box::new(Node { value, link: UnsafeCell::new(None) });
+            // SAFETY: a new node is in no queue, and lives until it was taken.
+            unsafe { inbox.push(NonNull::from(Box::leak(node))) };
+        }
+    }
+
+    /// Takes all, in order.
+    pub(super) fn values(inbox: &Inbox<Node>) -> Vec<u32> {
+        let mut queue = inbox.take();
+        // SAFETY: nodes come from boxes, and leave the queue once.
+        std::iter::from_fn(|| queue.pop().map(|node| unsafe { Box::from_raw(node.as_ptr()) }.value)).collect()
+    }
+
+    /// Whether the values below `middle`, and those from there on, are each in order and complete.
+    pub(super) fn is_complete(seen: &[u32], middle: u32, end: u32) -> bool {
+        let (low, high): (Vec<u32>, Vec<u32>) = seen.iter().copied().partition(|&value| value < middle);
+        low.into_iter().eq(0..middle) && high.into_iter().eq(middle..end)
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::testing::{is_complete, push, values};
+    use super::*;
+
+    #[test]
+    fn first_in_first_out() {
+        let inbox = Inbox::new();
+        assert!(inbox.is_empty() && values(&inbox).is_empty());
+        push(&inbox, 0..5);
+        assert!(!inbox.is_empty());
+        assert_eq!(values(&inbox), [0, 1, 2, 3, 4]);
+        assert!(inbox.is_empty());
+    }
+
+    /// Two push, two take: everything arrives once, and each taker sees each pusher's order.
+    #[test]
+    fn stress() {
+        const EACH: u32 = 50_000;
+        let inbox = Inbox::new();
+        let (mut one, other) = std::thread::scope(|s| {
+            s.spawn(|| push(&inbox, 0..EACH));
+            s.spawn(|| push(&inbox, EACH..2 * EACH));
+            let take = || {
+                let mut seen = Vec::new();
+                for _ in 0..EACH {
+                    seen.extend(values(&inbox));
+                }
+                seen
+            };
+            let other = s.spawn(take);
+            (take(), other.join().expect("no panic"))
+        });
+        one.extend(values(&inbox));
+        for seen in [&one, &other] {
+            assert!(seen.iter().filter(|&&value| value < EACH).is_sorted());
+            assert!(seen.iter().filter(|&&value| value >= EACH).is_sorted());
+        }
+        one.extend(other);
+        one.sort_unstable();
+        assert!(is_complete(&one, EACH, 2 * EACH));
+    }
+}
+
+#[cfg(all(test, loom))]
+mod models {
+    use super::testing::{is_complete, push, values};
+    use super::*;
+    use loom::sync::Arc;
+    use loom::thread;
+
+    /// Two push while one takes: everything arrives once, in each pusher's order.
+    #[test]
+    fn what_is_pushed_is_taken_once() {
+        loom::model(|| {
+            let inbox = Arc::new(Inbox::new());
+            let pusher = {
+                let inbox = inbox.clone();
+                thread::spawn(move || push(&inbox, 0..2))
+            };
+            push(&inbox, 2..3);
+            let mut seen = values(&inbox);
+            pusher.join().unwrap();
+            push(&inbox, 3..4);
+            seen.extend(values(&inbox));
+            assert!(is_complete(&seen, 2, 4), "{seen:?}");
+        });
+    }
+}

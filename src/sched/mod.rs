@@ -30,7 +30,8 @@ pub(crate) use readiness::{Attempt, perform};
 pub(crate) use runtime::{Spawn, spawn};
 pub(crate) use shared::Shared;
 pub(crate) use wait::{
-    Cancel, Woken, cancelled, cancelling, limit, limited, masked, raise, set, sleep_until, spend, wait,
-    wait_at, wait_for, wait_in, wait_masked, wake_all, yield_now,
+    Cancel, Woken, cancelled, cancelling, checkpoint, limit, limited, masked, raise, resume, set,
+    sleep_until, spend, wait, wait_at, wait_for, wait_for_event, wait_in, wait_masked, wake_all, with_own,
+    yield_now,
 };
 pub(crate) use worker::{current_coroutine, current_runtime, may_switch};

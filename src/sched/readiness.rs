@@ -5,7 +5,7 @@
 //! consumed, so that the next one waits without asking the kernel in vain. On a plain thread, and
 //! while unwinding, the call is made first and `poll(2)` waits.
 
-use super::wait::{set, spend, wait_for, wake_all};
+use super::wait::{deadline_on_thread, raise, set, spend, wait_for, wake_all};
 use super::worker;
 use crate::coroutine::{Batch, WaitReason};
 use crate::netpoll::{Direction, Source, wait_on_thread};
@@ -45,7 +45,11 @@ pub(crate) fn perform<T>(
                 Attempt::Done(value) | Attempt::Drained(value) => return Ok(value),
                 Attempt::WouldBlock => {}
             }
+            let (deadline, limited) = deadline_on_thread(deadline);
             if !wait_on_thread(source.fd(), direction, deadline)? {
+                if limited {
+                    raise();
+                }
                 return Err(io::ErrorKind::TimedOut.into());
             }
             continue;

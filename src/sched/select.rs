@@ -106,7 +106,7 @@ fn wait_for_one(
     deadline: Option<Instant>,
 ) -> Option<usize> {
     let until = arms.iter().flatten().filter_map(|arm| arm.0.until()).chain(deadline).min();
-    let commit = |ticket: Ticket| {
+    let mut commit = |ticket: Ticket| {
         for arm in arms[start..].iter().chain(&arms[..start]).flatten() {
             // SAFETY: the arms are borrowed until this function ends, before which each of them is left,
             // whether it was listed or not.
@@ -120,7 +120,7 @@ fn wait_for_one(
         true
     };
     // SAFETY: the ticket is on the arms' lists only, which are left below.
-    let woken = unsafe { wait(reason, until, Cancel::Obey, commit) };
+    let woken = unsafe { wait(reason, until, Cancel::Obey, &mut commit) };
     let mut chosen = None;
     for (place, arm) in arms.iter().enumerate() {
         if arm.as_ref().is_some_and(|arm| arm.0.leave()) {
@@ -187,5 +187,52 @@ impl Arm for EventArm<'_> {
         }
         // An event that was set for good stays set: the next poll finds it.
         false
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::super::wait::set;
+    use super::*;
+    use std::sync::Arc;
+
+    fn either(events: &[Event; 2]) -> Option<usize> {
+        let (mut one, mut other) = (EventArm::new(&events[0]), EventArm::new(&events[1]));
+        select(&mut [Some(one.any()), Some(other.any())], WaitReason::Select, Patience::Endless)
+    }
+
+    /// Either of two events ends the wait, and both lists are as they were.
+    #[test]
+    fn either_of_two_events_ends_a_wait() {
+        let test = || {
+            for round in 0..500 {
+                let events = Arc::new([Event::new(), Event::new()]);
+                let theirs = Arc::clone(&events);
+                let setter = crate::spawn(move || set(&theirs[round % 2]));
+                either(&events);
+                assert!(events[round % 2].is_set() && !events[1 - round % 2].is_set());
+                either(&events);
+                setter.join().expect("no panic");
+                set(&events[1 - round % 2]);
+            }
+        };
+        let runtime = crate::runtime::Builder::new().worker_threads(2).build().expect("a runtime");
+        runtime.run(test);
+        test();
+    }
+
+    #[test]
+    fn a_cancelled_select_leaves_both() {
+        let runtime = crate::runtime::Builder::new().worker_threads(2).build().expect("a runtime");
+        runtime.run(|| {
+            let events = Arc::new([Event::new(), Event::new()]);
+            let theirs = Arc::clone(&events);
+            let waits = crate::spawn(move || either(&theirs));
+            crate::sleep(std::time::Duration::from_millis(2));
+            waits.cancel();
+            assert!(waits.join().is_err());
+            set(&events[0]);
+            set(&events[1]);
+        });
     }
 }

@@ -13,13 +13,15 @@
 //! and another coroutine on that thread would find itself panicking. The thread blocks instead.
 
 use super::fork;
-use super::worker::{self, Worker};
+use super::worker;
+use crate::base::local;
 use crate::base::lock::assert_none_held;
 use crate::base::sync::ListLock;
 use crate::coroutine::{
     Batch, Cancellation, Cause, Event, Header, Node, Own, Place, Suspend, Ticket, WaitReason, Waiter,
     with_parker,
 };
+use std::any::Any;
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::ptr::NonNull;
@@ -61,7 +63,7 @@ pub(crate) unsafe fn wait(
     reason: WaitReason,
     deadline: Option<Instant>,
     cancel: Cancel,
-    mut commit: impl FnMut(Ticket) -> bool,
+    commit: &mut dyn FnMut(Ticket) -> bool,
 ) -> Woken {
     fork::check();
     assert_none_held();
@@ -115,25 +117,33 @@ pub(crate) unsafe fn wait(
 fn wait_on_thread(
     deadline: Option<Instant>,
     cancel: Cancel,
-    mut commit: impl FnMut(Ticket) -> bool,
+    commit: &mut dyn FnMut(Ticket) -> bool,
 ) -> Woken {
     with_parker(|parker| {
         let ticket = parker.ticket();
         if !commit(ticket) {
             return Woken::Event;
         }
-        // A thread that unwinds cannot unwind again, and in a coroutine the limit is not the parker's.
-        let obeys =
-            cancel == Cancel::Obey && worker::current_coroutine().is_none() && !std::thread::panicking();
-        // SAFETY: this thread leases the parker.
-        let own = obeys.then(|| unsafe { parker.own() });
-        let (deadline, limited) = earlier(deadline, own);
+        let (deadline, limited) = match cancel {
+            Cancel::Obey => deadline_on_thread(deadline),
+            Cancel::Mask => (deadline, false),
+        };
         match parker.block(ticket, deadline) {
             Cause::Timeout if limited => Woken::Cancelled,
             Cause::Timeout => Woken::Timeout,
             Cause::Event | Cause::Cancelled => Woken::Event,
         }
     })
+}
+
+/// The deadline of a wait that blocks the calling thread or the limit of its section, whichever is earlier;
+/// and whether it is the limit, so that the caller [`raise`]s when it has passed.
+pub(super) fn deadline_on_thread(deadline: Option<Instant>) -> (Option<Instant>, bool) {
+    // A coroutine blocks its thread only while that unwinds, and a thread that unwinds cannot unwind again.
+    if worker::current_coroutine().is_some() || std::thread::panicking() {
+        return (deadline, false);
+    }
+    with_own(|own| earlier(deadline, Some(own)))
 }
 
 /// The deadline of a wait or the limit of its section, whichever is earlier; and whether it is the limit.
@@ -158,7 +168,7 @@ pub(crate) fn wait_at(
     leave: impl FnOnce(&Place),
 ) -> (Woken, bool) {
     let place: Cell<Option<Place>> = Cell::new(None);
-    let commit = |ticket| {
+    let mut commit = |ticket| {
         // SAFETY: written once, here, before anybody else has its address; this frame holds it until
         // it was chosen or has been taken off below.
         let place = unsafe { (*place.as_ptr()).insert(Place::new(ticket, want)) };
@@ -166,7 +176,7 @@ pub(crate) fn wait_at(
     };
     // SAFETY: the ticket is in the place, which is in the list at most; it is taken off below under the
     // list's lock unless its ticket has been fired from there.
-    let woken = unsafe { wait(reason, deadline, cancel, commit) };
+    let woken = unsafe { wait(reason, deadline, cancel, &mut commit) };
     // SAFETY: nobody makes an exclusive reference any more: `commit` has run.
     let place = unsafe { (*place.as_ptr()).as_ref() }.expect("commit has run");
     if woken != Woken::Event {
@@ -210,9 +220,15 @@ pub(crate) fn wait_masked(event: &Event, reason: WaitReason) {
     }
 }
 
-fn wait_for_event(event: &Event, reason: WaitReason, deadline: Option<Instant>, cancel: Cancel) -> Woken {
+/// Waits until the event is set, without consuming it. On [`Woken::Cancelled`] the caller [`raise`]s.
+pub(crate) fn wait_for_event(
+    event: &Event,
+    reason: WaitReason,
+    deadline: Option<Instant>,
+    cancel: Cancel,
+) -> Woken {
     let node: Cell<Option<Node>> = Cell::new(None);
-    let commit = |ticket| {
+    let mut commit = |ticket| {
         // SAFETY: written once, here, before anybody else has its address; this frame holds it until
         // `remove` has returned or the node was fired.
         let node = unsafe { (*node.as_ptr()).insert(Node::new(ticket)) };
@@ -220,7 +236,7 @@ fn wait_for_event(event: &Event, reason: WaitReason, deadline: Option<Instant>, 
         unsafe { event.enqueue(node) }
     };
     // SAFETY: the ticket is in the node, which is removed below unless the event has fired it.
-    let woken = unsafe { wait(reason, deadline, cancel, commit) };
+    let woken = unsafe { wait(reason, deadline, cancel, &mut commit) };
     // SAFETY: nobody makes an exclusive reference any more: `commit` has run.
     if let (true, Some(node)) = (woken != Woken::Event, unsafe { (*node.as_ptr()).as_ref() }) {
         event.remove(node);
@@ -231,7 +247,7 @@ fn wait_for_event(event: &Event, reason: WaitReason, deadline: Option<Instant>, 
 /// Parks until the deadline. A cancellation unwinds out of this.
 pub(crate) fn sleep_until(deadline: Instant, reason: WaitReason) {
     // SAFETY: the ticket is published nowhere but in the worker's timers, from which `wait` takes it.
-    if unsafe { wait(reason, Some(deadline), Cancel::Obey, |_| true) } == Woken::Cancelled {
+    if unsafe { wait(reason, Some(deadline), Cancel::Obey, &mut |_| true) } == Woken::Cancelled {
         raise();
     }
 }
@@ -244,6 +260,26 @@ pub(crate) fn raise() -> ! {
         !own.masked() && cancelled()
     });
     resume_unwind(Box::new(Cancellation { elapsed: !whole }))
+}
+
+/// Goes on with an unwinding that was caught: a panic's or a cancellation's.
+pub(crate) fn resume(payload: Box<dyn Any + Send>) -> ! {
+    if payload.is::<Cancellation>() {
+        // A wait since it was caught has taken it for over.
+        with_own(|own| own.set_cancelling(true));
+    }
+    resume_unwind(payload)
+}
+
+/// Unwinds if a wait here would be ended at once by a cancellation or by the section's time limit.
+pub(crate) fn checkpoint() {
+    if std::thread::panicking() {
+        return;
+    }
+    let late = || limit().is_some_and(|limit| limit <= Instant::now());
+    if cancelled() && !with_own(Own::masked) || late() {
+        raise();
+    }
 }
 
 /// Whether the calling coroutine has been cancelled, be it masked or not.
@@ -321,7 +357,14 @@ pub(crate) fn set(event: &Event) {
 }
 
 /// Schedules everyone in the batch.
+#[inline]
 pub(crate) fn wake_all(batch: &mut Batch) {
+    if !batch.is_empty() {
+        wake_some(batch);
+    }
+}
+
+fn wake_some(batch: &mut Batch) {
     while let Some(waiter) = batch.pop() {
         // SAFETY: waiters get into a batch by the verdict `Schedule`, and leave it once.
         unsafe { Waiter::schedule(waiter) };
@@ -343,7 +386,16 @@ pub(crate) fn yield_now() {
 /// one whose socket is always ready would otherwise never leave its worker.
 #[inline]
 pub(crate) fn spend() {
-    if worker::with(Worker::spend).unwrap_or(false) {
+    if local::spend() {
+        budget_is_spent();
+    }
+}
+
+#[cold]
+fn budget_is_spent() {
+    if worker::may_switch() {
         yield_now();
+    } else {
+        local::set_budget(worker::BUDGET);
     }
 }

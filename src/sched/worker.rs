@@ -44,7 +44,7 @@ const FRESH_TURN: u32 = 4;
 /// How often in a row the coroutine just woken goes first: a ping-pong pair must not starve the rest.
 const LIFO_RUN: u32 = 16;
 /// Calls that need not wait until a coroutine lets others go first.
-const BUDGET: u32 = 128;
+pub(super) const BUDGET: u32 = 128;
 /// How far a worker may be ahead in live coroutines before it hands new ones to others.
 const PLACEMENT_MARGIN: usize = 16;
 /// Events fetched at once.
@@ -65,7 +65,6 @@ pub(crate) struct Worker {
     stacks: RefCell<Pool>,
     events: RefCell<Events>,
     turn: Cell<u32>,
-    budget: Cell<u32>,
     searching: Cell<bool>,
     closing: Cell<bool>,
     /// The fewest live coroutines that another worker had at the last look.
@@ -189,7 +188,6 @@ impl Worker {
             stacks: RefCell::new(Pool::new()),
             events: RefCell::new(Events::with_capacity(EVENTS)),
             turn: Cell::new(0),
-            budget: Cell::new(BUDGET),
             searching: Cell::new(false),
             closing: Cell::new(false),
             least: Cell::new(0),
@@ -239,16 +237,6 @@ impl Worker {
     pub(super) fn push_fresh(&self, task: Runnable) {
         self.fresh.push(task);
         self.shared.work_was_pushed();
-    }
-
-    /// Counts a call that did not wait; true once it is time to let others go first.
-    pub(super) fn spend(&self) -> bool {
-        if self.current.get().is_none() || std::thread::panicking() {
-            return false;
-        }
-        let left = self.budget.get();
-        self.budget.set(left.saturating_sub(1));
-        left == 0
     }
 
     fn push_ready(&self, waiter: NonNull<Waiter>) {
@@ -346,7 +334,7 @@ impl Worker {
         let core = self.core();
         core.turns.store(core.turns.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
         core.running.store(header.id().0, Ordering::Relaxed);
-        self.budget.set(BUDGET);
+        local::set_budget(BUDGET);
         loop {
             self.current.set(Some(this));
             // SAFETY: we own it, it has been started, and it does not run.

@@ -96,7 +96,7 @@ fn means() -> io::Result<Means> {
 }
 
 fn choose() -> io::Result<Means> {
-    let wish = std::env::var_os(VARIABLE);
+    let wish = std::env::var_os(VARIABLE).filter(|wish| !wish.is_empty());
     match wish.as_deref().map(|wish| wish.to_str()) {
         None if kernel_has_guards() => Ok(Means::Madvise),
         None | Some(Some("mprotect")) => Ok(Means::Mprotect),
@@ -107,7 +107,7 @@ fn choose() -> io::Result<Means> {
         )),
         Some(_) => Err(io::Error::new(
             io::ErrorKind::InvalidInput,
-            format!("environment variable {VARIABLE}={wish:?}: it is \"madvise\" or \"mprotect\""),
+            format!("environment variable {VARIABLE}={wish:?}: want \"madvise\" or \"mprotect\""),
         )),
     }
 }

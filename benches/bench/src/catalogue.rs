@@ -69,9 +69,6 @@ impl Workload {
             ("may", Kind::Net { service: Service::Burn, .. }) => {
                 Some("those that burn starve the connections: no answer within 20 s")
             }
-            ("sward" | "sward-migrating", Kind::Micro { run: "mutex" | "rwlock", .. }) => {
-                Some("sward::sync is not there yet")
-            }
             _ => None,
         }
     }

@@ -34,14 +34,10 @@ pub fn run(arguments: &[String]) -> io::Result<()> {
     let size =
         Size { tasks: number(arguments, 2)?, partners: number(arguments, 3)?, ops: number(arguments, 4)? };
     let workers = number(arguments, 5)?;
-    let locks = matches!(run.as_str(), "mutex" | "rwlock");
     let outcome = match peer.as_str() {
-        "sward" | "sward-migrating" if locks => return Err(wrong("sward::sync is not there yet")),
         "sward" => micro::blocking::<Sward<false>>(run, size, workers),
         "sward-migrating" => micro::blocking::<Sward<true>>(run, size, workers),
-        "may" if locks => micro::locks::<May>(run, size, workers),
         "may" => micro::blocking::<May>(run, size, workers),
-        "threads" if locks => micro::locks::<Threads>(run, size, workers),
         "threads" => micro::blocking::<Threads>(run, size, workers),
         "tokio" => micro::tokio(run.clone(), size, workers),
         _ => return Err(wrong(&format!("{peer} is not part of this program"))),

@@ -95,7 +95,7 @@ fn twice(size: Size, mut workload: impl FnMut(Size) -> Outcome) -> Outcome {
 }
 
 /// Runs a workload of this name on a peer whose code blocks.
-pub fn blocking<P: Channels>(name: &str, size: Size, workers: usize) -> Outcome {
+pub fn blocking<P: Channels + Locks>(name: &str, size: Size, workers: usize) -> Outcome {
     let workload = match name {
         "spawn" => spawn::blocking::<P>,
         "parked" => return P::run(workers, move || parked::blocking::<P>(size)),
@@ -103,20 +103,12 @@ pub fn blocking<P: Channels>(name: &str, size: Size, workers: usize) -> Outcome 
         "unpark" => unpark::blocking::<P>,
         "pingpong" => pingpong::blocking::<P>,
         "channel" => channel::blocking::<P>,
+        "mutex" => locks::mutex::<P>,
+        "rwlock" => locks::rwlock::<P>,
         "skynet" => skynet::blocking::<P>,
         "fib" => fib::blocking::<P>,
         "sleepers" => return P::run(workers, move || sleepers::blocking::<P>(size)),
         "timers" => timers::blocking::<P>,
-        _ => panic!("no such workload: {name}"),
-    };
-    P::run(workers, move || twice(size, workload))
-}
-
-/// Runs a workload that needs locks.
-pub fn locks<P: Locks>(name: &str, size: Size, workers: usize) -> Outcome {
-    let workload = match name {
-        "mutex" => locks::mutex::<P>,
-        "rwlock" => locks::rwlock::<P>,
         _ => panic!("no such workload: {name}"),
     };
     P::run(workers, move || twice(size, workload))

@@ -5,6 +5,7 @@ use std::time::Duration;
 use sward::channel::{Receiver, Sender, bounded};
 use sward::net::{TcpListener, TcpStream};
 use sward::runtime::Builder;
+use sward::sync::{Mutex, RwLock};
 use sward::task::{self, JoinHandle, Task};
 
 pub struct Sward<const MIGRATING: bool>;
@@ -57,4 +58,5 @@ impl<const MIGRATING: bool> Peer for Sward<MIGRATING> {
 }
 
 channels_as_in_crossbeam!([const MIGRATING: bool] Sward<MIGRATING>, Sender, Receiver, bounded);
+locks_as_in_std!([const MIGRATING: bool] Sward<MIGRATING>, Mutex, RwLock);
 net_as_in_std!([const MIGRATING: bool] Sward<MIGRATING>, TcpListener, TcpStream);
