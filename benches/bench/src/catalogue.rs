@@ -77,189 +77,103 @@ impl Workload {
 /// Descriptors that a server or a load needs besides its connections.
 const SPARE_DESCRIPTORS: u64 = 64;
 
-/// All workloads, for processes that may have that many open files.
-pub fn workloads(descriptors: u64) -> Vec<Workload> {
-    let most = descriptors.saturating_sub(SPARE_DESCRIPTORS).min(50_000) as usize;
-    let micro = |name, about: &str, run, (tasks, partners, ops), threads, measures| Workload {
-        name,
-        about: about.to_owned(),
-        kind: Kind::Micro { run, size: Size { tasks, partners, ops }, threads },
-        measures,
-    };
-    let net = |name, about: String, service, connections, active, measures| Workload {
-        name,
-        about,
-        kind: Kind::Net { service, connections, active, one_core: false },
-        measures,
-    };
-    let http = |name, connections| Workload {
-        name,
-        about: format!("HTTP keep-alive by wrk, connections: {connections}"),
-        kind: Kind::Http { connections },
-        measures: &[SERVER, RATE, P99],
-    };
-    let echo = |name, connections| {
-        let about = format!("echo, connections: {connections}");
-        net(name, about, Service::Echo, connections, connections, &[SERVER, RATE, P99])
-    };
-    let one_core = |mut workload: Workload| {
-        if let Kind::Net { one_core, .. } = &mut workload.kind {
+/// A child that computes: its sizes are coroutines, partners, operations, and operations for threads.
+fn micro(name: &'static str, run: &'static str, sizes: [u64; 4], about: &str) -> Workload {
+    let [tasks, partners, ops, threads] = sizes;
+    let kind = Kind::Micro { run, size: Size { tasks, partners, ops }, threads };
+    Workload { name, about: about.to_owned(), kind, measures: &[WALL] }
+}
+
+/// A server and its load: so many connections, of which so many carry traffic.
+fn net(name: &'static str, service: Service, counts: [usize; 2], about: &str) -> Workload {
+    let [connections, active] = counts;
+    let kind = Kind::Net { service, connections, active, one_core: false };
+    Workload { name, about: about.to_owned(), kind, measures: &[SERVER, RATE, P99] }
+}
+
+fn echo(name: &'static str, connections: usize) -> Workload {
+    let about = format!("echo, connections: {connections}");
+    net(name, Service::Echo, [connections; 2], &about)
+}
+
+fn http(name: &'static str, connections: usize) -> Workload {
+    let about = format!("HTTP keep-alive by wrk, connections: {connections}");
+    Workload { name, about, kind: Kind::Http { connections }, measures: &[SERVER, RATE, P99] }
+}
+
+impl Workload {
+    fn measuring(mut self, measures: &'static [Measure]) -> Workload {
+        self.measures = measures;
+        self
+    }
+
+    fn on_one_core(mut self) -> Workload {
+        if let Kind::Net { one_core, .. } = &mut self.kind {
             *one_core = true;
         }
-        workload.about += ", server and load on one core";
-        workload
-    };
+        self.about += ", server and load on one core";
+        self
+    }
+}
+
+/// All workloads, for processes that may have that many open files.
+pub fn workloads(descriptors: u64) -> Vec<Workload> {
+    use Service::{Burn, Deadline, Echo, Once};
+    let most = descriptors.saturating_sub(SPARE_DESCRIPTORS).min(50_000) as usize;
+    let beside = format!("echo, 64 connections beside {} idle ones", most.saturating_sub(64));
+    let idle = format!("{most} idle connections, as many as one process may hold (at most 50,000)");
+    let burn = "echo, 32 connections beside 32 coroutines that burn CPU in slices of 5 ms";
+    let memory = &[WALL, BYTES];
     vec![
-        micro(
-            "spawn",
-            "batches of 1,000: spawn, run, exit, join",
-            "spawn",
-            (1, 1, 1_000_000),
-            20_000,
-            &[WALL],
-        ),
-        micro(
-            "parked-100k",
-            "100,000 parked at once, woken, joined",
-            "parked",
-            (1, 1, 100_000),
-            0,
-            &[WALL, BYTES],
-        ),
-        micro(
-            "parked-1m",
-            "1,000,000 parked at once, woken, joined",
-            "parked",
-            (1, 1, 1_000_000),
-            0,
-            &[WALL, BYTES],
-        ),
-        micro("yield-2", "2 coroutines yield", "yield", (2, 1, 5_000_000), 1_000_000, &[WALL]),
-        micro("yield-100", "100 coroutines yield", "yield", (100, 1, 5_000_000), 1_000_000, &[WALL]),
-        micro("yield-10k", "10,000 coroutines yield", "yield", (10_000, 1, 5_000_000), 0, &[WALL]),
+        micro("spawn", "spawn", [1, 1, 1_000_000, 20_000], "batches of 1,000: spawn, run, exit, join"),
+        micro("parked-100k", "parked", [1, 1, 100_000, 0], "100,000 parked at once, woken, joined")
+            .measuring(memory),
+        micro("parked-1m", "parked", [1, 1, 1_000_000, 0], "1,000,000 parked at once, woken, joined")
+            .measuring(memory),
+        micro("yield-2", "yield", [2, 1, 5_000_000, 1_000_000], "2 coroutines yield"),
+        micro("yield-100", "yield", [100, 1, 5_000_000, 1_000_000], "100 coroutines yield"),
+        micro("yield-10k", "yield", [10_000, 1, 5_000_000, 0], "10,000 coroutines yield"),
         micro(
             "unpark",
+            "unpark",
+            [2, 1, 200_000, 50_000],
             "two on different workers wake each other: one wake",
-            "unpark",
-            (2, 1, 200_000),
-            50_000,
-            &[WALL],
         ),
-        micro(
-            "pingpong",
-            "there and back over rendezvous channels",
-            "pingpong",
-            (1, 0, 500_000),
-            30_000,
-            &[WALL],
-        ),
+        micro("pingpong", "pingpong", [1, 0, 500_000, 30_000], "there and back over rendezvous channels"),
         micro(
             "pingpong-apart",
-            "the same, started on different workers",
             "pingpong",
-            (1, 1, 200_000),
-            30_000,
-            &[WALL],
+            [1, 1, 200_000, 30_000],
+            "the same, started on different workers",
         ),
-        micro("chan-1-1", "bounded(128), 1 to 1", "channel", (1, 1, 5_000_000), 2_000_000, &[WALL]),
-        micro("chan-2-2", "bounded(128), 2 to 2", "channel", (2, 2, 5_000_000), 2_000_000, &[WALL]),
-        micro("chan-16-1", "bounded(128), 16 to 1", "channel", (16, 1, 5_000_000), 2_000_000, &[WALL]),
-        micro("mutex", "100 share a mutex", "mutex", (100, 1, 10_000_000), 5_000_000, &[WALL]),
-        micro(
-            "rwlock",
-            "100 share a read-write lock, 90 % reads",
-            "rwlock",
-            (100, 1, 5_000_000),
-            1_000_000,
-            &[WALL],
-        ),
-        micro(
-            "skynet",
-            "a tree with 1,000,000 leaves, 10 children a node",
-            "skynet",
-            (1, 1, 1_000_000),
-            0,
-            &[WALL],
-        ),
-        micro("fib", "fork-join fib of about 400,000 spawns", "fib", (1, 1, 400_000), 0, &[WALL]),
-        micro(
-            "sleepers",
-            "100,000 sleep once, for up to a second",
-            "sleepers",
-            (1, 1, 100_000),
-            0,
-            &[CPU, LATE],
-        ),
+        micro("chan-1-1", "channel", [1, 1, 5_000_000, 2_000_000], "bounded(128), 1 to 1"),
+        micro("chan-2-2", "channel", [2, 2, 5_000_000, 2_000_000], "bounded(128), 2 to 2"),
+        micro("chan-16-1", "channel", [16, 1, 5_000_000, 2_000_000], "bounded(128), 16 to 1"),
+        micro("mutex", "mutex", [100, 1, 10_000_000, 5_000_000], "100 share a mutex"),
+        micro("rwlock", "rwlock", [100, 1, 5_000_000, 1_000_000], "100 share a read-write lock, 90 % reads"),
+        micro("skynet", "skynet", [1, 1, 1_000_000, 0], "a tree with 1,000,000 leaves, 10 children a node"),
+        micro("fib", "fib", [1, 1, 400_000, 0], "fork-join fib of about 400,000 spawns"),
+        micro("sleepers", "sleepers", [1, 1, 100_000, 0], "100,000 sleep once, for up to a second")
+            .measuring(&[CPU, LATE]),
         micro(
             "timers",
+            "timers",
+            [1, 1, 300_000, 30_000],
             "ping-pong, each receive with a timeout that is met",
-            "timers",
-            (1, 1, 300_000),
-            30_000,
-            &[WALL],
         ),
         echo("echo-1", 1),
-        one_core(echo("echo-1-core", 1)),
+        echo("echo-1-core", 1).on_one_core(),
         echo("echo-64", 64),
         echo("echo-1k", 1_000),
         echo("echo-10k", 10_000.min(most)),
         http("http-64", 64),
         http("http-1k", 1_000),
-        net(
-            "churn",
-            "connect, request, close, 64 at a time".into(),
-            Service::Once,
-            64,
-            64,
-            &[SERVER, RATE, P99],
-        ),
-        net(
-            "deadline",
-            "echo with a deadline on every read, 64 connections".into(),
-            Service::Deadline,
-            64,
-            64,
-            &[SERVER, RATE],
-        ),
-        net(
-            "burn",
-            "echo, 32 connections beside 32 coroutines that burn CPU in slices of 5 ms".into(),
-            Service::Burn,
-            32,
-            32,
-            &[P99, P50],
-        ),
-        net(
-            "skew",
-            "echo, 1,000 connections, of which 100 carry all traffic".into(),
-            Service::Echo,
-            1_000,
-            100,
-            &[SERVER, RATE, P99],
-        ),
-        net(
-            "beside-1k",
-            "echo, 64 connections beside 1,000 idle ones".into(),
-            Service::Echo,
-            1_064,
-            64,
-            &[SERVER, RATE],
-        ),
-        net(
-            "beside-most",
-            format!("echo, 64 connections beside {} idle ones", most - 64),
-            Service::Echo,
-            most,
-            64,
-            &[SERVER, RATE],
-        ),
-        net(
-            "idle",
-            format!("{most} idle connections, as many as one process may hold (at most 50,000)"),
-            Service::Echo,
-            most,
-            0,
-            &[BYTES, SLEEPS],
-        ),
+        net("churn", Once, [64, 64], "connect, request, close, 64 at a time"),
+        net("deadline", Deadline, [64, 64], "echo with a deadline on every read, 64 connections"),
+        net("burn", Burn, [32, 32], burn).measuring(&[P99, P50]),
+        net("skew", Echo, [1_000, 100], "echo, 1,000 connections, of which 100 carry all traffic"),
+        net("beside-1k", Echo, [1_064, 64], "echo, 64 connections beside 1,000 idle ones"),
+        net("beside-most", Echo, [most, 64], &beside),
+        net("idle", Echo, [most, 0], &idle).measuring(&[BYTES, SLEEPS]),
     ]
 }

@@ -23,7 +23,7 @@ const HELP: &str =
     "sward-bench [WORKLOAD...] [--rounds N] [--peers A,B] [--workers N] [--quick] [--json FILE] [--svg DIR]
   WORKLOAD   a name of --list, or what some begin with: echo is echo-1, echo-64 and so on (all)
   --rounds   runs of each workload on each peer (5)
-  --peers    only these; sward is compared with itself if it is alone
+  --peers    only these (all that are there)
   --workers  threads that run coroutines (as many as there are processors)
   --quick    a tenth of the work, one round: whether it works, not how fast it is
   --json     all samples, into this file
