@@ -1,83 +1,143 @@
 //! A word count as a pipeline: `cargo run --release --example pipeline -- FILE... [--readers N] [--counters N]`.
 //!
 //! ```text
-//!   files --> readers (at most N files open) --> lines --> counters --> counts --> the sum, with progress
+//!   files --> readers (so many files open at a time) --> chunks --> counters --> counts --> the sum
 //! ```
 //!
-//! Every arrow is a bounded channel, so a slow stage holds up the ones before it. Ctrl-C ends the pipeline
-//! early; what was counted by then is printed.
+//! Every arrow is a bounded channel, so a slow stage holds up those before it. Ctrl-C ends it early; what was
+//! counted by then is printed.
 
 mod common;
 
 use std::collections::HashMap;
-use std::fs::File;
-use std::io::{self, BufRead, BufReader};
+use std::io::{self, Read};
 use std::time::Duration;
-use sward::channel::{Receiver, Sender, after, bounded, tick};
+use sward::channel::{Receiver, Sender, bounded};
+use sward::signal::{SignalKind, signal};
 use sward::sync::Semaphore;
 use sward::task::CancelToken;
 
-/// Lines that travel together.
-type Chunk = Vec<String>;
+/// Text of one file, cut between two words.
+type Chunk = Vec<u8>;
 type Counts = HashMap<String, u64>;
 
-const CHUNK: usize = 256;
+const CHUNK: u64 = 64 << 10;
 
 fn main() {
-    let arguments =
-        common::Arguments::parse("FILE... [--readers N] [--counters N]", &["--readers", "--counters"]);
+    let mut arguments = common::Arguments::new("pipeline FILE... [--readers N] [--counters N]");
     let readers = arguments.number("--readers", 4) as usize;
     let counters = arguments.number("--counters", 2) as usize;
-    if arguments.rest.is_empty() || readers == 0 || counters == 0 {
-        common::fail("usage: pipeline FILE... [--readers N] [--counters N], each at least one");
+    let files: Vec<String> = std::iter::from_fn(|| arguments.word()).collect();
+    arguments.end();
+    if files.is_empty() || readers == 0 || counters == 0 {
+        arguments.refuse("it wants a file, a reader and a counter at least");
     }
     let stop = CancelToken::new();
-    common::on_ctrl_c({
-        let stop = stop.clone();
-        move || stop.cancel()
+    let (counts, failed) = sward::run(|| {
+        let interrupt = signal(SignalKind::INTERRUPT).expect("a thread for signals");
+        sward::scope(|s| {
+            let watch = s.spawn(|| {
+                interrupt.recv();
+                stop.cancel();
+            });
+            let result = count_words(&files, readers, counters, &stop);
+            watch.cancel();
+            result
+        })
     });
-    let (counts, failed) = sward::run(|| count_words(&arguments.rest, readers, counters, &stop));
-    let mut words: Vec<_> = counts.into_iter().collect();
-    words.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
-    for (word, count) in words.iter().take(20) {
-        println!("{count:>8} {word}");
-    }
-    println!("{:>8} different words", words.len());
-    if failed > 0 || stop.is_cancelled() {
+    print(counts);
+    if failed > 0 {
         common::fail(&format!("incomplete: {failed} files could not be read"));
+    }
+    if stop.is_cancelled() {
+        common::fail("incomplete: interrupted");
     }
 }
 
 /// Runs the stages; gives the sum, and how many files could not be read.
 fn count_words(files: &[String], readers: usize, counters: usize, stop: &CancelToken) -> (Counts, usize) {
-    let (lines, incoming) = bounded(16);
+    let (chunks, incoming) = bounded(16);
     let (counted, results) = bounded(counters);
     let open = Semaphore::new(readers);
     sward::scope(|s| {
-        let reading = s.spawn(|| read_all(files, &open, lines, stop));
+        let reading = s.spawn(|| read_all(files, &open, chunks, stop));
         for _ in 0..counters {
             let (incoming, counted) = (incoming.clone(), counted.clone());
-            s.spawn(move || counted.send(count(incoming)));
+            s.spawn(move || counted.send(count(&incoming)));
         }
+        // The counters end when the readers have, and the sum when the counters have.
         drop((incoming, counted));
-        let sum = collect(&results, stop);
-        (sum, reading.join().expect("the reader does not panic"))
+        let counts = sum(&results);
+        (counts, reading.join().expect("the reader does not panic"))
     })
 }
 
-/// A coroutine per file, of which some are read at a time; how many could not be.
-fn read_all(files: &[String], open: &Semaphore, lines: Sender<Chunk>, stop: &CancelToken) -> usize {
+/// A coroutine for each file, of which some read at a time; gives how many have failed.
+fn read_all(files: &[String], open: &Semaphore, chunks: Sender<Chunk>, stop: &CancelToken) -> usize {
     sward::scope(|s| {
         let reads: Vec<_> = files
             .iter()
             .map(|file| {
-                let lines = lines.clone();
+                let chunks = chunks.clone();
                 s.spawn(move || {
                     let _permit = open.acquire().expect("nobody closes it");
-                    read(file, &lines, stop).inspect_err(|e| eprintln!("{file}: {e}"))
+                    read(file, &chunks, stop).inspect_err(|e| eprintln!("{file}: {e}"))
                 })
             })
             .collect();
-        reads.into_iter().filter(|read| !read.join().is_ok_and(|read| read.is_ok())).count()
+        reads.into_iter().map(|read| read.join()).filter(|read| !matches!(read, Ok(Ok(())))).count()
     })
+}
+
+/// Sends a file's text on, until the end or until it is told to stop.
+fn read(file: &str, chunks: &Sender<Chunk>, stop: &CancelToken) -> io::Result<()> {
+    let mut file = sward::fs::File::open(file)?;
+    let mut chunk = Chunk::new();
+    while file.by_ref().take(CHUNK).read_to_end(&mut chunk)? > 0 {
+        // What follows the last blank may go on in the next chunk.
+        let end = chunk.iter().rposition(u8::is_ascii_whitespace).map_or(chunk.len(), |at| at + 1);
+        let rest = chunk.split_off(end);
+        sward::select! {
+            send(chunks, chunk) -> sent => sent.map_err(io::Error::other)?,
+            cancelled(stop) => return Ok(()),
+        }
+        chunk = rest;
+    }
+    chunks.send(chunk).map_err(io::Error::other)
+}
+
+/// Counts the words of the chunks that it gets.
+fn count(incoming: &Receiver<Chunk>) -> Counts {
+    let mut counts = Counts::new();
+    for chunk in incoming {
+        for word in String::from_utf8_lossy(&chunk).split(|c: char| !c.is_alphanumeric()) {
+            if !word.is_empty() {
+                *counts.entry(word.to_lowercase()).or_default() += 1;
+            }
+        }
+    }
+    counts
+}
+
+/// Adds the counters' results up, and says every second that it is still waiting for them.
+fn sum(results: &Receiver<Counts>) -> Counts {
+    let mut total = Counts::new();
+    loop {
+        sward::select! {
+            recv(results) -> counts => match counts {
+                Ok(counts) => counts.into_iter().for_each(|(word, n)| *total.entry(word).or_default() += n),
+                Err(_) => return total,
+            },
+            default(Duration::from_secs(1)) => eprintln!("still counting"),
+        }
+    }
+}
+
+fn print(counts: Counts) {
+    let mut words: Vec<_> = counts.into_iter().collect();
+    words.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+    for (word, count) in words.iter().take(20) {
+        println!("{count:>8} {word}");
+    }
+    println!("{:>8} words, {} different ones", words.iter().map(|(_, n)| n).sum::<u64>(), words.len());
 }

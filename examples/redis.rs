@@ -39,8 +39,9 @@ impl Store {
 }
 
 fn main() {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let port = common::port(&arguments, 6390);
+    let mut arguments = common::Arguments::new("redis [PORT]");
+    let port = arguments.port(6390);
+    arguments.end();
     if let Err(e) = sward::run(|| serve(port)) {
         common::fail(&format!("redis on port {port}: {e}"));
     }
@@ -200,7 +201,13 @@ fn execute(arguments: &[&[u8]], store: &Store, output: &mut Vec<u8>) -> bool {
             output.extend_from_slice(b"+OK\r\n");
             return false;
         }
-        (b"COMMAND" | b"CONFIG", _) => output.extend_from_slice(b"*0\r\n"),
+        // What clients ask for when they start.
+        (b"COMMAND", _) => output.extend_from_slice(b"*0\r\n"),
+        (b"CONFIG", [_get, name]) => {
+            output.extend_from_slice(b"*2\r\n");
+            bulk(output, Some(name));
+            bulk(output, Some(b""));
+        }
         (b"DBSIZE", []) => integer(output, store.lock().len() as i64),
         (b"FLUSHALL", _) => {
             let all = std::mem::take(&mut *store.lock());

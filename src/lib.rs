@@ -46,6 +46,10 @@
 //! for life. `Rc`, `RefCell`, thread-locals, lock guards: all may be held across a blocking call, and
 //! [`spawn`] is a safe function.
 //!
+//! Two things are excepted, since coroutines of one thread interleave in any order where calls nest: the
+//! initializer of a `thread_local!` must not wait, and what relies on nested calls on one thread, such as
+//! dynamic scoping through a thread-local (`scoped-tls`), must not be held across a wait.
+//!
 //! Held safely does not mean held wisely: a [`std::sync::Mutex`] that is locked over a wait blocks the
 //! whole worker of a sibling that wants it, and deadlocks if the holder lives there. Release std's locks
 //! before you wait. The rest of std's blocking calls ([`std::sync::mpsc`]'s `recv`,
@@ -102,8 +106,11 @@ pub mod runtime {
     //!    Both end with [`JoinError::Cancelled`](crate::task::JoinError::Cancelled).
     //! 2. That may take up to five seconds, or the time given to [`Runtime::shutdown_timeout`].
     //! 3. What has not unwound by then (because it never waits, or waits again and again while it
-    //!    unwinds) is leaked: its stack and what is borrowed from it stay as they are for ever. A report on
-    //!    stderr names it.
+    //!    unwinds) is leaked: its stack, its thread and what is borrowed from them stay for ever, and
+    //!    whoever joins it waits for ever. A report on stderr names it.
+    //!
+    //! Where panics abort, nothing can be unwound: parked coroutines are leaked without their destructors,
+    //! and without a report, as soon as nothing is left that can run.
     //!
     //! # Environment
     //!

@@ -36,7 +36,7 @@ use std::cell::{Cell, UnsafeCell};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::{self, NonNull};
-use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
 
 /// The scheduler wants no result any more, or there is one.
@@ -55,6 +55,14 @@ pub(crate) struct Cancellation {
 /// A coroutine's number, unique in its process.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Id(pub(crate) u64);
+
+impl Id {
+    /// So many numbers that nobody has had: the first of them. Zero is never given.
+    pub(crate) fn reserve(count: u64) -> u64 {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        NEXT.fetch_add(count, Ordering::Relaxed)
+    }
+}
 
 impl fmt::Debug for Id {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -412,7 +420,12 @@ impl Handle {
     /// The coroutine is alive, and the pointer comes from [`new`].
     pub(crate) unsafe fn to(header: NonNull<Header>) -> Handle {
         // SAFETY: alive, as the caller says.
-        unsafe { header.as_ref() }.state.fetch_add(REFERENCE, Ordering::Relaxed);
+        let before = unsafe { header.as_ref() }.state.fetch_add(REFERENCE, Ordering::Relaxed);
+        // As in Arc: handles that are forgotten must not wrap the count. The limit leaves room for all
+        // threads that are between these two lines.
+        if before > isize::MAX as usize {
+            std::process::abort();
+        }
         Handle(header)
     }
 

@@ -27,7 +27,7 @@ mod waiter;
 mod waitlist;
 
 pub(crate) use awaiter::Awaiting;
-pub(crate) use event::{Event, Node};
+pub(crate) use event::{Event, Marks, Node};
 pub use header::Id;
 pub(crate) use header::{Cancellation, Handle, Header, Schedule, Settings, new};
 pub use join_error::{JoinError, Panic};

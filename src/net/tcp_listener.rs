@@ -8,12 +8,12 @@ use super::resolve::{ToSocketAddrs, each_address};
 use super::socket::{Socket, Timeout, set_option};
 use super::tcp_stream::TcpStream;
 use super::{SocketAddr, sys};
-use crate::base::sys::check;
+use crate::base::sys::{check, report};
 use crate::coroutine::WaitReason;
 use crate::netpoll::{Direction, Source};
 use crate::sched::{Attempt, sleep_until};
 use std::fmt;
-use std::io::{self, Write};
+use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -414,8 +414,7 @@ fn complain(error: &io::Error) {
     if last.is_none_or(|last| now.duration_since(last) >= COMPLAIN_EVERY) {
         *last = Some(now);
         drop(last);
-        // Not `eprintln`, which panics where stderr is closed.
-        let _ = writeln!(io::stderr(), "sward: accept is backing off: {error}");
+        report(format_args!("sward: accept is backing off: {error}"));
     }
 }
 

@@ -8,9 +8,10 @@
 //! number, so nobody who holds the source can meet another file under that number.
 
 use super::{Key, Shard};
+use crate::base::fork;
 use crate::base::lock::{Mutex, Rank};
 use crate::base::sys::check;
-use crate::coroutine::{Batch, Event};
+use crate::coroutine::{Batch, Event, Marks};
 use std::io;
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -31,12 +32,19 @@ pub(crate) enum Direction {
 pub(crate) struct Ready {
     pub(super) read: Event,
     pub(super) write: Event,
+    /// For both of them.
+    pub(super) marks: Marks,
     bound: AtomicBool,
 }
 
 impl Ready {
     pub(super) fn new() -> Ready {
-        Ready { read: Event::new_set(), write: Event::new_set(), bound: AtomicBool::new(false) }
+        Ready {
+            read: Event::new_set(),
+            write: Event::new_set(),
+            marks: Marks::new(),
+            bound: AtomicBool::new(false),
+        }
     }
 
     pub(super) fn set_bound(&self, bound: bool) {
@@ -121,6 +129,7 @@ impl Source {
         if self.ready.bound.load(Ordering::Acquire) {
             return Ok(());
         }
+        fork::check();
         let mut binding = self.binding.lock();
         if !self.ready.bound.load(Ordering::Acquire) {
             *binding = Some((Arc::clone(shard), shard.add(self.fd(), &self.ready)?));
@@ -151,6 +160,10 @@ impl Source {
     }
 
     fn unbind(&self) {
+        // A forked child shares the kernel's side of the shard with its parent, who watches the file still.
+        if fork::forked() {
+            return;
+        }
         if let Some((shard, key)) = self.binding.lock().take() {
             shard.remove(self.fd(), key);
         }

@@ -4,10 +4,10 @@
 
 use super::fork;
 use super::hook;
-use super::shared::{Config, Phase, Runnable, Shared};
+use super::shared::{Config, Core, Phase, Runnable, Shared};
 use super::wait::{wait_masked, wake_all};
 use super::worker::{self, Home, Worker};
-use crate::base::sys::ThreadClock;
+use crate::base::sys::{ThreadClock, report};
 use crate::coroutine::{self, Batch, Handle, Header, Id, JoinError, Settings, WaitReason};
 use crate::stack::{self, StackSize, overflow};
 use once_cell::sync::OnceCell;
@@ -16,7 +16,7 @@ use std::io;
 use std::panic::resume_unwind;
 use std::ptr::NonNull;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -26,6 +26,10 @@ const SHUTDOWN: Duration = Duration::from_secs(5);
 const GRACE: Duration = Duration::from_millis(200);
 /// How many leaked coroutines the report of a shutdown names.
 const NAMED_LEAKS: usize = 10;
+/// The time between two looks whether they do.
+const GRACE_STEP: Duration = Duration::from_millis(5);
+/// How many of a runtime's threads are not workers.
+const NETPOLLER: usize = 1;
 const MOST_WORKERS: usize = 1024;
 const MIGRATE_BY_DEFAULT: bool = cfg!(sward_migrate);
 
@@ -140,9 +144,10 @@ impl Builder {
         self
     }
 
-    /// How long a coroutine may keep its worker before others take over what waits behind it and may be
-    /// taken; by default 20 ms. After ten times as long, if something waits that only this worker can
-    /// run, the coroutine is reported on stderr, at most every ten seconds.
+    /// How long a coroutine may keep its worker, be it by computing or in a call that blocks in the kernel,
+    /// before others take over what waits behind it and may be taken; by default 20 ms. After ten times as
+    /// long, if something waits that only this worker can run, or that nobody runs, the coroutine is reported
+    /// on stderr, at most every ten seconds.
     pub fn stall_threshold(mut self, threshold: Duration) -> Builder {
         self.stall = Some(threshold);
         self
@@ -253,7 +258,7 @@ impl Runtime {
     /// # Panics
     ///
     /// - If the closure panics, with its payload.
-    /// - If it is called inside a coroutine, of whichever runtime.
+    /// - If it is called on a worker, so inside a coroutine of whichever runtime.
     /// - If there is no stack for the closure.
     #[track_caller]
     pub fn run<T: Send>(&self, f: impl FnOnce() -> T + Send) -> T {
@@ -275,7 +280,9 @@ impl Runtime {
         &self.shared
     }
 
-    /// Shuts the runtime down, giving its coroutines that time to unwind. Blocks the thread.
+    /// Shuts the runtime down, giving its coroutines that time to unwind. Blocks the thread, save when it is
+    /// called by a coroutine of this very runtime: then it returns at once, and the runtime ends without it.
+    /// When the time is over the workers are given a few milliseconds to leave, at most 200.
     pub fn shutdown_timeout(self, timeout: Duration) {
         self.shared.shut_down(timeout);
     }
@@ -289,9 +296,11 @@ impl Drop for Runtime {
 
 #[track_caller]
 fn refuse_inside(what: &str) {
+    // Also outside of any coroutine: a worker drops closures that it cannot start.
     assert!(
-        worker::current_coroutine().is_none(),
-        "sward: {what} was called inside a coroutine; spawn the closure instead, or call it directly"
+        worker::with(|_| ()).is_none(),
+        "sward: {what} was called inside a coroutine, or in a destructor that runs on a worker; \
+         spawn the closure instead, or call it directly"
     );
 }
 
@@ -310,7 +319,7 @@ static DEFAULT: parking_lot::Mutex<Option<Arc<Shared>>> = parking_lot::Mutex::ne
 /// # Panics
 ///
 /// - If the closure panics, with its payload.
-/// - If it is called inside a coroutine, of whichever runtime.
+/// - If it is called on a worker, so inside a coroutine of whichever runtime.
 /// - If the runtime cannot be started: nonsense in the [environment](crate::runtime#environment), or no
 ///   threads, descriptors or memory.
 /// - If there is no stack for the closure.
@@ -441,7 +450,7 @@ impl Spawn {
             })
             .expect("`here` found a worker"),
             Some(shared) => {
-                let (header, handle) = make(&shared, Id(shared.next_id()));
+                let (header, handle) = make(&shared, Id(Id::reserve(1)));
                 shared.inject_from_outside(Runnable(header.cast()));
                 handle
             }
@@ -471,6 +480,9 @@ fn start_worker(shared: &Arc<Shared>, index: usize) -> io::Result<()> {
         let _stack = overflow::AltStack::install();
         let worker = Worker::new(own, index, queues);
         worker.run();
+        if worker.core().live.load(Ordering::Relaxed) != 0 {
+            worker.shared().threads.stay();
+        }
     })
 }
 
@@ -485,14 +497,16 @@ pub(super) fn add_spare_worker(shared: &Shared) {
     }
 }
 
-/// A worker runs users' code inside `catch_unwind` only: a panic that reaches its thread is the
-/// runtime's own, and its coroutines would hang.
+/// A worker runs users' code inside `catch_unwind` only, and the netpoller thread none: a panic that reaches
+/// their threads is the runtime's own, and its coroutines would hang.
 struct AbortOnPanic;
 
 impl Drop for AbortOnPanic {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("sward: a worker has panicked: this is an error of the runtime");
+            report(format_args!(
+                "sward: a thread of the runtime has panicked: this is an error of the runtime"
+            ));
             std::process::abort();
         }
     }
@@ -502,6 +516,8 @@ impl Drop for AbortOnPanic {
 #[derive(Default)]
 pub(super) struct Threads {
     handles: parking_lot::Mutex<Vec<JoinHandle<()>>>,
+    /// How many have nothing more to do and stay all the same.
+    staying: AtomicUsize,
 }
 
 impl Threads {
@@ -511,12 +527,23 @@ impl Threads {
         Ok(())
     }
 
+    /// The end of a worker that leaks coroutines. Their frames are never left, so what they borrow from
+    /// the thread's locals has to stay for ever, and with it the thread.
+    fn stay(&self) -> ! {
+        self.staying.fetch_add(1, Ordering::Release);
+        loop {
+            std::thread::park();
+        }
+    }
+
     /// Waits until that many at most are left; false once the deadline has passed.
     fn wait_for(&self, most: usize, deadline: Instant) -> bool {
         let mut nap = Duration::from_micros(20);
         loop {
-            let left = self.handles.lock().iter().filter(|handle| !handle.is_finished()).count();
-            if left <= most {
+            // One that stays is never finished. Read first: a sum too high is looked at again.
+            let staying = self.staying.load(Ordering::Acquire);
+            let unfinished = self.handles.lock().iter().filter(|handle| !handle.is_finished()).count();
+            if unfinished.saturating_sub(staying) <= most {
                 return true;
             }
             if Instant::now() >= deadline {
@@ -538,38 +565,66 @@ impl Shared {
     fn start_netpoller(self: &Arc<Self>) -> io::Result<()> {
         let own = Arc::clone(self);
         let name = format!("{}-netpoll", self.config().thread_name);
-        self.threads.start(name, move || own.netpoller.run(&*own))
+        self.threads.start(name, move || {
+            let _bomb = AbortOnPanic;
+            own.netpoller.run(&*own);
+        })
     }
 
     fn inject_from_outside(&self, task: Runnable) {
         self.inject(task);
+        self.discard_if_closed();
+    }
+
+    /// Called after an unstarted coroutine was put where it might never be taken from.
+    pub(super) fn discard_if_closed(&self) {
         // Pairs with the shutdown, which closes and then drains: one of the two sees the other.
         if self.closed.load(Ordering::SeqCst) {
-            self.discard_injected();
+            self.discard_unstarted();
         }
     }
 
-    fn discard_injected(&self) {
+    fn discard_unstarted(&self) {
         while let Some(task) = self.take_one_injected() {
             discard(task);
+        }
+        for core in self.active_cores() {
+            while let Some(task) = core.take_arrival() {
+                discard(task);
+            }
         }
     }
 
     fn shut_down(self: &Arc<Self>, timeout: Duration) {
-        if self.phase() != Phase::Running {
+        // A forked child has none of the threads.
+        if fork::forked() || self.phase() != Phase::Running {
             return;
         }
+        let now = Instant::now();
+        let deadline = now.checked_add(timeout).unwrap_or(now + Duration::from_secs(1 << 30));
         self.enter(Phase::Closing);
-        if worker::with(|worker| Arc::ptr_eq(worker.shared(), self)).unwrap_or(false) {
-            // Called by a coroutine of this very runtime: its worker cannot wait for itself.
-            return;
+        if !worker::with(|worker| Arc::ptr_eq(worker.shared(), self)).unwrap_or(false) {
+            return self.wait_for_the_end(timeout, deadline);
         }
-        let netpoller = 1;
-        let quiet = self.threads.wait_for(netpoller, Instant::now() + timeout);
+        // Called on one of the runtime's own workers, which cannot wait for itself.
+        let own = Arc::clone(self);
+        let name = format!("{}-shutdown", self.config().thread_name);
+        let helper = std::thread::Builder::new().name(name).spawn(move || {
+            let _bomb = AbortOnPanic;
+            own.wait_for_the_end(timeout, deadline);
+        });
+        // With no thread to be had the workers leave all the same; the netpoller thread sleeps on.
+        drop(helper);
+    }
+
+    fn wait_for_the_end(self: &Arc<Self>, timeout: Duration, deadline: Instant) {
+        let quiet = self.threads.wait_for(NETPOLLER, deadline);
         if !quiet {
             self.report_leaks(timeout);
             self.enter(Phase::Abandoned);
-            self.threads.wait_for(netpoller, Instant::now() + GRACE);
+            self.wait_for_the_abandoned();
+        }
+        if self.active_cores().iter().any(|core| core.live.load(Ordering::Acquire) != 0) {
             // What is left refers to the runtime for ever.
             std::mem::forget(Arc::clone(self));
         }
@@ -582,7 +637,24 @@ impl Shared {
         }
         wake_all(&mut batch);
         self.closed.store(true, Ordering::SeqCst);
-        self.discard_injected();
+        self.discard_unstarted();
+    }
+
+    /// Gives the workers time to leave. One that stays inside of one turn is not waited for.
+    fn wait_for_the_abandoned(&self) {
+        let deadline = Instant::now() + GRACE;
+        let turns = || self.active_cores().iter().map(|core| core.turns.load(Ordering::Relaxed));
+        let mut before: Vec<_> = turns().collect();
+        while !self.threads.wait_for(NETPOLLER, Instant::now() + GRACE_STEP) && Instant::now() < deadline {
+            let stays = |core: &Core, before| {
+                core.running.load(Ordering::Relaxed) != 0 && core.turns.load(Ordering::Relaxed) == before
+            };
+            let mut cores = self.active_cores().iter().zip(before);
+            if cores.all(|(core, before)| core.left.load(Ordering::Acquire) || stays(core, before)) {
+                return;
+            }
+            before = turns().collect();
+        }
     }
 
     fn report_leaks(&self, timeout: Duration) {
@@ -607,7 +679,7 @@ impl Shared {
             format!("{count} coroutines have not unwound")
         };
         let are = if count == 1 { "is" } else { "are" };
-        eprintln!("sward: shutdown: {what} within {timeout:?} and {are} leaked:{lines}");
+        report(format_args!("sward: shutdown: {what} within {timeout:?} and {are} leaked:{lines}"));
     }
 }
 

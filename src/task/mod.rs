@@ -55,7 +55,9 @@ use std::io;
 /// spawn from their own threads hold a [`Runtime`] and use [`Runtime::spawn`].
 ///
 /// Any worker may start the coroutine; from then on it stays on that worker's thread, so `Rc`, `RefCell`,
-/// thread-locals and lock guards may be held across blocking calls.
+/// thread-locals and lock guards may be held across blocking calls. There are two exceptions: the
+/// initializer of a `thread_local!` must not wait, and what relies on the calls of one thread being nested,
+/// such as dynamic scoping through a thread-local (`scoped-tls`), must not be held over a wait.
 ///
 /// If the coroutine panics, the message is printed, behind a line that names the coroutine (the runtime
 /// installs a panic hook for that); other coroutines go on, and [`join`](JoinHandle::join) gives
