@@ -60,7 +60,7 @@ impl Workload {
             ("tokio", Kind::Micro { run: "channel", size: Size { partners: 2.., .. }, .. }) => {
                 Some("its channels have one receiver")
             }
-            ("may", Kind::Micro { run: "parked" | "skynet" | "sleepers", .. }) => {
+            ("may", Kind::Micro { run: "parked" | "skynet" | "fib" | "sleepers", .. }) => {
                 Some("two mappings for each stack: it ends at vm.max_map_count")
             }
             ("may", Kind::Net { connections, .. }) if connections > 20_000 => {
@@ -150,7 +150,7 @@ pub fn workloads(descriptors: u64) -> Vec<Workload> {
         micro("chan-2-2", "channel", [2, 2, 5_000_000, 2_000_000], "bounded(128), 2 to 2"),
         micro("chan-16-1", "channel", [16, 1, 5_000_000, 2_000_000], "bounded(128), 16 to 1"),
         micro("mutex", "mutex", [100, 1, 10_000_000, 5_000_000], "100 share a mutex"),
-        micro("rwlock", "rwlock", [100, 1, 5_000_000, 1_000_000], "100 share a read-write lock, 90 % reads"),
+        micro("rwlock", "rwlock", [100, 1, 2_000_000, 1_000_000], "100 share a read-write lock, 90 % reads"),
         micro("skynet", "skynet", [1, 1, 1_000_000, 0], "a tree with 1,000,000 leaves, 10 children a node"),
         micro("fib", "fib", [1, 1, 400_000, 0], "fork-join fib of about 400,000 spawns"),
         micro("sleepers", "sleepers", [1, 1, 100_000, 0], "100,000 sleep once, for up to a second")

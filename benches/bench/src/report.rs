@@ -86,7 +86,14 @@ pub fn show(value: f64, measure: Measure) -> String {
 /// Prints the tables of one workload.
 pub fn print(row: &Row) {
     let workload = row.workload;
+    if row.peers.iter().all(|(_, result)| !matches!(result, Result::Samples(_))) {
+        println!("{}: {}", workload.name, workload.about);
+    }
     for &measure in workload.measures {
+        let lines = table(row, measure);
+        if lines.is_empty() {
+            continue;
+        }
         println!("{}: {} · {}", workload.name, workload.about, measure.title);
         println!(
             "  {:16}{:>10}  {:>22}{:>11}{:>11}{:>8}{:>8}",
@@ -94,7 +101,7 @@ pub fn print(row: &Row) {
         );
         let optional = |value: Option<f64>| value.map_or_else(String::new, |value| show(value, measure));
         let ratio = |value: Option<f64>| value.map_or_else(String::new, |value| format!("{value:.2}"));
-        for line in table(row, measure) {
+        for line in lines {
             println!(
                 "  {:16}{:>10}  {:>22}{:>11}{:>11}{:>8}{:>8}",
                 line.peer,
