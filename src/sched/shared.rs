@@ -52,6 +52,8 @@ pub(crate) struct Shared {
     pub(super) idle: Idle,
     pub(super) netpoller: Netpoller,
     pub(super) config: Config,
+    /// Whether workers may wait for one another without sleeping: there is a processor for each.
+    pub(super) may_linger: bool,
     injector: Injector<Runnable>,
     phase: AtomicU8,
     wakes: AtomicUsize,
@@ -123,6 +125,7 @@ impl Shared {
             active: AtomicUsize::new(config.workers),
             idle: Idle::new(config.workers),
             netpoller: Netpoller::new(),
+            may_linger: std::thread::available_parallelism().is_ok_and(|n| config.workers <= n.get()),
             config,
             injector: Injector::new(),
             phase: AtomicU8::new(Phase::Running as u8),

@@ -3,7 +3,7 @@
 //! ```text
 //!                 owner only                         any thread
 //!            +----------------------+        +------------------------------+
-//!   wakes -->| lifo, ready          |<-------| Core::inbox                  |<-- wakes from elsewhere
+//!   wakes -->| lifo, ready, yielded |<-------| Core::inbox                  |<-- wakes from elsewhere
 //!            | (started, at home)   |        | Core::arrivals               |<-- unstarted, placed here
 //!            |                      |        | Core::shard, Core::timers    |<-- netpoller thread helps
 //!   spawns ->| fresh, movable       |------->| Core::fresh, Core::movable   |--> thieves
@@ -16,7 +16,7 @@
 //! one that has not been started goes first, arrivals before others; every [`LOOK_AROUND`] turns it polls and
 //! takes the oldest of the stealable or the injected. So none of the sources starves.
 //!
-//! Invariant of default mode: a coroutine that has been started is in the `lifo`, `ready` or `inbox`
+//! Invariant of default mode: a coroutine that has been started is in `lifo`, `ready`, `yielded` or `inbox`
 //! of its home worker, is run by it, or is parked. Only `movable` differs in migrating mode
 //! ([`Core::may_move`] is the one predicate).
 
@@ -42,6 +42,13 @@ const LOOK_AROUND: u32 = 61;
 /// Every so many turns one that has not been started goes first: a server's established connections,
 /// always ready, must not keep new ones waiting.
 const FRESH_TURN: u32 = 4;
+/// Every so many turns one that has yielded goes first, though others were woken since.
+const YIELDED_TURN: u32 = 8;
+/// How long a worker without work waits for others to hand it some before it sleeps, where that has paid off:
+/// about as long as a sleep and a wake-up through the kernel take.
+const LINGER: Duration = Duration::from_micros(20);
+/// After how many short sleeps in a row a worker lingers again that has done so in vain.
+const LINGER_DOUBT: i32 = 16;
 /// How often in a row the coroutine just woken goes first: a ping-pong pair must not starve the rest.
 const LIFO_RUN: u32 = 16;
 /// Calls that need not wait until a coroutine lets others go first.
@@ -66,12 +73,16 @@ pub(crate) struct Worker {
     lifo: Cell<Option<NonNull<Waiter>>>,
     lifo_run: Cell<u32>,
     ready: RefCell<Batch>,
+    yielded: RefCell<Batch>,
     fresh: Deque<Runnable>,
     movable: Deque<Runnable>,
     stacks: RefCell<Pool>,
     events: RefCell<Events>,
     turn: Cell<u32>,
     searching: Cell<bool>,
+    /// Above zero: linger before the next sleep. Sleeps that another worker ends soon make it more, lingering in
+    /// vain less.
+    linger: Cell<i32>,
     closing: Cell<bool>,
     /// The fewest live coroutines that another worker had at the last look.
     least: Cell<usize>,
@@ -190,12 +201,14 @@ impl Worker {
             lifo: Cell::new(None),
             lifo_run: Cell::new(0),
             ready: RefCell::new(Batch::new()),
+            yielded: RefCell::new(Batch::new()),
             fresh: queues.0,
             movable: queues.1,
             stacks: RefCell::new(Pool::new()),
             events: RefCell::new(Events::with_capacity(EVENTS)),
             turn: Cell::new(0),
             searching: Cell::new(false),
+            linger: Cell::new(0),
             closing: Cell::new(false),
             least: Cell::new(0),
             random: Cell::new(0x9e37_79b9 ^ (index as u32 + 1)),
@@ -223,7 +236,8 @@ impl Worker {
     fn discard_unstarted(&self) {
         loop {
             self.empty_inbox();
-            let ready = self.lifo.take().or_else(|| self.ready.borrow_mut().pop()).map(Runnable);
+            let ready = self.lifo.take().or_else(|| self.ready.borrow_mut().pop());
+            let ready = ready.or_else(|| self.yielded.borrow_mut().pop()).map(Runnable);
             let task = ready.or_else(|| self.movable.pop()).or_else(|| self.core().take_arrival());
             match task.or_else(|| self.fresh.pop()) {
                 Some(task) => discard(task),
@@ -276,8 +290,9 @@ impl Worker {
     }
 
     fn push_movable(&self, waiter: NonNull<Waiter>) {
-        let displaced =
-            if self.current.get().is_some() { self.lifo.replace(Some(waiter)) } else { Some(waiter) };
+        // Between two turns, the first one woken is the next to run here: nobody needs to be called for it.
+        let first = self.current.get().is_some() || self.lifo.get().is_none();
+        let displaced = if first { self.lifo.replace(Some(waiter)) } else { Some(waiter) };
         if let Some(waiter) = displaced {
             self.movable.push(Runnable(waiter));
             self.shared.work_was_pushed();
@@ -298,29 +313,32 @@ impl Worker {
         {
             return Some(task);
         }
+        if turn.is_multiple_of(YIELDED_TURN)
+            && let Some(waiter) = self.yielded.borrow_mut().pop()
+        {
+            return Some(Runnable(waiter));
+        }
         if let Some(waiter) = self.lifo.take() {
             let run = self.lifo_run.get() + 1;
             if run <= LIFO_RUN {
                 self.lifo_run.set(run);
                 return Some(Runnable(waiter));
             }
-            self.push_back(waiter);
+            self.push_behind(waiter);
         }
         self.lifo_run.set(0);
+        self.empty_inbox();
         let ready = self.ready.borrow_mut().pop();
         ready
-            .or_else(|| {
-                self.empty_inbox();
-                self.ready.borrow_mut().pop()
-            })
             .map(Runnable)
             .or_else(|| self.movable.pop())
+            .or_else(|| self.yielded.borrow_mut().pop().map(Runnable))
             .or_else(|| self.core().take_arrival())
             .or_else(|| self.fresh.pop())
     }
 
-    /// Behind everyone else who is runnable here.
-    fn push_back(&self, waiter: NonNull<Waiter>) {
+    /// Behind those that were woken before.
+    fn push_behind(&self, waiter: NonNull<Waiter>) {
         // SAFETY: a queued or running coroutine is alive.
         if self.core().may_move(unsafe { waiter.cast::<Header>().as_ref() }) {
             self.movable.push(Runnable(waiter));
@@ -331,8 +349,24 @@ impl Worker {
         }
     }
 
+    /// Behind those that were woken before or will be soon: one that yields may compute for long, while
+    /// one that was woken usually has little to do and somebody who waits for it.
+    fn push_yielded(&self, waiter: NonNull<Waiter>) {
+        // SAFETY: a queued or running coroutine is alive.
+        if self.core().may_move(unsafe { waiter.cast::<Header>().as_ref() }) {
+            self.shared.inject(Runnable(waiter));
+        } else {
+            // SAFETY: it was in no queue, and stays alive until it has run.
+            unsafe { self.yielded.borrow_mut().push(waiter) };
+        }
+    }
+
+    #[inline]
     fn empty_inbox(&self) {
-        self.ready.borrow_mut().append(&mut self.core().inbox.take());
+        let inbox = &self.core().inbox;
+        if !inbox.is_empty() {
+            self.ready.borrow_mut().append(&mut inbox.take());
+        }
     }
 
     #[cold]
@@ -361,7 +395,8 @@ impl Worker {
         let core = self.core();
         core.turns.store(core.turns.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
         core.running.store(header.id().0, Ordering::Relaxed);
-        let behind = self.lifo.get().is_some() || !self.ready.borrow().is_empty();
+        let behind =
+            self.lifo.get().is_some() || !self.ready.borrow().is_empty() || !self.yielded.borrow().is_empty();
         core.behind.store(behind, Ordering::Relaxed);
         local::set_budget(BUDGET);
         loop {
@@ -378,7 +413,7 @@ impl Worker {
             }
             match step {
                 Step::Finished => break self.finish(this),
-                Step::Suspended(Suspend::Yield) => break self.push_back(task.0),
+                Step::Suspended(Suspend::Yield) => break self.push_yielded(task.0),
                 Step::Suspended(Suspend::Wait { commit, ticket, masked }) => {
                     // SAFETY: the closure is on the coroutine's stack, which stays as it is until the
                     // coroutine is resumed; nobody resumes it before it is parked, below.
@@ -487,7 +522,7 @@ impl Worker {
 
     /// With nothing left here: looks elsewhere, then sleeps. False when it is time to end.
     fn idle(&self) -> bool {
-        if self.poll(Some(Duration::ZERO)) {
+        if self.linger() || self.poll(Some(Duration::ZERO)) {
             return true;
         }
         if !self.searching.get() {
@@ -516,6 +551,34 @@ impl Worker {
         true
     }
 
+    /// Waits a little for other workers to hand something over, if they have just done so; true if they have.
+    ///
+    /// Two coroutines on different workers that wait for one another would otherwise sleep and be woken
+    /// through the kernel at each turn. A worker that lingers in vain does not do so again until others
+    /// have ended [`LINGER_DOUBT`] short sleeps of its.
+    fn linger(&self) -> bool {
+        if self.linger.get() <= 0 || self.closing.get() {
+            return false;
+        }
+        let (core, start) = (self.core(), Instant::now());
+        loop {
+            for _ in 0..16 {
+                if !core.inbox.is_empty() || !core.arrivals.is_empty() {
+                    return true;
+                }
+                std::hint::spin_loop();
+            }
+            if self.shared.has_shared_work() {
+                return false;
+            }
+            if start.elapsed() > LINGER {
+                // The others have nothing, or no processor to run on, which this would only take from them.
+                self.linger.set(-LINGER_DOUBT);
+                return false;
+            }
+        }
+    }
+
     /// Sleeps in the shard's wait until there is something to do. The protocol is in `README.md`.
     fn sleep(&self) {
         let core = self.core();
@@ -529,7 +592,14 @@ impl Worker {
             if self.closing.get() {
                 timeout = Some(timeout.map_or(CLOSING_NAP, |t| t.min(CLOSING_NAP)));
             }
-            self.poll(timeout);
+            let start = Instant::now();
+            let woke = self.poll(timeout);
+            let handed = !woke && !core.inbox.is_empty();
+            if handed && self.shared.may_linger && start.elapsed() < 2 * LINGER {
+                self.linger.set((self.linger.get() + 1).min(1));
+            } else {
+                self.linger.set(self.linger.get().min(0));
+            }
         }
         self.searching.set(core.bed.rise(&self.shared.idle));
         self.shared.netpoller.worker_is_up();
