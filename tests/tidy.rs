@@ -17,6 +17,7 @@ const RANKS: &[(&str, u32)] = &[
     ("sync", 5),
     ("channel", 5),
     ("net", 6),
+    ("io", 6),
     ("observe", 7),
 ];
 

@@ -36,11 +36,29 @@ pub(crate) enum WaitReason {
     Changed,
     /// `broadcast::Receiver::recv`.
     Broadcast,
+    /// A `connect` to a Unix listener whose queue is full.
+    UnixConnect,
+    /// A datagram socket's `recv` and `recv_from`.
+    ReceiveDatagram,
+    /// A datagram socket's `peek` and `peek_from`.
+    PeekDatagram,
+    /// A datagram socket's `send` and `send_to`.
+    SendDatagram,
+    /// A `send_to` whose receiver's queue is full.
+    SendBackoff,
+    /// `Pollable::readable`.
+    Readable,
+    /// `Pollable::writable`.
+    Writable,
+    /// A `Pollable`'s reads.
+    PollableRead,
+    /// A `Pollable`'s writes.
+    PollableWrite,
 }
 
 impl WaitReason {
     /// All of them, each at the place of its number.
-    pub(crate) const ALL: [WaitReason; 16] = [
+    pub(crate) const ALL: [WaitReason; 25] = [
         WaitReason::None,
         WaitReason::Park,
         WaitReason::Join,
@@ -57,6 +75,15 @@ impl WaitReason {
         WaitReason::Select,
         WaitReason::Changed,
         WaitReason::Broadcast,
+        WaitReason::UnixConnect,
+        WaitReason::ReceiveDatagram,
+        WaitReason::PeekDatagram,
+        WaitReason::SendDatagram,
+        WaitReason::SendBackoff,
+        WaitReason::Readable,
+        WaitReason::Writable,
+        WaitReason::PollableRead,
+        WaitReason::PollableWrite,
     ];
 
     /// The reason in words, as in "parked in …".
@@ -78,6 +105,15 @@ impl WaitReason {
             WaitReason::Select => "select!",
             WaitReason::Changed => "watch::Receiver::changed",
             WaitReason::Broadcast => "broadcast::Receiver::recv",
+            WaitReason::UnixConnect => "connect, the listener's queue is full",
+            WaitReason::ReceiveDatagram => "recv of a datagram",
+            WaitReason::PeekDatagram => "peek of a datagram",
+            WaitReason::SendDatagram => "send of a datagram",
+            WaitReason::SendBackoff => "send of a datagram, the receiver's queue is full",
+            WaitReason::Readable => "Pollable::readable",
+            WaitReason::Writable => "Pollable::writable",
+            WaitReason::PollableRead => "Pollable::read_with",
+            WaitReason::PollableWrite => "Pollable::write_with",
         }
     }
 }

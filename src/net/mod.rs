@@ -41,12 +41,16 @@
 //! Rank 6. `socket` is what streams and listeners share; `resolve` looks names up on the threads of
 //! `blocking`; `addr` knows the kernel's addresses and `sys` what differs between systems.
 
+mod accept;
 mod addr;
+mod macros;
 mod resolve;
 mod socket;
 mod sys;
 mod tcp_listener;
+mod tcp_socket;
 mod tcp_stream;
+mod transfer;
 
 pub use resolve::ToSocketAddrs;
 #[doc(no_inline)]
@@ -54,4 +58,5 @@ pub use std::net::{
     AddrParseError, IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, SocketAddrV4, SocketAddrV6,
 };
 pub use tcp_listener::{Incoming, TcpListener};
+pub use tcp_socket::TcpSocket;
 pub use tcp_stream::TcpStream;

@@ -15,9 +15,9 @@ pub(super) const RECV: libc::c_int = libc::MSG_DONTWAIT;
 /// Flags for `send` and `sendmsg`.
 pub(super) const SEND: libc::c_int = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
 
-/// A stream socket of that family, non-blocking: neither `connect` nor `accept` can say it in the call.
-pub(super) fn stream_socket(family: libc::c_int) -> io::Result<OwnedFd> {
-    let kind = libc::SOCK_STREAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+/// A socket of that family and kind, non-blocking: neither `connect` nor `accept` can say it in the call.
+pub(super) fn socket(family: libc::c_int, kind: libc::c_int) -> io::Result<OwnedFd> {
+    let kind = kind | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
     // SAFETY: the call takes no pointers.
     let fd = check(unsafe { libc::socket(family, kind, 0) })?;
     // SAFETY: a fresh descriptor that nobody else owns.
@@ -34,12 +34,12 @@ pub(super) fn accept(listener: RawFd) -> io::Result<(OwnedFd, RawAddr)> {
     })
 }
 
-/// Sets or clears the mode in which calls fail instead of blocking. It belongs to the open file: all
-/// duplicates share it.
-pub(super) fn set_nonblocking(fd: BorrowedFd<'_>, nonblocking: bool) -> io::Result<()> {
-    let mut value = libc::c_int::from(nonblocking);
-    // SAFETY: the integer lives until the call ends.
-    check(unsafe { libc::ioctl(fd.as_raw_fd(), libc::FIONBIO, &raw mut value) }).map(drop)
+/// Binds a socket to a network interface; to any, if the name is empty.
+pub(super) fn bind_device(fd: BorrowedFd<'_>, name: &[u8]) -> io::Result<()> {
+    let len = name.len() as libc::socklen_t;
+    let (level, option) = (libc::SOL_SOCKET, libc::SO_BINDTODEVICE);
+    // SAFETY: the name is `len` bytes and lives until the call ends.
+    check(unsafe { libc::setsockopt(fd.as_raw_fd(), level, option, name.as_ptr().cast(), len) }).map(drop)
 }
 
 /// Whether `accept` failed because of the one connection it would have given: the next may do.

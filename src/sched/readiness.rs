@@ -8,7 +8,7 @@
 use super::wait::{set, spend, wait_for, wake_all};
 use super::worker;
 use crate::coroutine::{Batch, WaitReason};
-use crate::netpoll::{Direction, Source, wait_on_thread};
+use crate::netpoll::{Direction, Source};
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::time::Instant;
@@ -45,7 +45,7 @@ pub(crate) fn perform<T>(
                 Attempt::Done(value) | Attempt::Drained(value) => return Ok(value),
                 Attempt::WouldBlock => {}
             }
-            if !wait_on_thread(source.fd(), direction, deadline)? {
+            if !source.wait_on_thread(direction, deadline)? {
                 return Err(io::ErrorKind::TimedOut.into());
             }
             continue;
