@@ -51,6 +51,8 @@ mod tcp_listener;
 mod tcp_socket;
 mod tcp_stream;
 mod transfer;
+mod udp_socket;
+pub mod unix;
 
 pub use resolve::ToSocketAddrs;
 #[doc(no_inline)]
@@ -60,3 +62,6 @@ pub use std::net::{
 pub use tcp_listener::{Incoming, TcpListener};
 pub use tcp_socket::TcpSocket;
 pub use tcp_stream::TcpStream;
+pub use udp_socket::UdpSocket;
+#[doc(no_inline)]
+pub use unix::{UnixDatagram, UnixListener, UnixStream};

@@ -198,7 +198,7 @@ pub(super) fn name<A: FromRaw>(fd: BorrowedFd<'_>, call: NameCall) -> io::Result
     A::try_from(&raw)
 }
 
-/// `connect(2)`.
+/// `connect(2)`, which a signal may interrupt.
 pub(super) fn connect(fd: RawFd, address: &RawAddr) -> io::Result<()> {
     let (address, len) = address.parts();
     // SAFETY: the address is `len` bytes and lives until the call ends.
@@ -213,9 +213,15 @@ pub(super) fn bind(fd: BorrowedFd<'_>, address: &RawAddr) -> io::Result<()> {
 }
 
 /// `listen(2)`.
-pub(super) fn listen(fd: BorrowedFd<'_>, backlog: libc::c_int) -> io::Result<()> {
+pub(super) fn listen(fd: BorrowedFd<'_>, backlog: u32) -> io::Result<()> {
+    let backlog = to_int(backlog);
     // SAFETY: the call takes no pointers.
     check(unsafe { libc::listen(fd.as_raw_fd(), backlog) }).map(drop)
+}
+
+/// As C wants it, or the most that it takes.
+pub(super) fn to_int(value: u32) -> libc::c_int {
+    libc::c_int::try_from(value).unwrap_or(libc::c_int::MAX)
 }
 
 fn from_timeval(value: libc::timeval) -> Option<Duration> {

@@ -8,6 +8,8 @@ use super::addr::{RawAddr, written_by};
 use crate::base::sys::{check, retry};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::SocketAddr as UnixAddr;
 
 /// Flags for `recv` and `recvmsg`.
 pub(super) const RECV: libc::c_int = libc::MSG_DONTWAIT;
@@ -33,6 +35,32 @@ pub(super) fn accept(listener: RawFd) -> io::Result<(OwnedFd, RawAddr)> {
         Ok(unsafe { OwnedFd::from_raw_fd(fd) })
     })
 }
+
+/// Two sockets of that kind, connected to each other.
+pub(super) fn socket_pair(kind: libc::c_int) -> io::Result<[OwnedFd; 2]> {
+    let mut fds = [0; 2];
+    let kind = kind | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+    // SAFETY: there is room for two descriptors, until the call ends.
+    check(unsafe { libc::socketpair(libc::AF_UNIX, kind, 0, fds.as_mut_ptr()) })?;
+    // SAFETY: fresh descriptors that nobody else owns.
+    Ok(fds.map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }))
+}
+
+/// The name of an address that is in no file system.
+pub(super) fn abstract_name(address: &UnixAddr) -> Option<&[u8]> {
+    address.as_abstract_name()
+}
+
+/// The address of that name, which is in no file system.
+pub(super) fn from_abstract_name(name: &[u8]) -> io::Result<UnixAddr> {
+    UnixAddr::from_abstract_name(name)
+}
+
+/// What `IP_MULTICAST_TTL` and `IP_MULTICAST_LOOP` take.
+pub(super) type MulticastV4 = libc::c_int;
+
+/// The names of joining and leaving an IPv6 multicast group.
+pub(super) use libc::{IPV6_ADD_MEMBERSHIP as JOIN_V6, IPV6_DROP_MEMBERSHIP as LEAVE_V6};
 
 /// Binds a socket to a network interface; to any, if the name is empty.
 pub(super) fn bind_device(fd: BorrowedFd<'_>, name: &[u8]) -> io::Result<()> {

@@ -3,7 +3,7 @@
 //! Invariant: the descriptor is non-blocking, which `connect` and `accept` rely on.
 
 use super::addr::RawAddr;
-use super::socket::{self, listen, option, set_option};
+use super::socket::{self, listen, option, set_option, to_int};
 use super::tcp_listener::TcpListener;
 use super::tcp_stream::TcpStream;
 use super::{SocketAddr, sys};
@@ -573,7 +573,7 @@ impl TcpSocket {
     /// # Ok::<_, std::io::Error>(())
     /// ```
     pub fn listen(self, backlog: u32) -> io::Result<TcpListener> {
-        listen(self.as_fd(), to_int(backlog))?;
+        listen(self.as_fd(), backlog)?;
         Ok(TcpListener::from_new(self.fd))
     }
 
@@ -685,11 +685,6 @@ fn finish_connect(fd: BorrowedFd<'_>) -> io::Result<Attempt<()>> {
         0 => Ok(Attempt::Done(())),
         errno => Err(io::Error::from_raw_os_error(errno)),
     }
-}
-
-/// As C wants it, or the most that it takes.
-fn to_int(value: u32) -> libc::c_int {
-    libc::c_int::try_from(value).unwrap_or(libc::c_int::MAX)
 }
 
 /// Rounded up: nothing is something else than a little.

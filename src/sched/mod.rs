@@ -28,7 +28,7 @@ mod timers;
 mod wait;
 mod worker;
 
-pub(crate) use open_file::{OpenFile, deadline_after, zero_timeout};
+pub(crate) use open_file::{OpenFile, deadline_after, would_block, zero_timeout};
 pub(crate) use readiness::Attempt;
 pub(crate) use runtime::{Spawn, spawn};
 pub(crate) use shared::Shared;

@@ -182,8 +182,9 @@ fn is_deadline(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::TimedOut && error.raw_os_error().is_none()
 }
 
+/// What a call fails with that would have to wait, and must not or not any longer.
 #[cold]
-fn would_block() -> io::Error {
+pub(crate) fn would_block() -> io::Error {
     io::Error::from_raw_os_error(libc::EWOULDBLOCK)
 }
 
