@@ -1,5 +1,8 @@
 //! TCP: what std's own tests cover, and what is particular to parking.
 
+mod common;
+
+use common::{LONG, MOMENT, both, in_runtime, kind};
 use std::io::{self, ErrorKind, IoSlice, IoSliceMut, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::panic::{RefUnwindSafe, UnwindSafe};
@@ -9,18 +12,6 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 use sward::net::{Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
-
-/// Long enough for a coroutine to park; nothing depends on its being so.
-const MOMENT: Duration = Duration::from_millis(20);
-
-/// A limit that no test reaches unless it hangs.
-const LONG: Duration = Duration::from_secs(60);
-
-/// Runs the closure in a runtime of its own. Unlike `sward::run` this does not become the default runtime,
-/// in which other tests spawn from plain threads meanwhile.
-fn in_runtime<T: Send>(f: impl FnOnce() -> T + Send) -> T {
-    sward::runtime::Builder::new().build().expect("a runtime").run(f)
-}
 
 fn listen() -> (TcpListener, SocketAddr) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("bound");
@@ -37,12 +28,6 @@ fn pair() -> (TcpStream, TcpStream) {
     (client, server)
 }
 
-/// Runs the test in a coroutine and on a plain thread.
-fn both(test: impl Fn() + Send + Sync) {
-    in_runtime(&test);
-    test();
-}
-
 fn set_option<T>(socket: &impl AsRawFd, level: libc::c_int, name: libc::c_int, value: T) {
     let len = size_of::<T>() as libc::socklen_t;
     // SAFETY: the value lives until the call ends.
@@ -53,10 +38,6 @@ fn set_option<T>(socket: &impl AsRawFd, level: libc::c_int, name: libc::c_int, v
 /// Dropping the socket resets the connection.
 fn reset_on_drop(socket: &impl AsRawFd) {
     set_option(socket, libc::SOL_SOCKET, libc::SO_LINGER, libc::linger { l_onoff: 1, l_linger: 0 });
-}
-
-fn kind<T: std::fmt::Debug>(result: io::Result<T>) -> ErrorKind {
-    result.expect_err("an error").kind()
 }
 
 #[test]

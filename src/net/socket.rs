@@ -72,9 +72,7 @@ impl Socket {
     pub(super) fn release_listener(self: Arc<Socket>) -> io::Result<OwnedFd> {
         let nonblocking = self.file.is_nonblocking();
         let (fd, sole) = self.into_fd()?;
-        if sole {
-            set_nonblocking(fd.as_fd(), nonblocking)?;
-        }
+        set_nonblocking(fd.as_fd(), nonblocking || !sole)?;
         Ok(fd)
     }
 

@@ -9,7 +9,7 @@ use crate::coroutine::{Batch, WaitReason};
 use crate::netpoll::{Direction, Source};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::panic::RefUnwindSafe;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -25,6 +25,7 @@ pub(crate) struct OpenFile {
 
 // A panic leaves nothing half done in it: it is atomics, and locks under which nothing panics. Through
 // this, sockets are unwind safe, as std's are.
+impl UnwindSafe for OpenFile {}
 impl RefUnwindSafe for OpenFile {}
 
 impl OpenFile {
