@@ -41,7 +41,8 @@
 //! # The layers
 //!
 //! A module uses only what stands below it: `base`, `stack`, `coroutine`, `netpoll`, `sched`, then
-//! [`task`], [`time`], then [`net`] and [`io`], then `observe`. `docs/ARCHITECTURE.md` goes through the house from the ground floor up.
+//! [`task`], [`time`], then [`net`] and [`io`], then `observe`. `docs/ARCHITECTURE.md` goes through the
+//! house from the ground floor up.
 
 #[cfg(not(unix))]
 compile_error!("sward runs on Unix");

@@ -1,4 +1,5 @@
-//! Waiting for descriptors that are no sockets of ours: pipes, `eventfd`, `inotify`, a terminal, std's sockets.
+//! Waiting for descriptors that are no sockets of ours: pipes, `eventfd`, `inotify`, a terminal, std's
+//! sockets.
 
 mod common;
 

@@ -477,8 +477,8 @@ impl<T> Pollable<T> {
 
     /// Ends the waiting. Does not park.
     ///
-    /// Whoever is parked or blocked in a call on it wakes with `NotConnected`, and so do all later calls. What
-    /// it was made of stays open, and is not told.
+    /// Whoever is parked or blocked in a call on it wakes with `NotConnected`, and so do all later calls.
+    /// What it was made of stays open, and is not told.
     ///
     /// # Errors
     ///

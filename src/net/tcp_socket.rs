@@ -126,8 +126,8 @@ impl TcpSocket {
         self.get(libc::SOL_SOCKET, libc::SO_REUSEADDR).map(|value| value != 0)
     }
 
-    /// Sets `SO_REUSEPORT`: several sockets that all set it may be bound to one address, and the kernel spreads
-    /// connections over them. Does not park.
+    /// Sets `SO_REUSEPORT`: several sockets that all set it may be bound to one address, and the kernel
+    /// spreads connections over them. Does not park.
     ///
     /// # Errors
     ///
@@ -208,8 +208,8 @@ impl TcpSocket {
         self.get(libc::SOL_SOCKET, libc::SO_SNDBUF).map(|bytes| bytes as u32)
     }
 
-    /// Sets `SO_RCVBUF`: how much the kernel keeps that was not read yet. It may cut or double the figure. Set
-    /// before a connection is made, it decides the scale of the window. Does not park.
+    /// Sets `SO_RCVBUF`: how much the kernel keeps that was not read yet. It may cut or double the figure.
+    /// Set before a connection is made, it decides the scale of the window. Does not park.
     ///
     /// # Errors
     ///
@@ -357,8 +357,8 @@ impl TcpSocket {
     /// Sets `SO_LINGER`, in whole seconds, rounded up. Does not park.
     ///
     /// With zero, closing the connection resets it, and what was not sent is dropped. With more than that,
-    /// closing it *blocks the thread*, and no coroutine can be parked in it: for as long as that, or until all
-    /// is acknowledged. `None`, the default, sends in the background.
+    /// closing it *blocks the thread*, and no coroutine can be parked in it: for as long as that, or until
+    /// all is acknowledged. `None`, the default, sends in the background.
     ///
     /// # Errors
     ///

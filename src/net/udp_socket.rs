@@ -149,13 +149,14 @@ impl UdpSocket {
         Ok((len, SocketAddr::try_from(&sender)?))
     }
 
-    /// Sends a datagram to the first of the addresses. Parks while names are looked up, and while the socket's
-    /// buffer is full.
+    /// Sends a datagram to the first of the addresses. Parks while names are looked up, and while the
+    /// socket's buffer is full.
     ///
     /// # Errors
     ///
-    /// As std's: `InvalidInput` if there is no address, `PermissionDenied` for a broadcast that was not allowed.
-    /// `WouldBlock` after the timeout, and in non-blocking mode; `NotConnected` after [`close`](Self::close).
+    /// As std's: `InvalidInput` if there is no address, `PermissionDenied` for a broadcast that was not
+    /// allowed. `WouldBlock` after the timeout, and in non-blocking mode; `NotConnected` after
+    /// [`close`](Self::close).
     ///
     /// # Cancellation
     ///
@@ -222,8 +223,8 @@ impl UdpSocket {
         self.socket.local_addr()
     }
 
-    /// Connects to the first of the addresses that can be had: [`send`](Self::send) sends there, and datagrams
-    /// from elsewhere are not received.
+    /// Connects to the first of the addresses that can be had: [`send`](Self::send) sends there, and
+    /// datagrams from elsewhere are not received.
     ///
     /// Parks while names are looked up ([`ToSocketAddrs`]).
     ///
@@ -250,8 +251,8 @@ impl UdpSocket {
     ///
     /// # Errors
     ///
-    /// As std's: `ConnectionRefused` if an earlier datagram has met no socket. `WouldBlock` after the timeout,
-    /// and in non-blocking mode; `NotConnected` after [`close`](Self::close).
+    /// As std's: `ConnectionRefused` if an earlier datagram has met no socket. `WouldBlock` after the
+    /// timeout, and in non-blocking mode; `NotConnected` after [`close`](Self::close).
     ///
     /// # Cancellation
     ///
@@ -279,7 +280,8 @@ impl UdpSocket {
     ///
     /// # Errors
     ///
-    /// As [`recv_from`](Self::recv_from), and `ConnectionRefused` if a datagram it has sent has met no socket.
+    /// As [`recv_from`](Self::recv_from), and `ConnectionRefused` if a datagram it has sent has met no
+    /// socket.
     ///
     /// # Cancellation
     ///
@@ -375,7 +377,8 @@ impl UdpSocket {
         self.socket.option(libc::SOL_SOCKET, libc::SO_BROADCAST).map(|value: libc::c_int| value != 0)
     }
 
-    /// Sets `IP_MULTICAST_LOOP`: what it sends to an IPv4 group is received on this machine, too. Does not park.
+    /// Sets `IP_MULTICAST_LOOP`: what it sends to an IPv4 group is received on this machine, too. Does not
+    /// park.
     ///
     /// # Errors
     ///
@@ -415,7 +418,8 @@ impl UdpSocket {
         self.socket.option(libc::IPPROTO_IP, libc::IP_MULTICAST_LOOP).map(|value: MulticastV4| value != 0)
     }
 
-    /// Sets `IP_MULTICAST_TTL`, how many hops a packet to an IPv4 group may make: 1 by default. Does not park.
+    /// Sets `IP_MULTICAST_TTL`, how many hops a packet to an IPv4 group may make: 1 by default. Does not
+    /// park.
     ///
     /// # Errors
     ///
@@ -772,8 +776,8 @@ impl UdpSocket {
         self.socket.set_nonblocking(nonblocking)
     }
 
-    /// Closes the socket for all clones at once, although the descriptor and its port are kept until the last of
-    /// them is dropped. Does not park.
+    /// Closes the socket for all clones at once, although the descriptor and its port are kept until the
+    /// last of them is dropped. Does not park.
     ///
     /// Whoever is parked or blocked in a call on it wakes with `NotConnected`, and so do all later calls.
     ///

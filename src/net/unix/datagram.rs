@@ -140,8 +140,8 @@ impl UnixDatagram {
         UnixDatagram { socket: Socket::adopt(fd, Short::Nothing) }
     }
 
-    /// Connects to the socket at that path: [`send`](Self::send) sends there, and datagrams from elsewhere are
-    /// not received. Does not park.
+    /// Connects to the socket at that path: [`send`](Self::send) sends there, and datagrams from elsewhere
+    /// are not received. Does not park.
     ///
     /// # Errors
     ///
@@ -289,9 +289,9 @@ impl UnixDatagram {
 
     /// Sends a datagram to the socket at that path.
     ///
-    /// Parks while this socket's buffer or the receiver's queue is full. The kernel tells nobody when there is
-    /// room in the latter, so this tries again after 100 µs, then after twice that each time, up to 20 ms. A
-    /// socket that is connected waits for the event with [`send`](Self::send).
+    /// Parks while this socket's buffer or the receiver's queue is full. The kernel tells nobody when there
+    /// is room in the latter, so this tries again after 100 µs, then after twice that each time, up to 20
+    /// ms. A socket that is connected waits for the event with [`send`](Self::send).
     ///
     /// # Errors
     ///
@@ -566,8 +566,8 @@ impl UnixDatagram {
         self.socket.set_nonblocking(nonblocking)
     }
 
-    /// Closes the socket for all clones at once, although the descriptor and its address are kept until the last of
-    /// them is dropped. Does not park.
+    /// Closes the socket for all clones at once, although the descriptor and its address are kept until the
+    /// last of them is dropped. Does not park.
     ///
     /// Whoever is parked or blocked in a call on it wakes with `NotConnected`, and so do all later calls.
     /// A [`send_to`](Self::send_to) that waits for a full queue notices within 20 ms.

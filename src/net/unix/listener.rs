@@ -99,8 +99,8 @@ impl UnixListener {
 
     /// Takes a connection, and tells the peer's address, which is mostly unnamed. Parks until there is one.
     ///
-    /// Where descriptors or memory have run out, it waits as [`TcpListener::accept`](crate::net::TcpListener::accept)
-    /// does.
+    /// Where descriptors or memory have run out, it waits as
+    /// [`TcpListener::accept`](crate::net::TcpListener::accept) does.
     ///
     /// # Errors
     ///
@@ -203,8 +203,8 @@ impl UnixListener {
         self.socket.take_error()
     }
 
-    /// Whether an `accept` that would block fails with `WouldBlock` instead of parking, for all clones. Does not
-    /// park.
+    /// Whether an `accept` that would block fails with `WouldBlock` instead of parking, for all clones.
+    /// Does not park.
     ///
     /// Nobody needs this to keep a worker free: without it, calls park.
     ///
@@ -231,11 +231,11 @@ impl UnixListener {
         self.socket.set_nonblocking(nonblocking)
     }
 
-    /// Stops listening, for all clones at once, although the descriptor and its address are kept until the last
-    /// of them is dropped. Does not park.
+    /// Stops listening, for all clones at once, although the descriptor and its address are kept until the
+    /// last of them is dropped. Does not park.
     ///
-    /// Whoever is parked or blocked in [`accept`](Self::accept) wakes with `NotConnected`, and so do all later
-    /// calls. Connections that were not taken end when the last clone is dropped.
+    /// Whoever is parked or blocked in [`accept`](Self::accept) wakes with `NotConnected`, and so do all
+    /// later calls. Connections that were not taken end when the last clone is dropped.
     ///
     /// # Errors
     ///

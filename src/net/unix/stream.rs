@@ -56,13 +56,13 @@ pub struct UnixStream {
 impl UnixStream {
     /// Opens a connection to the listener at that path.
     ///
-    /// Parks while the listener's queue is full. The kernel tells nobody when there is room again, so this tries
-    /// again after 100 µs, then after twice that each time, up to 20 ms.
+    /// Parks while the listener's queue is full. The kernel tells nobody when there is room again, so this
+    /// tries again after 100 µs, then after twice that each time, up to 20 ms.
     ///
     /// # Errors
     ///
-    /// As std's: `NotFound`, `ConnectionRefused` if nobody listens there, `InvalidInput` for a path that is too
-    /// long.
+    /// As std's: `NotFound`, `ConnectionRefused` if nobody listens there, `InvalidInput` for a path that is
+    /// too long.
     ///
     /// # Cancellation
     ///
