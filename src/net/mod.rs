@@ -1,11 +1,13 @@
-//! TCP, in the shape of [`std::net`]: what blocks there parks here.
+//! TCP, UDP and Unix sockets, in the shape of [`std::net`]: what blocks there parks here.
 //!
-//! [`TcpStream`] and [`TcpListener`] have the methods, the errors and the conversions of std's types,
-//! so that code moves over by changing a `use`. In a coroutine, a call that would block parks it; on a
+//! [`TcpStream`], [`TcpListener`], [`UdpSocket`], [`UnixStream`], [`UnixListener`] and [`UnixDatagram`]
+//! have the methods, the errors and the conversions of std's types, so that code moves over by changing a
+//! `use`; `docs/STD_PARITY.md` lists the differences. In a coroutine, a call that would block parks it; on a
 //! plain thread, the same call blocks the thread. Sockets may be shared between the two.
 //!
-//! Two things are new. `close` ends a socket although others still hold or even use it. And `accept`
-//! waits where descriptors have run out, instead of failing in a loop.
+//! Three things are new. `close` ends a socket although others still hold or even use it. `accept`
+//! waits where descriptors have run out, instead of failing in a loop. And [`TcpSocket`] sets options that must
+//! be set before a socket is connected or listens.
 //!
 //! Cancellation: a coroutine that is cancelled while parked in one of these calls unwinds from it. It
 //! is parked only while nothing has been transferred, so no bytes and no connection are lost with it:
@@ -38,8 +40,9 @@
 //!
 //! # Inside
 //!
-//! Rank 6. `socket` is what streams and listeners share; `resolve` looks names up on the threads of
-//! `blocking`; `addr` knows the kernel's addresses and `sys` what differs between systems.
+//! Rank 6. `socket`, `transfer` and `accept` are what the types share, and `macros` what only a macro can
+//! share; `resolve` looks names up on the threads of `blocking`; `addr` knows the kernel's addresses and `sys`
+//! what differs between systems.
 
 mod accept;
 mod addr;

@@ -443,6 +443,57 @@ impl TcpStream {
         self.socket.option(libc::IPPROTO_TCP, libc::TCP_NODELAY).map(|value: libc::c_int| value != 0)
     }
 
+    /// Sets `TCP_QUICKACK`: what is received is acknowledged at once. The kernel may change this by itself
+    /// later. Linux only. Does not park.
+    ///
+    /// # Errors
+    ///
+    /// Those of `setsockopt(2)`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use sward::net::{TcpListener, TcpStream};
+    ///
+    /// sward::run(|| {
+    ///     let listener = TcpListener::bind("127.0.0.1:0")?;
+    ///     let stream = TcpStream::connect(listener.local_addr()?)?;
+    ///     stream.set_quickack(false)?;
+    ///     assert!(!stream.quickack()?);
+    ///     Ok::<_, std::io::Error>(())
+    /// })
+    /// # .unwrap();
+    /// ```
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    pub fn set_quickack(&self, quickack: bool) -> io::Result<()> {
+        self.socket.set_option(libc::IPPROTO_TCP, libc::TCP_QUICKACK, libc::c_int::from(quickack))
+    }
+
+    /// Whether what is received is acknowledged at once. Linux only. Does not park.
+    ///
+    /// # Errors
+    ///
+    /// Those of `getsockopt(2)`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use sward::net::{TcpListener, TcpStream};
+    ///
+    /// sward::run(|| {
+    ///     let listener = TcpListener::bind("127.0.0.1:0")?;
+    ///     let stream = TcpStream::connect(listener.local_addr()?)?;
+    ///     stream.set_quickack(true)?;
+    ///     assert!(stream.quickack()?);
+    ///     Ok::<_, std::io::Error>(())
+    /// })
+    /// # .unwrap();
+    /// ```
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    pub fn quickack(&self) -> io::Result<bool> {
+        self.socket.option(libc::IPPROTO_TCP, libc::TCP_QUICKACK).map(|value: libc::c_int| value != 0)
+    }
+
     /// Sets `IP_TTL`, how many hops a packet may make. Does not park.
     ///
     /// # Errors
