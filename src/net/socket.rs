@@ -118,17 +118,6 @@ impl Socket {
         name(self.fd(), libc::getpeername)
     }
 
-    /// The longest that a call waits in that direction.
-    pub(super) fn timeout(&self, direction: Direction) -> io::Result<Option<Duration>> {
-        Ok(self.file.timeout(direction))
-    }
-
-    /// Sets whether calls that would block fail instead.
-    pub(super) fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
-        self.file.set_nonblocking(nonblocking);
-        Ok(())
-    }
-
     /// `IP_TTL`.
     pub(super) fn ttl(&self) -> io::Result<u32> {
         self.option(libc::IPPROTO_IP, libc::IP_TTL).map(|ttl: libc::c_int| ttl as u32)

@@ -2,7 +2,7 @@
 
 use super::SocketAddr;
 use super::accept::BACKLOG;
-use super::macros::conversions;
+use super::macros::{conversions, shared_methods};
 use super::resolve::{ToSocketAddrs, each_address};
 use super::socket::{Short, Socket, describe};
 use super::tcp_socket::TcpSocket;
@@ -102,29 +102,6 @@ impl TcpListener {
     /// ```
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.socket.local_addr()
-    }
-
-    /// Another handle to the same socket. It shares everything with this one. Does not park.
-    ///
-    /// # Errors
-    ///
-    /// None at present: no descriptor is duplicated.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use sward::net::TcpListener;
-    ///
-    /// sward::run(|| {
-    ///     let listener = TcpListener::bind("127.0.0.1:0")?;
-    ///     let clone = listener.try_clone()?;
-    ///     assert_eq!(clone.local_addr()?, listener.local_addr()?);
-    ///     Ok::<_, std::io::Error>(())
-    /// })
-    /// # .unwrap();
-    /// ```
-    pub fn try_clone(&self) -> io::Result<TcpListener> {
-        Ok(TcpListener { socket: Arc::clone(&self.socket) })
     }
 
     /// Takes a connection, and tells the peer's address. Parks until there is one.
@@ -258,53 +235,6 @@ impl TcpListener {
         self.socket.ttl()
     }
 
-    /// Takes the socket's pending error (`SO_ERROR`), if there is one. Does not park.
-    ///
-    /// # Errors
-    ///
-    /// Those of `getsockopt(2)`.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use sward::net::TcpListener;
-    ///
-    /// sward::run(|| {
-    ///     let listener = TcpListener::bind("127.0.0.1:0")?;
-    ///     assert!(listener.take_error()?.is_none());
-    ///     Ok::<_, std::io::Error>(())
-    /// })
-    /// # .unwrap();
-    /// ```
-    pub fn take_error(&self) -> io::Result<Option<io::Error>> {
-        self.socket.take_error()
-    }
-
-    /// Whether an [`accept`](Self::accept) that would block fails with `WouldBlock` instead of parking,
-    /// for all clones. Does not park.
-    ///
-    /// # Errors
-    ///
-    /// None at present.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use sward::net::TcpListener;
-    ///
-    /// sward::run(|| {
-    ///     let listener = TcpListener::bind("127.0.0.1:0")?;
-    ///     listener.set_nonblocking(true)?;
-    ///     let error = listener.accept().unwrap_err();
-    ///     assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock);
-    ///     Ok::<_, std::io::Error>(())
-    /// })
-    /// # .unwrap();
-    /// ```
-    pub fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
-        self.socket.set_nonblocking(nonblocking)
-    }
-
     /// Turns it into std's type: blocking, or in the mode that [`set_nonblocking`](Self::set_nonblocking)
     /// asked for. Does not park.
     ///
@@ -354,6 +284,12 @@ impl fmt::Debug for TcpListener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         describe(self.as_fd(), f, "TcpListener", [("addr", self.local_addr())])
     }
+}
+
+shared_methods! {
+    TcpListener,
+    example: "let socket = sward::net::TcpListener::bind(\"127.0.0.1:0\")?;",
+    call: "socket.accept()"
 }
 
 conversions! {

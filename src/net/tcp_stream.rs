@@ -1,11 +1,10 @@
 //! A TCP connection. The transfers are in `transfer`, how it comes about in `tcp_socket`.
 
-use super::macros::{byte_stream, conversions};
+use super::macros::{byte_stream, conversions, transfer_methods};
 use super::resolve::{ToSocketAddrs, each_address};
 use super::socket::{Short, Socket, describe};
 use super::tcp_socket::TcpSocket;
 use super::{Shutdown, SocketAddr};
-use crate::netpoll::Direction;
 use crate::sched::{deadline_after, zero_timeout};
 use std::fmt;
 use std::io;
@@ -240,130 +239,6 @@ impl TcpStream {
         Ok(())
     }
 
-    /// Another handle to the same connection. It shares everything with this one: descriptor, timeouts,
-    /// mode. Does not park.
-    ///
-    /// # Errors
-    ///
-    /// None at present: no descriptor is duplicated.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use sward::net::{TcpListener, TcpStream};
-    ///
-    /// sward::run(|| {
-    ///     let listener = TcpListener::bind("127.0.0.1:0")?;
-    ///     let stream = TcpStream::connect(listener.local_addr()?)?;
-    ///     let clone = stream.try_clone()?;
-    ///     assert_eq!(clone.local_addr()?, stream.local_addr()?);
-    ///     Ok::<_, std::io::Error>(())
-    /// })
-    /// # .unwrap();
-    /// ```
-    pub fn try_clone(&self) -> io::Result<TcpStream> {
-        Ok(TcpStream { socket: Arc::clone(&self.socket) })
-    }
-
-    /// Sets the longest that a read or peek waits; `None` is for ever. It holds for all clones, from
-    /// their next call on. Does not park.
-    ///
-    /// # Errors
-    ///
-    /// `InvalidInput` if it is zero.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use std::io::{ErrorKind, Read};
-    /// use std::time::Duration;
-    /// use sward::net::{TcpListener, TcpStream};
-    ///
-    /// sward::run(|| {
-    ///     let listener = TcpListener::bind("127.0.0.1:0")?;
-    ///     let mut stream = TcpStream::connect(listener.local_addr()?)?;
-    ///     stream.set_read_timeout(Some(Duration::from_millis(1)))?;
-    ///     assert_eq!(stream.read(&mut [0; 8]).unwrap_err().kind(), ErrorKind::WouldBlock);
-    ///     Ok::<_, std::io::Error>(())
-    /// })
-    /// # .unwrap();
-    /// ```
-    pub fn set_read_timeout(&self, dur: Option<Duration>) -> io::Result<()> {
-        self.socket.file.set_timeout(Direction::Read, dur)
-    }
-
-    /// Sets the longest that a write waits; `None` is for ever. It holds for all clones, from their next
-    /// call on. Does not park.
-    ///
-    /// # Errors
-    ///
-    /// `InvalidInput` if it is zero.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use sward::net::{TcpListener, TcpStream};
-    ///
-    /// sward::run(|| {
-    ///     let listener = TcpListener::bind("127.0.0.1:0")?;
-    ///     let stream = TcpStream::connect(listener.local_addr()?)?;
-    ///     let limit = Some(std::time::Duration::from_secs(1));
-    ///     stream.set_write_timeout(limit)?;
-    ///     assert_eq!(stream.write_timeout()?, limit);
-    ///     Ok::<_, std::io::Error>(())
-    /// })
-    /// # .unwrap();
-    /// ```
-    pub fn set_write_timeout(&self, dur: Option<Duration>) -> io::Result<()> {
-        self.socket.file.set_timeout(Direction::Write, dur)
-    }
-
-    /// The longest that a read waits. Does not park.
-    ///
-    /// # Errors
-    ///
-    /// None.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use sward::net::{TcpListener, TcpStream};
-    ///
-    /// sward::run(|| {
-    ///     let listener = TcpListener::bind("127.0.0.1:0")?;
-    ///     let stream = TcpStream::connect(listener.local_addr()?)?;
-    ///     assert_eq!(stream.read_timeout()?, None);
-    ///     Ok::<_, std::io::Error>(())
-    /// })
-    /// # .unwrap();
-    /// ```
-    pub fn read_timeout(&self) -> io::Result<Option<Duration>> {
-        self.socket.timeout(Direction::Read)
-    }
-
-    /// The longest that a write waits. Does not park.
-    ///
-    /// # Errors
-    ///
-    /// None.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use sward::net::{TcpListener, TcpStream};
-    ///
-    /// sward::run(|| {
-    ///     let listener = TcpListener::bind("127.0.0.1:0")?;
-    ///     let stream = TcpStream::connect(listener.local_addr()?)?;
-    ///     assert_eq!(stream.write_timeout()?, None);
-    ///     Ok::<_, std::io::Error>(())
-    /// })
-    /// # .unwrap();
-    /// ```
-    pub fn write_timeout(&self) -> io::Result<Option<Duration>> {
-        self.socket.timeout(Direction::Write)
-    }
-
     /// Reads without taking what it reads out of the stream. Parks until there is something.
     ///
     /// # Errors
@@ -541,57 +416,6 @@ impl TcpStream {
         self.socket.ttl()
     }
 
-    /// Takes the connection's pending error (`SO_ERROR`), if there is one. Does not park.
-    ///
-    /// # Errors
-    ///
-    /// Those of `getsockopt(2)`.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use sward::net::{TcpListener, TcpStream};
-    ///
-    /// sward::run(|| {
-    ///     let listener = TcpListener::bind("127.0.0.1:0")?;
-    ///     let stream = TcpStream::connect(listener.local_addr()?)?;
-    ///     assert!(stream.take_error()?.is_none());
-    ///     Ok::<_, std::io::Error>(())
-    /// })
-    /// # .unwrap();
-    /// ```
-    pub fn take_error(&self) -> io::Result<Option<io::Error>> {
-        self.socket.take_error()
-    }
-
-    /// Whether calls that would block fail with `WouldBlock` instead of parking, for all clones. Does
-    /// not park.
-    ///
-    /// Nobody needs this to keep a worker free: without it, calls park.
-    ///
-    /// # Errors
-    ///
-    /// None at present.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use sward::net::{TcpListener, TcpStream};
-    ///
-    /// sward::run(|| {
-    ///     let listener = TcpListener::bind("127.0.0.1:0")?;
-    ///     let stream = TcpStream::connect(listener.local_addr()?)?;
-    ///     stream.set_nonblocking(true)?;
-    ///     let error = stream.peek(&mut [0]).unwrap_err();
-    ///     assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock);
-    ///     Ok::<_, std::io::Error>(())
-    /// })
-    /// # .unwrap();
-    /// ```
-    pub fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
-        self.socket.set_nonblocking(nonblocking)
-    }
-
     /// Turns it into std's type: blocking, or in the mode that [`set_nonblocking`](Self::set_nonblocking)
     /// asked for, and with its timeouts. Does not park.
     ///
@@ -629,6 +453,13 @@ impl fmt::Debug for TcpStream {
         let addresses = [("addr", self.local_addr()), ("peer", self.peer_addr())];
         describe(self.as_fd(), f, "TcpStream", addresses)
     }
+}
+
+transfer_methods! {
+    TcpStream,
+    example: "let listener = sward::net::TcpListener::bind(\"127.0.0.1:0\")?;\n\
+              let socket = sward::net::TcpStream::connect(listener.local_addr()?)?;",
+    call: "socket.peek(&mut [0])"
 }
 
 conversions! {

@@ -1,18 +1,16 @@
 //! A UDP socket. The transfers are in `transfer`.
 
 use super::addr::RawAddr;
-use super::macros::conversions;
+use super::macros::{conversions, transfer_methods};
 use super::resolve::{ToSocketAddrs, each_address};
 use super::socket::{self, Short, Socket, describe};
 use super::sys::{self, MulticastV4};
 use super::transfer::Take;
 use super::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use crate::netpoll::Direction;
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::Arc;
-use std::time::Duration;
 
 /// A UDP socket; [`std::net::UdpSocket`] for coroutines.
 ///
@@ -628,154 +626,6 @@ impl UdpSocket {
         self.socket.set_option(libc::IPPROTO_IPV6, sys::LEAVE_V6, membership_v6(multiaddr, interface))
     }
 
-    /// Another handle to the same socket. It shares everything with this one: descriptor, timeouts, mode.
-    /// Does not park.
-    ///
-    /// # Errors
-    ///
-    /// None at present: no descriptor is duplicated.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use sward::net::UdpSocket;
-    ///
-    /// let socket = UdpSocket::bind("127.0.0.1:0")?;
-    /// let clone = socket.try_clone()?;
-    /// clone.set_read_timeout(Some(std::time::Duration::from_secs(1)))?;
-    /// assert_eq!(socket.read_timeout()?, clone.read_timeout()?);
-    /// # Ok::<_, std::io::Error>(())
-    /// ```
-    pub fn try_clone(&self) -> io::Result<UdpSocket> {
-        Ok(UdpSocket { socket: Arc::clone(&self.socket) })
-    }
-
-    /// Sets the longest that receiving waits; `None` is for ever. It holds for all clones, from their next
-    /// call on. Does not park.
-    ///
-    /// # Errors
-    ///
-    /// `InvalidInput` if it is zero.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use std::io::ErrorKind;
-    /// use std::time::Duration;
-    /// use sward::net::UdpSocket;
-    ///
-    /// let socket = UdpSocket::bind("127.0.0.1:0")?;
-    /// socket.set_read_timeout(Some(Duration::from_millis(1)))?;
-    /// assert_eq!(socket.recv(&mut [0; 8]).unwrap_err().kind(), ErrorKind::WouldBlock);
-    /// # Ok::<_, std::io::Error>(())
-    /// ```
-    pub fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
-        self.socket.file.set_timeout(Direction::Read, timeout)
-    }
-
-    /// Sets the longest that sending waits; `None` is for ever. It holds for all clones, from their next
-    /// call on. Does not park.
-    ///
-    /// # Errors
-    ///
-    /// `InvalidInput` if it is zero.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use sward::net::UdpSocket;
-    ///
-    /// let socket = UdpSocket::bind("127.0.0.1:0")?;
-    /// let limit = Some(std::time::Duration::from_secs(1));
-    /// socket.set_write_timeout(limit)?;
-    /// assert_eq!(socket.write_timeout()?, limit);
-    /// # Ok::<_, std::io::Error>(())
-    /// ```
-    pub fn set_write_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
-        self.socket.file.set_timeout(Direction::Write, timeout)
-    }
-
-    /// The longest that receiving waits. Does not park.
-    ///
-    /// # Errors
-    ///
-    /// None.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use sward::net::UdpSocket;
-    ///
-    /// let socket = UdpSocket::bind("127.0.0.1:0")?;
-    /// assert_eq!(socket.read_timeout()?, None);
-    /// # Ok::<_, std::io::Error>(())
-    /// ```
-    pub fn read_timeout(&self) -> io::Result<Option<Duration>> {
-        self.socket.timeout(Direction::Read)
-    }
-
-    /// The longest that sending waits. Does not park.
-    ///
-    /// # Errors
-    ///
-    /// None.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use sward::net::UdpSocket;
-    ///
-    /// let socket = UdpSocket::bind("127.0.0.1:0")?;
-    /// assert_eq!(socket.write_timeout()?, None);
-    /// # Ok::<_, std::io::Error>(())
-    /// ```
-    pub fn write_timeout(&self) -> io::Result<Option<Duration>> {
-        self.socket.timeout(Direction::Write)
-    }
-
-    /// Takes the socket's pending error (`SO_ERROR`), if there is one. Does not park.
-    ///
-    /// # Errors
-    ///
-    /// Those of `getsockopt(2)`.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use sward::net::UdpSocket;
-    ///
-    /// let socket = UdpSocket::bind("127.0.0.1:0")?;
-    /// assert!(socket.take_error()?.is_none());
-    /// # Ok::<_, std::io::Error>(())
-    /// ```
-    pub fn take_error(&self) -> io::Result<Option<io::Error>> {
-        self.socket.take_error()
-    }
-
-    /// Whether calls that would block fail with `WouldBlock` instead of parking, for all clones. Does not
-    /// park.
-    ///
-    /// Nobody needs this to keep a worker free: without it, calls park.
-    ///
-    /// # Errors
-    ///
-    /// None at present.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use sward::net::UdpSocket;
-    ///
-    /// let socket = UdpSocket::bind("127.0.0.1:0")?;
-    /// socket.set_nonblocking(true)?;
-    /// let error = socket.recv(&mut [0]).unwrap_err();
-    /// assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock);
-    /// # Ok::<_, std::io::Error>(())
-    /// ```
-    pub fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
-        self.socket.set_nonblocking(nonblocking)
-    }
-
     /// Closes the socket for all clones at once, although the descriptor and its port are kept until the
     /// last of them is dropped. Does not park.
     ///
@@ -854,6 +704,12 @@ impl fmt::Debug for UdpSocket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         describe(self.as_fd(), f, "UdpSocket", [("addr", self.local_addr())])
     }
+}
+
+transfer_methods! {
+    UdpSocket,
+    example: "let socket = sward::net::UdpSocket::bind(\"127.0.0.1:0\")?;",
+    call: "socket.recv(&mut [0])"
 }
 
 conversions! {

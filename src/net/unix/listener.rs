@@ -3,7 +3,7 @@
 use super::{SocketAddr, UnixStream};
 use crate::net::accept::BACKLOG;
 use crate::net::addr::RawAddr;
-use crate::net::macros::conversions;
+use crate::net::macros::{conversions, shared_methods};
 use crate::net::socket::{self, Short, Socket, describe};
 use crate::net::sys;
 use std::fmt;
@@ -134,29 +134,6 @@ impl UnixListener {
         Ok((UnixStream::from_new(fd), SocketAddr::try_from(&peer)?))
     }
 
-    /// Another handle to the same socket. It shares everything with this one. Does not park.
-    ///
-    /// # Errors
-    ///
-    /// None at present: no descriptor is duplicated.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use std::os::linux::net::SocketAddrExt;
-    /// use sward::net::UnixListener;
-    /// use sward::net::unix::SocketAddr;
-    ///
-    /// let name = format!("sward-doc-clone-{}", std::process::id());
-    /// let address = SocketAddr::from_abstract_name(name)?;
-    /// let socket = UnixListener::bind_addr(&address)?;
-    /// let clone = socket.try_clone()?;
-    /// # Ok::<_, std::io::Error>(())
-    /// ```
-    pub fn try_clone(&self) -> io::Result<UnixListener> {
-        Ok(UnixListener { socket: Arc::clone(&self.socket) })
-    }
-
     /// The address it listens at. Does not park.
     ///
     /// # Errors
@@ -178,57 +155,6 @@ impl UnixListener {
     /// ```
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.socket.local_addr()
-    }
-
-    /// Takes the socket's pending error (`SO_ERROR`), if there is one. Does not park.
-    ///
-    /// # Errors
-    ///
-    /// Those of `getsockopt(2)`.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use std::os::linux::net::SocketAddrExt;
-    /// use sward::net::UnixListener;
-    /// use sward::net::unix::SocketAddr;
-    ///
-    /// let name = format!("sward-doc-tail-{}", std::process::id());
-    /// let address = SocketAddr::from_abstract_name(name)?;
-    /// let socket = UnixListener::bind_addr(&address)?;
-    /// assert!(socket.take_error()?.is_none());
-    /// # Ok::<_, std::io::Error>(())
-    /// ```
-    pub fn take_error(&self) -> io::Result<Option<io::Error>> {
-        self.socket.take_error()
-    }
-
-    /// Whether an `accept` that would block fails with `WouldBlock` instead of parking, for all clones.
-    /// Does not park.
-    ///
-    /// Nobody needs this to keep a worker free: without it, calls park.
-    ///
-    /// # Errors
-    ///
-    /// None at present.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use std::os::linux::net::SocketAddrExt;
-    /// use sward::net::UnixListener;
-    /// use sward::net::unix::SocketAddr;
-    ///
-    /// let name = format!("sward-doc-tail-{}", std::process::id());
-    /// let address = SocketAddr::from_abstract_name(name)?;
-    /// let socket = UnixListener::bind_addr(&address)?;
-    /// socket.set_nonblocking(true)?;
-    /// let error = socket.accept().unwrap_err();
-    /// assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock);
-    /// # Ok::<_, std::io::Error>(())
-    /// ```
-    pub fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
-        self.socket.set_nonblocking(nonblocking)
     }
 
     /// Stops listening, for all clones at once, although the descriptor and its address are kept until the
@@ -354,6 +280,12 @@ impl fmt::Debug for UnixListener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         describe(self.as_fd(), f, "UnixListener", [("local", self.local_addr())])
     }
+}
+
+shared_methods! {
+    UnixListener,
+    example: "let socket = sward::net::UnixListener::bind(\"\")?; // Linux finds a name",
+    call: "socket.accept()"
 }
 
 conversions! {

@@ -3,16 +3,14 @@
 use super::{Backoff, SocketAddr};
 use crate::coroutine::WaitReason;
 use crate::net::addr::RawAddr;
-use crate::net::macros::{byte_stream, conversions};
+use crate::net::macros::{byte_stream, conversions, transfer_methods};
 use crate::net::socket::{self, Short, Socket, describe};
 use crate::net::{Shutdown, sys};
-use crate::netpoll::Direction;
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// A connection through a Unix socket; [`std::os::unix::net::UnixStream`] for coroutines.
 ///
@@ -224,155 +222,6 @@ impl UnixStream {
         self.socket.shutdown(how)
     }
 
-    /// Another handle to the same socket. It shares everything with this one: descriptor, timeouts, mode.
-    /// Does not park.
-    ///
-    /// # Errors
-    ///
-    /// None at present: no descriptor is duplicated.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use sward::net::UnixStream;
-    ///
-    /// let (socket, peer) = UnixStream::pair()?;
-    /// let clone = socket.try_clone()?;
-    /// clone.set_read_timeout(Some(std::time::Duration::from_secs(1)))?;
-    /// assert_eq!(socket.read_timeout()?, clone.read_timeout()?);
-    /// # Ok::<_, std::io::Error>(())
-    /// ```
-    pub fn try_clone(&self) -> io::Result<UnixStream> {
-        Ok(UnixStream { socket: Arc::clone(&self.socket) })
-    }
-
-    /// Sets the longest that a read waits; `None` is for ever. It holds for all clones, from their next
-    /// call on. Does not park.
-    ///
-    /// # Errors
-    ///
-    /// `InvalidInput` if it is zero.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use std::io::{ErrorKind, Read};
-    /// use std::time::Duration;
-    /// use sward::net::UnixStream;
-    ///
-    /// let (socket, peer) = UnixStream::pair()?;
-    /// socket.set_read_timeout(Some(Duration::from_millis(1)))?;
-    /// assert_eq!((&socket).read(&mut [0; 8]).unwrap_err().kind(), ErrorKind::WouldBlock);
-    /// # Ok::<_, std::io::Error>(())
-    /// ```
-    pub fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
-        self.socket.file.set_timeout(Direction::Read, timeout)
-    }
-
-    /// Sets the longest that a write waits; `None` is for ever. It holds for all clones, from their next
-    /// call on. Does not park.
-    ///
-    /// # Errors
-    ///
-    /// `InvalidInput` if it is zero.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use sward::net::UnixStream;
-    ///
-    /// let (socket, peer) = UnixStream::pair()?;
-    /// let limit = Some(std::time::Duration::from_secs(1));
-    /// socket.set_write_timeout(limit)?;
-    /// assert_eq!(socket.write_timeout()?, limit);
-    /// # Ok::<_, std::io::Error>(())
-    /// ```
-    pub fn set_write_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
-        self.socket.file.set_timeout(Direction::Write, timeout)
-    }
-
-    /// The longest that a read waits. Does not park.
-    ///
-    /// # Errors
-    ///
-    /// None.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use sward::net::UnixStream;
-    ///
-    /// let (socket, peer) = UnixStream::pair()?;
-    /// assert_eq!(socket.read_timeout()?, None);
-    /// # Ok::<_, std::io::Error>(())
-    /// ```
-    pub fn read_timeout(&self) -> io::Result<Option<Duration>> {
-        self.socket.timeout(Direction::Read)
-    }
-
-    /// The longest that a write waits. Does not park.
-    ///
-    /// # Errors
-    ///
-    /// None.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use sward::net::UnixStream;
-    ///
-    /// let (socket, peer) = UnixStream::pair()?;
-    /// assert_eq!(socket.write_timeout()?, None);
-    /// # Ok::<_, std::io::Error>(())
-    /// ```
-    pub fn write_timeout(&self) -> io::Result<Option<Duration>> {
-        self.socket.timeout(Direction::Write)
-    }
-
-    /// Takes the socket's pending error (`SO_ERROR`), if there is one. Does not park.
-    ///
-    /// # Errors
-    ///
-    /// Those of `getsockopt(2)`.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use sward::net::UnixStream;
-    ///
-    /// let (socket, peer) = UnixStream::pair()?;
-    /// assert!(socket.take_error()?.is_none());
-    /// # Ok::<_, std::io::Error>(())
-    /// ```
-    pub fn take_error(&self) -> io::Result<Option<io::Error>> {
-        self.socket.take_error()
-    }
-
-    /// Whether calls that would block fail with `WouldBlock` instead of parking, for all clones. Does not
-    /// park.
-    ///
-    /// Nobody needs this to keep a worker free: without it, calls park.
-    ///
-    /// # Errors
-    ///
-    /// None at present.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use std::io::Read;
-    /// use sward::net::UnixStream;
-    ///
-    /// let (socket, peer) = UnixStream::pair()?;
-    /// socket.set_nonblocking(true)?;
-    /// let error = (&socket).read(&mut [0]).unwrap_err();
-    /// assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock);
-    /// # Ok::<_, std::io::Error>(())
-    /// ```
-    pub fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
-        self.socket.set_nonblocking(nonblocking)
-    }
-
     /// Closes the connection for all clones at once, although the descriptor stays until the last of them is
     /// dropped. Does not park.
     ///
@@ -437,6 +286,12 @@ impl fmt::Debug for UnixStream {
         let addresses = [("local", self.local_addr()), ("peer", self.peer_addr())];
         describe(self.as_fd(), f, "UnixStream", addresses)
     }
+}
+
+transfer_methods! {
+    UnixStream,
+    example: "let (socket, _peer) = sward::net::UnixStream::pair()?;",
+    call: "std::io::Read::read(&mut &socket, &mut [0])"
 }
 
 conversions! {
