@@ -5,9 +5,9 @@
 //! `use`; `docs/STD_PARITY.md` lists the differences. In a coroutine, a call that would block parks it; on a
 //! plain thread, the same call blocks the thread. Sockets may be shared between the two.
 //!
-//! Three things are new. `close` ends a socket although others still hold or even use it. `accept`
-//! waits where descriptors have run out, instead of failing in a loop. And [`TcpSocket`] sets options that must
-//! be set before a socket is connected or listens.
+//! Three things are new. `close` ends a socket although others still hold or even use it. `accept` waits
+//! where descriptors have run out, instead of failing in a loop. And [`TcpSocket`] sets options that must be
+//! set before a socket is connected or listens.
 //!
 //! Cancellation: a coroutine that is cancelled while parked in one of these calls unwinds from it. It
 //! is parked only while nothing has been transferred, so no bytes and no connection are lost with it:
@@ -41,8 +41,8 @@
 //! # Inside
 //!
 //! Rank 6. `socket`, `transfer` and `accept` are what the types share, and `macros` what only a macro can
-//! share; `resolve` looks names up on the threads of `blocking`; `addr` knows the kernel's addresses and `sys`
-//! what differs between systems.
+//! share; `resolve` looks names up on the threads of `blocking`; `addr` knows the kernel's addresses and
+//! `sys` what differs between systems.
 
 mod accept;
 mod addr;
