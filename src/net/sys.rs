@@ -8,6 +8,8 @@ use super::addr::{RawAddr, written_by};
 use crate::base::sys::{check, retry};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::SocketAddr as UnixAddr;
 
 /// Flags for `recv` and `recvmsg`.
 pub(super) const RECV: libc::c_int = libc::MSG_DONTWAIT;
@@ -15,9 +17,9 @@ pub(super) const RECV: libc::c_int = libc::MSG_DONTWAIT;
 /// Flags for `send` and `sendmsg`.
 pub(super) const SEND: libc::c_int = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
 
-/// A stream socket of that family, non-blocking: neither `connect` nor `accept` can say it in the call.
-pub(super) fn stream_socket(family: libc::c_int) -> io::Result<OwnedFd> {
-    let kind = libc::SOCK_STREAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+/// A socket of that family and kind, non-blocking: neither `connect` nor `accept` can say it in the call.
+pub(super) fn socket(family: libc::c_int, kind: libc::c_int) -> io::Result<OwnedFd> {
+    let kind = kind | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
     // SAFETY: the call takes no pointers.
     let fd = check(unsafe { libc::socket(family, kind, 0) })?;
     // SAFETY: a fresh descriptor that nobody else owns.
@@ -34,12 +36,38 @@ pub(super) fn accept(listener: RawFd) -> io::Result<(OwnedFd, RawAddr)> {
     })
 }
 
-/// Sets or clears the mode in which calls fail instead of blocking. It belongs to the open file: all
-/// duplicates share it.
-pub(super) fn set_nonblocking(fd: BorrowedFd<'_>, nonblocking: bool) -> io::Result<()> {
-    let mut value = libc::c_int::from(nonblocking);
-    // SAFETY: the integer lives until the call ends.
-    check(unsafe { libc::ioctl(fd.as_raw_fd(), libc::FIONBIO, &raw mut value) }).map(drop)
+/// Two sockets of that kind, connected to each other.
+pub(super) fn socket_pair(kind: libc::c_int) -> io::Result<[OwnedFd; 2]> {
+    let mut fds = [0; 2];
+    let kind = kind | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+    // SAFETY: there is room for two descriptors, until the call ends.
+    check(unsafe { libc::socketpair(libc::AF_UNIX, kind, 0, fds.as_mut_ptr()) })?;
+    // SAFETY: fresh descriptors that nobody else owns.
+    Ok(fds.map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }))
+}
+
+/// The name of an address that is in no file system.
+pub(super) fn abstract_name(address: &UnixAddr) -> Option<&[u8]> {
+    address.as_abstract_name()
+}
+
+/// The address of that name, which is in no file system.
+pub(super) fn from_abstract_name(name: &[u8]) -> io::Result<UnixAddr> {
+    UnixAddr::from_abstract_name(name)
+}
+
+/// What `IP_MULTICAST_TTL` and `IP_MULTICAST_LOOP` take.
+pub(super) type MulticastV4 = libc::c_int;
+
+/// The names of joining and leaving an IPv6 multicast group.
+pub(super) use libc::{IPV6_ADD_MEMBERSHIP as JOIN_V6, IPV6_DROP_MEMBERSHIP as LEAVE_V6};
+
+/// Binds a socket to a network interface; to any, if the name is empty.
+pub(super) fn bind_device(fd: BorrowedFd<'_>, name: &[u8]) -> io::Result<()> {
+    let len = name.len() as libc::socklen_t;
+    let (level, option) = (libc::SOL_SOCKET, libc::SO_BINDTODEVICE);
+    // SAFETY: the name is `len` bytes and lives until the call ends.
+    check(unsafe { libc::setsockopt(fd.as_raw_fd(), level, option, name.as_ptr().cast(), len) }).map(drop)
 }
 
 /// Whether `accept` failed because of the one connection it would have given: the next may do.

@@ -1,4 +1,4 @@
-//! Waiting for one descriptor on a plain thread, which needs no shard: `poll(2)`.
+//! Asking about one descriptor, and waiting for it on a plain thread, with no shard: `poll(2)`.
 
 use super::Direction;
 use crate::base::sys::retry;
@@ -6,29 +6,46 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::time::Instant;
 
-/// Blocks the thread until the descriptor is ready in that direction or in error; false once the
-/// deadline has passed.
+/// What stands in for a descriptor that there is not: `poll` passes it over.
+const NONE: libc::c_int = -1;
+
+/// Whether the descriptor is ready in that direction, or in error, at this moment.
+pub(crate) fn is_ready(fd: BorrowedFd<'_>, direction: Direction) -> io::Result<bool> {
+    let mut entry = [entry(fd.as_raw_fd(), direction)];
+    poll(&mut entry, 0)
+}
+
+/// Blocks the thread until the descriptor is ready in that direction or in error, or until the other
+/// end of `bell` is closed; false once the deadline has passed.
 pub(crate) fn wait_on_thread(
     fd: BorrowedFd<'_>,
+    bell: Option<BorrowedFd<'_>>,
     direction: Direction,
     deadline: Option<Instant>,
 ) -> io::Result<bool> {
-    let events = match direction {
-        Direction::Read => libc::POLLIN,
-        Direction::Write => libc::POLLOUT,
-    };
-    let mut entry = libc::pollfd { fd: fd.as_raw_fd(), events, revents: 0 };
+    let bell = bell.map_or(NONE, |bell| bell.as_raw_fd());
+    let mut entries = [entry(fd.as_raw_fd(), direction), entry(bell, Direction::Read)];
     loop {
-        let limit = deadline.map_or(-1, millis_until);
-        // SAFETY: one entry, which lives until the call ends.
-        let ready = retry(|| unsafe { libc::poll(&raw mut entry, 1, limit) })?;
-        if ready > 0 {
+        if poll(&mut entries, deadline.map_or(-1, millis_until))? {
             return Ok(true);
         }
         if deadline.is_some_and(|at| at <= Instant::now()) {
             return Ok(false);
         }
     }
+}
+
+fn entry(fd: libc::c_int, direction: Direction) -> libc::pollfd {
+    let events = match direction {
+        Direction::Read => libc::POLLIN,
+        Direction::Write => libc::POLLOUT,
+    };
+    libc::pollfd { fd, events, revents: 0 }
+}
+
+fn poll<const N: usize>(entries: &mut [libc::pollfd; N], limit: libc::c_int) -> io::Result<bool> {
+    // SAFETY: there are `N` entries, which live until the call ends.
+    retry(|| unsafe { libc::poll(entries.as_mut_ptr(), N as libc::nfds_t, limit) }).map(|ready| ready > 0)
 }
 
 /// Rounded up, so that the wait does not spin through its last millisecond.

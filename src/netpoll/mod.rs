@@ -4,7 +4,7 @@
 //! - [`shard`]: a poller and the table of what it watches; one per worker.
 //! - [`source`]: an open file with its two readiness events; joins a shard at its first would-block.
 //! - [`thread`]: the dedicated thread that polls on behalf of workers that are too busy to.
-//! - [`fd`]: waiting for one descriptor on a plain thread, with no shard.
+//! - [`fd`]: asking about one descriptor, and waiting for it on a plain thread, with no shard.
 //! - [`epoll`]: the back-end.
 //!
 //! # What a back-end supplies
@@ -32,7 +32,7 @@ mod thread;
 
 use epoll as backend;
 
-pub(crate) use fd::wait_on_thread;
+pub(crate) use fd::is_ready;
 pub(crate) use shard::Shard;
 pub(crate) use source::{Direction, Source};
 pub(crate) use thread::{Netpoller, Ward};
