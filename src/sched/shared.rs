@@ -55,6 +55,10 @@ pub(crate) struct Shared {
     /// Whether workers may wait for one another without sleeping: there is a processor for each.
     pub(super) may_linger: bool,
     injector: Injector<Runnable>,
+    /// Those that have yielded, where coroutines migrate; behind all others.
+    yielded: Injector<Runnable>,
+    /// Counts the looks of the netpoller thread, which come about every millisecond while a worker is awake.
+    pub(super) ticks: AtomicU64,
     phase: AtomicU8,
     wakes: AtomicUsize,
     pub(super) threads: Threads,
@@ -128,6 +132,8 @@ impl Shared {
             may_linger: std::thread::available_parallelism().is_ok_and(|n| config.workers <= n.get()),
             config,
             injector: Injector::new(),
+            yielded: Injector::new(),
+            ticks: AtomicU64::new(0),
             phase: AtomicU8::new(Phase::Running as u8),
             wakes: AtomicUsize::new(0),
             threads: Threads::default(),
@@ -175,6 +181,17 @@ impl Shared {
         }
     }
 
+    /// Queues a coroutine that has yielded, for whichever worker takes it.
+    pub(super) fn inject_yielded(&self, task: Runnable) {
+        self.yielded.push(task);
+        self.work_was_pushed();
+    }
+
+    /// The next of those that have yielded.
+    pub(super) fn take_yielded(&self) -> Option<Runnable> {
+        if self.yielded.is_empty() { None } else { take_one(&self.yielded) }
+    }
+
     pub(super) fn take_one_injected(&self) -> Option<Runnable> {
         take_one(&self.injector)
     }
@@ -203,6 +220,7 @@ impl Shared {
     /// Whether there is anything that any worker may take.
     pub(super) fn has_shared_work(&self) -> bool {
         !self.injector.is_empty()
+            || !self.yielded.is_empty()
             || self.active_cores().iter().any(|core| !core.fresh.is_empty() || !core.movable.is_empty())
     }
 
@@ -351,22 +369,23 @@ impl Core {
         }
     }
 
-    /// Fires the timers that are due.
-    pub(super) fn fire_timers(&self, batch: &mut Batch) {
+    /// Fires the timers that are due; when, if there were any.
+    pub(super) fn fire_timers(&self, batch: &mut Batch) -> Option<Instant> {
         let mut timers = self.timers.lock();
-        if timers.next().is_none() {
-            return;
-        }
+        timers.next()?;
         let now = Instant::now();
+        let mut fired = None;
         while let Some(ticket) = timers.pop_due(now) {
             // SAFETY: a timer is taken back under this lock before its wait returns.
             let _ = unsafe { ticket.fire(Cause::Timeout, batch) };
+            fired = Some(now);
         }
+        fired
     }
 
-    pub(super) fn until_next_timer(&self) -> Option<Duration> {
-        let next = self.timers.lock().next();
-        next.map(|at| at.saturating_duration_since(Instant::now()))
+    /// When the next timer is due.
+    pub(super) fn next_timer(&self) -> Option<Instant> {
+        self.timers.lock().next()
     }
 
     /// Counts and lists a coroutine that is about to start here, or to suspend for the first time.

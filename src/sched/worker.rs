@@ -36,7 +36,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-/// Turns between two looks at the poller and at the old end of the queues. Prime, as Go's, so that it
+/// Turns between two looks at the old end of the queues. Prime, as Go's, so that it
 /// does not fall in step with a program's own period.
 const LOOK_AROUND: u32 = 61;
 /// Every so many turns one that has not been started goes first: a server's established connections,
@@ -44,6 +44,9 @@ const LOOK_AROUND: u32 = 61;
 const FRESH_TURN: u32 = 4;
 /// Every so many turns one that has yielded goes first, though others were woken since.
 const YIELDED_TURN: u32 = 8;
+/// The least time between two wake-ups of a sleeping worker by timers: those that are due in between are
+/// fired together. A timer that is not in such company is fired when it is due.
+const TIMER_BATCH: Duration = Duration::from_micros(250);
 /// How long a worker without work waits for others to hand it some before it sleeps, where that has paid off:
 /// about as long as a sleep and a wake-up through the kernel take.
 const LINGER: Duration = Duration::from_micros(20);
@@ -79,7 +82,11 @@ pub(crate) struct Worker {
     stacks: RefCell<Pool>,
     events: RefCell<Events>,
     turn: Cell<u32>,
+    /// The netpoller thread's tick at which it last polled between two turns.
+    tick: Cell<u64>,
     searching: Cell<bool>,
+    /// When it last fired timers.
+    fired: Cell<Option<Instant>>,
     /// Above zero: linger before the next sleep. Sleeps that another worker ends soon make it more, lingering in
     /// vain less.
     linger: Cell<i32>,
@@ -207,7 +214,9 @@ impl Worker {
             stacks: RefCell::new(Pool::new()),
             events: RefCell::new(Events::with_capacity(EVENTS)),
             turn: Cell::new(0),
+            tick: Cell::new(0),
             searching: Cell::new(false),
+            fired: Cell::new(None),
             linger: Cell::new(0),
             closing: Cell::new(false),
             least: Cell::new(0),
@@ -303,6 +312,11 @@ impl Worker {
     fn next(&self) -> Option<Runnable> {
         let turn = self.turn.get().wrapping_add(1);
         self.turn.set(turn);
+        let tick = self.shared.ticks.load(Ordering::Relaxed);
+        if tick != self.tick.get() {
+            self.tick.set(tick);
+            self.poll(Some(Duration::ZERO));
+        }
         if turn.is_multiple_of(LOOK_AROUND)
             && let Some(task) = self.look_around()
         {
@@ -314,9 +328,9 @@ impl Worker {
             return Some(task);
         }
         if turn.is_multiple_of(YIELDED_TURN)
-            && let Some(waiter) = self.yielded.borrow_mut().pop()
+            && let Some(task) = self.take_yielded()
         {
-            return Some(Runnable(waiter));
+            return Some(task);
         }
         if let Some(waiter) = self.lifo.take() {
             let run = self.lifo_run.get() + 1;
@@ -332,7 +346,7 @@ impl Worker {
         ready
             .map(Runnable)
             .or_else(|| self.movable.pop())
-            .or_else(|| self.yielded.borrow_mut().pop().map(Runnable))
+            .or_else(|| self.take_yielded())
             .or_else(|| self.core().take_arrival())
             .or_else(|| self.fresh.pop())
     }
@@ -354,11 +368,21 @@ impl Worker {
     fn push_yielded(&self, waiter: NonNull<Waiter>) {
         // SAFETY: a queued or running coroutine is alive.
         if self.core().may_move(unsafe { waiter.cast::<Header>().as_ref() }) {
-            self.shared.inject(Runnable(waiter));
+            self.shared.inject_yielded(Runnable(waiter));
         } else {
             // SAFETY: it was in no queue, and stays alive until it has run.
             unsafe { self.yielded.borrow_mut().push(waiter) };
         }
+    }
+
+    /// The next of those that have yielded, here or, where they migrate, anywhere. What was woken from outside
+    /// goes before the latter.
+    fn take_yielded(&self) -> Option<Runnable> {
+        let own = self.yielded.borrow_mut().pop().map(Runnable);
+        if own.is_some() || !self.shared.config().migrate {
+            return own;
+        }
+        self.shared.take_injected(&self.fresh).or_else(|| self.shared.take_yielded())
     }
 
     #[inline]
@@ -371,8 +395,6 @@ impl Worker {
 
     #[cold]
     fn look_around(&self) -> Option<Runnable> {
-        self.poll(Some(Duration::ZERO));
-        self.empty_inbox();
         if self.shared.phase() != Phase::Running {
             self.close();
         }
@@ -514,7 +536,9 @@ impl Worker {
             unreachable!("a poller waits on its own descriptors: {e}");
         }
         core.beat.store(core.beat.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
-        core.fire_timers(&mut batch);
+        if let Some(now) = core.fire_timers(&mut batch) {
+            self.fired.set(Some(now));
+        }
         let woke = !batch.is_empty();
         wake_all(&mut batch);
         woke
@@ -588,11 +612,14 @@ impl Worker {
             && !self.shared.has_shared_work()
             && !self.must_close()
         {
-            let mut timeout = core.until_next_timer();
+            let start = Instant::now();
+            let mut timeout = core.next_timer().map(|at| {
+                let at = self.fired.get().map_or(at, |fired| at.max(fired + TIMER_BATCH));
+                at.saturating_duration_since(start)
+            });
             if self.closing.get() {
                 timeout = Some(timeout.map_or(CLOSING_NAP, |t| t.min(CLOSING_NAP)));
             }
-            let start = Instant::now();
             let woke = self.poll(timeout);
             let handed = !woke && !core.inbox.is_empty();
             if handed && self.shared.may_linger && start.elapsed() < 2 * LINGER {
@@ -633,7 +660,7 @@ impl Worker {
 
     /// Looks for work that any worker may take: injected, then other workers', from a random one on.
     fn search(&self) -> Option<Runnable> {
-        if let Some(task) = self.shared.take_injected(&self.fresh) {
+        if let Some(task) = self.shared.take_injected(&self.fresh).or_else(|| self.shared.take_yielded()) {
             return Some(task);
         }
         let cores = self.shared.active_cores();
