@@ -19,9 +19,12 @@ pub(crate) fn wait_on_thread(
     };
     let mut entry = libc::pollfd { fd: fd.as_raw_fd(), events, revents: 0 };
     loop {
-        let limit = deadline.map_or(-1, millis_until);
-        // SAFETY: one entry, which lives until the call ends.
-        let ready = retry(|| unsafe { libc::poll(&raw mut entry, 1, limit) })?;
+        let ready = retry(|| {
+            // Anew for each call: one that a signal has interrupted has used some of the time.
+            let limit = deadline.map_or(-1, millis_until);
+            // SAFETY: one entry, which lives until the call ends.
+            unsafe { libc::poll(&raw mut entry, 1, limit) }
+        })?;
         if ready > 0 {
             return Ok(true);
         }
