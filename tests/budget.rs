@@ -17,9 +17,14 @@ use sward::task::{self, CancelToken, JoinSet};
 /// fourth turn of a worker starts a new coroutine.
 const RUNNABLE: u64 = 1_000;
 
-/// Turns of the starver until a bystander whose event has come about has run. A worker looks at its poller
-/// every 61 turns, each of 128 calls.
-const EVENT: u64 = 10_000;
+/// Turns of the starver until a bystander whose event has come about has run. A worker looks at its poller and
+/// at what others have woken every 61 turns, each of 128 calls; twice that if the netpoller thread was faster
+/// and has fetched the event between the two.
+const EVENT: u64 = 20_000;
+
+/// As many turns are no matter of a thread that the system has interrupted with an event in its hands: the
+/// bystander starves.
+const FOR_EVER: u64 = 50_000_000;
 
 /// What the two sides know of each other.
 struct Meter {
@@ -64,15 +69,17 @@ impl Meter {
         !self.starved.load(Ordering::Relaxed) && !self.ended.load(Ordering::Relaxed)
     }
 
-    /// A turn of the bystander: it has waited in the closure.
-    fn waits(&self, bound: u64, what: &str, wait: impl FnOnce()) {
+    /// A turn of the bystander, which waits in the closure: how many the starver has had meanwhile.
+    fn waits(&self, bound: u64, what: &str, wait: impl FnOnce()) -> u64 {
         self.since.store(0, Ordering::Relaxed);
         self.bound.store(bound, Ordering::Relaxed);
         wait();
+        let since = self.since.load(Ordering::Relaxed);
         let starved = self.starved.load(Ordering::Relaxed);
         assert!(!starved, "{bound} turns were taken before the bystander had one after {what}");
         // What it does between two waits is not measured.
         self.bound.store(u64::MAX, Ordering::Relaxed);
+        since
     }
 }
 
@@ -87,7 +94,8 @@ impl Drop for Ends<'_> {
 
 /// Runs the starver beside a bystander that yields, one that starts, and one that waits for an event.
 fn starves_nobody(starver: impl FnOnce(&Meter) + Send) {
-    let longest = run(starver, |meter| {
+    run(starver, |meter| {
+        let mut events = Vec::new();
         for _ in 0..20 {
             meter.waits(RUNNABLE, "a yield", sward::yield_now);
             meter.waits(RUNNABLE, "a spawn", || sward::spawn(|| ()).join().unwrap());
@@ -96,10 +104,11 @@ fn starves_nobody(starver: impl FnOnce(&Meter) + Send) {
             // A short read, so that the next one waits for an event although there is something to read.
             assert_eq!(here.read(&mut [0; 8]).unwrap(), 1);
             there.write_all(b"y").unwrap();
-            meter.waits(EVENT, "an event", || here.read_exact(&mut [0]).unwrap());
+            events.push(meter.waits(FOR_EVER, "an event", || here.read_exact(&mut [0]).unwrap()));
         }
+        events.sort_unstable();
+        assert!(events[events.len() / 2] <= EVENT, "so many turns before events were seen: {events:?}");
     });
-    assert!(longest > 0);
 }
 
 /// Runs the two on one worker; the longest run of turns of the starver.
@@ -450,6 +459,10 @@ fn joins_of_what_has_ended() {
 /// be held while a sibling on the same worker wants them.
 #[test]
 fn what_never_parks_never_yields() {
+    if cfg!(sward_migrate) {
+        println!("skipped: another worker may run the bystander");
+        return;
+    }
     let runtime = sward::runtime::Builder::new().worker_threads(1).build().expect("a runtime");
     runtime.run(|| {
         let ran = Arc::new(AtomicBool::new(false));
@@ -460,7 +473,7 @@ fn what_never_parks_never_yields() {
         let (news, _watching) = watch::channel(0);
         let (all, _each) = broadcast::channel(1);
         let token = task::current();
-        for _ in 0..1_000 {
+        for _ in 0..300 {
             sender.try_send(()).unwrap();
             drop((mutex.try_lock().unwrap(), semaphore.try_acquire().unwrap()));
             notify.notify_one();
