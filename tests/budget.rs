@@ -1,7 +1,7 @@
 //! Coroutines that never have to wait, or only for each other, do not keep their worker from others.
 //!
-//! Each test has one worker, one coroutine (or a pair) that starves others if it can, and a bystander. What is
-//! asserted is how many turns the starver takes between two of the bystander, not how long they take.
+//! Each test has one worker, one coroutine (or a pair) that starves others if it can, and a bystander. What
+//! is asserted is how many turns the starver takes between two of the bystander, not how long they take.
 
 use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
@@ -17,9 +17,9 @@ use sward::task::{self, CancelToken, JoinSet};
 /// fourth turn of a worker starts a new coroutine.
 const RUNNABLE: u64 = 1_000;
 
-/// Turns of the starver until a bystander whose event has come about has run. A worker looks at its poller and
-/// at what others have woken every 61 turns, each of 128 calls; twice that if the netpoller thread was faster
-/// and has fetched the event between the two.
+/// Turns of the starver until a bystander whose event has come about has run. A worker looks at its poller
+/// and at what others have woken every 61 turns, each of 128 calls; twice that if the netpoller thread was
+/// faster and has fetched the event between the two.
 const EVENT: u64 = 20_000;
 
 /// As many turns are no matter of a thread that the system has interrupted with an event in its hands: the

@@ -88,8 +88,8 @@ fn ended<T: Send + 'static>(wait: impl Fn() -> T + Send + Sync + 'static, mut us
     }
 }
 
-/// Gives what one coroutine waits for, and cancels it before it runs: it has got it, or it is left for others.
-/// Both are tried, the cancellation first and the gift first.
+/// Gives what one coroutine waits for, and cancels it before it runs: it has got it, or it is left for
+/// others. Both are tried, the cancellation first and the gift first.
 fn given_and_cancelled<T: Send + 'static>(
     wait: impl Fn() -> T + Send + Sync + 'static,
     give: impl Fn(),
@@ -571,7 +571,7 @@ fn a_send() {
     });
 }
 
-/// A send that the end of the wait and the receiver both want: the message arrives, or is dropped, never both.
+/// A send that the end of the wait and the receiver both want: the message arrives or is dropped, not both.
 #[test]
 fn a_send_that_is_met() {
     on_one_worker(|| {

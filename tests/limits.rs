@@ -489,7 +489,8 @@ fn storm(stop: &AtomicBool) -> bool {
     false
 }
 
-/// Nothing fails, ends early or loses a byte because signals interrupt it, in coroutines and on plain threads.
+/// Nothing fails, ends early or late, or loses a byte because signals interrupt it, in coroutines and on
+/// plain threads.
 #[test]
 fn a_storm_of_signals_is_not_noticed() {
     in_child("a_storm_of_signals_is_not_noticed", || {

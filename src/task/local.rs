@@ -183,10 +183,10 @@ impl<T: 'static> LocalKey<T> {
         f()
     }
 
-    /// A closure that calls `f` with a copy of the caller's present value in the local of whoever runs it: how
-    /// a coroutine inherits the value of the one that spawns it. What either of the two sets afterwards, the
-    /// other one does not see. Calls [`with`](Self::with) for the copy now, and [`scope`](Self::scope) when
-    /// the closure runs.
+    /// A closure that calls `f` with a copy of the caller's present value in the local of whoever runs it:
+    /// how a coroutine inherits the value of the one that spawns it. What either of the two sets afterwards,
+    /// the other one does not see. Calls [`with`](Self::with) for the copy now, and [`scope`](Self::scope)
+    /// when the closure runs.
     ///
     /// # Panics
     ///

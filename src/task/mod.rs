@@ -22,14 +22,15 @@
 //! # Fairness
 //!
 //! A coroutine runs until it waits. One that calls what may wait, but never has to (its socket always has
-//! bytes, its lock is always free), would keep its worker from all others. So each call of this crate that may
-//! park counts against a budget of 128 calls when it need not. When the budget is spent, the next such
+//! bytes, its lock is always free), would keep its worker from all others. So each call of this crate that
+//! may park counts against a budget of 128 calls when it need not. When the budget is spent, the next such
 //! call lets others go first, as [`yield_now`] does, and a new budget begins.
 //!
-//! What never parks does not count: `try_lock`, `try_acquire`, `try_send` and the like, spawning, waking and
-//! notifying others, dropping guards, the sends of `oneshot`, `watch` and `broadcast`. It may be called with one of
-//! std's locks held, and never makes others wait for that lock. Excepted are the calls with which a
-//! loop asks again and again, `try_recv` and a [`select!`](crate::select) with a default: they count.
+//! What never parks does not count: `try_lock`, `try_acquire`, `try_send` and the like, spawning, waking
+//! and notifying others, dropping guards, the sends of `oneshot`, `watch` and `broadcast`, a look at what is
+//! initialised already. It may be called with one of std's locks held, and never makes others wait for that
+//! lock. Excepted are the calls with which a loop asks again and again, `try_recv` and a
+//! [`select!`](crate::select) with a default: they count.
 //!
 //! A coroutine that computes for long without any of these calls [yields](yield_now), or hands the work to
 //! [`blocking`](crate::blocking()).
