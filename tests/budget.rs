@@ -405,6 +405,22 @@ fn calls_on_the_pool() {
     with(|| sward::blocking(|| ()).unwrap());
 }
 
+/// Spawning counts where it may have to wait for room. A bystander that is spawned as well is behind all that
+/// was spawned before, so it only yields.
+#[test]
+fn spawns_for_which_there_is_room() {
+    run(
+        |meter| {
+            task::ScopeBuilder::new().limit(1 << 20).scope(|s| {
+                while meter.turn() {
+                    s.spawn(|| ());
+                }
+            });
+        },
+        |meter| (0..20).for_each(|_| _ = meter.waits(RUNNABLE, "a yield", sward::yield_now)),
+    );
+}
+
 /// Spawning is not counted, joining is. The children have ended before they are joined.
 #[test]
 fn joins_of_what_has_ended() {

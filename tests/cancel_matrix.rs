@@ -26,8 +26,12 @@ const GUARD: Duration = Duration::from_secs(30);
 /// A time limit that is to end a wait.
 const SHORT: Duration = Duration::from_millis(5);
 
+fn one_worker() -> sward::runtime::Runtime {
+    sward::runtime::Builder::new().worker_threads(1).build().expect("a runtime")
+}
+
 fn on_one_worker(test: impl FnOnce() + Send) {
-    sward::runtime::Builder::new().worker_threads(1).build().expect("a runtime").run(test);
+    one_worker().run(|| timeout(2 * GUARD, test).expect("the test itself waits for what is lost"));
 }
 
 /// Joins within the guard.
@@ -883,7 +887,7 @@ fn what_runs_on_the_pool() {
 /// with it; those that are spawned detached are not.
 #[test]
 fn children_of_a_scope_inherit_the_limit() {
-    on_one_worker(|| {
+    one_worker().run(|| {
         let far = timeout(GUARD, || {
             let mine = Deadline::current();
             assert_ne!(mine, Deadline::never());
