@@ -12,7 +12,7 @@ const NONE: libc::c_int = -1;
 /// Whether the descriptor is ready in that direction, or in error, at this moment.
 pub(crate) fn is_ready(fd: BorrowedFd<'_>, direction: Direction) -> io::Result<bool> {
     let mut entry = [entry(fd.as_raw_fd(), direction)];
-    poll(&mut entry, 0)
+    poll(&mut entry, || 0)
 }
 
 /// Blocks the thread until the descriptor is ready in that direction or in error, or until the other
@@ -26,7 +26,7 @@ pub(crate) fn wait_on_thread(
     let bell = bell.map_or(NONE, |bell| bell.as_raw_fd());
     let mut entries = [entry(fd.as_raw_fd(), direction), entry(bell, Direction::Read)];
     loop {
-        if poll(&mut entries, deadline.map_or(-1, millis_until))? {
+        if poll(&mut entries, || deadline.map_or(-1, millis_until))? {
             return Ok(true);
         }
         if deadline.is_some_and(|at| at <= Instant::now()) {
@@ -43,9 +43,13 @@ fn entry(fd: libc::c_int, direction: Direction) -> libc::pollfd {
     libc::pollfd { fd, events, revents: 0 }
 }
 
-fn poll<const N: usize>(entries: &mut [libc::pollfd; N], limit: libc::c_int) -> io::Result<bool> {
+/// `limit` is asked anew for each call: one that a signal has interrupted has used some of the time.
+fn poll<const N: usize>(
+    entries: &mut [libc::pollfd; N],
+    limit: impl Fn() -> libc::c_int,
+) -> io::Result<bool> {
     // SAFETY: there are `N` entries, which live until the call ends.
-    retry(|| unsafe { libc::poll(entries.as_mut_ptr(), N as libc::nfds_t, limit) }).map(|ready| ready > 0)
+    retry(|| unsafe { libc::poll(entries.as_mut_ptr(), N as libc::nfds_t, limit()) }).map(|ready| ready > 0)
 }
 
 /// Rounded up, so that the wait does not spin through its last millisecond.
