@@ -382,7 +382,14 @@ impl Worker {
         if own.is_some() || !self.shared.config().migrate {
             return own;
         }
-        self.shared.take_injected(&self.fresh).or_else(|| self.shared.take_yielded())
+        self.take_injected().or_else(|| self.shared.take_yielded())
+    }
+
+    /// The oldest of the injected, of which it takes several.
+    fn take_injected(&self) -> Option<Runnable> {
+        // Where coroutines migrate, most of these were woken from outside, and go in their order.
+        let migrate = self.shared.config().migrate;
+        self.shared.take_injected(if migrate { &self.movable } else { &self.fresh })
     }
 
     #[inline]
@@ -399,8 +406,7 @@ impl Worker {
             self.close();
         }
         let core = self.core();
-        self.shared
-            .take_injected(&self.fresh)
+        self.take_injected()
             .or_else(|| core.fresh.steal().success())
             .or_else(|| core.movable.steal().success())
     }
@@ -667,7 +673,7 @@ impl Worker {
 
     /// Looks for work that any worker may take: injected, then other workers', from a random one on.
     fn search(&self) -> Option<Runnable> {
-        if let Some(task) = self.shared.take_injected(&self.fresh).or_else(|| self.shared.take_yielded()) {
+        if let Some(task) = self.take_injected().or_else(|| self.shared.take_yielded()) {
             return Some(task);
         }
         let cores = self.shared.active_cores();
