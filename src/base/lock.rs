@@ -30,6 +30,8 @@ pub(crate) enum Rank {
     List,
     /// What a plain thread blocks on: `coroutine::thread`.
     Parker,
+    /// A poller's own table: `netpoll::poll`. Whoever wakes a worker takes it, whatever else he holds.
+    Poller,
 }
 
 /// A mutex with a rank. Panics do not poison it: no code that can panic runs under it.

@@ -5,6 +5,7 @@
 
 use once_cell::sync::OnceCell;
 use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::time::Duration;
 
 /// A system call's return value, where -1 means "look at errno".
@@ -63,38 +64,20 @@ pub(crate) fn page_size() -> usize {
     })
 }
 
-/// The processor time of one thread, readable from others.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct ThreadClock(libc::clockid_t);
-
-impl ThreadClock {
-    /// The clock of the calling thread.
-    pub(crate) fn of_this_thread() -> Option<ThreadClock> {
-        let mut clock = 0;
-        // SAFETY: the place for the clock lives until the call ends, and the thread is the caller.
-        let done = unsafe { libc::pthread_getcpuclockid(libc::pthread_self(), &raw mut clock) };
-        (done == 0).then_some(ThreadClock(clock))
-    }
-
-    /// What the thread has used so far; `None` once it has ended.
-    pub(crate) fn read(self) -> Option<Duration> {
-        let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-        // SAFETY: the place for the time lives until the call ends.
-        check(unsafe { libc::clock_gettime(self.0, &raw mut time) }).ok()?;
-        Some(Duration::new(time.tv_sec as u64, time.tv_nsec as u32))
+/// A length of time as system calls take it. One that is too long becomes the longest that all systems
+/// take.
+pub(crate) fn timespec(time: Duration) -> libc::timespec {
+    libc::timespec {
+        tv_sec: i32::try_from(time.as_secs()).unwrap_or(i32::MAX).into(),
+        tv_nsec: time.subsec_nanos() as libc::c_long,
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_thread_clock_counts_work() {
-        let clock = ThreadClock::of_this_thread().expect("a clock");
-        let start = clock.read().expect("the thread runs");
-        while clock.read().expect("the thread runs") <= start {
-            std::hint::spin_loop();
-        }
-    }
+/// Makes calls on the open file fail instead of blocking. All duplicates share that mode.
+pub(crate) fn set_nonblocking(fd: BorrowedFd<'_>) -> io::Result<()> {
+    let fd = fd.as_raw_fd();
+    // SAFETY: the calls take no pointers.
+    let flags = check(unsafe { libc::fcntl(fd, libc::F_GETFL) })?;
+    // SAFETY: as above.
+    check(unsafe { libc::fcntl(fd, libc::F_SETFL, flags | libc::O_NONBLOCK) }).map(drop)
 }

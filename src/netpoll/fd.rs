@@ -1,7 +1,7 @@
 //! Waiting for one descriptor on a plain thread, which needs no shard: `poll(2)`.
 
 use super::Direction;
-use crate::base::sys::retry;
+use crate::base::poll::poll;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::time::Instant;
@@ -17,22 +17,15 @@ pub(crate) fn wait_on_thread(
         Direction::Read => libc::POLLIN,
         Direction::Write => libc::POLLOUT,
     };
-    let mut entry = libc::pollfd { fd: fd.as_raw_fd(), events, revents: 0 };
+    let mut entry = [libc::pollfd { fd: fd.as_raw_fd(), events, revents: 0 }];
     loop {
-        let limit = deadline.map_or(-1, millis_until);
-        // SAFETY: one entry, which lives until the call ends.
-        let ready = retry(|| unsafe { libc::poll(&raw mut entry, 1, limit) })?;
-        if ready > 0 {
-            return Ok(true);
-        }
-        if deadline.is_some_and(|at| at <= Instant::now()) {
-            return Ok(false);
+        let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
+        match poll(&mut entry, left) {
+            Ok(0) if deadline.is_some_and(|at| at <= Instant::now()) => return Ok(false),
+            Ok(0) => {}
+            Ok(_) => return Ok(true),
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
         }
     }
-}
-
-/// Rounded up, so that the wait does not spin through its last millisecond.
-fn millis_until(deadline: Instant) -> libc::c_int {
-    let left = deadline.saturating_duration_since(Instant::now());
-    libc::c_int::try_from(left.as_nanos().div_ceil(1_000_000)).unwrap_or(libc::c_int::MAX)
 }

@@ -5,7 +5,8 @@
 //! - [`source`]: an open file with its two readiness events; joins a shard at its first would-block.
 //! - [`thread`]: the dedicated thread that polls on behalf of workers that are too busy to.
 //! - [`fd`]: waiting for one descriptor on a plain thread, with no shard.
-//! - [`epoll`]: the back-end.
+//! - `epoll` (Linux, Android), `kqueue` (macOS, the BSDs), `poll` (any Unix): the back-ends, of which
+//!   a build has one. `--cfg sward_poll` chooses `poll` wherever it is; a test build has it besides.
 //!
 //! # What a back-end supplies
 //!
@@ -15,22 +16,41 @@
 //! - `Poller::new() -> io::Result<Poller>`; its descriptors are close-on-exec.
 //! - `add(&self, fd, key)`: watches `fd` in both directions, edge-triggered: an event for the state
 //!   at the time of the call, and one for each change after it. A descriptor is added once.
-//! - `remove(&self, fd)`: no event for `fd` is generated afterwards. One that a concurrent `wait` has
-//!   fetched already may still come; the key's generation tells it apart.
+//! - `remove(&self, fd, key)`: no event for `fd` is generated afterwards. One that a concurrent `wait` has
+//!   fetched already may still come; the key's generation tells it apart. The caller may close `fd` then:
+//!   no `wait` keeps it open for longer than it takes to notice.
+//! - `Poller::ONE_SHOT`: whether an event ends the watch for its direction until `arm` is called.
+//! - `arm(&self, key, direction)`: watches that direction again, with an event for the state at the time
+//!   of the call. Does nothing in a back-end that is not one-shot, or for a key that was removed.
 //! - `wait(&self, events, timeout)`: blocks until there is an event, `wake` is called, a signal
 //!   comes, or the timeout passes (`None`: never; zero: not at all), never returning before the
-//!   timeout without one of these for want of clock resolution. Fills `events`, possibly with none.
-//! - `wake(&self)`: ends a present `wait`, or else the next one.
+//!   timeout without one of these for want of clock resolution. Fills `events`, possibly with none. What
+//!   other threads add, remove and arm meanwhile counts for it.
+//! - `wake(&self)`: ends a present `wait`, or else the next one. May be called with any lock held.
 //! - `Events::with_capacity(n)`, `Events::iter()` giving [`Readiness`], `Events::woken()` whether `wake`
 //!   was among what ended the wait.
+//!
+//! `contract.rs` is this as a test suite, which each back-end of a test build passes.
+//!
+//! Why one-shot is enough of an edge: a direction is consumed before it is tried, and armed after the try
+//! and before the wait. An event that comes between the consuming and the arming is kept by the readiness
+//! word; one that would have come is told at the arming, being a state.
 
+#[cfg(test)]
+mod contract;
+#[cfg(all(any(target_os = "linux", target_os = "android"), not(sward_poll)))]
 mod epoll;
 mod fd;
+#[cfg(any(sward_poll, test, not(any(target_os = "linux", target_os = "android"))))]
+mod poll;
 mod shard;
 mod source;
 mod thread;
 
+#[cfg(all(any(target_os = "linux", target_os = "android"), not(sward_poll)))]
 use epoll as backend;
+#[cfg(any(sward_poll, not(any(target_os = "linux", target_os = "android"))))]
+use poll as backend;
 
 pub(crate) use fd::wait_on_thread;
 pub(crate) use shard::Shard;

@@ -7,9 +7,10 @@
 //! Invariant: the descriptor is open for as long as the source lives. `close` ends its use, not its
 //! number, so nobody who holds the source can meet another file under that number.
 
+use super::backend::Poller;
 use super::{Key, Shard};
 use crate::base::lock::{Mutex, Rank};
-use crate::base::sys::check;
+use crate::base::sys::set_nonblocking;
 use crate::coroutine::{Batch, Event};
 use std::io;
 use std::mem::ManuallyDrop;
@@ -108,9 +109,21 @@ impl Source {
         Ok(())
     }
 
-    /// Joins that shard if it is in none.
+    /// To be called before waiting for an event, after its readiness was consumed: joins that shard if it
+    /// is in none, and has the shard tell that direction's next event.
     #[inline]
-    pub(crate) fn bind(&self, shard: &Arc<Shard>) -> io::Result<()> {
+    pub(crate) fn arm(&self, shard: &Arc<Shard>, direction: Direction) -> io::Result<()> {
+        self.bind(shard)?;
+        if Poller::ONE_SHOT
+            && let Some((shard, key)) = &*self.binding.lock()
+        {
+            shard.arm(*key, direction);
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn bind(&self, shard: &Arc<Shard>) -> io::Result<()> {
         // Acquire: pairs with `set_bound`; whoever sees it bound waits for the shard's events.
         if self.ready.bound.load(Ordering::Acquire) {
             return Ok(());
@@ -152,11 +165,7 @@ impl Source {
 
     #[cold]
     fn make_nonblocking(&self) -> io::Result<()> {
-        let fd = self.fd.as_raw_fd();
-        // SAFETY: the calls take no pointers.
-        let flags = check(unsafe { libc::fcntl(fd, libc::F_GETFL) })?;
-        // SAFETY: as above.
-        check(unsafe { libc::fcntl(fd, libc::F_SETFL, flags | libc::O_NONBLOCK) })?;
+        set_nonblocking(self.fd())?;
         self.nonblocking.store(true, Ordering::Relaxed);
         Ok(())
     }

@@ -7,7 +7,7 @@ use super::hook;
 use super::shared::{Config, Phase, Runnable, Shared};
 use super::wait::{wait_masked, wake_all};
 use super::worker::{self, Home, Worker};
-use crate::base::sys::ThreadClock;
+use crate::base::clock::ThreadClock;
 use crate::coroutine::{self, Batch, Handle, Header, Id, JoinError, Settings, WaitReason};
 use crate::stack::{self, StackSize, overflow};
 use once_cell::sync::OnceCell;
