@@ -30,7 +30,9 @@ pub(crate) enum Rank {
     List,
     /// What a plain thread blocks on: `coroutine::thread`.
     Parker,
-    /// A poller's own table: `netpoll::poll`. Whoever wakes a worker takes it, whatever else he holds.
+    /// A poller's own table, where it has one: `netpoll::poll`, `netpoll::kqueue`. Whoever wakes a
+    /// worker takes it, whatever else he holds.
+    #[cfg_attr(sward_backend = "epoll", allow(dead_code))]
     Poller,
 }
 

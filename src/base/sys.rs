@@ -66,6 +66,7 @@ pub(crate) fn page_size() -> usize {
 
 /// A length of time as system calls take it. One that is too long becomes the longest that all systems
 /// take.
+#[cfg_attr(not(any(sward_ppoll, sward_backend = "kqueue")), allow(dead_code))]
 pub(crate) fn timespec(time: Duration) -> libc::timespec {
     libc::timespec {
         tv_sec: i32::try_from(time.as_secs()).unwrap_or(i32::MAX).into(),

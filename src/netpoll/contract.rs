@@ -224,11 +224,17 @@ macro_rules! contract {
                     let told = told.clone();
                     let (poller, is_over) = (&poller, &is_over);
                     move || {
+                        let mut events = Events::with_capacity(8);
                         while !is_over() {
-                            if readable(&wait(poller, timeout), KEY) {
+                            poller.wait(&mut events, timeout).expect("waits");
+                            if events.woken() {
+                                poller.wake();
+                            }
+                            if readable(&events.iter().collect::<Vec<_>>(), KEY) {
                                 told.send(()).expect("heard");
                             }
                         }
+                        poller.wake();
                     }
                 };
                 thread::scope(|scope| {

@@ -5,8 +5,8 @@
 //! - [`source`]: an open file with its two readiness events; joins a shard at its first would-block.
 //! - [`thread`]: the dedicated thread that polls on behalf of workers that are too busy to.
 //! - [`fd`]: waiting for one descriptor on a plain thread, with no shard.
-//! - `epoll` (Linux, Android), `kqueue` (macOS, the BSDs), `poll` (any Unix): the back-ends, of which
-//!   a build has one. `--cfg sward_poll` chooses `poll` wherever it is; a test build has it besides.
+//! - `epoll` (Linux, Android), `kqueue` (macOS, the BSDs), `poll` (any Unix): the back-ends.
+//!   `build.rs` chooses one; `--cfg sward_poll` makes it `poll`, which a test build has besides.
 //!
 //! # What a back-end supplies
 //!
@@ -36,20 +36,24 @@
 //! and before the wait. An event that comes between the consuming and the arming is kept by the readiness
 //! word; one that would have come is told at the arming, being a state.
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod contract;
-#[cfg(all(any(target_os = "linux", target_os = "android"), not(sward_poll)))]
+#[cfg(sward_backend = "epoll")]
 mod epoll;
 mod fd;
-#[cfg(any(sward_poll, test, not(any(target_os = "linux", target_os = "android"))))]
+#[cfg(any(sward_backend = "kqueue", all(test, not(loom))))]
+mod kqueue;
+#[cfg(any(sward_backend = "poll", all(test, not(loom))))]
 mod poll;
 mod shard;
 mod source;
 mod thread;
 
-#[cfg(all(any(target_os = "linux", target_os = "android"), not(sward_poll)))]
+#[cfg(sward_backend = "epoll")]
 use epoll as backend;
-#[cfg(any(sward_poll, not(any(target_os = "linux", target_os = "android"))))]
+#[cfg(sward_backend = "kqueue")]
+use kqueue as backend;
+#[cfg(sward_backend = "poll")]
 use poll as backend;
 
 pub(crate) use fd::wait_on_thread;
@@ -68,6 +72,8 @@ pub(crate) struct Key {
     generation: u32,
 }
 
+/// For a kernel that gives 64 bits back with each event.
+#[cfg_attr(sward_backend = "poll", allow(dead_code))]
 impl Key {
     fn pack(self) -> u64 {
         u64::from(self.generation) << 32 | u64::from(self.slot)

@@ -78,6 +78,7 @@ impl Source {
     }
 
     /// A source whose file is known to be non-blocking.
+    #[cfg_attr(target_vendor = "apple", allow(dead_code))]
     pub(crate) fn new_nonblocking(fd: OwnedFd) -> Source {
         let source = Source::new(fd);
         source.nonblocking.store(true, Ordering::Relaxed);

@@ -4,30 +4,18 @@
 //! - `mach`: `thread_info`.
 //! - `none`: systems that do not tell.
 
-#[cfg(target_vendor = "apple")]
+#[cfg(sward_thread_clock = "mach")]
 mod mach;
-#[cfg(not(any(
-    target_os = "linux",
-    target_os = "android",
-    target_os = "freebsd",
-    target_os = "dragonfly",
-    target_vendor = "apple"
-)))]
+#[cfg(sward_thread_clock = "none")]
 mod none;
-#[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd", target_os = "dragonfly"))]
+#[cfg(sward_thread_clock = "posix")]
 mod posix;
 
-#[cfg(target_vendor = "apple")]
+#[cfg(sward_thread_clock = "mach")]
 pub(crate) use mach::ThreadClock;
-#[cfg(not(any(
-    target_os = "linux",
-    target_os = "android",
-    target_os = "freebsd",
-    target_os = "dragonfly",
-    target_vendor = "apple"
-)))]
+#[cfg(sward_thread_clock = "none")]
 pub(crate) use none::ThreadClock;
-#[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd", target_os = "dragonfly"))]
+#[cfg(sward_thread_clock = "posix")]
 pub(crate) use posix::ThreadClock;
 
 #[cfg(test)]

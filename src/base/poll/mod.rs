@@ -6,22 +6,14 @@
 //! Both wait until one of the descriptors is as it is asked for, a signal comes (`Interrupted`), or the
 //! timeout passes (`None`: never), and not less than that. They tell how many descriptors have an answer.
 
-#[cfg(any(
-    test,
-    not(any(target_os = "linux", target_os = "android", target_os = "freebsd", target_os = "dragonfly"))
-))]
+#[cfg(any(not(sward_ppoll), all(test, not(loom))))]
 mod coarse;
-#[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd", target_os = "dragonfly"))]
+#[cfg(sward_ppoll)]
 mod precise;
 
-#[cfg(not(any(
-    target_os = "linux",
-    target_os = "android",
-    target_os = "freebsd",
-    target_os = "dragonfly"
-)))]
+#[cfg(not(sward_ppoll))]
 pub(crate) use coarse::poll;
-#[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd", target_os = "dragonfly"))]
+#[cfg(sward_ppoll)]
 pub(crate) use precise::poll;
 
 #[cfg(all(test, not(loom)))]
