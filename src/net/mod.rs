@@ -45,6 +45,10 @@ mod addr;
 mod resolve;
 mod socket;
 mod sys;
+#[cfg(not(target_vendor = "apple"))]
+mod sys_flags;
+#[cfg(target_vendor = "apple")]
+mod sys_options;
 mod tcp_listener;
 mod tcp_stream;
 

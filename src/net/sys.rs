@@ -1,38 +1,29 @@
-//! What of the socket calls differs between systems; this is Linux.
+//! What of the socket calls differs between systems.
 //!
-//! A port supplies these functions. Each new descriptor is close-on-exec from birth, and no send
-//! raises SIGPIPE. Receiving and sending never block, whatever the mode of the descriptor: the call
-//! says so itself, which is why a stream can be shared with code that wants it to block.
+//! A port supplies `SEND`, `source`, `stream_socket` and `accept`: `sys_flags.rs` where the calls take
+//! flags, `sys_options.rs` where it takes further calls (macOS). Each new descriptor is close-on-exec from
+//! birth, and no send raises SIGPIPE. Receiving and sending never block, whatever the mode of the
+//! descriptor: the call says so itself, which is why a stream can be shared with code that wants it to
+//! block.
 
-use super::addr::{RawAddr, written_by};
-use crate::base::sys::{check, retry};
+use crate::base::sys::check;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+#[cfg(not(target_vendor = "apple"))]
+pub(super) use super::sys_flags::{SEND, accept, source, stream_socket};
+#[cfg(target_vendor = "apple")]
+pub(super) use super::sys_options::{SEND, accept, source, stream_socket};
+
+/// What only some systems report.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const NO_NETWORK: Option<libc::c_int> = Some(libc::ENONET);
+/// This one has no such error.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+const NO_NETWORK: Option<libc::c_int> = None;
 
 /// Flags for `recv` and `recvmsg`.
 pub(super) const RECV: libc::c_int = libc::MSG_DONTWAIT;
-
-/// Flags for `send` and `sendmsg`.
-pub(super) const SEND: libc::c_int = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
-
-/// A stream socket of that family, non-blocking: neither `connect` nor `accept` can say it in the call.
-pub(super) fn stream_socket(family: libc::c_int) -> io::Result<OwnedFd> {
-    let kind = libc::SOCK_STREAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
-    // SAFETY: the call takes no pointers.
-    let fd = check(unsafe { libc::socket(family, kind, 0) })?;
-    // SAFETY: a fresh descriptor that nobody else owns.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
-}
-
-/// Takes a connection from a listener's queue.
-pub(super) fn accept(listener: RawFd) -> io::Result<(OwnedFd, RawAddr)> {
-    written_by(|address, len| {
-        // SAFETY: `address` has room for `len` bytes, and both live until the call ends.
-        let fd = retry(|| unsafe { libc::accept4(listener, address, len, libc::SOCK_CLOEXEC) })?;
-        // SAFETY: a fresh descriptor that nobody else owns.
-        Ok(unsafe { OwnedFd::from_raw_fd(fd) })
-    })
-}
 
 /// Sets or clears the mode in which calls fail instead of blocking. It belongs to the open file: all
 /// duplicates share it.
@@ -52,10 +43,9 @@ pub(super) fn concerns_one_connection(errno: libc::c_int) -> bool {
             | libc::ENETDOWN
             | libc::ENOPROTOOPT
             | libc::EHOSTDOWN
-            | libc::ENONET
             | libc::EHOSTUNREACH
             | libc::ENETUNREACH
-    )
+    ) || NO_NETWORK == Some(errno)
 }
 
 /// Whether `accept` failed for want of descriptors or memory, which others may free.

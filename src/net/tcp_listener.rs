@@ -94,7 +94,7 @@ impl TcpListener {
             check(unsafe { libc::bind(fd.as_raw_fd(), address, len) })?;
             // SAFETY: the call takes no pointers.
             check(unsafe { libc::listen(fd.as_raw_fd(), BACKLOG) })?;
-            Ok(TcpListener { socket: Socket::new(Source::new_nonblocking(fd)) })
+            Ok(TcpListener { socket: Socket::new(sys::source(fd)) })
         })
     }
 

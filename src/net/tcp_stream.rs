@@ -10,7 +10,7 @@ use super::socket::{Socket, deadline_after, option, set_option, zero_timeout};
 use super::{Shutdown, SocketAddr, sys};
 use crate::base::sys::{check, nonblocking};
 use crate::coroutine::WaitReason;
-use crate::netpoll::{Direction, Source};
+use crate::netpoll::Direction;
 use crate::sched::Attempt;
 use std::fmt;
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
@@ -146,8 +146,7 @@ impl TcpStream {
 
     /// The stream of a connection that was made here: nobody else has the descriptor.
     pub(super) fn from_new(fd: OwnedFd) -> TcpStream {
-        // Whatever mode the file is in: the calls themselves say that they must not block.
-        TcpStream { socket: Socket::new(Source::new_nonblocking(fd)) }
+        TcpStream { socket: Socket::new(sys::source(fd)) }
     }
 
     /// The address of the peer. Does not park.
