@@ -4,15 +4,16 @@
 # compare_http.sh [CONNECTIONS] [SECONDS]
 set -euo pipefail
 cd "$(dirname "$0")/.."
+target=${CARGO_TARGET_DIR:-target}
 command -v wrk >/dev/null || { echo "skipped: wrk is not installed"; exit 0; }
 conns=${1:-64} secs=${2:-5}
 cargo build --release -q --example http
 cargo build --release -q -p sward-peers --bin raw-http
 pids=()
 trap 'kill "${pids[@]}" 2>/dev/null || true' EXIT
-target/release/examples/http 18180 --workers 1 >/dev/null & pids+=($!)
-target/release/raw-http 18181 >/dev/null & pids+=($!)
-target/release/examples/http 18182 --workers 2 >/dev/null & pids+=($!)
+"$target/release/examples/http" 18180 --workers 1 >/dev/null & pids+=($!)
+"$target/release/raw-http" 18181 >/dev/null & pids+=($!)
+"$target/release/examples/http" 18182 --workers 2 >/dev/null & pids+=($!)
 sleep 0.5
 ticks() { sed 's/.*) //' "/proc/$1/stat" | awk '{ print $12 + $13 }'; }
 round() { # pid, port: requests per CPU-second

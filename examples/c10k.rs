@@ -17,10 +17,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use sward::net::{SocketAddr, TcpListener, TcpStream};
 
-const HELP: &str = "c10k [--conns N] [--secs S] [--size BYTES]
+const USAGE: &str = "c10k [--conns N] [--secs S] [--size BYTES]
   --conns  connections to hold at once (10000)
   --secs   seconds to exchange messages for (10)
-  --size   bytes of a message, 16 at least (64)";
+  --size   bytes of a message, from 16 to 1048576 (64)";
+/// Bytes of a message: each begins with two numbers.
+const SIZES: std::ops::RangeInclusive<usize> = 16..=1 << 20;
 /// Descriptors that a process needs besides its connections.
 const SPARE_DESCRIPTORS: u64 = 64;
 /// Connections to one address: below the number of ephemeral ports.
@@ -35,18 +37,29 @@ struct Job {
 }
 
 fn main() {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if arguments.iter().any(|argument| argument == "--help" || argument == "-h") {
-        println!("{HELP}");
-        return;
-    }
+    let mut arguments = common::Arguments::new(USAGE);
     let mut job = Job {
-        conns: common::number(&arguments, "--conns", 10_000) as usize,
-        secs: common::number(&arguments, "--secs", 10),
-        size: common::number(&arguments, "--size", 64) as usize,
+        conns: arguments.number("--conns", 10_000) as usize,
+        secs: arguments.number("--secs", 10),
+        size: arguments.number("--size", 64) as usize,
     };
-    if job.conns == 0 || job.secs == 0 || !(16..=1 << 20).contains(&job.size) {
-        common::fail(HELP);
+    // Only from its own coordinator: which of the two children it is, and where the server listens.
+    let role = arguments.word();
+    let addresses: Vec<String> =
+        std::iter::from_fn(|| role.as_ref().and_then(|_| arguments.word())).collect();
+    arguments.end();
+    for (flag, number) in [("--conns", job.conns as u64), ("--secs", job.secs)] {
+        if number == 0 {
+            arguments.refuse(&format!("{flag} wants 1 at least, not 0"));
+        }
+    }
+    if !SIZES.contains(&job.size) {
+        arguments.refuse(&format!(
+            "--size wants from {} to {}, not {}",
+            SIZES.start(),
+            SIZES.end(),
+            job.size
+        ));
     }
     let limit =
         common::raise_descriptor_limit().unwrap_or_else(|e| common::fail(&format!("descriptor limit: {e}")));
@@ -55,10 +68,11 @@ fn main() {
         eprintln!("the hard limit of open files (RLIMIT_NOFILE) is {limit}: going on with {fit} connections");
         job.conns = fit;
     }
-    let done = match arguments.first().map(String::as_str) {
+    let done = match role.as_deref() {
+        None => coordinate(&job),
         Some("serve") => serve(job.conns.div_ceil(PER_ADDRESS)),
-        Some("load") => load(&job, &arguments[1..]),
-        _ => coordinate(&job),
+        Some("load") => load(&job, &addresses),
+        Some(other) => arguments.refuse(&format!("unknown argument: {other:?}")),
     };
     if let Err(e) = done {
         common::fail(&format!("c10k: {e}"));
@@ -276,9 +290,9 @@ struct Count {
     stop: AtomicBool,
 }
 
-fn load(job: &Job, arguments: &[String]) -> io::Result<()> {
+fn load(job: &Job, addresses: &[String]) -> io::Result<()> {
     end_with_parent();
-    let addresses: Vec<SocketAddr> = arguments.iter().map_while(|text| text.parse().ok()).collect();
+    let addresses: Vec<SocketAddr> = addresses.iter().map_while(|text| text.parse().ok()).collect();
     sward::run(|| {
         let count = Arc::new(Count::default());
         let mut clients = Vec::with_capacity(job.conns);

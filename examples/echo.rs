@@ -1,4 +1,4 @@
-//! An echo server: `cargo run --release --example echo [PORT]`, then `nc 127.0.0.1 7000`.
+//! An echo server: `cargo run --release --example echo -- [PORT]`, then `nc 127.0.0.1 7000`.
 
 mod common;
 
@@ -6,8 +6,9 @@ use std::io::{self, Read, Write};
 use sward::net::{TcpListener, TcpStream};
 
 fn main() {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let port = common::port(&arguments, 7000);
+    let mut arguments = common::Arguments::new("echo [PORT]");
+    let port = arguments.port(7000);
+    arguments.end();
     if let Err(e) = sward::run(|| serve(port)) {
         common::fail(&format!("echo on port {port}: {e}"));
     }

@@ -1,8 +1,9 @@
 //! A small HTTP/1.1 server with keep-alive and pipelining:
-//! `cargo run --release --example http [PORT] [--workers N] [--head-seconds N]`, then `curl -i http://127.0.0.1:8080/`.
+//! `cargo run --release --example http -- [PORT] [--workers N] [--head-seconds N]`, then
+//! `curl -i http://127.0.0.1:8080/`.
 //!
-//! What a connection sends badly is answered: 400 for what is no HTTP, 408 for a head that takes
-//! longer than ten seconds, or `--head-seconds`, as a whole, 431 for one that is too large, 501 for chunked bodies.
+//! What a connection sends badly is answered: 400 for what is no HTTP, 408 for a head that takes longer
+//! than ten seconds, or `--head-seconds`, as a whole, 431 for one that is too large, 501 for chunked bodies.
 
 mod common;
 
@@ -27,12 +28,14 @@ const NOT_IMPLEMENTED: &[u8] =
     b"HTTP/1.1 501 Not Implemented\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
 
 fn main() {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let port = common::port(&arguments, 8080);
-    let head_time = Duration::from_secs(common::number(&arguments, "--head-seconds", 10));
+    let mut arguments = common::Arguments::new("http [PORT] [--workers N] [--head-seconds N]");
+    let port = arguments.port(8080);
+    let head_time = Duration::from_secs(arguments.number("--head-seconds", 10));
+    let workers = arguments.number("--workers", 0) as usize;
+    arguments.end();
     let mut builder = sward::runtime::Builder::new();
-    if let workers @ 1.. = common::number(&arguments, "--workers", 0) {
-        builder = builder.worker_threads(workers as usize);
+    if workers > 0 {
+        builder = builder.worker_threads(workers);
     }
     let served = builder.build().and_then(|runtime| runtime.run(|| serve(port, head_time)));
     if let Err(e) = served {
@@ -56,8 +59,8 @@ fn serve(port: u16, head_time: Duration) -> io::Result<()> {
 /// What is to be done after a request.
 enum Next {
     Request { head: usize, body: usize },
-    Close { head: usize },
     NeedMore,
+    Close,
     Refuse(&'static [u8]),
 }
 
@@ -72,40 +75,46 @@ struct Connection {
 impl Connection {
     fn new(stream: TcpStream) -> io::Result<Connection> {
         stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(IDLE_TIME))?;
         Ok(Connection { stream, input: Vec::with_capacity(1024), output: Vec::with_capacity(256), skip: 0 })
     }
 
     fn serve(mut self, head_time: Duration) -> io::Result<()> {
-        let mut head_began = None;
+        // When the head that has begun is to be complete.
+        let mut head_ends: Option<Instant> = None;
         loop {
-            let limit = match head_began {
-                None => IDLE_TIME,
-                Some(began) => head_time.saturating_sub(Instant::elapsed(&began)),
-            };
-            if limit.is_zero() {
-                return self.stream.write_all(TIMEOUT);
-            }
-            match self.read_more(limit) {
+            match self.read_more() {
                 Ok(0) => return Ok(()),
                 Ok(_) => {}
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock && head_began.is_some() => continue,
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock && head_ends.is_some() => {
+                    return self.stream.write_all(TIMEOUT);
+                }
                 Err(e) => return Err(e),
             }
-            let goes_on = self.answer_all();
+            let answered = self.answer_all();
             self.stream.write_all(&self.output)?;
             self.output.clear();
-            if !goes_on {
-                return Ok(());
+            let Some(answered) = answered else { return Ok(()) };
+
+            if self.input.is_empty() {
+                if head_ends.take().is_some() {
+                    self.stream.set_read_timeout(Some(IDLE_TIME))?;
+                }
+                continue;
             }
-            // The clock of a head starts with its first byte.
-            head_began = (!self.input.is_empty()).then(|| head_began.unwrap_or_else(Instant::now));
+            // The time of a head starts with its first byte and goes on until its last, however it drips.
+            let now = Instant::now();
+            let ends = head_ends.filter(|_| answered == 0).unwrap_or(now + head_time);
+            let left = ends.saturating_duration_since(now);
+            if left.is_zero() {
+                return self.stream.write_all(TIMEOUT);
+            }
+            self.stream.set_read_timeout(Some(left))?;
+            head_ends = Some(ends);
         }
     }
 
-    fn read_more(&mut self, limit: Duration) -> io::Result<usize> {
-        if self.stream.read_timeout()? != Some(limit) {
-            self.stream.set_read_timeout(Some(limit))?;
-        }
+    fn read_more(&mut self) -> io::Result<usize> {
         let mut buffer = [0; 2048];
         let n = self.stream.read(&mut buffer)?;
         let skipped = self.skip.min(n);
@@ -114,29 +123,28 @@ impl Connection {
         Ok(n)
     }
 
-    /// Answers every request that is complete; false when the connection is to be closed.
-    fn answer_all(&mut self) -> bool {
-        let mut at = 0;
-        let goes_on = loop {
+    /// Answers every request that is complete, and tells how many; `None` when the connection is to be
+    /// closed.
+    fn answer_all(&mut self) -> Option<usize> {
+        let (mut at, mut count) = (0, 0);
+        loop {
             match next(&self.input[at..], &mut self.output) {
                 Next::Request { head, body } => {
                     let left = self.input.len() - at - head;
                     self.skip = body.saturating_sub(left);
                     at += head + body.min(left);
+                    count += 1;
                 }
-                Next::Close { head } => {
-                    at += head;
-                    break false;
-                }
-                Next::NeedMore => break true,
+                Next::NeedMore => break,
+                Next::Close => return None,
                 Next::Refuse(response) => {
                     self.output.extend_from_slice(response);
-                    break false;
+                    return None;
                 }
             }
-        };
+        }
         self.input.drain(..at);
-        goes_on
+        Some(count)
     }
 }
 
@@ -172,5 +180,5 @@ fn next(input: &[u8], output: &mut Vec<u8>) -> Next {
         (Some("HEAD"), Some("/")) => HELLO_HEAD,
         _ => NOT_FOUND,
     });
-    if close { Next::Close { head } } else { Next::Request { head, body } }
+    if close { Next::Close } else { Next::Request { head, body } }
 }

@@ -14,9 +14,10 @@ use sward::task::{self, JoinHandle};
 const BOUND: f64 = 4.7 * 1024.0;
 
 fn main() {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let count = common::number(&arguments, "--count", 100_000) as usize;
-    let stack_size = common::number(&arguments, "--stack-size", 0) as usize;
+    let mut arguments = common::Arguments::new("spawn_100k [--count N] [--stack-size BYTES]");
+    let count = arguments.number("--count", 100_000) as usize;
+    let stack_size = arguments.number("--stack-size", 0) as usize;
+    arguments.end();
     let failed = sward::run(|| measure(count, stack_size));
     exit(i32::from(failed > 0));
 }

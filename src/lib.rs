@@ -2,8 +2,17 @@
 //!
 //! [`spawn`] starts a stackful coroutine. Code in it reads top to bottom and "blocks":
 //! `stream.read(&mut buf)?`, [`sleep`], [`task::JoinHandle::join`]. What would block parks the coroutine
-//! and frees the thread; a work-stealing scheduler and a netpoller carry hundreds of thousands of them
-//! on a few threads.
+//! and frees the thread; a work-stealing scheduler and a netpoller carry hundreds of thousands of
+//! coroutines on a few threads.
+//!
+//! ```
+//! sward::run(|| {
+//!     let h = sward::spawn(|| 6 * 7);
+//!     println!("{}", h.join().unwrap())
+//! })
+//! ```
+//!
+//! When the closure of [`run`] returns, what is still running is cancelled. An echo server and its client:
 //!
 //! ```
 //! use std::io::{Read, Write};
@@ -35,13 +44,23 @@
 //!
 //! A coroutine may be stolen until its first instruction runs, and then stays on its worker's thread
 //! for life. `Rc`, `RefCell`, thread-locals, lock guards: all may be held across a blocking call, and
-//! [`spawn`] is a safe function. A program that wants started coroutines to migrate says so in one
-//! unsafe line, [`runtime::Builder::migrate_started`].
+//! [`spawn`] is a safe function.
 //!
-//! # The layers
+//! Two things are excepted, since coroutines of one thread interleave in any order where calls nest: the
+//! initializer of a `thread_local!` must not wait, and what relies on nested calls on one thread, such as
+//! dynamic scoping through a thread-local (`scoped-tls`), must not be held across a wait.
 //!
-//! A module uses only what stands below it: `base`, `stack`, `coroutine`, `netpoll`, `sched`, then
-//! [`task`], [`time`], then [`net`], then `observe`. `docs/ARCHITECTURE.md` goes through the house from the ground floor up.
+//! Held safely does not mean held wisely: a [`std::sync::Mutex`] that is locked over a wait blocks the
+//! whole worker of a sibling that wants it, and deadlocks if the holder lives there. Release std's locks
+//! before you wait. The rest of std's blocking calls ([`std::sync::mpsc`]'s `recv`,
+//! [`std::sync::Condvar`], [`std::sync::Barrier`], [`std::thread::JoinHandle::join`],
+//! [`std::thread::sleep`]) block the worker as well, with every coroutine that lives there.
+//!
+//! A program that wants started coroutines to migrate says so in one unsafe line,
+//! [`runtime::Builder::migrate_started`].
+
+// A module uses only what stands below it; `docs/ARCHITECTURE.md` has the ranks, and `tests/tidy.rs`
+// holds them against the code.
 
 #[cfg(not(unix))]
 compile_error!("sward runs on Unix");
@@ -50,23 +69,32 @@ mod base;
 mod blocking;
 pub mod channel;
 mod coroutine;
+pub mod fs;
 pub mod net;
 mod netpoll;
 mod observe;
 mod sched;
+#[cfg(feature = "signal")]
+pub mod signal;
 mod stack;
+pub mod sync;
 pub mod task;
 pub mod time;
 
+pub use blocking::blocking;
 pub use sched::runtime::run;
-pub use task::{spawn, yield_now};
+pub use task::{block_on, scope, spawn, try_scope, yield_now};
 pub use time::sleep;
 
 pub mod runtime {
     //! Runtimes: how many workers, how they start, and how they end.
     //!
     //! [`run`](crate::run) and [`spawn`](crate::spawn) are enough for most programs. A [`Builder`] makes a
-    //! runtime with other settings; several may coexist in a process.
+    //! runtime with other settings; several may coexist in a process. Libraries that spawn from their own
+    //! threads hold a [`Runtime`], and depend on no default one that comes and goes with somebody's `run`.
+    //!
+    //! The first runtime installs a panic hook, in front of the one that is there: before the message of a
+    //! panic in a coroutine it prints which coroutine it is.
     //!
     //! # Shutdown
     //!
@@ -76,16 +104,22 @@ pub mod runtime {
     //! 1. Coroutines that are still alive are cancelled: each unwinds out of its present or next wait on
     //!    its own worker, and its destructors run. Those that never started are dropped without running.
     //!    Both end with [`JoinError::Cancelled`](crate::task::JoinError::Cancelled).
-    //! 2. That may take five seconds, or the time given to [`Runtime::shutdown_timeout`].
-    //! 3. What has not unwound by then (because it never waits, or waits again and again) is leaked: its
-    //!    stack and what is borrowed from it stay as they are for ever. A report names it on stderr.
+    //! 2. That may take up to five seconds, or the time given to [`Runtime::shutdown_timeout`].
+    //! 3. What has not unwound by then (because it never waits, or waits again and again while it
+    //!    unwinds) is leaked: its stack, its thread and what is borrowed from them stay for ever, and
+    //!    whoever joins it waits for ever. A report on stderr names it.
+    //!
+    //! Where panics abort, nothing can be unwound: parked coroutines are leaked without their destructors,
+    //! and without a report, as soon as nothing is left that can run.
     //!
     //! # Environment
     //!
-    //! `SWARD_WORKERS` and `SWARD_STACK_SIZE` (bytes, or with the suffix `K` or `M`) are the defaults of
-    //! [`Builder::worker_threads`] and [`Builder::stack_size`]. Nonsense in them is an error that names
-    //! the variable.
+    //! `SWARD_WORKERS` (from 1 to 1024) and `SWARD_STACK_SIZE` (bytes, or a number with `K`, `M` or `G`, up
+    //! to `1G`) are the defaults of [`Builder::worker_threads`] and [`Builder::stack_size`]. An empty
+    //! variable counts as unset; nonsense in one is an error that names it and says what it wants.
 
+    #[doc(inline)]
+    pub use crate::blocking::set_limit as set_max_blocking_threads;
     #[doc(inline)]
     pub use crate::observe::{Metrics, WorkerMetrics, metrics};
     #[doc(inline)]

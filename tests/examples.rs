@@ -2,8 +2,21 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+/// Where an example was built, if it was.
+fn example_path(example: &str) -> Option<PathBuf> {
+    let program = std::env::current_exe().expect("the test's own program");
+    let folder = program.parent().and_then(Path::parent).expect("target/PROFILE/deps");
+    let path = folder.join("examples").join(example);
+    if !path.exists() {
+        println!("skipped: {} was not built", path.display());
+        return None;
+    }
+    Some(path)
+}
 
 struct Server {
     child: Child,
@@ -13,16 +26,7 @@ struct Server {
 impl Server {
     /// Starts an example on a free port; it prints its address last in a line.
     fn start(example: &str, arguments: &[&str]) -> Option<Server> {
-        let mut path: PathBuf = std::env::current_exe().expect("the test's own program");
-        path.pop();
-        path.pop();
-        path.push("examples");
-        path.push(example);
-        if !path.exists() {
-            println!("skipped: {} was not built", path.display());
-            return None;
-        }
-        let mut child = Command::new(path)
+        let mut child = Command::new(example_path(example)?)
             .arg("0")
             .args(arguments)
             .stdout(Stdio::piped())
@@ -102,5 +106,50 @@ fn http_answers_the_good_and_the_bad() {
     ] {
         let answer = server.talk(request.as_bytes());
         assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{status}: {answer}");
+    }
+}
+
+/// A head has its time from its first byte to its last, whatever came before it and however it drips.
+#[test]
+fn http_times_each_head_by_itself() {
+    let Some(server) = Server::start("http", &["--head-seconds", "1"]) else { return };
+    let mut pipelining = TcpStream::connect(&server.address).expect("connected");
+    let mut dripping = TcpStream::connect(&server.address).expect("connected");
+    let (begin, end) = ("GET / HTTP/1.1\r\nX: ", "\r\nHost: a\r\n\r\n");
+    let last = "\r\nConnection: close\r\n\r\n";
+    dripping.write_all(begin.as_bytes()).expect("written");
+    pipelining.write_all(begin.as_bytes()).expect("written");
+    for rest in [format!("{end}{begin}"), format!("{end}{begin}"), last.to_owned()] {
+        std::thread::sleep(Duration::from_millis(400));
+        pipelining.write_all(rest.as_bytes()).expect("written");
+        let _ = dripping.write_all(b"x");
+    }
+    let mut answers = String::new();
+    pipelining.read_to_string(&mut answers).expect("read");
+    assert_eq!(answers.matches("HTTP/1.1 200 OK").count(), 3, "{answers}");
+    assert!(!answers.contains("408"), "{answers}");
+    let mut refusal = Vec::new();
+    let _ = dripping.read_to_end(&mut refusal);
+    assert!(refusal.starts_with(b"HTTP/1.1 408"), "{}", String::from_utf8_lossy(&refusal));
+}
+
+#[test]
+fn unknown_arguments_are_refused_with_the_usage() {
+    for (example, arguments, wrong) in [
+        ("echo", &["7000", "7001"][..], "unknown argument: \"7001\""),
+        ("echo", &["seven"], "not a port: \"seven\""),
+        ("http", &["0", "--worker", "2"], "unknown argument: \"--worker\""),
+        ("http", &["--workers"], "--workers wants a number"),
+        ("c10k", &["--connections", "10"], "unknown argument: \"--connections\""),
+        ("c10k", &["bench"], "unknown argument: \"bench\""),
+        ("c10k", &["--conns", "0"], "--conns wants 1 at least, not 0"),
+        ("c10k", &["--size", "8"], "--size wants from 16 to 1048576, not 8"),
+        ("spawn_100k", &["--count", "many"], "--count wants a number, not \"many\""),
+    ] {
+        let Some(path) = example_path(example) else { return };
+        let output = Command::new(path).args(arguments).output().expect("the example starts");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(said.contains(wrong) && said.contains(&format!("usage: {example} [")), "{said}");
+        assert_eq!(output.status.code(), Some(2));
     }
 }

@@ -566,6 +566,46 @@ fn close_wakes_whoever_accepts() {
 }
 
 #[test]
+fn close_ends_loops_over_incoming() {
+    in_runtime(|| {
+        let (listener, address) = listen();
+        let serve = |listener: TcpListener| {
+            let mut taken = 0;
+            for stream in listener.incoming() {
+                stream.expect("accepted");
+                taken += 1;
+            }
+            let mut ended = listener.incoming();
+            assert!(ended.next().is_none() && ended.next().is_none());
+            taken
+        };
+        let (one, two) = (listener.try_clone().unwrap(), listener.try_clone().unwrap());
+        let parked = sward::spawn(move || serve(one));
+        let blocked = thread::spawn(move || serve(two));
+        for _ in 0..10 {
+            // The end of the stream: somebody has taken it.
+            assert_eq!(TcpStream::connect(address).unwrap().read(&mut [0]).unwrap(), 0);
+        }
+        sward::sleep(MOMENT);
+        listener.close().unwrap();
+        assert_eq!(parked.join().unwrap() + blocked.join().unwrap(), 10);
+    });
+}
+
+#[test]
+fn an_error_does_not_end_incoming() {
+    let (listener, address) = listen();
+    listener.set_nonblocking(true).unwrap();
+    let mut incoming = listener.incoming();
+    assert_eq!(kind(incoming.next().expect("not closed")), ErrorKind::WouldBlock);
+    listener.set_nonblocking(false).unwrap();
+    let _client = TcpStream::connect(address).unwrap();
+    incoming.next().expect("not closed").expect("accepted");
+    listener.close().unwrap();
+    assert!(incoming.next().is_none());
+}
+
+#[test]
 fn a_cancelled_reader_loses_nothing() {
     in_runtime(|| {
         let (mut client, server) = pair();

@@ -8,13 +8,16 @@ const ROLE: &str = "SWARD_TEST_ROLE";
 
 /// Runs this test again in a child process with that role and environment.
 fn child(test: &str, environment: &[(&str, &str)]) -> Output {
-    Command::new(std::env::current_exe().expect("the test's own program"))
+    command(test).envs(environment.iter().copied()).output().expect("a child")
+}
+
+fn command(test: &str) -> Command {
+    let mut command = Command::new(std::env::current_exe().expect("the test's own program"));
+    command
         .args([test, "--exact", "--nocapture", "--test-threads=1"])
         .env(ROLE, test)
-        .env("RUST_BACKTRACE", "0")
-        .envs(environment.iter().copied())
-        .output()
-        .expect("a child")
+        .env("RUST_BACKTRACE", "0");
+    command
 }
 
 fn is_child() -> bool {
@@ -44,7 +47,53 @@ fn an_overflow_names_the_coroutine() {
     let output = child("an_overflow_names_the_coroutine", &[]);
     assert_eq!(output.status.signal(), Some(libc::SIGABRT), "{}", text(&output));
     let report = text(&output);
-    for part in ["coroutine 'digger'", "overflowed its stack of 256 KiB", "SWARD_STACK_SIZE"] {
+    for part in ["coroutine 'digger' (#", "overflowed its stack of 256 KiB", "SWARD_STACK_SIZE"] {
+        assert!(report.contains(part), "{part} is missing in: {report}");
+    }
+}
+
+/// Nobody builds the first coroutine: what sizes its stack is the runtime's builder.
+#[test]
+fn an_overflow_of_the_main_coroutine_says_what_gives_it_more() {
+    if is_child() {
+        sward::run(|| deep(1 << 40));
+        return;
+    }
+    let report = text(&child("an_overflow_of_the_main_coroutine_says_what_gives_it_more", &[]));
+    for part in ["coroutine 'main' (#", "runtime::Builder::stack_size"] {
+        assert!(report.contains(part), "{part} is missing in: {report}");
+    }
+}
+
+/// A misuse is blamed on the line that does it.
+#[test]
+fn misuse_is_reported_where_it_is() {
+    if is_child() {
+        sward::run(|| sward::run(|| ()));
+    }
+    let report = text(&child("misuse_is_reported_where_it_is", &[]));
+    assert!(report.contains("tests/process.rs:") && report.contains("inside a coroutine"), "{report}");
+    assert!(!report.contains("src/sched"), "{report}");
+}
+
+#[test]
+fn what_a_shutdown_leaks_is_reported() {
+    if is_child() {
+        let runtime = sward::runtime::Builder::new().build().expect("a runtime");
+        // One that has not started is dropped, not leaked.
+        let (started, starts) = std::sync::mpsc::channel();
+        drop(runtime.spawn(move || {
+            let _ = started.send(());
+            loop {
+                std::hint::spin_loop();
+            }
+        }));
+        starts.recv().expect("it starts");
+        runtime.shutdown_timeout(Duration::from_millis(50));
+        return;
+    }
+    let report = text(&child("what_a_shutdown_leaks_is_reported", &[]));
+    for part in ["1 coroutine has not unwound within 50ms and is leaked:\n", "  coroutine #"] {
         assert!(report.contains(part), "{part} is missing in: {report}");
     }
 }
@@ -112,17 +161,20 @@ fn nonsense_in_the_environment_is_named() {
         println!("error: {error}");
         return;
     }
-    for (name, value) in [
-        ("SWARD_WORKERS", "0"),
-        ("SWARD_WORKERS", "many"),
-        ("SWARD_STACK_SIZE", "0"),
-        ("SWARD_STACK_SIZE", "8G"),
-        ("SWARD_STACK_GUARD", "hope"),
+    let size = "want bytes, or a number with K, M or G, up to 1G";
+    for (name, value, want) in [
+        ("SWARD_WORKERS", "0", "want a number from 1 to 1024"),
+        ("SWARD_WORKERS", "abc", "want a number from 1 to 1024"),
+        ("SWARD_STACK_SIZE", "0", size),
+        ("SWARD_STACK_SIZE", "8G", size),
+        ("SWARD_STACK_SIZE", "much", size),
+        ("SWARD_STACK_GUARD", "hope", "want \"madvise\" or \"mprotect\""),
     ] {
         let output = child("nonsense_in_the_environment_is_named", &[(name, value)]);
         assert!(output.status.success());
         let said = text(&output);
         assert!(said.contains(&format!("environment variable {name}=")) && said.contains(value), "{said}");
+        assert!(said.contains(want), "{said}");
     }
 }
 
@@ -170,6 +222,18 @@ fn stacks_share_mappings() {
     if text(&output).contains(UNSUPPORTED) {
         println!("skipped: {UNSUPPORTED}");
     }
+}
+
+#[test]
+fn an_empty_variable_counts_as_unset() {
+    if is_child() {
+        let runtime = sward::runtime::Builder::new().build().expect("the defaults");
+        assert!(!runtime.metrics().workers.is_empty());
+        return;
+    }
+    let empty = [("SWARD_WORKERS", ""), ("SWARD_STACK_SIZE", ""), ("SWARD_STACK_GUARD", "")];
+    let output = child("an_empty_variable_counts_as_unset", &empty);
+    assert!(output.status.success(), "{}", text(&output));
 }
 
 /// With the forced fallback stacks run out early: the joiner is told which limit it was, the rest goes
@@ -382,11 +446,218 @@ fn a_forked_child_is_refused() {
     unsafe {
         let pid = libc::fork();
         if pid == 0 {
-            let _ = sward::spawn(|| ());
+            drop(sward::spawn(|| ()));
             libc::_exit(0);
         }
         let mut status = 0;
         assert_eq!(libc::waitpid(pid, &raw mut status, 0), pid);
         assert!(libc::WIFSIGNALED(status) && libc::WTERMSIG(status) == libc::SIGABRT);
     }
+}
+
+/// A kernel without `epoll_pwait2`, or a filter that forbids it: all workers find out at the same time.
+#[test]
+fn a_missing_system_call_is_done_without() {
+    for (name, errno) in [("ENOSYS", libc::ENOSYS), ("EPERM", libc::EPERM)] {
+        if !is_child() {
+            let output = child("a_missing_system_call_is_done_without", &[("SWARD_TEST_ERRNO", name)]);
+            assert!(output.status.success(), "{name}: {}", text(&output));
+            continue;
+        }
+        if std::env::var("SWARD_TEST_ERRNO").as_deref() != Ok(name) {
+            continue;
+        }
+        refuse(libc::SYS_epoll_pwait2, errno);
+        for _ in 0..20 {
+            let runtime = sward::runtime::Builder::new().worker_threads(8).build().expect("a runtime");
+            runtime.run(|| sward::sleep(Duration::from_millis(1)));
+        }
+    }
+}
+
+/// Has the kernel refuse that system call from now on.
+fn refuse(call: libc::c_long, errno: libc::c_int) {
+    let instruction = |code: u32, jf, k| libc::sock_filter { code: code as u16, jt: 0, jf, k };
+    let mut filter = [
+        instruction(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0),
+        instruction(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 1, call as u32),
+        instruction(libc::BPF_RET | libc::BPF_K, 0, libc::SECCOMP_RET_ERRNO | errno as u32),
+        instruction(libc::BPF_RET | libc::BPF_K, 0, libc::SECCOMP_RET_ALLOW),
+    ];
+    let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_mut_ptr() };
+    // SAFETY: the program lives until the calls end; the kernel copies it.
+    unsafe {
+        assert_eq!(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+        assert_eq!(libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program), 0);
+    }
+}
+
+/// What the runtime has to say it says in vain where stderr takes nothing, and goes on.
+#[test]
+fn reports_that_cannot_be_written_do_no_harm() {
+    const NAME: &str = "reports_that_cannot_be_written_do_no_harm";
+    if !is_child() {
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").expect("Linux");
+        let output = command(NAME).stderr(full).output().expect("a child");
+        assert!(output.status.success(), "{} {}", output.status, text(&output));
+        return;
+    }
+    let runtime = sward::runtime::Builder::new().worker_threads(1);
+    let runtime = runtime.stall_threshold(Duration::from_millis(5)).build().expect("a runtime");
+    runtime.run(|| {
+        sward::spawn(|| panic!("to be said")).join().expect_err("it panics");
+        // The monitor reports this worker, since one of its own waits.
+        let sleeper = sward::spawn(|| sward::sleep(Duration::from_millis(10)));
+        sward::sleep(Duration::from_millis(1));
+        std::thread::sleep(Duration::from_millis(300));
+        sleeper.join().expect("no panic");
+    });
+    let (sender, receiver) = std::sync::mpsc::channel();
+    runtime.spawn(move || {
+        sender.send(()).expect("the test listens");
+        std::thread::sleep(Duration::from_secs(3600));
+    });
+    receiver.recv().expect("it runs");
+    runtime.shutdown_timeout(Duration::from_millis(1));
+}
+
+/// A runtime whose last owner is one of its own coroutines ends like any other: no thread is left.
+#[test]
+fn a_runtime_that_ends_from_within_leaves_no_thread() {
+    if !is_child() {
+        let output = child("a_runtime_that_ends_from_within_leaves_no_thread", &[]);
+        assert!(output.status.success(), "{}", text(&output));
+        return;
+    }
+    let runtime = std::sync::Arc::new(sward::runtime::Builder::new().worker_threads(2).build().expect("one"));
+    let (theirs, too_late) = (runtime.clone(), runtime.clone());
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let handle = runtime.spawn(move || {
+        sward::sleep(Duration::from_millis(20));
+        sender.send(too_late.spawn(|| sward::sleep(Duration::from_secs(3600)))).expect("the test listens");
+        drop(too_late);
+        drop(theirs);
+    });
+    drop(runtime);
+    let _ = handle.join();
+    let spawned = receiver.recv().expect("spawned");
+    assert!(matches!(spawned.join(), Err(sward::task::JoinError::Cancelled)));
+    let end = std::time::Instant::now() + Duration::from_secs(5);
+    while threads().iter().any(|name| name.starts_with("sward")) {
+        assert!(std::time::Instant::now() < end, "{:?}", threads());
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+fn threads() -> Vec<String> {
+    let tasks = std::fs::read_dir("/proc/self/task").expect("Linux");
+    tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("comm")).ok()).collect()
+}
+
+/// A closure that cannot be started is dropped by the worker itself, which cannot wait for its own runtime.
+#[test]
+fn run_in_a_destructor_on_a_worker_is_refused() {
+    struct Runs(std::sync::Weak<sward::runtime::Runtime>, std::sync::mpsc::Sender<bool>);
+    impl Drop for Runs {
+        fn drop(&mut self) {
+            let runtime = self.0.upgrade().expect("the test holds it");
+            let run = std::panic::AssertUnwindSafe(|| runtime.run(|| ()));
+            self.1.send(std::panic::catch_unwind(run).is_err()).expect("the test listens");
+        }
+    }
+    if !is_child() {
+        let output = child("run_in_a_destructor_on_a_worker_is_refused", &[]);
+        assert!(output.status.success(), "{}", text(&output));
+        return;
+    }
+    let pages = std::fs::read_to_string("/proc/self/statm").expect("Linux");
+    let pages: u64 = pages.split(' ').next().expect("a size").parse().expect("a number");
+    let most = (pages << 12) + (512 << 20);
+    let limit = libc::rlimit { rlim_cur: most, rlim_max: most };
+    // SAFETY: the limit lives until the call ends.
+    assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_AS, &raw const limit) }, 0);
+    let runtime = sward::runtime::Builder::new().worker_threads(1).build().expect("a runtime");
+    let runtime = std::sync::Arc::new(runtime);
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let theirs = std::sync::Arc::downgrade(&runtime);
+    runtime.run(|| {
+        let runs = Runs(theirs, sender);
+        let large = sward::task::Builder::new().stack_size(1 << 30);
+        drop(large.spawn(move || drop(runs)).expect("spawned"));
+    });
+    assert!(receiver.recv_timeout(Duration::from_secs(5)).expect("it hangs"), "it was let through");
+}
+
+/// A forked child that drops what it has inherited leaves the parent's pollers alone, and does not wait for
+/// threads that it does not have.
+#[test]
+fn what_a_forked_child_drops_stays_with_the_parent() {
+    use std::io::{Read, Write};
+    if !is_child() {
+        let output = child("what_a_forked_child_drops_stays_with_the_parent", &[]);
+        assert!(output.status.success(), "{}", text(&output));
+        return;
+    }
+    let runtime = sward::runtime::Builder::new().worker_threads(1).build().expect("a runtime");
+    let (mut ours, theirs) = runtime.run(|| {
+        let listener = sward::net::TcpListener::bind("127.0.0.1:0").expect("a listener");
+        let address = listener.local_addr().expect("its address");
+        let mut theirs = std::net::TcpStream::connect(address).expect("connected");
+        let (mut ours, _) = listener.accept().expect("accepted");
+        // Makes it join the worker's shard.
+        let reader = sward::spawn(move || ours.read_exact(&mut [0]).map(|()| ours));
+        sward::sleep(Duration::from_millis(20));
+        theirs.write_all(b"x").expect("written");
+        (reader.join().expect("no panic").expect("read"), theirs)
+    });
+    // SAFETY: the child drops what it has, which is what is tested, and ends.
+    unsafe {
+        let pid = libc::fork();
+        if pid == 0 {
+            libc::alarm(3);
+            drop(ours);
+            drop(runtime);
+            libc::_exit(0);
+        }
+        let mut status = 0;
+        assert_eq!(libc::waitpid(pid, &raw mut status, 0), pid);
+        assert!(libc::WIFEXITED(status), "the child waits for what it does not have");
+    }
+    runtime.run(|| {
+        ours.set_read_timeout(Some(Duration::from_secs(2))).expect("set");
+        let reader = sward::spawn(move || ours.read_exact(&mut [0]));
+        sward::sleep(Duration::from_millis(20));
+        (&theirs).write_all(b"y").expect("written");
+        reader.join().expect("no panic").expect("the parent's socket is watched no more");
+    });
+}
+
+/// A coroutine that blocks its worker is reported, also when what waits could be run by any worker but there
+/// is no other, and when what waits is ready behind it.
+#[test]
+fn a_coroutine_that_blocks_the_only_worker_is_reported() {
+    if !is_child() {
+        let output = child("a_coroutine_that_blocks_the_only_worker_is_reported", &[]);
+        assert!(output.status.success(), "{}", text(&output));
+        let reports = text(&output).matches("has kept worker 0").count();
+        assert_eq!(reports, 2, "{}", text(&output));
+        return;
+    }
+    let runtime = || {
+        let runtime = sward::runtime::Builder::new().worker_threads(1);
+        runtime.stall_threshold(Duration::from_millis(5)).build().expect("a runtime")
+    };
+    runtime().run(|| {
+        let _unstarted = sward::spawn(|| ());
+        std::thread::sleep(Duration::from_millis(300));
+    });
+    runtime().run(|| {
+        let pinned = sward::task::Builder::new().pinned(true);
+        let ready = pinned.spawn(sward::task::park).expect("spawned");
+        sward::sleep(Duration::from_millis(5));
+        ready.task().unpark();
+        std::thread::sleep(Duration::from_millis(300));
+    });
+    // Nobody waits for this one.
+    runtime().run(|| std::thread::sleep(Duration::from_millis(300)));
 }

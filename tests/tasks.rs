@@ -248,8 +248,9 @@ fn a_panic_reaches_the_joiner_and_nobody_else() {
         let fails = task::Builder::new().name("failing").spawn(|| panic!("for the test")).unwrap();
         let goes_on = sward::spawn(|| 1);
         match fails.join() {
-            Err(JoinError::Panicked(payload)) => {
-                assert_eq!(payload.downcast_ref::<&str>(), Some(&"for the test"));
+            Err(JoinError::Panicked(panic)) => {
+                assert_eq!(panic.message(), Some("for the test"));
+                assert_eq!(panic.into_payload().downcast_ref::<&str>(), Some(&"for the test"));
             }
             other => panic!("{other:?}"),
         }
@@ -468,9 +469,146 @@ fn what_cannot_be_unwound_is_leaked_in_time() {
     while runtime.metrics().workers[0].live == 0 {
         std::thread::sleep(Duration::from_millis(1));
     }
+    let start = Instant::now();
     runtime.shutdown_timeout(Duration::from_millis(50));
+    // It is not waited for any longer, since it can be seen not to leave.
+    assert!(start.elapsed() < Duration::from_millis(150), "{:?}", start.elapsed());
     assert!(!stubborn.is_finished());
     stop.store(true, Ordering::Relaxed);
+}
+
+/// Placement hands unstarted coroutines from worker to worker while the runtime ends: all handles are told.
+#[test]
+fn a_shutdown_amid_placement_ends_every_handle() {
+    for round in 0..300 {
+        let runtime = two_workers();
+        let (sender, receiver) = std::sync::mpsc::channel();
+        runtime.run(|| {
+            for _ in 0..400 {
+                let sender = sender.clone();
+                sward::spawn(move || {
+                    for _ in 0..3 {
+                        // Past the end of the test nobody listens.
+                        let _ = sender.send(sward::spawn(|| sward::sleep(Duration::from_secs(100))));
+                    }
+                });
+            }
+            for _ in 0..(round % 7) {
+                sward::yield_now();
+            }
+        });
+        drop(sender);
+        let start = Instant::now();
+        drop(runtime);
+        assert!(start.elapsed() < Duration::from_secs(4), "round {round}: {:?}", start.elapsed());
+        assert!(receiver.try_iter().all(|handle| handle.is_finished()), "round {round}");
+    }
+}
+
+/// A worker that cancels what is parked on it runs that at once.
+#[test]
+fn a_shutdown_does_not_nap_over_what_it_cancels() {
+    let mut fastest = Duration::MAX;
+    for _ in 0..20 {
+        let runtime = sward::runtime::Builder::new().worker_threads(1).build().expect("a runtime");
+        let _sleeper = runtime.spawn(|| sward::sleep(Duration::from_secs(100)));
+        while runtime.metrics().workers[0].live == 0 {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        std::thread::sleep(Duration::from_millis(2));
+        let start = Instant::now();
+        drop(runtime);
+        fastest = fastest.min(start.elapsed());
+    }
+    assert!(fastest < Duration::from_millis(4), "{fastest:?}");
+}
+
+#[test]
+fn ids_are_unique_in_the_process() {
+    let mut all = std::collections::BTreeSet::new();
+    for _ in 0..3 {
+        let runtime = two_workers();
+        let mut ids = vec![runtime.spawn(|| ()).task().id().expect("a coroutine")];
+        ids.extend(runtime.run(|| {
+            let spawned =
+                (0..200).map(|_| sward::spawn(|| task::current().id().expect("a coroutine")).join());
+            let mut ids: Vec<_> = spawned.map(|id| id.expect("no panic")).collect();
+            ids.push(task::current().id().expect("a coroutine"));
+            ids
+        }));
+        for id in ids {
+            assert!(all.insert(id), "{id} twice");
+        }
+    }
+}
+
+/// A worker that is blocked in the kernel is not given coroutines to start, and what it was given before
+/// that is run by others after the stall threshold.
+#[test]
+fn a_blocked_worker_keeps_no_new_coroutine_waiting() {
+    let stall = Duration::from_millis(50);
+    let runtime = sward::runtime::Builder::new().worker_threads(2).stall_threshold(stall);
+    let runtime = runtime.build().expect("a runtime");
+    let latest = runtime.run(|| {
+        let blocked = Arc::new(AtomicBool::new(false));
+        let theirs = blocked.clone();
+        let blocker = sward::spawn(move || {
+            theirs.store(true, Ordering::SeqCst);
+            std::thread::sleep(Duration::from_millis(1_500));
+        });
+        // Without a wait, so that it is the other worker that runs it.
+        while !blocked.load(Ordering::SeqCst) {
+            std::thread::yield_now();
+        }
+        let start = Instant::now();
+        let delay = move || (start.elapsed(), sward::sleep(Duration::from_millis(400))).0;
+        let handles: Vec<_> = (0..200).map(|_| sward::spawn(delay)).collect();
+        let latest = handles.into_iter().map(|handle| handle.join().expect("no panic")).max();
+        blocker.join().expect("no panic");
+        latest.expect("there are some")
+    });
+    assert!(latest < 6 * stall, "one has started after {latest:?}");
+}
+
+static BORROWED_DROPPED: AtomicBool = AtomicBool::new(false);
+
+struct TellsItsEnd;
+
+impl Drop for TellsItsEnd {
+    fn drop(&mut self) {
+        BORROWED_DROPPED.store(true, Ordering::SeqCst);
+    }
+}
+
+thread_local! {
+    static BORROWED: TellsItsEnd = const { TellsItsEnd };
+}
+
+/// A leaked coroutine may have lent a thread-local to another thread: its worker's thread does not end.
+#[test]
+fn what_a_leaked_coroutine_borrows_from_its_thread_stays() {
+    let runtime = sward::runtime::Builder::new().worker_threads(1).build().expect("a runtime");
+    let (sender, receiver) = std::sync::mpsc::channel();
+    runtime.spawn(move || {
+        BORROWED.with(|_| {
+            std::thread::scope(|scope| {
+                scope.spawn(move || {
+                    sender.send(()).expect("the test listens");
+                    let end = Instant::now() + Duration::from_secs(1);
+                    while Instant::now() < end {
+                        assert!(!BORROWED_DROPPED.load(Ordering::SeqCst));
+                        std::thread::sleep(Duration::from_millis(1));
+                    }
+                    sender.send(()).expect("the test listens");
+                });
+                sward::sleep(Duration::from_secs(3600));
+            })
+        })
+    });
+    receiver.recv().expect("it runs");
+    std::thread::sleep(Duration::from_millis(50));
+    runtime.shutdown_timeout(Duration::ZERO);
+    receiver.recv().expect("the thread-local is destroyed while it is borrowed");
 }
 
 #[test]
@@ -567,6 +705,7 @@ fn auto_traits_are_as_promised() {
     send::<task::Task>();
     sync::<task::Task>();
     send::<JoinError>();
+    sync::<JoinError>();
     send::<sward::runtime::Runtime>();
     sync::<sward::runtime::Runtime>();
     send::<sward::net::TcpStream>();

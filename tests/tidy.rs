@@ -17,6 +17,8 @@ const RANKS: &[(&str, u32)] = &[
     ("sync", 5),
     ("channel", 5),
     ("net", 6),
+    ("fs", 6),
+    ("signal", 6),
     ("observe", 7),
 ];
 
@@ -72,6 +74,10 @@ fn modules_import_lower_ranks_only() {
         let Some(own) = rank(&folder) else { continue };
         for part in without_tests(&code(&text)).split("crate::").skip(1) {
             let name: String = part.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+            // A macro of the crate's root, as other macros call it.
+            if part[name.len()..].starts_with('!') {
+                continue;
+            }
             let Some(theirs) = rank(&name) else { panic!("{}: crate::{name} is no layer", path.display()) };
             assert!(
                 theirs < own || name == folder,

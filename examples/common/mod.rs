@@ -1,23 +1,58 @@
-//! What several examples need: numbers from the command line, the descriptor limit, `/proc`.
+//! What several examples need: the command line, the descriptor limit, `/proc`.
 #![allow(dead_code, unreachable_pub)] // each example uses its part
 
 use std::fs;
 use std::io;
 use std::process::exit;
 
-/// The number that follows `flag` on the command line, or `default`. Ends the process with a message
-/// if it is none.
-pub fn number(arguments: &[String], flag: &str, default: u64) -> u64 {
-    let Some(at) = arguments.iter().position(|argument| argument == flag) else { return default };
-    let text = arguments.get(at + 1).map_or("", String::as_str);
-    text.parse().unwrap_or_else(|_| fail(&format!("{flag} wants a number, not {text:?}")))
+/// The command line, from which an example takes what it knows. Whatever is left over is refused.
+pub struct Arguments {
+    left: Vec<String>,
+    usage: &'static str,
 }
 
-/// The first argument as a port, or `default`.
-pub fn port(arguments: &[String], default: u16) -> u16 {
-    match arguments.first().filter(|argument| !argument.starts_with("--")) {
-        None => default,
-        Some(text) => text.parse().unwrap_or_else(|_| fail(&format!("not a port: {text:?}"))),
+impl Arguments {
+    /// This process's. Prints the usage and ends the process if that is asked for.
+    pub fn new(usage: &'static str) -> Arguments {
+        let left: Vec<String> = std::env::args().skip(1).collect();
+        if left.iter().any(|argument| argument == "--help" || argument == "-h") {
+            println!("{usage}");
+            exit(0);
+        }
+        Arguments { left, usage }
+    }
+
+    /// Takes `flag` and the number that follows it, which is `default` without them.
+    pub fn number(&mut self, flag: &str, default: u64) -> u64 {
+        let Some(at) = self.left.iter().position(|argument| argument == flag) else { return default };
+        let mut taken = self.left.drain(at..self.left.len().min(at + 2)).skip(1);
+        let text = taken.next().unwrap_or_default();
+        drop(taken);
+        text.parse().unwrap_or_else(|_| self.refuse(&format!("{flag} wants a number, not {text:?}")))
+    }
+
+    /// Takes the first argument, if it is no flag.
+    pub fn word(&mut self) -> Option<String> {
+        let is_word = self.left.first().is_some_and(|argument| !argument.starts_with('-'));
+        is_word.then(|| self.left.remove(0))
+    }
+
+    /// Takes the first argument as a port, which is `default` without it.
+    pub fn port(&mut self, default: u16) -> u16 {
+        let Some(text) = self.word() else { return default };
+        text.parse().unwrap_or_else(|_| self.refuse(&format!("not a port: {text:?}")))
+    }
+
+    /// Refuses what nobody has taken.
+    pub fn end(&self) {
+        if let Some(argument) = self.left.first() {
+            self.refuse(&format!("unknown argument: {argument:?}"));
+        }
+    }
+
+    /// Ends the process with what is wrong and the usage.
+    pub fn refuse(&self, wrong: &str) -> ! {
+        fail(&format!("{wrong}\nusage: {}", self.usage))
     }
 }
 

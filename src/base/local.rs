@@ -17,6 +17,9 @@ thread_local! {
     static PARKER: OnceCell<Rc<dyn Any>> = const { OnceCell::new() };
     /// How many calls the running coroutine may make before it lets others go first.
     static BUDGET: Cell<u32> = const { Cell::new(0) };
+    /// The parker that the thread gives back as it ends, null before and after; it has no destructor,
+    /// so it can be read when `PARKER` cannot.
+    static ENDING: Cell<*const ()> = const { Cell::new(std::ptr::null()) };
     /// Ranks of the runtime locks that the thread holds, one bit each (debug builds).
     static HELD: Cell<u32> = const { Cell::new(0) };
 }
@@ -52,6 +55,18 @@ pub(crate) fn spend() -> bool {
 #[inline(never)]
 pub(crate) fn set_budget(calls: u32) {
     BUDGET.set(calls);
+}
+
+/// The parker that the thread gives back, while its last users run; null at other times.
+#[inline(never)]
+pub(crate) fn ending() -> *const () {
+    ENDING.get()
+}
+
+/// Sets the parker that the thread gives back.
+#[inline(never)]
+pub(crate) fn set_ending(parker: *const ()) {
+    ENDING.set(parker);
 }
 
 /// The ranks of the runtime locks that this thread holds.

@@ -28,7 +28,7 @@ pub(crate) enum Rank {
     Monitor,
     /// A list of those who wait: `sync`, `channel`. A select holds several at once.
     List,
-    /// What a plain thread blocks on: `coroutine::thread`.
+    /// What a plain thread blocks on, and what a future awaits: `coroutine::thread`, `coroutine::awaiter`.
     Parker,
     /// A poller's own table, where it has one: `netpoll::poll`, `netpoll::kqueue`. Whoever wakes a
     /// worker takes it, whatever else he holds.

@@ -4,6 +4,7 @@
 //! switch stacks or threads (the location of `errno` is a thread-local).
 
 use once_cell::sync::OnceCell;
+use std::fmt;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::time::Duration;
@@ -62,6 +63,13 @@ pub(crate) fn page_size() -> usize {
         let size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
         usize::try_from(size).expect("every system has pages")
     })
+}
+
+/// Writes a line to stderr, with one call. Unlike `eprintln!` it does not panic where nothing can be written.
+pub(crate) fn report(line: fmt::Arguments<'_>) {
+    let text = format!("{line}\n");
+    // SAFETY: the buffer is as long as its length says. Nothing is to be done if nobody takes the text.
+    let _ = retry(|| unsafe { libc::write(libc::STDERR_FILENO, text.as_ptr().cast(), text.len()) });
 }
 
 /// A length of time as system calls take it. One that is too long becomes the longest that all systems

@@ -1,8 +1,9 @@
-//! Threads for calls that can only block: name resolution.
+//! Threads for calls that can only block: files, name resolution, libraries that know nothing of sward.
 //!
 //! A coroutine that made such a call itself would hold up its worker. [`run`] hands the call to a pool
-//! and parks until it has returned. The pool has a thread per call under way, at most [`MAX_THREADS`];
-//! what comes beyond waits in a queue. Idle threads leave after [`KEEP_ALIVE`].
+//! and parks until it has returned. The pool is the process's: it has a thread per call under way, up to a
+//! limit; what comes beyond waits in a queue, and its callers are parked. Idle threads leave after
+//! [`KEEP_ALIVE`].
 //!
 //! Invariant: while a job is queued there is a living thread. A thread counts itself out only under the
 //! lock and with the queue empty; a job is queued under the lock that a thread was counted or created
@@ -10,7 +11,7 @@
 
 use crate::base::lock::{Mutex, Rank};
 use crate::coroutine::{Event, WaitReason};
-use crate::sched::{may_switch, set, wait_masked};
+use crate::sched::{Cancel, Woken, may_switch, raise, set, wait_for_event, wait_masked};
 use std::collections::VecDeque;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -18,29 +19,97 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-const MAX_THREADS: usize = 64;
+const DEFAULT_LIMIT: usize = 512;
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
+
+/// Runs a closure that blocks on a thread of a pool, and parks until it has returned. On a plain thread,
+/// which may block, it runs in place.
+///
+/// For calls that block in the kernel or compute for long: they would keep the worker, and every
+/// coroutine that lives on it. The closure may borrow from the caller, which cannot go on before it has
+/// ended. Inside of it there is no coroutine: what parks elsewhere blocks its thread.
+///
+/// The pool has at most 512 threads, or as many as [`set_limit`] says; further calls wait in a queue, in the
+/// order in which they came. Threads leave when they have been idle for ten seconds.
+///
+/// # Errors
+///
+/// There is no thread and none could be created; the closure has not run.
+///
+/// # Panics
+///
+/// With the closure's payload, if it panics.
+///
+/// # Cancellation
+///
+/// A cancelled caller unwinds out of it while the closure is in the queue, and the closure is dropped. One that
+/// has been started is awaited: its value is returned, and the cancellation is met at the next wait.
+///
+/// ```
+/// sward::run(|| {
+///     let path = String::from("Cargo.toml");
+///     let text = sward::blocking(|| std::fs::read_to_string(&path))??;
+///     assert!(text.contains("[package]"));
+///     Ok::<(), std::io::Error>(())
+/// })
+/// # .unwrap();
+/// ```
+pub fn blocking<T: Send>(f: impl FnOnce() -> T + Send) -> io::Result<T> {
+    run(WaitReason::Blocking, f)
+}
+
+/// Sets how many threads [`blocking`] may use in this process, from now on. Those that are too many leave when
+/// they have nothing to do.
+///
+/// # Errors
+///
+/// `InvalidInput` for zero.
+///
+/// ```
+/// assert!(sward::runtime::set_max_blocking_threads(0).is_err());
+/// sward::runtime::set_max_blocking_threads(64).unwrap();
+/// ```
+pub fn set_limit(threads: usize) -> io::Result<()> {
+    if threads == 0 {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "a pool has at least one thread, not 0"));
+    }
+    POOL.lock().limit = threads;
+    Ok(())
+}
+
+/// What the pool does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Usage {
+    pub(crate) threads: usize,
+    pub(crate) idle: usize,
+    pub(crate) queued: usize,
+}
+
+/// What the pool does now.
+pub(crate) fn usage() -> Usage {
+    let pool = POOL.lock();
+    Usage { threads: pool.threads, idle: pool.idle, queued: pool.queue.len() }
+}
 
 type Job = Box<dyn FnOnce() + Send>;
 
 struct Pool {
-    queue: VecDeque<Job>,
+    queue: VecDeque<(u64, Job)>,
+    /// The number of the next job.
+    next: u64,
+    limit: usize,
     threads: usize,
     /// Threads that wait for work, those included that were notified and have not got up yet.
     idle: usize,
 }
 
-static POOL: Mutex<Pool> = Mutex::new(Rank::Blocking, Pool { queue: VecDeque::new(), threads: 0, idle: 0 });
+static POOL: Mutex<Pool> = Mutex::new(
+    Rank::Blocking,
+    Pool { queue: VecDeque::new(), next: 0, limit: DEFAULT_LIMIT, threads: 0, idle: 0 },
+);
 static WORK: parking_lot::Condvar = parking_lot::Condvar::new();
 
-/// Runs the closure on a thread of the pool and parks until it has returned. On a plain thread, which
-/// may block, it runs in place.
-///
-/// A panic of the closure goes on in the caller. A cancellation waits until the closure has returned.
-///
-/// # Errors
-///
-/// There is no thread and none could be created; the closure has not run.
+/// As [`blocking`], with a reason of its own.
 pub(crate) fn run<T: Send>(reason: WaitReason, f: impl FnOnce() -> T + Send) -> io::Result<T> {
     if !may_switch() {
         return Ok(f());
@@ -58,14 +127,21 @@ pub(crate) fn run<T: Send>(reason: WaitReason, f: impl FnOnce() -> T + Send) -> 
     });
     // SAFETY: only the lifetime of what `f` and `T` borrow changes. They are not touched once this
     // frame can end, which is after
-    // - `submit` failed: it has dropped the job; or
+    // - `submit` failed, or `withdraw` succeeded: they have dropped the job; or
     // - `done` was set: `f` was consumed and its result moved into this frame before. What the job
     //   still holds then, `told` and a pointer it does not follow, borrows nothing.
-    // Nothing ends the frame in between: `wait_masked` obeys no cancellation and does not unwind, and
-    // the pool neither drops a job it has taken nor lets one wait without a thread.
+    // Nothing ends the frame in between: after the first wait, which does not unwind, it is withdrawn or
+    // awaited by `wait_masked`, which obeys no cancellation; and the pool neither drops a job it has
+    // taken nor lets one wait without a thread.
     let job = unsafe { std::mem::transmute::<Box<dyn FnOnce() + Send + '_>, Job>(job) };
-    submit(job)?;
-    wait_masked(&done, reason);
+    let number = submit(job)?;
+    if wait_for_event(&done, reason, None, Cancel::Obey) != Woken::Event {
+        if let Some(job) = withdraw(number) {
+            drop(job);
+            raise();
+        }
+        wait_masked(&done, reason);
+    }
     match outcome.expect("the job stores its outcome before it sets the event") {
         Ok(value) => Ok(value),
         Err(panic) => resume_unwind(panic),
@@ -89,10 +165,17 @@ impl<T> Slot<T> {
     }
 }
 
-/// Queues a job for a thread that lives, or drops it and fails.
-fn submit(job: Job) -> io::Result<()> {
+/// Takes a job back that no thread has taken.
+fn withdraw(number: u64) -> Option<Job> {
     let mut pool = POOL.lock();
-    if pool.idle <= pool.queue.len() && pool.threads < MAX_THREADS {
+    let at = pool.queue.iter().position(|(queued, _)| *queued == number)?;
+    pool.queue.remove(at).map(|(_, job)| job)
+}
+
+/// Queues a job for a thread that lives, and gives its number; or drops it and fails.
+fn submit(job: Job) -> io::Result<u64> {
+    let mut pool = POOL.lock();
+    if pool.idle <= pool.queue.len() && pool.threads < pool.limit {
         // Under the lock, so that the count is never ahead of the threads: a job queued for a thread
         // that failed to come about would wait for ever.
         match thread::Builder::new().name("sward-blocking".into()).spawn(serve) {
@@ -104,20 +187,26 @@ fn submit(job: Job) -> io::Result<()> {
             Err(_) => {}
         }
     }
-    pool.queue.push_back(job);
+    let number = pool.next;
+    pool.next += 1;
+    pool.queue.push_back((number, job));
     drop(pool);
     WORK.notify_one();
-    Ok(())
+    Ok(number)
 }
 
 /// A thread's life.
 fn serve() {
     let mut pool = POOL.lock();
     loop {
-        while let Some(job) = pool.queue.pop_front() {
+        while let Some((_, job)) = pool.queue.pop_front() {
             drop(pool);
             job();
             pool = POOL.lock();
+        }
+        if pool.threads > pool.limit {
+            pool.threads -= 1;
+            return;
         }
         pool.idle += 1;
         let waited = WORK.wait_for(pool.raw(), KEEP_ALIVE);
@@ -158,13 +247,13 @@ mod tests {
     fn more_calls_than_threads_wait_their_turn() {
         crate::run(|| {
             let nap = || thread::sleep(Duration::from_millis(1));
-            let calls: Vec<_> = (0..3 * MAX_THREADS)
+            let calls: Vec<_> = (0..2 * DEFAULT_LIMIT)
                 .map(|i| crate::spawn(move || run(WaitReason::Resolve, || (nap(), i).1)))
                 .collect();
             for (i, call) in calls.into_iter().enumerate() {
                 assert_eq!(call.join().expect("no panic").expect("a thread"), i);
             }
         });
-        assert!(POOL.lock().threads <= MAX_THREADS);
+        assert!(usage().threads <= DEFAULT_LIMIT);
     }
 }

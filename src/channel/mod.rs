@@ -2,7 +2,7 @@
 //!
 //! The API is crossbeam-channel's: many senders, many receivers, each message to one of them.
 //! [`bounded`] makes a channel with room for so many messages, [`bounded(0)`](bounded) one on which a
-//! sender meets its receiver, [`unbounded`] one without a limit; on [`after`], [`tick`] and [`never`] time
+//! sender meets its receiver, [`unbounded`] one without a limit; on [`after`], [`tick`] and [`never()`] time
 //! is what sends. [`select!`](crate::select) waits for the first of several operations. [`oneshot`],
 //! [`watch`] and [`broadcast`] are for one message, for the latest value, and for messages to everyone.
 //!
@@ -214,7 +214,10 @@ impl<T> Sender<T> {
 
     #[cold]
     fn send_slow(&self, mut message: T, patience: Patience) -> Result<(), SendTimeoutError<T>> {
-        while !matches!(patience, Patience::None) {
+        if matches!(patience, Patience::None) {
+            return Err(SendTimeoutError::Timeout(message));
+        }
+        loop {
             let slot = Slot::new(Some(message));
             // SAFETY: the slot is this frame's, which stays until the place is off the list.
             let enlist = |place: &_| unsafe { self.chan.enlist_sender(place) };
@@ -235,7 +238,6 @@ impl<T> Sender<T> {
                 Err((Blocked::Waits, back)) => message = back,
             }
         }
-        Err(SendTimeoutError::Timeout(message))
     }
 
     /// A send of that message as one of the alternatives of a [`Select`].
@@ -396,7 +398,10 @@ fn attempt<T>(chan: &Chan<T>) -> Result<T, Blocked> {
 
 #[cold]
 fn recv_slow<T>(chan: &Chan<T>, patience: Patience) -> Result<T, RecvTimeoutError> {
-    while !matches!(patience, Patience::None) {
+    if matches!(patience, Patience::None) {
+        return Err(RecvTimeoutError::Timeout);
+    }
+    loop {
         let slot = Slot::new(None);
         // SAFETY: the slot is this frame's, which stays until the place is off the list.
         let enlist = |place: &_| unsafe { chan.enlist_receiver(place) };
@@ -414,7 +419,6 @@ fn recv_slow<T>(chan: &Chan<T>, patience: Patience) -> Result<T, RecvTimeoutErro
             Err(Blocked::Waits) => {}
         }
     }
-    Err(RecvTimeoutError::Timeout)
 }
 
 fn capacity<T>(chan: &Chan<T>) -> Option<usize> {

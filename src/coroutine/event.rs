@@ -7,14 +7,17 @@
 //!  word                     state       moves
 //!  null                     empty       set -> set             enqueue -> waiting
 //!  null | SET               set         consume -> empty       enqueue is declined
-//!  null | SET | STICKY      set for good: consume leaves it, unstick -> set
+//!  null | SET | STICKY | n  set for good, with the mark n: consume leaves it, unstick(n) -> set
 //!  node                     waiting     enqueue -> waiting (pushes in front)
 //!                                       set -> locked -> set, all nodes fired
 //!                                       remove -> locked -> waiting or empty
 //!  node | LOCKED            locked      by one `set` or `remove` for a few instructions; all others spin
 //! ```
 //!
-//! - SET implies that no node is listed.
+//! - SET implies that no node is listed. The place of the address is then the number of a mark.
+//! - `mark` replaces the number. So `unstick`, which takes what a reader has found to be wrong, takes
+//!   that very mark and none that was told since, whoever else reads and whatever they have taken. The
+//!   number 0 is that of `set_for_good`: it is neither replaced nor taken.
 //! - A node may be touched by others from its `enqueue` until it was fired or `remove` has returned.
 //!   Both happen under LOCKED, so the owner of a node whose wait ended otherwise calls `remove`
 //!   before its frame goes.
@@ -25,13 +28,40 @@
 //!   `consume` comes second and synchronizes with `set`, or SET remains.
 
 use super::waiter::{Batch, Cause, Ticket};
-use crate::base::sync::{AtomicPtr, Ordering, spin};
+use crate::base::sync::{AtomicPtr, AtomicUsize, Ordering, spin};
 use std::ptr;
 
 const LOCKED: usize = 1;
 const SET: usize = 1 << 1;
 const STICKY: usize = 1 << 2;
 const FLAGS: usize = LOCKED | SET | STICKY;
+/// The first bit of a mark's number.
+const NUMBER: usize = FLAGS + 1;
+
+/// What `take` has taken, or looked at: the word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Taken(*mut Node);
+
+/// Numbers for the marks of an event; one source of them for each event.
+#[derive(Debug)]
+pub(crate) struct Marks(AtomicUsize);
+
+impl Marks {
+    /// From one on.
+    pub(crate) fn new() -> Self {
+        Marks(AtomicUsize::new(1))
+    }
+
+    /// One that no present reader of the event knows.
+    fn next(&self) -> usize {
+        loop {
+            let number = self.0.fetch_add(1, Ordering::Relaxed).wrapping_mul(NUMBER);
+            if number != 0 {
+                return number;
+            }
+        }
+    }
+}
 
 /// A waiter's place in an event's list, on the stack of the one who waits.
 #[derive(Debug)]
@@ -46,6 +76,11 @@ impl Node {
     pub(crate) fn new(ticket: Ticket) -> Self {
         Node { ticket, next: AtomicPtr::new(ptr::null_mut()) }
     }
+
+    /// The ticket that is fired from it.
+    pub(super) fn ticket(&self) -> Ticket {
+        self.ticket
+    }
 }
 
 /// One word: empty, set, or those who wait.
@@ -59,7 +94,7 @@ fn flags(word: *mut Node) -> usize {
 }
 
 fn list(word: *mut Node) -> *mut Node {
-    word.map_addr(|addr| addr & !FLAGS)
+    word.map_addr(|addr| if addr & SET != 0 { 0 } else { addr & !FLAGS })
 }
 
 fn with(word: *mut Node, flags: usize) -> *mut Node {
@@ -82,13 +117,19 @@ impl Event {
         flags(self.word.load(Ordering::Acquire)) & SET != 0
     }
 
-    /// Takes the event: true if it was set. A sticky one stays.
+    /// Takes the event: true if it was set. One that is set for good stays.
+    #[inline]
     pub(crate) fn consume(&self) -> bool {
+        self.take().is_some()
+    }
+
+    /// As `consume`, and tells what was taken.
+    pub(crate) fn take(&self) -> Option<Taken> {
         let mut word = self.word.load(Ordering::Acquire);
         loop {
             match flags(word) {
-                now if now & STICKY != 0 => return true,
-                now if now & SET == 0 => return false,
+                now if now & STICKY != 0 => return Some(Taken(word)),
+                now if now & SET == 0 => return None,
                 // Acquires what the setter did, and orders the caller's syscall after this.
                 _ => match self.word.compare_exchange_weak(
                     word,
@@ -96,18 +137,19 @@ impl Event {
                     Ordering::AcqRel,
                     Ordering::Acquire,
                 ) {
-                    Ok(_) => return true,
+                    Ok(_) => return Some(Taken(word)),
                     Err(now) => word = now,
                 },
             }
         }
     }
 
-    /// Makes an event that was set for good one that `consume` takes; true if it was.
-    pub(crate) fn unstick(&self) -> bool {
-        let sticky = with(ptr::null_mut(), SET | STICKY);
+    /// Takes a mark that has turned out to be wrong, so that the event is merely set; false if there is no
+    /// such mark, or another one by now.
+    pub(crate) fn unstick(&self, taken: Taken) -> bool {
         let set = with(ptr::null_mut(), SET);
-        self.word.compare_exchange(sticky, set, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+        let numbered = flags(taken.0) & STICKY != 0 && taken.0.addr() >= NUMBER;
+        numbered && self.word.compare_exchange(taken.0, set, Ordering::AcqRel, Ordering::Relaxed).is_ok()
     }
 
     /// Lists a node, unless the event is set: then false, and the node is not listed.
@@ -171,11 +213,17 @@ impl Event {
         self.set_flags(SET | STICKY, batch);
     }
 
+    /// Sets the event for good, as far as is known: `unstick` may take the mark.
+    pub(crate) fn mark(&self, marks: &Marks, batch: &mut Batch) {
+        self.set_flags(SET | STICKY | marks.next(), batch);
+    }
+
     fn set_flags(&self, new: usize, batch: &mut Batch) {
         let mut word = self.word.load(Ordering::Relaxed);
         while list(word).is_null() && flags(word) & LOCKED == 0 {
-            match self.word.compare_exchange_weak(word, with(word, new), Ordering::AcqRel, Ordering::Relaxed)
-            {
+            let keeps = new == SET || word.addr() == SET | STICKY;
+            let next = with(if keeps { word } else { ptr::null_mut() }, if keeps { SET } else { new });
+            match self.word.compare_exchange_weak(word, next, Ordering::AcqRel, Ordering::Relaxed) {
                 Ok(_) => return,
                 Err(now) => word = now,
             }
@@ -244,6 +292,27 @@ mod tests {
         event.set_for_good(&mut Batch::new());
         assert!(event.consume());
         assert!(event.consume());
+    }
+
+    #[test]
+    fn only_the_mark_that_was_seen_is_taken() {
+        let (event, marks) = (Event::new(), Marks::new());
+        let mark = || event.mark(&marks, &mut Batch::new());
+        set(&event);
+        let plain = event.take().expect("set");
+        mark();
+        assert!(!event.unstick(plain));
+        let first = event.take().expect("marked");
+        mark();
+        assert!(!event.unstick(first));
+        set(&event);
+        let second = event.take().expect("marked");
+        assert!(event.unstick(second) && !event.unstick(second));
+        assert!(event.consume() && !event.consume());
+        event.set_for_good(&mut Batch::new());
+        mark();
+        let for_good = event.take().expect("set for good");
+        assert!(!event.unstick(for_good));
     }
 
     #[test]
@@ -375,6 +444,34 @@ mod models {
             };
             let mine = event.consume();
             assert!(mine ^ other.join().unwrap());
+        });
+    }
+
+    /// A reader finds the present mark to be wrong and takes it, while the poller tells the end and another
+    /// reader takes what is left and drains the source: the end's mark stays.
+    #[test]
+    fn a_mark_told_meanwhile_is_not_taken() {
+        loom::model(|| {
+            let world = Arc::new((Event::new(), Marks::new(), AtomicUsize::new(0)));
+            world.0.mark(&world.1, &mut Batch::new());
+            let poller = {
+                let world = world.clone();
+                thread::spawn(move || {
+                    world.2.store(1, Ordering::Relaxed);
+                    world.0.mark(&world.1, &mut Batch::new());
+                })
+            };
+            let drainer = {
+                let world = world.clone();
+                thread::spawn(move || world.0.consume())
+            };
+            let taken = world.0.take().expect("marked from the start");
+            if world.2.load(Ordering::Relaxed) == 0 {
+                world.0.unstick(taken);
+            }
+            drainer.join().unwrap();
+            poller.join().unwrap();
+            assert!(world.0.consume() && world.0.consume(), "the end is told no more");
         });
     }
 }

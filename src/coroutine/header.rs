@@ -26,18 +26,17 @@
 //!   destructors may park).
 
 use super::event::Event;
+use super::join_error::{JoinError, Panic};
 use super::own::Own;
 use super::reason::WaitReason;
 use super::switch::{Machine, Step, Suspend, Switch};
 use super::waiter::{Batch, Fired, Table, Waiter};
 use crate::stack::{Stack, StackSize};
-use std::any::Any;
 use std::cell::{Cell, UnsafeCell};
 use std::fmt;
-use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::{self, NonNull};
-use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
 
 /// The scheduler wants no result any more, or there is one.
@@ -45,58 +44,6 @@ const COMPLETE: usize = 1;
 /// A `JoinHandle` exists.
 const JOINED: usize = 1 << 1;
 const REFERENCE: usize = 1 << 2;
-
-/// Why a coroutine gave no result.
-pub enum JoinError {
-    /// It panicked; this is the panic's payload, for [`std::panic::resume_unwind`].
-    Panicked(Box<dyn Any + Send + 'static>),
-    /// It was cancelled, or its runtime shut down before it ended.
-    Cancelled,
-    /// There was no stack to run it on; it never started.
-    NoStack(io::Error),
-}
-
-impl fmt::Debug for JoinError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            JoinError::Panicked(_) => f.debug_tuple("Panicked").field(&self.panic_message()).finish(),
-            JoinError::Cancelled => f.write_str("Cancelled"),
-            JoinError::NoStack(e) => f.debug_tuple("NoStack").field(e).finish(),
-        }
-    }
-}
-
-impl fmt::Display for JoinError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            JoinError::Panicked(_) => write!(f, "the coroutine panicked: {}", self.panic_message()),
-            JoinError::Cancelled => f.write_str("the coroutine was cancelled"),
-            JoinError::NoStack(e) => write!(f, "no stack for the coroutine: {e}"),
-        }
-    }
-}
-
-impl std::error::Error for JoinError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            JoinError::NoStack(e) => Some(e),
-            _ => None,
-        }
-    }
-}
-
-impl JoinError {
-    fn panic_message(&self) -> &str {
-        match self {
-            JoinError::Panicked(payload) => payload
-                .downcast_ref::<&'static str>()
-                .copied()
-                .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
-                .unwrap_or("(a payload that is no string)"),
-            _ => "",
-        }
-    }
-}
 
 /// The payload with which a cancelled wait unwinds. Private to the crate, so that no user's panic is
 /// taken for a cancellation.
@@ -108,6 +55,14 @@ pub(crate) struct Cancellation {
 /// A coroutine's number, unique in its process.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Id(pub(crate) u64);
+
+impl Id {
+    /// So many numbers that nobody has had: the first of them. Zero is never given.
+    pub(crate) fn reserve(count: u64) -> u64 {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        NEXT.fetch_add(count, Ordering::Relaxed)
+    }
+}
 
 impl fmt::Debug for Id {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -274,7 +229,8 @@ impl Drop for Header {
         let own = *self.own.get_mut();
         if !own.is_null() {
             // SAFETY: it came from a Box, and nobody refers to the header any more.
-            drop(unsafe { Box::from_raw(own) });
+            let own = unsafe { Box::from_raw(own) };
+            debug_assert!(own.locals.is_empty(), "locals end with their coroutine");
         }
     }
 }
@@ -336,7 +292,7 @@ impl Header {
 
     /// Why it waits.
     pub(crate) fn reason(&self) -> WaitReason {
-        WaitReason::ALL[usize::from(self.reason.load(Ordering::Relaxed))]
+        WaitReason::from_number(self.reason.load(Ordering::Relaxed))
     }
 
     /// Says why it is about to wait.
@@ -464,7 +420,12 @@ impl Handle {
     /// The coroutine is alive, and the pointer comes from [`new`].
     pub(crate) unsafe fn to(header: NonNull<Header>) -> Handle {
         // SAFETY: alive, as the caller says.
-        unsafe { header.as_ref() }.state.fetch_add(REFERENCE, Ordering::Relaxed);
+        let before = unsafe { header.as_ref() }.state.fetch_add(REFERENCE, Ordering::Relaxed);
+        // As in Arc: handles that are forgotten must not wrap the count. The limit leaves room for all
+        // threads that are between these two lines.
+        if before > isize::MAX as usize {
+            std::process::abort();
+        }
         Handle(header)
     }
 
@@ -548,14 +509,29 @@ unsafe fn run<F: FnOnce() -> T, T>(this: NonNull<Header>) {
         Err(JoinError::Cancelled)
     } else {
         catch_unwind(AssertUnwindSafe(f)).map_err(|payload| {
-            if payload.is::<Cancellation>() { JoinError::Cancelled } else { JoinError::Panicked(payload) }
+            if payload.is::<Cancellation>() {
+                JoinError::Cancelled
+            } else {
+                JoinError::Panicked(Panic::new(payload))
+            }
         })
     };
-    // SAFETY: as above.
+    end_locals(header);
+    // SAFETY: the body is the coroutine's until COMPLETE.
     unsafe { *body::<F, T>(this) = Body::Output(output) };
     if !header.complete() {
         // SAFETY: nobody joins, so the result is ours still.
         unsafe { drop_output::<F, T>(this) };
+        // The result's destructor may have made some.
+        end_locals(header);
+    }
+}
+
+/// Destroys the coroutine's locals. It calls this itself, on its own stack.
+fn end_locals(header: &Header) {
+    // SAFETY: this is the coroutine.
+    if let Some(own) = unsafe { header.own_if_any() } {
+        own.locals.end();
     }
 }
 
@@ -590,10 +566,13 @@ unsafe fn free<F, T>(this: NonNull<Header>) {
     drop(unsafe { Box::from_raw(this.cast::<TaskCell<F, T>>().as_ptr()) });
 }
 
-/// Runs a user's destructor; a panic in it has been reported by the hook and ends here.
-fn quietly(f: impl FnOnce()) {
+/// Runs a user's code that must not unwind, such as a destructor; a panic in it has been reported by the hook
+/// and ends here.
+pub(super) fn quietly(f: impl FnOnce()) {
     if let Err(payload) = catch_unwind(AssertUnwindSafe(f)) {
-        // The payload's own destructor may panic as well: leave it.
-        std::mem::forget(payload);
+        // The destructor of a user's payload may panic as well: leave it.
+        if !payload.is::<Cancellation>() {
+            std::mem::forget(payload);
+        }
     }
 }

@@ -5,12 +5,20 @@
 //! - [`thread`]: what a plain thread blocks on, so that it can wait like a coroutine.
 //! - [`switch`]: the stack switch; the only file that names corosensei.
 //! - [`header`]: a coroutine as the scheduler sees it, and the cell with its closure and result.
+//! - [`join_error`]: why a coroutine gave no result.
+//! - [`label`]: how reports name a coroutine.
 //! - [`own`]: what belongs to one coroutine or one plain thread alone.
+//! - [`awaiter`]: a coroutine's end awaited by a future.
+//! - [`locals`]: the values of its task locals.
 //! - [`waitlist`]: those who wait for their turn, under the lock of whoever owns the list.
 //! - [`reason`]: why a coroutine waits.
 
+mod awaiter;
 mod event;
 mod header;
+mod join_error;
+mod label;
+mod locals;
 mod own;
 mod reason;
 mod switch;
@@ -18,14 +26,23 @@ mod thread;
 mod waiter;
 mod waitlist;
 
-pub(crate) use event::{Event, Node};
+pub(crate) use awaiter::Awaiting;
+pub(crate) use event::{Event, Marks, Node};
+pub use header::Id;
 pub(crate) use header::{Cancellation, Handle, Header, Schedule, Settings, new};
-pub use header::{Id, JoinError};
+pub use join_error::{JoinError, Panic};
+pub(crate) use label::Label;
+pub(crate) use locals::{Gone, LocalId, Value};
 pub(crate) use own::Own;
 pub(crate) use reason::WaitReason;
 pub(crate) use switch::{Step, Suspend};
 pub(crate) use thread::{Parker, with_parker};
 #[cfg(all(test, loom))]
+pub(crate) use waiter::Fired;
+#[cfg(all(test, loom))]
 pub(crate) use waiter::testing;
-pub(crate) use waiter::{Batch, Cause, Fired, Park, Ticket, Waiter};
+pub(crate) use waiter::{Batch, Cause, Park, Ticket, Waiter};
 pub(crate) use waitlist::{Place, WaitList};
+
+#[cfg(all(test, loom))]
+pub(crate) use waiter::Sleeper;

@@ -1,6 +1,7 @@
 //! What belongs to one coroutine or one plain thread alone: its name, the section of code that it is
-//! in. Only the owner touches it, except for the name, which does not change.
+//! in, its task locals. Only the owner touches it, except for the name, which does not change.
 
+use super::locals::Locals;
 use std::cell::Cell;
 use std::time::Instant;
 
@@ -14,11 +15,19 @@ pub(crate) struct Own {
     limit: Cell<Option<Instant>>,
     /// Whether the present unwinding, if there is one, is a cancellation's.
     cancelling: Cell<bool>,
+    /// The values of its task locals.
+    pub(crate) locals: Locals,
 }
 
 impl Own {
     pub(crate) fn new(name: Option<Box<str>>, limit: Option<Instant>) -> Own {
-        Own { name, masked: Cell::new(0), limit: Cell::new(limit), cancelling: Cell::new(false) }
+        Own {
+            name,
+            masked: Cell::new(0),
+            limit: Cell::new(limit),
+            cancelling: Cell::new(false),
+            locals: Locals::default(),
+        }
     }
 
     /// The name in reports.
@@ -64,6 +73,7 @@ impl Own {
         self.masked.set(0);
         self.limit.set(None);
         self.cancelling.set(false);
+        self.locals.reset();
     }
 }
 

@@ -1,95 +1,121 @@
 //! Why a coroutine waits. Each site that parks has a reason of its own, so that a report can name it.
 
-/// The site of a wait.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub(crate) enum WaitReason {
+/// Makes the enum, and the list of its variants in the order of their numbers, each with its words.
+macro_rules! reasons {
+    ($($(#[$doc:meta])* $name:ident: $words:literal,)*) => {
+        /// The site of a wait.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[repr(u8)]
+        pub(crate) enum WaitReason {
+            $($(#[$doc])* $name,)*
+        }
+
+        const ALL: &[(WaitReason, &str)] = &[$((WaitReason::$name, $words),)*];
+    };
+}
+
+reasons! {
     /// It does not wait.
-    None,
+    None: "no wait",
     /// `task::park` and `park_timeout`.
-    Park,
+    Park: "task::park",
     /// `JoinHandle::join`.
-    Join,
+    Join: "JoinHandle::join",
     /// `sleep` and `sleep_until`.
-    Sleep,
+    Sleep: "sleep",
     /// A listener's `accept`.
-    Accept,
+    Accept: "accept",
     /// An `accept` that backs off while descriptors are exhausted.
-    AcceptBackoff,
+    AcceptBackoff: "accept, out of descriptors",
     /// A stream's `connect`.
-    Connect,
+    Connect: "connect",
     /// A stream's `read`.
-    Read,
+    Read: "read",
     /// A stream's `peek`.
-    Peek,
+    Peek: "peek",
     /// A stream's `write`.
-    Write,
+    Write: "write",
     /// A name that is being resolved.
-    Resolve,
+    Resolve: "name resolution",
     /// A channel's `send`.
-    Send,
+    Send: "send",
     /// A channel's `recv`.
-    Recv,
+    Recv: "recv",
     /// `select!`.
-    Select,
+    Select: "select!",
     /// `watch::Receiver::changed`.
-    Changed,
+    Changed: "watch::Receiver::changed",
     /// `broadcast::Receiver::recv`.
-    Broadcast,
+    Broadcast: "broadcast::Receiver::recv",
+    /// `blocking`.
+    Blocking: "blocking",
+    /// A file's or folder's call.
+    File: "fs",
+    /// The end of a scope, for its coroutines.
+    ScopeEnd: "the end of a scope",
+    /// A `spawn` in a scope that has as many coroutines as it may.
+    ScopeSpawn: "spawn in a scope at its limit",
+    /// `JoinSet::join_next`.
+    JoinSet: "JoinSet::join_next",
+    /// `CancelToken::wait`.
+    Cancel: "CancelToken::wait",
+    /// `CancelToken::run`, for the end of what it runs.
+    CancelRun: "CancelToken::run",
+    /// `Interval::tick`.
+    Interval: "Interval::tick",
+    /// `block_on`.
+    BlockOn: "block_on",
+    /// `sync::Mutex::lock`.
+    Mutex: "Mutex::lock",
+    /// `sync::RwLock::read`.
+    RwLockRead: "RwLock::read",
+    /// `sync::RwLock::write`.
+    RwLockWrite: "RwLock::write",
+    /// `sync::Condvar::wait` and the like, for the notification.
+    Condvar: "Condvar::wait",
+    /// A `sync::Condvar` whose waiter takes the mutex again.
+    CondvarRelock: "Condvar::wait, for the mutex",
+    /// `sync::Semaphore::acquire` and the like.
+    Semaphore: "Semaphore::acquire",
+    /// `sync::Barrier::wait`.
+    Barrier: "Barrier::wait",
+    /// `sync::Once::call_once`, while another's closure runs.
+    Once: "Once::call_once",
+    /// `sync::Once::wait`.
+    OnceWait: "Once::wait",
+    /// `sync::OnceLock::get_or_init`, while another's closure runs.
+    OnceLock: "OnceLock::get_or_init",
+    /// `sync::OnceLock::wait`.
+    OnceLockWait: "OnceLock::wait",
+    /// The first use of a `sync::LazyLock`, while another's closure runs.
+    LazyLock: "LazyLock::force",
+    /// `sync::WaitGroup::wait`.
+    WaitGroup: "WaitGroup::wait",
+    /// `sync::Notify::wait`.
+    Notify: "Notify::wait",
 }
 
 impl WaitReason {
-    /// All of them, each at the place of its number.
-    pub(crate) const ALL: [WaitReason; 16] = [
-        WaitReason::None,
-        WaitReason::Park,
-        WaitReason::Join,
-        WaitReason::Sleep,
-        WaitReason::Accept,
-        WaitReason::AcceptBackoff,
-        WaitReason::Connect,
-        WaitReason::Read,
-        WaitReason::Peek,
-        WaitReason::Write,
-        WaitReason::Resolve,
-        WaitReason::Send,
-        WaitReason::Recv,
-        WaitReason::Select,
-        WaitReason::Changed,
-        WaitReason::Broadcast,
-    ];
+    /// The reason of that number.
+    pub(crate) fn from_number(number: u8) -> WaitReason {
+        ALL[usize::from(number)].0
+    }
 
     /// The reason in words, as in "parked in …".
     pub(crate) fn describe(self) -> &'static str {
-        match self {
-            WaitReason::None => "no wait",
-            WaitReason::Park => "task::park",
-            WaitReason::Join => "JoinHandle::join",
-            WaitReason::Sleep => "sleep",
-            WaitReason::Accept => "accept",
-            WaitReason::AcceptBackoff => "accept, out of descriptors",
-            WaitReason::Connect => "connect",
-            WaitReason::Read => "read",
-            WaitReason::Peek => "peek",
-            WaitReason::Write => "write",
-            WaitReason::Resolve => "name resolution",
-            WaitReason::Send => "send",
-            WaitReason::Recv => "recv",
-            WaitReason::Select => "select!",
-            WaitReason::Changed => "watch::Receiver::changed",
-            WaitReason::Broadcast => "broadcast::Receiver::recv",
-        }
+        ALL[self as usize].1
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::WaitReason;
+    use super::{ALL, WaitReason};
 
     #[test]
     fn each_reason_is_at_its_number() {
-        for (number, &reason) in WaitReason::ALL.iter().enumerate() {
+        for (number, &(reason, words)) in ALL.iter().enumerate() {
             assert_eq!(reason as usize, number);
+            assert_eq!(WaitReason::from_number(number as u8).describe(), words);
         }
     }
 }

@@ -9,7 +9,7 @@ use super::own::Own;
 use super::waiter::{Batch, Cause, Fired, Park, Table, Ticket, Waiter};
 use crate::base::local;
 use crate::base::lock::{Mutex, Rank};
-use std::ptr::NonNull;
+use std::ptr::{self, NonNull};
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -111,6 +111,10 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         self.0.token.consume();
+        // The destructors of locals find this parker, though the thread's own place for it is gone.
+        local::set_ending(ptr::from_ref(self.0).cast());
+        self.0.own.locals.end();
+        local::set_ending(ptr::null());
         self.0.own.reset();
         IDLE.lock().push(self.0);
     }
@@ -120,8 +124,17 @@ impl Drop for Lease {
 pub(crate) fn with_parker<R>(f: impl FnOnce(&'static Parker) -> R) -> R {
     match local::parker(|| Rc::new(Lease::take())) {
         Some(lease) => f(lease.downcast_ref::<Lease>().expect("the only kind of parker").0),
-        // The thread's locals are gone: a destructor of one of them waits.
-        None => f(Lease::take().0),
+        // The thread's locals are being destroyed: a destructor of one of them waits.
+        None => match NonNull::new(local::ending().cast_mut()) {
+            // SAFETY: it is the parker whose lease this thread is giving back, and parkers are never freed.
+            Some(parker) => f(unsafe { parker.cast::<Parker>().as_ref() }),
+            None => {
+                let lease = Lease::take();
+                // It goes at once, and a value in it would as well.
+                lease.0.own.locals.close();
+                f(lease.0)
+            }
+        },
     }
 }
 

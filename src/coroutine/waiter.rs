@@ -287,6 +287,54 @@ pub(crate) mod testing {
     }
 }
 
+/// What a model's thread waits on, as a plain thread waits on its parker.
+#[cfg(all(test, loom))]
+#[repr(C)]
+pub(crate) struct Sleeper {
+    /// First, so that a pointer to it is a pointer to the sleeper.
+    waiter: Waiter,
+    scheduled: loom::sync::Mutex<bool>,
+    bell: loom::sync::Condvar,
+}
+
+#[cfg(all(test, loom))]
+impl Sleeper {
+    pub(crate) fn new() -> Sleeper {
+        unsafe fn ring(waiter: NonNull<Waiter>) {
+            // SAFETY: this function belongs to sleepers alone, which outlive their model's threads.
+            let sleeper = unsafe { waiter.cast::<Sleeper>().as_ref() };
+            *sleeper.scheduled.lock().unwrap() = true;
+            sleeper.bell.notify_one();
+        }
+        const TABLE: &Table = &Table { schedule: ring };
+        // SAFETY: the table is a constant.
+        let waiter = unsafe { Waiter::new(NonNull::from(TABLE)) };
+        Sleeper { waiter, scheduled: loom::sync::Mutex::new(false), bell: loom::sync::Condvar::new() }
+    }
+
+    pub(crate) fn ticket(&self) -> Ticket {
+        // SAFETY: sleepers outlive their model's threads; the pointer is made from the whole sleeper.
+        unsafe { Waiter::ticket(NonNull::from(self).cast()) }
+    }
+
+    /// Waits until the ticket is fired; by whom does not matter.
+    pub(crate) fn sleep(&self, ticket: Ticket) -> Cause {
+        if self.waiter.park(ticket, false) == Park::Parked {
+            let mut scheduled = self.scheduled.lock().unwrap();
+            while !*scheduled {
+                scheduled = self.bell.wait(scheduled).unwrap();
+            }
+            *scheduled = false;
+        }
+        self.waiter.cause(ticket).expect("a sleeper is scheduled after its wait has ended")
+    }
+
+    /// Ends the sleeper's own wait before it sleeps; true if nobody else has.
+    pub(crate) fn give_up(&self, ticket: Ticket) -> bool {
+        self.waiter.fire(ticket.epoch, Cause::Timeout) != Fired::Lost
+    }
+}
+
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::testing::{ticket_of, waiter};

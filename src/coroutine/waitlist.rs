@@ -64,11 +64,6 @@ impl Place {
     pub(crate) fn chosen(&self) -> bool {
         self.chosen.get()
     }
-
-    /// Whether it is in its list; asked under the list's lock.
-    pub(crate) fn listed(&self) -> bool {
-        self.listed.get()
-    }
 }
 
 /// Those who wait, in the order in which they came.
@@ -91,12 +86,6 @@ impl WaitList {
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         self.head.is_none()
-    }
-
-    /// What the first one wants.
-    pub(crate) fn first(&self) -> Option<usize> {
-        // SAFETY: listed places are alive.
-        self.head.map(|place| unsafe { place.as_ref() }.want)
     }
 
     /// Adds a place at the end.
@@ -159,12 +148,27 @@ impl WaitList {
     pub(crate) fn choose<R>(
         &mut self,
         batch: &mut Batch,
+        give: impl FnMut(&Place) -> R,
+        undo: impl FnMut(&Place, R),
+    ) -> Option<R> {
+        self.choose_fitting(batch, |_| true, give, undo)
+    }
+
+    /// As [`choose`](Self::choose), but a candidate for whom there is not enough stays the first, and
+    /// nobody is chosen. `fits` is asked anew for each one, as `undo` may have brought something back.
+    pub(crate) fn choose_fitting<R>(
+        &mut self,
+        batch: &mut Batch,
+        mut fits: impl FnMut(&Place) -> bool,
         mut give: impl FnMut(&Place) -> R,
         mut undo: impl FnMut(&Place, R),
     ) -> Option<R> {
         while let Some(head) = self.head {
             // SAFETY: a listed place is alive while we hold the lock, until its ticket is won.
             let place = unsafe { head.as_ref() };
+            if !fits(place) {
+                return None;
+            }
             self.remove(place);
             place.chosen.set(true);
             let given = give(place);
@@ -196,5 +200,164 @@ impl WaitList {
             // SAFETY: as in `choose`.
             let _ = unsafe { ticket.fire(Cause::Event, batch) };
         }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::coroutine::waiter::Park;
+    use crate::coroutine::waiter::testing::{ticket_of, waiter};
+
+    /// Four who wait in the list, wanting 0 to 3.
+    macro_rules! four {
+        ($list:ident, $waiters:ident, $places:ident) => {
+            let mut $list = WaitList::new();
+            let $waiters: Vec<_> = (0..4).map(|_| waiter()).collect();
+            let $places: Vec<_> =
+                $waiters.iter().enumerate().map(|(want, w)| Place::new(ticket_of(w), want)).collect();
+            for (place, waiter) in $places.iter().zip(&$waiters) {
+                // SAFETY: places and waiters outlive the list's use of them.
+                unsafe { $list.push_back(place) };
+                assert_eq!(waiter.park(place.ticket, false), Park::Parked);
+            }
+        };
+    }
+
+    /// What the first one wants.
+    fn first(list: &WaitList) -> Option<usize> {
+        // SAFETY: listed places are alive.
+        list.head.map(|place| unsafe { place.as_ref() }.want)
+    }
+
+    fn lose(place: &Place) {
+        // SAFETY: the tests' waiters are alive; the batch is thrown away.
+        assert_eq!(unsafe { place.ticket.fire(Cause::Timeout, &mut Batch::new()) }, Fired::Schedule);
+    }
+
+    #[test]
+    fn the_first_who_still_waits_is_chosen() {
+        four!(list, waiters, places);
+        lose(&places[0]);
+        let mut undone = Vec::new();
+        let chosen = list.choose(&mut Batch::new(), |place| place.want(), |_, want| undone.push(want));
+        assert_eq!((chosen, undone), (Some(1), vec![0]));
+        assert!(places[1].chosen() && !places[0].chosen());
+        assert!(!list.remove(&places[0]) && !list.remove(&places[1]));
+        assert_eq!(first(&list), Some(2));
+    }
+
+    #[test]
+    fn who_does_not_fit_stays_the_first() {
+        four!(list, waiters, places);
+        lose(&places[0]);
+        let fits = |place: &Place| place.want() < 1;
+        let chosen = list.choose_fitting(&mut Batch::new(), fits, |_| (), |_, ()| ());
+        assert_eq!(chosen, None);
+        assert!(places[1].listed.get() && !places[1].chosen());
+        assert_eq!(first(&list), Some(1));
+    }
+
+    #[test]
+    fn places_leave_from_anywhere_and_come_back_to_the_front() {
+        for victim in 0..4 {
+            four!(list, waiters, places);
+            assert!(list.remove(&places[victim]));
+            // SAFETY: as above.
+            unsafe { list.push_front(&places[victim]) };
+            let mut order = Vec::new();
+            while let Some(want) = list.choose(&mut Batch::new(), Place::want, |_, _| ()) {
+                order.push(want);
+            }
+            let mut expected: Vec<_> = (0..4).filter(|&want| want != victim).collect();
+            expected.insert(0, victim);
+            assert_eq!(order, expected);
+        }
+    }
+
+    #[test]
+    fn the_disturbed_are_not_chosen() {
+        four!(list, waiters, places);
+        let mut batch = Batch::new();
+        list.disturb_all(&mut batch);
+        assert_eq!(batch.len(), 4);
+        assert!(list.is_empty() && places.iter().all(|place| !place.chosen() && !place.listed.get()));
+    }
+}
+
+#[cfg(all(test, loom))]
+mod models {
+    use super::*;
+    use crate::base::sync::ListLock;
+    use crate::coroutine::{Sleeper, Waiter};
+    use loom::sync::Arc;
+    use loom::thread;
+
+    struct Shop {
+        counter: ListLock<(WaitList, u32)>,
+        sleeper: Sleeper,
+    }
+
+    // SAFETY: what is not Sync is the place in the list, which is the lock's.
+    unsafe impl Sync for Shop {}
+    // SAFETY: as above.
+    unsafe impl Send for Shop {}
+
+    fn schedule(batch: &mut Batch) {
+        while let Some(waiter) = batch.pop() {
+            // SAFETY: it was fired with the verdict `Schedule`, once.
+            unsafe { Waiter::schedule(waiter) };
+        }
+    }
+
+    /// One item, one who waits for it, and a timeout: either the one who waits was chosen and has the item,
+    /// or it timed out and the item is where it was. Its frame goes right after.
+    #[test]
+    fn a_choice_against_a_timeout() {
+        loom::model(|| {
+            let shop =
+                Arc::new(Shop { counter: ListLock::new((WaitList::new(), 1)), sleeper: Sleeper::new() });
+            let ticket = shop.sleeper.ticket();
+            let place = Box::new(Place::new(ticket, 0));
+            // SAFETY: the place is taken off below unless it was chosen.
+            unsafe { shop.counter.lock().0.push_back(&place) };
+            let keeper = {
+                let shop = shop.clone();
+                thread::spawn(move || {
+                    let mut batch = Batch::new();
+                    let mut counter = shop.counter.lock();
+                    let (list, items) = &mut *counter;
+                    let items = Cell::from_mut(items);
+                    let give = |_: &Place| items.set(items.get() - 1);
+                    let chosen = list.choose(&mut batch, give, |_, ()| items.set(items.get() + 1));
+                    drop(counter);
+                    schedule(&mut batch);
+                    chosen.is_some()
+                })
+            };
+            let timer = {
+                let shop = shop.clone();
+                thread::spawn(move || {
+                    let mut batch = Batch::new();
+                    // SAFETY: the sleeper is alive.
+                    let fired = unsafe { ticket.fire(Cause::Timeout, &mut batch) };
+                    schedule(&mut batch);
+                    drop(shop);
+                    fired != Fired::Lost
+                })
+            };
+            let chosen = match shop.sleeper.sleep(ticket) {
+                Cause::Event => place.chosen(),
+                _ => {
+                    shop.counter.lock().0.remove(&place);
+                    assert!(!place.chosen());
+                    false
+                }
+            };
+            drop(place);
+            assert_eq!(keeper.join().unwrap(), chosen);
+            assert_eq!(timer.join().unwrap(), !chosen);
+            assert_eq!(shop.counter.lock().1, u32::from(!chosen));
+        });
     }
 }

@@ -4,12 +4,21 @@
 //! so that code moves over by changing a `use`. In a coroutine, a call that would block parks it; on a
 //! plain thread, the same call blocks the thread. Sockets may be shared between the two.
 //!
-//! Two things are new. `close` ends a socket although others still hold or even use it. And `accept`
-//! waits where descriptors have run out, instead of failing in a loop.
+//! Three things are new. `close` ends a socket although others still hold or even use it, and it ends
+//! loops over [`TcpListener::incoming`]. `accept` waits where descriptors have run out, instead of failing
+//! in a loop. And `try_clone` duplicates no descriptor: clones share one.
 //!
-//! Cancellation: a coroutine that is cancelled while parked in one of these calls unwinds from it. It
-//! is parked only while nothing has been transferred, so no bytes and no connection are lost with it:
-//! those already read or accepted were returned.
+//! # What parks
+//!
+//! [`connect`](TcpStream::connect) and [`connect_timeout`](TcpStream::connect_timeout),
+//! [`bind`](TcpListener::bind) while it looks a name up, [`accept`](TcpListener::accept) and the `next` of
+//! [`Incoming`], the reads and writes of a stream, and [`peek`](TcpStream::peek). All other methods return
+//! at once.
+//!
+//! # Cancellation
+//!
+//! A coroutine that is cancelled while it is parked in one of these calls unwinds out of it. It is parked
+//! only while nothing was transferred, so no bytes and no connections are lost.
 //!
 //! ```
 //! use std::io::{Read, Write};
@@ -35,11 +44,9 @@
 //! })
 //! # .unwrap();
 //! ```
-//!
-//! # Inside
-//!
-//! Rank 6. `socket` is what streams and listeners share; `resolve` looks names up on the threads of
-//! `blocking`; `addr` knows the kernel's addresses and `sys` what differs between systems.
+
+// Rank 6. `socket` is what streams and listeners share; `resolve` looks names up on the threads of
+// `blocking`; `addr` knows the kernel's addresses and `sys` what differs between systems.
 
 mod addr;
 mod resolve;

@@ -17,8 +17,8 @@ use std::{iter, option, slice, vec};
 ///
 /// # Errors
 ///
-/// As std's trait: `InvalidInput` for what is not `host:port`, and the resolver's own error. Also where
-/// no helper thread could be created.
+/// As std's trait: `InvalidInput` for what is not `host:port`, and the resolver's own error; also the
+/// system's, if no helper thread could be created.
 ///
 /// # Cancellation
 ///

@@ -96,6 +96,11 @@ impl Socket {
         self.source.check()
     }
 
+    /// Whether `close` was called.
+    pub(super) fn is_closed(&self) -> bool {
+        self.source.is_closed()
+    }
+
     /// Whether calls that would block fail instead.
     pub(super) fn is_nonblocking(&self) -> bool {
         self.nonblocking.load(Ordering::Relaxed)

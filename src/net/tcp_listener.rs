@@ -8,12 +8,12 @@ use super::resolve::{ToSocketAddrs, each_address};
 use super::socket::{Socket, Timeout, set_option};
 use super::tcp_stream::TcpStream;
 use super::{SocketAddr, sys};
-use crate::base::sys::check;
+use crate::base::sys::{check, report};
 use crate::coroutine::WaitReason;
 use crate::netpoll::{Direction, Source};
 use crate::sched::{Attempt, sleep_until};
 use std::fmt;
-use std::io::{self, Write};
+use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -35,7 +35,8 @@ static COMPLAINED: Mutex<Option<Instant>> = Mutex::new(None);
 /// A socket that takes TCP connections; [`std::net::TcpListener`] for coroutines.
 ///
 /// [`accept`](Self::accept) parks the calling coroutine; on a plain thread it blocks the thread. Any
-/// number of them may accept at once. The socket is closed when its last clone is dropped.
+/// number of them may accept at once. The socket is closed when its last clone is dropped;
+/// [`close`](Self::close) ends it before.
 ///
 /// # Examples
 ///
@@ -98,7 +99,7 @@ impl TcpListener {
         })
     }
 
-    /// The address it listens at. Does not park.
+    /// The address it listens at.
     ///
     /// # Errors
     ///
@@ -120,11 +121,7 @@ impl TcpListener {
         self.socket.local_addr()
     }
 
-    /// Another handle to the same socket. It shares everything with this one. Does not park.
-    ///
-    /// # Errors
-    ///
-    /// None at present: no descriptor is duplicated.
+    /// Another handle to the same socket. It shares everything with this one; no descriptor is duplicated.
     ///
     /// # Examples
     ///
@@ -206,7 +203,9 @@ impl TcpListener {
         self.socket.check_open()
     }
 
-    /// The connections as they come: an iterator that calls [`accept`](Self::accept) and never ends.
+    /// The connections as they come: an iterator that calls [`accept`](Self::accept). Its `next` parks.
+    ///
+    /// It ends only after [`close`](Self::close). An error does not end it: the next call may succeed.
     ///
     /// # Examples
     ///
@@ -216,7 +215,7 @@ impl TcpListener {
     /// sward::run(|| {
     ///     let listener = TcpListener::bind("127.0.0.1:0")?;
     ///     let _client = sward::net::TcpStream::connect(listener.local_addr()?)?;
-    ///     let stream = listener.incoming().next().expect("it never ends")?;
+    ///     let stream = listener.incoming().next().expect("it ends only after `close`")?;
     ///     assert_eq!(stream.local_addr()?, listener.local_addr()?);
     ///     Ok::<_, std::io::Error>(())
     /// })
@@ -227,29 +226,44 @@ impl TcpListener {
     }
 
     /// Stops listening, for all clones at once, although the descriptor and its port are kept until the
-    /// last of them is dropped. Does not park.
+    /// last of them is dropped.
     ///
-    /// Whoever is parked or blocked in [`accept`](Self::accept) wakes with `NotConnected`, and so do all
-    /// later calls. Connections that were not taken are reset.
-    ///
-    /// # Errors
-    ///
-    /// None at present.
+    /// Whoever is parked or blocked in [`accept`](Self::accept) wakes with `NotConnected`, and all later
+    /// calls fail with it; loops over [`incoming`](Self::incoming) end. Connections that were not taken
+    /// are reset.
     ///
     /// # Examples
     ///
+    /// A graceful shutdown: take no more connections, let those that there are come to their end, and
+    /// return. Whoever decides that it is time, a coroutine that waits for a signal for instance, has a
+    /// clone of the listener and closes it.
+    ///
     /// ```
-    /// use std::io::ErrorKind;
-    /// use sward::net::TcpListener;
+    /// use std::io::{self, Write};
+    /// use sward::net::{TcpListener, TcpStream};
+    ///
+    /// fn serve(listener: &TcpListener) -> io::Result<()> {
+    ///     let mut connections = Vec::new();
+    ///     for stream in listener.incoming() {
+    ///         let mut stream = stream?;
+    ///         connections.retain(|connection: &sward::task::JoinHandle<_>| !connection.is_finished());
+    ///         connections.push(sward::spawn(move || stream.write_all(b"hello")));
+    ///     }
+    ///     // The listener was closed. What is still running when `run` returns would be cancelled.
+    ///     for connection in connections {
+    ///         let _ = connection.join();
+    ///     }
+    ///     Ok(())
+    /// }
     ///
     /// sward::run(|| {
     ///     let listener = TcpListener::bind("127.0.0.1:0")?;
-    ///     let clone = listener.try_clone()?;
-    ///     let parked = sward::spawn(move || clone.accept());
-    ///     sward::yield_now();
-    ///     listener.close()?;
-    ///     assert_eq!(parked.join().unwrap().unwrap_err().kind(), ErrorKind::NotConnected);
-    ///     Ok::<_, std::io::Error>(())
+    ///     let (address, closer) = (listener.local_addr()?, listener.try_clone()?);
+    ///     sward::spawn(move || {
+    ///         assert_eq!(io::read_to_string(TcpStream::connect(address)?)?, "hello");
+    ///         closer.close()
+    ///     });
+    ///     serve(&listener)
     /// })
     /// # .unwrap();
     /// ```
@@ -258,7 +272,7 @@ impl TcpListener {
         Ok(())
     }
 
-    /// Sets `IP_TTL` for the connections to come, how many hops a packet may make. Does not park.
+    /// Sets `IP_TTL` for the connections to come, how many hops a packet may make.
     ///
     /// # Errors
     ///
@@ -281,7 +295,7 @@ impl TcpListener {
         self.socket.set_ttl(ttl)
     }
 
-    /// How many hops a packet may make. Does not park.
+    /// How many hops a packet may make.
     ///
     /// # Errors
     ///
@@ -303,7 +317,7 @@ impl TcpListener {
         self.socket.ttl()
     }
 
-    /// Takes the socket's pending error (`SO_ERROR`), if there is one. Does not park.
+    /// Takes the socket's pending error (`SO_ERROR`), if there is one.
     ///
     /// # Errors
     ///
@@ -326,11 +340,7 @@ impl TcpListener {
     }
 
     /// Whether an [`accept`](Self::accept) that would block fails with `WouldBlock` instead of parking,
-    /// for all clones. Does not park.
-    ///
-    /// # Errors
-    ///
-    /// None at present.
+    /// for all clones.
     ///
     /// # Examples
     ///
@@ -352,7 +362,7 @@ impl TcpListener {
     }
 
     /// Turns it into std's type: blocking, or in the mode that [`set_nonblocking`](Self::set_nonblocking)
-    /// asked for. Does not park.
+    /// asked for.
     ///
     /// If clones remain, std's listener has a duplicate of the descriptor, and is non-blocking: the mode
     /// belongs to both, and the clones must not block their workers.
@@ -404,14 +414,14 @@ fn complain(error: &io::Error) {
     if last.is_none_or(|last| now.duration_since(last) >= COMPLAIN_EVERY) {
         *last = Some(now);
         drop(last);
-        // Not `eprintln`, which panics where stderr is closed.
-        let _ = writeln!(io::stderr(), "sward: accept is backing off: {error}");
+        report(format_args!("sward: accept is backing off: {error}"));
     }
 }
 
 /// The connections of a listener, as [`TcpListener::incoming`] gives them.
 ///
-/// Parks as [`TcpListener::accept`] does, with the same errors; it never ends.
+/// Parks as [`TcpListener::accept`] does, with the same errors. It ends only after
+/// [`TcpListener::close`].
 #[derive(Debug)]
 pub struct Incoming<'a> {
     listener: &'a TcpListener,
@@ -421,10 +431,14 @@ impl Iterator for Incoming<'_> {
     type Item = io::Result<TcpStream>;
 
     fn next(&mut self) -> Option<io::Result<TcpStream>> {
-        Some(self.listener.accept().map(|(stream, _)| stream))
+        match self.listener.accept() {
+            Err(_) if self.listener.socket.is_closed() => None,
+            accepted => Some(accepted.map(|(stream, _)| stream)),
+        }
     }
 }
 
+// A closed listener stays closed.
 impl std::iter::FusedIterator for Incoming<'_> {}
 
 impl fmt::Debug for TcpListener {

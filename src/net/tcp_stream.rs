@@ -149,7 +149,7 @@ impl TcpStream {
         TcpStream { socket: Socket::new(sys::source(fd)) }
     }
 
-    /// The address of the peer. Does not park.
+    /// The address of the peer.
     ///
     /// # Errors
     ///
@@ -172,7 +172,7 @@ impl TcpStream {
         self.socket.peer_addr()
     }
 
-    /// The local address. Does not park.
+    /// The local address.
     ///
     /// # Errors
     ///
@@ -195,9 +195,9 @@ impl TcpStream {
         self.socket.local_addr()
     }
 
-    /// Shuts down reading, writing, or both, for all clones. Does not park.
+    /// Shuts down reading, writing, or both, for all clones.
     ///
-    /// Who is parked in a read wakes and finds the end of the stream; who is parked in a write wakes with
+    /// A parked read wakes and finds the end of the stream; a parked write wakes and fails with
     /// `BrokenPipe`. The peer reads the end of the stream once writing is shut down.
     ///
     /// # Errors
@@ -225,14 +225,10 @@ impl TcpStream {
     }
 
     /// Closes the connection for all clones at once, although the descriptor stays until the last of
-    /// them is dropped. Does not park.
+    /// them is dropped.
     ///
-    /// Whoever is parked or blocked in a call on it wakes with `NotConnected`, and so do all later reads
-    /// and writes. The peer reads the end of the stream.
-    ///
-    /// # Errors
-    ///
-    /// None at present.
+    /// Whoever is parked or blocked in a call on it wakes with `NotConnected`, and all later reads and
+    /// writes fail with it. The peer reads the end of the stream.
     ///
     /// # Examples
     ///
@@ -258,11 +254,7 @@ impl TcpStream {
     }
 
     /// Another handle to the same connection. It shares everything with this one: descriptor, timeouts,
-    /// mode. Does not park.
-    ///
-    /// # Errors
-    ///
-    /// None at present: no descriptor is duplicated.
+    /// mode. No descriptor is duplicated.
     ///
     /// # Examples
     ///
@@ -282,8 +274,11 @@ impl TcpStream {
         Ok(TcpStream { socket: Arc::clone(&self.socket) })
     }
 
-    /// Sets the longest that a read or peek waits; `None` is for ever. It holds for all clones, from
-    /// their next call on. Does not park.
+    /// Sets the longest that one read or peek waits; with `None` it waits for ever. It holds for all clones,
+    /// from their next call on. A call that exceeds it fails with `WouldBlock`, and the stream is as before.
+    ///
+    /// Each call has the whole time again, so this limits how long a connection is idle, not how long a
+    /// message takes to arrive.
     ///
     /// # Errors
     ///
@@ -291,17 +286,36 @@ impl TcpStream {
     ///
     /// # Examples
     ///
+    /// A server that closes connections on which nothing has come for a while. The timeout is set once.
+    ///
     /// ```
-    /// use std::io::{ErrorKind, Read};
+    /// use std::io::{self, ErrorKind, Read, Write};
     /// use std::time::Duration;
     /// use sward::net::{TcpListener, TcpStream};
     ///
+    /// fn serve(mut stream: TcpStream, idle: Duration) -> io::Result<()> {
+    ///     stream.set_read_timeout(Some(idle))?;
+    ///     let mut buffer = [0; 1024];
+    ///     loop {
+    ///         match stream.read(&mut buffer) {
+    ///             Ok(0) => return Ok(()),
+    ///             Ok(n) => stream.write_all(&buffer[..n])?,
+    ///             Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(()), // idle for too long
+    ///             Err(e) => return Err(e),
+    ///         }
+    ///     }
+    /// }
+    ///
     /// sward::run(|| {
     ///     let listener = TcpListener::bind("127.0.0.1:0")?;
-    ///     let mut stream = TcpStream::connect(listener.local_addr()?)?;
-    ///     stream.set_read_timeout(Some(Duration::from_millis(1)))?;
-    ///     assert_eq!(stream.read(&mut [0; 8]).unwrap_err().kind(), ErrorKind::WouldBlock);
-    ///     Ok::<_, std::io::Error>(())
+    ///     let mut client = TcpStream::connect(listener.local_addr()?)?;
+    ///     let (stream, _) = listener.accept()?;
+    ///     client.write_all(b"x")?;
+    ///     let server = sward::spawn(move || serve(stream, Duration::from_millis(50)));
+    ///     let mut echo = Vec::new();
+    ///     client.read_to_end(&mut echo)?; // the client is silent, so the server closes
+    ///     assert_eq!(echo, b"x");
+    ///     server.join().unwrap()
     /// })
     /// # .unwrap();
     /// ```
@@ -309,8 +323,8 @@ impl TcpStream {
         self.socket.read_timeout.set(dur)
     }
 
-    /// Sets the longest that a write waits; `None` is for ever. It holds for all clones, from their next
-    /// call on. Does not park.
+    /// Sets the longest that one write waits; with `None` it waits for ever. It holds for all clones, from
+    /// their next call on. A call that exceeds it fails with `WouldBlock`.
     ///
     /// # Errors
     ///
@@ -335,11 +349,7 @@ impl TcpStream {
         self.socket.write_timeout.set(dur)
     }
 
-    /// The longest that a read waits. Does not park.
-    ///
-    /// # Errors
-    ///
-    /// None.
+    /// The longest that a read waits.
     ///
     /// # Examples
     ///
@@ -358,11 +368,7 @@ impl TcpStream {
         Ok(self.socket.read_timeout.get())
     }
 
-    /// The longest that a write waits. Does not park.
-    ///
-    /// # Errors
-    ///
-    /// None.
+    /// The longest that a write waits.
     ///
     /// # Examples
     ///
@@ -423,7 +429,7 @@ impl TcpStream {
         })
     }
 
-    /// Sets `TCP_NODELAY`: small writes are sent at once. Does not park.
+    /// Sets `TCP_NODELAY`: small writes are sent at once.
     ///
     /// # Errors
     ///
@@ -447,7 +453,7 @@ impl TcpStream {
         set_option(self.as_fd(), libc::IPPROTO_TCP, libc::TCP_NODELAY, libc::c_int::from(nodelay))
     }
 
-    /// Whether small writes are sent at once. Does not park.
+    /// Whether small writes are sent at once.
     ///
     /// # Errors
     ///
@@ -470,7 +476,7 @@ impl TcpStream {
         option::<libc::c_int>(self.as_fd(), libc::IPPROTO_TCP, libc::TCP_NODELAY).map(|value| value != 0)
     }
 
-    /// Sets `IP_TTL`, how many hops a packet may make. Does not park.
+    /// Sets `IP_TTL`, how many hops a packet may make.
     ///
     /// # Errors
     ///
@@ -494,7 +500,7 @@ impl TcpStream {
         self.socket.set_ttl(ttl)
     }
 
-    /// How many hops a packet may make. Does not park.
+    /// How many hops a packet may make.
     ///
     /// # Errors
     ///
@@ -517,7 +523,7 @@ impl TcpStream {
         self.socket.ttl()
     }
 
-    /// Takes the connection's pending error (`SO_ERROR`), if there is one. Does not park.
+    /// Takes the connection's pending error (`SO_ERROR`), if there is one.
     ///
     /// # Errors
     ///
@@ -540,14 +546,9 @@ impl TcpStream {
         self.socket.take_error()
     }
 
-    /// Whether calls that would block fail with `WouldBlock` instead of parking, for all clones. Does
-    /// not park.
+    /// Whether calls that would block fail with `WouldBlock` instead of parking, for all clones.
     ///
-    /// Nobody needs this to keep a worker free: without it, calls park.
-    ///
-    /// # Errors
-    ///
-    /// None at present.
+    /// This is not needed to keep a worker free: without it, calls park.
     ///
     /// # Examples
     ///
@@ -570,7 +571,7 @@ impl TcpStream {
     }
 
     /// Turns it into std's type: blocking, or in the mode that [`set_nonblocking`](Self::set_nonblocking)
-    /// asked for, and with its timeouts. Does not park.
+    /// asked for, and with its timeouts.
     ///
     /// If clones remain, std's stream has a duplicate of the descriptor, and the clones go on working as
     /// before.

@@ -10,7 +10,7 @@ use std::time::Duration;
 /// The data of the wake-up descriptor: no slot of a table gets this far.
 const WAKE: u64 = u64::MAX;
 
-/// Whether the kernel has `epoll_pwait2` (Linux 5.11), as far as is known.
+/// Whether `epoll_pwait2` (Linux 5.11) can be called, as far as is known.
 static PWAIT2: AtomicBool = AtomicBool::new(true);
 
 /// An epoll instance with an eventfd that ends its wait.
@@ -51,10 +51,18 @@ impl Poller {
 
     pub(crate) fn wait(&self, events: &mut Events, timeout: Option<Duration>) -> io::Result<()> {
         events.filled = 0;
-        let result = if PWAIT2.load(Ordering::Relaxed) {
-            self.wait_precise(events, timeout)
-        } else {
-            self.wait_coarse(events, timeout)
+        let result = match PWAIT2.load(Ordering::Relaxed) {
+            true => self.wait_precise(events, timeout),
+            false => self.wait_coarse(events, timeout),
+        };
+        let result = match result {
+            // The kernel does not know the call, or a filter forbids it. Other threads may find out at
+            // the same time, each by its own call.
+            Err(e) if matches!(e.raw_os_error(), Some(libc::ENOSYS | libc::EPERM)) => {
+                PWAIT2.store(false, Ordering::Relaxed);
+                self.wait_coarse(events, timeout)
+            }
+            result => result,
         };
         match result {
             Ok(n) => {
@@ -62,9 +70,6 @@ impl Poller {
                 Ok(())
             }
             Err(e) if e.kind() == io::ErrorKind::Interrupted => Ok(()),
-            Err(e) if e.raw_os_error() == Some(libc::ENOSYS) && PWAIT2.swap(false, Ordering::Relaxed) => {
-                self.wait(events, timeout)
-            }
             Err(e) => Err(e),
         }
     }

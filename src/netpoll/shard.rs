@@ -7,8 +7,9 @@
 use super::backend::Poller;
 use super::source::Ready;
 use super::{Direction, Events, Key, Readiness};
+use crate::base::fork;
 use crate::base::lock::{Mutex, Rank};
-use crate::coroutine::Batch;
+use crate::coroutine::{Batch, Event};
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
@@ -57,7 +58,10 @@ impl Shard {
 
     /// Ends the present or next `poll`.
     pub(crate) fn wake(&self) {
-        self.poller.wake();
+        // A forked child has the parent's descriptor, and nobody who polls.
+        if !fork::forked() {
+            self.poller.wake();
+        }
     }
 
     /// Watches a source's descriptor. Fails once the shard has retired.
@@ -146,20 +150,16 @@ impl Table {
 
 impl Ready {
     fn set(&self, readiness: &Readiness, batch: &mut Batch) {
+        let mut set = |event: &Event, for_good: bool| match for_good {
+            true => event.mark(&self.marks, batch),
+            false => event.set(batch),
+        };
         if readiness.readable {
-            set(&self.read, readiness.read_for_good, batch);
+            set(&self.read, readiness.read_for_good);
         }
         if readiness.writable {
-            set(&self.write, readiness.write_for_good, batch);
+            set(&self.write, readiness.write_for_good);
         }
-    }
-}
-
-fn set(event: &crate::coroutine::Event, for_good: bool, batch: &mut Batch) {
-    if for_good {
-        event.set_for_good(batch);
-    } else {
-        event.set(batch);
     }
 }
 

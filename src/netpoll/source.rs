@@ -9,9 +9,10 @@
 
 use super::backend::Poller;
 use super::{Key, Shard};
+use crate::base::fork;
 use crate::base::lock::{Mutex, Rank};
 use crate::base::sys::set_nonblocking;
-use crate::coroutine::{Batch, Event};
+use crate::coroutine::{Batch, Event, Marks};
 use std::io;
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -32,12 +33,19 @@ pub(crate) enum Direction {
 pub(crate) struct Ready {
     pub(super) read: Event,
     pub(super) write: Event,
+    /// For both of them.
+    pub(super) marks: Marks,
     bound: AtomicBool,
 }
 
 impl Ready {
     pub(super) fn new() -> Ready {
-        Ready { read: Event::new_set(), write: Event::new_set(), bound: AtomicBool::new(false) }
+        Ready {
+            read: Event::new_set(),
+            write: Event::new_set(),
+            marks: Marks::new(),
+            bound: AtomicBool::new(false),
+        }
     }
 
     pub(super) fn set_bound(&self, bound: bool) {
@@ -101,13 +109,19 @@ impl Source {
     /// Checks that it may be used, and makes the file non-blocking if that is still to be done.
     #[inline]
     pub(crate) fn check(&self) -> io::Result<()> {
-        if self.closed.load(Ordering::Acquire) {
+        if self.is_closed() {
             return Err(io::Error::new(io::ErrorKind::NotConnected, "the socket was closed"));
         }
         if !self.nonblocking.load(Ordering::Relaxed) {
             self.make_nonblocking()?;
         }
         Ok(())
+    }
+
+    /// Whether `close` was called.
+    #[inline]
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
     }
 
     /// To be called before waiting for an event, after its readiness was consumed: joins that shard if it
@@ -129,6 +143,7 @@ impl Source {
         if self.ready.bound.load(Ordering::Acquire) {
             return Ok(());
         }
+        fork::check();
         let mut binding = self.binding.lock();
         if !self.ready.bound.load(Ordering::Acquire) {
             *binding = Some((Arc::clone(shard), shard.add(self.fd(), &self.ready)?));
@@ -159,6 +174,10 @@ impl Source {
     }
 
     fn unbind(&self) {
+        // A forked child shares the kernel's side of the shard with its parent, who watches the file still.
+        if fork::forked() {
+            return;
+        }
         if let Some((shard, key)) = self.binding.lock().take() {
             shard.remove(self.fd(), key);
         }

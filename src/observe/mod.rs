@@ -1,5 +1,6 @@
 //! Rank 7: what a runtime has done, to be read only.
 
+use crate::blocking::usage;
 use crate::sched::runtime::Runtime;
 use crate::sched::{Shared, current_runtime};
 
@@ -16,6 +17,12 @@ use crate::sched::{Shared, current_runtime};
 pub struct Metrics {
     /// One for each worker.
     pub workers: Vec<WorkerMetrics>,
+    /// Threads of the process's pool for [`blocking`](crate::blocking()) calls.
+    pub blocking_threads: usize,
+    /// Those of them that have nothing to do.
+    pub blocking_idle: usize,
+    /// Calls that wait for one of them.
+    pub blocking_queued: usize,
 }
 
 /// What one worker has done so far.
@@ -54,5 +61,11 @@ fn collect(shared: &Shared) -> Metrics {
         steals,
         helped,
     });
-    Metrics { workers: workers.collect() }
+    let pool = usage();
+    Metrics {
+        workers: workers.collect(),
+        blocking_threads: pool.threads,
+        blocking_idle: pool.idle,
+        blocking_queued: pool.queued,
+    }
 }

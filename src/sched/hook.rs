@@ -1,6 +1,7 @@
 //! The panic hook's first line: which coroutine it was. The hook that was there before follows.
 
 use super::worker;
+use crate::base::sys::report;
 use std::panic;
 use std::sync::Once;
 
@@ -16,10 +17,7 @@ pub(super) fn install() {
             if let Some(header) = worker::current_coroutine() {
                 // SAFETY: the coroutine that runs on this thread is alive.
                 let header = unsafe { header.as_ref() };
-                match header.name() {
-                    Some(name) => eprintln!("coroutine '{name}' (id {}) panics:", header.id()),
-                    None => eprintln!("coroutine {} panics:", header.id()),
-                }
+                report(format_args!("sward: {} panics:", header.label()));
             }
             previous(info);
         }));

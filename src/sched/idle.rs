@@ -1,7 +1,7 @@
 //! Who searches, who sleeps, and whom new work wakes. The protocol and its argument are in
 //! `README.md` beside this file. Pure.
 
-use crate::base::sync::{AtomicUsize, Ordering, fence};
+use crate::base::sync::{AtomicUsize, Ordering, fence, spin};
 
 const HALF: u32 = usize::BITS / 2;
 const SLEEPER: usize = 1;
@@ -61,9 +61,9 @@ impl Idle {
         searchers(before) == 1
     }
 
-    /// Announces that the worker sleeps from now on. It looks at every queue once more before it
+    /// Announces that a worker sleeps from now on. It looks at every queue once more before it
     /// does.
-    pub(crate) fn lie_down(&self, was_searching: bool) {
+    fn lie_down(&self, was_searching: bool) {
         let change = if was_searching { SLEEPER.wrapping_sub(SEARCHER) } else { SLEEPER };
         self.word.fetch_add(change, Ordering::SeqCst);
         // Pairs with the fence in `wants_searcher`.
@@ -71,7 +71,7 @@ impl Idle {
     }
 
     /// Takes the announcement back: by the worker itself, or by whoever calls it out of its bed.
-    pub(crate) fn get_up(&self, to_search: bool) {
+    fn get_up(&self, to_search: bool) {
         let change = if to_search { SEARCHER.wrapping_sub(SLEEPER) } else { 0usize.wrapping_sub(SLEEPER) };
         self.word.fetch_add(change, Ordering::SeqCst);
     }
@@ -79,27 +79,21 @@ impl Idle {
 
 const AWAKE: usize = 0;
 const ASLEEP: usize = 1;
-const CALLED: usize = 2;
-const CALLED_TO_SEARCH: usize = 3;
-
-/// How a worker got up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Rise {
-    /// By itself: the announcement is its own to take back.
-    Alone,
-    /// Called for its inbox; the caller took the announcement back.
-    Called,
-    /// Called to search; the caller took the announcement back and counted it as a searcher.
-    CalledToSearch,
-}
+const CALLING: usize = 2;
+const CALLED: usize = 3;
+const CALLED_TO_SEARCH: usize = 4;
 
 /// Whether one worker sleeps, so that at most one caller wakes it.
 ///
 /// ```text
-///  AWAKE --lie_down--> ASLEEP --call--> CALLED or CALLED_TO_SEARCH
-///    ^                    |                      |
-///    +------rise----------+----------rise--------+
+///  AWAKE --lie_down--> ASLEEP --call--> CALLING --call--> CALLED or CALLED_TO_SEARCH
+///    ^                    |                                        |
+///    +------rise----------+-------------------rise-----------------+
 /// ```
+///
+/// - ASLEEP implies that the worker is counted among the sleepers: it is so before it lies down.
+/// - In CALLING, for a few instructions, the caller takes the worker out of that count. A worker that
+///   gets up meanwhile waits for it: it would otherwise count on with what has not been counted yet.
 #[derive(Debug)]
 pub(crate) struct Bed {
     state: AtomicUsize,
@@ -111,29 +105,46 @@ impl Bed {
         Bed { state: AtomicUsize::new(AWAKE) }
     }
 
-    /// The worker announces that it will sleep; it looks at its inbox after this.
-    pub(crate) fn lie_down(&self) {
+    /// The worker announces that it will sleep; it looks at its inbox and every other queue after this.
+    pub(crate) fn lie_down(&self, idle: &Idle, was_searching: bool) {
+        idle.lie_down(was_searching);
         self.state.store(ASLEEP, Ordering::SeqCst);
         // Pairs with the fence in `call`.
         fence(Ordering::SeqCst);
     }
 
     /// Calls a sleeping worker, after something was put where it will look. True if the caller is the
-    /// one to end its sleep.
-    pub(crate) fn call(&self, to_search: bool) -> bool {
+    /// one to end its sleep; to search, it is counted as a searcher from now on.
+    pub(crate) fn call(&self, idle: &Idle, to_search: bool) -> bool {
         // Pairs with the fence in `lie_down`: either the worker sees what was put, or we see it asleep.
         fence(Ordering::SeqCst);
+        if self.state.load(Ordering::Relaxed) != ASLEEP
+            || self.state.compare_exchange(ASLEEP, CALLING, Ordering::SeqCst, Ordering::Relaxed).is_err()
+        {
+            return false;
+        }
+        idle.get_up(to_search);
         let called = if to_search { CALLED_TO_SEARCH } else { CALLED };
-        self.state.load(Ordering::Relaxed) == ASLEEP
-            && self.state.compare_exchange(ASLEEP, called, Ordering::SeqCst, Ordering::Relaxed).is_ok()
+        self.state.store(called, Ordering::SeqCst);
+        true
     }
 
-    /// The worker is up.
-    pub(crate) fn rise(&self) -> Rise {
-        match self.state.swap(AWAKE, Ordering::SeqCst) {
-            CALLED => Rise::Called,
-            CALLED_TO_SEARCH => Rise::CalledToSearch,
-            _ => Rise::Alone,
+    /// The worker is up; whether it was called to search.
+    pub(crate) fn rise(&self, idle: &Idle) -> bool {
+        if self.state.compare_exchange(ASLEEP, AWAKE, Ordering::SeqCst, Ordering::Relaxed).is_ok() {
+            idle.get_up(false);
+            return false;
+        }
+        let mut turn = 0;
+        loop {
+            match self.state.load(Ordering::SeqCst) {
+                CALLING => spin(turn),
+                called => {
+                    self.state.store(AWAKE, Ordering::SeqCst);
+                    return called == CALLED_TO_SEARCH;
+                }
+            }
+            turn += 1;
         }
     }
 
@@ -170,15 +181,17 @@ mod tests {
 
     #[test]
     fn a_bed_is_called_once() {
-        let bed = Bed::new();
-        assert!(!bed.call(false));
-        bed.lie_down();
+        let (idle, bed) = (Idle::new(1), Bed::new());
+        assert!(!bed.call(&idle, false));
+        bed.lie_down(&idle, false);
         assert!(bed.asleep());
-        assert!(bed.call(true));
-        assert!(!bed.call(false));
-        assert_eq!(bed.rise(), Rise::CalledToSearch);
-        bed.lie_down();
-        assert_eq!(bed.rise(), Rise::Alone);
+        assert!(bed.call(&idle, true));
+        assert!(!bed.call(&idle, false));
+        assert!(bed.rise(&idle));
+        assert!(idle.found());
+        bed.lie_down(&idle, false);
+        assert!(!bed.rise(&idle));
+        assert_eq!(idle.word.load(Ordering::Relaxed), 0);
     }
 }
 
@@ -190,8 +203,30 @@ mod models {
 
     struct World {
         idle: Idle,
-        bed: Bed,
+        beds: [Bed; 2],
         queue: AtomicUsize,
+        inbox: AtomicUsize,
+    }
+
+    impl World {
+        fn new() -> Arc<World> {
+            Arc::new(World {
+                idle: Idle::new(4),
+                beds: [Bed::new(), Bed::new()],
+                queue: AtomicUsize::new(0),
+                inbox: AtomicUsize::new(0),
+            })
+        }
+
+        /// Pushes work that any worker may take; whether that called one.
+        fn push(&self) -> bool {
+            self.queue.store(1, Ordering::Relaxed);
+            self.idle.wants_searcher() && self.beds.iter().any(|bed| bed.call(&self.idle, true))
+        }
+
+        fn queued(&self) -> bool {
+            self.queue.load(Ordering::Relaxed) == 1
+        }
     }
 
     /// One worker goes to sleep while another thread pushes work that any may take: the work is seen
@@ -200,25 +235,16 @@ mod models {
     fn pushed_work_is_not_slept_over() {
         for searching in [false, true] {
             loom::model(move || {
-                let world =
-                    Arc::new(World { idle: Idle::new(2), bed: Bed::new(), queue: AtomicUsize::new(0) });
+                let world = World::new();
                 if searching {
                     assert!(world.idle.try_search());
                 }
                 let pusher = {
                     let world = world.clone();
-                    thread::spawn(move || {
-                        world.queue.store(1, Ordering::Relaxed);
-                        if world.idle.wants_searcher() && world.bed.call(true) {
-                            world.idle.get_up(true);
-                            return true;
-                        }
-                        false
-                    })
+                    thread::spawn(move || world.push())
                 };
-                world.bed.lie_down();
-                world.idle.lie_down(searching);
-                let seen = world.queue.load(Ordering::Relaxed) == 1;
+                world.beds[0].lie_down(&world.idle, searching);
+                let seen = world.queued();
                 let called = pusher.join().unwrap();
                 assert!(seen || called, "the work is slept over");
             });
@@ -230,19 +256,16 @@ mod models {
     #[test]
     fn the_last_searcher_hands_on() {
         loom::model(|| {
-            let world = Arc::new(World { idle: Idle::new(2), bed: Bed::new(), queue: AtomicUsize::new(0) });
+            let world = World::new();
             assert!(world.idle.try_search());
-            world.idle.lie_down(false);
+            world.beds[0].lie_down(&world.idle, false);
             let pusher = {
                 let world = world.clone();
-                thread::spawn(move || {
-                    world.queue.store(1, Ordering::Relaxed);
-                    world.idle.wants_searcher()
-                })
+                thread::spawn(move || world.push())
             };
             let last = world.idle.found();
             assert!(last);
-            let seen = world.queue.load(Ordering::Relaxed) == 1;
+            let seen = world.queued();
             assert!(seen || pusher.join().unwrap());
         });
     }
@@ -251,19 +274,64 @@ mod models {
     #[test]
     fn an_inbox_is_not_slept_over() {
         loom::model(|| {
-            let world = Arc::new(World { idle: Idle::new(2), bed: Bed::new(), queue: AtomicUsize::new(0) });
+            let world = World::new();
             let pusher = {
                 let world = world.clone();
                 thread::spawn(move || {
-                    world.queue.store(1, Ordering::Relaxed);
-                    world.bed.call(false)
+                    world.inbox.store(1, Ordering::Relaxed);
+                    world.beds[0].call(&world.idle, false)
                 })
             };
-            world.bed.lie_down();
-            let seen = world.queue.load(Ordering::Relaxed) == 1;
+            world.beds[0].lie_down(&world.idle, false);
+            let seen = world.inbox.load(Ordering::Relaxed) == 1;
             let called = pusher.join().unwrap();
             assert!(seen || called);
-            assert_eq!(world.bed.rise() == Rise::Called, called);
+            assert!(!world.beds[0].rise(&world.idle));
+        });
+    }
+
+    /// One worker sleeps. Another lies down and gets up, and is called for its inbox meanwhile. A push of
+    /// shared work finds the counts right all the same, and calls one of the two.
+    #[test]
+    fn a_call_amid_lying_down_hides_no_sleeper() {
+        loom::model(|| {
+            let world = World::new();
+            world.beds[1].lie_down(&world.idle, false);
+            let caller = {
+                let world = world.clone();
+                thread::spawn(move || world.beds[0].call(&world.idle, false))
+            };
+            let pusher = {
+                let world = world.clone();
+                thread::spawn(move || world.push())
+            };
+            world.beds[0].lie_down(&world.idle, false);
+            let mut searchers = usize::from(world.beds[0].rise(&world.idle));
+            caller.join().unwrap();
+            assert!(pusher.join().unwrap(), "the sleeper is not called");
+            searchers += usize::from(world.beds[1].rise(&world.idle));
+            assert_eq!(searchers, 1);
+            assert_eq!(world.idle.word.load(Ordering::Relaxed), SEARCHER);
+        });
+    }
+
+    /// A worker is called to search, gets up by itself at the same time, finds something and is searcher
+    /// no more. Further work that is pushed then calls the next, or is seen.
+    #[test]
+    fn who_is_called_to_search_is_counted_when_it_is_up() {
+        loom::model(|| {
+            let world = World::new();
+            world.beds[0].lie_down(&world.idle, false);
+            world.beds[1].lie_down(&world.idle, false);
+            let caller = {
+                let world = world.clone();
+                thread::spawn(move || world.beds[0].call(&world.idle, true))
+            };
+            if world.beds[0].rise(&world.idle) {
+                assert!(world.idle.found(), "it was counted");
+            }
+            assert!(world.push(), "the other one is not called");
+            caller.join().unwrap();
         });
     }
 }

@@ -8,12 +8,11 @@
 //! - [`readiness`]: an operation on a source that parks while it would block.
 //! - [`monitor`]: what the netpoller thread does for busy workers.
 //! - [`runtime`]: a runtime's start and end, and the default one.
-//! - [`fork`], [`hook`]: what a process has once: the check for forked children, the panic hook.
+//! - [`hook`]: what a process has once: the panic hook.
 //!
 //! How workers sleep and are woken, with the argument that no work is slept over, is in `README.md`
 //! beside this file.
 
-mod fork;
 mod hook;
 mod idle;
 mod inbox;
@@ -26,11 +25,13 @@ mod timers;
 mod wait;
 mod worker;
 
+use crate::base::fork;
 pub(crate) use readiness::{Attempt, perform};
 pub(crate) use runtime::{Spawn, spawn};
 pub(crate) use shared::Shared;
 pub(crate) use wait::{
-    Cancel, Woken, cancelled, cancelling, limit, limited, masked, raise, set, sleep_until, spend, wait,
-    wait_at, wait_for, wait_in, wait_masked, wake_all, yield_now,
+    Cancel, Woken, cancelled, cancelling, checkpoint, limit, limited, masked, raise, resume, set,
+    sleep_until, spend, wait, wait_at, wait_for, wait_for_event, wait_in, wait_masked, wake_all, with_own,
+    yield_now,
 };
 pub(crate) use worker::{current_coroutine, current_runtime, may_switch};

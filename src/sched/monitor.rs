@@ -3,14 +3,15 @@
 use super::runtime::add_spare_worker;
 use super::shared::{Core, Phase, Shared};
 use super::wait::wake_all;
-use crate::coroutine::Batch;
+use crate::base::sys;
+use crate::coroutine::{Batch, Id, Label};
 use crate::netpoll::{Events, Ward};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-/// A worker is stuck once one turn has used the threshold in processor time, or has lasted so many times as
-/// long by the clock: a thread that the system keeps from running for a while is not stuck, one that is
-/// blocked in the kernel is.
+/// From a worker whose turn has lasted for the threshold by the clock, what others can start is taken. The
+/// worker is to blame once the turn has used that much processor time, or has lasted so many times as long: a
+/// thread that the system keeps from running for a while is not, one that is blocked in the kernel is.
 const BLOCKED_AFTER: u32 = 10;
 /// The time between two reports of stuck workers.
 const REPORT_EVERY: Duration = Duration::from_secs(10);
@@ -43,56 +44,64 @@ impl Ward for Shared {
         let now = Instant::now();
         let cores = self.active_cores();
         memory.seen.resize(cores.len(), Seen { beat: 0, turns: 0, since: None });
-        let (mut busy, mut stuck) = (false, 0);
+        let (mut busy, mut late, mut left) = (false, 0, 0);
+        let mut culprit: Option<Culprit> = None;
         for (index, core) in cores.iter().enumerate() {
             let seen = &mut memory.seen[index];
             let (beat, turns) = (core.beat.load(Ordering::Relaxed), core.turns.load(Ordering::Relaxed));
-            let asleep = core.bed.asleep();
+            let awake = core.awake();
             let polled = beat != seen.beat;
-            busy |= !asleep || polled;
-            let lasts = if asleep || turns != seen.turns {
+            busy |= awake || polled;
+            let lasts = if !awake || turns != seen.turns {
                 seen.since = None;
                 Lasts::default()
             } else {
                 lasts(core, now, &mut seen.since)
             };
             (seen.beat, seen.turns) = (beat, turns);
-            if !asleep && !polled {
+            if awake && !polled {
                 help(core, &mut memory.events);
             }
-            let blocked = lasts.elapsed >= self.config.stall.saturating_mul(BLOCKED_AFTER);
-            let late = blocked || lasts.used >= self.config.stall;
-            core.stuck.store(late, Ordering::Relaxed);
-            if late {
-                stuck += 1;
+            left += usize::from(core.left.load(Ordering::Relaxed));
+            let stall = self.config.stall;
+            let (again, stuck) = (!lasts.elapsed.is_zero(), lasts.elapsed >= stall);
+            core.slow.store(again, Ordering::Relaxed);
+            core.stuck.store(again && stuck, Ordering::Relaxed);
+            if again && stuck {
                 self.share_work_of(core);
-                if blocked
-                    && !core.inbox.is_empty()
-                    && memory.reported.is_none_or(|at| now - at >= REPORT_EVERY)
-                {
-                    memory.reported = Some(now);
-                    report(index, core, lasts.elapsed);
+            }
+            let blocked = again && lasts.elapsed >= stall.saturating_mul(BLOCKED_AFTER);
+            late += usize::from(blocked || again && lasts.used >= stall);
+            if blocked {
+                let awaited = !core.inbox.is_empty() || core.behind.load(Ordering::Relaxed);
+                if awaited || culprit.is_none() {
+                    culprit = Some(Culprit { index, elapsed: lasts.elapsed, awaited });
                 }
             }
         }
-        if stuck == cores.len() && self.config.migrate && self.phase() == Phase::Running {
+        let all = late > 0 && late == cores.len() - left;
+        if let Some(culprit) = culprit
+            && (culprit.awaited || all && self.has_shared_work())
+            && memory.reported.is_none_or(|at| now - at >= REPORT_EVERY)
+        {
+            memory.reported = Some(now);
+            report(&culprit, &cores[culprit.index]);
+        }
+        if all && self.config.migrate && self.phase() == Phase::Running {
             add_spare_worker(self);
         }
         busy
     }
 
     fn awake(&self) -> bool {
-        self.active_cores().iter().any(|core| !core.bed.asleep())
+        self.active_cores().iter().any(Core::awake)
     }
 }
 
 impl Shared {
     /// Lets the others take what waits behind a stuck worker and may be taken.
     fn share_work_of(&self, core: &Core) {
-        let mut inbox = core.inbox.take();
-        while let Some(waiter) = inbox.pop() {
-            self.put_back(core, waiter);
-        }
+        self.take_back(core);
         if self.has_shared_work() {
             self.work_was_pushed();
         }
@@ -109,7 +118,7 @@ struct Lasts {
 fn lasts(core: &Core, now: Instant, since: &mut Option<(Instant, Duration)>) -> Lasts {
     let Some(used) = core.clock.get().and_then(|clock| clock.read()) else { return Lasts::default() };
     let (began, used_then) = *since.get_or_insert((now, used));
-    Lasts { elapsed: now - began, used: used - used_then }
+    Lasts { elapsed: now - began, used: used.saturating_sub(used_then) }
 }
 
 /// Drains the shard of a busy worker and fires its timers, so that whoever can run the result does.
@@ -122,7 +131,15 @@ fn help(core: &Core, events: &mut Events) {
     wake_all(&mut batch);
 }
 
-fn report(index: usize, core: &Core, late: Duration) {
+/// A worker that is blocked in one turn.
+struct Culprit {
+    index: usize,
+    elapsed: Duration,
+    /// Whether something waits that it alone can run.
+    awaited: bool,
+}
+
+fn report(culprit: &Culprit, core: &Core) {
     let id = core.running.load(Ordering::Relaxed);
     let mut name = None;
     core.for_each_live(|header| {
@@ -132,10 +149,11 @@ fn report(index: usize, core: &Core, late: Duration) {
             name = header.name().map(str::to_owned);
         }
     });
-    let name = name.map_or(String::new(), |name| format!("'{name}' "));
-    eprintln!(
-        "sward: coroutine {name}(id {id}) has kept worker {index} for {} ms without a wait; \
-         others on that worker are waiting for it",
-        late.as_millis()
-    );
+    let label = Label { name: name.as_deref(), id: Id(id) };
+    sys::report(format_args!(
+        "sward: {label} has kept worker {} for {} ms without a wait, and others are waiting for that worker; \
+         it computes, or is blocked in the system (a std lock, channel or file?)",
+        culprit.index,
+        culprit.elapsed.as_millis()
+    ));
 }

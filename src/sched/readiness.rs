@@ -5,9 +5,9 @@
 //! consumed, so that the next one waits without asking the kernel in vain. On a plain thread, and
 //! while unwinding, the call is made first and `poll(2)` waits.
 
-use super::wait::{set, spend, wait_for, wake_all};
+use super::wait::{deadline_on_thread, raise, set, spend, wait_for};
 use super::worker;
-use crate::coroutine::{Batch, WaitReason};
+use crate::coroutine::WaitReason;
 use crate::netpoll::{Direction, Source, wait_on_thread};
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
@@ -37,7 +37,6 @@ pub(crate) fn perform<T>(
 ) -> io::Result<T> {
     let fd = source.fd().as_raw_fd();
     let event = source.event(direction);
-    let mut unstuck = false;
     loop {
         source.check()?;
         if !worker::may_switch() {
@@ -45,12 +44,16 @@ pub(crate) fn perform<T>(
                 Attempt::Done(value) | Attempt::Drained(value) => return Ok(value),
                 Attempt::WouldBlock => {}
             }
+            let (deadline, limited) = deadline_on_thread(deadline);
             if !wait_on_thread(source.fd(), direction, deadline)? {
+                if limited {
+                    raise();
+                }
                 return Err(io::ErrorKind::TimedOut.into());
             }
             continue;
         }
-        if event.consume() {
+        if let Some(taken) = event.take() {
             match attempt(fd) {
                 Ok(Attempt::Done(value)) => {
                     set(event);
@@ -58,24 +61,12 @@ pub(crate) fn perform<T>(
                     return Ok(value);
                 }
                 Ok(Attempt::Drained(value)) => {
-                    // What `unstick` took may have been told during the attempt before, and hold still.
-                    if unstuck {
-                        set(event);
-                    }
                     spend();
                     return Ok(value);
                 }
-                // The readiness may have been told for good, and wrongly: take it once like any other.
-                Ok(Attempt::WouldBlock) if event.unstick() => {
-                    unstuck = true;
-                    if source.check().is_err() {
-                        // It was the mark of a `close`, which others are to see as well.
-                        let mut batch = Batch::new();
-                        event.set_for_good(&mut batch);
-                        wake_all(&mut batch);
-                    }
-                    continue;
-                }
+                // It was told for good, and wrongly: it is taken once more, like any other. What was told
+                // during the attempt, and the mark of a `close`, are left alone.
+                Ok(Attempt::WouldBlock) if event.unstick(taken) => continue,
                 Ok(Attempt::WouldBlock) => {}
                 Err(error) => {
                     // Others who wait meet the error, or what is behind it, by themselves.
@@ -94,8 +85,16 @@ pub(crate) fn perform<T>(
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
-    use crate::coroutine::Batch;
+    use crate::coroutine::{Batch, Event, Marks};
+    use crate::sched::wake_all;
     use std::time::Duration;
+
+    /// What the poller does when the end has come.
+    fn tell(event: &Event, marks: &Marks) {
+        let mut batch = Batch::new();
+        event.mark(marks, &mut batch);
+        wake_all(&mut batch);
+    }
 
     /// Data and the end come together, between a call that would block and `unstick`.
     #[test]
@@ -109,9 +108,7 @@ mod tests {
             let first = perform(&source, Direction::Read, WaitReason::Read, deadline(), |_| {
                 calls += 1;
                 if calls == 1 {
-                    let mut batch = Batch::new();
-                    event.set_for_good(&mut batch);
-                    crate::sched::wake_all(&mut batch);
+                    tell(event, &Marks::new());
                     return Ok(Attempt::WouldBlock);
                 }
                 Ok(Attempt::Drained(4))
@@ -122,5 +119,32 @@ mod tests {
             drop(theirs);
             assert_eq!(second.unwrap(), 0);
         });
+    }
+
+    /// Data and the end come together during the call of one reader, and another reader drains the source
+    /// before the first one goes on.
+    #[test]
+    fn two_readers_do_not_lose_the_end() {
+        for marked_before in [false, true] {
+            crate::run(|| {
+                let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+                let source = Source::new(ours.into());
+                let (event, marks) = (source.event(Direction::Read), Marks::new());
+                if marked_before {
+                    tell(event, &marks); // urgent data, which is gone by now
+                }
+                let first = event.take().expect("set from the start");
+                // The first one's call would block; then:
+                tell(event, &marks);
+                assert!(!event.unstick(first));
+                let deadline = Some(Instant::now() + Duration::from_secs(1));
+                let second = perform(&source, Direction::Read, WaitReason::Read, deadline, |_| {
+                    Ok(Attempt::Drained(4))
+                });
+                assert_eq!(second.unwrap(), 4);
+                assert!(event.consume(), "the end is told no more");
+                drop(theirs);
+            });
+        }
     }
 }

@@ -4,10 +4,11 @@
 
 use super::fork;
 use super::hook;
-use super::shared::{Config, Phase, Runnable, Shared};
+use super::shared::{Config, Core, Phase, Runnable, Shared};
 use super::wait::{wait_masked, wake_all};
 use super::worker::{self, Home, Worker};
 use crate::base::clock::ThreadClock;
+use crate::base::sys::report;
 use crate::coroutine::{self, Batch, Handle, Header, Id, JoinError, Settings, WaitReason};
 use crate::stack::{self, StackSize, overflow};
 use once_cell::sync::OnceCell;
@@ -16,7 +17,7 @@ use std::io;
 use std::panic::resume_unwind;
 use std::ptr::NonNull;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -24,6 +25,12 @@ use std::time::{Duration, Instant};
 const SHUTDOWN: Duration = Duration::from_secs(5);
 /// How long abandoned workers have to leave.
 const GRACE: Duration = Duration::from_millis(200);
+/// How many leaked coroutines the report of a shutdown names.
+const NAMED_LEAKS: usize = 10;
+/// The time between two looks whether they do.
+const GRACE_STEP: Duration = Duration::from_millis(5);
+/// How many of a runtime's threads are not workers.
+const NETPOLLER: usize = 1;
 const MOST_WORKERS: usize = 1024;
 const MIGRATE_BY_DEFAULT: bool = cfg!(sward_migrate);
 
@@ -37,45 +44,45 @@ impl Defaults {
     fn get() -> io::Result<&'static Defaults> {
         static DEFAULTS: OnceCell<Defaults> = OnceCell::new();
         DEFAULTS.get_or_try_init(|| {
-            let workers = match variable("SWARD_WORKERS")? {
+            let workers = match variable("SWARD_WORKERS", parse_workers, WANT_WORKERS)? {
                 None => std::thread::available_parallelism().map_or(1, usize::from).min(MOST_WORKERS),
-                Some(text) => text
-                    .parse()
-                    .map_err(|e: std::num::ParseIntError| e.to_string())
-                    .and_then(|n| check_workers(n).map_err(|e| e.to_string()))
-                    .map_err(|e| nonsense("SWARD_WORKERS", &text, &e))?,
+                Some(workers) => workers,
             };
-            let stack_size = match variable("SWARD_STACK_SIZE")? {
-                None => StackSize::DEFAULT,
-                Some(text) => parse_size(&text)
-                    .and_then(|bytes| StackSize::new(bytes).map_err(|e| e.to_string()))
-                    .map_err(|e| nonsense("SWARD_STACK_SIZE", &text, &e))?,
-            };
-            Ok(Defaults { workers, stack_size })
+            let stack_size = variable("SWARD_STACK_SIZE", parse_size, WANT_SIZE)?;
+            Ok(Defaults { workers, stack_size: stack_size.unwrap_or(StackSize::DEFAULT) })
         })
     }
 }
 
-fn variable(name: &str) -> io::Result<Option<String>> {
-    match std::env::var(name) {
-        Ok(text) => Ok(Some(text)),
-        Err(std::env::VarError::NotPresent) => Ok(None),
-        Err(e) => Err(nonsense(name, "", &e.to_string())),
+const WANT_WORKERS: &str = "a number from 1 to 1024";
+const WANT_SIZE: &str = "bytes, or a number with K, M or G, up to 1G";
+
+/// The value of an environment variable. An empty one counts as unset.
+fn variable<T>(name: &str, parse: fn(&str) -> Option<T>, want: &str) -> io::Result<Option<T>> {
+    let Some(text) = std::env::var_os(name).filter(|text| !text.is_empty()) else { return Ok(None) };
+    match text.to_str().and_then(parse) {
+        Some(value) => Ok(Some(value)),
+        None => {
+            let message = format!("environment variable {name}={text:?}: want {want}");
+            Err(io::Error::new(io::ErrorKind::InvalidInput, message))
+        }
     }
 }
 
-fn nonsense(name: &str, text: &str, why: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidInput, format!("environment variable {name}={text:?}: {why}"))
+fn parse_workers(text: &str) -> Option<usize> {
+    text.trim().parse().ok().filter(|&n| check_workers(n).is_ok())
 }
 
-fn parse_size(text: &str) -> Result<usize, String> {
-    let (digits, unit) = match text.trim().to_ascii_uppercase() {
-        t if t.ends_with('K') => (t[..t.len() - 1].to_owned(), 1 << 10),
-        t if t.ends_with('M') => (t[..t.len() - 1].to_owned(), 1 << 20),
-        t => (t, 1),
+fn parse_size(text: &str) -> Option<StackSize> {
+    let text = text.trim();
+    let (digits, unit) = match text.as_bytes().last()?.to_ascii_uppercase() {
+        b'K' => (&text[..text.len() - 1], 1 << 10),
+        b'M' => (&text[..text.len() - 1], 1 << 20),
+        b'G' => (&text[..text.len() - 1], 1 << 30),
+        _ => (text, 1),
     };
-    let number: usize = digits.trim().parse().map_err(|e: std::num::ParseIntError| e.to_string())?;
-    number.checked_mul(unit).ok_or_else(|| "number too large".to_owned())
+    let bytes = digits.trim_end().parse::<usize>().ok()?.checked_mul(unit)?;
+    StackSize::new(bytes).ok()
 }
 
 fn check_workers(n: usize) -> io::Result<usize> {
@@ -121,9 +128,12 @@ impl Builder {
         self
     }
 
-    /// The address space of each coroutine's stack in bytes, guard included, rounded up to a power of
-    /// two; by default 256 KiB. Memory is committed as it is touched. Zero, or more than 1 GiB, is an
-    /// error of [`build`](Self::build).
+    /// The address space of each coroutine's stack in bytes; by default 256 KiB. It is rounded up to a
+    /// power of two of at least 64 KiB, of which the lowest 16 KiB are a guard that nothing may touch: an
+    /// overflow ends the process with a report. Memory is committed as it is touched. Zero, or more than
+    /// 1 GiB, is an error of [`build`](Self::build).
+    ///
+    /// This is the only place to size the stack of the closure that [`Runtime::run`] runs.
     pub fn stack_size(mut self, bytes: usize) -> Builder {
         self.stack_size = Some(bytes);
         self
@@ -135,9 +145,10 @@ impl Builder {
         self
     }
 
-    /// How long a coroutine may keep its worker before others take over what waits behind it and may be
-    /// taken; by default 20 ms. After ten times as long, if something waits that only this worker can
-    /// run, the coroutine is reported on stderr, at most every ten seconds.
+    /// How long a coroutine may keep its worker, be it by computing or in a call that blocks in the kernel,
+    /// before others take over what waits behind it and may be taken; by default 20 ms. After ten times as
+    /// long, if something waits that only this worker can run, or that nobody runs, the coroutine is reported
+    /// on stderr, at most every ten seconds.
     pub fn stall_threshold(mut self, threshold: Duration) -> Builder {
         self.stall = Some(threshold);
         self
@@ -150,10 +161,35 @@ impl Builder {
     /// # Safety
     ///
     /// Code that runs in coroutines of this runtime holds nothing that is bound to a thread across a
-    /// call that may park: no `!Send` value whose other half is elsewhere, no reference into a
-    /// thread-local, no lock guard of `std::sync` or `parking_lot`, no `StdoutLock`, no
-    /// `crossbeam_epoch::Guard`, no `ThreadRng`. This goes for all the libraries it calls as well.
-    /// `docs/SAFETY.md` has the whole contract.
+    /// call that may park: no `!Send` value that shares state with something outside the coroutine, no
+    /// reference into a thread-local, no lock guard of `std::sync` or `parking_lot`, no `StdoutLock`, no
+    /// `crossbeam_epoch::Guard`, no `ThreadRng`. Nor does it rely on a thread-local to have the same
+    /// address before and after such a call: the compiler may keep one that it has computed. This goes for
+    /// all the libraries that it calls as well. The repository's `docs/SAFETY.md` says more.
+    ///
+    /// An `Rc` whose clones are all on the coroutine's own stack may be held: they move together. One
+    /// with a clone in a thread-local may not: that clone stays behind, and two threads would then change
+    /// the count at once.
+    ///
+    /// ```
+    /// use std::rc::Rc;
+    ///
+    /// thread_local!(static CACHE: Rc<String> = Rc::new("cached".to_owned()));
+    ///
+    /// // SAFETY: what is held over the wait below shares nothing with a thread.
+    /// let builder = unsafe { sward::runtime::Builder::new().migrate_started() };
+    /// builder.build()?.run(|| {
+    ///     let own = Rc::new(1);
+    ///     let also_own = Rc::clone(&own);
+    ///     sward::yield_now(); // fine: both go along
+    ///     assert_eq!(*own, *also_own);
+    ///
+    ///     let cached = CACHE.with(Rc::clone);
+    ///     // A wait here would break the contract: this clone would move, and the thread's would not.
+    ///     drop(cached);
+    /// });
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub unsafe fn migrate_started(mut self) -> Builder {
         self.migrate = true;
         self
@@ -200,10 +236,7 @@ fn describe_current(message: &mut overflow::Message) {
     let Some(header) = worker::current_coroutine() else { return };
     // SAFETY: the coroutine that runs on this thread is alive.
     let header = unsafe { header.as_ref() };
-    let _ = match header.name() {
-        Some(name) => write!(message, "coroutine '{name}' (id {})", header.id()),
-        None => write!(message, "coroutine {}", header.id()),
-    };
+    let _ = write!(message, "{}", header.label());
 }
 
 /// A set of workers with their coroutines. Dropping it shuts it down, as [`runtime`](crate::runtime) says.
@@ -220,11 +253,15 @@ impl std::fmt::Debug for Runtime {
 
 impl Runtime {
     /// Runs the closure as a coroutine and blocks the thread until it returns. The closure may borrow:
-    /// this call does not return before it has ended. Coroutines that it has spawned go on.
+    /// this call does not return before it has ended. Coroutines that it has spawned go on until the
+    /// runtime is dropped.
     ///
     /// # Panics
     ///
-    /// If the closure panics, with its payload; inside a coroutine; if there is no stack to be had.
+    /// - If the closure panics, with its payload.
+    /// - If it is called on a worker, so inside a coroutine of whichever runtime.
+    /// - If there is no stack for the closure.
+    #[track_caller]
     pub fn run<T: Send>(&self, f: impl FnOnce() -> T + Send) -> T {
         refuse_inside("Runtime::run");
         let spawn = Spawn::of(&self.shared).named("main");
@@ -235,7 +272,7 @@ impl Runtime {
         // SAFETY: it is done, `T` is its type, and the handle is not used again.
         match unsafe { handle.take::<T>() } {
             Ok(value) => value,
-            Err(JoinError::Panicked(payload)) => resume_unwind(payload),
+            Err(JoinError::Panicked(panic)) => resume_unwind(panic.into_payload()),
             Err(error) => panic!("sward: {error}"),
         }
     }
@@ -244,7 +281,9 @@ impl Runtime {
         &self.shared
     }
 
-    /// Shuts the runtime down, giving its coroutines that time to unwind. Blocks the thread.
+    /// Shuts the runtime down, giving its coroutines that time to unwind. Blocks the thread, save when it is
+    /// called by a coroutine of this very runtime: then it returns at once, and the runtime ends without it.
+    /// When the time is over the workers are given a few milliseconds to leave, at most 200.
     pub fn shutdown_timeout(self, timeout: Duration) {
         self.shared.shut_down(timeout);
     }
@@ -256,10 +295,13 @@ impl Drop for Runtime {
     }
 }
 
+#[track_caller]
 fn refuse_inside(what: &str) {
+    // Also outside of any coroutine: a worker drops closures that it cannot start.
     assert!(
-        worker::current_coroutine().is_none(),
-        "sward: {what} was called inside a coroutine; spawn the closure instead, or call it directly"
+        worker::with(|_| ()).is_none(),
+        "sward: {what} was called inside a coroutine, or in a destructor that runs on a worker; \
+         spawn the closure instead, or call it directly"
     );
 }
 
@@ -267,25 +309,35 @@ fn refuse_inside(what: &str) {
 static DEFAULT: parking_lot::Mutex<Option<Arc<Shared>>> = parking_lot::Mutex::new(None);
 
 /// Starts a runtime with the default settings, runs the closure as its first coroutine, and shuts the
-/// runtime down when the closure has returned (see [`runtime`](crate::runtime) for what that means
-/// for coroutines that are still alive). The closure may borrow from the caller.
+/// runtime down when the closure has returned: coroutines that are still alive are cancelled, as
+/// [`runtime`](crate::runtime#shutdown) says. Join those whose work is to be completed. The closure may
+/// borrow from the caller.
 ///
-/// While it runs, [`spawn`](crate::spawn) on plain threads uses this runtime, so those coroutines end with
-/// it as well; unless there was a default runtime before, which then stays the default. Two calls of
-/// `run` at a time have a runtime each.
+/// While it runs, this is the default runtime: [`spawn`](crate::spawn) on plain threads uses it, and those
+/// coroutines end with it as well. If there is a default runtime already, that one stays the default.
+/// Two calls of `run` at a time have a runtime each.
 ///
 /// # Panics
 ///
-/// If the closure panics, with its payload; inside a coroutine; if the runtime cannot be started.
+/// - If the closure panics, with its payload.
+/// - If it is called on a worker, so inside a coroutine of whichever runtime.
+/// - If the runtime cannot be started: nonsense in the [environment](crate::runtime#environment), or no
+///   threads, descriptors or memory.
+/// - If there is no stack for the closure.
 ///
 /// ```
 /// let words = ["a", "b"];
 /// let n = sward::run(|| words.len());
 /// assert_eq!(n, 2);
 /// ```
+#[track_caller]
 pub fn run<T: Send>(f: impl FnOnce() -> T + Send) -> T {
     refuse_inside("run");
-    let runtime = Builder::new().build().unwrap_or_else(|e| panic!("sward: the runtime cannot start: {e}"));
+    // Not `unwrap_or_else`: a panic in a closure would not be blamed on the caller.
+    let runtime = match Builder::new().build() {
+        Ok(runtime) => runtime,
+        Err(e) => panic!("sward: the runtime cannot start: {e}"),
+    };
     let _default = AsDefault::claim(&runtime.shared);
     runtime.run(f)
 }
@@ -399,7 +451,7 @@ impl Spawn {
             })
             .expect("`here` found a worker"),
             Some(shared) => {
-                let (header, handle) = make(&shared, Id(shared.next_id()));
+                let (header, handle) = make(&shared, Id(Id::reserve(1)));
                 shared.inject_from_outside(Runnable(header.cast()));
                 handle
             }
@@ -429,6 +481,9 @@ fn start_worker(shared: &Arc<Shared>, index: usize) -> io::Result<()> {
         let _stack = overflow::AltStack::install();
         let worker = Worker::new(own, index, queues);
         worker.run();
+        if worker.core().live.load(Ordering::Relaxed) != 0 {
+            worker.shared().threads.stay();
+        }
     })
 }
 
@@ -443,14 +498,16 @@ pub(super) fn add_spare_worker(shared: &Shared) {
     }
 }
 
-/// A worker runs users' code inside `catch_unwind` only: a panic that reaches its thread is the
-/// runtime's own, and its coroutines would hang.
+/// A worker runs users' code inside `catch_unwind` only, and the netpoller thread none: a panic that reaches
+/// their threads is the runtime's own, and its coroutines would hang.
 struct AbortOnPanic;
 
 impl Drop for AbortOnPanic {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("sward: a worker has panicked: this is an error of the runtime");
+            report(format_args!(
+                "sward: a thread of the runtime has panicked: this is an error of the runtime"
+            ));
             std::process::abort();
         }
     }
@@ -460,6 +517,8 @@ impl Drop for AbortOnPanic {
 #[derive(Default)]
 pub(super) struct Threads {
     handles: parking_lot::Mutex<Vec<JoinHandle<()>>>,
+    /// How many have nothing more to do and stay all the same.
+    staying: AtomicUsize,
 }
 
 impl Threads {
@@ -469,12 +528,23 @@ impl Threads {
         Ok(())
     }
 
+    /// The end of a worker that leaks coroutines. Their frames are never left, so what they borrow from
+    /// the thread's locals has to stay for ever, and with it the thread.
+    fn stay(&self) -> ! {
+        self.staying.fetch_add(1, Ordering::Release);
+        loop {
+            std::thread::park();
+        }
+    }
+
     /// Waits until that many at most are left; false once the deadline has passed.
     fn wait_for(&self, most: usize, deadline: Instant) -> bool {
         let mut nap = Duration::from_micros(20);
         loop {
-            let left = self.handles.lock().iter().filter(|handle| !handle.is_finished()).count();
-            if left <= most {
+            // One that stays is never finished. Read first: a sum too high is looked at again.
+            let staying = self.staying.load(Ordering::Acquire);
+            let unfinished = self.handles.lock().iter().filter(|handle| !handle.is_finished()).count();
+            if unfinished.saturating_sub(staying) <= most {
                 return true;
             }
             if Instant::now() >= deadline {
@@ -496,38 +566,66 @@ impl Shared {
     fn start_netpoller(self: &Arc<Self>) -> io::Result<()> {
         let own = Arc::clone(self);
         let name = format!("{}-netpoll", self.config().thread_name);
-        self.threads.start(name, move || own.netpoller.run(&*own))
+        self.threads.start(name, move || {
+            let _bomb = AbortOnPanic;
+            own.netpoller.run(&*own);
+        })
     }
 
     fn inject_from_outside(&self, task: Runnable) {
         self.inject(task);
+        self.discard_if_closed();
+    }
+
+    /// Called after an unstarted coroutine was put where it might never be taken from.
+    pub(super) fn discard_if_closed(&self) {
         // Pairs with the shutdown, which closes and then drains: one of the two sees the other.
         if self.closed.load(Ordering::SeqCst) {
-            self.discard_injected();
+            self.discard_unstarted();
         }
     }
 
-    fn discard_injected(&self) {
+    fn discard_unstarted(&self) {
         while let Some(task) = self.take_one_injected() {
             discard(task);
+        }
+        for core in self.active_cores() {
+            while let Some(task) = core.take_arrival() {
+                discard(task);
+            }
         }
     }
 
     fn shut_down(self: &Arc<Self>, timeout: Duration) {
-        if self.phase() != Phase::Running {
+        // A forked child has none of the threads.
+        if fork::forked() || self.phase() != Phase::Running {
             return;
         }
+        let now = Instant::now();
+        let deadline = now.checked_add(timeout).unwrap_or(now + Duration::from_secs(1 << 30));
         self.enter(Phase::Closing);
-        if worker::with(|worker| Arc::ptr_eq(worker.shared(), self)).unwrap_or(false) {
-            // Called by a coroutine of this very runtime: its worker cannot wait for itself.
-            return;
+        if !worker::with(|worker| Arc::ptr_eq(worker.shared(), self)).unwrap_or(false) {
+            return self.wait_for_the_end(timeout, deadline);
         }
-        let netpoller = 1;
-        let quiet = self.threads.wait_for(netpoller, Instant::now() + timeout);
+        // Called on one of the runtime's own workers, which cannot wait for itself.
+        let own = Arc::clone(self);
+        let name = format!("{}-shutdown", self.config().thread_name);
+        let helper = std::thread::Builder::new().name(name).spawn(move || {
+            let _bomb = AbortOnPanic;
+            own.wait_for_the_end(timeout, deadline);
+        });
+        // With no thread to be had the workers leave all the same; the netpoller thread sleeps on.
+        drop(helper);
+    }
+
+    fn wait_for_the_end(self: &Arc<Self>, timeout: Duration, deadline: Instant) {
+        let quiet = self.threads.wait_for(NETPOLLER, deadline);
         if !quiet {
             self.report_leaks(timeout);
             self.enter(Phase::Abandoned);
-            self.threads.wait_for(netpoller, Instant::now() + GRACE);
+            self.wait_for_the_abandoned();
+        }
+        if self.active_cores().iter().any(|core| core.live.load(Ordering::Acquire) != 0) {
             // What is left refers to the runtime for ever.
             std::mem::forget(Arc::clone(self));
         }
@@ -540,7 +638,24 @@ impl Shared {
         }
         wake_all(&mut batch);
         self.closed.store(true, Ordering::SeqCst);
-        self.discard_injected();
+        self.discard_unstarted();
+    }
+
+    /// Gives the workers time to leave. One that stays inside of one turn is not waited for.
+    fn wait_for_the_abandoned(&self) {
+        let deadline = Instant::now() + GRACE;
+        let turns = || self.active_cores().iter().map(|core| core.turns.load(Ordering::Relaxed));
+        let mut before: Vec<_> = turns().collect();
+        while !self.threads.wait_for(NETPOLLER, Instant::now() + GRACE_STEP) && Instant::now() < deadline {
+            let stays = |core: &Core, before| {
+                core.running.load(Ordering::Relaxed) != 0 && core.turns.load(Ordering::Relaxed) == before
+            };
+            let mut cores = self.active_cores().iter().zip(before);
+            if cores.all(|(core, before)| core.left.load(Ordering::Acquire) || stays(core, before)) {
+                return;
+            }
+            before = turns().collect();
+        }
     }
 
     fn report_leaks(&self, timeout: Duration) {
@@ -551,16 +666,21 @@ impl Shared {
                 // SAFETY: listed coroutines are alive.
                 let header = unsafe { header.as_ref() };
                 count += 1;
-                if count <= 10 {
-                    let name = header.name().map_or(String::new(), |name| format!("'{name}' "));
-                    let _ =
-                        write!(lines, "\n  {name}(id {}), in {}", header.id(), header.reason().describe());
+                if count <= NAMED_LEAKS {
+                    let _ = write!(lines, "\n  {}, in {}", header.label(), header.reason().describe());
                 }
             });
         }
-        eprintln!(
-            "sward: shutdown: {count} coroutines have not unwound within {timeout:?} and are leaked:{lines}"
-        );
+        if count > NAMED_LEAKS {
+            let _ = write!(lines, "\n  and {} more", count - NAMED_LEAKS);
+        }
+        let what = if count == 1 {
+            "1 coroutine has not unwound".to_owned()
+        } else {
+            format!("{count} coroutines have not unwound")
+        };
+        let are = if count == 1 { "is" } else { "are" };
+        report(format_args!("sward: shutdown: {what} within {timeout:?} and {are} leaked:{lines}"));
     }
 }
 
@@ -582,12 +702,24 @@ mod tests {
 
     #[test]
     fn sizes_are_read_with_their_units() {
-        assert_eq!(parse_size("65536"), Ok(65_536));
-        assert_eq!(parse_size(" 64k "), Ok(65_536));
-        assert_eq!(parse_size("2M"), Ok(2 << 20));
-        assert!(parse_size("").is_err());
-        assert!(parse_size("-1").is_err());
-        assert!(parse_size("99999999999999999M").is_err());
+        let bytes = |text| parse_size(text).map(StackSize::bytes);
+        for (text, size) in
+            [("65536", 64 << 10), (" 64k ", 64 << 10), ("2M", 2 << 20), ("3 m", 4 << 20), ("1G", 1 << 30)]
+        {
+            assert_eq!(bytes(text), Some(size), "{text:?}");
+        }
+        for text in ["", " ", "k", "-1", "0", "2G", "1T", "1.5M", "99999999999999999M", "64k\u{e9}"] {
+            assert_eq!(bytes(text), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn numbers_of_workers_are_read() {
+        assert_eq!(parse_workers(" 3 "), Some(3));
+        assert_eq!(parse_workers("1024"), Some(MOST_WORKERS));
+        for text in ["", "0", "1025", "abc", "-1"] {
+            assert_eq!(parse_workers(text), None, "{text:?}");
+        }
     }
 
     #[test]

@@ -189,3 +189,50 @@ impl Arm for EventArm<'_> {
         false
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::super::wait::set;
+    use super::*;
+    use std::sync::Arc;
+
+    fn either(events: &[Event; 2]) -> Option<usize> {
+        let (mut one, mut other) = (EventArm::new(&events[0]), EventArm::new(&events[1]));
+        select(&mut [Some(one.any()), Some(other.any())], WaitReason::Select, Patience::Endless)
+    }
+
+    /// Either of two events ends the wait, and both lists are as they were.
+    #[test]
+    fn either_of_two_events_ends_a_wait() {
+        let test = || {
+            for round in 0..500 {
+                let events = Arc::new([Event::new(), Event::new()]);
+                let theirs = Arc::clone(&events);
+                let setter = crate::spawn(move || set(&theirs[round % 2]));
+                either(&events);
+                assert!(events[round % 2].is_set() && !events[1 - round % 2].is_set());
+                either(&events);
+                setter.join().expect("no panic");
+                set(&events[1 - round % 2]);
+            }
+        };
+        let runtime = crate::runtime::Builder::new().worker_threads(2).build().expect("a runtime");
+        runtime.run(test);
+        test();
+    }
+
+    #[test]
+    fn a_cancelled_select_leaves_both() {
+        let runtime = crate::runtime::Builder::new().worker_threads(2).build().expect("a runtime");
+        runtime.run(|| {
+            let events = Arc::new([Event::new(), Event::new()]);
+            let theirs = Arc::clone(&events);
+            let waits = crate::spawn(move || either(&theirs));
+            crate::sleep(std::time::Duration::from_millis(2));
+            waits.cancel();
+            assert!(waits.join().is_err());
+            set(&events[0]);
+            set(&events[1]);
+        });
+    }
+}

@@ -54,7 +54,6 @@ pub(crate) struct Shared {
     pub(super) config: Config,
     injector: Injector<Runnable>,
     phase: AtomicU8,
-    next_id: AtomicU64,
     wakes: AtomicUsize,
     pub(super) threads: Threads,
     /// Set once nothing will be run any more.
@@ -65,7 +64,10 @@ pub(crate) struct Shared {
 #[repr(align(128))]
 pub(crate) struct Core {
     pub(super) shared: Weak<Shared>,
+    /// Started coroutines that run on this worker alone.
     pub(super) inbox: Inbox<Waiter>,
+    /// Unstarted ones that were handed to it to be started. Others may take them back.
+    pub(super) arrivals: Injector<Runnable>,
     pub(super) bed: Bed,
     pub(super) shard: Arc<Shard>,
     pub(super) timers: Mutex<Timers<Ticket>>,
@@ -75,7 +77,7 @@ pub(crate) struct Core {
     pub(super) queues: Mutex<Option<(Deque<Runnable>, Deque<Runnable>)>>,
     /// How many coroutines were started here and have not ended.
     pub(super) live: AtomicUsize,
-    /// How many were handed to it to be started, and have not been.
+    /// How many arrivals there are, and how many are on their way.
     pub(super) placed: AtomicUsize,
     list: Mutex<Option<NonNull<Header>>>,
     /// Counts polls; written by the worker alone.
@@ -84,9 +86,15 @@ pub(crate) struct Core {
     pub(super) turns: AtomicU64,
     /// The id of the coroutine that it runs, 0 for none.
     pub(super) running: AtomicU64,
+    /// Whether others are ready to run behind that one.
+    pub(super) behind: AtomicBool,
     /// The processor time of its thread.
     pub(super) clock: OnceLock<ThreadClock>,
-    /// Whether the netpoller thread has found it stuck in one coroutine.
+    /// Whether it has left: its thread will run no coroutine any more.
+    pub(super) left: AtomicBool,
+    /// Whether the netpoller thread has found it in the same turn again.
+    pub(super) slow: AtomicBool,
+    /// Whether it has been in the same turn for the stall threshold.
     pub(super) stuck: AtomicBool,
     pub(super) steals: AtomicU64,
     /// How often the netpoller thread polled on its behalf.
@@ -114,7 +122,6 @@ impl Shared {
             config,
             injector: Injector::new(),
             phase: AtomicU8::new(Phase::Running as u8),
-            next_id: AtomicU64::new(1),
             wakes: AtomicUsize::new(0),
             threads: Threads::default(),
             closed: AtomicBool::new(false),
@@ -145,10 +152,6 @@ impl Shared {
         }
     }
 
-    pub(super) fn next_id(&self) -> u64 {
-        self.next_id.fetch_add(1, Ordering::Relaxed)
-    }
-
     /// Queues a coroutine for whichever worker takes it.
     pub(super) fn inject(&self, task: Runnable) {
         self.injector.push(task);
@@ -166,13 +169,7 @@ impl Shared {
     }
 
     pub(super) fn take_one_injected(&self) -> Option<Runnable> {
-        loop {
-            match self.injector.steal() {
-                crossbeam_deque::Steal::Success(task) => return Some(task),
-                crossbeam_deque::Steal::Empty => return None,
-                crossbeam_deque::Steal::Retry => {}
-            }
-        }
+        take_one(&self.injector)
     }
 
     /// Wakes a worker to search, unless one does already.
@@ -189,8 +186,7 @@ impl Shared {
         // From another worker each time, so that no one of them is always the one to be woken.
         let start = self.wakes.fetch_add(1, Ordering::Relaxed) % cores.len();
         for core in cores[start..].iter().chain(&cores[..start]) {
-            if core.bed.call(true) {
-                self.idle.get_up(true);
+            if core.bed.call(&self.idle, true) {
                 core.shard.wake();
                 return;
             }
@@ -218,36 +214,40 @@ impl Shared {
 
     /// Whether no coroutine is alive or queued.
     pub(super) fn is_quiet(&self) -> bool {
-        !self.has_shared_work()
-            && self
-                .active_cores()
-                .iter()
-                .all(|core| core.live.load(Ordering::Acquire) == 0 && core.inbox.is_empty())
+        // In this order: what `take_back` moves is in the one place or in the other.
+        self.active_cores().iter().all(|core| core.load_now() == 0 && core.inbox.is_empty())
+            && !self.has_shared_work()
     }
 
-    /// Puts what was in a stuck worker's inbox where it can be run: what has not been started, and what
-    /// may move, goes to the others.
-    pub(super) fn put_back(&self, core: &Core, waiter: NonNull<Waiter>) {
-        let this = waiter.cast::<Header>();
-        // SAFETY: whoever takes a coroutine from a queue owns it, and it is alive.
-        let (header, started) = unsafe { (this.as_ref(), this.as_ref().started()) };
-        if started && !core.may_move(header) {
-            core.hand(waiter, self);
-        } else {
-            if !started && header.placed.replace(false) {
-                core.placed.fetch_sub(1, Ordering::Relaxed);
-            }
-            self.inject(Runnable(waiter));
+    /// Gives what was handed to a stuck worker to be started to whichever worker takes it.
+    pub(super) fn take_back(&self, core: &Core) {
+        while let Some(task) = core.take_arrival() {
+            // SAFETY: whoever takes a coroutine from a queue owns it, and it is alive.
+            unsafe { task.0.cast::<Header>().as_ref() }.placed.set(false);
+            self.inject(task);
+            // After it is in a queue again: `is_quiet`.
+            core.placed.fetch_sub(1, Ordering::SeqCst);
         }
     }
 
-    /// The worker with the fewest live coroutines, other than that one and those that are stuck.
+    /// The worker with the fewest live coroutines, other than that one and those that do not get round to
+    /// starting any.
     pub(super) fn least_loaded(&self, but: usize) -> Option<(usize, &Core)> {
         let cores = self.active_cores().iter().enumerate();
         cores
-            .filter(|(index, core)| *index != but && !core.stuck.load(Ordering::Relaxed))
+            .filter(|(index, core)| *index != but && core.welcomes())
             .map(|(_, core)| (core.load(), core))
             .min_by_key(|(load, _)| *load)
+    }
+}
+
+fn take_one(queue: &Injector<Runnable>) -> Option<Runnable> {
+    loop {
+        match queue.steal() {
+            crossbeam_deque::Steal::Success(task) => return Some(task),
+            crossbeam_deque::Steal::Empty => return None,
+            crossbeam_deque::Steal::Retry => {}
+        }
     }
 }
 
@@ -259,6 +259,7 @@ impl Core {
         Core {
             shared: Weak::clone(shared),
             inbox: Inbox::new(),
+            arrivals: Injector::new(),
             bed: Bed::new(),
             shard,
             timers: Mutex::new(Rank::Timers, Timers::new()),
@@ -271,7 +272,10 @@ impl Core {
             beat: AtomicU64::new(0),
             turns: AtomicU64::new(0),
             running: AtomicU64::new(0),
+            behind: AtomicBool::new(false),
             clock: OnceLock::new(),
+            left: AtomicBool::new(false),
+            slow: AtomicBool::new(false),
             stuck: AtomicBool::new(false),
             steals: AtomicU64::new(0),
             helped: AtomicU64::new(0),
@@ -285,9 +289,32 @@ impl Core {
         self.migrate && !header.pinned()
     }
 
+    /// Whether it is likely to start soon what it is handed.
+    fn welcomes(&self) -> bool {
+        !self.stuck.load(Ordering::Relaxed)
+            && (!self.slow.load(Ordering::Relaxed) || self.arrivals.is_empty())
+    }
+
+    /// The oldest that it was handed to start.
+    #[inline]
+    pub(super) fn take_arrival(&self) -> Option<Runnable> {
+        if self.arrivals.is_empty() { None } else { take_one(&self.arrivals) }
+    }
+
     /// The coroutines that live here or soon will.
     pub(super) fn load(&self) -> usize {
         self.live.load(Ordering::Relaxed) + self.placed.load(Ordering::Relaxed)
+    }
+
+    /// As `load`, for a shutdown: whoever has seen the runtime running before it counted one in is seen.
+    fn load_now(&self) -> usize {
+        self.placed.load(Ordering::SeqCst) + self.live.load(Ordering::Acquire)
+    }
+
+    /// Hands the worker an unstarted coroutine, which was counted as placed.
+    pub(super) fn hand_unstarted(&self, task: Runnable, shared: &Shared) {
+        self.arrivals.push(task);
+        self.call(shared);
     }
 
     /// Hands the worker a coroutine that it has to run.
@@ -297,10 +324,14 @@ impl Core {
         self.call(shared);
     }
 
+    /// Whether the worker neither sleeps nor has left.
+    pub(super) fn awake(&self) -> bool {
+        !self.bed.asleep() && !self.left.load(Ordering::Relaxed)
+    }
+
     /// Gets the worker up if it sleeps.
     pub(super) fn call(&self, shared: &Shared) {
-        if self.bed.call(false) {
-            shared.idle.get_up(false);
+        if self.bed.call(&shared.idle, false) {
             self.shard.wake();
         }
     }

@@ -131,6 +131,7 @@ impl<T> Timers<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
     use std::collections::BTreeMap;
     use std::time::Duration;
 
@@ -170,39 +171,77 @@ mod tests {
         assert_eq!((timers.heap.len(), timers.slots.len()), (0, 1));
     }
 
-    #[test]
-    fn agrees_with_an_ordered_map() {
-        let start = Instant::now();
-        let mut timers = Timers::new();
-        let mut model: BTreeMap<(Instant, u32), TimerKey> = BTreeMap::new();
-        let mut random = 0x2545_f491u32;
-        for i in 0..20_000u32 {
-            random ^= random << 13;
-            random ^= random >> 17;
-            random ^= random << 5;
-            let at = start + Duration::from_micros(u64::from(random % 1_000));
-            match random >> 29 {
-                0..4 => {
-                    model.insert((at, i), timers.insert(at, i));
-                }
-                4..6 => {
-                    if let Some((&id, &key)) = model.range((at, 0)..).next() {
-                        model.remove(&id);
-                        assert_eq!(timers.cancel(key), Some(id.1));
-                    }
-                }
-                _ => {
-                    let due = timers.pop_due(at);
-                    assert_eq!(due.is_some(), model.keys().next().is_some_and(|id| id.0 <= at));
-                    if let Some(value) = due {
-                        let first = model.keys().next().expect("checked above").0;
-                        let id = *model.keys().find(|id| id.1 == value).expect("known timer");
-                        assert_eq!(id.0, first);
-                        model.remove(&id);
-                    }
-                }
+    /// What a program may do with timers. Times are small numbers, so that many are equal.
+    #[derive(Clone, Debug)]
+    enum Step {
+        Insert(u64),
+        /// One of all keys that were ever given, so that many are stale.
+        Cancel(prop::sample::Index),
+        /// The clock may also go back: the structure takes whatever time it is told.
+        PopDue(u64),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            4 => (0..64u64).prop_map(Step::Insert),
+            2 => any::<prop::sample::Index>().prop_map(Step::Cancel),
+            3 => (0..64u64).prop_map(Step::PopDue),
+        ]
+    }
+
+    impl<T> Timers<T> {
+        fn check(&self) {
+            for (place, &(deadline, slot)) in self.heap.iter().enumerate() {
+                assert!(place == 0 || self.heap[(place - 1) / ARITY].0 <= deadline, "the heap's order");
+                assert_eq!(self.slots[slot as usize].place as usize, place);
             }
-            assert_eq!(timers.next(), model.keys().next().map(|id| id.0));
+            assert_eq!(self.heap.len() + self.free.len(), self.slots.len(), "a slot is used or free");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn agrees_with_an_ordered_map(steps in prop::collection::vec(step(), 0..400)) {
+            let start = Instant::now();
+            let at = |time| start + Duration::from_micros(time);
+            let mut timers = Timers::new();
+            let mut model: BTreeMap<(u64, usize), ()> = BTreeMap::new();
+            let mut keys = Vec::new();
+            for step in steps {
+                match step {
+                    Step::Insert(time) => {
+                        let id = keys.len();
+                        keys.push((timers.insert(at(time), id), time));
+                        model.insert((time, id), ());
+                    }
+                    Step::Cancel(_) if keys.is_empty() => {}
+                    Step::Cancel(which) => {
+                        let id = which.index(keys.len());
+                        let (key, time) = keys[id];
+                        let alive = model.remove(&(time, id)).is_some();
+                        prop_assert_eq!(timers.cancel(key), alive.then_some(id));
+                    }
+                    Step::PopDue(now) => {
+                        let due = model.keys().next().map(|first| first.0).filter(|&first| first <= now);
+                        let popped = timers.pop_due(at(now));
+                        // Which of several with the same deadline comes first is not promised.
+                        prop_assert_eq!(popped.map(|id| keys[id].1), due);
+                        if let Some(id) = popped {
+                            prop_assert!(model.remove(&(keys[id].1, id)).is_some(), "popped twice");
+                        }
+                    }
+                }
+                timers.check();
+                prop_assert_eq!(timers.next(), model.keys().next().map(|first| at(first.0)));
+            }
+            let mut rest: Vec<_> = std::iter::from_fn(|| timers.pop_due(at(64))).collect();
+            prop_assert!(rest.is_sorted_by_key(|&id| keys[id].1));
+            rest.sort_unstable();
+            let mut expected: Vec<_> = model.into_keys().map(|(_, id)| id).collect();
+            expected.sort_unstable();
+            prop_assert_eq!(rest, expected);
         }
     }
 }

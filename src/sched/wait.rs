@@ -21,6 +21,7 @@ use crate::coroutine::{
     Batch, Cancellation, Cause, Event, Header, Node, Own, Place, Suspend, Ticket, WaitReason, Waiter,
     with_parker,
 };
+use std::any::Any;
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::ptr::NonNull;
@@ -123,18 +124,26 @@ fn wait_on_thread(
         if !commit(ticket) {
             return Woken::Event;
         }
-        // A thread that unwinds cannot unwind again, and in a coroutine the limit is not the parker's.
-        let obeys =
-            cancel == Cancel::Obey && worker::current_coroutine().is_none() && !std::thread::panicking();
-        // SAFETY: this thread leases the parker.
-        let own = obeys.then(|| unsafe { parker.own() });
-        let (deadline, limited) = earlier(deadline, own);
+        let (deadline, limited) = match cancel {
+            Cancel::Obey => deadline_on_thread(deadline),
+            Cancel::Mask => (deadline, false),
+        };
         match parker.block(ticket, deadline) {
             Cause::Timeout if limited => Woken::Cancelled,
             Cause::Timeout => Woken::Timeout,
             Cause::Event | Cause::Cancelled => Woken::Event,
         }
     })
+}
+
+/// The deadline of a wait that blocks the calling thread or the limit of its section, whichever is earlier;
+/// and whether it is the limit, so that the caller [`raise`]s when it has passed.
+pub(super) fn deadline_on_thread(deadline: Option<Instant>) -> (Option<Instant>, bool) {
+    // A coroutine blocks its thread only while that unwinds, and a thread that unwinds cannot unwind again.
+    if worker::current_coroutine().is_some() || std::thread::panicking() {
+        return (deadline, false);
+    }
+    with_own(|own| earlier(deadline, Some(own)))
 }
 
 /// The deadline of a wait or the limit of its section, whichever is earlier; and whether it is the limit.
@@ -211,7 +220,13 @@ pub(crate) fn wait_masked(event: &Event, reason: WaitReason) {
     }
 }
 
-fn wait_for_event(event: &Event, reason: WaitReason, deadline: Option<Instant>, cancel: Cancel) -> Woken {
+/// Waits until the event is set, without consuming it. On [`Woken::Cancelled`] the caller [`raise`]s.
+pub(crate) fn wait_for_event(
+    event: &Event,
+    reason: WaitReason,
+    deadline: Option<Instant>,
+    cancel: Cancel,
+) -> Woken {
     let node: Cell<Option<Node>> = Cell::new(None);
     let mut commit = |ticket| {
         // SAFETY: written once, here, before anybody else has its address; this frame holds it until
@@ -245,6 +260,26 @@ pub(crate) fn raise() -> ! {
         !own.masked() && cancelled()
     });
     resume_unwind(Box::new(Cancellation { elapsed: !whole }))
+}
+
+/// Goes on with an unwinding that was caught: a panic's or a cancellation's.
+pub(crate) fn resume(payload: Box<dyn Any + Send>) -> ! {
+    if payload.is::<Cancellation>() {
+        // A wait since it was caught has taken it for over.
+        with_own(|own| own.set_cancelling(true));
+    }
+    resume_unwind(payload)
+}
+
+/// Unwinds if a wait here would be ended at once by a cancellation or by the section's time limit.
+pub(crate) fn checkpoint() {
+    if std::thread::panicking() {
+        return;
+    }
+    let late = || limit().is_some_and(|limit| limit <= Instant::now());
+    if cancelled() && !with_own(Own::masked) || late() {
+        raise();
+    }
 }
 
 /// Whether the calling coroutine has been cancelled, be it masked or not.

@@ -4,15 +4,16 @@
 //!                 owner only                         any thread
 //!            +----------------------+        +------------------------------+
 //!   wakes -->| lifo, ready          |<-------| Core::inbox                  |<-- wakes from elsewhere
-//!            | (started, at home)   |        | Core::shard, Core::timers    |<-- netpoller thread helps
+//!            | (started, at home)   |        | Core::arrivals               |<-- unstarted, placed here
+//!            |                      |        | Core::shard, Core::timers    |<-- netpoller thread helps
 //!   spawns ->| fresh, movable       |------->| Core::fresh, Core::movable   |--> thieves
 //!            | (may be stolen)      |        | Shared::injector             |<-- spawns from elsewhere
 //!            +----------------------+        +------------------------------+
 //! ```
 //!
-//! A turn takes, in this order: the coroutine that the last one woke (`lifo`, a few times in a row at
-//! most), those that are ready at home, the inbox, then what may be stolen, newest first. Every
-//! [`FRESH_TURN`] turns one that has not been started goes first; every [`LOOK_AROUND`] turns it polls and
+//! A turn takes, in this order: the coroutine that the last one woke (`lifo`, a few times in a row at most),
+//! those that are ready at home, the inbox, then what may be stolen, newest first. Every [`FRESH_TURN`] turns
+//! one that has not been started goes first, arrivals before others; every [`LOOK_AROUND`] turns it polls and
 //! takes the oldest of the stealable or the injected. So none of the sources starves.
 //!
 //! Invariant of default mode: a coroutine that has been started is in the `lifo`, `ready` or `inbox`
@@ -47,8 +48,13 @@ const LIFO_RUN: u32 = 16;
 pub(super) const BUDGET: u32 = 128;
 /// How far a worker may be ahead in live coroutines before it hands new ones to others.
 const PLACEMENT_MARGIN: usize = 16;
+/// Numbers of coroutines reserved at once.
+const IDS: u64 = 64;
 /// Events fetched at once.
 const EVENTS: usize = 256;
+/// Whether a parked coroutine can be ended: where panics abort, a shutdown leaks what is parked when nothing
+/// is left to run.
+const UNWINDS: bool = cfg!(panic = "unwind");
 /// How often a worker that waits for the end of a shutdown looks again.
 const CLOSING_NAP: Duration = Duration::from_millis(5);
 
@@ -70,7 +76,8 @@ pub(crate) struct Worker {
     /// The fewest live coroutines that another worker had at the last look.
     least: Cell<usize>,
     random: Cell<u32>,
-    next_id: Cell<u64>,
+    /// The next number of a coroutine, and how many there are from there on.
+    ids: Cell<(u64, u64)>,
 }
 
 /// Calls `f` with the thread's worker, if it is one. `f` does not switch.
@@ -192,7 +199,7 @@ impl Worker {
             closing: Cell::new(false),
             least: Cell::new(0),
             random: Cell::new(0x9e37_79b9 ^ (index as u32 + 1)),
-            next_id: Cell::new((index as u64 + 1) << 40),
+            ids: Cell::new((0, 0)),
         }
     }
 
@@ -207,10 +214,22 @@ impl Worker {
                 break;
             }
         }
-        while let Some(task) = self.fresh.pop() {
-            discard(task);
-        }
+        self.discard_unstarted();
+        self.core().left.store(true, Ordering::Release);
         local::set_context(ptr::null());
+    }
+
+    /// Ends what this worker will not start any more. The destructors of closures may spawn more of it.
+    fn discard_unstarted(&self) {
+        loop {
+            self.empty_inbox();
+            let ready = self.lifo.take().or_else(|| self.ready.borrow_mut().pop()).map(Runnable);
+            let task = ready.or_else(|| self.movable.pop()).or_else(|| self.core().take_arrival());
+            match task.or_else(|| self.fresh.pop()) {
+                Some(task) => discard(task),
+                None => return,
+            }
+        }
     }
 
     /// The part that other threads see.
@@ -228,9 +247,12 @@ impl Worker {
     }
 
     pub(super) fn next_id(&self) -> Id {
-        let id = self.next_id.get();
-        self.next_id.set(id + 1);
-        Id(id)
+        let (next, left) = match self.ids.get() {
+            (_, 0) => (Id::reserve(IDS), IDS),
+            ids => ids,
+        };
+        self.ids.set((next + 1, left - 1));
+        Id(next)
     }
 
     /// Queues a coroutine that has not been started.
@@ -241,8 +263,12 @@ impl Worker {
 
     fn push_ready(&self, waiter: NonNull<Waiter>) {
         // Woken by a running coroutine: it goes first, while what it is to read is in the cache.
-        let displaced =
-            if self.current.get().is_some() { self.lifo.replace(Some(waiter)) } else { Some(waiter) };
+        let displaced = if self.current.get().is_some() {
+            self.core().behind.store(true, Ordering::Relaxed);
+            self.lifo.replace(Some(waiter))
+        } else {
+            Some(waiter)
+        };
         if let Some(waiter) = displaced {
             // SAFETY: it was in no queue, and stays alive until it has run.
             unsafe { self.ready.borrow_mut().push(waiter) };
@@ -268,7 +294,7 @@ impl Worker {
             return Some(task);
         }
         if turn.is_multiple_of(FRESH_TURN)
-            && let Some(task) = self.fresh.pop()
+            && let Some(task) = self.core().take_arrival().or_else(|| self.fresh.pop())
         {
             return Some(task);
         }
@@ -289,6 +315,7 @@ impl Worker {
             })
             .map(Runnable)
             .or_else(|| self.movable.pop())
+            .or_else(|| self.core().take_arrival())
             .or_else(|| self.fresh.pop())
     }
 
@@ -334,6 +361,8 @@ impl Worker {
         let core = self.core();
         core.turns.store(core.turns.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
         core.running.store(header.id().0, Ordering::Relaxed);
+        let behind = self.lifo.get().is_some() || !self.ready.borrow().is_empty();
+        core.behind.store(behind, Ordering::Relaxed);
         local::set_budget(BUDGET);
         loop {
             self.current.set(Some(this));
@@ -402,9 +431,15 @@ impl Worker {
         if mine <= margin(least) {
             return false;
         }
+        // Counted before the look at the phase, so that the target does not leave before it has it.
+        target.placed.fetch_add(1, Ordering::SeqCst);
+        if self.shared.phase() != Phase::Running {
+            target.placed.fetch_sub(1, Ordering::Relaxed);
+            return false;
+        }
         header.placed.set(true);
-        target.placed.fetch_add(1, Ordering::Relaxed);
-        target.hand(this.cast(), &self.shared);
+        target.hand_unstarted(Runnable(this.cast()), &self.shared);
+        self.shared.discard_if_closed();
         true
     }
 
@@ -452,8 +487,10 @@ impl Worker {
         match self.shared.phase() {
             Phase::Running => {}
             Phase::Closing => {
-                self.close();
-                if self.shared.is_quiet() {
+                if self.close() {
+                    return true;
+                }
+                if self.shared.is_quiet() || !UNWINDS {
                     return false;
                 }
             }
@@ -466,20 +503,19 @@ impl Worker {
     /// Sleeps in the shard's wait until there is something to do. The protocol is in `README.md`.
     fn sleep(&self) {
         let core = self.core();
-        core.bed.lie_down();
-        self.shared.idle.lie_down(self.searching.replace(false));
-        if core.inbox.is_empty() && !self.shared.has_shared_work() && !self.must_close() {
+        core.bed.lie_down(&self.shared.idle, self.searching.get());
+        if core.inbox.is_empty()
+            && core.arrivals.is_empty()
+            && !self.shared.has_shared_work()
+            && !self.must_close()
+        {
             let mut timeout = core.until_next_timer();
             if self.closing.get() {
                 timeout = Some(timeout.map_or(CLOSING_NAP, |t| t.min(CLOSING_NAP)));
             }
             self.poll(timeout);
         }
-        match core.bed.rise() {
-            super::idle::Rise::Alone => self.shared.idle.get_up(false),
-            super::idle::Rise::Called => {}
-            super::idle::Rise::CalledToSearch => self.searching.set(true),
-        }
+        self.searching.set(core.bed.rise(&self.shared.idle));
         self.shared.netpoller.worker_is_up();
     }
 
@@ -492,11 +528,15 @@ impl Worker {
         }
     }
 
-    /// Cancels all that lives here, once.
-    fn close(&self) {
-        if !self.closing.replace(true) {
-            wake_all(&mut self.core().cancel_all());
+    /// Cancels all that lives here, once; true if that made anything runnable.
+    fn close(&self) -> bool {
+        if self.closing.replace(true) || !UNWINDS {
+            return false;
         }
+        let mut batch = self.core().cancel_all();
+        let woke = !batch.is_empty();
+        wake_all(&mut batch);
+        woke
     }
 
     fn stop_searching(&self) {

@@ -93,7 +93,7 @@ fn means() -> io::Result<Means> {
 }
 
 fn choose() -> io::Result<Means> {
-    let wish = std::env::var_os(VARIABLE);
+    let wish = std::env::var_os(VARIABLE).filter(|wish| !wish.is_empty());
     match (wish.as_deref().map(|wish| wish.to_str()), kernel_has_guards()) {
         (None | Some(Some("madvise")), Some(advice)) => Ok(Means::Madvise(advice)),
         (None | Some(Some("mprotect")), _) => Ok(Means::Mprotect),
@@ -103,7 +103,7 @@ fn choose() -> io::Result<Means> {
         )),
         (Some(_), _) => Err(io::Error::new(
             io::ErrorKind::InvalidInput,
-            format!("environment variable {VARIABLE}={wish:?}: it is \"madvise\" or \"mprotect\""),
+            format!("environment variable {VARIABLE}={wish:?}: want \"madvise\" or \"mprotect\""),
         )),
     }
 }

@@ -113,7 +113,8 @@ fn report_and_abort(bytes: usize) -> ! {
     }
     let _ = writeln!(
         message,
-        " has overflowed its stack of {} KiB; task::Builder::stack_size or SWARD_STACK_SIZE gives it more",
+        " has overflowed its stack of {} KiB; runtime::Builder::stack_size or SWARD_STACK_SIZE gives all \
+         coroutines more, task::Builder::stack_size a single one",
         bytes >> 10
     );
     message.print();

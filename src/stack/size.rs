@@ -49,7 +49,7 @@ impl StackSize {
             Some(power) => Ok(StackSize((power - SMALLEST) as u8)),
             None => Err(io::Error::new(
                 io::ErrorKind::InvalidInput,
-                format!("a stack has from 1 byte to 1 GiB, not {bytes} bytes"),
+                format!("a stack is at most 1 GiB and not empty, got {bytes} bytes"),
             )),
         }
     }

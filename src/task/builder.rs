@@ -1,6 +1,6 @@
 //! Settings of one coroutine.
 
-use super::JoinHandle;
+use super::{JoinHandle, Scope, ScopedJoinHandle};
 use crate::sched::{self, Spawn};
 use crate::stack::StackSize;
 use std::io;
@@ -35,15 +35,16 @@ impl Builder {
         self
     }
 
-    /// The address space of the coroutine's stack in bytes, 16 KiB of guard included, rounded up to a
-    /// power of two of at least 64 KiB. By default the runtime's. Memory is committed as it is touched.
+    /// The address space of the coroutine's stack in bytes; by default the runtime's. It is rounded up to
+    /// a power of two of at least 64 KiB, of which the lowest 16 KiB are a guard. Memory is committed as
+    /// it is touched.
     pub fn stack_size(mut self, bytes: usize) -> Builder {
         self.stack_size = Some(bytes);
         self
     }
 
-    /// Whether the coroutine stays on the worker that starts it also in a runtime whose coroutines
-    /// migrate. In the default mode all of them do.
+    /// Keeps the coroutine on the worker that starts it, even in a migrating runtime. In the default mode
+    /// every coroutine stays there.
     pub fn pinned(mut self, pinned: bool) -> Builder {
         self.pinned = pinned;
         self
@@ -61,6 +62,38 @@ impl Builder {
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
+        Ok(JoinHandle::new(sched::spawn(self.prepare()?, f)))
+    }
+
+    /// Spawns the coroutine in a scope, from whose surroundings it may borrow; otherwise as
+    /// [`Scope::spawn`].
+    ///
+    /// ```
+    /// let text = String::from("borrowed");
+    /// sward::scope(|s| {
+    ///     let reader = sward::task::Builder::new().name("reader").spawn_scoped(s, || text.len())?;
+    ///     assert_eq!(reader.join().unwrap(), 8);
+    ///     Ok::<(), std::io::Error>(())
+    /// })?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`spawn`](Self::spawn).
+    pub fn spawn_scoped<'scope, T, F>(
+        self,
+        scope: &'scope Scope<'scope, '_>,
+        f: F,
+    ) -> io::Result<ScopedJoinHandle<'scope, T>>
+    where
+        F: FnOnce() -> T + Send + 'scope,
+        T: Send + 'scope,
+    {
+        scope.spawn_with(&self, f)
+    }
+
+    pub(super) fn prepare(&self) -> io::Result<Spawn> {
         let mut spawn = Spawn::here()?.pinned(self.pinned);
         if let Some(name) = &self.name {
             spawn = spawn.named(name);
@@ -68,6 +101,6 @@ impl Builder {
         if let Some(bytes) = self.stack_size {
             spawn = spawn.stack_size(StackSize::new(bytes)?);
         }
-        Ok(JoinHandle::new(sched::spawn(spawn, f)))
+        Ok(spawn)
     }
 }

@@ -1,21 +1,44 @@
 //! The handle that joins a coroutine.
 
 use super::{JoinError, Task};
-use crate::coroutine::{Batch, Handle, WaitReason};
+use crate::coroutine::{Awaiting, Batch, Event, Handle, WaitReason};
 use crate::sched::{self, select::EventArm};
 use std::fmt;
 use std::marker::PhantomData;
+use std::panic::{RefUnwindSafe, UnwindSafe};
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
 /// Owns the right to a coroutine's result. Dropping it detaches the coroutine, which runs on; its
 /// result is then dropped where it ends.
+///
+/// A handle is also a [`Future`] that gives what [`join`](Self::join) does, so async code can await a
+/// coroutine on whatever executor it runs. Its waker is called on a thread of the coroutine's runtime, so
+/// it must not block.
+///
+/// ```
+/// let answer = sward::spawn(|| 6 * 7);
+/// assert_eq!(sward::block_on(async { answer.await.unwrap() + 1 }), 43);
+/// ```
 pub struct JoinHandle<T> {
     handle: Handle,
+    awaited: Awaited,
     result: PhantomData<fn() -> T>,
+}
+
+/// What has come of it as a future.
+enum Awaited {
+    /// It has not been polled.
+    Not,
+    /// A poll found that the coroutine had not ended.
+    Pending(Awaiting),
+    /// It has given its result.
+    Taken,
 }
 
 impl<T> JoinHandle<T> {
     pub(super) fn new(handle: Handle) -> Self {
-        JoinHandle { handle, result: PhantomData }
+        JoinHandle { handle, awaited: Awaited::Not, result: PhantomData }
     }
 
     /// Waits for the coroutine to end and gives its result. Parks the calling coroutine, or blocks the
@@ -25,6 +48,10 @@ impl<T> JoinHandle<T> {
     ///
     /// [`JoinError::Panicked`] with the payload of its panic; [`JoinError::Cancelled`] if it was
     /// cancelled or its runtime shut down; [`JoinError::NoStack`] if it could not start.
+    ///
+    /// # Panics
+    ///
+    /// If the handle has given its result as a future.
     ///
     /// ```
     /// sward::run(|| {
@@ -36,26 +63,41 @@ impl<T> JoinHandle<T> {
     /// });
     /// ```
     pub fn join(self) -> Result<T, JoinError> {
-        let done = &self.handle.header().done;
-        if !done.is_set() {
+        assert!(
+            !matches!(self.awaited, Awaited::Taken),
+            "sward: a JoinHandle that has given its result is joined"
+        );
+        if !self.is_finished() {
             // Without a deadline it returns only when the event is set.
-            let _ = sched::wait_for(done, WaitReason::Join, None);
+            let _ = sched::wait_for(self.done(), WaitReason::Join, None);
         }
+        self.take()
+    }
+
+    /// The result of a coroutine that has ended, or is past its closure and about to.
+    pub(super) fn join_masked(self, reason: WaitReason) -> Result<T, JoinError> {
+        sched::wait_masked(self.done(), reason);
+        self.take()
+    }
+
+    fn take(mut self) -> Result<T, JoinError> {
+        assert!(self.is_finished(), "a result is taken after the end");
+        self.awaited = Awaited::Taken;
         let this = std::mem::ManuallyDrop::new(self);
-        // SAFETY: read once; `this` is not dropped.
+        // SAFETY: read once; `this` is not dropped. What it holds besides owns nothing.
         let handle = unsafe { std::ptr::read(&raw const this.handle) };
-        // SAFETY: it is done, `T` is its type, and this joining handle is used up.
+        // SAFETY: it is done, as asserted, `T` is its type, and this joining handle is used up.
         unsafe { handle.take() }
     }
 
     /// Whether the coroutine has ended, so that [`join`](Self::join) returns at once.
     pub fn is_finished(&self) -> bool {
-        self.handle.header().done.is_set()
+        self.done().is_set()
     }
 
     /// The coroutine's end as one of the alternatives of a [`Select`](crate::channel::Select).
     pub fn arm(&self) -> EventArm<'_> {
-        EventArm::new(&self.handle.header().done)
+        EventArm::new(self.done())
     }
 
     /// Asks the coroutine to end. Its present wait, or its next one, unwinds: destructors run, and
@@ -82,16 +124,58 @@ impl<T> JoinHandle<T> {
         true
     }
 
+    /// The event that is set for good when the coroutine has ended.
+    pub(crate) fn done(&self) -> &Event {
+        &self.handle.header().done
+    }
+
     /// The coroutine, to unpark it or to ask for its name.
     pub fn task(&self) -> Task {
         Task::coroutine(self.handle.clone())
     }
 }
 
+// As std's: no user's data is reached through it before the result is taken by value.
+impl<T> UnwindSafe for JoinHandle<T> {}
+impl<T> RefUnwindSafe for JoinHandle<T> {}
+/// Gives the coroutine's result once it has ended. Dropping the handle detaches the coroutine.
+///
+/// # Panics
+///
+/// If it is polled again after it has given the result.
+impl<T> Future for JoinHandle<T> {
+    type Output = Result<T, JoinError>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        match &this.awaited {
+            Awaited::Taken => panic!("sward: a JoinHandle is polled after it has given its result"),
+            _ if this.handle.header().done.is_set() => {}
+            Awaited::Pending(awaiting) => {
+                if awaiting.register(context.waker()) {
+                    return Poll::Pending;
+                }
+            }
+            Awaited::Not => {
+                if let Some(awaiting) = Awaiting::list(this.handle.clone(), context.waker().clone()) {
+                    this.awaited = Awaited::Pending(awaiting);
+                    return Poll::Pending;
+                }
+            }
+        }
+        this.awaited = Awaited::Taken;
+        // SAFETY: it is done: each of the ways here found it so. `T` is its type, and this is the joining
+        // handle, which comes here once.
+        Poll::Ready(unsafe { this.handle.take() })
+    }
+}
+
 impl<T> Drop for JoinHandle<T> {
     fn drop(&mut self) {
-        // SAFETY: this is the joining handle, and it goes.
-        unsafe { self.handle.detach() };
+        if !matches!(self.awaited, Awaited::Taken) {
+            // SAFETY: this is the joining handle, and it goes.
+            unsafe { self.handle.detach() };
+        }
     }
 }
 

@@ -2,26 +2,66 @@
 //!
 //! [`spawn`] starts a coroutine with the default settings, [`Builder`] one with a name or a stack size
 //! of its own. [`park`] and [`Task::unpark`] are the bare means of waiting, as in [`std::thread`].
+//!
+//! # Structured concurrency
+//!
+//! [`scope()`] lends locals to coroutines that end before it returns; [`try_scope`] ends them all at the
+//! first error; [`ScopeBuilder`] limits how many are alive at a time. A [`JoinSet`] owns coroutines that
+//! come and go, and gives their results in the order of their ends.
+//!
+//! # Cancellation
+//!
+//! [`JoinHandle::cancel`] ends one coroutine, [`Scope::cancel`] those of a scope, and a runtime's shutdown
+//! all that are left: the present or next wait unwinds, and destructors run. [`mask`] holds a cancellation
+//! off for a section of code, and [`checkpoint`] lets it in where nothing waits. A [`CancelToken`] is a
+//! signal that many coroutines can look at or wait for; [`CancelToken::run`] ties it to the waits of a
+//! closure.
+//! [`task_local!`](crate::task_local) declares variables of which each coroutine has its own.
+//! [`block_on`] runs a future in a coroutine, and a [`JoinHandle`] is a future for other executors.
 
+mod block_on;
 mod builder;
+mod cancel;
+mod group;
 mod handle;
 mod join;
+mod join_set;
+mod local;
+mod mask;
+mod scope;
+mod try_scope;
 
-pub use crate::coroutine::{Id, JoinError};
+pub use crate::coroutine::{Id, JoinError, Panic};
+pub use block_on::block_on;
 pub use builder::Builder;
+pub use cancel::{CancelToken, Cancelled, DropGuard};
 pub use handle::{Task, current, park, park_timeout};
 pub use join::JoinHandle;
+pub use join_set::JoinSet;
+pub use local::{AccessError, LocalKey};
+pub use mask::{checkpoint, is_cancelled, mask};
+pub use scope::{Scope, ScopeBuilder, ScopedJoinHandle, scope};
+pub use try_scope::{TryScope, try_scope};
 
 use crate::sched::{self, Spawn, runtime::Runtime};
+use std::io;
 
-/// Spawns a coroutine and returns a handle to join it. Dropping the handle detaches the coroutine.
+/// Spawns a coroutine and returns a handle to join it. Dropping the handle detaches the coroutine. Does
+/// not park.
 ///
-/// In a coroutine, the new one belongs to the same runtime. On a plain thread, it belongs to the
-/// default runtime: the one that [`run`](crate::run) has started, else one that starts now and has no
-/// end. Does not park.
+/// In a coroutine, the new one belongs to the same runtime. On a plain thread, it belongs to the default
+/// runtime: the one that [`run`](crate::run) has started, otherwise a runtime that is started now and
+/// lives until the process exits; returning from `main` does not wait for its coroutines. Libraries that
+/// spawn from their own threads hold a [`Runtime`] and use [`Runtime::spawn`].
 ///
-/// Until it is started the coroutine may be run by any worker; from then on it stays on that worker's
-/// thread, so `Rc`, `RefCell`, thread-locals and lock guards may be held across blocking calls.
+/// Any worker may start the coroutine; from then on it stays on that worker's thread, so `Rc`, `RefCell`,
+/// thread-locals and lock guards may be held across blocking calls. There are two exceptions: the
+/// initializer of a `thread_local!` must not wait, and what relies on the calls of one thread being nested,
+/// such as dynamic scoping through a thread-local (`scoped-tls`), must not be held over a wait.
+///
+/// If the coroutine panics, the message is printed, behind a line that names the coroutine (the runtime
+/// installs a panic hook for that); other coroutines go on, and [`join`](JoinHandle::join) gives
+/// [`JoinError::Panicked`]. If the handle was dropped, nobody else notices.
 ///
 /// # Panics
 ///
@@ -32,17 +72,25 @@ use crate::sched::{self, Spawn, runtime::Runtime};
 /// let answer = sward::spawn(|| 6 * 7);
 /// assert_eq!(answer.join().unwrap(), 42);
 /// ```
+#[track_caller]
 pub fn spawn<T, F>(f: F) -> JoinHandle<T>
 where
     F: FnOnce() -> T + Send + 'static,
     T: Send + 'static,
 {
-    let spawn = Spawn::here().unwrap_or_else(|e| panic!("sward: the default runtime cannot start: {e}"));
-    JoinHandle::new(sched::spawn(spawn, f))
+    match Spawn::here() {
+        Ok(spawn) => JoinHandle::new(sched::spawn(spawn, f)),
+        Err(error) => no_runtime(error),
+    }
+}
+
+#[track_caller]
+fn no_runtime<T>(error: io::Error) -> T {
+    panic!("sward: the default runtime cannot start: {error}")
 }
 
 /// Lets other runnable coroutines of this worker go first; on a plain thread, other threads. Returns
-/// once they had a turn. Not a point of cancellation.
+/// once they have had a turn. It is no point of cancellation.
 ///
 /// ```
 /// sward::run(|| {

@@ -1,6 +1,18 @@
-//! Time: sleeping.
+//! Time: sleeping, time limits, intervals.
 //!
 //! In a coroutine these park it; on a plain thread they block the thread.
+//!
+//! [`timeout`] bounds any code that waits, whatever it waits for. A [`Deadline`] is a point in time to
+//! hand from function to function, and [`Deadline::current`] the one that the caller is under. An
+//! [`Interval`] ticks.
+
+mod deadline;
+mod interval;
+mod timeout;
+
+pub use deadline::Deadline;
+pub use interval::{Interval, MissedTickBehavior, interval, interval_at};
+pub use timeout::{Elapsed, timeout, timeout_at};
 
 use crate::coroutine::WaitReason;
 use crate::sched;
@@ -21,10 +33,7 @@ use std::time::{Duration, Instant};
 pub fn sleep(duration: Duration) {
     match Instant::now().checked_add(duration) {
         Some(deadline) => sleep_until(deadline),
-        // Later than the clock can say: parked for good, unless cancelled.
-        None => loop {
-            sleep_until(Instant::now() + Duration::from_secs(1 << 30));
-        },
+        None => sleep_for_good(WaitReason::Sleep),
     }
 }
 
@@ -41,5 +50,12 @@ pub fn sleep(duration: Duration) {
 pub fn sleep_until(deadline: Instant) {
     if deadline > Instant::now() {
         sched::sleep_until(deadline, WaitReason::Sleep);
+    }
+}
+
+/// Waits for a time that is later than the clock can say: only a cancellation or a time limit ends it.
+fn sleep_for_good(reason: WaitReason) -> ! {
+    loop {
+        sched::sleep_until(Instant::now() + Duration::from_secs(1 << 30), reason);
     }
 }

@@ -1,7 +1,8 @@
 //! A forked child has one thread, half a runtime, and shares the parent's pollers: only fork and exec
 //! is supported. A child that goes on using the runtime is stopped before it takes the parent's
-//! events.
+//! events; what it drops of the runtime it leaves as it is, since the kernel's side is the parent's, too.
 
+use super::sys::report;
 use std::sync::Once;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -12,7 +13,7 @@ extern "C" fn in_child() {
 }
 
 /// Has children marked from now on.
-pub(super) fn watch() {
+pub(crate) fn watch() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         // SAFETY: the handler stores to a static atomic, which is allowed in a forked child.
@@ -20,16 +21,22 @@ pub(super) fn watch() {
     });
 }
 
+/// Whether this is a forked child.
+#[inline]
+pub(crate) fn forked() -> bool {
+    FORKED.load(Ordering::Relaxed)
+}
+
 /// Aborts a forked child that uses the runtime.
 #[inline]
-pub(super) fn check() {
-    if FORKED.load(Ordering::Relaxed) {
+pub(crate) fn check() {
+    if forked() {
         refuse();
     }
 }
 
 #[cold]
 fn refuse() -> ! {
-    eprintln!("sward: a forked child may only exec: it cannot use the runtime of its parent");
+    report(format_args!("sward: a forked child may only exec: it cannot use the runtime of its parent"));
     std::process::abort();
 }

@@ -1,0 +1,300 @@
+//! A coroutine's end awaited by a future: a waiter whose `schedule` wakes a [`Waker`].
+//!
+//! Whoever waits otherwise stays where it is until its wait has ended, and keeps its waiter alive by that. A
+//! future may be dropped at any time, so its waiter is on the heap and counted:
+//!
+//! ```text
+//!  references of     from                 to
+//!  the future        `Awaiting::list`     the drop of the `Awaiting`
+//!  the event's list  `Awaiting::list`     the fire, with which it passes to the batch, or the drop of the
+//!                                         `Awaiting`, if that took the node off in time
+//!  the batch         the fire             `wake`
+//! ```
+//!
+//! The waiter is parked before it is listed, so a fire always gives the verdict `Schedule`, and `wake` runs
+//! once for it. Whose the list's reference is at the end is settled under the event's lock: once
+//! [`Event::remove`] has returned, the node either was fired, and the batch has the reference, or it never
+//! will be, and the `Awaiting` gives the reference back.
+//!
+//! [`Event::remove`]: super::event::Event::remove
+
+use super::event::Node;
+use super::header::{Handle, quietly};
+use super::waiter::{Park, Table, Waiter};
+use crate::base::lock::{Mutex, Rank};
+use std::mem;
+use std::ptr::NonNull;
+use std::sync::{Arc, OnceLock};
+use std::task::Waker;
+
+const TABLE: &Table = &Table { schedule: wake };
+
+#[repr(C)]
+struct Awaiter {
+    /// First, so that a pointer to it is a pointer to the awaiter.
+    waiter: Waiter,
+    /// Its place in the event's list, made before it is listed.
+    node: OnceLock<Node>,
+    /// Whom to wake. `None` once that has been done, or nobody awaits any more.
+    waker: Mutex<Option<Waker>>,
+    /// Keeps the event.
+    coroutine: Handle,
+}
+
+/// A future's place among those who wait for a coroutine's end. Dropping it takes it off.
+pub(crate) struct Awaiting(Arc<Awaiter>);
+
+impl Awaiting {
+    /// Has the waker woken at the coroutine's end; `None` if it has ended already.
+    pub(crate) fn list(coroutine: Handle, waker: Waker) -> Option<Awaiting> {
+        let awaiter = Arc::new(Awaiter {
+            // SAFETY: the table is a constant.
+            waiter: unsafe { Waiter::new(NonNull::from(TABLE)) },
+            node: OnceLock::new(),
+            waker: Mutex::new(Rank::Parker, Some(waker)),
+            coroutine,
+        });
+        let listed = Arc::into_raw(Arc::clone(&awaiter));
+        // SAFETY: alive by the reference that it stands for, and good for the whole awaiter.
+        let ticket = unsafe { Waiter::ticket(NonNull::new_unchecked(listed.cast_mut()).cast()) };
+        let Park::Parked = awaiter.waiter.park(ticket, true) else {
+            unreachable!("nobody else has the ticket yet")
+        };
+        let node = awaiter.node.get_or_init(|| Node::new(ticket));
+        // SAFETY: node and waiter stay where they are as long as the list's reference lasts. That is given
+        // back by `wake`, which runs after the node was fired, or by `drop` after `remove`.
+        if unsafe { awaiter.coroutine.header().done.enqueue(node) } {
+            return Some(Awaiting(awaiter));
+        }
+        // SAFETY: the node was not listed, so nobody else has this reference.
+        drop(unsafe { Arc::from_raw(listed) });
+        None
+    }
+
+    /// Has this waker woken instead of the one before; false if that has been woken: the coroutine has ended.
+    pub(crate) fn register(&self, waker: &Waker) -> bool {
+        match self.0.waker.lock().as_ref() {
+            None => return false,
+            Some(current) if current.will_wake(waker) => return true,
+            Some(_) => {}
+        }
+        // Wakers are cloned and dropped by a user's code: not under the lock.
+        let fresh = waker.clone();
+        let mut current = self.0.waker.lock();
+        let Some(place) = current.as_mut() else {
+            drop(current);
+            return false;
+        };
+        let former = mem::replace(place, fresh);
+        drop(current);
+        drop(former);
+        true
+    }
+}
+
+impl Drop for Awaiting {
+    fn drop(&mut self) {
+        // Dropped at the end of this function, after the lock, as it runs a user's code.
+        let _waker = self.0.waker.lock().take();
+        let node = self.0.node.get().expect("made before it was listed");
+        self.0.coroutine.header().done.remove(node);
+        if self.0.waiter.cause(node.ticket()).is_none() {
+            // SAFETY: the node is in no list and was not fired, so nobody will give back the list's
+            // reference.
+            unsafe { Arc::decrement_strong_count(Arc::as_ptr(&self.0)) };
+        }
+    }
+}
+
+/// Wakes whoever awaits. It runs where coroutines are ended: a waker that panics must not unwind from here.
+unsafe fn wake(waiter: NonNull<Waiter>) {
+    // SAFETY: this function belongs to awaiters alone, whose first field is the waiter. Their tickets are
+    // made from the raw pointer of the list's reference, which came to us with the fire, and this runs once
+    // for it.
+    let awaiter = unsafe { Arc::from_raw(waiter.cast::<Awaiter>().as_ptr()) };
+    let waker = awaiter.waker.lock().take();
+    if let Some(waker) = waker {
+        quietly(|| waker.wake());
+    }
+}
+
+#[cfg(test)]
+mod testing {
+    use super::*;
+    use crate::coroutine::header::{Header, Id, Schedule, Settings, new};
+    use crate::coroutine::waiter::Batch;
+    use crate::stack::StackSize;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::Wake;
+
+    /// Counts how often it was woken.
+    #[derive(Default)]
+    pub(super) struct Counts(AtomicUsize);
+
+    impl Wake for Counts {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    impl Counts {
+        pub(super) fn get(&self) -> usize {
+            self.0.load(Ordering::Relaxed)
+        }
+    }
+
+    struct Nowhere;
+
+    impl Schedule for Nowhere {
+        unsafe fn schedule(_: NonNull<Waiter>) {
+            unreachable!("it is never run");
+        }
+    }
+
+    /// A coroutine that is never run, and its scheduler's reference.
+    pub(super) struct Subject {
+        header: NonNull<Header>,
+        pub(super) handle: Handle,
+    }
+
+    // SAFETY: the pointer is used as a handle is.
+    unsafe impl Send for Subject {}
+    // SAFETY: as above.
+    unsafe impl Sync for Subject {}
+
+    impl Subject {
+        pub(super) fn new() -> Subject {
+            let stack = StackSize::new(1 << 16).expect("a size");
+            let settings = Settings { id: Id(1), name: None, stack, pinned: false, limit: None };
+            // SAFETY: nothing is borrowed.
+            let (header, handle) = unsafe { new::<_, _, Nowhere>(|| (), settings) };
+            Subject { header, handle }
+        }
+
+        /// As the scheduler does when the coroutine has ended.
+        pub(super) fn conclude(&self) {
+            let mut batch = Batch::new();
+            self.handle.header().done.set_for_good(&mut batch);
+            while let Some(waiter) = batch.pop() {
+                // SAFETY: it got into the batch by the verdict `Schedule`, and leaves it once.
+                unsafe { Waiter::schedule(waiter) };
+            }
+        }
+    }
+
+    impl Drop for Subject {
+        fn drop(&mut self) {
+            // SAFETY: the scheduler's reference is ours.
+            unsafe { Header::release(self.header) };
+        }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::testing::{Counts, Subject};
+    use super::*;
+
+    #[test]
+    fn the_end_wakes_once() {
+        let (subject, counts) = (Subject::new(), Arc::new(Counts::default()));
+        let first = Awaiting::list(subject.handle.clone(), counts.clone().into()).expect("not ended");
+        let second = Awaiting::list(subject.handle.clone(), counts.clone().into()).expect("not ended");
+        subject.conclude();
+        assert_eq!(counts.get(), 2);
+        assert!(!first.register(&counts.clone().into()));
+        assert!(Awaiting::list(subject.handle.clone(), counts.clone().into()).is_none());
+        let awaiters = [first, second].map(|awaiting| Arc::downgrade(&awaiting.0));
+        assert!(awaiters.iter().all(|awaiter| awaiter.upgrade().is_none()), "a reference was leaked");
+        assert_eq!((counts.get(), Arc::strong_count(&counts)), (2, 1));
+    }
+
+    #[test]
+    fn what_is_dropped_is_not_woken() {
+        let (subject, counts) = (Subject::new(), Arc::new(Counts::default()));
+        let kept = Awaiting::list(subject.handle.clone(), counts.clone().into()).expect("not ended");
+        let dropped = Awaiting::list(subject.handle.clone(), counts.clone().into()).expect("not ended");
+        let awaiter = Arc::downgrade(&dropped.0);
+        drop(dropped);
+        assert!(awaiter.upgrade().is_none(), "a reference was leaked");
+        subject.conclude();
+        assert_eq!(counts.get(), 1);
+        drop(kept);
+    }
+
+    #[test]
+    fn the_last_waker_counts() {
+        let (subject, old, new) = (Subject::new(), Arc::new(Counts::default()), Arc::new(Counts::default()));
+        let awaiting = Awaiting::list(subject.handle.clone(), old.clone().into()).expect("not ended");
+        assert!(awaiting.register(&old.clone().into()));
+        assert_eq!(Arc::strong_count(&old), 2);
+        assert!(awaiting.register(&new.clone().into()));
+        assert_eq!(Arc::strong_count(&old), 1);
+        subject.conclude();
+        assert_eq!((old.get(), new.get()), (0, 1));
+    }
+
+    #[test]
+    fn a_waker_that_panics_ends_there() {
+        struct Panics;
+        impl std::task::Wake for Panics {
+            fn wake(self: Arc<Self>) {
+                std::panic::resume_unwind(Box::new("woken"));
+            }
+        }
+        let (subject, counts) = (Subject::new(), Arc::new(Counts::default()));
+        let _first = Awaiting::list(subject.handle.clone(), counts.clone().into()).expect("not ended");
+        let _second = Awaiting::list(subject.handle.clone(), Arc::new(Panics).into()).expect("not ended");
+        let _third = Awaiting::list(subject.handle.clone(), counts.clone().into()).expect("not ended");
+        subject.conclude();
+        assert_eq!(counts.get(), 2);
+    }
+}
+
+#[cfg(all(test, loom))]
+mod models {
+    use super::testing::{Counts, Subject};
+    use super::*;
+    use loom::thread;
+
+    /// The end races with the listing: it is woken, or finds that it need not wait.
+    #[test]
+    fn the_end_is_not_missed() {
+        loom::model(|| {
+            let (subject, counts) = (Arc::new(Subject::new()), Arc::new(Counts::default()));
+            let ends = {
+                let subject = subject.clone();
+                thread::spawn(move || subject.conclude())
+            };
+            let awaiting = Awaiting::list(subject.handle.clone(), counts.clone().into());
+            let other = Arc::new(Counts::default());
+            let registered =
+                awaiting.as_ref().is_some_and(|awaiting| awaiting.register(&other.clone().into()));
+            ends.join().unwrap();
+            assert_eq!(counts.get() + other.get(), usize::from(awaiting.is_some()));
+            assert!(!registered || other.get() == 1, "the last waker is the one that is woken");
+            let awaiter = awaiting.map(|awaiting| Arc::downgrade(&awaiting.0));
+            assert!(awaiter.is_none_or(|awaiter| awaiter.upgrade().is_none()), "a reference was leaked");
+            assert_eq!(Arc::strong_count(&counts), 1);
+        });
+    }
+
+    /// The end races with the drop: each reference is given back once.
+    #[test]
+    fn a_drop_races_with_the_end() {
+        loom::model(|| {
+            let (subject, counts) = (Arc::new(Subject::new()), Arc::new(Counts::default()));
+            let awaiting = Awaiting::list(subject.handle.clone(), counts.clone().into()).expect("not ended");
+            let awaiter = Arc::downgrade(&awaiting.0);
+            let ends = {
+                let subject = subject.clone();
+                thread::spawn(move || subject.conclude())
+            };
+            drop(awaiting);
+            ends.join().unwrap();
+            assert!(awaiter.upgrade().is_none(), "a reference was leaked");
+            assert!(counts.get() <= 1);
+            assert_eq!(Arc::strong_count(&counts), 1);
+        });
+    }
+}

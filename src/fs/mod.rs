@@ -1,0 +1,130 @@
+//! Files and folders, with the surface of [`std::fs`].
+//!
+//! A file is always "ready" as far as the kernel's pollers are concerned, and reading it may block for as long as
+//! the disk takes. So each call here runs on the pool of [`blocking`](crate::blocking()), while the calling
+//! coroutine is parked; on a plain thread it runs in place. That costs a hand-over to another thread
+//! and back, some microseconds: read and write in large pieces, through a [`std::io::BufReader`] or
+//! [`BufWriter`](std::io::BufWriter), or do several steps in one [`blocking`](crate::blocking()) call
+//! of your own.
+//!
+//! Errors are std's, and an error if the pool has no thread and can create none. A cancelled coroutine unwinds
+//! out of a call that no thread has begun; one that has been begun is awaited and gives its result, so no byte that
+//! was read is lost.
+//!
+//! ```
+//! use std::io::{BufRead, BufReader};
+//!
+//! sward::run(|| {
+//!     let file = sward::fs::File::open("Cargo.toml")?;
+//!     let first = BufReader::new(file).lines().next().expect("it has a line")?;
+//!     assert!(first.starts_with('['));
+//!     Ok::<(), std::io::Error>(())
+//! })
+//! # .unwrap();
+//! ```
+
+mod dir;
+mod file;
+
+pub use dir::{DirBuilder, DirEntry, ReadDir};
+pub use file::{File, OpenOptions};
+#[doc(no_inline)]
+pub use std::fs::{FileTimes, FileType, Metadata, Permissions};
+
+use crate::blocking;
+use crate::coroutine::WaitReason;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Makes the call on the pool.
+fn call<T: Send>(f: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
+    blocking::run(WaitReason::File, f)?
+}
+
+macro_rules! functions {
+    ($($(#[$attribute:meta])* fn $name:ident($($arg:ident: $kind:ident),*) -> $result:ty;)*) => {$(
+        $(#[$attribute])*
+        ///
+        /// As the function of that name in [`std::fs`]. Parks.
+        ///
+        /// # Errors
+        ///
+        /// The system's.
+        pub fn $name($($arg: impl AsRef<functions!(@kind $kind)>),*) -> io::Result<$result> {
+            $(let $arg = $arg.as_ref();)*
+            call(|| std::fs::$name($($arg),*))
+        }
+    )*};
+    (@kind path) => { Path };
+    (@kind bytes) => { [u8] };
+}
+
+functions! {
+    /// The absolute form of a path, with all links resolved.
+    fn canonicalize(path: path) -> PathBuf;
+    /// Copies a file's contents and permissions; gives the number of bytes.
+    fn copy(from: path, to: path) -> u64;
+    /// Creates a folder.
+    fn create_dir(path: path) -> ();
+    /// Creates a folder and those above it that are missing.
+    fn create_dir_all(path: path) -> ();
+    /// Whether there is something at that path.
+    fn exists(path: path) -> bool;
+    /// Gives a file a second name.
+    fn hard_link(original: path, link: path) -> ();
+    /// What the system says of a file, links followed.
+    fn metadata(path: path) -> Metadata;
+    /// The contents of a file.
+    fn read(path: path) -> Vec<u8>;
+    /// What a link points to.
+    fn read_link(path: path) -> PathBuf;
+    /// The contents of a file, which has to be UTF-8.
+    fn read_to_string(path: path) -> String;
+    /// Removes an empty folder.
+    fn remove_dir(path: path) -> ();
+    /// Removes a folder with all that is in it.
+    fn remove_dir_all(path: path) -> ();
+    /// Removes a file.
+    fn remove_file(path: path) -> ();
+    /// Renames a file or folder, in place of what has that name.
+    fn rename(from: path, to: path) -> ();
+    /// What the system says of a file, a link being one itself.
+    fn symlink_metadata(path: path) -> Metadata;
+    /// Writes a file as a whole.
+    fn write(path: path, contents: bytes) -> ();
+}
+
+/// Changes a file's permissions.
+///
+/// As [`std::fs::set_permissions`]. Parks.
+///
+/// # Errors
+///
+/// The system's.
+pub fn set_permissions(path: impl AsRef<Path>, permissions: Permissions) -> io::Result<()> {
+    let path = path.as_ref();
+    call(|| std::fs::set_permissions(path, permissions))
+}
+
+/// The entries of a folder.
+///
+/// As [`std::fs::read_dir`]. Parks, and so does the iterator, once for a number of entries.
+///
+/// # Errors
+///
+/// The system's.
+///
+/// ```
+/// sward::run(|| {
+///     let names: Vec<_> = sward::fs::read_dir("src")?
+///         .map(|entry| Ok(entry?.file_name()))
+///         .collect::<std::io::Result<_>>()?;
+///     assert!(names.contains(&"lib.rs".into()));
+///     Ok::<(), std::io::Error>(())
+/// })
+/// # .unwrap();
+/// ```
+pub fn read_dir(path: impl AsRef<Path>) -> io::Result<ReadDir> {
+    let path = path.as_ref();
+    call(|| std::fs::read_dir(path)).map(ReadDir::new)
+}

@@ -1,0 +1,370 @@
+//! The semaphore: permits as guards over the word and queue of [`raw_semaphore`](super::raw_semaphore).
+
+use super::raw_semaphore::{MAX_PERMITS, RawSemaphore, Refused};
+use crate::base::sync::const_fn;
+use crate::sched;
+use std::fmt;
+use std::mem;
+use std::panic::{RefUnwindSafe, UnwindSafe};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// A number of permits, of which each caller acquires some and gives them back by dropping them.
+///
+/// # Fairness
+///
+/// Those who wait are served strictly in the order in which they came. One who wants many permits is not
+/// starved by those who want few and come later: they wait behind it. If it gives up, they go on at once.
+///
+/// The interface is tokio's; std has no semaphore.
+///
+/// ```
+/// use std::sync::Arc;
+/// use sward::sync::Semaphore;
+///
+/// sward::run(|| {
+///     let two_at_a_time = Arc::new(Semaphore::new(2));
+///     let workers: Vec<_> = (0..10)
+///         .map(|_| {
+///             let permit = two_at_a_time.acquire_owned().unwrap();
+///             sward::spawn(move || {
+///                 sward::yield_now();
+///                 drop(permit);
+///             })
+///         })
+///         .collect();
+///     for worker in workers {
+///         worker.join().unwrap();
+///     }
+///     assert_eq!(two_at_a_time.available_permits(), 2);
+/// });
+/// ```
+pub struct Semaphore {
+    raw: RawSemaphore,
+}
+
+impl UnwindSafe for Semaphore {}
+impl RefUnwindSafe for Semaphore {}
+
+/// The semaphore is closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AcquireError;
+
+/// Why permits were not acquired within the time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AcquireTimeoutError {
+    /// The time passed first.
+    Timeout,
+    /// The semaphore is closed.
+    Closed,
+}
+
+/// Why permits were not acquired at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TryAcquireError {
+    /// There are too few, or others wait for them.
+    NoPermits,
+    /// The semaphore is closed.
+    Closed,
+}
+
+impl fmt::Display for AcquireError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the semaphore is closed")
+    }
+}
+
+impl fmt::Display for AcquireTimeoutError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            AcquireTimeoutError::Timeout => "no permits within the time",
+            AcquireTimeoutError::Closed => "the semaphore is closed",
+        })
+    }
+}
+
+impl fmt::Display for TryAcquireError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            TryAcquireError::NoPermits => "no permits at hand",
+            TryAcquireError::Closed => "the semaphore is closed",
+        })
+    }
+}
+
+impl std::error::Error for AcquireError {}
+impl std::error::Error for AcquireTimeoutError {}
+impl std::error::Error for TryAcquireError {}
+
+impl Semaphore {
+    /// The most permits that a semaphore can hold.
+    pub const MAX_PERMITS: usize = MAX_PERMITS;
+
+    const_fn! {
+        /// A semaphore with that many permits.
+        ///
+        /// # Panics
+        ///
+        /// If they are more than [`MAX_PERMITS`](Self::MAX_PERMITS).
+        pub fn new(permits: usize) -> Semaphore {
+            assert!(permits <= MAX_PERMITS, "more permits than a semaphore can hold");
+            Semaphore { raw: RawSemaphore::new(permits) }
+        }
+    }
+
+    /// Acquires one permit; otherwise as [`acquire_many`](Self::acquire_many).
+    ///
+    /// # Errors
+    ///
+    /// The semaphore is closed, or is closed while this waits.
+    pub fn acquire(&self) -> Result<SemaphorePermit<'_>, AcquireError> {
+        self.acquire_many(1)
+    }
+
+    /// Acquires that many permits together, parking the coroutine or blocking the thread until they are
+    /// there and all who came before have theirs. More than there are at all are waited for until
+    /// somebody [adds](Self::add_permits) them. A cancelled coroutine unwinds out of the wait, without
+    /// permits.
+    ///
+    /// # Errors
+    ///
+    /// The semaphore is closed, or is closed while this waits.
+    ///
+    /// # Panics
+    ///
+    /// If they are more than [`MAX_PERMITS`](Self::MAX_PERMITS). So for all that acquire.
+    ///
+    /// ```
+    /// let semaphore = sward::sync::Semaphore::new(3);
+    /// let permit = semaphore.acquire_many(2)?;
+    /// assert_eq!((permit.num_permits(), semaphore.available_permits()), (2, 1));
+    /// drop(permit);
+    /// assert_eq!(semaphore.available_permits(), 3);
+    /// # Ok::<(), sward::sync::AcquireError>(())
+    /// ```
+    pub fn acquire_many(&self, permits: usize) -> Result<SemaphorePermit<'_>, AcquireError> {
+        self.take(permits, None).map_err(|_| AcquireError)?;
+        Ok(SemaphorePermit { semaphore: self, permits })
+    }
+
+    /// As [`acquire`](Self::acquire), but waits no longer than that.
+    ///
+    /// # Errors
+    ///
+    /// `Timeout` if the time passed; `Closed` if the semaphore is closed.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use sward::sync::{AcquireTimeoutError, Semaphore};
+    ///
+    /// let none = Semaphore::new(0);
+    /// let outcome = none.acquire_timeout(Duration::from_millis(1));
+    /// assert_eq!(outcome.unwrap_err(), AcquireTimeoutError::Timeout);
+    /// ```
+    pub fn acquire_timeout(&self, timeout: Duration) -> Result<SemaphorePermit<'_>, AcquireTimeoutError> {
+        self.acquire_many_timeout(1, timeout)
+    }
+
+    /// As [`acquire_many`](Self::acquire_many), but waits no longer than that.
+    ///
+    /// # Errors
+    ///
+    /// `Timeout` if the time passed; `Closed` if the semaphore is closed.
+    pub fn acquire_many_timeout(
+        &self,
+        permits: usize,
+        timeout: Duration,
+    ) -> Result<SemaphorePermit<'_>, AcquireTimeoutError> {
+        match self.take(permits, Instant::now().checked_add(timeout)) {
+            Ok(()) => Ok(SemaphorePermit { semaphore: self, permits }),
+            Err(Refused::Short) => Err(AcquireTimeoutError::Timeout),
+            Err(Refused::Closed) => Err(AcquireTimeoutError::Closed),
+        }
+    }
+
+    /// Acquires one permit if it is at hand. Does not park.
+    ///
+    /// # Errors
+    ///
+    /// `NoPermits` if there is none, or others wait; `Closed` if the semaphore is closed.
+    pub fn try_acquire(&self) -> Result<SemaphorePermit<'_>, TryAcquireError> {
+        self.try_acquire_many(1)
+    }
+
+    /// Acquires that many permits together if they are at hand. Does not park.
+    ///
+    /// # Errors
+    ///
+    /// `NoPermits` if there are fewer, or others wait; `Closed` if the semaphore is closed.
+    pub fn try_acquire_many(&self, permits: usize) -> Result<SemaphorePermit<'_>, TryAcquireError> {
+        self.try_take(permits)?;
+        Ok(SemaphorePermit { semaphore: self, permits })
+    }
+
+    /// As [`acquire`](Self::acquire); the permit keeps the semaphore alive, and may go into a coroutine.
+    ///
+    /// # Errors
+    ///
+    /// The semaphore is closed, or is closed while this waits.
+    pub fn acquire_owned(self: &Arc<Self>) -> Result<OwnedSemaphorePermit, AcquireError> {
+        self.acquire_many_owned(1)
+    }
+
+    /// As [`acquire_many`](Self::acquire_many); the permit keeps the semaphore alive.
+    ///
+    /// # Errors
+    ///
+    /// The semaphore is closed, or is closed while this waits.
+    pub fn acquire_many_owned(
+        self: &Arc<Self>,
+        permits: usize,
+    ) -> Result<OwnedSemaphorePermit, AcquireError> {
+        self.take(permits, None).map_err(|_| AcquireError)?;
+        Ok(OwnedSemaphorePermit { semaphore: Arc::clone(self), permits })
+    }
+
+    /// As [`try_acquire`](Self::try_acquire); the permit keeps the semaphore alive.
+    ///
+    /// # Errors
+    ///
+    /// `NoPermits` if there is none, or others wait; `Closed` if the semaphore is closed.
+    pub fn try_acquire_owned(self: &Arc<Self>) -> Result<OwnedSemaphorePermit, TryAcquireError> {
+        self.try_acquire_many_owned(1)
+    }
+
+    /// As [`try_acquire_many`](Self::try_acquire_many); the permit keeps the semaphore alive.
+    ///
+    /// # Errors
+    ///
+    /// `NoPermits` if there are fewer, or others wait; `Closed` if the semaphore is closed.
+    pub fn try_acquire_many_owned(
+        self: &Arc<Self>,
+        permits: usize,
+    ) -> Result<OwnedSemaphorePermit, TryAcquireError> {
+        self.try_take(permits)?;
+        Ok(OwnedSemaphorePermit { semaphore: Arc::clone(self), permits })
+    }
+
+    /// Adds permits, and gives them to those who wait. Does not park.
+    ///
+    /// # Panics
+    ///
+    /// If there would be more than [`MAX_PERMITS`](Self::MAX_PERMITS).
+    ///
+    /// ```
+    /// let semaphore = sward::sync::Semaphore::new(0);
+    /// semaphore.add_permits(2);
+    /// assert!(semaphore.try_acquire_many(2).is_ok());
+    /// ```
+    pub fn add_permits(&self, permits: usize) {
+        self.raw.release(permits);
+    }
+
+    /// How many permits are at hand.
+    pub fn available_permits(&self) -> usize {
+        self.raw.available()
+    }
+
+    /// Closes the semaphore: whoever waits, or comes later, gets an error. Permits that are out stay
+    /// good. Does not park.
+    ///
+    /// ```
+    /// let semaphore = sward::sync::Semaphore::new(1);
+    /// semaphore.close();
+    /// assert!(semaphore.is_closed() && semaphore.acquire().is_err());
+    /// ```
+    pub fn close(&self) {
+        self.raw.close();
+    }
+
+    /// Whether it was closed.
+    pub fn is_closed(&self) -> bool {
+        self.raw.is_closed()
+    }
+
+    fn take(&self, permits: usize, deadline: Option<Instant>) -> Result<(), Refused> {
+        assert!(permits <= MAX_PERMITS, "more permits than a semaphore can hold");
+        sched::spend();
+        self.raw.acquire(permits, deadline)
+    }
+
+    fn try_take(&self, permits: usize) -> Result<(), TryAcquireError> {
+        assert!(permits <= MAX_PERMITS, "more permits than a semaphore can hold");
+        self.raw.try_acquire(permits).map_err(|refused| match refused {
+            Refused::Short => TryAcquireError::NoPermits,
+            Refused::Closed => TryAcquireError::Closed,
+        })
+    }
+}
+
+impl fmt::Debug for Semaphore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Semaphore")
+            .field("available_permits", &self.available_permits())
+            .field("closed", &self.is_closed())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Permits of a [`Semaphore`]; dropping it gives them back, which does not park.
+#[derive(Debug)]
+#[must_use = "if unused the permits go back at once"]
+pub struct SemaphorePermit<'a> {
+    semaphore: &'a Semaphore,
+    permits: usize,
+}
+
+impl SemaphorePermit<'_> {
+    /// How many permits it is.
+    pub fn num_permits(&self) -> usize {
+        self.permits
+    }
+
+    /// Does not give the permits back: the semaphore has fewer from now on.
+    ///
+    /// ```
+    /// let semaphore = sward::sync::Semaphore::new(2);
+    /// semaphore.try_acquire().unwrap().forget();
+    /// assert_eq!(semaphore.available_permits(), 1);
+    /// ```
+    pub fn forget(self) {
+        mem::forget(self);
+    }
+}
+
+impl Drop for SemaphorePermit<'_> {
+    fn drop(&mut self) {
+        self.semaphore.raw.release(self.permits);
+    }
+}
+
+/// Permits of a [`Semaphore`] that keep it alive; dropping it gives them back, which does not park.
+#[derive(Debug)]
+#[must_use = "if unused the permits go back at once"]
+pub struct OwnedSemaphorePermit {
+    semaphore: Arc<Semaphore>,
+    permits: usize,
+}
+
+impl OwnedSemaphorePermit {
+    /// How many permits it is.
+    pub fn num_permits(&self) -> usize {
+        self.permits
+    }
+
+    /// The semaphore that they are of.
+    pub fn semaphore(&self) -> &Arc<Semaphore> {
+        &self.semaphore
+    }
+
+    /// Does not give the permits back: the semaphore has fewer from now on.
+    pub fn forget(mut self) {
+        self.permits = 0;
+    }
+}
+
+impl Drop for OwnedSemaphorePermit {
+    fn drop(&mut self) {
+        self.semaphore.raw.release(self.permits);
+    }
+}

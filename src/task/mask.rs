@@ -1,0 +1,62 @@
+//! Where a cancellation is let in, and where it is not.
+
+use crate::sched;
+
+/// Runs the closure without its waits being ended by a cancellation of the coroutine, nor by a time limit
+/// that was set around this call: the first wait after the closure meets them. For what has to be done whole,
+/// such as writing the second half of a record, and around frames of foreign code (`extern "C"`) with waits
+/// above them, since those cannot be unwound.
+///
+/// Masks can be nested. Coroutines that the closure spawns are not masked; those of a
+/// [`scope`](super::scope()) in it are not cancelled with the caller. As `NonCancellable` in Kotlin, and
+/// `uninterruptibleMask` in Haskell.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// sward::run(|| {
+///     let both = sward::spawn(|| {
+///         sward::task::mask(|| {
+///             sward::sleep(Duration::from_millis(5));
+///             assert!(sward::task::is_cancelled());
+///             // both halves are done
+///         });
+///         sward::task::park(); // unwinds
+///     });
+///     sward::yield_now();
+///     both.cancel();
+///     assert!(matches!(both.join(), Err(sward::task::JoinError::Cancelled)));
+/// });
+/// ```
+pub fn mask<R>(f: impl FnOnce() -> R) -> R {
+    sched::masked(f)
+}
+
+/// Whether the calling coroutine has been cancelled, be it [masked](mask) or not. False on a plain thread.
+/// For a closure that swallows its unwinding, or that only computes and wants to end by itself. Does not
+/// park.
+///
+/// ```
+/// assert!(!sward::task::is_cancelled());
+/// ```
+pub fn is_cancelled() -> bool {
+    sched::cancelled()
+}
+
+/// Unwinds if the calling coroutine has been cancelled, or if the time limit that it is under has passed;
+/// not if that is [masked](mask), nor in a destructor while the coroutine unwinds already. Otherwise
+/// returns at once: a point of cancellation that does not park, for loops that compute.
+///
+/// ```
+/// sward::run(|| {
+///     let busy = sward::spawn(|| loop {
+///         sward::task::checkpoint();
+///         sward::yield_now();
+///     });
+///     busy.cancel();
+///     assert!(busy.join().is_err());
+/// });
+/// ```
+pub fn checkpoint() {
+    sched::checkpoint();
+}

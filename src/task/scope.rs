@@ -1,0 +1,286 @@
+//! Scopes: coroutines that borrow what their parent owns, and end before it goes on.
+//!
+//! Lifetimes and names are those of [`std::thread::scope`]; what the closure may lend, and why, is said
+//! there. [`Group`] does the work and has the argument.
+
+use super::group::{Ended, Group};
+use super::{Builder, JoinError, JoinHandle, Task};
+use crate::sched;
+use crate::sched::select::EventArm;
+use std::fmt;
+use std::io;
+use std::marker::PhantomData;
+
+/// Runs the closure with a [`Scope`], in which it spawns coroutines that borrow from outside of the
+/// scope, and waits until all of them have ended. As [`std::thread::scope`].
+///
+/// ```
+/// let mut numbers = vec![1, 2, 3];
+/// let mut sum = 0;
+/// sward::scope(|s| {
+///     s.spawn(|| println!("borrowed: {numbers:?}"));
+///     s.spawn(|| sum = numbers.iter().sum());
+/// });
+/// numbers.push(4); // nobody borrows them any more
+/// assert_eq!(sum, 6);
+/// ```
+///
+/// In a coroutine the closure runs in that coroutine, and the coroutines of the scope belong to its
+/// runtime. On a plain thread they belong to the default runtime, as with [`spawn`](crate::spawn), and
+/// the thread blocks at the end. Scopes can be nested, and coroutines of a scope can spawn in it.
+///
+/// Coroutines of the scope are under the time limit that the caller of `scope` is under. [`ScopeBuilder`]
+/// limits how many run at a time; [`try_scope`](super::try_scope) is for coroutines that may fail.
+///
+/// # Waiting, and cancellation
+///
+/// The end of the scope parks. If the caller is cancelled in the scope, be it in the closure or at the
+/// end, or its time limit passes, the coroutines of the scope are cancelled, and the caller's unwinding goes
+/// on when they have ended. A coroutine that never waits, or masks its cancellation, holds it up.
+///
+/// # Panics
+///
+/// If the closure panics, with its payload: the coroutines of the scope are cancelled first, and have ended.
+/// If a coroutine of the scope panics and nobody has joined it, or if there was no stack for it. The others
+/// are not cancelled by that.
+///
+/// # Deadlock
+///
+/// While a coroutine unwinds, nothing that its destructors call can park: a scope in a destructor then
+/// blocks the worker's thread until the coroutines of the scope have ended. Those that no other worker may
+/// run, because they were started on this one or because there is no other, never end. Do not open a scope
+/// in a destructor, or only where [`std::thread::panicking`] says no.
+///
+/// # What does not compile
+///
+/// A coroutine of the scope does not borrow what the closure owns, or what is not `Send`, and no handle
+/// leaves the scope.
+///
+/// ```compile_fail,E0373
+/// sward::scope(|s| {
+///     let local = 1;
+///     s.spawn(|| println!("{local}"));
+/// });
+/// ```
+///
+/// ```compile_fail,E0277
+/// let local = std::rc::Rc::new(1);
+/// sward::scope(|s| {
+///     s.spawn(|| drop(local));
+/// });
+/// ```
+///
+/// ```compile_fail,E0521
+/// let mut escaped = None;
+/// sward::scope(|s| {
+///     escaped = Some(s.spawn(|| 1));
+/// });
+/// ```
+///
+/// ```compile_fail,E0499
+/// let mut number = 1;
+/// sward::scope(|s| {
+///     s.spawn(|| number += 1);
+///     s.spawn(|| number += 1);
+/// });
+/// ```
+pub fn scope<'env, F, T>(f: F) -> T
+where
+    F: for<'scope> FnOnce(&'scope Scope<'scope, 'env>) -> T,
+{
+    ScopeBuilder::new().scope(f)
+}
+
+/// Settings of a scope.
+///
+/// ```
+/// use std::sync::atomic::{AtomicUsize, Ordering};
+///
+/// let (running, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
+/// sward::task::ScopeBuilder::new().limit(3).scope(|s| {
+///     for _ in 0..100 {
+///         s.spawn(|| { // parks while three of them run
+///             most.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+///             sward::yield_now();
+///             running.fetch_sub(1, Ordering::SeqCst);
+///         });
+///     }
+/// });
+/// assert!(most.into_inner() <= 3);
+/// ```
+#[derive(Clone, Debug, Default)]
+#[must_use]
+pub struct ScopeBuilder {
+    most: Option<usize>,
+}
+
+impl ScopeBuilder {
+    /// The default settings: no limit.
+    pub fn new() -> ScopeBuilder {
+        ScopeBuilder::default()
+    }
+
+    /// How many coroutines of the scope may be alive at a time: while there are as many, `spawn` in the
+    /// scope parks, in the order of the calls; a cancelled caller unwinds out of it. As `SetLimit` of Go's
+    /// errgroup. If all of them wait in `spawn` in their own scope, none ever goes on.
+    ///
+    /// # Panics
+    ///
+    /// If it is zero.
+    pub fn limit(mut self, most: usize) -> ScopeBuilder {
+        assert!(most > 0, "sward: a scope in which no coroutine may be alive");
+        self.most = Some(most);
+        self
+    }
+
+    /// Runs the closure in a scope with these settings; otherwise as [`scope`].
+    pub fn scope<'env, F, T>(self, f: F) -> T
+    where
+        F: for<'scope> FnOnce(&'scope Scope<'scope, 'env>) -> T,
+    {
+        let scope = Scope { group: self.group(), scope: PhantomData, env: PhantomData };
+        let value = scope.group.run(|| f(&scope));
+        match scope.group.ended() {
+            Ended::Well => {}
+            Ended::Panicked => panic!("a scoped coroutine panicked"),
+            Ended::Unstarted => {
+                sched::checkpoint();
+                panic!("a scoped coroutine did not start: there was no stack, or its runtime has shut down");
+            }
+            // If it was the time limit or a shutdown, then it was the caller's as well.
+            Ended::Cut => sched::checkpoint(),
+        }
+        value
+    }
+
+    pub(super) fn group(&self) -> Group {
+        Group::new(self.most)
+    }
+}
+
+/// Where coroutines are spawned that may borrow: see [`scope`].
+///
+/// `'scope` is the time of the scope itself, `'env` that of what is borrowed from around it, as in
+/// [`std::thread::Scope`].
+pub struct Scope<'scope, 'env: 'scope> {
+    group: Group,
+    /// Invariant, or a shorter `'scope` would let coroutines borrow what goes before they end.
+    scope: PhantomData<&'scope mut &'scope ()>,
+    env: PhantomData<&'env mut &'env ()>,
+}
+
+impl<'scope, 'env> Scope<'scope, 'env> {
+    /// Spawns a coroutine in the scope. Its handle may be dropped: the scope waits for it all the same.
+    /// Parks only in a scope with a [limit](ScopeBuilder::limit).
+    ///
+    /// # Panics
+    ///
+    /// On a plain thread, if the default runtime cannot be started. [`Builder::spawn_scoped`] gives an
+    /// error instead.
+    pub fn spawn<F, T>(&'scope self, f: F) -> ScopedJoinHandle<'scope, T>
+    where
+        F: FnOnce() -> T + Send + 'scope,
+        T: Send + 'scope,
+    {
+        self.spawn_with(&Builder::new(), f).unwrap_or_else(super::no_runtime)
+    }
+
+    pub(super) fn spawn_with<F, T>(
+        &'scope self,
+        builder: &Builder,
+        f: F,
+    ) -> io::Result<ScopedJoinHandle<'scope, T>>
+    where
+        F: FnOnce() -> T + Send + 'scope,
+        T: Send + 'scope,
+    {
+        // SAFETY: only the closure of `run`, and coroutines that it or they have spawned, get hold of a
+        // `&'scope self`. `'scope` outlasts `run`, as that is called with a closure that borrows for it,
+        // and the handle that we return has that lifetime.
+        let inner = unsafe { self.group.spawn(builder, f) }?;
+        Ok(ScopedJoinHandle { inner, group: &self.group })
+    }
+
+    /// Cancels all coroutines of the scope, and those that are spawned in it afterwards, as
+    /// [`JoinHandle::cancel`] does. The closure itself is not interrupted. Does not park.
+    ///
+    /// Returns false, and does nothing, where panics abort.
+    ///
+    /// ```
+    /// sward::scope(|s| {
+    ///     for _ in 0..10 {
+    ///         s.spawn(sward::task::park); // for ever
+    ///     }
+    ///     s.cancel();
+    /// });
+    /// ```
+    pub fn cancel(&self) -> bool {
+        self.group.cancel()
+    }
+}
+
+impl fmt::Debug for Scope<'_, '_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Scope").field("cancelled", &self.group.is_cancelled()).finish_non_exhaustive()
+    }
+}
+
+/// Owns the right to the result of a coroutine in a [`Scope`]. Dropping it leaves the coroutine to the scope,
+/// which waits for it; its result is then dropped where it ends.
+pub struct ScopedJoinHandle<'scope, T> {
+    inner: JoinHandle<T>,
+    group: &'scope Group,
+}
+
+impl<T> ScopedJoinHandle<'_, T> {
+    /// Waits for the coroutine to end and gives its result. Parks the calling coroutine, or blocks the
+    /// calling thread. A cancelled caller unwinds out of it.
+    ///
+    /// # Errors
+    ///
+    /// As [`JoinHandle::join`]. A panic that is reported here does not make the scope panic.
+    ///
+    /// ```
+    /// let text = String::from("to be or not to be");
+    /// let longest = sward::scope(|s| {
+    ///     let longest = s.spawn(|| text.split(' ').max_by_key(|word| word.len()));
+    ///     longest.join().unwrap()
+    /// });
+    /// assert_eq!(longest, Some("not"));
+    /// ```
+    pub fn join(self) -> Result<T, JoinError> {
+        let result = self.inner.join();
+        match &result {
+            Err(JoinError::Panicked(_)) => self.group.panic_was_joined(),
+            Err(JoinError::NoStack(_)) => self.group.unstarted_was_joined(),
+            Err(JoinError::Cancelled) | Ok(_) => {}
+        }
+        result
+    }
+
+    /// Whether the coroutine has ended, so that [`join`](Self::join) returns at once.
+    pub fn is_finished(&self) -> bool {
+        self.inner.is_finished()
+    }
+
+    /// Asks this one coroutine to end, as [`JoinHandle::cancel`]. Does not park.
+    pub fn cancel(&self) -> bool {
+        self.inner.cancel()
+    }
+
+    /// The coroutine, to unpark it or to ask for its name.
+    pub fn task(&self) -> Task {
+        self.inner.task()
+    }
+
+    /// The coroutine's end as one of the alternatives of a [`Select`](crate::channel::Select).
+    pub fn arm(&self) -> EventArm<'_> {
+        self.inner.arm()
+    }
+}
+
+impl<T> fmt::Debug for ScopedJoinHandle<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ScopedJoinHandle").field("task", &self.task()).finish_non_exhaustive()
+    }
+}

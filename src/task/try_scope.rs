@@ -1,0 +1,221 @@
+//! Scopes of coroutines that may fail: the first error ends them all. The shape of Go's errgroup.
+
+use super::Builder;
+use super::group::{Ended, Group};
+use super::scope::ScopeBuilder;
+use crate::base::sync::ListLock;
+use crate::coroutine::Cancellation;
+use crate::sched;
+use std::any::Any;
+use std::fmt;
+use std::io;
+use std::marker::PhantomData;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// Runs the closure with a [`TryScope`], in which it spawns coroutines that borrow and that may fail, and
+/// waits until all of them have ended. The first error, of a coroutine or of the closure, cancels the other
+/// coroutines, and is returned when they have ended. As Go's `errgroup`, with a scope around it.
+///
+/// ```
+/// use std::io;
+///
+/// fn fetch(part: &str) -> io::Result<usize> {
+///     if part.is_empty() { Err(io::ErrorKind::InvalidInput.into()) } else { Ok(part.len()) }
+/// }
+///
+/// let (mut head, mut body) = (0, 0);
+/// let fetched: io::Result<()> = sward::try_scope(|s| {
+///     s.spawn(|| Ok(head = fetch("head")?));
+///     s.spawn(|| Ok(body = fetch("and body")?));
+///     Ok(())
+/// });
+/// fetched?;
+/// assert_eq!(head + body, 12);
+///
+/// let failed: io::Result<()> = sward::try_scope(|s| {
+///     s.spawn(|| fetch("").map(drop));
+///     s.spawn(|| Ok(sward::task::park())); // for ever, if it were not for the error
+///     Ok(())
+/// });
+/// assert_eq!(failed.unwrap_err().kind(), io::ErrorKind::InvalidInput);
+/// # Ok::<(), io::Error>(())
+/// ```
+///
+/// The closure itself is not interrupted by an error of a coroutine: [`TryScope::is_cancelled`] tells it.
+/// Where panics abort there is no cancelling, and an error waits until the others have ended by themselves.
+/// Waiting, cancellation of the caller, its time limit, and deadlock in a destructor are as for
+/// [`scope`](super::scope()).
+///
+/// # Errors
+///
+/// The first error.
+///
+/// # Panics
+///
+/// If the closure panics, with its payload. If a coroutine panics, with the payload of the first one to
+/// do so, errors or none: a panic cancels the others as an error does. If there was no stack for one.
+///
+/// # What does not compile
+///
+/// The same as for [`scope`](super::scope()).
+///
+/// ```compile_fail,E0373
+/// let _: Result<(), ()> = sward::try_scope(|s| {
+///     let local = 1;
+///     s.spawn(|| Ok(println!("{local}")));
+///     Ok(())
+/// });
+/// ```
+pub fn try_scope<'env, F, T, E>(f: F) -> Result<T, E>
+where
+    F: for<'scope> FnOnce(&'scope TryScope<'scope, 'env, E>) -> Result<T, E>,
+    E: Send,
+{
+    ScopeBuilder::new().try_scope(f)
+}
+
+impl ScopeBuilder {
+    /// Runs the closure in a scope with these settings; otherwise as [`try_scope`].
+    ///
+    /// ```
+    /// let done = sward::task::ScopeBuilder::new().limit(2).try_scope(|s| {
+    ///     for i in 0..10 {
+    ///         s.spawn(move || if i < 5 { Ok(()) } else { Err(i) });
+    ///     }
+    ///     Ok(())
+    /// });
+    /// assert!(done.unwrap_err() >= 5);
+    /// ```
+    pub fn try_scope<'env, F, T, E>(self, f: F) -> Result<T, E>
+    where
+        F: for<'scope> FnOnce(&'scope TryScope<'scope, 'env, E>) -> Result<T, E>,
+        E: Send,
+    {
+        let first = ListLock::new(First { error: None, panic: None });
+        let scope = TryScope { group: self.group(), first, scope: PhantomData, env: PhantomData };
+        let value = scope.group.run(|| f(&scope).map_err(|error| scope.fail(error)).ok());
+        let ended = scope.group.ended();
+        let First { error, panic } = std::mem::replace(&mut *scope.first.lock(), First::nothing());
+        if let Some(payload) = panic {
+            sched::resume(payload);
+        }
+        if let Some(error) = error {
+            return Err(error);
+        }
+        match ended {
+            Ended::Well => {}
+            Ended::Panicked => unreachable!("a panic is caught before the group sees it"),
+            Ended::Unstarted => {
+                sched::checkpoint();
+                panic!("a scoped coroutine did not start: there was no stack, or its runtime has shut down");
+            }
+            Ended::Cut => {
+                sched::checkpoint();
+                // Its runtime shuts down, and the caller's cancellation has not come yet.
+                if sched::current_coroutine().is_some() {
+                    sched::raise();
+                }
+                panic!("a scoped coroutine was cancelled: its runtime has shut down");
+            }
+        }
+        Ok(value.expect("an error of the closure is an error of the scope"))
+    }
+}
+
+/// Where coroutines are spawned that may borrow and that may fail: see [`try_scope`].
+pub struct TryScope<'scope, 'env: 'scope, E> {
+    group: Group,
+    first: ListLock<First<E>>,
+    /// Invariant, as in [`Scope`](super::Scope).
+    scope: PhantomData<&'scope mut &'scope ()>,
+    env: PhantomData<&'env mut &'env ()>,
+}
+
+/// What went wrong first.
+struct First<E> {
+    error: Option<E>,
+    panic: Option<Box<dyn Any + Send>>,
+}
+
+impl<E> First<E> {
+    fn nothing() -> First<E> {
+        First { error: None, panic: None }
+    }
+}
+
+impl<'scope, 'env, E: Send> TryScope<'scope, 'env, E> {
+    /// Spawns a coroutine in the scope. Results other than the error go through what it borrows. Parks only
+    /// in a scope with a [limit](ScopeBuilder::limit). After an error the coroutine is not run.
+    ///
+    /// # Panics
+    ///
+    /// On a plain thread, if the default runtime cannot be started. [`spawn_with`](Self::spawn_with) gives
+    /// an error instead.
+    pub fn spawn<F>(&'scope self, f: F)
+    where
+        F: FnOnce() -> Result<(), E> + Send + 'scope,
+    {
+        self.spawn_with(Builder::new(), f).unwrap_or_else(super::no_runtime);
+    }
+
+    /// Spawns a coroutine with a name or a stack size of its own; otherwise as [`spawn`](Self::spawn).
+    ///
+    /// # Errors
+    ///
+    /// As [`Builder::spawn`].
+    pub fn spawn_with<F>(&'scope self, builder: Builder, f: F) -> io::Result<()>
+    where
+        F: FnOnce() -> Result<(), E> + Send + 'scope,
+    {
+        let job = || match catch_unwind(AssertUnwindSafe(f)) {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => self.fail(error),
+            Err(payload) if payload.is::<Cancellation>() => sched::resume(payload),
+            Err(payload) => self.panicked(payload),
+        };
+        // SAFETY: as in `Scope::spawn_with`; the handle goes at once.
+        unsafe { self.group.spawn(&builder, job) }.map(drop)
+    }
+
+    /// Cancels all coroutines of the scope, and those that are spawned in it afterwards. This is no error: it
+    /// is the closure's result that counts. Does not park. Returns false, and does nothing, where panics
+    /// abort.
+    pub fn cancel(&self) -> bool {
+        self.group.cancel()
+    }
+
+    /// Whether an error, a panic or [`cancel`](Self::cancel) has cancelled the coroutines of the scope.
+    pub fn is_cancelled(&self) -> bool {
+        self.group.is_cancelled()
+    }
+
+    fn fail(&self, error: E) {
+        let later = {
+            let mut first = self.first.lock();
+            match &first.error {
+                None => first.error.replace(error),
+                Some(_) => Some(error),
+            }
+        };
+        self.group.cancel();
+        drop(later);
+    }
+
+    fn panicked(&self, payload: Box<dyn Any + Send>) {
+        let later = {
+            let mut first = self.first.lock();
+            match &first.panic {
+                None => first.panic.replace(payload),
+                Some(_) => Some(payload),
+            }
+        };
+        self.group.cancel();
+        drop(later);
+    }
+}
+
+impl<E> fmt::Debug for TryScope<'_, '_, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TryScope").field("cancelled", &self.group.is_cancelled()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,103 @@
+//! Time limits of sections of code.
+
+use super::Deadline;
+use crate::sched;
+use std::fmt;
+use std::io;
+use std::time::Duration;
+
+/// The time of a [`timeout`] was over before its closure had ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Elapsed(());
+
+impl fmt::Display for Elapsed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the deadline has elapsed")
+    }
+}
+
+impl std::error::Error for Elapsed {}
+
+impl From<Elapsed> for io::Error {
+    fn from(elapsed: Elapsed) -> io::Error {
+        io::Error::new(io::ErrorKind::TimedOut, elapsed)
+    }
+}
+
+/// Runs the closure, and ends it when that time is over: its present wait, or else its next one, unwinds
+/// up to here. Destructors run and the panic hook prints nothing. Works in coroutines and on plain threads,
+/// for every wait of this crate, however deep in the closure. As tokio's `timeout`, and Go's
+/// `context.WithTimeout` without a context to pass on. Does not park by itself.
+///
+/// What a limit does not do:
+///
+/// - A closure that never waits is not interrupted, and one that ends late without a wait gives its value.
+/// - A wait that need not wait, such as a read with data to read, succeeds also when the time is over.
+/// - Name resolution is not interrupted; the limit counts again after it.
+/// - A wait in a destructor that runs while its thread unwinds is not ended: it would have to unwind twice.
+/// - As with any unwinding, what the closure has changed half-way stays so. A `catch_unwind` in the closure
+///   catches this unwinding too; the next wait then unwinds again.
+///
+/// Limits may be nested, and the earliest counts: if an outer one ends first, it unwinds through the inner
+/// `timeout`, which gives nothing. A duration that the clock cannot express is no limit. A cancelled
+/// coroutine unwinds through this.
+///
+/// # Errors
+///
+/// [`Elapsed`] if it ended the closure. It converts into an [`io::Error`] of the kind `TimedOut`.
+///
+/// # Panics
+///
+/// If the closure does. Where panics abort (`panic = "abort"`) there is no unwinding, so this panics without
+/// running the closure.
+///
+/// ```
+/// use std::io::Read;
+/// use std::time::Duration;
+/// use sward::net::{TcpListener, TcpStream};
+///
+/// sward::run(|| {
+///     let listener = TcpListener::bind("127.0.0.1:0")?;
+///     let mut silent = TcpStream::connect(listener.local_addr()?)?;
+///     let mut line = String::new();
+///     let read = sward::time::timeout(Duration::from_millis(5), || silent.read_to_string(&mut line));
+///     assert!(read.is_err());
+///     Ok::<(), std::io::Error>(())
+/// })
+/// .unwrap();
+/// ```
+#[track_caller]
+pub fn timeout<T, F: FnOnce() -> T>(duration: Duration, f: F) -> Result<T, Elapsed> {
+    timeout_at(Deadline::after(duration), f)
+}
+
+/// As [`timeout`], until that time: an [`Instant`](std::time::Instant) or a [`Deadline`].
+///
+/// # Errors
+///
+/// As [`timeout`].
+///
+/// # Panics
+///
+/// As [`timeout`].
+///
+/// ```
+/// use std::time::{Duration, Instant};
+/// use sward::time::timeout_at;
+///
+/// let soon = Instant::now() + Duration::from_millis(5);
+/// let outcome = timeout_at(soon, || sward::sleep(Duration::from_secs(3600)));
+/// assert_eq!(outcome.unwrap_err().to_string(), "the deadline has elapsed");
+/// ```
+#[track_caller]
+pub fn timeout_at<T, F: FnOnce() -> T>(deadline: impl Into<Deadline>, f: F) -> Result<T, Elapsed> {
+    if cfg!(panic = "abort") {
+        panic!(
+            "sward: a timeout ends its closure by unwinding, and this program is built with panic = \"abort\""
+        );
+    }
+    match deadline.into().instant() {
+        Some(at) => sched::limited(at, f).map_err(|_| Elapsed(())),
+        None => Ok(f()),
+    }
+}

@@ -1,0 +1,636 @@
+//! Task locals, in coroutines and on plain threads.
+
+use std::cell::{Cell, RefCell};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
+use std::thread::ThreadId;
+use std::time::Duration;
+use sward::sleep;
+use sward::task::{self, JoinError};
+
+const LONG: Duration = Duration::from_secs(600);
+
+fn in_runtime<T: Send>(f: impl FnOnce() -> T + Send) -> T {
+    sward::runtime::Builder::new().worker_threads(2).build().expect("a runtime").run(f)
+}
+
+/// Runs the test in a coroutine and on a plain thread that ends.
+fn both(test: impl Fn() + Send + Sync) {
+    in_runtime(&test);
+    std::thread::scope(|s| {
+        s.spawn(&test);
+    });
+}
+
+type Journal = Arc<Mutex<Vec<String>>>;
+
+/// Notes its name in the journal when it is dropped.
+struct Notes(Journal, &'static str);
+
+impl Drop for Notes {
+    fn drop(&mut self) {
+        self.0.lock().unwrap().push(self.1.to_owned());
+    }
+}
+
+fn entries(journal: &Journal) -> Vec<String> {
+    journal.lock().unwrap().clone()
+}
+
+mod shapes {
+    use std::cell::{Cell, RefCell};
+
+    sward::task_local! {}
+    sward::task_local!(static BARE: u8 = 1);
+    sward::task_local!(static BARE_CONST: u8 = const { 2 });
+    sward::task_local! {
+        /// Documented, and with an attribute.
+        #[allow(dead_code)]
+        pub static PUBLIC: Cell<u32> = const { Cell::new(3) };
+        pub(crate) static LIST: RefCell<Vec<u32>> = RefCell::new(vec![4]);
+        pub(super) static LAST: String = String::from("five");
+        static BLOCK: u32 = const { const FIVE: u32 = 5; FIVE + 1 };
+        static UNTERMINATED: (u8, Option<&'static str>) = (7, None)
+    }
+
+    #[test]
+    fn all_shapes_of_the_macro() {
+        assert_eq!((BARE.with(|v| *v), BARE_CONST.with(|v| *v), PUBLIC.get()), (1, 2, 3));
+        assert_eq!((LIST.with_borrow(|v| v.clone()), LAST.with(|v| v.clone())), (vec![4], "five".into()));
+        assert_eq!((BLOCK.with(|v| *v), UNTERMINATED.with(|v| *v)), (6, (7, None)));
+    }
+}
+
+#[test]
+fn each_coroutine_has_its_own() {
+    sward::task_local!(static NUMBER: Cell<u32> = const { Cell::new(5) });
+    both(|| {
+        NUMBER.set(1);
+        let others: Vec<_> = (0..100)
+            .map(|i| {
+                sward::spawn(move || {
+                    assert_eq!(NUMBER.get(), 5);
+                    NUMBER.set(100 + i);
+                    for _ in 0..10 {
+                        sward::yield_now();
+                        sleep(Duration::from_micros(10));
+                        assert_eq!(NUMBER.get(), 100 + i);
+                    }
+                })
+            })
+            .collect();
+        for other in others {
+            other.join().unwrap();
+        }
+        std::thread::spawn(|| assert_eq!(NUMBER.get(), 5)).join().unwrap();
+        assert_eq!(NUMBER.get(), 1);
+    });
+}
+
+#[test]
+fn a_value_is_made_at_its_first_use() {
+    static MADE: AtomicUsize = AtomicUsize::new(0);
+    sward::task_local!(static LAZY: usize = MADE.fetch_add(1, Ordering::SeqCst));
+    in_runtime(|| {
+        sward::spawn(|| ()).join().unwrap();
+        assert_eq!(MADE.load(Ordering::SeqCst), 0);
+        let first = sward::spawn(|| (LAZY.with(|v| *v), LAZY.with(|v| *v)));
+        assert_eq!(first.join().unwrap(), (0, 0));
+        assert_eq!(MADE.load(Ordering::SeqCst), 1);
+    });
+}
+
+#[test]
+fn making_a_value_may_wait_and_use_others() {
+    sward::task_local! {
+        static FIRST: u32 = {
+            sleep(Duration::from_millis(1));
+            20
+        };
+        static SECOND: u32 = FIRST.with(|first| first + 1);
+    }
+    both(|| assert_eq!(SECOND.with(|second| *second), 21));
+}
+
+/// As std: the value that the making itself has made is replaced, and dropped.
+#[test]
+fn a_value_whose_making_uses_it() {
+    struct Depth(u32);
+    static DROPPED: AtomicUsize = AtomicUsize::new(0);
+    impl Drop for Depth {
+        fn drop(&mut self) {
+            DROPPED.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+    sward::task_local! {
+        static AGAIN: Cell<bool> = const { Cell::new(true) };
+        static DEEP: Depth = if AGAIN.replace(false) { DEEP.with(|v| Depth(v.0 + 1)) } else { Depth(0) };
+    }
+    in_runtime(|| {
+        let both = sward::spawn(|| (DEEP.with(|v| v.0), DEEP.with(|v| v.0), DROPPED.load(Ordering::SeqCst)));
+        assert_eq!(both.join().unwrap(), (1, 1, 1));
+        assert_eq!(DROPPED.load(Ordering::SeqCst), 2);
+    });
+}
+
+/// A panic while it is made leaves it to be made again.
+#[test]
+fn a_panic_while_a_value_is_made() {
+    sward::task_local! {
+        static FAILS: Cell<bool> = const { Cell::new(true) };
+        static VALUE: u32 = if FAILS.replace(false) { resume_unwind(Box::new("no")) } else { 1 };
+    }
+    both(|| {
+        assert!(catch_unwind(|| VALUE.with(|v| *v)).is_err());
+        assert_eq!(VALUE.with(|v| *v), 1);
+    });
+}
+
+/// What `with` gives stays where it is over waits, whatever others are made meanwhile.
+#[test]
+fn a_value_is_kept_while_it_is_used() {
+    sward::task_local! {
+        static TEXT: RefCell<String> = RefCell::new("kept".to_owned());
+        static A: u64 = 1;
+        static B: [u64; 64] = [2; 64];
+        static C: String = "c".into();
+    }
+    both(|| {
+        TEXT.with(|text| {
+            let held = text.borrow();
+            let address = held.as_ptr();
+            sleep(Duration::from_millis(1));
+            assert_eq!(A.with(|v| *v) + B.with(|v| v[63]) + C.with(|v| v.len() as u64), 4);
+            TEXT.scope(RefCell::new("other".into()), || TEXT.with_borrow_mut(|t| t.push('!')));
+            assert!(catch_unwind(|| TEXT.with_borrow_mut(|_| ())).is_err(), "it is borrowed still");
+            assert_eq!((held.as_str(), held.as_ptr()), ("kept", address));
+        });
+    });
+}
+
+#[test]
+fn cells_have_the_functions_of_std() {
+    sward::task_local! {
+        static CELL: Cell<u32> = panic!("not needed to set it");
+        static LIST: RefCell<Vec<u32>> = panic!("not needed to set it");
+    }
+    both(|| {
+        CELL.set(1);
+        assert_eq!((CELL.get(), CELL.replace(2), CELL.take(), CELL.get()), (1, 1, 2, 0));
+        LIST.set(vec![1]);
+        LIST.with_borrow_mut(|list| list.push(2));
+        assert_eq!((LIST.with_borrow(Vec::len), LIST.replace(vec![3])), (2, vec![1, 2]));
+        LIST.set(vec![4]);
+        assert_eq!((LIST.take(), LIST.take()), (vec![4], vec![]));
+    });
+}
+
+#[test]
+fn a_value_need_not_be_send() {
+    sward::task_local!(static SHARED: Rc<Cell<u32>> = Rc::new(Cell::new(0)));
+    in_runtime(|| {
+        let handles: Vec<_> = (0..200)
+            .map(|_| {
+                sward::spawn(|| {
+                    let mine = SHARED.with(Rc::clone);
+                    for _ in 0..20 {
+                        SHARED.with(|shared| shared.set(shared.get() + 1));
+                        sward::yield_now();
+                    }
+                    (mine.get(), Rc::strong_count(&mine))
+                })
+            })
+            .collect();
+        for handle in handles {
+            assert_eq!(handle.join().unwrap(), (20, 2));
+        }
+    });
+}
+
+#[test]
+fn a_value_is_destroyed_before_the_join_returns_and_on_its_own_thread() {
+    struct Seen(mpsc::Sender<(Option<task::Id>, ThreadId)>);
+    impl Drop for Seen {
+        fn drop(&mut self) {
+            self.0.send((task::current().id(), std::thread::current().id())).unwrap();
+        }
+    }
+    sward::task_local!(static SEEN: RefCell<Option<Seen>> = const { RefCell::new(None) });
+    in_runtime(|| {
+        for _ in 0..200 {
+            let (tx, rx) = mpsc::channel();
+            let handle = sward::spawn(move || {
+                SEEN.set(Some(Seen(tx)));
+                sward::yield_now();
+                std::thread::current().id()
+            });
+            let id = handle.task().id();
+            let thread = handle.join().unwrap();
+            let seen = rx.try_recv().expect("destroyed by now");
+            assert_eq!(seen.0, id);
+            assert!(cfg!(sward_migrate) || seen.1 == thread);
+        }
+    });
+}
+
+#[test]
+fn values_are_destroyed_the_last_made_first() {
+    sward::task_local! {
+        static A: RefCell<Option<Notes>> = const { RefCell::new(None) };
+        static B: RefCell<Option<Notes>> = const { RefCell::new(None) };
+        static C: RefCell<Option<Notes>> = const { RefCell::new(None) };
+    }
+    both(|| {
+        let journal = Journal::default();
+        let theirs = journal.clone();
+        let fill = move || {
+            B.set(Some(Notes(theirs.clone(), "b")));
+            C.set(Some(Notes(theirs.clone(), "c")));
+            A.set(Some(Notes(theirs.clone(), "a")));
+            B.with_borrow(|b| assert!(b.is_some()));
+        };
+        sward::spawn(fill.clone()).join().unwrap();
+        std::thread::spawn(fill).join().unwrap();
+        assert_eq!(entries(&journal), ["a", "c", "b", "a", "c", "b"]);
+    });
+}
+
+#[test]
+fn values_are_destroyed_after_a_panic_and_a_cancellation() {
+    sward::task_local!(static NOTES: RefCell<Option<Notes>> = const { RefCell::new(None) });
+    in_runtime(|| {
+        let journal = Journal::default();
+        let theirs = journal.clone();
+        let panics = sward::spawn(move || {
+            NOTES.set(Some(Notes(theirs, "panic")));
+            resume_unwind(Box::new("mine"))
+        });
+        let outcome: Result<(), _> = panics.join();
+        assert!(matches!(outcome, Err(JoinError::Panicked(_))));
+        let theirs = journal.clone();
+        let (tx, rx) = mpsc::channel();
+        let cancelled = sward::spawn(move || {
+            NOTES.set(Some(Notes(theirs, "cancel")));
+            tx.send(()).unwrap();
+            sleep(LONG);
+        });
+        while rx.try_recv().is_err() {
+            sward::yield_now();
+        }
+        cancelled.cancel();
+        assert!(matches!(cancelled.join(), Err(JoinError::Cancelled)));
+        assert_eq!(entries(&journal), ["panic", "cancel"]);
+    });
+}
+
+#[test]
+fn values_are_destroyed_at_shutdown() {
+    sward::task_local!(static NOTES: RefCell<Option<Notes>> = const { RefCell::new(None) });
+    let journal = Journal::default();
+    in_runtime(|| {
+        let started = Arc::new(AtomicUsize::new(0));
+        for _ in 0..50 {
+            let (theirs, count) = (journal.clone(), started.clone());
+            drop(sward::spawn(move || {
+                NOTES.set(Some(Notes(theirs, "shutdown")));
+                count.fetch_add(1, Ordering::SeqCst);
+                task::park();
+            }));
+        }
+        while started.load(Ordering::SeqCst) < 50 {
+            sleep(Duration::from_millis(1));
+        }
+    });
+    assert_eq!(entries(&journal).len(), 50);
+}
+
+/// Destructors use a value that is there still, make one that was not, and are refused their own.
+#[test]
+fn destructors_use_other_locals() {
+    struct Looks(Journal);
+    impl Drop for Looks {
+        fn drop(&mut self) {
+            let own = LOOKS.try_with(|_| ());
+            assert_eq!(own.unwrap_err().to_string(), "the task local has been destroyed, or is being so");
+            assert!(catch_unwind(|| LOOKS.scope(RefCell::new(None), || ())).is_err());
+            EARLIER.with_borrow_mut(|text| text.push_str(" seen"));
+            MADE_LATE.set(Some(Notes(self.0.clone(), "made late")));
+            assert!(LATER.try_with(|_| ()).is_err(), "it went before this one");
+            Notes(self.0.clone(), "looks");
+        }
+    }
+    struct Tells(Journal, String);
+    impl Drop for Tells {
+        fn drop(&mut self) {
+            self.0.lock().unwrap().push(std::mem::take(&mut self.1));
+        }
+    }
+    impl Tells {
+        fn push_str(&mut self, text: &str) {
+            self.1.push_str(text);
+        }
+    }
+    sward::task_local! {
+        static EARLIER: RefCell<Tells> = panic!("set first");
+        static LOOKS: RefCell<Option<Looks>> = const { RefCell::new(None) };
+        static LATER: u8 = 1;
+        static MADE_LATE: RefCell<Option<Notes>> = const { RefCell::new(None) };
+    }
+    let journal = Journal::default();
+    both(|| {
+        let (a, b) = (journal.clone(), journal.clone());
+        let work = move || {
+            EARLIER.set(Tells(a.clone(), "earlier".into()));
+            LOOKS.set(Some(Looks(b.clone())));
+            LATER.with(|_| ());
+        };
+        sward::spawn(work.clone()).join().unwrap();
+        assert_eq!(entries(&journal), ["looks", "made late", "earlier seen"]);
+        journal.lock().unwrap().clear();
+        std::thread::spawn(work).join().unwrap();
+        assert_eq!(entries(&journal), ["looks", "made late", "earlier seen"]);
+        journal.lock().unwrap().clear();
+    });
+}
+
+/// Destructors that make each other's values: each is made once, so the end comes to an end.
+#[test]
+fn destructors_that_revive_each_other() {
+    struct Revives(fn());
+    static DROPPED: AtomicUsize = AtomicUsize::new(0);
+    impl Drop for Revives {
+        fn drop(&mut self) {
+            DROPPED.fetch_add(1, Ordering::SeqCst);
+            (self.0)();
+        }
+    }
+    sward::task_local! {
+        static PING: Revives = Revives(|| _ = PONG.try_with(|_| ()));
+        static PONG: Revives = Revives(|| _ = PING.try_with(|_| ()));
+    }
+    in_runtime(|| {
+        sward::spawn(|| PING.with(|_| ())).join().unwrap();
+        assert_eq!(DROPPED.load(Ordering::SeqCst), 2);
+        std::thread::spawn(|| PONG.with(|_| ())).join().unwrap();
+        assert_eq!(DROPPED.load(Ordering::SeqCst), 4);
+    });
+}
+
+#[test]
+fn destructors_may_wait() {
+    struct Sleeps(Journal);
+    impl Drop for Sleeps {
+        fn drop(&mut self) {
+            sleep(Duration::from_millis(2));
+            let helper = sward::spawn(|| 1);
+            assert_eq!(helper.join().unwrap(), 1);
+            let limited = sward::time::timeout(Duration::from_millis(2), || sleep(LONG));
+            assert!(limited.is_err());
+            Notes(self.0.clone(), "waited");
+        }
+    }
+    sward::task_local!(static SLEEPS: RefCell<Option<Sleeps>> = const { RefCell::new(None) });
+    both(|| {
+        let journal = Journal::default();
+        let theirs = journal.clone();
+        let work = move || SLEEPS.set(Some(Sleeps(theirs.clone())));
+        let handles: Vec<_> = (0..20).map(|_| sward::spawn(work.clone())).collect();
+        for handle in handles {
+            handle.join().unwrap();
+        }
+        assert_eq!(entries(&journal).len(), 20);
+        std::thread::spawn(work).join().unwrap();
+        assert_eq!(entries(&journal).len(), 21);
+    });
+}
+
+/// In a cancelled coroutine the waits of destructors unwind like all its waits; the rest goes on.
+#[test]
+fn a_wait_in_a_destructor_of_a_cancelled_coroutine() {
+    struct Sleeps(#[allow(dead_code)] Notes);
+    impl Drop for Sleeps {
+        fn drop(&mut self) {
+            sleep(LONG);
+            unreachable!("the wait unwinds");
+        }
+    }
+    sward::task_local! {
+        static FIRST: RefCell<Option<Notes>> = const { RefCell::new(None) };
+        static SLEEPS: RefCell<Option<Sleeps>> = const { RefCell::new(None) };
+    }
+    in_runtime(|| {
+        let journal = Journal::default();
+        let theirs = journal.clone();
+        let handle = sward::spawn(move || {
+            FIRST.set(Some(Notes(theirs.clone(), "first")));
+            SLEEPS.set(Some(Sleeps(Notes(theirs, "sleeps"))));
+            task::park();
+        });
+        handle.cancel();
+        assert!(matches!(handle.join(), Err(JoinError::Cancelled)));
+        // Cancelled before or after its start: with it, both or neither of them were made.
+        assert!(matches!(entries(&journal).len(), 0 | 2), "{:?}", entries(&journal));
+    });
+}
+
+#[test]
+fn a_panic_in_a_destructor_ends_there() {
+    struct Panics;
+    impl Drop for Panics {
+        fn drop(&mut self) {
+            resume_unwind(Box::new("in a destructor"));
+        }
+    }
+    sward::task_local! {
+        static FIRST: RefCell<Option<Notes>> = const { RefCell::new(None) };
+        static PANICS: Panics = Panics;
+    }
+    both(|| {
+        let journal = Journal::default();
+        let theirs = journal.clone();
+        let work = move || {
+            FIRST.set(Some(Notes(theirs.clone(), "first")));
+            PANICS.with(|_| ());
+            7
+        };
+        assert_eq!(sward::spawn(work.clone()).join().unwrap(), 7);
+        assert_eq!(std::thread::spawn(work).join().unwrap(), 7);
+        assert_eq!(entries(&journal), ["first", "first"]);
+    });
+}
+
+/// The result of a coroutine that nobody joins is dropped on its stack: what its destructor makes goes too,
+/// and what has been destroyed is gone.
+#[test]
+fn locals_in_the_destructor_of_a_detached_result() {
+    struct Result(Journal, Arc<AtomicBool>);
+    impl Drop for Result {
+        fn drop(&mut self) {
+            assert!(USED.try_with(|_| ()).is_err());
+            UNUSED.set(Some(Notes(self.0.clone(), "unused")));
+            self.1.store(true, Ordering::Release);
+        }
+    }
+    sward::task_local! {
+        static USED: u8 = 1;
+        static UNUSED: RefCell<Option<Notes>> = const { RefCell::new(None) };
+    }
+    let journal = Journal::default();
+    in_runtime(|| {
+        let dropped = Arc::new(AtomicBool::new(false));
+        let (mine, theirs) = (dropped.clone(), journal.clone());
+        drop(sward::spawn(move || {
+            USED.with(|_| ());
+            sward::yield_now();
+            Result(theirs, mine)
+        }));
+        while !dropped.load(Ordering::Acquire) {
+            sleep(Duration::from_millis(1));
+        }
+    });
+    assert_eq!(entries(&journal), ["unused"]);
+}
+
+/// A coroutine that never ran drops its closure where it is discarded, with that place's locals.
+#[test]
+fn closures_that_never_run() {
+    sward::task_local!(static NUMBER: Cell<u32> = const { Cell::new(1) });
+    struct Reads(Arc<AtomicUsize>);
+    impl Drop for Reads {
+        fn drop(&mut self) {
+            NUMBER.set(NUMBER.get() + 1);
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+    let dropped = Arc::new(AtomicUsize::new(0));
+    in_runtime(|| {
+        NUMBER.set(50);
+        for _ in 0..100 {
+            let reads = Reads(dropped.clone());
+            let handle = sward::spawn(move || drop(reads));
+            handle.cancel();
+            assert!(matches!(handle.join(), Ok(()) | Err(JoinError::Cancelled)));
+        }
+        assert_eq!(NUMBER.get(), 50);
+    });
+    assert_eq!(dropped.load(Ordering::SeqCst), 100);
+}
+
+/// A thread-local of std whose destructor uses a task local and waits, before or after those were
+/// destroyed: in whichever order std goes, the local is used or refused.
+#[test]
+fn a_thread_local_destructor_after_the_locals() {
+    struct Late(mpsc::Sender<()>);
+    impl Drop for Late {
+        fn drop(&mut self) {
+            let used = LOCAL.try_with(Cell::get);
+            assert!(matches!(used, Ok(2) | Err(_)), "a value of its own");
+            sleep(Duration::from_micros(10));
+            self.0.send(()).unwrap();
+        }
+    }
+    sward::task_local!(static LOCAL: Cell<u8> = const { Cell::new(1) });
+    thread_local!(static LATE: RefCell<Option<Late>> = const { RefCell::new(None) });
+    let (tx, rx) = mpsc::channel();
+    let (early, early_rx) = mpsc::channel();
+    std::thread::spawn(move || {
+        LATE.set(Some(Late(tx)));
+        LOCAL.set(2);
+    })
+    .join()
+    .unwrap();
+    std::thread::spawn(move || {
+        LOCAL.set(2);
+        LATE.set(Some(Late(early)));
+    })
+    .join()
+    .unwrap();
+    assert!(rx.recv().is_ok() && early_rx.recv().is_ok());
+}
+
+/// Each thread begins with values of its own, though what it blocks on is used again.
+#[test]
+fn a_new_thread_finds_nothing_of_an_ended_one() {
+    sward::task_local!(static NUMBER: Cell<u32> = const { Cell::new(1) });
+    for _ in 0..100 {
+        std::thread::spawn(|| {
+            assert_eq!(NUMBER.replace(2), 1);
+        })
+        .join()
+        .unwrap();
+    }
+}
+
+#[test]
+fn scope_sets_and_restores() {
+    sward::task_local! {
+        static NAME: String = "first".to_owned();
+        static UNMADE: Notes = panic!("not made");
+    }
+    both(|| {
+        let name = || NAME.with(|name| name.clone());
+        let inside = NAME.scope("outer".into(), || {
+            let inner = NAME.scope("inner".into(), || {
+                sleep(Duration::from_micros(50));
+                name()
+            });
+            let other = sward::spawn(|| NAME.with(|name| name.clone())).join().unwrap();
+            (inner, name(), other)
+        });
+        assert_eq!(inside, ("inner".into(), "outer".into(), "first".into()));
+        assert_eq!(name(), "first");
+        let unwound = catch_unwind(|| NAME.scope("lost".into(), || -> () { resume_unwind(Box::new(())) }));
+        assert!(unwound.is_err());
+        assert_eq!(name(), "first");
+        // The key's own value is made neither for the scope nor after it.
+        let journal = Journal::default();
+        UNMADE.scope(Notes(journal.clone(), "scoped"), || UNMADE.with(|notes| assert_eq!(notes.1, "scoped")));
+        assert_eq!(entries(&journal), ["scoped"]);
+        assert!(catch_unwind(AssertUnwindSafe(|| UNMADE.with(|_| ()))).is_err());
+    });
+}
+
+#[test]
+fn a_cancellation_restores_the_scope() {
+    sward::task_local!(static NAME: RefCell<Option<Notes>> = const { RefCell::new(None) });
+    in_runtime(|| {
+        let journal = Journal::default();
+        let theirs = journal.clone();
+        let (tx, rx) = mpsc::channel();
+        let handle = sward::spawn(move || {
+            NAME.set(Some(Notes(theirs.clone(), "outer")));
+            NAME.scope(RefCell::new(Some(Notes(theirs, "inner"))), || {
+                tx.send(()).unwrap();
+                sleep(LONG);
+            });
+        });
+        while rx.try_recv().is_err() {
+            sward::yield_now();
+        }
+        handle.cancel();
+        assert!(handle.join().is_err());
+        assert_eq!(entries(&journal), ["inner", "outer"]);
+    });
+}
+
+/// Keys that are constants, equal ones of different types included: each has a value of its own type.
+#[test]
+fn keys_that_are_constants() {
+    const WORD: task::LocalKey<Cell<u64>> = task::LocalKey::new(|| Cell::new(0));
+    const BYTES: task::LocalKey<Cell<[u8; 8]>> = task::LocalKey::new(|| Cell::new([0; 8]));
+    both(|| {
+        WORD.set(u64::MAX);
+        BYTES.set([1; 8]);
+        assert!(matches!(WORD.get(), 0 | u64::MAX));
+        assert!(matches!(BYTES.get(), [0, ..] | [1, ..]));
+    });
+}
+
+#[test]
+fn auto_traits_are_as_promised() {
+    fn send_sync<T: Send + Sync>() {}
+    send_sync::<task::LocalKey<Rc<Cell<u8>>>>();
+    send_sync::<task::AccessError>();
+}

@@ -1,0 +1,1156 @@
+//! Scopes and sets: coroutines that end before their parent goes on, and those that come and go.
+
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use sward::task::{self, JoinError, JoinSet, Scope, ScopeBuilder, ScopedJoinHandle, TryScope};
+
+/// Long enough for a coroutine to park; nothing depends on its being so.
+const MOMENT: Duration = Duration::from_millis(5);
+
+/// Runs the closure in a runtime of its own. Unlike `sward::run` this does not become the default runtime,
+/// in which other tests spawn from plain threads meanwhile.
+fn in_runtime<T: Send>(f: impl FnOnce() -> T + Send) -> T {
+    sward::runtime::Builder::new().worker_threads(2).build().expect("a runtime").run(f)
+}
+
+/// Runs the test in a coroutine of a runtime with two workers, of one with one, and on a plain thread.
+fn everywhere(test: impl Fn() + Send + Sync) {
+    in_runtime(&test);
+    sward::runtime::Builder::new().worker_threads(1).build().expect("a runtime").run(&test);
+    test();
+}
+
+/// Sets the flag when it is dropped, after having slept.
+struct SleepsInDrop<'a>(&'a AtomicBool);
+
+impl Drop for SleepsInDrop<'_> {
+    fn drop(&mut self) {
+        sward::sleep(Duration::from_millis(3));
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Adds one when it is dropped.
+struct Counts<'a>(&'a AtomicUsize);
+
+impl Drop for Counts<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// The message of the panic that the closure ends with.
+fn message_of<T>(f: impl FnOnce() -> T) -> String {
+    let payload = catch_unwind(AssertUnwindSafe(f)).err().expect("a panic");
+    match payload.downcast::<String>() {
+        Ok(text) => *text,
+        Err(payload) => (*payload.downcast_ref::<&str>().expect("a text")).to_owned(),
+    }
+}
+
+#[test]
+fn locals_are_lent() {
+    everywhere(|| {
+        let mut numbers = vec![1, 2, 3];
+        let (mut sum, text) = (0, String::from("text"));
+        let longer = sward::scope(|s| {
+            s.spawn(|| sum = numbers.iter().sum());
+            let longer = s.spawn(|| format!("{text} {}", numbers.len()));
+            longer.join().unwrap()
+        });
+        numbers.push(4);
+        assert_eq!((sum, longer.as_str()), (6, "text 3"));
+    });
+}
+
+#[test]
+fn many_are_waited_for() {
+    everywhere(|| {
+        let count = AtomicUsize::new(0);
+        sward::scope(|s| {
+            for i in 0..10_000 {
+                let count = &count;
+                s.spawn(move || {
+                    if i % 3 == 0 {
+                        sward::yield_now();
+                    }
+                    count.fetch_add(1, Ordering::Relaxed)
+                });
+            }
+        });
+        assert_eq!(count.into_inner(), 10_000);
+    });
+}
+
+#[test]
+fn scopes_nest_and_children_spawn_in_theirs() {
+    fn tree<'scope>(s: &'scope Scope<'scope, '_>, count: &'scope AtomicUsize, depth: u32) {
+        count.fetch_add(1, Ordering::Relaxed);
+        for _ in 0..if depth > 0 { 3 } else { 0 } {
+            s.spawn(move || tree(s, count, depth - 1));
+        }
+    }
+    everywhere(|| {
+        let count = AtomicUsize::new(0);
+        sward::scope(|s| {
+            tree(s, &count, 5);
+            s.spawn(|| {
+                let own = AtomicUsize::new(0);
+                sward::scope(|s| tree(s, &own, 2));
+                assert_eq!(own.into_inner(), 1 + 3 + 9);
+            });
+        });
+        assert_eq!(count.into_inner(), 1 + 3 + 9 + 27 + 81 + 243);
+    });
+}
+
+#[test]
+fn a_scope_may_be_empty_and_gives_what_its_closure_gives() {
+    everywhere(|| {
+        let text = String::from("lent");
+        assert_eq!(sward::scope(|_| text.as_str()), "lent");
+    });
+}
+
+#[test]
+fn handles_tell_of_their_coroutine() {
+    everywhere(|| {
+        let name = sward::scope(|s| {
+            let wait = Arc::new(AtomicBool::new(false));
+            let theirs = wait.clone();
+            let named = task::Builder::new()
+                .name("named")
+                .stack_size(128 << 10)
+                .spawn_scoped(s, move || {
+                    while !theirs.load(Ordering::Acquire) {
+                        task::park();
+                    }
+                    task::current().name().map(str::to_owned)
+                })
+                .expect("spawned");
+            assert!(!named.is_finished());
+            assert_eq!(named.task().name(), Some("named"));
+            wait.store(true, Ordering::Release);
+            named.task().unpark();
+            named.join().unwrap()
+        });
+        assert_eq!(name.as_deref(), Some("named"));
+        let absurd = sward::scope(|s| task::Builder::new().stack_size(0).spawn_scoped(s, || ()).err());
+        assert_eq!(absurd.map(|e| e.kind()), Some(std::io::ErrorKind::InvalidInput));
+    });
+}
+
+#[test]
+fn results_that_nobody_takes_are_dropped_before_the_end() {
+    everywhere(|| {
+        let dropped = AtomicBool::new(false);
+        sward::scope(|s| {
+            s.spawn(|| SleepsInDrop(&dropped));
+        });
+        assert!(dropped.into_inner());
+        let dropped = AtomicBool::new(false);
+        sward::scope(|s| {
+            let kept = s.spawn(|| SleepsInDrop(&dropped));
+            while !kept.is_finished() {
+                sward::yield_now();
+            }
+        });
+        assert!(dropped.into_inner());
+    });
+}
+
+#[test]
+fn what_closures_own_is_dropped_before_the_end() {
+    everywhere(|| {
+        let drops = AtomicUsize::new(0);
+        sward::scope(|s| {
+            for i in 0..300 {
+                let counts = Counts(&drops);
+                let handle = s.spawn(move || {
+                    let _counts = counts;
+                    if i % 2 == 0 {
+                        task::park_timeout(Duration::from_millis(1));
+                    }
+                });
+                if i % 3 == 0 {
+                    handle.cancel();
+                }
+            }
+        });
+        assert_eq!(drops.into_inner(), 300);
+    });
+}
+
+/// A result's destructor runs after the closure, and still in the scope.
+#[test]
+fn a_destructor_of_a_result_may_spawn_in_the_scope() {
+    struct Spawns<'scope, 'env>(&'scope Scope<'scope, 'env>, &'scope AtomicUsize, u32);
+    impl Drop for Spawns<'_, '_> {
+        fn drop(&mut self) {
+            let (scope, count, left) = (self.0, self.1, self.2);
+            count.fetch_add(1, Ordering::Relaxed);
+            if left > 0 {
+                scope.spawn(move || Spawns(scope, count, left - 1));
+            }
+        }
+    }
+    everywhere(|| {
+        let count = AtomicUsize::new(0);
+        sward::scope(|s| {
+            let count = &count;
+            s.spawn(move || Spawns(s, count, 9));
+        });
+        assert_eq!(count.into_inner(), 10);
+    });
+}
+
+#[test]
+fn a_leaked_handle_holds_nothing_up() {
+    everywhere(|| {
+        let count = AtomicUsize::new(0);
+        let mut task = None;
+        sward::scope(|s| {
+            std::mem::forget(s.spawn(|| count.fetch_add(1, Ordering::Relaxed)));
+            let other = s.spawn(|| count.fetch_add(1, Ordering::Relaxed));
+            task = Some(other.task());
+        });
+        assert_eq!(count.into_inner(), 2);
+        task.expect("set").unpark(); // of a coroutine that has ended: nothing happens
+    });
+}
+
+#[test]
+fn a_panic_that_nobody_joins_is_the_scopes() {
+    everywhere(|| {
+        let ended = AtomicUsize::new(0);
+        let message = message_of(|| {
+            sward::scope(|s| {
+                s.spawn(|| panic!("of the child"));
+                s.spawn(|| {
+                    sward::sleep(MOMENT);
+                    ended.fetch_add(1, Ordering::Relaxed); // the others go on
+                });
+            });
+        });
+        assert_eq!(message, "a scoped coroutine panicked");
+        assert_eq!(ended.into_inner(), 1);
+    });
+}
+
+#[test]
+fn a_panic_that_is_joined_is_the_joiners() {
+    everywhere(|| {
+        sward::scope(|s| {
+            let fails = s.spawn(|| panic!("of the child"));
+            match fails.join() {
+                Err(JoinError::Panicked(panic)) => assert_eq!(panic.message(), Some("of the child")),
+                other => panic!("{other:?}"),
+            }
+        });
+        let message = message_of(|| {
+            sward::scope(|s| {
+                let joined = s.spawn(|| panic!("of the child"));
+                s.spawn(|| panic!("of the other"));
+                assert!(joined.join().is_err());
+            });
+        });
+        assert_eq!(message, "a scoped coroutine panicked");
+    });
+}
+
+/// Where there is no stack for a coroutine, somebody hears of it. The rest runs.
+#[test]
+fn a_coroutine_without_a_stack_is_no_silent_loss() {
+    const NAME: &str = "a_coroutine_without_a_stack_is_no_silent_loss";
+    const ROLE: &str = "SWARD_TEST_ROLE";
+    if std::env::var_os(ROLE).is_none() {
+        // In a process of its own: the limit goes for all of it.
+        let output = std::process::Command::new(std::env::current_exe().expect("this program"))
+            .args([NAME, "--exact", "--nocapture"])
+            .env(ROLE, NAME)
+            .output()
+            .expect("a child");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        return;
+    }
+    let huge = || task::Builder::new().stack_size(1 << 30);
+    in_runtime(|| {
+        sward::spawn(|| ()).join().expect("a stack");
+        let status = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+        let Some(pages) = status.split(' ').next().and_then(|n| n.parse::<u64>().ok()) else {
+            println!("skipped: this system does not say how much memory is mapped");
+            return;
+        };
+        // Less than one such stack more.
+        let most = pages * 4096 + (512 << 20);
+        let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+        // SAFETY: the pointer is to a local.
+        assert_eq!(unsafe { libc::getrlimit(libc::RLIMIT_AS, &raw mut limit) }, 0);
+        limit.rlim_cur = most;
+        // SAFETY: as above.
+        assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_AS, &raw const limit) }, 0);
+
+        let ran = AtomicBool::new(false);
+        let message = message_of(|| {
+            sward::scope(|s| {
+                huge().spawn_scoped(s, || ()).map(drop).expect("spawned");
+                s.spawn(|| ran.store(true, Ordering::Relaxed));
+            });
+        });
+        assert!(message.contains("no stack"), "{message}");
+        assert!(ran.into_inner());
+
+        let joined = sward::scope(|s| huge().spawn_scoped(s, || ()).expect("spawned").join());
+        assert!(matches!(joined, Err(JoinError::NoStack(_))), "{joined:?}");
+
+        let message = message_of(|| sward::try_scope(|s| s.spawn_with(huge(), || Ok(()))));
+        assert!(message.contains("no stack"), "{message}");
+
+        ScopeBuilder::new().limit(1).scope(|s| {
+            let first = huge().spawn_scoped(s, || ()).expect("spawned");
+            assert_eq!(s.spawn(|| 1).join().unwrap(), 1);
+            assert!(first.join().is_err());
+        });
+
+        let mut set = JoinSet::new();
+        set.spawn_with(huge(), || ()).expect("spawned");
+        assert!(matches!(set.join_next(), Some(Err(JoinError::NoStack(_)))));
+    });
+}
+
+#[test]
+fn a_panic_of_the_closure_ends_the_others_first() {
+    everywhere(|| {
+        let dropped = AtomicBool::new(false);
+        let message = message_of(|| {
+            sward::scope(|s| {
+                s.spawn(|| {
+                    let _slow = SleepsInDrop(&dropped);
+                    task::park();
+                    unreachable!("cancelled");
+                });
+                s.spawn(|| panic!("of the child"));
+                sward::sleep(MOMENT);
+                panic!("of the closure");
+            });
+        });
+        assert_eq!(message, "of the closure");
+        assert!(dropped.into_inner());
+    });
+}
+
+#[test]
+fn a_cancelled_parent_ends_its_children_first() {
+    struct Leaves<'a>(&'a AtomicUsize, &'a AtomicUsize);
+    impl Drop for Leaves<'_> {
+        fn drop(&mut self) {
+            self.1.store(self.0.load(Ordering::SeqCst), Ordering::SeqCst);
+        }
+    }
+    struct Alive<'a>(&'a AtomicUsize);
+    impl Drop for Alive<'_> {
+        fn drop(&mut self) {
+            sward::sleep(Duration::from_micros(50));
+            self.0.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+    in_runtime(|| {
+        for at_the_end in [false, true] {
+            let (left, begun) = (Arc::new(AtomicUsize::new(usize::MAX)), Arc::new(AtomicUsize::new(0)));
+            let (leaves, begins) = (left.clone(), begun.clone());
+            let parent = sward::spawn(move || {
+                let alive = AtomicUsize::new(0);
+                let _leaves = Leaves(&alive, &leaves);
+                sward::scope(|s| {
+                    for _ in 0..100 {
+                        s.spawn(|| {
+                            alive.fetch_add(1, Ordering::SeqCst);
+                            let _alive = Alive(&alive);
+                            begins.fetch_add(1, Ordering::SeqCst);
+                            sward::sleep(Duration::from_secs(3600));
+                        });
+                    }
+                    if !at_the_end {
+                        s.spawn(task::park).join().unwrap();
+                    }
+                });
+                unreachable!("cancelled");
+            });
+            while begun.load(Ordering::SeqCst) < 100 {
+                sward::yield_now();
+            }
+            parent.cancel();
+            assert!(matches!(parent.join(), Err(JoinError::Cancelled)));
+            assert_eq!(left.load(Ordering::SeqCst), 0, "a child has outlived its parent");
+        }
+    });
+}
+
+#[test]
+fn a_masked_child_holds_its_parent_up() {
+    in_runtime(|| {
+        let parent = sward::spawn(|| {
+            let written = AtomicBool::new(false);
+            let masked = AtomicBool::new(false);
+            let outcome = catch_unwind(AssertUnwindSafe(|| {
+                sward::scope(|s| {
+                    s.spawn(|| {
+                        task::mask(|| {
+                            masked.store(true, Ordering::Release);
+                            sward::sleep(4 * MOMENT);
+                            written.store(true, Ordering::Relaxed);
+                        });
+                        task::park();
+                        unreachable!("cancelled");
+                    });
+                    while !masked.load(Ordering::Acquire) {
+                        sward::yield_now();
+                    }
+                });
+            }));
+            assert!(outcome.is_err());
+            assert!(written.into_inner());
+            task::park();
+        });
+        sward::sleep(MOMENT);
+        parent.cancel();
+        let result = parent.join();
+        assert!(matches!(result, Err(JoinError::Cancelled)), "{result:?}");
+    });
+}
+
+#[test]
+fn a_masked_parent_keeps_its_children() {
+    in_runtime(|| {
+        let (started, go) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+        let (ours, gone) = (started.clone(), go.clone());
+        let parent = sward::spawn(move || {
+            let sum = AtomicUsize::new(0);
+            task::mask(|| {
+                sward::scope(|s| {
+                    for i in 0..10 {
+                        let (sum, ours, gone) = (&sum, &ours, &gone);
+                        s.spawn(move || {
+                            ours.store(true, Ordering::Release);
+                            while !gone.load(Ordering::Acquire) {
+                                sward::sleep(Duration::from_millis(1));
+                            }
+                            sum.fetch_add(i, Ordering::Relaxed);
+                        });
+                    }
+                });
+            });
+            assert!(task::is_cancelled());
+            sum.into_inner()
+        });
+        while !started.load(Ordering::Acquire) {
+            sward::yield_now();
+        }
+        parent.cancel();
+        go.store(true, Ordering::Release);
+        assert_eq!(parent.join().unwrap(), 45);
+    });
+}
+
+#[test]
+fn a_scope_is_cancelled_by_its_closure() {
+    everywhere(|| {
+        let ran = AtomicUsize::new(0);
+        sward::scope(|s| {
+            let first = s.spawn(task::park);
+            s.cancel();
+            assert!(matches!(first.join(), Err(JoinError::Cancelled)));
+            let late = s.spawn(|| ran.fetch_add(1, Ordering::Relaxed));
+            assert!(matches!(late.join(), Err(JoinError::Cancelled)));
+            s.spawn(task::park);
+        });
+        assert_eq!(ran.into_inner(), 0);
+    });
+}
+
+#[test]
+fn one_coroutine_is_cancelled_alone() {
+    everywhere(|| {
+        let other = sward::scope(|s| {
+            let one = s.spawn(task::park);
+            let other = s.spawn(|| {
+                sward::sleep(MOMENT);
+                7
+            });
+            one.cancel();
+            assert!(matches!(one.join(), Err(JoinError::Cancelled)));
+            other.join().unwrap()
+        });
+        assert_eq!(other, 7);
+        sward::scope(|s| assert!(s.spawn(task::park).cancel()));
+    });
+}
+
+/// A destructor that opens a scope while its coroutine unwinds blocks its worker; another one runs the
+/// scope's coroutines.
+#[test]
+fn a_scope_in_a_destructor_that_unwinds_blocks_until_its_end() {
+    struct Sums<'a>(&'a AtomicUsize);
+    impl Drop for Sums<'_> {
+        fn drop(&mut self) {
+            assert!(std::thread::panicking());
+            sward::scope(|s| {
+                s.spawn(|| {
+                    assert!(!std::thread::panicking());
+                    sward::sleep(Duration::from_millis(1));
+                    self.0.fetch_add(1, Ordering::Relaxed);
+                });
+            });
+        }
+    }
+    let test = || {
+        let sum = AtomicUsize::new(0);
+        let message = message_of(|| {
+            let _sums = Sums(&sum);
+            panic!("unwinds over a scope");
+        });
+        assert_eq!((message.as_str(), sum.into_inner()), ("unwinds over a scope", 1));
+    };
+    in_runtime(test);
+    test();
+}
+
+/// A runtime that shuts down unwinds scopes from the inside out, each parent after its children.
+#[test]
+fn shutdown_unwinds_scopes() {
+    let (inner, outer) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let early = Arc::new(AtomicBool::new(false));
+    let runtime = sward::runtime::Builder::new().worker_threads(2).build().expect("a runtime");
+    let parents: Vec<_> = (0..20)
+        .map(|_| {
+            let (inner, outer, early) = (inner.clone(), outer.clone(), early.clone());
+            runtime.spawn(move || {
+                let alive = AtomicUsize::new(0);
+                struct Leaves<'a>(&'a AtomicUsize, &'a AtomicUsize, &'a AtomicBool);
+                impl Drop for Leaves<'_> {
+                    fn drop(&mut self) {
+                        self.1.fetch_add(1, Ordering::SeqCst);
+                        if self.0.load(Ordering::SeqCst) != 0 {
+                            self.2.store(true, Ordering::SeqCst);
+                        }
+                    }
+                }
+                let _leaves = Leaves(&alive, &outer, &early);
+                sward::scope(|s| {
+                    for _ in 0..10 {
+                        s.spawn(|| {
+                            alive.fetch_add(1, Ordering::SeqCst);
+                            let _slow = Slow(&alive, &inner);
+                            task::park();
+                        });
+                    }
+                });
+                unreachable!("the shutdown ends it");
+            })
+        })
+        .collect();
+    struct Slow<'a>(&'a AtomicUsize, &'a AtomicUsize);
+    impl Drop for Slow<'_> {
+        fn drop(&mut self) {
+            sward::sleep(Duration::from_millis(1));
+            self.0.fetch_sub(1, Ordering::SeqCst);
+            self.1.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+    while runtime.metrics().workers.iter().map(|worker| worker.live).sum::<usize>() < 20 * 11 {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    drop(runtime);
+    assert_eq!((inner.load(Ordering::SeqCst), outer.load(Ordering::SeqCst)), (200, 20));
+    assert!(!early.load(Ordering::SeqCst), "a parent has left before its children");
+    for parent in parents {
+        assert!(matches!(parent.join(), Err(JoinError::Cancelled)));
+    }
+}
+
+/// A child that cannot be unwound is leaked at shutdown, and so is the parent whose frame it uses.
+#[test]
+fn a_parent_of_a_leaked_child_never_goes_on() {
+    let runtime = sward::runtime::Builder::new().worker_threads(2).build().expect("a runtime");
+    let (stop, started, left) = (
+        Arc::new(AtomicBool::new(false)),
+        Arc::new(AtomicBool::new(false)),
+        Arc::new(AtomicBool::new(false)),
+    );
+    let (theirs, begins, leaves) = (stop.clone(), started.clone(), left.clone());
+    let used = Arc::new(AtomicUsize::new(0));
+    let uses = used.clone();
+    let parent = runtime.spawn(move || {
+        struct Leaves(Arc<AtomicBool>);
+        impl Drop for Leaves {
+            fn drop(&mut self) {
+                self.0.store(true, Ordering::SeqCst);
+            }
+        }
+        let _leaves = Leaves(leaves);
+        let local = AtomicUsize::new(0);
+        sward::scope(|s| {
+            s.spawn(|| {
+                begins.store(true, Ordering::SeqCst);
+                while !theirs.load(Ordering::SeqCst) {
+                    std::thread::sleep(Duration::from_millis(1));
+                    uses.store(local.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                }
+            });
+        });
+    });
+    while !started.load(Ordering::SeqCst) {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    runtime.shutdown_timeout(Duration::from_millis(20));
+    let before = used.load(Ordering::SeqCst);
+    while used.load(Ordering::SeqCst) < before + 3 {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    assert!(!parent.is_finished() && !left.load(Ordering::SeqCst));
+    stop.store(true, Ordering::SeqCst);
+}
+
+#[test]
+fn a_limit_holds() {
+    everywhere(|| {
+        let (running, most, ran) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(0));
+        ScopeBuilder::new().limit(4).scope(|s| {
+            for i in 0..200 {
+                let (running, most, ran) = (&running, &most, &ran);
+                let handle = s.spawn(move || {
+                    most.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                    match i % 3 {
+                        0 => sward::yield_now(),
+                        1 => sward::sleep(Duration::from_micros(100)),
+                        _ => {}
+                    }
+                    running.fetch_sub(1, Ordering::SeqCst);
+                    ran.fetch_add(1, Ordering::SeqCst);
+                });
+                if i % 10 == 0 {
+                    assert!(handle.join().is_ok());
+                }
+            }
+        });
+        assert!(most.into_inner() <= 4);
+        assert_eq!(ran.into_inner(), 200);
+    });
+}
+
+/// However a coroutine ends, it makes room: by a panic, by a cancellation, unrun.
+#[test]
+fn every_end_makes_room_below_a_limit() {
+    everywhere(|| {
+        ScopeBuilder::new().limit(1).scope(|s| {
+            let fails = s.spawn(|| panic!("of the child"));
+            let parks = s.spawn(task::park);
+            parks.cancel();
+            let unrun = s.spawn(task::park);
+            unrun.cancel();
+            assert_eq!(s.spawn(|| 1).join().unwrap(), 1);
+            assert!(matches!(fails.join(), Err(JoinError::Panicked(_))));
+            assert!(matches!(parks.join(), Err(JoinError::Cancelled)));
+            assert!(matches!(unrun.join(), Err(JoinError::Cancelled)));
+        });
+    });
+}
+
+#[test]
+fn a_spawn_that_waits_for_room_can_be_cancelled() {
+    in_runtime(|| {
+        let parent = sward::spawn(|| {
+            ScopeBuilder::new().limit(1).scope(|s| {
+                s.spawn(task::park);
+                s.spawn(|| ());
+                unreachable!("cancelled");
+            });
+        });
+        sward::sleep(MOMENT);
+        parent.cancel();
+        assert!(matches!(parent.join(), Err(JoinError::Cancelled)));
+
+        // One that waits within the scope, while the scope goes on.
+        ScopeBuilder::new().limit(2).scope(|s| {
+            let go = Arc::new(AtomicBool::new(false));
+            let gone = go.clone();
+            s.spawn(move || {
+                while !gone.load(Ordering::Acquire) {
+                    sward::sleep(Duration::from_millis(1));
+                }
+            });
+            let waits = s.spawn(|| drop(s.spawn(|| ())));
+            sward::sleep(MOMENT);
+            waits.cancel();
+            assert!(matches!(waits.join(), Err(JoinError::Cancelled)));
+            assert_eq!(s.spawn(|| 1).join().unwrap(), 1);
+            go.store(true, Ordering::Release);
+        });
+    });
+}
+
+#[test]
+#[should_panic = "no coroutine may be alive"]
+fn a_limit_of_none_is_refused() {
+    let _ = ScopeBuilder::new().limit(0);
+}
+
+#[test]
+fn without_an_error_all_run() {
+    everywhere(|| {
+        let (mut a, mut b) = (0, 0);
+        let value: Result<i32, String> = sward::try_scope(|s| {
+            s.spawn(|| {
+                a = 1;
+                Ok(())
+            });
+            s.spawn_with(task::Builder::new().name("named"), || {
+                b = 2;
+                Ok(())
+            })
+            .expect("spawned");
+            Ok(3)
+        });
+        assert_eq!((a, b, value), (1, 2, Ok(3)));
+    });
+}
+
+#[test]
+fn the_first_error_ends_the_others_and_is_returned() {
+    everywhere(|| {
+        let drops = AtomicUsize::new(0);
+        let outcome: Result<(), String> = sward::try_scope(|s| {
+            for _ in 0..10 {
+                let counts = Counts(&drops);
+                s.spawn(move || {
+                    let _counts = counts;
+                    task::park();
+                    Err("woken".into())
+                });
+            }
+            s.spawn(|| Err("first".into()));
+            while !s.is_cancelled() {
+                sward::yield_now();
+            }
+            s.spawn(|| unreachable!("not run after an error"));
+            Err("later".into())
+        });
+        assert_eq!(outcome, Err("first".into()));
+        assert_eq!(drops.into_inner(), 10);
+    });
+}
+
+#[test]
+fn an_error_of_the_closure_is_an_error() {
+    everywhere(|| {
+        let outcome: Result<(), &str> = sward::try_scope(|s| {
+            s.spawn(|| {
+                task::park();
+                Ok(())
+            });
+            Err("of the closure")
+        });
+        assert_eq!(outcome, Err("of the closure"));
+    });
+}
+
+#[test]
+fn of_many_errors_one_is_returned_and_the_others_dropped() {
+    everywhere(|| {
+        let drops = AtomicUsize::new(0);
+        let outcome: Result<(), Counts<'_>> = sward::try_scope(|s| {
+            for _ in 0..50 {
+                let drops = &drops;
+                s.spawn(move || Err(Counts(drops)));
+            }
+            Ok(())
+        });
+        let before = drops.load(Ordering::Relaxed);
+        assert!(before < 50);
+        drop(outcome);
+        assert_eq!(drops.into_inner(), before + 1);
+    });
+}
+
+#[test]
+fn a_panic_goes_on_in_the_caller_and_beats_an_error() {
+    everywhere(|| {
+        let message = message_of(|| {
+            let _: Result<(), &str> = sward::try_scope(|s| {
+                s.spawn(|| {
+                    task::park();
+                    Ok(())
+                });
+                s.spawn(|| panic!("of the child"));
+                Ok(())
+            });
+        });
+        assert_eq!(message, "of the child");
+        let masked = AtomicBool::new(false);
+        let message = message_of(|| {
+            let _: Result<(), &str> = sward::try_scope(|s| {
+                s.spawn(|| {
+                    task::mask(|| {
+                        masked.store(true, Ordering::Release);
+                        sward::sleep(MOMENT);
+                        panic!("of the child");
+                    })
+                });
+                while !masked.load(Ordering::Acquire) {
+                    sward::yield_now();
+                }
+                s.spawn(|| Err("an error"));
+                Ok(())
+            });
+        });
+        assert_eq!(message, "of the child");
+    });
+}
+
+#[test]
+fn a_panic_of_the_closure_goes_through_try_scope() {
+    everywhere(|| {
+        let message = message_of(|| {
+            let _: Result<(), &str> = sward::try_scope(|s| {
+                s.spawn(|| {
+                    task::park();
+                    Ok(())
+                });
+                panic!("of the closure");
+            });
+        });
+        assert_eq!(message, "of the closure");
+    });
+}
+
+#[test]
+fn a_scope_of_fallible_ones_can_be_cancelled_without_an_error() {
+    everywhere(|| {
+        let outcome: Result<&str, ()> = sward::try_scope(|s| {
+            s.spawn(|| {
+                task::park();
+                Err(())
+            });
+            s.cancel();
+            Ok("enough")
+        });
+        assert_eq!(outcome, Ok("enough"));
+    });
+}
+
+#[test]
+fn fallible_ones_nest_and_have_a_limit() {
+    fn tree<'scope>(s: &'scope TryScope<'scope, '_, u32>, depth: u32) {
+        for i in 0..if depth > 0 { 3 } else { 0 } {
+            s.spawn(move || {
+                tree(s, depth - 1);
+                if depth == 1 && i == 2 { Err(depth) } else { Ok(()) }
+            });
+        }
+    }
+    everywhere(|| {
+        assert_eq!(sward::try_scope(|s| (tree(s, 4), Ok(())).1), Err(1));
+        let ran = AtomicUsize::new(0);
+        let outcome = ScopeBuilder::new().limit(2).try_scope(|s| {
+            for i in 0..1_000 {
+                let ran = &ran;
+                s.spawn(move || {
+                    ran.fetch_add(1, Ordering::Relaxed);
+                    if i == 10 { Err(i) } else { Ok(()) }
+                });
+                if s.is_cancelled() {
+                    break;
+                }
+            }
+            Ok(())
+        });
+        assert_eq!(outcome, Err(10));
+        assert!(ran.into_inner() < 1_000);
+    });
+}
+
+#[test]
+fn a_set_gives_results_in_the_order_of_the_ends() {
+    everywhere(|| {
+        let mut set = JoinSet::new();
+        let turn = Arc::new(AtomicUsize::new(10));
+        for i in 0..10 {
+            let turn = turn.clone();
+            set.spawn(move || {
+                while turn.load(Ordering::Acquire) != i + 1 {
+                    sward::sleep(Duration::from_micros(100));
+                }
+                i
+            });
+        }
+        assert_eq!(set.len(), 10);
+        for i in (0..10).rev() {
+            assert_eq!(set.join_next().unwrap().unwrap(), i);
+            turn.store(i, Ordering::Release);
+        }
+        assert!(set.is_empty() && set.join_next().is_none() && set.try_join_next().is_none());
+    });
+}
+
+#[test]
+fn a_set_of_many_loses_none() {
+    everywhere(|| {
+        let mut set = JoinSet::new();
+        let (mut sum, mut count) = (0, 0);
+        for i in 0..10_000_u64 {
+            set.spawn(move || {
+                if i % 7 == 0 {
+                    sward::yield_now();
+                }
+                i
+            });
+            while let Some(result) = set.try_join_next() {
+                (sum, count) = (sum + result.unwrap(), count + 1);
+            }
+            if set.len() > 100 {
+                (sum, count) = (sum + set.join_next().unwrap().unwrap(), count + 1);
+            }
+        }
+        while let Some(result) = set.join_next() {
+            (sum, count) = (sum + result.unwrap(), count + 1);
+        }
+        assert_eq!((sum, count), (9_999 * 5_000, 10_000));
+    });
+}
+
+#[test]
+fn a_set_tells_of_every_kind_of_end() {
+    everywhere(|| {
+        let mut set = JoinSet::new();
+        set.spawn(|| panic!("of a member"));
+        match set.join_next() {
+            Some(Err(JoinError::Panicked(panic))) => assert_eq!(panic.message(), Some("of a member")),
+            other => panic!("{other:?}"),
+        }
+        for _ in 0..100 {
+            set.spawn(task::park);
+        }
+        assert!(set.try_join_next().is_none());
+        set.cancel_all();
+        for _ in 0..100 {
+            assert!(matches!(set.join_next(), Some(Err(JoinError::Cancelled))));
+        }
+        let absurd = set.spawn_with(task::Builder::new().stack_size(0), || ());
+        assert_eq!(absurd.expect_err("refused").kind(), std::io::ErrorKind::InvalidInput);
+        assert!(set.join_next().is_none());
+    });
+}
+
+#[test]
+fn a_set_waits_for_some_time() {
+    everywhere(|| {
+        let mut set = JoinSet::new();
+        assert!(set.join_next_timeout(Duration::from_secs(3600)).is_none());
+        let task = set.spawn(|| (task::park(), 5).1);
+        assert!(set.join_next_timeout(Duration::from_millis(2)).is_none());
+        assert!(set.join_next_timeout(Duration::ZERO).is_none());
+        assert_eq!(set.len(), 1);
+        task.unpark();
+        assert_eq!(set.join_next_timeout(Duration::from_secs(3600)).unwrap().unwrap(), 5);
+    });
+}
+
+#[test]
+fn a_dropped_set_cancels_its_coroutines() {
+    everywhere(|| {
+        let done = Arc::new(AtomicUsize::new(0));
+        struct Done(Arc<AtomicUsize>);
+        impl Drop for Done {
+            fn drop(&mut self) {
+                self.0.fetch_add(1, Ordering::Release);
+            }
+        }
+        let mut set = JoinSet::new();
+        for _ in 0..10 {
+            let done = Done(done.clone());
+            set.spawn(move || {
+                let _done = done;
+                task::park();
+                unreachable!("cancelled");
+            });
+        }
+        drop(set);
+        while done.load(Ordering::Acquire) < 10 {
+            sward::yield_now();
+        }
+    });
+}
+
+#[test]
+fn detached_ones_run_on_and_are_not_met_again() {
+    everywhere(|| {
+        let (go, ran) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+        let mut set = JoinSet::new();
+        for i in 0..10 {
+            let (go, ran) = (go.clone(), ran.clone());
+            set.spawn(move || {
+                while !go.load(Ordering::Acquire) {
+                    sward::sleep(Duration::from_micros(100));
+                }
+                ran.fetch_add(1, Ordering::Release);
+                i
+            });
+        }
+        set.detach_all();
+        assert!(set.is_empty());
+        set.spawn(|| 100);
+        go.store(true, Ordering::Release);
+        while ran.load(Ordering::Acquire) < 10 {
+            sward::yield_now();
+        }
+        assert_eq!(set.join_next().unwrap().unwrap(), 100);
+        assert!(set.join_next().is_none());
+    });
+}
+
+#[test]
+fn a_set_shuts_down() {
+    everywhere(|| {
+        let drops = Arc::new(AtomicUsize::new(0));
+        let mut set = JoinSet::new();
+        for i in 0..100 {
+            let drops = drops.clone();
+            set.spawn(move || {
+                let _counts = Counts(&drops);
+                if i % 2 == 0 {
+                    task::park();
+                }
+            });
+        }
+        while drops.load(Ordering::Relaxed) < 50 {
+            sward::yield_now();
+        }
+        set.shutdown();
+        assert!(set.is_empty());
+        assert_eq!(Arc::strong_count(&drops), 1);
+    });
+}
+
+/// A cancelled `join_next` takes nothing: what has ended meanwhile is there still.
+#[test]
+fn a_cancelled_join_next_loses_no_result() {
+    in_runtime(|| {
+        for round in 0..200 {
+            let results = Arc::new(Mutex::new(Vec::new()));
+            let theirs = results.clone();
+            let joiner = sward::spawn(move || {
+                let mut set = JoinSet::new();
+                for i in 0..8_u64 {
+                    set.spawn(move || {
+                        task::mask(|| sward::sleep(Duration::from_micros(20 * i)));
+                        i
+                    });
+                }
+                let mut taken = Vec::new();
+                let unwound = catch_unwind(AssertUnwindSafe(|| {
+                    while let Some(result) = set.join_next() {
+                        taken.push(result.unwrap());
+                    }
+                }));
+                task::mask(|| {
+                    while let Some(result) = set.join_next() {
+                        taken.push(result.unwrap());
+                    }
+                });
+                taken.sort_unstable();
+                *theirs.lock().unwrap() = taken;
+                unwound.is_err()
+            });
+            sward::sleep(Duration::from_micros(round));
+            joiner.cancel();
+            if joiner.join().is_ok() {
+                assert_eq!(*results.lock().unwrap(), (0..8).collect::<Vec<_>>());
+            }
+        }
+    });
+}
+
+/// What ends with its runtime counts as ended, also if it never ran.
+#[test]
+fn a_set_outlives_its_runtime() {
+    let runtime = sward::runtime::Builder::new().worker_threads(1).build().expect("a runtime");
+    let mut set = runtime.run(|| {
+        let mut set = JoinSet::new();
+        for _ in 0..100 {
+            set.spawn(task::park);
+        }
+        set
+    });
+    drop(runtime);
+    for _ in 0..100 {
+        assert!(matches!(set.join_next(), Some(Err(JoinError::Cancelled))));
+    }
+    assert!(set.is_empty());
+}
+
+#[test]
+fn scopes_race_with_cancellation() {
+    in_runtime(|| {
+        let alive = Arc::new(AtomicUsize::new(0));
+        for round in 0..1_000 {
+            let alive = alive.clone();
+            let theirs = alive.clone();
+            let parent = sward::spawn(move || {
+                let local = Cell::new([round; 64]); // on the stack that the children use
+                let seen = AtomicUsize::new(0);
+                let lent = local.get();
+                sward::scope(|s| {
+                    for i in 0..4 {
+                        let (lent, seen, alive) = (&lent, &seen, &theirs);
+                        s.spawn(move || {
+                            alive.fetch_add(1, Ordering::SeqCst);
+                            struct Ends<'a>(&'a AtomicUsize, &'a [usize; 64]);
+                            impl Drop for Ends<'_> {
+                                fn drop(&mut self) {
+                                    assert!(self.1.iter().all(|n| *n == self.1[0]));
+                                    self.0.fetch_sub(1, Ordering::SeqCst);
+                                }
+                            }
+                            let _ends = Ends(alive, lent);
+                            match i {
+                                0 => sward::yield_now(),
+                                1 => sward::sleep(Duration::from_micros(20)),
+                                2 => task::park_timeout(Duration::from_micros(40)),
+                                _ => {}
+                            }
+                            seen.fetch_add(lent[0], Ordering::Relaxed);
+                        });
+                    }
+                });
+                assert_eq!(seen.into_inner(), 4 * round);
+            });
+            match round % 3 {
+                0 => {}
+                1 => sward::yield_now(),
+                _ => sward::sleep(Duration::from_micros(10)),
+            }
+            parent.cancel();
+            match parent.join() {
+                Ok(()) | Err(JoinError::Cancelled) => {}
+                Err(error) => panic!("{error}"),
+            }
+            assert_eq!(alive.load(Ordering::SeqCst), 0, "a child has outlived its parent");
+        }
+    });
+}
+
+/// Which types may cross threads is part of the interface.
+#[test]
+fn auto_traits_are_as_promised() {
+    fn send_and_sync<T: Send + Sync>() {}
+    send_and_sync::<Scope<'static, 'static>>();
+    send_and_sync::<TryScope<'static, 'static, Cell<u8>>>();
+    send_and_sync::<ScopedJoinHandle<'static, Cell<u8>>>();
+    send_and_sync::<JoinSet<Cell<u8>>>();
+    send_and_sync::<JoinError>();
+    let error: Box<dyn std::error::Error + Send + Sync> = JoinError::Cancelled.into();
+    assert_eq!(error.to_string(), "the coroutine was cancelled");
+}

@@ -1,0 +1,66 @@
+//! Signals, raised by the test itself.
+
+#![cfg(feature = "signal")]
+
+use std::io::ErrorKind;
+use std::time::Duration;
+use sward::channel::after;
+use sward::signal::{SignalKind, ctrl_c, signal};
+
+const LONG: Duration = Duration::from_secs(60);
+
+fn raise(kind: SignalKind) {
+    // SAFETY: the call takes no pointers; the signal has a handler.
+    assert_eq!(unsafe { libc::raise(kind.as_raw()) }, 0);
+}
+
+#[test]
+fn what_cannot_be_waited_for_is_an_error() {
+    for number in [libc::SIGKILL, libc::SIGSEGV, 0, -1, 10_000] {
+        let error = signal(SignalKind::from_raw(number)).unwrap_err();
+        assert!(matches!(error.kind(), ErrorKind::InvalidInput), "{number}: {error}");
+    }
+}
+
+#[test]
+fn each_stream_gets_each_arrival() {
+    let kind = SignalKind::USER_DEFINED1;
+    let (one, other) = (signal(kind).unwrap(), signal(kind).unwrap());
+    drop(signal(kind).unwrap());
+    raise(kind);
+    assert!(one.recv_timeout(LONG));
+    other.recv();
+    assert!(!one.try_recv() && one.kind() == kind);
+    // Several before a receive may be one.
+    raise(kind);
+    raise(kind);
+    assert!(one.recv_timeout(LONG));
+}
+
+#[test]
+fn a_coroutine_waits_and_the_others_go_on() {
+    let runtime = sward::runtime::Builder::new().worker_threads(1).build().unwrap();
+    runtime.run(|| {
+        let signals = signal(SignalKind::USER_DEFINED2).unwrap();
+        let waiting = sward::spawn(move || {
+            sward::select! {
+                recv(signals) -> _ => true,
+                recv(after(LONG)) -> _ => false,
+            }
+        });
+        sward::yield_now();
+        assert!(!waiting.is_finished());
+        raise(SignalKind::USER_DEFINED2);
+        assert!(waiting.join().unwrap());
+        let waiting = sward::spawn(ctrl_c);
+        sward::sleep(Duration::from_millis(5));
+        // In case it had not begun to wait: until it has.
+        while !waiting.is_finished() {
+            let own = signal(SignalKind::INTERRUPT).unwrap();
+            raise(SignalKind::INTERRUPT);
+            own.recv();
+            sward::sleep(Duration::from_millis(1));
+        }
+        waiting.join().unwrap().unwrap();
+    });
+}
