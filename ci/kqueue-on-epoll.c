@@ -9,6 +9,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdint.h>
@@ -151,6 +152,14 @@ static int apply(int queue, const struct kevent *change) {
     return 0;
 }
 
+static long wait_for(int queue, struct epoll_event *buffer, int most, const struct timespec *timeout) {
+    long ready = syscall(SYS_epoll_pwait2, queue, buffer, most, timeout, NULL, 0);
+    if (ready >= 0 || (errno != ENOSYS && errno != EPERM))
+        return ready;
+    long long limit = timeout ? timeout->tv_sec * 1000LL + (timeout->tv_nsec + 999999) / 1000000 : -1;
+    return epoll_wait(queue, buffer, most, limit > INT_MAX ? INT_MAX : (int)limit);
+}
+
 int kevent(int queue, const struct kevent *changes, int nchanges, struct kevent *events, int room,
            const struct timespec *timeout) {
     int told = 0;
@@ -169,7 +178,7 @@ int kevent(int queue, const struct kevent *changes, int nchanges, struct kevent 
 
     struct epoll_event buffer[256];
     int most = room < 2 ? 1 : room / 2; /* each may be two events */
-    long ready = syscall(SYS_epoll_pwait2, queue, buffer, most < 256 ? most : 256, timeout, NULL, 0);
+    long ready = wait_for(queue, buffer, most < 256 ? most : 256, timeout);
     if (ready < 0)
         return -1;
     pthread_mutex_lock(&lock);
