@@ -70,6 +70,7 @@ mod blocking;
 pub mod channel;
 mod coroutine;
 pub mod fs;
+pub mod io;
 pub mod net;
 mod netpoll;
 mod observe;

@@ -19,6 +19,7 @@ const RANKS: &[(&str, u32)] = &[
     ("net", 6),
     ("fs", 6),
     ("signal", 6),
+    ("io", 6),
     ("observe", 7),
 ];
 

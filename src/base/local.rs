@@ -6,8 +6,10 @@
 //! that is not inlined the address lives and dies within the accessor, and no accessor switches.
 //! For the same reason no accessor hands out a reference: values go in and out by copy.
 
+use super::recycle::Spare;
 use std::any::Any;
 use std::cell::{Cell, OnceCell};
+use std::ptr::NonNull;
 use std::rc::Rc;
 
 thread_local! {
@@ -20,6 +22,8 @@ thread_local! {
     /// The parker that the thread gives back as it ends, null before and after; it has no destructor,
     /// so it can be read when `PARKER` cannot.
     static ENDING: Cell<*const ()> = const { Cell::new(std::ptr::null()) };
+    /// Blocks that the thread has freed and will use again.
+    static SPARE: Spare = const { Spare::new() };
     /// Ranks of the runtime locks that the thread holds, one bit each (debug builds).
     static HELD: Cell<u32> = const { Cell::new(0) };
 }
@@ -41,6 +45,18 @@ pub(crate) fn set_context(context: *const ()) {
 #[inline(never)]
 pub(crate) fn parker(make: fn() -> Rc<dyn Any>) -> Option<Rc<dyn Any>> {
     PARKER.try_with(|parker| Rc::clone(parker.get_or_init(make))).ok()
+}
+
+/// A block that the thread has kept.
+#[inline(never)]
+pub(super) fn take_block(class: usize) -> Option<NonNull<u8>> {
+    SPARE.try_with(|spare| spare.take(class)).ok().flatten()
+}
+
+/// Keeps a block for later; false if there are enough, or the thread's locals are being destroyed.
+#[inline(never)]
+pub(super) fn put_block(class: usize, block: NonNull<u8>) -> bool {
+    SPARE.try_with(|spare| spare.put(class, block)).unwrap_or(false)
 }
 
 /// Counts a call against the budget; true if there is nothing left of it.

@@ -7,6 +7,7 @@
 //! - [`list`]: the intrusive queue that threads runnable coroutines together without allocating.
 //! - [`sync`]: atomics, exchangeable for loom's in model runs.
 //! - [`lock`]: the mutex of the runtime's own state, with ranks asserted in debug builds.
+//! - [`recycle`]: memory blocks that are used again.
 //! - [`local`]: the crate's one `thread_local!`, behind accessors that are never inlined.
 
 pub(crate) mod clock;
@@ -15,5 +16,6 @@ pub(crate) mod list;
 pub(crate) mod local;
 pub(crate) mod lock;
 pub(crate) mod poll;
+pub(crate) mod recycle;
 pub(crate) mod sync;
 pub(crate) mod sys;

@@ -55,6 +55,19 @@ pub(crate) fn nonblocking<R: Return>(call: impl FnMut() -> R) -> io::Result<Opti
     }
 }
 
+/// Sets or clears the mode in which calls fail instead of blocking, and tells what it was. It belongs to
+/// the open file: all duplicates share it.
+pub(crate) fn set_nonblocking(fd: BorrowedFd<'_>, nonblocking: bool) -> io::Result<bool> {
+    // SAFETY: the call takes no pointers.
+    let flags = check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GETFL) })?;
+    let was = flags & libc::O_NONBLOCK != 0;
+    if was != nonblocking {
+        // SAFETY: as above.
+        check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFL, flags ^ libc::O_NONBLOCK) })?;
+    }
+    Ok(was)
+}
+
 /// The size of the system's pages, a power of two.
 pub(crate) fn page_size() -> usize {
     static SIZE: OnceCell<usize> = OnceCell::new();
@@ -82,11 +95,16 @@ pub(crate) fn timespec(time: Duration) -> libc::timespec {
     }
 }
 
-/// Makes calls on the open file fail instead of blocking. All duplicates share that mode.
-pub(crate) fn set_nonblocking(fd: BorrowedFd<'_>) -> io::Result<()> {
-    let fd = fd.as_raw_fd();
-    // SAFETY: the calls take no pointers.
-    let flags = check(unsafe { libc::fcntl(fd, libc::F_GETFL) })?;
-    // SAFETY: as above.
-    check(unsafe { libc::fcntl(fd, libc::F_SETFL, flags | libc::O_NONBLOCK) }).map(drop)
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mode_is_set_and_what_it_was_is_told() {
+        use std::os::fd::AsFd;
+        let (socket, _) = std::os::unix::net::UnixStream::pair().expect("a pair");
+        for (set, was) in [(true, false), (true, true), (false, true), (false, false)] {
+            assert_eq!(set_nonblocking(socket.as_fd(), set).expect("set"), was);
+        }
+    }
 }

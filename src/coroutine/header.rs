@@ -31,6 +31,7 @@ use super::own::Own;
 use super::reason::WaitReason;
 use super::switch::{Machine, Step, Suspend, Switch};
 use super::waiter::{Batch, Fired, Table, Waiter};
+use crate::base::recycle;
 use crate::stack::{Stack, StackSize};
 use std::cell::{Cell, UnsafeCell};
 use std::fmt;
@@ -121,6 +122,8 @@ pub(crate) struct Header {
     id: Id,
     /// Whether it was handed to the worker that is to start it; the scheduler's.
     pub(crate) placed: Cell<bool>,
+    /// Whether it is in the list of the live coroutines of the worker it was started on; the scheduler's.
+    pub(crate) listed: Cell<bool>,
     stack: StackSize,
     pinned: bool,
     reason: AtomicU8,
@@ -197,7 +200,7 @@ where
     } else {
         ptr::null_mut()
     };
-    let cell = Box::new(TaskCell {
+    let cell = recycle::place(TaskCell {
         header: Header {
             // SAFETY: the table is a constant.
             waiter: unsafe { Waiter::new(NonNull::from(Vtable::of::<F, T, S>()).cast()) },
@@ -210,6 +213,7 @@ where
                 next: Cell::new(None),
             },
             placed: Cell::new(false),
+            listed: Cell::new(false),
             machine: UnsafeCell::new(None),
             switch: Cell::new(None),
             own: AtomicPtr::new(own),
@@ -220,7 +224,7 @@ where
         },
         body: UnsafeCell::new(Body::<F, T>::Closure(f)),
     });
-    let header = NonNull::from(Box::leak(cell)).cast::<Header>();
+    let header = cell.cast::<Header>();
     (header, Handle(header))
 }
 
@@ -562,8 +566,8 @@ unsafe fn take_output<F, T>(this: NonNull<Header>, into: *mut ()) {
 }
 
 unsafe fn free<F, T>(this: NonNull<Header>) {
-    // SAFETY: no reference is left, and the cell came from a Box.
-    drop(unsafe { Box::from_raw(this.cast::<TaskCell<F, T>>().as_ptr()) });
+    // SAFETY: no reference is left, and `new` made the cell with `place`.
+    unsafe { recycle::free(this.cast::<TaskCell<F, T>>()) };
 }
 
 /// Runs a user's code that must not unwind, such as a destructor; a panic in it has been reported by the hook

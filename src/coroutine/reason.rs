@@ -93,6 +93,24 @@ reasons! {
     WaitGroup: "WaitGroup::wait",
     /// `sync::Notify::wait`.
     Notify: "Notify::wait",
+    /// A `connect` to a Unix listener whose queue is full.
+    UnixConnect: "connect, the listener's queue is full",
+    /// A datagram socket's `recv` and `recv_from`.
+    ReceiveDatagram: "recv of a datagram",
+    /// A datagram socket's `peek` and `peek_from`.
+    PeekDatagram: "peek of a datagram",
+    /// A datagram socket's `send` and `send_to`.
+    SendDatagram: "send of a datagram",
+    /// A `send_to` whose receiver's queue is full.
+    SendBackoff: "send of a datagram, the receiver's queue is full",
+    /// `Pollable::readable`.
+    Readable: "Pollable::readable",
+    /// `Pollable::writable`.
+    Writable: "Pollable::writable",
+    /// A `Pollable`'s reads.
+    PollableRead: "Pollable::read_with",
+    /// A `Pollable`'s writes.
+    PollableWrite: "Pollable::write_with",
 }
 
 impl WaitReason {

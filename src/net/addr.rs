@@ -3,9 +3,14 @@
 //! Only this file looks into a `sockaddr`. Invariant of [`RawAddr`]: `len` bytes of the storage hold an
 //! address of the family it names.
 
+use super::sys;
+use std::ffi::OsStr;
 use std::io;
-use std::mem::{MaybeUninit, size_of};
+use std::mem::{MaybeUninit, offset_of, size_of};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::SocketAddr as UnixAddr;
+use std::path::Path;
 
 /// An address in the kernel's layout.
 pub(super) struct RawAddr {
@@ -71,6 +76,54 @@ impl TryFrom<&RawAddr> for SocketAddr {
     }
 }
 
+impl From<&UnixAddr> for RawAddr {
+    fn from(address: &UnixAddr) -> RawAddr {
+        let mut un = libc::sockaddr_un { sun_family: libc::AF_UNIX as libc::sa_family_t, ..zeroed() };
+        // A path has a zero behind it, an abstract name one before it. Either fits: the address was made
+        // by the same rule.
+        let (start, name, end) = match (address.as_pathname(), sys::abstract_name(address)) {
+            (Some(path), _) => (0, path.as_os_str().as_bytes(), 1),
+            (None, Some(name)) => (1, name, 0),
+            (None, None) => (0, &[][..], 0),
+        };
+        for (to, from) in un.sun_path[start..].iter_mut().zip(name) {
+            *to = *from as libc::c_char;
+        }
+        let mut raw = empty();
+        raw.put(un);
+        raw.len = (SUN_PATH + start + name.len() + end) as libc::socklen_t;
+        raw
+    }
+}
+
+impl TryFrom<&RawAddr> for UnixAddr {
+    type Error = io::Error;
+
+    fn try_from(raw: &RawAddr) -> io::Result<UnixAddr> {
+        // The kernel writes no address at all for the sender of a datagram that has none.
+        let len = (raw.len as usize).saturating_sub(SUN_PATH);
+        if len == 0 && matches!(raw.family(), 0 | libc::AF_UNIX) {
+            return UnixAddr::from_pathname("");
+        }
+        if raw.family() != libc::AF_UNIX {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a Unix socket's address"));
+        }
+        // SAFETY: `Layout`: it fits, and any bytes will do. All of the storage is initialized.
+        let un = unsafe { (&raw const raw.storage).cast::<libc::sockaddr_un>().read() };
+        let bytes = un.sun_path.map(|byte| byte as u8);
+        let name = &bytes[..len.min(bytes.len())];
+        match name {
+            [0, name @ ..] => sys::from_abstract_name(name),
+            // As std, without the last byte, which is the zero where there was room for it.
+            [path @ .., _] => UnixAddr::from_pathname(Path::new(OsStr::from_bytes(path))),
+            [] => UnixAddr::from_pathname(""),
+        }
+    }
+}
+
+/// Where the name begins in a Unix socket's address.
+const SUN_PATH: usize = offset_of!(libc::sockaddr_un, sun_path);
+
 /// Lets a system call write an address, and gives it together with what the call returned.
 pub(super) fn written_by<T>(
     call: impl FnOnce(*mut libc::sockaddr, *mut libc::socklen_t) -> io::Result<T>,
@@ -92,6 +145,8 @@ unsafe trait Layout: Copy {}
 unsafe impl Layout for libc::sockaddr_in {}
 // SAFETY: as above.
 unsafe impl Layout for libc::sockaddr_in6 {}
+// SAFETY: as above.
+unsafe impl Layout for libc::sockaddr_un {}
 // SAFETY: it is the storage itself.
 unsafe impl Layout for libc::sockaddr_storage {}
 
@@ -142,7 +197,7 @@ mod tests {
 
     #[test]
     fn the_kernel_sees_network_byte_order() {
-        let raw = RawAddr::from(&"1.2.3.4:258".parse().expect("valid"));
+        let raw = RawAddr::from(&"1.2.3.4:258".parse::<SocketAddr>().expect("valid"));
         let v4: libc::sockaddr_in = raw.get().expect("long enough");
         assert_eq!(v4.sin_port.to_ne_bytes(), [1, 2]);
         assert_eq!(v4.sin_addr.s_addr.to_ne_bytes(), [1, 2, 3, 4]);
@@ -151,8 +206,30 @@ mod tests {
     }
 
     #[test]
+    fn unix_addresses_survive_the_round_trip() {
+        let longest = "x".repeat(107);
+        let path = |path: &str| UnixAddr::from_pathname(path).expect("valid");
+        let name = |name: &[u8]| sys::from_abstract_name(name).expect("valid");
+        for address in
+            [path("/tmp/socket"), path(&longest), path(""), name(b"name"), name(b"a\0b"), name(b"")]
+        {
+            let raw = RawAddr::from(&address);
+            assert_eq!(raw.family(), libc::AF_UNIX);
+            let back = UnixAddr::try_from(&raw).expect("decoded");
+            assert_eq!(back.is_unnamed(), address.is_unnamed());
+            assert_eq!(back.as_pathname(), address.as_pathname());
+            assert_eq!(sys::abstract_name(&back), sys::abstract_name(&address));
+        }
+        assert!(path("").is_unnamed());
+        assert!(UnixAddr::try_from(&empty()).expect("nobody's").is_unnamed());
+        assert!(
+            UnixAddr::try_from(&RawAddr::from(&"1.2.3.4:5".parse::<SocketAddr>().expect("valid"))).is_err()
+        );
+    }
+
+    #[test]
     fn what_is_too_short_or_foreign_is_refused() {
-        let mut raw = RawAddr::from(&"[::1]:80".parse().expect("valid"));
+        let mut raw = RawAddr::from(&"[::1]:80".parse::<SocketAddr>().expect("valid"));
         raw.len -= 1;
         assert!(SocketAddr::try_from(&raw).is_err());
         let (_, unnamed) = written_by(|_, len| {

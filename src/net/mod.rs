@@ -1,12 +1,14 @@
-//! TCP, in the shape of [`std::net`]: what blocks there parks here.
+//! TCP, UDP and Unix sockets, in the shape of [`std::net`]: what blocks there parks here.
 //!
-//! [`TcpStream`] and [`TcpListener`] have the methods, the errors and the conversions of std's types,
-//! so that code moves over by changing a `use`. In a coroutine, a call that would block parks it; on a
+//! [`TcpStream`], [`TcpListener`], [`UdpSocket`], [`UnixStream`], [`UnixListener`] and [`UnixDatagram`]
+//! have the methods, the errors and the conversions of std's types, so that code moves over by changing a
+//! `use`; `docs/STD_PARITY.md` lists the differences. In a coroutine, a call that would block parks it; on a
 //! plain thread, the same call blocks the thread. Sockets may be shared between the two.
 //!
-//! Three things are new. `close` ends a socket although others still hold or even use it, and it ends
+//! Four things are new. `close` ends a socket although others still hold or even use it, and it ends
 //! loops over [`TcpListener::incoming`]. `accept` waits where descriptors have run out, instead of failing
-//! in a loop. And `try_clone` duplicates no descriptor: clones share one.
+//! in a loop. `try_clone` duplicates no descriptor: clones share one. And [`TcpSocket`] sets options that
+//! must be set before a socket is connected or listens.
 //!
 //! # What parks
 //!
@@ -45,19 +47,30 @@
 //! # .unwrap();
 //! ```
 
-// Rank 6. `socket` is what streams and listeners share; `resolve` looks names up on the threads of
-// `blocking`; `addr` knows the kernel's addresses and `sys` what differs between systems.
+// Rank 6. `socket`, `transfer` and `accept` are what the types share, and `macros` what only a macro can
+// share; `resolve` looks names up on the threads of `blocking`; `addr` knows the kernel's addresses and `sys`
+// what differs between systems.
 
+mod accept;
 mod addr;
+mod macros;
 mod resolve;
 mod socket;
 mod sys;
 #[cfg(not(target_vendor = "apple"))]
 mod sys_flags;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+mod sys_linux;
 #[cfg(target_vendor = "apple")]
 mod sys_options;
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+mod sys_other;
 mod tcp_listener;
+mod tcp_socket;
 mod tcp_stream;
+mod transfer;
+mod udp_socket;
+pub mod unix;
 
 pub use resolve::ToSocketAddrs;
 #[doc(no_inline)]
@@ -65,4 +78,8 @@ pub use std::net::{
     AddrParseError, IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, SocketAddrV4, SocketAddrV6,
 };
 pub use tcp_listener::{Incoming, TcpListener};
+pub use tcp_socket::TcpSocket;
 pub use tcp_stream::TcpStream;
+pub use udp_socket::UdpSocket;
+#[doc(no_inline)]
+pub use unix::{UnixDatagram, UnixListener, UnixStream};

@@ -1,37 +1,26 @@
 //! What of the socket calls differs between systems.
 //!
-//! A port supplies `SEND`, `source`, `stream_socket` and `accept`: `sys_flags.rs` where the calls take
-//! flags, `sys_options.rs` where it takes further calls (macOS). Each new descriptor is close-on-exec from
-//! birth, and no send raises SIGPIPE. Receiving and sending never block, whatever the mode of the
-//! descriptor: the call says so itself, which is why a stream can be shared with code that wants it to
-//! block.
-
-use crate::base::sys::check;
-use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+//! A port supplies new sockets and sends: `sys_flags.rs` where the calls take flags for them, `sys_options.rs`
+//! where that takes further calls (macOS). Each new descriptor is close-on-exec from birth, and no send
+//! raises SIGPIPE. Receiving and sending never block, whatever the mode of the descriptor: the call says so
+//! itself, which is why a stream can be shared with code that wants it to block. And it supplies what has
+//! names or types of its own: `sys_linux.rs`, `sys_other.rs`.
 
 #[cfg(not(target_vendor = "apple"))]
-pub(super) use super::sys_flags::{SEND, accept, source, stream_socket};
-#[cfg(target_vendor = "apple")]
-pub(super) use super::sys_options::{SEND, accept, source, stream_socket};
-
-/// What only some systems report.
+pub(super) use super::sys_flags::{KEEP_IDLE, SEND, accept, socket, socket_pair, source};
 #[cfg(any(target_os = "linux", target_os = "android"))]
-const NO_NETWORK: Option<libc::c_int> = Some(libc::ENONET);
-/// This one has no such error.
+pub(super) use super::sys_linux::{
+    JOIN_V6, LEAVE_V6, MulticastV4, NO_NETWORK, abstract_name, bind_device, from_abstract_name,
+};
+#[cfg(target_vendor = "apple")]
+pub(super) use super::sys_options::{KEEP_IDLE, SEND, accept, socket, socket_pair, source};
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
-const NO_NETWORK: Option<libc::c_int> = None;
+pub(super) use super::sys_other::{
+    JOIN_V6, LEAVE_V6, MulticastV4, NO_NETWORK, abstract_name, from_abstract_name,
+};
 
 /// Flags for `recv` and `recvmsg`.
 pub(super) const RECV: libc::c_int = libc::MSG_DONTWAIT;
-
-/// Sets or clears the mode in which calls fail instead of blocking. It belongs to the open file: all
-/// duplicates share it.
-pub(super) fn set_nonblocking(fd: BorrowedFd<'_>, nonblocking: bool) -> io::Result<()> {
-    let mut value = libc::c_int::from(nonblocking);
-    // SAFETY: the integer lives until the call ends.
-    check(unsafe { libc::ioctl(fd.as_raw_fd(), libc::FIONBIO, &raw mut value) }).map(drop)
-}
 
 /// Whether `accept` failed because of the one connection it would have given: the next may do.
 pub(super) fn concerns_one_connection(errno: libc::c_int) -> bool {

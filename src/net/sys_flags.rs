@@ -6,17 +6,20 @@ use crate::netpoll::Source;
 use std::io;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 
-/// Flags for `send` and `sendmsg`.
-pub(super) const SEND: libc::c_int = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
-
 /// A source of that socket, whatever mode it is in: the calls themselves say that they must not block.
 pub(super) fn source(fd: OwnedFd) -> Source {
     Source::new_nonblocking(fd)
 }
 
-/// A stream socket of that family, non-blocking: neither `connect` nor `accept` can say it in the call.
-pub(super) fn stream_socket(family: libc::c_int) -> io::Result<OwnedFd> {
-    let kind = libc::SOCK_STREAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+/// The option that says after which silence probes begin.
+pub(super) const KEEP_IDLE: libc::c_int = libc::TCP_KEEPIDLE;
+
+/// Flags for `send` and `sendmsg`.
+pub(super) const SEND: libc::c_int = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+
+/// A socket of that family and kind, non-blocking: neither `connect` nor `accept` can say it in the call.
+pub(super) fn socket(family: libc::c_int, kind: libc::c_int) -> io::Result<OwnedFd> {
+    let kind = kind | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
     // SAFETY: the call takes no pointers.
     let fd = check(unsafe { libc::socket(family, kind, 0) })?;
     // SAFETY: a fresh descriptor that nobody else owns.
@@ -31,4 +34,14 @@ pub(super) fn accept(listener: RawFd) -> io::Result<(OwnedFd, RawAddr)> {
         // SAFETY: a fresh descriptor that nobody else owns.
         Ok(unsafe { OwnedFd::from_raw_fd(fd) })
     })
+}
+
+/// Two sockets of that kind, connected to each other.
+pub(super) fn socket_pair(kind: libc::c_int) -> io::Result<[OwnedFd; 2]> {
+    let mut fds = [0; 2];
+    let kind = kind | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+    // SAFETY: there is room for two descriptors, until the call ends.
+    check(unsafe { libc::socketpair(libc::AF_UNIX, kind, 0, fds.as_mut_ptr()) })?;
+    // SAFETY: fresh descriptors that nobody else owns.
+    Ok(fds.map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }))
 }

@@ -4,10 +4,13 @@
 
 use super::addr::{RawAddr, written_by};
 use super::socket::set_option;
-use crate::base::sys::{check, retry};
+use crate::base::sys::{check, retry, set_nonblocking};
 use crate::netpoll::Source;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+
+/// The option that says after which silence probes begin.
+pub(super) const KEEP_IDLE: libc::c_int = libc::TCP_KEEPALIVE;
 
 /// Flags for `send` and `sendmsg`.
 pub(super) const SEND: libc::c_int = libc::MSG_DONTWAIT;
@@ -17,12 +20,24 @@ pub(super) fn source(fd: OwnedFd) -> Source {
     Source::new(fd)
 }
 
-/// A stream socket of that family.
-pub(super) fn stream_socket(family: libc::c_int) -> io::Result<OwnedFd> {
+/// A socket of that family and kind, non-blocking.
+pub(super) fn socket(family: libc::c_int, kind: libc::c_int) -> io::Result<OwnedFd> {
     // SAFETY: the call takes no pointers.
-    let fd = check(unsafe { libc::socket(family, libc::SOCK_STREAM, 0) })?;
+    let fd = check(unsafe { libc::socket(family, kind, 0) })?;
     // SAFETY: a fresh descriptor that nobody else owns.
-    prepared(unsafe { OwnedFd::from_raw_fd(fd) })
+    let fd = prepared(unsafe { OwnedFd::from_raw_fd(fd) })?;
+    set_nonblocking(fd.as_fd(), true)?;
+    Ok(fd)
+}
+
+/// Two sockets of that kind, connected to each other.
+pub(super) fn socket_pair(kind: libc::c_int) -> io::Result<[OwnedFd; 2]> {
+    let mut fds = [0; 2];
+    // SAFETY: there is room for two descriptors, until the call ends.
+    check(unsafe { libc::socketpair(libc::AF_UNIX, kind, 0, fds.as_mut_ptr()) })?;
+    // SAFETY: fresh descriptors that nobody else owns.
+    let [a, b] = fds.map(|fd| unsafe { OwnedFd::from_raw_fd(fd) });
+    Ok([prepared(a)?, prepared(b)?])
 }
 
 /// Takes a connection from a listener's queue.

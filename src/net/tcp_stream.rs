@@ -1,29 +1,16 @@
-//! A TCP connection.
-//!
-//! Relies on `socket` for the waiting. Invariant: every call on the descriptor that could block is made
-//! with a flag that says it must not, except `connect`, which is made while the descriptor is new and
-//! non-blocking. The descriptor's own mode therefore means nothing here, and duplicates of it may block.
+//! A TCP connection. The transfers are in `transfer`, how it comes about in `tcp_socket`.
 
-use super::addr::RawAddr;
+use super::macros::{byte_stream, conversions, transfer_methods};
 use super::resolve::{ToSocketAddrs, each_address};
-use super::socket::{Socket, deadline_after, option, set_option, zero_timeout};
-use super::{Shutdown, SocketAddr, sys};
-use crate::base::sys::{check, nonblocking};
-use crate::coroutine::WaitReason;
-use crate::netpoll::Direction;
-use crate::sched::Attempt;
+use super::socket::{Short, Socket, describe};
+use super::tcp_socket::TcpSocket;
+use super::{Shutdown, SocketAddr};
+use crate::sched::{deadline_after, zero_timeout};
 use std::fmt;
-use std::io::{self, IoSlice, IoSliceMut, Read, Write};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
-
-/// The most that one call transfers, below what the kernel cuts a length to: a call that transfers less
-/// than it was asked to has met an end.
-const MAX_LEN: usize = 1 << 30;
-
-/// The most buffers that one call takes, the kernel's limit.
-const MAX_BUFFERS: usize = 1024;
+use std::time::Duration;
 
 /// A TCP connection; [`std::net::TcpStream`] for coroutines.
 ///
@@ -93,7 +80,7 @@ impl TcpStream {
     /// # .unwrap();
     /// ```
     pub fn connect<A: ToSocketAddrs>(addr: A) -> io::Result<TcpStream> {
-        each_address(addr, |address| TcpStream::connect_until(address, None))
+        each_address(addr, |address| TcpSocket::for_address(address)?.connect_until(address, None))
     }
 
     /// Opens a connection to that address, if it comes about within the timeout. Parks.
@@ -127,26 +114,21 @@ impl TcpStream {
         if timeout.is_zero() {
             return Err(zero_timeout());
         }
-        TcpStream::connect_until(addr, deadline_after(timeout))
-    }
-
-    fn connect_until(address: &SocketAddr, deadline: Option<Instant>) -> io::Result<TcpStream> {
-        let raw = RawAddr::from(address);
-        let stream = TcpStream::from_new(sys::stream_socket(raw.family())?);
-        let mut begun = false;
-        stream.socket.perform_until(Direction::Write, WaitReason::Connect, deadline, |fd| {
-            if begun {
-                return finish_connect(stream.as_fd());
-            }
-            begun = true;
-            begin_connect(fd, &raw)
-        })?;
-        Ok(stream)
+        TcpSocket::for_address(addr)?.connect_until(addr, deadline_after(timeout))
     }
 
     /// The stream of a connection that was made here: nobody else has the descriptor.
     pub(super) fn from_new(fd: OwnedFd) -> TcpStream {
-        TcpStream { socket: Socket::new(sys::source(fd)) }
+        TcpStream { socket: Socket::new(fd, Short::Drained) }
+    }
+
+    /// What the waiting is done with.
+    pub(super) fn socket(&self) -> &Socket {
+        &self.socket
+    }
+
+    fn adopt(fd: OwnedFd) -> TcpStream {
+        TcpStream { socket: Socket::adopt(fd, Short::Drained) }
     }
 
     /// The address of the peer.
@@ -253,140 +235,6 @@ impl TcpStream {
         Ok(())
     }
 
-    /// Another handle to the same connection. It shares everything with this one: descriptor, timeouts,
-    /// mode. No descriptor is duplicated.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use sward::net::{TcpListener, TcpStream};
-    ///
-    /// sward::run(|| {
-    ///     let listener = TcpListener::bind("127.0.0.1:0")?;
-    ///     let stream = TcpStream::connect(listener.local_addr()?)?;
-    ///     let clone = stream.try_clone()?;
-    ///     assert_eq!(clone.local_addr()?, stream.local_addr()?);
-    ///     Ok::<_, std::io::Error>(())
-    /// })
-    /// # .unwrap();
-    /// ```
-    pub fn try_clone(&self) -> io::Result<TcpStream> {
-        Ok(TcpStream { socket: Arc::clone(&self.socket) })
-    }
-
-    /// Sets the longest that one read or peek waits; with `None` it waits for ever. It holds for all clones,
-    /// from their next call on. A call that exceeds it fails with `WouldBlock`, and the stream is as before.
-    ///
-    /// Each call has the whole time again, so this limits how long a connection is idle, not how long a
-    /// message takes to arrive.
-    ///
-    /// # Errors
-    ///
-    /// `InvalidInput` if it is zero.
-    ///
-    /// # Examples
-    ///
-    /// A server that closes connections on which nothing has come for a while. The timeout is set once.
-    ///
-    /// ```
-    /// use std::io::{self, ErrorKind, Read, Write};
-    /// use std::time::Duration;
-    /// use sward::net::{TcpListener, TcpStream};
-    ///
-    /// fn serve(mut stream: TcpStream, idle: Duration) -> io::Result<()> {
-    ///     stream.set_read_timeout(Some(idle))?;
-    ///     let mut buffer = [0; 1024];
-    ///     loop {
-    ///         match stream.read(&mut buffer) {
-    ///             Ok(0) => return Ok(()),
-    ///             Ok(n) => stream.write_all(&buffer[..n])?,
-    ///             Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(()), // idle for too long
-    ///             Err(e) => return Err(e),
-    ///         }
-    ///     }
-    /// }
-    ///
-    /// sward::run(|| {
-    ///     let listener = TcpListener::bind("127.0.0.1:0")?;
-    ///     let mut client = TcpStream::connect(listener.local_addr()?)?;
-    ///     let (stream, _) = listener.accept()?;
-    ///     client.write_all(b"x")?;
-    ///     let server = sward::spawn(move || serve(stream, Duration::from_millis(50)));
-    ///     let mut echo = Vec::new();
-    ///     client.read_to_end(&mut echo)?; // the client is silent, so the server closes
-    ///     assert_eq!(echo, b"x");
-    ///     server.join().unwrap()
-    /// })
-    /// # .unwrap();
-    /// ```
-    pub fn set_read_timeout(&self, dur: Option<Duration>) -> io::Result<()> {
-        self.socket.read_timeout.set(dur)
-    }
-
-    /// Sets the longest that one write waits; with `None` it waits for ever. It holds for all clones, from
-    /// their next call on. A call that exceeds it fails with `WouldBlock`.
-    ///
-    /// # Errors
-    ///
-    /// `InvalidInput` if it is zero.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use sward::net::{TcpListener, TcpStream};
-    ///
-    /// sward::run(|| {
-    ///     let listener = TcpListener::bind("127.0.0.1:0")?;
-    ///     let stream = TcpStream::connect(listener.local_addr()?)?;
-    ///     let limit = Some(std::time::Duration::from_secs(1));
-    ///     stream.set_write_timeout(limit)?;
-    ///     assert_eq!(stream.write_timeout()?, limit);
-    ///     Ok::<_, std::io::Error>(())
-    /// })
-    /// # .unwrap();
-    /// ```
-    pub fn set_write_timeout(&self, dur: Option<Duration>) -> io::Result<()> {
-        self.socket.write_timeout.set(dur)
-    }
-
-    /// The longest that a read waits.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use sward::net::{TcpListener, TcpStream};
-    ///
-    /// sward::run(|| {
-    ///     let listener = TcpListener::bind("127.0.0.1:0")?;
-    ///     let stream = TcpStream::connect(listener.local_addr()?)?;
-    ///     assert_eq!(stream.read_timeout()?, None);
-    ///     Ok::<_, std::io::Error>(())
-    /// })
-    /// # .unwrap();
-    /// ```
-    pub fn read_timeout(&self) -> io::Result<Option<Duration>> {
-        Ok(self.socket.read_timeout.get())
-    }
-
-    /// The longest that a write waits.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use sward::net::{TcpListener, TcpStream};
-    ///
-    /// sward::run(|| {
-    ///     let listener = TcpListener::bind("127.0.0.1:0")?;
-    ///     let stream = TcpStream::connect(listener.local_addr()?)?;
-    ///     assert_eq!(stream.write_timeout()?, None);
-    ///     Ok::<_, std::io::Error>(())
-    /// })
-    /// # .unwrap();
-    /// ```
-    pub fn write_timeout(&self) -> io::Result<Option<Duration>> {
-        Ok(self.socket.write_timeout.get())
-    }
-
     /// Reads without taking what it reads out of the stream. Parks until there is something.
     ///
     /// # Errors
@@ -416,17 +264,7 @@ impl TcpStream {
     /// # .unwrap();
     /// ```
     pub fn peek(&self, buf: &mut [u8]) -> io::Result<usize> {
-        if buf.is_empty() {
-            return Ok(0);
-        }
-        self.receive(WaitReason::Peek, |fd| {
-            let len = buf.len().min(MAX_LEN);
-            let flags = sys::RECV | libc::MSG_PEEK;
-            // SAFETY: the buffer has room for `len` bytes.
-            let got = nonblocking(|| unsafe { libc::recv(fd, buf.as_mut_ptr().cast(), len, flags) })?;
-            // What was peeked is still there: the next read does not have to wait.
-            Ok(got.map_or(Attempt::WouldBlock, |n| Attempt::Done(n as usize)))
-        })
+        self.socket.peek(buf)
     }
 
     /// Sets `TCP_NODELAY`: small writes are sent at once.
@@ -450,7 +288,7 @@ impl TcpStream {
     /// # .unwrap();
     /// ```
     pub fn set_nodelay(&self, nodelay: bool) -> io::Result<()> {
-        set_option(self.as_fd(), libc::IPPROTO_TCP, libc::TCP_NODELAY, libc::c_int::from(nodelay))
+        self.socket.set_option(libc::IPPROTO_TCP, libc::TCP_NODELAY, libc::c_int::from(nodelay))
     }
 
     /// Whether small writes are sent at once.
@@ -473,7 +311,58 @@ impl TcpStream {
     /// # .unwrap();
     /// ```
     pub fn nodelay(&self) -> io::Result<bool> {
-        option::<libc::c_int>(self.as_fd(), libc::IPPROTO_TCP, libc::TCP_NODELAY).map(|value| value != 0)
+        self.socket.option(libc::IPPROTO_TCP, libc::TCP_NODELAY).map(|value: libc::c_int| value != 0)
+    }
+
+    /// Sets `TCP_QUICKACK`: what is received is acknowledged at once. The kernel may change this by itself
+    /// later. Linux only. Does not park.
+    ///
+    /// # Errors
+    ///
+    /// Those of `setsockopt(2)`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use sward::net::{TcpListener, TcpStream};
+    ///
+    /// sward::run(|| {
+    ///     let listener = TcpListener::bind("127.0.0.1:0")?;
+    ///     let stream = TcpStream::connect(listener.local_addr()?)?;
+    ///     stream.set_quickack(false)?;
+    ///     assert!(!stream.quickack()?);
+    ///     Ok::<_, std::io::Error>(())
+    /// })
+    /// # .unwrap();
+    /// ```
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    pub fn set_quickack(&self, quickack: bool) -> io::Result<()> {
+        self.socket.set_option(libc::IPPROTO_TCP, libc::TCP_QUICKACK, libc::c_int::from(quickack))
+    }
+
+    /// Whether what is received is acknowledged at once. Linux only. Does not park.
+    ///
+    /// # Errors
+    ///
+    /// Those of `getsockopt(2)`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use sward::net::{TcpListener, TcpStream};
+    ///
+    /// sward::run(|| {
+    ///     let listener = TcpListener::bind("127.0.0.1:0")?;
+    ///     let stream = TcpStream::connect(listener.local_addr()?)?;
+    ///     stream.set_quickack(true)?;
+    ///     assert!(stream.quickack()?);
+    ///     Ok::<_, std::io::Error>(())
+    /// })
+    /// # .unwrap();
+    /// ```
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    pub fn quickack(&self) -> io::Result<bool> {
+        self.socket.option(libc::IPPROTO_TCP, libc::TCP_QUICKACK).map(|value: libc::c_int| value != 0)
     }
 
     /// Sets `IP_TTL`, how many hops a packet may make.
@@ -523,53 +412,6 @@ impl TcpStream {
         self.socket.ttl()
     }
 
-    /// Takes the connection's pending error (`SO_ERROR`), if there is one.
-    ///
-    /// # Errors
-    ///
-    /// Those of `getsockopt(2)`.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use sward::net::{TcpListener, TcpStream};
-    ///
-    /// sward::run(|| {
-    ///     let listener = TcpListener::bind("127.0.0.1:0")?;
-    ///     let stream = TcpStream::connect(listener.local_addr()?)?;
-    ///     assert!(stream.take_error()?.is_none());
-    ///     Ok::<_, std::io::Error>(())
-    /// })
-    /// # .unwrap();
-    /// ```
-    pub fn take_error(&self) -> io::Result<Option<io::Error>> {
-        self.socket.take_error()
-    }
-
-    /// Whether calls that would block fail with `WouldBlock` instead of parking, for all clones.
-    ///
-    /// This is not needed to keep a worker free: without it, calls park.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use sward::net::{TcpListener, TcpStream};
-    ///
-    /// sward::run(|| {
-    ///     let listener = TcpListener::bind("127.0.0.1:0")?;
-    ///     let stream = TcpStream::connect(listener.local_addr()?)?;
-    ///     stream.set_nonblocking(true)?;
-    ///     let error = stream.peek(&mut [0]).unwrap_err();
-    ///     assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock);
-    ///     Ok::<_, std::io::Error>(())
-    /// })
-    /// # .unwrap();
-    /// ```
-    pub fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
-        self.socket.set_nonblocking(nonblocking);
-        Ok(())
-    }
-
     /// Turns it into std's type: blocking, or in the mode that [`set_nonblocking`](Self::set_nonblocking)
     /// asked for, and with its timeouts.
     ///
@@ -596,243 +438,27 @@ impl TcpStream {
     /// # .unwrap();
     /// ```
     pub fn into_std(self) -> io::Result<std::net::TcpStream> {
-        self.socket.save_mode()?;
-        self.socket.save_timeouts()?;
-        let (fd, _) = self.socket.into_fd()?;
-        Ok(fd.into())
-    }
-
-    fn receive(
-        &self,
-        reason: WaitReason,
-        attempt: impl FnMut(RawFd) -> io::Result<Attempt<usize>>,
-    ) -> io::Result<usize> {
-        match self.socket.perform(Direction::Read, reason, &self.socket.read_timeout, attempt)? {
-            // Not the peer's end, if it is what `close` has made of a call on its way.
-            0 => self.socket.check_open().map(|()| 0),
-            got => Ok(got),
-        }
-    }
-
-    fn send(&self, attempt: impl FnMut(RawFd) -> io::Result<Attempt<usize>>) -> io::Result<usize> {
-        self.socket.perform(Direction::Write, WaitReason::Write, &self.socket.write_timeout, attempt)
+        self.socket.release().map(Into::into)
     }
 }
 
-/// The first call of a connect.
-fn begin_connect(fd: RawFd, address: &RawAddr) -> io::Result<Attempt<()>> {
-    let (address, len) = address.parts();
-    // SAFETY: the address is `len` bytes and lives until the call ends.
-    match check(unsafe { libc::connect(fd, address, len) }) {
-        Ok(_) => Ok(Attempt::Done(())),
-        // Interrupted, it goes on in the background all the same.
-        Err(e) if matches!(e.raw_os_error(), Some(libc::EINPROGRESS | libc::EINTR)) => {
-            Ok(Attempt::WouldBlock)
-        }
-        Err(e) => Err(e),
-    }
-}
-
-/// Whether a connect that has begun is through.
-fn finish_connect(fd: BorrowedFd<'_>) -> io::Result<Attempt<()>> {
-    let mut entry = libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLOUT, revents: 0 };
-    // Asked before the error: a socket without one may as well be on its way still.
-    // SAFETY: one entry, which lives until the call ends.
-    if nonblocking(|| unsafe { libc::poll(&raw mut entry, 1, 0) })?.unwrap_or(0) == 0 {
-        return Ok(Attempt::WouldBlock);
-    }
-    match option::<libc::c_int>(fd, libc::SOL_SOCKET, libc::SO_ERROR)? {
-        0 => Ok(Attempt::Done(())),
-        errno => Err(io::Error::from_raw_os_error(errno)),
-    }
-}
-
-/// What a receive means for the readiness: a short one has emptied the stream, and the end of the
-/// stream stays where it is.
-fn received(got: Option<isize>, wanted: usize) -> Attempt<usize> {
-    match got.map(|n| n as usize) {
-        None => Attempt::WouldBlock,
-        Some(n) if n == 0 || n >= wanted => Attempt::Done(n),
-        Some(n) => Attempt::Drained(n),
-    }
-}
-
-/// What a send means for the readiness: a short one has filled the kernel's buffer.
-fn sent(put: Option<isize>, wanted: usize) -> Attempt<usize> {
-    match put.map(|n| n as usize) {
-        None => Attempt::WouldBlock,
-        Some(n) if n >= wanted => Attempt::Done(n),
-        Some(n) => Attempt::Drained(n),
-    }
-}
-
-/// A message of those buffers, which have the layout of `iovec`.
-fn message(buffers: *const libc::iovec, count: usize) -> libc::msghdr {
-    // SAFETY: integers and pointers, for which zeros are valid.
-    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
-    message.msg_iov = buffers.cast_mut();
-    message.msg_iovlen = count as _;
-    message
-}
-
-impl Read for &TcpStream {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        if buf.is_empty() {
-            return Ok(0);
-        }
-        let len = buf.len().min(MAX_LEN);
-        self.receive(WaitReason::Read, |fd| {
-            // SAFETY: the buffer has room for `len` bytes.
-            let got = nonblocking(|| unsafe { libc::recv(fd, buf.as_mut_ptr().cast(), len, sys::RECV) })?;
-            Ok(received(got, len))
-        })
-    }
-
-    fn read_vectored(&mut self, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
-        let count = bufs.len().min(MAX_BUFFERS);
-        let bufs = &mut bufs[..count];
-        let len = bufs.iter().fold(0usize, |sum, buf| sum.saturating_add(buf.len()));
-        if len == 0 {
-            return Ok(0);
-        }
-        self.receive(WaitReason::Read, |fd| {
-            let mut message = message(bufs.as_mut_ptr().cast(), count);
-            // SAFETY: `IoSliceMut` has the layout of `iovec`; there are `count` of them, each of a
-            // buffer that is borrowed mutably.
-            let got = nonblocking(|| unsafe { libc::recvmsg(fd, &raw mut message, sys::RECV) })?;
-            Ok(received(got, len.min(MAX_LEN)))
-        })
-    }
-}
-
-impl Write for &TcpStream {
-    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        if buf.is_empty() {
-            return Ok(0);
-        }
-        let len = buf.len().min(MAX_LEN);
-        self.send(|fd| {
-            // SAFETY: the buffer has `len` bytes.
-            let put = nonblocking(|| unsafe { libc::send(fd, buf.as_ptr().cast(), len, sys::SEND) })?;
-            Ok(sent(put, len))
-        })
-    }
-
-    fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
-        let bufs = &bufs[..bufs.len().min(MAX_BUFFERS)];
-        let len = bufs.iter().fold(0usize, |sum, buf| sum.saturating_add(buf.len()));
-        if len == 0 {
-            return Ok(0);
-        }
-        self.send(|fd| {
-            let message = message(bufs.as_ptr().cast(), bufs.len());
-            // SAFETY: `IoSlice` has the layout of `iovec`; there are as many as said. The kernel does
-            // not write to the message.
-            let put = nonblocking(|| unsafe { libc::sendmsg(fd, &raw const message, sys::SEND) })?;
-            Ok(sent(put, len.min(MAX_LEN)))
-        })
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Read for TcpStream {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        (&*self).read(buf)
-    }
-
-    fn read_vectored(&mut self, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
-        (&*self).read_vectored(bufs)
-    }
-}
-
-impl Write for TcpStream {
-    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        (&*self).write(buf)
-    }
-
-    fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
-        (&*self).write_vectored(bufs)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
+byte_stream!(TcpStream, &TcpStream);
 
 impl fmt::Debug for TcpStream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut out = f.debug_struct("TcpStream");
-        if let Ok(address) = self.local_addr() {
-            out.field("addr", &address);
-        }
-        if let Ok(peer) = self.peer_addr() {
-            out.field("peer", &peer);
-        }
-        out.field("fd", &self.as_raw_fd()).finish()
+        let addresses = [("addr", self.local_addr()), ("peer", self.peer_addr())];
+        describe(self.as_fd(), f, "TcpStream", addresses)
     }
 }
 
-impl AsFd for TcpStream {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket.fd()
-    }
+transfer_methods! {
+    TcpStream,
+    example: "let listener = sward::net::TcpListener::bind(\"127.0.0.1:0\")?;\n\
+              let socket = sward::net::TcpStream::connect(listener.local_addr()?)?;",
+    call: "socket.peek(&mut [0])"
 }
 
-impl AsRawFd for TcpStream {
-    fn as_raw_fd(&self) -> RawFd {
-        self.as_fd().as_raw_fd()
-    }
-}
-
-/// Takes the open file's timeouts over. Its mode does not matter: calls park.
-impl From<OwnedFd> for TcpStream {
-    fn from(fd: OwnedFd) -> TcpStream {
-        let stream = TcpStream::from_new(fd);
-        stream.socket.load_timeouts();
-        stream
-    }
-}
-
-impl FromRawFd for TcpStream {
-    unsafe fn from_raw_fd(fd: RawFd) -> TcpStream {
-        // SAFETY: passed on to the caller.
-        unsafe { OwnedFd::from_raw_fd(fd) }.into()
-    }
-}
-
-/// As [`TcpStream::into_std`].
-///
-/// # Panics
-///
-/// Clones remain and no descriptor is free for a duplicate; `into_std` reports that instead.
-impl From<TcpStream> for OwnedFd {
-    fn from(stream: TcpStream) -> OwnedFd {
-        stream.into_std().expect("a descriptor for the duplicate").into()
-    }
-}
-
-/// As the conversion to [`OwnedFd`].
-impl IntoRawFd for TcpStream {
-    fn into_raw_fd(self) -> RawFd {
-        OwnedFd::from(self).into_raw_fd()
-    }
-}
-
-/// Takes the stream's timeouts over. Its mode does not matter: calls park.
-impl From<std::net::TcpStream> for TcpStream {
-    fn from(stream: std::net::TcpStream) -> TcpStream {
-        OwnedFd::from(stream).into()
-    }
-}
-
-/// [`TcpStream::into_std`].
-impl TryFrom<TcpStream> for std::net::TcpStream {
-    type Error = io::Error;
-
-    fn try_from(stream: TcpStream) -> io::Result<std::net::TcpStream> {
-        stream.into_std()
-    }
+conversions! {
+    /// Takes the open file's timeouts over. Its mode does not matter: calls park.
+    TcpStream, std::net::TcpStream
 }

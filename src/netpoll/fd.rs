@@ -1,4 +1,4 @@
-//! Waiting for one descriptor on a plain thread, which needs no shard: `poll(2)`.
+//! Asking about one descriptor, and waiting for it on a plain thread, with no shard: `poll(2)`.
 
 use super::Direction;
 use crate::base::poll::poll;
@@ -6,21 +6,39 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::time::Instant;
 
-/// Blocks the thread until the descriptor is ready in that direction or in error; false once the
-/// deadline has passed.
+/// What stands in for a descriptor that there is not: `poll` passes it over.
+const NONE: libc::c_int = -1;
+
+/// Whether the descriptor is ready in that direction, or in error, at this moment.
+pub(crate) fn is_ready(fd: BorrowedFd<'_>, direction: Direction) -> io::Result<bool> {
+    answered(&mut [entry(fd.as_raw_fd(), direction)], Some(Instant::now()))
+}
+
+/// Blocks the thread until the descriptor is ready in that direction or in error, or until the other
+/// end of `bell` is closed; false once the deadline has passed.
 pub(crate) fn wait_on_thread(
     fd: BorrowedFd<'_>,
+    bell: Option<BorrowedFd<'_>>,
     direction: Direction,
     deadline: Option<Instant>,
 ) -> io::Result<bool> {
+    let bell = bell.map_or(NONE, |bell| bell.as_raw_fd());
+    answered(&mut [entry(fd.as_raw_fd(), direction), entry(bell, Direction::Read)], deadline)
+}
+
+fn entry(fd: libc::c_int, direction: Direction) -> libc::pollfd {
     let events = match direction {
         Direction::Read => libc::POLLIN,
         Direction::Write => libc::POLLOUT,
     };
-    let mut entry = [libc::pollfd { fd: fd.as_raw_fd(), events, revents: 0 }];
+    libc::pollfd { fd, events, revents: 0 }
+}
+
+/// Waits until one of them has an answer; false once the deadline has passed.
+fn answered(entries: &mut [libc::pollfd], deadline: Option<Instant>) -> io::Result<bool> {
     loop {
         let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
-        match poll(&mut entry, left) {
+        match poll(entries, left) {
             Ok(0) if deadline.is_some_and(|at| at <= Instant::now()) => return Ok(false),
             Ok(0) => {}
             Ok(_) => return Ok(true),

@@ -4,7 +4,7 @@
 //! - [`shard`]: a poller and the table of what it watches; one per worker.
 //! - [`source`]: an open file with its two readiness events; joins a shard at its first would-block.
 //! - [`thread`]: the dedicated thread that polls on behalf of workers that are too busy to.
-//! - [`fd`]: waiting for one descriptor on a plain thread, with no shard.
+//! - [`fd`]: asking about one descriptor, and waiting for it on a plain thread, with no shard.
 //! - `epoll` (Linux, Android), `kqueue` (macOS, the BSDs), `poll` (any Unix): the back-ends.
 //!   `build.rs` chooses one; `--cfg sward_poll` makes it `poll`, which a test build has besides.
 //!
@@ -56,7 +56,7 @@ use kqueue as backend;
 #[cfg(sward_backend = "poll")]
 use poll as backend;
 
-pub(crate) use fd::wait_on_thread;
+pub(crate) use fd::is_ready;
 pub(crate) use shard::Shard;
 pub(crate) use source::{Direction, Source};
 pub(crate) use thread::{Netpoller, Ward};

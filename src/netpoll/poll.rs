@@ -56,8 +56,8 @@ impl Poller {
 
     pub(crate) fn new() -> io::Result<Poller> {
         let (heard, bell) = io::pipe()?;
-        set_nonblocking(heard.as_fd())?;
-        set_nonblocking(bell.as_fd())?;
+        set_nonblocking(heard.as_fd(), true)?;
+        set_nonblocking(bell.as_fd(), true)?;
         Ok(Poller { table: Mutex::new(Rank::Poller, Table::default()), heard, bell })
     }
 

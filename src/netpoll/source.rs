@@ -8,16 +8,18 @@
 //! number, so nobody who holds the source can meet another file under that number.
 
 use super::backend::Poller;
+use super::fd::wait_on_thread;
 use super::{Key, Shard};
 use crate::base::fork;
 use crate::base::lock::{Mutex, Rank};
 use crate::base::sys::set_nonblocking;
 use crate::coroutine::{Batch, Event, Marks};
-use std::io;
+use std::io::{self, PipeReader, PipeWriter};
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 /// Reading or writing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +67,20 @@ pub(crate) struct Source {
     binding: Mutex<Option<(Arc<Shard>, Key)>>,
     nonblocking: AtomicBool,
     closed: AtomicBool,
+    bell: Option<Mutex<Bell>>,
+}
+
+/// What wakes the plain threads that block on a file which nothing else can wake: a pipe whose writing
+/// end `close` closes. Made when the first of them blocks.
+#[derive(Debug, Default)]
+enum Bell {
+    #[default]
+    Unhung,
+    Hung {
+        reader: Arc<PipeReader>,
+        _writer: PipeWriter,
+    },
+    Rung,
 }
 
 impl std::fmt::Debug for Source {
@@ -82,6 +98,7 @@ impl Source {
             binding: Mutex::new(Rank::Binding, None),
             nonblocking: AtomicBool::new(false),
             closed: AtomicBool::new(false),
+            bell: None,
         }
     }
 
@@ -90,6 +107,14 @@ impl Source {
     pub(crate) fn new_nonblocking(fd: OwnedFd) -> Source {
         let source = Source::new(fd);
         source.nonblocking.store(true, Ordering::Relaxed);
+        source
+    }
+
+    /// A source whose file is known to be non-blocking, and of a kind that has no `shutdown` with which
+    /// the threads that block on it could be woken.
+    pub(crate) fn new_with_bell(fd: OwnedFd) -> Source {
+        let mut source = Source::new_nonblocking(fd);
+        source.bell = Some(Mutex::new(Rank::Binding, Bell::Unhung));
         source
     }
 
@@ -110,7 +135,7 @@ impl Source {
     #[inline]
     pub(crate) fn check(&self) -> io::Result<()> {
         if self.is_closed() {
-            return Err(io::Error::new(io::ErrorKind::NotConnected, "the socket was closed"));
+            return Err(io::Error::new(io::ErrorKind::NotConnected, "it was closed"));
         }
         if !self.nonblocking.load(Ordering::Relaxed) {
             self.make_nonblocking()?;
@@ -158,6 +183,22 @@ impl Source {
         self.unbind();
         self.ready.read.set_for_good(batch);
         self.ready.write.set_for_good(batch);
+        if let Some(bell) = &self.bell {
+            *bell.lock() = Bell::Rung;
+        }
+    }
+
+    /// Blocks the thread until the file is ready in that direction, in error or closed; false once the
+    /// deadline has passed.
+    pub(crate) fn wait_on_thread(&self, direction: Direction, deadline: Option<Instant>) -> io::Result<bool> {
+        let reader = match &self.bell {
+            None => None,
+            Some(bell) => match hang(&mut bell.lock())? {
+                None => return Ok(true),
+                reader => reader,
+            },
+        };
+        wait_on_thread(self.fd(), reader.as_ref().map(|reader| reader.as_fd()), direction, deadline)
     }
 
     /// Leaves the shard and gives the descriptor back, non-blocking as it is.
@@ -169,6 +210,7 @@ impl Source {
         unsafe {
             std::ptr::drop_in_place(&raw mut this.ready);
             std::ptr::drop_in_place(&raw mut this.binding);
+            std::ptr::drop_in_place(&raw mut this.bell);
             ManuallyDrop::take(&mut this.fd)
         }
     }
@@ -185,10 +227,22 @@ impl Source {
 
     #[cold]
     fn make_nonblocking(&self) -> io::Result<()> {
-        set_nonblocking(self.fd())?;
+        set_nonblocking(self.fd(), true)?;
         self.nonblocking.store(true, Ordering::Relaxed);
         Ok(())
     }
+}
+
+/// The end of the bell's pipe to listen to, which is made if there is none yet; `None` once it was rung.
+fn hang(bell: &mut Bell) -> io::Result<Option<Arc<PipeReader>>> {
+    if let Bell::Unhung = bell {
+        let (reader, writer) = io::pipe()?;
+        *bell = Bell::Hung { reader: Arc::new(reader), _writer: writer };
+    }
+    Ok(match bell {
+        Bell::Hung { reader, .. } => Some(Arc::clone(reader)),
+        _ => None,
+    })
 }
 
 impl Drop for Source {

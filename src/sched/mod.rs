@@ -6,6 +6,7 @@
 //! - [`wait`]: the waist, through which everything that blocks goes.
 //! - [`select`]: waiting for the first of several things.
 //! - [`readiness`]: an operation on a source that parks while it would block.
+//! - [`open_file`]: an open file whose calls wait, with its mode and its timeouts.
 //! - [`monitor`]: what the netpoller thread does for busy workers.
 //! - [`runtime`]: a runtime's start and end, and the default one.
 //! - [`hook`]: what a process has once: the panic hook.
@@ -17,6 +18,7 @@ mod hook;
 mod idle;
 mod inbox;
 mod monitor;
+mod open_file;
 mod readiness;
 pub(crate) mod runtime;
 pub(crate) mod select;
@@ -26,7 +28,8 @@ mod wait;
 mod worker;
 
 use crate::base::fork;
-pub(crate) use readiness::{Attempt, perform};
+pub(crate) use open_file::{OpenFile, deadline_after, would_block, zero_timeout};
+pub(crate) use readiness::Attempt;
 pub(crate) use runtime::{Spawn, spawn};
 pub(crate) use shared::Shared;
 pub(crate) use wait::{

@@ -42,6 +42,7 @@ impl Ward for Shared {
 
     fn look(&self, memory: &mut Memory) -> bool {
         let now = Instant::now();
+        self.ticks.fetch_add(1, Ordering::Relaxed);
         let cores = self.active_cores();
         memory.seen.resize(cores.len(), Seen { beat: 0, turns: 0, since: None });
         let (mut busy, mut late, mut left) = (false, 0, 0);

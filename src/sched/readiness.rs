@@ -8,7 +8,7 @@
 use super::wait::{deadline_on_thread, raise, set, spend, wait_for};
 use super::worker;
 use crate::coroutine::WaitReason;
-use crate::netpoll::{Direction, Source, wait_on_thread};
+use crate::netpoll::{Direction, Source};
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::time::Instant;
@@ -45,7 +45,7 @@ pub(crate) fn perform<T>(
                 Attempt::WouldBlock => {}
             }
             let (deadline, limited) = deadline_on_thread(deadline);
-            if !wait_on_thread(source.fd(), direction, deadline)? {
+            if !source.wait_on_thread(direction, deadline)? {
                 if limited {
                     raise();
                 }

@@ -9,7 +9,7 @@ use super::wait::{wait_masked, wake_all};
 use super::worker::{self, Home, Worker};
 use crate::base::clock::ThreadClock;
 use crate::base::sys::report;
-use crate::coroutine::{self, Batch, Handle, Header, Id, JoinError, Settings, WaitReason};
+use crate::coroutine::{self, Batch, Handle, Header, Id, JoinError, Label, Settings, WaitReason};
 use crate::stack::{self, StackSize, overflow};
 use once_cell::sync::OnceCell;
 use std::fmt::Write;
@@ -481,7 +481,7 @@ fn start_worker(shared: &Arc<Shared>, index: usize) -> io::Result<()> {
         let _stack = overflow::AltStack::install();
         let worker = Worker::new(own, index, queues);
         worker.run();
-        if worker.core().live.load(Ordering::Relaxed) != 0 {
+        if worker.core().live() != 0 {
             worker.shared().threads.stay();
         }
     })
@@ -625,7 +625,7 @@ impl Shared {
             self.enter(Phase::Abandoned);
             self.wait_for_the_abandoned();
         }
-        if self.active_cores().iter().any(|core| core.live.load(Ordering::Acquire) != 0) {
+        if self.active_cores().iter().any(|core| core.live() != 0) {
             // What is left refers to the runtime for ever.
             std::mem::forget(Arc::clone(self));
         }
@@ -661,15 +661,21 @@ impl Shared {
     fn report_leaks(&self, timeout: Duration) {
         let mut lines = String::new();
         let mut count = 0;
+        let mut leak = |label: Label<'_>, reason: WaitReason| {
+            count += 1;
+            if count <= NAMED_LEAKS {
+                let _ = write!(lines, "\n  {label}, in {}", reason.describe());
+            }
+        };
         for core in self.active_cores() {
             core.for_each_live(|header| {
                 // SAFETY: listed coroutines are alive.
                 let header = unsafe { header.as_ref() };
-                count += 1;
-                if count <= NAMED_LEAKS {
-                    let _ = write!(lines, "\n  {}, in {}", header.label(), header.reason().describe());
-                }
+                leak(header.label(), header.reason());
             });
+            if core.unlisted.load(Ordering::Acquire) {
+                leak(Label { name: None, id: Id(core.running.load(Ordering::Relaxed)) }, WaitReason::None);
+            }
         }
         if count > NAMED_LEAKS {
             let _ = write!(lines, "\n  and {} more", count - NAMED_LEAKS);

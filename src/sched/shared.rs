@@ -52,7 +52,13 @@ pub(crate) struct Shared {
     pub(super) idle: Idle,
     pub(super) netpoller: Netpoller,
     pub(super) config: Config,
+    /// Whether workers may wait for one another without sleeping: there is a processor for each.
+    pub(super) may_linger: bool,
     injector: Injector<Runnable>,
+    /// Those that have yielded, where coroutines migrate; behind all others.
+    yielded: Injector<Runnable>,
+    /// Counts the looks of the netpoller thread, which come about every millisecond while a worker is awake.
+    pub(super) ticks: AtomicU64,
     phase: AtomicU8,
     wakes: AtomicUsize,
     pub(super) threads: Threads,
@@ -75,8 +81,12 @@ pub(crate) struct Core {
     pub(super) movable: Stealer<Runnable>,
     /// The worker's ends of the two, until its thread takes them.
     pub(super) queues: Mutex<Option<(Deque<Runnable>, Deque<Runnable>)>>,
-    /// How many coroutines were started here and have not ended.
-    pub(super) live: AtomicUsize,
+    /// How many coroutines are in the list: those that were started here and have not ended, except for
+    /// one in its first turn.
+    listed: AtomicUsize,
+    /// Whether there is such a one; written by the worker alone. Short coroutines have one turn, and never
+    /// take the list's lock.
+    pub(super) unlisted: AtomicBool,
     /// How many arrivals there are, and how many are on their way.
     pub(super) placed: AtomicUsize,
     list: Mutex<Option<NonNull<Header>>>,
@@ -119,8 +129,11 @@ impl Shared {
             active: AtomicUsize::new(config.workers),
             idle: Idle::new(config.workers),
             netpoller: Netpoller::new(),
+            may_linger: std::thread::available_parallelism().is_ok_and(|n| config.workers <= n.get()),
             config,
             injector: Injector::new(),
+            yielded: Injector::new(),
+            ticks: AtomicU64::new(0),
             phase: AtomicU8::new(Phase::Running as u8),
             wakes: AtomicUsize::new(0),
             threads: Threads::default(),
@@ -168,6 +181,17 @@ impl Shared {
         }
     }
 
+    /// Queues a coroutine that has yielded, for whichever worker takes it.
+    pub(super) fn inject_yielded(&self, task: Runnable) {
+        self.yielded.push(task);
+        self.work_was_pushed();
+    }
+
+    /// The next of those that have yielded.
+    pub(super) fn take_yielded(&self) -> Option<Runnable> {
+        if self.yielded.is_empty() { None } else { take_one(&self.yielded) }
+    }
+
     pub(super) fn take_one_injected(&self) -> Option<Runnable> {
         take_one(&self.injector)
     }
@@ -196,6 +220,7 @@ impl Shared {
     /// Whether there is anything that any worker may take.
     pub(super) fn has_shared_work(&self) -> bool {
         !self.injector.is_empty()
+            || !self.yielded.is_empty()
             || self.active_cores().iter().any(|core| !core.fresh.is_empty() || !core.movable.is_empty())
     }
 
@@ -203,7 +228,7 @@ impl Shared {
     pub(crate) fn counts(&self) -> impl Iterator<Item = [u64; 5]> + '_ {
         self.active_cores().iter().map(|core| {
             [
-                core.live.load(Ordering::Relaxed) as u64,
+                core.live() as u64,
                 core.turns.load(Ordering::Relaxed),
                 core.beat.load(Ordering::Relaxed),
                 core.steals.load(Ordering::Relaxed),
@@ -266,7 +291,8 @@ impl Core {
             fresh: fresh.stealer(),
             movable: movable.stealer(),
             queues: Mutex::new(Rank::Life, Some((fresh, movable))),
-            live: AtomicUsize::new(0),
+            listed: AtomicUsize::new(0),
+            unlisted: AtomicBool::new(false),
             placed: AtomicUsize::new(0),
             list: Mutex::new(Rank::Live, None),
             beat: AtomicU64::new(0),
@@ -301,14 +327,21 @@ impl Core {
         if self.arrivals.is_empty() { None } else { take_one(&self.arrivals) }
     }
 
+    /// How many coroutines were started here and have not ended.
+    pub(super) fn live(&self) -> usize {
+        // In this order: the one in its first turn is listed before it ceases to be unlisted.
+        let unlisted = usize::from(self.unlisted.load(Ordering::Acquire));
+        unlisted + self.listed.load(Ordering::Acquire)
+    }
+
     /// The coroutines that live here or soon will.
     pub(super) fn load(&self) -> usize {
-        self.live.load(Ordering::Relaxed) + self.placed.load(Ordering::Relaxed)
+        self.live() + self.placed.load(Ordering::Relaxed)
     }
 
     /// As `load`, for a shutdown: whoever has seen the runtime running before it counted one in is seen.
     fn load_now(&self) -> usize {
-        self.placed.load(Ordering::SeqCst) + self.live.load(Ordering::Acquire)
+        self.placed.load(Ordering::SeqCst) + self.live()
     }
 
     /// Hands the worker an unstarted coroutine, which was counted as placed.
@@ -336,27 +369,30 @@ impl Core {
         }
     }
 
-    /// Fires the timers that are due.
-    pub(super) fn fire_timers(&self, batch: &mut Batch) {
+    /// Fires the timers that are due; when, if there were any.
+    pub(super) fn fire_timers(&self, batch: &mut Batch) -> Option<Instant> {
         let mut timers = self.timers.lock();
-        if timers.next().is_none() {
-            return;
-        }
+        timers.next()?;
         let now = Instant::now();
+        let mut fired = None;
         while let Some(ticket) = timers.pop_due(now) {
             // SAFETY: a timer is taken back under this lock before its wait returns.
             let _ = unsafe { ticket.fire(Cause::Timeout, batch) };
+            fired = Some(now);
         }
+        fired
     }
 
-    pub(super) fn until_next_timer(&self) -> Option<Duration> {
-        let next = self.timers.lock().next();
-        next.map(|at| at.saturating_duration_since(Instant::now()))
+    /// When the next timer is due.
+    pub(super) fn next_timer(&self) -> Option<Instant> {
+        self.timers.lock().next()
     }
 
-    /// Counts and lists a coroutine that is about to start here.
+    /// Counts and lists a coroutine that is about to start here, or to suspend for the first time.
     pub(super) fn admit(&self, this: NonNull<Header>) {
         let mut head = self.list.lock();
+        // SAFETY: the caller owns the coroutine, so it is alive.
+        unsafe { this.as_ref() }.listed.set(true);
         // SAFETY: listed coroutines are alive, and their list links are under this lock.
         unsafe {
             let owner = &this.as_ref().owner;
@@ -367,7 +403,7 @@ impl Core {
             }
         }
         *head = Some(this);
-        self.live.store(self.live.load(Ordering::Relaxed) + 1, Ordering::Release);
+        self.listed.store(self.listed.load(Ordering::Relaxed) + 1, Ordering::Release);
     }
 
     /// Takes a coroutine that has ended off the list.
@@ -386,10 +422,11 @@ impl Core {
                 next.as_ref().owner.previous.set(previous);
             }
         }
-        self.live.store(self.live.load(Ordering::Relaxed) - 1, Ordering::Release);
+        self.listed.store(self.listed.load(Ordering::Relaxed) - 1, Ordering::Release);
     }
 
-    /// Cancels every coroutine that was started here; gives those to be scheduled.
+    /// Cancels every coroutine that was started here; gives those to be scheduled. The worker itself calls
+    /// this between two turns, when none is unlisted.
     pub(super) fn cancel_all(&self) -> Batch {
         let mut batch = Batch::new();
         self.for_each_live(|header| {
@@ -399,8 +436,7 @@ impl Core {
         batch
     }
 
-    /// Calls `f` for every coroutine that was started here and has not ended. `f` runs under the
-    /// list's lock: it neither parks nor schedules.
+    /// Calls `f` for every coroutine in the list. `f` runs under the list's lock: it neither parks nor schedules.
     pub(super) fn for_each_live(&self, mut f: impl FnMut(NonNull<Header>)) {
         let head = self.list.lock();
         let mut at = *head;

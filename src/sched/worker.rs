@@ -3,7 +3,7 @@
 //! ```text
 //!                 owner only                         any thread
 //!            +----------------------+        +------------------------------+
-//!   wakes -->| lifo, ready          |<-------| Core::inbox                  |<-- wakes from elsewhere
+//!   wakes -->| lifo, ready, yielded |<-------| Core::inbox                  |<-- wakes from elsewhere
 //!            | (started, at home)   |        | Core::arrivals               |<-- unstarted, placed here
 //!            |                      |        | Core::shard, Core::timers    |<-- netpoller thread helps
 //!   spawns ->| fresh, movable       |------->| Core::fresh, Core::movable   |--> thieves
@@ -16,7 +16,7 @@
 //! one that has not been started goes first, arrivals before others; every [`LOOK_AROUND`] turns it polls and
 //! takes the oldest of the stealable or the injected. So none of the sources starves.
 //!
-//! Invariant of default mode: a coroutine that has been started is in the `lifo`, `ready` or `inbox`
+//! Invariant of default mode: a coroutine that has been started is in `lifo`, `ready`, `yielded` or `inbox`
 //! of its home worker, is run by it, or is parked. Only `movable` differs in migrating mode
 //! ([`Core::may_move`] is the one predicate).
 
@@ -36,12 +36,22 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-/// Turns between two looks at the poller and at the old end of the queues. Prime, as Go's, so that it
+/// Turns between two looks at the old end of the queues. Prime, as Go's, so that it
 /// does not fall in step with a program's own period.
 const LOOK_AROUND: u32 = 61;
 /// Every so many turns one that has not been started goes first: a server's established connections,
 /// always ready, must not keep new ones waiting.
 const FRESH_TURN: u32 = 4;
+/// Every so many turns one that has yielded goes first, though others were woken since.
+const YIELDED_TURN: u32 = 8;
+/// The least time between two wake-ups of a sleeping worker by timers: those that are due in between are
+/// fired together. A timer that is not in such company is fired when it is due.
+const TIMER_BATCH: Duration = Duration::from_micros(250);
+/// How long a worker without work waits for others to hand it some before it sleeps, where that has paid off:
+/// about as long as a sleep and a wake-up through the kernel take.
+const LINGER: Duration = Duration::from_micros(20);
+/// After how many short sleeps in a row a worker lingers again that has done so in vain.
+const LINGER_DOUBT: i32 = 16;
 /// How often in a row the coroutine just woken goes first: a ping-pong pair must not starve the rest.
 const LIFO_RUN: u32 = 16;
 /// Calls that need not wait until a coroutine lets others go first.
@@ -66,12 +76,20 @@ pub(crate) struct Worker {
     lifo: Cell<Option<NonNull<Waiter>>>,
     lifo_run: Cell<u32>,
     ready: RefCell<Batch>,
+    yielded: RefCell<Batch>,
     fresh: Deque<Runnable>,
     movable: Deque<Runnable>,
     stacks: RefCell<Pool>,
     events: RefCell<Events>,
     turn: Cell<u32>,
+    /// The netpoller thread's tick at which it last polled between two turns.
+    tick: Cell<u64>,
     searching: Cell<bool>,
+    /// When it last fired timers.
+    fired: Cell<Option<Instant>>,
+    /// Above zero: linger before the next sleep. Sleeps that another worker ends soon make it more, lingering in
+    /// vain less.
+    linger: Cell<i32>,
     closing: Cell<bool>,
     /// The fewest live coroutines that another worker had at the last look.
     least: Cell<usize>,
@@ -190,12 +208,16 @@ impl Worker {
             lifo: Cell::new(None),
             lifo_run: Cell::new(0),
             ready: RefCell::new(Batch::new()),
+            yielded: RefCell::new(Batch::new()),
             fresh: queues.0,
             movable: queues.1,
             stacks: RefCell::new(Pool::new()),
             events: RefCell::new(Events::with_capacity(EVENTS)),
             turn: Cell::new(0),
+            tick: Cell::new(0),
             searching: Cell::new(false),
+            fired: Cell::new(None),
+            linger: Cell::new(0),
             closing: Cell::new(false),
             least: Cell::new(0),
             random: Cell::new(0x9e37_79b9 ^ (index as u32 + 1)),
@@ -223,7 +245,8 @@ impl Worker {
     fn discard_unstarted(&self) {
         loop {
             self.empty_inbox();
-            let ready = self.lifo.take().or_else(|| self.ready.borrow_mut().pop()).map(Runnable);
+            let ready = self.lifo.take().or_else(|| self.ready.borrow_mut().pop());
+            let ready = ready.or_else(|| self.yielded.borrow_mut().pop()).map(Runnable);
             let task = ready.or_else(|| self.movable.pop()).or_else(|| self.core().take_arrival());
             match task.or_else(|| self.fresh.pop()) {
                 Some(task) => discard(task),
@@ -276,8 +299,9 @@ impl Worker {
     }
 
     fn push_movable(&self, waiter: NonNull<Waiter>) {
-        let displaced =
-            if self.current.get().is_some() { self.lifo.replace(Some(waiter)) } else { Some(waiter) };
+        // Between two turns, the first one woken is the next to run here: nobody needs to be called for it.
+        let first = self.current.get().is_some() || self.lifo.get().is_none();
+        let displaced = if first { self.lifo.replace(Some(waiter)) } else { Some(waiter) };
         if let Some(waiter) = displaced {
             self.movable.push(Runnable(waiter));
             self.shared.work_was_pushed();
@@ -288,6 +312,11 @@ impl Worker {
     fn next(&self) -> Option<Runnable> {
         let turn = self.turn.get().wrapping_add(1);
         self.turn.set(turn);
+        let tick = self.shared.ticks.load(Ordering::Relaxed);
+        if tick != self.tick.get() {
+            self.tick.set(tick);
+            self.poll(Some(Duration::ZERO));
+        }
         if turn.is_multiple_of(LOOK_AROUND)
             && let Some(task) = self.look_around()
         {
@@ -298,29 +327,32 @@ impl Worker {
         {
             return Some(task);
         }
+        if turn.is_multiple_of(YIELDED_TURN)
+            && let Some(task) = self.take_yielded()
+        {
+            return Some(task);
+        }
         if let Some(waiter) = self.lifo.take() {
             let run = self.lifo_run.get() + 1;
             if run <= LIFO_RUN {
                 self.lifo_run.set(run);
                 return Some(Runnable(waiter));
             }
-            self.push_back(waiter);
+            self.push_behind(waiter);
         }
         self.lifo_run.set(0);
+        self.empty_inbox();
         let ready = self.ready.borrow_mut().pop();
         ready
-            .or_else(|| {
-                self.empty_inbox();
-                self.ready.borrow_mut().pop()
-            })
             .map(Runnable)
             .or_else(|| self.movable.pop())
+            .or_else(|| self.take_yielded())
             .or_else(|| self.core().take_arrival())
             .or_else(|| self.fresh.pop())
     }
 
-    /// Behind everyone else who is runnable here.
-    fn push_back(&self, waiter: NonNull<Waiter>) {
+    /// Behind those that were woken before.
+    fn push_behind(&self, waiter: NonNull<Waiter>) {
         // SAFETY: a queued or running coroutine is alive.
         if self.core().may_move(unsafe { waiter.cast::<Header>().as_ref() }) {
             self.movable.push(Runnable(waiter));
@@ -331,14 +363,38 @@ impl Worker {
         }
     }
 
+    /// Behind those that were woken before or will be soon: one that yields may compute for long, while
+    /// one that was woken usually has little to do and somebody who waits for it.
+    fn push_yielded(&self, waiter: NonNull<Waiter>) {
+        // SAFETY: a queued or running coroutine is alive.
+        if self.core().may_move(unsafe { waiter.cast::<Header>().as_ref() }) {
+            self.shared.inject_yielded(Runnable(waiter));
+        } else {
+            // SAFETY: it was in no queue, and stays alive until it has run.
+            unsafe { self.yielded.borrow_mut().push(waiter) };
+        }
+    }
+
+    /// The next of those that have yielded, here or, where they migrate, anywhere. What was woken from outside
+    /// goes before the latter.
+    fn take_yielded(&self) -> Option<Runnable> {
+        let own = self.yielded.borrow_mut().pop().map(Runnable);
+        if own.is_some() || !self.shared.config().migrate {
+            return own;
+        }
+        self.shared.take_injected(&self.fresh).or_else(|| self.shared.take_yielded())
+    }
+
+    #[inline]
     fn empty_inbox(&self) {
-        self.ready.borrow_mut().append(&mut self.core().inbox.take());
+        let inbox = &self.core().inbox;
+        if !inbox.is_empty() {
+            self.ready.borrow_mut().append(&mut inbox.take());
+        }
     }
 
     #[cold]
     fn look_around(&self) -> Option<Runnable> {
-        self.poll(Some(Duration::ZERO));
-        self.empty_inbox();
         if self.shared.phase() != Phase::Running {
             self.close();
         }
@@ -361,7 +417,8 @@ impl Worker {
         let core = self.core();
         core.turns.store(core.turns.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
         core.running.store(header.id().0, Ordering::Relaxed);
-        let behind = self.lifo.get().is_some() || !self.ready.borrow().is_empty();
+        let behind =
+            self.lifo.get().is_some() || !self.ready.borrow().is_empty() || !self.yielded.borrow().is_empty();
         core.behind.store(behind, Ordering::Relaxed);
         local::set_budget(BUDGET);
         loop {
@@ -369,9 +426,16 @@ impl Worker {
             // SAFETY: we own it, it has been started, and it does not run.
             let step = unsafe { header.resume() };
             self.current.set(None);
+            if let Step::Suspended(_) = step
+                && !header.listed.get()
+            {
+                // Before it can be woken and end elsewhere.
+                core.admit(this);
+                core.unlisted.store(false, Ordering::Release);
+            }
             match step {
                 Step::Finished => break self.finish(this),
-                Step::Suspended(Suspend::Yield) => break self.push_back(task.0),
+                Step::Suspended(Suspend::Yield) => break self.push_yielded(task.0),
                 Step::Suspended(Suspend::Wait { commit, ticket, masked }) => {
                     // SAFETY: the closure is on the coroutine's stack, which stays as it is until the
                     // coroutine is resumed; nobody resumes it before it is parked, below.
@@ -400,7 +464,12 @@ impl Worker {
         match self.stacks.borrow_mut().take(header.stack_size()) {
             Ok(stack) => {
                 header.owner.home.store(ptr::from_ref(self.core()).cast_mut().cast(), Ordering::Relaxed);
-                self.core().admit(this);
+                if header.name().is_some() {
+                    // Named ones from the start, so that a report of one that never waits has the name.
+                    self.core().admit(this);
+                } else {
+                    self.core().unlisted.store(true, Ordering::Release);
+                }
                 // SAFETY: we own it, and it has not been started.
                 unsafe { Header::start(this, stack) };
                 true
@@ -449,8 +518,12 @@ impl Worker {
         // SAFETY: it has just finished.
         let stack = unsafe { header.take_stack() };
         self.stacks.borrow_mut().put(stack);
-        // SAFETY: the home is a core of this runtime.
-        unsafe { &*header.owner.home.load(Ordering::Relaxed).cast::<Core>() }.dismiss(this);
+        if header.listed.get() {
+            // SAFETY: the home is a core of this runtime.
+            unsafe { &*header.owner.home.load(Ordering::Relaxed).cast::<Core>() }.dismiss(this);
+        } else {
+            self.core().unlisted.store(false, Ordering::Release);
+        }
         conclude(this);
     }
 
@@ -463,7 +536,9 @@ impl Worker {
             unreachable!("a poller waits on its own descriptors: {e}");
         }
         core.beat.store(core.beat.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
-        core.fire_timers(&mut batch);
+        if let Some(now) = core.fire_timers(&mut batch) {
+            self.fired.set(Some(now));
+        }
         let woke = !batch.is_empty();
         wake_all(&mut batch);
         woke
@@ -471,7 +546,7 @@ impl Worker {
 
     /// With nothing left here: looks elsewhere, then sleeps. False when it is time to end.
     fn idle(&self) -> bool {
-        if self.poll(Some(Duration::ZERO)) {
+        if self.linger() || self.poll(Some(Duration::ZERO)) {
             return true;
         }
         if !self.searching.get() {
@@ -500,6 +575,34 @@ impl Worker {
         true
     }
 
+    /// Waits a little for other workers to hand something over, if they have just done so; true if they have.
+    ///
+    /// Two coroutines on different workers that wait for one another would otherwise sleep and be woken
+    /// through the kernel at each turn. A worker that lingers in vain does not do so again until others
+    /// have ended [`LINGER_DOUBT`] short sleeps of its.
+    fn linger(&self) -> bool {
+        if self.linger.get() <= 0 || self.closing.get() {
+            return false;
+        }
+        let (core, start) = (self.core(), Instant::now());
+        loop {
+            for _ in 0..16 {
+                if !core.inbox.is_empty() || !core.arrivals.is_empty() {
+                    return true;
+                }
+                std::hint::spin_loop();
+            }
+            if self.shared.has_shared_work() {
+                return false;
+            }
+            if start.elapsed() > LINGER {
+                // The others have nothing, or no processor to run on, which this would only take from them.
+                self.linger.set(-LINGER_DOUBT);
+                return false;
+            }
+        }
+    }
+
     /// Sleeps in the shard's wait until there is something to do. The protocol is in `README.md`.
     fn sleep(&self) {
         let core = self.core();
@@ -509,11 +612,21 @@ impl Worker {
             && !self.shared.has_shared_work()
             && !self.must_close()
         {
-            let mut timeout = core.until_next_timer();
+            let start = Instant::now();
+            let mut timeout = core.next_timer().map(|at| {
+                let at = self.fired.get().map_or(at, |fired| at.max(fired + TIMER_BATCH));
+                at.saturating_duration_since(start)
+            });
             if self.closing.get() {
                 timeout = Some(timeout.map_or(CLOSING_NAP, |t| t.min(CLOSING_NAP)));
             }
-            self.poll(timeout);
+            let woke = self.poll(timeout);
+            let handed = !woke && !core.inbox.is_empty();
+            if handed && self.shared.may_linger && start.elapsed() < 2 * LINGER {
+                self.linger.set((self.linger.get() + 1).min(1));
+            } else {
+                self.linger.set(self.linger.get().min(0));
+            }
         }
         self.searching.set(core.bed.rise(&self.shared.idle));
         self.shared.netpoller.worker_is_up();
@@ -547,7 +660,7 @@ impl Worker {
 
     /// Looks for work that any worker may take: injected, then other workers', from a random one on.
     fn search(&self) -> Option<Runnable> {
-        if let Some(task) = self.shared.take_injected(&self.fresh) {
+        if let Some(task) = self.shared.take_injected(&self.fresh).or_else(|| self.shared.take_yielded()) {
             return Some(task);
         }
         let cores = self.shared.active_cores();

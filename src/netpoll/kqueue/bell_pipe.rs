@@ -22,8 +22,8 @@ pub(super) struct Bell {
 impl Bell {
     pub(super) fn new(queue: BorrowedFd<'_>) -> io::Result<Bell> {
         let (heard, bell) = io::pipe()?;
-        set_nonblocking(heard.as_fd())?;
-        set_nonblocking(bell.as_fd())?;
+        set_nonblocking(heard.as_fd(), true)?;
+        set_nonblocking(bell.as_fd(), true)?;
         let ident = heard.as_raw_fd() as usize;
         let change = Change { ident, filter: Filter::Read, action: Action::Watch, data: DATA };
         for receipt in call::change(queue, [change].into_iter())? {

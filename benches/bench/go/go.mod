@@ -1,0 +1,3 @@
+module sward-bench
+
+go 1.19

@@ -1,0 +1,87 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"net"
+	"os"
+	"runtime"
+	"time"
+)
+
+var (
+	headEnd  = []byte("\r\n\r\n")
+	response = []byte("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 14\r\n\r\nHello, World!\n")
+)
+
+const (
+	burners  = 32
+	slice    = 5 * time.Millisecond
+	deadline = 30 * time.Second
+)
+
+func serve(service string) {
+	listener, err := net.Listen("tcp4", "0.0.0.0:0")
+	if err != nil {
+		fail(err.Error())
+	}
+	go control()
+	if service == "burn" {
+		for i := 0; i < burners; i++ {
+			go burn()
+		}
+	}
+	fmt.Println(listener.Addr().(*net.TCPAddr).Port)
+	for {
+		// Go sets TCP_NODELAY itself.
+		stream, err := listener.Accept()
+		if err != nil {
+			fail(err.Error())
+		}
+		go handle(service, stream)
+	}
+}
+
+// Tells what the process has used whenever the driver asks, and ends with the driver.
+func control() {
+	for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
+		u := usageNow()
+		fmt.Printf("user %f kernel %f sleeps %f\n", u.user, u.kernel, u.sleeps)
+	}
+	os.Exit(0)
+}
+
+func burn() {
+	for {
+		for start := time.Now(); time.Since(start) < slice; {
+		}
+		runtime.Gosched()
+	}
+}
+
+func handle(service string, stream net.Conn) {
+	defer stream.Close()
+	buffer := make([]byte, 1024)
+	var output []byte
+	for {
+		if service == "deadline" {
+			stream.SetReadDeadline(time.Now().Add(deadline))
+		}
+		n, err := stream.Read(buffer)
+		if err != nil {
+			return
+		}
+		answer := buffer[:n]
+		if service == "http" {
+			output = output[:0]
+			for i := bytes.Count(answer, headEnd); i > 0; i-- {
+				output = append(output, response...)
+			}
+			answer = output
+		}
+		if _, err := stream.Write(answer); err != nil || service == "once" {
+			return
+		}
+	}
+}

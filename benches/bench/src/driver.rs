@@ -1,0 +1,82 @@
+//! Runs each workload on every peer that is there, by turns, so that what else happens on the machine meets all of
+//! them alike: the order rotates from round to round.
+
+use crate::Plan;
+use crate::catalogue::{Kind, Workload};
+use crate::child::{Runner, Sample, build_go};
+use crate::{plot, report};
+use indicatif::{ProgressBar, ProgressStyle};
+use std::io;
+use std::process::{Command, Stdio};
+
+/// What there is to say about one workload on one peer.
+pub enum Result {
+    Samples(Vec<Sample>),
+    Skipped(String),
+    Failed(String),
+}
+
+/// One workload with what each peer did, in the order of the plan.
+pub struct Row<'a> {
+    pub workload: &'a Workload,
+    pub peers: Vec<(&'static str, Result)>,
+}
+
+pub fn run(plan: &Plan) -> io::Result<()> {
+    let this = std::env::current_exe()?;
+    let go = if plan.peers.contains(&"go") { build_go(&this) } else { Err("not asked for".into()) };
+    let missing_go = go.as_ref().err().cloned();
+    let found = Command::new("wrk").arg("-v").stdout(Stdio::null()).stderr(Stdio::null()).status();
+    let missing_wrk = found.is_err().then(|| "wrk is not installed".to_owned());
+    let runner = Runner { this, go: go.ok(), workers: plan.workers, quick: plan.quick };
+    let skips = |workload: &Workload, peer: &str| {
+        let go = missing_go.as_ref().filter(|_| peer == "go");
+        let wrk = missing_wrk.as_ref().filter(|_| matches!(workload.kind, Kind::Http { .. }));
+        go.or(wrk).cloned().or_else(|| workload.skips(peer).map(str::to_owned))
+    };
+
+    println!(
+        "{} rounds, {} workers (raw: one thread; threads: the kernel's){}\n",
+        plan.rounds,
+        plan.workers,
+        if plan.quick { "; quick: the figures mean nothing" } else { "" }
+    );
+    let bar = ProgressBar::new((plan.workloads.len() * plan.rounds * plan.peers.len()) as u64);
+    bar.set_style(ProgressStyle::with_template("{msg:32} {wide_bar} {pos}/{len} {eta}").expect("it is fine"));
+    let mut rows = Vec::new();
+    for workload in &plan.workloads {
+        let none = |&peer| match skips(workload, peer) {
+            Some(reason) => (peer, Result::Skipped(reason)),
+            None => (peer, Result::Samples(Vec::new())),
+        };
+        let mut row = Row { workload, peers: plan.peers.iter().map(none).collect() };
+        for round in 0..plan.rounds {
+            for turn in 0..row.peers.len() {
+                let count = row.peers.len();
+                let (peer, result) = &mut row.peers[(round + turn) % count];
+                bar.set_message(format!("{} on {peer}", workload.name));
+                if let Result::Samples(samples) = result {
+                    match runner.sample(workload, peer) {
+                        Ok(sample) => samples.push(sample),
+                        Err(e) => *result = Result::Failed(e.to_string()),
+                    }
+                }
+                bar.inc(1);
+            }
+        }
+        bar.suspend(|| report::print(&row));
+        rows.push(row);
+    }
+    bar.finish_and_clear();
+    if let Some(file) = &plan.json {
+        std::fs::write(file, report::json(plan, &rows))?;
+    }
+    if let Some(folder) = &plan.svg {
+        plot::write(folder, &rows)?;
+    }
+    let failed = |row: &Row| row.peers.iter().any(|(_, result)| matches!(result, Result::Failed(_)));
+    match rows.iter().filter(|row| failed(row)).map(|row| row.workload.name).collect::<Vec<_>>() {
+        none if none.is_empty() => Ok(()),
+        some => Err(io::Error::other(format!("failed: {}", some.join(", ")))),
+    }
+}

@@ -1,0 +1,118 @@
+//! The benchmark: the same workloads on sward and on its peers, alternating.
+//!
+//! From the top down: the driver (`driver.rs`) takes the workloads of the catalogue and runs each on every peer that
+//! is there, a process each time (`child.rs`: this program again, with hidden arguments, or the Go program); what
+//! they tell becomes tables, JSON and plots (`report.rs`, `plot.rs`). Below stand the workloads (`micro/`, `net/`)
+//! and what the peers call things (`peers/`).
+
+mod catalogue;
+mod child;
+mod driver;
+mod micro;
+mod net;
+mod peers;
+mod plot;
+mod report;
+mod sys;
+
+use catalogue::{PEERS, Workload};
+use std::path::PathBuf;
+use std::process::exit;
+
+const HELP: &str =
+    "sward-bench [WORKLOAD...] [--rounds N] [--peers A,B] [--workers N] [--quick] [--json FILE] [--svg DIR]
+  WORKLOAD   a name of --list, or what some begin with: echo is echo-1, echo-64 and so on (all)
+  --rounds   runs of each workload on each peer (5)
+  --peers    only these (all that are there)
+  --workers  threads that run coroutines (as many as there are processors)
+  --quick    a tenth of the work, one round: whether it works, not how fast it is
+  --json     all samples, into this file
+  --svg      a plot for each table, into this folder
+  --list     names the workloads and the peers";
+
+/// What the command line asks for.
+pub struct Plan {
+    pub workloads: Vec<Workload>,
+    pub peers: Vec<&'static str>,
+    pub rounds: usize,
+    pub workers: usize,
+    pub quick: bool,
+    pub json: Option<PathBuf>,
+    pub svg: Option<PathBuf>,
+}
+
+fn usage(message: &str) -> ! {
+    eprintln!("{message}\n\n{HELP}");
+    exit(2)
+}
+
+fn plan(arguments: &[String]) -> Plan {
+    let all = catalogue::workloads(sys::raise_descriptor_limit());
+    let mut rounds = None;
+    let mut plan = Plan {
+        workloads: Vec::new(),
+        peers: PEERS.to_vec(),
+        rounds: 5,
+        workers: std::thread::available_parallelism().map_or(1, usize::from),
+        quick: false,
+        json: None,
+        svg: None,
+    };
+    let mut names: Vec<&str> = Vec::new();
+    let mut arguments = arguments.iter().map(String::as_str);
+    while let Some(argument) = arguments.next() {
+        let mut value = || arguments.next().unwrap_or_else(|| usage(&format!("{argument} wants a value")));
+        let number = |text: &str| match text.parse() {
+            Ok(number) if number > 0 => number,
+            _ => usage(&format!("{argument} wants a number above zero, not {text:?}")),
+        };
+        match argument {
+            "--help" | "-h" => {
+                println!("{HELP}");
+                exit(0);
+            }
+            "--list" => {
+                for workload in &all {
+                    println!("{:16} {}", workload.name, workload.about);
+                }
+                println!("\npeers: {}", PEERS.join(", "));
+                exit(0);
+            }
+            "--rounds" => rounds = Some(number(value())),
+            "--workers" => plan.workers = number(value()),
+            "--quick" => plan.quick = true,
+            "--json" => plan.json = Some(value().into()),
+            "--svg" => plan.svg = Some(value().into()),
+            "--peers" => {
+                let known = |name: &str| PEERS.into_iter().find(|peer| *peer == name);
+                let peer = |name| known(name).unwrap_or_else(|| usage(&format!("no such peer: {name}")));
+                plan.peers = value().split(',').map(peer).collect();
+            }
+            _ if argument.starts_with('-') => usage(&format!("no such option: {argument}")),
+            _ => names.push(argument),
+        }
+    }
+    for name in &names {
+        if !all.iter().any(|workload| workload.answers_to(name)) {
+            usage(&format!("no such workload: {name}"));
+        }
+    }
+    plan.rounds = rounds.unwrap_or(if plan.quick { 1 } else { 5 });
+    let asked = |workload: &Workload| names.is_empty() || names.iter().any(|name| workload.answers_to(name));
+    plan.workloads = all.into_iter().filter(asked).collect();
+    plan
+}
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let done = match arguments.first().map(String::as_str) {
+        Some("child") => child::run(&arguments[1..]),
+        Some("serve") => child::serve(&arguments[1..]),
+        Some("load") => child::load(&arguments[1..]),
+        _ => driver::run(&plan(&arguments)),
+    };
+    if let Err(e) = done {
+        eprintln!("sward-bench: {e}");
+        exit(1);
+    }
+}

@@ -1,0 +1,147 @@
+//! The workloads without sockets. Each stands in a file of its own, twice: for peers whose code blocks, and for
+//! tokio. Each checks its own result and panics if it is wrong.
+
+mod channel;
+mod fib;
+mod locks;
+mod parked;
+mod pingpong;
+mod skynet;
+mod sleepers;
+mod spawn;
+mod timers;
+mod unpark;
+mod yielding;
+
+use crate::peers::{Channels, Locks, Peer};
+use crate::sys::Usage;
+use std::time::{Duration, Instant};
+
+/// How much a workload does.
+#[derive(Clone, Copy)]
+pub struct Size {
+    /// Coroutines at once, or senders.
+    pub tasks: u64,
+    /// Receivers; for pairs, whether the two are to start on different workers.
+    pub partners: u64,
+    /// Operations in all.
+    pub ops: u64,
+}
+
+/// What a run has measured, per operation: nanoseconds and bytes.
+pub struct Outcome(Vec<(&'static str, f64)>);
+
+impl Outcome {
+    fn with(mut self, name: &'static str, value: f64) -> Outcome {
+        self.0.push((name, value));
+        self
+    }
+
+    /// The line that a child tells the driver.
+    pub fn line(&self) -> String {
+        self.0.iter().map(|(name, value)| format!("{name} {value}")).collect::<Vec<_>>().join(" ")
+    }
+}
+
+struct Meter {
+    start: Instant,
+    usage: Usage,
+}
+
+impl Meter {
+    fn start() -> Meter {
+        Meter { usage: Usage::now(), start: Instant::now() }
+    }
+
+    fn stop(self, ops: u64) -> Outcome {
+        let wall = self.start.elapsed().as_nanos() as f64;
+        let used = Usage::now().since(self.usage);
+        let ops = ops as f64;
+        Outcome(vec![
+            ("wall", wall / ops),
+            ("user", used.user / ops),
+            ("kernel", used.kernel / ops),
+            ("cpu", (used.user + used.kernel) / ops),
+        ])
+    }
+}
+
+/// A value that lives as long as the process, so that no peer pays for counting references.
+fn forever<T>(value: T) -> &'static T {
+    Box::leak(Box::new(value))
+}
+
+/// How long a coroutine that wants a worker of its own waits for its partner to start on another.
+const MEETING: Duration = Duration::from_millis(50);
+
+/// Keeps the worker busy until both partners are here, so that they start on different ones.
+fn meet(arrived: &std::sync::atomic::AtomicU64) {
+    use std::sync::atomic::Ordering;
+    arrived.fetch_add(1, Ordering::AcqRel);
+    let start = Instant::now();
+    while arrived.load(Ordering::Acquire) < 2 && start.elapsed() < MEETING {
+        std::hint::spin_loop();
+    }
+}
+
+/// The same, a tenth as long, before it counts: first use of memory is not the matter of most workloads.
+fn warm(size: Size) -> Size {
+    Size { ops: (size.ops / 10).max(1), ..size }
+}
+
+fn twice(size: Size, mut workload: impl FnMut(Size) -> Outcome) -> Outcome {
+    workload(warm(size));
+    workload(size)
+}
+
+/// Runs a workload of this name on a peer whose code blocks.
+pub fn blocking<P: Channels + Locks>(name: &str, size: Size, workers: usize) -> Outcome {
+    let workload = match name {
+        "spawn" => spawn::blocking::<P>,
+        "parked" => return P::run(workers, move || parked::blocking::<P>(size)),
+        "yield" => yielding::blocking::<P>,
+        "unpark" => unpark::blocking::<P>,
+        "pingpong" => pingpong::blocking::<P>,
+        "channel" => channel::blocking::<P>,
+        "mutex" => locks::mutex::<P>,
+        "rwlock" => locks::rwlock::<P>,
+        "skynet" => skynet::blocking::<P>,
+        "fib" => fib::blocking::<P>,
+        "sleepers" => return P::run(workers, move || sleepers::blocking::<P>(size)),
+        "timers" => timers::blocking::<P>,
+        _ => panic!("no such workload: {name}"),
+    };
+    P::run(workers, move || twice(size, workload))
+}
+
+/// Runs a workload on tokio.
+pub fn tokio(name: String, size: Size, workers: usize) -> Outcome {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build();
+    let runtime = runtime.expect("the runtime starts");
+    let main = async move {
+        let first = warm(size);
+        macro_rules! twice {
+            ($workload:path) => {{
+                $workload(first).await;
+                $workload(size).await
+            }};
+        }
+        match name.as_str() {
+            "spawn" => twice!(spawn::tokio),
+            "parked" => parked::tokio(size).await,
+            "yield" => twice!(yielding::tokio),
+            "unpark" => twice!(unpark::tokio),
+            "pingpong" => twice!(pingpong::tokio),
+            "channel" => twice!(channel::tokio),
+            "mutex" => twice!(locks::tokio_mutex),
+            "rwlock" => twice!(locks::tokio_rwlock),
+            "skynet" => twice!(skynet::tokio),
+            "fib" => twice!(fib::tokio),
+            "sleepers" => sleepers::tokio(size).await,
+            "timers" => twice!(timers::tokio),
+            _ => panic!("no such workload: {name}"),
+        }
+    };
+    // Spawned, since `block_on` would run it on this thread, which is none of the workers.
+    runtime.block_on(runtime.spawn(main)).expect("it ends well")
+}

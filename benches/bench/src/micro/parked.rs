@@ -1,0 +1,57 @@
+//! Many coroutines parked at once, then woken and joined: time for each, and memory at the height.
+
+use super::{Meter, Outcome, Peer, Size, forever};
+use crate::sys;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+/// How often it is looked whether all are parked.
+const POLL: Duration = Duration::from_millis(1);
+
+pub fn blocking<P: Peer>(size: Size) -> Outcome {
+    let (parked, go) = (forever(AtomicU64::new(0)), forever(AtomicBool::new(false)));
+    let before = sys::memory(std::process::id());
+    let meter = Meter::start();
+    let wait = move || {
+        parked.fetch_add(1, Ordering::Relaxed);
+        while !go.load(Ordering::Acquire) {
+            P::park();
+        }
+    };
+    let handles: Vec<_> = (0..size.ops).map(|_| P::spawn(wait)).collect();
+    while parked.load(Ordering::Relaxed) < size.ops {
+        P::sleep(POLL);
+    }
+    let bytes = sys::memory(std::process::id()) - before;
+    go.store(true, Ordering::Release);
+    for handle in &handles {
+        P::unpark(&P::task_of(handle));
+    }
+    for handle in handles {
+        P::join(handle);
+    }
+    meter.stop(size.ops).with("bytes", bytes / size.ops as f64)
+}
+
+/// tokio has no parking; its nearest is waiting for a notification that all share.
+pub async fn tokio(size: Size) -> Outcome {
+    let (parked, gate) = (forever(AtomicU64::new(0)), forever(tokio::sync::Notify::new()));
+    let before = sys::memory(std::process::id());
+    let meter = Meter::start();
+    let wait = move || async move {
+        let mut opened = std::pin::pin!(gate.notified());
+        opened.as_mut().enable();
+        parked.fetch_add(1, Ordering::Relaxed);
+        opened.await;
+    };
+    let handles: Vec<_> = (0..size.ops).map(|_| tokio::spawn(wait())).collect();
+    while parked.load(Ordering::Relaxed) < size.ops {
+        tokio::time::sleep(POLL).await;
+    }
+    let bytes = sys::memory(std::process::id()) - before;
+    gate.notify_waiters();
+    for handle in handles {
+        handle.await.expect("it only waits");
+    }
+    meter.stop(size.ops).with("bytes", bytes / size.ops as f64)
+}

@@ -1,0 +1,188 @@
+//! The load: a process of its own, one thread with epoll, the same for all servers. Each connection has one
+//! message on its way at a time and checks every byte that comes back.
+//!
+//! `load PORT CONNECTIONS ACTIVE SECONDS REQUESTS [once]`: opens the connections, each with one exchange, so that
+//! the server has really started to serve it; says `ready`; at a line of its input the active ones begin; after a
+//! fifth of the seconds for warming up it says `begin`, at the end `end REQUESTS NANOSECONDS P50 P99 P999`, and
+//! when all that was under way has come, it ends. A number of requests above zero ends it instead of the time.
+
+use crate::sys::Epoll;
+use hdrhistogram::Histogram;
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, TcpStream};
+use std::time::{Duration, Instant};
+
+const MESSAGE: usize = 64;
+/// Connections that are being opened at once: below the backlog of every server.
+const OPENING: usize = 64;
+/// Connections to one address: below the number of ephemeral ports.
+const PER_ADDRESS: usize = 20_000;
+/// How long an answer may take before the run is given up.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+pub struct Load {
+    pub port: u16,
+    pub connections: usize,
+    pub active: usize,
+    pub seconds: f64,
+    pub requests: u64,
+    /// The server closes after each answer.
+    pub once: bool,
+}
+
+struct Connection {
+    /// None before the first and after the last message of those that the server closes.
+    stream: Option<TcpStream>,
+    sent: [u8; MESSAGE],
+    got: usize,
+    since: Instant,
+}
+
+/// Content that no other message has.
+fn content(message: u64) -> [u8; MESSAGE] {
+    let mut content = [0; MESSAGE];
+    for (n, chunk) in content.chunks_exact_mut(8).enumerate() {
+        let word = (message + n as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(n as u32);
+        chunk.copy_from_slice(&word.to_le_bytes());
+    }
+    content
+}
+
+struct Client {
+    load: Load,
+    epoll: Epoll,
+    connections: Vec<Connection>,
+    /// Messages ever sent.
+    messages: u64,
+    under_way: usize,
+}
+
+impl Client {
+    fn connect(&self, number: usize) -> io::Result<TcpStream> {
+        let address = Ipv4Addr::new(127, 0, 0, (1 + number / PER_ADDRESS) as u8);
+        let stream = TcpStream::connect((address, self.load.port))?;
+        stream.set_nodelay(true)?;
+        stream.set_nonblocking(true)?;
+        self.epoll.add(&stream, number)?;
+        Ok(stream)
+    }
+
+    fn send(&mut self, number: usize) -> io::Result<()> {
+        let began = Instant::now();
+        if self.load.once {
+            self.connections[number].stream = Some(self.connect(number)?);
+        }
+        self.messages += 1;
+        self.under_way += 1;
+        let connection = &mut self.connections[number];
+        (connection.sent, connection.got, connection.since) = (content(self.messages), 0, began);
+        connection.stream.as_mut().map_or(Ok(()), |stream| stream.write_all(&connection.sent))
+    }
+
+    /// Waits for answers, and gives the numbers of the connections that have theirs, with its latency.
+    fn answers(&mut self, into: &mut Vec<(usize, Duration)>) -> io::Result<()> {
+        into.clear();
+        let mut woken = self.epoll.wait(Some(PATIENCE)).peekable();
+        if woken.peek().is_none() {
+            return Err(io::Error::other(format!("no answer within {PATIENCE:?}")));
+        }
+        for number in woken {
+            let connection = &mut self.connections[number];
+            let mut buffer = [0; MESSAGE + 1];
+            let Some(stream) = &mut connection.stream else { continue };
+            let n = match stream.read(&mut buffer) {
+                Ok(0) if self.load.once && connection.got == MESSAGE => {
+                    into.push((number, connection.since.elapsed()));
+                    self.under_way -= 1;
+                    connection.stream = None;
+                    continue;
+                }
+                Ok(0) => return Err(io::Error::other("the server has closed a connection")),
+                Ok(n) => n,
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => continue,
+                Err(e) => return Err(e),
+            };
+            let end = connection.got + n;
+            if connection.sent.get(connection.got..end) != Some(&buffer[..n]) {
+                return Err(io::Error::other("an answer differs from what was sent"));
+            }
+            connection.got = end;
+            if end == MESSAGE && !self.load.once {
+                into.push((number, connection.since.elapsed()));
+                self.under_way -= 1;
+            }
+        }
+        Ok(())
+    }
+
+    fn drain(&mut self, answers: &mut Vec<(usize, Duration)>) -> io::Result<()> {
+        while self.under_way > 0 {
+            self.answers(answers)?;
+        }
+        Ok(())
+    }
+}
+
+pub fn run(load: Load) -> io::Result<()> {
+    let (connections, active) = (load.connections, load.active);
+    let mut client =
+        Client { load, epoll: Epoll::new()?, connections: Vec::new(), messages: 0, under_way: 0 };
+    let mut answers = Vec::new();
+    let now = Instant::now();
+    for number in 0..connections {
+        let stream = if client.load.once { None } else { Some(client.connect(number)?) };
+        client.connections.push(Connection { stream, sent: [0; MESSAGE], got: 0, since: now });
+        client.send(number)?;
+        if number % OPENING == OPENING - 1 {
+            client.drain(&mut answers)?;
+        }
+    }
+    client.drain(&mut answers)?;
+    let limit = client.load.requests;
+    if limit == 0 {
+        println!("ready");
+        io::stdin().read_line(&mut String::new())?;
+    }
+    if active == 0 {
+        return Ok(());
+    }
+
+    let mut histogram = Histogram::<u64>::new_with_bounds(100, 60_000_000_000, 3).expect("fine bounds");
+    let warming = Duration::from_secs_f64(client.load.seconds / 5.0);
+    let mut began = Instant::now();
+    let mut warm = limit > 0;
+    let (mut sent, mut done) = (0, 0);
+    // Those that carry traffic are spread evenly among those that do not.
+    for n in 0..active {
+        client.send(n * connections / active)?;
+        sent += 1;
+    }
+    while client.under_way > 0 {
+        client.answers(&mut answers)?;
+        let now = Instant::now();
+        for &(number, latency) in &answers {
+            histogram.saturating_record(latency.as_nanos() as u64);
+            done += 1;
+            if limit == 0 || sent < limit {
+                client.send(number)?;
+                sent += 1;
+            }
+        }
+        if !warm && now - began >= warming {
+            (warm, began, done) = (true, now, 0);
+            histogram.reset();
+            println!("begin");
+        } else if warm && limit == 0 && (now - began).as_secs_f64() >= client.load.seconds {
+            break;
+        }
+    }
+    let quantile = |q| histogram.value_at_quantile(q);
+    println!(
+        "end {done} {} {} {} {}",
+        began.elapsed().as_nanos(),
+        quantile(0.5),
+        quantile(0.99),
+        quantile(0.999)
+    );
+    client.drain(&mut answers)
+}

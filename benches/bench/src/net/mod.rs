@@ -1,0 +1,82 @@
+//! The servers, one text for each shape of peer, and the load that is the same for all.
+
+pub mod blocking;
+pub mod load;
+pub mod raw;
+pub mod tokio;
+
+use crate::sys::Usage;
+use std::io::BufRead;
+use std::time::Duration;
+
+/// Coroutines that burn CPU beside the connections of the service `Burn`, and for how long at a time.
+pub const BURNERS: usize = 32;
+pub const SLICE: Duration = Duration::from_millis(5);
+/// The limit of each read of the service `Deadline`.
+pub const DEADLINE: Duration = Duration::from_secs(30);
+/// Room for one read.
+const ROOM: usize = 1024;
+
+/// What a server does with what it reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Service {
+    /// Sends it back.
+    Echo,
+    /// Sends it back and closes the connection.
+    Once,
+    /// `Echo` with a limit on each read.
+    Deadline,
+    /// `Echo` beside coroutines that burn CPU.
+    Burn,
+    /// Answers requests.
+    Http,
+}
+
+impl Service {
+    pub fn name(self) -> &'static str {
+        match self {
+            Service::Echo => "echo",
+            Service::Once => "once",
+            Service::Deadline => "deadline",
+            Service::Burn => "burn",
+            Service::Http => "http",
+        }
+    }
+
+    pub fn named(name: &str) -> Option<Service> {
+        let all = [Service::Echo, Service::Once, Service::Deadline, Service::Burn, Service::Http];
+        all.into_iter().find(|service| service.name() == name)
+    }
+}
+
+/// One response for each request whose end is in the input. It looks for the end of each head and for nothing
+/// else, and supposes that a head comes in one piece, as `wrk`'s do: the parser is not what is compared.
+fn answer(input: &[u8], output: &mut Vec<u8>) {
+    const RESPONSE: &[u8] =
+        b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 14\r\n\r\nHello, World!\n";
+    output.clear();
+    for _ in input.windows(4).filter(|window| window == b"\r\n\r\n") {
+        output.extend_from_slice(RESPONSE);
+    }
+}
+
+/// Keeps the processor busy for one slice.
+fn burn() {
+    let start = std::time::Instant::now();
+    while start.elapsed() < SLICE {
+        std::hint::spin_loop();
+    }
+}
+
+/// Tells where the server listens; then a plain thread tells what the process has used whenever the driver asks
+/// by a line, and ends the process when the driver does.
+fn announce(port: u16) {
+    println!("{port}");
+    std::thread::spawn(|| {
+        for _ in std::io::stdin().lock().lines().map_while(Result::ok) {
+            let usage = Usage::now();
+            println!("user {} kernel {} sleeps {}", usage.user, usage.kernel, usage.sleeps);
+        }
+        std::process::exit(0);
+    });
+}

@@ -1,0 +1,57 @@
+//! The server on tokio: a task for each connection.
+
+use super::{BURNERS, DEADLINE, ROOM, Service, announce, answer, burn};
+use std::io;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+pub fn serve(service: Service, workers: usize) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build()?;
+    let main = async move {
+        let listener = TcpListener::bind(crate::peers::ANY).await?;
+        announce(listener.local_addr()?.port());
+        if service == Service::Burn {
+            for _ in 0..BURNERS {
+                tokio::spawn(async {
+                    loop {
+                        burn();
+                        tokio::task::yield_now().await;
+                    }
+                });
+            }
+        }
+        loop {
+            let (stream, _) = listener.accept().await?;
+            stream.set_nodelay(true)?;
+            // A client that resets its connection has ended it, no more.
+            tokio::spawn(async move { drop(handle(service, stream).await) });
+        }
+    };
+    // Spawned, since `block_on` would run it on this thread, which is none of the workers.
+    runtime.block_on(runtime.spawn(main)).expect("it ends well")
+}
+
+async fn handle(service: Service, mut stream: TcpStream) -> io::Result<()> {
+    let (mut buffer, mut output) = ([0; ROOM], Vec::new());
+    loop {
+        let read = stream.read(&mut buffer);
+        let n = if service == Service::Deadline {
+            tokio::time::timeout(DEADLINE, read).await.map_err(io::Error::from)??
+        } else {
+            read.await?
+        };
+        if n == 0 {
+            return Ok(());
+        }
+        match service {
+            Service::Http => {
+                answer(&buffer[..n], &mut output);
+                stream.write_all(&output).await?;
+            }
+            _ => stream.write_all(&buffer[..n]).await?,
+        }
+        if service == Service::Once {
+            return Ok(());
+        }
+    }
+}

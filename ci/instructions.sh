@@ -1,0 +1,92 @@
+#!/usr/bin/env bash
+# The guard that is not a timing: instructions for each operation of sward with one worker, under callgrind, and
+# system calls for each HTTP request at 64 connections, under strace. Fails if one is more than a tenth above its
+# bound in benches/instructions.txt. callgrind follows the switches of stacks: the counts of cachegrind, which
+# does not care about stacks, are the same to one in a hundred. valgrind knows neither epoll_pwait2 nor
+# process_madvise, so what stands in for them is counted.
+. "$(dirname "$0")/common.sh"
+bounds=benches/instructions.txt
+missing=()
+for tool in valgrind strace wrk; do command -v "$tool" >/dev/null || missing+=("$tool"); done
+if [ ${#missing[@]} -gt 0 ] && command -v apt-get >/dev/null && [ "$(id -u)" = 0 ]; then
+    apt-get update -qq && apt-get install -y -qq "${missing[@]}" >/dev/null || true
+fi
+has() { # tool, what is skipped without it
+    command -v "$1" >/dev/null || { echo "skipped: $2: $1 is not installed"; return 1; }
+}
+within 900 cargo build --release -q -p sward-bench
+bench=${CARGO_TARGET_DIR:-target}/release/sward-bench
+scratch=$(mktemp -d)
+trap 'rm -r "$scratch"' EXIT
+failed=0
+
+hold() { # name, figure: against the bound
+    awk -v name="$1" -v figure="$2" '
+        $1 == name {
+            known = 1
+            high = figure > $2 * 1.1
+            printf "%-12s %10.2f, bound %.2f%s\n", name, figure, $2, high ? ": more than a tenth above" : ""
+            if (figure < $2 * 0.8) print "  the bound may come down"
+            exit high
+        }
+        END { if (!known) { print name ": no bound in the file"; exit 1 } }' "$bounds" || failed=1
+}
+
+collected() { awk '/Collected/ { print $4 }' "$scratch/valgrind"; }
+
+# The workload also runs a tenth as long before it counts, hence the 1.1.
+difference() { awk -v once="$1" -v twice="$2" -v n="$3" -v share="$4" 'BEGIN { print (twice - once) / (n * share) }'; }
+
+callgrind=(valgrind --tool=callgrind --callgrind-out-file=/dev/null --log-file="$scratch/valgrind")
+
+computed() { # tasks, partners, workload, operations: instructions for one
+    local counts=()
+    for n in "$4" $(($4 * 2)); do
+        within 300 "${callgrind[@]}" "$bench" child sward "$3" "$1" "$2" "$n" 1 >/dev/null
+        counts+=("$(collected)")
+    done
+    difference "${counts[@]}" "$4" 1.1
+}
+
+# A server behind the command given, with this many workers; `stop` ends it by ending its input.
+serve() { # service, workers, command...
+    local service=$1 workers=$2
+    shift 2
+    coproc server { exec "$@" "$bench" serve sward "$service" "$workers"; }
+    # The shell forgets the names once the server has ended.
+    input=${server[1]} pid=$server_PID
+    read -r -t 60 port <&"${server[0]}"
+}
+stop() {
+    eval "exec $input>&-"
+    wait "$pid"
+}
+
+# With 64 connections, so that how often the worker goes to sleep, which is a matter of time, hardly counts.
+requested() { # requests: instructions for one
+    local counts=()
+    for n in "$1" $(($1 * 2)); do
+        serve echo 1 "${callgrind[@]}"
+        within 300 "$bench" load "$port" 64 64 0 "$n" >/dev/null
+        stop
+        counts+=("$(collected)")
+    done
+    difference "${counts[@]}" "$1" 1
+}
+
+if has valgrind "instructions"; then
+    hold spawn "$(computed 1 1 spawn 20000)"
+    hold yield "$(computed 2 1 yield 20000)"
+    hold pingpong "$(computed 1 0 pingpong 20000)"
+    hold request "$(requested 5000)"
+fi
+
+if has strace "system calls" && has wrk "system calls"; then
+    serve http 2 strace -f -c -o "$scratch/strace"
+    requests=$(within 60 wrk -t1 -c64 -d3s "http://127.0.0.1:$port/" | awk '/requests in/ { print $1 }')
+    stop
+    calls=$(awk '$1 ~ /^[0-9.]+$/ && $NF != "total" { calls += $4 } END { print calls }' "$scratch/strace")
+    hold syscalls "$(awk -v calls="$calls" -v requests="$requests" 'BEGIN { print calls / requests }')"
+    head -7 "$scratch/strace"
+fi
+exit $failed

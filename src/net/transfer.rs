@@ -1,0 +1,194 @@
+//! Bytes and datagrams in and out of a socket.
+//!
+//! Invariant: every call says itself that it must not block. The mode of the open file therefore means
+//! nothing here, and duplicates of the descriptor may block.
+
+use super::addr::{RawAddr, written_by};
+use super::socket::{Short, Socket};
+use super::sys;
+use crate::base::sys::nonblocking;
+use crate::coroutine::WaitReason;
+use crate::netpoll::Direction;
+use crate::sched::Attempt;
+use std::io::{self, IoSlice, IoSliceMut};
+use std::os::fd::RawFd;
+use std::ptr;
+
+/// The most that one call transfers, below what the kernel cuts a length to: a call that transfers less
+/// than it was asked to has met an end.
+const MAX_LEN: usize = 1 << 30;
+
+/// The most buffers that one call takes, the kernel's limit.
+const MAX_BUFFERS: usize = 1024;
+
+/// Whether a datagram that is read is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Take {
+    /// It is.
+    Yes,
+    /// It is read again by the next call.
+    No,
+}
+
+/// Streams.
+impl Socket {
+    /// Reads what there is.
+    pub(super) fn read(&self, buf: &mut [u8]) -> io::Result<usize> {
+        if buf.is_empty() {
+            return Ok(0);
+        }
+        let len = buf.len().min(MAX_LEN);
+        self.receive(WaitReason::Read, |fd| {
+            // SAFETY: the buffer has room for `len` bytes.
+            let got = nonblocking(|| unsafe { libc::recv(fd, buf.as_mut_ptr().cast(), len, sys::RECV) })?;
+            Ok(self.received(got, len))
+        })
+    }
+
+    /// Reads what there is into one buffer after another.
+    pub(super) fn read_vectored(&self, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+        let count = bufs.len().min(MAX_BUFFERS);
+        let bufs = &mut bufs[..count];
+        let len = bufs.iter().fold(0usize, |sum, buf| sum.saturating_add(buf.len()));
+        if len == 0 {
+            return Ok(0);
+        }
+        self.receive(WaitReason::Read, |fd| {
+            let mut message = message(bufs.as_mut_ptr().cast(), count);
+            // SAFETY: `IoSliceMut` has the layout of `iovec`; there are `count` of them, each of a
+            // buffer that is borrowed mutably.
+            let got = nonblocking(|| unsafe { libc::recvmsg(fd, &raw mut message, sys::RECV) })?;
+            Ok(self.received(got, len.min(MAX_LEN)))
+        })
+    }
+
+    /// Reads without taking.
+    pub(super) fn peek(&self, buf: &mut [u8]) -> io::Result<usize> {
+        if buf.is_empty() {
+            return Ok(0);
+        }
+        self.receive(WaitReason::Peek, |fd| {
+            let len = buf.len().min(MAX_LEN);
+            let flags = sys::RECV | libc::MSG_PEEK;
+            // SAFETY: the buffer has room for `len` bytes.
+            let got = nonblocking(|| unsafe { libc::recv(fd, buf.as_mut_ptr().cast(), len, flags) })?;
+            // What was peeked is still there: the next read does not have to wait.
+            Ok(got.map_or(Attempt::WouldBlock, |n| Attempt::Done(n as usize)))
+        })
+    }
+
+    /// Writes what there is room for.
+    pub(super) fn write(&self, buf: &[u8]) -> io::Result<usize> {
+        if buf.is_empty() {
+            return Ok(0);
+        }
+        let len = buf.len().min(MAX_LEN);
+        self.file.perform(Direction::Write, WaitReason::Write, |fd| {
+            // SAFETY: the buffer has `len` bytes.
+            let put = nonblocking(|| unsafe { libc::send(fd, buf.as_ptr().cast(), len, sys::SEND) })?;
+            Ok(self.sent(put, len))
+        })
+    }
+
+    /// Writes what there is room for, from one buffer after another.
+    pub(super) fn write_vectored(&self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
+        let bufs = &bufs[..bufs.len().min(MAX_BUFFERS)];
+        let len = bufs.iter().fold(0usize, |sum, buf| sum.saturating_add(buf.len()));
+        if len == 0 {
+            return Ok(0);
+        }
+        self.file.perform(Direction::Write, WaitReason::Write, |fd| {
+            let message = message(bufs.as_ptr().cast(), bufs.len());
+            // SAFETY: `IoSlice` has the layout of `iovec`; there are as many as said. The kernel does
+            // not write to the message.
+            let put = nonblocking(|| unsafe { libc::sendmsg(fd, &raw const message, sys::SEND) })?;
+            Ok(self.sent(put, len.min(MAX_LEN)))
+        })
+    }
+
+    fn receive(
+        &self,
+        reason: WaitReason,
+        attempt: impl FnMut(RawFd) -> io::Result<Attempt<usize>>,
+    ) -> io::Result<usize> {
+        match self.file.perform(Direction::Read, reason, attempt)? {
+            // Not the peer's end, if it is what `close` has made of a call on its way.
+            0 => self.file.check_open().map(|()| 0),
+            got => Ok(got),
+        }
+    }
+
+    /// What a receive means for the readiness. The end of a stream stays where it is.
+    fn received(&self, got: Option<isize>, wanted: usize) -> Attempt<usize> {
+        match got.map(|n| n as usize) {
+            None => Attempt::WouldBlock,
+            Some(n) if n == 0 || n >= wanted || self.short == Short::Nothing => Attempt::Done(n),
+            Some(n) => Attempt::Drained(n),
+        }
+    }
+
+    /// What a send means for the readiness.
+    fn sent(&self, put: Option<isize>, wanted: usize) -> Attempt<usize> {
+        match put.map(|n| n as usize) {
+            None => Attempt::WouldBlock,
+            Some(n) if n >= wanted || self.short == Short::Nothing => Attempt::Done(n),
+            Some(n) => Attempt::Drained(n),
+        }
+    }
+}
+
+/// Datagrams.
+impl Socket {
+    /// Reads a datagram, as far as the buffer has room for it, and tells who has sent it.
+    pub(super) fn receive_from(&self, buf: &mut [u8], take: Take) -> io::Result<(usize, RawAddr)> {
+        let (reason, flags) = match take {
+            Take::Yes => (WaitReason::ReceiveDatagram, sys::RECV),
+            Take::No => (WaitReason::PeekDatagram, sys::RECV | libc::MSG_PEEK),
+        };
+        let (len, sender) = self.file.perform(Direction::Read, reason, |fd| {
+            let (got, sender) = written_by(|address, address_len| {
+                let (place, len) = (buf.as_mut_ptr().cast(), buf.len());
+                // SAFETY: the buffer has room for `len` bytes and the address for `address_len`, and all
+                // live until the call ends.
+                nonblocking(|| unsafe { libc::recvfrom(fd, place, len, flags, address, address_len) })
+            })?;
+            Ok(got.map_or(Attempt::WouldBlock, |n| Attempt::Done((n as usize, sender))))
+        })?;
+        if len == 0 {
+            // Not an empty datagram, if it is what `close` has made of a call on its way.
+            self.file.check_open()?;
+        }
+        Ok((len, sender))
+    }
+
+    /// Reads a datagram, as far as the buffer has room for it.
+    pub(super) fn receive_datagram(&self, buf: &mut [u8], take: Take) -> io::Result<usize> {
+        self.receive_from(buf, take).map(|(len, _)| len)
+    }
+
+    /// Sends a datagram to that address, or to the one that the socket is connected to.
+    pub(super) fn send_datagram(&self, buf: &[u8], to: Option<&RawAddr>) -> io::Result<usize> {
+        self.file.perform(Direction::Write, WaitReason::SendDatagram, |fd| {
+            Ok(try_send(fd, buf, to)?.map_or(Attempt::WouldBlock, Attempt::Done))
+        })
+    }
+}
+
+/// Sends a datagram, unless that would block.
+pub(super) fn try_send(fd: RawFd, buf: &[u8], to: Option<&RawAddr>) -> io::Result<Option<usize>> {
+    let (address, address_len) = to.map_or((ptr::null(), 0), RawAddr::parts);
+    let (place, len) = (buf.as_ptr().cast(), buf.len());
+    // SAFETY: the buffer has `len` bytes and the address, if there is one, `address_len`; they live until
+    // the call ends.
+    let put = nonblocking(|| unsafe { libc::sendto(fd, place, len, sys::SEND, address, address_len) })?;
+    Ok(put.map(|n| n as usize))
+}
+
+/// A message of those buffers, which have the layout of `iovec`.
+fn message(buffers: *const libc::iovec, count: usize) -> libc::msghdr {
+    // SAFETY: integers and pointers, for which zeros are valid.
+    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+    message.msg_iov = buffers.cast_mut();
+    message.msg_iovlen = count as _;
+    message
+}

@@ -1,0 +1,41 @@
+//! Unix sockets, in the shape of [`std::os::unix::net`]: what blocks there parks here.
+//!
+//! [`UnixStream`], [`UnixListener`] and [`UnixDatagram`] are found in [`sward::net`](crate::net) as well.
+//! Addresses are std's: paths, and on Linux abstract names
+//! ([`SocketAddrExt`](std::os::linux::net::SocketAddrExt)).
+
+mod datagram;
+mod listener;
+mod stream;
+
+use crate::coroutine::WaitReason;
+use crate::sched::sleep_until;
+use std::time::{Duration, Instant};
+
+pub use datagram::UnixDatagram;
+pub use listener::{Incoming, UnixListener};
+#[doc(no_inline)]
+pub use std::os::unix::net::SocketAddr;
+pub use stream::UnixStream;
+
+/// Waits for room in another socket's queue, of which the kernel gives no event: first for a short while,
+/// then longer.
+struct Backoff {
+    delay: Duration,
+}
+
+impl Backoff {
+    const FIRST: Duration = Duration::from_micros(100);
+    const LONGEST: Duration = Duration::from_millis(20);
+
+    fn new() -> Backoff {
+        Backoff { delay: Backoff::FIRST }
+    }
+
+    /// Parks for the next while, or until the deadline.
+    fn wait(&mut self, reason: WaitReason, deadline: Option<Instant>) {
+        let until = Instant::now() + self.delay;
+        sleep_until(deadline.map_or(until, |deadline| deadline.min(until)), reason);
+        self.delay = (self.delay * 2).min(Backoff::LONGEST);
+    }
+}
