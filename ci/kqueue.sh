@@ -21,4 +21,4 @@ if ! ldconfig -p | grep -q 'libkqueue\.so '; then
         stand_in "not installed, and apt-get says: ${reason##*$'\n'}"
     fi
 fi
-within 600 cargo test --lib --test netpoll --test net --test tasks --test process
+within 600 cargo test --lib --test netpoll --test net --test udp --test unix --test pollable --test tasks --test process

@@ -16,6 +16,8 @@
 //! - `Poller::new() -> io::Result<Poller>`; its descriptors are close-on-exec.
 //! - `add(&self, fd, key)`: watches `fd` in both directions, edge-triggered: an event for the state
 //!   at the time of the call, and one for each change after it. A descriptor is added once.
+//!   Fails for one whose readiness the system does not tell, if the back-end can know: `poll(2)` calls such a
+//!   file ready, so that waits for it end at once.
 //! - `remove(&self, fd, key)`: no event for `fd` is generated afterwards. One that a concurrent `wait` has
 //!   fetched already may still come; the key's generation tells it apart. The caller may close `fd` then:
 //!   no `wait` keeps it open for longer than it takes to notice.
