@@ -37,7 +37,7 @@ collected() { awk '/Collected/ { print $4 }' "$scratch/valgrind"; }
 # The workload also runs a tenth as long before it counts, hence the 1.1.
 difference() { awk -v once="$1" -v twice="$2" -v n="$3" -v share="$4" 'BEGIN { print (twice - once) / (n * share) }'; }
 
-callgrind=(valgrind --tool=callgrind --callgrind-out-file=/dev/null --log-file="$scratch/valgrind")
+callgrind=(valgrind --tool=callgrind --callgrind-out-file="$scratch/callgrind" --log-file="$scratch/valgrind")
 
 computed() { # tasks, partners, workload, operations: instructions for one
     local counts=()

@@ -66,6 +66,7 @@ enum Next {
 
 struct Connection {
     stream: TcpStream,
+    buffer: Vec<u8>,
     input: Vec<u8>,
     output: Vec<u8>,
     /// Bytes of a body that are still to be passed over.
@@ -76,7 +77,8 @@ impl Connection {
     fn new(stream: TcpStream) -> io::Result<Connection> {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(IDLE_TIME))?;
-        Ok(Connection { stream, input: Vec::with_capacity(1024), output: Vec::with_capacity(256), skip: 0 })
+        let (buffer, input, output) = (vec![0; 2048], Vec::with_capacity(1024), Vec::with_capacity(256));
+        Ok(Connection { stream, buffer, input, output, skip: 0 })
     }
 
     fn serve(mut self, head_time: Duration) -> io::Result<()> {
@@ -115,11 +117,10 @@ impl Connection {
     }
 
     fn read_more(&mut self) -> io::Result<usize> {
-        let mut buffer = [0; 2048];
-        let n = self.stream.read(&mut buffer)?;
+        let n = self.stream.read(&mut self.buffer)?;
         let skipped = self.skip.min(n);
         self.skip -= skipped;
-        self.input.extend_from_slice(&buffer[skipped..n]);
+        self.input.extend_from_slice(&self.buffer[skipped..n]);
         Ok(n)
     }
 
@@ -150,7 +151,7 @@ impl Connection {
 
 /// Answers the request at the beginning of `input`, if it is complete.
 fn next(input: &[u8], output: &mut Vec<u8>) -> Next {
-    let mut headers = [httparse::EMPTY_HEADER; 64];
+    let mut headers = [httparse::EMPTY_HEADER; 32];
     let mut request = httparse::Request::new(&mut headers);
     let head = match request.parse(input) {
         Ok(httparse::Status::Complete(head)) => head,

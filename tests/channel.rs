@@ -498,6 +498,39 @@ fn select_waits_for_the_end_of_a_coroutine() {
 }
 
 #[test]
+fn select_waits_for_a_cancellation() {
+    both(|| {
+        let token = sward::task::CancelToken::new();
+        let (_s, r) = bounded::<u8>(0);
+        let cancelled = || {
+            sward::select! {
+                recv(r) -> _ => unreachable!(),
+                cancelled(token) => true,
+                default(MS) => false,
+            }
+        };
+        assert!(!cancelled());
+        let later = token.clone();
+        let child = sward::spawn(move || {
+            sward::sleep(MS);
+            later.cancel();
+        });
+        sward::select! {
+            recv(r) -> _ => unreachable!(),
+            cancelled(token) => {}
+        }
+        child.join().unwrap();
+        assert!(cancelled());
+        // As one of a number that is known at run time.
+        let (mut arm, mut other) = (token.arm(), r.arm());
+        let mut select = Select::new();
+        select.recv(&mut other);
+        let number = select.event(&mut arm);
+        assert_eq!(select.wait(), number);
+    });
+}
+
+#[test]
 fn select_is_an_expression_in_its_function() {
     fn first(r: &Receiver<u8>) -> Result<u8, RecvError> {
         loop {

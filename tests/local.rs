@@ -615,6 +615,83 @@ fn a_cancellation_restores_the_scope() {
     });
 }
 
+#[test]
+fn a_value_is_inherited_where_it_is_said() {
+    sward::task_local!(static NAME: String = "first".to_owned());
+    fn name() -> String {
+        NAME.with(String::clone)
+    }
+    both(|| {
+        let text = String::from("borrowed");
+        NAME.scope("outer".into(), || {
+            sward::scope(|s| {
+                let inherits = s.spawn(NAME.inherit(|| {
+                    let inner = NAME.scope("inner".into(), name);
+                    // A grandchild inherits from the child.
+                    let below = sward::scope(|s| s.spawn(NAME.inherit(name)).join().unwrap());
+                    (name(), inner, below, text.len())
+                }));
+                let does_not = s.spawn(name);
+                assert_eq!(inherits.join().unwrap(), ("outer".into(), "inner".into(), "outer".into(), 8));
+                assert_eq!(does_not.join().unwrap(), "first");
+            });
+            // Detached ones as well, and what runs the closure in place gets its own value back.
+            assert_eq!(sward::spawn(NAME.inherit(name)).join().unwrap(), "outer");
+            let later = NAME.inherit(name);
+            NAME.scope("other".into(), || {
+                assert_eq!(later(), "outer");
+                assert_eq!(name(), "other");
+            });
+        });
+        assert_eq!(name(), "first");
+    });
+}
+
+/// The copy is made at the call, not when the closure runs, and it is the child's own.
+#[test]
+fn what_is_inherited_is_a_copy() {
+    sward::task_local!(static COUNT: Cell<u32> = const { Cell::new(1) });
+    sward::task_local!(static LOG: RefCell<Vec<u32>> = const { RefCell::new(Vec::new()) });
+    both(|| {
+        LOG.with_borrow_mut(|log| log.push(1));
+        let child = COUNT.inherit(LOG.inherit(|| {
+            COUNT.set(COUNT.get() + 10);
+            LOG.with_borrow_mut(|log| log.push(2));
+            (COUNT.get(), LOG.take())
+        }));
+        COUNT.set(5);
+        LOG.with_borrow_mut(|log| log.push(3));
+        assert_eq!(sward::spawn(child).join().unwrap(), (11, vec![1, 2]));
+        assert_eq!((COUNT.get(), LOG.take()), (5, vec![1, 3]));
+        // One that is borrowed cannot be copied, and nothing has happened then.
+        let caught = LOG.with_borrow_mut(|_| catch_unwind(AssertUnwindSafe(|| drop(LOG.inherit(|| ())))));
+        assert!(caught.is_err());
+        COUNT.set(1);
+    });
+}
+
+/// A closure that is never run drops the copy; one whose coroutine is cancelled, too.
+#[test]
+fn an_inherited_copy_is_dropped_once() {
+    #[derive(Clone)]
+    struct Counted(Arc<()>);
+    sward::task_local!(static HELD: Option<Counted> = None);
+    in_runtime(|| {
+        let count = Arc::new(());
+        HELD.scope(Some(Counted(count.clone())), || {
+            assert_eq!(Arc::strong_count(&HELD.with(|held| held.clone().unwrap().0)), 3);
+            let unrun = HELD.inherit(|| ());
+            assert_eq!(Arc::strong_count(&count), 3);
+            drop(unrun);
+            let parks = sward::spawn(HELD.inherit(task::park));
+            parks.cancel();
+            assert!(matches!(parks.join(), Err(JoinError::Cancelled)));
+            assert_eq!(Arc::strong_count(&count), 2);
+        });
+        assert_eq!(Arc::strong_count(&count), 1);
+    });
+}
+
 /// Keys that are constants, equal ones of different types included: each has a value of its own type.
 #[test]
 fn keys_that_are_constants() {

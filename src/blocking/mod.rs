@@ -11,7 +11,7 @@
 
 use crate::base::lock::{Mutex, Rank};
 use crate::coroutine::{Event, WaitReason};
-use crate::sched::{Cancel, Woken, may_switch, raise, set, wait_for_event, wait_masked};
+use crate::sched::{Cancel, Woken, may_switch, raise, set, spend, wait_for_event, wait_masked};
 use std::collections::VecDeque;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -114,6 +114,7 @@ pub(crate) fn run<T: Send>(reason: WaitReason, f: impl FnOnce() -> T + Send) -> 
     if !may_switch() {
         return Ok(f());
     }
+    spend();
     let mut outcome: Option<thread::Result<T>> = None;
     // Shared, so that it outlives the end of `set` on the other thread, which the caller does not await.
     let done = Arc::new(Event::new());

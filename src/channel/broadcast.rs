@@ -148,7 +148,8 @@ impl<T: Clone> Receiver<T> {
         self.recv_until(Instant::now().checked_add(timeout))
     }
 
-    /// Takes the next message if there is one. Does not park.
+    /// Takes the next message if there is one. Does not park, but counts against the
+    /// [budget](crate::task#fairness).
     ///
     /// # Errors
     ///

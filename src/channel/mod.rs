@@ -163,7 +163,7 @@ impl<T> Sender<T> {
         self.send_until(message, Patience::Endless).map_err(|error| SendError(error.into_inner()))
     }
 
-    /// Sends the message if that need not wait.
+    /// Sends the message if that need not wait. Does not park.
     ///
     /// # Errors
     ///
@@ -196,7 +196,9 @@ impl<T> Sender<T> {
 
     #[inline]
     fn send_until(&self, message: T, patience: Patience) -> Result<(), SendTimeoutError<T>> {
-        sched::spend();
+        if !matches!(patience, Patience::None) {
+            sched::spend();
+        }
         match self.attempt(message) {
             Ok(()) => Ok(()),
             Err((Blocked::Disconnected, message)) => Err(SendTimeoutError::Disconnected(message)),
@@ -291,7 +293,8 @@ impl<T> Receiver<T> {
         self.recv_until(Patience::Endless).map_err(|_| RecvError)
     }
 
-    /// Takes a message if there is one.
+    /// Takes a message if there is one. Does not park, but counts against the
+    /// [budget](crate::task#fairness).
     ///
     /// # Errors
     ///

@@ -34,7 +34,8 @@ fn entry(fd: libc::c_int, direction: Direction) -> libc::pollfd {
     libc::pollfd { fd, events, revents: 0 }
 }
 
-/// Waits until one of them has an answer; false once the deadline has passed.
+/// Waits until one of them has an answer; false once the deadline has passed. What is left is asked anew for
+/// each call: one that a signal has interrupted has used some of the time.
 fn answered(entries: &mut [libc::pollfd], deadline: Option<Instant>) -> io::Result<bool> {
     loop {
         let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));

@@ -66,7 +66,8 @@ impl Ward for Shared {
             left += usize::from(core.left.load(Ordering::Relaxed));
             let stall = self.config.stall;
             let (again, stuck) = (!lasts.elapsed.is_zero(), lasts.elapsed >= stall);
-            core.slow.store(again, Ordering::Relaxed);
+            // Not sooner: a thread that the system does not run for a moment is not slow.
+            core.slow.store(lasts.elapsed >= stall / 2, Ordering::Relaxed);
             core.stuck.store(again && stuck, Ordering::Relaxed);
             if again && stuck {
                 self.share_work_of(core);

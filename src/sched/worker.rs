@@ -546,18 +546,25 @@ impl Worker {
 
     /// With nothing left here: looks elsewhere, then sleeps. False when it is time to end.
     fn idle(&self) -> bool {
-        if self.linger() || self.poll(Some(Duration::ZERO)) {
+        if self.linger() {
             return true;
         }
-        if !self.searching.get() {
-            self.searching.set(self.shared.idle.try_search());
-        }
-        if self.searching.get()
-            && let Some(task) = self.search()
-        {
-            self.stop_searching();
-            self.execute(task);
-            return true;
+        // Without anything to be stolen the worker looks for events in the wait that it sleeps in.
+        if self.shared.has_shared_work() {
+            // What its own sockets have goes first.
+            if self.poll(Some(Duration::ZERO)) {
+                return true;
+            }
+            if !self.searching.get() {
+                self.searching.set(self.shared.idle.try_search());
+            }
+            if self.searching.get()
+                && let Some(task) = self.search()
+            {
+                self.stop_searching();
+                self.execute(task);
+                return true;
+            }
         }
         match self.shared.phase() {
             Phase::Running => {}

@@ -49,6 +49,7 @@ impl Wake for Signal {
 /// });
 /// ```
 pub fn block_on<F: Future>(future: F) -> F::Output {
+    sched::spend();
     let mut future = pin!(future);
     let signal = Arc::new(Signal(Event::new()));
     let waker = Waker::from(Arc::clone(&signal));

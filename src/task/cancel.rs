@@ -148,6 +148,7 @@ impl CancelToken {
     }
 
     fn wait_until(&self, deadline: Option<Instant>) -> bool {
+        sched::spend();
         self.is_cancelled()
             || sched::wait_for(&self.0.event, WaitReason::Cancel, deadline).is_ok()
             || self.is_cancelled()

@@ -228,6 +228,7 @@ impl Group {
     /// Parks until one more may run.
     fn acquire(&self) {
         let Some(lock) = &self.permits else { return };
+        sched::spend();
         let take = |permits: &mut Permits| {
             let free = permits.free > 0;
             permits.free -= usize::from(free);

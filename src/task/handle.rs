@@ -101,7 +101,9 @@ pub fn park_timeout(timeout: Duration) {
 fn park_until(deadline: Option<Instant>) {
     let task = current();
     let token = task.token();
-    if !token.consume() {
+    if token.consume() {
+        sched::spend();
+    } else {
         let _ = sched::wait_for(token, WaitReason::Park, deadline);
         token.consume();
     }

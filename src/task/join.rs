@@ -67,7 +67,9 @@ impl<T> JoinHandle<T> {
             !matches!(self.awaited, Awaited::Taken),
             "sward: a JoinHandle that has given its result is joined"
         );
-        if !self.is_finished() {
+        if self.is_finished() {
+            sched::spend();
+        } else {
             // Without a deadline it returns only when the event is set.
             let _ = sched::wait_for(self.done(), WaitReason::Join, None);
         }

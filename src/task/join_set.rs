@@ -163,6 +163,7 @@ impl<T> JoinSet<T> {
     }
 
     fn join_next_until(&mut self, deadline: Option<Instant>) -> Option<Result<T, JoinError>> {
+        sched::spend();
         while !self.is_empty() {
             // Before the list is looked at: an end that comes after the look sets it again.
             self.ended.some.consume();

@@ -14,8 +14,8 @@ use std::rc::Rc;
 ///
 /// A coroutine of this crate shares its thread with others, so a thread-local that it sets is read by its
 /// neighbours; a task local is not. A value is made by its expression at the coroutine's first use of it,
-/// or, with `const { … }`, by a constant. It need not be `Send`. It is not inherited by the coroutines that
-/// are spawned.
+/// or, with `const { … }`, by a constant. It need not be `Send`. The coroutines that are spawned inherit it
+/// only where [`inherit`](crate::task::LocalKey::inherit) says so.
 ///
 /// Values are destroyed when the coroutine ends, on its own stack, the last made first, before anybody who
 /// joins it returns. Their destructors may wait and use other locals; one that is destroyed already, or is
@@ -78,7 +78,7 @@ macro_rules! task_local {
 }
 
 /// A task local, declared with [`task_local!`](crate::task_local). Its functions are those of
-/// [`std::thread::LocalKey`], and `scope`. None of them parks by itself.
+/// [`std::thread::LocalKey`], `scope` and `inherit`. None of them parks by itself.
 pub struct LocalKey<T: 'static> {
     init: fn() -> T,
 }
@@ -181,6 +181,40 @@ impl<T: 'static> LocalKey<T> {
         let former = with_own(|own| own.locals.replace(self.id(), Some(value)));
         let _restore = Restore(self.id(), alive(former.map_err(AccessError::from)));
         f()
+    }
+
+    /// A closure that calls `f` with a copy of the caller's present value in the local of whoever runs it:
+    /// how a coroutine inherits the value of the one that spawns it. What either of the two sets afterwards,
+    /// the other one does not see. Calls [`with`](Self::with) for the copy now, and [`scope`](Self::scope)
+    /// when the closure runs.
+    ///
+    /// # Panics
+    ///
+    /// If the value is being destroyed or has been, or if its `clone` panics. The closure panics as `scope`
+    /// does.
+    ///
+    /// ```
+    /// sward::task_local!(static REQUEST: u64 = 0);
+    ///
+    /// sward::run(|| {
+    ///     let log = |text: &str| format!("[{}] {text}", REQUEST.with(|request| *request));
+    ///     REQUEST.scope(7, || {
+    ///         sward::scope(|s| {
+    ///             let inherits = s.spawn(REQUEST.inherit(|| log("parsed")));
+    ///             let does_not = s.spawn(|| log("parsed"));
+    ///             assert_eq!(inherits.join().unwrap(), "[7] parsed");
+    ///             assert_eq!(does_not.join().unwrap(), "[0] parsed");
+    ///         });
+    ///     });
+    /// });
+    /// ```
+    #[track_caller]
+    pub fn inherit<R>(&'static self, f: impl FnOnce() -> R + Send) -> impl FnOnce() -> R + Send
+    where
+        T: Clone + Send,
+    {
+        let value = self.with(T::clone);
+        move || self.scope(value, f)
     }
 
     fn id(&'static self) -> LocalId {

@@ -18,6 +18,22 @@
 //! closure.
 //! [`task_local!`](crate::task_local) declares variables of which each coroutine has its own.
 //! [`block_on`] runs a future in a coroutine, and a [`JoinHandle`] is a future for other executors.
+//!
+//! # Fairness
+//!
+//! A coroutine runs until it waits. One that calls what may wait, but never has to (its socket always has
+//! bytes, its lock is always free), would keep its worker from all others. So each call of this crate that
+//! may park counts against a budget of 128 calls when it need not. When the budget is spent, the next such
+//! call lets others go first, as [`yield_now`] does, and a new budget begins.
+//!
+//! What never parks does not count: `try_lock`, `try_acquire`, `try_send` and the like, spawning, waking
+//! and notifying others, dropping guards, the sends of `oneshot`, `watch` and `broadcast`, a look at what is
+//! initialised already. It may be called with one of std's locks held, and never makes others wait for that
+//! lock. Excepted are the calls with which a loop asks again and again, `try_recv` and a
+//! [`select!`](crate::select) with a default: they count.
+//!
+//! A coroutine that computes for long without any of these calls [yields](yield_now), or hands the work to
+//! [`blocking`](crate::blocking()).
 
 mod block_on;
 mod builder;
@@ -90,7 +106,8 @@ fn no_runtime<T>(error: io::Error) -> T {
 }
 
 /// Lets other runnable coroutines of this worker go first; on a plain thread, other threads. Returns
-/// once they have had a turn. It is no point of cancellation.
+/// once they have had a turn. It is no point of cancellation. Calls that may wait do it by themselves when
+/// 128 of them in a row need not: see [fairness](self#fairness).
 ///
 /// ```
 /// sward::run(|| {

@@ -50,6 +50,8 @@ pub fn sleep(duration: Duration) {
 pub fn sleep_until(deadline: Instant) {
     if deadline > Instant::now() {
         sched::sleep_until(deadline, WaitReason::Sleep);
+    } else {
+        sched::spend();
     }
 }
 
