@@ -30,6 +30,10 @@ pub(crate) enum Rank {
     List,
     /// What a plain thread blocks on, and what a future awaits: `coroutine::thread`, `coroutine::awaiter`.
     Parker,
+    /// A poller's own table, where it has one: `netpoll::poll`, `netpoll::kqueue`. Whoever wakes a
+    /// worker takes it, whatever else he holds.
+    #[cfg_attr(sward_backend = "epoll", allow(dead_code))]
+    Poller,
 }
 
 /// A mutex with a rank. Panics do not poison it: no code that can panic runs under it.

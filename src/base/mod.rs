@@ -1,6 +1,8 @@
 //! Rank 0, the ground floor: what every other layer stands on and that knows nothing of the crate.
 //!
 //! - [`sys`]: system calls as `io::Result`, with the errnos a caller expects named at the call.
+//! - [`poll`]: `poll(2)` with as fine a timeout as the system offers.
+//! - [`clock`]: the processor time of threads.
 //! - [`fork`]: whether this process is a forked child, which has a runtime in name only.
 //! - [`list`]: the intrusive queue that threads runnable coroutines together without allocating.
 //! - [`sync`]: atomics, exchangeable for loom's in model runs.
@@ -8,10 +10,12 @@
 //! - [`recycle`]: memory blocks that are used again.
 //! - [`local`]: the crate's one `thread_local!`, behind accessors that are never inlined.
 
+pub(crate) mod clock;
 pub(crate) mod fork;
 pub(crate) mod list;
 pub(crate) mod local;
 pub(crate) mod lock;
+pub(crate) mod poll;
 pub(crate) mod recycle;
 pub(crate) mod sync;
 pub(crate) mod sys;

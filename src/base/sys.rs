@@ -85,25 +85,13 @@ pub(crate) fn report(line: fmt::Arguments<'_>) {
     let _ = retry(|| unsafe { libc::write(libc::STDERR_FILENO, text.as_ptr().cast(), text.len()) });
 }
 
-/// The processor time of one thread, readable from others.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct ThreadClock(libc::clockid_t);
-
-impl ThreadClock {
-    /// The clock of the calling thread.
-    pub(crate) fn of_this_thread() -> Option<ThreadClock> {
-        let mut clock = 0;
-        // SAFETY: the place for the clock lives until the call ends, and the thread is the caller.
-        let done = unsafe { libc::pthread_getcpuclockid(libc::pthread_self(), &raw mut clock) };
-        (done == 0).then_some(ThreadClock(clock))
-    }
-
-    /// What the thread has used so far; `None` once it has ended.
-    pub(crate) fn read(self) -> Option<Duration> {
-        let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-        // SAFETY: the place for the time lives until the call ends.
-        check(unsafe { libc::clock_gettime(self.0, &raw mut time) }).ok()?;
-        Some(Duration::new(time.tv_sec as u64, time.tv_nsec as u32))
+/// A length of time as system calls take it. One that is too long becomes the longest that all systems
+/// take.
+#[cfg_attr(not(any(sward_ppoll, sward_backend = "kqueue")), allow(dead_code))]
+pub(crate) fn timespec(time: Duration) -> libc::timespec {
+    libc::timespec {
+        tv_sec: i32::try_from(time.as_secs()).unwrap_or(i32::MAX).into(),
+        tv_nsec: time.subsec_nanos() as libc::c_long,
     }
 }
 
@@ -117,15 +105,6 @@ mod tests {
         let (socket, _) = std::os::unix::net::UnixStream::pair().expect("a pair");
         for (set, was) in [(true, false), (true, true), (false, true), (false, false)] {
             assert_eq!(set_nonblocking(socket.as_fd(), set).expect("set"), was);
-        }
-    }
-
-    #[test]
-    fn a_thread_clock_counts_work() {
-        let clock = ThreadClock::of_this_thread().expect("a clock");
-        let start = clock.read().expect("the thread runs");
-        while clock.read().expect("the thread runs") <= start {
-            std::hint::spin_loop();
         }
     }
 }

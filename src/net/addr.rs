@@ -40,13 +40,16 @@ impl From<&SocketAddr> for RawAddr {
                 sin_addr: libc::in_addr { s_addr: u32::from_ne_bytes(v4.ip().octets()) },
                 ..zeroed()
             }),
-            SocketAddr::V6(v6) => raw.put(libc::sockaddr_in6 {
-                sin6_family: libc::AF_INET6 as libc::sa_family_t,
-                sin6_port: v6.port().to_be(),
-                sin6_flowinfo: v6.flowinfo(),
-                sin6_addr: libc::in6_addr { s6_addr: v6.ip().octets() },
-                sin6_scope_id: v6.scope_id(),
-            }),
+            SocketAddr::V6(v6) => {
+                // Field by field: some systems have a length besides, which their kernels fill in.
+                let mut address: libc::sockaddr_in6 = zeroed();
+                address.sin6_family = libc::AF_INET6 as libc::sa_family_t;
+                address.sin6_port = v6.port().to_be();
+                address.sin6_flowinfo = v6.flowinfo();
+                address.sin6_addr = libc::in6_addr { s6_addr: v6.ip().octets() };
+                address.sin6_scope_id = v6.scope_id();
+                raw.put(address);
+            }
         }
         raw
     }

@@ -57,6 +57,14 @@ mod macros;
 mod resolve;
 mod socket;
 mod sys;
+#[cfg(not(target_vendor = "apple"))]
+mod sys_flags;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+mod sys_linux;
+#[cfg(target_vendor = "apple")]
+mod sys_options;
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+mod sys_other;
 mod tcp_listener;
 mod tcp_socket;
 mod tcp_stream;

@@ -3,8 +3,8 @@
 //!
 //! All clones of a socket share one [`Socket`]. Invariant: no call made here blocks the thread.
 
-use super::Shutdown;
 use super::addr::{RawAddr, written_by};
+use super::{Shutdown, sys};
 use crate::base::sys::{check, set_nonblocking};
 use crate::netpoll::{Direction, Source};
 use crate::sched::OpenFile;
@@ -35,7 +35,7 @@ pub(super) enum Short {
 impl Socket {
     /// A socket whose file is non-blocking, or all of whose calls say themselves that they must not block.
     pub(super) fn new(fd: OwnedFd, short: Short) -> Arc<Socket> {
-        Arc::new(Socket { file: OpenFile::new(Source::new_nonblocking(fd)), short })
+        Arc::new(Socket { file: OpenFile::new(sys::source(fd)), short })
     }
 
     /// A socket that comes from elsewhere, with the timeouts of its file. All its calls say themselves that
@@ -234,12 +234,14 @@ fn to_timeval(timeout: Option<Duration>) -> libc::timeval {
 ///
 /// # Safety
 ///
-/// A C type that is valid for any bytes and has no padding.
+/// A C type that is valid for any bytes.
 pub(super) unsafe trait OptionValue: Copy {}
 
 // SAFETY: an integer.
 unsafe impl OptionValue for libc::c_int {}
-// SAFETY: two longs.
+// SAFETY: an integer.
+unsafe impl OptionValue for libc::c_uchar {}
+// SAFETY: two integers; where they are followed by padding, nobody reads it.
 unsafe impl OptionValue for libc::timeval {}
 // SAFETY: two integers of one size.
 unsafe impl OptionValue for libc::linger {}

@@ -127,7 +127,7 @@ impl TcpSocket {
     }
 
     /// Sets `SO_REUSEPORT`: several sockets that all set it may be bound to one address, and the kernel
-    /// spreads connections over them. Does not park.
+    /// spreads connections over them. Not on Solaris and illumos. Does not park.
     ///
     /// # Errors
     ///
@@ -143,6 +143,7 @@ impl TcpSocket {
     /// assert!(socket.reuse_port()?);
     /// # Ok::<_, std::io::Error>(())
     /// ```
+    #[cfg(not(any(target_os = "solaris", target_os = "illumos")))]
     pub fn set_reuse_port(&self, reuse_port: bool) -> io::Result<()> {
         self.set(libc::SOL_SOCKET, libc::SO_REUSEPORT, libc::c_int::from(reuse_port))
     }
@@ -163,6 +164,7 @@ impl TcpSocket {
     /// assert!(socket.reuse_port()?);
     /// # Ok::<_, std::io::Error>(())
     /// ```
+    #[cfg(not(any(target_os = "solaris", target_os = "illumos")))]
     pub fn reuse_port(&self) -> io::Result<bool> {
         self.get(libc::SOL_SOCKET, libc::SO_REUSEPORT).map(|value| value != 0)
     }
@@ -309,7 +311,7 @@ impl TcpSocket {
     /// # Ok::<_, std::io::Error>(())
     /// ```
     pub fn set_keepalive_time(&self, time: Duration) -> io::Result<()> {
-        self.set(libc::IPPROTO_TCP, libc::TCP_KEEPIDLE, to_seconds(time))
+        self.set(libc::IPPROTO_TCP, sys::KEEP_IDLE, to_seconds(time))
     }
 
     /// How long there is between two probes, in whole seconds, rounded up. Does not park.

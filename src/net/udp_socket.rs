@@ -690,7 +690,7 @@ fn membership(group: &Ipv4Addr, interface: &Ipv4Addr) -> libc::ip_mreq {
 fn membership_v6(group: &Ipv6Addr, interface: u32) -> libc::ipv6_mreq {
     libc::ipv6_mreq {
         ipv6mr_multiaddr: libc::in6_addr { s6_addr: group.octets() },
-        ipv6mr_interface: interface,
+        ipv6mr_interface: interface as _,
     }
 }
 

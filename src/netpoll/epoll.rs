@@ -1,6 +1,6 @@
 //! The epoll back-end. The contract is in the folder's `mod.rs`.
 
-use super::{Key, Readiness};
+use super::{Direction, Key, Readiness};
 use crate::base::sys::{check, retry};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -21,6 +21,8 @@ pub(crate) struct Poller {
 }
 
 impl Poller {
+    pub(crate) const ONE_SHOT: bool = false;
+
     pub(crate) fn new() -> io::Result<Poller> {
         // SAFETY: the call takes no pointers.
         let epoll = check(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) })?;
@@ -41,9 +43,11 @@ impl Poller {
         self.control(libc::EPOLL_CTL_ADD, fd.as_raw_fd(), interest, key.pack())
     }
 
-    pub(crate) fn remove(&self, fd: BorrowedFd<'_>) -> io::Result<()> {
+    pub(crate) fn remove(&self, fd: BorrowedFd<'_>, _key: Key) -> io::Result<()> {
         self.control(libc::EPOLL_CTL_DEL, fd.as_raw_fd(), 0, 0)
     }
+
+    pub(crate) fn arm(&self, _key: Key, _direction: Direction) {}
 
     pub(crate) fn wait(&self, events: &mut Events, timeout: Option<Duration>) -> io::Result<()> {
         events.filled = 0;
@@ -160,11 +164,12 @@ fn translate(event: &libc::epoll_event) -> Readiness {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
+    use crate::netpoll::contract::{KEY, contract};
     use std::io::Write;
     use std::os::fd::AsFd;
     use std::os::unix::net::UnixStream;
 
-    const KEY: Key = Key { slot: 5, generation: 9 };
+    contract!(crate::netpoll::epoll);
 
     fn wait(poller: &Poller, timeout: Option<Duration>) -> Vec<Readiness> {
         let mut events = Events::with_capacity(8);
@@ -186,17 +191,7 @@ mod tests {
         assert!(wait(&poller, Some(Duration::ZERO)).is_empty());
         drop(a);
         assert!(wait(&poller, None)[0].read_for_good);
-        poller.remove(b.as_fd()).expect("removed");
-    }
-
-    #[test]
-    fn a_wake_ends_the_next_wait() {
-        let poller = Poller::new().expect("a poller");
-        poller.wake();
-        assert!(wait(&poller, None).is_empty());
-        poller.wake();
-        poller.wake();
-        assert!(wait(&poller, None).is_empty());
+        poller.remove(b.as_fd(), KEY).expect("removed");
     }
 
     #[test]

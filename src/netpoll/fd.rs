@@ -1,7 +1,7 @@
 //! Asking about one descriptor, and waiting for it on a plain thread, with no shard: `poll(2)`.
 
 use super::Direction;
-use crate::base::sys::retry;
+use crate::base::poll::poll;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::time::Instant;
@@ -11,8 +11,7 @@ const NONE: libc::c_int = -1;
 
 /// Whether the descriptor is ready in that direction, or in error, at this moment.
 pub(crate) fn is_ready(fd: BorrowedFd<'_>, direction: Direction) -> io::Result<bool> {
-    let mut entry = [entry(fd.as_raw_fd(), direction)];
-    poll(&mut entry, || 0)
+    answered(&mut [entry(fd.as_raw_fd(), direction)], Some(Instant::now()))
 }
 
 /// Blocks the thread until the descriptor is ready in that direction or in error, or until the other
@@ -24,15 +23,7 @@ pub(crate) fn wait_on_thread(
     deadline: Option<Instant>,
 ) -> io::Result<bool> {
     let bell = bell.map_or(NONE, |bell| bell.as_raw_fd());
-    let mut entries = [entry(fd.as_raw_fd(), direction), entry(bell, Direction::Read)];
-    loop {
-        if poll(&mut entries, || deadline.map_or(-1, millis_until))? {
-            return Ok(true);
-        }
-        if deadline.is_some_and(|at| at <= Instant::now()) {
-            return Ok(false);
-        }
-    }
+    answered(&mut [entry(fd.as_raw_fd(), direction), entry(bell, Direction::Read)], deadline)
 }
 
 fn entry(fd: libc::c_int, direction: Direction) -> libc::pollfd {
@@ -43,17 +34,17 @@ fn entry(fd: libc::c_int, direction: Direction) -> libc::pollfd {
     libc::pollfd { fd, events, revents: 0 }
 }
 
-/// `limit` is asked anew for each call: one that a signal has interrupted has used some of the time.
-fn poll<const N: usize>(
-    entries: &mut [libc::pollfd; N],
-    limit: impl Fn() -> libc::c_int,
-) -> io::Result<bool> {
-    // SAFETY: there are `N` entries, which live until the call ends.
-    retry(|| unsafe { libc::poll(entries.as_mut_ptr(), N as libc::nfds_t, limit()) }).map(|ready| ready > 0)
-}
-
-/// Rounded up, so that the wait does not spin through its last millisecond.
-fn millis_until(deadline: Instant) -> libc::c_int {
-    let left = deadline.saturating_duration_since(Instant::now());
-    libc::c_int::try_from(left.as_nanos().div_ceil(1_000_000)).unwrap_or(libc::c_int::MAX)
+/// Waits until one of them has an answer; false once the deadline has passed. What is left is asked anew for
+/// each call: one that a signal has interrupted has used some of the time.
+fn answered(entries: &mut [libc::pollfd], deadline: Option<Instant>) -> io::Result<bool> {
+    loop {
+        let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
+        match poll(entries, left) {
+            Ok(0) if deadline.is_some_and(|at| at <= Instant::now()) => return Ok(false),
+            Ok(0) => {}
+            Ok(_) => return Ok(true),
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
 }

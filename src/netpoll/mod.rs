@@ -5,7 +5,8 @@
 //! - [`source`]: an open file with its two readiness events; joins a shard at its first would-block.
 //! - [`thread`]: the dedicated thread that polls on behalf of workers that are too busy to.
 //! - [`fd`]: asking about one descriptor, and waiting for it on a plain thread, with no shard.
-//! - [`epoll`]: the back-end.
+//! - `epoll` (Linux, Android), `kqueue` (macOS, the BSDs), `poll` (any Unix): the back-ends.
+//!   `build.rs` chooses one; `--cfg sward_poll` makes it `poll`, which a test build has besides.
 //!
 //! # What a back-end supplies
 //!
@@ -15,22 +16,47 @@
 //! - `Poller::new() -> io::Result<Poller>`; its descriptors are close-on-exec.
 //! - `add(&self, fd, key)`: watches `fd` in both directions, edge-triggered: an event for the state
 //!   at the time of the call, and one for each change after it. A descriptor is added once.
-//! - `remove(&self, fd)`: no event for `fd` is generated afterwards. One that a concurrent `wait` has
-//!   fetched already may still come; the key's generation tells it apart.
+//!   Fails for one whose readiness the system does not tell, if the back-end can know: `poll(2)` calls such a
+//!   file ready, so that waits for it end at once.
+//! - `remove(&self, fd, key)`: no event for `fd` is generated afterwards. One that a concurrent `wait` has
+//!   fetched already may still come; the key's generation tells it apart. The caller may close `fd` then:
+//!   no `wait` keeps it open for longer than it takes to notice.
+//! - `Poller::ONE_SHOT`: whether an event ends the watch for its direction until `arm` is called.
+//! - `arm(&self, key, direction)`: watches that direction again, with an event for the state at the time
+//!   of the call. Does nothing in a back-end that is not one-shot, or for a key that was removed.
 //! - `wait(&self, events, timeout)`: blocks until there is an event, `wake` is called, a signal
 //!   comes, or the timeout passes (`None`: never; zero: not at all), never returning before the
-//!   timeout without one of these for want of clock resolution. Fills `events`, possibly with none.
-//! - `wake(&self)`: ends a present `wait`, or else the next one.
+//!   timeout without one of these for want of clock resolution. Fills `events`, possibly with none. What
+//!   other threads add, remove and arm meanwhile counts for it.
+//! - `wake(&self)`: ends a present `wait`, or else the next one. May be called with any lock held.
 //! - `Events::with_capacity(n)`, `Events::iter()` giving [`Readiness`], `Events::woken()` whether `wake`
 //!   was among what ended the wait.
+//!
+//! `contract.rs` is this as a test suite, which each back-end of a test build passes.
+//!
+//! Why one-shot is enough of an edge: a direction is consumed before it is tried, and armed after the try
+//! and before the wait. An event that comes between the consuming and the arming is kept by the readiness
+//! word; one that would have come is told at the arming, being a state.
 
+#[cfg(all(test, not(loom)))]
+mod contract;
+#[cfg(sward_backend = "epoll")]
 mod epoll;
 mod fd;
+#[cfg(any(sward_backend = "kqueue", all(test, not(loom))))]
+mod kqueue;
+#[cfg(any(sward_backend = "poll", all(test, not(loom))))]
+mod poll;
 mod shard;
 mod source;
 mod thread;
 
+#[cfg(sward_backend = "epoll")]
 use epoll as backend;
+#[cfg(sward_backend = "kqueue")]
+use kqueue as backend;
+#[cfg(sward_backend = "poll")]
+use poll as backend;
 
 pub(crate) use fd::is_ready;
 pub(crate) use shard::Shard;
@@ -48,6 +74,8 @@ pub(crate) struct Key {
     generation: u32,
 }
 
+/// For a kernel that gives 64 bits back with each event.
+#[cfg_attr(sward_backend = "poll", allow(dead_code))]
 impl Key {
     fn pack(self) -> u64 {
         u64::from(self.generation) << 32 | u64::from(self.slot)

@@ -6,7 +6,7 @@
 
 use super::backend::Poller;
 use super::source::Ready;
-use super::{Events, Key, Readiness};
+use super::{Direction, Events, Key, Readiness};
 use crate::base::fork;
 use crate::base::lock::{Mutex, Rank};
 use crate::coroutine::{Batch, Event};
@@ -79,13 +79,18 @@ impl Shard {
         Ok(key)
     }
 
+    /// Has a change of that direction told, where the back-end does so only once it is asked to.
+    pub(super) fn arm(&self, key: Key, direction: Direction) {
+        self.poller.arm(key, direction);
+    }
+
     /// Watches it no more. Explicitly, before its descriptor is closed: a duplicate in another
     /// process would keep the kernel's entry alive.
     pub(super) fn remove(&self, fd: BorrowedFd<'_>, key: Key) {
         let mut table = self.table.lock();
         if let Some(ready) = table.remove(key) {
             ready.set_bound(false);
-            let _ = self.poller.remove(fd);
+            let _ = self.poller.remove(fd, key);
         }
     }
 

@@ -7,6 +7,7 @@
 //! Invariant: the descriptor is open for as long as the source lives. `close` ends its use, not its
 //! number, so nobody who holds the source can meet another file under that number.
 
+use super::backend::Poller;
 use super::fd::wait_on_thread;
 use super::{Key, Shard};
 use crate::base::fork;
@@ -102,6 +103,7 @@ impl Source {
     }
 
     /// A source whose file is known to be non-blocking.
+    #[cfg_attr(target_vendor = "apple", allow(dead_code))]
     pub(crate) fn new_nonblocking(fd: OwnedFd) -> Source {
         let source = Source::new(fd);
         source.nonblocking.store(true, Ordering::Relaxed);
@@ -147,9 +149,21 @@ impl Source {
         self.closed.load(Ordering::Acquire)
     }
 
-    /// Joins that shard if it is in none.
+    /// To be called before waiting for an event, after its readiness was consumed: joins that shard if it
+    /// is in none, and has the shard tell that direction's next event.
     #[inline]
-    pub(crate) fn bind(&self, shard: &Arc<Shard>) -> io::Result<()> {
+    pub(crate) fn arm(&self, shard: &Arc<Shard>, direction: Direction) -> io::Result<()> {
+        self.bind(shard)?;
+        if Poller::ONE_SHOT
+            && let Some((shard, key)) = &*self.binding.lock()
+        {
+            shard.arm(*key, direction);
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn bind(&self, shard: &Arc<Shard>) -> io::Result<()> {
         // Acquire: pairs with `set_bound`; whoever sees it bound waits for the shard's events.
         if self.ready.bound.load(Ordering::Acquire) {
             return Ok(());

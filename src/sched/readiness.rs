@@ -75,7 +75,7 @@ pub(crate) fn perform<T>(
                 }
             }
         }
-        worker::with(|worker| source.bind(worker.shard())).transpose()?;
+        worker::with(|worker| source.arm(worker.shard(), direction)).transpose()?;
         if wait_for(event, reason, deadline).is_err() {
             return Err(io::ErrorKind::TimedOut.into());
         }

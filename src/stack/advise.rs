@@ -1,17 +1,12 @@
-//! Advice to the kernel about many ranges of memory, in one system call where it takes them so.
-//!
-//! `process_madvise` gives any advice to the calling process since Linux 6.13, and knows that process
-//! without a descriptor (`PIDFD_SELF`) since 6.15. A descriptor would do before that, but a forked child
-//! would have its parent's. Where there is no such call, each range gets a `madvise` of its own.
+//! Advice to the kernel about many ranges of memory, in one system call where it takes them so. Where it
+//! does not, each range gets a `madvise` of its own.
 
+use super::system::together;
 use crate::base::sys::check;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// The calling process, where the C library does not name it yet.
-const PIDFD_SELF: libc::c_long = -10_000;
-
-/// Whether `process_madvise` has not been refused.
+/// Whether advice about several ranges has not been refused.
 static TOGETHER: AtomicBool = AtomicBool::new(true);
 
 /// A range of memory.
@@ -47,20 +42,6 @@ pub(super) unsafe fn advise(ranges: &[libc::iovec], advice: libc::c_int) -> io::
         TOGETHER.store(false, Ordering::Relaxed);
     }
     Ok(done)
-}
-
-/// Gives advice in one call; for how many of the ranges, from the first on, it was taken.
-///
-/// # Safety
-///
-/// As for `advise`.
-unsafe fn together(ranges: &[libc::iovec], advice: libc::c_int) -> usize {
-    let flags: libc::c_long = 0;
-    // SAFETY: as the caller says; the ranges live until the call ends.
-    let bytes = unsafe {
-        libc::syscall(libc::SYS_process_madvise, PIDFD_SELF, ranges.as_ptr(), ranges.len(), advice, flags)
-    };
-    usize::try_from(bytes).map_or(0, |bytes| bytes / ranges[0].iov_len)
 }
 
 #[cfg(all(test, not(loom)))]

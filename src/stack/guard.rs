@@ -2,7 +2,7 @@
 //!
 //! `MADV_GUARD_INSTALL` (Linux 6.13) marks pages within a mapping and splits none, so the number of
 //! stacks is bounded by memory alone. Without it `mprotect` cuts each guard out as a mapping of its
-//! own, two mappings a stack; the kernel allows a process `vm.max_map_count` of them. The guards may use
+//! own, two mappings a stack; Linux allows a process `vm.max_map_count` of them. The guards may use
 //! half of that, and then an error says so; the other half is for whatever else the program maps, which is
 //! not counted. No stack is ever given out without its guard.
 //!
@@ -10,6 +10,7 @@
 
 use super::advise::{advise, range};
 use super::size::guard_bytes;
+use super::system::{GUARD, max_mappings};
 use crate::base::sys::{check, page_size};
 use once_cell::sync::OnceCell;
 use std::io;
@@ -17,14 +18,11 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 const VARIABLE: &str = "SWARD_STACK_GUARD";
-/// `MADV_GUARD_INSTALL`, where the C library does not name it yet.
-const MADV_GUARD_INSTALL: libc::c_int = 102;
-/// What Linux has by default, should it not tell.
-const DEFAULT_MAP_COUNT: usize = 65_530;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Means {
-    Madvise,
+    /// By that advice.
+    Madvise(libc::c_int),
     Mprotect,
 }
 
@@ -53,10 +51,10 @@ pub(crate) fn check_environment() -> io::Result<()> {
 pub(super) unsafe fn install(slots: Range<usize>, slot: usize) -> io::Result<usize> {
     let bytes = guard_bytes(page_size());
     match means()? {
-        Means::Madvise => {
+        Means::Madvise(advice) => {
             let guards: Vec<_> = slots.step_by(slot).map(|low| range(low, bytes)).collect();
             // SAFETY: the guards are within the caller's mapping, and unused.
-            unsafe { advise(&guards, MADV_GUARD_INSTALL) }
+            unsafe { advise(&guards, advice) }
         }
         // Mappings are scarce: none is cut out for a stack that nobody wants yet.
         // SAFETY: as above.
@@ -70,9 +68,8 @@ pub(super) unsafe fn install(slots: Range<usize>, slot: usize) -> io::Result<usi
 ///
 /// As for `install`.
 unsafe fn cut_out(start: usize, bytes: usize) -> io::Result<()> {
-    let limit = max_map_count();
     let count = CUT_OUT.fetch_add(1, Ordering::Relaxed);
-    let result = if 2 * (count + 1) > limit / 2 {
+    let result = if let Some(limit) = max_map_count().filter(|limit| 2 * (count + 1) > limit / 2) {
         Err(io::Error::new(
             io::ErrorKind::OutOfMemory,
             format!(
@@ -97,23 +94,23 @@ fn means() -> io::Result<Means> {
 
 fn choose() -> io::Result<Means> {
     let wish = std::env::var_os(VARIABLE).filter(|wish| !wish.is_empty());
-    match wish.as_deref().map(|wish| wish.to_str()) {
-        None if kernel_has_guards() => Ok(Means::Madvise),
-        None | Some(Some("mprotect")) => Ok(Means::Mprotect),
-        Some(Some("madvise")) if kernel_has_guards() => Ok(Means::Madvise),
-        Some(Some("madvise")) => Err(io::Error::new(
+    match (wish.as_deref().map(|wish| wish.to_str()), kernel_has_guards()) {
+        (None | Some(Some("madvise")), Some(advice)) => Ok(Means::Madvise(advice)),
+        (None | Some(Some("mprotect")), _) => Ok(Means::Mprotect),
+        (Some(Some("madvise")), None) => Err(io::Error::new(
             io::ErrorKind::Unsupported,
             format!("environment variable {VARIABLE}=madvise: this kernel has no MADV_GUARD_INSTALL"),
         )),
-        Some(_) => Err(io::Error::new(
+        (Some(_), _) => Err(io::Error::new(
             io::ErrorKind::InvalidInput,
             format!("environment variable {VARIABLE}={wish:?}: want \"madvise\" or \"mprotect\""),
         )),
     }
 }
 
-/// Tries it on a mapping of its own.
-fn kernel_has_guards() -> bool {
+/// The advice that installs guards, tried on a mapping of its own.
+fn kernel_has_guards() -> Option<libc::c_int> {
+    let advice = GUARD?;
     let anywhere = std::ptr::null_mut();
     let size = page_size();
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
@@ -121,18 +118,15 @@ fn kernel_has_guards() -> bool {
     unsafe {
         let page = libc::mmap(anywhere, size, libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0);
         if page == libc::MAP_FAILED {
-            return false;
+            return None;
         }
-        let has = libc::madvise(page, size, MADV_GUARD_INSTALL) == 0;
+        let has = libc::madvise(page, size, advice) == 0;
         libc::munmap(page, size);
-        has
+        has.then_some(advice)
     }
 }
 
-fn max_map_count() -> usize {
-    static LIMIT: OnceCell<usize> = OnceCell::new();
-    *LIMIT.get_or_init(|| {
-        let text = std::fs::read_to_string("/proc/sys/vm/max_map_count").unwrap_or_default();
-        text.trim().parse().unwrap_or(DEFAULT_MAP_COUNT)
-    })
+fn max_map_count() -> Option<usize> {
+    static LIMIT: OnceCell<Option<usize>> = OnceCell::new();
+    *LIMIT.get_or_init(max_mappings)
 }

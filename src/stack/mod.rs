@@ -15,16 +15,26 @@
 //! - [`region`]: address space, cut into slots.
 //! - [`pool`]: free stacks, per worker and shared.
 //! - [`overflow`]: the report of a stack overflow.
+//! - `linux`, `other`: what differs between systems.
 //!
 //! Invariant: a [`Stack`] is one slot, owned by one value; its guard has been installed before the
 //! slot is given out for the first time, and stays.
 
 mod advise;
 mod guard;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+mod linux;
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+mod other;
 pub(crate) mod overflow;
 mod pool;
 mod region;
 mod size;
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+use linux as system;
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+use other as system;
 
 pub(crate) use guard::check_environment;
 pub(crate) use pool::{Pool, Stack};

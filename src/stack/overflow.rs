@@ -6,6 +6,7 @@
 //! has sent. Where there was none the process ends as it would have without this one.
 
 use super::region;
+use super::system::was_sent;
 use crate::base::sys::{check, page_size};
 use once_cell::sync::OnceCell;
 use std::fmt::{self, Write};
@@ -90,7 +91,7 @@ extern "C" fn on_fault(signal: libc::c_int, info: *mut libc::siginfo_t, context:
     // SAFETY: with SA_SIGINFO the kernel gives a valid pointer; any bytes are an address.
     let (code, address) = unsafe { ((*info).si_code, (*info).si_addr() as usize) };
     // What a process has sent names the sender where a fault has its address.
-    let sent = code <= 0;
+    let sent = was_sent(code);
     match region::guard_at(address) {
         Some(bytes) if !sent => report_and_abort(bytes),
         _ => pass_on(signal, sent, info, context),

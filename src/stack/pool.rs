@@ -12,6 +12,7 @@ use super::advise::{advise, range};
 use super::guard;
 use super::region::Carver;
 use super::size::{CLASSES, StackSize, guard_bytes};
+use super::system::DISCARD;
 use crate::base::lock::{Mutex, Rank};
 use crate::base::sys::page_size;
 use std::io;
@@ -158,7 +159,7 @@ fn trim(stacks: &[Stack], size: StackSize, keep: usize) {
     let ranges: Vec<_> = stacks.iter().map(used).collect();
     // SAFETY: the stacks are free, so what they hold is of no use. Memory that the kernel keeps all the
     // same is no harm.
-    let _ = unsafe { advise(&ranges, libc::MADV_DONTNEED) };
+    let _ = unsafe { advise(&ranges, DISCARD) };
 }
 
 #[cfg(all(test, not(loom)))]

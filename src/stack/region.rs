@@ -9,7 +9,8 @@
 //! that are never freed.
 
 use super::size::{StackSize, guard_bytes};
-use crate::base::sys::{check, page_size};
+use super::system::{RESERVE, decline_huge_pages};
+use crate::base::sys::page_size;
 use std::io;
 use std::ops::Range;
 use std::ptr;
@@ -61,7 +62,7 @@ impl Carver {
     fn reserve(&mut self, size: StackSize) -> io::Result<Range<usize>> {
         let slots = (self.slots * 2).min(MOST).min((MOST_BYTES / size.bytes()).max(1));
         let bytes = slots * size.bytes();
-        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | RESERVE;
         // SAFETY: a fresh mapping at a place of the kernel's choice.
         let start =
             unsafe { libc::mmap(ptr::null_mut(), bytes, libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0) };
@@ -72,8 +73,8 @@ impl Carver {
                 format!("no address space for {bytes} bytes of stacks: {e}"),
             ));
         }
-        // SAFETY: our own mapping. A kernel without huge pages says no, which is as good.
-        let _ = check(unsafe { libc::madvise(start, bytes, libc::MADV_NOHUGEPAGE) });
+        // SAFETY: our own mapping.
+        unsafe { decline_huge_pages(start, bytes) };
         let start = start as usize;
         publish(Region {
             start,

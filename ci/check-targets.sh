@@ -1,0 +1,34 @@
+#!/usr/bin/env bash
+# The library type-checks for other systems: each back-end, and each module that a system chooses. Nothing
+# is run, and nothing linked. A target whose standard library cannot be had is skipped, with the reason.
+. "$(dirname "$0")/common.sh"
+export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-target/check-targets}
+
+targets=(
+    x86_64-unknown-freebsd   # kqueue, a User event as the bell
+    aarch64-apple-darwin     # kqueue, urgent data, sockets by options, Mach clocks
+    x86_64-unknown-netbsd    # kqueue, a pipe as the bell
+    x86_64-unknown-illumos   # poll without ppoll
+    x86_64-unknown-linux-musl
+    aarch64-linux-android
+)
+
+# The standard library of a target, from the toolchain or through rustup.
+has_std() {
+    local lib
+    lib=$(rustc --print target-libdir --target "$1" 2>&1) || { reason=$lib; return 1; }
+    compgen -G "$lib/libcore-*" >/dev/null && return
+    command -v rustup >/dev/null || { reason="no rustup, and nothing in $lib"; return 1; }
+    reason=$(timeout 120 rustup target add "$1" 2>&1) && return
+    reason="rustup target add: ${reason##*$'\n'}"
+    return 1
+}
+
+for target in "${targets[@]}"; do
+    if has_std "$target"; then
+        echo "--- $target"
+        within 300 cargo check --lib --quiet --target "$target"
+    else
+        echo "skipped: $target: $reason"
+    fi
+done

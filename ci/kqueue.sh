@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# The suite on the kqueue back-end: over libkqueue where it is installed or can be, else over a stand-in of
+# our own on epoll, which runs the back-end and proves nothing about a BSD's kernel.
+. "$(dirname "$0")/common.sh"
+export RUSTFLAGS="--cfg sward_libkqueue" CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-target/kqueue}
+
+stand_in() { # why
+    echo "skipped: libkqueue: $1"
+    command -v cc >/dev/null || { echo "skipped: the stand-in: no C compiler"; exit 0; }
+    echo "running on the stand-in, ci/kqueue-on-epoll.c"
+    mkdir -p "$CARGO_TARGET_DIR/stand-in"
+    export LIBRARY_PATH="$(cd "$CARGO_TARGET_DIR/stand-in" && pwd)"
+    export LD_LIBRARY_PATH="$LIBRARY_PATH"
+    cc -O2 -Wall -Wextra -Werror -shared -fPIC -o "$LIBRARY_PATH/libkqueue.so" ci/kqueue-on-epoll.c
+}
+
+if ! ldconfig -p | grep -q 'libkqueue\.so '; then
+    if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
+        stand_in "not installed, and no apt-get for root to install it with"
+    elif ! reason=$({ apt-get update -qq && apt-get install -y -qq libkqueue-dev; } 2>&1); then
+        stand_in "not installed, and apt-get says: ${reason##*$'\n'}"
+    fi
+fi
+within 600 cargo test --lib --test netpoll --test net --test udp --test unix --test pollable --test tasks --test process

@@ -1,0 +1,273 @@
+//! The contract of a back-end as tests, for each back-end that a test build has.
+
+use super::{Key, Readiness};
+
+/// A key like those that a shard gives.
+pub(super) const KEY: Key = Key { slot: 5, generation: 9 };
+
+/// The tests, in the module of a back-end's own tests.
+macro_rules! contract {
+    ($backend:path) => {
+        mod contract {
+            use std::io::{Read, Write};
+            use std::os::fd::AsFd;
+            use std::os::unix::net::UnixStream;
+            use std::thread;
+            use std::time::{Duration, Instant};
+            use $backend::{Events, Poller};
+            use $crate::netpoll::contract::{KEY, other, readable, writable};
+            use $crate::netpoll::{Direction, Readiness};
+
+            const MOMENT: Duration = Duration::from_millis(20);
+            const NOW: Option<Duration> = Some(Duration::ZERO);
+
+            /// Waits, and takes what is told as a shard's users do: a direction that is awaited is armed.
+            fn wait(poller: &Poller, timeout: Option<Duration>) -> Vec<Readiness> {
+                let mut events = Events::with_capacity(8);
+                poller.wait(&mut events, timeout).expect("waits");
+                events.iter().collect()
+            }
+
+            fn new() -> Poller {
+                Poller::new().expect("a poller")
+            }
+
+            fn pair() -> (UnixStream, UnixStream) {
+                let (a, b) = UnixStream::pair().expect("a pair");
+                b.set_nonblocking(true).expect("set");
+                (a, b)
+            }
+
+            #[test]
+            fn each_change_is_told_once_with_its_key() {
+                let (poller, (mut a, mut b)) = (new(), pair());
+                poller.add(b.as_fd(), KEY).expect("added");
+                let first = wait(&poller, None);
+                assert!(writable(&first, KEY) && !readable(&first, KEY));
+                assert!(wait(&poller, NOW).is_empty());
+                for _ in 0..3 {
+                    poller.arm(KEY, Direction::Read);
+                    assert!(wait(&poller, NOW).is_empty());
+                    a.write_all(b"x").expect("written");
+                    assert!(readable(&wait(&poller, None), KEY));
+                    assert!(wait(&poller, NOW).is_empty());
+                    assert_eq!(b.read(&mut [0; 2]).expect("read"), 1);
+                }
+                poller.remove(b.as_fd(), KEY).expect("removed");
+            }
+
+            #[test]
+            fn one_shot_means_until_it_is_armed() {
+                let (poller, (mut a, b)) = (new(), pair());
+                poller.add(b.as_fd(), KEY).expect("added");
+                wait(&poller, None);
+                a.write_all(b"x").expect("written");
+                assert!(readable(&wait(&poller, None), KEY));
+                a.write_all(b"y").expect("written");
+                assert_eq!(wait(&poller, NOW).is_empty(), Poller::ONE_SHOT);
+                poller.arm(KEY, Direction::Read);
+                assert_eq!(readable(&wait(&poller, NOW), KEY), Poller::ONE_SHOT);
+            }
+
+            #[test]
+            fn the_state_when_it_is_added_is_told() {
+                let (poller, (mut a, b)) = (new(), pair());
+                a.write_all(b"x").expect("written");
+                poller.add(b.as_fd(), KEY).expect("added");
+                let mut told = Vec::new();
+                while !(readable(&told, KEY) && writable(&told, KEY)) {
+                    told.extend(wait(&poller, Some(MOMENT)));
+                }
+            }
+
+            #[test]
+            fn a_full_buffer_that_drains_is_told() {
+                let (poller, (mut a, mut b)) = (new(), pair());
+                poller.add(b.as_fd(), KEY).expect("added");
+                assert!(writable(&wait(&poller, None), KEY));
+                while b.write(&[0; 4096]).is_ok() {}
+                poller.arm(KEY, Direction::Write);
+                assert!(wait(&poller, NOW).is_empty());
+                a.set_nonblocking(true).expect("set");
+                while a.read(&mut [0; 4096]).is_ok() {}
+                assert!(writable(&wait(&poller, None), KEY));
+            }
+
+            #[test]
+            fn the_end_of_the_peer_is_told_in_both_directions() {
+                let (poller, (a, b)) = (new(), pair());
+                poller.add(b.as_fd(), KEY).expect("added");
+                wait(&poller, None);
+                drop(a);
+                poller.arm(KEY, Direction::Write);
+                let mut told = Vec::new();
+                while !(readable(&told, KEY) && writable(&told, KEY)) {
+                    let more = wait(&poller, Some(MOMENT));
+                    assert!(!more.is_empty());
+                    told.extend(more);
+                }
+            }
+
+            #[test]
+            fn nothing_is_told_of_what_was_removed() {
+                let (poller, (mut a, b)) = (new(), pair());
+                poller.add(b.as_fd(), KEY).expect("added");
+                poller.remove(b.as_fd(), KEY).expect("removed");
+                a.write_all(b"x").expect("written");
+                poller.arm(KEY, Direction::Read);
+                assert!(wait(&poller, NOW).is_empty());
+                poller.add(b.as_fd(), other(KEY)).expect("added again");
+                let told = wait(&poller, None);
+                assert!(!told.is_empty() && told.iter().all(|one| one.key == other(KEY)));
+            }
+
+            #[test]
+            fn a_wake_ends_the_next_wait_once() {
+                let (poller, mut events) = (new(), Events::with_capacity(8));
+                for wakes in 1..3 {
+                    for _ in 0..wakes {
+                        poller.wake();
+                    }
+                    poller.wait(&mut events, None).expect("waits");
+                    assert!(events.woken() && events.iter().next().is_none());
+                    poller.wait(&mut events, NOW).expect("waits");
+                    assert!(!events.woken());
+                }
+            }
+
+            #[test]
+            fn a_wake_ends_a_present_wait() {
+                let poller = new();
+                thread::scope(|scope| {
+                    let waiter = scope.spawn(|| {
+                        let mut events = Events::with_capacity(8);
+                        poller.wait(&mut events, None).expect("waits");
+                        events.woken()
+                    });
+                    thread::sleep(MOMENT);
+                    poller.wake();
+                    assert!(waiter.join().expect("no panic"));
+                });
+            }
+
+            #[test]
+            fn many_wakes_are_not_too_many() {
+                let (poller, mut events) = (new(), Events::with_capacity(8));
+                for _ in 0..100_000 {
+                    poller.wake();
+                }
+                poller.wait(&mut events, None).expect("waits");
+                assert!(events.woken());
+                poller.wake();
+                poller.wait(&mut events, None).expect("waits");
+            }
+
+            #[test]
+            fn a_present_wait_hears_of_what_is_added_and_armed_since() {
+                let (poller, (mut a, b)) = (new(), pair());
+                thread::scope(|scope| {
+                    let waiter = scope.spawn(|| wait(&poller, None));
+                    thread::sleep(MOMENT);
+                    poller.add(b.as_fd(), KEY).expect("added");
+                    assert!(writable(&waiter.join().expect("no panic"), KEY));
+                    a.write_all(b"x").expect("written");
+                    assert!(readable(&wait(&poller, None), KEY));
+                    let waiter = scope.spawn(|| wait(&poller, None));
+                    thread::sleep(MOMENT);
+                    (&b).read_exact(&mut [0]).expect("read");
+                    poller.arm(KEY, Direction::Read);
+                    a.write_all(b"x").expect("written");
+                    assert!(readable(&waiter.join().expect("no panic"), KEY));
+                });
+            }
+
+            #[test]
+            fn a_descriptor_that_is_removed_closes_under_a_present_wait() {
+                let (poller, (mut a, b)) = (new(), pair());
+                poller.add(b.as_fd(), KEY).expect("added");
+                wait(&poller, None);
+                thread::scope(|scope| {
+                    let waiter = scope.spawn(|| wait(&poller, None));
+                    thread::sleep(MOMENT);
+                    poller.remove(b.as_fd(), KEY).expect("removed");
+                    drop(b);
+                    assert_eq!(a.read(&mut [0]).expect("the end, unless the wait keeps it open"), 0);
+                    poller.wake();
+                    assert!(waiter.join().expect("no panic").is_empty());
+                });
+            }
+
+            #[test]
+            fn a_timeout_is_kept_and_not_cut_short() {
+                let (poller, (_a, b)) = (new(), pair());
+                poller.add(b.as_fd(), KEY).expect("added");
+                wait(&poller, None);
+                for limit in [Duration::from_nanos(1), Duration::from_micros(2_300)] {
+                    let start = Instant::now();
+                    assert!(wait(&poller, Some(limit)).is_empty());
+                    assert!(start.elapsed() >= limit);
+                }
+                poller.wake();
+                assert!(wait(&poller, Some(Duration::MAX)).is_empty());
+            }
+
+            /// Two threads poll, as a worker and the netpoller thread do; a third waits for each event.
+            #[test]
+            fn no_event_is_lost_between_two_who_poll() {
+                const ROUNDS: usize = 2_000;
+                let (poller, (mut a, b)) = (new(), pair());
+                poller.add(b.as_fd(), KEY).expect("added");
+                let (told, events) = std::sync::mpsc::channel();
+                let over = std::sync::atomic::AtomicBool::new(false);
+                let is_over = || over.load(std::sync::atomic::Ordering::Relaxed);
+                let poll = |timeout| {
+                    let told = told.clone();
+                    let (poller, is_over) = (&poller, &is_over);
+                    move || {
+                        let mut events = Events::with_capacity(8);
+                        while !is_over() {
+                            poller.wait(&mut events, timeout).expect("waits");
+                            if events.woken() {
+                                poller.wake();
+                            }
+                            if readable(&events.iter().collect::<Vec<_>>(), KEY) {
+                                told.send(()).expect("heard");
+                            }
+                        }
+                        poller.wake();
+                    }
+                };
+                thread::scope(|scope| {
+                    scope.spawn(poll(Some(Duration::from_secs(30))));
+                    scope.spawn(poll(NOW));
+                    for _ in 0..ROUNDS {
+                        a.write_all(b"x").expect("written");
+                        while (&b).read(&mut [0]).is_err() {
+                            poller.arm(KEY, Direction::Read);
+                            events.recv_timeout(Duration::from_secs(10)).expect("told");
+                        }
+                    }
+                    over.store(true, std::sync::atomic::Ordering::Relaxed);
+                    poller.wake();
+                });
+            }
+        }
+    };
+}
+
+pub(super) use contract;
+
+/// Whether they tell that it is readable.
+pub(super) fn readable(told: &[Readiness], key: Key) -> bool {
+    told.iter().any(|one| one.key == key && one.readable)
+}
+
+/// Whether they tell that it is writable.
+pub(super) fn writable(told: &[Readiness], key: Key) -> bool {
+    told.iter().any(|one| one.key == key && one.writable)
+}
+
+/// The same slot's next key.
+pub(super) fn other(key: Key) -> Key {
+    Key { generation: key.generation + 1, ..key }
+}

@@ -1,0 +1,54 @@
+//! What of the memory calls and signals differs between systems; this is Linux.
+
+use crate::base::sys::check;
+
+/// Advice that what a range holds is of no use.
+pub(super) const DISCARD: libc::c_int = libc::MADV_DONTNEED;
+/// Advice that makes a range a guard, where the C library does not name it yet (`MADV_GUARD_INSTALL`).
+pub(super) const GUARD: Option<libc::c_int> = Some(102);
+/// The flag of a mapping that is not to be counted before it is used.
+pub(super) const RESERVE: libc::c_int = libc::MAP_NORESERVE;
+
+/// The calling process, where the C library does not name it yet.
+const PIDFD_SELF: libc::c_long = -10_000;
+/// What Linux has by default, should it not tell.
+const DEFAULT_MAP_COUNT: usize = 65_530;
+
+/// How many mappings a process may have, if that is bounded.
+pub(super) fn max_mappings() -> Option<usize> {
+    let text = std::fs::read_to_string("/proc/sys/vm/max_map_count").unwrap_or_default();
+    Some(text.trim().parse().unwrap_or(DEFAULT_MAP_COUNT))
+}
+
+/// Has no huge pages in the mapping.
+///
+/// # Safety
+///
+/// It is the caller's.
+pub(super) unsafe fn decline_huge_pages(start: *mut libc::c_void, bytes: usize) {
+    // SAFETY: as the caller says. A kernel without huge pages says no, which is as good.
+    let _ = check(unsafe { libc::madvise(start, bytes, libc::MADV_NOHUGEPAGE) });
+}
+
+/// Gives advice in one call; for how many of the ranges, from the first on, it was taken.
+///
+/// `process_madvise` gives any advice to the calling process since Linux 6.13, and knows that process
+/// without a descriptor (`PIDFD_SELF`) since 6.15. A descriptor would do before that, but a forked child
+/// would have its parent's.
+///
+/// # Safety
+///
+/// As for `advise::advise`.
+pub(super) unsafe fn together(ranges: &[libc::iovec], advice: libc::c_int) -> usize {
+    let flags: libc::c_long = 0;
+    // SAFETY: as the caller says; the ranges live until the call ends.
+    let bytes = unsafe {
+        libc::syscall(libc::SYS_process_madvise, PIDFD_SELF, ranges.as_ptr(), ranges.len(), advice, flags)
+    };
+    usize::try_from(bytes).map_or(0, |bytes| bytes / ranges[0].iov_len)
+}
+
+/// Whether a signal of that code was sent by a process, and is no fault.
+pub(super) fn was_sent(code: libc::c_int) -> bool {
+    code <= 0
+}
