@@ -148,6 +148,15 @@ pub(crate) fn run<T: Send>(reason: WaitReason, f: impl FnOnce() -> T + Send) -> 
     }
 }
 
+/// Runs a closure on a thread of the pool, and does not wait for it. Does not park.
+///
+/// # Errors
+///
+/// There is no thread and none could be created; the closure was dropped.
+pub(crate) fn detach(f: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    submit(Box::new(f)).map(drop)
+}
+
 /// Where the job puts its outcome.
 struct Slot<T>(*mut Option<thread::Result<T>>);
 

@@ -1,5 +1,5 @@
 //! What the tests of I/O have in common.
-#![allow(dead_code, reason = "each test file uses a part of it")]
+#![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
 
 use std::io::{self, ErrorKind};
 use std::time::Duration;
