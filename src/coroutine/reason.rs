@@ -51,6 +51,8 @@ reasons! {
     Blocking: "blocking",
     /// A file's or folder's call.
     File: "fs",
+    /// `fs::File::lock`, while another has it.
+    FileLock: "File::lock",
     /// The end of a scope, for its coroutines.
     ScopeEnd: "the end of a scope",
     /// A `spawn` in a scope that has as many coroutines as it may.

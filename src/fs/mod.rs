@@ -25,9 +25,11 @@
 
 mod dir;
 mod file;
+mod lock;
 
 pub use dir::{DirBuilder, DirEntry, ReadDir};
 pub use file::{File, OpenOptions};
+pub use lock::TryLockError;
 #[doc(no_inline)]
 pub use std::fs::{FileTimes, FileType, Metadata, Permissions};
 
@@ -92,6 +94,18 @@ functions! {
     fn symlink_metadata(path: path) -> Metadata;
     /// Writes a file as a whole.
     fn write(path: path, contents: bytes) -> ();
+}
+
+/// Makes a link that says where else to look.
+///
+/// As [`std::os::unix::fs::symlink`]. Parks.
+///
+/// # Errors
+///
+/// The system's.
+pub fn symlink(original: impl AsRef<Path>, link: impl AsRef<Path>) -> io::Result<()> {
+    let (original, link) = (original.as_ref(), link.as_ref());
+    call(|| std::os::unix::fs::symlink(original, link))
 }
 
 /// Changes a file's permissions.
