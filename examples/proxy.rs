@@ -1,8 +1,8 @@
 //! A TCP proxy: `cargo run --release --example proxy -- 7001 127.0.0.1:7000`, with `echo` behind it.
 //!
-//! Half-closed connections stay half-closed: an end in one direction is passed on, and the other goes on. An error
-//! in either ends both. Ctrl-C, or a polite kill, ends the proxy: it accepts no more, and gives those that are
-//! connected `--grace` seconds. The same again ends it at once.
+//! Half-closed connections stay half-closed: an end in one direction is passed on, and the other goes on. An
+//! error in either ends both. Ctrl-C, or a polite kill, ends the proxy: it accepts no more, and gives those
+//! that are connected `--grace` seconds. The same again ends it at once.
 
 mod common;
 

@@ -42,8 +42,8 @@ const KEEP_ALIVE: Duration = Duration::from_secs(10);
 ///
 /// # Cancellation
 ///
-/// A cancelled caller unwinds out of it while the closure is in the queue, and the closure is dropped. One that
-/// has been started is awaited: its value is returned, and the cancellation is met at the next wait.
+/// A cancelled caller unwinds out of it while the closure is in the queue, and the closure is dropped. One
+/// that has been started is awaited: its value is returned, and the cancellation is met at the next wait.
 ///
 /// ```
 /// sward::run(|| {
@@ -58,8 +58,8 @@ pub fn blocking<T: Send>(f: impl FnOnce() -> T + Send) -> io::Result<T> {
     run(WaitReason::Blocking, f)
 }
 
-/// Sets how many threads [`blocking`] may use in this process, from now on. Those that are too many leave when
-/// they have nothing to do.
+/// Sets how many threads [`blocking`] may use in this process, from now on. Those that are too many leave
+/// when they have nothing to do.
 ///
 /// # Errors
 ///

@@ -12,8 +12,8 @@ use std::time::SystemTime;
 
 /// An open file, as [`std::fs::File`]. All its calls park; see [the module](super).
 ///
-/// `Read`, `Write` and `Seek` are there for `File` and `&File`, and [`FileExt`] for access at given places. Closing
-/// (dropping) the file is done in place.
+/// `Read`, `Write` and `Seek` are there for `File` and `&File`, and [`FileExt`] for access at given places.
+/// Closing (dropping) the file is done in place.
 pub struct File(std::fs::File);
 
 impl File {

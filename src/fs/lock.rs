@@ -1,7 +1,7 @@
 //! Advisory locks of whole files: `flock(2)`, as std's.
 //!
-//! Who waits for one tries again and again, less and less often: a call that blocks could not be cancelled, and as
-//! many of them as the pool has threads would keep the holder's own calls from ever being made.
+//! Who waits for one tries again and again, less and less often: a call that blocks could not be cancelled,
+//! and as many of them as the pool has threads would keep the holder's own calls from ever being made.
 
 use super::{File, call};
 use crate::base::sys::retry;
@@ -61,8 +61,8 @@ impl File {
     /// Locks the file for this handle and its clones alone, as soon as nobody else has a lock; as
     /// `std::fs::File::lock`. Closing the file unlocks it.
     ///
-    /// Parks, and looks again every 20 ms at the latest: the system tells of no change. So who waits longest does not
-    /// come first.
+    /// Parks, and looks again every 20 ms at the latest: the system tells of no change. So who waits longest
+    /// does not come first.
     ///
     /// # Errors
     ///

@@ -21,7 +21,8 @@ const LARGEST_BUFFER: usize = 256 << 10;
 ///
 /// # Errors
 ///
-/// The first error of either, except `Interrupted`, after which it goes on. What was read and not written is lost.
+/// The first error of either, except `Interrupted`, after which it goes on. What was read and not written is
+/// lost.
 ///
 /// # Cancellation
 ///
@@ -63,7 +64,8 @@ pub fn copy<R: Read + ?Sized, W: Write + ?Sized>(reader: &mut R, writer: &mut W)
     }
 }
 
-/// Something that can say to its peer that nothing more will be sent, and still receive. As Go's `CloseWrite`.
+/// Something that can say to its peer that nothing more will be sent, and still receive. As Go's
+/// `CloseWrite`.
 ///
 /// Whatever is a socket has it; implement it for streams that are made of sockets, and have no descriptor.
 pub trait CloseWrite {
@@ -83,17 +85,17 @@ impl<T: AsFd> CloseWrite for T {
     }
 }
 
-/// Copies both ways between two streams until both have ended, and gives the numbers of bytes from `a` to `b` and
-/// from `b` to `a`. Parks.
+/// Copies both ways between two streams until both have ended, and gives the numbers of bytes from `a` to `b`
+/// and from `b` to `a`. Parks.
 ///
 /// When one of them ends, the other one is told by [`close_write`](CloseWrite::close_write), and the opposite
-/// direction goes on. The directions run in two coroutines; on a plain thread, in those of the default runtime,
-/// as with [`scope`](crate::scope).
+/// direction goes on. The directions run in two coroutines; on a plain thread, in those of the default
+/// runtime, as with [`scope`](crate::scope).
 ///
 /// # Errors
 ///
-/// The first error in either direction, which ends the other one as well. What was read and not written is lost.
-/// A timeout of a stream is an error of it.
+/// The first error in either direction, which ends the other one as well. What was read and not written is
+/// lost. A timeout of a stream is an error of it.
 ///
 /// # Cancellation
 ///

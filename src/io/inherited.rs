@@ -1,14 +1,15 @@
 //! Reading and writing descriptors that are not ours: the standard streams, whatever they are.
 //!
-//! Their open files are shared with the shell and with other processes, so their mode is left alone, and they may
-//! be blocking. A call that might block never runs on a worker:
+//! Their open files are shared with the shell and with other processes, so their mode is left alone, and they
+//! may be blocking. A call that might block never runs on a worker:
 //!
 //! 1. It is made so that it does not block ([`nowait`]): pipes, sockets, and files whose data is in memory.
-//! 2. What would have blocked parks until it is ready, in the shard as everything else, and so can be cancelled.
-//! 3. Where the kernel cannot be asked like that (terminals, other systems, disks), the coroutine parks until it
-//!    is ready, and then the plain call is made on the pool of [`blocking`]. It should return at
-//!    once, and yet cannot be trusted to: another process may take the input, and a terminal tells of
-//!    room when there is little. A pipe that is ready has room for [`PIECE`] bytes.
+//! 2. What would have blocked parks until it is ready, in the shard as everything else, and so can be
+//!    cancelled.
+//! 3. Where the kernel cannot be asked like that (terminals, other systems, disks), the coroutine parks until
+//!    it is ready, and then the plain call is made on the pool of [`blocking`]. It should return at once, and
+//!    yet cannot be trusted to: another process may take the input, and a terminal tells of room when there
+//!    is little. A pipe that is ready has room for [`PIECE`] bytes.
 //!
 //! On a plain thread, which may block, the last step is all there is, after a wait that obeys the time limit.
 
@@ -105,8 +106,8 @@ impl Transfer<'_> {
 
     /// Waits until the descriptor is ready.
     ///
-    /// A duplicate is watched, for this one wait: who owns the descriptor may close or replace it meanwhile, and
-    /// several may wait for it.
+    /// A duplicate is watched, for this one wait: who owns the descriptor may close or replace it meanwhile,
+    /// and several may wait for it.
     fn wait(&self, fd: RawFd, reason: WaitReason) -> io::Result<()> {
         // SAFETY: whether it is open is what the call below finds out; nothing else is done with it.
         let fd = unsafe { BorrowedFd::borrow_raw(fd) };

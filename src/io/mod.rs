@@ -9,20 +9,21 @@
 //!
 //! The traits are std's: [`Read`](std::io::Read), [`Write`](std::io::Write), [`BufRead`](std::io::BufRead).
 
-// Rank 6. `inherited` has the rules by which the standard streams are used, `nowait` what Linux offers for it.
+// Rank 6. `inherited` has the rules by which the standard streams are used, `nowait` what Linux offers for
+// it.
 
 mod copy;
 mod inherited;
-#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+#[cfg(not(all(target_os = "linux", target_env = "gnu", not(sward_portable))))]
 mod no_nowait;
-#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[cfg(all(target_os = "linux", target_env = "gnu", not(sward_portable)))]
 mod nowait;
 mod pipe;
 mod pollable;
 mod shared;
 mod stdio;
 
-#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+#[cfg(not(all(target_os = "linux", target_env = "gnu", not(sward_portable))))]
 use no_nowait as nowait;
 
 pub use copy::{CloseWrite, copy, copy_bidirectional};

@@ -1,7 +1,7 @@
 //! Transfers that do not block although the open file may: `RWF_NOWAIT`, of Linux.
 //!
-//! The flag is the call's own, so the mode that the open file shares with other processes stays as it is. Pipes and
-//! sockets know it, files where the data is in memory; terminals do not.
+//! The flag is the call's own, so the mode that the open file shares with other processes stays as it is.
+//! Pipes and sockets know it, files where the data is in memory; terminals do not.
 
 use crate::base::sys::retry;
 use std::io;

@@ -5,8 +5,9 @@ use std::io;
 
 /// Makes a pipe; [`std::io::pipe`] for coroutines. Does not park.
 ///
-/// What is written to one end is read from the other. The reader meets the end of the stream when all writers are
-/// gone, those that children have inherited included; a writer fails with `BrokenPipe` when all readers are gone.
+/// What is written to one end is read from the other. The reader meets the end of the stream when all writers
+/// are gone, those that children have inherited included; a writer fails with `BrokenPipe` when all readers
+/// are gone.
 ///
 /// # Errors
 ///
@@ -39,12 +40,12 @@ macro_rules! pipe_types {
     ($($(#[$doc:meta])* $ours:ident: $std:ty, $example:literal;)*) => {$(
         $(#[$doc])*
         ///
-        /// A call that would block parks the calling coroutine; on a plain thread it blocks the thread. Any number
-        /// of coroutines and threads may use it at once, through clones or references.
+        /// A call that would block parks the calling coroutine; on a plain thread it blocks the thread. Any
+        /// number of coroutines and threads may use it at once, through clones or references.
         ///
-        /// The open file becomes non-blocking at the first call here, for duplicates of the descriptor as well. One
-        /// that goes to a child should not be used here, or be given to the child whole: the last clone becomes
-        /// blocking again when it is turned into a `Stdio`, an `OwnedFd` or std's type.
+        /// The open file becomes non-blocking at the first call here, for duplicates of the descriptor as
+        /// well. One that goes to a child should not be used here, or be given to the child whole: the last
+        /// clone becomes blocking again when it is turned into a `Stdio`, an `OwnedFd` or std's type.
         ///
         /// # Errors
         ///

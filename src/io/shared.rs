@@ -1,7 +1,8 @@
 //! Streams that read and write through a shared reference, as traits of their own.
 //!
-//! The bound `for<'a> &'a T: Read` says the same, but `&Pollable<T>` has `Read` under that very bound: a compiler
-//! that does not know `T` yet would look for `&Pollable<Pollable<Pollable<…` for ever. A trait of `T` makes it wait.
+//! The bound `for<'a> &'a T: Read` says the same, but `&Pollable<T>` has `Read` under that very bound: a
+//! compiler that does not know `T` yet would look for `&Pollable<Pollable<Pollable<…` for ever. A trait of
+//! `T` makes it wait.
 
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 

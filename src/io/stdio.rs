@@ -1,7 +1,7 @@
 //! The standard streams. How they are used without blocking a worker is `inherited`'s.
 //!
-//! The buffers and locks are ours, beside std's: who uses both in one process sees what is written line by line, in
-//! either order, and must not read through both.
+//! The buffers and locks are ours, beside std's: who uses both in one process sees what is written line by
+//! line, in either order, and must not read through both.
 
 use super::inherited;
 use crate::coroutine::WaitReason;
@@ -58,7 +58,8 @@ fn whole<T>(result: LockResult<T>) -> T {
     result.unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The standard input, which all handles share with its buffer; [`std::io::stdin`] for coroutines. Does not park.
+/// The standard input, which all handles share with its buffer; [`std::io::stdin`] for coroutines. Does not
+/// park.
 ///
 /// # Examples
 ///
@@ -77,12 +78,14 @@ pub fn stdin() -> Stdin {
     Stdin { shared: SHARED.get_or_init(|| Mutex::new(BufReader::new(STDIN))) }
 }
 
-/// The standard output, which all handles share with its buffer; [`std::io::stdout`] for coroutines. Does not park.
+/// The standard output, which all handles share with its buffer; [`std::io::stdout`] for coroutines. Does not
+/// park.
 ///
-/// Lines are written when they are complete or the buffer is full; [`flush`](Write::flush) writes the rest, and so
-/// does the end of the process, unless the stream is locked then.
+/// Lines are written when they are complete or the buffer is full; [`flush`](Write::flush) writes the rest,
+/// and so does the end of the process, unless the stream is locked then.
 ///
-/// `println!` goes to std's stream, which has a buffer of its own and blocks the worker if nobody takes the output.
+/// `println!` goes to std's stream, which has a buffer of its own and blocks the worker if nobody takes the
+/// output.
 ///
 /// # Examples
 ///
@@ -104,8 +107,8 @@ pub fn stdout() -> Stdout {
 static OUTPUT: OnceCell<Mutex<LineWriter<Raw>>> = OnceCell::new();
 
 fn output() -> Mutex<LineWriter<Raw>> {
-    // SAFETY: the function may be called at any time, on any thread. If there is no room for it in the list, what
-    // is not flushed is lost.
+    // SAFETY: the function may be called at any time, on any thread. If there is no room for it in the list,
+    // what is not flushed is lost.
     unsafe { libc::atexit(flush_output) };
     Mutex::new(LineWriter::new(STDOUT))
 }
@@ -140,14 +143,14 @@ macro_rules! stream {
     ($ours:ident, $lock:ident, $state:ty, $fd:expr, $(#[$doc:meta])*) => {
         $(#[$doc])*
         ///
-        /// A call that would block parks the calling coroutine, whatever the stream is; on a plain thread it blocks
-        /// the thread. The mode of the open file, which the shell shares, is not touched: Linux is asked call by
-        /// call not to block on pipes and sockets. Files, terminals and other systems' pipes cost a hand-over to the
-        /// pool of [`blocking`](crate::blocking()), once the stream is ready. If the stream is closed, it is
-        /// at its end, and what is written goes nowhere.
+        /// A call that would block parks the calling coroutine, whatever the stream is; on a plain thread it
+        /// blocks the thread. The mode of the open file, which the shell shares, is not touched: Linux is
+        /// asked call by call not to block on pipes and sockets. Files, terminals and other systems' pipes
+        /// cost a hand-over to the pool of [`blocking`](crate::blocking()), once the stream is ready. If the
+        /// stream is closed, it is at its end, and what is written goes nowhere.
         ///
-        /// Its lock parks, too. Unlike std's output locks it cannot be taken twice: a coroutine that holds a lock and
-        /// uses the handle waits for itself, for ever.
+        /// Its lock parks, too. Unlike std's output locks it cannot be taken twice: a coroutine that holds a
+        /// lock and uses the handle waits for itself, for ever.
         ///
         /// # Errors
         ///
@@ -155,10 +158,9 @@ macro_rules! stream {
         ///
         /// # Cancellation
         ///
-        /// A coroutine that is cancelled while it waits for the lock, for input or for room unwinds. Of what it
-        /// was writing, a part may have been written. A line that
-        /// [`read_line`](BufRead::read_line) had begun is lost. Once a call has been handed to the pool, it is
-        /// awaited.
+        /// A coroutine that is cancelled while it waits for the lock, for input or for room unwinds. Of what
+        /// it was writing, a part may have been written. A line that [`read_line`](BufRead::read_line) had
+        /// begun is lost. Once a call has been handed to the pool, it is awaited.
         #[derive(Clone, Copy)]
         pub struct $ours {
             shared: &'static Mutex<$state>,

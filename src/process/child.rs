@@ -133,14 +133,15 @@ impl Child {
         self.process.child().kill()
     }
 
-    /// Closes the child's input if it is in [`stdin`](Self::stdin), and waits for the end of the process. Parks.
+    /// Closes the child's input if it is in [`stdin`](Self::stdin), and waits for the end of the process.
+    /// Parks.
     ///
     /// Another call gives the same status again.
     ///
     /// # Errors
     ///
-    /// Those of `waitpid(2)`: `ECHILD` if others have reaped it, or the program ignores `SIGCHLD`. Also if neither a
-    /// descriptor nor a thread to wait with is to be had.
+    /// Those of `waitpid(2)`: `ECHILD` if others have reaped it, or the program ignores `SIGCHLD`. Also if
+    /// neither a descriptor nor a thread to wait with is to be had.
     ///
     /// # Cancellation
     ///
@@ -165,8 +166,8 @@ impl Child {
         }
     }
 
-    /// As [`wait`](Self::wait), for that time at most; `None` if the process goes on. The child's input is closed
-    /// as well.
+    /// As [`wait`](Self::wait), for that time at most; `None` if the process goes on. The child's input is
+    /// closed as well.
     ///
     /// # Errors
     ///
@@ -212,8 +213,8 @@ impl Child {
         self.process.child().try_wait()
     }
 
-    /// Closes the child's input, reads its output and its errors to their ends, both at once, and waits for the end of
-    /// the process. Parks.
+    /// Closes the child's input, reads its output and its errors to their ends, both at once, and waits for
+    /// the end of the process. Parks.
     ///
     /// Where both streams are pipes, they are read by two coroutines; on a plain thread, by those of the
     /// default runtime, as with [`scope`](crate::scope).

@@ -9,9 +9,10 @@ use std::path::Path;
 
 /// How a child process is to be started; [`std::process::Command`] for coroutines.
 ///
-/// Starting one does not park: the calling thread makes the child, and waits until it runs its program, which takes
-/// well below a millisecond as a rule. Where that may be long (a program on a slow disk, a process of many GiB
-/// with [`pre_exec`](Self::pre_exec)), wrap the [`spawn`](Self::spawn) in [`blocking`](crate::blocking()).
+/// Starting one does not park: the calling thread makes the child, and waits until it runs its program, which
+/// takes well below a millisecond as a rule. Where that may be long (a program on a slow disk, a process of
+/// many GiB with [`pre_exec`](Self::pre_exec)), wrap the [`spawn`](Self::spawn) in
+/// [`blocking`](crate::blocking()).
 ///
 /// # Examples
 ///
@@ -45,7 +46,8 @@ macro_rules! forward {
 }
 
 impl Command {
-    /// The program of that name, or at that path, without arguments, with this process's environment and folder.
+    /// The program of that name, or at that path, without arguments, with this process's environment and
+    /// folder.
     ///
     /// As [`std::process::Command::new`].
     pub fn new(program: impl AsRef<OsStr>) -> Command {
@@ -132,8 +134,8 @@ impl Command {
     ///
     /// # Safety
     ///
-    /// The closure runs after `fork(2)`: it may do only what a signal handler may, and must not use sward; see
-    /// [`CommandExt::pre_exec`].
+    /// The closure runs after `fork(2)`: it may do only what a signal handler may, and must not use sward;
+    /// see [`CommandExt::pre_exec`].
     pub unsafe fn pre_exec(
         &mut self,
         f: impl FnMut() -> io::Result<()> + Send + Sync + 'static,

@@ -7,9 +7,9 @@ macro_rules! streams {
     ($($(#[$doc:meta])* $ours:ident: $std:ty;)*) => {$(
         $(#[$doc])*
         ///
-        /// A call that would block parks the calling coroutine; on a plain thread it blocks the thread. Cancelled
-        /// there, a coroutine unwinds, and no bytes are lost. The child's end of the pipe is blocking, as
-        /// programs expect.
+        /// A call that would block parks the calling coroutine; on a plain thread it blocks the thread.
+        /// Cancelled there, a coroutine unwinds, and no bytes are lost. The child's end of the pipe is
+        /// blocking, as programs expect.
         pub struct $ours {
             end: PipeEnd,
         }
@@ -30,7 +30,8 @@ macro_rules! streams {
 }
 
 streams! {
-    /// What the child reads; [`std::process::ChildStdin`] for coroutines. Dropping it is the end of the input.
+    /// What the child reads; [`std::process::ChildStdin`] for coroutines. Dropping it is the end of the
+    /// input.
     ChildStdin: std::process::ChildStdin;
     /// What the child writes to its standard output; [`std::process::ChildStdout`] for coroutines.
     ChildStdout: std::process::ChildStdout;

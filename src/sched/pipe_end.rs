@@ -86,8 +86,8 @@ impl PipeEnd {
         })
     }
 
-    /// A transfer that is shorter than it could be says nothing of the readiness: what is adopted may be a pipe
-    /// of packets, or no pipe at all.
+    /// A transfer that is shorter than it could be says nothing of the readiness: what is adopted may be a
+    /// pipe of packets, or no pipe at all.
     fn transfer(
         &self,
         direction: Direction,
