@@ -15,8 +15,9 @@ pids=()
 trap 'kill "${pids[@]}" 2>/dev/null || true' EXIT
 ulimit -n "$(ulimit -Hn)"
 
-start() { # example, port: waits until it listens
-    "target/release/examples/$1" "$2" >/dev/null &
+examples=${CARGO_TARGET_DIR:-target}/release/examples
+start() { # example, port, arguments...: waits until it listens
+    "$examples/$1" "${@:2}" >/dev/null &
     pids+=($!)
     for _ in $(seq 100); do nc -z 127.0.0.1 "$2" && return; sleep 0.1; done
     echo "$1 does not listen" >&2
@@ -26,6 +27,23 @@ start() { # example, port: waits until it listens
 start echo 17000
 reply=$(printf 'over nc' | nc -N 127.0.0.1 17000)
 [ "$reply" = "over nc" ] || { echo "echo: got '$reply'" >&2; exit 1; }
+
+# A GiB through the proxy, and the end of it: what the client sent is what the target got. The target's answer comes
+# back over the connection that the client has half closed.
+scratch=$(mktemp -d)
+trap 'kill "${pids[@]}" 2>/dev/null || true; rm -rf "$scratch"' EXIT
+start proxy 17001 127.0.0.1:17002
+head -c 1048576 /dev/urandom >"$scratch/block"
+gibibyte() { for _ in $(seq 1024); do cat "$scratch/block"; done; }
+(nc -l 127.0.0.1 17002 <<<"got it" | sha256sum >"$scratch/received") &
+target=$!
+for _ in $(seq 100); do ss -ltn | grep -q '127.0.0.1:17002' && break; sleep 0.1; done
+began=$SECONDS
+answer=$(gibibyte | tee >(sha256sum >"$scratch/sent") | within 60 nc -N 127.0.0.1 17001)
+within 60 tail --pid="$target" -f /dev/null
+echo "proxy: 1 GiB in $((SECONDS - began)) s, '$answer', sha256 $(cut -c1-16 "$scratch/received")"
+[ "$answer" = "got it" ]
+cmp "$scratch/sent" "$scratch/received"
 
 start http 18080
 urls=$(mktemp)

@@ -74,6 +74,7 @@ pub mod io;
 pub mod net;
 mod netpoll;
 mod observe;
+pub mod process;
 mod sched;
 #[cfg(feature = "signal")]
 pub mod signal;

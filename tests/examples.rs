@@ -1,7 +1,7 @@
 //! The servers among the examples, as processes of their own, driven over plain sockets.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -76,6 +76,91 @@ fn echo_gives_back_what_it_gets() {
     assert!(back == sent);
 }
 
+/// An echo server, and the proxy in front of it.
+fn proxied_echo(arguments: &[&str]) -> Option<(Server, Server)> {
+    let echo = Server::start("echo", &[])?;
+    let arguments: Vec<&str> = std::iter::once(&*echo.address).chain(arguments.iter().copied()).collect();
+    let proxy = Server::start("proxy", &arguments)?;
+    Some((echo, proxy))
+}
+
+#[test]
+fn the_proxy_passes_ends_on() {
+    let Some((_echo, proxy)) = proxied_echo(&[]) else { return };
+    // One that stays open meanwhile.
+    let mut other = TcpStream::connect(&proxy.address).expect("connected");
+    for _ in 0..3 {
+        let mut stream = TcpStream::connect(&proxy.address).expect("connected");
+        let sent: Vec<u8> = (0..1_000_000u32).map(|n| (n * 7 % 251) as u8).collect();
+        let writer = {
+            let (mut stream, sent) = (stream.try_clone().expect("a clone"), sent.clone());
+            std::thread::spawn(move || {
+                stream.write_all(&sent).expect("written");
+                stream.shutdown(Shutdown::Write).expect("half closed");
+            })
+        };
+        let mut back = Vec::new();
+        stream.read_to_end(&mut back).expect("read");
+        writer.join().expect("no panic");
+        assert!(back == sent);
+    }
+    other.write_all(b"still there").expect("written");
+    let mut back = [0; 11];
+    other.read_exact(&mut back).expect("read");
+    assert_eq!(&back, b"still there");
+}
+
+/// A client that breaks off takes its connection to the target along, and nothing else.
+#[test]
+fn the_proxy_survives_resets() {
+    let target = TcpListener::bind("127.0.0.1:0").expect("bound");
+    let address = target.local_addr().expect("an address").to_string();
+    let Some(proxy) = Server::start("proxy", &[&address]) else { return };
+    for _ in 0..3 {
+        let client = TcpStream::connect(&proxy.address).expect("connected");
+        let (mut server, _) = target.accept().expect("connected");
+        (&client).write_all(b"x").expect("written");
+        server.read_exact(&mut [0]).expect("read");
+        server.write_all(b"unread").expect("written");
+        client.peek(&mut [0]).expect("it has come");
+        // A socket that is closed with data in it is reset.
+        drop(client);
+        assert!(matches!(server.read(&mut [0]), Ok(0) | Err(_)));
+        // And the other way round.
+        let mut client = TcpStream::connect(&proxy.address).expect("connected");
+        let (server, _) = target.accept().expect("connected");
+        client.write_all(b"unread").expect("written");
+        server.peek(&mut [0]).expect("it has come");
+        drop(server);
+        assert!(matches!(client.read(&mut [0]), Ok(0) | Err(_)));
+    }
+    // A target that is not there ends the client's connection.
+    drop(target);
+    let mut client = TcpStream::connect(&proxy.address).expect("connected");
+    assert!(matches!(client.read(&mut [0]), Ok(0) | Err(_)));
+}
+
+#[test]
+fn the_proxy_ends_gracefully() {
+    for (grace, patient) in [("60", true), ("0", false)] {
+        let Some((_echo, mut proxy)) = proxied_echo(&["--grace", grace]) else { return };
+        let mut stream = TcpStream::connect(&proxy.address).expect("connected");
+        stream.write_all(b"a").expect("written");
+        stream.read_exact(&mut [0]).expect("read");
+        // SAFETY: the call takes no pointers. The child was not waited for.
+        assert_eq!(unsafe { libc::kill(proxy.child.id() as libc::pid_t, libc::SIGINT) }, 0);
+        if patient {
+            while TcpStream::connect(&proxy.address).is_ok() {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            stream.write_all(b"b").expect("written");
+            stream.read_exact(&mut [0]).expect("the connection goes on");
+            drop(stream);
+        }
+        assert!(proxy.child.wait().expect("an end").success());
+    }
+}
+
 #[test]
 fn http_answers_the_good_and_the_bad() {
     let Some(server) = Server::start("http", &["--head-seconds", "1"]) else { return };
@@ -138,6 +223,7 @@ fn unknown_arguments_are_refused_with_the_usage() {
     for (example, arguments, wrong) in [
         ("echo", &["7000", "7001"][..], "unknown argument: \"7001\""),
         ("echo", &["seven"], "not a port: \"seven\""),
+        ("proxy", &["0"], "where to? TARGET is a host and a port"),
         ("http", &["0", "--worker", "2"], "unknown argument: \"--worker\""),
         ("http", &["--workers"], "--workers wants a number"),
         ("c10k", &["--connections", "10"], "unknown argument: \"--connections\""),
@@ -149,7 +235,7 @@ fn unknown_arguments_are_refused_with_the_usage() {
         let Some(path) = example_path(example) else { return };
         let output = Command::new(path).args(arguments).output().expect("the example starts");
         let said = String::from_utf8_lossy(&output.stderr);
-        assert!(said.contains(wrong) && said.contains(&format!("usage: {example} [")), "{said}");
+        assert!(said.contains(wrong) && said.contains(&format!("usage: {example} ")), "{said}");
         assert_eq!(output.status.code(), Some(2));
     }
 }

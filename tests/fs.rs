@@ -6,7 +6,7 @@ use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, SystemTime};
-use sward::fs::{self, DirBuilder, File, OpenOptions};
+use sward::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 
 /// A folder of the test's own, removed in the end.
 struct Folder(PathBuf);
@@ -122,7 +122,7 @@ fn names() {
         fs::hard_link(&c, &b).unwrap();
         fs::remove_file(&c).unwrap();
         assert_eq!(fs::read(&b).unwrap(), b"contents");
-        std::os::unix::fs::symlink(&a, &c).unwrap();
+        fs::symlink(&a, &c).unwrap();
         assert_eq!(fs::read_link(&c).unwrap(), a);
         assert!(fs::symlink_metadata(&c).unwrap().is_symlink() && fs::metadata(&c).unwrap().is_file());
         assert_eq!(fs::canonicalize(&c).unwrap(), std::fs::canonicalize(&a).unwrap());
@@ -186,4 +186,51 @@ fn many_at_once() {
         writers.into_iter().map(|writer| writer.join().unwrap()).collect()
     });
     assert!(sizes.into_iter().eq(0..500));
+}
+
+#[test]
+fn locks_are_had_alone_or_shared() {
+    both(|folder| {
+        let path = folder.at("file");
+        let (one, two) = (File::create(&path).unwrap(), File::open(&path).unwrap());
+        one.lock_shared().unwrap();
+        two.try_lock_shared().unwrap();
+        assert!(matches!(one.try_lock(), Err(TryLockError::WouldBlock)));
+        two.unlock().unwrap();
+        one.try_lock().unwrap();
+        assert_eq!(std::io::Error::from(two.try_lock_shared().unwrap_err()).kind(), ErrorKind::WouldBlock);
+        let limited = sward::time::timeout(Duration::from_millis(5), || two.lock());
+        assert!(limited.is_err());
+        let waiting = sward::spawn(move || two.lock());
+        sward::sleep(Duration::from_millis(5));
+        assert!(!waiting.is_finished());
+        // Closing it unlocks it.
+        drop(one);
+        waiting.join().unwrap().unwrap();
+    });
+}
+
+/// More who wait than the pool has threads do not keep the holder from going on.
+#[test]
+fn many_wait_for_a_lock() {
+    let folder = Folder::new();
+    let path = folder.at("file");
+    fs::write(&path, b"").unwrap();
+    let runtime = sward::runtime::Builder::new().worker_threads(2).build().expect("a runtime");
+    runtime.run(|| {
+        let all: Vec<_> = (0..600)
+            .map(|_| {
+                let path = path.clone();
+                sward::spawn(move || {
+                    let mut file = OpenOptions::new().append(true).open(path).unwrap();
+                    file.lock().unwrap();
+                    file.write_all(b"x").unwrap();
+                })
+            })
+            .collect();
+        for one in all {
+            one.join().unwrap();
+        }
+    });
+    assert_eq!(fs::read(&path).unwrap().len(), 600);
 }

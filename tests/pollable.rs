@@ -399,3 +399,23 @@ fn errors_of_the_closure_go_through() {
         assert_eq!((value.unwrap(), calls), ((1, "whatever"), 1));
     });
 }
+
+/// With `Read` for `&Pollable<T>` on the condition of `Read` for `&T`, the compiler would not find an end here.
+#[test]
+fn a_bound_on_references_is_solved() {
+    fn read<T>(stream: &T) -> usize
+    where
+        for<'a> &'a T: Read,
+    {
+        let mut stream = stream;
+        stream.read(&mut [0; 8]).unwrap()
+    }
+    both(|| {
+        let (reader, mut writer) = pipe();
+        writer.write_all(b"one").unwrap();
+        assert_eq!(read(&reader), 3);
+        let (one, two) = UnixStream::pair().unwrap();
+        drop(one);
+        assert_eq!(read(&two), 0);
+    });
+}

@@ -20,6 +20,7 @@ const RANKS: &[(&str, u32)] = &[
     ("fs", 6),
     ("signal", 6),
     ("io", 6),
+    ("process", 6),
     ("observe", 7),
 ];
 

@@ -42,8 +42,8 @@ const KEEP_ALIVE: Duration = Duration::from_secs(10);
 ///
 /// # Cancellation
 ///
-/// A cancelled caller unwinds out of it while the closure is in the queue, and the closure is dropped. One that
-/// has been started is awaited: its value is returned, and the cancellation is met at the next wait.
+/// A cancelled caller unwinds out of it while the closure is in the queue, and the closure is dropped. One
+/// that has been started is awaited: its value is returned, and the cancellation is met at the next wait.
 ///
 /// ```
 /// sward::run(|| {
@@ -58,8 +58,8 @@ pub fn blocking<T: Send>(f: impl FnOnce() -> T + Send) -> io::Result<T> {
     run(WaitReason::Blocking, f)
 }
 
-/// Sets how many threads [`blocking`] may use in this process, from now on. Those that are too many leave when
-/// they have nothing to do.
+/// Sets how many threads [`blocking`] may use in this process, from now on. Those that are too many leave
+/// when they have nothing to do.
 ///
 /// # Errors
 ///
@@ -147,6 +147,15 @@ pub(crate) fn run<T: Send>(reason: WaitReason, f: impl FnOnce() -> T + Send) -> 
         Ok(value) => Ok(value),
         Err(panic) => resume_unwind(panic),
     }
+}
+
+/// Runs a closure on a thread of the pool, and does not wait for it. Does not park.
+///
+/// # Errors
+///
+/// There is no thread and none could be created; the closure was dropped.
+pub(crate) fn detach(f: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    submit(Box::new(f)).map(drop)
 }
 
 /// Where the job puts its outcome.

@@ -51,6 +51,8 @@ reasons! {
     Blocking: "blocking",
     /// A file's or folder's call.
     File: "fs",
+    /// `fs::File::lock`, while another has it.
+    FileLock: "File::lock",
     /// The end of a scope, for its coroutines.
     ScopeEnd: "the end of a scope",
     /// A `spawn` in a scope that has as many coroutines as it may.
@@ -111,6 +113,26 @@ reasons! {
     PollableRead: "Pollable::read_with",
     /// A `Pollable`'s writes.
     PollableWrite: "Pollable::write_with",
+    /// `PipeReader`'s reads.
+    PipeRead: "PipeReader::read",
+    /// `PipeWriter`'s writes.
+    PipeWrite: "PipeWriter::write",
+    /// `Stdin`'s reads, for input.
+    Stdin: "read of standard input",
+    /// `Stdout`'s writes, for room.
+    Stdout: "write to standard output",
+    /// `Stderr`'s writes, for room.
+    Stderr: "write to standard error",
+    /// A call on a standard stream that can only block.
+    StdioCall: "a blocking call on a standard stream",
+    /// `Child::wait` and the like.
+    ChildWait: "Child::wait",
+    /// `ChildStdin`'s writes.
+    ChildStdin: "ChildStdin::write",
+    /// `ChildStdout`'s reads.
+    ChildStdout: "ChildStdout::read",
+    /// `ChildStderr`'s reads.
+    ChildStderr: "ChildStderr::read",
 }
 
 impl WaitReason {

@@ -7,12 +7,13 @@ use std::io::{self, IoSlice, IoSliceMut, Read, Seek, SeekFrom, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
+use std::process::Stdio;
 use std::time::SystemTime;
 
 /// An open file, as [`std::fs::File`]. All its calls park; see [the module](super).
 ///
-/// `Read`, `Write` and `Seek` are there for `File` and `&File`, and [`FileExt`] for access at given places. Closing
-/// (dropping) the file is done in place.
+/// `Read`, `Write` and `Seek` are there for `File` and `&File`, and [`FileExt`] for access at given places.
+/// Closing (dropping) the file is done in place.
 pub struct File(std::fs::File);
 
 impl File {
@@ -304,6 +305,13 @@ impl From<OwnedFd> for File {
 
 impl From<File> for OwnedFd {
     fn from(file: File) -> OwnedFd {
+        file.0.into()
+    }
+}
+
+/// What a child is to have for a standard stream.
+impl From<File> for Stdio {
+    fn from(file: File) -> Stdio {
         file.0.into()
     }
 }

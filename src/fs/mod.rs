@@ -1,15 +1,15 @@
 //! Files and folders, with the surface of [`std::fs`].
 //!
-//! A file is always "ready" as far as the kernel's pollers are concerned, and reading it may block for as long as
-//! the disk takes. So each call here runs on the pool of [`blocking`](crate::blocking()), while the calling
-//! coroutine is parked; on a plain thread it runs in place. That costs a hand-over to another thread
+//! A file is always "ready" as far as the kernel's pollers are concerned, and reading it may block for as
+//! long as the disk takes. So each call here runs on the pool of [`blocking`](crate::blocking()), while the
+//! calling coroutine is parked; on a plain thread it runs in place. That costs a hand-over to another thread
 //! and back, some microseconds: read and write in large pieces, through a [`std::io::BufReader`] or
-//! [`BufWriter`](std::io::BufWriter), or do several steps in one [`blocking`](crate::blocking()) call
-//! of your own.
+//! [`BufWriter`](std::io::BufWriter), or do several steps in one [`blocking`](crate::blocking()) call of your
+//! own.
 //!
-//! Errors are std's, and an error if the pool has no thread and can create none. A cancelled coroutine unwinds
-//! out of a call that no thread has begun; one that has been begun is awaited and gives its result, so no byte that
-//! was read is lost.
+//! Errors are std's, and an error if the pool has no thread and can create none. A cancelled coroutine
+//! unwinds out of a call that no thread has begun; one that has been begun is awaited and gives its result,
+//! so no byte that was read is lost.
 //!
 //! ```
 //! use std::io::{BufRead, BufReader};
@@ -25,9 +25,11 @@
 
 mod dir;
 mod file;
+mod lock;
 
 pub use dir::{DirBuilder, DirEntry, ReadDir};
 pub use file::{File, OpenOptions};
+pub use lock::TryLockError;
 #[doc(no_inline)]
 pub use std::fs::{FileTimes, FileType, Metadata, Permissions};
 
@@ -92,6 +94,18 @@ functions! {
     fn symlink_metadata(path: path) -> Metadata;
     /// Writes a file as a whole.
     fn write(path: path, contents: bytes) -> ();
+}
+
+/// Makes a link that says where else to look.
+///
+/// As [`std::os::unix::fs::symlink`]. Parks.
+///
+/// # Errors
+///
+/// The system's.
+pub fn symlink(original: impl AsRef<Path>, link: impl AsRef<Path>) -> io::Result<()> {
+    let (original, link) = (original.as_ref(), link.as_ref());
+    call(|| std::os::unix::fs::symlink(original, link))
 }
 
 /// Changes a file's permissions.

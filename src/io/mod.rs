@@ -1,8 +1,33 @@
-//! I/O on descriptors that are no sockets of [`net`](crate::net).
+//! Pipes, the standard streams, copying, and waiting for descriptors of any kind.
 //!
-//! [`Pollable`] waits for anything that the system can tell the readiness of: pipes, terminals and serial
-//! lines, `eventfd`, `timerfd`, `inotify`, or another crate's sockets.
+//! - [`pipe`]: [`PipeReader`] and [`PipeWriter`].
+//! - [`stdin`], [`stdout`], [`stderr`]: a coroutine that waits for input parks, be it a terminal, a pipe or
+//!   a file.
+//! - [`copy`], and [`copy_bidirectional`] for proxies.
+//! - [`Pollable`] waits for anything that the system can tell the readiness of: pipes, terminals and serial
+//!   lines, `eventfd`, `timerfd`, `inotify`, or another crate's sockets.
+//!
+//! The traits are std's: [`Read`](std::io::Read), [`Write`](std::io::Write), [`BufRead`](std::io::BufRead).
 
+// Rank 6. `inherited` has the rules by which the standard streams are used, `nowait` what Linux offers for
+// it.
+
+mod copy;
+mod inherited;
+#[cfg(not(all(target_os = "linux", target_env = "gnu", not(sward_portable))))]
+mod no_nowait;
+#[cfg(all(target_os = "linux", target_env = "gnu", not(sward_portable)))]
+mod nowait;
+mod pipe;
 mod pollable;
+mod shared;
+mod stdio;
 
+#[cfg(not(all(target_os = "linux", target_env = "gnu", not(sward_portable))))]
+use no_nowait as nowait;
+
+pub use copy::{CloseWrite, copy, copy_bidirectional};
+pub use pipe::{PipeReader, PipeWriter, pipe};
 pub use pollable::Pollable;
+pub use shared::{ReadShared, WriteShared};
+pub use stdio::{Stderr, StderrLock, Stdin, StdinLock, Stdout, StdoutLock, stderr, stdin, stdout};

@@ -3,6 +3,7 @@
 //! What is waited for is a duplicate of the descriptor: it stays what it is whatever `T` does, and stays open
 //! for as long as somebody waits. Invariant: the open file is non-blocking from `new` until the end.
 
+use super::{ReadShared, WriteShared};
 use crate::base::sys::set_nonblocking;
 use crate::coroutine::WaitReason;
 use crate::netpoll::{Direction, Source, is_ready};
@@ -509,40 +510,31 @@ impl<T> Pollable<T> {
     }
 }
 
-impl<T> Read for &Pollable<T>
-where
-    for<'a> &'a T: Read,
-{
+impl<T: ReadShared> Read for &Pollable<T> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        self.read_with(|mut inner| inner.read(buf))
+        self.read_with(|inner| inner.read_shared(buf))
     }
 
     fn read_vectored(&mut self, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
-        self.read_with(|mut inner| inner.read_vectored(bufs))
+        self.read_with(|inner| inner.read_vectored_shared(bufs))
     }
 }
 
-impl<T> Write for &Pollable<T>
-where
-    for<'a> &'a T: Write,
-{
+impl<T: WriteShared> Write for &Pollable<T> {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        self.write_with(|mut inner| inner.write(buf))
+        self.write_with(|inner| inner.write_shared(buf))
     }
 
     fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
-        self.write_with(|mut inner| inner.write_vectored(bufs))
+        self.write_with(|inner| inner.write_vectored_shared(bufs))
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.write_with(|mut inner| inner.flush())
+        self.write_with(|inner| inner.flush_shared())
     }
 }
 
-impl<T> Read for Pollable<T>
-where
-    for<'a> &'a T: Read,
-{
+impl<T: ReadShared> Read for Pollable<T> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         (&*self).read(buf)
     }
@@ -552,10 +544,7 @@ where
     }
 }
 
-impl<T> Write for Pollable<T>
-where
-    for<'a> &'a T: Write,
-{
+impl<T: WriteShared> Write for Pollable<T> {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
         (&*self).write(buf)
     }

@@ -7,6 +7,7 @@
 //! - [`select`]: waiting for the first of several things.
 //! - [`readiness`]: an operation on a source that parks while it would block.
 //! - [`open_file`]: an open file whose calls wait, with its mode and its timeouts.
+//! - [`pipe_end`]: an open file that is read or written with `read(2)` and `write(2)`.
 //! - [`monitor`]: what the netpoller thread does for busy workers.
 //! - [`runtime`]: a runtime's start and end, and the default one.
 //! - [`hook`]: what a process has once: the panic hook.
@@ -19,6 +20,7 @@ mod idle;
 mod inbox;
 mod monitor;
 mod open_file;
+mod pipe_end;
 mod readiness;
 pub(crate) mod runtime;
 pub(crate) mod select;
@@ -29,6 +31,7 @@ mod worker;
 
 use crate::base::fork;
 pub(crate) use open_file::{OpenFile, deadline_after, would_block, zero_timeout};
+pub(crate) use pipe_end::{PipeEnd, pipe_conversions, pipe_reads, pipe_writes};
 pub(crate) use readiness::Attempt;
 pub(crate) use runtime::{Spawn, spawn};
 pub(crate) use shared::Shared;

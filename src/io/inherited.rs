@@ -1,0 +1,174 @@
+//! Reading and writing descriptors that are not ours: the standard streams, whatever they are.
+//!
+//! Their open files are shared with the shell and with other processes, so their mode is left alone, and they
+//! may be blocking. A call that might block never runs on a worker:
+//!
+//! 1. It is made so that it does not block ([`nowait`]): pipes, sockets, and files whose data is in memory.
+//! 2. What would have blocked parks until it is ready, in the shard as everything else, and so can be
+//!    cancelled.
+//! 3. Where the kernel cannot be asked like that (terminals, other systems, disks), the coroutine parks until
+//!    it is ready, and then the plain call is made on the pool of [`blocking`]. It should return at once, and
+//!    yet cannot be trusted to: another process may take the input, and a terminal tells of room when there
+//!    is little. A pipe that is ready has room for [`PIECE`] bytes.
+//!
+//! On a plain thread, which may block, the last step is all there is, after a wait that obeys the time limit.
+
+use super::nowait;
+use crate::base::sys::{check, retry};
+use crate::blocking;
+use crate::coroutine::WaitReason;
+use crate::netpoll::{Direction, Source, is_ready};
+use crate::sched::{Attempt, OpenFile, may_switch, spend};
+use std::io::{self, ErrorKind};
+use std::mem::MaybeUninit;
+use std::os::fd::{BorrowedFd, RawFd};
+
+/// How much is written by a call that might block.
+const PIECE: usize = libc::PIPE_BUF;
+
+/// What is to be transferred.
+enum Transfer<'a> {
+    Read(&'a mut [u8]),
+    Write(&'a [u8]),
+}
+
+/// Reads what there is. Parks.
+pub(super) fn read(fd: RawFd, reason: WaitReason, buf: &mut [u8]) -> io::Result<usize> {
+    if buf.is_empty() { Ok(0) } else { Transfer::Read(buf).perform(fd, reason) }
+}
+
+/// Writes what there is room for. Parks.
+pub(super) fn write(fd: RawFd, reason: WaitReason, buf: &[u8]) -> io::Result<usize> {
+    if buf.is_empty() { Ok(0) } else { Transfer::Write(buf).perform(fd, reason) }
+}
+
+/// Writes, and blocks the thread for as long as that takes.
+pub(super) fn write_now(fd: RawFd, buf: &[u8]) -> io::Result<usize> {
+    // SAFETY: the buffer has as many bytes as said.
+    retry(|| unsafe { libc::write(fd, buf.as_ptr().cast(), buf.len()) }).map(|count| count as usize)
+}
+
+fn read_now(fd: RawFd, buf: &mut [u8]) -> io::Result<usize> {
+    // SAFETY: the buffer has room for as many bytes as said.
+    retry(|| unsafe { libc::read(fd, buf.as_mut_ptr().cast(), buf.len()) }).map(|count| count as usize)
+}
+
+impl Transfer<'_> {
+    fn perform(mut self, fd: RawFd, reason: WaitReason) -> io::Result<usize> {
+        loop {
+            let asked = if may_switch() { self.without_waiting(fd) } else { unsupported() };
+            let disk = match asked {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => is_disk(fd)?,
+                Err(error) if error.kind() == ErrorKind::Unsupported => {
+                    let disk = is_disk(fd)?;
+                    if !disk {
+                        self.wait(fd, reason)?;
+                    }
+                    match blocking::run(WaitReason::StdioCall, || self.plainly(fd, disk))? {
+                        // Somebody else has made the open file non-blocking, and was faster.
+                        Err(error) if error.kind() == ErrorKind::WouldBlock => continue,
+                        done => return done,
+                    }
+                }
+                done => {
+                    spend();
+                    return done;
+                }
+            };
+            if disk {
+                return blocking::run(WaitReason::StdioCall, || self.plainly(fd, disk))?;
+            }
+            self.wait(fd, reason)?;
+        }
+    }
+
+    fn direction(&self) -> Direction {
+        match self {
+            Transfer::Read(_) => Direction::Read,
+            Transfer::Write(_) => Direction::Write,
+        }
+    }
+
+    fn without_waiting(&mut self, fd: RawFd) -> io::Result<usize> {
+        match self {
+            Transfer::Read(buf) => nowait::read(fd, buf),
+            Transfer::Write(buf) => nowait::write(fd, buf),
+        }
+    }
+
+    fn plainly(&mut self, fd: RawFd, disk: bool) -> io::Result<usize> {
+        match self {
+            Transfer::Read(buf) => read_now(fd, buf),
+            Transfer::Write(buf) if disk => write_now(fd, buf),
+            Transfer::Write(buf) => write_now(fd, &buf[..buf.len().min(PIECE)]),
+        }
+    }
+
+    /// Waits until the descriptor is ready.
+    ///
+    /// A duplicate is watched, for this one wait: who owns the descriptor may close or replace it meanwhile,
+    /// and several may wait for it.
+    fn wait(&self, fd: RawFd, reason: WaitReason) -> io::Result<()> {
+        // SAFETY: whether it is open is what the call below finds out; nothing else is done with it.
+        let fd = unsafe { BorrowedFd::borrow_raw(fd) };
+        if is_ready(fd, self.direction())? {
+            return Ok(());
+        }
+        // Said to be non-blocking, so that nobody makes it so: it is neither read nor written through this.
+        let file = OpenFile::new(Source::new_nonblocking(fd.try_clone_to_owned()?));
+        file.perform(self.direction(), reason, |_| {
+            let ready = is_ready(file.fd(), self.direction())?;
+            Ok(if ready { Attempt::Done(()) } else { Attempt::WouldBlock })
+        })
+    }
+}
+
+fn unsupported() -> io::Result<usize> {
+    Err(ErrorKind::Unsupported.into())
+}
+
+/// Whether it is always "ready": a file, a folder, a disk.
+fn is_disk(fd: RawFd) -> io::Result<bool> {
+    let mut status = MaybeUninit::<libc::stat>::uninit();
+    // SAFETY: the place for the answer lives until the call ends.
+    check(unsafe { libc::fstat(fd, status.as_mut_ptr()) })?;
+    // SAFETY: the call has filled it in.
+    let kind = unsafe { status.assume_init() }.st_mode & libc::S_IFMT;
+    Ok(matches!(kind, libc::S_IFREG | libc::S_IFDIR | libc::S_IFBLK))
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use std::io::{PipeWriter, Write};
+    use std::os::fd::AsRawFd;
+
+    /// What the kernel cannot be asked for is waited for, and then transferred on the pool.
+    #[test]
+    fn the_plain_call_is_made_when_it_is_ready() {
+        crate::run(|| {
+            let (reader, mut writer) = io::pipe().expect("a pipe");
+            let fd = reader.as_raw_fd();
+            let parked = crate::spawn(move || {
+                let mut buf = [0; 8];
+                let mut transfer = Transfer::Read(&mut buf);
+                transfer.wait(fd, WaitReason::Stdin)?;
+                let count = blocking::run(WaitReason::StdioCall, || transfer.plainly(fd, false))??;
+                Ok::<_, io::Error>(buf[..count].to_vec())
+            });
+            crate::sleep(std::time::Duration::from_millis(5));
+            writer.write_all(b"hello").expect("room");
+            assert_eq!(parked.join().expect("no panic").expect("read"), b"hello");
+        });
+    }
+
+    #[test]
+    fn a_call_that_may_block_writes_no_more_than_there_is_room_for() {
+        let (_reader, writer): (_, PipeWriter) = io::pipe().expect("a pipe");
+        let fd = writer.as_raw_fd();
+        let large = vec![7; 1 << 20];
+        crate::run(|| {
+            assert_eq!(Transfer::Write(&large).plainly(fd, false).expect("room"), PIECE);
+        });
+    }
+}

@@ -1,0 +1,217 @@
+//! An open file that is read or written with `read(2)` and `write(2)`: an end of a pipe.
+//!
+//! The types of `io` and `process` are built on it, and the macros implement for them what std's types have.
+//! Invariant: the open file becomes non-blocking at the first call, and not before: an end that was made to
+//! be handed to a child stays as the child wants it.
+
+use super::open_file::OpenFile;
+use super::readiness::Attempt;
+use crate::base::sys::{nonblocking, set_nonblocking};
+use crate::coroutine::WaitReason;
+use crate::netpoll::{Direction, Source};
+use std::io::{self, IoSlice, IoSliceMut};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+
+/// The most that one call transfers; the kernel cuts a little above it.
+const MAX_LEN: usize = 1 << 30;
+
+/// The most buffers that one call takes, the kernel's limit.
+const MAX_BUFFERS: usize = 1024;
+
+/// One end of a pipe. Clones share it.
+#[derive(Clone, Debug)]
+pub(crate) struct PipeEnd {
+    file: Arc<OpenFile>,
+}
+
+impl PipeEnd {
+    /// The end of that descriptor, whatever its mode.
+    pub(crate) fn new(fd: OwnedFd) -> PipeEnd {
+        PipeEnd { file: Arc::new(OpenFile::new(Source::new(fd))) }
+    }
+
+    /// The descriptor.
+    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
+        self.file.fd()
+    }
+
+    /// The descriptor for use elsewhere, blocking. Where clones share the end, it is a duplicate and has the
+    /// mode that it has: it is one for all.
+    pub(crate) fn into_fd(self) -> io::Result<OwnedFd> {
+        match Arc::try_unwrap(self.file) {
+            Ok(file) => {
+                let fd = file.into_fd();
+                set_nonblocking(fd.as_fd(), false)?;
+                Ok(fd)
+            }
+            Err(shared) => shared.fd().try_clone_to_owned(),
+        }
+    }
+
+    /// Reads what there is.
+    pub(crate) fn read(&self, reason: WaitReason, buf: &mut [u8]) -> io::Result<usize> {
+        self.transfer(Direction::Read, reason, |fd| {
+            let len = buf.len().min(MAX_LEN);
+            // SAFETY: the buffer has room for `len` bytes.
+            unsafe { libc::read(fd, buf.as_mut_ptr().cast(), len) }
+        })
+    }
+
+    /// Reads what there is into one buffer after another.
+    pub(crate) fn read_vectored(&self, reason: WaitReason, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+        let count = bufs.len().min(MAX_BUFFERS) as libc::c_int;
+        self.transfer(Direction::Read, reason, |fd| {
+            // SAFETY: `IoSliceMut` has the layout of `iovec`; there are `count` of them at least, each of a
+            // buffer that is borrowed mutably.
+            unsafe { libc::readv(fd, bufs.as_mut_ptr().cast(), count) }
+        })
+    }
+
+    /// Writes what there is room for.
+    pub(crate) fn write(&self, reason: WaitReason, buf: &[u8]) -> io::Result<usize> {
+        self.transfer(Direction::Write, reason, |fd| {
+            let len = buf.len().min(MAX_LEN);
+            // SAFETY: the buffer has `len` bytes.
+            unsafe { libc::write(fd, buf.as_ptr().cast(), len) }
+        })
+    }
+
+    /// Writes what there is room for, from one buffer after another.
+    pub(crate) fn write_vectored(&self, reason: WaitReason, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
+        let count = bufs.len().min(MAX_BUFFERS) as libc::c_int;
+        self.transfer(Direction::Write, reason, |fd| {
+            // SAFETY: `IoSlice` has the layout of `iovec`; there are `count` of them at least.
+            unsafe { libc::writev(fd, bufs.as_ptr().cast(), count) }
+        })
+    }
+
+    /// A transfer that is shorter than it could be says nothing of the readiness: what is adopted may be a
+    /// pipe of packets, or no pipe at all.
+    fn transfer(
+        &self,
+        direction: Direction,
+        reason: WaitReason,
+        mut call: impl FnMut(libc::c_int) -> libc::ssize_t,
+    ) -> io::Result<usize> {
+        self.file.perform(direction, reason, |fd| {
+            let moved = nonblocking(|| call(fd))?;
+            Ok(moved.map_or(Attempt::WouldBlock, |n| Attempt::Done(n as usize)))
+        })
+    }
+}
+
+/// The ways between a type with an `end: PipeEnd`, its descriptor, and std's type. The type has `into_std`.
+macro_rules! pipe_conversions {
+    ($ours:ident, $std:ty) => {
+        impl std::os::fd::AsFd for $ours {
+            fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+                self.end.fd()
+            }
+        }
+
+        impl std::os::fd::AsRawFd for $ours {
+            fn as_raw_fd(&self) -> std::os::fd::RawFd {
+                self.end.fd().as_raw_fd()
+            }
+        }
+
+        /// Its open file becomes non-blocking at the first call, for all its duplicates.
+        impl From<std::os::fd::OwnedFd> for $ours {
+            fn from(fd: std::os::fd::OwnedFd) -> $ours {
+                $ours { end: crate::sched::PipeEnd::new(fd) }
+            }
+        }
+
+        impl std::os::fd::FromRawFd for $ours {
+            unsafe fn from_raw_fd(fd: std::os::fd::RawFd) -> $ours {
+                // SAFETY: passed on to the caller.
+                $ours::from(unsafe { std::os::fd::OwnedFd::from_raw_fd(fd) })
+            }
+        }
+
+        /// Its open file becomes non-blocking at the first call, for all its duplicates.
+        impl From<$std> for $ours {
+            fn from(theirs: $std) -> $ours {
+                $ours::from(std::os::fd::OwnedFd::from(theirs))
+            }
+        }
+
+        /// As `into_std`.
+        ///
+        /// # Panics
+        ///
+        /// Where `into_std` fails.
+        impl From<$ours> for std::os::fd::OwnedFd {
+            fn from(ours: $ours) -> std::os::fd::OwnedFd {
+                ours.into_std().expect("a descriptor for the duplicate").into()
+            }
+        }
+
+        /// As the conversion to `OwnedFd`.
+        impl std::os::fd::IntoRawFd for $ours {
+            fn into_raw_fd(self) -> std::os::fd::RawFd {
+                std::os::fd::OwnedFd::from(self).into_raw_fd()
+            }
+        }
+
+        /// As the conversion to `OwnedFd`: what a child is to have for a standard stream.
+        impl From<$ours> for std::process::Stdio {
+            fn from(ours: $ours) -> std::process::Stdio {
+                std::os::fd::OwnedFd::from(ours).into()
+            }
+        }
+
+        /// As `into_std`.
+        impl TryFrom<$ours> for $std {
+            type Error = std::io::Error;
+
+            fn try_from(ours: $ours) -> std::io::Result<$std> {
+                ours.into_std()
+            }
+        }
+
+        impl std::fmt::Debug for $ours {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                let fd = std::os::fd::AsRawFd::as_raw_fd(self);
+                f.debug_struct(stringify!($ours)).field("fd", &fd).finish()
+            }
+        }
+    };
+}
+
+/// `Read`, for types with an `end: PipeEnd`.
+macro_rules! pipe_reads {
+    ($reason:ident, $($ours:ty),*) => {$(
+        impl std::io::Read for $ours {
+            fn read(&mut self, buf: &mut [u8]) -> std::io::Result<usize> {
+                self.end.read(crate::coroutine::WaitReason::$reason, buf)
+            }
+
+            fn read_vectored(&mut self, bufs: &mut [std::io::IoSliceMut<'_>]) -> std::io::Result<usize> {
+                self.end.read_vectored(crate::coroutine::WaitReason::$reason, bufs)
+            }
+        }
+    )*};
+}
+
+/// `Write`, for types with an `end: PipeEnd`.
+macro_rules! pipe_writes {
+    ($reason:ident, $($ours:ty),*) => {$(
+        impl std::io::Write for $ours {
+            fn write(&mut self, buf: &[u8]) -> std::io::Result<usize> {
+                self.end.write(crate::coroutine::WaitReason::$reason, buf)
+            }
+
+            fn write_vectored(&mut self, bufs: &[std::io::IoSlice<'_>]) -> std::io::Result<usize> {
+                self.end.write_vectored(crate::coroutine::WaitReason::$reason, bufs)
+            }
+
+            fn flush(&mut self) -> std::io::Result<()> {
+                Ok(())
+            }
+        }
+    )*};
+}
+
+pub(crate) use {pipe_conversions, pipe_reads, pipe_writes};
