@@ -35,6 +35,10 @@ reasons! {
     Peek: "peek",
     /// A stream's `write`.
     Write: "write",
+    /// A stream's `readable`.
+    Readable: "readable",
+    /// A stream's `writable`.
+    Writable: "writable",
     /// A name that is being resolved.
     Resolve: "name resolution",
     /// A channel's `send`.

@@ -6,7 +6,7 @@
 use super::Shutdown;
 use super::addr::{RawAddr, written_by};
 use super::sys;
-use crate::base::sys::check;
+use crate::base::sys::{check, nonblocking};
 use crate::coroutine::{Batch, WaitReason};
 use crate::netpoll::{Direction, Source};
 use crate::sched::{Attempt, perform, wake_all};
@@ -64,12 +64,36 @@ impl Socket {
         } else {
             perform(&self.source, direction, reason, deadline, attempt)
         };
-        result.map_err(|error| match self.check_open() {
+        result.map_err(|error| self.translate(error, deadline))
+    }
+
+    /// Waits until a call in that direction would not block, whatever the mode; `WouldBlock` after the
+    /// timeout.
+    pub(super) fn wait_ready(
+        &self,
+        direction: Direction,
+        reason: WaitReason,
+        timeout: &Timeout,
+    ) -> io::Result<()> {
+        let deadline = timeout.deadline();
+        let attempt = |_| {
+            Ok(match is_ready(self.fd(), direction)? {
+                true => Attempt::Done(()),
+                false => Attempt::WouldBlock,
+            })
+        };
+        perform(&self.source, direction, reason, deadline, attempt)
+            .map_err(|error| self.translate(error, deadline))
+    }
+
+    /// The error of a call as std's type would give it.
+    fn translate(&self, error: io::Error, deadline: Option<Instant>) -> io::Error {
+        match self.check_open() {
             // The kernel's own error for a call that `close` has met on its way means nothing to anyone.
             Err(closed) => closed,
             Ok(()) if deadline.is_some() && is_deadline(&error) => would_block(),
             Ok(()) => error,
-        })
+        }
     }
 
     fn perform_once<T>(&self, mut attempt: impl FnMut(RawFd) -> io::Result<Attempt<T>>) -> io::Result<T> {
@@ -239,6 +263,18 @@ impl Timeout {
     fn deadline(&self) -> Option<Instant> {
         self.get().and_then(deadline_after)
     }
+}
+
+/// Whether a call in that direction would not block now. An end and an error do not block.
+pub(super) fn is_ready(fd: BorrowedFd<'_>, direction: Direction) -> io::Result<bool> {
+    let events = match direction {
+        Direction::Read => libc::POLLIN,
+        Direction::Write => libc::POLLOUT,
+    };
+    let mut entry = libc::pollfd { fd: fd.as_raw_fd(), events, revents: 0 };
+    // SAFETY: one entry, which lives until the call ends.
+    let count = nonblocking(|| unsafe { libc::poll(&raw mut entry, 1, 0) })?;
+    Ok(count.is_some_and(|count| count > 0))
 }
 
 /// The time after that duration; none if it is beyond what the clock can tell.

@@ -6,7 +6,7 @@
 
 use super::addr::RawAddr;
 use super::resolve::{ToSocketAddrs, each_address};
-use super::socket::{Socket, deadline_after, option, set_option, zero_timeout};
+use super::socket::{Socket, deadline_after, is_ready, option, set_option, zero_timeout};
 use super::{Shutdown, SocketAddr, sys};
 use crate::base::sys::{check, nonblocking};
 use crate::coroutine::WaitReason;
@@ -430,6 +430,71 @@ impl TcpStream {
         })
     }
 
+    /// Waits until a read would not block: there is something to read, or the end of the stream, or an error.
+    /// Parks until then, in non-blocking mode too.
+    ///
+    /// A read waits by itself. This is for code that must not park in its calls, such as a future's `poll`:
+    /// it makes them in non-blocking mode, and a coroutine of its own waits here and wakes it. Whoever else
+    /// reads may be faster, so that the read after it would block all the same.
+    ///
+    /// # Errors
+    ///
+    /// As a read's own waiting: `WouldBlock` after the read timeout, `NotConnected` after
+    /// [`close`](Self::close). What has befallen the connection is left for the read to tell.
+    ///
+    /// # Cancellation
+    ///
+    /// As a read.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::io::{Read, Write};
+    /// use sward::net::{TcpListener, TcpStream};
+    ///
+    /// sward::run(|| {
+    ///     let listener = TcpListener::bind("127.0.0.1:0")?;
+    ///     let mut client = TcpStream::connect(listener.local_addr()?)?;
+    ///     let (mut server, _) = listener.accept()?;
+    ///     server.set_nonblocking(true)?;
+    ///     client.write_all(b"x")?;
+    ///     server.readable()?;
+    ///     assert_eq!(server.read(&mut [0; 8])?, 1);
+    ///     Ok::<_, std::io::Error>(())
+    /// })
+    /// # .unwrap();
+    /// ```
+    pub fn readable(&self) -> io::Result<()> {
+        self.socket.wait_ready(Direction::Read, WaitReason::Readable, &self.socket.read_timeout)
+    }
+
+    /// Waits until a write would not block: there is room for a part of it at least, or an error to be told.
+    /// Parks until then, in non-blocking mode too. Otherwise as [`readable`](Self::readable).
+    ///
+    /// # Errors
+    ///
+    /// As a write's own waiting: `WouldBlock` after the write timeout, `NotConnected` after
+    /// [`close`](Self::close).
+    ///
+    /// # Cancellation
+    ///
+    /// As a write.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use sward::net::{TcpListener, TcpStream};
+    ///
+    /// sward::run(|| {
+    ///     let listener = TcpListener::bind("127.0.0.1:0")?;
+    ///     TcpStream::connect(listener.local_addr()?)?.writable()
+    /// })
+    /// # .unwrap();
+    /// ```
+    pub fn writable(&self) -> io::Result<()> {
+        self.socket.wait_ready(Direction::Write, WaitReason::Writable, &self.socket.write_timeout)
+    }
+
     /// Sets `TCP_NODELAY`: small writes are sent at once.
     ///
     /// # Errors
@@ -636,10 +701,8 @@ fn begin_connect(fd: RawFd, address: &RawAddr) -> io::Result<Attempt<()>> {
 
 /// Whether a connect that has begun is through.
 fn finish_connect(fd: BorrowedFd<'_>) -> io::Result<Attempt<()>> {
-    let mut entry = libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLOUT, revents: 0 };
     // Asked before the error: a socket without one may as well be on its way still.
-    // SAFETY: one entry, which lives until the call ends.
-    if nonblocking(|| unsafe { libc::poll(&raw mut entry, 1, 0) })?.unwrap_or(0) == 0 {
+    if !is_ready(fd, Direction::Write)? {
         return Ok(Attempt::WouldBlock);
     }
     match option::<libc::c_int>(fd, libc::SOL_SOCKET, libc::SO_ERROR)? {
