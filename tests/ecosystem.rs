@@ -313,7 +313,7 @@ fn websocket_says_goodbye_on_ctrl_c() {
 
 #[test]
 fn hyper_serves_http1() {
-    let Some(server) = Server::start("hyper", &["--head-seconds", "1"]) else { return };
+    let Some(server) = Server::start("hyper", &[]) else { return };
     let mut stream = server.connect();
     for _ in 0..3 {
         stream.write_all(&[GET, GET].concat()).expect("written");
@@ -323,7 +323,7 @@ fn hyper_serves_http1() {
         }
     }
     // More than the kernel buffers, and both ways at once.
-    let body: Vec<u8> = (0..16u32 << 20).map(|n| (n % 251) as u8).collect();
+    let body = vec![b'x'; 16 << 20];
     let mut writing = stream.try_clone().expect("a clone");
     thread::scope(|s| {
         s.spawn(|| {
@@ -434,11 +434,12 @@ fn hyper_serves_http2_streams_side_by_side() {
 /// However connections end, nothing of them is left: no descriptor, no coroutine that waits for one.
 #[test]
 fn hyper_leaves_nothing_behind() {
-    let Some(server) = Server::start("hyper", &[]) else { return };
+    let Some(server) = Server::start("hyper", &["--head-seconds", "3"]) else { return };
     assert!(server.talk(GET_CLOSE).contains("Hello"));
     let before = server.descriptors();
-    for n in 0..60 {
-        match n % 6 {
+    let mut open = Vec::new();
+    for n in 0..70 {
+        match n % 7 {
             0 => drop(server.connect()),
             1 => server.connect().write_all(b"GET / HT").expect("written"),
             // Its response is not waited for.
@@ -451,6 +452,12 @@ fn hyper_leaves_nothing_behind() {
                 stream.shutdown(Shutdown::Write).expect("half closed");
                 assert_eq!(stream.read(&mut [0]).expect("read"), 0);
             }
+            5 => {
+                // It keeps its side open, although its time is over.
+                let mut stream = server.connect();
+                stream.write_all(b"GET / HT").expect("written");
+                open.push(stream);
+            }
             _ => {
                 // A response that the client does not take.
                 let mut stream = server.connect();
@@ -462,5 +469,6 @@ fn hyper_leaves_nothing_behind() {
         }
     }
     wait_for("the connections' ends", || server.descriptors() <= before);
+    drop(open);
     assert!(server.talk(GET_CLOSE).contains("Hello"));
 }
