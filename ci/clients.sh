@@ -1,18 +1,21 @@
 #!/usr/bin/env bash
-# The servers among the examples, driven by programs that are not ours: nc, curl, wrk.
+# The servers among the examples, driven by programs that are not ours: nc, curl, wrk, redis-cli and
+# redis-benchmark.
 . "$(dirname "$0")/common.sh"
+tools=(nc curl wrk redis-cli redis-benchmark)
 missing=()
-for tool in nc curl wrk; do command -v "$tool" >/dev/null || missing+=("$tool"); done
+for tool in "${tools[@]}"; do command -v "$tool" >/dev/null || missing+=("$tool"); done
 if [ ${#missing[@]} -gt 0 ] && command -v apt-get >/dev/null && [ "$(id -u)" = 0 ]; then
-    apt-get update -qq && apt-get install -y -qq netcat-openbsd curl wrk >/dev/null
+    apt-get update -qq && apt-get install -y -qq netcat-openbsd curl wrk redis-tools >/dev/null
 fi
-for tool in nc curl wrk; do
+for tool in "${tools[@]}"; do
     command -v "$tool" >/dev/null || { echo "skipped: $tool is not installed"; exit 0; }
 done
 cargo build --release --examples
 
 pids=()
-trap 'kill "${pids[@]}" 2>/dev/null || true' EXIT
+scratch=$(mktemp -d)
+trap 'kill "${pids[@]}" 2>/dev/null || true; rm -r "$scratch"' EXIT
 ulimit -n "$(ulimit -Hn)"
 
 examples=${CARGO_TARGET_DIR:-target}/release/examples
@@ -22,6 +25,17 @@ start() { # example, port, arguments...: waits until it listens
     for _ in $(seq 100); do nc -z 127.0.0.1 "$2" && return; sleep 0.1; done
     echo "$1 does not listen" >&2
     exit 1
+}
+
+expect() { # what it is, what is expected, what there is
+    [ "$2" = "$3" ] || { echo "$1: expected '$2', got '$3'" >&2; exit 1; }
+}
+
+load() { # url: wrk's load for ten seconds, without an error
+    local out
+    out=$(wrk -t1 -c1000 -d10 "$1")
+    echo "$out"
+    if grep -qE 'Socket errors|Non-2xx' <<<"$out"; then exit 1; fi
 }
 
 start echo 17000
@@ -58,6 +72,52 @@ pipelined=$(printf 'GET / HTTP/1.1\r\nHost: a\r\n\r\nGET / HTTP/1.1\r\nHost: a\r
     nc -N 127.0.0.1 18080 | grep -c 'Hello, World!')
 [ "$pipelined" = 2 ] || { echo "pipelining: $pipelined answers" >&2; exit 1; }
 
-out=$(wrk -t1 -c1000 -d10 http://127.0.0.1:18080/)
-echo "$out"
-if grep -qE 'Socket errors|Non-2xx' <<<"$out"; then exit 1; fi
+load http://127.0.0.1:18080/
+
+start https 18443 --cert-out "$scratch/own.pem"
+trusting=(curl -s --cacert "$scratch/own.pem")
+expect "https, unverified" "Hello, World!" "$(curl -sk https://127.0.0.1:18443/)"
+expect "https" "Hello, World!" "$("${trusting[@]}" https://localhost:18443/)"
+expect "https, the large one" "$((8 << 20))" "$("${trusting[@]}" https://localhost:18443/large | wc -c)"
+count=$("${trusting[@]}" -w '%{num_connects}\n' -o /dev/null -o /dev/null https://localhost:18443/{,large})
+expect "https, connections of two requests" "1 0" "$(echo $count)"
+# 60: the certificate is not one that curl knows.
+status=0
+curl -s https://localhost:18443/ || status=$?
+expect "https, untrusted" 60 "$status"
+load https://127.0.0.1:18443/
+
+start websocket 18083
+[[ "$(curl -s http://127.0.0.1:18083/)" == *"new WebSocket("* ]] || { echo "websocket: no page" >&2; exit 1; }
+# The key and the answer of RFC 6455.
+accepted=$(curl -s -i -N --max-time 1 --http1.1 -H 'Connection: Upgrade' -H 'Upgrade: websocket' \
+    -H 'Sec-WebSocket-Version: 13' -H 'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==' \
+    http://127.0.0.1:18083/ | tr -d '\0\r' || true)
+grep -qi '^sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=$' <<<"$accepted" || {
+    echo "websocket: '$accepted'" >&2
+    exit 1
+}
+
+start hyper 18082
+head -c 5000000 /dev/urandom >"$scratch/body"
+for version in --http1.1 --http2-prior-knowledge; do
+    expect "hyper $version" "Hello, World!" "$(curl -s $version http://127.0.0.1:18082/)"
+    curl -s $version --data-binary @"$scratch/body" http://127.0.0.1:18082/echo | cmp - "$scratch/body"
+done
+version=$(curl -s --http2-prior-knowledge -o /dev/null -w '%{http_version}' http://127.0.0.1:18082/)
+expect "hyper's version" 2 "$version"
+load http://127.0.0.1:18082/
+
+start redis 16390
+redis() { redis-cli -p 16390 "$@"; }
+expect PING PONG "$(redis PING)"
+expect SET OK "$(redis SET key 'a value')"
+expect GET "a value" "$(redis GET key)"
+expect INCR 1 "$(redis INCR count)"
+expect EXPIRE 1 "$(redis EXPIRE count 100)"
+expect TTL 100 "$(redis TTL count)"
+expect DEL 2 "$(redis DEL key count nothing)"
+piped=$(for n in $(seq 1000); do echo "SET key$n $n"; done | redis --pipe | sed -n 's/.*replies: //p')
+expect "the pipe" 1000 "$piped"
+expect DBSIZE 1000 "$(redis DBSIZE)"
+within 120 redis-benchmark -p 16390 -t set,get -c 50 -P 16 -n 1000000 -q

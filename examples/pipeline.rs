@@ -1,4 +1,5 @@
-//! A word count as a pipeline: `cargo run --release --example pipeline -- FILE... [--readers N] [--counters N]`.
+//! A word count as a pipeline:
+//! `cargo run --release --example pipeline -- FILE... [--readers N] [--counters N]`.
 //!
 //! ```text
 //!   files --> readers (so many files open at a time) --> chunks --> counters --> counts --> the sum
@@ -94,7 +95,8 @@ fn read(file: &str, chunks: &Sender<Chunk>, stop: &CancelToken) -> io::Result<()
     let mut file = sward::fs::File::open(file)?;
     let mut chunk = Chunk::new();
     while file.by_ref().take(CHUNK).read_to_end(&mut chunk)? > 0 {
-        // What follows the last blank may go on in the next chunk.
+        // What follows the last blank may go on in the next chunk. A word as long as a chunk is cut, lest a file
+        // without blanks be held as a whole.
         let end = chunk.iter().rposition(u8::is_ascii_whitespace).map_or(chunk.len(), |at| at + 1);
         let rest = chunk.split_off(end);
         sward::select! {

@@ -1,9 +1,9 @@
-//! A small Redis: `cargo run --release --example redis [PORT]`, then `redis-cli -p 6390` or `redis-benchmark -p 6390
-//! -t set,get -c 50 -P 16`.
+//! A small Redis: `cargo run --release --example redis [PORT]`, then `redis-cli -p 6390` or
+//! `redis-benchmark -p 6390 -t set,get -c 50 -P 16`.
 //!
 //! PING, ECHO, SET (with EX and PX), GET, DEL, EXISTS, INCR, DECR, EXPIRE, TTL, DBSIZE, FLUSHALL, COMMAND,
-//! CONFIG, QUIT, in RESP and as inline commands, pipelined. A coroutine for each connection, and one that removes
-//! what has expired. Ctrl-C ends it.
+//! CONFIG, QUIT, in RESP and as inline commands, pipelined. A coroutine for each connection, and one that
+//! removes what has expired. Ctrl-C ends it.
 
 mod common;
 
@@ -48,6 +48,8 @@ fn main() {
 }
 
 fn serve(port: u16) -> io::Result<()> {
+    // Before anyone can know that it runs.
+    let interrupt = sward::signal::signal(sward::signal::SignalKind::INTERRUPT)?;
     let listener = TcpListener::bind(("127.0.0.1", port))?;
     println!("serves redis on {}", listener.local_addr()?);
     let store = Arc::new(Store::default());
@@ -69,7 +71,6 @@ fn serve(port: u16) -> io::Result<()> {
         }
         Ok(())
     });
-    let interrupt = sward::signal::signal(sward::signal::SignalKind::INTERRUPT)?;
     sward::select! {
         recv(interrupt) -> _ => Ok(()),
         join(accepting) -> ended => ended.map_err(io::Error::other)?,

@@ -1,62 +1,13 @@
-//! The servers among the examples, as processes of their own, driven over plain sockets.
+//! The examples as processes of their own, the servers among them driven over plain sockets.
 
+mod programs;
+
+use programs::{Server, example_path};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
 use std::time::Duration;
-
-/// Where an example was built, if it was.
-fn example_path(example: &str) -> Option<PathBuf> {
-    let program = std::env::current_exe().expect("the test's own program");
-    let folder = program.parent().and_then(Path::parent).expect("target/PROFILE/deps");
-    let path = folder.join("examples").join(example);
-    if !path.exists() {
-        println!("skipped: {} was not built", path.display());
-        return None;
-    }
-    Some(path)
-}
-
-struct Server {
-    child: Child,
-    address: String,
-}
-
-impl Server {
-    /// Starts an example on a free port; it prints its address last in a line.
-    fn start(example: &str, arguments: &[&str]) -> Option<Server> {
-        let mut child = Command::new(example_path(example)?)
-            .arg("0")
-            .args(arguments)
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("the example starts");
-        let mut line = String::new();
-        let output = child.stdout.take().expect("it was piped");
-        BufReader::new(output).read_line(&mut line).expect("a line");
-        let address = line.split_whitespace().last().expect("an address");
-        let address = address.trim_start_matches("http://").trim_end_matches('/').to_owned();
-        Some(Server { child, address })
-    }
-
-    /// Sends all of that, and reads until the other side closes.
-    fn talk(&self, request: &[u8]) -> String {
-        let mut stream = TcpStream::connect(&self.address).expect("connected");
-        // A server that refuses may close before it has read everything.
-        let _ = stream.write_all(request);
-        let mut answer = Vec::new();
-        let _ = stream.read_to_end(&mut answer);
-        String::from_utf8_lossy(&answer).into_owned()
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
 
 #[test]
 fn echo_gives_back_what_it_gets() {
@@ -230,6 +181,9 @@ fn unknown_arguments_are_refused_with_the_usage() {
         ("c10k", &["bench"], "unknown argument: \"bench\""),
         ("c10k", &["--conns", "0"], "--conns wants 1 at least, not 0"),
         ("c10k", &["--size", "8"], "--size wants from 16 to 1048576, not 8"),
+        ("https", &["0", "--cert-out"], "--cert-out wants a value"),
+        ("websocket", &["0", "0"], "unknown argument: \"0\""),
+        ("hyper", &["--head-seconds", "-1"], "--head-seconds wants a number, not \"-1\""),
         ("spawn_100k", &["--count", "many"], "--count wants a number, not \"many\""),
     ] {
         let Some(path) = example_path(example) else { return };
@@ -237,5 +191,234 @@ fn unknown_arguments_are_refused_with_the_usage() {
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(said.contains(wrong) && said.contains(&format!("usage: {example} ")), "{said}");
         assert_eq!(output.status.code(), Some(2));
+    }
+}
+
+/// Sends that, and expects exactly that in return; the connection goes on.
+fn exchange(stream: &mut TcpStream, sent: &str, expected: &str) {
+    stream.write_all(sent.as_bytes()).expect("written");
+    let mut answer = vec![0; expected.len()];
+    stream.read_exact(&mut answer).expect("read");
+    assert_eq!(String::from_utf8_lossy(&answer), expected, "the answer to {sent:?}");
+}
+
+/// A command as clients send it.
+fn command(words: &[&str]) -> String {
+    let words: Vec<_> = words.iter().map(|word| format!("${}\r\n{word}\r\n", word.len())).collect();
+    format!("*{}\r\n{}", words.len(), words.concat())
+}
+
+#[test]
+fn redis_carries_commands_out() {
+    let Some(server) = Server::start("redis", &[]) else { return };
+    let mut stream = server.connect();
+    for (words, expected) in [
+        (&["PING"][..], "+PONG\r\n"),
+        (&["ping", "a b"], "$3\r\na b\r\n"),
+        (&["GET", "k"], "$-1\r\n"),
+        (&["SET", "k", "one\r\ntwo"], "+OK\r\n"),
+        (&["GET", "k"], "$8\r\none\r\ntwo\r\n"),
+        (&["SET", "empty", ""], "+OK\r\n"),
+        (&["GET", "empty"], "$0\r\n\r\n"),
+        (&["EXISTS", "k", "empty", "no"], ":2\r\n"),
+        (&["DBSIZE"], ":2\r\n"),
+        (&["DEL", "k", "empty", "no"], ":2\r\n"),
+        (&["DEL", "k"], ":0\r\n"),
+        (&["INCR", "n"], ":1\r\n"),
+        (&["INCR", "n"], ":2\r\n"),
+        (&["DECR", "n"], ":1\r\n"),
+        (&["GET", "n"], "$1\r\n1\r\n"),
+        (&["SET", "n", "9223372036854775807"], "+OK\r\n"),
+        (&["INCR", "n"], "-ERR value is not an integer or out of range\r\n"),
+        (&["SET", "n", "many"], "+OK\r\n"),
+        (&["INCR", "n"], "-ERR value is not an integer or out of range\r\n"),
+        (&["TTL", "n"], ":-1\r\n"),
+        (&["TTL", "no"], ":-2\r\n"),
+        (&["EXPIRE", "no", "10"], ":0\r\n"),
+        (&["EXPIRE", "n", "100"], ":1\r\n"),
+        (&["TTL", "n"], ":100\r\n"),
+        (&["EXPIRE", "n", "soon"], "-ERR value is not an integer or out of range\r\n"),
+        (&["EXPIRE", "n", "9223372036854775807"], ":1\r\n"),
+        (&["EXPIRE", "n", "-1"], ":1\r\n"),
+        (&["GET", "n"], "$-1\r\n"),
+        (&["SET", "t", "x", "EX", "100"], "+OK\r\n"),
+        (&["TTL", "t"], ":100\r\n"),
+        (&["SET", "t", "x"], "+OK\r\n"),
+        (&["TTL", "t"], ":-1\r\n"),
+        (&["SET", "t", "x", "EX", "0"], "-ERR invalid expire time in 'set' command\r\n"),
+        (&["SET", "t", "x", "EX"], "-ERR syntax error\r\n"),
+        (&["SET", "t", "x", "XX", "1"], "-ERR syntax error\r\n"),
+        (&["SET", "t", "short", "PX", "20"], "+OK\r\n"),
+        (&["GET"], "-ERR wrong number of arguments for 'get' command\r\n"),
+        (&["FLY", "away"], "-ERR unknown command 'FLY'\r\n"),
+    ] {
+        exchange(&mut stream, &command(words), expected);
+    }
+    std::thread::sleep(Duration::from_millis(50));
+    exchange(&mut stream, &command(&["GET", "t"]), "$-1\r\n");
+    exchange(&mut stream, &command(&["INCR", "t"]), ":1\r\n");
+
+    // Another connection has the same data; inline commands as people type them.
+    let mut other = server.connect();
+    exchange(&mut other, "GET t\r\n", "$1\r\n1\r\n");
+    exchange(&mut other, "\r\n  set   t\tx \n", "+OK\r\n");
+    exchange(&mut stream, &command(&["GET", "t"]), "$1\r\nx\r\n");
+    exchange(&mut other, "FLUSHALL\r\n", "+OK\r\n");
+    exchange(&mut stream, "DBSIZE\r\n", ":0\r\n");
+    assert_eq!(server.talk(b"QUIT\r\nPING\r\n"), "+OK\r\n");
+}
+
+#[test]
+fn redis_answers_what_is_pipelined_and_what_comes_in_pieces() {
+    const COUNT: usize = 10_000;
+    let Some(server) = Server::start("redis", &[]) else { return };
+    let mut stream = server.connect();
+    let mut writing = stream.try_clone().expect("a clone");
+    std::thread::scope(|s| {
+        s.spawn(|| writing.write_all(command(&["INCR", "n"]).repeat(COUNT).as_bytes()).expect("written"));
+        let expected: String = (1..=COUNT).map(|n| format!(":{n}\r\n")).collect();
+        exchange(&mut stream, "", &expected);
+    });
+    for byte in command(&["SET", "k", "a\r\nb"]).bytes() {
+        stream.write_all(&[byte]).expect("written");
+    }
+    exchange(&mut stream, &command(&["GET", "k"]), "+OK\r\n$4\r\na\r\nb\r\n");
+
+    let large = "x".repeat(10 << 20);
+    stream.write_all(command(&["SET", "large", &large]).as_bytes()).expect("written");
+    exchange(&mut stream, &command(&["GET", "large"]), &format!("+OK\r\n${}\r\n{large}\r\n", large.len()));
+}
+
+#[test]
+fn redis_refuses_what_is_malformed_or_too_large() {
+    let Some(server) = Server::start("redis", &[]) else { return };
+    let long = "x".repeat(100_000);
+    for (input, error) in [
+        ("*many\r\n", "invalid multibulk length"),
+        ("*-1\r\n", "invalid multibulk length"),
+        ("*1048577\r\n", "invalid multibulk length"),
+        ("*99999999999999999999\r\n", "invalid multibulk length"),
+        ("*1\r\nPING\r\n", "expected '$'"),
+        ("*1\r\n$-5\r\n", "invalid bulk length"),
+        ("*1\r\n$67108865\r\n", "invalid bulk length"),
+        ("*1\r\n$99999999999999999999\r\n", "invalid bulk length"),
+        (&long, "too big inline request"),
+    ] {
+        let answer = server.talk(format!("PING\r\n{input}").as_bytes());
+        assert_eq!(answer, format!("+PONG\r\n-ERR Protocol error: {error}\r\n"));
+    }
+    // The most that is allowed may be claimed, but costs nothing before it comes.
+    let claims: Vec<TcpStream> = (0..100)
+        .map(|_| {
+            let mut stream = server.connect();
+            stream.write_all(b"*1048576\r\n$67108864\r\nx").expect("written");
+            stream
+        })
+        .collect();
+    exchange(&mut server.connect(), "PING\r\n", "+PONG\r\n");
+    let resident = programs::resident_kib(server.child.id());
+    assert!(resident < 64 << 10, "{resident} KiB");
+    drop(claims);
+    exchange(&mut server.connect(), "PING\r\n", "+PONG\r\n");
+}
+
+#[test]
+fn redis_ends_on_ctrl_c() {
+    let Some(mut server) = Server::start("redis", &[]) else { return };
+    let mut stream = server.connect();
+    exchange(&mut stream, "PING\r\n", "+PONG\r\n");
+    server.interrupt();
+    assert!(server.child.wait().expect("an end").success());
+    assert_eq!(stream.read(&mut [0]).expect("read"), 0);
+}
+
+#[test]
+fn pipeline_counts_words() {
+    let Some(path) = example_path("pipeline") else { return };
+    let folder = TempDir::new("words");
+    // Words that span the places where the text is cut into chunks.
+    let (mut files, mut cat, mut dog) = (Vec::new(), 0, 0);
+    for n in 0..10 {
+        let repeat = 10_000 + n;
+        files.push(folder.file(&format!("{n}"), &"The cat, the CAT; ünd dog-\n".repeat(repeat)));
+        cat += 2 * repeat;
+        dog += repeat;
+    }
+    files.push(folder.file("empty", ""));
+    files.push(folder.file("long", &"cat".repeat(10_000)));
+    for options in [&[][..], &["--readers", "1", "--counters", "1"], &["--readers", "9", "--counters", "8"]] {
+        let output = Command::new(&path).args(&files).args(options).output().expect("the example starts");
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let lines: Vec<_> = said.lines().map(str::trim).collect();
+        assert_eq!(lines[..2], [format!("{cat} cat"), format!("{cat} the")]);
+        assert_eq!(lines[2..4], [format!("{dog} dog"), format!("{dog} ünd")]);
+        assert_eq!(
+            lines.last(),
+            Some(&format!("{} words, 5 different ones", 2 * cat + 2 * dog + 1).as_str())
+        );
+    }
+}
+
+#[test]
+fn pipeline_tells_of_files_that_it_cannot_read() {
+    let Some(path) = example_path("pipeline") else { return };
+    let folder = TempDir::new("missing");
+    let good = folder.file("good", "one two two");
+    let missing = folder.0.join("missing");
+    let output = Command::new(path).arg(&missing).arg(good).output().expect("the example starts");
+    assert_eq!(output.status.code(), Some(2));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains(&format!("{}: No such file", missing.display())), "{said}");
+    assert!(said.contains("incomplete: 1 files could not be read"), "{said}");
+    let counted = String::from_utf8_lossy(&output.stdout);
+    assert!(counted.contains("2 two") && counted.contains("3 words"), "{counted}");
+}
+
+#[test]
+fn pipeline_ends_on_ctrl_c() {
+    let Some(path) = example_path("pipeline") else { return };
+    let mut child = Command::new(path)
+        .args(["/dev/zero", "/dev/zero", "--counters", "1"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the example starts");
+    let mut said = BufReader::new(child.stderr.take().expect("it was piped"));
+    // The runtime may complain, before or after, that counting keeps a worker.
+    let mut line = String::new();
+    while line != "still counting\n" {
+        line.clear();
+        assert!(said.read_line(&mut line).expect("a line") > 0, "it has ended by itself");
+    }
+    programs::interrupt(&child);
+    let mut rest = String::new();
+    said.read_to_string(&mut rest).expect("text");
+    assert_eq!(rest.lines().last(), Some("incomplete: interrupted"));
+    let output = child.wait_with_output().expect("an end");
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("0 words, 0 different ones"));
+}
+
+/// A folder of a test's own, which goes with it.
+struct TempDir(PathBuf);
+
+impl TempDir {
+    fn new(name: &str) -> TempDir {
+        let path = std::env::temp_dir().join(format!("sward-{}-{name}", std::process::id()));
+        std::fs::create_dir(&path).expect("a folder");
+        TempDir(path)
+    }
+
+    fn file(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.0.join(name);
+        std::fs::write(&path, text).expect("a file");
+        path
+    }
+}
+
+impl Drop for TempDir {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
     }
 }

@@ -12,6 +12,7 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 use sward::net::{Shutdown, SocketAddr, TcpListener, TcpSocket, TcpStream, ToSocketAddrs};
+use sward::task::JoinError;
 
 fn listen() -> (TcpListener, SocketAddr) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("bound");
@@ -954,5 +955,89 @@ fn accept_waits_while_descriptors_are_exhausted() {
         (&client).write_all(b"x").unwrap();
         server.read_exact(&mut [0]).unwrap();
         drop(warm);
+    });
+}
+
+/// Sends until the kernel takes no more.
+fn fill(stream: &TcpStream) {
+    stream.set_nonblocking(true).expect("set");
+    while (&*stream).write(&[0; 1 << 16]).is_ok() {}
+    assert_eq!(kind((&*stream).write(&[0])), ErrorKind::WouldBlock);
+}
+
+#[test]
+fn readiness_is_waited_for_in_nonblocking_mode_too() {
+    both(|| {
+        for nonblocking in [false, true] {
+            let (client, server) = pair();
+            client.set_nonblocking(nonblocking).expect("set");
+            let sent = AtomicBool::new(false);
+            thread::scope(|s| {
+                s.spawn(|| {
+                    thread::sleep(MOMENT);
+                    sent.store(true, Ordering::Relaxed);
+                    (&server).write_all(b"ab").expect("written");
+                });
+                client.readable().expect("readable");
+                assert!(sent.load(Ordering::Relaxed), "nothing was there");
+            });
+            let mut byte = [0];
+            for expected in *b"ab" {
+                // Nothing is taken by asking, however often.
+                client.readable().expect("readable");
+                client.readable().expect("readable");
+                assert_eq!(((&client).read(&mut byte).expect("read"), byte), (1, [expected]));
+            }
+            drop(server);
+            client.readable().expect("the end is readable");
+            assert_eq!((&client).read(&mut byte).expect("read"), 0);
+        }
+    });
+}
+
+#[test]
+fn a_full_stream_is_writable_once_the_peer_has_read() {
+    both(|| {
+        let (client, mut server) = pair();
+        client.writable().expect("writable from the start");
+        fill(&client);
+        thread::scope(|s| {
+            s.spawn(move || {
+                thread::sleep(MOMENT);
+                server.set_read_timeout(Some(Duration::from_secs(1))).expect("set");
+                while server.read(&mut [0; 1 << 16]).is_ok_and(|n| n > 0) {}
+            });
+            client.writable().expect("writable");
+            assert!((&client).write(&[0]).is_ok());
+            client.shutdown(Shutdown::Write).expect("shut down");
+            client.writable().expect("an error does not block");
+            assert_eq!(kind((&client).write(&[0])), ErrorKind::BrokenPipe);
+        });
+    });
+}
+
+#[test]
+fn waiting_for_readiness_ends_with_the_timeout_a_close_or_a_cancellation() {
+    both(|| {
+        let (client, _server) = pair();
+        fill(&client);
+        client.set_read_timeout(Some(MOMENT)).expect("set");
+        client.set_write_timeout(Some(MOMENT)).expect("set");
+        assert_eq!(kind(client.readable()), ErrorKind::WouldBlock);
+        assert_eq!(kind(client.writable()), ErrorKind::WouldBlock);
+
+        client.set_read_timeout(None).expect("set");
+        let waits = || {
+            let clone = client.try_clone().expect("a clone");
+            sward::spawn(move || clone.readable())
+        };
+        let (cancelled, closed) = (waits(), waits());
+        thread::sleep(MOMENT);
+        cancelled.cancel();
+        assert!(matches!(cancelled.join(), Err(JoinError::Cancelled)));
+        client.close().expect("closed");
+        assert_eq!(kind(closed.join().expect("no panic")), ErrorKind::NotConnected);
+        assert_eq!(kind(client.readable()), ErrorKind::NotConnected);
+        assert_eq!(kind(client.writable()), ErrorKind::NotConnected);
     });
 }

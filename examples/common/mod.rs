@@ -31,6 +31,15 @@ impl Arguments {
         text.parse().unwrap_or_else(|_| self.refuse(&format!("{flag} wants a number, not {text:?}")))
     }
 
+    /// Takes `flag` and the text that follows it, if it is there.
+    pub fn text(&mut self, flag: &str) -> Option<String> {
+        let at = self.left.iter().position(|argument| argument == flag)?;
+        let mut taken = self.left.drain(at..self.left.len().min(at + 2)).skip(1);
+        let text = taken.next();
+        drop(taken);
+        Some(text.unwrap_or_else(|| self.refuse(&format!("{flag} wants a value"))))
+    }
+
     /// Takes the first argument, if it is no flag.
     pub fn word(&mut self) -> Option<String> {
         let is_word = self.left.first().is_some_and(|argument| !argument.starts_with('-'));

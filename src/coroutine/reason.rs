@@ -35,6 +35,10 @@ reasons! {
     Peek: "peek",
     /// A stream's `write`.
     Write: "write",
+    /// A stream's `readable`.
+    Readable: "readable",
+    /// A stream's `writable`.
+    Writable: "writable",
     /// A name that is being resolved.
     Resolve: "name resolution",
     /// A channel's `send`.
@@ -105,10 +109,6 @@ reasons! {
     SendDatagram: "send of a datagram",
     /// A `send_to` whose receiver's queue is full.
     SendBackoff: "send of a datagram, the receiver's queue is full",
-    /// `Pollable::readable`.
-    Readable: "Pollable::readable",
-    /// `Pollable::writable`.
-    Writable: "Pollable::writable",
     /// A `Pollable`'s reads.
     PollableRead: "Pollable::read_with",
     /// A `Pollable`'s writes.

@@ -14,8 +14,8 @@
 //!
 //! [`connect`](TcpStream::connect) and [`connect_timeout`](TcpStream::connect_timeout),
 //! [`bind`](TcpListener::bind) while it looks a name up, [`accept`](TcpListener::accept) and the `next` of
-//! [`Incoming`], the reads and writes of a stream, and [`peek`](TcpStream::peek). All other methods return
-//! at once.
+//! [`Incoming`], the reads and writes of a stream, [`peek`](TcpStream::peek),
+//! [`readable`](TcpStream::readable) and [`writable`](TcpStream::writable). All other methods return at once.
 //!
 //! # Cancellation
 //!

@@ -6,6 +6,7 @@
 use super::addr::{RawAddr, written_by};
 use super::{Shutdown, sys};
 use crate::base::sys::{check, set_nonblocking};
+use crate::coroutine::WaitReason;
 use crate::netpoll::{Direction, Source};
 use crate::sched::OpenFile;
 use std::fmt;
@@ -87,6 +88,12 @@ impl Socket {
     /// The descriptor.
     pub(super) fn fd(&self) -> BorrowedFd<'_> {
         self.file.fd()
+    }
+
+    /// Waits until a call in that direction would not block, whatever the mode; `WouldBlock` after the
+    /// direction's timeout.
+    pub(super) fn wait_ready(&self, direction: Direction, reason: WaitReason) -> io::Result<()> {
+        self.file.wait_ready(direction, reason)
     }
 
     /// Whether `close` was called.

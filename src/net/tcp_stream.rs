@@ -5,6 +5,8 @@ use super::resolve::{ToSocketAddrs, each_address};
 use super::socket::{Short, Socket, describe};
 use super::tcp_socket::TcpSocket;
 use super::{Shutdown, SocketAddr};
+use crate::coroutine::WaitReason;
+use crate::netpoll::Direction;
 use crate::sched::{deadline_after, zero_timeout};
 use std::fmt;
 use std::io;
@@ -265,6 +267,71 @@ impl TcpStream {
     /// ```
     pub fn peek(&self, buf: &mut [u8]) -> io::Result<usize> {
         self.socket.peek(buf)
+    }
+
+    /// Waits until a read would not block: there is something to read, or the end of the stream, or an error.
+    /// Parks until then, in non-blocking mode too.
+    ///
+    /// A read waits by itself. This is for code that must not park in its calls, such as a future's `poll`:
+    /// it makes them in non-blocking mode, and a coroutine of its own waits here and wakes it. Whoever else
+    /// reads may be faster, so that the read after it would block all the same.
+    ///
+    /// # Errors
+    ///
+    /// As a read's own waiting: `WouldBlock` after the read timeout, `NotConnected` after
+    /// [`close`](Self::close). What has befallen the connection is left for the read to tell.
+    ///
+    /// # Cancellation
+    ///
+    /// As a read.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::io::{Read, Write};
+    /// use sward::net::{TcpListener, TcpStream};
+    ///
+    /// sward::run(|| {
+    ///     let listener = TcpListener::bind("127.0.0.1:0")?;
+    ///     let mut client = TcpStream::connect(listener.local_addr()?)?;
+    ///     let (mut server, _) = listener.accept()?;
+    ///     server.set_nonblocking(true)?;
+    ///     client.write_all(b"x")?;
+    ///     server.readable()?;
+    ///     assert_eq!(server.read(&mut [0; 8])?, 1);
+    ///     Ok::<_, std::io::Error>(())
+    /// })
+    /// # .unwrap();
+    /// ```
+    pub fn readable(&self) -> io::Result<()> {
+        self.socket.wait_ready(Direction::Read, WaitReason::Readable)
+    }
+
+    /// Waits until a write would not block: there is room for a part of it at least, or an error to be told.
+    /// Parks until then, in non-blocking mode too. Otherwise as [`readable`](Self::readable).
+    ///
+    /// # Errors
+    ///
+    /// As a write's own waiting: `WouldBlock` after the write timeout, `NotConnected` after
+    /// [`close`](Self::close).
+    ///
+    /// # Cancellation
+    ///
+    /// As a write.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use sward::net::{TcpListener, TcpStream};
+    ///
+    /// sward::run(|| {
+    ///     let listener = TcpListener::bind("127.0.0.1:0")?;
+    ///     TcpStream::connect(listener.local_addr()?)?.writable()
+    /// })
+    /// # .unwrap();
+    /// ```
+    pub fn writable(&self) -> io::Result<()> {
+        self.socket.wait_ready(Direction::Write, WaitReason::Writable)
     }
 
     /// Sets `TCP_NODELAY`: small writes are sent at once.

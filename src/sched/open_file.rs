@@ -6,7 +6,7 @@
 use super::readiness::{Attempt, perform};
 use super::wait::{set, wake_all};
 use crate::coroutine::{Batch, WaitReason};
-use crate::netpoll::{Direction, Source};
+use crate::netpoll::{Direction, Source, is_ready};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::panic::{RefUnwindSafe, UnwindSafe};
@@ -64,12 +64,27 @@ impl OpenFile {
         } else {
             perform(&self.source, direction, reason, deadline, attempt)
         };
-        result.map_err(|error| match self.check_open() {
+        result.map_err(|error| self.translate(error, deadline))
+    }
+
+    /// Waits until a call in that direction would not block, whatever the mode; `WouldBlock` after the
+    /// direction's timeout.
+    pub(crate) fn wait_ready(&self, direction: Direction, reason: WaitReason) -> io::Result<()> {
+        let deadline = self.deadline(direction);
+        let attempt =
+            |_| Ok(if is_ready(self.fd(), direction)? { Attempt::Done(()) } else { Attempt::WouldBlock });
+        perform(&self.source, direction, reason, deadline, attempt)
+            .map_err(|error| self.translate(error, deadline))
+    }
+
+    /// The error of a call as std's type would give it.
+    fn translate(&self, error: io::Error, deadline: Option<Instant>) -> io::Error {
+        match self.check_open() {
             // The kernel's own error for a call that `close` has met on its way means nothing to anyone.
             Err(closed) => closed,
             Ok(()) if deadline.is_some() && is_deadline(&error) => would_block(),
             Ok(()) => error,
-        })
+        }
     }
 
     fn perform_once<T>(&self, mut attempt: impl FnMut(RawFd) -> io::Result<Attempt<T>>) -> io::Result<T> {

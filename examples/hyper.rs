@@ -1,0 +1,241 @@
+//! hyper on sward: `cargo run --release --example hyper -- [PORT] [--head-seconds N]`, then
+//! `curl -i http://127.0.0.1:8082/`, or with `--http2-prior-knowledge`, or `-d text http://127.0.0.1:8082/echo`.
+//!
+//! hyper is written as futures. What it asks of a runtime is here, in the order of the file: a stream to be
+//! polled, an executor, a timer. A future runs in a coroutine of its own, under `block_on`; whatever it waits
+//! for is a coroutine that waits as coroutines do, and whose `JoinHandle` is the future. A handler may
+//! therefore simply block: in HTTP/1.1 it parks its connection, which has one request at a time, and in
+//! HTTP/2, where each request is a coroutine, nobody else.
+
+mod common;
+
+use http_body_util::{Either, Full};
+use hyper::body::{Bytes, Incoming};
+use hyper::rt::{self, ReadBufCursor};
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use std::convert::Infallible;
+use std::io::{self, IoSlice, Read, Write};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+use sward::net::{Shutdown, TcpListener, TcpStream};
+use sward::task::JoinHandle;
+
+/// What a client sends first that speaks HTTP/2 without having asked.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+fn main() {
+    let mut arguments = common::Arguments::new("hyper [PORT] [--head-seconds N]");
+    let port = arguments.port(8082);
+    let head_time = Duration::from_secs(arguments.number("--head-seconds", 10));
+    arguments.end();
+    if let Err(e) = sward::run(|| serve(port, head_time)) {
+        common::fail(&format!("hyper on port {port}: {e}"));
+    }
+}
+
+fn serve(port: u16, head_time: Duration) -> io::Result<()> {
+    let listener = TcpListener::bind(("127.0.0.1", port))?;
+    println!("serves http://{}/", listener.local_addr()?);
+    for stream in listener.incoming() {
+        let stream = stream?;
+        sward::spawn(move || {
+            // A connection that breaks is the end of that connection only.
+            let _ = connection(stream, head_time);
+        });
+    }
+    Ok(())
+}
+
+/// Serves a connection whose client may take so long for its first bytes, and for the head of a request.
+fn connection(mut stream: TcpStream, head_time: Duration) -> Result<(), Box<dyn std::error::Error>> {
+    stream.set_nodelay(true)?;
+    let begun = sward::time::timeout(head_time, || begin(&mut stream))??;
+    let is_http2 = begun == PREFACE;
+    let stream = Stream::new(stream, begun)?;
+    if is_http2 {
+        let mut builder = http2::Builder::new(Coroutines);
+        builder.timer(Clock).keep_alive_interval(Duration::from_secs(60));
+        sward::block_on(builder.serve_connection(stream, service_fn(answer)))?;
+    } else {
+        let mut builder = http1::Builder::new();
+        builder.timer(Clock).header_read_timeout(head_time).half_close(true);
+        sward::block_on(builder.serve_connection(stream, service_fn(answer)))?;
+    }
+    Ok(())
+}
+
+/// Reads until it is clear whether the client begins as HTTP/2 does, and gives what was read.
+fn begin(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
+    let (mut buffer, mut len) = ([0; PREFACE.len()], 0);
+    while len < PREFACE.len() && buffer[..len] == PREFACE[..len] {
+        match stream.read(&mut buffer[len..])? {
+            0 => break,
+            n => len += n,
+        }
+    }
+    Ok(buffer[..len].to_vec())
+}
+
+/// The service: an async function by its type, and blocking code by its nature.
+async fn answer(request: Request<Incoming>) -> Result<Response<Either<Full<Bytes>, Incoming>>, Infallible> {
+    let text = |text: &'static str| Either::Left(Full::new(Bytes::from_static(text.as_bytes())));
+    let (status, body) = match (request.method(), request.uri().path()) {
+        (&Method::GET | &Method::HEAD, "/") => (StatusCode::OK, text("Hello, World!\n")),
+        (&Method::GET, "/slow") => {
+            sward::sleep(Duration::from_millis(200));
+            (StatusCode::OK, text("slow\n"))
+        }
+        (&Method::POST, "/echo") => (StatusCode::OK, Either::Right(request.into_body())),
+        _ => (StatusCode::NOT_FOUND, text("not found\n")),
+    };
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    Ok(response)
+}
+
+/// A stream for code that polls. Calls do not park; where one would have to, a coroutine does it instead, and
+/// its end is what the caller's task waits for.
+struct Stream {
+    stream: TcpStream,
+    /// What was read already, and how much of it is passed on.
+    begun: Vec<u8>,
+    passed: usize,
+    readable: Readiness,
+    writable: Readiness,
+}
+
+/// The coroutine that waits for one direction, if one does.
+type Readiness = Option<JoinHandle<io::Result<()>>>;
+
+impl Stream {
+    fn new(stream: TcpStream, begun: Vec<u8>) -> io::Result<Stream> {
+        stream.set_nonblocking(true)?;
+        Ok(Stream { stream, begun, passed: 0, readable: None, writable: None })
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        // Whoever waits for it holds a clone: this ends them.
+        let _ = self.stream.close();
+    }
+}
+
+/// Makes a call that does not block, again and again, until it has a result.
+fn poll_call<T>(
+    stream: &TcpStream,
+    readiness: &mut Readiness,
+    wait: fn(&TcpStream) -> io::Result<()>,
+    context: &mut Context<'_>,
+    mut call: impl FnMut() -> io::Result<T>,
+) -> Poll<io::Result<T>> {
+    loop {
+        if let Some(waiting) = readiness {
+            let ended = ready!(Pin::new(waiting).poll(context));
+            *readiness = None;
+            ended.map_err(io::Error::other)??;
+        }
+        match call() {
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                let stream = stream.try_clone()?;
+                *readiness = Some(sward::spawn(move || wait(&stream)));
+            }
+            result => return Poll::Ready(result),
+        }
+    }
+}
+
+impl rt::Read for Stream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        mut buffer: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.passed < this.begun.len() {
+            let n = (this.begun.len() - this.passed).min(buffer.remaining());
+            buffer.put_slice(&this.begun[this.passed..this.passed + n]);
+            this.passed += n;
+            return Poll::Ready(Ok(()));
+        }
+        let mut chunk = [0; 8 << 10];
+        let room = chunk.len().min(buffer.remaining());
+        let read = || (&this.stream).read(&mut chunk[..room]);
+        let n = ready!(poll_call(&this.stream, &mut this.readable, TcpStream::readable, context, read))?;
+        buffer.put_slice(&chunk[..n]);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl rt::Write for Stream {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(context, &[IoSlice::new(data)])
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        data: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let write = || (&this.stream).write_vectored(data);
+        poll_call(&this.stream, &mut this.writable, TcpStream::writable, context, write)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(self.stream.shutdown(Shutdown::Write))
+    }
+}
+
+/// Runs each future in a coroutine of its own.
+#[derive(Clone, Copy)]
+struct Coroutines;
+
+impl<F: Future<Output: Send> + Send + 'static> rt::Executor<F> for Coroutines {
+    fn execute(&self, future: F) {
+        sward::spawn(move || sward::block_on(future));
+    }
+}
+
+/// Timers: coroutines that sleep.
+#[derive(Clone, Copy)]
+struct Clock;
+
+impl rt::Timer for Clock {
+    fn sleep(&self, duration: Duration) -> Pin<Box<dyn rt::Sleep>> {
+        Box::pin(Sleep(sward::spawn(move || sward::sleep(duration))))
+    }
+
+    fn sleep_until(&self, deadline: Instant) -> Pin<Box<dyn rt::Sleep>> {
+        Box::pin(Sleep(sward::spawn(move || sward::time::sleep_until(deadline))))
+    }
+}
+
+struct Sleep(JoinHandle<()>);
+
+impl rt::Sleep for Sleep {}
+
+impl Future for Sleep {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        Pin::new(&mut self.0).poll(context).map(drop)
+    }
+}
+
+impl Drop for Sleep {
+    fn drop(&mut self) {
+        self.0.cancel();
+    }
+}

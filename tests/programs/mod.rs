@@ -1,0 +1,103 @@
+//! What the tests of the examples share: where the programs are, and a server among them.
+#![allow(dead_code, unreachable_pub)] // each test uses its part
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// Where an example was built, if it was.
+pub fn example_path(example: &str) -> Option<PathBuf> {
+    let program = std::env::current_exe().expect("the test's own program");
+    let folder = program.parent().and_then(Path::parent).expect("target/PROFILE/deps");
+    let path = folder.join("examples").join(example);
+    if !path.exists() {
+        println!("skipped: {} was not built", path.display());
+        return None;
+    }
+    Some(path)
+}
+
+/// An example that serves; it ends with this.
+pub struct Server {
+    pub child: Child,
+    pub address: String,
+}
+
+impl Server {
+    /// Starts an example on a free port; it prints its address last in a line.
+    pub fn start(example: &str, arguments: &[&str]) -> Option<Server> {
+        let mut child = Command::new(example_path(example)?)
+            .arg("0")
+            .args(arguments)
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the example starts");
+        let mut line = String::new();
+        let output = child.stdout.take().expect("it was piped");
+        BufReader::new(output).read_line(&mut line).expect("a line");
+        let address = line.split_whitespace().last().expect("an address");
+        let address = address.rsplit("//").next().expect("a part").trim_end_matches('/').to_owned();
+        Some(Server { child, address })
+    }
+
+    /// A connection to it, on which no read waits for ever.
+    pub fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(&self.address).expect("connected");
+        stream.set_read_timeout(Some(Duration::from_secs(30))).expect("set");
+        stream
+    }
+
+    /// Sends all of that, and reads until the other side closes.
+    pub fn talk(&self, request: &[u8]) -> String {
+        let mut stream = self.connect();
+        // A server that refuses may close before it has read everything.
+        let _ = stream.write_all(request);
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer);
+        String::from_utf8_lossy(&answer).into_owned()
+    }
+}
+
+impl Server {
+    /// How many descriptors it has.
+    pub fn descriptors(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).expect("a living process").count()
+    }
+
+    /// Ctrl-C.
+    pub fn interrupt(&self) {
+        interrupt(&self.child);
+    }
+}
+
+/// Ctrl-C for a process that was started here and not waited for.
+pub fn interrupt(child: &Child) {
+    // SAFETY: the call takes no pointers; the number is the child's, as nobody has waited for it yet.
+    let sent = unsafe { libc::kill(child.id() as libc::pid_t, libc::SIGINT) };
+    assert_eq!(sent, 0);
+}
+
+/// The resident memory of a process.
+pub fn resident_kib(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("a living process");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("its line");
+    line.trim().trim_end_matches(" kB").parse().expect("a number")
+}
+
+/// Waits until that has come about.
+pub fn wait_for(what: &str, come: impl Fn() -> bool) {
+    let limit = Instant::now() + Duration::from_secs(30);
+    while !come() {
+        assert!(Instant::now() < limit, "waited in vain for {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
