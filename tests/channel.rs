@@ -30,6 +30,13 @@ fn both(f: impl Fn() + Send + Sync) {
     in_coroutine(&f);
 }
 
+/// Runs the closure on a thread of its own, and panics rather than hang.
+fn soon<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> T {
+    let (done, ended) = std::sync::mpsc::channel();
+    thread::spawn(move || done.send(f()));
+    ended.recv_timeout(Duration::from_secs(20)).expect("it hangs, or has panicked")
+}
+
 fn capacities() -> Vec<(Sender<usize>, Receiver<usize>)> {
     vec![bounded(0), bounded(1), bounded(7), unbounded()]
 }
@@ -867,4 +874,33 @@ fn broadcast_reaches_everyone() {
         drop(r);
         assert_eq!(s.send(1), Err(SendError(1)));
     });
+}
+
+/// What `send_modify` has made in vain is dropped where its destructor may use the channel, or wait.
+#[test]
+fn a_value_of_a_watch_may_use_it_in_its_destructor() {
+    use channel::watch;
+    struct Looks(Option<Arc<watch::Sender<Looks>>>);
+    impl Drop for Looks {
+        fn drop(&mut self) {
+            if let Some(sender) = self.0.take() {
+                sward::sleep(MS);
+                let _ = sender.get();
+            }
+        }
+    }
+    let modify = || {
+        let (sender, _receiver) = watch::channel(Looks(None));
+        let sender = Arc::new(sender);
+        let mut first = true;
+        sender.send_modify(|_| {
+            let overtaken = std::mem::take(&mut first);
+            if overtaken {
+                sender.send(Looks(None));
+            }
+            Looks(overtaken.then(|| Arc::clone(&sender)))
+        });
+        assert!(!first);
+    };
+    soon(move || both(modify));
 }

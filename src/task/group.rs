@@ -29,6 +29,7 @@
 //!    before `done`.
 
 use super::{Builder, JoinHandle};
+use crate::base::lock::assert_none_held;
 use crate::base::sync::ListLock;
 use crate::base::sys::report;
 use crate::coroutine::{Batch, Cancellation, Handle, WaitList, WaitReason};
@@ -105,6 +106,7 @@ impl Group {
     /// Runs the closure, which spawns, and waits until all have ended. If the closure panics or its
     /// coroutine is cancelled, the children are cancelled, and the unwinding goes on once they have ended.
     pub(super) fn run<T>(&self, f: impl FnOnce() -> T) -> T {
+        assert_none_held();
         let outcome = catch_unwind(AssertUnwindSafe(f));
         if outcome.is_err() {
             self.cancel();
