@@ -230,15 +230,16 @@ pub(crate) fn wait_for_event(
     let node: Cell<Option<Node>> = Cell::new(None);
     let mut commit = |ticket| {
         // SAFETY: written once, here, before anybody else has its address; this frame holds it until
-        // `remove` has returned or the node was fired.
+        // `remove` has returned.
         let node = unsafe { (*node.as_ptr()).insert(Node::new(ticket)) };
         // SAFETY: as above; the ticket's waiter is the caller's own, alive while it waits.
         unsafe { event.enqueue(node) }
     };
-    // SAFETY: the ticket is in the node, which is removed below unless the event has fired it.
+    // SAFETY: the ticket is in the node, which is removed below.
     let woken = unsafe { wait(reason, deadline, cancel, &mut commit) };
     // SAFETY: nobody makes an exclusive reference any more: `commit` has run.
-    if let (true, Some(node)) = (woken != Woken::Event, unsafe { (*node.as_ptr()).as_ref() }) {
+    if let Some(node) = unsafe { (*node.as_ptr()).as_ref() } {
+        // Also if the event has fired it: it fires before it is set, and the caller wants to find it set.
         event.remove(node);
     }
     woken
