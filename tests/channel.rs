@@ -904,3 +904,51 @@ fn a_value_of_a_watch_may_use_it_in_its_destructor() {
     };
     soon(move || both(modify));
 }
+
+/// Two selects that would each send or receive on one rendezvous channel: one receives what the other sends.
+#[test]
+fn selects_on_both_sides_of_a_channel_meet() {
+    let meet = |workers| {
+        runtime(workers).run(|| {
+            for _ in 0..100 {
+                let (tx, rx) = bounded(0);
+                let both_sides = |i: u32| {
+                    let (tx, rx) = (tx.clone(), rx.clone());
+                    sward::spawn(move || {
+                        sward::select! {
+                            recv(rx) -> message => Some(message.unwrap()),
+                            send(tx, i) -> sent => { sent.unwrap(); None }
+                        }
+                    })
+                };
+                let selects = [both_sides(0), both_sides(1)];
+                let [first, second] = selects.map(|select| select.join().unwrap());
+                assert!(matches!((first, second), (Some(1), None) | (None, Some(0))), "{first:?} {second:?}");
+            }
+        });
+    };
+    soon(move || meet(1));
+    soon(move || meet(2));
+}
+
+/// A select whose own arms are the two sides of a channel does not meet itself: it waits, and what ends waits
+/// ends it.
+#[test]
+fn a_select_does_not_meet_itself() {
+    fn both_sides() {
+        let (tx, rx) = bounded(0);
+        sward::select! {
+            recv(rx) -> _ => {},
+            send(tx, 1) -> _ => {},
+        }
+    }
+    soon(|| both(|| assert!(sward::time::timeout(5 * MS, both_sides).is_err())));
+    soon(|| {
+        in_coroutine(|| {
+            let select = sward::spawn(both_sides);
+            sward::sleep(5 * MS);
+            select.cancel();
+            assert!(matches!(select.join(), Err(JoinError::Cancelled)));
+        });
+    });
+}

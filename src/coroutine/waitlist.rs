@@ -88,6 +88,20 @@ impl WaitList {
         self.head.is_none()
     }
 
+    /// Whether anybody waits but the one whose place that is: a select may be in the list with other arms.
+    pub(crate) fn has_others(&self, than: &Place) -> bool {
+        let mut at = self.head;
+        while let Some(place) = at {
+            // SAFETY: listed places are alive, and ours under the lock.
+            let place = unsafe { place.as_ref() };
+            if !place.ticket.same_waiter(than.ticket) {
+                return true;
+            }
+            at = place.next.get();
+        }
+        false
+    }
+
     /// Adds a place at the end.
     ///
     /// # Safety
@@ -273,6 +287,20 @@ mod tests {
             expected.insert(0, victim);
             assert_eq!(order, expected);
         }
+    }
+
+    #[test]
+    fn ones_own_places_are_not_others() {
+        let (one, other) = (waiter(), waiter());
+        let places = [&one, &one, &other].map(|waiter| Place::new(ticket_of(waiter), 0));
+        let mut list = WaitList::new();
+        assert!(!list.has_others(&places[0]));
+        // SAFETY: places and waiters outlive the list's use of them.
+        unsafe { list.push_back(&places[0]) };
+        assert!(!list.has_others(&places[1]) && list.has_others(&places[2]));
+        // SAFETY: as above.
+        unsafe { list.push_back(&places[2]) };
+        assert!(list.has_others(&places[1]) && list.has_others(&places[2]));
     }
 
     #[test]
