@@ -952,3 +952,23 @@ fn a_select_does_not_meet_itself() {
         });
     });
 }
+
+/// A time limit or a cancellation that unwinds out of a select leaves what was not sent where it was.
+#[test]
+fn a_select_that_unwinds_puts_the_message_back() {
+    both(|| {
+        let (tx, _rx) = bounded::<String>(0);
+        let mut slot = Some(String::from("kept"));
+        let ended = sward::time::timeout(2 * MS, || {
+            sward::select! {
+                send_from(tx, slot) -> _ => {}
+                recv(if slot.is_some() { never::<u8>() } else { after_now() }) -> _ => {}
+            }
+        });
+        assert!(ended.is_err());
+        assert_eq!(slot.as_deref(), Some("kept"));
+    });
+    fn after_now() -> Receiver<u8> {
+        unbounded().1
+    }
+}

@@ -118,12 +118,20 @@ pub struct SendArm<'a, T> {
     spot: Spot,
     /// Whether there was a message at all.
     on: bool,
+    /// Where a message goes back to that was not sent.
+    home: Option<&'a mut Option<T>>,
 }
 
 impl<'a, T> SendArm<'a, T> {
     pub(super) fn new(sender: &'a Sender<T>, message: Option<T>) -> SendArm<'a, T> {
         let on = message.is_some();
-        SendArm { sender, slot: Slot::new(message), spot: Spot::new(), on }
+        SendArm { sender, slot: Slot::new(message), spot: Spot::new(), on, home: None }
+    }
+
+    pub(super) fn at_home(sender: &'a Sender<T>, home: &'a mut Option<T>) -> SendArm<'a, T> {
+        let mut arm = SendArm::new(sender, home.take());
+        arm.home = Some(home);
+        arm
     }
 
     #[doc(hidden)]
@@ -137,12 +145,22 @@ impl<'a, T> SendArm<'a, T> {
     ///
     /// All receivers are gone; the error holds the message.
     pub fn finish(self) -> Result<(), SendError<T>> {
-        self.slot.into_inner().map_or(Ok(()), |message| Err(SendError(message)))
+        self.into_message().map_or(Ok(()), |message| Err(SendError(message)))
     }
 
     /// The message. For an arm that was not chosen.
     pub fn into_message(self) -> Option<T> {
-        self.slot.into_inner()
+        // SAFETY: the slot is the arm's, which is in no list: a select that borrowed it has left it.
+        unsafe { self.slot.take() }
+    }
+}
+
+impl<T> Drop for SendArm<'_, T> {
+    fn drop(&mut self) {
+        if let Some(home) = self.home.take() {
+            // SAFETY: as in `into_message`.
+            *home = unsafe { self.slot.take() };
+        }
     }
 }
 

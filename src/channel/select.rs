@@ -169,7 +169,7 @@ pub fn select_among(arms: &mut [Option<AnyArm<'_>>], timeout: Option<Duration>) 
 /// - Exactly one arm is carried out, as a whole. A message is sent only if its arm was chosen, and received
 ///   only if its arm was chosen; nothing is taken and put back.
 /// - What `send` was to send is dropped if another arm is chosen. With `send_from` it stays in the
-///   variable, and is taken out of it only if it is sent.
+///   variable, and is taken out of it only if it is sent; so too if the select unwinds.
 /// - Fair: if several arms can be carried out, the search begins with a random one.
 /// - Nothing is allocated, no coroutine is started.
 /// - Works in coroutines and on plain threads. A cancelled coroutine unwinds out of it, with no arm
@@ -231,10 +231,9 @@ macro_rules! __select {
         $(let mut $o = None;)*
         let chosen = {
             $($crate::__select!(@arm $kind $a $args);)*
-            let chosen = $crate::channel::select_among(
-                &mut [$(Some($a.any())),*],
-                $crate::__select!(@timeout $default),
-            );
+            let timeout = $crate::__select!(@timeout $default);
+            $($crate::__select!(@fill $kind $a $args);)*
+            let chosen = $crate::channel::select_among(&mut [$(Some($a.any())),*], timeout);
             $($crate::__select!(@finish $kind $a $o $n chosen $args);)*
             chosen
         };
@@ -263,7 +262,6 @@ macro_rules! __select {
     };
     (@arm send_from $a:ident ($sender:expr, $slot:expr)) => {
         let $a = &$sender;
-        let mut $a = $a.arm_of($slot.take());
     };
     (@arm join $a:ident ($handle:expr)) => {
         let $a = &$handle;
@@ -277,13 +275,12 @@ macro_rules! __select {
         compile_error!(concat!("select!: not an arm: `", stringify!($kind $args), "`"))
     };
 
-    (@finish send_from $a:ident $o:ident $n:literal $chosen:ident ($sender:expr, $slot:expr)) => {
-        if $chosen == Some($n) {
-            $o = Some($a.finish());
-        } else {
-            $slot = $a.into_message();
-        }
+    (@fill send_from $a:ident ($sender:expr, $slot:expr)) => {
+        // After all other expressions, which may look at the slot.
+        let mut $a = $a.arm_from(&mut $slot);
     };
+    (@fill $kind:ident $a:ident $args:tt) => {};
+
     (@finish $kind:ident $a:ident $o:ident $n:literal $chosen:ident $args:tt) => {
         if $chosen == Some($n) {
             $o = Some($a.finish());
