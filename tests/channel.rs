@@ -972,3 +972,26 @@ fn a_select_that_unwinds_puts_the_message_back() {
         unbounded().1
     }
 }
+
+/// What a handle comes from is evaluated once, and that handle is the one that is joined.
+#[test]
+fn a_handle_to_join_may_be_any_expression() {
+    both(|| {
+        let mut handles = vec![sward::spawn(|| "first"), sward::spawn(|| "second")];
+        let joined = sward::select! { join(handles.pop().unwrap()) -> result => result.unwrap() };
+        assert_eq!((joined, handles.len()), ("second", 1));
+        let variable = handles.pop().unwrap();
+        sward::select! {
+            join(sward::spawn(sward::task::park)) -> _ => unreachable!(),
+            join(variable) -> result => assert_eq!(result.unwrap(), "first"),
+        }
+        // One in a variable is there still if another arm was chosen.
+        let (tx, rx) = bounded(1);
+        tx.send(()).unwrap();
+        let waits = sward::spawn(sward::task::park);
+        sward::select! {
+            join(waits) => unreachable!(),
+            recv(rx) => assert!(waits.cancel()),
+        }
+    });
+}

@@ -159,6 +159,9 @@ pub fn select_among(arms: &mut [Option<AnyArm<'_>>], timeout: Option<Duration>) 
 /// | `default => body` | no other arm can be carried out now | |
 /// | `default(duration) => body` | no other arm could be within that time | |
 ///
+/// The handle of `join` stays in its variable if another arm is chosen. If it is not a variable but another
+/// expression, it is dropped then, and its coroutine runs on detached.
+///
 /// `-> pattern` may be left out. The value of the whole is that of the body. A body that is no block ends with
 /// a comma, as in `match`. All expressions in parentheses are evaluated once, before anything is carried
 /// out. For a receiver there may be any expression that can be borrowed: with
@@ -228,9 +231,9 @@ macro_rules! __select {
     };
 
     (@expand [$(($a:ident $o:ident $n:literal $kind:ident $args:tt ($p:pat) ($body:expr)))*] $default:tt) => {{
-        $(let mut $o = None;)*
+        $($crate::__select!(@own $kind $o $args);)*
         let chosen = {
-            $($crate::__select!(@arm $kind $a $args);)*
+            $($crate::__select!(@arm $kind $a $o $args);)*
             let timeout = $crate::__select!(@timeout $default);
             $($crate::__select!(@fill $kind $a $args);)*
             let chosen = $crate::channel::select_among(&mut [$(Some($a.any())),*], timeout);
@@ -252,26 +255,37 @@ macro_rules! __select {
     (@default []) => { unreachable!("an endless wait ends with an arm") };
     (@default [$timeout:tt ($body:expr)]) => { $body };
 
-    (@arm recv $a:ident ($receiver:expr)) => {
+    // A handle that is in a variable stays there unless it is joined; another one is kept here.
+    (@own join $o:ident ($handle:ident)) => {};
+    (@own join $o:ident ($handle:expr)) => {
+        let $o = $handle;
+    };
+    (@own $kind:ident $o:ident $args:tt) => {
+        let mut $o = None;
+    };
+
+    (@arm recv $a:ident $o:ident ($receiver:expr)) => {
         let $a = &$receiver;
         let mut $a = $a.arm();
     };
-    (@arm send $a:ident ($sender:expr, $message:expr)) => {
+    (@arm send $a:ident $o:ident ($sender:expr, $message:expr)) => {
         let $a = &$sender;
         let mut $a = $a.arm($message);
     };
-    (@arm send_from $a:ident ($sender:expr, $slot:expr)) => {
+    (@arm send_from $a:ident $o:ident ($sender:expr, $slot:expr)) => {
         let $a = &$sender;
     };
-    (@arm join $a:ident ($handle:expr)) => {
-        let $a = &$handle;
-        let mut $a = $a.arm();
+    (@arm join $a:ident $o:ident ($handle:ident)) => {
+        let mut $a = $handle.arm();
     };
-    (@arm cancelled $a:ident ($token:expr)) => {
+    (@arm join $a:ident $o:ident ($handle:expr)) => {
+        let mut $a = $o.arm();
+    };
+    (@arm cancelled $a:ident $o:ident ($token:expr)) => {
         let $a = &$token;
         let mut $a = $a.arm();
     };
-    (@arm $kind:ident $a:ident $args:tt) => {
+    (@arm $kind:ident $a:ident $o:ident $args:tt) => {
         compile_error!(concat!("select!: not an arm: `", stringify!($kind $args), "`"))
     };
 
@@ -281,15 +295,14 @@ macro_rules! __select {
     };
     (@fill $kind:ident $a:ident $args:tt) => {};
 
+    (@finish join $a:ident $o:ident $n:literal $chosen:ident $args:tt) => {};
     (@finish $kind:ident $a:ident $o:ident $n:literal $chosen:ident $args:tt) => {
         if $chosen == Some($n) {
             $o = Some($a.finish());
         }
     };
 
-    (@value join $o:ident ($handle:expr)) => {{
-        let _: Option<()> = $o;
-        $handle.join()
-    }};
+    (@value join $o:ident ($handle:ident)) => { $handle.join() };
+    (@value join $o:ident ($handle:expr)) => { $o.join() };
     (@value $kind:ident $o:ident $args:tt) => { $o.expect("the arm was carried out") };
 }
