@@ -995,3 +995,38 @@ fn a_handle_to_join_may_be_any_expression() {
         }
     });
 }
+
+/// What `select!` expands to means the same whatever the caller calls by the names that it uses.
+#[test]
+fn select_may_be_used_among_other_names() {
+    #[derive(Debug, PartialEq)]
+    enum Mine<T> {
+        Some(T),
+        None,
+    }
+    use Mine::{None, Some};
+    #[allow(unused_macros)]
+    macro_rules! unreachable {
+        ($($tokens:tt)*) => {
+            compile_error!("the caller's own")
+        };
+    }
+    macro_rules! concat {
+        () => {};
+    }
+    #[allow(non_camel_case_types, dead_code)]
+    struct Option;
+    concat!();
+    both(|| {
+        let (tx, rx) = bounded(1);
+        let mut next = std::option::Option::Some(1);
+        let child = sward::spawn(|| Some(2));
+        let joined = sward::select! { join(child) -> result => result.unwrap() };
+        assert_eq!(joined, Some(2));
+        sward::select! { send_from(tx, next) -> sent => sent.unwrap() }
+        assert!(next.is_none());
+        sward::select! { send(tx, 3) => panic!("there is no room"), default => {} }
+        let received = sward::select! { recv(rx) -> message => Some(message.unwrap()), default(MS) => None };
+        assert_eq!(received, Some(1));
+    });
+}

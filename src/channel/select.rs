@@ -213,17 +213,17 @@ macro_rules! __select {
         $crate::__select!(@add $ids $arms $default [$kind $args ($p) ($body)])
     };
     (@parse $ids:tt $arms:tt $default:tt $($rest:tt)*) => {
-        compile_error!(concat!("select!: not an arm: `", stringify!($($rest)*), "`"))
+        ::core::compile_error!(::core::concat!("select!: not an arm: `", ::core::stringify!($($rest)*), "`"))
     };
 
     (@add $ids:tt $arms:tt [] [default ($($timeout:expr)?) $p:tt ($body:expr)] $($rest:tt)*) => {
         $crate::__select!(@parse $ids $arms [($($timeout)?) ($body)] $($rest)*)
     };
     (@add $ids:tt $arms:tt [$($default:tt)+] [default $($arm:tt)*] $($rest:tt)*) => {
-        compile_error!("select!: more than one default")
+        ::core::compile_error!("select!: more than one default")
     };
     (@add [] $($rest:tt)*) => {
-        compile_error!("select!: too many arms; there is channel::Select")
+        ::core::compile_error!("select!: too many arms; there is channel::Select")
     };
     (@add [($a:ident $o:ident $n:literal) $($ids:tt)*] [$($arms:tt)*] $default:tt
         [$kind:ident $args:tt $p:tt $body:tt] $($rest:tt)*) => {
@@ -236,12 +236,13 @@ macro_rules! __select {
             $($crate::__select!(@arm $kind $a $o $args);)*
             let timeout = $crate::__select!(@timeout $default);
             $($crate::__select!(@fill $kind $a $args);)*
-            let chosen = $crate::channel::select_among(&mut [$(Some($a.any())),*], timeout);
+            let arms = &mut [$(::core::option::Option::Some($a.any())),*];
+            let chosen = $crate::channel::select_among(arms, timeout);
             $($crate::__select!(@finish $kind $a $o $n chosen $args);)*
             chosen
         };
         match chosen {
-            $(Some($n) => {
+            $(::core::option::Option::Some($n) => {
                 let $p = $crate::__select!(@value $kind $o $args);
                 $body
             })*
@@ -249,10 +250,10 @@ macro_rules! __select {
         }
     }};
 
-    (@timeout []) => { None };
-    (@timeout [() $body:tt]) => { Some(::std::time::Duration::ZERO) };
-    (@timeout [($timeout:expr) $body:tt]) => { Some($timeout) };
-    (@default []) => { unreachable!("an endless wait ends with an arm") };
+    (@timeout []) => { ::core::option::Option::None };
+    (@timeout [() $body:tt]) => { ::core::option::Option::Some(::core::time::Duration::ZERO) };
+    (@timeout [($timeout:expr) $body:tt]) => { ::core::option::Option::Some($timeout) };
+    (@default []) => { ::core::unreachable!("an endless wait ends with an arm") };
     (@default [$timeout:tt ($body:expr)]) => { $body };
 
     // A handle that is in a variable stays there unless it is joined; another one is kept here.
@@ -261,7 +262,7 @@ macro_rules! __select {
         let $o = $handle;
     };
     (@own $kind:ident $o:ident $args:tt) => {
-        let mut $o = None;
+        let mut $o = ::core::option::Option::None;
     };
 
     (@arm recv $a:ident $o:ident ($receiver:expr)) => {
@@ -286,7 +287,7 @@ macro_rules! __select {
         let mut $a = $a.arm();
     };
     (@arm $kind:ident $a:ident $o:ident $args:tt) => {
-        compile_error!(concat!("select!: not an arm: `", stringify!($kind $args), "`"))
+        ::core::compile_error!(::core::concat!("select!: not an arm: `", ::core::stringify!($kind $args), "`"))
     };
 
     (@fill send_from $a:ident ($sender:expr, $slot:expr)) => {
@@ -297,8 +298,8 @@ macro_rules! __select {
 
     (@finish join $a:ident $o:ident $n:literal $chosen:ident $args:tt) => {};
     (@finish $kind:ident $a:ident $o:ident $n:literal $chosen:ident $args:tt) => {
-        if $chosen == Some($n) {
-            $o = Some($a.finish());
+        if $chosen == ::core::option::Option::Some($n) {
+            $o = ::core::option::Option::Some($a.finish());
         }
     };
 
