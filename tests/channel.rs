@@ -1030,3 +1030,48 @@ fn select_may_be_used_among_other_names() {
         assert_eq!(received, Some(1));
     });
 }
+
+/// A receive that was carried out keeps its message; a send that was is not carried out again.
+#[test]
+fn an_arm_is_used_once() {
+    struct Looks(Option<Sender<Looks>>);
+    impl Drop for Looks {
+        fn drop(&mut self) {
+            if let Some(sender) = self.0.take() {
+                let _ = sender.len();
+            }
+        }
+    }
+    fn wait<T>(arm: &mut channel::RecvArm<'_, T>) {
+        let mut select = Select::new();
+        select.recv(arm);
+        select.wait();
+    }
+    let receive = || {
+        let (tx, rx) = unbounded();
+        tx.send(Looks(Some(tx.clone()))).unwrap();
+        let mut arm = rx.arm();
+        wait(&mut arm);
+        let later = sward::spawn(move || {
+            sward::sleep(MS);
+            tx.send(Looks(None)).unwrap();
+        });
+        wait(&mut arm);
+        assert!(arm.finish().unwrap().0.is_some());
+        later.join().unwrap();
+        assert!(rx.recv().unwrap().0.is_none());
+    };
+    soon(move || both(receive));
+    let send = || {
+        let (tx, rx) = bounded(2);
+        let mut arm = tx.arm(1);
+        for again in [false, true] {
+            let mut select = Select::new();
+            select.send(&mut arm);
+            let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| select.wait()));
+            assert_eq!(outcome.is_err(), again);
+        }
+        assert_eq!((rx.recv(), rx.len()), (Ok(1), 0));
+    };
+    soon(move || both(send));
+}

@@ -37,6 +37,9 @@ impl Spot {
 }
 
 /// A receive that is one of the alternatives of a [`Select`](super::Select). Made by [`Receiver::arm`].
+///
+/// One that was chosen keeps its message until [`finish`](Self::finish), and receives no other: a select that it
+/// is added to again can choose it at once.
 pub struct RecvArm<'a, T> {
     receiver: &'a Receiver<T>,
     slot: Slot<T>,
@@ -61,10 +64,19 @@ impl<'a, T> RecvArm<'a, T> {
     pub fn finish(self) -> Result<T, RecvError> {
         self.slot.into_inner().ok_or(RecvError)
     }
+
+    /// Whether it was chosen before, and its message not taken out.
+    fn has_message(&self) -> bool {
+        // SAFETY: the slot is the arm's. Called while it is in no list.
+        unsafe { self.slot.is_full() }
+    }
 }
 
 impl<T> Arm for RecvArm<'_, T> {
     fn poll(&mut self) -> bool {
+        if self.has_message() {
+            return true;
+        }
         let received = match &self.receiver.flavor {
             Flavor::Chan(chan) => {
                 let mut batch = Batch::new();
@@ -93,6 +105,10 @@ impl<T> Arm for RecvArm<'_, T> {
     }
 
     unsafe fn enlist(&self, ticket: Ticket) -> bool {
+        // Whoever puts a message into the slot would drop the one in it, a user's value, under a lock.
+        if self.has_message() {
+            return false;
+        }
         match &self.receiver.flavor {
             // SAFETY: place and slot stay until `leave`, as the caller says; the last place was left.
             Flavor::Chan(chan) => unsafe {
@@ -112,6 +128,8 @@ impl<T> Arm for RecvArm<'_, T> {
 }
 
 /// A send that is one of the alternatives of a [`Select`](super::Select). Made by [`Sender::arm`].
+///
+/// One whose message was sent is used up: a select that it is added to again panics.
 pub struct SendArm<'a, T> {
     sender: &'a Sender<T>,
     slot: Slot<T>,
@@ -170,7 +188,8 @@ impl<T> Arm for SendArm<'_, T> {
             return false;
         }
         // SAFETY: the slot is the arm's, which is in no list while it is polled.
-        let message = unsafe { self.slot.take() }.expect("it was not sent");
+        let message =
+            unsafe { self.slot.take() }.expect("sward: a SendArm whose message was sent is selected again");
         let mut batch = Batch::new();
         let sent = self.sender.chan.try_send(message, &mut batch);
         wake_all(&mut batch);

@@ -67,6 +67,16 @@ impl<T> Slot<T> {
         unsafe { *self.0.get() = Some(value) };
     }
 
+    /// Whether there is a value.
+    ///
+    /// # Safety
+    ///
+    /// As for [`take`](Self::take).
+    pub(super) unsafe fn is_full(&self) -> bool {
+        // SAFETY: nobody else has access, as the caller says.
+        unsafe { (*self.0.get()).is_some() }
+    }
+
     pub(super) fn into_inner(self) -> Option<T> {
         self.0.into_inner()
     }

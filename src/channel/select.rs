@@ -52,7 +52,8 @@ impl<'a> Select<'a> {
         self.add(arm.any())
     }
 
-    /// Adds a send, and gives its number: they count from zero.
+    /// Adds a send, and gives its number: they count from zero. If its message was sent already, the select
+    /// panics when it comes to it.
     pub fn send<T>(&mut self, arm: &'a mut SendArm<'_, T>) -> usize {
         self.add(arm.any())
     }
