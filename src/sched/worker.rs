@@ -569,7 +569,8 @@ impl Worker {
                     return false;
                 }
             }
-            Phase::Abandoned => return false,
+            // Woken too late to be waited for: what lives here unwinds if it can do so without a sleep.
+            Phase::Abandoned => return self.close(),
         }
         self.sleep();
         true
