@@ -454,7 +454,7 @@ impl Worker {
     fn start(&self, this: NonNull<Header>) -> bool {
         // SAFETY: we own it, and it is alive.
         let header = unsafe { this.as_ref() };
-        if self.closing.get() {
+        if self.closing.get() || self.shared.phase() != Phase::Running {
             // It is not parked, so this only leaves the mark.
             let _ = header.waiter.cancel();
         }
