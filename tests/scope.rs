@@ -1154,3 +1154,42 @@ fn auto_traits_are_as_promised() {
     let error: Box<dyn std::error::Error + Send + Sync> = JoinError::Cancelled.into();
     assert_eq!(error.to_string(), "the coroutine was cancelled");
 }
+
+struct SleepsAtTheEnd(Duration);
+
+impl Drop for SleepsAtTheEnd {
+    fn drop(&mut self) {
+        sward::sleep(self.0);
+    }
+}
+
+sward::task_local! {
+    static AT_THE_END: SleepsAtTheEnd = SleepsAtTheEnd(Duration::ZERO);
+    static LONG_AT_THE_END: SleepsAtTheEnd = SleepsAtTheEnd(Duration::from_secs(600));
+    static BRIEFLY_AT_THE_END: SleepsAtTheEnd = SleepsAtTheEnd(Duration::from_millis(30));
+}
+
+/// A coroutine whose task locals take their time to be destroyed has not ended: a set neither waits for it where
+/// it does not wait, nor beyond a limit, and joins others before it.
+#[test]
+fn a_set_does_not_wait_for_locals_unasked() {
+    everywhere(|| {
+        let mut set = JoinSet::new();
+        set.spawn(|| LONG_AT_THE_END.with(|_| 1));
+        sward::sleep(MOMENT);
+        assert!(set.try_join_next().is_none());
+        let limited = sward::time::timeout(MOMENT, || set.join_next().is_some());
+        assert!(limited.is_err());
+        assert!(set.join_next_timeout(MOMENT).is_none());
+        set.spawn(|| BRIEFLY_AT_THE_END.with(|_| 2));
+        sward::sleep(MOMENT);
+        set.spawn(|| AT_THE_END.with(|_| 3));
+        assert_eq!(set.join_next().expect("one").expect("no panic"), 3);
+        assert_eq!(set.join_next().expect("one").expect("no panic"), 2);
+        assert_eq!(set.len(), 1);
+        set.cancel_all();
+        // Its closure has returned before.
+        assert_eq!(set.join_next().expect("one").expect("no panic"), 1);
+        assert!(set.is_empty() && set.join_next().is_none());
+    });
+}

@@ -74,12 +74,6 @@ impl<T> JoinHandle<T> {
         self.take()
     }
 
-    /// The result of a coroutine that has ended, or is past its closure and about to.
-    pub(super) fn join_masked(self, reason: WaitReason) -> Result<T, JoinError> {
-        sched::wait_masked(self.done(), reason);
-        self.take()
-    }
-
     fn take(mut self) -> Result<T, JoinError> {
         assert!(self.is_finished(), "a result is taken after the end");
         self.awaited = Awaited::Taken;
