@@ -1355,3 +1355,45 @@ fn auto_traits_are_as_promised() {
     unwind_safe::<WaitGroup>();
     unwind_safe::<Notify>();
 }
+
+/// A panic poisons also after a cancellation that was swallowed, and a cancellation that was caught and resumed
+/// does not.
+#[test]
+fn a_swallowed_cancellation_keeps_no_panic_from_poisoning() {
+    fn swallow() {
+        let limited = sward::time::timeout(MOMENT, || {
+            assert!(catch_unwind(|| sward::sleep(HOUR)).is_err());
+        });
+        assert!(limited.is_ok());
+    }
+    fn poisons(swallow: impl FnOnce()) -> bool {
+        let mutex = Mutex::new(());
+        swallow();
+        let ended = catch_unwind(AssertUnwindSafe(|| {
+            let _guard = mutex.lock().unwrap();
+            fails();
+        }));
+        assert!(ended.is_err());
+        mutex.is_poisoned()
+    }
+    assert!(poisons(swallow));
+    let runtime = one_worker();
+    assert!(runtime.run(|| poisons(swallow)));
+    let mutex = Arc::new(Mutex::new(()));
+    let theirs = mutex.clone();
+    let resumes = waiting(&runtime, move || {
+        let _guard = theirs.lock().unwrap();
+        let payload = catch_unwind(|| sward::sleep(HOUR)).unwrap_err();
+        sward::task::mask(|| sward::sleep(MOMENT));
+        resume_unwind(payload);
+    });
+    assert_cancelled(resumes);
+    assert!(!mutex.is_poisoned());
+    let cancelled = waiting(&runtime, || {
+        assert!(poisons(|| {
+            let _ = catch_unwind(|| sward::sleep(HOUR));
+        }));
+    });
+    cancelled.cancel();
+    cancelled.join().unwrap();
+}

@@ -38,7 +38,7 @@ use std::any::Any;
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
 
@@ -113,7 +113,7 @@ impl Group {
         }
         let interrupted = self.settle(if outcome.is_err() { Cancel::Mask } else { Cancel::Obey });
         match outcome {
-            Err(payload) => sched::resume(payload),
+            Err(payload) => resume_unwind(payload),
             Ok(_) if interrupted => sched::raise(),
             Ok(value) => value,
         }
@@ -301,7 +301,7 @@ impl<T, F: FnOnce() -> T> Job<'_, F> {
             Err(payload) => {
                 child.unwound(&*payload);
                 drop(child);
-                sched::resume(payload)
+                resume_unwind(payload)
             }
         }
     }

@@ -10,7 +10,7 @@ use std::any::Any;
 use std::fmt;
 use std::io;
 use std::marker::PhantomData;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 /// Runs the closure with a [`TryScope`], in which it spawns coroutines that borrow and that may fail, and
 /// waits until all of them have ended. The first error, of a coroutine or of the closure, cancels the other
@@ -97,7 +97,7 @@ impl ScopeBuilder {
         let ended = scope.group.ended();
         let First { error, panic } = std::mem::replace(&mut *scope.first.lock(), First::nothing());
         if let Some(payload) = panic {
-            sched::resume(payload);
+            resume_unwind(payload);
         }
         if let Some(error) = error {
             return Err(error);
@@ -170,7 +170,7 @@ impl<'scope, 'env, E: Send> TryScope<'scope, 'env, E> {
         let job = || match catch_unwind(AssertUnwindSafe(f)) {
             Ok(Ok(())) => {}
             Ok(Err(error)) => self.fail(error),
-            Err(payload) if payload.is::<Cancellation>() => sched::resume(payload),
+            Err(payload) if payload.is::<Cancellation>() => resume_unwind(payload),
             Err(payload) => self.panicked(payload),
         };
         // SAFETY: as in `Scope::spawn_with`; the handle goes at once.
