@@ -111,11 +111,14 @@ impl ScopeBuilder {
             }
             Ended::Cut => {
                 sched::checkpoint();
-                // Its runtime shuts down, and the caller's cancellation has not come yet.
-                if sched::current_coroutine().is_some() {
-                    sched::raise();
+                // Its runtime shuts down, and the caller's cancellation has not come yet. A caller that unwinds
+                // already goes on with what there is.
+                if !std::thread::panicking() {
+                    if sched::current_coroutine().is_some() {
+                        sched::raise_whole();
+                    }
+                    panic!("a scoped coroutine was cancelled: its runtime has shut down");
                 }
-                panic!("a scoped coroutine was cancelled: its runtime has shut down");
             }
         }
         Ok(value.expect("an error of the closure is an error of the scope"))
