@@ -1193,3 +1193,66 @@ fn a_set_does_not_wait_for_locals_unasked() {
         assert!(set.is_empty() && set.join_next().is_none());
     });
 }
+
+/// A destructor that panics outside of a coroutine's own closure is a panic of the scope, and not lost.
+#[test]
+fn a_panic_of_a_destructor_is_one_of_the_scope() {
+    struct Bomb(bool);
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            if self.0 {
+                std::panic::resume_unwind(Box::new("a bomb"));
+            }
+        }
+    }
+    let unrun = || {
+        let _: Result<(), ()> = sward::try_scope(|s| {
+            s.cancel();
+            for _ in 0..50 {
+                let bomb = Bomb(true);
+                s.spawn(move || {
+                    let _bomb = bomb;
+                    Ok(())
+                });
+            }
+            Ok(())
+        });
+    };
+    // Whether a closure is dropped by its scope or as that of a cancelled coroutine is a matter of time. Only the
+    // former is told of.
+    for _ in 0..50 {
+        let outcome = catch_unwind(|| in_runtime(unrun));
+        if let Err(payload) = outcome {
+            assert_eq!(payload.downcast_ref(), Some(&"a scoped coroutine panicked"));
+        }
+    }
+    everywhere(|| {
+        let outcome = catch_unwind(|| {
+            let _: Result<(), Bomb> = sward::try_scope(|s| {
+                s.spawn(|| Err(Bomb(false)));
+                while !s.is_cancelled() {
+                    sward::yield_now();
+                }
+                Err(Bomb(true))
+            });
+        });
+        assert_eq!(outcome.unwrap_err().downcast_ref(), Some(&"a bomb"));
+        let outcome = catch_unwind(|| {
+            let runs = AtomicBool::new(false);
+            let _: Result<(), Bomb> = sward::try_scope(|s| {
+                s.spawn(|| {
+                    runs.store(true, Ordering::SeqCst);
+                    while !s.is_cancelled() {
+                        sward::yield_now();
+                    }
+                    Err(Bomb(true))
+                });
+                while !runs.load(Ordering::SeqCst) {
+                    sward::yield_now();
+                }
+                Err(Bomb(false))
+            });
+        });
+        assert_eq!(outcome.unwrap_err().downcast_ref(), Some(&"a bomb"));
+    });
+}

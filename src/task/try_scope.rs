@@ -53,7 +53,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 /// # Panics
 ///
 /// If the closure panics, with its payload. If a coroutine panics, with the payload of the first one to
-/// do so, errors or none: a panic cancels the others as an error does. If there was no stack for one.
+/// do so, errors or none: a panic cancels the others as an error does. If a closure that was not run panics as
+/// it is dropped. If there was no stack for one.
 ///
 /// # What does not compile
 ///
@@ -99,12 +100,15 @@ impl ScopeBuilder {
         if let Some(payload) = panic {
             resume_unwind(payload);
         }
+        if ended == Ended::Panicked {
+            // In a destructor of a closure that was not run, or of a panic's payload.
+            panic!("a scoped coroutine panicked");
+        }
         if let Some(error) = error {
             return Err(error);
         }
         match ended {
-            Ended::Well => {}
-            Ended::Panicked => unreachable!("a panic is caught before the group sees it"),
+            Ended::Well | Ended::Panicked => {}
             Ended::Unstarted => {
                 sched::checkpoint();
                 panic!("a scoped coroutine did not start: there was no stack, or its runtime has shut down");
@@ -170,9 +174,10 @@ impl<'scope, 'env, E: Send> TryScope<'scope, 'env, E> {
     where
         F: FnOnce() -> Result<(), E> + Send + 'scope,
     {
-        let job = || match catch_unwind(AssertUnwindSafe(f)) {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => self.fail(error),
+        // `fail` as well: it drops an error that is not the first, which may panic.
+        let run = || f().unwrap_or_else(|error| self.fail(error));
+        let job = || match catch_unwind(AssertUnwindSafe(run)) {
+            Ok(()) => {}
             Err(payload) if payload.is::<Cancellation>() => resume_unwind(payload),
             Err(payload) => self.panicked(payload),
         };
