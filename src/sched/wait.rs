@@ -163,10 +163,11 @@ pub(crate) fn wait_at(
     leave: impl FnOnce(&Place),
 ) -> (Woken, bool) {
     let place: Cell<Option<Place>> = Cell::new(None);
+    let make = if worker::blocks_worker() { Place::urgent } else { Place::new };
     let mut commit = |ticket| {
         // SAFETY: written once, here, before anybody else has its address; this frame holds it until
         // it was chosen or has been taken off below.
-        let place = unsafe { (*place.as_ptr()).insert(Place::new(ticket, want)) };
+        let place = unsafe { (*place.as_ptr()).insert(make(ticket, want)) };
         enlist(place)
     };
     // SAFETY: the ticket is in the place, which is in the list at most; it is taken off below under the
