@@ -109,7 +109,9 @@ pub mod runtime {
     //! 2. That may take up to five seconds, or the time given to [`Runtime::shutdown_timeout`].
     //! 3. What has not unwound by then (because it never waits, or waits again and again while it
     //!    unwinds) is leaked: its stack, its thread and what is borrowed from them stay for ever, and
-    //!    whoever joins it waits for ever. A report on stderr names it.
+    //!    whoever joins it waits for ever. A report on stderr names it. If it comes to a wait after all, it
+    //!    unwinds, as far as that needs no sleep of its worker. Until then it keeps its places in queues: a
+    //!    message, a permit or a lock of which it is the next to have it goes to it, and stays there.
     //!
     //! Where panics abort, nothing can be unwound: parked coroutines are leaked without their destructors,
     //! and without a report, as soon as nothing is left that can run.

@@ -30,6 +30,13 @@ fn both(f: impl Fn() + Send + Sync) {
     in_coroutine(&f);
 }
 
+/// Runs the closure on a thread of its own, and panics rather than hang.
+fn soon<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> T {
+    let (done, ended) = std::sync::mpsc::channel();
+    thread::spawn(move || done.send(f()));
+    ended.recv_timeout(Duration::from_secs(20)).expect("it hangs, or has panicked")
+}
+
 fn capacities() -> Vec<(Sender<usize>, Receiver<usize>)> {
     vec![bounded(0), bounded(1), bounded(7), unbounded()]
 }
@@ -900,4 +907,204 @@ fn broadcast_reaches_everyone() {
         drop(r);
         assert_eq!(s.send(1), Err(SendError(1)));
     });
+}
+
+/// What `send_modify` has made in vain is dropped where its destructor may use the channel, or wait.
+#[test]
+fn a_value_of_a_watch_may_use_it_in_its_destructor() {
+    use channel::watch;
+    struct Looks(Option<Arc<watch::Sender<Looks>>>);
+    impl Drop for Looks {
+        fn drop(&mut self) {
+            if let Some(sender) = self.0.take() {
+                sward::sleep(MS);
+                let _ = sender.get();
+            }
+        }
+    }
+    let modify = || {
+        let (sender, _receiver) = watch::channel(Looks(None));
+        let sender = Arc::new(sender);
+        let mut first = true;
+        sender.send_modify(|_| {
+            let overtaken = std::mem::take(&mut first);
+            if overtaken {
+                sender.send(Looks(None));
+            }
+            Looks(overtaken.then(|| Arc::clone(&sender)))
+        });
+        assert!(!first);
+    };
+    soon(move || both(modify));
+}
+
+/// Two selects that would each send or receive on one rendezvous channel: one receives what the other sends.
+#[test]
+fn selects_on_both_sides_of_a_channel_meet() {
+    let meet = |workers| {
+        runtime(workers).run(|| {
+            for _ in 0..100 {
+                let (tx, rx) = bounded(0);
+                let both_sides = |i: u32| {
+                    let (tx, rx) = (tx.clone(), rx.clone());
+                    sward::spawn(move || {
+                        sward::select! {
+                            recv(rx) -> message => Some(message.unwrap()),
+                            send(tx, i) -> sent => { sent.unwrap(); None }
+                        }
+                    })
+                };
+                let selects = [both_sides(0), both_sides(1)];
+                let [first, second] = selects.map(|select| select.join().unwrap());
+                assert!(matches!((first, second), (Some(1), None) | (None, Some(0))), "{first:?} {second:?}");
+            }
+        });
+    };
+    soon(move || meet(1));
+    soon(move || meet(2));
+}
+
+/// A select whose own arms are the two sides of a channel does not meet itself: it waits, and what ends waits
+/// ends it.
+#[test]
+fn a_select_does_not_meet_itself() {
+    fn both_sides() {
+        let (tx, rx) = bounded(0);
+        sward::select! {
+            recv(rx) -> _ => {},
+            send(tx, 1) -> _ => {},
+        }
+    }
+    soon(|| both(|| assert!(sward::time::timeout(5 * MS, both_sides).is_err())));
+    soon(|| {
+        in_coroutine(|| {
+            let select = sward::spawn(both_sides);
+            sward::sleep(5 * MS);
+            select.cancel();
+            assert!(matches!(select.join(), Err(JoinError::Cancelled)));
+        });
+    });
+}
+
+/// A time limit or a cancellation that unwinds out of a select leaves what was not sent where it was.
+#[test]
+fn a_select_that_unwinds_puts_the_message_back() {
+    both(|| {
+        let (tx, _rx) = bounded::<String>(0);
+        let mut slot = Some(String::from("kept"));
+        let ended = sward::time::timeout(2 * MS, || {
+            sward::select! {
+                send_from(tx, slot) -> _ => {}
+                recv(if slot.is_some() { never::<u8>() } else { after_now() }) -> _ => {}
+            }
+        });
+        assert!(ended.is_err());
+        assert_eq!(slot.as_deref(), Some("kept"));
+    });
+    fn after_now() -> Receiver<u8> {
+        unbounded().1
+    }
+}
+
+/// What a handle comes from is evaluated once, and that handle is the one that is joined.
+#[test]
+fn a_handle_to_join_may_be_any_expression() {
+    both(|| {
+        let mut handles = vec![sward::spawn(|| "first"), sward::spawn(|| "second")];
+        let joined = sward::select! { join(handles.pop().unwrap()) -> result => result.unwrap() };
+        assert_eq!((joined, handles.len()), ("second", 1));
+        let variable = handles.pop().unwrap();
+        sward::select! {
+            join(sward::spawn(sward::task::park)) -> _ => unreachable!(),
+            join(variable) -> result => assert_eq!(result.unwrap(), "first"),
+        }
+        // One in a variable is there still if another arm was chosen.
+        let (tx, rx) = bounded(1);
+        tx.send(()).unwrap();
+        let waits = sward::spawn(sward::task::park);
+        sward::select! {
+            join(waits) => unreachable!(),
+            recv(rx) => assert!(waits.cancel()),
+        }
+    });
+}
+
+/// What `select!` expands to means the same whatever the caller calls by the names that it uses.
+#[test]
+fn select_may_be_used_among_other_names() {
+    #[derive(Debug, PartialEq)]
+    enum Mine<T> {
+        Some(T),
+        None,
+    }
+    use Mine::{None, Some};
+    #[allow(unused_macros)]
+    macro_rules! unreachable {
+        ($($tokens:tt)*) => {
+            compile_error!("the caller's own")
+        };
+    }
+    macro_rules! concat {
+        () => {};
+    }
+    #[allow(non_camel_case_types, dead_code)]
+    struct Option;
+    concat!();
+    both(|| {
+        let (tx, rx) = bounded(1);
+        let mut next = std::option::Option::Some(1);
+        let child = sward::spawn(|| Some(2));
+        let joined = sward::select! { join(child) -> result => result.unwrap() };
+        assert_eq!(joined, Some(2));
+        sward::select! { send_from(tx, next) -> sent => sent.unwrap() }
+        assert!(next.is_none());
+        sward::select! { send(tx, 3) => panic!("there is no room"), default => {} }
+        let received = sward::select! { recv(rx) -> message => Some(message.unwrap()), default(MS) => None };
+        assert_eq!(received, Some(1));
+    });
+}
+
+/// A receive that was carried out keeps its message; a send that was is not carried out again.
+#[test]
+fn an_arm_is_used_once() {
+    struct Looks(Option<Sender<Looks>>);
+    impl Drop for Looks {
+        fn drop(&mut self) {
+            if let Some(sender) = self.0.take() {
+                let _ = sender.len();
+            }
+        }
+    }
+    fn wait<T>(arm: &mut channel::RecvArm<'_, T>) {
+        let mut select = Select::new();
+        select.recv(arm);
+        select.wait();
+    }
+    let receive = || {
+        let (tx, rx) = unbounded();
+        tx.send(Looks(Some(tx.clone()))).unwrap();
+        let mut arm = rx.arm();
+        wait(&mut arm);
+        let later = sward::spawn(move || {
+            sward::sleep(MS);
+            tx.send(Looks(None)).unwrap();
+        });
+        wait(&mut arm);
+        assert!(arm.finish().unwrap().0.is_some());
+        later.join().unwrap();
+        assert!(rx.recv().unwrap().0.is_none());
+    };
+    soon(move || both(receive));
+    let send = || {
+        let (tx, rx) = bounded(2);
+        let mut arm = tx.arm(1);
+        for again in [false, true] {
+            let mut select = Select::new();
+            select.send(&mut arm);
+            let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| select.wait()));
+            assert_eq!(outcome.is_err(), again);
+        }
+        assert_eq!((rx.recv(), rx.len()), (Ok(1), 0));
+    };
+    soon(move || both(send));
 }

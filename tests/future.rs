@@ -596,3 +596,26 @@ fn auto_traits_are_as_promised() {
     send_sync_unpin::<JoinHandle<Vec<u8>>>();
     send_sync_unpin::<JoinHandle<Cell<u8>>>();
 }
+
+/// A future that wakes itself each time is ended by a time limit, and by a cancellation.
+#[test]
+fn what_is_always_ready_to_be_polled_can_be_ended() {
+    fn busy() {
+        block_on(poll_fn(|context| {
+            context.waker().wake_by_ref();
+            Poll::Pending
+        }))
+    }
+    let (done, ended) = mpsc::channel();
+    std::thread::spawn(move || {
+        both(|| assert!(timeout(SHORT, busy).is_err()));
+        runtime().run(|| {
+            let coroutine = sward::spawn(busy);
+            sleep(SHORT);
+            coroutine.cancel();
+            assert!(matches!(coroutine.join(), Err(JoinError::Cancelled)));
+        });
+        done.send(()).expect("the test listens");
+    });
+    ended.recv_timeout(Duration::from_secs(20)).expect("it hangs, or has panicked");
+}

@@ -711,3 +711,38 @@ fn auto_traits_are_as_promised() {
     send_sync::<task::LocalKey<Rc<Cell<u8>>>>();
     send_sync::<task::AccessError>();
 }
+
+/// A value for a local that is gone is dropped where its destructor may use other locals.
+#[test]
+fn a_value_that_comes_too_late_may_use_other_locals() {
+    static SEEN: AtomicUsize = AtomicUsize::new(0);
+    enum Held {
+        AtFirst,
+        TooLate,
+    }
+    impl Drop for Held {
+        fn drop(&mut self) {
+            match self {
+                Held::AtFirst => {
+                    let late = catch_unwind(|| HELD.scope(Held::TooLate, || ()));
+                    let message = late.expect_err("it is gone");
+                    let message = message.downcast_ref::<String>().expect("a text");
+                    assert!(message.starts_with("sward: "), "{message}");
+                }
+                Held::TooLate => _ = SEEN.fetch_add(NUMBER.with(|number| *number), Ordering::SeqCst),
+            }
+        }
+    }
+    sward::task_local! {
+        static HELD: Held = Held::AtFirst;
+        static NUMBER: usize = 1;
+    }
+    let use_both = || {
+        NUMBER.with(|_| ());
+        HELD.with(|_| ());
+    };
+    in_runtime(use_both);
+    // Joined, so that the thread's locals are gone: a scope does not wait for that.
+    std::thread::spawn(use_both).join().expect("no panic");
+    assert_eq!(SEEN.load(Ordering::SeqCst), 2);
+}

@@ -1154,3 +1154,105 @@ fn auto_traits_are_as_promised() {
     let error: Box<dyn std::error::Error + Send + Sync> = JoinError::Cancelled.into();
     assert_eq!(error.to_string(), "the coroutine was cancelled");
 }
+
+struct SleepsAtTheEnd(Duration);
+
+impl Drop for SleepsAtTheEnd {
+    fn drop(&mut self) {
+        sward::sleep(self.0);
+    }
+}
+
+sward::task_local! {
+    static AT_THE_END: SleepsAtTheEnd = SleepsAtTheEnd(Duration::ZERO);
+    static LONG_AT_THE_END: SleepsAtTheEnd = SleepsAtTheEnd(Duration::from_secs(600));
+    static BRIEFLY_AT_THE_END: SleepsAtTheEnd = SleepsAtTheEnd(Duration::from_millis(30));
+}
+
+/// A coroutine whose task locals take their time to be destroyed has not ended: a set neither waits for it where
+/// it does not wait, nor beyond a limit, and joins others before it.
+#[test]
+fn a_set_does_not_wait_for_locals_unasked() {
+    everywhere(|| {
+        let mut set = JoinSet::new();
+        set.spawn(|| LONG_AT_THE_END.with(|_| 1));
+        sward::sleep(MOMENT);
+        assert!(set.try_join_next().is_none());
+        let limited = sward::time::timeout(MOMENT, || set.join_next().is_some());
+        assert!(limited.is_err());
+        assert!(set.join_next_timeout(MOMENT).is_none());
+        set.spawn(|| BRIEFLY_AT_THE_END.with(|_| 2));
+        sward::sleep(MOMENT);
+        set.spawn(|| AT_THE_END.with(|_| 3));
+        assert_eq!(set.join_next().expect("one").expect("no panic"), 3);
+        assert_eq!(set.join_next().expect("one").expect("no panic"), 2);
+        assert_eq!(set.len(), 1);
+        set.cancel_all();
+        // Its closure has returned before.
+        assert_eq!(set.join_next().expect("one").expect("no panic"), 1);
+        assert!(set.is_empty() && set.join_next().is_none());
+    });
+}
+
+/// A destructor that panics outside of a coroutine's own closure is a panic of the scope, and not lost.
+#[test]
+fn a_panic_of_a_destructor_is_one_of_the_scope() {
+    struct Bomb(bool);
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            if self.0 {
+                std::panic::resume_unwind(Box::new("a bomb"));
+            }
+        }
+    }
+    let unrun = || {
+        let _: Result<(), ()> = sward::try_scope(|s| {
+            s.cancel();
+            for _ in 0..50 {
+                let bomb = Bomb(true);
+                s.spawn(move || {
+                    let _bomb = bomb;
+                    Ok(())
+                });
+            }
+            Ok(())
+        });
+    };
+    // Whether a closure is dropped by its scope or as that of a cancelled coroutine is a matter of time. Only the
+    // former is told of.
+    for _ in 0..50 {
+        let outcome = catch_unwind(|| in_runtime(unrun));
+        if let Err(payload) = outcome {
+            assert_eq!(payload.downcast_ref(), Some(&"a scoped coroutine panicked"));
+        }
+    }
+    everywhere(|| {
+        let outcome = catch_unwind(|| {
+            let _: Result<(), Bomb> = sward::try_scope(|s| {
+                s.spawn(|| Err(Bomb(false)));
+                while !s.is_cancelled() {
+                    sward::yield_now();
+                }
+                Err(Bomb(true))
+            });
+        });
+        assert_eq!(outcome.unwrap_err().downcast_ref(), Some(&"a bomb"));
+        let outcome = catch_unwind(|| {
+            let runs = AtomicBool::new(false);
+            let _: Result<(), Bomb> = sward::try_scope(|s| {
+                s.spawn(|| {
+                    runs.store(true, Ordering::SeqCst);
+                    while !s.is_cancelled() {
+                        sward::yield_now();
+                    }
+                    Err(Bomb(true))
+                });
+                while !runs.load(Ordering::SeqCst) {
+                    sward::yield_now();
+                }
+                Err(Bomb(false))
+            });
+        });
+        assert_eq!(outcome.unwrap_err().downcast_ref(), Some(&"a bomb"));
+    });
+}

@@ -1355,3 +1355,157 @@ fn auto_traits_are_as_promised() {
     unwind_safe::<WaitGroup>();
     unwind_safe::<Notify>();
 }
+
+/// A panic poisons also after a cancellation that was swallowed, and a cancellation that was caught and resumed
+/// does not.
+#[test]
+fn a_swallowed_cancellation_keeps_no_panic_from_poisoning() {
+    fn swallow() {
+        let limited = sward::time::timeout(MOMENT, || {
+            assert!(catch_unwind(|| sward::sleep(HOUR)).is_err());
+        });
+        assert!(limited.is_ok());
+    }
+    fn poisons(swallow: impl FnOnce()) -> bool {
+        let mutex = Mutex::new(());
+        swallow();
+        let ended = catch_unwind(AssertUnwindSafe(|| {
+            let _guard = mutex.lock().unwrap();
+            fails();
+        }));
+        assert!(ended.is_err());
+        mutex.is_poisoned()
+    }
+    assert!(poisons(swallow));
+    let runtime = one_worker();
+    assert!(runtime.run(|| poisons(swallow)));
+    let mutex = Arc::new(Mutex::new(()));
+    let theirs = mutex.clone();
+    let resumes = waiting(&runtime, move || {
+        let _guard = theirs.lock().unwrap();
+        let payload = catch_unwind(|| sward::sleep(HOUR)).unwrap_err();
+        sward::task::mask(|| sward::sleep(MOMENT));
+        resume_unwind(payload);
+    });
+    assert_cancelled(resumes);
+    assert!(!mutex.is_poisoned());
+    let cancelled = waiting(&runtime, || {
+        assert!(poisons(|| {
+            let _ = catch_unwind(|| sward::sleep(HOUR));
+        }));
+    });
+    cancelled.cancel();
+    cancelled.join().unwrap();
+}
+
+/// Two coroutines of one worker want what a plain thread has: one that waits, and then one that unwinds, whose
+/// destructor blocks the worker. What becomes free goes to the latter, as the former cannot run.
+fn one_who_unwinds_goes_first<T: Send + Sync + 'static>(
+    shared: T,
+    wait: fn(&T),
+    in_destructor: fn(&T),
+    release: impl FnOnce(&T),
+) -> (Runtime, JoinHandle<()>) {
+    struct Takes<T>(Arc<T>, fn(&T), Arc<AtomicBool>);
+    impl<T> Drop for Takes<T> {
+        fn drop(&mut self) {
+            (self.1)(&self.0);
+            self.2.store(true, Ordering::SeqCst);
+        }
+    }
+    let (runtime, shared) = (one_worker(), Arc::new(shared));
+    let theirs = shared.clone();
+    let waits = waiting(&runtime, move || wait(&theirs));
+    let taken = Arc::new(AtomicBool::new(false));
+    let takes = Takes(shared.clone(), in_destructor, taken.clone());
+    let unwinds = waiting(&runtime, move || {
+        let _takes = takes;
+        sward::task::park();
+    });
+    unwinds.cancel();
+    thread::sleep(10 * MOMENT);
+    release(&shared);
+    let end = std::time::Instant::now() + Duration::from_secs(20);
+    while !taken.load(Ordering::SeqCst) {
+        if std::time::Instant::now() > end {
+            std::mem::forget(runtime); // its end would wait for what hangs
+            panic!("it hangs");
+        }
+        thread::sleep(MOMENT);
+    }
+    assert!(matches!(unwinds.join(), Err(JoinError::Cancelled)));
+    (runtime, waits)
+}
+
+#[test]
+fn a_mutex_goes_to_one_who_unwinds() {
+    let mutex: &'static Mutex<u32> = Box::leak(Box::new(Mutex::new(0)));
+    let guard = mutex.lock().unwrap();
+    let lock = |mutex: &&Mutex<u32>| *mutex.lock().unwrap() += 1;
+    let (_runtime, waits) = one_who_unwinds_goes_first(mutex, lock, lock, |_| drop(guard));
+    waits.join().unwrap();
+    assert_eq!(*mutex.lock().unwrap(), 2);
+}
+
+/// It is free, and a coroutine that cannot run is the next to have it.
+#[test]
+fn a_mutex_that_is_reserved_goes_to_one_who_unwinds() {
+    let mutex: &'static Mutex<u32> = Box::leak(Box::new(Mutex::new(0)));
+    let runtime = one_worker();
+    let guard = mutex.lock().unwrap();
+    let waits = waiting(&runtime, || *mutex.lock().unwrap() += 1);
+    struct Locks(&'static Mutex<u32>);
+    impl Drop for Locks {
+        fn drop(&mut self) {
+            *self.0.lock().unwrap() += 1;
+        }
+    }
+    let (send, receive) = std::sync::mpsc::channel::<()>();
+    let unwinds = runtime.spawn(move || {
+        let _locks = Locks(mutex);
+        // Keeps the worker, while the other coroutine is chosen and overtaken.
+        receive.recv().unwrap();
+        fails();
+    });
+    thread::sleep(10 * MOMENT);
+    drop(guard);
+    for _ in 0..100 {
+        drop(mutex.try_lock());
+    }
+    send.send(()).unwrap();
+    assert!(unwinds.join().is_err());
+    waits.join().unwrap();
+    assert_eq!(*mutex.lock().unwrap(), 2);
+}
+
+#[test]
+fn a_readers_writer_lock_goes_to_one_who_unwinds() {
+    fn read(lock: &&'static RwLock<u32>) {
+        assert!(*lock.read().unwrap() < 3);
+    }
+    fn write(lock: &&'static RwLock<u32>) {
+        *lock.write().unwrap() += 1;
+    }
+    for (wait, in_destructor) in [(write as fn(&_), read as fn(&_)), (read, write), (write, write)] {
+        let lock: &'static RwLock<u32> = Box::leak(Box::new(RwLock::new(0)));
+        let guard = lock.write().unwrap();
+        let (_runtime, waits) = one_who_unwinds_goes_first(lock, wait, in_destructor, |_| drop(guard));
+        waits.join().unwrap();
+    }
+    // Readers go together, also past a writer that waits.
+    let lock: &'static RwLock<u32> = Box::leak(Box::new(RwLock::new(0)));
+    let guard = lock.read().unwrap();
+    let (_runtime, waits) = one_who_unwinds_goes_first(lock, write, read, |_| {});
+    drop(guard);
+    waits.join().unwrap();
+}
+
+#[test]
+fn permits_go_to_one_who_unwinds() {
+    fn acquire(semaphore: &Semaphore) {
+        drop(semaphore.acquire_many(2).unwrap());
+    }
+    let release = |semaphore: &Semaphore| semaphore.add_permits(2);
+    let (_runtime, waits) = one_who_unwinds_goes_first(Semaphore::new(0), acquire, acquire, release);
+    waits.join().unwrap();
+}

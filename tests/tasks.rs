@@ -584,6 +584,72 @@ thread_local! {
     static BORROWED: TellsItsEnd = const { TellsItsEnd };
 }
 
+/// What was not started when a shutdown begins is not run by a worker that comes to it later.
+#[test]
+fn what_waits_behind_a_slow_one_is_not_started_after_a_shutdown() {
+    for timeout in [Duration::ZERO, Duration::from_secs(5)] {
+        let runtime = sward::runtime::Builder::new().worker_threads(1).build().expect("a runtime");
+        let (stop, ran) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let (theirs, runs) = (stop.clone(), ran.clone());
+        let slow = runtime.spawn(move || {
+            let handles: Vec<_> = (0..5)
+                .map(|_| {
+                    let runs = runs.clone();
+                    sward::spawn(move || runs.fetch_add(1, Ordering::SeqCst))
+                })
+                .collect();
+            sender.send(handles).expect("the test listens");
+            while !theirs.load(Ordering::SeqCst) {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        });
+        let handles = receiver.recv().expect("it runs");
+        let stopper = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(20));
+            stop.store(true, Ordering::SeqCst);
+        });
+        runtime.shutdown_timeout(timeout);
+        stopper.join().expect("no panic");
+        for handle in handles {
+            assert!(matches!(handle.join(), Err(JoinError::Cancelled)));
+        }
+        slow.join().expect("it has ended by itself");
+        assert_eq!(ran.load(Ordering::SeqCst), 0);
+    }
+}
+
+/// Coroutines that are parked on a worker that was too slow for the shutdown unwind when it comes to them, and
+/// take nothing that others wait for.
+#[test]
+fn those_behind_a_slow_one_unwind_after_the_shutdown() {
+    let runtime = sward::runtime::Builder::new().worker_threads(1).build().expect("a runtime");
+    let (sender, receiver) = sward::channel::unbounded();
+    let none = Arc::new(sward::sync::Semaphore::new(0));
+    let (theirs, permits) = (receiver.clone(), none.clone());
+    let receives = runtime.spawn(move || theirs.recv());
+    let acquires = runtime.spawn(move || drop(permits.acquire()));
+    let stop = Arc::new(AtomicBool::new(false));
+    let (stops, (begun, begins)) = (stop.clone(), std::sync::mpsc::channel());
+    runtime.spawn(move || {
+        sward::sleep(Duration::from_millis(5)); // the others are parked by then
+        begun.send(()).expect("the test listens");
+        while !stops.load(Ordering::SeqCst) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    });
+    begins.recv().expect("it runs");
+    runtime.shutdown_timeout(Duration::ZERO);
+    assert!(!receives.is_finished() && !acquires.is_finished());
+    stop.store(true, Ordering::SeqCst);
+    assert!(matches!(receives.join(), Err(JoinError::Cancelled)));
+    assert!(matches!(acquires.join(), Err(JoinError::Cancelled)));
+    sender.send(1).expect("a receiver is left");
+    assert_eq!(receiver.try_recv(), Ok(1));
+    none.add_permits(1);
+    assert!(none.try_acquire().is_ok());
+}
+
 /// A leaked coroutine may have lent a thread-local to another thread: its worker's thread does not end.
 #[test]
 fn what_a_leaked_coroutine_borrows_from_its_thread_stays() {

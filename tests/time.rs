@@ -573,3 +573,30 @@ fn auto_traits_are_as_promised() {
     send_sync_unpin::<Deadline>();
     send_sync_unpin::<sward::time::Interval>();
 }
+
+/// A shutdown ends what runs under a time limit as a cancellation does, however it is met first.
+#[test]
+fn a_shutdown_is_no_end_of_a_time_limit() {
+    let elapsed = Arc::new(AtomicUsize::new(0));
+    for _ in 0..100 {
+        let runtime = sward::runtime::Builder::new().worker_threads(2).build().expect("a runtime");
+        for _ in 0..4 {
+            let count = Arc::clone(&elapsed);
+            runtime.spawn(move || {
+                let limited = timeout(LONG, || task::CancelToken::new().run(task::park));
+                count.fetch_add(usize::from(limited.is_err()), Ordering::SeqCst);
+            });
+            let count = Arc::clone(&elapsed);
+            runtime.spawn(move || {
+                let parks = || Ok::<(), ()>(task::park());
+                let limited = timeout(LONG, || sward::try_scope(|s| Ok(s.spawn(parks))));
+                count.fetch_add(usize::from(limited.is_err()), Ordering::SeqCst);
+            });
+        }
+        sleep(Duration::from_millis(1));
+        // One worker comes to its coroutines later than the other.
+        runtime.spawn(|| std::thread::sleep(SHORT));
+        sleep(Duration::from_millis(1));
+    }
+    assert_eq!(elapsed.load(Ordering::SeqCst), 0);
+}

@@ -4,6 +4,7 @@
 //! parks. The critical sections are short and call nothing that belongs to a user.
 
 use super::local;
+use super::sys::report;
 use std::ops::{Deref, DerefMut};
 
 /// The order in which locks are taken: a thread that holds one takes only later ones.
@@ -114,11 +115,25 @@ fn enter(rank: Rank) -> bool {
     true
 }
 
-/// Asserts, in debug builds, that the thread holds no runtime lock: whoever parks calls it.
+/// Asserts, in debug builds, that the thread holds no runtime lock: whoever parks calls it, and whoever hands
+/// out what borrows from a frame that is then left by no unwinding. Hence it aborts.
 #[inline]
 #[track_caller]
 pub(crate) fn assert_none_held() {
-    debug_assert_eq!(local::held(), 0, "parked with a runtime lock held");
+    if cfg!(debug_assertions) && local::held() != 0 {
+        held_in_vain();
+    }
+}
+
+#[cold]
+#[track_caller]
+fn held_in_vain() -> ! {
+    let caller = std::panic::Location::caller();
+    report(format_args!(
+        "sward: a wait at {caller} with runtime locks {:#b} held: this is an error of the runtime",
+        local::held()
+    ));
+    std::process::abort();
 }
 
 #[cfg(test)]
@@ -148,5 +163,24 @@ mod tests {
         })
         .join();
         assert!(caught.is_err());
+    }
+
+    #[test]
+    #[cfg(all(debug_assertions, not(loom)))]
+    fn a_wait_with_a_lock_held_aborts() {
+        use std::os::unix::process::ExitStatusExt;
+        const CHILD: &str = "SWARD_TEST_WAITS_WITH_A_LOCK";
+        if std::env::var_os(CHILD).is_some() {
+            let lock = Mutex::new(Rank::List, ());
+            let _held = lock.lock();
+            assert_none_held();
+            return;
+        }
+        let name = "base::lock::tests::a_wait_with_a_lock_held_aborts";
+        let mut child = std::process::Command::new(std::env::current_exe().expect("a path"));
+        let output = child.args(["--exact", name, "--nocapture"]).env(CHILD, "1").output().expect("it runs");
+        assert_eq!(output.status.signal(), Some(libc::SIGABRT), "{output:?}");
+        let message = String::from_utf8_lossy(&output.stderr);
+        assert!(message.contains("sward: a wait at src/base/lock.rs"), "{message}");
     }
 }

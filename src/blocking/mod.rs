@@ -9,7 +9,7 @@
 //! lock and with the queue empty; a job is queued under the lock that a thread was counted or created
 //! under.
 
-use crate::base::lock::{Mutex, Rank};
+use crate::base::lock::{Mutex, Rank, assert_none_held};
 use crate::coroutine::{Event, WaitReason};
 use crate::sched::{Cancel, Woken, may_switch, raise, set, spend, wait_for_event, wait_masked};
 use std::collections::VecDeque;
@@ -114,6 +114,7 @@ pub(crate) fn run<T: Send>(reason: WaitReason, f: impl FnOnce() -> T + Send) -> 
     if !may_switch() {
         return Ok(f());
     }
+    assert_none_held();
     spend();
     let mut outcome: Option<thread::Result<T>> = None;
     // Shared, so that it outlives the end of `set` on the other thread, which the caller does not await.

@@ -37,6 +37,9 @@ impl Spot {
 }
 
 /// A receive that is one of the alternatives of a [`Select`](super::Select). Made by [`Receiver::arm`].
+///
+/// One that was chosen keeps its message until [`finish`](Self::finish), and receives no other: a select that it
+/// is added to again can choose it at once.
 pub struct RecvArm<'a, T> {
     receiver: &'a Receiver<T>,
     slot: Slot<T>,
@@ -61,10 +64,19 @@ impl<'a, T> RecvArm<'a, T> {
     pub fn finish(self) -> Result<T, RecvError> {
         self.slot.into_inner().ok_or(RecvError)
     }
+
+    /// Whether it was chosen before, and its message not taken out.
+    fn has_message(&self) -> bool {
+        // SAFETY: the slot is the arm's. Called while it is in no list.
+        unsafe { self.slot.is_full() }
+    }
 }
 
 impl<T> Arm for RecvArm<'_, T> {
     fn poll(&mut self) -> bool {
+        if self.has_message() {
+            return true;
+        }
         let received = match &self.receiver.flavor {
             Flavor::Chan(chan) => {
                 let mut batch = Batch::new();
@@ -93,6 +105,10 @@ impl<T> Arm for RecvArm<'_, T> {
     }
 
     unsafe fn enlist(&self, ticket: Ticket) -> bool {
+        // Whoever puts a message into the slot would drop the one in it, a user's value, under a lock.
+        if self.has_message() {
+            return false;
+        }
         match &self.receiver.flavor {
             // SAFETY: place and slot stay until `leave`, as the caller says; the last place was left.
             Flavor::Chan(chan) => unsafe {
@@ -112,18 +128,28 @@ impl<T> Arm for RecvArm<'_, T> {
 }
 
 /// A send that is one of the alternatives of a [`Select`](super::Select). Made by [`Sender::arm`].
+///
+/// One whose message was sent is used up: a select that it is added to again panics.
 pub struct SendArm<'a, T> {
     sender: &'a Sender<T>,
     slot: Slot<T>,
     spot: Spot,
     /// Whether there was a message at all.
     on: bool,
+    /// Where a message goes back to that was not sent.
+    home: Option<&'a mut Option<T>>,
 }
 
 impl<'a, T> SendArm<'a, T> {
     pub(super) fn new(sender: &'a Sender<T>, message: Option<T>) -> SendArm<'a, T> {
         let on = message.is_some();
-        SendArm { sender, slot: Slot::new(message), spot: Spot::new(), on }
+        SendArm { sender, slot: Slot::new(message), spot: Spot::new(), on, home: None }
+    }
+
+    pub(super) fn at_home(sender: &'a Sender<T>, home: &'a mut Option<T>) -> SendArm<'a, T> {
+        let mut arm = SendArm::new(sender, home.take());
+        arm.home = Some(home);
+        arm
     }
 
     #[doc(hidden)]
@@ -137,12 +163,22 @@ impl<'a, T> SendArm<'a, T> {
     ///
     /// All receivers are gone; the error holds the message.
     pub fn finish(self) -> Result<(), SendError<T>> {
-        self.slot.into_inner().map_or(Ok(()), |message| Err(SendError(message)))
+        self.into_message().map_or(Ok(()), |message| Err(SendError(message)))
     }
 
     /// The message. For an arm that was not chosen.
     pub fn into_message(self) -> Option<T> {
-        self.slot.into_inner()
+        // SAFETY: the slot is the arm's, which is in no list: a select that borrowed it has left it.
+        unsafe { self.slot.take() }
+    }
+}
+
+impl<T> Drop for SendArm<'_, T> {
+    fn drop(&mut self) {
+        if let Some(home) = self.home.take() {
+            // SAFETY: as in `into_message`.
+            *home = unsafe { self.slot.take() };
+        }
     }
 }
 
@@ -152,7 +188,8 @@ impl<T> Arm for SendArm<'_, T> {
             return false;
         }
         // SAFETY: the slot is the arm's, which is in no list while it is polled.
-        let message = unsafe { self.slot.take() }.expect("it was not sent");
+        let message =
+            unsafe { self.slot.take() }.expect("sward: a SendArm whose message was sent is selected again");
         let mut batch = Batch::new();
         let sent = self.sender.chan.try_send(message, &mut batch);
         wake_all(&mut batch);

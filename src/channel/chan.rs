@@ -7,9 +7,12 @@
 //! ```
 //!
 //! Invariants, whenever the lock is free:
-//! - A receiver waits only while the queue is empty and no sender waits.
-//! - A sender waits only while the queue is full and no receiver waits.
+//! - A receiver waits only while the queue is empty and no sender waits, but for itself.
+//! - A sender waits only while the queue is full and no receiver waits, but for itself.
 //! - So values leave in the order in which their sends began to be carried out.
+//!
+//! "But for itself": a select may wait on both sides of one channel, with two places of one waiter. They do not
+//! meet one another; whoever else comes meets one of them.
 //!
 //! A value moves straight from or into the *slot* of the one who waits, which is on the waiting stack.
 //! The slot is touched by the other side only under the lock and before the ticket is won, by
@@ -62,6 +65,16 @@ impl<T> Slot<T> {
     pub(super) unsafe fn put(&self, value: T) {
         // SAFETY: nobody else has access, as the caller says.
         unsafe { *self.0.get() = Some(value) };
+    }
+
+    /// Whether there is a value.
+    ///
+    /// # Safety
+    ///
+    /// As for [`take`](Self::take).
+    pub(super) unsafe fn is_full(&self) -> bool {
+        // SAFETY: nobody else has access, as the caller says.
+        unsafe { (*self.0.get()).is_some() }
     }
 
     pub(super) fn into_inner(self) -> Option<T> {
@@ -204,7 +217,7 @@ impl<T> Chan<T> {
     /// called for it.
     pub(super) unsafe fn enlist_sender(&self, place: &Place) -> bool {
         let mut state = self.state.lock();
-        if state.closed || state.queue.len() < self.capacity || !state.receivers.is_empty() {
+        if state.closed || state.queue.len() < self.capacity || state.receivers.has_others(place) {
             return false;
         }
         // SAFETY: as the caller says.
@@ -219,7 +232,7 @@ impl<T> Chan<T> {
     /// As for [`enlist_sender`](Self::enlist_sender).
     pub(super) unsafe fn enlist_receiver(&self, place: &Place) -> bool {
         let mut state = self.state.lock();
-        if state.closed || !state.queue.is_empty() || !state.senders.is_empty() {
+        if state.closed || !state.queue.is_empty() || state.senders.has_others(place) {
             return false;
         }
         // SAFETY: as the caller says.
@@ -367,6 +380,39 @@ mod models {
             assert_eq!(chosen, sent);
             assert!(chosen[0] ^ chosen[1]);
             assert!(slots.into_iter().map(Slot::into_inner).eq([0, 1].map(|i| sent[i].then_some(i as u32))));
+        });
+    }
+
+    /// A select that would send or receive on one channel, and another: its own arms do not meet, and the other
+    /// one meets one of them.
+    #[test]
+    fn a_select_on_both_sides_meets_another() {
+        loom::model(|| {
+            let chan = Arc::new(Chan::new(0));
+            let waiter = waiter();
+            let ticket = ticket_of(&waiter);
+            let slots = [Slot::<u32>::new(None), Slot::new(Some(1))];
+            let places = [0, 1].map(|i| Place::new(ticket, slots[i].address()));
+            // SAFETY: places and slots stay until the places have left.
+            assert!(unsafe { chan.enlist_receiver(&places[0]) && chan.enlist_sender(&places[1]) });
+            let other = {
+                let chan = chan.clone();
+                thread::spawn(move || {
+                    if send(&chan, 2) {
+                        return None;
+                    }
+                    Some(chan.try_recv(&mut Batch::new()).ok())
+                })
+            };
+            // SAFETY: the waiter is alive.
+            let called_off = unsafe { ticket.fire(Cause::Event, &mut Batch::new()) } != Fired::Lost;
+            let chosen = [chan.leave_receivers(&places[0]), chan.leave_senders(&places[1])];
+            let outcome = other.join().unwrap();
+            assert_eq!(chosen[0], outcome.is_none());
+            assert_eq!(chosen[1], outcome == Some(Some(1)));
+            assert_eq!(called_off, !chosen[0] && !chosen[1]);
+            let [received, kept] = slots.map(Slot::into_inner);
+            assert_eq!((received, kept), (chosen[0].then_some(2), (!chosen[1]).then_some(1)));
         });
     }
 

@@ -252,6 +252,32 @@ impl<T> Sender<T> {
         SendArm::new(self, message)
     }
 
+    /// As [`arm_of`](Self::arm_of), with the message of that variable, and back into it goes one that was not
+    /// sent when the arm is dropped, also when the select unwinds.
+    ///
+    /// ```
+    /// use sward::channel::{Select, bounded};
+    ///
+    /// let (sender, receiver) = bounded(1);
+    /// let mut next = Some("first");
+    /// for left in [None, Some("second")] {
+    ///     let mut arm = sender.arm_from(&mut next);
+    ///     let mut select = Select::new();
+    ///     select.send(&mut arm);
+    ///     if select.poll().is_some() {
+    ///         arm.finish().unwrap();
+    ///     } else {
+    ///         drop(arm);
+    ///     }
+    ///     assert_eq!(next, left);
+    ///     next = next.or(Some("second"));
+    /// }
+    /// assert_eq!(receiver.recv(), Ok("first"));
+    /// ```
+    pub fn arm_from<'a>(&'a self, message: &'a mut Option<T>) -> SendArm<'a, T> {
+        SendArm::at_home(self, message)
+    }
+
     /// Whether there is no message in the channel.
     pub fn is_empty(&self) -> bool {
         self.chan.len() == 0

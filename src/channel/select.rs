@@ -52,7 +52,8 @@ impl<'a> Select<'a> {
         self.add(arm.any())
     }
 
-    /// Adds a send, and gives its number: they count from zero.
+    /// Adds a send, and gives its number: they count from zero. If its message was sent already, the select
+    /// panics when it comes to it.
     pub fn send<T>(&mut self, arm: &'a mut SendArm<'_, T>) -> usize {
         self.add(arm.any())
     }
@@ -159,6 +160,9 @@ pub fn select_among(arms: &mut [Option<AnyArm<'_>>], timeout: Option<Duration>) 
 /// | `default => body` | no other arm can be carried out now | |
 /// | `default(duration) => body` | no other arm could be within that time | |
 ///
+/// The handle of `join` stays in its variable if another arm is chosen. If it is not a variable but another
+/// expression, it is dropped then, and its coroutine runs on detached.
+///
 /// `-> pattern` may be left out. The value of the whole is that of the body. A body that is no block ends with
 /// a comma, as in `match`. All expressions in parentheses are evaluated once, before anything is carried
 /// out. For a receiver there may be any expression that can be borrowed: with
@@ -169,7 +173,7 @@ pub fn select_among(arms: &mut [Option<AnyArm<'_>>], timeout: Option<Duration>) 
 /// - Exactly one arm is carried out, as a whole. A message is sent only if its arm was chosen, and received
 ///   only if its arm was chosen; nothing is taken and put back.
 /// - What `send` was to send is dropped if another arm is chosen. With `send_from` it stays in the
-///   variable, and is taken out of it only if it is sent.
+///   variable, and is taken out of it only if it is sent; so too if the select unwinds.
 /// - Fair: if several arms can be carried out, the search begins with a random one.
 /// - Nothing is allocated, no coroutine is started.
 /// - Works in coroutines and on plain threads. A cancelled coroutine unwinds out of it, with no arm
@@ -210,17 +214,17 @@ macro_rules! __select {
         $crate::__select!(@add $ids $arms $default [$kind $args ($p) ($body)])
     };
     (@parse $ids:tt $arms:tt $default:tt $($rest:tt)*) => {
-        compile_error!(concat!("select!: not an arm: `", stringify!($($rest)*), "`"))
+        ::core::compile_error!(::core::concat!("select!: not an arm: `", ::core::stringify!($($rest)*), "`"))
     };
 
     (@add $ids:tt $arms:tt [] [default ($($timeout:expr)?) $p:tt ($body:expr)] $($rest:tt)*) => {
         $crate::__select!(@parse $ids $arms [($($timeout)?) ($body)] $($rest)*)
     };
     (@add $ids:tt $arms:tt [$($default:tt)+] [default $($arm:tt)*] $($rest:tt)*) => {
-        compile_error!("select!: more than one default")
+        ::core::compile_error!("select!: more than one default")
     };
     (@add [] $($rest:tt)*) => {
-        compile_error!("select!: too many arms; there is channel::Select")
+        ::core::compile_error!("select!: too many arms; there is channel::Select")
     };
     (@add [($a:ident $o:ident $n:literal) $($ids:tt)*] [$($arms:tt)*] $default:tt
         [$kind:ident $args:tt $p:tt $body:tt] $($rest:tt)*) => {
@@ -228,18 +232,18 @@ macro_rules! __select {
     };
 
     (@expand [$(($a:ident $o:ident $n:literal $kind:ident $args:tt ($p:pat) ($body:expr)))*] $default:tt) => {{
-        $(let mut $o = None;)*
+        $($crate::__select!(@own $kind $o $args);)*
         let chosen = {
-            $($crate::__select!(@arm $kind $a $args);)*
-            let chosen = $crate::channel::select_among(
-                &mut [$(Some($a.any())),*],
-                $crate::__select!(@timeout $default),
-            );
+            $($crate::__select!(@arm $kind $a $o $args);)*
+            let timeout = $crate::__select!(@timeout $default);
+            $($crate::__select!(@fill $kind $a $args);)*
+            let arms = &mut [$(::core::option::Option::Some($a.any())),*];
+            let chosen = $crate::channel::select_among(arms, timeout);
             $($crate::__select!(@finish $kind $a $o $n chosen $args);)*
             chosen
         };
         match chosen {
-            $(Some($n) => {
+            $(::core::option::Option::Some($n) => {
                 let $p = $crate::__select!(@value $kind $o $args);
                 $body
             })*
@@ -247,52 +251,60 @@ macro_rules! __select {
         }
     }};
 
-    (@timeout []) => { None };
-    (@timeout [() $body:tt]) => { Some(::std::time::Duration::ZERO) };
-    (@timeout [($timeout:expr) $body:tt]) => { Some($timeout) };
-    (@default []) => { unreachable!("an endless wait ends with an arm") };
+    (@timeout []) => { ::core::option::Option::None };
+    (@timeout [() $body:tt]) => { ::core::option::Option::Some(::core::time::Duration::ZERO) };
+    (@timeout [($timeout:expr) $body:tt]) => { ::core::option::Option::Some($timeout) };
+    (@default []) => { ::core::unreachable!("an endless wait ends with an arm") };
     (@default [$timeout:tt ($body:expr)]) => { $body };
 
-    (@arm recv $a:ident ($receiver:expr)) => {
+    // A handle that is in a variable stays there unless it is joined; another one is kept here.
+    (@own join $o:ident ($handle:ident)) => {};
+    (@own join $o:ident ($handle:expr)) => {
+        let $o = $handle;
+    };
+    (@own $kind:ident $o:ident $args:tt) => {
+        let mut $o = ::core::option::Option::None;
+    };
+
+    (@arm recv $a:ident $o:ident ($receiver:expr)) => {
         let $a = &$receiver;
         let mut $a = $a.arm();
     };
-    (@arm send $a:ident ($sender:expr, $message:expr)) => {
+    (@arm send $a:ident $o:ident ($sender:expr, $message:expr)) => {
         let $a = &$sender;
         let mut $a = $a.arm($message);
     };
-    (@arm send_from $a:ident ($sender:expr, $slot:expr)) => {
+    (@arm send_from $a:ident $o:ident ($sender:expr, $slot:expr)) => {
         let $a = &$sender;
-        let mut $a = $a.arm_of($slot.take());
     };
-    (@arm join $a:ident ($handle:expr)) => {
-        let $a = &$handle;
-        let mut $a = $a.arm();
+    (@arm join $a:ident $o:ident ($handle:ident)) => {
+        let mut $a = $handle.arm();
     };
-    (@arm cancelled $a:ident ($token:expr)) => {
+    (@arm join $a:ident $o:ident ($handle:expr)) => {
+        let mut $a = $o.arm();
+    };
+    (@arm cancelled $a:ident $o:ident ($token:expr)) => {
         let $a = &$token;
         let mut $a = $a.arm();
     };
-    (@arm $kind:ident $a:ident $args:tt) => {
-        compile_error!(concat!("select!: not an arm: `", stringify!($kind $args), "`"))
+    (@arm $kind:ident $a:ident $o:ident $args:tt) => {
+        ::core::compile_error!(::core::concat!("select!: not an arm: `", ::core::stringify!($kind $args), "`"))
     };
 
-    (@finish send_from $a:ident $o:ident $n:literal $chosen:ident ($sender:expr, $slot:expr)) => {
-        if $chosen == Some($n) {
-            $o = Some($a.finish());
-        } else {
-            $slot = $a.into_message();
-        }
+    (@fill send_from $a:ident ($sender:expr, $slot:expr)) => {
+        // After all other expressions, which may look at the slot.
+        let mut $a = $a.arm_from(&mut $slot);
     };
+    (@fill $kind:ident $a:ident $args:tt) => {};
+
+    (@finish join $a:ident $o:ident $n:literal $chosen:ident $args:tt) => {};
     (@finish $kind:ident $a:ident $o:ident $n:literal $chosen:ident $args:tt) => {
-        if $chosen == Some($n) {
-            $o = Some($a.finish());
+        if $chosen == ::core::option::Option::Some($n) {
+            $o = ::core::option::Option::Some($a.finish());
         }
     };
 
-    (@value join $o:ident ($handle:expr)) => {{
-        let _: Option<()> = $o;
-        $handle.join()
-    }};
+    (@value join $o:ident ($handle:ident)) => { $handle.join() };
+    (@value join $o:ident ($handle:expr)) => { $o.join() };
     (@value $kind:ident $o:ident $args:tt) => { $o.expect("the arm was carried out") };
 }

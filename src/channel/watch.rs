@@ -76,8 +76,10 @@ impl<T> Sender<T> {
     pub fn send_modify(&self, mut modify: impl FnMut(&T) -> T) {
         loop {
             let before = self.get();
-            let after = Arc::new(modify(&before));
-            if self.change(|now| Arc::ptr_eq(now, &before).then_some(after)).is_some() {
+            // What was made in vain is dropped at the end of the turn, where the lock is not held: a user's
+            // destructor runs.
+            let mut after = Some(Arc::new(modify(&before)));
+            if self.change(|now| after.take_if(|_| Arc::ptr_eq(now, &before))).is_some() {
                 return;
             }
         }

@@ -21,6 +21,9 @@
 //! - A node may be touched by others from its `enqueue` until it was fired or `remove` has returned.
 //!   Both happen under LOCKED, so the owner of a node whose wait ended otherwise calls `remove`
 //!   before its frame goes.
+//! - `set` fires before it stores SET, as the nodes may be gone once it has. So one who was fired before it had
+//!   parked may be up while the word is LOCKED still. It calls `remove` as well, which waits for the end of
+//!   that: afterwards the event is set, unless somebody has consumed it.
 //! - `set` is a read-modify-write even when the word is set already. A reader consumes readiness and
 //!   then asks the kernel; a poller hears from the kernel and then sets. With a plain load in `set`
 //!   the poller could see the old SET, the reader the old state of the socket, and the readiness
@@ -178,7 +181,8 @@ impl Event {
         }
     }
 
-    /// Takes a node off the list if it is still there. Afterwards nobody touches the node.
+    /// Takes a node off the list if it is still there. Afterwards nobody touches the node, and if it was fired
+    /// the event is set, or was consumed since.
     pub(crate) fn remove(&self, node: &Node) {
         let Some(word) = self.lock(|word| !list(word).is_null()) else { return };
         let target = ptr::from_ref(node).cast_mut();
@@ -357,7 +361,7 @@ mod tests {
 mod models {
     use super::*;
     use crate::coroutine::waiter::testing::{ticket_of, waiter};
-    use crate::coroutine::waiter::{Fired, Park};
+    use crate::coroutine::waiter::{Fired, Park, Sleeper, Waiter};
     use loom::cell::UnsafeCell;
     use loom::sync::Arc;
     use loom::thread;
@@ -371,6 +375,53 @@ mod models {
     unsafe impl Sync for World {}
     // SAFETY: as above.
     unsafe impl Send for World {}
+
+    /// As `sched::wait_for_event`.
+    fn wait_for(event: &Event, sleeper: &Sleeper) {
+        let ticket = sleeper.ticket();
+        let node = Node::new(ticket);
+        // SAFETY: the node stays until it is removed, and the sleeper for longer.
+        if unsafe { event.enqueue(&node) } {
+            assert_eq!(sleeper.sleep(ticket), Cause::Event);
+        }
+        event.remove(&node);
+    }
+
+    fn set_and_wake(set: impl FnOnce(&mut Batch)) {
+        let mut batch = Batch::new();
+        set(&mut batch);
+        while let Some(waiter) = batch.pop() {
+            // SAFETY: it was fired with the verdict `Schedule`, once.
+            unsafe { Waiter::schedule(waiter) };
+        }
+    }
+
+    /// One who was woken finds the event set, be it fired before it has parked or afterwards.
+    #[test]
+    fn who_was_woken_finds_it_set() {
+        loom::model(|| {
+            let world = Arc::new((Event::new(), Sleeper::new()));
+            let theirs = world.clone();
+            let setter = thread::spawn(move || set_and_wake(|batch| theirs.0.set_for_good(batch)));
+            wait_for(&world.0, &world.1);
+            assert!(world.0.is_set(), "woken by the event, which is not set");
+            setter.join().unwrap();
+        });
+    }
+
+    /// A token that ends one wait does not end the next one too, when it is consumed in between.
+    #[test]
+    fn a_token_ends_one_wait() {
+        loom::model(|| {
+            let world = Arc::new((Event::new(), Sleeper::new()));
+            let theirs = world.clone();
+            let setter = thread::spawn(move || set_and_wake(|batch| theirs.0.set(batch)));
+            wait_for(&world.0, &world.1);
+            assert!(world.0.consume(), "woken by the event, which is not set");
+            setter.join().unwrap();
+            assert!(!world.0.is_set(), "one token for two waits");
+        });
+    }
 
     /// A set is never lost: either the waiter is fired, or its enqueue is declined; and what the
     /// setter wrote is seen.

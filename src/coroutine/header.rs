@@ -37,6 +37,7 @@ use std::cell::{Cell, UnsafeCell};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::{self, NonNull};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
 
@@ -51,6 +52,8 @@ const REFERENCE: usize = 1 << 2;
 pub(crate) struct Cancellation {
     /// Whether the time limit of a section of code ended it, rather than a cancellation of the whole.
     pub(crate) elapsed: bool,
+    /// For [`Own::cancelling`].
+    pub(super) _alive: Arc<()>,
 }
 
 /// A coroutine's number, unique in its process.

@@ -53,20 +53,22 @@ impl Locals {
     /// # Errors
     ///
     /// It is gone.
-    pub(crate) fn replace(&self, id: LocalId, value: Option<Value>) -> Result<Option<Value>, Gone> {
+    pub(crate) fn replace(&self, id: LocalId, mut value: Option<Value>) -> Result<Option<Value>, Gone> {
         let mut entries = self.entries.borrow_mut();
-        let place = entries.iter().position(|entry| entry.0 == id);
-        match (place, value) {
-            (Some(place), _) if entries[place].1.is_none() => Err(Gone),
-            (Some(place), Some(value)) => Ok(entries[place].1.replace(value)),
-            (Some(place), None) => Ok(entries.remove(place).1),
-            (None, _) if self.closed.get() => Err(Gone),
-            (None, Some(value)) => {
-                entries.push((id, Some(value)));
+        let outcome = match entries.iter().position(|entry| entry.0 == id) {
+            Some(place) if entries[place].1.is_none() => Err(Gone),
+            Some(place) if value.is_none() => Ok(entries.remove(place).1),
+            Some(place) => Ok(std::mem::replace(&mut entries[place].1, value.take())),
+            None if self.closed.get() => Err(Gone),
+            None => {
+                entries.extend(value.take().map(|value| (id, Some(value))));
                 Ok(None)
             }
-            (None, None) => Ok(None),
-        }
+        };
+        drop(entries);
+        // A value that was not put there is dropped here: its destructor may use other locals.
+        drop(value);
+        outcome
     }
 
     /// Destroys the values, the last one first, and those that destructors make meanwhile. Called by the

@@ -1,8 +1,10 @@
 //! What belongs to one coroutine or one plain thread alone: its name, the section of code that it is
 //! in, its task locals. Only the owner touches it, except for the name, which does not change.
 
+use super::header::Cancellation;
 use super::locals::Locals;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 /// What belongs to one coroutine or one plain thread.
@@ -13,8 +15,9 @@ pub(crate) struct Own {
     masked: Cell<u32>,
     /// When waits of the present section end, with [`Cancellation`](super::Cancellation) as payload.
     limit: Cell<Option<Instant>>,
-    /// Whether the present unwinding, if there is one, is a cancellation's.
-    cancelling: Cell<bool>,
+    /// What the payloads of its cancellations share: it is alive as long as one of them is. A payload that is
+    /// caught and resumed stays alive, one that is swallowed goes, and a cancellation with it.
+    payloads: RefCell<Weak<()>>,
     /// The values of its task locals.
     pub(crate) locals: Locals,
 }
@@ -25,7 +28,7 @@ impl Own {
             name,
             masked: Cell::new(0),
             limit: Cell::new(limit),
-            cancelling: Cell::new(false),
+            payloads: RefCell::new(Weak::new()),
             locals: Locals::default(),
         }
     }
@@ -47,14 +50,17 @@ impl Own {
         self.limit.get()
     }
 
-    /// Whether the present unwinding is a cancellation's.
+    /// Whether the present unwinding, if there is one, is a cancellation's.
     pub(crate) fn cancelling(&self) -> bool {
-        self.cancelling.get()
+        self.payloads.borrow().strong_count() > 0
     }
 
-    /// Says whether the present unwinding is a cancellation's.
-    pub(crate) fn set_cancelling(&self, cancelling: bool) {
-        self.cancelling.set(cancelling);
+    /// The payload of a cancellation that is to unwind.
+    pub(crate) fn cancellation(&self, elapsed: bool) -> Cancellation {
+        let mut payloads = self.payloads.borrow_mut();
+        let alive = payloads.upgrade().unwrap_or_default();
+        *payloads = Arc::downgrade(&alive);
+        Cancellation { elapsed, _alive: alive }
     }
 
     /// Begins a section with that limit, until the guard goes.
@@ -72,7 +78,7 @@ impl Own {
     pub(super) fn reset(&self) {
         self.masked.set(0);
         self.limit.set(None);
-        self.cancelling.set(false);
+        self.payloads.take();
         self.locals.reset();
     }
 }

@@ -244,6 +244,11 @@ unsafe impl Send for Ticket {}
 unsafe impl Sync for Ticket {}
 
 impl Ticket {
+    /// Whether both are tickets of one waiter.
+    pub(super) fn same_waiter(self, other: Ticket) -> bool {
+        self.waiter == other.waiter
+    }
+
     /// The epoch, for tests that look for the waiters that were fired.
     #[cfg(all(test, not(loom)))]
     pub(crate) fn epoch(self) -> u64 {

@@ -6,7 +6,7 @@
 //! ```text
 //!  place       how it gets there                             who may touch it
 //!  unlisted    made by the one who waits                     its owner
-//!  listed      `push_back`, `push_front`, in the commit      whoever holds the lock
+//!  listed      `push_back`, `push_first`, in the commit      whoever holds the lock
 //!  chosen      `choose` took it off and won its ticket       its owner, as soon as the ticket is won
 //!  unlisted    `choose` took it off and lost its ticket,     its owner
 //!              or `remove`
@@ -34,6 +34,8 @@ pub(crate) struct Place {
     chosen: Cell<bool>,
     /// What the one who waits wants, in the terms of the list's owner: a kind, a number, an address.
     want: usize,
+    /// Whether the wait blocks the thread of a worker.
+    urgent: bool,
 }
 
 impl Place {
@@ -46,7 +48,19 @@ impl Place {
             listed: Cell::new(false),
             chosen: Cell::new(false),
             want,
+            urgent: false,
         }
+    }
+
+    /// A place of one whose wait blocks the thread of a worker, so that nothing on that thread runs before the
+    /// wait has ended.
+    pub(crate) fn urgent(ticket: Ticket, want: usize) -> Place {
+        Place { urgent: true, ..Place::new(ticket, want) }
+    }
+
+    /// Whether the wait blocks the thread of a worker.
+    pub(crate) fn is_urgent(&self) -> bool {
+        self.urgent
     }
 
     /// What the one who waits wants.
@@ -88,6 +102,20 @@ impl WaitList {
         self.head.is_none()
     }
 
+    /// Whether anybody waits but the one whose place that is: a select may be in the list with other arms.
+    pub(crate) fn has_others(&self, than: &Place) -> bool {
+        let mut at = self.head;
+        while let Some(place) = at {
+            // SAFETY: listed places are alive, and ours under the lock.
+            let place = unsafe { place.as_ref() };
+            if !place.ticket.same_waiter(than.ticket) {
+                return true;
+            }
+            at = place.next.get();
+        }
+        false
+    }
+
     /// Adds a place at the end.
     ///
     /// # Safety
@@ -106,20 +134,48 @@ impl WaitList {
         }
     }
 
-    /// Adds a place at the front.
+    /// Adds a place before all others, save those that are [urgent](Place::is_urgent).
     ///
     /// # Safety
     ///
     /// As for [`push_back`](Self::push_back).
-    pub(crate) unsafe fn push_front(&mut self, place: &Place) {
+    pub(crate) unsafe fn push_first(&mut self, place: &Place) {
+        let (mut previous, mut next) = (None, self.head);
+        // SAFETY: listed places are alive, and ours under the lock.
+        while let Some(urgent) = next.filter(|at| unsafe { at.as_ref() }.urgent) {
+            previous = next;
+            // SAFETY: as above.
+            next = unsafe { urgent.as_ref() }.next.get();
+        }
         place.listed.set(true);
-        place.previous.set(None);
-        place.next.set(self.head);
-        let this = NonNull::from(place);
-        match self.head.replace(this) {
-            // SAFETY: listed places are alive, and ours under the lock.
-            Some(head) => unsafe { head.as_ref() }.previous.set(Some(this)),
-            None => self.tail = Some(this),
+        place.previous.set(previous);
+        place.next.set(next);
+        let this = Some(NonNull::from(place));
+        match previous {
+            // SAFETY: as above.
+            Some(previous) => unsafe { previous.as_ref() }.next.set(this),
+            None => self.head = this,
+        }
+        match next {
+            // SAFETY: as above.
+            Some(next) => unsafe { next.as_ref() }.previous.set(this),
+            None => self.tail = this,
+        }
+    }
+
+    /// Adds a place where it belongs that has not waited before: at the end, or, if it is urgent, before all
+    /// that are not.
+    ///
+    /// # Safety
+    ///
+    /// As for [`push_back`](Self::push_back).
+    pub(crate) unsafe fn push(&mut self, place: &Place) {
+        if place.urgent {
+            // SAFETY: as the caller says.
+            unsafe { self.push_first(place) };
+        } else {
+            // SAFETY: as the caller says.
+            unsafe { self.push_back(place) };
         }
     }
 
@@ -183,6 +239,16 @@ impl WaitList {
             undo(place, given);
         }
         None
+    }
+
+    /// As [`choose`](Self::choose), but only of those that are urgent.
+    pub(crate) fn choose_urgent<R>(
+        &mut self,
+        batch: &mut Batch,
+        give: impl FnMut(&Place) -> R,
+        undo: impl FnMut(&Place, R),
+    ) -> Option<R> {
+        self.choose_fitting(batch, Place::is_urgent, give, undo)
     }
 
     /// Ends the wait of the first one, who has nothing to be given; whether there was one.
@@ -264,7 +330,7 @@ mod tests {
             four!(list, waiters, places);
             assert!(list.remove(&places[victim]));
             // SAFETY: as above.
-            unsafe { list.push_front(&places[victim]) };
+            unsafe { list.push_first(&places[victim]) };
             let mut order = Vec::new();
             while let Some(want) = list.choose(&mut Batch::new(), Place::want, |_, _| ()) {
                 order.push(want);
@@ -273,6 +339,45 @@ mod tests {
             expected.insert(0, victim);
             assert_eq!(order, expected);
         }
+    }
+
+    #[test]
+    fn the_urgent_go_before_others() {
+        let waiters: Vec<_> = (0..6).map(|_| waiter()).collect();
+        let tickets: Vec<_> = waiters.iter().map(ticket_of).collect();
+        let places: Vec<_> = (0..6)
+            .map(|i| if i % 2 == 0 { Place::new(tickets[i], i) } else { Place::urgent(tickets[i], i) })
+            .collect();
+        let mut list = WaitList::new();
+        for place in &places[..5] {
+            // SAFETY: places and waiters outlive the list's use of them.
+            unsafe { list.push(place) };
+        }
+        assert!(list.remove(&places[4]));
+        // SAFETY: as above.
+        unsafe { list.push_first(&places[4]) };
+        // SAFETY: as above.
+        unsafe { list.push(&places[5]) };
+        let mut order = Vec::new();
+        while let Some(want) = list.choose(&mut Batch::new(), Place::want, |_, _| ()) {
+            order.push(want);
+        }
+        assert_eq!(order, [1, 3, 5, 4, 0, 2]);
+        assert!(list.is_empty() && list.tail.is_none());
+    }
+
+    #[test]
+    fn ones_own_places_are_not_others() {
+        let (one, other) = (waiter(), waiter());
+        let places = [&one, &one, &other].map(|waiter| Place::new(ticket_of(waiter), 0));
+        let mut list = WaitList::new();
+        assert!(!list.has_others(&places[0]));
+        // SAFETY: places and waiters outlive the list's use of them.
+        unsafe { list.push_back(&places[0]) };
+        assert!(!list.has_others(&places[1]) && list.has_others(&places[2]));
+        // SAFETY: as above.
+        unsafe { list.push_back(&places[2]) };
+        assert!(list.has_others(&places[1]) && list.has_others(&places[2]));
     }
 
     #[test]

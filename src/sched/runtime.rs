@@ -8,6 +8,7 @@ use super::shared::{Config, Core, Phase, Runnable, Shared};
 use super::wait::{wait_masked, wake_all};
 use super::worker::{self, Home, Worker};
 use crate::base::clock::ThreadClock;
+use crate::base::lock::assert_none_held;
 use crate::base::sys::report;
 use crate::coroutine::{self, Batch, Handle, Header, Id, JoinError, Label, Settings, WaitReason};
 use crate::stack::{self, StackSize, overflow};
@@ -264,6 +265,7 @@ impl Runtime {
     #[track_caller]
     pub fn run<T: Send>(&self, f: impl FnOnce() -> T + Send) -> T {
         refuse_inside("Runtime::run");
+        assert_none_held();
         let spawn = Spawn::of(&self.shared).named("main");
         // SAFETY: the coroutine has ended, and its output is taken, before this frame does: the wait
         // is masked, and on a plain thread it does not unwind.

@@ -12,10 +12,15 @@
 //! off: the select fires its own ticket, after which nobody else can choose it. If it loses that race
 //! it has been chosen already, and takes that.
 //!
-//! Two selects that find each other on their lists at the same time may both call off and begin again; the
-//! random order parts them.
+//! The arms of one select never count as possible because of one another, though it may offer to send and to
+//! receive on one channel: a list leaves out the places of the waiter that asks (`WaitList::has_others`).
+//!
+//! Two selects that find each other on their lists at the same time may both call off. Each then lets others
+//! go first before it begins again, so on one worker the other one is either listed by then, and found by the
+//! poll, or gone; between threads the random order parts them. A select that is called off again and again is no
+//! loop without a wait: cancellation, time limits and its worker's other coroutines get through each time.
 
-use super::wait::{Cancel, Woken, raise, spend, wait};
+use super::wait::{Cancel, Woken, checkpoint, raise, spend, wait, yield_now};
 use super::worker;
 use crate::coroutine::{Batch, Cause, Event, Node, Ticket, WaitReason};
 use std::cell::Cell;
@@ -92,26 +97,43 @@ pub(crate) fn select(
         if past || matches!(patience, Patience::None) {
             return None;
         }
-        if let Some(place) = wait_for_one(arms, start, reason, deadline) {
-            return Some(place);
+        match wait_for_one(arms, start, reason, deadline) {
+            Outcome::Chosen(place) => return Some(place),
+            Outcome::Disturbed => {}
+            Outcome::CalledOff => {
+                checkpoint();
+                yield_now();
+            }
         }
     }
 }
 
-/// Waits for one of the arms: its place if it has been carried out; `None` if it is time to look again.
+/// How a wait for the arms ended.
+enum Outcome {
+    /// That one has been carried out.
+    Chosen(usize),
+    /// None has: it is time to look again.
+    Disturbed,
+    /// As above: one has turned out to be possible before the select waited.
+    CalledOff,
+}
+
+/// Waits for one of the arms.
 fn wait_for_one(
     arms: &[Option<AnyArm<'_>>],
     start: usize,
     reason: WaitReason,
     deadline: Option<Instant>,
-) -> Option<usize> {
+) -> Outcome {
+    let called_off = Cell::new(false);
     let until = arms.iter().flatten().filter_map(|arm| arm.0.until()).chain(deadline).min();
     let mut commit = |ticket: Ticket| {
         for arm in arms[start..].iter().chain(&arms[..start]).flatten() {
             // SAFETY: the arms are borrowed until this function ends, before which each of them is left,
             // whether it was listed or not.
             if !unsafe { arm.0.enlist(ticket) } {
-                // Called off. If this is too late, the one who won has chosen another arm.
+                called_off.set(true);
+                // If this is too late, the one who won has chosen another arm.
                 // SAFETY: the waiter is this one's own. It has not parked, so the batch stays empty.
                 let _ = unsafe { ticket.fire(Cause::Event, &mut Batch::new()) };
                 return false;
@@ -121,16 +143,16 @@ fn wait_for_one(
     };
     // SAFETY: the ticket is on the arms' lists only, which are left below.
     let woken = unsafe { wait(reason, until, Cancel::Obey, &mut commit) };
-    let mut chosen = None;
+    let mut outcome = if called_off.get() { Outcome::CalledOff } else { Outcome::Disturbed };
     for (place, arm) in arms.iter().enumerate() {
         if arm.as_ref().is_some_and(|arm| arm.0.leave()) {
-            chosen = Some(place);
+            outcome = Outcome::Chosen(place);
         }
     }
     if woken == Woken::Cancelled {
         raise();
     }
-    chosen
+    outcome
 }
 
 /// A number that differs from call to call.

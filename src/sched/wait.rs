@@ -21,7 +21,6 @@ use crate::coroutine::{
     Batch, Cancellation, Cause, Event, Header, Node, Own, Place, Suspend, Ticket, WaitReason, Waiter,
     with_parker,
 };
-use std::any::Any;
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::ptr::NonNull;
@@ -75,10 +74,6 @@ pub(crate) unsafe fn wait(
     let header: &Header = unsafe { this.as_ref() };
     // SAFETY: this is the coroutine.
     let own = unsafe { header.own_if_any() };
-    if let Some(own) = own {
-        // Whatever unwound before was caught.
-        own.set_cancelling(false);
-    }
     let masked = cancel == Cancel::Mask || own.is_some_and(Own::masked);
     let (deadline, limited) = earlier(deadline, own.filter(|_| cancel == Cancel::Obey));
     header.set_reason(reason);
@@ -168,10 +163,11 @@ pub(crate) fn wait_at(
     leave: impl FnOnce(&Place),
 ) -> (Woken, bool) {
     let place: Cell<Option<Place>> = Cell::new(None);
+    let make = if worker::blocks_worker() { Place::urgent } else { Place::new };
     let mut commit = |ticket| {
         // SAFETY: written once, here, before anybody else has its address; this frame holds it until
         // it was chosen or has been taken off below.
-        let place = unsafe { (*place.as_ptr()).insert(Place::new(ticket, want)) };
+        let place = unsafe { (*place.as_ptr()).insert(make(ticket, want)) };
         enlist(place)
     };
     // SAFETY: the ticket is in the place, which is in the list at most; it is taken off below under the
@@ -230,15 +226,16 @@ pub(crate) fn wait_for_event(
     let node: Cell<Option<Node>> = Cell::new(None);
     let mut commit = |ticket| {
         // SAFETY: written once, here, before anybody else has its address; this frame holds it until
-        // `remove` has returned or the node was fired.
+        // `remove` has returned.
         let node = unsafe { (*node.as_ptr()).insert(Node::new(ticket)) };
         // SAFETY: as above; the ticket's waiter is the caller's own, alive while it waits.
         unsafe { event.enqueue(node) }
     };
-    // SAFETY: the ticket is in the node, which is removed below unless the event has fired it.
+    // SAFETY: the ticket is in the node, which is removed below.
     let woken = unsafe { wait(reason, deadline, cancel, &mut commit) };
     // SAFETY: nobody makes an exclusive reference any more: `commit` has run.
-    if let (true, Some(node)) = (woken != Woken::Event, unsafe { (*node.as_ptr()).as_ref() }) {
+    if let Some(node) = unsafe { (*node.as_ptr()).as_ref() } {
+        // Also if the event has fired it: it fires before it is set, and the caller wants to find it set.
         event.remove(node);
     }
     woken
@@ -255,20 +252,18 @@ pub(crate) fn sleep_until(deadline: Instant, reason: WaitReason) {
 /// Unwinds the cancelled coroutine, or the section whose time is over, without a message from the panic
 /// hook.
 pub(crate) fn raise() -> ! {
-    let whole = with_own(|own| {
-        own.set_cancelling(true);
-        !own.masked() && cancelled()
-    });
-    resume_unwind(Box::new(Cancellation { elapsed: !whole }))
+    let whole = with_own(|own| !own.masked() && cancelled());
+    unwind(!whole)
 }
 
-/// Goes on with an unwinding that was caught: a panic's or a cancellation's.
-pub(crate) fn resume(payload: Box<dyn Any + Send>) -> ! {
-    if payload.is::<Cancellation>() {
-        // A wait since it was caught has taken it for over.
-        with_own(|own| own.set_cancelling(true));
-    }
-    resume_unwind(payload)
+/// Unwinds the whole coroutine, whose cancellation is on its way: its runtime shuts down.
+pub(crate) fn raise_whole() -> ! {
+    unwind(false)
+}
+
+fn unwind(elapsed: bool) -> ! {
+    debug_assert!(!std::thread::panicking(), "a thread that unwinds cannot unwind again");
+    resume_unwind(Box::new(with_own(|own| own.cancellation(elapsed))))
 }
 
 /// Unwinds if a wait here would be ended at once by a cancellation or by the section's time limit.
@@ -331,10 +326,7 @@ pub(crate) fn limited<R>(at: Instant, f: impl FnOnce() -> R) -> Result<R, TimedO
         drop(section);
         match outcome {
             Ok(value) => Ok(value),
-            Err(payload) if payload.downcast_ref().is_some_and(|c: &Cancellation| c.elapsed) => {
-                own.set_cancelling(false);
-                Err(TimedOut)
-            }
+            Err(payload) if payload.downcast_ref().is_some_and(|c: &Cancellation| c.elapsed) => Err(TimedOut),
             Err(payload) => resume_unwind(payload),
         }
     })

@@ -118,6 +118,12 @@ pub(crate) fn may_switch() -> bool {
     current_coroutine().is_some() && !std::thread::panicking()
 }
 
+/// Whether a wait here blocks the thread of a worker: what its coroutine, or the worker itself, waits for must
+/// then not depend on the worker's other coroutines.
+pub(crate) fn blocks_worker() -> bool {
+    !may_switch() && with(|_| ()).is_some()
+}
+
 /// Sets a timer of this thread's worker. Called from a `commit`.
 pub(super) fn set_timer(deadline: Instant, ticket: Ticket) -> ArmedTimer {
     with(|worker| {
@@ -460,7 +466,7 @@ impl Worker {
     fn start(&self, this: NonNull<Header>) -> bool {
         // SAFETY: we own it, and it is alive.
         let header = unsafe { this.as_ref() };
-        if self.closing.get() {
+        if self.closing.get() || self.shared.phase() != Phase::Running {
             // It is not parked, so this only leaves the mark.
             let _ = header.waiter.cancel();
         }
@@ -582,7 +588,8 @@ impl Worker {
                     return false;
                 }
             }
-            Phase::Abandoned => return false,
+            // Woken too late to be waited for: what lives here unwinds if it can do so without a sleep.
+            Phase::Abandoned => return self.close(),
         }
         self.sleep();
         true

@@ -7,6 +7,7 @@
 //!  L W      held; some wait, or one is on     unlock -> W      released, and one is on its way
 //!           its way, or all have left         unlock -> L W    reserved for the one on its way
 //!                                             unlock -> 0      all have left
+//!                                             unlock -> L W    handed over to an urgent one
 //!  W        free; one is on its way           try_lock -> L W  it is overtaken
 //!                                             arrive -> L W, or L if nobody else waits
 //! ```
@@ -29,6 +30,12 @@
 //! the queue.** So the first one is overtaken at most `PASSES` times, and one behind `k` others is behind
 //! `k` of them and at most `(k + 1) * PASSES` overtakers. (Go's mutex bounds the time instead, to
 //! 1 ms; parking_lot decides by a random clock.)
+//!
+//! One who blocks a worker's thread while it waits (in a destructor, while its coroutine unwinds) is *urgent*: the
+//! one on its way may be a coroutine of that very worker, which does not run before the wait has ended. So
+//! the mutex is not left to that one. An urgent one waits before all others; `unlock` keeps the mutex locked and
+//! hands it over to an urgent one, whoever is on its way; and one that comes takes a reservation for itself.
+//! The one on its way finds the mutex taken, and goes back to the list.
 //!
 //! One waiter is on its way at a time. It was chosen (its ticket was won under the queue's lock), so no
 //! cancellation or timeout keeps it from arriving, and a reservation for it needs no way back.
@@ -111,6 +118,7 @@ impl RawMutex {
         if spin_for(free) {
             return;
         }
+        let urgent = sched::blocks_worker();
         let mut chosen = false;
         loop {
             let (woken, now_chosen) = sched::wait_in(
@@ -126,7 +134,7 @@ impl RawMutex {
                 },
             );
             match woken {
-                Woken::Event if !now_chosen => return,
+                Woken::Event if !now_chosen || urgent => return,
                 Woken::Event if self.arrive(&mut self.queue.lock()) => return,
                 Woken::Event => chosen = true,
                 Woken::Timeout | Woken::Cancelled => sched::raise(),
@@ -150,9 +158,13 @@ impl RawMutex {
         sched::wake_all(&mut batch);
     }
 
-    /// Releases the mutex, or reserves it; who is to be woken goes into the batch.
+    /// Releases the mutex, reserves it, or hands it over; who is to be woken goes into the batch.
     fn pass_on(&self, batch: &mut Batch) {
         let queue = &mut *self.queue.lock();
+        if queue.list.choose_urgent(batch, |_| (), |_, ()| ()).is_some() {
+            // The mutex stays locked, and is that one's. W stays set, and whoever unlocks it asks the queue.
+            return;
+        }
         if !queue.on_its_way {
             queue.on_its_way = queue.list.choose_first(batch);
         }
@@ -180,8 +192,13 @@ impl RawMutex {
             }
             queue.on_its_way = false;
             // SAFETY: as the caller says.
-            unsafe { queue.list.push_front(place) };
+            unsafe { queue.list.push_first(place) };
             return true;
+        }
+        if place.is_urgent() && queue.reserved {
+            // L is set already, for one who may have to wait for us.
+            queue.reserved = false;
+            return false;
         }
         let mut word = self.word.load(Ordering::Relaxed);
         loop {
@@ -196,7 +213,7 @@ impl RawMutex {
             }
         }
         // SAFETY: as the caller says.
-        unsafe { queue.list.push_back(place) };
+        unsafe { queue.list.push(place) };
         true
     }
 
@@ -331,6 +348,65 @@ mod models {
             let holder = spawn(&world, World::add_and_unlock);
             let other = spawn(&world, |world| {
                 world.lock(1);
+                world.add_and_unlock();
+            });
+            world.lock(0);
+            world.add_and_unlock();
+            holder.join().unwrap();
+            other.join().unwrap();
+            world.assert_free_and(3);
+        });
+    }
+
+    /// As `lock_slowly` of one who blocks a worker's thread.
+    fn lock_urgently(world: &World, sleeper: usize) {
+        if world.mutex.try_lock() {
+            return;
+        }
+        let ticket = world.sleepers[sleeper].ticket();
+        let place = Place::urgent(ticket, 0);
+        // SAFETY: the place stays until its ticket was fired from the list.
+        if unsafe { world.mutex.join(&mut world.mutex.queue.lock(), &place, false) } {
+            assert_eq!(world.sleepers[sleeper].sleep(ticket), Cause::Event);
+        }
+    }
+
+    /// One is chosen, or has the mutex reserved, and does not come before another has had it that blocks the
+    /// thread which both need.
+    #[test]
+    fn an_urgent_one_does_not_wait_for_the_one_on_its_way() {
+        for passes in [0, PASSES] {
+            loom::model(move || {
+                let world = World::new();
+                world.mutex.queue.lock().passes = passes;
+                let ticket = world.sleepers[0].ticket();
+                let place = Place::new(ticket, 0);
+                // SAFETY: the place stays until its ticket was fired from the list.
+                assert!(unsafe { world.mutex.join(&mut world.mutex.queue.lock(), &place, false) });
+                let holder = spawn(&world, World::add_and_unlock);
+                lock_urgently(&world, 1);
+                world.add_and_unlock();
+                holder.join().unwrap();
+                // Only now does the other one run.
+                assert_eq!(world.sleepers[0].sleep(ticket), Cause::Event);
+                if !world.mutex.arrive(&mut world.mutex.queue.lock()) {
+                    unreachable!("nobody else is there");
+                }
+                world.add_and_unlock();
+                world.assert_free_and(3);
+            });
+        }
+    }
+
+    /// One who comes back to the list because it was overtaken does not get before an urgent one, and both get
+    /// in.
+    #[test]
+    fn an_urgent_one_among_others() {
+        loom::model(|| {
+            let world = World::new();
+            let holder = spawn(&world, World::add_and_unlock);
+            let other = spawn(&world, |world| {
+                lock_urgently(world, 1);
                 world.add_and_unlock();
             });
             world.lock(0);

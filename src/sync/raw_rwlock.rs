@@ -18,8 +18,9 @@
 //!
 //! - Without WAITERS each taking and each release is one read-modify-write and nothing else.
 //! - WAITERS is set if and only if a queue is not empty, and changes only under the queues' lock. With it
-//!   set nobody takes the lock by itself: it is handed over (`settle`), under the queues' lock. So the
-//!   only changes from outside are readers that leave, and a word without holders is stable.
+//!   set nobody takes the lock by itself: it is handed over (`settle`), or an urgent reader takes it (`join`),
+//!   under the queues' lock. So the only changes from outside are readers that leave, and a word without
+//!   holders is stable.
 //! - Readers wait only while the lock is written or a writer waits.
 //!
 //! # Fairness
@@ -29,6 +30,10 @@
 //! queue. So neither side starves: a reader waits for the readers who have the lock and for one writer; a
 //! writer for the holders, and for each writer before it together with one turn of readers. (Phase-fair
 //! locks, Brandenburg and Anderson 2010; Go's `RWMutex` takes the same turns.)
+//!
+//! One who blocks a worker's thread while it waits (in a destructor, while its coroutine unwinds) is *urgent*: what
+//! it waits for must not be a coroutine of that very worker. It waits before all others, the lock is handed to
+//! urgent ones first, whoever's turn it is, and an urgent reader does not wait for writers that wait.
 //!
 //! One who is handed the lock has it: it was chosen, its ticket won under the queues' lock, so no
 //! cancellation or timeout gives the lock to somebody who is gone.
@@ -203,7 +208,13 @@ impl RawRwLock {
     unsafe fn join(&self, access: Access, queues: &mut Queues, place: &Place) -> bool {
         let mut word = self.word.load(Ordering::Relaxed);
         loop {
-            let added = access.added(word);
+            let added = match access {
+                // Beside the readers that there are, whoever waits.
+                Access::Read if place.is_urgent() => {
+                    access.added(word & !WAITERS).map(|next| next | word & WAITERS)
+                }
+                _ => access.added(word),
+            };
             let next = added.unwrap_or(word | WAITERS);
             if word == next {
                 break;
@@ -215,7 +226,7 @@ impl RawRwLock {
             }
         }
         // SAFETY: as the caller says.
-        unsafe { access.queue(queues).push_back(place) };
+        unsafe { access.queue(queues).push(place) };
         true
     }
 
@@ -228,6 +239,7 @@ impl RawRwLock {
     /// Hands the lock to those who can have it now: the first writer if there is no holder, all readers if
     /// there is no writer, and if both can, those whose `turn` it is. Under the queues' lock.
     fn settle(&self, turn: Access, queues: &mut Queues, batch: &mut Batch) {
+        self.admit_urgent(queues, batch);
         if self.word.load(Ordering::Relaxed) & WRITER == 0 {
             if turn == Access::Read {
                 self.admit_readers(queues, batch);
@@ -246,7 +258,22 @@ impl RawRwLock {
         }
     }
 
+    /// Hands the lock to urgent ones that can have it now: all readers if there is no writer, else a writer if
+    /// there is no holder.
+    fn admit_urgent(&self, queues: &mut Queues, batch: &mut Batch) {
+        if self.word.load(Ordering::Relaxed) & WRITER == 0 {
+            self.admit_readers_that(Place::is_urgent, queues, batch);
+            if self.word.load(Ordering::Relaxed) & READERS == 0 {
+                self.admit_writer_that(Place::is_urgent, queues, batch);
+            }
+        }
+    }
+
     fn admit_readers(&self, queues: &mut Queues, batch: &mut Batch) {
+        self.admit_readers_that(|_| true, queues, batch);
+    }
+
+    fn admit_readers_that(&self, fits: fn(&Place) -> bool, queues: &mut Queues, batch: &mut Batch) {
         // Counted before the ticket is won, as the reader may go on, and leave, at once. Acquires for the
         // reader what earlier holders did.
         let give = |_: &Place| {
@@ -255,17 +282,21 @@ impl RawRwLock {
         let undo = |_: &Place, ()| {
             self.word.fetch_sub(READER, Ordering::Relaxed);
         };
-        while queues.readers.choose(batch, give, undo).is_some() {}
+        while queues.readers.choose_fitting(batch, fits, give, undo).is_some() {}
     }
 
     fn admit_writer(&self, queues: &mut Queues, batch: &mut Batch) {
+        self.admit_writer_that(|_| true, queues, batch);
+    }
+
+    fn admit_writer_that(&self, fits: fn(&Place) -> bool, queues: &mut Queues, batch: &mut Batch) {
         let give = |_: &Place| {
             self.word.fetch_or(WRITER, Ordering::Acquire);
         };
         let undo = |_: &Place, ()| {
             self.word.fetch_and(!WRITER, Ordering::Relaxed);
         };
-        queues.writers.choose(batch, give, undo);
+        queues.writers.choose_fitting(batch, fits, give, undo);
     }
 }
 
@@ -344,6 +375,46 @@ mod models {
     #[test]
     fn two_writers_and_a_reader() {
         sections([Access::Write, Access::Read, Access::Write]);
+    }
+
+    /// A reader that blocks the thread which a waiting writer needs gets the lock before it, whether it comes
+    /// before the holder has left or afterwards.
+    fn an_urgent_one_goes_first(holds: Access, waits: Access, urgent: Access) {
+        loom::model(move || {
+            let world = World::new();
+            assert!(world.lock.try_lock(holds));
+            let ticket = world.sleepers[0].ticket();
+            let place = Place::new(ticket, 0);
+            // SAFETY: the place stays until its ticket was fired from the list.
+            assert!(unsafe { world.lock.join(waits, &mut world.lock.queues.lock(), &place) });
+            let urgent_ticket = world.sleepers[1].ticket();
+            let urgent_place = Place::urgent(urgent_ticket, 0);
+            // SAFETY: as above.
+            let listed = unsafe { world.lock.join(urgent, &mut world.lock.queues.lock(), &urgent_place) };
+            assert_eq!(listed, holds == Access::Write || urgent == Access::Write);
+            let holder = spawn(&world, move |world| world.lock.unlock(holds));
+            if listed {
+                assert_eq!(world.sleepers[1].sleep(urgent_ticket), Cause::Event);
+            }
+            world.lock.unlock(urgent);
+            // Only now does the other one run.
+            assert_eq!(world.sleepers[0].sleep(ticket), Cause::Event);
+            world.lock.unlock(waits);
+            holder.join().unwrap();
+            assert_eq!(world.lock.word.load(Ordering::Relaxed), 0);
+        });
+    }
+
+    #[test]
+    fn an_urgent_reader_goes_before_a_writer() {
+        an_urgent_one_goes_first(Access::Read, Access::Write, Access::Read);
+        an_urgent_one_goes_first(Access::Write, Access::Write, Access::Read);
+    }
+
+    #[test]
+    fn an_urgent_writer_goes_before_others() {
+        an_urgent_one_goes_first(Access::Write, Access::Read, Access::Write);
+        an_urgent_one_goes_first(Access::Read, Access::Write, Access::Write);
     }
 
     /// A writer gives up while the reader that it waits for leaves, and a reader waits behind it.

@@ -16,6 +16,9 @@
 //!   other changes are made under the lock as well, so that the permits are the queue's.
 //! - While somebody waits the permits at hand are fewer than the first one wants. Who stands behind it waits
 //!   too, however little it wants: a large request is not starved by small ones.
+//! - One who blocks a worker's thread while it waits (in a destructor, while its coroutine unwinds) is *urgent*:
+//!   what it waits for must not be a coroutine of that very worker. So it stands before all others, and takes
+//!   what is at hand for itself, whoever waits.
 //! - Permits are taken for one who waits before its ticket is won, and put back if it is not. So who was
 //!   chosen has them, and no cancellation or timeout loses any.
 
@@ -67,12 +70,17 @@ impl RawSemaphore {
 
     /// Takes that many permits if they are at hand and nobody waits.
     pub(super) fn try_acquire(&self, permits: usize) -> Result<(), Refused> {
+        self.try_acquire_unless(WAITERS, permits)
+    }
+
+    /// Takes that many permits if they are at hand and that flag is not set.
+    fn try_acquire_unless(&self, flag: usize, permits: usize) -> Result<(), Refused> {
         let mut word = self.word.load(Ordering::Acquire);
         loop {
             if word & CLOSED != 0 {
                 return Err(Refused::Closed);
             }
-            if word & WAITERS != 0 || word >> SHIFT < permits {
+            if word & flag != 0 || word >> SHIFT < permits {
                 return Err(Refused::Short);
             }
             let next = word - permits * ONE;
@@ -175,7 +183,9 @@ impl RawSemaphore {
     unsafe fn join(&self, queue: &mut WaitList, place: &Place) -> Result<(), Refused> {
         loop {
             let word = self.word.load(Ordering::Relaxed);
-            match self.try_acquire(place.want()) {
+            // Under the queue's lock the permits are those who wait's, and so are an urgent one's at once.
+            let flag = if place.is_urgent() { 0 } else { WAITERS };
+            match self.try_acquire_unless(flag, place.want()) {
                 Err(Refused::Short) => {}
                 outcome => return outcome,
             }
@@ -187,7 +197,7 @@ impl RawSemaphore {
             };
             if word & WAITERS != 0 || short && marked() {
                 // SAFETY: as the caller says.
-                unsafe { queue.push_back(place) };
+                unsafe { queue.push(place) };
                 return Err(Refused::Short);
             }
         }
@@ -306,6 +316,32 @@ mod models {
             sched::wake_all(&mut batch);
             small.join().unwrap();
             releases.join().unwrap();
+            assert_eq!(semaphore.word.load(Ordering::Relaxed), 0);
+        });
+    }
+
+    /// One that blocks the thread which another needs who waits: it gets the first permit, and the other one
+    /// runs only afterwards.
+    #[test]
+    fn an_urgent_one_goes_first() {
+        loom::model(|| {
+            let world = World::new(1);
+            let semaphore = &world.semaphore;
+            let tickets = [0, 1].map(|i| world.sleepers[i].ticket());
+            let places = [Place::new(tickets[0], 3), Place::urgent(tickets[1], 2)];
+            let releases = spawn(&world, |world| world.semaphore.release(1));
+            // SAFETY: the places stay until their tickets were fired from the list.
+            let [waits, urgent] =
+                [0, 1].map(|i| unsafe { semaphore.join(&mut semaphore.queue.lock(), &places[i]) });
+            assert_eq!(waits, Err(Refused::Short));
+            if urgent == Err(Refused::Short) {
+                assert_eq!(world.sleepers[1].sleep(tickets[1]), Cause::Event);
+                assert!(places[1].chosen());
+            }
+            releases.join().unwrap();
+            semaphore.release(3);
+            assert_eq!(world.sleepers[0].sleep(tickets[0]), Cause::Event);
+            assert!(places[0].chosen());
             assert_eq!(semaphore.word.load(Ordering::Relaxed), 0);
         });
     }

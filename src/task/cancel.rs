@@ -166,6 +166,7 @@ impl CancelToken {
     ///
     /// [`Cancelled`] if the token has ended the closure. If the closure was faster, its value is
     /// returned although the token is cancelled. So it is where panics abort: there is no unwinding then.
+    /// In a destructor that runs while its coroutine unwinds, also if the runtime's shutdown has ended it.
     ///
     /// # Panics
     ///
@@ -205,8 +206,14 @@ impl CancelToken {
             Err(error) => {
                 // The caller's own time limit, or the runtime's end, which is the caller's as well.
                 sched::checkpoint();
-                if sched::current_coroutine().is_some() && matches!(error, JoinError::Cancelled) {
-                    sched::raise();
+                if matches!(error, JoinError::Cancelled) {
+                    if std::thread::panicking() {
+                        // The caller cannot unwind again.
+                        return Err(Cancelled);
+                    }
+                    if sched::current_coroutine().is_some() {
+                        sched::raise_whole();
+                    }
                 }
                 panic!("sward: {error}")
             }

@@ -29,6 +29,7 @@
 //!    before `done`.
 
 use super::{Builder, JoinHandle};
+use crate::base::lock::assert_none_held;
 use crate::base::sync::ListLock;
 use crate::base::sys::report;
 use crate::coroutine::{Batch, Cancellation, Handle, WaitList, WaitReason};
@@ -37,7 +38,7 @@ use std::any::Any;
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
 
@@ -105,13 +106,14 @@ impl Group {
     /// Runs the closure, which spawns, and waits until all have ended. If the closure panics or its
     /// coroutine is cancelled, the children are cancelled, and the unwinding goes on once they have ended.
     pub(super) fn run<T>(&self, f: impl FnOnce() -> T) -> T {
+        assert_none_held();
         let outcome = catch_unwind(AssertUnwindSafe(f));
         if outcome.is_err() {
             self.cancel();
         }
         let interrupted = self.settle(if outcome.is_err() { Cancel::Mask } else { Cancel::Obey });
         match outcome {
-            Err(payload) => sched::resume(payload),
+            Err(payload) => resume_unwind(payload),
             Ok(_) if interrupted => sched::raise(),
             Ok(value) => value,
         }
@@ -300,7 +302,7 @@ impl<T, F: FnOnce() -> T> Job<'_, F> {
             Err(payload) => {
                 child.unwound(&*payload);
                 drop(child);
-                sched::resume(payload)
+                resume_unwind(payload)
             }
         }
     }

@@ -76,12 +76,6 @@ impl<T> JoinHandle<T> {
         self.take()
     }
 
-    /// The result of a coroutine that has ended, or is past its closure and about to.
-    pub(super) fn join_masked(self, reason: WaitReason) -> Result<T, JoinError> {
-        sched::wait_masked(self.done(), reason);
-        self.take()
-    }
-
     fn take(mut self) -> Result<T, JoinError> {
         assert!(self.is_finished(), "a result is taken after the end");
         self.awaited = Awaited::Taken;
@@ -106,6 +100,9 @@ impl<T> JoinHandle<T> {
     /// [`join`](Self::join) gives [`JoinError::Cancelled`]. No message is printed. If the unwinding is
     /// swallowed by a `catch_unwind`, the next wait unwinds again. A coroutine that has not been
     /// started is not run. One that never waits is not interrupted. Does not park.
+    ///
+    /// While it unwinds, what its destructors wait for blocks its worker: see [`sync`](crate::sync) for what they
+    /// may wait for.
     ///
     /// Returns false, and does nothing, where panics abort: there is no unwinding then.
     ///

@@ -1,14 +1,15 @@
 //! A set of coroutines that come and go, joined in the order of their ends.
 //!
 //! A coroutine's closure owns an [`Announce`], which puts its number on a list when it is dropped: after the
-//! closure has returned or unwound, or when it is dropped unrun. From there to the coroutine's end no code of
-//! a user runs, and nothing parks. Whoever takes a number off the list waits for that end, masked: a
-//! cancellation in between would lose the result.
+//! closure has returned or unwound, or when it is dropped unrun. From there to the coroutine's end its task
+//! locals are destroyed, which is a user's code and may park. So a number is taken off the list only once its
+//! coroutine has ended; until then it stays, and no cancellation loses the result.
 
 use super::{Builder, JoinError, JoinHandle, Task};
 use crate::base::sync::ListLock;
 use crate::coroutine::{Event, WaitReason};
 use crate::sched;
+use crate::sched::select::{EventArm, Patience, select};
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::io;
@@ -40,8 +41,8 @@ pub struct JoinSet<T> {
     next: u64,
 }
 
-/// The coroutines that have ended and are not joined yet. Each number that is on the list or is still
-/// to come belongs to a handle of the set, as long as the set has this list.
+/// The coroutines that have ended, or are about to, and are not joined yet. Each number that is on the list or
+/// is still to come belongs to a handle of the set, as long as the set has this list.
 struct Ended {
     /// Set after a number was put on the list.
     some: Event,
@@ -170,19 +171,37 @@ impl<T> JoinSet<T> {
             if let Some(result) = self.try_join_next() {
                 return Some(result);
             }
-            if sched::wait_for(&self.ended.some, WaitReason::JoinSet, deadline).is_err() {
+            if !self.wait_for_some(deadline) {
                 return self.try_join_next();
             }
         }
         None
     }
 
+    /// Waits until a further end is announced or one of those that were has come; whether that was in time.
+    fn wait_for_some(&self, deadline: Option<Instant>) -> bool {
+        let ending: Vec<_> = {
+            let numbers = self.ended.numbers.lock();
+            numbers.iter().filter_map(|number| self.handles.get(number)).map(JoinHandle::done).collect()
+        };
+        if ending.is_empty() {
+            return sched::wait_for(&self.ended.some, WaitReason::JoinSet, deadline).is_ok();
+        }
+        let mut arms: Vec<_> = ending.into_iter().chain([&self.ended.some]).map(EventArm::new).collect();
+        let mut arms: Vec<_> = arms.iter_mut().map(|arm| Some(arm.any())).collect();
+        let patience = deadline.map_or(Patience::Endless, Patience::Until);
+        select(&mut arms, WaitReason::JoinSet, patience).is_some()
+    }
+
     /// Takes a coroutine that has ended out of the set; `None` if there is none. Does not wait for any to
     /// end.
     pub fn try_join_next(&mut self) -> Option<Result<T, JoinError>> {
-        let number = self.ended.numbers.lock().pop_front()?;
-        let handle = self.handles.remove(&number).expect("each number on the list has its handle");
-        Some(handle.join_masked(WaitReason::JoinSet))
+        let mut numbers = self.ended.numbers.lock();
+        let has_ended = |number: &u64| self.handles.get(number).is_some_and(JoinHandle::is_finished);
+        let first = numbers.iter().position(has_ended)?;
+        let number = numbers.remove(first)?;
+        drop(numbers);
+        Some(self.handles.remove(&number).expect("its handle was found").join())
     }
 
     /// Cancels all of its coroutines, as [`JoinHandle::cancel`] does. They stay in the set, and are joined

@@ -10,7 +10,7 @@ use std::any::Any;
 use std::fmt;
 use std::io;
 use std::marker::PhantomData;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 /// Runs the closure with a [`TryScope`], in which it spawns coroutines that borrow and that may fail, and
 /// waits until all of them have ended. The first error, of a coroutine or of the closure, cancels the other
@@ -53,7 +53,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 /// # Panics
 ///
 /// If the closure panics, with its payload. If a coroutine panics, with the payload of the first one to
-/// do so, errors or none: a panic cancels the others as an error does. If there was no stack for one.
+/// do so, errors or none: a panic cancels the others as an error does. If a closure that was not run panics as
+/// it is dropped. If there was no stack for one.
 ///
 /// # What does not compile
 ///
@@ -97,25 +98,31 @@ impl ScopeBuilder {
         let ended = scope.group.ended();
         let First { error, panic } = std::mem::replace(&mut *scope.first.lock(), First::nothing());
         if let Some(payload) = panic {
-            sched::resume(payload);
+            resume_unwind(payload);
+        }
+        if ended == Ended::Panicked {
+            // In a destructor of a closure that was not run, or of a panic's payload.
+            panic!("a scoped coroutine panicked");
         }
         if let Some(error) = error {
             return Err(error);
         }
         match ended {
-            Ended::Well => {}
-            Ended::Panicked => unreachable!("a panic is caught before the group sees it"),
+            Ended::Well | Ended::Panicked => {}
             Ended::Unstarted => {
                 sched::checkpoint();
                 panic!("a scoped coroutine did not start: there was no stack, or its runtime has shut down");
             }
             Ended::Cut => {
                 sched::checkpoint();
-                // Its runtime shuts down, and the caller's cancellation has not come yet.
-                if sched::current_coroutine().is_some() {
-                    sched::raise();
+                // Its runtime shuts down, and the caller's cancellation has not come yet. A caller that unwinds
+                // already goes on with what there is.
+                if !std::thread::panicking() {
+                    if sched::current_coroutine().is_some() {
+                        sched::raise_whole();
+                    }
+                    panic!("a scoped coroutine was cancelled: its runtime has shut down");
                 }
-                panic!("a scoped coroutine was cancelled: its runtime has shut down");
             }
         }
         Ok(value.expect("an error of the closure is an error of the scope"))
@@ -167,10 +174,11 @@ impl<'scope, 'env, E: Send> TryScope<'scope, 'env, E> {
     where
         F: FnOnce() -> Result<(), E> + Send + 'scope,
     {
-        let job = || match catch_unwind(AssertUnwindSafe(f)) {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => self.fail(error),
-            Err(payload) if payload.is::<Cancellation>() => sched::resume(payload),
+        // `fail` as well: it drops an error that is not the first, which may panic.
+        let run = || f().unwrap_or_else(|error| self.fail(error));
+        let job = || match catch_unwind(AssertUnwindSafe(run)) {
+            Ok(()) => {}
+            Err(payload) if payload.is::<Cancellation>() => resume_unwind(payload),
             Err(payload) => self.panicked(payload),
         };
         // SAFETY: as in `Scope::spawn_with`; the handle goes at once.
