@@ -155,12 +155,12 @@ fn a_migrating_coroutine_changes_threads() {
                 let mut seen = std::collections::HashSet::new();
                 while !stop.load(Ordering::Relaxed) {
                     seen.insert(format!("{:?}", std::thread::current().id()));
-                    let end = Instant::now() + Duration::from_micros(200);
+                    let end = Instant::now() + Duration::from_micros(40);
                     while Instant::now() < end {
                         std::hint::spin_loop();
                     }
                     // Leaves room for a worker to run dry and look for what waits at the other.
-                    sward::sleep(Duration::from_micros(150));
+                    sward::sleep(Duration::from_micros(300));
                 }
                 seen.len()
             }
