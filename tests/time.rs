@@ -588,8 +588,15 @@ fn a_shutdown_is_no_end_of_a_time_limit() {
             });
             let count = Arc::clone(&elapsed);
             runtime.spawn(move || {
-                let parks = || Ok::<(), ()>(task::park());
-                let limited = timeout(LONG, || sward::try_scope(|s| Ok(s.spawn(parks))));
+                let limited = timeout(LONG, || {
+                    sward::try_scope(|s| {
+                        s.spawn(|| {
+                            task::park();
+                            Ok::<(), ()>(())
+                        });
+                        Ok(())
+                    })
+                });
                 count.fetch_add(usize::from(limited.is_err()), Ordering::SeqCst);
             });
         }
