@@ -1169,8 +1169,8 @@ sward::task_local! {
     static BRIEFLY_AT_THE_END: SleepsAtTheEnd = SleepsAtTheEnd(Duration::from_millis(30));
 }
 
-/// A coroutine whose task locals take their time to be destroyed has not ended: a set neither waits for it where
-/// it does not wait, nor beyond a limit, and joins others before it.
+/// A coroutine whose task locals take their time to be destroyed has not ended: a set neither waits for it
+/// where it does not wait, nor beyond a limit, and joins others before it.
 #[test]
 fn a_set_does_not_wait_for_locals_unasked() {
     everywhere(|| {
@@ -1218,8 +1218,8 @@ fn a_panic_of_a_destructor_is_one_of_the_scope() {
             Ok(())
         });
     };
-    // Whether a closure is dropped by its scope or as that of a cancelled coroutine is a matter of time. Only the
-    // former is told of.
+    // Whether a closure is dropped by its scope or as that of a cancelled coroutine is a matter of time.
+    // Only the former is told of.
     for _ in 0..50 {
         let outcome = catch_unwind(|| in_runtime(unrun));
         if let Err(payload) = outcome {

@@ -1356,8 +1356,8 @@ fn auto_traits_are_as_promised() {
     unwind_safe::<Notify>();
 }
 
-/// A panic poisons also after a cancellation that was swallowed, and a cancellation that was caught and resumed
-/// does not.
+/// A panic poisons also after a cancellation that was swallowed, and a cancellation that was caught and
+/// resumed does not.
 #[test]
 fn a_swallowed_cancellation_keeps_no_panic_from_poisoning() {
     fn swallow() {
@@ -1398,8 +1398,8 @@ fn a_swallowed_cancellation_keeps_no_panic_from_poisoning() {
     cancelled.join().unwrap();
 }
 
-/// Two coroutines of one worker want what a plain thread has: one that waits, and then one that unwinds, whose
-/// destructor blocks the worker. What becomes free goes to the latter, as the former cannot run.
+/// Two coroutines of one worker want what a plain thread has: one that waits, and then one that unwinds,
+/// whose destructor blocks the worker. What becomes free goes to the latter, as the former cannot run.
 fn one_who_unwinds_goes_first<T: Send + Sync + 'static>(
     shared: T,
     wait: fn(&T),

@@ -619,8 +619,8 @@ fn what_waits_behind_a_slow_one_is_not_started_after_a_shutdown() {
     }
 }
 
-/// Coroutines that are parked on a worker that was too slow for the shutdown unwind when it comes to them, and
-/// take nothing that others wait for.
+/// Coroutines that are parked on a worker that was too slow for the shutdown unwind when it comes to them,
+/// and take nothing that others wait for.
 #[test]
 fn those_behind_a_slow_one_unwind_after_the_shutdown() {
     let runtime = sward::runtime::Builder::new().worker_threads(1).build().expect("a runtime");

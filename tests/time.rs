@@ -588,13 +588,12 @@ fn a_shutdown_is_no_end_of_a_time_limit() {
             });
             let count = Arc::clone(&elapsed);
             runtime.spawn(move || {
-                let parks = || {
-                    task::park();
-                    Ok::<(), ()>(())
-                };
                 let limited = timeout(LONG, || {
                     sward::try_scope(|s| {
-                        s.spawn(parks);
+                        s.spawn(|| {
+                            task::park();
+                            Ok::<(), ()>(())
+                        });
                         Ok(())
                     })
                 });

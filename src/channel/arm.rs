@@ -38,8 +38,8 @@ impl Spot {
 
 /// A receive that is one of the alternatives of a [`Select`](super::Select). Made by [`Receiver::arm`].
 ///
-/// One that was chosen keeps its message until [`finish`](Self::finish), and receives no other: a select that it
-/// is added to again can choose it at once.
+/// One that was chosen keeps its message until [`finish`](Self::finish), and receives no other: a select
+/// that it is added to again can choose it at once.
 pub struct RecvArm<'a, T> {
     receiver: &'a Receiver<T>,
     slot: Slot<T>,

@@ -11,8 +11,8 @@
 //! - A sender waits only while the queue is full and no receiver waits, but for itself.
 //! - So values leave in the order in which their sends began to be carried out.
 //!
-//! "But for itself": a select may wait on both sides of one channel, with two places of one waiter. They do not
-//! meet one another; whoever else comes meets one of them.
+//! "But for itself": a select may wait on both sides of one channel, with two places of one waiter. They do
+//! not meet one another; whoever else comes meets one of them.
 //!
 //! A value moves straight from or into the *slot* of the one who waits, which is on the waiting stack.
 //! The slot is touched by the other side only under the lock and before the ticket is won, by
@@ -383,8 +383,8 @@ mod models {
         });
     }
 
-    /// A select that would send or receive on one channel, and another: its own arms do not meet, and the other
-    /// one meets one of them.
+    /// A select that would send or receive on one channel, and another: its own arms do not meet, and the
+    /// other one meets one of them.
     #[test]
     fn a_select_on_both_sides_meets_another() {
         loom::model(|| {

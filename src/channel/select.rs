@@ -288,7 +288,9 @@ macro_rules! __select {
         let mut $a = $a.arm();
     };
     (@arm $kind:ident $a:ident $o:ident $args:tt) => {
-        ::core::compile_error!(::core::concat!("select!: not an arm: `", ::core::stringify!($kind $args), "`"))
+        ::core::compile_error!(
+            ::core::concat!("select!: not an arm: `", ::core::stringify!($kind $args), "`")
+        )
     };
 
     (@fill send_from $a:ident ($sender:expr, $slot:expr)) => {

@@ -21,9 +21,9 @@
 //! - A node may be touched by others from its `enqueue` until it was fired or `remove` has returned.
 //!   Both happen under LOCKED, so the owner of a node whose wait ended otherwise calls `remove`
 //!   before its frame goes.
-//! - `set` fires before it stores SET, as the nodes may be gone once it has. So one who was fired before it had
-//!   parked may be up while the word is LOCKED still. It calls `remove` as well, which waits for the end of
-//!   that: afterwards the event is set, unless somebody has consumed it.
+//! - `set` fires before it stores SET, as the nodes may be gone once it has. So one who was fired before it
+//!   had parked may be up while the word is LOCKED still. It calls `remove` as well, which waits for the
+//!   end of that: afterwards the event is set, unless somebody has consumed it.
 //! - `set` is a read-modify-write even when the word is set already. A reader consumes readiness and
 //!   then asks the kernel; a poller hears from the kernel and then sets. With a plain load in `set`
 //!   the poller could see the old SET, the reader the old state of the socket, and the readiness
@@ -181,8 +181,8 @@ impl Event {
         }
     }
 
-    /// Takes a node off the list if it is still there. Afterwards nobody touches the node, and if it was fired
-    /// the event is set, or was consumed since.
+    /// Takes a node off the list if it is still there. Afterwards nobody touches the node, and if it was
+    /// fired the event is set, or was consumed since.
     pub(crate) fn remove(&self, node: &Node) {
         let Some(word) = self.lock(|word| !list(word).is_null()) else { return };
         let target = ptr::from_ref(node).cast_mut();

@@ -52,8 +52,8 @@ impl Place {
         }
     }
 
-    /// A place of one whose wait blocks the thread of a worker, so that nothing on that thread runs before the
-    /// wait has ended.
+    /// A place of one whose wait blocks the thread of a worker, so that nothing on that thread runs before
+    /// the wait has ended.
     pub(crate) fn urgent(ticket: Ticket, want: usize) -> Place {
         Place { urgent: true, ..Place::new(ticket, want) }
     }

@@ -15,10 +15,11 @@
 //! The arms of one select never count as possible because of one another, though it may offer to send and to
 //! receive on one channel: a list leaves out the places of the waiter that asks (`WaitList::has_others`).
 //!
-//! Two selects that find each other on their lists at the same time may both call off. Each then lets others
-//! go first before it begins again, so on one worker the other one is either listed by then, and found by the
-//! poll, or gone; between threads the random order parts them. A select that is called off again and again is no
-//! loop without a wait: cancellation, time limits and its worker's other coroutines get through each time.
+//! Two selects that find each other on their lists at the same time may both call off. Each then lets
+//! others go first before it begins again, so on one worker the other one is either listed by then, and
+//! found by the poll, or gone; between threads the random order parts them. A select that is called off
+//! again and again is no loop without a wait: cancellation, time limits and its worker's other coroutines
+//! get through each time.
 
 use super::wait::{Cancel, Woken, checkpoint, raise, spend, wait, yield_now};
 use super::worker;

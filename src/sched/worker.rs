@@ -118,8 +118,8 @@ pub(crate) fn may_switch() -> bool {
     current_coroutine().is_some() && !std::thread::panicking()
 }
 
-/// Whether a wait here blocks the thread of a worker: what its coroutine, or the worker itself, waits for must
-/// then not depend on the worker's other coroutines.
+/// Whether a wait here blocks the thread of a worker: what its coroutine, or the worker itself, waits for
+/// must then not depend on the worker's other coroutines.
 pub(crate) fn blocks_worker() -> bool {
     !may_switch() && with(|_| ()).is_some()
 }

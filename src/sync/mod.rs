@@ -16,13 +16,14 @@
 //!
 //! # In destructors, while a coroutine unwinds
 //!
-//! A coroutine that waits while its thread unwinds from a panic or a cancellation (in a destructor) blocks its
-//! worker, since nothing may switch then: it must not wait for what another coroutine of the same worker is
-//! to do, or it waits for ever. It may wait for a lock or a permit that somebody else has and gives back:
-//! [`Mutex`], [`RwLock`] and [`Semaphore`] serve it before all others who wait. What another coroutine of the same
-//! worker *has* is out of reach. For an `RwLock` and for permits that includes what such a coroutine has been
-//! handed and has not come to use: when they become free they go to the first who waits, and if that was before
-//! the destructor came, they are not taken back. A `Mutex` that nobody holds can always be had.
+//! A coroutine that waits while its thread unwinds from a panic or a cancellation (in a destructor) blocks
+//! its worker, since nothing may switch then: it must not wait for what another coroutine of the same
+//! worker is to do, or it waits for ever. It may wait for a lock or a permit that somebody else has and
+//! gives back: [`Mutex`], [`RwLock`] and [`Semaphore`] serve it before all others who wait. What another
+//! coroutine of the same worker *has* is out of reach. For an `RwLock` and for permits that includes what
+//! such a coroutine has been handed and has not come to use: when they become free they go to the first who
+//! waits, and if that was before the destructor came, they are not taken back. A `Mutex` that nobody holds
+//! can always be had.
 //!
 //! A call that could have waited and did not counts against the coroutine's budget: after a great number
 //! of them in a row the coroutine lets others go first, before it takes anything. The `try_` calls, and

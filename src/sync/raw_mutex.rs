@@ -31,11 +31,11 @@
 //! `k` of them and at most `(k + 1) * PASSES` overtakers. (Go's mutex bounds the time instead, to
 //! 1 ms; parking_lot decides by a random clock.)
 //!
-//! One who blocks a worker's thread while it waits (in a destructor, while its coroutine unwinds) is *urgent*: the
-//! one on its way may be a coroutine of that very worker, which does not run before the wait has ended. So
-//! the mutex is not left to that one. An urgent one waits before all others; `unlock` keeps the mutex locked and
-//! hands it over to an urgent one, whoever is on its way; and one that comes takes a reservation for itself.
-//! The one on its way finds the mutex taken, and goes back to the list.
+//! One who blocks a worker's thread while it waits (in a destructor, while its coroutine unwinds) is
+//! *urgent*: the one on its way may be a coroutine of that very worker, which does not run before the wait
+//! has ended. So the mutex is not left to that one. An urgent one waits before all others; `unlock` keeps
+//! the mutex locked and hands it over to an urgent one, whoever is on its way; and one that comes takes a
+//! reservation for itself. The one on its way finds the mutex taken, and goes back to the list.
 //!
 //! One waiter is on its way at a time. It was chosen (its ticket was won under the queue's lock), so no
 //! cancellation or timeout keeps it from arriving, and a reservation for it needs no way back.
@@ -398,8 +398,8 @@ mod models {
         }
     }
 
-    /// One who comes back to the list because it was overtaken does not get before an urgent one, and both get
-    /// in.
+    /// One who comes back to the list because it was overtaken does not get before an urgent one, and both
+    /// get in.
     #[test]
     fn an_urgent_one_among_others() {
         loom::model(|| {

@@ -18,9 +18,9 @@
 //!
 //! - Without WAITERS each taking and each release is one read-modify-write and nothing else.
 //! - WAITERS is set if and only if a queue is not empty, and changes only under the queues' lock. With it
-//!   set nobody takes the lock by itself: it is handed over (`settle`), or an urgent reader takes it (`join`),
-//!   under the queues' lock. So the only changes from outside are readers that leave, and a word without
-//!   holders is stable.
+//!   set nobody takes the lock by itself: it is handed over (`settle`), or an urgent reader takes it
+//!   (`join`), under the queues' lock. So the only changes from outside are readers that leave, and a word
+//!   without holders is stable.
 //! - Readers wait only while the lock is written or a writer waits.
 //!
 //! # Fairness
@@ -31,9 +31,10 @@
 //! writer for the holders, and for each writer before it together with one turn of readers. (Phase-fair
 //! locks, Brandenburg and Anderson 2010; Go's `RWMutex` takes the same turns.)
 //!
-//! One who blocks a worker's thread while it waits (in a destructor, while its coroutine unwinds) is *urgent*: what
-//! it waits for must not be a coroutine of that very worker. It waits before all others, the lock is handed to
-//! urgent ones first, whoever's turn it is, and an urgent reader does not wait for writers that wait.
+//! One who blocks a worker's thread while it waits (in a destructor, while its coroutine unwinds) is
+//! *urgent*: what it waits for must not be a coroutine of that very worker. It waits before all others, the
+//! lock is handed to urgent ones first, whoever's turn it is, and an urgent reader does not wait for
+//! writers that wait.
 //!
 //! One who is handed the lock has it: it was chosen, its ticket won under the queues' lock, so no
 //! cancellation or timeout gives the lock to somebody who is gone.
@@ -258,8 +259,8 @@ impl RawRwLock {
         }
     }
 
-    /// Hands the lock to urgent ones that can have it now: all readers if there is no writer, else a writer if
-    /// there is no holder.
+    /// Hands the lock to urgent ones that can have it now: all readers if there is no writer, else a writer
+    /// if there is no holder.
     fn admit_urgent(&self, queues: &mut Queues, batch: &mut Batch) {
         if self.word.load(Ordering::Relaxed) & WRITER == 0 {
             self.admit_readers_that(Place::is_urgent, queues, batch);

@@ -16,9 +16,9 @@
 //!   other changes are made under the lock as well, so that the permits are the queue's.
 //! - While somebody waits the permits at hand are fewer than the first one wants. Who stands behind it waits
 //!   too, however little it wants: a large request is not starved by small ones.
-//! - One who blocks a worker's thread while it waits (in a destructor, while its coroutine unwinds) is *urgent*:
-//!   what it waits for must not be a coroutine of that very worker. So it stands before all others, and takes
-//!   what is at hand for itself, whoever waits.
+//! - One who blocks a worker's thread while it waits (in a destructor, while its coroutine unwinds) is
+//!   *urgent*: what it waits for must not be a coroutine of that very worker. So it stands before all
+//!   others, and takes what is at hand for itself, whoever waits.
 //! - Permits are taken for one who waits before its ticket is won, and put back if it is not. So who was
 //!   chosen has them, and no cancellation or timeout loses any.
 

@@ -101,8 +101,8 @@ impl<T> JoinHandle<T> {
     /// swallowed by a `catch_unwind`, the next wait unwinds again. A coroutine that has not been
     /// started is not run. One that never waits is not interrupted. Does not park.
     ///
-    /// While it unwinds, what its destructors wait for blocks its worker: see [`sync`](crate::sync) for what they
-    /// may wait for.
+    /// While it unwinds, what its destructors wait for blocks its worker: see [`sync`](crate::sync) for
+    /// what they may wait for.
     ///
     /// Returns false, and does nothing, where panics abort: there is no unwinding then.
     ///

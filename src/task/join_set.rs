@@ -41,8 +41,8 @@ pub struct JoinSet<T> {
     next: u64,
 }
 
-/// The coroutines that have ended, or are about to, and are not joined yet. Each number that is on the list or
-/// is still to come belongs to a handle of the set, as long as the set has this list.
+/// The coroutines that have ended, or are about to, and are not joined yet. Each number that is on the list
+/// or is still to come belongs to a handle of the set, as long as the set has this list.
 struct Ended {
     /// Set after a number was put on the list.
     some: Event,

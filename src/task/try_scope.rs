@@ -52,8 +52,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 ///
 /// # Panics
 ///
-/// If the closure panics, with its payload. If a coroutine panics, with the payload of the first one to
-/// do so, errors or none: a panic cancels the others as an error does. If a closure that was not run panics as
+/// If the closure panics, with its payload. If a coroutine panics, with the payload of the first one to do
+/// so, errors or none: a panic cancels the others as an error does. If a closure that was not run panics as
 /// it is dropped. If there was no stack for one.
 ///
 /// # What does not compile
@@ -115,8 +115,8 @@ impl ScopeBuilder {
             }
             Ended::Cut => {
                 sched::checkpoint();
-                // Its runtime shuts down, and the caller's cancellation has not come yet. A caller that unwinds
-                // already goes on with what there is.
+                // Its runtime shuts down, and the caller's cancellation has not come yet. A caller that
+                // unwinds already goes on with what there is.
                 if !std::thread::panicking() {
                     if sched::current_coroutine().is_some() {
                         sched::raise_whole();
