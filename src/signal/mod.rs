@@ -7,6 +7,9 @@
 //! first stream, sleeps on the other end and passes it on. A signal that arrives again before it was received
 //! counts once, as it does in the kernel.
 //!
+//! Make the streams before the program serves: what arrives before the first one for a signal has its default
+//! action, and what arrives in the moment in which it is made may be lost.
+//!
 //! From the first stream for a signal on, its default action (for `SIGINT`: to end the process) is gone, also when
 //! all its streams are. Handlers that were there before are called as well.
 //!
