@@ -24,7 +24,8 @@ use std::mem::MaybeUninit;
 use std::os::fd::{BorrowedFd, RawFd};
 
 /// How much is written by a call that might block.
-const PIECE: usize = libc::PIPE_BUF;
+#[allow(clippy::unnecessary_cast, reason = "it is an `i32` on illumos")]
+const PIECE: usize = libc::PIPE_BUF as usize;
 
 /// What is to be transferred.
 enum Transfer<'a> {

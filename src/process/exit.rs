@@ -75,8 +75,9 @@ impl Exit {
 pub(super) fn block_until_ended(pid: u32) {
     let mut info = MaybeUninit::<libc::siginfo_t>::uninit();
     // SAFETY: the place for the answer, which nobody reads, lives until the call ends.
-    let _ =
-        retry(|| unsafe { libc::waitid(libc::P_PID, pid, info.as_mut_ptr(), libc::WEXITED | libc::WNOWAIT) });
+    let _ = retry(|| unsafe {
+        libc::waitid(libc::P_PID, pid as libc::id_t, info.as_mut_ptr(), libc::WEXITED | libc::WNOWAIT)
+    });
 }
 
 #[cfg(all(test, not(loom)))]
