@@ -16,14 +16,13 @@
 //! ```
 
 use super::SendError;
-use crate::base::sync::ListLock;
-use crate::coroutine::{Batch, WaitList, WaitReason};
-use crate::sched::{self, Cancel, Woken};
+use super::audience::{Audience, Told};
+use crate::coroutine::WaitReason;
+use crate::sched;
 use std::collections::VecDeque;
 use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 /// A channel that keeps the last so many messages, with its sender and a first receiver.
@@ -33,9 +32,8 @@ use std::time::{Duration, Instant};
 /// If the capacity is zero.
 pub fn channel<T: Clone>(capacity: usize) -> (Sender<T>, Receiver<T>) {
     assert!(capacity > 0, "a broadcast channel keeps at least one message");
-    let state =
-        State { kept: VecDeque::new(), end: 0, receivers: 1, closed: false, waiting: WaitList::new() };
-    let shared = Arc::new(Shared { state: ListLock::new(state), capacity, senders: AtomicUsize::new(1) });
+    let audience = Audience::new(State { kept: VecDeque::new(), end: 0, receivers: 1 });
+    let shared = Arc::new(Shared { audience, capacity });
     (Sender { shared: Arc::clone(&shared) }, Receiver { shared, next: 0 })
 }
 
@@ -44,15 +42,11 @@ struct State<T> {
     kept: VecDeque<Arc<T>>,
     end: u64,
     receivers: usize,
-    /// Whether all senders are gone.
-    closed: bool,
-    waiting: WaitList,
 }
 
 struct Shared<T> {
-    state: ListLock<State<T>>,
+    audience: Audience<State<T>>,
     capacity: usize,
-    senders: AtomicUsize,
 }
 
 /// Sends to all receivers. Clones are further senders.
@@ -97,35 +91,36 @@ impl<T: Clone> Sender<T> {
     ///
     /// There are no receivers; the error holds the message.
     pub fn send(&self, message: T) -> Result<usize, SendError<T>> {
-        let mut batch = Batch::new();
-        let message = Arc::new(message);
-        let mut state = self.shared.state.lock();
-        let receivers = state.receivers;
-        if receivers == 0 {
-            drop(state);
-            return Err(SendError(Arc::unwrap_or_clone(message)));
+        let mut message = Some(Arc::new(message));
+        // Gives the oldest away too, so that its destructor runs without the lock.
+        let sent = self.shared.audience.change(|Told { state, .. }| {
+            if state.receivers == 0 {
+                return None;
+            }
+            let oldest = if state.kept.len() == self.shared.capacity { state.kept.pop_front() } else { None };
+            state.kept.extend(message.take());
+            state.end += 1;
+            Some((state.receivers, oldest))
+        });
+        match (sent, message) {
+            (Some((receivers, _oldest)), _) => Ok(receivers),
+            (None, message) => {
+                let message = message.expect("nobody took it");
+                Err(SendError(Arc::unwrap_or_clone(message)))
+            }
         }
-        let oldest = if state.kept.len() == self.shared.capacity { state.kept.pop_front() } else { None };
-        state.kept.push_back(message);
-        state.end += 1;
-        state.waiting.disturb_all(&mut batch);
-        drop(state);
-        sched::wake_all(&mut batch);
-        // Without the lock, since its destructor runs.
-        drop(oldest);
-        Ok(receivers)
     }
 
     /// A further receiver, which gets what is sent from now on.
     pub fn subscribe(&self) -> Receiver<T> {
-        let mut state = self.shared.state.lock();
-        state.receivers += 1;
-        Receiver { shared: Arc::clone(&self.shared), next: state.end }
+        let mut told = self.shared.audience.lock();
+        told.state.receivers += 1;
+        Receiver { shared: Arc::clone(&self.shared), next: told.state.end }
     }
 
     /// How many receivers there are.
     pub fn receiver_count(&self) -> usize {
-        self.shared.state.lock().receivers
+        self.shared.audience.lock().state.receivers
     }
 }
 
@@ -156,9 +151,10 @@ impl<T: Clone> Receiver<T> {
     /// As [`recv`](Self::recv); `Empty` if there is none now.
     pub fn try_recv(&mut self) -> Result<T, RecvError> {
         sched::spend();
-        let state = self.shared.state.lock();
+        let told = self.shared.audience.lock();
+        let state = &told.state;
         let Some(behind) = state.end.checked_sub(self.next).filter(|&behind| behind > 0) else {
-            return Err(if state.closed { RecvError::Closed } else { RecvError::Empty });
+            return Err(if told.closed { RecvError::Closed } else { RecvError::Empty });
         };
         let kept = state.kept.len() as u64;
         if behind > kept {
@@ -167,7 +163,7 @@ impl<T: Clone> Receiver<T> {
         }
         let message = Arc::clone(&state.kept[(kept - behind) as usize]);
         self.next += 1;
-        drop(state);
+        drop(told);
         Ok(Arc::unwrap_or_clone(message))
     }
 
@@ -178,33 +174,16 @@ impl<T: Clone> Receiver<T> {
                 other => return other,
             }
             let next = self.next;
-            let (woken, _) = sched::wait_in(
-                &self.shared.state,
-                WaitReason::Broadcast,
-                deadline,
-                Cancel::Obey,
-                0,
-                |state, place| {
-                    let news = state.end != next || state.closed;
-                    if !news {
-                        // SAFETY: `wait_in` keeps the place until it was told or has left.
-                        unsafe { state.waiting.push_back(place) };
-                    }
-                    !news
-                },
-                |state, place, _| _ = state.waiting.remove(place),
-            );
-            match woken {
-                Woken::Event => {}
-                Woken::Timeout => return Err(RecvError::Empty),
-                Woken::Cancelled => sched::raise(),
+            let is_news = |state: &State<T>| state.end != next;
+            if !self.shared.audience.wait(WaitReason::Broadcast, deadline, is_news) {
+                return Err(RecvError::Empty);
             }
         }
     }
 
     /// How many messages there are for this receiver, those included that it has missed.
     pub fn len(&self) -> u64 {
-        self.shared.state.lock().end - self.next
+        self.shared.audience.lock().state.end - self.next
     }
 
     /// Whether there are none.
@@ -215,38 +194,32 @@ impl<T: Clone> Receiver<T> {
 
 impl<T> Clone for Sender<T> {
     fn clone(&self) -> Self {
-        self.shared.senders.fetch_add(1, Ordering::Relaxed);
+        self.shared.audience.add_sender();
         Sender { shared: Arc::clone(&self.shared) }
     }
 }
 
 impl<T> Drop for Sender<T> {
     fn drop(&mut self) {
-        if self.shared.senders.fetch_sub(1, Ordering::AcqRel) == 1 {
-            let mut batch = Batch::new();
-            let mut state = self.shared.state.lock();
-            state.closed = true;
-            state.waiting.disturb_all(&mut batch);
-            drop(state);
-            sched::wake_all(&mut batch);
-        }
+        self.shared.audience.drop_sender();
     }
 }
 
 impl<T> Clone for Receiver<T> {
     fn clone(&self) -> Self {
-        self.shared.state.lock().receivers += 1;
+        self.shared.audience.lock().state.receivers += 1;
         Receiver { shared: Arc::clone(&self.shared), next: self.next }
     }
 }
 
 impl<T> Drop for Receiver<T> {
     fn drop(&mut self) {
-        let mut state = self.shared.state.lock();
-        state.receivers -= 1;
+        let mut told = self.shared.audience.lock();
+        told.state.receivers -= 1;
         // With nobody to get them, messages need not be kept.
-        let kept = if state.receivers == 0 { std::mem::take(&mut state.kept) } else { VecDeque::new() };
-        drop(state);
+        let last = told.state.receivers == 0;
+        let kept = if last { std::mem::take(&mut told.state.kept) } else { VecDeque::new() };
+        drop(told);
         drop(kept);
     }
 }

@@ -26,6 +26,7 @@
 //! ```
 
 mod arm;
+mod audience;
 pub mod broadcast;
 mod chan;
 mod error;

@@ -19,10 +19,10 @@
 //! });
 //! ```
 
+use super::audience::{Audience, Told};
 use super::{RecvError, RecvTimeoutError};
-use crate::base::sync::ListLock;
-use crate::coroutine::{Batch, WaitList, WaitReason};
-use crate::sched::{self, Cancel, Woken};
+use crate::coroutine::WaitReason;
+use crate::sched;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -30,26 +30,18 @@ use std::time::{Duration, Instant};
 
 /// A value to be watched, with its sender and a first receiver, which has seen it.
 pub fn channel<T>(value: T) -> (Sender<T>, Receiver<T>) {
-    let state = State { value: Arc::new(value), version: 0, closed: false, waiting: WaitList::new() };
-    let shared = Arc::new(Shared {
-        state: ListLock::new(state),
-        senders: AtomicUsize::new(1),
-        receivers: AtomicUsize::new(1),
-    });
+    let audience = Audience::new(State { value: Arc::new(value), version: 0 });
+    let shared = Arc::new(Shared { audience, receivers: AtomicUsize::new(1) });
     (Sender { shared: Arc::clone(&shared) }, Receiver { shared, seen: 0 })
 }
 
 struct State<T> {
     value: Arc<T>,
     version: u64,
-    /// Whether all senders are gone.
-    closed: bool,
-    waiting: WaitList,
 }
 
 struct Shared<T> {
-    state: ListLock<State<T>>,
-    senders: AtomicUsize,
+    audience: Audience<State<T>>,
     receivers: AtomicUsize,
 }
 
@@ -87,27 +79,22 @@ impl<T> Sender<T> {
 
     /// Replaces the value by what `new` gives under the lock, if it gives any; the one before.
     fn change(&self, new: impl FnOnce(&Arc<T>) -> Option<Arc<T>>) -> Option<Arc<T>> {
-        let mut batch = Batch::new();
-        let mut state = self.shared.state.lock();
-        let before = new(&state.value).map(|new| std::mem::replace(&mut state.value, new));
-        if before.is_some() {
+        self.shared.audience.change(|Told { state, .. }| {
+            let value = new(&state.value)?;
             state.version += 1;
-            state.waiting.disturb_all(&mut batch);
-        }
-        drop(state);
-        sched::wake_all(&mut batch);
-        before
+            Some(std::mem::replace(&mut state.value, value))
+        })
     }
 
     /// The value. Does not park.
     pub fn get(&self) -> Arc<T> {
-        Arc::clone(&self.shared.state.lock().value)
+        Arc::clone(&self.shared.audience.lock().state.value)
     }
 
     /// A further receiver, which has seen the present value.
     pub fn subscribe(&self) -> Receiver<T> {
         self.shared.receivers.fetch_add(1, Ordering::Relaxed);
-        let seen = self.shared.state.lock().version;
+        let seen = self.shared.audience.lock().state.version;
         Receiver { shared: Arc::clone(&self.shared), seen }
     }
 
@@ -120,19 +107,19 @@ impl<T> Sender<T> {
 impl<T> Receiver<T> {
     /// The value, which does not count as seen. Does not park.
     pub fn get(&self) -> Arc<T> {
-        Arc::clone(&self.shared.state.lock().value)
+        Arc::clone(&self.shared.audience.lock().state.value)
     }
 
     /// The value, which counts as seen. Does not park.
     pub fn get_and_update(&mut self) -> Arc<T> {
-        let state = self.shared.state.lock();
-        self.seen = state.version;
-        Arc::clone(&state.value)
+        let told = self.shared.audience.lock();
+        self.seen = told.state.version;
+        Arc::clone(&told.state.value)
     }
 
     /// Whether there is a value that this receiver has not seen.
     pub fn has_changed(&self) -> bool {
-        self.shared.state.lock().version != self.seen
+        self.shared.audience.lock().state.version != self.seen
     }
 
     /// Waits for a value that this receiver has not seen, which then counts as seen. Parks until there is
@@ -158,36 +145,19 @@ impl<T> Receiver<T> {
         sched::spend();
         loop {
             {
-                let state = self.shared.state.lock();
-                if state.version != self.seen {
-                    self.seen = state.version;
+                let told = self.shared.audience.lock();
+                if told.state.version != self.seen {
+                    self.seen = told.state.version;
                     return Ok(());
                 }
-                if state.closed {
+                if told.closed {
                     return Err(RecvTimeoutError::Disconnected);
                 }
             }
             let seen = self.seen;
-            let (woken, _) = sched::wait_in(
-                &self.shared.state,
-                WaitReason::Changed,
-                deadline,
-                Cancel::Obey,
-                0,
-                |state, place| {
-                    let news = state.version != seen || state.closed;
-                    if !news {
-                        // SAFETY: `wait_in` keeps the place until it was told or has left.
-                        unsafe { state.waiting.push_back(place) };
-                    }
-                    !news
-                },
-                |state, place, _| _ = state.waiting.remove(place),
-            );
-            match woken {
-                Woken::Event => {}
-                Woken::Timeout => return Err(RecvTimeoutError::Timeout),
-                Woken::Cancelled => sched::raise(),
+            let is_news = |state: &State<T>| state.version != seen;
+            if !self.shared.audience.wait(WaitReason::Changed, deadline, is_news) {
+                return Err(RecvTimeoutError::Timeout);
             }
         }
     }
@@ -195,21 +165,14 @@ impl<T> Receiver<T> {
 
 impl<T> Clone for Sender<T> {
     fn clone(&self) -> Self {
-        self.shared.senders.fetch_add(1, Ordering::Relaxed);
+        self.shared.audience.add_sender();
         Sender { shared: Arc::clone(&self.shared) }
     }
 }
 
 impl<T> Drop for Sender<T> {
     fn drop(&mut self) {
-        if self.shared.senders.fetch_sub(1, Ordering::AcqRel) == 1 {
-            let mut batch = Batch::new();
-            let mut state = self.shared.state.lock();
-            state.closed = true;
-            state.waiting.disturb_all(&mut batch);
-            drop(state);
-            sched::wake_all(&mut batch);
-        }
+        self.shared.audience.drop_sender();
     }
 }
 
