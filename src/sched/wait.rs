@@ -293,25 +293,24 @@ pub(crate) fn with_own<R>(f: impl FnOnce(&Own) -> R) -> R {
     }
 }
 
-/// The time limit of the section of code that the caller is in.
-pub(crate) fn limit() -> Option<Instant> {
+/// As [`with_own`], without making for a coroutine what it has not needed so far.
+fn with_own_if_any<R>(f: impl FnOnce(Option<&Own>) -> R) -> R {
     match worker::current_coroutine() {
         // SAFETY: the coroutine that runs this is alive, and it is the caller.
-        Some(header) => unsafe { header.as_ref().own_if_any() }.and_then(Own::limit),
+        Some(header) => f(unsafe { header.as_ref().own_if_any() }),
         // SAFETY: this thread leases the parker.
-        None => with_parker(|parker| unsafe { parker.own() }.limit()),
+        None => with_parker(|parker| f(Some(unsafe { parker.own() }))),
     }
+}
+
+/// The time limit of the section of code that the caller is in.
+pub(crate) fn limit() -> Option<Instant> {
+    with_own_if_any(|own| own.and_then(Own::limit))
 }
 
 /// Whether the calling thread is unwinding from a cancellation, which poisons nothing.
 pub(crate) fn cancelling() -> bool {
-    std::thread::panicking()
-        && match worker::current_coroutine() {
-            // SAFETY: the coroutine that runs this is alive, and it is the caller.
-            Some(header) => unsafe { header.as_ref().own_if_any() }.is_some_and(Own::cancelling),
-            // SAFETY: this thread leases the parker.
-            None => with_parker(|parker| unsafe { parker.own() }.cancelling()),
-        }
+    std::thread::panicking() && with_own_if_any(|own| own.is_some_and(Own::cancelling))
 }
 
 /// Runs the closure with its waits ended at that time: then it is unwound, and gives [`TimedOut`]. An

@@ -299,8 +299,7 @@ impl Worker {
             Some(waiter)
         };
         if let Some(waiter) = displaced {
-            // SAFETY: it was in no queue, and stays alive until it has run.
-            unsafe { self.ready.borrow_mut().push(waiter) };
+            self.queue_ready(waiter);
         }
     }
 
@@ -309,9 +308,18 @@ impl Worker {
         let first = self.current.get().is_some() || self.lifo.get().is_none();
         let displaced = if first { self.lifo.replace(Some(waiter)) } else { Some(waiter) };
         if let Some(waiter) = displaced {
-            self.movable.push(Runnable(waiter));
-            self.shared.work_was_pushed();
+            self.queue_movable(waiter);
         }
+    }
+
+    fn queue_ready(&self, waiter: NonNull<Waiter>) {
+        // SAFETY: it was in no queue, and stays alive until it has run.
+        unsafe { self.ready.borrow_mut().push(waiter) };
+    }
+
+    fn queue_movable(&self, waiter: NonNull<Waiter>) {
+        self.movable.push(Runnable(waiter));
+        self.shared.work_was_pushed();
     }
 
     /// The next coroutine to run, from this worker's own queues.
@@ -361,11 +369,9 @@ impl Worker {
     fn push_behind(&self, waiter: NonNull<Waiter>) {
         // SAFETY: a queued or running coroutine is alive.
         if self.core().may_move(unsafe { waiter.cast::<Header>().as_ref() }) {
-            self.movable.push(Runnable(waiter));
-            self.shared.work_was_pushed();
+            self.queue_movable(waiter);
         } else {
-            // SAFETY: it was in no queue, and stays alive until it has run.
-            unsafe { self.ready.borrow_mut().push(waiter) };
+            self.queue_ready(waiter);
         }
     }
 
