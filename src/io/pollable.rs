@@ -6,7 +6,7 @@
 use super::{ReadShared, WriteShared};
 use crate::base::sys::set_nonblocking;
 use crate::coroutine::WaitReason;
-use crate::netpoll::{Direction, Source, is_ready};
+use crate::netpoll::{Direction, Source};
 use crate::sched::{Attempt, OpenFile, deadline_after};
 use std::fmt;
 use std::fs::File;
@@ -298,10 +298,7 @@ impl<T> Pollable<T> {
     }
 
     fn ready(&self, direction: Direction, reason: WaitReason, deadline: Option<Instant>) -> io::Result<()> {
-        let file = &self.watched.file;
-        file.perform_until(direction, reason, deadline, |_| {
-            Ok(if is_ready(file.fd(), direction)? { Attempt::Done(()) } else { Attempt::WouldBlock })
-        })
+        self.watched.file.wait_ready_until(direction, reason, deadline)
     }
 
     /// Calls the closure until it does not fail with `WouldBlock`, and gives what it gives. Parks in between,

@@ -71,10 +71,19 @@ impl OpenFile {
     /// direction's timeout.
     pub(crate) fn wait_ready(&self, direction: Direction, reason: WaitReason) -> io::Result<()> {
         let deadline = self.deadline(direction);
-        let attempt =
-            |_| Ok(if is_ready(self.fd(), direction)? { Attempt::Done(()) } else { Attempt::WouldBlock });
-        perform(&self.source, direction, reason, deadline, attempt)
-            .map_err(|error| self.translate(error, deadline))
+        self.wait_ready_until(direction, reason, deadline).map_err(|error| self.translate(error, deadline))
+    }
+
+    /// As `wait_ready`, until a deadline, whatever the timeouts; `TimedOut` after it.
+    pub(crate) fn wait_ready_until(
+        &self,
+        direction: Direction,
+        reason: WaitReason,
+        deadline: Option<Instant>,
+    ) -> io::Result<()> {
+        self.perform_until(direction, reason, deadline, |_| {
+            Ok(if is_ready(self.fd(), direction)? { Attempt::Done(()) } else { Attempt::WouldBlock })
+        })
     }
 
     /// The error of a call as std's type would give it.
