@@ -1,8 +1,8 @@
 //! The mutex: data, the mark of poison, and the lock below ([`raw_mutex`](super::raw_mutex)).
 
-use super::poison::{Entered, Poison};
+use super::poison::{Entered, Poison, describe};
 use super::raw_mutex::RawMutex;
-use super::{LockResult, TryLockError, TryLockResult};
+use super::{LockResult, TryLockResult};
 use crate::base::sync::const_fn;
 use crate::coroutine::WaitReason;
 use crate::sched::{self, Cancel};
@@ -190,13 +190,7 @@ impl<T> From<T> for Mutex<T> {
 
 impl<T: ?Sized + fmt::Debug> fmt::Debug for Mutex<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut debug = f.debug_struct("Mutex");
-        match self.try_lock() {
-            Ok(guard) => debug.field("data", &&*guard),
-            Err(TryLockError::Poisoned(error)) => debug.field("data", &&**error.get_ref()),
-            Err(TryLockError::WouldBlock) => debug.field("data", &format_args!("<locked>")),
-        };
-        debug.field("poisoned", &self.is_poisoned()).finish_non_exhaustive()
+        describe(f, "Mutex", self.try_lock(), &self.poison)
     }
 }
 

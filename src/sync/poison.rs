@@ -1,6 +1,8 @@
 //! Whether a panic has left the data behind a lock in doubt.
 
 use crate::sched;
+use std::fmt;
+use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{LockResult, PoisonError, TryLockError, TryLockResult};
 
@@ -55,4 +57,20 @@ impl Poison {
         let guard = guard.ok_or(TryLockError::WouldBlock)?;
         self.checked(guard).map_err(TryLockError::Poisoned)
     }
+}
+
+/// The `Debug` output of a lock: its data if an attempt to take it succeeds.
+pub(super) fn describe<G: Deref<Target: fmt::Debug>>(
+    f: &mut fmt::Formatter<'_>,
+    name: &str,
+    attempt: TryLockResult<G>,
+    poison: &Poison,
+) -> fmt::Result {
+    let mut debug = f.debug_struct(name);
+    match attempt {
+        Ok(guard) => debug.field("data", &&*guard),
+        Err(TryLockError::Poisoned(error)) => debug.field("data", &&**error.get_ref()),
+        Err(TryLockError::WouldBlock) => debug.field("data", &format_args!("<locked>")),
+    };
+    debug.field("poisoned", &poison.get()).finish_non_exhaustive()
 }

@@ -1,8 +1,8 @@
 //! The readers-writer lock: data, the mark of poison, and the lock below ([`raw_rwlock`](super::raw_rwlock)).
 
-use super::poison::{Entered, Poison};
+use super::poison::{Entered, Poison, describe};
 use super::raw_rwlock::{Access, RawRwLock};
-use super::{LockResult, TryLockError, TryLockResult};
+use super::{LockResult, TryLockResult};
 use crate::base::sync::const_fn;
 use crate::sched;
 use std::cell::UnsafeCell;
@@ -156,13 +156,7 @@ impl<T> From<T> for RwLock<T> {
 
 impl<T: ?Sized + fmt::Debug> fmt::Debug for RwLock<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut debug = f.debug_struct("RwLock");
-        match self.try_read() {
-            Ok(guard) => debug.field("data", &&*guard),
-            Err(TryLockError::Poisoned(error)) => debug.field("data", &&**error.get_ref()),
-            Err(TryLockError::WouldBlock) => debug.field("data", &format_args!("<locked>")),
-        };
-        debug.field("poisoned", &self.is_poisoned()).finish_non_exhaustive()
+        describe(f, "RwLock", self.try_read(), &self.poison)
     }
 }
 
