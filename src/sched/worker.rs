@@ -52,6 +52,10 @@ const TIMER_BATCH: Duration = Duration::from_micros(250);
 const LINGER: Duration = Duration::from_micros(20);
 /// After how many short sleeps in a row a worker lingers again that has done so in vain.
 const LINGER_DOUBT: i32 = 16;
+/// How long a worker that gives way before a sleep may be away, if it is to do so again soon.
+const AWAY: Duration = Duration::from_millis(1);
+/// Before how many sleeps at most a worker does not give way that has done so in vain.
+const COURTESY_DOUBT: u32 = 15;
 /// How often in a row the coroutine just woken goes first: a ping-pong pair must not starve the rest.
 const LIFO_RUN: u32 = 16;
 /// Calls that need not wait until a coroutine lets others go first.
@@ -90,6 +94,8 @@ pub(crate) struct Worker {
     /// Above zero: linger before the next sleep. Sleeps that another worker ends soon make it more, lingering in
     /// vain less.
     linger: Cell<i32>,
+    /// Before how many sleeps it does not give way, and how many those were at the last time that it was in vain.
+    courtesy: Cell<(u32, u32)>,
     closing: Cell<bool>,
     /// The fewest live coroutines that another worker had at the last look.
     least: Cell<usize>,
@@ -224,6 +230,7 @@ impl Worker {
             searching: Cell::new(false),
             fired: Cell::new(None),
             linger: Cell::new(0),
+            courtesy: Cell::new((0, 0)),
             closing: Cell::new(false),
             least: Cell::new(0),
             random: Cell::new(0x9e37_79b9 ^ (index as u32 + 1)),
@@ -597,7 +604,9 @@ impl Worker {
             // Woken too late to be waited for: what lives here unwinds if it can do so without a sleep.
             Phase::Abandoned => return self.close(),
         }
-        self.sleep();
+        if !self.give_way() {
+            self.sleep();
+        }
         true
     }
 
@@ -627,6 +636,32 @@ impl Worker {
                 return false;
             }
         }
+    }
+
+    /// Lets other threads have the processor before this one sleeps; true if events have come in meanwhile.
+    ///
+    /// Where clients and workers share the processors, a worker that sleeps as soon as it has answered is woken
+    /// for each request by itself. One that is behind the client in the processor's queue finds many at once.
+    fn give_way(&self) -> bool {
+        let (left, doubt) = self.courtesy.get();
+        if left > 0 {
+            self.courtesy.set((left - 1, doubt));
+            return false;
+        }
+        let start = Instant::now();
+        std::thread::yield_now();
+        let away = start.elapsed();
+        let found = self.poll(Some(Duration::ZERO));
+        self.courtesy.set(if away > AWAY {
+            // A sleeper would have been called back earlier.
+            (COURTESY_DOUBT, COURTESY_DOUBT)
+        } else if found {
+            (0, 0)
+        } else {
+            let doubt = (2 * doubt + 1).min(COURTESY_DOUBT);
+            (doubt, doubt)
+        });
+        found
     }
 
     /// Sleeps in the shard's wait until there is something to do. The protocol is in `README.md`.
