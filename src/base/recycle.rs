@@ -65,19 +65,14 @@ const fn class_of<T>() -> Option<usize> {
     if size == 0 || class >= CLASSES || align_of::<T>() > ALIGN { None } else { Some(class) }
 }
 
-/// Moves a value to a block. Aborts if there is no memory, as `Box::new` does.
+/// Memory for a value, which the caller writes: in place, where moving it there would cost more than the rest.
+/// Aborts if there is no memory, as `Box::new` does.
 #[inline]
-pub(crate) fn place<T>(value: T) -> NonNull<T> {
-    let Some(class) = (const { class_of::<T>() }) else {
-        return NonNull::from(Box::leak(Box::new(value)));
-    };
-    let block = match local::take_block(class) {
-        Some(block) => block,
-        None => fresh(class),
-    };
-    // SAFETY: a block of at least the value's size and alignment that nobody else uses.
-    unsafe { block.cast::<T>().write(value) };
-    block.cast()
+pub(crate) fn allocate<T>() -> NonNull<T> {
+    match const { class_of::<T>() } {
+        Some(class) => local::take_block(class).unwrap_or_else(|| fresh(class)).cast(),
+        None => NonNull::from(Box::leak(Box::<T>::new_uninit())).cast(),
+    }
 }
 
 #[cold]
@@ -91,18 +86,18 @@ fn fresh(class: usize) -> NonNull<u8> {
 ///
 /// # Safety
 ///
-/// The pointer comes from [`place`], and the value is not used afterwards.
+/// The pointer comes from [`allocate`], the value was written, and it is not used afterwards.
 #[inline]
 pub(crate) unsafe fn free<T>(value: NonNull<T>) {
     let Some(class) = (const { class_of::<T>() }) else {
-        // SAFETY: `place` made it with a Box.
+        // SAFETY: `allocate` made it with a Box.
         drop(unsafe { Box::from_raw(value.as_ptr()) });
         return;
     };
     // SAFETY: as the caller says.
     unsafe { value.drop_in_place() };
     if !local::put_block(class, value.cast()) {
-        // SAFETY: `place` took it from the allocator with this layout.
+        // SAFETY: `allocate` took it from the allocator with this layout.
         unsafe { dealloc(value.as_ptr().cast(), layout_of(class)) };
     }
 }
@@ -134,6 +129,13 @@ impl Spare {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn place<T>(value: T) -> NonNull<T> {
+        let place = allocate();
+        // SAFETY: it is for such a value.
+        unsafe { place.write(value) };
+        place
+    }
 
     #[test]
     fn a_freed_block_is_used_again() {

@@ -203,10 +203,11 @@ where
     } else {
         ptr::null_mut()
     };
-    let cell = recycle::place(TaskCell {
-        header: Header {
-            // SAFETY: the table is a constant.
-            waiter: unsafe { Waiter::new(NonNull::from(Vtable::of::<F, T, S>()).cast()) },
+    let cell = recycle::allocate::<TaskCell<F, T>>();
+    // SAFETY: this is memory for such a cell, which nobody else uses; the table is a constant.
+    unsafe {
+        (&raw mut (*cell.as_ptr()).header).write(Header {
+            waiter: Waiter::new(NonNull::from(Vtable::of::<F, T, S>()).cast()),
             state: AtomicUsize::new((2 * REFERENCE) | JOINED),
             done: Event::new(),
             token: Event::new(),
@@ -224,9 +225,9 @@ where
             stack: settings.stack,
             pinned: settings.pinned,
             reason: AtomicU8::new(WaitReason::None as u8),
-        },
-        body: UnsafeCell::new(Body::<F, T>::Closure(f)),
-    });
+        });
+        (&raw mut (*cell.as_ptr()).body).write(UnsafeCell::new(Body::Closure(f)));
+    }
     let header = cell.cast::<Header>();
     (header, Handle(header))
 }
@@ -485,13 +486,18 @@ impl Clone for Handle {
 }
 
 impl Drop for Handle {
+    #[inline]
     fn drop(&mut self) {
+        let state = &self.header().state;
+        // Acquires what the others did that are gone. If this is the only reference, nobody can make another.
+        let alone = state.load(Ordering::Acquire) / REFERENCE == 1;
         // As in Arc: release what we did with it, and the last one acquires all of that.
-        if self.header().state.fetch_sub(REFERENCE, Ordering::Release) / REFERENCE == 1 {
-            std::sync::atomic::fence(Ordering::Acquire);
-            // SAFETY: that was the last reference.
-            unsafe { (self.header().vtable().free)(self.0) };
+        if !alone && state.fetch_sub(REFERENCE, Ordering::Release) / REFERENCE != 1 {
+            return;
         }
+        std::sync::atomic::fence(Ordering::Acquire);
+        // SAFETY: that was the last reference.
+        unsafe { (self.header().vtable().free)(self.0) };
     }
 }
 
@@ -569,7 +575,7 @@ unsafe fn take_output<F, T>(this: NonNull<Header>, into: *mut ()) {
 }
 
 unsafe fn free<F, T>(this: NonNull<Header>) {
-    // SAFETY: no reference is left, and `new` made the cell with `place`.
+    // SAFETY: no reference is left, and `new` made the cell.
     unsafe { recycle::free(this.cast::<TaskCell<F, T>>()) };
 }
 

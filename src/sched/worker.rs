@@ -75,6 +75,7 @@ const CLOSING_NAP: Duration = Duration::from_millis(5);
 /// A worker's own part.
 pub(crate) struct Worker {
     shared: Arc<Shared>,
+    core: NonNull<Core>,
     index: usize,
     current: Cell<Option<NonNull<Header>>>,
     lifo: Cell<Option<NonNull<Waiter>>>,
@@ -214,6 +215,7 @@ impl Worker {
         queues: (Deque<Runnable>, Deque<Runnable>),
     ) -> Worker {
         Worker {
+            core: NonNull::from(&shared.cores[index]),
             shared,
             index,
             current: Cell::new(None),
@@ -269,8 +271,10 @@ impl Worker {
     }
 
     /// The part that other threads see.
+    #[inline]
     pub(super) fn core(&self) -> &Core {
-        &self.shared.cores[self.index]
+        // SAFETY: one of `shared`'s, which we hold.
+        unsafe { self.core.as_ref() }
     }
 
     pub(super) fn shared(&self) -> &Arc<Shared> {
