@@ -92,6 +92,7 @@ pub(crate) fn held() -> u32 {
 }
 
 /// Records the ranks of the runtime locks that this thread holds.
+#[cfg(debug_assertions)]
 #[inline(never)]
 pub(crate) fn set_held(held: u32) {
     HELD.set(held);

@@ -54,18 +54,17 @@ impl<T> Mutex<T> {
     #[inline]
     #[track_caller]
     pub(crate) fn lock(&self) -> Guard<'_, T> {
-        let outermost = enter(self.rank);
-        Guard { rank: self.rank, outermost, inner: self.inner.lock() }
+        let held = Held::enter(self.rank);
+        Guard { inner: self.inner.lock(), _held: held }
     }
 }
 
 /// The held lock.
 #[derive(Debug)]
 pub(crate) struct Guard<'a, T> {
-    rank: Rank,
-    /// Whether it is the thread's first of this rank.
-    outermost: bool,
+    // In this order: the lock is given back, and then no longer counted as held.
     inner: parking_lot::MutexGuard<'a, T>,
+    _held: Held,
 }
 
 impl<'a, T> Guard<'a, T> {
@@ -88,31 +87,48 @@ impl<T> DerefMut for Guard<'_, T> {
     }
 }
 
-impl<T> Drop for Guard<'_, T> {
-    #[inline]
-    fn drop(&mut self) {
-        if cfg!(debug_assertions) && self.outermost {
-            local::set_held(local::held() & !bit(self.rank));
-        }
-    }
+/// That the thread holds a lock, as debug builds count it.
+#[derive(Debug)]
+pub(super) struct Held {
+    #[cfg(debug_assertions)]
+    rank: Rank,
+    /// Whether the lock is the thread's first of this rank.
+    #[cfg(debug_assertions)]
+    outermost: bool,
 }
 
-const fn bit(rank: Rank) -> u32 {
-    1 << rank as u8
-}
-
-#[inline]
-#[track_caller]
-fn enter(rank: Rank) -> bool {
-    if cfg!(debug_assertions) {
+impl Held {
+    /// Asserts that the thread may take a lock of that rank, and counts it.
+    #[cfg(debug_assertions)]
+    #[track_caller]
+    pub(super) fn enter(rank: Rank) -> Held {
         let held = local::held();
         let again = rank == Rank::List && held & bit(rank) != 0;
         let others = if again { held & !bit(rank) } else { held };
         assert!(others < bit(rank), "runtime lock {rank:?} taken while later ones are held: {held:#b}");
         local::set_held(held | bit(rank));
-        return !again;
+        Held { rank, outermost: !again }
     }
-    true
+
+    #[cfg(not(debug_assertions))]
+    #[inline]
+    pub(super) fn enter(_rank: Rank) -> Held {
+        Held {}
+    }
+}
+
+#[cfg(debug_assertions)]
+impl Drop for Held {
+    fn drop(&mut self) {
+        if self.outermost {
+            local::set_held(local::held() & !bit(self.rank));
+        }
+    }
+}
+
+#[cfg(debug_assertions)]
+const fn bit(rank: Rank) -> u32 {
+    1 << rank as u8
 }
 
 /// Asserts, in debug builds, that the thread holds no runtime lock: whoever parks calls it, and whoever hands

@@ -6,6 +6,7 @@
 //! - [`fork`]: whether this process is a forked child, which has a runtime in name only.
 //! - [`list`]: the intrusive queue that threads runnable coroutines together without allocating.
 //! - [`sync`]: atomics, exchangeable for loom's in model runs.
+//! - [`spin`]: the lock of what is touched for a few instructions.
 //! - [`lock`]: the mutex of the runtime's own state, with ranks asserted in debug builds.
 //! - [`recycle`]: memory blocks that are used again.
 //! - [`local`]: the crate's one `thread_local!`, behind accessors that are never inlined.
@@ -17,5 +18,6 @@ pub(crate) mod local;
 pub(crate) mod lock;
 pub(crate) mod poll;
 pub(crate) mod recycle;
+pub(crate) mod spin;
 pub(crate) mod sync;
 pub(crate) mod sys;

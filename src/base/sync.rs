@@ -23,17 +23,22 @@ pub(crate) use const_fn;
 
 #[cfg(not(loom))]
 mod real {
-    use crate::base::lock;
+    use crate::base::lock::{Held, Rank};
+    use crate::base::spin::{SpinGuard, SpinLock};
+    use std::ops::{Deref, DerefMut};
+    use std::time::Duration;
+
     pub(crate) use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 
     /// One turn of a wait for another thread's few instructions: spins first, then gives up the
-    /// processor, since the other thread may have been preempted in the middle.
+    /// processor, since the other thread may have been preempted in the middle, and then sleeps for moments,
+    /// since that thread may be one that does not run while this one could.
     #[inline]
     pub(crate) fn spin(turn: u32) {
-        if turn < 64 {
-            std::hint::spin_loop();
-        } else {
-            std::thread::yield_now();
+        match turn {
+            ..64 => std::hint::spin_loop(),
+            64..1024 => std::thread::yield_now(),
+            _ => std::thread::sleep(Duration::from_micros(100)),
         }
     }
 
@@ -41,20 +46,40 @@ mod real {
     /// user's code runs nor another lock of the runtime is taken, save lists' locks in the order of
     /// their addresses.
     #[derive(Debug)]
-    pub(crate) struct ListLock<T>(lock::Mutex<T>);
+    pub(crate) struct ListLock<T>(SpinLock<T>);
 
     /// The held lock of a list.
-    pub(crate) type ListGuard<'a, T> = lock::Guard<'a, T>;
+    pub(crate) struct ListGuard<'a, T> {
+        // In this order: the lock is given back, and then no longer counted as held.
+        value: SpinGuard<'a, T>,
+        _held: Held,
+    }
 
     impl<T> ListLock<T> {
         pub(crate) const fn new(value: T) -> ListLock<T> {
-            ListLock(lock::Mutex::new(lock::Rank::List, value))
+            ListLock(SpinLock::new(value))
         }
 
         #[inline]
         #[track_caller]
         pub(crate) fn lock(&self) -> ListGuard<'_, T> {
-            self.0.lock()
+            let held = Held::enter(Rank::List);
+            ListGuard { value: self.0.lock(), _held: held }
+        }
+    }
+
+    impl<T> Deref for ListGuard<'_, T> {
+        type Target = T;
+        #[inline]
+        fn deref(&self) -> &T {
+            &self.value
+        }
+    }
+
+    impl<T> DerefMut for ListGuard<'_, T> {
+        #[inline]
+        fn deref_mut(&mut self) -> &mut T {
+            &mut self.value
         }
     }
 }
