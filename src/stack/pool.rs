@@ -41,7 +41,7 @@ impl Stack {
 
     /// The highest address, just beyond the stack.
     pub(crate) fn base(&self) -> NonZeroUsize {
-        self.low.checked_add(self.size.bytes()).expect("a mapping ends within the address space")
+        self.low.checked_add(self.size.stride()).expect("a mapping ends within the address space")
     }
 
     /// The lowest address, where the guard begins.
@@ -111,9 +111,9 @@ impl Pool {
         // The system calls that follow take long, and other workers want stacks, too.
         drop(shared);
         // SAFETY: the slots are of a region, and ours alone since they were cut off.
-        let installed = unsafe { guard::install(slots.clone(), size.bytes()) };
-        let bare = slots.start + installed.as_ref().map_or(0, |count| count * size.bytes());
-        cache.extend((slots.start..bare).step_by(size.bytes()).map(|low| Stack::new(low, size)));
+        let installed = unsafe { guard::install(slots.clone(), size.stride()) };
+        let bare = slots.start + installed.as_ref().map_or(0, |count| count * size.stride());
+        cache.extend((slots.start..bare).step_by(size.stride()).map(|low| Stack::new(low, size)));
         if bare < slots.end {
             SHARED[size.class()].lock().carver.put_back(bare..slots.end);
         }
@@ -133,7 +133,7 @@ impl Drop for Pool {
 }
 
 fn most_cached(size: StackSize) -> usize {
-    (CACHE_BYTES / size.bytes()).clamp(1, CACHE_MOST)
+    (CACHE_BYTES / size.stride()).clamp(1, CACHE_MOST)
 }
 
 /// The stacks of one size that nobody holds.
@@ -155,7 +155,7 @@ fn give_back(size: StackSize, stacks: Vec<Stack>) {
 /// Gives committed memory of those stacks back, but for the topmost `keep` bytes of each.
 fn trim(stacks: &[Stack], size: StackSize, keep: usize) {
     let guard = guard_bytes(page_size());
-    let used = |stack: &Stack| range(stack.low.get() + guard, size.bytes() - guard - keep);
+    let used = |stack: &Stack| range(stack.low.get() + guard, size.stride() - guard - keep);
     let ranges: Vec<_> = stacks.iter().map(used).collect();
     // SAFETY: the stacks are free, so what they hold is of no use. Memory that the kernel keeps all the
     // same is no harm.
@@ -181,10 +181,10 @@ mod tests {
 
     /// The committed pages of the slot that begins there.
     fn resident(low: NonZeroUsize, size: StackSize) -> usize {
-        let mut pages = vec![0u8; size.bytes() / page_size()];
+        let mut pages = vec![0u8; size.stride() / page_size()];
         let start = low.get() as *mut libc::c_void;
         // SAFETY: the range is mapped, and the vector has a byte for each of its pages.
-        let done = unsafe { libc::mincore(start, size.bytes(), pages.as_mut_ptr()) };
+        let done = unsafe { libc::mincore(start, size.stride(), pages.as_mut_ptr()) };
         assert_eq!(done, 0);
         pages.iter().filter(|&&page| page & 1 != 0).count()
     }
@@ -208,7 +208,7 @@ mod tests {
         let mut pool = Pool::new();
         let mut stacks: Vec<_> = (0..2_000).map(|_| pool.take(size).expect("a stack")).collect();
         for stack in &stacks {
-            touch(stack, size.bytes() - guard_bytes(page_size()));
+            touch(stack, size.stride() - guard_bytes(page_size()));
         }
         stacks.sort_by_key(Stack::base);
         for pair in stacks.windows(2) {
@@ -226,9 +226,9 @@ mod tests {
         let stacks: Vec<_> = (0..200).map(|_| pool.take(size).expect("a stack")).collect();
         let first = stacks[0].limit();
         for stack in &stacks {
-            touch(stack, size.bytes() - guard_bytes(page_size()));
+            touch(stack, size.stride() - guard_bytes(page_size()));
         }
-        assert_eq!(resident(first, size), (size.bytes() - guard_bytes(page_size())) / page_size());
+        assert_eq!(resident(first, size), (size.stride() - guard_bytes(page_size())) / page_size());
         for stack in stacks {
             pool.put(stack);
         }

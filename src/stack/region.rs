@@ -47,7 +47,7 @@ impl Carver {
             Some(range) => range,
             None => self.reserve(size)?,
         };
-        let middle = range.start + want.max(1).saturating_mul(size.bytes()).min(range.len());
+        let middle = range.start + want.max(1).saturating_mul(size.stride()).min(range.len());
         self.put_back(middle..range.end);
         Ok(range.start..middle)
     }
@@ -60,8 +60,8 @@ impl Carver {
     }
 
     fn reserve(&mut self, size: StackSize) -> io::Result<Range<usize>> {
-        let slots = (self.slots * 2).min(MOST).min((MOST_BYTES / size.bytes()).max(1));
-        let bytes = slots * size.bytes();
+        let slots = (self.slots * 2).min(MOST).min((MOST_BYTES / size.stride()).max(1));
+        let bytes = slots * size.stride();
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | RESERVE;
         // SAFETY: a fresh mapping at a place of the kernel's choice.
         let start =
@@ -79,7 +79,8 @@ impl Carver {
         publish(Region {
             start,
             end: start + bytes,
-            slot: size.bytes(),
+            size: size.bytes(),
+            slot: size.stride(),
             guard: guard_bytes(page_size()),
             older: ptr::null(),
         });
@@ -91,6 +92,7 @@ impl Carver {
 struct Region {
     start: usize,
     end: usize,
+    size: usize,
     slot: usize,
     guard: usize,
     older: *const Region,
@@ -115,7 +117,7 @@ pub(super) fn guard_at(address: usize) -> Option<usize> {
     // SAFETY: nodes are never freed nor changed once they are published.
     while let Some(region) = unsafe { at.as_ref() } {
         if (region.start..region.end).contains(&address) {
-            return ((address - region.start) % region.slot < region.guard).then_some(region.slot);
+            return ((address - region.start) % region.slot < region.guard).then_some(region.size);
         }
         at = region.older;
     }
@@ -131,12 +133,12 @@ mod tests {
         let size = StackSize::new(1 << 18).expect("a fine size");
         let mut carver = Carver::new();
         let all = carver.cut(size, FIRST).expect("address space");
-        assert_eq!(all.len(), FIRST * size.bytes());
-        let middle = all.start + 3 * size.bytes();
+        assert_eq!(all.len(), FIRST * size.stride());
+        let middle = all.start + 3 * size.stride();
         carver.put_back(middle..all.end);
-        assert_eq!(carver.cut(size, 2).expect("slots"), middle..middle + 2 * size.bytes());
-        assert_eq!(carver.cut(size, usize::MAX).expect("slots"), middle + 2 * size.bytes()..all.end);
-        assert_eq!(carver.cut(size, usize::MAX).expect("address space").len(), 2 * FIRST * size.bytes());
+        assert_eq!(carver.cut(size, 2).expect("slots"), middle..middle + 2 * size.stride());
+        assert_eq!(carver.cut(size, usize::MAX).expect("slots"), middle + 2 * size.stride()..all.end);
+        assert_eq!(carver.cut(size, usize::MAX).expect("address space").len(), 2 * FIRST * size.stride());
     }
 
     #[test]
@@ -161,11 +163,11 @@ mod tests {
         let size = StackSize::new(1 << 18).expect("a fine size");
         let slots = Carver::new().cut(size, 2).expect("address space");
         let guard = guard_bytes(page_size());
-        for low in slots.step_by(size.bytes()) {
+        for low in slots.step_by(size.stride()) {
             assert_eq!(guard_at(low), Some(size.bytes()));
             assert_eq!(guard_at(low + guard - 1), Some(size.bytes()));
             assert_eq!(guard_at(low + guard), None);
-            assert_eq!(guard_at(low + size.bytes() - 1), None);
+            assert_eq!(guard_at(low + size.stride() - 1), None);
         }
         assert_eq!(guard_at(8), None);
     }

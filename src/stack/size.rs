@@ -59,6 +59,14 @@ impl StackSize {
         1 << (SMALLEST + u32::from(self.0))
     }
 
+    /// The bytes from one stack to the next: a page more than the size. The tops of stacks that are a power of two
+    /// apart have their addresses in the same set of the processor's translation cache, which holds a few dozen of
+    /// them so; a page further each, they fill it (page colouring).
+    #[inline]
+    pub(super) fn stride(self) -> usize {
+        self.bytes() + page_size()
+    }
+
     /// Its number, from 0.
     pub(super) fn class(self) -> usize {
         usize::from(self.0)
