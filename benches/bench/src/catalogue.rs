@@ -33,6 +33,7 @@ pub enum Kind {
     Http { connections: usize },
 }
 
+#[derive(Clone)]
 pub struct Workload {
     pub name: &'static str,
     pub about: String,
