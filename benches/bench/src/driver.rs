@@ -33,6 +33,12 @@ pub enum Result {
     Failed(String),
 }
 
+/// The setting of most rows: a report says it once, and names those that differ.
+pub fn usual_setting(rows: &[Row]) -> Option<Setting> {
+    let count = |setting| rows.iter().filter(|row| row.setting == setting).count();
+    rows.iter().map(|row| row.setting).max_by_key(|setting| count(*setting))
+}
+
 /// One workload with what each peer did, in the order of the plan.
 pub struct Row {
     pub workload: Workload,

@@ -2,13 +2,14 @@
 //!
 //! From the top down: the driver (`driver.rs`) takes the workloads of the catalogue and runs each on every peer that
 //! is there, a process each time (`child.rs`: this program again, with hidden arguments, or the Go program); what
-//! they tell becomes tables (`report.rs`), JSON, which can be read again (`json.rs`), and plots
+//! they tell becomes tables (`report.rs`, `markdown.rs`), JSON, which can be read again (`json.rs`), and plots
 //! (`plot.rs`). Below stand the workloads (`micro/`, `net/`) and what the peers call things (`peers/`).
 
 mod catalogue;
 mod child;
 mod driver;
 mod json;
+mod markdown;
 mod micro;
 mod net;
 mod peers;
@@ -23,7 +24,7 @@ use std::process::exit;
 
 const HELP: &str =
     "sward-bench [WORKLOAD...] [--rounds N] [--peers A,B] [--workers N] [--quick] [--from FILE]...
-            [--json FILE] [--svg DIR]
+            [--json FILE] [--svg DIR] [--markdown FILE]
   WORKLOAD   a name of --list, or what some begin with: echo is echo-1, echo-64 and so on (all)
   --rounds   runs of each workload on each peer (5)
   --peers    only these (all that are there)
@@ -33,6 +34,7 @@ const HELP: &str =
              workloads take the place of the earlier one's of the same name, with all peers
   --json     all samples, into this file
   --svg      a plot for each table, into this folder
+  --markdown tables of ratios, into this file
   --list     names the workloads and the peers";
 
 /// What the command line asks for.
@@ -44,6 +46,7 @@ pub struct Plan {
     pub from: Vec<PathBuf>,
     pub json: Option<PathBuf>,
     pub svg: Option<PathBuf>,
+    pub markdown: Option<PathBuf>,
 }
 
 fn usage(message: &str) -> ! {
@@ -65,6 +68,7 @@ fn plan(arguments: &[String]) -> Plan {
         from: Vec::new(),
         json: None,
         svg: None,
+        markdown: None,
     };
     let mut names: Vec<&str> = Vec::new();
     let mut arguments = arguments.iter().map(String::as_str);
@@ -92,6 +96,7 @@ fn plan(arguments: &[String]) -> Plan {
             "--from" => plan.from.push(value().into()),
             "--json" => plan.json = Some(value().into()),
             "--svg" => plan.svg = Some(value().into()),
+            "--markdown" => plan.markdown = Some(value().into()),
             "--peers" => {
                 let known = |name: &str| PEERS.into_iter().find(|peer| *peer == name);
                 let peer = |name| known(name).unwrap_or_else(|| usage(&format!("no such peer: {name}")));

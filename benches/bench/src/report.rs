@@ -3,7 +3,7 @@
 use crate::Plan;
 use crate::catalogue::Measure;
 use crate::driver::{Result, Row};
-use crate::{json, plot};
+use crate::{json, markdown, plot};
 use std::io;
 
 /// What several runs say together.
@@ -24,6 +24,7 @@ impl Summary {
 }
 
 /// One peer in one table.
+#[derive(Clone, Copy)]
 pub struct Line {
     pub peer: &'static str,
     pub summary: Summary,
@@ -66,7 +67,7 @@ pub fn table(row: &Row, measure: Measure) -> Vec<Line> {
 }
 
 /// A number with three digits, or all that stand before the point.
-fn three(value: f64) -> String {
+pub fn three(value: f64) -> String {
     let digits = if value < 10.0 { 2 } else { usize::from(value < 100.0) };
     format!("{value:.digits$}")
 }
@@ -131,6 +132,9 @@ pub fn write(plan: &Plan, rows: &[Row]) -> io::Result<()> {
     }
     if let Some(folder) = &plan.svg {
         plot::write(folder, rows)?;
+    }
+    if let Some(file) = &plan.markdown {
+        std::fs::write(file, markdown::write(rows))?;
     }
     Ok(())
 }
