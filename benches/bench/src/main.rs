@@ -33,7 +33,7 @@ const HELP: &str =
   --from     runs nothing: the reports of what --json wrote; of several files, the later one's
              workloads take the place of the earlier one's of the same name, with all peers
   --json     all samples, into this file
-  --svg      a plot for each table, into this folder
+  --svg      a plot for each table and two over all, into this folder
   --markdown tables of ratios, into this file
   --list     names the workloads and the peers";
 
