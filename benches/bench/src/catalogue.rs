@@ -6,7 +6,7 @@ use crate::net::Service;
 pub const PEERS: [&str; 7] = ["sward", "sward-migrating", "go", "tokio", "may", "threads", "raw"];
 
 /// A measure that gets a table of its own. The less the better, for all of them.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Measure {
     /// As the children name it.
     pub key: &'static str,
@@ -23,6 +23,10 @@ const P50: Measure = Measure { key: "p50", title: "latency, p50" };
 const P99: Measure = Measure { key: "p99", title: "latency, p99" };
 const SLEEPS: Measure = Measure { key: "sleeps", title: "times that threads went to sleep in a second" };
 
+/// The sections of a report.
+pub const SECTIONS: [&str; 5] =
+    ["Spawning and memory", "Switching", "Channels and locks", "Timers", "Servers"];
+
 #[derive(Clone, Copy)]
 pub enum Kind {
     /// A child computes by itself. Threads get fewer operations, or none: they are that much slower.
@@ -33,6 +37,7 @@ pub enum Kind {
     Http { connections: usize },
 }
 
+#[derive(Clone)]
 pub struct Workload {
     pub name: &'static str,
     pub about: String,
@@ -44,6 +49,18 @@ impl Workload {
     /// Whether the name is this one's, or that of a group that it belongs to.
     pub fn answers_to(&self, name: &str) -> bool {
         self.name.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+    }
+
+    /// Which of [`SECTIONS`] it belongs to.
+    pub fn section(&self) -> &'static str {
+        let section = match self.kind {
+            Kind::Micro { run: "spawn" | "parked" | "skynet" | "fib", .. } => 0,
+            Kind::Micro { run: "yield" | "unpark" | "pingpong", .. } => 1,
+            Kind::Micro { run: "sleepers" | "timers", .. } => 3,
+            Kind::Micro { .. } => 2,
+            Kind::Net { .. } | Kind::Http { .. } => 4,
+        };
+        SECTIONS[section]
     }
 
     /// Why a peer has no part in it. What is no matter of missing primitives was seen to fail in this way.

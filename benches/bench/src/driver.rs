@@ -4,10 +4,27 @@
 use crate::Plan;
 use crate::catalogue::{Kind, Workload};
 use crate::child::{Runner, Sample, build_go};
-use crate::{plot, report};
+use crate::report;
 use indicatif::{ProgressBar, ProgressStyle};
+use std::fmt;
 use std::io;
 use std::process::{Command, Stdio};
+
+/// How the runs of a workload were made.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Setting {
+    pub rounds: usize,
+    pub workers: usize,
+    pub quick: bool,
+}
+
+impl fmt::Display for Setting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let some = |count, of: &str| format!("{count} {of}{}", if count == 1 { "" } else { "s" });
+        write!(f, "{}, {}", some(self.rounds, "round"), some(self.workers, "worker"))?;
+        f.write_str(if self.quick { "; quick: the figures mean nothing" } else { "" })
+    }
+}
 
 /// What there is to say about one workload on one peer.
 pub enum Result {
@@ -16,9 +33,16 @@ pub enum Result {
     Failed(String),
 }
 
+/// The setting of most rows: a report says it once, and names those that differ.
+pub fn usual_setting(rows: &[Row]) -> Option<Setting> {
+    let count = |setting| rows.iter().filter(|row| row.setting == setting).count();
+    rows.iter().map(|row| row.setting).max_by_key(|setting| count(*setting))
+}
+
 /// One workload with what each peer did, in the order of the plan.
-pub struct Row<'a> {
-    pub workload: &'a Workload,
+pub struct Row {
+    pub workload: Workload,
+    pub setting: Setting,
     pub peers: Vec<(&'static str, Result)>,
 }
 
@@ -28,20 +52,16 @@ pub fn run(plan: &Plan) -> io::Result<()> {
     let missing_go = go.as_ref().err().cloned();
     let found = Command::new("wrk").arg("-v").stdout(Stdio::null()).stderr(Stdio::null()).status();
     let missing_wrk = found.is_err().then(|| "wrk is not installed".to_owned());
-    let runner = Runner { this, go: go.ok(), workers: plan.workers, quick: plan.quick };
+    let Setting { rounds, workers, quick } = plan.setting;
+    let runner = Runner { this, go: go.ok(), workers, quick };
     let skips = |workload: &Workload, peer: &str| {
         let go = missing_go.as_ref().filter(|_| peer == "go");
         let wrk = missing_wrk.as_ref().filter(|_| matches!(workload.kind, Kind::Http { .. }));
         go.or(wrk).cloned().or_else(|| workload.skips(peer).map(str::to_owned))
     };
 
-    println!(
-        "{} rounds, {} workers (raw: one thread; threads: the kernel's){}\n",
-        plan.rounds,
-        plan.workers,
-        if plan.quick { "; quick: the figures mean nothing" } else { "" }
-    );
-    let bar = ProgressBar::new((plan.workloads.len() * plan.rounds * plan.peers.len()) as u64);
+    println!("{} (raw: one thread; threads: the kernel's)\n", plan.setting);
+    let bar = ProgressBar::new((plan.workloads.len() * rounds * plan.peers.len()) as u64);
     bar.set_style(ProgressStyle::with_template("{msg:32} {wide_bar} {pos}/{len} {eta}").expect("it is fine"));
     let mut rows = Vec::new();
     for workload in &plan.workloads {
@@ -49,8 +69,9 @@ pub fn run(plan: &Plan) -> io::Result<()> {
             Some(reason) => (peer, Result::Skipped(reason)),
             None => (peer, Result::Samples(Vec::new())),
         };
-        let mut row = Row { workload, peers: plan.peers.iter().map(none).collect() };
-        for round in 0..plan.rounds {
+        let peers = plan.peers.iter().map(none).collect();
+        let mut row = Row { workload: workload.clone(), setting: plan.setting, peers };
+        for round in 0..rounds {
             for turn in 0..row.peers.len() {
                 let count = row.peers.len();
                 let (peer, result) = &mut row.peers[(round + turn) % count];
@@ -68,12 +89,7 @@ pub fn run(plan: &Plan) -> io::Result<()> {
         rows.push(row);
     }
     bar.finish_and_clear();
-    if let Some(file) = &plan.json {
-        std::fs::write(file, report::json(plan, &rows))?;
-    }
-    if let Some(folder) = &plan.svg {
-        plot::write(folder, &rows)?;
-    }
+    report::write(plan, &rows)?;
     let failed = |row: &Row| row.peers.iter().any(|(_, result)| matches!(result, Result::Failed(_)));
     match rows.iter().filter(|row| failed(row)).map(|row| row.workload.name).collect::<Vec<_>>() {
         none if none.is_empty() => Ok(()),

@@ -2,12 +2,14 @@
 //!
 //! From the top down: the driver (`driver.rs`) takes the workloads of the catalogue and runs each on every peer that
 //! is there, a process each time (`child.rs`: this program again, with hidden arguments, or the Go program); what
-//! they tell becomes tables, JSON and plots (`report.rs`, `plot.rs`). Below stand the workloads (`micro/`, `net/`)
-//! and what the peers call things (`peers/`).
+//! they tell becomes tables (`report.rs`, `markdown.rs`), JSON, which can be read again (`json.rs`), and plots
+//! (`plot.rs`). Below stand the workloads (`micro/`, `net/`) and what the peers call things (`peers/`).
 
 mod catalogue;
 mod child;
 mod driver;
+mod json;
+mod markdown;
 mod micro;
 mod net;
 mod peers;
@@ -16,29 +18,35 @@ mod report;
 mod sys;
 
 use catalogue::{PEERS, Workload};
+use driver::Setting;
 use std::path::PathBuf;
 use std::process::exit;
 
 const HELP: &str =
-    "sward-bench [WORKLOAD...] [--rounds N] [--peers A,B] [--workers N] [--quick] [--json FILE] [--svg DIR]
+    "sward-bench [WORKLOAD...] [--rounds N] [--peers A,B] [--workers N] [--quick] [--from FILE]...
+            [--json FILE] [--svg DIR] [--markdown FILE]
   WORKLOAD   a name of --list, or what some begin with: echo is echo-1, echo-64 and so on (all)
   --rounds   runs of each workload on each peer (5)
   --peers    only these (all that are there)
   --workers  threads that run coroutines (as many as there are processors)
   --quick    a tenth of the work, one round: whether it works, not how fast it is
+  --from     runs nothing: the reports of what --json wrote; of several files, the later one's
+             workloads take the place of the earlier one's of the same name, with all peers
   --json     all samples, into this file
-  --svg      a plot for each table, into this folder
+  --svg      a plot for each table and two over all, into this folder
+  --markdown tables of ratios, into this file
   --list     names the workloads and the peers";
 
 /// What the command line asks for.
 pub struct Plan {
     pub workloads: Vec<Workload>,
     pub peers: Vec<&'static str>,
-    pub rounds: usize,
-    pub workers: usize,
-    pub quick: bool,
+    pub setting: Setting,
+    /// Where the samples come from, if nothing is to run.
+    pub from: Vec<PathBuf>,
     pub json: Option<PathBuf>,
     pub svg: Option<PathBuf>,
+    pub markdown: Option<PathBuf>,
 }
 
 fn usage(message: &str) -> ! {
@@ -52,11 +60,15 @@ fn plan(arguments: &[String]) -> Plan {
     let mut plan = Plan {
         workloads: Vec::new(),
         peers: PEERS.to_vec(),
-        rounds: 5,
-        workers: std::thread::available_parallelism().map_or(1, usize::from),
-        quick: false,
+        setting: Setting {
+            rounds: 5,
+            workers: std::thread::available_parallelism().map_or(1, usize::from),
+            quick: false,
+        },
+        from: Vec::new(),
         json: None,
         svg: None,
+        markdown: None,
     };
     let mut names: Vec<&str> = Vec::new();
     let mut arguments = arguments.iter().map(String::as_str);
@@ -79,10 +91,12 @@ fn plan(arguments: &[String]) -> Plan {
                 exit(0);
             }
             "--rounds" => rounds = Some(number(value())),
-            "--workers" => plan.workers = number(value()),
-            "--quick" => plan.quick = true,
+            "--workers" => plan.setting.workers = number(value()),
+            "--quick" => plan.setting.quick = true,
+            "--from" => plan.from.push(value().into()),
             "--json" => plan.json = Some(value().into()),
             "--svg" => plan.svg = Some(value().into()),
+            "--markdown" => plan.markdown = Some(value().into()),
             "--peers" => {
                 let known = |name: &str| PEERS.into_iter().find(|peer| *peer == name);
                 let peer = |name| known(name).unwrap_or_else(|| usage(&format!("no such peer: {name}")));
@@ -97,7 +111,7 @@ fn plan(arguments: &[String]) -> Plan {
             usage(&format!("no such workload: {name}"));
         }
     }
-    plan.rounds = rounds.unwrap_or(if plan.quick { 1 } else { 5 });
+    plan.setting.rounds = rounds.unwrap_or(if plan.setting.quick { 1 } else { 5 });
     let asked = |workload: &Workload| names.is_empty() || names.iter().any(|name| workload.answers_to(name));
     plan.workloads = all.into_iter().filter(asked).collect();
     plan
@@ -109,7 +123,10 @@ fn main() {
         Some("child") => child::run(&arguments[1..]),
         Some("serve") => child::serve(&arguments[1..]),
         Some("load") => child::load(&arguments[1..]),
-        _ => driver::run(&plan(&arguments)),
+        _ => {
+            let plan = plan(&arguments);
+            if plan.from.is_empty() { driver::run(&plan) } else { report::again(&plan) }
+        }
     };
     if let Err(e) = done {
         eprintln!("sward-bench: {e}");

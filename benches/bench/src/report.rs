@@ -1,9 +1,10 @@
-//! Samples become medians, spreads and ratios, as tables and as JSON.
+//! Samples become medians, spreads and ratios; the tables of a run, and what is written into files.
 
 use crate::Plan;
 use crate::catalogue::Measure;
 use crate::driver::{Result, Row};
-use serde_json::{Value, json};
+use crate::{json, markdown, plot};
+use std::io;
 
 /// What several runs say together.
 #[derive(Clone, Copy)]
@@ -23,14 +24,26 @@ impl Summary {
 }
 
 /// One peer in one table.
+#[derive(Clone, Copy)]
 pub struct Line {
     pub peer: &'static str,
     pub summary: Summary,
     pub user: Option<f64>,
     pub kernel: Option<f64>,
-    /// To the best of the others; sward's two modes are not each other's peers.
-    pub to_best: Option<f64>,
-    pub to_go: Option<f64>,
+}
+
+/// The median of one peer to that of another, if both took part.
+pub fn ratio(lines: &[Line], peer: &str, to: &str) -> Option<f64> {
+    let median = |name| lines.iter().find(|line| line.peer == name).map(|line| line.summary.median);
+    let to = median(to)?;
+    median(peer).filter(|_| to > 0.0).map(|median| median / to)
+}
+
+/// The ratio to the best of the others; sward's two modes are not each other's peers.
+pub fn to_best(lines: &[Line], peer: &str) -> Option<f64> {
+    let others = lines.iter().filter(|other| other.peer != peer && !(is_sward(peer) && is_sward(other.peer)));
+    let best = others.min_by(|a, b| a.summary.median.total_cmp(&b.summary.median))?;
+    ratio(lines, peer, best.peer)
 }
 
 fn is_sward(peer: &str) -> bool {
@@ -43,31 +56,20 @@ pub fn table(row: &Row, measure: Measure) -> Vec<Line> {
         Result::Samples(samples) => Summary::of(samples.iter().filter_map(|s| s.get(key).copied()).collect()),
         _ => None,
     };
-    let medians: Vec<(&str, f64)> = row
-        .peers
-        .iter()
-        .filter_map(|(peer, result)| Some((*peer, summary(result, measure.key)?.median)))
-        .collect();
     let line = |&(peer, ref result): &(&'static str, Result)| {
         let of_all = summary(result, measure.key)?;
-        let ratio = |to: f64| (to > 0.0).then(|| of_all.median / to);
-        let others =
-            medians.iter().filter(|(other, _)| *other != peer && !(is_sward(peer) && is_sward(other)));
-        let best = others.map(|(_, median)| *median).min_by(f64::total_cmp);
-        let go = medians.iter().find(|(other, _)| *other == "go" && peer != "go");
         // The parts of the CPU time stand in the first table of a workload, if it is one of time.
         let with_parts = matches!(measure.key, "wall" | "cpu") && row.workload.measures[0].key == measure.key;
         let part = |key| with_parts.then(|| summary(result, key).map(|part| part.median)).flatten();
-        Some(Line {
-            peer,
-            summary: of_all,
-            user: part("user"),
-            kernel: part("kernel"),
-            to_best: best.and_then(ratio),
-            to_go: go.and_then(|(_, median)| ratio(*median)),
-        })
+        Some(Line { peer, summary: of_all, user: part("user"), kernel: part("kernel") })
     };
     row.peers.iter().filter_map(line).collect()
+}
+
+/// A number with three digits, or all that stand before the point.
+pub fn three(value: f64) -> String {
+    let digits = if value < 10.0 { 2 } else { usize::from(value < 100.0) };
+    format!("{value:.digits$}")
 }
 
 /// A number with three digits and its unit.
@@ -78,14 +80,12 @@ pub fn show(value: f64, measure: Measure) -> String {
         _ => &[(1e9, "s"), (1e6, "ms"), (1e3, "µs"), (1.0, "ns")],
     };
     let (scale, unit) = *units.iter().find(|(scale, _)| value >= *scale).unwrap_or(&units[units.len() - 1]);
-    let scaled = value / scale;
-    let digits = if scaled < 10.0 { 2 } else { usize::from(scaled < 100.0) };
-    format!("{scaled:.digits$} {unit}")
+    format!("{} {unit}", three(value / scale))
 }
 
 /// Prints the tables of one workload.
 pub fn print(row: &Row) {
-    let workload = row.workload;
+    let workload = &row.workload;
     if row.peers.iter().all(|(_, result)| !matches!(result, Result::Samples(_))) {
         println!("{}: {}", workload.name, workload.about);
     }
@@ -100,8 +100,9 @@ pub fn print(row: &Row) {
             "", "median", "least .. most", "user", "kernel", "× best", "× Go"
         );
         let optional = |value: Option<f64>| value.map_or_else(String::new, |value| show(value, measure));
-        let ratio = |value: Option<f64>| value.map_or_else(String::new, |value| format!("{value:.2}"));
-        for line in lines {
+        let times = |value: Option<f64>| value.map_or_else(String::new, |value| format!("{value:.2}"));
+        for line in &lines {
+            let go = if line.peer == "go" { None } else { ratio(&lines, line.peer, "go") };
             println!(
                 "  {:16}{:>10}  {:>22}{:>11}{:>11}{:>8}{:>8}",
                 line.peer,
@@ -109,8 +110,8 @@ pub fn print(row: &Row) {
                 format!("{} .. {}", show(line.summary.least, measure), show(line.summary.most, measure)),
                 optional(line.user),
                 optional(line.kernel),
-                ratio(line.to_best),
-                ratio(line.to_go),
+                times(to_best(&lines, line.peer)),
+                times(go),
             );
         }
     }
@@ -124,23 +125,63 @@ pub fn print(row: &Row) {
     println!();
 }
 
-/// All samples, and how they came about. Times are in nanoseconds.
-pub fn json(plan: &Plan, rows: &[Row]) -> String {
-    let result = |result: &Result| match result {
-        Result::Samples(samples) => json!({ "samples": samples }),
-        Result::Skipped(reason) => json!({ "skipped": reason }),
-        Result::Failed(reason) => json!({ "failed": reason }),
-    };
-    let row = |row: &Row| {
-        let peers: serde_json::Map<String, Value> =
-            row.peers.iter().map(|(peer, what)| ((*peer).to_owned(), result(what))).collect();
-        json!({ "workload": row.workload.name, "about": row.workload.about, "peers": peers })
-    };
-    let all = json!({
-        "rounds": plan.rounds,
-        "workers": plan.workers,
-        "quick": plan.quick,
-        "results": rows.iter().map(row).collect::<Vec<_>>(),
-    });
-    format!("{all:#}\n")
+/// Writes what the plan asks for.
+pub fn write(plan: &Plan, rows: &[Row]) -> io::Result<()> {
+    if let Some(file) = &plan.json {
+        std::fs::write(file, json::write(rows))?;
+    }
+    if let Some(folder) = &plan.svg {
+        plot::write(folder, rows)?;
+    }
+    if let Some(file) = &plan.markdown {
+        std::fs::write(file, markdown::write(rows))?;
+    }
+    Ok(())
+}
+
+/// The reports of earlier runs, once more.
+pub fn again(plan: &Plan) -> io::Result<()> {
+    let rows = json::read(plan)?;
+    write(plan, &rows)?;
+    let mut setting = None;
+    for row in &rows {
+        if setting.replace(row.setting) != Some(row.setting) {
+            println!("{}\n", row.setting);
+        }
+        print(row);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::json::tests::rows;
+
+    #[test]
+    fn ratios_are_those_of_medians() {
+        let rows = rows(
+            r#"{ "rounds": 2, "workers": 2, "quick": false, "results": [{ "workload": "spawn", "peers": {
+                "sward": { "samples": [{ "wall": 90 }, { "wall": 110 }] },
+                "sward-migrating": { "samples": [{ "wall": 50 }] },
+                "go": { "samples": [{ "wall": 400 }, { "wall": 100 }, { "wall": 200 }] },
+                "tokio": { "samples": [{ "wall": 0 }] },
+                "may": { "skipped": "why" } } }] }"#,
+        );
+        let lines = table(&rows[0], rows[0].workload.measures[0]);
+        assert_eq!(ratio(&lines, "sward", "go"), Some(0.5));
+        assert_eq!(ratio(&lines, "go", "sward"), Some(2.0));
+        assert_eq!(ratio(&lines, "sward", "may"), None);
+        // Nothing is a multiple of nothing, and what is next to the best is not the best.
+        assert_eq!(ratio(&lines, "sward", "tokio"), None);
+        assert_eq!(to_best(&lines, "sward"), None);
+        // The other mode of sward takes less, and is no peer.
+        assert_eq!(to_best(&lines[..3], "sward"), Some(0.5));
+        assert_eq!(to_best(&lines[..3], "go"), Some(4.0));
+    }
+
+    #[test]
+    fn three_digits() {
+        assert_eq!([0.126, 1.0, 12.34, 123.4].map(three), ["0.13", "1.00", "12.3", "123"]);
+    }
 }
