@@ -652,6 +652,8 @@ impl Worker {
             self.courtesy.set((left - 1, doubt));
             return false;
         }
+        // What is pushed while it is away is others' to find.
+        self.stop_searching();
         let start = Instant::now();
         std::thread::yield_now();
         let away = start.elapsed();
