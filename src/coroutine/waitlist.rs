@@ -102,6 +102,13 @@ impl WaitList {
         self.head.is_none()
     }
 
+    /// The place of the first one, until the list is changed.
+    #[inline]
+    pub(crate) fn first(&self) -> Option<&Place> {
+        // SAFETY: listed places are alive, and ours under the lock.
+        self.head.map(|head| unsafe { head.as_ref() })
+    }
+
     /// Whether anybody waits but the one whose place that is: a select may be in the list with other arms.
     pub(crate) fn has_others(&self, than: &Place) -> bool {
         let mut at = self.head;
