@@ -263,16 +263,29 @@ impl WaitList {
         self.choose(batch, |_| (), |_, ()| ()).is_some()
     }
 
-    /// Ends the waits of all without choosing any of them: they look for themselves.
-    pub(crate) fn disturb_all(&mut self, batch: &mut Batch) {
+    /// Ends the wait of the first one who still waits without choosing it: it looks for itself. Whether
+    /// there was one.
+    pub(crate) fn disturb_first(&mut self, batch: &mut Batch) -> bool {
         while let Some(head) = self.head {
-            // SAFETY: as in `choose`.
+            // SAFETY: as in `choose_fitting`.
             let place = unsafe { head.as_ref() };
             self.remove(place);
             let ticket = place.ticket;
-            // SAFETY: as in `choose`.
-            let _ = unsafe { ticket.fire(Cause::Event, batch) };
+            // SAFETY: as in `choose_fitting`.
+            if unsafe { ticket.fire(Cause::Event, batch) } != Fired::Lost {
+                return true;
+            }
         }
+        false
+    }
+
+    /// Ends the waits of all without choosing any of them; how many still waited.
+    pub(crate) fn disturb_all(&mut self, batch: &mut Batch) -> usize {
+        let mut disturbed = 0;
+        while self.disturb_first(batch) {
+            disturbed += 1;
+        }
+        disturbed
     }
 }
 

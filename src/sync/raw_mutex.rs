@@ -60,18 +60,15 @@
 //! One waiter is on its way at a time. It was chosen (its ticket was won under the queue's lock), so no
 //! cancellation or timeout keeps it from arriving, and a reservation for it needs no way back.
 
-use super::spin_for;
+use super::{PATIENCE, spin_for};
 use crate::base::sync::{AtomicU32, ListLock, Ordering, const_fn};
 use crate::coroutine::{Batch, Place, WaitList, WaitReason};
 use crate::sched::{self, Cancel, Woken};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 const LOCKED: u32 = 1;
 const WAKE: u32 = 1 << 1;
 const HANDOFF: u32 = 1 << 2;
-
-/// How long one waits and is overtaken before the mutex is handed over.
-const PATIENCE: Duration = Duration::from_millis(1);
 
 /// A mutex without data.
 #[derive(Debug)]
