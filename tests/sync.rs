@@ -525,6 +525,122 @@ fn writers_do_not_starve_behind_readers() {
     }
 }
 
+/// A writer that waits only while it holds the lock is the hardest to get in against: whoever is woken finds
+/// it held. Readers and another writer get in nevertheless, and the greedy one goes on until they have.
+#[test]
+fn a_greedy_writer_hands_the_lock_over() {
+    let runtime = one_worker();
+    let lock = Arc::new(RwLock::new(0));
+    let theirs = lock.clone();
+    runtime.run(move || {
+        let mut guard = theirs.write().unwrap();
+        let read = Arc::new(AtomicUsize::new(0));
+        let others: Vec<_> = (0..4)
+            .map(|who| {
+                let (theirs, read) = (theirs.clone(), read.clone());
+                sward::spawn(move || {
+                    if who == 2 {
+                        *theirs.write().unwrap() += 1;
+                    } else {
+                        let _guard = theirs.read().unwrap();
+                        read.fetch_add(1, Ordering::Relaxed);
+                    }
+                })
+            })
+            .collect();
+        while *guard < 1 || read.load(Ordering::Relaxed) < 3 {
+            drop(guard);
+            guard = theirs.write().unwrap();
+            sward::yield_now();
+        }
+        drop(guard);
+        for other in others {
+            other.join().unwrap();
+        }
+    });
+}
+
+/// Waits of all kinds at one lock: ended by a time limit, with downgrades, and either in destructors of what
+/// unwinds, or beside holders that wait, some for longer than the others have patience.
+fn reads_and_writes_of_all_kinds(holders_wait: bool) {
+    struct Adds(Arc<RwLock<(usize, usize)>>, bool);
+    impl Drop for Adds {
+        fn drop(&mut self) {
+            if self.1 {
+                let mut guard = self.0.write().unwrap();
+                guard.0 += 1;
+                guard.1 += 1;
+            } else {
+                let guard = self.0.read().unwrap();
+                assert_eq!(guard.0, guard.1);
+            }
+        }
+    }
+    let lock = Arc::new(RwLock::new((0, 0)));
+    let theirs = lock.clone();
+    mixed(6, move |who| {
+        let wait = |choice| match choice {
+            0 if holders_wait => sward::sleep(MOMENT),
+            1..6 if holders_wait => sward::yield_now(),
+            _ => {}
+        };
+        let mut random = Random(who as u64 + 1);
+        for _ in 0..300 {
+            let choice = random.below(80);
+            match random.below(8) {
+                0 if choice < 20 && !holders_wait => {
+                    let adds = Adds(theirs.clone(), choice < 10);
+                    let unwound = catch_unwind(AssertUnwindSafe(move || {
+                        let _adds = adds;
+                        fails();
+                    }));
+                    assert!(unwound.is_err());
+                }
+                1 if choice < 40 => {
+                    let limit = Duration::from_micros(50 * choice);
+                    let _ = sward::time::timeout(limit, || {
+                        if choice.is_multiple_of(2) {
+                            let guard = theirs.write().unwrap();
+                            assert_eq!(guard.0, guard.1);
+                        } else {
+                            let guard = theirs.read().unwrap();
+                            assert_eq!(guard.0, guard.1);
+                        }
+                    });
+                }
+                0..3 => {
+                    let mut guard = theirs.write().unwrap();
+                    guard.0 += 1;
+                    wait(choice);
+                    guard.1 += 1;
+                    if choice > 60 {
+                        let guard = RwLockWriteGuard::downgrade(guard);
+                        wait(choice);
+                        assert_eq!(guard.0, guard.1);
+                    }
+                }
+                _ => {
+                    let guard = theirs.read().unwrap();
+                    wait(choice);
+                    assert_eq!(guard.0, guard.1);
+                }
+            }
+        }
+    });
+    let guard = lock.try_write().unwrap();
+    assert_eq!(guard.0, guard.1);
+}
+
+#[test]
+fn reads_and_writes_of_all_kinds_and_holders_that_wait() {
+    reads_and_writes_of_all_kinds(true);
+}
+
+#[test]
+fn reads_and_writes_of_all_kinds_and_destructors() {
+    reads_and_writes_of_all_kinds(false);
+}
+
 #[test]
 fn a_downgrade_lets_waiting_readers_in() {
     let runtime = one_worker();

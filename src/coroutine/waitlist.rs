@@ -403,9 +403,13 @@ mod tests {
     #[test]
     fn the_disturbed_are_not_chosen() {
         four!(list, waiters, places);
+        lose(&places[0]);
         let mut batch = Batch::new();
-        list.disturb_all(&mut batch);
-        assert_eq!(batch.len(), 4);
+        assert!(list.disturb_first(&mut batch));
+        assert_eq!(first(&list), Some(2));
+        assert_eq!(list.disturb_all(&mut batch), 2);
+        assert_eq!(batch.len(), 3);
+        assert!(!list.disturb_first(&mut batch) && list.disturb_all(&mut batch) == 0);
         assert!(list.is_empty() && places.iter().all(|place| !place.chosen() && !place.listed.get()));
     }
 }

@@ -155,9 +155,9 @@ impl Access {
                 let behind_writers = who == Who::Newcomer && word & READERS != 0;
                 let refused = WRITER | handed_over | if behind_writers { WAKE } else { 0 };
                 assert!(word < MAX, "too many readers");
-                (word & refused == 0).then(|| word + READER)
+                (word & refused == 0).then_some(word + READER)
             }
-            Access::Write => (word & (WRITER | READERS | handed_over) == 0).then(|| word | WRITER),
+            Access::Write => (word & (WRITER | READERS | handed_over) == 0).then_some(word | WRITER),
         }
     }
 
@@ -188,12 +188,21 @@ impl RawRwLock {
     /// Takes the lock if that needs no wait.
     #[inline]
     pub(super) fn try_lock(&self, access: Access) -> bool {
-        self.take_or_flag(access, Who::Newcomer, 0)
+        let word = self.word.load(Ordering::Relaxed);
+        // As `added`, in one comparison, where nobody waits.
+        let (refused, unit) = match access {
+            Access::Read => (WRITER | FLAGS | !MAX, READER),
+            Access::Write => (!0, WRITER),
+        };
+        let next = word.wrapping_add(unit);
+        // Acquires what earlier holders did: pairs with the releases of `unlock` and `downgrade`.
+        word & refused == 0
+            && self.word.compare_exchange(word, next, Ordering::Acquire, Ordering::Relaxed).is_ok()
+            || self.take_or_flag(access, Who::Newcomer, 0)
     }
 
     /// Takes the lock if it can be had; otherwise sets the flags, so that whoever has it finds them. Flags
     /// are set under the queues' lock.
-    #[inline]
     fn take_or_flag(&self, access: Access, who: Who, flags: usize) -> bool {
         let mut word = self.word.load(Ordering::Relaxed);
         loop {
@@ -202,7 +211,7 @@ impl RawRwLock {
             if next == word {
                 return false;
             }
-            // Acquires what earlier holders did: pairs with the releases of `unlock` and `downgrade`.
+            // As in `try_lock`.
             match self.word.compare_exchange_weak(word, next, Ordering::Acquire, Ordering::Relaxed) {
                 Ok(_) => return added.is_some(),
                 Err(now) => word = now,
