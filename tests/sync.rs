@@ -1626,9 +1626,9 @@ fn a_mutex_goes_to_one_who_unwinds() {
     assert_eq!(*mutex.lock().unwrap(), 2);
 }
 
-/// It is free, and a coroutine that cannot run is the next to have it.
+/// It is free, and a coroutine that cannot run has been woken for it.
 #[test]
-fn a_mutex_that_is_reserved_goes_to_one_who_unwinds() {
+fn a_mutex_with_one_on_its_way_goes_to_one_who_unwinds() {
     let mutex: &'static Mutex<u32> = Box::leak(Box::new(Mutex::new(0)));
     let runtime = one_worker();
     let guard = mutex.lock().unwrap();
