@@ -122,7 +122,8 @@ impl<T: ?Sized> Mutex<T> {
     ///
     /// # Errors
     ///
-    /// `WouldBlock` if it is not free, or is handed over to one who waits; `Poisoned`, with the guard, if a panic has poisoned it.
+    /// `WouldBlock` if it is not free, or is handed over to one who waits; `Poisoned`, with the guard, if a
+    /// panic has poisoned it.
     ///
     /// ```
     /// let mutex = sward::sync::Mutex::new(());
