@@ -159,41 +159,104 @@ fn a_mutex_is_held_over_waits() {
     });
 }
 
-/// A holder that never waits is the hardest to get in against. It overtakes the one who waits 16 times, and
-/// then hands the mutex over.
+/// A holder that waits only while it holds the mutex is the hardest to get in against: each time another is
+/// woken it finds the mutex held. All get in nevertheless, in the order in which they came, and the holder
+/// goes on until they have.
 #[test]
-fn a_waiter_is_overtaken_sixteen_times_at_most() {
+fn a_greedy_holder_hands_the_mutex_over() {
     let runtime = one_worker();
-    let mutex = Arc::new(Mutex::new(0));
+    let mutex = Arc::new(Mutex::new(Vec::new()));
     let theirs = mutex.clone();
     runtime.run(move || {
         let mut guard = theirs.lock().unwrap();
         let come = Arc::new(AtomicUsize::new(0));
         let others: Vec<_> = (0..3)
-            .map(|_| {
-                let (theirs, come) = (theirs.clone(), come.clone());
-                sward::spawn(move || {
-                    come.fetch_add(1, Ordering::Relaxed);
-                    let mut guard = theirs.lock().unwrap();
-                    std::mem::take(&mut *guard)
-                })
+            .map(|who| {
+                let (theirs, told) = (theirs.clone(), come.clone());
+                let other = sward::spawn(move || {
+                    told.fetch_add(1, Ordering::Relaxed);
+                    theirs.lock().unwrap().push(who);
+                });
+                while come.load(Ordering::Relaxed) <= who {
+                    sward::yield_now();
+                }
+                other
             })
             .collect();
-        while come.load(Ordering::Relaxed) < 3 {
-            sward::yield_now();
-        }
-        for _ in 0..1_000 {
-            *guard += 1;
+        while guard.len() < 3 {
             drop(guard);
             guard = theirs.lock().unwrap();
+            sward::yield_now();
         }
+        assert_eq!(*guard, [0, 1, 2]);
         drop(guard);
         for other in others {
-            let sections = other.join().unwrap();
-            // The first section of the holder's was no overtaking.
-            assert!(sections <= 17, "overtaken {sections} times");
+            other.join().unwrap();
         }
     });
+}
+
+/// Waits of all kinds at one mutex: ended by a time limit, at a condition variable, and either in
+/// destructors of what unwinds, or beside holders that wait, some for longer than the others have patience.
+fn locks_of_all_kinds(holders_wait: bool) {
+    struct Adds(Arc<(Mutex<(usize, usize)>, Condvar)>);
+    impl Drop for Adds {
+        fn drop(&mut self) {
+            let mut guard = self.0.0.lock().unwrap();
+            guard.0 += 1;
+            guard.1 += 1;
+        }
+    }
+    let shared = Arc::new((Mutex::new((0, 0)), Condvar::new()));
+    let theirs = shared.clone();
+    mixed(6, move |who| {
+        let mut random = Random(who as u64 + 1);
+        for _ in 0..200 {
+            let choice = random.below(60);
+            if choice == 0 && !holders_wait {
+                let adds = Adds(theirs.clone());
+                let unwound = catch_unwind(AssertUnwindSafe(move || {
+                    let _adds = adds;
+                    fails();
+                }));
+                assert!(unwound.is_err());
+                continue;
+            }
+            if choice < 5 {
+                let limit = Duration::from_micros(300 * choice);
+                let _ = sward::time::timeout(limit, || {
+                    let guard = theirs.0.lock().unwrap();
+                    assert_eq!(guard.0, guard.1);
+                });
+                continue;
+            }
+            let mut guard = theirs.0.lock().unwrap();
+            guard.0 += 1;
+            match choice {
+                5..7 if holders_wait => sward::sleep(MOMENT),
+                7..12 if holders_wait => sward::yield_now(),
+                _ => {}
+            }
+            guard.1 += 1;
+            match choice {
+                12 => drop(theirs.1.wait_timeout(guard, Duration::from_micros(100)).unwrap()),
+                13 => theirs.1.notify_all(),
+                _ => {}
+            }
+        }
+    });
+    let guard = shared.0.try_lock().unwrap();
+    assert_eq!(guard.0, guard.1);
+}
+
+#[test]
+fn locks_of_all_kinds_and_holders_that_wait() {
+    locks_of_all_kinds(true);
+}
+
+#[test]
+fn locks_of_all_kinds_and_destructors() {
+    locks_of_all_kinds(false);
 }
 
 /// Many who lock without a pause, and each gets in at last.
@@ -460,6 +523,122 @@ fn writers_do_not_starve_behind_readers() {
     for reader in readers {
         reader.join().unwrap();
     }
+}
+
+/// A writer that waits only while it holds the lock is the hardest to get in against: whoever is woken finds
+/// it held. Readers and another writer get in nevertheless, and the greedy one goes on until they have.
+#[test]
+fn a_greedy_writer_hands_the_lock_over() {
+    let runtime = one_worker();
+    let lock = Arc::new(RwLock::new(0));
+    let theirs = lock.clone();
+    runtime.run(move || {
+        let mut guard = theirs.write().unwrap();
+        let read = Arc::new(AtomicUsize::new(0));
+        let others: Vec<_> = (0..4)
+            .map(|who| {
+                let (theirs, read) = (theirs.clone(), read.clone());
+                sward::spawn(move || {
+                    if who == 2 {
+                        *theirs.write().unwrap() += 1;
+                    } else {
+                        let _guard = theirs.read().unwrap();
+                        read.fetch_add(1, Ordering::Relaxed);
+                    }
+                })
+            })
+            .collect();
+        while *guard < 1 || read.load(Ordering::Relaxed) < 3 {
+            drop(guard);
+            guard = theirs.write().unwrap();
+            sward::yield_now();
+        }
+        drop(guard);
+        for other in others {
+            other.join().unwrap();
+        }
+    });
+}
+
+/// Waits of all kinds at one lock: ended by a time limit, with downgrades, and either in destructors of what
+/// unwinds, or beside holders that wait, some for longer than the others have patience.
+fn reads_and_writes_of_all_kinds(holders_wait: bool) {
+    struct Adds(Arc<RwLock<(usize, usize)>>, bool);
+    impl Drop for Adds {
+        fn drop(&mut self) {
+            if self.1 {
+                let mut guard = self.0.write().unwrap();
+                guard.0 += 1;
+                guard.1 += 1;
+            } else {
+                let guard = self.0.read().unwrap();
+                assert_eq!(guard.0, guard.1);
+            }
+        }
+    }
+    let lock = Arc::new(RwLock::new((0, 0)));
+    let theirs = lock.clone();
+    mixed(6, move |who| {
+        let wait = |choice| match choice {
+            0 if holders_wait => sward::sleep(MOMENT),
+            1..6 if holders_wait => sward::yield_now(),
+            _ => {}
+        };
+        let mut random = Random(who as u64 + 1);
+        for _ in 0..300 {
+            let choice = random.below(80);
+            match random.below(8) {
+                0 if choice < 20 && !holders_wait => {
+                    let adds = Adds(theirs.clone(), choice < 10);
+                    let unwound = catch_unwind(AssertUnwindSafe(move || {
+                        let _adds = adds;
+                        fails();
+                    }));
+                    assert!(unwound.is_err());
+                }
+                1 if choice < 40 => {
+                    let limit = Duration::from_micros(50 * choice);
+                    let _ = sward::time::timeout(limit, || {
+                        if choice.is_multiple_of(2) {
+                            let guard = theirs.write().unwrap();
+                            assert_eq!(guard.0, guard.1);
+                        } else {
+                            let guard = theirs.read().unwrap();
+                            assert_eq!(guard.0, guard.1);
+                        }
+                    });
+                }
+                0..3 => {
+                    let mut guard = theirs.write().unwrap();
+                    guard.0 += 1;
+                    wait(choice);
+                    guard.1 += 1;
+                    if choice > 60 {
+                        let guard = RwLockWriteGuard::downgrade(guard);
+                        wait(choice);
+                        assert_eq!(guard.0, guard.1);
+                    }
+                }
+                _ => {
+                    let guard = theirs.read().unwrap();
+                    wait(choice);
+                    assert_eq!(guard.0, guard.1);
+                }
+            }
+        }
+    });
+    let guard = lock.try_write().unwrap();
+    assert_eq!(guard.0, guard.1);
+}
+
+#[test]
+fn reads_and_writes_of_all_kinds_and_holders_that_wait() {
+    reads_and_writes_of_all_kinds(true);
+}
+
+#[test]
+fn reads_and_writes_of_all_kinds_and_destructors() {
+    reads_and_writes_of_all_kinds(false);
 }
 
 #[test]
@@ -1447,9 +1626,9 @@ fn a_mutex_goes_to_one_who_unwinds() {
     assert_eq!(*mutex.lock().unwrap(), 2);
 }
 
-/// It is free, and a coroutine that cannot run is the next to have it.
+/// It is free, and a coroutine that cannot run has been woken for it.
 #[test]
-fn a_mutex_that_is_reserved_goes_to_one_who_unwinds() {
+fn a_mutex_with_one_on_its_way_goes_to_one_who_unwinds() {
     let mutex: &'static Mutex<u32> = Box::leak(Box::new(Mutex::new(0)));
     let runtime = one_worker();
     let guard = mutex.lock().unwrap();

@@ -102,6 +102,13 @@ impl WaitList {
         self.head.is_none()
     }
 
+    /// The place of the first one, until the list is changed.
+    #[inline]
+    pub(crate) fn first(&self) -> Option<&Place> {
+        // SAFETY: listed places are alive, and ours under the lock.
+        self.head.map(|head| unsafe { head.as_ref() })
+    }
+
     /// Whether anybody waits but the one whose place that is: a select may be in the list with other arms.
     pub(crate) fn has_others(&self, than: &Place) -> bool {
         let mut at = self.head;
@@ -256,16 +263,29 @@ impl WaitList {
         self.choose(batch, |_| (), |_, ()| ()).is_some()
     }
 
-    /// Ends the waits of all without choosing any of them: they look for themselves.
-    pub(crate) fn disturb_all(&mut self, batch: &mut Batch) {
+    /// Ends the wait of the first one who still waits without choosing it: it looks for itself. Whether
+    /// there was one.
+    pub(crate) fn disturb_first(&mut self, batch: &mut Batch) -> bool {
         while let Some(head) = self.head {
-            // SAFETY: as in `choose`.
+            // SAFETY: as in `choose_fitting`.
             let place = unsafe { head.as_ref() };
             self.remove(place);
             let ticket = place.ticket;
-            // SAFETY: as in `choose`.
-            let _ = unsafe { ticket.fire(Cause::Event, batch) };
+            // SAFETY: as in `choose_fitting`.
+            if unsafe { ticket.fire(Cause::Event, batch) } != Fired::Lost {
+                return true;
+            }
         }
+        false
+    }
+
+    /// Ends the waits of all without choosing any of them; how many still waited.
+    pub(crate) fn disturb_all(&mut self, batch: &mut Batch) -> usize {
+        let mut disturbed = 0;
+        while self.disturb_first(batch) {
+            disturbed += 1;
+        }
+        disturbed
     }
 }
 
@@ -383,9 +403,13 @@ mod tests {
     #[test]
     fn the_disturbed_are_not_chosen() {
         four!(list, waiters, places);
+        lose(&places[0]);
         let mut batch = Batch::new();
-        list.disturb_all(&mut batch);
-        assert_eq!(batch.len(), 4);
+        assert!(list.disturb_first(&mut batch));
+        assert_eq!(first(&list), Some(2));
+        assert_eq!(list.disturb_all(&mut batch), 2);
+        assert_eq!(batch.len(), 3);
+        assert!(!list.disturb_first(&mut batch) && list.disturb_all(&mut batch) == 0);
         assert!(list.is_empty() && places.iter().all(|place| !place.chosen() && !place.listed.get()));
     }
 }

@@ -75,12 +75,16 @@ pub use semaphore::{
     AcquireError, AcquireTimeoutError, OwnedSemaphorePermit, Semaphore, SemaphorePermit, TryAcquireError,
 };
 pub use std::sync::{LockResult, PoisonError, TryLockError, TryLockResult};
+use std::time::Duration;
 pub use wait_group::WaitGroup;
 
-/// How often a lock that is taken is looked at before the caller waits in its queue. A switch of
-/// coroutines costs about as much as ten turns; a holder that is in the middle of a short section on
-/// another processor is done by the end of them.
-const SPINS: u32 = if cfg!(loom) { 0 } else { 40 };
+/// How often a lock that is taken is looked at before the caller waits in its queue. A holder that is in the
+/// middle of a short section on another processor is done by the end of them. More would be lost where the
+/// holder waits: the processor's pause between two turns may take as long as a switch of coroutines.
+const SPINS: u32 = if cfg!(loom) { 0 } else { 4 };
+
+/// How long one waits for a lock and is overtaken before the lock is handed over.
+const PATIENCE: Duration = Duration::from_millis(1);
 
 /// Tries for a moment. `None` from the attempt means that another turn may help.
 fn spin_for(mut attempt: impl FnMut() -> Option<bool>) -> bool {

@@ -19,10 +19,11 @@ use std::panic::{RefUnwindSafe, UnwindSafe};
 ///
 /// # Fairness
 ///
-/// Those who wait get the lock in the order in which they came. One who comes while the lock happens to be
-/// free takes it at once, although others wait; but at most 16 times in a row, then the first of those
-/// who wait gets it. So one with `k` others before it waits for these `k` and for at most `16 * (k + 1)`
-/// sections of overtakers. An uncontended lock and its release take one atomic operation each.
+/// One who comes while the lock happens to be free takes it at once, although others wait: a lock that is
+/// busy then costs little more than one that is not. Those who wait are woken in the order in which they
+/// came, and try again. One that is overtaken and has waited for more than a millisecond by then is not
+/// overtaken any more: from the next release on the lock goes to the first who waits, each time, until
+/// nobody has waited that long. An uncontended lock and its release take one atomic operation each.
 ///
 /// # Poisoning
 ///
@@ -121,7 +122,8 @@ impl<T: ?Sized> Mutex<T> {
     ///
     /// # Errors
     ///
-    /// `WouldBlock` if it is not free; `Poisoned`, with the guard, if a panic has poisoned it.
+    /// `WouldBlock` if it is not free, or is handed over to one who waits; `Poisoned`, with the guard, if a
+    /// panic has poisoned it.
     ///
     /// ```
     /// let mutex = sward::sync::Mutex::new(());

@@ -1,55 +1,74 @@
 //! The mutex without its data: one word, and the queue of those who wait.
 //!
 //! ```text
-//!  word     state                             moves
-//!  0        free                              try_lock -> L
-//!  L        held                              unlock -> 0      join -> L W
-//!  L W      held; some wait, or one is on     unlock -> W      released, and one is on its way
-//!           its way, or all have left         unlock -> L W    reserved for the one on its way
-//!                                             unlock -> 0      all have left
-//!                                             unlock -> L W    handed over to an urgent one
-//!  W        free; one is on its way           try_lock -> L W  it is overtaken
-//!                                             arrive -> L W, or L if nobody else waits
+//!  word          state                                    moves
+//!  0             free                                     try_lock -> LOCKED
+//!  LOCKED        held; nobody is in the queue, or one     unlock -> 0
+//!                is on its way                            join -> LOCKED WAKE, unless one is on its way
+//!                                                         come_back -> LOCKED WAKE
+//!  LOCKED WAKE   held; some are in the queue, or all      unlock -> WAKE
+//!                have left, and nobody is on its way
+//!  WAKE          free; whoever released it is about to    try_lock -> LOCKED WAKE
+//!                look at the queue                        pass_on -> 0
+//!  LOCKED WAKE   held, and goes to one of the queue       unlock -> WAKE HANDOFF
+//!    HANDOFF     next
+//!  WAKE HANDOFF  nobody's; whoever released it is about   pass_on -> LOCKED WAKE HANDOFF, or LOCKED:
+//!                to look, or one is on its way, for         handed over to an urgent one
+//!                whom it is reserved                      arrive -> LOCKED, with the flags that it leaves
 //! ```
 //!
-//! - `try_lock` sets L and `unlock` of a word `L` clears it, each with one read-modify-write and nothing
-//!   else. All other changes are made under the queue's lock; W is changed only there.
-//! - While both L and W are set the word is stable for whoever holds the queue's lock and the mutex:
-//!   `try_lock` declines, and W needs the queue's lock. So `unlock` may store.
-//! - While somebody is in the queue or on its way, W is set. And while somebody is in the queue, L is set or
-//!   one is on its way: a holder finds W when it unlocks, and the one on its way takes the mutex or lists
-//!   itself under L. So nobody is left behind.
+//! - `try_lock` sets LOCKED where neither LOCKED nor HANDOFF is set, and `unlock` clears it, each with one
+//!   read-modify-write. If `unlock` finds nothing but LOCKED it has no more to do; else it goes on to
+//!   `pass_on`. All other changes are made under the queue's lock; WAKE and HANDOFF change only there.
+//! - WAKE is set if somebody is in the queue and nobody is *on its way*, that is, was chosen and has neither
+//!   taken the mutex nor come back to the queue. HANDOFF, always together with WAKE, is set if one in the
+//!   queue is urgent or the queue is starving (both below).
+//! - The flags are only ever set in a word with LOCKED, by the compare-and-swap that finds it there or by
+//!   the holder. So the holder finds them when it unlocks, and comes to `pass_on`.
+//!
+//! So nobody is left behind. While somebody is in the queue, one of these holds: one is on its way; or
+//! LOCKED and WAKE are set, and the holder will come to `pass_on`; or the one who released the mutex under
+//! WAKE is between `unlock` and the queue's lock. `pass_on` leaves one on its way, or the mutex handed over,
+//! or the queue empty. One on its way takes the mutex or comes back to the queue: in the same
+//! compare-and-swap that shows it that the mutex is held it sets WAKE, so the holder that leaves without a
+//! look has left before it, and the mutex is free.
+//!
+//! The release of `unlock` pairs with the acquire of whoever sets LOCKED next. What happens to the word in
+//! between are read-modify-writes, which carry it on, or the holder's own stores.
 //!
 //! # Fairness
 //!
 //! Handing the mutex to the first in the queue at each unlock is fair and slow: every section then costs a
 //! switch, during which the mutex is held by somebody who does not run. So `unlock` releases it, and the
-//! first of the queue, woken, competes with whoever comes by; if it is overtaken it goes back to the front.
-//! That alone can starve it: hence the count. **While somebody waits the mutex is released into the open
-//! at most [`PASSES`] times in a row; the next `unlock` keeps it locked and reserves it for the first of
-//! the queue.** So the first one is overtaken at most `PASSES` times, and one behind `k` others is behind
-//! `k` of them and at most `(k + 1) * PASSES` overtakers. (Go's mutex bounds the time instead, to
-//! 1 ms; parking_lot decides by a random clock.)
+//! first of the queue, woken, competes with whoever comes by. While it is on its way nothing else needs to
+//! be woken, so the others go on at the price of an uncontended mutex. If it is overtaken it goes back to
+//! the front.
+//!
+//! That alone can starve it. So **one that was overtaken and has waited for longer than [`PATIENCE`]** (one
+//! millisecond, from the time it came) **makes the queue starving: the mutex is then reserved at each
+//! release for the first of the queue, and who comes goes to its end.** That lasts until one takes the mutex
+//! who is the last in the queue or has waited for less. (Go's mutex has the same two modes; parking_lot
+//! decides by a random clock.) The clock is read only by those who wait.
 //!
 //! One who blocks a worker's thread while it waits (in a destructor, while its coroutine unwinds) is
 //! *urgent*: the one on its way may be a coroutine of that very worker, which does not run before the wait
-//! has ended. So the mutex is not left to that one. An urgent one waits before all others; `unlock` keeps
-//! the mutex locked and hands it over to an urgent one, whoever is on its way; and one that comes takes a
-//! reservation for itself. The one on its way finds the mutex taken, and goes back to the list.
+//! has ended. So the mutex is not left to that one. An urgent one waits before all others, and while it
+//! does HANDOFF is set, so that `unlock` comes to `pass_on`, which hands the mutex over to it, whoever is on
+//! its way; and one that comes takes a reservation for itself. The one on its way finds the mutex taken, and
+//! goes back to the list.
 //!
 //! One waiter is on its way at a time. It was chosen (its ticket was won under the queue's lock), so no
 //! cancellation or timeout keeps it from arriving, and a reservation for it needs no way back.
 
-use super::spin_for;
+use super::{PATIENCE, spin_for};
 use crate::base::sync::{AtomicU32, ListLock, Ordering, const_fn};
 use crate::coroutine::{Batch, Place, WaitList, WaitReason};
 use crate::sched::{self, Cancel, Woken};
+use std::time::Instant;
 
 const LOCKED: u32 = 1;
-const WAITERS: u32 = 1 << 1;
-
-/// How often in a row the mutex is released into the open while somebody waits.
-const PASSES: u32 = if cfg!(loom) { 1 } else { 16 };
+const WAKE: u32 = 1 << 1;
+const HANDOFF: u32 = 1 << 2;
 
 /// A mutex without data.
 #[derive(Debug)]
@@ -64,10 +83,25 @@ pub(super) struct Queue {
     list: WaitList,
     /// One was chosen, and has neither taken the mutex nor gone back to the list.
     on_its_way: bool,
-    /// L is set on behalf of the one on its way.
-    reserved: bool,
-    /// How often the mutex was released since one of those who wait has taken it.
-    passes: u32,
+    /// One that had lost its patience went back to the list, and the mutex has not since come to one who
+    /// has not, or who is the last.
+    starving: bool,
+}
+
+impl Queue {
+    /// WAKE and HANDOFF as they have to be.
+    fn flags(&mut self) -> u32 {
+        if self.list.is_empty() && !self.on_its_way {
+            self.starving = false;
+        }
+        if self.starving || self.list.first().is_some_and(Place::is_urgent) {
+            WAKE | HANDOFF
+        } else if !self.list.is_empty() && !self.on_its_way {
+            WAKE
+        } else {
+            0
+        }
+    }
 }
 
 impl RawMutex {
@@ -76,12 +110,7 @@ impl RawMutex {
         pub(super) fn new() -> RawMutex {
             RawMutex {
                 word: AtomicU32::new(0),
-                queue: ListLock::new(Queue {
-                    list: WaitList::new(),
-                    on_its_way: false,
-                    reserved: false,
-                    passes: 0,
-                }),
+                queue: ListLock::new(Queue { list: WaitList::new(), on_its_way: false, starving: false }),
             }
         }
     }
@@ -90,8 +119,8 @@ impl RawMutex {
     #[inline]
     pub(super) fn try_lock(&self) -> bool {
         let mut word = 0;
-        while word & LOCKED == 0 {
-            // Acquires what the last holder did: pairs with the releases of `unlock`.
+        while word & (LOCKED | HANDOFF) == 0 {
+            // Acquires what the last holder did: pairs with the release of `unlock`.
             match self.word.compare_exchange_weak(word, word | LOCKED, Ordering::Acquire, Ordering::Relaxed) {
                 Ok(_) => return true,
                 Err(now) => word = now,
@@ -110,43 +139,58 @@ impl RawMutex {
 
     #[cold]
     fn lock_slowly(&self, reason: WaitReason, cancel: Cancel) {
-        let free = || match self.word.load(Ordering::Relaxed) {
-            word if word & LOCKED == 0 => self.try_lock().then_some(true),
-            // Whoever waits would be overtaken, at the price of our processor time.
-            word => (word & WAITERS != 0).then_some(false),
-        };
-        if spin_for(free) {
+        if self.try_for_a_moment() {
             return;
         }
         let urgent = sched::blocks_worker();
-        let mut chosen = false;
+        let since = Instant::now();
+        // Once it was chosen and overtaken: whether it has waited for longer than its patience.
+        let mut starved = None;
         loop {
-            let (woken, now_chosen) = sched::wait_in(
+            let (woken, chosen) = sched::wait_in(
                 &self.queue,
                 reason,
                 None,
                 cancel,
                 0,
-                // SAFETY: `wait_in` keeps the place as `join` wants it.
-                |queue, place| unsafe { self.join(queue, place, chosen) },
-                |queue, place, _| {
-                    queue.list.remove(place);
+                // SAFETY: `wait_in` keeps the place as `join` and `come_back` want it.
+                |queue, place| unsafe {
+                    match starved {
+                        None => self.join(queue, place),
+                        Some(starved) => self.come_back(queue, place, starved),
+                    }
                 },
+                |queue, place, _| self.leave(queue, place),
             );
             match woken {
-                Woken::Event if !now_chosen || urgent => return,
-                Woken::Event if self.arrive(&mut self.queue.lock()) => return,
-                Woken::Event => chosen = true,
+                Woken::Event if !chosen || urgent => return,
+                Woken::Event => {
+                    let taken = self.try_for_a_moment();
+                    let is_starved = since.elapsed() > PATIENCE;
+                    if self.arrive(&mut self.queue.lock(), taken, is_starved) {
+                        return;
+                    }
+                    starved = Some(is_starved);
+                }
                 Woken::Timeout | Woken::Cancelled => sched::raise(),
             }
         }
+    }
+
+    /// Takes the mutex if it becomes free within a moment.
+    fn try_for_a_moment(&self) -> bool {
+        spin_for(|| match self.word.load(Ordering::Relaxed) {
+            word if word & (LOCKED | HANDOFF) == 0 => self.try_lock().then_some(true),
+            // Whoever waits would be overtaken, at the price of our processor time.
+            word => (word & (WAKE | HANDOFF) != 0).then_some(false),
+        })
     }
 
     /// Releases the mutex.
     #[inline]
     pub(super) fn unlock(&self) {
         // Releases what the holder did to the next one that takes it.
-        if self.word.compare_exchange(LOCKED, 0, Ordering::Release, Ordering::Relaxed).is_err() {
+        if self.word.fetch_sub(LOCKED, Ordering::Release) != LOCKED {
             self.unlock_slowly();
         }
     }
@@ -154,83 +198,115 @@ impl RawMutex {
     #[cold]
     fn unlock_slowly(&self) {
         let mut batch = Batch::new();
-        self.pass_on(&mut batch);
+        self.pass_on(&mut self.queue.lock(), &mut batch);
         sched::wake_all(&mut batch);
     }
 
-    /// Releases the mutex, reserves it, or hands it over; who is to be woken goes into the batch.
-    fn pass_on(&self, batch: &mut Batch) {
-        let queue = &mut *self.queue.lock();
-        if queue.list.choose_urgent(batch, |_| (), |_, ()| ()).is_some() {
-            // The mutex stays locked, and is that one's. W stays set, and whoever unlocks it asks the queue.
-            return;
+    /// Chooses the next one for the mutex that was released under WAKE; who is to be woken goes into the
+    /// batch.
+    fn pass_on(&self, queue: &mut Queue, batch: &mut Batch) {
+        let word = self.word.load(Ordering::Relaxed);
+        if word & HANDOFF != 0 {
+            if word & LOCKED != 0 {
+                // One of the queue has it already, and will come here.
+                return;
+            }
+            // Stable: without L, and with HANDOFF, L is set under the queue's lock alone. Set before the
+            // ticket is won, as the winner may release it at once. Acquires for it what the last holder did.
+            let give = |_: &Place| {
+                self.word.fetch_or(LOCKED, Ordering::Acquire);
+            };
+            let undo = |_: &Place, ()| {
+                self.word.fetch_and(!LOCKED, Ordering::Relaxed);
+            };
+            if queue.list.choose_urgent(batch, give, undo).is_some() {
+                self.update(queue);
+                return;
+            }
         }
         if !queue.on_its_way {
             queue.on_its_way = queue.list.choose_first(batch);
         }
-        if !queue.on_its_way {
-            queue.passes = 0;
-            self.word.store(0, Ordering::Release);
-        } else if queue.passes < PASSES {
-            queue.passes += 1;
-            self.word.store(WAITERS, Ordering::Release);
-        } else {
-            queue.reserved = true;
+        self.update(queue);
+    }
+
+    /// Brings WAKE and HANDOFF in line with the queue, from which something went.
+    fn update(&self, queue: &mut Queue) {
+        self.word.fetch_and(LOCKED | queue.flags(), Ordering::Relaxed);
+    }
+
+    /// Takes the mutex if it is free, be it with HANDOFF if the caller is `entitled`; otherwise sets the
+    /// flags, so that whoever releases it finds them. Under the queue's lock.
+    fn take_or_flag(&self, entitled: bool, flags: u32) -> bool {
+        let mut word = self.word.load(Ordering::Relaxed);
+        loop {
+            let free = word & LOCKED == 0 && (entitled || word & HANDOFF == 0);
+            let next = if free { word | LOCKED } else { word | flags };
+            if next == word {
+                return false;
+            }
+            match self.word.compare_exchange_weak(word, next, Ordering::Acquire, Ordering::Relaxed) {
+                Ok(_) => return free,
+                Err(now) => word = now,
+            }
         }
     }
 
-    /// Takes the mutex or lists the place: true if it was listed. One who was `chosen` before, and found
-    /// the mutex taken, goes to the front.
+    /// One who comes takes the mutex or lists its place: true if it was listed.
     ///
     /// # Safety
     ///
-    /// As for [`WaitList::push_back`].
-    unsafe fn join(&self, queue: &mut Queue, place: &Place, chosen: bool) -> bool {
-        if chosen {
-            if self.arrive(queue) {
-                return false;
-            }
-            queue.on_its_way = false;
-            // SAFETY: as the caller says.
-            unsafe { queue.list.push_first(place) };
-            return true;
-        }
-        if place.is_urgent() && queue.reserved {
-            // L is set already, for one who may have to wait for us.
-            queue.reserved = false;
+    /// As for [`WaitList::push_back`], with [`leave`](Self::leave) for `remove`.
+    unsafe fn join(&self, queue: &mut Queue, place: &Place) -> bool {
+        let flags = match () {
+            () if place.is_urgent() => WAKE | HANDOFF,
+            () if queue.on_its_way => 0,
+            () => WAKE,
+        };
+        if self.take_or_flag(place.is_urgent(), flags) {
             return false;
-        }
-        let mut word = self.word.load(Ordering::Relaxed);
-        loop {
-            let next = if word & LOCKED == 0 { word | LOCKED } else { word | WAITERS };
-            if word == next {
-                break;
-            }
-            match self.word.compare_exchange_weak(word, next, Ordering::Acquire, Ordering::Relaxed) {
-                Ok(_) if word & LOCKED == 0 => return false,
-                Ok(_) => break,
-                Err(now) => word = now,
-            }
         }
         // SAFETY: as the caller says.
         unsafe { queue.list.push(place) };
         true
     }
 
-    /// The one on its way takes the mutex, unless it is taken and not reserved. Then W stays set, and
-    /// whoever holds the mutex asks the queue before it releases it.
-    fn arrive(&self, queue: &mut Queue) -> bool {
+    /// One who was chosen takes the mutex, if it has not `taken` it already; whether it has it. If not, it
+    /// is on its way still. It is `starved` if it has waited for longer than its patience.
+    fn arrive(&self, queue: &mut Queue, taken: bool, starved: bool) -> bool {
         debug_assert!(queue.on_its_way, "only who was chosen arrives");
-        if !queue.reserved && !self.try_lock() {
+        if !taken && !self.take_or_flag(true, 0) {
             return false;
         }
-        queue.reserved = false;
         queue.on_its_way = false;
-        queue.passes = 0;
-        if queue.list.is_empty() {
-            self.word.fetch_and(!WAITERS, Ordering::Relaxed);
-        }
+        queue.starving &= starved && !queue.list.is_empty();
+        // Stable: L is ours, and the flags change under the queue's lock.
+        self.word.store(LOCKED | queue.flags(), Ordering::Relaxed);
         true
+    }
+
+    /// One who was chosen takes the mutex or lists its place as the first: true if it was listed.
+    ///
+    /// # Safety
+    ///
+    /// As for [`join`](Self::join).
+    unsafe fn come_back(&self, queue: &mut Queue, place: &Place, starved: bool) -> bool {
+        let flags = if starved { WAKE | HANDOFF } else { WAKE };
+        // Whoever releases the mutex from here on looks at the queue, and waits for its lock.
+        if self.take_or_flag(true, flags) {
+            return !self.arrive(queue, true, starved);
+        }
+        queue.on_its_way = false;
+        queue.starving |= starved;
+        // SAFETY: as the caller says.
+        unsafe { queue.list.push_first(place) };
+        true
+    }
+
+    /// Takes a place off whose wait ended otherwise.
+    fn leave(&self, queue: &mut Queue, place: &Place) {
+        queue.list.remove(place);
+        self.update(queue);
     }
 }
 
@@ -267,24 +343,35 @@ mod models {
             self.mutex.unlock();
         }
 
-        /// As `lock_slowly`.
-        fn lock(&self, sleeper: usize) {
-            if self.mutex.try_lock() {
+        /// As `lock_slowly`, by one that has lost its patience or has not.
+        fn lock(&self, sleeper: usize, starved: bool) {
+            let mutex = &self.mutex;
+            if mutex.try_lock() {
                 return;
             }
-            let mut chosen = false;
+            let mut came = false;
             loop {
                 let ticket = self.sleepers[sleeper].ticket();
                 let place = Place::new(ticket, 0);
+                let mut queue = mutex.queue.lock();
                 // SAFETY: the place stays until its ticket was fired from the list.
-                if !unsafe { self.mutex.join(&mut self.mutex.queue.lock(), &place, chosen) } {
+                let listed = unsafe {
+                    if came {
+                        mutex.come_back(&mut queue, &place, starved)
+                    } else {
+                        mutex.join(&mut queue, &place)
+                    }
+                };
+                drop(queue);
+                if !listed {
                     return;
                 }
                 assert_eq!(self.sleepers[sleeper].sleep(ticket), Cause::Event);
-                if self.mutex.arrive(&mut self.mutex.queue.lock()) {
+                let taken = mutex.try_lock();
+                if mutex.arrive(&mut mutex.queue.lock(), taken, starved) {
                     return;
                 }
-                chosen = true;
+                came = true;
             }
         }
 
@@ -309,7 +396,7 @@ mod models {
         loom::model(|| {
             let world = World::new();
             let holder = spawn(&world, World::add_and_unlock);
-            world.lock(0);
+            world.lock(0, false);
             world.add_and_unlock();
             holder.join().unwrap();
             world.assert_free_and(2);
@@ -317,44 +404,119 @@ mod models {
     }
 
     /// The holder comes back twice without waiting: it may overtake, but one at a time is inside, and the
-    /// one who waits gets in.
+    /// one who waits gets in, also if the holder leaves without a look while that one is on its way.
     #[test]
     fn an_overtaker_excludes_and_is_excluded() {
+        for starved in [false, true] {
+            loom::model(move || {
+                let world = World::new();
+                let again = Arc::new(std::sync::atomic::AtomicU32::new(0));
+                let count = again.clone();
+                let holder = spawn(&world, move |world| {
+                    world.add_and_unlock();
+                    for _ in 0..2 {
+                        if world.mutex.try_lock() {
+                            count.fetch_add(1, Ordering::Relaxed);
+                            world.add_and_unlock();
+                        }
+                    }
+                });
+                world.lock(0, starved);
+                world.add_and_unlock();
+                holder.join().unwrap();
+                world.assert_free_and(2 + again.load(Ordering::Relaxed));
+            });
+        }
+    }
+
+    /// Two wait behind a holder, and either may have lost its patience.
+    #[test]
+    fn two_who_wait_both_get_in() {
+        for starved in [[false, false], [false, true], [true, true]] {
+            loom::model(move || {
+                let world = World::new();
+                let holder = spawn(&world, World::add_and_unlock);
+                let other = spawn(&world, move |world| {
+                    world.lock(1, starved[1]);
+                    world.add_and_unlock();
+                });
+                world.lock(0, starved[0]);
+                world.add_and_unlock();
+                holder.join().unwrap();
+                other.join().unwrap();
+                world.assert_free_and(3);
+            });
+        }
+    }
+
+    /// One that was chosen finds the mutex held again, and has lost its patience: whoever comes from then on
+    /// does not get before it.
+    #[test]
+    fn one_that_starves_is_not_overtaken_again() {
         loom::model(|| {
             let world = World::new();
-            let again = Arc::new(std::sync::atomic::AtomicU32::new(0));
-            let count = again.clone();
-            let holder = spawn(&world, move |world| {
-                world.add_and_unlock();
-                for _ in 0..2 {
-                    if world.mutex.try_lock() {
-                        count.fetch_add(1, Ordering::Relaxed);
-                        world.add_and_unlock();
-                    }
-                }
-            });
-            world.lock(0);
+            let (mutex, sleeper) = (&world.mutex, &world.sleepers[0]);
+            let ticket = sleeper.ticket();
+            let place = Place::new(ticket, 0);
+            // SAFETY: the place stays until its ticket was fired from the list.
+            assert!(unsafe { mutex.join(&mut mutex.queue.lock(), &place) });
             world.add_and_unlock();
-            holder.join().unwrap();
-            world.assert_free_and(2 + again.load(Ordering::Relaxed));
+            assert_eq!(sleeper.sleep(ticket), Cause::Event);
+            assert!(mutex.try_lock(), "one overtakes");
+            assert!(!mutex.arrive(&mut mutex.queue.lock(), false, true));
+            let ticket = sleeper.ticket();
+            let place = Place::new(ticket, 0);
+            // SAFETY: as above.
+            assert!(unsafe { mutex.come_back(&mut mutex.queue.lock(), &place, true) });
+            let last = spawn(&world, |world| {
+                world.lock(1, false);
+                // SAFETY: under the mutex.
+                world
+                    .data
+                    .with(|data| assert_eq!(unsafe { *data }, 3, "it came before the one that starves"));
+                world.add_and_unlock();
+            });
+            world.add_and_unlock();
+            assert_eq!(sleeper.sleep(ticket), Cause::Event);
+            let taken = mutex.try_lock();
+            assert!(!taken && mutex.arrive(&mut mutex.queue.lock(), taken, true));
+            world.add_and_unlock();
+            last.join().unwrap();
+            world.assert_free_and(4);
         });
     }
 
-    /// Two wait behind a holder.
+    /// One that starves gives up, while the holder unlocks and another comes: the mutex is handed over no
+    /// longer than somebody waits.
     #[test]
-    fn two_who_wait_both_get_in() {
+    fn one_that_starves_gives_up() {
         loom::model(|| {
             let world = World::new();
+            let (mutex, sleeper) = (&world.mutex, &world.sleepers[0]);
+            let ticket = sleeper.ticket();
+            let place = Place::new(ticket, 0);
+            let mut queue = mutex.queue.lock();
+            // It is as if it had been chosen, and overtaken.
+            queue.on_its_way = true;
+            // SAFETY: the place leaves below unless its ticket was fired from the list.
+            assert!(unsafe { mutex.come_back(&mut queue, &place, true) });
+            drop(queue);
             let holder = spawn(&world, World::add_and_unlock);
             let other = spawn(&world, |world| {
-                world.lock(1);
+                world.lock(1, false);
                 world.add_and_unlock();
             });
-            world.lock(0);
-            world.add_and_unlock();
+            let mut sections = 2;
+            if sleeper.give_up(ticket) {
+                mutex.leave(&mut mutex.queue.lock(), &place);
+            } else {
+                assert!(mutex.arrive(&mut mutex.queue.lock(), false, true), "it is reserved");
+                world.add_and_unlock();
+                sections += 1;
+            }
             holder.join().unwrap();
             other.join().unwrap();
-            world.assert_free_and(3);
+            world.assert_free_and(sections);
         });
     }
 
@@ -366,7 +528,7 @@ mod models {
         let ticket = world.sleepers[sleeper].ticket();
         let place = Place::urgent(ticket, 0);
         // SAFETY: the place stays until its ticket was fired from the list.
-        if unsafe { world.mutex.join(&mut world.mutex.queue.lock(), &place, false) } {
+        if unsafe { world.mutex.join(&mut world.mutex.queue.lock(), &place) } {
             assert_eq!(world.sleepers[sleeper].sleep(ticket), Cause::Event);
         }
     }
@@ -375,23 +537,31 @@ mod models {
     /// thread which both need.
     #[test]
     fn an_urgent_one_does_not_wait_for_the_one_on_its_way() {
-        for passes in [0, PASSES] {
+        for starving in [false, true] {
             loom::model(move || {
                 let world = World::new();
-                world.mutex.queue.lock().passes = passes;
+                let mutex = &world.mutex;
                 let ticket = world.sleepers[0].ticket();
                 let place = Place::new(ticket, 0);
+                let mut queue = mutex.queue.lock();
+                queue.on_its_way = starving;
                 // SAFETY: the place stays until its ticket was fired from the list.
-                assert!(unsafe { world.mutex.join(&mut world.mutex.queue.lock(), &place, false) });
+                assert!(unsafe {
+                    if starving {
+                        mutex.come_back(&mut queue, &place, true)
+                    } else {
+                        mutex.join(&mut queue, &place)
+                    }
+                });
+                drop(queue);
                 let holder = spawn(&world, World::add_and_unlock);
                 lock_urgently(&world, 1);
                 world.add_and_unlock();
                 holder.join().unwrap();
                 // Only now does the other one run.
                 assert_eq!(world.sleepers[0].sleep(ticket), Cause::Event);
-                if !world.mutex.arrive(&mut world.mutex.queue.lock()) {
-                    unreachable!("nobody else is there");
-                }
+                let taken = mutex.try_lock();
+                assert!(mutex.arrive(&mut mutex.queue.lock(), taken, starving), "nobody else is there");
                 world.add_and_unlock();
                 world.assert_free_and(3);
             });
@@ -402,19 +572,21 @@ mod models {
     /// get in.
     #[test]
     fn an_urgent_one_among_others() {
-        loom::model(|| {
-            let world = World::new();
-            let holder = spawn(&world, World::add_and_unlock);
-            let other = spawn(&world, |world| {
-                lock_urgently(world, 1);
+        for starved in [false, true] {
+            loom::model(move || {
+                let world = World::new();
+                let holder = spawn(&world, World::add_and_unlock);
+                let other = spawn(&world, |world| {
+                    lock_urgently(world, 1);
+                    world.add_and_unlock();
+                });
+                world.lock(0, starved);
                 world.add_and_unlock();
+                holder.join().unwrap();
+                other.join().unwrap();
+                world.assert_free_and(3);
             });
-            world.lock(0);
-            world.add_and_unlock();
-            holder.join().unwrap();
-            other.join().unwrap();
-            world.assert_free_and(3);
-        });
+        }
     }
 
     /// One gives up while the holder unlocks and comes back: either it was chosen, and has to arrive, or it
@@ -433,7 +605,7 @@ mod models {
                 }
             });
             let other = spawn(&world, |world| {
-                world.lock(1);
+                world.lock(1, false);
                 world.add_and_unlock();
             });
             let (mutex, sleeper) = (&world.mutex, &world.sleepers[0]);
@@ -441,10 +613,10 @@ mod models {
             let place = Place::new(ticket, 0);
             let mut sections = 2;
             // SAFETY: the place leaves below unless its ticket was fired from the list.
-            let listed = unsafe { mutex.join(&mut mutex.queue.lock(), &place, false) };
+            let listed = unsafe { mutex.join(&mut mutex.queue.lock(), &place) };
             if listed && sleeper.give_up(ticket) {
-                mutex.queue.lock().list.remove(&place);
-            } else if !listed || mutex.arrive(&mut mutex.queue.lock()) {
+                mutex.leave(&mut mutex.queue.lock(), &place);
+            } else if !listed || mutex.arrive(&mut mutex.queue.lock(), false, false) {
                 world.add_and_unlock();
                 sections += 1;
             } else {
@@ -452,11 +624,11 @@ mod models {
                 let ticket = sleeper.ticket();
                 let place = Place::new(ticket, 0);
                 // SAFETY: as above.
-                let listed = unsafe { mutex.join(&mut mutex.queue.lock(), &place, true) };
+                let listed = unsafe { mutex.come_back(&mut mutex.queue.lock(), &place, false) };
                 if listed && sleeper.give_up(ticket) {
-                    mutex.queue.lock().list.remove(&place);
+                    mutex.leave(&mut mutex.queue.lock(), &place);
                 } else {
-                    while listed && !mutex.arrive(&mut mutex.queue.lock()) {
+                    while listed && !mutex.arrive(&mut mutex.queue.lock(), false, false) {
                         thread::yield_now();
                     }
                     world.add_and_unlock();

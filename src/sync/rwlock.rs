@@ -16,9 +16,13 @@ use std::panic::{RefUnwindSafe, UnwindSafe};
 ///
 /// # Fairness
 ///
-/// Nobody starves. A writer that waits keeps new readers out; when it is done, all readers that wait by
-/// then go together, then the next writer. An uncontended lock and its release take one atomic
-/// operation each.
+/// Nobody starves. One who comes while the lock can be had takes it, although others wait: a lock that is
+/// busy then costs little more than one that is not. But readers do not join those who read while a writer
+/// waits, save while it is being woken. When a writer is done, all readers that wait by then are woken
+/// together; when the last reader is done, the first writer. They try again; once one of them has been
+/// overtaken and has waited for more than a millisecond by then, nobody overtakes it any more: the lock is
+/// handed to all readers and to one writer in turns, until nobody waits for whom that is so. An uncontended
+/// lock and its release take one atomic operation each.
 ///
 /// As with std, one who holds the lock for reading must not ask for it again: if a writer waits in
 /// between, both wait for ever.
