@@ -95,6 +95,8 @@ pub(crate) struct Worker {
     /// Above zero: linger before the next sleep. Sleeps that another worker ends soon make it more, lingering in
     /// vain less.
     linger: Cell<i32>,
+    /// Whether the shard had events since it last gave way or slept.
+    serves: Cell<bool>,
     /// Before how many sleeps it does not give way, and how many those were at the last time that it was in vain.
     courtesy: Cell<(u32, u32)>,
     closing: Cell<bool>,
@@ -232,6 +234,7 @@ impl Worker {
             searching: Cell::new(false),
             fired: Cell::new(None),
             linger: Cell::new(0),
+            serves: Cell::new(false),
             courtesy: Cell::new((0, 0)),
             closing: Cell::new(false),
             least: Cell::new(0),
@@ -565,6 +568,9 @@ impl Worker {
             unreachable!("a poller waits on its own descriptors: {e}");
         }
         core.beat.store(core.beat.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        if !batch.is_empty() {
+            self.serves.set(true);
+        }
         if let Some(now) = core.fire_timers(&mut batch) {
             self.fired.set(Some(now));
         }
@@ -645,8 +651,13 @@ impl Worker {
     /// Lets other threads have the processor before this one sleeps; true if events have come in meanwhile.
     ///
     /// Where clients and workers share the processors, a worker that sleeps as soon as it has answered is woken
-    /// for each request by itself. One that is behind the client in the processor's queue finds many at once.
+    /// for each request by itself. One that is behind the client in the processor's queue finds many at once. So
+    /// it does this where its sockets have just had events.
     fn give_way(&self) -> bool {
+        if !self.serves.replace(false) {
+            // Who hands it something meanwhile would take it for awake, and not call it.
+            return false;
+        }
         let (left, doubt) = self.courtesy.get();
         if left > 0 {
             self.courtesy.set((left - 1, doubt));
