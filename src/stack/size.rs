@@ -1,4 +1,5 @@
-//! The sizes that there are: powers of two from 64 KiB to 1 GiB of address space, guard included.
+//! The sizes that there are: powers of two from 64 KiB to 1 GiB of address space, guard included. A stack is
+//! one page larger than its size says ([`StackSize::stride`]), and all of it above the guard is used.
 //!
 //! What the kernel protects or gives back is whole pages, which are of 4, 16 or 64 KiB. The arithmetic
 //! takes their size as an argument. With pages of 64 KiB the smallest stack is of 128 KiB, since half of
