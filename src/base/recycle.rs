@@ -1,9 +1,9 @@
 //! Memory blocks of a few sizes that are used again: each thread keeps some of those that it has freed.
 //!
 //! A coroutine's header lives as long as the coroutine, and a server makes and ends very many of them. The
-//! allocator's own cache for a thread holds a handful of blocks of a size; this one holds enough for bursts of a
-//! thousand coroutines. Blocks come from the global allocator and may be freed on another thread
-//! than the one that they were made on.
+//! allocator's own cache for a thread holds a handful of blocks of a size; this one holds enough for bursts
+//! of a thousand coroutines. Blocks come from the global allocator and may be freed on another thread than
+//! the one that they were made on.
 //!
 //! ```text
 //!   class  0: blocks of   8 bytes    first --> next --> next      (the link is in the free block)
@@ -12,8 +12,8 @@
 //!   class 31: blocks of 504 bytes    first --> ...
 //! ```
 //!
-//! The usual allocator has a word of its own before each block, and blocks in steps of 16 bytes: these sizes waste
-//! nothing there.
+//! The usual allocator has a word of its own before each block, and blocks in steps of 16 bytes: these
+//! sizes waste nothing there.
 
 use super::local;
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
@@ -27,8 +27,8 @@ const ALIGN: usize = 16;
 /// The most blocks of a class that a thread keeps.
 const MOST: u32 = 1024;
 
-/// One thread's free blocks. Invariant: each list has as many blocks as its count says, of its class's layout,
-/// that nobody else uses.
+/// One thread's free blocks. Invariant: each list has as many blocks as its count says, of its class's
+/// layout, that nobody else uses.
 pub(super) struct Spare {
     lists: [(Cell<*mut u8>, Cell<u32>); CLASSES],
 }
@@ -65,8 +65,8 @@ const fn class_of<T>() -> Option<usize> {
     if size == 0 || class >= CLASSES || align_of::<T>() > ALIGN { None } else { Some(class) }
 }
 
-/// Memory for a value, which the caller writes: in place, where moving it there would cost more than the rest.
-/// Aborts if there is no memory, as `Box::new` does.
+/// Memory for a value, which the caller writes: in place, where moving it there would cost more than the
+/// rest. Aborts if there is no memory, as `Box::new` does.
 #[inline]
 pub(crate) fn allocate<T>() -> NonNull<T> {
     match const { class_of::<T>() } {

@@ -5,9 +5,9 @@
 //! ```
 //!
 //! A rendezvous takes such a lock six times, and a mutex that can put threads to sleep needs a second
-//! read-modify-write for each release, to see whether one sleeps. Here whoever finds the lock held spins, then gives
-//! the processor away, since the holder may have been preempted, and in the end sleeps for moments, so that a
-//! holder of lower priority comes to run.
+//! read-modify-write for each release, to see whether one sleeps. Here whoever finds the lock held spins,
+//! then gives the processor away, since the holder may have been preempted, and in the end sleeps for
+//! moments, so that a holder of lower priority comes to run.
 //!
 //! The store is the last that a release does with the lock: whoever takes it next may free its memory.
 
@@ -22,8 +22,8 @@ pub(crate) struct SpinLock<T> {
     value: UnsafeCell<T>,
 }
 
-// SAFETY: one thread at a time has access to the value: the one whose compare-and-swap took `held` from 0 to 1,
-// until its guard stores 0. That store releases what it did to the next one's acquiring swap.
+// SAFETY: one thread at a time has access to the value: the one whose compare-and-swap took `held` from 0
+// to 1, until its guard stores 0. That store releases what it did to the next one's acquiring swap.
 unsafe impl<T: Send> Sync for SpinLock<T> {}
 // SAFETY: the value goes with it.
 unsafe impl<T: Send> Send for SpinLock<T> {}
@@ -139,7 +139,7 @@ mod models {
     use loom::sync::Arc;
     use loom::thread;
 
-    /// Two take it and change what is under it, which loom watches; the second one sees what the first one did.
+    /// Two take it and change what is under it, which loom watches; the second one sees what the first did.
     #[test]
     fn one_at_a_time() {
         loom::model(|| {

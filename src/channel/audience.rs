@@ -1,5 +1,5 @@
-//! What `watch` and `broadcast` have in common: a state under a lock, those who wait for news of it, and its end
-//! with the last sender.
+//! What `watch` and `broadcast` have in common: a state under a lock, those who wait for news of it, and
+//! its end with the last sender.
 
 use crate::base::sync::{ListGuard, ListLock};
 use crate::coroutine::{Batch, WaitList, WaitReason};

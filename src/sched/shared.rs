@@ -436,7 +436,8 @@ impl Core {
         batch
     }
 
-    /// Calls `f` for every coroutine in the list. `f` runs under the list's lock: it neither parks nor schedules.
+    /// Calls `f` for every coroutine in the list. `f` runs under the list's lock: it neither parks nor
+    /// schedules.
     pub(super) fn for_each_live(&self, mut f: impl FnMut(NonNull<Header>)) {
         let head = self.list.lock();
         let mut at = *head;

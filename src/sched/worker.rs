@@ -92,12 +92,13 @@ pub(crate) struct Worker {
     searching: Cell<bool>,
     /// When it last fired timers.
     fired: Cell<Option<Instant>>,
-    /// Above zero: linger before the next sleep. Sleeps that another worker ends soon make it more, lingering in
-    /// vain less.
+    /// Above zero: linger before the next sleep. Sleeps that another worker ends soon make it more,
+    /// lingering in vain less.
     linger: Cell<i32>,
     /// Whether the shard had events since it last gave way or slept.
     serves: Cell<bool>,
-    /// Before how many sleeps it does not give way, and how many those were at the last time that it was in vain.
+    /// Before how many sleeps it does not give way, and how many those were at the last time that it was in
+    /// vain.
     courtesy: Cell<(u32, u32)>,
     closing: Cell<bool>,
     /// The fewest live coroutines that another worker had at the last look.
@@ -401,8 +402,8 @@ impl Worker {
         }
     }
 
-    /// The next of those that have yielded, here or, where they migrate, anywhere. What was woken from outside
-    /// goes before the latter.
+    /// The next of those that have yielded, here or, where they migrate, anywhere. What was woken from
+    /// outside goes before the latter.
     fn take_yielded(&self) -> Option<Runnable> {
         let own = self.yielded.borrow_mut().pop().map(Runnable);
         if own.is_some() || !self.shared.config().migrate {
@@ -650,9 +651,9 @@ impl Worker {
 
     /// Lets other threads have the processor before this one sleeps; true if events have come in meanwhile.
     ///
-    /// Where clients and workers share the processors, a worker that sleeps as soon as it has answered is woken
-    /// for each request by itself. One that is behind the client in the processor's queue finds many at once. So
-    /// it does this where its sockets have just had events.
+    /// Where clients and workers share the processors, a worker that sleeps as soon as it has answered is
+    /// woken for each request by itself. One that is behind the client in the processor's queue finds many
+    /// at once. So it does this where its sockets have just had events.
     fn give_way(&self) -> bool {
         if !self.serves.replace(false) {
             // Who hands it something meanwhile would take it for awake, and not call it.

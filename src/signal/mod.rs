@@ -3,15 +3,15 @@
 //! [`ctrl_c`] waits for one; [`signal`] gives a stream, which is also an arm of a [`select!`](crate::select).
 //! Needs the feature `signal`, which is on by default.
 //!
-//! The handler does no more than write the signal's number to a pipe. One thread of the process, started with the
-//! first stream, sleeps on the other end and passes it on. A signal that arrives again before it was received
-//! counts once, as it does in the kernel.
+//! The handler does no more than write the signal's number to a pipe. One thread of the process, started
+//! with the first stream, sleeps on the other end and passes it on. A signal that arrives again before it
+//! was received counts once, as it does in the kernel.
 //!
 //! Make the streams before the program serves: what arrives before the first one for a signal has its default
 //! action, and what arrives in the moment in which it is made may be lost.
 //!
-//! From the first stream for a signal on, its default action (for `SIGINT`: to end the process) is gone, also when
-//! all its streams are. Handlers that were there before are called as well.
+//! From the first stream for a signal on, its default action (for `SIGINT`: to end the process) is gone,
+//! also when all its streams are. Handlers that were there before are called as well.
 //!
 //! ```no_run
 //! use sward::net::TcpListener;

@@ -1,4 +1,5 @@
-//! The sizes that there are: powers of two from 64 KiB to 1 GiB of address space, guard included.
+//! The sizes that there are: powers of two from 64 KiB to 1 GiB of address space, guard included. A stack is
+//! one page larger than its size says ([`StackSize::stride`]), and all of it above the guard is used.
 //!
 //! What the kernel protects or gives back is whole pages, which are of 4, 16 or 64 KiB. The arithmetic
 //! takes their size as an argument. With pages of 64 KiB the smallest stack is of 128 KiB, since half of
@@ -59,9 +60,9 @@ impl StackSize {
         1 << (SMALLEST + u32::from(self.0))
     }
 
-    /// The bytes from one stack to the next: a page more than the size. The tops of stacks that are a power of two
-    /// apart have their addresses in the same set of the processor's translation cache, which holds a few dozen of
-    /// them so; a page further each, they fill it (page colouring).
+    /// The bytes from one stack to the next: a page more than the size. The tops of stacks that are a power
+    /// of two apart have their addresses in the same set of the processor's translation cache, which holds
+    /// a few dozen of them so; a page further each, they fill it (page colouring).
     #[inline]
     pub(super) fn stride(self) -> usize {
         self.bytes() + page_size()

@@ -25,6 +25,10 @@
 //! waits, and if that was before the destructor came, they are not taken back. A `Mutex` that nobody holds
 //! can always be had.
 //!
+//! The holder must not depend on the worker either. If it waits for a lock behind another coroutine of that
+//! worker, it waits until that one has had its turn, also at a `Mutex` that is free by then: those who wait
+//! are woken one after the other.
+//!
 //! A call that could have waited and did not counts against the coroutine's budget: after a great number
 //! of them in a row the coroutine lets others go first, before it takes anything. The `try_` calls, and
 //! looking at a value that has been made, do not count, and never switch.

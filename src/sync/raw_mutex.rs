@@ -57,6 +57,10 @@
 //! its way; and one that comes takes a reservation for itself. The one on its way finds the mutex taken, and
 //! goes back to the list.
 //!
+//! That helps the urgent one alone. Others in the queue wait until the one on its way has come, though the
+//! mutex be free: if its worker computes for long, or is blocked by one that is urgent elsewhere, they wait
+//! as long, as they would if the mutex had been handed over. Until then nobody's patience counts.
+//!
 //! One waiter is on its way at a time. It was chosen (its ticket was won under the queue's lock), so no
 //! cancellation or timeout keeps it from arriving, and a reservation for it needs no way back.
 

@@ -108,13 +108,15 @@ impl CancelToken {
         let mut next = vec![Arc::clone(&self.0)];
         while let Some(token) = next.pop() {
             let mut batch = Batch::new();
-            {
+            let below = {
                 let mut children = token.children.lock();
                 token.event.set_for_good(&mut batch);
-                // One that cannot be upgraded has no handle any more, and is about to take itself off.
-                next.extend(std::mem::take(&mut children.tokens).values().filter_map(Weak::upgrade));
-            }
+                std::mem::take(&mut children.tokens)
+            };
             sched::wake_all(&mut batch);
+            // Without the lock, for which those wait by turns that end meanwhile: there may be very many. One
+            // that cannot be upgraded has no handle any more.
+            next.extend(below.values().filter_map(Weak::upgrade));
         }
     }
 
