@@ -56,6 +56,10 @@ const LINGER_DOUBT: i32 = 16;
 const AWAY: Duration = Duration::from_millis(1);
 /// Before how many sleeps at most a worker does not give way that has done so in vain.
 const COURTESY_DOUBT: u32 = 15;
+/// What a queue has at most for its worker to be left alone with it for [`FORBEARANCE`].
+const FEW: usize = 2;
+/// For how long a thief waits whether the owner runs them itself.
+const FORBEARANCE: Duration = Duration::from_micros(5);
 /// How often in a row the coroutine just woken goes first: a ping-pong pair must not starve the rest.
 const LIFO_RUN: u32 = 16;
 /// Calls that need not wait until a coroutine lets others go first.
@@ -737,24 +741,32 @@ impl Worker {
         }
     }
 
-    /// Looks for work that any worker may take: injected, then other workers', from a random one on.
+    /// Looks for work that any worker may take: injected, then other workers'.
     fn search(&self) -> Option<Runnable> {
-        if let Some(task) = self.take_injected().or_else(|| self.shared.take_yielded()) {
-            return Some(task);
+        let task = self.take_injected().or_else(|| self.shared.take_yielded()).or_else(|| self.steal(FEW));
+        if task.is_some() || !self.shared.has_shared_work() {
+            return task;
         }
+        // The few that are left are likely to be run in a moment by the worker that has them: two that go on to
+        // wait for one another then stay together. (Go's thieves leave the next one to run for 3 µs, too.)
+        let start = Instant::now();
+        while start.elapsed() < FORBEARANCE && self.shared.has_shared_work() {
+            std::hint::spin_loop();
+        }
+        self.take_injected().or_else(|| self.shared.take_yielded()).or_else(|| self.steal(0))
+    }
+
+    /// Takes from the others' queues, from a random one on, if they have more than so many.
+    fn steal(&self, but: usize) -> Option<Runnable> {
         let cores = self.shared.active_cores();
         let start = self.random() as usize % cores.len();
         let others = cores[start..].iter().chain(&cores[..start]);
         for victim in others.filter(|victim| !ptr::eq(*victim, self.core())) {
             for (from, to) in [(&victim.movable, &self.movable), (&victim.fresh, &self.fresh)] {
-                loop {
-                    match from.steal_batch_and_pop(to) {
-                        Steal::Success(task) => {
-                            self.core().steals.fetch_add(1, Ordering::Relaxed);
-                            return Some(task);
-                        }
-                        Steal::Retry => {}
-                        Steal::Empty => break,
+                while from.len() > but {
+                    if let Steal::Success(task) = from.steal_batch_and_pop(to) {
+                        self.core().steals.fetch_add(1, Ordering::Relaxed);
+                        return Some(task);
                     }
                 }
             }
