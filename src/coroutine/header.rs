@@ -6,11 +6,11 @@
 //!  Cell<F, T>
 //!  +-- Header ------------------------------------------------------------+
 //!  | waiter   word, link, table           one winner per wait              |
+//!  | machine  registers and stack, from its first run to its end           |
 //!  | state    references | COMPLETE | JOINED                               |
 //!  | done     set for good when it has ended and its stack is back         |
 //!  | token    park / unpark                                                |
 //!  | owner    the scheduler's: home worker, place in its list of the live  |
-//!  | machine  registers and stack, from its first run to its end           |
 //!  +-- body ---------------------------------------------------------------+
 //!  | the closure, then the result, then nothing                            |
 //!  +-----------------------------------------------------------------------+
@@ -109,27 +109,28 @@ pub(crate) struct Owner {
 pub(crate) struct Header {
     /// First, so that a pointer to it is a pointer to the header.
     pub(crate) waiter: Waiter,
+    // What each turn touches, in as few cache lines as may be.
+    machine: UnsafeCell<Option<Machine>>,
+    switch: Cell<Option<Switch>>,
+    id: Id,
+    /// Whether it is in the list of the live coroutines of the worker it was started on; the scheduler's.
+    pub(crate) listed: Cell<bool>,
+    /// Whether it was handed to the worker that is to start it; the scheduler's.
+    pub(crate) placed: Cell<bool>,
+    stack: StackSize,
+    pinned: bool,
+    reason: AtomicU8,
     state: AtomicUsize,
     /// Set for good once the coroutine has ended.
     pub(crate) done: Event,
     /// The token of `task::park`.
     pub(crate) token: Event,
-    /// The scheduler's.
-    pub(crate) owner: Owner,
-    machine: UnsafeCell<Option<Machine>>,
-    switch: Cell<Option<Switch>>,
     /// What few coroutines have; the header is part of what a parked one costs. Null until it is
     /// needed, then a Box that stays until the header is freed. Set by the coroutine itself, or before
     /// it is published.
     own: AtomicPtr<Own>,
-    id: Id,
-    /// Whether it was handed to the worker that is to start it; the scheduler's.
-    pub(crate) placed: Cell<bool>,
-    /// Whether it is in the list of the live coroutines of the worker it was started on; the scheduler's.
-    pub(crate) listed: Cell<bool>,
-    stack: StackSize,
-    pinned: bool,
-    reason: AtomicU8,
+    /// The scheduler's.
+    pub(crate) owner: Owner,
 }
 
 // SAFETY: the table in the file's head says who touches the fields that are not atomic; a coroutine
