@@ -259,31 +259,39 @@ fn locks_of_all_kinds_and_destructors() {
     locks_of_all_kinds(false);
 }
 
-/// Many who lock without a pause, and each gets in at last.
-#[test]
-fn nobody_starves_at_a_mutex() {
+/// Runs the test while so many coroutines on two workers do the same thing again and again.
+fn against(many: usize, greedy: impl Fn() + Clone + Send + 'static, test: impl FnOnce()) {
     let stop = Arc::new(AtomicBool::new(false));
-    let mutex = Arc::new(Mutex::new(()));
     let runtime = two_workers();
-    let greedy: Vec<_> = (0..2)
+    let others: Vec<_> = (0..many)
         .map(|_| {
-            let (stop, mutex) = (stop.clone(), mutex.clone());
+            let (stop, greedy) = (stop.clone(), greedy.clone());
             runtime.spawn(move || {
                 while !stop.load(Ordering::Relaxed) {
-                    drop(mutex.lock().unwrap());
+                    greedy();
                 }
             })
         })
         .collect();
-    mixed(2, move |_| {
-        for _ in 0..200 {
-            drop(mutex.lock().unwrap());
-        }
-    });
+    test();
     stop.store(true, Ordering::Relaxed);
-    for one in greedy {
-        one.join().unwrap();
+    for other in others {
+        other.join().unwrap();
     }
+}
+
+/// Many who lock without a pause, and each gets in at last.
+#[test]
+fn nobody_starves_at_a_mutex() {
+    let mutex = Arc::new(Mutex::new(()));
+    let theirs = mutex.clone();
+    against(
+        2,
+        move || drop(theirs.lock().unwrap()),
+        || {
+            mixed(2, move |_| (0..200).for_each(|_| drop(mutex.lock().unwrap())));
+        },
+    );
 }
 
 #[test]
@@ -500,29 +508,13 @@ fn a_waiting_writer_keeps_readers_out_and_then_they_go_together() {
 
 #[test]
 fn writers_do_not_starve_behind_readers() {
-    let stop = Arc::new(AtomicBool::new(false));
     let lock = Arc::new(RwLock::new(()));
-    let runtime = two_workers();
-    let readers: Vec<_> = (0..8)
-        .map(|_| {
-            let (stop, lock) = (stop.clone(), lock.clone());
-            runtime.spawn(move || {
-                while !stop.load(Ordering::Relaxed) {
-                    let _guard = lock.read().unwrap();
-                    sward::yield_now();
-                }
-            })
-        })
-        .collect();
-    mixed(1, move |_| {
-        for _ in 0..100 {
-            drop(lock.write().unwrap());
-        }
-    });
-    stop.store(true, Ordering::Relaxed);
-    for reader in readers {
-        reader.join().unwrap();
-    }
+    let theirs = lock.clone();
+    let read = move || {
+        let _guard = theirs.read().unwrap();
+        sward::yield_now();
+    };
+    against(8, read, || mixed(1, move |_| (0..100).for_each(|_| drop(lock.write().unwrap()))));
 }
 
 /// A writer that waits only while it holds the lock is the hardest to get in against: whoever is woken finds
