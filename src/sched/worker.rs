@@ -743,7 +743,7 @@ impl Worker {
 
     /// Looks for work that any worker may take: injected, then other workers'.
     fn search(&self) -> Option<Runnable> {
-        let task = self.take_injected().or_else(|| self.shared.take_yielded()).or_else(|| self.steal(FEW));
+        let task = self.take_shared(FEW);
         if task.is_some() || !self.shared.has_shared_work() {
             return task;
         }
@@ -753,7 +753,12 @@ impl Worker {
         while start.elapsed() < FORBEARANCE && self.shared.has_shared_work() {
             std::hint::spin_loop();
         }
-        self.take_injected().or_else(|| self.shared.take_yielded()).or_else(|| self.steal(0))
+        self.take_shared(0)
+    }
+
+    /// What any worker may take: of another's queue, if it has more than so many.
+    fn take_shared(&self, but: usize) -> Option<Runnable> {
+        self.take_injected().or_else(|| self.shared.take_yielded()).or_else(|| self.steal(but))
     }
 
     /// Takes from the others' queues, from a random one on, if they have more than so many.
