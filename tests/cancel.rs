@@ -1,13 +1,15 @@
 //! Cancellation: of each kind of wait, by tokens, and where it is held off.
 
+mod common;
+
+use common::{listen, pair};
 use std::io::{ErrorKind, Read, Write};
-use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
 use std::panic::{AssertUnwindSafe, RefUnwindSafe, UnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
-use sward::net::{TcpListener, TcpStream, ToSocketAddrs};
+use sward::net::{TcpStream, ToSocketAddrs};
 use sward::task::{self, CancelToken, Cancelled, JoinError};
 
 /// Long enough for a coroutine to park; nothing depends on its being so.
@@ -27,19 +29,6 @@ fn everywhere(test: impl Fn() + Send + Sync) {
     in_runtime(&test);
     sward::runtime::Builder::new().worker_threads(1).build().expect("a runtime").run(&test);
     test();
-}
-
-fn listen() -> (TcpListener, SocketAddr) {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("bound");
-    let address = listener.local_addr().expect("an address");
-    (listener, address)
-}
-
-fn pair() -> (TcpStream, TcpStream) {
-    let (listener, address) = listen();
-    let client = TcpStream::connect(address).expect("connected");
-    let (server, _) = listener.accept().expect("accepted");
-    (client, server)
 }
 
 /// Sets the flag when it is dropped.

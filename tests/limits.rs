@@ -1,10 +1,13 @@
 //! Limits and bad input: peers that drip, vanish and reset; descriptors, buffers and signals that get in the
 //! way. What concerns the whole process is tested in a child: the test runs itself again.
 
-use std::io::{self, BufRead, BufReader, ErrorKind, IoSlice, Read, Write};
-use std::os::fd::AsRawFd;
-use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+mod common;
+mod programs;
+
+use common::{cpu_time, listen, pair, reset_on_drop, set_option};
+use programs::Server;
+use std::io::{self, ErrorKind, IoSlice, Read, Write};
+use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread;
@@ -36,30 +39,6 @@ fn in_runtime<T: Send>(f: impl FnOnce() -> T + Send) -> T {
     sward::runtime::Builder::new().worker_threads(2).build().expect("a runtime").run(f)
 }
 
-fn listen() -> (TcpListener, SocketAddr) {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("bound");
-    let address = listener.local_addr().expect("an address");
-    (listener, address)
-}
-
-fn pair() -> (TcpStream, TcpStream) {
-    let (listener, address) = listen();
-    let client = TcpStream::connect(address).expect("connected");
-    (client, listener.accept().expect("accepted").0)
-}
-
-fn set_option<T>(socket: &impl AsRawFd, level: libc::c_int, name: libc::c_int, value: T) {
-    let len = size_of::<T>() as libc::socklen_t;
-    // SAFETY: the value lives until the call ends.
-    let done = unsafe { libc::setsockopt(socket.as_raw_fd(), level, name, (&raw const value).cast(), len) };
-    assert_eq!(done, 0);
-}
-
-/// Dropping the socket resets the connection.
-fn reset_on_drop(socket: &impl AsRawFd) {
-    set_option(socket, libc::SOL_SOCKET, libc::SO_LINGER, libc::linger { l_onoff: 1, l_linger: 0 });
-}
-
 /// The byte at that place of a long transfer: a period that no buffer's size divides.
 fn byte(at: usize) -> u8 {
     (at % 251) as u8
@@ -67,41 +46,6 @@ fn byte(at: usize) -> u8 {
 
 fn pattern(len: usize) -> Vec<u8> {
     (0..len).map(byte).collect()
-}
-
-/// An example as a process of its own.
-struct Server {
-    child: Child,
-    address: String,
-}
-
-impl Server {
-    /// Starts an example on a free port; it prints its address last in a line.
-    fn start(example: &str, arguments: &[&str]) -> Option<Server> {
-        let program = std::env::current_exe().expect("the test's own program");
-        let folder = program.parent().and_then(Path::parent).expect("target/PROFILE/deps");
-        let path = folder.join("examples").join(example);
-        if !path.exists() {
-            println!("skipped: {} was not built", path.display());
-            return None;
-        }
-        let mut command = Command::new(path);
-        command.arg("0").args(arguments).stdout(Stdio::piped());
-        let mut child = command.spawn().expect("the example starts");
-        let mut line = String::new();
-        let output = child.stdout.take().expect("it was piped");
-        BufReader::new(output).read_line(&mut line).expect("a line");
-        let address = line.split_whitespace().last().expect("an address");
-        let address = address.trim_start_matches("http://").trim_end_matches('/').to_owned();
-        Some(Server { child, address })
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
 /// Many who send their requests a byte at a time: those who behave are answered meanwhile, and the slow ones
@@ -313,7 +257,7 @@ fn a_server_survives_without_descriptors() {
             // One is left for the client, and none for the server.
             held.pop();
             let waits = TcpStream::connect(address).expect("the kernel connects it");
-            let before = cpu();
+            let before = cpu_time();
             let start = Instant::now();
             let mut refused = 0;
             while start.elapsed() < Duration::from_secs(1) {
@@ -326,7 +270,7 @@ fn a_server_survives_without_descriptors() {
                 sward::sleep(Duration::from_millis(10));
             }
             assert!(refused > 0);
-            assert!(cpu() - before < Duration::from_millis(500), "it spins: {:?}", cpu() - before);
+            assert!(cpu_time() - before < Duration::from_millis(500), "it spins: {:?}", cpu_time() - before);
             assert_eq!(served.load(Ordering::SeqCst), 1);
             drop(held);
             timeout(GUARD, || echo(&waits)).expect("accepted in the end");
@@ -338,17 +282,6 @@ fn a_server_survives_without_descriptors() {
     if let Some(said) = said {
         assert!(said.contains("backing off"), "{said}");
     }
-}
-
-fn cpu() -> Duration {
-    // SAFETY: all-zero bytes are a valid `rusage`, and the place lives until the call ends.
-    let usage = unsafe {
-        let mut usage: libc::rusage = std::mem::zeroed();
-        assert_eq!(libc::getrusage(libc::RUSAGE_SELF, &raw mut usage), 0);
-        usage
-    };
-    let time = |t: libc::timeval| Duration::new(t.tv_sec as u64, t.tv_usec as u32 * 1_000);
-    time(usage.ru_utime) + time(usage.ru_stime)
 }
 
 /// Buffers so small that hardly any write is done in one piece.

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{LONG, MOMENT, both, in_runtime, kind};
+use common::{LONG, MOMENT, both, cpu_time, in_runtime, kind, listen, pair, reset_on_drop};
 use std::io::{self, ErrorKind, IoSlice, IoSliceMut, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::panic::{RefUnwindSafe, UnwindSafe};
@@ -13,33 +13,6 @@ use std::thread;
 use std::time::{Duration, Instant};
 use sward::net::{Shutdown, SocketAddr, TcpListener, TcpSocket, TcpStream, ToSocketAddrs};
 use sward::task::JoinError;
-
-fn listen() -> (TcpListener, SocketAddr) {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("bound");
-    let address = listener.local_addr().expect("an address");
-    (listener, address)
-}
-
-fn pair() -> (TcpStream, TcpStream) {
-    let (listener, address) = listen();
-    let client = TcpStream::connect(address).expect("connected");
-    let (server, peer) = listener.accept().expect("accepted");
-    assert_eq!(peer, client.local_addr().expect("an address"));
-    assert_eq!(address, client.peer_addr().expect("an address"));
-    (client, server)
-}
-
-fn set_option<T>(socket: &impl AsRawFd, level: libc::c_int, name: libc::c_int, value: T) {
-    let len = size_of::<T>() as libc::socklen_t;
-    // SAFETY: the value lives until the call ends.
-    let done = unsafe { libc::setsockopt(socket.as_raw_fd(), level, name, (&raw const value).cast(), len) };
-    assert_eq!(done, 0);
-}
-
-/// Dropping the socket resets the connection.
-fn reset_on_drop(socket: &impl AsRawFd) {
-    set_option(socket, libc::SOL_SOCKET, libc::SO_LINGER, libc::linger { l_onoff: 1, l_linger: 0 });
-}
 
 #[test]
 fn sockets_are_send_and_sync() {
@@ -913,17 +886,6 @@ fn in_child(test: &str) -> bool {
     assert!(output.status.success(), "{}\n{text}", String::from_utf8_lossy(&output.stdout));
     assert_eq!(text.matches("sward: accept is backing off").count(), 1, "{text}");
     false
-}
-
-fn cpu_time() -> Duration {
-    // SAFETY: zeros are a valid value, and it lives until the call ends.
-    let usage = unsafe {
-        let mut usage: libc::rusage = std::mem::zeroed();
-        assert_eq!(libc::getrusage(libc::RUSAGE_SELF, &raw mut usage), 0);
-        usage
-    };
-    let part = |t: libc::timeval| Duration::new(t.tv_sec as u64, t.tv_usec as u32 * 1_000);
-    part(usage.ru_utime) + part(usage.ru_stime)
 }
 
 #[test]

@@ -1,5 +1,8 @@
 //! What ends a process or needs one of its own: each test runs itself again as a child.
 
+mod common;
+
+use common::cpu_time;
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -334,10 +337,10 @@ fn accept_backs_off_when_descriptors_run_out() {
             held.push(file);
         }
         let accepting = sward::spawn(move || listener.accept().map(drop));
-        let before = cpu();
+        let before = cpu_time();
         sward::sleep(Duration::from_secs(1));
         assert!(!accepting.is_finished());
-        assert!(cpu() - before < Duration::from_millis(500), "it spins");
+        assert!(cpu_time() - before < Duration::from_millis(500), "it spins");
         drop(held);
         accepting.join().expect("no panic").expect("accepted in the end");
         drop(client);
@@ -419,17 +422,6 @@ fn accept_backs_off_with_stderr_gone() {
         drop(held);
         accepting.join().expect("no panic").expect("accepted in the end");
     });
-}
-
-fn cpu() -> Duration {
-    // SAFETY: all-zero bytes are a valid `rusage`, and the place lives until the call ends.
-    let usage = unsafe {
-        let mut usage: libc::rusage = std::mem::zeroed();
-        assert_eq!(libc::getrusage(libc::RUSAGE_SELF, &raw mut usage), 0);
-        usage
-    };
-    let time = |t: libc::timeval| Duration::new(t.tv_sec as u64, t.tv_usec as u32 * 1_000);
-    time(usage.ru_utime) + time(usage.ru_stime)
 }
 
 /// A forked child that goes on using the runtime is stopped.
