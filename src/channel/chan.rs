@@ -19,8 +19,13 @@
 //! [`WaitList::choose`]; if the ticket is lost the value goes back to where it was. So a value is in exactly
 //! one place at any time, whatever ends a wait. The algorithm is that of Go's `chan.go`, whose sudogs are
 //! our places.
+//!
+//! The last one who went to wait leaves a *note* that this side waits, which holds until something comes
+//! that need not be waited for. It is written under the lock and read without it: one who is ready to wait
+//! need not take the lock in vain first. Nothing rests on it, as whoever goes to wait looks again under the
+//! lock.
 
-use crate::base::sync::{AtomicUsize, ListLock, Ordering};
+use crate::base::sync::{AtomicU32, AtomicUsize, ListLock, Ordering};
 use crate::coroutine::{Batch, Place, WaitList};
 use std::cell::{Cell, UnsafeCell};
 use std::collections::VecDeque;
@@ -100,9 +105,10 @@ struct State<T> {
 impl<T> State<T> {
     /// Puts the value into the queue if there is room.
     #[inline]
-    fn queue_up(&mut self, capacity: usize, value: T) -> Result<(), (Blocked, T)> {
-        if self.queue.len() < capacity {
+    fn queue_up(&mut self, chan: &Chan<T>, value: T) -> Result<(), (Blocked, T)> {
+        if self.queue.len() < chan.capacity {
             self.queue.push_back(value);
+            chan.leave_note(Note::Nobody);
             Ok(())
         } else {
             Err((Blocked::Waits, value))
@@ -132,9 +138,23 @@ impl<T> State<T> {
     }
 }
 
+/// Who would have to wait, as far as can be told without the lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub(super) enum Note {
+    /// Nobody, or that is not known.
+    Nobody,
+    /// One more sender.
+    Senders,
+    /// One more receiver.
+    Receivers,
+}
+
 /// A channel.
 pub(super) struct Chan<T> {
     state: ListLock<State<T>>,
+    /// A [`Note`]. Written under the lock.
+    note: AtomicU32,
     capacity: usize,
     senders: AtomicUsize,
     receivers: AtomicUsize,
@@ -155,6 +175,7 @@ impl<T> Chan<T> {
                 receivers: WaitList::new(),
                 closed: false,
             }),
+            note: AtomicU32::new(Note::Nobody as u32),
             capacity,
             senders: AtomicUsize::new(1),
             receivers: AtomicUsize::new(1),
@@ -163,6 +184,21 @@ impl<T> Chan<T> {
 
     pub(super) fn capacity(&self) -> usize {
         self.capacity
+    }
+
+    /// Whether one more of that side would have to wait, as far as can be told without the lock.
+    #[inline]
+    pub(super) fn says(&self, note: Note) -> bool {
+        self.note.load(Ordering::Relaxed) == note as u32
+    }
+
+    /// Leaves a note, under the lock.
+    #[inline]
+    fn leave_note(&self, note: Note) {
+        // No store where there is nothing to change: the memory stays with those who read it.
+        if !self.says(note) {
+            self.note.store(note as u32, Ordering::Relaxed);
+        }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -184,10 +220,10 @@ impl<T> Chan<T> {
         if !state.receivers.is_empty() {
             return match state.give_to_receiver(value, batch) {
                 Ok(()) => Ok(()),
-                Err(value) => state.queue_up(self.capacity, value),
+                Err(value) => state.queue_up(self, value),
             };
         }
-        state.queue_up(self.capacity, value)
+        state.queue_up(self, value)
     }
 
     /// Takes the next value, if there is one.
@@ -199,6 +235,8 @@ impl<T> Chan<T> {
                 && let Some(next) = state.take_from_sender(batch)
             {
                 state.queue.push_back(next);
+            } else {
+                self.leave_note(Note::Nobody);
             }
             return Ok(value);
         }
@@ -222,6 +260,7 @@ impl<T> Chan<T> {
         }
         // SAFETY: as the caller says.
         unsafe { state.senders.push_back(place) };
+        self.leave_note(Note::Senders);
         true
     }
 
@@ -237,6 +276,7 @@ impl<T> Chan<T> {
         }
         // SAFETY: as the caller says.
         unsafe { state.receivers.push_back(place) };
+        self.leave_note(Note::Receivers);
         true
     }
 
@@ -266,6 +306,7 @@ impl<T> Chan<T> {
         if self.senders.fetch_sub(1, Ordering::AcqRel) == 1 {
             let mut state = self.state.lock();
             state.closed = true;
+            self.leave_note(Note::Nobody);
             state.receivers.disturb_all(batch);
         }
     }
@@ -278,6 +319,7 @@ impl<T> Chan<T> {
         }
         let mut state = self.state.lock();
         state.closed = true;
+        self.leave_note(Note::Nobody);
         state.senders.disturb_all(batch);
         std::mem::take(&mut state.queue)
     }

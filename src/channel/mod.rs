@@ -47,7 +47,7 @@ pub use select::select_among;
 use crate::coroutine::{Batch, WaitReason};
 use crate::sched::select::Patience;
 use crate::sched::{self, Cancel, Woken};
-use chan::{Blocked, Chan, Slot};
+use chan::{Blocked, Chan, Note, Slot};
 use std::fmt;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
@@ -199,6 +199,9 @@ impl<T> Sender<T> {
     fn send_until(&self, message: T, patience: Patience) -> Result<(), SendTimeoutError<T>> {
         if !matches!(patience, Patience::None) {
             sched::spend();
+            if self.chan.says(Note::Senders) {
+                return self.send_slow(message, patience);
+            }
         }
         match self.attempt(message) {
             Ok(()) => Ok(()),
@@ -355,6 +358,9 @@ impl<T> Receiver<T> {
     fn recv_until(&self, patience: Patience) -> Result<T, RecvTimeoutError> {
         let Flavor::Chan(chan) = &self.flavor else { return self.recv_timed(patience) };
         sched::spend();
+        if chan.says(Note::Receivers) && !matches!(patience, Patience::None) {
+            return recv_slow(chan, patience);
+        }
         match attempt(chan) {
             Ok(message) => Ok(message),
             Err(Blocked::Disconnected) => Err(RecvTimeoutError::Disconnected),
