@@ -18,6 +18,7 @@ const CPU: Measure = Measure { key: "cpu", title: "CPU per operation" };
 const BYTES: Measure = Measure { key: "bytes", title: "memory and page tables, each" };
 const LATE: Measure = Measure { key: "late99", title: "lateness, p99" };
 const SERVER: Measure = Measure { key: "cpu", title: "server CPU per request" };
+const USER: Measure = Measure { key: "user", title: "server user time per request" };
 const RATE: Measure = Measure { key: "wall", title: "time per request, all connections together" };
 const P50: Measure = Measure { key: "p50", title: "latency, p50" };
 const P99: Measure = Measure { key: "p99", title: "latency, p99" };
@@ -181,6 +182,7 @@ pub fn workloads(descriptors: u64) -> Vec<Workload> {
         echo("echo-1", 1),
         echo("echo-1-core", 1).on_one_core(),
         echo("echo-64", 64),
+        echo("echo-100", 100).measuring(&[SERVER, USER]),
         echo("echo-1k", 1_000),
         echo("echo-10k", 10_000.min(most)),
         http("http-64", 64),
