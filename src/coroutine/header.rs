@@ -356,7 +356,7 @@ impl Header {
     /// # Safety
     ///
     /// Called by the coroutine itself, on its own stack.
-    #[inline]
+    #[inline(always)]
     pub(crate) unsafe fn suspend(&self, why: Suspend) {
         let switch = self.switch.get().expect("set at the coroutine's first instruction");
         // SAFETY: on the coroutine's own stack, as the caller says.

@@ -20,20 +20,24 @@ use corosensei::{CoroutineResult, Yielder};
 use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
 
-/// Why a coroutine left its stack.
+/// What a coroutine that waits asks for.
+#[derive(Clone, Copy)]
+pub(crate) struct Request {
+    /// To be called once, by the worker on its own stack: publishes the ticket and says whether there is
+    /// something to wait for. Lives on the coroutine's stack, until the coroutine is resumed.
+    pub(crate) commit: NonNull<dyn FnMut(Ticket) -> bool>,
+    /// The wait's ticket.
+    pub(crate) ticket: Ticket,
+    /// Whether cancellation leaves this wait alone.
+    pub(crate) masked: bool,
+}
+
+/// Why a coroutine left its stack. One word, as it passes from stack to stack at each turn.
 pub(crate) enum Suspend {
     /// It lets others run first.
     Yield,
-    /// It waits. `commit`, to be called once by the worker on its own stack, publishes the ticket and
-    /// says whether there is something to wait for.
-    Wait {
-        /// Lives on the coroutine's stack, until the coroutine is resumed.
-        commit: NonNull<dyn FnMut() -> bool>,
-        /// The wait's ticket.
-        ticket: Ticket,
-        /// Whether cancellation leaves this wait alone.
-        masked: bool,
-    },
+    /// It waits. The request lives on the coroutine's stack, until the coroutine is resumed.
+    Wait(NonNull<Request>),
 }
 
 /// What `resume` came back with.
@@ -68,7 +72,7 @@ impl Switch {
     /// # Safety
     ///
     /// Called on the stack of the coroutine that the switch belongs to.
-    #[inline]
+    #[inline(always)]
     pub(crate) unsafe fn suspend(self, why: Suspend) {
         // SAFETY: the yielder lives at the base of the stack that the caller runs on.
         unsafe { self.0.as_ref() }.suspend(why);

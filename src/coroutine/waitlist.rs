@@ -40,6 +40,7 @@ pub(crate) struct Place {
 
 impl Place {
     /// A place that is in no list.
+    #[inline]
     pub(crate) fn new(ticket: Ticket, want: usize) -> Place {
         Place {
             ticket,
@@ -52,10 +53,11 @@ impl Place {
         }
     }
 
-    /// A place of one whose wait blocks the thread of a worker, so that nothing on that thread runs before
-    /// the wait has ended.
-    pub(crate) fn urgent(ticket: Ticket, want: usize) -> Place {
-        Place { urgent: true, ..Place::new(ticket, want) }
+    /// With whether the wait blocks the thread of a worker, so that nothing on that thread runs before the
+    /// wait has ended.
+    #[inline]
+    pub(crate) fn with_urgency(self, urgent: bool) -> Place {
+        Place { urgent, ..self }
     }
 
     /// Whether the wait blocks the thread of a worker.
@@ -365,9 +367,7 @@ mod tests {
     fn the_urgent_go_before_others() {
         let waiters: Vec<_> = (0..6).map(|_| waiter()).collect();
         let tickets: Vec<_> = waiters.iter().map(ticket_of).collect();
-        let places: Vec<_> = (0..6)
-            .map(|i| if i % 2 == 0 { Place::new(tickets[i], i) } else { Place::urgent(tickets[i], i) })
-            .collect();
+        let places: Vec<_> = (0..6).map(|i| Place::new(tickets[i], i).with_urgency(i % 2 == 1)).collect();
         let mut list = WaitList::new();
         for place in &places[..5] {
             // SAFETY: places and waiters outlive the list's use of them.

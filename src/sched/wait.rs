@@ -18,8 +18,8 @@ use crate::base::local;
 use crate::base::lock::assert_none_held;
 use crate::base::sync::ListLock;
 use crate::coroutine::{
-    Batch, Cancellation, Cause, Event, Header, Node, Own, Place, Suspend, Ticket, WaitReason, Waiter,
-    with_parker,
+    Batch, Cancellation, Cause, Event, Header, Node, Own, Place, Request, Suspend, Ticket, WaitReason,
+    Waiter, with_parker,
 };
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -58,6 +58,9 @@ pub(crate) enum Cancel {
 ///
 /// Where `commit` publishes the ticket, it is taken back before the caller's frame ends, in a way
 /// that waits for whoever is using it ([`Event::remove`]).
+// Inlined, as is what it calls up to the switch: a processor predicts returns by the calls before them, and
+// predicts each one wrong that leaves a frame in which it has switched stacks.
+#[inline(always)]
 pub(crate) unsafe fn wait(
     reason: WaitReason,
     deadline: Option<Instant>,
@@ -79,27 +82,13 @@ pub(crate) unsafe fn wait(
     header.set_reason(reason);
     // SAFETY: as above; the pointer is the coroutine's own.
     let ticket = unsafe { Waiter::ticket(this.cast()) };
-    let timer = Cell::new(None);
-    let mut on_worker = || {
-        let wanted = commit(ticket);
-        if let (true, Some(at)) = (wanted, deadline) {
-            timer.set(Some(worker::set_timer(at, ticket)));
-        }
-        wanted
+    let parking = Parking { header, ticket, masked };
+    let cause = match deadline {
+        // SAFETY: the coroutine that runs this is the header's.
+        None => unsafe { parking.until_fired(commit) },
+        // SAFETY: as above.
+        Some(at) => unsafe { parking.until_fired_or(at, commit) },
     };
-    // SAFETY: the closure lives on this stack until the coroutine is resumed; the lifetime is erased
-    // for no longer than that, since this frame stays until then.
-    let commit = unsafe {
-        std::mem::transmute::<NonNull<dyn FnMut() -> bool + '_>, NonNull<dyn FnMut() -> bool>>(NonNull::from(
-            &mut on_worker as &mut dyn FnMut() -> bool,
-        ))
-    };
-    // SAFETY: this is the coroutine's own stack.
-    unsafe { header.suspend(Suspend::Wait { commit, ticket, masked }) };
-    let cause = header.waiter.cause(ticket);
-    if let (Some(timer), true) = (timer.get(), cause != Some(Cause::Timeout)) {
-        timer.cancel();
-    }
     header.set_reason(WaitReason::None);
     match cause {
         Some(Cause::Timeout) if limited => Woken::Cancelled,
@@ -109,6 +98,59 @@ pub(crate) unsafe fn wait(
     }
 }
 
+/// The parking of a coroutine.
+struct Parking<'a> {
+    header: &'a Header,
+    ticket: Ticket,
+    masked: bool,
+}
+
+impl Parking<'_> {
+    /// Parks until the ticket is fired; by what, if it was.
+    ///
+    /// # Safety
+    ///
+    /// Called by the coroutine whose header that is.
+    #[inline(always)]
+    unsafe fn until_fired(&self, commit: &mut dyn FnMut(Ticket) -> bool) -> Option<Cause> {
+        // SAFETY: the closure lives on this stack until the coroutine is resumed; the lifetime is erased
+        // for no longer than that, since the frames below stay until then.
+        let commit = unsafe {
+            std::mem::transmute::<NonNull<dyn FnMut(Ticket) -> bool + '_>, NonNull<dyn FnMut(Ticket) -> bool>>(
+                NonNull::from(commit),
+            )
+        };
+        let request = Request { commit, ticket: self.ticket, masked: self.masked };
+        // SAFETY: this is the coroutine's own stack.
+        unsafe { self.header.suspend(Suspend::Wait(NonNull::from(&request))) };
+        self.header.waiter.cause(self.ticket)
+    }
+
+    /// As [`until_fired`](Self::until_fired), with a timer that fires it as well.
+    ///
+    /// # Safety
+    ///
+    /// As for [`until_fired`](Self::until_fired).
+    #[inline(never)]
+    unsafe fn until_fired_or(&self, at: Instant, commit: &mut dyn FnMut(Ticket) -> bool) -> Option<Cause> {
+        let timer = Cell::new(None);
+        let mut commit = |ticket| {
+            let wanted = commit(ticket);
+            if wanted {
+                timer.set(Some(worker::set_timer(at, ticket)));
+            }
+            wanted
+        };
+        // SAFETY: as the caller says.
+        let cause = unsafe { self.until_fired(&mut commit) };
+        if let (Some(timer), true) = (timer.get(), cause != Some(Cause::Timeout)) {
+            timer.cancel();
+        }
+        cause
+    }
+}
+
+#[cold]
 fn wait_on_thread(
     deadline: Option<Instant>,
     cancel: Cancel,
@@ -154,6 +196,7 @@ fn earlier(deadline: Option<Instant>, own: Option<&Own>) -> (Option<Instant>, bo
 /// Waits at a place in a list, which wants `want`. `enlist` puts the place into the list under its lock, or
 /// returns false if there is nothing to wait for any more. `leave` takes a place off whose wait ended
 /// otherwise. Gives what ended the wait, and whether the place was chosen.
+#[inline]
 pub(crate) fn wait_at(
     reason: WaitReason,
     deadline: Option<Instant>,
@@ -163,11 +206,11 @@ pub(crate) fn wait_at(
     leave: impl FnOnce(&Place),
 ) -> (Woken, bool) {
     let place: Cell<Option<Place>> = Cell::new(None);
-    let make = if worker::blocks_worker() { Place::urgent } else { Place::new };
+    let urgent = worker::blocks_worker();
     let mut commit = |ticket| {
         // SAFETY: written once, here, before anybody else has its address; this frame holds it until
         // it was chosen or has been taken off below.
-        let place = unsafe { (*place.as_ptr()).insert(make(ticket, want)) };
+        let place = unsafe { (*place.as_ptr()).insert(Place::new(ticket, want).with_urgency(urgent)) };
         enlist(place)
     };
     // SAFETY: the ticket is in the place, which is in the list at most; it is taken off below under the

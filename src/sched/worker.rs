@@ -26,7 +26,9 @@ use super::shared::{Core, Phase, Runnable, Shared};
 use super::timers::TimerKey;
 use super::wait::wake_all;
 use crate::base::local;
-use crate::coroutine::{Batch, Header, Id, JoinError, Park, Schedule, Step, Suspend, Ticket, Waiter};
+use crate::coroutine::{
+    Batch, Header, Id, JoinError, Park, Request, Schedule, Step, Suspend, Ticket, Waiter,
+};
 use crate::netpoll::{Events, Shard};
 use crate::stack::Pool;
 use crossbeam_deque::{Steal, Worker as Deque};
@@ -473,10 +475,12 @@ impl Worker {
             match step {
                 Step::Finished => break self.finish(this),
                 Step::Suspended(Suspend::Yield) => break self.push_yielded(task.0),
-                Step::Suspended(Suspend::Wait { commit, ticket, masked }) => {
-                    // SAFETY: the closure is on the coroutine's stack, which stays as it is until the
+                Step::Suspended(Suspend::Wait(request)) => {
+                    // SAFETY: request and closure are on the coroutine's stack, which stays as it is until the
                     // coroutine is resumed; nobody resumes it before it is parked, below.
-                    let wanted = unsafe { (*commit.as_ptr())() };
+                    let Request { commit, ticket, masked } = unsafe { *request.as_ref() };
+                    // SAFETY: as above.
+                    let wanted = unsafe { (*commit.as_ptr())(ticket) };
                     if wanted && header.waiter.park(ticket, masked) == Park::Parked {
                         // From here on it belongs to whoever wakes it.
                         break;

@@ -530,7 +530,7 @@ mod models {
             return;
         }
         let ticket = world.sleepers[sleeper].ticket();
-        let place = Place::urgent(ticket, 0);
+        let place = Place::new(ticket, 0).with_urgency(true);
         // SAFETY: the place stays until its ticket was fired from the list.
         if unsafe { world.mutex.join(&mut world.mutex.queue.lock(), &place) } {
             assert_eq!(world.sleepers[sleeper].sleep(ticket), Cause::Event);

@@ -720,7 +720,7 @@ mod models {
                     assert!(lock.try_lock(holds), "it overtakes");
                 }
                 let urgent_ticket = world.sleepers[1].ticket();
-                let urgent_place = Place::urgent(urgent_ticket, 0);
+                let urgent_place = Place::new(urgent_ticket, 0).with_urgency(true);
                 // SAFETY: as above.
                 let listed = unsafe { lock.join(urgent, &mut lock.queues.lock(), &urgent_place) };
                 assert_eq!(listed, holds == Write || urgent == Write);

@@ -328,7 +328,7 @@ mod models {
             let world = World::new(1);
             let semaphore = &world.semaphore;
             let tickets = [0, 1].map(|i| world.sleepers[i].ticket());
-            let places = [Place::new(tickets[0], 3), Place::urgent(tickets[1], 2)];
+            let places = [Place::new(tickets[0], 3), Place::new(tickets[1], 2).with_urgency(true)];
             let releases = spawn(&world, |world| world.semaphore.release(1));
             // SAFETY: the places stay until their tickets were fired from the list.
             let [waits, urgent] =
