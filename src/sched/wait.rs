@@ -58,10 +58,39 @@ pub(crate) enum Cancel {
 ///
 /// Where `commit` publishes the ticket, it is taken back before the caller's frame ends, in a way
 /// that waits for whoever is using it ([`Event::remove`]).
-// Inlined, as is what it calls up to the switch: a processor predicts returns by the calls before them, and
-// predicts each one wrong that leaves a frame in which it has switched stacks.
+// Inlined, as are those who call it, as far up as may be: a processor predicts each return by the call before
+// it, so after a switch of stacks it predicts every return wrong, and one more at the next switch.
 #[inline(always)]
 pub(crate) unsafe fn wait(
+    reason: WaitReason,
+    deadline: Option<Instant>,
+    cancel: Cancel,
+    commit: &mut dyn FnMut(Ticket) -> bool,
+) -> Woken {
+    if let (Some(this), None) = (worker::current_coroutine(), deadline)
+        && !std::thread::panicking()
+        // SAFETY: the coroutine that runs this is alive, and it is this one.
+        && unsafe { this.as_ref().own_if_any() }.is_none()
+    {
+        fork::check();
+        assert_none_held();
+        // SAFETY: as above.
+        let parking = unsafe { Parking::new(this, cancel == Cancel::Mask) };
+        // SAFETY: this is the coroutine; the ticket is taken back as the caller says.
+        return unsafe { parking.until_fired(reason, commit) };
+    }
+    // SAFETY: as the caller says.
+    unsafe { wait_in_section(reason, deadline, cancel, commit) }
+}
+
+/// [`wait`] with all that there may be: a deadline, a section that is masked or has a limit of its own, a
+/// thread.
+///
+/// # Safety
+///
+/// As for [`wait`].
+#[inline(never)]
+unsafe fn wait_in_section(
     reason: WaitReason,
     deadline: Option<Instant>,
     cancel: Cancel,
@@ -73,32 +102,33 @@ pub(crate) unsafe fn wait(
         Some(header) if !std::thread::panicking() => header,
         _ => return wait_on_thread(deadline, cancel, commit),
     };
-    // SAFETY: the coroutine that runs this is alive.
-    let header: &Header = unsafe { this.as_ref() };
-    // SAFETY: this is the coroutine.
-    let own = unsafe { header.own_if_any() };
+    // SAFETY: the coroutine that runs this is alive, and it is this one.
+    let own = unsafe { this.as_ref().own_if_any() };
     let masked = cancel == Cancel::Mask || own.is_some_and(Own::masked);
     let (deadline, limited) = earlier(deadline, own.filter(|_| cancel == Cancel::Obey));
-    header.set_reason(reason);
-    // SAFETY: as above; the pointer is the coroutine's own.
-    let ticket = unsafe { Waiter::ticket(this.cast()) };
-    let parking = Parking { header, ticket, masked };
-    let cause = match deadline {
-        // SAFETY: the coroutine that runs this is the header's.
-        None => unsafe { parking.until_fired(commit) },
-        // SAFETY: as above.
-        Some(at) => unsafe { parking.until_fired_or(at, commit) },
+    // SAFETY: as above.
+    let parking = unsafe { Parking::new(this, masked) };
+    let Some(at) = deadline else {
+        // SAFETY: this is the coroutine; the ticket is taken back as the caller says.
+        return unsafe { parking.until_fired(reason, commit) };
     };
-    header.set_reason(WaitReason::None);
-    match cause {
-        Some(Cause::Timeout) if limited => Woken::Cancelled,
-        Some(Cause::Timeout) => Woken::Timeout,
-        Some(Cause::Cancelled) => Woken::Cancelled,
-        Some(Cause::Event) | None => Woken::Event,
+    let timer = Cell::new(None);
+    let mut commit = |ticket| {
+        let wanted = commit(ticket);
+        if wanted {
+            timer.set(Some(worker::set_timer(at, ticket)));
+        }
+        wanted
+    };
+    // SAFETY: as above; the timer, if it has not fired, is cancelled below.
+    let woken = unsafe { parking.until_fired(reason, &mut commit) };
+    if let (Some(timer), true) = (timer.get(), woken != Woken::Timeout) {
+        timer.cancel();
     }
+    if limited && woken == Woken::Timeout { Woken::Cancelled } else { woken }
 }
 
-/// The parking of a coroutine.
+/// A coroutine that is about to park.
 struct Parking<'a> {
     header: &'a Header,
     ticket: Ticket,
@@ -106,13 +136,23 @@ struct Parking<'a> {
 }
 
 impl Parking<'_> {
-    /// Parks until the ticket is fired; by what, if it was.
+    /// # Safety
+    ///
+    /// The calling coroutine is the one whose header that is.
+    #[inline(always)]
+    unsafe fn new<'a>(this: NonNull<Header>, masked: bool) -> Parking<'a> {
+        // SAFETY: the coroutine that runs this is alive; the pointer is its own.
+        unsafe { Parking { header: this.as_ref(), ticket: Waiter::ticket(this.cast()), masked } }
+    }
+
+    /// Parks until the ticket is fired.
     ///
     /// # Safety
     ///
-    /// Called by the coroutine whose header that is.
+    /// Called by the coroutine. Where `commit` publishes the ticket, it is taken back as for [`wait`].
     #[inline(always)]
-    unsafe fn until_fired(&self, commit: &mut dyn FnMut(Ticket) -> bool) -> Option<Cause> {
+    unsafe fn until_fired(self, reason: WaitReason, commit: &mut dyn FnMut(Ticket) -> bool) -> Woken {
+        let Parking { header, ticket, masked } = self;
         // SAFETY: the closure lives on this stack until the coroutine is resumed; the lifetime is erased
         // for no longer than that, since the frames below stay until then.
         let commit = unsafe {
@@ -120,33 +160,16 @@ impl Parking<'_> {
                 NonNull::from(commit),
             )
         };
-        let request = Request { commit, ticket: self.ticket, masked: self.masked };
+        let request = Request { commit, ticket, masked };
+        header.set_reason(reason);
         // SAFETY: this is the coroutine's own stack.
-        unsafe { self.header.suspend(Suspend::Wait(NonNull::from(&request))) };
-        self.header.waiter.cause(self.ticket)
-    }
-
-    /// As [`until_fired`](Self::until_fired), with a timer that fires it as well.
-    ///
-    /// # Safety
-    ///
-    /// As for [`until_fired`](Self::until_fired).
-    #[inline(never)]
-    unsafe fn until_fired_or(&self, at: Instant, commit: &mut dyn FnMut(Ticket) -> bool) -> Option<Cause> {
-        let timer = Cell::new(None);
-        let mut commit = |ticket| {
-            let wanted = commit(ticket);
-            if wanted {
-                timer.set(Some(worker::set_timer(at, ticket)));
-            }
-            wanted
-        };
-        // SAFETY: as the caller says.
-        let cause = unsafe { self.until_fired(&mut commit) };
-        if let (Some(timer), true) = (timer.get(), cause != Some(Cause::Timeout)) {
-            timer.cancel();
+        unsafe { header.suspend(Suspend::Wait(NonNull::from(&request))) };
+        header.set_reason(WaitReason::None);
+        match header.waiter.cause(ticket) {
+            Some(Cause::Event) | None => Woken::Event,
+            Some(Cause::Timeout) => Woken::Timeout,
+            Some(Cause::Cancelled) => Woken::Cancelled,
         }
-        cause
     }
 }
 
@@ -406,6 +429,7 @@ fn wake_some(batch: &mut Batch) {
 }
 
 /// Lets the other runnable coroutines of this worker go first; on a plain thread, other threads.
+#[inline(always)]
 pub(crate) fn yield_now() {
     match worker::current_coroutine() {
         Some(header) if !std::thread::panicking() => {

@@ -93,7 +93,7 @@ pub(crate) struct Worker {
     stacks: RefCell<Pool>,
     events: RefCell<Events>,
     turn: Cell<u32>,
-    /// The netpoller thread's tick at which it last polled between two turns.
+    /// The netpoller thread's tick at which it last polled.
     tick: Cell<u64>,
     searching: Cell<bool>,
     /// When it last fired timers.
@@ -347,9 +347,7 @@ impl Worker {
     fn next(&self) -> Option<Runnable> {
         let turn = self.turn.get().wrapping_add(1);
         self.turn.set(turn);
-        let tick = self.shared.ticks.load(Ordering::Relaxed);
-        if tick != self.tick.get() {
-            self.tick.set(tick);
+        if self.shared.ticks.load(Ordering::Relaxed) != self.tick.get() {
             self.poll(Some(Duration::ZERO));
         }
         if turn.is_multiple_of(LOOK_AROUND)
@@ -577,6 +575,7 @@ impl Worker {
             unreachable!("a poller waits on its own descriptors: {e}");
         }
         core.beat.store(core.beat.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        self.tick.set(self.shared.ticks.load(Ordering::Relaxed));
         if !batch.is_empty() {
             self.serves.set(true);
         }

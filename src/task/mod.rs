@@ -117,6 +117,7 @@ fn no_runtime<T>(error: io::Error) -> T {
 ///     }
 /// });
 /// ```
+#[inline]
 pub fn yield_now() {
     sched::yield_now();
 }
