@@ -75,6 +75,14 @@ impl<T: Linked> Queue<T> {
         }
     }
 
+    /// The first two elements.
+    #[inline]
+    pub(crate) fn first_two(&self) -> (Option<NonNull<T>>, Option<NonNull<T>>) {
+        // SAFETY: an element of the queue is alive and its link is ours.
+        let second = self.head.and_then(|head| unsafe { T::link(head).read() });
+        (self.head, second)
+    }
+
     /// Takes the element at the front.
     #[inline]
     pub(crate) fn pop(&mut self) -> Option<NonNull<T>> {

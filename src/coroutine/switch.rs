@@ -67,6 +67,12 @@ unsafe impl corosensei::stack::Stack for OnStack {
 pub(crate) struct Switch(NonNull<Yielder<(), Suspend>>);
 
 impl Switch {
+    /// An address at the base of the stack.
+    #[inline(always)]
+    pub(crate) fn base(self) -> *const () {
+        self.0.as_ptr().cast_const().cast()
+    }
+
     /// Leaves the coroutine's stack until it is resumed.
     ///
     /// # Safety

@@ -1,0 +1,2 @@
+#[inline(always)]
+pub(super) fn line(_: *const ()) {}
