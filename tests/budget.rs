@@ -17,10 +17,10 @@ use sward::task::{self, CancelToken, JoinSet};
 /// fourth turn of a worker starts a new coroutine.
 const RUNNABLE: u64 = 1_000;
 
-/// Turns of the starver until a bystander whose event has come about has run. A worker looks at its poller
-/// and at what others have woken every 61 turns, each of 128 calls; twice that if the netpoller thread was
-/// faster and has fetched the event between the two.
-const EVENT: u64 = 20_000;
+/// Turns of the starver until a bystander whose event has come about has run. A worker that never runs dry looks
+/// at its poller once in a tick of the netpoller thread, about a millisecond; twice that if that thread was
+/// faster and has fetched the event between the two. A turn takes some nanoseconds at least.
+const EVENT: u64 = 2_000_000;
 
 /// As many turns are no matter of a thread that the system has interrupted with an event in its hands: the
 /// bystander starves.

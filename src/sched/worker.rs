@@ -13,8 +13,9 @@
 //!
 //! A turn takes, in this order: the coroutine that the last one woke (`lifo`, a few times in a row at most),
 //! those that are ready at home, the inbox, then what may be stolen, newest first. Every [`FRESH_TURN`] turns
-//! one that has not been started goes first, arrivals before others; every [`LOOK_AROUND`] turns it polls and
-//! takes the oldest of the stealable or the injected. So none of the sources starves.
+//! one that has not been started goes first, arrivals before others; every [`LOOK_AROUND`] turns it takes the
+//! oldest of the stealable or the injected; and once in each tick of the netpoller thread it polls. So none of the
+//! sources starves.
 //!
 //! Invariant of default mode: a coroutine that has been started is in `lifo`, `ready`, `yielded` or `inbox`
 //! of its home worker, is run by it, or is parked. Only `movable` differs in migrating mode

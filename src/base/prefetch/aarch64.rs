@@ -1,3 +1,5 @@
+//! 64-bit Arm.
+
 use std::arch::asm;
 
 #[inline(always)]

@@ -1,3 +1,5 @@
+//! x86-64.
+
 use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
 
 #[inline(always)]
