@@ -82,7 +82,8 @@ if has valgrind "instructions"; then
 fi
 
 # strace slows down what it counts, and with it all that goes by time would weigh more. So it counts in two
-# runs: the calls that move data, of which there are as many at any speed, and in the other one the rest.
+# runs: the calls that move data, of which there are as many at any speed, and in the other one the rest, which
+# slows down those few only.
 calls_of() { # which: system calls for one request
     serve http 2 strace -f --seccomp-bpf -c -e trace="$1" -o "$scratch/strace"
     local requests
@@ -91,11 +92,15 @@ calls_of() { # which: system calls for one request
     head -7 "$scratch/strace" >&2
     awk -v requests="$requests" '
         $1 ~ /^[0-9.]+$/ && $NF != "total" { calls += $4 }
-        END { print calls / requests }' "$scratch/strace"
+        END {
+            if (!calls || !requests) exit 1
+            print calls / requests
+        }' "$scratch/strace"
 }
 
 if has strace "system calls" && has wrk "system calls"; then
     data=$(calls_of sendto,recvfrom)
-    hold syscalls "$(awk -v data="$data" -v rest="$(calls_of '!sendto,recvfrom')" 'BEGIN { print data + rest }')"
+    rest=$(calls_of '!sendto,recvfrom')
+    hold syscalls "$(awk -v data="$data" -v rest="$rest" 'BEGIN { print data + rest }')"
 fi
 exit $failed

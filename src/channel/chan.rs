@@ -103,18 +103,6 @@ struct State<T> {
 }
 
 impl<T> State<T> {
-    /// Puts the value into the queue if there is room.
-    #[inline]
-    fn queue_up(&mut self, chan: &Chan<T>, value: T) -> Result<(), (Blocked, T)> {
-        if self.queue.len() < chan.capacity {
-            self.queue.push_back(value);
-            chan.leave_note(Note::Nobody);
-            Ok(())
-        } else {
-            Err((Blocked::Waits, value))
-        }
-    }
-
     /// Gives the value to the first receiver that waits, or back if none does.
     fn give_to_receiver(&mut self, value: T, batch: &mut Batch) -> Result<(), T> {
         let hand = Cell::new(Some(value));
@@ -220,10 +208,22 @@ impl<T> Chan<T> {
         if !state.receivers.is_empty() {
             return match state.give_to_receiver(value, batch) {
                 Ok(()) => Ok(()),
-                Err(value) => state.queue_up(self, value),
+                Err(value) => self.queue_up(&mut state, value),
             };
         }
-        state.queue_up(self, value)
+        self.queue_up(&mut state, value)
+    }
+
+    /// Puts the value into the queue if there is room.
+    #[inline]
+    fn queue_up(&self, state: &mut State<T>, value: T) -> Result<(), (Blocked, T)> {
+        if state.queue.len() < self.capacity {
+            state.queue.push_back(value);
+            self.leave_note(Note::Nobody);
+            Ok(())
+        } else {
+            Err((Blocked::Waits, value))
+        }
     }
 
     /// Takes the next value, if there is one.

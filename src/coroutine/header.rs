@@ -127,8 +127,7 @@ pub(crate) struct Header {
     stack: StackSize,
     pinned: bool,
     reason: AtomicU8,
-    /// How many cache lines of its stack it used when it was last suspended, about, and as far as that is
-    /// known.
+    /// How many cache lines of its stack it used when it was last suspended, about and modulo 2^16: for a hint.
     depth: Cell<u16>,
     state: AtomicUsize,
     /// Set for good once the coroutine has ended.
@@ -372,7 +371,7 @@ impl Header {
         let switch = self.switch.get().expect("set at the coroutine's first instruction");
         let here = MaybeUninit::<u8>::uninit();
         let used = switch.base().addr().wrapping_sub(here.as_ptr().addr());
-        self.depth.set((used / LINE) as u16);
+        self.depth.set((used / LINE + 1) as u16);
         // SAFETY: on the coroutine's own stack, as the caller says.
         unsafe { switch.suspend(why) };
     }

@@ -35,7 +35,7 @@ pub(crate) use label::Label;
 pub(crate) use locals::{Gone, LocalId, Value};
 pub(crate) use own::Own;
 pub(crate) use reason::WaitReason;
-pub(crate) use switch::{Request, Step, Suspend};
+pub(crate) use switch::{Request, RequestAt, Step, Suspend};
 pub(crate) use thread::{Parker, with_parker};
 #[cfg(all(test, loom))]
 pub(crate) use waiter::Fired;

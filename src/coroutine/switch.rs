@@ -18,6 +18,7 @@ use crate::stack::Stack;
 use corosensei::stack::StackPointer;
 use corosensei::{CoroutineResult, Yielder};
 use std::mem::ManuallyDrop;
+use std::num::NonZeroUsize;
 use std::ptr::NonNull;
 
 /// What a coroutine that waits asks for.
@@ -32,13 +33,40 @@ pub(crate) struct Request {
     pub(crate) masked: bool,
 }
 
+/// Where a request is: on the coroutine's stack, until the coroutine is resumed. corosensei hands over as a
+/// number what fits into a word, so this is one, and the pointer's provenance is exposed.
+#[derive(Clone, Copy)]
+pub(crate) struct RequestAt(NonZeroUsize);
+
+impl RequestAt {
+    /// The place of that request.
+    #[inline(always)]
+    pub(crate) fn of(request: &Request) -> RequestAt {
+        let address = std::ptr::from_ref(request).expose_provenance();
+        RequestAt(NonZeroUsize::new(address).expect("nothing is at zero"))
+    }
+
+    /// What is asked for.
+    ///
+    /// # Safety
+    ///
+    /// The coroutine has not been resumed since.
+    #[inline]
+    pub(crate) unsafe fn read(self) -> Request {
+        // SAFETY: the request is there still, as the caller says.
+        unsafe { *std::ptr::with_exposed_provenance(self.0.get()) }
+    }
+}
+
 /// Why a coroutine left its stack. One word, as it passes from stack to stack at each turn.
 pub(crate) enum Suspend {
     /// It lets others run first.
     Yield,
-    /// It waits. The request lives on the coroutine's stack, until the coroutine is resumed.
-    Wait(NonNull<Request>),
+    /// It waits, and asks for this.
+    Wait(RequestAt),
 }
+
+const _: () = assert!(size_of::<Suspend>() == size_of::<usize>());
 
 /// What `resume` came back with.
 pub(crate) enum Step {

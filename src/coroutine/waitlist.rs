@@ -53,8 +53,8 @@ impl Place {
         }
     }
 
-    /// With whether the wait blocks the thread of a worker, so that nothing on that thread runs before the
-    /// wait has ended.
+    /// The same place, urgent if the wait blocks the thread of a worker, so that nothing on that thread runs
+    /// before the wait has ended.
     #[inline]
     pub(crate) fn with_urgency(self, urgent: bool) -> Place {
         Place { urgent, ..self }

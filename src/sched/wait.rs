@@ -18,8 +18,8 @@ use crate::base::local;
 use crate::base::lock::assert_none_held;
 use crate::base::sync::ListLock;
 use crate::coroutine::{
-    Batch, Cancellation, Cause, Event, Header, Node, Own, Place, Request, Suspend, Ticket, WaitReason,
-    Waiter, with_parker,
+    Batch, Cancellation, Cause, Event, Header, Node, Own, Place, Request, RequestAt, Suspend, Ticket,
+    WaitReason, Waiter, with_parker,
 };
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -58,8 +58,9 @@ pub(crate) enum Cancel {
 ///
 /// Where `commit` publishes the ticket, it is taken back before the caller's frame ends, in a way
 /// that waits for whoever is using it ([`Event::remove`]).
-// Inlined, as are those who call it, as far up as may be: a processor predicts each return by the call before
-// it, so after a switch of stacks it predicts every return wrong, and one more at the next switch.
+// Inlined, as are those who call it, as far up as may be. A processor predicts each return by the call before it,
+// so after a switch of stacks it predicts every return wrong, and so it does the one with which the next switch
+// leaves the stack.
 #[inline(always)]
 pub(crate) unsafe fn wait(
     reason: WaitReason,
@@ -67,17 +68,14 @@ pub(crate) unsafe fn wait(
     cancel: Cancel,
     commit: &mut dyn FnMut(Ticket) -> bool,
 ) -> Woken {
-    if let (Some(this), None) = (worker::current_coroutine(), deadline)
-        && !std::thread::panicking()
+    if let (Some(this), None) = (worker::who_may_switch(), deadline)
         // SAFETY: the coroutine that runs this is alive, and it is this one.
         && unsafe { this.as_ref().own_if_any() }.is_none()
     {
         fork::check();
         assert_none_held();
-        // SAFETY: as above.
-        let parking = unsafe { Parking::new(this, cancel == Cancel::Mask) };
         // SAFETY: this is the coroutine; the ticket is taken back as the caller says.
-        return unsafe { parking.until_fired(reason, commit) };
+        return unsafe { park(this, reason, cancel == Cancel::Mask, commit) };
     }
     // SAFETY: as the caller says.
     unsafe { wait_in_section(reason, deadline, cancel, commit) }
@@ -98,19 +96,14 @@ unsafe fn wait_in_section(
 ) -> Woken {
     fork::check();
     assert_none_held();
-    let this = match worker::current_coroutine() {
-        Some(header) if !std::thread::panicking() => header,
-        _ => return wait_on_thread(deadline, cancel, commit),
-    };
+    let Some(this) = worker::who_may_switch() else { return wait_on_thread(deadline, cancel, commit) };
     // SAFETY: the coroutine that runs this is alive, and it is this one.
     let own = unsafe { this.as_ref().own_if_any() };
     let masked = cancel == Cancel::Mask || own.is_some_and(Own::masked);
     let (deadline, limited) = earlier(deadline, own.filter(|_| cancel == Cancel::Obey));
-    // SAFETY: as above.
-    let parking = unsafe { Parking::new(this, masked) };
     let Some(at) = deadline else {
         // SAFETY: this is the coroutine; the ticket is taken back as the caller says.
-        return unsafe { parking.until_fired(reason, commit) };
+        return unsafe { park(this, reason, masked, commit) };
     };
     let timer = Cell::new(None);
     let mut commit = |ticket| {
@@ -121,55 +114,43 @@ unsafe fn wait_in_section(
         wanted
     };
     // SAFETY: as above; the timer, if it has not fired, is cancelled below.
-    let woken = unsafe { parking.until_fired(reason, &mut commit) };
+    let woken = unsafe { park(this, reason, masked, &mut commit) };
     if let (Some(timer), true) = (timer.get(), woken != Woken::Timeout) {
         timer.cancel();
     }
     if limited && woken == Woken::Timeout { Woken::Cancelled } else { woken }
 }
 
-/// A coroutine that is about to park.
-struct Parking<'a> {
-    header: &'a Header,
-    ticket: Ticket,
+/// Parks the coroutine until the ticket that `commit` publishes is fired.
+///
+/// # Safety
+///
+/// The caller is that coroutine, and takes the ticket back as for [`wait`].
+#[inline(always)]
+unsafe fn park(
+    this: NonNull<Header>,
+    reason: WaitReason,
     masked: bool,
-}
-
-impl Parking<'_> {
-    /// # Safety
-    ///
-    /// The calling coroutine is the one whose header that is.
-    #[inline(always)]
-    unsafe fn new<'a>(this: NonNull<Header>, masked: bool) -> Parking<'a> {
-        // SAFETY: the coroutine that runs this is alive; the pointer is its own.
-        unsafe { Parking { header: this.as_ref(), ticket: Waiter::ticket(this.cast()), masked } }
-    }
-
-    /// Parks until the ticket is fired.
-    ///
-    /// # Safety
-    ///
-    /// Called by the coroutine. Where `commit` publishes the ticket, it is taken back as for [`wait`].
-    #[inline(always)]
-    unsafe fn until_fired(self, reason: WaitReason, commit: &mut dyn FnMut(Ticket) -> bool) -> Woken {
-        let Parking { header, ticket, masked } = self;
-        // SAFETY: the closure lives on this stack until the coroutine is resumed; the lifetime is erased
-        // for no longer than that, since the frames below stay until then.
-        let commit = unsafe {
-            std::mem::transmute::<NonNull<dyn FnMut(Ticket) -> bool + '_>, NonNull<dyn FnMut(Ticket) -> bool>>(
-                NonNull::from(commit),
-            )
-        };
-        let request = Request { commit, ticket, masked };
-        header.set_reason(reason);
-        // SAFETY: this is the coroutine's own stack.
-        unsafe { header.suspend(Suspend::Wait(NonNull::from(&request))) };
-        header.set_reason(WaitReason::None);
-        match header.waiter.cause(ticket) {
-            Some(Cause::Event) | None => Woken::Event,
-            Some(Cause::Timeout) => Woken::Timeout,
-            Some(Cause::Cancelled) => Woken::Cancelled,
-        }
+    commit: &mut dyn FnMut(Ticket) -> bool,
+) -> Woken {
+    // SAFETY: the coroutine that runs this is alive; the pointer is its own.
+    let (header, ticket): (&Header, _) = unsafe { (this.as_ref(), Waiter::ticket(this.cast())) };
+    // SAFETY: the closure lives on this stack until the coroutine is resumed; the lifetime is erased
+    // for no longer than that, since the frames below stay until then.
+    let commit = unsafe {
+        std::mem::transmute::<NonNull<dyn FnMut(Ticket) -> bool + '_>, NonNull<dyn FnMut(Ticket) -> bool>>(
+            NonNull::from(commit),
+        )
+    };
+    let request = Request { commit, ticket, masked };
+    header.set_reason(reason);
+    // SAFETY: this is the coroutine's own stack.
+    unsafe { header.suspend(Suspend::Wait(RequestAt::of(&request))) };
+    header.set_reason(WaitReason::None);
+    match header.waiter.cause(ticket) {
+        Some(Cause::Event) | None => Woken::Event,
+        Some(Cause::Timeout) => Woken::Timeout,
+        Some(Cause::Cancelled) => Woken::Cancelled,
     }
 }
 
@@ -431,12 +412,10 @@ fn wake_some(batch: &mut Batch) {
 /// Lets the other runnable coroutines of this worker go first; on a plain thread, other threads.
 #[inline(always)]
 pub(crate) fn yield_now() {
-    match worker::current_coroutine() {
-        Some(header) if !std::thread::panicking() => {
-            // SAFETY: the coroutine that runs this is alive, and this is its own stack.
-            unsafe { header.as_ref().suspend(Suspend::Yield) };
-        }
-        _ => std::thread::yield_now(),
+    match worker::who_may_switch() {
+        // SAFETY: the coroutine that runs this is alive, and this is its own stack.
+        Some(header) => unsafe { header.as_ref().suspend(Suspend::Yield) },
+        None => std::thread::yield_now(),
     }
 }
 

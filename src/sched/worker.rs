@@ -129,10 +129,16 @@ pub(crate) fn current_coroutine() -> Option<NonNull<Header>> {
     with(|worker| worker.current.get()).flatten()
 }
 
+/// The coroutine that a wait here parks; `None` where it blocks the thread.
+#[inline]
+pub(crate) fn who_may_switch() -> Option<NonNull<Header>> {
+    current_coroutine().filter(|_| !std::thread::panicking())
+}
+
 /// Whether a wait here parks a coroutine rather than blocks the thread.
 #[inline]
 pub(crate) fn may_switch() -> bool {
-    current_coroutine().is_some() && !std::thread::panicking()
+    who_may_switch().is_some()
 }
 
 /// Whether a wait here blocks the thread of a worker: what its coroutine, or the worker itself, waits for
@@ -491,10 +497,9 @@ impl Worker {
                 Step::Finished => break self.finish(this),
                 Step::Suspended(Suspend::Yield) => break self.push_yielded(task.0),
                 Step::Suspended(Suspend::Wait(request)) => {
-                    // SAFETY: request and closure are on the coroutine's stack, which stays as it is until the
-                    // coroutine is resumed; nobody resumes it before it is parked, below.
-                    let Request { commit, ticket, masked } = unsafe { *request.as_ref() };
-                    // SAFETY: as above.
+                    // SAFETY: nobody resumes the coroutine before it is parked, below.
+                    let Request { commit, ticket, masked } = unsafe { request.read() };
+                    // SAFETY: the closure is on the coroutine's stack, which stays as it is until then.
                     let wanted = unsafe { (*commit.as_ptr())(ticket) };
                     if wanted && header.waiter.park(ticket, masked) == Park::Parked {
                         // From here on it belongs to whoever wakes it.

@@ -1,7 +1,7 @@
 //! Asking for memory some time before it is used: a function `line` for each kind of processor.
 //!
 //! - `x86_64`, `aarch64`: their instruction for it.
-//! - `none`: processors for which the language has none.
+//! - `none`: others, where nothing is asked for.
 
 #[cfg(target_arch = "aarch64")]
 mod aarch64;
