@@ -16,6 +16,7 @@ use crate::sched::select::{EventArm, Patience, select};
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::fmt;
+use std::iter::successors;
 use std::panic::{RefUnwindSafe, UnwindSafe, resume_unwind};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -56,6 +57,10 @@ struct Children {
 impl Inner {
     fn new(event: Event, parent: Option<(Arc<Inner>, u64)>) -> Inner {
         Inner { event, children: ListLock::new(Children { tokens: BTreeMap::new(), next: 0 }), parent }
+    }
+
+    fn above(&self) -> Option<&Inner> {
+        self.parent.as_ref().map(|(parent, _)| &**parent)
     }
 }
 
@@ -120,9 +125,10 @@ impl CancelToken {
         }
     }
 
-    /// Whether it has been cancelled.
+    /// Whether it has been cancelled. It is as soon as one above it is. Looks at each of those.
     pub fn is_cancelled(&self) -> bool {
-        self.0.event.is_set()
+        // Whoever cancels one above may be on its way down still, and another one's `cancel` has returned.
+        successors(Some(&*self.0), |token| token.above()).any(|token| token.event.is_set())
     }
 
     /// Waits until it is cancelled. Parks the calling coroutine, or blocks the calling thread. A coroutine
