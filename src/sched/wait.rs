@@ -68,37 +68,32 @@ pub(crate) unsafe fn wait(
     cancel: Cancel,
     commit: &mut dyn FnMut(Ticket) -> bool,
 ) -> Woken {
-    if let (Some(this), None) = (worker::who_may_switch(), deadline)
-        // SAFETY: the coroutine that runs this is alive, and it is this one.
-        && unsafe { this.as_ref().own_if_any() }.is_none()
-    {
-        fork::check();
-        assert_none_held();
+    fork::check();
+    assert_none_held();
+    let Some(this) = worker::who_may_switch() else { return wait_on_thread(deadline, cancel, commit) };
+    // SAFETY: the coroutine that runs this is alive, and it is this one.
+    match (unsafe { this.as_ref().own_if_any() }, deadline) {
         // SAFETY: this is the coroutine; the ticket is taken back as the caller says.
-        return unsafe { park(this, reason, cancel == Cancel::Mask, commit) };
+        (None, None) => unsafe { park(this, reason, cancel == Cancel::Mask, commit) },
+        // SAFETY: as above.
+        (own, _) => unsafe { park_in_section(this, own, reason, deadline, cancel, commit) },
     }
-    // SAFETY: as the caller says.
-    unsafe { wait_in_section(reason, deadline, cancel, commit) }
 }
 
-/// [`wait`] with all that there may be: a deadline, a section that is masked or has a limit of its own, a
-/// thread.
+/// As [`park`], with all that there may be: a deadline, a section that is masked or has a limit of its own.
 ///
 /// # Safety
 ///
-/// As for [`wait`].
+/// As for [`park`]; `own` is that coroutine's.
 #[inline(never)]
-unsafe fn wait_in_section(
+unsafe fn park_in_section(
+    this: NonNull<Header>,
+    own: Option<&Own>,
     reason: WaitReason,
     deadline: Option<Instant>,
     cancel: Cancel,
     commit: &mut dyn FnMut(Ticket) -> bool,
 ) -> Woken {
-    fork::check();
-    assert_none_held();
-    let Some(this) = worker::who_may_switch() else { return wait_on_thread(deadline, cancel, commit) };
-    // SAFETY: the coroutine that runs this is alive, and it is this one.
-    let own = unsafe { this.as_ref().own_if_any() };
     let masked = cancel == Cancel::Mask || own.is_some_and(Own::masked);
     let (deadline, limited) = earlier(deadline, own.filter(|_| cancel == Cancel::Obey));
     let Some(at) = deadline else {
