@@ -10,13 +10,13 @@
 pub(super) use super::sys_flags::{KEEP_IDLE, SEND, accept, socket, socket_pair, source};
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub(super) use super::sys_linux::{
-    JOIN_V6, LEAVE_V6, MulticastV4, NO_NETWORK, abstract_name, bind_device, from_abstract_name,
+    JOIN_V6, LEAVE_V6, MulticastV4, NO_NETWORK, abstract_name, bind_device, from_abstract_name, recv, send,
 };
 #[cfg(target_vendor = "apple")]
 pub(super) use super::sys_options::{KEEP_IDLE, SEND, accept, socket, socket_pair, source};
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 pub(super) use super::sys_other::{
-    JOIN_V6, LEAVE_V6, MulticastV4, NO_NETWORK, abstract_name, from_abstract_name,
+    JOIN_V6, LEAVE_V6, MulticastV4, NO_NETWORK, abstract_name, from_abstract_name, recv, send,
 };
 
 /// Flags for `recv` and `recvmsg`.

@@ -40,7 +40,7 @@ impl Socket {
         let len = buf.len().min(MAX_LEN);
         self.receive(WaitReason::Read, |fd| {
             // SAFETY: the buffer has room for `len` bytes.
-            let got = nonblocking(|| unsafe { libc::recv(fd, buf.as_mut_ptr().cast(), len, sys::RECV) })?;
+            let got = nonblocking(|| unsafe { sys::recv(fd, buf.as_mut_ptr().cast(), len, sys::RECV) })?;
             Ok(self.received(got, len))
         })
     }
@@ -71,7 +71,7 @@ impl Socket {
             let len = buf.len().min(MAX_LEN);
             let flags = sys::RECV | libc::MSG_PEEK;
             // SAFETY: the buffer has room for `len` bytes.
-            let got = nonblocking(|| unsafe { libc::recv(fd, buf.as_mut_ptr().cast(), len, flags) })?;
+            let got = nonblocking(|| unsafe { sys::recv(fd, buf.as_mut_ptr().cast(), len, flags) })?;
             // What was peeked is still there: the next read does not have to wait.
             Ok(got.map_or(Attempt::WouldBlock, |n| Attempt::Done(n as usize)))
         })
@@ -85,7 +85,7 @@ impl Socket {
         let len = buf.len().min(MAX_LEN);
         self.file.perform(Direction::Write, WaitReason::Write, |fd| {
             // SAFETY: the buffer has `len` bytes.
-            let put = nonblocking(|| unsafe { libc::send(fd, buf.as_ptr().cast(), len, sys::SEND) })?;
+            let put = nonblocking(|| unsafe { sys::send(fd, buf.as_ptr().cast(), len, sys::SEND) })?;
             Ok(self.sent(put, len))
         })
     }
