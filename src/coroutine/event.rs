@@ -31,6 +31,7 @@
 //!   `consume` comes second and synchronizes with `set`, or SET remains.
 
 use super::waiter::{Batch, Cause, Ticket};
+use crate::base::prefetch::prefetch;
 use crate::base::sync::{AtomicPtr, AtomicUsize, Ordering, spin};
 use std::ptr;
 
@@ -113,6 +114,12 @@ impl Event {
     /// An event that is set.
     pub(crate) fn new_set() -> Self {
         Event { word: AtomicPtr::new(with(ptr::null_mut(), SET)) }
+    }
+
+    /// Asks for the memory of the one who came last of those who wait.
+    #[inline]
+    pub(crate) fn prefetch_waiters(&self) {
+        prefetch(list(self.word.load(Ordering::Relaxed)).cast_const().cast(), 1);
     }
 
     /// Whether it is set. Pairs with the release of `set`.

@@ -9,9 +9,11 @@ use super::source::Ready;
 use super::{Direction, Events, Key, Readiness};
 use crate::base::fork;
 use crate::base::lock::{Mutex, Rank};
+use crate::base::prefetch::prefetch;
 use crate::coroutine::{Batch, Event};
 use std::io;
 use std::os::fd::BorrowedFd;
+use std::ptr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,15 +37,27 @@ impl Shard {
         batch: &mut Batch,
     ) -> io::Result<bool> {
         self.poller.wait(events, timeout)?;
-        let mut any = false;
-        let mut table = None;
-        for readiness in events.iter() {
-            any = true;
-            if let Some(ready) = table.get_or_insert_with(|| self.table.lock()).get(readiness.key) {
+        let mut coming = events.iter().peekable();
+        if coming.peek().is_none() {
+            return Ok(false);
+        }
+        let table = self.table.lock();
+        // What is set in a moment is on its way from memory meanwhile: first the readiness, then who waits for it.
+        let mut ahead = events.iter().map(|readiness| table.get(readiness.key));
+        let mut next = ahead.nth(1).flatten();
+        for readiness in coming {
+            if let Some(ready) = next {
+                ready.prefetch_waiters();
+            }
+            next = ahead.next().flatten();
+            if let Some(ready) = next {
+                ready.prefetch();
+            }
+            if let Some(ready) = table.get(readiness.key) {
                 ready.set(&readiness, batch);
             }
         }
-        Ok(any)
+        Ok(true)
     }
 
     /// As `poll`, on behalf of the shard's worker, without waiting. A wake-up that was meant for the
@@ -149,6 +163,14 @@ impl Table {
 }
 
 impl Ready {
+    fn prefetch(&self) {
+        prefetch(ptr::from_ref(self).cast(), 1);
+    }
+
+    fn prefetch_waiters(&self) {
+        self.read.prefetch_waiters();
+    }
+
     fn set(&self, readiness: &Readiness, batch: &mut Batch) {
         let mut set = |event: &Event, for_good: bool| match for_good {
             true => event.mark(&self.marks, batch),
