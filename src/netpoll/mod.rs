@@ -61,7 +61,7 @@ use poll as backend;
 pub(crate) use fd::is_ready;
 pub(crate) use shard::Shard;
 pub(crate) use source::{Direction, Source};
-pub(crate) use thread::{Netpoller, Ward};
+pub(crate) use thread::{Netpoller, Rest, Ward};
 
 /// Buffer for the events of one `wait`.
 pub(crate) type Events = backend::Events;

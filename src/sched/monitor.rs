@@ -5,7 +5,7 @@ use super::shared::{Core, Phase, Shared};
 use super::wait::wake_all;
 use crate::base::sys;
 use crate::coroutine::{Batch, Id, Label};
-use crate::netpoll::{Events, Ward};
+use crate::netpoll::{Events, Rest, Ward};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -40,12 +40,13 @@ impl Default for Memory {
 impl Ward for Shared {
     type State = Memory;
 
-    fn look(&self, memory: &mut Memory) -> bool {
+    fn look(&self, memory: &mut Memory) -> Option<Rest> {
         let now = Instant::now();
         self.ticks.fetch_add(1, Ordering::Relaxed);
         let cores = self.active_cores();
         memory.seen.resize(cores.len(), Seen { beat: 0, turns: 0, since: None });
         let (mut busy, mut late, mut left) = (false, 0, 0);
+        let mut rest = Rest::new();
         let mut culprit: Option<Culprit> = None;
         for (index, core) in cores.iter().enumerate() {
             let seen = &mut memory.seen[index];
@@ -60,7 +61,7 @@ impl Ward for Shared {
                 lasts(core, now, &mut seen.since)
             };
             (seen.beat, seen.turns) = (beat, turns);
-            if awake && !polled {
+            if awake && rest.worker(polled, now.saturating_duration_since(self.polled_at(core))) {
                 help(core, &mut memory.events);
             }
             left += usize::from(core.left.load(Ordering::Relaxed));
@@ -92,7 +93,7 @@ impl Ward for Shared {
         if all && self.config.migrate && self.phase() == Phase::Running {
             add_spare_worker(self);
         }
-        busy
+        busy.then_some(rest)
     }
 
     fn awake(&self) -> bool {

@@ -57,7 +57,8 @@ pub(crate) struct Shared {
     injector: Injector<Runnable>,
     /// Those that have yielded, where coroutines migrate; behind all others.
     yielded: Injector<Runnable>,
-    /// Counts the looks of the netpoller thread, which come about every millisecond while a worker is awake.
+    began: Instant,
+    /// Counts the looks of the netpoller thread, which come every millisecond or two while a worker is awake.
     pub(super) ticks: AtomicU64,
     phase: AtomicU8,
     wakes: AtomicUsize,
@@ -92,6 +93,8 @@ pub(crate) struct Core {
     list: Mutex<Option<NonNull<Header>>>,
     /// Counts polls; written by the worker alone.
     pub(super) beat: AtomicU64,
+    /// When the last one ended, in nanoseconds since the runtime began; written by the worker alone.
+    polled: AtomicU64,
     /// Counts turns; written by the worker alone.
     pub(super) turns: AtomicU64,
     /// The id of the coroutine that it runs, 0 for none.
@@ -133,6 +136,7 @@ impl Shared {
             config,
             injector: Injector::new(),
             yielded: Injector::new(),
+            began: Instant::now(),
             ticks: AtomicU64::new(0),
             phase: AtomicU8::new(Phase::Running as u8),
             wakes: AtomicUsize::new(0),
@@ -237,6 +241,17 @@ impl Shared {
         })
     }
 
+    /// Notes that a worker has polled, for itself.
+    pub(super) fn note_poll(&self, core: &Core) {
+        core.beat.store(core.beat.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        core.polled.store(self.began.elapsed().as_nanos() as u64, Ordering::Relaxed);
+    }
+
+    /// When a worker last polled for itself.
+    pub(super) fn polled_at(&self, core: &Core) -> Instant {
+        self.began + Duration::from_nanos(core.polled.load(Ordering::Relaxed))
+    }
+
     /// Whether no coroutine is alive or queued.
     pub(super) fn is_quiet(&self) -> bool {
         // In this order: what `take_back` moves is in the one place or in the other.
@@ -296,6 +311,7 @@ impl Core {
             placed: AtomicUsize::new(0),
             list: Mutex::new(Rank::Live, None),
             beat: AtomicU64::new(0),
+            polled: AtomicU64::new(0),
             turns: AtomicU64::new(0),
             running: AtomicU64::new(0),
             behind: AtomicBool::new(false),

@@ -596,7 +596,7 @@ impl Worker {
         if let Err(e) = core.shard.poll(&mut self.events.borrow_mut(), timeout, &mut batch) {
             unreachable!("a poller waits on its own descriptors: {e}");
         }
-        core.beat.store(core.beat.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        self.shared.note_poll(core);
         self.tick.set(self.shared.ticks.load(Ordering::Relaxed));
         if !batch.is_empty() {
             self.serves.set(true);
