@@ -17,8 +17,8 @@ use sward::task::{self, CancelToken, JoinSet};
 /// fourth turn of a worker starts a new coroutine.
 const RUNNABLE: u64 = 1_000;
 
-/// Turns of the starver until a bystander whose event has come about has run. A worker that never runs dry looks
-/// at its poller once in a tick of the netpoller thread, about a millisecond; twice that if that thread was
+/// Turns of the starver until a bystander whose event has come about has run. A worker that never runs dry asks
+/// its poller once after each look of the netpoller thread, every millisecond or two; twice that if that thread was
 /// faster and has fetched the event between the two. A turn takes some nanoseconds at least.
 const EVENT: u64 = 2_000_000;
 

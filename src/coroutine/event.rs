@@ -118,7 +118,7 @@ impl Event {
 
     /// Asks for the memory of the one who came last of those who wait.
     #[inline]
-    pub(crate) fn prefetch_waiters(&self) {
+    pub(crate) fn prefetch_waiter(&self) {
         prefetch(list(self.word.load(Ordering::Relaxed)).cast_const().cast(), 1);
     }
 

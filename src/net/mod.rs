@@ -57,6 +57,8 @@ mod macros;
 mod resolve;
 mod socket;
 mod sys;
+#[cfg(all(any(target_os = "linux", target_os = "android"), target_pointer_width = "64"))]
+mod sys_direct;
 #[cfg(not(target_vendor = "apple"))]
 mod sys_flags;
 #[cfg(any(target_os = "linux", target_os = "android"))]

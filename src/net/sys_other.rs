@@ -3,9 +3,6 @@
 use std::io;
 use std::os::unix::net::SocketAddr as UnixAddr;
 
-/// `recv(2)` and `send(2)`.
-pub(super) use libc::{recv, send};
-
 /// The errno of `accept` that only some systems have: not this one.
 pub(super) const NO_NETWORK: Option<libc::c_int> = None;
 

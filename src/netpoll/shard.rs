@@ -43,16 +43,17 @@ impl Shard {
         }
         let table = self.table.lock();
         // What is set in a moment is on its way from memory meanwhile: first the readiness, then who waits for it.
-        let mut ahead = events.iter().map(|readiness| table.get(readiness.key));
-        let mut next = ahead.nth(1).flatten();
+        let mut ahead = events.iter().skip(1).map(|readiness| table.get(readiness.key));
+        let mut next = ahead.next().flatten();
         for readiness in coming {
-            if let Some(ready) = next {
-                ready.prefetch_waiters();
+            let after_next = ahead.next().flatten();
+            if let Some(next) = next {
+                next.prefetch_reader();
             }
-            next = ahead.next().flatten();
-            if let Some(ready) = next {
-                ready.prefetch();
+            if let Some(after_next) = after_next {
+                after_next.prefetch();
             }
+            next = after_next;
             if let Some(ready) = table.get(readiness.key) {
                 ready.set(&readiness, batch);
             }
@@ -167,8 +168,8 @@ impl Ready {
         prefetch(ptr::from_ref(self).cast(), 1);
     }
 
-    fn prefetch_waiters(&self) {
-        self.read.prefetch_waiters();
+    fn prefetch_reader(&self) {
+        self.read.prefetch_waiter();
     }
 
     fn set(&self, readiness: &Readiness, batch: &mut Batch) {

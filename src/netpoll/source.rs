@@ -67,7 +67,7 @@ pub(crate) struct Source {
     binding: Mutex<Option<(Arc<Shard>, Key)>>,
     nonblocking: AtomicBool,
     closed: AtomicBool,
-    bell: Option<Mutex<Bell>>,
+    bell: Option<Box<Mutex<Bell>>>,
 }
 
 /// What wakes the plain threads that block on a file which nothing else can wake: a pipe whose writing
@@ -114,7 +114,7 @@ impl Source {
     /// the threads that block on it could be woken.
     pub(crate) fn new_with_bell(fd: OwnedFd) -> Source {
         let mut source = Source::new_nonblocking(fd);
-        source.bell = Some(Mutex::new(Rank::Binding, Bell::Unhung));
+        source.bell = Some(Box::new(Mutex::new(Rank::Binding, Bell::Unhung)));
         source
     }
 
@@ -153,7 +153,10 @@ impl Source {
     /// is in none, and has the shard tell that direction's next event.
     #[inline]
     pub(crate) fn arm(&self, shard: &Arc<Shard>, direction: Direction) -> io::Result<()> {
-        self.bind(shard)?;
+        // Acquire: pairs with `set_bound`; whoever sees it bound waits for the shard's events.
+        if !self.ready.bound.load(Ordering::Acquire) {
+            self.bind(shard)?;
+        }
         if Poller::ONE_SHOT
             && let Some((shard, key)) = &*self.binding.lock()
         {
@@ -162,12 +165,8 @@ impl Source {
         Ok(())
     }
 
-    #[inline]
+    #[cold]
     fn bind(&self, shard: &Arc<Shard>) -> io::Result<()> {
-        // Acquire: pairs with `set_bound`; whoever sees it bound waits for the shard's events.
-        if self.ready.bound.load(Ordering::Acquire) {
-            return Ok(());
-        }
         fork::check();
         let mut binding = self.binding.lock();
         if !self.ready.bound.load(Ordering::Acquire) {

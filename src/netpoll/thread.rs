@@ -1,14 +1,14 @@
 //! The dedicated netpoller thread: the guarantor that readiness and timers are seen although every
 //! worker is inside CPU-bound code.
 //!
-//! It never competes with a worker that polls by itself. While any worker is awake it looks, every
+//! It does not compete with workers that poll by themselves. While any worker is awake it looks, every
 //! [`TICK`], at when each one has polled last; one that has not done so since the last look, or not for
-//! [`LATE`], is running coroutines, so its shard is drained and its timers are fired on its behalf. Where
-//! all of them have polled in the last half of a tick, as the workers of a server do, the next look is due
-//! two ticks after the earliest of these polls. An event is therefore seen within two ticks and a bit. When
-//! a look finds all workers asleep and nothing has moved since the look before, the thread sleeps without a
-//! timeout: an idle runtime makes no wake-ups. A worker that gets up rings the bell if, and only if, the
-//! thread sleeps so.
+//! [`LATE`], is running coroutines, so its shard is drained and its timers are fired on its behalf. The next
+//! look comes no later than two ticks after the last poll of anyone who was not helped: that is when an
+//! event is seen. Where all have polled in the last half of a tick, as the workers of a server do, it comes
+//! no sooner either. When a look finds all workers asleep and nothing has moved since the look before, the
+//! thread sleeps without a timeout: an idle runtime makes no wake-ups. A worker that gets up rings the bell
+//! if, and only if, the thread sleeps so.
 //!
 //! The bed: AWAKE, or ASLEEP. The thread writes ASLEEP, then looks at the workers once more; a worker
 //! says that it is up, then reads the bed. Both orders are sequentially consistent, so one of them
@@ -16,20 +16,20 @@
 
 use crate::base::lock::{Mutex, Rank};
 use std::sync::atomic::{AtomicBool, Ordering, fence};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-/// The time between two looks at busy workers. A tick and what is [`LATE`], with the kernel's timer slack, are the
-/// 2 ms within which readiness is seen.
+/// The time between two looks at busy workers. Two of them, with the kernel's timer slack, are the 2 ms
+/// within which readiness is seen.
 const TICK: Duration = Duration::from_micros(900);
 
-/// Who has polled before that is not going to in a moment: a worker that never runs dry polls right after
-/// each look.
-const LATE: Duration = Duration::from_micros(1_050);
+/// A worker that has not polled for so long is helped. Longer than a tick, as one that never runs dry polls
+/// once after each look.
+const LATE: Duration = Duration::from_micros(1_300);
 
 /// What the thread watches over: rank 4 knows what a worker is.
 pub(crate) trait Ward: Send + Sync {
-    /// Looks at every worker and helps those for whom [`Rest::worker`] says so. What is to follow, if any
-    /// worker is awake, or was in between.
+    /// Looks at every worker and helps those whom [`Rest::must_help`] names. When it is to look again, if
+    /// any worker is awake, or was in between.
     fn look(&self, state: &mut Self::State) -> Option<Rest>;
 
     /// Whether any worker is awake now.
@@ -40,20 +40,29 @@ pub(crate) trait Ward: Send + Sync {
 }
 
 /// How long the thread may rest after a look.
-pub(crate) struct Rest(Duration);
+pub(crate) struct Rest {
+    now: Instant,
+    until: Instant,
+}
 
 impl Rest {
-    /// With no worker awake so far.
-    pub(crate) fn new() -> Rest {
-        Rest(2 * TICK)
+    /// After a look at that time, with no worker awake so far.
+    pub(crate) fn new(now: Instant) -> Rest {
+        Rest { now, until: now + 2 * TICK }
     }
 
-    /// An awake worker has polled so long ago; whether it is to be helped, because of that or because it has not
-    /// done so since the last look.
-    pub(crate) fn worker(&mut self, polled_since: bool, ago: Duration) -> bool {
-        let rest = if ago < TICK / 2 { 2 * TICK - ago } else { TICK };
-        self.0 = self.0.min(rest);
-        !polled_since || ago > LATE
+    /// Takes an awake worker into account, which polled last at that time; whether it must be helped, because
+    /// of that or because it has not polled since the last look.
+    pub(crate) fn must_help(&mut self, polled_since: bool, polled: Instant) -> bool {
+        let ago = self.now.saturating_duration_since(polled);
+        let help = !polled_since || ago > LATE;
+        let rest = match ago {
+            _ if help => TICK,
+            ago if ago < TICK / 2 => 2 * TICK - ago,
+            ago => TICK.min(2 * TICK - ago),
+        };
+        self.until = self.until.min(self.now + rest);
+        help
     }
 }
 
@@ -79,7 +88,7 @@ impl Netpoller {
         let mut state = W::State::default();
         loop {
             let stop = match ward.look(&mut state) {
-                Some(rest) => self.nap(rest),
+                Some(rest) => self.nap(&rest),
                 None => self.sleep(ward),
             };
             if stop {
@@ -112,10 +121,10 @@ impl Netpoller {
     }
 
     /// Sleeps for so long; whether it is time to stop.
-    fn nap(&self, rest: Rest) -> bool {
+    fn nap(&self, rest: &Rest) -> bool {
         let mut stop = self.stop.lock();
         if !*stop {
-            self.bell.wait_for(stop.raw(), rest.0);
+            self.bell.wait_until(stop.raw(), rest.until);
         }
         *stop
     }
@@ -141,25 +150,31 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whoever_polls_by_itself_is_looked_at_half_as_often() {
-        let mut rest = Rest::new();
-        assert!(!rest.worker(true, Duration::ZERO) && !rest.worker(true, TICK / 4));
-        assert_eq!(rest.0, 2 * TICK - TICK / 4);
-        assert!(!rest.worker(true, TICK));
-        assert_eq!(rest.0, TICK);
+    fn workers_that_poll_by_themselves_are_looked_at_half_as_often() {
+        let start = Instant::now();
+        let now = start + TICK;
+        let mut rest = Rest::new(now);
+        assert!(!rest.must_help(true, now) && !rest.must_help(true, now - TICK / 4));
+        assert_eq!(rest.until, now - TICK / 4 + 2 * TICK);
+        // One that never runs dry has polled right after the last look.
+        assert!(!rest.must_help(true, start));
+        assert_eq!(rest.until, now + TICK);
     }
 
-    /// Whenever a worker stops polling: who has not polled since the look before is helped, so this is how long
-    /// its events may take to be seen.
+    /// From the last poll of whoever is not helped, and so stays unseen until the next look if it polls no more.
     #[test]
-    fn the_next_look_at_a_worker_comes_in_time() {
-        for micros in 0..2_000 {
-            let ago = Duration::from_micros(micros);
-            let mut rest = Rest::new();
-            let unseen = if rest.worker(true, ago) { Duration::ZERO } else { ago };
-            assert!(unseen + rest.0 <= TICK + LATE, "{ago:?}");
+    fn the_next_look_comes_within_two_ticks() {
+        let polled = Instant::now();
+        for micros in 0..3_000 {
+            let now = polled + Duration::from_micros(micros);
+            for polled_since in [false, true] {
+                let mut rest = Rest::new(now);
+                let unseen_from = if rest.must_help(polled_since, polled) { now } else { polled };
+                assert!(rest.until <= unseen_from + 2 * TICK, "{micros} us");
+                assert!(rest.until > now, "{micros} us");
+            }
         }
-        assert!(Rest::new().worker(false, Duration::ZERO));
-        assert!(Rest::new().0 <= TICK + LATE, "for those that get up right after a look");
+        assert!(Rest::new(polled).must_help(false, polled));
+        assert!(Rest::new(polled).until <= polled + 2 * TICK, "for those that get up right after the look");
     }
 }

@@ -42,11 +42,11 @@ impl Ward for Shared {
 
     fn look(&self, memory: &mut Memory) -> Option<Rest> {
         let now = Instant::now();
-        self.ticks.fetch_add(1, Ordering::Relaxed);
+        self.looks.fetch_add(1, Ordering::Relaxed);
         let cores = self.active_cores();
         memory.seen.resize(cores.len(), Seen { beat: 0, turns: 0, since: None });
         let (mut busy, mut late, mut left) = (false, 0, 0);
-        let mut rest = Rest::new();
+        let mut rest = Rest::new(now);
         let mut culprit: Option<Culprit> = None;
         for (index, core) in cores.iter().enumerate() {
             let seen = &mut memory.seen[index];
@@ -61,7 +61,7 @@ impl Ward for Shared {
                 lasts(core, now, &mut seen.since)
             };
             (seen.beat, seen.turns) = (beat, turns);
-            if awake && rest.worker(polled, now.saturating_duration_since(self.polled_at(core))) {
+            if awake && rest.must_help(polled, self.polled_at(core)) {
                 help(core, &mut memory.events);
             }
             left += usize::from(core.left.load(Ordering::Relaxed));

@@ -59,7 +59,7 @@ pub(crate) struct Shared {
     yielded: Injector<Runnable>,
     began: Instant,
     /// Counts the looks of the netpoller thread, which come every millisecond or two while a worker is awake.
-    pub(super) ticks: AtomicU64,
+    pub(super) looks: AtomicU64,
     phase: AtomicU8,
     wakes: AtomicUsize,
     pub(super) threads: Threads,
@@ -93,7 +93,8 @@ pub(crate) struct Core {
     list: Mutex<Option<NonNull<Header>>>,
     /// Counts polls; written by the worker alone.
     pub(super) beat: AtomicU64,
-    /// When the last one ended, in nanoseconds since the runtime began; written by the worker alone.
+    /// As of when the last one has seen what there was, in nanoseconds since the runtime began; written by the worker
+    /// alone.
     polled: AtomicU64,
     /// Counts turns; written by the worker alone.
     pub(super) turns: AtomicU64,
@@ -137,7 +138,7 @@ impl Shared {
             injector: Injector::new(),
             yielded: Injector::new(),
             began: Instant::now(),
-            ticks: AtomicU64::new(0),
+            looks: AtomicU64::new(0),
             phase: AtomicU8::new(Phase::Running as u8),
             wakes: AtomicUsize::new(0),
             threads: Threads::default(),
@@ -241,13 +242,14 @@ impl Shared {
         })
     }
 
-    /// Notes that a worker has polled, for itself.
-    pub(super) fn note_poll(&self, core: &Core) {
+    /// Notes that a worker has polled for itself, and has seen what there was at that time.
+    pub(super) fn note_poll(&self, core: &Core, at: Instant) {
+        let since = at.saturating_duration_since(self.began);
+        core.polled.store(since.as_nanos() as u64, Ordering::Relaxed);
         core.beat.store(core.beat.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
-        core.polled.store(self.began.elapsed().as_nanos() as u64, Ordering::Relaxed);
     }
 
-    /// When a worker last polled for itself.
+    /// As of when a worker's last poll for itself has seen what there was.
     pub(super) fn polled_at(&self, core: &Core) -> Instant {
         self.began + Duration::from_nanos(core.polled.load(Ordering::Relaxed))
     }

@@ -14,8 +14,8 @@
 //! A turn takes, in this order: the coroutine that the last one woke (`lifo`, a few times in a row at most),
 //! those that are ready at home, the inbox, then what may be stolen, newest first. Every [`FRESH_TURN`] turns
 //! one that has not been started goes first, arrivals before others; every [`LOOK_AROUND`] turns it takes the
-//! oldest of the stealable or the injected; and once in each tick of the netpoller thread it polls. So none of the
-//! sources starves.
+//! oldest of the stealable or the injected; and once after each look of the netpoller thread it polls. So none
+//! of the sources starves.
 //!
 //! Invariant of default mode: a coroutine that has been started is in `lifo`, `ready`, `yielded` or `inbox`
 //! of its home worker, is run by it, or is parked. Only `movable` differs in migrating mode
@@ -94,8 +94,8 @@ pub(crate) struct Worker {
     stacks: RefCell<Pool>,
     events: RefCell<Events>,
     turn: Cell<u32>,
-    /// The netpoller thread's tick at which it last polled.
-    tick: Cell<u64>,
+    /// How many looks of the netpoller thread there had been when it last polled.
+    looks: Cell<u64>,
     searching: Cell<bool>,
     /// When it last fired timers.
     fired: Cell<Option<Instant>>,
@@ -261,7 +261,7 @@ impl Worker {
             stacks: RefCell::new(Pool::new()),
             events: RefCell::new(Events::with_capacity(EVENTS)),
             turn: Cell::new(0),
-            tick: Cell::new(0),
+            looks: Cell::new(0),
             searching: Cell::new(false),
             fired: Cell::new(None),
             linger: Cell::new(0),
@@ -371,7 +371,7 @@ impl Worker {
     fn next(&self) -> Option<Runnable> {
         let turn = self.turn.get().wrapping_add(1);
         self.turn.set(turn);
-        if self.shared.ticks.load(Ordering::Relaxed) != self.tick.get() {
+        if self.shared.looks.load(Ordering::Relaxed) != self.looks.get() {
             self.poll(Some(Duration::ZERO));
         }
         if turn.is_multiple_of(LOOK_AROUND)
@@ -593,11 +593,13 @@ impl Worker {
         fork::check();
         let core = self.core();
         let mut batch = Batch::new();
+        // What comes while the worker does not sleep may be too late for this poll.
+        let at = (timeout == Some(Duration::ZERO)).then(Instant::now);
         if let Err(e) = core.shard.poll(&mut self.events.borrow_mut(), timeout, &mut batch) {
             unreachable!("a poller waits on its own descriptors: {e}");
         }
-        self.shared.note_poll(core);
-        self.tick.set(self.shared.ticks.load(Ordering::Relaxed));
+        self.shared.note_poll(core, at.unwrap_or_else(Instant::now));
+        self.looks.set(self.shared.looks.load(Ordering::Relaxed));
         if !batch.is_empty() {
             self.serves.set(true);
         }
