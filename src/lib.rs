@@ -109,7 +109,7 @@ pub mod runtime {
     //! 2. That may take up to five seconds, or the time given to [`Runtime::shutdown_timeout`].
     //! 3. What has not unwound by then (because it never waits, or waits again and again while it
     //!    unwinds) is leaked: its stack, its thread and what is borrowed from them stay for ever, and
-    //!    whoever joins it waits for ever. A report on stderr names it. If it comes to a wait after all, it
+    //!    whoever joins it waits for ever. A report on stderr names the first ten of these. If it comes to a wait after all, it
     //!    unwinds, as far as that needs no sleep of its worker. Until then it keeps its places in queues: a
     //!    message, a permit or a lock of which it is the next to have it goes to it, and stays there.
     //!
@@ -119,11 +119,12 @@ pub mod runtime {
     //! # Environment
     //!
     //! `SWARD_WORKERS` (from 1 to 1024) and `SWARD_STACK_SIZE` (bytes, or a number with `K`, `M` or `G`, up
-    //! to `1G`) are the defaults of [`Builder::worker_threads`] and [`Builder::stack_size`]. An empty
-    //! variable counts as unset; nonsense in one is an error that names it and says what it wants.
+    //! to `1G`) are the defaults of [`Builder::worker_threads`] and [`Builder::stack_size`].
+    //! `SWARD_STACK_GUARD` is `madvise` or `mprotect` where the guards of stacks are to be made in that one way. An
+    //! empty variable counts as unset; nonsense in one is an error that names it and says what it wants.
 
     #[doc(inline)]
-    pub use crate::blocking::set_limit as set_max_blocking_threads;
+    pub use crate::blocking::set_max_blocking_threads;
     #[doc(inline)]
     pub use crate::observe::{Metrics, WorkerMetrics, metrics};
     #[doc(inline)]

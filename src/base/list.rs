@@ -10,7 +10,11 @@ use std::ptr::NonNull;
 /// holds the element touches that place.
 pub(crate) unsafe trait Linked {
     /// The place of the pointer to the next element.
-    fn link(this: NonNull<Self>) -> NonNull<Option<NonNull<Self>>>;
+    ///
+    /// # Safety
+    ///
+    /// The element is alive.
+    unsafe fn link(this: NonNull<Self>) -> NonNull<Option<NonNull<Self>>>;
 }
 
 /// A first-in, first-out queue of elements that it does not own.
@@ -120,8 +124,8 @@ mod tests {
 
     // SAFETY: always the field of the same node; the tests touch it through the queue alone.
     unsafe impl Linked for Node {
-        fn link(this: NonNull<Self>) -> NonNull<Option<NonNull<Self>>> {
-            // SAFETY: the element is alive, as every caller of `Linked` promises.
+        unsafe fn link(this: NonNull<Self>) -> NonNull<Option<NonNull<Self>>> {
+            // SAFETY: the element is alive, as the caller says.
             NonNull::new(unsafe { this.as_ref() }.link.get()).expect("a field is not at null")
         }
     }

@@ -11,23 +11,23 @@ use std::ops::{Deref, DerefMut};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub(crate) enum Rank {
-    /// Start and end of runtimes: `sched::runtime`.
-    Life,
-    /// A socket's tie to its shard: `netpoll::source`.
+    /// A worker's deques, until its thread takes them: `sched::shared`.
+    Deques,
+    /// A socket's tie to its shard, and its bell: `netpoll::source`.
     Binding,
     /// A shard's table of sockets: `netpoll::shard`.
     Shard,
-    /// A worker's timers: `sched::worker`.
+    /// A worker's timers: `sched::shared`.
     Timers,
-    /// A worker's list of live coroutines: `sched::worker`.
+    /// A worker's list of live coroutines: `sched::shared`.
     Live,
     /// The pool's queue: `blocking`.
     Blocking,
     /// The shared stacks: `stack::pool`.
     Stacks,
     /// The netpoller thread's bed: `netpoll::thread`.
-    Monitor,
-    /// A list of those who wait: `sync`, `channel`. A select holds several at once.
+    Netpoller,
+    /// A list of those who wait: `sync`, `channel`, `task`. A select holds several at once.
     List,
     /// What a plain thread blocks on, and what a future awaits: `coroutine::thread`, `coroutine::awaiter`.
     Parker,
@@ -158,7 +158,7 @@ mod tests {
 
     #[test]
     fn locks_in_order_are_let_through() {
-        let first = Mutex::new(Rank::Life, 1);
+        let first = Mutex::new(Rank::Deques, 1);
         let second = Mutex::new(Rank::Timers, 2);
         let a = first.lock();
         let b = second.lock();
@@ -172,7 +172,7 @@ mod tests {
     #[cfg(debug_assertions)]
     fn locks_out_of_order_are_caught() {
         let caught = std::thread::spawn(|| {
-            let first = Mutex::new(Rank::Life, ());
+            let first = Mutex::new(Rank::Deques, ());
             let second = Mutex::new(Rank::Timers, ());
             let _second = second.lock();
             let _first = first.lock();

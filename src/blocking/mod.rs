@@ -29,8 +29,9 @@ const KEEP_ALIVE: Duration = Duration::from_secs(10);
 /// coroutine that lives on it. The closure may borrow from the caller, which cannot go on before it has
 /// ended. Inside of it there is no coroutine: what parks elsewhere blocks its thread.
 ///
-/// The pool has at most 512 threads, or as many as [`set_limit`] says; further calls wait in a queue, in the
-/// order in which they came. Threads leave when they have been idle for ten seconds.
+/// The pool has at most 512 threads, or as many as
+/// [`set_max_blocking_threads`](crate::runtime::set_max_blocking_threads) says; further calls wait in a queue, in
+/// the order in which they came. Threads leave when they have been idle for ten seconds.
 ///
 /// # Errors
 ///
@@ -69,7 +70,7 @@ pub fn blocking<T: Send>(f: impl FnOnce() -> T + Send) -> io::Result<T> {
 /// assert!(sward::runtime::set_max_blocking_threads(0).is_err());
 /// sward::runtime::set_max_blocking_threads(64).unwrap();
 /// ```
-pub fn set_limit(threads: usize) -> io::Result<()> {
+pub fn set_max_blocking_threads(threads: usize) -> io::Result<()> {
     if threads == 0 {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "a pool has at least one thread, not 0"));
     }

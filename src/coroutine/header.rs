@@ -3,7 +3,7 @@
 //! One heap allocation per coroutine:
 //!
 //! ```text
-//!  Cell<F, T>
+//!  TaskCell<F, T>
 //!  +-- Header ------------------------------------------------------------+
 //!  | waiter   word, link, table           one winner per wait              |
 //!  | machine  registers and stack, from its first run to its end           |
@@ -19,8 +19,9 @@
 //! References: one for the scheduler, from `new` until the coroutine has ended; one for the
 //! `JoinHandle`; one for each `Task` handle. Who may touch what:
 //!
-//! - `machine`, `owner`, `switch`, `depth`: the worker that runs the coroutine or is about to, and
-//!   the coroutine itself while it runs.
+//! - `machine`, `switch`, `depth`, `listed`, `placed`: the worker that runs the coroutine or is about to,
+//!   and the coroutine itself while it runs.
+//! - `owner.previous`, `owner.next`: whoever holds the lock of the list that it is in.
 //! - `body`: the coroutine until it sets COMPLETE; then the one with JOINED, or, if JOINED was
 //!   cleared before, the coroutine still (it then drops the result itself, on its own stack, where
 //!   destructors may park).
@@ -43,7 +44,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
 
-/// The scheduler wants no result any more, or there is one.
+/// It has ended, and the body holds the result, until that is taken or dropped. Never cleared.
 const COMPLETE: usize = 1;
 /// A `JoinHandle` exists.
 const JOINED: usize = 1 << 1;

@@ -11,8 +11,10 @@
 //! +--------------------------+-------+--------+--------+--------+--------+
 //!
 //!  state            word                    who moves on from here, and whither
-//!  running          epoch e, not PARKED     owner: `park(e)` -> parked
+//!  running          epoch e, not PARKED     owner: `park(e)` -> parked, or, with CANCEL and not to be
+//!                                           masked, -> running, e+1 (Woken)
 //!                                           a ticket of e: `fire` -> running, e+1 (verdict Early)
+//!                                           `cancel` -> running, with CANCEL (Lost); so it does while MASKED
 //!  parked           epoch e, PARKED         a ticket of e: `fire` -> running, e+1 (verdict Schedule)
 //!                                           `cancel`, unless MASKED -> running, e+1 (Schedule)
 //! ```
@@ -69,7 +71,7 @@ impl Cause {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub(crate) enum Fired {
-    /// Somebody else ended that wait, or it cannot be ended this way now.
+    /// Somebody else ended that wait, or it cannot be ended this way now; a `cancel` has left its mark all the same.
     Lost,
     /// The caller ended it before the owner had parked: the owner goes on by itself, and may be gone
     /// already.
@@ -84,7 +86,7 @@ pub(crate) enum Fired {
 pub(crate) enum Park {
     /// Parked: whoever ends the wait schedules the owner. The caller no longer owns it.
     Parked,
-    /// The wait had ended already: the owner goes on.
+    /// The wait had ended already, or a cancellation has ended it: the owner goes on.
     Woken,
 }
 
@@ -115,8 +117,8 @@ unsafe impl Send for Waiter {}
 
 // SAFETY: always the same field; only queues touch it.
 unsafe impl Linked for Waiter {
-    fn link(this: NonNull<Self>) -> NonNull<Option<NonNull<Self>>> {
-        // SAFETY: the element is alive, as every caller of `Linked` promises; no reference is made,
+    unsafe fn link(this: NonNull<Self>) -> NonNull<Option<NonNull<Self>>> {
+        // SAFETY: the element is alive, as the caller says; no reference is made,
         // so the element's other fields may be in use.
         unsafe { NonNull::new_unchecked(UnsafeCell::raw_get(&raw const (*this.as_ptr()).link)) }
     }

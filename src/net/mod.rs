@@ -12,10 +12,9 @@
 //!
 //! # What parks
 //!
-//! [`connect`](TcpStream::connect) and [`connect_timeout`](TcpStream::connect_timeout),
-//! [`bind`](TcpListener::bind) while it looks a name up, [`accept`](TcpListener::accept) and the `next` of
-//! [`Incoming`], the reads and writes of a stream, [`peek`](TcpStream::peek),
-//! [`readable`](TcpStream::readable) and [`writable`](TcpStream::writable). All other methods return at once.
+//! Whatever connects, accepts, reads, writes, sends, receives or peeks, while it would block;
+//! [`readable`](TcpStream::readable) and [`writable`](TcpStream::writable); the `next` of an [`Incoming`]; and what
+//! takes a [`ToSocketAddrs`], while it looks a name up. All other methods return at once.
 //!
 //! # Cancellation
 //!

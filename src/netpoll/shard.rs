@@ -29,17 +29,17 @@ impl Shard {
         Ok(Shard { poller: Poller::new()?, table: Mutex::new(Rank::Shard, Table::default()) })
     }
 
-    /// Waits for events and fires those who wait for them; true if any event came.
+    /// Waits for events and fires those who wait for them.
     pub(crate) fn poll(
         &self,
         events: &mut Events,
         timeout: Option<Duration>,
         batch: &mut Batch,
-    ) -> io::Result<bool> {
+    ) -> io::Result<()> {
         self.poller.wait(events, timeout)?;
         let mut coming = events.iter().peekable();
         if coming.peek().is_none() {
-            return Ok(false);
+            return Ok(());
         }
         let table = self.table.lock();
         // What is set in a moment is on its way from memory meanwhile: first the readiness, then who waits for it.
@@ -58,7 +58,7 @@ impl Shard {
                 ready.set(&readiness, batch);
             }
         }
-        Ok(true)
+        Ok(())
     }
 
     /// As `poll`, on behalf of the shard's worker, without waiting. A wake-up that was meant for the

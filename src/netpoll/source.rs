@@ -62,7 +62,7 @@ impl Ready {
 
 /// An open file that can be waited for.
 pub(crate) struct Source {
-    fd: ManuallyDrop<OwnedFd>,
+    fd: OwnedFd,
     ready: Arc<Ready>,
     binding: Mutex<Option<(Arc<Shard>, Key)>>,
     nonblocking: AtomicBool,
@@ -93,7 +93,7 @@ impl Source {
     /// A source that makes its file non-blocking at the first operation.
     pub(crate) fn new(fd: OwnedFd) -> Source {
         Source {
-            fd: ManuallyDrop::new(fd),
+            fd,
             ready: Arc::new(Ready::new()),
             binding: Mutex::new(Rank::Binding, None),
             nonblocking: AtomicBool::new(false),
@@ -131,12 +131,19 @@ impl Source {
         }
     }
 
-    /// Checks that it may be used, and makes the file non-blocking if that is still to be done.
+    /// Fails once `close` was called.
     #[inline]
-    pub(crate) fn check(&self) -> io::Result<()> {
+    pub(crate) fn check_open(&self) -> io::Result<()> {
         if self.is_closed() {
             return Err(io::Error::new(io::ErrorKind::NotConnected, "it was closed"));
         }
+        Ok(())
+    }
+
+    /// As `check_open`, before a call that must not block: makes the file non-blocking if that is still to be done.
+    #[inline]
+    pub(crate) fn prepare(&self) -> io::Result<()> {
+        self.check_open()?;
         if !self.nonblocking.load(Ordering::Relaxed) {
             self.make_nonblocking()?;
         }
@@ -175,7 +182,7 @@ impl Source {
         Ok(())
     }
 
-    /// Ends the use of the file: whoever waits for it is fired, and every `check` from now on fails.
+    /// Ends the use of the file: whoever waits for it is fired, and every `prepare` from now on fails.
     pub(crate) fn close(&self, batch: &mut Batch) {
         // Before the events: whoever they wake finds it closed.
         self.closed.store(true, Ordering::Release);
@@ -204,13 +211,13 @@ impl Source {
     pub(crate) fn into_fd(self) -> OwnedFd {
         self.unbind();
         let mut this = ManuallyDrop::new(self);
-        // SAFETY: `this` is not used as a whole again, nor dropped; the other fields are read out and
-        // dropped once each.
+        // SAFETY: `this` is not used as a whole again, nor dropped: what owns anything is dropped or moved out here,
+        // once.
         unsafe {
             std::ptr::drop_in_place(&raw mut this.ready);
             std::ptr::drop_in_place(&raw mut this.binding);
             std::ptr::drop_in_place(&raw mut this.bell);
-            ManuallyDrop::take(&mut this.fd)
+            std::ptr::read(&raw const this.fd)
         }
     }
 
@@ -247,7 +254,5 @@ fn hang(bell: &mut Bell) -> io::Result<Option<Arc<PipeReader>>> {
 impl Drop for Source {
     fn drop(&mut self) {
         self.unbind();
-        // SAFETY: dropped once, here; `into_fd` forgets the source instead.
-        unsafe { ManuallyDrop::drop(&mut self.fd) };
     }
 }

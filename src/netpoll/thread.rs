@@ -1,7 +1,7 @@
 //! The dedicated netpoller thread: the guarantor that readiness and timers are seen although every
 //! worker is inside CPU-bound code.
 //!
-//! It does not compete with workers that poll by themselves. While any worker is awake it looks, every
+//! It does not compete with workers that poll by themselves. While any worker is awake it looks, mostly every
 //! [`TICK`], at when each one has polled last; one that has not done so since the last look, or not for
 //! [`LATE`], is running coroutines, so its shard is drained and its timers are fired on its behalf. The next
 //! look comes no later than two ticks after the last poll of anyone who was not helped: that is when an
@@ -10,9 +10,9 @@
 //! thread sleeps without a timeout: an idle runtime makes no wake-ups. A worker that gets up rings the bell
 //! if, and only if, the thread sleeps so.
 //!
-//! The bed: AWAKE, or ASLEEP. The thread writes ASLEEP, then looks at the workers once more; a worker
-//! says that it is up, then reads the bed. Both orders are sequentially consistent, so one of them
-//! sees the other (the same argument as in `sched/README.md`).
+//! The bed is `asleep`. The thread sets it, then looks at the workers once more; a worker says that it is up, then
+//! reads the bed. Each has a fence between the two, so one of them sees the other (the same argument as in
+//! `sched/README.md`).
 
 use crate::base::lock::{Mutex, Rank};
 use std::sync::atomic::{AtomicBool, Ordering, fence};
@@ -78,7 +78,7 @@ impl Netpoller {
     pub(crate) fn new() -> Netpoller {
         Netpoller {
             asleep: AtomicBool::new(false),
-            stop: Mutex::new(Rank::Monitor, false),
+            stop: Mutex::new(Rank::Netpoller, false),
             bell: parking_lot::Condvar::new(),
         }
     }

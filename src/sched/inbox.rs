@@ -74,8 +74,8 @@ mod testing {
 
     // SAFETY: always the field of the same node; the tests touch it through queues alone.
     unsafe impl Linked for Node {
-        fn link(this: NonNull<Self>) -> NonNull<Option<NonNull<Self>>> {
-            // SAFETY: the element is alive, as every caller of `Linked` promises.
+        unsafe fn link(this: NonNull<Self>) -> NonNull<Option<NonNull<Self>>> {
+            // SAFETY: the element is alive, as the caller says.
             NonNull::new(unsafe { this.as_ref() }.link.get()).expect("a field is not at null")
         }
     }

@@ -29,7 +29,6 @@ mod timers;
 mod wait;
 mod worker;
 
-use crate::base::fork;
 pub(crate) use open_file::{OpenFile, deadline_after, would_block, zero_timeout};
 pub(crate) use pipe_end::{PipeEnd, pipe_conversions, pipe_reads, pipe_writes};
 pub(crate) use readiness::Attempt;
@@ -37,7 +36,7 @@ pub(crate) use runtime::{Spawn, spawn};
 pub(crate) use shared::Shared;
 pub(crate) use wait::{
     Cancel, Woken, cancelled, cancelling, checkpoint, limit, limited, masked, raise, raise_whole, set,
-    sleep_until, spend, wait, wait_at, wait_for, wait_for_event, wait_in, wait_masked, wake_all, with_own,
+    sleep_until, spend, wait_at, wait_for, wait_for_event, wait_in, wait_masked, wake_all, with_own,
     yield_now,
 };
 pub(crate) use worker::{blocks_worker, current_coroutine, current_runtime, may_switch};

@@ -97,7 +97,7 @@ impl OpenFile {
     }
 
     fn perform_once<T>(&self, mut attempt: impl FnMut(RawFd) -> io::Result<Attempt<T>>) -> io::Result<T> {
-        self.check_open()?;
+        self.source.prepare()?;
         match attempt(self.fd().as_raw_fd())? {
             Attempt::Done(value) | Attempt::Drained(value) => Ok(value),
             Attempt::WouldBlock => Err(would_block()),
@@ -122,7 +122,7 @@ impl OpenFile {
 
     /// Fails once `close` was called.
     pub(crate) fn check_open(&self) -> io::Result<()> {
-        self.source.check()
+        self.source.check_open()
     }
 
     /// Whether `close` was called.

@@ -38,7 +38,7 @@ pub(crate) fn perform<T>(
     let fd = source.fd().as_raw_fd();
     let event = source.event(direction);
     loop {
-        source.check()?;
+        source.prepare()?;
         if !worker::may_switch() {
             match attempt(fd)? {
                 Attempt::Done(value) | Attempt::Drained(value) => return Ok(value),

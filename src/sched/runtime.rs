@@ -2,12 +2,12 @@
 //!
 //! What the public documentation of [`crate::runtime`] says is kept here.
 
-use super::fork;
 use super::hook;
 use super::shared::{Config, Core, Phase, Runnable, Shared};
 use super::wait::{wait_masked, wake_all};
 use super::worker::{self, Home, Worker};
 use crate::base::clock::ThreadClock;
+use crate::base::fork;
 use crate::base::lock::assert_none_held;
 use crate::base::sys::report;
 use crate::coroutine::{self, Batch, Handle, Header, Id, JoinError, Label, Settings, WaitReason};
@@ -26,10 +26,10 @@ use std::time::{Duration, Instant};
 const SHUTDOWN: Duration = Duration::from_secs(5);
 /// How long abandoned workers have to leave.
 const GRACE: Duration = Duration::from_millis(200);
-/// How many leaked coroutines the report of a shutdown names.
-const NAMED_LEAKS: usize = 10;
 /// The time between two looks whether they do.
 const GRACE_STEP: Duration = Duration::from_millis(5);
+/// How many leaked coroutines the report of a shutdown names.
+const NAMED_LEAKS: usize = 10;
 /// How many of a runtime's threads are not workers.
 const NETPOLLER: usize = 1;
 const MOST_WORKERS: usize = 1024;
@@ -122,19 +122,19 @@ impl Builder {
         Builder { migrate: MIGRATE_BY_DEFAULT, ..Builder::default() }
     }
 
-    /// The number of threads that run coroutines; by default as many as the machine has processors
-    /// for this process. From 1 to 1024: anything else is an error of [`build`](Self::build).
+    /// The number of threads that run coroutines; by default what `SWARD_WORKERS` says, or else as many as the
+    /// machine has processors for this process. From 1 to 1024: anything else is an error of [`build`](Self::build).
     pub fn worker_threads(mut self, n: usize) -> Builder {
         self.workers = Some(n);
         self
     }
 
-    /// The address space of each coroutine's stack in bytes; by default 256 KiB. It is rounded up to a
-    /// power of two of at least 64 KiB, of which the lowest 16 KiB are a guard that nothing may touch: an
-    /// overflow ends the process with a report. Memory is committed as it is touched. Zero, or more than
+    /// The address space of each coroutine's stack in bytes; by default what `SWARD_STACK_SIZE` says, or else 256
+    /// KiB. It is rounded up to a power of two of at least 64 KiB, of which the lowest 16 KiB (a page, where
+    /// pages are larger) are a guard that nothing may touch, and a page more keeps stacks apart: an overflow ends the process with a report. Memory is committed as it is touched. Zero, or more than
     /// 1 GiB, is an error of [`build`](Self::build).
     ///
-    /// This is the only place to size the stack of the closure that [`Runtime::run`] runs.
+    /// This and `SWARD_STACK_SIZE` alone size the stack of the closure that [`Runtime::run`] runs.
     pub fn stack_size(mut self, bytes: usize) -> Builder {
         self.stack_size = Some(bytes);
         self
@@ -200,8 +200,8 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// `InvalidInput` for settings that make no sense, in here or in the environment; otherwise what
-    /// the system says: no threads (`WouldBlock`), no descriptors, no memory. Nothing is left behind.
+    /// `InvalidInput` for settings that make no sense, in here or in the environment; `Unsupported` for a kind of
+    /// guard that the environment asks for and the system has not; otherwise what the system says: no threads (`WouldBlock`), no descriptors, no memory. Nothing is left behind.
     pub fn build(self) -> io::Result<Runtime> {
         fork::watch();
         fork::check();
@@ -632,7 +632,9 @@ impl Shared {
             std::mem::forget(Arc::clone(self));
         }
         self.netpoller.stop();
-        self.threads.wait_for(if quiet { 0 } else { usize::MAX }, Instant::now() + GRACE);
+        if quiet {
+            self.threads.wait_for(0, Instant::now() + GRACE);
+        }
         self.threads.join_finished();
         let mut batch = Batch::new();
         for core in &self.cores {

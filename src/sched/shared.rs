@@ -106,7 +106,7 @@ pub(crate) struct Core {
     pub(super) clock: OnceLock<ThreadClock>,
     /// Whether it has left: its thread will run no coroutine any more.
     pub(super) left: AtomicBool,
-    /// Whether the netpoller thread has found it in the same turn again.
+    /// Whether its present turn has lasted for half of the stall threshold.
     pub(super) slow: AtomicBool,
     /// Whether it has been in the same turn for the stall threshold.
     pub(super) stuck: AtomicBool,
@@ -295,8 +295,8 @@ fn take_one(queue: &Injector<Runnable>) -> Option<Runnable> {
 
 impl Core {
     fn new(shared: &Weak<Shared>, shard: Arc<Shard>, migrate: bool) -> Core {
-        // Newest first: a tree of spawns is walked in depth, and few of its coroutines are alive at
-        // once. The oldest are for thieves, and for the owner every so often.
+        // `fresh`, newest first: a tree of spawns is walked in depth, and few of its coroutines are alive
+        // at once. The oldest are for thieves, and for the owner every so often. `movable`, oldest first.
         let (fresh, movable) = (Deque::new_lifo(), Deque::new_fifo());
         Core {
             shared: Weak::clone(shared),
@@ -307,7 +307,7 @@ impl Core {
             timers: Mutex::new(Rank::Timers, Timers::new()),
             fresh: fresh.stealer(),
             movable: movable.stealer(),
-            queues: Mutex::new(Rank::Life, Some((fresh, movable))),
+            queues: Mutex::new(Rank::Deques, Some((fresh, movable))),
             listed: AtomicUsize::new(0),
             unlisted: AtomicBool::new(false),
             placed: AtomicUsize::new(0),

@@ -12,11 +12,10 @@
 //! While a thread is unwinding from a panic nothing switches: std counts panics in a thread-local,
 //! and another coroutine on that thread would find itself panicking. The thread blocks instead.
 
-use super::fork;
 use super::worker;
-use crate::base::local;
 use crate::base::lock::assert_none_held;
 use crate::base::sync::ListLock;
+use crate::base::{fork, local};
 use crate::coroutine::{
     Batch, Cancellation, Cause, Event, Header, Node, Own, Place, Request, RequestAt, Suspend, Ticket,
     WaitReason, Waiter, with_parker,

@@ -12,21 +12,20 @@
 //! ```
 //!
 //! A turn takes, in this order: the coroutine that the last one woke (`lifo`, a few times in a row at most),
-//! those that are ready at home, the inbox, then what may be stolen, newest first. Every [`FRESH_TURN`] turns
-//! one that has not been started goes first, arrivals before others; every [`LOOK_AROUND`] turns it takes the
-//! oldest of the stealable or the injected; and once after each look of the netpoller thread it polls. So none
-//! of the sources starves.
+//! those that are ready at home with the inbox behind them, `movable`, oldest first, those that have yielded,
+//! arrivals, `fresh`, newest first. Every [`FRESH_TURN`] turns one that has not been started goes first, every
+//! [`YIELDED_TURN`] turns one that has yielded, and every [`LOOK_AROUND`] turns an injected one or the oldest that
+//! may be stolen; once after each look of the netpoller thread it polls. So none of the sources starves.
 //!
 //! Invariant of default mode: a coroutine that has been started is in `lifo`, `ready`, `yielded` or `inbox`
 //! of its home worker, is run by it, or is parked. Only `movable` differs in migrating mode
 //! ([`Core::may_move`] is the one predicate).
 
-use super::fork;
 use super::runtime::discard;
 use super::shared::{Core, Phase, Runnable, Shared};
 use super::timers::TimerKey;
 use super::wait::wake_all;
-use crate::base::local;
+use crate::base::{fork, local};
 use crate::coroutine::{
     Batch, Header, Id, JoinError, Park, Request, Schedule, Step, Suspend, Ticket, Waiter,
 };
@@ -53,7 +52,7 @@ const TIMER_BATCH: Duration = Duration::from_micros(250);
 /// How long a worker without work waits for others to hand it some before it sleeps, where that has paid off:
 /// about as long as a sleep and a wake-up through the kernel take.
 const LINGER: Duration = Duration::from_micros(20);
-/// After how many short sleeps in a row a worker lingers again that has done so in vain.
+/// After more than how many short sleeps, in a row or not, a worker lingers again that has done so in vain.
 const LINGER_DOUBT: i32 = 16;
 /// How long a worker that gives way before a sleep may be away, if it is to do so again soon.
 const AWAY: Duration = Duration::from_millis(1);
@@ -184,7 +183,7 @@ impl Schedule for Home {
             (header, &*header.owner.home.load(Ordering::Relaxed).cast::<Core>())
         };
         let movable = core.may_move(header);
-        let at_home = with(|worker| {
+        let by_sibling = with(|worker| {
             if !ptr::eq(Arc::as_ptr(&worker.shared), core.shared.as_ptr()) {
                 return false;
             }
@@ -197,7 +196,7 @@ impl Schedule for Home {
             }
             true
         });
-        if at_home != Some(true) {
+        if by_sibling != Some(true) {
             // Keeps the runtime for the time after the push, when the coroutine may end.
             let shared = core.shared.upgrade().expect("a runtime outlives its coroutines");
             if movable {
@@ -367,7 +366,8 @@ impl Worker {
         self.shared.work_was_pushed();
     }
 
-    /// The next coroutine to run, from this worker's own queues.
+    /// The next coroutine to run, without a search in other workers' queues. Polls if there was a look since the last
+    /// poll.
     fn next(&self) -> Option<Runnable> {
         let turn = self.turn.get().wrapping_add(1);
         self.turn.set(turn);
@@ -656,7 +656,7 @@ impl Worker {
     ///
     /// Two coroutines on different workers that wait for one another would otherwise sleep and be woken
     /// through the kernel at each turn. A worker that lingers in vain does not do so again until others
-    /// have ended [`LINGER_DOUBT`] short sleeps of its.
+    /// have ended more than [`LINGER_DOUBT`] short sleeps of its.
     fn linger(&self) -> bool {
         if self.linger.get() <= 0 || self.closing.get() {
             return false;

@@ -161,8 +161,8 @@ pub fn signal(kind: SignalKind) -> io::Result<Signals> {
             // SAFETY: `send` may be called in a signal handler; the byte lives as long as the handler.
             unsafe { libc::send(pipe, number.as_ptr().cast(), 1, libc::MSG_DONTWAIT) };
         };
-        // SAFETY: the action loads an atomic and calls `send`, which keeps `errno` from the code that was
-        // interrupted only as far as the registry does: it saves it.
+        // SAFETY: the action loads an atomic and calls `send`, both allowed in a handler; the registry saves `errno`
+        // and restores it.
         unsafe { signal_hook_registry::register(kind.0, tell) }?;
         registry.hooked.push(kind);
     }

@@ -9,7 +9,6 @@ use super::{LockResult, MutexGuard, PoisonError};
 use crate::base::sync::{ListLock, const_fn};
 use crate::coroutine::{Batch, Place, WaitList, WaitReason};
 use crate::sched::{self, Cancel, Woken};
-use std::cell::Cell;
 use std::fmt;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::time::{Duration, Instant};
@@ -192,25 +191,14 @@ impl Condvar {
 
     /// Lists the caller, unlocks the mutex, and waits.
     fn wait_unlocked(&self, raw: &RawMutex, deadline: Option<Instant>) -> Woken {
-        let place: Cell<Option<Place>> = Cell::new(None);
-        let mut commit = |ticket| {
-            // SAFETY: written once, here, before anybody else has its address; this frame holds it until
-            // it was fired or has been taken off below.
-            let place = unsafe { (*place.as_ptr()).insert(Place::new(ticket, 0)) };
-            // SAFETY: as above.
+        let enlist = |place: &Place| {
+            // SAFETY: `wait_at` keeps the place until it was chosen or has been taken off below.
             unsafe { self.waiting.lock().push_back(place) };
             raw.unlock();
             true
         };
-        // SAFETY: the ticket is in the place, which is in the list at most; it is taken off below under
-        // the list's lock unless its ticket has been fired from there.
-        let woken = unsafe { sched::wait(WaitReason::Condvar, deadline, Cancel::Obey, &mut commit) };
-        // SAFETY: nobody makes an exclusive reference any more: `commit` has run.
-        let place = unsafe { (*place.as_ptr()).as_ref() }.expect("commit has run");
-        if woken != Woken::Event {
-            self.waiting.lock().remove(place);
-        }
-        woken
+        let leave = |place: &Place| _ = self.waiting.lock().remove(place);
+        sched::wait_at(WaitReason::Condvar, deadline, Cancel::Obey, 0, enlist, leave).0
     }
 }
 

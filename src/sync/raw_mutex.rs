@@ -215,7 +215,7 @@ impl RawMutex {
                 // One of the queue has it already, and will come here.
                 return;
             }
-            // Stable: without L, and with HANDOFF, L is set under the queue's lock alone. Set before the
+            // Stable: without LOCKED, and with HANDOFF, LOCKED is set under the queue's lock alone. Set before the
             // ticket is won, as the winner may release it at once. Acquires for it what the last holder did.
             let give = |_: &Place| {
                 self.word.fetch_or(LOCKED, Ordering::Acquire);
@@ -284,7 +284,7 @@ impl RawMutex {
         }
         queue.on_its_way = false;
         queue.starving &= starved && !queue.list.is_empty();
-        // Stable: L is ours, and the flags change under the queue's lock.
+        // Stable: LOCKED is ours, and the flags change under the queue's lock.
         self.word.store(LOCKED | queue.flags(), Ordering::Relaxed);
         true
     }
