@@ -50,8 +50,9 @@ const YIELDED_TURN: u32 = 8;
 /// fired together. A timer that is not in such company is fired when it is due.
 const TIMER_BATCH: Duration = Duration::from_micros(250);
 /// How long a worker without work waits for others to hand it some before it sleeps, where that has paid off:
-/// about as long as a sleep and a wake-up through the kernel take.
-const LINGER: Duration = Duration::from_micros(20);
+/// about as long as a sleep and a wake-up through the kernel take on a virtual machine. With less, a worker that
+/// waits for one that is being woken sleeps in turn, and so on.
+const LINGER: Duration = Duration::from_micros(50);
 /// After more than how many short sleeps, in a row or not, a worker lingers again that has done so in vain.
 const LINGER_DOUBT: i32 = 16;
 /// How long a worker that gives way before a sleep may be away, if it is to do so again soon.
