@@ -57,6 +57,8 @@ const LINGER: Duration = Duration::from_micros(50);
 const LINGER_DOUBT: i32 = 16;
 /// How long a worker that gives way before a sleep may be away, if it is to do so again soon.
 const AWAY: Duration = Duration::from_millis(1);
+/// A worker that gives way and is back so soon was alone on its processor: there is nobody to give way to.
+const STAYED: Duration = Duration::from_micros(2);
 /// Before how many sleeps at most a worker does not give way that has done so in vain.
 const COURTESY_DOUBT: u32 = 15;
 /// What a queue has at most for its worker to be left alone with it for [`FORBEARANCE`].
@@ -705,7 +707,7 @@ impl Worker {
         self.courtesy.set(if away > AWAY {
             // A sleeper would have been called back earlier.
             (COURTESY_DOUBT, COURTESY_DOUBT)
-        } else if found {
+        } else if found && away > STAYED {
             (0, 0)
         } else {
             let doubt = (2 * doubt + 1).min(COURTESY_DOUBT);
