@@ -37,21 +37,20 @@ impl Shard {
         batch: &mut Batch,
     ) -> io::Result<()> {
         self.poller.wait(events, timeout)?;
-        let mut coming = events.iter().peekable();
-        if coming.peek().is_none() {
+        if events.iter().next().is_none() {
             return Ok(());
         }
         let table = self.table.lock();
         // What is set in a moment is on its way from memory meanwhile: first the readiness, then who waits for it.
         let mut ahead = events.iter().skip(1).map(|readiness| table.get(readiness.key));
         let mut next = ahead.next().flatten();
-        for readiness in coming {
+        for readiness in events.iter() {
             let after_next = ahead.next().flatten();
             if let Some(next) = next {
-                next.prefetch_reader();
+                next.read.prefetch_waiter();
             }
             if let Some(after_next) = after_next {
-                after_next.prefetch();
+                prefetch(ptr::from_ref(after_next).cast(), 1);
             }
             next = after_next;
             if let Some(ready) = table.get(readiness.key) {
@@ -164,14 +163,6 @@ impl Table {
 }
 
 impl Ready {
-    fn prefetch(&self) {
-        prefetch(ptr::from_ref(self).cast(), 1);
-    }
-
-    fn prefetch_reader(&self) {
-        self.read.prefetch_waiter();
-    }
-
     fn set(&self, readiness: &Readiness, batch: &mut Batch) {
         let mut set = |event: &Event, for_good: bool| match for_good {
             true => event.mark(&self.marks, batch),

@@ -59,7 +59,7 @@ const LINGER_DOUBT: i32 = 16;
 const AWAY: Duration = Duration::from_millis(1);
 /// A worker that gives way and is back so soon was alone on its processor: there is nobody to give way to.
 const STAYED: Duration = Duration::from_micros(2);
-/// Before how many sleeps at most a worker does not give way that has done so in vain.
+/// Before how many sleeps at most a worker does not give way that has done so in vain, or for nobody.
 const COURTESY_DOUBT: u32 = 15;
 /// What a queue has at most for its worker to be left alone with it for [`FORBEARANCE`].
 const FEW: usize = 2;
@@ -107,7 +107,7 @@ pub(crate) struct Worker {
     /// Whether the shard had events since it last gave way or slept.
     serves: Cell<bool>,
     /// Before how many sleeps it does not give way, and how many those were at the last time that it was in
-    /// vain.
+    /// vain, or for nobody.
     courtesy: Cell<(u32, u32)>,
     closing: Cell<bool>,
     /// The fewest live coroutines that another worker had at the last look.
