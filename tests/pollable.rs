@@ -419,3 +419,88 @@ fn a_bound_on_references_is_solved() {
         assert_eq!(read(&two), 0);
     });
 }
+
+/// A socket whose error queue holds something for good: `poll` reports `POLLERR`, and `recv` would block.
+fn in_error() -> std::net::UdpSocket {
+    let closed = std::net::UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    common::set_option(&socket, libc::IPPROTO_IP, libc::IP_RECVERR, 1 as libc::c_int);
+    socket.connect(closed).unwrap();
+    socket.send(b"x").unwrap();
+    // The error itself is told once, and the queue keeps its copy.
+    assert_eq!(kind(socket.recv(&mut [0])), ErrorKind::ConnectionRefused);
+    let mut entry = libc::pollfd { fd: socket.as_raw_fd(), events: 0, revents: 0 };
+    // SAFETY: one entry, which lives until the call ends.
+    assert_eq!(unsafe { libc::poll(&raw mut entry, 1, -1) }, 1);
+    assert_eq!(entry.revents, libc::POLLERR);
+    socket
+}
+
+/// The most tries of a call that waits for so long, however it is woken: two dozen until the naps are at their
+/// longest, and then one in each 10 ms.
+fn most_tries(waited: Duration) -> u128 {
+    24 + waited.as_millis() / 10
+}
+
+#[test]
+fn an_error_that_lasts_neither_hides_the_time_limit_nor_spins() {
+    both(|| {
+        let limit = Duration::from_millis(100);
+        let socket = Pollable::new(in_error()).unwrap();
+        let mut tries = 0;
+        let mut receive = || {
+            socket.read_with(|socket| {
+                tries += 1;
+                socket.recv(&mut [0])
+            })
+        };
+        let start = Instant::now();
+        socket.set_read_timeout(Some(limit)).unwrap();
+        assert_eq!(kind(receive()), ErrorKind::WouldBlock);
+        socket.set_read_timeout(None).unwrap();
+        assert!(sward::time::timeout(limit, receive).is_err());
+        assert!(start.elapsed() >= 2 * limit);
+        assert!(tries <= 2 * most_tries(start.elapsed()), "{tries} tries in {:?}", start.elapsed());
+    });
+}
+
+/// A receive in a destructor while its thread or its coroutine unwinds.
+#[test]
+fn an_error_that_lasts_ends_in_the_time_limit_while_unwinding() {
+    struct Receives(Pollable<std::net::UdpSocket>, std::sync::mpsc::Sender<bool>);
+    impl Drop for Receives {
+        fn drop(&mut self) {
+            let _ = self.1.send(self.0.read_with(|socket| socket.recv(&mut [0])).is_err());
+        }
+    }
+    both(|| {
+        let socket = Pollable::new(in_error()).unwrap();
+        socket.set_read_timeout(Some(MOMENT)).unwrap();
+        let (sender, told) = std::sync::mpsc::channel();
+        let receives = Receives(socket, sender);
+        let outcome = catch_unwind(std::panic::AssertUnwindSafe(move || {
+            let _receives = receives;
+            std::panic::resume_unwind(Box::new(()));
+        }));
+        assert!(outcome.is_err());
+        assert!(told.recv().unwrap());
+    });
+}
+
+/// What comes while the thread backs off is taken.
+#[test]
+fn an_error_that_lasts_does_not_hide_data() {
+    both(|| {
+        let socket = Pollable::new(in_error()).unwrap();
+        let peer = socket.read_with(|socket| socket.peer_addr()).unwrap();
+        let to = socket.read_with(|socket| socket.local_addr()).unwrap();
+        let sender = thread::spawn(move || {
+            thread::sleep(MOMENT);
+            std::net::UdpSocket::bind(peer).unwrap().send_to(b"data", to).unwrap()
+        });
+        let mut buffer = [0; 8];
+        let count = socket.read_with(|socket| socket.recv(&mut buffer)).unwrap();
+        assert_eq!(&buffer[..count], b"data");
+        sender.join().unwrap();
+    });
+}

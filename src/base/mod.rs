@@ -1,6 +1,7 @@
 //! Rank 0, the ground floor: what every other layer stands on and that knows nothing of the crate.
 //!
 //! - [`sys`]: system calls as `io::Result`, with the errnos a caller expects named at the call.
+//! - [`backoff`]: naps between the tries of a call that would block although it is reported as ready.
 //! - [`poll`]: `poll(2)` with as fine a timeout as the system offers.
 //! - [`clock`]: the processor time of threads.
 //! - [`fork`]: whether this process is a forked child, which has a runtime in name only.
@@ -12,6 +13,7 @@
 //! - [`recycle`]: memory blocks that are used again.
 //! - [`local`]: the crate's one `thread_local!`, behind accessors that are never inlined.
 
+pub(crate) mod backoff;
 pub(crate) mod clock;
 pub(crate) mod fork;
 pub(crate) mod list;

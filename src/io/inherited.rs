@@ -11,17 +11,19 @@
 //!    yet cannot be trusted to: another process may take the input, and a terminal tells of room when there
 //!    is little. A pipe that is ready has room for [`PIECE`] bytes.
 //!
-//! On a plain thread, which may block, the last step is all there is, after a wait that obeys the time limit.
+//! A plain thread takes the same steps, and blocks where a coroutine parks: the waits of step 2 obey its time limit.
 
 use super::nowait;
+use crate::base::backoff::Backoff;
 use crate::base::sys::{check, retry};
 use crate::blocking;
 use crate::coroutine::WaitReason;
 use crate::netpoll::{Direction, Source, is_ready};
-use crate::sched::{Attempt, OpenFile, may_switch, spend};
+use crate::sched::{Attempt, OpenFile, sleep_until, spend};
 use std::io::{self, ErrorKind};
 use std::mem::MaybeUninit;
 use std::os::fd::{BorrowedFd, RawFd};
+use std::time::Instant;
 
 /// How much is written by a call that might block.
 #[allow(clippy::unnecessary_cast, reason = "it is an `i32` on illumos")]
@@ -56,14 +58,14 @@ fn read_now(fd: RawFd, buf: &mut [u8]) -> io::Result<usize> {
 
 impl Transfer<'_> {
     fn perform(mut self, fd: RawFd, reason: WaitReason) -> io::Result<usize> {
+        let mut backoff = Backoff::new();
         loop {
-            let asked = if may_switch() { self.without_waiting(fd) } else { unsupported() };
-            let disk = match asked {
+            let disk = match self.without_waiting(fd) {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => is_disk(fd)?,
                 Err(error) if error.kind() == ErrorKind::Unsupported => {
                     let disk = is_disk(fd)?;
                     if !disk {
-                        self.wait(fd, reason)?;
+                        self.wait(fd, reason, &mut backoff)?;
                     }
                     match blocking::run(WaitReason::StdioCall, || self.plainly(fd, disk))? {
                         // Somebody else has made the open file non-blocking, and was faster.
@@ -79,7 +81,7 @@ impl Transfer<'_> {
             if disk {
                 return blocking::run(WaitReason::StdioCall, || self.plainly(fd, disk))?;
             }
-            self.wait(fd, reason)?;
+            self.wait(fd, reason, &mut backoff)?;
         }
     }
 
@@ -108,13 +110,19 @@ impl Transfer<'_> {
     /// Waits until the descriptor is ready.
     ///
     /// A duplicate is watched, for this one wait: who owns the descriptor may close or replace it meanwhile,
-    /// and several may wait for it.
-    fn wait(&self, fd: RawFd, reason: WaitReason) -> io::Result<()> {
+    /// and several may wait for it. If it is reported as ready each time and the transfer would block all the same,
+    /// this naps instead: all waits of one transfer share the `backoff`.
+    fn wait(&self, fd: RawFd, reason: WaitReason, backoff: &mut Backoff) -> io::Result<()> {
         // SAFETY: whether it is open is what the call below finds out; nothing else is done with it.
         let fd = unsafe { BorrowedFd::borrow_raw(fd) };
         if is_ready(fd, self.direction())? {
+            let nap = backoff.nap();
+            if !nap.is_zero() {
+                sleep_until(Instant::now() + nap, reason);
+            }
             return Ok(());
         }
+        backoff.wait();
         // Said to be non-blocking, so that nobody makes it so: it is neither read nor written through this.
         let file = OpenFile::new(Source::new_nonblocking(fd.try_clone_to_owned()?));
         file.perform(self.direction(), reason, |_| {
@@ -122,10 +130,6 @@ impl Transfer<'_> {
             Ok(if ready { Attempt::Done(()) } else { Attempt::WouldBlock })
         })
     }
-}
-
-fn unsupported() -> io::Result<usize> {
-    Err(ErrorKind::Unsupported.into())
 }
 
 /// Whether it is always "ready": a file, a folder, a disk.
@@ -153,7 +157,7 @@ mod tests {
             let parked = crate::spawn(move || {
                 let mut buf = [0; 8];
                 let mut transfer = Transfer::Read(&mut buf);
-                transfer.wait(fd, WaitReason::Stdin)?;
+                transfer.wait(fd, WaitReason::Stdin, &mut Backoff::new())?;
                 let count = blocking::run(WaitReason::StdioCall, || transfer.plainly(fd, false))??;
                 Ok::<_, io::Error>(buf[..count].to_vec())
             });
@@ -171,5 +175,29 @@ mod tests {
         crate::run(|| {
             assert_eq!(Transfer::Write(&large).plainly(fd, false).expect("room"), PIECE);
         });
+    }
+
+    /// A socket with something in its error queue is reported as ready, and has nothing to read.
+    #[test]
+    fn a_stream_in_error_neither_spins_nor_hides_the_limit() {
+        let closed =
+            std::net::UdpSocket::bind("127.0.0.1:0").and_then(|s| s.local_addr()).expect("an address");
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").expect("a socket");
+        let (fd, on) = (socket.as_raw_fd(), 1 as libc::c_int);
+        let len = size_of_val(&on) as libc::socklen_t;
+        // SAFETY: the value lives until the call ends.
+        check(unsafe {
+            libc::setsockopt(fd, libc::IPPROTO_IP, libc::IP_RECVERR, (&raw const on).cast(), len)
+        })
+        .expect("set");
+        socket.connect(closed).expect("connected");
+        socket.send(b"x").expect("sent");
+        assert_eq!(socket.recv(&mut [0]).unwrap_err().kind(), ErrorKind::ConnectionRefused);
+        let test = || {
+            let read = || read(fd, WaitReason::Stdin, &mut [0; 8]);
+            assert!(crate::time::timeout(std::time::Duration::from_millis(20), read).is_err());
+        };
+        test();
+        crate::run(test);
     }
 }

@@ -1,6 +1,7 @@
 //! Asking about one descriptor, and waiting for it on a plain thread, with no shard: `poll(2)`.
 
 use super::Direction;
+use crate::base::backoff::Backoff;
 use crate::base::poll::poll;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -16,14 +17,30 @@ pub(crate) fn is_ready(fd: BorrowedFd<'_>, direction: Direction) -> io::Result<b
 
 /// Blocks the thread until the descriptor is ready in that direction or in error, or until the other
 /// end of `bell` is closed; false once the deadline has passed.
+///
+/// The caller tries its call after each of these waits, and hands all waits of one call the same `backoff`: if the
+/// descriptor is reported as ready and the call would block all the same, this naps instead.
 pub(crate) fn wait_on_thread(
     fd: BorrowedFd<'_>,
     bell: Option<BorrowedFd<'_>>,
     direction: Direction,
     deadline: Option<Instant>,
+    backoff: &mut Backoff,
 ) -> io::Result<bool> {
-    let bell = bell.map_or(NONE, |bell| bell.as_raw_fd());
-    answered(&mut [entry(fd.as_raw_fd(), direction), entry(bell, Direction::Read)], deadline)
+    let bell = entry(bell.map_or(NONE, |bell| bell.as_raw_fd()), Direction::Read);
+    if backoff.has_waited() {
+        let now = Instant::now();
+        if deadline.is_some_and(|at| at <= now) {
+            return Ok(false);
+        }
+        if is_ready(fd, direction)? {
+            let until = now + backoff.nap();
+            answered(&mut [bell], Some(deadline.map_or(until, |at| at.min(until))))?;
+            return Ok(true);
+        }
+    }
+    backoff.wait();
+    answered(&mut [entry(fd.as_raw_fd(), direction), bell], deadline)
 }
 
 fn entry(fd: libc::c_int, direction: Direction) -> libc::pollfd {

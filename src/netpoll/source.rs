@@ -8,8 +8,9 @@
 //! number, so nobody who holds the source can meet another file under that number.
 
 use super::backend::Poller;
-use super::fd::wait_on_thread;
+use super::fd::{is_ready, wait_on_thread};
 use super::{Key, Shard};
+use crate::base::backoff::Backoff;
 use crate::base::fork;
 use crate::base::lock::{Mutex, Rank};
 use crate::base::sys::set_nonblocking;
@@ -195,8 +196,13 @@ impl Source {
     }
 
     /// Blocks the thread until the file is ready in that direction, in error or closed; false once the
-    /// deadline has passed.
-    pub(crate) fn wait_on_thread(&self, direction: Direction, deadline: Option<Instant>) -> io::Result<bool> {
+    /// deadline has passed. All waits of one call share a `backoff`; see `fd::wait_on_thread`.
+    pub(crate) fn wait_on_thread(
+        &self,
+        direction: Direction,
+        deadline: Option<Instant>,
+        backoff: &mut Backoff,
+    ) -> io::Result<bool> {
         let reader = match &self.bell {
             None => None,
             Some(bell) => match hang(&mut bell.lock())? {
@@ -204,7 +210,14 @@ impl Source {
                 reader => reader,
             },
         };
-        wait_on_thread(self.fd(), reader.as_ref().map(|reader| reader.as_fd()), direction, deadline)
+        let bell = reader.as_ref().map(|reader| reader.as_fd());
+        wait_on_thread(self.fd(), bell, direction, deadline, backoff)
+    }
+
+    /// Whether the file's present state ends each wait in that direction at once, although a call has just found
+    /// that it would block. An edge-triggered back-end reports only changes, and need not ask.
+    pub(crate) fn stays_ready(&self, direction: Direction) -> io::Result<bool> {
+        Ok(Poller::ONE_SHOT && is_ready(self.fd(), direction)?)
     }
 
     /// Leaves the shard and gives the descriptor back, non-blocking as it is.

@@ -4,9 +4,13 @@
 //! source's event in the worker's shard. A call that took all there was leaves the readiness
 //! consumed, so that the next one waits without asking the kernel in vain. On a plain thread, and
 //! while unwinding, the call is made first and `poll(2)` waits.
+//!
+//! A wait may end although the call still would block: another caller was faster, or the file is in an error state
+//! that lasts. Each turn therefore checks the deadline, and a turn that cannot wait for a change backs off.
 
-use super::wait::{deadline_on_thread, raise, set, spend, wait_for};
+use super::wait::{checkpoint, deadline_on_thread, raise, set, spend, wait_for};
 use super::worker;
+use crate::base::backoff::Backoff;
 use crate::coroutine::WaitReason;
 use crate::netpoll::{Direction, Source};
 use std::io;
@@ -37,6 +41,7 @@ pub(crate) fn perform<T>(
 ) -> io::Result<T> {
     let fd = source.fd().as_raw_fd();
     let event = source.event(direction);
+    let mut backoff = Backoff::new();
     loop {
         source.prepare()?;
         if !worker::may_switch() {
@@ -45,7 +50,7 @@ pub(crate) fn perform<T>(
                 Attempt::WouldBlock => {}
             }
             let (deadline, limited) = deadline_on_thread(deadline);
-            if !source.wait_on_thread(direction, deadline)? {
+            if !source.wait_on_thread(direction, deadline, &mut backoff)? {
                 if limited {
                     raise();
                 }
@@ -75,11 +80,39 @@ pub(crate) fn perform<T>(
                 }
             }
         }
+        if backoff.has_waited() {
+            after_false_wake(source, direction, reason, deadline, &mut backoff)?;
+        } else {
+            backoff.wait();
+        }
         worker::with(|worker| source.arm(worker.shard(), direction)).transpose()?;
         if wait_for(event, reason, deadline).is_err() {
             return Err(io::ErrorKind::TimedOut.into());
         }
     }
+}
+
+/// Between the waits of a call that was woken and would block all the same. Such wake-ups can come faster than
+/// the timers are looked at, so the limits are checked here.
+#[cold]
+fn after_false_wake(
+    source: &Source,
+    direction: Direction,
+    reason: WaitReason,
+    deadline: Option<Instant>,
+    backoff: &mut Backoff,
+) -> io::Result<()> {
+    checkpoint();
+    let now = Instant::now();
+    if deadline.is_some_and(|at| at <= now) {
+        return Err(io::ErrorKind::TimedOut.into());
+    }
+    if source.stays_ready(direction)? {
+        let until = now + backoff.nap();
+        // Not armed, so that nothing but the time, `close` or another waiter's event ends it.
+        let _ = wait_for(source.event(direction), reason, Some(deadline.map_or(until, |at| at.min(until))));
+    }
+    Ok(())
 }
 
 #[cfg(all(test, not(loom)))]
