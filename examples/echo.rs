@@ -3,7 +3,13 @@
 mod common;
 
 use std::io::{self, Read, Write};
+use std::sync::Arc;
 use sward::net::{TcpListener, TcpStream};
+use sward::sync::Semaphore;
+
+/// How many connections it serves at a time. Each has a descriptor and a coroutine; further clients wait in the
+/// kernel's queue until one has ended.
+const MOST_CONNECTIONS: usize = 1_000;
 
 fn main() {
     let mut arguments = common::Arguments::new("echo [PORT]");
@@ -17,14 +23,19 @@ fn main() {
 fn serve(port: u16) -> io::Result<()> {
     let listener = TcpListener::bind(("127.0.0.1", port))?;
     println!("echoes on {}", listener.local_addr()?);
-    for stream in listener.incoming() {
-        let stream = stream?;
+    let places = Arc::new(Semaphore::new(MOST_CONNECTIONS));
+    loop {
+        let place = places.acquire_owned().expect("nobody closes it");
+        // An error is the listener's own: `accept` passes over connections that have failed, and waits where
+        // descriptors have run out.
+        let (stream, peer) = listener.accept()?;
         sward::spawn(move || {
-            // A connection that breaks is the end of that connection only.
-            let _ = echo(stream);
+            let _place = place;
+            if let Err(error) = echo(stream) {
+                eprintln!("{peer}: {error}");
+            }
         });
     }
-    Ok(())
 }
 
 fn echo(mut stream: TcpStream) -> io::Result<()> {

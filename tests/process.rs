@@ -424,6 +424,35 @@ fn accept_backs_off_with_stderr_gone() {
     });
 }
 
+/// What does not concern the listener does not end a server that says `accept()?`.
+#[test]
+fn a_fault_that_may_pass_does_not_end_a_server() {
+    const NAME: &str = "a_fault_that_may_pass_does_not_end_a_server";
+    let passing = [libc::EPERM, libc::ENOSPC, libc::ENOMEM, libc::EPROTO, libc::EOPNOTSUPP, libc::EXDEV];
+    if !is_child() {
+        for errno in [&passing[..], &[libc::EINVAL, libc::ENOTSOCK]].concat() {
+            let output = child(NAME, &[("SWARD_TEST_ERRNO", &errno.to_string())]);
+            assert!(output.status.success(), "{errno}: {}", text(&output));
+        }
+        return;
+    }
+    let errno = std::env::var("SWARD_TEST_ERRNO").expect("set").parse().expect("a number");
+    refuse(libc::SYS_accept4, errno);
+    let test = || {
+        let listener = sward::net::TcpListener::bind("127.0.0.1:0").expect("a listener");
+        let _client =
+            sward::net::TcpStream::connect(listener.local_addr().expect("bound")).expect("connected");
+        let accepted = sward::time::timeout(Duration::from_millis(30), || listener.accept());
+        match accepted {
+            Ok(Err(error)) => assert!(!passing.contains(&errno) && error.raw_os_error() == Some(errno)),
+            Ok(Ok(_)) => unreachable!("the call is refused"),
+            Err(_) => assert!(passing.contains(&errno), "{errno} is the listener's"),
+        }
+    };
+    sward::run(test);
+    test();
+}
+
 /// A forked child that goes on using the runtime is stopped.
 #[test]
 fn a_forked_child_is_refused() {
@@ -450,7 +479,9 @@ fn a_forked_child_is_refused() {
 /// A kernel without `epoll_pwait2`, or a filter that forbids it: all workers find out at the same time.
 #[test]
 fn a_missing_system_call_is_done_without() {
-    for (name, errno) in [("ENOSYS", libc::ENOSYS), ("EPERM", libc::EPERM)] {
+    for (name, errno) in
+        [("ENOSYS", libc::ENOSYS), ("EPERM", libc::EPERM), ("EACCES", libc::EACCES), ("EIO", libc::EIO)]
+    {
         if !is_child() {
             let output = child("a_missing_system_call_is_done_without", &[("SWARD_TEST_ERRNO", name)]);
             assert!(output.status.success(), "{name}: {}", text(&output));
@@ -465,6 +496,45 @@ fn a_missing_system_call_is_done_without() {
             runtime.run(|| sward::sleep(Duration::from_millis(1)));
         }
     }
+}
+
+/// The other calls that there is a way without, and a sandbox that refuses them with an errno of its choice.
+#[test]
+fn a_forbidden_system_call_is_done_without() {
+    use std::io::{Read, Write};
+    const NAME: &str = "a_forbidden_system_call_is_done_without";
+    if !is_child() {
+        for errno in [libc::EACCES, libc::EPERM, libc::ENOSYS] {
+            let mut child = command(NAME)
+                .env("SWARD_TEST_ERRNO", errno.to_string())
+                .stdin(std::process::Stdio::piped())
+                .stdout(std::process::Stdio::piped())
+                .spawn()
+                .expect("a child");
+            child.stdin.take().expect("piped").write_all(b"input").expect("written");
+            let output = child.wait_with_output().expect("it ends");
+            assert!(output.status.success(), "{errno}: {}", text(&output));
+            assert!(text(&output).contains("read: input"), "{errno}: {}", text(&output));
+        }
+        return;
+    }
+    let errno = std::env::var("SWARD_TEST_ERRNO").expect("set").parse().expect("a number");
+    for call in [libc::SYS_preadv2, libc::SYS_pwritev2, libc::SYS_pidfd_open, libc::SYS_process_madvise] {
+        refuse(call, errno);
+    }
+    let test = || {
+        let mut input = String::new();
+        sward::io::stdin().read_to_string(&mut input).expect("read");
+        if !input.is_empty() {
+            writeln!(sward::io::stdout(), "read: {input}").expect("written");
+        }
+        let status = sward::process::Command::new("true").status().expect("it ends");
+        assert!(status.success());
+        let all: Vec<_> = (0..100).map(|i| sward::spawn(move || i)).collect();
+        assert_eq!(all.into_iter().map(|one| one.join().expect("no panic")).sum::<i32>(), 4_950);
+    };
+    sward::run(test);
+    test();
 }
 
 /// Has the kernel refuse that system call from now on.

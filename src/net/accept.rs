@@ -1,14 +1,14 @@
-//! Taking connections, and what a listener does when descriptors have run out.
+//! Taking connections, and what a listener does when that fails: [`AcceptFault`] says whose fault an errno is.
 //!
 //! Invariant: a listener's file is non-blocking: `accept` has no flag for it.
 
 use super::addr::RawAddr;
 use super::socket::Socket;
-use super::sys;
+use super::sys::{self, AcceptFault};
 use crate::base::sys::report;
 use crate::coroutine::WaitReason;
 use crate::netpoll::Direction;
-use crate::sched::{Attempt, sleep_until};
+use crate::sched::{Attempt, sleep_until, spend};
 use std::io;
 use std::os::fd::{OwnedFd, RawFd};
 use std::sync::{Mutex, PoisonError};
@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 /// tries again only after a second.
 pub(super) const BACKLOG: u32 = 4096;
 
-/// The first and the longest wait of an `accept` that has found no descriptor free.
+/// The first and the longest wait of an `accept` that has failed for a reason that may pass.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(5), Duration::from_secs(1));
 
 /// The least time between two messages about that.
@@ -29,22 +29,42 @@ const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
 static COMPLAINED: Mutex<Option<Instant>> = Mutex::new(None);
 
 impl Socket {
-    /// Takes a connection, and tells the peer's address. Waits where descriptors have run out.
+    /// Takes a connection, and tells the peer's address. Passes over connections that have failed, and waits where
+    /// the fault may pass.
     pub(super) fn accept(&self) -> io::Result<(OwnedFd, RawAddr)> {
         let (mut delay, longest) = BACKOFF;
+        let mut failed = 0;
         loop {
             let error = match self.file.perform(Direction::Read, WaitReason::Accept, attempt) {
                 Ok(connection) => return Ok(connection),
                 Err(error) => error,
             };
-            let exhausted = error.raw_os_error().is_some_and(sys::is_exhaustion);
-            if !exhausted || self.file.is_nonblocking() {
+            // Without an errno it is `close`, a timeout or a shutdown. With one, its kind may be the same.
+            let Some(errno) = error.raw_os_error().filter(|_| error.kind() != io::ErrorKind::WouldBlock)
+            else {
+                return Err(error);
+            };
+            match sys::accept_fault(errno, || self.listens()) {
+                AcceptFault::Listener => return Err(error),
+                // More in a row than were in the queue: they do not leave it.
+                AcceptFault::Connection if failed < BACKLOG => {
+                    failed += 1;
+                    spend();
+                    continue;
+                }
+                AcceptFault::Connection | AcceptFault::Passing => {}
+            }
+            if self.file.is_nonblocking() {
                 return Err(error);
             }
             complain(&error);
             self.back_off(Instant::now() + delay)?;
             delay = (delay * 2).min(longest);
         }
+    }
+
+    fn listens(&self) -> bool {
+        self.option::<libc::c_int>(libc::SOL_SOCKET, libc::SO_ACCEPTCONN).is_ok_and(|listens| listens != 0)
     }
 
     /// Waits until that time; `close` ends it with an error.
@@ -62,13 +82,10 @@ impl Socket {
 }
 
 fn attempt(listener: RawFd) -> io::Result<Attempt<(OwnedFd, RawAddr)>> {
-    loop {
-        match sys::accept(listener) {
-            Ok(connection) => return Ok(Attempt::Done(connection)),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Attempt::WouldBlock),
-            Err(error) if error.raw_os_error().is_some_and(sys::concerns_one_connection) => {}
-            Err(error) => return Err(error),
-        }
+    match sys::accept(listener) {
+        Ok(connection) => Ok(Attempt::Done(connection)),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Attempt::WouldBlock),
+        Err(error) => Err(error),
     }
 }
 

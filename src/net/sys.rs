@@ -28,22 +28,67 @@ pub(super) use libc::{recv, send};
 /// Flags for `recv` and `recvmsg`.
 pub(super) const RECV: libc::c_int = libc::MSG_DONTWAIT;
 
-/// Whether `accept` failed because of the one connection it would have given: the next may do.
-pub(super) fn concerns_one_connection(errno: libc::c_int) -> bool {
-    // accept(2): pending network errors of the new socket come out of accept.
-    matches!(
-        errno,
-        libc::ECONNABORTED
-            | libc::EPROTO
-            | libc::ENETDOWN
-            | libc::ENOPROTOOPT
-            | libc::EHOSTDOWN
-            | libc::EHOSTUNREACH
-            | libc::ENETUNREACH
-    ) || NO_NETWORK == Some(errno)
+/// Whose fault it is that `accept` has failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum AcceptFault {
+    /// The connection's: it is gone, and the next one may do.
+    Connection,
+    /// Nobody's who can be told here: descriptors or memory have run out, or a firewall or sandbox forbids it. The
+    /// listener is sound, and the same call may succeed later.
+    Passing,
+    /// The listener's: it will accept nothing any more.
+    Listener,
 }
 
-/// Whether `accept` failed for want of descriptors or memory, which others may free.
-pub(super) fn is_exhaustion(errno: libc::c_int) -> bool {
-    matches!(errno, libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM)
+/// Decides by errno. One that is not known counts as passing: it must not end a server.
+pub(super) fn accept_fault(errno: libc::c_int, listens: impl FnOnce() -> bool) -> AcceptFault {
+    match errno {
+        libc::EBADF | libc::EFAULT | libc::EINVAL | libc::ENOTSOCK | libc::ENOSYS => AcceptFault::Listener,
+        // Of a socket that does not listen, or as below.
+        libc::EOPNOTSUPP if !listens() => AcceptFault::Listener,
+        // accept(2): pending network errors of the new socket come out of `accept`.
+        libc::ECONNABORTED
+        | libc::ECONNRESET
+        | libc::EHOSTDOWN
+        | libc::EHOSTUNREACH
+        | libc::ENETDOWN
+        | libc::ENETUNREACH
+        | libc::ENOPROTOOPT
+        | libc::EOPNOTSUPP
+        | libc::EPROTO
+        | libc::EPROTONOSUPPORT
+        | libc::ESOCKTNOSUPPORT
+        | libc::ETIMEDOUT => AcceptFault::Connection,
+        errno if NO_NETWORK == Some(errno) => AcceptFault::Connection,
+        _ => AcceptFault::Passing,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fault_of_accept_is_the_connection_s_the_listener_s_or_passes() {
+        let fault = |errno| accept_fault(errno, || true);
+        for errno in [libc::ECONNABORTED, libc::EPROTO, libc::ENETDOWN, libc::EOPNOTSUPP] {
+            assert_eq!(fault(errno), AcceptFault::Connection, "{errno}");
+        }
+        let passing = [
+            libc::EMFILE,
+            libc::ENFILE,
+            libc::ENOBUFS,
+            libc::ENOMEM,
+            libc::ENOSPC,
+            libc::EPERM,
+            libc::EACCES,
+        ];
+        for errno in passing {
+            assert_eq!(fault(errno), AcceptFault::Passing, "{errno}");
+        }
+        for errno in [libc::EBADF, libc::EINVAL, libc::ENOTSOCK] {
+            assert_eq!(fault(errno), AcceptFault::Listener, "{errno}");
+        }
+        assert_eq!(accept_fault(libc::EOPNOTSUPP, || false), AcceptFault::Listener);
+    }
 }

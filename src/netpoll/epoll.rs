@@ -51,18 +51,11 @@ impl Poller {
 
     pub(crate) fn wait(&self, events: &mut Events, timeout: Option<Duration>) -> io::Result<()> {
         events.filled = 0;
-        let result = match PWAIT2.load(Ordering::Relaxed) {
-            true => self.wait_precise(events, timeout),
-            false => self.wait_coarse(events, timeout),
-        };
-        let result = match result {
-            // The kernel does not know the call, or a filter forbids it. Other threads may find out at
-            // the same time, each by its own call.
-            Err(e) if matches!(e.raw_os_error(), Some(libc::ENOSYS | libc::EPERM)) => {
-                PWAIT2.store(false, Ordering::Relaxed);
-                self.wait_coarse(events, timeout)
-            }
-            result => result,
+        let precise = PWAIT2.load(Ordering::Relaxed).then(|| self.wait_precise(events, timeout));
+        let result = match precise {
+            Some(Err(e)) if e.kind() != io::ErrorKind::Interrupted => self.without_pwait2(events, timeout),
+            Some(result) => result,
+            None => self.wait_coarse(events, timeout),
         };
         match result {
             Ok(n) => {
@@ -101,6 +94,18 @@ impl Poller {
                 0usize,
             ) as libc::c_int
         })
+    }
+
+    /// After `epoll_pwait2` has failed. The kernel does not know the call, or a filter forbids it, with whatever
+    /// errno its author chose: so it is given up if the older call does better. Other threads may find out at the
+    /// same time, each by its own call.
+    #[cold]
+    fn without_pwait2(&self, events: &mut Events, timeout: Option<Duration>) -> io::Result<libc::c_int> {
+        let result = self.wait_coarse(events, timeout);
+        if result.is_ok() {
+            PWAIT2.store(false, Ordering::Relaxed);
+        }
+        result
     }
 
     fn wait_coarse(&self, events: &mut Events, timeout: Option<Duration>) -> io::Result<libc::c_int> {

@@ -99,13 +99,13 @@ impl UnixListener {
 
     /// Takes a connection, and tells the peer's address, which is mostly unnamed. Parks until there is one.
     ///
-    /// Where descriptors or memory have run out, it waits as
-    /// [`TcpListener::accept`](crate::net::TcpListener::accept) does.
+    /// What concerns one connection or passes, such as a lack of descriptors, is not an error, as for
+    /// [`TcpListener::accept`](crate::net::TcpListener::accept).
     ///
     /// # Errors
     ///
     /// `NotConnected` after [`close`](Self::close); `WouldBlock` in non-blocking mode, which also reports
-    /// exhaustion as it is. Once the runtime has shut down, a call that would have to wait fails.
+    /// a shortage as it is. Once the runtime has shut down, a call that would have to wait fails.
     ///
     /// # Cancellation
     ///
