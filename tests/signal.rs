@@ -64,3 +64,25 @@ fn a_coroutine_waits_and_the_others_go_on() {
         waiting.join().unwrap().unwrap();
     });
 }
+
+/// Between `fork` and `exec` a child has its parent's handlers, and what they write to.
+#[test]
+fn a_signal_for_a_forked_child_is_not_heard_by_its_parent() {
+    let (theirs, ours) = (SignalKind::WINDOW_CHANGE, SignalKind::ALARM);
+    let (not_heard, heard) = (signal(theirs).unwrap(), signal(ours).unwrap());
+    let mut command = sward::process::Command::new("true");
+    // SAFETY: the call may be made after `fork`.
+    unsafe {
+        command.pre_exec(move || {
+            assert_eq!(libc::raise(theirs.as_raw()), 0);
+            Ok(())
+        })
+    };
+    assert!(command.status().unwrap().success());
+    // What is heard comes through the same pipe, in order.
+    raise(ours);
+    assert!(heard.recv_timeout(LONG));
+    assert!(!not_heard.try_recv());
+    raise(theirs);
+    assert!(not_heard.recv_timeout(LONG));
+}

@@ -3,7 +3,8 @@
 //! [`ctrl_c`] waits for one; [`signal`] gives a stream, which is also an arm of a [`select!`](crate::select).
 //! Needs the feature `signal`, which is on by default.
 //!
-//! The handler does no more than write the signal's number to a pipe. One thread of the process, started
+//! The handler does no more than write the signal's number to a pipe; in a forked child that has not run its program
+//! yet it does nothing, so that a signal for the child is not heard here. One thread of the process, started
 //! with the first stream, sleeps on the other end and passes it on. A signal that arrives again before it
 //! was received counts once, as it does in the kernel.
 //!
@@ -150,19 +151,26 @@ pub fn signal(kind: SignalKind) -> io::Result<Signals> {
     }
     let (sender, arrivals) = bounded(1);
     let mut registry = REGISTRY.lock();
-    if PIPE.load(Ordering::Relaxed) < 0 {
+    if OWNER.load(Ordering::Relaxed) != own_pid() {
+        // What a forked child has of its parent's streams is deaf: their thread is the parent's.
+        registry.streams.clear();
         start()?;
     }
     if !registry.hooked.contains(&kind) {
         let number = [u8::try_from(kind.0).map_err(|e| io::Error::new(io::ErrorKind::InvalidInput, e))?];
         let tell = move || {
+            // A child between `fork` and `exec` has its parent's handlers and the parent's pipe; after `vfork` even
+            // its memory. So the kernel is asked who this is.
+            if OWNER.load(Ordering::Relaxed) != own_pid() {
+                return;
+            }
             let pipe = PIPE.load(Ordering::Relaxed);
             // A full pipe holds this signal already, or so many that one more says nothing.
             // SAFETY: `send` may be called in a signal handler; the byte lives as long as the handler.
             unsafe { libc::send(pipe, number.as_ptr().cast(), 1, libc::MSG_DONTWAIT) };
         };
-        // SAFETY: the action loads an atomic and calls `send`, both allowed in a handler; the registry saves `errno`
-        // and restores it.
+        // SAFETY: the action loads atomics and calls `getpid` and `send`, all allowed in a handler; the registry saves
+        // `errno` and restores it.
         unsafe { signal_hook_registry::register(kind.0, tell) }?;
         registry.hooked.push(kind);
     }
@@ -179,12 +187,21 @@ static REGISTRY: Mutex<Registry> = Mutex::new(Registry { streams: Vec::new(), ho
 /// The end of the pipe that handlers write to; it is never closed.
 static PIPE: AtomicI32 = AtomicI32::new(-1);
 
+/// The process whose thread reads the pipe; zero if there is none.
+static OWNER: AtomicI32 = AtomicI32::new(0);
+
+fn own_pid() -> libc::pid_t {
+    // SAFETY: the call takes no pointers.
+    unsafe { libc::getpid() }
+}
+
 /// Starts the thread that passes signals on. Called under the registry's lock.
 fn start() -> io::Result<()> {
     let (write, read) = UnixStream::pair()?;
     std::thread::Builder::new().name("sward-signal".into()).spawn(move || pass_on(read))?;
     PIPE.store(write.as_raw_fd(), Ordering::Relaxed);
     let _ = write.into_raw_fd();
+    OWNER.store(own_pid(), Ordering::Relaxed);
     Ok(())
 }
 
