@@ -95,8 +95,19 @@ pub mod runtime {
     //! runtime with other settings; several may coexist in a process. Libraries that spawn from their own
     //! threads hold a [`Runtime`], and depend on no default one that comes and goes with somebody's `run`.
     //!
-    //! The first runtime installs a panic hook, in front of the one that is there: before the message of a
-    //! panic in a coroutine it prints which coroutine it is.
+    //! # Reports
+    //!
+    //! Reports on stderr name a coroutine as `coroutine #7 "name" (spawned at src/main.rs:10:5)`.
+    //!
+    //! The first runtime adds a line to the message that std prints of a panic: which coroutine it is. Where a
+    //! program, or the test harness as it collects output, has set a panic hook of its own before, that one stays
+    //! as it is; it may name the coroutine by [`task::current`](crate::task::current) and
+    //! [`Task::spawned_at`](crate::task::Task::spawned_at). The error of the join names it in any case.
+    //!
+    //! A coroutine that keeps its worker for long, while others wait for that worker, is reported with what it does:
+    //! it computes, or it is blocked in the kernel. One whose thread is not run by the system, since other threads
+    //! have the processors or a quota is used up, is not to blame, and the report says so. See
+    //! [`Builder::stall_threshold`].
     //!
     //! # Shutdown
     //!

@@ -50,7 +50,9 @@ fn an_overflow_names_the_coroutine() {
     let output = child("an_overflow_names_the_coroutine", &[]);
     assert_eq!(output.status.signal(), Some(libc::SIGABRT), "{}", text(&output));
     let report = text(&output);
-    for part in ["coroutine 'digger' (#", "overflowed its stack of 256 KiB", "SWARD_STACK_SIZE"] {
+    for part in
+        [" \"digger\" (spawned at tests/process.rs:", "overflowed its stack of 256 KiB", "SWARD_STACK_SIZE"]
+    {
         assert!(report.contains(part), "{part} is missing in: {report}");
     }
 }
@@ -63,7 +65,7 @@ fn an_overflow_of_the_main_coroutine_says_what_gives_it_more() {
         return;
     }
     let report = text(&child("an_overflow_of_the_main_coroutine_says_what_gives_it_more", &[]));
-    for part in ["coroutine 'main' (#", "runtime::Builder::stack_size"] {
+    for part in [" \"main\" (spawned at tests/process.rs:", "runtime::Builder::stack_size"] {
         assert!(report.contains(part), "{part} is missing in: {report}");
     }
 }

@@ -4,6 +4,7 @@
 //! - [`backoff`]: naps between the tries of a call that would block although it is reported as ready.
 //! - [`poll`]: `poll(2)` with as fine a timeout as the system offers.
 //! - [`clock`]: the processor time of threads.
+//! - [`thread`]: what the system does with a thread.
 //! - [`fork`]: whether this process is a forked child, which has a runtime in name only.
 //! - [`list`]: the intrusive queue that threads runnable coroutines together without allocating.
 //! - [`sync`]: atomics, exchangeable for loom's in model runs.
@@ -25,3 +26,4 @@ pub(crate) mod recycle;
 pub(crate) mod spin;
 pub(crate) mod sync;
 pub(crate) mod sys;
+pub(crate) mod thread;

@@ -11,6 +11,7 @@
 //!  | done     set for good when it has ended and its stack is back         |
 //!  | token    park / unpark                                                |
 //!  | owner    the scheduler's: home worker, place in its list of the live  |
+//!  | site     the call that spawned it                                     |
 //!  +-- body ---------------------------------------------------------------+
 //!  | the closure, then the result, then nothing                            |
 //!  +-----------------------------------------------------------------------+
@@ -28,6 +29,7 @@
 
 use super::event::Event;
 use super::join_error::{JoinError, Panic};
+use super::label::Site;
 use super::own::Own;
 use super::reason::WaitReason;
 use super::switch::{Machine, Step, Suspend, Switch};
@@ -100,6 +102,8 @@ pub(crate) struct Settings {
     pub(crate) pinned: bool,
     /// The time limit that it is under from the start.
     pub(crate) limit: Option<Instant>,
+    /// The call that spawned it.
+    pub(crate) site: Site,
 }
 
 /// A pointer and a list link that belong to the scheduler. This layer never reads them.
@@ -141,6 +145,7 @@ pub(crate) struct Header {
     own: AtomicPtr<Own>,
     /// The scheduler's.
     pub(crate) owner: Owner,
+    site: Site,
 }
 
 // SAFETY: the table in the file's head says who touches the fields that are not atomic; a coroutine
@@ -237,6 +242,7 @@ where
             stack: settings.stack,
             pinned: settings.pinned,
             reason: AtomicU8::new(WaitReason::None as u8),
+            site: settings.site,
         });
         (&raw mut (*cell.as_ptr()).body).write(UnsafeCell::new(Body::Closure(f)));
     }
@@ -270,6 +276,12 @@ impl Header {
     pub(crate) fn name(&self) -> Option<&str> {
         // SAFETY: the name is never changed, and is all that others look at.
         unsafe { self.own_if_any() }.and_then(|own| own.name())
+    }
+
+    /// The call that spawned it.
+    #[inline]
+    pub(crate) fn site(&self) -> Site {
+        self.site
     }
 
     /// What belongs to the coroutine alone, if there is any such thing.
@@ -558,7 +570,7 @@ unsafe fn run<F: FnOnce() -> T, T>(this: NonNull<Header>) {
             if payload.is::<Cancellation>() {
                 JoinError::Cancelled
             } else {
-                JoinError::Panicked(Panic::new(payload))
+                JoinError::Panicked(Panic::new(payload, &header.label()))
             }
         })
     };

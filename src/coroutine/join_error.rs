@@ -1,8 +1,11 @@
 //! Why a coroutine gave no result.
 
+use super::Id;
+use super::label::{Label, Site};
 use std::any::Any;
 use std::fmt;
 use std::io;
+use std::panic::Location;
 
 /// Why a coroutine gave no result.
 pub enum JoinError {
@@ -17,7 +20,7 @@ pub enum JoinError {
 impl fmt::Debug for JoinError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            JoinError::Panicked(panic) => f.debug_tuple("Panicked").field(&panic.text()).finish(),
+            JoinError::Panicked(panic) => f.debug_tuple("Panicked").field(panic).finish(),
             JoinError::Cancelled => f.write_str("Cancelled"),
             JoinError::NoStack(e) => f.debug_tuple("NoStack").field(e).finish(),
         }
@@ -27,7 +30,7 @@ impl fmt::Debug for JoinError {
 impl fmt::Display for JoinError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            JoinError::Panicked(panic) => write!(f, "the coroutine panicked: {}", panic.text()),
+            JoinError::Panicked(panic) => write!(f, "{} panicked: {}", panic.0.label(), panic.text()),
             JoinError::Cancelled => f.write_str("the coroutine was cancelled"),
             JoinError::NoStack(e) => write!(f, "no stack for the coroutine: {e}"),
         }
@@ -43,7 +46,7 @@ impl std::error::Error for JoinError {
     }
 }
 
-/// The payload of a panic.
+/// The payload of a panic, and which coroutine it was.
 ///
 /// A payload itself is not `Sync`. This is, since what it shows of the payload is, so that
 /// [`JoinError`] goes into error types that want `Send + Sync`, such as `Box<dyn Error + Send + Sync>`.
@@ -66,31 +69,59 @@ impl std::error::Error for JoinError {
 ///     _ => unreachable!(),
 /// }
 /// ```
-pub struct Panic(Box<dyn Any + Send + 'static>);
+pub struct Panic(Box<Inner>);
+
+struct Inner {
+    payload: Box<dyn Any + Send + 'static>,
+    id: Id,
+    name: Option<Box<str>>,
+    site: Site,
+}
+
+impl Inner {
+    fn label(&self) -> Label<'_> {
+        Label { id: self.id, name: self.name.as_deref(), site: self.site }
+    }
+}
 
 // SAFETY: through a shared reference the payload is reached by `downcast_ref` alone, which gives it out
 // as a type that is Sync. The type's identity, which that asks for, is no part of the payload's data.
 unsafe impl Sync for Panic {}
 
 impl Panic {
-    /// Wraps what `catch_unwind` has caught.
-    pub(crate) fn new(payload: Box<dyn Any + Send + 'static>) -> Panic {
-        Panic(payload)
+    /// Wraps what `catch_unwind` has caught in that coroutine.
+    pub(super) fn new(payload: Box<dyn Any + Send + 'static>, whose: &Label<'_>) -> Panic {
+        Panic(Box::new(Inner { payload, id: whose.id, name: whose.name.map(Box::from), site: whose.site }))
     }
 
     /// The payload, for [`std::panic::resume_unwind`].
     pub fn into_payload(self) -> Box<dyn Any + Send + 'static> {
-        self.0
+        self.0.payload
     }
 
     /// The payload, if it is of that type.
     pub fn downcast_ref<T: Any + Sync>(&self) -> Option<&T> {
-        self.0.downcast_ref()
+        self.0.payload.downcast_ref()
     }
 
     /// The message, if the payload is a string, as that of `panic!` is.
     pub fn message(&self) -> Option<&str> {
         self.downcast_ref::<&'static str>().copied().or_else(|| self.downcast_ref().map(String::as_str))
+    }
+
+    /// The coroutine's number.
+    pub fn id(&self) -> Id {
+        self.0.id
+    }
+
+    /// The coroutine's name.
+    pub fn name(&self) -> Option<&str> {
+        self.0.name.as_deref()
+    }
+
+    /// The call that has spawned the coroutine.
+    pub fn spawned_at(&self) -> &'static Location<'static> {
+        self.0.site
     }
 
     fn text(&self) -> &str {
@@ -100,6 +131,11 @@ impl Panic {
 
 impl fmt::Debug for Panic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Panic").field(&self.text()).finish()
+        let mut text = f.debug_struct("Panic");
+        text.field("message", &self.text()).field("id", &self.0.id);
+        if let Some(name) = self.name() {
+            text.field("name", &name);
+        }
+        text.field("spawned_at", &format_args!("{}", self.0.site)).finish()
     }
 }

@@ -1,32 +1,40 @@
-//! How reports name a coroutine: `coroutine 'name' (#id)`, or `coroutine #id` for one without a name.
+//! How reports name a coroutine: `coroutine #7 "name" (spawned at src/main.rs:10:5)`, without the name if it has
+//! none.
 //!
 //! It allocates nothing, since the report of an overflow is written in a signal handler.
 
 use super::{Header, Id};
 use std::fmt;
+use std::panic::Location;
+
+/// The call that spawned a coroutine.
+pub(crate) type Site = &'static Location<'static>;
 
 /// A coroutine in the words of reports.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Label<'a> {
-    /// Its name, if it has one.
-    pub(crate) name: Option<&'a str>,
     /// Its number.
     pub(crate) id: Id,
+    /// Its name, if it has one.
+    pub(crate) name: Option<&'a str>,
+    /// The call that spawned it.
+    pub(crate) site: Site,
 }
 
 impl fmt::Display for Label<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.name {
-            Some(name) => write!(f, "coroutine '{name}' (#{})", self.id),
-            None => write!(f, "coroutine #{}", self.id),
+        write!(f, "coroutine #{}", self.id)?;
+        if let Some(name) = self.name {
+            write!(f, " \"{name}\"")?;
         }
+        write!(f, " (spawned at {})", self.site)
     }
 }
 
 impl Header {
     /// The coroutine in the words of reports.
     pub(crate) fn label(&self) -> Label<'_> {
-        Label { name: self.name(), id: self.id() }
+        Label { id: self.id(), name: self.name(), site: self.site() }
     }
 }
 
@@ -35,8 +43,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_comes_first() {
-        assert_eq!(Label { name: Some("reader"), id: Id(7) }.to_string(), "coroutine 'reader' (#7)");
-        assert_eq!(Label { name: None, id: Id(7) }.to_string(), "coroutine #7");
+    fn a_report_says_which_coroutine_it_was_and_who_spawned_it() {
+        let site = Location::caller();
+        let place = format!("{}:{}:{}", file!(), site.line(), site.column());
+        let label = Label { id: Id(7), name: Some("reader"), site };
+        assert_eq!(label.to_string(), format!("coroutine #7 \"reader\" (spawned at {place})"));
+        let label = Label { name: None, ..label };
+        assert_eq!(label.to_string(), format!("coroutine #7 (spawned at {place})"));
     }
 }

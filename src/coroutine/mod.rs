@@ -31,7 +31,7 @@ pub(crate) use event::{Event, Marks, Node};
 pub use header::Id;
 pub(crate) use header::{Cancellation, Handle, Header, Schedule, Settings, new};
 pub use join_error::{JoinError, Panic};
-pub(crate) use label::Label;
+pub(crate) use label::{Label, Site};
 pub(crate) use locals::{Gone, LocalId, Value};
 pub(crate) use own::Own;
 pub(crate) use reason::WaitReason;

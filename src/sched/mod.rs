@@ -9,12 +9,14 @@
 //! - [`open_file`]: an open file whose calls wait, with its mode and its timeouts.
 //! - [`pipe_end`]: an open file that is read or written with `read(2)` and `write(2)`.
 //! - [`monitor`]: what the netpoller thread does for busy workers.
+//! - `blame`: who keeps a worker in one turn. `running`: which coroutine that is.
 //! - [`runtime`]: a runtime's start and end, and the default one.
 //! - [`hook`]: what a process has once: the panic hook.
 //!
 //! How workers sleep and are woken, with the argument that no work is slept over, is in `README.md`
 //! beside this file.
 
+mod blame;
 mod hook;
 mod idle;
 mod inbox;
@@ -22,6 +24,7 @@ mod monitor;
 mod open_file;
 mod pipe_end;
 mod readiness;
+mod running;
 pub(crate) mod runtime;
 pub(crate) mod select;
 mod shared;

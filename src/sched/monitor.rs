@@ -1,39 +1,44 @@
 //! What the netpoller thread does for workers that are too busy to poll.
 
+use super::blame::{Measure, Verdict};
 use super::runtime::add_spare_worker;
 use super::shared::{Core, Phase, Shared};
 use super::wait::wake_all;
 use crate::base::sys;
-use crate::coroutine::{Batch, Id, Label};
+use crate::coroutine::Batch;
 use crate::netpoll::{Events, Rest, Ward};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-/// From a worker whose turn has lasted for the threshold by the clock, what others can start is taken. The
-/// worker is to blame once the turn has used that much processor time, or has lasted so many times as long: a
-/// thread that the system keeps from running for a while is not, one that is blocked in the kernel is.
-const BLOCKED_AFTER: u32 = 10;
-/// The time between two reports of stuck workers.
+/// From a worker whose turn has lasted for the threshold, what others can start is taken. The turn is judged once
+/// it has lasted so many times as long.
+const JUDGED_AFTER: u32 = 10;
+/// The time between two reports of stuck workers, and of threads that are not run.
 const REPORT_EVERY: Duration = Duration::from_secs(10);
 
 /// What the netpoller thread remembers between two looks.
 pub(crate) struct Memory {
     seen: Vec<Seen>,
     events: Events,
-    reported: Option<Instant>,
+    /// When it looked last.
+    looked: Option<Instant>,
+    /// When it last reported a coroutine, and a thread that is not run.
+    blamed: Option<Instant>,
+    excused: Option<Instant>,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Default)]
 struct Seen {
     beat: u64,
     turns: u64,
-    /// When it was first seen in this turn, and the processor time of its thread then.
-    since: Option<(Instant, Duration)>,
+    /// Of this turn, if it was seen before.
+    turn: Option<Measure>,
 }
 
 impl Default for Memory {
     fn default() -> Self {
-        Memory { seen: Vec::new(), events: Events::with_capacity(256), reported: None }
+        let events = Events::with_capacity(256);
+        Memory { seen: Vec::new(), events, looked: None, blamed: None, excused: None }
     }
 }
 
@@ -44,8 +49,9 @@ impl Ward for Shared {
         let now = Instant::now();
         self.looks.fetch_add(1, Ordering::Relaxed);
         let cores = self.active_cores();
-        memory.seen.resize(cores.len(), Seen { beat: 0, turns: 0, since: None });
-        let (mut busy, mut late, mut left) = (false, 0, 0);
+        let step = memory.looked.replace(now).map_or(Duration::ZERO, |looked| now - looked);
+        memory.seen.resize(cores.len(), Seen::default());
+        let (mut busy, mut kept, mut idled, mut left) = (false, 0, 0, 0);
         let mut rest = Rest::new(now);
         let mut culprit: Option<Culprit> = None;
         for (index, core) in cores.iter().enumerate() {
@@ -54,43 +60,54 @@ impl Ward for Shared {
             let awake = core.awake();
             let polled = beat != seen.beat;
             busy |= awake || polled;
-            let lasts = if !awake || turns != seen.turns {
-                seen.since = None;
-                Lasts::default()
-            } else {
-                lasts(core, now, &mut seen.since)
-            };
+            let clock = core.clock.get().copied();
+            match &mut seen.turn {
+                turn if !awake || turns != seen.turns => *turn = None,
+                Some(turn) => turn.go_on(step, clock),
+                turn => *turn = Measure::begin(clock),
+            }
             (seen.beat, seen.turns) = (beat, turns);
             if awake && rest.must_help(polled, self.polled_at(core)) {
                 help(core, &mut memory.events);
             }
             left += usize::from(core.left.load(Ordering::Relaxed));
             let stall = self.config.stall;
-            let (again, stuck) = (!lasts.elapsed.is_zero(), lasts.elapsed >= stall);
+            let lasts = seen.turn.map_or(Duration::ZERO, |turn| turn.lasts());
+            let stuck = !lasts.is_zero() && lasts >= stall;
             // Not sooner: a thread that the system does not run for a moment is not slow.
-            core.slow.store(lasts.elapsed >= stall / 2, Ordering::Relaxed);
-            core.stuck.store(again && stuck, Ordering::Relaxed);
-            if again && stuck {
-                self.share_work_of(core);
+            core.slow.store(lasts >= stall / 2, Ordering::Relaxed);
+            core.stuck.store(stuck, Ordering::Relaxed);
+            if !stuck {
+                continue;
             }
-            let blocked = again && lasts.elapsed >= stall.saturating_mul(BLOCKED_AFTER);
-            late += usize::from(blocked || again && lasts.used >= stall);
-            if blocked {
+            self.share_work_of(core);
+            let Some(turn) = &mut seen.turn else { continue };
+            let verdict = turn.judge(stall, stall.saturating_mul(JUDGED_AFTER), core.probe.get().copied());
+            // By its coroutine, or by the system.
+            let by_system = verdict == Some(Verdict::NotRun);
+            kept += usize::from(!by_system && (verdict.is_some() || turn.used() >= stall));
+            idled += usize::from(by_system);
+            if let Some(verdict) = verdict {
                 let awaited = !core.inbox.is_empty() || core.behind.load(Ordering::Relaxed);
-                if awaited || culprit.is_none() {
-                    culprit = Some(Culprit { index, elapsed: lasts.elapsed, awaited });
+                let found = Culprit { index, turns, lasts, verdict, awaited };
+                if culprit.as_ref().is_none_or(|other| found.matters() > other.matters()) {
+                    culprit = Some(found);
                 }
             }
         }
-        let all = late > 0 && late == cores.len() - left;
+        let workers = cores.len() - left;
+        let nobody = kept + idled > 0 && kept + idled == workers;
         if let Some(culprit) = culprit
-            && (culprit.awaited || all && self.has_shared_work())
-            && memory.reported.is_none_or(|at| now - at >= REPORT_EVERY)
+            && (culprit.awaited || nobody && self.has_shared_work())
         {
-            memory.reported = Some(now);
-            report(&culprit, &cores[culprit.index]);
+            let blames = culprit.verdict.blames_coroutine();
+            let last = if blames { &mut memory.blamed } else { &mut memory.excused };
+            if last.is_none_or(|at| now - at >= REPORT_EVERY) && self.report(&culprit) {
+                *last = Some(now);
+            }
         }
-        if all && self.config.migrate && self.phase() == Phase::Running {
+        // One more does not help where the system does not run those that there are.
+        if kept > 0 && kept == workers && self.config.migrate && self.phase() == Phase::Running {
             add_spare_worker(self);
         }
         busy.then_some(rest)
@@ -111,19 +128,6 @@ impl Shared {
     }
 }
 
-/// How long a worker's present turn has lasted so far, by the clock and in processor time.
-#[derive(Default)]
-struct Lasts {
-    elapsed: Duration,
-    used: Duration,
-}
-
-fn lasts(core: &Core, now: Instant, since: &mut Option<(Instant, Duration)>) -> Lasts {
-    let Some(used) = core.clock.get().and_then(|clock| clock.read()) else { return Lasts::default() };
-    let (began, used_then) = *since.get_or_insert((now, used));
-    Lasts { elapsed: now - began, used: used.saturating_sub(used_then) }
-}
-
 /// Drains the shard of a busy worker and fires its timers, so that whoever can run the result does.
 fn help(core: &Core, events: &mut Events) {
     let mut batch = Batch::new();
@@ -134,29 +138,55 @@ fn help(core: &Core, events: &mut Events) {
     wake_all(&mut batch);
 }
 
-/// A worker that is blocked in one turn.
+/// A worker that has been in one turn for too long.
 struct Culprit {
     index: usize,
-    elapsed: Duration,
+    turns: u64,
+    lasts: Duration,
+    verdict: Verdict,
     /// Whether something waits that it alone can run.
     awaited: bool,
 }
 
-fn report(culprit: &Culprit, core: &Core) {
-    let id = core.running.load(Ordering::Relaxed);
-    let mut name = None;
-    core.for_each_live(|header| {
-        // SAFETY: listed coroutines are alive.
-        let header = unsafe { header.as_ref() };
-        if header.id().0 == id {
-            name = header.name().map(str::to_owned);
+impl Culprit {
+    /// Of several the greatest is reported.
+    fn matters(&self) -> (bool, bool) {
+        (self.awaited, self.verdict.blames_coroutine())
+    }
+}
+
+impl Shared {
+    /// Reports it on stderr; false if there is nobody to name any more.
+    fn report(&self, culprit: &Culprit) -> bool {
+        let core = &self.active_cores()[culprit.index];
+        let Some(coroutine) = self.describe_running(core, culprit.turns) else { return false };
+        let Culprit { index, lasts, verdict, .. } = culprit;
+        let lasts = lasts.as_millis();
+        let kept = format!("sward: {coroutine} has kept worker {index} for {lasts} ms without a wait");
+        let others = "others are waiting for that worker";
+        match verdict {
+            Verdict::Computes(used) => sys::report(format_args!(
+                "{kept}, and {others}: it computes ({} ms of processor time); call sward::yield_now now and \
+                 then, or hand the work to sward::blocking",
+                used.as_millis()
+            )),
+            Verdict::Blocked => {
+                let place = core.probe.get().and_then(|probe| probe.place());
+                let place = place.map_or_else(String::new, |place| format!(" ({place})"));
+                sys::report(format_args!(
+                    "{kept}, and {others}: it is blocked in the kernel{place}; does it use a lock, a channel, a \
+                     sleep or a file of std instead of sward's?"
+                ));
+            }
+            Verdict::Unclear => sys::report(format_args!(
+                "{kept}, and {others}: it is blocked in the kernel, or the system does not run its thread"
+            )),
+            Verdict::NotRun => sys::report(format_args!(
+                "sward: the system has not run the thread of worker {index} for most of {lasts} ms, and {others}: \
+                 other threads have the processors, or a quota is used up; {coroutine} is in its turn there, and \
+                 not to blame"
+            )),
         }
-    });
-    let label = Label { name: name.as_deref(), id: Id(id) };
-    sys::report(format_args!(
-        "sward: {label} has kept worker {} for {} ms without a wait, and others are waiting for that worker; \
-         it computes, or is blocked in the system (a std lock, channel or file?)",
-        culprit.index,
-        culprit.elapsed.as_millis()
-    ));
+        true
+    }
 }

@@ -10,12 +10,13 @@ use crate::base::clock::ThreadClock;
 use crate::base::fork;
 use crate::base::lock::assert_none_held;
 use crate::base::sys::report;
-use crate::coroutine::{self, Batch, Handle, Header, Id, JoinError, Label, Settings, WaitReason};
+use crate::base::thread::Probe;
+use crate::coroutine::{self, Batch, Handle, Header, Id, JoinError, Label, Settings, Site, WaitReason};
 use crate::stack::{self, StackSize, overflow};
 use once_cell::sync::OnceCell;
 use std::fmt::Write;
 use std::io;
-use std::panic::resume_unwind;
+use std::panic::{Location, resume_unwind};
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -148,8 +149,9 @@ impl Builder {
 
     /// How long a coroutine may keep its worker, be it by computing or in a call that blocks in the kernel,
     /// before others take over what waits behind it and may be taken; by default 20 ms. After ten times as
-    /// long, if something waits that only this worker can run, or that nobody runs, the coroutine is reported
-    /// on stderr, at most every ten seconds.
+    /// long, if something waits that only this worker can run, or that nobody runs, a report on stderr says which
+    /// coroutine it is and whether it computes or is blocked in the kernel, at most every ten seconds. Time for
+    /// which the system did not run the worker's thread is not counted against the coroutine.
     pub fn stall_threshold(mut self, threshold: Duration) -> Builder {
         self.stall = Some(threshold);
         self
@@ -391,21 +393,32 @@ pub(crate) struct Spawn {
     stack_size: Option<StackSize>,
     pinned: bool,
     limit: Option<Instant>,
+    site: Site,
 }
 
 impl Spawn {
-    /// In the runtime of the caller.
+    /// In the runtime of the caller. Reports name the caller's line, unless [`at`](Self::at) gives another.
+    #[track_caller]
     pub(crate) fn here() -> io::Result<Spawn> {
         let shared = match worker::with(|_| ()) {
             Some(()) => None,
             None => Some(current_or_default()?),
         };
-        Ok(Spawn { shared, name: None, stack_size: None, pinned: false, limit: None })
+        let site = Location::caller();
+        Ok(Spawn { shared, name: None, stack_size: None, pinned: false, limit: None, site })
     }
 
-    /// In that runtime.
+    /// In that runtime; otherwise as [`here`](Self::here).
+    #[track_caller]
     pub(crate) fn of(shared: &Arc<Shared>) -> Spawn {
-        Spawn { shared: Some(Arc::clone(shared)), name: None, stack_size: None, pinned: false, limit: None }
+        let (shared, site) = (Some(Arc::clone(shared)), Location::caller());
+        Spawn { shared, name: None, stack_size: None, pinned: false, limit: None, site }
+    }
+
+    /// With that line in reports.
+    pub(crate) fn at(mut self, site: Site) -> Spawn {
+        self.site = site;
+        self
     }
 
     /// With a name.
@@ -441,7 +454,8 @@ impl Spawn {
         fork::check();
         let make = |shared: &Shared, id: Id| {
             let stack = self.stack_size.unwrap_or(shared.config().stack_size);
-            let settings = Settings { id, name: self.name, stack, pinned: self.pinned, limit: self.limit };
+            let Spawn { name, pinned, limit, site, .. } = self;
+            let settings = Settings { id, name, stack, pinned, limit, site };
             // SAFETY: as the caller says.
             unsafe { coroutine::new::<_, _, Home>(f, settings) }
         };
@@ -479,6 +493,9 @@ fn start_worker(shared: &Arc<Shared>, index: usize) -> io::Result<()> {
         let queues = own.cores[index].queues.lock().take().expect("a core has one thread");
         if let Some(clock) = ThreadClock::of_this_thread() {
             let _ = own.cores[index].clock.set(clock);
+        }
+        if let Some(probe) = Probe::of_this_thread() {
+            let _ = own.cores[index].probe.set(probe);
         }
         let _stack = overflow::AltStack::install();
         let worker = Worker::new(own, index, queues);
@@ -678,7 +695,10 @@ impl Shared {
                 leak(header.label(), header.reason());
             });
             if core.unlisted.load(Ordering::Acquire) {
-                leak(Label { name: None, id: Id(core.running.load(Ordering::Relaxed)) }, WaitReason::None);
+                let id = Id(core.running.load(Ordering::Relaxed));
+                if let Some(site) = core.first_site.get() {
+                    leak(Label { id, name: None, site }, WaitReason::None);
+                }
             }
         }
         if count > NAMED_LEAKS {

@@ -2,10 +2,12 @@
 
 use super::idle::{Bed, Idle};
 use super::inbox::Inbox;
+use super::running::FirstSite;
 use super::runtime::Threads;
 use super::timers::Timers;
 use crate::base::clock::ThreadClock;
 use crate::base::lock::{Mutex, Rank};
+use crate::base::thread::Probe;
 use crate::coroutine::{Batch, Cause, Header, Ticket, Waiter};
 use crate::netpoll::{Netpoller, Shard};
 use crate::stack::StackSize;
@@ -98,12 +100,15 @@ pub(crate) struct Core {
     polled: AtomicU64,
     /// Counts turns; written by the worker alone.
     pub(super) turns: AtomicU64,
-    /// The id of the coroutine that it runs, 0 for none.
+    /// The id of the coroutine that it runs, 0 for none; written by the worker alone. See `running.rs`.
     pub(super) running: AtomicU64,
+    pub(super) first_site: FirstSite,
     /// Whether others are ready to run behind that one.
     pub(super) behind: AtomicBool,
     /// The processor time of its thread.
     pub(super) clock: OnceLock<ThreadClock>,
+    /// For what the system does with its thread.
+    pub(super) probe: OnceLock<Probe>,
     /// Whether it has left: its thread will run no coroutine any more.
     pub(super) left: AtomicBool,
     /// Whether its present turn has lasted for half of the stall threshold.
@@ -316,8 +321,10 @@ impl Core {
             polled: AtomicU64::new(0),
             turns: AtomicU64::new(0),
             running: AtomicU64::new(0),
+            first_site: FirstSite::default(),
             behind: AtomicBool::new(false),
             clock: OnceLock::new(),
+            probe: OnceLock::new(),
             left: AtomicBool::new(false),
             slow: AtomicBool::new(false),
             stuck: AtomicBool::new(false),

@@ -479,7 +479,7 @@ impl Worker {
         }
         let core = self.core();
         core.turns.store(core.turns.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
-        core.running.store(header.id().0, Ordering::Relaxed);
+        core.running.store(header.id().0, Ordering::Release);
         let behind =
             self.lifo.get().is_some() || !self.ready.borrow().is_empty() || !self.yielded.borrow().is_empty();
         core.behind.store(behind, Ordering::Relaxed);
@@ -532,6 +532,7 @@ impl Worker {
                     // Named ones from the start, so that a report of one that never waits has the name.
                     self.core().admit(this);
                 } else {
+                    self.core().first_site.set(header.site());
                     self.core().unlisted.store(true, Ordering::Release);
                 }
                 // SAFETY: we own it, and it has not been started.

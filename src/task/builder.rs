@@ -1,6 +1,7 @@
 //! Settings of one coroutine.
 
 use super::{JoinHandle, Scope, ScopedJoinHandle};
+use crate::coroutine::Site;
 use crate::sched::{self, Spawn};
 use crate::stack::StackSize;
 use std::io;
@@ -21,6 +22,7 @@ pub struct Builder {
     name: Option<String>,
     stack_size: Option<usize>,
     pinned: bool,
+    site: Option<Site>,
 }
 
 impl Builder {
@@ -29,7 +31,7 @@ impl Builder {
         Builder::default()
     }
 
-    /// The name that panics, overflows and reports give the coroutine.
+    /// The name that reports give the coroutine, beside its number and the line that has spawned it.
     pub fn name(mut self, name: impl Into<String>) -> Builder {
         self.name = Some(name.into());
         self
@@ -57,6 +59,7 @@ impl Builder {
     /// `InvalidInput` for a stack of zero bytes or of more than 1 GiB; on a plain thread whatever keeps
     /// the default runtime from starting. A stack that cannot be had when the coroutine is to start is
     /// the error of its [`join`](JoinHandle::join).
+    #[track_caller]
     pub fn spawn<T, F>(self, f: F) -> io::Result<JoinHandle<T>>
     where
         F: FnOnce() -> T + Send + 'static,
@@ -81,6 +84,7 @@ impl Builder {
     /// # Errors
     ///
     /// As [`spawn`](Self::spawn).
+    #[track_caller]
     pub fn spawn_scoped<'scope, T, F>(
         self,
         scope: &'scope Scope<'scope, '_>,
@@ -93,10 +97,20 @@ impl Builder {
         scope.spawn_with(&self, f)
     }
 
+    /// Reports name that line instead of the caller's.
+    pub(super) fn at(mut self, site: Site) -> Builder {
+        self.site = Some(site);
+        self
+    }
+
+    #[track_caller]
     pub(super) fn prepare(&self) -> io::Result<Spawn> {
         let mut spawn = Spawn::here()?.pinned(self.pinned);
         if let Some(name) = &self.name {
             spawn = spawn.named(name);
+        }
+        if let Some(site) = self.site {
+            spawn = spawn.at(site);
         }
         if let Some(bytes) = self.stack_size {
             spawn = spawn.stack_size(StackSize::new(bytes)?);

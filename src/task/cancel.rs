@@ -7,8 +7,8 @@
 //! Invariant: a token whose event is set has no children, and gets none. Both change under the lock of
 //! `children`. No two of these locks are held at a time, and no reference to a token is dropped under one.
 
-use super::JoinError;
 use super::scope;
+use super::{Builder, JoinError};
 use crate::base::sync::ListLock;
 use crate::coroutine::{Batch, Event, WaitReason};
 use crate::sched;
@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use std::error::Error;
 use std::fmt;
 use std::iter::successors;
-use std::panic::{RefUnwindSafe, UnwindSafe, resume_unwind};
+use std::panic::{Location, RefUnwindSafe, UnwindSafe, resume_unwind};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -193,12 +193,14 @@ impl CancelToken {
     /// let slept = token.run(|| sward::sleep(Duration::from_secs(3600)));
     /// assert_eq!(slept, Err(Cancelled));
     /// ```
+    #[track_caller]
     pub fn run<T: Send>(&self, f: impl FnOnce() -> T + Send) -> Result<T, Cancelled> {
         if self.is_cancelled() {
             return Err(Cancelled);
         }
+        let builder = Builder::new().at(Location::caller());
         let outcome = scope::scope(|s| {
-            let child = s.spawn(f);
+            let child = s.spawn_with(&builder, f).unwrap_or_else(super::no_runtime);
             let (mut ended, mut cancelled) = (child.arm(), self.arm());
             let arms = &mut [Some(ended.any()), Some(cancelled.any())];
             select(arms, WaitReason::CancelRun, Patience::Endless);

@@ -190,6 +190,7 @@ impl Group {
     ///
     /// It is called by the closure of [`run`](Self::run) or by a coroutine of the group, and what `F` and
     /// `T` borrow outlives that `run`. The joining handle does not, unless it is leaked.
+    #[track_caller]
     pub(super) unsafe fn spawn<T, F>(&self, builder: &Builder, f: F) -> io::Result<JoinHandle<T>>
     where
         F: FnOnce() -> T + Send,

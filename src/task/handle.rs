@@ -4,6 +4,7 @@ use super::Id;
 use crate::coroutine::{Event, Handle, Parker, WaitReason, with_parker};
 use crate::sched;
 use std::fmt;
+use std::panic::Location;
 use std::time::{Duration, Instant};
 
 /// A coroutine, or a plain thread, seen from outside: something that can be unparked.
@@ -48,6 +49,20 @@ impl Task {
         match &self.0 {
             Kind::Coroutine(handle) => handle.header().name(),
             Kind::Thread(_, thread) => thread.name(),
+        }
+    }
+
+    /// The call that has spawned the coroutine; `None` for a plain thread. With this a panic hook of one's own
+    /// can say which coroutine it is, as reports do.
+    ///
+    /// ```
+    /// let place = sward::spawn(|| sward::task::current().spawned_at()).join().unwrap();
+    /// assert_eq!(place.map(|place| place.file()), Some(file!()));
+    /// ```
+    pub fn spawned_at(&self) -> Option<&'static Location<'static>> {
+        match &self.0 {
+            Kind::Coroutine(handle) => Some(handle.header().site()),
+            Kind::Thread(..) => None,
         }
     }
 

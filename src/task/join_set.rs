@@ -102,12 +102,16 @@ impl<T> JoinSet<T> {
     ///
     /// On a plain thread, if the default runtime cannot be started. [`spawn_with`](Self::spawn_with) gives
     /// an error instead.
+    #[track_caller]
     pub fn spawn<F>(&mut self, f: F) -> Task
     where
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        self.spawn_with(Builder::new(), f).unwrap_or_else(super::no_runtime)
+        match self.spawn_with(Builder::new(), f) {
+            Ok(task) => task,
+            Err(error) => super::no_runtime(error),
+        }
     }
 
     /// Spawns a coroutine with settings of its own; otherwise as [`spawn`](Self::spawn).
@@ -122,6 +126,7 @@ impl<T> JoinSet<T> {
     /// assert_eq!(set.join_next().unwrap().unwrap(), 1);
     /// # Ok::<(), std::io::Error>(())
     /// ```
+    #[track_caller]
     pub fn spawn_with<F>(&mut self, builder: Builder, f: F) -> io::Result<Task>
     where
         F: FnOnce() -> T + Send + 'static,

@@ -75,9 +75,9 @@ use std::io;
 /// initializer of a `thread_local!` must not wait, and what relies on the calls of one thread being nested,
 /// such as dynamic scoping through a thread-local (`scoped-tls`), must not be held over a wait.
 ///
-/// If the coroutine panics, the message is printed, behind a line that names the coroutine (the runtime
-/// installs a panic hook for that); other coroutines go on, and [`join`](JoinHandle::join) gives
-/// [`JoinError::Panicked`]. If the handle was dropped, nobody else notices.
+/// If the coroutine panics, std's message is printed, behind a line that names the coroutine (see
+/// [reports](crate::runtime#reports)); other coroutines go on, and [`join`](JoinHandle::join) gives
+/// [`JoinError::Panicked`], which names it as well. If the handle was dropped, nobody else notices.
 ///
 /// # Panics
 ///
@@ -125,6 +125,7 @@ pub fn yield_now() {
 impl Runtime {
     /// Spawns a coroutine in this runtime, from any thread or coroutine; otherwise as [`spawn`]. Once
     /// the runtime shuts down, the coroutine ends with [`JoinError::Cancelled`] without running.
+    #[track_caller]
     pub fn spawn<T, F>(&self, f: F) -> JoinHandle<T>
     where
         F: FnOnce() -> T + Send + 'static,

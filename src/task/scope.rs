@@ -177,14 +177,19 @@ impl<'scope, 'env> Scope<'scope, 'env> {
     ///
     /// On a plain thread, if the default runtime cannot be started. [`Builder::spawn_scoped`] gives an
     /// error instead.
+    #[track_caller]
     pub fn spawn<F, T>(&'scope self, f: F) -> ScopedJoinHandle<'scope, T>
     where
         F: FnOnce() -> T + Send + 'scope,
         T: Send + 'scope,
     {
-        self.spawn_with(&Builder::new(), f).unwrap_or_else(super::no_runtime)
+        match self.spawn_with(&Builder::new(), f) {
+            Ok(handle) => handle,
+            Err(error) => super::no_runtime(error),
+        }
     }
 
+    #[track_caller]
     pub(super) fn spawn_with<F, T>(
         &'scope self,
         builder: &Builder,

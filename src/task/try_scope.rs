@@ -158,11 +158,15 @@ impl<'scope, 'env, E: Send> TryScope<'scope, 'env, E> {
     ///
     /// On a plain thread, if the default runtime cannot be started. [`spawn_with`](Self::spawn_with) gives
     /// an error instead.
+    #[track_caller]
     pub fn spawn<F>(&'scope self, f: F)
     where
         F: FnOnce() -> Result<(), E> + Send + 'scope,
     {
-        self.spawn_with(Builder::new(), f).unwrap_or_else(super::no_runtime);
+        match self.spawn_with(Builder::new(), f) {
+            Ok(()) => {}
+            Err(error) => super::no_runtime(error),
+        }
     }
 
     /// Spawns a coroutine with a name or a stack size of its own; otherwise as [`spawn`](Self::spawn).
@@ -170,6 +174,7 @@ impl<'scope, 'env, E: Send> TryScope<'scope, 'env, E> {
     /// # Errors
     ///
     /// As [`Builder::spawn`].
+    #[track_caller]
     pub fn spawn_with<F>(&'scope self, builder: Builder, f: F) -> io::Result<()>
     where
         F: FnOnce() -> Result<(), E> + Send + 'scope,

@@ -1,0 +1,124 @@
+//! What `/proc/self/task` tells of a thread. Any part of it may be missing: no `/proc`, a kernel built without
+//! it, a sandbox. Then that part is `None`.
+
+use super::Doing;
+use std::fs;
+use std::time::Duration;
+
+/// A thread's number, by which other threads of the process can look at it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Probe(libc::pid_t);
+
+/// System calls that block, by name.
+const CALLS: &[(libc::c_long, &str)] = &[
+    (libc::SYS_read, "read"),
+    (libc::SYS_readv, "readv"),
+    (libc::SYS_write, "write"),
+    (libc::SYS_writev, "writev"),
+    (libc::SYS_pread64, "pread64"),
+    (libc::SYS_pwrite64, "pwrite64"),
+    (libc::SYS_openat, "openat"),
+    (libc::SYS_close, "close"),
+    (libc::SYS_fsync, "fsync"),
+    (libc::SYS_fdatasync, "fdatasync"),
+    (libc::SYS_flock, "flock"),
+    (libc::SYS_ioctl, "ioctl"),
+    (libc::SYS_connect, "connect"),
+    (libc::SYS_accept, "accept"),
+    (libc::SYS_accept4, "accept4"),
+    (libc::SYS_recvfrom, "recvfrom"),
+    (libc::SYS_recvmsg, "recvmsg"),
+    (libc::SYS_sendto, "sendto"),
+    (libc::SYS_sendmsg, "sendmsg"),
+    (libc::SYS_ppoll, "ppoll"),
+    (libc::SYS_pselect6, "pselect6"),
+    (libc::SYS_epoll_pwait, "epoll_pwait"),
+    (libc::SYS_wait4, "wait4"),
+    (libc::SYS_waitid, "waitid"),
+    (libc::SYS_futex, "futex"),
+    (libc::SYS_nanosleep, "nanosleep"),
+    (libc::SYS_clock_nanosleep, "clock_nanosleep"),
+];
+
+impl Probe {
+    /// The probe of the calling thread.
+    pub(crate) fn of_this_thread() -> Option<Probe> {
+        // SAFETY: the call takes no pointers, and its result is a thread's number.
+        let id = unsafe { libc::syscall(libc::SYS_gettid) };
+        libc::pid_t::try_from(id).ok().map(Probe)
+    }
+
+    fn read(self, file: &str) -> Option<String> {
+        fs::read_to_string(format!("/proc/self/task/{}/{file}", self.0)).ok()
+    }
+
+    /// What the system does with the thread now; `None` once it has ended.
+    pub(crate) fn doing(self) -> Option<Doing> {
+        doing(&self.read("stat")?)
+    }
+
+    /// For how long it has been in the queue of a processor so far, without being run. A stay in the queue counts
+    /// once it is over.
+    pub(crate) fn delayed(self) -> Option<Duration> {
+        delayed(&self.read("schedstat")?)
+    }
+
+    /// Where it waits: the system call, and the kernel's function.
+    pub(crate) fn place(self) -> Option<String> {
+        let call = self.read("syscall").and_then(|text| call(&text));
+        let function = self.read("wchan").filter(|name| !matches!(name.as_str(), "" | "0"));
+        match (call, function) {
+            (Some(call), Some(function)) => Some(format!("{call}, {function}")),
+            (call, function) => call.or(function),
+        }
+    }
+}
+
+fn doing(stat: &str) -> Option<Doing> {
+    // The thread's name stands before it in parentheses, and may hold any byte.
+    match stat.rsplit_once(')')?.1.trim_start().chars().next()? {
+        'R' => Some(Doing::Runs),
+        'S' | 'D' | 'I' | 'K' | 'W' | 'P' => Some(Doing::Waits),
+        'T' | 't' => Some(Doing::Stopped),
+        _ => None,
+    }
+}
+
+fn delayed(schedstat: &str) -> Option<Duration> {
+    schedstat.split_whitespace().nth(1)?.parse().ok().map(Duration::from_nanos)
+}
+
+fn call(syscall: &str) -> Option<String> {
+    // "running" for a thread that waits for nothing; -1 for one that waits outside of a system call.
+    let number = syscall.split_whitespace().next()?.parse().ok().filter(|number| *number >= 0)?;
+    let known = CALLS.iter().find(|(known, _)| *known == number);
+    Some(known.map_or_else(|| format!("system call {number}"), |(_, name)| (*name).to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_state_stands_behind_the_name_whatever_that_is() {
+        assert_eq!(doing("7 (a) R (b) S 1 2"), Some(Doing::Waits));
+        assert_eq!(doing("7 (a) R 1 2"), Some(Doing::Runs));
+        assert_eq!(doing("7 (a) T 1 2"), Some(Doing::Stopped));
+        assert_eq!(doing("7 (a) Z 1 2"), None);
+        assert_eq!(doing(""), None);
+    }
+
+    #[test]
+    fn delays_are_the_second_number() {
+        assert_eq!(delayed("101303 736004 2\n"), Some(Duration::from_nanos(736_004)));
+        assert_eq!(delayed("0"), None);
+    }
+
+    #[test]
+    fn system_calls_have_names_where_they_are_known() {
+        assert_eq!(call(&format!("{} 0x0 0x0", libc::SYS_futex)).as_deref(), Some("futex"));
+        assert_eq!(call("4000 0x0").as_deref(), Some("system call 4000"));
+        assert_eq!(call("running"), None);
+        assert_eq!(call("-1 0x0 0x0"), None);
+    }
+}

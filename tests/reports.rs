@@ -1,0 +1,292 @@
+//! What reports say, and whom they accuse. Each test runs itself again in a child, whose stderr it reads.
+
+mod common;
+
+use common::LONG;
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+const ROLE: &str = "SWARD_TEST_ROLE";
+const READY: &str = "the child is ready";
+
+/// In the child runs the closure; otherwise gives a command that starts the child.
+fn in_child(test: &str, f: impl FnOnce()) -> Option<Command> {
+    if std::env::var_os(ROLE).is_some() {
+        f();
+        return None;
+    }
+    let mut command = Command::new(std::env::current_exe().expect("the test's own program"));
+    command.args([test, "--exact", "--test-threads=1"]).env(ROLE, test);
+    Some(command)
+}
+
+/// What the child says on stderr; it must succeed.
+fn stderr_of(mut command: Command) -> String {
+    let output = command.arg("--nocapture").output().expect("a child");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let all = format!("{}{said}", String::from_utf8_lossy(&output.stdout));
+    assert!(output.status.success() && all.contains("1 passed"), "{all}");
+    said
+}
+
+fn one_worker<T: Send>(f: impl FnOnce() -> T + Send) -> T {
+    sward::runtime::Builder::new().worker_threads(1).build().expect("a runtime").run(f)
+}
+
+/// Runs the closure in a coroutine that was spawned in the line of the caller, while another one of its worker
+/// is ready to run.
+#[track_caller]
+fn keeps_a_sibling_waiting(name: Option<&str>, f: impl FnOnce() + Send + 'static) {
+    let over = Arc::new(AtomicBool::new(false));
+    let seen = Arc::clone(&over);
+    let (started, has_started) = sward::channel::bounded(1);
+    let sibling = sward::spawn(move || {
+        started.send(()).expect("heard");
+        while !seen.load(Ordering::Relaxed) {
+            sward::yield_now();
+        }
+    });
+    has_started.recv().expect("it starts");
+    let mut builder = sward::task::Builder::new();
+    if let Some(name) = name {
+        builder = builder.name(name);
+    }
+    builder.spawn(f).expect("spawned").join().expect("it ends well");
+    over.store(true, Ordering::Relaxed);
+    sibling.join().expect("it ends well");
+}
+
+/// The processor time of this thread.
+fn used() -> Duration {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the place for the time lives until the call ends.
+    assert_eq!(unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) }, 0);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
+fn compute(time: Duration) {
+    let end = used() + time;
+    while used() < end {
+        std::hint::spin_loop();
+    }
+}
+
+#[test]
+fn a_coroutine_that_computes_is_said_to_compute() {
+    let test = "a_coroutine_that_computes_is_said_to_compute";
+    let here = format!("(spawned at {}:{}:", file!(), line!() + 3);
+    let Some(child) = in_child(test, || {
+        one_worker(|| {
+            keeps_a_sibling_waiting(Some("spinner"), || compute(Duration::from_millis(600)));
+        });
+    }) else {
+        return;
+    };
+    let said = stderr_of(child);
+    let line = said.lines().find(|line| line.contains("has kept worker 0 for")).expect(&said);
+    assert!(line.contains(" \"spinner\" ") && line.contains(&here), "{said}");
+    assert!(line.contains("it computes (") && line.contains("ms of processor time)"), "{said}");
+}
+
+/// In its first turn, when it is in no list yet.
+#[test]
+fn a_nameless_coroutine_is_known_by_the_line_that_spawned_it() {
+    let test = "a_nameless_coroutine_is_known_by_the_line_that_spawned_it";
+    let here = format!("(spawned at {}:{}:", file!(), line!() + 2);
+    let Some(child) = in_child(test, || {
+        one_worker(|| keeps_a_sibling_waiting(None, || compute(Duration::from_millis(600))))
+    }) else {
+        return;
+    };
+    let said = stderr_of(child);
+    let line = said.lines().find(|line| line.contains("has kept worker 0 for")).expect(&said);
+    assert!(line.starts_with("sward: coroutine #") && line.contains(&here), "{said}");
+    assert!(!said.contains("coroutine #0"), "{said}");
+}
+
+#[test]
+fn a_coroutine_that_sleeps_as_threads_do_is_said_to_be_blocked() {
+    let test = "a_coroutine_that_sleeps_as_threads_do_is_said_to_be_blocked";
+    let Some(child) = in_child(test, || {
+        one_worker(|| {
+            keeps_a_sibling_waiting(Some("sleeper"), || std::thread::sleep(Duration::from_secs(2)));
+        });
+    }) else {
+        return;
+    };
+    let said = stderr_of(child);
+    let line = said.lines().find(|line| line.contains("has kept worker 0 for")).expect(&said);
+    assert!(line.contains(" \"sleeper\" ") && line.contains("it is blocked in the kernel"), "{said}");
+    assert!(line.contains("(clock_nanosleep"), "{said}");
+}
+
+/// Gives the processor that the worker is bound to, with the lowest priority, to a thread that never leaves it.
+#[test]
+fn a_coroutine_whose_thread_is_not_run_is_not_blamed() {
+    let test = "a_coroutine_whose_thread_is_not_run_is_not_blamed";
+    let Some(child) = in_child(test, || {
+        one_worker(|| {
+            keeps_a_sibling_waiting(None, || {
+                let start = Instant::now();
+                let bind = || {
+                    // SAFETY: zeros are a valid value; what the calls get lives until they end.
+                    unsafe {
+                        let mut set: libc::cpu_set_t = std::mem::zeroed();
+                        assert_eq!(libc::sched_getaffinity(0, size_of_val(&set), &raw mut set), 0);
+                        let first = (0..libc::CPU_SETSIZE as usize).find(|&cpu| libc::CPU_ISSET(cpu, &set));
+                        libc::CPU_ZERO(&mut set);
+                        libc::CPU_SET(first.expect("a processor"), &mut set);
+                        assert_eq!(libc::sched_setaffinity(0, size_of_val(&set), &raw const set), 0);
+                    }
+                };
+                bind();
+                std::thread::spawn(move || {
+                    bind();
+                    while start.elapsed() < Duration::from_secs(4) {
+                        std::hint::spin_loop();
+                    }
+                });
+                // SAFETY: the value lives until the call ends.
+                let done = unsafe {
+                    let priority = libc::sched_param { sched_priority: 0 };
+                    libc::sched_setscheduler(0, libc::SCHED_IDLE, &raw const priority)
+                };
+                assert_eq!(done, 0);
+                while start.elapsed() < Duration::from_secs(3) {
+                    std::hint::spin_loop();
+                }
+            });
+        });
+    }) else {
+        return;
+    };
+    let said = stderr_of(child);
+    assert!(said.contains("the system has not run the thread of worker 0"), "{said}");
+    assert!(!said.contains("has kept worker"), "{said}");
+}
+
+fn signal(child: &Child, signal: libc::c_int) {
+    // SAFETY: the call takes no pointers; the number is the child's, as nobody has waited for it yet.
+    assert_eq!(unsafe { libc::kill(child.id() as libc::pid_t, signal) }, 0);
+}
+
+#[test]
+fn a_stopped_process_accuses_nobody_when_it_goes_on() {
+    let test = "a_stopped_process_accuses_nobody_when_it_goes_on";
+    let Some(mut command) = in_child(test, || {
+        one_worker(|| {
+            let over = Arc::new(AtomicBool::new(false));
+            let busy: Vec<_> = (0..3)
+                .map(|_| {
+                    let seen = Arc::clone(&over);
+                    sward::spawn(move || {
+                        while !seen.load(Ordering::Relaxed) {
+                            compute(Duration::from_millis(2));
+                            sward::yield_now();
+                        }
+                    })
+                })
+                .collect();
+            println!("{READY}");
+            sward::blocking(|| std::io::stdin().read_to_end(&mut Vec::new())).expect("run").expect("read");
+            over.store(true, Ordering::Relaxed);
+            busy.into_iter().for_each(|one| one.join().expect("it ends well"));
+        });
+    }) else {
+        return;
+    };
+    let mut child = command
+        .arg("--nocapture")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("a child");
+    let mut output = BufReader::new(child.stdout.take().expect("piped"));
+    let mut line = String::new();
+    while !line.contains(READY) {
+        line.clear();
+        assert_ne!(output.read_line(&mut line).expect("read"), 0, "it has ended");
+    }
+    for _ in 0..3 {
+        signal(&child, libc::SIGSTOP);
+        std::thread::sleep(Duration::from_secs(1));
+        signal(&child, libc::SIGCONT);
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    drop(child.stdin.take());
+    let limit = Instant::now() + LONG;
+    while child.try_wait().expect("waited").is_none() {
+        assert!(Instant::now() < limit, "the child hangs");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let mut said = String::new();
+    child.stderr.take().expect("piped").read_to_string(&mut said).expect("read");
+    assert!(!said.contains("sward:"), "{said}");
+}
+
+fn panics() {
+    let error = sward::spawn(|| -> () { panic!("the reason") }).join().expect_err("a panic");
+    let said = error.to_string();
+    assert!(said.starts_with("coroutine #") && said.ends_with("panicked: the reason"), "{said}");
+    assert!(said.contains(&format!("(spawned at {}:", file!())), "{said}");
+}
+
+#[test]
+fn a_panic_is_printed_with_its_coroutine_and_its_reason() {
+    let Some(child) = in_child("a_panic_is_printed_with_its_coroutine_and_its_reason", || one_worker(panics))
+    else {
+        return;
+    };
+    let said = stderr_of(child);
+    let (_, rest) = said.split_once("sward: coroutine #").expect(&said);
+    assert!(rest.contains(&format!("(spawned at {}:", file!())), "{said}");
+    assert!(rest.contains("panics:") && rest.contains("the reason"), "{said}");
+}
+
+/// A test harness that collects the output sets a hook, and keeps the message from stderr: then the line is not
+/// there either.
+#[test]
+fn captured_output_does_not_part_a_panic_from_its_coroutine() {
+    let Some(mut child) = in_child("captured_output_does_not_part_a_panic_from_its_coroutine", || {
+        one_worker(panics);
+        panic!("it fails, so that what was captured is shown");
+    }) else {
+        return;
+    };
+    let output = child.output().expect("a child");
+    let (shown, said) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(shown.contains("the reason") && shown.contains("1 failed"), "{shown}");
+    assert!(!shown.contains("sward: coroutine"), "{shown}");
+    assert!(!said.contains("sward:") && !said.contains("the reason"), "{said}");
+}
+
+#[test]
+fn a_silent_panic_hook_silences_all() {
+    let Some(child) = in_child("a_silent_panic_hook_silences_all", || {
+        let silent = || std::panic::set_hook(Box::new(|_| {}));
+        silent();
+        one_worker(panics);
+    }) else {
+        return;
+    };
+    let said = stderr_of(child);
+    assert!(!said.contains("sward:") && !said.contains("the reason"), "{said}");
+}
+
+#[test]
+fn a_silent_panic_hook_of_later_silences_all() {
+    let Some(child) = in_child("a_silent_panic_hook_of_later_silences_all", || {
+        one_worker(|| {
+            std::panic::set_hook(Box::new(|_| {}));
+            panics();
+        });
+    }) else {
+        return;
+    };
+    let said = stderr_of(child);
+    assert!(!said.contains("sward:") && !said.contains("the reason"), "{said}");
+}
