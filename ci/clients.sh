@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# The servers among the examples, driven by programs that are not ours: nc, curl, wrk, redis-cli and
+# The servers among the examples, driven by programs that are not ours: nc, curl, ab, wrk, redis-cli and
 # redis-benchmark.
 . "$(dirname "$0")/common.sh"
-tools=(nc curl wrk redis-cli redis-benchmark)
+tools=(nc curl ab wrk redis-cli redis-benchmark)
 missing=()
 for tool in "${tools[@]}"; do command -v "$tool" >/dev/null || missing+=("$tool"); done
 if [ ${#missing[@]} -gt 0 ] && command -v apt-get >/dev/null && [ "$(id -u)" = 0 ]; then
-    apt-get update -qq && apt-get install -y -qq netcat-openbsd curl wrk redis-tools >/dev/null
+    apt-get update -qq && apt-get install -y -qq netcat-openbsd curl apache2-utils wrk redis-tools >/dev/null || true
 fi
 for tool in "${tools[@]}"; do
     command -v "$tool" >/dev/null || { echo "skipped: $tool is not installed"; exit 0; }
@@ -72,6 +72,36 @@ pipelined=$(printf 'GET / HTTP/1.1\r\nHost: a\r\n\r\nGET / HTTP/1.1\r\nHost: a\r
     nc -N 127.0.0.1 18080 | grep -c 'Hello, World!')
 [ "$pipelined" = 2 ] || { echo "pipelining: $pipelined answers" >&2; exit 1; }
 
+# HTTP/1.0 that keeps its connections: ab sends the next request only once it was told that it may.
+kept() { # url
+    local out
+    out=$(within 60 ab -q -k -n 20000 -c 50 "$1")
+    grep -E 'Complete|Failed|Keep-Alive' <<<"$out"
+    expect "ab -k $1, requests" 20000 "$(awk '/^Complete requests/ {print $3}' <<<"$out")"
+    expect "ab -k $1, failures" 0 "$(awk '/^Failed requests/ {print $3}' <<<"$out")"
+    expect "ab -k $1, kept connections" 20000 "$(awk '/^Keep-Alive requests/ {print $3}' <<<"$out")"
+}
+kept http://127.0.0.1:18080/
+# HTTP/1.0 that does not: the end of the connection is the end of the answer.
+expect "ab, failures" 0 "$(within 60 ab -q -n 2000 -c 50 http://127.0.0.1:18080/ | awk '/^Failed requests/ {print $3}')"
+status() { curl -s -o /dev/null -w '%{http_code}' --http1.1 "$@"; }
+base=http://127.0.0.1:18080
+head -c 60000 /dev/urandom >"$scratch/small"
+head -c 5000000 /dev/urandom >"$scratch/body"
+# As through a proxy: the request's target is an absolute URL.
+expect "http, absolute form" "Hello, World!" "$(curl -s -x "$base" http://example.com/)"
+expect "http, no Host" 400 "$(status -H 'Host:' $base/)"
+expect "http, two lengths" 400 "$(status -H 'Content-Length: 3' -H 'Content-Length: 5' -X POST $base/echo)"
+expect "http, length and chunks" 400 \
+    "$(status -H 'Content-Length: 3' -H 'Transfer-Encoding: chunked' -d abc $base/echo)"
+expect "http, an old client" "Hello, World!" "$(curl -s --http1.0 $base/)"
+curl -s --data-binary @"$scratch/small" $base/echo | cmp - "$scratch/small"
+curl -s -H 'Transfer-Encoding: chunked' --data-binary @"$scratch/small" $base/echo | cmp - "$scratch/small"
+curl -s -H 'Expect: 100-continue' --expect100-timeout 60 --data-binary @"$scratch/small" $base/echo |
+    cmp - "$scratch/small"
+expect "http, a body that is too large" 413 "$(status -H 'Expect:' --data-binary @"$scratch/body" $base/echo)"
+expect "http, the large one" "$((8 << 20))" "$(curl -s $base/large | wc -c)"
+
 load http://127.0.0.1:18080/
 
 start https 18443 --cert-out "$scratch/own.pem"
@@ -85,6 +115,7 @@ expect "https, connections of two requests" "1 0" "$(echo $count)"
 status=0
 curl -s https://localhost:18443/ || status=$?
 expect "https, untrusted" 60 "$status"
+kept https://127.0.0.1:18443/
 load https://127.0.0.1:18443/
 
 start websocket 18083
@@ -99,7 +130,6 @@ grep -qi '^sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=$' <<<"$accepted" |
 }
 
 start hyper 18082
-head -c 5000000 /dev/urandom >"$scratch/body"
 for version in --http1.1 --http2-prior-knowledge; do
     expect "hyper $version" "Hello, World!" "$(curl -s $version http://127.0.0.1:18082/)"
     curl -s $version --data-binary @"$scratch/body" http://127.0.0.1:18082/echo | cmp - "$scratch/body"

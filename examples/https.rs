@@ -1,9 +1,11 @@
-//! A small HTTPS server: `cargo run --release --example https -- [PORT] [--cert-out FILE]`, then
-//! `curl -k https://127.0.0.1:8443/`, or `curl --cacert FILE https://localhost:8443/`.
+//! An HTTPS server: `cargo run --release --example https -- [PORT] [--cert-out FILE] [--connections N]`, then
+//! `curl -k https://127.0.0.1:8443/`, or `curl --cacert FILE https://localhost:8443/large`.
 //!
 //! The encryption is rustls over `sward::net::TcpStream`, which is `Read` and `Write`: none of its code knows of
-//! coroutines. The certificate is made at each start, for `localhost` and the loopback addresses, and written to
-//! the file if one is named.
+//! coroutines. The rest, and its limits, are those of the example `http`. The handshake may take ten seconds.
+//!
+//! The certificate is made at each start, for `localhost` and the loopback addresses, and written to the file if
+//! one is named.
 
 mod common;
 
@@ -12,23 +14,22 @@ use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use std::io::{self, Read, Write};
 use std::sync::Arc;
 use std::time::Duration;
-use sward::net::{TcpListener, TcpStream};
+use sward::net::{Shutdown, TcpListener, TcpStream};
 
-const HEAD_LIMIT: usize = 16 << 10;
 const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
-const IDLE_TIME: Duration = Duration::from_secs(60);
-
-/// What `/large` gives, byte by byte from 0 to 250 and again: more than the kernel buffers.
-const LARGE: usize = 8 << 20;
+const HEAD_TIME: Duration = Duration::from_secs(10);
+/// The most that rustls holds, encrypted or not, for a client that does not read.
+const TLS_BUFFER: usize = 32 << 10;
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 fn main() {
-    let mut arguments = common::Arguments::new("https [PORT] [--cert-out FILE]");
+    let mut arguments = common::Arguments::new("https [PORT] [--cert-out FILE] [--connections N]");
     let port = arguments.port(8443);
     let file = arguments.text("--cert-out");
+    let limit = common::server::connections(&mut arguments, 1);
     arguments.end();
-    let served = settings(file.as_deref()).and_then(|settings| sward::run(|| serve(port, settings)));
+    let served = settings(file.as_deref()).and_then(|settings| sward::run(|| serve(port, limit, settings)));
     if let Err(e) = served {
         common::fail(&format!("https on port {port}: {e}"));
     }
@@ -48,89 +49,54 @@ fn settings(file: Option<&str>) -> Result<Arc<ServerConfig>, Failure> {
     Ok(Arc::new(settings))
 }
 
-fn serve(port: u16, settings: Arc<ServerConfig>) -> Result<(), Failure> {
+fn serve(port: u16, limit: usize, settings: Arc<ServerConfig>) -> Result<(), Failure> {
     let listener = TcpListener::bind(("127.0.0.1", port))?;
     println!("serves https://{}/", listener.local_addr()?);
-    for stream in listener.incoming() {
-        let (stream, settings) = (stream?, Arc::clone(&settings));
-        sward::spawn(move || {
-            // A connection that breaks, or whose client does not like us, is the end of that connection only.
-            let _ = connection(stream, settings);
-        });
-    }
+    common::server::serve(&listener, limit, move |stream| {
+        // A client that breaks off, or does not trust the certificate, is the end of its connection only.
+        if let Ok(stream) = handshake(stream, settings) {
+            common::http1::serve(stream, HEAD_TIME, common::site::answer);
+        }
+    });
     Ok(())
 }
 
-fn connection(mut stream: TcpStream, settings: Arc<ServerConfig>) -> Result<(), Failure> {
+fn handshake(mut stream: TcpStream, settings: Arc<ServerConfig>) -> Result<Encrypted, Failure> {
     stream.set_nodelay(true)?;
-    stream.set_read_timeout(Some(IDLE_TIME))?;
-    stream.set_write_timeout(Some(IDLE_TIME))?;
     let mut session = ServerConnection::new(settings)?;
+    session.set_buffer_limit(Some(TLS_BUFFER));
     // The handshake has its time as a whole, however it drips.
     sward::time::timeout(HANDSHAKE_TIME, || session.complete_io(&mut stream))??;
-    let mut stream = StreamOwned::new(session, stream);
-    answer_all(&mut stream)?;
-    stream.conn.send_close_notify();
-    stream.flush()?;
-    Ok(())
+    Ok(Encrypted(StreamOwned::new(session, stream)))
 }
 
-/// Answers requests until the client has enough.
-fn answer_all(stream: &mut (impl Read + Write)) -> io::Result<()> {
-    let (mut input, mut buffer) = (Vec::new(), [0; 2048]);
-    loop {
-        let mut headers = [httparse::EMPTY_HEADER; 64];
-        let mut request = httparse::Request::new(&mut headers);
-        match request.parse(&input) {
-            Ok(httparse::Status::Complete(head)) => {
-                let goes_on = answer(&request, stream)?;
-                if !goes_on {
-                    return Ok(());
-                }
-                input.drain(..head);
-            }
-            Ok(httparse::Status::Partial) if input.len() < HEAD_LIMIT => match stream.read(&mut buffer)? {
-                0 => return Ok(()),
-                n => input.extend_from_slice(&buffer[..n]),
-            },
-            _ => return respond(stream, "400 Bad Request", b"", true),
-        }
+struct Encrypted(StreamOwned<ServerConnection, TcpStream>);
+
+impl Read for Encrypted {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.read(buffer)
     }
 }
 
-/// Answers one; false if it was the last.
-fn answer(request: &httparse::Request<'_, '_>, stream: &mut impl Write) -> io::Result<bool> {
-    let header = |name: &str| {
-        let header = request.headers.iter().find(|header| header.name.eq_ignore_ascii_case(name));
-        header.map(|header| header.value.to_ascii_lowercase())
-    };
-    if header("content-length").is_some_and(|length| length != b"0") || header("transfer-encoding").is_some()
-    {
-        respond(stream, "413 Content Too Large", b"no bodies here\n", true)?;
-        return Ok(false);
+impl Write for Encrypted {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        self.0.write(data)
     }
-    let close = header("connection").map_or(request.version == Some(0), |value| value == b"close");
-    match (request.method, request.path) {
-        (Some("GET"), Some("/")) => respond(stream, "200 OK", b"Hello, World!\n", close)?,
-        (Some("GET"), Some("/large")) => {
-            let body: Vec<u8> = (0..LARGE).map(|n| (n % 251) as u8).collect();
-            respond(stream, "200 OK", &body, close)?;
-        }
-        (Some("GET"), _) => respond(stream, "404 Not Found", b"not found\n", close)?,
-        _ => {
-            respond(stream, "501 Not Implemented", b"", true)?;
-            return Ok(false);
-        }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
     }
-    Ok(!close)
 }
 
-fn respond(stream: &mut impl Write, status: &str, body: &[u8], close: bool) -> io::Result<()> {
-    let connection = if close { "Connection: close\r\n" } else { "" };
-    let length = body.len();
-    let mut response =
-        format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\n{connection}\r\n").into_bytes();
-    response.extend_from_slice(body);
-    stream.write_all(&response)?;
-    stream.flush()
+impl common::http1::Stream for Encrypted {
+    fn end(&mut self) -> io::Result<()> {
+        // Without the notice, the client could not tell the end from a cut by somebody between.
+        self.0.conn.send_close_notify();
+        self.0.flush()?;
+        self.0.sock.shutdown(Shutdown::Write)
+    }
+
+    fn socket(&self) -> &TcpStream {
+        &self.0.sock
+    }
 }

@@ -1,4 +1,4 @@
-//! hyper on sward: `cargo run --release --example hyper -- [PORT] [--head-seconds N]`, then
+//! hyper on sward: `cargo run --release --example hyper -- [PORT] [--head-seconds N] [--connections N]`, then
 //! `curl -i http://127.0.0.1:8082/`, or with `--http2-prior-knowledge`, or `-d text http://127.0.0.1:8082/echo`.
 //!
 //! hyper is written as futures. What it asks of a runtime is here, in the order of the file: a stream to be
@@ -6,6 +6,9 @@
 //! for is a coroutine that waits as coroutines do, and whose `JoinHandle` is the future. A handler may
 //! therefore simply block: in HTTP/1.1 it parks its connection, which has one request at a time, and in
 //! HTTP/2, where each request is a coroutine, nobody else.
+//!
+//! Limits: 4,000 connections, or `--connections`; more wait in the backlog. hyper's own limits are set as well:
+//! buffers, heads, and for HTTP/2 the number of streams and what the peer may have reset (see `connection`).
 
 mod common;
 
@@ -27,25 +30,35 @@ use sward::task::JoinHandle;
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 fn main() {
-    let mut arguments = common::Arguments::new("hyper [PORT] [--head-seconds N]");
+    let mut arguments = common::Arguments::new("hyper [PORT] [--head-seconds N] [--connections N]");
     let port = arguments.port(8082);
     let head_time = Duration::from_secs(arguments.number("--head-seconds", 10));
+    let limit = common::server::connections(&mut arguments, 1);
     arguments.end();
-    if let Err(e) = sward::run(|| serve(port, head_time)) {
+    if let Err(e) = sward::run(|| serve(port, limit, head_time)) {
         common::fail(&format!("hyper on port {port}: {e}"));
     }
 }
 
-fn serve(port: u16, head_time: Duration) -> io::Result<()> {
+/// What hyper may hold of a connection: bytes that were read or are to be written, in each direction.
+const BUFFER: usize = 64 << 10;
+/// The longest head.
+const HEAD_LIMIT: u32 = 16 << 10;
+/// How many requests an HTTP/2 connection may have under way, and how many more it may have reset that this
+/// side has not yet noticed.
+const STREAMS: u32 = 100;
+const RESETS: usize = 20;
+/// An HTTP/2 client is asked for a sign of life this often, and has so long to give it.
+const PING_EVERY: Duration = Duration::from_secs(60);
+const PONG_TIME: Duration = Duration::from_secs(20);
+
+fn serve(port: u16, limit: usize, head_time: Duration) -> io::Result<()> {
     let listener = TcpListener::bind(("127.0.0.1", port))?;
     println!("serves http://{}/", listener.local_addr()?);
-    for stream in listener.incoming() {
-        let stream = stream?;
-        sward::spawn(move || {
-            // A connection that breaks is the end of that connection only.
-            let _ = connection(stream, head_time);
-        });
-    }
+    common::server::serve(&listener, limit, move |stream| {
+        // A connection that breaks is the end of that connection only.
+        let _ = connection(stream, head_time);
+    });
     Ok(())
 }
 
@@ -57,11 +70,13 @@ fn connection(mut stream: TcpStream, head_time: Duration) -> Result<(), Box<dyn 
     let stream = Stream::new(stream, begun)?;
     if is_http2 {
         let mut builder = http2::Builder::new(Coroutines);
-        builder.timer(Clock).keep_alive_interval(Duration::from_secs(60));
+        builder.timer(Clock).keep_alive_interval(PING_EVERY).keep_alive_timeout(PONG_TIME);
+        builder.max_concurrent_streams(STREAMS).max_pending_accept_reset_streams(RESETS);
+        builder.max_header_list_size(HEAD_LIMIT).max_send_buf_size(BUFFER);
         sward::block_on(builder.serve_connection(stream, service_fn(answer)))?;
     } else {
         let mut builder = http1::Builder::new();
-        builder.timer(Clock).header_read_timeout(head_time).half_close(true);
+        builder.timer(Clock).header_read_timeout(head_time).half_close(true).max_buf_size(BUFFER);
         sward::block_on(builder.serve_connection(stream, service_fn(answer)))?;
     }
     Ok(())

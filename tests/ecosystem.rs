@@ -111,6 +111,41 @@ fn assert_https_answers(server: &Server, settings: &Arc<ClientConfig>) {
     assert!(response(&mut stream).expect("a response").0.starts_with("http/1.1 200"));
 }
 
+/// The protocol and its limits are those of `http`; this is the way through the encryption.
+#[test]
+fn https_keeps_to_the_rfc() {
+    let file = TempFile::new("rfc.pem");
+    let Some(server) = Server::start("https", &["--cert-out", file.path()]) else { return };
+    let settings = trusting(Some(&file));
+    programs::http::drive(|request| {
+        let mut stream = StreamOwned::new(session(&settings, "localhost"), server.connect());
+        stream.write_all(request.as_bytes()).expect("written");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("an end that is announced, not a cut");
+        answer
+    });
+}
+
+#[test]
+fn https_makes_large_answers_as_they_are_read() {
+    const CLIENTS: usize = 30;
+    let file = TempFile::new("large.pem");
+    let Some(server) = Server::start("https", &["--cert-out", file.path()]) else { return };
+    let settings = trusting(Some(&file));
+    let clients: Vec<_> = (0..CLIENTS)
+        .map(|_| {
+            let mut stream = StreamOwned::new(session(&settings, "localhost"), server.connect());
+            stream.write_all(GET_LARGE).expect("written");
+            stream.read_exact(&mut [0; 100]).expect("the answer begins");
+            stream
+        })
+        .collect();
+    let resident = programs::resident_kib(server.child.id());
+    assert!(resident < 64 << 10, "{resident} KiB");
+    drop(clients);
+    assert_https_answers(&server, &settings);
+}
+
 /// The client side of rustls in coroutines, too.
 #[test]
 fn https_from_coroutine_to_coroutine() {

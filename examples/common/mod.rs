@@ -1,5 +1,9 @@
-//! What several examples need: the command line, the descriptor limit, `/proc`.
+//! What several examples need: the command line, the descriptor limit, `/proc`, an accept loop, HTTP/1.1.
 #![allow(dead_code, unreachable_pub)] // each example uses its part
+
+pub mod http1;
+pub mod server;
+pub mod site;
 
 use std::fs;
 use std::io;

@@ -1,6 +1,8 @@
 //! What the tests of the examples share: where the programs are, and a server among them.
 #![allow(dead_code, unreachable_pub)] // each test uses its part
 
+pub mod http;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};

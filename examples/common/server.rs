@@ -1,0 +1,58 @@
+//! The accept loop of the example servers: a coroutine for each connection, and a limit on how many there are.
+
+use super::{Arguments, raise_descriptor_limit};
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+use sward::net::{TcpListener, TcpStream};
+use sward::sync::Semaphore;
+
+/// How many connections a server holds at once unless it is told otherwise.
+const CONNECTIONS: u64 = 4_000;
+
+/// Descriptors that are not for connections: the listener, the standard streams, the runtime's own.
+const RESERVED: u64 = 64;
+
+/// How long the loop pauses after an error of the listener.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Takes `--connections N`. Raises the descriptor limit, and lowers the number to what that limit allows, with
+/// so many descriptors for a connection.
+pub fn connections(arguments: &mut Arguments, descriptors_each: u64) -> usize {
+    let wanted = arguments.number("--connections", CONNECTIONS);
+    let descriptors = raise_descriptor_limit().unwrap_or(1024);
+    wanted.min(descriptors.saturating_sub(RESERVED) / descriptors_each).max(1) as usize
+}
+
+/// Serves each connection in a coroutine of its own, at most `limit` at once, until the listener is closed.
+/// Connections beyond the limit wait in the kernel's backlog, where they cost this process nothing.
+pub fn serve<F>(listener: &TcpListener, limit: usize, connection: F)
+where
+    F: FnOnce(TcpStream) + Clone + Send + 'static,
+{
+    let permits = Arc::new(Semaphore::new(limit));
+    let mut incoming = listener.incoming();
+    // The permit comes first: a connection that was accepted is served at once.
+    while let Ok(permit) = permits.acquire_owned() {
+        match incoming.next() {
+            Some(Ok(stream)) => {
+                let connection = connection.clone();
+                sward::spawn(move || {
+                    // Returned when the connection ends, be it by a panic.
+                    let _permit = permit;
+                    connection(stream);
+                });
+            }
+            Some(Err(e)) => pause(&e),
+            None => return,
+        }
+    }
+}
+
+/// What a server does about an error of `accept`: it says so, and goes on a little later. sward passes over the
+/// errors of single connections and backs off by itself where descriptors run out; whatever arrives here
+/// concerns the listener, and may pass.
+pub fn pause(error: &io::Error) {
+    eprintln!("accept: {error}");
+    sward::sleep(PAUSE);
+}
