@@ -20,6 +20,8 @@ use std::thread;
 use std::time::Duration;
 
 const DEFAULT_LIMIT: usize = 512;
+/// Of so many threads, one may do what nobody waits for.
+const ASIDE: usize = 8;
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
 
 /// Runs a closure that blocks on a thread of a pool, and parks until it has returned. On a plain thread,
@@ -100,13 +102,15 @@ struct Pool {
     next: u64,
     limit: usize,
     threads: usize,
+    /// Jobs of `detach_aside`.
+    aside: usize,
     /// Threads that wait for work, those included that were notified and have not got up yet.
     idle: usize,
 }
 
 static POOL: Mutex<Pool> = Mutex::new(
     Rank::Blocking,
-    Pool { queue: VecDeque::new(), next: 0, limit: DEFAULT_LIMIT, threads: 0, idle: 0 },
+    Pool { queue: VecDeque::new(), next: 0, limit: DEFAULT_LIMIT, threads: 0, aside: 0, idle: 0 },
 );
 static WORK: parking_lot::Condvar = parking_lot::Condvar::new();
 
@@ -158,6 +162,35 @@ pub(crate) fn run<T: Send>(reason: WaitReason, f: impl FnOnce() -> T + Send) -> 
 /// There is no thread and none could be created; the closure was dropped.
 pub(crate) fn detach(f: impl FnOnce() + Send + 'static) -> io::Result<()> {
     submit(Box::new(f)).map(drop)
+}
+
+/// As [`detach`], for a closure that may block for long and that nobody waits for. At most one thread in
+/// [`ASIDE`] does such a thing at a time, so that the others are there for those who wait.
+///
+/// # Errors
+///
+/// Also if there are as many of them already.
+pub(crate) fn detach_aside(f: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    let mut pool = POOL.lock();
+    if pool.aside >= pool.limit / ASIDE {
+        return Err(io::ErrorKind::WouldBlock.into());
+    }
+    pool.aside += 1;
+    drop(pool);
+    let place = Aside;
+    detach(move || {
+        let _place = place;
+        f();
+    })
+}
+
+/// One of the places of `detach_aside`.
+struct Aside;
+
+impl Drop for Aside {
+    fn drop(&mut self) {
+        POOL.lock().aside -= 1;
+    }
 }
 
 /// Where the job puts its outcome.

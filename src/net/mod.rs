@@ -52,6 +52,7 @@
 
 mod accept;
 mod addr;
+mod linger;
 mod macros;
 mod resolve;
 mod socket;

@@ -4,14 +4,14 @@
 //! All clones of a socket share one [`Socket`]. Invariant: no call made here blocks the thread.
 
 use super::addr::{RawAddr, written_by};
-use super::{Shutdown, sys};
+use super::{Shutdown, linger, sys};
 use crate::base::sys::{check, set_nonblocking};
 use crate::coroutine::WaitReason;
 use crate::netpoll::{Direction, Source};
 use crate::sched::OpenFile;
 use std::fmt;
 use std::io;
-use std::mem::{MaybeUninit, size_of};
+use std::mem::{ManuallyDrop, MaybeUninit, size_of};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +19,8 @@ use std::time::Duration;
 /// An open socket.
 #[derive(Debug)]
 pub(super) struct Socket {
-    pub(super) file: OpenFile,
+    /// Taken out once: by the destructor, or by `into_fd`, which leaves it without one.
+    pub(super) file: ManuallyDrop<OpenFile>,
     /// What it means that a call has transferred less than it could have.
     pub(super) short: Short,
 }
@@ -27,7 +28,7 @@ pub(super) struct Socket {
 /// What it means that a call has transferred less than it could have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Short {
-    /// It has emptied or filled the socket: the next one would block.
+    /// It has emptied or filled the socket: the next one would block. So it is with TCP streams, and only with them.
     Drained,
     /// Nothing: there may be more.
     Nothing,
@@ -36,7 +37,7 @@ pub(super) enum Short {
 impl Socket {
     /// A socket whose file is non-blocking, or all of whose calls say themselves that they must not block.
     pub(super) fn new(fd: OwnedFd, short: Short) -> Arc<Socket> {
-        Arc::new(Socket { file: OpenFile::new(sys::source(fd)), short })
+        Arc::new(Socket { file: ManuallyDrop::new(OpenFile::new(sys::source(fd))), short })
     }
 
     /// A socket that comes from elsewhere, with the timeouts of its file. All its calls say themselves that
@@ -55,7 +56,7 @@ impl Socket {
     /// A listener that comes from elsewhere: its file becomes non-blocking at its first `accept`, which
     /// has no other way to say that it must not block.
     pub(super) fn adopt_listener(fd: OwnedFd) -> Arc<Socket> {
-        Arc::new(Socket { file: OpenFile::new(Source::new(fd)), short: Short::Nothing })
+        Arc::new(Socket { file: ManuallyDrop::new(OpenFile::new(Source::new(fd))), short: Short::Nothing })
     }
 
     /// The descriptor for use elsewhere, with the mode and the timeouts that were set here. Where clones
@@ -80,7 +81,12 @@ impl Socket {
     /// The descriptor, and whether it is the socket's only one.
     fn into_fd(self: Arc<Socket>) -> io::Result<(OwnedFd, bool)> {
         match Arc::try_unwrap(self) {
-            Ok(socket) => Ok((socket.file.into_fd(), true)),
+            Ok(socket) => {
+                let mut socket = ManuallyDrop::new(socket);
+                // SAFETY: the socket's destructor, which would take it again, does not run.
+                let file = unsafe { ManuallyDrop::take(&mut socket.file) };
+                Ok((file.into_fd(), true))
+            }
             Err(shared) => Ok((shared.fd().try_clone_to_owned()?, false)),
         }
     }
@@ -159,6 +165,16 @@ impl Socket {
         value: T,
     ) -> io::Result<()> {
         set_option(self.fd(), level, name, value)
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        // SAFETY: a destructor runs once, and `into_fd` prevents it where it has taken the file.
+        let file = unsafe { ManuallyDrop::take(&mut self.file) };
+        if self.short == Short::Drained && linger::would_block_worker(file.fd()) {
+            linger::close(file.into_fd());
+        }
     }
 }
 

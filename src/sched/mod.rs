@@ -42,4 +42,4 @@ pub(crate) use wait::{
     sleep_until, spend, wait_at, wait_for, wait_for_event, wait_in, wait_masked, wake_all, with_own,
     yield_now,
 };
-pub(crate) use worker::{blocks_worker, current_coroutine, current_runtime, may_switch};
+pub(crate) use worker::{blocks_worker, current_coroutine, current_runtime, may_switch, on_worker};

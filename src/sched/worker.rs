@@ -143,6 +143,11 @@ pub(crate) fn may_switch() -> bool {
     who_may_switch().is_some()
 }
 
+/// Whether this thread is a worker of some runtime, be it inside of a coroutine or not.
+pub(crate) fn on_worker() -> bool {
+    with(|_| ()).is_some()
+}
+
 /// Whether a wait here blocks the thread of a worker: what its coroutine, or the worker itself, waits for
 /// must then not depend on the worker's other coroutines.
 pub(crate) fn blocks_worker() -> bool {
