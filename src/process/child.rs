@@ -63,8 +63,8 @@ impl Drop for Process {
             return;
         }
         // It fails for a child that has become another user.
-        let killed = self.kill_on_drop && child.kill().is_ok();
-        orphans::adopt(child, killed);
+        let _ = self.kill_on_drop && child.kill().is_ok();
+        orphans::adopt(child, self.exit.take().and_then(Exit::into_descriptor));
     }
 }
 

@@ -2,14 +2,15 @@
 
 use super::pidfd;
 use crate::base::sys::retry;
-use crate::blocking;
 use crate::coroutine::{Event, WaitReason};
 use crate::netpoll::{Direction, Source};
 use crate::sched::{Attempt, OpenFile, set, wait_for};
 use std::io;
 use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
 use std::process::ExitStatus;
 use std::sync::Arc;
+use std::thread;
 use std::time::Instant;
 
 /// How the end of one child is waited for. Made when somebody first does; then it stays.
@@ -31,15 +32,23 @@ impl Exit {
         }
     }
 
-    /// By a thread of the pool.
+    /// By a thread of its own: many children would use up those of the pool.
     fn awaited(pid: u32) -> io::Result<Exit> {
         let event = Arc::new(Event::new());
         let ended = Arc::clone(&event);
-        blocking::detach(move || {
+        thread::Builder::new().name("sward-child".into()).spawn(move || {
             block_until_ended(pid);
             set(&ended);
         })?;
         Ok(Exit::Awaited(event))
+    }
+
+    /// The child's descriptor, if this has one.
+    pub(super) fn into_descriptor(self) -> Option<OwnedFd> {
+        match self {
+            Exit::Watched(file) => Some(file.into_fd()),
+            Exit::Awaited(_) => None,
+        }
     }
 
     /// Parks until `reap` finds that the child has ended, or until the deadline: `None`.
@@ -72,7 +81,7 @@ impl Exit {
 }
 
 /// Blocks the thread until the child has ended, and does not reap it. If somebody else has, that is the end.
-pub(super) fn block_until_ended(pid: u32) {
+fn block_until_ended(pid: u32) {
     let mut info = MaybeUninit::<libc::siginfo_t>::uninit();
     // SAFETY: the place for the answer, which nobody reads, lives until the call ends.
     let _ = retry(|| unsafe {
@@ -94,7 +103,7 @@ mod tests {
 
     /// Without a descriptor, which is what all other tests have where there is one.
     #[test]
-    fn a_thread_of_the_pool_waits() {
+    fn a_thread_waits() {
         let test = || {
             let (mut child, exit) = cat();
             let soon = Some(Instant::now() + Duration::from_millis(5));

@@ -6,14 +6,16 @@
 //! # How the end of a child is waited for
 //!
 //! On Linux by a descriptor of the process (`pidfd_open(2)`), in the shard, as a socket is. Elsewhere, or
-//! where no descriptor is to be had, by a thread of the pool of [`blocking`](crate::blocking()), which stays
+//! where no descriptor is to be had, by a thread for each child that is waited for, which stays
 //! with the child although its caller may be cancelled. No handler for `SIGCHLD` is installed.
 //!
 //! # Children that nobody waits for
 //!
-//! A [`Child`] that is dropped goes on running, unless [`Command::kill_on_drop`] says otherwise. Either way
-//! it leaves no zombie for long: one that was killed is reaped by a thread of the pool at once, others, when
-//! the program next starts or drops a child after their end, or with the program's own.
+//! A [`Child`] that is dropped goes on running, unless [`Command::kill_on_drop`] says otherwise. So does one whose
+//! wait was cancelled or has met a time limit, once it is dropped. Either way it leaves no zombie: a thread waits for
+//! such children and reaps each as soon as it has ended. The thread is there while there are any, and holds a
+//! descriptor for each. Without descriptors of processes it asks each of them from time to time, and is at most a second
+//! late.
 //!
 //! # What a child inherits
 //!
@@ -34,8 +36,8 @@
 //! # .unwrap();
 //! ```
 
-// Rank 6. `exit` waits for an end, by means of `pidfd` or of the pool; `orphans` keeps those whose handle is
-// gone.
+// Rank 6. `exit` waits for an end, by means of `pidfd` or of a thread; `orphans` keeps those whose handle is
+// gone, and reaps them.
 
 mod child;
 mod command;
