@@ -127,6 +127,14 @@ pub mod runtime {
     //! Where panics abort, nothing can be unwound: parked coroutines are leaked without their destructors,
     //! and without a report, as soon as nothing is left that can run.
     //!
+    //! # Forking
+    //!
+    //! A child that is forked while a runtime is alive may only `exec`, as
+    //! [`process::Command`](crate::process::Command) has it: the runtime's threads are not there in the child. If it
+    //! uses sward nevertheless, it is ended with a message. Once all runtimes have ended, with nothing leaked, a child
+    //! may start its own; so a program may become a daemon between two [`run`](crate::run)s, or before the first. A
+    //! default runtime that [`spawn`](crate::spawn) has started on a plain thread never ends.
+    //!
     //! # Environment
     //!
     //! `SWARD_WORKERS` (from 1 to 1024) and `SWARD_STACK_SIZE` (bytes, or a number with `K`, `M` or `G`, up

@@ -478,6 +478,66 @@ fn a_forked_child_is_refused() {
     }
 }
 
+/// A program becomes a daemon between two runs, and its child a second time. It has used all that has threads.
+#[test]
+fn a_child_forked_after_the_last_runtime_has_its_own() {
+    if !is_child() {
+        let output = child("a_child_forked_after_the_last_runtime_has_its_own", &[]);
+        assert!(output.status.success(), "{}", text(&output));
+        return;
+    }
+    let work = || {
+        let connected = sward::run(|| {
+            let orphan = sward::process::Command::new("sleep").arg("0.05").spawn().expect("a child");
+            drop(orphan);
+            let calls: Vec<_> = (0..20).map(|_| sward::spawn(|| sward::fs::metadata("Cargo.toml"))).collect();
+            assert!(calls.into_iter().all(|call| call.join().expect("no panic").is_ok()));
+            let listener = sward::net::TcpListener::bind(("localhost", 0)).expect("a listener");
+            let address = listener.local_addr().expect("bound");
+            let client = sward::spawn(move || sward::net::TcpStream::connect(address).expect("connected"));
+            let server = listener.accept().expect("accepted");
+            sward::sleep(Duration::from_millis(1));
+            (client.join().expect("no panic"), server)
+        });
+        drop(connected);
+        hear_a_signal();
+    };
+    // SAFETY: no runtime is alive; what the child does is what is tested.
+    unsafe {
+        libc::alarm(60);
+        work();
+        for generation in 0..3 {
+            let pid = libc::fork();
+            if pid == 0 {
+                libc::alarm(60);
+                work();
+                continue;
+            }
+            let mut status = 0;
+            assert_eq!(libc::waitpid(pid, &raw mut status, 0), pid);
+            assert!(libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0, "generation {generation}");
+            if generation == 0 {
+                work();
+                return;
+            }
+            libc::_exit(0);
+        }
+        libc::_exit(0);
+    }
+}
+
+#[cfg(feature = "signal")]
+fn hear_a_signal() {
+    use sward::signal::{SignalKind, signal};
+    let signals = signal(SignalKind::USER_DEFINED1).expect("a stream");
+    // SAFETY: the call takes no pointers; the signal has a handler.
+    assert_eq!(unsafe { libc::raise(libc::SIGUSR1) }, 0);
+    assert!(signals.recv_timeout(Duration::from_secs(30)));
+}
+
+#[cfg(not(feature = "signal"))]
+fn hear_a_signal() {}
+
 /// A kernel without `epoll_pwait2`, or a filter that forbids it: all workers find out at the same time.
 #[test]
 fn a_missing_system_call_is_done_without() {

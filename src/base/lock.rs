@@ -59,6 +59,15 @@ impl<T> Mutex<T> {
     }
 }
 
+impl<T> Mutex<T> {
+    /// The lock, if it is free.
+    #[track_caller]
+    pub(crate) fn try_lock(&self) -> Option<Guard<'_, T>> {
+        let held = Held::enter(self.rank);
+        self.inner.try_lock().map(|inner| Guard { inner, _held: held })
+    }
+}
+
 /// The held lock.
 #[derive(Debug)]
 pub(crate) struct Guard<'a, T> {

@@ -3,12 +3,13 @@
 //! A coroutine that made such a call itself would hold up its worker. [`run`] hands the call to a pool
 //! and parks until it has returned. The pool is the process's: it has a thread per call under way, up to a
 //! limit; what comes beyond waits in a queue, and its callers are parked. Idle threads leave after
-//! [`KEEP_ALIVE`].
+//! [`KEEP_ALIVE`], and with the last runtime of the process.
 //!
 //! Invariant: while a job is queued there is a living thread. A thread counts itself out only under the
 //! lock and with the queue empty; a job is queued under the lock that a thread was counted or created
 //! under.
 
+use crate::base::fork;
 use crate::base::lock::{Mutex, Rank, assert_none_held};
 use crate::coroutine::{Event, WaitReason};
 use crate::sched::{Cancel, Woken, may_switch, raise, set, spend, wait_for_event, wait_masked};
@@ -17,12 +18,14 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const DEFAULT_LIMIT: usize = 512;
 /// Of so many threads, one may do what nobody waits for.
 const ASIDE: usize = 8;
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
+/// How long the end of the last runtime waits for idle threads to leave.
+const GRACE: Duration = Duration::from_secs(1);
 
 /// Runs a closure that blocks on a thread of a pool, and parks until it has returned. On a plain thread,
 /// which may block, it runs in place.
@@ -33,7 +36,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(10);
 ///
 /// The pool has at most 512 threads, or as many as
 /// [`set_max_blocking_threads`](crate::runtime::set_max_blocking_threads) says; further calls wait in a queue, in
-/// the order in which they came. Threads leave when they have been idle for ten seconds.
+/// the order in which they came. Threads leave when they have been idle for ten seconds, and when the last runtime ends.
 ///
 /// # Errors
 ///
@@ -219,6 +222,8 @@ fn withdraw(number: u64) -> Option<Job> {
 
 /// Queues a job for a thread that lives, and gives its number; or drops it and fails.
 fn submit(job: Job) -> io::Result<u64> {
+    fork::check();
+    fork::keep(fork::Pool { rest, forget });
     let mut pool = POOL.lock();
     if pool.idle <= pool.queue.len() && pool.threads < pool.limit {
         // Under the lock, so that the count is never ahead of the threads: a job queued for a thread
@@ -240,6 +245,33 @@ fn submit(job: Job) -> io::Result<u64> {
     Ok(number)
 }
 
+/// The last runtime has ended: the threads leave, so that a child that is forked now misses nothing. Nobody waits for
+/// those that do what nobody waits for.
+fn rest() {
+    let deadline = Instant::now() + GRACE;
+    let mut nap = Duration::from_micros(20);
+    let leaving = || {
+        let pool = POOL.lock();
+        pool.threads > pool.aside
+    };
+    while leaving() && fork::is_quiet() && Instant::now() < deadline {
+        WORK.notify_all();
+        thread::sleep(nap);
+        nap = (nap * 2).min(Duration::from_millis(2));
+    }
+}
+
+/// In a forked child, which has none of the threads. One that was idle has left its place in the queue of the
+/// condition variable, and one that held the lock holds it for ever: then the pool cannot be used.
+fn forget() -> bool {
+    let Some(mut pool) = POOL.try_lock() else { return false };
+    pool.threads = 0;
+    pool.aside = 0;
+    // What they borrow is gone with their callers, so they are not dropped either.
+    std::mem::forget(std::mem::take(&mut pool.queue));
+    pool.idle == 0
+}
+
 /// A thread's life.
 fn serve() {
     let mut pool = POOL.lock();
@@ -249,14 +281,14 @@ fn serve() {
             job();
             pool = POOL.lock();
         }
-        if pool.threads > pool.limit {
+        if pool.threads > pool.limit || fork::is_quiet() {
             pool.threads -= 1;
             return;
         }
         pool.idle += 1;
         let waited = WORK.wait_for(pool.raw(), KEEP_ALIVE);
         pool.idle -= 1;
-        if waited.timed_out() && pool.queue.is_empty() {
+        if (waited.timed_out() || fork::is_quiet()) && pool.queue.is_empty() {
             pool.threads -= 1;
             return;
         }

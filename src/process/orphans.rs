@@ -9,13 +9,13 @@
 //! reaper, and nobody else removes children: they keep their order.
 
 use super::pidfd;
+use crate::base::fork::PerProcess;
 use crate::base::poll::poll;
 use crate::base::sys::set_nonblocking;
-use parking_lot::Mutex;
 use std::io::{self, PipeReader, PipeWriter, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::process::{self, Child};
-use std::sync::Arc;
+use std::process::Child;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -29,22 +29,23 @@ struct Orphan {
     descriptor: Option<Arc<OwnedFd>>,
 }
 
+#[derive(Default)]
 struct Orphans {
     list: Vec<Orphan>,
     bell: Option<PipeWriter>,
-    /// The process that they are children of. A forked child has neither them nor the reaper.
-    parent: u32,
 }
 
-static ORPHANS: Mutex<Orphans> = Mutex::new(Orphans { list: Vec::new(), bell: None, parent: 0 });
+/// A forked child has neither its parent's children nor the reaper.
+static ORPHANS: PerProcess<Mutex<Orphans>> = PerProcess::new(Mutex::default);
+
+fn orphans() -> MutexGuard<'static, Orphans> {
+    ORPHANS.get().lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Takes a child that nobody will wait for, with its descriptor if there is one already. Does not block.
 pub(super) fn adopt(child: Child, descriptor: Option<OwnedFd>) {
     let descriptor = descriptor.or_else(|| pidfd::open(child.id()).ok()).map(Arc::new);
-    let mut orphans = ORPHANS.lock();
-    if orphans.parent != process::id() {
-        *orphans = Orphans { list: Vec::new(), bell: None, parent: process::id() };
-    }
+    let mut orphans = orphans();
     orphans.list.push(Orphan { child, descriptor });
     match &mut orphans.bell {
         // A full pipe rings already.
@@ -56,8 +57,8 @@ pub(super) fn adopt(child: Child, descriptor: Option<OwnedFd>) {
 
 /// Reaps those that have ended, if there is no reaper for want of a thread. Does not block.
 pub(super) fn reap() {
-    let mut orphans = ORPHANS.lock();
-    if orphans.bell.is_none() && orphans.parent == process::id() {
+    let mut orphans = orphans();
+    if orphans.bell.is_none() {
         orphans.reap(|_| true);
     }
 }
@@ -96,7 +97,7 @@ fn run(mut heard: PipeReader) {
             Some((bell, others)) => (called(bell), others.iter().any(called)),
             None => (true, false),
         };
-        let mut orphans = ORPHANS.lock();
+        let mut orphans = orphans();
         let reaped = orphans.reap(|index| match descriptors.get(index) {
             Some(Some(_)) => entries.get(index + 1).is_some_and(called),
             _ => true,
@@ -153,10 +154,7 @@ mod tests {
         let mut child = Command::new("cat").stdin(Stdio::piped()).spawn().expect("a child");
         let (pid, input) = (child.id(), child.stdin.take());
         {
-            let mut orphans = ORPHANS.lock();
-            if orphans.parent != process::id() {
-                orphans.parent = process::id();
-            }
+            let mut orphans = orphans();
             orphans.list.push(Orphan { child, descriptor: None });
             match &mut orphans.bell {
                 Some(bell) => drop(bell.write(&[0])),

@@ -226,6 +226,7 @@ impl Builder {
             ));
         }
         let runtime = Runtime { shared: Shared::new(config)? };
+        *runtime.shared.threads.alive.lock() = Some(Arc::new(fork::Alive::new()));
         // On an error the runtime is dropped, which ends the threads that did start.
         runtime.shared.start_netpoller()?;
         for index in 0..runtime.shared.config().workers {
@@ -536,12 +537,19 @@ impl Drop for AbortOnPanic {
 #[derive(Default)]
 pub(super) struct Threads {
     handles: parking_lot::Mutex<Vec<JoinHandle<()>>>,
+    /// Each thread has it, and the runtime until its end.
+    alive: parking_lot::Mutex<Option<Arc<fork::Alive>>>,
     /// How many have nothing more to do and stay all the same.
     staying: AtomicUsize,
 }
 
 impl Threads {
     fn start(&self, name: String, body: impl FnOnce() + Send + 'static) -> io::Result<()> {
+        let alive = self.alive.lock().clone();
+        let body = move || {
+            let _alive = alive;
+            body();
+        };
         let handle = std::thread::Builder::new().name(name).spawn(body)?;
         self.handles.lock().push(handle);
         Ok(())
@@ -660,6 +668,8 @@ impl Shared {
         wake_all(&mut batch);
         self.closed.store(true, Ordering::SeqCst);
         self.discard_unstarted();
+        // Unless a thread is left that has it, too, this is the end of the runtime.
+        drop(self.threads.alive.lock().take());
     }
 
     /// Gives the workers time to leave. One that stays inside of one turn is not waited for.

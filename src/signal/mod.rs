@@ -38,13 +38,14 @@
 //! }
 //! ```
 
+use crate::base::fork::PerProcess;
 use crate::channel::{Receiver, RecvArm, Sender, TrySendError, bounded};
-use parking_lot::Mutex;
 use signal_hook_registry::FORBIDDEN;
 use std::io::{self, Read};
 use std::os::fd::{AsRawFd, IntoRawFd};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// Which signal.
@@ -94,7 +95,7 @@ pub struct Signals {
 impl Signals {
     /// Waits until the signal has arrived since the last call, or since the stream was made. Parks.
     pub fn recv(&self) {
-        // The registry keeps the sender for as long as there is a receiver.
+        // The list keeps the sender for as long as there is a receiver.
         let _ = self.arrivals.recv();
     }
 
@@ -150,13 +151,12 @@ pub fn signal(kind: SignalKind) -> io::Result<Signals> {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
     }
     let (sender, arrivals) = bounded(1);
-    let mut registry = REGISTRY.lock();
+    let mut streams = streams();
     if OWNER.load(Ordering::Relaxed) != own_pid() {
-        // What a forked child has of its parent's streams is deaf: their thread is the parent's.
-        registry.streams.clear();
         start()?;
     }
-    if !registry.hooked.contains(&kind) {
+    let mut hooked = HOOKED.lock();
+    if !hooked.contains(&kind) {
         let number = [u8::try_from(kind.0).map_err(|e| io::Error::new(io::ErrorKind::InvalidInput, e))?];
         let tell = move || {
             // A child between `fork` and `exec` has its parent's handlers and the parent's pipe; after `vfork` even
@@ -172,18 +172,23 @@ pub fn signal(kind: SignalKind) -> io::Result<Signals> {
         // SAFETY: the action loads atomics and calls `getpid` and `send`, all allowed in a handler; the registry saves
         // `errno` and restores it.
         unsafe { signal_hook_registry::register(kind.0, tell) }?;
-        registry.hooked.push(kind);
+        hooked.push(kind);
     }
-    registry.streams.push((kind, sender));
+    streams.push((kind, sender));
     Ok(Signals { kind, arrivals })
 }
 
-struct Registry {
-    streams: Vec<(SignalKind, Sender<()>)>,
-    hooked: Vec<SignalKind>,
+type Streams = Mutex<Vec<(SignalKind, Sender<()>)>>;
+
+/// A forked child's streams: those of its parent are deaf there, since the thread is the parent's.
+static STREAMS: PerProcess<Streams> = PerProcess::new(Mutex::default);
+/// The signals that have the handler, in forked children too.
+static HOOKED: parking_lot::Mutex<Vec<SignalKind>> = parking_lot::Mutex::new(Vec::new());
+
+fn streams() -> MutexGuard<'static, Vec<(SignalKind, Sender<()>)>> {
+    STREAMS.get().lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-static REGISTRY: Mutex<Registry> = Mutex::new(Registry { streams: Vec::new(), hooked: Vec::new() });
 /// The end of the pipe that handlers write to; it is never closed.
 static PIPE: AtomicI32 = AtomicI32::new(-1);
 
@@ -195,7 +200,7 @@ fn own_pid() -> libc::pid_t {
     unsafe { libc::getpid() }
 }
 
-/// Starts the thread that passes signals on. Called under the registry's lock.
+/// Starts the thread that passes signals on. Called under the streams' lock.
 fn start() -> io::Result<()> {
     let (write, read) = UnixStream::pair()?;
     std::thread::Builder::new().name("sward-signal".into()).spawn(move || pass_on(read))?;
@@ -214,7 +219,7 @@ fn pass_on(mut pipe: UnixStream) {
             Err(_) => return,
         };
         let arrived = |kind: SignalKind| numbers[..count].iter().any(|&number| i32::from(number) == kind.0);
-        REGISTRY.lock().streams.retain(|(kind, sender)| {
+        streams().retain(|(kind, sender)| {
             if arrived(*kind) {
                 !matches!(sender.try_send(()), Err(TrySendError::Disconnected(())))
             } else {
