@@ -147,7 +147,17 @@ expect INCR 1 "$(redis INCR count)"
 expect EXPIRE 1 "$(redis EXPIRE count 100)"
 expect TTL 100 "$(redis TTL count)"
 expect DEL 2 "$(redis DEL key count nothing)"
+expect "SET of +5" OK "$(redis SET count +5)"
+expect "INCR of +5" "ERR value is not an integer or out of range" "$(redis INCR count)"
+head -c 8388608 /dev/urandom >"$scratch/value"
+expect "SET of 8 MiB" OK "$(redis -x SET large <"$scratch/value")"
+redis GET large | head -c 8388608 | cmp - "$scratch/value"
+# A thousand answers of 8 MiB, which are not read: they must not be made.
+(yes 'GET large' | head -n 1000; sleep 2) | nc 127.0.0.1 16390 | head -c 1000 >/dev/null
+expect "PING beside them" PONG "$(redis PING)"
+expect "what is left" 2 "$(redis DEL large count)"
 piped=$(for n in $(seq 1000); do echo "SET key$n $n"; done | redis --pipe | sed -n 's/.*replies: //p')
 expect "the pipe" 1000 "$piped"
 expect DBSIZE 1000 "$(redis DBSIZE)"
-within 120 redis-benchmark -p 16390 -t set,get -c 50 -P 16 -n 1000000 -q
+within 120 redis-benchmark -p 16390 -t set,get,incr -c 50 -P 16 -n 1000000 -q
+within 120 redis-benchmark -p 16390 -t set,get -c 50 -d 100000 -n 20000 -q

@@ -14,7 +14,7 @@ use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use std::io::{self, Read, Write};
 use std::sync::Arc;
 use std::time::Duration;
-use sward::net::{Shutdown, TcpListener, TcpStream};
+use sward::net::{TcpListener, TcpStream};
 
 const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
 const HEAD_TIME: Duration = Duration::from_secs(10);
@@ -92,8 +92,7 @@ impl common::http1::Stream for Encrypted {
     fn end(&mut self) -> io::Result<()> {
         // Without the notice, the client could not tell the end from a cut by somebody between.
         self.0.conn.send_close_notify();
-        self.0.flush()?;
-        self.0.sock.shutdown(Shutdown::Write)
+        self.0.flush()
     }
 
     fn socket(&self) -> &TcpStream {

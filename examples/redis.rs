@@ -1,24 +1,145 @@
-//! A small Redis: `cargo run --release --example redis [PORT]`, then `redis-cli -p 6390` or
-//! `redis-benchmark -p 6390 -t set,get -c 50 -P 16`.
+//! A small Redis: `cargo run --release --example redis -- [PORT] [--connections N] [--memory MIB]`, then
+//! `redis-cli -p 6390` or `redis-benchmark -p 6390 -t set,get -c 50 -P 16`.
 //!
 //! PING, ECHO, SET (with EX and PX), GET, DEL, EXISTS, INCR, DECR, EXPIRE, TTL, DBSIZE, FLUSHALL, COMMAND,
 //! CONFIG, QUIT, in RESP and as inline commands, pipelined. A coroutine for each connection, and one that
 //! removes what has expired. Ctrl-C ends it.
+//!
+//! It shows that a parser of a coroutine need not be a state machine: it asks for a line or for so many bytes, and
+//! the wait is inside. So no byte is looked at twice, however it comes. Answers go out as they are made: a client
+//! that does not read them has no further command carried out, and costs a buffer.
+//!
+//! Limits: 4,000 connections, or `--connections`; more wait in the backlog. An argument has at most 64 MiB, a
+//! command 128 MiB and 1,048,576 arguments. All keys and values, and all commands that are not complete, have
+//! 512 MiB together, or `--memory`; what would exceed them is refused with `-OOM`. A client that sends nothing for
+//! five minutes, or takes nothing for half a minute, loses its connection.
 
 mod common;
 
+use std::borrow::Borrow;
 use std::collections::HashMap;
-use std::io::{self, Read, Write};
+use std::hash::{Hash, Hasher};
+use std::io::{self, BufRead, BufReader, Write};
+use std::ops::Deref;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use sward::net::{TcpListener, TcpStream};
 
-/// The longest argument, and the most of them; what claims to be more is refused before it is stored.
-const MOST: usize = 64 << 20;
+/// The longest argument, the most of them, and what a command may take in all.
+const LONGEST_ARGUMENT: usize = 64 << 20;
 const MOST_ARGUMENTS: usize = 1 << 20;
+const LARGEST_COMMAND: usize = 128 << 20;
+/// The longest line: an inline command, or the head of an argument.
+const LONGEST_LINE: usize = 64 << 10;
+/// The part of an unknown command's name that is repeated to the client.
+const LONGEST_NAME: usize = 128;
+
+/// How much is read at once, how much of small answers is sent at once, and of a large one.
+const INPUT: usize = 16 << 10;
+const OUTPUT: usize = 16 << 10;
+const PIECE: usize = 64 << 10;
+
+/// How long a client may be silent, and how long it may take to accept a piece.
+const IDLE_TIME: Duration = Duration::from_secs(300);
+const WRITE_TIME: Duration = Duration::from_secs(30);
+
+/// The memory that clients have made this process use, and the most that they may.
+struct Memory {
+    used: AtomicUsize,
+    limit: AtomicUsize,
+}
+
+static MEMORY: Memory = Memory { used: AtomicUsize::new(0), limit: AtomicUsize::new(0) };
+
+impl Memory {
+    fn take(&self, bytes: usize) -> Result<(), OutOfMemory> {
+        let limit = self.limit.load(Ordering::Relaxed);
+        let add = |used: usize| used.checked_add(bytes).filter(|&sum| sum <= limit);
+        self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).map(drop).map_err(|_| OutOfMemory)
+    }
+
+    fn give_back(&self, bytes: usize) {
+        self.used.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+struct OutOfMemory;
+
+/// A key, a value or an argument: bytes that are counted as long as they exist.
+#[derive(Default)]
+struct Bytes {
+    data: Vec<u8>,
+    counted: usize,
+}
+
+impl Bytes {
+    /// What one takes beyond its data: its part of a table, the allocator's share.
+    const OVERHEAD: usize = 128;
+
+    fn new() -> Result<Bytes, OutOfMemory> {
+        MEMORY.take(Bytes::OVERHEAD)?;
+        Ok(Bytes { data: Vec::new(), counted: Bytes::OVERHEAD })
+    }
+
+    fn copy(data: &[u8]) -> Result<Bytes, OutOfMemory> {
+        let mut bytes = Bytes::new()?;
+        bytes.append(data, data.len())?;
+        Ok(bytes)
+    }
+
+    /// Appends some of `length` bytes in all. Memory is taken as they come: a length may be a mere claim.
+    fn append(&mut self, piece: &[u8], length: usize) -> Result<(), OutOfMemory> {
+        let needed = self.data.len() + piece.len();
+        let capacity = self.data.capacity();
+        if needed > capacity {
+            let more = needed.max(2 * capacity).min(length.max(needed)) - capacity;
+            MEMORY.take(more)?;
+            self.counted += more;
+            self.data.reserve_exact(capacity + more - self.data.len());
+        }
+        self.data.extend_from_slice(piece);
+        Ok(())
+    }
+}
+
+impl Drop for Bytes {
+    fn drop(&mut self) {
+        MEMORY.give_back(self.counted);
+    }
+}
+
+impl Deref for Bytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.data
+    }
+}
+
+impl Borrow<[u8]> for Bytes {
+    fn borrow(&self) -> &[u8] {
+        &self.data
+    }
+}
+
+impl PartialEq for Bytes {
+    fn eq(&self, other: &Bytes) -> bool {
+        self.data == other.data
+    }
+}
+
+impl Eq for Bytes {}
+
+impl Hash for Bytes {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.data.hash(state);
+    }
+}
 
 struct Entry {
-    value: Vec<u8>,
+    /// Shared with the answers that are being sent.
+    value: Arc<Bytes>,
     expires: Option<Instant>,
 }
 
@@ -30,24 +151,27 @@ impl Entry {
 
 /// The data. The lock is never held over a wait.
 #[derive(Default)]
-struct Store(Mutex<HashMap<Vec<u8>, Entry>>);
+struct Store(Mutex<HashMap<Bytes, Entry>>);
 
 impl Store {
-    fn lock(&self) -> MutexGuard<'_, HashMap<Vec<u8>, Entry>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Bytes, Entry>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 fn main() {
-    let mut arguments = common::Arguments::new("redis [PORT]");
+    let mut arguments = common::Arguments::new("redis [PORT] [--connections N] [--memory MIB]");
     let port = arguments.port(6390);
+    let limit = common::server::connections(&mut arguments, 1);
+    let memory = arguments.number("--memory", 512);
     arguments.end();
-    if let Err(e) = sward::run(|| serve(port)) {
+    MEMORY.limit.store(usize::try_from(memory << 20).unwrap_or(usize::MAX), Ordering::Relaxed);
+    if let Err(e) = sward::run(|| serve(port, limit)) {
         common::fail(&format!("redis on port {port}: {e}"));
     }
 }
 
-fn serve(port: u16) -> io::Result<()> {
+fn serve(port: u16, limit: usize) -> io::Result<()> {
     // Before anyone can know that it runs.
     let interrupt = sward::signal::signal(sward::signal::SignalKind::INTERRUPT)?;
     let listener = TcpListener::bind(("127.0.0.1", port))?;
@@ -58,192 +182,358 @@ fn serve(port: u16) -> io::Result<()> {
         loop {
             sward::sleep(Duration::from_secs(1));
             let now = Instant::now();
-            sweeper.lock().retain(|_, entry| entry.is_alive(now));
+            let expired: Vec<_> = sweeper.lock().extract_if(|_, entry| !entry.is_alive(now)).collect();
+            // After the lock: to free much takes a while.
+            drop(expired);
         }
     });
-    let accepting = sward::spawn(move || -> io::Result<()> {
-        for stream in listener.incoming() {
-            let (stream, store) = (stream?, Arc::clone(&store));
-            sward::spawn(move || {
-                // A connection that breaks is the end of that connection only.
-                let _ = Connection { stream, input: Vec::new(), output: Vec::new() }.serve(&store);
-            });
-        }
-        Ok(())
+    let accepting = sward::spawn(move || {
+        common::server::serve(&listener, limit, move |stream| {
+            // A connection that breaks is the end of that connection only.
+            let _ = Connection::new(stream).and_then(|connection| connection.serve(&store));
+        });
     });
     sward::select! {
         recv(interrupt) -> _ => Ok(()),
-        join(accepting) -> ended => ended.map_err(io::Error::other)?,
+        join(accepting) -> ended => ended.map_err(io::Error::other),
     }
 }
 
-struct Connection {
-    stream: TcpStream,
-    input: Vec<u8>,
-    output: Vec<u8>,
+/// Why a connection ends.
+enum End {
+    /// The client has gone, or has said QUIT.
+    Closed,
+    /// It is told why.
+    Refused(&'static str),
+    Broken(io::Error),
 }
 
-impl Connection {
-    fn serve(mut self, store: &Store) -> io::Result<()> {
-        self.stream.set_nodelay(true)?;
-        let mut buffer = vec![0; 16 << 10];
-        loop {
-            let n = self.stream.read(&mut buffer)?;
-            if n == 0 {
-                return Ok(());
-            }
-            self.input.extend_from_slice(&buffer[..n]);
-            let goes_on = self.answer_all(store);
-            self.stream.write_all(&self.output)?;
-            self.output.clear();
-            if !goes_on {
-                return Ok(());
-            }
-        }
-    }
-
-    /// Answers every command that is complete; false when the connection is to be closed.
-    fn answer_all(&mut self, store: &Store) -> bool {
-        let mut at = 0;
-        let goes_on = loop {
-            match parse(&self.input[at..]) {
-                Ok(Some((arguments, used))) => {
-                    at += used;
-                    if !arguments.is_empty() && !execute(&arguments, store, &mut self.output) {
-                        break false;
-                    }
-                }
-                Ok(None) => break true,
-                Err(message) => {
-                    error(&mut self.output, &format!("ERR Protocol error: {message}"));
-                    break false;
-                }
-            }
-        };
-        self.input.drain(..at);
-        goes_on
-    }
-}
-
-type Arguments<'a> = Vec<&'a [u8]>;
-
-/// The first command and its length; `None` if it is not complete.
-fn parse(input: &[u8]) -> Result<Option<(Arguments<'_>, usize)>, &'static str> {
-    let Some((first, mut at)) = line(input, 0)? else { return Ok(None) };
-    let Some(count) = first.strip_prefix(b"*") else {
-        let words = first.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
-        return Ok(Some((words.collect(), at)));
-    };
-    let count = length(count, MOST_ARGUMENTS).ok_or("invalid multibulk length")?;
-    let mut arguments = Vec::with_capacity(count.min(64));
-    for _ in 0..count {
-        let Some((header, begin)) = line(input, at)? else { return Ok(None) };
-        let header = header.strip_prefix(b"$").ok_or("expected '$'")?;
-        let end = begin + length(header, MOST).ok_or("invalid bulk length")?;
-        if input.len() < end + 2 {
-            return Ok(None);
-        }
-        arguments.push(&input[begin..end]);
-        at = end + 2;
-    }
-    Ok(Some((arguments, at)))
-}
-
-/// The line that begins there, and where the next one does.
-fn line(input: &[u8], from: usize) -> Result<Option<(&[u8], usize)>, &'static str> {
-    const LONGEST: usize = 64 << 10;
-    match input[from..].iter().position(|&byte| byte == b'\n') {
-        Some(length) => {
-            let text = &input[from..from + length];
-            Ok(Some((text.strip_suffix(b"\r").unwrap_or(text), from + length + 1)))
-        }
-        None if input.len() - from > LONGEST => Err("too big inline request"),
-        None => Ok(None),
-    }
-}
-
-fn length(text: &[u8], most: usize) -> Option<usize> {
-    number(text).and_then(|n| usize::try_from(n).ok()).filter(|&n| n <= most)
-}
-
-fn number(text: &[u8]) -> Option<i64> {
-    std::str::from_utf8(text).ok()?.parse().ok()
-}
-
-fn error(output: &mut Vec<u8>, message: &str) {
-    let _ = write!(output, "-{message}\r\n");
-}
-
-fn integer(output: &mut Vec<u8>, n: i64) {
-    let _ = write!(output, ":{n}\r\n");
-}
-
-fn bulk(output: &mut Vec<u8>, value: Option<&[u8]>) {
-    match value {
-        Some(value) => {
-            let _ = write!(output, "${}\r\n", value.len());
-            output.extend_from_slice(value);
-            output.extend_from_slice(b"\r\n");
-        }
-        None => output.extend_from_slice(b"$-1\r\n"),
+impl From<io::Error> for End {
+    fn from(e: io::Error) -> End {
+        End::Broken(e)
     }
 }
 
 const NOT_A_NUMBER: &str = "ERR value is not an integer or out of range";
+const OVERFLOW: &str = "ERR increment or decrement would overflow";
+const SYNTAX: &str = "ERR syntax error";
+const OUT_OF_MEMORY: &str = "OOM command not allowed when used memory > 'maxmemory'.";
 
-/// Carries a command out; false when the connection is to be closed.
-fn execute(arguments: &[&[u8]], store: &Store, output: &mut Vec<u8>) -> bool {
-    let name = arguments[0].to_ascii_uppercase();
+struct Connection {
+    input: BufReader<TcpStream>,
+    /// The line that was read last.
+    line: Vec<u8>,
+    /// Answers that are not sent yet.
+    output: Vec<u8>,
+}
+
+impl Connection {
+    fn new(stream: TcpStream) -> io::Result<Connection> {
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(IDLE_TIME))?;
+        let input = BufReader::with_capacity(INPUT, stream);
+        Ok(Connection { input, line: Vec::new(), output: Vec::new() })
+    }
+
+    fn serve(mut self, store: &Store) -> io::Result<()> {
+        let message = match self.answer_all(store) {
+            Err(End::Closed) | Ok(()) => None,
+            Err(End::Refused(message)) => Some(message),
+            Err(End::Broken(e)) => return Err(e),
+        };
+        if let Some(message) = message {
+            self.answer(Reply::Error(message.to_owned()))?;
+        }
+        self.flush()?;
+        common::server::close_gently(self.input.get_ref());
+        Ok(())
+    }
+
+    fn answer_all(&mut self, store: &Store) -> Result<(), End> {
+        loop {
+            let mut command = match self.read_command()? {
+                Ok(command) => command,
+                Err(e) => {
+                    self.answer(e.into())?;
+                    continue;
+                }
+            };
+            let Some((name, arguments)) = command.split_first_mut() else { continue };
+            let name = name[..name.len().min(LONGEST_NAME)].to_ascii_uppercase();
+            let reply = execute(&name, arguments, store);
+            self.answer(reply)?;
+            if name == b"QUIT" {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Reads a command: the name, and its arguments. An empty one is to be passed over. One for which there is
+    /// no memory is read to its end, so that the connection can go on.
+    fn read_command(&mut self) -> Result<Result<Vec<Bytes>, OutOfMemory>, End> {
+        self.read_line("ERR Protocol error: too big inline request")?;
+        let Some(count) = self.line.strip_prefix(b"*") else {
+            let words = split(&self.line);
+            let words = words.ok_or(End::Refused("ERR Protocol error: unbalanced quotes in request"))?;
+            return Ok(words.iter().map(|word| Bytes::copy(word)).collect());
+        };
+        let count = number(count).filter(|&count| count <= MOST_ARGUMENTS as i64);
+        let count = count.ok_or(End::Refused("ERR Protocol error: invalid multibulk length"))?;
+        let (mut command, mut size) = (Ok(Vec::new()), 0);
+        for _ in 0..count {
+            self.read_line("ERR Protocol error: too big bulk count string")?;
+            let Some(length) = self.line.strip_prefix(b"$") else {
+                return Err(End::Refused("ERR Protocol error: expected '$'"));
+            };
+            let length = number(length).and_then(|length| usize::try_from(length).ok());
+            let length = length.filter(|&length| length <= LONGEST_ARGUMENT);
+            let length = length.ok_or(End::Refused("ERR Protocol error: invalid bulk length"))?;
+            size += Bytes::OVERHEAD + length;
+            if size > LARGEST_COMMAND {
+                return Err(End::Refused("ERR Protocol error: too big request"));
+            }
+            let argument = self.read_argument(length)?;
+            command = command.and_then(|mut command| {
+                command.push(argument?);
+                Ok(command)
+            });
+        }
+        Ok(command)
+    }
+
+    fn read_argument(&mut self, length: usize) -> Result<Result<Bytes, OutOfMemory>, End> {
+        const NO_END: &str = "ERR Protocol error: expected the end of a bulk";
+        let (mut argument, mut left) = (Bytes::new(), length);
+        while left > 0 {
+            self.need_input()?;
+            let input = self.input.buffer();
+            let count = input.len().min(left);
+            argument = argument.and_then(|mut argument| {
+                argument.append(&input[..count], length)?;
+                Ok(argument)
+            });
+            self.input.consume(count);
+            left -= count;
+        }
+        self.read_line(NO_END)?;
+        if self.line.is_empty() { Ok(argument) } else { Err(End::Refused(NO_END)) }
+    }
+
+    /// Reads a line, without its end, into `line`.
+    fn read_line(&mut self, if_too_long: &'static str) -> Result<(), End> {
+        self.line.clear();
+        loop {
+            self.need_input()?;
+            let input = self.input.buffer();
+            let end = input.iter().position(|&byte| byte == b'\n');
+            let count = end.map_or(input.len(), |at| at + 1);
+            self.line.extend_from_slice(&input[..count]);
+            self.input.consume(count);
+            if self.line.len() > LONGEST_LINE {
+                return Err(End::Refused(if_too_long));
+            }
+            if end.is_some() {
+                self.line.pop();
+                if self.line.last() == Some(&b'\r') {
+                    self.line.pop();
+                }
+                return Ok(());
+            }
+        }
+    }
+
+    /// Waits until there is some input. Whatever was answered so far is sent first: the client may wait for it.
+    fn need_input(&mut self) -> Result<(), End> {
+        if self.input.buffer().is_empty() {
+            self.flush()?;
+        }
+        if self.input.fill_buf()?.is_empty() { Err(End::Closed) } else { Ok(()) }
+    }
+
+    fn answer(&mut self, reply: Reply) -> io::Result<()> {
+        match reply {
+            Reply::Line(line) => self.write(format!("+{line}\r\n").as_bytes()),
+            Reply::Error(message) => self.write(format!("-{message}\r\n").as_bytes()),
+            Reply::Integer(n) => self.write(format!(":{n}\r\n").as_bytes()),
+            Reply::Nothing => self.write(b"$-1\r\n"),
+            Reply::Bulk(value) => {
+                self.write(format!("${}\r\n", value.len()).as_bytes())?;
+                self.write(&value)?;
+                self.write(b"\r\n")
+            }
+            Reply::List(replies) => {
+                self.write(format!("*{}\r\n", replies.len()).as_bytes())?;
+                replies.into_iter().try_for_each(|reply| self.answer(reply))
+            }
+        }
+    }
+
+    /// Adds to the answers. What is large goes out from where it is, piece by piece.
+    fn write(&mut self, data: &[u8]) -> io::Result<()> {
+        if self.output.len() + data.len() > OUTPUT {
+            self.flush()?;
+        }
+        if data.len() > OUTPUT {
+            return data.chunks(PIECE).try_for_each(|piece| send(self.input.get_ref(), piece));
+        }
+        self.output.extend_from_slice(data);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        if !self.output.is_empty() {
+            send(self.input.get_ref(), &self.output)?;
+            self.output.clear();
+        }
+        Ok(())
+    }
+}
+
+fn send(mut stream: &TcpStream, data: &[u8]) -> io::Result<()> {
+    sward::time::timeout(WRITE_TIME, || stream.write_all(data))?
+}
+
+/// The words of an inline command, as redis splits them: in double quotes with escapes, in single quotes as they
+/// are but for `\'`. `None` if a quote is not closed, or if something follows a closed one.
+fn split(line: &[u8]) -> Option<Vec<Vec<u8>>> {
+    let mut words = Vec::new();
+    let mut rest = line.trim_ascii_start();
+    while !rest.is_empty() {
+        let mut word = Vec::new();
+        loop {
+            match rest {
+                [] => break,
+                [blank, ..] if blank.is_ascii_whitespace() => break,
+                [quote @ (b'"' | b'\''), after @ ..] => {
+                    rest = unquote(*quote, after, &mut word)?;
+                    if rest.first().is_some_and(|byte| !byte.is_ascii_whitespace()) {
+                        return None;
+                    }
+                }
+                [byte, after @ ..] => {
+                    word.push(*byte);
+                    rest = after;
+                }
+            }
+        }
+        words.push(word);
+        rest = rest.trim_ascii_start();
+    }
+    Some(words)
+}
+
+/// Adds what stands up to the closing quote, and gives what follows that.
+fn unquote<'a>(quote: u8, mut rest: &'a [u8], word: &mut Vec<u8>) -> Option<&'a [u8]> {
+    let nibble = |digit: u8| (digit as char).to_digit(16).map(|value| value as u8);
+    loop {
+        match rest {
+            [] => return None,
+            [b'\\', b'x', high, low, after @ ..]
+                if quote == b'"' && high.is_ascii_hexdigit() && low.is_ascii_hexdigit() =>
+            {
+                word.push(nibble(*high)? << 4 | nibble(*low)?);
+                rest = after;
+            }
+            [b'\\', escaped, after @ ..] if quote == b'"' || *escaped == b'\'' => {
+                word.push(match escaped {
+                    b'n' if quote == b'"' => b'\n',
+                    b'r' if quote == b'"' => b'\r',
+                    b't' if quote == b'"' => b'\t',
+                    b'b' if quote == b'"' => 8,
+                    b'a' if quote == b'"' => 7,
+                    other => *other,
+                });
+                rest = after;
+            }
+            [byte, after @ ..] => {
+                rest = after;
+                if *byte == quote {
+                    return Some(rest);
+                }
+                word.push(*byte);
+            }
+        }
+    }
+}
+
+/// An integer as redis takes it: in the one form that printing gives. So `+5`, `05`, `-0` and ` 5` are none.
+fn number(text: &[u8]) -> Option<i64> {
+    let n: i64 = std::str::from_utf8(text).ok()?.parse().ok()?;
+    (n.to_string().as_bytes() == text).then_some(n)
+}
+
+enum Reply {
+    Line(&'static str),
+    Error(String),
+    Integer(i64),
+    Nothing,
+    Bulk(Arc<Bytes>),
+    List(Vec<Reply>),
+}
+
+impl Reply {
+    fn error(message: &str) -> Reply {
+        Reply::Error(message.to_owned())
+    }
+}
+
+impl From<OutOfMemory> for Reply {
+    fn from(_: OutOfMemory) -> Reply {
+        Reply::error(OUT_OF_MEMORY)
+    }
+}
+
+/// Carries a command out. May take its arguments.
+fn execute(name: &[u8], arguments: &mut [Bytes], store: &Store) -> Reply {
     let now = Instant::now();
-    match (name.as_slice(), &arguments[1..]) {
-        (b"PING", []) => output.extend_from_slice(b"+PONG\r\n"),
-        (b"PING" | b"ECHO", [text]) => bulk(output, Some(text)),
-        (b"QUIT", _) => {
-            output.extend_from_slice(b"+OK\r\n");
-            return false;
-        }
+    match (name, arguments) {
+        (b"PING", []) => Reply::Line("PONG"),
+        (b"PING" | b"ECHO", [text]) => Reply::Bulk(Arc::new(std::mem::take(text))),
+        (b"QUIT", _) => Reply::Line("OK"),
         // What clients ask for when they start.
-        (b"COMMAND", _) => output.extend_from_slice(b"*0\r\n"),
+        (b"COMMAND", _) => Reply::List(Vec::new()),
         (b"CONFIG", [_get, name]) => {
-            output.extend_from_slice(b"*2\r\n");
-            bulk(output, Some(name));
-            bulk(output, Some(b""));
+            let values = [std::mem::take(name), Bytes::default()];
+            Reply::List(values.map(|value| Reply::Bulk(Arc::new(value))).into())
         }
-        (b"DBSIZE", []) => integer(output, store.lock().len() as i64),
+        (b"DBSIZE", []) => Reply::Integer(store.lock().len() as i64),
         (b"FLUSHALL", _) => {
             let all = std::mem::take(&mut *store.lock());
             drop(all);
-            output.extend_from_slice(b"+OK\r\n");
+            Reply::Line("OK")
         }
         (b"SET", [key, value, options @ ..]) => match expiry(options, now) {
             Ok(expires) => {
-                store.lock().insert(key.to_vec(), Entry { value: value.to_vec(), expires });
-                output.extend_from_slice(b"+OK\r\n");
+                let value = Arc::new(std::mem::take(value));
+                let old = store.lock().insert(std::mem::take(key), Entry { value, expires });
+                drop(old);
+                Reply::Line("OK")
             }
-            Err(message) => error(output, message),
+            Err(message) => Reply::error(message),
         },
         (b"GET", [key]) => {
             let store = store.lock();
-            bulk(output, store.get(*key).filter(|entry| entry.is_alive(now)).map(|entry| &entry.value[..]));
+            let entry = store.get(&key[..]).filter(|entry| entry.is_alive(now));
+            entry.map_or(Reply::Nothing, |entry| Reply::Bulk(Arc::clone(&entry.value)))
         }
         (b"DEL", keys @ [_, ..]) => {
             let mut store = store.lock();
-            let removed =
-                keys.iter().filter_map(|key| store.remove(*key)).filter(|entry| entry.is_alive(now));
-            integer(output, removed.count() as i64);
+            let removed: Vec<_> = keys.iter().filter_map(|key| store.remove_entry(&key[..])).collect();
+            drop(store);
+            Reply::Integer(removed.iter().filter(|(_, entry)| entry.is_alive(now)).count() as i64)
         }
         (b"EXISTS", keys @ [_, ..]) => {
             let store = store.lock();
-            let there = keys.iter().filter_map(|key| store.get(*key)).filter(|entry| entry.is_alive(now));
-            integer(output, there.count() as i64);
+            let there = keys.iter().filter_map(|key| store.get(&key[..])).filter(|entry| entry.is_alive(now));
+            Reply::Integer(there.count() as i64)
         }
-        (b"INCR", [key]) => add(key, 1, store, now, output),
-        (b"DECR", [key]) => add(key, -1, store, now, output),
+        (b"INCR", [key]) => add(key, 1, store, now),
+        (b"DECR", [key]) => add(key, -1, store, now),
         (b"EXPIRE", [key, seconds]) => match number(seconds) {
             Some(seconds) => {
                 let mut store = store.lock();
-                let entry = store.get_mut(*key).filter(|entry| entry.is_alive(now));
-                integer(output, i64::from(entry.is_some()));
+                let entry = store.get_mut(&key[..]).filter(|entry| entry.is_alive(now));
+                let is_there = entry.is_some();
                 if let Some(entry) = entry {
                     // A time that has passed: it is gone at once. One that the clock cannot say: it stays.
                     entry.expires = match u64::try_from(seconds) {
@@ -251,41 +541,35 @@ fn execute(arguments: &[&[u8]], store: &Store, output: &mut Vec<u8>) -> bool {
                         Err(_) => Some(now),
                     };
                 }
+                Reply::Integer(i64::from(is_there))
             }
-            None => error(output, NOT_A_NUMBER),
+            None => Reply::error(NOT_A_NUMBER),
         },
         (b"TTL", [key]) => {
             let store = store.lock();
-            integer(
-                output,
-                match store.get(*key).filter(|entry| entry.is_alive(now)) {
-                    Some(Entry { expires: Some(at), .. }) => (*at - now).as_secs_f64().round() as i64,
-                    Some(_) => -1,
-                    None => -2,
-                },
-            );
+            Reply::Integer(match store.get(&key[..]).filter(|entry| entry.is_alive(now)) {
+                Some(Entry { expires: Some(at), .. }) => (*at - now).as_secs_f64().round() as i64,
+                Some(_) => -1,
+                None => -2,
+            })
         }
         (
             b"ECHO" | b"DBSIZE" | b"SET" | b"GET" | b"DEL" | b"EXISTS" | b"INCR" | b"DECR" | b"EXPIRE"
-            | b"TTL" | b"PING",
+            | b"TTL" | b"PING" | b"CONFIG",
             _,
-        ) => error(
-            output,
-            &format!(
-                "ERR wrong number of arguments for '{}' command",
-                String::from_utf8_lossy(&name).to_lowercase()
-            ),
-        ),
-        _ => error(
-            output,
-            &format!("ERR unknown command '{}'", String::from_utf8_lossy(&name).escape_default()),
-        ),
+        ) => {
+            let name = String::from_utf8_lossy(name).to_lowercase();
+            Reply::Error(format!("ERR wrong number of arguments for '{name}' command"))
+        }
+        _ => {
+            let name = String::from_utf8_lossy(&name[..name.len().min(LONGEST_NAME)]);
+            Reply::Error(format!("ERR unknown command '{}'", name.escape_default()))
+        }
     }
-    true
 }
 
 /// What SET's options say of the end of the entry.
-fn expiry(options: &[&[u8]], now: Instant) -> Result<Option<Instant>, &'static str> {
+fn expiry(options: &[Bytes], now: Instant) -> Result<Option<Instant>, &'static str> {
     let unit = |option: &[u8]| match option.to_ascii_uppercase().as_slice() {
         b"EX" => Some(1_000),
         b"PX" => Some(1),
@@ -294,27 +578,30 @@ fn expiry(options: &[&[u8]], now: Instant) -> Result<Option<Instant>, &'static s
     match options {
         [] => Ok(None),
         [option, amount] => {
-            let unit = unit(option).ok_or("ERR syntax error")?;
+            let unit = unit(option).ok_or(SYNTAX)?;
             let amount = number(amount).ok_or(NOT_A_NUMBER)?;
             let amount = u64::try_from(amount).ok().filter(|&n| n > 0).and_then(|n| n.checked_mul(unit));
             let amount = amount.ok_or("ERR invalid expire time in 'set' command")?;
             Ok(now.checked_add(Duration::from_millis(amount)))
         }
-        _ => Err("ERR syntax error"),
+        _ => Err(SYNTAX),
     }
 }
 
-fn add(key: &[u8], difference: i64, store: &Store, now: Instant, output: &mut Vec<u8>) {
+fn add(key: &mut Bytes, difference: i64, store: &Store, now: Instant) -> Reply {
     let mut store = store.lock();
-    let entry = store.entry(key.to_vec()).or_insert(Entry { value: b"0".to_vec(), expires: None });
-    if !entry.is_alive(now) {
-        *entry = Entry { value: b"0".to_vec(), expires: None };
+    let entry = store.get_mut(&key[..]).filter(|entry| entry.is_alive(now));
+    let Some(old) = entry.as_ref().map_or(Some(0), |entry| number(&entry.value)) else {
+        return Reply::error(NOT_A_NUMBER);
+    };
+    let Some(sum) = old.checked_add(difference) else { return Reply::error(OVERFLOW) };
+    let value = match Bytes::copy(sum.to_string().as_bytes()) {
+        Ok(value) => Arc::new(value),
+        Err(e) => return e.into(),
+    };
+    match entry {
+        Some(entry) => entry.value = value,
+        None => drop(store.insert(std::mem::take(key), Entry { value, expires: None })),
     }
-    match number(&entry.value).and_then(|n| n.checked_add(difference)) {
-        Some(sum) => {
-            entry.value = sum.to_string().into_bytes();
-            integer(output, sum);
-        }
-        None => error(output, NOT_A_NUMBER),
-    }
+    Reply::Integer(sum)
 }

@@ -344,7 +344,12 @@ fn redis_carries_commands_out() {
         (&["DECR", "n"], ":1\r\n"),
         (&["GET", "n"], "$1\r\n1\r\n"),
         (&["SET", "n", "9223372036854775807"], "+OK\r\n"),
-        (&["INCR", "n"], "-ERR value is not an integer or out of range\r\n"),
+        (&["INCR", "n"], "-ERR increment or decrement would overflow\r\n"),
+        (&["DECR", "n"], ":9223372036854775806\r\n"),
+        (&["SET", "n", "-9223372036854775808"], "+OK\r\n"),
+        (&["DECR", "n"], "-ERR increment or decrement would overflow\r\n"),
+        (&["SET", "n", "9223372036854775808"], "+OK\r\n"),
+        (&["DECR", "n"], "-ERR value is not an integer or out of range\r\n"),
         (&["SET", "n", "many"], "+OK\r\n"),
         (&["INCR", "n"], "-ERR value is not an integer or out of range\r\n"),
         (&["TTL", "n"], ":-1\r\n"),
@@ -352,6 +357,7 @@ fn redis_carries_commands_out() {
         (&["EXPIRE", "no", "10"], ":0\r\n"),
         (&["EXPIRE", "n", "100"], ":1\r\n"),
         (&["TTL", "n"], ":100\r\n"),
+        (&["EXPIRE", "n", "+5"], "-ERR value is not an integer or out of range\r\n"),
         (&["EXPIRE", "n", "soon"], "-ERR value is not an integer or out of range\r\n"),
         (&["EXPIRE", "n", "9223372036854775807"], ":1\r\n"),
         (&["EXPIRE", "n", "-1"], ":1\r\n"),
@@ -410,16 +416,24 @@ fn redis_refuses_what_is_malformed_or_too_large() {
     let long = "x".repeat(100_000);
     for (input, error) in [
         ("*many\r\n", "invalid multibulk length"),
-        ("*-1\r\n", "invalid multibulk length"),
+        ("*+1\r\n", "invalid multibulk length"),
+        ("*01\r\n", "invalid multibulk length"),
+        ("*\r\n", "invalid multibulk length"),
         ("*1048577\r\n", "invalid multibulk length"),
         ("*99999999999999999999\r\n", "invalid multibulk length"),
         ("*1\r\nPING\r\n", "expected '$'"),
         ("*1\r\n$-5\r\n", "invalid bulk length"),
+        ("*1\r\n$+4\r\nPING\r\n", "invalid bulk length"),
+        ("*1\r\n$4\r\nPINGPONG\r\n", "expected the end of a bulk"),
+        ("GET \"k\r\n", "unbalanced quotes in request"),
+        ("GET 'k\r\n", "unbalanced quotes in request"),
+        ("GET \"k\"x\r\n", "unbalanced quotes in request"),
         ("*1\r\n$67108865\r\n", "invalid bulk length"),
         ("*1\r\n$99999999999999999999\r\n", "invalid bulk length"),
         (&long, "too big inline request"),
+        (&format!("*1\r\n{long}"), "too big bulk count string"),
     ] {
-        let answer = server.talk(format!("PING\r\n{input}").as_bytes());
+        let answer = strict_talk(&server, format!("PING\r\n{input}").as_bytes());
         assert_eq!(answer, format!("+PONG\r\n-ERR Protocol error: {error}\r\n"));
     }
     // The most that is allowed may be claimed, but costs nothing before it comes.
@@ -435,6 +449,120 @@ fn redis_refuses_what_is_malformed_or_too_large() {
     assert!(resident < 64 << 10, "{resident} KiB");
     drop(claims);
     exchange(&mut server.connect(), "PING\r\n", "+PONG\r\n");
+}
+
+/// What redis takes for an integer is what it prints for one.
+#[test]
+fn redis_counts_with_integers_only() {
+    let Some(server) = Server::start("redis", &[]) else { return };
+    let mut stream = server.connect();
+    for text in ["+5", "05", "-0", "-05", " 5", "5 ", "5.0", "", "0x5", "--5"] {
+        exchange(&mut stream, &command(&["SET", "n", text]), "+OK\r\n");
+        exchange(&mut stream, &command(&["INCR", "n"]), "-ERR value is not an integer or out of range\r\n");
+        exchange(&mut stream, &command(&["GET", "n"]), &format!("${}\r\n{text}\r\n", text.len()));
+    }
+    exchange(&mut stream, &command(&["SET", "n", "-1"]), "+OK\r\n");
+    exchange(&mut stream, &command(&["INCR", "n"]), ":0\r\n");
+}
+
+#[test]
+fn redis_splits_inline_commands_as_a_shell_does() {
+    let Some(server) = Server::start("redis", &[]) else { return };
+    let mut stream = server.connect();
+    for (word, value) in [
+        (r#""a b""#, "a b"),
+        (r#""""#, ""),
+        (r#"'a "b"'"#, "a \"b\""),
+        (r#"'it\'s'"#, "it's"),
+        (r#"'a\nb'"#, r"a\nb"),
+        (r#""\"\\\n\r\t\x41\x4a\q\xzz""#, "\"\\\n\r\tAJqxzz"),
+        (r#"ab"c d""#, "abc d"),
+        ("*", "*"),
+    ] {
+        let answer = format!("+OK\r\n${}\r\n{value}\r\n", value.len());
+        exchange(&mut stream, &format!("SET 'k' {word} \r\n GET \"k\"\n"), &answer);
+    }
+    // Nothing at all, in each form.
+    exchange(&mut stream, "\r\n \t\r\n*0\r\n*-1\r\nPING\r\n", "+PONG\r\n");
+}
+
+/// An answer is sent although the next command has begun.
+#[test]
+fn redis_answers_before_it_waits_for_the_rest_of_a_command() {
+    let Some(server) = Server::start("redis", &[]) else { return };
+    let mut stream = server.connect();
+    for (begun, rest) in [("PI", "NG\r\n"), ("*1", "\r\n$4\r\nPING\r\n"), ("*1\r\n$4\r\nPI", "NG\r\n")] {
+        exchange(&mut stream, &format!("PING\r\n{begun}"), "+PONG\r\n");
+        exchange(&mut stream, rest, "+PONG\r\n");
+    }
+}
+
+/// A few bytes that ask for gigabytes: the answers are made as they are read.
+#[test]
+fn redis_holds_no_answers_that_are_not_read() {
+    const LENGTH: usize = 8 << 20;
+    let Some(server) = Server::start("redis", &[]) else { return };
+    let value = "x".repeat(LENGTH);
+    let mut greedy = server.connect();
+    exchange(&mut greedy, &command(&["SET", "k", &value]), "+OK\r\n");
+    greedy.write_all(command(&["GET", "k"]).repeat(600).as_bytes()).expect("written");
+    let answer = format!("${LENGTH}\r\n{value}\r\n");
+    exchange(&mut greedy, "", &answer);
+    // Others are served meanwhile; and what is replaced is still sent as it was.
+    exchange(&mut server.connect(), &command(&["SET", "k", "short"]), "+OK\r\n");
+    let resident = programs::resident_kib(server.child.id());
+    assert!(resident < 64 << 10, "{resident} KiB");
+    exchange(&mut greedy, "", &answer[..LENGTH / 2]);
+}
+
+/// Each byte is looked at once, in however many pieces it comes.
+#[test]
+fn redis_reads_long_commands_in_linear_time() {
+    const KEYS: usize = 1_000_000;
+    let Some(server) = Server::start("redis", &[]) else { return };
+    let mut stream = server.connect();
+    let keys = "$1\r\nk\r\n".repeat(KEYS);
+    let exists = format!("*{}\r\n$6\r\nEXISTS\r\n{keys}", KEYS + 1);
+    exchange(&mut stream, &exists, ":0\r\n");
+    exchange(&mut stream, &command(&["SET", "k", "v"]), "+OK\r\n");
+    exchange(&mut stream, &exists, &format!(":{KEYS}\r\n"));
+}
+
+#[test]
+fn redis_has_a_limit_of_memory() {
+    const OOM: &str = "-OOM command not allowed when used memory > 'maxmemory'.\r\n";
+    let Some(server) = Server::start("redis", &["--memory", "16"]) else { return };
+    let large = "x".repeat(5 << 20);
+    let mut stream = server.connect();
+    for (key, answer) in [("a", "+OK\r\n"), ("b", "+OK\r\n"), ("c", "+OK\r\n"), ("d", OOM), ("e", OOM)] {
+        exchange(&mut stream, &command(&["SET", key, &large]), answer);
+    }
+    // Commands that are not complete count as well.
+    exchange(&mut stream, &command(&["DEL", "a"]), ":1\r\n");
+    let mut begun = server.connect();
+    let whole = command(&["SET", "f", &large]);
+    begun.write_all(&whole.as_bytes()[..whole.len() - 3]).expect("written");
+    let set = command(&["SET", "g", &large]);
+    programs::wait_for("the memory that is taken", || {
+        let mut other = server.connect();
+        other.write_all(set.as_bytes()).expect("written");
+        let mut first = [0];
+        other.read_exact(&mut first).expect("read");
+        let refused = first == *b"-";
+        if !refused {
+            exchange(&mut other, "", "OK\r\n");
+            exchange(&mut other, &command(&["DEL", "g"]), ":1\r\n");
+        }
+        refused
+    });
+    drop(begun);
+    // What is too much at once, in many small parts.
+    let many = format!("*1048576\r\n{}", "$0\r\n\r\n".repeat(1_048_576));
+    exchange(&mut stream, &many, OOM);
+    exchange(&mut stream, &command(&["DEL", "b", "c"]), ":2\r\n");
+    exchange(&mut stream, &command(&["SET", "d", &large]), "+OK\r\n");
+    let resident = programs::resident_kib(server.child.id());
+    assert!(resident < 64 << 10, "{resident} KiB");
 }
 
 #[test]

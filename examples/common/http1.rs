@@ -8,16 +8,16 @@
 //!   a client smuggle requests past the proxy. So what is ambiguous is refused: `Content-Length` that is
 //!   repeated, signed, or beside `Transfer-Encoding`, and chunks that do not keep to the letter of the grammar.
 //! - Whether the connection stays open (`keeps_alive`).
-//! - That a refusal arrives (`Connection::close`): a socket that is closed with unread data in it is reset, and
-//!   the reset overtakes the answer. So the server ends its own direction, and reads on for a moment.
+//! - That a refusal arrives (`Connection::close`), although the client may have sent more than was read.
 //! - What a client can make it hold (the constants): less than 256 KiB, whatever it sends, and whether it reads
 //!   or not. Answers of any length are made piece by piece, as the client takes them.
 
+use super::server::close_gently;
 use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::io::{self, Read, Write};
 use std::time::{Duration, SystemTime};
-use sward::net::{Shutdown, TcpStream};
+use sward::net::TcpStream;
 use sward::time::{Deadline, timeout, timeout_at};
 
 /// The longest head, and the most header fields in it.
@@ -36,13 +36,10 @@ const IDLE_TIME: Duration = Duration::from_secs(60);
 /// How long a body may take, and how long the client may take to accept one piece of an answer.
 const BODY_TIME: Duration = Duration::from_secs(30);
 const WRITE_TIME: Duration = Duration::from_secs(30);
-/// How long, and for how many bytes, the server reads on after its last answer.
-const LINGER_TIME: Duration = Duration::from_secs(2);
-const LINGER_BYTES: usize = 4 << 20;
 
 /// A byte stream over TCP, encrypted or not.
 pub trait Stream: Read + Write {
-    /// Tells the peer that nothing more follows; it can still be read from.
+    /// Says that nothing more follows, where the encryption has a word for it.
     fn end(&mut self) -> io::Result<()>;
 
     /// The socket below.
@@ -51,7 +48,7 @@ pub trait Stream: Read + Write {
 
 impl Stream for TcpStream {
     fn end(&mut self) -> io::Result<()> {
-        self.shutdown(Shutdown::Write)
+        Ok(())
     }
 
     fn socket(&self) -> &TcpStream {
@@ -389,18 +386,9 @@ impl<S: Stream> Connection<S> {
     /// Sends what is left, and closes without losing it.
     fn close(mut self) {
         let ended = self.flush().is_ok() && matches!(timeout(WRITE_TIME, || self.stream.end()), Ok(Ok(())));
-        if !ended {
-            return;
+        if ended {
+            close_gently(self.stream.socket());
         }
-        let (mut buffer, mut left) = ([0; 4 << 10], LINGER_BYTES);
-        let mut socket = self.stream.socket();
-        let _ = timeout(LINGER_TIME, || {
-            while let Ok(count @ 1..) = socket.read(&mut buffer)
-                && count < left
-            {
-                left -= count;
-            }
-        });
     }
 }
 

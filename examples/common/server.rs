@@ -1,11 +1,13 @@
-//! The accept loop of the example servers: a coroutine for each connection, and a limit on how many there are.
+//! The accept loop of the example servers, a coroutine for each connection and a limit on how many there are; and
+//! how a server closes.
 
 use super::{Arguments, raise_descriptor_limit};
-use std::io;
+use std::io::{self, Read};
 use std::sync::Arc;
 use std::time::Duration;
-use sward::net::{TcpListener, TcpStream};
+use sward::net::{Shutdown, TcpListener, TcpStream};
 use sward::sync::Semaphore;
+use sward::time::timeout;
 
 /// How many connections a server holds at once unless it is told otherwise.
 const CONNECTIONS: u64 = 4_000;
@@ -23,6 +25,10 @@ pub fn connections(arguments: &mut Arguments, descriptors_each: u64) -> usize {
     let descriptors = raise_descriptor_limit().unwrap_or(1024);
     wanted.min(descriptors.saturating_sub(RESERVED) / descriptors_each).max(1) as usize
 }
+
+/// How long, and for how many bytes, a server reads on after its last answer.
+const LINGER_TIME: Duration = Duration::from_secs(2);
+const LINGER_BYTES: usize = 4 << 20;
 
 /// Serves each connection in a coroutine of its own, at most `limit` at once, until the listener is closed.
 /// Connections beyond the limit wait in the kernel's backlog, where they cost this process nothing.
@@ -55,4 +61,21 @@ where
 pub fn pause(error: &io::Error) {
     eprintln!("accept: {error}");
     sward::sleep(PAUSE);
+}
+
+/// Ends a connection so that the peer gets what was sent last: the kernel resets a connection that is closed with
+/// unread data in it, and the reset overtakes the answer. So the server ends its own direction, and passes over
+/// what still comes, until the peer closes too or the limits are reached.
+pub fn close_gently(stream: &TcpStream) {
+    if stream.shutdown(Shutdown::Write).is_err() {
+        return;
+    }
+    let (mut stream, mut buffer, mut left) = (stream, [0; 4 << 10], LINGER_BYTES);
+    let _ = timeout(LINGER_TIME, || {
+        while let Ok(count @ 1..) = stream.read(&mut buffer)
+            && count < left
+        {
+            left -= count;
+        }
+    });
 }
