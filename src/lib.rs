@@ -115,7 +115,7 @@ pub mod runtime {
     //! returns:
     //!
     //! 1. Coroutines that are still alive are cancelled: each unwinds out of its present or next wait on
-    //!    its own worker, and its destructors run. Those that never started are dropped without running.
+    //!    its own worker, and its destructors run ([without panics](crate::task#cancellation)). Those that never started are dropped without running.
     //!    Both end with [`JoinError::Cancelled`](crate::task::JoinError::Cancelled).
     //! 2. That may take up to five seconds, or the time given to [`Runtime::shutdown_timeout`].
     //! 3. What has not unwound by then (because it never waits, or waits again and again while it

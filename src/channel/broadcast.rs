@@ -17,7 +17,7 @@
 
 use super::SendError;
 use super::audience::{Audience, Told};
-use crate::coroutine::WaitReason;
+use crate::coroutine::{WaitReason, drop_each};
 use crate::sched;
 use std::collections::VecDeque;
 use std::error::Error;
@@ -218,9 +218,9 @@ impl<T> Drop for Receiver<T> {
         told.state.receivers -= 1;
         // With nobody to get them, messages need not be kept.
         let last = told.state.receivers == 0;
-        let kept = if last { std::mem::take(&mut told.state.kept) } else { VecDeque::new() };
+        let mut kept = if last { std::mem::take(&mut told.state.kept) } else { VecDeque::new() };
         drop(told);
-        drop(kept);
+        drop_each(|| kept.pop_front());
     }
 }
 

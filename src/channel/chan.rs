@@ -25,10 +25,10 @@
 //! need not take the lock in vain first. Nothing rests on it, as whoever goes to wait looks again under the
 //! lock.
 
+use super::queue::Queue;
 use crate::base::sync::{AtomicU32, AtomicUsize, ListLock, Ordering};
 use crate::coroutine::{Batch, Place, WaitList};
 use std::cell::{Cell, UnsafeCell};
-use std::collections::VecDeque;
 
 /// What keeps an operation from being carried out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,7 +95,7 @@ impl<T> Slot<T> {
 
 /// Under the lock.
 struct State<T> {
-    queue: VecDeque<T>,
+    queue: Queue<T>,
     senders: WaitList,
     receivers: WaitList,
     /// Whether one side is gone.
@@ -158,7 +158,7 @@ impl<T> Chan<T> {
     pub(super) fn new(capacity: usize) -> Chan<T> {
         Chan {
             state: ListLock::new(State {
-                queue: VecDeque::new(),
+                queue: Queue::new(),
                 senders: WaitList::new(),
                 receivers: WaitList::new(),
                 closed: false,
@@ -313,15 +313,15 @@ impl<T> Chan<T> {
 
     /// One receiver less. After the last one, senders get the news; gives what is queued, for the caller to
     /// drop, since destructors run.
-    pub(super) fn drop_receiver(&self, batch: &mut Batch) -> VecDeque<T> {
+    pub(super) fn drop_receiver(&self, batch: &mut Batch) -> Queue<T> {
         if self.receivers.fetch_sub(1, Ordering::AcqRel) != 1 {
-            return VecDeque::new();
+            return Queue::new();
         }
         let mut state = self.state.lock();
         state.closed = true;
         self.leave_note(Note::Nobody);
         state.senders.disturb_all(batch);
-        std::mem::take(&mut state.queue)
+        std::mem::replace(&mut state.queue, Queue::new())
     }
 }
 

@@ -11,6 +11,9 @@
 //! (and is dropped), and none was received. A message that was handed over counts as received: the receiver
 //! gets it, and meets its cancellation at the next wait.
 //!
+//! The last receiver of a channel drops the messages that nobody has received. If a destructor of one panics,
+//! the others are dropped all the same. The first panic then goes on, unless the thread is unwinding already.
+//!
 //! ```
 //! use sward::channel;
 //!
@@ -32,6 +35,7 @@ mod chan;
 mod error;
 mod iter;
 pub mod oneshot;
+mod queue;
 mod select;
 mod timed;
 pub mod watch;
@@ -44,7 +48,7 @@ pub use select::Select;
 #[doc(hidden)]
 pub use select::select_among;
 
-use crate::coroutine::{Batch, WaitReason};
+use crate::coroutine::{Batch, WaitReason, drop_each};
 use crate::sched::select::Patience;
 use crate::sched::{self, Cancel, Woken};
 use chan::{Blocked, Chan, Note, Slot};
@@ -57,7 +61,8 @@ use timed::{After, Tick, Timed};
 /// A channel with room for that many messages. A sender waits while it is full.
 ///
 /// With capacity zero there is no room: a send and a receive take place together, and either waits for
-/// the other. Room is taken as it is used, so a large capacity costs nothing by itself.
+/// the other. Room is taken as it is used and given back as for [`unbounded`], so a large capacity costs
+/// nothing by itself.
 ///
 /// ```
 /// let (sender, receiver) = sward::channel::bounded(1);
@@ -71,6 +76,9 @@ pub fn bounded<T>(capacity: usize) -> (Sender<T>, Receiver<T>) {
 }
 
 /// A channel on which a sender never waits. Nothing but memory limits what is queued.
+///
+/// Messages are queued in chunks of about 4 KiB, and a chunk is freed when its messages have been received.
+/// So the memory of a burst is given back: an empty channel holds 8 KiB at most, whatever has gone through it.
 ///
 /// ```
 /// let (sender, receiver) = sward::channel::unbounded();
@@ -502,10 +510,10 @@ impl<T> Drop for Receiver<T> {
     fn drop(&mut self) {
         if let Flavor::Chan(chan) = &self.flavor {
             let mut batch = Batch::new();
-            let queued = chan.drop_receiver(&mut batch);
+            let mut queued = chan.drop_receiver(&mut batch);
             // The senders first: a destructor of a message may take its time, or panic.
             sched::wake_all(&mut batch);
-            drop(queued);
+            drop_each(|| queued.pop_front());
         }
     }
 }

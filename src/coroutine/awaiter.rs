@@ -19,7 +19,8 @@
 //! [`Event::remove`]: super::event::Event::remove
 
 use super::event::Node;
-use super::header::{Handle, quietly};
+use super::header::Handle;
+use super::quiet::quietly;
 use super::waiter::{Park, Table, Waiter};
 use crate::base::lock::{Mutex, Rank};
 use std::mem;

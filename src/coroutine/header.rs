@@ -31,6 +31,7 @@ use super::event::Event;
 use super::join_error::{JoinError, Panic};
 use super::label::Site;
 use super::own::Own;
+use super::quiet::quietly;
 use super::reason::WaitReason;
 use super::switch::{Machine, Step, Suspend, Switch};
 use super::waiter::{Batch, Fired, Table, Waiter};
@@ -622,15 +623,4 @@ unsafe fn take_output<F, T>(this: NonNull<Header>, into: *mut ()) {
 unsafe fn free<F, T>(this: NonNull<Header>) {
     // SAFETY: no reference is left, and `new` made the cell.
     unsafe { recycle::free(this.cast::<TaskCell<F, T>>()) };
-}
-
-/// Runs a user's code that must not unwind, such as a destructor; a panic in it has been reported by the hook
-/// and ends here.
-pub(super) fn quietly(f: impl FnOnce()) {
-    if let Err(payload) = catch_unwind(AssertUnwindSafe(f)) {
-        // The destructor of a user's payload may panic as well: leave it.
-        if !payload.is::<Cancellation>() {
-            std::mem::forget(payload);
-        }
-    }
 }

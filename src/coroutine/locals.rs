@@ -9,7 +9,7 @@
 //! that is not `Send` never meets another thread, except in migrating mode, where the coroutine takes its
 //! locals along: its contract covers them like all else that it holds over a wait.
 
-use super::header::quietly;
+use super::quiet::{drop_one, quietly};
 use std::any::{Any, TypeId};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -67,7 +67,7 @@ impl Locals {
         };
         drop(entries);
         // A value that was not put there is dropped here: its destructor may use other locals.
-        drop(value);
+        drop_one(value);
         outcome
     }
 

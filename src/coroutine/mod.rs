@@ -11,6 +11,7 @@
 //! - [`awaiter`]: a coroutine's end awaited by a future.
 //! - [`locals`]: the values of its task locals.
 //! - [`waitlist`]: those who wait for their turn, under the lock of whoever owns the list.
+//! - [`quiet`]: destructors of users' values whose panics must not do harm.
 //! - [`reason`]: why a coroutine waits.
 
 mod awaiter;
@@ -20,6 +21,7 @@ mod join_error;
 mod label;
 mod locals;
 mod own;
+mod quiet;
 mod reason;
 mod switch;
 mod thread;
@@ -34,6 +36,7 @@ pub use join_error::{JoinError, Panic};
 pub(crate) use label::{Label, Site};
 pub(crate) use locals::{Gone, LocalId, Value};
 pub(crate) use own::Own;
+pub(crate) use quiet::{drop_each, drop_one, quietly};
 pub(crate) use reason::WaitReason;
 pub(crate) use switch::{Request, RequestAt, Step, Suspend};
 pub(crate) use thread::{Parker, with_parker};

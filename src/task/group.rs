@@ -32,7 +32,7 @@ use super::{Builder, JoinHandle};
 use crate::base::lock::assert_none_held;
 use crate::base::sync::ListLock;
 use crate::base::sys::report;
-use crate::coroutine::{Batch, Cancellation, Handle, WaitList, WaitReason};
+use crate::coroutine::{Batch, Cancellation, Handle, WaitList, WaitReason, quietly};
 use crate::sched::{self, Cancel, Woken};
 use std::any::Any;
 use std::cell::Cell;
@@ -114,7 +114,11 @@ impl Group {
         let interrupted = self.settle(if outcome.is_err() { Cancel::Mask } else { Cancel::Obey });
         match outcome {
             Err(payload) => resume_unwind(payload),
-            Ok(_) if interrupted => sched::raise(),
+            Ok(value) if interrupted => {
+                // Before the unwinding: a destructor that panics then aborts the process.
+                quietly(|| drop(value));
+                sched::raise()
+            }
             Ok(value) => value,
         }
     }

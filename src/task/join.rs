@@ -102,7 +102,7 @@ impl<T> JoinHandle<T> {
     /// started is not run. One that never waits is not interrupted. Does not park.
     ///
     /// While it unwinds, what its destructors wait for blocks its worker: see [`sync`](crate::sync) for
-    /// what they may wait for.
+    /// what they may wait for. One that panics meanwhile [aborts the process](super#cancellation).
     ///
     /// Returns false, and does nothing, where panics abort: there is no unwinding then.
     ///

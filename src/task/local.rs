@@ -1,6 +1,6 @@
 //! Task locals: variables of which each coroutine has its own, as each thread has of a thread-local.
 
-use crate::coroutine::{Gone, LocalId, Value};
+use crate::coroutine::{Gone, LocalId, Value, drop_one};
 use crate::sched::with_own;
 use std::any::TypeId;
 use std::cell::{Cell, RefCell};
@@ -173,7 +173,7 @@ impl<T: 'static> LocalKey<T> {
         impl Drop for Restore {
             fn drop(&mut self) {
                 // The value goes where no table is borrowed.
-                let _value = with_own(|own| own.locals.replace(self.0, self.1.take()));
+                drop_one(with_own(|own| own.locals.replace(self.0, self.1.take())));
             }
         }
 

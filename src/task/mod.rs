@@ -16,6 +16,13 @@
 //! off for a section of code, and [`checkpoint`] lets it in where nothing waits. A [`CancelToken`] is a
 //! signal that many coroutines can look at or wait for; [`CancelToken::run`] ties it to the waits of a
 //! closure.
+//!
+//! A cancellation unwinds as a panic does, so a destructor that panics meanwhile aborts the process: that is
+//! Rust's rule for a panic in a destructor during unwinding, and the same goes for the end of a
+//! [time limit](crate::time::timeout) and for a runtime's shutdown. Destructors that may fail look at
+//! [`std::thread::panicking`] first. What this crate itself drops for others, such as messages that nobody
+//! receives, results that nobody takes and closures that are not run, aborts nothing.
+//!
 //! [`task_local!`](crate::task_local) declares variables of which each coroutine has its own.
 //! [`block_on`] runs a future in a coroutine, and a [`JoinHandle`] is a future for other executors.
 //!

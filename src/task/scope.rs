@@ -5,11 +5,13 @@
 
 use super::group::{Ended, Group};
 use super::{Builder, JoinError, JoinHandle, Task};
+use crate::coroutine::quietly;
 use crate::sched;
 use crate::sched::select::EventArm;
 use std::fmt;
 use std::io;
 use std::marker::PhantomData;
+use std::panic::{catch_unwind, resume_unwind};
 
 /// Runs the closure with a [`Scope`], in which it spawns coroutines that borrow from outside of the
 /// scope, and waits until all of them have ended. As [`std::thread::scope`].
@@ -140,7 +142,11 @@ impl ScopeBuilder {
     {
         let scope = Scope { group: self.group(), scope: PhantomData, env: PhantomData };
         let value = scope.group.run(|| f(&scope));
-        match scope.group.ended() {
+        let ended = scope.group.ended();
+        if ended == Ended::Well {
+            return value;
+        }
+        let went_on = catch_unwind(|| match ended {
             Ended::Well => {}
             Ended::Panicked => panic!("a scoped coroutine panicked"),
             Ended::Unstarted => {
@@ -149,6 +155,11 @@ impl ScopeBuilder {
             }
             // If it was the time limit or a shutdown, then it was the caller's as well.
             Ended::Cut => sched::checkpoint(),
+        });
+        if let Err(payload) = went_on {
+            // Before the unwinding: a destructor that panics then aborts the process.
+            quietly(|| drop(value));
+            resume_unwind(payload);
         }
         value
     }

@@ -4,7 +4,7 @@ use super::Builder;
 use super::group::{Ended, Group};
 use super::scope::ScopeBuilder;
 use crate::base::sync::ListLock;
-use crate::coroutine::Cancellation;
+use crate::coroutine::{Cancellation, drop_one, quietly};
 use crate::sched;
 use std::any::Any;
 use std::fmt;
@@ -96,15 +96,22 @@ impl ScopeBuilder {
         let scope = TryScope { group: self.group(), first, scope: PhantomData, env: PhantomData };
         let value = scope.group.run(|| f(&scope).map_err(|error| scope.fail(error)).ok());
         let ended = scope.group.ended();
-        let First { error, panic } = std::mem::replace(&mut *scope.first.lock(), First::nothing());
-        if let Some(payload) = panic {
-            resume_unwind(payload);
-        }
-        if ended == Ended::Panicked {
-            // In a destructor of a closure that was not run, or of a panic's payload.
-            panic!("a scoped coroutine panicked");
+        let (error, panic) = scope.first.lock().take();
+        if panic.is_some() || ended == Ended::Panicked {
+            // Before the unwinding: a destructor that panics then aborts the process.
+            quietly(|| drop(error));
+            quietly(|| drop(value));
+            match panic {
+                Some(payload) => resume_unwind(payload),
+                // In a destructor of a closure that was not run, or of a panic's payload.
+                None => panic!("a scoped coroutine panicked"),
+            }
         }
         if let Some(error) = error {
+            if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(value))) {
+                quietly(|| drop(error));
+                resume_unwind(payload);
+            }
             return Err(error);
         }
         match ended {
@@ -145,8 +152,17 @@ struct First<E> {
 }
 
 impl<E> First<E> {
-    fn nothing() -> First<E> {
-        First { error: None, panic: None }
+    fn take(&mut self) -> (Option<E>, Option<Box<dyn Any + Send>>) {
+        (self.error.take(), self.panic.take())
+    }
+}
+
+// A scope whose closure panics drops this while it unwinds.
+impl<E> Drop for First<E> {
+    fn drop(&mut self) {
+        let (error, panic) = self.take();
+        quietly(|| drop(panic));
+        drop_one(error);
     }
 }
 

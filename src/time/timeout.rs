@@ -25,7 +25,8 @@ impl From<Elapsed> for io::Error {
 }
 
 /// Runs the closure, and ends it when that time is over: its present wait, or else its next one, unwinds
-/// up to here. Destructors run and the panic hook prints nothing. Works in coroutines and on plain threads,
+/// up to here. Destructors run, [which must not panic](crate::task#cancellation), and the panic hook prints
+/// nothing. Works in coroutines and on plain threads,
 /// for every wait of this crate, however deep in the closure. As tokio's `timeout`, and Go's
 /// `context.WithTimeout` without a context to pass on. Does not park by itself.
 ///
