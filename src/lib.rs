@@ -114,11 +114,12 @@ pub mod runtime {
     //! A runtime ends when its [`Runtime`] is dropped, and with [`run`](crate::run) when the closure
     //! returns:
     //!
-    //! 1. Coroutines that are still alive are cancelled: each unwinds out of its present or next wait on
-    //!    its own worker, and its destructors run ([without panics](crate::task#cancellation)). Those that never started are dropped without running.
+    //! 1. Coroutines that are still alive are cancelled: each unwinds out of its present or next wait on its
+    //!    own worker (also where its calls never have to wait: [cancellation](crate::task#cancellation)), and
+    //!    its destructors run, which must not panic. Those that never started are dropped without running.
     //!    Both end with [`JoinError::Cancelled`](crate::task::JoinError::Cancelled).
     //! 2. That may take up to five seconds, or the time given to [`Runtime::shutdown_timeout`].
-    //! 3. What has not unwound by then (because it never waits, or waits again and again while it
+    //! 3. What has not unwound by then (because it only computes, or waits again and again while it
     //!    unwinds) is leaked: its stack, its thread and what is borrowed from them stay for ever, and
     //!    whoever joins it waits for ever. A report on stderr names the first ten of these. If it comes to a wait after all, it
     //!    unwinds, as far as that needs no sleep of its worker. Until then it keeps its places in queues: a

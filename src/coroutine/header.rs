@@ -248,6 +248,10 @@ where
         (&raw mut (*cell.as_ptr()).body).write(UnsafeCell::new(Body::Closure(f)));
     }
     let header = cell.cast::<Header>();
+    if settings.limit.is_some() {
+        // SAFETY: written above; nobody else has it yet.
+        unsafe { header.as_ref() }.waiter.note_limit();
+    }
     (header, Handle(header))
 }
 

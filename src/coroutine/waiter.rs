@@ -5,10 +5,10 @@
 //! whether it has to put the sleeper back into a queue. The others do nothing.
 //!
 //! ```text
-//!  63                      16 15    8  3        2        1        0
-//! +--------------------------+-------+--------+--------+--------+--------+
-//! |          epoch           | cause |   -    | MASKED | CANCEL | PARKED |
-//! +--------------------------+-------+--------+--------+--------+--------+
+//!  63                      16 15    8  3         2        1        0
+//! +--------------------------+-------+---------+--------+--------+--------+
+//! |          epoch           | cause | LIMITED | MASKED | CANCEL | PARKED |
+//! +--------------------------+-------+---------+--------+--------+--------+
 //!
 //!  state            word                    who moves on from here, and whither
 //!  running          epoch e, not PARKED     owner: `park(e)` -> parked, or, with CANCEL and not to be
@@ -26,6 +26,8 @@
 //!   `Schedule`, so nobody can resume a stack that is still in use.
 //! - CANCEL is never cleared: a cancelled coroutine that swallows the unwinding meets it at its next
 //!   wait again. MASKED is set with PARKED by a wait that cancellation must not end.
+//! - LIMITED is no part of the protocol: the owner sets it when it first comes under a time limit, and it
+//!   stays. A yield, which is no wait, learns from one look at the word whether anything may have to end it.
 //!
 //! Orderings: every change is a read-modify-write with `AcqRel`, so what a firer did before its
 //! `fire` is visible to the owner after its wait, and what the owner did before `park` (its saved
@@ -39,6 +41,7 @@ use std::ptr::NonNull;
 const PARKED: u64 = 1;
 const CANCEL: u64 = 1 << 1;
 const MASKED: u64 = 1 << 2;
+const LIMITED: u64 = 1 << 3;
 const CAUSE_SHIFT: u32 = 8;
 const CAUSE_MASK: u64 = 0xff << CAUSE_SHIFT;
 const EPOCH_ONE: u64 = 1 << 16;
@@ -200,6 +203,17 @@ impl Waiter {
         self.word.load(Ordering::Acquire) & CANCEL != 0
     }
 
+    /// Notes that the owner is, or has been, under a time limit. Called by the owner alone.
+    pub(crate) fn note_limit(&self) {
+        self.word.fetch_or(LIMITED, Ordering::AcqRel);
+    }
+
+    /// Whether a cancellation was asked for, or [`note_limit`](Self::note_limit) called.
+    #[inline]
+    pub(crate) fn may_be_ended(&self) -> bool {
+        self.word.load(Ordering::Acquire) & (CANCEL | LIMITED) != 0
+    }
+
     /// Puts the owner back to where it is run from.
     ///
     /// # Safety
@@ -229,7 +243,7 @@ impl Waiter {
 
 /// The word once its wait has ended.
 fn ended(word: u64, cause: Cause) -> u64 {
-    let kept = word & (EPOCH_MASK | CANCEL);
+    let kept = word & (EPOCH_MASK | CANCEL | LIMITED);
     kept.wrapping_add(EPOCH_ONE) | (cause as u64) << CAUSE_SHIFT
 }
 

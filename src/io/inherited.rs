@@ -58,6 +58,7 @@ fn read_now(fd: RawFd, buf: &mut [u8]) -> io::Result<usize> {
 
 impl Transfer<'_> {
     fn perform(mut self, fd: RawFd, reason: WaitReason) -> io::Result<usize> {
+        spend();
         let mut backoff = Backoff::new();
         loop {
             let disk = match self.without_waiting(fd) {
@@ -73,10 +74,7 @@ impl Transfer<'_> {
                         done => return done,
                     }
                 }
-                done => {
-                    spend();
-                    return done;
-                }
+                done => return done,
             };
             if disk {
                 return blocking::run(WaitReason::StdioCall, || self.plainly(fd, disk))?;

@@ -41,6 +41,9 @@ pub(crate) fn perform<T>(
 ) -> io::Result<T> {
     let fd = source.fd().as_raw_fd();
     let event = source.event(direction);
+    // Before the first attempt: the yield of a spent budget may unwind, and would lose what an attempt has
+    // moved.
+    spend();
     let mut backoff = Backoff::new();
     loop {
         source.prepare()?;
@@ -62,13 +65,9 @@ pub(crate) fn perform<T>(
             match attempt(fd) {
                 Ok(Attempt::Done(value)) => {
                     set(event);
-                    spend();
                     return Ok(value);
                 }
-                Ok(Attempt::Drained(value)) => {
-                    spend();
-                    return Ok(value);
-                }
+                Ok(Attempt::Drained(value)) => return Ok(value),
                 // It was told for good, and wrongly: it is taken once more, like any other. What was told
                 // during the attempt, and the mark of a `close`, are left alone.
                 Ok(Attempt::WouldBlock) if event.unstick(taken) => continue,

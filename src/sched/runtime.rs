@@ -322,6 +322,11 @@ static DEFAULT: parking_lot::Mutex<Option<Arc<Shared>>> = parking_lot::Mutex::ne
 /// coroutines end with it as well. If there is a default runtime already, that one stays the default.
 /// Two calls of `run` at a time have a runtime each.
 ///
+/// The shutdown unwinds coroutines as a panic would. Code that answers unwinding with an abort therefore ends
+/// the process at the end of `run`: `catch_unwind` and then [`abort`](std::process::abort), as some programs
+/// wrap the bodies of their threads, or a guard whose `Drop` aborts. In coroutines leave that out: a panic
+/// ends its coroutine alone, and [`join`](crate::task::JoinHandle::join) tells it from a cancellation.
+///
 /// # Panics
 ///
 /// - If the closure panics, with its payload.

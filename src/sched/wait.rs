@@ -308,6 +308,7 @@ fn unwind(elapsed: bool) -> ! {
 }
 
 /// Unwinds if a wait here would be ended at once by a cancellation or by the section's time limit.
+#[cold]
 pub(crate) fn checkpoint() {
     if std::thread::panicking() {
         return;
@@ -361,6 +362,10 @@ pub(crate) fn limited<R>(at: Instant, f: impl FnOnce() -> R) -> Result<R, TimedO
         if own.limit().is_some_and(|outer| outer <= at) {
             return Ok(f());
         }
+        if let Some(header) = worker::current_coroutine() {
+            // SAFETY: the coroutine that runs this is alive.
+            unsafe { header.as_ref() }.waiter.note_limit();
+        }
         let section = own.enter(Some(at));
         let outcome = catch_unwind(AssertUnwindSafe(f));
         drop(section);
@@ -403,18 +408,35 @@ fn wake_some(batch: &mut Batch) {
     }
 }
 
-/// Lets the other runnable coroutines of this worker go first; on a plain thread, other threads.
+/// Lets the other runnable coroutines of this worker go first; on a plain thread, other threads. A
+/// cancellation or a time limit unwinds out of this, as out of a wait.
 #[inline(always)]
 pub(crate) fn yield_now() {
-    match worker::who_may_switch() {
-        // SAFETY: the coroutine that runs this is alive, and this is its own stack.
-        Some(header) => unsafe { header.as_ref().suspend(Suspend::Yield) },
-        None => std::thread::yield_now(),
+    let Some(header) = worker::who_may_switch() else { return yield_on_thread() };
+    // SAFETY: the coroutine that runs this is alive, and this is its own stack.
+    let header = unsafe {
+        header.as_ref().suspend(Suspend::Yield);
+        header.as_ref()
+    };
+    // After the turn of the others, so that a cancellation that one of them has asked for is met here.
+    if header.waiter.may_be_ended() {
+        checkpoint();
     }
 }
 
-/// Counts a call that did not have to wait. A coroutine that makes many of them lets others go first:
-/// one whose socket is always ready would otherwise never leave its worker.
+#[cold]
+fn yield_on_thread() {
+    std::thread::yield_now();
+    checkpoint();
+}
+
+/// Counts a call against the budget. A coroutine that makes many calls which need not wait lets others go
+/// first: one whose socket is always ready would otherwise never leave its worker, and no cancellation would
+/// reach it.
+///
+/// The yield of a spent budget unwinds like any wait. So each caller calls this *before* its operation takes
+/// anything (a message, a token, bytes, a connection): what was taken would be lost with the unwinding. A
+/// `Drop` or a section that must not unwind does not call it.
 #[inline]
 pub(crate) fn spend() {
     if local::spend() {
@@ -428,5 +450,6 @@ fn budget_is_spent() {
         yield_now();
     } else {
         local::set_budget(worker::BUDGET);
+        checkpoint();
     }
 }

@@ -30,7 +30,8 @@
 //! are woken one after the other.
 //!
 //! A call that could have waited and did not counts against the coroutine's budget: after a great number
-//! of them in a row the coroutine lets others go first, before it takes anything. The `try_` calls, and
+//! of them in a row the coroutine lets others go first, before it takes anything, and is cancelled there if
+//! that is due. The `try_` calls, and
 //! looking at a value that has been made, do not count, and never switch.
 //!
 //! # Cancellation
@@ -44,8 +45,9 @@
 //! # Poisoning
 //!
 //! As in std: a guard that is dropped by a panic which began while it was held poisons its lock. A
-//! cancellation, and a time limit that passes, unwind too, but they come at known points, the waits,
-//! and are no sign of broken data: they do not poison.
+//! cancellation, and a time limit that passes, unwind too, but they come at known points, the waits, and are
+//! no sign of broken data: they do not poison. std's own locks, and its `Once` and `LazyLock`, cannot tell
+//! the difference: an unwinding through them poisons them, whatever its cause.
 //!
 //! # Guards and threads
 //!

@@ -60,8 +60,6 @@ pub fn block_on<F: Future>(future: F) -> F::Output {
         }
         if signal.0.consume() {
             sched::yield_now();
-            // No wait may ever come.
-            sched::checkpoint();
         } else {
             // Without a deadline it returns only when the event is set.
             let _ = sched::wait_for(&signal.0, WaitReason::BlockOn, None);

@@ -116,10 +116,11 @@ pub fn park_timeout(timeout: Duration) {
 fn park_until(deadline: Option<Instant>) {
     let task = current();
     let token = task.token();
-    if token.consume() {
+    if token.is_set() {
+        // Before the token is taken: this may unwind.
         sched::spend();
     } else {
         let _ = sched::wait_for(token, WaitReason::Park, deadline);
-        token.consume();
     }
+    token.consume();
 }

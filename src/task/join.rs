@@ -99,7 +99,12 @@ impl<T> JoinHandle<T> {
     /// Asks the coroutine to end. Its present wait, or its next one, unwinds: destructors run, and
     /// [`join`](Self::join) gives [`JoinError::Cancelled`]. No message is printed. If the unwinding is
     /// swallowed by a `catch_unwind`, the next wait unwinds again. A coroutine that has not been
-    /// started is not run. One that never waits is not interrupted. Does not park.
+    /// started is not run. Does not park.
+    ///
+    /// A coroutine whose calls never have to wait is reached within 128 of them, and by
+    /// [`yield_now`](super::yield_now): see [cancellation](super#cancellation). One that only computes is not
+    /// interrupted; let it call [`checkpoint`](super::checkpoint). std's locks whose guards are held at the
+    /// wait are poisoned, those of [`sync`](crate::sync) are not.
     ///
     /// While it unwinds, what its destructors wait for blocks its worker: see [`sync`](crate::sync) for
     /// what they may wait for. One that panics meanwhile [aborts the process](super#cancellation).

@@ -43,9 +43,10 @@ pub fn is_cancelled() -> bool {
     sched::cancelled()
 }
 
-/// Unwinds if the calling coroutine has been cancelled, or if the time limit that it is under has passed;
-/// not if that is [masked](mask), nor in a destructor while the coroutine unwinds already. Otherwise
-/// returns at once: a point of cancellation that does not park, for loops that compute.
+/// Unwinds if the calling coroutine has been cancelled, or if the time limit that it is under has passed; not
+/// if that is [masked](mask), nor in a destructor while the coroutine unwinds already. Otherwise returns at
+/// once: a point of cancellation that does not park, for loops that compute. Where others should have a turn
+/// as well, [`yield_now`](super::yield_now) is both.
 ///
 /// ```
 /// sward::run(|| {

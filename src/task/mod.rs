@@ -17,11 +17,27 @@
 //! signal that many coroutines can look at or wait for; [`CancelToken::run`] ties it to the waits of a
 //! closure.
 //!
-//! A cancellation unwinds as a panic does, so a destructor that panics meanwhile aborts the process: that is
-//! Rust's rule for a panic in a destructor during unwinding, and the same goes for the end of a
-//! [time limit](crate::time::timeout) and for a runtime's shutdown. Destructors that may fail look at
-//! [`std::thread::panicking`] first. What this crate itself drops for others, such as messages that nobody
-//! receives, results that nobody takes and closures that are not run, aborts nothing.
+//! The points of cancellation are [`checkpoint`], [`yield_now`], and every call of this crate that may park.
+//! Such a call that need not wait usually succeeds all the same. But when the [budget](#fairness) of 128 such
+//! calls is spent, the next one unwinds, before it has taken anything. So a cancellation, a [time
+//! limit](crate::time::timeout) or a shutdown also reaches a coroutine whose calls never have to wait, within
+//! 128 calls, and no message, byte or connection is lost to it.
+//!
+//! Cancellations, time limits and shutdowns unwind as panics do, which other code can tell:
+//!
+//! - A destructor that panics meanwhile aborts the process: that is Rust's rule for a panic in a destructor
+//!   during unwinding. Destructors that may fail look at [`std::thread::panicking`] first. What this crate
+//!   itself drops for others, such as messages that nobody receives, results that nobody takes and closures
+//!   that are not run, aborts nothing.
+//! - std's `Mutex`, `RwLock`, `Once` and `LazyLock` are poisoned by an unwinding that passes through their
+//!   guards or closures, whatever its cause. Those of [`sync`](crate::sync) are poisoned by panics only. A
+//!   std lock whose guard is not held over a point of cancellation is never poisoned by one.
+//! - Code that turns unwinding into an abort ends the whole process: `catch_unwind` and then
+//!   [`abort`](std::process::abort), a guard whose `Drop` aborts, a frame of `extern "C"`. Wrap its waits in
+//!   [`mask`], or use [`JoinError`] where a thread would use `catch_unwind`.
+//! - A `catch_unwind` that goes on swallows the unwinding. The next point of cancellation unwinds again.
+//!
+//! # Values of one's own, and futures
 //!
 //! [`task_local!`](crate::task_local) declares variables of which each coroutine has its own.
 //! [`block_on`] runs a future in a coroutine, and a [`JoinHandle`] is a future for other executors.
@@ -31,7 +47,8 @@
 //! A coroutine runs until it waits. One that calls what may wait, but never has to (its socket always has
 //! bytes, its lock is always free), would keep its worker from all others. So each call of this crate that
 //! may park counts against a budget of 128 calls when it need not. When the budget is spent, the next such
-//! call lets others go first, as [`yield_now`] does, and a new budget begins.
+//! call lets others go first, as [`yield_now`] does, and a new budget begins. It does so before it takes
+//! anything, and is a [point of cancellation](#cancellation) then.
 //!
 //! What never parks does not count: `try_lock`, `try_acquire`, `try_send` and the like, spawning, waking
 //! and notifying others, dropping guards, the sends of `oneshot`, `watch` and `broadcast`, a look at what is
@@ -113,8 +130,11 @@ fn no_runtime<T>(error: io::Error) -> T {
 }
 
 /// Lets other runnable coroutines of this worker go first; on a plain thread, other threads. Returns
-/// once they have had a turn. It is no point of cancellation. Calls that may wait do it by themselves when
-/// 128 of them in a row need not: see [fairness](self#fairness).
+/// once they have had a turn. Calls that may wait do it by themselves when 128 of them in a row need not: see
+/// [fairness](self#fairness).
+///
+/// It is a [point of cancellation](self#cancellation): a cancelled coroutine unwinds out of it, and so does a
+/// coroutine or a thread whose time limit has passed.
 ///
 /// ```
 /// sward::run(|| {

@@ -32,12 +32,15 @@ impl From<Elapsed> for io::Error {
 ///
 /// What a limit does not do:
 ///
-/// - A closure that never waits is not interrupted, and one that ends late without a wait gives its value.
-/// - A wait that need not wait, such as a read with data to read, succeeds also when the time is over.
+/// - A closure that only computes is not interrupted, and one that ends late without a wait gives its value.
+///   [`checkpoint`](crate::task::checkpoint) and [`yield_now`](crate::yield_now) look at the limit.
+/// - A call that need not wait, such as a read with data to read, may succeed although the time is over: the
+///   limit ends one in 128 of them, before it takes anything ([fairness](crate::task#fairness)).
 /// - Name resolution is not interrupted; the limit counts again after it.
 /// - A wait in a destructor that runs while its thread unwinds is not ended: it would have to unwind twice.
 /// - As with any unwinding, what the closure has changed half-way stays so. A `catch_unwind` in the closure
-///   catches this unwinding too; the next wait then unwinds again.
+///   catches this unwinding too; the next wait then unwinds again. std's locks whose guards it drops are
+///   poisoned, those of [`sync`](crate::sync) are not ([cancellation](crate::task#cancellation)).
 ///
 /// Limits may be nested, and the earliest counts: if an outer one ends first, it unwinds through the inner
 /// `timeout`, which gives nothing. A duration that the clock cannot express is no limit. A cancelled
