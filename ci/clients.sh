@@ -59,6 +59,20 @@ echo "proxy: 1 GiB in $((SECONDS - began)) s, '$answer', sha256 $(cut -c1-16 "$s
 [ "$answer" = "got it" ]
 cmp "$scratch/sent" "$scratch/received"
 
+# A reset is no end: curl tells the two apart (56: the connection failed; 52: it ended without an answer).
+start proxy 17003 127.0.0.1:17004
+status=0
+curl -s --max-time 20 http://127.0.0.1:17003/ || status=$?
+expect "proxy, a target that is not there" 56 "$status"
+start proxy 17005 127.0.0.1:17000 --idle 1
+# 28: it was curl that had enough.
+status=0
+curl -s --max-time 4 telnet://127.0.0.1:17005 </dev/zero >/dev/null || status=$?
+expect "proxy, a client that is busy" 28 "$status"
+status=0
+sleep 4 | curl -s --max-time 20 telnet://127.0.0.1:17005 || status=$?
+expect "proxy, a client that is idle" 56 "$status"
+
 start http 18080
 urls=$(mktemp)
 for _ in $(seq 1000); do echo 'url = "http://127.0.0.1:18080/"'; done >"$urls"

@@ -1,33 +1,61 @@
-//! A TCP proxy: `cargo run --release --example proxy -- 7001 127.0.0.1:7000`, with `echo` behind it.
+//! A TCP proxy: `cargo run --release --example proxy -- 7001 127.0.0.1:7000`, with `echo` behind it, then
+//! `nc 127.0.0.1 7001`.
 //!
-//! Half-closed connections stay half-closed: an end in one direction is passed on, and the other goes on. An
-//! error in either ends both. Ctrl-C, or a polite kill, ends the proxy: it accepts no more, and gives those
-//! that are connected `--grace` seconds. The same again ends it at once.
+//! It shows how two streams are joined. Half-closed connections stay half-closed: an end in one direction is passed
+//! on, and the other goes on. What is no end is not made to look like one: after a reset, an error, or a limit, both
+//! sides are reset.
+//!
+//! Ctrl-C, or a polite kill, ends the proxy: it accepts no more, and gives those that are connected `--grace`
+//! seconds, ten by default. The same again ends it at once.
+//!
+//! Limits: 4,000 connections, or `--connections`; more wait in the backlog. A connection on which nothing moves in
+//! either direction for five minutes, or `--idle` seconds, is given up, and so is one whose target does not answer
+//! within ten seconds. Each holds two buffers of 64 KiB at most.
 
 mod common;
 
 use std::io::{self, Write};
+use std::sync::Arc;
 use std::time::Duration;
+use sward::io::CopyBidirectional;
 use sward::net::{TcpListener, TcpStream};
 use sward::signal::{SignalKind, signal};
+use sward::sync::Semaphore;
 use sward::task::JoinSet;
 
+const CONNECT_TIME: Duration = Duration::from_secs(10);
+const BUFFER: usize = 64 << 10;
+
+#[derive(Clone)]
+struct Settings {
+    target: String,
+    limit: usize,
+    grace: Duration,
+    copy: CopyBidirectional,
+}
+
 fn main() {
-    let mut arguments = common::Arguments::new("proxy LISTEN_PORT TARGET [--grace SECONDS]");
+    let usage = "proxy LISTEN_PORT TARGET [--grace SECONDS] [--idle SECONDS] [--connections N]";
+    let mut arguments = common::Arguments::new(usage);
     let port = arguments.port(7001);
     let Some(target) = arguments.word() else { arguments.refuse("where to? TARGET is a host and a port") };
     let grace = Duration::from_secs(arguments.number("--grace", 10));
+    let idle = Duration::from_secs(arguments.number("--idle", 300));
+    let limit = common::server::connections(&mut arguments, 2);
     arguments.end();
-    if let Err(e) = sward::run(|| serve(port, target, grace)) {
+    let copy = CopyBidirectional::new().idle_timeout(idle).buffer_size(BUFFER);
+    let settings = Settings { target, limit, grace, copy };
+    if let Err(e) = sward::run(|| serve(port, settings)) {
         common::fail(&format!("proxy on port {port}: {e}"));
     }
 }
 
-fn serve(port: u16, target: String, grace: Duration) -> io::Result<()> {
+fn serve(port: u16, settings: Settings) -> io::Result<()> {
     let (interrupt, terminate) = (signal(SignalKind::INTERRUPT)?, signal(SignalKind::TERMINATE)?);
     let listener = TcpListener::bind(("127.0.0.1", port))?;
-    println!("passes on to {target} from {}", listener.local_addr()?);
-    let accepting = listener.try_clone()?;
+    println!("passes on to {} from {}", settings.target, listener.local_addr()?);
+    let permits = Arc::new(Semaphore::new(settings.limit));
+    let (accepting, permitting) = (listener.try_clone()?, Arc::clone(&permits));
     sward::spawn(move || {
         for again in [false, true] {
             sward::select! {
@@ -37,30 +65,56 @@ fn serve(port: u16, target: String, grace: Duration) -> io::Result<()> {
             if again {
                 std::process::exit(1);
             }
+            // The loop below waits for one or the other.
+            permitting.close();
             let _ = accepting.close();
         }
     });
 
     let mut connections = JoinSet::new();
-    for client in listener.incoming() {
-        let (client, target) = (client?, target.clone());
-        // A connection that breaks is the end of that connection only.
-        connections.spawn(move || drop(pass_on(&client, &target)));
-        while connections.try_join_next().is_some() {}
+    let mut incoming = listener.incoming();
+    while let Ok(permit) = permits.acquire_owned() {
+        match incoming.next() {
+            Some(Ok(client)) => {
+                let settings = settings.clone();
+                connections.spawn(move || {
+                    let _permit = permit;
+                    // A connection that breaks is the end of that connection only.
+                    let _ = pass_on(&client, &settings);
+                });
+            }
+            Some(Err(e)) => common::server::pause(&e),
+            None => break,
+        }
+        forget_ended(&mut connections);
     }
     // Nobody may be there any more to read it.
     let mut out = sward::io::stdout();
+    forget_ended(&mut connections);
     let _ = writeln!(out, "ends, with {} connections", connections.len());
-    if sward::time::timeout(grace, || while connections.join_next().is_some() {}).is_err() {
+    let ended = sward::time::timeout(settings.grace, || while connections.join_next().is_some() {});
+    forget_ended(&mut connections);
+    if ended.is_err() && !connections.is_empty() {
         let _ = writeln!(out, "gives up {} connections", connections.len());
         connections.shutdown();
     }
     Ok(())
 }
 
-fn pass_on(client: &TcpStream, target: &str) -> io::Result<(u64, u64)> {
-    let server = TcpStream::connect(target)?;
+fn forget_ended(connections: &mut JoinSet<()>) {
+    while connections.try_join_next().is_some() {}
+}
+
+fn pass_on(client: &TcpStream, settings: &Settings) -> io::Result<()> {
+    // From here on, whatever drops the streams resets them: an error, a limit, or a cancellation.
+    let reset = Some(Duration::ZERO);
+    client.set_linger(reset)?;
     client.set_nodelay(true)?;
+    let server = sward::time::timeout(CONNECT_TIME, || TcpStream::connect(settings.target.as_str()))??;
+    server.set_linger(reset)?;
     server.set_nodelay(true)?;
-    sward::io::copy_bidirectional(client, &server)
+    settings.copy.copy(client, &server)?;
+    // Both have ended, and know it of each other.
+    client.set_linger(None)?;
+    server.set_linger(None)
 }

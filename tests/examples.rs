@@ -1,9 +1,10 @@
 //! The examples as processes of their own, the servers among them driven over plain sockets.
 
+mod common;
 mod programs;
 
 use programs::{Server, example_path};
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -89,6 +90,79 @@ fn the_proxy_survives_resets() {
     drop(target);
     let mut client = TcpStream::connect(&proxy.address).expect("connected");
     assert!(matches!(client.read(&mut [0]), Ok(0) | Err(_)));
+}
+
+/// What failed must not look complete: a reset is passed on as a reset, in both directions.
+#[test]
+fn the_proxy_passes_resets_on_as_resets() {
+    let target = TcpListener::bind("127.0.0.1:0").expect("bound");
+    let address = target.local_addr().expect("an address").to_string();
+    let Some(proxy) = Server::start("proxy", &[&address]) else { return };
+    for client_resets in [true, false] {
+        let client = proxy.connect();
+        let (server, _) = target.accept().expect("connected");
+        server.set_read_timeout(Some(Duration::from_secs(30))).expect("set");
+        // Both have seen the other: the connection is a whole.
+        for (mut from, mut to) in [(&client, &server), (&server, &client)] {
+            from.write_all(b"x").expect("written");
+            to.read_exact(&mut [0]).expect("read");
+        }
+        let (resets, mut learns) = if client_resets { (client, server) } else { (server, client) };
+        common::reset_on_drop(&resets);
+        drop(resets);
+        let error = learns.read(&mut [0]).expect_err("no clean end");
+        assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+    }
+    // A target that is not there is no end, either.
+    drop(target);
+    let error = proxy.connect().read(&mut [0]).expect_err("no clean end");
+    assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+}
+
+#[test]
+fn the_proxy_ends_connections_that_are_idle_both_ways() {
+    let Some((echo, proxy)) = proxied_echo(&["--idle", "1"]) else { return };
+    let before = (echo.descriptors(), proxy.descriptors());
+    let mut stream = proxy.connect();
+    exchange(&mut stream, "said", "said");
+    let error = stream.read(&mut [0]).expect_err("given up");
+    assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+    programs::wait_for("the connections' ends", || (echo.descriptors(), proxy.descriptors()) == before);
+}
+
+/// Those that have ended are not counted as connected.
+#[test]
+fn the_proxy_counts_those_that_are_connected() {
+    let Some((_echo, mut proxy)) = proxied_echo(&["--grace", "0"]) else { return };
+    let before = proxy.descriptors();
+    let mut kept = proxy.connect();
+    exchange(&mut kept, "x", "x");
+    let with_one = proxy.descriptors();
+    let mut others: Vec<TcpStream> = (0..3).map(|_| proxy.connect()).collect();
+    others.iter_mut().for_each(|stream| exchange(stream, "x", "x"));
+    assert!(proxy.descriptors() > with_one && with_one > before);
+    drop(others);
+    programs::wait_for("the connections' ends", || proxy.descriptors() == with_one);
+    // Between the last close and the end of its coroutine there is no wait.
+    for _ in 0..20 {
+        exchange(&mut kept, "x", "x");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    proxy.interrupt();
+    let said = proxy.rest();
+    assert!(said.contains("ends, with 1 connections") && said.contains("gives up 1 connections"), "{said}");
+    let error = kept.read(&mut [0]).expect_err("given up");
+    assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+}
+
+/// The signal reaches a proxy that is full.
+#[test]
+fn the_proxy_ends_although_it_is_full() {
+    let Some((_echo, mut proxy)) = proxied_echo(&["--grace", "0", "--connections", "1"]) else { return };
+    let mut stream = proxy.connect();
+    exchange(&mut stream, "x", "x");
+    proxy.interrupt();
+    assert!(proxy.child.wait().expect("an end").success());
 }
 
 #[test]

@@ -11,7 +11,10 @@ use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::thread;
-use sward::io::{PipeReader, PipeWriter, Pollable, copy, copy_bidirectional, pipe};
+use std::time::{Duration, Instant};
+use sward::io::{
+    CopyBidirectional, CopyIdle, PipeReader, PipeWriter, Pollable, copy, copy_bidirectional, pipe,
+};
 use sward::net::{Shutdown, TcpListener, TcpStream, UnixStream};
 use sward::task::JoinError;
 use sward::time::timeout;
@@ -377,6 +380,87 @@ mod copies {
             assert!(matches!(proxy.join(), Err(JoinError::Cancelled)));
         };
         both(test);
+    }
+
+    /// Both directions are silent: the one that has been used, and the one that has not.
+    #[test]
+    fn an_idle_limit_ends_both() {
+        both(|| {
+            for half_closed in [false, true] {
+                let ((mut client, a), (b, mut server)) = (tcp(), UnixStream::pair().unwrap());
+                let settings = CopyBidirectional::new().idle_timeout(MOMENT);
+                let proxy = sward::spawn(move || (settings.copy(&a, &b), a, b));
+                client.write_all(b"question").unwrap();
+                server.read_exact(&mut [0; 8]).unwrap();
+                if half_closed {
+                    client.shutdown(Shutdown::Write).unwrap();
+                }
+                let (copied, a, _b) = proxy.join().unwrap();
+                let error = copied.unwrap_err();
+                assert_eq!(error.kind(), ErrorKind::TimedOut);
+                let idle: &CopyIdle = error.get_ref().unwrap().downcast_ref().unwrap();
+                assert_eq!((idle.a_to_b, idle.b_to_a), (8, 0));
+                // The streams are open.
+                (&a).write_all(b"bye").unwrap();
+                client.read_exact(&mut [0; 3]).unwrap();
+            }
+        });
+    }
+
+    /// One direction is silent for longer than the limit, and the other is not: as in a download.
+    #[test]
+    fn an_idle_limit_is_one_for_both_directions() {
+        const LIMIT: Duration = Duration::from_secs(2);
+        sward::run(|| {
+            let ((mut client, a), (b, mut server)) = (tcp(), tcp());
+            let settings = CopyBidirectional::new().idle_timeout(LIMIT);
+            let proxy = sward::spawn(move || settings.copy(&a, &b));
+            let begun = Instant::now();
+            let mut count = 0;
+            while begun.elapsed() < 2 * LIMIT {
+                server.write_all(b"x").unwrap();
+                client.read_exact(&mut [0]).unwrap();
+                count += 1;
+                sward::sleep(LIMIT / 40);
+            }
+            drop((client, server));
+            assert_eq!(proxy.join().unwrap().unwrap(), (0, count));
+        });
+    }
+
+    /// An end, an error, a limit and a cancel are as without an idle limit, and need not wait for it.
+    #[test]
+    fn an_idle_limit_holds_nothing_up() {
+        let settings = CopyBidirectional::new().idle_timeout(Duration::from_secs(3600)).buffer_size(3);
+        both(|| {
+            let start = |a: TcpStream, b: UnixStream| {
+                let settings = settings.clone();
+                sward::spawn(move || settings.copy(&a, &b))
+            };
+            let ((mut client, a), (b, mut server)) = (tcp(), UnixStream::pair().unwrap());
+            let proxy = start(a, b);
+            client.write_all(b"question").unwrap();
+            client.shutdown(Shutdown::Write).unwrap();
+            assert_eq!(io::read_to_string(&mut server).unwrap(), "question");
+            server.write_all(b"answer").unwrap();
+            drop(server);
+            assert_eq!(io::read_to_string(&mut client).unwrap(), "answer");
+            assert_eq!(proxy.join().unwrap().unwrap(), (8, 6));
+
+            let ((client, a), (b, _server)) = (tcp(), UnixStream::pair().unwrap());
+            let proxy = start(a, b);
+            client.set_linger(Some(Duration::ZERO)).unwrap();
+            drop(client);
+            assert_eq!(kind(proxy.join().unwrap()), ErrorKind::ConnectionReset);
+
+            let ((_client, a), (b, _server)) = (tcp(), UnixStream::pair().unwrap());
+            assert!(timeout(MOMENT, || settings.copy(&a, &b)).is_err());
+            let proxy = start(a, b);
+            sward::sleep(MOMENT);
+            assert!(!proxy.is_finished());
+            proxy.cancel();
+            assert!(matches!(proxy.join(), Err(JoinError::Cancelled)));
+        });
     }
 
     #[test]

@@ -6,9 +6,13 @@
 
 use super::shared::{By, ReadShared, WriteShared};
 use crate::base::sys::check;
+use crate::channel::{Receiver, RecvTimeoutError, bounded};
 use crate::task::try_scope;
+use std::fmt;
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::{AsFd, AsRawFd};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 /// What a copy begins with: of many connections, most are idle.
 const FIRST_BUFFER: usize = 8 << 10;
@@ -47,7 +51,15 @@ const LARGEST_BUFFER: usize = 256 << 10;
 /// # .unwrap();
 /// ```
 pub fn copy<R: Read + ?Sized, W: Write + ?Sized>(reader: &mut R, writer: &mut W) -> io::Result<u64> {
-    let mut buffer = vec![0; FIRST_BUFFER];
+    copy_with(reader, writer, LARGEST_BUFFER)
+}
+
+fn copy_with<R: Read + ?Sized, W: Write + ?Sized>(
+    reader: &mut R,
+    writer: &mut W,
+    largest_buffer: usize,
+) -> io::Result<u64> {
+    let mut buffer = vec![0; FIRST_BUFFER.min(largest_buffer)];
     let mut total = 0;
     loop {
         let count = match reader.read(&mut buffer) {
@@ -58,8 +70,8 @@ pub fn copy<R: Read + ?Sized, W: Write + ?Sized>(reader: &mut R, writer: &mut W)
         };
         writer.write_all(&buffer[..count])?;
         total += count as u64;
-        if count == buffer.len() && count < LARGEST_BUFFER {
-            buffer = vec![0; count * 4];
+        if count == buffer.len() && count < largest_buffer {
+            buffer = vec![0; (count * 4).min(largest_buffer)];
         }
     }
 }
@@ -86,7 +98,8 @@ impl<T: AsFd> CloseWrite for T {
 }
 
 /// Copies both ways between two streams until both have ended, and gives the numbers of bytes from `a` to `b`
-/// and from `b` to `a`. Parks.
+/// and from `b` to `a`. Parks. [`CopyBidirectional`] has settings for it: a limit on how long nothing may be
+/// copied, which a proxy needs, and the size of the buffers.
 ///
 /// When one of them ends, the other one is told by [`close_write`](CloseWrite::close_write), and the opposite
 /// direction goes on. The directions run in two coroutines; on a plain thread, in those of the default
@@ -96,6 +109,10 @@ impl<T: AsFd> CloseWrite for T {
 ///
 /// The first error in either direction, which ends the other one as well. What was read and not written is
 /// lost. A timeout of a stream is an error of it.
+///
+/// A stream that its peer has reset gives `ConnectionReset`. To the peer of the other stream, dropping that one
+/// looks like an end of the data; a proxy that has to tell the two apart resets it, by
+/// [`TcpStream::set_linger`](crate::net::TcpStream::set_linger) with a duration of zero before the drop.
 ///
 /// # Cancellation
 ///
@@ -130,22 +147,247 @@ where
     A: ReadShared + WriteShared + CloseWrite + Sync,
     B: ReadShared + WriteShared + CloseWrite + Sync,
 {
-    let (mut there, mut back) = (0, 0);
-    // Two coroutines, and not one beside the caller: an error of either has to end the wait of the other.
-    try_scope(|s| {
-        s.spawn(|| one_way(a, b).map(|count| there = count));
-        s.spawn(|| one_way(b, a).map(|count| back = count));
-        Ok::<(), io::Error>(())
-    })?;
-    Ok((there, back))
+    CopyBidirectional::new().copy(a, b)
+}
+
+/// [`copy_bidirectional`] with settings. Use it in a proxy: without an idle limit, two peers that say nothing any
+/// more keep their connections for ever.
+///
+/// # Examples
+///
+/// ```
+/// use std::io::{ErrorKind, Read, Write};
+/// use std::time::Duration;
+/// use sward::io::{CopyBidirectional, CopyIdle};
+/// use sward::net::UnixStream;
+///
+/// sward::run(|| {
+///     let (mut client, a) = UnixStream::pair()?;
+///     let (b, mut server) = UnixStream::pair()?;
+///     let settings = CopyBidirectional::new().idle_timeout(Duration::from_millis(50));
+///     let proxy = sward::spawn(move || settings.copy(&a, &b));
+///     client.write_all(b"question")?;
+///     server.read_exact(&mut [0; 8])?;
+///     // Neither says more.
+///     let error = proxy.join().unwrap().unwrap_err();
+///     assert_eq!(error.kind(), ErrorKind::TimedOut);
+///     let idle = error.get_ref().and_then(|inner| inner.downcast_ref::<CopyIdle>()).unwrap();
+///     assert_eq!((idle.a_to_b, idle.b_to_a), (8, 0));
+///     Ok::<_, std::io::Error>(())
+/// })
+/// # .unwrap();
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "settings copy nothing by themselves"]
+pub struct CopyBidirectional {
+    idle: Option<Duration>,
+    largest_buffer: usize,
+}
+
+impl CopyBidirectional {
+    /// No idle limit, and buffers that grow to 256 KiB.
+    pub const fn new() -> CopyBidirectional {
+        CopyBidirectional { idle: None, largest_buffer: LARGEST_BUFFER }
+    }
+
+    /// Ends the copying when for that long no byte was read or written in either direction. Whatever happens in
+    /// one direction renews the limit for both, so a download may go on for ever although its client is silent.
+    /// A duration that the clock cannot express is no limit.
+    pub const fn idle_timeout(mut self, limit: Duration) -> CopyBidirectional {
+        self.idle = Some(limit);
+        self
+    }
+
+    /// The most bytes that each direction holds, at least one. It begins with 8 KiB, or this if it is less, and
+    /// takes more where the stream fills it.
+    pub const fn buffer_size(mut self, bytes: usize) -> CopyBidirectional {
+        self.largest_buffer = if bytes == 0 { 1 } else { bytes };
+        self
+    }
+
+    /// Copies both ways, as [`copy_bidirectional`] does.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`copy_bidirectional`]. `TimedOut`, with a [`CopyIdle`] inside, if the idle limit is exceeded;
+    /// both directions have then ended, and the streams are open. Where panics abort, a direction that waits
+    /// cannot be ended, and so this error comes only when it ends by itself.
+    ///
+    /// # Cancellation
+    ///
+    /// As [`copy_bidirectional`].
+    pub fn copy<A, B>(&self, a: &A, b: &B) -> io::Result<(u64, u64)>
+    where
+        A: ReadShared + WriteShared + CloseWrite + Sync,
+        B: ReadShared + WriteShared + CloseWrite + Sync,
+    {
+        let largest = self.largest_buffer;
+        let (mut there, mut back) = (0, 0);
+        let Some(limit) = self.idle else {
+            // Two coroutines, and not one beside the caller: an error of either has to end the wait of the other.
+            try_scope(|s| {
+                s.spawn(|| one_way(By(a), By(b), b, largest).map(|count| there = count));
+                s.spawn(|| one_way(By(b), By(a), a, largest).map(|count| back = count));
+                Ok::<(), io::Error>(())
+            })?;
+            return Ok((there, back));
+        };
+        let activity = Activity::new();
+        // Nothing is sent: the channel tells when both directions have dropped their ends.
+        let (running, ended) = bounded::<()>(1);
+        try_scope(|s| {
+            let (running_there, running_back) = (running.clone(), running);
+            let (activity, there, back) = (&activity, &mut there, &mut back);
+            s.spawn(move || {
+                let _running = running_there;
+                let reader = Watched { stream: By(a), activity, passed: None };
+                let writer = Watched { stream: By(b), activity, passed: Some(&activity.there) };
+                one_way(reader, writer, b, largest).map(|count| *there = count)
+            });
+            s.spawn(move || {
+                let _running = running_back;
+                let reader = Watched { stream: By(b), activity, passed: None };
+                let writer = Watched { stream: By(a), activity, passed: Some(&activity.back) };
+                one_way(reader, writer, a, largest).map(|count| *back = count)
+            });
+            activity.watch(limit, &ended)
+        })?;
+        Ok((there, back))
+    }
+}
+
+impl Default for CopyBidirectional {
+    fn default() -> CopyBidirectional {
+        CopyBidirectional::new()
+    }
+}
+
+/// What is inside the error of a [`CopyBidirectional`] whose idle limit was exceeded: how much it had copied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CopyIdle {
+    /// The bytes that were written to the second stream.
+    pub a_to_b: u64,
+    /// The bytes that were written to the first stream.
+    pub b_to_a: u64,
+}
+
+impl fmt::Display for CopyIdle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let CopyIdle { a_to_b, b_to_a } = self;
+        write!(f, "nothing was copied for too long, after {a_to_b} bytes one way and {b_to_a} the other")
+    }
+}
+
+impl std::error::Error for CopyIdle {}
+
+/// What two directions have done. `Relaxed` is enough: each number stands for itself, and the watcher looks again
+/// at the end of each wait.
+struct Activity {
+    begun: Instant,
+    /// When something happened last, in nanoseconds after the beginning.
+    last: AtomicU64,
+    /// How many bytes were written.
+    there: AtomicU64,
+    back: AtomicU64,
+}
+
+impl Activity {
+    fn new() -> Activity {
+        let zero = || AtomicU64::new(0);
+        Activity { begun: Instant::now(), last: zero(), there: zero(), back: zero() }
+    }
+
+    fn renew(&self) {
+        let now = u64::try_from(self.begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.last.fetch_max(now, Ordering::Relaxed);
+    }
+
+    /// When the limit is exceeded unless something happens before; `None` for never.
+    fn ends(&self, limit: Duration) -> Option<Instant> {
+        let last = self.begun.checked_add(Duration::from_nanos(self.last.load(Ordering::Relaxed)))?;
+        last.checked_add(limit)
+    }
+
+    /// Waits until both directions have ended, or nothing has happened for that long.
+    fn watch(&self, limit: Duration, ended: &Receiver<()>) -> io::Result<()> {
+        loop {
+            let Some(ends) = self.ends(limit) else { return Ok(()) };
+            match ended.recv_deadline(ends) {
+                Err(RecvTimeoutError::Timeout) if self.ends(limit) == Some(ends) => {
+                    let idle = CopyIdle {
+                        a_to_b: self.there.load(Ordering::Relaxed),
+                        b_to_a: self.back.load(Ordering::Relaxed),
+                    };
+                    return Err(io::Error::new(ErrorKind::TimedOut, idle));
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Ok(()) | Err(RecvTimeoutError::Disconnected) => return Ok(()),
+            }
+        }
+    }
+}
+
+/// A stream whose transfers renew the limit; those of a writer are counted as well.
+struct Watched<'a, S> {
+    stream: S,
+    activity: &'a Activity,
+    passed: Option<&'a AtomicU64>,
+}
+
+impl<S: Read> Read for Watched<'_, S> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let count = self.stream.read(buf)?;
+        self.activity.renew();
+        Ok(count)
+    }
+}
+
+impl<S: Write> Write for Watched<'_, S> {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        let count = self.stream.write(buf)?;
+        self.activity.renew();
+        if let Some(passed) = self.passed {
+            passed.fetch_add(count as u64, Ordering::Relaxed);
+        }
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.stream.flush()
+    }
 }
 
 /// Copies to the end, and passes that on.
-fn one_way<A: ReadShared, B: WriteShared + CloseWrite>(from: &A, to: &B) -> io::Result<u64> {
-    let count = copy(&mut By(from), &mut By(to))?;
-    match to.close_write() {
+fn one_way<B: CloseWrite>(
+    mut from: impl Read,
+    mut to: impl Write,
+    target: &B,
+    largest_buffer: usize,
+) -> io::Result<u64> {
+    let count = copy_with(&mut from, &mut to, largest_buffer)?;
+    match target.close_write() {
         // It is gone, which the opposite direction learns by itself.
         Err(error) if error.kind() == ErrorKind::NotConnected => Ok(count),
         done => done.map(|()| count),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_happens_last_counts_for_the_limit() {
+        let activity = Activity::new();
+        let second = Duration::from_secs(1);
+        assert_eq!(activity.ends(second), Some(activity.begun + second));
+        activity.renew();
+        let renewed = activity.ends(second).expect("a time");
+        assert!(renewed > activity.begun + second);
+        // One that was noted late does not take anything back.
+        activity.last.fetch_max(0, Ordering::Relaxed);
+        assert_eq!(activity.ends(second), Some(renewed));
+        assert_eq!(activity.ends(Duration::MAX), None);
     }
 }

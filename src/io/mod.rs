@@ -3,7 +3,7 @@
 //! - [`pipe`]: [`PipeReader`] and [`PipeWriter`].
 //! - [`stdin`], [`stdout`], [`stderr`]: a coroutine that waits for input parks, be it a terminal, a pipe or
 //!   a file.
-//! - [`copy`], and [`copy_bidirectional`] for proxies.
+//! - [`copy`], and [`copy_bidirectional`] for proxies, with an idle limit by [`CopyBidirectional`].
 //! - [`Pollable`] waits for anything that the system can tell the readiness of: pipes, terminals and serial
 //!   lines, `eventfd`, `timerfd`, `inotify`, or another crate's sockets.
 //!
@@ -26,7 +26,7 @@ mod stdio;
 #[cfg(not(all(target_os = "linux", target_env = "gnu", not(sward_portable))))]
 use no_nowait as nowait;
 
-pub use copy::{CloseWrite, copy, copy_bidirectional};
+pub use copy::{CloseWrite, CopyBidirectional, CopyIdle, copy, copy_bidirectional};
 pub use pipe::{PipeReader, PipeWriter, pipe};
 pub use pollable::Pollable;
 pub use shared::{ReadShared, WriteShared};

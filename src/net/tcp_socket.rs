@@ -383,11 +383,7 @@ impl TcpSocket {
     /// # Ok::<_, std::io::Error>(())
     /// ```
     pub fn set_linger(&self, linger: Option<Duration>) -> io::Result<()> {
-        let value = libc::linger {
-            l_onoff: libc::c_int::from(linger.is_some()),
-            l_linger: linger.map_or(0, to_seconds),
-        };
-        set_option(self.as_fd(), libc::SOL_SOCKET, libc::SO_LINGER, value)
+        set_option(self.as_fd(), libc::SOL_SOCKET, libc::SO_LINGER, linger_value(linger))
     }
 
     /// How long closing the connection waits for what was not sent. Does not park.
@@ -409,8 +405,7 @@ impl TcpSocket {
     /// # Ok::<_, std::io::Error>(())
     /// ```
     pub fn linger(&self) -> io::Result<Option<Duration>> {
-        let value: libc::linger = option(self.as_fd(), libc::SOL_SOCKET, libc::SO_LINGER)?;
-        Ok((value.l_onoff != 0).then(|| Duration::from_secs(value.l_linger as u64)))
+        option(self.as_fd(), libc::SOL_SOCKET, libc::SO_LINGER).map(linger_time)
     }
 
     /// Sets `TCP_NODELAY`: small writes are sent at once. Accepted connections have it from their listener.
@@ -691,6 +686,15 @@ fn finish_connect(fd: BorrowedFd<'_>) -> io::Result<Attempt<()>> {
         0 => Ok(Attempt::Done(())),
         errno => Err(io::Error::from_raw_os_error(errno)),
     }
+}
+
+/// A time to linger as the system has it.
+pub(super) fn linger_value(linger: Option<Duration>) -> libc::linger {
+    libc::linger { l_onoff: libc::c_int::from(linger.is_some()), l_linger: linger.map_or(0, to_seconds) }
+}
+
+pub(super) fn linger_time(value: libc::linger) -> Option<Duration> {
+    (value.l_onoff != 0).then(|| Duration::from_secs(value.l_linger as u64))
 }
 
 /// Rounded up: nothing is something else than a little.

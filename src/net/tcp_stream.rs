@@ -3,7 +3,7 @@
 use super::macros::{byte_stream, conversions, transfer_methods};
 use super::resolve::{ToSocketAddrs, each_address};
 use super::socket::{Short, Socket, describe};
-use super::tcp_socket::TcpSocket;
+use super::tcp_socket::{TcpSocket, linger_time, linger_value};
 use super::{Shutdown, SocketAddr};
 use crate::coroutine::WaitReason;
 use crate::netpoll::Direction;
@@ -430,6 +430,49 @@ impl TcpStream {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     pub fn quickack(&self) -> io::Result<bool> {
         self.socket.option(libc::IPPROTO_TCP, libc::TCP_QUICKACK).map(|value: libc::c_int| value != 0)
+    }
+
+    /// Sets `SO_LINGER`: what the drop of the last clone does with the connection. Does not park.
+    ///
+    /// With `None`, the default, the peer gets all that was written and then the end of the stream. With a
+    /// duration of zero the connection is reset: what was not sent is lost, and the peer's calls fail with
+    /// `ConnectionReset`. Use this to pass on that a connection has failed, where an end would say that the data
+    /// is complete. With any other duration the drop waits so long, in whole seconds, for the peer to take what
+    /// was written; in a coroutine a thread of the pool does that wait.
+    ///
+    /// # Errors
+    ///
+    /// Those of `setsockopt(2)`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::io::{ErrorKind, Read};
+    /// use std::time::Duration;
+    /// use sward::net::{TcpListener, TcpStream};
+    ///
+    /// sward::run(|| {
+    ///     let listener = TcpListener::bind("127.0.0.1:0")?;
+    ///     let mut client = TcpStream::connect(listener.local_addr()?)?;
+    ///     let (stream, _) = listener.accept()?;
+    ///     stream.set_linger(Some(Duration::ZERO))?;
+    ///     drop(stream);
+    ///     assert_eq!(client.read(&mut [0]).unwrap_err().kind(), ErrorKind::ConnectionReset);
+    ///     Ok::<_, std::io::Error>(())
+    /// })
+    /// # .unwrap();
+    /// ```
+    pub fn set_linger(&self, linger: Option<Duration>) -> io::Result<()> {
+        self.socket.set_option(libc::SOL_SOCKET, libc::SO_LINGER, linger_value(linger))
+    }
+
+    /// What [`set_linger`](Self::set_linger) has set. Does not park.
+    ///
+    /// # Errors
+    ///
+    /// Those of `getsockopt(2)`.
+    pub fn linger(&self) -> io::Result<Option<Duration>> {
+        self.socket.option(libc::SOL_SOCKET, libc::SO_LINGER).map(linger_time)
     }
 
     /// Sets `IP_TTL`, how many hops a packet may make.

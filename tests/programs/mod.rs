@@ -6,7 +6,7 @@ pub mod http;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// Where an example was built, if it was.
@@ -25,6 +25,7 @@ pub fn example_path(example: &str) -> Option<PathBuf> {
 pub struct Server {
     pub child: Child,
     pub address: String,
+    output: BufReader<ChildStdout>,
 }
 
 impl Server {
@@ -37,11 +38,11 @@ impl Server {
             .spawn()
             .expect("the example starts");
         let mut line = String::new();
-        let output = child.stdout.take().expect("it was piped");
-        BufReader::new(output).read_line(&mut line).expect("a line");
+        let mut output = BufReader::new(child.stdout.take().expect("it was piped"));
+        output.read_line(&mut line).expect("a line");
         let address = line.split_whitespace().last().expect("an address");
         let address = address.rsplit("//").next().expect("a part").trim_end_matches('/').to_owned();
-        Some(Server { child, address })
+        Some(Server { child, address, output })
     }
 
     /// A connection to it, on which no read waits for ever.
@@ -66,6 +67,13 @@ impl Server {
     /// How many descriptors it has.
     pub fn descriptors(&self) -> usize {
         std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).expect("a living process").count()
+    }
+
+    /// What else it prints until it ends.
+    pub fn rest(&mut self) -> String {
+        let mut rest = String::new();
+        self.output.read_to_string(&mut rest).expect("text");
+        rest
     }
 
     /// Ctrl-C.
