@@ -1680,3 +1680,121 @@ fn permits_go_to_one_who_unwinds() {
     let (_runtime, waits) = one_who_unwinds_goes_first(Semaphore::new(0), acquire, acquire, release);
     waits.join().unwrap();
 }
+
+/// Whether a type implements a trait, asked at compile time: an inherent constant goes before a trait's.
+macro_rules! implements {
+    ($type:ty: $($bound:tt)+) => {{
+        #[allow(dead_code)]
+        struct Probe<T: ?Sized>(std::marker::PhantomData<T>);
+        #[allow(dead_code)]
+        trait Otherwise {
+            const YES: bool = false;
+        }
+        impl<T: ?Sized> Otherwise for Probe<T> {}
+        #[allow(dead_code)]
+        impl<T: ?Sized + $($bound)+> Probe<T> {
+            const YES: bool = true;
+        }
+        <Probe<$type>>::YES
+    }};
+}
+
+/// The auto traits of a type, in a fixed order.
+macro_rules! auto_traits {
+    ($type:ty) => {
+        [
+            ("Send", implements!($type: Send)),
+            ("Sync", implements!($type: Sync)),
+            ("Unpin", implements!($type: Unpin)),
+            ("UnwindSafe", implements!($type: UnwindSafe)),
+            ("RefUnwindSafe", implements!($type: RefUnwindSafe)),
+        ]
+    };
+}
+
+/// What may be done with a lock, a guard or a handle is what may be done with std's, for payloads of each kind.
+#[test]
+fn auto_traits_are_those_of_std() {
+    use std::sync as std_sync;
+    use sward::sync;
+    type NotUnpin = std::marker::PhantomPinned;
+    macro_rules! same {
+        ($($payload:ty),*) => {$({
+            type P = $payload;
+            same!(@ Mutex<P>, RwLock<P>, OnceLock<P>, LazyLock<P>, LazyLock<u8, P>, MutexGuard<'static, P>,
+                RwLockReadGuard<'static, P>, RwLockWriteGuard<'static, P>, PoisonError<P>, TryLockError<P>);
+            assert_eq!(
+                auto_traits!(JoinHandle<P>)[..3],
+                auto_traits!(std::thread::JoinHandle<P>)[..3],
+                "JoinHandle<{}>", stringify!($payload)
+            );
+            // Ours has them for any payload, as JoinHandle: what goes through it was `Send` where it was spawned.
+            assert!(
+                implements!(sward::task::ScopedJoinHandle<'static, P>: Send + Sync + Unpin),
+                "ScopedJoinHandle<{}>", std::any::type_name::<P>()
+            );
+        })*};
+        (@ $($name:ident<$($arg:tt),*>),*) => {$(
+            assert_eq!(
+                auto_traits!(sync::$name<$($arg),*>),
+                auto_traits!(std_sync::$name<$($arg),*>),
+                "{} of {}", stringify!($name<$($arg),*>), std::any::type_name::<P>()
+            );
+        )*};
+    }
+    same!(
+        u8,
+        Cell<u8>,
+        std::rc::Rc<u8>,
+        &'static mut u8,
+        &'static Cell<u8>,
+        std_sync::MutexGuard<'static, u8>,
+        *const u8,
+        NotUnpin,
+        Box<dyn Fn()>
+    );
+    macro_rules! plain {
+        ($($name:ident),*) => {$(
+            assert_eq!(auto_traits!(sync::$name), auto_traits!(std_sync::$name), stringify!($name));
+        )*};
+    }
+    plain!(Barrier, BarrierWaitResult, Condvar, Once, WaitTimeoutResult);
+}
+
+/// A guard that only reads may stand where one of a shorter-lived type is wanted, as std's.
+#[test]
+fn a_read_guard_is_covariant() {
+    use sward::sync::RwLockReadGuard;
+    fn shorter<'a, 'short>(guard: RwLockReadGuard<'a, &'static str>) -> RwLockReadGuard<'a, &'short str> {
+        guard
+    }
+    let lock = RwLock::new("static");
+    let local = String::from("local");
+    let guard = shorter(lock.read().unwrap());
+    let longer = |a: &RwLockReadGuard<'_, &str>, b: &str| a.len().max(b.len());
+    assert_eq!(longer(&guard, &local), 6);
+    drop(guard);
+    assert!(lock.try_write().is_ok());
+    // Of a type without a size, and by way of a downgrade.
+    let sized = RwLock::new([1, 2]);
+    let lock: &RwLock<[i32]> = &sized;
+    let guard = RwLockWriteGuard::downgrade(lock.write().unwrap());
+    assert_eq!((&*guard, lock.read().unwrap().len()), (&[1, 2][..], 2));
+}
+
+#[test]
+fn a_lazy_value_is_made_and_changed_by_who_owns_it() {
+    let mut lazy = LazyLock::new(|| vec![1]);
+    assert_eq!(LazyLock::get(&lazy), None);
+    assert_eq!(LazyLock::get_mut(&mut lazy), None);
+    LazyLock::force_mut(&mut lazy).push(2);
+    lazy.push(3);
+    assert_eq!(LazyLock::get(&lazy), Some(&vec![1, 2, 3]));
+    LazyLock::get_mut(&mut lazy).expect("made").clear();
+    assert!(lazy.is_empty());
+    let mut poisoned: LazyLock<u8> = LazyLock::new(|| fails());
+    for _ in 0..2 {
+        assert!(catch_unwind(AssertUnwindSafe(|| _ = LazyLock::force_mut(&mut poisoned))).is_err());
+        assert_eq!(LazyLock::get(&poisoned), None);
+    }
+}

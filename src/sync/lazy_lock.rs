@@ -6,7 +6,7 @@ use crate::coroutine::WaitReason;
 use crate::sched;
 use std::cell::Cell;
 use std::fmt;
-use std::ops::Deref;
+use std::ops::{Deref, DerefMut};
 use std::panic::{RefUnwindSafe, UnwindSafe};
 
 /// A value that is made at its first use, as [`std::sync::LazyLock`]. What makes it may wait for anything:
@@ -60,6 +60,41 @@ impl<T, F: FnOnce() -> T> LazyLock<T, F> {
             sched::masked(init)
         })
     }
+
+    /// The value of a cell that is borrowed exclusively, made now if it was not used before. Nobody else can
+    /// be making it, so this waits for nothing but the closure.
+    ///
+    /// # Panics
+    ///
+    /// If the closure does, or has done so before.
+    ///
+    /// ```
+    /// use sward::sync::LazyLock;
+    ///
+    /// let mut words = LazyLock::new(|| vec!["one"]);
+    /// LazyLock::force_mut(&mut words).push("two");
+    /// assert_eq!(*words, ["one", "two"]);
+    /// ```
+    #[inline]
+    pub fn force_mut(this: &mut LazyLock<T, F>) -> &mut T {
+        LazyLock::force(this);
+        this.cell.get_mut().expect("`force` has made it")
+    }
+}
+
+impl<T, F> LazyLock<T, F> {
+    /// The value, if it has been made. Does not make it, and does not park.
+    #[inline]
+    pub fn get(this: &LazyLock<T, F>) -> Option<&T> {
+        this.cell.get()
+    }
+
+    /// The value of a cell that is borrowed exclusively, if it has been made. Does not make it, and does not
+    /// park.
+    #[inline]
+    pub fn get_mut(this: &mut LazyLock<T, F>) -> Option<&mut T> {
+        this.cell.get_mut()
+    }
 }
 
 #[cold]
@@ -71,6 +106,12 @@ impl<T, F: FnOnce() -> T> Deref for LazyLock<T, F> {
     type Target = T;
     fn deref(&self) -> &T {
         LazyLock::force(self)
+    }
+}
+
+impl<T, F: FnOnce() -> T> DerefMut for LazyLock<T, F> {
+    fn deref_mut(&mut self) -> &mut T {
+        LazyLock::force_mut(self)
     }
 }
 

@@ -11,6 +11,7 @@ use std::marker::PhantomData;
 use std::mem;
 use std::ops::{Deref, DerefMut};
 use std::panic::{RefUnwindSafe, UnwindSafe};
+use std::ptr::NonNull;
 
 /// A lock for many readers or one writer, as [`std::sync::RwLock`], that parks a coroutine.
 ///
@@ -118,7 +119,8 @@ impl<T: ?Sized> RwLock<T> {
 
     /// The guard of the lock that the caller has just taken.
     fn reading(&self) -> RwLockReadGuard<'_, T> {
-        RwLockReadGuard { lock: self, not_send: PhantomData }
+        // SAFETY: the pointer in a cell is not null.
+        RwLockReadGuard { data: unsafe { NonNull::new_unchecked(self.data.get()) }, raw: &self.raw }
     }
 
     /// The guard of the lock that the caller has just taken.
@@ -168,26 +170,33 @@ impl<T: ?Sized + fmt::Debug> fmt::Debug for RwLock<T> {
 ///
 /// It is not `Send`, but a coroutine may wait for anything while it holds it.
 #[must_use = "if unused the lock is released at once"]
-pub struct RwLockReadGuard<'a, T: ?Sized> {
-    lock: &'a RwLock<T>,
-    not_send: PhantomData<*const ()>,
+pub struct RwLockReadGuard<'a, T: ?Sized + 'a> {
+    /// Into the lock, which the guard borrows for `'a`. Not a reference to the lock itself: the guard would be
+    /// invariant in `T` then, though it only reads. Not a reference to the data: as an argument of a function
+    /// that would be promised to stay valid until the function returns, but the guard may be dropped before.
+    data: NonNull<T>,
+    raw: &'a RawRwLock,
 }
 
 // SAFETY: a shared guard gives shared references to the data, and nothing else.
 unsafe impl<T: ?Sized + Sync> Sync for RwLockReadGuard<'_, T> {}
 
+impl<T: ?Sized + RefUnwindSafe> UnwindSafe for RwLockReadGuard<'_, T> {}
+impl<T: ?Sized + RefUnwindSafe> RefUnwindSafe for RwLockReadGuard<'_, T> {}
+
 impl<T: ?Sized> Deref for RwLockReadGuard<'_, T> {
     type Target = T;
     fn deref(&self) -> &T {
-        // SAFETY: the guard holds the lock for reading, which keeps writers from the data.
-        unsafe { &*self.lock.data.get() }
+        // SAFETY: the guard holds the lock for reading, which keeps writers from the data; and borrows it, so
+        // the data is alive.
+        unsafe { self.data.as_ref() }
     }
 }
 
 impl<T: ?Sized> Drop for RwLockReadGuard<'_, T> {
     #[inline]
     fn drop(&mut self) {
-        self.lock.raw.unlock(Access::Read);
+        self.raw.unlock(Access::Read);
     }
 }
 
