@@ -1,6 +1,6 @@
 //! Sends and receives as alternatives of a select.
 
-use super::chan::{Blocked, Slot};
+use super::chan::{Blocked, Note, Slot};
 use super::{Flavor, Receiver, RecvError, SendError, Sender};
 use crate::coroutine::{Batch, Place, Ticket};
 use crate::sched::select::{AnyArm, Arm};
@@ -94,6 +94,14 @@ impl<T> Arm for RecvArm<'_, T> {
                 true
             }
             Err(blocked) => blocked == Blocked::Disconnected,
+        }
+    }
+
+    fn looks_blocked(&self) -> bool {
+        match &self.receiver.flavor {
+            Flavor::Chan(chan) => chan.says(Note::Receivers) && !self.has_message(),
+            Flavor::Timed(_) => false,
+            Flavor::Never => true,
         }
     }
 
@@ -197,6 +205,12 @@ impl<T> Arm for SendArm<'_, T> {
         // SAFETY: as above.
         unsafe { self.slot.put(message) };
         blocked == Blocked::Disconnected
+    }
+
+    fn looks_blocked(&self) -> bool {
+        // One whose message was sent is polled, which panics.
+        // SAFETY: the slot is the arm's, which is in no list while it is polled.
+        !self.on || self.sender.chan.says(Note::Senders) && unsafe { self.slot.is_full() }
     }
 
     unsafe fn enlist(&self, ticket: Ticket) -> bool {

@@ -49,7 +49,7 @@ pub use select::Select;
 pub use select::select_among;
 
 use crate::coroutine::{Batch, WaitReason, drop_each};
-use crate::sched::select::Patience;
+use crate::sched::select::{Order, Patience};
 use crate::sched::{self, Cancel, Woken};
 use chan::{Blocked, Chan, Note, Slot};
 use std::fmt;
@@ -378,7 +378,7 @@ impl<T> Receiver<T> {
 
     fn recv_timed(&self, patience: Patience) -> Result<T, RecvTimeoutError> {
         let mut arm = self.arm();
-        match sched::select::select(&mut [Some(arm.any())], WaitReason::Recv, patience) {
+        match sched::select::select(&mut [Some(arm.any())], WaitReason::Recv, patience, Order::Given) {
             Some(_) => arm.finish().map_err(|_| RecvTimeoutError::Disconnected),
             None => Err(RecvTimeoutError::Timeout),
         }

@@ -3,7 +3,7 @@
 
 use super::{EventArm, RecvArm, SendArm};
 use crate::coroutine::WaitReason;
-use crate::sched::select::{AnyArm, Patience, select};
+use crate::sched::select::{AnyArm, Order, Patience, select};
 use std::fmt;
 use std::time::{Duration, Instant};
 
@@ -66,18 +66,18 @@ impl<'a> Select<'a> {
     fn add(&mut self, arm: AnyArm<'a>) -> usize {
         match &mut self.arms {
             Arms::Few(arms, count) if *count < INLINE => {
-                arms[*count] = Some(arm);
+                arms[*count] = Some(arm.numbered(*count));
                 *count += 1;
                 *count - 1
             }
             Arms::Few(arms, _) => {
                 let mut many: Vec<_> = arms.iter_mut().map(Option::take).collect();
-                many.push(Some(arm));
+                many.push(Some(arm.numbered(INLINE)));
                 self.arms = Arms::Many(many);
                 INLINE
             }
             Arms::Many(arms) => {
-                arms.push(Some(arm));
+                arms.push(Some(arm.numbered(arms.len())));
                 arms.len() - 1
             }
         }
@@ -108,7 +108,7 @@ impl<'a> Select<'a> {
             Arms::Few(arms, count) => &mut arms[..*count],
             Arms::Many(arms) => arms,
         };
-        select(arms, WaitReason::Select, patience)
+        select(arms, WaitReason::Select, patience, Order::Random)
     }
 }
 
@@ -126,7 +126,7 @@ impl fmt::Debug for Select<'_> {
 
 #[doc(hidden)]
 pub fn select_among(arms: &mut [Option<AnyArm<'_>>], timeout: Option<Duration>) -> Option<usize> {
-    select(arms, WaitReason::Select, timeout.map_or(Patience::Endless, super::patience))
+    select(arms, WaitReason::Select, timeout.map_or(Patience::Endless, super::patience), Order::Random)
 }
 
 /// Waits for the first of several operations, and carries it out.
@@ -174,7 +174,10 @@ pub fn select_among(arms: &mut [Option<AnyArm<'_>>], timeout: Option<Duration>) 
 ///   only if its arm was chosen; nothing is taken and put back.
 /// - What `send` was to send is dropped if another arm is chosen. With `send_from` it stays in the
 ///   variable, and is taken out of it only if it is sent; so too if the select unwinds.
-/// - Fair: if several arms can be carried out, the search begins with a random one.
+/// - Fair: if several arms can be carried out, each of them is equally likely to be.
+/// - `default` is taken only if there was a moment at which no other arm could be carried out; with a duration,
+///   such a moment after it. A message that moves from the channel of one arm to that of another meanwhile is
+///   not missed.
 /// - Nothing is allocated, no coroutine is started.
 /// - Works in coroutines and on plain threads. A cancelled coroutine unwinds out of it, with no arm
 ///   carried out.
@@ -237,7 +240,7 @@ macro_rules! __select {
             $($crate::__select!(@arm $kind $a $o $args);)*
             let timeout = $crate::__select!(@timeout $default);
             $($crate::__select!(@fill $kind $a $args);)*
-            let arms = &mut [$(::core::option::Option::Some($a.any())),*];
+            let arms = &mut [$(::core::option::Option::Some($a.any().numbered($n))),*];
             let chosen = $crate::channel::select_among(arms, timeout);
             $($crate::__select!(@finish $kind $a $o $n chosen $args);)*
             chosen

@@ -41,10 +41,8 @@ pub(crate) use reason::WaitReason;
 pub(crate) use switch::{Request, RequestAt, Step, Suspend};
 pub(crate) use thread::{Parker, with_parker};
 #[cfg(all(test, loom))]
-pub(crate) use waiter::Fired;
-#[cfg(all(test, loom))]
 pub(crate) use waiter::testing;
-pub(crate) use waiter::{Batch, Cause, Park, Ticket, Waiter};
+pub(crate) use waiter::{Batch, Cause, Fired, Park, Ticket, Waiter};
 pub(crate) use waitlist::{Place, WaitList};
 
 #[cfg(all(test, loom))]

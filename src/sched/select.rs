@@ -2,15 +2,45 @@
 //!
 //! An [`Arm`] is one alternative: a send, a receive, the end of a coroutine, a point in time. A select
 //!
-//! 1. polls its arms from a random one on, and is done if one can be carried out now;
-//! 2. else waits, with the one ticket of that wait in the lists of all arms;
-//! 3. takes itself off all lists, and is done if it was chosen in one of them; else it begins again.
+//! 1. polls its arms in a random order, and is done if one can be carried out now;
+//! 2. else enlists in all arms with one ticket, and parks;
+//! 3. leaves all lists, and is done if it was chosen in one of them; else it begins again.
 //!
-//! No arm is carried out twice, and none beside another: whoever wants to carry one out from the other side
-//! (`WaitList::choose`) has to win the ticket first, and there is one winner. An arm that turns out to be
-//! possible while the select puts itself on the lists is not carried out there, but the wait is called
-//! off: the select fires its own ticket, after which nobody else can choose it. If it loses that race
-//! it has been chosen already, and takes that.
+//! An arm is never carried out twice, nor two arms of one select: the other side of an arm
+//! (`WaitList::choose`) has to win the ticket first, and a ticket is won once. If an arm turns out to be
+//! possible while the select enlists, the select calls the wait off: it fires its own ticket, after which
+//! nobody else can choose it, and polls again. If it loses that race it has been chosen already, and takes that.
+//!
+//! # Why `default` is right
+//!
+//! A select that must not wait ([`Patience::None`], or a deadline that has passed) may give up only if at one
+//! moment *no* arm was possible. To poll the arms one after another does not show that: a message may move from
+//! an arm that is yet to be polled to one that has been. So such a select *glances* at its arms. It enlists in
+//! all of them with a ticket, as if to wait, and then fires that ticket itself instead of parking. It gives up
+//! if each enlisting found its arm impossible and its own fire won. The argument:
+//!
+//! - `enlist` looks at the arm and lists the ticket under one lock. From then on the arm stays impossible for as
+//!   long as the ticket is not fired: whatever would make it possible (a send, a receive, a disconnection, the
+//!   end of a coroutine) goes through the list, under the same lock, and fires the ticket or serves a waiter
+//!   ahead of it, who uses up what came.
+//! - A point in time is in no list. But what is due only ever moves to later times, so if nothing was due at
+//!   the time that the clock shows after all due times have been read, nothing was due when they were read.
+//!   The clock is read while the ticket is on all lists.
+//! - So while the clock is read no arm is possible, if the ticket is still unfired after that. The
+//!   select's own fire, which comes later, won: so it was.
+//!
+//! One arm by itself needs no glance: its poll looks at it at one moment. A glance that fails for another reason
+//! than being chosen is repeated; each time another thread has carried something out, or has just left a list.
+//!
+//! (Rejected: to lock all channels at once, in the order of their addresses, as Go does. A glance locks each
+//! channel twice, but one at a time, so nobody spins on a lock whose holder waits for another one, and arms
+//! that are no channels need no rule of their own.)
+//!
+//! # Shares
+//!
+//! Each pass visits the arms in a new random order, a uniform shuffle. So each of the arms that are possible is
+//! equally likely to be the first, wherever it stands. (Rejected: the given order from a random start.
+//! An arm that stands behind `k` impossible ones then gets `k + 1` shares.)
 //!
 //! The arms of one select never count as possible because of one another, though it may offer to send and to
 //! receive on one channel: a list leaves out the places of the waiter that asks (`WaitList::has_others`).
@@ -21,9 +51,9 @@
 //! again and again is no loop without a wait: cancellation, time limits and its worker's other coroutines
 //! get through each time.
 
-use super::wait::{Cancel, Woken, checkpoint, raise, spend, wait, yield_now};
+use super::wait::{Cancel, Woken, checkpoint, raise, spend, wait, with_ticket, yield_now};
 use super::worker;
-use crate::coroutine::{Batch, Cause, Event, Node, Ticket, WaitReason};
+use crate::coroutine::{Batch, Cause, Event, Fired, Node, Ticket, WaitReason};
 use std::cell::Cell;
 use std::time::Instant;
 
@@ -32,7 +62,12 @@ pub(crate) trait Arm {
     /// Carries it out if that is possible now.
     fn poll(&mut self) -> bool;
 
-    /// When to poll again although nobody calls.
+    /// Whether it looks impossible, as far as can be told without a lock. A hint: it may be wrong either way.
+    fn looks_blocked(&self) -> bool {
+        false
+    }
+
+    /// When to poll again although nobody calls. It only ever moves to later times.
     fn until(&self) -> Option<Instant> {
         None
     }
@@ -49,12 +84,21 @@ pub(crate) trait Arm {
     fn leave(&self) -> bool;
 }
 
-/// Some arm, for [`select`].
-pub struct AnyArm<'a>(&'a mut dyn Arm);
+/// Some arm, for [`select`], and its number.
+pub struct AnyArm<'a> {
+    arm: &'a mut dyn Arm,
+    number: usize,
+}
 
 impl<'a> AnyArm<'a> {
     pub(crate) fn new(arm: &'a mut dyn Arm) -> AnyArm<'a> {
-        AnyArm(arm)
+        AnyArm { arm, number: 0 }
+    }
+
+    /// The same arm with that number.
+    #[doc(hidden)]
+    pub fn numbered(self, number: usize) -> AnyArm<'a> {
+        AnyArm { number, ..self }
     }
 }
 
@@ -76,84 +120,176 @@ impl Patience {
             Patience::None | Patience::Endless => None,
         }
     }
-}
 
-/// Carries out one of the arms and gives its place; `None` if none can be in that time. Parks. A
-/// cancellation unwinds out of this, with none carried out.
-pub(crate) fn select(
-    arms: &mut [Option<AnyArm<'_>>],
-    reason: WaitReason,
-    patience: Patience,
-) -> Option<usize> {
-    spend();
-    let deadline = patience.deadline();
-    loop {
-        let start = if arms.len() > 1 { random() as usize % arms.len() } else { 0 };
-        for place in (start..arms.len()).chain(0..start) {
-            if arms[place].as_mut().is_some_and(|arm| arm.0.poll()) {
-                return Some(place);
-            }
-        }
-        let past = deadline.is_some_and(|deadline| deadline <= Instant::now());
-        if past || matches!(patience, Patience::None) {
-            return None;
-        }
-        match wait_for_one(arms, start, reason, deadline) {
-            Outcome::Chosen(place) => return Some(place),
-            Outcome::Disturbed => {}
-            Outcome::CalledOff => {
-                checkpoint();
-                yield_now();
-            }
+    /// Whether the time is over.
+    fn is_over(self) -> bool {
+        match self {
+            Patience::None => true,
+            Patience::Until(deadline) => deadline <= Instant::now(),
+            Patience::Endless => false,
         }
     }
 }
 
-/// How a wait for the arms ended.
+/// Which of several possible arms is preferred.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// None: each pass visits them in a random order.
+    Random,
+    /// The first.
+    Given,
+}
+
+/// Carries out one of the arms and gives its number; `None` if none can be in that time. Parks. A
+/// cancellation unwinds out of this, with none carried out. Leaves the arms in another order.
+pub(crate) fn select(
+    arms: &mut [Option<AnyArm<'_>>],
+    reason: WaitReason,
+    patience: Patience,
+    order: Order,
+) -> Option<usize> {
+    spend();
+    // Only at first: what a hint hides is found when the select enlists, and has to be polled then.
+    let mut hints = arms.len() > 1;
+    loop {
+        if let Some(number) = poll(arms, order, hints) {
+            return Some(number);
+        }
+        hints = false;
+        let over = patience.is_over();
+        let outcome = match over {
+            true if arms.len() < 2 => return None,
+            true => with_ticket(|ticket| glance(arms, ticket)),
+            false => wait_for_one(arms, reason, patience.deadline()),
+        };
+        match outcome {
+            Outcome::Chosen(number) => return Some(number),
+            Outcome::NonePossible => return None,
+            Outcome::CalledOff if !over => {
+                checkpoint();
+                yield_now();
+            }
+            Outcome::Disturbed | Outcome::CalledOff => {}
+        }
+    }
+}
+
+/// Carries out the first of the arms, in that order, that can be; its number. Without those that look
+/// blocked, if hints are believed.
+fn poll(arms: &mut [Option<AnyArm<'_>>], order: Order, hints: bool) -> Option<usize> {
+    let mut shuffle = (order == Order::Random && arms.len() > 1).then(Shuffle::new);
+    for at in 0..arms.len() {
+        if let Some(shuffle) = &mut shuffle {
+            arms.swap(at, at + shuffle.below(arms.len() - at));
+        }
+        if let Some(AnyArm { arm, number }) = &mut arms[at]
+            && !(hints && arm.looks_blocked())
+            && arm.poll()
+        {
+            return Some(*number);
+        }
+    }
+    None
+}
+
+/// How a wait for the arms, or a glance at them, ended.
+#[derive(Debug)]
 enum Outcome {
     /// That one has been carried out.
     Chosen(usize),
-    /// None has: it is time to look again.
+    /// There was a moment at which none was possible.
+    NonePossible,
+    /// It is time to look again.
     Disturbed,
     /// As above: one has turned out to be possible before the select waited.
     CalledOff,
 }
 
 /// Waits for one of the arms.
-fn wait_for_one(
-    arms: &[Option<AnyArm<'_>>],
-    start: usize,
-    reason: WaitReason,
-    deadline: Option<Instant>,
-) -> Outcome {
+fn wait_for_one(arms: &[Option<AnyArm<'_>>], reason: WaitReason, deadline: Option<Instant>) -> Outcome {
     let called_off = Cell::new(false);
-    let until = arms.iter().flatten().filter_map(|arm| arm.0.until()).chain(deadline).min();
     let mut commit = |ticket: Ticket| {
-        for arm in arms[start..].iter().chain(&arms[..start]).flatten() {
-            // SAFETY: the arms are borrowed until this function ends, before which each of them is left,
-            // whether it was listed or not.
-            if !unsafe { arm.0.enlist(ticket) } {
-                called_off.set(true);
-                // If this is too late, the one who won has chosen another arm.
-                // SAFETY: the waiter is this one's own. It has not parked, so the batch stays empty.
-                let _ = unsafe { ticket.fire(Cause::Event, &mut Batch::new()) };
-                return false;
-            }
+        // SAFETY: the arms are borrowed until this function ends, before which each of them is left,
+        // whether it was listed or not.
+        let listed = unsafe { enlist(arms, ticket) };
+        if !listed {
+            called_off.set(true);
+            // If this is too late, the one who won has chosen another arm.
+            // SAFETY: the waiter is this one's own. It has not parked, so the batch stays empty.
+            let _ = unsafe { ticket.fire(Cause::Event, &mut Batch::new()) };
         }
-        true
+        listed
     };
+    let until = due(arms).into_iter().chain(deadline).min();
     // SAFETY: the ticket is on the arms' lists only, which are left below.
     let woken = unsafe { wait(reason, until, Cancel::Obey, &mut commit) };
-    let mut outcome = if called_off.get() { Outcome::CalledOff } else { Outcome::Disturbed };
-    for (place, arm) in arms.iter().enumerate() {
-        if arm.as_ref().is_some_and(|arm| arm.0.leave()) {
-            outcome = Outcome::Chosen(place);
-        }
-    }
+    let chosen = leave(arms);
     if woken == Woken::Cancelled {
         raise();
     }
-    outcome
+    match chosen {
+        Some(number) => Outcome::Chosen(number),
+        None if called_off.get() => Outcome::CalledOff,
+        None => Outcome::Disturbed,
+    }
+}
+
+/// Looks whether any of the arms is possible at one moment, with the ticket of a wait that never parks. The
+/// argument is in the file's head.
+fn glance(arms: &[Option<AnyArm<'_>>], ticket: Ticket) -> Outcome {
+    // SAFETY: the arms are left below, and the waiter is the caller's own.
+    let listed = unsafe { enlist(arms, ticket) };
+    // The due times first, then the clock.
+    let impossible = listed && due(arms).is_none_or(|due| due > Instant::now());
+    // SAFETY: the waiter is the caller's own. It has not parked, so the batch stays empty.
+    let unfired = unsafe { ticket.fire(Cause::Timeout, &mut Batch::new()) } != Fired::Lost;
+    match leave(arms) {
+        Some(number) => Outcome::Chosen(number),
+        None if impossible && unfired => Outcome::NonePossible,
+        None => Outcome::CalledOff,
+    }
+}
+
+/// Lists the ticket in all arms, or up to the first that is possible: then false.
+///
+/// # Safety
+///
+/// The arms stay where they are, and the ticket's waiter alive, until [`leave`] has returned.
+unsafe fn enlist(arms: &[Option<AnyArm<'_>>], ticket: Ticket) -> bool {
+    // SAFETY: as the caller says.
+    arms.iter().flatten().all(|any| unsafe { any.arm.enlist(ticket) })
+}
+
+/// Leaves all arms; the number of the one that was carried out.
+fn leave(arms: &[Option<AnyArm<'_>>]) -> Option<usize> {
+    let mut chosen = None;
+    for AnyArm { arm, number } in arms.iter().flatten() {
+        if arm.leave() {
+            chosen = Some(*number);
+        }
+    }
+    chosen
+}
+
+/// When the first arm is due that waits for a point in time.
+fn due(arms: &[Option<AnyArm<'_>>]) -> Option<Instant> {
+    arms.iter().flatten().filter_map(|any| any.arm.until()).min()
+}
+
+/// Random numbers for one pass over the arms, from one draw.
+struct Shuffle(u32);
+
+impl Shuffle {
+    fn new() -> Shuffle {
+        Shuffle(random())
+    }
+
+    /// A number below that one; each is equally likely, but for a part in 2^32.
+    fn below(&mut self, bound: usize) -> usize {
+        // A linear congruential generator, and the upper part of a product: its low bits are poor.
+        self.0 = self.0.wrapping_mul(747_796_405).wrapping_add(2_891_336_453);
+        ((u64::from(self.0) * bound as u64) >> 32) as usize
+    }
 }
 
 /// A number that differs from call to call.
@@ -161,9 +297,11 @@ fn random() -> u32 {
     worker::with(worker::Worker::random).unwrap_or_else(|| {
         use std::sync::atomic::{AtomicU32, Ordering};
         static SEED: AtomicU32 = AtomicU32::new(1);
-        // A Weyl sequence, its upper half folded down.
+        // A Weyl sequence, whose bits are then mixed.
         let x = SEED.fetch_add(0x9e37_79b9, Ordering::Relaxed);
-        (x ^ (x >> 15)).wrapping_mul(0x85eb_ca6b) >> 8
+        let x = (x ^ (x >> 16)).wrapping_mul(0x85eb_ca6b);
+        let x = (x ^ (x >> 13)).wrapping_mul(0xc2b2_ae35);
+        x ^ (x >> 16)
     })
 }
 
@@ -183,7 +321,7 @@ impl<'a> EventArm<'a> {
 
     #[doc(hidden)]
     pub fn any(&mut self) -> AnyArm<'_> {
-        AnyArm(self)
+        AnyArm::new(self)
     }
 
     #[doc(hidden)]
@@ -221,7 +359,12 @@ mod tests {
 
     fn either(events: &[Event; 2]) -> Option<usize> {
         let (mut one, mut other) = (EventArm::new(&events[0]), EventArm::new(&events[1]));
-        select(&mut [Some(one.any()), Some(other.any())], WaitReason::Select, Patience::Endless)
+        select(
+            &mut [Some(one.any()), Some(other.any())],
+            WaitReason::Select,
+            Patience::Endless,
+            Order::Random,
+        )
     }
 
     /// Either of two events ends the wait, and both lists are as they were.
@@ -256,6 +399,150 @@ mod tests {
             assert!(waits.join().is_err());
             set(&events[0]);
             set(&events[1]);
+        });
+    }
+}
+
+#[cfg(all(test, loom))]
+mod models {
+    use super::*;
+    use crate::channel::{Receiver, Sender, bounded, unbounded};
+    use crate::coroutine::Sleeper;
+    use loom::sync::Arc;
+    use loom::thread;
+
+    struct World {
+        sleeper: Sleeper,
+        event: Event,
+        ends: [(Sender<u32>, Receiver<u32>); 2],
+    }
+
+    fn world(ends: [(Sender<u32>, Receiver<u32>); 2]) -> Arc<World> {
+        Arc::new(World { sleeper: Sleeper::new(), event: Event::new(), ends })
+    }
+
+    /// As [`select`] without patience.
+    fn without_patience(arms: &mut [Option<AnyArm<'_>>], world: &World) -> Option<usize> {
+        loop {
+            if let Some(number) = poll(arms, Order::Given, false) {
+                return Some(number);
+            }
+            match glance(arms, world.sleeper.ticket()) {
+                Outcome::Chosen(number) => return Some(number),
+                Outcome::NonePossible => return None,
+                Outcome::Disturbed | Outcome::CalledOff => thread::yield_now(),
+            }
+        }
+    }
+
+    /// As [`select`] with endless patience.
+    fn with_patience(arms: &mut [Option<AnyArm<'_>>], world: &World) -> usize {
+        loop {
+            if let Some(number) = poll(arms, Order::Given, false) {
+                return number;
+            }
+            let ticket = world.sleeper.ticket();
+            // SAFETY: the arms are left below; the sleeper outlives the model's threads.
+            if unsafe { enlist(arms, ticket) } || !world.sleeper.give_up(ticket) {
+                world.sleeper.sleep(ticket);
+            }
+            if let Some(number) = leave(arms) {
+                return number;
+            }
+            thread::yield_now();
+        }
+    }
+
+    /// Two receives as the arms of one select, by `select`; which was carried out, and with what.
+    fn of_two<R>(
+        world: &World,
+        select: impl FnOnce(&mut [Option<AnyArm<'_>>]) -> R,
+    ) -> (R, [Option<u32>; 2]) {
+        let mut arms = [0, 1].map(|i| world.ends[i].1.arm());
+        let [first, second] = &mut arms;
+        let outcome = select(&mut [Some(first.any()), Some(second.any().numbered(1))]);
+        (outcome, arms.map(|arm| arm.finish().ok()))
+    }
+
+    fn queued(world: &World) -> usize {
+        world.ends.iter().map(|(_, receiver)| receiver.len()).sum()
+    }
+
+    /// A message comes to the first arm before the one of the second arm goes: there is always one.
+    #[test]
+    fn no_default_while_a_message_moves_from_arm_to_arm() {
+        loom::model(|| {
+            let world = world([unbounded(), unbounded()]);
+            world.ends[1].0.try_send(1).unwrap();
+            let mover = {
+                let world = world.clone();
+                thread::spawn(move || {
+                    world.ends[0].0.try_send(0).unwrap();
+                    world.ends[1].1.try_recv().is_ok()
+                })
+            };
+            let (chosen, got) = of_two(&world, |arms| without_patience(arms, &world));
+            let chosen = chosen.expect("there was always a message");
+            assert_eq!(got[chosen], Some(chosen as u32));
+            let taken = usize::from(mover.join().unwrap());
+            assert_eq!(queued(&world) + taken, 1, "one of two was received here");
+        });
+    }
+
+    /// An event is set before the message of the other arm goes.
+    #[test]
+    fn no_default_while_an_event_takes_over_from_a_message() {
+        loom::model(|| {
+            let world = world([unbounded(), unbounded()]);
+            world.ends[1].0.try_send(1).unwrap();
+            let mover = {
+                let world = world.clone();
+                thread::spawn(move || {
+                    world.event.set_for_good(&mut Batch::new());
+                    let _ = world.ends[1].1.try_recv();
+                })
+            };
+            let (mut event, mut message) = (EventArm::new(&world.event), world.ends[1].1.arm());
+            let arms = &mut [Some(event.any()), Some(message.any().numbered(1))];
+            assert!(without_patience(arms, &world).is_some());
+            mover.join().unwrap();
+        });
+    }
+
+    /// A glance at a rendezvous: a sender meets it or does not, and the message is in one place.
+    #[test]
+    fn a_glance_loses_nothing() {
+        loom::model(|| {
+            let world = world([bounded(0), bounded(0)]);
+            let sender = {
+                let world = world.clone();
+                thread::spawn(move || world.ends[0].0.try_send(0).is_ok())
+            };
+            let (chosen, got) = of_two(&world, |arms| without_patience(arms, &world));
+            assert_eq!(sender.join().unwrap(), chosen.is_some());
+            assert_eq!(got, [chosen.map(|_| 0), None]);
+        });
+    }
+
+    /// A select that waits, while a message comes to its first arm and the one of its second goes.
+    #[test]
+    fn a_waiting_select_meets_a_moving_message() {
+        loom::model(|| {
+            let world = world([unbounded(), unbounded()]);
+            world.ends[1].0.try_send(1).unwrap();
+            let mover = {
+                let world = world.clone();
+                thread::spawn(move || {
+                    let taken = world.ends[1].1.try_recv().is_ok();
+                    world.ends[0].0.try_send(0).unwrap();
+                    taken
+                })
+            };
+            let (chosen, got) = of_two(&world, |arms| with_patience(arms, &world));
+            assert_eq!(got[chosen], Some(chosen as u32));
+            assert_eq!(got[1 - chosen], None);
+            let taken = usize::from(mover.join().unwrap());
+            assert_eq!(queued(&world) + taken, 1, "one of two was received here");
         });
     }
 }

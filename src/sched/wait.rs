@@ -79,6 +79,20 @@ pub(crate) unsafe fn wait(
     }
 }
 
+/// Calls `f` with the ticket of a wait of the caller that never parks. Whoever fires it gets the verdict
+/// [`Fired::Early`](crate::coroutine::Fired), so nobody schedules the caller, and `f` may publish it while the
+/// caller runs.
+///
+/// `f` fires it itself and takes it back before it returns, so that nobody can end a later wait with it.
+#[inline]
+pub(crate) fn with_ticket<R>(f: impl FnOnce(Ticket) -> R) -> R {
+    match worker::who_may_switch() {
+        // SAFETY: the coroutine that runs this is alive; the pointer is its own.
+        Some(this) => f(unsafe { Waiter::ticket(this.cast()) }),
+        None => with_parker(|parker| f(parker.ticket())),
+    }
+}
+
 /// As [`park`], with all that there may be: a deadline, a section that is masked or has a limit of its own.
 ///
 /// # Safety

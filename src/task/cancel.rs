@@ -12,7 +12,7 @@ use super::{Builder, JoinError};
 use crate::base::sync::ListLock;
 use crate::coroutine::{Batch, Event, WaitReason};
 use crate::sched;
-use crate::sched::select::{EventArm, Patience, select};
+use crate::sched::select::{EventArm, Order, Patience, select};
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::fmt;
@@ -203,7 +203,7 @@ impl CancelToken {
             let child = s.spawn_with(&builder, f).unwrap_or_else(super::no_runtime);
             let (mut ended, mut cancelled) = (child.arm(), self.arm());
             let arms = &mut [Some(ended.any()), Some(cancelled.any())];
-            select(arms, WaitReason::CancelRun, Patience::Endless);
+            select(arms, WaitReason::CancelRun, Patience::Endless, Order::Given);
             if !child.is_finished() {
                 child.cancel();
             }

@@ -9,7 +9,7 @@ use super::{Builder, JoinError, JoinHandle, Task};
 use crate::base::sync::ListLock;
 use crate::coroutine::{Event, WaitReason};
 use crate::sched;
-use crate::sched::select::{EventArm, Patience, select};
+use crate::sched::select::{EventArm, Order, Patience, select};
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::io;
@@ -195,7 +195,7 @@ impl<T> JoinSet<T> {
         let mut arms: Vec<_> = ending.into_iter().chain([&self.ended.some]).map(EventArm::new).collect();
         let mut arms: Vec<_> = arms.iter_mut().map(|arm| Some(arm.any())).collect();
         let patience = deadline.map_or(Patience::Endless, Patience::Until);
-        select(&mut arms, WaitReason::JoinSet, patience).is_some()
+        select(&mut arms, WaitReason::JoinSet, patience, Order::Given).is_some()
     }
 
     /// Takes a coroutine that has ended out of the set; `None` if there is none. Does not wait for any to
