@@ -138,8 +138,9 @@ pub mod runtime {
     //!
     //! # Environment
     //!
-    //! `SWARD_WORKERS` (from 1 to 1024) and `SWARD_STACK_SIZE` (bytes, or a number with `K`, `M` or `G`, up
-    //! to `1G`) are the defaults of [`Builder::worker_threads`] and [`Builder::stack_size`].
+    //! `SWARD_WORKERS` (from 1 to 1024), `SWARD_STACK_SIZE` (bytes, or a number with `K`, `M` or `G`, up
+    //! to `1G`) and `SWARD_GUARD_SIZE` (likewise, up to `64M`) are the defaults of [`Builder::worker_threads`],
+    //! [`Builder::stack_size`] and [`Builder::guard_size`].
     //! `SWARD_STACK_GUARD` is `madvise` or `mprotect` where the guards of stacks are to be made in that one way. An
     //! empty variable counts as unset; nonsense in one is an error that names it and says what it wants.
 

@@ -3,6 +3,7 @@
 //! - [`sys`]: system calls as `io::Result`, with the errnos a caller expects named at the call.
 //! - [`backoff`]: naps between the tries of a call that would block although it is reported as ready.
 //! - [`poll`]: `poll(2)` with as fine a timeout as the system offers.
+//! - [`bits`]: sets of small numbers.
 //! - [`clock`]: the processor time of threads.
 //! - [`thread`]: what the system does with a thread.
 //! - [`fork`]: whether this process is a forked child, which has a runtime in name only.
@@ -15,6 +16,7 @@
 //! - [`local`]: the crate's one `thread_local!`, behind accessors that are never inlined.
 
 pub(crate) mod backoff;
+pub(crate) mod bits;
 pub(crate) mod clock;
 pub(crate) mod fork;
 pub(crate) mod list;

@@ -165,7 +165,7 @@ mod testing {
 
     impl Subject {
         pub(super) fn new() -> Subject {
-            let stack = StackSize::new(1 << 16).expect("a size");
+            let stack = StackSize::DEFAULT;
             let site = std::panic::Location::caller();
             let settings = Settings { id: Id(1), name: None, stack, pinned: false, limit: None, site };
             // SAFETY: nothing is borrowed.

@@ -1,13 +1,13 @@
 //! Advice to the kernel about many ranges of memory, in one system call where it takes them so. Where it
 //! does not, each range gets a `madvise` of its own.
 
+use super::capability::Capability;
 use super::system::together;
 use crate::base::sys::check;
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Whether advice about several ranges has not been refused.
-static TOGETHER: AtomicBool = AtomicBool::new(true);
+/// Advice about several ranges.
+static TOGETHER: Capability = Capability::new();
 
 /// A range of memory.
 pub(super) fn range(start: usize, bytes: usize) -> libc::iovec {
@@ -25,7 +25,21 @@ pub(super) fn range(start: usize, bytes: usize) -> libc::iovec {
 /// As for `madvise` about each of the ranges, any number of times. They have the same length, and there
 /// is one at least.
 pub(super) unsafe fn advise(ranges: &[libc::iovec], advice: libc::c_int) -> io::Result<usize> {
-    let try_together = TOGETHER.load(Ordering::Relaxed);
+    // SAFETY: as the caller says.
+    unsafe { advise_if(&TOGETHER, ranges, advice) }
+}
+
+/// As `advise`, by that way of giving it for several ranges.
+///
+/// # Safety
+///
+/// As for `advise`.
+unsafe fn advise_if(
+    together_works: &Capability,
+    ranges: &[libc::iovec],
+    advice: libc::c_int,
+) -> io::Result<usize> {
+    let try_together = together_works.worth_a_try();
     // SAFETY: as the caller says.
     let mut done = if try_together { unsafe { together(ranges, advice) } } else { 0 };
     let refused = try_together && done == 0;
@@ -39,7 +53,7 @@ pub(super) unsafe fn advise(ranges: &[libc::iovec], advice: libc::c_int) -> io::
     }
     if refused {
         // The ranges were not to blame: the kernel or a sandbox has no such call.
-        TOGETHER.store(false, Ordering::Relaxed);
+        together_works.refused();
     }
     Ok(done)
 }
@@ -67,35 +81,38 @@ mod tests {
         memory.chunks(2 * page).map(|pair| range(pair.as_ptr() as usize, page)).collect()
     }
 
+    /// All ranges in one call, if the kernel takes them so, and one by one.
+    fn ways() -> [Capability; 2] {
+        let one_by_one = Capability::new();
+        one_by_one.refused();
+        [Capability::new(), one_by_one]
+    }
+
     #[test]
     fn advice_is_taken_for_all_ranges() {
-        for try_together in [true, false] {
-            TOGETHER.store(try_together, Ordering::Relaxed);
+        for together in ways() {
             let memory = ones(128);
             // SAFETY: what the pages hold is of no use.
-            let done = unsafe { advise(&every_other_page(memory), libc::MADV_DONTNEED) };
+            let done = unsafe { advise_if(&together, &every_other_page(memory), libc::MADV_DONTNEED) };
             assert_eq!(done.expect("taken"), 64);
             for (n, page) in memory.chunks(page_size()).enumerate() {
                 // SAFETY: the place is part of a page that is mapped.
                 assert_eq!(usize::from(unsafe { page.as_ptr().read_volatile() }), n % 2);
             }
         }
-        TOGETHER.store(true, Ordering::Relaxed);
     }
 
     #[test]
     fn advice_ends_at_the_first_range_that_is_refused() {
-        for try_together in [true, false] {
-            TOGETHER.store(try_together, Ordering::Relaxed);
+        for together in ways() {
             let mut ranges = every_other_page(ones(8));
             ranges[2].iov_base = std::ptr::without_provenance_mut(page_size() + 1);
             // SAFETY: what the pages hold is of no use, and the address that is none is refused.
             unsafe {
-                assert_eq!(advise(&ranges, libc::MADV_DONTNEED).expect("taken for two"), 2);
-                let error = advise(&ranges[2..], libc::MADV_DONTNEED).expect_err("not aligned");
+                assert_eq!(advise_if(&together, &ranges, libc::MADV_DONTNEED).expect("taken for two"), 2);
+                let error = advise_if(&together, &ranges[2..], libc::MADV_DONTNEED).expect_err("not aligned");
                 assert_eq!(error.raw_os_error(), Some(libc::EINVAL));
             }
         }
-        TOGETHER.store(true, Ordering::Relaxed);
     }
 }

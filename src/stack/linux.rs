@@ -1,6 +1,7 @@
 //! What of the memory calls and signals differs between systems; this is Linux.
 
-use crate::base::sys::check;
+use crate::base::sys::{check, page_size};
+use std::ptr;
 
 /// Advice that what a range holds is of no use.
 pub(super) const DISCARD: libc::c_int = libc::MADV_DONTNEED;
@@ -28,6 +29,25 @@ pub(super) fn max_mappings() -> Option<usize> {
 pub(super) unsafe fn decline_huge_pages(start: *mut libc::c_void, bytes: usize) {
     // SAFETY: as the caller says. A kernel without huge pages says no, which is as good.
     let _ = check(unsafe { libc::madvise(start, bytes, libc::MADV_NOHUGEPAGE) });
+}
+
+/// Whether the kernel populates new mappings, since the program has locked its memory, that to come included
+/// (`mlockall(MCL_FUTURE)`). Tried on a page.
+pub(super) fn populates() -> bool {
+    let size = page_size();
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+    let mut present = 0_u8;
+    // SAFETY: a fresh mapping of a page, which nobody else knows, and which is given back; the place for what is
+    // told about that page is ours.
+    unsafe {
+        let page = libc::mmap(ptr::null_mut(), size, libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0);
+        if page == libc::MAP_FAILED {
+            return false;
+        }
+        let told = libc::mincore(page, size, &raw mut present) == 0;
+        libc::munmap(page, size);
+        told && present & 1 != 0
+    }
 }
 
 /// Gives advice in one call; for how many of the ranges, from the first on, it was taken.

@@ -1,7 +1,7 @@
 //! Rank 1, the stacks: pages. It knows no coroutine.
 //!
 //! ```text
-//!  region: one mapping, reserved, never given back                       addresses grow -->
+//!  region: one mapping, reserved for ever                                 addresses grow -->
 //!  +-------+---------------------+-------+---------------------+-------+--------- ...
 //!  | guard |   unused   <-- used | guard |   unused   <-- used | guard |
 //!  +-------+---------------------+-------+---------------------+-------+--------- ...
@@ -10,17 +10,21 @@
 //! ```
 //!
 //! - [`size`]: the sizes that there are: powers of two, of guard and rest in whole pages.
+//! - [`capability`]: what the system may refuse now and grant later.
 //! - [`advise`]: advice to the kernel about many ranges at once.
 //! - [`guard`]: how the guards are installed.
-//! - [`region`]: address space, cut into slots.
+//! - [`region`]: address space for slots.
+//! - [`depot`]: the stacks that no worker has, in chunks that are emptied when they are idle.
 //! - [`pool`]: free stacks, per worker and shared.
 //! - [`overflow`]: the report of a stack overflow.
 //! - `linux`, `other`: what differs between systems.
 //!
-//! Invariant: a [`Stack`] is one slot, owned by one value; its guard has been installed before the
-//! slot is given out for the first time, and stays.
+//! Invariant: a [`Stack`] is one slot, owned by one value; its guard has been installed before the slot is
+//! given out, and stays while anybody has the stack. It goes only with a chunk of slots that nobody has.
 
 mod advise;
+mod capability;
+mod depot;
 mod guard;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod linux;
@@ -38,4 +42,4 @@ use other as system;
 
 pub(crate) use guard::check_environment;
 pub(crate) use pool::{Pool, Stack};
-pub(crate) use size::StackSize;
+pub(crate) use size::{StackSize, StackWish};

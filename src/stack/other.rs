@@ -22,6 +22,11 @@ pub(super) fn max_mappings() -> Option<usize> {
 /// None.
 pub(super) unsafe fn decline_huge_pages(_start: *mut libc::c_void, _bytes: usize) {}
 
+/// Whether new mappings are populated: not known of these systems.
+pub(super) fn populates() -> bool {
+    false
+}
+
 /// There is no advice about several ranges: it was taken for none.
 ///
 /// # Safety

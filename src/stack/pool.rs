@@ -7,12 +7,16 @@
 //! - Stacks are trimmed on that way, not at each exit: giving pages back takes the lock of the page
 //!   tables and interrupts the other processors. All but the top page goes; the top page too, once
 //!   many stacks are free.
+//! - Where far more are free than in use, whole chunks of the shared stacks are emptied, and their page tables
+//!   go as well ([`depot`](super::depot) says when). Not where the program has locked its memory: a range that
+//!   is mapped anew would be populated. Nor are locked stacks trimmed.
 
 use super::advise::{advise, range};
-use super::guard;
-use super::region::Carver;
-use super::size::{CLASSES, StackSize, guard_bytes};
-use super::system::DISCARD;
+use super::capability::Capability;
+use super::depot::{Depot, spare};
+use super::size::{CLASSES, StackSize};
+use super::system::{DISCARD, populates};
+use super::{guard, region};
 use crate::base::lock::{Mutex, Rank};
 use crate::base::sys::page_size;
 use std::io;
@@ -24,52 +28,66 @@ const CACHE_BYTES: usize = 16 << 20;
 const CACHE_MOST: usize = 64;
 /// Stacks fetched from the shared ones at once.
 const REFILL: usize = 16;
-/// Free stacks in the shared overflow that keep their top page.
-const WARM: usize = 4096;
 
 /// A stack. One that is dropped goes to the shared ones, so that none can be lost.
 #[derive(Debug)]
 pub(crate) struct Stack {
-    low: NonZeroUsize,
+    base: NonZeroUsize,
+    /// The chunk of the depot that it is of.
+    chunk: u32,
     size: StackSize,
 }
 
 impl Stack {
-    fn new(low: usize, size: StackSize) -> Stack {
-        Stack { low: NonZeroUsize::new(low).expect("no mapping is at zero"), size }
+    fn new(chunk: u32, low: usize, size: StackSize) -> Stack {
+        let base = NonZeroUsize::new(low + size.stride()).expect("no mapping ends at zero");
+        Stack { base, chunk, size }
     }
 
     /// The highest address, just beyond the stack.
+    #[inline]
     pub(crate) fn base(&self) -> NonZeroUsize {
-        self.low.checked_add(self.size.stride()).expect("a mapping ends within the address space")
+        self.base
     }
 
     /// The lowest address, where the guard begins.
     pub(crate) fn limit(&self) -> NonZeroUsize {
-        self.low
+        NonZeroUsize::new(self.base.get() - self.size.stride()).expect("no mapping is at zero")
     }
 
-    /// Its size.
-    pub(crate) fn size(&self) -> StackSize {
-        self.size
+    /// Its chunk, and where it is.
+    fn into_place(self) -> (u32, usize) {
+        let place = (self.chunk, self.limit().get());
+        mem::forget(self);
+        place
     }
 }
 
 impl Drop for Stack {
     fn drop(&mut self) {
-        give_back(self.size, vec![Stack { low: self.low, size: self.size }]);
+        give_back(self.size, vec![Stack { base: self.base, chunk: self.chunk, size: self.size }]);
     }
 }
 
 /// One worker's free stacks.
 pub(crate) struct Pool {
-    caches: [Vec<Stack>; CLASSES],
+    caches: [Cache; CLASSES],
+}
+
+/// Those of one size.
+struct Cache {
+    stacks: Vec<Stack>,
+    most: usize,
+}
+
+impl Cache {
+    const EMPTY: Cache = Cache { stacks: Vec::new(), most: 0 };
 }
 
 impl Pool {
     /// No stacks yet.
     pub(crate) fn new() -> Pool {
-        Pool { caches: [const { Vec::new() }; CLASSES] }
+        Pool { caches: [Cache::EMPTY; CLASSES] }
     }
 
     /// A stack of that size.
@@ -79,7 +97,7 @@ impl Pool {
     /// No address space or no guard for it.
     #[inline]
     pub(crate) fn take(&mut self, size: StackSize) -> io::Result<Stack> {
-        match self.caches[size.class()].pop() {
+        match self.caches[size.class()].stacks.pop() {
             Some(stack) => Ok(stack),
             None => self.refill(size),
         }
@@ -90,43 +108,54 @@ impl Pool {
     pub(crate) fn put(&mut self, stack: Stack) {
         let size = stack.size;
         let cache = &mut self.caches[size.class()];
-        cache.push(stack);
-        if cache.len() > most_cached(size) {
-            let older = cache.len() / 2;
-            give_back(size, cache.drain(..older).collect());
+        cache.stacks.push(stack);
+        if cache.stacks.len() > cache.most {
+            cache.overflow(size);
         }
     }
 
     #[cold]
     fn refill(&mut self, size: StackSize) -> io::Result<Stack> {
         let cache = &mut self.caches[size.class()];
-        let want = REFILL.min(most_cached(size));
+        cache.most = most_cached(size);
+        let want = REFILL.min(cache.most);
         let mut shared = SHARED[size.class()].lock();
-        let from = shared.free.len().saturating_sub(want);
-        cache.extend(shared.free.drain(from..));
-        if let Some(stack) = cache.pop() {
+        shared.take(size, want, |chunk, low| cache.stacks.push(Stack::new(chunk, low, size)));
+        if let Some(stack) = cache.stacks.pop() {
             return Ok(stack);
         }
-        let slots = shared.carver.cut(size, want)?;
+        let cut = shared.cut(size, want)?;
         // The system calls that follow take long, and other workers want stacks, too.
         drop(shared);
         // SAFETY: the slots are of a region, and ours alone since they were cut off.
-        let installed = unsafe { guard::install(slots.clone(), size.stride()) };
-        let bare = slots.start + installed.as_ref().map_or(0, |count| count * size.stride());
-        cache.extend((slots.start..bare).step_by(size.stride()).map(|low| Stack::new(low, size)));
-        if bare < slots.end {
-            SHARED[size.class()].lock().carver.put_back(bare..slots.end);
-        }
+        let installed = unsafe { guard::install(&cut.lows, size) };
+        let (count, cut_out) = installed.as_ref().map_or((0, false), |done| (done.count, done.cut_out));
+        SHARED[size.class()].lock().settle(size, &cut, count, cut_out);
+        // The lowest ones are used first, as of those that come from the shared ones.
+        cache.stacks.extend(cut.lows[..count].iter().rev().map(|&low| Stack::new(cut.chunk, low, size)));
         installed?;
-        Ok(cache.pop().expect("at least one guard was installed"))
+        Ok(cache.stacks.pop().expect("at least one guard was installed"))
+    }
+}
+
+impl Cache {
+    #[cold]
+    fn overflow(&mut self, size: StackSize) {
+        // It may never have been filled: a stack can come from another worker.
+        self.most = most_cached(size);
+        if self.stacks.len() > self.most {
+            let older = self.stacks.len() / 2;
+            give_back(size, self.stacks.drain(..older).collect());
+        }
     }
 }
 
 impl Drop for Pool {
     fn drop(&mut self) {
-        for cache in mem::take(&mut self.caches) {
-            if let Some(size) = cache.first().map(Stack::size) {
-                give_back(size, cache);
+        for cache in &mut self.caches {
+            let stacks = mem::take(&mut cache.stacks);
+            if let Some(first) = stacks.first() {
+                give_back(first.size, stacks);
             }
         }
     }
@@ -136,30 +165,52 @@ fn most_cached(size: StackSize) -> usize {
     (CACHE_BYTES / size.stride()).clamp(1, CACHE_MOST)
 }
 
-/// The stacks of one size that nobody holds.
-struct Shared {
-    free: Vec<Stack>,
-    carver: Carver,
-}
+/// The stacks that no worker has.
+static SHARED: [Mutex<Depot>; CLASSES] = [const { Mutex::new(Rank::Stacks, Depot::new()) }; CLASSES];
 
-static SHARED: [Mutex<Shared>; CLASSES] =
-    [const { Mutex::new(Rank::Stacks, Shared { free: Vec::new(), carver: Carver::new() }) }; CLASSES];
+/// Emptying chunks.
+static EMPTYING: Capability = Capability::new();
 
 fn give_back(size: StackSize, stacks: Vec<Stack>) {
-    let warm = SHARED[size.class()].lock().free.len() < WARM;
+    let warm = SHARED[size.class()].lock().free() < spare(size);
     // Without the lock: these are ours still.
     trim(&stacks, size, if warm { page_size() } else { 0 });
-    SHARED[size.class()].lock().free.extend(stacks);
+    let mut shared = SHARED[size.class()].lock();
+    shared.put(size, stacks.into_iter().map(Stack::into_place));
+    let too_many = shared.has_too_many(size);
+    drop(shared);
+    if too_many && EMPTYING.worth_a_try() {
+        empty_idle_chunks(size);
+    }
 }
 
 /// Gives committed memory of those stacks back, but for the topmost `keep` bytes of each.
 fn trim(stacks: &[Stack], size: StackSize, keep: usize) {
-    let guard = guard_bytes(page_size());
-    let used = |stack: &Stack| range(stack.low.get() + guard, size.stride() - guard - keep);
+    let used = |stack: &Stack| range(stack.limit().get() + size.guard(), size.stride() - size.guard() - keep);
     let ranges: Vec<_> = stacks.iter().map(used).collect();
     // SAFETY: the stacks are free, so what they hold is of no use. Memory that the kernel keeps all the
-    // same is no harm.
+    // same, since it is locked, is no harm.
     let _ = unsafe { advise(&ranges, DISCARD) };
+}
+
+/// Empties chunks that nobody uses until no more stacks are free than may stay.
+#[cold]
+fn empty_idle_chunks(size: StackSize) {
+    if populates() {
+        return EMPTYING.refused();
+    }
+    loop {
+        let Some(idle) = SHARED[size.class()].lock().take_idle(size) else { return };
+        // SAFETY: the chunks are of regions, and ours alone since they were taken.
+        match unsafe { region::empty(idle.memory.clone()) } {
+            Ok(()) => {
+                guard::gone(idle.cut_out);
+                SHARED[size.class()].lock().emptied(&idle);
+            }
+            // What may be mapped no more is left alone for ever: its slots are never free nor bare again.
+            Err(_) => return EMPTYING.refused(),
+        }
+    }
 }
 
 #[cfg(all(test, not(loom)))]
@@ -168,7 +219,7 @@ mod tests {
 
     /// A size that no other test of this process uses.
     fn own_size(power: u32) -> StackSize {
-        StackSize::new(1 << power).expect("a fine size")
+        StackSize::of(1 << power, 1)
     }
 
     fn touch(stack: &Stack, bytes: usize) {
@@ -208,7 +259,7 @@ mod tests {
         let mut pool = Pool::new();
         let mut stacks: Vec<_> = (0..2_000).map(|_| pool.take(size).expect("a stack")).collect();
         for stack in &stacks {
-            touch(stack, size.stride() - guard_bytes(page_size()));
+            touch(stack, size.stride() - size.guard());
         }
         stacks.sort_by_key(Stack::base);
         for pair in stacks.windows(2) {
@@ -226,9 +277,9 @@ mod tests {
         let stacks: Vec<_> = (0..200).map(|_| pool.take(size).expect("a stack")).collect();
         let first = stacks[0].limit();
         for stack in &stacks {
-            touch(stack, size.stride() - guard_bytes(page_size()));
+            touch(stack, size.stride() - size.guard());
         }
-        assert_eq!(resident(first, size), (size.stride() - guard_bytes(page_size())) / page_size());
+        assert_eq!(resident(first, size), (size.stride() - size.guard()) / page_size());
         for stack in stacks {
             pool.put(stack);
         }

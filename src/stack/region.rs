@@ -1,92 +1,138 @@
-//! Address space, cut into slots.
+//! Address space for slots.
 //!
-//! Regions are reserved with one `mmap` each, larger ones as more are needed, and never given back: a
-//! free slot costs address space, and a page at most. Huge pages are declined, since one would commit
-//! 2 MiB at the first touch of a stack. Slots are contiguous, so that a guard and the top of the
-//! stack below it share a page of page table.
+//! Regions are reserved with one `mmap` each, larger ones as more are needed, and their address space is never
+//! given back. Where a large one cannot be had a smaller one is tried, down to a single slot. Huge pages are
+//! declined, since one would commit 2 MiB at the first touch of a stack. Slots are contiguous, so that a guard
+//! and the top of the stack below it share a page of page table.
+//!
+//! Where the process's address space is limited, stacks leave some of it free: the allocator aborts a process
+//! that it has nothing for, while a stack that cannot be had is an error. Where the program has locked the
+//! memory that it will map (`mlockall(MCL_FUTURE)`) the kernel populates a region at once, so regions are
+//! small.
 //!
 //! The table of regions is read by the overflow handler, so it is a list that only grows, of nodes
 //! that are never freed.
 
-use super::size::{StackSize, guard_bytes};
-use super::system::{RESERVE, decline_huge_pages};
-use crate::base::sys::page_size;
+use super::size::StackSize;
+use super::system::{RESERVE, decline_huge_pages, populates};
 use std::io;
 use std::ops::Range;
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
 /// Slots of the first region of a size, and of the largest ones.
-const FIRST: usize = 16;
+pub(super) const FIRST: usize = 16;
 const MOST: usize = 1024;
 /// Bytes of the largest regions, where one slot is not larger.
 const MOST_BYTES: usize = 256 << 20;
+/// The same where the kernel populates a region at once.
+const MOST_BYTES_POPULATED: usize = 1 << 20;
+/// A limit of the address space, divided by this, is what a region takes at most, and what stacks leave free.
+const SHARES: usize = 8;
+/// What stacks leave free of an address space whose limit is not known.
+const ROOM: usize = 4 << 20;
 
-/// The slots of one size that have no guard yet, under the lock of the shared stacks.
-#[derive(Debug)]
-pub(super) struct Carver {
-    /// Ranges of whole slots.
-    bare: Vec<Range<usize>>,
-    /// How many the newest region has.
-    slots: usize,
+/// Reserves address space for that many slots, or for fewer. They have no guards.
+///
+/// # Errors
+///
+/// There is not even room for one.
+pub(super) fn reserve(size: StackSize, slots: usize) -> io::Result<Range<usize>> {
+    let populated = populates();
+    let limit = address_space_limit();
+    let most_bytes = match limit {
+        _ if populated => MOST_BYTES_POPULATED,
+        Some(limit) => MOST_BYTES.min(limit / SHARES),
+        None => MOST_BYTES,
+    };
+    // What is held here while the region is mapped is free afterwards. Not where it would be populated.
+    let room = if populated { 0 } else { limit.map_or(ROOM, |limit| limit / SHARES) };
+    let mut slots = slots.min(MOST).min((most_bytes / size.stride()).max(1));
+    loop {
+        match map(slots * size.stride(), room) {
+            Ok(start) => {
+                let range = start..start + slots * size.stride();
+                publish(&range, size);
+                return Ok(range);
+            }
+            Err(_) if slots > 1 => slots /= 2,
+            Err(e) => {
+                return Err(io::Error::new(
+                    e.kind(),
+                    format!("no address space for a stack of {} bytes: {e}", size.bytes()),
+                ));
+            }
+        }
+    }
 }
 
-impl Carver {
-    /// No region yet.
-    pub(super) const fn new() -> Self {
-        Carver { bare: Vec::new(), slots: FIRST / 2 }
+/// Maps so many bytes if there is room for more than these.
+fn map(bytes: usize, room: usize) -> io::Result<usize> {
+    let room = if room > 0 { Some(Room::hold(room)?) } else { None };
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | RESERVE;
+    // SAFETY: a fresh mapping at a place of the kernel's choice.
+    let start =
+        unsafe { libc::mmap(ptr::null_mut(), bytes, libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0) };
+    if start == libc::MAP_FAILED {
+        return Err(io::Error::last_os_error());
     }
+    drop(room);
+    // SAFETY: our own mapping.
+    unsafe { decline_huge_pages(start, bytes) };
+    Ok(start as usize)
+}
 
-    /// Cuts off up to `want` slots, at least one, which are the caller's then.
-    ///
-    /// # Errors
-    ///
-    /// No address space: nothing was cut off.
-    pub(super) fn cut(&mut self, size: StackSize, want: usize) -> io::Result<Range<usize>> {
-        let range = match self.bare.pop() {
-            Some(range) => range,
-            None => self.reserve(size)?,
-        };
-        let middle = range.start + want.max(1).saturating_mul(size.stride()).min(range.len());
-        self.put_back(middle..range.end);
-        Ok(range.start..middle)
-    }
+/// Address space that is held for a moment.
+struct Room(*mut libc::c_void, usize);
 
-    /// Takes slots back that were cut off and still have no guard.
-    pub(super) fn put_back(&mut self, range: Range<usize>) {
-        if !range.is_empty() {
-            self.bare.push(range);
-        }
-    }
-
-    fn reserve(&mut self, size: StackSize) -> io::Result<Range<usize>> {
-        let slots = (self.slots * 2).min(MOST).min((MOST_BYTES / size.stride()).max(1));
-        let bytes = slots * size.stride();
+impl Room {
+    fn hold(bytes: usize) -> io::Result<Room> {
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | RESERVE;
         // SAFETY: a fresh mapping at a place of the kernel's choice.
-        let start =
-            unsafe { libc::mmap(ptr::null_mut(), bytes, libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0) };
-        if start == libc::MAP_FAILED {
-            let e = io::Error::last_os_error();
-            return Err(io::Error::new(
-                e.kind(),
-                format!("no address space for {bytes} bytes of stacks: {e}"),
-            ));
-        }
-        // SAFETY: our own mapping.
-        unsafe { decline_huge_pages(start, bytes) };
-        let start = start as usize;
-        publish(Region {
-            start,
-            end: start + bytes,
-            size: size.bytes(),
-            slot: size.stride(),
-            guard: guard_bytes(page_size()),
-            older: ptr::null(),
-        });
-        self.slots = slots;
-        Ok(start..start + bytes)
+        let start = unsafe { libc::mmap(ptr::null_mut(), bytes, libc::PROT_NONE, flags, -1, 0) };
+        if start == libc::MAP_FAILED { Err(io::Error::last_os_error()) } else { Ok(Room(start, bytes)) }
     }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        // SAFETY: our own mapping, which nobody uses.
+        unsafe { libc::munmap(self.0, self.1) };
+    }
+}
+
+/// The limit of the process's address space, if there is one.
+fn address_space_limit() -> Option<usize> {
+    let mut limit = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
+    // SAFETY: the place is ours.
+    let known = unsafe { libc::getrlimit(libc::RLIMIT_AS, &raw mut limit) } == 0;
+    (known && limit.rlim_cur != libc::RLIM_INFINITY).then(|| usize::try_from(limit.rlim_cur).ok()).flatten()
+}
+
+/// Empties a range of slots that nobody uses: what they hold, their guards and their page tables go, and the
+/// address space stays reserved.
+///
+/// Only unmapping frees page tables, so the range is mapped anew. The huge pages are declined as before: the
+/// kernel then makes one mapping of it and its neighbours again.
+///
+/// # Errors
+///
+/// The system's. The range may then be mapped no more, and is not to be used again.
+///
+/// # Safety
+///
+/// The range is of whole slots of regions, and they are the caller's.
+pub(super) unsafe fn empty(range: Range<usize>) -> io::Result<()> {
+    let (start, bytes) = (range.start as *mut libc::c_void, range.len());
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | RESERVE | libc::MAP_FIXED;
+    // SAFETY: as the caller says, it replaces what is of no use.
+    let mapped = unsafe { libc::mmap(start, bytes, libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0) };
+    if mapped == libc::MAP_FAILED {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: as above.
+    unsafe { decline_huge_pages(start, bytes) };
+    Ok(())
 }
 
 struct Region {
@@ -101,8 +147,15 @@ struct Region {
 static REGIONS: AtomicPtr<Region> = AtomicPtr::new(ptr::null_mut());
 
 /// Several at once may do this, since each size has a lock of its own.
-fn publish(region: Region) {
-    let region = Box::leak(Box::new(region));
+fn publish(range: &Range<usize>, size: StackSize) {
+    let region = Box::leak(Box::new(Region {
+        start: range.start,
+        end: range.end,
+        size: size.bytes(),
+        slot: size.stride(),
+        guard: size.guard(),
+        older: ptr::null(),
+    }));
     // Release: for the acquiring load in `guard_at`, which reads the node.
     let _ = REGIONS.fetch_update(Ordering::Release, Ordering::Relaxed, |newest| {
         region.older = newest;
@@ -129,25 +182,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn slots_that_are_put_back_are_cut_off_again() {
-        let size = StackSize::new(1 << 18).expect("a fine size");
-        let mut carver = Carver::new();
-        let all = carver.cut(size, FIRST).expect("address space");
-        assert_eq!(all.len(), FIRST * size.stride());
-        let middle = all.start + 3 * size.stride();
-        carver.put_back(middle..all.end);
-        assert_eq!(carver.cut(size, 2).expect("slots"), middle..middle + 2 * size.stride());
-        assert_eq!(carver.cut(size, usize::MAX).expect("slots"), middle + 2 * size.stride()..all.end);
-        assert_eq!(carver.cut(size, usize::MAX).expect("address space").len(), 2 * FIRST * size.stride());
-    }
-
-    #[test]
     fn regions_reserved_at_the_same_time_are_all_known() {
-        let size = StackSize::new(1 << 16).expect("a fine size");
+        let size = StackSize::of(1 << 16, 1);
         let start = std::sync::Barrier::new(4);
         let reserve = || {
             start.wait();
-            std::iter::repeat_with(|| Carver::new().cut(size, 1).expect("address space").start)
+            std::iter::repeat_with(|| reserve(size, FIRST).expect("address space").start)
                 .take(200)
                 .collect::<Vec<_>>()
         };
@@ -160,15 +200,27 @@ mod tests {
 
     #[test]
     fn a_guard_is_known_by_its_address() {
-        let size = StackSize::new(1 << 18).expect("a fine size");
-        let slots = Carver::new().cut(size, 2).expect("address space");
-        let guard = guard_bytes(page_size());
-        for low in slots.step_by(size.stride()) {
-            assert_eq!(guard_at(low), Some(size.bytes()));
-            assert_eq!(guard_at(low + guard - 1), Some(size.bytes()));
-            assert_eq!(guard_at(low + guard), None);
-            assert_eq!(guard_at(low + size.stride() - 1), None);
+        for guard in [1, 512 << 10] {
+            let size = StackSize::of(1 << 18, guard);
+            let slots = reserve(size, 2).expect("address space");
+            let guard = size.guard();
+            for low in slots.step_by(size.stride()) {
+                assert_eq!(guard_at(low), Some(size.bytes()));
+                assert_eq!(guard_at(low + guard - 1), Some(size.bytes()));
+                assert_eq!(guard_at(low + guard), None);
+                assert_eq!(guard_at(low + size.stride() - 1), None);
+            }
         }
         assert_eq!(guard_at(8), None);
+    }
+
+    #[test]
+    fn a_region_is_as_large_as_asked_or_as_regions_get() {
+        let reserved = |stack: usize, slots| {
+            let size = StackSize::of(stack, 1);
+            reserve(size, slots).expect("address space").len() / size.stride()
+        };
+        assert_eq!((reserved(64 << 10, 3), reserved(64 << 10, 5_000)), (3, MOST));
+        assert_eq!((reserved(64 << 20, 5_000), reserved(1 << 30, 5_000)), (3, 1));
     }
 }

@@ -1,5 +1,7 @@
-//! The sizes that there are: powers of two from 64 KiB to 1 GiB of address space, guard included. A stack is
-//! one page larger than its size says ([`StackSize::stride`]), and all of it above the guard is used.
+//! The sizes that there are: powers of two from 64 KiB to 1 GiB of address space, a guard of 16 KiB included,
+//! and larger guards, powers of two up to 64 MiB. What a guard is larger than the usual one comes on top of
+//! the size. A stack is one page larger than that ([`StackSize::stride`]), and all of it above the guard is
+//! used.
 //!
 //! What the kernel protects or gives back is whole pages, which are of 4, 16 or 64 KiB. The arithmetic
 //! takes their size as an argument. With pages of 64 KiB the smallest stack is of 128 KiB, since half of
@@ -10,14 +12,16 @@ use std::io;
 
 const SMALLEST: u32 = 16;
 const LARGEST: u32 = 30;
-/// The largest frame that code without stack probes skips.
-const LARGEST_FRAME: usize = 16 << 10;
+/// The smallest guard, as a power of two: code with stack probes touches each page, so one page would do for
+/// it. Code without them skips as much as its frame is large; most frames are smaller than this.
+const SMALLEST_GUARD: u32 = 14;
+const LARGEST_GUARD: u32 = 26;
 /// What the smallest stack has besides its guard, at the least.
 const USABLE: usize = 48 << 10;
 
-/// The bytes at the low end of a slot that nobody may touch.
-pub(super) fn guard_bytes(page: usize) -> usize {
-    LARGEST_FRAME.next_multiple_of(page)
+/// The bytes of a guard of that power of two.
+fn guard_bytes(power: u32, page: usize) -> usize {
+    (1_usize << power).max(page)
 }
 
 /// The power of two of the smallest size of at least that many bytes, if there is one.
@@ -25,52 +29,127 @@ fn power(bytes: usize, page: usize) -> Option<u32> {
     if bytes == 0 || bytes > 1 << LARGEST {
         return None;
     }
-    let least = guard_bytes(page) + USABLE;
+    let least = guard_bytes(SMALLEST_GUARD, page) + USABLE;
     Some(bytes.max(least).next_power_of_two().trailing_zeros())
 }
 
-/// How many sizes there are.
-pub(super) const CLASSES: usize = (LARGEST - SMALLEST + 1) as usize;
+/// The power of two of the smallest guard of at least that many bytes, if there is one.
+fn guard_power(bytes: usize) -> Option<u32> {
+    if bytes == 0 || bytes > 1 << LARGEST_GUARD {
+        return None;
+    }
+    Some(bytes.next_power_of_two().trailing_zeros().max(SMALLEST_GUARD))
+}
 
-/// The size of a stack.
+fn size_class(bytes: usize) -> io::Result<u8> {
+    match power(bytes, page_size()) {
+        Some(power) => Ok((power - SMALLEST) as u8),
+        None => Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            format!("a stack is at most 1 GiB and not empty, got {bytes} bytes"),
+        )),
+    }
+}
+
+fn guard_class(bytes: usize) -> io::Result<u8> {
+    match guard_power(bytes) {
+        Some(power) => Ok((power - SMALLEST_GUARD) as u8),
+        None => Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            format!("a stack's guard is at most 64 MiB and not empty, got {bytes} bytes"),
+        )),
+    }
+}
+
+/// Bits of a class that say how large the stack is; the others say how large its guard is.
+const SIZE: u8 = 0xf;
+const GUARD: u8 = !SIZE;
+
+/// How many classes there are: one for each size with each guard.
+pub(super) const CLASSES: usize = ((LARGEST_GUARD - SMALLEST_GUARD + 1) as usize) << GUARD.trailing_zeros();
+const _: () = assert!(LARGEST - SMALLEST <= SIZE as u32 && CLASSES <= 256);
+
+/// The size of a stack and of its guard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct StackSize(u8);
 
 impl StackSize {
-    /// 256 KiB, whatever the size of pages.
+    /// 256 KiB, whatever the size of pages, with the smallest guard.
     pub(crate) const DEFAULT: StackSize = StackSize(2);
 
-    /// The smallest size of at least that many bytes.
-    ///
-    /// # Errors
-    ///
-    /// `InvalidInput` for none, and for more than 1 GiB.
-    pub(crate) fn new(bytes: usize) -> io::Result<StackSize> {
-        match power(bytes, page_size()) {
-            Some(power) => Ok(StackSize((power - SMALLEST) as u8)),
-            None => Err(io::Error::new(
-                io::ErrorKind::InvalidInput,
-                format!("a stack is at most 1 GiB and not empty, got {bytes} bytes"),
-            )),
-        }
+    /// The same but for what is wished for.
+    #[inline]
+    pub(crate) fn with(self, wish: StackWish) -> StackSize {
+        StackSize(self.0 & !wish.mask | wish.class)
     }
 
-    /// The size in bytes, guard included.
+    fn power(self) -> u32 {
+        SMALLEST + u32::from(self.0 & SIZE)
+    }
+
+    fn guard_power(self) -> u32 {
+        SMALLEST_GUARD + u32::from(self.0 >> GUARD.trailing_zeros())
+    }
+
+    /// The size in bytes, the smallest guard included.
     pub(crate) fn bytes(self) -> usize {
-        1 << (SMALLEST + u32::from(self.0))
+        1 << self.power()
+    }
+
+    /// The bytes at the low end of a slot that nobody may touch.
+    pub(super) fn guard(self) -> usize {
+        guard_bytes(self.guard_power(), page_size())
     }
 
     /// The bytes from one stack to the next: a page more than the size. The tops of stacks that are a power
     /// of two apart have their addresses in the same set of the processor's translation cache, which holds
     /// a few dozen of them so; a page further each, they fill it (page colouring).
-    #[inline]
     pub(super) fn stride(self) -> usize {
-        self.bytes() + page_size()
+        let page = page_size();
+        self.bytes() + (self.guard() - guard_bytes(SMALLEST_GUARD, page)) + page
     }
 
     /// Its number, from 0.
+    #[inline]
     pub(super) fn class(self) -> usize {
         usize::from(self.0)
+    }
+}
+
+/// A size of the stack, of the guard, or of both, which are to be other than the usual.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct StackWish {
+    /// Which bits of the class are wished for, and what they are; the others are zero.
+    mask: u8,
+    class: u8,
+}
+
+impl StackWish {
+    /// The smallest stack of at least that many bytes, and the smallest guard of at least that many, where a
+    /// number is given.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` for none, and for more than 1 GiB of stack or 64 MiB of guard.
+    pub(crate) fn new(stack: Option<usize>, guard: Option<usize>) -> io::Result<StackWish> {
+        let mut wish = StackWish::default();
+        if let Some(bytes) = stack {
+            wish.mask |= SIZE;
+            wish.class |= size_class(bytes)?;
+        }
+        if let Some(bytes) = guard {
+            wish.mask |= GUARD;
+            wish.class |= guard_class(bytes)? << GUARD.trailing_zeros();
+        }
+        Ok(wish)
+    }
+}
+
+#[cfg(test)]
+impl StackSize {
+    /// The smallest size of at least that many bytes, with a guard of at least so many.
+    pub(super) fn of(stack: usize, guard: usize) -> StackSize {
+        StackSize::DEFAULT.with(StackWish::new(Some(stack), Some(guard)).expect("fine sizes"))
     }
 }
 
@@ -83,7 +162,8 @@ mod tests {
     #[test]
     fn guards_are_whole_pages() {
         for (page, guard) in [(4 * KIB, 16 * KIB), (16 * KIB, 16 * KIB), (64 * KIB, 64 * KIB)] {
-            assert_eq!(guard_bytes(page), guard);
+            assert_eq!(guard_bytes(SMALLEST_GUARD, page), guard);
+            assert_eq!(guard_bytes(LARGEST_GUARD, page), 64 << 20);
         }
     }
 
@@ -93,7 +173,7 @@ mod tests {
             assert_eq!(power(1, page), Some(smallest.trailing_zeros()));
             assert_eq!(power(smallest, page), Some(smallest.trailing_zeros()));
             assert_eq!(power(smallest + 1, page), Some(smallest.trailing_zeros() + 1));
-            assert!(smallest - guard_bytes(page) >= USABLE);
+            assert!(smallest - guard_bytes(SMALLEST_GUARD, page) >= USABLE);
             assert!(smallest.trailing_zeros() >= SMALLEST);
             assert!(StackSize::DEFAULT.bytes() >= smallest);
             assert_eq!(power(1 << LARGEST, page), Some(LARGEST));
@@ -106,15 +186,45 @@ mod tests {
     fn sizes_round_up_to_powers_of_two() {
         assert_eq!(StackSize::DEFAULT.bytes(), 256 << 10);
         for (asked, given) in [(65_537, 128 << 10), (256 << 10, 256 << 10), (1 << 30, 1 << 30)] {
-            assert_eq!(StackSize::new(asked).expect("a fine size").bytes(), given);
+            assert_eq!(StackSize::of(asked, 1).bytes(), given);
         }
-        assert_eq!(StackSize::new(1 << 30).expect("a fine size").class(), CLASSES - 1);
+        for (asked, given) in [(1, 16 << 10), (16 << 10, 16 << 10), (16_385, 32 << 10), (64 << 20, 64 << 20)]
+        {
+            assert_eq!(StackSize::of(1 << 20, asked).guard(), given.max(page_size()));
+        }
+        assert!(StackSize::of(1 << 30, 64 << 20).class() < CLASSES);
+    }
+
+    /// The stack above its guard is as large with any guard.
+    #[test]
+    fn a_larger_guard_takes_nothing_from_the_stack() {
+        let usual = StackSize::of(256 << 10, 1);
+        assert_eq!(usual, StackSize::DEFAULT);
+        for guard in [1, 64 << 10, 512 << 10, 64 << 20] {
+            let size = StackSize::of(256 << 10, guard);
+            assert_eq!(size.stride() - size.guard(), usual.stride() - usual.guard());
+        }
+    }
+
+    #[test]
+    fn what_is_not_wished_for_stays() {
+        let usual = StackSize::of(1 << 20, 32 << 10);
+        let wish = |stack, guard| usual.with(StackWish::new(stack, guard).expect("fine sizes"));
+        assert_eq!(wish(None, None), usual);
+        assert_eq!(wish(Some(64 << 10), None), StackSize::of(64 << 10, 32 << 10));
+        assert_eq!(wish(None, Some(1 << 20)), StackSize::of(1 << 20, 1 << 20));
+        assert_eq!(wish(Some(2 << 20), Some(1)), StackSize::of(2 << 20, 1));
     }
 
     #[test]
     fn absurd_sizes_are_errors() {
         for bytes in [0, (1 << 30) + 1, usize::MAX] {
-            assert_eq!(StackSize::new(bytes).unwrap_err().kind(), io::ErrorKind::InvalidInput);
+            let error = StackWish::new(Some(bytes), None).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+        }
+        for bytes in [0, (64 << 20) + 1, usize::MAX] {
+            let error = StackWish::new(None, Some(bytes)).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
         }
     }
 }

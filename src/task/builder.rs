@@ -3,7 +3,7 @@
 use super::{JoinHandle, Scope, ScopedJoinHandle};
 use crate::coroutine::Site;
 use crate::sched::{self, Spawn};
-use crate::stack::StackSize;
+use crate::stack::StackWish;
 use std::io;
 
 /// Settings of a coroutine that is to be spawned, as [`std::thread::Builder`].
@@ -21,6 +21,7 @@ use std::io;
 pub struct Builder {
     name: Option<String>,
     stack_size: Option<usize>,
+    guard_size: Option<usize>,
     pinned: bool,
     site: Option<Site>,
 }
@@ -45,6 +46,15 @@ impl Builder {
         self
     }
 
+    /// The size of the guard below the coroutine's stack in bytes; by default the runtime's. Use it for a single
+    /// coroutine that calls C with large frames: [`runtime::Builder::guard_size`] says more.
+    ///
+    /// [`runtime::Builder::guard_size`]: crate::runtime::Builder::guard_size
+    pub fn guard_size(mut self, bytes: usize) -> Builder {
+        self.guard_size = Some(bytes);
+        self
+    }
+
     /// Keeps the coroutine on the worker that starts it, even in a migrating runtime. In the default mode
     /// every coroutine stays there.
     pub fn pinned(mut self, pinned: bool) -> Builder {
@@ -56,8 +66,8 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// `InvalidInput` for a stack of zero bytes or of more than 1 GiB; on a plain thread whatever keeps
-    /// the default runtime from starting. A stack that cannot be had when the coroutine is to start is
+    /// `InvalidInput` for a stack of zero bytes or of more than 1 GiB, and for a guard of zero bytes or of more
+    /// than 64 MiB; on a plain thread whatever keeps the default runtime from starting. A stack that cannot be had when the coroutine is to start is
     /// the error of its [`join`](JoinHandle::join).
     #[track_caller]
     pub fn spawn<T, F>(self, f: F) -> io::Result<JoinHandle<T>>
@@ -105,15 +115,13 @@ impl Builder {
 
     #[track_caller]
     pub(super) fn prepare(&self) -> io::Result<Spawn> {
-        let mut spawn = Spawn::here()?.pinned(self.pinned);
+        let stack = StackWish::new(self.stack_size, self.guard_size)?;
+        let mut spawn = Spawn::here()?.pinned(self.pinned).stack(stack);
         if let Some(name) = &self.name {
             spawn = spawn.named(name);
         }
         if let Some(site) = self.site {
             spawn = spawn.at(site);
-        }
-        if let Some(bytes) = self.stack_size {
-            spawn = spawn.stack_size(StackSize::new(bytes)?);
         }
         Ok(spawn)
     }

@@ -1,0 +1,55 @@
+//! What the system may refuse now and grant later, or the other way round.
+//!
+//! The program can lock its memory, enter a sandbox, or lift either. So nothing is decided once: a call that
+//! may be refused is tried, its fallback is taken after a refusal, and after a number of fallbacks the call is
+//! tried again.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// How many fallbacks are taken between two tries.
+const PAUSE: u32 = 256;
+
+/// Whether a call is worth a try.
+#[derive(Debug)]
+pub(super) struct Capability {
+    /// Zero, or how many fallbacks are to be taken still.
+    pause: AtomicU32,
+}
+
+impl Capability {
+    /// Worth a try.
+    pub(super) const fn new() -> Capability {
+        Capability { pause: AtomicU32::new(0) }
+    }
+
+    /// Whether to try the call now. If not, the caller takes the fallback.
+    pub(super) fn worth_a_try(&self) -> bool {
+        // Two threads that count at once may lose a count, which is no harm.
+        match self.pause.load(Ordering::Relaxed) {
+            0 => true,
+            pause => {
+                self.pause.store(pause - 1, Ordering::Relaxed);
+                false
+            }
+        }
+    }
+
+    /// The call was refused.
+    pub(super) fn refused(&self) {
+        self.pause.store(PAUSE, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_call_is_tried_again_after_some_fallbacks() {
+        let capability = Capability::new();
+        assert!(capability.worth_a_try() && capability.worth_a_try());
+        capability.refused();
+        assert!((0..PAUSE).all(|_| !capability.worth_a_try()));
+        assert!(capability.worth_a_try());
+    }
+}
