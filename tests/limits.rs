@@ -606,3 +606,139 @@ fn signals() -> sward::signal::Signals {
 
 #[cfg(not(feature = "signal"))]
 fn signals() {}
+
+fn limit_address_space(bytes: u64) {
+    let limit = libc::rlimit { rlim_cur: bytes, rlim_max: bytes };
+    // SAFETY: the limit lives until the call ends.
+    assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_AS, &raw const limit) }, 0);
+}
+
+/// A number of KiB that Linux tells of this process, in bytes.
+fn status(name: &str) -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+    Some(line.trim().strip_suffix(" kB")?.parse::<u64>().ok()? << 10)
+}
+
+/// Starts so many coroutines, each with the stack of the builder, that are alive at once; how many got no stack.
+fn alive_at_once(count: usize, builder: impl Fn() -> sward::task::Builder) -> usize {
+    let (started, over) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
+    let handles: Vec<_> = (0..count)
+        .map(|_| {
+            let (started, over) = (Arc::clone(&started), Arc::clone(&over));
+            let wait = move || {
+                started.fetch_add(1, Ordering::SeqCst);
+                while !over.load(Ordering::SeqCst) {
+                    sward::task::park();
+                }
+            };
+            builder().spawn(wait).expect("spawned")
+        })
+        .collect();
+    let failed = || handles.iter().filter(|handle| handle.is_finished()).count();
+    while started.load(Ordering::SeqCst) + failed() < count {
+        sward::sleep(Duration::from_millis(1));
+    }
+    over.store(true, Ordering::SeqCst);
+    handles.iter().for_each(|handle| handle.task().unpark());
+    let outcomes = handles.into_iter().map(sward::task::JoinHandle::join);
+    outcomes.filter(|outcome| matches!(outcome, Err(sward::task::JoinError::NoStack(_)))).count()
+}
+
+/// The kernel marks no guards in locked memory. A program that locks its memory when it has coroutines already, and
+/// unlocks it, has all of its coroutines all the same; a region of stacks, which is then populated at once, is no
+/// larger than needed.
+#[test]
+fn coroutines_start_after_the_program_has_locked_its_memory() {
+    let said = in_child("coroutines_start_after_the_program_has_locked_its_memory", || {
+        let lock = |flags: libc::c_int| {
+            // SAFETY: the calls take no pointers.
+            if unsafe { if flags == 0 { libc::munlockall() } else { libc::mlockall(flags) } } == 0 {
+                return true;
+            }
+            println!("skipped: {}", io::Error::last_os_error());
+            false
+        };
+        let usual = || sward::task::Builder::new();
+        let large = || sward::task::Builder::new().stack_size(1 << 20);
+        in_runtime(|| {
+            assert_eq!(alive_at_once(20, usual), 0);
+            for flags in [libc::MCL_FUTURE, libc::MCL_CURRENT | libc::MCL_FUTURE, libc::MCL_CURRENT, 0] {
+                if !lock(flags) {
+                    return;
+                }
+                assert_eq!(alive_at_once(60, usual), 0, "{flags}");
+                assert_eq!(alive_at_once(600, || usual().stack_size(64 << 10)), 0, "{flags}");
+            }
+            if lock(libc::MCL_FUTURE)
+                && let Some(before) = status("VmLck")
+            {
+                assert_eq!(alive_at_once(20, large), 0);
+                let more = status("VmLck").expect("as before") - before;
+                assert!(more < 32 << 20, "20 stacks of 1 MiB have locked {more} bytes");
+            }
+        });
+    });
+    if let Some(skipped) = said.as_deref().and_then(|said| said.lines().find(|line| line.contains("skipped")))
+    {
+        println!("{skipped}");
+    }
+}
+
+/// With hardly any address space some coroutines get a stack, the others an error, and all of it ends.
+#[test]
+fn stacks_leave_address_space_to_the_others() {
+    const TEST: &str = "stacks_leave_address_space_to_the_others";
+    if std::env::var_os(ROLE).is_some() {
+        let room = std::env::var("ROOM").expect("given").parse::<u64>().expect("a number");
+        let mapped = status("VmSize").unwrap_or(0);
+        let runtime = sward::runtime::Builder::new().worker_threads(2).build().expect("a runtime");
+        limit_address_space(mapped + (room << 20));
+        runtime.run(|| {
+            let failed = alive_at_once(500, sward::task::Builder::new);
+            assert!((1..500).contains(&failed), "{failed} of 500 got no stack");
+            assert_eq!(sward::runtime::metrics().expect("inside").no_stack, failed as u64);
+            // What the allocator and new threads need is there.
+            assert_eq!(vec![1_u8; 256 << 10].len(), 256 << 10);
+        });
+        return;
+    }
+    for room in ["10", "20", "40", "60", "80"] {
+        let mut command = Command::new(std::env::current_exe().expect("the test's own program"));
+        command.args([TEST, "--exact", "--nocapture", "--test-threads=1"]);
+        // glibc's arenas, of 64 MiB of address space each, are not what this is about.
+        command.env(ROLE, TEST).env("ROOM", room).env("MALLOC_ARENA_MAX", "1");
+        let output = command.output().expect("a child");
+        let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "with {room} MiB: {said}");
+    }
+}
+
+/// Who has detached a coroutine does not see that it got no stack: a report says so, once for many.
+#[test]
+fn a_detached_coroutine_without_a_stack_is_reported() {
+    let said = in_child("a_detached_coroutine_without_a_stack_is_reported", || {
+        let mapped = status("VmSize").unwrap_or(1 << 30);
+        let runtime = sward::runtime::Builder::new().worker_threads(2).build().expect("a runtime");
+        limit_address_space(mapped + (600 << 20));
+        runtime.run(|| {
+            for n in 0..50 {
+                let huge = sward::task::Builder::new().name(format!("huge {n}")).stack_size(1 << 30);
+                let handle = huge.spawn(|| unreachable!("there is no such stack")).expect("spawned");
+                // Half of them when they have ended already.
+                while n % 2 == 0 && !handle.is_finished() {
+                    sward::yield_now();
+                }
+                drop(handle);
+            }
+            let no_stack = || sward::runtime::metrics().expect("inside").no_stack;
+            while no_stack() < 50 {
+                sward::sleep(Duration::from_millis(1));
+            }
+            assert_eq!(no_stack(), 50);
+        });
+    });
+    let Some(said) = said else { return };
+    assert_eq!(said.matches("never ran, and nobody joins it: no stack: ").count(), 1, "{said}");
+    assert!(said.contains("\"huge 0\""), "{said}");
+}

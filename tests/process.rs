@@ -4,6 +4,7 @@ mod common;
 
 use common::cpu_time;
 use std::process::{Command, Output};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -22,6 +23,8 @@ fn command(test: &str) -> Command {
         .env("RUST_BACKTRACE", "0");
     command
 }
+
+const UNSUPPORTED: &str = "this kernel has no MADV_GUARD_INSTALL";
 
 fn is_child() -> bool {
     std::env::var_os(ROLE).is_some()
@@ -197,7 +200,6 @@ fn the_environment_sets_defaults() {
 /// Guards that split no mapping: 20,000 stacks take few of them.
 #[test]
 fn stacks_share_mappings() {
-    const UNSUPPORTED: &str = "this kernel has no MADV_GUARD_INSTALL";
     if is_child() {
         let runtime = match sward::runtime::Builder::new().build() {
             Err(error) if error.kind() == std::io::ErrorKind::Unsupported => return println!("{error}"),
@@ -784,4 +786,121 @@ fn a_coroutine_that_blocks_the_only_worker_is_reported() {
     });
     // Nobody waits for this one.
     runtime().run(|| std::thread::sleep(Duration::from_millis(300)));
+}
+
+/// Writes far below its own frame, as C code does whose frame is so large and which was compiled without stack
+/// probes.
+#[inline(never)]
+fn write_below(bytes: usize) {
+    let frame = 0_u8;
+    let below = std::hint::black_box(&raw const frame).wrapping_sub(bytes).cast_mut();
+    // SAFETY: none: the child that does this is to end by it.
+    unsafe { below.write_volatile(1) };
+}
+
+/// A frame of 240 KiB that is not probed jumps over the usual guard, into another stack. A larger guard, of the
+/// runtime, of the environment or of the coroutine, catches it, and the report is the usual one.
+#[test]
+fn a_frame_that_jumps_the_usual_guard_is_caught_by_a_larger_one() {
+    use std::os::unix::process::ExitStatusExt;
+    const TEST: &str = "a_frame_that_jumps_the_usual_guard_is_caught_by_a_larger_one";
+    if is_child() {
+        let way = std::env::var("WAY").expect("given");
+        let mut runtime = sward::runtime::Builder::new().worker_threads(1);
+        if way == "runtime" {
+            runtime = runtime.guard_size(512 << 10);
+        }
+        runtime.build().expect("a runtime").run(|| {
+            let mut jumper = sward::task::Builder::new().name("jumper").stack_size(64 << 10);
+            if way == "coroutine" {
+                jumper = jumper.guard_size(512 << 10);
+            }
+            // Stacks below its own, to be jumped into: the first region has 16.
+            let started = Arc::new(AtomicUsize::new(0));
+            let other = || {
+                let started = Arc::clone(&started);
+                let other = move || {
+                    started.fetch_add(1, Ordering::SeqCst);
+                    sward::task::park();
+                };
+                sward::task::Builder::new().stack_size(64 << 10).spawn(other).expect("spawned")
+            };
+            let others: Vec<_> = std::iter::repeat_with(other).take(12).collect();
+            while started.load(Ordering::SeqCst) < others.len() {
+                sward::yield_now();
+            }
+            jumper.spawn(|| write_below(240 << 10)).expect("spawned").join().expect("no panic");
+            println!("nobody has noticed");
+            for other in others {
+                other.task().unpark();
+                other.join().expect("no panic");
+            }
+        });
+        return;
+    }
+    for way in ["runtime", "environment", "coroutine", "none"] {
+        let size = if way == "environment" { "500K" } else { "" };
+        let output = child(TEST, &[("WAY", way), ("SWARD_GUARD_SIZE", size)]);
+        let said = text(&output);
+        if way == "none" {
+            assert!(said.contains("nobody has noticed"), "the frame is too small to show anything: {said}");
+            continue;
+        }
+        assert_eq!(output.status.signal(), Some(libc::SIGABRT), "{way}: {said}");
+        assert!(said.contains("jumper") && said.contains("overflowed its stack of 64 KiB"), "{said}");
+    }
+}
+
+/// The page tables of stacks cost a tenth of what a parked coroutine does. They go when the coroutines are gone.
+#[test]
+fn a_past_burst_leaves_few_page_tables() {
+    const BURST: usize = 60_000;
+    const TEST: &str = "a_past_burst_leaves_few_page_tables";
+    if !is_child() {
+        let output = child(TEST, &[("SWARD_STACK_GUARD", "madvise")]);
+        if text(&output).contains(UNSUPPORTED) {
+            println!("skipped: {UNSUPPORTED}");
+            return;
+        }
+        assert!(output.status.success(), "{}", text(&output));
+        return;
+    }
+    let tables = || {
+        let status = std::fs::read_to_string("/proc/self/status").expect("Linux");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmPTE:")).expect("Linux says");
+        line.trim().trim_end_matches(" kB").parse::<usize>().expect("a number") << 10
+    };
+    let runtime = sward::runtime::Builder::new().worker_threads(2).build().expect("a runtime");
+    runtime.run(|| {
+        // Ones that stay, spread over the burst.
+        let (started, mut burst, mut stay) = (Arc::new(AtomicUsize::new(0)), Vec::new(), Vec::new());
+        for n in 0..BURST {
+            let started = Arc::clone(&started);
+            let handle = sward::spawn(move || {
+                started.fetch_add(1, Ordering::SeqCst);
+                sward::task::park();
+            });
+            (if n % 1_000 == 0 { &mut stay } else { &mut burst }).push(handle);
+        }
+        while started.load(Ordering::SeqCst) < BURST {
+            sward::sleep(Duration::from_millis(1));
+        }
+        let most = tables();
+        assert!(most > BURST * 500, "{most} bytes: stacks are smaller than this test thinks");
+        let end = |handles: Vec<sward::task::JoinHandle<()>>| {
+            handles.iter().for_each(|handle| handle.task().unpark());
+            handles.into_iter().for_each(|handle| handle.join().expect("no panic"));
+        };
+        end(burst);
+        // 4,000 free stacks of half a KiB, and a chunk of 64 for each of the 60 that live and of what workers have.
+        let left = tables();
+        assert!(left < 11 << 20, "{left} bytes of {most} are left");
+        end(stay);
+        // The stacks that were emptied have guards again, and are of use.
+        for _ in 0..2 {
+            end((0..BURST / 4).map(|_| sward::spawn(sward::task::park)).collect());
+        }
+        let left = tables();
+        assert!(left < 8 << 20, "{left} bytes of {most} are left");
+    });
 }

@@ -34,6 +34,7 @@ use super::own::Own;
 use super::quiet::quietly;
 use super::reason::WaitReason;
 use super::switch::{Machine, Step, Suspend, Switch};
+use super::unstarted;
 use super::waiter::{Batch, Fired, Table, Waiter};
 use crate::base::prefetch::{LINE, prefetch};
 use crate::base::recycle;
@@ -612,6 +613,10 @@ unsafe fn fail<F, T>(this: NonNull<Header>, error: JoinError) {
 unsafe fn drop_output<F, T>(this: NonNull<Header>) {
     // SAFETY: the body is the caller's.
     let output = std::mem::replace(unsafe { body::<F, T>(this) }, Body::Empty);
+    if let Body::Output(Err(JoinError::NoStack(error))) = &output {
+        // SAFETY: whoever drops the output has a reference.
+        unstarted::report(unsafe { this.as_ref() }, error);
+    }
     quietly(|| drop(output));
 }
 

@@ -13,7 +13,8 @@ pub enum JoinError {
     Panicked(Panic),
     /// It was cancelled, its time limit has passed, or its runtime shut down before it ended.
     Cancelled,
-    /// There was no stack to run it on; it never started.
+    /// There was no stack to run it on; it never started. Where nobody joins it a line on stderr says so, at most
+    /// every ten seconds; [`Metrics::no_stack`](crate::runtime::Metrics::no_stack) counts all.
     NoStack(io::Error),
 }
 

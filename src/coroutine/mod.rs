@@ -7,6 +7,7 @@
 //! - [`header`]: a coroutine as the scheduler sees it, and the cell with its closure and result.
 //! - [`join_error`]: why a coroutine gave no result.
 //! - [`label`]: how reports name a coroutine.
+//! - [`unstarted`]: the report of coroutines that never ran and that nobody joins.
 //! - [`own`]: what belongs to one coroutine or one plain thread alone.
 //! - [`awaiter`]: a coroutine's end awaited by a future.
 //! - [`locals`]: the values of its task locals.
@@ -25,6 +26,7 @@ mod quiet;
 mod reason;
 mod switch;
 mod thread;
+mod unstarted;
 mod waiter;
 mod waitlist;
 

@@ -17,6 +17,10 @@ use crate::sched::{Shared, current_runtime};
 pub struct Metrics {
     /// One for each worker.
     pub workers: Vec<WorkerMetrics>,
+    /// Coroutines that never ran because there was no stack for them:
+    /// [`JoinError::NoStack`](crate::task::JoinError::NoStack). Where nobody joins such a one a line on stderr
+    /// says so, at most every ten seconds.
+    pub no_stack: u64,
     /// Threads of the process's pool for [`blocking`](crate::blocking()) calls.
     pub blocking_threads: usize,
     /// Those of them that have nothing to do.
@@ -64,6 +68,7 @@ fn collect(shared: &Shared) -> Metrics {
     let pool = usage();
     Metrics {
         workers: workers.collect(),
+        no_stack: shared.no_stack(),
         blocking_threads: pool.threads,
         blocking_idle: pool.idle,
         blocking_queued: pool.queued,

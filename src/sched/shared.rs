@@ -64,6 +64,8 @@ pub(crate) struct Shared {
     pub(super) looks: AtomicU64,
     phase: AtomicU8,
     wakes: AtomicUsize,
+    /// Coroutines that got no stack.
+    pub(super) no_stack: AtomicU64,
     pub(super) threads: Threads,
     /// Set once nothing will be run any more.
     pub(super) closed: AtomicBool,
@@ -146,6 +148,7 @@ impl Shared {
             looks: AtomicU64::new(0),
             phase: AtomicU8::new(Phase::Running as u8),
             wakes: AtomicUsize::new(0),
+            no_stack: AtomicU64::new(0),
             threads: Threads::default(),
             closed: AtomicBool::new(false),
         }))
@@ -245,6 +248,11 @@ impl Shared {
                 core.helped.load(Ordering::Relaxed),
             ]
         })
+    }
+
+    /// How many coroutines got no stack, and so never ran.
+    pub(crate) fn no_stack(&self) -> u64 {
+        self.no_stack.load(Ordering::Relaxed)
     }
 
     /// Notes that a worker has polled for itself, and has seen what there was at that time.

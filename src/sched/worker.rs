@@ -545,6 +545,7 @@ impl Worker {
                 true
             }
             Err(error) => {
+                self.shared.no_stack.fetch_add(1, Ordering::Relaxed);
                 // SAFETY: we own it, and it has not been started.
                 unsafe { Header::fail(this, JoinError::NoStack(error)) };
                 conclude(this);

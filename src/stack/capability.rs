@@ -1,8 +1,8 @@
 //! What the system may refuse now and grant later, or the other way round.
 //!
 //! The program can lock its memory, enter a sandbox, or lift either. So nothing is decided once: a call that
-//! may be refused is tried, its fallback is taken after a refusal, and after a number of fallbacks the call is
-//! tried again.
+//! may be refused is tried, its fallback is taken after a refusal, and after a number of fallbacks the call
+//! is tried again.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 

@@ -8,16 +8,16 @@
 //!                     ^ neither free nor bare: with a worker, or used by a coroutine
 //! ```
 //!
-//! A slot is taken from the lowest chunk that has a free one. So the stacks in use stay together in the chunks
-//! with low numbers, and others become idle as a whole. A chunk that is idle can be emptied: its page tables
-//! go, which cost half a KiB for a stack of 256 KiB and stay when the stack's pages are given back. Then its
-//! slots are bare.
+//! A slot is taken from the lowest chunk that has a free one. So the stacks in use stay together in the
+//! chunks with low numbers, and others become idle as a whole. A chunk that is idle can be emptied: its page
+//! tables go, which cost half a KiB for a stack of 256 KiB and stay when the stack's pages are given back.
+//! Then its slots are bare.
 //!
 //! Bound: chunks are emptied while more stacks are free than are in use or with a worker, and more than
 //! [`spare`] says. So after a burst the page tables of at most that many free stacks are left, and those of
-//! the chunks in which a stack is in use: at worst one chunk for each of these. (Rejected: emptying after some
-//! time without use. That needs somebody to look, and nothing wakes an idle runtime.) A program whose number of
-//! coroutines goes up and down by less than half, or by less than [`spare`], never empties a chunk.
+//! the chunks in which a stack is in use: at worst one chunk for each of these. (Rejected: emptying after
+//! some time without use. That needs somebody to look, and nothing wakes an idle runtime.) A program whose
+//! number of coroutines goes up and down by less than half, or by less than [`spare`], never empties a chunk.
 //!
 //! Pure: what is done to the memory is done by the caller, without the lock.
 
@@ -283,5 +283,148 @@ impl Depot {
             slots -= some;
         }
         Ok(number)
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeSet;
+
+    /// The tests share no memory, and write to none: places are only numbers here.
+    fn size() -> StackSize {
+        StackSize::of(64 << 10, 1)
+    }
+
+    /// Takes free stacks, and makes those that are missing.
+    fn get(depot: &mut Depot, want: usize) -> Vec<(u32, usize)> {
+        let mut got = Vec::new();
+        depot.take(size(), want, |chunk, low| got.push((chunk, low)));
+        while got.len() < want {
+            let cut = depot.cut(size(), want - got.len()).expect("address space");
+            depot.settle(size(), &cut, cut.lows.len(), false);
+            got.extend(cut.lows.iter().map(|&low| (cut.chunk, low)));
+        }
+        got
+    }
+
+    fn empty(depot: &mut Depot) -> Vec<Range<usize>> {
+        let mut emptied = Vec::new();
+        while let Some(idle) = depot.take_idle(size()) {
+            depot.emptied(&idle);
+            emptied.push(idle.memory);
+        }
+        emptied
+    }
+
+    #[test]
+    fn slots_that_get_no_guard_are_cut_off_again() {
+        let mut depot = Depot::new();
+        let all = depot.cut(size(), usize::MAX).expect("address space");
+        assert_eq!(all.lows.len(), region::FIRST);
+        depot.settle(size(), &all, 3, false);
+        assert_eq!(depot.cut(size(), 2).expect("slots").lows, all.lows[3..5]);
+        assert_eq!(depot.cut(size(), usize::MAX).expect("slots").lows, all.lows[5..]);
+        assert_eq!(depot.cut(size(), usize::MAX).expect("address space").lows.len(), 2 * region::FIRST);
+    }
+
+    #[test]
+    fn the_lowest_chunk_is_used_first() {
+        let mut depot = Depot::new();
+        let mut stacks = get(&mut depot, 1_000);
+        stacks.sort_unstable();
+        depot.put(size(), stacks.iter().copied().rev());
+        let mut again = get(&mut depot, 300);
+        again.sort_unstable();
+        assert_eq!(again, stacks[..300]);
+    }
+
+    #[test]
+    fn what_is_emptied_is_what_nobody_uses_and_no_more_than_needed() {
+        let mut depot = Depot::new();
+        let few = spare(size()) + slack(size());
+        let stacks = get(&mut depot, few);
+        depot.put(size(), stacks.into_iter());
+        assert!(!depot.has_too_many(size()), "so many may be free");
+
+        let many = get(&mut depot, 4 * few);
+        // One stays in use in every eighth chunk.
+        let (used, unused): (Vec<_>, Vec<_>) = many.into_iter().enumerate().partition(|(n, _)| n % 512 == 0);
+        depot.put(size(), unused.into_iter().map(|(_, place)| place));
+        assert!(depot.has_too_many(size()));
+        let emptied = empty(&mut depot);
+        let kept = depot.free();
+        assert!(kept <= spare(size()) && kept + 2 * BATCH * SLOTS > spare(size()), "{kept} are kept");
+        for (_, (_, low)) in &used {
+            assert!(!emptied.iter().any(|memory| memory.contains(low)), "it is in use");
+        }
+        assert!(empty(&mut depot).is_empty());
+    }
+
+    /// As many as are in use may be free: a number that goes up and down by less than half empties nothing.
+    #[test]
+    fn a_tide_of_less_than_half_empties_nothing() {
+        let mut depot = Depot::new();
+        let sea = 4 * spare(size());
+        let _always = get(&mut depot, sea);
+        for _ in 0..5 {
+            let tide = get(&mut depot, sea);
+            depot.put(size(), tide.into_iter());
+            assert!(!depot.has_too_many(size()));
+        }
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Get(usize),
+        /// So many of those that were got, from one on.
+        Put(prop::sample::Index, usize),
+        Empty,
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            3 => (1..2_000_usize).prop_map(Step::Get),
+            3 => (any::<prop::sample::Index>(), 1..4_000_usize).prop_map(|(from, n)| Step::Put(from, n)),
+            2 => Just(Step::Empty),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, cases: 48, ..ProptestConfig::default() })]
+
+        /// No stack is given out twice or emptied while it is used, none is lost, and after emptying no more
+        /// are free than may be, unless a used one is in each chunk that has free ones.
+        #[test]
+        fn each_stack_has_one_owner(steps in prop::collection::vec(step(), 0..40)) {
+            let mut depot = Depot::new();
+            let mut used: Vec<(u32, usize)> = Vec::new();
+            for step in steps {
+                match step {
+                    Step::Get(n) => used.extend(get(&mut depot, n)),
+                    Step::Put(_, _) if used.is_empty() => {}
+                    Step::Put(from, n) => {
+                        let from = from.index(used.len());
+                        let to = (from + n).min(used.len());
+                        depot.put(size(), used.drain(from..to));
+                    }
+                    Step::Empty => {
+                        for memory in empty(&mut depot) {
+                            prop_assert!(!used.iter().any(|(_, low)| memory.contains(low)));
+                        }
+                        let idle = depot.chunks.iter().filter(|chunk| chunk.unused() && chunk.free != 0);
+                        prop_assert!(depot.free() <= depot.allowed(size()) || idle.count() == 0);
+                    }
+                }
+                let lows: BTreeSet<_> = used.iter().map(|(_, low)| low).collect();
+                prop_assert_eq!(lows.len(), used.len(), "given out twice");
+                prop_assert_eq!(used.len() + depot.free + depot.bare, depot.slots, "none is lost");
+                let count = |bits: fn(&Chunk) -> u64| {
+                    depot.chunks.iter().map(|chunk| bits(chunk).count_ones() as usize).sum::<usize>()
+                };
+                prop_assert_eq!((count(|c| c.free), count(|c| c.bare)), (depot.free, depot.bare));
+            }
+        }
     }
 }

@@ -103,8 +103,7 @@ unsafe fn cut_out(start: usize, bytes: usize) -> io::Result<()> {
             io::ErrorKind::OutOfMemory,
             format!(
                 "{count} stacks use half of the memory mappings that vm.max_map_count = {limit} allows, two \
-                 each; raise that sysctl, or use Linux 6.13 without locked memory, where a stack needs none of \
-                 its own"
+                 each; raise that sysctl, or use Linux 6.13 without locked memory, where a stack needs none"
             ),
         ))
     } else {
@@ -131,8 +130,8 @@ fn choose() -> io::Result<Means> {
         (Some(Some("madvise")), _) => Err(io::Error::new(
             io::ErrorKind::Unsupported,
             format!(
-                "environment variable {VARIABLE}=madvise: this kernel has no MADV_GUARD_INSTALL, or all memory \
-                 is locked"
+                "environment variable {VARIABLE}=madvise: this kernel has no MADV_GUARD_INSTALL, or memory is \
+                 locked"
             ),
         )),
         (Some(_), _) => Err(io::Error::new(

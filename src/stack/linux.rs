@@ -37,8 +37,8 @@ pub(super) fn populates() -> bool {
     let size = page_size();
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
     let mut present = 0_u8;
-    // SAFETY: a fresh mapping of a page, which nobody else knows, and which is given back; the place for what is
-    // told about that page is ours.
+    // SAFETY: a fresh mapping of a page, which nobody else knows, and which is given back; the place for what
+    // is told about that page is ours.
     unsafe {
         let page = libc::mmap(ptr::null_mut(), size, libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0);
         if page == libc::MAP_FAILED {

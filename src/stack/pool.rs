@@ -7,9 +7,9 @@
 //! - Stacks are trimmed on that way, not at each exit: giving pages back takes the lock of the page
 //!   tables and interrupts the other processors. All but the top page goes; the top page too, once
 //!   many stacks are free.
-//! - Where far more are free than in use, whole chunks of the shared stacks are emptied, and their page tables
-//!   go as well ([`depot`](super::depot) says when). Not where the program has locked its memory: a range that
-//!   is mapped anew would be populated. Nor are locked stacks trimmed.
+//! - Where far more are free than in use, whole chunks of the shared stacks are emptied, and their page
+//!   tables go as well ([`depot`](super::depot) says when). Not where the program has locked its memory: a
+//!   range that is mapped anew would be populated. Nor are locked stacks trimmed.
 
 use super::advise::{advise, range};
 use super::capability::Capability;

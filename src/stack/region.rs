@@ -1,9 +1,9 @@
 //! Address space for slots.
 //!
-//! Regions are reserved with one `mmap` each, larger ones as more are needed, and their address space is never
-//! given back. Where a large one cannot be had a smaller one is tried, down to a single slot. Huge pages are
-//! declined, since one would commit 2 MiB at the first touch of a stack. Slots are contiguous, so that a guard
-//! and the top of the stack below it share a page of page table.
+//! Regions are reserved with one `mmap` each, larger ones as more are needed, and their address space is
+//! never given back. Where a large one cannot be had a smaller one is tried, down to a single slot. Huge
+//! pages are declined, since one would commit 2 MiB at the first touch of a stack. Slots are contiguous, so
+//! that a guard and the top of the stack below it share a page of page table.
 //!
 //! Where the process's address space is limited, stacks leave some of it free: the allocator aborts a process
 //! that it has nothing for, while a stack that cannot be had is an error. Where the program has locked the
