@@ -324,16 +324,19 @@ fn a_coroutine_without_a_stack_is_no_silent_loss() {
 #[test]
 fn a_panic_of_the_closure_ends_the_others_first() {
     everywhere(|| {
-        let dropped = AtomicBool::new(false);
+        let (started, dropped) = (AtomicBool::new(false), AtomicBool::new(false));
         let message = message_of(|| {
             sward::scope(|s| {
                 s.spawn(|| {
                     let _slow = SleepsInDrop(&dropped);
+                    started.store(true, Ordering::Relaxed);
                     task::park();
                     unreachable!("cancelled");
                 });
                 s.spawn(|| panic!("of the child"));
-                sward::sleep(MOMENT);
+                while !started.load(Ordering::Relaxed) {
+                    sward::sleep(MOMENT);
+                }
                 panic!("of the closure");
             });
         });

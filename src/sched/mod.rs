@@ -2,6 +2,8 @@
 //!
 //! - [`timers`], [`inbox`], [`idle`]: pure parts, run by loom and by plain tests.
 //! - [`shared`]: what the workers of a runtime share, and the part of a worker that others see.
+//! - [`run_queues`]: which coroutine a worker runs next.
+//! - [`placement`]: on which worker a coroutine starts.
 //! - [`worker`]: the loop that runs coroutines.
 //! - [`wait`]: the waist, through which everything that blocks goes.
 //! - [`select`]: waiting for the first of several things.
@@ -23,7 +25,9 @@ mod inbox;
 mod monitor;
 mod open_file;
 mod pipe_end;
+mod placement;
 mod readiness;
+mod run_queues;
 mod running;
 pub(crate) mod runtime;
 pub(crate) mod select;

@@ -10,8 +10,7 @@ use crate::netpoll::{Events, Rest, Ward};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-/// From a worker whose turn has lasted for the threshold, what others can start is taken. The turn is judged once
-/// it has lasted so many times as long.
+/// A turn is judged once it has lasted so many times as long as the stall threshold.
 const JUDGED_AFTER: u32 = 10;
 /// The time between two reports of stuck workers, and of threads that are not run.
 const REPORT_EVERY: Duration = Duration::from_secs(10);
@@ -73,14 +72,16 @@ impl Ward for Shared {
             left += usize::from(core.left.load(Ordering::Relaxed));
             let stall = self.config.stall;
             let lasts = seen.turn.map_or(Duration::ZERO, |turn| turn.lasts());
-            let stuck = !lasts.is_zero() && lasts >= stall;
             // Not sooner: a thread that the system does not run for a moment is not slow.
             core.slow.store(lasts >= stall / 2, Ordering::Relaxed);
-            core.stuck.store(stuck, Ordering::Relaxed);
+            let stuck = !lasts.is_zero() && lasts >= stall;
+            // Coroutines that were placed there start elsewhere as soon as a turn has lasted from look to look.
+            if stuck || !lasts.is_zero() && !core.assigned.is_empty() {
+                self.share_work_of(core);
+            }
             if !stuck {
                 continue;
             }
-            self.share_work_of(core);
             let Some(turn) = &mut seen.turn else { continue };
             let verdict = turn.judge(stall, stall.saturating_mul(JUDGED_AFTER), core.probe.get().copied());
             // By its coroutine, or by the system.

@@ -501,7 +501,7 @@ impl Spawn {
         match self.shared {
             None => worker::with(|worker| {
                 let (header, handle) = make(worker.shared(), worker.next_id());
-                worker.push_fresh(Runnable(header.cast()));
+                worker.push_unstarted(header);
                 handle
             })
             .expect("`here` found a worker"),
@@ -529,7 +529,7 @@ fn start_worker(shared: &Arc<Shared>, index: usize) -> io::Result<()> {
     let own = Arc::clone(shared);
     shared.threads.start(name, move || {
         let _bomb = AbortOnPanic;
-        let queues = own.cores[index].queues.lock().take().expect("a core has one thread");
+        let deques = own.cores[index].deques.lock().take().expect("a core has one thread");
         if let Some(clock) = ThreadClock::of_this_thread() {
             let _ = own.cores[index].clock.set(clock);
         }
@@ -537,7 +537,7 @@ fn start_worker(shared: &Arc<Shared>, index: usize) -> io::Result<()> {
             let _ = own.cores[index].probe.set(probe);
         }
         let _stack = overflow::AltStack::install();
-        let worker = Worker::new(own, index, queues);
+        let worker = Worker::new(own, index, deques);
         worker.run();
         if worker.core().live() != 0 {
             worker.shared().threads.stay();
@@ -655,7 +655,7 @@ impl Shared {
             discard(task);
         }
         for core in self.active_cores() {
-            while let Some(task) = core.take_arrival() {
+            while let Some(task) = core.take_assigned() {
                 discard(task);
             }
         }

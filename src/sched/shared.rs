@@ -2,6 +2,7 @@
 
 use super::idle::{Bed, Idle};
 use super::inbox::Inbox;
+use super::run_queues::Deques;
 use super::running::FirstSite;
 use super::runtime::Threads;
 use super::timers::Timers;
@@ -78,21 +79,21 @@ pub(crate) struct Core {
     /// Started coroutines that run on this worker alone.
     pub(super) inbox: Inbox<Waiter>,
     /// Unstarted ones that were handed to it to be started. Others may take them back.
-    pub(super) arrivals: Injector<Runnable>,
+    pub(super) assigned: Injector<Runnable>,
     pub(super) bed: Bed,
     pub(super) shard: Arc<Shard>,
     pub(super) timers: Mutex<Timers<Ticket>>,
-    pub(super) fresh: Stealer<Runnable>,
-    pub(super) movable: Stealer<Runnable>,
+    pub(super) oldest_first: Stealer<Runnable>,
+    pub(super) newest_first: Stealer<Runnable>,
     /// The worker's ends of the two, until its thread takes them.
-    pub(super) queues: Mutex<Option<(Deque<Runnable>, Deque<Runnable>)>>,
+    pub(super) deques: Mutex<Option<Deques>>,
     /// How many coroutines are in the list: those that were started here and have not ended, except for
     /// one in its first turn.
     listed: AtomicUsize,
     /// Whether there is such a one; written by the worker alone. Short coroutines have one turn, and never
     /// take the list's lock.
     pub(super) unlisted: AtomicBool,
-    /// How many arrivals there are, and how many are on their way.
+    /// How many assigned there are, and how many are on their way.
     pub(super) placed: AtomicUsize,
     list: Mutex<Option<NonNull<Header>>>,
     /// Counts polls; written by the worker alone.
@@ -115,8 +116,6 @@ pub(crate) struct Core {
     pub(super) left: AtomicBool,
     /// Whether its present turn has lasted for half of the stall threshold.
     pub(super) slow: AtomicBool,
-    /// Whether it has been in the same turn for the stall threshold.
-    pub(super) stuck: AtomicBool,
     pub(super) steals: AtomicU64,
     /// How often the netpoller thread polled on its behalf.
     pub(super) helped: AtomicU64,
@@ -194,6 +193,34 @@ impl Shared {
         }
     }
 
+    /// Moves one worker's share of the injector to that worker's queue.
+    #[inline]
+    pub(super) fn take_share_of_injected(&self, into: &Deque<Runnable>) {
+        if !self.injector.is_empty() {
+            self.move_injected(into);
+        }
+    }
+
+    #[cold]
+    fn move_injected(&self, into: &Deque<Runnable>) {
+        let share = self.injector.len().div_ceil(self.active_cores().len());
+        let end = into.len() + share;
+        while into.len() < end {
+            match self.injector.steal_batch_with_limit(into, end - into.len()) {
+                crossbeam_deque::Steal::Success(()) | crossbeam_deque::Steal::Retry => {}
+                crossbeam_deque::Steal::Empty => break,
+            }
+        }
+        // Others may steal them from there.
+        self.work_was_pushed();
+    }
+
+    /// How many coroutines have yielded and wait to be taken: none, where coroutines do not migrate.
+    #[inline]
+    pub(super) fn count_yielded(&self) -> usize {
+        if self.config.migrate && !self.yielded.is_empty() { self.yielded.len() } else { 0 }
+    }
+
     /// Queues a coroutine that has yielded, for whichever worker takes it.
     pub(super) fn inject_yielded(&self, task: Runnable) {
         self.yielded.push(task);
@@ -234,7 +261,7 @@ impl Shared {
     pub(super) fn has_shared_work(&self) -> bool {
         !self.injector.is_empty()
             || !self.yielded.is_empty()
-            || self.active_cores().iter().any(|core| !core.fresh.is_empty() || !core.movable.is_empty())
+            || self.active_cores().iter().any(Core::has_stealable)
     }
 
     /// For each worker: live coroutines, turns, polls, steals, helped polls.
@@ -276,7 +303,7 @@ impl Shared {
 
     /// Gives what was handed to a stuck worker to be started to whichever worker takes it.
     pub(super) fn take_back(&self, core: &Core) {
-        while let Some(task) = core.take_arrival() {
+        while let Some(task) = core.take_assigned() {
             // SAFETY: whoever takes a coroutine from a queue owns it, and it is alive.
             unsafe { task.0.cast::<Header>().as_ref() }.placed.set(false);
             self.inject(task);
@@ -285,14 +312,14 @@ impl Shared {
         }
     }
 
-    /// The worker with the fewest live coroutines, other than that one and those that do not get round to
-    /// starting any.
-    pub(super) fn least_loaded(&self, but: usize) -> Option<(usize, &Core)> {
+    /// The worker with the lowest load, and that load: other than this one, and other than those that do not get
+    /// round to starting any.
+    pub(super) fn least_loaded(&self, but: usize) -> Option<(usize, usize)> {
         let cores = self.active_cores().iter().enumerate();
         cores
             .filter(|(index, core)| *index != but && core.welcomes())
-            .map(|(_, core)| (core.load(), core))
-            .min_by_key(|(load, _)| *load)
+            .map(|(index, core)| (index, core.load()))
+            .min_by_key(|(_, load)| *load)
     }
 }
 
@@ -308,19 +335,17 @@ fn take_one(queue: &Injector<Runnable>) -> Option<Runnable> {
 
 impl Core {
     fn new(shared: &Weak<Shared>, shard: Arc<Shard>, migrate: bool) -> Core {
-        // `fresh`, newest first: a tree of spawns is walked in depth, and few of its coroutines are alive
-        // at once. The oldest are for thieves, and for the owner every so often. `movable`, oldest first.
-        let (fresh, movable) = (Deque::new_lifo(), Deque::new_fifo());
+        let deques = Deques::new();
         Core {
             shared: Weak::clone(shared),
             inbox: Inbox::new(),
-            arrivals: Injector::new(),
+            assigned: Injector::new(),
             bed: Bed::new(),
             shard,
             timers: Mutex::new(Rank::Timers, Timers::new()),
-            fresh: fresh.stealer(),
-            movable: movable.stealer(),
-            queues: Mutex::new(Rank::Deques, Some((fresh, movable))),
+            oldest_first: deques.oldest_first.stealer(),
+            newest_first: deques.newest_first.stealer(),
+            deques: Mutex::new(Rank::Deques, Some(deques)),
             listed: AtomicUsize::new(0),
             unlisted: AtomicBool::new(false),
             placed: AtomicUsize::new(0),
@@ -335,7 +360,6 @@ impl Core {
             probe: OnceLock::new(),
             left: AtomicBool::new(false),
             slow: AtomicBool::new(false),
-            stuck: AtomicBool::new(false),
             steals: AtomicU64::new(0),
             helped: AtomicU64::new(0),
             migrate,
@@ -348,16 +372,20 @@ impl Core {
         self.migrate && !header.pinned()
     }
 
-    /// Whether it is likely to start soon what it is handed.
-    fn welcomes(&self) -> bool {
-        !self.stuck.load(Ordering::Relaxed)
-            && (!self.slow.load(Ordering::Relaxed) || self.arrivals.is_empty())
+    /// Whether it is likely to start soon what is placed here. A worker whose turn lasts for long is not.
+    pub(super) fn welcomes(&self) -> bool {
+        !self.slow.load(Ordering::Relaxed)
     }
 
     /// The oldest that it was handed to start.
     #[inline]
-    pub(super) fn take_arrival(&self) -> Option<Runnable> {
-        if self.arrivals.is_empty() { None } else { take_one(&self.arrivals) }
+    pub(super) fn take_assigned(&self) -> Option<Runnable> {
+        if self.assigned.is_empty() { None } else { take_one(&self.assigned) }
+    }
+
+    /// Whether it has anything that another worker may take.
+    fn has_stealable(&self) -> bool {
+        !self.oldest_first.is_empty() || !self.newest_first.is_empty()
     }
 
     /// How many coroutines were started here and have not ended.
@@ -379,7 +407,7 @@ impl Core {
 
     /// Hands the worker an unstarted coroutine, which was counted as placed.
     pub(super) fn hand_unstarted(&self, task: Runnable, shared: &Shared) {
-        self.arrivals.push(task);
+        self.assigned.push(task);
         self.call(shared);
     }
 

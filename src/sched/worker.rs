@@ -3,24 +3,25 @@
 //! ```text
 //!                 owner only                         any thread
 //!            +----------------------+        +------------------------------+
-//!   wakes -->| lifo, ready, yielded |<-------| Core::inbox                  |<-- wakes from elsewhere
-//!            | (started, at home)   |        | Core::arrivals               |<-- unstarted, placed here
-//!            |                      |        | Core::shard, Core::timers    |<-- netpoller thread helps
-//!   spawns ->| fresh, movable       |------->| Core::fresh, Core::movable   |--> thieves
+//!   wakes -->| RunQueues: lifo,     |<-------| Core::inbox                  |<-- wakes from elsewhere
+//!            | ready, yielded       |        | Core::assigned               |<-- unstarted, placed here
+//!            | (started, at home)   |        | Core::shard, Core::timers    |<-- netpoller thread helps
+//!            |                      |        |                              |
+//!   spawns ->| Deques: newest_first |------->| Core::newest_first           |--> thieves
+//!            | and oldest_first     |        | Core::oldest_first           |
 //!            | (may be stolen)      |        | Shared::injector             |<-- spawns from elsewhere
 //!            +----------------------+        +------------------------------+
 //! ```
 //!
-//! A turn takes, in this order: the coroutine that the last one woke (`lifo`, a few times in a row at most),
-//! those that are ready at home with the inbox behind them, `movable`, oldest first, those that have yielded,
-//! arrivals, `fresh`, newest first. Every [`FRESH_TURN`] turns one that has not been started goes first, every
-//! [`YIELDED_TURN`] turns one that has yielded, and every [`LOOK_AROUND`] turns an injected one or the oldest that
-//! may be stolen; once after each look of the netpoller thread it polls. So none of the sources starves.
+//! Which of them runs next, and how long each waits at most, is in [`run_queues`](super::run_queues). A worker polls
+//! its shard once after each look of the netpoller thread, and before it sleeps.
 //!
 //! Invariant of default mode: a coroutine that has been started is in `lifo`, `ready`, `yielded` or `inbox`
-//! of its home worker, is run by it, or is parked. Only `movable` differs in migrating mode
+//! of its home worker, is run by it, or is parked. In migrating mode `oldest_first` holds started ones, too
 //! ([`Core::may_move`] is the one predicate).
 
+use super::placement::Placement;
+use super::run_queues::{Deques, OLDEST_TURN, RunQueues};
 use super::runtime::discard;
 use super::shared::{Core, Phase, Runnable, Shared};
 use super::timers::TimerKey;
@@ -31,21 +32,13 @@ use crate::coroutine::{
 };
 use crate::netpoll::{Events, Shard};
 use crate::stack::Pool;
-use crossbeam_deque::{Steal, Worker as Deque};
+use crossbeam_deque::Steal;
 use std::cell::{Cell, RefCell};
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-/// Turns between two looks at the old end of the queues. Prime, as Go's, so that it
-/// does not fall in step with a program's own period.
-const LOOK_AROUND: u32 = 61;
-/// Every so many turns one that has not been started goes first: a server's established connections,
-/// always ready, must not keep new ones waiting.
-const FRESH_TURN: u32 = 4;
-/// Every so many turns one that has yielded goes first, though others were woken since.
-const YIELDED_TURN: u32 = 8;
 /// The least time between two wake-ups of a sleeping worker by timers: those that are due in between are
 /// fired together. A timer that is not in such company is fired when it is due.
 const TIMER_BATCH: Duration = Duration::from_micros(250);
@@ -65,12 +58,8 @@ const COURTESY_DOUBT: u32 = 15;
 const FEW: usize = 2;
 /// For how long a thief waits whether the owner runs them itself.
 const FORBEARANCE: Duration = Duration::from_micros(5);
-/// How often in a row the coroutine just woken goes first: a ping-pong pair must not starve the rest.
-const LIFO_RUN: u32 = 16;
 /// Calls that need not wait until a coroutine lets others go first.
 pub(super) const BUDGET: u32 = 128;
-/// How far a worker may be ahead in live coroutines before it hands new ones to others.
-const PLACEMENT_MARGIN: usize = 16;
 /// Numbers of coroutines reserved at once.
 const IDS: u64 = 64;
 /// Events fetched at once.
@@ -87,12 +76,8 @@ pub(crate) struct Worker {
     core: NonNull<Core>,
     index: usize,
     current: Cell<Option<NonNull<Header>>>,
-    lifo: Cell<Option<NonNull<Waiter>>>,
-    lifo_run: Cell<u32>,
-    ready: RefCell<Batch>,
-    yielded: RefCell<Batch>,
-    fresh: Deque<Runnable>,
-    movable: Deque<Runnable>,
+    queues: RunQueues,
+    placement: Placement,
     stacks: RefCell<Pool>,
     events: RefCell<Events>,
     turn: Cell<u32>,
@@ -110,8 +95,6 @@ pub(crate) struct Worker {
     /// vain, or for nobody.
     courtesy: Cell<(u32, u32)>,
     closing: Cell<bool>,
-    /// The fewest live coroutines that another worker had at the last look.
-    least: Cell<usize>,
     random: Cell<u32>,
     /// The next number of a coroutine, and how many there are from there on.
     ids: Cell<(u64, u64)>,
@@ -196,7 +179,7 @@ impl Schedule for Home {
                 return false;
             }
             if movable {
-                worker.push_movable(waiter);
+                worker.push_migratable(waiter);
             } else if ptr::eq(worker.core(), core) {
                 worker.push_ready(waiter);
             } else {
@@ -226,45 +209,20 @@ pub(super) fn conclude(this: NonNull<Header>) {
     unsafe { Header::release(this) };
 }
 
-/// Takes the first one of a worker's own queue, and asks for the memory of the next two, which comes while
-/// the first one runs: of many that wait for their turn, most have left the processor's cache.
-#[inline]
-fn pop_looking_ahead(queue: &RefCell<Batch>) -> Option<NonNull<Waiter>> {
-    let mut queue = queue.borrow_mut();
-    let popped = queue.pop();
-    let (next, after_next) = queue.first_two();
-    if let Some(next) = next {
-        // SAFETY: who is in the worker's own queue is alive, and the worker's.
-        unsafe { next.cast::<Header>().as_ref().prefetch_stack() };
-    }
-    if let Some(after_next) = after_next {
-        Header::prefetch(after_next.cast());
-    }
-    popped
-}
-
 /// The runtime whose worker this thread is.
 pub(crate) fn current_runtime() -> Option<Arc<Shared>> {
     with(|worker| Arc::clone(&worker.shared))
 }
 
 impl Worker {
-    pub(super) fn new(
-        shared: Arc<Shared>,
-        index: usize,
-        queues: (Deque<Runnable>, Deque<Runnable>),
-    ) -> Worker {
+    pub(super) fn new(shared: Arc<Shared>, index: usize, deques: Deques) -> Worker {
         Worker {
             core: NonNull::from(&shared.cores[index]),
             shared,
             index,
             current: Cell::new(None),
-            lifo: Cell::new(None),
-            lifo_run: Cell::new(0),
-            ready: RefCell::new(Batch::new()),
-            yielded: RefCell::new(Batch::new()),
-            fresh: queues.0,
-            movable: queues.1,
+            queues: RunQueues::new(deques),
+            placement: Placement::new(),
             stacks: RefCell::new(Pool::new()),
             events: RefCell::new(Events::with_capacity(EVENTS)),
             turn: Cell::new(0),
@@ -275,7 +233,6 @@ impl Worker {
             serves: Cell::new(false),
             courtesy: Cell::new((0, 0)),
             closing: Cell::new(false),
-            least: Cell::new(0),
             random: Cell::new(0x9e37_79b9 ^ (index as u32 + 1)),
             ids: Cell::new((0, 0)),
         }
@@ -299,15 +256,8 @@ impl Worker {
 
     /// Ends what this worker will not start any more. The destructors of closures may spawn more of it.
     fn discard_unstarted(&self) {
-        loop {
-            self.empty_inbox();
-            let ready = self.lifo.take().or_else(|| self.ready.borrow_mut().pop());
-            let ready = ready.or_else(|| self.yielded.borrow_mut().pop()).map(Runnable);
-            let task = ready.or_else(|| self.movable.pop()).or_else(|| self.core().take_arrival());
-            match task.or_else(|| self.fresh.pop()) {
-                Some(task) => discard(task),
-                None => return,
-            }
+        while let Some(task) = self.queues.take_any(self.core()) {
+            discard(task);
         }
     }
 
@@ -336,9 +286,19 @@ impl Worker {
         Id(next)
     }
 
-    /// Queues a coroutine that has not been started.
-    pub(super) fn push_fresh(&self, task: Runnable) {
-        self.fresh.push(task);
+    /// Queues an unstarted coroutine.
+    pub(super) fn push_unstarted(&self, header: NonNull<Header>) {
+        let task = Runnable(header.cast());
+        // SAFETY: the caller has just made it.
+        unsafe { header.as_ref() }.owner.home.store(self.core.as_ptr().cast(), Ordering::Relaxed);
+        // SAFETY: the coroutine that runs on this thread is alive.
+        let in_first_turn =
+            self.current.get().is_none_or(|spawner| !unsafe { spawner.as_ref() }.listed.get());
+        if in_first_turn {
+            self.queues.push_newest_first(task);
+        } else {
+            self.queues.push_oldest_first(task);
+        }
         self.shared.work_was_pushed();
     }
 
@@ -346,120 +306,44 @@ impl Worker {
         // Woken by a running coroutine: it goes first, while what it is to read is in the cache.
         let displaced = if self.current.get().is_some() {
             self.core().behind.store(true, Ordering::Relaxed);
-            self.lifo.replace(Some(waiter))
+            self.queues.put_first(waiter)
         } else {
             Some(waiter)
         };
         if let Some(waiter) = displaced {
-            self.queue_ready(waiter);
+            self.queues.push_woken(waiter);
         }
     }
 
-    fn push_movable(&self, waiter: NonNull<Waiter>) {
+    fn push_migratable(&self, waiter: NonNull<Waiter>) {
         // Between two turns, the first one woken is the next to run here: nobody needs to be called for it.
-        let first = self.current.get().is_some() || self.lifo.get().is_none();
-        let displaced = if first { self.lifo.replace(Some(waiter)) } else { Some(waiter) };
+        let first = self.current.get().is_some() || !self.queues.has_first();
+        let displaced = if first { self.queues.put_first(waiter) } else { Some(waiter) };
         if let Some(waiter) = displaced {
-            self.queue_movable(waiter);
+            self.queue_migratable(waiter);
         }
     }
 
-    fn queue_ready(&self, waiter: NonNull<Waiter>) {
-        // SAFETY: it was in no queue, and stays alive until it has run.
-        unsafe { self.ready.borrow_mut().push(waiter) };
-    }
-
-    fn queue_movable(&self, waiter: NonNull<Waiter>) {
-        self.movable.push(Runnable(waiter));
+    fn queue_migratable(&self, waiter: NonNull<Waiter>) {
+        self.queues.push_oldest_first(Runnable(waiter));
         self.shared.work_was_pushed();
     }
 
-    /// The next coroutine to run, without a search in other workers' queues. Polls if there was a look since the last
-    /// poll.
+    /// Takes the next coroutine to run, without a search in other workers' queues. Polls if the netpoller thread has
+    /// looked since the last poll.
     fn next(&self) -> Option<Runnable> {
         let turn = self.turn.get().wrapping_add(1);
         self.turn.set(turn);
         if self.shared.looks.load(Ordering::Relaxed) != self.looks.get() {
+            self.placement.forget();
             self.poll(Some(Duration::ZERO));
         }
-        if turn.is_multiple_of(LOOK_AROUND)
+        if turn.is_multiple_of(OLDEST_TURN)
             && let Some(task) = self.look_around()
         {
             return Some(task);
         }
-        if turn.is_multiple_of(FRESH_TURN)
-            && let Some(task) = self.core().take_arrival().or_else(|| self.fresh.pop())
-        {
-            return Some(task);
-        }
-        if turn.is_multiple_of(YIELDED_TURN)
-            && let Some(task) = self.take_yielded()
-        {
-            return Some(task);
-        }
-        if let Some(waiter) = self.lifo.take() {
-            let run = self.lifo_run.get() + 1;
-            if run <= LIFO_RUN {
-                self.lifo_run.set(run);
-                return Some(Runnable(waiter));
-            }
-            self.push_behind(waiter);
-        }
-        self.lifo_run.set(0);
-        self.empty_inbox();
-        pop_looking_ahead(&self.ready)
-            .map(Runnable)
-            .or_else(|| self.movable.pop())
-            .or_else(|| self.take_yielded())
-            .or_else(|| self.core().take_arrival())
-            .or_else(|| self.fresh.pop())
-    }
-
-    /// Behind those that were woken before.
-    fn push_behind(&self, waiter: NonNull<Waiter>) {
-        // SAFETY: a queued or running coroutine is alive.
-        if self.core().may_move(unsafe { waiter.cast::<Header>().as_ref() }) {
-            self.queue_movable(waiter);
-        } else {
-            self.queue_ready(waiter);
-        }
-    }
-
-    /// Behind those that were woken before or will be soon: one that yields may compute for long, while
-    /// one that was woken usually has little to do and somebody who waits for it.
-    fn push_yielded(&self, waiter: NonNull<Waiter>) {
-        // SAFETY: a queued or running coroutine is alive.
-        if self.core().may_move(unsafe { waiter.cast::<Header>().as_ref() }) {
-            self.shared.inject_yielded(Runnable(waiter));
-        } else {
-            // SAFETY: it was in no queue, and stays alive until it has run.
-            unsafe { self.yielded.borrow_mut().push(waiter) };
-        }
-    }
-
-    /// The next of those that have yielded, here or, where they migrate, anywhere. What was woken from
-    /// outside goes before the latter.
-    fn take_yielded(&self) -> Option<Runnable> {
-        let own = pop_looking_ahead(&self.yielded).map(Runnable);
-        if own.is_some() || !self.shared.config().migrate {
-            return own;
-        }
-        self.take_injected().or_else(|| self.shared.take_yielded())
-    }
-
-    /// The oldest of the injected, of which it takes several.
-    fn take_injected(&self) -> Option<Runnable> {
-        // Where coroutines migrate, most of these were woken from outside, and go in their order.
-        let migrate = self.shared.config().migrate;
-        self.shared.take_injected(if migrate { &self.movable } else { &self.fresh })
-    }
-
-    #[inline]
-    fn empty_inbox(&self) {
-        let inbox = &self.core().inbox;
-        if !inbox.is_empty() {
-            self.ready.borrow_mut().append(&mut inbox.take());
-        }
+        self.queues.next(self.core(), &self.shared, |waiter| self.push_behind(waiter))
     }
 
     #[cold]
@@ -467,10 +351,32 @@ impl Worker {
         if self.shared.phase() != Phase::Running {
             self.close();
         }
-        let core = self.core();
-        self.take_injected()
-            .or_else(|| core.fresh.steal().success())
-            .or_else(|| core.movable.steal().success())
+        self.queues.oldest(self.core())
+    }
+
+    /// Queues a coroutine behind those that were woken before.
+    fn push_behind(&self, waiter: NonNull<Waiter>) {
+        // SAFETY: a queued or running coroutine is alive.
+        if self.core().may_move(unsafe { waiter.cast::<Header>().as_ref() }) {
+            self.queue_migratable(waiter);
+        } else {
+            self.queues.push_woken(waiter);
+        }
+    }
+
+    /// Queues a coroutine behind everything that is runnable now.
+    fn push_yielded(&self, waiter: NonNull<Waiter>) {
+        // SAFETY: a queued or running coroutine is alive.
+        if self.core().may_move(unsafe { waiter.cast::<Header>().as_ref() }) {
+            self.shared.inject_yielded(Runnable(waiter));
+        } else {
+            self.queues.push_yielded(waiter);
+        }
+    }
+
+    /// Takes the oldest of the injected coroutines, and moves some more to this worker's queue.
+    fn take_injected(&self) -> Option<Runnable> {
+        self.shared.take_injected(&self.queues.deques().oldest_first)
     }
 
     /// Runs a coroutine until it parks, yields or ends.
@@ -485,9 +391,7 @@ impl Worker {
         let core = self.core();
         core.turns.store(core.turns.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
         core.running.store(header.id().0, Ordering::Release);
-        let behind =
-            self.lifo.get().is_some() || !self.ready.borrow().is_empty() || !self.yielded.borrow().is_empty();
-        core.behind.store(behind, Ordering::Relaxed);
+        core.behind.store(self.queues.has_own(), Ordering::Relaxed);
         local::set_budget(BUDGET);
         loop {
             self.current.set(Some(this));
@@ -500,6 +404,7 @@ impl Worker {
                 // Before it can be woken and end elsewhere.
                 core.admit(this);
                 core.unlisted.store(false, Ordering::Release);
+                self.placement.note_long_lived();
             }
             match step {
                 Step::Finished => break self.finish(this),
@@ -554,23 +459,20 @@ impl Worker {
         }
     }
 
-    /// Hands an unstarted coroutine to the least-loaded worker if this one is ahead by a margin: it
-    /// would otherwise pin here whatever it spawns in a row, such as an accept loop's connections.
+    /// Hands an unstarted coroutine to a worker that has fewer, where `placement` says so; false if it is to start
+    /// here.
     fn hand_over(&self, header: &Header, this: NonNull<Header>) -> bool {
         if header.placed.replace(false) {
             self.core().placed.fetch_sub(1, Ordering::Relaxed);
             return false;
         }
-        let margin = |least: usize| least + least / 16 + PLACEMENT_MARGIN;
-        let mine = self.core().load();
-        if self.closing.get() || mine <= margin(self.least.get()) {
+        let spawned_here = ptr::eq(header.owner.home.load(Ordering::Relaxed), self.core.as_ptr().cast());
+        if self.closing.get() {
             return false;
         }
-        let Some((least, target)) = self.shared.least_loaded(self.index) else { return false };
-        self.least.set(least);
-        if mine <= margin(least) {
+        let Some(target) = self.placement.choose(self.core(), self.index, &self.shared, spawned_here) else {
             return false;
-        }
+        };
         // Counted before the look at the phase, so that the target does not leave before it has it.
         target.placed.fetch_add(1, Ordering::SeqCst);
         if self.shared.phase() != Phase::Running {
@@ -594,6 +496,7 @@ impl Worker {
             unsafe { &*header.owner.home.load(Ordering::Relaxed).cast::<Core>() }.dismiss(this);
         } else {
             self.core().unlisted.store(false, Ordering::Release);
+            self.placement.note_short_lived();
         }
         conclude(this);
     }
@@ -674,7 +577,7 @@ impl Worker {
         let (core, start) = (self.core(), Instant::now());
         loop {
             for _ in 0..16 {
-                if !core.inbox.is_empty() || !core.arrivals.is_empty() {
+                if !core.inbox.is_empty() || !core.assigned.is_empty() {
                     return true;
                 }
                 std::hint::spin_loop();
@@ -728,7 +631,7 @@ impl Worker {
         let core = self.core();
         core.bed.lie_down(&self.shared.idle, self.searching.get());
         if core.inbox.is_empty()
-            && core.arrivals.is_empty()
+            && core.assigned.is_empty()
             && !self.shared.has_shared_work()
             && !self.must_close()
         {
@@ -804,7 +707,10 @@ impl Worker {
         let start = self.random() as usize % cores.len();
         let others = cores[start..].iter().chain(&cores[..start]);
         for victim in others.filter(|victim| !ptr::eq(*victim, self.core())) {
-            for (from, to) in [(&victim.movable, &self.movable), (&victim.fresh, &self.fresh)] {
+            let ours = self.queues.deques();
+            let pairs =
+                [(&victim.oldest_first, &ours.oldest_first), (&victim.newest_first, &ours.newest_first)];
+            for (from, to) in pairs {
                 while from.len() > but {
                     if let Steal::Success(task) = from.steal_batch_and_pop(to) {
                         self.core().steals.fetch_add(1, Ordering::Relaxed);

@@ -1,0 +1,509 @@
+//! Nobody waits without a bound: the bounds of `src/sched/run_queues.rs`, in turns, and how long-lived coroutines
+//! spread over the workers.
+
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+use std::cell::Cell;
+use std::io::{Read, Write};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+use sward::runtime::{Builder, Runtime};
+use sward::task::Task;
+use sward::{spawn, yield_now};
+
+/// Turns in a row that a coroutine just woken may go first (`LIFO_RUN`), and the one before them.
+const WITH_LIFO: u64 = 17;
+/// Every so many turns the oldest child of a first turn is started.
+const OLDEST_TURN: u64 = 61;
+
+fn runtime(workers: usize) -> Runtime {
+    Builder::new().worker_threads(workers).build().expect("a runtime")
+}
+
+#[test]
+fn yield_now_returns_after_everything_runnable_has_had_a_turn() {
+    runtime(1).run(|| {
+        for _ in 0..3 {
+            // In the first round these are children of a first turn, then those of an old coroutine.
+            let ran = Arc::new(AtomicUsize::new(0));
+            for _ in 0..100 {
+                let ran = Arc::clone(&ran);
+                spawn(move || ran.fetch_add(1, Ordering::Relaxed));
+            }
+            yield_now();
+            assert_eq!(ran.load(Ordering::Relaxed), 100);
+        }
+    });
+}
+
+#[test]
+fn coroutines_start_beside_those_that_yield() {
+    runtime(1).run(|| {
+        const PER_TURN: u64 = 8;
+        let (turns, stop) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
+        let yielders: Vec<_> = (0..2)
+            .map(|_| {
+                let (turns, stop) = (Arc::clone(&turns), Arc::clone(&stop));
+                spawn(move || {
+                    while !stop.load(Ordering::Relaxed) {
+                        turns.fetch_add(1, Ordering::Relaxed);
+                        yield_now();
+                    }
+                })
+            })
+            .collect();
+        let longest = Arc::new(AtomicU64::new(0));
+        for _ in 0..200 {
+            for _ in 0..PER_TURN {
+                let (turns, longest) = (Arc::clone(&turns), Arc::clone(&longest));
+                let spawned = turns.load(Ordering::Relaxed);
+                spawn(move || {
+                    let now = turns.fetch_add(1, Ordering::Relaxed);
+                    longest.fetch_max(now - spawned, Ordering::Relaxed);
+                });
+            }
+            turns.fetch_add(1, Ordering::Relaxed);
+            yield_now();
+        }
+        stop.store(true, Ordering::Relaxed);
+        yielders.into_iter().for_each(|yielder| yielder.join().expect("no panic"));
+        let longest = longest.load(Ordering::Relaxed);
+        assert!(longest <= 2 * (PER_TURN + 3), "one has waited for {longest} turns");
+    });
+}
+
+/// How many coroutines were spawned and not started at most, when one coroutine spawns many and yields now and
+/// then.
+fn backlog(workers: usize) -> usize {
+    runtime(workers).run(|| {
+        let (started, mut most) = (Arc::new(AtomicUsize::new(0)), 0);
+        for spawned in 1..=100_000 {
+            let count = Arc::clone(&started);
+            spawn(move || count.fetch_add(1, Ordering::Relaxed));
+            if spawned % 128 == 0 {
+                let started = started.load(Ordering::Relaxed);
+                most = most.max(spawned - started);
+                yield_now();
+            }
+        }
+        most
+    })
+}
+
+#[test]
+fn the_backlog_of_a_spawner_that_yields_is_bounded() {
+    assert!(backlog(1) <= 2 * 128);
+    // What the other worker has stolen waits while that worker's thread does not run.
+    assert!(backlog(2) <= 20 * 128);
+}
+
+/// A client floods a server with connections. The server's accept loop is always ready.
+#[test]
+fn an_accept_loop_does_not_outrun_its_connections() {
+    const CONNECTIONS: usize = 600;
+    runtime(1).run(|| {
+        let listener = sward::net::TcpListener::bind("127.0.0.1:0").expect("bound");
+        let address = listener.local_addr().expect("an address");
+        // All are in the listener's queue before the first one is accepted.
+        let clients = std::thread::spawn(move || {
+            let connect = |_| std::net::TcpStream::connect(address).expect("connected");
+            let mut clients: Vec<_> = (0..CONNECTIONS).map(connect).collect();
+            for client in &mut clients {
+                client.write_all(b"x").expect("sent");
+            }
+            clients
+        });
+        let clients = sward::blocking(|| clients.join().expect("no panic")).expect("a thread");
+        let (started, mut most) = (Arc::new(AtomicUsize::new(0)), 0);
+        for accepted in 1..=CONNECTIONS {
+            let (mut stream, _) = listener.accept().expect("a connection");
+            let count = Arc::clone(&started);
+            spawn(move || {
+                count.fetch_add(1, Ordering::Relaxed);
+                let mut byte = [0];
+                stream.read_exact(&mut byte).expect("a byte");
+                stream.write_all(&byte).expect("sent");
+            });
+            most = most.max(accepted - started.load(Ordering::Relaxed));
+        }
+        // The budget of a turn is 128 calls.
+        assert!(most <= 3 * 128, "{most} connections were accepted and not started");
+        sward::blocking(move || {
+            for mut client in clients {
+                client.read_exact(&mut [0]).expect("an answer");
+            }
+        })
+        .expect("a thread");
+    });
+}
+
+/// Established connections that are always ready, and yielders, do not keep new clients out. Counted in turns.
+#[test]
+fn a_flood_does_not_keep_new_clients_out() {
+    runtime(1).run(|| {
+        const FLOOD: usize = 100;
+        let (turns, stop) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
+        for index in 0..FLOOD {
+            let (turns, stop) = (Arc::clone(&turns), Arc::clone(&stop));
+            let (mut ours, mut theirs) = sward::net::UnixStream::pair().expect("a pair");
+            spawn(move || {
+                while !stop.load(Ordering::Relaxed) {
+                    turns.fetch_add(1, Ordering::Relaxed);
+                    ours.write_all(b"x").expect("sent");
+                    theirs.read_exact(&mut [0]).expect("a byte");
+                    if index % 2 == 0 {
+                        yield_now();
+                    }
+                }
+            });
+        }
+        let listener = sward::net::TcpListener::bind("127.0.0.1:0").expect("bound");
+        let address = listener.local_addr().expect("an address");
+        let accepting = {
+            let turns = Arc::clone(&turns);
+            spawn(move || {
+                let mut longest = 0;
+                for _ in 0..50 {
+                    let (mut stream, _) = listener.accept().expect("a connection");
+                    let (accepted, turns) = (turns.load(Ordering::Relaxed), Arc::clone(&turns));
+                    let waited = spawn(move || {
+                        let waited = turns.load(Ordering::Relaxed) - accepted;
+                        stream.write_all(b"x").expect("sent");
+                        waited
+                    });
+                    longest = longest.max(waited.join().expect("no panic"));
+                }
+                longest
+            })
+        };
+        let client = std::thread::spawn(move || {
+            for _ in 0..50 {
+                let mut client = std::net::TcpStream::connect(address).expect("connected");
+                client.read_exact(&mut [0]).expect("an answer");
+            }
+        });
+        let longest = accepting.join().expect("no panic");
+        stop.store(true, Ordering::Relaxed);
+        sward::blocking(|| client.join().expect("no panic")).expect("a thread");
+        // A coroutine makes up to 128 loops in a turn, its budget; half of them yield in each.
+        assert!(longest <= 4 * 128 * FLOOD as u64, "a new client has waited for {longest} loops of others");
+    });
+}
+
+/// What plain threads spawn is started beside coroutines that yield, and so is what they wake.
+#[test]
+fn what_comes_from_outside_is_served() {
+    let runtime = runtime(1);
+    let (turns, stop) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
+    const YIELDERS: u64 = 10;
+    let woken_at = Arc::new(AtomicU64::new(0));
+    let sleeper = {
+        let (turns, stop, woken_at) = (Arc::clone(&turns), Arc::clone(&stop), Arc::clone(&woken_at));
+        runtime.spawn(move || {
+            while !stop.load(Ordering::Relaxed) {
+                sward::task::park();
+                woken_at.store(turns.load(Ordering::Relaxed), Ordering::Relaxed);
+            }
+        })
+    };
+    for _ in 0..YIELDERS {
+        let (turns, stop) = (Arc::clone(&turns), Arc::clone(&stop));
+        runtime.spawn(move || {
+            while !stop.load(Ordering::Relaxed) {
+                turns.fetch_add(1, Ordering::Relaxed);
+                yield_now();
+            }
+        });
+    }
+    let (mut spawned, mut woken) = (u64::MAX, u64::MAX);
+    // This thread may be kept from running between its look and its call, so the best of many counts.
+    for _ in 0..200 {
+        let before = turns.load(Ordering::Relaxed);
+        let now = Arc::clone(&turns);
+        let started = runtime.spawn(move || now.load(Ordering::Relaxed)).join().expect("no panic");
+        spawned = spawned.min(started - before);
+        let before = turns.load(Ordering::Relaxed);
+        woken_at.store(0, Ordering::Relaxed);
+        sleeper.task().unpark();
+        while woken_at.load(Ordering::Relaxed) == 0 {
+            std::thread::yield_now();
+        }
+        woken = woken.min(woken_at.load(Ordering::Relaxed).saturating_sub(before));
+    }
+    stop.store(true, Ordering::Relaxed);
+    sleeper.task().unpark();
+    let bound = 4 * (YIELDERS + 2);
+    assert!(spawned <= bound && woken <= bound, "spawned: {spawned} turns, woken: {woken} turns");
+}
+
+/// One step of a coroutine in a random program.
+#[derive(Clone, Debug)]
+enum Step {
+    Yield,
+    Park,
+    Unpark(usize),
+    Spawn(Vec<Step>),
+    Repeat(usize, Vec<Step>),
+}
+
+fn steps(wakes: bool) -> impl Strategy<Value = Vec<Step>> {
+    let weight = if wakes { 1 } else { 0 };
+    let leaf = prop_oneof![
+        3 => Just(Step::Yield),
+        2 * weight => Just(Step::Park),
+        3 * weight => (0..12usize).prop_map(Step::Unpark),
+    ];
+    let step = leaf.prop_recursive(3, 24, 4, |inner| {
+        let inner = prop::collection::vec(inner, 1..4);
+        prop_oneof![
+            2 => inner.clone().prop_map(Step::Spawn),
+            1 => (1..20usize, inner).prop_map(|(times, steps)| Step::Repeat(times, steps)),
+        ]
+    });
+    prop::collection::vec(step, 1..6)
+}
+
+/// Keeps the programs small: what is repeated spawns, too.
+const MOST_COROUTINES: usize = 60;
+
+/// What the test knows of one coroutine.
+struct Member {
+    task: Option<Task>,
+    state: State,
+    first_turn: bool,
+    /// Whether the next park returns at once.
+    token: bool,
+    /// Whether it is queued because it was unparked.
+    woken: bool,
+}
+
+impl Member {
+    fn new(task: Option<Task>, first_turn: bool) -> Member {
+        Member { task, state: State::Running, first_turn, token: false, woken: false }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum State {
+    Running,
+    Parked,
+    Ended,
+    /// In a queue, since that turn; with the most coroutines that were queued since.
+    Queued {
+        since: u64,
+        most: u64,
+        child_of_first_turn: bool,
+    },
+}
+
+#[derive(Default)]
+struct World {
+    /// Whether coroutines wake one another.
+    wakes: bool,
+    turns: u64,
+    queued: u64,
+    members: Vec<Member>,
+    broken: Option<String>,
+}
+
+impl World {
+    fn queue(&mut self, index: usize, child_of_first_turn: bool) {
+        self.queued += 1;
+        self.members[index].state =
+            State::Queued { since: self.turns, most: self.queued, child_of_first_turn };
+        for member in &mut self.members {
+            if let State::Queued { most, .. } = &mut member.state {
+                *most = self.queued.max(*most);
+            }
+        }
+    }
+
+    /// A turn begins: checks how long the coroutine has waited for it.
+    fn begin(&mut self, index: usize) {
+        let State::Queued { since, most, child_of_first_turn } = self.members[index].state else {
+            panic!("a coroutine runs that was not queued");
+        };
+        let waited = self.turns - since;
+        self.turns += 1;
+        self.queued -= 1;
+        self.members[index].state = State::Running;
+        self.members[index].woken = false;
+        let each = if self.wakes { WITH_LIFO } else { 1 };
+        let bound = if child_of_first_turn { OLDEST_TURN * (most + 1) } else { 2 * each * (most + 1) };
+        if waited > bound {
+            self.broken = Some(format!("waited for {waited} turns, bound {bound}, queued at most {most}"));
+        }
+    }
+}
+
+type Shared = Arc<Mutex<World>>;
+
+fn start(world: &Shared, spawner: usize, steps: Vec<Step>) {
+    let index = {
+        let mut world = world.lock().unwrap();
+        let index = world.members.len();
+        if index >= MOST_COROUTINES {
+            return;
+        }
+        world.members.push(Member::new(None, true));
+        let in_first_turn = world.members[spawner].first_turn;
+        world.queue(index, in_first_turn);
+        index
+    };
+    let own = Arc::clone(world);
+    let handle = spawn(move || {
+        own.lock().unwrap().begin(index);
+        run(&own, index, &steps);
+        own.lock().unwrap().members[index].state = State::Ended;
+    });
+    world.lock().unwrap().members[index].task = Some(handle.task().clone());
+}
+
+fn suspend(world: &Shared, index: usize, park: bool) {
+    {
+        let mut world = world.lock().unwrap();
+        if park && std::mem::take(&mut world.members[index].token) {
+            drop(world);
+            sward::task::park();
+            return;
+        }
+        world.members[index].first_turn = false;
+        if park {
+            world.members[index].state = State::Parked;
+        } else {
+            world.queue(index, false);
+        }
+    }
+    if park {
+        sward::task::park();
+    } else {
+        yield_now();
+    }
+    world.lock().unwrap().begin(index);
+}
+
+fn unpark(world: &Shared, index: usize) {
+    let task = {
+        let mut world = world.lock().unwrap();
+        match world.members.get(index).map(|member| member.state) {
+            None | Some(State::Ended) => return,
+            Some(State::Parked) => {
+                world.queue(index, false);
+                world.members[index].woken = true;
+            }
+            // A second token before it runs is the same token.
+            Some(State::Queued { .. }) if world.members[index].woken => {}
+            Some(_) => world.members[index].token = true,
+        }
+        world.members[index].task.clone()
+    };
+    task.expect("known since it was spawned").unpark();
+}
+
+fn run(world: &Shared, index: usize, steps: &[Step]) {
+    for step in steps {
+        match step {
+            Step::Yield => suspend(world, index, false),
+            Step::Park => suspend(world, index, true),
+            Step::Unpark(other) => unpark(world, *other),
+            Step::Spawn(steps) => start(world, index, steps.clone()),
+            Step::Repeat(times, steps) => (0..*times).for_each(|_| run(world, index, steps)),
+        }
+    }
+}
+
+/// Runs a program to its end on this worker; whether every wait was within its bound.
+fn check(program: Vec<Vec<Step>>, wakes: bool) -> Result<u64, String> {
+    let world = Shared::default();
+    world.lock().unwrap().wakes = wakes;
+    world.lock().unwrap().members.push(Member::new(Some(sward::task::current()), false));
+    for steps in program {
+        start(&world, 0, steps);
+    }
+    loop {
+        let parked: Vec<usize> = {
+            let world = world.lock().unwrap();
+            let live = |member: &Member| member.state != State::Ended;
+            if !world.members[1..].iter().any(live) {
+                break;
+            }
+            let parked = |index: &usize| world.members[*index].state == State::Parked;
+            (1..world.members.len()).filter(parked).collect()
+        };
+        parked.into_iter().for_each(|index| unpark(&world, index));
+        suspend(&world, 0, false);
+    }
+    let world = world.lock().unwrap();
+    world.broken.clone().map_or(Ok(world.turns), Err)
+}
+
+/// Runs random programs on one worker. `SWARD_PROGRAMS` says how many.
+fn check_programs(wakes: bool) {
+    let programs = std::env::var("SWARD_PROGRAMS").ok().map_or(1_000, |n| n.parse().expect("a number"));
+    let config = Config { cases: programs, failure_persistence: None, ..Config::default() };
+    let turns = runtime(1).run(move || {
+        let turns = Cell::new(0);
+        let program = prop::collection::vec(steps(wakes), 1..5);
+        let outcome = TestRunner::new(config).run(&program, |program| {
+            turns.set(turns.get() + check(program, wakes).map_err(TestCaseError::fail)?);
+            Ok(())
+        });
+        outcome.unwrap_or_else(|error| panic!("{error}"));
+        turns.get()
+    });
+    assert!(turns > u64::from(programs), "the programs ran");
+}
+
+/// Coroutines yield, park, wake one another and spawn.
+#[test]
+fn every_wait_for_a_turn_is_bounded() {
+    check_programs(true);
+}
+
+/// Coroutines yield and spawn.
+#[test]
+fn without_wakes_a_wait_lasts_two_rounds() {
+    check_programs(false);
+}
+
+/// Where `count` coroutines live that were spawned in a row and wait.
+fn spread(count: usize) -> Vec<usize> {
+    let runtime = runtime(2);
+    runtime.run(|| {
+        let parked = Arc::new(AtomicUsize::new(0));
+        for _ in 0..count {
+            let parked = Arc::clone(&parked);
+            spawn(move || {
+                parked.fetch_add(1, Ordering::Relaxed);
+                sward::sleep(Duration::from_secs(3_600));
+            });
+        }
+        let start = Instant::now();
+        while parked.load(Ordering::Relaxed) < count && start.elapsed() < Duration::from_secs(60) {
+            sward::sleep(Duration::from_millis(1));
+        }
+        let mut live: Vec<_> =
+            sward::runtime::metrics().expect("inside").workers.iter().map(|worker| worker.live).collect();
+        // The one that asks lives somewhere, too.
+        let here = live.iter().max().copied().unwrap_or(0);
+        if let Some(most) = live.iter_mut().find(|live| **live == here) {
+            *most -= 1;
+        }
+        live
+    })
+}
+
+#[test]
+fn long_lived_coroutines_spread_from_the_first_few_on() {
+    for count in [4, 10, 30, 1_000] {
+        for _ in 0..5 {
+            let live = spread(count);
+            let slack = (count * 15 / 200).max(1);
+            assert!(
+                live.iter().all(|live| live.abs_diff(count / 2) <= slack),
+                "{count} spawned in a row live as {live:?}"
+            );
+        }
+    }
+}
