@@ -55,6 +55,12 @@ reasons! {
     Blocking: "blocking",
     /// A file's or folder's call.
     File: "fs",
+    /// A read of a FIFO or a device.
+    FileRead: "File::read",
+    /// A write to a FIFO or a device.
+    FileWrite: "File::write",
+    /// Opening a FIFO to write it, while nobody reads it.
+    FifoOpen: "opening a FIFO",
     /// `fs::File::lock`, while another has it.
     FileLock: "File::lock",
     /// The end of a scope, for its coroutines.

@@ -1,20 +1,94 @@
 //! An open file.
+//!
+//! What may block for ever does not do so on the pool, whose threads others wait for: FIFOs and devices park. Which
+//! kind a file is, is decided when it is opened.
 
 use super::call;
+use crate::coroutine::WaitReason;
+use crate::netpoll::can_be_watched;
+use crate::sched::{PipeEnd, sleep_until};
 use std::fmt;
-use std::fs::{FileTimes, Metadata, Permissions};
+use std::fs::{FileTimes, FileType, Metadata, Permissions};
 use std::io::{self, IoSlice, IoSliceMut, Read, Seek, SeekFrom, Write};
+use std::mem::ManuallyDrop;
+use std::ops::Deref;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 use std::process::Stdio;
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 /// An open file, as [`std::fs::File`]. All its calls park; see [the module](super).
 ///
+/// A FIFO, a terminal or another device that can be polled is not read and written on the pool: a coroutine parks until it
+/// is ready, and holds no thread.
+///
 /// `Read`, `Write` and `Seek` are there for `File` and `&File`, and [`FileExt`] for access at given places.
 /// Closing (dropping) the file is done in place.
-pub struct File(std::fs::File);
+pub struct File(Kind);
+
+/// How the calls of a file wait.
+enum Kind {
+    /// On the pool: it is always ready, and takes as long as the disk does.
+    Disk(std::fs::File),
+    /// Parked: it is a FIFO or a device, and may be ready only after a long time, or never.
+    Waits(PipeEnd),
+}
+
+impl Kind {
+    /// Of a file that comes from elsewhere: one that is no FIFO may be shared with others, who want its mode as it is.
+    fn adopt(file: std::fs::File) -> Kind {
+        match file.metadata() {
+            Ok(status) if status.file_type().is_fifo() => Kind::Waits(PipeEnd::new_fifo(file.into())),
+            _ => Kind::Disk(file),
+        }
+    }
+
+    /// The file, which is not closed with this.
+    fn std(&self) -> Std<'_> {
+        match self {
+            Kind::Disk(file) => Std::Own(file),
+            Kind::Waits(end) => {
+                // SAFETY: the descriptor is open for as long as `self` is, and is not closed by what borrows it.
+                let lent = unsafe { std::fs::File::from_raw_fd(end.fd().as_raw_fd()) };
+                Std::Lent(ManuallyDrop::new(lent))
+            }
+        }
+    }
+
+    fn into_std(self) -> std::fs::File {
+        match self {
+            Kind::Disk(file) => file,
+            Kind::Waits(end) => end.into_fd().expect("a descriptor for the duplicate").into(),
+        }
+    }
+}
+
+/// std's file, for its calls.
+enum Std<'a> {
+    Own(&'a std::fs::File),
+    Lent(ManuallyDrop<std::fs::File>),
+}
+
+impl Deref for Std<'_> {
+    type Target = std::fs::File;
+
+    fn deref(&self) -> &std::fs::File {
+        match self {
+            Std::Own(file) => file,
+            Std::Lent(file) => file,
+        }
+    }
+}
+
+/// What reads to the end by single reads.
+struct Reads<'a>(&'a PipeEnd);
+
+impl Read for Reads<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.0.read(WaitReason::FileRead, buf)
+    }
+}
 
 impl File {
     /// Opens a file to read it.
@@ -56,7 +130,7 @@ impl File {
     ///
     /// The system's.
     pub fn sync_all(&self) -> io::Result<()> {
-        call(|| self.0.sync_all())
+        call(|| self.0.std().sync_all())
     }
 
     /// Gets all that was written to the disk.
@@ -65,7 +139,7 @@ impl File {
     ///
     /// The system's.
     pub fn sync_data(&self) -> io::Result<()> {
-        call(|| self.0.sync_data())
+        call(|| self.0.std().sync_data())
     }
 
     /// Cuts the file off, or fills it up with zeros, at that length.
@@ -74,7 +148,7 @@ impl File {
     ///
     /// The system's.
     pub fn set_len(&self, size: u64) -> io::Result<()> {
-        call(|| self.0.set_len(size))
+        call(|| self.0.std().set_len(size))
     }
 
     /// What the system says of the file.
@@ -83,16 +157,20 @@ impl File {
     ///
     /// The system's.
     pub fn metadata(&self) -> io::Result<Metadata> {
-        call(|| self.0.metadata())
+        call(|| self.0.std().metadata())
     }
 
-    /// A second handle, which shares the place of the next read or write.
+    /// A second handle, which shares the place of the next read or write. The handles of a FIFO or a device share the
+    /// descriptor, too.
     ///
     /// # Errors
     ///
     /// The system's.
     pub fn try_clone(&self) -> io::Result<File> {
-        self.0.try_clone().map(File)
+        match &self.0 {
+            Kind::Disk(file) => file.try_clone().map(|file| File(Kind::Disk(file))),
+            Kind::Waits(end) => Ok(File(Kind::Waits(end.clone()))),
+        }
     }
 
     /// Changes the file's permissions.
@@ -101,7 +179,7 @@ impl File {
     ///
     /// The system's.
     pub fn set_permissions(&self, permissions: Permissions) -> io::Result<()> {
-        call(|| self.0.set_permissions(permissions))
+        call(|| self.0.std().set_permissions(permissions))
     }
 
     /// Changes the file's times.
@@ -110,7 +188,7 @@ impl File {
     ///
     /// The system's.
     pub fn set_times(&self, times: FileTimes) -> io::Result<()> {
-        call(|| self.0.set_times(times))
+        call(|| self.0.std().set_times(times))
     }
 
     /// Changes the time of the last modification.
@@ -122,21 +200,31 @@ impl File {
         self.set_times(FileTimes::new().set_modified(time))
     }
 
-    /// The file as std's.
+    /// The file as std's: blocking, unless it was opened with `O_NONBLOCK`.
+    ///
+    /// # Panics
+    ///
+    /// If it is a FIFO or a device of which there are other handles, and no descriptor is free for the duplicate.
     pub fn into_std(self) -> std::fs::File {
-        self.0
+        self.0.into_std()
     }
 }
 
 /// How a file is to be opened, as [`std::fs::OpenOptions`].
 #[derive(Clone, Debug)]
-pub struct OpenOptions(std::fs::OpenOptions);
+pub struct OpenOptions {
+    std: std::fs::OpenOptions,
+    flags: libc::c_int,
+}
+
+/// The first and the longest time between two attempts to open a FIFO that nobody reads.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(50));
 
 macro_rules! options {
     ($($(#[$attribute:meta])* $name:ident)*) => {$(
         $(#[$attribute])*
         pub fn $name(&mut self, $name: bool) -> &mut OpenOptions {
-            self.0.$name($name);
+            self.std.$name($name);
             self
         }
     )*};
@@ -146,7 +234,7 @@ impl OpenOptions {
     /// Nothing set.
     #[must_use]
     pub fn new() -> OpenOptions {
-        OpenOptions(std::fs::OpenOptions::new())
+        OpenOptions { std: std::fs::OpenOptions::new(), flags: 0 }
     }
 
     options! {
@@ -166,12 +254,47 @@ impl OpenOptions {
 
     /// Opens the file.
     ///
+    /// A FIFO that is to be written parks until somebody reads it. The kernel tells nobody when that is so, so it is
+    /// tried again, at intervals of up to 50 ms. A FIFO that is to be read is opened at once, which is not as std's:
+    /// it is the first read that waits for a writer. The open file is non-blocking.
+    ///
     /// # Errors
     ///
     /// The system's; `InvalidInput` for settings that contradict one another.
+    ///
+    /// # Cancellation
+    ///
+    /// The coroutine unwinds, and no file is left open.
     pub fn open(&self, path: impl AsRef<Path>) -> io::Result<File> {
         let path = path.as_ref();
-        call(|| self.0.open(path)).map(File)
+        let (mut pause, longest) = PAUSE;
+        loop {
+            if let Some(kind) = call(|| self.attempt(path))? {
+                return Ok(File(kind));
+            }
+            sleep_until(Instant::now() + pause, WaitReason::FifoOpen);
+            pause = longest.min(pause * 2);
+        }
+    }
+
+    /// Opens the file, unless that would have to wait for the reader of a FIFO.
+    fn attempt(&self, path: &Path) -> io::Result<Option<Kind>> {
+        let kind = path.metadata().map(|status| status.file_type());
+        let nonblocking = self.flags & libc::O_NONBLOCK != 0;
+        let waits = |end: PipeEnd| {
+            end.set_nonblocking(nonblocking);
+            Some(Kind::Waits(end))
+        };
+        if kind.as_ref().is_ok_and(FileType::is_fifo) {
+            let file = match self.std.clone().custom_flags(self.flags | libc::O_NONBLOCK).open(path) {
+                Err(error) if error.raw_os_error() == Some(libc::ENXIO) && !nonblocking => return Ok(None),
+                opened => opened?,
+            };
+            return Ok(waits(PipeEnd::new_fifo(file.into())));
+        }
+        let file = self.std.open(path)?;
+        let device = kind.is_ok_and(|kind| kind.is_char_device()) && can_be_watched(file.as_fd());
+        Ok(if device { waits(PipeEnd::new(file.into())) } else { Some(Kind::Disk(file)) })
     }
 }
 
@@ -183,41 +306,60 @@ impl Default for OpenOptions {
 
 impl OpenOptionsExt for OpenOptions {
     fn mode(&mut self, mode: u32) -> &mut Self {
-        self.0.mode(mode);
+        self.std.mode(mode);
         self
     }
 
     fn custom_flags(&mut self, flags: i32) -> &mut Self {
-        self.0.custom_flags(flags);
+        self.std.custom_flags(flags);
+        self.flags = flags;
         self
     }
 }
 
 impl Read for &File {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        call(|| (&self.0).read(buf))
+        match &self.0 {
+            Kind::Disk(file) => call(|| (&*file).read(buf)),
+            Kind::Waits(end) => end.read(WaitReason::FileRead, buf),
+        }
     }
 
     fn read_vectored(&mut self, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
-        call(|| (&self.0).read_vectored(bufs))
+        match &self.0 {
+            Kind::Disk(file) => call(|| (&*file).read_vectored(bufs)),
+            Kind::Waits(end) => end.read_vectored(WaitReason::FileRead, bufs),
+        }
     }
 
     fn read_to_end(&mut self, buf: &mut Vec<u8>) -> io::Result<usize> {
-        call(|| (&self.0).read_to_end(buf))
+        match &self.0 {
+            Kind::Disk(file) => call(|| (&*file).read_to_end(buf)),
+            Kind::Waits(end) => Reads(end).read_to_end(buf),
+        }
     }
 
     fn read_to_string(&mut self, buf: &mut String) -> io::Result<usize> {
-        call(|| (&self.0).read_to_string(buf))
+        match &self.0 {
+            Kind::Disk(file) => call(|| (&*file).read_to_string(buf)),
+            Kind::Waits(end) => Reads(end).read_to_string(buf),
+        }
     }
 }
 
 impl Write for &File {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        call(|| (&self.0).write(buf))
+        match &self.0 {
+            Kind::Disk(file) => call(|| (&*file).write(buf)),
+            Kind::Waits(end) => end.write(WaitReason::FileWrite, buf),
+        }
     }
 
     fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
-        call(|| (&self.0).write_vectored(bufs))
+        match &self.0 {
+            Kind::Disk(file) => call(|| (&*file).write_vectored(bufs)),
+            Kind::Waits(end) => end.write_vectored(WaitReason::FileWrite, bufs),
+        }
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -227,7 +369,7 @@ impl Write for &File {
 
 impl Seek for &File {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        call(|| (&self.0).seek(to))
+        call(|| (&*self.0.std()).seek(to))
     }
 }
 
@@ -271,72 +413,79 @@ impl Seek for File {
 
 impl FileExt for File {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        call(|| self.0.read_at(buf, offset))
+        call(|| self.0.std().read_at(buf, offset))
     }
 
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<usize> {
-        call(|| self.0.write_at(buf, offset))
+        call(|| self.0.std().write_at(buf, offset))
     }
 }
 
 impl fmt::Debug for File {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        self.0.std().fmt(f)
     }
 }
 
+/// A FIFO or pipe becomes non-blocking at the first call, for all its duplicates.
 impl From<std::fs::File> for File {
     fn from(file: std::fs::File) -> File {
-        File(file)
+        File(Kind::adopt(file))
     }
 }
 
+/// As `into_std`.
 impl From<File> for std::fs::File {
     fn from(file: File) -> std::fs::File {
-        file.0
+        file.into_std()
     }
 }
 
+/// A FIFO or pipe becomes non-blocking at the first call, for all its duplicates.
 impl From<OwnedFd> for File {
     fn from(fd: OwnedFd) -> File {
-        File(fd.into())
+        File(Kind::adopt(fd.into()))
     }
 }
 
+/// As `into_std`.
 impl From<File> for OwnedFd {
     fn from(file: File) -> OwnedFd {
-        file.0.into()
+        file.into_std().into()
     }
 }
 
 /// What a child is to have for a standard stream.
 impl From<File> for Stdio {
     fn from(file: File) -> Stdio {
-        file.0.into()
+        file.into_std().into()
     }
 }
 
 impl AsFd for File {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        match &self.0 {
+            Kind::Disk(file) => file.as_fd(),
+            Kind::Waits(end) => end.fd(),
+        }
     }
 }
 
 impl AsRawFd for File {
     fn as_raw_fd(&self) -> RawFd {
-        self.0.as_raw_fd()
+        self.as_fd().as_raw_fd()
     }
 }
 
 impl IntoRawFd for File {
     fn into_raw_fd(self) -> RawFd {
-        self.0.into_raw_fd()
+        self.into_std().into_raw_fd()
     }
 }
 
 impl FromRawFd for File {
     unsafe fn from_raw_fd(fd: RawFd) -> File {
         // SAFETY: passed on to the caller: an open descriptor that nobody else owns.
-        File(unsafe { std::fs::File::from_raw_fd(fd) })
+        File::from(unsafe { std::fs::File::from_raw_fd(fd) })
     }
 }

@@ -1,6 +1,7 @@
 //! Asking about one descriptor, and waiting for it on a plain thread, with no shard: `poll(2)`.
 
-use super::Direction;
+use super::backend::Poller;
+use super::{Direction, Key};
 use crate::base::backoff::Backoff;
 use crate::base::poll::poll;
 use std::io;
@@ -13,6 +14,18 @@ const NONE: libc::c_int = -1;
 /// Whether the descriptor is ready in that direction, or in error, at this moment.
 pub(crate) fn is_ready(fd: BorrowedFd<'_>, direction: Direction) -> io::Result<bool> {
     answered(&mut [entry(fd.as_raw_fd(), direction)], Some(Instant::now()))
+}
+
+/// Whether the other end is gone. A FIFO to which nobody has written so far is not hung up.
+pub(crate) fn is_hung_up(fd: BorrowedFd<'_>) -> io::Result<bool> {
+    let mut entries = [libc::pollfd { fd: fd.as_raw_fd(), events: 0, revents: 0 }];
+    answered(&mut entries, Some(Instant::now()))?;
+    Ok(entries[0].revents & libc::POLLHUP != 0)
+}
+
+/// Whether the system tells the readiness of that file, as far as it can be known.
+pub(crate) fn can_be_watched(fd: BorrowedFd<'_>) -> bool {
+    Poller::new().and_then(|poller| poller.add(fd, Key { slot: 0, generation: 0 })).is_ok()
 }
 
 /// Blocks the thread until the descriptor is ready in that direction or in error, or until the other

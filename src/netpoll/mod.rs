@@ -58,7 +58,7 @@ use kqueue as backend;
 #[cfg(sward_backend = "poll")]
 use poll as backend;
 
-pub(crate) use fd::is_ready;
+pub(crate) use fd::{can_be_watched, is_hung_up, is_ready};
 pub(crate) use shard::Shard;
 pub(crate) use source::{Direction, Source};
 pub(crate) use thread::{Netpoller, Rest, Ward};

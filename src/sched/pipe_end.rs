@@ -1,4 +1,4 @@
-//! An open file that is read or written with `read(2)` and `write(2)`: an end of a pipe.
+//! An open file that is read or written with `read(2)` and `write(2)`: an end of a pipe, a FIFO, a terminal.
 //!
 //! The types of `io` and `process` are built on it, and the macros implement for them what std's types have.
 //! Invariant: the open file becomes non-blocking at the first call, and not before: an end that was made to
@@ -8,7 +8,7 @@ use super::open_file::OpenFile;
 use super::readiness::Attempt;
 use crate::base::sys::{nonblocking, set_nonblocking};
 use crate::coroutine::WaitReason;
-use crate::netpoll::{Direction, Source};
+use crate::netpoll::{Direction, Source, is_hung_up};
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
@@ -23,12 +23,25 @@ const MAX_BUFFERS: usize = 1024;
 #[derive(Clone, Debug)]
 pub(crate) struct PipeEnd {
     file: Arc<OpenFile>,
+    /// It may have been opened before there was a writer.
+    fifo: bool,
 }
 
 impl PipeEnd {
     /// The end of that descriptor, whatever its mode.
     pub(crate) fn new(fd: OwnedFd) -> PipeEnd {
-        PipeEnd { file: Arc::new(OpenFile::new(Source::new(fd))) }
+        PipeEnd { file: Arc::new(OpenFile::new(Source::new(fd))), fifo: false }
+    }
+
+    /// A FIFO, which may have been opened before anybody writes to it. A read that finds nobody waits for the first
+    /// writer; it finds the end only after a writer has left.
+    pub(crate) fn new_fifo(fd: OwnedFd) -> PipeEnd {
+        PipeEnd { fifo: true, ..PipeEnd::new(fd) }
+    }
+
+    /// Sets whether calls that would block fail instead.
+    pub(crate) fn set_nonblocking(&self, nonblocking: bool) {
+        self.file.set_nonblocking(nonblocking);
     }
 
     /// The descriptor.
@@ -36,13 +49,14 @@ impl PipeEnd {
         self.file.fd()
     }
 
-    /// The descriptor for use elsewhere, blocking. Where clones share the end, it is a duplicate and has the
+    /// The descriptor for use elsewhere, blocking unless `set_nonblocking` has said otherwise. Where clones share the end, it is a duplicate and has the
     /// mode that it has: it is one for all.
     pub(crate) fn into_fd(self) -> io::Result<OwnedFd> {
         match Arc::try_unwrap(self.file) {
             Ok(file) => {
+                let nonblocking = file.is_nonblocking();
                 let fd = file.into_fd();
-                set_nonblocking(fd.as_fd(), false)?;
+                set_nonblocking(fd.as_fd(), nonblocking)?;
                 Ok(fd)
             }
             Err(shared) => shared.fd().try_clone_to_owned(),
@@ -51,6 +65,9 @@ impl PipeEnd {
 
     /// Reads what there is.
     pub(crate) fn read(&self, reason: WaitReason, buf: &mut [u8]) -> io::Result<usize> {
+        if buf.is_empty() {
+            return Ok(0);
+        }
         self.transfer(Direction::Read, reason, |fd| {
             let len = buf.len().min(MAX_LEN);
             // SAFETY: the buffer has room for `len` bytes.
@@ -60,6 +77,9 @@ impl PipeEnd {
 
     /// Reads what there is into one buffer after another.
     pub(crate) fn read_vectored(&self, reason: WaitReason, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+        if bufs.iter().all(|buf| buf.is_empty()) {
+            return Ok(0);
+        }
         let count = bufs.len().min(MAX_BUFFERS) as libc::c_int;
         self.transfer(Direction::Read, reason, |fd| {
             // SAFETY: `IoSliceMut` has the layout of `iovec`; there are `count` of them at least, each of a
@@ -95,8 +115,13 @@ impl PipeEnd {
         mut call: impl FnMut(libc::c_int) -> libc::ssize_t,
     ) -> io::Result<usize> {
         self.file.perform(direction, reason, |fd| {
-            let moved = nonblocking(|| call(fd))?;
-            Ok(moved.map_or(Attempt::WouldBlock, |n| Attempt::Done(n as usize)))
+            Ok(match nonblocking(|| call(fd))? {
+                None => Attempt::WouldBlock,
+                Some(0) if self.fifo && direction == Direction::Read && !is_hung_up(self.fd())? => {
+                    Attempt::WouldBlock
+                }
+                Some(n) => Attempt::Done(n as usize),
+            })
         })
     }
 }
