@@ -143,6 +143,11 @@ grep -qi '^sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=$' <<<"$accepted" |
     exit 1
 }
 
+handshake=(-s -o /dev/null -w '%{http_code}' --max-time 1 --http1.1 -H 'Connection: Upgrade' -H 'Upgrade: websocket'
+    -H 'Sec-WebSocket-Version: 13' -H 'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==')
+expect "websocket, its own page" 101 "$(curl "${handshake[@]}" -H 'Origin: http://127.0.0.1:18083' http://127.0.0.1:18083/)"
+expect "websocket, a foreign page" 403 "$(curl "${handshake[@]}" -H 'Origin: http://evil.example' http://127.0.0.1:18083/)"
+
 start hyper 18082
 for version in --http1.1 --http2-prior-knowledge; do
     expect "hyper $version" "Hello, World!" "$(curl -s $version http://127.0.0.1:18082/)"

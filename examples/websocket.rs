@@ -1,5 +1,5 @@
-//! A chat room over WebSocket: `cargo run --release --example websocket -- [PORT]`, then open
-//! <http://127.0.0.1:8083/> in two windows of a browser.
+//! A chat room over WebSocket: `cargo run --release --example websocket -- [PORT] [--origin URL]...
+//! [--connections N]`, then open <http://127.0.0.1:8083/> in two windows of a browser.
 //!
 //! ```text
 //!   client A --> reader --.                 .--> queue A --> writer --> client A
@@ -10,14 +10,27 @@
 //! tungstenite's `WebSocket` reads and writes through one `&mut`, so each client has two of them on clones of
 //! one stream: a coroutine that reads and a coroutine that writes. What the protocol makes the reading one
 //! answer, such as pongs, goes to the writer as well, so that frames do not mix.
+//!
+//! A browser lets any page connect to any server, and names the page's origin. Only pages from this server and those
+//! named with `--origin` are let in; what sends no origin is no browser. The server's own origins are known by its
+//! address and not taken from the request, whose `Host` a hostile page can choose through its domain name.
+//!
+//! What one client causes costs the others little: who comes and goes is announced in batches, by a bounded number
+//! of names, and the room never waits for a client.
+//!
+//! Limits: 4,000 connections, or `--connections`; more wait in the backlog. A head takes at most ten seconds and
+//! 16 KiB, a message 4 KiB. A client that lets 256 lines pile up leaves the room, and so does one that gives no sign
+//! of life for 70 seconds.
 
 mod common;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io::{self, Read, Write};
 use std::ops::ControlFlow;
-use std::time::Duration;
-use sward::channel::{Receiver, SendError, Sender, bounded, tick};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+use sward::channel::{Receiver, SendError, Sender, at, bounded, never, tick};
 use sward::net::{Shutdown, TcpListener, TcpStream};
 use sward::signal::{SignalKind, signal};
 use tungstenite::handshake::machine::TryParse;
@@ -31,8 +44,9 @@ const HEAD_TIME: Duration = Duration::from_secs(10);
 /// A client is asked for a sign of life this often, and given up after more than twice as long.
 const PING_EVERY: Duration = Duration::from_secs(30);
 const SILENCE: Duration = Duration::from_secs(70);
-/// How long a client has to close its side once ours is closed.
-const LINGER: Duration = Duration::from_secs(2);
+/// How long it may take until the others learn who has come or gone, and how many of them are named.
+const ANNOUNCE_AFTER: Duration = Duration::from_millis(100);
+const MOST_NAMES: usize = 20;
 /// The longest message, and how many of them may wait for a client that is slow.
 const LONGEST: usize = 4 << 10;
 const QUEUE: usize = 256;
@@ -62,35 +76,38 @@ text.onkeydown = event => {
 "#;
 
 fn main() {
-    let mut arguments = common::Arguments::new("websocket [PORT]");
+    let mut arguments = common::Arguments::new("websocket [PORT] [--origin URL]... [--connections N]");
     let port = arguments.port(8083);
+    let origins: Vec<String> = std::iter::from_fn(|| arguments.text("--origin")).collect();
+    let limit = common::server::connections(&mut arguments, 1);
     arguments.end();
-    if let Err(e) = sward::run(|| serve(port)) {
+    if let Err(e) = sward::run(|| serve(port, origins, limit)) {
         common::fail(&format!("websocket on port {port}: {e}"));
     }
 }
 
-fn serve(port: u16) -> io::Result<()> {
+fn serve(port: u16, mut origins: Vec<String>, limit: usize) -> io::Result<()> {
     // Before anyone can know that it runs.
     let interrupt = signal(SignalKind::INTERRUPT)?;
     let listener = TcpListener::bind(("127.0.0.1", port))?;
-    println!("serves http://{}/", listener.local_addr()?);
+    let address = listener.local_addr()?;
+    println!("serves http://{address}/");
+    origins.extend(["127.0.0.1", "localhost"].map(|host| format!("http://{host}:{}", address.port())));
     let (events, incoming) = bounded(QUEUE);
     let (stop, stopped) = bounded::<()>(0);
     let room = sward::spawn(move || room(&incoming, &stopped));
-    let accepting = sward::spawn(move || -> io::Result<()> {
-        for (id, stream) in listener.incoming().enumerate() {
-            let (stream, events) = (stream?, events.clone());
-            sward::spawn(move || {
-                // A connection that breaks is the end of that connection only.
-                let _ = connection(stream, id, &events);
-            });
-        }
-        Ok(())
+    let (origins, ids) = (Arc::new(origins), Arc::new(AtomicUsize::new(0)));
+    let accepting = sward::spawn(move || {
+        common::server::serve(&listener, limit, move |mut stream| {
+            let id = ids.fetch_add(1, Ordering::Relaxed);
+            // A connection that breaks is the end of that connection only.
+            let _ = connection(&mut stream, id, &origins, &events);
+            common::server::close_gently(&stream);
+        });
     });
     sward::select! {
         recv(interrupt) -> _ => {}
-        join(accepting) -> ended => return ended.map_err(io::Error::other)?,
+        join(accepting) -> ended => return ended.map_err(io::Error::other),
     }
     // The room says goodbye to everyone, and their writers get a moment to pass it on.
     drop(stop);
@@ -112,26 +129,39 @@ struct Member {
 
 /// Who is in the room. Only the room's coroutine touches it, so there is no lock.
 #[derive(Default)]
-struct Members(HashMap<usize, Member>);
+struct Members {
+    all: HashMap<usize, Member>,
+    /// Those who have come and gone since the others were told.
+    came: BTreeSet<usize>,
+    left: Vec<String>,
+    /// When the others are to be told.
+    announce: Option<Instant>,
+}
 
 impl Members {
-    /// Tells everyone. Whoever has not taken what came before leaves the room: its queue is closed.
+    /// Tells everyone. A member who has not taken what came before leaves the room: its queue is closed.
     fn tell(&mut self, line: &str) {
         let line = Utf8Bytes::from(line);
-        self.0.retain(|_, member| member.queue.try_send(line.clone()).is_ok());
+        let slow = self.all.extract_if(|_, member| member.queue.try_send(line.clone()).is_err());
+        let slow: Vec<_> = slow.collect();
+        slow.into_iter().for_each(|(id, member)| self.has_left(id, member.name));
     }
 
     fn take(&mut self, event: Event) {
         match event {
             Event::Enter { id, queue } => {
-                let name = format!("guest-{id}");
-                self.tell(&format!("-- {name} comes in"));
-                self.0.insert(id, Member { name, queue });
-                self.tell(&format!("-- here are {}", self.names()));
+                self.all.insert(id, Member { name: format!("guest-{id}"), queue });
+                let names = list(self.all.values().map(|member| member.name.as_str()), self.all.len());
+                // Its queue is empty: there is room for this.
+                let _ = self.all[&id].queue.try_send(format!("-- here are {names}").into());
+                self.came.insert(id);
+                self.announce_soon();
             }
             Event::Say { id, text } => {
-                // One who was told to leave may have said something before he noticed.
-                let Some(member) = self.0.get_mut(&id) else { return };
+                // Whoever speaks has been announced.
+                self.announce();
+                // A member who was told to leave may have said something before it noticed.
+                let Some(member) = self.all.get_mut(&id) else { return };
                 let line = match text.strip_prefix("/name ").map(str::trim) {
                     Some(new) if !new.is_empty() && new.len() <= 32 => {
                         let old = std::mem::replace(&mut member.name, new.to_owned());
@@ -142,47 +172,97 @@ impl Members {
                 self.tell(&line);
             }
             Event::Leave { id } => {
-                if let Some(member) = self.0.remove(&id) {
-                    self.tell(&format!("-- {} leaves", member.name));
+                if let Some(member) = self.all.remove(&id) {
+                    self.has_left(id, member.name);
                 }
             }
         }
     }
 
-    fn names(&self) -> String {
-        let mut names: Vec<_> = self.0.values().map(|member| member.name.as_str()).collect();
-        names.sort_unstable();
-        names.join(", ")
+    fn has_left(&mut self, id: usize, name: String) {
+        // If it had not been announced, nobody misses it.
+        if !self.came.remove(&id) {
+            self.left.push(name);
+        }
+        self.announce_soon();
     }
+
+    fn announce_soon(&mut self) {
+        self.announce.get_or_insert_with(|| Instant::now() + ANNOUNCE_AFTER);
+    }
+
+    /// Tells everyone who has come and who has gone. A line for each of them would make a thousand arrivals a
+    /// million lines.
+    fn announce(&mut self) {
+        self.announce = None;
+        let (came, left) = (std::mem::take(&mut self.came), std::mem::take(&mut self.left));
+        let verb = |count, one, many| if count == 1 { one } else { many };
+        if !came.is_empty() {
+            let names = list(came.iter().map(|id| self.all[id].name.as_str()), came.len());
+            let line = format!("-- {names} {}", verb(came.len(), "comes in", "come in"));
+            self.tell(&line);
+        }
+        if !left.is_empty() {
+            let names = list(left.iter().map(String::as_str), left.len());
+            self.tell(&format!("-- {names} {}", verb(left.len(), "leaves", "leave")));
+        }
+    }
+}
+
+/// So many names, of which a few are named.
+fn list<'a>(names: impl Iterator<Item = &'a str>, count: usize) -> String {
+    let mut names: Vec<_> = names.take(MOST_NAMES).collect();
+    names.sort_unstable();
+    let more = count - names.len();
+    let names = names.join(", ");
+    if more == 0 { names } else { format!("{names} and {more} more") }
 }
 
 /// The room: takes events until it is told to stop.
 fn room(events: &Receiver<Event>, stopped: &Receiver<()>) {
     let mut members = Members::default();
     loop {
+        let due = members.announce.map_or_else(never, at);
         sward::select! {
             recv(events) -> event => match event {
                 Ok(event) => members.take(event),
                 Err(_) => return,
             },
+            recv(due) -> _ => members.announce(),
             recv(stopped) -> _ => return members.tell("-- the server goes home"),
         }
     }
 }
 
-fn connection(mut stream: TcpStream, id: usize, events: &Sender<Event>) -> tungstenite::Result<()> {
+fn connection(
+    stream: &mut TcpStream,
+    id: usize,
+    origins: &[String],
+    events: &Sender<Event>,
+) -> tungstenite::Result<()> {
     stream.set_nodelay(true)?;
     stream.set_write_timeout(Some(PING_EVERY))?;
-    let (request, rest) = match sward::time::timeout(HEAD_TIME, || head(&mut stream)) {
+    let (request, rest) = match sward::time::timeout(HEAD_TIME, || head(stream)) {
         Ok(head) => head?,
-        Err(elapsed) => return Err(io::Error::from(elapsed).into()),
+        Err(_) => return respond(stream, "408 Request Timeout", "text/plain", ""),
     };
+    if request.headers().get_all("host").iter().count() != 1 {
+        return respond(
+            stream,
+            "400 Bad Request",
+            "text/plain",
+            "whom do you mean? There must be one Host\n",
+        );
+    }
     if !request.headers().contains_key("upgrade") {
-        return page(&mut stream, &request);
+        return page(stream, &request);
+    }
+    if !may_enter(&request, origins) {
+        return respond(stream, "403 Forbidden", "text/plain", "not from this page\n");
     }
     match create_response(&request) {
-        Ok(response) => write_response(&mut stream, &response)?,
-        Err(e) => return respond(&mut stream, "400 Bad Request", "text/plain", &e.to_string()),
+        Ok(response) => write_response(&mut *stream, &response)?,
+        Err(e) => return respond(stream, "400 Bad Request", "text/plain", &e.to_string()),
     }
     stream.set_read_timeout(Some(SILENCE))?;
 
@@ -199,27 +279,35 @@ fn connection(mut stream: TcpStream, id: usize, events: &Sender<Event>) -> tungs
             let _ = writing.shutdown(if ended.is_ok() { Shutdown::Write } else { Shutdown::Both });
             ended
         });
-        let ended = read(Receiving { stream: &stream, answers }, rest, |text| {
+        let ended = read(Receiving { stream, answers }, rest, |text| {
             events.send(Event::Say { id, text }).map_err(gone)
         });
         ended.and(writer.join().map_err(io::Error::other)?)
     });
     events.send(Event::Leave { id }).map_err(gone)?;
-    // What the client still sends would make the kernel reset the connection, and what it was told be lost.
-    let _ = sward::time::timeout(LINGER, || io::copy(&mut stream, &mut io::sink()));
     ended
+}
+
+/// Whether the page that asks is one of ours. What sends no origin is no browser, and can do as it likes anyway.
+fn may_enter(request: &Request, origins: &[String]) -> bool {
+    let mut named = request.headers().get_all("origin").iter();
+    named.all(|origin| origins.iter().any(|known| known.as_bytes().eq_ignore_ascii_case(origin.as_bytes())))
 }
 
 /// Reads the head of a request; gives what was read beyond it, too.
 fn head(stream: &mut TcpStream) -> tungstenite::Result<(Request, Vec<u8>)> {
     let (mut input, mut buffer) = (Vec::new(), [0; 2048]);
     loop {
-        match Request::try_parse(&input) {
+        let n = match stream.read(&mut buffer)? {
+            0 => return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
+            n => n,
+        };
+        input.extend_from_slice(&buffer[..n]);
+        // Only a new line can tell more, so a head that drips is not parsed again for each byte.
+        let parsed = if buffer[..n].contains(&b'\n') { Request::try_parse(&input) } else { Ok(None) };
+        match parsed {
             Ok(Some((length, request))) => return Ok((request, input.split_off(length))),
-            Ok(None) if input.len() < HEAD_LIMIT => match stream.read(&mut buffer)? {
-                0 => return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
-                n => input.extend_from_slice(&buffer[..n]),
-            },
+            Ok(None) if input.len() < HEAD_LIMIT => {}
             Ok(None) => {
                 respond(stream, "431 Request Header Fields Too Large", "text/plain", "")?;
                 return Err(io::Error::from(io::ErrorKind::InvalidData).into());
@@ -273,7 +361,7 @@ impl Write for Receiving<'_> {
 
 fn limits() -> WebSocketConfig {
     let limits = WebSocketConfig::default().read_buffer_size(LONGEST).write_buffer_size(LONGEST);
-    limits.max_message_size(Some(LONGEST)).max_frame_size(Some(LONGEST))
+    limits.max_write_buffer_size(4 * LONGEST).max_message_size(Some(LONGEST)).max_frame_size(Some(LONGEST))
 }
 
 /// Reads messages until the client closes, and lets `say` have them.
@@ -328,7 +416,14 @@ fn write(
             recv(ping) -> _ => ControlFlow::Continue(Some(Message::Ping(Bytes::new()))),
         };
         match next {
-            ControlFlow::Continue(Some(message)) => socket.send(message)?,
+            ControlFlow::Continue(Some(message)) => {
+                socket.write(message)?;
+                // What has come meanwhile goes along: one packet, and not one for each line.
+                for line in messages.try_iter().take(QUEUE) {
+                    socket.write(Message::Text(line))?;
+                }
+                socket.flush()?;
+            }
             ControlFlow::Continue(None) => {}
             ControlFlow::Break(()) => {
                 let reason = Utf8Bytes::from_static("the room has closed the door");
