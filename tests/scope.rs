@@ -1245,9 +1245,11 @@ fn a_panic_of_a_destructor_is_one_of_the_scope() {
             let _: Result<(), Bomb> = sward::try_scope(|s| {
                 s.spawn(|| {
                     runs.store(true, Ordering::SeqCst);
-                    while !s.is_cancelled() {
-                        sward::yield_now();
-                    }
+                    sward::task::mask(|| {
+                        while !s.is_cancelled() {
+                            sward::yield_now();
+                        }
+                    });
                     Err(Bomb(true))
                 });
                 while !runs.load(Ordering::SeqCst) {

@@ -11,6 +11,7 @@
 //! - [`sync`]: atomics, exchangeable for loom's in model runs.
 //! - [`spin`]: the lock of what is touched for a few instructions.
 //! - [`lock`]: the mutex of the runtime's own state, with ranks asserted in debug builds.
+//! - [`parcel`]: boxes in which large values go through the crate.
 //! - [`prefetch`]: memory asked for some time before it is used.
 //! - [`recycle`]: memory blocks that are used again.
 //! - [`local`]: the crate's one `thread_local!`, behind accessors that are never inlined.
@@ -22,6 +23,7 @@ pub(crate) mod fork;
 pub(crate) mod list;
 pub(crate) mod local;
 pub(crate) mod lock;
+pub(crate) mod parcel;
 pub(crate) mod poll;
 pub(crate) mod prefetch;
 pub(crate) mod recycle;

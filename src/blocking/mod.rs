@@ -11,6 +11,7 @@
 
 use crate::base::fork;
 use crate::base::lock::{Mutex, Rank, assert_none_held};
+use crate::base::parcel::{Parcel, is_large, parcel};
 use crate::coroutine::{Event, WaitReason};
 use crate::sched::{Cancel, Woken, may_switch, raise, set, spend, wait_for_event, wait_masked};
 use std::collections::VecDeque;
@@ -60,8 +61,14 @@ const GRACE: Duration = Duration::from_secs(1);
 /// })
 /// # .unwrap();
 /// ```
-pub fn blocking<T: Send>(f: impl FnOnce() -> T + Send) -> io::Result<T> {
-    run(WaitReason::Blocking, f)
+pub fn blocking<T: Send, F: FnOnce() -> T + Send>(f: F) -> io::Result<T> {
+    if const { is_large::<F>() || is_large::<T>() } {
+        let (f, mut value) = (parcel!(f), Parcel::empty());
+        let outcome = run(WaitReason::Blocking, || f.call_into(&mut value));
+        value.open_if(outcome)
+    } else {
+        run(WaitReason::Blocking, f)
+    }
 }
 
 /// Sets how many threads [`blocking`] may use in this process, from now on. Those that are too many leave

@@ -9,6 +9,7 @@ use super::worker::{self, Home, Worker};
 use crate::base::clock::ThreadClock;
 use crate::base::fork;
 use crate::base::lock::assert_none_held;
+use crate::base::parcel::{Parcel, is_large, parcel};
 use crate::base::sys::report;
 use crate::base::thread::Probe;
 use crate::coroutine::{self, Batch, Handle, Header, Id, JoinError, Label, Settings, Site, WaitReason};
@@ -299,7 +300,18 @@ impl Runtime {
     /// - If it is called on a worker, so inside a coroutine of whichever runtime.
     /// - If there is no stack for the closure.
     #[track_caller]
-    pub fn run<T: Send>(&self, f: impl FnOnce() -> T + Send) -> T {
+    pub fn run<T: Send, F: FnOnce() -> T + Send>(&self, f: F) -> T {
+        if const { is_large::<F>() || is_large::<T>() } {
+            let (f, mut value) = (parcel!(f), Parcel::empty());
+            self.run_small(|| f.call_into(&mut value));
+            value.open()
+        } else {
+            self.run_small(f)
+        }
+    }
+
+    #[track_caller]
+    fn run_small<T: Send>(&self, f: impl FnOnce() -> T + Send) -> T {
         refuse_inside("Runtime::run");
         assert_none_held();
         let spawn = Spawn::of(&self.shared).named("main");
@@ -374,7 +386,18 @@ static DEFAULT: parking_lot::Mutex<Option<Arc<Shared>>> = parking_lot::Mutex::ne
 /// assert_eq!(n, 2);
 /// ```
 #[track_caller]
-pub fn run<T: Send>(f: impl FnOnce() -> T + Send) -> T {
+pub fn run<T: Send, F: FnOnce() -> T + Send>(f: F) -> T {
+    if const { is_large::<F>() || is_large::<T>() } {
+        let (f, mut value) = (parcel!(f), Parcel::empty());
+        run_small(|| f.call_into(&mut value));
+        value.open()
+    } else {
+        run_small(f)
+    }
+}
+
+#[track_caller]
+fn run_small<T: Send>(f: impl FnOnce() -> T + Send) -> T {
     refuse_inside("run");
     // Not `unwrap_or_else`: a panic in a closure would not be blamed on the caller.
     let runtime = match Builder::new().build() {

@@ -1,6 +1,6 @@
 //! Settings of one coroutine.
 
-use super::{JoinHandle, Scope, ScopedJoinHandle};
+use super::{JoinHandle, Scope, ScopedJoinHandle, start};
 use crate::coroutine::Site;
 use crate::sched::{self, Spawn};
 use crate::stack::StackWish;
@@ -75,7 +75,8 @@ impl Builder {
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        Ok(JoinHandle::new(sched::spawn(self.prepare()?, f)))
+        let spawn = self.prepare()?;
+        Ok(start!(f: F => T, |f| JoinHandle::new(sched::spawn(spawn, f))))
     }
 
     /// Spawns the coroutine in a scope, from whose surroundings it may borrow; otherwise as

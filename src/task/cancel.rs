@@ -9,6 +9,7 @@
 
 use super::scope;
 use super::{Builder, JoinError};
+use crate::base::parcel::{Parcel, is_large, parcel};
 use crate::base::sync::ListLock;
 use crate::coroutine::{Batch, Event, WaitReason};
 use crate::sched;
@@ -194,7 +195,18 @@ impl CancelToken {
     /// assert_eq!(slept, Err(Cancelled));
     /// ```
     #[track_caller]
-    pub fn run<T: Send>(&self, f: impl FnOnce() -> T + Send) -> Result<T, Cancelled> {
+    pub fn run<T: Send, F: FnOnce() -> T + Send>(&self, f: F) -> Result<T, Cancelled> {
+        if const { is_large::<F>() || is_large::<T>() } {
+            let (f, mut value) = (parcel!(f), Parcel::empty());
+            let outcome = self.run_small(|| f.call_into(&mut value));
+            value.open_if(outcome)
+        } else {
+            self.run_small(f)
+        }
+    }
+
+    #[track_caller]
+    fn run_small<T: Send>(&self, f: impl FnOnce() -> T + Send) -> Result<T, Cancelled> {
         if self.is_cancelled() {
             return Err(Cancelled);
         }

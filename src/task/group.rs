@@ -28,7 +28,7 @@
 //!    for ever. A coroutine that was not started ends with `JoinError::Cancelled`, its closure dropped
 //!    before `done`.
 
-use super::{Builder, JoinHandle};
+use super::Builder;
 use crate::base::lock::assert_none_held;
 use crate::base::sync::ListLock;
 use crate::base::sys::report;
@@ -195,7 +195,7 @@ impl Group {
     /// It is called by the closure of [`run`](Self::run) or by a coroutine of the group, and what `F` and
     /// `T` borrow outlives that `run`. The joining handle does not, unless it is leaked.
     #[track_caller]
-    pub(super) unsafe fn spawn<T, F>(&self, builder: &Builder, f: F) -> io::Result<JoinHandle<T>>
+    pub(super) unsafe fn spawn<T, F>(&self, builder: &Builder, f: F) -> io::Result<Handle>
     where
         F: FnOnce() -> T + Send,
         T: Send,
@@ -219,7 +219,7 @@ impl Group {
             children.handles.push_back(handle.clone());
         }
         sched::wake_all(&mut batch);
-        Ok(JoinHandle::new(handle))
+        Ok(handle)
     }
 
     /// Somebody was told that one has panicked.

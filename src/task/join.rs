@@ -1,6 +1,7 @@
 //! The handle that joins a coroutine.
 
 use super::{JoinError, Task};
+use crate::base::parcel::{Parcel, is_large};
 use crate::coroutine::{Awaiting, Batch, Event, Handle, WaitReason};
 use crate::sched::{self, select::EventArm};
 use std::fmt;
@@ -36,7 +37,29 @@ enum Awaited {
     Taken,
 }
 
+/// Takes the result of a coroutine that `start!` has started.
+///
+/// # Safety
+///
+/// As for [`Handle::take`], where `T` is the result type that was told to `start!`.
+unsafe fn take<T>(handle: &Handle, tell: impl FnOnce(&JoinError)) -> Result<T, JoinError> {
+    if const { is_large::<T>() } {
+        // SAFETY: as the caller says.
+        match unsafe { handle.take::<Parcel<T>>() } {
+            Ok(parcel) => Ok(parcel.open()),
+            Err(error) => {
+                tell(&error);
+                Err(error)
+            }
+        }
+    } else {
+        // SAFETY: as the caller says.
+        unsafe { handle.take() }.inspect_err(tell)
+    }
+}
+
 impl<T> JoinHandle<T> {
+    /// For a coroutine that `start!` has started, with that result type.
     pub(super) fn new(handle: Handle) -> Self {
         JoinHandle { handle, awaited: Awaited::Not, result: PhantomData }
     }
@@ -63,6 +86,11 @@ impl<T> JoinHandle<T> {
     /// });
     /// ```
     pub fn join(self) -> Result<T, JoinError> {
+        self.join_telling(|_| ())
+    }
+
+    /// As [`join`](Self::join); calls the closure with the error if there is one.
+    pub(super) fn join_telling(self, tell: impl FnOnce(&JoinError)) -> Result<T, JoinError> {
         assert!(
             !matches!(self.awaited, Awaited::Taken),
             "sward: a JoinHandle that has given its result is joined"
@@ -73,17 +101,17 @@ impl<T> JoinHandle<T> {
             // Without a deadline it returns only when the event is set.
             let _ = sched::wait_for(self.done(), WaitReason::Join, None);
         }
-        self.take()
+        self.take(tell)
     }
 
-    fn take(mut self) -> Result<T, JoinError> {
+    fn take(mut self, tell: impl FnOnce(&JoinError)) -> Result<T, JoinError> {
         assert!(self.is_finished(), "a result is taken after the end");
         self.awaited = Awaited::Taken;
         let this = std::mem::ManuallyDrop::new(self);
         // SAFETY: read once; `this` is not dropped. What it holds besides owns nothing.
         let handle = unsafe { std::ptr::read(&raw const this.handle) };
-        // SAFETY: it is done, as asserted, `T` is its type, and this joining handle is used up.
-        unsafe { handle.take() }
+        // SAFETY: it is done, as asserted, and this joining handle is used up.
+        unsafe { take(&handle, tell) }
     }
 
     /// Whether the coroutine has ended, so that [`join`](Self::join) returns at once.
@@ -168,9 +196,9 @@ impl<T> Future for JoinHandle<T> {
             }
         }
         this.awaited = Awaited::Taken;
-        // SAFETY: it is done: each of the ways here found it so. `T` is its type, and this is the joining
-        // handle, which comes here once.
-        Poll::Ready(unsafe { this.handle.take() })
+        // SAFETY: it is done: each of the ways here found it so. This is the joining handle, which comes here
+        // once.
+        Poll::Ready(unsafe { take(&this.handle, |_| ()) })
     }
 }
 

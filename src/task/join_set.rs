@@ -5,7 +5,7 @@
 //! locals are destroyed, which is a user's code and may park. So a number is taken off the list only once its
 //! coroutine has ended; until then it stays, and no cancellation loses the result.
 
-use super::{Builder, JoinError, JoinHandle, Task};
+use super::{Builder, JoinError, JoinHandle, Task, start};
 use crate::base::sync::ListLock;
 use crate::coroutine::{Event, WaitReason};
 use crate::sched;
@@ -135,8 +135,11 @@ impl<T> JoinSet<T> {
         let spawn = builder.prepare()?;
         let number = self.next;
         self.next += 1;
-        let job = Job { f, _announce: Announce { ended: Arc::clone(&self.ended), number } };
-        let handle = JoinHandle::new(sched::spawn(spawn, move || job.run()));
+        let _announce = Announce { ended: Arc::clone(&self.ended), number };
+        let handle = start!(f: F => T, |f| {
+            let job = Job { f, _announce };
+            JoinHandle::new(sched::spawn(spawn, move || job.run()))
+        });
         let task = handle.task();
         self.handles.insert(number, handle);
         Ok(task)
@@ -173,8 +176,8 @@ impl<T> JoinSet<T> {
         while !self.is_empty() {
             // Before the list is looked at: an end that comes after the look sets it again.
             self.ended.some.consume();
-            if let Some(result) = self.try_join_next() {
-                return Some(result);
+            if let Some(handle) = self.take_ended() {
+                return Some(handle.join());
             }
             if !self.wait_for_some(deadline) {
                 return self.try_join_next();
@@ -201,12 +204,18 @@ impl<T> JoinSet<T> {
     /// Takes a coroutine that has ended out of the set; `None` if there is none. Does not wait for any to
     /// end.
     pub fn try_join_next(&mut self) -> Option<Result<T, JoinError>> {
+        let handle = self.take_ended()?;
+        Some(handle.join())
+    }
+
+    /// Takes the handle of a coroutine that has ended out of the set.
+    fn take_ended(&mut self) -> Option<JoinHandle<T>> {
         let mut numbers = self.ended.numbers.lock();
         let has_ended = |number: &u64| self.handles.get(number).is_some_and(JoinHandle::is_finished);
         let first = numbers.iter().position(has_ended)?;
         let number = numbers.remove(first)?;
         drop(numbers);
-        Some(self.handles.remove(&number).expect("its handle was found").join())
+        Some(self.handles.remove(&number).expect("its handle was found"))
     }
 
     /// Cancels all of its coroutines, as [`JoinHandle::cancel`] does. They stay in the set, and are joined

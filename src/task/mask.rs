@@ -1,5 +1,6 @@
 //! Where a cancellation is let in, and where it is not.
 
+use crate::base::parcel::{Parcel, is_large, parcel};
 use crate::sched;
 
 /// Runs the closure without its waits being ended by a cancellation of the coroutine, nor by a time limit
@@ -28,8 +29,14 @@ use crate::sched;
 ///     assert!(matches!(both.join(), Err(sward::task::JoinError::Cancelled)));
 /// });
 /// ```
-pub fn mask<R>(f: impl FnOnce() -> R) -> R {
-    sched::masked(f)
+pub fn mask<R, F: FnOnce() -> R>(f: F) -> R {
+    if const { is_large::<F>() || is_large::<R>() } {
+        let (f, mut value) = (parcel!(f), Parcel::empty());
+        sched::masked(|| f.call_into(&mut value));
+        value.open()
+    } else {
+        sched::masked(f)
+    }
 }
 
 /// Whether the calling coroutine has been cancelled, be it [masked](mask) or not. False on a plain thread.

@@ -42,6 +42,13 @@
 //! [`task_local!`](crate::task_local) declares variables of which each coroutine has its own.
 //! [`block_on`] runs a future in a coroutine, and a [`JoinHandle`] is a future for other executors.
 //!
+//! # Large values
+//!
+//! Closures and results of more than 1 KiB travel in boxes: this crate copies a large value once into its box
+//! and once out of it. A build without optimisation makes further copies in the user's own code, one for each
+//! call that takes or gives the value. Values of 64 KiB fit the default stack of 256 KiB; put larger ones into
+//! a `Box`.
+//!
 //! # Fairness
 //!
 //! A coroutine runs until it waits. One that calls what may wait, but never has to (its socket always has
@@ -86,6 +93,26 @@ pub use try_scope::{TryScope, try_scope};
 use crate::sched::{self, Spawn, runtime::Runtime};
 use std::io;
 
+/// Evaluates the expression, which starts a coroutine, with a closure for it that is small: the one in that
+/// variable, or one that calls it from a box. What it gives is what [`JoinHandle`] expects for that result type.
+macro_rules! start {
+    ($f:ident: $F:ty => $T:ty, |$small:ident| $start:expr) => {
+        if const { $crate::base::parcel::is_large::<$T>() } {
+            let f = $crate::base::parcel::parcel!($f);
+            let $small = move || f.call::<$T>();
+            $start
+        } else if const { $crate::base::parcel::is_large::<$F>() } {
+            let f = $crate::base::parcel::parcel!($f);
+            let $small = move || f.open()();
+            $start
+        } else {
+            let $small = $f;
+            $start
+        }
+    };
+}
+use start;
+
 /// Spawns a coroutine and returns a handle to join it. Dropping the handle detaches the coroutine. Does
 /// not park.
 ///
@@ -119,7 +146,7 @@ where
     T: Send + 'static,
 {
     match Spawn::here() {
-        Ok(spawn) => JoinHandle::new(sched::spawn(spawn, f)),
+        Ok(spawn) => start!(f: F => T, |f| JoinHandle::new(sched::spawn(spawn, f))),
         Err(error) => no_runtime(error),
     }
 }
@@ -158,6 +185,6 @@ impl Runtime {
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        JoinHandle::new(sched::spawn(Spawn::of(self.shared()), f))
+        start!(f: F => T, |f| JoinHandle::new(sched::spawn(Spawn::of(self.shared()), f)))
     }
 }

@@ -4,7 +4,8 @@
 //! there. [`Group`] does the work and has the argument.
 
 use super::group::{Ended, Group};
-use super::{Builder, JoinError, JoinHandle, Task};
+use super::{Builder, JoinError, JoinHandle, Task, start};
+use crate::base::parcel::{Parcel, is_large, parcel};
 use crate::coroutine::quietly;
 use crate::sched;
 use crate::sched::select::EventArm;
@@ -140,6 +141,23 @@ impl ScopeBuilder {
     where
         F: for<'scope> FnOnce(&'scope Scope<'scope, 'env>) -> T,
     {
+        if const { is_large::<F>() || is_large::<T>() } {
+            let (f, mut value) = (parcel!(f), Parcel::<T>::empty());
+            // SAFETY: the place is for such a value.
+            self.scope_of_small(|s| unsafe {
+                value.place().write(f.open()(s));
+                value.seal();
+            });
+            value.open()
+        } else {
+            self.scope_of_small(f)
+        }
+    }
+
+    fn scope_of_small<'env, F, T>(self, f: F) -> T
+    where
+        F: for<'scope> FnOnce(&'scope Scope<'scope, 'env>) -> T,
+    {
         let scope = Scope { group: self.group(), scope: PhantomData, env: PhantomData };
         let value = scope.group.run(|| f(&scope));
         let ended = scope.group.ended();
@@ -213,8 +231,8 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         // SAFETY: only the closure of `run`, and coroutines that it or they have spawned, get hold of a
         // `&'scope self`. `'scope` outlasts `run`, as that is called with a closure that borrows for it,
         // and the handle that we return has that lifetime.
-        let inner = unsafe { self.group.spawn(builder, f) }?;
-        Ok(ScopedJoinHandle { inner, group: &self.group })
+        let handle = start!(f: F => T, |f| unsafe { self.group.spawn(builder, f) })?;
+        Ok(ScopedJoinHandle { inner: JoinHandle::new(handle), group: &self.group })
     }
 
     /// Cancels all coroutines of the scope, and those that are spawned in it afterwards, as
@@ -265,13 +283,11 @@ impl<T> ScopedJoinHandle<'_, T> {
     /// assert_eq!(longest, Some("not"));
     /// ```
     pub fn join(self) -> Result<T, JoinError> {
-        let result = self.inner.join();
-        match &result {
-            Err(JoinError::Panicked(_)) => self.group.panic_was_joined(),
-            Err(JoinError::NoStack(_)) => self.group.unstarted_was_joined(),
-            Err(JoinError::Cancelled) | Ok(_) => {}
-        }
-        result
+        self.inner.join_telling(|error| match error {
+            JoinError::Panicked(_) => self.group.panic_was_joined(),
+            JoinError::NoStack(_) => self.group.unstarted_was_joined(),
+            JoinError::Cancelled => {}
+        })
     }
 
     /// Whether the coroutine has ended, so that [`join`](Self::join) returns at once.

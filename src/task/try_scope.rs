@@ -3,6 +3,7 @@
 use super::Builder;
 use super::group::{Ended, Group};
 use super::scope::ScopeBuilder;
+use crate::base::parcel::{Parcel, is_large, parcel};
 use crate::base::sync::ListLock;
 use crate::coroutine::{Cancellation, drop_one, quietly};
 use crate::sched;
@@ -88,6 +89,30 @@ impl ScopeBuilder {
     /// assert!(done.unwrap_err() >= 5);
     /// ```
     pub fn try_scope<'env, F, T, E>(self, f: F) -> Result<T, E>
+    where
+        F: for<'scope> FnOnce(&'scope TryScope<'scope, 'env, E>) -> Result<T, E>,
+        E: Send,
+    {
+        if const { is_large::<F>() || is_large::<T>() } {
+            let (f, mut value) = (parcel!(f), Parcel::<T>::empty());
+            let outcome = self.try_scope_of_small(|s| match f.open()(s) {
+                Ok(outcome) => {
+                    // SAFETY: the place is for such a value.
+                    unsafe {
+                        value.place().write(outcome);
+                        value.seal();
+                    }
+                    Ok(())
+                }
+                Err(error) => Err(error),
+            });
+            value.open_if(outcome)
+        } else {
+            self.try_scope_of_small(f)
+        }
+    }
+
+    fn try_scope_of_small<'env, F, T, E>(self, f: F) -> Result<T, E>
     where
         F: for<'scope> FnOnce(&'scope TryScope<'scope, 'env, E>) -> Result<T, E>,
         E: Send,
@@ -195,6 +220,19 @@ impl<'scope, 'env, E: Send> TryScope<'scope, 'env, E> {
     where
         F: FnOnce() -> Result<(), E> + Send + 'scope,
     {
+        if const { is_large::<F>() } {
+            let f = parcel!(f);
+            self.start(&builder, move || f.open()())
+        } else {
+            self.start(&builder, f)
+        }
+    }
+
+    #[track_caller]
+    fn start<F>(&'scope self, builder: &Builder, f: F) -> io::Result<()>
+    where
+        F: FnOnce() -> Result<(), E> + Send + 'scope,
+    {
         // `fail` as well: it drops an error that is not the first, which may panic.
         let run = || f().unwrap_or_else(|error| self.fail(error));
         let job = || match catch_unwind(AssertUnwindSafe(run)) {
@@ -203,7 +241,7 @@ impl<'scope, 'env, E: Send> TryScope<'scope, 'env, E> {
             Err(payload) => self.panicked(payload),
         };
         // SAFETY: as in `Scope::spawn_with`; the handle goes at once.
-        unsafe { self.group.spawn(&builder, job) }.map(drop)
+        unsafe { self.group.spawn(builder, job) }.map(drop)
     }
 
     /// Cancels all coroutines of the scope, and those that are spawned in it afterwards. This is no error: it

@@ -1,6 +1,7 @@
 //! Time limits of sections of code.
 
 use super::Deadline;
+use crate::base::parcel::{Parcel, is_large, parcel};
 use crate::sched;
 use std::fmt;
 use std::io;
@@ -72,7 +73,13 @@ impl From<Elapsed> for io::Error {
 /// ```
 #[track_caller]
 pub fn timeout<T, F: FnOnce() -> T>(duration: Duration, f: F) -> Result<T, Elapsed> {
-    timeout_at(Deadline::after(duration), f)
+    if const { is_large::<F>() || is_large::<T>() } {
+        let (f, mut value) = (parcel!(f), Parcel::empty());
+        let outcome = within(Deadline::after(duration), || f.call_into(&mut value));
+        value.open_if(outcome)
+    } else {
+        within(Deadline::after(duration), f)
+    }
 }
 
 /// As [`timeout`], until that time: an [`Instant`](std::time::Instant) or a [`Deadline`].
@@ -95,12 +102,23 @@ pub fn timeout<T, F: FnOnce() -> T>(duration: Duration, f: F) -> Result<T, Elaps
 /// ```
 #[track_caller]
 pub fn timeout_at<T, F: FnOnce() -> T>(deadline: impl Into<Deadline>, f: F) -> Result<T, Elapsed> {
+    if const { is_large::<F>() || is_large::<T>() } {
+        let (f, mut value) = (parcel!(f), Parcel::empty());
+        let outcome = within(deadline.into(), || f.call_into(&mut value));
+        value.open_if(outcome)
+    } else {
+        within(deadline.into(), f)
+    }
+}
+
+#[track_caller]
+fn within<T, F: FnOnce() -> T>(deadline: Deadline, f: F) -> Result<T, Elapsed> {
     if cfg!(panic = "abort") {
         panic!(
             "sward: a timeout ends its closure by unwinding, and this program is built with panic = \"abort\""
         );
     }
-    match deadline.into().instant() {
+    match deadline.instant() {
         Some(at) => sched::limited(at, f).map_err(|_| Elapsed(())),
         None => Ok(f()),
     }
