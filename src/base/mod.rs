@@ -14,6 +14,7 @@
 //! - [`parcel`]: boxes in which large values go through the crate.
 //! - [`prefetch`]: memory asked for some time before it is used.
 //! - [`recycle`]: memory blocks that are used again.
+//! - [`slab`]: values under keys, in blocks that are freed when they are empty.
 //! - [`local`]: the crate's one `thread_local!`, behind accessors that are never inlined.
 
 pub(crate) mod backoff;
@@ -27,6 +28,7 @@ pub(crate) mod parcel;
 pub(crate) mod poll;
 pub(crate) mod prefetch;
 pub(crate) mod recycle;
+pub(crate) mod slab;
 pub(crate) mod spin;
 pub(crate) mod sync;
 pub(crate) mod sys;

@@ -68,23 +68,7 @@ pub(crate) type Events = backend::Events;
 
 /// What identifies a source within its shard: a slot of the table and the slot's generation, so that
 /// an event for a descriptor that was closed, and whose number or slot is in use again, is known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Key {
-    slot: u32,
-    generation: u32,
-}
-
-/// For a kernel that gives 64 bits back with each event.
-#[cfg_attr(sward_backend = "poll", allow(dead_code))]
-impl Key {
-    fn pack(self) -> u64 {
-        u64::from(self.generation) << 32 | u64::from(self.slot)
-    }
-
-    fn unpack(data: u64) -> Key {
-        Key { slot: data as u32, generation: (data >> 32) as u32 }
-    }
-}
+type Key = crate::base::slab::Key;
 
 /// One event.
 #[derive(Clone, Copy, Debug)]

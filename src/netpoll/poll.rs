@@ -14,6 +14,7 @@
 use super::{Direction, Key, Readiness};
 use crate::base::lock::{Mutex, Rank};
 use crate::base::poll::poll;
+use crate::base::slab::shrink;
 use crate::base::sys::{retry, set_nonblocking};
 use std::io::{self, PipeReader, PipeWriter};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
@@ -76,6 +77,11 @@ impl Poller {
         let mut table = self.table.lock();
         if table.watch(key).is_some() {
             table.watches[key.slot as usize] = None;
+            // The table of sources uses its lowest free slot first.
+            while let Some(None) = table.watches.last() {
+                table.watches.pop();
+            }
+            shrink(&mut table.watches);
             self.changed(&mut table);
         }
         Ok(())
@@ -219,6 +225,10 @@ impl Events {
     }
 
     fn clear(&mut self) {
+        // They hold what the last wait was about.
+        shrink(&mut self.asked);
+        shrink(&mut self.keys);
+        shrink(&mut self.told);
         self.asked.clear();
         self.keys.clear();
         self.told.clear();

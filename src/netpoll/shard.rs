@@ -1,8 +1,9 @@
 //! A poller and the table of what it watches; one per worker.
 //!
 //! The table maps the key in an event to the readiness of a source. It owns a reference to it, so an
-//! event never meets freed memory, and its slots carry generations, so an event for a source that has
-//! left is recognised. Invariant: a source is `bound` exactly while it is in the table of one shard.
+//! event never meets freed memory, and its keys carry generations, so an event for a source that has
+//! left is recognised. What a burst of sources has used of it is given back (`base::slab`). Invariant: a
+//! source is `bound` exactly while it is in the table of one shard.
 
 use super::backend::Poller;
 use super::source::Ready;
@@ -10,6 +11,7 @@ use super::{Direction, Events, Key, Readiness};
 use crate::base::fork;
 use crate::base::lock::{Mutex, Rank};
 use crate::base::prefetch::prefetch;
+use crate::base::slab::Slab;
 use crate::coroutine::{Batch, Event};
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -26,7 +28,10 @@ pub(crate) struct Shard {
 impl Shard {
     /// An empty shard.
     pub(crate) fn new() -> io::Result<Shard> {
-        Ok(Shard { poller: Poller::new()?, table: Mutex::new(Rank::Shard, Table::default()) })
+        Ok(Shard {
+            poller: Poller::new()?,
+            table: Mutex::new(Rank::Shard, Table { sources: Slab::new(), retired: false }),
+        })
     }
 
     /// Waits for events and fires those who wait for them.
@@ -41,7 +46,8 @@ impl Shard {
             return Ok(());
         }
         let table = self.table.lock();
-        // What is set in a moment is on its way from memory meanwhile: first the readiness, then who waits for it.
+        // What is set in a moment is on its way from memory meanwhile: first the readiness, then who waits
+        // for it.
         let mut ahead = events.iter().skip(1).map(|readiness| table.get(readiness.key));
         let mut next = ahead.next().flatten();
         for readiness in events.iter() {
@@ -84,9 +90,9 @@ impl Shard {
         if table.retired {
             return Err(io::Error::other("the runtime has shut down"));
         }
-        let key = table.insert(Arc::clone(ready));
+        let key = table.sources.insert(Arc::clone(ready));
         if let Err(e) = self.poller.add(fd, key) {
-            table.remove(key);
+            table.sources.remove(key);
             return Err(e);
         }
         ready.set_bound(true);
@@ -102,7 +108,7 @@ impl Shard {
     /// process would keep the kernel's entry alive.
     pub(super) fn remove(&self, fd: BorrowedFd<'_>, key: Key) {
         let mut table = self.table.lock();
-        if let Some(ready) = table.remove(key) {
+        if let Some(ready) = table.sources.remove(key) {
             ready.set_bound(false);
             let _ = self.poller.remove(fd, key);
         }
@@ -113,52 +119,21 @@ impl Shard {
     pub(crate) fn retire(&self, batch: &mut Batch) {
         let mut table = self.table.lock();
         table.retired = true;
-        for slot in std::mem::take(&mut table.slots) {
-            if let Some(ready) = slot.ready {
-                ready.set_bound(false);
-                ready.set_all(batch);
-            }
+        for ready in table.sources.drain() {
+            ready.set_bound(false);
+            ready.set_all(batch);
         }
     }
 }
 
-#[derive(Default)]
 struct Table {
-    slots: Vec<Slot>,
-    free: Vec<u32>,
+    sources: Slab<Arc<Ready>>,
     retired: bool,
-}
-
-struct Slot {
-    generation: u32,
-    ready: Option<Arc<Ready>>,
 }
 
 impl Table {
     fn get(&self, key: Key) -> Option<&Ready> {
-        let slot = self.slots.get(key.slot as usize)?;
-        (slot.generation == key.generation).then_some(slot.ready.as_deref()?)
-    }
-
-    fn insert(&mut self, ready: Arc<Ready>) -> Key {
-        let slot = self.free.pop().unwrap_or_else(|| {
-            self.slots.push(Slot { generation: 0, ready: None });
-            (self.slots.len() - 1) as u32
-        });
-        let entry = &mut self.slots[slot as usize];
-        entry.ready = Some(ready);
-        Key { slot, generation: entry.generation }
-    }
-
-    fn remove(&mut self, key: Key) -> Option<Arc<Ready>> {
-        let slot = self.slots.get_mut(key.slot as usize)?;
-        if slot.generation != key.generation {
-            return None;
-        }
-        let ready = slot.ready.take()?;
-        slot.generation = slot.generation.wrapping_add(1);
-        self.free.push(key.slot);
-        Some(ready)
+        self.sources.get(key).map(|ready| &**ready)
     }
 }
 
@@ -174,23 +149,5 @@ impl Ready {
         if readiness.writable {
             set(&self.write, readiness.write_for_good);
         }
-    }
-}
-
-#[cfg(all(test, not(loom)))]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_stale_key_finds_nothing() {
-        let mut table = Table::default();
-        let first = table.insert(Arc::new(Ready::new()));
-        assert!(table.get(first).is_some());
-        assert!(table.remove(first).is_some());
-        let second = table.insert(Arc::new(Ready::new()));
-        assert_eq!(first.slot, second.slot);
-        assert!(table.get(first).is_none());
-        assert!(table.remove(first).is_none());
-        assert!(table.get(second).is_some());
     }
 }

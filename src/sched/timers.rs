@@ -6,39 +6,37 @@
 //! and O(1) for the usual insert, whose deadline is later than most. A cancelled timer leaves at
 //! once. A key carries its slot's generation, so a stale key cancels nothing.
 //!
+//! What a burst of timers has used is given back: the heap has room for four times its timers at most (or
+//! 1,024), and the slots are bounded as [`slab`](crate::base::slab) says.
+//!
 //! Invariant: `heap[i] <= heap[4i+1..=4i+4]`, and `slots[heap[i].slot].place == i`.
 
+use crate::base::slab::{Key, Slab, shrink};
 use std::time::Instant;
 
 const ARITY: usize = 4;
-const NOWHERE: u32 = u32::MAX;
 
 /// Names one timer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct TimerKey {
-    slot: u32,
-    generation: u32,
-}
+pub(crate) type TimerKey = Key;
 
 #[derive(Debug)]
-struct Slot<T> {
+struct Timer<T> {
+    /// Its place in the heap.
     place: u32,
-    generation: u32,
-    value: Option<T>,
+    value: T,
 }
 
 /// Deadlines in order, each with a value.
 #[derive(Debug)]
 pub(crate) struct Timers<T> {
     heap: Vec<(Instant, u32)>,
-    slots: Vec<Slot<T>>,
-    free: Vec<u32>,
+    slots: Slab<Timer<T>>,
 }
 
 impl<T> Timers<T> {
     /// No timers.
     pub(crate) const fn new() -> Self {
-        Timers { heap: Vec::new(), slots: Vec::new(), free: Vec::new() }
+        Timers { heap: Vec::new(), slots: Slab::new() }
     }
 
     /// The earliest deadline.
@@ -48,30 +46,17 @@ impl<T> Timers<T> {
 
     /// Adds a timer.
     pub(crate) fn insert(&mut self, deadline: Instant, value: T) -> TimerKey {
-        let place = self.heap.len() as u32;
-        let slot = match self.free.pop() {
-            Some(slot) => slot,
-            None => {
-                self.slots.push(Slot { place: NOWHERE, generation: 0, value: None });
-                (self.slots.len() - 1) as u32
-            }
-        };
-        let entry = &mut self.slots[slot as usize];
-        entry.value = Some(value);
-        entry.place = place;
-        let key = TimerKey { slot, generation: entry.generation };
-        self.heap.push((deadline, slot));
-        self.rise(place as usize);
+        let place = self.heap.len();
+        let key = self.slots.insert(Timer { place: place as u32, value });
+        self.heap.push((deadline, key.slot));
+        self.rise(place);
         key
     }
 
     /// Takes a timer out; `None` if it has been taken already.
     pub(crate) fn cancel(&mut self, key: TimerKey) -> Option<T> {
-        let entry = &self.slots[key.slot as usize];
-        if entry.generation != key.generation || entry.place == NOWHERE {
-            return None;
-        }
-        Some(self.take(entry.place as usize))
+        let place = self.slots.get(key)?.place;
+        Some(self.take(place as usize))
     }
 
     /// Takes the earliest timer if it is due.
@@ -86,11 +71,8 @@ impl<T> Timers<T> {
             self.sink(place);
             self.rise(place);
         }
-        let entry = &mut self.slots[slot as usize];
-        entry.place = NOWHERE;
-        entry.generation = entry.generation.wrapping_add(1);
-        self.free.push(slot);
-        entry.value.take().expect("a slot in the heap has its value")
+        shrink(&mut self.heap);
+        self.slots.remove_at(slot).expect("what is in the heap has a slot").value
     }
 
     fn rise(&mut self, mut place: usize) {
@@ -124,7 +106,8 @@ impl<T> Timers<T> {
     }
 
     fn settle(&mut self, place: usize) {
-        self.slots[self.heap[place].1 as usize].place = place as u32;
+        let slot = self.heap[place].1;
+        self.slots.at_mut(slot).expect("what is in the heap has a slot").place = place as u32;
     }
 }
 
@@ -168,7 +151,27 @@ mod tests {
             let key = timers.insert(start + Duration::from_secs(30), i);
             assert_eq!(timers.cancel(key), Some(i));
         }
-        assert_eq!((timers.heap.len(), timers.slots.len()), (0, 1));
+        assert_eq!((timers.heap.len(), timers.slots.blocks()), (0, 1));
+    }
+
+    /// The room for a past burst is given back, also where one timer of it stays.
+    #[test]
+    fn a_burst_of_timers_leaves_no_room_for_as_many() {
+        let start = Instant::now();
+        let mut timers = Timers::new();
+        let at = |i: u32| start + Duration::from_millis(u64::from(i));
+        let keys: Vec<_> = (0..200_000).map(|i| timers.insert(at(i), i)).collect();
+        let (last, rest) = keys.split_last().expect("there are some");
+        let (cancelled, fired) = rest.split_at(100_000);
+        for &key in cancelled {
+            assert!(timers.cancel(key).is_some());
+        }
+        for _ in fired {
+            assert!(timers.pop_due(at(200_000)).is_some());
+        }
+        assert!(timers.heap.capacity() <= 2_048, "{}", timers.heap.capacity());
+        assert!(timers.slots.blocks() <= 2, "{}", timers.slots.blocks());
+        assert_eq!(timers.cancel(*last), Some(199_999));
     }
 
     /// What a program may do with timers. Times are small numbers, so that many are equal.
@@ -190,12 +193,11 @@ mod tests {
     }
 
     impl<T> Timers<T> {
-        fn check(&self) {
+        fn check(&mut self) {
             for (place, &(deadline, slot)) in self.heap.iter().enumerate() {
                 assert!(place == 0 || self.heap[(place - 1) / ARITY].0 <= deadline, "the heap's order");
-                assert_eq!(self.slots[slot as usize].place as usize, place);
+                assert_eq!(self.slots.at_mut(slot).map(|timer| timer.place as usize), Some(place));
             }
-            assert_eq!(self.heap.len() + self.free.len(), self.slots.len(), "a slot is used or free");
         }
     }
 
