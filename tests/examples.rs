@@ -315,7 +315,15 @@ fn http_does_not_read_ahead_of_its_answers() {
 
 #[test]
 fn servers_hold_no_more_connections_than_their_limit() {
-    for (example, request, answer) in [("http", "GET / HTTP/1.1\r\nHost: a\r\n\r\n", "HTTP/1.1 200 OK\r\n")] {
+    let get = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+    let upgrade = "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+        Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    for (example, request, answer) in [
+        ("http", get, "HTTP/1.1 200 OK\r\n"),
+        ("hyper", get, "HTTP/1.1 200 OK\r\n"),
+        ("redis", "PING\r\n", "+PONG\r\n"),
+        ("websocket", upgrade, "HTTP/1.1 101 "),
+    ] {
         let Some(server) = Server::start(example, &["--connections", "2"]) else { return };
         let mut held = [server.connect(), server.connect()];
         for stream in &mut held {
