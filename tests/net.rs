@@ -1080,3 +1080,45 @@ fn sockets_that_linger_do_not_use_up_the_pool() {
         assert_eq!(all.len(), sent);
     });
 }
+
+/// Many acceptors of one listener time out and come back while connections arrive: each connection is accepted.
+#[test]
+fn acceptors_that_leave_lose_no_connection() {
+    const ACCEPTORS: u64 = 100;
+    const CONNECTIONS: usize = 500;
+    let accepted = Arc::new(AtomicUsize::new(0));
+    in_runtime(|| {
+        let (listener, address) = listen();
+        let listener = Arc::new(listener);
+        let acceptors: Vec<_> = (0..ACCEPTORS)
+            .map(|seed| {
+                let (listener, accepted) = (listener.clone(), accepted.clone());
+                sward::spawn(move || {
+                    for turn in 0.. {
+                        let limit = Duration::from_micros((seed * 7_919 + turn * 104_729) % 4_000);
+                        match sward::time::timeout(limit, || listener.accept()) {
+                            Ok(Ok(_)) => _ = accepted.fetch_add(1, Ordering::Relaxed),
+                            Ok(Err(_)) => return,
+                            Err(_) => {}
+                        }
+                    }
+                })
+            })
+            .collect();
+        for made in 1..=CONNECTIONS {
+            TcpStream::connect(address).expect("connected");
+            if made % 8 == 0 {
+                // If one were lost, this would not end.
+                while accepted.load(Ordering::Relaxed) < made {
+                    sward::sleep(Duration::from_micros(50));
+                }
+            }
+        }
+        while accepted.load(Ordering::Relaxed) < CONNECTIONS {
+            sward::sleep(Duration::from_micros(50));
+        }
+        listener.close();
+        acceptors.into_iter().for_each(|acceptor| acceptor.join().expect("no panic"));
+    });
+    assert_eq!(accepted.load(Ordering::Relaxed), CONNECTIONS);
+}

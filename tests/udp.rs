@@ -6,6 +6,8 @@ use common::{LONG, MOMENT, both, in_runtime, kind};
 use std::io::ErrorKind;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::panic::{RefUnwindSafe, UnwindSafe};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 use sward::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
@@ -431,5 +433,81 @@ fn ten_thousand_datagrams_are_echoed() {
         }
         stop.close().unwrap();
         assert_eq!(echo.join().unwrap(), 10_000);
+    });
+}
+
+/// Many receivers of one socket time out, are cancelled and come back while datagrams arrive: each of these is
+/// received. If the wake-up for one were lost, the sender would wait for ever.
+#[test]
+fn receivers_that_leave_lose_no_datagram() {
+    const RECEIVERS: u64 = 200;
+    const DATAGRAMS: usize = 3_000;
+    /// Few enough for the socket's buffer.
+    const ON_THE_WAY: usize = 64;
+    let received = Arc::new(AtomicUsize::new(0));
+    let over = Arc::new(AtomicBool::new(false));
+    in_runtime(|| {
+        let (socket, address) = socket();
+        let socket = Arc::new(socket);
+        let receive = |seed: u64| {
+            let (socket, received, over) = (socket.clone(), received.clone(), over.clone());
+            move || {
+                let mut buf = [0; 8];
+                for turn in 0.. {
+                    let limit = Duration::from_micros((seed * 7_919 + turn * 104_729) % 4_000);
+                    match sward::time::timeout(limit, || socket.recv(&mut buf)) {
+                        Ok(got) if got.is_ok() => _ = received.fetch_add(1, Ordering::Relaxed),
+                        _ if over.load(Ordering::Relaxed) => return,
+                        _ => {}
+                    }
+                }
+            }
+        };
+        let mut receivers: Vec<_> = (0..RECEIVERS).map(|seed| sward::spawn(receive(seed))).collect();
+        let sender = UdpSocket::bind("127.0.0.1:0").expect("bound");
+        let wait_for = |count: usize| {
+            while received.load(Ordering::Relaxed) < count {
+                sward::sleep(Duration::from_micros(50));
+            }
+        };
+        for sent in 1..=DATAGRAMS {
+            sender.send_to(b"x", address).expect("sent");
+            if sent % 16 == 0 {
+                // Another one in its place.
+                let place = sent / 16 % receivers.len();
+                receivers[place].cancel();
+                receivers[place] = sward::spawn(receive(sent as u64));
+            }
+            wait_for(if sent % 50 == 0 { sent } else { sent.saturating_sub(ON_THE_WAY) });
+        }
+        wait_for(DATAGRAMS);
+        over.store(true, Ordering::Relaxed);
+        receivers.into_iter().for_each(|receiver| receiver.join().expect("no panic"));
+    });
+    assert_eq!(received.load(Ordering::Relaxed), DATAGRAMS);
+}
+
+/// One cancelled receiver out of two, again and again, just as a datagram arrives: the other one gets it, or the
+/// cancelled one did.
+#[test]
+fn a_cancelled_receiver_passes_the_wake_up_on() {
+    in_runtime(|| {
+        let (socket, address) = socket();
+        let socket = Arc::new(socket);
+        let sender = UdpSocket::bind("127.0.0.1:0").expect("bound");
+        let receive = || {
+            let socket = socket.clone();
+            sward::spawn(move || socket.recv(&mut [0; 8]).expect("a datagram"))
+        };
+        for _ in 0..300 {
+            let (first, second) = (receive(), receive());
+            sward::yield_now();
+            sender.send_to(b"x", address).expect("sent");
+            first.cancel();
+            if first.join().is_ok() {
+                sender.send_to(b"x", address).expect("sent");
+            }
+            assert_eq!(second.join().expect("no panic"), 1);
+        }
     });
 }

@@ -14,7 +14,7 @@ use crate::base::lock::{Mutex, Rank, assert_none_held};
 use crate::base::parcel::{Parcel, is_large, parcel};
 use crate::coroutine::{Event, WaitReason};
 use crate::sched::{Cancel, Woken, may_switch, raise, set, spend, wait_for_event, wait_masked};
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
@@ -107,7 +107,8 @@ pub(crate) fn usage() -> Usage {
 type Job = Box<dyn FnOnce() + Send>;
 
 struct Pool {
-    queue: VecDeque<(u64, Job)>,
+    /// By their numbers, so that a job of a cancelled caller leaves from anywhere without a search.
+    queue: BTreeMap<u64, Job>,
     /// The number of the next job.
     next: u64,
     limit: usize,
@@ -120,7 +121,7 @@ struct Pool {
 
 static POOL: Mutex<Pool> = Mutex::new(
     Rank::Blocking,
-    Pool { queue: VecDeque::new(), next: 0, limit: DEFAULT_LIMIT, threads: 0, aside: 0, idle: 0 },
+    Pool { queue: BTreeMap::new(), next: 0, limit: DEFAULT_LIMIT, threads: 0, aside: 0, idle: 0 },
 );
 static WORK: parking_lot::Condvar = parking_lot::Condvar::new();
 
@@ -222,9 +223,7 @@ impl<T> Slot<T> {
 
 /// Takes a job back that no thread has taken.
 fn withdraw(number: u64) -> Option<Job> {
-    let mut pool = POOL.lock();
-    let at = pool.queue.iter().position(|(queued, _)| *queued == number)?;
-    pool.queue.remove(at).map(|(_, job)| job)
+    POOL.lock().queue.remove(&number)
 }
 
 /// Queues a job for a thread that lives, and gives its number; or drops it and fails.
@@ -246,7 +245,7 @@ fn submit(job: Job) -> io::Result<u64> {
     }
     let number = pool.next;
     pool.next += 1;
-    pool.queue.push_back((number, job));
+    pool.queue.insert(number, job);
     drop(pool);
     WORK.notify_one();
     Ok(number)
@@ -283,7 +282,7 @@ fn forget() -> bool {
 fn serve() {
     let mut pool = POOL.lock();
     loop {
-        while let Some((_, job)) = pool.queue.pop_front() {
+        while let Some((_, job)) = pool.queue.pop_first() {
             drop(pool);
             job();
             pool = POOL.lock();
@@ -325,6 +324,26 @@ mod tests {
     fn a_panic_goes_on_in_the_caller() {
         let caught = crate::run(|| catch_unwind(|| run(WaitReason::Resolve, || panic!("there"))));
         assert_eq!(caught.expect_err("a panic").downcast_ref(), Some(&"there"));
+    }
+
+    /// What was quadratic: each cancelled call walked the queue.
+    #[test]
+    fn a_queued_call_leaves_without_a_search() {
+        const QUEUED: u64 = 20_000;
+        let cost = |queued: u64| {
+            let gone = u64::MAX / 2; // no thread looks at these numbers
+            let start = std::time::Instant::now();
+            let mut pool = POOL.lock();
+            drop(pool.queue.split_off(&gone));
+            pool.queue.extend((0..queued).map(|n| (gone + n, Box::new(|| ()) as Job)));
+            drop(pool);
+            (0..queued).rev().step_by(2).for_each(|n| drop(withdraw(gone + n)));
+            (0..queued).for_each(|n| drop(withdraw(gone + n)));
+            start.elapsed().as_nanos() as f64 / queued as f64
+        };
+        let least = |queued| (0..5).map(|_| cost(queued)).fold(f64::INFINITY, f64::min);
+        let (few, many) = (least(20), least(QUEUED));
+        assert!(many < 20.0 * few, "{few} ns with 20 in the queue, {many} ns with {QUEUED}");
     }
 
     #[test]

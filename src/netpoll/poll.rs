@@ -1,8 +1,8 @@
 //! The poll back-end, for any Unix. The contract is in the folder's `mod.rs`.
 //!
 //! `poll(2)` tells states, not changes, so each direction of a descriptor is asked about only while it is
-//! armed: `add` and `arm` arm it, and an event disarms it. Whoever has consumed a direction's readiness
-//! arms it before he waits; what has come in between is told at once, since it is a state.
+//! armed: `add` and `arm` arm it, and an event disarms it. A waiter
+//! arms its direction once it is listed; what has come in between is told at once, since it is a state.
 //!
 //! A call of `wait` asks with a copy of what is armed. It is counted in `inside` from the copy on, and
 //! whoever changes the table while anybody is inside rings the bell, a pipe that each copy contains: so

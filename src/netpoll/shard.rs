@@ -139,15 +139,15 @@ impl Table {
 
 impl Ready {
     fn set(&self, readiness: &Readiness, batch: &mut Batch) {
-        let mut set = |event: &Event, for_good: bool| match for_good {
+        let mut set = |direction: Direction, event: &Event, for_good: bool| match for_good {
             true => event.mark(&self.marks, batch),
-            false => event.set(batch),
+            false => self.tell(direction, batch),
         };
         if readiness.readable {
-            set(&self.read, readiness.read_for_good);
+            set(Direction::Read, &self.read, readiness.read_for_good);
         }
         if readiness.writable {
-            set(&self.write, readiness.write_for_good);
+            set(Direction::Write, &self.write, readiness.write_for_good);
         }
     }
 }

@@ -19,7 +19,7 @@ use std::io::{self, PipeReader, PipeWriter};
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
 
 /// Reading or writing.
@@ -39,6 +39,10 @@ pub(crate) struct Ready {
     /// For both of them.
     pub(super) marks: Marks,
     bound: AtomicBool,
+    /// A waiter that finds nothing for itself says nothing about what the others would find.
+    selective: bool,
+    /// How often a selective source has been told ready.
+    tellings: AtomicUsize,
 }
 
 impl Ready {
@@ -48,6 +52,28 @@ impl Ready {
             write: Event::new_set(),
             marks: Marks::new(),
             bound: AtomicBool::new(false),
+            selective: false,
+            tellings: AtomicUsize::new(0),
+        }
+    }
+
+    fn event(&self, direction: Direction) -> &Event {
+        match direction {
+            Direction::Read => &self.read,
+            Direction::Write => &self.write,
+        }
+    }
+
+    /// Tells of readiness that one attempt may use up.
+    #[inline]
+    pub(super) fn tell(&self, direction: Direction, batch: &mut Batch) {
+        let event = self.event(direction);
+        if self.selective {
+            // Before the event: a waiter that lists itself once this event has been taken again sees the number.
+            self.tellings.fetch_add(1, Ordering::AcqRel);
+            event.set_all(batch);
+        } else {
+            event.set(batch);
         }
     }
 
@@ -56,8 +82,8 @@ impl Ready {
     }
 
     pub(super) fn set_all(&self, batch: &mut Batch) {
-        self.read.set(batch);
-        self.write.set(batch);
+        self.read.set_all(batch);
+        self.write.set_all(batch);
     }
 }
 
@@ -119,6 +145,13 @@ impl Source {
         source
     }
 
+    /// The same source, for attempts of which one may find nothing where another one would succeed: all waiters
+    /// of a direction are woken at each event, and each of them tries, whoever has taken it.
+    pub(crate) fn selective(mut self) -> Source {
+        Arc::get_mut(&mut self.ready).expect("it is in no shard yet").selective = true;
+        self
+    }
+
     /// The descriptor.
     pub(crate) fn fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
@@ -126,10 +159,21 @@ impl Source {
 
     /// The readiness in one direction.
     pub(crate) fn event(&self, direction: Direction) -> &Event {
-        match direction {
-            Direction::Read => &self.ready.read,
-            Direction::Write => &self.ready.write,
-        }
+        self.ready.event(direction)
+    }
+
+    /// Sets the event of one direction, as the shard does when it hears of readiness.
+    #[inline]
+    pub(crate) fn tell(&self, direction: Direction, batch: &mut Batch) {
+        self.ready.tell(direction, batch);
+    }
+
+    /// How often a selective source has been told ready; `None` for one that is not. A waiter of a selective
+    /// source waits only if the number is, once it is listed, what it was before its attempt: another one may have
+    /// taken the event in between.
+    #[inline]
+    pub(crate) fn tellings(&self) -> Option<usize> {
+        self.ready.selective.then(|| self.ready.tellings.load(Ordering::Acquire))
     }
 
     /// Fails once `close` was called.
@@ -157,20 +201,33 @@ impl Source {
         self.closed.load(Ordering::Acquire)
     }
 
-    /// To be called before waiting for an event, after its readiness was consumed: joins that shard if it
-    /// is in none, and has the shard tell that direction's next event.
+    /// Joins that shard if the source is in none. To be called before waiting for an event.
     #[inline]
-    pub(crate) fn arm(&self, shard: &Arc<Shard>, direction: Direction) -> io::Result<()> {
+    pub(crate) fn join(&self, shard: &Arc<Shard>) -> io::Result<()> {
         // Acquire: pairs with `set_bound`; whoever sees it bound waits for the shard's events.
         if !self.ready.bound.load(Ordering::Acquire) {
             self.bind(shard)?;
         }
+        Ok(())
+    }
+
+    /// Has the shard tell that direction's next event. To be called once the waiter is listed: an event that ends
+    /// the watch then finds it.
+    #[inline]
+    pub(crate) fn arm(&self, direction: Direction) {
         if Poller::ONE_SHOT
             && let Some((shard, key)) = &*self.binding.lock()
         {
             shard.arm(*key, direction);
         }
-        Ok(())
+    }
+
+    /// As `arm`, on behalf of those that wait still, by one that has used up the event and waits no more.
+    #[inline]
+    pub(crate) fn rearm_for_others(&self, direction: Direction) {
+        if Poller::ONE_SHOT && self.event(direction).is_waited_for() {
+            self.arm(direction);
+        }
     }
 
     #[cold]

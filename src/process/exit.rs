@@ -4,7 +4,7 @@ use super::pidfd;
 use crate::base::sys::retry;
 use crate::coroutine::{Event, WaitReason};
 use crate::netpoll::{Direction, Source};
-use crate::sched::{Attempt, OpenFile, set, wait_for};
+use crate::sched::{Attempt, OpenFile, set_for_good, wait_for};
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
@@ -38,7 +38,7 @@ impl Exit {
         let ended = Arc::clone(&event);
         thread::Builder::new().name("sward-child".into()).spawn(move || {
             block_until_ended(pid);
-            set(&ended);
+            set_for_good(&ended);
         })?;
         Ok(Exit::Awaited(event))
     }

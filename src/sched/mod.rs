@@ -43,7 +43,7 @@ pub(crate) use runtime::{Spawn, spawn};
 pub(crate) use shared::Shared;
 pub(crate) use wait::{
     Cancel, Woken, cancelled, cancelling, checkpoint, limit, limited, masked, raise, raise_whole, set,
-    sleep_until, spend, wait_at, wait_for, wait_for_event, wait_in, wait_masked, wake_all, with_own,
-    yield_now,
+    set_for_good, sleep_until, spend, wait_at, wait_for, wait_for_event, wait_in, wait_masked, wake_all,
+    with_own, yield_now,
 };
 pub(crate) use worker::{blocks_worker, current_coroutine, current_runtime, may_switch, on_worker};

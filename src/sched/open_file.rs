@@ -3,8 +3,8 @@
 //! Sockets and everything else with a descriptor are built on it. All handles to a file share one
 //! [`OpenFile`], so there is one source per open file, and a timeout set through one handle holds for all.
 
-use super::readiness::{Attempt, perform};
-use super::wait::{set, wake_all};
+use super::readiness::{Attempt, perform, tell_again};
+use super::wait::wake_all;
 use crate::coroutine::{Batch, WaitReason};
 use crate::netpoll::{Direction, Source, is_ready};
 use std::io;
@@ -115,9 +115,9 @@ impl OpenFile {
         perform(&self.source, direction, reason, deadline, attempt)
     }
 
-    /// Wakes those who wait in that direction, to try again: for an attempt that has not come to its end.
+    /// Has the next call in that direction tried without a wait: for an attempt that has not come to its end.
     pub(crate) fn rouse(&self, direction: Direction) {
-        set(self.source.event(direction));
+        tell_again(&self.source, direction);
     }
 
     /// Fails once `close` was called.

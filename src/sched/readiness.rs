@@ -7,13 +7,41 @@
 //!
 //! A wait may end although the call still would block: another caller was faster, or the file is in an error state
 //! that lasts. Each turn therefore checks the deadline, and a turn that cannot wait for a change backs off.
+//!
+//! # Several waiters for one direction
+//!
+//! *One readiness wakes one waiter*, the one that came first. The poller tells an edge once, however many datagrams
+//! or connections are there. So whoever has consumed the readiness owes the others one of these:
+//!
+//! - the call succeeded, and there may be more (`Done`): it sets the event again, which wakes the next waiter or is
+//!   kept for the next call;
+//! - the call failed: likewise, as the error may have been this call's alone;
+//! - the call would block, or has taken all there was (`WouldBlock`, `Drained`): nothing. The kernel had nothing
+//!   left at that time, and tells what comes later as a new edge.
+//!
+//! A woken waiter always comes to the look at the event (`coroutine::event`): a timeout or a cancellation that was
+//! faster leaves the wake-up to the next waiter, and between its wake-up and its look there is only the check
+//! that the source is open. Whoever arrives meanwhile may take the event first; the woken waiter then waits again, ahead
+//! of the others. An end or an error that lasts (HUP, ERR), `close`, and a shard that retires wake all waiters.
+//!
+//! This needs calls that all block on one condition, as those of a socket do. A [selective](Source::selective) source
+//! is one for calls that do not: the closures of `io::Pollable`. There each event wakes all waiters, and each of them
+//! makes its call, whoever has taken the event.
+//!
+//! *Plain threads* and unwinding coroutines wait in `poll(2)`, not for the event. The kernel wakes all of them, and they
+//! compete with the waiters here by their calls alone: they neither consume the readiness nor set it. An edge that was
+//! told wakes a waiter in any case, which finds what the threads have left.
 
-use super::wait::{checkpoint, deadline_on_thread, raise, set, spend, wait_for};
+use super::wait::{
+    Cancel, Woken, checkpoint, deadline_on_thread, raise, spend, wait_for, wait_in_ring, wake_all,
+};
 use super::worker;
 use crate::base::backoff::Backoff;
-use crate::coroutine::WaitReason;
+use crate::coroutine::{Batch, WaitReason};
 use crate::netpoll::{Direction, Source};
+use std::cell::Cell;
 use std::io;
+use std::mem;
 use std::os::fd::{AsRawFd, RawFd};
 use std::time::Instant;
 
@@ -45,7 +73,10 @@ pub(crate) fn perform<T>(
     // moved.
     spend();
     let mut backoff = Backoff::new();
+    let mut woken = false;
     loop {
+        // A waiter that was woken owes a look at the event. It fails here only once the source is closed, which
+        // wakes every waiter.
         source.prepare()?;
         if !worker::may_switch() {
             match attempt(fd)? {
@@ -61,20 +92,25 @@ pub(crate) fn perform<T>(
             }
             continue;
         }
-        if let Some(taken) = event.take() {
+        let tellings = source.tellings();
+        let taken = event.take();
+        if taken.is_some() || tellings.is_some() {
             match attempt(fd) {
                 Ok(Attempt::Done(value)) => {
-                    set(event);
+                    tell_again(source, direction);
                     return Ok(value);
                 }
-                Ok(Attempt::Drained(value)) => return Ok(value),
+                Ok(Attempt::Drained(value)) => {
+                    source.rearm_for_others(direction);
+                    return Ok(value);
+                }
                 // It was told for good, and wrongly: it is taken once more, like any other. What was told
                 // during the attempt, and the mark of a `close`, are left alone.
-                Ok(Attempt::WouldBlock) if event.unstick(taken) => continue,
+                Ok(Attempt::WouldBlock) if taken.is_some_and(|taken| event.unstick(taken)) => continue,
                 Ok(Attempt::WouldBlock) => {}
                 Err(error) => {
-                    // Others who wait meet the error, or what is behind it, by themselves.
-                    set(event);
+                    // The next waiter meets the error, or what is behind it, by itself.
+                    tell_again(source, direction);
                     return Err(error);
                 }
             }
@@ -84,9 +120,11 @@ pub(crate) fn perform<T>(
         } else {
             backoff.wait();
         }
-        worker::with(|worker| source.arm(worker.shard(), direction)).transpose()?;
-        if wait_for(event, reason, deadline).is_err() {
-            return Err(io::ErrorKind::TimedOut.into());
+        worker::with(|worker| source.join(worker.shard())).transpose()?;
+        match wait_for_turn(source, direction, reason, deadline, tellings, &mut woken) {
+            Woken::Event => {}
+            Woken::Timeout => return Err(io::ErrorKind::TimedOut.into()),
+            Woken::Cancelled => raise(),
         }
     }
 }
@@ -101,6 +139,7 @@ fn after_false_wake(
     deadline: Option<Instant>,
     backoff: &mut Backoff,
 ) -> io::Result<()> {
+    let leaving = Leaving { source, direction };
     checkpoint();
     let now = Instant::now();
     if deadline.is_some_and(|at| at <= now) {
@@ -111,15 +150,189 @@ fn after_false_wake(
         // Not armed, so that nothing but the time, `close` or another waiter's event ends it.
         let _ = wait_for(source.event(direction), reason, Some(deadline.map_or(until, |at| at.min(until))));
     }
+    mem::forget(leaving);
     Ok(())
+}
+
+/// A caller that has used up an event, and does not wait for the next one unless this is forgotten.
+struct Leaving<'a> {
+    source: &'a Source,
+    direction: Direction,
+}
+
+impl Drop for Leaving<'_> {
+    fn drop(&mut self) {
+        self.source.rearm_for_others(self.direction);
+    }
+}
+
+/// Waits until the source is ready, or the waiter's turn has come: behind all others, or before them if it was
+/// `woken` before, and found that another one had been faster.
+#[inline]
+fn wait_for_turn(
+    source: &Source,
+    direction: Direction,
+    reason: WaitReason,
+    deadline: Option<Instant>,
+    tellings: Option<usize>,
+    woken: &mut bool,
+) -> Woken {
+    let event = source.event(direction);
+    let (ahead, listed) = (*woken, Cell::new(false));
+    let how = wait_in_ring(event, reason, deadline, Cancel::Obey, |node| {
+        // SAFETY: `wait_in_ring` keeps the node until it has removed it.
+        listed.set(unsafe { if ahead { event.enqueue_first(node) } else { event.enqueue(node) } });
+        if listed.get() {
+            source.arm(direction);
+        }
+        listed.get() && source.tellings() == tellings
+    });
+    *woken |= listed.get();
+    how
+}
+
+/// Sets the source's event again: what was taken from it may not have been all.
+pub(super) fn tell_again(source: &Source, direction: Direction) {
+    let mut batch = Batch::new();
+    source.tell(direction, &mut batch);
+    wake_all(&mut batch);
 }
 
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
-    use crate::coroutine::{Batch, Event, Marks};
-    use crate::sched::wake_all;
+    use crate::coroutine::{Event, Marks};
+    use std::os::unix::net::UnixDatagram;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
     use std::time::Duration;
+
+    const RECEIVERS: usize = 200;
+    const DATAGRAMS: usize = 300;
+
+    /// Receives one datagram, which is one byte, and counts the calls.
+    fn receive(source: &Source, calls: &AtomicUsize, deadline: Option<Instant>) -> io::Result<u8> {
+        perform(source, Direction::Read, WaitReason::ReceiveDatagram, deadline, |fd| {
+            calls.fetch_add(1, Ordering::Relaxed);
+            let mut byte = 0_u8;
+            // SAFETY: the buffer is one byte.
+            match unsafe { libc::recv(fd, (&raw mut byte).cast(), 1, libc::MSG_DONTWAIT) } {
+                1 => Ok(Attempt::Done(byte)),
+                _ => match io::Error::last_os_error() {
+                    error if error.kind() == io::ErrorKind::WouldBlock => Ok(Attempt::WouldBlock),
+                    error => Err(error),
+                },
+            }
+        })
+    }
+
+    /// What was a thundering herd: each datagram woke every coroutine that waited for one. Now there are two calls
+    /// for each: that of the waiter that gets it, and that of the next one, which finds that there is no more.
+    #[test]
+    fn a_datagram_wakes_one_of_many_receivers() {
+        crate::run(|| {
+            let (ours, theirs) = UnixDatagram::pair().unwrap();
+            let source = Arc::new(Source::new(ours.into()));
+            let (calls, received) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+            let receivers: Vec<_> = (0..RECEIVERS)
+                .map(|_| {
+                    let (source, calls, received) = (source.clone(), calls.clone(), received.clone());
+                    crate::spawn(move || {
+                        while receive(&source, &calls, None).is_ok() {
+                            received.fetch_add(1, Ordering::Relaxed);
+                        }
+                    })
+                })
+                .collect();
+            for sent in 1..=DATAGRAMS {
+                theirs.send(&[1]).unwrap();
+                while received.load(Ordering::Relaxed) < sent {
+                    crate::sleep(Duration::from_micros(100));
+                }
+            }
+            let calls = calls.load(Ordering::Relaxed);
+            assert!(calls <= 4 * DATAGRAMS + RECEIVERS, "{calls} calls for {DATAGRAMS} datagrams");
+            let mut batch = Batch::new();
+            source.close(&mut batch);
+            wake_all(&mut batch);
+            receivers.into_iter().for_each(|receiver| receiver.join().unwrap());
+        });
+    }
+
+    /// All that is there is received although it was told at once, and many of the waiters leave meanwhile.
+    #[test]
+    fn waiters_that_leave_lose_no_datagram() {
+        crate::run(|| {
+            let (ours, theirs) = UnixDatagram::pair().unwrap();
+            theirs.set_nonblocking(true).unwrap();
+            let source = Arc::new(Source::new(ours.into()));
+            let received = Arc::new(AtomicUsize::new(0));
+            let receivers: Vec<_> = (0..RECEIVERS as u64)
+                .map(|i| {
+                    let (source, received) = (source.clone(), received.clone());
+                    crate::spawn(move || {
+                        let calls = AtomicUsize::new(0);
+                        for turn in 0.. {
+                            // A few wait for long, the others up to 3 ms.
+                            let wait = if i < 3 { 60_000_000 } else { (i * 7_919 + turn * 104_729) % 3_000 };
+                            let deadline = Instant::now() + Duration::from_micros(wait);
+                            match receive(&source, &calls, Some(deadline)) {
+                                Ok(_) => _ = received.fetch_add(1, Ordering::Relaxed),
+                                Err(error) if error.kind() == io::ErrorKind::TimedOut => {}
+                                Err(_) => return,
+                            }
+                        }
+                    })
+                })
+                .collect();
+            for sent in 1..=5 * DATAGRAMS {
+                while theirs.send(&[1]).is_err() {
+                    crate::yield_now();
+                }
+                if sent % 7 == 0 {
+                    // If one were lost, this would not end.
+                    while received.load(Ordering::Relaxed) < sent {
+                        crate::yield_now();
+                    }
+                }
+            }
+            while received.load(Ordering::Relaxed) < 5 * DATAGRAMS {
+                crate::yield_now();
+            }
+            let mut batch = Batch::new();
+            source.close(&mut batch);
+            wake_all(&mut batch);
+            receivers.into_iter().for_each(|receiver| receiver.join().unwrap());
+        });
+    }
+
+    /// A waiter that finds nothing for itself does not keep the event from one that would.
+    #[test]
+    fn a_selective_source_wakes_all() {
+        crate::run(|| {
+            let (ours, theirs) = UnixDatagram::pair().unwrap();
+            let source = Arc::new(Source::new(ours.into()).selective());
+            let there = Arc::new(AtomicUsize::new(0));
+            let waiters: Vec<_> = [false, false, true, false]
+                .into_iter()
+                .map(|wants| {
+                    let (source, there) = (source.clone(), there.clone());
+                    crate::spawn(move || {
+                        let deadline = (!wants).then(|| Instant::now() + Duration::from_millis(500));
+                        perform(&source, Direction::Read, WaitReason::Read, deadline, |_| {
+                            let ready = wants && there.load(Ordering::Relaxed) > 0;
+                            Ok(if ready { Attempt::Done(()) } else { Attempt::WouldBlock })
+                        })
+                    })
+                })
+                .collect();
+            crate::sleep(Duration::from_millis(20));
+            there.store(1, Ordering::Relaxed);
+            theirs.send(&[1]).unwrap();
+            let results: Vec<_> = waiters.into_iter().map(|waiter| waiter.join().unwrap().is_ok()).collect();
+            assert_eq!(results, [false, false, true, false]);
+        });
+    }
 
     /// What the poller does when the end has come.
     fn tell(event: &Event, marks: &Marks) {

@@ -278,13 +278,26 @@ pub(crate) fn wait_for_event(
     deadline: Option<Instant>,
     cancel: Cancel,
 ) -> Woken {
+    // SAFETY: `wait_in_ring` keeps the node until it has removed it.
+    wait_in_ring(event, reason, deadline, cancel, |node| unsafe { event.enqueue(node) })
+}
+
+/// As [`wait_for_event`], with a node that `enlist` lists with the event, in a commit; it gives false if the event
+/// is set. The node stays where it is, and the caller alive, until the node was removed.
+#[inline]
+pub(super) fn wait_in_ring(
+    event: &Event,
+    reason: WaitReason,
+    deadline: Option<Instant>,
+    cancel: Cancel,
+    enlist: impl Fn(&Node) -> bool,
+) -> Woken {
     let node: Cell<Option<Node>> = Cell::new(None);
     let mut commit = |ticket| {
         // SAFETY: written once, here, before anybody else has its address; this frame holds it until
         // `remove` has returned.
         let node = unsafe { (*node.as_ptr()).insert(Node::new(ticket)) };
-        // SAFETY: as above; the ticket's waiter is the caller's own, alive while it waits.
-        unsafe { event.enqueue(node) }
+        enlist(node)
     };
     // SAFETY: the ticket is in the node, which is removed below.
     let woken = unsafe { wait(reason, deadline, cancel, &mut commit) };
@@ -400,10 +413,17 @@ pub(crate) fn masked<R>(f: impl FnOnce() -> R) -> R {
     })
 }
 
-/// Sets the event and wakes all who wait for it. From any thread.
+/// Sets the event and wakes the first waiter, which is to look and to take it. From any thread.
 pub(crate) fn set(event: &Event) {
     let mut batch = Batch::new();
     event.set(&mut batch);
+    wake_all(&mut batch);
+}
+
+/// Sets the event for good and wakes all waiters. From any thread.
+pub(crate) fn set_for_good(event: &Event) {
+    let mut batch = Batch::new();
+    event.set_for_good(&mut batch);
     wake_all(&mut batch);
 }
 
