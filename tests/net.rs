@@ -1117,7 +1117,7 @@ fn acceptors_that_leave_lose_no_connection() {
         while accepted.load(Ordering::Relaxed) < CONNECTIONS {
             sward::sleep(Duration::from_micros(50));
         }
-        listener.close();
+        listener.close().expect("closed");
         acceptors.into_iter().for_each(|acceptor| acceptor.join().expect("no panic"));
     });
     assert_eq!(accepted.load(Ordering::Relaxed), CONNECTIONS);

@@ -836,10 +836,19 @@ mod models {
         }
     }
 
+    /// As `loom::model`, for three threads that wait for one another in loops: with two preemptions at most, and longer
+    /// runs.
+    fn explore(f: impl Fn() + Sync + Send + 'static) {
+        let mut model = loom::model::Builder::new();
+        model.preemption_bound = Some(2);
+        model.max_branches = 20_000;
+        model.check(f);
+    }
+
     /// Two readers wait, and two datagrams are told as one: the reader that is woken wakes the other one.
     #[test]
     fn a_reader_that_took_one_wakes_the_next() {
-        loom::model(|| {
+        explore(|| {
             let (socket, sleepers) = (Socket::new(), Arc::new([Sleeper::new(), Sleeper::new()]));
             let other = {
                 let (socket, sleepers) = (socket.clone(), sleepers.clone());
@@ -860,7 +869,7 @@ mod models {
     /// wake-up the other one would sleep for ever, which loom reports.
     #[test]
     fn a_timeout_does_not_take_the_wake_up_with_it() {
-        loom::model(|| {
+        explore(|| {
             let (socket, sleepers) = (Socket::new(), Arc::new([Sleeper::new(), Sleeper::new()]));
             let impatient = {
                 let (socket, sleepers) = (socket.clone(), sleepers.clone());
@@ -884,7 +893,7 @@ mod models {
     /// The end comes while a datagram arrives: it wakes both readers, whichever of them takes the datagram.
     #[test]
     fn the_end_wakes_every_reader() {
-        loom::model(|| {
+        explore(|| {
             let (socket, sleepers) = (Socket::new(), Arc::new([Sleeper::new(), Sleeper::new()]));
             let other = {
                 let (socket, sleepers) = (socket.clone(), sleepers.clone());
@@ -932,6 +941,7 @@ mod models {
                 drop(node);
                 setter.join().unwrap();
                 assert!(event.consume() && event.is_waited_for());
+                // SAFETY: the waiters are alive.
                 let cause = |node: &Node| unsafe { node.ticket().fire(Cause::Timeout, &mut Batch::new()) };
                 let lost = nodes.iter().filter(|node| cause(node) == Fired::Lost).count();
                 assert_eq!(lost + usize::from(fired == Fired::Lost), 1, "one set fires one node");

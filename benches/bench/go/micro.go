@@ -15,6 +15,7 @@ func run(name string, s size) string {
 	workloads := map[string]func(size) string{
 		"spawn": spawn, "yield": yield, "unpark": unpark, "pingpong": pingpong, "channel": channel, "mutex": mutex,
 		"rwlock": rwlock, "skynet": skynet, "fib": fibonacci, "timers": timers,
+		"token": token, "datagrams": datagrams, "accepts": accepts,
 	}
 	switch name {
 	case "parked":

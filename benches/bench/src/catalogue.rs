@@ -58,6 +58,7 @@ impl Workload {
             Kind::Micro { run: "spawn" | "parked" | "skynet" | "fib", .. } => 0,
             Kind::Micro { run: "yield" | "unpark" | "pingpong", .. } => 1,
             Kind::Micro { run: "sleepers" | "timers", .. } => 3,
+            Kind::Micro { run: "datagrams" | "accepts", .. } => 4,
             Kind::Micro { .. } => 2,
             Kind::Net { .. } | Kind::Http { .. } => 4,
         };
@@ -77,6 +78,9 @@ impl Workload {
             }
             ("tokio", Kind::Micro { run: "channel", size: Size { partners: 2.., .. }, .. }) => {
                 Some("its channels have one receiver")
+            }
+            ("may" | "threads" | "tokio", Kind::Micro { run: "token" | "datagrams" | "accepts", .. }) => {
+                Some("written for sward and Go only")
             }
             ("may", Kind::Micro { run: "parked" | "skynet" | "fib" | "sleepers", .. }) => {
                 Some("two mappings for each stack: it ends at vm.max_map_count")
@@ -179,6 +183,17 @@ pub fn workloads(descriptors: u64) -> Vec<Workload> {
             [1, 1, 300_000, 30_000],
             "ping-pong, each receive with a timeout that is met",
         ),
+        micro(
+            "token-10",
+            "token",
+            [10, 1, 300_000, 0],
+            "select over an own channel and a shared token, 10 waiters",
+        ),
+        micro("token-10k", "token", [10_000, 1, 300_000, 0], "the same, 10,000 waiters"),
+        micro("datagrams-10", "datagrams", [10, 1, 20_000, 0], "UDP, 10 receivers of one socket"),
+        micro("datagrams-1k", "datagrams", [1_000, 1, 20_000, 0], "the same, 1,000 receivers"),
+        micro("accepts-10", "accepts", [10, 1, 5_000, 0], "TCP, 10 acceptors of one listener"),
+        micro("accepts-1k", "accepts", [1_000, 1, 5_000, 0], "the same, 1,000 acceptors"),
         echo("echo-1", 1),
         echo("echo-1-core", 1).on_one_core(),
         echo("echo-64", 64),

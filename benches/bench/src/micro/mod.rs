@@ -2,6 +2,7 @@
 //! tokio. Each checks its own result and panics if it is wrong.
 
 mod channel;
+mod crowd;
 mod fib;
 mod locks;
 mod parked;
@@ -109,6 +110,9 @@ pub fn blocking<P: Channels + Locks>(name: &str, size: Size, workers: usize) -> 
         "fib" => fib::blocking::<P>,
         "sleepers" => return P::run(workers, move || sleepers::blocking::<P>(size)),
         "timers" => timers::blocking::<P>,
+        "token" => crowd::token,
+        "datagrams" => crowd::datagrams,
+        "accepts" => crowd::accepts,
         _ => panic!("no such workload: {name}"),
     };
     P::run(workers, move || twice(size, workload))
