@@ -1,7 +1,8 @@
-//! Values of 64 KiB on the default stack of 256 KiB, in a build without optimisation: the crate may not copy them
-//! again and again. Each function here has one or two of them in its frame.
+//! Values of 64 KiB on the default stack of 256 KiB, in a build without optimisation: the crate may not copy
+//! them again and again. Each function here has one or two of them in its frame.
 
 use std::time::Duration;
+use sward::channel::{Receiver, Select, SendTimeoutError, Sender, TrySendError, bounded, oneshot, unbounded};
 use sward::runtime::Builder;
 use sward::task::{self, CancelToken, JoinHandle, JoinSet, Scope, ScopedJoinHandle};
 
@@ -191,5 +192,174 @@ fn closures_that_run_in_place_return_large_values() {
         timeout();
         mask();
         token();
+    });
+}
+
+#[inline(never)]
+fn send(sender: &Sender<Large>) {
+    assert!(sender.send(Large::new()).is_ok());
+}
+
+#[inline(never)]
+fn try_send(sender: &Sender<Large>) {
+    assert!(sender.try_send(Large::new()).is_ok());
+}
+
+#[inline(never)]
+fn send_timeout(sender: &Sender<Large>) {
+    assert!(sender.send_timeout(Large::new(), LONG).is_ok());
+}
+
+#[inline(never)]
+fn select_send(sender: &Sender<Large>) {
+    let mut arm = sender.arm(Large::new());
+    let mut select = Select::new();
+    select.send(&mut arm);
+    assert_eq!(select.wait(), 0);
+}
+
+#[inline(never)]
+fn recv(receiver: &Receiver<Large>) {
+    receiver.recv().as_ref().expect("a message").check();
+}
+
+#[inline(never)]
+fn try_recv(receiver: &Receiver<Large>) {
+    receiver.try_recv().as_ref().expect("a message").check();
+}
+
+#[inline(never)]
+fn recv_timeout(receiver: &Receiver<Large>) {
+    receiver.recv_timeout(LONG).as_ref().expect("a message").check();
+}
+
+#[inline(never)]
+fn next(receiver: &Receiver<Large>) {
+    receiver.iter().next().as_ref().expect("a message").check();
+}
+
+#[inline(never)]
+fn select_recv(receiver: &Receiver<Large>) {
+    let mut arm = receiver.arm();
+    let mut select = Select::new();
+    select.recv(&mut arm);
+    assert_eq!(select.wait(), 0);
+    arm.finish().as_ref().expect("a message").check();
+}
+
+const SENDS: [fn(&Sender<Large>); 3] = [send, send_timeout, select_send];
+const RECEIVES: [fn(&Receiver<Large>); 4] = [recv, recv_timeout, next, select_recv];
+
+#[test]
+fn channels_have_room_for_large_messages() {
+    in_coroutine(|| {
+        for (sender, receiver) in [bounded(2), unbounded()] {
+            for send in SENDS.into_iter().chain([try_send as fn(&_)]) {
+                for recv in RECEIVES.into_iter().chain([try_recv as fn(&_)]) {
+                    send(&sender);
+                    recv(&receiver);
+                }
+            }
+            send(&sender);
+        }
+    });
+}
+
+#[test]
+fn large_messages_meet_those_who_wait() {
+    in_coroutine(|| {
+        for send in SENDS {
+            for recv in RECEIVES {
+                for sender_first in [true, false] {
+                    let (sender, receiver) = bounded(0);
+                    let (sends, receives) = (move || send(&sender), move || recv(&receiver));
+                    let [first, second] = if sender_first {
+                        let first = sward::spawn(sends);
+                        sward::yield_now();
+                        [first, sward::spawn(receives)]
+                    } else {
+                        let first = sward::spawn(receives);
+                        sward::yield_now();
+                        [first, sward::spawn(sends)]
+                    };
+                    first.join().expect("no panic");
+                    second.join().expect("no panic");
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn large_messages_come_back_that_cannot_be_sent() {
+    #[inline(never)]
+    fn full(sender: &Sender<Large>) {
+        match Box::new(sender.try_send(Large::new())).as_ref() {
+            Err(TrySendError::Full(large)) => large.check(),
+            _ => panic!("there is no room"),
+        }
+    }
+    #[inline(never)]
+    fn late(sender: &Sender<Large>) {
+        match Box::new(sender.send_timeout(Large::new(), Duration::from_millis(1))).as_ref() {
+            Err(SendTimeoutError::Timeout(large)) => large.check(),
+            _ => panic!("there is no room"),
+        }
+    }
+    #[inline(never)]
+    fn closed(sender: &Sender<Large>) {
+        match Box::new(sender.send(Large::new())).as_ref() {
+            Err(error) => error.0.check(),
+            Ok(()) => panic!("there is no receiver"),
+        }
+    }
+    // The error is in the caller's frame as well.
+    let size = 512 << 10;
+    Builder::new().worker_threads(1).stack_size(size).build().expect("a runtime").run(|| {
+        let (sender, receiver) = bounded(0);
+        full(&sender);
+        late(&sender);
+        drop(receiver);
+        closed(&sender);
+    });
+}
+
+#[test]
+fn a_oneshot_has_a_large_message() {
+    #[inline(never)]
+    fn send(sender: oneshot::Sender<Large>) {
+        assert!(sender.send(Large::new()).is_ok());
+    }
+    #[inline(never)]
+    fn recv(receiver: &oneshot::Receiver<Large>) {
+        receiver.recv().as_ref().expect("a message").check();
+    }
+    in_coroutine(|| {
+        let (sender, receiver) = oneshot::channel();
+        send(sender);
+        recv(&receiver);
+    });
+}
+
+#[test]
+fn select_takes_large_messages() {
+    #[inline(never)]
+    fn recv(receiver: &Receiver<Large>) {
+        sward::select! {
+            recv(receiver) -> large => large.as_ref().expect("a message").check(),
+        }
+    }
+    #[inline(never)]
+    fn send(sender: &Sender<Large>) {
+        sward::select! {
+            send(sender, Large::new()) -> sent => assert!(sent.is_ok()),
+        }
+    }
+    // Without optimisation the macro's own moves are in the caller's frame.
+    let size = 1 << 20;
+    Builder::new().worker_threads(1).stack_size(size).build().expect("a runtime").run(|| {
+        let (sender, receiver) = unbounded();
+        send(&sender);
+        recv(&receiver);
     });
 }

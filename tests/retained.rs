@@ -53,6 +53,7 @@ fn a_burst_leaves_little_memory_behind() {
     burst(100_000, || 1_u8);
     burst(100_000, || [1_u64; 3]);
     burst(50_000, || [1_u8; 1000]);
+    burst(1_000, || [1_u8; 20_000]);
     burst(50_000, || vec![1_u8; 1000]);
 
     let (bytes, _ends) = retained(|| bounded::<[u8; 1000]>(1 << 40));

@@ -1,7 +1,10 @@
 //! Sends and receives as alternatives of a select.
 
-use super::chan::{Blocked, Note, Slot};
+use super::arm_slot::ArmSlot;
+use super::chan::{Blocked, Chan, Note, Slot};
+use super::timed::Timed;
 use super::{Flavor, Receiver, RecvError, SendError, Sender};
+use crate::base::parcel::{is_large, parcel};
 use crate::coroutine::{Batch, Place, Ticket};
 use crate::sched::select::{AnyArm, Arm};
 use crate::sched::wake_all;
@@ -42,13 +45,13 @@ impl Spot {
 /// that it is added to again can choose it at once.
 pub struct RecvArm<'a, T> {
     receiver: &'a Receiver<T>,
-    slot: Slot<T>,
+    slot: ArmSlot<T>,
     spot: Spot,
 }
 
 impl<'a, T> RecvArm<'a, T> {
     pub(super) fn new(receiver: &'a Receiver<T>) -> RecvArm<'a, T> {
-        RecvArm { receiver, slot: Slot::new(None), spot: Spot::new() }
+        RecvArm { receiver, slot: ArmSlot::new(), spot: Spot::new() }
     }
 
     #[doc(hidden)]
@@ -62,7 +65,15 @@ impl<'a, T> RecvArm<'a, T> {
     ///
     /// The channel is empty, and all senders are gone.
     pub fn finish(self) -> Result<T, RecvError> {
-        self.slot.into_inner().ok_or(RecvError)
+        // SAFETY: the slot is the arm's, which is in no list: a select that borrowed it has left it.
+        unsafe {
+            if const { is_large::<T>() } {
+                let parcel = self.slot.boxed().take().ok_or(RecvError)?;
+                Ok(parcel.open())
+            } else {
+                self.slot.small().take().ok_or(RecvError)
+            }
+        }
     }
 
     /// Whether it was chosen before, and its message not taken out.
@@ -72,28 +83,54 @@ impl<'a, T> RecvArm<'a, T> {
     }
 }
 
+/// Receives into the slot; whether that could be done, or never will be.
+///
+/// # Safety
+///
+/// As for [`Slot::put`].
+unsafe fn receive<M>(chan: &Chan<M>, slot: &Slot<M>) -> bool {
+    let mut batch = Batch::new();
+    let received = chan.try_recv(&mut batch);
+    wake_all(&mut batch);
+    match received {
+        Ok(message) => {
+            // SAFETY: as the caller says.
+            unsafe { slot.put(message) };
+            true
+        }
+        Err(blocked) => blocked == Blocked::Disconnected,
+    }
+}
+
+/// Takes what is due into the slot; whether anything is.
+///
+/// # Safety
+///
+/// As for [`Slot::put`].
+unsafe fn take<T>(timed: &dyn Timed<T>, slot: &ArmSlot<T>) -> bool {
+    match timed.poll(Instant::now()) {
+        Ok(message) => {
+            // SAFETY: as the caller says.
+            unsafe { slot.put(message) };
+            true
+        }
+        Err(_) => false,
+    }
+}
+
 impl<T> Arm for RecvArm<'_, T> {
     fn poll(&mut self) -> bool {
         if self.has_message() {
             return true;
         }
-        let received = match &self.receiver.flavor {
-            Flavor::Chan(chan) => {
-                let mut batch = Batch::new();
-                let received = chan.try_recv(&mut batch);
-                wake_all(&mut batch);
-                received
+        // SAFETY: the slot is the arm's, which is in no list while it is polled.
+        unsafe {
+            match &self.receiver.flavor {
+                Flavor::Chan(chan) if const { is_large::<T>() } => receive(chan.large(), self.slot.boxed()),
+                Flavor::Chan(chan) => receive(chan.small(), self.slot.small()),
+                Flavor::Timed(timed) => take(&**timed, &self.slot),
+                Flavor::Never => false,
             }
-            Flavor::Timed(timed) => timed.poll(Instant::now()).map_err(|_| Blocked::Waits),
-            Flavor::Never => Err(Blocked::Waits),
-        };
-        match received {
-            Ok(message) => {
-                // SAFETY: the slot is the arm's, which is in no list while it is polled.
-                unsafe { self.slot.put(message) };
-                true
-            }
-            Err(blocked) => blocked == Blocked::Disconnected,
         }
     }
 
@@ -140,7 +177,7 @@ impl<T> Arm for RecvArm<'_, T> {
 /// One whose message was sent is used up: a select that it is added to again panics.
 pub struct SendArm<'a, T> {
     sender: &'a Sender<T>,
-    slot: Slot<T>,
+    slot: ArmSlot<T>,
     spot: Spot,
     /// Whether there was a message at all.
     on: bool,
@@ -150,8 +187,23 @@ pub struct SendArm<'a, T> {
 
 impl<'a, T> SendArm<'a, T> {
     pub(super) fn new(sender: &'a Sender<T>, message: Option<T>) -> SendArm<'a, T> {
-        let on = message.is_some();
-        SendArm { sender, slot: Slot::new(message), spot: Spot::new(), on, home: None }
+        match message {
+            Some(message) => SendArm::of(sender, message),
+            None => SendArm { sender, slot: ArmSlot::new(), spot: Spot::new(), on: false, home: None },
+        }
+    }
+
+    pub(super) fn of(sender: &'a Sender<T>, message: T) -> SendArm<'a, T> {
+        let slot = ArmSlot::new();
+        if const { is_large::<T>() } {
+            let parcel = parcel!(message);
+            // SAFETY: the slot is in no list.
+            unsafe { slot.boxed().put(parcel) };
+        } else {
+            // SAFETY: as above.
+            unsafe { slot.small().put(message) };
+        }
+        SendArm { sender, slot, spot: Spot::new(), on: true, home: None }
     }
 
     pub(super) fn at_home(sender: &'a Sender<T>, home: &'a mut Option<T>) -> SendArm<'a, T> {
@@ -171,7 +223,10 @@ impl<'a, T> SendArm<'a, T> {
     ///
     /// All receivers are gone; the error holds the message.
     pub fn finish(self) -> Result<(), SendError<T>> {
-        self.into_message().map_or(Ok(()), |message| Err(SendError(message)))
+        match self.into_message() {
+            Some(message) => Err(SendError(message)),
+            None => Ok(()),
+        }
     }
 
     /// The message. For an arm that was not chosen.
@@ -190,21 +245,36 @@ impl<T> Drop for SendArm<'_, T> {
     }
 }
 
+/// Sends what is in the slot; whether that could be done, or never will be.
+///
+/// # Safety
+///
+/// As for [`Slot::take`].
+unsafe fn send<M>(chan: &Chan<M>, slot: &Slot<M>) -> bool {
+    // SAFETY: as the caller says.
+    let message = unsafe { slot.take() }.expect("sward: a SendArm whose message was sent is selected again");
+    let mut batch = Batch::new();
+    let sent = chan.try_send(message, &mut batch);
+    wake_all(&mut batch);
+    let Err((blocked, message)) = sent else { return true };
+    // SAFETY: as above.
+    unsafe { slot.put(message) };
+    blocked == Blocked::Disconnected
+}
+
 impl<T> Arm for SendArm<'_, T> {
     fn poll(&mut self) -> bool {
         if !self.on {
             return false;
         }
         // SAFETY: the slot is the arm's, which is in no list while it is polled.
-        let message =
-            unsafe { self.slot.take() }.expect("sward: a SendArm whose message was sent is selected again");
-        let mut batch = Batch::new();
-        let sent = self.sender.chan.try_send(message, &mut batch);
-        wake_all(&mut batch);
-        let Err((blocked, message)) = sent else { return true };
-        // SAFETY: as above.
-        unsafe { self.slot.put(message) };
-        blocked == Blocked::Disconnected
+        unsafe {
+            if const { is_large::<T>() } {
+                send(self.sender.chan.large(), self.slot.boxed())
+            } else {
+                send(self.sender.chan.small(), self.slot.small())
+            }
+        }
     }
 
     fn looks_blocked(&self) -> bool {

@@ -11,6 +11,9 @@
 //! (and is dropped), and none was received. A message that was handed over counts as received: the receiver
 //! gets it, and meets its cancellation at the next wait.
 //!
+//! Messages of more than 1 KiB travel in boxes, so that they are copied twice only:
+//! see [large values](crate::task#large-values).
+//!
 //! The last receiver of a channel drops the messages that nobody has received. If a destructor of one panics,
 //! the others are dropped all the same. The first panic then goes on, unless the thread is unwinding already.
 //!
@@ -29,6 +32,7 @@
 //! ```
 
 mod arm;
+mod arm_slot;
 mod audience;
 pub mod broadcast;
 mod chan;
@@ -37,6 +41,7 @@ mod iter;
 pub mod oneshot;
 mod queue;
 mod select;
+mod shared;
 mod timed;
 pub mod watch;
 
@@ -48,10 +53,12 @@ pub use select::Select;
 #[doc(hidden)]
 pub use select::select_among;
 
-use crate::coroutine::{Batch, WaitReason, drop_each};
+use crate::base::parcel::{Parcel, is_large, parcel};
+use crate::coroutine::{Batch, WaitReason};
 use crate::sched::select::{Order, Patience};
 use crate::sched::{self, Cancel, Woken};
 use chan::{Blocked, Chan, Note, Slot};
+use shared::Shared;
 use std::fmt;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
@@ -71,8 +78,8 @@ use timed::{After, Tick, Timed};
 /// assert_eq!(receiver.recv(), Ok("one"));
 /// ```
 pub fn bounded<T>(capacity: usize) -> (Sender<T>, Receiver<T>) {
-    let chan = Arc::new(Chan::new(capacity));
-    (Sender { chan: Arc::clone(&chan) }, Receiver { flavor: Flavor::Chan(chan) })
+    let chan = Shared::new(capacity);
+    (Sender { chan: chan.share() }, Receiver { flavor: Flavor::Chan(chan) })
 }
 
 /// A channel on which a sender never waits. Nothing but memory limits what is queued.
@@ -148,7 +155,7 @@ pub fn never<T>() -> Receiver<T> {
 
 /// The sending side of a channel. Clones are further senders.
 pub struct Sender<T> {
-    chan: Arc<Chan<T>>,
+    chan: Shared<T>,
 }
 
 /// The receiving side of a channel. Clones are further receivers: each message goes to one of them.
@@ -157,7 +164,7 @@ pub struct Receiver<T> {
 }
 
 enum Flavor<T> {
-    Chan(Arc<Chan<T>>),
+    Chan(Shared<T>),
     Timed(Arc<dyn Timed<T>>),
     Never,
 }
@@ -169,7 +176,15 @@ impl<T> Sender<T> {
     ///
     /// All receivers are gone; the error holds the message.
     pub fn send(&self, message: T) -> Result<(), SendError<T>> {
-        self.send_until(message, Patience::Endless).map_err(|error| SendError(error.into_inner()))
+        if const { is_large::<T>() } {
+            match send_until(self.chan.large(), parcel!(message), Patience::Endless) {
+                Ok(()) => Ok(()),
+                Err(error) => refused(error.into_inner()),
+            }
+        } else {
+            send_until(self.chan.small(), message, Patience::Endless)
+                .map_err(|error| SendError(error.into_inner()))
+        }
     }
 
     /// Sends the message if that need not wait. Does not park.
@@ -179,10 +194,17 @@ impl<T> Sender<T> {
     /// There is no room (with capacity zero: no receiver waits), or all receivers are gone; the error holds
     /// the message.
     pub fn try_send(&self, message: T) -> Result<(), TrySendError<T>> {
-        self.send_until(message, Patience::None).map_err(|error| match error {
-            SendTimeoutError::Timeout(message) => TrySendError::Full(message),
-            SendTimeoutError::Disconnected(message) => TrySendError::Disconnected(message),
-        })
+        if const { is_large::<T>() } {
+            match send_until(self.chan.large(), parcel!(message), Patience::None) {
+                Ok(()) => Ok(()),
+                Err(error) => not_now(error),
+            }
+        } else {
+            send_until(self.chan.small(), message, Patience::None).map_err(|error| match error {
+                SendTimeoutError::Timeout(message) => TrySendError::Full(message),
+                SendTimeoutError::Disconnected(message) => TrySendError::Disconnected(message),
+            })
+        }
     }
 
     /// Sends the message, but waits for that long at most. Parks until then.
@@ -191,7 +213,14 @@ impl<T> Sender<T> {
     ///
     /// The time is over, or all receivers are gone; the error holds the message.
     pub fn send_timeout(&self, message: T, timeout: Duration) -> Result<(), SendTimeoutError<T>> {
-        self.send_until(message, patience(timeout))
+        if const { is_large::<T>() } {
+            match send_until(self.chan.large(), parcel!(message), patience(timeout)) {
+                Ok(()) => Ok(()),
+                Err(error) => not_in_time(error),
+            }
+        } else {
+            send_until(self.chan.small(), message, patience(timeout))
+        }
     }
 
     /// Sends the message, but waits until that time at most. Parks until then.
@@ -200,63 +229,19 @@ impl<T> Sender<T> {
     ///
     /// The time is over, or all receivers are gone; the error holds the message.
     pub fn send_deadline(&self, message: T, deadline: Instant) -> Result<(), SendTimeoutError<T>> {
-        self.send_until(message, Patience::Until(deadline))
-    }
-
-    #[inline]
-    fn send_until(&self, message: T, patience: Patience) -> Result<(), SendTimeoutError<T>> {
-        if !matches!(patience, Patience::None) {
-            sched::spend();
-            if self.chan.says(Note::Senders) {
-                return self.send_slow(message, patience);
+        if const { is_large::<T>() } {
+            match send_until(self.chan.large(), parcel!(message), Patience::Until(deadline)) {
+                Ok(()) => Ok(()),
+                Err(error) => not_in_time(error),
             }
-        }
-        match self.attempt(message) {
-            Ok(()) => Ok(()),
-            Err((Blocked::Disconnected, message)) => Err(SendTimeoutError::Disconnected(message)),
-            Err((Blocked::Waits, message)) => self.send_slow(message, patience),
-        }
-    }
-
-    #[inline]
-    fn attempt(&self, message: T) -> Result<(), (Blocked, T)> {
-        let mut batch = Batch::new();
-        let sent = self.chan.try_send(message, &mut batch);
-        sched::wake_all(&mut batch);
-        sent
-    }
-
-    #[cold]
-    fn send_slow(&self, mut message: T, patience: Patience) -> Result<(), SendTimeoutError<T>> {
-        if matches!(patience, Patience::None) {
-            return Err(SendTimeoutError::Timeout(message));
-        }
-        loop {
-            let slot = Slot::new(Some(message));
-            // SAFETY: the slot is this frame's, which stays until the place is off the list.
-            let enlist = |place: &_| unsafe { self.chan.enlist_sender(place) };
-            let leave = |place: &_| _ = self.chan.leave_senders(place);
-            let wanted = slot.address();
-            match sched::wait_at(WaitReason::Send, patience.deadline(), Cancel::Obey, wanted, enlist, leave) {
-                (Woken::Event, true) => return Ok(()),
-                (Woken::Event, false) => {}
-                (Woken::Timeout, _) => return Err(SendTimeoutError::Timeout(slot.into_message())),
-                (Woken::Cancelled, _) => {
-                    drop(slot);
-                    sched::raise();
-                }
-            }
-            match self.attempt(slot.into_message()) {
-                Ok(()) => return Ok(()),
-                Err((Blocked::Disconnected, message)) => return Err(SendTimeoutError::Disconnected(message)),
-                Err((Blocked::Waits, back)) => message = back,
-            }
+        } else {
+            send_until(self.chan.small(), message, Patience::Until(deadline))
         }
     }
 
     /// A send of that message as one of the alternatives of a [`Select`].
     pub fn arm(&self, message: T) -> SendArm<'_, T> {
-        SendArm::new(self, Some(message))
+        SendArm::of(self, message)
     }
 
     /// As [`arm`](Self::arm); without a message, an alternative that is never chosen.
@@ -307,7 +292,7 @@ impl<T> Sender<T> {
 
     /// How many messages there is room for; `None` for no limit.
     pub fn capacity(&self) -> Option<usize> {
-        capacity(&self.chan)
+        self.chan.limit()
     }
 
     /// Whether all receivers are gone, so that a send would fail.
@@ -317,7 +302,7 @@ impl<T> Sender<T> {
 
     /// Whether both are senders of one channel.
     pub fn same_channel(&self, other: &Sender<T>) -> bool {
-        Arc::ptr_eq(&self.chan, &other.chan)
+        self.chan.is(&other.chan)
     }
 }
 
@@ -328,7 +313,7 @@ impl<T> Receiver<T> {
     ///
     /// The channel is empty, and all senders are gone.
     pub fn recv(&self) -> Result<T, RecvError> {
-        self.recv_until(Patience::Endless).map_err(|_| RecvError)
+        self.recv_until(Patience::Endless, |_| RecvError)
     }
 
     /// Takes a message if there is one. Does not park, but counts against the
@@ -338,7 +323,7 @@ impl<T> Receiver<T> {
     ///
     /// The channel is empty; or, in addition, all senders are gone.
     pub fn try_recv(&self) -> Result<T, TryRecvError> {
-        self.recv_until(Patience::None).map_err(|error| match error {
+        self.recv_until(Patience::None, |error| match error {
             RecvTimeoutError::Timeout => TryRecvError::Empty,
             RecvTimeoutError::Disconnected => TryRecvError::Disconnected,
         })
@@ -350,7 +335,7 @@ impl<T> Receiver<T> {
     ///
     /// The time is over; or the channel is empty, and all senders are gone.
     pub fn recv_timeout(&self, timeout: Duration) -> Result<T, RecvTimeoutError> {
-        self.recv_until(patience(timeout))
+        self.recv_until(patience(timeout), |error| error)
     }
 
     /// Waits for a message until that time at most. Parks until then.
@@ -359,28 +344,46 @@ impl<T> Receiver<T> {
     ///
     /// The time is over; or the channel is empty, and all senders are gone.
     pub fn recv_deadline(&self, deadline: Instant) -> Result<T, RecvTimeoutError> {
-        self.recv_until(Patience::Until(deadline))
+        self.recv_until(Patience::Until(deadline), |error| error)
     }
 
     #[inline]
-    fn recv_until(&self, patience: Patience) -> Result<T, RecvTimeoutError> {
-        let Flavor::Chan(chan) = &self.flavor else { return self.recv_timed(patience) };
-        sched::spend();
-        if chan.says(Note::Receivers) && !matches!(patience, Patience::None) {
-            return recv_slow(chan, patience);
-        }
-        match attempt(chan) {
-            Ok(message) => Ok(message),
-            Err(Blocked::Disconnected) => Err(RecvTimeoutError::Disconnected),
-            Err(Blocked::Waits) => recv_slow(chan, patience),
+    fn recv_until<E>(&self, patience: Patience, fail: impl FnOnce(RecvTimeoutError) -> E) -> Result<T, E> {
+        let Flavor::Chan(chan) = &self.flavor else { return self.recv_timed(patience, fail) };
+        if const { is_large::<T>() } {
+            match recv_from(chan.large(), patience) {
+                Ok(parcel) => Ok(parcel.open()),
+                Err(error) => Err(fail(error)),
+            }
+        } else {
+            recv_from(chan.small(), patience).map_err(fail)
         }
     }
 
-    fn recv_timed(&self, patience: Patience) -> Result<T, RecvTimeoutError> {
+    /// For iterators: as `recv` or `try_recv`, without the error.
+    fn recv_some(&self, patience: Patience) -> Option<T> {
+        let Flavor::Chan(chan) = &self.flavor else { return self.some_timed(patience) };
+        if const { is_large::<T>() } {
+            let parcel = recv_from(chan.large(), patience).ok()?;
+            Some(parcel.open())
+        } else {
+            recv_from(chan.small(), patience).ok()
+        }
+    }
+
+    #[cold]
+    fn some_timed(&self, patience: Patience) -> Option<T> {
+        self.recv_timed(patience, |_| ()).ok()
+    }
+
+    // Apart, so that its frame is not part of those of `recv` and the like.
+    #[cold]
+    #[inline(never)]
+    fn recv_timed<E>(&self, patience: Patience, fail: impl FnOnce(RecvTimeoutError) -> E) -> Result<T, E> {
         let mut arm = self.arm();
         match sched::select::select(&mut [Some(arm.any())], WaitReason::Recv, patience, Order::Given) {
-            Some(_) => arm.finish().map_err(|_| RecvTimeoutError::Disconnected),
-            None => Err(RecvTimeoutError::Timeout),
+            Some(_) => arm.finish().map_err(|_| fail(RecvTimeoutError::Disconnected)),
+            None => Err(fail(RecvTimeoutError::Timeout)),
         }
     }
 
@@ -415,7 +418,7 @@ impl<T> Receiver<T> {
     /// How many messages there is room for; `None` for no limit.
     pub fn capacity(&self) -> Option<usize> {
         match &self.flavor {
-            Flavor::Chan(chan) => capacity(chan),
+            Flavor::Chan(chan) => chan.limit(),
             Flavor::Timed(_) => Some(1),
             Flavor::Never => Some(0),
         }
@@ -424,11 +427,99 @@ impl<T> Receiver<T> {
     /// Whether both are receivers of one channel.
     pub fn same_channel(&self, other: &Receiver<T>) -> bool {
         match (&self.flavor, &other.flavor) {
-            (Flavor::Chan(a), Flavor::Chan(b)) => Arc::ptr_eq(a, b),
+            (Flavor::Chan(a), Flavor::Chan(b)) => a.is(b),
             (Flavor::Timed(a), Flavor::Timed(b)) => Arc::ptr_eq(a, b),
             (Flavor::Never, Flavor::Never) => true,
             _ => false,
         }
+    }
+}
+
+#[inline]
+fn send_until<M>(chan: &Chan<M>, message: M, patience: Patience) -> Result<(), SendTimeoutError<M>> {
+    if !matches!(patience, Patience::None) {
+        sched::spend();
+        if chan.says(Note::Senders) {
+            return send_slow(chan, message, patience);
+        }
+    }
+    match attempt_send(chan, message) {
+        Ok(()) => Ok(()),
+        Err((Blocked::Disconnected, message)) => Err(SendTimeoutError::Disconnected(message)),
+        Err((Blocked::Waits, message)) => send_slow(chan, message, patience),
+    }
+}
+
+#[inline]
+fn attempt_send<M>(chan: &Chan<M>, message: M) -> Result<(), (Blocked, M)> {
+    let mut batch = Batch::new();
+    let sent = chan.try_send(message, &mut batch);
+    sched::wake_all(&mut batch);
+    sent
+}
+
+#[cold]
+fn send_slow<M>(chan: &Chan<M>, mut message: M, patience: Patience) -> Result<(), SendTimeoutError<M>> {
+    if matches!(patience, Patience::None) {
+        return Err(SendTimeoutError::Timeout(message));
+    }
+    loop {
+        let slot = Slot::new(Some(message));
+        // SAFETY: the slot is this frame's, which stays until the place is off the list.
+        let enlist = |place: &_| unsafe { chan.enlist_sender(place) };
+        let leave = |place: &_| _ = chan.leave_senders(place);
+        let wanted = slot.address();
+        match sched::wait_at(WaitReason::Send, patience.deadline(), Cancel::Obey, wanted, enlist, leave) {
+            (Woken::Event, true) => return Ok(()),
+            (Woken::Event, false) => {}
+            (Woken::Timeout, _) => return Err(SendTimeoutError::Timeout(slot.into_message())),
+            (Woken::Cancelled, _) => {
+                drop(slot);
+                sched::raise();
+            }
+        }
+        match attempt_send(chan, slot.into_message()) {
+            Ok(()) => return Ok(()),
+            Err((Blocked::Disconnected, message)) => return Err(SendTimeoutError::Disconnected(message)),
+            Err((Blocked::Waits, back)) => message = back,
+        }
+    }
+}
+
+/// The error of a send whose receivers are gone.
+#[cold]
+fn refused<T>(parcel: Parcel<T>) -> Result<(), SendError<T>> {
+    Err(SendError(parcel.open()))
+}
+
+/// The error of a `try_send`.
+#[cold]
+fn not_now<T>(error: SendTimeoutError<Parcel<T>>) -> Result<(), TrySendError<T>> {
+    match error {
+        SendTimeoutError::Timeout(parcel) => Err(TrySendError::Full(parcel.open())),
+        SendTimeoutError::Disconnected(parcel) => Err(TrySendError::Disconnected(parcel.open())),
+    }
+}
+
+/// The error of a send with a time limit.
+#[cold]
+fn not_in_time<T>(error: SendTimeoutError<Parcel<T>>) -> Result<(), SendTimeoutError<T>> {
+    match error {
+        SendTimeoutError::Timeout(parcel) => Err(SendTimeoutError::Timeout(parcel.open())),
+        SendTimeoutError::Disconnected(parcel) => Err(SendTimeoutError::Disconnected(parcel.open())),
+    }
+}
+
+#[inline]
+fn recv_from<M>(chan: &Chan<M>, patience: Patience) -> Result<M, RecvTimeoutError> {
+    sched::spend();
+    if chan.says(Note::Receivers) && !matches!(patience, Patience::None) {
+        return recv_slow(chan, patience);
+    }
+    match attempt(chan) {
+        Ok(message) => Ok(message),
+        Err(Blocked::Disconnected) => Err(RecvTimeoutError::Disconnected),
+        Err(Blocked::Waits) => recv_slow(chan, patience),
     }
 }
 
@@ -465,10 +556,6 @@ fn recv_slow<T>(chan: &Chan<T>, patience: Patience) -> Result<T, RecvTimeoutErro
     }
 }
 
-fn capacity<T>(chan: &Chan<T>) -> Option<usize> {
-    (chan.capacity() != usize::MAX).then(|| chan.capacity())
-}
-
 /// For a wait of that length from now on; one that the clock cannot say has no end.
 fn patience(timeout: Duration) -> Patience {
     if timeout.is_zero() {
@@ -480,7 +567,7 @@ fn patience(timeout: Duration) -> Patience {
 impl<T> Clone for Sender<T> {
     fn clone(&self) -> Self {
         self.chan.add_sender();
-        Sender { chan: Arc::clone(&self.chan) }
+        Sender { chan: self.chan.share() }
     }
 }
 
@@ -497,7 +584,7 @@ impl<T> Clone for Receiver<T> {
         let flavor = match &self.flavor {
             Flavor::Chan(chan) => {
                 chan.add_receiver();
-                Flavor::Chan(Arc::clone(chan))
+                Flavor::Chan(chan.share())
             }
             Flavor::Timed(timed) => Flavor::Timed(Arc::clone(timed)),
             Flavor::Never => Flavor::Never,
@@ -509,11 +596,7 @@ impl<T> Clone for Receiver<T> {
 impl<T> Drop for Receiver<T> {
     fn drop(&mut self) {
         if let Flavor::Chan(chan) = &self.flavor {
-            let mut batch = Batch::new();
-            let mut queued = chan.drop_receiver(&mut batch);
-            // The senders first: a destructor of a message may take its time, or panic.
-            sched::wake_all(&mut batch);
-            drop_each(|| queued.pop_front());
+            chan.drop_receiver(sched::wake_all);
         }
     }
 }

@@ -9,6 +9,8 @@
 //! ```
 
 use super::{RecvArm, RecvError, RecvTimeoutError, TryRecvError};
+use crate::base::parcel::{Parcel, is_large, parcel};
+use crate::sched::select::Patience;
 use std::time::{Duration, Instant};
 
 /// A channel for one message. Sending does not wait.
@@ -32,13 +34,26 @@ impl<T> Sender<T> {
     ///
     /// The receiver is gone; the error is the message.
     pub fn send(self, message: T) -> Result<(), T> {
-        self.0.try_send(message).map_err(super::TrySendError::into_inner)
+        if const { is_large::<T>() } {
+            match super::send_until(self.0.chan.large(), parcel!(message), Patience::None) {
+                Ok(()) => Ok(()),
+                Err(error) => given_back(error.into_inner()),
+            }
+        } else {
+            self.0.try_send(message).map_err(super::TrySendError::into_inner)
+        }
     }
 
     /// Whether the receiver is gone, so that nobody wants the message any more.
     pub fn is_closed(&self) -> bool {
         self.0.is_closed()
     }
+}
+
+/// The error of a send whose receiver is gone.
+#[cold]
+fn given_back<T>(parcel: Parcel<T>) -> Result<(), T> {
+    Err(parcel.open())
 }
 
 impl<T> Receiver<T> {

@@ -178,7 +178,8 @@ pub fn select_among(arms: &mut [Option<AnyArm<'_>>], timeout: Option<Duration>) 
 /// - `default` is taken only if there was a moment at which no other arm could be carried out; with a duration,
 ///   such a moment after it. A message that moves from the channel of one arm to that of another meanwhile is
 ///   not missed.
-/// - Nothing is allocated, no coroutine is started.
+/// - Nothing is allocated, unless messages have more than 128 bytes: those have a box each for their way. No
+///   coroutine is started.
 /// - Works in coroutines and on plain threads. A cancelled coroutine unwinds out of it, with no arm
 ///   carried out.
 ///

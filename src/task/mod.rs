@@ -44,8 +44,8 @@
 //!
 //! # Large values
 //!
-//! Closures and results of more than 1 KiB travel in boxes: this crate copies a large value once into its box
-//! and once out of it. A build without optimisation makes further copies in the user's own code, one for each
+//! Closures, results and [messages](crate::channel) of more than 1 KiB travel in boxes: this crate copies a
+//! large value once into its box and once out of it. A build without optimisation makes further copies in the user's own code, one for each
 //! call that takes or gives the value. Values of 64 KiB fit the default stack of 256 KiB; put larger ones into
 //! a `Box`.
 //!
