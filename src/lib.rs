@@ -48,7 +48,9 @@
 //!
 //! Two things are excepted, since coroutines of one thread interleave in any order where calls nest: the
 //! initializer of a `thread_local!` must not wait, and what relies on nested calls on one thread, such as
-//! dynamic scoping through a thread-local (`scoped-tls`), must not be held across a wait.
+//! dynamic scoping through a thread-local (`scoped-tls`), must not be held across a wait. `SWARD_CHECK=1` finds
+//! both in tests, and other state of the thread that is held over a wait: see
+//! [`runtime::Builder::checks`].
 //!
 //! Held safely does not mean held wisely: a [`std::sync::Mutex`] that is locked over a wait blocks the
 //! whole worker of a sibling that wants it, and deadlocks if the holder lives there. Release std's locks
@@ -141,6 +143,7 @@ pub mod runtime {
     //! `SWARD_WORKERS` (from 1 to 1024), `SWARD_STACK_SIZE` (bytes, or a number with `K`, `M` or `G`, up
     //! to `1G`) and `SWARD_GUARD_SIZE` (likewise, up to `64M`) are the defaults of [`Builder::worker_threads`],
     //! [`Builder::stack_size`] and [`Builder::guard_size`].
+    //! `SWARD_CHECK` is `1` or `0`, the default of [`Builder::checks`].
     //! `SWARD_STACK_GUARD` is `madvise` or `mprotect` where the guards of stacks are to be made in that one way. An
     //! empty variable counts as unset; nonsense in one is an error that names it and says what it wants.
 

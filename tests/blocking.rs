@@ -1,5 +1,7 @@
 //! Calls that block, on the pool. One test, since the pool and its limit are the process's.
 
+mod checked;
+
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;

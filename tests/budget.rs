@@ -3,6 +3,8 @@
 //! Each test has one worker, one coroutine (or a pair) that starves others if it can, and a bystander. What
 //! is asserted is how many turns the starver takes between two of the bystander, not how long they take.
 
+mod checked;
+
 use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
 use std::sync::Arc;

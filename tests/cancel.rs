@@ -1,5 +1,6 @@
 //! Cancellation: of each kind of wait, by tokens, and where it is held off.
 
+mod checked;
 mod common;
 
 use common::{listen, pair};

@@ -4,6 +4,8 @@
 //! Each test has one worker: when the test's own coroutine runs again after the other one has said that it is
 //! about to wait, that one waits.
 
+mod checked;
+
 use std::cell::Cell;
 use std::future::Future;
 use std::io::{Read, Write};

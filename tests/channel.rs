@@ -1,6 +1,8 @@
 //! Channels and select: what crossbeam-channel's suite and Go's `chan_test.go` cover, in coroutines, on plain
 //! threads, and between the two.
 
+mod checked;
+
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,5 +1,7 @@
 //! Channels and the semaphore against simple models, over random sequences of calls that do not wait.
 
+mod checked;
+
 use proptest::collection::vec;
 use proptest::prelude::*;
 use std::collections::VecDeque;

@@ -1,5 +1,7 @@
 //! The default runtime: one test, since all of it is about what a process has once.
 
+mod checked;
+
 use std::time::Duration;
 use sward::task::JoinError;
 

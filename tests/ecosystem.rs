@@ -1,6 +1,7 @@
 //! Crates that know nothing of coroutines, driven over plain sockets by clients that do not either: rustls,
 //! tungstenite and hyper, as the examples have them.
 
+mod checked;
 mod programs;
 
 use programs::{Server, wait_for};

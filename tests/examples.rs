@@ -1,5 +1,6 @@
 //! The examples as processes of their own, the servers among them driven over plain sockets.
 
+mod checked;
 mod common;
 mod programs;
 

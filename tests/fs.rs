@@ -1,5 +1,7 @@
 //! Files and folders, in coroutines and on plain threads: what std's own tests cover.
 
+mod checked;
+
 use std::fs::Permissions;
 use std::io::{BufRead, BufReader, ErrorKind, IoSlice, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt};

@@ -1,5 +1,7 @@
 //! Futures: `block_on`, and coroutines awaited by executors of all kinds.
 
+mod checked;
+
 use std::cell::Cell;
 use std::future::{Future, pending, poll_fn, ready};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};

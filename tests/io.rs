@@ -1,6 +1,7 @@
 //! Pipes, the standard streams and copying: what std's and tokio's own tests cover, and what is particular to
 //! parking. The standard streams are those of children, which run a test of this file again.
 
+mod checked;
 mod common;
 
 use common::{MOMENT, both, in_runtime, kind};

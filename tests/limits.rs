@@ -1,6 +1,7 @@
 //! Limits and bad input: peers that drip, vanish and reset; descriptors, buffers and signals that get in the
 //! way. What concerns the whole process is tested in a child: the test runs itself again.
 
+mod checked;
 mod common;
 mod programs;
 

@@ -1,5 +1,7 @@
 //! Task locals, in coroutines and on plain threads.
 
+mod checked;
+
 use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;

@@ -1,5 +1,6 @@
 //! TCP: what std's own tests cover, and what is particular to parking.
 
+mod checked;
 mod common;
 
 use common::{LONG, MOMENT, both, cpu_time, in_runtime, kind, listen, pair, reset_on_drop};

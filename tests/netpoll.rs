@@ -1,5 +1,7 @@
 //! Sockets and the scheduler: placement, busy workers, fairness, runtimes that end.
 
+mod checked;
+
 use std::io::{Read, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

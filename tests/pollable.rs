@@ -1,6 +1,7 @@
 //! Waiting for descriptors that are no sockets of ours: pipes, `eventfd`, `inotify`, a terminal, std's
 //! sockets.
 
+mod checked;
 mod common;
 
 use common::{LONG, MOMENT, both, in_runtime, kind};

@@ -1,5 +1,6 @@
 //! What ends a process or needs one of its own: each test runs itself again as a child.
 
+mod checked;
 mod common;
 
 use common::cpu_time;

@@ -1,5 +1,6 @@
 //! Child processes: what std's and tokio's own tests cover, and what is particular to parking.
 
+mod checked;
 mod common;
 
 use common::{LONG, MOMENT, both, in_runtime, kind};

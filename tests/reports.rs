@@ -1,5 +1,6 @@
 //! What reports say, and whom they accuse. Each test runs itself again in a child, whose stderr it reads.
 
+mod checked;
 mod common;
 
 use common::LONG;

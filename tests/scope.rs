@@ -1,5 +1,7 @@
 //! Scopes and sets: coroutines that end before their parent goes on, and those that come and go.
 
+mod checked;
+
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

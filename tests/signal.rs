@@ -2,6 +2,8 @@
 
 #![cfg(feature = "signal")]
 
+mod checked;
+
 use std::io::ErrorKind;
 use std::time::Duration;
 use sward::channel::after;

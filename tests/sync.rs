@@ -1,5 +1,7 @@
 //! Locks, permits and meeting points: in coroutines, on plain threads, and between the two.
 
+mod checked;
+
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, RefUnwindSafe, UnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;

@@ -1,5 +1,7 @@
 //! Coroutines: spawning, joining, parking, panics, cancellation.
 
+mod checked;
+
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

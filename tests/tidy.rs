@@ -127,6 +127,19 @@ fn every_file_is_reached_and_says_what_it_is() {
     }
 }
 
+/// Each file of tests but this one has its waits checked.
+#[test]
+fn tests_have_their_waits_checked() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+    for entry in fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        if path.extension().is_some_and(|ending| ending == "rs") && !path.ends_with("tidy.rs") {
+            let text = fs::read_to_string(&path).expect("a text");
+            assert!(text.contains("\nmod checked;\n"), "{} does not check its waits", path.display());
+        }
+    }
+}
+
 #[test]
 fn no_code_is_commented_out() {
     for (path, text) in sources() {

@@ -1,5 +1,7 @@
 //! Time limits, deadlines, intervals, in coroutines and on plain threads.
 
+mod checked;
+
 use std::cell::Cell;
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::AsRawFd;

@@ -1,5 +1,6 @@
 //! Unix sockets: what std's own tests cover, and what is particular to parking.
 
+mod checked;
 mod common;
 
 use common::{LONG, MOMENT, both, in_runtime, kind};

@@ -6,6 +6,7 @@
 //! - [`bits`]: sets of small numbers.
 //! - [`clock`]: the processor time of threads.
 //! - [`thread`]: what the system does with a thread.
+//! - [`frames`]: the frames of the calling thread, as addresses.
 //! - [`fork`]: whether this process is a forked child, which has a runtime in name only.
 //! - [`list`]: the intrusive queue that threads runnable coroutines together without allocating.
 //! - [`sync`]: atomics, exchangeable for loom's in model runs.
@@ -21,6 +22,7 @@ pub(crate) mod backoff;
 pub(crate) mod bits;
 pub(crate) mod clock;
 pub(crate) mod fork;
+pub(crate) mod frames;
 pub(crate) mod list;
 pub(crate) mod local;
 pub(crate) mod lock;

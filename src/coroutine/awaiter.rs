@@ -167,7 +167,8 @@ mod testing {
         pub(super) fn new() -> Subject {
             let stack = StackSize::DEFAULT;
             let site = std::panic::Location::caller();
-            let settings = Settings { id: Id(1), name: None, stack, pinned: false, limit: None, site };
+            let settings =
+                Settings { id: Id(1), name: None, stack, pinned: false, limit: None, checked: false, site };
             // SAFETY: nothing is borrowed.
             let (header, handle) = unsafe { new::<_, _, Nowhere>(|| (), settings) };
             Subject { header, handle }

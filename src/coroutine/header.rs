@@ -104,6 +104,8 @@ pub(crate) struct Settings {
     pub(crate) pinned: bool,
     /// The time limit that it is under from the start.
     pub(crate) limit: Option<Instant>,
+    /// Whether its stack is looked at before each wait.
+    pub(crate) checked: bool,
     /// The call that spawned it.
     pub(crate) site: Site,
 }
@@ -216,8 +218,8 @@ where
     T: Send,
     S: Schedule,
 {
-    let own = if settings.name.is_some() || settings.limit.is_some() {
-        Box::into_raw(Box::new(Own::new(settings.name, settings.limit)))
+    let own = if settings.name.is_some() || settings.limit.is_some() || settings.checked {
+        Box::into_raw(Box::new(Own::new(settings.name, settings.limit, settings.checked)))
     } else {
         ptr::null_mut()
     };
@@ -312,7 +314,7 @@ impl Header {
         if let Some(own) = unsafe { self.own_if_any() } {
             return own;
         }
-        let own = Box::into_raw(Box::new(Own::new(None, None)));
+        let own = Box::into_raw(Box::new(Own::new(None, None, false)));
         self.own.store(own, Ordering::Release);
         // SAFETY: just made; it lives as long as the header.
         unsafe { &*own }
@@ -411,6 +413,15 @@ impl Header {
         if let Some(switch) = self.switch.get() {
             prefetch(switch.base().wrapping_byte_sub(usize::from(self.depth.get()) * LINE), FRAME_LINES);
         }
+    }
+
+    /// The end of its stack from which it grows.
+    ///
+    /// # Safety
+    ///
+    /// The caller is the coroutine.
+    pub(crate) unsafe fn stack_base(&self) -> *const u8 {
+        self.switch.get().expect("set at the coroutine's first instruction").base().cast()
     }
 
     /// The stack of a coroutine that has ended.

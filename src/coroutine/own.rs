@@ -11,6 +11,7 @@ use std::time::Instant;
 #[derive(Debug)]
 pub(crate) struct Own {
     name: Option<Box<str>>,
+    checked: bool,
     /// How many sections deep cancellation is masked.
     masked: Cell<u32>,
     /// When waits of the present section end, with [`Cancellation`](super::Cancellation) as payload.
@@ -23,9 +24,10 @@ pub(crate) struct Own {
 }
 
 impl Own {
-    pub(crate) fn new(name: Option<Box<str>>, limit: Option<Instant>) -> Own {
+    pub(crate) fn new(name: Option<Box<str>>, limit: Option<Instant>, checked: bool) -> Own {
         Own {
             name,
+            checked,
             masked: Cell::new(0),
             limit: Cell::new(limit),
             payloads: RefCell::new(Weak::new()),
@@ -36,6 +38,12 @@ impl Own {
     /// The name in reports.
     pub(crate) fn name(&self) -> Option<&str> {
         self.name.as_deref()
+    }
+
+    /// Whether its stack is looked at before each wait.
+    #[inline]
+    pub(crate) fn checked(&self) -> bool {
+        self.checked
     }
 
     /// Whether cancellation is masked.

@@ -55,7 +55,7 @@ impl Parker {
             token: Event::new(),
             woken: Mutex::new(Rank::Parker, false),
             bell: parking_lot::Condvar::new(),
-            own: Own::new(None, None),
+            own: Own::new(None, None, false),
         }
     }
 

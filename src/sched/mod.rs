@@ -10,6 +10,7 @@
 //! - [`readiness`]: an operation on a source that parks while it would block.
 //! - [`open_file`]: an open file whose calls wait, with its mode and its timeouts.
 //! - [`pipe_end`]: an open file that is read or written with `read(2)` and `write(2)`.
+//! - [`checks`], [`thread_bound`]: waits that are refused where code counts on the calls of a thread being nested.
 //! - [`monitor`]: what the netpoller thread does for busy workers.
 //! - `blame`: who keeps a worker in one turn. `running`: which coroutine that is.
 //! - [`runtime`]: a runtime's start and end, and the default one.
@@ -19,6 +20,7 @@
 //! beside this file.
 
 mod blame;
+mod checks;
 mod hook;
 mod idle;
 mod inbox;
@@ -32,6 +34,7 @@ mod running;
 pub(crate) mod runtime;
 pub(crate) mod select;
 mod shared;
+mod thread_bound;
 mod timers;
 mod wait;
 mod worker;

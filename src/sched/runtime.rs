@@ -2,10 +2,10 @@
 //!
 //! What the public documentation of [`crate::runtime`] says is kept here.
 
-use super::hook;
 use super::shared::{Config, Core, Phase, Runnable, Shared};
 use super::wait::{wait_masked, wake_all};
 use super::worker::{self, Home, Worker};
+use super::{checks, hook};
 use crate::base::clock::ThreadClock;
 use crate::base::fork;
 use crate::base::lock::assert_none_held;
@@ -36,11 +36,14 @@ const NAMED_LEAKS: usize = 10;
 const NETPOLLER: usize = 1;
 const MOST_WORKERS: usize = 1024;
 const MIGRATE_BY_DEFAULT: bool = cfg!(sward_migrate);
+/// In the unit tests.
+const CHECK_BY_DEFAULT: bool = cfg!(test);
 
 /// What the environment says.
 struct Defaults {
     workers: usize,
     stack_size: StackSize,
+    checks: bool,
 }
 
 impl Defaults {
@@ -53,12 +56,15 @@ impl Defaults {
             };
             let stack_size = variable("SWARD_STACK_SIZE", parse_stack_size, WANT_SIZE)?.unwrap_or_default();
             let guard_size = variable("SWARD_GUARD_SIZE", parse_guard_size, WANT_GUARD)?.unwrap_or_default();
-            Ok(Defaults { workers, stack_size: StackSize::DEFAULT.with(stack_size).with(guard_size) })
+            let stack_size = StackSize::DEFAULT.with(stack_size).with(guard_size);
+            let checks = variable("SWARD_CHECK", parse_switch, WANT_SWITCH)?.unwrap_or(false);
+            Ok(Defaults { workers, stack_size, checks })
         })
     }
 }
 
 const WANT_WORKERS: &str = "a number from 1 to 1024";
+const WANT_SWITCH: &str = "1 or 0";
 const WANT_SIZE: &str = "bytes, or a number with K, M or G, up to 1G";
 const WANT_GUARD: &str = "bytes, or a number with K or M, up to 64M";
 
@@ -76,6 +82,14 @@ fn variable<T>(name: &str, parse: fn(&str) -> Option<T>, want: &str) -> io::Resu
 
 fn parse_workers(text: &str) -> Option<usize> {
     text.trim().parse().ok().filter(|&n| check_workers(n).is_ok())
+}
+
+fn parse_switch(text: &str) -> Option<bool> {
+    match text.trim() {
+        "1" => Some(true),
+        "0" => Some(false),
+        _ => None,
+    }
 }
 
 fn parse_stack_size(text: &str) -> Option<StackWish> {
@@ -126,6 +140,7 @@ pub struct Builder {
     thread_name: Option<String>,
     migrate: bool,
     stall: Option<Duration>,
+    checks: Option<bool>,
 }
 
 impl Builder {
@@ -191,6 +206,48 @@ impl Builder {
         self
     }
 
+    /// Whether the coroutines of this runtime are checked at each wait; by default what `SWARD_CHECK` says, or
+    /// else not. Use it in tests: it finds the few kinds of code that are safe on threads and not in coroutines,
+    /// which the compiler cannot see.
+    ///
+    /// Before a coroutine leaves its stack, the stack is walked. The wait panics, with the lines to look at, if it
+    /// stands inside
+    ///
+    /// - the initializer of a `thread_local!`;
+    /// - the initializer of a `Once`, `OnceLock` or `LazyLock` of std, or of their like in other crates;
+    /// - the closure of a function known to keep its state in the thread: `scoped_tls`, `stacker`, tokio's contexts,
+    ///   tracing's `in_scope`, executors of futures, and in a coroutine that may migrate `LocalKey::with`.
+    ///
+    /// A guard that is a value, such as tokio's `EnterGuard`, cannot be seen. Calls that need not wait are not
+    /// checked. A wait that must not unwind, such as a scope's end, is reported on stderr instead.
+    ///
+    /// A wait costs a microsecond more, and the first by each chain of calls about a millisecond. The first runtime
+    /// of a process starts later, since it reads the program's debug information. It needs the names of
+    /// functions: where the compiler has inlined them, those are in the debug information, so use it in builds that
+    /// have some (`debug = "line-tables-only"` is enough), and not in a program that was stripped.
+    ///
+    /// ```
+    /// use sward::task::JoinError;
+    ///
+    /// thread_local!(static LATE: u32 = {
+    ///     sward::sleep(std::time::Duration::from_millis(1));
+    ///     1
+    /// });
+    ///
+    /// let runtime = sward::runtime::Builder::new().checks(true).build()?;
+    /// match runtime.spawn(|| LATE.with(|late| *late)).join() {
+    ///     Err(JoinError::Panicked(panic)) => {
+    ///         assert!(panic.message().unwrap().contains("inside the initializer of a thread_local!"));
+    ///     }
+    ///     other => unreachable!("{other:?}"),
+    /// }
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn checks(mut self, checks: bool) -> Builder {
+        self.checks = Some(checks);
+        self
+    }
+
     /// Lets started coroutines move between workers, as in Go: any coroutine that is runnable may be
     /// run by whichever worker is free. [`task::Builder::pinned`](crate::task::Builder::pinned)
     /// exempts single ones.
@@ -252,12 +309,16 @@ impl Builder {
             thread_name: self.thread_name.unwrap_or_else(|| "sward".to_owned()),
             migrate: self.migrate,
             stall: self.stall.unwrap_or(Duration::from_millis(20)),
+            checks: self.checks.unwrap_or(defaults.checks),
         };
         if config.thread_name.contains('\0') {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidInput,
                 "a thread's name cannot hold a zero byte",
             ));
+        }
+        if config.checks {
+            checks::prepare();
         }
         let runtime = Runtime { shared: Shared::new(config)? };
         *runtime.shared.threads.alive.lock() = Some(Arc::new(fork::Alive::new()));
@@ -517,7 +578,8 @@ impl Spawn {
         let make = |shared: &Shared, id: Id| {
             let stack = shared.config().stack_size.with(self.stack);
             let Spawn { name, pinned, limit, site, .. } = self;
-            let settings = Settings { id, name, stack, pinned, limit, site };
+            let checked = shared.config().checks;
+            let settings = Settings { id, name, stack, pinned, limit, checked, site };
             // SAFETY: as the caller says.
             unsafe { coroutine::new::<_, _, Home>(f, settings) }
         };

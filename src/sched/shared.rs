@@ -44,6 +44,8 @@ pub(crate) struct Config {
     pub(super) thread_name: String,
     pub(super) migrate: bool,
     pub(super) stall: Duration,
+    /// Whether the stacks of coroutines are looked at before each wait.
+    pub(super) checks: bool,
 }
 
 /// What the workers of one runtime share.

@@ -12,7 +12,7 @@
 //! While a thread is unwinding from a panic nothing switches: std counts panics in a thread-local,
 //! and another coroutine on that thread would find itself panicking. The thread blocks instead.
 
-use super::worker;
+use super::{checks, worker};
 use crate::base::lock::assert_none_held;
 use crate::base::sync::ListLock;
 use crate::base::{fork, local};
@@ -107,6 +107,12 @@ unsafe fn park_in_section(
     cancel: Cancel,
     commit: &mut dyn FnMut(Ticket) -> bool,
 ) -> Woken {
+    if own.is_some_and(Own::checked)
+        // SAFETY: as the caller says.
+        && let Some(woken) = unsafe { park_checked(this, reason, cancel, commit) }
+    {
+        return woken;
+    }
     let masked = cancel == Cancel::Mask || own.is_some_and(Own::masked);
     let (deadline, limited) = earlier(deadline, own.filter(|_| cancel == Cancel::Obey));
     let Some(at) = deadline else {
@@ -127,6 +133,44 @@ unsafe fn park_in_section(
         timer.cancel();
     }
     if limited && woken == Woken::Timeout { Woken::Cancelled } else { woken }
+}
+
+/// Refuses a wait that stands where it must not, if the caller can unwind: then this is as if it was cancelled at
+/// once, and the caller's [`raise`] says why. Nothing else runs on this worker in between.
+///
+/// # Safety
+///
+/// As for [`park`].
+#[cold]
+#[inline(never)]
+unsafe fn park_checked(
+    this: NonNull<Header>,
+    reason: WaitReason,
+    cancel: Cancel,
+    commit: &mut dyn FnMut(Ticket) -> bool,
+) -> Option<Woken> {
+    // SAFETY: the coroutine that runs this is alive.
+    let header = unsafe { this.as_ref() };
+    let complaint = checks::complaint(header)?;
+    if cancel == Cancel::Mask {
+        checks::report_once(header, &complaint);
+        return None;
+    }
+    let mut commit = |ticket: Ticket| {
+        let wanted = commit(ticket);
+        if wanted {
+            // It is not parked yet, so there is nobody to be scheduled.
+            // SAFETY: the ticket's waiter is the caller's own.
+            let _ = unsafe { ticket.fire(Cause::Cancelled, &mut Batch::new()) };
+        }
+        wanted
+    };
+    // SAFETY: as the caller says.
+    let woken = unsafe { park(this, reason, true, &mut commit) };
+    if woken == Woken::Cancelled {
+        checks::refused(header.id(), complaint);
+    }
+    Some(woken)
 }
 
 /// Parks the coroutine until the ticket that `commit` publishes is fired.
@@ -319,7 +363,14 @@ pub(crate) fn sleep_until(deadline: Instant, reason: WaitReason) {
 
 /// Unwinds the cancelled coroutine, or the section whose time is over, without a message from the panic
 /// hook.
+#[track_caller]
 pub(crate) fn raise() -> ! {
+    if with_own(Own::checked)
+        && let Some(header) = worker::current_coroutine()
+    {
+        // SAFETY: the coroutine that runs this is alive.
+        checks::raise(unsafe { header.as_ref() });
+    }
     let whole = with_own(|own| !own.masked() && cancelled());
     unwind(!whole)
 }
@@ -447,14 +498,24 @@ fn wake_some(batch: &mut Batch) {
 #[inline(always)]
 pub(crate) fn yield_now() {
     let Some(header) = worker::who_may_switch() else { return yield_on_thread() };
-    // SAFETY: the coroutine that runs this is alive, and this is its own stack.
-    let header = unsafe {
-        header.as_ref().suspend(Suspend::Yield);
-        header.as_ref()
-    };
+    // SAFETY: the coroutine that runs this is alive, and it is this one.
+    let (header, own) = unsafe { (header.as_ref(), header.as_ref().own_if_any()) };
+    if own.is_some_and(Own::checked) {
+        check_yield(header);
+    }
+    // SAFETY: this is the coroutine's own stack.
+    unsafe { header.suspend(Suspend::Yield) };
     // After the turn of the others, so that a cancellation that one of them has asked for is met here.
     if header.waiter.may_be_ended() {
         checkpoint();
+    }
+}
+
+/// Panics if the coroutine must not leave its stack here.
+#[cold]
+fn check_yield(header: &Header) {
+    if let Some(complaint) = checks::complaint(header) {
+        panic!("{complaint}");
     }
 }
 
