@@ -3,6 +3,7 @@
 //!
 //! No test here measures time: a limit has passed from the start, and what is counted is calls.
 
+mod checked;
 mod common;
 
 use common::{listen, pair};

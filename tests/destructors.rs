@@ -1,6 +1,8 @@
 //! Values whose destructors panic, in the hands of the crate: the others that go with them are dropped all the
 //! same, and nothing aborts, not even where several of them panic or where the thread unwinds already.
 
+mod checked;
+
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

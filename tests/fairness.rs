@@ -1,6 +1,8 @@
 //! Nobody waits without a bound: the bounds of `src/sched/run_queues.rs`, in turns, and how long-lived coroutines
 //! spread over the workers.
 
+mod checked;
+
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use std::cell::Cell;

@@ -1,6 +1,8 @@
 //! What is left of a burst's memory once it has passed, counted by the allocator. One test only, as other ones
 //! would allocate meanwhile.
 
+mod checked;
+
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicIsize, Ordering};
 use sward::channel::{bounded, broadcast, unbounded};

@@ -110,7 +110,8 @@ fn only_the_waist_suspends() {
 
 #[test]
 fn one_thread_local() {
-    only_in("thread_local!", &["base/local.rs"]);
+    // The others speak of it.
+    only_in("thread_local!", &["base/local.rs", "sched/checks.rs", "sched/thread_bound.rs"]);
 }
 
 #[test]
@@ -135,7 +136,11 @@ fn tests_have_their_waits_checked() {
         let path = entry.expect("an entry").path();
         if path.extension().is_some_and(|ending| ending == "rs") && !path.ends_with("tidy.rs") {
             let text = fs::read_to_string(&path).expect("a text");
-            assert!(text.contains("\nmod checked;\n"), "{} does not check its waits", path.display());
+            assert!(
+                text.contains("\nmod checked;\n"),
+                "{}: add `mod checked;`, so that its waits are checked",
+                path.display()
+            );
         }
     }
 }

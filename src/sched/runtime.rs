@@ -36,8 +36,6 @@ const NAMED_LEAKS: usize = 10;
 const NETPOLLER: usize = 1;
 const MOST_WORKERS: usize = 1024;
 const MIGRATE_BY_DEFAULT: bool = cfg!(sward_migrate);
-/// In the unit tests.
-const CHECK_BY_DEFAULT: bool = cfg!(test);
 
 /// What the environment says.
 struct Defaults {
