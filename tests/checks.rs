@@ -82,7 +82,7 @@ fn initializers_of_std_that_wait_are_refused() {
     });
     assert_refused(what, || {
         static ONCE: Once = Once::new();
-        ONCE.call_once(|| wait());
+        ONCE.call_once(wait);
     });
 }
 
@@ -113,7 +113,7 @@ fn a_refused_wait_leaves_nothing_behind() {
         let held = mutex.lock().expect("free");
         let refused = sward::scope(|s| {
             let other = s.spawn(|| {
-                thread_local!(static KEY: u32 = 1);
+                thread_local!(static KEY: u32 = const { 1 });
                 scoped_tls::scoped_thread_local!(static SCOPED: u32);
                 KEY.with(|one| SCOPED.set(one, || *mutex.lock().expect("not poisoned") += 1));
             });
