@@ -1,6 +1,8 @@
 //! Values of 64 KiB on the default stack of 256 KiB, in a build without optimisation: the crate may not copy
 //! them again and again. Each function here has one or two of them in its frame.
 
+mod checked;
+
 use std::time::Duration;
 use sward::channel::{Receiver, Select, SendTimeoutError, Sender, TrySendError, bounded, oneshot, unbounded};
 use sward::runtime::Builder;
