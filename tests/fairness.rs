@@ -75,6 +75,41 @@ fn coroutines_start_beside_those_that_yield() {
     });
 }
 
+/// Woken coroutines do not wait for all those that have yielded and compute for long.
+#[test]
+fn woken_coroutines_go_before_those_that_yield_for_long() {
+    const HOGS: u64 = 20;
+    runtime(1).run(|| {
+        let (turns, stop) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
+        for _ in 0..HOGS {
+            let (turns, stop) = (Arc::clone(&turns), Arc::clone(&stop));
+            spawn(move || {
+                while !stop.load(Ordering::Relaxed) {
+                    turns.fetch_add(1, Ordering::Relaxed);
+                    // Long enough for a look of the netpoller thread.
+                    let start = Instant::now();
+                    while start.elapsed() < Duration::from_millis(5) {
+                        std::hint::spin_loop();
+                    }
+                    yield_now();
+                }
+            });
+        }
+        // It comes from the timers, between two turns.
+        let mut waited: Vec<_> = (0..20)
+            .map(|_| {
+                let before = turns.load(Ordering::Relaxed);
+                sward::sleep(Duration::from_millis(1));
+                turns.load(Ordering::Relaxed) - before
+            })
+            .collect();
+        stop.store(true, Ordering::Relaxed);
+        waited.sort();
+        // The median, as the netpoller thread may itself not be run for a while.
+        assert!(waited[10] <= HOGS / 2, "woken after {waited:?} turns of others");
+    });
+}
+
 /// How many coroutines were spawned and not started at most, when one coroutine spawns many and yields now and
 /// then.
 fn backlog(workers: usize) -> usize {
@@ -276,13 +311,11 @@ struct Member {
     first_turn: bool,
     /// Whether the next park returns at once.
     token: bool,
-    /// Whether it is queued because it was unparked.
-    woken: bool,
 }
 
 impl Member {
     fn new(task: Option<Task>, first_turn: bool) -> Member {
-        Member { task, state: State::Running, first_turn, token: false, woken: false }
+        Member { task, state: State::Running, first_turn, token: false }
     }
 }
 
@@ -295,8 +328,17 @@ enum State {
     Queued {
         since: u64,
         most: u64,
-        child_of_first_turn: bool,
+        how: Queued,
     },
+}
+
+/// How a coroutine came to be queued.
+#[derive(Clone, Copy, PartialEq)]
+enum Queued {
+    Woken,
+    Yielded,
+    Spawned,
+    ChildOfFirstTurn,
 }
 
 #[derive(Default)]
@@ -310,10 +352,9 @@ struct World {
 }
 
 impl World {
-    fn queue(&mut self, index: usize, child_of_first_turn: bool) {
+    fn queue(&mut self, index: usize, how: Queued) {
         self.queued += 1;
-        self.members[index].state =
-            State::Queued { since: self.turns, most: self.queued, child_of_first_turn };
+        self.members[index].state = State::Queued { since: self.turns, most: self.queued, how };
         for member in &mut self.members {
             if let State::Queued { most, .. } = &mut member.state {
                 *most = self.queued.max(*most);
@@ -323,16 +364,21 @@ impl World {
 
     /// A turn begins: checks how long the coroutine has waited for it.
     fn begin(&mut self, index: usize) {
-        let State::Queued { since, most, child_of_first_turn } = self.members[index].state else {
+        let State::Queued { since, most, how } = self.members[index].state else {
             panic!("a coroutine runs that was not queued");
         };
         let waited = self.turns - since;
         self.turns += 1;
         self.queued -= 1;
         self.members[index].state = State::Running;
-        self.members[index].woken = false;
         let each = if self.wakes { WITH_LIFO } else { 1 };
-        let bound = if child_of_first_turn { OLDEST_TURN * (most + 1) } else { 2 * each * (most + 1) };
+        let two_rounds = 2 * each * (most + 1);
+        let bound = match how {
+            Queued::Woken | Queued::Spawned => two_rounds,
+            // A round for each one that has yielded before, if ticks come that often.
+            Queued::Yielded => two_rounds * (most + 1),
+            Queued::ChildOfFirstTurn => OLDEST_TURN * (most + 1),
+        };
         if waited > bound {
             self.broken = Some(format!("waited for {waited} turns, bound {bound}, queued at most {most}"));
         }
@@ -350,7 +396,7 @@ fn start(world: &Shared, spawner: usize, steps: Vec<Step>) {
         }
         world.members.push(Member::new(None, true));
         let in_first_turn = world.members[spawner].first_turn;
-        world.queue(index, in_first_turn);
+        world.queue(index, if in_first_turn { Queued::ChildOfFirstTurn } else { Queued::Spawned });
         index
     };
     let own = Arc::clone(world);
@@ -374,7 +420,7 @@ fn suspend(world: &Shared, index: usize, park: bool) {
         if park {
             world.members[index].state = State::Parked;
         } else {
-            world.queue(index, false);
+            world.queue(index, Queued::Yielded);
         }
     }
     if park {
@@ -391,11 +437,10 @@ fn unpark(world: &Shared, index: usize) {
         match world.members.get(index).map(|member| member.state) {
             None | Some(State::Ended) => return,
             Some(State::Parked) => {
-                world.queue(index, false);
-                world.members[index].woken = true;
+                world.queue(index, Queued::Woken);
             }
             // A second token before it runs is the same token.
-            Some(State::Queued { .. }) if world.members[index].woken => {}
+            Some(State::Queued { how: Queued::Woken, .. }) => {}
             Some(_) => world.members[index].token = true,
         }
         world.members[index].task.clone()

@@ -23,16 +23,20 @@
 //! - notes how many coroutines each of the other sources holds: the round serves that many, or until the source
 //!   is empty.
 //!
+//! `yielded` comes last in a round: `yield_now` returns after everything that was runnable has had a turn. A
+//! coroutine that yields may compute for long, while a woken one usually has little to do and somebody who waits
+//! for it. So a round serves one yielded coroutine in any case, and more of them until the netpoller thread has
+//! looked once more, after a millisecond: then the next round serves what was woken meanwhile.
+//!
 //! The bound. Let a coroutine become runnable during round k. Round k serves at most what was runnable when it
 //! began, round k + 1 what was runnable when that one began, and the coroutine is among the latter. Each turn of a
 //! round is followed by at most `LIFO_RUN` turns of `lifo`. So it waits for at most (1 + LIFO_RUN) turns for each
 //! coroutine that was runnable at the beginning of the two rounds, and for two turns for each if none of them wakes
-//! another. `newest_first` is the exception: it promises each of its coroutines a turn, but not in this round. A
-//! round takes the oldest one first, and so does every [`OLDEST_TURN`]th turn, so the n-th oldest waits for n
-//! rounds, or n times OLDEST_TURN turns, whichever is less.
-//!
-//! `yielded` comes last in a round. So `yield_now` returns after as many turns of others as there were runnable
-//! coroutines, unstarted ones included.
+//! another. There are two exceptions:
+//! - The n-th of `yielded` waits for n rounds at most, fewer where turns are shorter than a millisecond.
+//! - `newest_first` promises each of its coroutines a turn, but not in this round. A round takes the oldest one
+//!   first, and so does every [`OLDEST_TURN`]th turn, so the n-th oldest waits for n rounds, or n times OLDEST_TURN
+//!   turns, whichever is less.
 //!
 //! Rejected:
 //! - A turn in so many for each source (as Go's 61st for its global queue, here once the 4th and the 8th): the
@@ -80,6 +84,10 @@ struct Left {
     yielded: Cell<usize>,
     /// Whether the oldest of `newest_first` has yet to be served.
     oldest: Cell<bool>,
+    /// Whether none that has yielded was served.
+    first_yielded: Cell<bool>,
+    /// Whether the netpoller thread has looked since the first one that has yielded was served.
+    looked: Cell<bool>,
 }
 
 pub(super) struct RunQueues {
@@ -186,8 +194,20 @@ impl RunQueues {
         {
             return Some(task);
         }
+        if self.left.looked.get() && !self.left.first_yielded.get() {
+            return None;
+        }
         let yielded = self.yielded.pop_looking_ahead().map(Runnable);
-        yielded.or_else(|| take_within(&self.left.yielded, || shared.take_yielded()))
+        let yielded = yielded.or_else(|| take_within(&self.left.yielded, || shared.take_yielded()));
+        if self.left.first_yielded.replace(false) {
+            self.left.looked.set(false);
+        }
+        yielded
+    }
+
+    /// Notes that the netpoller thread has looked: the round serves no more coroutines that have yielded.
+    pub(super) fn note_look(&self) {
+        self.left.looked.set(true);
     }
 
     fn next_unstarted(&self, core: &Core) -> Option<Runnable> {
@@ -209,13 +229,13 @@ impl RunQueues {
         core.newest_first.steal().success()
     }
 
-    /// Begins a round, after the one before was served to its end: `ready` and `yielded` are empty.
+    /// Begins a round, after the one before was served to its end.
     fn begin_round(&self, core: &Core, shared: &Shared) {
         self.ready.take_over(&self.woken);
+        self.yielded.take_over(&self.has_yielded);
         if !core.inbox.is_empty() {
             self.ready.append(core.inbox.take());
         }
-        self.yielded.take_over(&self.has_yielded);
         shared.take_share_of_injected(&self.deques.oldest_first);
         let left = &self.left;
         let (oldest_first, newest_first) = (self.deques.oldest_first.len(), self.deques.newest_first.len());
@@ -229,6 +249,7 @@ impl RunQueues {
             left.oldest.set(newest_first > 1);
         }
         left.yielded.set(shared.count_yielded());
+        left.first_yielded.set(true);
     }
 
     /// Takes anything, in no order: for a worker that ends.
@@ -307,10 +328,9 @@ impl OwnQueue {
         unsafe { self.batch() }.append(&mut more);
     }
 
-    /// Takes over all of another queue; this one is empty.
+    /// Takes over all of another queue.
     #[inline]
     fn take_over(&self, other: &OwnQueue) {
-        debug_assert!(self.is_empty());
         // SAFETY: none outlives a method, and the two are different queues.
         unsafe { self.batch().append(other.batch()) };
     }

@@ -336,6 +336,7 @@ impl Worker {
         self.turn.set(turn);
         if self.shared.looks.load(Ordering::Relaxed) != self.looks.get() {
             self.placement.forget();
+            self.queues.note_look();
             self.poll(Some(Duration::ZERO));
         }
         if turn.is_multiple_of(OLDEST_TURN)
