@@ -248,8 +248,10 @@ impl RunQueues {
             left.newest_first.set(newest_first);
             left.oldest.set(newest_first > 1);
         }
-        left.yielded.set(shared.count_yielded());
         left.first_yielded.set(true);
+        if shared.config().migrate {
+            left.yielded.set(shared.count_yielded());
+        }
     }
 
     /// Takes anything, in no order: for a worker that ends.

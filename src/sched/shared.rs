@@ -217,10 +217,10 @@ impl Shared {
         self.work_was_pushed();
     }
 
-    /// How many coroutines have yielded and wait to be taken: none, where coroutines do not migrate.
+    /// How many migrating coroutines have yielded and wait to be taken.
     #[inline]
     pub(super) fn count_yielded(&self) -> usize {
-        if self.config.migrate && !self.yielded.is_empty() { self.yielded.len() } else { 0 }
+        if self.yielded.is_empty() { 0 } else { self.yielded.len() }
     }
 
     /// Queues a coroutine that has yielded, for whichever worker takes it.

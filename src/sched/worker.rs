@@ -80,7 +80,8 @@ pub(crate) struct Worker {
     placement: Placement,
     stacks: RefCell<Pool>,
     events: RefCell<Events>,
-    turn: Cell<u32>,
+    /// Turns until it looks at the old end of its queues, and whether a shutdown has begun.
+    until_look_around: Cell<u32>,
     /// How many looks of the netpoller thread there had been when it last polled.
     looks: Cell<u64>,
     searching: Cell<bool>,
@@ -225,7 +226,7 @@ impl Worker {
             placement: Placement::new(),
             stacks: RefCell::new(Pool::new()),
             events: RefCell::new(Events::with_capacity(EVENTS)),
-            turn: Cell::new(0),
+            until_look_around: Cell::new(OLDEST_TURN),
             looks: Cell::new(0),
             searching: Cell::new(false),
             fired: Cell::new(None),
@@ -332,16 +333,15 @@ impl Worker {
     /// Takes the next coroutine to run, without a search in other workers' queues. Polls if the netpoller thread has
     /// looked since the last poll.
     fn next(&self) -> Option<Runnable> {
-        let turn = self.turn.get().wrapping_add(1);
-        self.turn.set(turn);
         if self.shared.looks.load(Ordering::Relaxed) != self.looks.get() {
             self.placement.forget();
             self.queues.note_look();
             self.poll(Some(Duration::ZERO));
         }
-        if turn.is_multiple_of(OLDEST_TURN)
-            && let Some(task) = self.look_around()
-        {
+        let until = self.until_look_around.get();
+        if until > 0 {
+            self.until_look_around.set(until - 1);
+        } else if let Some(task) = self.look_around() {
             return Some(task);
         }
         self.queues.next(self.core(), &self.shared, |waiter| self.push_behind(waiter))
@@ -349,6 +349,7 @@ impl Worker {
 
     #[cold]
     fn look_around(&self) -> Option<Runnable> {
+        self.until_look_around.set(OLDEST_TURN - 1);
         if self.shared.phase() != Phase::Running {
             self.close();
         }

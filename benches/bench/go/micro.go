@@ -22,6 +22,12 @@ func run(name string, s size) string {
 		return parked(s)
 	case "sleepers":
 		return sleepers(s)
+	case "start-beside":
+		return startBeside(s)
+	case "backlog":
+		return backlog(s)
+	case "beside-hog":
+		return besideHog(s)
 	}
 	workload, known := workloads[name]
 	if !known {

@@ -18,6 +18,9 @@ var (
 const (
 	burners  = 32
 	slice    = 5 * time.Millisecond
+	hogs     = 200 * time.Millisecond
+	rests    = 800 * time.Millisecond
+	work     = 200 * time.Microsecond
 	deadline = 30 * time.Second
 )
 
@@ -33,13 +36,26 @@ func serve(service string) {
 		}
 	}
 	fmt.Println(listener.Addr().(*net.TCPAddr).Port)
-	for {
+	if service == "hog" {
+		go func() {
+			for {
+				compute(hogs)
+				time.Sleep(rests)
+			}
+		}()
+	}
+	for number := 0; ; number++ {
 		// Go sets TCP_NODELAY itself.
 		stream, err := listener.Accept()
 		if err != nil {
 			fail(err.Error())
 		}
-		go handle(service, stream)
+		go handle(service, stream, number)
+	}
+}
+
+func compute(d time.Duration) {
+	for start := time.Now(); time.Since(start) < d; {
 	}
 }
 
@@ -54,14 +70,14 @@ func control() {
 
 func burn() {
 	for {
-		for start := time.Now(); time.Since(start) < slice; {
-		}
+		compute(slice)
 		runtime.Gosched()
 	}
 }
 
-func handle(service string, stream net.Conn) {
+func handle(service string, stream net.Conn, number int) {
 	defer stream.Close()
+	once := service == "once" || service == "uneven" && number%2 == 1
 	buffer := make([]byte, 1024)
 	var output []byte
 	for {
@@ -80,7 +96,10 @@ func handle(service string, stream net.Conn) {
 			}
 			answer = output
 		}
-		if _, err := stream.Write(answer); err != nil || service == "once" {
+		if service == "uneven" {
+			compute(work)
+		}
+		if _, err := stream.Write(answer); err != nil || once {
 			return
 		}
 	}

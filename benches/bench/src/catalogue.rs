@@ -22,11 +22,14 @@ const USER: Measure = Measure { key: "user", title: "server user time per reques
 const RATE: Measure = Measure { key: "wall", title: "time per request, all connections together" };
 const P50: Measure = Measure { key: "p50", title: "latency, p50" };
 const P99: Measure = Measure { key: "p99", title: "latency, p99" };
+const MAX: Measure = Measure { key: "max", title: "latency, maximum" };
+const BACKLOG: Measure =
+    Measure { key: "backlog", title: "most coroutines that were spawned and not started" };
 const SLEEPS: Measure = Measure { key: "sleeps", title: "times that threads went to sleep in a second" };
 
 /// The sections of a report.
-pub const SECTIONS: [&str; 5] =
-    ["Spawning and memory", "Switching", "Channels and locks", "Timers", "Servers"];
+pub const SECTIONS: [&str; 6] =
+    ["Spawning and memory", "Switching", "Channels and locks", "Timers", "Servers", "Fairness"];
 
 #[derive(Clone, Copy)]
 pub enum Kind {
@@ -59,6 +62,8 @@ impl Workload {
             Kind::Micro { run: "yield" | "unpark" | "pingpong", .. } => 1,
             Kind::Micro { run: "sleepers" | "timers", .. } => 3,
             Kind::Micro { run: "datagrams" | "accepts", .. } => 4,
+            Kind::Micro { run: "start-beside" | "backlog" | "beside-hog", .. } => 5,
+            Kind::Net { service: Service::Hog | Service::Uneven, .. } => 5,
             Kind::Micro { .. } => 2,
             Kind::Net { .. } | Kind::Http { .. } => 4,
         };
@@ -69,9 +74,12 @@ impl Workload {
     pub fn skips(&self, peer: &str) -> Option<&'static str> {
         match (peer, self.kind) {
             ("raw", Kind::Micro { .. }) => Some("an epoll loop has no coroutines"),
-            ("raw", Kind::Net { service: Service::Deadline | Service::Burn, .. }) => {
-                Some("an epoll loop has no timers and nothing beside it")
-            }
+            (
+                "raw",
+                Kind::Net {
+                    service: Service::Deadline | Service::Burn | Service::Hog | Service::Uneven, ..
+                },
+            ) => Some("an epoll loop has no timers and nothing beside it"),
             ("threads", Kind::Micro { threads: 0, .. }) => Some("more threads than the kernel has"),
             ("threads", Kind::Net { connections, .. }) if connections > 5_000 => {
                 Some("more threads than the kernel has")
@@ -81,6 +89,10 @@ impl Workload {
             }
             ("may" | "threads" | "tokio", Kind::Micro { run: "token" | "datagrams" | "accepts", .. }) => {
                 Some("written for sward and Go only")
+            }
+            ("may" | "threads", Kind::Net { service: Service::Hog | Service::Uneven, .. })
+            | ("may" | "threads", Kind::Micro { run: "start-beside" | "backlog" | "beside-hog", .. }) => {
+                Some("the comparison is with Go and tokio")
             }
             ("may", Kind::Micro { run: "parked" | "skynet" | "fib" | "sleepers", .. }) => {
                 Some("two mappings for each stack: it ends at vm.max_map_count")
@@ -140,7 +152,7 @@ impl Workload {
 
 /// All workloads, for processes that may have that many open files.
 pub fn workloads(descriptors: u64) -> Vec<Workload> {
-    use Service::{Burn, Deadline, Echo, Once};
+    use Service::{Burn, Deadline, Echo, Hog, Once, Uneven};
     let most = descriptors.saturating_sub(SPARE_DESCRIPTORS).min(50_000) as usize;
     let beside = format!("echo, 64 connections beside {} idle ones", most.saturating_sub(64));
     let idle = format!("{most} idle connections, as many as one process may hold (at most 50,000)");
@@ -194,6 +206,22 @@ pub fn workloads(descriptors: u64) -> Vec<Workload> {
         micro("datagrams-1k", "datagrams", [1_000, 1, 20_000, 0], "the same, 1,000 receivers"),
         micro("accepts-10", "accepts", [10, 1, 5_000, 0], "TCP, 10 acceptors of one listener"),
         micro("accepts-1k", "accepts", [1_000, 1, 5_000, 0], "the same, 1,000 acceptors"),
+        micro(
+            "start-beside",
+            "start-beside",
+            [2, 0, 500, 0],
+            "spawn to start, 200 a second, beside 2 that compute for 10 ms and yield",
+        )
+        .measuring(&[P50, P99, MAX]),
+        micro("backlog", "backlog", [1, 0, 1_000_000, 0], "one spawns 1,000,000 and yields after each 128")
+            .measuring(&[BACKLOG, WALL]),
+        micro(
+            "beside-hog",
+            "beside-hog",
+            [10, 0, 10, 0],
+            "how late 10 sleepers wake that were spawned in a row, beside one that computes for 1.5 s",
+        )
+        .measuring(&[P50, MAX]),
         echo("echo-1", 1),
         echo("echo-1-core", 1).on_one_core(),
         echo("echo-64", 64),
@@ -205,6 +233,21 @@ pub fn workloads(descriptors: u64) -> Vec<Workload> {
         net("churn", Once, [64, 64], "connect, request, close, 64 at a time"),
         net("deadline", Deadline, [64, 64], "echo with a deadline on every read, 64 connections"),
         net("burn", Burn, [32, 32], burn).measuring(&[P99, P50]),
+        net(
+            "hog-1",
+            Hog,
+            [200, 200],
+            "echo, 200 connections, 4,000 requests a second in all, beside one that computes for 200 ms each second",
+        )
+        .measuring(&[P99, P50]),
+        net(
+            "uneven",
+            Uneven,
+            [1_000, 1_000],
+            "1,000 connections of which those of one worker (of half of all) compute for 200 us for each request",
+        )
+        .measuring(&[RATE, P99]),
+        net("flood", Once, [500, 500], "connect, request, close, 500 at a time").measuring(&[P99, P50, RATE]),
         net("skew", Echo, [1_000, 100], "echo, 1,000 connections, of which 100 carry all traffic"),
         net("beside-1k", Echo, [1_064, 64], "echo, 64 connections beside 1,000 idle ones"),
         net("beside-most", Echo, [most, 64], &beside),

@@ -62,15 +62,18 @@ pub fn serve(arguments: &[String]) -> io::Result<()> {
     }
 }
 
-/// `load PORT CONNECTIONS ACTIVE SECONDS REQUESTS [once]`: see [`net::load`].
+/// `load PORT CONNECTIONS ACTIVE SECONDS REQUESTS [once|some|RATE]`: see [`net::load`].
 pub fn load(arguments: &[String]) -> io::Result<()> {
+    let how = arguments.get(5).map_or("", String::as_str);
     net::load::run(net::load::Load {
         port: number(arguments, 0)?,
         connections: number(arguments, 1)?,
         active: number(arguments, 2)?,
         seconds: number(arguments, 3)?,
         requests: number(arguments, 4)?,
-        once: arguments.get(5).is_some_and(|word| word == "once"),
+        once: how == "once",
+        some: how == "some",
+        rate: how.parse().unwrap_or(0),
     })
 }
 
@@ -246,8 +249,15 @@ impl Runner {
         let empty = sys::memory(server.process.id());
         let mut load = Command::new(&self.this);
         load.args(["load", &port, &connections.to_string(), &active.to_string()]);
-        load.args([&self.seconds().to_string(), "0"]);
-        load.args((service == Service::Once).then_some("once"));
+        // The hog computes once a second.
+        let seconds = if service == Service::Hog { 3.0 * self.seconds() } else { self.seconds() };
+        load.args([&seconds.to_string(), "0"]);
+        load.args(match service {
+            Service::Once => Some("once".to_owned()),
+            Service::Uneven => Some("some".to_owned()),
+            Service::Hog => Some(net::HOG_RATE.to_string()),
+            _ => None,
+        });
         let mut load = Child::start(load, one_core)?;
         let ready = load.line()?;
         if ready != "ready" {

@@ -3,6 +3,7 @@
 
 mod channel;
 mod crowd;
+mod fairness;
 mod fib;
 mod locks;
 mod parked;
@@ -109,6 +110,9 @@ pub fn blocking<P: Channels + Locks>(name: &str, size: Size, workers: usize) -> 
         "skynet" => skynet::blocking::<P>,
         "fib" => fib::blocking::<P>,
         "sleepers" => return P::run(workers, move || sleepers::blocking::<P>(size)),
+        "start-beside" => return P::run(workers, move || fairness::start_beside::<P>(size)),
+        "backlog" => return P::run(workers, move || fairness::backlog::<P>(size)),
+        "beside-hog" => return P::run(workers, move || fairness::beside_hog::<P>(size)),
         "timers" => timers::blocking::<P>,
         "token" => crowd::token,
         "datagrams" => crowd::datagrams,
@@ -142,6 +146,9 @@ pub fn tokio(name: String, size: Size, workers: usize) -> Outcome {
             "skynet" => twice!(skynet::tokio),
             "fib" => twice!(fib::tokio),
             "sleepers" => sleepers::tokio(size).await,
+            "start-beside" => fairness::tokio_start_beside(size).await,
+            "backlog" => fairness::tokio_backlog(size).await,
+            "beside-hog" => fairness::tokio_beside_hog(size).await,
             "timers" => twice!(timers::tokio),
             _ => panic!("no such workload: {name}"),
         }

@@ -1,8 +1,10 @@
 //! The server of the peers whose code blocks: a coroutine or thread for each connection.
 
-use super::{BURNERS, DEADLINE, ROOM, Service, announce, answer, burn};
+use super::{BURNERS, DEADLINE, HOG, ROOM, SLICE, Service, WORK, announce, answer, burn};
 use crate::peers::Net;
 use std::io::{self, Read, Write};
+use std::sync::OnceLock;
+use std::thread::ThreadId;
 
 pub fn serve<P: Net>(service: Service, workers: usize) -> io::Result<()> {
     P::run(workers, move || {
@@ -12,21 +14,38 @@ pub fn serve<P: Net>(service: Service, workers: usize) -> io::Result<()> {
             for _ in 0..BURNERS {
                 P::spawn(|| {
                     loop {
-                        burn();
+                        burn(SLICE);
                         P::yield_now();
                     }
                 });
             }
         }
-        loop {
+        if service == Service::Hog {
+            P::spawn(|| {
+                loop {
+                    burn(HOG.0);
+                    P::sleep(HOG.1);
+                }
+            });
+        }
+        for number in 0u64.. {
             let stream = P::accept(&listener)?;
             // A client that resets its connection has ended it, no more.
-            P::spawn(move || drop(handle::<P>(service, stream)));
+            P::spawn(move || drop(handle::<P>(service, stream, number)));
         }
+        Ok(())
     })
 }
 
-fn handle<P: Net>(service: Service, mut stream: P::Stream) -> io::Result<()> {
+/// Whether a connection of the service `Uneven` is busy: those of one worker are, or half of all.
+fn is_busy<P: Net>(number: u64) -> bool {
+    static BUSY: OnceLock<ThreadId> = OnceLock::new();
+    let this = std::thread::current().id();
+    if P::PINNED { *BUSY.get_or_init(|| this) == this } else { number.is_multiple_of(2) }
+}
+
+fn handle<P: Net>(service: Service, mut stream: P::Stream, number: u64) -> io::Result<()> {
+    let once = service == Service::Once || service == Service::Uneven && !is_busy::<P>(number);
     if service == Service::Deadline {
         P::set_read_timeout(&stream, DEADLINE)?;
     }
@@ -41,9 +60,14 @@ fn handle<P: Net>(service: Service, mut stream: P::Stream) -> io::Result<()> {
                 answer(input, &mut output);
                 stream.write_all(&output)?;
             }
-            _ => stream.write_all(input)?,
+            _ => {
+                if service == Service::Uneven {
+                    burn(WORK);
+                }
+                stream.write_all(input)?;
+            }
         }
-        if service == Service::Once {
+        if once {
             return Ok(());
         }
     }

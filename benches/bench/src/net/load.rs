@@ -1,13 +1,16 @@
 //! The load: a process of its own, one thread with epoll, the same for all servers. Each connection has one
 //! message on its way at a time and checks every byte that comes back.
 //!
-//! `load PORT CONNECTIONS ACTIVE SECONDS REQUESTS [once]`: opens the connections, each with one exchange, so that
+//! `load PORT CONNECTIONS ACTIVE SECONDS REQUESTS [once|some|RATE]`: opens the connections, each with one exchange, so that
 //! the server has really started to serve it; says `ready`; at a line of its input the active ones begin; after a
 //! fifth of the seconds for warming up it says `begin`, at the end `end REQUESTS NANOSECONDS P50 P99 P999`, and
 //! when all that was under way has come, it ends. A number of requests above zero ends it instead of the time.
+//! With `some` the server may close connections after their first exchange: those have no part in what follows.
+//! With a rate, so many messages a second are sent in all, and the latency of each counts from when it was due.
 
 use crate::sys::Epoll;
 use hdrhistogram::Histogram;
+use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
 use std::time::{Duration, Instant};
@@ -17,6 +20,10 @@ const MESSAGE: usize = 64;
 const OPENING: usize = 64;
 /// Connections to one address: below the number of ephemeral ports.
 const PER_ADDRESS: usize = 20_000;
+/// Without an event for so long, the server has closed what it closes.
+const CLOSING: Duration = Duration::from_millis(200);
+/// How often messages are sent where the load has a rate.
+const TICK: Duration = Duration::from_millis(1);
 /// How long an answer may take before the run is given up.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -28,6 +35,10 @@ pub struct Load {
     pub requests: u64,
     /// The server closes after each answer.
     pub once: bool,
+    /// The server closes some after their first answer.
+    pub some: bool,
+    /// Messages a second; zero: each connection sends as soon as it has its answer.
+    pub rate: u64,
 }
 
 struct Connection {
@@ -81,12 +92,18 @@ impl Client {
 
     /// Waits for answers, and gives the numbers of the connections that have theirs, with its latency.
     fn answers(&mut self, into: &mut Vec<(usize, Duration)>) -> io::Result<()> {
-        into.clear();
-        let mut woken = self.epoll.wait(Some(PATIENCE)).peekable();
-        if woken.peek().is_none() {
-            return Err(io::Error::other(format!("no answer within {PATIENCE:?}")));
+        if self.answers_within(PATIENCE, into)? {
+            return Ok(());
         }
-        for number in woken {
+        Err(io::Error::other(format!("no answer within {PATIENCE:?}")))
+    }
+
+    /// As `answers`, for that long at most; whether anything came.
+    fn answers_within(&mut self, limit: Duration, into: &mut Vec<(usize, Duration)>) -> io::Result<bool> {
+        into.clear();
+        let mut any = false;
+        for number in self.epoll.wait(Some(limit)) {
+            any = true;
             let connection = &mut self.connections[number];
             let mut buffer = [0; MESSAGE + 1];
             let Some(stream) = &mut connection.stream else { continue };
@@ -94,6 +111,10 @@ impl Client {
                 Ok(0) if self.load.once && connection.got == MESSAGE => {
                     into.push((number, connection.since.elapsed()));
                     self.under_way -= 1;
+                    connection.stream = None;
+                    continue;
+                }
+                Ok(0) if self.load.some && connection.got == MESSAGE => {
                     connection.stream = None;
                     continue;
                 }
@@ -112,7 +133,47 @@ impl Client {
                 self.under_way -= 1;
             }
         }
-        Ok(())
+        Ok(any)
+    }
+
+    /// Sends at a rate, on whichever connections have their answers. A message that finds none waits for one, and
+    /// that counts.
+    fn run_at_rate(&mut self) -> io::Result<()> {
+        let mut histogram = Histogram::<u64>::new_with_bounds(100, 60_000_000_000, 3).expect("fine bounds");
+        let each_tick = self.load.rate * TICK.as_millis() as u64 / 1_000;
+        let mut idle: VecDeque<usize> = (0..self.connections.len()).collect();
+        let mut waiting: VecDeque<Instant> = VecDeque::new();
+        let mut answers = Vec::new();
+        let start = Instant::now();
+        let seconds = Duration::from_secs_f64(self.load.seconds);
+        let (mut due, mut began, mut warm, mut done) = (start, start, false, 0);
+        while !warm || began.elapsed() < seconds {
+            while due <= Instant::now() {
+                waiting.extend((0..each_tick).map(|_| due));
+                due += TICK;
+            }
+            while let Some((&since, &number)) = waiting.front().zip(idle.front()) {
+                self.send(number)?;
+                // That this thread is late is not the server's doing.
+                let now = Instant::now();
+                self.connections[number].since = if now - since < 2 * TICK { now } else { since };
+                waiting.pop_front();
+                idle.pop_front();
+            }
+            self.answers_within(TICK, &mut answers)?;
+            for &(number, latency) in &answers {
+                histogram.saturating_record(latency.as_nanos() as u64);
+                done += 1;
+                idle.push_back(number);
+            }
+            if !warm && start.elapsed() >= seconds / 5 {
+                (warm, began, done) = (true, Instant::now(), 0);
+                histogram.reset();
+                println!("begin");
+            }
+        }
+        say_end(done, began, &histogram);
+        self.drain(&mut answers)
     }
 
     fn drain(&mut self, answers: &mut Vec<(usize, Duration)>) -> io::Result<()> {
@@ -147,15 +208,25 @@ pub fn run(load: Load) -> io::Result<()> {
         return Ok(());
     }
 
+    if client.load.some {
+        // The server has closed by then what it closes.
+        while client.answers_within(CLOSING, &mut answers)? {}
+    }
+    if client.load.rate > 0 {
+        return client.run_at_rate();
+    }
+
     let mut histogram = Histogram::<u64>::new_with_bounds(100, 60_000_000_000, 3).expect("fine bounds");
     let warming = Duration::from_secs_f64(client.load.seconds / 5.0);
     let mut began = Instant::now();
     let mut warm = limit > 0;
     let (mut sent, mut done) = (0, 0);
     // Those that carry traffic are spread evenly among those that do not.
-    for n in 0..active {
-        client.send(n * connections / active)?;
-        sent += 1;
+    for number in (0..active).map(|n| n * connections / active) {
+        if client.load.once || client.connections[number].stream.is_some() {
+            client.send(number)?;
+            sent += 1;
+        }
     }
     while client.under_way > 0 {
         client.answers(&mut answers)?;
@@ -176,6 +247,11 @@ pub fn run(load: Load) -> io::Result<()> {
             break;
         }
     }
+    say_end(done, began, &histogram);
+    client.drain(&mut answers)
+}
+
+fn say_end(done: u64, began: Instant, histogram: &Histogram<u64>) {
     let quantile = |q| histogram.value_at_quantile(q);
     println!(
         "end {done} {} {} {} {}",
@@ -184,5 +260,4 @@ pub fn run(load: Load) -> io::Result<()> {
         quantile(0.99),
         quantile(0.999)
     );
-    client.drain(&mut answers)
 }

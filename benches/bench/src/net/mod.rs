@@ -12,6 +12,12 @@ use std::time::Duration;
 /// Coroutines that burn CPU beside the connections of the service `Burn`, and for how long at a time.
 pub const BURNERS: usize = 32;
 pub const SLICE: Duration = Duration::from_millis(5);
+/// How long the hog of the service `Hog` computes, and how long it sleeps.
+pub const HOG: (Duration, Duration) = (Duration::from_millis(200), Duration::from_millis(800));
+/// Requests a second of the load of the service `Hog`, over all connections.
+pub const HOG_RATE: u64 = 4_000;
+/// How long the service `Uneven` computes for each message.
+pub const WORK: Duration = Duration::from_micros(200);
 /// The limit of each read of the service `Deadline`.
 pub const DEADLINE: Duration = Duration::from_secs(30);
 /// Room for one read.
@@ -28,6 +34,11 @@ pub enum Service {
     Deadline,
     /// `Echo` beside coroutines that burn CPU.
     Burn,
+    /// `Echo` beside one coroutine that burns CPU for [`HOG`] in each second.
+    Hog,
+    /// `Echo` that computes for [`WORK`] for each message, on one worker's connections only: it closes all others
+    /// after their first message.
+    Uneven,
     /// Answers requests.
     Http,
 }
@@ -39,12 +50,15 @@ impl Service {
             Service::Once => "once",
             Service::Deadline => "deadline",
             Service::Burn => "burn",
+            Service::Hog => "hog",
+            Service::Uneven => "uneven",
             Service::Http => "http",
         }
     }
 
     pub fn named(name: &str) -> Option<Service> {
-        let all = [Service::Echo, Service::Once, Service::Deadline, Service::Burn, Service::Http];
+        use Service::{Burn, Deadline, Echo, Hog, Http, Once, Uneven};
+        let all = [Echo, Once, Deadline, Burn, Hog, Uneven, Http];
         all.into_iter().find(|service| service.name() == name)
     }
 }
@@ -60,10 +74,10 @@ fn answer(input: &[u8], output: &mut Vec<u8>) {
     }
 }
 
-/// Keeps the processor busy for one slice.
-fn burn() {
+/// Keeps the processor busy.
+fn burn(time: Duration) {
     let start = std::time::Instant::now();
-    while start.elapsed() < SLICE {
+    while start.elapsed() < time {
         std::hint::spin_loop();
     }
 }

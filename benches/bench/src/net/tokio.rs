@@ -1,6 +1,6 @@
 //! The server on tokio: a task for each connection.
 
-use super::{BURNERS, DEADLINE, ROOM, Service, announce, answer, burn};
+use super::{BURNERS, DEADLINE, HOG, ROOM, SLICE, Service, WORK, announce, answer, burn};
 use std::io;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -14,24 +14,34 @@ pub fn serve(service: Service, workers: usize) -> io::Result<()> {
             for _ in 0..BURNERS {
                 tokio::spawn(async {
                     loop {
-                        burn();
+                        burn(SLICE);
                         tokio::task::yield_now().await;
                     }
                 });
             }
         }
-        loop {
+        if service == Service::Hog {
+            tokio::spawn(async {
+                loop {
+                    burn(HOG.0);
+                    tokio::time::sleep(HOG.1).await;
+                }
+            });
+        }
+        for number in 0u64.. {
             let (stream, _) = listener.accept().await?;
             stream.set_nodelay(true)?;
             // A client that resets its connection has ended it, no more.
-            tokio::spawn(async move { drop(handle(service, stream).await) });
+            tokio::spawn(async move { drop(handle(service, stream, number).await) });
         }
+        Ok(())
     };
     // Spawned, since `block_on` would run it on this thread, which is none of the workers.
     runtime.block_on(runtime.spawn(main)).expect("it ends well")
 }
 
-async fn handle(service: Service, mut stream: TcpStream) -> io::Result<()> {
+async fn handle(service: Service, mut stream: TcpStream, number: u64) -> io::Result<()> {
+    let once = service == Service::Once || service == Service::Uneven && number % 2 == 1;
     let (mut buffer, mut output) = ([0; ROOM], Vec::new());
     loop {
         let read = stream.read(&mut buffer);
@@ -48,9 +58,14 @@ async fn handle(service: Service, mut stream: TcpStream) -> io::Result<()> {
                 answer(&buffer[..n], &mut output);
                 stream.write_all(&output).await?;
             }
-            _ => stream.write_all(&buffer[..n]).await?,
+            _ => {
+                if service == Service::Uneven {
+                    burn(WORK);
+                }
+                stream.write_all(&buffer[..n]).await?;
+            }
         }
-        if service == Service::Once {
+        if once {
             return Ok(());
         }
     }

@@ -14,6 +14,8 @@ impl<const MIGRATING: bool> Peer for Sward<MIGRATING> {
     type Join<T: Send + 'static> = JoinHandle<T>;
     type Task = Task;
 
+    const PINNED: bool = !MIGRATING;
+
     fn run<T: Send + 'static>(workers: usize, main: impl FnOnce() -> T + Send + 'static) -> T {
         let mut builder = Builder::new().worker_threads(workers);
         if MIGRATING {

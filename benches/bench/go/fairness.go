@@ -1,0 +1,92 @@
+package main
+
+import (
+	"fmt"
+	"runtime"
+	"sort"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+func quantiles(line string, nanos []int64) string {
+	sort.Slice(nanos, func(a, b int) bool { return nanos[a] < nanos[b] })
+	n := len(nanos)
+	return fmt.Sprintf("%s p50 %d p99 %d max %d", line, nanos[n/2], nanos[(n*99+99)/100-1], nanos[n-1])
+}
+
+func startBeside(s size) string {
+	var stop atomic.Bool
+	var yielders sync.WaitGroup
+	yielders.Add(s.tasks)
+	for i := 0; i < s.tasks; i++ {
+		go func() {
+			for !stop.Load() {
+				compute(10 * time.Millisecond)
+				runtime.Gosched()
+			}
+			yielders.Done()
+		}()
+	}
+	nanos := make([]int64, s.ops)
+	var started sync.WaitGroup
+	started.Add(s.ops)
+	m := startMeter()
+	for i := 0; i < s.ops; i++ {
+		time.Sleep(5 * time.Millisecond)
+		i, spawned := i, time.Now()
+		go func() {
+			nanos[i] = time.Since(spawned).Nanoseconds()
+			started.Done()
+		}()
+	}
+	started.Wait()
+	line := m.stop(s.ops)
+	stop.Store(true)
+	yielders.Wait()
+	return quantiles(line, nanos)
+}
+
+func backlog(s size) string {
+	var started atomic.Int64
+	var wait sync.WaitGroup
+	wait.Add(s.ops)
+	most := int64(0)
+	m := startMeter()
+	for spawned := 1; spawned <= s.ops; spawned++ {
+		go func() {
+			started.Add(1)
+			wait.Done()
+		}()
+		if spawned%128 == 0 {
+			most = max(most, int64(spawned)-started.Load())
+			runtime.Gosched()
+		}
+	}
+	wait.Wait()
+	return fmt.Sprintf("%s backlog %d", m.stop(s.ops), most)
+}
+
+func besideHog(s size) string {
+	const sleep = 100 * time.Millisecond
+	nanos := make([]int64, s.tasks)
+	var wait sync.WaitGroup
+	wait.Add(s.tasks + 1)
+	m := startMeter()
+	for i := 0; i < s.tasks; i++ {
+		i := i
+		go func() {
+			deadline := time.Now().Add(sleep)
+			time.Sleep(sleep)
+			nanos[i] = time.Since(deadline).Nanoseconds()
+			wait.Done()
+		}()
+	}
+	time.Sleep(sleep / 2)
+	go func() {
+		compute(1500 * time.Millisecond)
+		wait.Done()
+	}()
+	wait.Wait()
+	return quantiles(m.stop(s.tasks), nanos)
+}
