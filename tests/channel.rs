@@ -684,6 +684,288 @@ fn every_ready_arm_has_the_same_share() {
     both(|| fair(share()));
 }
 
+/// What crossbeam-channel's `select!` accepts: temporaries that live as long as the whole, commas at the end.
+#[test]
+fn select_accepts_what_crossbeam_accepts() {
+    both(|| {
+        let (s, r) = bounded::<u8>(1);
+        let (none, some): (Option<&Receiver<u8>>, _) = (None, Some(&r));
+        s.send(1).unwrap();
+        let got = sward::select! {
+            recv(none.unwrap_or(&never()),) -> _ => unreachable!(),
+            recv(some.unwrap_or(&never())) -> message => message,
+        };
+        assert_eq!(got, Ok(1));
+        let shared = std::sync::Mutex::new((s.clone(), r.clone()));
+        sward::select! {
+            send(shared.lock().unwrap().0, 2,) -> sent => { sent.unwrap() },
+            default(MS,) => unreachable!(),
+        }
+        sward::select! {
+            recv(shared.lock().unwrap().1) -> message => assert_eq!(message, Ok(2)),
+            default() => unreachable!(),
+        }
+        // The receiver is free again in the body, unless a destructor holds it.
+        let mut receiver = r.clone();
+        sward::select! {
+            recv(receiver) -> _ => unreachable!(),
+            default => { receiver = never(); }
+        }
+        assert!(receiver.same_channel(&never()));
+        let mut next = Some(3);
+        sward::select! { send_from(s, next,) -> sent => sent.unwrap(), }
+        assert_eq!(next, None);
+        let token = sward::task::CancelToken::new();
+        token.cancel();
+        sward::select! { cancelled(token,) => {}, }
+        let child = sward::spawn(|| 4);
+        assert_eq!(sward::select! { join(child,) -> four => four.unwrap(), }, 4);
+    });
+}
+
+#[test]
+fn select_has_room_for_many_arms() {
+    let (s, r) = unbounded();
+    s.send(()).unwrap();
+    let off = never::<()>();
+    let chosen = sward::select! {
+        recv(off) => 0, recv(off) => 1, recv(off) => 2, recv(off) => 3, recv(off) => 4, recv(off) => 5,
+        recv(off) => 6, recv(off) => 7, recv(off) => 8, recv(off) => 9, recv(off) => 10, recv(off) => 11,
+        recv(off) => 12, recv(off) => 13, recv(off) => 14, recv(off) => 15, recv(off) => 16, recv(off) => 17,
+        recv(off) => 18, recv(off) => 19, recv(off) => 20, recv(off) => 21, recv(off) => 22, recv(off) => 23,
+        recv(off) => 24, recv(off) => 25, recv(off) => 26, recv(off) => 27, recv(off) => 28, recv(off) => 29,
+        recv(off) => 30, recv(r) => 31,
+    };
+    assert_eq!(chosen, 31);
+}
+
+#[test]
+fn a_biased_select_prefers_the_first() {
+    both(|| {
+        let (s1, r1) = unbounded();
+        let (s2, r2) = unbounded();
+        for i in 0..100 {
+            s1.send(i).unwrap();
+            s2.send(i).unwrap();
+        }
+        for i in 0..200 {
+            let (from, message) = sward::select_biased! {
+                recv(r1) -> message => (0, message),
+                recv(r2) -> message => (1, message),
+                default => unreachable!(),
+            };
+            assert_eq!((from, message), (i / 100, Ok(i % 100)));
+        }
+        for _ in 0..100 {
+            s1.send(0).unwrap();
+            s2.send(0).unwrap();
+            let (mut one, mut two) = (r1.arm(), r2.arm());
+            let mut select = Select::new_biased();
+            select.recv(&mut two);
+            select.recv(&mut one);
+            assert_eq!(select.ready(), 0);
+            assert_eq!(select.wait(), 0);
+            r1.recv().unwrap();
+        }
+    });
+}
+
+/// A message is made when it can be sent, and at most once.
+#[test]
+fn a_message_is_made_when_it_can_be_sent() {
+    both(|| {
+        for capacity in [0, 1] {
+            let (s, r) = bounded(capacity);
+            let (_keep, idle) = unbounded::<u8>();
+            let made = AtomicUsize::new(0);
+            let make = || made.fetch_add(1, Ordering::Relaxed);
+            (0..capacity).for_each(|_| s.send(99).unwrap());
+            sward::select! {
+                send_with(s, make) -> _ => unreachable!(),
+                recv(idle) -> _ => unreachable!(),
+                default(MS) => {}
+            }
+            sward::select! {
+                send_with(s, make) -> _ => unreachable!(),
+                recv(idle) -> _ => unreachable!(),
+                default => {}
+            }
+            assert_eq!(made.load(Ordering::Relaxed), 0);
+            (0..capacity).for_each(|_| _ = r.recv().unwrap());
+            let receiver = {
+                let r = r.clone();
+                sward::spawn(move || (r.recv(), r.recv()))
+            };
+            for _ in 0..2 {
+                sward::select! {
+                    send_with(s, make) -> sent => sent.unwrap(),
+                    recv(idle) -> _ => unreachable!(),
+                }
+            }
+            assert_eq!(receiver.join().unwrap(), (Ok(0), Ok(1)));
+            assert_eq!(made.load(Ordering::Relaxed), 2);
+            drop(r);
+            sward::select! { send_with(s, make) -> sent => assert_eq!(sent, Err(SendError(2))) }
+        }
+    });
+}
+
+/// Senders that make their messages meet receivers of every kind: each message arrives once.
+#[test]
+fn messages_that_are_made_late_arrive_once() {
+    const EACH: usize = 500;
+    for capacity in [0, 1, 3] {
+        in_coroutine(|| {
+            let (s, r) = bounded::<usize>(capacity);
+            let (s2, r2) = bounded::<usize>(capacity);
+            let made = Arc::new(AtomicUsize::new(0));
+            let senders: Vec<_> = (0..4)
+                .map(|_| {
+                    let (s, s2, made) = (s.clone(), s2.clone(), made.clone());
+                    sward::spawn(move || {
+                        let mut sent = 0;
+                        while sent < EACH {
+                            let make = || made.fetch_add(1, Ordering::Relaxed);
+                            let (mut one, mut two) = (s.arm_with(make), s2.arm_with(make));
+                            let mut select = Select::new();
+                            select.send_with(&mut one);
+                            select.send_with(&mut two);
+                            let (chosen, other) = if select.wait() == 0 { (one, two) } else { (two, one) };
+                            chosen.finish().unwrap();
+                            sent += 1;
+                            if let Some(kept) = other.into_message() {
+                                s.send(kept).unwrap();
+                                sent += 1;
+                            }
+                        }
+                    })
+                })
+                .collect();
+            let receivers: Vec<_> = (0..4)
+                .map(|kind| {
+                    let (r, r2) = (r.clone(), r2.clone());
+                    sward::spawn(move || {
+                        let mut seen = Vec::new();
+                        let (mut open, off) = ([true; 2], never());
+                        while open != [false; 2] {
+                            let (a, b) = (if open[0] { &r } else { &off }, if open[1] { &r2 } else { &off });
+                            let (from, message) = if kind < 2 {
+                                sward::select! {
+                                    recv(a) -> message => (0, message),
+                                    recv(b) -> message => (1, message),
+                                }
+                            } else {
+                                let mut arms = [a.arm(), b.arm()];
+                                let mut select = Select::new();
+                                arms.iter_mut().for_each(|arm| _ = select.recv(arm));
+                                let from = select.ready();
+                                match [a, b][from].try_recv() {
+                                    Err(TryRecvError::Empty) if kind == 2 => continue,
+                                    // Those who only look do not meet.
+                                    Err(TryRecvError::Empty) => match [a, b][from].recv_timeout(MS) {
+                                        Err(RecvTimeoutError::Timeout) => continue,
+                                        other => (from, other.map_err(|_| RecvError)),
+                                    },
+                                    other => (from, other.map_err(|_| RecvError)),
+                                }
+                            };
+                            match message {
+                                Ok(message) => seen.push(message),
+                                Err(RecvError) => open[from] = false,
+                            }
+                        }
+                        seen
+                    })
+                })
+                .collect();
+            drop((s, s2));
+            senders.into_iter().for_each(|sender| sender.join().unwrap());
+            let mut seen: Vec<_> = receivers.into_iter().flat_map(|r| r.join().unwrap()).collect();
+            seen.sort_unstable();
+            assert!(seen.iter().copied().eq(0..made.load(Ordering::Relaxed)), "{seen:?}");
+        });
+    }
+}
+
+#[test]
+fn readiness_is_waited_for_without_taking_anything() {
+    both(|| {
+        let (s, r) = bounded::<u8>(1);
+        let (idle, _keep) = bounded::<u8>(0);
+        let (mut a, mut b, mut c) = (r.arm(), s.arm(7), idle.arm(8));
+        let mut select = Select::new();
+        let (recv, send) = (select.recv(&mut a), select.send(&mut b));
+        let never = select.send(&mut c);
+        assert_eq!((recv, send, never), (0, 1, 2));
+        assert_eq!(select.ready(), send);
+        assert!(s.is_empty());
+        s.send(1).unwrap();
+        assert_eq!(select.try_ready(), Ok(recv));
+        assert_eq!(r.try_recv(), Ok(1));
+        select.remove(send);
+        assert_eq!(select.try_ready().unwrap_err().to_string(), "all operations in select would block");
+        assert_eq!(select.ready_timeout(MS).unwrap_err().to_string(), "timed out waiting on select");
+        assert!(select.ready_deadline(Instant::now() + MS).is_err());
+        // A message, then the end, wake a coroutine that waits for readiness.
+        let later = {
+            let s = s.clone();
+            sward::spawn(move || {
+                sward::sleep(2 * MS);
+                s.send(2).unwrap();
+            })
+        };
+        assert_eq!(select.ready(), recv);
+        assert_eq!(r.try_recv(), Ok(2));
+        later.join().unwrap();
+        let after = after(MS);
+        let mut arm = after.arm();
+        let number = select.recv(&mut arm);
+        assert_eq!((number, select.ready(), select.ready_timeout(LONG)), (3, 3, Ok(3)));
+        after.recv().unwrap();
+    });
+}
+
+/// Two that only wait for readiness do not meet, and do not take each other for a partner.
+#[test]
+fn two_who_look_are_not_ready_for_each_other() {
+    in_coroutine(|| {
+        let (s, r) = bounded::<u8>(0);
+        let looks = {
+            let s = s.clone();
+            sward::spawn(move || {
+                let mut arm = s.arm(1);
+                let mut select = Select::new();
+                select.send(&mut arm);
+                select.ready()
+            })
+        };
+        while !looks.is_finished() {
+            let mut arm = r.arm();
+            let mut select = Select::new();
+            select.recv(&mut arm);
+            assert!(select.ready_timeout(MS).is_err());
+            let mut other = r.arm();
+            let mut select = Select::new();
+            select.recv(&mut other);
+            // One who is about to receive is what it waits for.
+            assert_eq!(select.wait_timeout(5 * MS), None);
+        }
+        assert_eq!(looks.join().unwrap(), 0);
+    });
+}
+
+#[test]
+#[should_panic(expected = "no arm of the number 1")]
+fn an_arm_is_removed_once() {
+    let (_s, r) = unbounded::<u8>();
+    let (mut one, mut two) = (r.arm(), r.arm());
+    let mut select = Select::new();
+    select.recv(&mut one);
+    select.recv(&mut two);
+    select.remove(1);
+    select.remove(1);
+}
+
 #[test]
 fn one_channel_may_be_in_several_arms() {
     both(|| {

@@ -1,7 +1,7 @@
 //! Sends and receives as alternatives of a select.
 
 use super::arm_slot::ArmSlot;
-use super::chan::{Blocked, Chan, Note, Slot};
+use super::chan::{Blocked, Chan, Note, Slot, WATCHES};
 use super::timed::Timed;
 use super::{Flavor, Receiver, RecvError, SendError, Sender};
 use crate::base::parcel::{is_large, parcel};
@@ -73,6 +73,24 @@ impl<'a, T> RecvArm<'a, T> {
             } else {
                 self.slot.small().take().ok_or(RecvError)
             }
+        }
+    }
+
+    /// Lists the ticket with a place that wants that; false if the arm could be carried out now.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Arm::enlist`].
+    unsafe fn enlist_as(&self, ticket: Ticket, want: usize) -> bool {
+        // Whoever puts a message into the slot would drop the one in it, a user's value, under a lock.
+        if self.has_message() {
+            return false;
+        }
+        match &self.receiver.flavor {
+            // SAFETY: place and slot stay until `leave`, as the caller says; the last place was left.
+            Flavor::Chan(chan) => unsafe { chan.enlist_receiver(self.spot.make(ticket, want)) },
+            // The wait ends at `until`.
+            Flavor::Timed(_) | Flavor::Never => true,
         }
     }
 
@@ -149,19 +167,23 @@ impl<T> Arm for RecvArm<'_, T> {
         }
     }
 
+    fn is_ready(&self) -> bool {
+        self.has_message()
+            || match &self.receiver.flavor {
+                Flavor::Chan(chan) => chan.may_recv(),
+                Flavor::Timed(timed) => timed.due().is_some_and(|due| due <= Instant::now()),
+                Flavor::Never => false,
+            }
+    }
+
     unsafe fn enlist(&self, ticket: Ticket) -> bool {
-        // Whoever puts a message into the slot would drop the one in it, a user's value, under a lock.
-        if self.has_message() {
-            return false;
-        }
-        match &self.receiver.flavor {
-            // SAFETY: place and slot stay until `leave`, as the caller says; the last place was left.
-            Flavor::Chan(chan) => unsafe {
-                chan.enlist_receiver(self.spot.make(ticket, self.slot.address()))
-            },
-            // The wait ends at `until`.
-            Flavor::Timed(_) | Flavor::Never => true,
-        }
+        // SAFETY: as the caller says.
+        unsafe { self.enlist_as(ticket, self.slot.address()) }
+    }
+
+    unsafe fn watch(&self, ticket: Ticket) -> bool {
+        // SAFETY: as the caller says.
+        unsafe { self.enlist_as(ticket, WATCHES) }
     }
 
     fn leave(&self) -> bool {
@@ -283,13 +305,108 @@ impl<T> Arm for SendArm<'_, T> {
         !self.on || self.sender.chan.says(Note::Senders) && unsafe { self.slot.is_full() }
     }
 
+    fn is_ready(&self) -> bool {
+        self.on && self.sender.chan.may_send()
+    }
+
     unsafe fn enlist(&self, ticket: Ticket) -> bool {
         // SAFETY: place and slot stay until `leave`, as the caller says; the last place was left.
         !self.on || unsafe { self.sender.chan.enlist_sender(self.spot.make(ticket, self.slot.address())) }
     }
 
+    unsafe fn watch(&self, ticket: Ticket) -> bool {
+        // SAFETY: as in `enlist`.
+        !self.on || unsafe { self.sender.chan.enlist_sender(self.spot.make(ticket, WATCHES)) }
+    }
+
     fn leave(&self) -> bool {
         self.spot.leave(|place| self.sender.chan.leave_senders(place))
+    }
+}
+
+/// A send that is one of the alternatives of a [`Select`](super::Select), and whose message is made when
+/// there is room or a receiver for it. Made by [`Sender::arm_with`].
+///
+/// The closure runs in the calling coroutine or thread, with no lock held, at most once. What it made is sent
+/// at once. If another sender is faster the arm keeps the message, and the select goes on; then
+/// [`into_message`](Self::into_message) has it if another arm is chosen.
+pub struct SendWithArm<'a, T, F> {
+    arm: SendArm<'a, T>,
+    make: Option<F>,
+}
+
+impl<'a, T, F: FnOnce() -> T> SendWithArm<'a, T, F> {
+    pub(super) fn new(sender: &'a Sender<T>, make: F) -> SendWithArm<'a, T, F> {
+        SendWithArm { arm: SendArm::new(sender, None), make: Some(make) }
+    }
+
+    #[doc(hidden)]
+    pub fn any(&mut self) -> AnyArm<'_> {
+        AnyArm::new(self)
+    }
+
+    /// How the send went. For an arm that was chosen.
+    ///
+    /// # Errors
+    ///
+    /// All receivers are gone; the error holds the message.
+    pub fn finish(self) -> Result<(), SendError<T>> {
+        self.arm.finish()
+    }
+
+    /// The message, if it was made and not sent. For an arm that was not chosen.
+    pub fn into_message(self) -> Option<T> {
+        self.arm.into_message()
+    }
+}
+
+impl<T, F: FnOnce() -> T> Arm for SendWithArm<'_, T, F> {
+    fn poll(&mut self) -> bool {
+        if self.make.is_some() && self.arm.sender.chan.may_send() {
+            let make = self.make.take().expect("it was there");
+            self.arm.on = true;
+            if const { is_large::<T>() } {
+                let message = parcel!(make).call();
+                // SAFETY: the slot is the arm's, which is in no list while it is polled.
+                unsafe { self.arm.slot.boxed().put(message) };
+            } else {
+                let message = make();
+                // SAFETY: as above.
+                unsafe { self.arm.slot.small().put(message) };
+            }
+        }
+        self.arm.poll()
+    }
+
+    fn is_ready(&self) -> bool {
+        self.arm.sender.chan.may_send()
+    }
+
+    fn looks_blocked(&self) -> bool {
+        match self.make {
+            Some(_) => self.arm.sender.chan.says(Note::Senders),
+            None => self.arm.looks_blocked(),
+        }
+    }
+
+    unsafe fn enlist(&self, ticket: Ticket) -> bool {
+        // SAFETY: as the caller says.
+        if self.make.is_some() { unsafe { self.watch(ticket) } } else { unsafe { self.arm.enlist(ticket) } }
+    }
+
+    unsafe fn watch(&self, ticket: Ticket) -> bool {
+        // SAFETY: place and slot stay until `leave`, as the caller says; the last place was left.
+        unsafe { self.arm.sender.chan.enlist_sender(self.arm.spot.make(ticket, WATCHES)) }
+    }
+
+    fn leave(&self) -> bool {
+        self.arm.leave()
+    }
+}
+
+impl<T, F> fmt::Debug for SendWithArm<'_, T, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SendWithArm { .. }")
     }
 }
 

@@ -20,6 +20,11 @@
 //! one place at any time, whatever ends a wait. The algorithm is that of Go's `chan.go`, whose sudogs are
 //! our places.
 //!
+//! A *watcher* waits in a list as well, with a place that has no slot, for the news that an operation need
+//! not wait. It is nobody's other side: an operation that comes to it fires it and goes on to the next place,
+//! and two watchers do not meet. A sender or receiver that is about to wait fires the watchers of the other
+//! side first, since its waiting is their news.
+//!
 //! The last one who went to wait leaves a *note* that this side waits, which holds until something comes
 //! that need not be waited for. It is written under the lock and read without it: one who is ready to wait
 //! need not take the lock in vain first. Nothing rests on it, as whoever goes to wait looks again under the
@@ -37,6 +42,24 @@ pub(super) enum Blocked {
     Waits,
     /// The other side is gone.
     Disconnected,
+}
+
+/// What the place of a watcher wants. It is no slot's address.
+pub(super) const WATCHES: usize = 0;
+
+fn has_slot(place: &Place) -> bool {
+    place.want() != WATCHES
+}
+
+/// Fires the watchers at the head of the list; whether a place with a slot is the first then.
+#[inline]
+fn pass_watchers(list: &mut WaitList, batch: &mut Batch) -> bool {
+    list.disturb_until(batch, has_slot)
+}
+
+/// Whether there is anybody in the list whom the owner of that place must not leave unnoticed.
+fn has_others(list: &WaitList, place: &Place) -> bool {
+    list.has_others(place, |other| has_slot(place) || has_slot(other))
 }
 
 /// A value on its way, on the stack of a sender or receiver.
@@ -110,10 +133,12 @@ impl<T> State<T> {
         let give = |place: &Place| unsafe { *place.slot::<Option<T>>() = hand.take() };
         // SAFETY: as above.
         let undo = |place: &Place, ()| hand.set(unsafe { (*place.slot::<Option<T>>()).take() });
-        match self.receivers.choose(batch, give, undo) {
-            Some(()) => Ok(()),
-            None => Err(hand.take().expect("nobody took it")),
+        while pass_watchers(&mut self.receivers, batch) {
+            if self.receivers.choose_fitting(batch, has_slot, give, undo).is_some() {
+                return Ok(());
+            }
         }
+        Err(hand.take().expect("nobody took it"))
     }
 
     /// Takes the value of the first sender that waits.
@@ -122,7 +147,12 @@ impl<T> State<T> {
         let take = |place: &Place| unsafe { (*place.slot::<Option<T>>()).take() };
         // SAFETY: as above.
         let undo = |place: &Place, value| unsafe { *place.slot::<Option<T>>() = value };
-        self.senders.choose(batch, take, undo).map(|value| value.expect("a sender that waits has a value"))
+        while pass_watchers(&mut self.senders, batch) {
+            if let Some(value) = self.senders.choose_fitting(batch, has_slot, take, undo) {
+                return Some(value.expect("a sender that waits has a value"));
+            }
+        }
+        None
     }
 }
 
@@ -247,7 +277,20 @@ impl<T> Chan<T> {
         }
     }
 
-    /// Lists a sender whose slot the place names; false if it need not wait.
+    /// Whether a send looks as if it need not wait. A receiver that has just stopped waiting may count still.
+    pub(super) fn may_send(&self) -> bool {
+        let state = self.state.lock();
+        state.closed || state.queue.len() < self.capacity || state.receivers.any(has_slot)
+    }
+
+    /// Whether a receive looks as if it need not wait. A sender that has just stopped waiting may count
+    /// still.
+    pub(super) fn may_recv(&self) -> bool {
+        let state = self.state.lock();
+        state.closed || !state.queue.is_empty() || state.senders.any(has_slot)
+    }
+
+    /// Lists a sender whose slot the place names, or a watcher; false if it need not wait.
     ///
     /// # Safety
     ///
@@ -255,7 +298,7 @@ impl<T> Chan<T> {
     /// called for it.
     pub(super) unsafe fn enlist_sender(&self, place: &Place) -> bool {
         let mut state = self.state.lock();
-        if state.closed || state.queue.len() < self.capacity || state.receivers.has_others(place) {
+        if state.closed || state.queue.len() < self.capacity || has_others(&state.receivers, place) {
             return false;
         }
         // SAFETY: as the caller says.
@@ -264,14 +307,14 @@ impl<T> Chan<T> {
         true
     }
 
-    /// Lists a receiver whose slot the place names; false if it need not wait.
+    /// Lists a receiver whose slot the place names, or a watcher; false if it need not wait.
     ///
     /// # Safety
     ///
     /// As for [`enlist_sender`](Self::enlist_sender).
     pub(super) unsafe fn enlist_receiver(&self, place: &Place) -> bool {
         let mut state = self.state.lock();
-        if state.closed || !state.queue.is_empty() || state.senders.has_others(place) {
+        if state.closed || !state.queue.is_empty() || has_others(&state.senders, place) {
             return false;
         }
         // SAFETY: as the caller says.
@@ -458,8 +501,8 @@ mod models {
         });
     }
 
-    /// A select finds its second arm possible while it puts itself on the lists, and calls the wait off, while
-    /// the first arm is sent to.
+    /// A select finds its second arm possible while it puts itself on the lists, and calls the wait off,
+    /// while the first arm is sent to.
     #[test]
     fn a_select_that_is_called_off_loses_nothing() {
         loom::model(|| {

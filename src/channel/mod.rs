@@ -46,8 +46,11 @@ mod timed;
 pub mod watch;
 
 pub use crate::sched::select::EventArm;
-pub use arm::{RecvArm, SendArm};
-pub use error::{RecvError, RecvTimeoutError, SendError, SendTimeoutError, TryRecvError, TrySendError};
+pub use arm::{RecvArm, SendArm, SendWithArm};
+pub use error::{
+    ReadyTimeoutError, RecvError, RecvTimeoutError, SendError, SendTimeoutError, TryReadyError, TryRecvError,
+    TrySendError,
+};
 pub use iter::{IntoIter, Iter, TryIter};
 pub use select::Select;
 #[doc(hidden)]
@@ -273,6 +276,31 @@ impl<T> Sender<T> {
     /// ```
     pub fn arm_from<'a>(&'a self, message: &'a mut Option<T>) -> SendArm<'a, T> {
         SendArm::at_home(self, message)
+    }
+
+    /// A send of the message that the closure makes, as one of the alternatives of a [`Select`]. The closure
+    /// is called when there is room or a receiver for the message, and at most once; see [`SendWithArm`].
+    ///
+    /// ```
+    /// use sward::channel::{Select, bounded};
+    ///
+    /// let (sender, receiver) = bounded(1);
+    /// let mut made = 0;
+    /// for _ in 0..3 {
+    ///     let mut arm = sender.arm_with(|| {
+    ///         made += 1;
+    ///         made
+    ///     });
+    ///     let mut select = Select::new();
+    ///     select.send_with(&mut arm);
+    ///     if select.poll().is_some() {
+    ///         arm.finish().unwrap();
+    ///     }
+    /// }
+    /// assert_eq!((receiver.recv(), made), (Ok(1), 1));
+    /// ```
+    pub fn arm_with<'a, F: FnOnce() -> T + 'a>(&'a self, make: F) -> SendWithArm<'a, T, F> {
+        SendWithArm::new(self, make)
     }
 
     /// Whether there is no message in the channel.

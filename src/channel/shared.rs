@@ -112,6 +112,16 @@ impl<T> Shared<T> {
         });
     }
 
+    /// As [`Chan::may_send`].
+    pub(super) fn may_send(&self) -> bool {
+        either!(self, chan => chan.may_send())
+    }
+
+    /// As [`Chan::may_recv`].
+    pub(super) fn may_recv(&self) -> bool {
+        either!(self, chan => chan.may_recv())
+    }
+
     /// As [`Chan::enlist_sender`].
     ///
     /// # Safety

@@ -111,13 +111,19 @@ impl WaitList {
         self.head.map(|head| unsafe { head.as_ref() })
     }
 
-    /// Whether anybody waits but the one whose place that is: a select may be in the list with other arms.
-    pub(crate) fn has_others(&self, than: &Place) -> bool {
+    /// Whether anybody who counts waits but the one whose place that is: a select may be in the list with
+    /// other arms.
+    pub(crate) fn has_others(&self, than: &Place, counts: impl Fn(&Place) -> bool) -> bool {
+        self.any(|place| !place.ticket.same_waiter(than.ticket) && counts(place))
+    }
+
+    /// Whether any of the places is such a one.
+    pub(crate) fn any(&self, such: impl Fn(&Place) -> bool) -> bool {
         let mut at = self.head;
         while let Some(place) = at {
             // SAFETY: listed places are alive, and ours under the lock.
             let place = unsafe { place.as_ref() };
-            if !place.ticket.same_waiter(than.ticket) {
+            if such(place) {
                 return true;
             }
             at = place.next.get();
@@ -281,6 +287,24 @@ impl WaitList {
         false
     }
 
+    /// Ends the waits of the first ones up to such a place without choosing them; whether there is such a
+    /// place.
+    #[inline]
+    pub(crate) fn disturb_until(&mut self, batch: &mut Batch, such: impl Fn(&Place) -> bool) -> bool {
+        while let Some(head) = self.head {
+            // SAFETY: as in `choose_fitting`.
+            let place = unsafe { head.as_ref() };
+            if such(place) {
+                return true;
+            }
+            self.remove(place);
+            let ticket = place.ticket;
+            // SAFETY: as in `choose_fitting`.
+            let _ = unsafe { ticket.fire(Cause::Event, batch) };
+        }
+        false
+    }
+
     /// Ends the waits of all without choosing any of them; how many still waited.
     pub(crate) fn disturb_all(&mut self, batch: &mut Batch) -> usize {
         let mut disturbed = 0;
@@ -391,13 +415,13 @@ mod tests {
         let (one, other) = (waiter(), waiter());
         let places = [&one, &one, &other].map(|waiter| Place::new(ticket_of(waiter), 0));
         let mut list = WaitList::new();
-        assert!(!list.has_others(&places[0]));
+        assert!(!list.has_others(&places[0], |_| true));
         // SAFETY: places and waiters outlive the list's use of them.
         unsafe { list.push_back(&places[0]) };
-        assert!(!list.has_others(&places[1]) && list.has_others(&places[2]));
+        assert!(!list.has_others(&places[1], |_| true) && list.has_others(&places[2], |_| true));
         // SAFETY: as above.
         unsafe { list.push_back(&places[2]) };
-        assert!(list.has_others(&places[1]) && list.has_others(&places[2]));
+        assert!(list.has_others(&places[1], |_| true) && list.has_others(&places[2], |_| true));
     }
 
     #[test]

@@ -9,15 +9,16 @@
 //! An arm is never carried out twice, nor two arms of one select: the other side of an arm
 //! (`WaitList::choose`) has to win the ticket first, and a ticket is won once. If an arm turns out to be
 //! possible while the select enlists, the select calls the wait off: it fires its own ticket, after which
-//! nobody else can choose it, and polls again. If it loses that race it has been chosen already, and takes that.
+//! nobody else can choose it, and polls again. If it loses that race it has been chosen already, and takes
+//! that.
 //!
 //! # Why `default` is right
 //!
 //! A select that must not wait ([`Patience::None`], or a deadline that has passed) may give up only if at one
-//! moment *no* arm was possible. To poll the arms one after another does not show that: a message may move from
-//! an arm that is yet to be polled to one that has been. So such a select *glances* at its arms. It enlists in
-//! all of them with a ticket, as if to wait, and then fires that ticket itself instead of parking. It gives up
-//! if each enlisting found its arm impossible and its own fire won. The argument:
+//! moment *no* arm was possible. To poll the arms one after another does not show that: a message may move
+//! from an arm that is yet to be polled to one that has been. So such a select *glances* at its arms. It
+//! enlists in all of them with a ticket, as if to wait, and then fires that ticket itself instead of parking.
+//! It gives up if each enlisting found its arm impossible and its own fire won. The argument:
 //!
 //! - `enlist` looks at the arm and lists the ticket under one lock. From then on the arm stays impossible for as
 //!   long as the ticket is not fired: whatever would make it possible (a send, a receive, a disconnection, the
@@ -29,8 +30,9 @@
 //! - So while the clock is read no arm is possible, if the ticket is still unfired after that. The
 //!   select's own fire, which comes later, won: so it was.
 //!
-//! One arm by itself needs no glance: its poll looks at it at one moment. A glance that fails for another reason
-//! than being chosen is repeated; each time another thread has carried something out, or has just left a list.
+//! One arm by itself needs no glance: its poll looks at it at one moment. A glance that fails for another
+//! reason than being chosen is repeated; each time another thread has carried something out, or has just left
+//! a list.
 //!
 //! (Rejected: to lock all channels at once, in the order of their addresses, as Go does. A glance locks each
 //! channel twice, but one at a time, so nobody spins on a lock whose holder waits for another one, and arms
@@ -38,9 +40,9 @@
 //!
 //! # Shares
 //!
-//! Each pass visits the arms in a new random order, a uniform shuffle. So each of the arms that are possible is
-//! equally likely to be the first, wherever it stands. (Rejected: the given order from a random start.
-//! An arm that stands behind `k` impossible ones then gets `k + 1` shares.)
+//! Each pass visits the arms in a new random order, a uniform shuffle. So each of the arms that are possible
+//! is equally likely to be the first, wherever it stands. (Rejected: the given order from a random start. An
+//! arm that stands behind `k` impossible ones then gets `k + 1` shares.)
 //!
 //! The arms of one select never count as possible because of one another, though it may offer to send and to
 //! receive on one channel: a list leaves out the places of the waiter that asks (`WaitList::has_others`).
@@ -62,6 +64,9 @@ pub(crate) trait Arm {
     /// Carries it out if that is possible now.
     fn poll(&mut self) -> bool;
 
+    /// Whether it looks as if it could be carried out now. Another one may be faster.
+    fn is_ready(&self) -> bool;
+
     /// Whether it looks impossible, as far as can be told without a lock. A hint: it may be wrong either way.
     fn looks_blocked(&self) -> bool {
         false
@@ -78,6 +83,13 @@ pub(crate) trait Arm {
     ///
     /// The arm stays where it is, and the ticket's waiter alive, until [`leave`](Self::leave) has returned.
     unsafe fn enlist(&self, ticket: Ticket) -> bool;
+
+    /// As [`enlist`](Self::enlist), of one that only waits for the news: it is fired, but never chosen.
+    ///
+    /// # Safety
+    ///
+    /// As for `enlist`.
+    unsafe fn watch(&self, ticket: Ticket) -> bool;
 
     /// Takes the ticket off the list; whether it was chosen there, and so carried out. Also where nothing
     /// was listed.
@@ -100,6 +112,62 @@ impl<'a> AnyArm<'a> {
     pub fn numbered(self, number: usize) -> AnyArm<'a> {
         AnyArm { number, ..self }
     }
+}
+
+impl AnyArm<'_> {
+    /// The number of the arm.
+    pub(crate) fn number(&self) -> usize {
+        self.number
+    }
+}
+
+/// An arm that is carried out by finding it ready: then [`select`] is a wait for readiness.
+struct Watched<'a>(&'a dyn Arm);
+
+impl Arm for Watched<'_> {
+    fn poll(&mut self) -> bool {
+        self.0.is_ready()
+    }
+
+    fn is_ready(&self) -> bool {
+        self.0.is_ready()
+    }
+
+    fn looks_blocked(&self) -> bool {
+        self.0.looks_blocked()
+    }
+
+    fn until(&self) -> Option<Instant> {
+        self.0.until()
+    }
+
+    unsafe fn enlist(&self, ticket: Ticket) -> bool {
+        // SAFETY: as the caller says.
+        unsafe { self.0.watch(ticket) }
+    }
+
+    unsafe fn watch(&self, ticket: Ticket) -> bool {
+        // SAFETY: as the caller says.
+        unsafe { self.0.watch(ticket) }
+    }
+
+    fn leave(&self) -> bool {
+        self.0.leave()
+    }
+}
+
+/// Waits until one of the arms looks as if it could be carried out, and gives its number; `None` if none does
+/// in that time. Parks, and is cancelled, as [`select`].
+pub(crate) fn ready(
+    arms: &mut [Option<AnyArm<'_>>],
+    reason: WaitReason,
+    patience: Patience,
+    order: Order,
+) -> Option<usize> {
+    let mut watched: Vec<_> = arms.iter().flatten().map(|any| (Watched(&*any.arm), any.number)).collect();
+    let mut arms: Vec<_> =
+        watched.iter_mut().map(|(arm, number)| Some(AnyArm::new(arm).numbered(*number))).collect();
+    select(&mut arms, reason, patience, order)
 }
 
 /// How long a select waits.
@@ -333,6 +401,15 @@ impl Arm for EventArm<'_> {
         self.event.is_set()
     }
 
+    fn is_ready(&self) -> bool {
+        self.event.is_set()
+    }
+
+    unsafe fn watch(&self, ticket: Ticket) -> bool {
+        // SAFETY: as the caller says.
+        unsafe { self.enlist(ticket) }
+    }
+
     unsafe fn enlist(&self, ticket: Ticket) -> bool {
         // SAFETY: nobody has the node's address: it was taken off before.
         let node = unsafe { (*self.node.as_ptr()).insert(Node::new(ticket)) };
@@ -413,12 +490,13 @@ mod models {
 
     struct World {
         sleeper: Sleeper,
+        other: Sleeper,
         event: Event,
         ends: [(Sender<u32>, Receiver<u32>); 2],
     }
 
     fn world(ends: [(Sender<u32>, Receiver<u32>); 2]) -> Arc<World> {
-        Arc::new(World { sleeper: Sleeper::new(), event: Event::new(), ends })
+        Arc::new(World { sleeper: Sleeper::new(), other: Sleeper::new(), event: Event::new(), ends })
     }
 
     /// As [`select`] without patience.
@@ -436,15 +514,15 @@ mod models {
     }
 
     /// As [`select`] with endless patience.
-    fn with_patience(arms: &mut [Option<AnyArm<'_>>], world: &World) -> usize {
+    fn with_patience(arms: &mut [Option<AnyArm<'_>>], sleeper: &Sleeper) -> usize {
         loop {
             if let Some(number) = poll(arms, Order::Given, false) {
                 return number;
             }
-            let ticket = world.sleeper.ticket();
+            let ticket = sleeper.ticket();
             // SAFETY: the arms are left below; the sleeper outlives the model's threads.
-            if unsafe { enlist(arms, ticket) } || !world.sleeper.give_up(ticket) {
-                world.sleeper.sleep(ticket);
+            if unsafe { enlist(arms, ticket) } || !sleeper.give_up(ticket) {
+                sleeper.sleep(ticket);
             }
             if let Some(number) = leave(arms) {
                 return number;
@@ -464,6 +542,12 @@ mod models {
         (outcome, arms.map(|arm| arm.finish().ok()))
     }
 
+    /// As `try_recv`, without the budget, which is the test's thread's and not the model's.
+    fn take(receiver: &Receiver<u32>) -> Option<u32> {
+        let mut arm = receiver.arm();
+        if arm.poll() { arm.finish().ok() } else { None }
+    }
+
     fn queued(world: &World) -> usize {
         world.ends.iter().map(|(_, receiver)| receiver.len()).sum()
     }
@@ -478,7 +562,7 @@ mod models {
                 let world = world.clone();
                 thread::spawn(move || {
                     world.ends[0].0.try_send(0).unwrap();
-                    world.ends[1].1.try_recv().is_ok()
+                    take(&world.ends[1].1).is_some()
                 })
             };
             let (chosen, got) = of_two(&world, |arms| without_patience(arms, &world));
@@ -499,7 +583,7 @@ mod models {
                 let world = world.clone();
                 thread::spawn(move || {
                     world.event.set_for_good(&mut Batch::new());
-                    let _ = world.ends[1].1.try_recv();
+                    take(&world.ends[1].1);
                 })
             };
             let (mut event, mut message) = (EventArm::new(&world.event), world.ends[1].1.arm());
@@ -533,16 +617,70 @@ mod models {
             let mover = {
                 let world = world.clone();
                 thread::spawn(move || {
-                    let taken = world.ends[1].1.try_recv().is_ok();
+                    let taken = take(&world.ends[1].1).is_some();
                     world.ends[0].0.try_send(0).unwrap();
                     taken
                 })
             };
-            let (chosen, got) = of_two(&world, |arms| with_patience(arms, &world));
+            let (chosen, got) = of_two(&world, |arms| with_patience(arms, &world.sleeper));
             assert_eq!(got[chosen], Some(chosen as u32));
             assert_eq!(got[1 - chosen], None);
             let taken = usize::from(mover.join().unwrap());
             assert_eq!(queued(&world) + taken, 1, "one of two was received here");
+        });
+    }
+
+    /// One that waits for readiness, and then tries, meets a sender that waits on a channel without room.
+    #[test]
+    fn a_watcher_hears_of_a_sender_that_waits() {
+        loom::model(|| {
+            let world = world([bounded(0), bounded(0)]);
+            let sender = {
+                let world = world.clone();
+                thread::spawn(move || {
+                    let mut arm = world.ends[0].0.arm(5);
+                    with_patience(&mut [Some(arm.any())], &world.other);
+                    arm.finish().unwrap();
+                })
+            };
+            let message = loop {
+                let arms = [0, 1].map(|i| world.ends[i].1.arm());
+                let [mut first, mut second] = [0, 1].map(|i| Watched(&arms[i]));
+                let watched =
+                    &mut [Some(AnyArm::new(&mut first)), Some(AnyArm::new(&mut second).numbered(1))];
+                assert_eq!(with_patience(watched, &world.sleeper), 0);
+                if let Some(message) = take(&world.ends[0].1) {
+                    break message;
+                }
+                thread::yield_now();
+            };
+            assert_eq!(message, 5);
+            sender.join().unwrap();
+        });
+    }
+
+    /// A message that is made when it can be sent reaches a receiver that waits on a channel without room.
+    #[test]
+    fn a_message_that_is_made_late_reaches_a_receiver_that_waits() {
+        loom::model(|| {
+            let world = world([bounded(0), bounded(0)]);
+            let sender = {
+                let world = world.clone();
+                thread::spawn(move || {
+                    let mut made = 0;
+                    let mut arm = world.ends[0].0.arm_with(|| {
+                        made += 1;
+                        5
+                    });
+                    with_patience(&mut [Some(arm.any())], &world.other);
+                    arm.finish().unwrap();
+                    assert_eq!(made, 1);
+                })
+            };
+            let mut arm = world.ends[0].1.arm();
+            with_patience(&mut [Some(arm.any())], &world.sleeper);
+            assert_eq!(arm.finish(), Ok(5));
+            sender.join().unwrap();
         });
     }
 }

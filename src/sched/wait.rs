@@ -57,9 +57,9 @@ pub(crate) enum Cancel {
 ///
 /// Where `commit` publishes the ticket, it is taken back before the caller's frame ends, in a way
 /// that waits for whoever is using it ([`Event::remove`]).
-// Inlined, as are those who call it, as far up as may be. A processor predicts each return by the call before it,
-// so after a switch of stacks it predicts every return wrong, and so it does the one with which the next switch
-// leaves the stack.
+// Inlined, as are those who call it, as far up as may be. A processor predicts each return by the call before
+// it, so after a switch of stacks it predicts every return wrong, and so it does the one with which the next
+// switch leaves the stack.
 #[inline(always)]
 pub(crate) unsafe fn wait(
     reason: WaitReason,
@@ -80,8 +80,8 @@ pub(crate) unsafe fn wait(
 }
 
 /// Calls `f` with the ticket of a wait of the caller that never parks. Whoever fires it gets the verdict
-/// [`Fired::Early`](crate::coroutine::Fired), so nobody schedules the caller, and `f` may publish it while the
-/// caller runs.
+/// [`Fired::Early`](crate::coroutine::Fired), so nobody schedules the caller, and `f` may publish it while
+/// the caller runs.
 ///
 /// `f` fires it itself and takes it back before it returns, so that nobody can end a later wait with it.
 #[inline]
