@@ -291,3 +291,66 @@ fn a_silent_panic_hook_of_later_silences_all() {
     let said = stderr_of(child);
     assert!(!said.contains("sward:") && !said.contains("the reason"), "{said}");
 }
+
+/// It was said to compute, or to be blocked in the system.
+#[test]
+fn a_wait_in_a_destructor_while_unwinding_is_named() {
+    struct SendsInDrop(sward::channel::Sender<()>);
+    impl Drop for SendsInDrop {
+        fn drop(&mut self) {
+            let _ = self.0.send(()); // the channel is full
+        }
+    }
+    let test = "a_wait_in_a_destructor_while_unwinding_is_named";
+    let Some(child) = in_child(test, || {
+        one_worker(|| {
+            let (sender, receiver) = sward::channel::bounded(1);
+            sender.send(()).expect("room");
+            keeps_a_sibling_waiting(Some("flusher"), move || {
+                let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                    let _sends = SendsInDrop(sender);
+                    // Once the report had time to come; otherwise this test would never end.
+                    std::thread::spawn(move || {
+                        std::thread::sleep(Duration::from_millis(600));
+                        receiver.iter().for_each(drop);
+                    });
+                    std::panic::resume_unwind(Box::new("a panic"));
+                }));
+                caught.expect_err("a panic");
+            });
+        });
+    }) else {
+        return;
+    };
+    let said = stderr_of(child);
+    let line = said.lines().find(|line| line.contains("has kept worker 0 for")).expect(&said);
+    assert!(line.contains(" \"flusher\" "), "{said}");
+    assert!(line.contains("a wait in a destructor while unwinding (send)"), "{said}");
+}
+
+#[test]
+fn a_scope_in_a_destructor_that_could_never_end_says_so() {
+    struct ScopeInDrop;
+    impl Drop for ScopeInDrop {
+        fn drop(&mut self) {
+            sward::scope(|s| _ = s.spawn(|| ()));
+        }
+    }
+    if cfg!(sward_migrate) {
+        println!("skipped: another worker runs it");
+        return;
+    }
+    let test = "a_scope_in_a_destructor_that_could_never_end_says_so";
+    let Some(mut child) = in_child(test, || {
+        one_worker(|| {
+            let _scope = ScopeInDrop;
+            std::panic::resume_unwind(Box::new("a panic"));
+        });
+    }) else {
+        return;
+    };
+    let output = child.arg("--nocapture").output().expect("a child");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success());
+    assert!(said.contains("that only the worker could run which this wait blocks"), "{said}");
+}

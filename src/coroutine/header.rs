@@ -112,7 +112,8 @@ pub(crate) struct Settings {
 
 /// A pointer and a list link that belong to the scheduler. This layer never reads them.
 pub(crate) struct Owner {
-    /// The worker it was started on; before that the worker it was spawned on, or null. Of the scheduler's own type.
+    /// The worker it was started on; before that a mark of the worker it was spawned on, or null. The
+    /// scheduler's.
     pub(crate) home: AtomicPtr<()>,
     /// Neighbours in the list of live coroutines of the worker it was started on.
     pub(crate) previous: Cell<Option<NonNull<Header>>>,

@@ -16,6 +16,10 @@ pub enum JoinError {
     /// There was no stack to run it on; it never started. Where nobody joins it a line on stderr says so, at most
     /// every ten seconds; [`Metrics::no_stack`](crate::runtime::Metrics::no_stack) counts all.
     NoStack(io::Error),
+    /// It has not ended, and could not have while the caller waited: the caller unwinds, in a destructor, and
+    /// so keeps the worker from which the coroutine may not move. It is detached, and goes on once the caller
+    /// is through.
+    Deadlock,
 }
 
 impl fmt::Debug for JoinError {
@@ -24,6 +28,7 @@ impl fmt::Debug for JoinError {
             JoinError::Panicked(panic) => f.debug_tuple("Panicked").field(panic).finish(),
             JoinError::Cancelled => f.write_str("Cancelled"),
             JoinError::NoStack(e) => f.debug_tuple("NoStack").field(e).finish(),
+            JoinError::Deadlock => f.write_str("Deadlock"),
         }
     }
 }
@@ -34,6 +39,9 @@ impl fmt::Display for JoinError {
             JoinError::Panicked(panic) => write!(f, "{} panicked: {}", panic.0.label(), panic.text()),
             JoinError::Cancelled => f.write_str("the coroutine was cancelled"),
             JoinError::NoStack(e) => write!(f, "no stack for the coroutine: {e}"),
+            JoinError::Deadlock => f.write_str(
+                "the coroutine lives on the worker that this join would block, as it is made while unwinding",
+            ),
         }
     }
 }

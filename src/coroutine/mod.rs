@@ -37,7 +37,7 @@ pub(crate) use header::{Cancellation, Handle, Header, Schedule, Settings, new};
 pub use join_error::{JoinError, Panic};
 pub(crate) use label::{Label, Site};
 pub(crate) use locals::{Gone, LocalId, Value};
-pub(crate) use own::Own;
+pub(crate) use own::{Own, Unwinding};
 pub(crate) use quiet::{drop_each, drop_one, quietly};
 pub(crate) use reason::WaitReason;
 pub(crate) use switch::{Request, RequestAt, Step, Suspend};

@@ -19,6 +19,10 @@ pub(crate) struct Own {
     /// What the payloads of its cancellations share: it is alive as long as one of them is. A payload that is
     /// caught and resumed stays alive, one that is swallowed goes, and a cancellation with it.
     payloads: RefCell<Weak<()>>,
+    /// Whether the last of them was raised by a time limit.
+    elapsed: Cell<bool>,
+    /// How many sections deep cancellation was masked where that one was raised or, further out, is now.
+    raised_in: Cell<u32>,
     /// The values of its task locals.
     pub(crate) locals: Locals,
 }
@@ -31,6 +35,8 @@ impl Own {
             masked: Cell::new(0),
             limit: Cell::new(limit),
             payloads: RefCell::new(Weak::new()),
+            elapsed: Cell::new(false),
+            raised_in: Cell::new(0),
             locals: Locals::default(),
         }
     }
@@ -63,8 +69,23 @@ impl Own {
         self.payloads.borrow().strong_count() > 0
     }
 
+    /// What the present unwinding, if there is one, was raised by.
+    pub(crate) fn unwinding(&self) -> Unwinding {
+        if !self.cancelling() {
+            Unwinding::Panic
+        } else if self.masked.get() > self.raised_in.get() {
+            Unwinding::Masked
+        } else if self.elapsed.get() {
+            Unwinding::Elapsed
+        } else {
+            Unwinding::Cancelled
+        }
+    }
+
     /// The payload of a cancellation that is to unwind.
     pub(crate) fn cancellation(&self, elapsed: bool) -> Cancellation {
+        self.elapsed.set(elapsed);
+        self.raised_in.set(self.masked.get());
         let mut payloads = self.payloads.borrow_mut();
         let alive = payloads.upgrade().unwrap_or_default();
         *payloads = Arc::downgrade(&alive);
@@ -91,6 +112,19 @@ impl Own {
     }
 }
 
+/// What a thread unwinds from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unwinding {
+    /// An ordinary panic.
+    Panic,
+    /// A cancellation of the whole.
+    Cancelled,
+    /// The end of a time limit.
+    Elapsed,
+    /// One of the latter two, and a destructor has masked it.
+    Masked,
+}
+
 /// A section of code with a limit or a mask of its own.
 #[derive(Debug)]
 #[must_use]
@@ -104,7 +138,9 @@ impl Drop for Section<'_> {
     fn drop(&mut self) {
         self.own.limit.set(self.outer);
         if self.masks {
-            self.own.masked.set(self.own.masked.get() - 1);
+            let masked = self.own.masked.get() - 1;
+            self.own.masked.set(masked);
+            self.own.raised_in.set(self.own.raised_in.get().min(masked));
         }
     }
 }

@@ -6,7 +6,7 @@
 use super::{File, call};
 use crate::base::sys::retry;
 use crate::coroutine::WaitReason;
-use crate::sched::sleep_until;
+use crate::sched::{refusal, sleep_until};
 use std::error::Error;
 use std::fmt;
 use std::io::{self, ErrorKind};
@@ -131,6 +131,9 @@ impl File {
             match self.attempt(kind) {
                 Err(TryLockError::WouldBlock) => {}
                 done => return done.map_err(Into::into),
+            }
+            if let Some(refused) = refusal() {
+                return Err(refused);
             }
             sleep_until(Instant::now() + pause, WaitReason::FileLock);
             pause = LONGEST.min(pause * 2);

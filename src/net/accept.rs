@@ -8,7 +8,7 @@ use super::sys::{self, AcceptFault};
 use crate::base::sys::report;
 use crate::coroutine::WaitReason;
 use crate::netpoll::Direction;
-use crate::sched::{Attempt, sleep_until, spend};
+use crate::sched::{Attempt, refusal, sleep_until, spend};
 use std::io;
 use std::os::fd::{OwnedFd, RawFd};
 use std::sync::{Mutex, PoisonError};
@@ -56,6 +56,9 @@ impl Socket {
             }
             if self.file.is_nonblocking() {
                 return Err(error);
+            }
+            if let Some(refused) = refusal() {
+                return Err(refused);
             }
             complain(&error);
             self.back_off(Instant::now() + delay)?;

@@ -4,7 +4,7 @@ use super::pidfd;
 use crate::base::sys::retry;
 use crate::coroutine::{Event, WaitReason};
 use crate::netpoll::{Direction, Source};
-use crate::sched::{Attempt, OpenFile, set_for_good, wait_for};
+use crate::sched::{Attempt, OpenFile, is_deadline, refusal, set_for_good, wait_for};
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
@@ -63,13 +63,16 @@ impl Exit {
                     Ok(reap()?.map_or(Attempt::WouldBlock, Attempt::Done))
                 });
                 match result {
-                    Err(error) if error.kind() == io::ErrorKind::TimedOut => Ok(None),
+                    Err(error) if is_deadline(&error) => Ok(None),
                     result => result.map(Some),
                 }
             }
             Exit::Awaited(event) => {
                 if let Some(status) = reap()? {
                     return Ok(Some(status));
+                }
+                if let Some(refused) = refusal() {
+                    return Err(refused);
                 }
                 match wait_for(event, WaitReason::ChildWait, deadline) {
                     Ok(()) => reap(),

@@ -36,14 +36,16 @@ pub(crate) mod select;
 mod shared;
 mod thread_bound;
 mod timers;
+mod unwinding;
 mod wait;
 mod worker;
 
-pub(crate) use open_file::{OpenFile, deadline_after, would_block, zero_timeout};
+pub(crate) use open_file::{OpenFile, deadline_after, is_deadline, would_block, zero_timeout};
 pub(crate) use pipe_end::{PipeEnd, pipe_conversions, pipe_reads, pipe_writes};
 pub(crate) use readiness::Attempt;
 pub(crate) use runtime::{Spawn, spawn};
 pub(crate) use shared::Shared;
+pub(crate) use unwinding::{can_never_end, refusal};
 pub(crate) use wait::{
     Cancel, Woken, cancelled, cancelling, checkpoint, limit, limited, masked, raise, raise_whole, set,
     set_for_good, sleep_until, spend, wait_at, wait_for, wait_for_event, wait_in, wait_masked, wake_all,

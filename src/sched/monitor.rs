@@ -5,7 +5,7 @@ use super::runtime::add_spare_worker;
 use super::shared::{Core, Phase, Shared};
 use super::wait::wake_all;
 use crate::base::sys;
-use crate::coroutine::Batch;
+use crate::coroutine::{Batch, WaitReason};
 use crate::netpoll::{Events, Rest, Ward};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -165,6 +165,15 @@ impl Shared {
         let lasts = lasts.as_millis();
         let kept = format!("sward: {coroutine} has kept worker {index} for {lasts} ms without a wait");
         let others = "others are waiting for that worker";
+        let wait = WaitReason::from_number(core.blocked_in.load(Ordering::Relaxed));
+        if wait != WaitReason::None && verdict.blames_coroutine() {
+            sys::report(format_args!(
+                "sward: {coroutine} has kept worker {index} for {lasts} ms, and {others}: it is blocked by a wait in \
+                 a destructor while unwinding ({}), where nothing can switch",
+                wait.describe()
+            ));
+            return true;
+        }
         match verdict {
             Verdict::Computes(used) => sys::report(format_args!(
                 "{kept}, and {others}: it computes ({} ms of processor time); call sward::yield_now now and \

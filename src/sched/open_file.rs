@@ -207,9 +207,10 @@ pub(crate) fn zero_timeout() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, "cannot set a 0 duration timeout")
 }
 
-/// Whether the error is a deadline that has passed here, not the kernel's `ETIMEDOUT`.
-fn is_deadline(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::TimedOut && error.raw_os_error().is_none()
+/// Whether the error is a deadline that has passed here: not the kernel's `ETIMEDOUT`, nor what is refused to
+/// a thread that unwinds.
+pub(crate) fn is_deadline(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::TimedOut && error.raw_os_error().is_none() && error.get_ref().is_none()
 }
 
 /// What a call fails with that would have to wait, and must not or not any longer.

@@ -3,7 +3,8 @@
 //! In a coroutine: readiness is consumed, then the syscall is made; what would block waits for the
 //! source's event in the worker's shard. A call that took all there was leaves the readiness
 //! consumed, so that the next one waits without asking the kernel in vain. On a plain thread, and
-//! while unwinding, the call is made first and `poll(2)` waits.
+//! while unwinding, the call is made first and `poll(2)` waits. While a cancellation or a time limit unwinds
+//! nothing waits: the call fails ([`refusal`]).
 //!
 //! A wait may end although the call still would block: another caller was faster, or the file is in an error state
 //! that lasts. Each turn therefore checks the deadline, and a turn that cannot wait for a change backs off.
@@ -32,8 +33,9 @@
 //! compete with the waiters here by their calls alone: they neither consume the readiness nor set it. An edge that was
 //! told wakes a waiter in any case, which finds what the threads have left.
 
+use super::unwinding::{Blocks, elapsed, refusal};
 use super::wait::{
-    Cancel, Woken, checkpoint, deadline_on_thread, raise, spend, wait_for, wait_in_ring, wake_all,
+    Cancel, Woken, checkpoint, deadline_of_file, raise, spend, wait_for, wait_in_ring, wake_all,
 };
 use super::worker;
 use crate::base::backoff::Backoff;
@@ -59,7 +61,8 @@ pub(crate) enum Attempt<T> {
 ///
 /// # Errors
 ///
-/// The call's own; `TimedOut` once the deadline has passed; `NotConnected` if the source is closed.
+/// The call's own; `TimedOut` once the deadline has passed; `NotConnected` if the source is closed; that of
+/// [`refusal`].
 pub(crate) fn perform<T>(
     source: &Source,
     direction: Direction,
@@ -83,8 +86,15 @@ pub(crate) fn perform<T>(
                 Attempt::Done(value) | Attempt::Drained(value) => return Ok(value),
                 Attempt::WouldBlock => {}
             }
-            let (deadline, limited) = deadline_on_thread(deadline);
+            if let Some(refused) = refusal() {
+                return Err(refused);
+            }
+            let (deadline, limited) = deadline_of_file(deadline);
+            let _blocks = Blocks::here(reason);
             if !source.wait_on_thread(direction, deadline, &mut backoff)? {
+                if limited && std::thread::panicking() {
+                    return Err(elapsed());
+                }
                 if limited {
                     raise();
                 }

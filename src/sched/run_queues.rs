@@ -117,6 +117,11 @@ impl RunQueues {
         }
     }
 
+    /// Takes out what is in `lifo`.
+    pub(super) fn take_lifo(&self) -> Option<NonNull<Waiter>> {
+        self.lifo.take()
+    }
+
     /// Puts a coroutine into `lifo`, and gives the one that it displaces.
     pub(super) fn put_first(&self, waiter: NonNull<Waiter>) -> Option<NonNull<Waiter>> {
         self.lifo.replace(Some(waiter))

@@ -9,7 +9,7 @@ use super::timers::Timers;
 use crate::base::clock::ThreadClock;
 use crate::base::lock::{Mutex, Rank};
 use crate::base::thread::Probe;
-use crate::coroutine::{Batch, Cause, Header, Ticket, Waiter};
+use crate::coroutine::{Batch, Cause, Header, Ticket, WaitReason, Waiter};
 use crate::netpoll::{Netpoller, Shard};
 use crate::stack::StackSize;
 use crossbeam_deque::{Injector, Stealer, Worker as Deque};
@@ -114,6 +114,8 @@ pub(crate) struct Core {
     pub(super) clock: OnceLock<ThreadClock>,
     /// For what the system does with its thread.
     pub(super) probe: OnceLock<Probe>,
+    /// The `WaitReason` of the wait that blocks its thread, in a destructor that unwinds.
+    pub(super) blocked_in: AtomicU8,
     /// Whether it has left: its thread will run no coroutine any more.
     pub(super) left: AtomicBool,
     /// Whether its present turn has lasted for half of the stall threshold.
@@ -360,6 +362,7 @@ impl Core {
             behind: AtomicBool::new(false),
             clock: OnceLock::new(),
             probe: OnceLock::new(),
+            blocked_in: AtomicU8::new(WaitReason::None as u8),
             left: AtomicBool::new(false),
             slow: AtomicBool::new(false),
             steals: AtomicU64::new(0),

@@ -12,6 +12,7 @@
 //! While a thread is unwinding from a panic nothing switches: std counts panics in a thread-local,
 //! and another coroutine on that thread would find itself panicking. The thread blocks instead.
 
+use super::unwinding::Blocks;
 use super::{checks, worker};
 use crate::base::lock::assert_none_held;
 use crate::base::sync::ListLock;
@@ -69,7 +70,9 @@ pub(crate) unsafe fn wait(
 ) -> Woken {
     fork::check();
     assert_none_held();
-    let Some(this) = worker::who_may_switch() else { return wait_on_thread(deadline, cancel, commit) };
+    let Some(this) = worker::who_may_switch() else {
+        return wait_on_thread(reason, deadline, cancel, commit);
+    };
     // SAFETY: the coroutine that runs this is alive, and it is this one.
     match (unsafe { this.as_ref().own_if_any() }, deadline) {
         // SAFETY: this is the coroutine; the ticket is taken back as the caller says.
@@ -208,6 +211,7 @@ unsafe fn park(
 
 #[cold]
 fn wait_on_thread(
+    reason: WaitReason,
     deadline: Option<Instant>,
     cancel: Cancel,
     commit: &mut dyn FnMut(Ticket) -> bool,
@@ -221,6 +225,7 @@ fn wait_on_thread(
             Cancel::Obey => deadline_on_thread(deadline),
             Cancel::Mask => (deadline, false),
         };
+        let _blocks = Blocks::here(reason);
         match parker.block(ticket, deadline) {
             Cause::Timeout if limited => Woken::Cancelled,
             Cause::Timeout => Woken::Timeout,
@@ -231,12 +236,17 @@ fn wait_on_thread(
 
 /// The deadline of a wait that blocks the calling thread or the limit of its section, whichever is earlier;
 /// and whether it is the limit, so that the caller [`raise`]s when it has passed.
-pub(super) fn deadline_on_thread(deadline: Option<Instant>) -> (Option<Instant>, bool) {
+fn deadline_on_thread(deadline: Option<Instant>) -> (Option<Instant>, bool) {
     // A coroutine blocks its thread only while that unwinds, and a thread that unwinds cannot unwind again.
     if worker::current_coroutine().is_some() || std::thread::panicking() {
         return (deadline, false);
     }
     with_own(|own| earlier(deadline, Some(own)))
+}
+
+/// As `deadline_on_thread` for an operation on a file, which can fail where it cannot unwind.
+pub(super) fn deadline_of_file(deadline: Option<Instant>) -> (Option<Instant>, bool) {
+    with_own_if_any(|own| earlier(deadline, own))
 }
 
 /// The deadline of a wait or the limit of its section, whichever is earlier; and whether it is the limit.
@@ -414,7 +424,7 @@ pub(crate) fn with_own<R>(f: impl FnOnce(&Own) -> R) -> R {
 }
 
 /// As [`with_own`], without making for a coroutine what it has not needed so far.
-fn with_own_if_any<R>(f: impl FnOnce(Option<&Own>) -> R) -> R {
+pub(super) fn with_own_if_any<R>(f: impl FnOnce(Option<&Own>) -> R) -> R {
     match worker::current_coroutine() {
         // SAFETY: the coroutine that runs this is alive, and it is the caller.
         Some(header) => f(unsafe { header.as_ref().own_if_any() }),

@@ -262,6 +262,23 @@ impl Worker {
         }
     }
 
+    /// What `Owner::home` is of a coroutine that was spawned here and has not been started: no core, since
+    /// one byte behind this worker's.
+    fn as_spawner(&self) -> *mut () {
+        self.core.as_ptr().cast::<()>().wrapping_byte_add(1)
+    }
+
+    /// Whether that coroutine was started here, or can be started here alone.
+    pub(super) fn alone_runs(&self, header: &Header) -> bool {
+        // Relaxed: if it was started here, then this thread has stored that.
+        let home = header.owner.home.load(Ordering::Relaxed);
+        if ptr::eq(home.cast(), self.core.as_ptr()) {
+            return !self.core().may_move(header);
+        }
+        let config = self.shared.config();
+        ptr::eq(home, self.as_spawner()) && config.workers == 1 && !config.migrate
+    }
+
     /// The part that other threads see.
     #[inline]
     pub(super) fn core(&self) -> &Core {
@@ -291,7 +308,7 @@ impl Worker {
     pub(super) fn push_unstarted(&self, header: NonNull<Header>) {
         let task = Runnable(header.cast());
         // SAFETY: the caller has just made it.
-        unsafe { header.as_ref() }.owner.home.store(self.core.as_ptr().cast(), Ordering::Relaxed);
+        unsafe { header.as_ref() }.owner.home.store(self.as_spawner(), Ordering::Relaxed);
         // SAFETY: the coroutine that runs on this thread is alive.
         let in_first_turn =
             self.current.get().is_none_or(|spawner| !unsafe { spawner.as_ref() }.listed.get());
@@ -354,6 +371,13 @@ impl Worker {
             self.close();
         }
         self.queues.oldest(self.core())
+    }
+
+    /// Puts what was to run next where others can take it, if they may: this worker is about to block.
+    pub(super) fn leave_lifo(&self) {
+        if let Some(waiter) = self.queues.take_lifo() {
+            self.push_behind(waiter);
+        }
     }
 
     /// Queues a coroutine behind those that were woken before.
@@ -468,7 +492,7 @@ impl Worker {
             self.core().placed.fetch_sub(1, Ordering::Relaxed);
             return false;
         }
-        let spawned_here = ptr::eq(header.owner.home.load(Ordering::Relaxed), self.core.as_ptr().cast());
+        let spawned_here = ptr::eq(header.owner.home.load(Ordering::Relaxed), self.as_spawner());
         if self.closing.get() {
             return false;
         }

@@ -129,6 +129,13 @@ impl Group {
         let bomb = AbortOnUnwind;
         let mut interrupted = false;
         while let Some(child) = self.oldest() {
+            if sched::can_never_end(child.header()) {
+                report(format_args!(
+                    "sward: a scope in a destructor waits, while unwinding, for a coroutine that only the worker \
+                     could run which this wait blocks"
+                ));
+                std::process::abort();
+            }
             let done = &child.header().done;
             if sched::wait_for_event(done, WaitReason::ScopeEnd, None, cancel) == Woken::Cancelled {
                 interrupted = true;

@@ -69,8 +69,10 @@ impl<T> JoinHandle<T> {
     ///
     /// # Errors
     ///
-    /// [`JoinError::Panicked`] with the payload of its panic; [`JoinError::Cancelled`] if it was
-    /// cancelled or its runtime shut down; [`JoinError::NoStack`] if it could not start.
+    /// [`JoinError::Panicked`] with the payload of its panic; [`JoinError::Cancelled`] if it was cancelled or
+    /// its runtime shut down; [`JoinError::NoStack`] if it could not start; [`JoinError::Deadlock`] in a
+    /// destructor that runs while its coroutine unwinds, if the joined one lives on the same worker: [nothing
+    /// switches there](super#destructors).
     ///
     /// # Panics
     ///
@@ -97,6 +99,8 @@ impl<T> JoinHandle<T> {
         );
         if self.is_finished() {
             sched::spend();
+        } else if self.is_stranded() {
+            return Err(JoinError::Deadlock);
         } else {
             // Without a deadline it returns only when the event is set.
             let _ = sched::wait_for(self.done(), WaitReason::Join, None);
@@ -134,8 +138,9 @@ impl<T> JoinHandle<T> {
     /// interrupted; let it call [`checkpoint`](super::checkpoint). std's locks whose guards are held at the
     /// wait are poisoned, those of [`sync`](crate::sync) are not.
     ///
-    /// While it unwinds, what its destructors wait for blocks its worker: see [`sync`](crate::sync) for
-    /// what they may wait for. One that panics meanwhile [aborts the process](super#cancellation).
+    /// While it unwinds, operations on sockets and pipes that would have to wait fail, and other waits block
+    /// its worker: see [destructors](super#destructors). One that panics meanwhile [aborts the
+    /// process](super#cancellation).
     ///
     /// Returns false, and does nothing, where panics abort: there is no unwinding then.
     ///
@@ -154,6 +159,11 @@ impl<T> JoinHandle<T> {
         self.handle.cancel(&mut batch);
         sched::wake_all(&mut batch);
         true
+    }
+
+    /// Whether it cannot end while the caller waits for that.
+    pub(super) fn is_stranded(&self) -> bool {
+        sched::can_never_end(self.handle.header())
     }
 
     /// The event that is set for good when the coroutine has ended.

@@ -179,6 +179,12 @@ impl<T> JoinSet<T> {
             if let Some(handle) = self.take_ended() {
                 return Some(handle.join());
             }
+            if self.handles.values().all(JoinHandle::is_stranded)
+                && let Some(&number) = self.handles.keys().next()
+            {
+                self.handles.remove(&number);
+                return Some(Err(JoinError::Deadlock));
+            }
             if !self.wait_for_some(deadline) {
                 return self.try_join_next();
             }

@@ -37,6 +37,29 @@
 //!   [`mask`], or use [`JoinError`] where a thread would use `catch_unwind`.
 //! - A `catch_unwind` that goes on swallows the unwinding. The next point of cancellation unwinds again.
 //!
+//! # Destructors
+//!
+//! While a coroutine unwinds, from a panic or a cancellation, nothing can switch: std counts panics for each
+//! thread, and another coroutine on it would find itself panicking. So a destructor that waits meanwhile
+//! blocks its worker, with all coroutines that live there. What a destructor may count on:
+//!
+//! - While a cancellation or a time limit unwinds, an operation on a socket, a pipe, a child or a file's lock
+//!   that would have to wait fails at once: with [`TimedOut`](std::io::ErrorKind::TimedOut) for a time limit,
+//!   with [`Other`](std::io::ErrorKind::Other) for a cancellation or a shutdown. So a `BufWriter` whose peer
+//!   does not read blocks nobody when it is dropped; what it holds is lost. An operation that need not wait
+//!   succeeds. For a last message that must get out, [`mask`] the operation in the destructor: then it waits,
+//!   and blocks the worker.
+//! - While an ordinary panic unwinds, such operations wait, until a time limit that is in force passes.
+//! - A join of a coroutine that lives on the same worker, and so could never end, fails with
+//!   [`JoinError::Deadlock`]. Others block the worker until they end. A scope has no error to give, and must
+//!   not end before its coroutines: where the runtime has one worker only, a scope in a destructor that
+//!   unwinds aborts the process with a message that says so.
+//! - Locks, permits and channels block the worker until they are served. [`sync`](crate::sync) says what they
+//!   may wait for. What only a coroutine of the same worker can do never comes; a report on stderr then names
+//!   the coroutine and "a wait in a destructor while unwinding".
+//!
+//! It is best not to wait in destructors: send with `try_send`, detach instead of joining.
+//!
 //! # Values of one's own, and futures
 //!
 //! [`task_local!`](crate::task_local) declares variables of which each coroutine has its own.

@@ -286,7 +286,7 @@ impl<T> ScopedJoinHandle<'_, T> {
         self.inner.join_telling(|error| match error {
             JoinError::Panicked(_) => self.group.panic_was_joined(),
             JoinError::NoStack(_) => self.group.unstarted_was_joined(),
-            JoinError::Cancelled => {}
+            JoinError::Cancelled | JoinError::Deadlock => {}
         })
     }
 

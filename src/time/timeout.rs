@@ -39,6 +39,8 @@ impl From<Elapsed> for io::Error {
 ///   limit ends one in 128 of them, before it takes anything ([fairness](crate::task#fairness)).
 /// - Name resolution is not interrupted; the limit counts again after it.
 /// - A wait in a destructor that runs while its thread unwinds is not ended: it would have to unwind twice.
+///   But operations on sockets, pipes, children and file locks fail there with `TimedOut` instead of waiting
+///   ([destructors](crate::task#destructors)).
 /// - As with any unwinding, what the closure has changed half-way stays so. A `catch_unwind` in the closure
 ///   catches this unwinding too; the next wait then unwinds again. std's locks whose guards it drops are
 ///   poisoned, those of [`sync`](crate::sync) are not ([cancellation](crate::task#cancellation)).

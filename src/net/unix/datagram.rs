@@ -362,7 +362,7 @@ impl UnixDatagram {
                 {
                     return Err(would_block());
                 }
-                None => backoff.wait(WaitReason::SendBackoff, deadline),
+                None => backoff.wait(WaitReason::SendBackoff, deadline)?,
             }
         }
     }

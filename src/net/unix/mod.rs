@@ -9,7 +9,8 @@ mod listener;
 mod stream;
 
 use crate::coroutine::WaitReason;
-use crate::sched::sleep_until;
+use crate::sched::{refusal, sleep_until};
+use std::io;
 use std::time::{Duration, Instant};
 
 pub use datagram::UnixDatagram;
@@ -32,10 +33,14 @@ impl Backoff {
         Backoff { delay: Backoff::FIRST }
     }
 
-    /// Parks for the next while, or until the deadline.
-    fn wait(&mut self, reason: WaitReason, deadline: Option<Instant>) {
+    /// Parks for the next while, or until the deadline; fails while a cancellation or a time limit unwinds.
+    fn wait(&mut self, reason: WaitReason, deadline: Option<Instant>) -> io::Result<()> {
+        if let Some(refused) = refusal() {
+            return Err(refused);
+        }
         let until = Instant::now() + self.delay;
         sleep_until(deadline.map_or(until, |deadline| deadline.min(until)), reason);
         self.delay = (self.delay * 2).min(Backoff::LONGEST);
+        Ok(())
     }
 }

@@ -120,7 +120,7 @@ impl UnixStream {
             match socket::connect(fd.as_raw_fd(), &raw) {
                 Ok(()) => return Ok(UnixStream::from_new(fd)),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    backoff.wait(WaitReason::UnixConnect, None);
+                    backoff.wait(WaitReason::UnixConnect, None)?;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),

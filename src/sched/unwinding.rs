@@ -1,0 +1,78 @@
+//! Waits of a thread that unwinds: in a destructor, while a panic, a cancellation or a time limit goes through.
+//!
+//! Nothing may switch then: std counts panics in a thread-local, and another coroutine on the thread would find
+//! itself panicking. So a wait blocks the thread, and with it a worker and all coroutines that live there. A
+//! worker that waits for one of these waits for ever. What is done about it, by kind of wait:
+//!
+//! | wait | a cancellation or a time limit unwinds | an ordinary panic unwinds |
+//! |---|---|---|
+//! | sockets, pipes, children, file locks | fails at once ([`refusal`]), unless masked since | blocks in `poll(2)`; fails at the time limit, or if cancelled |
+//! | join of a coroutine that lives on the blocked worker | fails ([`can_never_end`]) | likewise |
+//! | anything else: locks, channels, permits, joins, sleeps | blocks the thread | likewise |
+//!
+//! What blocks a worker is noted in its `Core` ([`Blocks`]), so that the stall report names the destructor.
+
+use super::wait::{cancelled, with_own_if_any};
+use super::worker::{self, with};
+use crate::coroutine::{Header, Own, Unwinding, WaitReason};
+use std::io;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+/// The error of an operation on a file that would have to wait here; `None` if it may.
+#[cold]
+pub(crate) fn refusal() -> Option<io::Error> {
+    if !std::thread::panicking() {
+        return None;
+    }
+    let why = with_own_if_any(|own| match own.map_or(Unwinding::Panic, Own::unwinding) {
+        // It can be ended by an error where it cannot be by an unwinding.
+        Unwinding::Panic if own.is_some_and(Own::masked) => Unwinding::Masked,
+        Unwinding::Panic if cancelled() => Unwinding::Cancelled,
+        Unwinding::Panic if own.and_then(Own::limit).is_some_and(|limit| limit <= Instant::now()) => {
+            Unwinding::Elapsed
+        }
+        why => why,
+    });
+    match why {
+        Unwinding::Panic | Unwinding::Masked => None,
+        Unwinding::Elapsed => Some(elapsed()),
+        Unwinding::Cancelled => Some(io::Error::other(
+            "the coroutine is cancelled: while it unwinds, what would have to wait fails (see sward::task::mask)",
+        )),
+    }
+}
+
+/// The error of an operation that the time limit ends while its thread unwinds, and so cannot unwind once more.
+pub(super) fn elapsed() -> io::Error {
+    io::Error::new(
+        io::ErrorKind::TimedOut,
+        "a time limit has passed: while it unwinds, what would have to wait fails (see sward::task::mask)",
+    )
+}
+
+/// Whether the calling thread alone can run that coroutine, and does not if it waits here for its end.
+pub(crate) fn can_never_end(header: &Header) -> bool {
+    !worker::may_switch() && with(|worker| worker.alone_runs(header)) == Some(true)
+}
+
+/// Says, while it lives, that the thread is blocked in such a wait, if it is a worker's.
+pub(super) struct Blocks(());
+
+impl Blocks {
+    /// Notes the reason, and lets other workers have what this one was to run next, where they may.
+    #[cold]
+    pub(super) fn here(reason: WaitReason) -> Blocks {
+        with(|worker| {
+            worker.leave_lifo();
+            worker.core().blocked_in.store(reason as u8, Ordering::Relaxed);
+        });
+        Blocks(())
+    }
+}
+
+impl Drop for Blocks {
+    fn drop(&mut self) {
+        with(|worker| worker.core().blocked_in.store(WaitReason::None as u8, Ordering::Relaxed));
+    }
+}
