@@ -84,10 +84,9 @@ struct Left {
     yielded: Cell<usize>,
     /// Whether the oldest of `newest_first` has yet to be served.
     oldest: Cell<bool>,
-    /// Whether none that has yielded was served.
-    first_yielded: Cell<bool>,
-    /// Whether the netpoller thread has looked since the first one that has yielded was served.
-    looked: Cell<bool>,
+    /// Whether one that has yielded was served, and whether the netpoller thread has looked since.
+    served_yielded: Cell<bool>,
+    enough_yielded: Cell<bool>,
 }
 
 pub(super) struct RunQueues {
@@ -181,38 +180,37 @@ impl RunQueues {
             push_behind(waiter);
         }
         self.lifo_run.set(0);
-        if let Some(task) = self.next_of_round(core, shared) {
-            return Some(task);
+        let mut begun = false;
+        // At most twice: what is left of the present round, then the next one.
+        loop {
+            if let Some(waiter) = self.ready.pop_looking_ahead() {
+                return Some(Runnable(waiter));
+            }
+            if self.left.unstarted.get()
+                && let Some(task) = self.next_unstarted(core)
+            {
+                return Some(task);
+            }
+            if !self.left.enough_yielded.get() {
+                let yielded = self.yielded.pop_looking_ahead().map(Runnable);
+                let yielded = yielded.or_else(|| take_within(&self.left.yielded, || shared.take_yielded()));
+                if yielded.is_some() {
+                    self.left.served_yielded.set(true);
+                    return yielded;
+                }
+            }
+            if begun {
+                return None;
+            }
+            self.begin_round(core, shared);
+            begun = true;
         }
-        self.begin_round(core, shared);
-        self.next_of_round(core, shared)
     }
 
-    /// Takes the next coroutine that the present round serves.
-    #[inline]
-    fn next_of_round(&self, core: &Core, shared: &Shared) -> Option<Runnable> {
-        if let Some(waiter) = self.ready.pop_looking_ahead() {
-            return Some(Runnable(waiter));
-        }
-        if self.left.unstarted.get()
-            && let Some(task) = self.next_unstarted(core)
-        {
-            return Some(task);
-        }
-        if self.left.looked.get() && !self.left.first_yielded.get() {
-            return None;
-        }
-        let yielded = self.yielded.pop_looking_ahead().map(Runnable);
-        let yielded = yielded.or_else(|| take_within(&self.left.yielded, || shared.take_yielded()));
-        if self.left.first_yielded.replace(false) {
-            self.left.looked.set(false);
-        }
-        yielded
-    }
-
-    /// Notes that the netpoller thread has looked: the round serves no more coroutines that have yielded.
+    /// Notes that the netpoller thread has looked: the round serves no more coroutines that have yielded, if it has
+    /// served one.
     pub(super) fn note_look(&self) {
-        self.left.looked.set(true);
+        self.left.enough_yielded.set(self.left.served_yielded.get());
     }
 
     fn next_unstarted(&self, core: &Core) -> Option<Runnable> {
@@ -235,6 +233,7 @@ impl RunQueues {
     }
 
     /// Begins a round, after the one before was served to its end.
+    #[inline]
     fn begin_round(&self, core: &Core, shared: &Shared) {
         self.ready.take_over(&self.woken);
         self.yielded.take_over(&self.has_yielded);
@@ -253,7 +252,8 @@ impl RunQueues {
             left.newest_first.set(newest_first);
             left.oldest.set(newest_first > 1);
         }
-        left.first_yielded.set(true);
+        left.served_yielded.set(false);
+        left.enough_yielded.set(false);
         if shared.config().migrate {
             left.yielded.set(shared.count_yielded());
         }
