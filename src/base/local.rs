@@ -7,25 +7,34 @@
 //! For the same reason no accessor hands out a reference: values go in and out by copy.
 
 use super::recycle::Spare;
-use std::any::Any;
-use std::cell::{Cell, OnceCell};
+use std::cell::Cell;
 use std::ptr::NonNull;
-use std::rc::Rc;
 
 thread_local! {
     /// What the thread is to the scheduler (rank 4 knows the type), null on a plain thread.
     static CONTEXT: Cell<*const ()> = const { Cell::new(std::ptr::null()) };
-    /// What a plain thread blocks on (rank 2 knows the type); made at its first blocking call.
-    static PARKER: OnceCell<Rc<dyn Any>> = const { OnceCell::new() };
+    /// What a plain thread blocks on (rank 2 knows the type), null before its first blocking call. It has no
+    /// destructor, so destructors of other thread-locals find it.
+    static PARKER: Cell<*const ()> = const { Cell::new(std::ptr::null()) };
+    /// What is called when the thread's locals are destroyed.
+    static FAREWELL: Farewell = const { Farewell(Cell::new(None)) };
     /// How many calls the running coroutine may make before it lets others go first.
     static BUDGET: Cell<u32> = const { Cell::new(0) };
-    /// The parker that the thread gives back as it ends, null before and after; it has no destructor,
-    /// so it can be read when `PARKER` cannot.
-    static ENDING: Cell<*const ()> = const { Cell::new(std::ptr::null()) };
     /// Blocks that the thread has freed and will use again.
     static SPARE: Spare = const { Spare::new() };
     /// Ranks of the runtime locks that the thread holds, one bit each (debug builds).
     static HELD: Cell<u32> = const { Cell::new(0) };
+}
+
+/// Calls a function when it is dropped.
+struct Farewell(Cell<Option<fn()>>);
+
+impl Drop for Farewell {
+    fn drop(&mut self) {
+        if let Some(farewell) = self.0.take() {
+            farewell();
+        }
+    }
 }
 
 /// The thread's scheduler context, null on a plain thread.
@@ -40,11 +49,23 @@ pub(crate) fn set_context(context: *const ()) {
     CONTEXT.set(context);
 }
 
-/// The thread's parker, made by `make` at the first call; `None` once the thread's locals are being
-/// destroyed.
+/// The thread's parker, null if it has none, or if the system has no thread-locals without destructors and
+/// has destroyed this one.
 #[inline(never)]
-pub(crate) fn parker(make: fn() -> Rc<dyn Any>) -> Option<Rc<dyn Any>> {
-    PARKER.try_with(|parker| Rc::clone(parker.get_or_init(make))).ok()
+pub(crate) fn parker() -> *const () {
+    PARKER.try_with(Cell::get).unwrap_or(std::ptr::null())
+}
+
+/// Sets the thread's parker.
+#[inline(never)]
+pub(crate) fn set_parker(parker: *const ()) {
+    let _ = PARKER.try_with(|place| place.set(parker));
+}
+
+/// Has the function called when the thread's locals are destroyed; false if they have been.
+#[inline(never)]
+pub(crate) fn at_destruction(farewell: fn()) -> bool {
+    FAREWELL.try_with(|place| place.0.set(Some(farewell))).is_ok()
 }
 
 /// A block that the thread has kept.
@@ -71,18 +92,6 @@ pub(crate) fn spend() -> bool {
 #[inline(never)]
 pub(crate) fn set_budget(calls: u32) {
     BUDGET.set(calls);
-}
-
-/// The parker that the thread gives back, while its last users run; null at other times.
-#[inline(never)]
-pub(crate) fn ending() -> *const () {
-    ENDING.get()
-}
-
-/// Sets the parker that the thread gives back.
-#[inline(never)]
-pub(crate) fn set_ending(parker: *const ()) {
-    ENDING.set(parker);
 }
 
 /// The ranks of the runtime locks that this thread holds.

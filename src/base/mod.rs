@@ -6,6 +6,7 @@
 //! - [`bits`]: sets of small numbers.
 //! - [`clock`]: the processor time of threads.
 //! - [`thread`]: what the system does with a thread.
+//! - [`at_exit`]: a value that a thread has until it has run everything else.
 //! - [`frames`]: the frames of the calling thread, as addresses.
 //! - [`fork`]: whether this process is a forked child, which has a runtime in name only.
 //! - [`list`]: the intrusive queue that threads runnable coroutines together without allocating.
@@ -18,6 +19,7 @@
 //! - [`slab`]: values under keys, in blocks that are freed when they are empty.
 //! - [`local`]: the crate's one `thread_local!`, behind accessors that are never inlined.
 
+pub(crate) mod at_exit;
 pub(crate) mod backoff;
 pub(crate) mod bits;
 pub(crate) mod clock;

@@ -41,7 +41,7 @@ pub(crate) use own::{Own, Unwinding};
 pub(crate) use quiet::{drop_each, drop_one, quietly};
 pub(crate) use reason::WaitReason;
 pub(crate) use switch::{Request, RequestAt, Step, Suspend};
-pub(crate) use thread::{Parker, with_parker};
+pub(crate) use thread::with_parker;
 #[cfg(all(test, loom))]
 pub(crate) use waiter::testing;
 pub(crate) use waiter::{Batch, Cause, Fired, Park, Ticket, Waiter};

@@ -3,14 +3,24 @@
 //! A [`Parker`] is a [`Waiter`] whose `schedule` wakes the thread. Parkers are never freed: a thread
 //! leases one at its first wait and returns it to a list when it ends. A waker that is still inside
 //! the last instructions of `wake` therefore never touches freed memory.
+//!
+//! One lease lasts until the thread has run everything else (`base::at_exit`): a destructor of a thread-local
+//! that waits is on the parker on which the thread has always been, with its token, its time limit and its
+//! masks. Only the task locals go earlier, with the thread's own locals, since their destructors may use
+//! those.
+//!
+//! The token of `task::park` is no part of the parker: handles share it, and may outlive the thread. The next
+//! owner of the parker gets another token then, which nobody has a handle to.
 
 use super::event::Event;
 use super::own::Own;
 use super::waiter::{Batch, Cause, Fired, Park, Table, Ticket, Waiter};
+use crate::base::at_exit::{self, Next};
 use crate::base::local;
 use crate::base::lock::{Mutex, Rank};
+use std::cell::{Cell, RefCell};
 use std::ptr::{self, NonNull};
-use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Instant;
 
 const TABLE: &Table = &Table { schedule: wake };
@@ -21,13 +31,16 @@ pub(crate) struct Parker {
     /// First, so that a pointer to it is a pointer to the parker.
     waiter: Waiter,
     /// The token of `task::park`.
-    pub(crate) token: Event,
+    token: RefCell<Arc<Event>>,
+    /// Rounds of the thread's end so far.
+    rounds: Cell<u32>,
     woken: Mutex<bool>,
     bell: parking_lot::Condvar,
     own: Own,
 }
 
-// SAFETY: what is not Sync by itself is `own`, which only the thread that leases the parker uses.
+// SAFETY: what is not Sync by itself is `own`, `token` and `rounds`, which only the thread that leases the
+// parker uses.
 unsafe impl Sync for Parker {}
 // SAFETY: as above; it is unused while the parker is on its way to another thread.
 unsafe impl Send for Parker {}
@@ -42,6 +55,15 @@ impl Parker {
         &self.own
     }
 
+    /// The token of `task::park`.
+    ///
+    /// # Safety
+    ///
+    /// The caller is the thread that leases the parker.
+    pub(crate) unsafe fn token(&'static self) -> Arc<Event> {
+        Arc::clone(&self.token.borrow())
+    }
+
     /// The ticket for the thread's next wait.
     pub(crate) fn ticket(&'static self) -> Ticket {
         // SAFETY: parkers are never freed, and the pointer is made from the whole parker.
@@ -52,7 +74,8 @@ impl Parker {
         Parker {
             // SAFETY: the table is a constant.
             waiter: unsafe { Waiter::new(NonNull::from(TABLE)) },
-            token: Event::new(),
+            token: RefCell::new(Arc::new(Event::new())),
+            rounds: Cell::new(0),
             woken: Mutex::new(Rank::Parker, false),
             bell: parking_lot::Condvar::new(),
             own: Own::new(None, None, false),
@@ -98,44 +121,73 @@ unsafe fn wake(waiter: NonNull<Waiter>) {
 
 static IDLE: parking_lot::Mutex<Vec<&'static Parker>> = parking_lot::Mutex::new(Vec::new());
 
-/// A parker on loan to one thread.
-struct Lease(&'static Parker);
-
-impl Lease {
-    fn take() -> Lease {
-        let idle = IDLE.lock().pop();
-        Lease(idle.unwrap_or_else(|| Box::leak(Box::new(Parker::new()))))
-    }
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        self.0.token.consume();
-        // The destructors of locals find this parker, though the thread's own place for it is gone.
-        local::set_ending(ptr::from_ref(self.0).cast());
-        self.0.own.locals.end();
-        local::set_ending(ptr::null());
-        self.0.own.reset();
-        IDLE.lock().push(self.0);
-    }
-}
-
 /// Calls `f` with the thread's parker.
 pub(crate) fn with_parker<R>(f: impl FnOnce(&'static Parker) -> R) -> R {
-    match local::parker(|| Rc::new(Lease::take())) {
-        Some(lease) => f(lease.downcast_ref::<Lease>().expect("the only kind of parker").0),
-        // The thread's locals are being destroyed: a destructor of one of them waits.
-        None => match NonNull::new(local::ending().cast_mut()) {
-            // SAFETY: it is the parker whose lease this thread is giving back, and parkers are never freed.
-            Some(parker) => f(unsafe { parker.cast::<Parker>().as_ref() }),
-            None => {
-                let lease = Lease::take();
-                // It goes at once, and a value in it would as well.
-                lease.0.own.locals.close();
-                f(lease.0)
-            }
-        },
+    f(leased().unwrap_or_else(lease))
+}
+
+/// The parker that the thread has.
+fn leased() -> Option<&'static Parker> {
+    let parker = NonNull::new(local::parker().cast_mut())?;
+    // SAFETY: `lease` has set it, and parkers are never freed.
+    Some(unsafe { parker.cast::<Parker>().as_ref() })
+}
+
+#[cold]
+fn lease() -> &'static Parker {
+    let parker = match at_exit::value() {
+        // The system has destroyed the place where it was noted.
+        // SAFETY: it is what was kept below, and parkers are never freed.
+        Some(kept) => unsafe { kept.cast::<Parker>().as_ref() },
+        None => {
+            let idle = IDLE.lock().pop();
+            let parker: &Parker = idle.unwrap_or_else(|| Box::leak(Box::new(Parker::new())));
+            // Where there is no room the thread never gives it back.
+            // SAFETY: it is a parker, and the thread's until `end` has returned it.
+            unsafe { at_exit::keep(NonNull::from(parker).cast(), end) };
+            parker
+        }
+    };
+    local::set_parker(ptr::from_ref(parker).cast());
+    if !local::at_destruction(end_locals) {
+        parker.own.locals.close();
     }
+    parker
+}
+
+/// The thread's locals are being destroyed, and with them its task locals. None is made afterwards.
+fn end_locals() {
+    if let Some(parker) = leased() {
+        parker.own.locals.end();
+        parker.own.locals.close();
+    }
+}
+
+/// Returns the parker in the last round of the thread's end.
+///
+/// # Safety
+///
+/// It is the parker that the calling thread leases.
+unsafe fn end(parker: NonNull<()>) -> Next {
+    // SAFETY: as the caller says; parkers are never freed.
+    let parker: &'static Parker = unsafe { parker.cast::<Parker>().as_ref() };
+    parker.rounds.set(parker.rounds.get() + 1);
+    if parker.rounds.get() < at_exit::ROUNDS {
+        return Next::Round;
+    }
+    // Those of a thread that has first waited too late for `end_locals`.
+    parker.own.locals.end();
+    local::set_parker(ptr::null());
+    parker.rounds.set(0);
+    parker.own.reset();
+    let mut token = parker.token.borrow_mut();
+    match Arc::get_mut(&mut token) {
+        Some(token) => _ = token.consume(),
+        None => *token = Arc::new(Event::new()),
+    }
+    drop(token);
+    IDLE.lock().push(parker);
+    Next::Gone
 }
 
 #[cfg(all(test, not(loom)))]
@@ -171,5 +223,27 @@ mod tests {
                 });
             }
         });
+    }
+
+    /// Threads that end one after the other use the same parkers, and what they have set in them is gone.
+    #[test]
+    fn a_thread_that_ends_returns_its_parker() {
+        let mut seen = std::collections::HashSet::new();
+        for _ in 0..500 {
+            let thread = std::thread::spawn(move || {
+                with_parker(|parker| {
+                    // SAFETY: this thread leases the parker.
+                    let (own, token) = unsafe { (parker.own(), parker.token()) };
+                    assert!(!own.masked() && own.limit().is_none() && !token.is_set());
+                    token.set(&mut Batch::new());
+                    std::mem::forget(own.enter(Some(Instant::now())));
+                    std::mem::forget(own.mask());
+                    ptr::from_ref(parker).addr()
+                })
+            });
+            seen.insert(thread.join().expect("no panic"));
+        }
+        // Other tests have some meanwhile.
+        assert!(seen.len() < 250, "{} of 500 threads have had another parker", seen.len());
     }
 }

@@ -1,10 +1,11 @@
 //! Who is running, and the bare means of waiting.
 
 use super::Id;
-use crate::coroutine::{Event, Handle, Parker, WaitReason, with_parker};
+use crate::coroutine::{Event, Handle, WaitReason, with_parker};
 use crate::sched;
 use std::fmt;
 use std::panic::Location;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// A coroutine, or a plain thread, seen from outside: something that can be unparked.
@@ -14,7 +15,7 @@ pub struct Task(Kind);
 #[derive(Clone)]
 enum Kind {
     Coroutine(Handle),
-    Thread(&'static Parker, std::thread::Thread),
+    Thread(Arc<Event>, std::thread::Thread),
 }
 
 impl Task {
@@ -23,7 +24,7 @@ impl Task {
     }
 
     /// Makes the present or next [`park`] of this task return. Does not park. Several calls before it
-    /// count as one.
+    /// count as one. Once the coroutine or thread has ended it does nothing.
     ///
     /// ```
     /// sward::run(|| {
@@ -69,7 +70,7 @@ impl Task {
     fn token(&self) -> &Event {
         match &self.0 {
             Kind::Coroutine(handle) => &handle.header().token,
-            Kind::Thread(parker, _) => &parker.token,
+            Kind::Thread(token, _) => token,
         }
     }
 }
@@ -90,7 +91,8 @@ pub fn current() -> Task {
     match sched::current_coroutine() {
         // SAFETY: the coroutine that runs here is alive, and the pointer is the scheduler's.
         Some(header) => Task::coroutine(unsafe { Handle::to(header) }),
-        None => with_parker(|parker| Task(Kind::Thread(parker, std::thread::current()))),
+        // SAFETY: this thread leases the parker.
+        None => with_parker(|parker| Task(Kind::Thread(unsafe { parker.token() }, std::thread::current()))),
     }
 }
 
