@@ -344,6 +344,19 @@ impl Event {
     /// looks whether the event is still there, and sets it again unless it uses it up.
     #[inline]
     pub(crate) fn set(&self, batch: &mut Batch) {
+        let word = self.word.load(Ordering::Relaxed);
+        let (empty, set) = (ptr::null_mut(), bare(SET));
+        // Nobody waits: without a call. Releases what the caller did to `take` and `is_set`.
+        if word != empty && word != set
+            || self.word.compare_exchange(word, set, Ordering::AcqRel, Ordering::Relaxed).is_err()
+        {
+            self.fire_first(batch);
+        }
+    }
+
+    // Not inlined, nor is `fire_all`: the loops of workers and pollers keep their registers.
+    #[inline(never)]
+    fn fire_first(&self, batch: &mut Batch) {
         let Some(word) = self.set_unless_waited_for(SET) else { return };
         let mut head = first(word);
         while !head.is_null() {
@@ -373,6 +386,7 @@ impl Event {
         self.fire_all(SET | STICKY | marks.next(), batch);
     }
 
+    #[inline(never)]
     fn fire_all(&self, new: usize, batch: &mut Batch) {
         let Some(word) = self.set_unless_waited_for(new) else { return };
         let head = first(word);
