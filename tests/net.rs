@@ -3,7 +3,7 @@
 mod checked;
 mod common;
 
-use common::{LONG, MOMENT, both, cpu_time, in_runtime, kind, listen, pair, reset_on_drop};
+use common::{LONG, MOMENT, both, cpu_time, in_runtime, kind, listen, pair, reset_on_drop, turns};
 use std::io::{self, ErrorKind, IoSlice, IoSliceMut, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::panic::{RefUnwindSafe, UnwindSafe};
@@ -1079,6 +1079,46 @@ fn sockets_that_linger_do_not_use_up_the_pool() {
         let mut all = Vec::new();
         sward::blocking(|| client.read_to_end(&mut all)).unwrap().unwrap();
         assert_eq!(all.len(), sent);
+    });
+}
+
+/// What was a thundering herd: each connection woke every coroutine that waited for one.
+#[test]
+fn a_connection_wakes_one_of_many_acceptors() {
+    const ACCEPTORS: u64 = 500;
+    const CONNECTIONS: u64 = 100;
+    in_runtime(|| {
+        let (listener, address) = listen();
+        let listener = Arc::new(listener);
+        let (tell, told) = sward::channel::bounded(1);
+        let acceptors: Vec<_> = (0..ACCEPTORS)
+            .map(|_| {
+                let (listener, tell) = (listener.clone(), tell.clone());
+                sward::spawn(move || {
+                    while listener.accept().is_ok() {
+                        tell.send(()).expect("it is awaited");
+                    }
+                })
+            })
+            .collect();
+        // Until all wait.
+        let mut before = turns();
+        loop {
+            sward::sleep(MOMENT);
+            match turns() {
+                now if now < before + ACCEPTORS / 50 => break,
+                now => before = now,
+            }
+        }
+        let before = turns();
+        for _ in 0..CONNECTIONS {
+            TcpStream::connect(address).expect("connected");
+            told.recv().expect("accepted");
+        }
+        let turns = turns() - before;
+        listener.close().expect("closed");
+        acceptors.into_iter().for_each(|acceptor| acceptor.join().expect("no panic"));
+        assert!(turns < 20 * CONNECTIONS, "{turns} turns for {CONNECTIONS} connections");
     });
 }
 

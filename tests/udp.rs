@@ -3,7 +3,7 @@
 mod checked;
 mod common;
 
-use common::{LONG, MOMENT, both, in_runtime, kind};
+use common::{LONG, MOMENT, both, in_runtime, kind, turns};
 use std::io::ErrorKind;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::panic::{RefUnwindSafe, UnwindSafe};
@@ -434,6 +434,48 @@ fn ten_thousand_datagrams_are_echoed() {
         }
         stop.close().unwrap();
         assert_eq!(echo.join().unwrap(), 10_000);
+    });
+}
+
+/// What was a thundering herd: each datagram woke every coroutine that waited for one. Now it wakes the first one,
+/// which wakes the next, which finds that there is no more.
+#[test]
+fn a_datagram_wakes_one_of_many_receivers() {
+    const RECEIVERS: u64 = 500;
+    const DATAGRAMS: u64 = 200;
+    in_runtime(|| {
+        let (socket, address) = socket();
+        let socket = Arc::new(socket);
+        let (tell, told) = sward::channel::bounded(1);
+        let receivers: Vec<_> = (0..RECEIVERS)
+            .map(|_| {
+                let (socket, tell) = (socket.clone(), tell.clone());
+                sward::spawn(move || {
+                    while socket.recv(&mut [0; 8]).is_ok() {
+                        tell.send(()).expect("it is awaited");
+                    }
+                })
+            })
+            .collect();
+        // Until all wait.
+        let mut before = turns();
+        loop {
+            sward::sleep(MOMENT);
+            match turns() {
+                now if now < before + RECEIVERS / 50 => break,
+                now => before = now,
+            }
+        }
+        let sender = UdpSocket::bind("127.0.0.1:0").expect("bound");
+        let before = turns();
+        for _ in 0..DATAGRAMS {
+            sender.send_to(b"x", address).expect("sent");
+            told.recv().expect("received");
+        }
+        let turns = turns() - before;
+        socket.close().expect("closed");
+        receivers.into_iter().for_each(|receiver| receiver.join().expect("no panic"));
+        assert!(turns < 20 * DATAGRAMS, "{turns} turns for {DATAGRAMS} datagrams");
     });
 }
 

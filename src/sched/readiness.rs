@@ -236,39 +236,6 @@ mod tests {
         })
     }
 
-    /// What was a thundering herd: each datagram woke every coroutine that waited for one. Now there are two calls
-    /// for each: that of the waiter that gets it, and that of the next one, which finds that there is no more.
-    #[test]
-    fn a_datagram_wakes_one_of_many_receivers() {
-        crate::run(|| {
-            let (ours, theirs) = UnixDatagram::pair().unwrap();
-            let source = Arc::new(Source::new(ours.into()));
-            let (calls, received) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-            let receivers: Vec<_> = (0..RECEIVERS)
-                .map(|_| {
-                    let (source, calls, received) = (source.clone(), calls.clone(), received.clone());
-                    crate::spawn(move || {
-                        while receive(&source, &calls, None).is_ok() {
-                            received.fetch_add(1, Ordering::Relaxed);
-                        }
-                    })
-                })
-                .collect();
-            for sent in 1..=DATAGRAMS {
-                theirs.send(&[1]).unwrap();
-                while received.load(Ordering::Relaxed) < sent {
-                    crate::sleep(Duration::from_micros(100));
-                }
-            }
-            let calls = calls.load(Ordering::Relaxed);
-            assert!(calls <= 4 * DATAGRAMS + RECEIVERS, "{calls} calls for {DATAGRAMS} datagrams");
-            let mut batch = Batch::new();
-            source.close(&mut batch);
-            wake_all(&mut batch);
-            receivers.into_iter().for_each(|receiver| receiver.join().unwrap());
-        });
-    }
-
     /// All that is there is received although it was told at once, and many of the waiters leave meanwhile.
     #[test]
     fn waiters_that_leave_lose_no_datagram() {

@@ -70,3 +70,9 @@ pub fn cpu_time() -> Duration {
     let part = |t: libc::timeval| Duration::new(t.tv_sec as u64, t.tv_usec as u32 * 1_000);
     part(usage.ru_utime) + part(usage.ru_stime)
 }
+
+/// How often the workers of the caller's runtime have run a coroutine.
+pub fn turns() -> u64 {
+    let metrics = sward::runtime::metrics().expect("inside a runtime");
+    metrics.workers.iter().map(|worker| worker.turns).sum()
+}
