@@ -554,3 +554,94 @@ fn long_lived_coroutines_spread_from_the_first_few_on() {
         }
     }
 }
+
+/// What was served by the 61st turn only: one child of a first turn that was there when a round began, where a newer
+/// one came in each round.
+#[test]
+fn a_newer_child_of_a_first_turn_does_not_displace_an_older_one() {
+    runtime(1).run(|| {
+        let (rounds, longest) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+        for round in 0..200 {
+            let (rounds, longest) = (Arc::clone(&rounds), Arc::clone(&longest));
+            rounds.store(round, Ordering::Relaxed);
+            spawn(move || {
+                spawn(move || longest.fetch_max(rounds.load(Ordering::Relaxed) - round, Ordering::Relaxed))
+            });
+            yield_now();
+        }
+        let longest = longest.load(Ordering::Relaxed);
+        assert!(longest <= 3, "a child has waited for {longest} rounds");
+    });
+}
+
+/// What starved: migrating coroutines that yield, beside a pinned one whose turns are long and that yields as well.
+#[test]
+fn a_pinned_yielder_leaves_turns_to_migrating_ones() {
+    // SAFETY: nothing is held over a wait that is bound to a thread.
+    let builder = unsafe { Builder::new().worker_threads(1).migrate_started() };
+    builder.build().expect("a runtime").run(|| {
+        let (turns, stop) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
+        let (pinned_turns, pinned_stop) = (Arc::clone(&turns), Arc::clone(&stop));
+        let pinned = sward::task::Builder::new().pinned(true).spawn(move || {
+            while !pinned_stop.load(Ordering::Relaxed) && pinned_turns.fetch_add(1, Ordering::Relaxed) < 1_000
+            {
+                let start = Instant::now();
+                while start.elapsed() < Duration::from_millis(3) {
+                    std::hint::spin_loop();
+                }
+                yield_now();
+            }
+        });
+        const YIELDS: u64 = 20;
+        (0..YIELDS).for_each(|_| yield_now());
+        let turns = turns.load(Ordering::Relaxed);
+        stop.store(true, Ordering::Relaxed);
+        pinned.expect("a runtime").join().expect("no panic");
+        assert!(turns <= 3 * YIELDS, "{turns} turns of the pinned one for {YIELDS} yields");
+    });
+}
+
+/// What went to and fro: a coroutine that was taken back from a worker in a long turn was handed to that worker again,
+/// as long as the turn was shorter than half of the stall threshold.
+#[test]
+fn what_is_taken_back_from_a_busy_worker_starts_elsewhere() {
+    let builder = Builder::new().worker_threads(2).stall_threshold(Duration::from_secs(120));
+    builder.build().expect("a runtime").run(|| {
+        let here = std::thread::current().id();
+        let parked = Arc::new(AtomicUsize::new(0));
+        let stay = move |thread| if thread == here { 3_600_000 } else { 1 };
+        for _ in 0..40 {
+            let parked = Arc::clone(&parked);
+            spawn(move || {
+                sward::sleep(Duration::from_millis(20));
+                parked.fetch_add(1, Ordering::Relaxed);
+                sward::sleep(Duration::from_millis(stay(std::thread::current().id())));
+            });
+        }
+        let wait_for = |done: &dyn Fn() -> bool| {
+            let start = Instant::now();
+            while !done() && start.elapsed() < Duration::from_secs(30) {
+                sward::sleep(Duration::from_millis(1));
+            }
+            done()
+        };
+        assert!(wait_for(&|| parked.load(Ordering::Relaxed) == 40));
+        sward::sleep(Duration::from_millis(20));
+        // The other worker has nothing now. What it gets first keeps it.
+        let (busy, release) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+        let (theirs, until) = (Arc::clone(&busy), Arc::clone(&release));
+        let hog = spawn(move || {
+            theirs.store(std::thread::current().id() != here, Ordering::Relaxed);
+            while theirs.load(Ordering::Relaxed) && !until.load(Ordering::Relaxed) {
+                std::hint::spin_loop();
+            }
+        });
+        assert!(wait_for(&|| busy.load(Ordering::Relaxed) || hog.is_finished()));
+        let started = Arc::new(AtomicBool::new(false));
+        let theirs = Arc::clone(&started);
+        spawn(move || theirs.store(true, Ordering::Relaxed));
+        let in_time = wait_for(&|| started.load(Ordering::Relaxed));
+        release.store(true, Ordering::Relaxed);
+        assert!(in_time, "it waits for a worker that is busy");
+    });
+}

@@ -20,8 +20,8 @@
 //! References: one for the scheduler, from `new` until the coroutine has ended; one for the
 //! `JoinHandle`; one for each `Task` handle. Who may touch what:
 //!
-//! - `machine`, `switch`, `depth`, `listed`, `placed`: the worker that runs the coroutine or is about to,
-//!   and the coroutine itself while it runs.
+//! - `machine`, `switch`, `depth`, `listed`, `placed`, `taken_back`: whoever owns the coroutine, be it the worker
+//!   that runs it or is about to, or the thread that moves it between queues; and the coroutine itself while it runs.
 //! - `owner.previous`, `owner.next`: whoever holds the lock of the list that it is in.
 //! - `body`: the coroutine until it sets COMPLETE; then the one with JOINED, or, if JOINED was
 //!   cleared before, the coroutine still (it then drops the result itself, on its own stack, where
@@ -132,11 +132,13 @@ pub(crate) struct Header {
     id: Id,
     /// Whether it is in the list of the live coroutines of the worker it was started on; the scheduler's.
     pub(crate) listed: Cell<bool>,
-    /// Whether it was handed to the worker that is to start it; the scheduler's.
+    /// Whether it was handed to a worker that is to start it; the scheduler's.
     pub(crate) placed: Cell<bool>,
     stack: StackSize,
     pinned: bool,
     reason: AtomicU8,
+    /// How often it was taken back from a worker that was to start it; the scheduler's.
+    pub(crate) taken_back: Cell<u8>,
     /// How many cache lines of its stack it used when it was last suspended, about and modulo 2^16: for a hint.
     depth: Cell<u16>,
     state: AtomicUsize,
@@ -246,6 +248,7 @@ where
             id: settings.id,
             stack: settings.stack,
             pinned: settings.pinned,
+            taken_back: Cell::new(0),
             reason: AtomicU8::new(WaitReason::None as u8),
             site: settings.site,
         });

@@ -117,8 +117,12 @@ impl PipeEnd {
         self.file.perform(direction, reason, |fd| {
             Ok(match nonblocking(|| call(fd))? {
                 None => Attempt::WouldBlock,
-                Some(0) if self.fifo && direction == Direction::Read && !is_hung_up(self.fd())? => {
-                    Attempt::WouldBlock
+                Some(0) if self.fifo && direction == Direction::Read => {
+                    if !is_hung_up(self.fd())? {
+                        return Ok(Attempt::WouldBlock);
+                    }
+                    // A writer may have come and gone since the call. What it has written comes before the end.
+                    nonblocking(|| call(fd))?.map_or(Attempt::WouldBlock, |n| Attempt::Done(n as usize))
                 }
                 Some(n) => Attempt::Done(n as usize),
             })
@@ -240,3 +244,38 @@ macro_rules! pipe_writes {
 }
 
 pub(crate) use {pipe_conversions, pipe_reads, pipe_writes};
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use std::fs::{File, OpenOptions};
+    use std::os::unix::ffi::OsStrExt;
+    use std::os::unix::fs::OpenOptionsExt;
+
+    /// A FIFO's first writer comes, writes and goes after a read that has found nobody, and before the look whether
+    /// anybody was there.
+    #[test]
+    fn what_a_short_lived_writer_wrote_comes_before_the_end() {
+        let path = std::env::temp_dir().join(format!("sward-fifo-{}", std::process::id()));
+        let name = std::ffi::CString::new(path.as_os_str().as_bytes()).expect("no zero byte");
+        // SAFETY: the name lives until the call ends.
+        assert_eq!(unsafe { libc::mkfifo(name.as_ptr(), 0o600) }, 0);
+        let reader =
+            OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(&path).expect("opened");
+        let end = PipeEnd::new_fifo(reader.into());
+        let (mut calls, mut buf) = (0, [0_u8; 8]);
+        let count = end.transfer(Direction::Read, WaitReason::FileRead, |fd| {
+            // SAFETY: the buffer has room for so many bytes.
+            let count = unsafe { libc::read(fd, buf.as_mut_ptr().cast(), buf.len()) };
+            calls += 1;
+            if calls == 1 {
+                let mut writer = File::options().write(true).open(&path).expect("it has a reader");
+                io::Write::write_all(&mut writer, b"abc").expect("written");
+            }
+            count
+        });
+        std::fs::remove_file(&path).expect("removed");
+        assert_eq!((count.expect("no error"), &buf[..3]), (3, &b"abc"[..]));
+        assert_eq!(end.read(WaitReason::FileRead, &mut buf).expect("no error"), 0);
+    }
+}

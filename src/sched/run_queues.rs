@@ -33,7 +33,9 @@
 //! round is followed by at most `LIFO_RUN` turns of `lifo`. So it waits for at most (1 + LIFO_RUN) turns for each
 //! coroutine that was runnable at the beginning of the two rounds, and for two turns for each if none of them wakes
 //! another. There are two exceptions:
-//! - The n-th of `yielded` waits for n rounds at most, fewer where turns are shorter than a millisecond.
+//! - The n-th of `yielded` waits for n rounds at most, fewer where turns are shorter than a millisecond. In migrating
+//!   mode pinned coroutines that yield have a queue of their own. The rounds begin with the one queue and with the
+//!   other by turns, so the n-th of either waits for 2n rounds.
 //! - `newest_first` promises each of its coroutines a turn, but not in this round. A round takes the oldest one
 //!   first, and so does every [`OLDEST_TURN`]th turn, so the n-th oldest waits for n rounds, or n times OLDEST_TURN
 //!   turns, whichever is less.
@@ -82,6 +84,8 @@ struct Left {
     newest_first: Cell<usize>,
     /// Migrating mode: those that have yielded, on any worker.
     yielded: Cell<usize>,
+    /// Migrating mode: whether the round serves those before the pinned ones.
+    migrating_first: Cell<bool>,
     /// Whether the oldest of `newest_first` has yet to be served.
     oldest: Cell<bool>,
     /// Whether one that has yielded was served, and whether the netpoller thread has looked since.
@@ -192,7 +196,9 @@ impl RunQueues {
                 return Some(task);
             }
             if !self.left.enough_yielded.get() {
-                let yielded = self.yielded.pop_looking_ahead().map(Runnable);
+                let yielded =
+                    if self.left.migrating_first.get() { self.migrating_first(shared) } else { None };
+                let yielded = yielded.or_else(|| self.yielded.pop_looking_ahead().map(Runnable));
                 let yielded = yielded.or_else(|| take_within(&self.left.yielded, || shared.take_yielded()));
                 if yielded.is_some() {
                     self.left.served_yielded.set(true);
@@ -222,8 +228,15 @@ impl RunQueues {
         task
     }
 
+    #[cold]
+    fn migrating_first(&self, shared: &Shared) -> Option<Runnable> {
+        take_within(&self.left.yielded, || shared.take_yielded())
+    }
+
     fn pop_newest_first(&self, core: &Core) -> Option<Runnable> {
-        let oldest = if self.left.oldest.replace(false) { self.oldest(core) } else { None };
+        // Alone, it is the newest as well.
+        let several = self.left.oldest.replace(false) && self.deques.newest_first.len() > 1;
+        let oldest = if several { self.oldest(core) } else { None };
         oldest.or_else(|| self.deques.newest_first.pop())
     }
 
@@ -250,12 +263,13 @@ impl RunQueues {
             left.oldest_first.set(oldest_first);
             left.assigned.set(assigned);
             left.newest_first.set(newest_first);
-            left.oldest.set(newest_first > 1);
+            left.oldest.set(true);
         }
         left.served_yielded.set(false);
         left.enough_yielded.set(false);
         if shared.config().migrate {
             left.yielded.set(shared.count_yielded());
+            left.migrating_first.set(!left.migrating_first.get());
         }
     }
 

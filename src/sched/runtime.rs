@@ -861,6 +861,30 @@ pub(super) fn discard(task: Runnable) {
 mod tests {
     use super::*;
 
+    /// A shutdown that is over drains the queues no more: whoever puts something there afterwards does.
+    #[test]
+    fn what_is_taken_back_after_the_end_is_discarded() {
+        let runtime = Builder::new().worker_threads(1).build().expect("a runtime");
+        let shared = Arc::clone(runtime.shared());
+        drop(runtime);
+        let settings = Settings {
+            id: Id(Id::reserve(1)),
+            name: None,
+            stack: StackSize::DEFAULT,
+            pinned: false,
+            limit: None,
+            checked: false,
+            site: Location::caller(),
+        };
+        // SAFETY: nothing is borrowed.
+        let (header, handle) = unsafe { coroutine::new::<_, _, Home>(|| (), settings) };
+        let core = &shared.cores[0];
+        core.placed.fetch_add(1, Ordering::SeqCst);
+        core.assigned.push(Runnable(header.cast()));
+        shared.take_back(core);
+        assert!(handle.header().done.is_set(), "its joiner would wait for ever");
+    }
+
     #[test]
     fn sizes_are_read_with_their_units() {
         let bytes = |text| parse_stack_size(text).map(|wish| StackSize::DEFAULT.with(wish).bytes());

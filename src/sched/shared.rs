@@ -309,11 +309,15 @@ impl Shared {
     pub(super) fn take_back(&self, core: &Core) {
         while let Some(task) = core.take_assigned() {
             // SAFETY: whoever takes a coroutine from a queue owns it, and it is alive.
-            unsafe { task.0.cast::<Header>().as_ref() }.placed.set(false);
+            let header = unsafe { task.0.cast::<Header>().as_ref() };
+            header.placed.set(false);
+            header.taken_back.set(header.taken_back.get().saturating_add(1));
             self.inject(task);
             // After it is in a queue again: `is_quiet`.
             core.placed.fetch_sub(1, Ordering::SeqCst);
         }
+        // A shutdown that waits no longer may have drained the queue in between.
+        self.discard_if_closed();
     }
 
     /// The worker with the lowest load, and that load: other than this one, and other than those that do not get

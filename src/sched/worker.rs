@@ -48,6 +48,9 @@ const TIMER_BATCH: Duration = Duration::from_micros(250);
 const LINGER: Duration = Duration::from_micros(50);
 /// After more than how many short sleeps, in a row or not, a worker lingers again that has done so in vain.
 const LINGER_DOUBT: i32 = 16;
+/// A coroutine that was taken back so often from workers that were to start it is handed to none again. More than
+/// once: the system does not run a worker's thread for a moment, and the coroutines stay spread all the same.
+const MOST_TAKEN_BACK: u8 = 16;
 /// How long a worker that gives way before a sleep may be away, if it is to do so again soon.
 const AWAY: Duration = Duration::from_millis(1);
 /// A worker that gives way and is back so soon was alone on its processor: there is nobody to give way to.
@@ -499,6 +502,9 @@ impl Worker {
         let Some(target) = self.placement.choose(self.core(), self.index, &self.shared, spawned_here) else {
             return false;
         };
+        if header.taken_back.get() >= MOST_TAKEN_BACK {
+            return false;
+        }
         // Counted before the look at the phase, so that the target does not leave before it has it.
         target.placed.fetch_add(1, Ordering::SeqCst);
         if self.shared.phase() != Phase::Running {

@@ -161,7 +161,7 @@ pub fn signal(kind: SignalKind) -> io::Result<Signals> {
         let tell = move || {
             // A child between `fork` and `exec` has its parent's handlers and the parent's pipe; after `vfork` even
             // its memory. So the kernel is asked who this is.
-            if OWNER.load(Ordering::Relaxed) != own_pid() {
+            if OWNER.load(Ordering::Acquire) != own_pid() {
                 return;
             }
             let pipe = PIPE.load(Ordering::Relaxed);
@@ -206,7 +206,8 @@ fn start() -> io::Result<()> {
     std::thread::Builder::new().name("sward-signal".into()).spawn(move || pass_on(read))?;
     PIPE.store(write.as_raw_fd(), Ordering::Relaxed);
     let _ = write.into_raw_fd();
-    OWNER.store(own_pid(), Ordering::Relaxed);
+    // A handler that finds this process here finds its pipe above, not that of a parent.
+    OWNER.store(own_pid(), Ordering::Release);
     Ok(())
 }
 
