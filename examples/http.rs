@@ -6,10 +6,10 @@
 //! pipelining come by themselves, and so does back-pressure, since nothing more is read or made while the client
 //! does not take its answer. The protocol is in `common/http1.rs`, the accept loop in `common/server.rs`.
 //!
-//! Limits: 4,000 connections, or `--connections`; more wait in the backlog. A head takes at most ten seconds, or
-//! `--head-seconds`, 16 KiB and 64 fields, a body 30 seconds and 64 KiB. What a client sends badly is answered:
-//! 400 for what is no HTTP or can be understood in two ways, 408 for what comes too slowly, 413 and 431 for what
-//! is too large, 501 for transfer codings other than chunked.
+//! Limits: 4,000 connections, or `--connections`; more wait in the backlog. A head takes at most ten seconds,
+//! or `--head-seconds`, 16 KiB and 64 fields, a body 30 seconds and 64 KiB. Bad requests get an answer: 400
+//! for malformed or ambiguous ones, 408 for slow ones, 413 and 431 for too large ones, 501 for transfer
+//! codings other than chunked.
 
 mod common;
 

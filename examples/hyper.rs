@@ -40,7 +40,7 @@ fn main() {
     }
 }
 
-/// What hyper may hold of a connection: bytes that were read or are to be written, in each direction.
+/// How many bytes hyper may buffer for a connection, in each direction.
 const BUFFER: usize = 64 << 10;
 /// The longest head.
 const HEAD_LIMIT: u32 = 16 << 10;

@@ -1,12 +1,12 @@
 //! A TCP proxy: `cargo run --release --example proxy -- 7001 127.0.0.1:7000`, with `echo` behind it, then
 //! `nc 127.0.0.1 7001`.
 //!
-//! It shows how two streams are joined. Half-closed connections stay half-closed: an end in one direction is passed
-//! on, and the other goes on. What is no end is not made to look like one: after a reset, an error, or a limit, both
-//! sides are reset.
+//! It shows how two streams are joined. Half-closed connections stay half-closed: an end in one direction is
+//! passed on, and the other goes on. A failure must not look like an end: after a reset, an error, or a
+//! limit, both sides are reset.
 //!
-//! Ctrl-C, or a polite kill, ends the proxy: it accepts no more, and gives those that are connected `--grace`
-//! seconds, ten by default. The same again ends it at once.
+//! Ctrl-C, or a polite kill, ends the proxy: it accepts no more connections, and gives the present ones
+//! `--grace` seconds, ten by default. A second signal ends it at once.
 //!
 //! Limits: 4,000 connections, or `--connections`; more wait in the backlog. A connection on which nothing moves in
 //! either direction for five minutes, or `--idle` seconds, is given up, and so is one whose target does not answer

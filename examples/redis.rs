@@ -268,8 +268,8 @@ impl Connection {
         }
     }
 
-    /// Reads a command: the name, and its arguments. An empty one is to be passed over. One for which there is
-    /// no memory is read to its end, so that the connection can go on.
+    /// Reads a command: the name, and its arguments. The caller skips an empty one. A command for which there
+    /// is no memory is read to its end, so that the connection can go on.
     fn read_command(&mut self) -> Result<Result<Vec<Bytes>, OutOfMemory>, End> {
         self.read_line("ERR Protocol error: too big inline request")?;
         let Some(count) = self.line.strip_prefix(b"*") else {
@@ -368,7 +368,7 @@ impl Connection {
         }
     }
 
-    /// Adds to the answers. What is large goes out from where it is, piece by piece.
+    /// Adds to the answers. Large data is sent from where it is, piece by piece, and not buffered.
     fn write(&mut self, data: &[u8]) -> io::Result<()> {
         if self.output.len() + data.len() > OUTPUT {
             self.flush()?;

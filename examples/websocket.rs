@@ -11,12 +11,13 @@
 //! one stream: a coroutine that reads and a coroutine that writes. What the protocol makes the reading one
 //! answer, such as pongs, goes to the writer as well, so that frames do not mix.
 //!
-//! A browser lets any page connect to any server, and names the page's origin. Only pages from this server and those
-//! named with `--origin` are let in; what sends no origin is no browser. The server's own origins are known by its
-//! address and not taken from the request, whose `Host` a hostile page can choose through its domain name.
+//! A browser lets any page connect to any server, and names the page's origin. Only pages from this server
+//! and those named with `--origin` are let in; a client that sends no origin is no browser. The server's own
+//! origins are known by its address and not taken from the request, whose `Host` a hostile page can choose
+//! through its domain name.
 //!
-//! What one client causes costs the others little: who comes and goes is announced in batches, by a bounded number
-//! of names, and the room never waits for a client.
+//! One client costs the others little: joins and leaves are announced in batches, with a bounded number of
+//! names, and the room never waits for a client.
 //!
 //! Limits: 4,000 connections, or `--connections`; more wait in the backlog. A head takes at most ten seconds and
 //! 16 KiB, a message 4 KiB. A client that lets 256 lines pile up leaves the room, and so does one that gives no sign
@@ -131,10 +132,10 @@ struct Member {
 #[derive(Default)]
 struct Members {
     all: HashMap<usize, Member>,
-    /// Those who have come and gone since the others were told.
+    /// Members that have joined and left since the last announcement.
     came: BTreeSet<usize>,
     left: Vec<String>,
-    /// When the others are to be told.
+    /// When the next announcement is due.
     announce: Option<Instant>,
 }
 
@@ -158,7 +159,7 @@ impl Members {
                 self.announce_soon();
             }
             Event::Say { id, text } => {
-                // Whoever speaks has been announced.
+                // A member that speaks has been announced.
                 self.announce();
                 // A member who was told to leave may have said something before it noticed.
                 let Some(member) = self.all.get_mut(&id) else { return };
@@ -191,8 +192,7 @@ impl Members {
         self.announce.get_or_insert_with(|| Instant::now() + ANNOUNCE_AFTER);
     }
 
-    /// Tells everyone who has come and who has gone. A line for each of them would make a thousand arrivals a
-    /// million lines.
+    /// Announces joins and leaves. With a line for each of them, a thousand joins would be a million lines.
     fn announce(&mut self) {
         self.announce = None;
         let (came, left) = (std::mem::take(&mut self.came), std::mem::take(&mut self.left));

@@ -106,10 +106,10 @@ pub mod runtime {
     //! as it is; it may name the coroutine by [`task::current`](crate::task::current) and
     //! [`Task::spawned_at`](crate::task::Task::spawned_at). The error of the join names it in any case.
     //!
-    //! A coroutine that keeps its worker for long, while others wait for that worker, is reported with what it does:
-    //! it computes, or it is blocked in the kernel. One whose thread is not run by the system, since other threads
-    //! have the processors or a quota is used up, is not to blame, and the report says so. See
-    //! [`Builder::stall_threshold`].
+    //! A coroutine that keeps its worker for long, while others wait for that worker, is reported with what
+    //! it does: it computes, or it is blocked in the kernel. If the system does not run the worker's thread,
+    //! since other threads have the processors or a quota is used up, the report says that, and blames no
+    //! coroutine. See [`Builder::stall_threshold`].
     //!
     //! # Shutdown
     //!

@@ -1,7 +1,7 @@
-//! A coroutine whose calls never have to wait is reached all the same by a cancellation, a time limit and the
-//! end of its runtime: at the yield that its budget forces. And nothing that a call has taken is lost there.
+//! A cancellation, a time limit and the end of the runtime reach a coroutine whose calls never have to wait,
+//! at the yield that its budget forces. Nothing that a call has taken is lost there.
 //!
-//! No test here measures time: a limit has passed from the start, and what is counted is calls.
+//! No test here measures time: a limit has passed from the start, and the tests count calls.
 
 mod checked;
 mod common;

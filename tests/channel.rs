@@ -861,7 +861,7 @@ fn messages_that_are_made_late_arrive_once() {
                                 let from = select.ready();
                                 match [a, b][from].try_recv() {
                                     Err(TryRecvError::Empty) if kind == 2 => continue,
-                                    // Those who only look do not meet.
+                                    // Two selects that only wait for readiness do not meet.
                                     Err(TryRecvError::Empty) => match [a, b][from].recv_timeout(MS) {
                                         Err(RecvTimeoutError::Timeout) => continue,
                                         other => (from, other.map_err(|_| RecvError)),
@@ -947,7 +947,7 @@ fn two_who_look_are_not_ready_for_each_other() {
             let mut other = r.arm();
             let mut select = Select::new();
             select.recv(&mut other);
-            // One who is about to receive is what it waits for.
+            // This receiver waits, which makes the send of `looks` ready.
             assert_eq!(select.wait_timeout(5 * MS), None);
         }
         assert_eq!(looks.join().unwrap(), 0);

@@ -1,5 +1,5 @@
-//! Values whose destructors panic, in the hands of the crate: the others that go with them are dropped all the
-//! same, and nothing aborts, not even where several of them panic or where the thread unwinds already.
+//! Values whose destructors panic, owned by the crate: it still drops the values that go with them, and
+//! nothing aborts, not even where several of them panic or where the thread unwinds already.
 
 mod checked;
 

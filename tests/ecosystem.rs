@@ -236,7 +236,7 @@ fn websocket_members_hear_each_other() {
     assert_eq!(line(&mut one), "-- guest-2 leaves");
 }
 
-/// Each arrival costs the others a share of a line, and not a line for each of those who are there.
+/// Each join costs the other members a share of a line, not a line each.
 #[test]
 fn websocket_joins_cost_little() {
     const MEMBERS: usize = 500;

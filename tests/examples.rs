@@ -93,7 +93,7 @@ fn the_proxy_survives_resets() {
     assert!(matches!(client.read(&mut [0]), Ok(0) | Err(_)));
 }
 
-/// What failed must not look complete: a reset is passed on as a reset, in both directions.
+/// A failed transfer must not look complete: a reset is passed on as a reset, in both directions.
 #[test]
 fn the_proxy_passes_resets_on_as_resets() {
     let target = TcpListener::bind("127.0.0.1:0").expect("bound");
@@ -131,7 +131,7 @@ fn the_proxy_ends_connections_that_are_idle_both_ways() {
     programs::wait_for("the connections' ends", || (echo.descriptors(), proxy.descriptors()) == before);
 }
 
-/// Those that have ended are not counted as connected.
+/// Connections that have ended are not counted.
 #[test]
 fn the_proxy_counts_those_that_are_connected() {
     let Some((_echo, mut proxy)) = proxied_echo(&["--grace", "0"]) else { return };
@@ -298,7 +298,7 @@ fn http_makes_large_answers_as_they_are_read() {
     assert!(body.iter().enumerate().all(|(at, &byte)| byte == (at % 251) as u8));
 }
 
-/// Many requests ahead of the answers: what is not read holds the reading of more.
+/// Many requests ahead of the answers: unread answers stop the server from reading more.
 #[test]
 fn http_does_not_read_ahead_of_its_answers() {
     let Some(server) = Server::start("http", &[]) else { return };
@@ -591,7 +591,7 @@ fn redis_holds_no_answers_that_are_not_read() {
     greedy.write_all(command(&["GET", "k"]).repeat(600).as_bytes()).expect("written");
     let answer = format!("${LENGTH}\r\n{value}\r\n");
     exchange(&mut greedy, "", &answer);
-    // Others are served meanwhile; and what is replaced is still sent as it was.
+    // Others are served meanwhile, and a value that is replaced is still sent as it was.
     exchange(&mut server.connect(), &command(&["SET", "k", "short"]), "+OK\r\n");
     let resident = programs::resident_kib(server.child.id());
     assert!(resident < 64 << 10, "{resident} KiB");

@@ -75,7 +75,7 @@ fn coroutines_start_beside_those_that_yield() {
     });
 }
 
-/// Woken coroutines do not wait for all those that have yielded and compute for long.
+/// Woken coroutines do not wait for all coroutines that have yielded and compute for long.
 #[test]
 fn woken_coroutines_go_before_those_that_yield_for_long() {
     const HOGS: u64 = 20;

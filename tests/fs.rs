@@ -357,7 +357,7 @@ fn a_fifo_is_what_std_s_is() {
         own.write_all(b"x").unwrap();
         assert_eq!(own.read(&mut buffer).unwrap(), 1);
         drop((own, reader));
-        // Those who asked for it are refused instead.
+        // With `O_NONBLOCK` these calls fail instead of waiting.
         let nonblocking = |options: &mut OpenOptions| options.custom_flags(libc::O_NONBLOCK).open(path);
         let refused = nonblocking(OpenOptions::new().write(true)).unwrap_err();
         assert_eq!(refused.raw_os_error(), Some(libc::ENXIO));

@@ -646,9 +646,9 @@ fn alive_at_once(count: usize, builder: impl Fn() -> sward::task::Builder) -> us
     outcomes.filter(|outcome| matches!(outcome, Err(sward::task::JoinError::NoStack(_)))).count()
 }
 
-/// The kernel marks no guards in locked memory. A program that locks its memory when it has coroutines already, and
-/// unlocks it, has all of its coroutines all the same; a region of stacks, which is then populated at once, is no
-/// larger than needed.
+/// The kernel marks no guards in locked memory. A program that locks its memory when it has coroutines
+/// already, and unlocks it, still gets all of its coroutines; a region of stacks, which is then populated at
+/// once, is no larger than needed.
 #[test]
 fn coroutines_start_after_the_program_has_locked_its_memory() {
     let said = in_child("coroutines_start_after_the_program_has_locked_its_memory", || {
@@ -715,7 +715,7 @@ fn stacks_leave_address_space_to_the_others() {
     }
 }
 
-/// Who has detached a coroutine does not see that it got no stack: a report says so, once for many.
+/// Nobody joins a detached coroutine: a report says that it got no stack, one for many.
 #[test]
 fn a_detached_coroutine_without_a_stack_is_reported() {
     let said = in_child("a_detached_coroutine_without_a_stack_is_reported", || {

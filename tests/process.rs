@@ -563,7 +563,7 @@ fn a_missing_system_call_is_done_without() {
     }
 }
 
-/// The other calls that there is a way without, and a sandbox that refuses them with an errno of its choice.
+/// The other calls that have a fallback, and a sandbox that refuses them with an errno of its choice.
 #[test]
 fn a_forbidden_system_call_is_done_without() {
     use std::io::{Read, Write};
@@ -795,7 +795,7 @@ fn a_coroutine_that_blocks_the_only_worker_is_reported() {
 fn write_below(bytes: usize) {
     let frame = 0_u8;
     let below = std::hint::black_box(&raw const frame).wrapping_sub(bytes).cast_mut();
-    // SAFETY: none: the child that does this is to end by it.
+    // SAFETY: none. The child must end by this.
     unsafe { below.write_volatile(1) };
 }
 

@@ -180,7 +180,7 @@ fn io_fails_where_it_would_wait_while_a_cancellation_or_a_limit_unwinds() {
     test(End::Limit, ErrorKind::TimedOut); // on a plain thread
 }
 
-/// A timeout of the socket's own is not mixed up with it.
+/// A timeout of the socket itself is told apart from the time limit.
 #[test]
 fn io_fails_so_also_with_a_timeout_of_its_own() {
     one_worker().run(|| {

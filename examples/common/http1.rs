@@ -4,9 +4,10 @@
 //! `read` and `write`, and each wait has a limit.
 //!
 //! What a server must get right, and where:
-//! - Where a request ends (`framing`): a proxy in front of this server that sees another end than it does lets
-//!   a client smuggle requests past the proxy. So what is ambiguous is refused: `Content-Length` that is
-//!   repeated, signed, or beside `Transfer-Encoding`, and chunks that do not keep to the letter of the grammar.
+//! - Where a request ends (`framing`): a proxy in front of this server that sees another end than it does
+//!   lets a client smuggle requests past the proxy. So ambiguous requests are refused: a `Content-Length`
+//!   that is repeated, signed, or beside `Transfer-Encoding`, and chunks that break the grammar in any
+//!   detail.
 //! - Whether the connection stays open (`keeps_alive`).
 //! - That a refusal arrives (`Connection::close`), although the client may have sent more than was read.
 //! - What a client can make it hold (the constants): less than 256 KiB, whatever it sends, and whether it reads
@@ -68,7 +69,7 @@ pub struct Request {
 pub struct Response {
     /// The code and the reason.
     pub status: &'static str,
-    /// Fields beyond those that every answer has, each with its line end.
+    /// Further fields than every answer has, each with its line end.
     pub fields: &'static str,
     pub content: Content,
 }
@@ -383,7 +384,7 @@ impl<S: Stream> Connection<S> {
         sent.map_err(|_| End::Broken)?.map_err(End::from)
     }
 
-    /// Sends what is left, and closes without losing it.
+    /// Sends the remaining answers, and closes without losing them.
     fn close(mut self) {
         let ended = self.flush().is_ok() && matches!(timeout(WRITE_TIME, || self.stream.end()), Ok(Ok(())));
         if ended {
@@ -446,7 +447,7 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// How long the body is (RFC 9112, 6.3). What two readers might understand differently is refused.
+/// How long the body is (RFC 9112, 6.3). Refuses what two readers might understand differently.
 fn framing(fields: &Fields<'_>, is_old: bool) -> Result<Framing, End> {
     let lengths = fields.all("content-length");
     if !fields.all("transfer-encoding").is_empty() {

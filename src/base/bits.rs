@@ -1,7 +1,7 @@
 //! A set of small numbers as bits, which is asked for its least and its greatest member.
 //!
-//! Tables that give out their lowest free place first keep what is in use together, so that the rest can be
-//! given back. Two bounds make the search cheap: no member is in a word below `low`, none above `high`.
+//! A table that hands out its lowest free place first keeps its entries together, so the rest of its memory
+//! can be freed. Two bounds make the search cheap: no member is in a word below `low`, none above `high`.
 
 const WORD: usize = u64::BITS as usize;
 

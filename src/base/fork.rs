@@ -4,10 +4,11 @@
 //! fork and exec is supported. A child that goes on using the runtime is stopped before it takes the parent's events;
 //! what it drops of the runtime it leaves as it is, since the kernel's side is the parent's, too.
 //!
-//! Once all runtimes have ended, with all their threads, there is nothing that a child could have half of: it may start
-//! runtimes of its own, as a daemon does. The pool of threads for blocking calls outlives runtimes; it registers what
-//! has its idle threads leave with the last runtime, and what makes the child forget the others. The threads that serve
-//! the process as a whole share what they have with others through [`PerProcess`], so that a child begins anew.
+//! Once all runtimes have ended, with all their threads, a child misses nothing: it may start runtimes of its
+//! own, as a daemon does. The pool of threads for blocking calls outlives runtimes; it registers two
+//! functions: one has its idle threads leave with the last runtime, the other makes the child forget the
+//! remaining ones. The threads that serve the whole process (signals, the reaper) keep their state in a
+//! [`PerProcess`], so a child begins anew.
 
 use super::sys::report;
 use once_cell::sync::OnceCell;
@@ -52,7 +53,7 @@ pub(crate) fn watch() {
     });
 }
 
-/// That a runtime lives: its threads and the runtime share it.
+/// Marks that a runtime lives. The runtime and its threads share one.
 #[derive(Debug)]
 pub(crate) struct Alive(());
 
@@ -122,7 +123,7 @@ impl<T: Send + Sync> PerProcess<T> {
     }
 }
 
-/// Whether this is a forked child that has a half of a runtime.
+/// Whether this is a child that was forked while a runtime was alive.
 #[inline]
 pub(crate) fn forked() -> bool {
     FORKED.load(Ordering::Relaxed)

@@ -15,11 +15,11 @@ const PLACES: usize = u64::BITS as usize;
 pub(crate) struct Key {
     /// The place in the table, from 0 on, as low as may be.
     pub(crate) slot: u32,
-    /// Which one of those that had this place.
+    /// Tells the value from others that have had this place.
     pub(crate) generation: u32,
 }
 
-/// For those who keep 64 bits with something of theirs, as kernels do with a descriptor.
+/// As 64 bits: what a kernel keeps for its user with each descriptor.
 #[cfg_attr(sward_backend = "poll", allow(dead_code))]
 impl Key {
     /// As one number.
@@ -119,8 +119,7 @@ impl<T> Slab<T> {
         Some(value)
     }
 
-    /// All values, which leave the table. Nothing is to be added afterwards: it could get a key that there
-    /// was.
+    /// Takes all values out of the table. Add nothing afterwards: it could get a key that was in use before.
     pub(crate) fn drain(&mut self) -> impl Iterator<Item = T> + use<T> {
         let blocks = std::mem::replace(self, Slab::new()).blocks;
         blocks.into_iter().flatten().flat_map(|block| block.entries).filter_map(|entry| entry.value)
@@ -163,8 +162,8 @@ impl<T> Slab<T> {
     }
 }
 
-/// Gives back half of what a vector has room for, where it uses less than a quarter. To be called when an
-/// element was taken out: the cost of it is a constant for each element.
+/// Halves a vector's capacity if less than a quarter of it is in use. Call this after each removal: the
+/// amortized cost of one is constant.
 #[inline]
 pub(crate) fn shrink<T>(vector: &mut Vec<T>) {
     const LEAST: usize = 1024;

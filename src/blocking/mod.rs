@@ -22,7 +22,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 const DEFAULT_LIMIT: usize = 512;
-/// Of so many threads, one may do what nobody waits for.
+/// One in so many threads may run a job of [`detach_aside`].
 const ASIDE: usize = 8;
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
 /// How long the end of the last runtime waits for idle threads to leave.
@@ -176,11 +176,11 @@ pub(crate) fn detach(f: impl FnOnce() + Send + 'static) -> io::Result<()> {
 }
 
 /// As [`detach`], for a closure that may block for long and that nobody waits for. At most one thread in
-/// [`ASIDE`] does such a thing at a time, so that the others are there for those who wait.
+/// [`ASIDE`] runs such a job at a time, so the others stay free for callers that wait.
 ///
 /// # Errors
 ///
-/// Also if there are as many of them already.
+/// Those of [`detach`], and `WouldBlock` if that many threads run such jobs already.
 pub(crate) fn detach_aside(f: impl FnOnce() + Send + 'static) -> io::Result<()> {
     let mut pool = POOL.lock();
     if pool.aside >= pool.limit / ASIDE {
@@ -251,8 +251,8 @@ fn submit(job: Job) -> io::Result<u64> {
     Ok(number)
 }
 
-/// The last runtime has ended: the threads leave, so that a child that is forked now misses nothing. Nobody waits for
-/// those that do what nobody waits for.
+/// The last runtime has ended: the threads leave, so that a child that is forked now misses nothing. Threads
+/// in jobs of [`detach_aside`] are not waited for.
 fn rest() {
     let deadline = Instant::now() + GRACE;
     let mut nap = Duration::from_micros(20);

@@ -82,7 +82,7 @@ impl<'a, T> RecvArm<'a, T> {
     ///
     /// As for [`Arm::enlist`].
     unsafe fn enlist_as(&self, ticket: Ticket, want: usize) -> bool {
-        // Whoever puts a message into the slot would drop the one in it, a user's value, under a lock.
+        // A sender that put a message into the slot would drop the one in it, a user's value, under a lock.
         if self.has_message() {
             return false;
         }
@@ -101,7 +101,7 @@ impl<'a, T> RecvArm<'a, T> {
     }
 }
 
-/// Receives into the slot; whether that could be done, or never will be.
+/// Receives into the slot. True if that is done, or can never be.
 ///
 /// # Safety
 ///
@@ -120,7 +120,7 @@ unsafe fn receive<M>(chan: &Chan<M>, slot: &Slot<M>) -> bool {
     }
 }
 
-/// Takes what is due into the slot; whether anything is.
+/// Puts the time that is due into the slot; false if none is.
 ///
 /// # Safety
 ///
@@ -267,7 +267,7 @@ impl<T> Drop for SendArm<'_, T> {
     }
 }
 
-/// Sends what is in the slot; whether that could be done, or never will be.
+/// Sends the message in the slot. True if that is done, or can never be.
 ///
 /// # Safety
 ///
@@ -300,7 +300,7 @@ impl<T> Arm for SendArm<'_, T> {
     }
 
     fn looks_blocked(&self) -> bool {
-        // One whose message was sent is polled, which panics.
+        // An arm whose message was sent does not look blocked, so that it is polled and panics.
         // SAFETY: the slot is the arm's, which is in no list while it is polled.
         !self.on || self.sender.chan.says(Note::Senders) && unsafe { self.slot.is_full() }
     }

@@ -13,9 +13,8 @@ const INLINE: usize = 8;
 /// A select over a number of operations that is known only at run time. For a fixed number there is
 /// [`select!`](crate::select), whose documentation has the guarantees; they hold here too.
 ///
-/// Unlike crossbeam-channel's, an operation carries its message with it: the whole of it takes place when it
-/// is chosen. There, what is chosen is the right to send; a receiver that was chosen with it waits until the
-/// sender has come up with its message.
+/// Unlike crossbeam-channel's, an operation carries its message with it: the message is handed over when the
+/// operation is chosen. There, a chosen sender has yet to make its message, and the receiver waits for it.
 ///
 /// ```
 /// use sward::channel::{Select, bounded};
@@ -171,9 +170,9 @@ impl<'a> Select<'a> {
     /// Waits until one of the arms can be carried out, and gives its number, but leaves it to the caller to
     /// do that. Parks until then. An arm counts as ready also if its channel is disconnected.
     ///
-    /// It may be too late when the caller comes to it, as another receiver or sender may be faster: use
-    /// `try_recv` and `try_send`, and call this again if they fail. A send and a receive that both only wait
-    /// for readiness do not meet on a channel without room.
+    /// Another receiver or sender may be faster than the caller: use `try_recv` and `try_send`, and call this
+    /// again if they fail. A send and a receive that both only wait for readiness do not meet on a channel
+    /// without room.
     ///
     /// ```
     /// use sward::channel::{Select, unbounded};
@@ -315,7 +314,7 @@ pub fn select_among(
 /// is chosen; `send_with` is for a message that is costly to make. The arbitration is described in
 /// `sched::select`.
 ///
-/// What is no arm is an error that names the arm and what it should be:
+/// An arm of a wrong form is a compile error that names the arm and the right form:
 ///
 /// ```compile_fail
 /// let (_sender, receiver) = sward::channel::unbounded::<u8>();

@@ -11,7 +11,7 @@ pub(super) enum Shared<T> {
     Large(Arc<Chan<Parcel<T>>>),
 }
 
-/// What is the same for either kind.
+/// What both kinds have in common.
 macro_rules! either {
     ($shared:expr, $chan:ident => $do:expr) => {
         match $shared {
@@ -126,7 +126,7 @@ impl<T> Shared<T> {
     ///
     /// # Safety
     ///
-    /// As there; the slot is for what is sent: a [`Parcel`] if messages are boxed.
+    /// As there. The slot holds the message, or a [`Parcel`] with it if messages are boxed.
     pub(super) unsafe fn enlist_sender(&self, place: &Place) -> bool {
         // SAFETY: as the caller says.
         either!(self, chan => unsafe { chan.enlist_sender(place) })

@@ -1,4 +1,4 @@
-//! Something that comes about, and the waiters for it: one word.
+//! Something that happens, and the waiters for it: one word.
 //!
 //! # The problem
 //!
@@ -43,14 +43,15 @@
 //! may run while the word is still LOCKED. It calls `remove` as well, which waits until that is over: then the event is
 //! set, unless somebody has consumed it.
 //!
-//! *No wake-up is lost.* Claim: while the event is set and nodes are listed, a waiter that `set` has fired is on its
-//! way, or whoever set the event last has fired nobody because none was left to be fired. Each `set` fires a node if
-//! it finds one that can be fired, in the critical section in which it stores SET; and a node is not listed
-//! while SET is up. A fired waiter has *won* its wait: its wait ends with [`Cause::Event`], neither with a timeout
-//! nor with a cancellation, and where those were faster `set` goes on to the next node. What the fired waiter owes is
-//! to look: it calls `take`, and if it gets the event it uses it up or sets it again, which fires the next
-//! waiter. Nobody owes the event to a fired waiter: another one may take it first (barging). Then that one owes
-//! the same. The fired waiter lists itself again, in front (`enqueue_first`), since it has waited longest.
+//! *No wake-up is lost.* Claim: while the event is set and nodes are listed, a waiter that `set` has fired is
+//! on its way, or the last `set` found no node that it could fire. Each `set` fires a node if it finds one
+//! that can be fired, in the critical section in which it stores SET; and a node is not listed while SET is
+//! up. A fired waiter has *won* its wait: its wait ends with [`Cause::Event`], neither with a timeout nor
+//! with a cancellation, and where those were faster `set` goes on to the next node. What the fired waiter
+//! owes is to look: it calls `take`, and if it gets the event it uses it up or sets it again, which fires the
+//! next waiter. Nobody owes the event to a fired waiter: another one may take it first (barging). Then that
+//! one owes the same. The fired waiter lists itself again, in front (`enqueue_first`), since it has waited
+//! longest.
 //!
 //! *`set` is a read-modify-write even when the word is set already.* A reader consumes readiness and
 //! then asks the kernel; a poller hears from the kernel and then sets. With a plain load in `set`
@@ -59,9 +60,9 @@
 //! `take` comes second and synchronizes with `set`, or SET remains.
 //!
 //! *Marks.* STICKY implies that no node is listed; the place of the address is then the number of a mark.
-//! `mark` replaces the number. So `unstick`, which takes what a reader has found to be wrong, takes
-//! that very mark and none that was told since, whoever else reads and whatever they have taken. The
-//! number 0 is that of `set_for_good`: it is neither replaced nor taken.
+//! `mark` replaces the number. So `unstick(n)` takes only the mark that its reader has found to be wrong, and
+//! no later one, whatever other readers do meanwhile. The number 0 is that of `set_for_good`: it is neither
+//! replaced nor taken.
 //!
 //! # What was rejected
 //!
@@ -309,7 +310,7 @@ impl Event {
             }
             if word.is_null() {
                 node.link(this, this);
-                // Releases the node to whoever locks the ring.
+                // Releases the node to the next thread that locks the ring.
                 if self.word.compare_exchange(word, this, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
                     return true;
                 }
@@ -340,8 +341,8 @@ impl Event {
         self.unlock(with(head, flags(word)));
     }
 
-    /// Sets the event and fires the first waiter, which is to be scheduled if it is in the batch. That waiter
-    /// looks whether the event is still there, and sets it again unless it uses it up.
+    /// Sets the event and fires the first waiter. If the waiter is in the batch then, the caller schedules
+    /// it. That waiter looks whether the event is still there, and sets it again unless it uses it up.
     #[inline]
     pub(crate) fn set(&self, batch: &mut Batch) {
         let word = self.word.load(Ordering::Relaxed);
@@ -371,7 +372,7 @@ impl Event {
         self.unlock(with(head, SET));
     }
 
-    /// Sets the event and fires all waiters; those to be scheduled go into the batch.
+    /// Sets the event and fires all waiters. The caller schedules the ones in the batch.
     pub(crate) fn set_all(&self, batch: &mut Batch) {
         self.fire_all(SET, batch);
     }
@@ -461,7 +462,7 @@ impl Event {
         self.word.compare_exchange_weak(word, with(word, LOCKED), Ordering::AcqRel, Ordering::Relaxed).is_ok()
     }
 
-    /// Gives LOCKED back with that word. Pairs with the acquire of whoever locks, takes or looks next.
+    /// Unlocks by storing that word. Pairs with the acquire of the next thread that locks, takes or looks.
     fn unlock(&self, word: *mut Node) {
         self.word.store(word, Ordering::Release);
     }

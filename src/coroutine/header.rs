@@ -629,7 +629,7 @@ unsafe fn drop_output<F, T>(this: NonNull<Header>) {
     // SAFETY: the body is the caller's.
     let output = std::mem::replace(unsafe { body::<F, T>(this) }, Body::Empty);
     if let Body::Output(Err(JoinError::NoStack(error))) = &output {
-        // SAFETY: whoever drops the output has a reference.
+        // SAFETY: the caller has a reference to the coroutine.
         unstarted::report(unsafe { this.as_ref() }, error);
     }
     quietly(|| drop(output));

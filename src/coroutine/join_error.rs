@@ -13,12 +13,12 @@ pub enum JoinError {
     Panicked(Panic),
     /// It was cancelled, its time limit has passed, or its runtime shut down before it ended.
     Cancelled,
-    /// There was no stack to run it on; it never started. Where nobody joins it a line on stderr says so, at most
-    /// every ten seconds; [`Metrics::no_stack`](crate::runtime::Metrics::no_stack) counts all.
+    /// There was no stack to run it on; it never started. If nobody joins it, a line on stderr says so, at
+    /// most every ten seconds; [`Metrics::no_stack`](crate::runtime::Metrics::no_stack) counts all.
     NoStack(io::Error),
-    /// It has not ended, and could not have while the caller waited: the caller unwinds, in a destructor, and
-    /// so keeps the worker from which the coroutine may not move. It is detached, and goes on once the caller
-    /// is through.
+    /// The join could never end: it was called in a destructor while unwinding, where a wait blocks the
+    /// worker, and the joined coroutine lives on that worker. That coroutine has not ended. It is detached,
+    /// and goes on when the caller has unwound.
     Deadlock,
 }
 

@@ -1,7 +1,7 @@
-//! The report of coroutines that never ran, for want of a stack, and whose error nobody looks at.
+//! The report of coroutines that got no stack, so never ran, and that nobody joins.
 //!
-//! The error is the joiner's. Where the coroutine was detached it would vanish in silence. Where stacks have run out
-//! there are many such coroutines, so a report comes at most every ten seconds, and says how many there were since
+//! A joiner gets the error; that of a detached coroutine would be lost in silence. When stacks run out there
+//! are many such coroutines, so a report comes at most every ten seconds, and says how many there were since
 //! the last one.
 
 use super::Header;
@@ -18,7 +18,7 @@ struct Reports {
 }
 
 impl Reports {
-    /// Counts one; if it is to be reported, how many were not since the last report.
+    /// Counts one. If a report is due, gives how many were left out since the last one.
     fn count(&mut self, now: Instant) -> Option<u64> {
         if self.last.is_some_and(|last| now.saturating_duration_since(last) < REPORT_EVERY) {
             self.since += 1;

@@ -111,13 +111,13 @@ impl WaitList {
         self.head.map(|head| unsafe { head.as_ref() })
     }
 
-    /// Whether anybody who counts waits but the one whose place that is: a select may be in the list with
-    /// other arms.
+    /// Whether a place that counts is listed by another waiter than that place's: a select may be listed with
+    /// several arms.
     pub(crate) fn has_others(&self, than: &Place, counts: impl Fn(&Place) -> bool) -> bool {
         self.any(|place| !place.ticket.same_waiter(than.ticket) && counts(place))
     }
 
-    /// Whether any of the places is such a one.
+    /// Whether the list has such a place.
     pub(crate) fn any(&self, such: impl Fn(&Place) -> bool) -> bool {
         let mut at = self.head;
         while let Some(place) = at {
@@ -287,8 +287,8 @@ impl WaitList {
         false
     }
 
-    /// Ends the waits of the first ones up to such a place without choosing them; whether there is such a
-    /// place.
+    /// Ends the waits of all places ahead of the first such place, without choosing any. Whether there is
+    /// such a place.
     #[inline]
     pub(crate) fn disturb_until(&mut self, batch: &mut Batch, such: impl Fn(&Place) -> bool) -> bool {
         while let Some(head) = self.head {

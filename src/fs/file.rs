@@ -1,7 +1,7 @@
 //! An open file.
 //!
-//! What may block for ever does not do so on the pool, whose threads others wait for: FIFOs and devices park. Which
-//! kind a file is, is decided when it is opened.
+//! A call that may block for ever must not hold a thread of the pool, so FIFOs and devices park. The kind of
+//! a file is decided when it is opened.
 
 use super::call;
 use crate::coroutine::WaitReason;
@@ -36,7 +36,8 @@ enum Kind {
 }
 
 impl Kind {
-    /// Of a file that comes from elsewhere: one that is no FIFO may be shared with others, who want its mode as it is.
+    /// For a file that was opened elsewhere. A terminal or device may be shared with other processes, which
+    /// rely on its mode, so only FIFOs park.
     fn adopt(file: std::fs::File) -> Kind {
         match file.metadata() {
             Ok(status) if status.file_type().is_fifo() => Kind::Waits(PipeEnd::new_fifo(file.into())),
@@ -81,7 +82,7 @@ impl Deref for Std<'_> {
     }
 }
 
-/// What reads to the end by single reads.
+/// Reads to the end by single reads.
 struct Reads<'a>(&'a PipeEnd);
 
 impl Read for Reads<'_> {
@@ -254,9 +255,9 @@ impl OpenOptions {
 
     /// Opens the file.
     ///
-    /// A FIFO that is to be written parks until somebody reads it. The kernel tells nobody when that is so, so it is
-    /// tried again, at intervals of up to 50 ms. A FIFO that is to be read is opened at once, which is not as std's:
-    /// it is the first read that waits for a writer. The open file is non-blocking.
+    /// Opening a FIFO for writing parks until it has a reader. The kernel has no event for that, so the call
+    /// tries again, at intervals of up to 50 ms. Opening a FIFO for reading returns at once, unlike std's:
+    /// the first read waits for a writer. The open file is non-blocking.
     ///
     /// # Errors
     ///

@@ -131,7 +131,7 @@ pub fn read(path: impl AsRef<Path>) -> io::Result<Vec<u8>> {
 ///
 /// # Errors
 ///
-/// The system's; `InvalidData` for what is not UTF-8.
+/// The system's; `InvalidData` if the contents are not UTF-8.
 pub fn read_to_string(path: impl AsRef<Path>) -> io::Result<String> {
     let path = path.as_ref();
     if let Some(contents) = call_on_disk([path], || std::fs::read_to_string(path))? {

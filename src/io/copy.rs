@@ -190,9 +190,9 @@ impl CopyBidirectional {
         CopyBidirectional { idle: None, largest_buffer: LARGEST_BUFFER }
     }
 
-    /// Ends the copying when for that long no byte was read or written in either direction. Whatever happens in
-    /// one direction renews the limit for both, so a download may go on for ever although its client is silent.
-    /// A duration that the clock cannot express is no limit.
+    /// Ends the copying when no byte was read or written in either direction for that long. A transfer in one
+    /// direction renews the limit for both, so a download may go on for ever although its client is silent. A
+    /// duration that the clock cannot express is no limit.
     pub const fn idle_timeout(mut self, limit: Duration) -> CopyBidirectional {
         self.idle = Some(limit);
         self
@@ -262,7 +262,7 @@ impl Default for CopyBidirectional {
     }
 }
 
-/// What is inside the error of a [`CopyBidirectional`] whose idle limit was exceeded: how much it had copied.
+/// The inner error of a [`CopyBidirectional`] that has exceeded its idle limit: how much it has copied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CopyIdle {

@@ -108,8 +108,8 @@ impl Transfer<'_> {
     /// Waits until the descriptor is ready.
     ///
     /// A duplicate is watched, for this one wait: who owns the descriptor may close or replace it meanwhile,
-    /// and several may wait for it. If it is reported as ready each time and the transfer would block all the same,
-    /// this naps instead: all waits of one transfer share the `backoff`.
+    /// and several may wait for it. If it is reported as ready but the transfer would block, this naps
+    /// instead; all waits of one transfer share the `backoff`.
     fn wait(&self, fd: RawFd, reason: WaitReason, backoff: &mut Backoff) -> io::Result<()> {
         // SAFETY: whether it is open is what the call below finds out; nothing else is done with it.
         let fd = unsafe { BorrowedFd::borrow_raw(fd) };

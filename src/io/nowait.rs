@@ -25,8 +25,9 @@ pub(super) fn write(fd: RawFd, buf: &[u8]) -> io::Result<usize> {
     translated(retry(|| unsafe { libc::pwritev2(fd, &raw const part, 1, CURRENT, libc::RWF_NOWAIT) }))
 }
 
-/// What the call itself may be refused with is `Unsupported`. If the file was meant, the plain call, which the
-/// caller then makes, says so again: these errors take nothing from the file.
+/// An errno by which the system may refuse the call itself becomes `Unsupported`; the caller then makes the
+/// plain call. If the errno was about the file, that call fails with it again: these errors take nothing from
+/// the file.
 fn translated(result: io::Result<libc::ssize_t>) -> io::Result<usize> {
     match result {
         Ok(count) => Ok(count as usize),

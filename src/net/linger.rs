@@ -5,9 +5,9 @@
 //! when a worker drops it, whether the socket lingers. The kernel is asked: the option may have been inherited from the
 //! listener, or set through the descriptor. Such a socket is closed by a thread of the pool.
 //!
-//! A peer that does not read makes that take as long as it may, and such threads must not be what files and names
-//! wait for: the pool has a bound on them. Beyond it, the option is cleared and the socket closed in place. The kernel
-//! sends the rest all the same; what is lost is only that somebody waits for it.
+//! If the peer does not read, the close takes as long as the option allows. Files and names must not wait for
+//! such threads, so the pool bounds their number. Beyond the bound, the worker clears the option and closes
+//! the socket in place: the kernel still sends the rest, but nobody waits for it.
 
 use super::socket::{option, set_option};
 use crate::blocking;
@@ -24,7 +24,7 @@ pub(super) fn would_block_worker(fd: BorrowedFd<'_>) -> bool {
 /// Closes a socket that lingers. Does not block.
 pub(super) fn close(fd: OwnedFd) {
     let lingering = Lingering(fd);
-    // Refused, the closure is dropped here, on the worker.
+    // If the pool refuses the closure, it is dropped here, on the worker.
     let _ = blocking::detach_aside(move || drop(lingering));
 }
 

@@ -31,10 +31,10 @@ pub(super) const RECV: libc::c_int = libc::MSG_DONTWAIT;
 /// Whose fault it is that `accept` has failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum AcceptFault {
-    /// The connection's: it is gone, and the next one may do.
+    /// The connection's: it is gone, and the next one may succeed.
     Connection,
-    /// Nobody's who can be told here: descriptors or memory have run out, or a firewall or sandbox forbids it. The
-    /// listener is sound, and the same call may succeed later.
+    /// Neither the connection's nor the listener's: descriptors or memory have run out, or a firewall or
+    /// sandbox forbids it. The listener is sound, and the same call may succeed later.
     Passing,
     /// The listener's: it will accept nothing any more.
     Listener,

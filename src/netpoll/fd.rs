@@ -23,7 +23,7 @@ pub(crate) fn is_hung_up(fd: BorrowedFd<'_>) -> io::Result<bool> {
     Ok(entries[0].revents & libc::POLLHUP != 0)
 }
 
-/// Whether the system tells the readiness of that file, as far as it can be known.
+/// Whether the system can report that file's readiness, as far as this can tell.
 pub(crate) fn can_be_watched(fd: BorrowedFd<'_>) -> bool {
     Poller::new().and_then(|poller| poller.add(fd, Key { slot: 0, generation: 0 })).is_ok()
 }
@@ -31,8 +31,8 @@ pub(crate) fn can_be_watched(fd: BorrowedFd<'_>) -> bool {
 /// Blocks the thread until the descriptor is ready in that direction or in error, or until the other
 /// end of `bell` is closed; false once the deadline has passed.
 ///
-/// The caller tries its call after each of these waits, and hands all waits of one call the same `backoff`: if the
-/// descriptor is reported as ready and the call would block all the same, this naps instead.
+/// The caller tries its call after each of these waits, and hands all waits of one call the same `backoff`:
+/// if the descriptor is reported as ready but the call would block, this naps instead.
 pub(crate) fn wait_on_thread(
     fd: BorrowedFd<'_>,
     bell: Option<BorrowedFd<'_>>,

@@ -34,10 +34,11 @@
 //!
 //! `contract.rs` is this as a test suite, which each back-end of a test build passes.
 //!
-//! Why one-shot is enough of an edge: a direction is consumed before it is tried, and armed after the try, once the
-//! waiter is listed. An event that comes between the consuming and the arming is kept by the readiness
-//! word; one that would have come is told at the arming, being a state. An event wakes one of several waiters, and
-//! ends the watch for all of them. If that one uses the event up and goes, it arms the direction for the others.
+//! Why one-shot is enough of an edge: a direction is consumed before it is tried, and armed after the try,
+//! once the waiter is listed. An event that comes between the consuming and the arming is kept by the
+//! readiness word. Arming reports a state that holds already, so no earlier one is missed. An event wakes one
+//! of several waiters, and ends the watch for all of them. If that one uses the event up and goes, it arms
+//! the direction for the others.
 
 #[cfg(all(test, not(loom)))]
 mod contract;

@@ -46,8 +46,7 @@ impl Shard {
             return Ok(());
         }
         let table = self.table.lock();
-        // What is set in a moment is on its way from memory meanwhile: first the readiness, then who waits
-        // for it.
+        // Prefetches for the coming turns of the loop: first the readiness word, then its first waiter.
         let mut ahead = events.iter().skip(1).map(|readiness| table.get(readiness.key));
         let mut next = ahead.next().flatten();
         for readiness in events.iter() {

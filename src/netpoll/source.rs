@@ -145,8 +145,9 @@ impl Source {
         source
     }
 
-    /// The same source, for attempts of which one may find nothing where another one would succeed: all waiters
-    /// of a direction are woken at each event, and each of them tries, whoever has taken it.
+    /// The same source, for attempts of different kinds: one may find nothing where another would succeed.
+    /// Each event wakes all waiters of its direction, and each of them tries, even if another has taken the
+    /// event.
     pub(crate) fn selective(mut self) -> Source {
         Arc::get_mut(&mut self.ready).expect("it is in no shard yet").selective = true;
         self
@@ -201,7 +202,7 @@ impl Source {
         self.closed.load(Ordering::Acquire)
     }
 
-    /// Joins that shard if the source is in none. To be called before waiting for an event.
+    /// Joins that shard if the source is in none. Call this before waiting for an event.
     #[inline]
     pub(crate) fn join(&self, shard: &Arc<Shard>) -> io::Result<()> {
         // Acquire: pairs with `set_bound`; whoever sees it bound waits for the shard's events.
@@ -211,8 +212,8 @@ impl Source {
         Ok(())
     }
 
-    /// Has the shard tell that direction's next event. To be called once the waiter is listed: an event that ends
-    /// the watch then finds it.
+    /// Asks the shard for that direction's next event. Call this once the waiter is listed: the event that
+    /// ends the watch then finds it.
     #[inline]
     pub(crate) fn arm(&self, direction: Direction) {
         if Poller::ONE_SHOT
@@ -222,7 +223,7 @@ impl Source {
         }
     }
 
-    /// As `arm`, on behalf of those that wait still, by one that has used up the event and waits no more.
+    /// As `arm`, for the remaining waiters: a waiter that has used up the event and leaves calls this.
     #[inline]
     pub(crate) fn rearm_for_others(&self, direction: Direction) {
         if Poller::ONE_SHOT && self.event(direction).is_waited_for() {
@@ -271,8 +272,8 @@ impl Source {
         wait_on_thread(self.fd(), bell, direction, deadline, backoff)
     }
 
-    /// Whether the file's present state ends each wait in that direction at once, although a call has just found
-    /// that it would block. An edge-triggered back-end reports only changes, and need not ask.
+    /// Whether the file's state makes each wait in that direction return at once, although a call has just
+    /// found that it would block. An edge-triggered back-end reports only changes, and need not ask.
     pub(crate) fn stays_ready(&self, direction: Direction) -> io::Result<bool> {
         Ok(Poller::ONE_SHOT && is_ready(self.fd(), direction)?)
     }

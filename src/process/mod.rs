@@ -6,8 +6,8 @@
 //! # How the end of a child is waited for
 //!
 //! On Linux by a descriptor of the process (`pidfd_open(2)`), in the shard, as a socket is. Elsewhere, or
-//! where no descriptor is to be had, by a thread for each child that is waited for, which stays
-//! with the child although its caller may be cancelled. No handler for `SIGCHLD` is installed.
+//! where no descriptor is available, by a thread for each child that is waited for, which stays with the
+//! child although its caller may be cancelled. No handler for `SIGCHLD` is installed.
 //!
 //! # Children that nobody waits for
 //!

@@ -19,7 +19,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-/// How soon a child is asked that has no descriptor, or whose descriptor says wrongly that it has ended.
+/// The first interval at which a child without a descriptor is asked, or one whose descriptor wrongly says
+/// that it has ended.
 const SHORTEST: Duration = Duration::from_millis(1);
 const LONGEST: Duration = Duration::from_secs(1);
 
@@ -55,7 +56,7 @@ pub(super) fn adopt(child: Child, descriptor: Option<OwnedFd>) {
     }
 }
 
-/// Reaps those that have ended, if there is no reaper for want of a thread. Does not block.
+/// Reaps the children that have ended, if no thread could be started for the reaper. Does not block.
 pub(super) fn reap() {
     let mut orphans = orphans();
     if orphans.bell.is_none() {
@@ -64,7 +65,7 @@ pub(super) fn reap() {
 }
 
 impl Orphans {
-    /// Reaps those that have ended among the ones with those indices; how many that were.
+    /// Of the children at those indices, reaps the ones that have ended; gives their number.
     fn reap(&mut self, is_asked: impl Fn(usize) -> bool) -> usize {
         let (before, mut index) = (self.list.len(), 0);
         self.list.retain_mut(|orphan| {

@@ -15,7 +15,7 @@ use std::time::Duration;
 /// The most that the time between two looks counts for, which is a millisecond or two as a rule.
 const MOST_STEP: Duration = Duration::from_millis(5);
 
-/// Who is to blame for a turn that has lasted for the limit.
+/// What keeps a worker in a turn that has reached the limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
     /// The coroutine has computed for so long.
@@ -50,7 +50,7 @@ struct Facts {
     delayed: Option<Duration>,
 }
 
-/// Says who is to blame; `None` if it is too early to say so of anybody.
+/// The verdict on a turn; `None` if it is too early for one.
 fn judge(facts: &Facts, limit: Duration) -> Option<Verdict> {
     let Facts { lasts, used, still, doing, delayed } = *facts;
     if used >= limit {
@@ -115,8 +115,8 @@ impl Measure {
         self.last - self.first
     }
 
-    /// Who is to blame, once it has lasted for `limit`. What the system tells of the thread is read when the turn
-    /// becomes `long`, at the limit, and then as often as the turn becomes longer by `long`.
+    /// The verdict, once the turn has lasted for `limit`. What the system tells of the thread is read when
+    /// the turn becomes `long`, at the limit, and then as often as the turn becomes longer by `long`.
     pub(super) fn judge(&mut self, long: Duration, limit: Duration, probe: Option<Probe>) -> Option<Verdict> {
         if self.lasts < long {
             return None;

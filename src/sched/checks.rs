@@ -1,13 +1,13 @@
 //! Checked waits, as [`Builder::checks`](super::runtime::Builder::checks) turns them on: before a coroutine of such a
 //! runtime leaves its stack, the stack is walked, and the wait is refused beneath a frame that [`thread_bound`] lists.
 //!
-//! Names are costly, addresses are not. An address belongs to the same functions whenever it is met, those that were
-//! inlined included, so what an address means is remembered, and a backtrace with names is made only where a walk
+//! Names are costly, addresses are not. An address always belongs to the same functions, inlined ones
+//! included. So this remembers what each address means, and makes a backtrace with names only where a walk
 //! meets a new address, or one beneath which a wait is wrong.
 //!
-//! A walk is cheap beside that, and still costs tens of microseconds. So the walks of waits that were fine are
-//! remembered as well: how deep in the stack the wait was, and in which places of the stack the return addresses
-//! were. A wait as deep, with the same addresses in the same places, is the same chain of calls.
+//! A walk is cheap beside that, but still costs tens of microseconds. So this also remembers the walks of
+//! waits that were fine: the depth of the stack, and where in it the return addresses were. A wait as deep,
+//! with the same addresses in the same places, is the same chain of calls.
 
 use super::thread_bound::{Rule, is_foreign, plain, rule_of};
 use super::worker;
@@ -37,7 +37,7 @@ const BASE: &str = "sward::coroutine::header::run";
 const INITIALIZER: &str = "::__rust_std_internal_init_fn";
 
 static KNOWN: parking_lot::RwLock<BTreeMap<usize, Mark>> = parking_lot::RwLock::new(BTreeMap::new());
-/// What is to be said of waits that were refused and whose callers have yet to unwind.
+/// The complaints about refused waits whose callers have yet to unwind.
 static REFUSED: parking_lot::Mutex<BTreeMap<Id, String>> = parking_lot::Mutex::new(BTreeMap::new());
 static REPORTED: parking_lot::Mutex<BTreeSet<String>> = parking_lot::Mutex::new(BTreeSet::new());
 
@@ -81,7 +81,7 @@ impl Used {
     }
 }
 
-/// Whether the running coroutine must not leave its stack here; then what is to be said about it.
+/// The complaint if the running coroutine must not leave its stack here; `None` if it may.
 #[inline(never)]
 pub(super) fn complaint(header: &Header) -> Option<String> {
     let movable = worker::with(|worker| worker.core().may_move(header)).unwrap_or(false);

@@ -12,7 +12,7 @@
 //! - [`pipe_end`]: an open file that is read or written with `read(2)` and `write(2)`.
 //! - [`checks`], [`thread_bound`]: waits that are refused where code counts on the calls of a thread being nested.
 //! - [`monitor`]: what the netpoller thread does for busy workers.
-//! - `blame`: who keeps a worker in one turn. `running`: which coroutine that is.
+//! - `blame`: what keeps a worker in one turn. `running`: which coroutine that is.
 //! - [`runtime`]: a runtime's start and end, and the default one.
 //! - [`hook`]: what a process has once: the panic hook.
 //!

@@ -107,7 +107,7 @@ impl Ward for Shared {
                 *last = Some(now);
             }
         }
-        // One more does not help where the system does not run those that there are.
+        // Another worker does not help where the system does not run the existing ones.
         if kept > 0 && kept == workers && self.config.migrate && self.phase() == Phase::Running {
             add_spare_worker(self);
         }

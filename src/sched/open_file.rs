@@ -115,7 +115,7 @@ impl OpenFile {
         perform(&self.source, direction, reason, deadline, attempt)
     }
 
-    /// Has the next call in that direction tried without a wait: for an attempt that has not come to its end.
+    /// Makes the next call in that direction try before it waits, since the last attempt was not finished.
     pub(crate) fn rouse(&self, direction: Direction) {
         tell_again(&self.source, direction);
     }

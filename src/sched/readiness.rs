@@ -11,8 +11,9 @@
 //!
 //! # Several waiters for one direction
 //!
-//! *One readiness wakes one waiter*, the one that came first. The poller tells an edge once, however many datagrams
-//! or connections are there. So whoever has consumed the readiness owes the others one of these:
+//! *One readiness wakes one waiter*, the one that came first. The poller tells an edge once, however many
+//! datagrams or connections are there. So the caller that has consumed the readiness owes the others one of
+//! these:
 //!
 //! - the call succeeded, and there may be more (`Done`): it sets the event again, which wakes the next waiter or is
 //!   kept for the next call;
@@ -20,14 +21,15 @@
 //! - the call would block, or has taken all there was (`WouldBlock`, `Drained`): nothing. The kernel had nothing
 //!   left at that time, and tells what comes later as a new edge.
 //!
-//! A woken waiter always comes to the look at the event (`coroutine::event`): a timeout or a cancellation that was
-//! faster leaves the wake-up to the next waiter, and between its wake-up and its look there is only the check
-//! that the source is open. Whoever arrives meanwhile may take the event first; the woken waiter then waits again, ahead
-//! of the others. An end or an error that lasts (HUP, ERR), `close`, and a shard that retires wake all waiters.
+//! A woken waiter always comes to the look at the event (`coroutine::event`): a timeout or a cancellation
+//! that was faster leaves the wake-up to the next waiter, and between its wake-up and its look there is only
+//! the check that the source is open. A caller that arrives meanwhile may take the event first (barging); the
+//! woken waiter then waits again, ahead of the others. An end or an error that lasts (HUP, ERR), `close`, and
+//! a shard that retires wake all waiters.
 //!
-//! This needs calls that all block on one condition, as those of a socket do. A [selective](Source::selective) source
-//! is one for calls that do not: the closures of `io::Pollable`. There each event wakes all waiters, and each of them
-//! makes its call, whoever has taken the event.
+//! This needs calls that all block on one condition, as those of a socket do. A
+//! [selective](Source::selective) source is one for calls that do not: the closures of `io::Pollable`. There
+//! each event wakes all waiters, and each of them makes its call, even if another has taken the event.
 //!
 //! *Plain threads* and unwinding coroutines wait in `poll(2)`, not for the event. The kernel wakes all of them, and they
 //! compete with the waiters here by their calls alone: they neither consume the readiness nor set it. An edge that was
@@ -119,7 +121,7 @@ pub(crate) fn perform<T>(
                 Ok(Attempt::WouldBlock) if taken.is_some_and(|taken| event.unstick(taken)) => continue,
                 Ok(Attempt::WouldBlock) => {}
                 Err(error) => {
-                    // The next waiter meets the error, or what is behind it, by itself.
+                    // The next waiter makes its own call, and meets the error or what follows it.
                     tell_again(source, direction);
                     return Err(error);
                 }
@@ -139,8 +141,8 @@ pub(crate) fn perform<T>(
     }
 }
 
-/// Between the waits of a call that was woken and would block all the same. Such wake-ups can come faster than
-/// the timers are looked at, so the limits are checked here.
+/// Between the waits of a call that was woken but would block. Such wake-ups can come faster than the timers
+/// are looked at, so the limits are checked here.
 #[cold]
 fn after_false_wake(
     source: &Source,

@@ -82,7 +82,7 @@ struct Left {
     oldest_first: Cell<usize>,
     assigned: Cell<usize>,
     newest_first: Cell<usize>,
-    /// Migrating mode: those that have yielded, on any worker.
+    /// Migrating mode: coroutines that have yielded, on any worker.
     yielded: Cell<usize>,
     /// Migrating mode: whether the round serves those before the pinned ones.
     migrating_first: Cell<bool>,
@@ -151,7 +151,7 @@ impl RunQueues {
         self.deques.oldest_first.push(task);
     }
 
-    /// Queues an unstarted coroutine that is to go before those that were queued so earlier.
+    /// Queues an unstarted coroutine ahead of all that were queued by this method before.
     pub(super) fn push_newest_first(&self, task: Runnable) {
         self.deques.newest_first.push(task);
     }

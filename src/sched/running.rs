@@ -1,8 +1,8 @@
 //! Which coroutine a worker runs, seen from another thread.
 //!
-//! A worker writes `Core::turns`, then `Core::running` with release. Whoever reads `running`, then `turns` with
-//! acquire between the two, and finds the turn that it had in mind, has read that turn's coroutine, or the zero of
-//! the time between that turn and the next.
+//! A worker writes `Core::turns`, then `Core::running` with release. A reader loads `running`, then `turns`,
+//! with an acquire fence between the two. If it finds the turn that it asks about, then `running` was that
+//! turn's coroutine, or the zero between that turn and the next.
 
 use super::shared::{Core, Shared};
 use crate::coroutine::{Id, Label, Site};

@@ -24,9 +24,9 @@
 //!   long as the ticket is not fired: whatever would make it possible (a send, a receive, a disconnection, the
 //!   end of a coroutine) goes through the list, under the same lock, and fires the ticket or serves a waiter
 //!   ahead of it, who uses up what came.
-//! - A point in time is in no list. But what is due only ever moves to later times, so if nothing was due at
-//!   the time that the clock shows after all due times have been read, nothing was due when they were read.
-//!   The clock is read while the ticket is on all lists.
+//! - A point in time is in no list. But a due time only ever moves later, so if nothing was due at the time
+//!   that the clock shows after all due times have been read, nothing was due when they were read. The clock
+//!   is read while the ticket is on all lists.
 //! - So while the clock is read no arm is possible, if the ticket is still unfired after that. The
 //!   select's own fire, which comes later, won: so it was.
 //!
@@ -242,8 +242,8 @@ pub(crate) fn select(
     }
 }
 
-/// Carries out the first of the arms, in that order, that can be; its number. Without those that look
-/// blocked, if hints are believed.
+/// Carries out the first arm, in that order, that can be carried out, and gives its number. With `hints` it
+/// skips arms that look blocked.
 fn poll(arms: &mut [Option<AnyArm<'_>>], order: Order, hints: bool) -> Option<usize> {
     let mut shuffle = (order == Order::Random && arms.len() > 1).then(Shuffle::new);
     for at in 0..arms.len() {
@@ -282,7 +282,7 @@ fn wait_for_one(arms: &[Option<AnyArm<'_>>], reason: WaitReason, deadline: Optio
         let listed = unsafe { enlist(arms, ticket) };
         if !listed {
             called_off.set(true);
-            // If this is too late, the one who won has chosen another arm.
+            // If this is too late, the winner has chosen another arm.
             // SAFETY: the waiter is this one's own. It has not parked, so the batch stays empty.
             let _ = unsafe { ticket.fire(Cause::Event, &mut Batch::new()) };
         }

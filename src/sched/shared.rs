@@ -320,8 +320,8 @@ impl Shared {
         self.discard_if_closed();
     }
 
-    /// The worker with the lowest load, and that load: other than this one, and other than those that do not get
-    /// round to starting any.
+    /// The worker with the lowest load, and that load. Leaves out this worker, and workers that are in a long
+    /// turn.
     pub(super) fn least_loaded(&self, but: usize) -> Option<(usize, usize)> {
         let cores = self.active_cores().iter().enumerate();
         cores
@@ -381,7 +381,7 @@ impl Core {
         self.migrate && !header.pinned()
     }
 
-    /// Whether it is likely to start soon what is placed here. A worker whose turn lasts for long is not.
+    /// Whether the worker is likely to start soon what is placed here: it is not while it is in a long turn.
     pub(super) fn welcomes(&self) -> bool {
         !self.slow.load(Ordering::Relaxed)
     }

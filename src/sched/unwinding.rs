@@ -1,8 +1,8 @@
 //! Waits of a thread that unwinds: in a destructor, while a panic, a cancellation or a time limit goes through.
 //!
-//! Nothing may switch then: std counts panics in a thread-local, and another coroutine on the thread would find
-//! itself panicking. So a wait blocks the thread, and with it a worker and all coroutines that live there. A
-//! worker that waits for one of these waits for ever. What is done about it, by kind of wait:
+//! Nothing may switch then: std counts panics in a thread-local, and another coroutine on the thread would
+//! find itself panicking. So a wait blocks the thread, and with it a worker and all coroutines that live
+//! there. If only one of these can end the wait, it never ends. What is done about it, by kind of wait:
 //!
 //! | wait | a cancellation or a time limit unwinds | an ordinary panic unwinds |
 //! |---|---|---|

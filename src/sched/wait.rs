@@ -58,9 +58,9 @@ pub(crate) enum Cancel {
 ///
 /// Where `commit` publishes the ticket, it is taken back before the caller's frame ends, in a way
 /// that waits for whoever is using it ([`Event::remove`]).
-// Inlined, as are those who call it, as far up as may be. A processor predicts each return by the call before
-// it, so after a switch of stacks it predicts every return wrong, and so it does the one with which the next
-// switch leaves the stack.
+// Inlined, like its callers, as far up as possible. A processor predicts a return from the matching call, so
+// after a switch of stacks it mispredicts every return, up to the one by which the next switch leaves the
+// stack.
 #[inline(always)]
 pub(crate) unsafe fn wait(
     reason: WaitReason,
@@ -82,9 +82,9 @@ pub(crate) unsafe fn wait(
     }
 }
 
-/// Calls `f` with the ticket of a wait of the caller that never parks. Whoever fires it gets the verdict
-/// [`Fired::Early`](crate::coroutine::Fired), so nobody schedules the caller, and `f` may publish it while
-/// the caller runs.
+/// Calls `f` with the ticket of a wait of the caller that never parks. The thread that fires it gets the
+/// verdict [`Fired::Early`](crate::coroutine::Fired), so nobody schedules the caller, and `f` may publish it
+/// while the caller runs.
 ///
 /// `f` fires it itself and takes it back before it returns, so that nobody can end a later wait with it.
 #[inline]
@@ -474,7 +474,7 @@ pub(crate) fn masked<R>(f: impl FnOnce() -> R) -> R {
     })
 }
 
-/// Sets the event and wakes the first waiter, which is to look and to take it. From any thread.
+/// Sets the event and wakes the first waiter, which then takes it. From any thread.
 pub(crate) fn set(event: &Event) {
     let mut batch = Batch::new();
     event.set(&mut batch);

@@ -265,8 +265,8 @@ impl Worker {
         }
     }
 
-    /// What `Owner::home` is of a coroutine that was spawned here and has not been started: no core, since
-    /// one byte behind this worker's.
+    /// `Owner::home` of a coroutine that was spawned here and has not been started. It is no core's address:
+    /// it is one byte behind that of this worker's.
     fn as_spawner(&self) -> *mut () {
         self.core.as_ptr().cast::<()>().wrapping_byte_add(1)
     }
@@ -383,7 +383,7 @@ impl Worker {
         }
     }
 
-    /// Queues a coroutine behind those that were woken before.
+    /// Queues a coroutine behind the ones that were woken before.
     fn push_behind(&self, waiter: NonNull<Waiter>) {
         // SAFETY: a queued or running coroutine is alive.
         if self.core().may_move(unsafe { waiter.cast::<Header>().as_ref() }) {

@@ -12,7 +12,7 @@ const PAUSE: u32 = 256;
 /// Whether a call is worth a try.
 #[derive(Debug)]
 pub(super) struct Capability {
-    /// Zero, or how many fallbacks are to be taken still.
+    /// How many fallbacks are left until the next try.
     pause: AtomicU32,
 }
 

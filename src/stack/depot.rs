@@ -19,7 +19,7 @@
 //! some time without use. That needs somebody to look, and nothing wakes an idle runtime.) A program whose
 //! number of coroutines goes up and down by less than half, or by less than [`spare`], never empties a chunk.
 //!
-//! Pure: what is done to the memory is done by the caller, without the lock.
+//! Pure: the caller works on the memory, without the lock.
 
 use super::region;
 use super::size::StackSize;
@@ -196,7 +196,7 @@ impl Depot {
         }
     }
 
-    /// Whether chunks are to be emptied.
+    /// Whether the caller should empty chunks.
     pub(super) fn has_too_many(&self, size: StackSize) -> bool {
         self.free > self.allowed(size) + slack(size)
     }
@@ -270,7 +270,7 @@ impl Depot {
         let region = region::reserve(size, self.region)?;
         let number = self.chunks.len();
         let mut slots = region.len() / size.stride();
-        // As large as was to be had, since the next one is not larger where there is no room.
+        // Doubles what was got: where there is no room for a large one, the next one is not larger, either.
         self.region = 2 * slots;
         self.slots += slots;
         self.bare += slots;

@@ -131,7 +131,7 @@ impl Pool {
         let installed = unsafe { guard::install(&cut.lows, size) };
         let (count, cut_out) = installed.as_ref().map_or((0, false), |done| (done.count, done.cut_out));
         SHARED[size.class()].lock().settle(size, &cut, count, cut_out);
-        // The lowest ones are used first, as of those that come from the shared ones.
+        // The lowest ones are used first, as with stacks from the depot.
         cache.stacks.extend(cut.lows[..count].iter().rev().map(|&low| Stack::new(cut.chunk, low, size)));
         installed?;
         Ok(cache.stacks.pop().expect("at least one guard was installed"))
@@ -207,7 +207,7 @@ fn empty_idle_chunks(size: StackSize) {
                 guard::gone(idle.cut_out);
                 SHARED[size.class()].lock().emptied(&idle);
             }
-            // What may be mapped no more is left alone for ever: its slots are never free nor bare again.
+            // The chunks may not be mapped any more. They are left alone for ever, neither free nor bare.
             Err(_) => return EMPTYING.refused(),
         }
     }

@@ -45,7 +45,8 @@ pub(super) fn reserve(size: StackSize, slots: usize) -> io::Result<Range<usize>>
         Some(limit) => MOST_BYTES.min(limit / SHARES),
         None => MOST_BYTES,
     };
-    // What is held here while the region is mapped is free afterwards. Not where it would be populated.
+    // `map` holds this much besides the region, so it is free afterwards. Not where the kernel would populate
+    // it.
     let room = if populated { 0 } else { limit.map_or(ROOM, |limit| limit / SHARES) };
     let mut slots = slots.min(MOST).min((most_bytes / size.stride()).max(1));
     loop {
@@ -117,7 +118,7 @@ fn address_space_limit() -> Option<usize> {
 ///
 /// # Errors
 ///
-/// The system's. The range may then be mapped no more, and is not to be used again.
+/// The system's. The range may not be mapped any more then: do not use it again.
 ///
 /// # Safety
 ///
@@ -125,7 +126,7 @@ fn address_space_limit() -> Option<usize> {
 pub(super) unsafe fn empty(range: Range<usize>) -> io::Result<()> {
     let (start, bytes) = (range.start as *mut libc::c_void, range.len());
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | RESERVE | libc::MAP_FIXED;
-    // SAFETY: as the caller says, it replaces what is of no use.
+    // SAFETY: as the caller says, it replaces memory that nobody uses.
     let mapped = unsafe { libc::mmap(start, bytes, libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0) };
     if mapped == libc::MAP_FAILED {
         return Err(io::Error::last_os_error());

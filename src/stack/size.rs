@@ -1,5 +1,5 @@
 //! The sizes that there are: powers of two from 64 KiB to 1 GiB of address space, a guard of 16 KiB included,
-//! and larger guards, powers of two up to 64 MiB. What a guard is larger than the usual one comes on top of
+//! and larger guards, powers of two up to 64 MiB. The bytes of a guard beyond the usual 16 KiB come on top of
 //! the size. A stack is one page larger than that ([`StackSize::stride`]), and all of it above the guard is
 //! used.
 //!
@@ -77,7 +77,7 @@ impl StackSize {
     /// 256 KiB, whatever the size of pages, with the smallest guard.
     pub(crate) const DEFAULT: StackSize = StackSize(2);
 
-    /// The same but for what is wished for.
+    /// This size, with what the wish sets in place of its own.
     #[inline]
     pub(crate) fn with(self, wish: StackWish) -> StackSize {
         StackSize(self.0 & !wish.mask | wish.class)
@@ -116,10 +116,10 @@ impl StackSize {
     }
 }
 
-/// A size of the stack, of the guard, or of both, which are to be other than the usual.
+/// A size of the stack, of the guard, or of both, in place of the runtime's.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct StackWish {
-    /// Which bits of the class are wished for, and what they are; the others are zero.
+    /// Which bits of the class the wish sets, and their values; the others are zero.
     mask: u8,
     class: u8,
 }
@@ -130,7 +130,7 @@ impl StackWish {
     ///
     /// # Errors
     ///
-    /// `InvalidInput` for none, and for more than 1 GiB of stack or 64 MiB of guard.
+    /// `InvalidInput` for zero, and for more than 1 GiB of stack or 64 MiB of guard.
     pub(crate) fn new(stack: Option<usize>, guard: Option<usize>) -> io::Result<StackWish> {
         let mut wish = StackWish::default();
         if let Some(bytes) = stack {

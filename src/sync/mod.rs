@@ -17,13 +17,13 @@
 //! # In destructors, while a coroutine unwinds
 //!
 //! A coroutine that waits while its thread unwinds from a panic or a cancellation (in a destructor) blocks
-//! its worker, since nothing may switch then ([destructors](crate::task#destructors)): it must not wait for
-//! what another coroutine of the same worker is to do, or it waits for ever. It may wait for a lock or a
-//! permit that somebody else has and gives back: [`Mutex`], [`RwLock`] and [`Semaphore`] serve it before all
-//! others who wait. What another coroutine of the same worker *has* is out of reach. For an `RwLock` and for
-//! permits that includes what such a coroutine has been handed and has not come to use: when they become free
-//! they go to the first who waits, and if that was before the destructor came, they are not taken back. A
-//! `Mutex` that nobody holds can always be had.
+//! its worker, since nothing may switch then ([destructors](crate::task#destructors)): if it waits for
+//! something that another coroutine of the same worker has to do, it waits for ever. It may wait for a lock
+//! or a permit that a thread or a coroutine of another worker holds and gives back: [`Mutex`], [`RwLock`] and
+//! [`Semaphore`] serve it before all other waiters. It cannot get what another coroutine of the same worker
+//! *holds*. For an `RwLock` and for permits that includes what such a coroutine was handed while it was
+//! parked: a lock or permit that becomes free goes to the first waiter at once, and a destructor that comes
+//! later does not get it back. A `Mutex` that nobody holds can always be locked.
 //!
 //! The holder must not depend on the worker either. If it waits for a lock behind another coroutine of that
 //! worker, it waits until that one has had its turn, also at a `Mutex` that is free by then: those who wait

@@ -66,9 +66,9 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// `InvalidInput` for a stack of zero bytes or of more than 1 GiB, and for a guard of zero bytes or of more
-    /// than 64 MiB; on a plain thread whatever keeps the default runtime from starting. A stack that cannot be had when the coroutine is to start is
-    /// the error of its [`join`](JoinHandle::join).
+    /// `InvalidInput` for a stack of zero bytes or of more than 1 GiB, and for a guard of zero bytes or of
+    /// more than 64 MiB; on a plain thread whatever keeps the default runtime from starting. If there is no
+    /// stack when the coroutine starts, that is the error of its [`join`](JoinHandle::join).
     #[track_caller]
     pub fn spawn<T, F>(self, f: F) -> io::Result<JoinHandle<T>>
     where

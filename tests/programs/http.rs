@@ -1,7 +1,7 @@
 //! Requests that tell a server of HTTP/1.1 apart from one that only looks like it, with what RFC 9112 demands.
 
-/// What is refused, and with which status. Each is followed by a request that must not be answered: whoever
-/// takes the first one for good finds the second one inside or behind it.
+/// Requests that must be refused, each with the status. A second request follows each, which must not be
+/// answered: a server that accepts the first one finds the second one inside or behind it.
 pub const REFUSED: &[(&str, &str)] = &[
     // What two readers may understand differently: the way to smuggle a request past a proxy.
     ("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nContent-Length: 5\r\n\r\nabc", "400"),

@@ -3,7 +3,7 @@
 use super::Doing;
 use std::time::Duration;
 
-/// A probe that there is not.
+/// No probe: the type has no values.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Probe {}
 

@@ -11,7 +11,7 @@ use sward::task::CancelToken;
 
 /// How often it is looked whether all wait.
 const POLL: Duration = Duration::from_millis(1);
-/// How long those that were started last have to wait.
+/// How long the coroutines that start last get to reach their wait.
 const SETTLE: Duration = Duration::from_millis(50);
 
 /// So many coroutines, all of which have begun and most likely wait.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// How long those that yield compute in a turn.
+/// How long the yielding coroutines compute in a turn.
 const SLICE: Duration = Duration::from_millis(10);
 /// The time between two spawns beside them.
 const BETWEEN: Duration = Duration::from_millis(5);
