@@ -73,6 +73,18 @@ impl Deques {
     }
 }
 
+/// Which coroutines that have yielded a round serves next.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Yielders {
+    /// Those that stay on this worker, then those that migrate.
+    #[default]
+    OwnFirst,
+    /// The other way round.
+    MigratingFirst,
+    /// None: one was served, and the netpoller thread has looked since.
+    Enough,
+}
+
 /// How many coroutines of each source the present round still serves. `ready` and `yielded` need no number: what
 /// belongs to the next round waits in a queue beside them.
 #[derive(Default)]
@@ -86,11 +98,12 @@ struct Left {
     yielded: Cell<usize>,
     /// Migrating mode: whether the round serves those before the pinned ones.
     migrating_first: Cell<bool>,
+    /// Which of those that have yielded come next.
+    yielders: Cell<Yielders>,
     /// Whether the oldest of `newest_first` has yet to be served.
     oldest: Cell<bool>,
-    /// Whether one that has yielded was served, and whether the netpoller thread has looked since.
+    /// Whether one that has yielded was served.
     served_yielded: Cell<bool>,
-    enough_yielded: Cell<bool>,
 }
 
 pub(super) struct RunQueues {
@@ -195,15 +208,18 @@ impl RunQueues {
             {
                 return Some(task);
             }
-            if !self.left.enough_yielded.get() {
-                let yielded =
-                    if self.left.migrating_first.get() { self.migrating_first(shared) } else { None };
-                let yielded = yielded.or_else(|| self.yielded.pop_looking_ahead().map(Runnable));
+            let yielders = self.left.yielders.get();
+            if yielders == Yielders::OwnFirst {
+                let yielded = self.yielded.pop_looking_ahead().map(Runnable);
                 let yielded = yielded.or_else(|| take_within(&self.left.yielded, || shared.take_yielded()));
                 if yielded.is_some() {
                     self.left.served_yielded.set(true);
                     return yielded;
                 }
+            } else if yielders == Yielders::MigratingFirst
+                && let Some(yielded) = self.take_migrating_first(shared)
+            {
+                return Some(yielded);
             }
             if begun {
                 return None;
@@ -216,7 +232,9 @@ impl RunQueues {
     /// Notes that the netpoller thread has looked: the round serves no more coroutines that have yielded, if it has
     /// served one.
     pub(super) fn note_look(&self) {
-        self.left.enough_yielded.set(self.left.served_yielded.get());
+        if self.left.served_yielded.get() {
+            self.left.yielders.set(Yielders::Enough);
+        }
     }
 
     fn next_unstarted(&self, core: &Core) -> Option<Runnable> {
@@ -229,8 +247,11 @@ impl RunQueues {
     }
 
     #[cold]
-    fn migrating_first(&self, shared: &Shared) -> Option<Runnable> {
-        take_within(&self.left.yielded, || shared.take_yielded())
+    fn take_migrating_first(&self, shared: &Shared) -> Option<Runnable> {
+        let migrating = take_within(&self.left.yielded, || shared.take_yielded());
+        let yielded = migrating.or_else(|| self.yielded.pop().map(Runnable))?;
+        self.left.served_yielded.set(true);
+        Some(yielded)
     }
 
     fn pop_newest_first(&self, core: &Core) -> Option<Runnable> {
@@ -266,10 +287,12 @@ impl RunQueues {
             left.oldest.set(true);
         }
         left.served_yielded.set(false);
-        left.enough_yielded.set(false);
+        left.yielders.set(Yielders::OwnFirst);
         if shared.config().migrate {
             left.yielded.set(shared.count_yielded());
-            left.migrating_first.set(!left.migrating_first.get());
+            if !left.migrating_first.replace(!left.migrating_first.get()) {
+                left.yielders.set(Yielders::MigratingFirst);
+            }
         }
     }
 
