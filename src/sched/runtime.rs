@@ -220,7 +220,7 @@ impl Builder {
     /// checked. A wait that must not unwind, such as a scope's end, is reported on stderr instead.
     ///
     /// A wait costs a microsecond more, and the first by each chain of calls about a millisecond. The first runtime
-    /// of a process starts later, since it reads the program's debug information. It needs the names of
+    /// of a process starts later, since it reads the program's debug information, which also takes memory. It needs the names of
     /// functions: where the compiler has inlined them, those are in the debug information, so use it in builds that
     /// have some (`debug = "line-tables-only"` is enough), and not in a program that was stripped.
     ///
