@@ -443,15 +443,20 @@ fn shutdown_unwinds_what_is_left() {
     let dropped = Arc::new(AtomicUsize::new(0));
     let theirs = dropped.clone();
     let handle = sward::run(move || {
+        let started = Arc::new(AtomicUsize::new(0));
         for _ in 0..100 {
-            let theirs = theirs.clone();
+            let (theirs, starts) = (theirs.clone(), started.clone());
             sward::spawn(move || {
                 let _sleeps = SleepsInDrop(theirs);
+                starts.fetch_add(1, Ordering::SeqCst);
                 task::park();
             });
         }
         let last = sward::spawn(|| sward::sleep(Duration::from_secs(3600)));
-        sward::sleep(Duration::from_millis(5));
+        // One that has not been started is dropped without being run.
+        while started.load(Ordering::SeqCst) < 100 {
+            sward::sleep(Duration::from_millis(1));
+        }
         last
     });
     assert!(matches!(handle.join(), Err(JoinError::Cancelled)));
