@@ -10,7 +10,6 @@ use std::cell::Cell;
 use std::future::Future;
 use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
-use std::os::unix::ffi::OsStrExt;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -848,50 +847,46 @@ fn what_runs_on_the_pool() {
         assert!(!ran.load(Ordering::SeqCst));
 
         // Under way: it is awaited, and the next wait is ended.
-        let fifo = folder.join("fifo");
-        let name = std::ffi::CString::new(fifo.as_os_str().as_bytes()).unwrap();
-        // SAFETY: the name ends in a zero.
-        assert_eq!(unsafe { libc::mkfifo(name.as_ptr(), 0o600) }, 0);
-        let opened = Arc::new(AtomicBool::new(false));
-        let opens_within = |limit: Option<Duration>| {
-            let (path, theirs) = (fifo.clone(), opened.clone());
-            let opens = waiting(move || {
-                let open = || {
-                    let _file = sward::fs::File::open(&path).unwrap();
+        let returned = Arc::new(AtomicBool::new(false));
+        let called_within = |limit: Option<Duration>| {
+            let (tell, told) = std::sync::mpsc::channel::<()>();
+            let theirs = returned.clone();
+            let calls = waiting(move || {
+                let call = move || {
+                    sward::blocking(move || told.recv().unwrap()).unwrap();
                     theirs.store(true, Ordering::SeqCst);
                     task::park();
                 };
                 match limit {
-                    Some(limit) => _ = timeout(limit, open).unwrap_err(),
-                    None => open(),
+                    Some(limit) => _ = timeout(limit, call).unwrap_err(),
+                    None => call(),
                 }
             });
             while queued() > 0 {
                 sward::yield_now();
             }
             if limit.is_none() {
-                opens.cancel();
+                calls.cancel();
             }
             sward::sleep(2 * limit.unwrap_or(SHORT));
-            opens
+            (calls, tell)
         };
         for limited in [false, true] {
-            opened.store(false, Ordering::SeqCst);
+            returned.store(false, Ordering::SeqCst);
             let mut limit = SHORT;
-            let opens = loop {
-                let opens = opens_within(limited.then_some(limit));
-                if !opens.is_finished() {
-                    break opens;
+            let (calls, tell) = loop {
+                let (calls, tell) = called_within(limited.then_some(limit));
+                if !calls.is_finished() {
+                    break (calls, tell);
                 }
                 // The pool's thread may not have come to it within the limit: then it was withdrawn.
                 limit *= 4;
                 assert!(limited && limit < GUARD, "a call under way was abandoned");
             };
-            let mut writer = std::fs::OpenOptions::new().write(true).open(&fifo).unwrap();
-            let outcome = join(opens);
+            tell.send(()).unwrap();
+            let outcome = join(calls);
             assert_eq!(outcome.is_ok(), limited);
-            assert!(opened.load(Ordering::SeqCst));
-            assert_eq!(writer.write(b"x").unwrap_err().kind(), std::io::ErrorKind::BrokenPipe);
+            assert!(returned.load(Ordering::SeqCst));
         }
         assert_eq!(sward::blocking(|| 5).unwrap(), 5);
         std::fs::remove_dir_all(&folder).unwrap();
