@@ -8,6 +8,7 @@
 //! Of the time that a turn has lasted, the thread's clock tells what it computed, and the system how long it was in
 //! the queue of a processor. The rest it has waited in the kernel.
 
+use super::shared::Core;
 use crate::base::clock::ThreadClock;
 use crate::base::thread::{Doing, Probe};
 use std::time::Duration;
@@ -113,6 +114,13 @@ impl Measure {
     /// The processor time that it has used.
     pub(super) fn used(&self) -> Duration {
         self.last - self.first
+    }
+
+    /// Whether the thread could run, and has mostly not been run in this turn: that will be over sooner or later, and
+    /// says nothing of the coroutine.
+    pub(super) fn is_kept_from_running(&self, core: &Core) -> bool {
+        let runs = || core.probe.get().is_some_and(|probe| probe.doing() == Some(Doing::Runs));
+        self.used() < self.lasts / 2 && runs()
     }
 
     /// The verdict, once the turn has lasted for `limit`. What the system tells of the thread is read when

@@ -73,7 +73,8 @@ impl Ward for Shared {
             let stall = self.config.stall;
             let lasts = seen.turn.map_or(Duration::ZERO, |turn| turn.lasts());
             // Not sooner: a thread that the system does not run for a moment is not slow.
-            core.slow.store(lasts >= stall / 2, Ordering::Relaxed);
+            let slow = lasts >= stall / 2 && !seen.turn.is_some_and(|turn| turn.is_kept_from_running(core));
+            core.slow.store(slow, Ordering::Relaxed);
             let stuck = !lasts.is_zero() && lasts >= stall;
             // Coroutines that were placed there start elsewhere as soon as a turn has lasted from look to look.
             if stuck || !lasts.is_zero() && !core.assigned.is_empty() {

@@ -24,18 +24,19 @@
 //!   is empty.
 //!
 //! `yielded` comes last in a round: `yield_now` returns after everything that was runnable has had a turn. A
-//! coroutine that yields may compute for long, while a woken one usually has little to do and somebody who waits
-//! for it. So a round serves one yielded coroutine in any case, and more of them until the netpoller thread has
-//! looked once more, after a millisecond: then the next round serves what was woken meanwhile.
+//! coroutine that yields may compute for long, while others usually have little to do and somebody who waits for
+//! them. So what a round has spawned or woken goes before its `yielded`, which are put off for up to
+//! [`MOST_PUT_OFF`] rounds. After them a round serves one yielded coroutine in any case, and more of them until the
+//! netpoller thread has looked once more, after a millisecond.
 //!
 //! The bound. Let a coroutine become runnable during round k. Round k serves at most what was runnable when it
 //! began, round k + 1 what was runnable when that one began, and the coroutine is among the latter. Each turn of a
 //! round is followed by at most `LIFO_RUN` turns of `lifo`. So it waits for at most (1 + LIFO_RUN) turns for each
 //! coroutine that was runnable at the beginning of the two rounds, and for two turns for each if none of them wakes
 //! another. There are two exceptions:
-//! - The n-th of `yielded` waits for n rounds at most, fewer where turns are shorter than a millisecond. In migrating
-//!   mode pinned coroutines that yield have a queue of their own. The rounds begin with the one queue and with the
-//!   other by turns, so the n-th of either waits for 2n rounds.
+//! - The n-th of `yielded` waits for n times MOST_PUT_OFF + 1 rounds at most: fewer where turns are shorter
+//!   than a millisecond, or do not spawn and wake others all the time. In migrating mode pinned coroutines that
+//!   yield have a queue of their own, and the two queues are served by turns: the n-th of either waits twice as long.
 //! - `newest_first` promises each of its coroutines a turn, but not in this round. A round takes the oldest one
 //!   first, and so does every [`OLDEST_TURN`]th turn, so the n-th oldest waits for n rounds, or n times OLDEST_TURN
 //!   turns, whichever is less.
@@ -61,6 +62,9 @@ pub(super) const LIFO_RUN: u32 = 16;
 /// program's own period.
 pub(super) const OLDEST_TURN: u32 = 61;
 
+/// The most rounds in a row that put off their yielded coroutines, because each has spawned or woken others.
+const MOST_PUT_OFF: u32 = 3;
+
 /// The worker's ends of the two queues that other workers steal from.
 pub(super) struct Deques {
     pub(super) oldest_first: Deque<Runnable>,
@@ -81,7 +85,7 @@ enum Yielders {
     OwnFirst,
     /// The other way round.
     MigratingFirst,
-    /// None: one was served, and the netpoller thread has looked since.
+    /// None: one was served, and the netpoller thread has looked since; or they are put off.
     Enough,
 }
 
@@ -117,6 +121,10 @@ pub(super) struct RunQueues {
     has_yielded: OwnQueue,
     deques: Deques,
     left: Left,
+    /// Whether anything was spawned or woken here since the round began.
+    newcomers: Cell<bool>,
+    /// How many rounds have put off their yielded coroutines since one had a turn.
+    put_off: Cell<u32>,
 }
 
 impl RunQueues {
@@ -130,6 +138,8 @@ impl RunQueues {
             has_yielded: OwnQueue::new(),
             deques,
             left: Left::default(),
+            newcomers: Cell::new(false),
+            put_off: Cell::new(0),
         }
     }
 
@@ -149,6 +159,7 @@ impl RunQueues {
 
     /// Queues a woken coroutine that stays on this worker.
     pub(super) fn push_woken(&self, waiter: NonNull<Waiter>) {
+        self.newcomers.set(true);
         // SAFETY: the caller has just woken it, so it is in no queue; it stays alive until it has run.
         unsafe { self.woken.push(waiter) };
     }
@@ -161,11 +172,13 @@ impl RunQueues {
 
     /// Queues a coroutine that may be stolen.
     pub(super) fn push_oldest_first(&self, task: Runnable) {
+        self.newcomers.set(true);
         self.deques.oldest_first.push(task);
     }
 
     /// Queues an unstarted coroutine ahead of all that were queued by this method before.
     pub(super) fn push_newest_first(&self, task: Runnable) {
+        self.newcomers.set(true);
         self.deques.newest_first.push(task);
     }
 
@@ -208,12 +221,14 @@ impl RunQueues {
             {
                 return Some(task);
             }
-            let yielders = self.left.yielders.get();
+            let yielders =
+                if self.puts_off_yielded(begun) { Yielders::Enough } else { self.left.yielders.get() };
             if yielders == Yielders::OwnFirst {
                 let yielded = self.yielded.pop_looking_ahead().map(Runnable);
                 let yielded = yielded.or_else(|| take_within(&self.left.yielded, || shared.take_yielded()));
                 if yielded.is_some() {
                     self.left.served_yielded.set(true);
+                    self.put_off.set(0);
                     return yielded;
                 }
             } else if yielders == Yielders::MigratingFirst
@@ -227,6 +242,20 @@ impl RunQueues {
             self.begin_round(core, shared);
             begun = true;
         }
+    }
+
+    /// Whether the next round is to begin before a yielded coroutine is served: the present round has spawned or woken
+    /// coroutines.
+    #[inline]
+    fn puts_off_yielded(&self, begun: bool) -> bool {
+        let go_first = self.newcomers.get()
+            && !begun
+            && (!self.yielded.is_empty() || self.left.yielded.get() > 0)
+            && self.put_off.get() < MOST_PUT_OFF;
+        if go_first {
+            self.put_off.set(self.put_off.get() + 1);
+        }
+        go_first
     }
 
     /// Notes that the netpoller thread has looked: the round serves no more coroutines that have yielded, if it has
@@ -251,6 +280,7 @@ impl RunQueues {
         let migrating = take_within(&self.left.yielded, || shared.take_yielded());
         let yielded = migrating.or_else(|| self.yielded.pop().map(Runnable))?;
         self.left.served_yielded.set(true);
+        self.put_off.set(0);
         Some(yielded)
     }
 
@@ -269,6 +299,7 @@ impl RunQueues {
     /// Begins a round, after the one before was served to its end.
     #[inline]
     fn begin_round(&self, core: &Core, shared: &Shared) {
+        self.newcomers.set(false);
         self.ready.take_over(&self.woken);
         self.yielded.take_over(&self.has_yielded);
         if !core.inbox.is_empty() {
@@ -286,14 +317,15 @@ impl RunQueues {
             left.newest_first.set(newest_first);
             left.oldest.set(true);
         }
-        left.served_yielded.set(false);
         left.yielders.set(Yielders::OwnFirst);
         if shared.config().migrate {
             left.yielded.set(shared.count_yielded());
-            if !left.migrating_first.replace(!left.migrating_first.get()) {
+            left.migrating_first.set(left.migrating_first.get() ^ left.served_yielded.get());
+            if left.migrating_first.get() {
                 left.yielders.set(Yielders::MigratingFirst);
             }
         }
+        left.served_yielded.set(false);
     }
 
     /// Takes anything, in no order: for a worker that ends.
