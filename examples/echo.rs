@@ -7,8 +7,8 @@ use std::sync::Arc;
 use sward::net::{TcpListener, TcpStream};
 use sward::sync::Semaphore;
 
-/// How many connections it serves at a time. Each has a descriptor and a coroutine; further clients wait in the
-/// kernel's queue until one has ended.
+/// How many connections it serves at a time. Each has a descriptor and a coroutine; further clients wait in
+/// the kernel's queue until one has ended.
 const MOST_CONNECTIONS: usize = 1_000;
 
 fn main() {

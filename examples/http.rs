@@ -1,10 +1,11 @@
 //! An HTTP/1.1 server: `cargo run --release --example http -- [PORT] [--workers N] [--head-seconds N]
-//! [--connections N]`, then `curl -i http://127.0.0.1:8080/`, or `/large`, or `-d text http://127.0.0.1:8080/echo`;
-//! for load `ab -k -n 100000 -c 100 http://127.0.0.1:8080/`.
+//! [--connections N]`, then `curl -i http://127.0.0.1:8080/`, or `/large`, or `-d text
+//! http://127.0.0.1:8080/echo`; for load `ab -k -n 100000 -c 100 http://127.0.0.1:8080/`.
 //!
-//! It shows a coroutine for each connection that reads and answers one request after the other: keep-alive and
-//! pipelining come by themselves, and so does back-pressure, since nothing more is read or made while the client
-//! does not take its answer. The protocol is in `common/http1.rs`, the accept loop in `common/server.rs`.
+//! It shows a coroutine for each connection that reads and answers one request after the other: keep-alive
+//! and pipelining come by themselves, and so does back-pressure, since nothing more is read or made while the
+//! client does not take its answer. The protocol is in `common/http1.rs`, the accept loop in
+//! `common/server.rs`.
 //!
 //! Limits: 4,000 connections, or `--connections`; more wait in the backlog. A head takes at most ten seconds,
 //! or `--head-seconds`, 16 KiB and 64 fields, a body 30 seconds and 64 KiB. Bad requests get an answer: 400

@@ -4,8 +4,8 @@
 //! The encryption is rustls over `sward::net::TcpStream`, which is `Read` and `Write`: none of its code knows of
 //! coroutines. The rest, and its limits, are those of the example `http`. The handshake may take ten seconds.
 //!
-//! The certificate is made at each start, for `localhost` and the loopback addresses, and written to the file if
-//! one is named.
+//! The certificate is made at each start, for `localhost` and the loopback addresses, and written to the file
+//! if one is named.
 
 mod common;
 

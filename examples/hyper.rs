@@ -7,8 +7,9 @@
 //! therefore simply block: in HTTP/1.1 it parks its connection, which has one request at a time, and in
 //! HTTP/2, where each request is a coroutine, nobody else.
 //!
-//! Limits: 4,000 connections, or `--connections`; more wait in the backlog. hyper's own limits are set as well:
-//! buffers, heads, and for HTTP/2 the number of streams and what the peer may have reset (see `connection`).
+//! Limits: 4,000 connections, or `--connections`; more wait in the backlog. hyper's own limits are set as
+//! well: buffers, heads, and for HTTP/2 the number of streams and what the peer may have reset (see
+//! `connection`).
 
 mod common;
 

@@ -8,9 +8,9 @@
 //! Ctrl-C, or a polite kill, ends the proxy: it accepts no more connections, and gives the present ones
 //! `--grace` seconds, ten by default. A second signal ends it at once.
 //!
-//! Limits: 4,000 connections, or `--connections`; more wait in the backlog. A connection on which nothing moves in
-//! either direction for five minutes, or `--idle` seconds, is given up, and so is one whose target does not answer
-//! within ten seconds. Each holds two buffers of 64 KiB at most.
+//! Limits: 4,000 connections, or `--connections`; more wait in the backlog. A connection on which nothing
+//! moves in either direction for five minutes, or `--idle` seconds, is given up, and so is one whose target
+//! does not answer within ten seconds. Each holds two buffers of 64 KiB at most.
 
 mod common;
 

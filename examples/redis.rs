@@ -5,14 +5,14 @@
 //! CONFIG, QUIT, in RESP and as inline commands, pipelined. A coroutine for each connection, and one that
 //! removes what has expired. Ctrl-C ends it.
 //!
-//! It shows that a parser of a coroutine need not be a state machine: it asks for a line or for so many bytes, and
-//! the wait is inside. So no byte is looked at twice, however it comes. Answers go out as they are made: a client
-//! that does not read them has no further command carried out, and costs a buffer.
+//! It shows that a parser of a coroutine need not be a state machine: it asks for a line or for so many
+//! bytes, and the wait is inside. So no byte is looked at twice, however it comes. Answers go out as they are
+//! made: a client that does not read them has no further command carried out, and costs a buffer.
 //!
 //! Limits: 4,000 connections, or `--connections`; more wait in the backlog. An argument has at most 64 MiB, a
 //! command 128 MiB and 1,048,576 arguments. All keys and values, and all commands that are not complete, have
-//! 512 MiB together, or `--memory`; what would exceed them is refused with `-OOM`. A client that sends nothing for
-//! five minutes, or takes nothing for half a minute, loses its connection.
+//! 512 MiB together, or `--memory`; what would exceed them is refused with `-OOM`. A client that sends
+//! nothing for five minutes, or takes nothing for half a minute, loses its connection.
 
 mod common;
 
@@ -342,7 +342,8 @@ impl Connection {
         }
     }
 
-    /// Waits until there is some input. Whatever was answered so far is sent first: the client may wait for it.
+    /// Waits until there is some input. Whatever was answered so far is sent first: the client may wait for
+    /// it.
     fn need_input(&mut self) -> Result<(), End> {
         if self.input.buffer().is_empty() {
             self.flush()?;
@@ -393,8 +394,8 @@ fn send(mut stream: &TcpStream, data: &[u8]) -> io::Result<()> {
     sward::time::timeout(WRITE_TIME, || stream.write_all(data))?
 }
 
-/// The words of an inline command, as redis splits them: in double quotes with escapes, in single quotes as they
-/// are but for `\'`. `None` if a quote is not closed, or if something follows a closed one.
+/// The words of an inline command, as redis splits them: in double quotes with escapes, in single quotes as
+/// they are but for `\'`. `None` if a quote is not closed, or if something follows a closed one.
 fn split(line: &[u8]) -> Option<Vec<Vec<u8>>> {
     let mut words = Vec::new();
     let mut rest = line.trim_ascii_start();

@@ -19,9 +19,9 @@
 //! One client costs the others little: joins and leaves are announced in batches, with a bounded number of
 //! names, and the room never waits for a client.
 //!
-//! Limits: 4,000 connections, or `--connections`; more wait in the backlog. A head takes at most ten seconds and
-//! 16 KiB, a message 4 KiB. A client that lets 256 lines pile up leaves the room, and so does one that gives no sign
-//! of life for 70 seconds.
+//! Limits: 4,000 connections, or `--connections`; more wait in the backlog. A head takes at most ten seconds
+//! and 16 KiB, a message 4 KiB. A client that lets 256 lines pile up leaves the room, and so does one that
+//! gives no sign of life for 70 seconds.
 
 mod common;
 
@@ -288,7 +288,8 @@ fn connection(
     ended
 }
 
-/// Whether the page that asks is one of ours. What sends no origin is no browser, and can do as it likes anyway.
+/// Whether the page that asks is one of ours. What sends no origin is no browser, and can do as it likes
+/// anyway.
 fn may_enter(request: &Request, origins: &[String]) -> bool {
     let mut named = request.headers().get_all("origin").iter();
     named.all(|origin| origins.iter().any(|known| known.as_bytes().eq_ignore_ascii_case(origin.as_bytes())))

@@ -48,8 +48,8 @@
 //!
 //! Two things are excepted, since coroutines of one thread interleave in any order where calls nest: the
 //! initializer of a `thread_local!` must not wait, and what relies on nested calls on one thread, such as
-//! dynamic scoping through a thread-local (`scoped-tls`), must not be held across a wait. `SWARD_CHECK=1` finds
-//! both in tests, and other state of the thread that is held over a wait: see
+//! dynamic scoping through a thread-local (`scoped-tls`), must not be held across a wait. `SWARD_CHECK=1`
+//! finds both in tests, and other state of the thread that is held over a wait: see
 //! [`runtime::Builder::checks`].
 //!
 //! Held safely does not mean held wisely: a [`std::sync::Mutex`] that is locked over a wait blocks the
@@ -101,9 +101,9 @@ pub mod runtime {
     //!
     //! Reports on stderr name a coroutine as `coroutine #7 "name" (spawned at src/main.rs:10:5)`.
     //!
-    //! The first runtime adds a line to the message that std prints of a panic: which coroutine it is. Where a
-    //! program, or the test harness as it collects output, has set a panic hook of its own before, that one stays
-    //! as it is; it may name the coroutine by [`task::current`](crate::task::current) and
+    //! The first runtime adds a line to the message that std prints of a panic: which coroutine it is. Where
+    //! a program, or the test harness as it collects output, has set a panic hook of its own before, that one
+    //! stays as it is; it may name the coroutine by [`task::current`](crate::task::current) and
     //! [`Task::spawned_at`](crate::task::Task::spawned_at). The error of the join names it in any case.
     //!
     //! A coroutine that keeps its worker for long, while others wait for that worker, is reported with what
@@ -133,19 +133,20 @@ pub mod runtime {
     //! # Forking
     //!
     //! A child that is forked while a runtime is alive may only `exec`, as
-    //! [`process::Command`](crate::process::Command) has it: the runtime's threads are not there in the child. If it
-    //! uses sward nevertheless, it is ended with a message. Once all runtimes have ended, with nothing leaked, a child
-    //! may start its own; so a program may become a daemon between two [`run`](crate::run)s, or before the first. A
-    //! default runtime that [`spawn`](crate::spawn) has started on a plain thread never ends.
+    //! [`process::Command`](crate::process::Command) has it: the runtime's threads are not there in the
+    //! child. If it uses sward nevertheless, it is ended with a message. Once all runtimes have ended, with
+    //! nothing leaked, a child may start its own; so a program may become a daemon between two
+    //! [`run`](crate::run)s, or before the first. A default runtime that [`spawn`](crate::spawn) has started
+    //! on a plain thread never ends.
     //!
     //! # Environment
     //!
     //! `SWARD_WORKERS` (from 1 to 1024), `SWARD_STACK_SIZE` (bytes, or a number with `K`, `M` or `G`, up
-    //! to `1G`) and `SWARD_GUARD_SIZE` (likewise, up to `64M`) are the defaults of [`Builder::worker_threads`],
-    //! [`Builder::stack_size`] and [`Builder::guard_size`].
-    //! `SWARD_CHECK` is `1` or `0`, the default of [`Builder::checks`].
-    //! `SWARD_STACK_GUARD` is `madvise` or `mprotect` where the guards of stacks are to be made in that one way. An
-    //! empty variable counts as unset; nonsense in one is an error that names it and says what it wants.
+    //! to `1G`) and `SWARD_GUARD_SIZE` (likewise, up to `64M`) are the defaults of
+    //! [`Builder::worker_threads`], [`Builder::stack_size`] and [`Builder::guard_size`]. `SWARD_CHECK` is `1`
+    //! or `0`, the default of [`Builder::checks`]. `SWARD_STACK_GUARD` is `madvise` or `mprotect` where the
+    //! guards of stacks are to be made in that one way. An empty variable counts as unset; nonsense in one is
+    //! an error that names it and says what it wants.
 
     #[doc(inline)]
     pub use crate::blocking::set_max_blocking_threads;

@@ -126,7 +126,8 @@ fn a_refused_wait_leaves_nothing_behind() {
     });
 }
 
-/// The end of a scope must not unwind while its coroutines run. The children are cancelled, and then it is refused.
+/// The end of a scope must not unwind while its coroutines run. The children are cancelled, and then it is
+/// refused.
 #[test]
 fn a_scope_in_an_initializer_is_refused_once_it_has_ended() {
     static ENDED: OnceLock<bool> = OnceLock::new();
@@ -194,7 +195,8 @@ fn a_borrowed_thread_local_is_refused_where_coroutines_migrate() {
     assert!(said.contains("LocalKey::with"), "{said}");
 }
 
-/// Nothing is refused on plain threads, where calls nest, nor while a panic unwinds, when a wait does not switch.
+/// Nothing is refused on plain threads, where calls nest, nor while a panic unwinds, when a wait does not
+/// switch.
 #[test]
 fn what_does_not_switch_is_not_refused() {
     SLOW.with(|_| ());

@@ -1,5 +1,5 @@
-//! Nobody waits without a bound: the bounds of `src/sched/run_queues.rs`, in turns, and how long-lived coroutines
-//! spread over the workers.
+//! Nobody waits without a bound: the bounds of `src/sched/run_queues.rs`, in turns, and how long-lived
+//! coroutines spread over the workers.
 
 mod checked;
 
@@ -142,8 +142,8 @@ fn spawned_coroutines_start_before_those_that_yield_for_long() {
     });
 }
 
-/// How many coroutines were spawned and not started at most, when one coroutine spawns many and yields now and
-/// then.
+/// How many coroutines were spawned and not started at most, when one coroutine spawns many and yields now
+/// and then.
 fn backlog(workers: usize) -> usize {
     runtime(workers).run(|| {
         let (started, mut most) = (Arc::new(AtomicUsize::new(0)), 0);
@@ -207,7 +207,8 @@ fn an_accept_loop_does_not_outrun_its_connections() {
     });
 }
 
-/// Established connections that are always ready, and yielders, do not keep new clients out. Counted in turns.
+/// Established connections that are always ready, and yielders, do not keep new clients out. Counted in
+/// turns.
 #[test]
 fn a_flood_does_not_keep_new_clients_out() {
     runtime(1).run(|| {
@@ -577,15 +578,16 @@ fn spread(count: usize) -> Vec<usize> {
 fn long_lived_coroutines_spread_from_the_first_few_on() {
     for count in [4, 10, 30, 1_000] {
         let slack = (count * 15 / 200).max(1);
-        // While the system does not run one worker's thread, its share goes to the other one. So the best of some.
+        // While the system does not run one worker's thread, its share goes to the other one. So the best of
+        // some.
         let tries: Vec<_> = (0..5).map(|_| spread(count)).collect();
         let even = |live: &Vec<usize>| live.iter().all(|live| live.abs_diff(count / 2) <= slack);
         assert!(tries.iter().any(even), "{count} spawned in a row live as {tries:?}");
     }
 }
 
-/// What was served by the 61st turn only: one child of a first turn that was there when a round began, where a newer
-/// one came in each round.
+/// What was served by the 61st turn only: one child of a first turn that was there when a round began, where
+/// a newer one came in each round.
 #[test]
 fn a_newer_child_of_a_first_turn_does_not_displace_an_older_one() {
     runtime(1).run(|| {
@@ -603,7 +605,8 @@ fn a_newer_child_of_a_first_turn_does_not_displace_an_older_one() {
     });
 }
 
-/// What starved: migrating coroutines that yield, beside a pinned one whose turns are long and that yields as well.
+/// What starved: migrating coroutines that yield, beside a pinned one whose turns are long and that yields as
+/// well.
 #[test]
 fn a_pinned_yielder_leaves_turns_to_migrating_ones() {
     // SAFETY: nothing is held over a wait that is bound to a thread.
@@ -630,8 +633,8 @@ fn a_pinned_yielder_leaves_turns_to_migrating_ones() {
     });
 }
 
-/// What went to and fro: a coroutine that was taken back from a worker in a long turn was handed to that worker again,
-/// as long as the turn was shorter than half of the stall threshold.
+/// What went to and fro: a coroutine that was taken back from a worker in a long turn was handed to that
+/// worker again, as long as the turn was shorter than half of the stall threshold.
 #[test]
 fn what_is_taken_back_from_a_busy_worker_starts_elsewhere() {
     let builder = Builder::new().worker_threads(2).stall_threshold(Duration::from_secs(120));

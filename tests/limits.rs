@@ -621,7 +621,8 @@ fn status(name: &str) -> Option<u64> {
     Some(line.trim().strip_suffix(" kB")?.parse::<u64>().ok()? << 10)
 }
 
-/// Starts so many coroutines, each with the stack of the builder, that are alive at once; how many got no stack.
+/// Starts so many coroutines, each with the stack of the builder, that are alive at once; how many got no
+/// stack.
 fn alive_at_once(count: usize, builder: impl Fn() -> sward::task::Builder) -> usize {
     let (started, over) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
     let handles: Vec<_> = (0..count)

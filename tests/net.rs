@@ -1122,7 +1122,8 @@ fn a_connection_wakes_one_of_many_acceptors() {
     });
 }
 
-/// Many acceptors of one listener time out and come back while connections arrive: each connection is accepted.
+/// Many acceptors of one listener time out and come back while connections arrive: each connection is
+/// accepted.
 #[test]
 fn acceptors_that_leave_lose_no_connection() {
     const ACCEPTORS: u64 = 100;

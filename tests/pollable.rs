@@ -437,8 +437,8 @@ fn in_error() -> std::net::UdpSocket {
     socket
 }
 
-/// The most tries of a call that waits for so long, however it is woken: two dozen until the naps are at their
-/// longest, and then one in each 10 ms.
+/// The most tries of a call that waits for so long, however it is woken: two dozen until the naps are at
+/// their longest, and then one in each 10 ms.
 fn most_tries(waited: Duration) -> u128 {
     24 + waited.as_millis() / 10
 }

@@ -481,7 +481,8 @@ fn a_forked_child_is_refused() {
     }
 }
 
-/// A program becomes a daemon between two runs, and its child a second time. It has used all that has threads.
+/// A program becomes a daemon between two runs, and its child a second time. It has used all that has
+/// threads.
 #[test]
 fn a_child_forked_after_the_last_runtime_has_its_own() {
     if !is_child() {
@@ -789,8 +790,8 @@ fn a_coroutine_that_blocks_the_only_worker_is_reported() {
     runtime().run(|| std::thread::sleep(Duration::from_millis(300)));
 }
 
-/// Writes far below its own frame, as C code does whose frame is so large and which was compiled without stack
-/// probes.
+/// Writes far below its own frame, as C code does whose frame is so large and which was compiled without
+/// stack probes.
 #[inline(never)]
 fn write_below(bytes: usize) {
     let frame = 0_u8;
@@ -799,8 +800,8 @@ fn write_below(bytes: usize) {
     unsafe { below.write_volatile(1) };
 }
 
-/// A frame of 240 KiB that is not probed jumps over the usual guard, into another stack. A larger guard, of the
-/// runtime, of the environment or of the coroutine, catches it, and the report is the usual one.
+/// A frame of 240 KiB that is not probed jumps over the usual guard, into another stack. A larger guard, of
+/// the runtime, of the environment or of the coroutine, catches it, and the report is the usual one.
 #[test]
 fn a_frame_that_jumps_the_usual_guard_is_caught_by_a_larger_one() {
     use std::os::unix::process::ExitStatusExt;
@@ -852,7 +853,8 @@ fn a_frame_that_jumps_the_usual_guard_is_caught_by_a_larger_one() {
     }
 }
 
-/// The page tables of stacks cost a tenth of what a parked coroutine does. They go when the coroutines are gone.
+/// The page tables of stacks cost a tenth of what a parked coroutine does. They go when the coroutines are
+/// gone.
 #[test]
 fn a_past_burst_leaves_few_page_tables() {
     const BURST: usize = 60_000;
@@ -893,7 +895,8 @@ fn a_past_burst_leaves_few_page_tables() {
             handles.into_iter().for_each(|handle| handle.join().expect("no panic"));
         };
         end(burst);
-        // 4,000 free stacks of half a KiB, and a chunk of 64 for each of the 60 that live and of what workers have.
+        // 4,000 free stacks of half a KiB, and a chunk of 64 for each of the 60 that live and of what workers
+        // have.
         let left = tables();
         assert!(left < 11 << 20, "{left} bytes of {most} are left");
         end(stay);

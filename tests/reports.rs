@@ -37,8 +37,8 @@ fn one_worker<T: Send>(f: impl FnOnce() -> T + Send) -> T {
     sward::runtime::Builder::new().worker_threads(1).build().expect("a runtime").run(f)
 }
 
-/// Runs the closure in a coroutine that was spawned in the line of the caller, while another one of its worker
-/// is ready to run.
+/// Runs the closure in a coroutine that was spawned in the line of the caller, while another one of its
+/// worker is ready to run.
 #[track_caller]
 fn keeps_a_sibling_waiting(name: Option<&str>, f: impl FnOnce() + Send + 'static) {
     let over = Arc::new(AtomicBool::new(false));
@@ -124,7 +124,8 @@ fn a_coroutine_that_sleeps_as_threads_do_is_said_to_be_blocked() {
     assert!(line.contains("(clock_nanosleep"), "{said}");
 }
 
-/// Gives the processor that the worker is bound to, with the lowest priority, to a thread that never leaves it.
+/// Gives the processor that the worker is bound to, with the lowest priority, to a thread that never leaves
+/// it.
 #[test]
 fn a_coroutine_whose_thread_is_not_run_is_not_blamed() {
     let test = "a_coroutine_whose_thread_is_not_run_is_not_blamed";
@@ -248,8 +249,8 @@ fn a_panic_is_printed_with_its_coroutine_and_its_reason() {
     assert!(rest.contains("panics:") && rest.contains("the reason"), "{said}");
 }
 
-/// A test harness that collects the output sets a hook, and keeps the message from stderr: then the line is not
-/// there either.
+/// A test harness that collects the output sets a hook, and keeps the message from stderr: then the line is
+/// not there either.
 #[test]
 fn captured_output_does_not_part_a_panic_from_its_coroutine() {
     let Some(mut child) = in_child("captured_output_does_not_part_a_panic_from_its_coroutine", || {

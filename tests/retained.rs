@@ -1,5 +1,5 @@
-//! What is left of a burst's memory once it has passed, counted by the allocator. One test only, as other ones
-//! would allocate meanwhile.
+//! What is left of a burst's memory once it has passed, counted by the allocator. One test only, as other
+//! ones would allocate meanwhile.
 
 mod checked;
 

@@ -1714,7 +1714,8 @@ macro_rules! auto_traits {
     };
 }
 
-/// What may be done with a lock, a guard or a handle is what may be done with std's, for payloads of each kind.
+/// What may be done with a lock, a guard or a handle is what may be done with std's, for payloads of each
+/// kind.
 #[test]
 fn auto_traits_are_those_of_std() {
     use std::sync as std_sync;
@@ -1730,7 +1731,8 @@ fn auto_traits_are_those_of_std() {
                 auto_traits!(std::thread::JoinHandle<P>)[..3],
                 "JoinHandle<{}>", stringify!($payload)
             );
-            // Ours has them for any payload, as JoinHandle: what goes through it was `Send` where it was spawned.
+            // Ours has them for any payload, as JoinHandle: what goes through it was `Send` where it was
+            // spawned.
             assert!(
                 implements!(sward::task::ScopedJoinHandle<'static, P>: Send + Sync + Unpin),
                 "ScopedJoinHandle<{}>", std::any::type_name::<P>()

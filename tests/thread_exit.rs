@@ -1,5 +1,5 @@
-//! Waits in destructors of thread-locals, after the crate's own thread-locals are gone: the thread still is one
-//! task, with a token, a time limit and masks of its own.
+//! Waits in destructors of thread-locals, after the crate's own thread-locals are gone: the thread still is
+//! one task, with a token, a time limit and masks of its own.
 
 mod checked;
 

@@ -437,8 +437,8 @@ fn ten_thousand_datagrams_are_echoed() {
     });
 }
 
-/// What was a thundering herd: each datagram woke every coroutine that waited for one. Now it wakes the first one,
-/// which wakes the next, which finds that there is no more.
+/// What was a thundering herd: each datagram woke every coroutine that waited for one. Now it wakes the first
+/// one, which wakes the next, which finds that there is no more.
 #[test]
 fn a_datagram_wakes_one_of_many_receivers() {
     const RECEIVERS: u64 = 500;
@@ -479,8 +479,8 @@ fn a_datagram_wakes_one_of_many_receivers() {
     });
 }
 
-/// Many receivers of one socket time out, are cancelled and come back while datagrams arrive: each of these is
-/// received. If the wake-up for one were lost, the sender would wait for ever.
+/// Many receivers of one socket time out, are cancelled and come back while datagrams arrive: each of these
+/// is received. If the wake-up for one were lost, the sender would wait for ever.
 #[test]
 fn receivers_that_leave_lose_no_datagram() {
     const RECEIVERS: u64 = 200;
@@ -530,8 +530,8 @@ fn receivers_that_leave_lose_no_datagram() {
     assert_eq!(received.load(Ordering::Relaxed), DATAGRAMS);
 }
 
-/// One cancelled receiver out of two, again and again, just as a datagram arrives: the other one gets it, or the
-/// cancelled one did.
+/// One cancelled receiver out of two, again and again, just as a datagram arrives: the other one gets it, or
+/// the cancelled one did.
 #[test]
 fn a_cancelled_receiver_passes_the_wake_up_on() {
     in_runtime(|| {

@@ -1,7 +1,7 @@
 //! HTTP/1.1 for a server (RFC 9110, RFC 9112), over any stream: what `http` and `https` share.
 //!
-//! The code reads top to bottom: read a head, read the body, answer, repeat. The wait for the client is inside
-//! `read` and `write`, and each wait has a limit.
+//! The code reads top to bottom: read a head, read the body, answer, repeat. The wait for the client is
+//! inside `read` and `write`, and each wait has a limit.
 //!
 //! What a server must get right, and where:
 //! - Where a request ends (`framing`): a proxy in front of this server that sees another end than it does
@@ -10,8 +10,8 @@
 //!   detail.
 //! - Whether the connection stays open (`keeps_alive`).
 //! - That a refusal arrives (`Connection::close`), although the client may have sent more than was read.
-//! - What a client can make it hold (the constants): less than 256 KiB, whatever it sends, and whether it reads
-//!   or not. Answers of any length are made piece by piece, as the client takes them.
+//! - What a client can make it hold (the constants): less than 256 KiB, whatever it sends, and whether it
+//!   reads or not. Answers of any length are made piece by piece, as the client takes them.
 
 use super::server::close_gently;
 use std::borrow::Cow;

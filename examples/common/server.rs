@@ -1,5 +1,5 @@
-//! The accept loop of the example servers, a coroutine for each connection and a limit on how many there are; and
-//! how a server closes.
+//! The accept loop of the example servers, a coroutine for each connection and a limit on how many there are;
+//! and how a server closes.
 
 use super::{Arguments, raise_descriptor_limit};
 use std::io::{self, Read};
@@ -18,8 +18,8 @@ const RESERVED: u64 = 64;
 /// How long the loop pauses after an error of the listener.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Takes `--connections N`. Raises the descriptor limit, and lowers the number to what that limit allows, with
-/// so many descriptors for a connection.
+/// Takes `--connections N`. Raises the descriptor limit, and lowers the number to what that limit allows,
+/// with so many descriptors for a connection.
 pub fn connections(arguments: &mut Arguments, descriptors_each: u64) -> usize {
     let wanted = arguments.number("--connections", CONNECTIONS);
     let descriptors = raise_descriptor_limit().unwrap_or(1024);
@@ -55,17 +55,17 @@ where
     }
 }
 
-/// What a server does about an error of `accept`: it says so, and goes on a little later. sward passes over the
-/// errors of single connections and backs off by itself where descriptors run out; whatever arrives here
+/// What a server does about an error of `accept`: it says so, and goes on a little later. sward passes over
+/// the errors of single connections and backs off by itself where descriptors run out; whatever arrives here
 /// concerns the listener, and may pass.
 pub fn pause(error: &io::Error) {
     eprintln!("accept: {error}");
     sward::sleep(PAUSE);
 }
 
-/// Ends a connection so that the peer gets what was sent last: the kernel resets a connection that is closed with
-/// unread data in it, and the reset overtakes the answer. So the server ends its own direction, and passes over
-/// what still comes, until the peer closes too or the limits are reached.
+/// Ends a connection so that the peer gets what was sent last: the kernel resets a connection that is closed
+/// with unread data in it, and the reset overtakes the answer. So the server ends its own direction, and
+/// passes over what still comes, until the peer closes too or the limits are reached.
 pub fn close_gently(stream: &TcpStream) {
     if stream.shutdown(Shutdown::Write).is_err() {
         return;

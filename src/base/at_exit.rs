@@ -1,11 +1,13 @@
-//! A value that a thread has until it has run everything else, the destructors of its thread-locals included.
+//! A value that a thread keeps until the thread has run everything else, destructors of thread-locals
+//! included.
 //!
-//! It hangs on a key of `pthread_key_create`, whose destructor the system calls as the thread ends: in rounds,
-//! as long as keys have values, but no more than so many. std destroys thread-locals before the first round where
-//! there is `__cxa_thread_atexit_impl`, and in one of the rounds elsewhere; destructors of other keys, of libraries
-//! in C, run in any of them. So the value is set again in each round but the last one that every system makes.
+//! It is the value of a key of `pthread_key_create`. As the thread ends, the system calls the key's
+//! destructor in rounds: as long as keys have values, but only a limited number of times. std destroys
+//! thread-locals before the first round where there is `__cxa_thread_atexit_impl`, and in one of the rounds
+//! elsewhere; destructors of other keys, of libraries in C, run in any of them. So the value is set again in
+//! each round but the last one that every system makes.
 //!
-//! The main thread's is not called where `main` returns: the process ends.
+//! For the main thread nothing is called when `main` returns: the process ends.
 
 use libc::pthread_key_t;
 use std::ffi::c_void;
@@ -15,16 +17,16 @@ use std::sync::OnceLock;
 /// Rounds that every system makes: `_POSIX_THREAD_DESTRUCTOR_ITERATIONS`.
 pub(crate) const ROUNDS: u32 = 4;
 
-/// What a thread's end comes to, for its value.
+/// What happens to the value after a round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Next {
-    /// It is told again in the next round.
+    /// The thread keeps it, and `End` is called again in the next round.
     Round,
-    /// The thread has the value no more.
+    /// The thread no longer has it.
     Gone,
 }
 
-/// Told in each round, on the thread that ends. Must not unwind.
+/// Called in each round, on the thread that ends. Must not unwind.
 pub(crate) type End = unsafe fn(NonNull<()>) -> Next;
 
 struct Key {
@@ -42,8 +44,8 @@ pub(crate) fn value() -> Option<NonNull<()>> {
     NonNull::new(unsafe { libc::pthread_getspecific(key.id) }).map(NonNull::cast)
 }
 
-/// Has the calling thread keep the value until its end. False if the system has no room for that: then nobody is
-/// told of the end. The function is the same in all calls.
+/// Makes the calling thread keep the value until its end. False if the system has no room for that: then
+/// `end` is never called. The function is the same in all calls.
 ///
 /// # Safety
 ///
@@ -54,7 +56,8 @@ pub(crate) unsafe fn keep(value: NonNull<()>, end: End) -> bool {
 
 fn create(end: End) -> Option<Key> {
     let mut id = 0;
-    // SAFETY: the place for the key lives until the call ends; the function is told of values of this key only.
+    // SAFETY: the place for the key lives until the call ends; the function is told of values of this key
+    // only.
     (unsafe { libc::pthread_key_create(&raw mut id, Some(tell)) } == 0).then_some(Key { id, end })
 }
 

@@ -1,10 +1,11 @@
 //! Back-off between the tries of a call that would block although `poll(2)` says that it would not.
 //!
-//! `poll` reports an error condition (`POLLERR`, `POLLHUP`) for as long as it lasts, whatever was asked for. A
-//! socket with something in its error queue is such a case: `poll` returns at once, and `recv` fails with
-//! `EAGAIN`. A loop of the two would spin. Nothing tells when the call becomes possible, so the loop tries again
-//! after a nap. The first nap is empty: the state may have changed between the two calls. The others double, so
-//! that a try comes late by no more than the time that was waited already, and by [`LONGEST`] at most.
+//! `poll` reports an error condition (`POLLERR`, `POLLHUP`) for as long as it lasts, whatever was asked for.
+//! A socket with something in its error queue is such a case: `poll` returns at once, and `recv` fails with
+//! `EAGAIN`. A loop of the two would spin. Nothing tells when the call becomes possible, so the loop tries
+//! again after a nap. The first nap is empty: the state may have changed between the two calls. The others
+//! double, so that a try comes late by no more than the time that was waited already, and by [`LONGEST`] at
+//! most.
 
 use std::time::Duration;
 

@@ -1,8 +1,9 @@
 //! What a forked child has of its parent's runtimes.
 //!
-//! A child has one thread. While a runtime lives, that is half a runtime, which shares the parent's pollers: then only
-//! fork and exec is supported. A child that goes on using the runtime is stopped before it takes the parent's events;
-//! what it drops of the runtime it leaves as it is, since the kernel's side is the parent's, too.
+//! A child has one thread. While a runtime lives, that is half a runtime, which shares the parent's pollers:
+//! then only fork and exec is supported. A child that goes on using the runtime is stopped before it takes
+//! the parent's events; what it drops of the runtime it leaves as it is, since the kernel's side is the
+//! parent's, too.
 //!
 //! Once all runtimes have ended, with all their threads, a child misses nothing: it may start runtimes of its
 //! own, as a daemon does. The pool of threads for blocking calls outlives runtimes; it registers two
@@ -48,7 +49,8 @@ extern "C" fn in_child() {
 pub(crate) fn watch() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        // SAFETY: the handler changes static atomics and memory of the pool, which is allowed in a forked child.
+        // SAFETY: the handler changes static atomics and memory of the pool, which is allowed in a forked
+        // child.
         unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
     });
 }
@@ -75,14 +77,14 @@ impl Drop for Alive {
     }
 }
 
-/// Whether no runtime lives. A pool's thread asks under the pool's lock before it waits: either it sees the last
-/// runtime's end, or `rest`, which takes that lock after the end, sees the thread.
+/// Whether no runtime lives. A pool's thread asks under the pool's lock before it waits: either it sees the
+/// last runtime's end, or `rest`, which takes that lock after the end, sees the thread.
 pub(crate) fn is_quiet() -> bool {
     RUNTIMES.load(Ordering::Acquire) == 0
 }
 
-/// A static that each process has for itself. In a forked child the value is made anew, whatever its parent's threads
-/// were doing with theirs at that moment: its lock may be held for ever. That value is leaked.
+/// A static that each process has for itself. In a forked child the value is made anew, whatever its parent's
+/// threads were doing with theirs at that moment: its lock may be held for ever. That value is leaked.
 ///
 /// A lock in it is std's: parking_lot's queues are the whole process's, and would keep the parent's waiters.
 pub(crate) struct PerProcess<T: 'static> {

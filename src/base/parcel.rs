@@ -10,8 +10,8 @@
 //!   [ value ] ----------> [ parcel ] ------> [ value ]            two copies
 //! ```
 //!
-//! Whether a value is large is known at compile time: branches are on constants, and the code for small values
-//! is as it would be without.
+//! Whether a value is large is known at compile time: branches are on constants, and the code for small
+//! values is as it would be without.
 
 use std::mem::MaybeUninit;
 

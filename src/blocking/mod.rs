@@ -37,7 +37,8 @@ const GRACE: Duration = Duration::from_secs(1);
 ///
 /// The pool has at most 512 threads, or as many as
 /// [`set_max_blocking_threads`](crate::runtime::set_max_blocking_threads) says; further calls wait in a queue, in
-/// the order in which they came. Threads leave when they have been idle for ten seconds, and when the last runtime ends.
+/// the order in which they came. Threads leave when they have been idle for ten seconds, and when the last
+/// runtime ends.
 ///
 /// # Errors
 ///

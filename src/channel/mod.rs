@@ -88,7 +88,8 @@ pub fn bounded<T>(capacity: usize) -> (Sender<T>, Receiver<T>) {
 /// A channel on which a sender never waits. Nothing but memory limits what is queued.
 ///
 /// Messages are queued in chunks of about 4 KiB, and a chunk is freed when its messages have been received.
-/// So the memory of a burst is given back: an empty channel holds 8 KiB at most, whatever has gone through it.
+/// So the memory of a burst is given back: an empty channel holds 8 KiB at most, whatever has gone through
+/// it.
 ///
 /// ```
 /// let (sender, receiver) = sward::channel::unbounded();

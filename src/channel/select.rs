@@ -298,9 +298,9 @@ pub fn select_among(
 /// - What `send` was to send is dropped if another arm is chosen. With `send_from` it stays in the
 ///   variable, and is taken out of it only if it is sent; so too if the select unwinds.
 /// - Fair: if several arms can be carried out, each of them is equally likely to be.
-/// - `default` is taken only if there was a moment at which no other arm could be carried out; with a duration,
-///   such a moment after it. A message that moves from the channel of one arm to that of another meanwhile is
-///   not missed.
+/// - `default` is taken only if there was a moment at which no other arm could be carried out; with a
+///   duration, such a moment after it. A message that moves from the channel of one arm to that of another
+///   meanwhile is not missed.
 /// - With `send_with` the message is made when there is room or a receiver for it, and at most once, by a
 ///   closure that may wait. If another sender then is faster the select goes on with that message, and drops
 ///   it if another arm is chosen after all.

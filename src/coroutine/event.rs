@@ -2,16 +2,17 @@
 //!
 //! # The problem
 //!
-//! A socket's readiness in one direction, a coroutine's end, a park token and a cancellation are the same thing:
-//! a flag that some set and others wait for. Thousands may wait for one of them, and each waiter may leave at any
-//! time, since a timeout, a cancellation or another arm of its `select!` may end its wait first. So listing a
-//! waiter and taking it off must not depend on how many others wait; the usual case, one waiter or none, is one
-//! compare-and-swap; and a socket's readiness wakes one waiter, not all of them (the thundering herd).
+//! A socket's readiness in one direction, a coroutine's end, a park token and a cancellation are the same
+//! thing: a flag that some set and others wait for. Thousands may wait for one of them, and each waiter may
+//! leave at any time, since a timeout, a cancellation or another arm of its `select!` may end its wait first.
+//! So listing a waiter and taking it off must not depend on how many others wait; the usual case, one waiter
+//! or none, is one compare-and-swap; and a socket's readiness wakes one waiter, not all of them (the
+//! thundering herd).
 //!
 //! # The states
 //!
-//! An [`Event`] is a word. Its [`Node`]s form a ring in the order in which they came, the word points to the first one;
-//! each node lives on the stack of its waiter.
+//! An [`Event`] is a word. Its [`Node`]s form a ring in the order in which they came, the word points to the
+//! first one; each node lives on the stack of its waiter.
 //!
 //! ```text
 //!  word                     state         moves
@@ -28,20 +29,21 @@
 //!
 //! # The argument
 //!
-//! *The ring.* The ring and its links change only under LOCKED, except that the first node gets into an empty word
-//! by a compare-and-swap. A node is listed exactly if its `next` is not null, which is looked at under LOCKED too. Nobody
-//! but the holder of LOCKED changes a word that has it, so the holder unlocks by a store. Each operation touches
-//! a node and its two neighbours; only `set_all`, `set_for_good` and `mark` go through all of them, and `set` past
-//! the nodes whose wait has ended otherwise, which it takes off, so that their owners need not.
+//! *The ring.* The ring and its links change only under LOCKED, except that the first node gets into an empty
+//! word by a compare-and-swap. A node is listed exactly if its `next` is not null, which is looked at under
+//! LOCKED too. Nobody but the holder of LOCKED changes a word that has it, so the holder unlocks by a store.
+//! Each operation touches a node and its two neighbours; only `set_all`, `set_for_good` and `mark` go through
+//! all of them, and `set` past the nodes whose wait has ended otherwise, which it takes off, so that their
+//! owners need not.
 //!
-//! *Life.* Others may touch a node from its `enqueue` until it was fired or `remove` has returned. Both happen under
-//! LOCKED, so the owner of a node whose wait ended otherwise calls `remove` before its frame goes. `remove` locks
-//! while the ring is not empty, so it waits for a `set` that is about to fire the node. A firer reads a node's
-//! links before it fires it, and does not touch it afterwards.
+//! *Life.* Others may touch a node from its `enqueue` until it was fired or `remove` has returned. Both
+//! happen under LOCKED, so the owner of a node whose wait ended otherwise calls `remove` before its frame
+//! goes. `remove` locks while the ring is not empty, so it waits for a `set` that is about to fire the node.
+//! A firer reads a node's links before it fires it, and does not touch it afterwards.
 //!
-//! *SET is stored after the firing*, as nodes may be gone once it is. A waiter that was fired before it had parked
-//! may run while the word is still LOCKED. It calls `remove` as well, which waits until that is over: then the event is
-//! set, unless somebody has consumed it.
+//! *SET is stored after the firing*, as nodes may be gone once it is. A waiter that was fired before it had
+//! parked may run while the word is still LOCKED. It calls `remove` as well, which waits until that is over:
+//! then the event is set, unless somebody has consumed it.
 //!
 //! *No wake-up is lost.* Claim: while the event is set and nodes are listed, a waiter that `set` has fired is
 //! on its way, or the last `set` found no node that it could fire. Each `set` fires a node if it finds one
@@ -67,13 +69,13 @@
 //! # What was rejected
 //!
 //! - *A stack that is pushed by compare-and-swap, each node linked one way*: taking one off means walking.
-//! - *Handing the event to the fired waiter, so that nobody barges*: two readers of a busy socket would switch
-//!   contexts, or wake each other's worker, for each datagram, while one of them could go on reading.
-//! - *At most one fired waiter under way*: it may be at home on a worker that computes for long. A second datagram
-//!   then wakes a second waiter.
-//! - *Detaching the ring before all of it is fired*: a waiter that leaves early would have to find out where in the
-//!   detached ring the firer is, and wait for it. Firing is a compare-and-swap a node, a few milliseconds for 50,000;
-//!   scheduling them, which takes longer, comes after LOCKED.
+//! - *Handing the event to the fired waiter, so that nobody barges*: two readers of a busy socket would
+//!   switch contexts, or wake each other's worker, for each datagram, while one of them could go on reading.
+//! - *At most one fired waiter under way*: it may be at home on a worker that computes for long. A second
+//!   datagram then wakes a second waiter.
+//! - *Detaching the ring before all of it is fired*: a waiter that leaves early would have to find out where
+//!   in the detached ring the firer is, and wait for it. Firing is a compare-and-swap a node, a few
+//!   milliseconds for 50,000; scheduling them, which takes longer, comes after LOCKED.
 
 use super::waiter::{Batch, Cause, Fired, Ticket};
 use crate::base::prefetch::prefetch;
@@ -285,8 +287,8 @@ impl Event {
         unsafe { self.list(node, false) }
     }
 
-    /// As [`enqueue`](Self::enqueue), but before all others: for a waiter that was fired, and found that another
-    /// one had been faster.
+    /// As [`enqueue`](Self::enqueue), but before all others: for a waiter that was fired, and found that
+    /// another one had been faster.
     ///
     /// # Safety
     ///
@@ -396,8 +398,8 @@ impl Event {
             // SAFETY: listed nodes are alive while we hold LOCKED.
             let (ticket, next) =
                 unsafe { ((*at).ticket, (*at).next.swap(ptr::null_mut(), Ordering::Relaxed)) };
-            // SAFETY: the waiter is alive until its owner has called `remove`, which waits for LOCKED. After this
-            // the node may be gone, which is why its link was read before.
+            // SAFETY: the waiter is alive until its owner has called `remove`, which waits for LOCKED. After
+            // this the node may be gone, which is why its link was read before.
             let _ = unsafe { ticket.fire(Cause::Event, batch) };
             if next == head {
                 break;
@@ -407,8 +409,8 @@ impl Event {
         self.unlock(bare(new));
     }
 
-    /// Sets the event to those flags and that number, unless somebody waits: then it locks the word and gives it as
-    /// it was.
+    /// Sets the event to those flags and that number, unless somebody waits: then it locks the word and gives
+    /// it as it was.
     #[inline]
     fn set_unless_waited_for(&self, new: usize) -> Option<*mut Node> {
         let mut word = self.word.load(Ordering::Relaxed);
@@ -603,7 +605,8 @@ mod tests {
         event.remove(&nodes[2]);
     }
 
-    /// What was linear: listing and leaving, in the order in which they came, from either end and from within.
+    /// What was linear: listing and leaving, in the order in which they came, from either end and from
+    /// within.
     #[test]
     fn leaving_does_not_depend_on_how_many_wait() {
         let cost = |count: usize, order: fn(usize, usize) -> usize| {
@@ -624,7 +627,8 @@ mod tests {
         }
     }
 
-    /// Waiters come, are taken off and are fired on three threads; each set is taken once, and nobody is left behind.
+    /// Waiters come, are taken off and are fired on three threads; each set is taken once, and nobody is left
+    /// behind.
     #[test]
     fn stress() {
         use std::sync::atomic::AtomicU32;
@@ -801,8 +805,8 @@ mod models {
         });
     }
 
-    /// A socket as its readers see it: a queue of datagrams, and readiness that is told with each of them, as an
-    /// edge; or its end.
+    /// A socket as its readers see it: a queue of datagrams, and readiness that is told with each of them, as
+    /// an edge; or its end.
     struct Socket {
         event: Event,
         datagrams: AtomicUsize,
@@ -819,8 +823,8 @@ mod models {
             set_and_wake(|batch| self.event.set(batch));
         }
 
-        /// As `sched::readiness::perform`, with a timeout that may pass before the wait. `None` after that, or after
-        /// the end.
+        /// As `sched::readiness::perform`, with a timeout that may pass before the wait. `None` after that,
+        /// or after the end.
         fn receive(&self, sleeper: &Sleeper, times_out: bool) -> Option<()> {
             let mut woken = false;
             loop {
@@ -851,8 +855,8 @@ mod models {
         }
     }
 
-    /// As `loom::model`, for three threads that wait for one another in loops: with two preemptions at most, and longer
-    /// runs.
+    /// As `loom::model`, for three threads that wait for one another in loops: with two preemptions at most,
+    /// and longer runs.
     fn explore(f: impl Fn() + Sync + Send + 'static) {
         let mut model = loom::model::Builder::new();
         model.preemption_bound = Some(2);
@@ -880,8 +884,8 @@ mod models {
         });
     }
 
-    /// One of two readers times out while a datagram arrives: it takes it, or the other reader gets it. Without the
-    /// wake-up the other one would sleep for ever, which loom reports.
+    /// One of two readers times out while a datagram arrives: it takes it, or the other reader gets it.
+    /// Without the wake-up the other one would sleep for ever, which loom reports.
     #[test]
     fn a_timeout_does_not_take_the_wake_up_with_it() {
         explore(|| {
@@ -928,8 +932,8 @@ mod models {
         });
     }
 
-    /// Three nodes, one of which leaves while a set fires the first: the ring stays whole, and nobody touches what
-    /// has left.
+    /// Three nodes, one of which leaves while a set fires the first: the ring stays whole, and nobody touches
+    /// what has left.
     #[test]
     fn a_node_leaves_while_another_is_fired() {
         for leaver in 0..3 {

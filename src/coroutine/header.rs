@@ -20,8 +20,9 @@
 //! References: one for the scheduler, from `new` until the coroutine has ended; one for the
 //! `JoinHandle`; one for each `Task` handle. Who may touch what:
 //!
-//! - `machine`, `switch`, `depth`, `listed`, `placed`, `taken_back`: whoever owns the coroutine, be it the worker
-//!   that runs it or is about to, or the thread that moves it between queues; and the coroutine itself while it runs.
+//! - `machine`, `switch`, `depth`, `listed`, `placed`, `taken_back`: the owner of the coroutine: the worker
+//!   that runs it or is about to, or the thread that moves it between queues; and the coroutine itself while
+//!   it runs.
 //! - `owner.previous`, `owner.next`: whoever holds the lock of the list that it is in.
 //! - `body`: the coroutine until it sets COMPLETE; then the one with JOINED, or, if JOINED was
 //!   cleared before, the coroutine still (it then drops the result itself, on its own stack, where

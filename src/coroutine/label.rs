@@ -1,5 +1,5 @@
-//! How reports name a coroutine: `coroutine #7 "name" (spawned at src/main.rs:10:5)`, without the name if it has
-//! none.
+//! How reports name a coroutine: `coroutine #7 "name" (spawned at src/main.rs:10:5)`, without the name if it
+//! has none.
 //!
 //! It allocates nothing, since the report of an overflow is written in a signal handler.
 

@@ -1,8 +1,8 @@
 //! Destructors of users' values: run where a panic must not go on, and one after another where a panic in one
 //! must not keep the others from running.
 //!
-//! The panic hook has reported such a panic before it gets here. A panic that unwinds out of a destructor while
-//! the thread unwinds already aborts the process; one that is caught inside of the destructor does not.
+//! The panic hook has reported such a panic before it gets here. A panic that unwinds out of a destructor
+//! while the thread unwinds already aborts the process; one that is caught inside of the destructor does not.
 
 use super::header::Cancellation;
 use std::any::Any;

@@ -20,8 +20,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 /// An open file, as [`std::fs::File`]. All its calls park; see [the module](super).
 ///
-/// A FIFO, a terminal or another device that can be polled is not read and written on the pool: a coroutine parks until it
-/// is ready, and holds no thread.
+/// A FIFO, a terminal or another device that can be polled is not read and written on the pool: a coroutine
+/// parks until it is ready, and holds no thread.
 ///
 /// `Read`, `Write` and `Seek` are there for `File` and `&File`, and [`FileExt`] for access at given places.
 /// Closing (dropping) the file is done in place.
@@ -50,7 +50,8 @@ impl Kind {
         match self {
             Kind::Disk(file) => Std::Own(file),
             Kind::Waits(end) => {
-                // SAFETY: the descriptor is open for as long as `self` is, and is not closed by what borrows it.
+                // SAFETY: the descriptor is open for as long as `self` is, and is not closed by what borrows
+                // it.
                 let lent = unsafe { std::fs::File::from_raw_fd(end.fd().as_raw_fd()) };
                 Std::Lent(ManuallyDrop::new(lent))
             }
@@ -161,8 +162,8 @@ impl File {
         call(|| self.0.std().metadata())
     }
 
-    /// A second handle, which shares the place of the next read or write. The handles of a FIFO or a device share the
-    /// descriptor, too.
+    /// A second handle, which shares the place of the next read or write. The handles of a FIFO or a device
+    /// share the descriptor, too.
     ///
     /// # Errors
     ///
@@ -205,7 +206,8 @@ impl File {
     ///
     /// # Panics
     ///
-    /// If it is a FIFO or a device of which there are other handles, and no descriptor is free for the duplicate.
+    /// If it is a FIFO or a device of which there are other handles, and no descriptor is free for the
+    /// duplicate.
     pub fn into_std(self) -> std::fs::File {
         self.0.into_std()
     }

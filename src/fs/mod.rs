@@ -7,11 +7,11 @@
 //! [`BufWriter`](std::io::BufWriter), or do several steps in one [`blocking`](crate::blocking()) call of your
 //! own.
 //!
-//! FIFOs and devices may block for as long as nobody writes to them. Opening, reading and writing them does not happen on
-//! the pool: the coroutine parks until they are ready, as with a socket, and can be cancelled. One difference from std:
-//! opening a FIFO to read it does not wait for a writer; the first read does. A device that cannot be polled is left to
-//! the pool, and so is a device that comes from std as an open file: [`io::Pollable`](crate::io::Pollable) waits for
-//! these.
+//! FIFOs and devices may block for as long as nobody writes to them. Opening, reading and writing them does
+//! not happen on the pool: the coroutine parks until they are ready, as with a socket, and can be cancelled.
+//! One difference from std: opening a FIFO to read it does not wait for a writer; the first read does. A
+//! device that cannot be polled is left to the pool, and so is a device that comes from std as an open file:
+//! [`io::Pollable`](crate::io::Pollable) waits for these.
 //!
 //! Errors are std's, and an error if the pool has no thread and can create none. A cancelled coroutine
 //! unwinds out of a call that no thread has begun; one that has been begun is awaited and gives its result,
@@ -94,7 +94,8 @@ functions! {
     fn symlink_metadata(path: path) -> Metadata;
 }
 
-/// Makes the call on the pool, unless one of the files is a FIFO or a device, which might keep the thread for ever.
+/// Makes the call on the pool, unless one of the files is a FIFO or a device, which might keep the thread for
+/// ever.
 fn call_on_disk<T: Send, const N: usize>(
     paths: [&Path; N],
     f: impl FnOnce() -> io::Result<T> + Send,

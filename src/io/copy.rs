@@ -110,8 +110,8 @@ impl<T: AsFd> CloseWrite for T {
 /// The first error in either direction, which ends the other one as well. What was read and not written is
 /// lost. A timeout of a stream is an error of it.
 ///
-/// A stream that its peer has reset gives `ConnectionReset`. To the peer of the other stream, dropping that one
-/// looks like an end of the data; a proxy that has to tell the two apart resets it, by
+/// A stream that its peer has reset gives `ConnectionReset`. To the peer of the other stream, dropping that
+/// one looks like an end of the data; a proxy that has to tell the two apart resets it, by
 /// [`TcpStream::set_linger`](crate::net::TcpStream::set_linger) with a duration of zero before the drop.
 ///
 /// # Cancellation
@@ -150,8 +150,8 @@ where
     CopyBidirectional::new().copy(a, b)
 }
 
-/// [`copy_bidirectional`] with settings. Use it in a proxy: without an idle limit, two peers that say nothing any
-/// more keep their connections for ever.
+/// [`copy_bidirectional`] with settings. Use it in a proxy: without an idle limit, two peers that say nothing
+/// any more keep their connections for ever.
 ///
 /// # Examples
 ///
@@ -198,8 +198,8 @@ impl CopyBidirectional {
         self
     }
 
-    /// The most bytes that each direction holds, at least one. It begins with 8 KiB, or this if it is less, and
-    /// takes more where the stream fills it.
+    /// The most bytes that each direction holds, at least one. It begins with 8 KiB, or this if it is less,
+    /// and takes more where the stream fills it.
     pub const fn buffer_size(mut self, bytes: usize) -> CopyBidirectional {
         self.largest_buffer = if bytes == 0 { 1 } else { bytes };
         self
@@ -209,9 +209,9 @@ impl CopyBidirectional {
     ///
     /// # Errors
     ///
-    /// Those of [`copy_bidirectional`]. `TimedOut`, with a [`CopyIdle`] inside, if the idle limit is exceeded;
-    /// both directions have then ended, and the streams are open. Where panics abort, a direction that waits
-    /// cannot be ended, and so this error comes only when it ends by itself.
+    /// Those of [`copy_bidirectional`]. `TimedOut`, with a [`CopyIdle`] inside, if the idle limit is
+    /// exceeded; both directions have then ended, and the streams are open. Where panics abort, a direction
+    /// that waits cannot be ended, and so this error comes only when it ends by itself.
     ///
     /// # Cancellation
     ///
@@ -224,7 +224,8 @@ impl CopyBidirectional {
         let largest = self.largest_buffer;
         let (mut there, mut back) = (0, 0);
         let Some(limit) = self.idle else {
-            // Two coroutines, and not one beside the caller: an error of either has to end the wait of the other.
+            // Two coroutines, and not one beside the caller: an error of either has to end the wait of the
+            // other.
             try_scope(|s| {
                 s.spawn(|| one_way(By(a), By(b), b, largest).map(|count| there = count));
                 s.spawn(|| one_way(By(b), By(a), a, largest).map(|count| back = count));
@@ -281,8 +282,8 @@ impl fmt::Display for CopyIdle {
 
 impl std::error::Error for CopyIdle {}
 
-/// What two directions have done. `Relaxed` is enough: each number stands for itself, and the watcher looks again
-/// at the end of each wait.
+/// What two directions have done. `Relaxed` is enough: each number stands for itself, and the watcher looks
+/// again at the end of each wait.
 struct Activity {
     begun: Instant,
     /// When something happened last, in nanoseconds after the beginning.

@@ -11,7 +11,8 @@
 //!    yet cannot be trusted to: another process may take the input, and a terminal tells of room when there
 //!    is little. A pipe that is ready has room for [`PIECE`] bytes.
 //!
-//! A plain thread takes the same steps, and blocks where a coroutine parks: the waits of step 2 obey its time limit.
+//! A plain thread takes the same steps, and blocks where a coroutine parks: the waits of step 2 obey its time
+//! limit.
 
 use super::nowait;
 use crate::base::backoff::Backoff;

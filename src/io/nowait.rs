@@ -1,8 +1,8 @@
 //! Transfers that do not block although the open file may: `RWF_NOWAIT`, of Linux.
 //!
 //! The flag is the call's own, so the mode that the open file shares with other processes stays as it is.
-//! Pipes and sockets know it, files where the data is in memory; terminals do not. Nor does an old kernel, and a
-//! filter of system calls may forbid it, with an errno of its author's choice.
+//! Pipes and sockets know it, files where the data is in memory; terminals do not. Nor does an old kernel,
+//! and a filter of system calls may forbid it, with an errno of its author's choice.
 
 use crate::base::sys::retry;
 use std::io::{self, ErrorKind};

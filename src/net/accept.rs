@@ -1,4 +1,5 @@
-//! Taking connections, and what a listener does when that fails: [`AcceptFault`] says whose fault an errno is.
+//! Taking connections, and what a listener does when that fails: [`AcceptFault`] says whose fault an errno
+//! is.
 //!
 //! Invariant: a listener's file is non-blocking: `accept` has no flag for it.
 
@@ -29,8 +30,8 @@ const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
 static COMPLAINED: Mutex<Option<Instant>> = Mutex::new(None);
 
 impl Socket {
-    /// Takes a connection, and tells the peer's address. Passes over connections that have failed, and waits where
-    /// the fault may pass.
+    /// Takes a connection, and tells the peer's address. Passes over connections that have failed, and waits
+    /// where the fault may pass.
     pub(super) fn accept(&self) -> io::Result<(OwnedFd, RawAddr)> {
         let (mut delay, longest) = BACKOFF;
         let mut failed = 0;

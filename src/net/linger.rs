@@ -1,9 +1,10 @@
 //! Closing a connection that lingers.
 //!
-//! `close(2)` of a TCP socket with `SO_LINGER` waits until the peer has taken what was sent, or the time is over, also
-//! if the socket is non-blocking. On a worker that would stop all coroutines that live there. So the last handle asks,
-//! when a worker drops it, whether the socket lingers. The kernel is asked: the option may have been inherited from the
-//! listener, or set through the descriptor. Such a socket is closed by a thread of the pool.
+//! `close(2)` of a TCP socket with `SO_LINGER` waits until the peer has taken what was sent, or the time is
+//! over, also if the socket is non-blocking. On a worker that would stop all coroutines that live there. So
+//! the last handle asks, when a worker drops it, whether the socket lingers. The kernel is asked: the option
+//! may have been inherited from the listener, or set through the descriptor. Such a socket is closed by a
+//! thread of the pool.
 //!
 //! If the peer does not read, the close takes as long as the option allows. Files and names must not wait for
 //! such threads, so the pool bounds their number. Beyond the bound, the worker clears the option and closes

@@ -28,7 +28,8 @@ pub(super) struct Socket {
 /// What it means that a call has transferred less than it could have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Short {
-    /// It has emptied or filled the socket: the next one would block. So it is with TCP streams, and only with them.
+    /// It has emptied or filled the socket: the next one would block. So it is with TCP streams, and only
+    /// with them.
     Drained,
     /// Nothing: there may be more.
     Nothing,

@@ -108,14 +108,16 @@ impl TcpListener {
     /// Takes a connection, and tells the peer's address. Parks until there is one.
     ///
     /// A connection that has failed before it was taken is passed over. Where descriptors or memory have
-    /// run out, or a firewall forbids the call, it backs off: it tries again after 5 ms, then after twice that each
-    /// time, up to a second, and says so on stderr, at most every ten seconds. So an error is the listener's own, and
-    /// `accept()?` is right for a server: it does not end because of one connection or of a shortage.
+    /// run out, or a firewall forbids the call, it backs off: it tries again after 5 ms, then after twice
+    /// that each time, up to a second, and says so on stderr, at most every ten seconds. So an error is the
+    /// listener's own, and `accept()?` is right for a server: it does not end because of one connection or of
+    /// a shortage.
     ///
     /// # Errors
     ///
-    /// `NotConnected` after [`close`](Self::close); `InvalidInput` for a socket that does not listen; `WouldBlock`
-    /// in non-blocking mode, which also reports a shortage as it is. Once the runtime has shut down, a call that would have to wait fails.
+    /// `NotConnected` after [`close`](Self::close); `InvalidInput` for a socket that does not listen;
+    /// `WouldBlock` in non-blocking mode, which also reports a shortage as it is. Once the runtime has shut
+    /// down, a call that would have to wait fails.
     ///
     /// # Cancellation
     ///

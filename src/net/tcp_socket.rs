@@ -358,13 +358,15 @@ impl TcpSocket {
 
     /// Sets `SO_LINGER`, in whole seconds, rounded up. Does not park.
     ///
-    /// With zero, closing the connection resets it, and what was not sent is dropped. With more than that, closing
-    /// it waits for as long as that, or until all is acknowledged. `None`, the default, sends in the background.
+    /// With zero, closing the connection resets it, and what was not sent is dropped. With more than that,
+    /// closing it waits for as long as that, or until all is acknowledged. `None`, the default, sends in the
+    /// background.
     ///
-    /// On a plain thread the last drop of the stream waits, as std's does. In a coroutine it does not: a thread of the
-    /// pool of [`blocking`](crate::blocking()) closes the socket, and nobody waits for that thread, neither a
-    /// shutdown of the runtime nor the end of the process, after which the kernel sends the rest. At most an eighth of
-    /// the pool's threads do this at a time. A socket beyond that is closed at once, and the kernel sends the rest.
+    /// On a plain thread the last drop of the stream waits, as std's does. In a coroutine it does not: a
+    /// thread of the pool of [`blocking`](crate::blocking()) closes the socket, and nobody waits for that
+    /// thread, neither a shutdown of the runtime nor the end of the process, after which the kernel sends the
+    /// rest. At most an eighth of the pool's threads do this at a time. A socket beyond that is closed at
+    /// once, and the kernel sends the rest.
     ///
     /// # Errors
     ///

@@ -436,9 +436,9 @@ impl TcpStream {
     ///
     /// With `None`, the default, the peer gets all that was written and then the end of the stream. With a
     /// duration of zero the connection is reset: what was not sent is lost, and the peer's calls fail with
-    /// `ConnectionReset`. Use this to pass on that a connection has failed, where an end would say that the data
-    /// is complete. With any other duration the drop waits so long, in whole seconds, for the peer to take what
-    /// was written; in a coroutine a thread of the pool does that wait.
+    /// `ConnectionReset`. Use this to pass on that a connection has failed, where an end would say that the
+    /// data is complete. With any other duration the drop waits so long, in whole seconds, for the peer to
+    /// take what was written; in a coroutine a thread of the pool does that wait.
     ///
     /// # Errors
     ///

@@ -96,9 +96,9 @@ impl Poller {
         })
     }
 
-    /// After `epoll_pwait2` has failed. The kernel does not know the call, or a filter forbids it, with whatever
-    /// errno its author chose: so it is given up if the older call does better. Other threads may find out at the
-    /// same time, each by its own call.
+    /// After `epoll_pwait2` has failed. The kernel does not know the call, or a filter forbids it, with
+    /// whatever errno its author chose: so it is given up if the older call does better. Other threads may
+    /// find out at the same time, each by its own call.
     #[cold]
     fn without_pwait2(&self, events: &mut Events, timeout: Option<Duration>) -> io::Result<libc::c_int> {
         let result = self.wait_coarse(events, timeout);

@@ -69,7 +69,8 @@ impl Ready {
     pub(super) fn tell(&self, direction: Direction, batch: &mut Batch) {
         let event = self.event(direction);
         if self.selective {
-            // Before the event: a waiter that lists itself once this event has been taken again sees the number.
+            // Before the event: a waiter that lists itself once this event has been taken again sees the
+            // number.
             self.tellings.fetch_add(1, Ordering::AcqRel);
             event.set_all(batch);
         } else {
@@ -170,8 +171,8 @@ impl Source {
     }
 
     /// How often a selective source has been told ready; `None` for one that is not. A waiter of a selective
-    /// source waits only if the number is, once it is listed, what it was before its attempt: another one may have
-    /// taken the event in between.
+    /// source waits only if the number is, once it is listed, what it was before its attempt: another one may
+    /// have taken the event in between.
     #[inline]
     pub(crate) fn tellings(&self) -> Option<usize> {
         self.ready.selective.then(|| self.ready.tellings.load(Ordering::Acquire))

@@ -18,8 +18,8 @@ pub struct Metrics {
     /// One for each worker.
     pub workers: Vec<WorkerMetrics>,
     /// Coroutines that never ran because there was no stack for them:
-    /// [`JoinError::NoStack`](crate::task::JoinError::NoStack). Where nobody joins such a one a line on stderr
-    /// says so, at most every ten seconds.
+    /// [`JoinError::NoStack`](crate::task::JoinError::NoStack). If nobody joins such a coroutine, a line on
+    /// stderr says so, at most every ten seconds.
     pub no_stack: u64,
     /// Threads of the process's pool for [`blocking`](crate::blocking()) calls.
     pub blocking_threads: usize,

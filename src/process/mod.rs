@@ -11,11 +11,11 @@
 //!
 //! # Children that nobody waits for
 //!
-//! A [`Child`] that is dropped goes on running, unless [`Command::kill_on_drop`] says otherwise. So does one whose
-//! wait was cancelled or has met a time limit, once it is dropped. Either way it leaves no zombie: a thread waits for
-//! such children and reaps each as soon as it has ended. The thread is there while there are any, and holds a
-//! descriptor for each. Without descriptors of processes it asks each of them from time to time, and is at most a second
-//! late.
+//! A [`Child`] that is dropped goes on running, unless [`Command::kill_on_drop`] says otherwise. So does one
+//! whose wait was cancelled or has met a time limit, once it is dropped. Either way it leaves no zombie: a
+//! thread waits for such children and reaps each as soon as it has ended. The thread is there while there are
+//! any, and holds a descriptor for each. Without descriptors of processes it asks each of them from time to
+//! time, and is at most a second late.
 //!
 //! # What a child inherits
 //!

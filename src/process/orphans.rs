@@ -1,12 +1,12 @@
 //! Children that have not ended, and whose handle is gone. Somebody has to reap them.
 //!
-//! One thread does, the reaper. It starts with the first orphan, sleeps until one has ended, and leaves with the last,
-//! so it belongs to no runtime and costs nothing where there are no orphans. It waits for the descriptors of the
-//! processes, and for a pipe, the bell, that tells of new orphans. A child without a descriptor is asked from time to
-//! time, in intervals that double up to [`LONGEST`].
+//! One thread does, the reaper. It starts with the first orphan, sleeps until one has ended, and leaves with
+//! the last, so it belongs to no runtime and costs nothing where there are no orphans. It waits for the
+//! descriptors of the processes, and for a pipe, the bell, that tells of new orphans. A child without a
+//! descriptor is asked from time to time, in intervals that double up to [`LONGEST`].
 //!
-//! Invariants: a child on the list has not been reaped, so its number is its own. While there is a bell there is a
-//! reaper, and nobody else removes children: they keep their order.
+//! Invariants: a child on the list has not been reaped, so its number is its own. While there is a bell there
+//! is a reaper, and nobody else removes children: they keep their order.
 
 use super::pidfd;
 use crate::base::fork::PerProcess;

@@ -1,12 +1,13 @@
-//! What keeps a worker in one turn: its coroutine, which computes or waits in the kernel, or the system, which does
-//! not run the worker's thread.
+//! What keeps a worker in one turn: its coroutine, which computes or waits in the kernel, or the system,
+//! which does not run the worker's thread.
 //!
 //! A turn is measured from look to look of the netpoller thread. The time between two looks counts for
-//! [`MOST_STEP`] at most: if the next look comes later than that, the netpoller thread was not run either. So a
-//! process that is stopped for a minute, or has used up its processor quota, has no turn that lasted so long.
+//! [`MOST_STEP`] at most: if the next look comes later than that, the netpoller thread was not run either. So
+//! a process that is stopped for a minute, or has used up its processor quota, has no turn that lasted so
+//! long.
 //!
-//! Of the time that a turn has lasted, the thread's clock tells what it computed, and the system how long it was in
-//! the queue of a processor. The rest it has waited in the kernel.
+//! Of the time that a turn has lasted, the thread's clock tells what it computed, and the system how long it
+//! was in the queue of a processor. The rest it has waited in the kernel.
 
 use super::shared::Core;
 use crate::base::clock::ThreadClock;
@@ -116,8 +117,8 @@ impl Measure {
         self.last - self.first
     }
 
-    /// Whether the thread could run, and has mostly not been run in this turn: that will be over sooner or later, and
-    /// says nothing of the coroutine.
+    /// Whether the thread could run, and has mostly not been run in this turn: that will be over sooner or
+    /// later, and says nothing of the coroutine.
     pub(super) fn is_kept_from_running(&self, core: &Core) -> bool {
         let runs = || core.probe.get().is_some_and(|probe| probe.doing() == Some(Doing::Runs));
         self.used() < self.lasts / 2 && runs()

@@ -1,5 +1,6 @@
-//! Checked waits, as [`Builder::checks`](super::runtime::Builder::checks) turns them on: before a coroutine of such a
-//! runtime leaves its stack, the stack is walked, and the wait is refused beneath a frame that [`thread_bound`] lists.
+//! Checked waits, as [`Builder::checks`](super::runtime::Builder::checks) turns them on: before a coroutine
+//! of such a runtime leaves its stack, the stack is walked, and the wait is refused beneath a frame that
+//! [`thread_bound`] lists.
 //!
 //! Names are costly, addresses are not. An address always belongs to the same functions, inlined ones
 //! included. So this remembers what each address means, and makes a backtrace with names only where a walk
@@ -41,8 +42,8 @@ static KNOWN: parking_lot::RwLock<BTreeMap<usize, Mark>> = parking_lot::RwLock::
 static REFUSED: parking_lot::Mutex<BTreeMap<Id, String>> = parking_lot::Mutex::new(BTreeMap::new());
 static REPORTED: parking_lot::Mutex<BTreeSet<String>> = parking_lot::Mutex::new(BTreeSet::new());
 
-/// Reads the names of the program's functions, once in a process: that takes long in a large program, and would
-/// delay the first wait.
+/// Reads the names of the program's functions, once in a process: that takes long in a large program, and
+/// would delay the first wait.
 pub(super) fn prepare() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| drop(names_of(Backtrace::force_capture())));
@@ -75,8 +76,8 @@ impl Used {
     /// The word that far from the base.
     fn word(self, distance: usize) -> Option<usize> {
         let fits = (size_of::<usize>()..=self.bytes).contains(&distance) && self.own;
-        // SAFETY: in the coroutine's own stack, between the frame of `complaint`, from which this is called, and the
-        // base.
+        // SAFETY: in the coroutine's own stack, between the frame of `complaint`, from which this is called,
+        // and the base.
         fits.then(|| unsafe { self.base.wrapping_sub(distance).cast::<usize>().read_unaligned() })
     }
 }

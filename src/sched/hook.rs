@@ -1,14 +1,14 @@
 //! The panic hook: std's message of a panic in a coroutine gets a line that says which coroutine it is.
 //!
-//! The line goes with std's message: both are printed, or neither. Whether a hook prints anything cannot be told
-//! from outside, so only std's own hook is extended, which does; it is known by being what `take_hook` gives where
-//! no hook was set. Where a program, or a test harness that collects the output, has set a hook before the first
-//! runtime starts, that one stays as it is. It may call [`task::current`](crate::task::current) to name the
-//! coroutine, and [`Panic`](crate::task::Panic) names it in any case. A hook that is set later comes in place of
-//! this one, or calls it.
+//! The line goes with std's message: both are printed, or neither. Whether a hook prints anything cannot be
+//! told from outside, so only std's own hook is extended, which does; it is known by being what `take_hook`
+//! gives where no hook was set. Where a program, or a test harness that collects the output, has set a hook
+//! before the first runtime starts, that one stays as it is. It may call
+//! [`task::current`](crate::task::current) to name the coroutine, and [`Panic`](crate::task::Panic) names it
+//! in any case. A hook that is set later comes in place of this one, or calls it.
 //!
-//! (Rejected: a line before whatever hook there is. It appears where a hook keeps silent on purpose, and apart from
-//! the message where a hook writes elsewhere.)
+//! (Rejected: a line before whatever hook there is. It appears where a hook keeps silent on purpose, and
+//! apart from the message where a hook writes elsewhere.)
 
 use super::worker;
 use crate::base::sys::report;

@@ -10,7 +10,8 @@
 //! - [`readiness`]: an operation on a source that parks while it would block.
 //! - [`open_file`]: an open file whose calls wait, with its mode and its timeouts.
 //! - [`pipe_end`]: an open file that is read or written with `read(2)` and `write(2)`.
-//! - [`checks`], [`thread_bound`]: waits that are refused where code counts on the calls of a thread being nested.
+//! - [`checks`], [`thread_bound`]: waits that are refused where code counts on the calls of a thread being
+//!   nested.
 //! - [`monitor`]: what the netpoller thread does for busy workers.
 //! - `blame`: what keeps a worker in one turn. `running`: which coroutine that is.
 //! - [`runtime`]: a runtime's start and end, and the default one.

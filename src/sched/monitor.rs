@@ -76,7 +76,8 @@ impl Ward for Shared {
             let slow = lasts >= stall / 2 && !seen.turn.is_some_and(|turn| turn.is_kept_from_running(core));
             core.slow.store(slow, Ordering::Relaxed);
             let stuck = !lasts.is_zero() && lasts >= stall;
-            // Coroutines that were placed there start elsewhere as soon as a turn has lasted from look to look.
+            // Coroutines that were placed there start elsewhere as soon as a turn has lasted from look to
+            // look.
             if stuck || !lasts.is_zero() && !core.assigned.is_empty() {
                 self.share_work_of(core);
             }

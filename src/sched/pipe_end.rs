@@ -33,8 +33,8 @@ impl PipeEnd {
         PipeEnd { file: Arc::new(OpenFile::new(Source::new(fd))), fifo: false }
     }
 
-    /// A FIFO, which may have been opened before anybody writes to it. A read that finds nobody waits for the first
-    /// writer; it finds the end only after a writer has left.
+    /// A FIFO, which may have been opened before anybody writes to it. A read that finds nobody waits for the
+    /// first writer; it finds the end only after a writer has left.
     pub(crate) fn new_fifo(fd: OwnedFd) -> PipeEnd {
         PipeEnd { fifo: true, ..PipeEnd::new(fd) }
     }
@@ -49,8 +49,8 @@ impl PipeEnd {
         self.file.fd()
     }
 
-    /// The descriptor for use elsewhere, blocking unless `set_nonblocking` has said otherwise. Where clones share the end, it is a duplicate and has the
-    /// mode that it has: it is one for all.
+    /// The descriptor for use elsewhere, blocking unless `set_nonblocking` has said otherwise. Where clones
+    /// share the end, it is a duplicate and has the mode that it has: it is one for all.
     pub(crate) fn into_fd(self) -> io::Result<OwnedFd> {
         match Arc::try_unwrap(self.file) {
             Ok(file) => {
@@ -121,7 +121,8 @@ impl PipeEnd {
                     if !is_hung_up(self.fd())? {
                         return Ok(Attempt::WouldBlock);
                     }
-                    // A writer may have come and gone since the call. What it has written comes before the end.
+                    // A writer may have come and gone since the call. What it has written comes before the
+                    // end.
                     nonblocking(|| call(fd))?.map_or(Attempt::WouldBlock, |n| Attempt::Done(n as usize))
                 }
                 Some(n) => Attempt::Done(n as usize),
@@ -252,8 +253,8 @@ mod tests {
     use std::os::unix::ffi::OsStrExt;
     use std::os::unix::fs::OpenOptionsExt;
 
-    /// A FIFO's first writer comes, writes and goes after a read that has found nobody, and before the look whether
-    /// anybody was there.
+    /// A FIFO's first writer comes, writes and goes after a read that has found nobody, and before the look
+    /// whether anybody was there.
     #[test]
     fn what_a_short_lived_writer_wrote_comes_before_the_end() {
         let path = std::env::temp_dir().join(format!("sward-fifo-{}", std::process::id()));

@@ -1,19 +1,20 @@
 //! On which worker a coroutine starts.
 //!
-//! The problem: where started coroutines stay on their worker, a bad start cannot be mended later. An accept loop
-//! that is alone awake would start each of its connections on its own worker. But coroutines that end soon, and
-//! partners that talk to one another, are better off where they were spawned.
+//! The problem: where started coroutines stay on their worker, a bad start cannot be mended later. An accept
+//! loop that is alone awake would start each of its connections on its own worker. But coroutines that end
+//! soon, and partners that talk to one another, are better off where they were spawned.
 //!
-//! So a worker compares its load, the coroutines that live there, with the load of the others before it starts a
-//! coroutine. If it is ahead by more than a margin, it hands the coroutine to the least loaded worker. It goes on
-//! handing coroutines to that one until their loads are equal: coroutines that were spawned in a row stay together.
+//! So a worker compares its load, the coroutines that live there, with the load of the others before it
+//! starts a coroutine. If it is ahead by more than a margin, it hands the coroutine to the least loaded
+//! worker. It goes on handing coroutines to that one until their loads are equal: coroutines that were
+//! spawned in a row stay together.
 //!
 //! The margin depends on what was started before:
-//! - Coroutines that ended in their first turn leave no load. The margin is large, so a burst of short ones is not
-//!   sent around; an idle worker steals some.
+//! - Coroutines that ended in their first turn leave no load. The margin is large, so a burst of short ones
+//!   is not sent around; an idle worker steals some.
 //! - Coroutines that have waited in their first turn are likely to live on. The margin is small: the third
-//!   coroutine of a row goes elsewhere. It is smaller still for coroutines that were stolen or spawned by plain
-//!   threads, which have no partner here.
+//!   coroutine of a row goes elsewhere. It is smaller still for coroutines that were stolen or spawned by
+//!   plain threads, which have no partner here.
 //!
 //! A worker that is stuck in a turn gets none (`Core::welcomes`).
 
@@ -32,7 +33,8 @@ const MEMORY: u32 = 16;
 
 /// What a worker remembers to place coroutines.
 pub(super) struct Placement {
-    /// Above zero: of the last coroutines, at least one in [`LONG_LIVED`] + 1 has lived on after its first turn.
+    /// Above zero: of the last coroutines, at least one in [`LONG_LIVED`] + 1 has lived on after its first
+    /// turn.
     long_lived: Cell<u32>,
     /// The lowest load of another worker at the last look, or less.
     least: Cell<usize>,

@@ -6,8 +6,9 @@
 //! while unwinding, the call is made first and `poll(2)` waits. While a cancellation or a time limit unwinds
 //! nothing waits: the call fails ([`refusal`]).
 //!
-//! A wait may end although the call still would block: another caller was faster, or the file is in an error state
-//! that lasts. Each turn therefore checks the deadline, and a turn that cannot wait for a change backs off.
+//! A wait may end although the call still would block: another caller was faster, or the file is in an error
+//! state that lasts. Each turn therefore checks the deadline, and a turn that cannot wait for a change backs
+//! off.
 //!
 //! # Several waiters for one direction
 //!
@@ -15,11 +16,11 @@
 //! datagrams or connections are there. So the caller that has consumed the readiness owes the others one of
 //! these:
 //!
-//! - the call succeeded, and there may be more (`Done`): it sets the event again, which wakes the next waiter or is
-//!   kept for the next call;
+//! - the call succeeded, and there may be more (`Done`): it sets the event again, which wakes the next waiter
+//!   or is kept for the next call;
 //! - the call failed: likewise, as the error may have been this call's alone;
-//! - the call would block, or has taken all there was (`WouldBlock`, `Drained`): nothing. The kernel had nothing
-//!   left at that time, and tells what comes later as a new edge.
+//! - the call would block, or has taken all there was (`WouldBlock`, `Drained`): nothing. The kernel had
+//!   nothing left at that time, and tells what comes later as a new edge.
 //!
 //! A woken waiter always comes to the look at the event (`coroutine::event`): a timeout or a cancellation
 //! that was faster leaves the wake-up to the next waiter, and between its wake-up and its look there is only
@@ -31,9 +32,9 @@
 //! [selective](Source::selective) source is one for calls that do not: the closures of `io::Pollable`. There
 //! each event wakes all waiters, and each of them makes its call, even if another has taken the event.
 //!
-//! *Plain threads* and unwinding coroutines wait in `poll(2)`, not for the event. The kernel wakes all of them, and they
-//! compete with the waiters here by their calls alone: they neither consume the readiness nor set it. An edge that was
-//! told wakes a waiter in any case, which finds what the threads have left.
+//! *Plain threads* and unwinding coroutines wait in `poll(2)`, not for the event. The kernel wakes all of
+//! them, and they compete with the waiters here by their calls alone: they neither consume the readiness nor
+//! set it. An edge that was told wakes a waiter in any case, which finds what the threads have left.
 
 use super::unwinding::{Blocks, elapsed, refusal};
 use super::wait::{
@@ -80,8 +81,8 @@ pub(crate) fn perform<T>(
     let mut backoff = Backoff::new();
     let mut woken = false;
     loop {
-        // A waiter that was woken owes a look at the event. It fails here only once the source is closed, which
-        // wakes every waiter.
+        // A waiter that was woken owes a look at the event. It fails here only once the source is closed,
+        // which wakes every waiter.
         source.prepare()?;
         if !worker::may_switch() {
             match attempt(fd)? {
@@ -178,8 +179,8 @@ impl Drop for Leaving<'_> {
     }
 }
 
-/// Waits until the source is ready, or the waiter's turn has come: behind all others, or before them if it was
-/// `woken` before, and found that another one had been faster.
+/// Waits until the source is ready, or the waiter's turn has come: behind all others, or before them if it
+/// was `woken` before, and found that another one had been faster.
 #[inline]
 fn wait_for_turn(
     source: &Source,

@@ -1,10 +1,11 @@
 //! The run queues of one worker: which coroutine runs next.
 //!
-//! The problem: a worker has several sources of runnable coroutines. Any fixed order between them lets the first
-//! source starve the last one, and a fixed share lets a source that fills faster than its share grow for ever.
+//! The problem: a worker has several sources of runnable coroutines. Any fixed order between them lets the
+//! first source starve the last one, and a fixed share lets a source that fills faster than its share grow
+//! for ever.
 //!
-//! So a worker takes its work in *rounds*. A round serves what was runnable when it began, source by source. What
-//! becomes runnable during a round waits for the next one.
+//! So a worker takes its work in *rounds*. A round serves what was runnable when it began, source by source.
+//! What becomes runnable during a round waits for the next one.
 //!
 //! ```text
 //!  source          holds                                              order
@@ -20,33 +21,34 @@
 //! A round begins when the one before is served. It then
 //! - takes over what was woken and what has yielded during the round before, and the inbox;
 //! - moves this worker's share of the injector to `oldest_first`;
-//! - notes how many coroutines each of the other sources holds: the round serves that many, or until the source
-//!   is empty.
+//! - notes how many coroutines each of the other sources holds: the round serves that many, or until the
+//!   source is empty.
 //!
 //! `yielded` comes last in a round: `yield_now` returns after everything that was runnable has had a turn. A
-//! coroutine that yields may compute for long, while others usually have little to do and somebody who waits for
-//! them. So what a round has spawned or woken goes before its `yielded`, which are put off for up to
-//! [`MOST_PUT_OFF`] rounds. After them a round serves one yielded coroutine in any case, and more of them until the
-//! netpoller thread has looked once more, after a millisecond.
+//! coroutine that yields may compute for long, while others usually have little to do and somebody who waits
+//! for them. So what a round has spawned or woken goes before its `yielded`, which are put off for up to
+//! [`MOST_PUT_OFF`] rounds. After them a round serves one yielded coroutine in any case, and more of them
+//! until the netpoller thread has looked once more, after a millisecond.
 //!
-//! The bound. Let a coroutine become runnable during round k. Round k serves at most what was runnable when it
-//! began, round k + 1 what was runnable when that one began, and the coroutine is among the latter. Each turn of a
-//! round is followed by at most `LIFO_RUN` turns of `lifo`. So it waits for at most (1 + LIFO_RUN) turns for each
-//! coroutine that was runnable at the beginning of the two rounds, and for two turns for each if none of them wakes
-//! another. There are two exceptions:
+//! The bound. Let a coroutine become runnable during round k. Round k serves at most what was runnable when
+//! it began, round k + 1 what was runnable when that one began, and the coroutine is among the latter. Each
+//! turn of a round is followed by at most `LIFO_RUN` turns of `lifo`. So it waits for at most (1 + LIFO_RUN)
+//! turns for each coroutine that was runnable at the beginning of the two rounds, and for two turns for each
+//! if none of them wakes another. There are two exceptions:
 //! - The n-th of `yielded` waits for n times MOST_PUT_OFF + 1 rounds at most: fewer where turns are shorter
-//!   than a millisecond, or do not spawn and wake others all the time. In migrating mode pinned coroutines that
-//!   yield have a queue of their own, and the two queues are served by turns: the n-th of either waits twice as long.
-//! - `newest_first` promises each of its coroutines a turn, but not in this round. A round takes the oldest one
-//!   first, and so does every [`OLDEST_TURN`]th turn, so the n-th oldest waits for n rounds, or n times OLDEST_TURN
-//!   turns, whichever is less.
+//!   than a millisecond, or do not spawn and wake others all the time. In migrating mode pinned coroutines
+//!   that yield have a queue of their own, and the two queues are served by turns: the n-th of either waits
+//!   twice as long.
+//! - `newest_first` promises each of its coroutines a turn, but not in this round. A round takes the oldest
+//!   one first, and so does every [`OLDEST_TURN`]th turn, so the n-th oldest waits for n rounds, or n times
+//!   OLDEST_TURN turns, whichever is less.
 //!
 //! Rejected:
-//! - A turn in so many for each source (as Go's 61st for its global queue, here once the 4th and the 8th): the
-//!   share does not grow with the backlog. Two coroutines that compute for 10 ms and yield left 66 turns a second
-//!   to unstarted ones, of which 200 came.
-//! - One queue in order of arrival for all: trees of spawns are then walked in breadth, and all their inner nodes
-//!   are alive at once.
+//! - A turn in so many for each source (as Go's 61st for its global queue, here once the 4th and the 8th):
+//!   the share does not grow with the backlog. Two coroutines that compute for 10 ms and yield left 66 turns
+//!   a second to unstarted ones, of which 200 came.
+//! - One queue in order of arrival for all: trees of spawns are then walked in breadth, and all their inner
+//!   nodes are alive at once.
 //! - Newest first for all that is spawned: the oldest connection of an accept loop under load waits longest.
 
 use super::shared::{Core, Runnable, Shared};
@@ -58,8 +60,8 @@ use std::sync::atomic::Ordering;
 
 /// How often in a row the coroutine just woken goes first: a ping-pong pair must not starve the rest.
 pub(super) const LIFO_RUN: u32 = 16;
-/// Every so many turns the oldest of `newest_first` goes first. Prime, so that it does not fall in step with a
-/// program's own period.
+/// Every so many turns the oldest of `newest_first` goes first. Prime, so that it does not fall in step with
+/// a program's own period.
 pub(super) const OLDEST_TURN: u32 = 61;
 
 /// The most rounds in a row that put off their yielded coroutines, because each has spawned or woken others.
@@ -80,7 +82,7 @@ impl Deques {
 /// Which coroutines that have yielded a round serves next.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 enum Yielders {
-    /// Those that stay on this worker, then those that migrate.
+    /// First the coroutines that stay on this worker, then the ones that migrate.
     #[default]
     OwnFirst,
     /// The other way round.
@@ -89,8 +91,8 @@ enum Yielders {
     Enough,
 }
 
-/// How many coroutines of each source the present round still serves. `ready` and `yielded` need no number: what
-/// belongs to the next round waits in a queue beside them.
+/// How many coroutines of each source the present round still serves. `ready` and `yielded` need no number:
+/// what belongs to the next round waits in a queue beside them.
 #[derive(Default)]
 struct Left {
     /// Whether any of the next three numbers may be above zero.
@@ -102,7 +104,7 @@ struct Left {
     yielded: Cell<usize>,
     /// Migrating mode: whether the round serves those before the pinned ones.
     migrating_first: Cell<bool>,
-    /// Which of those that have yielded come next.
+    /// Which coroutines that have yielded come next.
     yielders: Cell<Yielders>,
     /// Whether the oldest of `newest_first` has yet to be served.
     oldest: Cell<bool>,
@@ -193,7 +195,8 @@ impl RunQueues {
         self.lifo.get().is_some() || own.iter().any(|queue| !queue.is_empty())
     }
 
-    /// Takes the coroutine to run next. `push_behind` queues the one that has had its `LIFO_RUN` turns in a row.
+    /// Takes the coroutine to run next. `push_behind` queues the one that has had its `LIFO_RUN` turns in a
+    /// row.
     #[inline]
     pub(super) fn next(
         &self,
@@ -244,8 +247,8 @@ impl RunQueues {
         }
     }
 
-    /// Whether the next round is to begin before a yielded coroutine is served: the present round has spawned or woken
-    /// coroutines.
+    /// Whether the next round is to begin before a yielded coroutine is served: the present round has spawned
+    /// or woken coroutines.
     #[inline]
     fn puts_off_yielded(&self, begun: bool) -> bool {
         let go_first = self.newcomers.get()
@@ -258,8 +261,8 @@ impl RunQueues {
         go_first
     }
 
-    /// Notes that the netpoller thread has looked: the round serves no more coroutines that have yielded, if it has
-    /// served one.
+    /// Notes that the netpoller thread has looked: the round serves no more coroutines that have yielded, if
+    /// it has served one.
     pub(super) fn note_look(&self) {
         if self.left.served_yielded.get() {
             self.left.yielders.set(Yielders::Enough);
@@ -356,8 +359,8 @@ fn take_within(left: &Cell<usize>, take: impl FnOnce() -> Option<Runnable>) -> O
     task
 }
 
-/// A queue that only its worker touches. No reference to the batch outlives the method that makes it, and no method
-/// calls back: so there is never a second one.
+/// A queue that only its worker touches. No reference to the batch outlives the method that makes it, and no
+/// method calls back: so there is never a second one.
 struct OwnQueue(UnsafeCell<Batch>);
 
 impl OwnQueue {
@@ -411,8 +414,8 @@ impl OwnQueue {
         unsafe { self.batch().append(other.batch()) };
     }
 
-    /// Takes the first one, and prefetches the next two, which are loaded while the first one runs: of many that
-    /// wait for their turn, most have left the processor's cache.
+    /// Takes the first one, and prefetches the next two, which are loaded while the first one runs: of many
+    /// that wait for their turn, most have left the processor's cache.
     #[inline]
     fn pop_looking_ahead(&self) -> Option<NonNull<Waiter>> {
         // SAFETY: none outlives a method.

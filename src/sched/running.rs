@@ -28,8 +28,8 @@ impl FirstSite {
 }
 
 impl Shared {
-    /// The coroutine that runs in that turn of a worker, in the words of reports; `None` if the turn is over, or
-    /// the worker is between two.
+    /// The coroutine that runs in that turn of a worker, in the words of reports; `None` if the turn is over,
+    /// or the worker is between two.
     pub(super) fn describe_running(&self, core: &Core, turn: u64) -> Option<String> {
         let id = core.running.load(Ordering::Relaxed);
         if id == 0 {

@@ -155,10 +155,10 @@ impl Builder {
     }
 
     /// The address space of each coroutine's stack in bytes; by default what `SWARD_STACK_SIZE` says, or else 256
-    /// KiB. It is rounded up to a power of two of at least 64 KiB. The lowest 16 KiB of it (a page, where pages
-    /// are larger) are a guard that nothing may touch ([`guard_size`](Self::guard_size) makes it larger): an
-    /// overflow ends the process with a report. A page more keeps stacks apart. Memory is committed as it is
-    /// touched. Zero, or more than 1 GiB, is an error of [`build`](Self::build).
+    /// KiB. It is rounded up to a power of two of at least 64 KiB. The lowest 16 KiB of it (a page, where
+    /// pages are larger) are a guard that nothing may touch ([`guard_size`](Self::guard_size) makes it
+    /// larger): an overflow ends the process with a report. A page more keeps stacks apart. Memory is
+    /// committed as it is touched. Zero, or more than 1 GiB, is an error of [`build`](Self::build).
     ///
     /// This and `SWARD_STACK_SIZE` alone size the stack of the closure that [`Runtime::run`] runs.
     pub fn stack_size(mut self, bytes: usize) -> Builder {
@@ -166,16 +166,16 @@ impl Builder {
         self
     }
 
-    /// The size of the guard below each coroutine's stack in bytes; by default what `SWARD_GUARD_SIZE` says, or
-    /// else 16 KiB. It is rounded up to a power of two of at least 16 KiB (a page, where pages are larger). What it
-    /// has more than that comes on top of [`stack_size`](Self::stack_size), and the stack loses nothing. Zero, or
-    /// more than 64 MiB, is an error of [`build`](Self::build).
+    /// The size of the guard below each coroutine's stack in bytes; by default what `SWARD_GUARD_SIZE` says,
+    /// or else 16 KiB. It is rounded up to a power of two of at least 16 KiB (a page, where pages are
+    /// larger). What it has more than that comes on top of [`stack_size`](Self::stack_size), and the stack
+    /// loses nothing. Zero, or more than 64 MiB, is an error of [`build`](Self::build).
     ///
     /// Use this where coroutines call C or assembly with large frames. Rust code touches its frames page by
     /// page from the top, so it cannot miss a guard. C code does so only if it was compiled with
-    /// `-fstack-clash-protection`; without, a function whose frame is larger than the guard can write below it,
-    /// into another coroutine's stack, with no report. A guard that is larger than the largest frame catches this.
-    /// The cost is address space, and page tables: 8 bytes for each 4 KiB of guard.
+    /// `-fstack-clash-protection`; without, a function whose frame is larger than the guard can write below
+    /// it, into another coroutine's stack, with no report. A guard that is larger than the largest frame
+    /// catches this. The cost is address space, and page tables: 8 bytes for each 4 KiB of guard.
     ///
     /// ```
     /// // For a library whose functions have up to 300 KiB of local arrays.
@@ -196,33 +196,35 @@ impl Builder {
 
     /// How long a coroutine may keep its worker, be it by computing or in a call that blocks in the kernel,
     /// before others take over what waits behind it and may be taken; by default 20 ms. After ten times as
-    /// long, if something waits that only this worker can run, or that nobody runs, a report on stderr says which
-    /// coroutine it is and whether it computes or is blocked in the kernel, at most every ten seconds. Time for
-    /// which the system did not run the worker's thread is not counted against the coroutine.
+    /// long, if something waits that only this worker can run, or that nobody runs, a report on stderr says
+    /// which coroutine it is and whether it computes or is blocked in the kernel, at most every ten seconds.
+    /// Time for which the system did not run the worker's thread is not counted against the coroutine.
     pub fn stall_threshold(mut self, threshold: Duration) -> Builder {
         self.stall = Some(threshold);
         self
     }
 
-    /// Whether the coroutines of this runtime are checked at each wait; by default what `SWARD_CHECK` says, or
-    /// else not. Use it in tests: it finds the few kinds of code that are safe on threads and not in coroutines,
-    /// which the compiler cannot see.
+    /// Whether the coroutines of this runtime are checked at each wait; by default what `SWARD_CHECK` says,
+    /// or else not. Use it in tests: it finds the few kinds of code that are safe on threads and not in
+    /// coroutines, which the compiler cannot see.
     ///
-    /// Before a coroutine leaves its stack, the stack is walked. The wait panics, with the lines to look at, if it
-    /// stands inside
+    /// Before a coroutine leaves its stack, the stack is walked. The wait panics, with the lines to look at,
+    /// if it stands inside
     ///
     /// - the initializer of a `thread_local!`;
     /// - the initializer of a `Once`, `OnceLock` or `LazyLock` of std, or of their like in other crates;
-    /// - the closure of a function known to keep its state in the thread: `scoped_tls`, `stacker`, tokio's contexts,
-    ///   tracing's `in_scope`, executors of futures, and in a coroutine that may migrate `LocalKey::with`.
+    /// - the closure of a function known to keep its state in the thread: `scoped_tls`, `stacker`, tokio's
+    ///   contexts, tracing's `in_scope`, executors of futures, and in a coroutine that may migrate
+    ///   `LocalKey::with`.
     ///
-    /// A guard that is a value, such as tokio's `EnterGuard`, cannot be seen. Calls that need not wait are not
-    /// checked. A wait that must not unwind, such as a scope's end, is reported on stderr instead.
+    /// A guard that is a value, such as tokio's `EnterGuard`, cannot be seen. Calls that need not wait are
+    /// not checked. A wait that must not unwind, such as a scope's end, is reported on stderr instead.
     ///
-    /// A wait costs a microsecond more, and the first by each chain of calls about a millisecond. The first runtime
-    /// of a process starts later, since it reads the program's debug information, which also takes memory. It needs the names of
-    /// functions: where the compiler has inlined them, those are in the debug information, so use it in builds that
-    /// have some (`debug = "line-tables-only"` is enough), and not in a program that was stripped.
+    /// A wait costs a microsecond more, and the first by each chain of calls about a millisecond. The first
+    /// runtime of a process starts later, since it reads the program's debug information, which also takes
+    /// memory. It needs the names of functions: where the compiler has inlined them, those are in the debug
+    /// information, so use it in builds that have some (`debug = "line-tables-only"` is enough), and not in a
+    /// program that was stripped.
     ///
     /// ```
     /// use sward::task::JoinError;
@@ -861,7 +863,7 @@ pub(super) fn discard(task: Runnable) {
 mod tests {
     use super::*;
 
-    /// A shutdown that is over drains the queues no more: whoever puts something there afterwards does.
+    /// A shutdown that is over drains the queues no more: the thread that pushes afterwards does.
     #[test]
     fn what_is_taken_back_after_the_end_is_discarded() {
         let runtime = Builder::new().worker_threads(1).build().expect("a runtime");

@@ -20,10 +20,10 @@
 //! enlists in all of them with a ticket, as if to wait, and then fires that ticket itself instead of parking.
 //! It gives up if each enlisting found its arm impossible and its own fire won. The argument:
 //!
-//! - `enlist` looks at the arm and lists the ticket under one lock. From then on the arm stays impossible for as
-//!   long as the ticket is not fired: whatever would make it possible (a send, a receive, a disconnection, the
-//!   end of a coroutine) goes through the list, under the same lock, and fires the ticket or serves a waiter
-//!   ahead of it, who uses up what came.
+//! - `enlist` looks at the arm and lists the ticket under one lock. From then on the arm stays impossible for
+//!   as long as the ticket is not fired: whatever would make it possible (a send, a receive, a disconnection,
+//!   the end of a coroutine) goes through the list, under the same lock, and fires the ticket or serves a
+//!   waiter ahead of it, who uses up what came.
 //! - A point in time is in no list. But a due time only ever moves later, so if nothing was due at the time
 //!   that the clock shows after all due times have been read, nothing was due when they were read. The clock
 //!   is read while the ticket is on all lists.

@@ -1,8 +1,10 @@
-//! The one list of code that must not wait: frames beneath which a wait is wrong, by the names of their functions.
+//! The one list of code that must not wait: frames beneath which a wait is wrong, by the names of their
+//! functions.
 //!
-//! In a coroutine other coroutines of the thread run during a wait. That goes wrong where code counts on the calls
-//! of a thread being nested, or keeps something in a thread-local for the time of a call. Only what calls a closure
-//! can be seen here: guards that are values (tokio's `EnterGuard`, tracing's `Entered`) have no frame.
+//! In a coroutine other coroutines of the thread run during a wait. That goes wrong where code counts on the
+//! calls of a thread being nested, or keeps something in a thread-local for the time of a call. Only what
+//! calls a closure can be seen here: guards that are values (tokio's `EnterGuard`, tracing's `Entered`) have
+//! no frame.
 
 /// A kind of frame beneath which a coroutine must not wait.
 #[derive(Debug)]

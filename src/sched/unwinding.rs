@@ -1,4 +1,5 @@
-//! Waits of a thread that unwinds: in a destructor, while a panic, a cancellation or a time limit goes through.
+//! Waits of a thread that unwinds: in a destructor, while a panic, a cancellation or a time limit goes
+//! through.
 //!
 //! Nothing may switch then: std counts panics in a thread-local, and another coroutine on the thread would
 //! find itself panicking. So a wait blocks the thread, and with it a worker and all coroutines that live
@@ -43,7 +44,8 @@ pub(crate) fn refusal() -> Option<io::Error> {
     }
 }
 
-/// The error of an operation that the time limit ends while its thread unwinds, and so cannot unwind once more.
+/// The error of an operation that the time limit ends while its thread unwinds, and so cannot unwind once
+/// more.
 pub(super) fn elapsed() -> io::Error {
     io::Error::new(
         io::ErrorKind::TimedOut,

@@ -138,8 +138,8 @@ unsafe fn park_in_section(
     if limited && woken == Woken::Timeout { Woken::Cancelled } else { woken }
 }
 
-/// Refuses a wait that stands where it must not, if the caller can unwind: then this is as if it was cancelled at
-/// once, and the caller's [`raise`] says why. Nothing else runs on this worker in between.
+/// Refuses a wait that stands where it must not, if the caller can unwind: then this is as if it was
+/// cancelled at once, and the caller's [`raise`] says why. Nothing else runs on this worker in between.
 ///
 /// # Safety
 ///
@@ -336,8 +336,8 @@ pub(crate) fn wait_for_event(
     wait_in_ring(event, reason, deadline, cancel, |node| unsafe { event.enqueue(node) })
 }
 
-/// As [`wait_for_event`], with a node that `enlist` lists with the event, in a commit; it gives false if the event
-/// is set. The node stays where it is, and the caller alive, until the node was removed.
+/// As [`wait_for_event`], with a node that `enlist` lists with the event, in a commit; it gives false if the
+/// event is set. The node stays where it is, and the caller alive, until the node was removed.
 #[inline]
 pub(super) fn wait_in_ring(
     event: &Event,

@@ -13,8 +13,8 @@
 //!            +----------------------+        +------------------------------+
 //! ```
 //!
-//! Which of them runs next, and how long each waits at most, is in [`run_queues`](super::run_queues). A worker polls
-//! its shard once after each look of the netpoller thread, and before it sleeps.
+//! Which of them runs next, and how long each waits at most, is in [`run_queues`](super::run_queues). A
+//! worker polls its shard once after each look of the netpoller thread, and before it sleeps.
 //!
 //! Invariant of default mode: a coroutine that has been started is in `lifo`, `ready`, `yielded` or `inbox`
 //! of its home worker, is run by it, or is parked. In migrating mode `oldest_first` holds started ones, too
@@ -48,8 +48,9 @@ const TIMER_BATCH: Duration = Duration::from_micros(250);
 const LINGER: Duration = Duration::from_micros(50);
 /// After more than how many short sleeps, in a row or not, a worker lingers again that has done so in vain.
 const LINGER_DOUBT: i32 = 16;
-/// A coroutine that was taken back so often from workers that were to start it is handed to none again. More than
-/// once: the system does not run a worker's thread for a moment, and the coroutines stay spread all the same.
+/// How often a coroutine may be taken back from workers that do not start it; after that it is handed to
+/// none. More than once, so that coroutines stay spread although the system does not run a worker's thread
+/// for a moment.
 const MOST_TAKEN_BACK: u8 = 16;
 /// How long a worker that gives way before a sleep may be away, if it is to do so again soon.
 const AWAY: Duration = Duration::from_millis(1);
@@ -350,8 +351,8 @@ impl Worker {
         self.shared.work_was_pushed();
     }
 
-    /// Takes the next coroutine to run, without a search in other workers' queues. Polls if the netpoller thread has
-    /// looked since the last poll.
+    /// Takes the next coroutine to run, without a search in other workers' queues. Polls if the netpoller
+    /// thread has looked since the last poll.
     fn next(&self) -> Option<Runnable> {
         if self.shared.looks.load(Ordering::Relaxed) != self.looks.get() {
             self.placement.forget();
@@ -488,8 +489,8 @@ impl Worker {
         }
     }
 
-    /// Hands an unstarted coroutine to a worker that has fewer, where `placement` says so; false if it is to start
-    /// here.
+    /// Hands an unstarted coroutine to a worker that has fewer, where `placement` says so; false if it is to
+    /// start here.
     fn hand_over(&self, header: &Header, this: NonNull<Header>) -> bool {
         if header.placed.replace(false) {
             self.core().placed.fetch_sub(1, Ordering::Relaxed);

@@ -3,10 +3,10 @@
 //! [`ctrl_c`] waits for one; [`signal`] gives a stream, which is also an arm of a [`select!`](crate::select).
 //! Needs the feature `signal`, which is on by default.
 //!
-//! The handler does no more than write the signal's number to a pipe; in a forked child that has not run its program
-//! yet it does nothing, so that a signal for the child is not heard here. One thread of the process, started
-//! with the first stream, sleeps on the other end and passes it on. A signal that arrives again before it
-//! was received counts once, as it does in the kernel.
+//! The handler does no more than write the signal's number to a pipe; in a forked child that has not run its
+//! program yet it does nothing, so that a signal for the child is not heard here. One thread of the process,
+//! started with the first stream, sleeps on the other end and passes it on. A signal that arrives again
+//! before it was received counts once, as it does in the kernel.
 //!
 //! Make the streams before the program serves: what arrives before the first one for a signal has its default
 //! action, and what arrives in the moment in which it is made may be lost.
@@ -159,8 +159,8 @@ pub fn signal(kind: SignalKind) -> io::Result<Signals> {
     if !hooked.contains(&kind) {
         let number = [u8::try_from(kind.0).map_err(|e| io::Error::new(io::ErrorKind::InvalidInput, e))?];
         let tell = move || {
-            // A child between `fork` and `exec` has its parent's handlers and the parent's pipe; after `vfork` even
-            // its memory. So the kernel is asked who this is.
+            // A child between `fork` and `exec` has its parent's handlers and the parent's pipe; after
+            // `vfork` even its memory. So the kernel is asked who this is.
             if OWNER.load(Ordering::Acquire) != own_pid() {
                 return;
             }
@@ -169,8 +169,8 @@ pub fn signal(kind: SignalKind) -> io::Result<Signals> {
             // SAFETY: `send` may be called in a signal handler; the byte lives as long as the handler.
             unsafe { libc::send(pipe, number.as_ptr().cast(), 1, libc::MSG_DONTWAIT) };
         };
-        // SAFETY: the action loads atomics and calls `getpid` and `send`, all allowed in a handler; the registry saves
-        // `errno` and restores it.
+        // SAFETY: the action loads atomics and calls `getpid` and `send`, all allowed in a handler; the
+        // registry saves `errno` and restores it.
         unsafe { signal_hook_registry::register(kind.0, tell) }?;
         hooked.push(kind);
     }

@@ -297,7 +297,7 @@ mod tests {
         StackSize::of(64 << 10, 1)
     }
 
-    /// Takes free stacks, and makes those that are missing.
+    /// Takes free stacks, and makes the missing ones.
     fn get(depot: &mut Depot, want: usize) -> Vec<(u32, usize)> {
         let mut got = Vec::new();
         depot.take(size(), want, |chunk, low| got.push((chunk, low)));
@@ -378,7 +378,7 @@ mod tests {
     #[derive(Clone, Debug)]
     enum Step {
         Get(usize),
-        /// So many of those that were got, from one on.
+        /// Puts back so many of the stacks that were got, beginning with one of them.
         Put(prop::sample::Index, usize),
         Empty,
     }

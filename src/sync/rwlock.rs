@@ -171,9 +171,10 @@ impl<T: ?Sized + fmt::Debug> fmt::Debug for RwLock<T> {
 /// It is not `Send`, but a coroutine may wait for anything while it holds it.
 #[must_use = "if unused the lock is released at once"]
 pub struct RwLockReadGuard<'a, T: ?Sized + 'a> {
-    /// Into the lock, which the guard borrows for `'a`. Not a reference to the lock itself: the guard would be
-    /// invariant in `T` then, though it only reads. Not a reference to the data: as an argument of a function
-    /// that would be promised to stay valid until the function returns, but the guard may be dropped before.
+    /// Into the lock, which the guard borrows for `'a`. Not a reference to the lock itself: the guard would
+    /// be invariant in `T` then, though it only reads. Not a reference to the data: as an argument of a
+    /// function that would be promised to stay valid until the function returns, but the guard may be dropped
+    /// before.
     data: NonNull<T>,
     raw: &'a RawRwLock,
 }

@@ -46,8 +46,8 @@ impl Builder {
         self
     }
 
-    /// The size of the guard below the coroutine's stack in bytes; by default the runtime's. Use it for a single
-    /// coroutine that calls C with large frames: [`runtime::Builder::guard_size`] says more.
+    /// The size of the guard below the coroutine's stack in bytes; by default the runtime's. Use it for a
+    /// single coroutine that calls C with large frames: [`runtime::Builder::guard_size`] says more.
     ///
     /// [`runtime::Builder::guard_size`]: crate::runtime::Builder::guard_size
     pub fn guard_size(mut self, bytes: usize) -> Builder {

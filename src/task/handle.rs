@@ -53,8 +53,8 @@ impl Task {
         }
     }
 
-    /// The call that has spawned the coroutine; `None` for a plain thread. With this a panic hook of one's own
-    /// can say which coroutine it is, as reports do.
+    /// The call that has spawned the coroutine; `None` for a plain thread. With this a panic hook of one's
+    /// own can say which coroutine it is, as reports do.
     ///
     /// ```
     /// let place = sward::spawn(|| sward::task::current().spawned_at()).join().unwrap();

@@ -68,9 +68,9 @@
 //! # Large values
 //!
 //! Closures, results and [messages](crate::channel) of more than 1 KiB travel in boxes: this crate copies a
-//! large value once into its box and once out of it. A build without optimisation makes further copies in the user's own code, one for each
-//! call that takes or gives the value. Values of 64 KiB fit the default stack of 256 KiB; put larger ones into
-//! a `Box`.
+//! large value once into its box and once out of it. A build without optimisation makes further copies in the
+//! user's own code, one for each call that takes or gives the value. Values of 64 KiB fit the default stack
+//! of 256 KiB; put larger ones into a `Box`.
 //!
 //! # Fairness
 //!
@@ -117,7 +117,8 @@ use crate::sched::{self, Spawn, runtime::Runtime};
 use std::io;
 
 /// Evaluates the expression, which starts a coroutine, with a closure for it that is small: the one in that
-/// variable, or one that calls it from a box. What it gives is what [`JoinHandle`] expects for that result type.
+/// variable, or one that calls it from a box. What it gives is what [`JoinHandle`] expects for that result
+/// type.
 macro_rules! start {
     ($f:ident: $F:ty => $T:ty, |$small:ident| $start:expr) => {
         if const { $crate::base::parcel::is_large::<$T>() } {

@@ -1,5 +1,5 @@
-//! Turns checked waits on for the whole of a test program, as `SWARD_CHECK=1` does: the test harness has no place
-//! for what comes before all tests. `SWARD_CHECK=0` turns them off again.
+//! Turns checked waits on for the whole of a test program, as `SWARD_CHECK=1` does: the test harness has no
+//! place for what comes before all tests. `SWARD_CHECK=0` turns them off again.
 
 extern "C" fn turn_on() {
     // SAFETY: the program has one thread so far, and the names are strings with an end.

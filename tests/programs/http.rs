@@ -1,4 +1,5 @@
-//! Requests that tell a server of HTTP/1.1 apart from one that only looks like it, with what RFC 9112 demands.
+//! Requests that tell a server of HTTP/1.1 apart from one that only looks like it, with what RFC 9112
+//! demands.
 
 /// Requests that must be refused, each with the status. A second request follows each, which must not be
 /// answered: a server that accepts the first one finds the second one inside or behind it.
@@ -125,8 +126,8 @@ pub const ANSWERED: &[(&str, &str, &str, bool)] = &[
 
 const HELLO: &str = "\r\n\r\nHello, World!\n";
 
-/// Drives a server with both lists; `talk` sends a text over a connection of its own, and gives all that comes
-/// back, until an end that is no error.
+/// Drives a server with both lists; `talk` sends a text over a connection of its own, and gives all that
+/// comes back, until an end that is no error.
 pub fn drive(talk: impl Fn(&str) -> String) {
     for (request, status) in REFUSED {
         let answer = talk(&format!("{request}{NEVER_ANSWERED}"));

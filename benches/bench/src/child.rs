@@ -353,8 +353,8 @@ fn duration(text: &str) -> Option<f64> {
     Some(number.parse::<f64>().ok()? * unit)
 }
 
-/// Builds the Go program beside this one, with the Go that `ci/bench-peers.sh` has installed, or else the one in the
-/// path. The error says why it is not there.
+/// Builds the Go program beside this one, with the Go that `ci/bench-peers.sh` has installed, or else the one
+/// in the path. The error says why it is not there.
 pub fn build_go(this: &Path) -> Result<PathBuf, String> {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     let source = here.join("go");

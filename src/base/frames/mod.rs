@@ -18,8 +18,8 @@ pub(crate) use unwind::walk;
 pub(crate) struct Frame {
     /// Where in the code it goes on, as soon as the call that it has made returns.
     pub(crate) address: usize,
-    /// Where in memory that address is stored, on processors whose calls push it (x86). On others this is some place
-    /// in the stack.
+    /// Where in memory that address is stored, on processors whose calls push it (x86). On others this is
+    /// some place in the stack.
     pub(crate) slot: usize,
 }
 

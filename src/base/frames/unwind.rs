@@ -25,8 +25,8 @@ extern "C" fn visit(context: *mut c_void, argument: *mut c_void) -> c_int {
     if visit(Frame { address, slot: top.wrapping_sub(size_of::<usize>()) }) { GO_ON } else { STOP }
 }
 
-/// Calls `visit` with each frame of the calling thread, from this one outwards, until it gives false. It does not
-/// panic.
+/// Calls `visit` with each frame of the calling thread, from this one outwards, until it gives false. It does
+/// not panic.
 #[inline(never)]
 pub(crate) fn walk(mut visit_each: Visit<'_>) {
     // SAFETY: the callback has the type that the unwinder wants, and its argument lives until the call ends.

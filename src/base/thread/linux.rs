@@ -1,5 +1,5 @@
-//! What `/proc/self/task` tells of a thread. Any part of it may be missing: no `/proc`, a kernel built without
-//! it, a sandbox. Then that part is `None`.
+//! What `/proc/self/task` tells of a thread. Any part of it may be missing: no `/proc`, a kernel built
+//! without it, a sandbox. Then that part is `None`.
 
 use super::Doing;
 use std::fs;
@@ -57,8 +57,8 @@ impl Probe {
         doing(&self.read("stat")?)
     }
 
-    /// For how long it has been in the queue of a processor so far, without being run. A stay in the queue counts
-    /// once it is over.
+    /// For how long it has been in the queue of a processor so far, without being run. A stay in the queue
+    /// counts once it is over.
     pub(crate) fn delayed(self) -> Option<Duration> {
         delayed(&self.read("schedstat")?)
     }

@@ -1,5 +1,5 @@
-//! One thing that many coroutines wait for at once: what one message, datagram or connection costs must not depend
-//! on how many they are. For sward and Go: the other peers lack a part of it.
+//! One thing that many coroutines wait for at once: what one message, datagram or connection costs must not
+//! depend on how many they are. For sward and Go: the other peers lack a part of it.
 
 use super::{Meter, Outcome, Size, forever};
 use std::net::{Ipv4Addr, TcpStream, UdpSocket as StdUdpSocket};

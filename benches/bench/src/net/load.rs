@@ -1,12 +1,13 @@
 //! The load: a process of its own, one thread with epoll, the same for all servers. Each connection has one
 //! message on its way at a time and checks every byte that comes back.
 //!
-//! `load PORT CONNECTIONS ACTIVE SECONDS REQUESTS [once|some|RATE]`: opens the connections, each with one exchange, so that
-//! the server has really started to serve it; says `ready`; at a line of its input the active ones begin; after a
-//! fifth of the seconds for warming up it says `begin`, at the end `end REQUESTS NANOSECONDS P50 P99 P999`, and
-//! when all that was under way has come, it ends. A number of requests above zero ends it instead of the time.
-//! With `some` the server may close connections after their first exchange: those have no part in what follows.
-//! With a rate, so many messages a second are sent in all, and the latency of each counts from when it was due.
+//! `load PORT CONNECTIONS ACTIVE SECONDS REQUESTS [once|some|RATE]`: opens the connections, each with one
+//! exchange, so that the server has really started to serve it; says `ready`; at a line of its input the
+//! active ones begin; after a fifth of the seconds for warming up it says `begin`, at the end `end REQUESTS
+//! NANOSECONDS P50 P99 P999`, and when all that was under way has come, it ends. A number of requests above
+//! zero ends it instead of the time. With `some` the server may close connections after their first exchange:
+//! those have no part in what follows. With a rate, so many messages a second are sent in all, and the
+//! latency of each counts from when it was due.
 
 use crate::sys::Epoll;
 use hdrhistogram::Histogram;
@@ -136,8 +137,8 @@ impl Client {
         Ok(any)
     }
 
-    /// Sends at a rate, on whichever connections have their answers. A message that finds none waits for one, and
-    /// that counts.
+    /// Sends at a rate, on whichever connections have their answers. A message that finds none waits for one,
+    /// and that counts.
     fn run_at_rate(&mut self) -> io::Result<()> {
         let mut histogram = Histogram::<u64>::new_with_bounds(100, 60_000_000_000, 3).expect("fine bounds");
         let each_tick = self.load.rate * TICK.as_millis() as u64 / 1_000;

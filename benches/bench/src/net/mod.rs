@@ -36,8 +36,8 @@ pub enum Service {
     Burn,
     /// `Echo` beside one coroutine that burns CPU for [`HOG`] in each second.
     Hog,
-    /// `Echo` that computes for [`WORK`] for each message, on one worker's connections only: it closes all others
-    /// after their first message.
+    /// `Echo` that computes for [`WORK`] for each message, on one worker's connections only: it closes all
+    /// others after their first message.
     Uneven,
     /// Answers requests.
     Http,
