@@ -353,5 +353,5 @@ fn a_scope_in_a_destructor_that_could_never_end_says_so() {
     let output = child.arg("--nocapture").output().expect("a child");
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success());
-    assert!(said.contains("that only the worker could run which this wait blocks"), "{said}");
+    assert!(said.contains("for a coroutine of the worker that this wait blocks"), "{said}");
 }

@@ -32,16 +32,16 @@ pub(super) const RULES: &[Rule] = &[
             &["std::sys::thread_local::os::", "::get"],
         ],
         what: "the initializer of a thread_local!",
-        why: "another coroutine of the worker may initialize the variable meanwhile, and its value would be dropped \
-            while it is borrowed; make what has to be waited for before, or keep it in a sward::sync::OnceLock or a \
-            task_local!",
+        why: "another coroutine of the worker may initialize the variable meanwhile, and its value would be \
+            dropped while it is borrowed; wait before the first use, or keep the value in a \
+            sward::sync::OnceLock or a task_local!",
         migrating: false,
     },
     Rule {
         names: &[&["thread_local::ThreadLocal::get_or"]],
         what: "the initializer of a thread_local::ThreadLocal",
-        why: "another coroutine of the worker may set the value meanwhile, and it would be overwritten while it is \
-            borrowed; make what has to be waited for before",
+        why: "another coroutine of the worker may set the value meanwhile, and it would be overwritten while \
+            it is borrowed; wait before the first use",
         migrating: false,
     },
     Rule {

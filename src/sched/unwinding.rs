@@ -39,7 +39,7 @@ pub(crate) fn refusal() -> Option<io::Error> {
         Unwinding::Panic | Unwinding::Masked => None,
         Unwinding::Elapsed => Some(elapsed()),
         Unwinding::Cancelled => Some(io::Error::other(
-            "the coroutine is cancelled: while it unwinds, what would have to wait fails (see sward::task::mask)",
+            "the coroutine is cancelled: while it unwinds, an operation that would wait fails (see sward::task::mask)",
         )),
     }
 }
@@ -49,7 +49,7 @@ pub(crate) fn refusal() -> Option<io::Error> {
 pub(super) fn elapsed() -> io::Error {
     io::Error::new(
         io::ErrorKind::TimedOut,
-        "a time limit has passed: while it unwinds, what would have to wait fails (see sward::task::mask)",
+        "a time limit has passed: while it unwinds, an operation that would wait fails (see sward::task::mask)",
     )
 }
 

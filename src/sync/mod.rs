@@ -29,10 +29,9 @@
 //! worker, it waits until that one has had its turn, also at a `Mutex` that is free by then: those who wait
 //! are woken one after the other.
 //!
-//! A call that could have waited and did not counts against the coroutine's budget: after a great number
-//! of them in a row the coroutine lets others go first, before it takes anything, and is cancelled there if
-//! that is due. The `try_` calls, and
-//! looking at a value that has been made, do not count, and never switch.
+//! A call that could have waited and did not counts against the coroutine's budget. When the budget is spent
+//! the coroutine lets others go first, before the call takes anything; this is a point of cancellation. The
+//! `try_` calls, and looking at a value that has been made, do not count, and never switch.
 //!
 //! # Cancellation
 //!

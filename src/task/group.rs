@@ -131,8 +131,8 @@ impl Group {
         while let Some(child) = self.oldest() {
             if sched::can_never_end(child.header()) {
                 report(format_args!(
-                    "sward: a scope in a destructor waits, while unwinding, for a coroutine that only the worker \
-                     could run which this wait blocks"
+                    "sward: a scope in a destructor waits, while unwinding, for a coroutine of the worker that \
+                     this wait blocks"
                 ));
                 std::process::abort();
             }
