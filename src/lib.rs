@@ -144,9 +144,9 @@ pub mod runtime {
     //! `SWARD_WORKERS` (from 1 to 1024), `SWARD_STACK_SIZE` (bytes, or a number with `K`, `M` or `G`, up
     //! to `1G`) and `SWARD_GUARD_SIZE` (likewise, up to `64M`) are the defaults of
     //! [`Builder::worker_threads`], [`Builder::stack_size`] and [`Builder::guard_size`]. `SWARD_CHECK` is `1`
-    //! or `0`, the default of [`Builder::checks`]. `SWARD_STACK_GUARD` is `madvise` or `mprotect` where the
-    //! guards of stacks are to be made in that one way. An empty variable counts as unset; nonsense in one is
-    //! an error that names it and says what it wants.
+    //! or `0`, the default of [`Builder::checks`]. `SWARD_STACK_GUARD`, `madvise` or `mprotect`, forces one
+    //! way to make the guards of stacks. An empty variable counts as unset; nonsense in one is an error that
+    //! names it and says what it wants.
 
     #[doc(inline)]
     pub use crate::blocking::set_max_blocking_threads;

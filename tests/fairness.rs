@@ -110,7 +110,7 @@ fn woken_coroutines_go_before_those_that_yield_for_long() {
     });
 }
 
-/// What a woken coroutine spawns is started before those that yield and compute for long.
+/// What a woken coroutine spawns starts before coroutines that yield and compute for long.
 #[test]
 fn spawned_coroutines_start_before_those_that_yield_for_long() {
     runtime(1).run(|| {
