@@ -44,12 +44,14 @@ fn keeps_a_sibling_waiting(name: Option<&str>, f: impl FnOnce() + Send + 'static
     let over = Arc::new(AtomicBool::new(false));
     let seen = Arc::clone(&over);
     let (started, has_started) = sward::channel::bounded(1);
-    let sibling = sward::spawn(move || {
+    // Pinned: where coroutines migrate, a spare worker would run it.
+    let sibling = sward::task::Builder::new().pinned(true).spawn(move || {
         started.send(()).expect("heard");
         while !seen.load(Ordering::Relaxed) {
             sward::yield_now();
         }
     });
+    let sibling = sibling.expect("spawned");
     has_started.recv().expect("it starts");
     let mut builder = sward::task::Builder::new();
     if let Some(name) = name {
