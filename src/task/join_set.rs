@@ -183,7 +183,7 @@ impl<T> JoinSet<T> {
                 && let Some(&number) = self.handles.keys().next()
             {
                 self.handles.remove(&number);
-                return Some(Err(JoinError::Deadlock));
+                return deadlock();
             }
             if !self.wait_for_some(deadline) {
                 return self.try_join_next();
@@ -256,6 +256,13 @@ impl<T> JoinSet<T> {
         self.cancel_all();
         while self.join_next().is_some() {}
     }
+}
+
+/// Apart, so that no caller's frame holds room for one more result.
+#[cold]
+#[inline(never)]
+fn deadlock<T>() -> Option<Result<T, JoinError>> {
+    Some(Err(JoinError::Deadlock))
 }
 
 impl<T> Drop for JoinSet<T> {
