@@ -855,11 +855,11 @@ mod models {
         }
     }
 
-    /// As `loom::model`, for three threads that wait for one another in loops: with two preemptions at most,
+    /// As `loom::model`, for three threads that wait for one another in loops: with so many preemptions at most,
     /// and longer runs.
-    fn explore(f: impl Fn() + Sync + Send + 'static) {
+    fn explore(preemptions: usize, f: impl Fn() + Sync + Send + 'static) {
         let mut model = loom::model::Builder::new();
-        model.preemption_bound = Some(2);
+        model.preemption_bound = Some(preemptions);
         model.max_branches = 20_000;
         model.check(f);
     }
@@ -867,7 +867,7 @@ mod models {
     /// Two readers wait, and two datagrams are told as one: the reader that is woken wakes the other one.
     #[test]
     fn a_reader_that_took_one_wakes_the_next() {
-        explore(|| {
+        explore(2, || {
             let (socket, sleepers) = (Socket::new(), Arc::new([Sleeper::new(), Sleeper::new()]));
             let other = {
                 let (socket, sleepers) = (socket.clone(), sleepers.clone());
@@ -888,7 +888,7 @@ mod models {
     /// Without the wake-up the other one would sleep for ever, which loom reports.
     #[test]
     fn a_timeout_does_not_take_the_wake_up_with_it() {
-        explore(|| {
+        explore(2, || {
             let (socket, sleepers) = (Socket::new(), Arc::new([Sleeper::new(), Sleeper::new()]));
             let impatient = {
                 let (socket, sleepers) = (socket.clone(), sleepers.clone());
@@ -912,7 +912,7 @@ mod models {
     /// The end comes while a datagram arrives: it wakes both readers, whichever of them takes the datagram.
     #[test]
     fn the_end_wakes_every_reader() {
-        explore(|| {
+        explore(1, || {
             let (socket, sleepers) = (Socket::new(), Arc::new([Sleeper::new(), Sleeper::new()]));
             let other = {
                 let (socket, sleepers) = (socket.clone(), sleepers.clone());
