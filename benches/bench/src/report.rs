@@ -77,6 +77,7 @@ pub fn show(value: f64, measure: Measure) -> String {
     let units: &[(f64, &str)] = match measure.key {
         "bytes" => &[(1024.0, "KiB"), (1.0, "B")],
         "sleeps" => &[(1.0, "/s")],
+        "backlog" => &[(1.0, "")],
         _ => &[(1e9, "s"), (1e6, "ms"), (1e3, "µs"), (1.0, "ns")],
     };
     let (scale, unit) = *units.iter().find(|(scale, _)| value >= *scale).unwrap_or(&units[units.len() - 1]);
