@@ -1085,6 +1085,11 @@ fn sockets_that_linger_do_not_use_up_the_pool() {
 /// What was a thundering herd: each connection woke every coroutine that waited for one.
 #[test]
 fn a_connection_wakes_one_of_many_acceptors() {
+    // There a readiness may be for good, as urgent data is not told, and wakes all waiters.
+    if cfg!(sward_libkqueue) || !cfg!(target_os = "linux") {
+        println!("skipped: on kqueue a readiness wakes all waiters");
+        return;
+    }
     const ACCEPTORS: u64 = 500;
     const CONNECTIONS: u64 = 100;
     in_runtime(|| {

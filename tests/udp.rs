@@ -441,6 +441,11 @@ fn ten_thousand_datagrams_are_echoed() {
 /// one, which wakes the next, which finds that there is no more.
 #[test]
 fn a_datagram_wakes_one_of_many_receivers() {
+    // There a readiness may be for good, as urgent data is not told, and wakes all waiters.
+    if cfg!(sward_libkqueue) || !cfg!(target_os = "linux") {
+        println!("skipped: on kqueue a readiness wakes all waiters");
+        return;
+    }
     const RECEIVERS: u64 = 500;
     const DATAGRAMS: u64 = 200;
     in_runtime(|| {

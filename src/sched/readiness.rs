@@ -26,7 +26,8 @@
 //! that was faster leaves the wake-up to the next waiter, and between its wake-up and its look there is only
 //! the check that the source is open. A caller that arrives meanwhile may take the event first (barging); the
 //! woken waiter then waits again, ahead of the others. An end or an error that lasts (HUP, ERR), `close`, and
-//! a shard that retires wake all waiters.
+//! a shard that retires wake all waiters. So does each readiness to read on a kqueue that does not tell
+//! urgent data, since it counts as one that lasts.
 //!
 //! This needs calls that all block on one condition, as those of a socket do. A
 //! [selective](Source::selective) source is one for calls that do not: the closures of `io::Pollable`. There
