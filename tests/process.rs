@@ -545,6 +545,10 @@ fn hear_a_signal() {}
 /// A kernel without `epoll_pwait2`, or a filter that forbids it: all workers find out at the same time.
 #[test]
 fn a_missing_system_call_is_done_without() {
+    if cfg!(sward_libkqueue) {
+        println!("skipped: what stands for kqueue here is made of the calls that the test forbids");
+        return;
+    }
     for (name, errno) in
         [("ENOSYS", libc::ENOSYS), ("EPERM", libc::EPERM), ("EACCES", libc::EACCES), ("EIO", libc::EIO)]
     {

@@ -422,14 +422,17 @@ fn a_cancelled_joiner_leaves_the_joined_one_alone() {
     sward::run(|| {
         let done = Arc::new(AtomicBool::new(false));
         let theirs = done.clone();
+        let (spawned, has_spawned) = sward::channel::bounded(1);
         let joiner = sward::spawn(move || {
             let inner = sward::spawn(move || {
                 sward::sleep(Duration::from_millis(20));
                 theirs.store(true, Ordering::Release);
             });
+            spawned.send(()).unwrap();
             inner.join().unwrap();
         });
-        sward::sleep(Duration::from_millis(2));
+        // One that has not started is not run when it is cancelled.
+        has_spawned.recv().unwrap();
         joiner.cancel();
         assert!(matches!(joiner.join(), Err(JoinError::Cancelled)));
         while !done.load(Ordering::Acquire) {
