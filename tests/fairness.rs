@@ -75,26 +75,32 @@ fn coroutines_start_beside_those_that_yield() {
     });
 }
 
+/// Spawns coroutines that compute for long and yield: the number of their turns, and what stops them.
+fn yielding_hogs(count: u64) -> (Arc<AtomicU64>, Arc<AtomicBool>) {
+    let (turns, stop) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
+    for _ in 0..count {
+        let (turns, stop) = (Arc::clone(&turns), Arc::clone(&stop));
+        spawn(move || {
+            while !stop.load(Ordering::Relaxed) {
+                turns.fetch_add(1, Ordering::Relaxed);
+                // Long enough for a look of the netpoller thread.
+                let start = Instant::now();
+                while start.elapsed() < Duration::from_millis(5) {
+                    std::hint::spin_loop();
+                }
+                yield_now();
+            }
+        });
+    }
+    (turns, stop)
+}
+
 /// Woken coroutines do not wait for all coroutines that have yielded and compute for long.
 #[test]
 fn woken_coroutines_go_before_those_that_yield_for_long() {
     const HOGS: u64 = 20;
     runtime(1).run(|| {
-        let (turns, stop) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
-        for _ in 0..HOGS {
-            let (turns, stop) = (Arc::clone(&turns), Arc::clone(&stop));
-            spawn(move || {
-                while !stop.load(Ordering::Relaxed) {
-                    turns.fetch_add(1, Ordering::Relaxed);
-                    // Long enough for a look of the netpoller thread.
-                    let start = Instant::now();
-                    while start.elapsed() < Duration::from_millis(5) {
-                        std::hint::spin_loop();
-                    }
-                    yield_now();
-                }
-            });
-        }
+        let (turns, stop) = yielding_hogs(HOGS);
         // It comes from the timers, between two turns.
         let mut waited: Vec<_> = (0..20)
             .map(|_| {
@@ -114,20 +120,7 @@ fn woken_coroutines_go_before_those_that_yield_for_long() {
 #[test]
 fn spawned_coroutines_start_before_those_that_yield_for_long() {
     runtime(1).run(|| {
-        let (turns, stop) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
-        for _ in 0..4 {
-            let (turns, stop) = (Arc::clone(&turns), Arc::clone(&stop));
-            spawn(move || {
-                while !stop.load(Ordering::Relaxed) {
-                    turns.fetch_add(1, Ordering::Relaxed);
-                    let start = Instant::now();
-                    while start.elapsed() < Duration::from_millis(5) {
-                        std::hint::spin_loop();
-                    }
-                    yield_now();
-                }
-            });
-        }
+        let (turns, stop) = yielding_hogs(4);
         // All have had their first turn by then.
         while turns.load(Ordering::Relaxed) < 4 {
             yield_now();
