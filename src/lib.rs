@@ -61,6 +61,8 @@
 //! A program that wants started coroutines to migrate says so in one unsafe line,
 //! [`runtime::Builder::migrate_started`].
 
+#![cfg_attr(docsrs, feature(doc_cfg), doc(auto_cfg(hide(loom))))]
+
 // A module uses only what stands below it; `docs/ARCHITECTURE.md` has the ranks, and `tests/tidy.rs`
 // holds them against the code.
 
