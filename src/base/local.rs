@@ -82,7 +82,7 @@ pub(super) fn put_block(class: usize, block: NonNull<u8>) -> bool {
 
 /// Counts a call against the budget; true if there is nothing left of it.
 #[inline(never)]
-pub(crate) fn spend() -> bool {
+pub(crate) fn consume_budget() -> bool {
     let left = BUDGET.get();
     BUDGET.set(left.saturating_sub(1));
     left == 0

@@ -13,7 +13,9 @@ use crate::base::fork;
 use crate::base::lock::{Mutex, Rank, assert_none_held};
 use crate::base::parcel::{Parcel, is_large, parcel};
 use crate::coroutine::{Event, WaitReason};
-use crate::sched::{Cancel, Woken, may_switch, raise, set, spend, wait_for_event, wait_masked};
+use crate::sched::{
+    Cancel, Woken, consume_budget, may_switch, set, unwind_cancelled, wait_for_event, wait_masked,
+};
 use std::collections::BTreeMap;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -132,7 +134,7 @@ pub(crate) fn run<T: Send>(reason: WaitReason, f: impl FnOnce() -> T + Send) -> 
         return Ok(f());
     }
     assert_none_held();
-    spend();
+    consume_budget();
     let mut outcome: Option<thread::Result<T>> = None;
     // Shared, so that it outlives the end of `set` on the other thread, which the caller does not await.
     let done = Arc::new(Event::new());
@@ -157,7 +159,7 @@ pub(crate) fn run<T: Send>(reason: WaitReason, f: impl FnOnce() -> T + Send) -> 
     if wait_for_event(&done, reason, None, Cancel::Obey) != Woken::Event {
         if let Some(job) = withdraw(number) {
             drop(job);
-            raise();
+            unwind_cancelled();
         }
         wait_masked(&done, reason);
     }

@@ -5,15 +5,14 @@ use super::chan::{Blocked, Chan, Note, Slot, WATCHES};
 use super::timed::Timed;
 use super::{Flavor, Receiver, RecvError, SendError, Sender};
 use crate::base::parcel::{is_large, parcel};
-use crate::coroutine::{Batch, Place, Ticket};
+use crate::coroutine::{Batch, Ticket, WaitNode};
 use crate::sched::select::{AnyArm, Arm};
-use crate::sched::wake_all;
 use std::cell::Cell;
 use std::fmt;
 use std::time::Instant;
 
 /// A place that is made at each commit, and stays until it is left.
-struct Spot(Cell<Option<Place>>);
+struct Spot(Cell<Option<WaitNode>>);
 
 impl Spot {
     fn new() -> Spot {
@@ -25,13 +24,13 @@ impl Spot {
     /// # Safety
     ///
     /// No place is there, or it is in no list.
-    unsafe fn make(&self, ticket: Ticket, want: usize) -> &Place {
+    unsafe fn make(&self, ticket: Ticket, want: usize) -> &WaitNode {
         // SAFETY: nobody has a reference to what is replaced.
-        unsafe { (*self.0.as_ptr()).insert(Place::new(ticket, want)) }
+        unsafe { (*self.0.as_ptr()).insert(WaitNode::new(ticket, want)) }
     }
 
     /// Leaves the place with `leave`, if there is one; what that says.
-    fn leave(&self, leave: impl FnOnce(&Place) -> bool) -> bool {
+    fn leave(&self, leave: impl FnOnce(&WaitNode) -> bool) -> bool {
         // SAFETY: only `make` makes an exclusive reference, and it is over.
         let chosen = unsafe { (*self.0.as_ptr()).as_ref() }.is_some_and(leave);
         self.0.set(None);
@@ -109,7 +108,7 @@ impl<'a, T> RecvArm<'a, T> {
 unsafe fn receive<M>(chan: &Chan<M>, slot: &Slot<M>) -> bool {
     let mut batch = Batch::new();
     let received = chan.try_recv(&mut batch);
-    wake_all(&mut batch);
+    batch.wake();
     match received {
         Ok(message) => {
             // SAFETY: as the caller says.
@@ -277,7 +276,7 @@ unsafe fn send<M>(chan: &Chan<M>, slot: &Slot<M>) -> bool {
     let message = unsafe { slot.take() }.expect("sward: a SendArm whose message was sent is selected again");
     let mut batch = Batch::new();
     let sent = chan.try_send(message, &mut batch);
-    wake_all(&mut batch);
+    batch.wake();
     let Err((blocked, message)) = sent else { return true };
     // SAFETY: as above.
     unsafe { slot.put(message) };

@@ -41,7 +41,7 @@ impl<S> Audience<S> {
             told.waiting.disturb_all(&mut batch);
         }
         drop(told);
-        sched::wake_all(&mut batch);
+        batch.wake();
         changed
     }
 
@@ -72,7 +72,7 @@ impl<S> Audience<S> {
         match woken {
             Woken::Event => true,
             Woken::Timeout => false,
-            Woken::Cancelled => sched::raise(),
+            Woken::Cancelled => sched::unwind_cancelled(),
         }
     }
 

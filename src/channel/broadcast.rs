@@ -150,7 +150,7 @@ impl<T: Clone> Receiver<T> {
     ///
     /// As [`recv`](Self::recv); `Empty` if there is none now.
     pub fn try_recv(&mut self) -> Result<T, RecvError> {
-        sched::spend();
+        sched::consume_budget();
         let told = self.shared.audience.lock();
         let state = &told.state;
         let Some(behind) = state.end.checked_sub(self.next).filter(|&behind| behind > 0) else {

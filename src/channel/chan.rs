@@ -32,7 +32,7 @@
 
 use super::queue::Queue;
 use crate::base::sync::{AtomicU32, AtomicUsize, ListLock, Ordering};
-use crate::coroutine::{Batch, Place, WaitList};
+use crate::coroutine::{Batch, WaitList, WaitNode};
 use std::cell::{Cell, UnsafeCell};
 
 /// What keeps an operation from being carried out.
@@ -47,7 +47,7 @@ pub(super) enum Blocked {
 /// What the place of a watcher wants. It is no slot's address.
 pub(super) const WATCHES: usize = 0;
 
-fn has_slot(place: &Place) -> bool {
+fn has_slot(place: &WaitNode) -> bool {
     place.want() != WATCHES
 }
 
@@ -58,7 +58,7 @@ fn pass_watchers(list: &mut WaitList, batch: &mut Batch) -> bool {
 }
 
 /// Whether there is anybody in the list whom the owner of that place must not leave unnoticed.
-fn has_others(list: &WaitList, place: &Place) -> bool {
+fn has_others(list: &WaitList, place: &WaitNode) -> bool {
     list.has_others(place, |other| has_slot(place) || has_slot(other))
 }
 
@@ -130,9 +130,9 @@ impl<T> State<T> {
     fn give_to_receiver(&mut self, value: T, batch: &mut Batch) -> Result<(), T> {
         let hand = Cell::new(Some(value));
         // SAFETY: `choose` calls these while the place's owner cannot look at its slot.
-        let give = |place: &Place| unsafe { *place.slot::<Option<T>>() = hand.take() };
+        let give = |place: &WaitNode| unsafe { *place.slot::<Option<T>>() = hand.take() };
         // SAFETY: as above.
-        let undo = |place: &Place, ()| hand.set(unsafe { (*place.slot::<Option<T>>()).take() });
+        let undo = |place: &WaitNode, ()| hand.set(unsafe { (*place.slot::<Option<T>>()).take() });
         while pass_watchers(&mut self.receivers, batch) {
             if self.receivers.choose_fitting(batch, has_slot, give, undo).is_some() {
                 return Ok(());
@@ -144,9 +144,9 @@ impl<T> State<T> {
     /// Takes the value of the first sender that waits.
     fn take_from_sender(&mut self, batch: &mut Batch) -> Option<T> {
         // SAFETY: `choose` calls these while the place's owner cannot look at its slot.
-        let take = |place: &Place| unsafe { (*place.slot::<Option<T>>()).take() };
+        let take = |place: &WaitNode| unsafe { (*place.slot::<Option<T>>()).take() };
         // SAFETY: as above.
-        let undo = |place: &Place, value| unsafe { *place.slot::<Option<T>>() = value };
+        let undo = |place: &WaitNode, value| unsafe { *place.slot::<Option<T>>() = value };
         while pass_watchers(&mut self.senders, batch) {
             if let Some(value) = self.senders.choose_fitting(batch, has_slot, take, undo) {
                 return Some(value.expect("a sender that waits has a value"));
@@ -296,7 +296,7 @@ impl<T> Chan<T> {
     ///
     /// The slot and the place stay, and are left alone, until the place was chosen or `leave_senders` was
     /// called for it.
-    pub(super) unsafe fn enlist_sender(&self, place: &Place) -> bool {
+    pub(super) unsafe fn enlist_sender(&self, place: &WaitNode) -> bool {
         let mut state = self.state.lock();
         if state.closed || state.queue.len() < self.capacity || has_others(&state.receivers, place) {
             return false;
@@ -312,7 +312,7 @@ impl<T> Chan<T> {
     /// # Safety
     ///
     /// As for [`enlist_sender`](Self::enlist_sender).
-    pub(super) unsafe fn enlist_receiver(&self, place: &Place) -> bool {
+    pub(super) unsafe fn enlist_receiver(&self, place: &WaitNode) -> bool {
         let mut state = self.state.lock();
         if state.closed || !state.queue.is_empty() || has_others(&state.senders, place) {
             return false;
@@ -324,13 +324,13 @@ impl<T> Chan<T> {
     }
 
     /// Takes a sender's place off; whether it was chosen before.
-    pub(super) fn leave_senders(&self, place: &Place) -> bool {
+    pub(super) fn leave_senders(&self, place: &WaitNode) -> bool {
         self.state.lock().senders.remove(place);
         place.chosen()
     }
 
     /// Takes a receiver's place off; whether it was chosen before.
-    pub(super) fn leave_receivers(&self, place: &Place) -> bool {
+    pub(super) fn leave_receivers(&self, place: &WaitNode) -> bool {
         self.state.lock().receivers.remove(place);
         place.chosen()
     }
@@ -406,7 +406,7 @@ mod models {
             let waiter = waiter();
             let ticket = ticket_of(&waiter);
             let slot = Slot::new(None);
-            let place = Place::new(ticket, slot.address());
+            let place = WaitNode::new(ticket, slot.address());
             // SAFETY: place and slot stay until the place has left.
             assert!(unsafe { chan.enlist_receiver(&place) });
             // SAFETY: the waiter is alive.
@@ -431,7 +431,7 @@ mod models {
             let waiter = waiter();
             let ticket = ticket_of(&waiter);
             let slot = Slot::new(Some(7));
-            let place = Place::new(ticket, slot.address());
+            let place = WaitNode::new(ticket, slot.address());
             // SAFETY: place and slot stay until the place has left.
             assert!(unsafe { chan.enlist_sender(&place) });
             // SAFETY: the waiter is alive.
@@ -451,7 +451,7 @@ mod models {
             let waiter = waiter();
             let ticket = ticket_of(&waiter);
             let slots = [Slot::<u32>::new(None), Slot::new(None)];
-            let places = [0, 1].map(|i| Place::new(ticket, slots[i].address()));
+            let places = [0, 1].map(|i| WaitNode::new(ticket, slots[i].address()));
             for (chan, place) in chans.iter().zip(&places) {
                 // SAFETY: places and slots stay until the places have left.
                 assert!(unsafe { chan.enlist_receiver(place) });
@@ -477,7 +477,7 @@ mod models {
             let waiter = waiter();
             let ticket = ticket_of(&waiter);
             let slots = [Slot::<u32>::new(None), Slot::new(Some(1))];
-            let places = [0, 1].map(|i| Place::new(ticket, slots[i].address()));
+            let places = [0, 1].map(|i| WaitNode::new(ticket, slots[i].address()));
             // SAFETY: places and slots stay until the places have left.
             assert!(unsafe { chan.enlist_receiver(&places[0]) && chan.enlist_sender(&places[1]) });
             let other = {
@@ -515,7 +515,7 @@ mod models {
             let waiter = waiter();
             let ticket = ticket_of(&waiter);
             let slots = [Slot::<u32>::new(None), Slot::new(None)];
-            let places = [0, 1].map(|i| Place::new(ticket, slots[i].address()));
+            let places = [0, 1].map(|i| WaitNode::new(ticket, slots[i].address()));
             // SAFETY: places and slots stay until the places have left.
             assert!(unsafe { first.enlist_receiver(&places[0]) });
             // SAFETY: as above.

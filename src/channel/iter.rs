@@ -1,7 +1,7 @@
 //! Receiving in `for` loops.
 
 use super::Receiver;
-use crate::sched::select::Patience;
+use crate::sched::select::WaitLimit;
 
 /// Messages until all senders are gone; waits for each. Made by [`Receiver::iter`].
 #[derive(Debug)]
@@ -30,21 +30,21 @@ impl<T> Receiver<T> {
 impl<T> Iterator for Iter<'_, T> {
     type Item = T;
     fn next(&mut self) -> Option<T> {
-        self.0.recv_some(Patience::Endless)
+        self.0.recv_some(WaitLimit::Endless)
     }
 }
 
 impl<T> Iterator for TryIter<'_, T> {
     type Item = T;
     fn next(&mut self) -> Option<T> {
-        self.0.recv_some(Patience::None)
+        self.0.recv_some(WaitLimit::None)
     }
 }
 
 impl<T> Iterator for IntoIter<T> {
     type Item = T;
     fn next(&mut self) -> Option<T> {
-        self.0.recv_some(Patience::Endless)
+        self.0.recv_some(WaitLimit::Endless)
     }
 }
 

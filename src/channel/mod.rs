@@ -58,7 +58,7 @@ pub use select::select_among;
 
 use crate::base::parcel::{Parcel, is_large, parcel};
 use crate::coroutine::{Batch, WaitReason};
-use crate::sched::select::{Order, Patience};
+use crate::sched::select::{Order, WaitLimit};
 use crate::sched::{self, Cancel, Woken};
 use chan::{Blocked, Chan, Note, Slot};
 use shared::Shared;
@@ -181,12 +181,12 @@ impl<T> Sender<T> {
     /// All receivers are gone; the error holds the message.
     pub fn send(&self, message: T) -> Result<(), SendError<T>> {
         if const { is_large::<T>() } {
-            match send_until(self.chan.large(), parcel!(message), Patience::Endless) {
+            match send_until(self.chan.large(), parcel!(message), WaitLimit::Endless) {
                 Ok(()) => Ok(()),
                 Err(error) => refused(error.into_inner()),
             }
         } else {
-            send_until(self.chan.small(), message, Patience::Endless)
+            send_until(self.chan.small(), message, WaitLimit::Endless)
                 .map_err(|error| SendError(error.into_inner()))
         }
     }
@@ -199,12 +199,12 @@ impl<T> Sender<T> {
     /// the message.
     pub fn try_send(&self, message: T) -> Result<(), TrySendError<T>> {
         if const { is_large::<T>() } {
-            match send_until(self.chan.large(), parcel!(message), Patience::None) {
+            match send_until(self.chan.large(), parcel!(message), WaitLimit::None) {
                 Ok(()) => Ok(()),
                 Err(error) => not_now(error),
             }
         } else {
-            send_until(self.chan.small(), message, Patience::None).map_err(|error| match error {
+            send_until(self.chan.small(), message, WaitLimit::None).map_err(|error| match error {
                 SendTimeoutError::Timeout(message) => TrySendError::Full(message),
                 SendTimeoutError::Disconnected(message) => TrySendError::Disconnected(message),
             })
@@ -234,12 +234,12 @@ impl<T> Sender<T> {
     /// The time is over, or all receivers are gone; the error holds the message.
     pub fn send_deadline(&self, message: T, deadline: Instant) -> Result<(), SendTimeoutError<T>> {
         if const { is_large::<T>() } {
-            match send_until(self.chan.large(), parcel!(message), Patience::Until(deadline)) {
+            match send_until(self.chan.large(), parcel!(message), WaitLimit::Until(deadline)) {
                 Ok(()) => Ok(()),
                 Err(error) => not_in_time(error),
             }
         } else {
-            send_until(self.chan.small(), message, Patience::Until(deadline))
+            send_until(self.chan.small(), message, WaitLimit::Until(deadline))
         }
     }
 
@@ -342,7 +342,7 @@ impl<T> Receiver<T> {
     ///
     /// The channel is empty, and all senders are gone.
     pub fn recv(&self) -> Result<T, RecvError> {
-        self.recv_until(Patience::Endless, |_| RecvError)
+        self.recv_until(WaitLimit::Endless, |_| RecvError)
     }
 
     /// Takes a message if there is one. Does not park, but counts against the
@@ -352,7 +352,7 @@ impl<T> Receiver<T> {
     ///
     /// The channel is empty; or, in addition, all senders are gone.
     pub fn try_recv(&self) -> Result<T, TryRecvError> {
-        self.recv_until(Patience::None, |error| match error {
+        self.recv_until(WaitLimit::None, |error| match error {
             RecvTimeoutError::Timeout => TryRecvError::Empty,
             RecvTimeoutError::Disconnected => TryRecvError::Disconnected,
         })
@@ -373,11 +373,11 @@ impl<T> Receiver<T> {
     ///
     /// The time is over; or the channel is empty, and all senders are gone.
     pub fn recv_deadline(&self, deadline: Instant) -> Result<T, RecvTimeoutError> {
-        self.recv_until(Patience::Until(deadline), |error| error)
+        self.recv_until(WaitLimit::Until(deadline), |error| error)
     }
 
     #[inline]
-    fn recv_until<E>(&self, patience: Patience, fail: impl FnOnce(RecvTimeoutError) -> E) -> Result<T, E> {
+    fn recv_until<E>(&self, patience: WaitLimit, fail: impl FnOnce(RecvTimeoutError) -> E) -> Result<T, E> {
         let Flavor::Chan(chan) = &self.flavor else { return self.recv_timed(patience, fail) };
         if const { is_large::<T>() } {
             match recv_from(chan.large(), patience) {
@@ -390,7 +390,7 @@ impl<T> Receiver<T> {
     }
 
     /// For iterators: as `recv` or `try_recv`, without the error.
-    fn recv_some(&self, patience: Patience) -> Option<T> {
+    fn recv_some(&self, patience: WaitLimit) -> Option<T> {
         let Flavor::Chan(chan) = &self.flavor else { return self.some_timed(patience) };
         if const { is_large::<T>() } {
             let parcel = recv_from(chan.large(), patience).ok()?;
@@ -401,14 +401,14 @@ impl<T> Receiver<T> {
     }
 
     #[cold]
-    fn some_timed(&self, patience: Patience) -> Option<T> {
+    fn some_timed(&self, patience: WaitLimit) -> Option<T> {
         self.recv_timed(patience, |_| ()).ok()
     }
 
     // Apart, so that its frame is not part of those of `recv` and the like.
     #[cold]
     #[inline(never)]
-    fn recv_timed<E>(&self, patience: Patience, fail: impl FnOnce(RecvTimeoutError) -> E) -> Result<T, E> {
+    fn recv_timed<E>(&self, patience: WaitLimit, fail: impl FnOnce(RecvTimeoutError) -> E) -> Result<T, E> {
         let mut arm = self.arm();
         match sched::select::select(&mut [Some(arm.any())], WaitReason::Recv, patience, Order::Given) {
             Some(_) => arm.finish().map_err(|_| fail(RecvTimeoutError::Disconnected)),
@@ -465,9 +465,9 @@ impl<T> Receiver<T> {
 }
 
 #[inline]
-fn send_until<M>(chan: &Chan<M>, message: M, patience: Patience) -> Result<(), SendTimeoutError<M>> {
-    if !matches!(patience, Patience::None) {
-        sched::spend();
+fn send_until<M>(chan: &Chan<M>, message: M, patience: WaitLimit) -> Result<(), SendTimeoutError<M>> {
+    if !matches!(patience, WaitLimit::None) {
+        sched::consume_budget();
         if chan.says(Note::Senders) {
             return send_slow(chan, message, patience);
         }
@@ -483,13 +483,13 @@ fn send_until<M>(chan: &Chan<M>, message: M, patience: Patience) -> Result<(), S
 fn attempt_send<M>(chan: &Chan<M>, message: M) -> Result<(), (Blocked, M)> {
     let mut batch = Batch::new();
     let sent = chan.try_send(message, &mut batch);
-    sched::wake_all(&mut batch);
+    batch.wake();
     sent
 }
 
 #[cold]
-fn send_slow<M>(chan: &Chan<M>, mut message: M, patience: Patience) -> Result<(), SendTimeoutError<M>> {
-    if matches!(patience, Patience::None) {
+fn send_slow<M>(chan: &Chan<M>, mut message: M, patience: WaitLimit) -> Result<(), SendTimeoutError<M>> {
+    if matches!(patience, WaitLimit::None) {
         return Err(SendTimeoutError::Timeout(message));
     }
     loop {
@@ -504,7 +504,7 @@ fn send_slow<M>(chan: &Chan<M>, mut message: M, patience: Patience) -> Result<()
             (Woken::Timeout, _) => return Err(SendTimeoutError::Timeout(slot.into_message())),
             (Woken::Cancelled, _) => {
                 drop(slot);
-                sched::raise();
+                sched::unwind_cancelled();
             }
         }
         match attempt_send(chan, slot.into_message()) {
@@ -540,9 +540,9 @@ fn not_in_time<T>(error: SendTimeoutError<Parcel<T>>) -> Result<(), SendTimeoutE
 }
 
 #[inline]
-fn recv_from<M>(chan: &Chan<M>, patience: Patience) -> Result<M, RecvTimeoutError> {
-    sched::spend();
-    if chan.says(Note::Receivers) && !matches!(patience, Patience::None) {
+fn recv_from<M>(chan: &Chan<M>, patience: WaitLimit) -> Result<M, RecvTimeoutError> {
+    sched::consume_budget();
+    if chan.says(Note::Receivers) && !matches!(patience, WaitLimit::None) {
         return recv_slow(chan, patience);
     }
     match attempt(chan) {
@@ -556,13 +556,13 @@ fn recv_from<M>(chan: &Chan<M>, patience: Patience) -> Result<M, RecvTimeoutErro
 fn attempt<T>(chan: &Chan<T>) -> Result<T, Blocked> {
     let mut batch = Batch::new();
     let received = chan.try_recv(&mut batch);
-    sched::wake_all(&mut batch);
+    batch.wake();
     received
 }
 
 #[cold]
-fn recv_slow<T>(chan: &Chan<T>, patience: Patience) -> Result<T, RecvTimeoutError> {
-    if matches!(patience, Patience::None) {
+fn recv_slow<T>(chan: &Chan<T>, patience: WaitLimit) -> Result<T, RecvTimeoutError> {
+    if matches!(patience, WaitLimit::None) {
         return Err(RecvTimeoutError::Timeout);
     }
     loop {
@@ -575,7 +575,7 @@ fn recv_slow<T>(chan: &Chan<T>, patience: Patience) -> Result<T, RecvTimeoutErro
             (Woken::Event, true) => return Ok(slot.into_message()),
             (Woken::Event, false) => {}
             (Woken::Timeout, _) => return Err(RecvTimeoutError::Timeout),
-            (Woken::Cancelled, _) => sched::raise(),
+            (Woken::Cancelled, _) => sched::unwind_cancelled(),
         }
         match attempt(chan) {
             Ok(message) => return Ok(message),
@@ -586,11 +586,11 @@ fn recv_slow<T>(chan: &Chan<T>, patience: Patience) -> Result<T, RecvTimeoutErro
 }
 
 /// For a wait of that length from now on; one that the clock cannot say has no end.
-fn patience(timeout: Duration) -> Patience {
+fn patience(timeout: Duration) -> WaitLimit {
     if timeout.is_zero() {
-        return Patience::None;
+        return WaitLimit::None;
     }
-    Instant::now().checked_add(timeout).map_or(Patience::Endless, Patience::Until)
+    Instant::now().checked_add(timeout).map_or(WaitLimit::Endless, WaitLimit::Until)
 }
 
 impl<T> Clone for Sender<T> {
@@ -604,7 +604,7 @@ impl<T> Drop for Sender<T> {
     fn drop(&mut self) {
         let mut batch = Batch::new();
         self.chan.drop_sender(&mut batch);
-        sched::wake_all(&mut batch);
+        batch.wake();
     }
 }
 
@@ -625,7 +625,7 @@ impl<T> Clone for Receiver<T> {
 impl<T> Drop for Receiver<T> {
     fn drop(&mut self) {
         if let Flavor::Chan(chan) = &self.flavor {
-            chan.drop_receiver(sched::wake_all);
+            chan.drop_receiver(Batch::wake);
         }
     }
 }

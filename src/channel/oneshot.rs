@@ -10,7 +10,7 @@
 
 use super::{RecvArm, RecvError, RecvTimeoutError, TryRecvError};
 use crate::base::parcel::{Parcel, is_large, parcel};
-use crate::sched::select::Patience;
+use crate::sched::select::WaitLimit;
 use std::time::{Duration, Instant};
 
 /// A channel for one message. Sending does not wait.
@@ -35,7 +35,7 @@ impl<T> Sender<T> {
     /// The receiver is gone; the error is the message.
     pub fn send(self, message: T) -> Result<(), T> {
         if const { is_large::<T>() } {
-            match super::send_until(self.0.chan.large(), parcel!(message), Patience::None) {
+            match super::send_until(self.0.chan.large(), parcel!(message), WaitLimit::None) {
                 Ok(()) => Ok(()),
                 Err(error) => given_back(error.into_inner()),
             }

@@ -3,7 +3,7 @@
 
 use super::{EventArm, ReadyTimeoutError, RecvArm, SendArm, SendWithArm, TryReadyError};
 use crate::coroutine::WaitReason;
-use crate::sched::select::{AnyArm, Order, Patience, ready, select};
+use crate::sched::select::{AnyArm, Order, WaitLimit, ready, select};
 use std::fmt;
 use std::time::{Duration, Instant};
 
@@ -145,12 +145,12 @@ impl<'a> Select<'a> {
 
     /// Carries out one of the arms as soon as one can be, and gives its number. Parks until then.
     pub fn wait(self) -> usize {
-        self.carry_out(Patience::Endless).expect("an endless wait ends with an arm")
+        self.carry_out(WaitLimit::Endless).expect("an endless wait ends with an arm")
     }
 
     /// Carries out one of the arms if one can be now, and gives its number. Does not park.
     pub fn poll(self) -> Option<usize> {
-        self.carry_out(Patience::None)
+        self.carry_out(WaitLimit::None)
     }
 
     /// Carries out one of the arms if one can be within that time, and gives its number. Parks until then.
@@ -160,10 +160,10 @@ impl<'a> Select<'a> {
 
     /// Carries out one of the arms if one can be until then, and gives its number. Parks until then.
     pub fn wait_deadline(self, deadline: Instant) -> Option<usize> {
-        self.carry_out(Patience::Until(deadline))
+        self.carry_out(WaitLimit::Until(deadline))
     }
 
-    fn carry_out(mut self, patience: Patience) -> Option<usize> {
+    fn carry_out(mut self, patience: WaitLimit) -> Option<usize> {
         select(self.arms.all(), WaitReason::Select, patience, self.order)
     }
 
@@ -193,7 +193,7 @@ impl<'a> Select<'a> {
     /// assert_eq!(message, "one");
     /// ```
     pub fn ready(&mut self) -> usize {
-        self.look(Patience::Endless).expect("an endless wait ends with an arm")
+        self.look(WaitLimit::Endless).expect("an endless wait ends with an arm")
     }
 
     /// The number of an arm that can be carried out now; see [`ready`](Self::ready). Does not park.
@@ -202,7 +202,7 @@ impl<'a> Select<'a> {
     ///
     /// There was a moment at which none could be.
     pub fn try_ready(&mut self) -> Result<usize, TryReadyError> {
-        self.look(Patience::None).ok_or(TryReadyError)
+        self.look(WaitLimit::None).ok_or(TryReadyError)
     }
 
     /// As [`ready`](Self::ready), but waits for that long at most. Parks until then.
@@ -220,10 +220,10 @@ impl<'a> Select<'a> {
     ///
     /// The time is over, and none can be carried out.
     pub fn ready_deadline(&mut self, deadline: Instant) -> Result<usize, ReadyTimeoutError> {
-        self.look(Patience::Until(deadline)).ok_or(ReadyTimeoutError)
+        self.look(WaitLimit::Until(deadline)).ok_or(ReadyTimeoutError)
     }
 
-    fn look(&mut self, patience: Patience) -> Option<usize> {
+    fn look(&mut self, patience: WaitLimit) -> Option<usize> {
         ready(self.arms.all(), WaitReason::Select, patience, self.order)
     }
 }
@@ -247,7 +247,7 @@ pub fn select_among(
     biased: bool,
 ) -> Option<usize> {
     let order = if biased { Order::Given } else { Order::Random };
-    select(arms, WaitReason::Select, timeout.map_or(Patience::Endless, super::patience), order)
+    select(arms, WaitReason::Select, timeout.map_or(WaitLimit::Endless, super::patience), order)
 }
 
 /// Waits for the first of several operations, and carries it out.

@@ -2,7 +2,7 @@
 
 use super::chan::{Chan, Note};
 use crate::base::parcel::{Parcel, is_large};
-use crate::coroutine::{Batch, Place, drop_each};
+use crate::coroutine::{Batch, WaitNode, drop_each};
 use std::sync::Arc;
 
 /// A channel of messages of type `T`. Invariant: it is `Large` if and only if `T` [is large](is_large).
@@ -127,7 +127,7 @@ impl<T> Shared<T> {
     /// # Safety
     ///
     /// As there. The slot holds the message, or a [`Parcel`] with it if messages are boxed.
-    pub(super) unsafe fn enlist_sender(&self, place: &Place) -> bool {
+    pub(super) unsafe fn enlist_sender(&self, place: &WaitNode) -> bool {
         // SAFETY: as the caller says.
         either!(self, chan => unsafe { chan.enlist_sender(place) })
     }
@@ -137,16 +137,16 @@ impl<T> Shared<T> {
     /// # Safety
     ///
     /// As for [`enlist_sender`](Self::enlist_sender).
-    pub(super) unsafe fn enlist_receiver(&self, place: &Place) -> bool {
+    pub(super) unsafe fn enlist_receiver(&self, place: &WaitNode) -> bool {
         // SAFETY: as the caller says.
         either!(self, chan => unsafe { chan.enlist_receiver(place) })
     }
 
-    pub(super) fn leave_senders(&self, place: &Place) -> bool {
+    pub(super) fn leave_senders(&self, place: &WaitNode) -> bool {
         either!(self, chan => chan.leave_senders(place))
     }
 
-    pub(super) fn leave_receivers(&self, place: &Place) -> bool {
+    pub(super) fn leave_receivers(&self, place: &WaitNode) -> bool {
         either!(self, chan => chan.leave_receivers(place))
     }
 }

@@ -142,7 +142,7 @@ impl<T> Receiver<T> {
     }
 
     fn changed_until(&mut self, deadline: Option<Instant>) -> Result<(), RecvTimeoutError> {
-        sched::spend();
+        sched::consume_budget();
         loop {
             {
                 let told = self.shared.audience.lock();

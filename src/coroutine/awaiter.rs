@@ -18,7 +18,7 @@
 //!
 //! [`Event::remove`]: super::event::Event::remove
 
-use super::event::Node;
+use super::event::EventNode;
 use super::header::Handle;
 use super::quiet::quietly;
 use super::waiter::{Park, Table, Waiter};
@@ -35,7 +35,7 @@ struct Awaiter {
     /// First, so that a pointer to it is a pointer to the awaiter.
     waiter: Waiter,
     /// Its place in the event's list, made before it is listed.
-    node: OnceLock<Node>,
+    node: OnceLock<EventNode>,
     /// Whom to wake. `None` once that has been done, or nobody awaits any more.
     waker: Mutex<Option<Waker>>,
     /// Keeps the event.
@@ -61,7 +61,7 @@ impl Awaiting {
         let Park::Parked = awaiter.waiter.park(ticket, true) else {
             unreachable!("nobody else has the ticket yet")
         };
-        let node = awaiter.node.get_or_init(|| Node::new(ticket));
+        let node = awaiter.node.get_or_init(|| EventNode::new(ticket));
         // SAFETY: node and waiter stay where they are as long as the list's reference lasts. That is given
         // back by `wake`, which runs after the node was fired, or by `drop` after `remove`.
         if unsafe { awaiter.coroutine.header().done.enqueue(node) } {

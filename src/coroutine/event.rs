@@ -11,7 +11,7 @@
 //!
 //! # The states
 //!
-//! An [`Event`] is a word. Its [`Node`]s form a ring in the order in which they came, the word points to the
+//! An [`Event`] is a word. Its [`EventNode`]s form a ring in the order in which they came, the word points to the
 //! first one; each node lives on the stack of its waiter.
 //!
 //! ```text
@@ -91,7 +91,7 @@ const NUMBER: usize = FLAGS + 1;
 
 /// What `take` has taken, or looked at: the word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Taken(*mut Node);
+pub(crate) struct Taken(*mut EventNode);
 
 /// Numbers for the marks of an event; one source of them for each event.
 #[derive(Debug)]
@@ -117,18 +117,18 @@ impl Marks {
 /// A waiter's place in an event's ring, on the waiter's own stack.
 #[derive(Debug)]
 #[repr(align(8))]
-pub(crate) struct Node {
+pub(crate) struct EventNode {
     ticket: Ticket,
     /// Null if the node is not listed. This and the next are the ring's, under LOCKED.
-    next: AtomicPtr<Node>,
-    previous: AtomicPtr<Node>,
+    next: AtomicPtr<EventNode>,
+    previous: AtomicPtr<EventNode>,
 }
 
-impl Node {
+impl EventNode {
     /// A node that is in no ring.
     pub(crate) fn new(ticket: Ticket) -> Self {
         let nowhere = || AtomicPtr::new(ptr::null_mut());
-        Node { ticket, next: nowhere(), previous: nowhere() }
+        EventNode { ticket, next: nowhere(), previous: nowhere() }
     }
 
     /// The ticket that is fired from it.
@@ -136,15 +136,15 @@ impl Node {
         self.ticket
     }
 
-    fn next(&self) -> *mut Node {
+    fn next(&self) -> *mut EventNode {
         self.next.load(Ordering::Relaxed)
     }
 
-    fn previous(&self) -> *mut Node {
+    fn previous(&self) -> *mut EventNode {
         self.previous.load(Ordering::Relaxed)
     }
 
-    fn link(&self, previous: *mut Node, next: *mut Node) {
+    fn link(&self, previous: *mut EventNode, next: *mut EventNode) {
         self.previous.store(previous, Ordering::Relaxed);
         self.next.store(next, Ordering::Relaxed);
     }
@@ -154,7 +154,7 @@ impl Node {
     /// # Safety
     ///
     /// `first` is in a ring whose lock the caller holds, and this node in none.
-    unsafe fn link_before(&self, first: *mut Node) {
+    unsafe fn link_before(&self, first: *mut EventNode) {
         let this = ptr::from_ref(self).cast_mut();
         // SAFETY: listed nodes are alive; no reference to them is exclusive.
         unsafe {
@@ -170,7 +170,7 @@ impl Node {
     /// # Safety
     ///
     /// It is in a ring whose lock the caller holds.
-    unsafe fn unlink(&self) -> *mut Node {
+    unsafe fn unlink(&self) -> *mut EventNode {
         let (previous, next) = (self.previous(), self.next());
         self.next.store(ptr::null_mut(), Ordering::Relaxed);
         if ptr::eq(next, self) {
@@ -188,23 +188,23 @@ impl Node {
 /// One word: empty, set, or its waiters.
 #[derive(Debug)]
 pub(crate) struct Event {
-    word: AtomicPtr<Node>,
+    word: AtomicPtr<EventNode>,
 }
 
-fn flags(word: *mut Node) -> usize {
+fn flags(word: *mut EventNode) -> usize {
     word.addr() & FLAGS
 }
 
 /// The first node. Behind STICKY there is a number in its place.
-fn first(word: *mut Node) -> *mut Node {
+fn first(word: *mut EventNode) -> *mut EventNode {
     word.map_addr(|addr| if addr & STICKY != 0 { 0 } else { addr & !FLAGS })
 }
 
-fn with(word: *mut Node, flags: usize) -> *mut Node {
+fn with(word: *mut EventNode, flags: usize) -> *mut EventNode {
     word.map_addr(|addr| addr | flags)
 }
 
-fn bare(flags: usize) -> *mut Node {
+fn bare(flags: usize) -> *mut EventNode {
     with(ptr::null_mut(), flags)
 }
 
@@ -282,7 +282,7 @@ impl Event {
     ///
     /// The node stays where it is, and its ticket's waiter alive, until the node was fired or
     /// [`remove`](Self::remove) has returned. It is in no ring.
-    pub(crate) unsafe fn enqueue(&self, node: &Node) -> bool {
+    pub(crate) unsafe fn enqueue(&self, node: &EventNode) -> bool {
         // SAFETY: as the caller says.
         unsafe { self.list(node, false) }
     }
@@ -293,7 +293,7 @@ impl Event {
     /// # Safety
     ///
     /// As for `enqueue`.
-    pub(crate) unsafe fn enqueue_first(&self, node: &Node) -> bool {
+    pub(crate) unsafe fn enqueue_first(&self, node: &EventNode) -> bool {
         // SAFETY: as the caller says.
         unsafe { self.list(node, true) }
     }
@@ -302,7 +302,7 @@ impl Event {
     ///
     /// As for `enqueue`.
     #[inline]
-    unsafe fn list(&self, node: &Node, ahead: bool) -> bool {
+    unsafe fn list(&self, node: &EventNode, ahead: bool) -> bool {
         let this = ptr::from_ref(node).cast_mut();
         let mut turn = 0;
         loop {
@@ -330,7 +330,7 @@ impl Event {
 
     /// Takes a node off the ring if it is still there. Afterwards nobody touches the node, and if it was
     /// fired the event is set, or was consumed since.
-    pub(crate) fn remove(&self, node: &Node) {
+    pub(crate) fn remove(&self, node: &EventNode) {
         let Some(word) = self.lock(|word| !first(word).is_null()) else { return };
         let mut head = first(word);
         if !node.next().is_null() {
@@ -412,7 +412,7 @@ impl Event {
     /// Sets the event to those flags and that number, unless somebody waits: then it locks the word and gives
     /// it as it was.
     #[inline]
-    fn set_unless_waited_for(&self, new: usize) -> Option<*mut Node> {
+    fn set_unless_waited_for(&self, new: usize) -> Option<*mut EventNode> {
         let mut word = self.word.load(Ordering::Relaxed);
         let mut turn = 0;
         loop {
@@ -441,7 +441,7 @@ impl Event {
 
     /// Sets LOCKED once nobody else holds it and gives the word as it was; `None` as soon as the
     /// word is not `wanted`.
-    fn lock(&self, wanted: impl Fn(*mut Node) -> bool) -> Option<*mut Node> {
+    fn lock(&self, wanted: impl Fn(*mut EventNode) -> bool) -> Option<*mut EventNode> {
         let mut turn = 0;
         loop {
             let word = self.word.load(Ordering::Acquire);
@@ -459,13 +459,13 @@ impl Event {
     }
 
     /// Sets LOCKED if the word is still that one, which is not locked.
-    fn try_lock(&self, word: *mut Node) -> bool {
+    fn try_lock(&self, word: *mut EventNode) -> bool {
         // Acquires every listed node; pairs with the releases of `list` and of unlocking.
         self.word.compare_exchange_weak(word, with(word, LOCKED), Ordering::AcqRel, Ordering::Relaxed).is_ok()
     }
 
     /// Unlocks by storing that word. Pairs with the acquire of the next thread that locks, takes or looks.
-    fn unlock(&self, word: *mut Node) {
+    fn unlock(&self, word: *mut EventNode) {
         self.word.store(word, Ordering::Release);
     }
 }
@@ -489,9 +489,9 @@ mod tests {
     }
 
     /// Parked waiters, and their nodes, which are listed.
-    fn listed(event: &Event, count: usize) -> (Vec<Waiter>, Vec<Node>) {
+    fn listed(event: &Event, count: usize) -> (Vec<Waiter>, Vec<EventNode>) {
         let waiters: Vec<_> = (0..count).map(|_| waiter()).collect();
-        let nodes: Vec<_> = waiters.iter().map(|w| Node::new(ticket_of(w))).collect();
+        let nodes: Vec<_> = waiters.iter().map(|w| EventNode::new(ticket_of(w))).collect();
         for (node, waiter) in nodes.iter().zip(&waiters) {
             // SAFETY: nodes and waiters outlive the event's use of them.
             assert!(unsafe { event.enqueue(node) });
@@ -595,7 +595,7 @@ mod tests {
         assert_eq!(set(&event), 1);
         assert!(event.consume(), "another one takes it");
         event.remove(&nodes[0]);
-        let again = Node::new(ticket_of(&waiters[0]));
+        let again = EventNode::new(ticket_of(&waiters[0]));
         // SAFETY: the node outlives the event's use of it.
         assert!(unsafe { event.enqueue_first(&again) });
         assert_eq!(set(&event), 0, "its waiter does not park, so it is not scheduled");
@@ -645,7 +645,7 @@ mod tests {
                     while sets.load(Ordering::Relaxed) < SETS {
                         x = x.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
                         let count = (x >> 16) as usize % 8;
-                        let nodes: Vec<_> = waiters.iter().map(|w| Node::new(ticket_of(w))).collect();
+                        let nodes: Vec<_> = waiters.iter().map(|w| EventNode::new(ticket_of(w))).collect();
                         for node in &nodes[..count] {
                             // SAFETY: each node is removed below.
                             unsafe {
@@ -703,7 +703,7 @@ mod models {
     /// As `sched::wait_for_event`.
     fn wait_for(event: &Event, sleeper: &Sleeper) {
         let ticket = sleeper.ticket();
-        let node = Node::new(ticket);
+        let node = EventNode::new(ticket);
         // SAFETY: the node stays until it is removed, and the sleeper for longer.
         if unsafe { event.enqueue(&node) } {
             assert_eq!(sleeper.sleep(ticket), Cause::Event);
@@ -763,7 +763,7 @@ mod models {
             };
             let waiter = waiter();
             let ticket = ticket_of(&waiter);
-            let node = Node::new(ticket);
+            let node = EventNode::new(ticket);
             // SAFETY: node and waiter stay until the thread was joined.
             let listed = unsafe { world.event.enqueue(&node) };
             if listed && waiter.park(ticket, false) == Park::Parked {
@@ -791,7 +791,7 @@ mod models {
                 })
             };
             {
-                let node = Box::new(Node::new(ticket));
+                let node = Box::new(EventNode::new(ticket));
                 // SAFETY: the node is removed before it is dropped.
                 if unsafe { event.enqueue(&node) } {
                     // SAFETY: the Arc keeps the waiter alive.
@@ -839,7 +839,7 @@ mod models {
                     }
                 }
                 let ticket = sleeper.ticket();
-                let node = Node::new(ticket);
+                let node = EventNode::new(ticket);
                 // SAFETY: the node stays until it is removed, and the sleeper for longer.
                 let listed = unsafe {
                     if woken { self.event.enqueue_first(&node) } else { self.event.enqueue(&node) }
@@ -941,7 +941,7 @@ mod models {
                 let event = Arc::new(Event::new());
                 let waiters: Arc<Vec<_>> = Arc::new((0..3).map(|_| waiter()).collect());
                 let mut nodes: Vec<_> =
-                    waiters.iter().map(|waiter| Box::new(Node::new(ticket_of(waiter)))).collect();
+                    waiters.iter().map(|waiter| Box::new(EventNode::new(ticket_of(waiter)))).collect();
                 for node in &nodes {
                     // SAFETY: each node is removed before it is dropped.
                     assert!(unsafe { event.enqueue(node) });
@@ -961,7 +961,8 @@ mod models {
                 setter.join().unwrap();
                 assert!(event.consume() && event.is_waited_for());
                 // SAFETY: the waiters are alive.
-                let cause = |node: &Node| unsafe { node.ticket().fire(Cause::Timeout, &mut Batch::new()) };
+                let cause =
+                    |node: &EventNode| unsafe { node.ticket().fire(Cause::Timeout, &mut Batch::new()) };
                 let lost = nodes.iter().filter(|node| cause(node) == Fired::Lost).count();
                 assert_eq!(lost + usize::from(fired == Fired::Lost), 1, "one set fires one node");
                 nodes.iter().for_each(|node| event.remove(node));

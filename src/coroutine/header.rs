@@ -31,7 +31,7 @@
 use super::event::Event;
 use super::join_error::{JoinError, Panic};
 use super::label::Site;
-use super::own::Own;
+use super::local_record::LocalRecord;
 use super::quiet::quietly;
 use super::reason::WaitReason;
 use super::switch::{Machine, Step, Suspend, Switch};
@@ -65,7 +65,7 @@ const FRAME_LINES: usize = 6;
 pub(crate) struct Cancellation {
     /// Whether the time limit of a section of code ended it, rather than a cancellation of the whole.
     pub(crate) elapsed: bool,
-    /// For [`Own::cancelling`].
+    /// For [`LocalRecord::cancelling`].
     pub(super) _alive: Arc<()>,
 }
 
@@ -150,7 +150,7 @@ pub(crate) struct Header {
     /// What few coroutines have; the header is part of what a parked one costs. Null until it is
     /// needed, then a Box that stays until the header is freed. Set by the coroutine itself, or before
     /// it is published.
-    own: AtomicPtr<Own>,
+    own: AtomicPtr<LocalRecord>,
     /// The scheduler's.
     pub(crate) owner: Owner,
     site: Site,
@@ -223,7 +223,7 @@ where
     S: Schedule,
 {
     let own = if settings.name.is_some() || settings.limit.is_some() {
-        Box::into_raw(Box::new(Own::new(settings.name, settings.limit, settings.checked)))
+        Box::into_raw(Box::new(LocalRecord::new(settings.name, settings.limit, settings.checked)))
     } else if settings.checked {
         checked_own()
     } else {
@@ -268,8 +268,8 @@ where
 /// Of a coroutine that has nothing else of its own. Apart, so that a spawn is not the slower for it.
 #[cold]
 #[inline(never)]
-fn checked_own() -> *mut Own {
-    Box::into_raw(Box::new(Own::new(None, None, true)))
+fn checked_own() -> *mut LocalRecord {
+    Box::into_raw(Box::new(LocalRecord::new(None, None, true)))
 }
 
 impl Drop for Header {
@@ -297,7 +297,7 @@ impl Header {
     /// The coroutine's name.
     pub(crate) fn name(&self) -> Option<&str> {
         // SAFETY: the name is never changed, and is all that others look at.
-        unsafe { self.own_if_any() }.and_then(|own| own.name())
+        unsafe { self.local_record_if_any() }.and_then(|own| own.name())
     }
 
     /// The call that spawned it.
@@ -312,7 +312,7 @@ impl Header {
     ///
     /// The caller is the coroutine, or looks at the name only.
     #[inline]
-    pub(crate) unsafe fn own_if_any(&self) -> Option<&Own> {
+    pub(crate) unsafe fn local_record_if_any(&self) -> Option<&LocalRecord> {
         // Acquire: pairs with the release in `own`, for another thread that asks for the name.
         // SAFETY: null or a Box that lives as long as the header.
         unsafe { self.own.load(Ordering::Acquire).as_ref() }
@@ -323,12 +323,12 @@ impl Header {
     /// # Safety
     ///
     /// The caller is the coroutine.
-    pub(crate) unsafe fn own(&self) -> &Own {
+    pub(crate) unsafe fn local_record(&self) -> &LocalRecord {
         // SAFETY: as the caller says.
-        if let Some(own) = unsafe { self.own_if_any() } {
+        if let Some(own) = unsafe { self.local_record_if_any() } {
             return own;
         }
-        let own = Box::into_raw(Box::new(Own::new(None, None, false)));
+        let own = Box::into_raw(Box::new(LocalRecord::new(None, None, false)));
         self.own.store(own, Ordering::Release);
         // SAFETY: just made; it lives as long as the header.
         unsafe { &*own }
@@ -619,7 +619,7 @@ unsafe fn run<F: FnOnce() -> T, T>(this: NonNull<Header>) {
 /// Destroys the coroutine's locals. It calls this itself, on its own stack.
 fn end_locals(header: &Header) {
     // SAFETY: this is the coroutine.
-    if let Some(own) = unsafe { header.own_if_any() } {
+    if let Some(own) = unsafe { header.local_record_if_any() } {
         own.locals.end();
     }
 }

@@ -20,8 +20,8 @@ mod event;
 mod header;
 mod join_error;
 mod label;
+mod local_record;
 mod locals;
-mod own;
 mod quiet;
 mod reason;
 mod switch;
@@ -31,13 +31,13 @@ mod waiter;
 mod waitlist;
 
 pub(crate) use awaiter::Awaiting;
-pub(crate) use event::{Event, Marks, Node};
+pub(crate) use event::{Event, EventNode, Marks};
 pub use header::Id;
 pub(crate) use header::{Cancellation, Handle, Header, Schedule, Settings, new};
 pub use join_error::{JoinError, Panic};
 pub(crate) use label::{Label, Site};
+pub(crate) use local_record::{LocalRecord, Unwinding};
 pub(crate) use locals::{Gone, LocalId, Value};
-pub(crate) use own::{Own, Unwinding};
 pub(crate) use quiet::{drop_each, drop_one, quietly};
 pub(crate) use reason::WaitReason;
 pub(crate) use switch::{Request, RequestAt, Step, Suspend};
@@ -45,7 +45,7 @@ pub(crate) use thread::with_parker;
 #[cfg(all(test, loom))]
 pub(crate) use waiter::testing;
 pub(crate) use waiter::{Batch, Cause, Fired, Park, Ticket, Waiter};
-pub(crate) use waitlist::{Place, WaitList};
+pub(crate) use waitlist::{WaitList, WaitNode};
 
 #[cfg(all(test, loom))]
 pub(crate) use waiter::Sleeper;

@@ -13,7 +13,7 @@
 //! owner of the parker gets another token then, which nobody has a handle to.
 
 use super::event::Event;
-use super::own::Own;
+use super::local_record::LocalRecord;
 use super::waiter::{Batch, Cause, Fired, Park, Table, Ticket, Waiter};
 use crate::base::at_exit::{self, Next};
 use crate::base::local;
@@ -36,7 +36,7 @@ pub(crate) struct Parker {
     rounds: Cell<u32>,
     woken: Mutex<bool>,
     bell: parking_lot::Condvar,
-    own: Own,
+    own: LocalRecord,
 }
 
 // SAFETY: what is not Sync by itself is `own`, `token` and `rounds`, which only the thread that leases the
@@ -51,7 +51,7 @@ impl Parker {
     /// # Safety
     ///
     /// The caller is the thread that leases the parker.
-    pub(crate) unsafe fn own(&'static self) -> &'static Own {
+    pub(crate) unsafe fn local_record(&'static self) -> &'static LocalRecord {
         &self.own
     }
 
@@ -78,7 +78,7 @@ impl Parker {
             rounds: Cell::new(0),
             woken: Mutex::new(Rank::Parker, false),
             bell: parking_lot::Condvar::new(),
-            own: Own::new(None, None, false),
+            own: LocalRecord::new(None, None, false),
         }
     }
 
@@ -233,7 +233,7 @@ mod tests {
             let thread = std::thread::spawn(move || {
                 with_parker(|parker| {
                     // SAFETY: this thread leases the parker.
-                    let (own, token) = unsafe { (parker.own(), parker.token()) };
+                    let (own, token) = unsafe { (parker.local_record(), parker.token()) };
                     assert!(!own.masked() && own.limit().is_none() && !token.is_set());
                     token.set(&mut Batch::new());
                     std::mem::forget(own.enter(Some(Instant::now())));

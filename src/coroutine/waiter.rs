@@ -130,6 +130,23 @@ unsafe impl Linked for Waiter {
 /// Fired waiters that are yet to be scheduled, in the order in which they were fired.
 pub(crate) type Batch = Queue<Waiter>;
 
+impl Batch {
+    /// Schedules all waiters of the batch, and leaves it empty.
+    #[inline]
+    pub(crate) fn wake(&mut self) {
+        if !self.is_empty() {
+            self.wake_some();
+        }
+    }
+
+    fn wake_some(&mut self) {
+        while let Some(waiter) = self.pop() {
+            // SAFETY: waiters get into a batch by the verdict `Schedule`, and leave it once.
+            unsafe { Waiter::schedule(waiter) };
+        }
+    }
+}
+
 impl Waiter {
     /// A waiter that runs.
     ///

@@ -1,6 +1,6 @@
 //! Those who wait for their turn, first come first served: a lock, a permit, a message.
 //!
-//! A [`WaitList`] is under the lock of what it belongs to. Its elements, [`Place`]s, live on the
+//! A [`WaitList`] is under the lock of what it belongs to. Its elements, [`WaitNode`]s, live on the
 //! stacks of those who wait, so waiting allocates nothing.
 //!
 //! ```text
@@ -26,43 +26,43 @@ use std::ptr::NonNull;
 
 /// The place of one wait in a list.
 #[derive(Debug)]
-pub(crate) struct Place {
+pub(crate) struct WaitNode {
     ticket: Ticket,
-    previous: Cell<Option<NonNull<Place>>>,
-    next: Cell<Option<NonNull<Place>>>,
+    previous: Cell<Option<NonNull<WaitNode>>>,
+    next: Cell<Option<NonNull<WaitNode>>>,
     listed: Cell<bool>,
     chosen: Cell<bool>,
     /// What the one who waits wants, in the terms of the list's owner: a kind, a number, an address.
     want: usize,
     /// Whether the wait blocks the thread of a worker.
-    urgent: bool,
+    blocks_thread: bool,
 }
 
-impl Place {
+impl WaitNode {
     /// A place that is in no list.
     #[inline]
-    pub(crate) fn new(ticket: Ticket, want: usize) -> Place {
-        Place {
+    pub(crate) fn new(ticket: Ticket, want: usize) -> WaitNode {
+        WaitNode {
             ticket,
             previous: Cell::new(None),
             next: Cell::new(None),
             listed: Cell::new(false),
             chosen: Cell::new(false),
             want,
-            urgent: false,
+            blocks_thread: false,
         }
     }
 
     /// The same place, urgent if the wait blocks the thread of a worker, so that nothing on that thread runs
     /// before the wait has ended.
     #[inline]
-    pub(crate) fn with_urgency(self, urgent: bool) -> Place {
-        Place { urgent, ..self }
+    pub(crate) fn blocking_thread(self, blocks_thread: bool) -> WaitNode {
+        WaitNode { blocks_thread, ..self }
     }
 
     /// Whether the wait blocks the thread of a worker.
-    pub(crate) fn is_urgent(&self) -> bool {
-        self.urgent
+    pub(crate) fn blocks_thread(&self) -> bool {
+        self.blocks_thread
     }
 
     /// What the one who waits wants.
@@ -85,8 +85,8 @@ impl Place {
 /// Those who wait, in the order in which they came.
 #[derive(Debug)]
 pub(crate) struct WaitList {
-    head: Option<NonNull<Place>>,
-    tail: Option<NonNull<Place>>,
+    head: Option<NonNull<WaitNode>>,
+    tail: Option<NonNull<WaitNode>>,
 }
 
 // SAFETY: the places belong to whoever holds the list's lock, and their tickets are Send.
@@ -106,19 +106,19 @@ impl WaitList {
 
     /// The place of the first one, until the list is changed.
     #[inline]
-    pub(crate) fn first(&self) -> Option<&Place> {
+    pub(crate) fn first(&self) -> Option<&WaitNode> {
         // SAFETY: listed places are alive, and ours under the lock.
         self.head.map(|head| unsafe { head.as_ref() })
     }
 
     /// Whether a place that counts is listed by another waiter than that place's: a select may be listed with
     /// several arms.
-    pub(crate) fn has_others(&self, than: &Place, counts: impl Fn(&Place) -> bool) -> bool {
+    pub(crate) fn has_others(&self, than: &WaitNode, counts: impl Fn(&WaitNode) -> bool) -> bool {
         self.any(|place| !place.ticket.same_waiter(than.ticket) && counts(place))
     }
 
     /// Whether the list has such a place.
-    pub(crate) fn any(&self, such: impl Fn(&Place) -> bool) -> bool {
+    pub(crate) fn any(&self, such: impl Fn(&WaitNode) -> bool) -> bool {
         let mut at = self.head;
         while let Some(place) = at {
             // SAFETY: listed places are alive, and ours under the lock.
@@ -137,7 +137,7 @@ impl WaitList {
     ///
     /// The place is in no list. It stays where it is, and its ticket's waiter alive, until it was
     /// chosen or [`remove`](Self::remove) has been called for it, under the list's lock.
-    pub(crate) unsafe fn push_back(&mut self, place: &Place) {
+    pub(crate) unsafe fn push_back(&mut self, place: &WaitNode) {
         place.listed.set(true);
         place.next.set(None);
         place.previous.set(self.tail);
@@ -149,15 +149,15 @@ impl WaitList {
         }
     }
 
-    /// Adds a place before all others, save those that are [urgent](Place::is_urgent).
+    /// Adds a place before all others, save those that are [urgent](WaitNode::blocks_thread).
     ///
     /// # Safety
     ///
     /// As for [`push_back`](Self::push_back).
-    pub(crate) unsafe fn push_first(&mut self, place: &Place) {
+    pub(crate) unsafe fn push_first(&mut self, place: &WaitNode) {
         let (mut previous, mut next) = (None, self.head);
         // SAFETY: listed places are alive, and ours under the lock.
-        while let Some(urgent) = next.filter(|at| unsafe { at.as_ref() }.urgent) {
+        while let Some(urgent) = next.filter(|at| unsafe { at.as_ref() }.blocks_thread) {
             previous = next;
             // SAFETY: as above.
             next = unsafe { urgent.as_ref() }.next.get();
@@ -184,8 +184,8 @@ impl WaitList {
     /// # Safety
     ///
     /// As for [`push_back`](Self::push_back).
-    pub(crate) unsafe fn push(&mut self, place: &Place) {
-        if place.urgent {
+    pub(crate) unsafe fn push(&mut self, place: &WaitNode) {
+        if place.blocks_thread {
             // SAFETY: as the caller says.
             unsafe { self.push_first(place) };
         } else {
@@ -195,7 +195,7 @@ impl WaitList {
     }
 
     /// Takes a place off if it is in the list; whether it was.
-    pub(crate) fn remove(&mut self, place: &Place) -> bool {
+    pub(crate) fn remove(&mut self, place: &WaitNode) -> bool {
         if !place.listed.replace(false) {
             return false;
         }
@@ -219,8 +219,8 @@ impl WaitList {
     pub(crate) fn choose<R>(
         &mut self,
         batch: &mut Batch,
-        give: impl FnMut(&Place) -> R,
-        undo: impl FnMut(&Place, R),
+        give: impl FnMut(&WaitNode) -> R,
+        undo: impl FnMut(&WaitNode, R),
     ) -> Option<R> {
         self.choose_fitting(batch, |_| true, give, undo)
     }
@@ -230,9 +230,9 @@ impl WaitList {
     pub(crate) fn choose_fitting<R>(
         &mut self,
         batch: &mut Batch,
-        mut fits: impl FnMut(&Place) -> bool,
-        mut give: impl FnMut(&Place) -> R,
-        mut undo: impl FnMut(&Place, R),
+        mut fits: impl FnMut(&WaitNode) -> bool,
+        mut give: impl FnMut(&WaitNode) -> R,
+        mut undo: impl FnMut(&WaitNode, R),
     ) -> Option<R> {
         while let Some(head) = self.head {
             // SAFETY: a listed place is alive while we hold the lock, until its ticket is won.
@@ -260,10 +260,10 @@ impl WaitList {
     pub(crate) fn choose_urgent<R>(
         &mut self,
         batch: &mut Batch,
-        give: impl FnMut(&Place) -> R,
-        undo: impl FnMut(&Place, R),
+        give: impl FnMut(&WaitNode) -> R,
+        undo: impl FnMut(&WaitNode, R),
     ) -> Option<R> {
-        self.choose_fitting(batch, Place::is_urgent, give, undo)
+        self.choose_fitting(batch, WaitNode::blocks_thread, give, undo)
     }
 
     /// Ends the wait of the first one, who has nothing to be given; whether there was one.
@@ -290,7 +290,7 @@ impl WaitList {
     /// Ends the waits of all places ahead of the first such place, without choosing any. Whether there is
     /// such a place.
     #[inline]
-    pub(crate) fn disturb_until(&mut self, batch: &mut Batch, such: impl Fn(&Place) -> bool) -> bool {
+    pub(crate) fn disturb_until(&mut self, batch: &mut Batch, such: impl Fn(&WaitNode) -> bool) -> bool {
         while let Some(head) = self.head {
             // SAFETY: as in `choose_fitting`.
             let place = unsafe { head.as_ref() };
@@ -327,7 +327,7 @@ mod tests {
             let mut $list = WaitList::new();
             let $waiters: Vec<_> = (0..4).map(|_| waiter()).collect();
             let $places: Vec<_> =
-                $waiters.iter().enumerate().map(|(want, w)| Place::new(ticket_of(w), want)).collect();
+                $waiters.iter().enumerate().map(|(want, w)| WaitNode::new(ticket_of(w), want)).collect();
             for (place, waiter) in $places.iter().zip(&$waiters) {
                 // SAFETY: places and waiters outlive the list's use of them.
                 unsafe { $list.push_back(place) };
@@ -342,7 +342,7 @@ mod tests {
         list.head.map(|place| unsafe { place.as_ref() }.want)
     }
 
-    fn lose(place: &Place) {
+    fn lose(place: &WaitNode) {
         // SAFETY: the tests' waiters are alive; the batch is thrown away.
         assert_eq!(unsafe { place.ticket.fire(Cause::Timeout, &mut Batch::new()) }, Fired::Schedule);
     }
@@ -363,7 +363,7 @@ mod tests {
     fn who_does_not_fit_stays_the_first() {
         four!(list, waiters, places);
         lose(&places[0]);
-        let fits = |place: &Place| place.want() < 1;
+        let fits = |place: &WaitNode| place.want() < 1;
         let chosen = list.choose_fitting(&mut Batch::new(), fits, |_| (), |_, ()| ());
         assert_eq!(chosen, None);
         assert!(places[1].listed.get() && !places[1].chosen());
@@ -378,7 +378,7 @@ mod tests {
             // SAFETY: as above.
             unsafe { list.push_first(&places[victim]) };
             let mut order = Vec::new();
-            while let Some(want) = list.choose(&mut Batch::new(), Place::want, |_, _| ()) {
+            while let Some(want) = list.choose(&mut Batch::new(), WaitNode::want, |_, _| ()) {
                 order.push(want);
             }
             let mut expected: Vec<_> = (0..4).filter(|&want| want != victim).collect();
@@ -391,7 +391,8 @@ mod tests {
     fn the_urgent_go_before_others() {
         let waiters: Vec<_> = (0..6).map(|_| waiter()).collect();
         let tickets: Vec<_> = waiters.iter().map(ticket_of).collect();
-        let places: Vec<_> = (0..6).map(|i| Place::new(tickets[i], i).with_urgency(i % 2 == 1)).collect();
+        let places: Vec<_> =
+            (0..6).map(|i| WaitNode::new(tickets[i], i).blocking_thread(i % 2 == 1)).collect();
         let mut list = WaitList::new();
         for place in &places[..5] {
             // SAFETY: places and waiters outlive the list's use of them.
@@ -403,7 +404,7 @@ mod tests {
         // SAFETY: as above.
         unsafe { list.push(&places[5]) };
         let mut order = Vec::new();
-        while let Some(want) = list.choose(&mut Batch::new(), Place::want, |_, _| ()) {
+        while let Some(want) = list.choose(&mut Batch::new(), WaitNode::want, |_, _| ()) {
             order.push(want);
         }
         assert_eq!(order, [1, 3, 5, 4, 0, 2]);
@@ -413,7 +414,7 @@ mod tests {
     #[test]
     fn ones_own_places_are_not_others() {
         let (one, other) = (waiter(), waiter());
-        let places = [&one, &one, &other].map(|waiter| Place::new(ticket_of(waiter), 0));
+        let places = [&one, &one, &other].map(|waiter| WaitNode::new(ticket_of(waiter), 0));
         let mut list = WaitList::new();
         assert!(!list.has_others(&places[0], |_| true));
         // SAFETY: places and waiters outlive the list's use of them.
@@ -471,7 +472,7 @@ mod models {
             let shop =
                 Arc::new(Shop { counter: ListLock::new((WaitList::new(), 1)), sleeper: Sleeper::new() });
             let ticket = shop.sleeper.ticket();
-            let place = Box::new(Place::new(ticket, 0));
+            let place = Box::new(WaitNode::new(ticket, 0));
             // SAFETY: the place is taken off below unless it was chosen.
             unsafe { shop.counter.lock().0.push_back(&place) };
             let keeper = {
@@ -481,7 +482,7 @@ mod models {
                     let mut counter = shop.counter.lock();
                     let (list, items) = &mut *counter;
                     let items = Cell::from_mut(items);
-                    let give = |_: &Place| items.set(items.get() - 1);
+                    let give = |_: &WaitNode| items.set(items.get() - 1);
                     let chosen = list.choose(&mut batch, give, |_, ()| items.set(items.get() + 1));
                     drop(counter);
                     schedule(&mut batch);

@@ -20,7 +20,7 @@ use crate::base::sys::{check, retry};
 use crate::blocking;
 use crate::coroutine::WaitReason;
 use crate::netpoll::{Direction, Source, is_ready};
-use crate::sched::{Attempt, OpenFile, sleep_until, spend};
+use crate::sched::{Attempt, OpenFile, consume_budget, sleep_until};
 use std::io::{self, ErrorKind};
 use std::mem::MaybeUninit;
 use std::os::fd::{BorrowedFd, RawFd};
@@ -59,7 +59,7 @@ fn read_now(fd: RawFd, buf: &mut [u8]) -> io::Result<usize> {
 
 impl Transfer<'_> {
     fn perform(mut self, fd: RawFd, reason: WaitReason) -> io::Result<usize> {
-        spend();
+        consume_budget();
         let mut backoff = Backoff::new();
         loop {
             let disk = match self.without_waiting(fd) {

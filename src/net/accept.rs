@@ -9,7 +9,7 @@ use super::sys::{self, AcceptFault};
 use crate::base::sys::report;
 use crate::coroutine::WaitReason;
 use crate::netpoll::Direction;
-use crate::sched::{Attempt, refusal, sleep_until, spend};
+use crate::sched::{Attempt, consume_budget, refusal, sleep_until};
 use std::io;
 use std::os::fd::{OwnedFd, RawFd};
 use std::sync::{Mutex, PoisonError};
@@ -50,7 +50,7 @@ impl Socket {
                 // More in a row than were in the queue: they do not leave it.
                 AcceptFault::Connection if failed < BACKLOG => {
                     failed += 1;
-                    spend();
+                    consume_budget();
                     continue;
                 }
                 AcceptFault::Connection | AcceptFault::Passing => {}

@@ -63,7 +63,7 @@ use poll as backend;
 pub(crate) use fd::{can_be_watched, is_hung_up, is_ready};
 pub(crate) use shard::Shard;
 pub(crate) use source::{Direction, Source};
-pub(crate) use thread::{Netpoller, Rest, Ward};
+pub(crate) use thread::{Monitored, Netpoller, NextDeadline};
 
 /// Buffer for the events of one `wait`.
 pub(crate) type Events = backend::Events;

@@ -11,7 +11,7 @@
 //! if, and only if, the thread sleeps so.
 //!
 //! The bed is `asleep`. The thread sets it, then looks at the workers once more; a worker says that it is up, then
-//! reads the bed. Each has a fence between the two, so one of them sees the other (the same argument as in
+//! reads the sleep_state. Each has a fence between the two, so one of them sees the other (the same argument as in
 //! `sched/README.md`).
 
 use crate::base::lock::{Mutex, Rank};
@@ -27,28 +27,28 @@ const TICK: Duration = Duration::from_micros(900);
 const LATE: Duration = Duration::from_micros(1_300);
 
 /// What the thread watches over: rank 4 knows what a worker is.
-pub(crate) trait Ward: Send + Sync {
-    /// Looks at every worker and helps those whom [`Rest::must_help`] names. When it is to look again, if
+pub(crate) trait Monitored: Send + Sync {
+    /// Looks at every worker and helps those whom [`NextDeadline::must_help`] names. When it is to look again, if
     /// any worker is awake, or was in between.
-    fn look(&self, state: &mut Self::State) -> Option<Rest>;
+    fn tick(&self, state: &mut Self::State) -> Option<NextDeadline>;
 
     /// Whether any worker is awake now.
     fn awake(&self) -> bool;
 
-    /// What the thread remembers between two looks.
+    /// What the thread remembers between two ticks.
     type State: Default;
 }
 
 /// How long the thread may rest after a look.
-pub(crate) struct Rest {
+pub(crate) struct NextDeadline {
     now: Instant,
     until: Instant,
 }
 
-impl Rest {
+impl NextDeadline {
     /// After a look at that time, with no worker awake so far.
-    pub(crate) fn new(now: Instant) -> Rest {
-        Rest { now, until: now + 2 * TICK }
+    pub(crate) fn new(now: Instant) -> NextDeadline {
+        NextDeadline { now, until: now + 2 * TICK }
     }
 
     /// Takes an awake worker into account, which polled last at that time; whether it must be helped, because
@@ -84,10 +84,10 @@ impl Netpoller {
     }
 
     /// The thread's life: returns after `stop`.
-    pub(crate) fn run<W: Ward>(&self, ward: &W) {
+    pub(crate) fn run<W: Monitored>(&self, ward: &W) {
         let mut state = W::State::default();
         loop {
-            let stop = match ward.look(&mut state) {
+            let stop = match ward.tick(&mut state) {
                 Some(rest) => self.nap(&rest),
                 None => self.sleep(ward),
             };
@@ -121,7 +121,7 @@ impl Netpoller {
     }
 
     /// Sleeps for so long; whether it is time to stop.
-    fn nap(&self, rest: &Rest) -> bool {
+    fn nap(&self, rest: &NextDeadline) -> bool {
         let mut stop = self.stop.lock();
         if !*stop {
             self.bell.wait_until(stop.raw(), rest.until);
@@ -130,7 +130,7 @@ impl Netpoller {
     }
 
     /// Sleeps until a worker gets up; whether it is time to stop.
-    fn sleep<W: Ward>(&self, ward: &W) -> bool {
+    fn sleep<W: Monitored>(&self, ward: &W) -> bool {
         let mut stop = self.stop.lock();
         self.asleep.store(true, Ordering::Relaxed);
         // Pairs with the fence in `worker_is_up`.
@@ -153,7 +153,7 @@ mod tests {
     fn workers_that_poll_by_themselves_are_looked_at_half_as_often() {
         let start = Instant::now();
         let now = start + TICK;
-        let mut rest = Rest::new(now);
+        let mut rest = NextDeadline::new(now);
         assert!(!rest.must_help(true, now) && !rest.must_help(true, now - TICK / 4));
         assert_eq!(rest.until, now - TICK / 4 + 2 * TICK);
         // One that never runs dry has polled right after the last look.
@@ -168,13 +168,16 @@ mod tests {
         for micros in 0..3_000 {
             let now = polled + Duration::from_micros(micros);
             for polled_since in [false, true] {
-                let mut rest = Rest::new(now);
+                let mut rest = NextDeadline::new(now);
                 let unseen_from = if rest.must_help(polled_since, polled) { now } else { polled };
                 assert!(rest.until <= unseen_from + 2 * TICK, "{micros} us");
                 assert!(rest.until > now, "{micros} us");
             }
         }
-        assert!(Rest::new(polled).must_help(false, polled));
-        assert!(Rest::new(polled).until <= polled + 2 * TICK, "for those that get up right after the look");
+        assert!(NextDeadline::new(polled).must_help(false, polled));
+        assert!(
+            NextDeadline::new(polled).until <= polled + 2 * TICK,
+            "for those that get up right after the look"
+        );
     }
 }

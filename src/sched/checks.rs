@@ -85,7 +85,7 @@ impl Used {
 /// The complaint if the running coroutine must not leave its stack here; `None` if it may.
 #[inline(never)]
 pub(super) fn complaint(header: &Header) -> Option<String> {
-    let movable = worker::with(|worker| worker.core().may_move(header)).unwrap_or(false);
+    let movable = worker::with(|worker| worker.remote().may_move(header)).unwrap_or(false);
     let here = MaybeUninit::<u8>::uninit();
     // SAFETY: the caller is the coroutine.
     let base = unsafe { header.stack_base() };

@@ -32,7 +32,7 @@ impl Idle {
     /// Somebody who searches already will find it.
     #[inline]
     pub(crate) fn wants_searcher(&self) -> bool {
-        // Pairs with the fences in `lie_down` and `found`: either they see the push, or we see that
+        // Pairs with the fences in `add_sleeper` and `found`: either they see the push, or we see that
         // they search no more.
         fence(Ordering::SeqCst);
         let word = self.word.load(Ordering::Relaxed);
@@ -63,15 +63,15 @@ impl Idle {
 
     /// Announces that a worker sleeps from now on. It looks at every queue once more before it
     /// does.
-    fn lie_down(&self, was_searching: bool) {
+    fn add_sleeper(&self, was_searching: bool) {
         let change = if was_searching { SLEEPER.wrapping_sub(SEARCHER) } else { SLEEPER };
         self.word.fetch_add(change, Ordering::SeqCst);
         // Pairs with the fence in `wants_searcher`.
         fence(Ordering::SeqCst);
     }
 
-    /// Takes the announcement back: by the worker itself, or by whoever calls it out of its bed.
-    fn get_up(&self, to_search: bool) {
+    /// Takes the announcement back: by the worker itself, or by whoever calls it out of its sleep_state.
+    fn remove_sleeper(&self, to_search: bool) {
         let change = if to_search { SEARCHER.wrapping_sub(SLEEPER) } else { 0usize.wrapping_sub(SLEEPER) };
         self.word.fetch_add(change, Ordering::SeqCst);
     }
@@ -79,69 +79,69 @@ impl Idle {
 
 const AWAKE: usize = 0;
 const ASLEEP: usize = 1;
-const CALLING: usize = 2;
-const CALLED: usize = 3;
-const CALLED_TO_SEARCH: usize = 4;
+const NOTIFYING: usize = 2;
+const NOTIFIED: usize = 3;
+const NOTIFIED_TO_SEARCH: usize = 4;
 
 /// Whether one worker sleeps, so that at most one caller wakes it.
 ///
 /// ```text
-///  AWAKE --lie_down--> ASLEEP --call--> CALLING --call--> CALLED or CALLED_TO_SEARCH
+///  AWAKE --prepare_sleep--> ASLEEP --notify--> NOTIFYING --notify--> NOTIFIED or NOTIFIED_TO_SEARCH
 ///    ^                    |                                        |
-///    +------rise----------+-------------------rise-----------------+
+///    +------finish_sleep----------+-------------------finish_sleep-----------------+
 /// ```
 ///
 /// - ASLEEP implies that the worker is counted among the sleepers: it is so before it lies down.
-/// - In CALLING, for a few instructions, the caller takes the worker out of that count. A worker that
+/// - In NOTIFYING, for a few instructions, the caller takes the worker out of that count. A worker that
 ///   gets up meanwhile waits for it: it would otherwise count on with what has not been counted yet.
 #[derive(Debug)]
-pub(crate) struct Bed {
+pub(crate) struct SleepState {
     state: AtomicUsize,
 }
 
-impl Bed {
+impl SleepState {
     /// The bed of a worker that is awake.
     pub(crate) fn new() -> Self {
-        Bed { state: AtomicUsize::new(AWAKE) }
+        SleepState { state: AtomicUsize::new(AWAKE) }
     }
 
     /// The worker announces that it will sleep; it looks at its inbox and every other queue after this.
-    pub(crate) fn lie_down(&self, idle: &Idle, was_searching: bool) {
-        idle.lie_down(was_searching);
+    pub(crate) fn prepare_sleep(&self, idle: &Idle, was_searching: bool) {
+        idle.add_sleeper(was_searching);
         self.state.store(ASLEEP, Ordering::SeqCst);
-        // Pairs with the fence in `call`.
+        // Pairs with the fence in `notify`.
         fence(Ordering::SeqCst);
     }
 
     /// Calls a sleeping worker, after something was put where it will look. True if the caller is the
     /// one to end its sleep; to search, it is counted as a searcher from now on.
-    pub(crate) fn call(&self, idle: &Idle, to_search: bool) -> bool {
-        // Pairs with the fence in `lie_down`: either the worker sees what was put, or we see it asleep.
+    pub(crate) fn notify(&self, idle: &Idle, to_search: bool) -> bool {
+        // Pairs with the fence in `prepare_sleep`: either the worker sees what was put, or we see it asleep.
         fence(Ordering::SeqCst);
         if self.state.load(Ordering::Relaxed) != ASLEEP
-            || self.state.compare_exchange(ASLEEP, CALLING, Ordering::SeqCst, Ordering::Relaxed).is_err()
+            || self.state.compare_exchange(ASLEEP, NOTIFYING, Ordering::SeqCst, Ordering::Relaxed).is_err()
         {
             return false;
         }
-        idle.get_up(to_search);
-        let called = if to_search { CALLED_TO_SEARCH } else { CALLED };
+        idle.remove_sleeper(to_search);
+        let called = if to_search { NOTIFIED_TO_SEARCH } else { NOTIFIED };
         self.state.store(called, Ordering::SeqCst);
         true
     }
 
     /// The worker is up; whether it was called to search.
-    pub(crate) fn rise(&self, idle: &Idle) -> bool {
+    pub(crate) fn finish_sleep(&self, idle: &Idle) -> bool {
         if self.state.compare_exchange(ASLEEP, AWAKE, Ordering::SeqCst, Ordering::Relaxed).is_ok() {
-            idle.get_up(false);
+            idle.remove_sleeper(false);
             return false;
         }
         let mut turn = 0;
         loop {
             match self.state.load(Ordering::SeqCst) {
-                CALLING => spin(turn),
+                NOTIFYING => spin(turn),
                 called => {
                     self.state.store(AWAKE, Ordering::SeqCst);
-                    return called == CALLED_TO_SEARCH;
+                    return called == NOTIFIED_TO_SEARCH;
                 }
             }
             turn += 1;
@@ -162,7 +162,7 @@ mod tests {
     fn a_push_wakes_a_sleeper_only_if_nobody_searches() {
         let idle = Idle::new(4);
         assert!(!idle.wants_searcher());
-        idle.lie_down(false);
+        idle.add_sleeper(false);
         assert!(idle.wants_searcher());
         assert!(idle.try_search());
         assert!(!idle.wants_searcher());
@@ -181,16 +181,16 @@ mod tests {
 
     #[test]
     fn a_bed_is_called_once() {
-        let (idle, bed) = (Idle::new(1), Bed::new());
-        assert!(!bed.call(&idle, false));
-        bed.lie_down(&idle, false);
-        assert!(bed.asleep());
-        assert!(bed.call(&idle, true));
-        assert!(!bed.call(&idle, false));
-        assert!(bed.rise(&idle));
+        let (idle, sleep_state) = (Idle::new(1), SleepState::new());
+        assert!(!sleep_state.notify(&idle, false));
+        sleep_state.prepare_sleep(&idle, false);
+        assert!(sleep_state.asleep());
+        assert!(sleep_state.notify(&idle, true));
+        assert!(!sleep_state.notify(&idle, false));
+        assert!(sleep_state.finish_sleep(&idle));
         assert!(idle.found());
-        bed.lie_down(&idle, false);
-        assert!(!bed.rise(&idle));
+        sleep_state.prepare_sleep(&idle, false);
+        assert!(!sleep_state.finish_sleep(&idle));
         assert_eq!(idle.word.load(Ordering::Relaxed), 0);
     }
 }
@@ -203,7 +203,7 @@ mod models {
 
     struct World {
         idle: Idle,
-        beds: [Bed; 2],
+        sleep_states: [SleepState; 2],
         queue: AtomicUsize,
         inbox: AtomicUsize,
     }
@@ -212,7 +212,7 @@ mod models {
         fn new() -> Arc<World> {
             Arc::new(World {
                 idle: Idle::new(4),
-                beds: [Bed::new(), Bed::new()],
+                sleep_states: [SleepState::new(), SleepState::new()],
                 queue: AtomicUsize::new(0),
                 inbox: AtomicUsize::new(0),
             })
@@ -221,7 +221,8 @@ mod models {
         /// Pushes work that any worker may take; whether that called one.
         fn push(&self) -> bool {
             self.queue.store(1, Ordering::Relaxed);
-            self.idle.wants_searcher() && self.beds.iter().any(|bed| bed.call(&self.idle, true))
+            self.idle.wants_searcher()
+                && self.sleep_states.iter().any(|sleep_state| sleep_state.notify(&self.idle, true))
         }
 
         fn queued(&self) -> bool {
@@ -243,7 +244,7 @@ mod models {
                     let world = world.clone();
                     thread::spawn(move || world.push())
                 };
-                world.beds[0].lie_down(&world.idle, searching);
+                world.sleep_states[0].prepare_sleep(&world.idle, searching);
                 let seen = world.queued();
                 let called = pusher.join().unwrap();
                 assert!(seen || called, "the work is slept over");
@@ -258,7 +259,7 @@ mod models {
         loom::model(|| {
             let world = World::new();
             assert!(world.idle.try_search());
-            world.beds[0].lie_down(&world.idle, false);
+            world.sleep_states[0].prepare_sleep(&world.idle, false);
             let pusher = {
                 let world = world.clone();
                 thread::spawn(move || world.push())
@@ -279,14 +280,14 @@ mod models {
                 let world = world.clone();
                 thread::spawn(move || {
                     world.inbox.store(1, Ordering::Relaxed);
-                    world.beds[0].call(&world.idle, false)
+                    world.sleep_states[0].notify(&world.idle, false)
                 })
             };
-            world.beds[0].lie_down(&world.idle, false);
+            world.sleep_states[0].prepare_sleep(&world.idle, false);
             let seen = world.inbox.load(Ordering::Relaxed) == 1;
             let called = pusher.join().unwrap();
             assert!(seen || called);
-            assert!(!world.beds[0].rise(&world.idle));
+            assert!(!world.sleep_states[0].finish_sleep(&world.idle));
         });
     }
 
@@ -296,20 +297,20 @@ mod models {
     fn a_call_amid_lying_down_hides_no_sleeper() {
         loom::model(|| {
             let world = World::new();
-            world.beds[1].lie_down(&world.idle, false);
+            world.sleep_states[1].prepare_sleep(&world.idle, false);
             let caller = {
                 let world = world.clone();
-                thread::spawn(move || world.beds[0].call(&world.idle, false))
+                thread::spawn(move || world.sleep_states[0].notify(&world.idle, false))
             };
             let pusher = {
                 let world = world.clone();
                 thread::spawn(move || world.push())
             };
-            world.beds[0].lie_down(&world.idle, false);
-            let mut searchers = usize::from(world.beds[0].rise(&world.idle));
+            world.sleep_states[0].prepare_sleep(&world.idle, false);
+            let mut searchers = usize::from(world.sleep_states[0].finish_sleep(&world.idle));
             caller.join().unwrap();
             assert!(pusher.join().unwrap(), "the sleeper is not called");
-            searchers += usize::from(world.beds[1].rise(&world.idle));
+            searchers += usize::from(world.sleep_states[1].finish_sleep(&world.idle));
             assert_eq!(searchers, 1);
             assert_eq!(world.idle.word.load(Ordering::Relaxed), SEARCHER);
         });
@@ -321,13 +322,13 @@ mod models {
     fn who_is_called_to_search_is_counted_when_it_is_up() {
         loom::model(|| {
             let world = World::new();
-            world.beds[0].lie_down(&world.idle, false);
-            world.beds[1].lie_down(&world.idle, false);
+            world.sleep_states[0].prepare_sleep(&world.idle, false);
+            world.sleep_states[1].prepare_sleep(&world.idle, false);
             let caller = {
                 let world = world.clone();
-                thread::spawn(move || world.beds[0].call(&world.idle, true))
+                thread::spawn(move || world.sleep_states[0].notify(&world.idle, true))
             };
-            if world.beds[0].rise(&world.idle) {
+            if world.sleep_states[0].finish_sleep(&world.idle) {
                 assert!(world.idle.found(), "it was counted");
             }
             assert!(world.push(), "the other one is not called");

@@ -48,8 +48,8 @@ pub(crate) use runtime::{Spawn, spawn};
 pub(crate) use shared::Shared;
 pub(crate) use unwinding::{can_never_end, refusal};
 pub(crate) use wait::{
-    Cancel, Woken, cancelled, cancelling, checkpoint, limit, limited, masked, raise, raise_whole, set,
-    set_for_good, sleep_until, spend, wait_at, wait_for, wait_for_event, wait_in, wait_masked, wake_all,
-    with_own, yield_now,
+    Cancel, Woken, cancelled, cancelling, checkpoint, consume_budget, limit, limited, masked, set,
+    set_for_good, sleep_until, unwind_cancelled, unwind_shutdown, wait_at, wait_for, wait_for_event, wait_in,
+    wait_masked, with_local_record, yield_now,
 };
 pub(crate) use worker::{blocks_worker, current_coroutine, current_runtime, may_switch, on_worker};

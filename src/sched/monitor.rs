@@ -2,11 +2,10 @@
 
 use super::blame::{Measure, Verdict};
 use super::runtime::add_spare_worker;
-use super::shared::{Core, Phase, Shared};
-use super::wait::wake_all;
+use super::shared::{Phase, Remote, Shared};
 use crate::base::sys;
 use crate::coroutine::{Batch, WaitReason};
-use crate::netpoll::{Events, Rest, Ward};
+use crate::netpoll::{Events, Monitored, NextDeadline};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -15,12 +14,12 @@ const JUDGED_AFTER: u32 = 10;
 /// The time between two reports of stuck workers, and of threads that are not run.
 const REPORT_EVERY: Duration = Duration::from_secs(10);
 
-/// What the netpoller thread remembers between two looks.
+/// What the netpoller thread remembers between two ticks.
 pub(crate) struct Memory {
     seen: Vec<Seen>,
     events: Events,
     /// When it looked last.
-    looked: Option<Instant>,
+    last_tick: Option<Instant>,
     /// When it last reported a coroutine, and a thread that is not run.
     blamed: Option<Instant>,
     excused: Option<Instant>,
@@ -28,7 +27,7 @@ pub(crate) struct Memory {
 
 #[derive(Clone, Default)]
 struct Seen {
-    beat: u64,
+    polls: u64,
     turns: u64,
     /// Of this turn, if it was seen before.
     turn: Option<Measure>,
@@ -37,68 +36,68 @@ struct Seen {
 impl Default for Memory {
     fn default() -> Self {
         let events = Events::with_capacity(256);
-        Memory { seen: Vec::new(), events, looked: None, blamed: None, excused: None }
+        Memory { seen: Vec::new(), events, last_tick: None, blamed: None, excused: None }
     }
 }
 
-impl Ward for Shared {
+impl Monitored for Shared {
     type State = Memory;
 
-    fn look(&self, memory: &mut Memory) -> Option<Rest> {
+    fn tick(&self, memory: &mut Memory) -> Option<NextDeadline> {
         let now = Instant::now();
-        self.looks.fetch_add(1, Ordering::Relaxed);
-        let cores = self.active_cores();
-        let step = memory.looked.replace(now).map_or(Duration::ZERO, |looked| now - looked);
-        memory.seen.resize(cores.len(), Seen::default());
+        self.ticks.fetch_add(1, Ordering::Relaxed);
+        let remotes = self.active_remotes();
+        let step = memory.last_tick.replace(now).map_or(Duration::ZERO, |looked| now - looked);
+        memory.seen.resize(remotes.len(), Seen::default());
         let (mut busy, mut kept, mut idled, mut left) = (false, 0, 0, 0);
-        let mut rest = Rest::new(now);
+        let mut rest = NextDeadline::new(now);
         let mut culprit: Option<Culprit> = None;
-        for (index, core) in cores.iter().enumerate() {
+        for (index, remote) in remotes.iter().enumerate() {
             let seen = &mut memory.seen[index];
-            let (beat, turns) = (core.beat.load(Ordering::Relaxed), core.turns.load(Ordering::Relaxed));
-            let awake = core.awake();
-            let polled = beat != seen.beat;
+            let (polls, turns) = (remote.polls.load(Ordering::Relaxed), remote.turns.load(Ordering::Relaxed));
+            let awake = remote.awake();
+            let polled = polls != seen.polls;
             busy |= awake || polled;
-            let clock = core.clock.get().copied();
+            let clock = remote.clock.get().copied();
             match &mut seen.turn {
                 turn if !awake || turns != seen.turns => *turn = None,
                 Some(turn) => turn.go_on(step, clock),
                 turn => *turn = Measure::begin(clock),
             }
-            (seen.beat, seen.turns) = (beat, turns);
-            if awake && rest.must_help(polled, self.polled_at(core)) {
-                help(core, &mut memory.events);
+            (seen.polls, seen.turns) = (polls, turns);
+            if awake && rest.must_help(polled, self.polled_at(remote)) {
+                help(remote, &mut memory.events);
             }
-            left += usize::from(core.left.load(Ordering::Relaxed));
+            left += usize::from(remote.left.load(Ordering::Relaxed));
             let stall = self.config.stall;
             let lasts = seen.turn.map_or(Duration::ZERO, |turn| turn.lasts());
             // Not sooner: a thread that the system does not run for a moment is not slow.
-            let slow = lasts >= stall / 2 && !seen.turn.is_some_and(|turn| turn.is_kept_from_running(core));
-            core.slow.store(slow, Ordering::Relaxed);
+            let slow = lasts >= stall / 2 && !seen.turn.is_some_and(|turn| turn.is_kept_from_running(remote));
+            remote.slow.store(slow, Ordering::Relaxed);
             let stuck = !lasts.is_zero() && lasts >= stall;
             // Coroutines that were placed there start elsewhere as soon as a turn has lasted from look to
             // look.
-            if stuck || !lasts.is_zero() && !core.assigned.is_empty() {
-                self.share_work_of(core);
+            if stuck || !lasts.is_zero() && !remote.assigned.is_empty() {
+                self.share_work_of(remote);
             }
             if !stuck {
                 continue;
             }
             let Some(turn) = &mut seen.turn else { continue };
-            let verdict = turn.judge(stall, stall.saturating_mul(JUDGED_AFTER), core.probe.get().copied());
+            let verdict = turn.judge(stall, stall.saturating_mul(JUDGED_AFTER), remote.probe.get().copied());
             // By its coroutine, or by the system.
             let by_system = verdict == Some(Verdict::NotRun);
             kept += usize::from(!by_system && (verdict.is_some() || turn.used() >= stall));
             idled += usize::from(by_system);
             if let Some(verdict) = verdict {
-                let awaited = !core.inbox.is_empty() || core.behind.load(Ordering::Relaxed);
+                let awaited = !remote.inbox.is_empty() || remote.behind.load(Ordering::Relaxed);
                 let found = Culprit { index, turns, lasts, verdict, awaited };
                 if culprit.as_ref().is_none_or(|other| found.matters() > other.matters()) {
                     culprit = Some(found);
                 }
             }
         }
-        let workers = cores.len() - left;
+        let workers = remotes.len() - left;
         let nobody = kept + idled > 0 && kept + idled == workers;
         if let Some(culprit) = culprit
             && (culprit.awaited || nobody && self.has_shared_work())
@@ -117,14 +116,14 @@ impl Ward for Shared {
     }
 
     fn awake(&self) -> bool {
-        self.active_cores().iter().any(Core::awake)
+        self.active_remotes().iter().any(Remote::awake)
     }
 }
 
 impl Shared {
     /// Lets the others take what waits behind a stuck worker and may be taken.
-    fn share_work_of(&self, core: &Core) {
-        self.take_back(core);
+    fn share_work_of(&self, remote: &Remote) {
+        self.take_back(remote);
         if self.has_shared_work() {
             self.work_was_pushed();
         }
@@ -132,13 +131,13 @@ impl Shared {
 }
 
 /// Drains the shard of a busy worker and fires its timers, so that whoever can run the result does.
-fn help(core: &Core, events: &mut Events) {
+fn help(remote: &Remote, events: &mut Events) {
     let mut batch = Batch::new();
-    if core.shard.poll_for_worker(events, &mut batch).is_ok() {
-        core.fire_timers(&mut batch);
+    if remote.shard.poll_for_worker(events, &mut batch).is_ok() {
+        remote.fire_timers(&mut batch);
     }
-    core.helped.fetch_add(1, Ordering::Relaxed);
-    wake_all(&mut batch);
+    remote.helped.fetch_add(1, Ordering::Relaxed);
+    batch.wake();
 }
 
 /// A worker that has been in one turn for too long.
@@ -161,13 +160,13 @@ impl Culprit {
 impl Shared {
     /// Reports it on stderr; false if there is nobody to name any more.
     fn report(&self, culprit: &Culprit) -> bool {
-        let core = &self.active_cores()[culprit.index];
-        let Some(coroutine) = self.describe_running(core, culprit.turns) else { return false };
+        let remote = &self.active_remotes()[culprit.index];
+        let Some(coroutine) = self.describe_running(remote, culprit.turns) else { return false };
         let Culprit { index, lasts, verdict, .. } = culprit;
         let lasts = lasts.as_millis();
         let kept = format!("sward: {coroutine} has kept worker {index} for {lasts} ms without a wait");
         let others = "others are waiting for that worker";
-        let wait = WaitReason::from_number(core.blocked_in.load(Ordering::Relaxed));
+        let wait = WaitReason::from_number(remote.blocked_in.load(Ordering::Relaxed));
         if wait != WaitReason::None && verdict.blames_coroutine() {
             sys::report(format_args!(
                 "sward: {coroutine} has kept worker {index} for {lasts} ms, and {others}: it is blocked by a wait in \
@@ -183,7 +182,7 @@ impl Shared {
                 used.as_millis()
             )),
             Verdict::Blocked => {
-                let place = core.probe.get().and_then(|probe| probe.place());
+                let place = remote.probe.get().and_then(|probe| probe.place());
                 let place = place.map_or_else(String::new, |place| format!(" ({place})"));
                 sys::report(format_args!(
                     "{kept}, and {others}: it is blocked in the kernel{place}; does it use a lock, a channel, a \

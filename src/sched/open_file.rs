@@ -4,7 +4,6 @@
 //! [`OpenFile`], so there is one source per open file, and a timeout set through one handle holds for all.
 
 use super::readiness::{Attempt, perform, tell_again};
-use super::wait::wake_all;
 use crate::coroutine::{Batch, WaitReason};
 use crate::netpoll::{Direction, Source, is_ready};
 use std::io;
@@ -134,7 +133,7 @@ impl OpenFile {
     pub(crate) fn close(&self) {
         let mut batch = Batch::new();
         self.source.close(&mut batch);
-        wake_all(&mut batch);
+        batch.wake();
     }
 
     /// Whether calls that would block fail instead.

@@ -16,9 +16,9 @@
 //!   coroutine of a row goes elsewhere. It is smaller still for coroutines that were stolen or spawned by
 //!   plain threads, which have no partner here.
 //!
-//! A worker that is stuck in a turn gets none (`Core::welcomes`).
+//! A worker that is stuck in a turn gets none (`Remote::welcomes`).
 
-use super::shared::{Core, Shared};
+use super::shared::{Remote, Shared};
 use std::cell::Cell;
 
 /// The margin while coroutines end in their first turn.
@@ -66,20 +66,20 @@ impl Placement {
     /// The worker that is to start a coroutine; `None` for this one.
     pub(super) fn choose<'a>(
         &self,
-        core: &Core,
+        remote: &Remote,
         index: usize,
         shared: &'a Shared,
         spawned_here: bool,
-    ) -> Option<&'a Core> {
+    ) -> Option<&'a Remote> {
         let margin = match (self.long_lived.get(), spawned_here) {
             (0, _) => MARGIN_SHORT_LIVED,
             (_, true) => MARGIN_LONG_LIVED,
             (_, false) => MARGIN_FOREIGN,
         };
         let limit = |least: usize| least + least / 16 + margin;
-        let load = core.load();
-        let cores = shared.active_cores();
-        if let Some(target) = self.target.get().map(|target| &cores[target]) {
+        let load = remote.load();
+        let remotes = shared.active_remotes();
+        if let Some(target) = self.target.get().map(|target| &remotes[target]) {
             if target.load() < load && target.welcomes() {
                 return Some(target);
             }
@@ -94,6 +94,6 @@ impl Placement {
             return None;
         }
         self.target.set(Some(target));
-        Some(&cores[target])
+        Some(&remotes[target])
     }
 }

@@ -39,7 +39,7 @@
 
 use super::unwinding::{Blocks, elapsed, refusal};
 use super::wait::{
-    Cancel, Woken, checkpoint, deadline_of_file, raise, spend, wait_for, wait_in_ring, wake_all,
+    Cancel, Woken, checkpoint, consume_budget, deadline_of_file, unwind_cancelled, wait_for, wait_in_ring,
 };
 use super::worker;
 use crate::base::backoff::Backoff;
@@ -78,7 +78,7 @@ pub(crate) fn perform<T>(
     let event = source.event(direction);
     // Before the first attempt: the yield of a spent budget may unwind, and would lose what an attempt has
     // moved.
-    spend();
+    consume_budget();
     let mut backoff = Backoff::new();
     let mut woken = false;
     loop {
@@ -100,7 +100,7 @@ pub(crate) fn perform<T>(
                     return Err(elapsed());
                 }
                 if limited {
-                    raise();
+                    unwind_cancelled();
                 }
                 return Err(io::ErrorKind::TimedOut.into());
             }
@@ -138,7 +138,7 @@ pub(crate) fn perform<T>(
         match wait_for_turn(source, direction, reason, deadline, tellings, &mut woken) {
             Woken::Event => {}
             Woken::Timeout => return Err(io::ErrorKind::TimedOut.into()),
-            Woken::Cancelled => raise(),
+            Woken::Cancelled => unwind_cancelled(),
         }
     }
 }
@@ -209,7 +209,7 @@ fn wait_for_turn(
 pub(super) fn tell_again(source: &Source, direction: Direction) {
     let mut batch = Batch::new();
     source.tell(direction, &mut batch);
-    wake_all(&mut batch);
+    batch.wake();
 }
 
 #[cfg(all(test, not(loom)))]
@@ -282,7 +282,7 @@ mod tests {
             }
             let mut batch = Batch::new();
             source.close(&mut batch);
-            wake_all(&mut batch);
+            batch.wake();
             receivers.into_iter().for_each(|receiver| receiver.join().unwrap());
         });
     }
@@ -319,7 +319,7 @@ mod tests {
     fn tell(event: &Event, marks: &Marks) {
         let mut batch = Batch::new();
         event.mark(marks, &mut batch);
-        wake_all(&mut batch);
+        batch.wake();
     }
 
     /// Data and the end come together, between a call that would block and `unstick`.

@@ -11,7 +11,7 @@
 //!  source          holds                                              order
 //!  ready           woken coroutines whose home is this worker         oldest first
 //!  oldest_first    unstarted ones; migrating: woken ones, too         oldest first   (may be stolen)
-//!  assigned        unstarted ones that another worker placed here     oldest first   (`Core::assigned`)
+//!  assigned        unstarted ones that another worker placed here     oldest first   (`Remote::assigned`)
 //!  newest_first    unstarted children of coroutines in their first    newest first   (may be stolen)
 //!                  turn: trees of spawns
 //!  yielded         coroutines that have yielded                       oldest first
@@ -51,7 +51,7 @@
 //!   nodes are alive at once.
 //! - Newest first for all that is spawned: the oldest connection of an accept loop under load waits longest.
 
-use super::shared::{Core, Runnable, Shared};
+use super::shared::{Remote, Runnable, Shared};
 use crate::coroutine::{Batch, Header, Waiter};
 use crossbeam_deque::Worker as Deque;
 use std::cell::{Cell, UnsafeCell};
@@ -200,7 +200,7 @@ impl RunQueues {
     #[inline]
     pub(super) fn next(
         &self,
-        core: &Core,
+        remote: &Remote,
         shared: &Shared,
         push_behind: impl FnOnce(NonNull<Waiter>),
     ) -> Option<Runnable> {
@@ -220,7 +220,7 @@ impl RunQueues {
                 return Some(Runnable(waiter));
             }
             if self.left.unstarted.get()
-                && let Some(task) = self.next_unstarted(core)
+                && let Some(task) = self.next_unstarted(remote)
             {
                 return Some(task);
             }
@@ -242,7 +242,7 @@ impl RunQueues {
             if begun {
                 return None;
             }
-            self.begin_round(core, shared);
+            self.begin_round(remote, shared);
             begun = true;
         }
     }
@@ -261,19 +261,19 @@ impl RunQueues {
         go_first
     }
 
-    /// Notes that the netpoller thread has looked: the round serves no more coroutines that have yielded, if
+    /// Notes that the netpoller thread has last_tick: the round serves no more coroutines that have yielded, if
     /// it has served one.
-    pub(super) fn note_look(&self) {
+    pub(super) fn note_tick(&self) {
         if self.left.served_yielded.get() {
             self.left.yielders.set(Yielders::Enough);
         }
     }
 
-    fn next_unstarted(&self, core: &Core) -> Option<Runnable> {
+    fn next_unstarted(&self, remote: &Remote) -> Option<Runnable> {
         let left = &self.left;
         let task = take_within(&left.oldest_first, || self.deques.oldest_first.pop())
-            .or_else(|| take_within(&left.assigned, || core.take_assigned()))
-            .or_else(|| take_within(&left.newest_first, || self.pop_newest_first(core)));
+            .or_else(|| take_within(&left.assigned, || remote.take_assigned()))
+            .or_else(|| take_within(&left.newest_first, || self.pop_newest_first(remote)));
         left.unstarted.set(task.is_some());
         task
     }
@@ -287,32 +287,32 @@ impl RunQueues {
         Some(yielded)
     }
 
-    fn pop_newest_first(&self, core: &Core) -> Option<Runnable> {
+    fn pop_newest_first(&self, remote: &Remote) -> Option<Runnable> {
         // Alone, it is the newest as well.
         let several = self.left.oldest.replace(false) && self.deques.newest_first.len() > 1;
-        let oldest = if several { self.oldest(core) } else { None };
+        let oldest = if several { self.oldest(remote) } else { None };
         oldest.or_else(|| self.deques.newest_first.pop())
     }
 
     /// Takes the oldest coroutine of `newest_first`.
-    pub(super) fn oldest(&self, core: &Core) -> Option<Runnable> {
-        core.newest_first.steal().success()
+    pub(super) fn oldest(&self, remote: &Remote) -> Option<Runnable> {
+        remote.newest_first.steal().success()
     }
 
     /// Begins a round, after the one before was served to its end.
     #[inline]
-    fn begin_round(&self, core: &Core, shared: &Shared) {
+    fn begin_round(&self, remote: &Remote, shared: &Shared) {
         self.newcomers.set(false);
         self.ready.take_over(&self.woken);
         self.yielded.take_over(&self.has_yielded);
-        if !core.inbox.is_empty() {
-            self.ready.append(core.inbox.take());
+        if !remote.inbox.is_empty() {
+            self.ready.append(remote.inbox.take());
         }
         shared.take_share_of_injected(&self.deques.oldest_first);
         let left = &self.left;
         let (oldest_first, newest_first) = (self.deques.oldest_first.len(), self.deques.newest_first.len());
         // Some of these may still be on their way.
-        let assigned = core.placed.load(Ordering::Relaxed);
+        let assigned = remote.placed.load(Ordering::Relaxed);
         if oldest_first + newest_first + assigned > 0 {
             left.unstarted.set(true);
             left.oldest_first.set(oldest_first);
@@ -332,16 +332,16 @@ impl RunQueues {
     }
 
     /// Takes anything, in no order: for a worker that ends.
-    pub(super) fn take_any(&self, core: &Core) -> Option<Runnable> {
+    pub(super) fn take_any(&self, remote: &Remote) -> Option<Runnable> {
         let own = [&self.ready, &self.woken, &self.yielded, &self.has_yielded];
         let inbox = || {
-            self.woken.append(core.inbox.take());
+            self.woken.append(remote.inbox.take());
             self.woken.pop()
         };
         let waiter = self.lifo.take().or_else(|| own.iter().find_map(|queue| queue.pop()));
         let own = waiter.or_else(inbox).map(Runnable);
         own.or_else(|| self.deques.oldest_first.pop())
-            .or_else(|| core.take_assigned())
+            .or_else(|| remote.take_assigned())
             .or_else(|| self.deques.newest_first.pop())
     }
 }

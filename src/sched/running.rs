@@ -1,10 +1,10 @@
 //! Which coroutine a worker runs, seen from another thread.
 //!
-//! A worker writes `Core::turns`, then `Core::running` with release. A reader loads `running`, then `turns`,
+//! A worker writes `Remote::turns`, then `Remote::running` with release. A reader loads `running`, then `turns`,
 //! with an acquire fence between the two. If it finds the turn that it asks about, then `running` was that
 //! turn's coroutine, or the zero between that turn and the next.
 
-use super::shared::{Core, Shared};
+use super::shared::{Remote, Shared};
 use crate::coroutine::{Id, Label, Site};
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicPtr, Ordering, fence};
@@ -30,14 +30,14 @@ impl FirstSite {
 impl Shared {
     /// The coroutine that runs in that turn of a worker, in the words of reports; `None` if the turn is over,
     /// or the worker is between two.
-    pub(super) fn describe_running(&self, core: &Core, turn: u64) -> Option<String> {
-        let id = core.running.load(Ordering::Relaxed);
+    pub(super) fn describe_running(&self, remote: &Remote, turn: u64) -> Option<String> {
+        let id = remote.running.load(Ordering::Relaxed);
         if id == 0 {
             return None;
         }
         let mut text = None;
         // Where coroutines migrate, it may be listed at another worker than the one that runs it.
-        for listed in self.active_cores() {
+        for listed in self.active_remotes() {
             listed.for_each_live(|header| {
                 // SAFETY: listed coroutines are alive.
                 let header = unsafe { header.as_ref() };
@@ -47,11 +47,11 @@ impl Shared {
             });
         }
         let text = text.or_else(|| {
-            let site = core.first_site.get()?;
+            let site = remote.first_site.get()?;
             Some(Label { id: Id(id), name: None, site }.to_string())
         });
         // Pairs with the release of `running`.
         fence(Ordering::Acquire);
-        text.filter(|_| core.turns.load(Ordering::Relaxed) == turn)
+        text.filter(|_| remote.turns.load(Ordering::Relaxed) == turn)
     }
 }

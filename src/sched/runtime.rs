@@ -2,8 +2,8 @@
 //!
 //! What the public documentation of [`crate::runtime`] says is kept here.
 
-use super::shared::{Config, Core, Phase, Runnable, Shared};
-use super::wait::{wait_masked, wake_all};
+use super::shared::{Config, Phase, Remote, Runnable, Shared};
+use super::wait::wait_masked;
 use super::worker::{self, Home, Worker};
 use super::{checks, hook};
 use crate::base::clock::ThreadClock;
@@ -614,17 +614,17 @@ fn start_worker(shared: &Arc<Shared>, index: usize) -> io::Result<()> {
     let own = Arc::clone(shared);
     shared.threads.start(name, move || {
         let _bomb = AbortOnPanic;
-        let deques = own.cores[index].deques.lock().take().expect("a core has one thread");
+        let deques = own.remotes[index].deques.lock().take().expect("a remote has one thread");
         if let Some(clock) = ThreadClock::of_this_thread() {
-            let _ = own.cores[index].clock.set(clock);
+            let _ = own.remotes[index].clock.set(clock);
         }
         if let Some(probe) = Probe::of_this_thread() {
-            let _ = own.cores[index].probe.set(probe);
+            let _ = own.remotes[index].probe.set(probe);
         }
         let _stack = overflow::AltStack::install();
         let worker = Worker::new(own, index, deques);
         worker.run();
-        if worker.core().live() != 0 {
+        if worker.remote().live() != 0 {
             worker.shared().threads.stay();
         }
     })
@@ -633,8 +633,8 @@ fn start_worker(shared: &Arc<Shared>, index: usize) -> io::Result<()> {
 /// Adds a worker where all are stuck, in migrating mode; the netpoller thread does it.
 pub(super) fn add_spare_worker(shared: &Shared) {
     let index = shared.active.load(Ordering::Relaxed);
-    let Some(core) = shared.cores.get(index) else { return };
-    let shared = core.shared.upgrade().expect("the netpoller thread keeps the runtime");
+    let Some(remote) = shared.remotes.get(index) else { return };
+    let shared = remote.shared.upgrade().expect("the netpoller thread keeps the runtime");
     // With no thread to be had the work goes on waiting, as it would have.
     if start_worker(&shared, index).is_ok() {
         shared.active.store(index + 1, Ordering::Release);
@@ -739,8 +739,8 @@ impl Shared {
         while let Some(task) = self.take_one_injected() {
             discard(task);
         }
-        for core in self.active_cores() {
-            while let Some(task) = core.take_assigned() {
+        for remote in self.active_remotes() {
+            while let Some(task) = remote.take_assigned() {
                 discard(task);
             }
         }
@@ -775,7 +775,7 @@ impl Shared {
             self.enter(Phase::Abandoned);
             self.wait_for_the_abandoned();
         }
-        if self.active_cores().iter().any(|core| core.live() != 0) {
+        if self.active_remotes().iter().any(|remote| remote.live() != 0) {
             // What is left refers to the runtime for ever.
             std::mem::forget(Arc::clone(self));
         }
@@ -785,10 +785,10 @@ impl Shared {
         }
         self.threads.join_finished();
         let mut batch = Batch::new();
-        for core in &self.cores {
-            core.shard.retire(&mut batch);
+        for remote in &self.remotes {
+            remote.shard.retire(&mut batch);
         }
-        wake_all(&mut batch);
+        batch.wake();
         self.closed.store(true, Ordering::SeqCst);
         self.discard_unstarted();
         // Unless a thread is left that has it, too, this is the end of the runtime.
@@ -798,14 +798,14 @@ impl Shared {
     /// Gives the workers time to leave. One that stays inside of one turn is not waited for.
     fn wait_for_the_abandoned(&self) {
         let deadline = Instant::now() + GRACE;
-        let turns = || self.active_cores().iter().map(|core| core.turns.load(Ordering::Relaxed));
+        let turns = || self.active_remotes().iter().map(|remote| remote.turns.load(Ordering::Relaxed));
         let mut before: Vec<_> = turns().collect();
         while !self.threads.wait_for(NETPOLLER, Instant::now() + GRACE_STEP) && Instant::now() < deadline {
-            let stays = |core: &Core, before| {
-                core.running.load(Ordering::Relaxed) != 0 && core.turns.load(Ordering::Relaxed) == before
+            let stays = |remote: &Remote, before| {
+                remote.running.load(Ordering::Relaxed) != 0 && remote.turns.load(Ordering::Relaxed) == before
             };
-            let mut cores = self.active_cores().iter().zip(before);
-            if cores.all(|(core, before)| core.left.load(Ordering::Acquire) || stays(core, before)) {
+            let mut remotes = self.active_remotes().iter().zip(before);
+            if remotes.all(|(remote, before)| remote.left.load(Ordering::Acquire) || stays(remote, before)) {
                 return;
             }
             before = turns().collect();
@@ -821,15 +821,15 @@ impl Shared {
                 let _ = write!(lines, "\n  {label}, in {}", reason.describe());
             }
         };
-        for core in self.active_cores() {
-            core.for_each_live(|header| {
+        for remote in self.active_remotes() {
+            remote.for_each_live(|header| {
                 // SAFETY: listed coroutines are alive.
                 let header = unsafe { header.as_ref() };
                 leak(header.label(), header.reason());
             });
-            if core.unlisted.load(Ordering::Acquire) {
-                let id = Id(core.running.load(Ordering::Relaxed));
-                if let Some(site) = core.first_site.get() {
+            if remote.unlisted.load(Ordering::Acquire) {
+                let id = Id(remote.running.load(Ordering::Relaxed));
+                if let Some(site) = remote.first_site.get() {
                     leak(Label { id, name: None, site }, WaitReason::None);
                 }
             }
@@ -880,10 +880,10 @@ mod tests {
         };
         // SAFETY: nothing is borrowed.
         let (header, handle) = unsafe { coroutine::new::<_, _, Home>(|| (), settings) };
-        let core = &shared.cores[0];
-        core.placed.fetch_add(1, Ordering::SeqCst);
-        core.assigned.push(Runnable(header.cast()));
-        shared.take_back(core);
+        let remote = &shared.remotes[0];
+        remote.placed.fetch_add(1, Ordering::SeqCst);
+        remote.assigned.push(Runnable(header.cast()));
+        shared.take_back(remote);
         assert!(handle.header().done.is_set(), "its joiner would wait for ever");
     }
 

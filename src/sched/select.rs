@@ -14,7 +14,7 @@
 //!
 //! # Why `default` is right
 //!
-//! A select that must not wait ([`Patience::None`], or a deadline that has passed) may give up only if at one
+//! A select that must not wait ([`WaitLimit::None`], or a deadline that has passed) may give up only if at one
 //! moment *no* arm was possible. To poll the arms one after another does not show that: a message may move
 //! from an arm that is yet to be polled to one that has been. So such a select *glances* at its arms. It
 //! enlists in all of them with a ticket, as if to wait, and then fires that ticket itself instead of parking.
@@ -53,9 +53,11 @@
 //! again and again is no loop without a wait: cancellation, time limits and its worker's other coroutines
 //! get through each time.
 
-use super::wait::{Cancel, Woken, checkpoint, raise, spend, wait, with_ticket, yield_now};
+use super::wait::{
+    Cancel, Woken, checkpoint, consume_budget, unwind_cancelled, wait, with_ticket, yield_now,
+};
 use super::worker;
-use crate::coroutine::{Batch, Cause, Event, Fired, Node, Ticket, WaitReason};
+use crate::coroutine::{Batch, Cause, Event, EventNode, Fired, Ticket, WaitReason};
 use std::cell::Cell;
 use std::time::Instant;
 
@@ -161,7 +163,7 @@ impl Arm for Watched<'_> {
 pub(crate) fn ready(
     arms: &mut [Option<AnyArm<'_>>],
     reason: WaitReason,
-    patience: Patience,
+    patience: WaitLimit,
     order: Order,
 ) -> Option<usize> {
     let mut watched: Vec<_> = arms.iter().flatten().map(|any| (Watched(&*any.arm), any.number)).collect();
@@ -172,7 +174,7 @@ pub(crate) fn ready(
 
 /// How long a select waits.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Patience {
+pub(crate) enum WaitLimit {
     /// It does not.
     None,
     /// Until then.
@@ -181,20 +183,20 @@ pub(crate) enum Patience {
     Endless,
 }
 
-impl Patience {
+impl WaitLimit {
     pub(crate) fn deadline(self) -> Option<Instant> {
         match self {
-            Patience::Until(deadline) => Some(deadline),
-            Patience::None | Patience::Endless => None,
+            WaitLimit::Until(deadline) => Some(deadline),
+            WaitLimit::None | WaitLimit::Endless => None,
         }
     }
 
     /// Whether the time is over.
     fn is_over(self) -> bool {
         match self {
-            Patience::None => true,
-            Patience::Until(deadline) => deadline <= Instant::now(),
-            Patience::Endless => false,
+            WaitLimit::None => true,
+            WaitLimit::Until(deadline) => deadline <= Instant::now(),
+            WaitLimit::Endless => false,
         }
     }
 }
@@ -213,10 +215,10 @@ pub(crate) enum Order {
 pub(crate) fn select(
     arms: &mut [Option<AnyArm<'_>>],
     reason: WaitReason,
-    patience: Patience,
+    patience: WaitLimit,
     order: Order,
 ) -> Option<usize> {
-    spend();
+    consume_budget();
     // Only at first: what a hint hides is found when the select enlists, and has to be polled then.
     let mut hints = arms.len() > 1;
     loop {
@@ -293,7 +295,7 @@ fn wait_for_one(arms: &[Option<AnyArm<'_>>], reason: WaitReason, deadline: Optio
     let woken = unsafe { wait(reason, until, Cancel::Obey, &mut commit) };
     let chosen = leave(arms);
     if woken == Woken::Cancelled {
-        raise();
+        unwind_cancelled();
     }
     match chosen {
         Some(number) => Outcome::Chosen(number),
@@ -379,7 +381,7 @@ fn random() -> u32 {
 /// It waits for an event that is set for good.
 pub struct EventArm<'a> {
     event: &'a Event,
-    node: Cell<Option<Node>>,
+    node: Cell<Option<EventNode>>,
 }
 
 impl<'a> EventArm<'a> {
@@ -412,7 +414,7 @@ impl Arm for EventArm<'_> {
 
     unsafe fn enlist(&self, ticket: Ticket) -> bool {
         // SAFETY: nobody has the node's address: it was taken off before.
-        let node = unsafe { (*self.node.as_ptr()).insert(Node::new(ticket)) };
+        let node = unsafe { (*self.node.as_ptr()).insert(EventNode::new(ticket)) };
         // SAFETY: the arm stays until it is left, as the caller says.
         unsafe { self.event.enqueue(node) }
     }
@@ -439,7 +441,7 @@ mod tests {
         select(
             &mut [Some(one.any()), Some(other.any())],
             WaitReason::Select,
-            Patience::Endless,
+            WaitLimit::Endless,
             Order::Random,
         )
     }

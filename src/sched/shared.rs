@@ -1,6 +1,6 @@
 //! What the workers of one runtime share, and the part of each worker that other threads see.
 
-use super::idle::{Bed, Idle};
+use super::idle::{Idle, SleepState};
 use super::inbox::Inbox;
 use super::run_queues::Deques;
 use super::running::FirstSite;
@@ -51,7 +51,7 @@ pub(crate) struct Config {
 /// What the workers of one runtime share.
 pub(crate) struct Shared {
     /// One for each worker, and in migrating mode as many again for spare ones.
-    pub(super) cores: Box<[Core]>,
+    pub(super) remotes: Box<[Remote]>,
     /// How many of them have a thread.
     pub(super) active: AtomicUsize,
     pub(super) idle: Idle,
@@ -64,7 +64,7 @@ pub(crate) struct Shared {
     yielded: Injector<Runnable>,
     began: Instant,
     /// Counts the looks of the netpoller thread, which come every millisecond or two while a worker is awake.
-    pub(super) looks: AtomicU64,
+    pub(super) ticks: AtomicU64,
     phase: AtomicU8,
     wakes: AtomicUsize,
     /// Coroutines that got no stack.
@@ -76,13 +76,13 @@ pub(crate) struct Shared {
 
 /// The part of a worker that other threads see. Aligned, so that no two share a cache line.
 #[repr(align(128))]
-pub(crate) struct Core {
+pub(crate) struct Remote {
     pub(super) shared: Weak<Shared>,
     /// Started coroutines that run on this worker alone.
     pub(super) inbox: Inbox<Waiter>,
     /// Unstarted ones that were handed to it to be started. Others may take them back.
     pub(super) assigned: Injector<Runnable>,
-    pub(super) bed: Bed,
+    pub(super) sleep_state: SleepState,
     pub(super) shard: Arc<Shard>,
     pub(super) timers: Mutex<Timers<Ticket>>,
     pub(super) oldest_first: Stealer<Runnable>,
@@ -99,7 +99,7 @@ pub(crate) struct Core {
     pub(super) placed: AtomicUsize,
     list: Mutex<Option<NonNull<Header>>>,
     /// Counts polls; written by the worker alone.
-    pub(super) beat: AtomicU64,
+    pub(super) polls: AtomicU64,
     /// As of when the last one has seen what there was, in nanoseconds since the runtime began; written by the worker
     /// alone.
     polled: AtomicU64,
@@ -127,9 +127,9 @@ pub(crate) struct Core {
 }
 
 // SAFETY: what is not Sync by itself is the list of headers, which is under its lock.
-unsafe impl Sync for Core {}
+unsafe impl Sync for Remote {}
 // SAFETY: as above.
-unsafe impl Send for Core {}
+unsafe impl Send for Remote {}
 
 impl Shared {
     pub(super) fn new(config: Config) -> std::io::Result<Arc<Shared>> {
@@ -139,7 +139,7 @@ impl Shared {
             shards.push(Arc::new(Shard::new()?));
         }
         Ok(Arc::new_cyclic(|shared| Shared {
-            cores: shards.into_iter().map(|shard| Core::new(shared, shard, config.migrate)).collect(),
+            remotes: shards.into_iter().map(|shard| Remote::new(shared, shard, config.migrate)).collect(),
             active: AtomicUsize::new(config.workers),
             idle: Idle::new(config.workers),
             netpoller: Netpoller::new(),
@@ -148,7 +148,7 @@ impl Shared {
             injector: Injector::new(),
             yielded: Injector::new(),
             began: Instant::now(),
-            looks: AtomicU64::new(0),
+            ticks: AtomicU64::new(0),
             phase: AtomicU8::new(Phase::Running as u8),
             wakes: AtomicUsize::new(0),
             no_stack: AtomicU64::new(0),
@@ -161,8 +161,8 @@ impl Shared {
         &self.config
     }
 
-    pub(super) fn active_cores(&self) -> &[Core] {
-        &self.cores[..self.active.load(Ordering::Acquire)]
+    pub(super) fn active_remotes(&self) -> &[Remote] {
+        &self.remotes[..self.active.load(Ordering::Acquire)]
     }
 
     pub(super) fn phase(&self) -> Phase {
@@ -176,8 +176,8 @@ impl Shared {
     /// Enters a phase, and gets every worker up to see it.
     pub(super) fn enter(&self, phase: Phase) {
         self.phase.store(phase as u8, Ordering::SeqCst);
-        for core in self.active_cores() {
-            core.call(self);
+        for remote in self.active_remotes() {
+            remote.notify(self);
         }
     }
 
@@ -207,7 +207,7 @@ impl Shared {
 
     #[cold]
     fn move_injected(&self, into: &Deque<Runnable>) {
-        let share = self.injector.len().div_ceil(self.active_cores().len());
+        let share = self.injector.len().div_ceil(self.active_remotes().len());
         let end = into.len() + share;
         while into.len() < end {
             match self.injector.steal_batch_with_limit(into, end - into.len()) {
@@ -250,12 +250,12 @@ impl Shared {
 
     #[cold]
     fn wake_searcher(&self) {
-        let cores = self.active_cores();
+        let remotes = self.active_remotes();
         // From another worker each time, so that no one of them is always the one to be woken.
-        let start = self.wakes.fetch_add(1, Ordering::Relaxed) % cores.len();
-        for core in cores[start..].iter().chain(&cores[..start]) {
-            if core.bed.call(&self.idle, true) {
-                core.shard.wake();
+        let start = self.wakes.fetch_add(1, Ordering::Relaxed) % remotes.len();
+        for remote in remotes[start..].iter().chain(&remotes[..start]) {
+            if remote.sleep_state.notify(&self.idle, true) {
+                remote.shard.wake();
                 return;
             }
         }
@@ -265,18 +265,18 @@ impl Shared {
     pub(super) fn has_shared_work(&self) -> bool {
         !self.injector.is_empty()
             || !self.yielded.is_empty()
-            || self.active_cores().iter().any(Core::has_stealable)
+            || self.active_remotes().iter().any(Remote::has_stealable)
     }
 
     /// For each worker: live coroutines, turns, polls, steals, helped polls.
     pub(crate) fn counts(&self) -> impl Iterator<Item = [u64; 5]> + '_ {
-        self.active_cores().iter().map(|core| {
+        self.active_remotes().iter().map(|remote| {
             [
-                core.live() as u64,
-                core.turns.load(Ordering::Relaxed),
-                core.beat.load(Ordering::Relaxed),
-                core.steals.load(Ordering::Relaxed),
-                core.helped.load(Ordering::Relaxed),
+                remote.live() as u64,
+                remote.turns.load(Ordering::Relaxed),
+                remote.polls.load(Ordering::Relaxed),
+                remote.steals.load(Ordering::Relaxed),
+                remote.helped.load(Ordering::Relaxed),
             ]
         })
     }
@@ -287,34 +287,34 @@ impl Shared {
     }
 
     /// Notes that a worker has polled for itself, and has seen what there was at that time.
-    pub(super) fn note_poll(&self, core: &Core, at: Instant) {
+    pub(super) fn note_poll(&self, remote: &Remote, at: Instant) {
         let since = at.saturating_duration_since(self.began);
-        core.polled.store(since.as_nanos() as u64, Ordering::Relaxed);
-        core.beat.store(core.beat.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        remote.polled.store(since.as_nanos() as u64, Ordering::Relaxed);
+        remote.polls.store(remote.polls.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
     }
 
     /// As of when a worker's last poll for itself has seen what there was.
-    pub(super) fn polled_at(&self, core: &Core) -> Instant {
-        self.began + Duration::from_nanos(core.polled.load(Ordering::Relaxed))
+    pub(super) fn polled_at(&self, remote: &Remote) -> Instant {
+        self.began + Duration::from_nanos(remote.polled.load(Ordering::Relaxed))
     }
 
     /// Whether no coroutine is alive or queued.
     pub(super) fn is_quiet(&self) -> bool {
         // In this order: what `take_back` moves is in the one place or in the other.
-        self.active_cores().iter().all(|core| core.load_now() == 0 && core.inbox.is_empty())
+        self.active_remotes().iter().all(|remote| remote.load_now() == 0 && remote.inbox.is_empty())
             && !self.has_shared_work()
     }
 
     /// Gives what was handed to a stuck worker to be started to whichever worker takes it.
-    pub(super) fn take_back(&self, core: &Core) {
-        while let Some(task) = core.take_assigned() {
+    pub(super) fn take_back(&self, remote: &Remote) {
+        while let Some(task) = remote.take_assigned() {
             // SAFETY: whoever takes a coroutine from a queue owns it, and it is alive.
             let header = unsafe { task.0.cast::<Header>().as_ref() };
             header.placed.set(false);
             header.taken_back.set(header.taken_back.get().saturating_add(1));
             self.inject(task);
             // After it is in a queue again: `is_quiet`.
-            core.placed.fetch_sub(1, Ordering::SeqCst);
+            remote.placed.fetch_sub(1, Ordering::SeqCst);
         }
         // A shutdown that waits no longer may have drained the queue in between.
         self.discard_if_closed();
@@ -323,10 +323,10 @@ impl Shared {
     /// The worker with the lowest load, and that load. Leaves out this worker, and workers that are in a long
     /// turn.
     pub(super) fn least_loaded(&self, but: usize) -> Option<(usize, usize)> {
-        let cores = self.active_cores().iter().enumerate();
-        cores
-            .filter(|(index, core)| *index != but && core.welcomes())
-            .map(|(index, core)| (index, core.load()))
+        let remotes = self.active_remotes().iter().enumerate();
+        remotes
+            .filter(|(index, remote)| *index != but && remote.welcomes())
+            .map(|(index, remote)| (index, remote.load()))
             .min_by_key(|(_, load)| *load)
     }
 }
@@ -341,14 +341,14 @@ fn take_one(queue: &Injector<Runnable>) -> Option<Runnable> {
     }
 }
 
-impl Core {
-    fn new(shared: &Weak<Shared>, shard: Arc<Shard>, migrate: bool) -> Core {
+impl Remote {
+    fn new(shared: &Weak<Shared>, shard: Arc<Shard>, migrate: bool) -> Remote {
         let deques = Deques::new();
-        Core {
+        Remote {
             shared: Weak::clone(shared),
             inbox: Inbox::new(),
             assigned: Injector::new(),
-            bed: Bed::new(),
+            sleep_state: SleepState::new(),
             shard,
             timers: Mutex::new(Rank::Timers, Timers::new()),
             oldest_first: deques.oldest_first.stealer(),
@@ -358,7 +358,7 @@ impl Core {
             unlisted: AtomicBool::new(false),
             placed: AtomicUsize::new(0),
             list: Mutex::new(Rank::Live, None),
-            beat: AtomicU64::new(0),
+            polls: AtomicU64::new(0),
             polled: AtomicU64::new(0),
             turns: AtomicU64::new(0),
             running: AtomicU64::new(0),
@@ -417,24 +417,24 @@ impl Core {
     /// Hands the worker an unstarted coroutine, which was counted as placed.
     pub(super) fn hand_unstarted(&self, task: Runnable, shared: &Shared) {
         self.assigned.push(task);
-        self.call(shared);
+        self.notify(shared);
     }
 
     /// Hands the worker a coroutine that it has to run.
     pub(super) fn hand(&self, waiter: NonNull<Waiter>, shared: &Shared) {
         // SAFETY: whoever schedules a coroutine has it in no queue; it stays alive until it has run.
         unsafe { self.inbox.push(waiter) };
-        self.call(shared);
+        self.notify(shared);
     }
 
     /// Whether the worker neither sleeps nor has left.
     pub(super) fn awake(&self) -> bool {
-        !self.bed.asleep() && !self.left.load(Ordering::Relaxed)
+        !self.sleep_state.asleep() && !self.left.load(Ordering::Relaxed)
     }
 
     /// Gets the worker up if it sleeps.
-    pub(super) fn call(&self, shared: &Shared) {
-        if self.bed.call(&shared.idle, false) {
+    pub(super) fn notify(&self, shared: &Shared) {
+        if self.sleep_state.notify(&shared.idle, false) {
             self.shard.wake();
         }
     }

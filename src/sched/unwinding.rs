@@ -11,11 +11,11 @@
 //! | join of a coroutine that lives on the blocked worker | fails ([`can_never_end`]) | likewise |
 //! | anything else: locks, channels, permits, joins, sleeps | blocks the thread | likewise |
 //!
-//! What blocks a worker is noted in its `Core` ([`Blocks`]), so that the stall report names the destructor.
+//! What blocks a worker is noted in its `Remote` ([`Blocks`]), so that the stall report names the destructor.
 
-use super::wait::{cancelled, with_own_if_any};
+use super::wait::{cancelled, with_local_record_if_any};
 use super::worker::{self, with};
-use crate::coroutine::{Header, Own, Unwinding, WaitReason};
+use crate::coroutine::{Header, LocalRecord, Unwinding, WaitReason};
 use std::io;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -26,11 +26,11 @@ pub(crate) fn refusal() -> Option<io::Error> {
     if !std::thread::panicking() {
         return None;
     }
-    let why = with_own_if_any(|own| match own.map_or(Unwinding::Panic, Own::unwinding) {
+    let why = with_local_record_if_any(|own| match own.map_or(Unwinding::Panic, LocalRecord::unwinding) {
         // It can be ended by an error where it cannot be by an unwinding.
-        Unwinding::Panic if own.is_some_and(Own::masked) => Unwinding::Masked,
+        Unwinding::Panic if own.is_some_and(LocalRecord::masked) => Unwinding::Masked,
         Unwinding::Panic if cancelled() => Unwinding::Cancelled,
-        Unwinding::Panic if own.and_then(Own::limit).is_some_and(|limit| limit <= Instant::now()) => {
+        Unwinding::Panic if own.and_then(LocalRecord::limit).is_some_and(|limit| limit <= Instant::now()) => {
             Unwinding::Elapsed
         }
         why => why,
@@ -67,7 +67,7 @@ impl Blocks {
     pub(super) fn here(reason: WaitReason) -> Blocks {
         with(|worker| {
             worker.leave_lifo();
-            worker.core().blocked_in.store(reason as u8, Ordering::Relaxed);
+            worker.remote().blocked_in.store(reason as u8, Ordering::Relaxed);
         });
         Blocks(())
     }
@@ -75,6 +75,6 @@ impl Blocks {
 
 impl Drop for Blocks {
     fn drop(&mut self) {
-        with(|worker| worker.core().blocked_in.store(WaitReason::None as u8, Ordering::Relaxed));
+        with(|worker| worker.remote().blocked_in.store(WaitReason::None as u8, Ordering::Relaxed));
     }
 }

@@ -7,7 +7,7 @@
 //! saved; what it captures stays valid on the parked stack.
 //!
 //! Cancellation and time limits end waits here too: of the whole coroutine, or of a section of code
-//! ([`limited`]). The caller takes its ticket back from wherever it published it, then [`raise`]s.
+//! ([`limited`]). The caller takes its ticket back from wherever it published it, then [`unwind_cancelled`]s.
 //!
 //! While a thread is unwinding from a panic nothing switches: std counts panics in a thread-local,
 //! and another coroutine on that thread would find itself panicking. The thread blocks instead.
@@ -18,8 +18,8 @@ use crate::base::lock::assert_none_held;
 use crate::base::sync::ListLock;
 use crate::base::{fork, local};
 use crate::coroutine::{
-    Batch, Cancellation, Cause, Event, Header, Node, Own, Place, Request, RequestAt, Suspend, Ticket,
-    WaitReason, Waiter, with_parker,
+    Batch, Cancellation, Cause, Event, EventNode, Header, LocalRecord, Request, RequestAt, Suspend, Ticket,
+    WaitNode, WaitReason, Waiter, with_parker,
 };
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -38,7 +38,7 @@ pub(crate) enum Woken {
     /// By the deadline.
     Timeout,
     /// By a cancellation, or by the time limit of the section of code that the caller is in. The caller
-    /// [`raise`]s it once it has taken its ticket back.
+    /// [`unwind_cancelled`]s it once it has taken its ticket back.
     Cancelled,
 }
 
@@ -74,7 +74,7 @@ pub(crate) unsafe fn wait(
         return wait_on_thread(reason, deadline, cancel, commit);
     };
     // SAFETY: the coroutine that runs this is alive, and it is this one.
-    match (unsafe { this.as_ref().own_if_any() }, deadline) {
+    match (unsafe { this.as_ref().local_record_if_any() }, deadline) {
         // SAFETY: this is the coroutine; the ticket is taken back as the caller says.
         (None, None) => unsafe { park(this, reason, cancel == Cancel::Mask, commit) },
         // SAFETY: as above.
@@ -104,19 +104,19 @@ pub(crate) fn with_ticket<R>(f: impl FnOnce(Ticket) -> R) -> R {
 #[inline(never)]
 unsafe fn park_in_section(
     this: NonNull<Header>,
-    own: Option<&Own>,
+    own: Option<&LocalRecord>,
     reason: WaitReason,
     deadline: Option<Instant>,
     cancel: Cancel,
     commit: &mut dyn FnMut(Ticket) -> bool,
 ) -> Woken {
-    if own.is_some_and(Own::checked)
+    if own.is_some_and(LocalRecord::checked)
         // SAFETY: as the caller says.
         && let Some(woken) = unsafe { park_checked(this, reason, cancel, commit) }
     {
         return woken;
     }
-    let masked = cancel == Cancel::Mask || own.is_some_and(Own::masked);
+    let masked = cancel == Cancel::Mask || own.is_some_and(LocalRecord::masked);
     let (deadline, limited) = earlier(deadline, own.filter(|_| cancel == Cancel::Obey));
     let Some(at) = deadline else {
         // SAFETY: this is the coroutine; the ticket is taken back as the caller says.
@@ -139,7 +139,7 @@ unsafe fn park_in_section(
 }
 
 /// Refuses a wait that stands where it must not, if the caller can unwind: then this is as if it was
-/// cancelled at once, and the caller's [`raise`] says why. Nothing else runs on this worker in between.
+/// cancelled at once, and the caller's [`unwind_cancelled`] says why. Nothing else runs on this worker in between.
 ///
 /// # Safety
 ///
@@ -235,24 +235,24 @@ fn wait_on_thread(
 }
 
 /// The deadline of a wait that blocks the calling thread or the limit of its section, whichever is earlier;
-/// and whether it is the limit, so that the caller [`raise`]s when it has passed.
+/// and whether it is the limit, so that the caller [`unwind_cancelled`]s when it has passed.
 fn deadline_on_thread(deadline: Option<Instant>) -> (Option<Instant>, bool) {
     // A coroutine blocks its thread only while that unwinds, and a thread that unwinds cannot unwind again.
     if worker::current_coroutine().is_some() || std::thread::panicking() {
         return (deadline, false);
     }
-    with_own(|own| earlier(deadline, Some(own)))
+    with_local_record(|own| earlier(deadline, Some(own)))
 }
 
 /// As `deadline_on_thread` for an operation on a file, which can fail where it cannot unwind.
 pub(super) fn deadline_of_file(deadline: Option<Instant>) -> (Option<Instant>, bool) {
-    with_own_if_any(|own| earlier(deadline, own))
+    with_local_record_if_any(|own| earlier(deadline, own))
 }
 
 /// The deadline of a wait or the limit of its section, whichever is earlier; and whether it is the limit.
 #[inline]
-fn earlier(deadline: Option<Instant>, own: Option<&Own>) -> (Option<Instant>, bool) {
-    match (deadline, own.and_then(Own::limit)) {
+fn earlier(deadline: Option<Instant>, own: Option<&LocalRecord>) -> (Option<Instant>, bool) {
+    match (deadline, own.and_then(LocalRecord::limit)) {
         (deadline, None) => (deadline, false),
         (Some(deadline), Some(limit)) if deadline < limit => (Some(deadline), false),
         (_, Some(limit)) => (Some(limit), true),
@@ -268,15 +268,15 @@ pub(crate) fn wait_at(
     deadline: Option<Instant>,
     cancel: Cancel,
     want: usize,
-    mut enlist: impl FnMut(&Place) -> bool,
-    leave: impl FnOnce(&Place),
+    mut enlist: impl FnMut(&WaitNode) -> bool,
+    leave: impl FnOnce(&WaitNode),
 ) -> (Woken, bool) {
-    let place: Cell<Option<Place>> = Cell::new(None);
+    let place: Cell<Option<WaitNode>> = Cell::new(None);
     let urgent = worker::blocks_worker();
     let mut commit = |ticket| {
         // SAFETY: written once, here, before anybody else has its address; this frame holds it until
         // it was chosen or has been taken off below.
-        let place = unsafe { (*place.as_ptr()).insert(Place::new(ticket, want).with_urgency(urgent)) };
+        let place = unsafe { (*place.as_ptr()).insert(WaitNode::new(ticket, want).blocking_thread(urgent)) };
         enlist(place)
     };
     // SAFETY: the ticket is in the place, which is in the list at most; it is taken off below under the
@@ -298,14 +298,14 @@ pub(crate) fn wait_in<T>(
     deadline: Option<Instant>,
     cancel: Cancel,
     want: usize,
-    mut join: impl FnMut(&mut T, &Place) -> bool,
-    leave: impl FnOnce(&mut T, &Place, &mut Batch),
+    mut join: impl FnMut(&mut T, &WaitNode) -> bool,
+    leave: impl FnOnce(&mut T, &WaitNode, &mut Batch),
 ) -> (Woken, bool) {
-    let enlist = |place: &Place| join(&mut lock.lock(), place);
+    let enlist = |place: &WaitNode| join(&mut lock.lock(), place);
     wait_at(reason, deadline, cancel, want, enlist, |place| {
         let mut batch = Batch::new();
         leave(&mut lock.lock(), place, &mut batch);
-        wake_all(&mut batch);
+        batch.wake();
     })
 }
 
@@ -314,7 +314,7 @@ pub(crate) fn wait_for(event: &Event, reason: WaitReason, deadline: Option<Insta
     match wait_for_event(event, reason, deadline, Cancel::Obey) {
         Woken::Event => Ok(()),
         Woken::Timeout => Err(TimedOut),
-        Woken::Cancelled => raise(),
+        Woken::Cancelled => unwind_cancelled(),
     }
 }
 
@@ -325,7 +325,7 @@ pub(crate) fn wait_masked(event: &Event, reason: WaitReason) {
     }
 }
 
-/// Waits until the event is set, without consuming it. On [`Woken::Cancelled`] the caller [`raise`]s.
+/// Waits until the event is set, without consuming it. On [`Woken::Cancelled`] the caller [`unwind_cancelled`]s.
 pub(crate) fn wait_for_event(
     event: &Event,
     reason: WaitReason,
@@ -344,13 +344,13 @@ pub(super) fn wait_in_ring(
     reason: WaitReason,
     deadline: Option<Instant>,
     cancel: Cancel,
-    enlist: impl Fn(&Node) -> bool,
+    enlist: impl Fn(&EventNode) -> bool,
 ) -> Woken {
-    let node: Cell<Option<Node>> = Cell::new(None);
+    let node: Cell<Option<EventNode>> = Cell::new(None);
     let mut commit = |ticket| {
         // SAFETY: written once, here, before anybody else has its address; this frame holds it until
         // `remove` has returned.
-        let node = unsafe { (*node.as_ptr()).insert(Node::new(ticket)) };
+        let node = unsafe { (*node.as_ptr()).insert(EventNode::new(ticket)) };
         enlist(node)
     };
     // SAFETY: the ticket is in the node, which is removed below.
@@ -367,32 +367,32 @@ pub(super) fn wait_in_ring(
 pub(crate) fn sleep_until(deadline: Instant, reason: WaitReason) {
     // SAFETY: the ticket is published nowhere but in the worker's timers, from which `wait` takes it.
     if unsafe { wait(reason, Some(deadline), Cancel::Obey, &mut |_| true) } == Woken::Cancelled {
-        raise();
+        unwind_cancelled();
     }
 }
 
 /// Unwinds the cancelled coroutine, or the section whose time is over, without a message from the panic
 /// hook.
 #[track_caller]
-pub(crate) fn raise() -> ! {
-    if with_own(Own::checked)
+pub(crate) fn unwind_cancelled() -> ! {
+    if with_local_record(LocalRecord::checked)
         && let Some(header) = worker::current_coroutine()
     {
         // SAFETY: the coroutine that runs this is alive.
         checks::raise(unsafe { header.as_ref() });
     }
-    let whole = with_own(|own| !own.masked() && cancelled());
+    let whole = with_local_record(|own| !own.masked() && cancelled());
     unwind(!whole)
 }
 
 /// Unwinds the whole coroutine, whose cancellation is on its way: its runtime shuts down.
-pub(crate) fn raise_whole() -> ! {
+pub(crate) fn unwind_shutdown() -> ! {
     unwind(false)
 }
 
 fn unwind(elapsed: bool) -> ! {
     debug_assert!(!std::thread::panicking(), "a thread that unwinds cannot unwind again");
-    resume_unwind(Box::new(with_own(|own| own.cancellation(elapsed))))
+    resume_unwind(Box::new(with_local_record(|own| own.cancellation(elapsed))))
 }
 
 /// Unwinds if a wait here would be ended at once by a cancellation or by the section's time limit.
@@ -402,8 +402,8 @@ pub(crate) fn checkpoint() {
         return;
     }
     let late = || limit().is_some_and(|limit| limit <= Instant::now());
-    if cancelled() && !with_own(Own::masked) || late() {
-        raise();
+    if cancelled() && !with_local_record(LocalRecord::masked) || late() {
+        unwind_cancelled();
     }
 }
 
@@ -414,39 +414,39 @@ pub(crate) fn cancelled() -> bool {
 }
 
 /// Calls `f` with what belongs to the calling coroutine, or the calling thread, alone.
-pub(crate) fn with_own<R>(f: impl FnOnce(&Own) -> R) -> R {
+pub(crate) fn with_local_record<R>(f: impl FnOnce(&LocalRecord) -> R) -> R {
     match worker::current_coroutine() {
         // SAFETY: the coroutine that runs this is alive, and it is the caller.
-        Some(header) => f(unsafe { header.as_ref().own() }),
+        Some(header) => f(unsafe { header.as_ref().local_record() }),
         // SAFETY: this thread leases the parker.
-        None => with_parker(|parker| f(unsafe { parker.own() })),
+        None => with_parker(|parker| f(unsafe { parker.local_record() })),
     }
 }
 
-/// As [`with_own`], without making for a coroutine what it has not needed so far.
-pub(super) fn with_own_if_any<R>(f: impl FnOnce(Option<&Own>) -> R) -> R {
+/// As [`with_local_record`], without making for a coroutine what it has not needed so far.
+pub(super) fn with_local_record_if_any<R>(f: impl FnOnce(Option<&LocalRecord>) -> R) -> R {
     match worker::current_coroutine() {
         // SAFETY: the coroutine that runs this is alive, and it is the caller.
-        Some(header) => f(unsafe { header.as_ref().own_if_any() }),
+        Some(header) => f(unsafe { header.as_ref().local_record_if_any() }),
         // SAFETY: this thread leases the parker.
-        None => with_parker(|parker| f(Some(unsafe { parker.own() }))),
+        None => with_parker(|parker| f(Some(unsafe { parker.local_record() }))),
     }
 }
 
 /// The time limit of the section of code that the caller is in.
 pub(crate) fn limit() -> Option<Instant> {
-    with_own_if_any(|own| own.and_then(Own::limit))
+    with_local_record_if_any(|own| own.and_then(LocalRecord::limit))
 }
 
 /// Whether the calling thread is unwinding from a cancellation, which poisons nothing.
 pub(crate) fn cancelling() -> bool {
-    std::thread::panicking() && with_own_if_any(|own| own.is_some_and(Own::cancelling))
+    std::thread::panicking() && with_local_record_if_any(|own| own.is_some_and(LocalRecord::cancelling))
 }
 
 /// Runs the closure with its waits ended at that time: then it is unwound, and gives [`TimedOut`]. An
 /// earlier limit that is in force already stays the one that counts, and unwinds further than this.
 pub(crate) fn limited<R>(at: Instant, f: impl FnOnce() -> R) -> Result<R, TimedOut> {
-    with_own(|own| {
+    with_local_record(|own| {
         if own.limit().is_some_and(|outer| outer <= at) {
             return Ok(f());
         }
@@ -468,7 +468,7 @@ pub(crate) fn limited<R>(at: Instant, f: impl FnOnce() -> R) -> Result<R, TimedO
 /// Runs the closure with its waits not ended by the cancellation of the whole, nor by limits that were set
 /// outside of it: the first wait after it meets them.
 pub(crate) fn masked<R>(f: impl FnOnce() -> R) -> R {
-    with_own(|own| {
+    with_local_record(|own| {
         let _section = own.mask();
         f()
     })
@@ -478,29 +478,14 @@ pub(crate) fn masked<R>(f: impl FnOnce() -> R) -> R {
 pub(crate) fn set(event: &Event) {
     let mut batch = Batch::new();
     event.set(&mut batch);
-    wake_all(&mut batch);
+    batch.wake();
 }
 
 /// Sets the event for good and wakes all waiters. From any thread.
 pub(crate) fn set_for_good(event: &Event) {
     let mut batch = Batch::new();
     event.set_for_good(&mut batch);
-    wake_all(&mut batch);
-}
-
-/// Schedules everyone in the batch.
-#[inline]
-pub(crate) fn wake_all(batch: &mut Batch) {
-    if !batch.is_empty() {
-        wake_some(batch);
-    }
-}
-
-fn wake_some(batch: &mut Batch) {
-    while let Some(waiter) = batch.pop() {
-        // SAFETY: waiters get into a batch by the verdict `Schedule`, and leave it once.
-        unsafe { Waiter::schedule(waiter) };
-    }
+    batch.wake();
 }
 
 /// Lets the other runnable coroutines of this worker go first; on a plain thread, other threads. A
@@ -509,8 +494,8 @@ fn wake_some(batch: &mut Batch) {
 pub(crate) fn yield_now() {
     let Some(header) = worker::who_may_switch() else { return yield_on_thread() };
     // SAFETY: the coroutine that runs this is alive, and it is this one.
-    let (header, own) = unsafe { (header.as_ref(), header.as_ref().own_if_any()) };
-    if own.is_some_and(Own::checked) {
+    let (header, own) = unsafe { (header.as_ref(), header.as_ref().local_record_if_any()) };
+    if own.is_some_and(LocalRecord::checked) {
         check_yield(header);
     }
     // SAFETY: this is the coroutine's own stack.
@@ -543,8 +528,8 @@ fn yield_on_thread() {
 /// anything (a message, a token, bytes, a connection): what was taken would be lost with the unwinding. A
 /// `Drop` or a section that must not unwind does not call it.
 #[inline]
-pub(crate) fn spend() {
-    if local::spend() {
+pub(crate) fn consume_budget() {
+    if local::consume_budget() {
         budget_is_spent();
     }
 }

@@ -3,12 +3,12 @@
 //! ```text
 //!                 owner only                         any thread
 //!            +----------------------+        +------------------------------+
-//!   wakes -->| RunQueues: lifo,     |<-------| Core::inbox                  |<-- wakes from elsewhere
-//!            | ready, yielded       |        | Core::assigned               |<-- unstarted, placed here
-//!            | (started, at home)   |        | Core::shard, Core::timers    |<-- netpoller thread helps
+//!   wakes -->| RunQueues: lifo,     |<-------| Remote::inbox                  |<-- wakes from elsewhere
+//!            | ready, yielded       |        | Remote::assigned               |<-- unstarted, placed here
+//!            | (started, at home)   |        | Remote::shard, Remote::timers    |<-- netpoller thread helps
 //!            |                      |        |                              |
-//!   spawns ->| Deques: newest_first |------->| Core::newest_first           |--> thieves
-//!            | and oldest_first     |        | Core::oldest_first           |
+//!   spawns ->| Deques: newest_first |------->| Remote::newest_first           |--> thieves
+//!            | and oldest_first     |        | Remote::oldest_first           |
 //!            | (may be stolen)      |        | Shared::injector             |<-- spawns from elsewhere
 //!            +----------------------+        +------------------------------+
 //! ```
@@ -18,14 +18,13 @@
 //!
 //! Invariant of default mode: a coroutine that has been started is in `lifo`, `ready`, `yielded` or `inbox`
 //! of its home worker, is run by it, or is parked. In migrating mode `oldest_first` holds started ones, too
-//! ([`Core::may_move`] is the one predicate).
+//! ([`Remote::may_move`] is the one predicate).
 
 use super::placement::Placement;
 use super::run_queues::{Deques, OLDEST_TURN, RunQueues};
 use super::runtime::discard;
-use super::shared::{Core, Phase, Runnable, Shared};
+use super::shared::{Phase, Remote, Runnable, Shared};
 use super::timers::TimerKey;
-use super::wait::wake_all;
 use crate::base::{fork, local};
 use crate::coroutine::{
     Batch, Header, Id, JoinError, Park, Request, Schedule, Step, Suspend, Ticket, Waiter,
@@ -77,7 +76,7 @@ const CLOSING_NAP: Duration = Duration::from_millis(5);
 /// A worker's own part.
 pub(crate) struct Worker {
     shared: Arc<Shared>,
-    core: NonNull<Core>,
+    remote: NonNull<Remote>,
     index: usize,
     current: Cell<Option<NonNull<Header>>>,
     queues: RunQueues,
@@ -87,7 +86,7 @@ pub(crate) struct Worker {
     /// Turns until it looks at the old end of its queues, and whether a shutdown has begun.
     until_look_around: Cell<u32>,
     /// How many looks of the netpoller thread there had been when it last polled.
-    looks: Cell<u64>,
+    ticks: Cell<u64>,
     searching: Cell<bool>,
     /// When it last fired timers.
     fired: Cell<Option<Instant>>,
@@ -145,8 +144,8 @@ pub(crate) fn blocks_worker() -> bool {
 /// Sets a timer of this thread's worker. Called from a `commit`.
 pub(super) fn set_timer(deadline: Instant, ticket: Ticket) -> ArmedTimer {
     with(|worker| {
-        let core = worker.core();
-        ArmedTimer { core, key: core.timers.lock().insert(deadline, ticket) }
+        let remote = worker.remote();
+        ArmedTimer { remote, key: remote.timers.lock().insert(deadline, ticket) }
     })
     .expect("a commit runs on a worker")
 }
@@ -154,16 +153,16 @@ pub(super) fn set_timer(deadline: Instant, ticket: Ticket) -> ArmedTimer {
 /// A timer that may have to be taken back.
 #[derive(Clone, Copy)]
 pub(super) struct ArmedTimer {
-    core: *const Core,
+    remote: *const Remote,
     key: TimerKey,
 }
 
 impl ArmedTimer {
     /// Takes the timer back. Afterwards it does not touch its ticket.
     pub(super) fn cancel(self) {
-        // SAFETY: cores live as long as the runtime, which outlives its coroutines, one of which
+        // SAFETY: remotes live as long as the runtime, which outlives its coroutines, one of which
         // calls this.
-        unsafe { &*self.core }.timers.lock().cancel(self.key);
+        unsafe { &*self.remote }.timers.lock().cancel(self.key);
     }
 }
 
@@ -173,32 +172,32 @@ pub(super) struct Home;
 impl Schedule for Home {
     unsafe fn schedule(waiter: NonNull<Waiter>) {
         // SAFETY: the coroutine was parked, so it has been started and its home is set; the runtime and
-        // its cores outlive coroutines that have not ended, and this one cannot end before it is queued.
-        let (header, core) = unsafe {
+        // its remotes outlive coroutines that have not ended, and this one cannot end before it is queued.
+        let (header, remote) = unsafe {
             let header = waiter.cast::<Header>().as_ref();
-            (header, &*header.owner.home.load(Ordering::Relaxed).cast::<Core>())
+            (header, &*header.owner.home.load(Ordering::Relaxed).cast::<Remote>())
         };
-        let movable = core.may_move(header);
+        let movable = remote.may_move(header);
         let by_sibling = with(|worker| {
-            if !ptr::eq(Arc::as_ptr(&worker.shared), core.shared.as_ptr()) {
+            if !ptr::eq(Arc::as_ptr(&worker.shared), remote.shared.as_ptr()) {
                 return false;
             }
             if movable {
                 worker.push_migratable(waiter);
-            } else if ptr::eq(worker.core(), core) {
+            } else if ptr::eq(worker.remote(), remote) {
                 worker.push_ready(waiter);
             } else {
-                core.hand(waiter, &worker.shared);
+                remote.hand(waiter, &worker.shared);
             }
             true
         });
         if by_sibling != Some(true) {
             // Keeps the runtime for the time after the push, when the coroutine may end.
-            let shared = core.shared.upgrade().expect("a runtime outlives its coroutines");
+            let shared = remote.shared.upgrade().expect("a runtime outlives its coroutines");
             if movable {
                 shared.inject(Runnable(waiter));
             } else {
-                core.hand(waiter, &shared);
+                remote.hand(waiter, &shared);
             }
         }
     }
@@ -209,7 +208,7 @@ pub(super) fn conclude(this: NonNull<Header>) {
     let mut batch = Batch::new();
     // SAFETY: alive until `release`.
     unsafe { this.as_ref() }.done.set_for_good(&mut batch);
-    wake_all(&mut batch);
+    batch.wake();
     // SAFETY: it has ended, and we do not touch it again.
     unsafe { Header::release(this) };
 }
@@ -222,7 +221,7 @@ pub(crate) fn current_runtime() -> Option<Arc<Shared>> {
 impl Worker {
     pub(super) fn new(shared: Arc<Shared>, index: usize, deques: Deques) -> Worker {
         Worker {
-            core: NonNull::from(&shared.cores[index]),
+            remote: NonNull::from(&shared.remotes[index]),
             shared,
             index,
             current: Cell::new(None),
@@ -231,7 +230,7 @@ impl Worker {
             stacks: RefCell::new(Pool::new()),
             events: RefCell::new(Events::with_capacity(EVENTS)),
             until_look_around: Cell::new(OLDEST_TURN),
-            looks: Cell::new(0),
+            ticks: Cell::new(0),
             searching: Cell::new(false),
             fired: Cell::new(None),
             linger: Cell::new(0),
@@ -255,29 +254,29 @@ impl Worker {
             }
         }
         self.discard_unstarted();
-        self.core().left.store(true, Ordering::Release);
+        self.remote().left.store(true, Ordering::Release);
         local::set_context(ptr::null());
     }
 
     /// Ends what this worker will not start any more. The destructors of closures may spawn more of it.
     fn discard_unstarted(&self) {
-        while let Some(task) = self.queues.take_any(self.core()) {
+        while let Some(task) = self.queues.take_any(self.remote()) {
             discard(task);
         }
     }
 
-    /// `Owner::home` of a coroutine that was spawned here and has not been started. It is no core's address:
+    /// `Owner::home` of a coroutine that was spawned here and has not been started. It is no remote's address:
     /// it is one byte behind that of this worker's.
     fn as_spawner(&self) -> *mut () {
-        self.core.as_ptr().cast::<()>().wrapping_byte_add(1)
+        self.remote.as_ptr().cast::<()>().wrapping_byte_add(1)
     }
 
     /// Whether that coroutine was started here, or can be started here alone.
     pub(super) fn alone_runs(&self, header: &Header) -> bool {
         // Relaxed: if it was started here, then this thread has stored that.
         let home = header.owner.home.load(Ordering::Relaxed);
-        if ptr::eq(home.cast(), self.core.as_ptr()) {
-            return !self.core().may_move(header);
+        if ptr::eq(home.cast(), self.remote.as_ptr()) {
+            return !self.remote().may_move(header);
         }
         let config = self.shared.config();
         ptr::eq(home, self.as_spawner()) && config.workers == 1 && !config.migrate
@@ -285,9 +284,9 @@ impl Worker {
 
     /// The part that other threads see.
     #[inline]
-    pub(super) fn core(&self) -> &Core {
+    pub(super) fn remote(&self) -> &Remote {
         // SAFETY: one of `shared`'s, which we hold.
-        unsafe { self.core.as_ref() }
+        unsafe { self.remote.as_ref() }
     }
 
     pub(super) fn shared(&self) -> &Arc<Shared> {
@@ -296,7 +295,7 @@ impl Worker {
 
     /// The shard that this worker polls.
     pub(crate) fn shard(&self) -> &Arc<Shard> {
-        &self.core().shard
+        &self.remote().shard
     }
 
     pub(super) fn next_id(&self) -> Id {
@@ -327,7 +326,7 @@ impl Worker {
     fn push_ready(&self, waiter: NonNull<Waiter>) {
         // Woken by a running coroutine: it goes first, while what it is to read is in the cache.
         let displaced = if self.current.get().is_some() {
-            self.core().behind.store(true, Ordering::Relaxed);
+            self.remote().behind.store(true, Ordering::Relaxed);
             self.queues.put_first(waiter)
         } else {
             Some(waiter)
@@ -354,9 +353,9 @@ impl Worker {
     /// Takes the next coroutine to run, without a search in other workers' queues. Polls if the netpoller
     /// thread has looked since the last poll.
     fn next(&self) -> Option<Runnable> {
-        if self.shared.looks.load(Ordering::Relaxed) != self.looks.get() {
+        if self.shared.ticks.load(Ordering::Relaxed) != self.ticks.get() {
             self.placement.forget();
-            self.queues.note_look();
+            self.queues.note_tick();
             self.poll(Some(Duration::ZERO));
         }
         let until = self.until_look_around.get();
@@ -365,7 +364,7 @@ impl Worker {
         } else if let Some(task) = self.look_around() {
             return Some(task);
         }
-        self.queues.next(self.core(), &self.shared, |waiter| self.push_behind(waiter))
+        self.queues.next(self.remote(), &self.shared, |waiter| self.push_behind(waiter))
     }
 
     #[cold]
@@ -374,7 +373,7 @@ impl Worker {
         if self.shared.phase() != Phase::Running {
             self.close();
         }
-        self.queues.oldest(self.core())
+        self.queues.oldest(self.remote())
     }
 
     /// Puts what was to run next where others can take it, if they may: this worker is about to block.
@@ -387,7 +386,7 @@ impl Worker {
     /// Queues a coroutine behind the ones that were woken before.
     fn push_behind(&self, waiter: NonNull<Waiter>) {
         // SAFETY: a queued or running coroutine is alive.
-        if self.core().may_move(unsafe { waiter.cast::<Header>().as_ref() }) {
+        if self.remote().may_move(unsafe { waiter.cast::<Header>().as_ref() }) {
             self.queue_migratable(waiter);
         } else {
             self.queues.push_woken(waiter);
@@ -397,7 +396,7 @@ impl Worker {
     /// Queues a coroutine behind everything that is runnable now.
     fn push_yielded(&self, waiter: NonNull<Waiter>) {
         // SAFETY: a queued or running coroutine is alive.
-        if self.core().may_move(unsafe { waiter.cast::<Header>().as_ref() }) {
+        if self.remote().may_move(unsafe { waiter.cast::<Header>().as_ref() }) {
             self.shared.inject_yielded(Runnable(waiter));
         } else {
             self.queues.push_yielded(waiter);
@@ -418,10 +417,10 @@ impl Worker {
         if !unsafe { header.started() } && !self.start(this) {
             return;
         }
-        let core = self.core();
-        core.turns.store(core.turns.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
-        core.running.store(header.id().0, Ordering::Release);
-        core.behind.store(self.queues.has_own(), Ordering::Relaxed);
+        let remote = self.remote();
+        remote.turns.store(remote.turns.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        remote.running.store(header.id().0, Ordering::Release);
+        remote.behind.store(self.queues.has_own(), Ordering::Relaxed);
         local::set_budget(BUDGET);
         loop {
             self.current.set(Some(this));
@@ -432,8 +431,8 @@ impl Worker {
                 && !header.listed.get()
             {
                 // Before it can be woken and end elsewhere.
-                core.admit(this);
-                core.unlisted.store(false, Ordering::Release);
+                remote.admit(this);
+                remote.unlisted.store(false, Ordering::Release);
                 self.placement.note_long_lived();
             }
             match step {
@@ -451,7 +450,7 @@ impl Worker {
                 }
             }
         }
-        core.running.store(0, Ordering::Relaxed);
+        remote.running.store(0, Ordering::Relaxed);
     }
 
     /// Gives a coroutine its stack and its home; false if it went elsewhere or ended for want of one.
@@ -467,13 +466,13 @@ impl Worker {
         }
         match self.stacks.borrow_mut().take(header.stack_size()) {
             Ok(stack) => {
-                header.owner.home.store(ptr::from_ref(self.core()).cast_mut().cast(), Ordering::Relaxed);
+                header.owner.home.store(ptr::from_ref(self.remote()).cast_mut().cast(), Ordering::Relaxed);
                 if header.name().is_some() {
                     // Named ones from the start, so that a report of one that never waits has the name.
-                    self.core().admit(this);
+                    self.remote().admit(this);
                 } else {
-                    self.core().first_site.set(header.site());
-                    self.core().unlisted.store(true, Ordering::Release);
+                    self.remote().first_site.set(header.site());
+                    self.remote().unlisted.store(true, Ordering::Release);
                 }
                 // SAFETY: we own it, and it has not been started.
                 unsafe { Header::start(this, stack) };
@@ -493,14 +492,15 @@ impl Worker {
     /// start here.
     fn hand_over(&self, header: &Header, this: NonNull<Header>) -> bool {
         if header.placed.replace(false) {
-            self.core().placed.fetch_sub(1, Ordering::Relaxed);
+            self.remote().placed.fetch_sub(1, Ordering::Relaxed);
             return false;
         }
         let spawned_here = ptr::eq(header.owner.home.load(Ordering::Relaxed), self.as_spawner());
         if self.closing.get() {
             return false;
         }
-        let Some(target) = self.placement.choose(self.core(), self.index, &self.shared, spawned_here) else {
+        let Some(target) = self.placement.choose(self.remote(), self.index, &self.shared, spawned_here)
+        else {
             return false;
         };
         if header.taken_back.get() >= MOST_TAKEN_BACK {
@@ -525,10 +525,10 @@ impl Worker {
         let stack = unsafe { header.take_stack() };
         self.stacks.borrow_mut().put(stack);
         if header.listed.get() {
-            // SAFETY: the home is a core of this runtime.
-            unsafe { &*header.owner.home.load(Ordering::Relaxed).cast::<Core>() }.dismiss(this);
+            // SAFETY: the home is a remote of this runtime.
+            unsafe { &*header.owner.home.load(Ordering::Relaxed).cast::<Remote>() }.dismiss(this);
         } else {
-            self.core().unlisted.store(false, Ordering::Release);
+            self.remote().unlisted.store(false, Ordering::Release);
             self.placement.note_short_lived();
         }
         conclude(this);
@@ -537,23 +537,23 @@ impl Worker {
     /// Fetches events and fires due timers; true if that woke anybody.
     fn poll(&self, timeout: Option<Duration>) -> bool {
         fork::check();
-        let core = self.core();
+        let remote = self.remote();
         let mut batch = Batch::new();
         // What comes while the worker does not sleep may be too late for this poll.
         let at = (timeout == Some(Duration::ZERO)).then(Instant::now);
-        if let Err(e) = core.shard.poll(&mut self.events.borrow_mut(), timeout, &mut batch) {
+        if let Err(e) = remote.shard.poll(&mut self.events.borrow_mut(), timeout, &mut batch) {
             unreachable!("a poller waits on its own descriptors: {e}");
         }
-        self.shared.note_poll(core, at.unwrap_or_else(Instant::now));
-        self.looks.set(self.shared.looks.load(Ordering::Relaxed));
+        self.shared.note_poll(remote, at.unwrap_or_else(Instant::now));
+        self.ticks.set(self.shared.ticks.load(Ordering::Relaxed));
         if !batch.is_empty() {
             self.serves.set(true);
         }
-        if let Some(now) = core.fire_timers(&mut batch) {
+        if let Some(now) = remote.fire_timers(&mut batch) {
             self.fired.set(Some(now));
         }
         let woke = !batch.is_empty();
-        wake_all(&mut batch);
+        batch.wake();
         woke
     }
 
@@ -607,10 +607,10 @@ impl Worker {
         if self.linger.get() <= 0 || self.closing.get() {
             return false;
         }
-        let (core, start) = (self.core(), Instant::now());
+        let (remote, start) = (self.remote(), Instant::now());
         loop {
             for _ in 0..16 {
-                if !core.inbox.is_empty() || !core.assigned.is_empty() {
+                if !remote.inbox.is_empty() || !remote.assigned.is_empty() {
                     return true;
                 }
                 std::hint::spin_loop();
@@ -661,15 +661,15 @@ impl Worker {
 
     /// Sleeps in the shard's wait until there is something to do. The protocol is in `README.md`.
     fn sleep(&self) {
-        let core = self.core();
-        core.bed.lie_down(&self.shared.idle, self.searching.get());
-        if core.inbox.is_empty()
-            && core.assigned.is_empty()
+        let remote = self.remote();
+        remote.sleep_state.prepare_sleep(&self.shared.idle, self.searching.get());
+        if remote.inbox.is_empty()
+            && remote.assigned.is_empty()
             && !self.shared.has_shared_work()
             && !self.must_close()
         {
             let start = Instant::now();
-            let mut timeout = core.next_timer().map(|at| {
+            let mut timeout = remote.next_timer().map(|at| {
                 let at = self.fired.get().map_or(at, |fired| at.max(fired + TIMER_BATCH));
                 at.saturating_duration_since(start)
             });
@@ -677,14 +677,14 @@ impl Worker {
                 timeout = Some(timeout.map_or(CLOSING_NAP, |t| t.min(CLOSING_NAP)));
             }
             let woke = self.poll(timeout);
-            let handed = !woke && !core.inbox.is_empty();
+            let handed = !woke && !remote.inbox.is_empty();
             if handed && self.shared.may_linger && start.elapsed() < 2 * LINGER {
                 self.linger.set((self.linger.get() + 1).min(1));
             } else {
                 self.linger.set(self.linger.get().min(0));
             }
         }
-        self.searching.set(core.bed.rise(&self.shared.idle));
+        self.searching.set(remote.sleep_state.finish_sleep(&self.shared.idle));
         self.shared.netpoller.worker_is_up();
     }
 
@@ -702,9 +702,9 @@ impl Worker {
         if self.closing.replace(true) || !UNWINDS {
             return false;
         }
-        let mut batch = self.core().cancel_all();
+        let mut batch = self.remote().cancel_all();
         let woke = !batch.is_empty();
-        wake_all(&mut batch);
+        batch.wake();
         woke
     }
 
@@ -736,17 +736,17 @@ impl Worker {
 
     /// Takes from the others' queues, from a random one on, if they have more than so many.
     fn steal(&self, but: usize) -> Option<Runnable> {
-        let cores = self.shared.active_cores();
-        let start = self.random() as usize % cores.len();
-        let others = cores[start..].iter().chain(&cores[..start]);
-        for victim in others.filter(|victim| !ptr::eq(*victim, self.core())) {
+        let remotes = self.shared.active_remotes();
+        let start = self.random() as usize % remotes.len();
+        let others = remotes[start..].iter().chain(&remotes[..start]);
+        for victim in others.filter(|victim| !ptr::eq(*victim, self.remote())) {
             let ours = self.queues.deques();
             let pairs =
                 [(&victim.oldest_first, &ours.oldest_first), (&victim.newest_first, &ours.newest_first)];
             for (from, to) in pairs {
                 while from.len() > but {
                     if let Steal::Success(task) = from.steal_batch_and_pop(to) {
-                        self.core().steals.fetch_add(1, Ordering::Relaxed);
+                        self.remote().steals.fetch_add(1, Ordering::Relaxed);
                         return Some(task);
                     }
                 }

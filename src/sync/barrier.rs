@@ -1,7 +1,7 @@
 //! The barrier: a count of those who have arrived, and their queue.
 
 use crate::base::sync::{ListLock, const_fn};
-use crate::coroutine::{Batch, Place, WaitList, WaitReason};
+use crate::coroutine::{Batch, WaitList, WaitNode, WaitReason};
 use crate::sched::{self, Cancel, Woken};
 use std::fmt;
 use std::panic::{RefUnwindSafe, UnwindSafe};
@@ -56,7 +56,7 @@ impl Barrier {
     /// Waits until the group is complete, parking the coroutine or blocking the thread. The last one to
     /// arrive is the leader, and does not wait.
     pub fn wait(&self) -> BarrierWaitResult {
-        sched::spend();
+        sched::consume_budget();
         let mut leads = false;
         let mut batch = Batch::new();
         let (woken, _) = sched::wait_in(
@@ -76,8 +76,8 @@ impl Barrier {
             },
             leave,
         );
-        sched::wake_all(&mut batch);
-        if woken == Woken::Event { BarrierWaitResult(leads) } else { sched::raise() }
+        batch.wake();
+        if woken == Woken::Event { BarrierWaitResult(leads) } else { sched::unwind_cancelled() }
     }
 
     /// Whether one more completes the group; then those who wait are in the batch.
@@ -92,7 +92,7 @@ impl Barrier {
 }
 
 /// Gives up a place. One that is no longer listed has been counted in a group that is complete.
-fn leave(group: &mut Group, place: &Place, _: &mut Batch) {
+fn leave(group: &mut Group, place: &WaitNode, _: &mut Batch) {
     if group.waiting.remove(place) {
         group.arrived -= 1;
     }

@@ -7,7 +7,7 @@
 use super::raw_mutex::RawMutex;
 use super::{LockResult, MutexGuard, PoisonError};
 use crate::base::sync::{ListLock, const_fn};
-use crate::coroutine::{Batch, Place, WaitList, WaitReason};
+use crate::coroutine::{Batch, WaitList, WaitNode, WaitReason};
 use crate::sched::{self, Cancel, Woken};
 use std::fmt;
 use std::panic::{RefUnwindSafe, UnwindSafe};
@@ -161,14 +161,14 @@ impl Condvar {
     pub fn notify_one(&self) {
         let mut batch = Batch::new();
         self.waiting.lock().choose_first(&mut batch);
-        sched::wake_all(&mut batch);
+        batch.wake();
     }
 
     /// Notifies all who wait now. Does not park. The mutex need not be held.
     pub fn notify_all(&self) {
         let mut batch = Batch::new();
         self.waiting.lock().disturb_all(&mut batch);
-        sched::wake_all(&mut batch);
+        batch.wake();
     }
 
     fn wait_until<'a, T: ?Sized>(
@@ -180,7 +180,7 @@ impl Condvar {
         let (timed_out, cancel) = match self.wait_unlocked(raw, deadline) {
             Woken::Event => (false, Cancel::Mask),
             Woken::Timeout => (true, Cancel::Obey),
-            Woken::Cancelled => sched::raise(),
+            Woken::Cancelled => sched::unwind_cancelled(),
         };
         let result = WaitTimeoutResult(timed_out);
         match mutex.lock_for(WaitReason::CondvarRelock, cancel) {
@@ -191,13 +191,13 @@ impl Condvar {
 
     /// Lists the caller, unlocks the mutex, and waits.
     fn wait_unlocked(&self, raw: &RawMutex, deadline: Option<Instant>) -> Woken {
-        let enlist = |place: &Place| {
+        let enlist = |place: &WaitNode| {
             // SAFETY: `wait_at` keeps the place until it was chosen or has been taken off below.
             unsafe { self.waiting.lock().push_back(place) };
             raw.unlock();
             true
         };
-        let leave = |place: &Place| _ = self.waiting.lock().remove(place);
+        let leave = |place: &WaitNode| _ = self.waiting.lock().remove(place);
         sched::wait_at(WaitReason::Condvar, deadline, Cancel::Obey, 0, enlist, leave).0
     }
 }

@@ -89,7 +89,7 @@ pub use wait_group::WaitGroup;
 const SPINS: u32 = if cfg!(loom) { 0 } else { 4 };
 
 /// How long one waits for a lock and is overtaken before the lock is handed over.
-const PATIENCE: Duration = Duration::from_millis(1);
+const STARVATION_THRESHOLD: Duration = Duration::from_millis(1);
 
 /// Tries for a moment. `None` from the attempt means that another turn may help.
 fn spin_for(mut attempt: impl FnMut() -> Option<bool>) -> bool {

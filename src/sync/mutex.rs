@@ -109,7 +109,7 @@ impl<T: ?Sized> Mutex<T> {
     /// assert_eq!(*mutex.lock().unwrap(), [1, 2]);
     /// ```
     pub fn lock(&self) -> LockResult<MutexGuard<'_, T>> {
-        sched::spend();
+        sched::consume_budget();
         self.lock_for(WaitReason::Mutex, Cancel::Obey)
     }
 

@@ -68,7 +68,7 @@ impl Notify {
     }
 
     fn wait_until(&self, deadline: Option<Instant>) -> WaitTimeoutResult {
-        sched::spend();
+        sched::consume_budget();
         if std::mem::take(&mut self.state.lock().permit) {
             return WaitTimeoutResult(false);
         }
@@ -93,7 +93,7 @@ impl Notify {
         match woken {
             Woken::Event => WaitTimeoutResult(false),
             Woken::Timeout => WaitTimeoutResult(true),
-            Woken::Cancelled => sched::raise(),
+            Woken::Cancelled => sched::unwind_cancelled(),
         }
     }
 
@@ -106,14 +106,14 @@ impl Notify {
             state.permit = true;
         }
         drop(state);
-        sched::wake_all(&mut batch);
+        batch.wake();
     }
 
     /// Notifies all who wait now. Stores no permit. Does not park.
     pub fn notify_all(&self) {
         let mut batch = Batch::new();
         self.state.lock().waiting.disturb_all(&mut batch);
-        sched::wake_all(&mut batch);
+        batch.wake();
     }
 }
 

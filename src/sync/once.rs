@@ -135,7 +135,7 @@ impl Once {
     #[cold]
     #[track_caller]
     pub(super) fn call(&self, reason: WaitReason, force: bool, f: impl FnOnce(&OnceState)) {
-        sched::spend();
+        sched::consume_budget();
         let mut word = self.word.load(Ordering::Acquire);
         let before = loop {
             match word {
@@ -177,7 +177,7 @@ impl Once {
             },
         );
         if woken != Woken::Event {
-            sched::raise();
+            sched::unwind_cancelled();
         }
         self.word.load(Ordering::Acquire)
     }
@@ -190,7 +190,7 @@ impl Once {
         self.word.store(word, Ordering::Release);
         waiting.disturb_all(&mut batch);
         drop(waiting);
-        sched::wake_all(&mut batch);
+        batch.wake();
     }
 }
 

@@ -44,7 +44,7 @@
 //! be woken, so the others go on at the price of an uncontended mutex. If it is overtaken it goes back to
 //! the front.
 //!
-//! That alone can starve it. So **one that was overtaken and has waited for longer than [`PATIENCE`]** (one
+//! That alone can starve it. So **one that was overtaken and has waited for longer than [`STARVATION_THRESHOLD`]** (one
 //! millisecond, from the time it came) **makes the queue starving: the mutex is then reserved at each
 //! release for the first of the queue, and who comes goes to its end.** That lasts until one takes the mutex
 //! who is the last in the queue or has waited for less. (Go's mutex has the same two modes; parking_lot
@@ -64,9 +64,9 @@
 //! One waiter is on its way at a time. It was chosen (its ticket was won under the queue's lock), so no
 //! cancellation or timeout keeps it from arriving, and a reservation for it needs no way back.
 
-use super::{PATIENCE, spin_for};
+use super::{STARVATION_THRESHOLD, spin_for};
 use crate::base::sync::{AtomicU32, ListLock, Ordering, const_fn};
-use crate::coroutine::{Batch, Place, WaitList, WaitReason};
+use crate::coroutine::{Batch, WaitList, WaitNode, WaitReason};
 use crate::sched::{self, Cancel, Woken};
 use std::time::Instant;
 
@@ -86,7 +86,7 @@ pub(super) struct RawMutex {
 pub(super) struct Queue {
     list: WaitList,
     /// One was chosen, and has neither taken the mutex nor gone back to the list.
-    on_its_way: bool,
+    waiter_in_flight: bool,
     /// One that had lost its patience went back to the list, and the mutex has not since come to one who
     /// has not, or who is the last.
     starving: bool,
@@ -95,12 +95,12 @@ pub(super) struct Queue {
 impl Queue {
     /// WAKE and HANDOFF as they have to be.
     fn flags(&mut self) -> u32 {
-        if self.list.is_empty() && !self.on_its_way {
+        if self.list.is_empty() && !self.waiter_in_flight {
             self.starving = false;
         }
-        if self.starving || self.list.first().is_some_and(Place::is_urgent) {
+        if self.starving || self.list.first().is_some_and(WaitNode::blocks_thread) {
             WAKE | HANDOFF
-        } else if !self.list.is_empty() && !self.on_its_way {
+        } else if !self.list.is_empty() && !self.waiter_in_flight {
             WAKE
         } else {
             0
@@ -114,7 +114,7 @@ impl RawMutex {
         pub(super) fn new() -> RawMutex {
             RawMutex {
                 word: AtomicU32::new(0),
-                queue: ListLock::new(Queue { list: WaitList::new(), on_its_way: false, starving: false }),
+                queue: ListLock::new(Queue { list: WaitList::new(), waiter_in_flight: false, starving: false }),
             }
         }
     }
@@ -170,13 +170,13 @@ impl RawMutex {
                 Woken::Event if !chosen || urgent => return,
                 Woken::Event => {
                     let taken = self.try_for_a_moment();
-                    let is_starved = since.elapsed() > PATIENCE;
+                    let is_starved = since.elapsed() > STARVATION_THRESHOLD;
                     if self.arrive(&mut self.queue.lock(), taken, is_starved) {
                         return;
                     }
                     starved = Some(is_starved);
                 }
-                Woken::Timeout | Woken::Cancelled => sched::raise(),
+                Woken::Timeout | Woken::Cancelled => sched::unwind_cancelled(),
             }
         }
     }
@@ -203,7 +203,7 @@ impl RawMutex {
     fn unlock_slowly(&self) {
         let mut batch = Batch::new();
         self.pass_on(&mut self.queue.lock(), &mut batch);
-        sched::wake_all(&mut batch);
+        batch.wake();
     }
 
     /// Chooses the next one for the mutex that was released under WAKE; who is to be woken goes into the
@@ -217,10 +217,10 @@ impl RawMutex {
             }
             // Stable: without LOCKED, and with HANDOFF, LOCKED is set under the queue's lock alone. Set before the
             // ticket is won, as the winner may release it at once. Acquires for it what the last holder did.
-            let give = |_: &Place| {
+            let give = |_: &WaitNode| {
                 self.word.fetch_or(LOCKED, Ordering::Acquire);
             };
-            let undo = |_: &Place, ()| {
+            let undo = |_: &WaitNode, ()| {
                 self.word.fetch_and(!LOCKED, Ordering::Relaxed);
             };
             if queue.list.choose_urgent(batch, give, undo).is_some() {
@@ -228,8 +228,8 @@ impl RawMutex {
                 return;
             }
         }
-        if !queue.on_its_way {
-            queue.on_its_way = queue.list.choose_first(batch);
+        if !queue.waiter_in_flight {
+            queue.waiter_in_flight = queue.list.choose_first(batch);
         }
         self.update(queue);
     }
@@ -261,13 +261,13 @@ impl RawMutex {
     /// # Safety
     ///
     /// As for [`WaitList::push_back`], with [`leave`](Self::leave) for `remove`.
-    unsafe fn join(&self, queue: &mut Queue, place: &Place) -> bool {
+    unsafe fn join(&self, queue: &mut Queue, place: &WaitNode) -> bool {
         let flags = match () {
-            () if place.is_urgent() => WAKE | HANDOFF,
-            () if queue.on_its_way => 0,
+            () if place.blocks_thread() => WAKE | HANDOFF,
+            () if queue.waiter_in_flight => 0,
             () => WAKE,
         };
-        if self.take_or_flag(place.is_urgent(), flags) {
+        if self.take_or_flag(place.blocks_thread(), flags) {
             return false;
         }
         // SAFETY: as the caller says.
@@ -278,11 +278,11 @@ impl RawMutex {
     /// One who was chosen takes the mutex, if it has not `taken` it already; whether it has it. If not, it
     /// is on its way still. It is `starved` if it has waited for longer than its patience.
     fn arrive(&self, queue: &mut Queue, taken: bool, starved: bool) -> bool {
-        debug_assert!(queue.on_its_way, "only who was chosen arrives");
+        debug_assert!(queue.waiter_in_flight, "only who was chosen arrives");
         if !taken && !self.take_or_flag(true, 0) {
             return false;
         }
-        queue.on_its_way = false;
+        queue.waiter_in_flight = false;
         queue.starving &= starved && !queue.list.is_empty();
         // Stable: LOCKED is ours, and the flags change under the queue's lock.
         self.word.store(LOCKED | queue.flags(), Ordering::Relaxed);
@@ -294,13 +294,13 @@ impl RawMutex {
     /// # Safety
     ///
     /// As for [`join`](Self::join).
-    unsafe fn come_back(&self, queue: &mut Queue, place: &Place, starved: bool) -> bool {
+    unsafe fn come_back(&self, queue: &mut Queue, place: &WaitNode, starved: bool) -> bool {
         let flags = if starved { WAKE | HANDOFF } else { WAKE };
         // Whoever releases the mutex from here on looks at the queue, and waits for its lock.
         if self.take_or_flag(true, flags) {
             return !self.arrive(queue, true, starved);
         }
-        queue.on_its_way = false;
+        queue.waiter_in_flight = false;
         queue.starving |= starved;
         // SAFETY: as the caller says.
         unsafe { queue.list.push_first(place) };
@@ -308,7 +308,7 @@ impl RawMutex {
     }
 
     /// Takes a place off whose wait ended otherwise.
-    fn leave(&self, queue: &mut Queue, place: &Place) {
+    fn leave(&self, queue: &mut Queue, place: &WaitNode) {
         queue.list.remove(place);
         self.update(queue);
     }
@@ -356,7 +356,7 @@ mod models {
             let mut came = false;
             loop {
                 let ticket = self.sleepers[sleeper].ticket();
-                let place = Place::new(ticket, 0);
+                let place = WaitNode::new(ticket, 0);
                 let mut queue = mutex.queue.lock();
                 // SAFETY: the place stays until its ticket was fired from the list.
                 let listed = unsafe {
@@ -461,7 +461,7 @@ mod models {
             let world = World::new();
             let (mutex, sleeper) = (&world.mutex, &world.sleepers[0]);
             let ticket = sleeper.ticket();
-            let place = Place::new(ticket, 0);
+            let place = WaitNode::new(ticket, 0);
             // SAFETY: the place stays until its ticket was fired from the list.
             assert!(unsafe { mutex.join(&mut mutex.queue.lock(), &place) });
             world.add_and_unlock();
@@ -469,7 +469,7 @@ mod models {
             assert!(mutex.try_lock(), "one overtakes");
             assert!(!mutex.arrive(&mut mutex.queue.lock(), false, true));
             let ticket = sleeper.ticket();
-            let place = Place::new(ticket, 0);
+            let place = WaitNode::new(ticket, 0);
             // SAFETY: as above.
             assert!(unsafe { mutex.come_back(&mut mutex.queue.lock(), &place, true) });
             let last = spawn(&world, |world| {
@@ -498,10 +498,10 @@ mod models {
             let world = World::new();
             let (mutex, sleeper) = (&world.mutex, &world.sleepers[0]);
             let ticket = sleeper.ticket();
-            let place = Place::new(ticket, 0);
+            let place = WaitNode::new(ticket, 0);
             let mut queue = mutex.queue.lock();
             // It is as if it had been chosen, and overtaken.
-            queue.on_its_way = true;
+            queue.waiter_in_flight = true;
             // SAFETY: the place leaves below unless its ticket was fired from the list.
             assert!(unsafe { mutex.come_back(&mut queue, &place, true) });
             drop(queue);
@@ -530,7 +530,7 @@ mod models {
             return;
         }
         let ticket = world.sleepers[sleeper].ticket();
-        let place = Place::new(ticket, 0).with_urgency(true);
+        let place = WaitNode::new(ticket, 0).blocking_thread(true);
         // SAFETY: the place stays until its ticket was fired from the list.
         if unsafe { world.mutex.join(&mut world.mutex.queue.lock(), &place) } {
             assert_eq!(world.sleepers[sleeper].sleep(ticket), Cause::Event);
@@ -546,9 +546,9 @@ mod models {
                 let world = World::new();
                 let mutex = &world.mutex;
                 let ticket = world.sleepers[0].ticket();
-                let place = Place::new(ticket, 0);
+                let place = WaitNode::new(ticket, 0);
                 let mut queue = mutex.queue.lock();
-                queue.on_its_way = starving;
+                queue.waiter_in_flight = starving;
                 // SAFETY: the place stays until its ticket was fired from the list.
                 assert!(unsafe {
                     if starving {
@@ -614,7 +614,7 @@ mod models {
             });
             let (mutex, sleeper) = (&world.mutex, &world.sleepers[0]);
             let ticket = sleeper.ticket();
-            let place = Place::new(ticket, 0);
+            let place = WaitNode::new(ticket, 0);
             let mut sections = 2;
             // SAFETY: the place leaves below unless its ticket was fired from the list.
             let listed = unsafe { mutex.join(&mut mutex.queue.lock(), &place) };
@@ -626,7 +626,7 @@ mod models {
             } else {
                 // It was chosen and overtaken: it goes back to the front.
                 let ticket = sleeper.ticket();
-                let place = Place::new(ticket, 0);
+                let place = WaitNode::new(ticket, 0);
                 // SAFETY: as above.
                 let listed = unsafe { mutex.come_back(&mut mutex.queue.lock(), &place, false) };
                 if listed && sleeper.give_up(ticket) {

@@ -51,7 +51,7 @@
 //! a writer is in the queue and nobody on its way, so that there is a last reader, who wakes it.
 //!
 //! That alone can starve one of them. So **one that was overtaken and has waited for longer than
-//! [`PATIENCE`]** (one millisecond, from the time it came) *starves*, **and while one who starves is in a
+//! [`STARVATION_THRESHOLD`]** (one millisecond, from the time it came) *starves*, **and while one who starves is in a
 //! queue the lock is handed over in turns**: a writer that leaves hands it to *all* readers that wait by
 //! then; the last reader that leaves hands it to the first writer; and who comes joins a queue. So a reader
 //! that starves waits for the holders and for one writer; a writer that starves for the holders and one turn
@@ -66,9 +66,9 @@
 //! One who is handed the lock has it, and one who is on its way arrives: its ticket was won under the queues'
 //! lock, so no cancellation or timeout gives the lock, or the wake-up, to somebody who is gone.
 
-use super::{PATIENCE, spin_for};
+use super::{STARVATION_THRESHOLD, spin_for};
 use crate::base::sync::{AtomicUsize, ListLock, Ordering, const_fn};
-use crate::coroutine::{Batch, Place, WaitList, WaitReason};
+use crate::coroutine::{Batch, WaitList, WaitNode, WaitReason};
 use crate::sched::{self, Cancel, Woken};
 use std::time::Instant;
 
@@ -108,7 +108,7 @@ impl Queues {
 
     /// WAKE and HANDOFF as they have to be.
     fn flags(&self) -> usize {
-        let urgent = |list: &WaitList| list.first().is_some_and(Place::is_urgent);
+        let urgent = |list: &WaitList| list.first().is_some_and(WaitNode::blocks_thread);
         if self.starved > 0 || urgent(&self.readers) || urgent(&self.writers) {
             WAKE | HANDOFF
         } else if !self.are_empty() && self.on_their_way == 0 {
@@ -267,9 +267,9 @@ impl RawRwLock {
                     if self.arrive_and_wake(access, taken) {
                         return;
                     }
-                    starved = Some(since.elapsed() > PATIENCE);
+                    starved = Some(since.elapsed() > STARVATION_THRESHOLD);
                 }
-                Woken::Timeout | Woken::Cancelled => sched::raise(),
+                Woken::Timeout | Woken::Cancelled => sched::unwind_cancelled(),
             }
         }
     }
@@ -306,7 +306,7 @@ impl RawRwLock {
         };
         let mut batch = Batch::new();
         self.pass_on(turn, &mut self.queues.lock(), &mut batch);
-        sched::wake_all(&mut batch);
+        batch.wake();
     }
 
     /// Turns the writer's hold into a reader's.
@@ -315,7 +315,7 @@ impl RawRwLock {
         if word != WRITER {
             let mut batch = Batch::new();
             self.pass_on(Access::Read, &mut self.queues.lock(), &mut batch);
-            sched::wake_all(&mut batch);
+            batch.wake();
         }
     }
 
@@ -350,9 +350,9 @@ impl RawRwLock {
     /// # Safety
     ///
     /// As for [`WaitList::push_back`], with [`leave`](Self::leave) for `remove`.
-    unsafe fn join(&self, access: Access, queues: &mut Queues, place: &Place) -> bool {
+    unsafe fn join(&self, access: Access, queues: &mut Queues, place: &WaitNode) -> bool {
         let (who, flags) = match () {
-            () if place.is_urgent() => (Who::Urgent, WAKE | HANDOFF),
+            () if place.blocks_thread() => (Who::Urgent, WAKE | HANDOFF),
             () if queues.on_their_way > 0 => (Who::Newcomer, 0),
             () => (Who::Newcomer, WAKE),
         };
@@ -367,7 +367,7 @@ impl RawRwLock {
     fn arrive_and_wake(&self, access: Access, taken: bool) -> bool {
         let mut batch = Batch::new();
         let taken = self.arrive(access, &mut self.queues.lock(), taken, &mut batch);
-        sched::wake_all(&mut batch);
+        batch.wake();
         taken
     }
 
@@ -391,7 +391,7 @@ impl RawRwLock {
     /// # Safety
     ///
     /// As for [`join`](Self::join).
-    unsafe fn come_back(&self, access: Access, queues: &mut Queues, place: &Place) -> bool {
+    unsafe fn come_back(&self, access: Access, queues: &mut Queues, place: &WaitNode) -> bool {
         let starved = place.want() == STARVED;
         let flags = match () {
             () if starved => WAKE | HANDOFF,
@@ -409,7 +409,7 @@ impl RawRwLock {
     }
 
     /// Takes a place off whose wait ended otherwise, and lets those go on that waited because of it.
-    fn leave(&self, access: Access, queues: &mut Queues, place: &Place, batch: &mut Batch) {
+    fn leave(&self, access: Access, queues: &mut Queues, place: &WaitNode, batch: &mut Batch) {
         if access.queue(queues).remove(place) {
             queues.starved -= usize::from(place.want() == STARVED);
         }
@@ -453,9 +453,9 @@ impl RawRwLock {
     /// if there is no holder.
     fn admit_urgent(&self, queues: &mut Queues, batch: &mut Batch) {
         if self.word.load(Ordering::Relaxed) & WRITER == 0 {
-            self.admit_readers_that(Place::is_urgent, queues, batch);
+            self.admit_readers_that(WaitNode::blocks_thread, queues, batch);
             if self.word.load(Ordering::Relaxed) & READERS == 0 {
-                self.admit_writer_that(Place::is_urgent, queues, batch);
+                self.admit_writer_that(WaitNode::blocks_thread, queues, batch);
             }
         }
     }
@@ -464,14 +464,14 @@ impl RawRwLock {
         self.admit_readers_that(|_| true, queues, batch);
     }
 
-    fn admit_readers_that(&self, fits: fn(&Place) -> bool, queues: &mut Queues, batch: &mut Batch) {
+    fn admit_readers_that(&self, fits: fn(&WaitNode) -> bool, queues: &mut Queues, batch: &mut Batch) {
         // Counted before the ticket is won, as the reader may go on, and leave, at once. Acquires for the
         // reader what earlier holders did.
-        let mut give = |place: &Place| {
+        let mut give = |place: &WaitNode| {
             queues.starved -= usize::from(place.want() == STARVED);
             self.word.fetch_add(READER, Ordering::Acquire);
         };
-        let undo = |_: &Place, ()| {
+        let undo = |_: &WaitNode, ()| {
             self.word.fetch_sub(READER, Ordering::Relaxed);
         };
         while queues.readers.choose_fitting(batch, fits, &mut give, undo).is_some() {}
@@ -481,12 +481,12 @@ impl RawRwLock {
         self.admit_writer_that(|_| true, queues, batch);
     }
 
-    fn admit_writer_that(&self, fits: fn(&Place) -> bool, queues: &mut Queues, batch: &mut Batch) {
-        let give = |place: &Place| {
+    fn admit_writer_that(&self, fits: fn(&WaitNode) -> bool, queues: &mut Queues, batch: &mut Batch) {
+        let give = |place: &WaitNode| {
             queues.starved -= usize::from(place.want() == STARVED);
             self.word.fetch_or(WRITER, Ordering::Acquire);
         };
-        let undo = |_: &Place, ()| {
+        let undo = |_: &WaitNode, ()| {
             self.word.fetch_and(!WRITER, Ordering::Relaxed);
         };
         queues.writers.choose_fitting(batch, fits, give, undo);
@@ -524,7 +524,7 @@ mod models {
                 return;
             }
             let ticket = self.sleepers[sleeper].ticket();
-            let place = Place::new(ticket, 0);
+            let place = WaitNode::new(ticket, 0);
             // SAFETY: the place stays until its ticket was fired from the list.
             if unsafe { self.lock.join(access, &mut self.lock.queues.lock(), &place) } {
                 self.wait(access, sleeper, ticket, &place, starved);
@@ -532,7 +532,7 @@ mod models {
         }
 
         /// What `lock_slowly` does once it is listed.
-        fn wait(&self, access: Access, sleeper: usize, ticket: Ticket, place: &Place, starved: bool) {
+        fn wait(&self, access: Access, sleeper: usize, ticket: Ticket, place: &WaitNode, starved: bool) {
             let (lock, sleeper) = (&self.lock, &self.sleepers[sleeper]);
             assert_eq!(sleeper.sleep(ticket), Cause::Event);
             if place.chosen() {
@@ -541,7 +541,7 @@ mod models {
             let mut taken = lock.take_or_flag(access, Who::Woken, 0);
             while !lock.arrive_and_wake(access, taken) {
                 let ticket = sleeper.ticket();
-                let place = Place::new(ticket, usize::from(starved));
+                let place = WaitNode::new(ticket, usize::from(starved));
                 // SAFETY: the place stays until its ticket was fired from the list.
                 let listed = unsafe { lock.come_back(access, &mut lock.queues.lock(), &place) };
                 if listed {
@@ -643,7 +643,7 @@ mod models {
                 let world = World::new();
                 assert!(world.lock.try_lock(Write));
                 let tickets = [0, 1].map(|i| world.sleepers[i].ticket());
-                let places = tickets.map(|ticket| Place::new(ticket, 0));
+                let places = tickets.map(|ticket| WaitNode::new(ticket, 0));
                 for place in &places {
                     // SAFETY: the place stays until its ticket was fired from the list.
                     assert!(unsafe { world.lock.join(Read, &mut world.lock.queues.lock(), place) });
@@ -678,7 +678,7 @@ mod models {
                 let (lock, sleeper) = (&world.lock, &world.sleepers[0]);
                 assert!(lock.try_lock(overtakes));
                 let ticket = sleeper.ticket();
-                let place = Place::new(ticket, STARVED);
+                let place = WaitNode::new(ticket, STARVED);
                 let mut queues = lock.queues.lock();
                 // It is as if it had been woken.
                 queues.on_their_way = 1;
@@ -706,21 +706,21 @@ mod models {
     /// One that blocks the thread which a waiting one needs gets the lock before it, whether that one waits
     /// in a queue or is on its way.
     fn an_urgent_one_goes_first(holds: Access, waits: Access, urgent: Access) {
-        for on_its_way in [false, true] {
+        for waiter_in_flight in [false, true] {
             loom::model(move || {
                 let world = World::new();
                 let lock = &world.lock;
                 assert!(lock.try_lock(holds));
                 let ticket = world.sleepers[0].ticket();
-                let place = Place::new(ticket, 0);
+                let place = WaitNode::new(ticket, 0);
                 // SAFETY: the place stays until its ticket was fired from the list.
                 assert!(unsafe { lock.join(waits, &mut lock.queues.lock(), &place) });
-                if on_its_way {
+                if waiter_in_flight {
                     lock.unlock(holds);
                     assert!(lock.try_lock(holds), "it overtakes");
                 }
                 let urgent_ticket = world.sleepers[1].ticket();
-                let urgent_place = Place::new(urgent_ticket, 0).with_urgency(true);
+                let urgent_place = WaitNode::new(urgent_ticket, 0).blocking_thread(true);
                 // SAFETY: as above.
                 let listed = unsafe { lock.join(urgent, &mut lock.queues.lock(), &urgent_place) };
                 assert_eq!(listed, holds == Write || urgent == Write);
@@ -760,7 +760,7 @@ mod models {
                 assert!(world.lock.try_lock(Read));
                 let (lock, sleeper) = (&world.lock, &world.sleepers[0]);
                 let ticket = sleeper.ticket();
-                let place = Place::new(ticket, usize::from(starved));
+                let place = WaitNode::new(ticket, usize::from(starved));
                 let mut queues = lock.queues.lock();
                 // It is as if it had been woken, and overtaken.
                 queues.on_their_way = 1;
@@ -774,7 +774,7 @@ mod models {
                 if sleeper.give_up(ticket) {
                     let mut batch = Batch::new();
                     lock.leave(Write, &mut lock.queues.lock(), &place, &mut batch);
-                    sched::wake_all(&mut batch);
+                    batch.wake();
                 } else {
                     world.wait(Write, 0, ticket, &place, starved);
                     world.visit_and_unlock(Write);
@@ -796,14 +796,14 @@ mod models {
             assert!(world.lock.try_lock(Read));
             let (lock, sleeper) = (&world.lock, &world.sleepers[0]);
             let ticket = sleeper.ticket();
-            let place = Place::new(ticket, 0);
+            let place = WaitNode::new(ticket, 0);
             // SAFETY: the place leaves below.
             assert!(unsafe { lock.join(Write, &mut lock.queues.lock(), &place) });
             let reader = spawn(&world, |world| world.section(Read, 1, false));
             assert!(sleeper.give_up(ticket), "nobody wakes it");
             let mut batch = Batch::new();
             lock.leave(Write, &mut lock.queues.lock(), &place, &mut batch);
-            sched::wake_all(&mut batch);
+            batch.wake();
             reader.join().unwrap();
             world.visit_and_unlock(Read);
             world.assert_free();

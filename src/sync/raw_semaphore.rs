@@ -23,7 +23,7 @@
 //!   chosen has them, and no cancellation or timeout loses any.
 
 use crate::base::sync::{AtomicUsize, ListLock, Ordering, const_fn};
-use crate::coroutine::{Batch, Place, WaitList, WaitReason};
+use crate::coroutine::{Batch, WaitList, WaitNode, WaitReason};
 use crate::sched::{self, Cancel, Woken};
 use std::cell::Cell;
 use std::time::Instant;
@@ -122,7 +122,7 @@ impl RawSemaphore {
             // Listed, and not chosen: disturbed by `close`.
             Woken::Event => joined.get().map_err(|_| Refused::Closed),
             Woken::Timeout => Err(Refused::Short),
-            Woken::Cancelled => sched::raise(),
+            Woken::Cancelled => sched::unwind_cancelled(),
         }
     }
 
@@ -148,7 +148,7 @@ impl RawSemaphore {
     fn release_slowly(&self, permits: usize) {
         let mut batch = Batch::new();
         self.add(permits, &mut batch);
-        sched::wake_all(&mut batch);
+        batch.wake();
     }
 
     /// Adds permits; who is to be woken goes into the batch.
@@ -172,7 +172,7 @@ impl RawSemaphore {
         queue.disturb_all(&mut batch);
         self.word.fetch_and(!WAITERS, Ordering::Relaxed);
         drop(queue);
-        sched::wake_all(&mut batch);
+        batch.wake();
     }
 
     /// Takes the permits that the place wants, or lists it (`Short`), or is refused.
@@ -180,11 +180,11 @@ impl RawSemaphore {
     /// # Safety
     ///
     /// As for [`WaitList::push_back`], with [`leave`](Self::leave) for `remove`.
-    unsafe fn join(&self, queue: &mut WaitList, place: &Place) -> Result<(), Refused> {
+    unsafe fn join(&self, queue: &mut WaitList, place: &WaitNode) -> Result<(), Refused> {
         loop {
             let word = self.word.load(Ordering::Relaxed);
             // Under the queue's lock the permits are those who wait's, and so are an urgent one's at once.
-            let flag = if place.is_urgent() { 0 } else { WAITERS };
+            let flag = if place.blocks_thread() { 0 } else { WAITERS };
             match self.try_acquire_unless(flag, place.want()) {
                 Err(Refused::Short) => {}
                 outcome => return outcome,
@@ -204,19 +204,19 @@ impl RawSemaphore {
     }
 
     /// Takes a place off whose wait ended otherwise, and lets those go on that waited behind it.
-    fn leave(&self, queue: &mut WaitList, place: &Place, batch: &mut Batch) {
+    fn leave(&self, queue: &mut WaitList, place: &WaitNode, batch: &mut Batch) {
         queue.remove(place);
         self.grant(queue, batch);
     }
 
     /// Gives the permits at hand to the first in the queue, as far as they go.
     fn grant(&self, queue: &mut WaitList, batch: &mut Batch) {
-        let fits = |place: &Place| place.want() <= self.word.load(Ordering::Relaxed) >> SHIFT;
-        let give = |place: &Place| {
+        let fits = |place: &WaitNode| place.want() <= self.word.load(Ordering::Relaxed) >> SHIFT;
+        let give = |place: &WaitNode| {
             // Acquires, for the one who waits, what was done before the permits were released.
             self.word.fetch_sub(place.want() * ONE, Ordering::Acquire);
         };
-        let undo = |place: &Place, ()| {
+        let undo = |place: &WaitNode, ()| {
             self.word.fetch_add(place.want() * ONE, Ordering::Relaxed);
         };
         while queue.choose_fitting(batch, fits, give, undo).is_some() {}
@@ -262,7 +262,7 @@ mod models {
                 return;
             }
             let ticket = self.sleepers[sleeper].ticket();
-            let place = Place::new(ticket, permits);
+            let place = WaitNode::new(ticket, permits);
             // SAFETY: the place stays until its ticket was fired from the list.
             if unsafe { semaphore.join(&mut semaphore.queue.lock(), &place) } == Err(Refused::Short) {
                 assert_eq!(self.sleepers[sleeper].sleep(ticket), Cause::Event);
@@ -304,7 +304,7 @@ mod models {
             let world = World::new(0);
             let (semaphore, sleeper) = (&world.semaphore, &world.sleepers[0]);
             let ticket = sleeper.ticket();
-            let place = Place::new(ticket, 2);
+            let place = WaitNode::new(ticket, 2);
             // SAFETY: the place leaves below unless its ticket was fired from the list.
             let joined = unsafe { semaphore.join(&mut semaphore.queue.lock(), &place) };
             assert_eq!(joined, Err(Refused::Short));
@@ -313,7 +313,7 @@ mod models {
             assert!(sleeper.give_up(ticket), "there is never enough for it");
             let mut batch = Batch::new();
             semaphore.leave(&mut semaphore.queue.lock(), &place, &mut batch);
-            sched::wake_all(&mut batch);
+            batch.wake();
             small.join().unwrap();
             releases.join().unwrap();
             assert_eq!(semaphore.word.load(Ordering::Relaxed), 0);
@@ -328,7 +328,7 @@ mod models {
             let world = World::new(1);
             let semaphore = &world.semaphore;
             let tickets = [0, 1].map(|i| world.sleepers[i].ticket());
-            let places = [Place::new(tickets[0], 3), Place::new(tickets[1], 2).with_urgency(true)];
+            let places = [WaitNode::new(tickets[0], 3), WaitNode::new(tickets[1], 2).blocking_thread(true)];
             let releases = spawn(&world, |world| world.semaphore.release(1));
             // SAFETY: the places stay until their tickets were fired from the list.
             let [waits, urgent] =
@@ -354,7 +354,7 @@ mod models {
             let closes = spawn(&world, |world| world.semaphore.close());
             let (semaphore, sleeper) = (&world.semaphore, &world.sleepers[0]);
             let ticket = sleeper.ticket();
-            let place = Place::new(ticket, 1);
+            let place = WaitNode::new(ticket, 1);
             // SAFETY: the place stays until its ticket was fired from the list.
             if unsafe { semaphore.join(&mut semaphore.queue.lock(), &place) } == Err(Refused::Short) {
                 assert_eq!(sleeper.sleep(ticket), Cause::Event);

@@ -82,7 +82,7 @@ impl<T: ?Sized> RwLock<T> {
     ///
     /// A writer's panic has poisoned the lock. The error holds the guard: the lock was taken.
     pub fn read(&self) -> LockResult<RwLockReadGuard<'_, T>> {
-        sched::spend();
+        sched::consume_budget();
         self.raw.lock(Access::Read);
         self.poison.checked(self.reading())
     }
@@ -103,7 +103,7 @@ impl<T: ?Sized> RwLock<T> {
     ///
     /// A writer's panic has poisoned the lock. The error holds the guard: the lock was taken.
     pub fn write(&self) -> LockResult<RwLockWriteGuard<'_, T>> {
-        sched::spend();
+        sched::consume_budget();
         self.raw.lock(Access::Write);
         self.poison.checked(self.writing())
     }

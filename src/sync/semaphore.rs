@@ -284,7 +284,7 @@ impl Semaphore {
 
     fn take(&self, permits: usize, deadline: Option<Instant>) -> Result<(), Refused> {
         assert!(permits <= MAX_PERMITS, "more permits than a semaphore can hold");
-        sched::spend();
+        sched::consume_budget();
         self.raw.acquire(permits, deadline)
     }
 

@@ -83,13 +83,13 @@ impl WaitGroup {
             state.waiting.disturb_all(&mut batch);
         }
         drop(state);
-        sched::wake_all(&mut batch);
+        batch.wake();
     }
 
     /// Waits until the count is zero, parking the coroutine or blocking the thread; returns at once if it
     /// is. A cancelled coroutine unwinds out of the wait.
     pub fn wait(&self) {
-        sched::spend();
+        sched::consume_budget();
         if self.state.lock().count == 0 {
             return;
         }
@@ -112,7 +112,7 @@ impl WaitGroup {
             },
         );
         if woken != Woken::Event {
-            sched::raise();
+            sched::unwind_cancelled();
         }
     }
 }

@@ -49,7 +49,7 @@ impl Wake for Signal {
 /// });
 /// ```
 pub fn block_on<F: Future>(future: F) -> F::Output {
-    sched::spend();
+    sched::consume_budget();
     let mut future = pin!(future);
     let signal = Arc::new(Signal(Event::new()));
     let waker = Waker::from(Arc::clone(&signal));

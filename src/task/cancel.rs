@@ -13,7 +13,7 @@ use crate::base::parcel::{Parcel, is_large, parcel};
 use crate::base::sync::ListLock;
 use crate::coroutine::{Batch, Event, WaitReason};
 use crate::sched;
-use crate::sched::select::{EventArm, Order, Patience, select};
+use crate::sched::select::{EventArm, Order, WaitLimit, select};
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::fmt;
@@ -119,7 +119,7 @@ impl CancelToken {
                 token.event.set_for_good(&mut batch);
                 std::mem::take(&mut children.tokens)
             };
-            sched::wake_all(&mut batch);
+            batch.wake();
             // Without the lock, for which those wait by turns that end meanwhile: there may be very many. One
             // that cannot be upgraded has no handle any more.
             next.extend(below.values().filter_map(Weak::upgrade));
@@ -157,7 +157,7 @@ impl CancelToken {
     }
 
     fn wait_until(&self, deadline: Option<Instant>) -> bool {
-        sched::spend();
+        sched::consume_budget();
         self.is_cancelled()
             || sched::wait_for(&self.0.event, WaitReason::Cancel, deadline).is_ok()
             || self.is_cancelled()
@@ -215,7 +215,7 @@ impl CancelToken {
             let child = s.spawn_with(&builder, f).unwrap_or_else(super::no_runtime);
             let (mut ended, mut cancelled) = (child.arm(), self.arm());
             let arms = &mut [Some(ended.any()), Some(cancelled.any())];
-            select(arms, WaitReason::CancelRun, Patience::Endless, Order::Given);
+            select(arms, WaitReason::CancelRun, WaitLimit::Endless, Order::Given);
             if !child.is_finished() {
                 child.cancel();
             }
@@ -234,7 +234,7 @@ impl CancelToken {
                         return Err(Cancelled);
                     }
                     if sched::current_coroutine().is_some() {
-                        sched::raise_whole();
+                        sched::unwind_shutdown();
                     }
                 }
                 panic!("sward: {error}")

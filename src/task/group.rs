@@ -117,7 +117,7 @@ impl Group {
             Ok(value) if interrupted => {
                 // Before the unwinding: a destructor that panics then aborts the process.
                 quietly(|| drop(value));
-                sched::raise()
+                sched::unwind_cancelled()
             }
             Ok(value) => value,
         }
@@ -185,7 +185,7 @@ impl Group {
                 child.cancel(&mut batch);
             }
         }
-        sched::wake_all(&mut batch);
+        batch.wake();
         true
     }
 
@@ -225,7 +225,7 @@ impl Group {
             }
             children.handles.push_back(handle.clone());
         }
-        sched::wake_all(&mut batch);
+        batch.wake();
         Ok(handle)
     }
 
@@ -242,7 +242,7 @@ impl Group {
     /// Parks until one more may run.
     fn acquire(&self) {
         let Some(lock) = &self.permits else { return };
-        sched::spend();
+        sched::consume_budget();
         let take = |permits: &mut Permits| {
             let free = permits.free > 0;
             permits.free -= usize::from(free);
@@ -271,7 +271,7 @@ impl Group {
             },
         );
         if woken == Woken::Cancelled {
-            sched::raise();
+            sched::unwind_cancelled();
         }
         debug_assert!(chosen || taken.get(), "nothing else ends this wait");
     }
@@ -286,7 +286,7 @@ impl Group {
                 permits.free += 1;
             }
         }
-        sched::wake_all(&mut batch);
+        batch.wake();
     }
 }
 
@@ -305,7 +305,7 @@ impl<T, F: FnOnce() -> T> Job<'_, F> {
             // It may have been started before its spawner has come to cancel it.
             if child.group.is_cancelled() {
                 drop(f);
-                sched::raise();
+                sched::unwind_cancelled();
             }
             f()
         };

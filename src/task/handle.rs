@@ -120,7 +120,7 @@ fn park_until(deadline: Option<Instant>) {
     let token = task.token();
     if token.is_set() {
         // Before the token is taken: this may unwind.
-        sched::spend();
+        sched::consume_budget();
     } else {
         let _ = sched::wait_for(token, WaitReason::Park, deadline);
     }

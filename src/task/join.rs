@@ -98,7 +98,7 @@ impl<T> JoinHandle<T> {
             "sward: a JoinHandle that has given its result is joined"
         );
         if self.is_finished() {
-            sched::spend();
+            sched::consume_budget();
         } else if self.is_stranded() {
             return Err(JoinError::Deadlock);
         } else {
@@ -157,7 +157,7 @@ impl<T> JoinHandle<T> {
         }
         let mut batch = Batch::new();
         self.handle.cancel(&mut batch);
-        sched::wake_all(&mut batch);
+        batch.wake();
         true
     }
 

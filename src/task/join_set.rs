@@ -9,7 +9,7 @@ use super::{Builder, JoinError, JoinHandle, Task, start};
 use crate::base::sync::ListLock;
 use crate::coroutine::{Event, WaitReason};
 use crate::sched;
-use crate::sched::select::{EventArm, Order, Patience, select};
+use crate::sched::select::{EventArm, Order, WaitLimit, select};
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::io;
@@ -172,7 +172,7 @@ impl<T> JoinSet<T> {
     }
 
     fn join_next_until(&mut self, deadline: Option<Instant>) -> Option<Result<T, JoinError>> {
-        sched::spend();
+        sched::consume_budget();
         while !self.is_empty() {
             // Before the list is looked at: an end that comes after the look sets it again.
             self.ended.some.consume();
@@ -203,7 +203,7 @@ impl<T> JoinSet<T> {
         }
         let mut arms: Vec<_> = ending.into_iter().chain([&self.ended.some]).map(EventArm::new).collect();
         let mut arms: Vec<_> = arms.iter_mut().map(|arm| Some(arm.any())).collect();
-        let patience = deadline.map_or(Patience::Endless, Patience::Until);
+        let patience = deadline.map_or(WaitLimit::Endless, WaitLimit::Until);
         select(&mut arms, WaitReason::JoinSet, patience, Order::Given).is_some()
     }
 

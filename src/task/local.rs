@@ -1,7 +1,7 @@
 //! Task locals: variables of which each coroutine has its own, as each thread has of a thread-local.
 
 use crate::coroutine::{Gone, LocalId, Value, drop_one};
-use crate::sched::with_own;
+use crate::sched::with_local_record;
 use std::any::TypeId;
 use std::cell::{Cell, RefCell};
 use std::error::Error;
@@ -173,12 +173,12 @@ impl<T: 'static> LocalKey<T> {
         impl Drop for Restore {
             fn drop(&mut self) {
                 // The value goes where no table is borrowed.
-                drop_one(with_own(|own| own.locals.replace(self.0, self.1.take())));
+                drop_one(with_local_record(|own| own.locals.replace(self.0, self.1.take())));
             }
         }
 
         let value: Value = Rc::new(value);
-        let former = with_own(|own| own.locals.replace(self.id(), Some(value)));
+        let former = with_local_record(|own| own.locals.replace(self.id(), Some(value)));
         let _restore = Restore(self.id(), alive(former.map_err(AccessError::from)));
         f()
     }
@@ -223,7 +223,7 @@ impl<T: 'static> LocalKey<T> {
 
     /// The caller's value, if it has been made.
     fn made(&'static self) -> Result<Option<Rc<T>>, AccessError> {
-        let value = with_own(|own| own.locals.get(self.id()))?;
+        let value = with_local_record(|own| own.locals.get(self.id()))?;
         Ok(value.map(|value| value.downcast().expect("the type is part of the name")))
     }
 
@@ -232,7 +232,7 @@ impl<T: 'static> LocalKey<T> {
     fn put(&'static self, value: T) -> Result<Rc<T>, AccessError> {
         let value = Rc::new(value);
         let counted: Value = value.clone();
-        let _former = with_own(|own| own.locals.replace(self.id(), Some(counted)))?;
+        let _former = with_local_record(|own| own.locals.replace(self.id(), Some(counted)))?;
         Ok(value)
     }
 }

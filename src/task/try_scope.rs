@@ -151,7 +151,7 @@ impl ScopeBuilder {
                 // unwinds already goes on with what there is.
                 if !std::thread::panicking() {
                     if sched::current_coroutine().is_some() {
-                        sched::raise_whole();
+                        sched::unwind_shutdown();
                     }
                     panic!("a scoped coroutine was cancelled: its runtime has shut down");
                 }

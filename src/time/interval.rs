@@ -111,7 +111,7 @@ impl Interval {
         if due > Instant::now() {
             sched::sleep_until(due, WaitReason::Interval);
         } else {
-            sched::spend();
+            sched::consume_budget();
         }
         self.next = self.missed.next(due, Instant::now(), self.period);
         due

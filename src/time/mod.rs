@@ -51,7 +51,7 @@ pub fn sleep_until(deadline: Instant) {
     if deadline > Instant::now() {
         sched::sleep_until(deadline, WaitReason::Sleep);
     } else {
-        sched::spend();
+        sched::consume_budget();
     }
 }
 

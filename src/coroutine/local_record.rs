@@ -9,7 +9,7 @@ use std::time::Instant;
 
 /// What belongs to one coroutine or one plain thread.
 #[derive(Debug)]
-pub(crate) struct Own {
+pub(crate) struct LocalRecord {
     name: Option<Box<str>>,
     checked: bool,
     /// How many sections deep cancellation is masked.
@@ -27,9 +27,9 @@ pub(crate) struct Own {
     pub(crate) locals: Locals,
 }
 
-impl Own {
-    pub(crate) fn new(name: Option<Box<str>>, limit: Option<Instant>, checked: bool) -> Own {
-        Own {
+impl LocalRecord {
+    pub(crate) fn new(name: Option<Box<str>>, limit: Option<Instant>, checked: bool) -> LocalRecord {
+        LocalRecord {
             name,
             checked,
             masked: Cell::new(0),
@@ -129,7 +129,7 @@ pub(crate) enum Unwinding {
 #[derive(Debug)]
 #[must_use]
 pub(crate) struct Section<'a> {
-    own: &'a Own,
+    own: &'a LocalRecord,
     outer: Option<Instant>,
     masks: bool,
 }
