@@ -74,7 +74,7 @@ examples/hyper.rs: words
 
 examples/pipeline.rs: columns
 
-src/base/local.rs: cycle words
+src/base/local.rs: cycle
 
 src/base/lock.rs: words
 
@@ -96,11 +96,7 @@ src/channel/broadcast.rs: words
 
 src/channel/chan.rs: words
 
-src/channel/iter.rs: words
-
 src/channel/mod.rs: cycle words
-
-src/channel/oneshot.rs: words
 
 src/channel/select.rs: words
 
@@ -120,11 +116,11 @@ src/coroutine/join_error.rs: cycle
 
 src/coroutine/label.rs: cycle
 
+src/coroutine/local_record.rs: cycle
+
 src/coroutine/locals.rs: cycle words
 
 src/coroutine/mod.rs: words
-
-src/coroutine/own.rs: cycle words
 
 src/coroutine/quiet.rs: cycle
 
@@ -141,8 +137,6 @@ src/fs/dir.rs: cycle
 src/fs/file.rs: cycle words
 
 src/fs/mod.rs: cycle
-
-src/io/inherited.rs: words
 
 src/io/pipe.rs: words
 
@@ -218,37 +212,33 @@ src/process/orphans.rs: words
 
 src/sched/README.md: words
 
-src/sched/blame.rs: words
-
 src/sched/checks.rs: cycle words
 
 src/sched/hook.rs: cycle
 
 src/sched/idle.rs: words
 
-src/sched/mod.rs: words
-
 src/sched/monitor.rs: words
 
 src/sched/open_file.rs: words
 
-src/sched/placement.rs: cycle words
+src/sched/placement.rs: cycle
 
 src/sched/readiness.rs: words
 
-src/sched/run_queues.rs: cycle words
+src/sched/run_queues.rs: columns cycle words
 
-src/sched/running.rs: cycle words
+src/sched/running.rs: columns cycle
 
 src/sched/runtime.rs: columns cycle words
 
-src/sched/select.rs: super words
+src/sched/select.rs: columns super words
 
 src/sched/shared.rs: columns cycle words
 
-src/sched/unwinding.rs: cycle words
+src/sched/unwinding.rs: cycle
 
-src/sched/wait.rs: cycle words
+src/sched/wait.rs: columns cycle words
 
 src/sched/worker.rs: columns cycle words
 
@@ -268,7 +258,7 @@ src/sync/once.rs: words
 
 src/sync/raw_mutex.rs: columns words
 
-src/sync/raw_rwlock.rs: words
+src/sync/raw_rwlock.rs: columns words
 
 src/sync/raw_semaphore.rs: words
 
@@ -278,17 +268,11 @@ src/sync/semaphore.rs: words
 
 src/sync/wait_group.rs: words
 
-src/task/block_on.rs: words
-
 src/task/builder.rs: cycle
 
 src/task/cancel.rs: columns words
 
 src/task/group.rs: cycle words
-
-src/task/handle.rs: words
-
-src/task/join.rs: words
 
 src/task/join_set.rs: words
 
@@ -300,9 +284,9 @@ src/task/scope.rs: cycle words
 
 src/task/try_scope.rs: cycle words
 
-src/time/interval.rs: cycle words
+src/time/interval.rs: cycle
 
-src/time/mod.rs: cycle words
+src/time/mod.rs: cycle
 
 tests/blocking.rs: words
 
