@@ -322,8 +322,6 @@ tests/programs/mod.rs: words
 
 tests/scope.rs: words
 
-tests/sync.rs: words
-
 tests/udp.rs: words
 
 tests/unix.rs: words

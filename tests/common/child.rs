@@ -1,0 +1,65 @@
+//! Tests that run themselves again in a child process: what they do there concerns a whole process, such as a
+//! limit, a signal or its end.
+
+use std::process::{Command, Output};
+
+/// The environment variable that says to a child that it is one, and what it does.
+const ROLE: &str = "SWARD_TEST_ROLE";
+
+/// What this process does as a child.
+pub fn role() -> Option<String> {
+    std::env::var(ROLE).ok()
+}
+
+pub fn is_child() -> bool {
+    role().is_some()
+}
+
+/// The name of the test that a path inside of its function belongs to.
+pub fn own_name(path: &'static str) -> &'static str {
+    let path = path.split("::{{closure}}").next().expect("a first part");
+    path.split_once("::").expect("the name of the program").1
+}
+
+/// The name by which the harness knows the test in whose function this stands.
+macro_rules! this_test {
+    () => {{
+        let closure = || ();
+        $crate::common::own_name(std::any::type_name_of_val(&closure))
+    }};
+}
+pub(crate) use this_test;
+
+/// A command that runs that test of this program, and nothing else, as a child in that role.
+pub fn command(test: &str, role: &str) -> Command {
+    let mut command = Command::new(std::env::current_exe().expect("the test's own program"));
+    command.args([test, "--exact", "--nocapture", "--test-threads=1"]);
+    command.env(ROLE, role).env("RUST_BACKTRACE", "0");
+    command
+}
+
+/// In the child runs the closure. Elsewhere runs the test that the closure stands in as a child, which must
+/// succeed, and returns what it has said.
+pub fn in_child<F: FnOnce()>(f: F) -> Option<ChildEnd> {
+    if is_child() {
+        f();
+        return None;
+    }
+    let test = own_name(std::any::type_name::<F>());
+    let output = command(test, test).output().expect("a child");
+    let said = text(&output);
+    assert!(output.status.success() && said.contains("1 passed"), "{said}");
+    Some(ChildEnd { stderr: String::from_utf8_lossy(&output.stderr).into_owned(), said })
+}
+
+/// What a child has said.
+pub struct ChildEnd {
+    pub stderr: String,
+    /// The same, after what it said on stdout.
+    pub said: String,
+}
+
+/// All that a child has said.
+pub fn text(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}

@@ -1,0 +1,18 @@
+//! The primitives of `sward::sync`: in coroutines, on plain threads, and between the two.
+
+#[path = "../checked/mod.rs"]
+mod checked;
+#[path = "../common/mod.rs"]
+mod common;
+
+mod auto_traits;
+mod barrier;
+mod condvar;
+mod mutex;
+mod notify;
+mod once;
+mod rwlock;
+mod semaphore;
+mod stress;
+mod unwinding;
+mod wait_group;
