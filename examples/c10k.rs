@@ -1,9 +1,12 @@
-//! The main job: 10,000 connections that all exchange messages, every byte verified.
+//! The main job: 10,000 connections exchange messages, and the client checks every byte.
 //!
 //! `cargo run --release --example c10k -- [--conns N] [--secs S] [--size BYTES]`
 //!
-//! Starts itself twice more: an echo server and a load client, each a process of its own, both on
-//! sward. Ends with status 0 only if every byte came back right and every connection stood.
+//! It starts itself twice more: as an echo server and as a load client, each a process of its own, both on
+//! sward. It ends with status 0 only if every byte came back right and no connection broke.
+//!
+//! Limits: the hard limit of open files (`ulimit -Hn`). If it allows fewer connections than `--conns`, the
+//! example says so and goes on with fewer.
 
 mod common;
 
@@ -43,7 +46,7 @@ fn main() {
         secs: arguments.number("--secs", 10),
         size: arguments.number("--size", 64) as usize,
     };
-    // Only from its own coordinator: which of the two children it is, and where the server listens.
+    // Only the coordinator passes these: which of the two children this is, and where the server listens.
     let role = arguments.word();
     let addresses: Vec<String> =
         std::iter::from_fn(|| role.as_ref().and_then(|_| arguments.word())).collect();
@@ -349,11 +352,11 @@ fn load(job: &Job, addresses: &[String]) -> io::Result<()> {
 
 fn say(line: &str) {
     let mut out = io::stdout();
-    // The parent is gone if this fails; the process ends with its standard input then.
+    // If this fails, the parent is gone, and the process ends when its standard input does.
     let _ = writeln!(out, "{line}").and_then(|()| out.flush());
 }
 
-/// Nanoseconds, to two digits, up to a minute.
+/// Buckets for nanoseconds, exact to two digits, up to a minute.
 fn new_histogram() -> Histogram<u32> {
     Histogram::new_with_bounds(1_000, 60_000_000_000, 1).expect("fine bounds")
 }
@@ -405,7 +408,7 @@ fn exchange(
             return Err(io::Error::other(format!("message {message} came back changed")));
         }
     }
-    // Nothing may come after the last message.
+    // The server must send nothing after the last message.
     stream.shutdown(sward::net::Shutdown::Write)?;
     match stream.read(&mut received)? {
         0 => Ok(()),
@@ -413,7 +416,7 @@ fn exchange(
     }
 }
 
-/// Content that no other connection and no other message has.
+/// The content of a message: it differs from that of every other message of every connection.
 fn fill(message: &mut [u8], connection: u64, number: u64) {
     let mut state = (connection << 32 | number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     message[..8].copy_from_slice(&connection.to_be_bytes());

@@ -1,4 +1,9 @@
 //! An echo server: `cargo run --release --example echo -- [PORT]`, then `nc 127.0.0.1 7000`.
+//!
+//! It shows the least that a real server has: a coroutine for each connection, a limit on their number, and
+//! errors that end one connection and not the server.
+//!
+//! Limits: 1,000 connections; further clients wait in the kernel's queue. A client may stay silent for ever.
 
 mod common;
 
@@ -7,8 +12,7 @@ use std::sync::Arc;
 use sward::net::{TcpListener, TcpStream};
 use sward::sync::Semaphore;
 
-/// How many connections it serves at a time. Each has a descriptor and a coroutine; further clients wait in
-/// the kernel's queue until one has ended.
+/// How many connections it serves at a time. Each has a descriptor and a coroutine.
 const MOST_CONNECTIONS: usize = 1_000;
 
 fn main() {
@@ -23,14 +27,14 @@ fn main() {
 fn serve(port: u16) -> io::Result<()> {
     let listener = TcpListener::bind(("127.0.0.1", port))?;
     println!("echoes on {}", listener.local_addr()?);
-    let places = Arc::new(Semaphore::new(MOST_CONNECTIONS));
+    let permits = Arc::new(Semaphore::new(MOST_CONNECTIONS));
     loop {
-        let place = places.acquire_owned().expect("nobody closes it");
-        // An error is the listener's own: `accept` passes over connections that have failed, and waits where
-        // descriptors have run out.
+        let permit = permits.acquire_owned().expect("the semaphore is never closed");
+        // An error is the listener's own: `accept` passes over connections that have failed, and waits while
+        // descriptors are exhausted.
         let (stream, peer) = listener.accept()?;
         sward::spawn(move || {
-            let _place = place;
+            let _permit = permit;
             if let Err(error) = echo(stream) {
                 eprintln!("{peer}: {error}");
             }

@@ -2,15 +2,15 @@
 //! [--connections N]`, then `curl -i http://127.0.0.1:8080/`, or `/large`, or `-d text
 //! http://127.0.0.1:8080/echo`; for load `ab -k -n 100000 -c 100 http://127.0.0.1:8080/`.
 //!
-//! It shows a coroutine for each connection that reads and answers one request after the other: keep-alive
-//! and pipelining come by themselves, and so does back-pressure, since nothing more is read or made while the
-//! client does not take its answer. The protocol is in `common/http1.rs`, the accept loop in
+//! It shows a coroutine for each connection that reads and answers one request after the other. Keep-alive
+//! and pipelining follow from that. So does back-pressure: while the client does not read its answer, the
+//! server reads and makes nothing more. The protocol is in `common/http1.rs`, the accept loop in
 //! `common/server.rs`.
 //!
-//! Limits: 4,000 connections, or `--connections`; more wait in the backlog. A head takes at most ten seconds,
-//! or `--head-seconds`, 16 KiB and 64 fields, a body 30 seconds and 64 KiB. Bad requests get an answer: 400
-//! for malformed or ambiguous ones, 408 for slow ones, 413 and 431 for too large ones, 501 for transfer
-//! codings other than chunked.
+//! Limits: 4,000 connections, or `--connections`; further ones wait in the backlog. A head has ten seconds,
+//! or `--head-seconds`, 16 KiB and 64 fields; a body has 30 seconds and 64 KiB. Bad requests get an answer:
+//! 400 if malformed or ambiguous, 408 if slow, 413 or 431 if too large, 501 for transfer codings other than
+//! chunked.
 
 mod common;
 
@@ -40,7 +40,7 @@ fn serve(port: u16, limit: usize, head_time: Duration) -> io::Result<()> {
     let listener = TcpListener::bind(("127.0.0.1", port))?;
     println!("serves http://{}/", listener.local_addr()?);
     common::server::serve(&listener, limit, move |stream| {
-        // Answers are sent whole, or in large pieces: waiting for more would only delay the last one.
+        // Answers are sent whole or in large pieces, so Nagle's algorithm would only delay the last piece.
         if stream.set_nodelay(true).is_ok() {
             common::http1::serve(stream, head_time, common::site::answer);
         }

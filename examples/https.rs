@@ -1,11 +1,11 @@
 //! An HTTPS server: `cargo run --release --example https -- [PORT] [--cert-out FILE] [--connections N]`, then
 //! `curl -k https://127.0.0.1:8443/`, or `curl --cacert FILE https://localhost:8443/large`.
 //!
-//! The encryption is rustls over `sward::net::TcpStream`, which is `Read` and `Write`: none of its code knows of
-//! coroutines. The rest, and its limits, are those of the example `http`. The handshake may take ten seconds.
+//! rustls encrypts over `sward::net::TcpStream`, which is `Read` and `Write`: none of its code knows of
+//! coroutines. The rest, with its limits, is the example `http`. A handshake may take ten seconds.
 //!
-//! The certificate is made at each start, for `localhost` and the loopback addresses, and written to the file
-//! if one is named.
+//! The server makes a new certificate at each start, for `localhost` and the loopback addresses, and writes
+//! it to FILE if that is given.
 
 mod common;
 
@@ -18,7 +18,7 @@ use sward::net::{TcpListener, TcpStream};
 
 const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
 const HEAD_TIME: Duration = Duration::from_secs(10);
-/// The most that rustls holds, encrypted or not, for a client that does not read.
+/// The most bytes that rustls holds, encrypted or not, for a client that does not read.
 const TLS_BUFFER: usize = 32 << 10;
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -35,7 +35,7 @@ fn main() {
     }
 }
 
-/// A certificate of our own, which is its own authority, and the settings of a server that has it.
+/// A self-signed certificate, and the settings of a server that has it.
 fn settings(file: Option<&str>) -> Result<Arc<ServerConfig>, Failure> {
     let names = ["localhost", "127.0.0.1", "::1"].map(String::from);
     let own = rcgen::generate_simple_self_signed(names)?;
@@ -53,7 +53,7 @@ fn serve(port: u16, limit: usize, settings: Arc<ServerConfig>) -> Result<(), Fai
     let listener = TcpListener::bind(("127.0.0.1", port))?;
     println!("serves https://{}/", listener.local_addr()?);
     common::server::serve(&listener, limit, move |stream| {
-        // A client that breaks off, or does not trust the certificate, is the end of its connection only.
+        // A client that breaks off, or does not trust the certificate, ends only its own connection.
         if let Ok(stream) = handshake(stream, settings) {
             common::http1::serve(stream, HEAD_TIME, common::site::answer);
         }
@@ -65,7 +65,7 @@ fn handshake(mut stream: TcpStream, settings: Arc<ServerConfig>) -> Result<Encry
     stream.set_nodelay(true)?;
     let mut session = ServerConnection::new(settings)?;
     session.set_buffer_limit(Some(TLS_BUFFER));
-    // The handshake has its time as a whole, however it drips.
+    // The time limit is for the handshake as a whole.
     sward::time::timeout(HANDSHAKE_TIME, || session.complete_io(&mut stream))??;
     Ok(Encrypted(StreamOwned::new(session, stream)))
 }
@@ -90,7 +90,7 @@ impl Write for Encrypted {
 
 impl common::http1::Stream for Encrypted {
     fn end(&mut self) -> io::Result<()> {
-        // Without the notice, the client could not tell the end from a cut by somebody between.
+        // Without this notice the client could not tell the end from a cut by an attacker between the two.
         self.0.conn.send_close_notify();
         self.0.flush()
     }

@@ -1,15 +1,14 @@
 //! hyper on sward: `cargo run --release --example hyper -- [PORT] [--head-seconds N] [--connections N]`, then
 //! `curl -i http://127.0.0.1:8082/`, or with `--http2-prior-knowledge`, or `-d text http://127.0.0.1:8082/echo`.
 //!
-//! hyper is written as futures. What it asks of a runtime is here, in the order of the file: a stream to be
-//! polled, an executor, a timer. A future runs in a coroutine of its own, under `block_on`; whatever it waits
-//! for is a coroutine that waits as coroutines do, and whose `JoinHandle` is the future. A handler may
-//! therefore simply block: in HTTP/1.1 it parks its connection, which has one request at a time, and in
-//! HTTP/2, where each request is a coroutine, nobody else.
+//! hyper is written as futures. It asks three things of a runtime, which this file has in this order: a
+//! stream that can be polled, an executor, a timer. Each future runs in a coroutine of its own, under
+//! `block_on`. Where it has to wait, another coroutine waits in its place, and the future is that coroutine's
+//! `JoinHandle`. So a handler may simply block. In HTTP/1.1 that parks its connection, which has one request
+//! at a time. In HTTP/2 each request is a coroutine, so it parks only itself.
 //!
-//! Limits: 4,000 connections, or `--connections`; more wait in the backlog. hyper's own limits are set as
-//! well: buffers, heads, and for HTTP/2 the number of streams and what the peer may have reset (see
-//! `connection`).
+//! Limits: 4,000 connections, or `--connections`; further ones wait in the backlog. hyper's own limits are
+//! set as well: buffers, heads, and for HTTP/2 the number of streams and of resets (see `connection`).
 
 mod common;
 
@@ -27,7 +26,7 @@ use std::time::{Duration, Instant};
 use sward::net::{Shutdown, TcpListener, TcpStream};
 use sward::task::JoinHandle;
 
-/// What a client sends first that speaks HTTP/2 without having asked.
+/// The first bytes of a client that speaks HTTP/2 without negotiation.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 fn main() {
@@ -45,11 +44,11 @@ fn main() {
 const BUFFER: usize = 64 << 10;
 /// The longest head.
 const HEAD_LIMIT: u32 = 16 << 10;
-/// How many requests an HTTP/2 connection may have under way, and how many more it may have reset that this
-/// side has not yet noticed.
+/// How many requests an HTTP/2 connection may have at once, and how many that the client has reset may still
+/// be pending.
 const STREAMS: u32 = 100;
 const RESETS: usize = 20;
-/// An HTTP/2 client is asked for a sign of life this often, and has so long to give it.
+/// The time between two HTTP/2 pings, and the time for the answer.
 const PING_EVERY: Duration = Duration::from_secs(60);
 const PONG_TIME: Duration = Duration::from_secs(20);
 
@@ -57,13 +56,13 @@ fn serve(port: u16, limit: usize, head_time: Duration) -> io::Result<()> {
     let listener = TcpListener::bind(("127.0.0.1", port))?;
     println!("serves http://{}/", listener.local_addr()?);
     common::server::serve(&listener, limit, move |stream| {
-        // A connection that breaks is the end of that connection only.
+        // A broken connection ends only itself.
         let _ = connection(stream, head_time);
     });
     Ok(())
 }
 
-/// Serves a connection whose client may take so long for its first bytes, and for the head of a request.
+/// Serves a connection. `head_time` is the limit for its first bytes, and for each head.
 fn connection(mut stream: TcpStream, head_time: Duration) -> Result<(), Box<dyn std::error::Error>> {
     stream.set_nodelay(true)?;
     let begun = sward::time::timeout(head_time, || begin(&mut stream))??;
@@ -83,7 +82,7 @@ fn connection(mut stream: TcpStream, head_time: Duration) -> Result<(), Box<dyn 
     Ok(())
 }
 
-/// Reads until it is clear whether the client begins as HTTP/2 does, and gives what was read.
+/// Reads until it is clear whether the client speaks HTTP/2, and returns the bytes read.
 fn begin(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
     let (mut buffer, mut len) = ([0; PREFACE.len()], 0);
     while len < PREFACE.len() && buffer[..len] == PREFACE[..len] {
@@ -95,7 +94,7 @@ fn begin(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
     Ok(buffer[..len].to_vec())
 }
 
-/// The service: an async function by its type, and blocking code by its nature.
+/// The service: its type is that of an async function, its code blocks.
 async fn answer(request: Request<Incoming>) -> Result<Response<Either<Full<Bytes>, Incoming>>, Infallible> {
     let text = |text: &'static str| Either::Left(Full::new(Bytes::from_static(text.as_bytes())));
     let (status, body) = match (request.method(), request.uri().path()) {
@@ -112,18 +111,18 @@ async fn answer(request: Request<Incoming>) -> Result<Response<Either<Full<Bytes
     Ok(response)
 }
 
-/// A stream for code that polls. Calls do not park; where one would have to, a coroutine does it instead, and
-/// its end is what the caller's task waits for.
+/// A stream for code that polls. Its calls do not park. Where one would have to, a coroutine parks in its
+/// place, and the caller's task waits for the end of that coroutine.
 struct Stream {
     stream: TcpStream,
-    /// What was read already, and how much of it is passed on.
+    /// Bytes that were read before, and how many of them were passed on.
     begun: Vec<u8>,
     passed: usize,
     readable: Readiness,
     writable: Readiness,
 }
 
-/// The coroutine that waits for one direction, if one does.
+/// The coroutine that waits for one direction, if there is one.
 type Readiness = Option<JoinHandle<io::Result<()>>>;
 
 impl Stream {
@@ -135,12 +134,12 @@ impl Stream {
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        // Whoever waits for it holds a clone: this ends them.
+        // A coroutine that waits holds a clone: this ends its wait.
         let _ = self.stream.close();
     }
 }
 
-/// Makes a call that does not block, again and again, until it has a result.
+/// Repeats a call that does not block until it has a result, and waits for readiness in between.
 fn poll_call<T>(
     stream: &TcpStream,
     readiness: &mut Readiness,

@@ -5,8 +5,10 @@
 //!   files --> readers (so many files open at a time) --> chunks --> counters --> counts --> the sum
 //! ```
 //!
-//! Every arrow is a bounded channel, so a slow stage holds up those before it. Ctrl-C ends it early; what was
-//! counted by then is printed.
+//! Every arrow is a bounded channel, so a slow stage holds up the stages before it. Ctrl-C ends it early: it
+//! prints what was counted by then, and fails.
+//!
+//! Limits: as many open files as `--readers`; a word of more than 64 KiB is counted as several.
 
 mod common;
 
@@ -55,7 +57,7 @@ fn main() {
     }
 }
 
-/// Runs the stages; gives the sum, and how many files could not be read.
+/// Runs the stages. Returns the sum, and how many files could not be read.
 fn count_words(files: &[String], readers: usize, counters: usize, stop: &CancelToken) -> (Counts, usize) {
     let (chunks, incoming) = bounded(16);
     let (counted, results) = bounded(counters);
@@ -66,14 +68,15 @@ fn count_words(files: &[String], readers: usize, counters: usize, stop: &CancelT
             let (incoming, counted) = (incoming.clone(), counted.clone());
             s.spawn(move || counted.send(count(&incoming)));
         }
-        // The counters end when the readers have, and the sum when the counters have.
+        // The counters end after the readers, and the sum ends after the counters.
         drop((incoming, counted));
         let counts = sum(&results);
         (counts, reading.join().expect("the reader does not panic"))
     })
 }
 
-/// A coroutine for each file, of which some read at a time; gives how many have failed.
+/// Starts a coroutine for each file; the semaphore bounds how many read at a time. Returns how many have
+/// failed.
 fn read_all(files: &[String], open: &Semaphore, chunks: Sender<Chunk>, stop: &CancelToken) -> usize {
     sward::scope(|s| {
         let reads: Vec<_> = files
@@ -90,13 +93,13 @@ fn read_all(files: &[String], open: &Semaphore, chunks: Sender<Chunk>, stop: &Ca
     })
 }
 
-/// Sends a file's text on, until the end or until it is told to stop.
+/// Sends a file's text on, until its end or until `stop`.
 fn read(file: &str, chunks: &Sender<Chunk>, stop: &CancelToken) -> io::Result<()> {
     let mut file = sward::fs::File::open(file)?;
     let mut chunk = Chunk::new();
     while file.by_ref().take(CHUNK).read_to_end(&mut chunk)? > 0 {
-        // What follows the last blank may go on in the next chunk. A word as long as a chunk is cut, lest a file
-        // without blanks be held as a whole.
+        // The text behind the last blank may go on in the next chunk. A word as long as a chunk is cut, as
+        // otherwise a file without blanks would be held as a whole.
         let end = chunk.iter().rposition(u8::is_ascii_whitespace).map_or(chunk.len(), |at| at + 1);
         let rest = chunk.split_off(end);
         sward::select! {
@@ -121,7 +124,7 @@ fn count(incoming: &Receiver<Chunk>) -> Counts {
     counts
 }
 
-/// Adds the counters' results up, and says every second that it is still waiting for them.
+/// Adds up the counters' results, and prints every second that it is still waiting.
 fn sum(results: &Receiver<Counts>) -> Counts {
     let mut total = Counts::new();
     loop {

@@ -1,16 +1,16 @@
 //! A TCP proxy: `cargo run --release --example proxy -- 7001 127.0.0.1:7000`, with `echo` behind it, then
 //! `nc 127.0.0.1 7001`.
 //!
-//! It shows how two streams are joined. Half-closed connections stay half-closed: an end in one direction is
-//! passed on, and the other goes on. A failure must not look like an end: after a reset, an error, or a
-//! limit, both sides are reset.
+//! It shows how to join two streams. Half-closed connections stay half-closed: the proxy passes on the end of
+//! one direction, and the other direction goes on. A failure must not look like an end: after a reset, an
+//! error, or a limit, the proxy resets both sides.
 //!
-//! Ctrl-C, or a polite kill, ends the proxy: it accepts no more connections, and gives the present ones
+//! Ctrl-C or SIGTERM ends the proxy: it accepts no more connections, and lets the present ones go on for
 //! `--grace` seconds, ten by default. A second signal ends it at once.
 //!
-//! Limits: 4,000 connections, or `--connections`; more wait in the backlog. A connection on which nothing
-//! moves in either direction for five minutes, or `--idle` seconds, is given up, and so is one whose target
-//! does not answer within ten seconds. Each holds two buffers of 64 KiB at most.
+//! Limits: 4,000 connections, or `--connections`; further ones wait in the backlog. The proxy resets a
+//! connection if nothing moves in either direction for five minutes, or `--idle` seconds, or if the target
+//! does not answer within ten seconds. Each connection holds two buffers of at most 64 KiB.
 
 mod common;
 
@@ -65,7 +65,7 @@ fn serve(port: u16, settings: Settings) -> io::Result<()> {
             if again {
                 std::process::exit(1);
             }
-            // The loop below waits for one or the other.
+            // The loop below waits for a permit or for a connection: this ends either wait.
             permitting.close();
             let _ = accepting.close();
         }
@@ -79,7 +79,7 @@ fn serve(port: u16, settings: Settings) -> io::Result<()> {
                 let settings = settings.clone();
                 connections.spawn(move || {
                     let _permit = permit;
-                    // A connection that breaks is the end of that connection only.
+                    // A broken connection ends only itself.
                     let _ = pass_on(&client, &settings);
                 });
             }
@@ -88,7 +88,7 @@ fn serve(port: u16, settings: Settings) -> io::Result<()> {
         }
         forget_ended(&mut connections);
     }
-    // Nobody may be there any more to read it.
+    // The reader of this output may be gone.
     let mut out = sward::io::stdout();
     forget_ended(&mut connections);
     let _ = writeln!(out, "ends, with {} connections", connections.len());
@@ -106,7 +106,7 @@ fn forget_ended(connections: &mut JoinSet<()>) {
 }
 
 fn pass_on(client: &TcpStream, settings: &Settings) -> io::Result<()> {
-    // From here on, whatever drops the streams resets them: an error, a limit, or a cancellation.
+    // From here on every drop of the streams resets them: by an error, a limit, or a cancellation.
     let reset = Some(Duration::ZERO);
     client.set_linger(reset)?;
     client.set_nodelay(true)?;
@@ -114,7 +114,7 @@ fn pass_on(client: &TcpStream, settings: &Settings) -> io::Result<()> {
     server.set_linger(reset)?;
     server.set_nodelay(true)?;
     settings.copy.copy(client, &server)?;
-    // Both have ended, and know it of each other.
+    // Both directions have ended in good order.
     client.set_linger(None)?;
     server.set_linger(None)
 }

@@ -2,17 +2,18 @@
 //! `redis-cli -p 6390` or `redis-benchmark -p 6390 -t set,get -c 50 -P 16`.
 //!
 //! PING, ECHO, SET (with EX and PX), GET, DEL, EXISTS, INCR, DECR, EXPIRE, TTL, DBSIZE, FLUSHALL, COMMAND,
-//! CONFIG, QUIT, in RESP and as inline commands, pipelined. A coroutine for each connection, and one that
-//! removes what has expired. Ctrl-C ends it.
+//! CONFIG, QUIT, in RESP and as inline commands, pipelined. Each connection has a coroutine, and one more
+//! coroutine removes expired entries. Ctrl-C ends the server.
 //!
-//! It shows that a parser of a coroutine need not be a state machine: it asks for a line or for so many
-//! bytes, and the wait is inside. So no byte is looked at twice, however it comes. Answers go out as they are
-//! made: a client that does not read them has no further command carried out, and costs a buffer.
+//! It shows that a parser in a coroutine need not be a state machine: it asks for a line, or for a number of
+//! bytes, and waits inside. So it looks at no byte twice, however slowly the bytes come. Answers are sent as
+//! they are made: if a client does not read them, the server carries out no further command for it, and the
+//! client costs one buffer.
 //!
-//! Limits: 4,000 connections, or `--connections`; more wait in the backlog. An argument has at most 64 MiB, a
-//! command 128 MiB and 1,048,576 arguments. All keys and values, and all commands that are not complete, have
-//! 512 MiB together, or `--memory`; what would exceed them is refused with `-OOM`. A client that sends
-//! nothing for five minutes, or takes nothing for half a minute, loses its connection.
+//! Limits: 4,000 connections, or `--connections`; further ones wait in the backlog. An argument has at most
+//! 64 MiB, a command 128 MiB and 1,048,576 arguments. Keys, values and incomplete commands have 512 MiB
+//! together, or `--memory`; the server refuses what would exceed that with `-OOM`. A client that sends
+//! nothing for five minutes, or reads nothing for half a minute, loses its connection.
 
 mod common;
 
@@ -26,25 +27,25 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use sward::net::{TcpListener, TcpStream};
 
-/// The longest argument, the most of them, and what a command may take in all.
+/// The longest argument, the most arguments, and the most bytes of a command.
 const LONGEST_ARGUMENT: usize = 64 << 20;
 const MOST_ARGUMENTS: usize = 1 << 20;
 const LARGEST_COMMAND: usize = 128 << 20;
-/// The longest line: an inline command, or the head of an argument.
+/// The longest line: an inline command, or the length line of an argument.
 const LONGEST_LINE: usize = 64 << 10;
-/// The part of an unknown command's name that is repeated to the client.
+/// How much of an unknown command's name the error repeats.
 const LONGEST_NAME: usize = 128;
 
-/// How much is read at once, how much of small answers is sent at once, and of a large one.
+/// How many bytes are read at once, sent at once of small answers, and sent at once of a large one.
 const INPUT: usize = 16 << 10;
 const OUTPUT: usize = 16 << 10;
 const PIECE: usize = 64 << 10;
 
-/// How long a client may be silent, and how long it may take to accept a piece.
+/// How long a client may send nothing, and how long it may take to read a piece.
 const IDLE_TIME: Duration = Duration::from_secs(300);
 const WRITE_TIME: Duration = Duration::from_secs(30);
 
-/// The memory that clients have made this process use, and the most that they may.
+/// The memory that clients make this process use, and its limit.
 struct Memory {
     used: AtomicUsize,
     limit: AtomicUsize,
@@ -66,7 +67,7 @@ impl Memory {
 
 struct OutOfMemory;
 
-/// A key, a value or an argument: bytes that are counted as long as they exist.
+/// A key, a value or an argument: bytes that count against the memory limit as long as they exist.
 #[derive(Default)]
 struct Bytes {
     data: Vec<u8>,
@@ -74,7 +75,7 @@ struct Bytes {
 }
 
 impl Bytes {
-    /// What one takes beyond its data: its part of a table, the allocator's share.
+    /// The cost of one beyond its data: its table entry, and what the allocator adds.
     const OVERHEAD: usize = 128;
 
     fn new() -> Result<Bytes, OutOfMemory> {
@@ -88,7 +89,8 @@ impl Bytes {
         Ok(bytes)
     }
 
-    /// Appends some of `length` bytes in all. Memory is taken as they come: a length may be a mere claim.
+    /// Appends some of `length` bytes in all. It takes memory as they come, since a client may announce any
+    /// length.
     fn append(&mut self, piece: &[u8], length: usize) -> Result<(), OutOfMemory> {
         let needed = self.data.len() + piece.len();
         let capacity = self.data.capacity();
@@ -138,7 +140,7 @@ impl Hash for Bytes {
 }
 
 struct Entry {
-    /// Shared with the answers that are being sent.
+    /// Shared with the answers that are being sent, so that a large value is not copied.
     value: Arc<Bytes>,
     expires: Option<Instant>,
 }
@@ -172,7 +174,7 @@ fn main() {
 }
 
 fn serve(port: u16, limit: usize) -> io::Result<()> {
-    // Before anyone can know that it runs.
+    // Before clients can know that the server runs.
     let interrupt = sward::signal::signal(sward::signal::SignalKind::INTERRUPT)?;
     let listener = TcpListener::bind(("127.0.0.1", port))?;
     println!("serves redis on {}", listener.local_addr()?);
@@ -183,13 +185,13 @@ fn serve(port: u16, limit: usize) -> io::Result<()> {
             sward::sleep(Duration::from_secs(1));
             let now = Instant::now();
             let expired: Vec<_> = sweeper.lock().extract_if(|_, entry| !entry.is_alive(now)).collect();
-            // After the lock: to free much takes a while.
+            // After the lock, since freeing much memory takes a while.
             drop(expired);
         }
     });
     let accepting = sward::spawn(move || {
         common::server::serve(&listener, limit, move |stream| {
-            // A connection that breaks is the end of that connection only.
+            // A broken connection ends only itself.
             let _ = Connection::new(stream).and_then(|connection| connection.serve(&store));
         });
     });
@@ -201,9 +203,9 @@ fn serve(port: u16, limit: usize) -> io::Result<()> {
 
 /// Why a connection ends.
 enum End {
-    /// The client has gone, or has said QUIT.
+    /// The client is gone, or has sent QUIT.
     Closed,
-    /// It is told why.
+    /// The client gets this error first.
     Refused(&'static str),
     Broken(io::Error),
 }
@@ -223,7 +225,7 @@ struct Connection {
     input: BufReader<TcpStream>,
     /// The line that was read last.
     line: Vec<u8>,
-    /// Answers that are not sent yet.
+    /// Answers that are still to be sent.
     output: Vec<u8>,
 }
 
@@ -268,8 +270,8 @@ impl Connection {
         }
     }
 
-    /// Reads a command: the name, and its arguments. The caller skips an empty one. A command for which there
-    /// is no memory is read to its end, so that the connection can go on.
+    /// Reads a command: its name and its arguments. The caller skips an empty one. If there is no memory for
+    /// a command, this reads it to its end all the same, so that the connection can go on.
     fn read_command(&mut self) -> Result<Result<Vec<Bytes>, OutOfMemory>, End> {
         self.read_line("ERR Protocol error: too big inline request")?;
         let Some(count) = self.line.strip_prefix(b"*") else {
@@ -342,8 +344,7 @@ impl Connection {
         }
     }
 
-    /// Waits until there is some input. Whatever was answered so far is sent first: the client may wait for
-    /// it.
+    /// Waits for input. It sends the answers so far first, since the client may wait for them.
     fn need_input(&mut self) -> Result<(), End> {
         if self.input.buffer().is_empty() {
             self.flush()?;
@@ -369,7 +370,7 @@ impl Connection {
         }
     }
 
-    /// Adds to the answers. Large data is sent from where it is, piece by piece, and not buffered.
+    /// Adds to the answers. Large data is not buffered: it is sent piece by piece from where it is.
     fn write(&mut self, data: &[u8]) -> io::Result<()> {
         if self.output.len() + data.len() > OUTPUT {
             self.flush()?;
@@ -394,8 +395,8 @@ fn send(mut stream: &TcpStream, data: &[u8]) -> io::Result<()> {
     sward::time::timeout(WRITE_TIME, || stream.write_all(data))?
 }
 
-/// The words of an inline command, as redis splits them: in double quotes with escapes, in single quotes as
-/// they are but for `\'`. `None` if a quote is not closed, or if something follows a closed one.
+/// The words of an inline command, split as redis splits them. Double quotes allow escapes, single quotes
+/// only `\'`. `None` if a quote is not closed, or if a word goes on after a closing quote.
 fn split(line: &[u8]) -> Option<Vec<Vec<u8>>> {
     let mut words = Vec::new();
     let mut rest = line.trim_ascii_start();
@@ -423,7 +424,7 @@ fn split(line: &[u8]) -> Option<Vec<Vec<u8>>> {
     Some(words)
 }
 
-/// Adds what stands up to the closing quote, and gives what follows that.
+/// Adds the text up to the closing quote, and returns the rest behind it.
 fn unquote<'a>(quote: u8, mut rest: &'a [u8], word: &mut Vec<u8>) -> Option<&'a [u8]> {
     let nibble = |digit: u8| (digit as char).to_digit(16).map(|value| value as u8);
     loop {
@@ -457,7 +458,8 @@ fn unquote<'a>(quote: u8, mut rest: &'a [u8], word: &mut Vec<u8>) -> Option<&'a 
     }
 }
 
-/// An integer as redis takes it: in the one form that printing gives. So `+5`, `05`, `-0` and ` 5` are none.
+/// An integer as redis accepts it: only in the form in which it would be printed. `+5`, `05`, `-0` and ` 5`
+/// are refused.
 fn number(text: &[u8]) -> Option<i64> {
     let n: i64 = std::str::from_utf8(text).ok()?.parse().ok()?;
     (n.to_string().as_bytes() == text).then_some(n)
@@ -484,14 +486,14 @@ impl From<OutOfMemory> for Reply {
     }
 }
 
-/// Carries a command out. May take its arguments.
+/// Carries out a command. It may take the arguments out of the list.
 fn execute(name: &[u8], arguments: &mut [Bytes], store: &Store) -> Reply {
     let now = Instant::now();
     match (name, arguments) {
         (b"PING", []) => Reply::Line("PONG"),
         (b"PING" | b"ECHO", [text]) => Reply::Bulk(Arc::new(std::mem::take(text))),
         (b"QUIT", _) => Reply::Line("OK"),
-        // What clients ask for when they start.
+        // Commands that clients send when they start.
         (b"COMMAND", _) => Reply::List(Vec::new()),
         (b"CONFIG", [_get, name]) => {
             let values = [std::mem::take(name), Bytes::default()];
@@ -536,7 +538,8 @@ fn execute(name: &[u8], arguments: &mut [Bytes], store: &Store) -> Reply {
                 let entry = store.get_mut(&key[..]).filter(|entry| entry.is_alive(now));
                 let is_there = entry.is_some();
                 if let Some(entry) = entry {
-                    // A time that has passed: it is gone at once. One that the clock cannot say: it stays.
+                    // A time in the past removes the entry at once. A time beyond the clock's range keeps it
+                    // for ever.
                     entry.expires = match u64::try_from(seconds) {
                         Ok(seconds) => now.checked_add(Duration::from_secs(seconds)),
                         Err(_) => Some(now),
@@ -569,7 +572,7 @@ fn execute(name: &[u8], arguments: &mut [Bytes], store: &Store) -> Reply {
     }
 }
 
-/// What SET's options say of the end of the entry.
+/// When the entry expires, by SET's options.
 fn expiry(options: &[Bytes], now: Instant) -> Result<Option<Instant>, &'static str> {
     let unit = |option: &[u8]| match option.to_ascii_uppercase().as_slice() {
         b"EX" => Some(1_000),

@@ -7,21 +7,21 @@
 //!   client B --> reader -----'              '--> queue B --> writer --> client B
 //! ```
 //!
-//! tungstenite's `WebSocket` reads and writes through one `&mut`, so each client has two of them on clones of
-//! one stream: a coroutine that reads and a coroutine that writes. What the protocol makes the reading one
-//! answer, such as pongs, goes to the writer as well, so that frames do not mix.
+//! tungstenite's `WebSocket` reads and writes through one `&mut`. So each client has two of them on clones of
+//! one stream: one coroutine reads, and another one writes. Answers that the protocol demands from the
+//! reader, such as pongs, go through the writer as well, so that frames do not mix.
 //!
-//! A browser lets any page connect to any server, and names the page's origin. Only pages from this server
-//! and those named with `--origin` are let in; a client that sends no origin is no browser. The server's own
-//! origins are known by its address and not taken from the request, whose `Host` a hostile page can choose
-//! through its domain name.
+//! A browser lets any page connect to any server, and sends the page's origin. This server accepts only its
+//! own pages and those of the origins given with `--origin`. A client without an origin is no browser. The
+//! server derives its own origins from its address and not from the request, as a hostile page can choose the
+//! `Host` through its domain name.
 //!
-//! One client costs the others little: joins and leaves are announced in batches, with a bounded number of
-//! names, and the room never waits for a client.
+//! One client costs the others little: the room announces joins and leaves in batches, with a bounded number
+//! of names, and it never waits for a client.
 //!
-//! Limits: 4,000 connections, or `--connections`; more wait in the backlog. A head takes at most ten seconds
-//! and 16 KiB, a message 4 KiB. A client that lets 256 lines pile up leaves the room, and so does one that
-//! gives no sign of life for 70 seconds.
+//! Limits: 4,000 connections, or `--connections`; further ones wait in the backlog. The head of a request has
+//! ten seconds and 16 KiB, a message 4 KiB. The room drops a client that has 256 unsent lines, or that gives
+//! no sign of life for 70 seconds.
 
 mod common;
 
@@ -42,13 +42,13 @@ use tungstenite::{Bytes, Message, Utf8Bytes, WebSocket};
 
 const HEAD_LIMIT: usize = 16 << 10;
 const HEAD_TIME: Duration = Duration::from_secs(10);
-/// A client is asked for a sign of life this often, and given up after more than twice as long.
+/// The time between two pings. A client that is silent for more than twice as long is dropped.
 const PING_EVERY: Duration = Duration::from_secs(30);
 const SILENCE: Duration = Duration::from_secs(70);
-/// How long it may take until the others learn who has come or gone, and how many of them are named.
+/// The time between two announcements of joins and leaves, and how many names one has.
 const ANNOUNCE_AFTER: Duration = Duration::from_millis(100);
 const MOST_NAMES: usize = 20;
-/// The longest message, and how many of them may wait for a client that is slow.
+/// The longest message, and how many lines may wait for a slow client.
 const LONGEST: usize = 4 << 10;
 const QUEUE: usize = 256;
 
@@ -88,7 +88,7 @@ fn main() {
 }
 
 fn serve(port: u16, mut origins: Vec<String>, limit: usize) -> io::Result<()> {
-    // Before anyone can know that it runs.
+    // Before clients can know that the server runs.
     let interrupt = signal(SignalKind::INTERRUPT)?;
     let listener = TcpListener::bind(("127.0.0.1", port))?;
     let address = listener.local_addr()?;
@@ -101,7 +101,7 @@ fn serve(port: u16, mut origins: Vec<String>, limit: usize) -> io::Result<()> {
     let accepting = sward::spawn(move || {
         common::server::serve(&listener, limit, move |mut stream| {
             let id = ids.fetch_add(1, Ordering::Relaxed);
-            // A connection that breaks is the end of that connection only.
+            // A broken connection ends only itself.
             let _ = connection(&mut stream, id, &origins, &events);
             common::server::close_gently(&stream);
         });
@@ -110,7 +110,7 @@ fn serve(port: u16, mut origins: Vec<String>, limit: usize) -> io::Result<()> {
         recv(interrupt) -> _ => {}
         join(accepting) -> ended => return ended.map_err(io::Error::other),
     }
-    // The room says goodbye to everyone, and their writers get a moment to pass it on.
+    // The room says goodbye to all clients, and their writers get a moment to send it.
     drop(stop);
     let _ = room.join();
     sward::sleep(Duration::from_millis(100));
@@ -128,7 +128,7 @@ struct Member {
     queue: Sender<Utf8Bytes>,
 }
 
-/// Who is in the room. Only the room's coroutine touches it, so there is no lock.
+/// The members of the room. Only the room's coroutine uses this, so it needs no lock.
 #[derive(Default)]
 struct Members {
     all: HashMap<usize, Member>,
@@ -140,7 +140,7 @@ struct Members {
 }
 
 impl Members {
-    /// Tells everyone. A member who has not taken what came before leaves the room: its queue is closed.
+    /// Sends a line to all members. A member whose queue is full leaves the room: its queue is closed.
     fn tell(&mut self, line: &str) {
         let line = Utf8Bytes::from(line);
         let slow = self.all.extract_if(|_, member| member.queue.try_send(line.clone()).is_err());
@@ -153,15 +153,15 @@ impl Members {
             Event::Enter { id, queue } => {
                 self.all.insert(id, Member { name: format!("guest-{id}"), queue });
                 let names = list(self.all.values().map(|member| member.name.as_str()), self.all.len());
-                // Its queue is empty: there is room for this.
+                // Its queue is empty, so this fits.
                 let _ = self.all[&id].queue.try_send(format!("-- here are {names}").into());
                 self.came.insert(id);
                 self.announce_soon();
             }
             Event::Say { id, text } => {
-                // A member that speaks has been announced.
+                // A member is announced before its first line.
                 self.announce();
-                // A member who was told to leave may have said something before it noticed.
+                // A member that was dropped may have sent something before it noticed.
                 let Some(member) = self.all.get_mut(&id) else { return };
                 let line = match text.strip_prefix("/name ").map(str::trim) {
                     Some(new) if !new.is_empty() && new.len() <= 32 => {
@@ -181,7 +181,7 @@ impl Members {
     }
 
     fn has_left(&mut self, id: usize, name: String) {
-        // If it had not been announced, nobody misses it.
+        // If its join was not announced yet, its end need not be announced.
         if !self.came.remove(&id) {
             self.left.push(name);
         }
@@ -192,7 +192,8 @@ impl Members {
         self.announce.get_or_insert_with(|| Instant::now() + ANNOUNCE_AFTER);
     }
 
-    /// Announces joins and leaves. With a line for each of them, a thousand joins would be a million lines.
+    /// Announces joins and leaves together. With a line for each, a thousand joins would make a million
+    /// lines.
     fn announce(&mut self) {
         self.announce = None;
         let (came, left) = (std::mem::take(&mut self.came), std::mem::take(&mut self.left));
@@ -209,7 +210,7 @@ impl Members {
     }
 }
 
-/// So many names, of which a few are named.
+/// The first few of `count` names, and how many more there are.
 fn list<'a>(names: impl Iterator<Item = &'a str>, count: usize) -> String {
     let mut names: Vec<_> = names.take(MOST_NAMES).collect();
     names.sort_unstable();
@@ -218,7 +219,7 @@ fn list<'a>(names: impl Iterator<Item = &'a str>, count: usize) -> String {
     if more == 0 { names } else { format!("{names} and {more} more") }
 }
 
-/// The room: takes events until it is told to stop.
+/// The room: handles events until the server ends.
 fn room(events: &Receiver<Event>, stopped: &Receiver<()>) {
     let mut members = Members::default();
     loop {
@@ -274,8 +275,8 @@ fn connection(
         let writing = stream.try_clone()?;
         let writer = s.spawn(move || {
             let ended = write(&writing, &messages, &frames);
-            // A client that was told goodbye answers, and the reader waits for that; one that cannot be told
-            // is not waited for.
+            // A client that got the goodbye answers it, and the reader waits for that answer. If the goodbye
+            // cannot be sent, the reader does not wait.
             let _ = writing.shutdown(if ended.is_ok() { Shutdown::Write } else { Shutdown::Both });
             ended
         });
@@ -288,14 +289,14 @@ fn connection(
     ended
 }
 
-/// Whether the page that asks is one of ours. What sends no origin is no browser, and can do as it likes
-/// anyway.
+/// Whether the request comes from a page that may connect. A client without an origin is no browser, and
+/// could send any origin anyway.
 fn may_enter(request: &Request, origins: &[String]) -> bool {
     let mut named = request.headers().get_all("origin").iter();
     named.all(|origin| origins.iter().any(|known| known.as_bytes().eq_ignore_ascii_case(origin.as_bytes())))
 }
 
-/// Reads the head of a request; gives what was read beyond it, too.
+/// Reads the head of a request. Also returns the bytes that were read beyond it.
 fn head(stream: &mut TcpStream) -> tungstenite::Result<(Request, Vec<u8>)> {
     let (mut input, mut buffer) = (Vec::new(), [0; 2048]);
     loop {
@@ -304,7 +305,8 @@ fn head(stream: &mut TcpStream) -> tungstenite::Result<(Request, Vec<u8>)> {
             n => n,
         };
         input.extend_from_slice(&buffer[..n]);
-        // Only a new line can tell more, so a head that drips is not parsed again for each byte.
+        // Parse again only after a new line: otherwise a client that sends byte by byte makes the work
+        // quadratic.
         let parsed = if buffer[..n].contains(&b'\n') { Request::try_parse(&input) } else { Ok(None) };
         match parsed {
             Ok(Some((length, request))) => return Ok((request, input.split_off(length))),
@@ -336,7 +338,7 @@ fn respond(stream: &mut TcpStream, status: &str, kind: &str, body: &str) -> tung
     Ok(())
 }
 
-/// A stream that is read from; what is written goes to the writer. tungstenite writes whole frames.
+/// A stream to read from. Its writes go to the writer coroutine. tungstenite writes whole frames.
 struct Receiving<'a> {
     stream: &'a TcpStream,
     answers: Sender<Vec<u8>>,
@@ -365,7 +367,7 @@ fn limits() -> WebSocketConfig {
     limits.max_write_buffer_size(4 * LONGEST).max_message_size(Some(LONGEST)).max_frame_size(Some(LONGEST))
 }
 
-/// Reads messages until the client closes, and lets `say` have them.
+/// Reads messages until the client closes, and calls `say` with each.
 fn read(
     stream: Receiving<'_>,
     rest: Vec<u8>,
@@ -375,7 +377,7 @@ fn read(
     loop {
         match socket.read() {
             Ok(Message::Text(text)) => say(text)?,
-            // tungstenite has answered pings and a close by itself.
+            // tungstenite has answered pings and closes itself.
             Ok(_) => {}
             Err(tungstenite::Error::ConnectionClosed) => return Ok(()),
             Err(e) => {
@@ -392,7 +394,7 @@ fn read(
     }
 }
 
-/// Writes what the room and the reader have for the client, until either is through with it.
+/// Writes the lines of the room and the answers of the reader, until one of the two has ended.
 fn write(
     stream: &TcpStream,
     messages: &Receiver<Utf8Bytes>,
@@ -407,7 +409,7 @@ fn write(
                     socket.get_mut().write_all(&frames)?;
                     ControlFlow::Continue(None)
                 }
-                // The reader has ended, and all its answers were written.
+                // The reader has ended, and all its answers are written.
                 Err(_) => return Ok(()),
             },
             recv(messages) -> line => match line {
@@ -419,7 +421,7 @@ fn write(
         match next {
             ControlFlow::Continue(Some(message)) => {
                 socket.write(message)?;
-                // What has come meanwhile goes along: one packet, and not one for each line.
+                // Lines that came meanwhile go with it: one packet instead of one for each line.
                 for line in messages.try_iter().take(QUEUE) {
                     socket.write(Message::Text(line))?;
                 }

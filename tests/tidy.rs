@@ -64,15 +64,7 @@ docs/ARCHITECTURE.md: words
 
 docs/PERFORMANCE.md: words
 
-docs/SAFETY.md: words
-
 docs/STD_PARITY.md: words
-
-examples/https.rs: columns
-
-examples/hyper.rs: words
-
-examples/pipeline.rs: columns
 
 src/base/local.rs: cycle
 

@@ -1,17 +1,17 @@
 //! HTTP/1.1 for a server (RFC 9110, RFC 9112), over any stream: what `http` and `https` share.
 //!
-//! The code reads top to bottom: read a head, read the body, answer, repeat. The wait for the client is
-//! inside `read` and `write`, and each wait has a limit.
+//! The code reads top to bottom: read a head, read the body, answer, repeat. It waits for the client inside
+//! `read` and `write`, and each wait has a limit.
 //!
 //! What a server must get right, and where:
-//! - Where a request ends (`framing`): a proxy in front of this server that sees another end than it does
-//!   lets a client smuggle requests past the proxy. So ambiguous requests are refused: a `Content-Length`
-//!   that is repeated, signed, or beside `Transfer-Encoding`, and chunks that break the grammar in any
-//!   detail.
+//! - Where a request ends (`framing`). If a proxy in front of this server sees another end, a client can
+//!   smuggle requests past the proxy. So the server refuses ambiguous requests: a `Content-Length` that is
+//!   repeated, signed, or beside `Transfer-Encoding`, and chunks that break the grammar in any detail.
 //! - Whether the connection stays open (`keeps_alive`).
-//! - That a refusal arrives (`Connection::close`), although the client may have sent more than was read.
-//! - What a client can make it hold (the constants): less than 256 KiB, whatever it sends, and whether it
-//!   reads or not. Answers of any length are made piece by piece, as the client takes them.
+//! - That a refusal arrives (`Connection::close`), although the client may have sent more than the server has
+//!   read.
+//! - How much memory a client can make it hold (the constants): less than 256 KiB, whatever the client sends,
+//!   and whether it reads or not. Long answers are made piece by piece, as the client reads them.
 
 use super::server::close_gently;
 use std::borrow::Cow;
@@ -29,18 +29,18 @@ const BODY_LIMIT: usize = 64 << 10;
 const CHUNKED_LIMIT: usize = 8 * BODY_LIMIT;
 /// The longest line that begins a chunk.
 const CHUNK_LINE_LIMIT: usize = 256;
-/// Answers are sent once there are so many bytes of them, or when the next read might wait.
+/// Answers are sent when they have this many bytes, or when the next read might wait.
 const PIECE: usize = 16 << 10;
 
 /// How long a connection may be silent between two requests.
 const IDLE_TIME: Duration = Duration::from_secs(60);
-/// How long a body may take, and how long the client may take to accept one piece of an answer.
+/// How long a body may take, and how long the client may take to read one piece of an answer.
 const BODY_TIME: Duration = Duration::from_secs(30);
 const WRITE_TIME: Duration = Duration::from_secs(30);
 
 /// A byte stream over TCP, encrypted or not.
 pub trait Stream: Read + Write {
-    /// Says that nothing more follows, where the encryption has a word for it.
+    /// Tells the peer that nothing follows, if the encryption can.
     fn end(&mut self) -> io::Result<()>;
 
     /// The socket below.
@@ -65,18 +65,19 @@ pub struct Request {
     pub body: Vec<u8>,
 }
 
-/// What a service answers.
+/// The answer of a service.
 pub struct Response {
-    /// The code and the reason.
+    /// The status code and its reason.
     pub status: &'static str,
-    /// Further fields than every answer has, each with its line end.
+    /// Fields beyond those of every answer, each with its line end.
     pub fields: &'static str,
     pub content: Content,
 }
 
 pub enum Content {
     Bytes(Cow<'static, [u8]>),
-    /// So many bytes, made when they are sent: the function fills a piece that begins at that offset.
+    /// A number of bytes that are made when they are sent: the function fills a piece that begins at an
+    /// offset.
     Pieces(u64, fn(u64, &mut [u8])),
 }
 
@@ -92,11 +93,11 @@ pub fn serve<S: Stream>(stream: S, head_time: Duration, service: impl Fn(Request
     connection.serve(service);
 }
 
-/// Why a connection ends other than after an answer.
+/// Why a connection ends before its last answer.
 enum End {
-    /// The client is told, with this status.
+    /// The client gets this status.
     Refused(&'static str),
-    /// There is nobody to tell.
+    /// The client is gone, or cannot be answered.
     Broken,
 }
 
@@ -114,7 +115,7 @@ const HEAD_TOO_LARGE: End = End::Refused("431 Request Header Fields Too Large");
 const NOT_IMPLEMENTED: End = End::Refused("501 Not Implemented");
 const NO_SUCH_VERSION: End = End::Refused("505 HTTP Version Not Supported");
 
-/// What a head says.
+/// The contents of a head.
 struct Head {
     length: usize,
     method: String,
@@ -137,7 +138,7 @@ enum Framing {
 struct Connection<S> {
     stream: S,
     head_time: Duration,
-    /// What was read. The part before `at` is done with.
+    /// The bytes read. Those before `at` have been used.
     input: Vec<u8>,
     at: usize,
     output: Vec<u8>,
@@ -177,15 +178,16 @@ impl<S: Stream> Connection<S> {
     /// Reads the next head; `None` if the client has ended the connection, or is silent for too long.
     fn read_head(&mut self) -> Result<Option<Head>, End> {
         let mut ends = None;
-        // How much of the input holds no line that has not been looked at.
+        // How many bytes of the input were searched for a line end already.
         let mut seen = 0;
         loop {
-            // Empty lines ahead of a request are passed over (RFC 9112, 2.2).
+            // Empty lines before a request are skipped (RFC 9112, 2.2).
             let blank = self.unread().iter().take_while(|&&byte| matches!(byte, b'\r' | b'\n')).count();
             self.at += blank;
             seen = seen.max(blank) - blank;
 
-            // Only a new line can tell more, so a head that drips is not parsed again for each byte.
+            // Parse again only after a new line: otherwise a client that sends byte by byte makes the work
+            // quadratic.
             if self.unread()[seen..].contains(&b'\n')
                 && let Some(head) = parse(self.unread())?
             {
@@ -196,7 +198,7 @@ impl<S: Stream> Connection<S> {
             if seen >= HEAD_LIMIT {
                 return Err(HEAD_TOO_LARGE);
             }
-            // A head has its time from its first byte to its last, however it drips.
+            // The time limit is for the whole head, from its first byte to its last.
             if ends.is_none() && seen + blank > 0 {
                 ends = Some(Deadline::after(self.head_time));
             }
@@ -251,7 +253,7 @@ impl<S: Stream> Connection<S> {
                 return Err(BAD_REQUEST);
             }
         }
-        // Fields after the body, which no one asked for.
+        // Trailer fields after the body are ignored.
         let mut trailers = 0;
         loop {
             let line = self.take_line(HEAD_LIMIT, ends)?;
@@ -265,7 +267,7 @@ impl<S: Stream> Connection<S> {
         }
     }
 
-    /// The next bytes of the input, so many.
+    /// The next `length` bytes of the input.
     fn take(&mut self, length: usize, ends: Deadline) -> Result<Vec<u8>, End> {
         while self.unread().len() < length {
             self.need_more(ends)?;
@@ -306,14 +308,14 @@ impl<S: Stream> Connection<S> {
         }
     }
 
-    /// Reads what there is, and tells how much. Whatever was answered so far is sent first: the client may
-    /// wait for it.
+    /// Reads the available input, and returns how much. It sends the answers so far first, since the client
+    /// may wait for them.
     fn read_more(&mut self, ends: Deadline) -> Result<usize, End> {
         self.flush()?;
         self.input.drain(..self.at);
         self.at = 0;
         if self.input.is_empty() {
-            // A connection that is idle keeps no buffer.
+            // An idle connection keeps no buffer.
             self.input = Vec::new();
         }
         let mut buffer = [0; 4 << 10];
@@ -371,7 +373,7 @@ impl<S: Stream> Connection<S> {
         self.output.extend_from_slice(head.as_bytes());
     }
 
-    /// Sends the answers. A client that does not take them in time loses its connection.
+    /// Sends the answers. A client that does not read them in time loses its connection.
     fn flush(&mut self) -> Result<(), End> {
         if self.output.is_empty() {
             return Ok(());
@@ -447,7 +449,7 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// How long the body is (RFC 9112, 6.3). Refuses what two readers might understand differently.
+/// How long the body is (RFC 9112, 6.3). Refuses a head that two readers might understand differently.
 fn framing(fields: &Fields<'_>, is_old: bool) -> Result<Framing, End> {
     let lengths = fields.all("content-length");
     if !fields.all("transfer-encoding").is_empty() {
@@ -489,7 +491,7 @@ fn path<'a>(method: &str, target: &'a str) -> Result<&'a str, End> {
     let path = if target.starts_with('/') {
         target
     } else {
-        // The absolute form, as proxies get it. Its authority counts instead of the `Host` field.
+        // The absolute form, as proxies get it. Its authority replaces the `Host` field.
         let (scheme, rest) = target.split_once("://").ok_or(BAD_REQUEST)?;
         let end = rest.find(['/', '?']).unwrap_or(rest.len());
         let known = ["http", "https"].iter().any(|known| scheme.eq_ignore_ascii_case(known));
@@ -505,7 +507,7 @@ fn path<'a>(method: &str, target: &'a str) -> Result<&'a str, End> {
     Ok(if path.is_empty() { "/" } else { path })
 }
 
-/// Whether that is a host that is named, and perhaps a port.
+/// Whether this is a host name or address, perhaps with a port.
 fn is_authority(text: &[u8]) -> bool {
     let is_in_brackets = text.first() == Some(&b'[');
     let end = if is_in_brackets {
@@ -525,7 +527,7 @@ fn is_authority(text: &[u8]) -> bool {
     !host.is_empty() && host.iter().all(is_host) && is_port
 }
 
-/// The size in the line that begins a chunk: hexadecimal digits, and perhaps extensions, which are ignored.
+/// The size in the first line of a chunk: hexadecimal digits, and perhaps extensions, which are ignored.
 fn chunk_size(line: &[u8]) -> Option<usize> {
     let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
     let (digits, rest) = line.split_at(digits);

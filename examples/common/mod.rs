@@ -1,4 +1,4 @@
-//! What several examples need: the command line, the descriptor limit, `/proc`, an accept loop, HTTP/1.1.
+//! Shared by several examples: the command line, the descriptor limit, `/proc`, an accept loop, HTTP/1.1.
 #![allow(dead_code, unreachable_pub)] // each example uses its part
 
 pub mod http1;
@@ -9,14 +9,14 @@ use std::fs;
 use std::io;
 use std::process::exit;
 
-/// The command line, from which an example takes what it knows. Whatever is left over is refused.
+/// The command line. An example takes the arguments that it knows; `end` refuses the rest.
 pub struct Arguments {
     left: Vec<String>,
     usage: &'static str,
 }
 
 impl Arguments {
-    /// This process's. Prints the usage and ends the process if that is asked for.
+    /// The arguments of this process. With `--help` it prints the usage and ends the process.
     pub fn new(usage: &'static str) -> Arguments {
         let left: Vec<String> = std::env::args().skip(1).collect();
         if left.iter().any(|argument| argument == "--help" || argument == "-h") {
@@ -26,7 +26,7 @@ impl Arguments {
         Arguments { left, usage }
     }
 
-    /// Takes `flag` and the number that follows it, which is `default` without them.
+    /// Takes `flag` and the number behind it, or returns `default`.
     pub fn number(&mut self, flag: &str, default: u64) -> u64 {
         let Some(at) = self.left.iter().position(|argument| argument == flag) else { return default };
         let mut taken = self.left.drain(at..self.left.len().min(at + 2)).skip(1);
@@ -35,7 +35,7 @@ impl Arguments {
         text.parse().unwrap_or_else(|_| self.refuse(&format!("{flag} wants a number, not {text:?}")))
     }
 
-    /// Takes `flag` and the text that follows it, if it is there.
+    /// Takes `flag` and the text behind it, if it is there.
     pub fn text(&mut self, flag: &str) -> Option<String> {
         let at = self.left.iter().position(|argument| argument == flag)?;
         let mut taken = self.left.drain(at..self.left.len().min(at + 2)).skip(1);
@@ -50,20 +50,20 @@ impl Arguments {
         is_word.then(|| self.left.remove(0))
     }
 
-    /// Takes the first argument as a port, which is `default` without it.
+    /// Takes the first argument as a port, or returns `default`.
     pub fn port(&mut self, default: u16) -> u16 {
         let Some(text) = self.word() else { return default };
         text.parse().unwrap_or_else(|_| self.refuse(&format!("not a port: {text:?}")))
     }
 
-    /// Refuses what nobody has taken.
+    /// Refuses the arguments that were not taken.
     pub fn end(&self) {
         if let Some(argument) = self.left.first() {
             self.refuse(&format!("unknown argument: {argument:?}"));
         }
     }
 
-    /// Ends the process with what is wrong and the usage.
+    /// Prints what is wrong and the usage, and ends the process.
     pub fn refuse(&self, wrong: &str) -> ! {
         fail(&format!("{wrong}\nusage: {}", self.usage))
     }
@@ -100,7 +100,7 @@ pub fn status(pid: u32, name: &str) -> Option<u64> {
 /// User and kernel time of a process in seconds.
 pub fn cpu_seconds(pid: u32) -> Option<(f64, f64)> {
     let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name in parentheses may hold blanks; what follows it does not.
+    // The name in parentheses may contain blanks; the fields behind it do not.
     let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
     // SAFETY: the call takes no pointers.
     let ticks = unsafe { libc::sysconf(libc::_SC_CLK_TCK) } as f64;

@@ -1,5 +1,5 @@
-//! The accept loop of the example servers, a coroutine for each connection and a limit on how many there are;
-//! and how a server closes.
+//! The accept loop of the example servers: a coroutine for each connection, and a limit on their number. And
+//! how a server closes a connection.
 
 use super::{Arguments, raise_descriptor_limit};
 use std::io::{self, Read};
@@ -9,7 +9,7 @@ use sward::net::{Shutdown, TcpListener, TcpStream};
 use sward::sync::Semaphore;
 use sward::time::timeout;
 
-/// How many connections a server holds at once unless it is told otherwise.
+/// How many connections a server holds at once, without `--connections`.
 const CONNECTIONS: u64 = 4_000;
 
 /// Descriptors that are not for connections: the listener, the standard streams, the runtime's own.
@@ -18,8 +18,8 @@ const RESERVED: u64 = 64;
 /// How long the loop pauses after an error of the listener.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Takes `--connections N`. Raises the descriptor limit, and lowers the number to what that limit allows,
-/// with so many descriptors for a connection.
+/// Takes `--connections N`. Raises the descriptor limit, and lowers the number to what the limit allows, if a
+/// connection needs `descriptors_each`.
 pub fn connections(arguments: &mut Arguments, descriptors_each: u64) -> usize {
     let wanted = arguments.number("--connections", CONNECTIONS);
     let descriptors = raise_descriptor_limit().unwrap_or(1024);
@@ -31,20 +31,20 @@ const LINGER_TIME: Duration = Duration::from_secs(2);
 const LINGER_BYTES: usize = 4 << 20;
 
 /// Serves each connection in a coroutine of its own, at most `limit` at once, until the listener is closed.
-/// Connections beyond the limit wait in the kernel's backlog, where they cost this process nothing.
+/// Further connections wait in the kernel's backlog, where they cost this process nothing.
 pub fn serve<F>(listener: &TcpListener, limit: usize, connection: F)
 where
     F: FnOnce(TcpStream) + Clone + Send + 'static,
 {
     let permits = Arc::new(Semaphore::new(limit));
     let mut incoming = listener.incoming();
-    // The permit comes first: a connection that was accepted is served at once.
+    // The permit comes first, so that an accepted connection is served at once.
     while let Ok(permit) = permits.acquire_owned() {
         match incoming.next() {
             Some(Ok(stream)) => {
                 let connection = connection.clone();
                 sward::spawn(move || {
-                    // Returned when the connection ends, be it by a panic.
+                    // Returned when the connection ends, also by a panic.
                     let _permit = permit;
                     connection(stream);
                 });
@@ -55,17 +55,17 @@ where
     }
 }
 
-/// What a server does about an error of `accept`: it says so, and goes on a little later. sward passes over
-/// the errors of single connections and backs off by itself where descriptors run out; whatever arrives here
-/// concerns the listener, and may pass.
+/// After an error of `accept` a server prints it and goes on a little later. sward itself passes over the
+/// errors of single connections, and backs off while descriptors are exhausted. So an error here is the
+/// listener's, and may pass.
 pub fn pause(error: &io::Error) {
     eprintln!("accept: {error}");
     sward::sleep(PAUSE);
 }
 
-/// Ends a connection so that the peer gets what was sent last: the kernel resets a connection that is closed
-/// with unread data in it, and the reset overtakes the answer. So the server ends its own direction, and
-/// passes over what still comes, until the peer closes too or the limits are reached.
+/// Ends a connection so that the peer gets the last answer. If a connection is closed with unread data, the
+/// kernel resets it, and the reset overtakes the answer. So the server ends its own direction, and discards
+/// input until the peer closes too or a limit is reached.
 pub fn close_gently(stream: &TcpStream) {
     if stream.shutdown(Shutdown::Write).is_err() {
         return;

@@ -1,12 +1,12 @@
-//! What `http` and `https` serve: a greeting, something large, and what was sent.
+//! The pages of `http` and `https`: a greeting, a large body, and an echo of the request's body.
 
 use super::http1::{Content, Request, Response};
 
-/// The length of `/large`: more than the kernel buffers.
+/// The length of `/large`: more than the kernel's socket buffers hold.
 const LARGE: u64 = 8 << 20;
 
 /// - `GET /`: a greeting.
-/// - `GET /large`: 8 MiB, byte by byte from 0 to 250 and again.
+/// - `GET /large`: 8 MiB, the bytes from 0 to 250 repeated.
 /// - `POST /echo`: the body of the request.
 pub fn answer(request: Request) -> Response {
     let Request { method, path, body } = request;
