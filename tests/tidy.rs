@@ -288,8 +288,6 @@ tests/cancel.rs: words
 
 tests/cancel_matrix.rs: words
 
-tests/channel.rs: words
-
 tests/examples.rs: words
 
 tests/fairness.rs: words

@@ -23,7 +23,7 @@ pub use ends::{assert_cancelled, fails};
 pub use memory::{cpu_time, limit_address_space, resident, status};
 pub use net::{is_nonblocking, kind, listen, pair, pattern, reset_on_drop, set_option};
 pub use random::Random;
-pub use runtime::{both, everywhere, in_runtime, mixed, one_worker, turns, two_workers, workers};
+pub use runtime::{both, everywhere, in_runtime, mixed, one_worker, turns, two_workers, with_workers};
 pub use temp::{Folder, temporary_path};
 pub use wait::{LONG, MOMENT, SHORT, eventually, settle, soon, until, waiting};
 

@@ -7,17 +7,17 @@ use std::sync::Arc;
 use std::thread;
 use sward::runtime::{Builder, Runtime};
 
-pub fn workers(count: usize) -> Runtime {
+pub fn with_workers(count: usize) -> Runtime {
     Builder::new().worker_threads(count).build().expect("a runtime")
 }
 
 /// With one worker and no waits in between, what a coroutine does before another's turn is certain.
 pub fn one_worker() -> Runtime {
-    workers(1)
+    with_workers(1)
 }
 
 pub fn two_workers() -> Runtime {
-    workers(2)
+    with_workers(2)
 }
 
 /// Runs the closure in a coroutine of a runtime of its own, with two workers.

@@ -1,7 +1,5 @@
 //! Channels and the semaphore against simple models, over random sequences of calls that do not wait.
 
-mod checked;
-
 use proptest::collection::vec;
 use proptest::prelude::*;
 use std::collections::VecDeque;
@@ -9,8 +7,8 @@ use std::sync::Arc;
 use sward::channel::{self, TryRecvError, TrySendError, broadcast, watch};
 use sward::sync::{Semaphore, TryAcquireError};
 
-/// Does its steps on a plain thread and in a coroutine.
-fn everywhere<S: Clone + Send + Sync>(steps: &[S], test: impl Fn(&[S]) + Sync) {
+/// Takes the steps on a plain thread and in a coroutine.
+fn everywhere_with<S: Clone + Send + Sync>(steps: &[S], test: impl Fn(&[S]) + Sync) {
     test(steps);
     let runtime = sward::runtime::Builder::new().worker_threads(1).build().expect("a runtime");
     runtime.run(|| test(steps));
@@ -20,7 +18,7 @@ fn settings() -> ProptestConfig {
     ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() }
 }
 
-/// A call on one of the ends; the number says which.
+/// A call on one of the ends; the number selects the end.
 #[derive(Clone, Copy, Debug)]
 enum Step {
     Send(usize),
@@ -44,13 +42,13 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     vec(step, 0..120)
 }
 
-/// One of the ends that there are.
+/// The end that the number selects, if there is one.
 fn pick<T>(ends: &mut [T], number: usize) -> Option<&mut T> {
     let len = ends.len();
     if len == 0 { None } else { ends.get_mut(number % len) }
 }
 
-/// Removes one of the ends that there are.
+/// Removes the end that the number selects, if there is one.
 fn take<T>(ends: &mut Vec<T>, number: usize) -> Option<T> {
     if ends.is_empty() { None } else { Some(ends.swap_remove(number % ends.len())) }
 }
@@ -63,7 +61,7 @@ fn a_channel(capacity: Option<usize>, steps: &[Step]) {
     let (mut senders, mut receivers) = (vec![sender], vec![receiver]);
     let mut model = VecDeque::new();
     let room = capacity.unwrap_or(usize::MAX);
-    // Each message is counted, so that one which is lost or dropped twice is seen.
+    // Each message is counted, so the test notices one that is lost or dropped twice.
     let alive = Arc::new(());
     for (number, step) in steps.iter().enumerate() {
         match *step {
@@ -102,7 +100,7 @@ fn a_channel(capacity: Option<usize>, steps: &[Step]) {
             Step::DropReceiver(end) => {
                 drop(take(&mut receivers, end));
                 if receivers.is_empty() {
-                    // Nobody can get them any more.
+                    // No receiver can get them any more.
                     model.clear();
                 }
             }
@@ -145,7 +143,7 @@ fn a_watched_value(steps: &[Step]) {
                     });
                 }
                 value = number;
-                // With the model's mark of what they have not seen.
+                // Each with what the model says that it has not seen.
                 receivers.iter_mut().for_each(|(_, news)| *news = true);
             }
             Step::Recv(end) => {
@@ -184,7 +182,8 @@ fn a_watched_value(steps: &[Step]) {
     }
 }
 
-/// Each receiver of the model has the messages that it is yet to get, and how many it has missed.
+/// Each receiver of the model has the messages that it has still to receive, and the number that it has
+/// missed.
 fn a_broadcast(capacity: usize, steps: &[Step]) {
     type Yet = (VecDeque<usize>, u64);
     let (sender, receiver) = broadcast::channel(capacity);
@@ -260,7 +259,7 @@ fn permits() -> impl Strategy<Value = Vec<Permits>> {
         1 => (0..8usize).prop_map(Permits::Forget),
         2 => (0..4usize).prop_map(Permits::Add),
     ];
-    // Some are closed at the end, and used on.
+    // Some are closed in the end, and still used.
     (vec(step.clone(), 0..80), any::<bool>(), vec(step, 0..20)).prop_map(|(mut steps, closes, after)| {
         if closes {
             steps.push(Permits::Close);
@@ -329,41 +328,41 @@ proptest! {
     #![proptest_config(settings())]
 
     #[test]
-    fn a_bounded_channel_is_a_queue_with_room(capacity in 1..6usize, steps in steps()) {
-        everywhere(&steps, |steps| a_channel(Some(capacity), steps));
+    fn a_bounded_channel_is_a_queue_with_a_capacity(capacity in 1..6usize, steps in steps()) {
+        everywhere_with(&steps, |steps| a_channel(Some(capacity), steps));
     }
 
     #[test]
     fn an_unbounded_channel_is_a_queue(steps in steps()) {
-        everywhere(&steps, |steps| a_channel(None, steps));
+        everywhere_with(&steps, |steps| a_channel(None, steps));
     }
 
-    /// Nobody waits, so nothing is ever sent.
+    /// No receiver waits, so no send succeeds.
     #[test]
-    fn a_channel_without_room_is_always_empty_and_full(steps in steps()) {
-        everywhere(&steps, |steps| a_channel(Some(0), steps));
+    fn a_channel_of_capacity_0_is_always_empty_and_full(steps in steps()) {
+        everywhere_with(&steps, |steps| a_channel(Some(0), steps));
     }
 
     #[test]
     fn a_watched_value_is_the_last_one(steps in steps()) {
-        everywhere(&steps, a_watched_value);
+        everywhere_with(&steps, a_watched_value);
     }
 
     #[test]
     fn a_broadcast_is_a_queue_for_each(capacity in 1..6usize, steps in steps()) {
-        everywhere(&steps, |steps| a_broadcast(capacity, steps));
+        everywhere_with(&steps, |steps| a_broadcast(capacity, steps));
     }
 
     #[test]
     fn a_semaphore_is_a_counter(first in 0..6usize, steps in permits()) {
-        everywhere(&steps, |steps| a_semaphore(first, steps));
+        everywhere_with(&steps, |steps| a_semaphore(first, steps));
     }
 }
 
-/// With one receiver that waits, a channel without room takes as many messages as it is asked for, each by
-/// the next try, and they come in order.
+/// While one receiver waits, each `try_send` to a channel of capacity 0 succeeds, and the messages arrive in
+/// order.
 #[test]
-fn a_channel_without_room_hands_over() {
+fn a_channel_of_capacity_0_hands_over() {
     let runtime = sward::runtime::Builder::new().worker_threads(1).build().expect("a runtime");
     runtime.run(|| {
         let (sender, receiver) = channel::bounded(0);
