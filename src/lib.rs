@@ -73,6 +73,7 @@ mod base;
 mod blocking;
 pub mod channel;
 mod coroutine;
+mod descriptor;
 pub mod fs;
 pub mod io;
 pub mod net;

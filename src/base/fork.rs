@@ -24,7 +24,7 @@ static RUNTIMES: AtomicUsize = AtomicUsize::new(0);
 
 static POOL: OnceCell<Pool> = OnceCell::new();
 
-/// What rank 5 does for its threads.
+/// What `crate::blocking` does for its threads.
 #[derive(Clone, Copy)]
 pub(crate) struct Pool {
     /// Has idle threads leave; the last runtime has ended.

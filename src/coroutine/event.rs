@@ -823,7 +823,7 @@ mod models {
             set_and_wake(|batch| self.event.set(batch));
         }
 
-        /// As `sched::readiness::perform`, with a timeout that may pass before the wait. `None` after that,
+        /// As `descriptor::readiness::perform`, with a timeout that may pass before the wait. `None` after that,
         /// or after the end.
         fn receive(&self, sleeper: &Sleeper, times_out: bool) -> Option<()> {
             let mut woken = false;

@@ -5,8 +5,9 @@
 
 use super::call;
 use crate::coroutine::WaitReason;
+use crate::descriptor::PipeEnd;
 use crate::netpoll::can_be_watched;
-use crate::sched::{PipeEnd, sleep_until};
+use crate::sched::sleep_until;
 use std::fmt;
 use std::fs::{FileTimes, FileType, Metadata, Permissions};
 use std::io::{self, IoSlice, IoSliceMut, Read, Seek, SeekFrom, Write};

@@ -9,7 +9,7 @@
 //!
 //! The traits are std's: [`Read`](std::io::Read), [`Write`](std::io::Write), [`BufRead`](std::io::BufRead).
 
-// Rank 6. `inherited` has the rules by which the standard streams are used, `nowait` what Linux offers for
+// Rank 7. `inherited` has the rules by which the standard streams are used, `nowait` what Linux offers for
 // it.
 
 mod copy;

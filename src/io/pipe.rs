@@ -1,6 +1,6 @@
 //! Anonymous pipes. What reads, writes and waits is [`PipeEnd`].
 
-use crate::sched::{PipeEnd, pipe_conversions, pipe_reads, pipe_writes};
+use crate::descriptor::{PipeEnd, pipe_conversions, pipe_reads, pipe_writes};
 use std::io;
 
 /// Makes a pipe; [`std::io::pipe`] for coroutines. Does not park.

@@ -6,8 +6,8 @@
 use super::{ReadShared, WriteShared};
 use crate::base::sys::set_nonblocking;
 use crate::coroutine::WaitReason;
+use crate::descriptor::{Attempt, OpenFile, deadline_after};
 use crate::netpoll::{Direction, Source};
-use crate::sched::{Attempt, OpenFile, deadline_after};
 use std::fmt;
 use std::fs::File;
 use std::io::{self, ErrorKind, IoSlice, IoSliceMut, Read, Write};

@@ -46,7 +46,7 @@
 //! # .unwrap();
 //! ```
 
-// Rank 6. `socket`, `transfer` and `accept` are what the types share, and `macros` what only a macro can
+// Rank 7. `socket`, `transfer` and `accept` are what the types share, and `macros` what only a macro can
 // share; `resolve` looks names up on the threads of `blocking`; `addr` knows the kernel's addresses and `sys`
 // what differs between systems.
 

@@ -1,4 +1,4 @@
-//! Rank 7: what a runtime has done, to be read only.
+//! Rank 8: what a runtime has done, to be read only.
 
 use crate::blocking::usage;
 use crate::sched::runtime::Runtime;

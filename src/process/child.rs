@@ -4,7 +4,7 @@
 
 use super::exit::Exit;
 use super::{ChildStderr, ChildStdin, ChildStdout, ExitStatus, Output, orphans};
-use crate::sched::deadline_after;
+use crate::descriptor::deadline_after;
 use crate::task::try_scope;
 use std::io::{self, Read};
 use std::time::{Duration, Instant};

@@ -3,8 +3,9 @@
 use super::pidfd;
 use crate::base::sys::retry;
 use crate::coroutine::{Event, WaitReason};
+use crate::descriptor::{Attempt, OpenFile, is_deadline};
 use crate::netpoll::{Direction, Source};
-use crate::sched::{Attempt, OpenFile, is_deadline, refusal, set_for_good, wait_for};
+use crate::sched::{refusal, set_for_good, wait_for};
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;

@@ -36,7 +36,7 @@
 //! # .unwrap();
 //! ```
 
-// Rank 6. `exit` waits for an end, by means of `pidfd` or of a thread; `orphans` keeps those whose handle is
+// Rank 7. `exit` waits for an end, by means of `pidfd` or of a thread; `orphans` keeps those whose handle is
 // gone, and reaps them.
 
 mod child;

@@ -1,6 +1,6 @@
 //! The ends of the pipes to a child's standard streams. What reads, writes and waits is [`PipeEnd`].
 
-use crate::sched::{PipeEnd, pipe_conversions, pipe_reads, pipe_writes};
+use crate::descriptor::{PipeEnd, pipe_conversions, pipe_reads, pipe_writes};
 use std::io;
 
 macro_rules! streams {

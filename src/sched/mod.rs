@@ -7,9 +7,6 @@
 //! - [`worker`]: the loop that runs coroutines.
 //! - [`wait`]: the waist, through which everything that blocks goes.
 //! - [`select`]: waiting for the first of several things.
-//! - [`readiness`]: an operation on a source that parks while it would block.
-//! - [`open_file`]: an open file whose calls wait, with its mode and its timeouts.
-//! - [`pipe_end`]: an open file that is read or written with `read(2)` and `write(2)`.
 //! - [`checks`], [`thread_bound`]: waits that are refused where code counts on the calls of a thread being
 //!   nested.
 //! - [`monitor`]: what the netpoller thread does for busy workers.
@@ -26,10 +23,7 @@ mod hook;
 mod idle;
 mod inbox;
 mod monitor;
-mod open_file;
-mod pipe_end;
 mod placement;
-mod readiness;
 mod run_queues;
 mod running;
 pub(crate) mod runtime;
@@ -41,15 +35,14 @@ mod unwinding;
 mod wait;
 mod worker;
 
-pub(crate) use open_file::{OpenFile, deadline_after, is_deadline, would_block, zero_timeout};
-pub(crate) use pipe_end::{PipeEnd, pipe_conversions, pipe_reads, pipe_writes};
-pub(crate) use readiness::Attempt;
 pub(crate) use runtime::{Spawn, spawn};
 pub(crate) use shared::Shared;
-pub(crate) use unwinding::{can_never_end, refusal};
+pub(crate) use unwinding::{Blocks, can_never_end, elapsed, refusal};
 pub(crate) use wait::{
-    Cancel, Woken, cancelled, cancelling, checkpoint, consume_budget, limit, limited, masked, set,
-    set_for_good, sleep_until, unwind_cancelled, unwind_shutdown, wait_at, wait_for, wait_for_event, wait_in,
-    wait_masked, with_local_record, yield_now,
+    Cancel, Woken, cancelled, cancelling, checkpoint, consume_budget, deadline_of_file, limit, limited,
+    masked, set, set_for_good, sleep_until, unwind_cancelled, unwind_shutdown, wait_at, wait_for,
+    wait_for_event, wait_in, wait_in_ring, wait_masked, with_local_record, yield_now,
 };
-pub(crate) use worker::{blocks_worker, current_coroutine, current_runtime, may_switch, on_worker};
+pub(crate) use worker::{
+    blocks_worker, current_coroutine, current_runtime, join_shard, may_switch, on_worker,
+};

@@ -46,7 +46,7 @@ pub(crate) fn refusal() -> Option<io::Error> {
 
 /// The error of an operation that the time limit ends while its thread unwinds, and so cannot unwind once
 /// more.
-pub(super) fn elapsed() -> io::Error {
+pub(crate) fn elapsed() -> io::Error {
     io::Error::new(
         io::ErrorKind::TimedOut,
         "a time limit has passed: while it unwinds, an operation that would wait fails (see sward::task::mask)",
@@ -59,12 +59,12 @@ pub(crate) fn can_never_end(header: &Header) -> bool {
 }
 
 /// Says, while it lives, that the thread is blocked in such a wait, if it is a worker's.
-pub(super) struct Blocks(());
+pub(crate) struct Blocks(());
 
 impl Blocks {
     /// Notes the reason, and lets other workers have what this one was to run next, where they may.
     #[cold]
-    pub(super) fn here(reason: WaitReason) -> Blocks {
+    pub(crate) fn here(reason: WaitReason) -> Blocks {
         with(|worker| {
             worker.leave_lifo();
             worker.remote().blocked_in.store(reason as u8, Ordering::Relaxed);

@@ -245,7 +245,7 @@ fn deadline_on_thread(deadline: Option<Instant>) -> (Option<Instant>, bool) {
 }
 
 /// As `deadline_on_thread` for an operation on a file, which can fail where it cannot unwind.
-pub(super) fn deadline_of_file(deadline: Option<Instant>) -> (Option<Instant>, bool) {
+pub(crate) fn deadline_of_file(deadline: Option<Instant>) -> (Option<Instant>, bool) {
     with_local_record_if_any(|own| earlier(deadline, own))
 }
 
@@ -339,7 +339,7 @@ pub(crate) fn wait_for_event(
 /// As [`wait_for_event`], with a node that `enlist` lists with the event, in a commit; it gives false if the
 /// event is set. The node stays where it is, and the caller alive, until the node was removed.
 #[inline]
-pub(super) fn wait_in_ring(
+pub(crate) fn wait_in_ring(
     event: &Event,
     reason: WaitReason,
     deadline: Option<Instant>,

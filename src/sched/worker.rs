@@ -213,6 +213,12 @@ pub(super) fn conclude(this: NonNull<Header>) {
     unsafe { Header::release(this) };
 }
 
+/// Has the source watched by the shard of this thread's worker; on other threads this does nothing.
+#[inline]
+pub(crate) fn join_shard(source: &crate::netpoll::Source) -> std::io::Result<()> {
+    with(|worker| source.join(worker.shard())).unwrap_or(Ok(()))
+}
+
 /// The runtime whose worker this thread is.
 pub(crate) fn current_runtime() -> Option<Arc<Shared>> {
     with(|worker| Arc::clone(&worker.shared))

@@ -2,13 +2,13 @@
 
 use super::{Backoff, SocketAddr};
 use crate::coroutine::WaitReason;
+use crate::descriptor::{Attempt, would_block};
 use crate::net::addr::RawAddr;
 use crate::net::macros::{conversions, transfer_methods};
 use crate::net::socket::{self, Short, Socket, describe};
 use crate::net::transfer::{Take, try_send};
 use crate::net::{Shutdown, sys};
 use crate::netpoll::Direction;
-use crate::sched::{Attempt, would_block};
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};

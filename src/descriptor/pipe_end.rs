@@ -149,7 +149,7 @@ macro_rules! pipe_conversions {
         /// Its open file becomes non-blocking at the first call, for all its duplicates.
         impl From<std::os::fd::OwnedFd> for $ours {
             fn from(fd: std::os::fd::OwnedFd) -> $ours {
-                $ours { end: crate::sched::PipeEnd::new(fd) }
+                $ours { end: crate::descriptor::PipeEnd::new(fd) }
             }
         }
 

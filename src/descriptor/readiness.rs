@@ -37,14 +37,13 @@
 //! them, and they compete with the waiters here by their calls alone: they neither consume the readiness nor
 //! set it. An edge that was told wakes a waiter in any case, which finds what the threads have left.
 
-use super::unwinding::{Blocks, elapsed, refusal};
-use super::wait::{
-    Cancel, Woken, checkpoint, consume_budget, deadline_of_file, unwind_cancelled, wait_for, wait_in_ring,
-};
-use super::worker;
 use crate::base::backoff::Backoff;
 use crate::coroutine::{Batch, WaitReason};
 use crate::netpoll::{Direction, Source};
+use crate::sched::{
+    Blocks, Cancel, Woken, checkpoint, consume_budget, deadline_of_file, elapsed, join_shard, may_switch,
+    refusal, unwind_cancelled, wait_for, wait_in_ring,
+};
 use std::cell::Cell;
 use std::io;
 use std::mem;
@@ -85,7 +84,7 @@ pub(crate) fn perform<T>(
         // A waiter that was woken owes a look at the event. It fails here only once the source is closed,
         // which wakes every waiter.
         source.prepare()?;
-        if !worker::may_switch() {
+        if !may_switch() {
             match attempt(fd)? {
                 Attempt::Done(value) | Attempt::Drained(value) => return Ok(value),
                 Attempt::WouldBlock => {}
@@ -134,7 +133,7 @@ pub(crate) fn perform<T>(
         } else {
             backoff.wait();
         }
-        worker::with(|worker| source.join(worker.shard())).transpose()?;
+        join_shard(source)?;
         match wait_for_turn(source, direction, reason, deadline, tellings, &mut woken) {
             Woken::Event => {}
             Woken::Timeout => return Err(io::ErrorKind::TimedOut.into()),
