@@ -1,4 +1,4 @@
-//! What the target system has, as `cfg`s that choose modules: the one table of systems.
+//! The one table of systems: which back-end, `poll` and clock the target has, as `cfg`s that choose modules.
 
 use std::env;
 
@@ -7,7 +7,7 @@ const EPOLL: &[&str] = &["linux", "android"];
 /// Systems with `kqueue`.
 const KQUEUE: &[&str] =
     &["macos", "ios", "tvos", "watchos", "visionos", "freebsd", "netbsd", "openbsd", "dragonfly"];
-/// Systems whose `poll` has a form with a timeout in nanoseconds, `ppoll`.
+/// Systems with `ppoll`, a `poll` whose timeout is in nanoseconds.
 const PPOLL: &[&str] = &["linux", "android", "freebsd", "dragonfly"];
 /// Systems with `pthread_getcpuclockid`.
 const THREAD_CLOCK: &[&str] = &["linux", "android", "freebsd", "dragonfly"];
@@ -15,14 +15,14 @@ const THREAD_CLOCK: &[&str] = &["linux", "android", "freebsd", "dragonfly"];
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-env-changed=RUSTFLAGS");
-    let os = env::var("CARGO_CFG_TARGET_OS").expect("cargo tells the target");
+    let os = env::var("CARGO_CFG_TARGET_OS").expect("cargo sets the target");
     let is = |systems: &[&str]| systems.contains(&os.as_str());
-    let wish = |name| env::var_os(name).is_some();
-    // Keys go through a kqueue in a pointer, and have 64 bits.
+    let forced = |name| env::var_os(name).is_some();
+    // A kqueue carries a key in a pointer, and keys have 64 bits.
     let wide = env::var("CARGO_CFG_TARGET_POINTER_WIDTH").is_ok_and(|width| width == "64");
-    let backend = if wish("CARGO_CFG_SWARD_POLL") {
+    let backend = if forced("CARGO_CFG_SWARD_POLL") {
         "poll"
-    } else if wish("CARGO_CFG_SWARD_LIBKQUEUE") || is(KQUEUE) && wide {
+    } else if forced("CARGO_CFG_SWARD_LIBKQUEUE") || is(KQUEUE) && wide {
         "kqueue"
     } else if is(EPOLL) {
         "epoll"

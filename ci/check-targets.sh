@@ -1,19 +1,19 @@
 #!/usr/bin/env bash
-# The library type-checks for other systems: each back-end, and each module that a system chooses. Nothing
-# is run, and nothing linked. A target whose standard library cannot be had is skipped, with the reason.
+# The library type-checks for other systems: each back-end, and each module that a system chooses. This runs
+# and links nothing. It skips a target, with the reason, if it cannot get the target's standard library.
 . "$(dirname "$0")/common.sh"
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-target/check-targets}
 
 targets=(
-    x86_64-unknown-freebsd   # kqueue, a User event as the bell
+    x86_64-unknown-freebsd   # kqueue, a User event as the wake-up
     aarch64-apple-darwin     # kqueue, urgent data, sockets by options, Mach clocks
-    x86_64-unknown-netbsd    # kqueue, a pipe as the bell
+    x86_64-unknown-netbsd    # kqueue, a pipe as the wake-up
     x86_64-unknown-illumos   # poll without ppoll
     x86_64-unknown-linux-musl
     aarch64-linux-android
 )
 
-# The standard library of a target, from the toolchain or through rustup.
+# Whether the standard library of a target is in the toolchain, or rustup can add it.
 has_std() {
     local lib
     lib=$(rustc --print target-libdir --target "$1" 2>&1) || { reason=$lib; return 1; }

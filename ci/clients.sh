@@ -1,6 +1,5 @@
 #!/usr/bin/env bash
-# The servers among the examples, driven by programs that are not ours: nc, curl, ab, wrk, redis-cli and
-# redis-benchmark.
+# The example servers, driven by independent clients: nc, curl, ab, wrk, redis-cli and redis-benchmark.
 . "$(dirname "$0")/common.sh"
 tools=(nc curl ab wrk redis-cli redis-benchmark)
 missing=()
@@ -42,8 +41,8 @@ start echo 17000
 reply=$(printf 'over nc' | nc -N 127.0.0.1 17000)
 [ "$reply" = "over nc" ] || { echo "echo: got '$reply'" >&2; exit 1; }
 
-# A GiB through the proxy, and the end of it: what the client sent is what the target got. The target's answer comes
-# back over the connection that the client has half closed.
+# A GiB through the proxy, and its end: the target gets exactly what the client sent. The target's answer
+# comes back over the connection that the client has half closed.
 scratch=$(mktemp -d)
 trap 'kill "${pids[@]}" 2>/dev/null || true; rm -rf "$scratch"' EXIT
 start proxy 17001 127.0.0.1:17002
@@ -59,13 +58,14 @@ echo "proxy: 1 GiB in $((SECONDS - began)) s, '$answer', sha256 $(cut -c1-16 "$s
 [ "$answer" = "got it" ]
 cmp "$scratch/sent" "$scratch/received"
 
-# A reset is no end: curl tells the two apart (56: the connection failed; 52: it ended without an answer).
+# A reset is not an end: curl distinguishes the two (56: the connection failed; 52: it ended without an
+# answer).
 start proxy 17003 127.0.0.1:17004
 status=0
 curl -s --max-time 20 http://127.0.0.1:17003/ || status=$?
 expect "proxy, a target that is not there" 56 "$status"
 start proxy 17005 127.0.0.1:17000 --idle 1
-# 28: it was curl that had enough.
+# 28: curl's own limit, and not the proxy's, ended the connection.
 status=0
 curl -s --max-time 4 telnet://127.0.0.1:17005 </dev/zero >/dev/null || status=$?
 expect "proxy, a client that is busy" 28 "$status"
@@ -86,7 +86,7 @@ pipelined=$(printf 'GET / HTTP/1.1\r\nHost: a\r\n\r\nGET / HTTP/1.1\r\nHost: a\r
     nc -N 127.0.0.1 18080 | grep -c 'Hello, World!')
 [ "$pipelined" = 2 ] || { echo "pipelining: $pipelined answers" >&2; exit 1; }
 
-# HTTP/1.0 that keeps its connections: ab sends the next request only once it was told that it may.
+# HTTP/1.0 with keep-alive: ab sends the next request on a connection only if the answer allows it.
 kept() { # url
     local out
     out=$(within 60 ab -q -k -n 20000 -c 50 "$1")
@@ -96,13 +96,13 @@ kept() { # url
     expect "ab -k $1, kept connections" 20000 "$(awk '/^Keep-Alive requests/ {print $3}' <<<"$out")"
 }
 kept http://127.0.0.1:18080/
-# HTTP/1.0 that does not: the end of the connection is the end of the answer.
+# HTTP/1.0 without keep-alive: the end of the connection is the end of the answer.
 expect "ab, failures" 0 "$(within 60 ab -q -n 2000 -c 50 http://127.0.0.1:18080/ | awk '/^Failed requests/ {print $3}')"
 status() { curl -s -o /dev/null -w '%{http_code}' --http1.1 "$@"; }
 base=http://127.0.0.1:18080
 head -c 60000 /dev/urandom >"$scratch/small"
 head -c 5000000 /dev/urandom >"$scratch/body"
-# As through a proxy: the request's target is an absolute URL.
+# A request as to a proxy: its target is an absolute URL.
 expect "http, absolute form" "Hello, World!" "$(curl -s -x "$base" http://example.com/)"
 expect "http, no Host" 400 "$(status -H 'Host:' $base/)"
 expect "http, two lengths" 400 "$(status -H 'Content-Length: 3' -H 'Content-Length: 5' -X POST $base/echo)"
@@ -125,7 +125,7 @@ expect "https" "Hello, World!" "$("${trusting[@]}" https://localhost:18443/)"
 expect "https, the large one" "$((8 << 20))" "$("${trusting[@]}" https://localhost:18443/large | wc -c)"
 count=$("${trusting[@]}" -w '%{num_connects}\n' -o /dev/null -o /dev/null https://localhost:18443/{,large})
 expect "https, connections of two requests" "1 0" "$(echo $count)"
-# 60: the certificate is not one that curl knows.
+# 60: curl does not trust the certificate.
 status=0
 curl -s https://localhost:18443/ || status=$?
 expect "https, untrusted" 60 "$status"
@@ -170,10 +170,10 @@ expect "SET of +5" OK "$(redis SET count +5)"
 expect "INCR of +5" "ERR value is not an integer or out of range" "$(redis INCR count)"
 head -c 8388608 /dev/urandom >"$scratch/value"
 expect "SET of 8 MiB" OK "$(redis -x SET large <"$scratch/value")"
-# Not beyond the value: redis-cli ends the answer with a line feed.
+# Compare only the value: redis-cli adds a line feed.
 cmp -n 8388608 <(redis GET large) "$scratch/value"
-# A thousand answers of 8 MiB, which are not read: they must not be made.
-# nc is ended by a signal when nobody reads any more.
+# A client asks for a thousand answers of 8 MiB and reads none: the server must not make them. A signal ends
+# nc when `head` has ended.
 { for _ in $(seq 1000); do echo 'GET large'; done; sleep 2; } |
     nc 127.0.0.1 16390 | head -c 1000 >/dev/null || true
 expect "PING beside them" PONG "$(redis PING)"

@@ -1,4 +1,4 @@
 #!/usr/bin/env bash
-# Lints, with warnings denied, for the crate and for the workspace's helpers.
+# Lints for the crate, its tests and examples, and the benchmark. Warnings are errors.
 . "$(dirname "$0")/common.sh"
 cargo clippy --workspace --all-targets -- -D warnings

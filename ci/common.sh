@@ -1,8 +1,8 @@
-# Sourced by the scripts of this folder: strict mode, and the root of the repository as the working folder.
+# The scripts of this folder source this: strict mode, and the root of the repository as working folder.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-# Runs a command that must end: a hang is a failure with a name.
+# Runs a command with a time limit, so that a hang becomes an error that names the command.
 within() {
     local seconds=$1
     shift

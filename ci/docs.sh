@@ -1,4 +1,4 @@
 #!/usr/bin/env bash
-# Documentation, with warnings denied.
+# The documentation builds. Warnings are errors.
 . "$(dirname "$0")/common.sh"
 RUSTDOCFLAGS="-D warnings" cargo doc --no-deps

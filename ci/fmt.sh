@@ -1,4 +1,4 @@
 #!/usr/bin/env bash
-# Formatting.
+# The formatting is rustfmt's.
 . "$(dirname "$0")/common.sh"
 cargo fmt --all --check

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# The guard that is not a timing: instructions for each operation of sward with one worker, under callgrind, and
-# system calls for each HTTP request at 64 connections, under strace. Fails if one is more than a tenth above its
-# bound in benches/instructions.txt. callgrind follows the switches of stacks: the counts of cachegrind, which
-# does not care about stacks, are the same to one in a hundred. valgrind knows neither epoll_pwait2 nor
-# process_madvise, so what stands in for them is counted.
+# The guard that is not a timing: instructions for one operation with one worker, under callgrind, and system
+# calls for one HTTP request at 64 connections, under strace. It fails if a count is more than a tenth above
+# its bound in benches/instructions.txt. callgrind follows switches of stacks correctly: its counts agree to
+# one percent with those of cachegrind, which ignores stacks. valgrind knows neither epoll_pwait2 nor
+# process_madvise, so this counts their fallbacks.
 . "$(dirname "$0")/common.sh"
 bounds=benches/instructions.txt
 missing=()
@@ -34,7 +34,7 @@ hold() { # name, figure: against the bound
 
 collected() { awk '/Collected/ { print $4 }' "$scratch/valgrind"; }
 
-# The workload also runs a tenth as long before it counts, hence the 1.1.
+# The workload first runs a tenth as long, uncounted by itself but counted here: hence the 1.1.
 difference() { awk -v once="$1" -v twice="$2" -v n="$3" -v share="$4" 'BEGIN { print (twice - once) / (n * share) }'; }
 
 callgrind=(valgrind --tool=callgrind --callgrind-out-file="$scratch/callgrind" --log-file="$scratch/valgrind")
@@ -48,12 +48,12 @@ computed() { # tasks, partners, workload, operations: instructions for one
     difference "${counts[@]}" "$4" 1.1
 }
 
-# A server behind the command given, with this many workers; `stop` ends it by ending its input.
+# Starts a server with that many workers under the given command. `stop` ends it by closing its input.
 serve() { # service, workers, command...
     local service=$1 workers=$2
     shift 2
     coproc server { exec "$@" "$bench" serve sward "$service" "$workers"; }
-    # The shell forgets the names once the server has ended.
+    # The shell forgets these names when the server ends.
     input=${server[1]} pid=$server_PID
     read -r -t 60 port <&"${server[0]}"
 }
@@ -62,7 +62,8 @@ stop() {
     wait "$pid"
 }
 
-# With 64 connections, so that how often the worker goes to sleep, which is a matter of time, hardly counts.
+# With 64 connections the worker hardly ever sleeps. How often it sleeps depends on time, and would disturb
+# the count.
 requested() { # requests: instructions for one
     local counts=()
     for n in "$1" $(($1 * 2)); do
@@ -81,9 +82,9 @@ if has valgrind "instructions"; then
     hold request "$(requested 5000)"
 fi
 
-# strace slows down what it counts, and with it all that goes by time would weigh more. So it counts in two
-# runs: the calls that move data, of which there are as many at any speed, and in the other one the rest, which
-# slows down those few only.
+# strace slows down the calls that it counts, so calls that come by time and not by request would weigh more.
+# So there are two runs. One counts the calls that move data, whose number does not depend on speed. The other
+# counts the rest, and slows down only these few.
 calls_of() { # which: system calls for one request
     serve http 2 strace -f --seccomp-bpf -c -e trace="$1" -o "$scratch/strace"
     local requests

@@ -1,11 +1,11 @@
 /* kqueue(2) over epoll, as far as src/netpoll/kqueue uses it, for machines without libkqueue.
  *
- * It stands in so that the back-end runs at all on Linux: receipts, edges, ends, the User event, several
- * threads in one queue. It proves nothing about a BSD's kernel.
+ * It lets the back-end run on Linux: receipts, edges, ends, the User event, several threads in one queue. It
+ * proves nothing about a BSD's kernel.
  *
- * A note is a descriptor in a queue with up to two filters, or the eventfd of a User event. As in kqueue, it
- * ends with its descriptor. Notes carry generations, for events of a note that was deleted after epoll told
- * them. */
+ * A note is a descriptor in a queue with up to two filters, or the eventfd of a User event. As in kqueue, a
+ * note ends with its descriptor. Notes carry generations, so that an event of a note that was deleted after
+ * epoll had reported it is recognised. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>

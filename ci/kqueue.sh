@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The suite on the kqueue back-end: over libkqueue where it is installed or can be, else over a stand-in of
-# our own on epoll, which runs the back-end and proves nothing about a BSD's kernel.
+# The socket tests on the kqueue back-end: over libkqueue if it is or can be installed, else over our own
+# stand-in on epoll. The stand-in runs the back-end, but proves nothing about a BSD's kernel.
 . "$(dirname "$0")/common.sh"
 export RUSTFLAGS="--cfg sward_libkqueue" CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-target/kqueue}
 

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// So many goroutines, all of which have begun and most likely wait.
+// Starts the goroutines. When it returns all have begun, and most likely wait.
 func crowd(tasks int, wait func(int)) {
 	var begun atomic.Int64
 	for i := 0; i < tasks; i++ {
@@ -22,7 +22,7 @@ func crowd(tasks int, wait func(int)) {
 	time.Sleep(50 * time.Millisecond)
 }
 
-// A select over a channel of its own and one that all share.
+// Each goroutine selects over its own channel and one that all share.
 func token(s size) string {
 	done := make(chan struct{})
 	defer close(done)

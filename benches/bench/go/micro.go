@@ -98,7 +98,7 @@ func yield(s size) string {
 	return m.stop(each * s.tasks)
 }
 
-// Runs so many goroutines and waits for them.
+// Runs the goroutines and waits for them.
 func together(tasks int, f func(int)) {
 	var wait sync.WaitGroup
 	wait.Add(tasks)
@@ -112,7 +112,7 @@ func together(tasks int, f func(int)) {
 	wait.Wait()
 }
 
-// Keeps the processor busy until both partners are here, so that they start on different ones.
+// Keeps the processor busy until both partners have started, so that they start on different ones.
 func meet(arrived *atomic.Int64) {
 	arrived.Add(1)
 	for start := time.Now(); arrived.Load() < 2 && time.Since(start) < 50*time.Millisecond; {
@@ -122,10 +122,10 @@ func meet(arrived *atomic.Int64) {
 // Go has no unpark; a channel with room for one token is its idiom.
 func unpark(s size) string {
 	var arrived, turn atomic.Int64
-	bells := [2]chan struct{}{make(chan struct{}, 1), make(chan struct{}, 1)}
-	ring := func(bell chan struct{}) {
+	tokens := [2]chan struct{}{make(chan struct{}, 1), make(chan struct{}, 1)}
+	wake := func(token chan struct{}) {
 		select {
-		case bell <- struct{}{}:
+		case token <- struct{}{}:
 		default:
 		}
 	}
@@ -139,11 +139,11 @@ func unpark(s size) string {
 		}
 		for turn.Load() < int64(s.ops) {
 			if turn.Load()%2 != int64(me) {
-				<-bells[me]
+				<-tokens[me]
 				continue
 			}
 			turn.Add(1)
-			ring(bells[1-me])
+			wake(tokens[1-me])
 		}
 	})
 	check(turn.Load() >= int64(s.ops), "all turns were taken")
@@ -232,7 +232,7 @@ func channel(s size) string {
 	receiving.Wait()
 	line := m.stop(each * s.tasks)
 	check(count.Load() == int64(each*s.tasks), "each value has come once")
-	check(sum.Load() == int64(s.tasks*(each*(each-1)/2)), "the values are those that were sent")
+	check(sum.Load() == int64(s.tasks*(each*(each-1)/2)), "the receivers have got what was sent")
 	return line
 }
 

@@ -59,7 +59,7 @@ func compute(d time.Duration) {
 	}
 }
 
-// Tells what the process has used whenever the driver asks, and ends with the driver.
+// Prints the process's use of resources whenever the driver asks, and ends with the driver.
 func control() {
 	for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
 		u := usageNow()

@@ -1,14 +1,14 @@
-//! What there is to run: the workloads with their sizes, the peers, and which peer has no part in which workload.
+//! The workloads with their sizes, the peers, and which peer skips which workload.
 
 use crate::micro::Size;
 use crate::net::Service;
 
 pub const PEERS: [&str; 7] = ["sward", "sward-migrating", "go", "tokio", "may", "threads", "raw"];
 
-/// A measure that gets a table of its own. The less the better, for all of them.
+/// A measure with a table of its own. For all measures less is better.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Measure {
-    /// As the children name it.
+    /// Its name in the output of the children.
     pub key: &'static str,
     pub title: &'static str,
 }
@@ -33,7 +33,7 @@ pub const SECTIONS: [&str; 6] =
 
 #[derive(Clone, Copy)]
 pub enum Kind {
-    /// A child computes by itself. Threads get fewer operations, or none: they are that much slower.
+    /// A child that computes. Threads get fewer operations, or none, since they are much slower.
     Micro { run: &'static str, size: Size, threads: u64 },
     /// A server and a load.
     Net { service: Service, connections: usize, active: usize, one_core: bool },
@@ -50,12 +50,12 @@ pub struct Workload {
 }
 
 impl Workload {
-    /// Whether the name is this one's, or that of a group that it belongs to.
+    /// Whether this is the workload's name, or the name of its group.
     pub fn answers_to(&self, name: &str) -> bool {
         self.name.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
     }
 
-    /// Which of [`SECTIONS`] it belongs to.
+    /// Its section of [`SECTIONS`].
     pub fn section(&self) -> &'static str {
         let section = match self.kind {
             Kind::Micro { run: "spawn" | "parked" | "skynet" | "fib", .. } => 0,
@@ -70,7 +70,7 @@ impl Workload {
         SECTIONS[section]
     }
 
-    /// Why a peer has no part in it. What is no matter of missing primitives was seen to fail in this way.
+    /// Why a peer skips it. Reasons other than a missing primitive were seen in runs.
     pub fn skips(&self, peer: &str) -> Option<&'static str> {
         match (peer, self.kind) {
             ("raw", Kind::Micro { .. }) => Some("an epoll loop has no coroutines"),
@@ -101,24 +101,24 @@ impl Workload {
                 Some("two mappings for each stack: it ends at vm.max_map_count")
             }
             ("may", Kind::Net { service: Service::Burn, .. }) => {
-                Some("those that burn starve the connections: no answer within 20 s")
+                Some("its coroutines that burn CPU starve the connections: no answer within 20 s")
             }
             _ => None,
         }
     }
 }
 
-/// Descriptors that a server or a load needs besides its connections.
+/// Descriptors that a server or a load client needs besides its connections.
 const SPARE_DESCRIPTORS: u64 = 64;
 
-/// A child that computes: its sizes are coroutines, partners, operations, and operations for threads.
+/// A child that computes. Its sizes are: coroutines, partners, operations, and operations for threads.
 fn micro(name: &'static str, run: &'static str, sizes: [u64; 4], about: &str) -> Workload {
     let [tasks, partners, ops, threads] = sizes;
     let kind = Kind::Micro { run, size: Size { tasks, partners, ops }, threads };
     Workload { name, about: about.to_owned(), kind, measures: &[WALL] }
 }
 
-/// A server and its load: so many connections, of which so many carry traffic.
+/// A server and its load. Its counts are: connections, and connections that carry traffic.
 fn net(name: &'static str, service: Service, counts: [usize; 2], about: &str) -> Workload {
     let [connections, active] = counts;
     let kind = Kind::Net { service, connections, active, one_core: false };
@@ -150,7 +150,7 @@ impl Workload {
     }
 }
 
-/// All workloads, for processes that may have that many open files.
+/// All workloads, sized for that limit of open files.
 pub fn workloads(descriptors: u64) -> Vec<Workload> {
     use Service::{Burn, Deadline, Echo, Hog, Once, Uneven};
     let most = descriptors.saturating_sub(SPARE_DESCRIPTORS).min(50_000) as usize;
@@ -244,11 +244,11 @@ pub fn workloads(descriptors: u64) -> Vec<Workload> {
             "uneven",
             Uneven,
             [1_000, 1_000],
-            "1,000 connections of which those of one worker (of half of all) compute for 200 us for each request",
+            "1,000 connections; the ones of one worker (or half of all) compute for 200 us for each request",
         )
         .measuring(&[RATE, P99]),
         net("flood", Once, [500, 500], "connect, request, close, 500 at a time").measuring(&[P99, P50, RATE]),
-        net("skew", Echo, [1_000, 100], "echo, 1,000 connections, of which 100 carry all traffic"),
+        net("skew", Echo, [1_000, 100], "echo, 1,000 connections, 100 of them carry all traffic"),
         net("beside-1k", Echo, [1_064, 64], "echo, 64 connections beside 1,000 idle ones"),
         net("beside-most", Echo, [most, 64], &beside),
         net("idle", Echo, [most, 0], &idle).measuring(&[BYTES, SLEEPS]),

@@ -1,4 +1,4 @@
-//! The processes: what this program does when the driver starts it, and the driver's end of a child.
+//! The processes: the code of a child, and the driver's end of it.
 
 use crate::catalogue::{Kind, Workload};
 use crate::micro::{self, Size};
@@ -28,7 +28,7 @@ fn number<T: std::str::FromStr>(arguments: &[String], n: usize) -> io::Result<T>
     text.parse().map_err(|_| wrong(&format!("not a number: {text:?}")))
 }
 
-/// `child PEER RUN TASKS PARTNERS OPS WORKERS`: runs a workload and prints what it has measured.
+/// `child PEER RUN TASKS PARTNERS OPS WORKERS`: runs a workload and prints its measurements.
 pub fn run(arguments: &[String]) -> io::Result<()> {
     let [peer, run, ..] = arguments else { return Err(wrong("child wants a peer and a workload")) };
     let size =
@@ -79,10 +79,10 @@ pub fn load(arguments: &[String]) -> io::Result<()> {
 
 // ---- In the driver ---------------------------------------------------------------------------------
 
-/// What one run has measured.
+/// The measurements of one run.
 pub type Sample = BTreeMap<String, f64>;
 
-/// The driver's end of a child. Dropping it ends the child.
+/// The driver's end of a child. Its drop ends the child.
 struct Child {
     process: std::process::Child,
     lines: Receiver<String>,
@@ -125,7 +125,7 @@ impl Child {
         })
     }
 
-    /// The first thing that the child, which has ended, said on its error output.
+    /// The first line of the ended child's error output.
     fn complaint(&mut self) -> String {
         let all = self.complaints.take().and_then(|thread| thread.join().ok()).unwrap_or_default();
         let mut lines = all.lines().filter(|line| !line.is_empty()).take(2);
@@ -136,7 +136,7 @@ impl Child {
         writeln!(self.process.stdin.as_mut().expect("it was piped"), "{line}")
     }
 
-    /// Waits for the child to end by itself, well.
+    /// Waits for the child to end by itself, with success.
     fn end(mut self) -> io::Result<()> {
         drop(self.process.stdin.take());
         match self.lines.recv_timeout(SILENCE) {
@@ -152,7 +152,7 @@ impl Child {
         Err(io::Error::other(format!("{status}: {}", self.complaint())))
     }
 
-    /// What a server has used so far: nanoseconds of CPU, and how often its threads slept.
+    /// The server's use so far: nanoseconds of CPU, and how often its threads slept.
     fn usage(&mut self) -> io::Result<Sample> {
         self.say("usage")?;
         parse(&self.line()?)
@@ -161,7 +161,7 @@ impl Child {
 
 impl Drop for Child {
     fn drop(&mut self) {
-        // It has ended already if that fails.
+        // If this fails, it has ended already.
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
@@ -175,7 +175,7 @@ fn parse(line: &str) -> io::Result<Sample> {
     sample.filter(|sample| !sample.is_empty()).ok_or_else(|| io::Error::other(format!("it said: {line}")))
 }
 
-/// Where the programs are, and how much work they get.
+/// Where the programs are, and how much work each gets.
 pub struct Runner {
     pub this: PathBuf,
     pub go: Option<PathBuf>,
@@ -215,7 +215,8 @@ impl Runner {
     fn micro(&self, peer: &str, run: &str, size: Size, threads: u64) -> io::Result<Sample> {
         let ops = if peer == "threads" { threads } else { size.ops };
         let ops = if self.quick { ops / 10 } else { ops };
-        // On one worker nobody can start apart, and waiting for that would be all that is measured.
+        // With one worker two coroutines cannot start on different ones, and the run would measure only the
+        // wait for that.
         let apart = matches!(run, "unpark" | "pingpong") && self.workers > 1;
         let partners = if run == "channel" || apart { size.partners } else { 0 };
         let numbers = [size.tasks, partners, ops].map(|n| n.to_string());
@@ -275,9 +276,10 @@ impl Runner {
         Ok(sample)
     }
 
-    /// How often the server's threads go to sleep while nothing happens, but for the one that answers.
+    /// How often the server's threads go to sleep while nothing happens, except the thread that answers the
+    /// driver.
     fn rest(&self, server: &mut Child) -> io::Result<Sample> {
-        // What the connections have set going may come to an end first.
+        // First let the work that the connections have caused end.
         std::thread::sleep(Duration::from_millis(300));
         let before = server.usage()?;
         std::thread::sleep(Duration::from_secs_f64(self.seconds()));
@@ -299,7 +301,7 @@ impl Runner {
     }
 }
 
-/// What the server used for each request.
+/// The server's use for each request.
 fn per_request(requests: f64, nanos: f64, before: &Sample, after: &Sample) -> Sample {
     let used = |name: &str| (after[name] - before[name]) / requests;
     let (user, kernel) = (used("user"), used("kernel"));
@@ -353,8 +355,8 @@ fn duration(text: &str) -> Option<f64> {
     Some(number.parse::<f64>().ok()? * unit)
 }
 
-/// Builds the Go program beside this one, with the Go that `ci/bench-peers.sh` has installed, or else the one
-/// in the path. The error says why it is not there.
+/// Builds the Go program, with the Go that `ci/bench-peers.sh` has installed, or else the one in the path.
+/// The error says why that failed.
 pub fn build_go(this: &Path) -> Result<PathBuf, String> {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     let source = here.join("go");

@@ -1,5 +1,5 @@
-//! Runs each workload on every peer that is there, by turns, so that what else happens on the machine meets all of
-//! them alike: the order rotates from round to round.
+//! Runs each workload on every installed peer, in turns: the order rotates from round to round, so that other
+//! load on the machine affects all peers alike.
 
 use crate::Plan;
 use crate::catalogue::{Kind, Workload};
@@ -10,7 +10,7 @@ use std::fmt;
 use std::io;
 use std::process::{Command, Stdio};
 
-/// How the runs of a workload were made.
+/// The settings of a workload's runs.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Setting {
     pub rounds: usize,
@@ -26,14 +26,14 @@ impl fmt::Display for Setting {
     }
 }
 
-/// What there is to say about one workload on one peer.
+/// The result of one workload on one peer.
 pub enum Result {
     Samples(Vec<Sample>),
     Skipped(String),
     Failed(String),
 }
 
-/// The setting of most rows: a report says it once, and names those that differ.
+/// The setting of most rows. A report prints it once, and names the rows that differ.
 pub fn usual_setting(rows: &[Row]) -> Option<Setting> {
     let count = |setting| rows.iter().filter(|row| row.setting == setting).count();
     rows.iter().map(|row| row.setting).max_by_key(|setting| count(*setting))

@@ -1,4 +1,5 @@
-//! All samples as JSON, and back: so that reports can be made again, and a part of the workloads run again.
+//! All samples as JSON, and back, so that reports can be made again, and a part of the workloads can run
+//! again.
 
 use crate::Plan;
 use crate::catalogue::{self, Workload};
@@ -8,7 +9,7 @@ use std::io;
 
 type Outcome<T> = std::result::Result<T, String>;
 
-/// All samples, and how they came about. Times are in nanoseconds.
+/// All samples, with the settings of their runs. Times are in nanoseconds.
 pub fn write(rows: &[Row]) -> String {
     let result = |result: &Result| match result {
         Result::Samples(samples) => json!({ "samples": samples }),
@@ -31,9 +32,9 @@ pub fn write(rows: &[Row]) -> String {
     format!("{:#}\n", json!({ "results": rows.iter().map(row).collect::<Vec<_>>() }))
 }
 
-/// What the files of the plan hold of its workloads and peers, in the order of the catalogue.
+/// The samples in the plan's files of its workloads and peers, in the order of the catalogue.
 pub fn read(plan: &Plan) -> io::Result<Vec<Row>> {
-    // Sizes have no part in a report.
+    // Reports do not use the sizes.
     let known = catalogue::workloads(u64::MAX);
     let mut rows = Vec::new();
     for file in &plan.from {
@@ -47,8 +48,8 @@ pub fn read(plan: &Plan) -> io::Result<Vec<Row>> {
     Ok(rows)
 }
 
-/// A workload that was run again takes the place of its earlier run. With all peers: only those of one run met
-/// the same conditions.
+/// A later run of a workload replaces an earlier one, with all peers: only the peers of one run met the same
+/// conditions.
 fn merge(rows: &mut Vec<Row>, later: Vec<Row>) {
     for row in later {
         match rows.iter_mut().find(|earlier| earlier.workload.name == row.workload.name) {
@@ -68,11 +69,11 @@ fn row(row: &Value, all: &Value, known: &[Workload], peers: &[&'static str]) -> 
     let name = row["workload"].as_str().ok_or("a workload has no name")?;
     let workload = known.iter().find(|known| known.name == name);
     let mut workload = workload.cloned().ok_or_else(|| format!("no such workload: {name}"))?;
-    // Some sizes are those of the machine that it ran on.
+    // Some sizes depend on the machine of the run.
     if let Some(about) = row["about"].as_str() {
         about.clone_into(&mut workload.about);
     }
-    // A file may say once, at its top, what holds for all of it.
+    // A file may have the settings of all its rows once, at its top.
     let said = |key: &str| row.get(key).or(all.get(key)).ok_or_else(|| format!("{name} has no {key}"));
     let number = |key| said(key)?.as_u64().ok_or_else(|| format!("{name}: {key} is no number"));
     let setting = Setting {

@@ -1,9 +1,10 @@
-//! The benchmark: the same workloads on sward and on its peers, alternating.
+//! The benchmark: the same workloads on sward and on its peers, in turns.
 //!
-//! From the top down: the driver (`driver.rs`) takes the workloads of the catalogue and runs each on every peer that
-//! is there, a process each time (`child.rs`: this program again, with hidden arguments, or the Go program); what
-//! they tell becomes tables (`report.rs`, `markdown.rs`), JSON, which can be read again (`json.rs`), and plots
-//! (`plot.rs`). Below stand the workloads (`micro/`, `net/`) and what the peers call things (`peers/`).
+//! From the top down: the driver (`driver.rs`) takes the workloads of the catalogue (`catalogue.rs`) and runs
+//! each on every installed peer, each time in a new process (`child.rs`: this program with hidden arguments,
+//! or the Go program). The results become tables (`report.rs`, `markdown.rs`), JSON that can be read again
+//! (`json.rs`), and plots (`plot.rs`). Below are the workloads (`micro/`, `net/`) and the peers' names for
+//! things (`peers/`).
 
 mod catalogue;
 mod child;
@@ -37,12 +38,12 @@ const HELP: &str =
   --markdown tables of ratios, into this file
   --list     names the workloads and the peers";
 
-/// What the command line asks for.
+/// The settings of the command line.
 pub struct Plan {
     pub workloads: Vec<Workload>,
     pub peers: Vec<&'static str>,
     pub setting: Setting,
-    /// Where the samples come from, if nothing is to run.
+    /// Files to read the samples from; if there are any, nothing runs.
     pub from: Vec<PathBuf>,
     pub json: Option<PathBuf>,
     pub svg: Option<PathBuf>,

@@ -1,12 +1,11 @@
-//! Tables of ratios, for a text: absolute times say as much of the machine as of the peers.
+//! Tables of ratios, for documents: absolute times depend on the machine as much as on the peers.
 
 use crate::catalogue::{Measure, SECTIONS};
 use crate::driver::{Result, Row, Setting, usual_setting};
 use crate::report::{Line, Summary, ratio, show, table, three, to_best};
 use std::fmt::Write;
 
-/// The columns of ratios: the heading (the first that is there has "sward" before it), what is above the line
-/// and what below.
+/// The columns of ratios: heading (the first column has "sward" before it), numerator, denominator.
 const RATIOS: [(&str, &str, &str); 6] = [
     ("/ Go", "sward", "go"),
     ("/ tokio", "sward", "tokio"),
@@ -16,13 +15,13 @@ const RATIOS: [(&str, &str, &str); 6] = [
     ("migrating / Go", "sward-migrating", "go"),
 ];
 
-/// A workload and a measure of it.
+/// One measure of one workload.
 struct Entry {
     what: String,
     measure: String,
     ratios: [Option<f64>; RATIOS.len()],
     spread: f64,
-    /// Sward takes less than all other runtimes.
+    /// Whether sward takes less than all other runtimes.
     best: bool,
 }
 
@@ -31,14 +30,14 @@ pub fn write(rows: &[Row]) -> String {
     let Some(usual) = usual_setting(rows) else { return text };
     let _ = writeln!(
         text,
-        "Ratios of medians. Unless said otherwise: {usual}. Below one, sward takes less; bold where it\n\
-         takes the least of all runtimes. Raw, an epoll loop written by hand, is the limit that they are held\n\
-         against. Migrating: with started coroutines that migrate. Spread: the farthest of sward's own samples\n\
-         from their median. `-`: a peer that had no part, or nothing to divide by."
+        "Ratios of medians. Unless a row says otherwise: {usual}. Below one, sward takes less; bold: it takes\n\
+         the least of all runtimes. Raw: an epoll loop written by hand, the limit for servers. Migrating: with\n\
+         started coroutines that migrate. Spread: the farthest of sward's own samples from their median. `-`:\n\
+         the peer was skipped, or there is nothing to divide by."
     );
     for section in SECTIONS {
         let rows: Vec<&Row> = rows.iter().filter(|row| row.workload.section() == section).collect();
-        // Measure by measure, so that what is to be compared stands together.
+        // Measure by measure, so that rows to compare stand together.
         let mut measures: Vec<Measure> = Vec::new();
         for &measure in rows.iter().flat_map(|row| row.workload.measures) {
             if !measures.contains(&measure) {
@@ -115,7 +114,7 @@ fn write_table(text: &mut String, section: &str, entries: &[Entry]) {
     }
 }
 
-/// Each reason once, with those whom it concerns: why peers have failed, or have been skipped.
+/// Why peers have failed or were skipped: each reason once, with its peer.
 fn reasons(rows: &[Row], failed: bool) -> Vec<(&str, Vec<String>)> {
     let mut reasons: Vec<(&str, Vec<String>)> = Vec::new();
     for row in rows {
@@ -176,7 +175,7 @@ mod tests {
             ] }"#,
         ));
         assert!(
-            text.starts_with("Ratios of medians. Unless said otherwise: 5 rounds, 2 workers. "),
+            text.starts_with("Ratios of medians. Unless a row says otherwise: 5 rounds, 2 workers. "),
             "{text}"
         );
         assert!(text.contains("| `skynet` c (5 rounds, 1 worker) |"), "{text}");

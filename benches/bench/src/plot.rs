@@ -1,5 +1,5 @@
-//! Bar plots: one for each table, with the medians and a line from the least to the most, and two over all,
-//! with ratios to sward.
+//! Bar plots. One for each table, with medians and a line from the least to the most; and two overviews, with
+//! ratios to sward.
 
 use crate::catalogue::Measure;
 use crate::driver::{Row, usual_setting};
@@ -37,14 +37,14 @@ pub fn write(folder: &Path, rows: &[Row]) -> io::Result<()> {
     Ok(())
 }
 
-/// A white sheet: it is also to be read where pages are dark.
+/// A white background, so that it can be read on dark pages.
 fn sheet(file: &Path, height: i32) -> Result<Area<'_>, Box<dyn Error>> {
     let area = SVGBackend::new(file, (WIDTH as u32, height as u32)).into_drawing_area();
     area.fill(&WHITE)?;
     Ok(area)
 }
 
-/// Writes a text of which the left, middle or right stands at a place, half above it and half below.
+/// Writes a text with its left end, middle or right end at a point, vertically centred.
 fn write_at(area: &Area, text: String, size: i32, from: HPos, at: (i32, i32)) -> Result<(), Box<dyn Error>> {
     let style = ("sans-serif", size).into_text_style(area).pos(Pos::new(from, VPos::Center));
     Ok(area.draw(&Text::new(text, at, style))?)
@@ -57,7 +57,7 @@ const MARGIN: i32 = 10;
 
 const ROW: i32 = 34;
 const HEAD: i32 = 64;
-/// Where the bars begin, and how much room their figures have behind them.
+/// Where the bars begin, and the room behind them for their figures.
 const NAMES: i32 = 150;
 const FIGURES: i32 = 90;
 
@@ -88,12 +88,12 @@ fn draw(file: &Path, row: &Row, lines: &[Line], measure: Measure) -> Result<(), 
 
 // ---- Over all --------------------------------------------------------------------------------------
 
-/// Ratios of some workloads, each by its first measure.
+/// An overview: the ratios of some workloads, each by its first measure.
 struct Overview {
     file: &'static str,
     title: &'static str,
     peers: &'static [&'static str],
-    /// Their names and what the plot calls them.
+    /// The names of the workloads, and their labels in the plot.
     workloads: &'static [(&'static str, &'static str)],
 }
 
@@ -129,7 +129,7 @@ const OVERVIEWS: [Overview; 2] = [
     },
 ];
 
-/// What the legend calls a peer, and its colour: apart for colour-blind eyes too.
+/// A peer's name in the legend, and its colour, which colour-blind readers can tell apart.
 fn legend(peer: &str) -> (&str, RGBColor) {
     match peer {
         "sward" => ("sward", SWARD),
@@ -141,7 +141,7 @@ fn legend(peer: &str) -> (&str, RGBColor) {
     }
 }
 
-/// The axis ends here: a bar that would be longer is torn, and its figure says how long.
+/// The axis ends here. A longer bar is drawn torn, with its length as a figure.
 const LONGEST: f64 = 5.0;
 const BAR: i32 = 17;
 const GAP: i32 = 16;
@@ -199,7 +199,7 @@ impl Overview {
                     let tear = [(end - 16, top + BAR), (end - 8, top - 2)];
                     area.draw(&PathElement::new(tear, WHITE.stroke_width(4)))?;
                 }
-                // A figure that would stand on the line at one stands behind it.
+                // A figure that would cover the line at one is put behind it.
                 let end = if end < at(1.0) && end + 44 > at(1.0) { at(1.0) } else { end };
                 figures.push((three(ratio), end + 4, top));
                 top += BAR;
@@ -207,7 +207,7 @@ impl Overview {
             top += GAP;
         }
         area.draw(&PathElement::new([(at(1.0), TOP - 8), (at(1.0), bottom)], BLACK))?;
-        // The figures last, on white: a line of the grid through them makes them hard to read.
+        // The figures last, on white, as grid lines through them make them hard to read.
         for (figure, left, top) in figures {
             let behind = [(left, top), (left + 9 * figure.len() as i32, top + BAR - 2)];
             area.draw(&Rectangle::new(behind, WHITE.filled()))?;

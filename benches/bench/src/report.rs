@@ -1,4 +1,4 @@
-//! Samples become medians, spreads and ratios; the tables of a run, and what is written into files.
+//! From samples to medians, spreads and ratios; the printed tables, and the files.
 
 use crate::Plan;
 use crate::catalogue::Measure;
@@ -6,7 +6,7 @@ use crate::driver::{Result, Row};
 use crate::{json, markdown, plot};
 use std::io;
 
-/// What several runs say together.
+/// The summary of several runs.
 #[derive(Clone, Copy)]
 pub struct Summary {
     pub median: f64,
@@ -32,7 +32,7 @@ pub struct Line {
     pub kernel: Option<f64>,
 }
 
-/// The median of one peer to that of another, if both took part.
+/// The ratio of two peers' medians, if both took part.
 pub fn ratio(lines: &[Line], peer: &str, to: &str) -> Option<f64> {
     let median = |name| lines.iter().find(|line| line.peer == name).map(|line| line.summary.median);
     let to = median(to)?;
@@ -58,7 +58,7 @@ pub fn table(row: &Row, measure: Measure) -> Vec<Line> {
     };
     let line = |&(peer, ref result): &(&'static str, Result)| {
         let of_all = summary(result, measure.key)?;
-        // The parts of the CPU time stand in the first table of a workload, if it is one of time.
+        // User and kernel time stand in the first table of a workload, if that is a table of times.
         let with_parts = matches!(measure.key, "wall" | "cpu") && row.workload.measures[0].key == measure.key;
         let part = |key| with_parts.then(|| summary(result, key).map(|part| part.median)).flatten();
         Some(Line { peer, summary: of_all, user: part("user"), kernel: part("kernel") })
@@ -66,7 +66,7 @@ pub fn table(row: &Row, measure: Measure) -> Vec<Line> {
     row.peers.iter().filter_map(line).collect()
 }
 
-/// A number with three digits, or all that stand before the point.
+/// A number with three digits, or with all digits before the point.
 pub fn three(value: f64) -> String {
     let digits = if value < 10.0 { 2 } else { usize::from(value < 100.0) };
     format!("{value:.digits$}")
@@ -126,7 +126,7 @@ pub fn print(row: &Row) {
     println!();
 }
 
-/// Writes what the plan asks for.
+/// Writes the files of the plan.
 pub fn write(plan: &Plan, rows: &[Row]) -> io::Result<()> {
     if let Some(file) = &plan.json {
         std::fs::write(file, json::write(rows))?;
@@ -140,7 +140,7 @@ pub fn write(plan: &Plan, rows: &[Row]) -> io::Result<()> {
     Ok(())
 }
 
-/// The reports of earlier runs, once more.
+/// Makes the reports of earlier runs again.
 pub fn again(plan: &Plan) -> io::Result<()> {
     let rows = json::read(plan)?;
     write(plan, &rows)?;
@@ -173,10 +173,10 @@ mod tests {
         assert_eq!(ratio(&lines, "sward", "go"), Some(0.5));
         assert_eq!(ratio(&lines, "go", "sward"), Some(2.0));
         assert_eq!(ratio(&lines, "sward", "may"), None);
-        // Nothing is a multiple of nothing, and what is next to the best is not the best.
+        // A ratio to zero does not exist, and the second best is not marked as best.
         assert_eq!(ratio(&lines, "sward", "tokio"), None);
         assert_eq!(to_best(&lines, "sward"), None);
-        // The other mode of sward takes less, and is no peer.
+        // sward's other mode takes less, but is no peer.
         assert_eq!(to_best(&lines[..3], "sward"), Some(0.5));
         assert_eq!(to_best(&lines[..3], "go"), Some(4.0));
     }

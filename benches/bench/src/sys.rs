@@ -1,4 +1,4 @@
-//! What the kernel says of a process, and what is asked of it: CPU time, memory, processors, descriptors, epoll.
+//! System calls: CPU time and memory of a process, its processors and descriptors, epoll.
 
 use std::fs;
 use std::io;
@@ -67,7 +67,7 @@ pub fn pin_to(processor: usize) -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// A level-triggered epoll instance that tells which sockets can be read, by the number given with each.
+/// A level-triggered epoll instance. It reports readable sockets by the number that each was added with.
 pub struct Epoll {
     fd: OwnedFd,
     events: Vec<libc::epoll_event>,
@@ -97,7 +97,7 @@ impl Epoll {
         }
     }
 
-    /// The numbers of the sockets that can be read; none once the time is up.
+    /// The numbers of the readable sockets; none after the timeout.
     pub fn wait(&mut self, limit: Option<Duration>) -> impl Iterator<Item = usize> {
         let millis = limit.map_or(-1, |limit| limit.as_millis() as i32);
         let room = self.events.len() as i32;

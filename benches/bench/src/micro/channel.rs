@@ -62,5 +62,5 @@ pub async fn tokio(size: Size) -> Outcome {
 
 fn check((count, sum): (u64, u64), each: u64, size: Size) {
     assert_eq!(count, each * size.tasks, "each value has come once");
-    assert_eq!(sum, size.tasks * (each * (each - 1) / 2), "the values are those that were sent");
+    assert_eq!(sum, size.tasks * (each * (each - 1) / 2), "the receivers have got what was sent");
 }

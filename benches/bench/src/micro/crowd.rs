@@ -1,5 +1,5 @@
-//! One thing that many coroutines wait for at once: what one message, datagram or connection costs must not
-//! depend on how many they are. For sward and Go: the other peers lack a part of it.
+//! Many coroutines wait for one thing. The cost of one message, datagram or connection must not depend on
+//! their number. For sward and Go; the other peers lack a part of it.
 
 use super::{Meter, Outcome, Size, forever};
 use std::net::{Ipv4Addr, TcpStream, UdpSocket as StdUdpSocket};
@@ -9,12 +9,12 @@ use sward::channel::{Receiver, bounded};
 use sward::net::{TcpListener, UdpSocket};
 use sward::task::CancelToken;
 
-/// How often it is looked whether all wait.
+/// The time between two checks whether all wait.
 const POLL: Duration = Duration::from_millis(1);
-/// How long the coroutines that start last get to reach their wait.
+/// How long the last coroutines get to reach their wait.
 const SETTLE: Duration = Duration::from_millis(50);
 
-/// So many coroutines, all of which have begun and most likely wait.
+/// Starts the coroutines. When it returns all have begun, and most likely wait.
 fn crowd(size: Size, wait: impl Fn(u64) + Copy + Send + 'static) -> Vec<sward::task::JoinHandle<()>> {
     let begun = forever(AtomicU64::new(0));
     let wait = move |i| {
@@ -29,7 +29,7 @@ fn crowd(size: Size, wait: impl Fn(u64) + Copy + Send + 'static) -> Vec<sward::t
     handles
 }
 
-/// A select over a channel of its own and a token that all share; messages go to all of them in turn.
+/// Each coroutine selects over its own channel and a token that all share; messages go to each in turn.
 pub fn token(size: Size) -> Outcome {
     let token = forever(CancelToken::new());
     let received = forever(AtomicU64::new(0));
@@ -97,7 +97,7 @@ pub fn accepts(size: Size) -> Outcome {
     let meter = Meter::start();
     for _ in 0..size.ops {
         let client = TcpStream::connect(address).expect("connected");
-        // The server closes last, so that the listener's port collects no connections in TIME_WAIT.
+        // The client closes first, so that the listener's port collects no connections in TIME_WAIT.
         drop(client);
         drop(told.recv().expect("accepted"));
     }

@@ -7,13 +7,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// How long the yielding coroutines compute in a turn.
+/// How long the coroutines that yield compute in a turn.
 const SLICE: Duration = Duration::from_millis(10);
-/// The time between two spawns beside them.
+/// The time between two spawns.
 const BETWEEN: Duration = Duration::from_millis(5);
-/// How many spawns there are from one yield to the next.
+/// The number of spawns between two yields.
 const BATCH: u64 = 128;
-/// When the sleepers are to wake, and for how long the hog that starts after them computes.
+/// When the sleepers should wake, and for how long the hog, which starts after them, computes.
 const SLEEP: Duration = Duration::from_millis(100);
 const HOG: Duration = Duration::from_millis(1_500);
 
@@ -93,7 +93,7 @@ pub fn beside_hog<P: Peer>(size: Size) -> Outcome {
             })
         })
         .collect();
-    // All of them sleep by then.
+    // By then all of them sleep.
     P::sleep(SLEEP / 2);
     let hog = P::spawn(|| compute(HOG));
     let nanos: Vec<u64> = sleepers.into_iter().map(P::join).collect();

@@ -1,9 +1,9 @@
-//! Fibonacci by fork and join: one half is spawned, the other computed in place. The number is the greatest
-//! that takes no more spawns than the operations asked for; time for each spawn.
+//! Fibonacci by fork and join: one half is spawned, the other computed in place. `n` is the greatest that
+//! takes no more spawns than `ops`. Measures the time for each spawn.
 
 use super::{Meter, Outcome, Peer, Size};
 
-/// The number and its spawns. fib(n) takes as many as fib(n - 1) and fib(n - 2) take, and one.
+/// `n` and its number of spawns: fib(n) takes one more than fib(n - 1) and fib(n - 2) together.
 fn number(size: Size) -> (u64, u64) {
     let (mut n, mut spawns, mut before) = (1, 0, 0);
     while spawns + before < size.ops {

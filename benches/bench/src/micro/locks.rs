@@ -1,9 +1,9 @@
-//! 100 coroutines that share one lock around a short section: a mutex, and a read-write lock that is read nine
-//! times of ten.
+//! 100 coroutines share one lock around a short critical section: a mutex, or a readers-writer lock with 90 %
+//! reads.
 
 use super::{Locks, Meter, Outcome, Size, forever};
 
-/// One in that many takes of the read-write lock writes.
+/// One access of the readers-writer lock in that many is a write.
 const WRITES: u64 = 10;
 
 pub fn mutex<P: Locks>(size: Size) -> Outcome {

@@ -1,5 +1,5 @@
-//! The workloads without sockets. Each stands in a file of its own, twice: for peers whose code blocks, and for
-//! tokio. Each checks its own result and panics if it is wrong.
+//! The workloads without sockets. Each has a file with two versions: for peers whose code blocks, and for
+//! tokio. Each checks its own result, and panics if it is wrong.
 
 mod channel;
 mod crowd;
@@ -24,13 +24,13 @@ use std::time::{Duration, Instant};
 pub struct Size {
     /// Coroutines at once, or senders.
     pub tasks: u64,
-    /// Receivers; for pairs, whether the two are to start on different workers.
+    /// Receivers. For pairs: 1 if the two start on different workers.
     pub partners: u64,
     /// Operations in all.
     pub ops: u64,
 }
 
-/// What a run has measured, per operation: nanoseconds and bytes.
+/// The measurements of a run, per operation: nanoseconds and bytes.
 pub struct Outcome(Vec<(&'static str, f64)>);
 
 impl Outcome {
@@ -39,7 +39,7 @@ impl Outcome {
         self
     }
 
-    /// The line that a child tells the driver.
+    /// The line that a child prints for the driver.
     pub fn line(&self) -> String {
         self.0.iter().map(|(name, value)| format!("{name} {value}")).collect::<Vec<_>>().join(" ")
     }
@@ -68,7 +68,7 @@ impl Meter {
     }
 }
 
-/// A value that lives as long as the process, so that no peer pays for counting references.
+/// A value that lives as long as the process, so that no peer counts references to it.
 fn forever<T>(value: T) -> &'static T {
     Box::leak(Box::new(value))
 }
@@ -76,7 +76,7 @@ fn forever<T>(value: T) -> &'static T {
 /// How long a coroutine that wants a worker of its own waits for its partner to start on another.
 const MEETING: Duration = Duration::from_millis(50);
 
-/// Keeps the worker busy until both partners are here, so that they start on different ones.
+/// Keeps the worker busy until both partners have started, so that they start on different workers.
 fn meet(arrived: &std::sync::atomic::AtomicU64) {
     use std::sync::atomic::Ordering;
     arrived.fetch_add(1, Ordering::AcqRel);
@@ -86,7 +86,7 @@ fn meet(arrived: &std::sync::atomic::AtomicU64) {
     }
 }
 
-/// The same, a tenth as long, before it counts: first use of memory is not the matter of most workloads.
+/// Runs a tenth of the work first, uncounted: most workloads are not about the first use of memory.
 fn warm(size: Size) -> Size {
     Size { ops: (size.ops / 10).max(1), ..size }
 }
@@ -153,6 +153,6 @@ pub fn tokio(name: String, size: Size, workers: usize) -> Outcome {
             _ => panic!("no such workload: {name}"),
         }
     };
-    // Spawned, since `block_on` would run it on this thread, which is none of the workers.
+    // Spawned, since `block_on` would run it on this thread, which is no worker.
     runtime.block_on(runtime.spawn(main)).expect("it ends well")
 }

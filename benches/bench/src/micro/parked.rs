@@ -1,11 +1,12 @@
-//! Many coroutines parked at once, then woken and joined: time for each, and memory at the height.
+//! Many coroutines are parked at once, then woken and joined. Measures the time for each, and the memory
+//! while all are parked.
 
 use super::{Meter, Outcome, Peer, Size, forever};
 use crate::sys;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-/// How often it is looked whether all are parked.
+/// The time between two checks whether all are parked.
 const POLL: Duration = Duration::from_millis(1);
 
 pub fn blocking<P: Peer>(size: Size) -> Outcome {
@@ -33,7 +34,7 @@ pub fn blocking<P: Peer>(size: Size) -> Outcome {
     meter.stop(size.ops).with("bytes", bytes / size.ops as f64)
 }
 
-/// tokio has no parking; its nearest is waiting for a notification that all share.
+/// tokio has no park. The nearest is a wait for a `Notify` that all share.
 pub async fn tokio(size: Size) -> Outcome {
     let (parked, gate) = (forever(AtomicU64::new(0)), forever(tokio::sync::Notify::new()));
     let before = sys::memory(std::process::id());

@@ -1,5 +1,5 @@
-//! A tree of coroutines, ten children to a node, whose leaves send their numbers up: time for each leaf. The
-//! number of leaves is the greatest power of ten that is not above the operations asked for.
+//! A tree of coroutines, ten children to a node, whose leaves send their numbers up. Measures the time for
+//! each leaf. The number of leaves is the greatest power of ten that is at most `ops`.
 
 use super::{Meter, Outcome, Peer, Size};
 

@@ -1,10 +1,11 @@
-//! Coroutines that sleep once each, for random times of up to a second: CPU for each, and how late they wake.
+//! Coroutines sleep once each, for random times of up to a second. Measures the CPU time for each, and how
+//! late they wake.
 
 use super::{Meter, Outcome, Peer, Size};
 use hdrhistogram::Histogram;
 use std::time::{Duration, Instant};
 
-/// A time below one second, the same for the same sleeper in each run.
+/// A time below one second. A sleeper has the same in each run.
 fn duration(sleeper: u64) -> Duration {
     let mixed = (sleeper + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     Duration::from_micros((mixed ^ mixed >> 32) % 1_000_000)

@@ -1,4 +1,5 @@
-//! Ping-pong in which each receive sets a timeout of 30 s that never passes: a timer set and cancelled each way.
+//! Ping-pong in which each receive sets a timeout of 30 s that never passes. So each way a timer is set and
+//! cancelled.
 
 use super::{Channels, Meter, Outcome, Size};
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! Two coroutines on different workers that wake each other in turn: the time of one wake. It works with
-//! park and unpark; tokio has none, and `Notify` is the same thing there.
+//! Two coroutines on different workers wake each other in turn. Measures the time of one wake. It uses park
+//! and unpark; tokio has neither, and uses `Notify`.
 
 use super::{Meter, Outcome, Peer, Size, forever, meet};
 use std::sync::OnceLock;
@@ -21,7 +21,7 @@ pub fn blocking<P: Peer>(size: Size) -> Outcome {
                     continue;
                 }
                 turn.fetch_add(1, Ordering::AcqRel);
-                // Nobody to wake means that the other has not begun, and will look at the turn when it does.
+                // If the partner is not known yet, it has not begun, and will check the turn when it does.
                 if let Some(other) = tasks[1 - me as usize].get() {
                     P::unpark(other);
                 }

@@ -30,14 +30,14 @@ pub fn serve<P: Net>(service: Service, workers: usize) -> io::Result<()> {
         }
         for number in 0u64.. {
             let stream = P::accept(&listener)?;
-            // A client that resets its connection has ended it, no more.
+            // A reset by the client is an end like any other.
             P::spawn(move || drop(handle::<P>(service, stream, number)));
         }
         Ok(())
     })
 }
 
-/// Whether a connection of the service `Uneven` is busy: those of one worker are, or half of all.
+/// Whether a connection of the service `Uneven` is busy: the connections of one worker are, or half of all.
 fn is_busy<P: Net>(number: u64) -> bool {
     static BUSY: OnceLock<ThreadId> = OnceLock::new();
     let this = std::thread::current().id();

@@ -1,13 +1,18 @@
-//! The load: a process of its own, one thread with epoll, the same for all servers. Each connection has one
-//! message on its way at a time and checks every byte that comes back.
+//! The load client: a process of its own, one thread with epoll, the same for all servers. Each connection
+//! has one message under way at a time, and every byte that comes back is checked.
 //!
-//! `load PORT CONNECTIONS ACTIVE SECONDS REQUESTS [once|some|RATE]`: opens the connections, each with one
-//! exchange, so that the server has really started to serve it; says `ready`; at a line of its input the
-//! active ones begin; after a fifth of the seconds for warming up it says `begin`, at the end `end REQUESTS
-//! NANOSECONDS P50 P99 P999`, and when all that was under way has come, it ends. A number of requests above
-//! zero ends it instead of the time. With `some` the server may close connections after their first exchange:
-//! those have no part in what follows. With a rate, so many messages a second are sent in all, and the
-//! latency of each counts from when it was due.
+//! `load PORT CONNECTIONS ACTIVE SECONDS REQUESTS [once|some|RATE]`:
+//!
+//! 1. It opens the connections, and makes one exchange on each, so that the server has started to serve it.
+//! 2. It prints `ready`, and waits for a line of input.
+//! 3. The active connections begin. After a fifth of SECONDS, for warming up, it prints `begin`.
+//! 4. At the end it prints `end REQUESTS NANOSECONDS P50 P99 P999`. It exits when all outstanding answers
+//!    have come.
+//!
+//! If REQUESTS is above zero, this number of requests ends the run instead of the time. With `once` the
+//! server closes after each answer. With `some` it may close connections after their first exchange; the
+//! client drops these. With RATE, it sends that many messages a second in all, and the latency of each counts
+//! from the time at which it was due.
 
 use crate::sys::Epoll;
 use hdrhistogram::Histogram;
@@ -21,12 +26,12 @@ const MESSAGE: usize = 64;
 const OPENING: usize = 64;
 /// Connections to one address: below the number of ephemeral ports.
 const PER_ADDRESS: usize = 20_000;
-/// Without an event for so long, the server has closed what it closes.
+/// After this time without an event, the server has closed the connections that it closes.
 const CLOSING: Duration = Duration::from_millis(200);
-/// How often messages are sent where the load has a rate.
+/// The time between two batches of messages, if the load has a rate.
 const TICK: Duration = Duration::from_millis(1);
-/// How long an answer may take before the run is given up.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// How long an answer may take before the run fails.
+const ANSWER_LIMIT: Duration = Duration::from_secs(20);
 
 pub struct Load {
     pub port: u16,
@@ -43,14 +48,14 @@ pub struct Load {
 }
 
 struct Connection {
-    /// None before the first and after the last message of those that the server closes.
+    /// `None` before the first message, and after the last one if the server closes.
     stream: Option<TcpStream>,
     sent: [u8; MESSAGE],
     got: usize,
     since: Instant,
 }
 
-/// Content that no other message has.
+/// The content of a message: it differs from that of every other one.
 fn content(message: u64) -> [u8; MESSAGE] {
     let mut content = [0; MESSAGE];
     for (n, chunk) in content.chunks_exact_mut(8).enumerate() {
@@ -64,7 +69,7 @@ struct Client {
     load: Load,
     epoll: Epoll,
     connections: Vec<Connection>,
-    /// Messages ever sent.
+    /// Messages sent so far.
     messages: u64,
     under_way: usize,
 }
@@ -91,15 +96,15 @@ impl Client {
         connection.stream.as_mut().map_or(Ok(()), |stream| stream.write_all(&connection.sent))
     }
 
-    /// Waits for answers, and gives the numbers of the connections that have theirs, with its latency.
+    /// Waits for answers. Returns the numbers of their connections, with the latencies.
     fn answers(&mut self, into: &mut Vec<(usize, Duration)>) -> io::Result<()> {
-        if self.answers_within(PATIENCE, into)? {
+        if self.answers_within(ANSWER_LIMIT, into)? {
             return Ok(());
         }
-        Err(io::Error::other(format!("no answer within {PATIENCE:?}")))
+        Err(io::Error::other(format!("no answer within {ANSWER_LIMIT:?}")))
     }
 
-    /// As `answers`, for that long at most; whether anything came.
+    /// As `answers`, with a timeout. Returns whether anything came.
     fn answers_within(&mut self, limit: Duration, into: &mut Vec<(usize, Duration)>) -> io::Result<bool> {
         into.clear();
         let mut any = false;
@@ -137,8 +142,8 @@ impl Client {
         Ok(any)
     }
 
-    /// Sends at a rate, on whichever connections have their answers. A message that finds none waits for one,
-    /// and that counts.
+    /// Sends at a rate, on connections that have their answers. If there is none, a message waits for one,
+    /// and the wait counts.
     fn run_at_rate(&mut self) -> io::Result<()> {
         let mut histogram = Histogram::<u64>::new_with_bounds(100, 60_000_000_000, 3).expect("fine bounds");
         let each_tick = self.load.rate * TICK.as_millis() as u64 / 1_000;
@@ -155,7 +160,7 @@ impl Client {
             }
             while let Some((&since, &number)) = waiting.front().zip(idle.front()) {
                 self.send(number)?;
-                // That this thread is late is not the server's doing.
+                // The delay of this thread is not the server's.
                 let now = Instant::now();
                 self.connections[number].since = if now - since < 2 * TICK { now } else { since };
                 waiting.pop_front();
@@ -210,7 +215,7 @@ pub fn run(load: Load) -> io::Result<()> {
     }
 
     if client.load.some {
-        // The server has closed by then what it closes.
+        // By then the server has closed the connections that it closes.
         while client.answers_within(CLOSING, &mut answers)? {}
     }
     if client.load.rate > 0 {
@@ -222,7 +227,7 @@ pub fn run(load: Load) -> io::Result<()> {
     let mut began = Instant::now();
     let mut warm = limit > 0;
     let (mut sent, mut done) = (0, 0);
-    // Those that carry traffic are spread evenly among those that do not.
+    // The active connections are spread evenly among the idle ones.
     for number in (0..active).map(|n| n * connections / active) {
         if client.load.once || client.connections[number].stream.is_some() {
             client.send(number)?;

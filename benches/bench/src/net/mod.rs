@@ -1,4 +1,4 @@
-//! The servers, one text for each shape of peer, and the load that is the same for all.
+//! The servers, one text for each shape of peer, and the load, which is the same for all.
 
 pub mod blocking;
 pub mod load;
@@ -9,21 +9,21 @@ use crate::sys::Usage;
 use std::io::BufRead;
 use std::time::Duration;
 
-/// Coroutines that burn CPU beside the connections of the service `Burn`, and for how long at a time.
+/// The service `Burn`: how many coroutines burn CPU beside the connections, and for how long at a time.
 pub const BURNERS: usize = 32;
 pub const SLICE: Duration = Duration::from_millis(5);
-/// How long the hog of the service `Hog` computes, and how long it sleeps.
+/// The service `Hog`: how long the hog computes, and how long it sleeps.
 pub const HOG: (Duration, Duration) = (Duration::from_millis(200), Duration::from_millis(800));
-/// Requests a second of the load of the service `Hog`, over all connections.
+/// The service `Hog`: requests a second, over all connections.
 pub const HOG_RATE: u64 = 4_000;
-/// How long the service `Uneven` computes for each message.
+/// The service `Uneven`: how long it computes for each message.
 pub const WORK: Duration = Duration::from_micros(200);
 /// The limit of each read of the service `Deadline`.
 pub const DEADLINE: Duration = Duration::from_secs(30);
 /// Room for one read.
 const ROOM: usize = 1024;
 
-/// What a server does with what it reads.
+/// What a server does with its input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Service {
     /// Sends it back.
@@ -36,8 +36,8 @@ pub enum Service {
     Burn,
     /// `Echo` beside one coroutine that burns CPU for [`HOG`] in each second.
     Hog,
-    /// `Echo` that computes for [`WORK`] for each message, on one worker's connections only: it closes all
-    /// others after their first message.
+    /// `Echo` that computes for [`WORK`] for each message, only on the connections of one worker: it closes
+    /// all others after their first message.
     Uneven,
     /// Answers requests.
     Http,
@@ -63,8 +63,8 @@ impl Service {
     }
 }
 
-/// One response for each request whose end is in the input. It looks for the end of each head and for nothing
-/// else, and supposes that a head comes in one piece, as `wrk`'s do: the parser is not what is compared.
+/// One response for each request whose end is in the input. It only looks for the end of each head, and
+/// assumes that a head comes in one piece, as `wrk`'s do: parsers are not compared here.
 fn answer(input: &[u8], output: &mut Vec<u8>) {
     const RESPONSE: &[u8] =
         b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 14\r\n\r\nHello, World!\n";
@@ -82,8 +82,8 @@ fn burn(time: Duration) {
     }
 }
 
-/// Tells where the server listens; then a plain thread tells what the process has used whenever the driver asks
-/// by a line, and ends the process when the driver does.
+/// Prints where the server listens. Then a plain thread answers each line of the driver with the process's
+/// use of resources, and ends the process when the driver ends.
 fn announce(port: u16) {
     println!("{port}");
     std::thread::spawn(|| {

@@ -13,7 +13,7 @@ pub fn serve(service: Service) -> io::Result<()> {
     let mut epoll = Epoll::new()?;
     let door = listener.as_raw_fd() as usize;
     epoll.add(&listener, door)?;
-    // By descriptor.
+    // Indexed by descriptor.
     let mut connections: Vec<Option<TcpStream>> = Vec::new();
     let (mut buffer, mut output) = ([0; ROOM], Vec::new());
     loop {
@@ -40,8 +40,8 @@ pub fn serve(service: Service) -> io::Result<()> {
     }
 }
 
-/// Serves what has come in on one connection; false once it is to be closed. Answers are small enough for the
-/// socket's buffer to take them whole.
+/// Serves the input of one connection. Returns false if it is to close. Answers are small enough to fit into
+/// the socket's buffer.
 fn handle(service: Service, stream: &mut TcpStream, buffer: &mut [u8], output: &mut Vec<u8>) -> bool {
     let input = match stream.read(buffer) {
         Ok(0) => return false,

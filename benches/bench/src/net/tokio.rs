@@ -31,12 +31,12 @@ pub fn serve(service: Service, workers: usize) -> io::Result<()> {
         for number in 0u64.. {
             let (stream, _) = listener.accept().await?;
             stream.set_nodelay(true)?;
-            // A client that resets its connection has ended it, no more.
+            // A reset by the client is an end like any other.
             tokio::spawn(async move { drop(handle(service, stream, number).await) });
         }
         Ok(())
     };
-    // Spawned, since `block_on` would run it on this thread, which is none of the workers.
+    // Spawned, since `block_on` would run it on this thread, which is no worker.
     runtime.block_on(runtime.spawn(main)).expect("it ends well")
 }
 

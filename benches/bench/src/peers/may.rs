@@ -52,7 +52,7 @@ impl Peer for May {
     }
 }
 
-/// The faster of its two channels that will do.
+/// The faster of its two channels that fit.
 pub enum Sender<T> {
     One(mpsc::Sender<T>),
     Many(mpmc::Sender<T>),

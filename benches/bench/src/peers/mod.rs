@@ -1,6 +1,6 @@
-//! The peers whose code blocks: what each calls the things that the workloads use. tokio's code is of
-//! another shape (`async`), so each workload has a second text for it; Go's stands in `go/`; the raw epoll
-//! loop has servers only.
+//! The peers whose code blocks: each one's names for what the workloads use. tokio's code has another shape
+//! (`async`), so each workload has a second text for it. Go's code is in `go/`. The raw epoll loop has
+//! servers only.
 
 #[macro_use]
 mod shapes;
@@ -13,7 +13,8 @@ use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// Address that servers bind: all of loopback, since one address pair has too few ports for the idle workload.
+/// The address that servers bind: all of loopback, since one pair of addresses has too few ports for the
+/// workload `idle`.
 pub const ANY: &str = "0.0.0.0:0";
 
 /// Running, spawning and the bare means of waiting.
@@ -40,7 +41,7 @@ pub trait Channels: Peer {
     type Sender<T: Send + 'static>: Send + 'static;
     type Receiver<T: Send + 'static>: Send + 'static;
 
-    /// As many ends as are asked for of one channel; a capacity of zero is a rendezvous.
+    /// One channel with that many senders and receivers. A capacity of zero is a rendezvous.
     #[allow(clippy::type_complexity)]
     fn channel<T: Send + 'static>(
         capacity: usize,
@@ -48,7 +49,7 @@ pub trait Channels: Peer {
         receivers: usize,
     ) -> (Vec<Self::Sender<T>>, Vec<Self::Receiver<T>>);
     fn send<T: Send + 'static>(sender: &Self::Sender<T>, message: T);
-    /// Nothing once all senders are gone.
+    /// `None` after all senders are gone.
     fn recv<T: Send + 'static>(receiver: &Self::Receiver<T>) -> Option<T>;
     fn recv_timeout<T: Send + 'static>(receiver: &Self::Receiver<T>, limit: Duration) -> Option<T>;
 
@@ -74,7 +75,7 @@ pub trait Net: Peer {
     type Stream: Read + Write + Send + 'static;
 
     fn bind() -> io::Result<(Self::Listener, SocketAddr)>;
-    /// A connection that sends small messages at once.
+    /// Turns Nagle's algorithm off.
     fn accept(listener: &Self::Listener) -> io::Result<Self::Stream>;
     fn set_read_timeout(stream: &Self::Stream, limit: Duration) -> io::Result<()>;
 }

@@ -1,4 +1,4 @@
-//! Where a peer has the names and signatures of std or crossbeam, its implementation is the same text.
+//! Implementations for peers with the names and signatures of std or crossbeam.
 
 /// `Locks` for a peer whose locks are as std's.
 macro_rules! locks_as_in_std {

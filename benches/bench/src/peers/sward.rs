@@ -1,4 +1,4 @@
-//! sward, in its default mode and with started coroutines that migrate.
+//! sward, in default mode and in migrating mode.
 
 use super::Peer;
 use std::time::Duration;
