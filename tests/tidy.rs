@@ -221,7 +221,7 @@ src/sync/notify.rs: words
 
 src/sync/once.rs: words
 
-src/sync/raw_mutex.rs: columns words
+src/sync/raw_mutex.rs: words
 
 src/sync/raw_rwlock.rs: columns words
 

@@ -1,68 +1,116 @@
-//! The mutex without its data: one word, and the queue of those who wait.
+//! The mutex without its data: one atomic word, and a queue of waiters under a list lock.
+//!
+//! # The problem
+//!
+//! A contended mutex must be fast and must starve nobody. Handing it to the longest waiter at each unlock is
+//! fair but slow: each critical section then costs a context switch, during which the mutex belongs to a
+//! waiter that does not run yet. Letting running lockers take it first is fast, but can starve a waiter.
+//!
+//! # Normal mode and starvation mode
+//!
+//! The two modes are those of Go's mutex.
+//!
+//! In *normal mode* waiters queue in FIFO order. Unlock frees the mutex and wakes the first waiter. The woken
+//! waiter does not own the mutex: it competes with new lockers, which may take the free mutex first
+//! (*barging*). While it is *in flight* no other waiter is woken, and neither lock nor unlock touches the
+//! queue: each costs one read-modify-write, as without contention. A woken waiter that loses goes back to the
+//! front of the queue.
+//!
+//! A woken waiter that loses more than [`STARVATION_THRESHOLD`] (1 ms) after it first queued switches the
+//! mutex to *starvation mode*. Unlock then *reserves* the mutex for the first waiter and wakes it. New
+//! lockers neither take a reserved mutex nor spin; they queue at the end. The mutex returns to normal mode
+//! when the waiter that acquires it is the last one, or has waited for less than the threshold; or when all
+//! waiters have left. Only waiters read the clock: when they first queue, and after each wake-up.
+//!
+//! # Waiters that block their worker's thread
+//!
+//! A wait in a destructor that runs while its coroutine unwinds blocks the thread of the worker
+//! (`blocks_thread`). The waiter in flight may be a coroutine of that worker: it cannot run before the
+//! destructor has the mutex, so leaving the mutex to it would be a deadlock. Therefore:
+//!
+//! - A new locker that blocks its thread takes the mutex whenever nobody holds it, reserved or not.
+//! - Otherwise it queues before all others. While it queues HANDOFF is set, so the holder's unlock *hands the
+//!   mutex off* to it: LOCKED is set on its behalf, whether a waiter is in flight or not.
+//! - The waiter in flight then finds the mutex held, and goes back to the queue, behind it.
+//!
+//! Only such a waiter is protected from the delay of a waiter in flight. If the worker of the waiter in
+//! flight computes for long, or is blocked by a wait elsewhere, the other waiters wait as long, even if the
+//! mutex is free meanwhile, just as if it had been handed to that waiter. They do not read the clock before
+//! they are woken, so the mutex does not enter starvation mode in that time.
+//!
+//! # The states
 //!
 //! ```text
-//!  word          state                                    moves
-//!  0             free                                     try_lock -> LOCKED
-//!  LOCKED        held; nobody is in the queue, or one     unlock -> 0
-//!                is on its way                            join -> LOCKED WAKE, unless one is on its way
-//!                                                         come_back -> LOCKED WAKE
-//!  LOCKED WAKE   held; some are in the queue, or all      unlock -> WAKE
-//!                have left, and nobody is on its way
-//!  WAKE          free; whoever released it is about to    try_lock -> LOCKED WAKE
-//!                look at the queue                        pass_on -> 0
-//!  LOCKED WAKE   held, and goes to one of the queue       unlock -> WAKE HANDOFF
-//!    HANDOFF     next
-//!  WAKE HANDOFF  nobody's; whoever released it is about   pass_on -> LOCKED WAKE HANDOFF, or LOCKED:
-//!                to look, or one is on its way, for         handed over to an urgent one
-//!                whom it is reserved                      arrive -> LOCKED, with the flags that it leaves
+//!  word                  owner of the mutex, and the waiters              a new locker
+//!  0                     nobody; the queue is empty, or a waiter is in    takes it
+//!                        flight
+//!  LOCKED                the holder; the waiters as above                 queues
+//!  LOCKED WAKE           the holder; some queue, none is in flight        queues
+//!  WAKE                  nobody; as above; an unlock is about to call     takes it (barging)
+//!                        `wake_next`
+//!  LOCKED WAKE HANDOFF   the holder; starvation mode, or the first        queues
+//!                        waiter blocks its thread
+//!  WAKE HANDOFF          nobody: reserved; an unlock is about to call     queues; takes it if it
+//!                        `wake_next`, or a waiter is in flight            blocks its thread
+//!
+//!  from                  to                    cause
+//!  0, WAKE               LOCKED is added       `try_lock`: a new locker, or the waiter in flight
+//!  LOCKED ..             LOCKED is removed     `unlock`; with WAKE it goes on to `wake_next`
+//!  LOCKED                LOCKED WAKE           `enqueue`: a waiter queues, and none is in flight
+//!                                              `requeue`: the waiter in flight has lost
+//!  LOCKED, LOCKED WAKE   LOCKED WAKE HANDOFF   `enqueue`: a waiter that blocks its thread
+//!                                              `requeue`: a waiter that has waited for over 1 ms
+//!  WAKE                  0                     `wake_next`: the first waiter is in flight now
+//!  LOCKED WAKE           LOCKED                likewise, but a new locker has been faster
+//!  WAKE HANDOFF          WAKE HANDOFF          `wake_next`, starvation mode: likewise, and reserved for it
+//!  WAKE HANDOFF          LOCKED, and flags     `wake_next`: handed off to a waiter that blocks its thread
+//!                                              `lock_woken`, `requeue`: the waiter in flight takes it
+//!                                              `enqueue`: a locker that blocks its thread takes it
+//!  .. WAKE, HANDOFF      the flags go          `dequeue`: a wait was cancelled, and no other waiter needs
+//!                                              them
 //! ```
 //!
-//! - `try_lock` sets LOCKED where neither LOCKED nor HANDOFF is set, and `unlock` clears it, each with one
-//!   read-modify-write. If `unlock` finds nothing but LOCKED it has no more to do; else it goes on to
-//!   `pass_on`. All other changes are made under the queue's lock; WAKE and HANDOFF change only there.
-//! - WAKE is set if somebody is in the queue and nobody is *on its way*, that is, was chosen and has neither
-//!   taken the mutex nor come back to the queue. HANDOFF, always together with WAKE, is set if one in the
-//!   queue is urgent or the queue is starving (both below).
-//! - The flags are only ever set in a word with LOCKED, by the compare-and-swap that finds it there or by
-//!   the holder. So the holder finds them when it unlocks, and comes to `pass_on`.
+//! - LOCKED changes by one read-modify-write: `try_lock` sets it where neither LOCKED nor HANDOFF is set,
+//!   `unlock` clears it. An unlock that finds LOCKED alone returns at once. All other functions that change
+//!   the word hold the queue's lock.
+//! - WAKE and HANDOFF change only under the queue's lock. [`Queue::flags`] says what they have to be: WAKE if
+//!   waiters queue and none is in flight; both in starvation mode, and if the first waiter blocks its thread.
+//! - The flags are only ever set in a word with LOCKED: by the compare-and-swap that finds LOCKED there, or
+//!   by the holder itself. So the holder sees them when it unlocks, and calls `wake_next`.
 //!
-//! So nobody is left behind. While somebody is in the queue, one of these holds: one is on its way; or
-//! LOCKED and WAKE are set, and the holder will come to `pass_on`; or the one who released the mutex under
-//! WAKE is between `unlock` and the queue's lock. `pass_on` leaves one on its way, or the mutex handed over,
-//! or the queue empty. One on its way takes the mutex or comes back to the queue: in the same
-//! compare-and-swap that shows it that the mutex is held it sets WAKE, so the holder that leaves without a
-//! look has left before it, and the mutex is free.
+//! # Why no waiter is forgotten
 //!
-//! The release of `unlock` pairs with the acquire of whoever sets LOCKED next. What happens to the word in
-//! between are read-modify-writes, which carry it on, or the holder's own stores.
+//! Claim: while the queue is not empty and its lock is free, one of these holds.
 //!
-//! # Fairness
+//! 1. A waiter is in flight.
+//! 2. LOCKED and WAKE are set, so the holder's unlock will call `wake_next`.
+//! 3. An unlock has removed LOCKED under WAKE, and has not called `wake_next` yet. If a new locker takes the
+//!    mutex in between, this unlock still wakes a waiter.
 //!
-//! Handing the mutex to the first in the queue at each unlock is fair and slow: every section then costs a
-//! switch, during which the mutex is held by somebody who does not run. So `unlock` releases it, and the
-//! first of the queue, woken, competes with whoever comes by. While it is on its way nothing else needs to
-//! be woken, so the others go on at the price of an uncontended mutex. If it is overtaken it goes back to
-//! the front.
+//! `enqueue` makes 2 true, unless 1 is: one compare-and-swap either finds the mutex free and takes it, or
+//! finds it held and sets WAKE. `unlock` leads from 2 to 3. `wake_next` leads from 3 to 1, or it hands the
+//! mutex off, which is 2 if others queue, or the queue is empty. A waiter in flight acquires the mutex and
+//! sets the flags that the queue needs, or sets WAKE in the compare-and-swap that shows it that the mutex is
+//! held: 2 in either case. A holder that unlocks without WAKE has unlocked before that compare-and-swap,
+//! which then finds the mutex free and takes it.
 //!
-//! That alone can starve it. So **one that was overtaken and has waited for longer than [`STARVATION_THRESHOLD`]** (one
-//! millisecond, from the time it came) **makes the queue starving: the mutex is then reserved at each
-//! release for the first of the queue, and who comes goes to its end.** That lasts until one takes the mutex
-//! who is the last in the queue or has waited for less. (Go's mutex has the same two modes; parking_lot
-//! decides by a random clock.) The clock is read only by those who wait.
+//! *Cancellation.* The waiter in flight has won its wait: its ticket was fired under the queue's lock. So no
+//! cancellation and no timeout keeps it from competing, and a reservation for it needs no way back. If its
+//! coroutine was cancelled meanwhile and the mutex is held, it queues again, as above; that wait ends at once
+//! with the cancellation, and `dequeue` leaves the flags as the other waiters need them.
 //!
-//! One who blocks a worker's thread while it waits (in a destructor, while its coroutine unwinds) is
-//! *urgent*: the one on its way may be a coroutine of that very worker, which does not run before the wait
-//! has ended. So the mutex is not left to that one. An urgent one waits before all others, and while it
-//! does HANDOFF is set, so that `unlock` comes to `pass_on`, which hands the mutex over to it, whoever is on
-//! its way; and one that comes takes a reservation for itself. The one on its way finds the mutex taken, and
-//! goes back to the list.
+//! *Orderings.* The release of `unlock` pairs with the acquire of the next thread that sets LOCKED. All
+//! changes in between are read-modify-writes, which continue the release sequence, or the holder's own
+//! stores.
 //!
-//! That helps the urgent one alone. Others in the queue wait until the one on its way has come, though the
-//! mutex be free: if its worker computes for long, or is blocked by one that is urgent elsewhere, they wait
-//! as long, as they would if the mutex had been handed over. Until then nobody's patience counts.
+//! # What was rejected
 //!
-//! One waiter is on its way at a time. It was chosen (its ticket was won under the queue's lock), so no
-//! cancellation or timeout keeps it from arriving, and a reservation for it needs no way back.
+//! - *A hand-off at each unlock*: see the problem. Starvation mode does this, and is left as soon as it may
+//!   be.
+//! - *Deciding on fairness in unlock, by a random timer* (parking_lot): each contended unlock reads the
+//!   clock.
+//! - *Several waiters in flight*: they would compete with one another, and each that loses has cost a
+//!   wake-up.
 
 use super::{STARVATION_THRESHOLD, spin_for};
 use crate::base::sync::{AtomicU32, ListLock, Ordering, const_fn};
@@ -70,8 +118,11 @@ use crate::coroutine::{Batch, WaitList, WaitNode, WaitReason};
 use crate::sched::{self, Cancel, Woken};
 use std::time::Instant;
 
+/// The mutex is held.
 const LOCKED: u32 = 1;
+/// Unlock has to call `wake_next`.
 const WAKE: u32 = 1 << 1;
+/// Unlock reserves the mutex or hands it off: new lockers must not take it.
 const HANDOFF: u32 = 1 << 2;
 
 /// A mutex without data.
@@ -81,19 +132,18 @@ pub(super) struct RawMutex {
     queue: ListLock<Queue>,
 }
 
-/// Those who wait.
+/// The waiters.
 #[derive(Debug)]
 pub(super) struct Queue {
     list: WaitList,
-    /// One was chosen, and has neither taken the mutex nor gone back to the list.
+    /// A waiter was woken, and has neither acquired the mutex nor queued again.
     waiter_in_flight: bool,
-    /// One that had lost its patience went back to the list, and the mutex has not since come to one who
-    /// has not, or who is the last.
+    /// Starvation mode.
     starving: bool,
 }
 
 impl Queue {
-    /// WAKE and HANDOFF as they have to be.
+    /// WAKE and HANDOFF as this queue needs them. Leaves starvation mode if no waiter is left.
     fn flags(&mut self) -> u32 {
         if self.list.is_empty() && !self.waiter_in_flight {
             self.starving = false;
@@ -119,7 +169,7 @@ impl RawMutex {
         }
     }
 
-    /// Takes the mutex if it is free.
+    /// Takes the mutex if it is free and not reserved.
     #[inline]
     pub(super) fn try_lock(&self) -> bool {
         let mut word = 0;
@@ -133,22 +183,22 @@ impl RawMutex {
         false
     }
 
-    /// Takes the mutex, waiting for it if need be. A cancellation unwinds out of this, unless masked.
+    /// Takes the mutex, and waits for it if necessary. A cancellation unwinds out of this, unless masked.
     #[inline]
     pub(super) fn lock(&self, reason: WaitReason, cancel: Cancel) {
         if !self.try_lock() {
-            self.lock_slowly(reason, cancel);
+            self.lock_slow(reason, cancel);
         }
     }
 
     #[cold]
-    fn lock_slowly(&self, reason: WaitReason, cancel: Cancel) {
-        if self.try_for_a_moment() {
+    fn lock_slow(&self, reason: WaitReason, cancel: Cancel) {
+        if self.spin() {
             return;
         }
-        let urgent = sched::blocks_worker();
+        let blocks_thread = sched::blocks_worker();
         let since = Instant::now();
-        // Once it was chosen and overtaken: whether it has waited for longer than its patience.
+        // `None` until this waiter was woken and has lost; then whether it has waited beyond the threshold.
         let mut starved = None;
         loop {
             let (woken, chosen) = sched::wait_in(
@@ -157,21 +207,23 @@ impl RawMutex {
                 None,
                 cancel,
                 0,
-                // SAFETY: `wait_in` keeps the place as `join` and `come_back` want it.
-                |queue, place| unsafe {
+                // SAFETY: `wait_in` keeps the node as `enqueue` and `requeue` require.
+                |queue, node| unsafe {
                     match starved {
-                        None => self.join(queue, place),
-                        Some(starved) => self.come_back(queue, place, starved),
+                        None => self.enqueue(queue, node),
+                        Some(starved) => self.requeue(queue, node, starved),
                     }
                 },
-                |queue, place, _| self.leave(queue, place),
+                |queue, node, _| self.dequeue(queue, node),
             );
             match woken {
-                Woken::Event if !chosen || urgent => return,
+                // It was not listed, as the mutex could be taken; or the mutex was handed off to it.
+                Woken::Event if !chosen || blocks_thread => return,
+                // It is in flight: it competes for the mutex.
                 Woken::Event => {
-                    let taken = self.try_for_a_moment();
+                    let locked = self.spin();
                     let is_starved = since.elapsed() > STARVATION_THRESHOLD;
-                    if self.arrive(&mut self.queue.lock(), taken, is_starved) {
+                    if self.lock_woken(&mut self.queue.lock(), locked, is_starved) {
                         return;
                     }
                     starved = Some(is_starved);
@@ -181,11 +233,11 @@ impl RawMutex {
         }
     }
 
-    /// Takes the mutex if it becomes free within a moment.
-    fn try_for_a_moment(&self) -> bool {
+    /// Spins for a moment; true if that got the mutex.
+    fn spin(&self) -> bool {
         spin_for(|| match self.word.load(Ordering::Relaxed) {
             word if word & (LOCKED | HANDOFF) == 0 => self.try_lock().then_some(true),
-            // Whoever waits would be overtaken, at the price of our processor time.
+            // Waiters queue: to spin would burn processor time, only to overtake them.
             word => (word & (WAKE | HANDOFF) != 0).then_some(false),
         })
     }
@@ -193,30 +245,30 @@ impl RawMutex {
     /// Releases the mutex.
     #[inline]
     pub(super) fn unlock(&self) {
-        // Releases what the holder did to the next one that takes it.
+        // Releases what the holder did to the next one.
         if self.word.fetch_sub(LOCKED, Ordering::Release) != LOCKED {
-            self.unlock_slowly();
+            self.unlock_slow();
         }
     }
 
     #[cold]
-    fn unlock_slowly(&self) {
+    fn unlock_slow(&self) {
         let mut batch = Batch::new();
-        self.pass_on(&mut self.queue.lock(), &mut batch);
+        self.wake_next(&mut self.queue.lock(), &mut batch);
         batch.wake();
     }
 
-    /// Chooses the next one for the mutex that was released under WAKE; who is to be woken goes into the
-    /// batch.
-    fn pass_on(&self, queue: &mut Queue, batch: &mut Batch) {
+    /// Wakes a waiter, or hands the mutex off to it, after an unlock under WAKE.
+    fn wake_next(&self, queue: &mut Queue, batch: &mut Batch) {
         let word = self.word.load(Ordering::Relaxed);
         if word & HANDOFF != 0 {
             if word & LOCKED != 0 {
-                // One of the queue has it already, and will come here.
+                // Somebody has it already. The flags are set, so that holder's unlock comes here.
                 return;
             }
-            // Stable: without LOCKED, and with HANDOFF, LOCKED is set under the queue's lock alone. Set before the
-            // ticket is won, as the winner may release it at once. Acquires for it what the last holder did.
+            // A waiter that blocks its thread gets ownership now. This word is stable: with HANDOFF, LOCKED
+            // is set only under the queue's lock. It is set before the ticket is fired, as the waiter may
+            // unlock at once. Acquires, for that waiter, what the last holder did.
             let give = |_: &WaitNode| {
                 self.word.fetch_or(LOCKED, Ordering::Acquire);
             };
@@ -224,24 +276,26 @@ impl RawMutex {
                 self.word.fetch_and(!LOCKED, Ordering::Relaxed);
             };
             if queue.list.choose_urgent(batch, give, undo).is_some() {
-                self.update(queue);
+                self.clear_flags(queue);
                 return;
             }
         }
+        // The first waiter competes; in starvation mode HANDOFF stays set, so the mutex is reserved for it.
+        // If a waiter is in flight already, nobody else is woken.
         if !queue.waiter_in_flight {
             queue.waiter_in_flight = queue.list.choose_first(batch);
         }
-        self.update(queue);
+        self.clear_flags(queue);
     }
 
-    /// Brings WAKE and HANDOFF in line with the queue, from which something went.
-    fn update(&self, queue: &mut Queue) {
+    /// Clears the flags that the queue needs no longer, after a waiter has left it.
+    fn clear_flags(&self, queue: &mut Queue) {
         self.word.fetch_and(LOCKED | queue.flags(), Ordering::Relaxed);
     }
 
-    /// Takes the mutex if it is free, be it with HANDOFF if the caller is `entitled`; otherwise sets the
-    /// flags, so that whoever releases it finds them. Under the queue's lock.
-    fn take_or_flag(&self, entitled: bool, flags: u32) -> bool {
+    /// Takes the mutex if it is free; a reserved one only if `entitled`. Otherwise sets the flags, so that
+    /// the holder's unlock finds them. Under the queue's lock.
+    fn lock_or_flag(&self, entitled: bool, flags: u32) -> bool {
         let mut word = self.word.load(Ordering::Relaxed);
         loop {
             let free = word & LOCKED == 0 && (entitled || word & HANDOFF == 0);
@@ -256,61 +310,65 @@ impl RawMutex {
         }
     }
 
-    /// One who comes takes the mutex or lists its place: true if it was listed.
+    /// A new locker takes the mutex or queues: true if it queues.
     ///
     /// # Safety
     ///
-    /// As for [`WaitList::push_back`], with [`leave`](Self::leave) for `remove`.
-    unsafe fn join(&self, queue: &mut Queue, place: &WaitNode) -> bool {
+    /// As for [`WaitList::push_back`], with [`dequeue`](Self::dequeue) for `remove`.
+    unsafe fn enqueue(&self, queue: &mut Queue, node: &WaitNode) -> bool {
         let flags = match () {
-            () if place.blocks_thread() => WAKE | HANDOFF,
+            // Unlock hands the mutex off to it.
+            () if node.blocks_thread() => WAKE | HANDOFF,
+            // The waiter in flight sets WAKE when it acquires the mutex or loses.
             () if queue.waiter_in_flight => 0,
             () => WAKE,
         };
-        if self.take_or_flag(place.blocks_thread(), flags) {
+        if self.lock_or_flag(node.blocks_thread(), flags) {
             return false;
         }
         // SAFETY: as the caller says.
-        unsafe { queue.list.push(place) };
+        unsafe { queue.list.push(node) };
         true
     }
 
-    /// One who was chosen takes the mutex, if it has not `taken` it already; whether it has it. If not, it
-    /// is on its way still. It is `starved` if it has waited for longer than its patience.
-    fn arrive(&self, queue: &mut Queue, taken: bool, starved: bool) -> bool {
-        debug_assert!(queue.waiter_in_flight, "only who was chosen arrives");
-        if !taken && !self.take_or_flag(true, 0) {
+    /// The waiter in flight takes the mutex, if it has not `locked` it already; true if it holds it then. If
+    /// not, it is still in flight. It is `starved` if it has waited beyond the threshold.
+    fn lock_woken(&self, queue: &mut Queue, locked: bool, starved: bool) -> bool {
+        debug_assert!(queue.waiter_in_flight, "only the waiter in flight comes here");
+        if !locked && !self.lock_or_flag(true, 0) {
             return false;
         }
         queue.waiter_in_flight = false;
+        // Back to normal mode if it is the last waiter, or has waited for less than the threshold.
         queue.starving &= starved && !queue.list.is_empty();
-        // Stable: LOCKED is ours, and the flags change under the queue's lock.
+        // The word is stable: LOCKED is ours, and the flags change under the queue's lock.
         self.word.store(LOCKED | queue.flags(), Ordering::Relaxed);
         true
     }
 
-    /// One who was chosen takes the mutex or lists its place as the first: true if it was listed.
+    /// The waiter in flight takes the mutex or goes back to the front of the queue: true if it queues. If it
+    /// is `starved` it starts starvation mode.
     ///
     /// # Safety
     ///
-    /// As for [`join`](Self::join).
-    unsafe fn come_back(&self, queue: &mut Queue, place: &WaitNode, starved: bool) -> bool {
+    /// As for [`enqueue`](Self::enqueue).
+    unsafe fn requeue(&self, queue: &mut Queue, node: &WaitNode, starved: bool) -> bool {
         let flags = if starved { WAKE | HANDOFF } else { WAKE };
-        // Whoever releases the mutex from here on looks at the queue, and waits for its lock.
-        if self.take_or_flag(true, flags) {
-            return !self.arrive(queue, true, starved);
+        // From here on each unlock finds the flags, and waits for the queue's lock.
+        if self.lock_or_flag(true, flags) {
+            return !self.lock_woken(queue, true, starved);
         }
         queue.waiter_in_flight = false;
         queue.starving |= starved;
         // SAFETY: as the caller says.
-        unsafe { queue.list.push_first(place) };
+        unsafe { queue.list.push_first(node) };
         true
     }
 
-    /// Takes a place off whose wait ended otherwise.
-    fn leave(&self, queue: &mut Queue, place: &WaitNode) {
-        queue.list.remove(place);
-        self.update(queue);
+    /// Takes off the node of a wait that was cancelled.
+    fn dequeue(&self, queue: &mut Queue, node: &WaitNode) {
+        queue.list.remove(node);
+        self.clear_flags(queue);
     }
 }
 
@@ -347,23 +405,23 @@ mod models {
             self.mutex.unlock();
         }
 
-        /// As `lock_slowly`, by one that has lost its patience or has not.
+        /// As `lock_slow`, by a waiter that is starved once it loses, or is not.
         fn lock(&self, sleeper: usize, starved: bool) {
             let mutex = &self.mutex;
             if mutex.try_lock() {
                 return;
             }
-            let mut came = false;
+            let mut lost = false;
             loop {
                 let ticket = self.sleepers[sleeper].ticket();
-                let place = WaitNode::new(ticket, 0);
+                let node = WaitNode::new(ticket, 0);
                 let mut queue = mutex.queue.lock();
-                // SAFETY: the place stays until its ticket was fired from the list.
+                // SAFETY: the node stays until its ticket was fired from the list.
                 let listed = unsafe {
-                    if came {
-                        mutex.come_back(&mut queue, &place, starved)
+                    if lost {
+                        mutex.requeue(&mut queue, &node, starved)
                     } else {
-                        mutex.join(&mut queue, &place)
+                        mutex.enqueue(&mut queue, &node)
                     }
                 };
                 drop(queue);
@@ -371,20 +429,20 @@ mod models {
                     return;
                 }
                 assert_eq!(self.sleepers[sleeper].sleep(ticket), Cause::Event);
-                let taken = mutex.try_lock();
-                if mutex.arrive(&mut mutex.queue.lock(), taken, starved) {
+                let locked = mutex.try_lock();
+                if mutex.lock_woken(&mut mutex.queue.lock(), locked, starved) {
                     return;
                 }
-                came = true;
+                lost = true;
             }
         }
 
-        /// Once all have been joined.
+        /// Once all threads have been joined.
         fn assert_free_and(&self, sections: u32) {
             assert!(self.mutex.try_lock());
             self.mutex.unlock();
             assert_eq!(self.mutex.word.load(Ordering::Relaxed), 0);
-            // SAFETY: nobody else is there.
+            // SAFETY: no other thread is left.
             self.data.with(|data| assert_eq!(unsafe { *data }, sections));
         }
     }
@@ -394,9 +452,9 @@ mod models {
         thread::spawn(move || f(&world))
     }
 
-    /// A holder unlocks while another waits: the other gets it, and sees what the holder did.
+    /// A holder unlocks while a new locker comes: the locker gets the mutex, and sees what the holder did.
     #[test]
-    fn one_who_waits_is_not_left_behind() {
+    fn a_waiter_is_not_forgotten() {
         loom::model(|| {
             let world = World::new();
             let holder = spawn(&world, World::add_and_unlock);
@@ -407,10 +465,10 @@ mod models {
         });
     }
 
-    /// The holder comes back twice without waiting: it may overtake, but one at a time is inside, and the
-    /// one who waits gets in, also if the holder leaves without a look while that one is on its way.
+    /// The holder locks twice more, and may barge: there is one holder at a time, and the waiter gets the
+    /// mutex even if the holder unlocks without WAKE while the waiter is in flight.
     #[test]
-    fn an_overtaker_excludes_and_is_excluded() {
+    fn barging_excludes_and_is_excluded() {
         for starved in [false, true] {
             loom::model(move || {
                 let world = World::new();
@@ -433,9 +491,9 @@ mod models {
         }
     }
 
-    /// Two wait behind a holder, and either may have lost its patience.
+    /// Two waiters behind a holder, either of which may be starved.
     #[test]
-    fn two_who_wait_both_get_in() {
+    fn two_waiters_both_get_the_mutex() {
         for starved in [[false, false], [false, true], [true, true]] {
             loom::model(move || {
                 let world = World::new();
@@ -453,57 +511,54 @@ mod models {
         }
     }
 
-    /// One that was chosen finds the mutex held again, and has lost its patience: whoever comes from then on
-    /// does not get before it.
+    /// A woken waiter finds the mutex held again, and is starved: no later locker gets the mutex before it.
     #[test]
-    fn one_that_starves_is_not_overtaken_again() {
+    fn no_barging_in_starvation_mode() {
         loom::model(|| {
             let world = World::new();
             let (mutex, sleeper) = (&world.mutex, &world.sleepers[0]);
             let ticket = sleeper.ticket();
-            let place = WaitNode::new(ticket, 0);
-            // SAFETY: the place stays until its ticket was fired from the list.
-            assert!(unsafe { mutex.join(&mut mutex.queue.lock(), &place) });
+            let node = WaitNode::new(ticket, 0);
+            // SAFETY: the node stays until its ticket was fired from the list.
+            assert!(unsafe { mutex.enqueue(&mut mutex.queue.lock(), &node) });
             world.add_and_unlock();
             assert_eq!(sleeper.sleep(ticket), Cause::Event);
-            assert!(mutex.try_lock(), "one overtakes");
-            assert!(!mutex.arrive(&mut mutex.queue.lock(), false, true));
+            assert!(mutex.try_lock(), "a new locker barges");
+            assert!(!mutex.lock_woken(&mut mutex.queue.lock(), false, true));
             let ticket = sleeper.ticket();
-            let place = WaitNode::new(ticket, 0);
+            let node = WaitNode::new(ticket, 0);
             // SAFETY: as above.
-            assert!(unsafe { mutex.come_back(&mut mutex.queue.lock(), &place, true) });
+            assert!(unsafe { mutex.requeue(&mut mutex.queue.lock(), &node, true) });
             let last = spawn(&world, |world| {
                 world.lock(1, false);
                 // SAFETY: under the mutex.
-                world
-                    .data
-                    .with(|data| assert_eq!(unsafe { *data }, 3, "it came before the one that starves"));
+                world.data.with(|data| assert_eq!(unsafe { *data }, 3, "it barged in starvation mode"));
                 world.add_and_unlock();
             });
             world.add_and_unlock();
             assert_eq!(sleeper.sleep(ticket), Cause::Event);
-            let taken = mutex.try_lock();
-            assert!(!taken && mutex.arrive(&mut mutex.queue.lock(), taken, true));
+            let locked = mutex.try_lock();
+            assert!(!locked && mutex.lock_woken(&mut mutex.queue.lock(), locked, true));
             world.add_and_unlock();
             last.join().unwrap();
             world.assert_free_and(4);
         });
     }
 
-    /// One that starves gives up, while the holder unlocks and another comes: the mutex is handed over no
-    /// longer than somebody waits.
+    /// A starved waiter is cancelled, while the holder unlocks and a new locker comes: starvation mode ends
+    /// with its last waiter.
     #[test]
-    fn one_that_starves_gives_up() {
+    fn a_starved_waiter_is_cancelled() {
         loom::model(|| {
             let world = World::new();
             let (mutex, sleeper) = (&world.mutex, &world.sleepers[0]);
             let ticket = sleeper.ticket();
-            let place = WaitNode::new(ticket, 0);
+            let node = WaitNode::new(ticket, 0);
             let mut queue = mutex.queue.lock();
-            // It is as if it had been chosen, and overtaken.
+            // As if it had been woken, and had lost.
             queue.waiter_in_flight = true;
-            // SAFETY: the place leaves below unless its ticket was fired from the list.
-            assert!(unsafe { mutex.come_back(&mut queue, &place, true) });
+            // SAFETY: the node leaves below unless its ticket was fired from the list.
+            assert!(unsafe { mutex.requeue(&mut queue, &node, true) });
             drop(queue);
             let holder = spawn(&world, World::add_and_unlock);
             let other = spawn(&world, |world| {
@@ -512,9 +567,9 @@ mod models {
             });
             let mut sections = 2;
             if sleeper.give_up(ticket) {
-                mutex.leave(&mut mutex.queue.lock(), &place);
+                mutex.dequeue(&mut mutex.queue.lock(), &node);
             } else {
-                assert!(mutex.arrive(&mut mutex.queue.lock(), false, true), "it is reserved");
+                assert!(mutex.lock_woken(&mut mutex.queue.lock(), false, true), "it is reserved");
                 world.add_and_unlock();
                 sections += 1;
             }
@@ -524,64 +579,66 @@ mod models {
         });
     }
 
-    /// As `lock_slowly` of one who blocks a worker's thread.
-    fn lock_urgently(world: &World, sleeper: usize) {
+    /// As `lock_slow` of a waiter that blocks its worker's thread.
+    fn lock_blocking_thread(world: &World, sleeper: usize) {
         if world.mutex.try_lock() {
             return;
         }
         let ticket = world.sleepers[sleeper].ticket();
-        let place = WaitNode::new(ticket, 0).blocking_thread(true);
-        // SAFETY: the place stays until its ticket was fired from the list.
-        if unsafe { world.mutex.join(&mut world.mutex.queue.lock(), &place) } {
+        let node = WaitNode::new(ticket, 0).blocking_thread(true);
+        // SAFETY: the node stays until its ticket was fired from the list.
+        if unsafe { world.mutex.enqueue(&mut world.mutex.queue.lock(), &node) } {
             assert_eq!(world.sleepers[sleeper].sleep(ticket), Cause::Event);
         }
     }
 
-    /// One is chosen, or has the mutex reserved, and does not come before another has had it that blocks the
-    /// thread which both need.
+    /// A waiter is in flight, perhaps with the mutex reserved, but runs only after another waiter, which
+    /// blocks the thread that both need, has had the mutex.
     #[test]
-    fn an_urgent_one_does_not_wait_for_the_one_on_its_way() {
+    fn a_waiter_that_blocks_its_thread_does_not_wait_for_the_one_in_flight() {
         for starving in [false, true] {
             loom::model(move || {
                 let world = World::new();
                 let mutex = &world.mutex;
                 let ticket = world.sleepers[0].ticket();
-                let place = WaitNode::new(ticket, 0);
+                let node = WaitNode::new(ticket, 0);
                 let mut queue = mutex.queue.lock();
                 queue.waiter_in_flight = starving;
-                // SAFETY: the place stays until its ticket was fired from the list.
+                // SAFETY: the node stays until its ticket was fired from the list.
                 assert!(unsafe {
                     if starving {
-                        mutex.come_back(&mut queue, &place, true)
+                        mutex.requeue(&mut queue, &node, true)
                     } else {
-                        mutex.join(&mut queue, &place)
+                        mutex.enqueue(&mut queue, &node)
                     }
                 });
                 drop(queue);
                 let holder = spawn(&world, World::add_and_unlock);
-                lock_urgently(&world, 1);
+                lock_blocking_thread(&world, 1);
                 world.add_and_unlock();
                 holder.join().unwrap();
-                // Only now does the other one run.
+                // Only now can the other one run.
                 assert_eq!(world.sleepers[0].sleep(ticket), Cause::Event);
-                let taken = mutex.try_lock();
-                assert!(mutex.arrive(&mut mutex.queue.lock(), taken, starving), "nobody else is there");
+                let locked = mutex.try_lock();
+                assert!(
+                    mutex.lock_woken(&mut mutex.queue.lock(), locked, starving),
+                    "no other thread is left"
+                );
                 world.add_and_unlock();
                 world.assert_free_and(3);
             });
         }
     }
 
-    /// One who comes back to the list because it was overtaken does not get before an urgent one, and both
-    /// get in.
+    /// A waiter that loses and queues again stays behind one that blocks its thread, and both get the mutex.
     #[test]
-    fn an_urgent_one_among_others() {
+    fn a_waiter_that_blocks_its_thread_among_others() {
         for starved in [false, true] {
             loom::model(move || {
                 let world = World::new();
                 let holder = spawn(&world, World::add_and_unlock);
                 let other = spawn(&world, |world| {
-                    lock_urgently(world, 1);
+                    lock_blocking_thread(world, 1);
                     world.add_and_unlock();
                 });
                 world.lock(0, starved);
@@ -593,10 +650,10 @@ mod models {
         }
     }
 
-    /// One gives up while the holder unlocks and comes back: either it was chosen, and has to arrive, or it
-    /// leaves; another one that waits gets in all the same.
+    /// A waiter is cancelled while the holder unlocks and barges: either it is in flight, and has to compete,
+    /// or it dequeues; another waiter gets the mutex all the same.
     #[test]
-    fn one_who_gives_up_leaves_no_trace() {
+    fn a_cancelled_waiter_leaves_no_trace() {
         loom::model(|| {
             let world = World::new();
             let again = Arc::new(std::sync::atomic::AtomicU32::new(0));
@@ -614,25 +671,25 @@ mod models {
             });
             let (mutex, sleeper) = (&world.mutex, &world.sleepers[0]);
             let ticket = sleeper.ticket();
-            let place = WaitNode::new(ticket, 0);
+            let node = WaitNode::new(ticket, 0);
             let mut sections = 2;
-            // SAFETY: the place leaves below unless its ticket was fired from the list.
-            let listed = unsafe { mutex.join(&mut mutex.queue.lock(), &place) };
+            // SAFETY: the node leaves below unless its ticket was fired from the list.
+            let listed = unsafe { mutex.enqueue(&mut mutex.queue.lock(), &node) };
             if listed && sleeper.give_up(ticket) {
-                mutex.leave(&mut mutex.queue.lock(), &place);
-            } else if !listed || mutex.arrive(&mut mutex.queue.lock(), false, false) {
+                mutex.dequeue(&mut mutex.queue.lock(), &node);
+            } else if !listed || mutex.lock_woken(&mut mutex.queue.lock(), false, false) {
                 world.add_and_unlock();
                 sections += 1;
             } else {
-                // It was chosen and overtaken: it goes back to the front.
+                // It was woken and has lost: it goes back to the front.
                 let ticket = sleeper.ticket();
-                let place = WaitNode::new(ticket, 0);
+                let node = WaitNode::new(ticket, 0);
                 // SAFETY: as above.
-                let listed = unsafe { mutex.come_back(&mut mutex.queue.lock(), &place, false) };
+                let listed = unsafe { mutex.requeue(&mut mutex.queue.lock(), &node, false) };
                 if listed && sleeper.give_up(ticket) {
-                    mutex.leave(&mut mutex.queue.lock(), &place);
+                    mutex.dequeue(&mut mutex.queue.lock(), &node);
                 } else {
-                    while listed && !mutex.arrive(&mut mutex.queue.lock(), false, false) {
+                    while listed && !mutex.lock_woken(&mut mutex.queue.lock(), false, false) {
                         thread::yield_now();
                     }
                     world.add_and_unlock();
