@@ -1,108 +1,90 @@
-//! The crate's one `thread_local!`, behind accessors that are never inlined.
+//! The crate's thread-locals, behind accessors that are never inlined.
 //!
-//! Why never inlined: LLVM takes the address of a thread-local for a constant of the function and
-//! may keep it in a register across a stack switch. In migrating mode the function can come back
-//! from the switch on another thread, and would then read the first thread's variable. Behind a call
-//! that is not inlined the address lives and dies within the accessor, and no accessor switches.
-//! For the same reason no accessor hands out a reference: values go in and out by copy.
+//! The problem: LLVM takes the address of a thread-local for a constant of the function, and may keep it in
+//! a register across a stack switch. In migrating mode the function can return from the switch on another
+//! thread; it would then use the first thread's variable.
+//!
+//! The remedy: [`thread_locals!`](thread_locals) declares a variable together with its accessors, each of
+//! them `#[inline(never)]`. The address lives and dies within one accessor, and no accessor switches. An
+//! accessor copies values in and out. It cannot return a reference to the variable: the closure in which its
+//! body runs does not let one out.
+//!
+//! Each layer declares its own variables with its own types: `base::lock` (ranks of held locks),
+//! `base::recycle` (free blocks), `coroutine::thread` (the parker), `sched::worker` (the worker, the budget).
+//! `thread_local!` stands in this file alone; `tests/tidy.rs` checks that.
 
-use super::recycle::Spare;
-use std::cell::Cell;
-use std::ptr::NonNull;
-
-thread_local! {
-    /// What the thread is to the scheduler (rank 4 knows the type), null on a plain thread.
-    static CONTEXT: Cell<*const ()> = const { Cell::new(std::ptr::null()) };
-    /// What a plain thread blocks on (rank 2 knows the type), null before its first blocking call. It has no
-    /// destructor, so destructors of other thread-locals find it.
-    static PARKER: Cell<*const ()> = const { Cell::new(std::ptr::null()) };
-    /// What is called when the thread's locals are destroyed.
-    static FAREWELL: Farewell = const { Farewell(Cell::new(None)) };
-    /// How many calls the running coroutine may make before it lets others go first.
-    static BUDGET: Cell<u32> = const { Cell::new(0) };
-    /// Blocks that the thread has freed and will use again.
-    static SPARE: Spare = const { Spare::new() };
-    /// Ranks of the runtime locks that the thread holds, one bit each (debug builds).
-    static HELD: Cell<u32> = const { Cell::new(0) };
+/// Declares one thread-local variable with a constant initial value, and the accessors that alone can use it.
+///
+/// An accessor is written as a closure over the variable, and as what it returns once the thread has
+/// destroyed the variable. That happens at the thread's end: to a type with a destructor on all systems, to
+/// others only where the system has no thread-locals of its own.
+///
+/// ```ignore
+/// thread_locals! {
+///     /// What it is.
+///     static COUNT: Cell<u32> = Cell::new(0);
+///
+///     /// Adds to the count, and returns what it was.
+///     fn add(n: u32) -> u32 = |count| count.replace(count.get() + n), destroyed: 0;
+/// }
+/// ```
+macro_rules! thread_locals {
+    (
+        $(#[$about:meta])*
+        static $name:ident: $kind:ty = $initial:expr;
+        $(
+            $(#[$attribute:meta])*
+            $visible:vis fn $accessor:ident($($argument:ident: $input:ty),*) $(-> $output:ty)?
+                = |$variable:ident| $body:expr, destroyed: $destroyed:expr;
+        )+
+    ) => {
+        thread_local! {
+            $(#[$about])*
+            static $name: $kind = const { $initial };
+        }
+        $(
+            $(#[$attribute])*
+            #[inline(never)]
+            $visible fn $accessor($($argument: $input),*) $(-> $output)? {
+                $name.try_with(|$variable| $body).unwrap_or($destroyed)
+            }
+        )+
+    };
 }
+pub(crate) use thread_locals;
 
-/// Calls a function when it is dropped.
-struct Farewell(Cell<Option<fn()>>);
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::cell::Cell;
 
-impl Drop for Farewell {
-    fn drop(&mut self) {
-        if let Some(farewell) = self.0.take() {
-            farewell();
+    /// Its destructor is why the variable is destroyed while the thread still runs.
+    struct Count(Cell<u32>);
+
+    impl Drop for Count {
+        fn drop(&mut self) {
+            AFTERWARDS.set(Some(add(1)));
         }
     }
-}
 
-/// The thread's scheduler context, null on a plain thread.
-#[inline(never)]
-pub(crate) fn context() -> *const () {
-    CONTEXT.get()
-}
+    thread_locals! {
+        static COUNT: Count = Count(Cell::new(0));
+        fn add(n: u32) -> u32 = |count| count.0.replace(count.0.get() + n), destroyed: u32::MAX;
+    }
 
-/// Sets the thread's scheduler context.
-#[inline(never)]
-pub(crate) fn set_context(context: *const ()) {
-    CONTEXT.set(context);
-}
+    static AFTERWARDS: Shared = Shared(std::sync::Mutex::new(None));
 
-/// The thread's parker, null if it has none, or if the system has no thread-locals without destructors and
-/// has destroyed this one.
-#[inline(never)]
-pub(crate) fn parker() -> *const () {
-    PARKER.try_with(Cell::get).unwrap_or(std::ptr::null())
-}
+    struct Shared(std::sync::Mutex<Option<u32>>);
 
-/// Sets the thread's parker.
-#[inline(never)]
-pub(crate) fn set_parker(parker: *const ()) {
-    let _ = PARKER.try_with(|place| place.set(parker));
-}
+    impl Shared {
+        fn set(&self, value: Option<u32>) {
+            *self.0.lock().expect("no panic") = value;
+        }
+    }
 
-/// Has the function called when the thread's locals are destroyed; false if they have been.
-#[inline(never)]
-pub(crate) fn at_destruction(farewell: fn()) -> bool {
-    FAREWELL.try_with(|place| place.0.set(Some(farewell))).is_ok()
-}
-
-/// A block that the thread has kept.
-#[inline(never)]
-pub(super) fn take_block(class: usize) -> Option<NonNull<u8>> {
-    SPARE.try_with(|spare| spare.take(class)).ok().flatten()
-}
-
-/// Keeps a block for later; false if there are enough, or the thread's locals are being destroyed.
-#[inline(never)]
-pub(super) fn put_block(class: usize, block: NonNull<u8>) -> bool {
-    SPARE.try_with(|spare| spare.put(class, block)).unwrap_or(false)
-}
-
-/// Counts a call against the budget; true if there is nothing left of it.
-#[inline(never)]
-pub(crate) fn consume_budget() -> bool {
-    let left = BUDGET.get();
-    BUDGET.set(left.saturating_sub(1));
-    left == 0
-}
-
-/// Sets the budget.
-#[inline(never)]
-pub(crate) fn set_budget(calls: u32) {
-    BUDGET.set(calls);
-}
-
-/// The ranks of the runtime locks that this thread holds.
-#[inline(never)]
-pub(crate) fn held() -> u32 {
-    HELD.get()
-}
-
-/// Records the ranks of the runtime locks that this thread holds.
-#[cfg(debug_assertions)]
-#[inline(never)]
-pub(crate) fn set_held(held: u32) {
-    HELD.set(held);
+    #[test]
+    fn an_accessor_copies_values_and_outlives_the_variable() {
+        let thread = std::thread::spawn(|| (add(2), add(3), add(0)));
+        assert_eq!(thread.join().expect("no panic"), (0, 2, 5));
+        assert_eq!(*AFTERWARDS.0.lock().expect("no panic"), Some(u32::MAX));
+    }
 }

@@ -3,8 +3,9 @@
 //! A thread takes these locks only in the order of their [`Rank`]s, and holds none of them when it
 //! parks. The critical sections are short and call nothing that belongs to a user.
 
-use super::local;
+use super::local::thread_locals;
 use super::sys::report;
+use std::cell::Cell;
 use std::ops::{Deref, DerefMut};
 
 /// The order in which locks are taken: a thread that holds one takes only later ones.
@@ -96,6 +97,18 @@ impl<T> DerefMut for Guard<'_, T> {
     }
 }
 
+thread_locals! {
+    /// The ranks of the runtime locks that the thread holds, one bit each. Set in debug builds only.
+    static HELD: Cell<u32> = Cell::new(0);
+
+    /// The ranks that this thread holds.
+    fn held_ranks() -> u32 = |held| held.get(), destroyed: 0;
+
+    /// Records the ranks that this thread holds.
+    #[cfg(debug_assertions)]
+    fn set_held_ranks(ranks: u32) = |held| held.set(ranks), destroyed: ();
+}
+
 /// That the thread holds a lock, as debug builds count it.
 #[derive(Debug)]
 pub(super) struct Held {
@@ -111,11 +124,11 @@ impl Held {
     #[cfg(debug_assertions)]
     #[track_caller]
     pub(super) fn enter(rank: Rank) -> Held {
-        let held = local::held();
+        let held = held_ranks();
         let again = rank == Rank::List && held & bit(rank) != 0;
         let others = if again { held & !bit(rank) } else { held };
         assert!(others < bit(rank), "runtime lock {rank:?} taken while later ones are held: {held:#b}");
-        local::set_held(held | bit(rank));
+        set_held_ranks(held | bit(rank));
         Held { rank, outermost: !again }
     }
 
@@ -130,7 +143,7 @@ impl Held {
 impl Drop for Held {
     fn drop(&mut self) {
         if self.outermost {
-            local::set_held(local::held() & !bit(self.rank));
+            set_held_ranks(held_ranks() & !bit(self.rank));
         }
     }
 }
@@ -145,7 +158,7 @@ const fn bit(rank: Rank) -> u32 {
 #[inline]
 #[track_caller]
 pub(crate) fn assert_none_held() {
-    if cfg!(debug_assertions) && local::held() != 0 {
+    if cfg!(debug_assertions) && held_ranks() != 0 {
         held_in_vain();
     }
 }
@@ -156,7 +169,7 @@ fn held_in_vain() -> ! {
     let caller = std::panic::Location::caller();
     report(format_args!(
         "sward: a wait at {caller} with runtime locks {:#b} held: this is an error of the runtime",
-        local::held()
+        held_ranks()
     ));
     std::process::abort();
 }

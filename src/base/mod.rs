@@ -17,7 +17,7 @@
 //! - [`prefetch`]: memory asked for some time before it is used.
 //! - [`recycle`]: memory blocks that are used again.
 //! - [`slab`]: values under keys, in blocks that are freed when they are empty.
-//! - [`local`]: the crate's one `thread_local!`, behind accessors that are never inlined.
+//! - [`local`]: thread-locals behind accessors that are never inlined.
 
 pub(crate) mod at_exit;
 pub(crate) mod backoff;

@@ -15,7 +15,7 @@
 //! The usual allocator has a word of its own before each block, and blocks in steps of 16 bytes: these
 //! sizes waste nothing there.
 
-use super::local;
+use super::local::thread_locals;
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::cell::Cell;
 use std::ptr::{self, NonNull};
@@ -29,12 +29,12 @@ const MOST: u32 = 1024;
 
 /// One thread's free blocks. Invariant: each list has as many blocks as its count says, of its class's
 /// layout, that nobody else uses.
-pub(super) struct Spare {
+struct Spare {
     lists: [(Cell<*mut u8>, Cell<u32>); CLASSES],
 }
 
 impl Spare {
-    pub(super) const fn new() -> Spare {
+    const fn new() -> Spare {
         Spare { lists: [const { (Cell::new(ptr::null_mut()), Cell::new(0)) }; CLASSES] }
     }
 }
@@ -54,6 +54,17 @@ impl Drop for Spare {
     }
 }
 
+thread_locals! {
+    /// The blocks that the thread has freed and will use again.
+    static SPARE: Spare = Spare::new();
+
+    /// A block that the thread has kept.
+    fn take_block(class: usize) -> Option<NonNull<u8>> = |spare| spare.take(class), destroyed: None;
+
+    /// Keeps a block for later; false if there are enough, or if the thread is at its end.
+    fn put_block(class: usize, block: NonNull<u8>) -> bool = |spare| spare.put(class, block), destroyed: false;
+}
+
 fn layout_of(class: usize) -> Layout {
     Layout::from_size_align(LEAST + class * STEP, ALIGN).expect("a small layout")
 }
@@ -70,7 +81,7 @@ const fn class_of<T>() -> Option<usize> {
 #[inline]
 pub(crate) fn allocate<T>() -> NonNull<T> {
     match const { class_of::<T>() } {
-        Some(class) => local::take_block(class).unwrap_or_else(|| fresh(class)).cast(),
+        Some(class) => take_block(class).unwrap_or_else(|| fresh(class)).cast(),
         None => NonNull::from(Box::leak(Box::<T>::new_uninit())).cast(),
     }
 }
@@ -96,14 +107,14 @@ pub(crate) unsafe fn free<T>(value: NonNull<T>) {
     };
     // SAFETY: as the caller says.
     unsafe { value.drop_in_place() };
-    if !local::put_block(class, value.cast()) {
+    if !put_block(class, value.cast()) {
         // SAFETY: `allocate` took it from the allocator with this layout.
         unsafe { dealloc(value.as_ptr().cast(), layout_of(class)) };
     }
 }
 
 impl Spare {
-    pub(super) fn take(&self, class: usize) -> Option<NonNull<u8>> {
+    fn take(&self, class: usize) -> Option<NonNull<u8>> {
         let (first, count) = &self.lists[class];
         let block = NonNull::new(first.get())?;
         // SAFETY: a free block holds the link to the next one.
@@ -113,7 +124,7 @@ impl Spare {
     }
 
     /// Keeps the block, whose content is over, if there is room.
-    pub(super) fn put(&self, class: usize, block: NonNull<u8>) -> bool {
+    fn put(&self, class: usize, block: NonNull<u8>) -> bool {
         let (first, count) = &self.lists[class];
         if count.get() == MOST {
             return false;

@@ -16,10 +16,10 @@ use super::event::Event;
 use super::local_record::LocalRecord;
 use super::waiter::{Batch, Cause, Fired, Park, Table, Ticket, Waiter};
 use crate::base::at_exit::{self, Next};
-use crate::base::local;
+use crate::base::local::thread_locals;
 use crate::base::lock::{Mutex, Rank};
 use std::cell::{Cell, RefCell};
-use std::ptr::{self, NonNull};
+use std::ptr::NonNull;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -126,30 +126,58 @@ pub(crate) fn with_parker<R>(f: impl FnOnce(&'static Parker) -> R) -> R {
     f(leased().unwrap_or_else(lease))
 }
 
-/// The parker that the thread has.
-fn leased() -> Option<&'static Parker> {
-    let parker = NonNull::new(local::parker().cast_mut())?;
-    // SAFETY: `lease` has set it, and parkers are never freed.
-    Some(unsafe { parker.cast::<Parker>().as_ref() })
+thread_locals! {
+    /// What the thread blocks on; none before its first blocking call. It has no destructor, so destructors
+    /// of other thread-locals find it.
+    static PARKER: Cell<Option<&'static Parker>> = Cell::new(None);
+
+    /// The parker that the thread has. None is found either where the system has no thread-locals without
+    /// destructors and has destroyed this one.
+    fn leased() -> Option<&'static Parker> = |parker| parker.get(), destroyed: None;
+
+    /// Sets the parker that the thread has.
+    fn set_leased(leased: Option<&'static Parker>) = |parker| parker.set(leased), destroyed: ();
+}
+
+/// Calls a function when it is dropped.
+struct Farewell(Cell<Option<fn()>>);
+
+impl Drop for Farewell {
+    fn drop(&mut self) {
+        if let Some(farewell) = self.0.take() {
+            farewell();
+        }
+    }
+}
+
+thread_locals! {
+    /// What is called when the thread's locals are destroyed.
+    static FAREWELL: Farewell = Farewell(Cell::new(None));
+
+    /// Has the function called when the thread's locals are destroyed; false if they have been.
+    fn at_destruction(farewell: fn()) -> bool = |place| {
+        place.0.set(Some(farewell));
+        true
+    }, destroyed: false;
 }
 
 #[cold]
 fn lease() -> &'static Parker {
-    let parker = match at_exit::value() {
+    let parker: &'static Parker = match at_exit::value() {
         // The system has destroyed the place where it was noted.
         // SAFETY: it is what was kept below, and parkers are never freed.
         Some(kept) => unsafe { kept.cast::<Parker>().as_ref() },
         None => {
             let idle = IDLE.lock().pop();
-            let parker: &Parker = idle.unwrap_or_else(|| Box::leak(Box::new(Parker::new())));
+            let parker: &'static Parker = idle.unwrap_or_else(|| Box::leak(Box::new(Parker::new())));
             // Where there is no room the thread never gives it back.
             // SAFETY: it is a parker, and the thread's until `end` has returned it.
             unsafe { at_exit::keep(NonNull::from(parker).cast(), end) };
             parker
         }
     };
-    local::set_parker(ptr::from_ref(parker).cast());
-    if !local::at_destruction(end_locals) {
+    set_leased(Some(parker));
+    if !at_destruction(end_locals) {
         parker.own.locals.close();
     }
     parker
@@ -177,7 +205,7 @@ unsafe fn end(parker: NonNull<()>) -> Next {
     }
     // Those of a thread that has first waited too late for `end_locals`.
     parker.own.locals.end();
-    local::set_parker(ptr::null());
+    set_leased(None);
     parker.rounds.set(0);
     parker.own.reset();
     let mut token = parker.token.borrow_mut();
@@ -193,6 +221,7 @@ unsafe fn end(parker: NonNull<()>) -> Next {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
+    use std::ptr;
     use std::time::Duration;
 
     #[test]

@@ -14,9 +14,9 @@
 
 use super::unwinding::Blocks;
 use super::{checks, worker};
+use crate::base::fork;
 use crate::base::lock::assert_none_held;
 use crate::base::sync::ListLock;
-use crate::base::{fork, local};
 use crate::coroutine::{
     Batch, Cancellation, Cause, Event, EventNode, Header, LocalRecord, Request, RequestAt, Suspend, Ticket,
     WaitNode, WaitReason, Waiter, with_parker,
@@ -529,7 +529,7 @@ fn yield_on_thread() {
 /// `Drop` or a section that must not unwind does not call it.
 #[inline]
 pub(crate) fn consume_budget() {
-    if local::consume_budget() {
+    if worker::count_call() {
         budget_is_spent();
     }
 }
@@ -539,7 +539,7 @@ fn budget_is_spent() {
     if worker::may_switch() {
         yield_now();
     } else {
-        local::set_budget(worker::BUDGET);
+        worker::set_budget(worker::BUDGET);
         checkpoint();
     }
 }

@@ -25,7 +25,8 @@ use super::run_queues::{Deques, OLDEST_TURN, RunQueues};
 use super::runtime::discard;
 use super::shared::{Phase, Remote, Runnable, Shared};
 use super::timers::TimerKey;
-use crate::base::{fork, local};
+use crate::base::fork;
+use crate::base::local::thread_locals;
 use crate::coroutine::{
     Batch, Header, Id, JoinError, Park, Request, Schedule, Step, Suspend, Ticket, Waiter,
 };
@@ -104,11 +105,33 @@ pub(crate) struct Worker {
     ids: Cell<(u64, u64)>,
 }
 
+thread_locals! {
+    /// The worker whose `run` is below us on this thread; null on a plain thread.
+    static WORKER: Cell<*const Worker> = Cell::new(ptr::null());
+
+    /// The thread's worker, null on a plain thread.
+    fn this_worker() -> *const Worker = |worker| worker.get(), destroyed: ptr::null();
+
+    /// Sets the thread's worker.
+    fn set_this_worker(this: *const Worker) = |worker| worker.set(this), destroyed: ();
+}
+
+thread_locals! {
+    /// How many calls the running coroutine may make before it lets others go first.
+    static CALLS_LEFT: Cell<u32> = Cell::new(0);
+
+    /// Counts a call against the budget; true if the budget was used up before.
+    pub(super) fn count_call() -> bool = |left| left.replace(left.get().saturating_sub(1)) == 0, destroyed: false;
+
+    /// Sets the budget.
+    pub(super) fn set_budget(calls: u32) = |left| left.set(calls), destroyed: ();
+}
+
 /// Calls `f` with the thread's worker, if it is one. `f` does not switch.
 #[inline]
 pub(crate) fn with<R>(f: impl FnOnce(&Worker) -> R) -> Option<R> {
-    let worker = local::context().cast::<Worker>();
-    // SAFETY: the context is null or the worker whose `run` is below us on this thread.
+    let worker = this_worker();
+    // SAFETY: it is null or the worker whose `run` is below us on this thread.
     unsafe { worker.as_ref() }.map(f)
 }
 
@@ -250,7 +273,7 @@ impl Worker {
 
     /// The worker's life.
     pub(super) fn run(&self) {
-        local::set_context(ptr::from_ref(self).cast());
+        set_this_worker(self);
         loop {
             if let Some(task) = self.next() {
                 self.stop_searching();
@@ -261,7 +284,7 @@ impl Worker {
         }
         self.discard_unstarted();
         self.remote().left.store(true, Ordering::Release);
-        local::set_context(ptr::null());
+        set_this_worker(ptr::null());
     }
 
     /// Ends what this worker will not start any more. The destructors of closures may spawn more of it.
@@ -427,7 +450,7 @@ impl Worker {
         remote.turns.store(remote.turns.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
         remote.running.store(header.id().0, Ordering::Release);
         remote.behind.store(self.queues.has_own(), Ordering::Relaxed);
-        local::set_budget(BUDGET);
+        set_budget(BUDGET);
         loop {
             self.current.set(Some(this));
             // SAFETY: we own it, it has been started, and it does not run.
