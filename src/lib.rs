@@ -81,6 +81,7 @@ mod netpoll;
 mod observe;
 pub mod process;
 mod sched;
+pub mod select;
 #[cfg(feature = "signal")]
 pub mod signal;
 mod stack;

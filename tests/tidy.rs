@@ -17,6 +17,7 @@ const RANKS: &[(&str, u32)] = &[
     ("netpoll", 3),
     ("sched", 4),
     ("descriptor", 5),
+    ("select", 5),
     ("blocking", 6),
     ("task", 6),
     ("time", 6),
@@ -60,8 +61,6 @@ src/channel/broadcast.rs: words
 src/channel/chan.rs: words
 
 src/channel/mod.rs: cycle words
-
-src/channel/select.rs: words
 
 src/channel/shared.rs: words
 
@@ -194,8 +193,6 @@ src/sched/run_queues.rs: columns cycle words
 src/sched/running.rs: columns cycle
 
 src/sched/runtime.rs: columns cycle words
-
-src/sched/select.rs: columns super words
 
 src/sched/shared.rs: columns cycle words
 

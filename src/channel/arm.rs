@@ -6,7 +6,7 @@ use super::timed::Timed;
 use super::{Flavor, Receiver, RecvError, SendError, Sender};
 use crate::base::parcel::{is_large, parcel};
 use crate::coroutine::{Batch, Ticket, WaitNode};
-use crate::sched::select::{AnyArm, Arm};
+use crate::select::{AnyArm, Arm, Select};
 use std::cell::Cell;
 use std::fmt;
 use std::time::Instant;
@@ -38,7 +38,8 @@ impl Spot {
     }
 }
 
-/// A receive that is one of the alternatives of a [`Select`](super::Select). Made by [`Receiver::arm`].
+/// A receive that is one of the alternatives of a [`Select`](crate::select::Select). Made by
+/// [`Receiver::arm`].
 ///
 /// One that was chosen keeps its message until [`finish`](Self::finish), and receives no other: a select
 /// that it is added to again can choose it at once.
@@ -88,7 +89,7 @@ impl<'a, T> RecvArm<'a, T> {
         match &self.receiver.flavor {
             // SAFETY: place and slot stay until `leave`, as the caller says; the last place was left.
             Flavor::Chan(chan) => unsafe { chan.enlist_receiver(self.spot.make(ticket, want)) },
-            // The wait ends at `until`.
+            // The wait ends at `due`.
             Flavor::Timed(_) | Flavor::Never => true,
         }
     }
@@ -136,7 +137,7 @@ unsafe fn take<T>(timed: &dyn Timed<T>, slot: &ArmSlot<T>) -> bool {
 }
 
 impl<T> Arm for RecvArm<'_, T> {
-    fn poll(&mut self) -> bool {
+    fn try_complete(&mut self) -> bool {
         if self.has_message() {
             return true;
         }
@@ -151,7 +152,7 @@ impl<T> Arm for RecvArm<'_, T> {
         }
     }
 
-    fn looks_blocked(&self) -> bool {
+    fn seems_blocked(&self) -> bool {
         match &self.receiver.flavor {
             Flavor::Chan(chan) => chan.says(Note::Receivers) && !self.has_message(),
             Flavor::Timed(_) => false,
@@ -159,7 +160,7 @@ impl<T> Arm for RecvArm<'_, T> {
         }
     }
 
-    fn until(&self) -> Option<Instant> {
+    fn due(&self) -> Option<Instant> {
         match &self.receiver.flavor {
             Flavor::Timed(timed) => timed.due(),
             Flavor::Chan(_) | Flavor::Never => None,
@@ -193,7 +194,7 @@ impl<T> Arm for RecvArm<'_, T> {
     }
 }
 
-/// A send that is one of the alternatives of a [`Select`](super::Select). Made by [`Sender::arm`].
+/// A send that is one of the alternatives of a [`Select`](crate::select::Select). Made by [`Sender::arm`].
 ///
 /// One whose message was sent is used up: a select that it is added to again panics.
 pub struct SendArm<'a, T> {
@@ -284,7 +285,7 @@ unsafe fn send<M>(chan: &Chan<M>, slot: &Slot<M>) -> bool {
 }
 
 impl<T> Arm for SendArm<'_, T> {
-    fn poll(&mut self) -> bool {
+    fn try_complete(&mut self) -> bool {
         if !self.on {
             return false;
         }
@@ -298,7 +299,7 @@ impl<T> Arm for SendArm<'_, T> {
         }
     }
 
-    fn looks_blocked(&self) -> bool {
+    fn seems_blocked(&self) -> bool {
         // An arm whose message was sent does not look blocked, so that it is polled and panics.
         // SAFETY: the slot is the arm's, which is in no list while it is polled.
         !self.on || self.sender.chan.says(Note::Senders) && unsafe { self.slot.is_full() }
@@ -323,8 +324,8 @@ impl<T> Arm for SendArm<'_, T> {
     }
 }
 
-/// A send that is one of the alternatives of a [`Select`](super::Select), and whose message is made when
-/// there is room or a receiver for it. Made by [`Sender::arm_with`].
+/// A send that is one of the alternatives of a [`Select`](crate::select::Select), and whose message is made
+/// when there is room or a receiver for it. Made by [`Sender::arm_with`].
 ///
 /// The closure runs in the calling coroutine or thread, with no lock held, at most once. What it made is sent
 /// at once. If another sender is faster the arm keeps the message, and the select goes on; then
@@ -360,7 +361,7 @@ impl<'a, T, F: FnOnce() -> T> SendWithArm<'a, T, F> {
 }
 
 impl<T, F: FnOnce() -> T> Arm for SendWithArm<'_, T, F> {
-    fn poll(&mut self) -> bool {
+    fn try_complete(&mut self) -> bool {
         if self.make.is_some() && self.arm.sender.chan.may_send() {
             let make = self.make.take().expect("it was there");
             self.arm.on = true;
@@ -374,17 +375,17 @@ impl<T, F: FnOnce() -> T> Arm for SendWithArm<'_, T, F> {
                 unsafe { self.arm.slot.small().put(message) };
             }
         }
-        self.arm.poll()
+        self.arm.try_complete()
     }
 
     fn is_ready(&self) -> bool {
         self.arm.sender.chan.may_send()
     }
 
-    fn looks_blocked(&self) -> bool {
+    fn seems_blocked(&self) -> bool {
         match self.make {
             Some(_) => self.arm.sender.chan.says(Note::Senders),
-            None => self.arm.looks_blocked(),
+            None => self.arm.seems_blocked(),
         }
     }
 
@@ -400,6 +401,26 @@ impl<T, F: FnOnce() -> T> Arm for SendWithArm<'_, T, F> {
 
     fn leave(&self) -> bool {
         self.arm.leave()
+    }
+}
+
+/// The arms that channels supply.
+impl<'a> Select<'a> {
+    /// Adds a receive, and returns its number. Numbers count from zero, in the order of adding.
+    pub fn recv<T>(&mut self, arm: &'a mut RecvArm<'_, T>) -> usize {
+        self.add(arm.any())
+    }
+
+    /// Adds a send, and returns its number. Numbers count from zero, in the order of adding. If the message
+    /// of the arm was sent by an earlier select, this select panics when it tries the arm.
+    pub fn send<T>(&mut self, arm: &'a mut SendArm<'_, T>) -> usize {
+        self.add(arm.any())
+    }
+
+    /// Adds a send whose message is made when it can be sent, and returns its number. Numbers count from
+    /// zero, in the order of adding.
+    pub fn send_with<T, F: FnOnce() -> T>(&mut self, arm: &'a mut SendWithArm<'_, T, F>) -> usize {
+        self.add(arm.any())
     }
 }
 

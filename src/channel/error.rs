@@ -47,14 +47,6 @@ pub enum RecvTimeoutError {
     Disconnected,
 }
 
-/// No operation of a [`Select`](super::Select) is ready now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TryReadyError;
-
-/// No operation of a [`Select`](super::Select) was ready in time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ReadyTimeoutError;
-
 impl<T> SendError<T> {
     /// The message.
     pub fn into_inner(self) -> T {
@@ -208,23 +200,9 @@ impl fmt::Display for RecvTimeoutError {
     }
 }
 
-impl fmt::Display for TryReadyError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("all operations in select would block")
-    }
-}
-
-impl fmt::Display for ReadyTimeoutError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("timed out waiting on select")
-    }
-}
-
 impl<T> Error for SendError<T> {}
 impl<T> Error for TrySendError<T> {}
 impl<T> Error for SendTimeoutError<T> {}
 impl Error for RecvError {}
-impl Error for TryReadyError {}
-impl Error for ReadyTimeoutError {}
 impl Error for TryRecvError {}
 impl Error for RecvTimeoutError {}

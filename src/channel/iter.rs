@@ -1,7 +1,7 @@
 //! Receiving in `for` loops.
 
 use super::Receiver;
-use crate::sched::select::WaitLimit;
+use crate::select::WaitLimit;
 
 /// Messages until all senders are gone; waits for each. Made by [`Receiver::iter`].
 #[derive(Debug)]

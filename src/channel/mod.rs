@@ -3,7 +3,7 @@
 //! The API is crossbeam-channel's: many senders, many receivers, each message to one of them.
 //! [`bounded`] makes a channel with room for so many messages, [`bounded(0)`](bounded) one on which a
 //! sender meets its receiver, [`unbounded`] one without a limit; on [`after`], [`tick`] and [`never()`] time
-//! is what sends. [`select!`](crate::select) waits for the first of several operations. [`oneshot`],
+//! is what sends. [`select!`](crate::select!) waits for the first of several operations. [`oneshot`],
 //! [`watch`] and [`broadcast`] are for one message, for the latest value, and for messages to everyone.
 //!
 //! What waits here parks its coroutine, or blocks its thread if there is no coroutine. A coroutine that is
@@ -40,26 +40,21 @@ mod error;
 mod iter;
 pub mod oneshot;
 mod queue;
-mod select;
 mod shared;
 mod timed;
 pub mod watch;
 
-pub use crate::sched::select::EventArm;
+// They were here before `select` had a module of its own.
+#[doc(no_inline)]
+pub use crate::select::{EventArm, ReadyTimeoutError, Select, TryReadyError};
 pub use arm::{RecvArm, SendArm, SendWithArm};
-pub use error::{
-    ReadyTimeoutError, RecvError, RecvTimeoutError, SendError, SendTimeoutError, TryReadyError, TryRecvError,
-    TrySendError,
-};
+pub use error::{RecvError, RecvTimeoutError, SendError, SendTimeoutError, TryRecvError, TrySendError};
 pub use iter::{IntoIter, Iter, TryIter};
-pub use select::Select;
-#[doc(hidden)]
-pub use select::select_among;
 
 use crate::base::parcel::{Parcel, is_large, parcel};
 use crate::coroutine::{Batch, WaitReason};
-use crate::sched::select::{Order, WaitLimit};
 use crate::sched::{self, Cancel, Woken};
+use crate::select::{Order, WaitLimit, select};
 use chan::{Blocked, Chan, Note, Slot};
 use shared::Shared;
 use std::fmt;
@@ -148,7 +143,7 @@ pub fn tick(period: Duration) -> Receiver<Instant> {
 }
 
 /// A channel that never has a message and is never disconnected: an arm of a
-/// [`select!`](crate::select) that is switched off.
+/// [`select!`](crate::select!) that is switched off.
 ///
 /// ```
 /// assert!(sward::channel::never::<()>().try_recv().unwrap_err().is_empty());
@@ -218,12 +213,12 @@ impl<T> Sender<T> {
     /// The time is over, or all receivers are gone; the error holds the message.
     pub fn send_timeout(&self, message: T, timeout: Duration) -> Result<(), SendTimeoutError<T>> {
         if const { is_large::<T>() } {
-            match send_until(self.chan.large(), parcel!(message), patience(timeout)) {
+            match send_until(self.chan.large(), parcel!(message), WaitLimit::after(timeout)) {
                 Ok(()) => Ok(()),
                 Err(error) => not_in_time(error),
             }
         } else {
-            send_until(self.chan.small(), message, patience(timeout))
+            send_until(self.chan.small(), message, WaitLimit::after(timeout))
         }
     }
 
@@ -364,7 +359,7 @@ impl<T> Receiver<T> {
     ///
     /// The time is over; or the channel is empty, and all senders are gone.
     pub fn recv_timeout(&self, timeout: Duration) -> Result<T, RecvTimeoutError> {
-        self.recv_until(patience(timeout), |error| error)
+        self.recv_until(WaitLimit::after(timeout), |error| error)
     }
 
     /// Waits for a message until that time at most. Parks until then.
@@ -377,40 +372,40 @@ impl<T> Receiver<T> {
     }
 
     #[inline]
-    fn recv_until<E>(&self, patience: WaitLimit, fail: impl FnOnce(RecvTimeoutError) -> E) -> Result<T, E> {
-        let Flavor::Chan(chan) = &self.flavor else { return self.recv_timed(patience, fail) };
+    fn recv_until<E>(&self, limit: WaitLimit, fail: impl FnOnce(RecvTimeoutError) -> E) -> Result<T, E> {
+        let Flavor::Chan(chan) = &self.flavor else { return self.recv_timed(limit, fail) };
         if const { is_large::<T>() } {
-            match recv_from(chan.large(), patience) {
+            match recv_from(chan.large(), limit) {
                 Ok(parcel) => Ok(parcel.open()),
                 Err(error) => Err(fail(error)),
             }
         } else {
-            recv_from(chan.small(), patience).map_err(fail)
+            recv_from(chan.small(), limit).map_err(fail)
         }
     }
 
     /// For iterators: as `recv` or `try_recv`, without the error.
-    fn recv_some(&self, patience: WaitLimit) -> Option<T> {
-        let Flavor::Chan(chan) = &self.flavor else { return self.some_timed(patience) };
+    fn recv_some(&self, limit: WaitLimit) -> Option<T> {
+        let Flavor::Chan(chan) = &self.flavor else { return self.some_timed(limit) };
         if const { is_large::<T>() } {
-            let parcel = recv_from(chan.large(), patience).ok()?;
+            let parcel = recv_from(chan.large(), limit).ok()?;
             Some(parcel.open())
         } else {
-            recv_from(chan.small(), patience).ok()
+            recv_from(chan.small(), limit).ok()
         }
     }
 
     #[cold]
-    fn some_timed(&self, patience: WaitLimit) -> Option<T> {
-        self.recv_timed(patience, |_| ()).ok()
+    fn some_timed(&self, limit: WaitLimit) -> Option<T> {
+        self.recv_timed(limit, |_| ()).ok()
     }
 
     // Apart, so that its frame is not part of those of `recv` and the like.
     #[cold]
     #[inline(never)]
-    fn recv_timed<E>(&self, patience: WaitLimit, fail: impl FnOnce(RecvTimeoutError) -> E) -> Result<T, E> {
+    fn recv_timed<E>(&self, limit: WaitLimit, fail: impl FnOnce(RecvTimeoutError) -> E) -> Result<T, E> {
         let mut arm = self.arm();
-        match sched::select::select(&mut [Some(arm.any())], WaitReason::Recv, patience, Order::Given) {
+        match select(&mut [Some(arm.any())], WaitReason::Recv, limit, Order::Given) {
             Some(_) => arm.finish().map_err(|_| fail(RecvTimeoutError::Disconnected)),
             None => Err(fail(RecvTimeoutError::Timeout)),
         }
@@ -465,17 +460,17 @@ impl<T> Receiver<T> {
 }
 
 #[inline]
-fn send_until<M>(chan: &Chan<M>, message: M, patience: WaitLimit) -> Result<(), SendTimeoutError<M>> {
-    if !matches!(patience, WaitLimit::None) {
+fn send_until<M>(chan: &Chan<M>, message: M, limit: WaitLimit) -> Result<(), SendTimeoutError<M>> {
+    if !matches!(limit, WaitLimit::None) {
         sched::consume_budget();
         if chan.says(Note::Senders) {
-            return send_slow(chan, message, patience);
+            return send_slow(chan, message, limit);
         }
     }
     match attempt_send(chan, message) {
         Ok(()) => Ok(()),
         Err((Blocked::Disconnected, message)) => Err(SendTimeoutError::Disconnected(message)),
-        Err((Blocked::Waits, message)) => send_slow(chan, message, patience),
+        Err((Blocked::Waits, message)) => send_slow(chan, message, limit),
     }
 }
 
@@ -488,8 +483,8 @@ fn attempt_send<M>(chan: &Chan<M>, message: M) -> Result<(), (Blocked, M)> {
 }
 
 #[cold]
-fn send_slow<M>(chan: &Chan<M>, mut message: M, patience: WaitLimit) -> Result<(), SendTimeoutError<M>> {
-    if matches!(patience, WaitLimit::None) {
+fn send_slow<M>(chan: &Chan<M>, mut message: M, limit: WaitLimit) -> Result<(), SendTimeoutError<M>> {
+    if matches!(limit, WaitLimit::None) {
         return Err(SendTimeoutError::Timeout(message));
     }
     loop {
@@ -498,7 +493,7 @@ fn send_slow<M>(chan: &Chan<M>, mut message: M, patience: WaitLimit) -> Result<(
         let enlist = |place: &_| unsafe { chan.enlist_sender(place) };
         let leave = |place: &_| _ = chan.leave_senders(place);
         let wanted = slot.address();
-        match sched::wait_at(WaitReason::Send, patience.deadline(), Cancel::Obey, wanted, enlist, leave) {
+        match sched::wait_at(WaitReason::Send, limit.deadline(), Cancel::Obey, wanted, enlist, leave) {
             (Woken::Event, true) => return Ok(()),
             (Woken::Event, false) => {}
             (Woken::Timeout, _) => return Err(SendTimeoutError::Timeout(slot.into_message())),
@@ -540,15 +535,15 @@ fn not_in_time<T>(error: SendTimeoutError<Parcel<T>>) -> Result<(), SendTimeoutE
 }
 
 #[inline]
-fn recv_from<M>(chan: &Chan<M>, patience: WaitLimit) -> Result<M, RecvTimeoutError> {
+fn recv_from<M>(chan: &Chan<M>, limit: WaitLimit) -> Result<M, RecvTimeoutError> {
     sched::consume_budget();
-    if chan.says(Note::Receivers) && !matches!(patience, WaitLimit::None) {
-        return recv_slow(chan, patience);
+    if chan.says(Note::Receivers) && !matches!(limit, WaitLimit::None) {
+        return recv_slow(chan, limit);
     }
     match attempt(chan) {
         Ok(message) => Ok(message),
         Err(Blocked::Disconnected) => Err(RecvTimeoutError::Disconnected),
-        Err(Blocked::Waits) => recv_slow(chan, patience),
+        Err(Blocked::Waits) => recv_slow(chan, limit),
     }
 }
 
@@ -561,8 +556,8 @@ fn attempt<T>(chan: &Chan<T>) -> Result<T, Blocked> {
 }
 
 #[cold]
-fn recv_slow<T>(chan: &Chan<T>, patience: WaitLimit) -> Result<T, RecvTimeoutError> {
-    if matches!(patience, WaitLimit::None) {
+fn recv_slow<T>(chan: &Chan<T>, limit: WaitLimit) -> Result<T, RecvTimeoutError> {
+    if matches!(limit, WaitLimit::None) {
         return Err(RecvTimeoutError::Timeout);
     }
     loop {
@@ -571,7 +566,7 @@ fn recv_slow<T>(chan: &Chan<T>, patience: WaitLimit) -> Result<T, RecvTimeoutErr
         let enlist = |place: &_| unsafe { chan.enlist_receiver(place) };
         let leave = |place: &_| _ = chan.leave_receivers(place);
         let wanted = slot.address();
-        match sched::wait_at(WaitReason::Recv, patience.deadline(), Cancel::Obey, wanted, enlist, leave) {
+        match sched::wait_at(WaitReason::Recv, limit.deadline(), Cancel::Obey, wanted, enlist, leave) {
             (Woken::Event, true) => return Ok(slot.into_message()),
             (Woken::Event, false) => {}
             (Woken::Timeout, _) => return Err(RecvTimeoutError::Timeout),
@@ -583,14 +578,6 @@ fn recv_slow<T>(chan: &Chan<T>, patience: WaitLimit) -> Result<T, RecvTimeoutErr
             Err(Blocked::Waits) => {}
         }
     }
-}
-
-/// For a wait of that length from now on; one that the clock cannot say has no end.
-fn patience(timeout: Duration) -> WaitLimit {
-    if timeout.is_zero() {
-        return WaitLimit::None;
-    }
-    Instant::now().checked_add(timeout).map_or(WaitLimit::Endless, WaitLimit::Until)
 }
 
 impl<T> Clone for Sender<T> {

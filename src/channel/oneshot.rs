@@ -10,7 +10,7 @@
 
 use super::{RecvArm, RecvError, RecvTimeoutError, TryRecvError};
 use crate::base::parcel::{Parcel, is_large, parcel};
-use crate::sched::select::WaitLimit;
+use crate::select::WaitLimit;
 use std::time::{Duration, Instant};
 
 /// A channel for one message. Sending does not wait.
@@ -93,7 +93,7 @@ impl<T> Receiver<T> {
         self.0.recv_deadline(deadline)
     }
 
-    /// The receive as one of the alternatives of a [`select!`](crate::select), as `recv(receiver)`.
+    /// The receive as one of the alternatives of a [`select!`](crate::select!), as `recv(receiver)`.
     pub fn arm(&self) -> RecvArm<'_, T> {
         self.0.arm()
     }

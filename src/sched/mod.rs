@@ -6,7 +6,6 @@
 //! - [`placement`]: on which worker a coroutine starts.
 //! - [`worker`]: the loop that runs coroutines.
 //! - [`wait`]: the waist, through which everything that blocks goes.
-//! - [`select`]: waiting for the first of several things.
 //! - [`checks`], [`thread_bound`]: waits that are refused where code counts on the calls of a thread being
 //!   nested.
 //! - [`monitor`]: what the netpoller thread does for busy workers.
@@ -27,7 +26,6 @@ mod placement;
 mod run_queues;
 mod running;
 pub(crate) mod runtime;
-pub(crate) mod select;
 mod shared;
 mod thread_bound;
 mod timers;
@@ -40,9 +38,9 @@ pub(crate) use shared::Shared;
 pub(crate) use unwinding::{Blocks, can_never_end, elapsed, refusal};
 pub(crate) use wait::{
     Cancel, Woken, cancelled, cancelling, checkpoint, consume_budget, deadline_of_file, limit, limited,
-    masked, set, set_for_good, sleep_until, unwind_cancelled, unwind_shutdown, wait_at, wait_for,
-    wait_for_event, wait_in, wait_in_ring, wait_masked, with_local_record, yield_now,
+    masked, set, set_for_good, sleep_until, unwind_cancelled, unwind_shutdown, wait, wait_at, wait_for,
+    wait_for_event, wait_in, wait_in_ring, wait_masked, with_local_record, with_ticket, yield_now,
 };
 pub(crate) use worker::{
-    blocks_worker, current_coroutine, current_runtime, join_shard, may_switch, on_worker,
+    blocks_worker, current_coroutine, current_runtime, join_shard, may_switch, on_worker, random,
 };

@@ -135,6 +135,11 @@ pub(crate) fn with<R>(f: impl FnOnce(&Worker) -> R) -> Option<R> {
     unsafe { worker.as_ref() }.map(f)
 }
 
+/// A number of this thread's worker that differs from call to call; `None` on a plain thread.
+pub(crate) fn random() -> Option<u32> {
+    with(Worker::random)
+}
+
 /// The coroutine that runs on this thread.
 #[inline]
 pub(crate) fn current_coroutine() -> Option<NonNull<Header>> {
@@ -785,7 +790,7 @@ impl Worker {
     }
 
     /// A number that differs from call to call (xorshift).
-    pub(super) fn random(&self) -> u32 {
+    fn random(&self) -> u32 {
         let mut x = self.random.get();
         x ^= x << 13;
         x ^= x >> 17;

@@ -1,7 +1,7 @@
 //! Signals: waiting for Ctrl-C, and for the others that a server is told by.
 //!
-//! [`ctrl_c`] waits for one; [`signal`] gives a stream, which is also an arm of a [`select!`](crate::select).
-//! Needs the feature `signal`, which is on by default.
+//! [`ctrl_c`] waits for one; [`signal`] gives a stream, which is also an arm of a
+//! [`select!`](crate::select!). Needs the feature `signal`, which is on by default.
 //!
 //! The handler does no more than write the signal's number to a pipe; in a forked child that has not run its
 //! program yet it does nothing, so that a signal for the child is not heard here. One thread of the process,
@@ -114,7 +114,7 @@ impl Signals {
         self.kind
     }
 
-    /// The arrival as one of the alternatives of a [`select!`](crate::select): `recv(signals)`.
+    /// The arrival as one of the alternatives of a [`select!`](crate::select!): `recv(signals)`.
     pub fn arm(&self) -> RecvArm<'_, ()> {
         self.arrivals.arm()
     }

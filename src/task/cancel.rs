@@ -13,7 +13,7 @@ use crate::base::parcel::{Parcel, is_large, parcel};
 use crate::base::sync::ListLock;
 use crate::coroutine::{Batch, Event, WaitReason};
 use crate::sched;
-use crate::sched::select::{EventArm, Order, WaitLimit, select};
+use crate::select::{EventArm, Order, WaitLimit, select};
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::fmt;
@@ -253,7 +253,7 @@ impl CancelToken {
         DropGuard(Some(self))
     }
 
-    /// The cancellation as one of the alternatives of a [`Select`](crate::channel::Select).
+    /// The cancellation as one of the alternatives of a [`Select`](crate::select::Select).
     pub fn arm(&self) -> EventArm<'_> {
         EventArm::new(&self.0.event)
     }

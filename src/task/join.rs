@@ -3,7 +3,8 @@
 use super::{JoinError, Task};
 use crate::base::parcel::{Parcel, is_large};
 use crate::coroutine::{Awaiting, Batch, Event, Handle, WaitReason};
-use crate::sched::{self, select::EventArm};
+use crate::sched;
+use crate::select::EventArm;
 use std::fmt;
 use std::marker::PhantomData;
 use std::panic::{RefUnwindSafe, UnwindSafe};
@@ -123,7 +124,7 @@ impl<T> JoinHandle<T> {
         self.done().is_set()
     }
 
-    /// The coroutine's end as one of the alternatives of a [`Select`](crate::channel::Select).
+    /// The coroutine's end as one of the alternatives of a [`Select`](crate::select::Select).
     pub fn arm(&self) -> EventArm<'_> {
         EventArm::new(self.done())
     }

@@ -9,7 +9,7 @@ use super::{Builder, JoinError, JoinHandle, Task, start};
 use crate::base::sync::ListLock;
 use crate::coroutine::{Event, WaitReason};
 use crate::sched;
-use crate::sched::select::{EventArm, Order, WaitLimit, select};
+use crate::select::{EventArm, Order, WaitLimit, select};
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::io;

@@ -84,7 +84,7 @@
 //! and notifying others, dropping guards, the sends of `oneshot`, `watch` and `broadcast`, a look at what is
 //! initialised already. It may be called with one of std's locks held, and never makes others wait for that
 //! lock. Excepted are the calls with which a loop asks again and again, `try_recv` and a
-//! [`select!`](crate::select) with a default: they count.
+//! [`select!`](crate::select!) with a default: they count.
 //!
 //! A coroutine that computes for long without any of these calls [yields](yield_now), or hands the work to
 //! [`blocking`](crate::blocking()).

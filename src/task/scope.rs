@@ -8,7 +8,7 @@ use super::{Builder, JoinError, JoinHandle, Task, start};
 use crate::base::parcel::{Parcel, is_large, parcel};
 use crate::coroutine::quietly;
 use crate::sched;
-use crate::sched::select::EventArm;
+use crate::select::EventArm;
 use std::fmt;
 use std::io;
 use std::marker::PhantomData;
@@ -305,7 +305,7 @@ impl<T> ScopedJoinHandle<'_, T> {
         self.inner.task()
     }
 
-    /// The coroutine's end as one of the alternatives of a [`Select`](crate::channel::Select).
+    /// The coroutine's end as one of the alternatives of a [`Select`](crate::select::Select).
     pub fn arm(&self) -> EventArm<'_> {
         self.inner.arm()
     }

@@ -1,245 +1,15 @@
-//! Waiting for the first of several operations: `select!`, and [`Select`] for a number of them that is
-//! known only at run time.
+//! The macros `select!` and `select_biased!`.
+//!
+//! They make the arms, pass them to [`select_among`], and run the body of the arm that has completed. The
+//! syntax is crossbeam-channel's.
 
-use super::{EventArm, ReadyTimeoutError, RecvArm, SendArm, SendWithArm, TryReadyError};
+use super::arm::AnyArm;
+use super::engine::{Order, select};
+use super::limit::WaitLimit;
 use crate::coroutine::WaitReason;
-use crate::sched::select::{AnyArm, Order, WaitLimit, ready, select};
-use std::fmt;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-/// How many arms there is room for without allocating.
-const INLINE: usize = 8;
-
-/// A select over a number of operations that is known only at run time. For a fixed number there is
-/// [`select!`](crate::select), whose documentation has the guarantees; they hold here too.
-///
-/// Unlike crossbeam-channel's, an operation carries its message with it: the message is handed over when the
-/// operation is chosen. There, a chosen sender has yet to make its message, and the receiver waits for it.
-///
-/// ```
-/// use sward::channel::{Select, bounded};
-///
-/// let channels: Vec<_> = (0..4).map(|_| bounded(1)).collect();
-/// channels[2].0.send("two").unwrap();
-///
-/// let mut arms: Vec<_> = channels.iter().map(|(_, receiver)| receiver.arm()).collect();
-/// let mut select = Select::new();
-/// for arm in &mut arms {
-///     select.recv(arm);
-/// }
-/// let chosen = select.wait();
-/// assert_eq!(chosen, 2);
-/// assert_eq!(arms.swap_remove(chosen).finish(), Ok("two"));
-/// ```
-///
-/// # Coming from crossbeam-channel
-///
-/// | there | here |
-/// |---|---|
-/// | `select.recv(&receiver)`, `select.send(&sender)` | `select.recv(&mut receiver.arm())`, `select.send(&mut sender.arm(message))`, with the arm in a variable; for a message that is made when it can be sent, `send_with` and [`arm_with`](super::Sender::arm_with) |
-/// | `select.select()`, `try_select`, `select_timeout`, `select_deadline` | [`wait`](Self::wait), [`poll`](Self::poll), [`wait_timeout`](Self::wait_timeout), [`wait_deadline`](Self::wait_deadline): they give the number of what has been carried out |
-/// | `operation.recv(&receiver)`, `operation.send(&sender, message)` | `finish` of the arm |
-/// | `ready` and its kin, `remove`, `new_biased` | the same |
-/// | `Clone` | none: a select borrows its arms, which hold messages, exclusively |
-pub struct Select<'a> {
-    arms: Arms<'a>,
-    /// How many arms were added so far: the number of the next one.
-    added: usize,
-    order: Order,
-}
-
-enum Arms<'a> {
-    Few([Option<AnyArm<'a>>; INLINE], usize),
-    Many(Vec<Option<AnyArm<'a>>>),
-}
-
-impl<'a> Arms<'a> {
-    fn add(&mut self, arm: AnyArm<'a>) {
-        match self {
-            Arms::Few(arms, count) if *count < INLINE => {
-                arms[*count] = Some(arm);
-                *count += 1;
-            }
-            Arms::Few(arms, _) => {
-                let many = arms.iter_mut().map(Option::take).chain([Some(arm)]).collect();
-                *self = Arms::Many(many);
-            }
-            Arms::Many(arms) => arms.push(Some(arm)),
-        }
-    }
-
-    fn all(&mut self) -> &mut [Option<AnyArm<'a>>] {
-        match self {
-            Arms::Few(arms, count) => &mut arms[..*count],
-            Arms::Many(arms) => arms,
-        }
-    }
-}
-
-impl<'a> Select<'a> {
-    /// A select without arms. To wait on it is to wait for ever.
-    pub fn new() -> Select<'a> {
-        Select { arms: Arms::Few([const { None }; INLINE], 0), added: 0, order: Order::Random }
-    }
-
-    /// As [`new`](Self::new), but of several arms that can be carried out the one that was added first is, as
-    /// with [`select_biased!`](crate::select_biased).
-    pub fn new_biased() -> Select<'a> {
-        Select { order: Order::Given, ..Select::new() }
-    }
-
-    /// Adds a receive, and gives its number: they count from zero.
-    pub fn recv<T>(&mut self, arm: &'a mut RecvArm<'_, T>) -> usize {
-        self.add(arm.any())
-    }
-
-    /// Adds a send, and gives its number: they count from zero. If its message was sent already, the select
-    /// panics when it comes to it.
-    pub fn send<T>(&mut self, arm: &'a mut SendArm<'_, T>) -> usize {
-        self.add(arm.any())
-    }
-
-    /// Adds a send of a message that is yet to be made, and gives its number: they count from zero.
-    pub fn send_with<T, F: FnOnce() -> T>(&mut self, arm: &'a mut SendWithArm<'_, T, F>) -> usize {
-        self.add(arm.any())
-    }
-
-    /// Adds the end of a coroutine or a cancellation, and gives its number: they count from zero.
-    pub fn event(&mut self, arm: &'a mut EventArm<'_>) -> usize {
-        self.add(arm.any())
-    }
-
-    fn add(&mut self, arm: AnyArm<'a>) -> usize {
-        let number = self.added;
-        self.arms.add(arm.numbered(number));
-        self.added += 1;
-        number
-    }
-
-    /// Takes out the arm of that number, for example because its channel is disconnected. The others keep
-    /// their numbers, and that number is not given again.
-    ///
-    /// # Panics
-    ///
-    /// There is no arm of that number, or it was taken out before.
-    ///
-    /// ```
-    /// use sward::channel::{Select, unbounded};
-    ///
-    /// let (sender, receiver) = unbounded::<u8>();
-    /// let (_keep, idle) = unbounded::<u8>();
-    /// let (mut first, mut second) = (receiver.arm(), idle.arm());
-    /// let mut select = Select::new();
-    /// let first = select.recv(&mut first);
-    /// select.recv(&mut second);
-    ///
-    /// drop(sender);
-    /// assert_eq!(select.ready(), first);
-    /// select.remove(first);
-    /// assert!(select.try_ready().is_err());
-    /// ```
-    pub fn remove(&mut self, number: usize) {
-        let found = self.arms.all().iter_mut().find(|arm| arm.as_ref().is_some_and(|a| a.number() == number));
-        *found.unwrap_or_else(|| panic!("sward: a Select has no arm of the number {number}")) = None;
-    }
-
-    /// Carries out one of the arms as soon as one can be, and gives its number. Parks until then.
-    pub fn wait(self) -> usize {
-        self.carry_out(WaitLimit::Endless).expect("an endless wait ends with an arm")
-    }
-
-    /// Carries out one of the arms if one can be now, and gives its number. Does not park.
-    pub fn poll(self) -> Option<usize> {
-        self.carry_out(WaitLimit::None)
-    }
-
-    /// Carries out one of the arms if one can be within that time, and gives its number. Parks until then.
-    pub fn wait_timeout(self, timeout: Duration) -> Option<usize> {
-        self.carry_out(super::patience(timeout))
-    }
-
-    /// Carries out one of the arms if one can be until then, and gives its number. Parks until then.
-    pub fn wait_deadline(self, deadline: Instant) -> Option<usize> {
-        self.carry_out(WaitLimit::Until(deadline))
-    }
-
-    fn carry_out(mut self, patience: WaitLimit) -> Option<usize> {
-        select(self.arms.all(), WaitReason::Select, patience, self.order)
-    }
-
-    /// Waits until one of the arms can be carried out, and gives its number, but leaves it to the caller to
-    /// do that. Parks until then. An arm counts as ready also if its channel is disconnected.
-    ///
-    /// Another receiver or sender may be faster than the caller: use `try_recv` and `try_send`, and call this
-    /// again if they fail. A send and a receive that both only wait for readiness do not meet on a channel
-    /// without room.
-    ///
-    /// ```
-    /// use sward::channel::{Select, unbounded};
-    ///
-    /// let channels = [unbounded(), unbounded()];
-    /// channels[1].0.send("one").unwrap();
-    ///
-    /// let mut arms = [0, 1].map(|i| channels[i].1.arm());
-    /// let mut select = Select::new();
-    /// for arm in &mut arms {
-    ///     select.recv(arm);
-    /// }
-    /// let message = loop {
-    ///     if let Ok(message) = channels[select.ready()].1.try_recv() {
-    ///         break message;
-    ///     }
-    /// };
-    /// assert_eq!(message, "one");
-    /// ```
-    pub fn ready(&mut self) -> usize {
-        self.look(WaitLimit::Endless).expect("an endless wait ends with an arm")
-    }
-
-    /// The number of an arm that can be carried out now; see [`ready`](Self::ready). Does not park.
-    ///
-    /// # Errors
-    ///
-    /// There was a moment at which none could be.
-    pub fn try_ready(&mut self) -> Result<usize, TryReadyError> {
-        self.look(WaitLimit::None).ok_or(TryReadyError)
-    }
-
-    /// As [`ready`](Self::ready), but waits for that long at most. Parks until then.
-    ///
-    /// # Errors
-    ///
-    /// The time is over, and none can be carried out.
-    pub fn ready_timeout(&mut self, timeout: Duration) -> Result<usize, ReadyTimeoutError> {
-        self.look(super::patience(timeout)).ok_or(ReadyTimeoutError)
-    }
-
-    /// As [`ready`](Self::ready), but waits until that time at most. Parks until then.
-    ///
-    /// # Errors
-    ///
-    /// The time is over, and none can be carried out.
-    pub fn ready_deadline(&mut self, deadline: Instant) -> Result<usize, ReadyTimeoutError> {
-        self.look(WaitLimit::Until(deadline)).ok_or(ReadyTimeoutError)
-    }
-
-    fn look(&mut self, patience: WaitLimit) -> Option<usize> {
-        ready(self.arms.all(), WaitReason::Select, patience, self.order)
-    }
-}
-
-impl Default for Select<'_> {
-    fn default() -> Self {
-        Select::new()
-    }
-}
-
-impl fmt::Debug for Select<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Select { .. }")
-    }
-}
-
+/// What the macros call: completes one of the arms and returns its number, or `None` after the timeout.
 #[doc(hidden)]
 pub fn select_among(
     arms: &mut [Option<AnyArm<'_>>],
@@ -247,10 +17,13 @@ pub fn select_among(
     biased: bool,
 ) -> Option<usize> {
     let order = if biased { Order::Given } else { Order::Random };
-    select(arms, WaitReason::Select, timeout.map_or(WaitLimit::Endless, super::patience), order)
+    select(arms, WaitReason::Select, timeout.map_or(WaitLimit::Endless, WaitLimit::after), order)
 }
 
-/// Waits for the first of several operations, and carries it out.
+/// Waits for the first of several operations, completes it, and runs its body.
+///
+/// [`select_biased!`](crate::select_biased!) prefers the first of several arms that can complete;
+/// [`Select`](crate::select::Select) takes a number of arms that is known only at run time.
 ///
 /// ```
 /// use std::time::Duration;
@@ -271,48 +44,47 @@ pub fn select_among(
 ///
 /// # Arms
 ///
-/// | arm | carried out when | the pattern gets |
+/// | arm | completes when | the pattern gets |
 /// |---|---|---|
-/// | `recv(receiver) -> pattern => body` | there is a message, or all senders are gone | `Result<T, RecvError>` |
+/// | `recv(receiver) -> pattern => body` | there is a message, or the channel is empty and all senders are gone | `Result<T, RecvError>` |
 /// | `send(sender, message) -> pattern => body` | there is room or a receiver, or all receivers are gone | `Result<(), SendError<T>>` |
-/// | `send_from(sender, slot) -> pattern => body` | as above, and `slot` (a variable of type `Option<T>`) is `Some` | as above |
-/// | `send_with(sender, closure) -> pattern => body` | as `send`; the closure makes the message then | as above |
-/// | `join(handle) -> pattern => body` | the coroutine has ended; the handle is used up | what `join` gives |
+/// | `send_from(sender, variable) -> pattern => body` | as above, and the variable, of type `Option<T>`, is `Some` | as above |
+/// | `send_with(sender, closure) -> pattern => body` | as `send`; the closure makes the message at that time | as above |
+/// | `join(handle) -> pattern => body` | the coroutine has ended; the handle is used up | what `join` returns |
 /// | `cancelled(token) => body` | the token is cancelled | |
-/// | `default => body` | no other arm can be carried out now | |
-/// | `default(duration) => body` | no other arm could be within that time | |
+/// | `default => body` | no other arm can complete now | |
+/// | `default(duration) => body` | no other arm could complete within that time | |
 ///
-/// The handle of `join` stays in its variable if another arm is chosen. If it is not a variable but another
+/// The handle of `join` stays in its variable if another arm completes. If it is not a variable but another
 /// expression, it is dropped then, and its coroutine runs on detached.
 ///
-/// `-> pattern` may be left out. The value of the whole is that of the body. A body that is no block ends
-/// with a comma, as in `match`. All expressions in parentheses are evaluated once, before anything is carried
-/// out; a comma may follow the last of them. What they borrow from lives as long as the whole, as in a
-/// `match`. For a receiver there may be any expression that can be borrowed, so an arm is switched off with
-/// `recv(receiver.as_ref().unwrap_or(&never()))`.
+/// `-> pattern` may be omitted. The value of the whole is that of the body. A body that is no block ends with
+/// a comma, as in `match`. All expressions in parentheses are evaluated once, before any arm completes; a
+/// comma may follow the last of them. Temporaries in them live until the end of the whole, as in a `match`.
+/// The receiver may be any expression that can be borrowed; so `recv(receiver.as_ref().unwrap_or(&never()))`
+/// disables an arm.
 ///
 /// # Guarantees
 ///
-/// - Exactly one arm is carried out, as a whole. A message is sent only if its arm was chosen, and received
-///   only if its arm was chosen; nothing is taken and put back.
-/// - What `send` was to send is dropped if another arm is chosen. With `send_from` it stays in the
-///   variable, and is taken out of it only if it is sent; so too if the select unwinds.
-/// - Fair: if several arms can be carried out, each of them is equally likely to be.
-/// - `default` is taken only if there was a moment at which no other arm could be carried out; with a
-///   duration, such a moment after it. A message that moves from the channel of one arm to that of another
-///   meanwhile is not missed.
-/// - With `send_with` the message is made when there is room or a receiver for it, and at most once, by a
-///   closure that may wait. If another sender then is faster the select goes on with that message, and drops
-///   it if another arm is chosen after all.
-/// - Nothing is allocated, unless messages have more than 128 bytes: those have a box each for their way. No
-///   coroutine is started.
-/// - Works in coroutines and on plain threads. A cancelled coroutine unwinds out of it, with no arm
-///   carried out.
+/// - Exactly one arm completes, as a whole. A message is sent, or received, only by the arm that completes;
+///   nothing is taken and put back.
+/// - The message of a `send` is dropped if another arm completes. With `send_from` it stays in the variable
+///   unless it is sent, also if the select unwinds.
+/// - Fair: if several arms can complete, each of them is equally likely to.
+/// - `default` is taken only if there was a moment at which no other arm could complete; with a duration,
+///   such a moment after it. A message that moves from the channel of one arm to that of another meanwhile is
+///   not missed.
+/// - The closure of `send_with` is called when there is room or a receiver for its message, and at most once.
+///   It may wait. If another sender is faster then, the select goes on with the message that was made, and
+///   drops it if another arm completes in the end.
+/// - Nothing is allocated, unless a message has more than 128 bytes: such a message has a box. No coroutine
+///   is started.
+/// - It works in coroutines and on plain threads. A cancelled coroutine unwinds out of it, with no arm
+///   completed.
 ///
-/// The syntax is crossbeam-channel's, but for `send`: there, the message is evaluated only if its arm was
-/// chosen. Here it is evaluated before, since it goes to a receiver that waits at the moment at which the arm
-/// is chosen; `send_with` is for a message that is costly to make. The arbitration is described in
-/// `sched::select`.
+/// The syntax is crossbeam-channel's. One thing differs: there, the message of a `send` is evaluated only
+/// after its arm was selected. Here it is evaluated before, since a receiver that waits has it at the moment
+/// at which the arm completes. Use `send_with` for a message that is costly to make.
 ///
 /// An arm of a wrong form is a compile error that names the arm and the right form:
 ///
@@ -332,16 +104,16 @@ macro_rules! select {
     };
 }
 
-/// As [`select!`](crate::select), but of several arms that can be carried out the first is.
+/// As [`select!`](crate::select!), but if several arms can complete, the first of them does.
 ///
-/// Mind that an arm may then starve the ones below it.
+/// An arm that can always complete starves the arms below it.
 ///
 /// ```
 /// use sward::channel::unbounded;
 ///
-/// let (urgent, first) = unbounded();
+/// let (sender, first) = unbounded();
 /// let (_other, second) = unbounded::<&str>();
-/// urgent.send("now").unwrap();
+/// sender.send("now").unwrap();
 /// sward::select_biased! {
 ///     recv(first) -> message => assert_eq!(message, Ok("now")),
 ///     recv(second) -> _ => unreachable!(),
@@ -354,12 +126,12 @@ macro_rules! select_biased {
     };
 }
 
-/// The parts of `select!`. `@parse` reads one arm, as far as its body; `@arm` looks at its arguments, and
-/// gives it the names of its variables and its number. `@hold` evaluates the arguments of all arms, each in a
-/// `match`, so that what they borrow from lives as long as the whole; `@run` selects and calls a body. The
-/// rest is what differs between kinds of arms.
+/// The parts of `select!`. `@parse` reads one arm with its body; `@arm` checks its arguments, and assigns the
+/// names of its variables and its number. `@hold` evaluates the arguments of all arms, each in a `match`, so
+/// that temporaries live until the end of the whole; `@run` selects and runs a body. The other rules are what
+/// differs between kinds of arms.
 ///
-/// Each wrong arm is one `compile_error!`, which is all that the macro then expands to.
+/// A wrong arm makes the macro expand to one `compile_error!` and nothing else.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __select {
@@ -441,7 +213,7 @@ macro_rules! __select {
         ::core::compile_error!("select!: there is more than one `default`")
     };
     (@arm [$biased:tt] $($rest:tt)*) => {
-        ::core::compile_error!("select!: there are too many arms; `channel::Select` has no limit")
+        ::core::compile_error!("select!: there are too many arms; `select::Select` has no limit")
     };
     (@arm [$biased:tt ($a:ident $o:ident $n:literal) $($ids:tt)*] [$($arms:tt)*] $default:tt
         [recv ($of:expr $(,)?) $p:tt $body:tt] $($rest:tt)*) => {
@@ -558,15 +330,15 @@ macro_rules! __select {
     (@run $biased:tt [$(($a:ident $o:ident $n:literal $kind:ident $args:tt ($p:pat) ($body:expr)))*]
         $default:tt) => {{
         $($crate::__select!(@out $kind $o);)*
-        let chosen = {
+        let completed = {
             let timeout = $crate::__select!(@timeout $default);
             $($crate::__select!(@make $kind $a $o $args);)*
             let arms = &mut [$(::core::option::Option::Some($a.any().numbered($n))),*];
-            let chosen = $crate::channel::select_among(arms, timeout, $biased);
-            $($crate::__select!(@finish $kind $a $o $n chosen);)*
-            chosen
+            let completed = $crate::select::select_among(arms, timeout, $biased);
+            $($crate::__select!(@finish $kind $a $o $n completed);)*
+            completed
         };
-        match chosen {
+        match completed {
             $(::core::option::Option::Some($n) => {
                 let $p = $crate::__select!(@value $kind $o $args);
                 $body
@@ -593,9 +365,9 @@ macro_rules! __select {
     (@make send_with $a:ident $o:ident $args:tt) => {
         let mut $a = $a.0.arm_with($a.1);
     };
-    // After all other expressions, which may look at the slot.
-    (@make send_from $a:ident $o:ident ($sender:expr, $slot:expr)) => {
-        let mut $a = $a.arm_from(&mut $slot);
+    // After all other expressions, since these may read the variable.
+    (@make send_from $a:ident $o:ident ($sender:expr, $variable:expr)) => {
+        let mut $a = $a.arm_from(&mut $variable);
     };
     (@make join $a:ident $o:ident ($handle:ident)) => {
         let mut $a = $handle.arm();
@@ -607,15 +379,15 @@ macro_rules! __select {
         let mut $a = $a.arm();
     };
 
-    (@finish join $a:ident $o:ident $n:literal $chosen:ident) => {};
-    (@finish join_of $a:ident $o:ident $n:literal $chosen:ident) => {};
-    (@finish $kind:ident $a:ident $o:ident $n:literal $chosen:ident) => {
-        if $chosen == ::core::option::Option::Some($n) {
+    (@finish join $a:ident $o:ident $n:literal $completed:ident) => {};
+    (@finish join_of $a:ident $o:ident $n:literal $completed:ident) => {};
+    (@finish $kind:ident $a:ident $o:ident $n:literal $completed:ident) => {
+        if $completed == ::core::option::Option::Some($n) {
             $o = ::core::option::Option::Some($a.finish());
         }
     };
 
     (@value join $o:ident ($handle:ident)) => { $handle.join() };
     (@value join_of $o:ident $args:tt) => { $o.join() };
-    (@value $kind:ident $o:ident $args:tt) => { $o.expect("the arm was carried out") };
+    (@value $kind:ident $o:ident $args:tt) => { $o.expect("the arm has completed") };
 }

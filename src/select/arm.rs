@@ -1,0 +1,80 @@
+//! What an operation implements to be an alternative of a select.
+//!
+//! The select of `engine` drives an arm through these calls:
+//!
+//! ```text
+//!                 +-----> try_complete: true ---> the select is done
+//!                 |            | false
+//!                 |            v
+//!                 |       enlist: false (the arm can complete now) -----+
+//!                 |            | true                                   |
+//!                 |            v                                        |
+//!                 |       the select parks, or fires its own ticket     |
+//!                 |            | the ticket is fired                    |
+//!                 |            v                                        |
+//!                 +-- false -- leave <----------------------------------+
+//!                              | true: the other side has completed the arm
+//!                              v
+//!                         the select is done
+//! ```
+
+use crate::coroutine::Ticket;
+use std::time::Instant;
+
+/// One alternative of a select.
+pub(crate) trait Arm {
+    /// Completes the operation if that is possible now. Called while the arm is in no list.
+    fn try_complete(&mut self) -> bool;
+
+    /// Whether the operation can complete now. Another thread may complete it first.
+    fn is_ready(&self) -> bool;
+
+    /// Whether the operation seems to be impossible now. A hint, read without a lock: it may be wrong either
+    /// way.
+    fn seems_blocked(&self) -> bool {
+        false
+    }
+
+    /// When the operation becomes possible by the passing of time alone. It only ever moves to later times.
+    fn due(&self) -> Option<Instant> {
+        None
+    }
+
+    /// Puts the ticket into the list from which it is fired; false if the operation can complete now. Runs in
+    /// a commit. From here to `leave`, the other side of the operation may complete it.
+    ///
+    /// # Safety
+    ///
+    /// The arm stays where it is, and the ticket's waiter alive, until [`leave`](Self::leave) has returned.
+    unsafe fn enlist(&self, ticket: Ticket) -> bool;
+
+    /// As [`enlist`](Self::enlist), for a *watcher*: its ticket is fired when the operation may have become
+    /// possible, but nobody completes the operation for it.
+    ///
+    /// # Safety
+    ///
+    /// As for `enlist`.
+    unsafe fn watch(&self, ticket: Ticket) -> bool;
+
+    /// Takes the ticket off the list, and returns whether the other side has completed the operation. Allowed
+    /// where nothing was listed.
+    fn leave(&self) -> bool;
+}
+
+/// An arm of any type, and its number in the select.
+pub struct AnyArm<'a> {
+    pub(super) arm: &'a mut dyn Arm,
+    pub(super) number: usize,
+}
+
+impl<'a> AnyArm<'a> {
+    pub(crate) fn new(arm: &'a mut dyn Arm) -> AnyArm<'a> {
+        AnyArm { arm, number: 0 }
+    }
+
+    /// The same arm with that number.
+    #[doc(hidden)]
+    pub fn numbered(self, number: usize) -> AnyArm<'a> {
+        AnyArm { number, ..self }
+    }
+}
