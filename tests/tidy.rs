@@ -94,10 +94,6 @@ src/coroutine/waiter.rs: columns words
 
 src/coroutine/waitlist.rs: words
 
-src/descriptor/open_file.rs: words
-
-src/descriptor/readiness.rs: words
-
 src/fs/dir.rs: cycle
 
 src/fs/file.rs: cycle words
@@ -110,25 +106,13 @@ src/io/pollable.rs: words
 
 src/lib.rs: columns words
 
-src/net/accept.rs: words
+src/net/socket.rs: words
 
-src/net/linger.rs: cycle
+src/net/tcp_listener.rs: words
 
-src/net/macros.rs: columns
+src/net/tcp_socket.rs: words
 
-src/net/mod.rs: columns
-
-src/net/socket.rs: cycle words
-
-src/net/sys.rs: columns
-
-src/net/sys_direct.rs: columns
-
-src/net/tcp_listener.rs: cycle words
-
-src/net/tcp_socket.rs: cycle words
-
-src/net/tcp_stream.rs: cycle words
+src/net/tcp_stream.rs: words
 
 src/net/transfer.rs: words
 

@@ -8,6 +8,6 @@ mod open_file;
 mod pipe_end;
 mod readiness;
 
-pub(crate) use open_file::{OpenFile, deadline_after, is_deadline, would_block, zero_timeout};
+pub(crate) use open_file::{OpenFile, deadline_after, would_block, zero_timeout};
 pub(crate) use pipe_end::{PipeEnd, pipe_conversions, pipe_reads, pipe_writes};
-pub(crate) use readiness::Attempt;
+pub(crate) use readiness::{Attempt, PerformError};

@@ -1,9 +1,10 @@
-//! An open file whose calls wait, with what its users have said about waiting: the mode and the timeouts.
+//! An open file whose calls wait, with the settings for its waits: the mode and the timeouts.
 //!
-//! Sockets and everything else with a descriptor are built on it. All handles to a file share one
-//! [`OpenFile`], so there is one source per open file, and a timeout set through one handle holds for all.
+//! Sockets, pipes and every other type with a descriptor are built on it. All handles to a file share one
+//! [`OpenFile`], so each open file has one source, and a timeout that is set through one handle applies to
+//! all.
 
-use super::readiness::{Attempt, perform, tell_again};
+use super::readiness::{Attempt, PerformError, perform, set_again};
 use crate::coroutine::{Batch, WaitReason};
 use crate::netpoll::{Direction, Source, is_ready};
 use std::io;
@@ -16,14 +17,15 @@ use std::time::{Duration, Instant};
 #[derive(Debug)]
 pub(crate) struct OpenFile {
     source: Source,
-    /// Calls that would block fail instead, as the user has asked with `set_nonblocking`.
+    /// Calls that would block fail instead. The user sets this with `set_nonblocking`; the descriptor's own
+    /// mode is another matter.
     nonblocking: AtomicBool,
     read_timeout: Timeout,
     write_timeout: Timeout,
 }
 
-// A panic leaves nothing half done in it: it is atomics, and locks under which nothing panics. Through
-// this, sockets are unwind safe, as std's are.
+// A panic leaves nothing half done in it: it consists of atomics, and of locks under which nothing panics.
+// This makes sockets unwind safe, as std's are.
 impl UnwindSafe for OpenFile {}
 impl RefUnwindSafe for OpenFile {}
 
@@ -43,55 +45,56 @@ impl OpenFile {
         self.source.fd()
     }
 
-    /// The descriptor, with which the file is over.
+    /// Takes the descriptor out.
     pub(crate) fn into_fd(self) -> OwnedFd {
         self.source.into_fd()
     }
 
-    /// Makes the call, and waits while it would block: not at all in non-blocking mode, otherwise until
-    /// the direction's timeout, if there is one. Both end in `WouldBlock`, as a socket's timeout does on
-    /// Unix.
+    /// Makes the call, and waits while it would block: not at all in non-blocking mode, otherwise until the
+    /// timeout of the direction, if it has one. Either way the error is then `WouldBlock`, as for std's
+    /// sockets on Unix.
     pub(crate) fn perform<T>(
         &self,
         direction: Direction,
         reason: WaitReason,
         attempt: impl FnMut(RawFd) -> io::Result<Attempt<T>>,
     ) -> io::Result<T> {
-        let deadline = self.deadline(direction);
         let result = if self.is_nonblocking() {
-            self.perform_once(attempt)
+            self.perform_once(attempt).map_err(PerformError::Failed)
         } else {
-            perform(&self.source, direction, reason, deadline, attempt)
+            perform(&self.source, direction, reason, self.deadline(direction), attempt)
         };
-        result.map_err(|error| self.translate(error, deadline))
+        result.map_err(|error| self.translate(error))
     }
 
     /// Waits until a call in that direction would not block, whatever the mode; `WouldBlock` after the
-    /// direction's timeout.
+    /// timeout of the direction.
     pub(crate) fn wait_ready(&self, direction: Direction, reason: WaitReason) -> io::Result<()> {
         let deadline = self.deadline(direction);
-        self.wait_ready_until(direction, reason, deadline).map_err(|error| self.translate(error, deadline))
+        self.wait_ready_until(direction, reason, deadline).map_err(|error| self.translate(error))
     }
 
-    /// As `wait_ready`, until a deadline, whatever the timeouts; `TimedOut` after it.
+    /// As `wait_ready`, with a deadline in place of the timeout.
     pub(crate) fn wait_ready_until(
         &self,
         direction: Direction,
         reason: WaitReason,
         deadline: Option<Instant>,
-    ) -> io::Result<()> {
+    ) -> Result<(), PerformError> {
         self.perform_until(direction, reason, deadline, |_| {
             Ok(if is_ready(self.fd(), direction)? { Attempt::Done(()) } else { Attempt::WouldBlock })
         })
     }
 
-    /// The error of a call as std's type would give it.
-    fn translate(&self, error: io::Error, deadline: Option<Instant>) -> io::Error {
-        match self.check_open() {
-            // The kernel's own error for a call that `close` has met on its way means nothing to anyone.
-            Err(closed) => closed,
-            Ok(()) if deadline.is_some() && is_deadline(&error) => would_block(),
-            Ok(()) => error,
+    /// The error as std's types would return it.
+    fn translate(&self, error: PerformError) -> io::Error {
+        // A call that `close` has interrupted fails with some error of the kernel, which would mislead.
+        if let Err(closed) = self.check_open() {
+            return closed;
+        }
+        match error {
+            PerformError::TimedOut => would_block(),
+            PerformError::Failed(error) => error,
         }
     }
 
@@ -103,23 +106,23 @@ impl OpenFile {
         }
     }
 
-    /// As `perform`, until a deadline, whatever the mode and the timeouts; `TimedOut` after it.
+    /// As `perform`, with a deadline in place of the timeout, and whatever the mode.
     pub(crate) fn perform_until<T>(
         &self,
         direction: Direction,
         reason: WaitReason,
         deadline: Option<Instant>,
         attempt: impl FnMut(RawFd) -> io::Result<Attempt<T>>,
-    ) -> io::Result<T> {
+    ) -> Result<T, PerformError> {
         perform(&self.source, direction, reason, deadline, attempt)
     }
 
-    /// Makes the next call in that direction try before it waits, since the last attempt was not finished.
-    pub(crate) fn rouse(&self, direction: Direction) {
-        tell_again(&self.source, direction);
+    /// Has the next call in that direction try before it waits, since the last attempt did not end.
+    pub(crate) fn retry_next(&self, direction: Direction) {
+        set_again(&self.source, direction);
     }
 
-    /// Fails once `close` was called.
+    /// Fails with `NotConnected` once `close` was called.
     pub(crate) fn check_open(&self) -> io::Result<()> {
         self.source.check_open()
     }
@@ -129,7 +132,7 @@ impl OpenFile {
         self.source.is_closed()
     }
 
-    /// Ends the use of the file: all who wait for it are woken, and its calls fail from now on.
+    /// Wakes all waiters of the file, and makes its calls fail from now on.
     pub(crate) fn close(&self) {
         let mut batch = Batch::new();
         self.source.close(&mut batch);
@@ -141,22 +144,22 @@ impl OpenFile {
         self.nonblocking.load(Ordering::Relaxed)
     }
 
-    /// Sets that mode. It concerns only the calls made through this.
+    /// Sets whether calls that would block fail instead. The descriptor's mode stays as it is.
     pub(crate) fn set_nonblocking(&self, nonblocking: bool) {
         self.nonblocking.store(nonblocking, Ordering::Relaxed);
     }
 
-    /// The longest that a call waits in that direction.
+    /// How long a call in that direction waits at most; `None` if there is no limit.
     pub(crate) fn timeout(&self, direction: Direction) -> Option<Duration> {
         self.timeout_of(direction).get()
     }
 
-    /// Sets that. A zero duration is refused, as std does.
+    /// Sets the timeout of that direction. `InvalidInput` if it is zero, as for std's types.
     pub(crate) fn set_timeout(&self, direction: Direction, timeout: Option<Duration>) -> io::Result<()> {
         self.timeout_of(direction).set(timeout)
     }
 
-    /// When a call that begins now ends for want of readiness.
+    /// The deadline of a call in that direction that begins now.
     pub(crate) fn deadline(&self, direction: Direction) -> Option<Instant> {
         self.timeout(direction).and_then(deadline_after)
     }
@@ -169,7 +172,7 @@ impl OpenFile {
     }
 }
 
-/// The longest that one direction waits, in nanoseconds; zero is for ever.
+/// The timeout of one direction in nanoseconds. Zero means none.
 #[derive(Debug)]
 struct Timeout(AtomicU64);
 
@@ -195,24 +198,18 @@ impl Timeout {
     }
 }
 
-/// The time after that duration; none if it is beyond what the clock can tell.
+/// The time after that duration; `None` if the clock cannot express it.
 pub(crate) fn deadline_after(timeout: Duration) -> Option<Instant> {
     Instant::now().checked_add(timeout)
 }
 
-/// The refusal of a zero timeout, in std's words.
+/// The error for a timeout of zero, in std's words.
 #[cold]
 pub(crate) fn zero_timeout() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, "cannot set a 0 duration timeout")
 }
 
-/// Whether the error is a deadline that has passed here: not the kernel's `ETIMEDOUT`, nor what is refused to
-/// a thread that unwinds.
-pub(crate) fn is_deadline(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::TimedOut && error.raw_os_error().is_none() && error.get_ref().is_none()
-}
-
-/// What a call fails with that would have to wait, and must not or not any longer.
+/// The error of a call that would have to wait, in non-blocking mode or after its timeout.
 #[cold]
 pub(crate) fn would_block() -> io::Error {
     io::Error::from_raw_os_error(libc::EWOULDBLOCK)

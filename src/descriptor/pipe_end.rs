@@ -1,8 +1,10 @@
 //! An open file that is read or written with `read(2)` and `write(2)`: an end of a pipe, a FIFO, a terminal.
 //!
-//! The types of `io` and `process` are built on it, and the macros implement for them what std's types have.
-//! Invariant: the open file becomes non-blocking at the first call, and not before: an end that was made to
-//! be handed to a child stays as the child wants it.
+//! The pipe types of `io` and `process` are built on it, and files of `fs` that are FIFOs or devices. The
+//! macros implement the traits of std's types for them.
+//!
+//! Invariant: the open file becomes non-blocking at the first call, and not before. An end that is made for a
+//! child stays blocking, as the child expects.
 
 use super::open_file::OpenFile;
 use super::readiness::Attempt;
@@ -13,33 +15,33 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
-/// The most that one call transfers; the kernel cuts a little above it.
+/// The most bytes that one call transfers. The kernel's own limit is a little higher.
 const MAX_LEN: usize = 1 << 30;
 
-/// The most buffers that one call takes, the kernel's limit.
+/// The most buffers that one call takes: the kernel's limit.
 const MAX_BUFFERS: usize = 1024;
 
 /// One end of a pipe. Clones share it.
 #[derive(Clone, Debug)]
 pub(crate) struct PipeEnd {
     file: Arc<OpenFile>,
-    /// It may have been opened before there was a writer.
+    /// It may have been opened before it had a writer.
     fifo: bool,
 }
 
 impl PipeEnd {
-    /// The end of that descriptor, whatever its mode.
+    /// The end with that descriptor, in any mode.
     pub(crate) fn new(fd: OwnedFd) -> PipeEnd {
         PipeEnd { file: Arc::new(OpenFile::new(Source::new(fd))), fifo: false }
     }
 
-    /// A FIFO, which may have been opened before anybody writes to it. A read that finds nobody waits for the
-    /// first writer; it finds the end only after a writer has left.
+    /// A FIFO, which may have been opened before it had a writer. A read without a writer waits for the first
+    /// one. A read returns the end of the stream only after a writer has come and gone.
     pub(crate) fn new_fifo(fd: OwnedFd) -> PipeEnd {
         PipeEnd { fifo: true, ..PipeEnd::new(fd) }
     }
 
-    /// Sets whether calls that would block fail instead.
+    /// Sets whether calls that would block fail instead. The descriptor's mode stays as it is.
     pub(crate) fn set_nonblocking(&self, nonblocking: bool) {
         self.file.set_nonblocking(nonblocking);
     }
@@ -49,8 +51,9 @@ impl PipeEnd {
         self.file.fd()
     }
 
-    /// The descriptor for use elsewhere, blocking unless `set_nonblocking` has said otherwise. Where clones
-    /// share the end, it is a duplicate and has the mode that it has: it is one for all.
+    /// The descriptor for use elsewhere: blocking, unless `set_nonblocking` was set. If clones share the end,
+    /// this returns a duplicate and leaves the mode as it is, since the duplicate and the clones share the
+    /// mode.
     pub(crate) fn into_fd(self) -> io::Result<OwnedFd> {
         match Arc::try_unwrap(self.file) {
             Ok(file) => {
@@ -63,7 +66,7 @@ impl PipeEnd {
         }
     }
 
-    /// Reads what there is.
+    /// Reads what is available.
     pub(crate) fn read(&self, reason: WaitReason, buf: &mut [u8]) -> io::Result<usize> {
         if buf.is_empty() {
             return Ok(0);
@@ -75,7 +78,7 @@ impl PipeEnd {
         })
     }
 
-    /// Reads what there is into one buffer after another.
+    /// Reads what is available into one buffer after another.
     pub(crate) fn read_vectored(&self, reason: WaitReason, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
         if bufs.iter().all(|buf| buf.is_empty()) {
             return Ok(0);
@@ -106,8 +109,8 @@ impl PipeEnd {
         })
     }
 
-    /// A transfer that is shorter than it could be says nothing of the readiness: what is adopted may be a
-    /// pipe of packets, or no pipe at all.
+    /// A short transfer does not mean that the pipe is empty or full: an adopted descriptor may be a pipe of
+    /// packets, or no pipe.
     fn transfer(
         &self,
         direction: Direction,
@@ -121,8 +124,8 @@ impl PipeEnd {
                     if !is_hung_up(self.fd())? {
                         return Ok(Attempt::WouldBlock);
                     }
-                    // A writer may have come and gone since the call. What it has written comes before the
-                    // end.
+                    // A writer may have come and gone since the call. Return what it has written before the
+                    // end of the stream.
                     nonblocking(|| call(fd))?.map_or(Attempt::WouldBlock, |n| Attempt::Done(n as usize))
                 }
                 Some(n) => Attempt::Done(n as usize),
@@ -131,7 +134,8 @@ impl PipeEnd {
     }
 }
 
-/// The ways between a type with an `end: PipeEnd`, its descriptor, and std's type. The type has `into_std`.
+/// Conversions between a type with an `end: PipeEnd`, its descriptor, and std's type. The type has
+/// `into_std`.
 macro_rules! pipe_conversions {
     ($ours:ident, $std:ty) => {
         impl std::os::fd::AsFd for $ours {
@@ -146,7 +150,7 @@ macro_rules! pipe_conversions {
             }
         }
 
-        /// Its open file becomes non-blocking at the first call, for all its duplicates.
+        /// The open file becomes non-blocking at the first call, for all duplicates of the descriptor.
         impl From<std::os::fd::OwnedFd> for $ours {
             fn from(fd: std::os::fd::OwnedFd) -> $ours {
                 $ours { end: crate::descriptor::PipeEnd::new(fd) }
@@ -160,7 +164,7 @@ macro_rules! pipe_conversions {
             }
         }
 
-        /// Its open file becomes non-blocking at the first call, for all its duplicates.
+        /// The open file becomes non-blocking at the first call, for all duplicates of the descriptor.
         impl From<$std> for $ours {
             fn from(theirs: $std) -> $ours {
                 $ours::from(std::os::fd::OwnedFd::from(theirs))
@@ -171,7 +175,7 @@ macro_rules! pipe_conversions {
         ///
         /// # Panics
         ///
-        /// Where `into_std` fails.
+        /// If `into_std` fails.
         impl From<$ours> for std::os::fd::OwnedFd {
             fn from(ours: $ours) -> std::os::fd::OwnedFd {
                 ours.into_std().expect("a descriptor for the duplicate").into()
@@ -185,7 +189,7 @@ macro_rules! pipe_conversions {
             }
         }
 
-        /// As the conversion to `OwnedFd`: what a child is to have for a standard stream.
+        /// As the conversion to `OwnedFd`. For a standard stream of a child.
         impl From<$ours> for std::process::Stdio {
             fn from(ours: $ours) -> std::process::Stdio {
                 std::os::fd::OwnedFd::from(ours).into()
@@ -253,8 +257,8 @@ mod tests {
     use std::os::unix::ffi::OsStrExt;
     use std::os::unix::fs::OpenOptionsExt;
 
-    /// A FIFO's first writer comes, writes and goes after a read that has found nobody, and before the look
-    /// whether anybody was there.
+    /// The FIFO's first writer opens, writes and closes between a read that found no writer and the check
+    /// whether one was there.
     #[test]
     fn what_a_short_lived_writer_wrote_comes_before_the_end() {
         let path = std::env::temp_dir().join(format!("sward-fifo-{}", std::process::id()));
@@ -266,7 +270,7 @@ mod tests {
         let end = PipeEnd::new_fifo(reader.into());
         let (mut calls, mut buf) = (0, [0_u8; 8]);
         let count = end.transfer(Direction::Read, WaitReason::FileRead, |fd| {
-            // SAFETY: the buffer has room for so many bytes.
+            // SAFETY: the buffer has room for that many bytes.
             let count = unsafe { libc::read(fd, buf.as_mut_ptr().cast(), buf.len()) };
             calls += 1;
             if calls == 1 {

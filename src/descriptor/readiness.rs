@@ -1,41 +1,40 @@
 //! An operation on a source that parks while it would block.
 //!
-//! In a coroutine: readiness is consumed, then the syscall is made; what would block waits for the
-//! source's event in the worker's shard. A call that took all there was leaves the readiness
-//! consumed, so that the next one waits without asking the kernel in vain. On a plain thread, and
-//! while unwinding, the call is made first and `poll(2)` waits. While a cancellation or a time limit unwinds
-//! nothing waits: the call fails ([`refusal`]).
+//! In a coroutine, `perform` consumes the readiness and then makes the call. If the call would block, the
+//! coroutine waits for the source's event in its worker's shard. A call that took all there was leaves the
+//! readiness consumed, so the next call waits without asking the kernel first. On a plain thread, and while
+//! the thread unwinds, `perform` makes the call first and waits in `poll(2)`. While a cancellation or a time
+//! limit unwinds, nothing waits: the operation fails ([`refusal`]).
 //!
-//! A wait may end although the call still would block: another caller was faster, or the file is in an error
-//! state that lasts. Each turn therefore checks the deadline, and a turn that cannot wait for a change backs
-//! off.
+//! A wake-up may be spurious: another caller was faster, or the file is in an error state that lasts. So each
+//! turn of the loop checks the deadline, and a turn that cannot wait for a change backs off.
 //!
 //! # Several waiters for one direction
 //!
-//! *One readiness wakes one waiter*, the one that came first. The poller tells an edge once, however many
-//! datagrams or connections are there. So the caller that has consumed the readiness owes the others one of
-//! these:
+//! *One readiness wakes one waiter*, the first in the ring. The poller reports an edge once, however many
+//! datagrams or connections have arrived. So a caller that has consumed the readiness owes something to the
+//! other waiters, depending on its call:
 //!
-//! - the call succeeded, and there may be more (`Done`): it sets the event again, which wakes the next waiter
-//!   or is kept for the next call;
-//! - the call failed: likewise, as the error may have been this call's alone;
-//! - the call would block, or has taken all there was (`WouldBlock`, `Drained`): nothing. The kernel had
-//!   nothing left at that time, and tells what comes later as a new edge.
+//! | the call | what the caller does | why |
+//! |---|---|---|
+//! | succeeded (`Done`) | sets the event again, which wakes the next waiter or is kept for the next call | there may be more |
+//! | failed | likewise | the error may concern this call only |
+//! | would block, or took all there was (`WouldBlock`, `Drained`) | nothing | the kernel had nothing left then, and reports what arrives later as a new edge |
 //!
-//! A woken waiter always comes to the look at the event (`coroutine::event`): a timeout or a cancellation
-//! that was faster leaves the wake-up to the next waiter, and between its wake-up and its look there is only
-//! the check that the source is open. A caller that arrives meanwhile may take the event first (barging); the
-//! woken waiter then waits again, ahead of the others. An end or an error that lasts (HUP, ERR), `close`, and
-//! a shard that retires wake all waiters. So does each readiness to read on a kqueue that does not tell
-//! urgent data, since it counts as one that lasts.
+//! A woken waiter always checks the event (`coroutine::event`). If a timeout or a cancellation ended its wait
+//! first, the wake-up goes to the next waiter. Between its wake-up and its check, the waiter checks only that
+//! the source is open. A new caller may consume the event first (barging); the woken waiter then waits again,
+//! at the front of the ring. Some things wake all waiters: the end of a stream or an error that lasts (HUP,
+//! ERR), `close`, and a shard that retires. On a kqueue that does not report urgent data, each readiness to
+//! read counts as one that lasts, and so wakes all waiters too.
 //!
-//! This needs calls that all block on one condition, as those of a socket do. A
-//! [selective](Source::selective) source is one for calls that do not: the closures of `io::Pollable`. There
-//! each event wakes all waiters, and each of them makes its call, even if another has taken the event.
+//! All this needs calls that block on one condition, as those of a socket do. The closures of `io::Pollable`
+//! may block on different conditions. For them a source is [selective](Source::selective): each event wakes
+//! all waiters, and each waiter makes its call, even if another one has consumed the event.
 //!
 //! *Plain threads* and unwinding coroutines wait in `poll(2)`, not for the event. The kernel wakes all of
-//! them, and they compete with the waiters here by their calls alone: they neither consume the readiness nor
-//! set it. An edge that was told wakes a waiter in any case, which finds what the threads have left.
+//! them. They neither consume the readiness nor set it, so they compete with the waiters here only by their
+//! calls. An edge wakes a waiter here in any case; the waiter then finds what the threads have left.
 
 use crate::base::backoff::Backoff;
 use crate::coroutine::{Batch, WaitReason};
@@ -50,39 +49,61 @@ use std::mem;
 use std::os::fd::{AsRawFd, RawFd};
 use std::time::Instant;
 
-/// What came of a non-blocking call.
+/// The result of a non-blocking call that has not failed.
 pub(crate) enum Attempt<T> {
-    /// It succeeded, and the next one may as well.
+    /// It succeeded, and the next call may succeed as well.
     Done(T),
-    /// It succeeded and took all there was: the next one would block.
+    /// It succeeded and took all there was: the next call would block.
     Drained(T),
     /// It would block.
     WouldBlock,
 }
 
-/// Makes the call as soon as the source is ready for it.
-///
-/// # Errors
-///
-/// The call's own; `TimedOut` once the deadline has passed; `NotConnected` if the source is closed; that of
-/// [`refusal`].
+/// Why an operation has ended without a result.
+#[derive(Debug)]
+pub(crate) enum PerformError {
+    /// The operation's deadline has passed.
+    TimedOut,
+    /// The call has failed; or the source is closed (`NotConnected`); or the operation would have to wait
+    /// where no wait is allowed ([`refusal`]).
+    Failed(io::Error),
+}
+
+impl From<io::Error> for PerformError {
+    #[inline]
+    fn from(error: io::Error) -> PerformError {
+        PerformError::Failed(error)
+    }
+}
+
+/// For the public surface, where a deadline that has passed is the kind `TimedOut`.
+impl From<PerformError> for io::Error {
+    fn from(error: PerformError) -> io::Error {
+        match error {
+            PerformError::TimedOut => io::ErrorKind::TimedOut.into(),
+            PerformError::Failed(error) => error,
+        }
+    }
+}
+
+/// Makes the call once the source is ready for it. Parks until then.
 pub(crate) fn perform<T>(
     source: &Source,
     direction: Direction,
     reason: WaitReason,
     deadline: Option<Instant>,
     mut attempt: impl FnMut(RawFd) -> io::Result<Attempt<T>>,
-) -> io::Result<T> {
+) -> Result<T, PerformError> {
     let fd = source.fd().as_raw_fd();
     let event = source.event(direction);
-    // Before the first attempt: the yield of a spent budget may unwind, and would lose what an attempt has
-    // moved.
+    // Before the first attempt: the yield of a used-up budget may unwind, and what an attempt has transferred
+    // would be lost.
     consume_budget();
     let mut backoff = Backoff::new();
     let mut woken = false;
     loop {
-        // A waiter that was woken owes a look at the event. It fails here only once the source is closed,
-        // which wakes every waiter.
+        // A woken waiter has to check the event. It fails here only if the source is closed, and `close`
+        // wakes every waiter.
         source.prepare()?;
         if !may_switch() {
             match attempt(fd)? {
@@ -90,18 +111,18 @@ pub(crate) fn perform<T>(
                 Attempt::WouldBlock => {}
             }
             if let Some(refused) = refusal() {
-                return Err(refused);
+                return Err(refused.into());
             }
             let (deadline, limited) = deadline_of_file(deadline);
             let _blocks = Blocks::here(reason);
             if !source.wait_on_thread(direction, deadline, &mut backoff)? {
                 if limited && std::thread::panicking() {
-                    return Err(elapsed());
+                    return Err(elapsed().into());
                 }
                 if limited {
                     unwind_cancelled();
                 }
-                return Err(io::ErrorKind::TimedOut.into());
+                return Err(PerformError::TimedOut);
             }
             continue;
         }
@@ -110,77 +131,78 @@ pub(crate) fn perform<T>(
         if taken.is_some() || tellings.is_some() {
             match attempt(fd) {
                 Ok(Attempt::Done(value)) => {
-                    tell_again(source, direction);
+                    set_again(source, direction);
                     return Ok(value);
                 }
                 Ok(Attempt::Drained(value)) => {
                     source.rearm_for_others(direction);
                     return Ok(value);
                 }
-                // It was told for good, and wrongly: it is taken once more, like any other. What was told
-                // during the attempt, and the mark of a `close`, are left alone.
+                // The event was set for good, and wrongly so. `unstick` makes it an ordinary one, to be taken
+                // once more. It leaves alone what was reported during the attempt, and the mark of `close`.
                 Ok(Attempt::WouldBlock) if taken.is_some_and(|taken| event.unstick(taken)) => continue,
                 Ok(Attempt::WouldBlock) => {}
                 Err(error) => {
-                    // The next waiter makes its own call, and meets the error or what follows it.
-                    tell_again(source, direction);
-                    return Err(error);
+                    // The next waiter makes its own call, and gets the error or what follows it.
+                    set_again(source, direction);
+                    return Err(error.into());
                 }
             }
         }
         if backoff.has_waited() {
-            after_false_wake(source, direction, reason, deadline, &mut backoff)?;
+            after_spurious_wake_up(source, direction, reason, deadline, &mut backoff)?;
         } else {
             backoff.wait();
         }
         join_shard(source)?;
         match wait_for_turn(source, direction, reason, deadline, tellings, &mut woken) {
             Woken::Event => {}
-            Woken::Timeout => return Err(io::ErrorKind::TimedOut.into()),
+            Woken::Timeout => return Err(PerformError::TimedOut),
             Woken::Cancelled => unwind_cancelled(),
         }
     }
 }
 
-/// Between the waits of a call that was woken but would block. Such wake-ups can come faster than the timers
-/// are looked at, so the limits are checked here.
+/// Runs after a spurious wake-up, before the next wait. Such wake-ups can come faster than the worker checks
+/// its timers, so this checks the deadline and the limits.
 #[cold]
-fn after_false_wake(
+fn after_spurious_wake_up(
     source: &Source,
     direction: Direction,
     reason: WaitReason,
     deadline: Option<Instant>,
     backoff: &mut Backoff,
-) -> io::Result<()> {
-    let leaving = Leaving { source, direction };
+) -> Result<(), PerformError> {
+    let leaving = RearmOnExit { source, direction };
     checkpoint();
     let now = Instant::now();
     if deadline.is_some_and(|at| at <= now) {
-        return Err(io::ErrorKind::TimedOut.into());
+        return Err(PerformError::TimedOut);
     }
     if source.stays_ready(direction)? {
         let until = now + backoff.nap();
-        // Not armed, so that nothing but the time, `close` or another waiter's event ends it.
+        // Without arming the source: only the time, `close` or another waiter's event may end this wait.
         let _ = wait_for(source.event(direction), reason, Some(deadline.map_or(until, |at| at.min(until))));
     }
     mem::forget(leaving);
     Ok(())
 }
 
-/// A caller that has used up an event, and does not wait for the next one unless this is forgotten.
-struct Leaving<'a> {
+/// Arms the source for the other waiters if the caller, which has consumed the event, fails or unwinds
+/// instead of waiting for the next one. Forgotten if the caller goes on to wait.
+struct RearmOnExit<'a> {
     source: &'a Source,
     direction: Direction,
 }
 
-impl Drop for Leaving<'_> {
+impl Drop for RearmOnExit<'_> {
     fn drop(&mut self) {
         self.source.rearm_for_others(self.direction);
     }
 }
 
-/// Waits until the source is ready, or the waiter's turn has come: behind all others, or before them if it
-/// was `woken` before, and found that another one had been faster.
+/// Waits until the source's event wakes this waiter. A caller enters the ring at its end. If it was `woken`
+/// before, and another caller was faster, it enters at the front.
 #[inline]
 fn wait_for_turn(
     source: &Source,
@@ -204,8 +226,8 @@ fn wait_for_turn(
     how
 }
 
-/// Sets the source's event again: what was taken from it may not have been all.
-pub(super) fn tell_again(source: &Source, direction: Direction) {
+/// Sets the source's event again, since there may be more than the caller has taken.
+pub(super) fn set_again(source: &Source, direction: Direction) {
     let mut batch = Batch::new();
     source.tell(direction, &mut batch);
     batch.wake();
@@ -224,7 +246,7 @@ mod tests {
     const DATAGRAMS: usize = 300;
 
     /// Receives one datagram, which is one byte, and counts the calls.
-    fn receive(source: &Source, calls: &AtomicUsize, deadline: Option<Instant>) -> io::Result<u8> {
+    fn receive(source: &Source, calls: &AtomicUsize, deadline: Option<Instant>) -> Result<u8, PerformError> {
         perform(source, Direction::Read, WaitReason::ReceiveDatagram, deadline, |fd| {
             calls.fetch_add(1, Ordering::Relaxed);
             let mut byte = 0_u8;
@@ -239,9 +261,10 @@ mod tests {
         })
     }
 
-    /// All that is there is received although it was told at once, and many of the waiters leave meanwhile.
+    /// All datagrams are received, although the poller reports many of them with one edge, and many waiters
+    /// time out meanwhile.
     #[test]
-    fn waiters_that_leave_lose_no_datagram() {
+    fn waiters_that_time_out_lose_no_datagram() {
         crate::run(|| {
             let (ours, theirs) = UnixDatagram::pair().unwrap();
             theirs.set_nonblocking(true).unwrap();
@@ -253,13 +276,13 @@ mod tests {
                     crate::spawn(move || {
                         let calls = AtomicUsize::new(0);
                         for turn in 0.. {
-                            // A few wait for long, the others up to 3 ms.
+                            // Three waiters wait for long, the others for up to 3 ms.
                             let wait = if i < 3 { 60_000_000 } else { (i * 7_919 + turn * 104_729) % 3_000 };
                             let deadline = Instant::now() + Duration::from_micros(wait);
                             match receive(&source, &calls, Some(deadline)) {
                                 Ok(_) => _ = received.fetch_add(1, Ordering::Relaxed),
-                                Err(error) if error.kind() == io::ErrorKind::TimedOut => {}
-                                Err(_) => return,
+                                Err(PerformError::TimedOut) => {}
+                                Err(PerformError::Failed(_)) => return,
                             }
                         }
                     })
@@ -270,7 +293,7 @@ mod tests {
                     crate::yield_now();
                 }
                 if sent % 7 == 0 {
-                    // If one were lost, this would not end.
+                    // If a datagram were lost, this loop would not end.
                     while received.load(Ordering::Relaxed) < sent {
                         crate::yield_now();
                     }
@@ -286,44 +309,44 @@ mod tests {
         });
     }
 
-    /// A waiter that finds nothing for itself does not keep the event from one that would.
+    /// A waiter whose call would block does not keep the event from a waiter whose call would succeed.
     #[test]
     fn a_selective_source_wakes_all() {
         crate::run(|| {
             let (ours, theirs) = UnixDatagram::pair().unwrap();
             let source = Arc::new(Source::new(ours.into()).selective());
-            let there = Arc::new(AtomicUsize::new(0));
+            let arrived = Arc::new(AtomicUsize::new(0));
             let waiters: Vec<_> = [false, false, true, false]
                 .into_iter()
                 .map(|wants| {
-                    let (source, there) = (source.clone(), there.clone());
+                    let (source, arrived) = (source.clone(), arrived.clone());
                     crate::spawn(move || {
                         let deadline = (!wants).then(|| Instant::now() + Duration::from_millis(500));
                         perform(&source, Direction::Read, WaitReason::Read, deadline, |_| {
-                            let ready = wants && there.load(Ordering::Relaxed) > 0;
+                            let ready = wants && arrived.load(Ordering::Relaxed) > 0;
                             Ok(if ready { Attempt::Done(()) } else { Attempt::WouldBlock })
                         })
                     })
                 })
                 .collect();
             crate::sleep(Duration::from_millis(20));
-            there.store(1, Ordering::Relaxed);
+            arrived.store(1, Ordering::Relaxed);
             theirs.send(&[1]).unwrap();
             let results: Vec<_> = waiters.into_iter().map(|waiter| waiter.join().unwrap().is_ok()).collect();
             assert_eq!(results, [false, false, true, false]);
         });
     }
 
-    /// What the poller does when the end has come.
-    fn tell(event: &Event, marks: &Marks) {
+    /// What the poller does at the end of the stream.
+    fn report_end(event: &Event, marks: &Marks) {
         let mut batch = Batch::new();
         event.mark(marks, &mut batch);
         batch.wake();
     }
 
-    /// Data and the end come together, between a call that would block and `unstick`.
+    /// Data and the end of the stream arrive together, between a call that would block and `unstick`.
     #[test]
-    fn an_end_told_during_an_attempt_is_not_lost() {
+    fn an_end_reported_during_an_attempt_is_not_lost() {
         crate::run(|| {
             let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
             let source = Source::new(ours.into());
@@ -333,7 +356,7 @@ mod tests {
             let first = perform(&source, Direction::Read, WaitReason::Read, deadline(), |_| {
                 calls += 1;
                 if calls == 1 {
-                    tell(event, &Marks::new());
+                    report_end(event, &Marks::new());
                     return Ok(Attempt::WouldBlock);
                 }
                 Ok(Attempt::Drained(4))
@@ -346,8 +369,8 @@ mod tests {
         });
     }
 
-    /// Data and the end come together during the call of one reader, and another reader drains the source
-    /// before the first one goes on.
+    /// Data and the end of the stream arrive together during one reader's call, and a second reader drains
+    /// the source before the first one goes on.
     #[test]
     fn two_readers_do_not_lose_the_end() {
         for marked_before in [false, true] {
@@ -356,18 +379,18 @@ mod tests {
                 let source = Source::new(ours.into());
                 let (event, marks) = (source.event(Direction::Read), Marks::new());
                 if marked_before {
-                    tell(event, &marks); // urgent data, which is gone by now
+                    report_end(event, &marks); // Urgent data, which is gone by now.
                 }
                 let first = event.take().expect("set from the start");
-                // The first one's call would block; then:
-                tell(event, &marks);
+                // The first reader's call would block. Then:
+                report_end(event, &marks);
                 assert!(!event.unstick(first));
                 let deadline = Some(Instant::now() + Duration::from_secs(1));
                 let second = perform(&source, Direction::Read, WaitReason::Read, deadline, |_| {
                     Ok(Attempt::Drained(4))
                 });
                 assert_eq!(second.unwrap(), 4);
-                assert!(event.consume(), "the end is told no more");
+                assert!(event.consume(), "the end is no longer reported");
                 drop(theirs);
             });
         }

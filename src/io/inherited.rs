@@ -3,7 +3,8 @@
 //! Their open files are shared with the shell and with other processes, so their mode is left alone, and they
 //! may be blocking. A call that might block never runs on a worker:
 //!
-//! 1. It is made so that it does not block ([`nowait`]): pipes, sockets, and files whose data is in memory.
+//! 1. It is made so that it does not block ([`sys`](super::sys)): pipes, sockets, and files whose data is in
+//!    memory.
 //! 2. What would have blocked parks until it is ready, in the shard as everything else, and so can be
 //!    cancelled.
 //! 3. Where the kernel cannot be asked like that (terminals, other systems, disks), the coroutine parks until
@@ -14,7 +15,7 @@
 //! A plain thread takes the same steps, and blocks where a coroutine parks: the waits of step 2 obey its time
 //! limit.
 
-use super::nowait;
+use super::sys::{read_nowait, write_nowait};
 use crate::base::backoff::Backoff;
 use crate::base::sys::{check, retry};
 use crate::blocking;
@@ -94,8 +95,8 @@ impl Transfer<'_> {
 
     fn without_waiting(&mut self, fd: RawFd) -> io::Result<usize> {
         match self {
-            Transfer::Read(buf) => nowait::read(fd, buf),
-            Transfer::Write(buf) => nowait::write(fd, buf),
+            Transfer::Read(buf) => read_nowait(fd, buf),
+            Transfer::Write(buf) => write_nowait(fd, buf),
         }
     }
 

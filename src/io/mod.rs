@@ -14,17 +14,11 @@
 
 mod copy;
 mod inherited;
-#[cfg(not(all(target_os = "linux", target_env = "gnu", not(sward_portable))))]
-mod no_nowait;
-#[cfg(all(target_os = "linux", target_env = "gnu", not(sward_portable)))]
-mod nowait;
 mod pipe;
 mod pollable;
 mod shared;
 mod stdio;
-
-#[cfg(not(all(target_os = "linux", target_env = "gnu", not(sward_portable))))]
-use no_nowait as nowait;
+mod sys;
 
 pub use copy::{CloseWrite, CopyBidirectional, CopyIdle, copy, copy_bidirectional};
 pub use pipe::{PipeReader, PipeWriter, pipe};

@@ -89,7 +89,7 @@ struct Unfinished<'a> {
 
 impl Drop for Unfinished<'_> {
     fn drop(&mut self) {
-        self.file.rouse(self.direction);
+        self.file.retry_next(self.direction);
     }
 }
 
@@ -298,7 +298,7 @@ impl<T> Pollable<T> {
     }
 
     fn ready(&self, direction: Direction, reason: WaitReason, deadline: Option<Instant>) -> io::Result<()> {
-        self.watched.file.wait_ready_until(direction, reason, deadline)
+        Ok(self.watched.file.wait_ready_until(direction, reason, deadline)?)
     }
 
     /// Calls the closure until it does not fail with `WouldBlock`, and gives what it gives. Parks in between,

@@ -10,7 +10,7 @@
 //! such threads, so the pool bounds their number. Beyond the bound, the worker clears the option and closes
 //! the socket in place: the kernel still sends the rest, but nobody waits for it.
 
-use super::socket::{option, set_option};
+use super::options::{option, set_option};
 use crate::blocking;
 use crate::sched::on_worker;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};

@@ -175,8 +175,8 @@ macro_rules! transfer_methods {
             /// clones, from their next call on. Does not park. A call that exceeds it fails with
             /// `WouldBlock`, and nothing is lost.
             ///
-            /// Each call has the whole time again, so set once it limits how long a connection is idle, not how
-            /// long a message takes to arrive.
+            /// Each call has the whole time again, so set once it limits how long a connection is idle, not
+            /// how long a message takes to arrive.
             ///
             /// # Errors
             ///

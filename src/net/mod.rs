@@ -13,8 +13,8 @@
 //! # What parks
 //!
 //! Whatever connects, accepts, reads, writes, sends, receives or peeks, while it would block;
-//! [`readable`](TcpStream::readable) and [`writable`](TcpStream::writable); the `next` of an [`Incoming`]; and what
-//! takes a [`ToSocketAddrs`], while it looks a name up. All other methods return at once.
+//! [`readable`](TcpStream::readable) and [`writable`](TcpStream::writable); the `next` of an [`Incoming`];
+//! and what takes a [`ToSocketAddrs`], while it looks a name up. All other methods return at once.
 //!
 //! # Cancellation
 //!
@@ -46,28 +46,21 @@
 //! # .unwrap();
 //! ```
 
-// Rank 7. `socket`, `transfer` and `accept` are what the types share, and `macros` what only a macro can
-// share; `resolve` looks names up on the threads of `blocking`; `addr` knows the kernel's addresses and `sys`
-// what differs between systems.
+// Rank 7. From the bottom: `options` (socket options), `sys` (what differs between systems), `addr` (the
+// kernel's addresses), `linger`, `socket` (what all sockets share), `transfer` and `accept` (its calls that
+// wait), `tcp_setup` (how TCP sockets are made). `macros` has what only a macro can share. `resolve` looks
+// names up on the pool for blocking calls.
 
 mod accept;
 mod addr;
 mod linger;
 mod macros;
+mod options;
 mod resolve;
 mod socket;
 mod sys;
-#[cfg(all(any(target_os = "linux", target_os = "android"), target_pointer_width = "64"))]
-mod sys_direct;
-#[cfg(not(target_vendor = "apple"))]
-mod sys_flags;
-#[cfg(any(target_os = "linux", target_os = "android"))]
-mod sys_linux;
-#[cfg(target_vendor = "apple")]
-mod sys_options;
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-mod sys_other;
 mod tcp_listener;
+mod tcp_setup;
 mod tcp_socket;
 mod tcp_stream;
 mod transfer;

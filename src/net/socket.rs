@@ -4,6 +4,7 @@
 //! All clones of a socket share one [`Socket`]. Invariant: no call made here blocks the thread.
 
 use super::addr::{RawAddr, written_by};
+use super::options::{OptionValue, from_timeval, option, set_option, to_int, to_timeval};
 use super::{Shutdown, linger, sys};
 use crate::base::sys::{check, set_nonblocking};
 use crate::coroutine::WaitReason;
@@ -11,10 +12,9 @@ use crate::descriptor::OpenFile;
 use crate::netpoll::{Direction, Source};
 use std::fmt;
 use std::io;
-use std::mem::{ManuallyDrop, MaybeUninit, size_of};
+use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::Arc;
-use std::time::Duration;
 
 /// An open socket.
 #[derive(Debug)]
@@ -233,83 +233,4 @@ pub(super) fn listen(fd: BorrowedFd<'_>, backlog: u32) -> io::Result<()> {
     let backlog = to_int(backlog);
     // SAFETY: the call takes no pointers.
     check(unsafe { libc::listen(fd.as_raw_fd(), backlog) }).map(drop)
-}
-
-/// As C wants it, or the most that it takes.
-pub(super) fn to_int(value: u32) -> libc::c_int {
-    libc::c_int::try_from(value).unwrap_or(libc::c_int::MAX)
-}
-
-fn from_timeval(value: libc::timeval) -> Option<Duration> {
-    let timeout = Duration::new(value.tv_sec as u64, value.tv_usec as u32 * 1_000);
-    (!timeout.is_zero()).then_some(timeout)
-}
-
-/// Rounded up: zero would be for ever.
-fn to_timeval(timeout: Option<Duration>) -> libc::timeval {
-    let micros = timeout.map_or(0, |timeout| timeout.as_nanos().div_ceil(1_000));
-    libc::timeval {
-        tv_sec: libc::time_t::try_from(micros / 1_000_000).unwrap_or(libc::time_t::MAX),
-        tv_usec: (micros % 1_000_000) as libc::suseconds_t,
-    }
-}
-
-/// The value of a socket option.
-///
-/// # Safety
-///
-/// A C type that is valid for any bytes.
-pub(super) unsafe trait OptionValue: Copy {}
-
-// SAFETY: an integer.
-unsafe impl OptionValue for libc::c_int {}
-// SAFETY: an integer.
-unsafe impl OptionValue for libc::c_uchar {}
-// SAFETY: two integers; where they are followed by padding, nobody reads it.
-unsafe impl OptionValue for libc::timeval {}
-// SAFETY: two integers of one size.
-unsafe impl OptionValue for libc::linger {}
-// SAFETY: two addresses of four bytes.
-unsafe impl OptionValue for libc::ip_mreq {}
-// SAFETY: an address of sixteen bytes, and an integer of four.
-unsafe impl OptionValue for libc::ipv6_mreq {}
-
-/// `getsockopt(2)`.
-pub(super) fn option<T: OptionValue>(
-    fd: BorrowedFd<'_>,
-    level: libc::c_int,
-    name: libc::c_int,
-) -> io::Result<T> {
-    let mut value = MaybeUninit::<T>::zeroed();
-    let mut len = size_of::<T>() as libc::socklen_t;
-    let raw = fd.as_raw_fd();
-    // SAFETY: the value is `len` bytes, and both live until the call ends.
-    check(unsafe { libc::getsockopt(raw, level, name, value.as_mut_ptr().cast(), &raw mut len) })?;
-    // SAFETY: zeros or what the kernel wrote over them; `OptionValue`: any bytes will do.
-    Ok(unsafe { value.assume_init() })
-}
-
-/// `setsockopt(2)`.
-pub(super) fn set_option<T: OptionValue>(
-    fd: BorrowedFd<'_>,
-    level: libc::c_int,
-    name: libc::c_int,
-    value: T,
-) -> io::Result<()> {
-    let len = size_of::<T>() as libc::socklen_t;
-    // SAFETY: the value is `len` bytes and lives until the call ends.
-    check(unsafe { libc::setsockopt(fd.as_raw_fd(), level, name, (&raw const value).cast(), len) }).map(drop)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_kernel_timeout_is_never_rounded_to_none() {
-        let back = |timeout| from_timeval(to_timeval(timeout));
-        assert_eq!(back(None), None);
-        assert_eq!(back(Some(Duration::from_nanos(1))), Some(Duration::from_micros(1)));
-        assert_eq!(back(Some(Duration::from_millis(1_500))), Some(Duration::from_millis(1_500)));
-    }
 }

@@ -1,12 +1,13 @@
 //! A socket that takes TCP connections. The waiting is in `accept`.
 
-use super::SocketAddr;
 use super::accept::BACKLOG;
+use super::addr::RawAddr;
 use super::macros::{conversions, shared_methods};
+use super::options::set_option;
 use super::resolve::{ToSocketAddrs, each_address};
-use super::socket::{Short, Socket, describe};
-use super::tcp_socket::TcpSocket;
+use super::socket::{self, Short, Socket, describe};
 use super::tcp_stream::TcpStream;
+use super::{SocketAddr, tcp_setup};
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -67,16 +68,17 @@ impl TcpListener {
     /// ```
     pub fn bind<A: ToSocketAddrs>(addr: A) -> io::Result<TcpListener> {
         each_address(addr, |address| {
-            let socket = TcpSocket::for_address(address)?;
-            socket.set_reuse_address(true)?;
-            socket.bind(*address)?;
-            socket.listen(BACKLOG)
+            let fd = tcp_setup::new_socket(address)?;
+            set_option(fd.as_fd(), libc::SOL_SOCKET, libc::SO_REUSEADDR, 1)?;
+            socket::bind(fd.as_fd(), &RawAddr::from(address))?;
+            tcp_setup::listen(fd, BACKLOG)
         })
+        .map(TcpListener::from_socket)
     }
 
     /// The listener of a socket that was made here, and is non-blocking.
-    pub(super) fn from_new(fd: OwnedFd) -> TcpListener {
-        TcpListener { socket: Socket::new(fd, Short::Nothing) }
+    pub(super) fn from_socket(socket: Arc<Socket>) -> TcpListener {
+        TcpListener { socket }
     }
 
     fn adopt(fd: OwnedFd) -> TcpListener {
@@ -139,7 +141,7 @@ impl TcpListener {
     /// ```
     pub fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
         let (fd, peer) = self.socket.accept()?;
-        Ok((TcpStream::from_new(fd), SocketAddr::try_from(&peer)?))
+        Ok((TcpStream::from_socket(Socket::new(fd, Short::Drained)), SocketAddr::try_from(&peer)?))
     }
 
     /// The connections as they come: an iterator that calls [`accept`](Self::accept). Its `next` parks.

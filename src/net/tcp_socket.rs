@@ -3,17 +3,15 @@
 //! Invariant: the descriptor is non-blocking, which `connect` and `accept` rely on.
 
 use super::addr::RawAddr;
-use super::socket::{self, listen, option, set_option, to_int};
+use super::options::{linger_time, linger_value, option, set_option, to_int, to_seconds};
 use super::tcp_listener::TcpListener;
 use super::tcp_stream::TcpStream;
-use super::{SocketAddr, sys};
-use crate::coroutine::WaitReason;
-use crate::descriptor::{Attempt, deadline_after, zero_timeout};
-use crate::netpoll::{Direction, is_ready};
+use super::{SocketAddr, socket, sys, tcp_setup};
+use crate::descriptor::{deadline_after, zero_timeout};
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// A TCP socket before it is connected or listens, for the options that must be set by then.
 ///
@@ -74,11 +72,6 @@ impl TcpSocket {
     /// ```
     pub fn new_v6() -> io::Result<TcpSocket> {
         TcpSocket::of_family(libc::AF_INET6)
-    }
-
-    /// A socket that can be bound or connected to that address.
-    pub(super) fn for_address(address: &SocketAddr) -> io::Result<TcpSocket> {
-        TcpSocket::of_family(if address.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 })
     }
 
     fn of_family(family: libc::c_int) -> io::Result<TcpSocket> {
@@ -576,8 +569,7 @@ impl TcpSocket {
     /// # Ok::<_, std::io::Error>(())
     /// ```
     pub fn listen(self, backlog: u32) -> io::Result<TcpListener> {
-        listen(self.as_fd(), backlog)?;
-        Ok(TcpListener::from_new(self.fd))
+        tcp_setup::listen(self.fd, backlog).map(TcpListener::from_socket)
     }
 
     /// Opens a connection to that address. Parks until it has come about or failed.
@@ -604,7 +596,7 @@ impl TcpSocket {
     /// # .unwrap();
     /// ```
     pub fn connect(self, address: SocketAddr) -> io::Result<TcpStream> {
-        self.connect_until(&address, None)
+        tcp_setup::connect(self.fd, &address, None).map(TcpStream::from_socket)
     }
 
     /// Opens a connection to that address, if it comes about within the timeout. Parks.
@@ -635,26 +627,7 @@ impl TcpSocket {
         if timeout.is_zero() {
             return Err(zero_timeout());
         }
-        self.connect_until(&address, deadline_after(timeout))
-    }
-
-    /// Opens a connection to that address before the deadline.
-    pub(super) fn connect_until(
-        self,
-        address: &SocketAddr,
-        deadline: Option<Instant>,
-    ) -> io::Result<TcpStream> {
-        let raw = RawAddr::from(address);
-        let stream = TcpStream::from_new(self.fd);
-        let mut begun = false;
-        stream.socket().file.perform_until(Direction::Write, WaitReason::Connect, deadline, |fd| {
-            if begun {
-                return finish_connect(stream.as_fd());
-            }
-            begun = true;
-            begin_connect(fd, &raw)
-        })?;
-        Ok(stream)
+        tcp_setup::connect(self.fd, &address, deadline_after(timeout)).map(TcpStream::from_socket)
     }
 
     fn get(&self, level: libc::c_int, name: libc::c_int) -> io::Result<libc::c_int> {
@@ -664,44 +637,6 @@ impl TcpSocket {
     fn set(&self, level: libc::c_int, name: libc::c_int, value: libc::c_int) -> io::Result<()> {
         set_option(self.as_fd(), level, name, value)
     }
-}
-
-/// The first call of a connect.
-fn begin_connect(fd: RawFd, address: &RawAddr) -> io::Result<Attempt<()>> {
-    match socket::connect(fd, address) {
-        Ok(()) => Ok(Attempt::Done(())),
-        // Interrupted, it goes on in the background all the same.
-        Err(e) if matches!(e.raw_os_error(), Some(libc::EINPROGRESS | libc::EINTR)) => {
-            Ok(Attempt::WouldBlock)
-        }
-        Err(e) => Err(e),
-    }
-}
-
-/// Whether a connect that has begun is through.
-fn finish_connect(fd: BorrowedFd<'_>) -> io::Result<Attempt<()>> {
-    // Asked before the error: a socket without one may as well be on its way still.
-    if !is_ready(fd, Direction::Write)? {
-        return Ok(Attempt::WouldBlock);
-    }
-    match option::<libc::c_int>(fd, libc::SOL_SOCKET, libc::SO_ERROR)? {
-        0 => Ok(Attempt::Done(())),
-        errno => Err(io::Error::from_raw_os_error(errno)),
-    }
-}
-
-/// A time to linger as the system has it.
-pub(super) fn linger_value(linger: Option<Duration>) -> libc::linger {
-    libc::linger { l_onoff: libc::c_int::from(linger.is_some()), l_linger: linger.map_or(0, to_seconds) }
-}
-
-pub(super) fn linger_time(value: libc::linger) -> Option<Duration> {
-    (value.l_onoff != 0).then(|| Duration::from_secs(value.l_linger as u64))
-}
-
-/// Rounded up: nothing is something else than a little.
-fn to_seconds(time: Duration) -> libc::c_int {
-    libc::c_int::try_from(time.as_nanos().div_ceil(1_000_000_000)).unwrap_or(libc::c_int::MAX)
 }
 
 impl fmt::Debug for TcpSocket {

@@ -1,10 +1,10 @@
 //! A TCP connection. The transfers are in `transfer`, how it comes about in `tcp_socket`.
 
 use super::macros::{byte_stream, conversions, transfer_methods};
+use super::options::{linger_time, linger_value};
 use super::resolve::{ToSocketAddrs, each_address};
 use super::socket::{Short, Socket, describe};
-use super::tcp_socket::{TcpSocket, linger_time, linger_value};
-use super::{Shutdown, SocketAddr};
+use super::{Shutdown, SocketAddr, tcp_setup};
 use crate::coroutine::WaitReason;
 use crate::descriptor::{deadline_after, zero_timeout};
 use crate::netpoll::Direction;
@@ -82,7 +82,8 @@ impl TcpStream {
     /// # .unwrap();
     /// ```
     pub fn connect<A: ToSocketAddrs>(addr: A) -> io::Result<TcpStream> {
-        each_address(addr, |address| TcpSocket::for_address(address)?.connect_until(address, None))
+        each_address(addr, |address| tcp_setup::connect(tcp_setup::new_socket(address)?, address, None))
+            .map(TcpStream::from_socket)
     }
 
     /// Opens a connection to that address, if it comes about within the timeout. Parks.
@@ -116,17 +117,13 @@ impl TcpStream {
         if timeout.is_zero() {
             return Err(zero_timeout());
         }
-        TcpSocket::for_address(addr)?.connect_until(addr, deadline_after(timeout))
+        tcp_setup::connect(tcp_setup::new_socket(addr)?, addr, deadline_after(timeout))
+            .map(TcpStream::from_socket)
     }
 
     /// The stream of a connection that was made here: nobody else has the descriptor.
-    pub(super) fn from_new(fd: OwnedFd) -> TcpStream {
-        TcpStream { socket: Socket::new(fd, Short::Drained) }
-    }
-
-    /// What the waiting is done with.
-    pub(super) fn socket(&self) -> &Socket {
-        &self.socket
+    pub(super) fn from_socket(socket: Arc<Socket>) -> TcpStream {
+        TcpStream { socket }
     }
 
     fn adopt(fd: OwnedFd) -> TcpStream {

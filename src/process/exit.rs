@@ -1,9 +1,9 @@
 //! Waiting for the end of a child, in a way that leaves it to be waited for.
 
-use super::pidfd;
+use super::sys::open_pidfd;
 use crate::base::sys::retry;
 use crate::coroutine::{Event, WaitReason};
-use crate::descriptor::{Attempt, OpenFile, is_deadline};
+use crate::descriptor::{Attempt, OpenFile, PerformError};
 use crate::netpoll::{Direction, Source};
 use crate::sched::{refusal, set_for_good, wait_for};
 use std::io;
@@ -26,7 +26,7 @@ pub(super) enum Exit {
 impl Exit {
     /// The best way that there is, for a child that is not reaped.
     pub(super) fn of(pid: u32) -> io::Result<Exit> {
-        match pidfd::open(pid) {
+        match open_pidfd(pid) {
             // Said to be non-blocking, so that nobody makes it so: it is never read.
             Ok(fd) => Ok(Exit::Watched(OpenFile::new(Source::new_nonblocking(fd)))),
             Err(_) => Exit::awaited(pid),
@@ -64,8 +64,9 @@ impl Exit {
                     Ok(reap()?.map_or(Attempt::WouldBlock, Attempt::Done))
                 });
                 match result {
-                    Err(error) if is_deadline(&error) => Ok(None),
-                    result => result.map(Some),
+                    Ok(status) => Ok(Some(status)),
+                    Err(PerformError::TimedOut) => Ok(None),
+                    Err(PerformError::Failed(error)) => Err(error),
                 }
             }
             Exit::Awaited(event) => {

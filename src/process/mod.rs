@@ -42,15 +42,9 @@
 mod child;
 mod command;
 mod exit;
-#[cfg(not(all(any(target_os = "linux", target_os = "android"), not(sward_portable))))]
-mod no_pidfd;
 mod orphans;
-#[cfg(all(any(target_os = "linux", target_os = "android"), not(sward_portable)))]
-mod pidfd;
 mod streams;
-
-#[cfg(not(all(any(target_os = "linux", target_os = "android"), not(sward_portable))))]
-use no_pidfd as pidfd;
+mod sys;
 
 pub use child::Child;
 pub use command::Command;

@@ -8,7 +8,7 @@
 //! Invariants: a child on the list has not been reaped, so its number is its own. While there is a bell there
 //! is a reaper, and nobody else removes children: they keep their order.
 
-use super::pidfd;
+use super::sys::open_pidfd;
 use crate::base::fork::PerProcess;
 use crate::base::poll::poll;
 use crate::base::sys::set_nonblocking;
@@ -45,7 +45,7 @@ fn orphans() -> MutexGuard<'static, Orphans> {
 
 /// Takes a child that nobody will wait for, with its descriptor if there is one already. Does not block.
 pub(super) fn adopt(child: Child, descriptor: Option<OwnedFd>) {
-    let descriptor = descriptor.or_else(|| pidfd::open(child.id()).ok()).map(Arc::new);
+    let descriptor = descriptor.or_else(|| open_pidfd(child.id()).ok()).map(Arc::new);
     let mut orphans = orphans();
     orphans.list.push(Orphan { child, descriptor });
     match &mut orphans.bell {

@@ -1,8 +1,10 @@
-//! The two calls of each request, past libc: where a socket call is a system call of its own, which a filter that
-//! lets libc's through lets through as well (on 32-bit x86 it may be `socketcall`).
+//! `recv` and `send`, the two calls of each request, made without libc.
 //!
-//! glibc's functions are points where a thread can be cancelled. In a process with threads, saying that it can and
-//! then that it cannot takes two atomic operations each.
+//! glibc's functions are cancellation points of the thread. In a process with threads, enabling and disabling
+//! that costs two atomic operations a call.
+//!
+//! Only on 64-bit Linux, where libc makes the same system calls, so a filter that allows libc's calls allows
+//! these. On 32-bit x86, libc may use `socketcall`.
 
 use std::os::fd::RawFd;
 use std::ptr;
@@ -13,7 +15,7 @@ use std::ptr;
 ///
 /// The buffer has room for `len` bytes.
 #[inline(always)]
-pub(super) unsafe fn recv(
+pub(in crate::net) unsafe fn recv(
     fd: RawFd,
     buf: *mut libc::c_void,
     len: usize,
@@ -30,7 +32,7 @@ pub(super) unsafe fn recv(
 ///
 /// The buffer has `len` bytes.
 #[inline(always)]
-pub(super) unsafe fn send(
+pub(in crate::net) unsafe fn send(
     fd: RawFd,
     buf: *const libc::c_void,
     len: usize,

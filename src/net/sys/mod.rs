@@ -1,52 +1,64 @@
-//! What of the socket calls differs between systems.
+//! What differs between systems.
 //!
-//! A port supplies new sockets and sends: `sys_flags.rs` where the calls take flags for them, `sys_options.rs`
-//! where that takes further calls (macOS). Each new descriptor is close-on-exec from birth, and no send
-//! raises SIGPIPE. Receiving and sending never block, whatever the mode of the descriptor: the call says so
-//! itself, which is why a stream can be shared with code that wants it to block. And it supplies what has
-//! names or types of its own: `sys_linux.rs`, `sys_other.rs`. `sys_direct.rs` makes the calls of each request where
-//! that can be done past libc.
+//! A system supplies
+//!
+//! - new sockets, `accept` and the flags of a send: `flags.rs`, where these calls take flags, or `apple.rs`,
+//!   where it takes further calls. Each new descriptor closes on `exec` from the start. No send raises
+//!   SIGPIPE. Receiving and sending never block, whatever the mode of the descriptor, since the call itself
+//!   says so; a stream can therefore be shared with code that wants it to block.
+//! - names and types that differ: `linux.rs` or `other.rs`.
+//! - `recv` and `send`, the calls of each request: `direct.rs` where they can be made without libc.
 
+#[cfg(target_vendor = "apple")]
+mod apple;
 #[cfg(all(any(target_os = "linux", target_os = "android"), target_pointer_width = "64"))]
-pub(super) use super::sys_direct::{recv, send};
+mod direct;
 #[cfg(not(target_vendor = "apple"))]
-pub(super) use super::sys_flags::{KEEP_IDLE, SEND, accept, socket, socket_pair, source};
+mod flags;
 #[cfg(any(target_os = "linux", target_os = "android"))]
-pub(super) use super::sys_linux::{
+mod linux;
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+mod other;
+
+#[cfg(target_vendor = "apple")]
+pub(super) use apple::{KEEP_IDLE, SEND, accept, socket, socket_pair, source};
+#[cfg(not(target_vendor = "apple"))]
+pub(super) use flags::{KEEP_IDLE, SEND, accept, socket, socket_pair, source};
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(super) use linux::{
     JOIN_V6, LEAVE_V6, MulticastV4, NO_NETWORK, abstract_name, bind_device, from_abstract_name,
 };
-#[cfg(target_vendor = "apple")]
-pub(super) use super::sys_options::{KEEP_IDLE, SEND, accept, socket, socket_pair, source};
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
-pub(super) use super::sys_other::{
-    JOIN_V6, LEAVE_V6, MulticastV4, NO_NETWORK, abstract_name, from_abstract_name,
-};
+pub(super) use other::{JOIN_V6, LEAVE_V6, MulticastV4, NO_NETWORK, abstract_name, from_abstract_name};
 
+#[cfg(all(any(target_os = "linux", target_os = "android"), target_pointer_width = "64"))]
+pub(super) use direct::{recv, send};
 #[cfg(not(all(any(target_os = "linux", target_os = "android"), target_pointer_width = "64")))]
 pub(super) use libc::{recv, send};
 
 /// Flags for `recv` and `recvmsg`.
 pub(super) const RECV: libc::c_int = libc::MSG_DONTWAIT;
 
-/// Whose fault it is that `accept` has failed.
+/// Whose fault an error of `accept` is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum AcceptFault {
-    /// The connection's: it is gone, and the next one may succeed.
+    /// The connection's. It is gone, and the next `accept` may succeed.
     Connection,
     /// Neither the connection's nor the listener's: descriptors or memory have run out, or a firewall or
-    /// sandbox forbids it. The listener is sound, and the same call may succeed later.
-    Passing,
-    /// The listener's: it will accept nothing any more.
+    /// sandbox forbids the call. The listener is sound, and the same call may succeed later.
+    Temporary,
+    /// The listener's. It accepts nothing any more.
     Listener,
 }
 
-/// Decides by errno. One that is not known counts as passing: it must not end a server.
+/// Whose fault an errno of `accept` is. An unknown errno counts as temporary, since it must not end a server.
 pub(super) fn accept_fault(errno: libc::c_int, listens: impl FnOnce() -> bool) -> AcceptFault {
     match errno {
         libc::EBADF | libc::EFAULT | libc::EINVAL | libc::ENOTSOCK | libc::ENOSYS => AcceptFault::Listener,
-        // Of a socket that does not listen, or as below.
+        // Either the socket does not listen, or this is an error of the connection, as below.
         libc::EOPNOTSUPP if !listens() => AcceptFault::Listener,
-        // accept(2): pending network errors of the new socket come out of `accept`.
+        // accept(2) on Linux returns pending network errors of the new socket.
         libc::ECONNABORTED
         | libc::ECONNRESET
         | libc::EHOSTDOWN
@@ -60,7 +72,7 @@ pub(super) fn accept_fault(errno: libc::c_int, listens: impl FnOnce() -> bool) -
         | libc::ESOCKTNOSUPPORT
         | libc::ETIMEDOUT => AcceptFault::Connection,
         errno if NO_NETWORK == Some(errno) => AcceptFault::Connection,
-        _ => AcceptFault::Passing,
+        _ => AcceptFault::Temporary,
     }
 }
 
@@ -69,12 +81,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_fault_of_accept_is_the_connection_s_the_listener_s_or_passes() {
+    fn an_errno_of_accept_is_the_connection_s_the_listener_s_or_temporary() {
         let fault = |errno| accept_fault(errno, || true);
         for errno in [libc::ECONNABORTED, libc::EPROTO, libc::ENETDOWN, libc::EOPNOTSUPP] {
             assert_eq!(fault(errno), AcceptFault::Connection, "{errno}");
         }
-        let passing = [
+        let temporary = [
             libc::EMFILE,
             libc::ENFILE,
             libc::ENOBUFS,
@@ -83,8 +95,8 @@ mod tests {
             libc::EPERM,
             libc::EACCES,
         ];
-        for errno in passing {
-            assert_eq!(fault(errno), AcceptFault::Passing, "{errno}");
+        for errno in temporary {
+            assert_eq!(fault(errno), AcceptFault::Temporary, "{errno}");
         }
         for errno in [libc::EBADF, libc::EINVAL, libc::ENOTSOCK] {
             assert_eq!(fault(errno), AcceptFault::Listener, "{errno}");
