@@ -232,8 +232,6 @@ src/time/interval.rs: cycle
 
 src/time/mod.rs: cycle
 
-tests/blocking.rs: words
-
 tests/budget.rs: columns words
 
 tests/cancel.rs: words
@@ -244,25 +242,17 @@ tests/examples.rs: words
 
 tests/fairness.rs: words
 
-tests/future.rs: words
-
 tests/io.rs: words
 
 tests/large_values.rs: words
-
-tests/limits.rs: words
 
 tests/net.rs: words
 
 tests/pollable.rs: columns words
 
-tests/process.rs: words
-
 tests/process_children.rs: words
 
 tests/programs/mod.rs: words
-
-tests/scope.rs: words
 
 tests/udp.rs: words
 

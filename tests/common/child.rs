@@ -30,36 +30,49 @@ macro_rules! this_test {
 }
 pub(crate) use this_test;
 
-/// A command that runs that test of this program, and nothing else, as a child in that role.
-pub fn command(test: &str, role: &str) -> Command {
+/// A command that runs that test of this program, and nothing else, as a child in that role. The harness
+/// captures what the test prints.
+pub fn captured_command(test: &str, role: &str) -> Command {
     let mut command = Command::new(std::env::current_exe().expect("the test's own program"));
-    command.args([test, "--exact", "--nocapture", "--test-threads=1"]);
-    command.env(ROLE, role).env("RUST_BACKTRACE", "0");
+    command.args([test, "--exact", "--test-threads=1"]).env(ROLE, role).env("RUST_BACKTRACE", "0");
     command
 }
 
-/// In the child runs the closure. Elsewhere runs the test that the closure stands in as a child, which must
-/// succeed, and returns what it has said.
-pub fn in_child<F: FnOnce()>(f: F) -> Option<ChildEnd> {
+/// The same, and the harness captures nothing.
+pub fn command(test: &str, role: &str) -> Command {
+    let mut command = captured_command(test, role);
+    command.arg("--nocapture");
+    command
+}
+
+/// Runs that test as a child with more environment variables.
+pub fn child(test: &str, environment: &[(&str, &str)]) -> Output {
+    let output = command(test, test).envs(environment.iter().copied()).output().expect("a child");
+    assert!(text(&output).contains("running 1 test"), "there is no test {test}");
+    output
+}
+
+/// In the child runs the closure. Elsewhere returns a command that runs the test that the closure stands in
+/// as a child. The harness captures what the test prints.
+pub fn child_command<F: FnOnce()>(f: F) -> Option<Command> {
     if is_child() {
         f();
         return None;
     }
     let test = own_name(std::any::type_name::<F>());
-    let output = command(test, test).output().expect("a child");
+    Some(captured_command(test, test))
+}
+
+/// In the child runs the closure. Elsewhere runs the test that the closure stands in as a child, which must
+/// succeed, and returns what it has said.
+pub fn in_child<F: FnOnce()>(f: F) -> Option<String> {
+    let output = child_command(f)?.arg("--nocapture").output().expect("a child");
     let said = text(&output);
     assert!(output.status.success() && said.contains("1 passed"), "{said}");
-    Some(ChildEnd { stderr: String::from_utf8_lossy(&output.stderr).into_owned(), said })
+    Some(said)
 }
 
-/// What a child has said.
-pub struct ChildEnd {
-    pub stderr: String,
-    /// The same, after what it said on stdout.
-    pub said: String,
-}
-
-/// All that a child has said.
+/// What a child has said on stdout, and then on stderr.
 pub fn text(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }

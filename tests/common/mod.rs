@@ -17,13 +17,15 @@ mod runtime;
 mod temp;
 mod wait;
 
-pub use child::{ChildEnd, command, in_child, is_child, own_name, role, text};
-pub use drops::{CountOnDrop, SetOnDrop};
-pub use ends::{assert_cancelled, fails};
+pub use child::{captured_command, child, child_command, command, in_child, is_child, own_name, role, text};
+pub use drops::{CountOnDrop, SetOnDrop, SleepOnDrop};
+pub use ends::{assert_cancelled, fails, message_of};
 pub use memory::{cpu_time, limit_address_space, resident, status};
 pub use net::{is_nonblocking, kind, listen, pair, pattern, reset_on_drop, set_option};
 pub use random::Random;
-pub use runtime::{both, everywhere, in_runtime, mixed, one_worker, turns, two_workers, with_workers};
+pub use runtime::{
+    both, everywhere, in_runtime, mixed, on_one_worker, one_worker, turns, two_workers, with_workers,
+};
 pub use temp::{Folder, temporary_path};
 pub use wait::{LONG, MOMENT, SHORT, eventually, settle, soon, until, waiting};
 

@@ -25,6 +25,11 @@ pub fn in_runtime<T: Send>(f: impl FnOnce() -> T + Send) -> T {
     two_workers().run(f)
 }
 
+/// The same, with one worker.
+pub fn on_one_worker<T: Send>(f: impl FnOnce() -> T + Send) -> T {
+    one_worker().run(f)
+}
+
 /// Runs the test in a coroutine and on a plain thread.
 pub fn both(test: impl Fn() + Send + Sync) {
     in_runtime(&test);

@@ -1,7 +1,6 @@
 //! Task locals, in coroutines and on plain threads.
 
-mod checked;
-
+use crate::common::{LONG, in_runtime};
 use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
@@ -12,14 +11,8 @@ use std::time::Duration;
 use sward::sleep;
 use sward::task::{self, JoinError};
 
-const LONG: Duration = Duration::from_secs(600);
-
-fn in_runtime<T: Send>(f: impl FnOnce() -> T + Send) -> T {
-    sward::runtime::Builder::new().worker_threads(2).build().expect("a runtime").run(f)
-}
-
-/// Runs the test in a coroutine and on a plain thread that ends.
-fn both(test: impl Fn() + Send + Sync) {
+/// Runs the test in a coroutine, and on a plain thread that ends.
+fn in_coroutine_and_thread(test: impl Fn() + Send + Sync) {
     in_runtime(&test);
     std::thread::scope(|s| {
         s.spawn(&test);
@@ -28,10 +21,10 @@ fn both(test: impl Fn() + Send + Sync) {
 
 type Journal = Arc<Mutex<Vec<String>>>;
 
-/// Notes its name in the journal when it is dropped.
-struct Notes(Journal, &'static str);
+/// Writes its name into the journal when it is dropped.
+struct WritesInDrop(Journal, &'static str);
 
-impl Drop for Notes {
+impl Drop for WritesInDrop {
     fn drop(&mut self) {
         self.0.lock().unwrap().push(self.1.to_owned());
     }
@@ -68,7 +61,7 @@ mod shapes {
 #[test]
 fn each_coroutine_has_its_own() {
     sward::task_local!(static NUMBER: Cell<u32> = const { Cell::new(5) });
-    both(|| {
+    in_coroutine_and_thread(|| {
         NUMBER.set(1);
         let others: Vec<_> = (0..100)
             .map(|i| {
@@ -113,10 +106,10 @@ fn making_a_value_may_wait_and_use_others() {
         };
         static SECOND: u32 = FIRST.with(|first| first + 1);
     }
-    both(|| assert_eq!(SECOND.with(|second| *second), 21));
+    in_coroutine_and_thread(|| assert_eq!(SECOND.with(|second| *second), 21));
 }
 
-/// As std: the value that the making itself has made is replaced, and dropped.
+/// As in std, a value that the initializer itself has set is replaced and dropped.
 #[test]
 fn a_value_whose_making_uses_it() {
     struct Depth(u32);
@@ -137,20 +130,20 @@ fn a_value_whose_making_uses_it() {
     });
 }
 
-/// A panic while it is made leaves it to be made again.
+/// After a panic in the initializer, the next use makes the value again.
 #[test]
 fn a_panic_while_a_value_is_made() {
     sward::task_local! {
         static FAILS: Cell<bool> = const { Cell::new(true) };
         static VALUE: u32 = if FAILS.replace(false) { resume_unwind(Box::new("no")) } else { 1 };
     }
-    both(|| {
+    in_coroutine_and_thread(|| {
         assert!(catch_unwind(|| VALUE.with(|v| *v)).is_err());
         assert_eq!(VALUE.with(|v| *v), 1);
     });
 }
 
-/// What `with` gives stays where it is over waits, whatever others are made meanwhile.
+/// The reference that `with` passes stays valid over waits, although other locals are made meanwhile.
 #[test]
 fn a_value_is_kept_while_it_is_used() {
     sward::task_local! {
@@ -159,7 +152,7 @@ fn a_value_is_kept_while_it_is_used() {
         static B: [u64; 64] = [2; 64];
         static C: String = "c".into();
     }
-    both(|| {
+    in_coroutine_and_thread(|| {
         TEXT.with(|text| {
             let held = text.borrow();
             let address = held.as_ptr();
@@ -178,7 +171,7 @@ fn cells_have_the_functions_of_std() {
         static CELL: Cell<u32> = panic!("not needed to set it");
         static LIST: RefCell<Vec<u32>> = panic!("not needed to set it");
     }
-    both(|| {
+    in_coroutine_and_thread(|| {
         CELL.set(1);
         assert_eq!((CELL.get(), CELL.replace(2), CELL.take(), CELL.get()), (1, 1, 2, 0));
         LIST.set(vec![1]);
@@ -238,19 +231,19 @@ fn a_value_is_destroyed_before_the_join_returns_and_on_its_own_thread() {
 }
 
 #[test]
-fn values_are_destroyed_the_last_made_first() {
+fn values_are_destroyed_in_reverse_order() {
     sward::task_local! {
-        static A: RefCell<Option<Notes>> = const { RefCell::new(None) };
-        static B: RefCell<Option<Notes>> = const { RefCell::new(None) };
-        static C: RefCell<Option<Notes>> = const { RefCell::new(None) };
+        static A: RefCell<Option<WritesInDrop>> = const { RefCell::new(None) };
+        static B: RefCell<Option<WritesInDrop>> = const { RefCell::new(None) };
+        static C: RefCell<Option<WritesInDrop>> = const { RefCell::new(None) };
     }
-    both(|| {
+    in_coroutine_and_thread(|| {
         let journal = Journal::default();
         let theirs = journal.clone();
         let fill = move || {
-            B.set(Some(Notes(theirs.clone(), "b")));
-            C.set(Some(Notes(theirs.clone(), "c")));
-            A.set(Some(Notes(theirs.clone(), "a")));
+            B.set(Some(WritesInDrop(theirs.clone(), "b")));
+            C.set(Some(WritesInDrop(theirs.clone(), "c")));
+            A.set(Some(WritesInDrop(theirs.clone(), "a")));
             B.with_borrow(|b| assert!(b.is_some()));
         };
         sward::spawn(fill.clone()).join().unwrap();
@@ -261,12 +254,12 @@ fn values_are_destroyed_the_last_made_first() {
 
 #[test]
 fn values_are_destroyed_after_a_panic_and_a_cancellation() {
-    sward::task_local!(static NOTES: RefCell<Option<Notes>> = const { RefCell::new(None) });
+    sward::task_local!(static NOTES: RefCell<Option<WritesInDrop>> = const { RefCell::new(None) });
     in_runtime(|| {
         let journal = Journal::default();
         let theirs = journal.clone();
         let panics = sward::spawn(move || {
-            NOTES.set(Some(Notes(theirs, "panic")));
+            NOTES.set(Some(WritesInDrop(theirs, "panic")));
             resume_unwind(Box::new("mine"))
         });
         let outcome: Result<(), _> = panics.join();
@@ -274,7 +267,7 @@ fn values_are_destroyed_after_a_panic_and_a_cancellation() {
         let theirs = journal.clone();
         let (tx, rx) = mpsc::channel();
         let cancelled = sward::spawn(move || {
-            NOTES.set(Some(Notes(theirs, "cancel")));
+            NOTES.set(Some(WritesInDrop(theirs, "cancel")));
             tx.send(()).unwrap();
             sleep(LONG);
         });
@@ -289,14 +282,14 @@ fn values_are_destroyed_after_a_panic_and_a_cancellation() {
 
 #[test]
 fn values_are_destroyed_at_shutdown() {
-    sward::task_local!(static NOTES: RefCell<Option<Notes>> = const { RefCell::new(None) });
+    sward::task_local!(static NOTES: RefCell<Option<WritesInDrop>> = const { RefCell::new(None) });
     let journal = Journal::default();
     in_runtime(|| {
         let started = Arc::new(AtomicUsize::new(0));
         for _ in 0..50 {
             let (theirs, count) = (journal.clone(), started.clone());
             drop(sward::spawn(move || {
-                NOTES.set(Some(Notes(theirs, "shutdown")));
+                NOTES.set(Some(WritesInDrop(theirs, "shutdown")));
                 count.fetch_add(1, Ordering::SeqCst);
                 task::park();
             }));
@@ -308,7 +301,7 @@ fn values_are_destroyed_at_shutdown() {
     assert_eq!(entries(&journal).len(), 50);
 }
 
-/// Destructors use a value that is there still, make one that was not, and are refused their own.
+/// A destructor can use a local that still has its value, can make one that had none, and cannot use its own.
 #[test]
 fn destructors_use_other_locals() {
     struct Looks(Journal);
@@ -318,9 +311,9 @@ fn destructors_use_other_locals() {
             assert_eq!(own.unwrap_err().to_string(), "the task local has been destroyed, or is being so");
             assert!(catch_unwind(|| LOOKS.scope(RefCell::new(None), || ())).is_err());
             EARLIER.with_borrow_mut(|text| text.push_str(" seen"));
-            MADE_LATE.set(Some(Notes(self.0.clone(), "made late")));
+            MADE_LATE.set(Some(WritesInDrop(self.0.clone(), "made late")));
             assert!(LATER.try_with(|_| ()).is_err(), "it went before this one");
-            Notes(self.0.clone(), "looks");
+            WritesInDrop(self.0.clone(), "looks");
         }
     }
     struct Tells(Journal, String);
@@ -338,10 +331,10 @@ fn destructors_use_other_locals() {
         static EARLIER: RefCell<Tells> = panic!("set first");
         static LOOKS: RefCell<Option<Looks>> = const { RefCell::new(None) };
         static LATER: u8 = 1;
-        static MADE_LATE: RefCell<Option<Notes>> = const { RefCell::new(None) };
+        static MADE_LATE: RefCell<Option<WritesInDrop>> = const { RefCell::new(None) };
     }
     let journal = Journal::default();
-    both(|| {
+    in_coroutine_and_thread(|| {
         let (a, b) = (journal.clone(), journal.clone());
         let work = move || {
             EARLIER.set(Tells(a.clone(), "earlier".into()));
@@ -357,9 +350,9 @@ fn destructors_use_other_locals() {
     });
 }
 
-/// Destructors that make each other's values: each is made once, so the end comes to an end.
+/// Destructors that make each other's values: each value is made once more, so the destruction ends.
 #[test]
-fn destructors_that_revive_each_other() {
+fn destructors_that_make_each_others_values() {
     struct Revives(fn());
     static DROPPED: AtomicUsize = AtomicUsize::new(0);
     impl Drop for Revives {
@@ -390,11 +383,11 @@ fn destructors_may_wait() {
             assert_eq!(helper.join().unwrap(), 1);
             let limited = sward::time::timeout(Duration::from_millis(2), || sleep(LONG));
             assert!(limited.is_err());
-            Notes(self.0.clone(), "waited");
+            WritesInDrop(self.0.clone(), "waited");
         }
     }
     sward::task_local!(static SLEEPS: RefCell<Option<Sleeps>> = const { RefCell::new(None) });
-    both(|| {
+    in_coroutine_and_thread(|| {
         let journal = Journal::default();
         let theirs = journal.clone();
         let work = move || SLEEPS.set(Some(Sleeps(theirs.clone())));
@@ -408,10 +401,10 @@ fn destructors_may_wait() {
     });
 }
 
-/// In a cancelled coroutine the waits of destructors unwind like all its waits; the rest goes on.
+/// In a cancelled coroutine the waits of destructors unwind like all its waits. The other destructors run.
 #[test]
 fn a_wait_in_a_destructor_of_a_cancelled_coroutine() {
-    struct Sleeps(#[allow(dead_code)] Notes);
+    struct Sleeps(#[allow(dead_code)] WritesInDrop);
     impl Drop for Sleeps {
         fn drop(&mut self) {
             sleep(LONG);
@@ -419,20 +412,20 @@ fn a_wait_in_a_destructor_of_a_cancelled_coroutine() {
         }
     }
     sward::task_local! {
-        static FIRST: RefCell<Option<Notes>> = const { RefCell::new(None) };
+        static FIRST: RefCell<Option<WritesInDrop>> = const { RefCell::new(None) };
         static SLEEPS: RefCell<Option<Sleeps>> = const { RefCell::new(None) };
     }
     in_runtime(|| {
         let journal = Journal::default();
         let theirs = journal.clone();
         let handle = sward::spawn(move || {
-            FIRST.set(Some(Notes(theirs.clone(), "first")));
-            SLEEPS.set(Some(Sleeps(Notes(theirs, "sleeps"))));
+            FIRST.set(Some(WritesInDrop(theirs.clone(), "first")));
+            SLEEPS.set(Some(Sleeps(WritesInDrop(theirs, "sleeps"))));
             task::park();
         });
         handle.cancel();
         assert!(matches!(handle.join(), Err(JoinError::Cancelled)));
-        // Cancelled before or after its start: with it, both or neither of them were made.
+        // The cancellation came before or after the start, so either none of them was made, or both were.
         assert!(matches!(entries(&journal).len(), 0 | 2), "{:?}", entries(&journal));
     });
 }
@@ -446,14 +439,14 @@ fn a_panic_in_a_destructor_ends_there() {
         }
     }
     sward::task_local! {
-        static FIRST: RefCell<Option<Notes>> = const { RefCell::new(None) };
+        static FIRST: RefCell<Option<WritesInDrop>> = const { RefCell::new(None) };
         static PANICS: Panics = Panics;
     }
-    both(|| {
+    in_coroutine_and_thread(|| {
         let journal = Journal::default();
         let theirs = journal.clone();
         let work = move || {
-            FIRST.set(Some(Notes(theirs.clone(), "first")));
+            FIRST.set(Some(WritesInDrop(theirs.clone(), "first")));
             PANICS.with(|_| ());
             7
         };
@@ -463,21 +456,21 @@ fn a_panic_in_a_destructor_ends_there() {
     });
 }
 
-/// The result of a coroutine that nobody joins is dropped on its stack: what its destructor makes goes too,
-/// and what has been destroyed is gone.
+/// The result of a detached coroutine is dropped on its stack. Locals that its destructor makes are destroyed
+/// too, and destroyed ones stay inaccessible.
 #[test]
 fn locals_in_the_destructor_of_a_detached_result() {
     struct Result(Journal, Arc<AtomicBool>);
     impl Drop for Result {
         fn drop(&mut self) {
             assert!(USED.try_with(|_| ()).is_err());
-            UNUSED.set(Some(Notes(self.0.clone(), "unused")));
+            UNUSED.set(Some(WritesInDrop(self.0.clone(), "unused")));
             self.1.store(true, Ordering::Release);
         }
     }
     sward::task_local! {
         static USED: u8 = 1;
-        static UNUSED: RefCell<Option<Notes>> = const { RefCell::new(None) };
+        static UNUSED: RefCell<Option<WritesInDrop>> = const { RefCell::new(None) };
     }
     let journal = Journal::default();
     in_runtime(|| {
@@ -495,7 +488,8 @@ fn locals_in_the_destructor_of_a_detached_result() {
     assert_eq!(entries(&journal), ["unused"]);
 }
 
-/// A coroutine that never ran drops its closure where it is discarded, with that place's locals.
+/// The closure of a coroutine that never ran is dropped where the coroutine is discarded, with the locals
+/// there.
 #[test]
 fn closures_that_never_run() {
     sward::task_local!(static NUMBER: Cell<u32> = const { Cell::new(1) });
@@ -520,8 +514,8 @@ fn closures_that_never_run() {
     assert_eq!(dropped.load(Ordering::SeqCst), 100);
 }
 
-/// A thread-local of std whose destructor uses a task local and waits, before or after those were
-/// destroyed: in whichever order std goes, the local is used or refused.
+/// The destructor of a std thread-local uses a task local and waits, before or after the task locals were
+/// destroyed. In either order of std, the use succeeds or is refused.
 #[test]
 fn a_thread_local_destructor_after_the_locals() {
     struct Late(mpsc::Sender<()>);
@@ -552,7 +546,7 @@ fn a_thread_local_destructor_after_the_locals() {
     assert!(rx.recv().is_ok() && early_rx.recv().is_ok());
 }
 
-/// Each thread begins with values of its own, though what it blocks on is used again.
+/// Each thread begins with values of its own, although the parker is used again.
 #[test]
 fn a_new_thread_finds_nothing_of_an_ended_one() {
     sward::task_local!(static NUMBER: Cell<u32> = const { Cell::new(1) });
@@ -569,9 +563,9 @@ fn a_new_thread_finds_nothing_of_an_ended_one() {
 fn scope_sets_and_restores() {
     sward::task_local! {
         static NAME: String = "first".to_owned();
-        static UNMADE: Notes = panic!("not made");
+        static UNMADE: WritesInDrop = panic!("not made");
     }
-    both(|| {
+    in_coroutine_and_thread(|| {
         let name = || NAME.with(|name| name.clone());
         let inside = NAME.scope("outer".into(), || {
             let inner = NAME.scope("inner".into(), || {
@@ -586,9 +580,11 @@ fn scope_sets_and_restores() {
         let unwound = catch_unwind(|| NAME.scope("lost".into(), || -> () { resume_unwind(Box::new(())) }));
         assert!(unwound.is_err());
         assert_eq!(name(), "first");
-        // The key's own value is made neither for the scope nor after it.
+        // The key's own initializer runs neither for the scope nor after it.
         let journal = Journal::default();
-        UNMADE.scope(Notes(journal.clone(), "scoped"), || UNMADE.with(|notes| assert_eq!(notes.1, "scoped")));
+        UNMADE.scope(WritesInDrop(journal.clone(), "scoped"), || {
+            UNMADE.with(|notes| assert_eq!(notes.1, "scoped"))
+        });
         assert_eq!(entries(&journal), ["scoped"]);
         assert!(catch_unwind(AssertUnwindSafe(|| UNMADE.with(|_| ()))).is_err());
     });
@@ -596,14 +592,14 @@ fn scope_sets_and_restores() {
 
 #[test]
 fn a_cancellation_restores_the_scope() {
-    sward::task_local!(static NAME: RefCell<Option<Notes>> = const { RefCell::new(None) });
+    sward::task_local!(static NAME: RefCell<Option<WritesInDrop>> = const { RefCell::new(None) });
     in_runtime(|| {
         let journal = Journal::default();
         let theirs = journal.clone();
         let (tx, rx) = mpsc::channel();
         let handle = sward::spawn(move || {
-            NAME.set(Some(Notes(theirs.clone(), "outer")));
-            NAME.scope(RefCell::new(Some(Notes(theirs, "inner"))), || {
+            NAME.set(Some(WritesInDrop(theirs.clone(), "outer")));
+            NAME.scope(RefCell::new(Some(WritesInDrop(theirs, "inner"))), || {
                 tx.send(()).unwrap();
                 sleep(LONG);
             });
@@ -618,12 +614,12 @@ fn a_cancellation_restores_the_scope() {
 }
 
 #[test]
-fn a_value_is_inherited_where_it_is_said() {
+fn a_value_is_inherited_on_request() {
     sward::task_local!(static NAME: String = "first".to_owned());
     fn name() -> String {
         NAME.with(String::clone)
     }
-    both(|| {
+    in_coroutine_and_thread(|| {
         let text = String::from("borrowed");
         NAME.scope("outer".into(), || {
             sward::scope(|s| {
@@ -637,7 +633,7 @@ fn a_value_is_inherited_where_it_is_said() {
                 assert_eq!(inherits.join().unwrap(), ("outer".into(), "inner".into(), "outer".into(), 8));
                 assert_eq!(does_not.join().unwrap(), "first");
             });
-            // Detached ones as well, and what runs the closure in place gets its own value back.
+            // Detached coroutines as well; and a call that runs the closure in place restores its own value.
             assert_eq!(sward::spawn(NAME.inherit(name)).join().unwrap(), "outer");
             let later = NAME.inherit(name);
             NAME.scope("other".into(), || {
@@ -649,12 +645,12 @@ fn a_value_is_inherited_where_it_is_said() {
     });
 }
 
-/// The copy is made at the call, not when the closure runs, and it is the child's own.
+/// The call makes the copy, not the start of the closure, and the copy belongs to the child.
 #[test]
 fn what_is_inherited_is_a_copy() {
     sward::task_local!(static COUNT: Cell<u32> = const { Cell::new(1) });
     sward::task_local!(static LOG: RefCell<Vec<u32>> = const { RefCell::new(Vec::new()) });
-    both(|| {
+    in_coroutine_and_thread(|| {
         LOG.with_borrow_mut(|log| log.push(1));
         let child = COUNT.inherit(LOG.inherit(|| {
             COUNT.set(COUNT.get() + 10);
@@ -665,14 +661,14 @@ fn what_is_inherited_is_a_copy() {
         LOG.with_borrow_mut(|log| log.push(3));
         assert_eq!(sward::spawn(child).join().unwrap(), (11, vec![1, 2]));
         assert_eq!((COUNT.get(), LOG.take()), (5, vec![1, 3]));
-        // One that is borrowed cannot be copied, and nothing has happened then.
+        // A borrowed value cannot be copied; then the call has no effect.
         let caught = LOG.with_borrow_mut(|_| catch_unwind(AssertUnwindSafe(|| drop(LOG.inherit(|| ())))));
         assert!(caught.is_err());
         COUNT.set(1);
     });
 }
 
-/// A closure that is never run drops the copy; one whose coroutine is cancelled, too.
+/// A closure that never runs drops the copy, and so does one whose coroutine is cancelled.
 #[test]
 fn an_inherited_copy_is_dropped_once() {
     #[derive(Clone)]
@@ -694,12 +690,12 @@ fn an_inherited_copy_is_dropped_once() {
     });
 }
 
-/// Keys that are constants, equal ones of different types included: each has a value of its own type.
+/// Keys that are constants, also equal ones of different types: each has a value of its own type.
 #[test]
 fn keys_that_are_constants() {
     const WORD: task::LocalKey<Cell<u64>> = task::LocalKey::new(|| Cell::new(0));
     const BYTES: task::LocalKey<Cell<[u8; 8]>> = task::LocalKey::new(|| Cell::new([0; 8]));
-    both(|| {
+    in_coroutine_and_thread(|| {
         WORD.set(u64::MAX);
         BYTES.set([1; 8]);
         assert!(matches!(WORD.get(), 0 | u64::MAX));
@@ -716,7 +712,7 @@ fn auto_traits_are_as_promised() {
 
 /// A value for a local that is gone is dropped where its destructor may use other locals.
 #[test]
-fn a_value_that_comes_too_late_may_use_other_locals() {
+fn a_value_for_a_destroyed_local_may_use_other_locals() {
     static SEEN: AtomicUsize = AtomicUsize::new(0);
     enum Held {
         AtFirst,
@@ -744,7 +740,7 @@ fn a_value_that_comes_too_late_may_use_other_locals() {
         HELD.with(|_| ());
     };
     in_runtime(use_both);
-    // Joined, so that the thread's locals are gone: a scope does not wait for that.
+    // Joined, so that the thread's locals are gone: the end of a thread scope does not wait for that.
     std::thread::spawn(use_both).join().expect("no panic");
     assert_eq!(SEEN.load(Ordering::SeqCst), 2);
 }

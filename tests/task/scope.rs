@@ -1,55 +1,20 @@
-//! Scopes and sets: coroutines that end before their parent goes on, and those that come and go.
+//! `scope` and `ScopeBuilder`.
 
-mod checked;
-
+use crate::common::{CountOnDrop, MOMENT, everywhere, in_child, in_runtime, message_of};
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use sward::task::{self, JoinError, JoinSet, Scope, ScopeBuilder, ScopedJoinHandle, TryScope};
 
-/// Long enough for a coroutine to park; nothing depends on its being so.
-const MOMENT: Duration = Duration::from_millis(5);
+/// Sleeps, and then sets the flag, when it is dropped.
+pub(crate) struct SetsLateInDrop<'a>(pub(crate) &'a AtomicBool);
 
-/// Runs the closure in a runtime of its own. Unlike `sward::run` this does not become the default runtime,
-/// in which other tests spawn from plain threads meanwhile.
-fn in_runtime<T: Send>(f: impl FnOnce() -> T + Send) -> T {
-    sward::runtime::Builder::new().worker_threads(2).build().expect("a runtime").run(f)
-}
-
-/// Runs the test in a coroutine of a runtime with two workers, of one with one, and on a plain thread.
-fn everywhere(test: impl Fn() + Send + Sync) {
-    in_runtime(&test);
-    sward::runtime::Builder::new().worker_threads(1).build().expect("a runtime").run(&test);
-    test();
-}
-
-/// Sets the flag when it is dropped, after having slept.
-struct SleepsInDrop<'a>(&'a AtomicBool);
-
-impl Drop for SleepsInDrop<'_> {
+impl Drop for SetsLateInDrop<'_> {
     fn drop(&mut self) {
         sward::sleep(Duration::from_millis(3));
         self.0.store(true, Ordering::Relaxed);
-    }
-}
-
-/// Adds one when it is dropped.
-struct Counts<'a>(&'a AtomicUsize);
-
-impl Drop for Counts<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
-/// The message of the panic that the closure ends with.
-fn message_of<T>(f: impl FnOnce() -> T) -> String {
-    let payload = catch_unwind(AssertUnwindSafe(f)).err().expect("a panic");
-    match payload.downcast::<String>() {
-        Ok(text) => *text,
-        Err(payload) => (*payload.downcast_ref::<&str>().expect("a text")).to_owned(),
     }
 }
 
@@ -110,7 +75,7 @@ fn scopes_nest_and_children_spawn_in_theirs() {
 }
 
 #[test]
-fn a_scope_may_be_empty_and_gives_what_its_closure_gives() {
+fn a_scope_may_be_empty_and_returns_what_its_closure_returns() {
     everywhere(|| {
         let text = String::from("lent");
         assert_eq!(sward::scope(|_| text.as_str()), "lent");
@@ -118,7 +83,7 @@ fn a_scope_may_be_empty_and_gives_what_its_closure_gives() {
 }
 
 #[test]
-fn handles_tell_of_their_coroutine() {
+fn handles_report_on_their_coroutine() {
     everywhere(|| {
         let name = sward::scope(|s| {
             let wait = Arc::new(AtomicBool::new(false));
@@ -146,16 +111,16 @@ fn handles_tell_of_their_coroutine() {
 }
 
 #[test]
-fn results_that_nobody_takes_are_dropped_before_the_end() {
+fn results_that_are_not_taken_are_dropped_before_the_end() {
     everywhere(|| {
         let dropped = AtomicBool::new(false);
         sward::scope(|s| {
-            s.spawn(|| SleepsInDrop(&dropped));
+            s.spawn(|| SetsLateInDrop(&dropped));
         });
         assert!(dropped.into_inner());
         let dropped = AtomicBool::new(false);
         sward::scope(|s| {
-            let kept = s.spawn(|| SleepsInDrop(&dropped));
+            let kept = s.spawn(|| SetsLateInDrop(&dropped));
             while !kept.is_finished() {
                 sward::yield_now();
             }
@@ -170,7 +135,7 @@ fn what_closures_own_is_dropped_before_the_end() {
         let drops = AtomicUsize::new(0);
         sward::scope(|s| {
             for i in 0..300 {
-                let counts = Counts(&drops);
+                let counts = CountOnDrop(&drops);
                 let handle = s.spawn(move || {
                     let _counts = counts;
                     if i % 2 == 0 {
@@ -186,7 +151,7 @@ fn what_closures_own_is_dropped_before_the_end() {
     });
 }
 
-/// A result's destructor runs after the closure, and still in the scope.
+/// The destructor of a result runs after the closure, and still in the scope.
 #[test]
 fn a_destructor_of_a_result_may_spawn_in_the_scope() {
     struct Spawns<'scope, 'env>(&'scope Scope<'scope, 'env>, &'scope AtomicUsize, u32);
@@ -210,7 +175,7 @@ fn a_destructor_of_a_result_may_spawn_in_the_scope() {
 }
 
 #[test]
-fn a_leaked_handle_holds_nothing_up() {
+fn a_leaked_handle_delays_nothing() {
     everywhere(|| {
         let count = AtomicUsize::new(0);
         let mut task = None;
@@ -263,63 +228,54 @@ fn a_panic_that_is_joined_is_the_joiners() {
     });
 }
 
-/// Where there is no stack for a coroutine, somebody hears of it. The rest runs.
+/// If a coroutine gets no stack, its joiner or its scope learns of it. The others run.
 #[test]
-fn a_coroutine_without_a_stack_is_no_silent_loss() {
-    const NAME: &str = "a_coroutine_without_a_stack_is_no_silent_loss";
-    const ROLE: &str = "SWARD_TEST_ROLE";
-    if std::env::var_os(ROLE).is_none() {
-        // In a process of its own: the limit goes for all of it.
-        let output = std::process::Command::new(std::env::current_exe().expect("this program"))
-            .args([NAME, "--exact", "--nocapture"])
-            .env(ROLE, NAME)
-            .output()
-            .expect("a child");
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        return;
-    }
-    let huge = || task::Builder::new().stack_size(1 << 30);
-    in_runtime(|| {
-        sward::spawn(|| ()).join().expect("a stack");
-        let status = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
-        let Some(pages) = status.split(' ').next().and_then(|n| n.parse::<u64>().ok()) else {
-            println!("skipped: this system does not say how much memory is mapped");
-            return;
-        };
-        // Less than one such stack more.
-        let most = pages * 4096 + (512 << 20);
-        let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-        // SAFETY: the pointer is to a local.
-        assert_eq!(unsafe { libc::getrlimit(libc::RLIMIT_AS, &raw mut limit) }, 0);
-        limit.rlim_cur = most;
-        // SAFETY: as above.
-        assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_AS, &raw const limit) }, 0);
+fn a_coroutine_without_a_stack_is_reported() {
+    // In a process of its own, since the limit holds for a whole process.
+    in_child(|| {
+        let huge = || task::Builder::new().stack_size(1 << 30);
+        in_runtime(|| {
+            sward::spawn(|| ()).join().expect("a stack");
+            let status = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+            let Some(pages) = status.split(' ').next().and_then(|n| n.parse::<u64>().ok()) else {
+                println!("skipped: this system does not say how much memory is mapped");
+                return;
+            };
+            // Leaves less room than one such stack needs.
+            let most = pages * 4096 + (512 << 20);
+            let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+            // SAFETY: the pointer is to a local.
+            assert_eq!(unsafe { libc::getrlimit(libc::RLIMIT_AS, &raw mut limit) }, 0);
+            limit.rlim_cur = most;
+            // SAFETY: as above.
+            assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_AS, &raw const limit) }, 0);
 
-        let ran = AtomicBool::new(false);
-        let message = message_of(|| {
-            sward::scope(|s| {
-                huge().spawn_scoped(s, || ()).map(drop).expect("spawned");
-                s.spawn(|| ran.store(true, Ordering::Relaxed));
+            let ran = AtomicBool::new(false);
+            let message = message_of(|| {
+                sward::scope(|s| {
+                    huge().spawn_scoped(s, || ()).map(drop).expect("spawned");
+                    s.spawn(|| ran.store(true, Ordering::Relaxed));
+                });
             });
+            assert!(message.contains("no stack"), "{message}");
+            assert!(ran.into_inner());
+
+            let joined = sward::scope(|s| huge().spawn_scoped(s, || ()).expect("spawned").join());
+            assert!(matches!(joined, Err(JoinError::NoStack(_))), "{joined:?}");
+
+            let message = message_of(|| sward::try_scope(|s| s.spawn_with(huge(), || Ok(()))));
+            assert!(message.contains("no stack"), "{message}");
+
+            ScopeBuilder::new().limit(1).scope(|s| {
+                let first = huge().spawn_scoped(s, || ()).expect("spawned");
+                assert_eq!(s.spawn(|| 1).join().unwrap(), 1);
+                assert!(first.join().is_err());
+            });
+
+            let mut set = JoinSet::new();
+            set.spawn_with(huge(), || ()).expect("spawned");
+            assert!(matches!(set.join_next(), Some(Err(JoinError::NoStack(_)))));
         });
-        assert!(message.contains("no stack"), "{message}");
-        assert!(ran.into_inner());
-
-        let joined = sward::scope(|s| huge().spawn_scoped(s, || ()).expect("spawned").join());
-        assert!(matches!(joined, Err(JoinError::NoStack(_))), "{joined:?}");
-
-        let message = message_of(|| sward::try_scope(|s| s.spawn_with(huge(), || Ok(()))));
-        assert!(message.contains("no stack"), "{message}");
-
-        ScopeBuilder::new().limit(1).scope(|s| {
-            let first = huge().spawn_scoped(s, || ()).expect("spawned");
-            assert_eq!(s.spawn(|| 1).join().unwrap(), 1);
-            assert!(first.join().is_err());
-        });
-
-        let mut set = JoinSet::new();
-        set.spawn_with(huge(), || ()).expect("spawned");
-        assert!(matches!(set.join_next(), Some(Err(JoinError::NoStack(_)))));
     });
 }
 
@@ -330,7 +286,7 @@ fn a_panic_of_the_closure_ends_the_others_first() {
         let message = message_of(|| {
             sward::scope(|s| {
                 s.spawn(|| {
-                    let _slow = SleepsInDrop(&dropped);
+                    let _slow = SetsLateInDrop(&dropped);
                     started.store(true, Ordering::Relaxed);
                     task::park();
                     unreachable!("cancelled");
@@ -395,7 +351,7 @@ fn a_cancelled_parent_ends_its_children_first() {
 }
 
 #[test]
-fn a_masked_child_holds_its_parent_up() {
+fn a_masked_child_delays_the_end_of_its_parent() {
     in_runtime(|| {
         let parent = sward::spawn(|| {
             let written = AtomicBool::new(false);
@@ -494,8 +450,8 @@ fn one_coroutine_is_cancelled_alone() {
     });
 }
 
-/// A destructor that opens a scope while its coroutine unwinds blocks its worker; another one runs the
-/// scope's coroutines.
+/// A destructor that opens a scope while its coroutine unwinds blocks its worker. Another worker runs the
+/// coroutines of the scope.
 #[test]
 fn a_scope_in_a_destructor_that_unwinds_blocks_until_its_end() {
     struct Sums<'a>(&'a AtomicUsize);
@@ -523,7 +479,7 @@ fn a_scope_in_a_destructor_that_unwinds_blocks_until_its_end() {
     test();
 }
 
-/// A runtime that shuts down unwinds scopes from the inside out, each parent after its children.
+/// A shutdown unwinds scopes from the inside out: each parent after its children.
 #[test]
 fn shutdown_unwinds_scopes() {
     let (inner, outer) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
@@ -576,7 +532,7 @@ fn shutdown_unwinds_scopes() {
     }
 }
 
-/// A child that cannot be unwound is leaked at shutdown, and so is the parent whose frame it uses.
+/// A shutdown leaks a child that cannot be unwound, and also the parent whose frame it uses.
 #[test]
 fn a_parent_of_a_leaked_child_never_goes_on() {
     let runtime = sward::runtime::Builder::new().worker_threads(2).build().expect("a runtime");
@@ -646,7 +602,7 @@ fn a_limit_holds() {
     });
 }
 
-/// However a coroutine ends, it makes room: by a panic, by a cancellation, unrun.
+/// Every end of a coroutine makes room: by a panic, by a cancellation, without a start.
 #[test]
 fn every_end_makes_room_below_a_limit() {
     everywhere(|| {
@@ -678,7 +634,7 @@ fn a_spawn_that_waits_for_room_can_be_cancelled() {
         parent.cancel();
         assert!(matches!(parent.join(), Err(JoinError::Cancelled)));
 
-        // One that waits within the scope, while the scope goes on.
+        // A waiter within the scope, while the scope goes on.
         ScopeBuilder::new().limit(2).scope(|s| {
             let go = Arc::new(AtomicBool::new(false));
             let gone = go.clone();
@@ -701,399 +657,6 @@ fn a_spawn_that_waits_for_room_can_be_cancelled() {
 #[should_panic = "no coroutine may be alive"]
 fn a_limit_of_none_is_refused() {
     let _ = ScopeBuilder::new().limit(0);
-}
-
-#[test]
-fn without_an_error_all_run() {
-    everywhere(|| {
-        let (mut a, mut b) = (0, 0);
-        let value: Result<i32, String> = sward::try_scope(|s| {
-            s.spawn(|| {
-                a = 1;
-                Ok(())
-            });
-            s.spawn_with(task::Builder::new().name("named"), || {
-                b = 2;
-                Ok(())
-            })
-            .expect("spawned");
-            Ok(3)
-        });
-        assert_eq!((a, b, value), (1, 2, Ok(3)));
-    });
-}
-
-#[test]
-fn the_first_error_ends_the_others_and_is_returned() {
-    everywhere(|| {
-        let drops = AtomicUsize::new(0);
-        let outcome: Result<(), String> = sward::try_scope(|s| {
-            for _ in 0..10 {
-                let counts = Counts(&drops);
-                s.spawn(move || {
-                    let _counts = counts;
-                    task::park();
-                    Err("woken".into())
-                });
-            }
-            s.spawn(|| Err("first".into()));
-            while !s.is_cancelled() {
-                sward::yield_now();
-            }
-            s.spawn(|| unreachable!("not run after an error"));
-            Err("later".into())
-        });
-        assert_eq!(outcome, Err("first".into()));
-        assert_eq!(drops.into_inner(), 10);
-    });
-}
-
-#[test]
-fn an_error_of_the_closure_is_an_error() {
-    everywhere(|| {
-        let outcome: Result<(), &str> = sward::try_scope(|s| {
-            s.spawn(|| {
-                task::park();
-                Ok(())
-            });
-            Err("of the closure")
-        });
-        assert_eq!(outcome, Err("of the closure"));
-    });
-}
-
-#[test]
-fn of_many_errors_one_is_returned_and_the_others_dropped() {
-    everywhere(|| {
-        let drops = AtomicUsize::new(0);
-        let outcome: Result<(), Counts<'_>> = sward::try_scope(|s| {
-            for _ in 0..50 {
-                let drops = &drops;
-                s.spawn(move || Err(Counts(drops)));
-            }
-            Ok(())
-        });
-        let before = drops.load(Ordering::Relaxed);
-        assert!(before < 50);
-        drop(outcome);
-        assert_eq!(drops.into_inner(), before + 1);
-    });
-}
-
-#[test]
-fn a_panic_goes_on_in_the_caller_and_beats_an_error() {
-    everywhere(|| {
-        let message = message_of(|| {
-            let _: Result<(), &str> = sward::try_scope(|s| {
-                s.spawn(|| {
-                    task::park();
-                    Ok(())
-                });
-                s.spawn(|| panic!("of the child"));
-                Ok(())
-            });
-        });
-        assert_eq!(message, "of the child");
-        let masked = AtomicBool::new(false);
-        let message = message_of(|| {
-            let _: Result<(), &str> = sward::try_scope(|s| {
-                s.spawn(|| {
-                    task::mask(|| {
-                        masked.store(true, Ordering::Release);
-                        sward::sleep(MOMENT);
-                        panic!("of the child");
-                    })
-                });
-                while !masked.load(Ordering::Acquire) {
-                    sward::yield_now();
-                }
-                s.spawn(|| Err("an error"));
-                Ok(())
-            });
-        });
-        assert_eq!(message, "of the child");
-    });
-}
-
-#[test]
-fn a_panic_of_the_closure_goes_through_try_scope() {
-    everywhere(|| {
-        let message = message_of(|| {
-            let _: Result<(), &str> = sward::try_scope(|s| {
-                s.spawn(|| {
-                    task::park();
-                    Ok(())
-                });
-                panic!("of the closure");
-            });
-        });
-        assert_eq!(message, "of the closure");
-    });
-}
-
-#[test]
-fn a_scope_of_fallible_ones_can_be_cancelled_without_an_error() {
-    everywhere(|| {
-        let outcome: Result<&str, ()> = sward::try_scope(|s| {
-            s.spawn(|| {
-                task::park();
-                Err(())
-            });
-            s.cancel();
-            Ok("enough")
-        });
-        assert_eq!(outcome, Ok("enough"));
-    });
-}
-
-#[test]
-fn fallible_ones_nest_and_have_a_limit() {
-    fn tree<'scope>(s: &'scope TryScope<'scope, '_, u32>, depth: u32) {
-        for i in 0..if depth > 0 { 3 } else { 0 } {
-            s.spawn(move || {
-                tree(s, depth - 1);
-                if depth == 1 && i == 2 { Err(depth) } else { Ok(()) }
-            });
-        }
-    }
-    everywhere(|| {
-        assert_eq!(sward::try_scope(|s| (tree(s, 4), Ok(())).1), Err(1));
-        let ran = AtomicUsize::new(0);
-        let outcome = ScopeBuilder::new().limit(2).try_scope(|s| {
-            for i in 0..1_000 {
-                let ran = &ran;
-                s.spawn(move || {
-                    ran.fetch_add(1, Ordering::Relaxed);
-                    if i == 10 { Err(i) } else { Ok(()) }
-                });
-                if s.is_cancelled() {
-                    break;
-                }
-            }
-            Ok(())
-        });
-        assert_eq!(outcome, Err(10));
-        assert!(ran.into_inner() < 1_000);
-    });
-}
-
-#[test]
-fn a_set_gives_results_in_the_order_of_the_ends() {
-    everywhere(|| {
-        let mut set = JoinSet::new();
-        let turn = Arc::new(AtomicUsize::new(10));
-        for i in 0..10 {
-            let turn = turn.clone();
-            set.spawn(move || {
-                while turn.load(Ordering::Acquire) != i + 1 {
-                    sward::sleep(Duration::from_micros(100));
-                }
-                i
-            });
-        }
-        assert_eq!(set.len(), 10);
-        for i in (0..10).rev() {
-            assert_eq!(set.join_next().unwrap().unwrap(), i);
-            turn.store(i, Ordering::Release);
-        }
-        assert!(set.is_empty() && set.join_next().is_none() && set.try_join_next().is_none());
-    });
-}
-
-#[test]
-fn a_set_of_many_loses_none() {
-    everywhere(|| {
-        let mut set = JoinSet::new();
-        let (mut sum, mut count) = (0, 0);
-        for i in 0..10_000_u64 {
-            set.spawn(move || {
-                if i % 7 == 0 {
-                    sward::yield_now();
-                }
-                i
-            });
-            while let Some(result) = set.try_join_next() {
-                (sum, count) = (sum + result.unwrap(), count + 1);
-            }
-            if set.len() > 100 {
-                (sum, count) = (sum + set.join_next().unwrap().unwrap(), count + 1);
-            }
-        }
-        while let Some(result) = set.join_next() {
-            (sum, count) = (sum + result.unwrap(), count + 1);
-        }
-        assert_eq!((sum, count), (9_999 * 5_000, 10_000));
-    });
-}
-
-#[test]
-fn a_set_tells_of_every_kind_of_end() {
-    everywhere(|| {
-        let mut set = JoinSet::new();
-        set.spawn(|| panic!("of a member"));
-        match set.join_next() {
-            Some(Err(JoinError::Panicked(panic))) => assert_eq!(panic.message(), Some("of a member")),
-            other => panic!("{other:?}"),
-        }
-        for _ in 0..100 {
-            set.spawn(task::park);
-        }
-        assert!(set.try_join_next().is_none());
-        set.cancel_all();
-        for _ in 0..100 {
-            assert!(matches!(set.join_next(), Some(Err(JoinError::Cancelled))));
-        }
-        let absurd = set.spawn_with(task::Builder::new().stack_size(0), || ());
-        assert_eq!(absurd.expect_err("refused").kind(), std::io::ErrorKind::InvalidInput);
-        assert!(set.join_next().is_none());
-    });
-}
-
-#[test]
-fn a_set_waits_for_some_time() {
-    everywhere(|| {
-        let mut set = JoinSet::new();
-        assert!(set.join_next_timeout(Duration::from_secs(3600)).is_none());
-        let task = set.spawn(|| (task::park(), 5).1);
-        assert!(set.join_next_timeout(Duration::from_millis(2)).is_none());
-        assert!(set.join_next_timeout(Duration::ZERO).is_none());
-        assert_eq!(set.len(), 1);
-        task.unpark();
-        assert_eq!(set.join_next_timeout(Duration::from_secs(3600)).unwrap().unwrap(), 5);
-    });
-}
-
-#[test]
-fn a_dropped_set_cancels_its_coroutines() {
-    everywhere(|| {
-        let done = Arc::new(AtomicUsize::new(0));
-        struct Done(Arc<AtomicUsize>);
-        impl Drop for Done {
-            fn drop(&mut self) {
-                self.0.fetch_add(1, Ordering::Release);
-            }
-        }
-        let mut set = JoinSet::new();
-        for _ in 0..10 {
-            let done = Done(done.clone());
-            set.spawn(move || {
-                let _done = done;
-                task::park();
-                unreachable!("cancelled");
-            });
-        }
-        drop(set);
-        while done.load(Ordering::Acquire) < 10 {
-            sward::yield_now();
-        }
-    });
-}
-
-#[test]
-fn detached_ones_run_on_and_are_not_met_again() {
-    everywhere(|| {
-        let (go, ran) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
-        let mut set = JoinSet::new();
-        for i in 0..10 {
-            let (go, ran) = (go.clone(), ran.clone());
-            set.spawn(move || {
-                while !go.load(Ordering::Acquire) {
-                    sward::sleep(Duration::from_micros(100));
-                }
-                ran.fetch_add(1, Ordering::Release);
-                i
-            });
-        }
-        set.detach_all();
-        assert!(set.is_empty());
-        set.spawn(|| 100);
-        go.store(true, Ordering::Release);
-        while ran.load(Ordering::Acquire) < 10 {
-            sward::yield_now();
-        }
-        assert_eq!(set.join_next().unwrap().unwrap(), 100);
-        assert!(set.join_next().is_none());
-    });
-}
-
-#[test]
-fn a_set_shuts_down() {
-    everywhere(|| {
-        let drops = Arc::new(AtomicUsize::new(0));
-        let mut set = JoinSet::new();
-        for i in 0..100 {
-            let drops = drops.clone();
-            set.spawn(move || {
-                let _counts = Counts(&drops);
-                if i % 2 == 0 {
-                    task::park();
-                }
-            });
-        }
-        while drops.load(Ordering::Relaxed) < 50 {
-            sward::yield_now();
-        }
-        set.shutdown();
-        assert!(set.is_empty());
-        assert_eq!(Arc::strong_count(&drops), 1);
-    });
-}
-
-/// A cancelled `join_next` takes nothing: what has ended meanwhile is there still.
-#[test]
-fn a_cancelled_join_next_loses_no_result() {
-    in_runtime(|| {
-        for round in 0..200 {
-            let results = Arc::new(Mutex::new(Vec::new()));
-            let theirs = results.clone();
-            let joiner = sward::spawn(move || {
-                let mut set = JoinSet::new();
-                for i in 0..8_u64 {
-                    set.spawn(move || {
-                        task::mask(|| sward::sleep(Duration::from_micros(20 * i)));
-                        i
-                    });
-                }
-                let mut taken = Vec::new();
-                let unwound = catch_unwind(AssertUnwindSafe(|| {
-                    while let Some(result) = set.join_next() {
-                        taken.push(result.unwrap());
-                    }
-                }));
-                task::mask(|| {
-                    while let Some(result) = set.join_next() {
-                        taken.push(result.unwrap());
-                    }
-                });
-                taken.sort_unstable();
-                *theirs.lock().unwrap() = taken;
-                unwound.is_err()
-            });
-            sward::sleep(Duration::from_micros(round));
-            joiner.cancel();
-            if joiner.join().is_ok() {
-                assert_eq!(*results.lock().unwrap(), (0..8).collect::<Vec<_>>());
-            }
-        }
-    });
-}
-
-/// What ends with its runtime counts as ended, also if it never ran.
-#[test]
-fn a_set_outlives_its_runtime() {
-    let runtime = sward::runtime::Builder::new().worker_threads(1).build().expect("a runtime");
-    let mut set = runtime.run(|| {
-        let mut set = JoinSet::new();
-        for _ in 0..100 {
-            set.spawn(task::park);
-        }
-        set
-    });
-    drop(runtime);
-    for _ in 0..100 {
-        assert!(matches!(set.join_next(), Some(Err(JoinError::Cancelled))));
-    }
-    assert!(set.is_empty());
 }
 
 #[test]
@@ -1147,7 +710,7 @@ fn scopes_race_with_cancellation() {
     });
 }
 
-/// Which types may cross threads is part of the interface.
+/// Which types may cross threads is a part of the interface.
 #[test]
 fn auto_traits_are_as_promised() {
     fn send_and_sync<T: Send + Sync>() {}
@@ -1160,46 +723,7 @@ fn auto_traits_are_as_promised() {
     assert_eq!(error.to_string(), "the coroutine was cancelled");
 }
 
-struct SleepsAtTheEnd(Duration);
-
-impl Drop for SleepsAtTheEnd {
-    fn drop(&mut self) {
-        sward::sleep(self.0);
-    }
-}
-
-sward::task_local! {
-    static AT_THE_END: SleepsAtTheEnd = SleepsAtTheEnd(Duration::ZERO);
-    static LONG_AT_THE_END: SleepsAtTheEnd = SleepsAtTheEnd(Duration::from_secs(600));
-    static BRIEFLY_AT_THE_END: SleepsAtTheEnd = SleepsAtTheEnd(Duration::from_millis(30));
-}
-
-/// A coroutine whose task locals take their time to be destroyed has not ended: a set neither waits for it
-/// where it does not wait, nor beyond a limit, and joins others before it.
-#[test]
-fn a_set_does_not_wait_for_locals_unasked() {
-    everywhere(|| {
-        let mut set = JoinSet::new();
-        set.spawn(|| LONG_AT_THE_END.with(|_| 1));
-        sward::sleep(MOMENT);
-        assert!(set.try_join_next().is_none());
-        let limited = sward::time::timeout(MOMENT, || set.join_next().is_some());
-        assert!(limited.is_err());
-        assert!(set.join_next_timeout(MOMENT).is_none());
-        set.spawn(|| BRIEFLY_AT_THE_END.with(|_| 2));
-        sward::sleep(MOMENT);
-        set.spawn(|| AT_THE_END.with(|_| 3));
-        assert_eq!(set.join_next().expect("one").expect("no panic"), 3);
-        assert_eq!(set.join_next().expect("one").expect("no panic"), 2);
-        assert_eq!(set.len(), 1);
-        set.cancel_all();
-        // Its closure has returned before.
-        assert_eq!(set.join_next().expect("one").expect("no panic"), 1);
-        assert!(set.is_empty() && set.join_next().is_none());
-    });
-}
-
-/// A destructor that panics outside of a coroutine's own closure is a panic of the scope, and not lost.
+/// A destructor that panics outside of the closure of a coroutine is a panic of the scope, so it is not lost.
 #[test]
 fn a_panic_of_a_destructor_is_one_of_the_scope() {
     struct Bomb(bool);
@@ -1223,8 +747,8 @@ fn a_panic_of_a_destructor_is_one_of_the_scope() {
             Ok(())
         });
     };
-    // Whether a closure is dropped by its scope or as that of a cancelled coroutine is a matter of time.
-    // Only the former is told of.
+    // Timing decides whether the scope drops a closure, or the cancelled coroutine that has it. Only the
+    // scope reports the panic.
     for _ in 0..50 {
         let outcome = catch_unwind(|| in_runtime(unrun));
         if let Err(payload) = outcome {

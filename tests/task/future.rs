@@ -1,7 +1,6 @@
-//! Futures: `block_on`, and coroutines awaited by executors of all kinds.
+//! `block_on`, and coroutines awaited by executors of all kinds.
 
-mod checked;
-
+use crate::common::{CountOnDrop, LONG, SHORT, both, two_workers, until};
 use std::cell::Cell;
 use std::future::{Future, pending, poll_fn, ready};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -15,54 +14,39 @@ use sward::task::{self, JoinError, JoinHandle};
 use sward::time::timeout;
 use sward::{block_on, sleep};
 
-const SHORT: Duration = Duration::from_millis(5);
-
-/// A limit that no test reaches unless it hangs.
-const LONG: Duration = Duration::from_secs(600);
-
-fn runtime() -> sward::runtime::Runtime {
-    sward::runtime::Builder::new().worker_threads(2).build().expect("a runtime")
-}
-
-/// Runs the test in a coroutine and on a plain thread.
-fn both(test: impl Fn() + Send + Sync) {
-    runtime().run(&test);
-    test();
-}
-
-/// An executor of the plainest kind, which knows nothing of this crate: a thread that waits on a condition.
+/// The simplest executor, which knows nothing of this crate: a thread that waits on a condition variable.
 #[derive(Default)]
-struct Bell {
-    rung: Mutex<bool>,
-    heard: Condvar,
+struct Signal {
+    set: Mutex<bool>,
+    changed: Condvar,
     count: AtomicUsize,
 }
 
-impl Wake for Bell {
+impl Wake for Signal {
     fn wake(self: Arc<Self>) {
         self.count.fetch_add(1, Ordering::SeqCst);
-        *self.rung.lock().unwrap() = true;
-        self.heard.notify_one();
+        *self.set.lock().unwrap() = true;
+        self.changed.notify_one();
     }
 }
 
 fn execute<F: Future>(future: F) -> F::Output {
     let mut future = pin!(future);
-    let bell = Arc::new(Bell::default());
-    let waker = bell.clone().into();
+    let signal = Arc::new(Signal::default());
+    let waker = signal.clone().into();
     loop {
         if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
             return output;
         }
-        let mut rung = bell.rung.lock().unwrap();
-        while !*rung {
-            rung = bell.heard.wait(rung).unwrap();
+        let mut set = signal.set.lock().unwrap();
+        while !*set {
+            set = signal.changed.wait(set).unwrap();
         }
-        *rung = false;
+        *set = false;
     }
 }
 
-/// A value that somebody else gives, from whatever thread.
+/// A future whose value another thread or coroutine supplies.
 struct Gift<T>(Arc<Mutex<(Option<T>, Option<Waker>)>>);
 
 impl<T> Gift<T> {
@@ -98,7 +82,7 @@ impl<T> Future for Gift<T> {
     }
 }
 
-/// Pending once, and woken at once.
+/// A future that is pending once, and wakes itself.
 fn yield_once() -> impl Future<Output = ()> {
     let mut yielded = false;
     poll_fn(move |context| {
@@ -110,12 +94,12 @@ fn yield_once() -> impl Future<Output = ()> {
     })
 }
 
-fn poll_once<F: Future + Unpin>(future: &mut F, bell: &Arc<Bell>) -> Poll<F::Output> {
-    let waker = bell.clone().into();
+fn poll_once<F: Future + Unpin>(future: &mut F, signal: &Arc<Signal>) -> Poll<F::Output> {
+    let waker = signal.clone().into();
     Pin::new(future).poll(&mut Context::from_waker(&waker))
 }
 
-/// A coroutine, and what lets it end.
+/// A coroutine, and the sender that lets it end.
 fn held<T: Send + 'static>(value: T) -> (JoinHandle<T>, impl Fn()) {
     let go = Arc::new(AtomicBool::new(false));
     let theirs = go.clone();
@@ -132,14 +116,8 @@ fn held<T: Send + 'static>(value: T) -> (JoinHandle<T>, impl Fn()) {
     })
 }
 
-fn until(mut condition: impl FnMut() -> bool) {
-    while !condition() {
-        sleep(Duration::from_micros(200));
-    }
-}
-
 #[test]
-fn block_on_gives_what_the_future_does() {
+fn block_on_returns_what_the_future_does() {
     both(|| {
         let local = Rc::new(Cell::new(1));
         let borrowed = &local;
@@ -178,9 +156,9 @@ fn block_on_is_woken_by_a_coroutine_and_nests() {
     });
 }
 
-/// Inside of a future the functions of this crate park the coroutine, and others on the thread go on.
+/// Inside a future the functions of this crate park the coroutine, and others on the thread go on.
 #[test]
-fn what_blocks_in_a_future_parks() {
+fn a_blocking_call_in_a_future_parks() {
     let runtime = sward::runtime::Builder::new().worker_threads(1).build().expect("a runtime");
     runtime.run(|| {
         let (tx, rx) = mpsc::channel();
@@ -200,7 +178,7 @@ fn what_blocks_in_a_future_parks() {
     });
 }
 
-/// With one worker, a future that wakes itself all the time lets the coroutine run that it waits for.
+/// A future that wakes itself all the time still lets the coroutine run that it waits for, with one worker.
 #[test]
 fn a_future_that_wakes_itself_lets_others_go_first() {
     let runtime = sward::runtime::Builder::new().worker_threads(1).build().expect("a runtime");
@@ -216,7 +194,7 @@ fn a_future_that_wakes_itself_lets_others_go_first() {
     });
 }
 
-/// A wake before the wait, several at once, and from a waker that outlives `block_on`.
+/// A wake before the wait, several wakes at once, and a wake after `block_on` has returned.
 #[test]
 fn wakes_at_odd_times() {
     both(|| {
@@ -250,20 +228,12 @@ fn a_panic_goes_on_in_the_caller() {
     });
 }
 
-struct Counts(Arc<AtomicUsize>);
-
-impl Drop for Counts {
-    fn drop(&mut self) {
-        self.0.fetch_add(1, Ordering::SeqCst);
-    }
-}
-
 #[test]
 fn a_cancellation_drops_the_future() {
-    runtime().run(|| {
+    two_workers().run(|| {
         let dropped = Arc::new(AtomicUsize::new(0));
         let started = Arc::new(AtomicBool::new(false));
-        let (counts, theirs) = (Counts(dropped.clone()), started.clone());
+        let (counts, theirs) = (CountOnDrop(dropped.clone()), started.clone());
         let handle = sward::spawn(move || {
             block_on(async move {
                 let _counts = counts;
@@ -282,7 +252,7 @@ fn a_cancellation_drops_the_future() {
 fn a_time_limit_drops_the_future() {
     both(|| {
         let dropped = Arc::new(AtomicUsize::new(0));
-        let counts = Counts(dropped.clone());
+        let counts = CountOnDrop(dropped.clone());
         let ended = timeout(SHORT, || {
             block_on(async move {
                 let _counts = counts;
@@ -296,7 +266,7 @@ fn a_time_limit_drops_the_future() {
 
 #[test]
 fn a_handle_is_awaited_by_any_executor() {
-    let runtime = runtime();
+    let runtime = two_workers();
     for value in 0..200 {
         let at_once = runtime.spawn(move || value);
         assert_eq!(execute(at_once).unwrap(), value);
@@ -314,8 +284,8 @@ fn a_handle_is_awaited_by_any_executor() {
 }
 
 #[test]
-fn a_handle_gives_all_kinds_of_ends() {
-    let runtime = runtime();
+fn a_handle_reports_all_kinds_of_ends() {
+    let runtime = two_workers();
     let panics = runtime.spawn(|| -> () { resume_unwind(Box::new("mine")) });
     match execute(panics) {
         Err(JoinError::Panicked(payload)) => assert_eq!(payload.downcast_ref::<&str>(), Some(&"mine")),
@@ -332,12 +302,12 @@ fn a_handle_gives_all_kinds_of_ends() {
 
 #[test]
 fn a_handle_that_has_ended_is_ready_at_once() {
-    runtime().run(|| {
+    two_workers().run(|| {
         let mut handle = sward::spawn(|| 1);
         until(|| handle.is_finished());
-        let bell = Arc::new(Bell::default());
-        assert!(matches!(poll_once(&mut handle, &bell), Poll::Ready(Ok(1))));
-        assert_eq!((bell.count.load(Ordering::SeqCst), Arc::strong_count(&bell)), (0, 1));
+        let signal = Arc::new(Signal::default());
+        assert!(matches!(poll_once(&mut handle, &signal), Poll::Ready(Ok(1))));
+        assert_eq!((signal.count.load(Ordering::SeqCst), Arc::strong_count(&signal)), (0, 1));
     });
 }
 
@@ -345,20 +315,20 @@ fn a_handle_that_has_ended_is_ready_at_once() {
 fn the_last_waker_is_woken_once() {
     both(|| {
         let (mut handle, release) = held(1);
-        let bells: Vec<_> = (0..4).map(|_| Arc::new(Bell::default())).collect();
-        for bell in &bells {
+        let bells: Vec<_> = (0..4).map(|_| Arc::new(Signal::default())).collect();
+        for signal in &bells {
             for _ in 0..3 {
-                assert!(poll_once(&mut handle, bell).is_pending());
+                assert!(poll_once(&mut handle, signal).is_pending());
             }
         }
-        for bell in &bells[..3] {
-            assert_eq!(Arc::strong_count(bell), 1, "replaced");
+        for signal in &bells[..3] {
+            assert_eq!(Arc::strong_count(signal), 1, "replaced");
         }
         release();
         until(|| bells[3].count.load(Ordering::SeqCst) > 0);
         assert!(matches!(poll_once(&mut handle, &bells[0]), Poll::Ready(Ok(1))));
         drop(handle);
-        let woken: Vec<_> = bells.iter().map(|bell| bell.count.load(Ordering::SeqCst)).collect();
+        let woken: Vec<_> = bells.iter().map(|signal| signal.count.load(Ordering::SeqCst)).collect();
         assert_eq!(woken, [0, 0, 0, 1]);
     });
 }
@@ -367,17 +337,17 @@ fn the_last_waker_is_woken_once() {
 fn a_handle_that_was_polled_can_still_be_joined() {
     both(|| {
         let (mut handle, release) = held(3);
-        let bell = Arc::new(Bell::default());
-        assert!(poll_once(&mut handle, &bell).is_pending());
+        let signal = Arc::new(Signal::default());
+        assert!(poll_once(&mut handle, &signal).is_pending());
         release();
         assert_eq!(handle.join().unwrap(), 3);
-        // The waker may be on its way yet.
-        until(|| Arc::strong_count(&bell) == 1);
+        // The waker may not have been called yet.
+        until(|| Arc::strong_count(&signal) == 1);
     });
 }
 
 #[test]
-fn a_handle_gives_its_result_once() {
+fn a_handle_yields_its_result_once() {
     both(|| {
         let mut handle = sward::spawn(|| 1);
         assert_eq!(block_on(&mut handle).unwrap(), 1);
@@ -396,19 +366,19 @@ fn a_handle_gives_its_result_once() {
 fn a_dropped_handle_detaches_and_wakes_nobody() {
     both(|| {
         let dropped = Arc::new(AtomicUsize::new(0));
-        let (mut handle, release) = held(Counts(dropped.clone()));
-        let bell = Arc::new(Bell::default());
-        assert!(poll_once(&mut handle, &bell).is_pending());
-        assert_eq!(Arc::strong_count(&bell), 2);
+        let (mut handle, release) = held(CountOnDrop(dropped.clone()));
+        let signal = Arc::new(Signal::default());
+        assert!(poll_once(&mut handle, &signal).is_pending());
+        assert_eq!(Arc::strong_count(&signal), 2);
         drop(handle);
-        assert_eq!(Arc::strong_count(&bell), 1);
+        assert_eq!(Arc::strong_count(&signal), 1);
         release();
         until(|| dropped.load(Ordering::SeqCst) == 1);
-        assert_eq!(bell.count.load(Ordering::SeqCst), 0);
+        assert_eq!(signal.count.load(Ordering::SeqCst), 0);
     });
 }
 
-/// `select` of a kind: the first of several coroutines, the others are dropped.
+/// A kind of `select`: the first of several coroutines. The other handles are dropped.
 #[test]
 fn the_first_of_several() {
     both(|| {
@@ -427,7 +397,7 @@ fn the_first_of_several() {
     });
 }
 
-/// A waker that panics is contained, and the coroutine's end reaches those who wait otherwise.
+/// The panic of a waker is contained, and other waiters still learn of the coroutine's end.
 #[test]
 fn a_waker_that_panics() {
     struct Panics;
@@ -447,7 +417,7 @@ fn a_waker_that_panics() {
     });
 }
 
-/// A waker may use the runtime: it runs on the worker itself.
+/// A waker may use the runtime, since the worker itself runs it.
 #[test]
 fn a_waker_that_spawns() {
     struct Spawns(Mutex<Option<JoinHandle<u32>>>);
@@ -456,7 +426,7 @@ fn a_waker_that_spawns() {
             *self.0.lock().unwrap() = Some(sward::spawn(|| 9));
         }
     }
-    runtime().run(|| {
+    two_workers().run(|| {
         let (mut handle, release) = held(());
         let spawns = Arc::new(Spawns(Mutex::new(None)));
         let waker = spawns.clone().into();
@@ -471,10 +441,10 @@ fn a_waker_that_spawns() {
     });
 }
 
-/// An executor in a runtime's coroutines awaits coroutines of another runtime, and the other way round.
+/// An executor in the coroutines of one runtime awaits coroutines of another one, in both directions.
 #[test]
 fn runtimes_await_each_other() {
-    let (one, other) = (runtime(), runtime());
+    let (one, other) = (two_workers(), two_workers());
     let sum = one.run(|| {
         let theirs = other.spawn(|| {
             let inner = sward::spawn(|| {
@@ -488,20 +458,20 @@ fn runtimes_await_each_other() {
     assert_eq!(sum, 22);
 }
 
-/// Polls, drops, joins and ends race on real threads; each result is dropped once, and every waker too.
+/// Polls, drops, joins and ends race on threads. Each result and each waker is dropped once.
 #[test]
 fn polls_drops_and_ends_race() {
-    let runtime = runtime();
+    let runtime = two_workers();
     let (made, dropped) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     std::thread::scope(|s| {
         for thread in 0..3usize {
             let (runtime, made, dropped) = (&runtime, &made, &dropped);
             s.spawn(move || {
-                let bells = [Arc::new(Bell::default()), Arc::new(Bell::default())];
+                let bells = [Arc::new(Signal::default()), Arc::new(Signal::default())];
                 for i in 0..4_000usize {
                     let way = i.wrapping_mul(2_654_435_761).wrapping_add(thread);
                     made.fetch_add(1, Ordering::SeqCst);
-                    let counts = Counts(dropped.clone());
+                    let counts = CountOnDrop(dropped.clone());
                     let mut handle = runtime.spawn(move || {
                         match way % 4 {
                             0 => {}
@@ -532,9 +502,9 @@ fn polls_drops_and_ends_race() {
                         (None, _) => drop(execute(handle).unwrap()),
                     }
                 }
-                for bell in bells {
-                    // A coroutine that is just ending may hold the waker for its last moment.
-                    while Arc::strong_count(&bell) > 1 {
+                for signal in bells {
+                    // A coroutine that is just ending may still hold the waker for a moment.
+                    while Arc::strong_count(&signal) > 1 {
                         std::thread::yield_now();
                     }
                 }
@@ -545,10 +515,10 @@ fn polls_drops_and_ends_race() {
     assert_eq!(made.load(Ordering::SeqCst), dropped.load(Ordering::SeqCst));
 }
 
-/// Many `block_on`s at once, woken by threads and by each other, some cancelled on the way.
+/// Many `block_on`s at once, woken by threads and by each other. Some are cancelled.
 #[test]
 fn block_on_under_stress() {
-    let runtime = runtime();
+    let runtime = two_workers();
     let (tx, rx) = mpsc::channel::<Gift<usize>>();
     let giver = std::thread::spawn(move || {
         for (i, gift) in rx.into_iter().enumerate() {
@@ -567,7 +537,7 @@ fn block_on_under_stress() {
                         let (theirs, mine) = Gift::new();
                         tx.send(theirs).unwrap();
                         if (i + round) % 4 == 0 {
-                            // Dropped early, with its waker in the giver's hands.
+                            // Dropped early, while the other side has its waker.
                             let _ = timeout(Duration::from_micros(20), || block_on(mine));
                         } else {
                             let inner = sward::spawn(sward::yield_now);
@@ -599,9 +569,9 @@ fn auto_traits_are_as_promised() {
     send_sync_unpin::<JoinHandle<Cell<u8>>>();
 }
 
-/// A future that wakes itself each time is ended by a time limit, and by a cancellation.
+/// A time limit, and a cancellation, end a future that always wakes itself.
 #[test]
-fn what_is_always_ready_to_be_polled_can_be_ended() {
+fn a_future_that_always_wakes_itself_can_be_ended() {
     fn busy() {
         block_on(poll_fn(|context| {
             context.waker().wake_by_ref();
@@ -611,7 +581,7 @@ fn what_is_always_ready_to_be_polled_can_be_ended() {
     let (done, ended) = mpsc::channel();
     std::thread::spawn(move || {
         both(|| assert!(timeout(SHORT, busy).is_err()));
-        runtime().run(|| {
+        two_workers().run(|| {
             let coroutine = sward::spawn(busy);
             sleep(SHORT);
             coroutine.cancel();

@@ -1,30 +1,15 @@
-//! What reports say, and whom they accuse. Each test runs itself again in a child, whose stderr it reads.
+//! What reports say, and whom they accuse.
 
-mod checked;
-mod common;
-
-use common::LONG;
+use crate::common::{LONG, child_command, on_one_worker};
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-const ROLE: &str = "SWARD_TEST_ROLE";
 const READY: &str = "the child is ready";
 
-/// In the child runs the closure; otherwise gives a command that starts the child.
-fn in_child(test: &str, f: impl FnOnce()) -> Option<Command> {
-    if std::env::var_os(ROLE).is_some() {
-        f();
-        return None;
-    }
-    let mut command = Command::new(std::env::current_exe().expect("the test's own program"));
-    command.args([test, "--exact", "--test-threads=1"]).env(ROLE, test);
-    Some(command)
-}
-
-/// What the child says on stderr; it must succeed.
+/// Runs the child, which must succeed, and returns what it says on stderr.
 fn stderr_of(mut command: Command) -> String {
     let output = command.arg("--nocapture").output().expect("a child");
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -33,18 +18,14 @@ fn stderr_of(mut command: Command) -> String {
     said
 }
 
-fn one_worker<T: Send>(f: impl FnOnce() -> T + Send) -> T {
-    sward::runtime::Builder::new().worker_threads(1).build().expect("a runtime").run(f)
-}
-
-/// Runs the closure in a coroutine that was spawned in the line of the caller, while another one of its
-/// worker is ready to run.
+/// Runs the closure in a coroutine that the line of the caller spawns, while another coroutine of its worker
+/// is ready to run.
 #[track_caller]
 fn keeps_a_sibling_waiting(name: Option<&str>, f: impl FnOnce() + Send + 'static) {
     let over = Arc::new(AtomicBool::new(false));
     let seen = Arc::clone(&over);
     let (started, has_started) = sward::channel::bounded(1);
-    // Pinned: where coroutines migrate, a spare worker would run it.
+    // Pinned, as a spare worker would run it in migrating mode.
     let sibling = sward::task::Builder::new().pinned(true).spawn(move || {
         started.send(()).expect("heard");
         while !seen.load(Ordering::Relaxed) {
@@ -79,10 +60,9 @@ fn compute(time: Duration) {
 
 #[test]
 fn a_coroutine_that_computes_is_said_to_compute() {
-    let test = "a_coroutine_that_computes_is_said_to_compute";
     let here = format!("(spawned at {}:{}:", file!(), line!() + 3);
-    let Some(child) = in_child(test, || {
-        one_worker(|| {
+    let Some(child) = child_command(|| {
+        on_one_worker(|| {
             keeps_a_sibling_waiting(Some("spinner"), || compute(Duration::from_millis(600)));
         });
     }) else {
@@ -94,13 +74,12 @@ fn a_coroutine_that_computes_is_said_to_compute() {
     assert!(line.contains("it computes (") && line.contains("ms of processor time)"), "{said}");
 }
 
-/// In its first turn, when it is in no list yet.
+/// In its first turn a coroutine is in no list yet.
 #[test]
 fn a_nameless_coroutine_is_known_by_the_line_that_spawned_it() {
-    let test = "a_nameless_coroutine_is_known_by_the_line_that_spawned_it";
     let here = format!("(spawned at {}:{}:", file!(), line!() + 2);
-    let Some(child) = in_child(test, || {
-        one_worker(|| keeps_a_sibling_waiting(None, || compute(Duration::from_millis(600))))
+    let Some(child) = child_command(|| {
+        on_one_worker(|| keeps_a_sibling_waiting(None, || compute(Duration::from_millis(600))))
     }) else {
         return;
     };
@@ -112,9 +91,8 @@ fn a_nameless_coroutine_is_known_by_the_line_that_spawned_it() {
 
 #[test]
 fn a_coroutine_that_sleeps_as_threads_do_is_said_to_be_blocked() {
-    let test = "a_coroutine_that_sleeps_as_threads_do_is_said_to_be_blocked";
-    let Some(child) = in_child(test, || {
-        one_worker(|| {
+    let Some(child) = child_command(|| {
+        on_one_worker(|| {
             keeps_a_sibling_waiting(Some("sleeper"), || std::thread::sleep(Duration::from_secs(2)));
         });
     }) else {
@@ -126,13 +104,12 @@ fn a_coroutine_that_sleeps_as_threads_do_is_said_to_be_blocked() {
     assert!(line.contains("(clock_nanosleep"), "{said}");
 }
 
-/// Gives the processor that the worker is bound to, with the lowest priority, to a thread that never leaves
-/// it.
+/// A thread that computes all the time takes the processor that the worker is bound to with the lowest
+/// priority.
 #[test]
 fn a_coroutine_whose_thread_is_not_run_is_not_blamed() {
-    let test = "a_coroutine_whose_thread_is_not_run_is_not_blamed";
-    let Some(child) = in_child(test, || {
-        one_worker(|| {
+    let Some(child) = child_command(|| {
+        on_one_worker(|| {
             keeps_a_sibling_waiting(None, || {
                 let start = Instant::now();
                 let bind = || {
@@ -173,15 +150,14 @@ fn a_coroutine_whose_thread_is_not_run_is_not_blamed() {
 }
 
 fn signal(child: &Child, signal: libc::c_int) {
-    // SAFETY: the call takes no pointers; the number is the child's, as nobody has waited for it yet.
+    // SAFETY: the call takes no pointers. The number is still the child's, as no call has waited for it.
     assert_eq!(unsafe { libc::kill(child.id() as libc::pid_t, signal) }, 0);
 }
 
 #[test]
 fn a_stopped_process_accuses_nobody_when_it_goes_on() {
-    let test = "a_stopped_process_accuses_nobody_when_it_goes_on";
-    let Some(mut command) = in_child(test, || {
-        one_worker(|| {
+    let Some(mut command) = child_command(|| {
+        on_one_worker(|| {
             let over = Arc::new(AtomicBool::new(false));
             let busy: Vec<_> = (0..3)
                 .map(|_| {
@@ -241,8 +217,7 @@ fn panics() {
 
 #[test]
 fn a_panic_is_printed_with_its_coroutine_and_its_reason() {
-    let Some(child) = in_child("a_panic_is_printed_with_its_coroutine_and_its_reason", || one_worker(panics))
-    else {
+    let Some(child) = child_command(|| on_one_worker(panics)) else {
         return;
     };
     let said = stderr_of(child);
@@ -251,12 +226,12 @@ fn a_panic_is_printed_with_its_coroutine_and_its_reason() {
     assert!(rest.contains("panics:") && rest.contains("the reason"), "{said}");
 }
 
-/// A test harness that collects the output sets a hook, and keeps the message from stderr: then the line is
-/// not there either.
+/// A test harness that captures output sets a panic hook, which keeps the message from stderr. Then the line
+/// about the coroutine is not there either.
 #[test]
 fn captured_output_does_not_part_a_panic_from_its_coroutine() {
-    let Some(mut child) = in_child("captured_output_does_not_part_a_panic_from_its_coroutine", || {
-        one_worker(panics);
+    let Some(mut child) = child_command(|| {
+        on_one_worker(panics);
         panic!("it fails, so that what was captured is shown");
     }) else {
         return;
@@ -270,10 +245,10 @@ fn captured_output_does_not_part_a_panic_from_its_coroutine() {
 
 #[test]
 fn a_silent_panic_hook_silences_all() {
-    let Some(child) = in_child("a_silent_panic_hook_silences_all", || {
+    let Some(child) = child_command(|| {
         let silent = || std::panic::set_hook(Box::new(|_| {}));
         silent();
-        one_worker(panics);
+        on_one_worker(panics);
     }) else {
         return;
     };
@@ -283,8 +258,8 @@ fn a_silent_panic_hook_silences_all() {
 
 #[test]
 fn a_silent_panic_hook_of_later_silences_all() {
-    let Some(child) = in_child("a_silent_panic_hook_of_later_silences_all", || {
-        one_worker(|| {
+    let Some(child) = child_command(|| {
+        on_one_worker(|| {
             std::panic::set_hook(Box::new(|_| {}));
             panics();
         });
@@ -295,7 +270,7 @@ fn a_silent_panic_hook_of_later_silences_all() {
     assert!(!said.contains("sward:") && !said.contains("the reason"), "{said}");
 }
 
-/// It was said to compute, or to be blocked in the system.
+/// The report names the wait, and not the system call that it makes, or a computation.
 #[test]
 fn a_wait_in_a_destructor_while_unwinding_is_named() {
     struct SendsInDrop(sward::channel::Sender<()>);
@@ -304,15 +279,14 @@ fn a_wait_in_a_destructor_while_unwinding_is_named() {
             let _ = self.0.send(()); // the channel is full
         }
     }
-    let test = "a_wait_in_a_destructor_while_unwinding_is_named";
-    let Some(child) = in_child(test, || {
-        one_worker(|| {
+    let Some(child) = child_command(|| {
+        on_one_worker(|| {
             let (sender, receiver) = sward::channel::bounded(1);
             sender.send(()).expect("room");
             keeps_a_sibling_waiting(Some("flusher"), move || {
                 let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
                     let _sends = SendsInDrop(sender);
-                    // Once the report had time to come; otherwise this test would never end.
+                    // After enough time for the report. Without this the test would never end.
                     std::thread::spawn(move || {
                         std::thread::sleep(Duration::from_millis(600));
                         receiver.iter().for_each(drop);
@@ -343,9 +317,8 @@ fn a_scope_in_a_destructor_that_could_never_end_says_so() {
         println!("skipped: another worker runs it");
         return;
     }
-    let test = "a_scope_in_a_destructor_that_could_never_end_says_so";
-    let Some(mut child) = in_child(test, || {
-        one_worker(|| {
+    let Some(mut child) = child_command(|| {
+        on_one_worker(|| {
             let _scope = ScopeInDrop;
             std::panic::resume_unwind(Box::new("a panic"));
         });
