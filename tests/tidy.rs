@@ -40,15 +40,17 @@ benches/bench/src/peers/may.rs: columns
 
 docs/ARCHITECTURE.md: words
 
-src/base/lock.rs: words
+src/base/large_box.rs: columns words
 
-src/base/parcel.rs: words
+src/base/list_lock.rs: words
+
+src/base/lock.rs: words
 
 src/base/recycle.rs: words
 
-src/base/spin.rs: cycle words
+src/base/spin_lock.rs: words
 
-src/base/sync.rs: columns cycle words
+src/base/sync.rs: columns
 
 src/blocking/mod.rs: columns words
 
@@ -124,35 +126,33 @@ src/net/unix/listener.rs: words
 
 src/net/unix/stream.rs: words
 
-src/netpoll/contract.rs: words
-
-src/netpoll/epoll.rs: cycle
-
-src/netpoll/fd.rs: cycle words
-
-src/netpoll/kqueue/bell_pipe.rs: cycle words
-
-src/netpoll/kqueue/bell_user.rs: cycle words
-
-src/netpoll/kqueue/call.rs: cycle words
-
-src/netpoll/kqueue/libkqueue.rs: words
-
-src/netpoll/kqueue/mod.rs: cycle words
-
-src/netpoll/kqueue/native.rs: words
-
-src/netpoll/kqueue/poller.rs: words
-
-src/netpoll/kqueue/translate.rs: cycle words
-
-src/netpoll/mod.rs: cycle words
-
-src/netpoll/poll.rs: cycle words
+src/netpoll/fd.rs: words
 
 src/netpoll/shard.rs: cycle words
 
 src/netpoll/source.rs: columns cycle words
+
+src/netpoll/sys/contract.rs: words
+
+src/netpoll/sys/kqueue/call.rs: words
+
+src/netpoll/sys/kqueue/libkqueue.rs: words
+
+src/netpoll/sys/kqueue/mod.rs: words
+
+src/netpoll/sys/kqueue/native.rs: words
+
+src/netpoll/sys/kqueue/poller.rs: words
+
+src/netpoll/sys/kqueue/translate.rs: words
+
+src/netpoll/sys/kqueue/wakeup_event.rs: words
+
+src/netpoll/sys/kqueue/wakeup_pipe.rs: words
+
+src/netpoll/sys/mod.rs: words
+
+src/netpoll/sys/poll.rs: words
 
 src/netpoll/thread.rs: columns words
 

@@ -29,17 +29,17 @@ const MOST: u32 = 1024;
 
 /// One thread's free blocks. Invariant: each list has as many blocks as its count says, of its class's
 /// layout, that nobody else uses.
-struct Spare {
+struct FreeBlocks {
     lists: [(Cell<*mut u8>, Cell<u32>); CLASSES],
 }
 
-impl Spare {
-    const fn new() -> Spare {
-        Spare { lists: [const { (Cell::new(ptr::null_mut()), Cell::new(0)) }; CLASSES] }
+impl FreeBlocks {
+    const fn new() -> FreeBlocks {
+        FreeBlocks { lists: [const { (Cell::new(ptr::null_mut()), Cell::new(0)) }; CLASSES] }
     }
 }
 
-impl Drop for Spare {
+impl Drop for FreeBlocks {
     fn drop(&mut self) {
         for (class, (first, _)) in self.lists.iter().enumerate() {
             while let Some(block) = NonNull::new(first.get()) {
@@ -56,7 +56,7 @@ impl Drop for Spare {
 
 thread_locals! {
     /// The blocks that the thread has freed and will use again.
-    static SPARE: Spare = Spare::new();
+    static FREE_BLOCKS: FreeBlocks = FreeBlocks::new();
 
     /// A block that the thread has kept.
     fn take_block(class: usize) -> Option<NonNull<u8>> = |spare| spare.take(class), destroyed: None;
@@ -113,7 +113,7 @@ pub(crate) unsafe fn free<T>(value: NonNull<T>) {
     }
 }
 
-impl Spare {
+impl FreeBlocks {
     fn take(&self, class: usize) -> Option<NonNull<u8>> {
         let (first, count) = &self.lists[class];
         let block = NonNull::new(first.get())?;

@@ -6,7 +6,7 @@
 //! Bound: a block for each value at worst, one empty block, and 8 bytes for each block that there ever was at
 //! once. (The empty one is kept so that one value that comes and goes allocates nothing.)
 
-use super::bits::Bits;
+use super::bit_set::BitSet;
 
 const PLACES: usize = u64::BITS as usize;
 
@@ -50,8 +50,8 @@ struct Block<T> {
 pub(crate) struct Slab<T> {
     blocks: Vec<Option<Box<Block<T>>>>,
     /// The blocks with a free place; the numbers without a block, up to the last one.
-    with_room: Bits,
-    absent: Bits,
+    with_room: BitSet,
+    absent: BitSet,
     /// The block that is empty, if there is one.
     empty: Option<usize>,
     /// No key of a block that was freed has this generation or a later one.
@@ -61,7 +61,13 @@ pub(crate) struct Slab<T> {
 impl<T> Slab<T> {
     /// No values.
     pub(crate) const fn new() -> Self {
-        Slab { blocks: Vec::new(), with_room: Bits::new(), absent: Bits::new(), empty: None, generation: 0 }
+        Slab {
+            blocks: Vec::new(),
+            with_room: BitSet::new(),
+            absent: BitSet::new(),
+            empty: None,
+            generation: 0,
+        }
     }
 
     /// Adds a value.

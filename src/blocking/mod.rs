@@ -10,8 +10,8 @@
 //! under.
 
 use crate::base::fork;
+use crate::base::large_box::{LargeBox, is_large, large_box};
 use crate::base::lock::{Mutex, Rank, assert_none_held};
-use crate::base::parcel::{Parcel, is_large, parcel};
 use crate::coroutine::{Event, WaitReason};
 use crate::sched::{
     Cancel, Woken, consume_budget, may_switch, set, unwind_cancelled, wait_for_event, wait_masked,
@@ -66,9 +66,9 @@ const GRACE: Duration = Duration::from_secs(1);
 /// ```
 pub fn blocking<T: Send, F: FnOnce() -> T + Send>(f: F) -> io::Result<T> {
     if const { is_large::<F>() || is_large::<T>() } {
-        let (f, mut value) = (parcel!(f), Parcel::empty());
+        let (f, mut value) = (large_box!(f), LargeBox::empty());
         let outcome = run(WaitReason::Blocking, || f.call_into(&mut value));
-        value.open_if(outcome)
+        value.into_inner_if(outcome)
     } else {
         run(WaitReason::Blocking, f)
     }

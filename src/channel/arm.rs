@@ -4,7 +4,7 @@ use super::arm_slot::ArmSlot;
 use super::chan::{Blocked, Chan, Note, Slot, WATCHES};
 use super::timed::Timed;
 use super::{Flavor, Receiver, RecvError, SendError, Sender};
-use crate::base::parcel::{is_large, parcel};
+use crate::base::large_box::{is_large, large_box};
 use crate::coroutine::{Batch, Ticket, WaitNode};
 use crate::select::{AnyArm, Arm, Select};
 use std::cell::Cell;
@@ -68,8 +68,8 @@ impl<'a, T> RecvArm<'a, T> {
         // SAFETY: the slot is the arm's, which is in no list: a select that borrowed it has left it.
         unsafe {
             if const { is_large::<T>() } {
-                let parcel = self.slot.boxed().take().ok_or(RecvError)?;
-                Ok(parcel.open())
+                let boxed = self.slot.boxed().take().ok_or(RecvError)?;
+                Ok(boxed.into_inner())
             } else {
                 self.slot.small().take().ok_or(RecvError)
             }
@@ -218,9 +218,9 @@ impl<'a, T> SendArm<'a, T> {
     pub(super) fn of(sender: &'a Sender<T>, message: T) -> SendArm<'a, T> {
         let slot = ArmSlot::new();
         if const { is_large::<T>() } {
-            let parcel = parcel!(message);
+            let boxed = large_box!(message);
             // SAFETY: the slot is in no list.
-            unsafe { slot.boxed().put(parcel) };
+            unsafe { slot.boxed().put(boxed) };
         } else {
             // SAFETY: as above.
             unsafe { slot.small().put(message) };
@@ -366,7 +366,7 @@ impl<T, F: FnOnce() -> T> Arm for SendWithArm<'_, T, F> {
             let make = self.make.take().expect("it was there");
             self.arm.on = true;
             if const { is_large::<T>() } {
-                let message = parcel!(make).call();
+                let message = large_box!(make).call();
                 // SAFETY: the slot is the arm's, which is in no list while it is polled.
                 unsafe { self.arm.slot.boxed().put(message) };
             } else {

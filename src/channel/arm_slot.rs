@@ -1,7 +1,7 @@
 //! The slot of an arm: as small for large messages as for small ones, since arms are moved about.
 
 use super::chan::Slot;
-use crate::base::parcel::{Parcel, is_large, parcel};
+use crate::base::large_box::{LargeBox, is_large, large_box};
 use std::cell::UnsafeCell;
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
@@ -16,11 +16,11 @@ enum At {
     Arm,
     /// On the heap. The arm holds a `Box<Slot<T>>`.
     Heap,
-    /// In the arm, for messages that the channel has in boxes: a `Slot<Parcel<T>>`.
+    /// In the arm, for messages that the channel has in boxes: a `Slot<LargeBox<T>>`.
     Boxed,
 }
 
-/// A slot for a message of type `T`, or for a [`Parcel`] with one if `T` [is large](is_large).
+/// A slot for a message of type `T`, or for a [`LargeBox`] with one if `T` [is large](is_large).
 pub(super) struct ArmSlot<T> {
     /// Invariant: it holds what [`At`] says for `T`.
     words: UnsafeCell<MaybeUninit<[usize; WORDS]>>,
@@ -42,7 +42,7 @@ impl<T> ArmSlot<T> {
         // SAFETY: there is room for it: each of these is small, as `AT` asks or as pointers are.
         unsafe {
             if const { matches!(Self::AT, At::Boxed) } {
-                this.at::<Slot<Parcel<T>>>().write(Slot::new(None));
+                this.at::<Slot<LargeBox<T>>>().write(Slot::new(None));
             } else if const { matches!(Self::AT, At::Heap) } {
                 this.at::<Box<Slot<T>>>().write(Box::new(Slot::new(None)));
             } else {
@@ -69,10 +69,10 @@ impl<T> ArmSlot<T> {
     }
 
     /// The slot, if messages are boxed.
-    pub(super) fn boxed(&self) -> &Slot<Parcel<T>> {
+    pub(super) fn boxed(&self) -> &Slot<LargeBox<T>> {
         match Self::AT {
             // SAFETY: that is what it holds, and no exclusive reference is made to it.
-            At::Boxed => unsafe { &*self.at::<Slot<Parcel<T>>>() },
+            At::Boxed => unsafe { &*self.at::<Slot<LargeBox<T>>>() },
             At::Arm | At::Heap => unreachable!("messages of this type are not boxed"),
         }
     }
@@ -94,8 +94,8 @@ impl<T> ArmSlot<T> {
         // SAFETY: as the caller says.
         unsafe {
             if const { is_large::<T>() } {
-                let parcel = self.boxed().take()?;
-                Some(parcel.open())
+                let boxed = self.boxed().take()?;
+                Some(boxed.into_inner())
             } else {
                 self.small().take()
             }
@@ -109,9 +109,9 @@ impl<T> ArmSlot<T> {
     /// As for [`Slot::take`].
     pub(super) unsafe fn put(&self, message: T) {
         if const { is_large::<T>() } {
-            let parcel = parcel!(message);
+            let boxed = large_box!(message);
             // SAFETY: as the caller says.
-            unsafe { self.boxed().put(parcel) };
+            unsafe { self.boxed().put(boxed) };
         } else {
             // SAFETY: as above.
             unsafe { self.small().put(message) };
@@ -141,7 +141,7 @@ impl<T> Drop for ArmSlot<T> {
             match Self::AT {
                 At::Arm => self.at::<Slot<T>>().drop_in_place(),
                 At::Heap => self.at::<Box<Slot<T>>>().drop_in_place(),
-                At::Boxed => self.at::<Slot<Parcel<T>>>().drop_in_place(),
+                At::Boxed => self.at::<Slot<LargeBox<T>>>().drop_in_place(),
             }
         }
     }

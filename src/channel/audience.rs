@@ -1,7 +1,7 @@
 //! What `watch` and `broadcast` have in common: a state under a lock, those who wait for news of it, and
 //! its end with the last sender.
 
-use crate::base::sync::{ListGuard, ListLock};
+use crate::base::list_lock::{ListGuard, ListLock};
 use crate::coroutine::{Batch, WaitList, WaitReason};
 use crate::sched::{self, Cancel, Woken};
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -31,7 +31,8 @@
 //! lock.
 
 use super::queue::Queue;
-use crate::base::sync::{AtomicU32, AtomicUsize, ListLock, Ordering};
+use crate::base::list_lock::ListLock;
+use crate::base::sync::{AtomicU32, AtomicUsize, Ordering};
 use crate::coroutine::{Batch, WaitList, WaitNode};
 use std::cell::{Cell, UnsafeCell};
 

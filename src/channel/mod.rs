@@ -51,7 +51,7 @@ pub use arm::{RecvArm, SendArm, SendWithArm};
 pub use error::{RecvError, RecvTimeoutError, SendError, SendTimeoutError, TryRecvError, TrySendError};
 pub use iter::{IntoIter, Iter, TryIter};
 
-use crate::base::parcel::{Parcel, is_large, parcel};
+use crate::base::large_box::{LargeBox, is_large, large_box};
 use crate::coroutine::{Batch, WaitReason};
 use crate::sched::{self, Cancel, Woken};
 use crate::select::{Order, WaitLimit, select};
@@ -176,7 +176,7 @@ impl<T> Sender<T> {
     /// All receivers are gone; the error holds the message.
     pub fn send(&self, message: T) -> Result<(), SendError<T>> {
         if const { is_large::<T>() } {
-            match send_until(self.chan.large(), parcel!(message), WaitLimit::Endless) {
+            match send_until(self.chan.large(), large_box!(message), WaitLimit::Endless) {
                 Ok(()) => Ok(()),
                 Err(error) => refused(error.into_inner()),
             }
@@ -194,7 +194,7 @@ impl<T> Sender<T> {
     /// the message.
     pub fn try_send(&self, message: T) -> Result<(), TrySendError<T>> {
         if const { is_large::<T>() } {
-            match send_until(self.chan.large(), parcel!(message), WaitLimit::None) {
+            match send_until(self.chan.large(), large_box!(message), WaitLimit::None) {
                 Ok(()) => Ok(()),
                 Err(error) => not_now(error),
             }
@@ -213,7 +213,7 @@ impl<T> Sender<T> {
     /// The time is over, or all receivers are gone; the error holds the message.
     pub fn send_timeout(&self, message: T, timeout: Duration) -> Result<(), SendTimeoutError<T>> {
         if const { is_large::<T>() } {
-            match send_until(self.chan.large(), parcel!(message), WaitLimit::after(timeout)) {
+            match send_until(self.chan.large(), large_box!(message), WaitLimit::after(timeout)) {
                 Ok(()) => Ok(()),
                 Err(error) => not_in_time(error),
             }
@@ -229,7 +229,7 @@ impl<T> Sender<T> {
     /// The time is over, or all receivers are gone; the error holds the message.
     pub fn send_deadline(&self, message: T, deadline: Instant) -> Result<(), SendTimeoutError<T>> {
         if const { is_large::<T>() } {
-            match send_until(self.chan.large(), parcel!(message), WaitLimit::Until(deadline)) {
+            match send_until(self.chan.large(), large_box!(message), WaitLimit::Until(deadline)) {
                 Ok(()) => Ok(()),
                 Err(error) => not_in_time(error),
             }
@@ -376,7 +376,7 @@ impl<T> Receiver<T> {
         let Flavor::Chan(chan) = &self.flavor else { return self.recv_timed(limit, fail) };
         if const { is_large::<T>() } {
             match recv_from(chan.large(), limit) {
-                Ok(parcel) => Ok(parcel.open()),
+                Ok(boxed) => Ok(boxed.into_inner()),
                 Err(error) => Err(fail(error)),
             }
         } else {
@@ -388,8 +388,8 @@ impl<T> Receiver<T> {
     fn recv_some(&self, limit: WaitLimit) -> Option<T> {
         let Flavor::Chan(chan) = &self.flavor else { return self.some_timed(limit) };
         if const { is_large::<T>() } {
-            let parcel = recv_from(chan.large(), limit).ok()?;
-            Some(parcel.open())
+            let boxed = recv_from(chan.large(), limit).ok()?;
+            Some(boxed.into_inner())
         } else {
             recv_from(chan.small(), limit).ok()
         }
@@ -512,25 +512,25 @@ fn send_slow<M>(chan: &Chan<M>, mut message: M, limit: WaitLimit) -> Result<(), 
 
 /// The error of a send whose receivers are gone.
 #[cold]
-fn refused<T>(parcel: Parcel<T>) -> Result<(), SendError<T>> {
-    Err(SendError(parcel.open()))
+fn refused<T>(boxed: LargeBox<T>) -> Result<(), SendError<T>> {
+    Err(SendError(boxed.into_inner()))
 }
 
 /// The error of a `try_send`.
 #[cold]
-fn not_now<T>(error: SendTimeoutError<Parcel<T>>) -> Result<(), TrySendError<T>> {
+fn not_now<T>(error: SendTimeoutError<LargeBox<T>>) -> Result<(), TrySendError<T>> {
     match error {
-        SendTimeoutError::Timeout(parcel) => Err(TrySendError::Full(parcel.open())),
-        SendTimeoutError::Disconnected(parcel) => Err(TrySendError::Disconnected(parcel.open())),
+        SendTimeoutError::Timeout(boxed) => Err(TrySendError::Full(boxed.into_inner())),
+        SendTimeoutError::Disconnected(boxed) => Err(TrySendError::Disconnected(boxed.into_inner())),
     }
 }
 
 /// The error of a send with a time limit.
 #[cold]
-fn not_in_time<T>(error: SendTimeoutError<Parcel<T>>) -> Result<(), SendTimeoutError<T>> {
+fn not_in_time<T>(error: SendTimeoutError<LargeBox<T>>) -> Result<(), SendTimeoutError<T>> {
     match error {
-        SendTimeoutError::Timeout(parcel) => Err(SendTimeoutError::Timeout(parcel.open())),
-        SendTimeoutError::Disconnected(parcel) => Err(SendTimeoutError::Disconnected(parcel.open())),
+        SendTimeoutError::Timeout(boxed) => Err(SendTimeoutError::Timeout(boxed.into_inner())),
+        SendTimeoutError::Disconnected(boxed) => Err(SendTimeoutError::Disconnected(boxed.into_inner())),
     }
 }
 

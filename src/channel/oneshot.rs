@@ -9,7 +9,7 @@
 //! ```
 
 use super::{RecvArm, RecvError, RecvTimeoutError, TryRecvError};
-use crate::base::parcel::{Parcel, is_large, parcel};
+use crate::base::large_box::{LargeBox, is_large, large_box};
 use crate::select::WaitLimit;
 use std::time::{Duration, Instant};
 
@@ -35,7 +35,7 @@ impl<T> Sender<T> {
     /// The receiver is gone; the error is the message.
     pub fn send(self, message: T) -> Result<(), T> {
         if const { is_large::<T>() } {
-            match super::send_until(self.0.chan.large(), parcel!(message), WaitLimit::None) {
+            match super::send_until(self.0.chan.large(), large_box!(message), WaitLimit::None) {
                 Ok(()) => Ok(()),
                 Err(error) => given_back(error.into_inner()),
             }
@@ -52,8 +52,8 @@ impl<T> Sender<T> {
 
 /// The error of a send whose receiver is gone.
 #[cold]
-fn given_back<T>(parcel: Parcel<T>) -> Result<(), T> {
-    Err(parcel.open())
+fn given_back<T>(boxed: LargeBox<T>) -> Result<(), T> {
+    Err(boxed.into_inner())
 }
 
 impl<T> Receiver<T> {

@@ -1,14 +1,14 @@
 //! What the ends of a channel share: the channel itself, whose messages are boxed if they are large.
 
 use super::chan::{Chan, Note};
-use crate::base::parcel::{Parcel, is_large};
+use crate::base::large_box::{LargeBox, is_large};
 use crate::coroutine::{Batch, WaitNode, drop_each};
 use std::sync::Arc;
 
 /// A channel of messages of type `T`. Invariant: it is `Large` if and only if `T` [is large](is_large).
 pub(super) enum Shared<T> {
     Small(Arc<Chan<T>>),
-    Large(Arc<Chan<Parcel<T>>>),
+    Large(Arc<Chan<LargeBox<T>>>),
 }
 
 /// What both kinds have in common.
@@ -50,7 +50,7 @@ impl<T> Shared<T> {
 
     /// The channel, if its messages are boxed.
     #[inline]
-    pub(super) fn large(&self) -> &Chan<Parcel<T>> {
+    pub(super) fn large(&self) -> &Chan<LargeBox<T>> {
         match self {
             Shared::Large(chan) => chan,
             Shared::Small(_) => unreachable!("`new` decides by the size"),
@@ -126,7 +126,7 @@ impl<T> Shared<T> {
     ///
     /// # Safety
     ///
-    /// As there. The slot holds the message, or a [`Parcel`] with it if messages are boxed.
+    /// As there. The slot holds the message, or a [`LargeBox`] with it if messages are boxed.
     pub(super) unsafe fn enlist_sender(&self, place: &WaitNode) -> bool {
         // SAFETY: as the caller says.
         either!(self, chan => unsafe { chan.enlist_sender(place) })

@@ -1,6 +1,6 @@
 //! Channels on which time sends: `after` and `tick`.
 
-use crate::base::sync::ListLock;
+use crate::base::list_lock::ListLock;
 use std::time::{Duration, Instant};
 
 /// Something that has a message at some time.

@@ -78,8 +78,8 @@
 //!   milliseconds for 50,000; scheduling them, which takes longer, comes after LOCKED.
 
 use super::waiter::{Batch, Cause, Fired, Ticket};
-use crate::base::prefetch::prefetch;
 use crate::base::sync::{AtomicPtr, AtomicUsize, Ordering, spin};
+use crate::base::sys::prefetch;
 use std::ptr;
 
 const LOCKED: usize = 1;

@@ -442,7 +442,7 @@ mod tests {
 #[cfg(all(test, loom))]
 mod models {
     use super::*;
-    use crate::base::sync::ListLock;
+    use crate::base::list_lock::ListLock;
     use crate::coroutine::{Sleeper, Waiter};
     use loom::sync::Arc;
     use loom::thread;

@@ -122,7 +122,7 @@ impl<T: AsFd> Pollable<T> {
             ));
         }
         let was_nonblocking = set_nonblocking(duplicate.as_fd(), true)?;
-        let file = OpenFile::new(Source::new_with_bell(OwnedFd::from(duplicate)).selective());
+        let file = OpenFile::new(Source::new_with_close_pipe(OwnedFd::from(duplicate)).selective());
         Ok(Pollable { watched: Watched { file, was_nonblocking }, inner })
     }
 }

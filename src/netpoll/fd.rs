@@ -1,9 +1,9 @@
 //! Asking about one descriptor, and waiting for it on a plain thread, with no shard: `poll(2)`.
 
-use super::backend::Poller;
-use super::{Direction, Key};
+use super::event::{Direction, Key};
+use super::sys::Poller;
 use crate::base::backoff::Backoff;
-use crate::base::poll::poll;
+use crate::base::sys::poll;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::time::Instant;

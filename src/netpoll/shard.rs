@@ -5,13 +5,14 @@
 //! left is recognised. What a burst of sources has used of it is given back (`base::slab`). Invariant: a
 //! source is `bound` exactly while it is in the table of one shard.
 
-use super::backend::Poller;
-use super::source::Ready;
-use super::{Direction, Events, Key, Readiness};
+use super::event::{Direction, Key, PollEvent};
+use super::source::Readiness;
+use super::sys::Events;
+use super::sys::Poller;
 use crate::base::fork;
 use crate::base::lock::{Mutex, Rank};
-use crate::base::prefetch::prefetch;
 use crate::base::slab::Slab;
+use crate::base::sys::prefetch;
 use crate::coroutine::{Batch, Event};
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -84,7 +85,7 @@ impl Shard {
     }
 
     /// Watches a source's descriptor. Fails once the shard has retired.
-    pub(super) fn add(&self, fd: BorrowedFd<'_>, ready: &Arc<Ready>) -> io::Result<Key> {
+    pub(super) fn add(&self, fd: BorrowedFd<'_>, ready: &Arc<Readiness>) -> io::Result<Key> {
         let mut table = self.table.lock();
         if table.retired {
             return Err(io::Error::other("the runtime has shut down"));
@@ -126,18 +127,18 @@ impl Shard {
 }
 
 struct Table {
-    sources: Slab<Arc<Ready>>,
+    sources: Slab<Arc<Readiness>>,
     retired: bool,
 }
 
 impl Table {
-    fn get(&self, key: Key) -> Option<&Ready> {
+    fn get(&self, key: Key) -> Option<&Readiness> {
         self.sources.get(key).map(|ready| &**ready)
     }
 }
 
-impl Ready {
-    fn set(&self, readiness: &Readiness, batch: &mut Batch) {
+impl Readiness {
+    fn set(&self, readiness: &PollEvent, batch: &mut Batch) {
         let mut set = |direction: Direction, event: &Event, for_good: bool| match for_good {
             true => event.mark(&self.marks, batch),
             false => self.tell(direction, batch),

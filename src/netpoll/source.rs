@@ -1,15 +1,16 @@
 //! An open file that can be waited for: a descriptor and its readiness in both directions.
 //!
-//! A source starts as "maybe ready" and joins a shard at its first would-block, once. Readiness is
+//! A source starts as "maybe ready" and joins a shard at its first would-block, once. PollEvent is
 //! consumed before the syscall that uses it up; what comes in between is set again by the poller and
 //! stays.
 //!
 //! Invariant: the descriptor is open for as long as the source lives. `close` ends its use, not its
 //! number, so nobody who holds the source can meet another file under that number.
 
-use super::backend::Poller;
+use super::event::{Direction, Key};
 use super::fd::{is_ready, wait_on_thread};
-use super::{Key, Shard};
+use super::shard::Shard;
+use super::sys::Poller;
 use crate::base::backoff::Backoff;
 use crate::base::fork;
 use crate::base::lock::{Mutex, Rank};
@@ -22,18 +23,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
 
-/// Reading or writing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Direction {
-    /// `read`, `accept`, `peek`.
-    Read,
-    /// `write`, `connect`.
-    Write,
-}
-
 /// A source's readiness, shared with the table of its shard.
 #[derive(Debug)]
-pub(crate) struct Ready {
+pub(crate) struct Readiness {
     pub(super) read: Event,
     pub(super) write: Event,
     /// For both of them.
@@ -45,9 +37,9 @@ pub(crate) struct Ready {
     tellings: AtomicUsize,
 }
 
-impl Ready {
-    pub(super) fn new() -> Ready {
-        Ready {
+impl Readiness {
+    pub(super) fn new() -> Readiness {
+        Readiness {
             read: Event::new_set(),
             write: Event::new_set(),
             marks: Marks::new(),
@@ -91,7 +83,7 @@ impl Ready {
 /// An open file that can be waited for.
 pub(crate) struct Source {
     fd: OwnedFd,
-    ready: Arc<Ready>,
+    ready: Arc<Readiness>,
     binding: Mutex<Option<(Arc<Shard>, Key)>>,
     nonblocking: AtomicBool,
     closed: AtomicBool,
@@ -122,7 +114,7 @@ impl Source {
     pub(crate) fn new(fd: OwnedFd) -> Source {
         Source {
             fd,
-            ready: Arc::new(Ready::new()),
+            ready: Arc::new(Readiness::new()),
             binding: Mutex::new(Rank::Binding, None),
             nonblocking: AtomicBool::new(false),
             closed: AtomicBool::new(false),
@@ -140,7 +132,7 @@ impl Source {
 
     /// A source whose file is known to be non-blocking, and of a kind that has no `shutdown` with which
     /// the threads that block on it could be woken.
-    pub(crate) fn new_with_bell(fd: OwnedFd) -> Source {
+    pub(crate) fn new_with_close_pipe(fd: OwnedFd) -> Source {
         let mut source = Source::new_nonblocking(fd);
         source.bell = Some(Box::new(Mutex::new(Rank::Binding, Bell::Unhung)));
         source

@@ -10,7 +10,7 @@
 
 use super::sys::open_pidfd;
 use crate::base::fork::PerProcess;
-use crate::base::poll::poll;
+use crate::base::sys::poll;
 use crate::base::sys::set_nonblocking;
 use std::io::{self, PipeReader, PipeWriter, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};

@@ -10,8 +10,8 @@
 //! was in the queue of a processor. The rest it has waited in the kernel.
 
 use super::shared::Remote;
-use crate::base::clock::ThreadClock;
-use crate::base::thread::{Doing, Probe};
+use crate::base::sys::ThreadClock;
+use crate::base::sys::{Probe, ThreadState};
 use std::time::Duration;
 
 /// The most that the time between two looks counts for, which is a millisecond or two as a rule.
@@ -47,7 +47,7 @@ struct Facts {
     /// For how long that has not changed.
     still: Duration,
     /// What the system does with the thread now.
-    doing: Option<Doing>,
+    doing: Option<ThreadState>,
     /// For how long it was in the queue of a processor, save for the present stay.
     delayed: Option<Duration>,
 }
@@ -63,8 +63,8 @@ fn judge(facts: &Facts, limit: Duration) -> Option<Verdict> {
     };
     let past = delayed.unwrap_or_default();
     let delayed = match doing {
-        Doing::Waits => past,
-        Doing::Runs | Doing::Stopped => past + still,
+        ThreadState::Waiting => past,
+        ThreadState::Running | ThreadState::Stopped => past + still,
     };
     let blocked = lasts.saturating_sub(used + delayed);
     if used + blocked < limit {
@@ -84,7 +84,7 @@ pub(super) struct Measure {
     first: Duration,
     last: Duration,
     still: Duration,
-    /// What [`Probe::delayed`] said when the turn became long.
+    /// What [`Probe::run_delay`] said when the turn became long.
     delayed: Option<Option<Duration>>,
     /// The verdict, and how long the turn had lasted then.
     verdict: (Option<Verdict>, Duration),
@@ -120,7 +120,7 @@ impl Measure {
     /// Whether the thread could run, and has mostly not been run in this turn: that will be over sooner or
     /// later, and says nothing of the coroutine.
     pub(super) fn is_kept_from_running(&self, remote: &Remote) -> bool {
-        let runs = || remote.probe.get().is_some_and(|probe| probe.doing() == Some(Doing::Runs));
+        let runs = || remote.probe.get().is_some_and(|probe| probe.state() == Some(ThreadState::Running));
         self.used() < self.lasts / 2 && runs()
     }
 
@@ -130,7 +130,7 @@ impl Measure {
         if self.lasts < long {
             return None;
         }
-        let before = *self.delayed.get_or_insert_with(|| probe.and_then(Probe::delayed));
+        let before = *self.delayed.get_or_insert_with(|| probe.and_then(Probe::run_delay));
         if self.lasts < limit {
             return None;
         }
@@ -138,12 +138,12 @@ impl Measure {
         if at != Duration::ZERO && self.lasts - at < long {
             return verdict;
         }
-        let delayed = before.zip(probe.and_then(Probe::delayed));
+        let delayed = before.zip(probe.and_then(Probe::run_delay));
         let facts = Facts {
             lasts: self.lasts,
             used: self.used(),
             still: self.still,
-            doing: probe.and_then(Probe::doing),
+            doing: probe.and_then(Probe::state),
             delayed: delayed.map(|(before, now)| now.saturating_sub(before)),
         };
         self.verdict = (judge(&facts, limit), self.lasts);
@@ -158,7 +158,7 @@ mod tests {
     const LIMIT: Duration = Duration::from_millis(200);
 
     /// In milliseconds: lasts, used, still, delayed.
-    fn verdict(times: [u64; 4], doing: Option<Doing>) -> Option<Verdict> {
+    fn verdict(times: [u64; 4], doing: Option<ThreadState>) -> Option<Verdict> {
         let [lasts, used, still, delayed] = times.map(Duration::from_millis);
         judge(&Facts { lasts, used, still, doing, delayed: Some(delayed) }, LIMIT)
     }
@@ -169,41 +169,41 @@ mod tests {
 
     #[test]
     fn a_turn_that_uses_the_processor_computes() {
-        for doing in [None, Some(Doing::Runs), Some(Doing::Waits)] {
+        for doing in [None, Some(ThreadState::Running), Some(ThreadState::Waiting)] {
             assert_eq!(verdict([200, 200, 0, 0], doing), computes(200));
         }
         // Half of the time other threads had the processor.
-        assert_eq!(verdict([300, 150, 1, 150], Some(Doing::Runs)), None);
-        assert_eq!(verdict([400, 200, 1, 200], Some(Doing::Runs)), computes(200));
+        assert_eq!(verdict([300, 150, 1, 150], Some(ThreadState::Running)), None);
+        assert_eq!(verdict([400, 200, 1, 200], Some(ThreadState::Running)), computes(200));
         // It computes, with short calls in between.
-        assert_eq!(verdict([200, 150, 0, 0], Some(Doing::Waits)), computes(150));
+        assert_eq!(verdict([200, 150, 0, 0], Some(ThreadState::Waiting)), computes(150));
     }
 
     #[test]
     fn a_turn_in_a_call_that_waits_is_blocked() {
-        assert_eq!(verdict([200, 2, 198, 0], Some(Doing::Waits)), Some(Verdict::Blocked));
+        assert_eq!(verdict([200, 2, 198, 0], Some(ThreadState::Waiting)), Some(Verdict::Blocked));
         // It had to wait for a processor before, which is not its fault.
-        assert_eq!(verdict([300, 2, 100, 150], Some(Doing::Waits)), None);
-        assert_eq!(verdict([352, 2, 200, 150], Some(Doing::Waits)), Some(Verdict::Blocked));
+        assert_eq!(verdict([300, 2, 100, 150], Some(ThreadState::Waiting)), None);
+        assert_eq!(verdict([352, 2, 200, 150], Some(ThreadState::Waiting)), Some(Verdict::Blocked));
         // Many short calls, and it is seen between two.
-        assert_eq!(verdict([210, 5, 0, 0], Some(Doing::Runs)), Some(Verdict::Blocked));
+        assert_eq!(verdict([210, 5, 0, 0], Some(ThreadState::Running)), Some(Verdict::Blocked));
     }
 
     #[test]
     fn a_thread_that_is_not_run_is_not_blamed_on_its_coroutine() {
-        assert_eq!(verdict([200, 2, 198, 0], Some(Doing::Runs)), None);
-        assert_eq!(verdict([202, 2, 200, 0], Some(Doing::Runs)), Some(Verdict::NotRun));
-        assert_eq!(verdict([1000, 2, 998, 0], Some(Doing::Stopped)), Some(Verdict::NotRun));
+        assert_eq!(verdict([200, 2, 198, 0], Some(ThreadState::Running)), None);
+        assert_eq!(verdict([202, 2, 200, 0], Some(ThreadState::Running)), Some(Verdict::NotRun));
+        assert_eq!(verdict([1000, 2, 998, 0], Some(ThreadState::Stopped)), Some(Verdict::NotRun));
         // It is run for a moment now and then: a quota, or a busy processor.
-        assert_eq!(verdict([1000, 50, 20, 930], Some(Doing::Runs)), Some(Verdict::NotRun));
-        assert_eq!(verdict([1000, 50, 20, 930], Some(Doing::Waits)), Some(Verdict::NotRun));
+        assert_eq!(verdict([1000, 50, 20, 930], Some(ThreadState::Running)), Some(Verdict::NotRun));
+        assert_eq!(verdict([1000, 50, 20, 930], Some(ThreadState::Waiting)), Some(Verdict::NotRun));
     }
 
     #[test]
     fn a_system_that_tells_nothing_leaves_it_open() {
         assert_eq!(verdict([200, 2, 198, 0], None), None);
         assert_eq!(verdict([202, 2, 200, 0], None), Some(Verdict::Unclear));
-        let silent = Facts { lasts: LIMIT, doing: Some(Doing::Waits), ..Facts::default() };
+        let silent = Facts { lasts: LIMIT, doing: Some(ThreadState::Waiting), ..Facts::default() };
         assert_eq!(judge(&silent, LIMIT), Some(Verdict::Blocked), "delays are not told");
     }
 

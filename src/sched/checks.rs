@@ -12,7 +12,7 @@
 
 use super::thread_bound::{Rule, is_foreign, plain, rule_of};
 use super::worker;
-use crate::base::frames;
+use crate::base::sys::frames;
 use crate::base::sys::report;
 use crate::coroutine::{Header, Id};
 use std::backtrace::Backtrace;

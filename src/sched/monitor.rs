@@ -182,7 +182,7 @@ impl Shared {
                 used.as_millis()
             )),
             Verdict::Blocked => {
-                let place = remote.probe.get().and_then(|probe| probe.place());
+                let place = remote.probe.get().and_then(|probe| probe.wait_channel());
                 let place = place.map_or_else(String::new, |place| format!(" ({place})"));
                 sys::report(format_args!(
                     "{kept}, and {others}: it is blocked in the kernel{place}; does it use a lock, a channel, a \

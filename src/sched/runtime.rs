@@ -6,14 +6,14 @@ use super::shared::{Config, Phase, Remote, Runnable, Shared};
 use super::wait::wait_masked;
 use super::worker::{self, Home, Worker};
 use super::{checks, hook};
-use crate::base::clock::ThreadClock;
 use crate::base::fork;
+use crate::base::large_box::{LargeBox, is_large, large_box};
 use crate::base::lock::assert_none_held;
-use crate::base::parcel::{Parcel, is_large, parcel};
+use crate::base::sys::Probe;
+use crate::base::sys::ThreadClock;
 use crate::base::sys::report;
-use crate::base::thread::Probe;
 use crate::coroutine::{self, Batch, Handle, Header, Id, JoinError, Label, Settings, Site, WaitReason};
-use crate::stack::{self, StackSize, StackWish, overflow};
+use crate::stack::{self, StackOverride, StackSize, overflow};
 use once_cell::sync::OnceCell;
 use std::fmt::Write;
 use std::io;
@@ -90,12 +90,12 @@ fn parse_switch(text: &str) -> Option<bool> {
     }
 }
 
-fn parse_stack_size(text: &str) -> Option<StackWish> {
-    StackWish::new(Some(parse_bytes(text)?), None).ok()
+fn parse_stack_size(text: &str) -> Option<StackOverride> {
+    StackOverride::new(Some(parse_bytes(text)?), None).ok()
 }
 
-fn parse_guard_size(text: &str) -> Option<StackWish> {
-    StackWish::new(None, Some(parse_bytes(text)?)).ok()
+fn parse_guard_size(text: &str) -> Option<StackOverride> {
+    StackOverride::new(None, Some(parse_bytes(text)?)).ok()
 }
 
 fn parse_bytes(text: &str) -> Option<usize> {
@@ -305,7 +305,7 @@ impl Builder {
         let defaults = Defaults::get()?;
         let config = Config {
             workers: self.workers.map_or(Ok(defaults.workers), check_workers)?,
-            stack_size: defaults.stack_size.with(StackWish::new(self.stack_size, self.guard_size)?),
+            stack_size: defaults.stack_size.with(StackOverride::new(self.stack_size, self.guard_size)?),
             thread_name: self.thread_name.unwrap_or_else(|| "sward".to_owned()),
             migrate: self.migrate,
             stall: self.stall.unwrap_or(Duration::from_millis(20)),
@@ -363,9 +363,9 @@ impl Runtime {
     #[track_caller]
     pub fn run<T: Send, F: FnOnce() -> T + Send>(&self, f: F) -> T {
         if const { is_large::<F>() || is_large::<T>() } {
-            let (f, mut value) = (parcel!(f), Parcel::empty());
+            let (f, mut value) = (large_box!(f), LargeBox::empty());
             self.run_small(|| f.call_into(&mut value));
-            value.open()
+            value.into_inner()
         } else {
             self.run_small(f)
         }
@@ -449,9 +449,9 @@ static DEFAULT: parking_lot::Mutex<Option<Arc<Shared>>> = parking_lot::Mutex::ne
 #[track_caller]
 pub fn run<T: Send, F: FnOnce() -> T + Send>(f: F) -> T {
     if const { is_large::<F>() || is_large::<T>() } {
-        let (f, mut value) = (parcel!(f), Parcel::empty());
+        let (f, mut value) = (large_box!(f), LargeBox::empty());
         run_small(|| f.call_into(&mut value));
-        value.open()
+        value.into_inner()
     } else {
         run_small(f)
     }
@@ -513,7 +513,7 @@ fn current_or_default() -> io::Result<Arc<Shared>> {
 pub(crate) struct Spawn {
     shared: Option<Arc<Shared>>,
     name: Option<Box<str>>,
-    stack: StackWish,
+    stack: StackOverride,
     pinned: bool,
     limit: Option<Instant>,
     site: Site,
@@ -528,14 +528,14 @@ impl Spawn {
             None => Some(current_or_default()?),
         };
         let site = Location::caller();
-        Ok(Spawn { shared, name: None, stack: StackWish::default(), pinned: false, limit: None, site })
+        Ok(Spawn { shared, name: None, stack: StackOverride::default(), pinned: false, limit: None, site })
     }
 
     /// In that runtime; otherwise as [`here`](Self::here).
     #[track_caller]
     pub(crate) fn of(shared: &Arc<Shared>) -> Spawn {
         let (shared, site) = (Some(Arc::clone(shared)), Location::caller());
-        Spawn { shared, name: None, stack: StackWish::default(), pinned: false, limit: None, site }
+        Spawn { shared, name: None, stack: StackOverride::default(), pinned: false, limit: None, site }
     }
 
     /// With that line in reports.
@@ -551,7 +551,7 @@ impl Spawn {
     }
 
     /// With a stack that differs from the runtime's.
-    pub(crate) fn stack(mut self, wish: StackWish) -> Spawn {
+    pub(crate) fn stack(mut self, wish: StackOverride) -> Spawn {
         self.stack = wish;
         self
     }

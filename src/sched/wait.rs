@@ -15,8 +15,8 @@
 use super::unwinding::Blocks;
 use super::{checks, worker};
 use crate::base::fork;
+use crate::base::list_lock::ListLock;
 use crate::base::lock::assert_none_held;
-use crate::base::sync::ListLock;
 use crate::coroutine::{
     Batch, Cancellation, Cause, Event, EventNode, Header, LocalRecord, Request, RequestAt, Suspend, Ticket,
     WaitNode, WaitReason, Waiter, with_parker,

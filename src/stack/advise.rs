@@ -2,7 +2,7 @@
 //! does not, each range gets a `madvise` of its own.
 
 use super::capability::Capability;
-use super::system::together;
+use super::sys::together;
 use crate::base::sys::check;
 use std::io;
 

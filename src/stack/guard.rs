@@ -13,7 +13,7 @@
 use super::advise::{advise, range};
 use super::capability::Capability;
 use super::size::StackSize;
-use super::system::{GUARD, max_mappings};
+use super::sys::{GUARD, max_mappings};
 use crate::base::sys::{check, page_size};
 use once_cell::sync::OnceCell;
 use std::io;

@@ -14,32 +14,24 @@
 //! - [`advise`]: advice to the kernel about many ranges at once.
 //! - [`guard`]: how the guards are installed.
 //! - [`region`]: address space for slots.
-//! - [`depot`]: the stacks that no worker has, in chunks that are emptied when they are idle.
+//! - [`central`]: the stacks that no worker has, in chunks that are emptied when they are idle.
 //! - [`pool`]: free stacks, per worker and shared.
 //! - [`overflow`]: the report of a stack overflow.
-//! - `linux`, `other`: what differs between systems.
+//! - [`sys`]: what differs between systems.
 //!
 //! Invariant: a [`Stack`] is one slot, owned by one value; its guard has been installed before the slot is
 //! given out, and stays while anybody has the stack. It goes only with a chunk of slots that nobody has.
 
 mod advise;
 mod capability;
-mod depot;
+mod central;
 mod guard;
-#[cfg(any(target_os = "linux", target_os = "android"))]
-mod linux;
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-mod other;
 pub(crate) mod overflow;
 mod pool;
 mod region;
 mod size;
-
-#[cfg(any(target_os = "linux", target_os = "android"))]
-use linux as system;
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-use other as system;
+mod sys;
 
 pub(crate) use guard::check_environment;
 pub(crate) use pool::{Pool, Stack};
-pub(crate) use size::{StackSize, StackWish};
+pub(crate) use size::{StackOverride, StackSize};

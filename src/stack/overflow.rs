@@ -6,7 +6,7 @@
 //! has sent. Where there was none the process ends as it would have without this one.
 
 use super::region;
-use super::system::was_sent;
+use super::sys::was_sent;
 use crate::base::sys::{check, page_size};
 use once_cell::sync::OnceCell;
 use std::fmt::{self, Write};

@@ -8,14 +8,14 @@
 //!   tables and interrupts the other processors. All but the top page goes; the top page too, once
 //!   many stacks are free.
 //! - Where far more are free than in use, whole chunks of the shared stacks are emptied, and their page
-//!   tables go as well ([`depot`](super::depot) says when). Not where the program has locked its memory: a
+//!   tables go as well ([`depot`](super::central) says when). Not where the program has locked its memory: a
 //!   range that is mapped anew would be populated. Nor are locked stacks trimmed.
 
 use super::advise::{advise, range};
 use super::capability::Capability;
-use super::depot::{Depot, spare};
+use super::central::{CentralFreeList, spare};
 use super::size::{CLASSES, StackSize};
-use super::system::{DISCARD, populates};
+use super::sys::{DISCARD, populates};
 use super::{guard, region};
 use crate::base::lock::{Mutex, Rank};
 use crate::base::sys::page_size;
@@ -166,7 +166,8 @@ fn most_cached(size: StackSize) -> usize {
 }
 
 /// The stacks that no worker has.
-static SHARED: [Mutex<Depot>; CLASSES] = [const { Mutex::new(Rank::Stacks, Depot::new()) }; CLASSES];
+static SHARED: [Mutex<CentralFreeList>; CLASSES] =
+    [const { Mutex::new(Rank::Stacks, CentralFreeList::new()) }; CLASSES];
 
 /// Emptying chunks.
 static EMPTYING: Capability = Capability::new();

@@ -14,7 +14,7 @@
 //! that are never freed.
 
 use super::size::StackSize;
-use super::system::{RESERVE, decline_huge_pages, populates};
+use super::sys::{RESERVE, decline_huge_pages, populates};
 use std::io;
 use std::ops::Range;
 use std::ptr;

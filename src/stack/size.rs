@@ -61,7 +61,7 @@ fn guard_class(bytes: usize) -> io::Result<u8> {
     }
 }
 
-/// Bits of a class that say how large the stack is; the others say how large its guard is.
+/// BitSet of a class that say how large the stack is; the others say how large its guard is.
 const SIZE: u8 = 0xf;
 const GUARD: u8 = !SIZE;
 
@@ -79,7 +79,7 @@ impl StackSize {
 
     /// This size, with what the wish sets in place of its own.
     #[inline]
-    pub(crate) fn with(self, wish: StackWish) -> StackSize {
+    pub(crate) fn with(self, wish: StackOverride) -> StackSize {
         StackSize(self.0 & !wish.mask | wish.class)
     }
 
@@ -118,21 +118,21 @@ impl StackSize {
 
 /// A size of the stack, of the guard, or of both, in place of the runtime's.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct StackWish {
+pub(crate) struct StackOverride {
     /// Which bits of the class the wish sets, and their values; the others are zero.
     mask: u8,
     class: u8,
 }
 
-impl StackWish {
+impl StackOverride {
     /// The smallest stack of at least that many bytes, and the smallest guard of at least that many, where a
     /// number is given.
     ///
     /// # Errors
     ///
     /// `InvalidInput` for zero, and for more than 1 GiB of stack or 64 MiB of guard.
-    pub(crate) fn new(stack: Option<usize>, guard: Option<usize>) -> io::Result<StackWish> {
-        let mut wish = StackWish::default();
+    pub(crate) fn new(stack: Option<usize>, guard: Option<usize>) -> io::Result<StackOverride> {
+        let mut wish = StackOverride::default();
         if let Some(bytes) = stack {
             wish.mask |= SIZE;
             wish.class |= size_class(bytes)?;
@@ -149,7 +149,7 @@ impl StackWish {
 impl StackSize {
     /// The smallest size of at least that many bytes, with a guard of at least so many.
     pub(super) fn of(stack: usize, guard: usize) -> StackSize {
-        StackSize::DEFAULT.with(StackWish::new(Some(stack), Some(guard)).expect("fine sizes"))
+        StackSize::DEFAULT.with(StackOverride::new(Some(stack), Some(guard)).expect("fine sizes"))
     }
 }
 
@@ -209,7 +209,7 @@ mod tests {
     #[test]
     fn what_is_not_wished_for_stays() {
         let usual = StackSize::of(1 << 20, 32 << 10);
-        let wish = |stack, guard| usual.with(StackWish::new(stack, guard).expect("fine sizes"));
+        let wish = |stack, guard| usual.with(StackOverride::new(stack, guard).expect("fine sizes"));
         assert_eq!(wish(None, None), usual);
         assert_eq!(wish(Some(64 << 10), None), StackSize::of(64 << 10, 32 << 10));
         assert_eq!(wish(None, Some(1 << 20)), StackSize::of(1 << 20, 1 << 20));
@@ -219,11 +219,11 @@ mod tests {
     #[test]
     fn absurd_sizes_are_errors() {
         for bytes in [0, (1 << 30) + 1, usize::MAX] {
-            let error = StackWish::new(Some(bytes), None).unwrap_err();
+            let error = StackOverride::new(Some(bytes), None).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
         }
         for bytes in [0, (64 << 20) + 1, usize::MAX] {
-            let error = StackWish::new(None, Some(bytes)).unwrap_err();
+            let error = StackOverride::new(None, Some(bytes)).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
         }
     }

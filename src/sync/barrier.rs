@@ -1,6 +1,7 @@
 //! The barrier: a count of those who have arrived, and their queue.
 
-use crate::base::sync::{ListLock, const_fn};
+use crate::base::list_lock::ListLock;
+use crate::base::sync::const_fn;
 use crate::coroutine::{Batch, WaitList, WaitNode, WaitReason};
 use crate::sched::{self, Cancel, Woken};
 use std::fmt;

@@ -6,7 +6,8 @@
 
 use super::raw_mutex::RawMutex;
 use super::{LockResult, MutexGuard, PoisonError};
-use crate::base::sync::{ListLock, const_fn};
+use crate::base::list_lock::ListLock;
+use crate::base::sync::const_fn;
 use crate::coroutine::{Batch, WaitList, WaitNode, WaitReason};
 use crate::sched::{self, Cancel, Woken};
 use std::fmt;

@@ -1,7 +1,8 @@
 //! A wake-up that is kept for one who comes later.
 
 use super::WaitTimeoutResult;
-use crate::base::sync::{ListLock, const_fn};
+use crate::base::list_lock::ListLock;
+use crate::base::sync::const_fn;
 use crate::coroutine::{Batch, WaitList, WaitReason};
 use crate::sched::{self, Cancel, Woken};
 use std::fmt;

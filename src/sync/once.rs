@@ -11,7 +11,8 @@
 //! A word that leaves RUNNING does so under the list's lock, and all who wait are woken to look again. They
 //! list themselves under that lock after looking at the word, so nobody waits for a change that has been.
 
-use crate::base::sync::{AtomicU32, ListLock, Ordering, const_fn};
+use crate::base::list_lock::ListLock;
+use crate::base::sync::{AtomicU32, Ordering, const_fn};
 use crate::coroutine::{Batch, WaitList, WaitReason};
 use crate::sched::{self, Cancel, Woken};
 use std::fmt;

@@ -113,7 +113,8 @@
 //!   wake-up.
 
 use super::{STARVATION_THRESHOLD, spin_for};
-use crate::base::sync::{AtomicU32, ListLock, Ordering, const_fn};
+use crate::base::list_lock::ListLock;
+use crate::base::sync::{AtomicU32, Ordering, const_fn};
 use crate::coroutine::{Batch, WaitList, WaitNode, WaitReason};
 use crate::sched::{self, Cancel, Woken};
 use std::time::Instant;

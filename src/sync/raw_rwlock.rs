@@ -67,7 +67,8 @@
 //! lock, so no cancellation or timeout gives the lock, or the wake-up, to somebody who is gone.
 
 use super::{STARVATION_THRESHOLD, spin_for};
-use crate::base::sync::{AtomicUsize, ListLock, Ordering, const_fn};
+use crate::base::list_lock::ListLock;
+use crate::base::sync::{AtomicUsize, Ordering, const_fn};
 use crate::coroutine::{Batch, WaitList, WaitNode, WaitReason};
 use crate::sched::{self, Cancel, Woken};
 use std::time::Instant;

@@ -22,7 +22,8 @@
 //! - Permits are taken for one who waits before its ticket is won, and put back if it is not. So who was
 //!   chosen has them, and no cancellation or timeout loses any.
 
-use crate::base::sync::{AtomicUsize, ListLock, Ordering, const_fn};
+use crate::base::list_lock::ListLock;
+use crate::base::sync::{AtomicUsize, Ordering, const_fn};
 use crate::coroutine::{Batch, WaitList, WaitNode, WaitReason};
 use crate::sched::{self, Cancel, Woken};
 use std::cell::Cell;

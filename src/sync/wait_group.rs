@@ -1,6 +1,7 @@
 //! The wait group: a count of what is not done yet, and those who wait for it to be none.
 
-use crate::base::sync::{ListLock, const_fn};
+use crate::base::list_lock::ListLock;
+use crate::base::sync::const_fn;
 use crate::coroutine::{Batch, WaitList, WaitReason};
 use crate::sched::{self, Cancel, Woken};
 use std::fmt;

@@ -3,7 +3,7 @@
 use super::{JoinHandle, Scope, ScopedJoinHandle, start};
 use crate::coroutine::Site;
 use crate::sched::{self, Spawn};
-use crate::stack::StackWish;
+use crate::stack::StackOverride;
 use std::io;
 
 /// Settings of a coroutine that is to be spawned, as [`std::thread::Builder`].
@@ -116,7 +116,7 @@ impl Builder {
 
     #[track_caller]
     pub(super) fn prepare(&self) -> io::Result<Spawn> {
-        let stack = StackWish::new(self.stack_size, self.guard_size)?;
+        let stack = StackOverride::new(self.stack_size, self.guard_size)?;
         let mut spawn = Spawn::here()?.pinned(self.pinned).stack(stack);
         if let Some(name) = &self.name {
             spawn = spawn.named(name);

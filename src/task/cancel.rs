@@ -9,8 +9,8 @@
 
 use super::scope;
 use super::{Builder, JoinError};
-use crate::base::parcel::{Parcel, is_large, parcel};
-use crate::base::sync::ListLock;
+use crate::base::large_box::{LargeBox, is_large, large_box};
+use crate::base::list_lock::ListLock;
 use crate::coroutine::{Batch, Event, WaitReason};
 use crate::sched;
 use crate::select::{EventArm, Order, WaitLimit, select};
@@ -197,9 +197,9 @@ impl CancelToken {
     #[track_caller]
     pub fn run<T: Send, F: FnOnce() -> T + Send>(&self, f: F) -> Result<T, Cancelled> {
         if const { is_large::<F>() || is_large::<T>() } {
-            let (f, mut value) = (parcel!(f), Parcel::empty());
+            let (f, mut value) = (large_box!(f), LargeBox::empty());
             let outcome = self.run_small(|| f.call_into(&mut value));
-            value.open_if(outcome)
+            value.into_inner_if(outcome)
         } else {
             self.run_small(f)
         }

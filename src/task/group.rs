@@ -29,8 +29,8 @@
 //!    before `done`.
 
 use super::Builder;
+use crate::base::list_lock::ListLock;
 use crate::base::lock::assert_none_held;
-use crate::base::sync::ListLock;
 use crate::base::sys::report;
 use crate::coroutine::{Batch, Cancellation, Handle, WaitList, WaitReason, quietly};
 use crate::sched::{self, Cancel, Woken};

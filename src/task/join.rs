@@ -1,7 +1,7 @@
 //! The handle that joins a coroutine.
 
 use super::{JoinError, Task};
-use crate::base::parcel::{Parcel, is_large};
+use crate::base::large_box::{LargeBox, is_large};
 use crate::coroutine::{Awaiting, Batch, Event, Handle, WaitReason};
 use crate::sched;
 use crate::select::EventArm;
@@ -46,8 +46,8 @@ enum Awaited {
 unsafe fn take<T>(handle: &Handle, tell: impl FnOnce(&JoinError)) -> Result<T, JoinError> {
     if const { is_large::<T>() } {
         // SAFETY: as the caller says.
-        match unsafe { handle.take::<Parcel<T>>() } {
-            Ok(parcel) => Ok(parcel.open()),
+        match unsafe { handle.take::<LargeBox<T>>() } {
+            Ok(boxed) => Ok(boxed.into_inner()),
             Err(error) => {
                 tell(&error);
                 Err(error)

@@ -6,7 +6,7 @@
 //! coroutine has ended; until then it stays, and no cancellation loses the result.
 
 use super::{Builder, JoinError, JoinHandle, Task, start};
-use crate::base::sync::ListLock;
+use crate::base::list_lock::ListLock;
 use crate::coroutine::{Event, WaitReason};
 use crate::sched;
 use crate::select::{EventArm, Order, WaitLimit, select};

@@ -1,6 +1,6 @@
 //! Where a cancellation is let in, and where it is not.
 
-use crate::base::parcel::{Parcel, is_large, parcel};
+use crate::base::large_box::{LargeBox, is_large, large_box};
 use crate::sched;
 
 /// Runs the closure without its waits being ended by a cancellation of the coroutine, nor by a time limit
@@ -31,9 +31,9 @@ use crate::sched;
 /// ```
 pub fn mask<R, F: FnOnce() -> R>(f: F) -> R {
     if const { is_large::<F>() || is_large::<R>() } {
-        let (f, mut value) = (parcel!(f), Parcel::empty());
+        let (f, mut value) = (large_box!(f), LargeBox::empty());
         sched::masked(|| f.call_into(&mut value));
-        value.open()
+        value.into_inner()
     } else {
         sched::masked(f)
     }

@@ -121,13 +121,13 @@ use std::io;
 /// type.
 macro_rules! start {
     ($f:ident: $F:ty => $T:ty, |$small:ident| $start:expr) => {
-        if const { $crate::base::parcel::is_large::<$T>() } {
-            let f = $crate::base::parcel::parcel!($f);
+        if const { $crate::base::large_box::is_large::<$T>() } {
+            let f = $crate::base::large_box::large_box!($f);
             let $small = move || f.call::<$T>();
             $start
-        } else if const { $crate::base::parcel::is_large::<$F>() } {
-            let f = $crate::base::parcel::parcel!($f);
-            let $small = move || f.open()();
+        } else if const { $crate::base::large_box::is_large::<$F>() } {
+            let f = $crate::base::large_box::large_box!($f);
+            let $small = move || f.into_inner()();
             $start
         } else {
             let $small = $f;

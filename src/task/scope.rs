@@ -5,7 +5,7 @@
 
 use super::group::{Ended, Group};
 use super::{Builder, JoinError, JoinHandle, Task, start};
-use crate::base::parcel::{Parcel, is_large, parcel};
+use crate::base::large_box::{LargeBox, is_large, large_box};
 use crate::coroutine::quietly;
 use crate::sched;
 use crate::select::EventArm;
@@ -142,13 +142,13 @@ impl ScopeBuilder {
         F: for<'scope> FnOnce(&'scope Scope<'scope, 'env>) -> T,
     {
         if const { is_large::<F>() || is_large::<T>() } {
-            let (f, mut value) = (parcel!(f), Parcel::<T>::empty());
+            let (f, mut value) = (large_box!(f), LargeBox::<T>::empty());
             // SAFETY: the place is for such a value.
             self.scope_of_small(|s| unsafe {
-                value.place().write(f.open()(s));
-                value.seal();
+                value.as_mut_ptr().write(f.into_inner()(s));
+                value.assume_full();
             });
-            value.open()
+            value.into_inner()
         } else {
             self.scope_of_small(f)
         }

@@ -3,8 +3,8 @@
 use super::Builder;
 use super::group::{Ended, Group};
 use super::scope::ScopeBuilder;
-use crate::base::parcel::{Parcel, is_large, parcel};
-use crate::base::sync::ListLock;
+use crate::base::large_box::{LargeBox, is_large, large_box};
+use crate::base::list_lock::ListLock;
 use crate::coroutine::{Cancellation, drop_one, quietly};
 use crate::sched;
 use std::any::Any;
@@ -94,19 +94,19 @@ impl ScopeBuilder {
         E: Send,
     {
         if const { is_large::<F>() || is_large::<T>() } {
-            let (f, mut value) = (parcel!(f), Parcel::<T>::empty());
-            let outcome = self.try_scope_of_small(|s| match f.open()(s) {
+            let (f, mut value) = (large_box!(f), LargeBox::<T>::empty());
+            let outcome = self.try_scope_of_small(|s| match f.into_inner()(s) {
                 Ok(outcome) => {
                     // SAFETY: the place is for such a value.
                     unsafe {
-                        value.place().write(outcome);
-                        value.seal();
+                        value.as_mut_ptr().write(outcome);
+                        value.assume_full();
                     }
                     Ok(())
                 }
                 Err(error) => Err(error),
             });
-            value.open_if(outcome)
+            value.into_inner_if(outcome)
         } else {
             self.try_scope_of_small(f)
         }
@@ -221,8 +221,8 @@ impl<'scope, 'env, E: Send> TryScope<'scope, 'env, E> {
         F: FnOnce() -> Result<(), E> + Send + 'scope,
     {
         if const { is_large::<F>() } {
-            let f = parcel!(f);
-            self.start(&builder, move || f.open()())
+            let f = large_box!(f);
+            self.start(&builder, move || f.into_inner()())
         } else {
             self.start(&builder, f)
         }

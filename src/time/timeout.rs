@@ -1,7 +1,7 @@
 //! Time limits of sections of code.
 
 use super::Deadline;
-use crate::base::parcel::{Parcel, is_large, parcel};
+use crate::base::large_box::{LargeBox, is_large, large_box};
 use crate::sched;
 use std::fmt;
 use std::io;
@@ -76,9 +76,9 @@ impl From<Elapsed> for io::Error {
 #[track_caller]
 pub fn timeout<T, F: FnOnce() -> T>(duration: Duration, f: F) -> Result<T, Elapsed> {
     if const { is_large::<F>() || is_large::<T>() } {
-        let (f, mut value) = (parcel!(f), Parcel::empty());
+        let (f, mut value) = (large_box!(f), LargeBox::empty());
         let outcome = within(Deadline::after(duration), || f.call_into(&mut value));
-        value.open_if(outcome)
+        value.into_inner_if(outcome)
     } else {
         within(Deadline::after(duration), f)
     }
@@ -105,9 +105,9 @@ pub fn timeout<T, F: FnOnce() -> T>(duration: Duration, f: F) -> Result<T, Elaps
 #[track_caller]
 pub fn timeout_at<T, F: FnOnce() -> T>(deadline: impl Into<Deadline>, f: F) -> Result<T, Elapsed> {
     if const { is_large::<F>() || is_large::<T>() } {
-        let (f, mut value) = (parcel!(f), Parcel::empty());
+        let (f, mut value) = (large_box!(f), LargeBox::empty());
         let outcome = within(deadline.into(), || f.call_into(&mut value));
-        value.open_if(outcome)
+        value.into_inner_if(outcome)
     } else {
         within(deadline.into(), f)
     }

@@ -1,6 +1,6 @@
 //! No probe: nothing is known of other threads.
 
-use super::Doing;
+use super::ThreadState;
 use std::time::Duration;
 
 /// No probe: the type has no values.
@@ -14,17 +14,17 @@ impl Probe {
     }
 
     /// Never called.
-    pub(crate) fn doing(self) -> Option<Doing> {
+    pub(crate) fn state(self) -> Option<ThreadState> {
         match self {}
     }
 
     /// Never called.
-    pub(crate) fn delayed(self) -> Option<Duration> {
+    pub(crate) fn run_delay(self) -> Option<Duration> {
         match self {}
     }
 
     /// Never called.
-    pub(crate) fn place(self) -> Option<String> {
+    pub(crate) fn wait_channel(self) -> Option<String> {
         match self {}
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! A descriptor has a registration for each filter, and each is edge-triggered (`EV_CLEAR`).
 
-use crate::netpoll::{Key, Readiness};
+use crate::netpoll::event::{Key, PollEvent};
 use std::io;
 
 /// What an event is about.
@@ -63,7 +63,7 @@ pub(super) fn changes(action: Action, fd: usize, key: Key, urgent: bool) -> impl
 /// # Errors
 ///
 /// Neither direction can be watched, or there is no memory. Some filters may be registered all the same.
-pub(super) fn verdict(key: Key, receipts: &[Told]) -> io::Result<Option<Readiness>> {
+pub(super) fn verdict(key: Key, receipts: &[Told]) -> io::Result<Option<PollEvent>> {
     let failure = |filter| {
         let receipt = receipts.iter().find(|receipt| receipt.filter == filter)?;
         receipt.error.filter(|&errno| errno != 0)
@@ -76,7 +76,7 @@ pub(super) fn verdict(key: Key, receipts: &[Told]) -> io::Result<Option<Readines
             Err(io::Error::from_raw_os_error(errno))
         }
         // A pipe whose other end is closed, or a file of one direction: the call itself tells.
-        (read, write) => Ok(Some(Readiness {
+        (read, write) => Ok(Some(PollEvent {
             key,
             readable: read.is_some(),
             writable: write.is_some(),
@@ -88,14 +88,14 @@ pub(super) fn verdict(key: Key, receipts: &[Told]) -> io::Result<Option<Readines
 
 /// The readiness that an event tells; `None` for the bell. Without a filter for urgent data any event may
 /// hide some, before which a read stops short.
-pub(super) fn translate(told: &Told, urgent: bool) -> Option<Readiness> {
+pub(super) fn translate(told: &Told, urgent: bool) -> Option<PollEvent> {
     let last = told.end || told.error.is_some();
     let (readable, writable) = match told.filter {
         Filter::Read | Filter::Urgent => (true, false),
         Filter::Write => (false, true),
         Filter::User => return None,
     };
-    Some(Readiness {
+    Some(PollEvent {
         key: Key::unpack(told.data),
         readable,
         writable,
@@ -107,7 +107,7 @@ pub(super) fn translate(told: &Told, urgent: bool) -> Option<Readiness> {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
-    use crate::netpoll::contract::KEY;
+    use crate::netpoll::sys::contract::KEY;
 
     const EVENT: Told = Told { filter: Filter::Read, data: 0x9_0000_0005, end: false, error: None };
 

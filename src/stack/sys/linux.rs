@@ -4,11 +4,11 @@ use crate::base::sys::{check, page_size};
 use std::ptr;
 
 /// Advice that what a range holds is of no use.
-pub(super) const DISCARD: libc::c_int = libc::MADV_DONTNEED;
+pub(in crate::stack) const DISCARD: libc::c_int = libc::MADV_DONTNEED;
 /// Advice that makes a range a guard, where the C library does not name it yet (`MADV_GUARD_INSTALL`).
-pub(super) const GUARD: Option<libc::c_int> = Some(102);
+pub(in crate::stack) const GUARD: Option<libc::c_int> = Some(102);
 /// The flag of a mapping that is not to be counted before it is used.
-pub(super) const RESERVE: libc::c_int = libc::MAP_NORESERVE;
+pub(in crate::stack) const RESERVE: libc::c_int = libc::MAP_NORESERVE;
 
 /// The calling process, where the C library does not name it yet.
 const PIDFD_SELF: libc::c_long = -10_000;
@@ -16,7 +16,7 @@ const PIDFD_SELF: libc::c_long = -10_000;
 const DEFAULT_MAP_COUNT: usize = 65_530;
 
 /// How many mappings a process may have, if that is bounded.
-pub(super) fn max_mappings() -> Option<usize> {
+pub(in crate::stack) fn max_mappings() -> Option<usize> {
     let text = std::fs::read_to_string("/proc/sys/vm/max_map_count").unwrap_or_default();
     Some(text.trim().parse().unwrap_or(DEFAULT_MAP_COUNT))
 }
@@ -26,14 +26,14 @@ pub(super) fn max_mappings() -> Option<usize> {
 /// # Safety
 ///
 /// It is the caller's.
-pub(super) unsafe fn decline_huge_pages(start: *mut libc::c_void, bytes: usize) {
+pub(in crate::stack) unsafe fn decline_huge_pages(start: *mut libc::c_void, bytes: usize) {
     // SAFETY: as the caller says. A kernel without huge pages says no, which is as good.
     let _ = check(unsafe { libc::madvise(start, bytes, libc::MADV_NOHUGEPAGE) });
 }
 
 /// Whether the kernel populates new mappings, since the program has locked its memory, that to come included
 /// (`mlockall(MCL_FUTURE)`). Tried on a page.
-pub(super) fn populates() -> bool {
+pub(in crate::stack) fn populates() -> bool {
     let size = page_size();
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
     let mut present = 0_u8;
@@ -59,7 +59,7 @@ pub(super) fn populates() -> bool {
 /// # Safety
 ///
 /// As for `advise::advise`.
-pub(super) unsafe fn together(ranges: &[libc::iovec], advice: libc::c_int) -> usize {
+pub(in crate::stack) unsafe fn together(ranges: &[libc::iovec], advice: libc::c_int) -> usize {
     let flags: libc::c_long = 0;
     // SAFETY: as the caller says; the ranges live until the call ends.
     let bytes = unsafe {
@@ -69,6 +69,6 @@ pub(super) unsafe fn together(ranges: &[libc::iovec], advice: libc::c_int) -> us
 }
 
 /// Whether a signal of that code was sent by a process, and is no fault.
-pub(super) fn was_sent(code: libc::c_int) -> bool {
+pub(in crate::stack) fn was_sent(code: libc::c_int) -> bool {
     code <= 0
 }

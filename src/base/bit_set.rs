@@ -7,16 +7,16 @@ const WORD: usize = u64::BITS as usize;
 
 /// A set of numbers from 0 on.
 #[derive(Debug, Default)]
-pub(crate) struct Bits {
+pub(crate) struct BitSet {
     words: Vec<u64>,
     low: usize,
     high: usize,
 }
 
-impl Bits {
+impl BitSet {
     /// The empty set.
-    pub(crate) const fn new() -> Bits {
-        Bits { words: Vec::new(), low: 0, high: 0 }
+    pub(crate) const fn new() -> BitSet {
+        BitSet { words: Vec::new(), low: 0, high: 0 }
     }
 
     /// Adds a number, or takes it out.
@@ -64,7 +64,7 @@ mod tests {
 
         #[test]
         fn agrees_with_an_ordered_set(steps in prop::collection::vec((0..300_usize, any::<bool>()), 0..200)) {
-            let (mut bits, mut model) = (Bits::new(), BTreeSet::new());
+            let (mut bits, mut model) = (BitSet::new(), BTreeSet::new());
             for (number, member) in steps {
                 bits.set(number, member);
                 if member { model.insert(number) } else { model.remove(&number) };

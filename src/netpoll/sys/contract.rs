@@ -1,6 +1,6 @@
 //! The contract of a back-end as tests, for each back-end that a test build has.
 
-use super::{Key, Readiness};
+use crate::netpoll::event::{Key, PollEvent};
 
 /// A key like those that a shard gives.
 pub(super) const KEY: Key = Key { slot: 5, generation: 9 };
@@ -15,14 +15,14 @@ macro_rules! contract {
             use std::thread;
             use std::time::{Duration, Instant};
             use $backend::{Events, Poller};
-            use $crate::netpoll::contract::{KEY, other, readable, writable};
-            use $crate::netpoll::{Direction, Readiness};
+            use $crate::netpoll::event::{Direction, PollEvent};
+            use $crate::netpoll::sys::contract::{KEY, other, readable, writable};
 
             const MOMENT: Duration = Duration::from_millis(20);
             const NOW: Option<Duration> = Some(Duration::ZERO);
 
             /// Waits, and takes what is told as a shard's users do: a direction that is awaited is armed.
-            fn wait(poller: &Poller, timeout: Option<Duration>) -> Vec<Readiness> {
+            fn wait(poller: &Poller, timeout: Option<Duration>) -> Vec<PollEvent> {
                 let mut events = Events::with_capacity(8);
                 poller.wait(&mut events, timeout).expect("waits");
                 events.iter().collect()
@@ -258,12 +258,12 @@ macro_rules! contract {
 pub(super) use contract;
 
 /// Whether they tell that it is readable.
-pub(super) fn readable(told: &[Readiness], key: Key) -> bool {
+pub(super) fn readable(told: &[PollEvent], key: Key) -> bool {
     told.iter().any(|one| one.key == key && one.readable)
 }
 
 /// Whether they tell that it is writable.
-pub(super) fn writable(told: &[Readiness], key: Key) -> bool {
+pub(super) fn writable(told: &[PollEvent], key: Key) -> bool {
     told.iter().any(|one| one.key == key && one.writable)
 }
 

@@ -11,11 +11,11 @@
 //!
 //! Nothing is told for good: what lasts is told again as often as a direction is armed.
 
-use super::{Direction, Key, Readiness};
 use crate::base::lock::{Mutex, Rank};
-use crate::base::poll::poll;
 use crate::base::slab::shrink;
+use crate::base::sys::poll;
 use crate::base::sys::{retry, set_nonblocking};
+use crate::netpoll::event::{Direction, Key, PollEvent};
 use std::io::{self, PipeReader, PipeWriter};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::time::{Duration, Instant};
@@ -189,8 +189,8 @@ fn told(armed: libc::c_short, answer: libc::c_short) -> libc::c_short {
     if answer & GONE != 0 { armed } else { armed & answer }
 }
 
-fn translate(key: Key, bits: libc::c_short) -> Option<Readiness> {
-    (bits != 0).then_some(Readiness {
+fn translate(key: Key, bits: libc::c_short) -> Option<PollEvent> {
+    (bits != 0).then_some(PollEvent {
         key,
         readable: bits & libc::POLLIN != 0,
         writable: bits & libc::POLLOUT != 0,
@@ -205,7 +205,7 @@ pub(crate) struct Events {
     asked: Vec<libc::pollfd>,
     /// Whose each is, but for the bell.
     keys: Vec<Key>,
-    told: Vec<Readiness>,
+    told: Vec<PollEvent>,
     woken: bool,
 }
 
@@ -215,7 +215,7 @@ impl Events {
         Events { asked, keys, told: Vec::with_capacity(n), woken: false }
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = Readiness> + '_ {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = PollEvent> + '_ {
         self.told.iter().copied()
     }
 
@@ -243,9 +243,9 @@ impl Events {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
-    use crate::netpoll::contract::contract;
+    use crate::netpoll::sys::contract::contract;
 
-    contract!(crate::netpoll::poll);
+    contract!(crate::netpoll::sys::poll);
 
     #[test]
     fn an_answer_tells_what_is_armed_and_no_more() {

@@ -1,7 +1,7 @@
 //! The epoll back-end. The contract is in the folder's `mod.rs`.
 
-use super::{Direction, Key, Readiness};
 use crate::base::sys::{check, retry};
+use crate::netpoll::event::{Direction, Key, PollEvent};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -137,7 +137,7 @@ impl Events {
         Events { buffer: vec![libc::epoll_event { events: 0, u64: 0 }; n], filled: 0 }
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = Readiness> + '_ {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = PollEvent> + '_ {
         self.buffer[..self.filled].iter().filter(|event| event.u64 != WAKE).map(translate)
     }
 
@@ -151,13 +151,13 @@ impl Events {
     }
 }
 
-fn translate(event: &libc::epoll_event) -> Readiness {
+fn translate(event: &libc::epoll_event) -> PollEvent {
     let bits = event.events;
     let has = |mask: libc::c_int| bits & mask as u32 != 0;
     let gone = has(libc::EPOLLHUP | libc::EPOLLERR);
     // A read stops short at the mark of urgent data, too.
     let read_for_good = gone || has(libc::EPOLLRDHUP | libc::EPOLLPRI);
-    Readiness {
+    PollEvent {
         key: Key::unpack(event.u64),
         readable: read_for_good || has(libc::EPOLLIN),
         writable: gone || has(libc::EPOLLOUT),
@@ -169,14 +169,14 @@ fn translate(event: &libc::epoll_event) -> Readiness {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
-    use crate::netpoll::contract::{KEY, contract};
+    use crate::netpoll::sys::contract::{KEY, contract};
     use std::io::Write;
     use std::os::fd::AsFd;
     use std::os::unix::net::UnixStream;
 
-    contract!(crate::netpoll::epoll);
+    contract!(crate::netpoll::sys::epoll);
 
-    fn wait(poller: &Poller, timeout: Option<Duration>) -> Vec<Readiness> {
+    fn wait(poller: &Poller, timeout: Option<Duration>) -> Vec<PollEvent> {
         let mut events = Events::with_capacity(8);
         poller.wait(&mut events, timeout).expect("epoll waits");
         events.iter().collect()

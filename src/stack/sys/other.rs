@@ -1,17 +1,17 @@
 //! What of the memory calls and signals differs between systems; this is any but Linux.
 
 /// Advice that what a range holds is of no use.
-pub(super) const DISCARD: libc::c_int = libc::MADV_FREE;
+pub(in crate::stack) const DISCARD: libc::c_int = libc::MADV_FREE;
 /// There is no advice that makes a range a guard.
-pub(super) const GUARD: Option<libc::c_int> = None;
+pub(in crate::stack) const GUARD: Option<libc::c_int> = None;
 /// Mappings are counted when they are used.
-pub(super) const RESERVE: libc::c_int = 0;
+pub(in crate::stack) const RESERVE: libc::c_int = 0;
 
 /// Codes from `SI_USER` on, where these are not negative: the BSDs and macOS.
 const SENT: std::ops::RangeInclusive<libc::c_int> = 0x1_0001..=0x1_0005;
 
 /// How many mappings a process may have: as memory allows.
-pub(super) fn max_mappings() -> Option<usize> {
+pub(in crate::stack) fn max_mappings() -> Option<usize> {
     None
 }
 
@@ -20,10 +20,10 @@ pub(super) fn max_mappings() -> Option<usize> {
 /// # Safety
 ///
 /// None.
-pub(super) unsafe fn decline_huge_pages(_start: *mut libc::c_void, _bytes: usize) {}
+pub(in crate::stack) unsafe fn decline_huge_pages(_start: *mut libc::c_void, _bytes: usize) {}
 
 /// Whether new mappings are populated: not known of these systems.
-pub(super) fn populates() -> bool {
+pub(in crate::stack) fn populates() -> bool {
     false
 }
 
@@ -32,11 +32,11 @@ pub(super) fn populates() -> bool {
 /// # Safety
 ///
 /// None.
-pub(super) unsafe fn together(_ranges: &[libc::iovec], _advice: libc::c_int) -> usize {
+pub(in crate::stack) unsafe fn together(_ranges: &[libc::iovec], _advice: libc::c_int) -> usize {
     0
 }
 
 /// Whether a signal of that code was sent by a process, and is no fault.
-pub(super) fn was_sent(code: libc::c_int) -> bool {
+pub(in crate::stack) fn was_sent(code: libc::c_int) -> bool {
     code <= 0 || SENT.contains(&code)
 }

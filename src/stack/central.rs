@@ -23,7 +23,7 @@
 
 use super::region;
 use super::size::StackSize;
-use crate::base::bits::Bits;
+use crate::base::bit_set::BitSet;
 use std::io;
 use std::ops::Range;
 
@@ -78,13 +78,13 @@ impl Chunk {
 
 /// The stacks of one size.
 #[derive(Debug)]
-pub(super) struct Depot {
+pub(super) struct CentralFreeList {
     chunks: Vec<Chunk>,
     /// The chunks that have a free slot; a bare one.
-    with_free: Bits,
-    with_bare: Bits,
+    with_free: BitSet,
+    with_bare: BitSet,
     /// The chunks that have a free slot and that nobody uses.
-    idle: Bits,
+    idle: BitSet,
     free: usize,
     bare: usize,
     slots: usize,
@@ -109,14 +109,14 @@ pub(super) struct Idle {
     pub(super) cut_out: u32,
 }
 
-impl Depot {
+impl CentralFreeList {
     /// No stacks.
-    pub(super) const fn new() -> Depot {
-        Depot {
+    pub(super) const fn new() -> CentralFreeList {
+        CentralFreeList {
             chunks: Vec::new(),
-            with_free: Bits::new(),
-            with_bare: Bits::new(),
-            idle: Bits::new(),
+            with_free: BitSet::new(),
+            with_bare: BitSet::new(),
+            idle: BitSet::new(),
             free: 0,
             bare: 0,
             slots: 0,
@@ -298,7 +298,7 @@ mod tests {
     }
 
     /// Takes free stacks, and makes the missing ones.
-    fn get(depot: &mut Depot, want: usize) -> Vec<(u32, usize)> {
+    fn get(depot: &mut CentralFreeList, want: usize) -> Vec<(u32, usize)> {
         let mut got = Vec::new();
         depot.take(size(), want, |chunk, low| got.push((chunk, low)));
         while got.len() < want {
@@ -309,7 +309,7 @@ mod tests {
         got
     }
 
-    fn empty(depot: &mut Depot) -> Vec<Range<usize>> {
+    fn empty(depot: &mut CentralFreeList) -> Vec<Range<usize>> {
         let mut emptied = Vec::new();
         while let Some(idle) = depot.take_idle(size()) {
             depot.emptied(&idle);
@@ -320,7 +320,7 @@ mod tests {
 
     #[test]
     fn slots_that_get_no_guard_are_cut_off_again() {
-        let mut depot = Depot::new();
+        let mut depot = CentralFreeList::new();
         let all = depot.cut(size(), usize::MAX).expect("address space");
         assert_eq!(all.lows.len(), region::FIRST);
         depot.settle(size(), &all, 3, false);
@@ -331,7 +331,7 @@ mod tests {
 
     #[test]
     fn the_lowest_chunk_is_used_first() {
-        let mut depot = Depot::new();
+        let mut depot = CentralFreeList::new();
         let mut stacks = get(&mut depot, 1_000);
         stacks.sort_unstable();
         depot.put(size(), stacks.iter().copied().rev());
@@ -342,7 +342,7 @@ mod tests {
 
     #[test]
     fn what_is_emptied_is_what_nobody_uses_and_no_more_than_needed() {
-        let mut depot = Depot::new();
+        let mut depot = CentralFreeList::new();
         let few = spare(size()) + slack(size());
         let stacks = get(&mut depot, few);
         depot.put(size(), stacks.into_iter());
@@ -365,7 +365,7 @@ mod tests {
     /// As many as are in use may be free: a number that goes up and down by less than half empties nothing.
     #[test]
     fn a_tide_of_less_than_half_empties_nothing() {
-        let mut depot = Depot::new();
+        let mut depot = CentralFreeList::new();
         let sea = 4 * spare(size());
         let _always = get(&mut depot, sea);
         for _ in 0..5 {
@@ -398,7 +398,7 @@ mod tests {
         /// are free than may be, unless a used one is in each chunk that has free ones.
         #[test]
         fn each_stack_has_one_owner(steps in prop::collection::vec(step(), 0..40)) {
-            let mut depot = Depot::new();
+            let mut depot = CentralFreeList::new();
             let mut used: Vec<(u32, usize)> = Vec::new();
             for step in steps {
                 match step {

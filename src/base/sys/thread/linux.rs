@@ -1,7 +1,7 @@
 //! What `/proc/self/task` tells of a thread. Any part of it may be missing: no `/proc`, a kernel built
 //! without it, a sandbox. Then that part is `None`.
 
-use super::Doing;
+use super::ThreadState;
 use std::fs;
 use std::time::Duration;
 
@@ -53,18 +53,18 @@ impl Probe {
     }
 
     /// What the system does with the thread now; `None` once it has ended.
-    pub(crate) fn doing(self) -> Option<Doing> {
+    pub(crate) fn state(self) -> Option<ThreadState> {
         doing(&self.read("stat")?)
     }
 
     /// For how long it has been in the queue of a processor so far, without being run. A stay in the queue
     /// counts once it is over.
-    pub(crate) fn delayed(self) -> Option<Duration> {
+    pub(crate) fn run_delay(self) -> Option<Duration> {
         delayed(&self.read("schedstat")?)
     }
 
     /// Where it waits: the system call, and the kernel's function.
-    pub(crate) fn place(self) -> Option<String> {
+    pub(crate) fn wait_channel(self) -> Option<String> {
         let call = self.read("syscall").and_then(|text| call(&text));
         let function = self.read("wchan").filter(|name| !matches!(name.as_str(), "" | "0"));
         match (call, function) {
@@ -74,12 +74,12 @@ impl Probe {
     }
 }
 
-fn doing(stat: &str) -> Option<Doing> {
+fn doing(stat: &str) -> Option<ThreadState> {
     // The thread's name stands before it in parentheses, and may hold any byte.
     match stat.rsplit_once(')')?.1.trim_start().chars().next()? {
-        'R' => Some(Doing::Runs),
-        'S' | 'D' | 'I' | 'K' | 'W' | 'P' => Some(Doing::Waits),
-        'T' | 't' => Some(Doing::Stopped),
+        'R' => Some(ThreadState::Running),
+        'S' | 'D' | 'I' | 'K' | 'W' | 'P' => Some(ThreadState::Waiting),
+        'T' | 't' => Some(ThreadState::Stopped),
         _ => None,
     }
 }
@@ -101,9 +101,9 @@ mod tests {
 
     #[test]
     fn the_state_stands_behind_the_name_whatever_that_is() {
-        assert_eq!(doing("7 (a) R (b) S 1 2"), Some(Doing::Waits));
-        assert_eq!(doing("7 (a) R 1 2"), Some(Doing::Runs));
-        assert_eq!(doing("7 (a) T 1 2"), Some(Doing::Stopped));
+        assert_eq!(doing("7 (a) R (b) S 1 2"), Some(ThreadState::Waiting));
+        assert_eq!(doing("7 (a) R 1 2"), Some(ThreadState::Running));
+        assert_eq!(doing("7 (a) T 1 2"), Some(ThreadState::Stopped));
         assert_eq!(doing("7 (a) Z 1 2"), None);
         assert_eq!(doing(""), None);
     }

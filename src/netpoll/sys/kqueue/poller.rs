@@ -4,7 +4,7 @@ use super::bell::Bell;
 use super::call::{self, Entry};
 use super::translate::{Action, changes, translate, verdict};
 use crate::base::lock::{Mutex, Rank};
-use crate::netpoll::{Direction, Key, Readiness};
+use crate::netpoll::event::{Direction, Key, PollEvent};
 use std::io;
 use std::mem;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -16,7 +16,7 @@ pub(crate) struct Poller {
     queue: OwnedFd,
     bell: Bell,
     /// What the next wait tells besides the queue's events. Whoever adds to it rings the bell.
-    at_once: Mutex<Vec<Readiness>>,
+    at_once: Mutex<Vec<PollEvent>>,
 }
 
 impl Poller {
@@ -88,7 +88,7 @@ impl Poller {
 /// Buffer for the events of one `wait`.
 pub(crate) struct Events {
     buffer: Vec<Entry>,
-    told: Vec<Readiness>,
+    told: Vec<PollEvent>,
     woken: bool,
 }
 
@@ -102,7 +102,7 @@ impl Events {
         Events { buffer: vec![call::empty(); n], told: Vec::with_capacity(n), woken: false }
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = Readiness> + '_ {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = PollEvent> + '_ {
         self.told.iter().copied()
     }
 
@@ -120,9 +120,9 @@ impl Events {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
-    use crate::netpoll::contract::{KEY, contract, readable, writable};
+    use crate::netpoll::sys::contract::{KEY, contract, readable, writable};
 
-    contract!(crate::netpoll::kqueue);
+    contract!(crate::netpoll::sys::kqueue);
 
     #[test]
     fn a_pipe_without_a_reader_is_writable() {

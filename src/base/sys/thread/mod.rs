@@ -15,11 +15,11 @@ pub(crate) use other::Probe;
 
 /// What the system does with a thread at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Doing {
+pub(crate) enum ThreadState {
     /// It runs the thread, or has it in the queue of a processor.
-    Runs,
+    Running,
     /// The thread waits for something in the kernel.
-    Waits,
+    Waiting,
     /// It is stopped: by a signal, or by a debugger.
     Stopped,
 }
@@ -41,15 +41,15 @@ mod tests {
             println!("skipped: this system does not tell what a thread does");
             return;
         };
-        while probe.doing() != Some(Doing::Waits) {
+        while probe.state() != Some(ThreadState::Waiting) {
             std::thread::yield_now();
         }
-        println!("it waits in {:?}", probe.place());
+        println!("it waits in {:?}", probe.wait_channel());
         drop(end);
         sleeper.join().expect("it ends");
-        assert_eq!(probe.doing(), None, "of a thread that has ended");
+        assert_eq!(probe.state(), None, "of a thread that has ended");
         let own = Probe::of_this_thread().expect("as before");
-        assert_eq!(own.doing(), Some(Doing::Runs));
-        assert!(own.delayed() <= own.delayed());
+        assert_eq!(own.state(), Some(ThreadState::Running));
+        assert!(own.run_delay() <= own.run_delay());
     }
 }

@@ -1,0 +1,24 @@
+//! What the system, the C library and the processor supply: the only files of this layer that differ between
+//! targets.
+//!
+//! - [`call`]: system calls as `io::Result`, with the errnos a caller expects named at the call.
+//! - [`clock`]: the processor time of threads.
+//! - [`frames`]: the frames of the calling thread, as addresses.
+//! - [`poll`]: `poll(2)` with as fine a timeout as the system offers.
+//! - [`prefetch`]: memory asked for some time before it is used.
+//! - [`thread`]: what the system does with a thread.
+
+mod call;
+mod clock;
+pub(crate) mod frames;
+mod poll;
+mod prefetch;
+mod thread;
+
+#[cfg_attr(not(any(sward_ppoll, sward_backend = "kqueue")), allow(unused_imports))]
+pub(crate) use call::timespec;
+pub(crate) use call::{check, nonblocking, page_size, report, retry, set_nonblocking};
+pub(crate) use clock::ThreadClock;
+pub(crate) use poll::poll;
+pub(crate) use prefetch::{LINE, prefetch};
+pub(crate) use thread::{Probe, ThreadState};
