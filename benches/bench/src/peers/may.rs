@@ -18,8 +18,8 @@ impl Peer for May {
     }
 
     fn spawn<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
-        // SAFETY: the workloads use no thread-locals, hold nothing that is bound to a thread across a wait, and
-        // need little stack.
+        // SAFETY: the workloads use no thread-locals, hold nothing that is bound to a thread across a wait,
+        // and need little stack.
         unsafe { coroutine::spawn(f) }
     }
 
