@@ -335,6 +335,14 @@ fn options_are_kept() {
         }
         client.set_ttl(100).unwrap();
         assert_eq!(client.ttl().unwrap(), 100);
+        for quickack in [false, true] {
+            client.set_quickack(quickack).unwrap();
+            assert_eq!(client.quickack().unwrap(), quickack);
+        }
+        for linger in [Some(Duration::from_secs(2)), None] {
+            client.set_linger(linger).unwrap();
+            assert_eq!(client.linger().unwrap(), linger);
+        }
         let (listener, _) = listen();
         listener.set_ttl(101).unwrap();
         assert_eq!(listener.ttl().unwrap(), 101);

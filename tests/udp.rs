@@ -207,6 +207,26 @@ fn options_are_kept() {
 }
 
 #[test]
+fn options_of_ipv6_are_kept() {
+    both(|| {
+        let Some(socket) = v6() else { return };
+        for on in [true, false] {
+            socket.set_multicast_loop_v6(on).unwrap();
+            assert_eq!(socket.multicast_loop_v6().unwrap(), on);
+        }
+        let group = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0x123);
+        assert!(socket.leave_multicast_v6(&group, 0).is_err(), "not joined");
+        // No interface of this machine may have multicast.
+        if socket.join_multicast_v6(&group, 0).is_ok() {
+            socket.leave_multicast_v6(&group, 0).unwrap();
+        }
+        assert!(socket.join_multicast_v6(&Ipv6Addr::LOCALHOST, 0).is_err(), "not a group");
+        let (v4, _) = self::socket();
+        assert!(v4.set_multicast_loop_v6(true).is_err());
+    });
+}
+
+#[test]
 fn a_group_is_joined_and_left() {
     both(|| {
         let group = Ipv4Addr::new(239, 255, 77, 78);

@@ -15,9 +15,8 @@ use std::sync::Arc;
 
 /// A socket that takes TCP connections; [`std::net::TcpListener`] for coroutines.
 ///
-/// [`accept`](Self::accept) parks the calling coroutine; on a plain thread it blocks the thread. Any
-/// number of them may accept at once. The socket is closed when its last clone is dropped;
-/// [`close`](Self::close) ends it before.
+/// Any number of coroutines and threads may [`accept`](Self::accept) at once. [`close`](Self::close) ends the
+/// listener while they wait. What holds for all sockets is said in [`net`](crate::net).
 ///
 /// # Examples
 ///
@@ -46,26 +45,16 @@ pub struct TcpListener {
 }
 
 impl TcpListener {
-    /// Listens at the first of the addresses that can be had. Port 0 asks for any free port, which
-    /// [`local_addr`](Self::local_addr) tells.
+    /// Listens at the first of the addresses that can be bound, as [`std::net::TcpListener::bind`]. Parks
+    /// while names are looked up.
     ///
-    /// Parks while names are looked up ([`ToSocketAddrs`]). As std's, it sets `SO_REUSEADDR`.
+    /// It sets `SO_REUSEADDR`, as std does. The kernel completes up to 4,096 connections ahead of `accept`
+    /// (std: 128), or as many as `net.core.somaxconn` allows. [`TcpSocket`](super::TcpSocket) makes listeners
+    /// with other options.
     ///
     /// # Errors
     ///
     /// The last address's error, such as `AddrInUse`; `InvalidInput` if there is no address.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// sward::run(|| {
-    ///     let listener = sward::net::TcpListener::bind("127.0.0.1:0")?;
-    ///     let taken = sward::net::TcpListener::bind(listener.local_addr()?).unwrap_err();
-    ///     assert_eq!(taken.kind(), std::io::ErrorKind::AddrInUse);
-    ///     Ok::<_, std::io::Error>(())
-    /// })
-    /// # .unwrap();
-    /// ```
     pub fn bind<A: ToSocketAddrs>(addr: A) -> io::Result<TcpListener> {
         each_address(addr, |address| {
             let fd = tcp_setup::new_socket(address)?;
@@ -76,7 +65,7 @@ impl TcpListener {
         .map(TcpListener::from_socket)
     }
 
-    /// The listener of a socket that was made here, and is non-blocking.
+    /// The listener of a non-blocking socket, of which nobody else has the descriptor.
     pub(super) fn from_socket(socket: Arc<Socket>) -> TcpListener {
         TcpListener { socket }
     }
@@ -85,99 +74,48 @@ impl TcpListener {
         TcpListener { socket: Socket::adopt_listener(fd) }
     }
 
-    /// The address it listens at. Does not park.
-    ///
-    /// # Errors
-    ///
-    /// Those of `getsockname(2)`.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use sward::net::TcpListener;
-    ///
-    /// sward::run(|| {
-    ///     let listener = TcpListener::bind("127.0.0.1:0")?;
-    ///     assert_ne!(listener.local_addr()?.port(), 0);
-    ///     Ok::<_, std::io::Error>(())
-    /// })
-    /// # .unwrap();
-    /// ```
+    /// The address at which it listens, as [`std::net::TcpListener::local_addr`].
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.socket.local_addr()
     }
 
-    /// Takes a connection, and tells the peer's address. Parks until there is one.
+    /// Takes a connection and returns it with the peer's address, as [`std::net::TcpListener::accept`]. Parks
+    /// until there is one.
     ///
-    /// A connection that has failed before it was taken is passed over. Where descriptors or memory have
-    /// run out, or a firewall forbids the call, it backs off: it tries again after 5 ms, then after twice
-    /// that each time, up to a second, and says so on stderr, at most every ten seconds. So an error is the
-    /// listener's own, and `accept()?` is right for a server: it does not end because of one connection or of
-    /// a shortage.
+    /// Unlike std's, it fails only with an error of the listener itself, so a server may use `accept()?`. It
+    /// skips a connection that failed before it was taken. If descriptors or memory have run out, or a
+    /// firewall forbids the call, it backs off: it tries again after 5 ms and doubles the delay each time, up
+    /// to one second. It reports this on stderr, at most every ten seconds.
     ///
     /// # Errors
     ///
-    /// `NotConnected` after [`close`](Self::close); `InvalidInput` for a socket that does not listen;
-    /// `WouldBlock` in non-blocking mode, which also reports a shortage as it is. Once the runtime has shut
-    /// down, a call that would have to wait fails.
-    ///
-    /// # Cancellation
-    ///
-    /// The coroutine unwinds; no connection is lost.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use sward::net::{TcpListener, TcpStream};
-    ///
-    /// sward::run(|| {
-    ///     let listener = TcpListener::bind("127.0.0.1:0")?;
-    ///     let client = TcpStream::connect(listener.local_addr()?)?;
-    ///     let (_stream, peer) = listener.accept()?;
-    ///     assert_eq!(peer, client.local_addr()?);
-    ///     Ok::<_, std::io::Error>(())
-    /// })
-    /// # .unwrap();
-    /// ```
+    /// `NotConnected` after [`close`](Self::close); `InvalidInput` for a socket that does not listen. In
+    /// non-blocking mode `WouldBlock`, and the system's error for a shortage.
     pub fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
         let (fd, peer) = self.socket.accept()?;
         Ok((TcpStream::from_socket(Socket::new(fd, Short::Drained)), SocketAddr::try_from(&peer)?))
     }
 
-    /// The connections as they come: an iterator that calls [`accept`](Self::accept). Its `next` parks.
+    /// An iterator over the connections, as [`std::net::TcpListener::incoming`]. Its `next` calls
+    /// [`accept`](Self::accept), and parks.
     ///
-    /// It ends only after [`close`](Self::close). An error does not end it: the next call may succeed.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use sward::net::TcpListener;
-    ///
-    /// sward::run(|| {
-    ///     let listener = TcpListener::bind("127.0.0.1:0")?;
-    ///     let _client = sward::net::TcpStream::connect(listener.local_addr()?)?;
-    ///     let stream = listener.incoming().next().expect("it ends only after `close`")?;
-    ///     assert_eq!(stream.local_addr()?, listener.local_addr()?);
-    ///     Ok::<_, std::io::Error>(())
-    /// })
-    /// # .unwrap();
-    /// ```
+    /// Unlike std's, it ends: after [`close`](Self::close). An error does not end it; the next call may
+    /// succeed.
     pub fn incoming(&self) -> Incoming<'_> {
         Incoming { listener: self }
     }
 
-    /// Stops listening, for all clones at once, although the descriptor and its port are kept until the
-    /// last of them is dropped.
+    /// Stops listening, [for all clones at once](crate::net#close). Does not park, and does not fail.
     ///
-    /// Whoever is parked or blocked in [`accept`](Self::accept) wakes with `NotConnected`, and all later
-    /// calls fail with it; loops over [`incoming`](Self::incoming) end. Connections that were not taken
-    /// are reset.
+    /// Calls of [`accept`](Self::accept) that wait end with `NotConnected`, as do all later calls, and loops
+    /// over [`incoming`](Self::incoming) end. The kernel resets the connections that were not taken. The port
+    /// is kept until the last clone is dropped.
     ///
     /// # Examples
     ///
-    /// A graceful shutdown: take no more connections, let those that there are come to their end, and
-    /// return. Whoever decides that it is time, a coroutine that waits for a signal for instance, has a
-    /// clone of the listener and closes it.
+    /// A graceful shutdown: take no more connections, wait until the present ones have ended, and return. The
+    /// coroutine that decides about the shutdown, because it has received a signal for instance, closes its
+    /// clone of the listener.
     ///
     /// ```
     /// use std::io::{self, Write};
@@ -190,7 +128,7 @@ impl TcpListener {
     ///         connections.retain(|connection: &sward::task::JoinHandle<_>| !connection.is_finished());
     ///         connections.push(sward::spawn(move || stream.write_all(b"hello")));
     ///     }
-    ///     // The listener was closed. What is still running when `run` returns would be cancelled.
+    ///     // The listener was closed. Connections that still run when `run` returns would be cancelled.
     ///     for connection in connections {
     ///         let _ = connection.join();
     ///     }
@@ -213,81 +151,33 @@ impl TcpListener {
         Ok(())
     }
 
-    /// Sets `IP_TTL` for the connections to come, how many hops a packet may make.
-    ///
-    /// # Errors
-    ///
-    /// Those of `setsockopt(2)`.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use sward::net::TcpListener;
-    ///
-    /// sward::run(|| {
-    ///     let listener = TcpListener::bind("127.0.0.1:0")?;
-    ///     listener.set_ttl(100)?;
-    ///     assert_eq!(listener.ttl()?, 100);
-    ///     Ok::<_, std::io::Error>(())
-    /// })
-    /// # .unwrap();
-    /// ```
+    /// Sets `IP_TTL` for the connections to come, as [`std::net::TcpListener::set_ttl`].
     pub fn set_ttl(&self, ttl: u32) -> io::Result<()> {
         self.socket.set_ttl(ttl)
     }
 
-    /// How many hops a packet may make.
-    ///
-    /// # Errors
-    ///
-    /// Those of `getsockopt(2)`.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use sward::net::TcpListener;
-    ///
-    /// sward::run(|| {
-    ///     let listener = TcpListener::bind("127.0.0.1:0")?;
-    ///     assert!(listener.ttl()? > 0);
-    ///     Ok::<_, std::io::Error>(())
-    /// })
-    /// # .unwrap();
-    /// ```
+    /// The time to live, as [`std::net::TcpListener::ttl`].
     pub fn ttl(&self) -> io::Result<u32> {
         self.socket.ttl()
     }
 
-    /// Turns it into std's type: blocking, or in the mode that [`set_nonblocking`](Self::set_nonblocking)
-    /// asked for.
+    /// Converts it into std's type, which is blocking unless [`set_nonblocking`](Self::set_nonblocking) has
+    /// asked for the other mode.
     ///
-    /// If clones remain, std's listener has a duplicate of the descriptor, and is non-blocking: the mode
-    /// belongs to both, and the clones must not block their workers.
+    /// If clones remain, std's listener has a duplicate of the descriptor and is non-blocking: the mode
+    /// belongs to the open file, which both share, and the clones must not block their workers.
     ///
     /// # Errors
     ///
-    /// No descriptor was free for the duplicate, or the mode could not be set; the handle is dropped.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// sward::run(|| {
-    ///     let listener = sward::net::TcpListener::bind("127.0.0.1:0")?;
-    ///     let address = listener.local_addr()?;
-    ///     let listener: std::net::TcpListener = listener.into_std()?;
-    ///     assert_eq!(listener.local_addr()?, address);
-    ///     Ok::<_, std::io::Error>(())
-    /// })
-    /// # .unwrap();
-    /// ```
+    /// No descriptor was free for the duplicate, or the mode could not be set. The handle is dropped.
     pub fn into_std(self) -> io::Result<std::net::TcpListener> {
         self.socket.release_listener().map(Into::into)
     }
 }
 
-/// The connections of a listener, as [`TcpListener::incoming`] gives them.
+/// The connections of a listener, as [`TcpListener::incoming`] returns them.
 ///
-/// Parks as [`TcpListener::accept`] does, with the same errors. It ends only after
+/// Its `next` parks as [`TcpListener::accept`] does, with the same errors. It ends only after
 /// [`TcpListener::close`].
 #[derive(Debug)]
 pub struct Incoming<'a> {

@@ -1,4 +1,4 @@
-//! A TCP socket that is neither connected nor listening yet, and how it comes to be.
+//! A TCP socket that is neither connected nor listening yet. Connecting is in `tcp_setup`.
 //!
 //! Invariant: the descriptor is non-blocking, which `connect` and `accept` rely on.
 
@@ -15,8 +15,10 @@ use std::time::Duration;
 
 /// A TCP socket before it is connected or listens, for the options that must be set by then.
 ///
-/// [`TcpStream::connect`] and [`TcpListener::bind`] are enough for most programs. For options that are not
-/// here, hand the descriptor to another crate through [`AsFd`].
+/// [`TcpStream::connect`] and [`TcpListener::bind`] are enough for most programs. For options without a
+/// method here, pass the descriptor to another crate through [`AsFd`]. Only [`connect`](Self::connect) and
+/// [`connect_timeout`](Self::connect_timeout) park. The setters and getters fail as `setsockopt(2)` and
+/// `getsockopt(2)` do.
 ///
 /// # Examples
 ///
@@ -42,34 +44,20 @@ pub struct TcpSocket {
 }
 
 impl TcpSocket {
-    /// A socket for IPv4. Does not park.
+    /// A socket for IPv4.
     ///
     /// # Errors
     ///
-    /// Those of `socket(2)`: descriptors or memory have run out.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// let socket = sward::net::TcpSocket::new_v4()?;
-    /// # Ok::<_, std::io::Error>(())
-    /// ```
+    /// Descriptors or memory have run out.
     pub fn new_v4() -> io::Result<TcpSocket> {
         TcpSocket::of_family(libc::AF_INET)
     }
 
-    /// A socket for IPv6. Does not park.
+    /// A socket for IPv6.
     ///
     /// # Errors
     ///
-    /// Those of `socket(2)`: descriptors or memory have run out, or the system has no IPv6.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// let Ok(socket) = sward::net::TcpSocket::new_v6() else { return Ok(()) }; // no IPv6 here
-    /// # Ok::<_, std::io::Error>(())
-    /// ```
+    /// Descriptors or memory have run out, or the system has no IPv6.
     pub fn new_v6() -> io::Result<TcpSocket> {
         TcpSocket::of_family(libc::AF_INET6)
     }
@@ -78,420 +66,138 @@ impl TcpSocket {
         Ok(TcpSocket { fd: sys::socket(family, libc::SOCK_STREAM)? })
     }
 
-    /// Sets `SO_REUSEADDR`: the port can be bound although connections of an earlier listener are still being
-    /// closed. Does not park.
-    ///
-    /// # Errors
-    ///
-    /// Those of `setsockopt(2)`.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use sward::net::TcpSocket;
-    ///
-    /// let socket = TcpSocket::new_v4()?;
-    /// socket.set_reuse_address(true)?;
-    /// assert!(socket.reuse_address()?);
-    /// # Ok::<_, std::io::Error>(())
-    /// ```
+    /// Sets `SO_REUSEADDR`: the port can be bound while connections of an earlier listener are still being
+    /// closed.
     pub fn set_reuse_address(&self, reuse_address: bool) -> io::Result<()> {
         self.set(libc::SOL_SOCKET, libc::SO_REUSEADDR, libc::c_int::from(reuse_address))
     }
 
-    /// Whether the port can be bound while earlier connections are being closed. Does not park.
-    ///
-    /// # Errors
-    ///
-    /// Those of `getsockopt(2)`.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use sward::net::TcpSocket;
-    ///
-    /// let socket = TcpSocket::new_v4()?;
-    /// socket.set_reuse_address(true)?;
-    /// assert!(socket.reuse_address()?);
-    /// # Ok::<_, std::io::Error>(())
-    /// ```
+    /// What [`set_reuse_address`](Self::set_reuse_address) has set.
     pub fn reuse_address(&self) -> io::Result<bool> {
         self.get(libc::SOL_SOCKET, libc::SO_REUSEADDR).map(|value| value != 0)
     }
 
     /// Sets `SO_REUSEPORT`: several sockets that all set it may be bound to one address, and the kernel
-    /// spreads connections over them. Not on Solaris and illumos. Does not park.
-    ///
-    /// # Errors
-    ///
-    /// Those of `setsockopt(2)`.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use sward::net::TcpSocket;
-    ///
-    /// let socket = TcpSocket::new_v4()?;
-    /// socket.set_reuse_port(true)?;
-    /// assert!(socket.reuse_port()?);
-    /// # Ok::<_, std::io::Error>(())
-    /// ```
+    /// spreads connections over them. Not on Solaris and illumos.
     #[cfg(not(any(target_os = "solaris", target_os = "illumos")))]
     pub fn set_reuse_port(&self, reuse_port: bool) -> io::Result<()> {
         self.set(libc::SOL_SOCKET, libc::SO_REUSEPORT, libc::c_int::from(reuse_port))
     }
 
-    /// Whether the address may be shared with other sockets. Does not park.
-    ///
-    /// # Errors
-    ///
-    /// Those of `getsockopt(2)`.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use sward::net::TcpSocket;
-    ///
-    /// let socket = TcpSocket::new_v4()?;
-    /// socket.set_reuse_port(true)?;
-    /// assert!(socket.reuse_port()?);
-    /// # Ok::<_, std::io::Error>(())
-    /// ```
+    /// What [`set_reuse_port`](Self::set_reuse_port) has set. Not on Solaris and illumos.
     #[cfg(not(any(target_os = "solaris", target_os = "illumos")))]
     pub fn reuse_port(&self) -> io::Result<bool> {
         self.get(libc::SOL_SOCKET, libc::SO_REUSEPORT).map(|value| value != 0)
     }
 
-    /// Sets `SO_SNDBUF`: how much the kernel keeps that was not acknowledged yet. It may cut or double the
-    /// figure. Does not park.
-    ///
-    /// # Errors
-    ///
-    /// Those of `setsockopt(2)`.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use sward::net::TcpSocket;
-    ///
-    /// let socket = TcpSocket::new_v4()?;
-    /// socket.set_send_buffer_size(64 << 10)?;
-    /// assert!(socket.send_buffer_size()? >= 64 << 10);
-    /// # Ok::<_, std::io::Error>(())
-    /// ```
+    /// Sets `SO_SNDBUF`: how many bytes the kernel buffers that were not acknowledged yet. It may cut or
+    /// double the number.
     pub fn set_send_buffer_size(&self, bytes: u32) -> io::Result<()> {
         self.set(libc::SOL_SOCKET, libc::SO_SNDBUF, to_int(bytes))
     }
 
-    /// How much the kernel keeps that was not acknowledged yet. Does not park.
-    ///
-    /// # Errors
-    ///
-    /// Those of `getsockopt(2)`.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use sward::net::TcpSocket;
-    ///
-    /// let socket = TcpSocket::new_v4()?;
-    /// socket.set_send_buffer_size(64 << 10)?;
-    /// assert!(socket.send_buffer_size()? >= 64 << 10);
-    /// # Ok::<_, std::io::Error>(())
-    /// ```
+    /// The size of the send buffer in bytes, as the kernel reports it.
     pub fn send_buffer_size(&self) -> io::Result<u32> {
         self.get(libc::SOL_SOCKET, libc::SO_SNDBUF).map(|bytes| bytes as u32)
     }
 
-    /// Sets `SO_RCVBUF`: how much the kernel keeps that was not read yet. It may cut or double the figure.
-    /// Set before a connection is made, it decides the scale of the window. Does not park.
-    ///
-    /// # Errors
-    ///
-    /// Those of `setsockopt(2)`.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use sward::net::TcpSocket;
-    ///
-    /// let socket = TcpSocket::new_v4()?;
-    /// socket.set_recv_buffer_size(64 << 10)?;
-    /// assert!(socket.recv_buffer_size()? >= 64 << 10);
-    /// # Ok::<_, std::io::Error>(())
-    /// ```
+    /// Sets `SO_RCVBUF`: how many bytes the kernel buffers that were not read yet. It may cut or double the
+    /// number. Set before a connection is made, it decides the scale of the TCP window.
     pub fn set_recv_buffer_size(&self, bytes: u32) -> io::Result<()> {
         self.set(libc::SOL_SOCKET, libc::SO_RCVBUF, to_int(bytes))
     }
 
-    /// How much the kernel keeps that was not read yet. Does not park.
-    ///
-    /// # Errors
-    ///
-    /// Those of `getsockopt(2)`.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use sward::net::TcpSocket;
-    ///
-    /// let socket = TcpSocket::new_v4()?;
-    /// socket.set_recv_buffer_size(64 << 10)?;
-    /// assert!(socket.recv_buffer_size()? >= 64 << 10);
-    /// # Ok::<_, std::io::Error>(())
-    /// ```
+    /// The size of the receive buffer in bytes, as the kernel reports it.
     pub fn recv_buffer_size(&self) -> io::Result<u32> {
         self.get(libc::SOL_SOCKET, libc::SO_RCVBUF).map(|bytes| bytes as u32)
     }
 
-    /// Sets `SO_KEEPALIVE`: an idle connection is probed, and ends with an error if nobody answers. Does not
-    /// park.
-    ///
-    /// # Errors
-    ///
-    /// Those of `setsockopt(2)`.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use sward::net::TcpSocket;
-    ///
-    /// let socket = TcpSocket::new_v4()?;
-    /// socket.set_keepalive(true)?;
-    /// assert!(socket.keepalive()?);
-    /// # Ok::<_, std::io::Error>(())
-    /// ```
+    /// Sets `SO_KEEPALIVE`: the kernel probes an idle connection, and ends it with an error if the peer does
+    /// not answer.
     pub fn set_keepalive(&self, keepalive: bool) -> io::Result<()> {
         self.set(libc::SOL_SOCKET, libc::SO_KEEPALIVE, libc::c_int::from(keepalive))
     }
 
-    /// Whether an idle connection is probed. Does not park.
-    ///
-    /// # Errors
-    ///
-    /// Those of `getsockopt(2)`.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use sward::net::TcpSocket;
-    ///
-    /// let socket = TcpSocket::new_v4()?;
-    /// socket.set_keepalive(true)?;
-    /// assert!(socket.keepalive()?);
-    /// # Ok::<_, std::io::Error>(())
-    /// ```
+    /// What [`set_keepalive`](Self::set_keepalive) has set.
     pub fn keepalive(&self) -> io::Result<bool> {
         self.get(libc::SOL_SOCKET, libc::SO_KEEPALIVE).map(|value| value != 0)
     }
 
-    /// How long a connection is idle before the first probe, in whole seconds, rounded up. Does not park.
+    /// How long a connection is idle before the first probe, in whole seconds, rounded up.
     ///
     /// # Errors
     ///
-    /// As `setsockopt(2)`: `InvalidInput` for nothing, and for more than nine hours.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use sward::net::TcpSocket;
-    ///
-    /// use std::time::Duration;
-    ///
-    /// let socket = TcpSocket::new_v4()?;
-    /// socket.set_keepalive(true)?;
-    /// socket.set_keepalive_time(Duration::from_secs(30))?;
-    /// # Ok::<_, std::io::Error>(())
-    /// ```
+    /// `InvalidInput` for zero, and for more than nine hours.
     pub fn set_keepalive_time(&self, time: Duration) -> io::Result<()> {
         self.set(libc::IPPROTO_TCP, sys::KEEP_IDLE, to_seconds(time))
     }
 
-    /// How long there is between two probes, in whole seconds, rounded up. Does not park.
+    /// The time between two probes, in whole seconds, rounded up.
     ///
     /// # Errors
     ///
-    /// As `setsockopt(2)`: `InvalidInput` for nothing, and for more than nine hours.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use sward::net::TcpSocket;
-    ///
-    /// use std::time::Duration;
-    ///
-    /// let socket = TcpSocket::new_v4()?;
-    /// socket.set_keepalive(true)?;
-    /// socket.set_keepalive_interval(Duration::from_secs(30))?;
-    /// # Ok::<_, std::io::Error>(())
-    /// ```
+    /// `InvalidInput` for zero, and for more than nine hours.
     pub fn set_keepalive_interval(&self, interval: Duration) -> io::Result<()> {
         self.set(libc::IPPROTO_TCP, libc::TCP_KEEPINTVL, to_seconds(interval))
     }
 
-    /// How many probes go unanswered before the connection ends. Does not park.
+    /// How many probes may go unanswered before the connection ends.
     ///
     /// # Errors
     ///
-    /// As `setsockopt(2)`: `InvalidInput` for none, and for more than 127.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use sward::net::TcpSocket;
-    ///
-    /// let socket = TcpSocket::new_v4()?;
-    /// socket.set_keepalive(true)?;
-    /// socket.set_keepalive_retries(4)?;
-    /// # Ok::<_, std::io::Error>(())
-    /// ```
+    /// `InvalidInput` for zero, and for more than 127.
     pub fn set_keepalive_retries(&self, retries: u32) -> io::Result<()> {
         self.set(libc::IPPROTO_TCP, libc::TCP_KEEPCNT, to_int(retries))
     }
 
-    /// Sets `SO_LINGER`, in whole seconds, rounded up. Does not park.
+    /// Sets `SO_LINGER`, in whole seconds, rounded up: what closing the connection does with bytes that were
+    /// not sent.
     ///
-    /// With zero, closing the connection resets it, and what was not sent is dropped. With more than that,
-    /// closing it waits for as long as that, or until all is acknowledged. `None`, the default, sends in the
-    /// background.
+    /// With `None`, the default, the kernel sends them in the background. With zero, the connection is reset
+    /// and they are lost. With more, the drop of the last handle waits until the peer has acknowledged
+    /// everything or the time is over.
     ///
-    /// On a plain thread the last drop of the stream waits, as std's does. In a coroutine it does not: a
-    /// thread of the pool of [`blocking`](crate::blocking()) closes the socket, and nobody waits for that
-    /// thread, neither a shutdown of the runtime nor the end of the process, after which the kernel sends the
-    /// rest. At most an eighth of the pool's threads do this at a time. A socket beyond that is closed at
-    /// once, and the kernel sends the rest.
-    ///
-    /// # Errors
-    ///
-    /// Those of `setsockopt(2)`.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use sward::net::TcpSocket;
-    ///
-    /// use std::time::Duration;
-    ///
-    /// let socket = TcpSocket::new_v4()?;
-    /// socket.set_linger(Some(Duration::ZERO))?;
-    /// assert_eq!(socket.linger()?, Some(Duration::ZERO));
-    /// # Ok::<_, std::io::Error>(())
-    /// ```
+    /// On a plain thread that drop blocks, as std's does. In a coroutine it does not: a thread of the pool of
+    /// [`blocking`](crate::blocking()) closes the socket. Neither a shutdown of the runtime nor the end of
+    /// the process waits for that thread; the kernel then sends the rest. At most an eighth of the pool's
+    /// threads do this at a time. Further sockets are closed at once, and the kernel sends the rest.
     pub fn set_linger(&self, linger: Option<Duration>) -> io::Result<()> {
         set_option(self.as_fd(), libc::SOL_SOCKET, libc::SO_LINGER, linger_value(linger))
     }
 
-    /// How long closing the connection waits for what was not sent. Does not park.
-    ///
-    /// # Errors
-    ///
-    /// Those of `getsockopt(2)`.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use sward::net::TcpSocket;
-    ///
-    /// use std::time::Duration;
-    ///
-    /// let socket = TcpSocket::new_v4()?;
-    /// socket.set_linger(Some(Duration::ZERO))?;
-    /// assert_eq!(socket.linger()?, Some(Duration::ZERO));
-    /// # Ok::<_, std::io::Error>(())
-    /// ```
+    /// What [`set_linger`](Self::set_linger) has set.
     pub fn linger(&self) -> io::Result<Option<Duration>> {
         option(self.as_fd(), libc::SOL_SOCKET, libc::SO_LINGER).map(linger_time)
     }
 
-    /// Sets `TCP_NODELAY`: small writes are sent at once. Accepted connections have it from their listener.
-    /// Does not park.
-    ///
-    /// # Errors
-    ///
-    /// Those of `setsockopt(2)`.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use sward::net::TcpSocket;
-    ///
-    /// let socket = TcpSocket::new_v4()?;
-    /// socket.set_nodelay(true)?;
-    /// assert!(socket.nodelay()?);
-    /// # Ok::<_, std::io::Error>(())
-    /// ```
+    /// Sets `TCP_NODELAY`: the kernel sends small writes at once. Accepted connections inherit it from their
+    /// listener.
     pub fn set_nodelay(&self, nodelay: bool) -> io::Result<()> {
         self.set(libc::IPPROTO_TCP, libc::TCP_NODELAY, libc::c_int::from(nodelay))
     }
 
-    /// Whether small writes are sent at once. Does not park.
-    ///
-    /// # Errors
-    ///
-    /// Those of `getsockopt(2)`.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use sward::net::TcpSocket;
-    ///
-    /// let socket = TcpSocket::new_v4()?;
-    /// socket.set_nodelay(true)?;
-    /// assert!(socket.nodelay()?);
-    /// # Ok::<_, std::io::Error>(())
-    /// ```
+    /// What [`set_nodelay`](Self::set_nodelay) has set.
     pub fn nodelay(&self) -> io::Result<bool> {
         self.get(libc::IPPROTO_TCP, libc::TCP_NODELAY).map(|value| value != 0)
     }
 
-    /// Sets `IPV6_V6ONLY`: a listener at an unspecified IPv6 address does not take IPv4 connections. Does not
-    /// park.
-    ///
-    /// # Errors
-    ///
-    /// Those of `setsockopt(2)`; the socket is not an IPv6 one, or is bound.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use sward::net::TcpSocket;
-    ///
-    /// let Ok(socket) = TcpSocket::new_v6() else { return Ok(()) }; // no IPv6 here
-    /// socket.set_only_v6(true)?;
-    /// assert!(socket.only_v6()?);
-    /// # Ok::<_, std::io::Error>(())
-    /// ```
+    /// Sets `IPV6_V6ONLY`: a listener at an unspecified IPv6 address does not accept IPv4 connections. It
+    /// fails if the socket is bound already, or is an IPv4 socket.
     pub fn set_only_v6(&self, only_v6: bool) -> io::Result<()> {
         self.set(libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, libc::c_int::from(only_v6))
     }
 
-    /// Whether it is for IPv6 connections only. Does not park.
-    ///
-    /// # Errors
-    ///
-    /// Those of `getsockopt(2)`.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use sward::net::TcpSocket;
-    ///
-    /// let Ok(socket) = TcpSocket::new_v6() else { return Ok(()) }; // no IPv6 here
-    /// socket.set_only_v6(true)?;
-    /// assert!(socket.only_v6()?);
-    /// # Ok::<_, std::io::Error>(())
-    /// ```
+    /// What [`set_only_v6`](Self::set_only_v6) has set.
     pub fn only_v6(&self) -> io::Result<bool> {
         self.get(libc::IPPROTO_IPV6, libc::IPV6_V6ONLY).map(|value| value != 0)
     }
 
-    /// Sets `SO_BINDTODEVICE`: packets go and come through that network interface only; `None` is any.
-    /// Linux only. Does not park.
+    /// Sets `SO_BINDTODEVICE`: packets use that network interface only; `None` allows all. Linux only.
     ///
     /// # Errors
     ///
-    /// Those of `setsockopt(2)`: there is no such interface, or the socket is bound to one and the process
-    /// lacks `CAP_NET_RAW`, which kernels before 5.7 always ask for.
+    /// There is no such interface; or the socket is bound to one and the process lacks `CAP_NET_RAW`. Kernels
+    /// before 5.7 always require that capability.
     ///
     /// # Examples
     ///
@@ -507,122 +213,45 @@ impl TcpSocket {
         sys::bind_device(self.as_fd(), interface.unwrap_or_default())
     }
 
-    /// The address it is bound to. Does not park.
-    ///
-    /// # Errors
-    ///
-    /// Those of `getsockname(2)`.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use sward::net::TcpSocket;
-    ///
-    /// let socket = TcpSocket::new_v4()?;
-    /// socket.bind("127.0.0.1:0".parse().unwrap())?;
-    /// assert_ne!(socket.local_addr()?.port(), 0);
-    /// # Ok::<_, std::io::Error>(())
-    /// ```
+    /// The address to which it is bound.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         socket::name(self.as_fd(), libc::getsockname)
     }
 
-    /// Binds it to that address; port 0 asks for any free port. Does not park.
-    ///
-    /// Unlike [`TcpListener::bind`] this does not set `SO_REUSEADDR` by itself.
+    /// Binds it to that address; port 0 asks for any free port. Unlike [`TcpListener::bind`] it does not set
+    /// `SO_REUSEADDR`.
     ///
     /// # Errors
     ///
-    /// Those of `bind(2)`, such as `AddrInUse`, and `InvalidInput` if it is bound already.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use sward::net::TcpSocket;
-    ///
-    /// let first = TcpSocket::new_v4()?;
-    /// first.bind("127.0.0.1:0".parse().unwrap())?;
-    /// let taken = TcpSocket::new_v4()?.bind(first.local_addr()?).unwrap_err();
-    /// assert_eq!(taken.kind(), std::io::ErrorKind::AddrInUse);
-    /// # Ok::<_, std::io::Error>(())
-    /// ```
+    /// As `bind(2)`, such as `AddrInUse`; `InvalidInput` if it is bound already.
     pub fn bind(&self, address: SocketAddr) -> io::Result<()> {
         socket::bind(self.as_fd(), &RawAddr::from(&address))
     }
 
-    /// Makes it a listener, for which the kernel completes that many connections ahead of `accept`, or as
-    /// many as the system allows (`net.core.somaxconn`). Does not park.
+    /// Makes it a listener, for which the kernel completes up to `backlog` connections ahead of `accept`, or
+    /// as many as the system allows (`net.core.somaxconn`).
     ///
     /// # Errors
     ///
-    /// Those of `listen(2)`; the socket is dropped.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use sward::net::TcpSocket;
-    ///
-    /// let socket = TcpSocket::new_v4()?;
-    /// socket.bind("127.0.0.1:0".parse().unwrap())?;
-    /// let listener = socket.listen(16)?;
-    /// assert_ne!(listener.local_addr()?.port(), 0);
-    /// # Ok::<_, std::io::Error>(())
-    /// ```
+    /// As `listen(2)`. The socket is dropped.
     pub fn listen(self, backlog: u32) -> io::Result<TcpListener> {
         tcp_setup::listen(self.fd, backlog).map(TcpListener::from_socket)
     }
 
-    /// Opens a connection to that address. Parks until it has come about or failed.
+    /// Connects to that address. Parks until the attempt has succeeded or failed.
     ///
     /// # Errors
     ///
-    /// As [`TcpStream::connect`]; the socket is dropped.
-    ///
-    /// # Cancellation
-    ///
-    /// The coroutine unwinds, and the attempt is given up.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use sward::net::{TcpListener, TcpSocket};
-    ///
-    /// sward::run(|| {
-    ///     let listener = TcpListener::bind("127.0.0.1:0")?;
-    ///     let stream = TcpSocket::new_v4()?.connect(listener.local_addr()?)?;
-    ///     assert_eq!(stream.peer_addr()?, listener.local_addr()?);
-    ///     Ok::<_, std::io::Error>(())
-    /// })
-    /// # .unwrap();
-    /// ```
+    /// As [`TcpStream::connect`]. The socket is dropped.
     pub fn connect(self, address: SocketAddr) -> io::Result<TcpStream> {
         tcp_setup::connect(self.fd, &address, None).map(TcpStream::from_socket)
     }
 
-    /// Opens a connection to that address, if it comes about within the timeout. Parks.
+    /// Connects to that address within the timeout. Parks.
     ///
     /// # Errors
     ///
-    /// `TimedOut` after the timeout, `InvalidInput` if it is zero; otherwise as [`connect`](Self::connect).
-    ///
-    /// # Cancellation
-    ///
-    /// As [`connect`](Self::connect).
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use std::time::Duration;
-    /// use sward::net::{TcpListener, TcpSocket};
-    ///
-    /// sward::run(|| {
-    ///     let listener = TcpListener::bind("127.0.0.1:0")?;
-    ///     let address = listener.local_addr()?;
-    ///     TcpSocket::new_v4()?.connect_timeout(address, Duration::from_secs(10))?;
-    ///     Ok::<_, std::io::Error>(())
-    /// })
-    /// # .unwrap();
-    /// ```
+    /// `TimedOut` after the timeout; `InvalidInput` if it is zero; otherwise as [`connect`](Self::connect).
     pub fn connect_timeout(self, address: SocketAddr, timeout: Duration) -> io::Result<TcpStream> {
         if timeout.is_zero() {
             return Err(zero_timeout());
@@ -657,7 +286,7 @@ impl AsRawFd for TcpSocket {
     }
 }
 
-/// It is non-blocking.
+/// The descriptor is non-blocking.
 impl From<TcpSocket> for OwnedFd {
     fn from(socket: TcpSocket) -> OwnedFd {
         socket.fd

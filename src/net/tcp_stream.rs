@@ -1,4 +1,4 @@
-//! A TCP connection. The transfers are in `transfer`, how it comes about in `tcp_socket`.
+//! A TCP connection. The transfers are in `transfer`, and connecting is in `tcp_setup`.
 
 use super::macros::{byte_stream, conversions, transfer_methods};
 use super::options::{linger_time, linger_value};
@@ -16,20 +16,9 @@ use std::time::Duration;
 
 /// A TCP connection; [`std::net::TcpStream`] for coroutines.
 ///
-/// A call that would block parks the calling coroutine; on a plain thread it blocks the thread. Any
-/// number of coroutines and threads may read and write at once, through clones or through `&TcpStream`.
-/// The connection is closed when its last clone is dropped, or by [`close`](Self::close).
-///
-/// # Errors
-///
-/// As std's, with the same kinds: a read or write that exceeds its timeout fails with `WouldBlock`, as
-/// on Unix. After [`close`](Self::close), `NotConnected`. Once the runtime has shut down, a call that
-/// would have to wait fails.
-///
-/// # Cancellation
-///
-/// A coroutine that is cancelled while parked in a read or write unwinds, and no bytes are lost: it is
-/// parked only while none were transferred.
+/// Any number of coroutines and threads may read and write at once, through clones or through `&TcpStream`.
+/// [`close`](Self::close) ends the connection while they wait. What holds for all sockets, such as errors and
+/// cancellation, is said in [`net`](crate::net).
 ///
 /// # Examples
 ///
@@ -56,63 +45,22 @@ pub struct TcpStream {
 }
 
 impl TcpStream {
-    /// Opens a connection to the first of the addresses that takes one.
-    ///
-    /// Parks while names are looked up ([`ToSocketAddrs`]) and until each attempt has ended.
+    /// Connects to the first of the addresses that accepts a connection, as [`std::net::TcpStream::connect`].
+    /// Parks while names are looked up, and until each attempt has ended.
     ///
     /// # Errors
     ///
     /// The last address's error; `InvalidInput` if there is no address.
-    ///
-    /// # Cancellation
-    ///
-    /// The coroutine unwinds, and the attempt is given up.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use sward::net::{TcpListener, TcpStream};
-    ///
-    /// sward::run(|| {
-    ///     let listener = TcpListener::bind("127.0.0.1:0")?;
-    ///     let stream = TcpStream::connect(listener.local_addr()?)?;
-    ///     assert_eq!(stream.peer_addr()?, listener.local_addr()?);
-    ///     Ok::<_, std::io::Error>(())
-    /// })
-    /// # .unwrap();
-    /// ```
     pub fn connect<A: ToSocketAddrs>(addr: A) -> io::Result<TcpStream> {
         each_address(addr, |address| tcp_setup::connect(tcp_setup::new_socket(address)?, address, None))
             .map(TcpStream::from_socket)
     }
 
-    /// Opens a connection to that address, if it comes about within the timeout. Parks.
+    /// Connects to that address within the timeout, as [`std::net::TcpStream::connect_timeout`]. Parks.
     ///
     /// # Errors
     ///
-    /// `TimedOut` after the timeout, `InvalidInput` if it is zero; otherwise as
-    /// [`connect`](Self::connect).
-    ///
-    /// # Cancellation
-    ///
-    /// As [`connect`](Self::connect).
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use std::time::Duration;
-    /// use sward::net::{TcpListener, TcpStream};
-    ///
-    /// sward::run(|| {
-    ///     let listener = TcpListener::bind("127.0.0.1:0")?;
-    ///     let address = listener.local_addr()?;
-    ///     TcpStream::connect_timeout(&address, Duration::from_secs(10))?;
-    ///     let refused = TcpStream::connect_timeout(&address, Duration::ZERO).unwrap_err();
-    ///     assert_eq!(refused.kind(), std::io::ErrorKind::InvalidInput);
-    ///     Ok::<_, std::io::Error>(())
-    /// })
-    /// # .unwrap();
-    /// ```
+    /// `TimedOut` after the timeout; `InvalidInput` if it is zero; otherwise as [`connect`](Self::connect).
     pub fn connect_timeout(addr: &SocketAddr, timeout: Duration) -> io::Result<TcpStream> {
         if timeout.is_zero() {
             return Err(zero_timeout());
@@ -121,7 +69,7 @@ impl TcpStream {
             .map(TcpStream::from_socket)
     }
 
-    /// The stream of a connection that was made here: nobody else has the descriptor.
+    /// The stream of a connection that was made here, of which nobody else has the descriptor.
     pub(super) fn from_socket(socket: Arc<Socket>) -> TcpStream {
         TcpStream { socket }
     }
@@ -130,86 +78,32 @@ impl TcpStream {
         TcpStream { socket: Socket::adopt(fd, Short::Drained) }
     }
 
-    /// The address of the peer.
-    ///
-    /// # Errors
-    ///
-    /// `NotConnected` once the connection is gone.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use sward::net::{TcpListener, TcpStream};
-    ///
-    /// sward::run(|| {
-    ///     let listener = TcpListener::bind("127.0.0.1:0")?;
-    ///     let stream = TcpStream::connect(listener.local_addr()?)?;
-    ///     assert_eq!(stream.peer_addr()?, listener.local_addr()?);
-    ///     Ok::<_, std::io::Error>(())
-    /// })
-    /// # .unwrap();
-    /// ```
+    /// The address of the peer, as [`std::net::TcpStream::peer_addr`].
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
         self.socket.peer_addr()
     }
 
-    /// The local address.
-    ///
-    /// # Errors
-    ///
-    /// Those of `getsockname(2)`.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use sward::net::{TcpListener, TcpStream};
-    ///
-    /// sward::run(|| {
-    ///     let listener = TcpListener::bind("127.0.0.1:0")?;
-    ///     let stream = TcpStream::connect(listener.local_addr()?)?;
-    ///     assert!(stream.local_addr()?.ip().is_loopback());
-    ///     Ok::<_, std::io::Error>(())
-    /// })
-    /// # .unwrap();
-    /// ```
+    /// The local address, as [`std::net::TcpStream::local_addr`].
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.socket.local_addr()
     }
 
-    /// Shuts down reading, writing, or both, for all clones.
+    /// Shuts down reading, writing, or both, for all clones, as [`std::net::TcpStream::shutdown`].
     ///
-    /// A parked read wakes and finds the end of the stream; a parked write wakes and fails with
-    /// `BrokenPipe`. The peer reads the end of the stream once writing is shut down.
+    /// A parked read wakes and finds the end of the stream; a parked write wakes and fails with `BrokenPipe`.
+    /// Once writing is shut down, the peer reads the end of the stream.
     ///
     /// # Errors
     ///
     /// `NotConnected` once the connection is gone.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use std::io::Read;
-    /// use sward::net::{Shutdown, TcpListener, TcpStream};
-    ///
-    /// sward::run(|| {
-    ///     let listener = TcpListener::bind("127.0.0.1:0")?;
-    ///     let mut client = TcpStream::connect(listener.local_addr()?)?;
-    ///     let (server, _) = listener.accept()?;
-    ///     server.shutdown(Shutdown::Write)?;
-    ///     assert_eq!(client.read(&mut [0; 8])?, 0);
-    ///     Ok::<_, std::io::Error>(())
-    /// })
-    /// # .unwrap();
-    /// ```
     pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
         self.socket.shutdown(how)
     }
 
-    /// Closes the connection for all clones at once, although the descriptor stays until the last of
-    /// them is dropped.
+    /// Closes the connection, [for all clones at once](crate::net#close). Does not park, and does not fail.
     ///
-    /// Whoever is parked or blocked in a call on it wakes with `NotConnected`, and all later reads and
-    /// writes fail with it. The peer reads the end of the stream.
+    /// Calls that wait on it end with `NotConnected`, as do all later reads and writes. The peer reads the
+    /// end of the stream. The descriptor is kept until the last clone is dropped.
     ///
     /// # Examples
     ///
@@ -234,53 +128,24 @@ impl TcpStream {
         Ok(())
     }
 
-    /// Reads without taking what it reads out of the stream. Parks until there is something.
-    ///
-    /// # Errors
-    ///
-    /// As a read.
-    ///
-    /// # Cancellation
-    ///
-    /// As a read.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use std::io::{Read, Write};
-    /// use sward::net::{TcpListener, TcpStream};
-    ///
-    /// sward::run(|| {
-    ///     let listener = TcpListener::bind("127.0.0.1:0")?;
-    ///     let mut client = TcpStream::connect(listener.local_addr()?)?;
-    ///     let (mut server, _) = listener.accept()?;
-    ///     client.write_all(b"x")?;
-    ///     let mut byte = [0];
-    ///     assert_eq!((server.peek(&mut byte)?, byte), (1, *b"x"));
-    ///     assert_eq!((server.read(&mut byte)?, byte), (1, *b"x"));
-    ///     Ok::<_, std::io::Error>(())
-    /// })
-    /// # .unwrap();
-    /// ```
+    /// Reads without removing the bytes from the stream, as [`std::net::TcpStream::peek`]. Parks until there
+    /// are some, as a read does.
     pub fn peek(&self, buf: &mut [u8]) -> io::Result<usize> {
         self.socket.peek(buf)
     }
 
-    /// Waits until a read would not block: there is something to read, or the end of the stream, or an error.
-    /// Parks until then, in non-blocking mode too.
+    /// Waits until a read would not block: there are bytes to read, or the end of the stream, or an error.
+    /// Parks until then, also in non-blocking mode.
     ///
-    /// A read waits by itself. This is for code that must not park in its calls, such as a future's `poll`:
-    /// it makes them in non-blocking mode, and a coroutine of its own waits here and wakes it. Whoever else
-    /// reads may be faster, so that the read after it would block all the same.
+    /// A read waits by itself, so most programs do not need this. It is for code that must not park in its
+    /// calls, such as a future's `poll`: such code calls in non-blocking mode, and another coroutine waits
+    /// here and wakes it. Another reader may take the bytes first; then the read after `readable` would block
+    /// nevertheless.
     ///
     /// # Errors
     ///
-    /// As a read's own waiting: `WouldBlock` after the read timeout, `NotConnected` after
-    /// [`close`](Self::close). What has befallen the connection is left for the read to tell.
-    ///
-    /// # Cancellation
-    ///
-    /// As a read.
+    /// `WouldBlock` after the read timeout, `NotConnected` after [`close`](Self::close). An error of the
+    /// connection is left for the read to report.
     ///
     /// # Examples
     ///
@@ -304,142 +169,49 @@ impl TcpStream {
         self.socket.wait_ready(Direction::Read, WaitReason::Readable)
     }
 
-    /// Waits until a write would not block: there is room for a part of it at least, or an error to be told.
-    /// Parks until then, in non-blocking mode too. Otherwise as [`readable`](Self::readable).
+    /// Waits until a write would not block: there is room for at least one byte, or an error to report. Parks
+    /// until then, also in non-blocking mode. Otherwise as [`readable`](Self::readable).
     ///
     /// # Errors
     ///
-    /// As a write's own waiting: `WouldBlock` after the write timeout, `NotConnected` after
-    /// [`close`](Self::close).
-    ///
-    /// # Cancellation
-    ///
-    /// As a write.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use sward::net::{TcpListener, TcpStream};
-    ///
-    /// sward::run(|| {
-    ///     let listener = TcpListener::bind("127.0.0.1:0")?;
-    ///     TcpStream::connect(listener.local_addr()?)?.writable()
-    /// })
-    /// # .unwrap();
-    /// ```
+    /// `WouldBlock` after the write timeout, `NotConnected` after [`close`](Self::close).
     pub fn writable(&self) -> io::Result<()> {
         self.socket.wait_ready(Direction::Write, WaitReason::Writable)
     }
 
-    /// Sets `TCP_NODELAY`: small writes are sent at once.
-    ///
-    /// # Errors
-    ///
-    /// Those of `setsockopt(2)`.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use sward::net::{TcpListener, TcpStream};
-    ///
-    /// sward::run(|| {
-    ///     let listener = TcpListener::bind("127.0.0.1:0")?;
-    ///     let stream = TcpStream::connect(listener.local_addr()?)?;
-    ///     stream.set_nodelay(true)?;
-    ///     assert!(stream.nodelay()?);
-    ///     Ok::<_, std::io::Error>(())
-    /// })
-    /// # .unwrap();
-    /// ```
+    /// Sets `TCP_NODELAY`, as [`std::net::TcpStream::set_nodelay`]: the kernel sends small writes at once.
     pub fn set_nodelay(&self, nodelay: bool) -> io::Result<()> {
         self.socket.set_option(libc::IPPROTO_TCP, libc::TCP_NODELAY, libc::c_int::from(nodelay))
     }
 
-    /// Whether small writes are sent at once.
-    ///
-    /// # Errors
-    ///
-    /// Those of `getsockopt(2)`.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use sward::net::{TcpListener, TcpStream};
-    ///
-    /// sward::run(|| {
-    ///     let listener = TcpListener::bind("127.0.0.1:0")?;
-    ///     let stream = TcpStream::connect(listener.local_addr()?)?;
-    ///     assert!(!stream.nodelay()?);
-    ///     Ok::<_, std::io::Error>(())
-    /// })
-    /// # .unwrap();
-    /// ```
+    /// Whether small writes are sent at once, as [`std::net::TcpStream::nodelay`].
     pub fn nodelay(&self) -> io::Result<bool> {
         self.socket.option(libc::IPPROTO_TCP, libc::TCP_NODELAY).map(|value: libc::c_int| value != 0)
     }
 
-    /// Sets `TCP_QUICKACK`: what is received is acknowledged at once. The kernel may change this by itself
-    /// later. Linux only. Does not park.
-    ///
-    /// # Errors
-    ///
-    /// Those of `setsockopt(2)`.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use sward::net::{TcpListener, TcpStream};
-    ///
-    /// sward::run(|| {
-    ///     let listener = TcpListener::bind("127.0.0.1:0")?;
-    ///     let stream = TcpStream::connect(listener.local_addr()?)?;
-    ///     stream.set_quickack(false)?;
-    ///     assert!(!stream.quickack()?);
-    ///     Ok::<_, std::io::Error>(())
-    /// })
-    /// # .unwrap();
-    /// ```
+    /// Sets `TCP_QUICKACK`: the kernel acknowledges received bytes at once. It may change this by itself
+    /// later. Linux only. std has this in its `TcpStreamExt`.
     #[cfg(any(target_os = "linux", target_os = "android"))]
     pub fn set_quickack(&self, quickack: bool) -> io::Result<()> {
         self.socket.set_option(libc::IPPROTO_TCP, libc::TCP_QUICKACK, libc::c_int::from(quickack))
     }
 
-    /// Whether what is received is acknowledged at once. Linux only. Does not park.
-    ///
-    /// # Errors
-    ///
-    /// Those of `getsockopt(2)`.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use sward::net::{TcpListener, TcpStream};
-    ///
-    /// sward::run(|| {
-    ///     let listener = TcpListener::bind("127.0.0.1:0")?;
-    ///     let stream = TcpStream::connect(listener.local_addr()?)?;
-    ///     stream.set_quickack(true)?;
-    ///     assert!(stream.quickack()?);
-    ///     Ok::<_, std::io::Error>(())
-    /// })
-    /// # .unwrap();
-    /// ```
+    /// Whether received bytes are acknowledged at once. Linux only.
     #[cfg(any(target_os = "linux", target_os = "android"))]
     pub fn quickack(&self) -> io::Result<bool> {
         self.socket.option(libc::IPPROTO_TCP, libc::TCP_QUICKACK).map(|value: libc::c_int| value != 0)
     }
 
-    /// Sets `SO_LINGER`: what the drop of the last clone does with the connection. Does not park.
+    /// Sets `SO_LINGER`: what the drop of the last clone does with bytes that were not sent yet. std has this
+    /// as an unstable method.
     ///
-    /// With `None`, the default, the peer gets all that was written and then the end of the stream. With a
-    /// duration of zero the connection is reset: what was not sent is lost, and the peer's calls fail with
-    /// `ConnectionReset`. Use this to pass on that a connection has failed, where an end would say that the
-    /// data is complete. With any other duration the drop waits so long, in whole seconds, for the peer to
-    /// take what was written; in a coroutine a thread of the pool does that wait.
-    ///
-    /// # Errors
-    ///
-    /// Those of `setsockopt(2)`.
+    /// - `None`, the default: the kernel sends them in the background, and then ends the stream.
+    /// - A zero duration: the connection is reset. Bytes that were not sent are lost, and the peer's calls
+    ///   fail with `ConnectionReset`. A proxy does this to pass on that a connection has failed: an ordinary
+    ///   end would say that the data is complete.
+    /// - Any other duration, in whole seconds, rounded up: the drop waits so long for the peer to acknowledge
+    ///   them. In a coroutine a thread of the pool waits instead;
+    ///   [`TcpSocket::set_linger`](super::TcpSocket::set_linger) has the details.
     ///
     /// # Examples
     ///
@@ -463,87 +235,28 @@ impl TcpStream {
         self.socket.set_option(libc::SOL_SOCKET, libc::SO_LINGER, linger_value(linger))
     }
 
-    /// What [`set_linger`](Self::set_linger) has set. Does not park.
-    ///
-    /// # Errors
-    ///
-    /// Those of `getsockopt(2)`.
+    /// What [`set_linger`](Self::set_linger) has set.
     pub fn linger(&self) -> io::Result<Option<Duration>> {
         self.socket.option(libc::SOL_SOCKET, libc::SO_LINGER).map(linger_time)
     }
 
-    /// Sets `IP_TTL`, how many hops a packet may make.
-    ///
-    /// # Errors
-    ///
-    /// Those of `setsockopt(2)`.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use sward::net::{TcpListener, TcpStream};
-    ///
-    /// sward::run(|| {
-    ///     let listener = TcpListener::bind("127.0.0.1:0")?;
-    ///     let stream = TcpStream::connect(listener.local_addr()?)?;
-    ///     stream.set_ttl(100)?;
-    ///     assert_eq!(stream.ttl()?, 100);
-    ///     Ok::<_, std::io::Error>(())
-    /// })
-    /// # .unwrap();
-    /// ```
+    /// Sets `IP_TTL`, as [`std::net::TcpStream::set_ttl`].
     pub fn set_ttl(&self, ttl: u32) -> io::Result<()> {
         self.socket.set_ttl(ttl)
     }
 
-    /// How many hops a packet may make.
-    ///
-    /// # Errors
-    ///
-    /// Those of `getsockopt(2)`.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use sward::net::{TcpListener, TcpStream};
-    ///
-    /// sward::run(|| {
-    ///     let listener = TcpListener::bind("127.0.0.1:0")?;
-    ///     let stream = TcpStream::connect(listener.local_addr()?)?;
-    ///     assert!(stream.ttl()? > 0);
-    ///     Ok::<_, std::io::Error>(())
-    /// })
-    /// # .unwrap();
-    /// ```
+    /// The time to live, as [`std::net::TcpStream::ttl`].
     pub fn ttl(&self) -> io::Result<u32> {
         self.socket.ttl()
     }
 
-    /// Turns it into std's type: blocking, or in the mode that [`set_nonblocking`](Self::set_nonblocking)
-    /// asked for, and with its timeouts.
-    ///
-    /// If clones remain, std's stream has a duplicate of the descriptor, and the clones go on working as
-    /// before.
+    /// Converts it into std's type, with its timeouts. The stream is blocking unless
+    /// [`set_nonblocking`](Self::set_nonblocking) has asked for the other mode. If clones remain, std's
+    /// stream has a duplicate of the descriptor.
     ///
     /// # Errors
     ///
-    /// No descriptor was free for the duplicate, or the mode could not be set; the handle is dropped.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use sward::net::{TcpListener, TcpStream};
-    ///
-    /// sward::run(|| {
-    ///     let listener = TcpListener::bind("127.0.0.1:0")?;
-    ///     let stream = TcpStream::connect(listener.local_addr()?)?;
-    ///     let address = stream.local_addr()?;
-    ///     let stream: std::net::TcpStream = stream.into_std()?;
-    ///     assert_eq!(stream.local_addr()?, address);
-    ///     Ok::<_, std::io::Error>(())
-    /// })
-    /// # .unwrap();
-    /// ```
+    /// No descriptor was free for the duplicate, or the mode could not be set. The handle is dropped.
     pub fn into_std(self) -> io::Result<std::net::TcpStream> {
         self.socket.release().map(Into::into)
     }

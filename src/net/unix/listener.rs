@@ -1,4 +1,4 @@
-//! A Unix socket that takes connections. The waiting is in `accept`.
+//! A listener of Unix stream sockets. The waiting is in `accept`.
 
 use super::{SocketAddr, UnixStream};
 use crate::net::accept::BACKLOG;
@@ -14,9 +14,9 @@ use std::sync::Arc;
 
 /// A Unix socket that takes connections; [`std::os::unix::net::UnixListener`] for coroutines.
 ///
-/// [`accept`](Self::accept) parks the calling coroutine; on a plain thread it blocks the thread. Any
-/// number of them may accept at once. The socket is closed when its last clone is dropped; its path stays in
-/// the file system until somebody removes it.
+/// Any number of coroutines and threads may [`accept`](Self::accept) at once. [`close`](Self::close) ends the
+/// listener while they wait. The socket's path stays in the file system until a program removes it. What
+/// holds for all sockets is said in [`net`](crate::net).
 ///
 /// # Examples
 ///
@@ -46,45 +46,37 @@ pub struct UnixListener {
 }
 
 impl UnixListener {
-    /// Listens at that path, where the call makes a socket. Does not park.
+    /// Listens at that path, at which the call makes a socket, as [`std::os::unix::net::UnixListener::bind`].
+    /// The backlog is 4,096, or as many as the system allows (`net.core.somaxconn`).
     ///
     /// # Errors
     ///
-    /// As std's: `AddrInUse` if there is a file already, `InvalidInput` for a path that is too long.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use sward::net::UnixListener;
-    ///
-    /// let path = std::env::temp_dir().join(format!("sward-doc-bind-{}", std::process::id()));
-    /// let listener = UnixListener::bind(&path)?;
-    /// assert_eq!(UnixListener::bind(&path).unwrap_err().kind(), std::io::ErrorKind::AddrInUse);
-    /// std::fs::remove_file(path)?;
-    /// # Ok::<_, std::io::Error>(())
-    /// ```
+    /// `AddrInUse` if the file exists already, `InvalidInput` for a path that is too long.
     pub fn bind<P: AsRef<Path>>(path: P) -> io::Result<UnixListener> {
         UnixListener::bind_addr(&SocketAddr::from_pathname(path)?)
     }
 
-    /// As [`bind`](Self::bind), for any address.
-    ///
-    /// # Errors
-    ///
-    /// As [`bind`](Self::bind).
+    /// Listens at an address of any kind, as [`std::os::unix::net::UnixListener::bind_addr`]. Otherwise as
+    /// [`bind`](Self::bind).
     ///
     /// # Examples
     ///
+    /// A name that is in no file system (Linux):
+    ///
     /// ```
     /// use std::os::linux::net::SocketAddrExt;
-    /// use sward::net::UnixListener;
     /// use sward::net::unix::SocketAddr;
+    /// use sward::net::{UnixListener, UnixStream};
     ///
-    /// let name = format!("sward-doc-bind_addr-{}", std::process::id());
-    /// let address = SocketAddr::from_abstract_name(name)?;
-    /// let socket = UnixListener::bind_addr(&address)?;
-    /// assert!(socket.local_addr()?.as_abstract_name().is_some());
-    /// # Ok::<_, std::io::Error>(())
+    /// sward::run(|| {
+    ///     let name = format!("sward-doc-bind_addr-{}", std::process::id());
+    ///     let address = SocketAddr::from_abstract_name(name)?;
+    ///     let listener = UnixListener::bind_addr(&address)?;
+    ///     let stream = UnixStream::connect_addr(&address)?;
+    ///     assert!(stream.peer_addr()?.as_abstract_name().is_some());
+    ///     Ok::<_, std::io::Error>(())
+    /// })
+    /// # .unwrap();
     /// ```
     pub fn bind_addr(socket_addr: &SocketAddr) -> io::Result<UnixListener> {
         let fd = sys::socket(libc::AF_UNIX, libc::SOCK_STREAM)?;
@@ -97,158 +89,60 @@ impl UnixListener {
         UnixListener { socket: Socket::adopt_listener(fd) }
     }
 
-    /// Takes a connection, and tells the peer's address, which is mostly unnamed. Parks until there is one.
+    /// Takes a connection and returns it with the peer's address, which is mostly unnamed, as
+    /// [`std::os::unix::net::UnixListener::accept`]. Parks until there is one.
     ///
-    /// What concerns one connection or passes, such as a lack of descriptors, is not an error, as for
+    /// It skips failed connections, and waits while descriptors have run out, as
     /// [`TcpListener::accept`](crate::net::TcpListener::accept).
     ///
     /// # Errors
     ///
-    /// `NotConnected` after [`close`](Self::close); `WouldBlock` in non-blocking mode, which also reports
-    /// a shortage as it is. Once the runtime has shut down, a call that would have to wait fails.
-    ///
-    /// # Cancellation
-    ///
-    /// The coroutine unwinds; no connection is lost.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use std::os::linux::net::SocketAddrExt;
-    /// use sward::net::unix::SocketAddr;
-    /// use sward::net::{UnixListener, UnixStream};
-    ///
-    /// sward::run(|| {
-    ///     let name = format!("sward-doc-accept-{}", std::process::id());
-    ///     let address = SocketAddr::from_abstract_name(name)?;
-    ///     let socket = UnixListener::bind_addr(&address)?;
-    ///     let _client = UnixStream::connect_addr(&address)?;
-    ///     let (_stream, peer) = socket.accept()?;
-    ///     assert!(peer.is_unnamed());
-    ///     Ok::<_, std::io::Error>(())
-    /// })
-    /// # .unwrap();
-    /// ```
+    /// `NotConnected` after [`close`](Self::close). In non-blocking mode `WouldBlock`, and the system's error
+    /// for a shortage.
     pub fn accept(&self) -> io::Result<(UnixStream, SocketAddr)> {
         let (fd, peer) = self.socket.accept()?;
         Ok((UnixStream::from_new(fd), SocketAddr::try_from(&peer)?))
     }
 
-    /// The address it listens at. Does not park.
-    ///
-    /// # Errors
-    ///
-    /// Those of `getsockname(2)`.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use std::os::linux::net::SocketAddrExt;
-    /// use sward::net::UnixListener;
-    /// use sward::net::unix::SocketAddr;
-    ///
-    /// let name = format!("sward-doc-local-{}", std::process::id());
-    /// let address = SocketAddr::from_abstract_name(name)?;
-    /// let socket = UnixListener::bind_addr(&address)?;
-    /// assert!(!socket.local_addr()?.is_unnamed());
-    /// # Ok::<_, std::io::Error>(())
-    /// ```
+    /// The address at which it listens, as [`std::os::unix::net::UnixListener::local_addr`].
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.socket.local_addr()
     }
 
-    /// Stops listening, for all clones at once, although the descriptor and its address are kept until the
-    /// last of them is dropped. Does not park.
+    /// Stops listening, [for all clones at once](crate::net#close). Does not park, and does not fail.
     ///
-    /// Whoever is parked or blocked in [`accept`](Self::accept) wakes with `NotConnected`, and so do all
-    /// later calls. Connections that were not taken end when the last clone is dropped.
-    ///
-    /// # Errors
-    ///
-    /// None at present.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use std::io::ErrorKind;
-    /// use std::os::linux::net::SocketAddrExt;
-    /// use sward::net::UnixListener;
-    /// use sward::net::unix::SocketAddr;
-    ///
-    /// sward::run(|| {
-    ///     let name = format!("sward-doc-close-{}", std::process::id());
-    ///     let address = SocketAddr::from_abstract_name(name)?;
-    ///     let socket = UnixListener::bind_addr(&address)?;
-    ///     let clone = socket.try_clone()?;
-    ///     let parked = sward::spawn(move || clone.accept());
-    ///     sward::yield_now();
-    ///     socket.close()?;
-    ///     assert_eq!(parked.join().unwrap().unwrap_err().kind(), ErrorKind::NotConnected);
-    ///     Ok::<_, std::io::Error>(())
-    /// })
-    /// # .unwrap();
-    /// ```
+    /// Calls of [`accept`](Self::accept) that wait end with `NotConnected`, as do all later calls, and loops
+    /// over [`incoming`](Self::incoming) end. Connections that were not taken end when the last clone is
+    /// dropped; until then the descriptor and the address are kept.
     pub fn close(&self) -> io::Result<()> {
         self.socket.close();
         Ok(())
     }
 
-    /// The connections as they come: an iterator that calls [`accept`](Self::accept). It ends only after
-    /// [`close`](Self::close).
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use std::os::linux::net::SocketAddrExt;
-    /// use sward::net::unix::SocketAddr;
-    /// use sward::net::{UnixListener, UnixStream};
-    ///
-    /// sward::run(|| {
-    ///     let name = format!("sward-doc-incoming-{}", std::process::id());
-    ///     let address = SocketAddr::from_abstract_name(name)?;
-    ///     let socket = UnixListener::bind_addr(&address)?;
-    ///     let _client = UnixStream::connect_addr(&address)?;
-    ///     let _stream = socket.incoming().next().expect("it was not closed")?;
-    ///     Ok::<_, std::io::Error>(())
-    /// })
-    /// # .unwrap();
-    /// ```
+    /// An iterator over the connections, as [`std::os::unix::net::UnixListener::incoming`]. Its `next` calls
+    /// [`accept`](Self::accept), and parks. Unlike std's, it ends: after [`close`](Self::close).
     pub fn incoming(&self) -> Incoming<'_> {
         Incoming { listener: self }
     }
 
-    /// Turns it into std's type: blocking, or in the mode that [`set_nonblocking`](Self::set_nonblocking)
-    /// asked for. Does not park.
+    /// Converts it into std's type, which is blocking unless [`set_nonblocking`](Self::set_nonblocking) has
+    /// asked for the other mode.
     ///
-    /// If clones remain, std's listener has a duplicate of the descriptor, and is non-blocking: the mode
-    /// belongs to both, and the clones must not block their workers.
+    /// If clones remain, std's listener has a duplicate of the descriptor and is non-blocking: the mode
+    /// belongs to the open file, which both share, and the clones must not block their workers.
     ///
     /// # Errors
     ///
-    /// No descriptor was free for the duplicate, or the mode could not be set; the handle is dropped.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use std::os::linux::net::SocketAddrExt;
-    /// use sward::net::UnixListener;
-    /// use sward::net::unix::SocketAddr;
-    ///
-    /// let name = format!("sward-doc-into_std-{}", std::process::id());
-    /// let address = SocketAddr::from_abstract_name(name)?;
-    /// let socket = UnixListener::bind_addr(&address)?;
-    /// let socket: std::os::unix::net::UnixListener = socket.into_std()?;
-    /// assert!(socket.take_error()?.is_none());
-    /// # Ok::<_, std::io::Error>(())
-    /// ```
+    /// No descriptor was free for the duplicate, or the mode could not be set. The handle is dropped.
     pub fn into_std(self) -> io::Result<std::os::unix::net::UnixListener> {
         self.socket.release_listener().map(Into::into)
     }
 }
 
-/// The connections of a listener, as [`UnixListener::incoming`] gives them.
+/// The connections of a listener, as [`UnixListener::incoming`] returns them.
 ///
-/// Parks as [`UnixListener::accept`] does, with the same errors. It ends only after `close`.
+/// Its `next` parks as [`UnixListener::accept`] does, with the same errors. It ends only after
+/// [`UnixListener::close`].
 #[derive(Debug)]
 pub struct Incoming<'a> {
     listener: &'a UnixListener,

@@ -1,7 +1,7 @@
 //! Unix sockets, in the shape of [`std::os::unix::net`]: what blocks there parks here.
 //!
-//! [`UnixStream`], [`UnixListener`] and [`UnixDatagram`] are found in [`sward::net`](crate::net) as well.
-//! Addresses are std's: paths, and on Linux abstract names
+//! [`UnixStream`], [`UnixListener`] and [`UnixDatagram`] are in [`sward::net`](crate::net) as well, where the
+//! page says what holds for all sockets. Addresses are std's: paths, and on Linux abstract names
 //! ([`SocketAddrExt`](std::os::linux::net::SocketAddrExt)).
 
 mod datagram;
@@ -19,8 +19,8 @@ pub use listener::{Incoming, UnixListener};
 pub use std::os::unix::net::SocketAddr;
 pub use stream::UnixStream;
 
-/// Waits for room in another socket's queue, of which the kernel gives no event: first for a short while,
-/// then longer.
+/// Waits for room in another socket's queue. The kernel reports no event for that, so the caller tries again
+/// after a delay that doubles each time.
 struct Backoff {
     delay: Duration,
 }
@@ -33,7 +33,7 @@ impl Backoff {
         Backoff { delay: Backoff::FIRST }
     }
 
-    /// Parks for the next while, or until the deadline; fails while a cancellation or a time limit unwinds.
+    /// Parks for the delay, or until the deadline. Fails while a cancellation or a time limit unwinds.
     fn wait(&mut self, reason: WaitReason, deadline: Option<Instant>) -> io::Result<()> {
         if let Some(refused) = refusal() {
             return Err(refused);

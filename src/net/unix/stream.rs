@@ -14,20 +14,9 @@ use std::sync::Arc;
 
 /// A connection through a Unix socket; [`std::os::unix::net::UnixStream`] for coroutines.
 ///
-/// A call that would block parks the calling coroutine; on a plain thread it blocks the thread. Any
-/// number of coroutines and threads may read and write at once, through clones or through `&UnixStream`.
-/// The connection is closed when its last clone is dropped, or by [`close`](Self::close).
-///
-/// # Errors
-///
-/// As std's, with the same kinds: a read or write that exceeds its timeout fails with `WouldBlock`. After
-/// [`close`](Self::close), `NotConnected`. Once the runtime has shut down, a call that would have to wait
-/// fails.
-///
-/// # Cancellation
-///
-/// A coroutine that is cancelled while parked in a read or write unwinds, and no bytes are lost: it is
-/// parked only while none were transferred.
+/// Any number of coroutines and threads may read and write at once, through clones or through `&UnixStream`.
+/// [`close`](Self::close) ends the connection while they wait. What holds for all sockets, such as errors and
+/// cancellation, is said in [`net`](crate::net).
 ///
 /// # Examples
 ///
@@ -52,66 +41,22 @@ pub struct UnixStream {
 }
 
 impl UnixStream {
-    /// Opens a connection to the listener at that path.
+    /// Connects to the listener at that path, as [`std::os::unix::net::UnixStream::connect`]. Parks while the
+    /// listener's queue is full.
     ///
-    /// Parks while the listener's queue is full. The kernel tells nobody when there is room again, so this
-    /// tries again after 100 µs, then after twice that each time, up to 20 ms.
+    /// The kernel reports no event when the queue has room again. So this tries again after 100 µs and
+    /// doubles the delay each time, up to 20 ms.
     ///
     /// # Errors
     ///
-    /// As std's: `NotFound`, `ConnectionRefused` if nobody listens there, `InvalidInput` for a path that is
-    /// too long.
-    ///
-    /// # Cancellation
-    ///
-    /// The coroutine unwinds, and the attempt is given up.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use sward::net::{UnixListener, UnixStream};
-    ///
-    /// sward::run(|| {
-    ///     let path = std::env::temp_dir().join(format!("sward-doc-{}", std::process::id()));
-    ///     let listener = UnixListener::bind(&path)?;
-    ///     let stream = UnixStream::connect(&path)?;
-    ///     assert_eq!(stream.peer_addr()?.as_pathname(), Some(&*path));
-    ///     # std::fs::remove_file(path)?;
-    ///     Ok::<_, std::io::Error>(())
-    /// })
-    /// # .unwrap();
-    /// ```
+    /// `NotFound`; `ConnectionRefused` if no socket listens there; `InvalidInput` for a path that is too
+    /// long.
     pub fn connect<P: AsRef<Path>>(path: P) -> io::Result<UnixStream> {
         UnixStream::connect_addr(&SocketAddr::from_pathname(path)?)
     }
 
-    /// As [`connect`](Self::connect), for any address.
-    ///
-    /// # Errors
-    ///
-    /// As [`connect`](Self::connect).
-    ///
-    /// # Cancellation
-    ///
-    /// As [`connect`](Self::connect).
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use std::os::linux::net::SocketAddrExt;
-    /// use sward::net::unix::SocketAddr;
-    /// use sward::net::{UnixListener, UnixStream};
-    ///
-    /// sward::run(|| {
-    ///     let name = format!("sward-doc-connect-{}", std::process::id());
-    ///     let address = SocketAddr::from_abstract_name(name)?;
-    ///     let listener = UnixListener::bind_addr(&address)?;
-    ///     let stream = UnixStream::connect_addr(&address)?;
-    ///     assert!(stream.peer_addr()?.as_abstract_name().is_some());
-    ///     Ok::<_, std::io::Error>(())
-    /// })
-    /// # .unwrap();
-    /// ```
+    /// Connects to an address of any kind, as [`std::os::unix::net::UnixStream::connect_addr`]. Parks and
+    /// fails as [`connect`](Self::connect).
     pub fn connect_addr(socket_addr: &SocketAddr) -> io::Result<UnixStream> {
         let fd = sys::socket(libc::AF_UNIX, libc::SOCK_STREAM)?;
         let raw = RawAddr::from(socket_addr);
@@ -128,28 +73,14 @@ impl UnixStream {
         }
     }
 
-    /// Two streams that are connected to each other. Does not park.
-    ///
-    /// # Errors
-    ///
-    /// Those of `socketpair(2)`: descriptors or memory have run out.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use sward::net::UnixStream;
-    ///
-    /// let (socket, peer) = UnixStream::pair()?;
-    /// assert!(peer.peer_addr()?.is_unnamed());
-    /// # Ok::<_, std::io::Error>(())
-    /// ```
+    /// Two streams that are connected to each other, as [`std::os::unix::net::UnixStream::pair`].
     pub fn pair() -> io::Result<(UnixStream, UnixStream)> {
         sys::socket_pair(libc::SOCK_STREAM).map(|fds| fds.map(UnixStream::from_new).into())
     }
 
     /// The stream of a connection that was made here.
     pub(super) fn from_new(fd: OwnedFd) -> UnixStream {
-        // A read also stops short where descriptors were passed along, with more behind it.
+        // A read also stops short at a passed descriptor, with more bytes behind it.
         UnixStream { socket: Socket::new(fd, Short::Nothing) }
     }
 
@@ -157,123 +88,41 @@ impl UnixStream {
         UnixStream { socket: Socket::adopt(fd, Short::Nothing) }
     }
 
-    /// The local address: of a connection that was accepted, the listener's. Does not park.
-    ///
-    /// # Errors
-    ///
-    /// Those of `getsockname(2)`.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use sward::net::UnixStream;
-    ///
-    /// let (socket, peer) = UnixStream::pair()?;
-    /// assert!(socket.local_addr()?.is_unnamed());
-    /// # Ok::<_, std::io::Error>(())
-    /// ```
+    /// The local address, as [`std::os::unix::net::UnixStream::local_addr`]. An accepted connection has the
+    /// listener's.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.socket.local_addr()
     }
 
-    /// The address of the peer. Does not park.
-    ///
-    /// # Errors
-    ///
-    /// `NotConnected` if there is no connection.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use sward::net::UnixStream;
-    ///
-    /// let (socket, peer) = UnixStream::pair()?;
-    /// assert!(socket.peer_addr()?.is_unnamed());
-    /// # Ok::<_, std::io::Error>(())
-    /// ```
+    /// The address of the peer, as [`std::os::unix::net::UnixStream::peer_addr`].
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
         self.socket.peer_addr()
     }
 
-    /// Shuts down reading, writing, or both, for all clones. Does not park.
+    /// Shuts down reading, writing, or both, for all clones, as [`std::os::unix::net::UnixStream::shutdown`].
     ///
-    /// Who is parked in a read wakes and finds the end of the stream; who is parked in a write wakes with
-    /// `BrokenPipe`. The peer reads the end of the stream once writing is shut down.
-    ///
-    /// # Errors
-    ///
-    /// `NotConnected` if there is no connection.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use std::io::Read;
-    /// use sward::net::{Shutdown, UnixStream};
-    ///
-    /// sward::run(|| {
-    ///     let (socket, mut peer) = UnixStream::pair()?;
-    ///     socket.shutdown(Shutdown::Write)?;
-    ///     assert_eq!(peer.read(&mut [0; 8])?, 0);
-    ///     Ok::<_, std::io::Error>(())
-    /// })
-    /// # .unwrap();
-    /// ```
+    /// A parked read wakes and finds the end of the stream; a parked write wakes and fails with `BrokenPipe`.
+    /// Once writing is shut down, the peer reads the end of the stream.
     pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
         self.socket.shutdown(how)
     }
 
-    /// Closes the connection for all clones at once, although the descriptor stays until the last of them is
-    /// dropped. Does not park.
+    /// Closes the connection, [for all clones at once](crate::net#close). Does not park, and does not fail.
     ///
-    /// Whoever is parked or blocked in a call on it wakes with `NotConnected`, and so do all later reads and
-    /// writes. The peer reads the end of the stream.
-    ///
-    /// # Errors
-    ///
-    /// None at present.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use std::io::{ErrorKind, Read};
-    /// use sward::net::UnixStream;
-    ///
-    /// sward::run(|| {
-    ///     let (socket, _peer) = UnixStream::pair()?;
-    ///     let mut clone = socket.try_clone()?;
-    ///     let parked = sward::spawn(move || clone.read(&mut [0; 8]));
-    ///     sward::yield_now();
-    ///     socket.close()?;
-    ///     assert_eq!(parked.join().unwrap().unwrap_err().kind(), ErrorKind::NotConnected);
-    ///     Ok::<_, std::io::Error>(())
-    /// })
-    /// # .unwrap();
-    /// ```
+    /// Calls that wait on it end with `NotConnected`, as do all later reads and writes. The peer reads the
+    /// end of the stream. The descriptor is kept until the last clone is dropped.
     pub fn close(&self) -> io::Result<()> {
         self.socket.close();
         Ok(())
     }
 
-    /// Turns it into std's type: blocking, or in the mode that [`set_nonblocking`](Self::set_nonblocking)
-    /// asked for, and with its timeouts. Does not park.
-    ///
-    /// If clones remain, std's stream has a duplicate of the descriptor, and the clones go on working as
-    /// before.
+    /// Converts it into std's type, with its timeouts. The stream is blocking unless
+    /// [`set_nonblocking`](Self::set_nonblocking) has asked for the other mode. If clones remain, std's
+    /// stream has a duplicate of the descriptor.
     ///
     /// # Errors
     ///
-    /// No descriptor was free for the duplicate, or the mode could not be set; the handle is dropped.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use sward::net::UnixStream;
-    ///
-    /// let (socket, peer) = UnixStream::pair()?;
-    /// let socket: std::os::unix::net::UnixStream = socket.into_std()?;
-    /// assert!(socket.take_error()?.is_none());
-    /// # Ok::<_, std::io::Error>(())
-    /// ```
+    /// No descriptor was free for the duplicate, or the mode could not be set. The handle is dropped.
     pub fn into_std(self) -> io::Result<std::os::unix::net::UnixStream> {
         self.socket.release().map(Into::into)
     }
