@@ -50,8 +50,6 @@ src/base/spin_lock.rs: words
 
 src/base/sync.rs: columns
 
-src/blocking/mod.rs: columns words
-
 src/channel/arm.rs: cycle words
 
 src/channel/audience.rs: words
@@ -108,21 +106,7 @@ src/lib.rs: columns words
 
 src/net/socket.rs: words
 
-src/net/tcp_listener.rs: words
-
-src/net/tcp_socket.rs: words
-
-src/net/tcp_stream.rs: words
-
 src/net/transfer.rs: words
-
-src/net/udp_socket.rs: words
-
-src/net/unix/datagram.rs: words
-
-src/net/unix/listener.rs: words
-
-src/net/unix/stream.rs: words
 
 src/netpoll/fd.rs: words
 
@@ -225,10 +209,6 @@ src/task/mod.rs: cycle
 src/task/scope.rs: cycle words
 
 src/task/try_scope.rs: cycle words
-
-src/time/interval.rs: cycle
-
-src/time/mod.rs: cycle
 
 tests/budget.rs: columns words
 

@@ -1,13 +1,19 @@
 //! Threads for calls that can only block: files, name resolution, libraries that know nothing of sward.
 //!
-//! A coroutine that made such a call itself would hold up its worker. [`run`] hands the call to a pool
-//! and parks until it has returned. The pool is the process's: it has a thread per call under way, up to a
-//! limit; what comes beyond waits in a queue, and its callers are parked. Idle threads leave after
-//! [`KEEP_ALIVE`], and with the last runtime of the process.
+//! *Problem.* A coroutine that makes such a call itself keeps its worker, and so every coroutine that lives
+//! there. [`run`] gives the call to a thread of a pool and parks until it has returned.
 //!
-//! Invariant: while a job is queued there is a living thread. A thread counts itself out only under the
-//! lock and with the queue empty; a job is queued under the lock that a thread was counted or created
-//! under.
+//! *Terms.* A *job* is one call for the pool. The pool belongs to the process. It has one thread for each
+//! running job, up to a limit. Further jobs wait in a queue, in order, while their callers are parked. An
+//! idle thread ends after [`KEEP_ALIVE`], and with the last runtime of the process. A job is *aside* if
+//! nobody waits for it and it may block for long ([`detach_aside`]); it may use only a part of the threads.
+//!
+//! *A job*: queued (`submit`), then either withdrawn (its caller was cancelled, `withdraw`), or taken by a
+//! thread, which runs it to its end. The lock of the pool decides between the two.
+//!
+//! *Invariant*: while a job is queued, at least one thread is alive. A thread subtracts itself from the count
+//! only under the lock and with an empty queue. A job is queued under the lock under which a thread was
+//! counted or created.
 
 use crate::base::fork;
 use crate::base::large_box::{LargeBox, is_large, large_box};
@@ -23,28 +29,30 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+/// The number of threads, unless [`set_max_blocking_threads`] has set another one.
 const DEFAULT_LIMIT: usize = 512;
-/// One in so many threads may run a job of [`detach_aside`].
+/// At most one thread in this many runs a job of [`detach_aside`].
 const ASIDE: usize = 8;
+/// How long a thread waits for its next job before it ends.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
-/// How long the end of the last runtime waits for idle threads to leave.
-const GRACE: Duration = Duration::from_secs(1);
+/// How long the end of the last runtime waits until the idle threads have ended.
+const END_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Runs a closure that blocks on a thread of a pool, and parks until it has returned. On a plain thread,
-/// which may block, it runs in place.
+/// which may block, the closure runs in place.
 ///
-/// For calls that block in the kernel or compute for long: they would keep the worker, and every
-/// coroutine that lives on it. The closure may borrow from the caller, which cannot go on before it has
-/// ended. Inside of it there is no coroutine: what parks elsewhere blocks its thread.
+/// Use it for calls that block in the kernel or compute for long: they would keep the worker, and every
+/// coroutine that lives on it. The closure may borrow from the caller, which does not continue before the
+/// closure has ended. The closure does not run in a coroutine: a call in it that would park blocks its
+/// thread.
 ///
 /// The pool has at most 512 threads, or as many as
-/// [`set_max_blocking_threads`](crate::runtime::set_max_blocking_threads) says; further calls wait in a queue, in
-/// the order in which they came. Threads leave when they have been idle for ten seconds, and when the last
-/// runtime ends.
+/// [`set_max_blocking_threads`](crate::runtime::set_max_blocking_threads) says. Further calls wait in a
+/// queue, first in, first out. A thread ends after ten idle seconds, and when the last runtime ends.
 ///
 /// # Errors
 ///
-/// There is no thread and none could be created; the closure has not run.
+/// The pool has no thread and none could be created. The closure has not run.
 ///
 /// # Panics
 ///
@@ -52,8 +60,9 @@ const GRACE: Duration = Duration::from_secs(1);
 ///
 /// # Cancellation
 ///
-/// A cancelled caller unwinds out of it while the closure is in the queue, and the closure is dropped. One
-/// that has been started is awaited: its value is returned, and the cancellation is met at the next wait.
+/// If the caller is cancelled, or its time limit passes, while the closure is in the queue, the closure is
+/// dropped and the caller unwinds. A closure that has started is awaited: its value is returned, and the
+/// caller unwinds at its next cancellation point.
 ///
 /// ```
 /// sward::run(|| {
@@ -74,8 +83,8 @@ pub fn blocking<T: Send, F: FnOnce() -> T + Send>(f: F) -> io::Result<T> {
     }
 }
 
-/// Sets how many threads [`blocking`] may use in this process, from now on. Those that are too many leave
-/// when they have nothing to do.
+/// Sets how many threads [`blocking`] may use in this process, from now on. Threads beyond a lower limit end
+/// when they have finished their job. Does not park.
 ///
 /// # Errors
 ///
@@ -93,7 +102,7 @@ pub fn set_max_blocking_threads(threads: usize) -> io::Result<()> {
     Ok(())
 }
 
-/// What the pool does.
+/// How many threads and jobs the pool has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Usage {
     pub(crate) threads: usize,
@@ -101,7 +110,7 @@ pub(crate) struct Usage {
     pub(crate) queued: usize,
 }
 
-/// What the pool does now.
+/// How many threads and jobs the pool has now.
 pub(crate) fn usage() -> Usage {
     let pool = POOL.lock();
     Usage { threads: pool.threads, idle: pool.idle, queued: pool.queue.len() }
@@ -110,15 +119,15 @@ pub(crate) fn usage() -> Usage {
 type Job = Box<dyn FnOnce() + Send>;
 
 struct Pool {
-    /// By their numbers, so that a job of a cancelled caller leaves from anywhere without a search.
+    /// By number, so that the job of a cancelled caller is removed without a search.
     queue: BTreeMap<u64, Job>,
     /// The number of the next job.
     next: u64,
     limit: usize,
     threads: usize,
-    /// Jobs of `detach_aside`.
+    /// Jobs of `detach_aside` that were accepted and have not ended.
     aside: usize,
-    /// Threads that wait for work, those included that were notified and have not got up yet.
+    /// Threads that wait for a job, including notified threads that have not woken up yet.
     idle: usize,
 }
 
@@ -126,9 +135,9 @@ static POOL: Mutex<Pool> = Mutex::new(
     Rank::Blocking,
     Pool { queue: BTreeMap::new(), next: 0, limit: DEFAULT_LIMIT, threads: 0, aside: 0, idle: 0 },
 );
-static WORK: parking_lot::Condvar = parking_lot::Condvar::new();
+static JOB_QUEUED: parking_lot::Condvar = parking_lot::Condvar::new();
 
-/// As [`blocking`], with a reason of its own.
+/// As [`blocking`], with a wait reason of its own.
 pub(crate) fn run<T: Send>(reason: WaitReason, f: impl FnOnce() -> T + Send) -> io::Result<T> {
     if !may_switch() {
         return Ok(f());
@@ -136,21 +145,21 @@ pub(crate) fn run<T: Send>(reason: WaitReason, f: impl FnOnce() -> T + Send) -> 
     assert_none_held();
     consume_budget();
     let mut outcome: Option<thread::Result<T>> = None;
-    // Shared, so that it outlives the end of `set` on the other thread, which the caller does not await.
+    // Shared, since `set` on the other thread may still use it when the caller has gone on.
     let done = Arc::new(Event::new());
-    let slot = Slot(&raw mut outcome);
-    let told = Arc::clone(&done);
+    let store = OutcomePtr(&raw mut outcome);
+    let job_done = Arc::clone(&done);
     let job: Box<dyn FnOnce() + Send + '_> = Box::new(move || {
         let result = catch_unwind(AssertUnwindSafe(f));
-        // SAFETY: the caller's frame stays until `done` is set, and does not look before.
-        unsafe { slot.write(result) };
-        set(&told);
+        // SAFETY: the caller's frame stays until `done` is set, and it reads the outcome only afterwards.
+        unsafe { store.write(result) };
+        set(&job_done);
     });
     // SAFETY: only the lifetime of what `f` and `T` borrow changes. They are not touched once this
     // frame can end, which is after
     // - `submit` failed, or `withdraw` succeeded: they have dropped the job; or
     // - `done` was set: `f` was consumed and its result moved into this frame before. What the job
-    //   still holds then, `told` and a pointer it does not follow, borrows nothing.
+    //   still holds then, `job_done` and a pointer it does not follow, borrows nothing.
     // Nothing ends the frame in between: after the first wait, which does not unwind, it is withdrawn or
     // awaited by `wait_masked`, which obeys no cancellation; and the pool neither drops a job it has
     // taken nor lets one wait without a thread.
@@ -169,17 +178,17 @@ pub(crate) fn run<T: Send>(reason: WaitReason, f: impl FnOnce() -> T + Send) -> 
     }
 }
 
-/// Runs a closure on a thread of the pool, and does not wait for it. Does not park.
+/// Runs a closure on a thread of the pool without waiting for it. Does not park.
 ///
 /// # Errors
 ///
-/// There is no thread and none could be created; the closure was dropped.
+/// The pool has no thread and none could be created. The closure was dropped.
 pub(crate) fn detach(f: impl FnOnce() + Send + 'static) -> io::Result<()> {
     submit(Box::new(f)).map(drop)
 }
 
-/// As [`detach`], for a closure that may block for long and that nobody waits for. At most one thread in
-/// [`ASIDE`] runs such a job at a time, so the others stay free for callers that wait.
+/// As [`detach`], for a closure that may block for long. At most one thread in [`ASIDE`] runs such a job at a
+/// time, so that the others stay free for callers that wait.
 ///
 /// # Errors
 ///
@@ -191,53 +200,53 @@ pub(crate) fn detach_aside(f: impl FnOnce() + Send + 'static) -> io::Result<()> 
     }
     pool.aside += 1;
     drop(pool);
-    let place = Aside;
+    let permit = AsidePermit;
     detach(move || {
-        let _place = place;
+        let _permit = permit;
         f();
     })
 }
 
-/// One of the places of `detach_aside`.
-struct Aside;
+/// Counted in `Pool::aside` until it is dropped.
+struct AsidePermit;
 
-impl Drop for Aside {
+impl Drop for AsidePermit {
     fn drop(&mut self) {
         POOL.lock().aside -= 1;
     }
 }
 
-/// Where the job puts its outcome.
-struct Slot<T>(*mut Option<thread::Result<T>>);
+/// Where the job stores its outcome, in the caller's frame.
+struct OutcomePtr<T>(*mut Option<thread::Result<T>>);
 
-// SAFETY: the pointer is one thread's at a time: the job's until `done` is set, then the caller's. The
-// value goes from one to the other, and so does a panic's payload, which is `Send`.
-unsafe impl<T: Send> Send for Slot<T> {}
+// SAFETY: one thread at a time uses the pointer: the job's until `done` is set, then the caller's. The value
+// moves from one to the other, and so does a panic's payload, which is `Send`.
+unsafe impl<T: Send> Send for OutcomePtr<T> {}
 
-impl<T> Slot<T> {
+impl<T> OutcomePtr<T> {
     /// # Safety
     ///
-    /// The slot is alive, and nobody else looks at it.
+    /// The pointer is valid, and nobody else accesses it.
     unsafe fn write(self, outcome: thread::Result<T>) {
         // SAFETY: passed on to the caller.
         unsafe { *self.0 = Some(outcome) };
     }
 }
 
-/// Takes a job back that no thread has taken.
+/// Removes a job from the queue, if no thread has taken it.
 fn withdraw(number: u64) -> Option<Job> {
     POOL.lock().queue.remove(&number)
 }
 
-/// Queues a job for a thread that lives, and gives its number; or drops it and fails.
+/// Queues a job for a living thread and returns its number; or fails and drops the job.
 fn submit(job: Job) -> io::Result<u64> {
     fork::check();
-    fork::keep(fork::Pool { rest, forget });
+    fork::keep(fork::Pool { rest: end_idle_threads, forget: reset_after_fork });
     let mut pool = POOL.lock();
     if pool.idle <= pool.queue.len() && pool.threads < pool.limit {
-        // Under the lock, so that the count is never ahead of the threads: a job queued for a thread
-        // that failed to come about would wait for ever.
-        match thread::Builder::new().name("sward-blocking".into()).spawn(serve) {
+        // Under the lock, so that each counted thread exists: a job that is queued for a thread that
+        // could not be created would wait for ever.
+        match thread::Builder::new().name("sward-blocking".into()).spawn(work) {
             Ok(_) => pool.threads += 1,
             Err(error) if pool.threads == 0 => {
                 drop(pool);
@@ -250,39 +259,40 @@ fn submit(job: Job) -> io::Result<u64> {
     pool.next += 1;
     pool.queue.insert(number, job);
     drop(pool);
-    WORK.notify_one();
+    JOB_QUEUED.notify_one();
     Ok(number)
 }
 
-/// The last runtime has ended: the threads leave, so that a child that is forked now misses nothing. Threads
-/// in jobs of [`detach_aside`] are not waited for.
-fn rest() {
-    let deadline = Instant::now() + GRACE;
+/// The last runtime has ended: idle threads end, so that a child that is forked now does not lack any.
+/// Threads with jobs of [`detach_aside`] are not waited for.
+fn end_idle_threads() {
+    let deadline = Instant::now() + END_TIMEOUT;
     let mut nap = Duration::from_micros(20);
     let leaving = || {
         let pool = POOL.lock();
         pool.threads > pool.aside
     };
     while leaving() && fork::is_quiet() && Instant::now() < deadline {
-        WORK.notify_all();
+        JOB_QUEUED.notify_all();
         thread::sleep(nap);
         nap = (nap * 2).min(Duration::from_millis(2));
     }
 }
 
-/// In a forked child, which has none of the threads. One that was idle has left its place in the queue of the
-/// condition variable, and one that held the lock holds it for ever: then the pool cannot be used.
-fn forget() -> bool {
+/// Called in a forked child, which has none of the threads. An idle thread has left its entry in the queue of
+/// the condition variable, and a thread that held the lock holds it for ever: in these cases the pool cannot
+/// be used.
+fn reset_after_fork() -> bool {
     let Some(mut pool) = POOL.try_lock() else { return false };
     pool.threads = 0;
     pool.aside = 0;
-    // What they borrow is gone with their callers, so they are not dropped either.
+    // Their callers are gone with what the jobs borrow, so the jobs are leaked.
     std::mem::forget(std::mem::take(&mut pool.queue));
     pool.idle == 0
 }
 
-/// A thread's life.
-fn serve() {
+/// The main function of a thread of the pool.
+fn work() {
     let mut pool = POOL.lock();
     loop {
         while let Some((_, job)) = pool.queue.pop_first() {
@@ -295,7 +305,7 @@ fn serve() {
             return;
         }
         pool.idle += 1;
-        let waited = WORK.wait_for(pool.raw(), KEEP_ALIVE);
+        let waited = JOB_QUEUED.wait_for(pool.raw(), KEEP_ALIVE);
         pool.idle -= 1;
         if (waited.timed_out() || fork::is_quiet()) && pool.queue.is_empty() {
             pool.threads -= 1;
@@ -329,7 +339,7 @@ mod tests {
         assert_eq!(caught.expect_err("a panic").downcast_ref(), Some(&"there"));
     }
 
-    /// What was quadratic: each cancelled call walked the queue.
+    /// A cancelled call must not walk the queue: many of them would take quadratic time.
     #[test]
     fn a_queued_call_leaves_without_a_search() {
         const QUEUED: u64 = 20_000;

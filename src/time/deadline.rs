@@ -1,12 +1,13 @@
-//! A point in time by which something is to be done, or none.
+//! A point in time, or never, that is passed from function to function.
 
 use crate::sched;
 use std::cmp::Ordering;
 use std::time::{Duration, Instant};
 
-/// A point in time by which something is to be done, or [never](Deadline::never). As Go's
-/// `context.Context`, it is handed down instead of a duration, so that several calls in a row share it.
-/// Deadlines are ordered, the earlier first and `never` last, so [`Ord::min`] gives the one that counts.
+/// A point in time at which a wait ends, or [never](Deadline::never). Pass it from function to function
+/// instead of a duration, so that several calls in a row share it, as with Go's `context.Context`. An earlier
+/// deadline is less than a later one, and `never` is the greatest, so [`Ord::min`] returns the one that
+/// counts.
 ///
 /// None of its functions parks or panics.
 ///
@@ -24,7 +25,7 @@ use std::time::{Duration, Instant};
 pub struct Deadline(Option<Instant>);
 
 impl Deadline {
-    /// That long from now on; never if the clock does not reach that far.
+    /// That long from now; `never` if the clock cannot express it.
     pub fn after(duration: Duration) -> Deadline {
         Deadline(Instant::now().checked_add(duration))
     }
@@ -34,14 +35,14 @@ impl Deadline {
         Deadline(Some(instant))
     }
 
-    /// At no time: there is no limit.
+    /// No limit.
     pub const fn never() -> Deadline {
         Deadline(None)
     }
 
-    /// The earliest deadline of the [`timeout`](super::timeout)s that the caller is in, or `never`. The
-    /// coroutines that a scope starts inherit it. Code that waits by other means than this crate's can
-    /// keep to it by itself.
+    /// The earliest deadline of all [`timeout`](super::timeout())s around the caller, or `never`. The
+    /// coroutines of a scope inherit it. Code that waits by other means than this crate's can respect it by
+    /// itself.
     ///
     /// ```
     /// use std::time::Duration;
@@ -57,17 +58,17 @@ impl Deadline {
         Deadline(sched::limit())
     }
 
-    /// The time; `None` for `never`.
+    /// The point in time; `None` for `never`.
     pub const fn instant(self) -> Option<Instant> {
         self.0
     }
 
-    /// How long it is until then, zero if it is past; `None` for `never`.
+    /// The time until then, zero if it has passed; `None` for `never`.
     pub fn remaining(self) -> Option<Duration> {
         self.0.map(|at| at.saturating_duration_since(Instant::now()))
     }
 
-    /// Whether it has come.
+    /// Whether it has passed.
     pub fn is_past(self) -> bool {
         self.0.is_some_and(|at| at <= Instant::now())
     }

@@ -1,15 +1,15 @@
-//! Ticks at equal distances. When the next one is due is computed by a pure function.
+//! Ticks at equal distances. A pure function computes when the next one is due.
 
-use super::sleep_for_good;
+use super::sleep::sleep_forever;
 use crate::coroutine::WaitReason;
 use crate::sched;
 use std::time::{Duration, Instant};
 
 /// A tick that is late by no more than this is not a missed one: a timer, and the turn of the coroutine that
-/// it wakes, come a little late by nature. As tokio's.
+/// it wakes, are always a little late. tokio uses the same value.
 const TOLERANCE: Duration = Duration::from_millis(5);
 
-/// What an [`Interval`] does about ticks that nobody asked for in time. As tokio's type of that name.
+/// What an [`Interval`] does about ticks that were not taken in time. The same as tokio's type of that name.
 ///
 /// ```text
 ///  A period of 10; the work after the tick of 20 takes until 47. `tick` returns
@@ -20,18 +20,18 @@ const TOLERANCE: Duration = Duration::from_millis(5);
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum MissedTickBehavior {
-    /// Ticks as fast as they are asked for until it has caught up, then at the old times.
+    /// Missed ticks return at once until the interval has caught up; then it ticks at the old times again.
     #[default]
     Burst,
     /// The next tick is one period after the late one was taken.
     Delay,
-    /// The next tick is at the first of the old times that is still to come.
+    /// The next tick is at the first of the old times that lies in the future.
     Skip,
 }
 
 impl MissedTickBehavior {
-    /// When the next tick is due after one that was due at `due` and was taken at `now`; `None` if that is
-    /// later than the clock can say.
+    /// When the next tick is due, after one that was due at `due` and was taken at `now`; `None` if the clock
+    /// cannot express that.
     fn next(self, due: Instant, now: Instant, period: Duration) -> Option<Instant> {
         let late = now.saturating_duration_since(due);
         match self {
@@ -50,16 +50,17 @@ fn remainder(time: Duration, period: Duration) -> Duration {
     Duration::new((rest / SECOND) as u64, (rest % SECOND) as u32)
 }
 
-/// Ticks at equal distances: made by [`interval`] and [`interval_at`].
+/// Ticks at equal distances: made by [`interval`] and [`interval_at`]. The same as tokio's. Only
+/// [`tick`](Self::tick) parks.
 #[derive(Debug)]
 pub struct Interval {
-    /// `None`: later than the clock can say.
+    /// `None`: the clock cannot express it.
     next: Option<Instant>,
     period: Duration,
     missed: MissedTickBehavior,
 }
 
-/// Ticks at once, and then at each period's end. Does not park. As tokio's.
+/// An interval whose first tick is now. Does not park.
 ///
 /// # Panics
 ///
@@ -82,7 +83,7 @@ pub fn interval(period: Duration) -> Interval {
     interval_at(Instant::now(), period)
 }
 
-/// Ticks at that time, and then at each period's end. Does not park. As tokio's.
+/// An interval whose first tick is at that time. Does not park.
 ///
 /// # Panics
 ///
@@ -103,11 +104,11 @@ pub fn interval_at(start: Instant, period: Duration) -> Interval {
 }
 
 impl Interval {
-    /// Waits until the next tick is due, in a coroutine by parking it, and gives the time that it was due at.
-    /// A tick that is due already does not wait. A cancelled coroutine unwinds out of it; the tick is not
-    /// lost then, and neither is it when a [`timeout`](super::timeout) ends the wait.
+    /// Waits until the next tick is due, and returns the time at which it was due. Parks, unless it is due
+    /// already. A cancelled coroutine unwinds out of it. The tick is not lost then, nor when a
+    /// [`timeout`](super::timeout()) ends the wait.
     pub fn tick(&mut self) -> Instant {
-        let Some(due) = self.next else { sleep_for_good(WaitReason::Interval) };
+        let Some(due) = self.next else { sleep_forever(WaitReason::Interval) };
         if due > Instant::now() {
             sched::sleep_until(due, WaitReason::Interval);
         } else {
@@ -117,7 +118,7 @@ impl Interval {
         due
     }
 
-    /// The next tick is one period from now on.
+    /// The next tick is one period from now.
     pub fn reset(&mut self) {
         self.next = Instant::now().checked_add(self.period);
     }
@@ -127,12 +128,12 @@ impl Interval {
         self.next = Some(Instant::now());
     }
 
-    /// The next tick is that long from now on; the period stays.
+    /// The next tick is that long from now. The period stays.
     pub fn reset_after(&mut self, after: Duration) {
         self.next = Instant::now().checked_add(after);
     }
 
-    /// The next tick is at that time; the period stays.
+    /// The next tick is at that time. The period stays.
     pub fn reset_at(&mut self, at: Instant) {
         self.next = Some(at);
     }
@@ -142,20 +143,13 @@ impl Interval {
         self.period
     }
 
-    /// What it does about ticks that nobody asked for in time.
+    /// What it does about ticks that are not taken in time.
     pub fn missed_tick_behavior(&self) -> MissedTickBehavior {
         self.missed
     }
 
-    /// Says what to do about ticks that nobody asks for in time. By default, [`MissedTickBehavior::Burst`].
-    ///
-    /// ```
-    /// use std::time::Duration;
-    /// use sward::time::{MissedTickBehavior, interval};
-    ///
-    /// let mut ticks = interval(Duration::from_secs(1));
-    /// ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
-    /// ```
+    /// Sets what it does about ticks that are not taken in time. The default is
+    /// [`MissedTickBehavior::Burst`].
     pub fn set_missed_tick_behavior(&mut self, behavior: MissedTickBehavior) {
         self.missed = behavior;
     }
@@ -226,7 +220,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
-        /// Skip: the first time of the grid that is later than the one at which the tick was taken.
+        /// Skip: the first time of the grid after the one at which the tick was taken.
         #[test]
         fn skip_finds_the_first_time_to_come(period in 1..1u64 << 40, late in 0..1u64 << 50) {
             let due = Instant::now();

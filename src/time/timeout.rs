@@ -7,7 +7,7 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
-/// The time of a [`timeout`] was over before its closure had ended.
+/// The time limit of a [`timeout`](timeout()) passed before its closure had ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Elapsed(());
 
@@ -25,38 +25,40 @@ impl From<Elapsed> for io::Error {
     }
 }
 
-/// Runs the closure, and ends it when that time is over: its present wait, or else its next one, unwinds
-/// up to here. Destructors run, [which must not panic](crate::task#cancellation), and the panic hook prints
-/// nothing. Works in coroutines and on plain threads,
-/// for every wait of this crate, however deep in the closure. As tokio's `timeout`, and Go's
-/// `context.WithTimeout` without a context to pass on. Does not park by itself.
+/// Runs the closure and ends it when that time has passed: its present wait, or else its next [cancellation
+/// point](crate::task#cancellation), unwinds up to here. Destructors run, [and must not
+/// panic](crate::task#cancellation); the panic hook prints nothing.
 ///
-/// What a limit does not do:
+/// It works in coroutines and on plain threads, for every wait of this crate, however deep in the closure. It
+/// is tokio's `timeout`, or Go's `context.WithTimeout` without a context to pass on. It does not park by
+/// itself.
 ///
-/// - A closure that only computes is not interrupted, and one that ends late without a wait gives its value.
-///   [`checkpoint`](crate::task::checkpoint) and [`yield_now`](crate::yield_now) look at the limit.
-/// - A call that need not wait, such as a read with data to read, may succeed although the time is over: the
-///   limit ends one in 128 of them, before it takes anything ([fairness](crate::task#fairness)).
-/// - Name resolution is not interrupted; the limit counts again after it.
-/// - A wait in a destructor that runs while its thread unwinds is not ended: it would have to unwind twice.
-///   But operations on sockets, pipes, children and file locks fail there with `TimedOut` instead of waiting
-///   ([destructors](crate::task#destructors)).
+/// Limits of this:
+///
+/// - A closure that only computes is not interrupted, and one that ends late without a wait returns its
+///   value. [`checkpoint`](crate::task::checkpoint) and [`yield_now`](crate::yield_now) check the limit.
+/// - A call that need not wait, such as a read with data to read, may succeed although the time has passed.
+///   The limit ends at least one in 128 of them, before it takes anything ([fairness](crate::task#fairness)).
+/// - Name resolution is not interrupted. The limit is checked after it.
+/// - A wait in a destructor that runs while its thread unwinds is not ended, since it would have to unwind
+///   twice. But operations on sockets, pipes, children and file locks fail there with `TimedOut` instead of
+///   waiting ([destructors](crate::task#destructors)).
 /// - As with any unwinding, what the closure has changed half-way stays so. A `catch_unwind` in the closure
-///   catches this unwinding too; the next wait then unwinds again. std's locks whose guards it drops are
-///   poisoned, those of [`sync`](crate::sync) are not ([cancellation](crate::task#cancellation)).
+///   catches this unwinding too; the next wait then unwinds again. std's locks whose guards are dropped are
+///   poisoned, those of [`sync`](crate::sync) are not.
 ///
-/// Limits may be nested, and the earliest counts: if an outer one ends first, it unwinds through the inner
-/// `timeout`, which gives nothing. A duration that the clock cannot express is no limit. A cancelled
-/// coroutine unwinds through this.
+/// Limits nest, and the earliest one counts. If an outer limit passes first, it unwinds through the inner
+/// `timeout`, which does not return. A duration that the clock cannot express is no limit. A cancellation of
+/// the coroutine unwinds through `timeout`.
 ///
 /// # Errors
 ///
-/// [`Elapsed`] if it ended the closure. It converts into an [`io::Error`] of the kind `TimedOut`.
+/// [`Elapsed`] if the limit ended the closure. It converts into an [`io::Error`] of the kind `TimedOut`.
 ///
 /// # Panics
 ///
-/// If the closure does. Where panics abort (`panic = "abort"`) there is no unwinding, so this panics without
-/// running the closure.
+/// If the closure panics. With `panic = "abort"` there is no unwinding, so this panics without running the
+/// closure.
 ///
 /// ```
 /// use std::io::Read;
@@ -84,15 +86,15 @@ pub fn timeout<T, F: FnOnce() -> T>(duration: Duration, f: F) -> Result<T, Elaps
     }
 }
 
-/// As [`timeout`], until that time: an [`Instant`](std::time::Instant) or a [`Deadline`].
+/// As [`timeout`](timeout()), with a point in time: an [`Instant`](std::time::Instant) or a [`Deadline`].
 ///
 /// # Errors
 ///
-/// As [`timeout`].
+/// As [`timeout`](timeout()).
 ///
 /// # Panics
 ///
-/// As [`timeout`].
+/// As [`timeout`](timeout()).
 ///
 /// ```
 /// use std::time::{Duration, Instant};
