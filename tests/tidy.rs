@@ -104,10 +104,6 @@ src/io/pollable.rs: words
 
 src/lib.rs: columns words
 
-src/net/socket.rs: words
-
-src/net/transfer.rs: words
-
 src/netpoll/fd.rs: words
 
 src/netpoll/shard.rs: cycle words

@@ -1,7 +1,7 @@
-//! Addresses as the kernel writes them.
+//! Addresses in the kernel's layout.
 //!
-//! Only this file looks into a `sockaddr`. Invariant of [`RawAddr`]: `len` bytes of the storage hold an
-//! address of the family it names.
+//! Only this file reads and writes the fields of a `sockaddr`. Invariant of [`RawAddr`]: `len` bytes of the
+//! storage hold an address of the family that the storage names.
 
 use super::sys;
 use std::ffi::OsStr;
@@ -19,12 +19,12 @@ pub(super) struct RawAddr {
 }
 
 impl RawAddr {
-    /// What to pass to `bind` and `connect`; it points into `self`.
+    /// The arguments for `bind` and `connect`. The pointer points into `self`.
     pub(super) fn parts(&self) -> (*const libc::sockaddr, libc::socklen_t) {
         ((&raw const self.storage).cast(), self.len)
     }
 
-    /// The address family, as `socket` wants it.
+    /// The address family, as `socket` takes it.
     pub(super) fn family(&self) -> libc::c_int {
         libc::c_int::from(self.storage.ss_family)
     }
@@ -41,7 +41,7 @@ impl From<&SocketAddr> for RawAddr {
                 ..zeroed()
             }),
             SocketAddr::V6(v6) => {
-                // Field by field: some systems have a length besides, which their kernels fill in.
+                // Field by field: on some systems the struct also has a length, which their kernels fill in.
                 let mut address: libc::sockaddr_in6 = zeroed();
                 address.sin6_family = libc::AF_INET6 as libc::sa_family_t;
                 address.sin6_port = v6.port().to_be();
@@ -79,8 +79,8 @@ impl TryFrom<&RawAddr> for SocketAddr {
 impl From<&UnixAddr> for RawAddr {
     fn from(address: &UnixAddr) -> RawAddr {
         let mut un = libc::sockaddr_un { sun_family: libc::AF_UNIX as libc::sa_family_t, ..zeroed() };
-        // A path has a zero behind it, an abstract name one before it. Either fits: the address was made
-        // by the same rule.
+        // A path has a zero byte after it, an abstract name has one before it. Either fits, since std has
+        // made the address by the same rule.
         let (start, name, end) = match (address.as_pathname(), sys::abstract_name(address)) {
             (Some(path), _) => (0, path.as_os_str().as_bytes(), 1),
             (None, Some(name)) => (1, name, 0),
@@ -100,7 +100,7 @@ impl TryFrom<&RawAddr> for UnixAddr {
     type Error = io::Error;
 
     fn try_from(raw: &RawAddr) -> io::Result<UnixAddr> {
-        // The kernel writes no address at all for the sender of a datagram that has none.
+        // For a datagram from an unbound socket the kernel writes no address at all.
         let len = (raw.len as usize).saturating_sub(SUN_PATH);
         if len == 0 && matches!(raw.family(), 0 | libc::AF_UNIX) {
             return UnixAddr::from_pathname("");
@@ -108,23 +108,23 @@ impl TryFrom<&RawAddr> for UnixAddr {
         if raw.family() != libc::AF_UNIX {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a Unix socket's address"));
         }
-        // SAFETY: `Layout`: it fits, and any bytes will do. All of the storage is initialized.
+        // SAFETY: `Layout`: it fits, and any bytes are valid. All of the storage is initialized.
         let un = unsafe { (&raw const raw.storage).cast::<libc::sockaddr_un>().read() };
         let bytes = un.sun_path.map(|byte| byte as u8);
         let name = &bytes[..len.min(bytes.len())];
         match name {
             [0, name @ ..] => sys::from_abstract_name(name),
-            // As std, without the last byte, which is the zero where there was room for it.
+            // Without the last byte, as std does it: that is the zero byte, if the kernel had room for it.
             [path @ .., _] => UnixAddr::from_pathname(Path::new(OsStr::from_bytes(path))),
             [] => UnixAddr::from_pathname(""),
         }
     }
 }
 
-/// Where the name begins in a Unix socket's address.
+/// The offset of the name in a Unix socket's address.
 const SUN_PATH: usize = offset_of!(libc::sockaddr_un, sun_path);
 
-/// Lets a system call write an address, and gives it together with what the call returned.
+/// Makes a system call that writes an address, and returns its result with the address.
 pub(super) fn written_by<T>(
     call: impl FnOnce(*mut libc::sockaddr, *mut libc::socklen_t) -> io::Result<T>,
 ) -> io::Result<(T, RawAddr)> {
@@ -134,7 +134,7 @@ pub(super) fn written_by<T>(
     Ok((value, raw))
 }
 
-/// The layouts that go into a `sockaddr_storage`.
+/// The types that a `sockaddr_storage` can hold.
 ///
 /// # Safety
 ///
@@ -161,7 +161,7 @@ impl RawAddr {
         if (self.len as usize) < size_of::<L>() {
             return Err(not_an_address());
         }
-        // SAFETY: `Layout`: it fits, and any bytes will do.
+        // SAFETY: `Layout`: it fits, and any bytes are valid.
         Ok(unsafe { (&raw const self.storage).cast::<L>().read() })
     }
 }

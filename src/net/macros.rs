@@ -1,10 +1,10 @@
-//! What the types of sockets have in common that only a macro can say once: methods, with their
-//! documentation, and implementations of std's traits. Each type is a struct with a `socket: Arc<Socket>`.
+//! What the socket types share that only a macro can share: methods with their documentation, and
+//! implementations of std's traits. Each type is a struct with a `socket: Arc<Socket>`.
 
-/// The ways between a socket, its descriptor, and std's type. The type has `adopt`, which makes one of a
-/// descriptor, and `into_std`. The documentation is that of the ways in.
+/// Conversions between a socket, its descriptor, and std's type. The type has `adopt`, which takes a
+/// descriptor, and `into_std`. The documentation that is passed in is that of the conversions into the type.
 macro_rules! conversions {
-    ($(#[$taken_over:meta])* $ours:ident, $std:ty) => {
+    ($(#[$into_ours:meta])* $ours:ident, $std:ty) => {
         impl std::os::fd::AsFd for $ours {
             fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
                 self.socket.fd()
@@ -17,7 +17,7 @@ macro_rules! conversions {
             }
         }
 
-        $(#[$taken_over])*
+        $(#[$into_ours])*
         impl From<std::os::fd::OwnedFd> for $ours {
             fn from(fd: std::os::fd::OwnedFd) -> $ours {
                 $ours::adopt(fd)
@@ -31,7 +31,7 @@ macro_rules! conversions {
             }
         }
 
-        $(#[$taken_over])*
+        $(#[$into_ours])*
         impl From<$std> for $ours {
             fn from(socket: $std) -> $ours {
                 $ours::adopt(socket.into())
@@ -42,7 +42,7 @@ macro_rules! conversions {
         ///
         /// # Panics
         ///
-        /// Clones remain and no descriptor is free for a duplicate; `into_std` reports that instead.
+        /// If clones remain and no descriptor is free for a duplicate. `into_std` returns an error instead.
         impl From<$ours> for std::os::fd::OwnedFd {
             fn from(socket: $ours) -> std::os::fd::OwnedFd {
                 socket.into_std().expect("a descriptor for the duplicate").into()
@@ -96,59 +96,27 @@ macro_rules! byte_stream {
     )*};
 }
 
-/// The methods that all types have. In their examples, `example` makes a `socket`, and `call` is one on it
-/// that would block.
+/// The methods that all types have. `example` is code that makes a `socket`; `call` is a call on it that
+/// would block. Both are parts of the doctests.
 macro_rules! shared_methods {
     ($ours:ident, example: $example:literal, call: $call:literal) => {
         impl $ours {
-            /// Another handle to the same socket. It shares everything with this one: descriptor, timeouts,
-            /// mode. Does not park.
-            ///
-            /// # Errors
-            ///
-            /// None at present: no descriptor is duplicated.
-            ///
-            /// # Examples
-            ///
-            /// ```
-            #[doc = $example]
-            /// let clone = socket.try_clone()?;
-            /// clone.set_nonblocking(true)?;
-            #[doc = concat!("let error = ", $call, ".unwrap_err();")]
-            /// assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock);
-            /// # Ok::<_, std::io::Error>(())
-            /// ```
+            /// Another handle to the same socket. Unlike std's it duplicates no descriptor: clones share the
+            /// descriptor, the timeouts and the mode. Does not park, and never fails.
             pub fn try_clone(&self) -> std::io::Result<$ours> {
                 Ok($ours { socket: std::sync::Arc::clone(&self.socket) })
             }
 
-            /// Takes the socket's pending error (`SO_ERROR`), if there is one. Does not park.
-            ///
-            /// # Errors
-            ///
-            /// Those of `getsockopt(2)`.
-            ///
-            /// # Examples
-            ///
-            /// ```
-            #[doc = $example]
-            /// assert!(socket.take_error()?.is_none());
-            /// # Ok::<_, std::io::Error>(())
-            /// ```
+            /// Takes the socket's pending error (`SO_ERROR`), if it has one, as std's method. Does not park.
             pub fn take_error(&self) -> std::io::Result<Option<std::io::Error>> {
                 self.socket.take_error()
             }
 
-            /// Whether calls that would block fail with `WouldBlock` instead of parking, for all clones.
-            /// Does not park.
+            /// Makes calls that would block fail with `WouldBlock` instead of parking, for all clones. Does
+            /// not park, and never fails.
             ///
-            /// Nobody needs this to keep a worker free: without it, calls park.
-            ///
-            /// # Errors
-            ///
-            /// None at present.
-            ///
-            /// # Examples
+            /// A server does not need this: a call that parks leaves the worker free. Unlike std's it does
+            /// not change the mode of the descriptor, until `into_std`.
             ///
             /// ```
             #[doc = $example]
@@ -171,18 +139,12 @@ macro_rules! transfer_methods {
         crate::net::macros::shared_methods! { $ours, example: $example, call: $call }
 
         impl $ours {
-            /// Sets the longest that a call waits to read or receive; `None` is for ever. It holds for all
-            /// clones, from their next call on. Does not park. A call that exceeds it fails with
-            /// `WouldBlock`, and nothing is lost.
+            /// Limits how long a call waits to read or receive, for all clones, from their next call on;
+            /// `None` removes the limit. `InvalidInput` if the time is zero. Does not park.
             ///
-            /// Each call has the whole time again, so set once it limits how long a connection is idle, not
-            /// how long a message takes to arrive.
-            ///
-            /// # Errors
-            ///
-            /// `InvalidInput` if it is zero.
-            ///
-            /// # Examples
+            /// A call that exceeds the limit fails with `WouldBlock`, and nothing is lost. Each call has the
+            /// whole time again. So this limits how long a connection may be idle, not how long a message may
+            /// take to arrive; [`timeout`](crate::time::timeout) limits that.
             ///
             /// ```
             /// use std::time::Duration;
@@ -197,56 +159,20 @@ macro_rules! transfer_methods {
                 self.socket.file.set_timeout(crate::netpoll::Direction::Read, dur)
             }
 
-            /// Sets the longest that a call waits to write or send; `None` is for ever. It holds for all
-            /// clones, from their next call on. Does not park.
-            ///
-            /// # Errors
-            ///
-            /// `InvalidInput` if it is zero.
-            ///
-            /// # Examples
-            ///
-            /// ```
-            #[doc = $example]
-            /// let limit = Some(std::time::Duration::from_secs(1));
-            /// socket.set_write_timeout(limit)?;
-            /// assert_eq!(socket.write_timeout()?, limit);
-            /// # Ok::<_, std::io::Error>(())
-            /// ```
+            /// Limits how long a call waits to write or send. Otherwise as
+            /// [`set_read_timeout`](Self::set_read_timeout).
             pub fn set_write_timeout(&self, dur: Option<std::time::Duration>) -> std::io::Result<()> {
                 self.socket.file.set_timeout(crate::netpoll::Direction::Write, dur)
             }
 
-            /// The longest that a call waits to read or receive. Does not park.
-            ///
-            /// # Errors
-            ///
-            /// None.
-            ///
-            /// # Examples
-            ///
-            /// ```
-            #[doc = $example]
-            /// assert_eq!(socket.read_timeout()?, None);
-            /// # Ok::<_, std::io::Error>(())
-            /// ```
+            /// The limit that [`set_read_timeout`](Self::set_read_timeout) has set. Does not park, and never
+            /// fails.
             pub fn read_timeout(&self) -> std::io::Result<Option<std::time::Duration>> {
                 Ok(self.socket.file.timeout(crate::netpoll::Direction::Read))
             }
 
-            /// The longest that a call waits to write or send. Does not park.
-            ///
-            /// # Errors
-            ///
-            /// None.
-            ///
-            /// # Examples
-            ///
-            /// ```
-            #[doc = $example]
-            /// assert_eq!(socket.write_timeout()?, None);
-            /// # Ok::<_, std::io::Error>(())
-            /// ```
+            /// The limit that [`set_write_timeout`](Self::set_write_timeout) has set. Does not park, and
+            /// never fails.
             pub fn write_timeout(&self) -> std::io::Result<Option<std::time::Duration>> {
                 Ok(self.socket.file.timeout(crate::netpoll::Direction::Write))
             }

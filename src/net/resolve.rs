@@ -1,7 +1,7 @@
 //! From names to addresses.
 //!
-//! The system's resolver can only block. Literal addresses are told apart here and never meet it; in a
-//! coroutine, names go to a helper thread.
+//! The system's resolver can only block. Literal addresses are parsed here and do not need it. In a
+//! coroutine, names are looked up on the pool for blocking calls.
 
 use crate::blocking;
 use crate::coroutine::WaitReason;
@@ -9,20 +9,22 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::{iter, option, slice, vec};
 
-/// What can be turned into socket addresses; [`std::net::ToSocketAddrs`] for coroutines.
+/// What can be turned into socket addresses: [`std::net::ToSocketAddrs`] for coroutines, with the same
+/// implementations.
 ///
-/// It has the shape and the implementations of std's trait. Addresses and literals (`"127.0.0.1:80"`,
-/// `("::1", 80)`) are converted in place. A host name is looked up: in a coroutine on a helper thread,
-/// while the coroutine is parked; on a plain thread in place.
+/// Addresses and literals (`"127.0.0.1:80"`, `("::1", 80)`) are converted in place. A host name is looked up:
+/// in a coroutine, a thread of the pool of [`blocking`](crate::blocking()) does that while the coroutine is
+/// parked; a plain thread does it itself.
 ///
 /// # Errors
 ///
-/// As std's trait: `InvalidInput` for what is not `host:port`, and the resolver's own error; also the
-/// system's, if no helper thread could be created.
+/// As std's trait: `InvalidInput` if the text is not `host:port`, and errors of the resolver. Also an error
+/// if the pool has no thread and cannot create one.
 ///
 /// # Cancellation
 ///
-/// A look-up is not interrupted: a coroutine cancelled meanwhile unwinds at its next wait.
+/// A look-up that has begun is not interrupted: a coroutine that is cancelled meanwhile unwinds at its next
+/// wait.
 ///
 /// # Examples
 ///
@@ -42,11 +44,7 @@ pub trait ToSocketAddrs {
     /// The iterator over the addresses.
     type Iter: Iterator<Item = SocketAddr>;
 
-    /// Converts to addresses, looking names up. See the trait.
-    ///
-    /// # Errors
-    ///
-    /// See the trait.
+    /// Converts to addresses. Parks while a name is looked up; see the trait.
     fn to_socket_addrs(&self) -> io::Result<Self::Iter>;
 }
 
@@ -120,7 +118,7 @@ where
     blocking::run(WaitReason::Resolve, move || std::net::ToSocketAddrs::to_socket_addrs(&name))?
 }
 
-/// Tries each address in turn: the first success, else the last error.
+/// Tries the addresses in order. Returns the first success, or else the last error.
 pub(super) fn each_address<T>(
     addresses: impl ToSocketAddrs,
     mut attempt: impl FnMut(&SocketAddr) -> io::Result<T>,

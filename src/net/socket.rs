@@ -1,7 +1,7 @@
-//! What all sockets have in common: the open file, their options, and how they come from elsewhere and
-//! go there.
+//! What all sockets share: the open file, the calls that do not wait, and the conversions from and to
+//! descriptors.
 //!
-//! All clones of a socket share one [`Socket`]. Invariant: no call made here blocks the thread.
+//! All clones of a socket share one [`Socket`]. Invariant: no call that is made here blocks the thread.
 
 use super::addr::{RawAddr, written_by};
 use super::options::{OptionValue, from_timeval, option, set_option, to_int, to_timeval};
@@ -19,30 +19,30 @@ use std::sync::Arc;
 /// An open socket.
 #[derive(Debug)]
 pub(super) struct Socket {
-    /// Taken out once: by the destructor, or by `into_fd`, which leaves it without one.
+    /// Taken out once: by the destructor, or by `into_fd`, after which the destructor does not run.
     pub(super) file: ManuallyDrop<OpenFile>,
-    /// What it means that a call has transferred less than it could have.
+    /// What a short transfer means.
     pub(super) short: Short,
 }
 
-/// What it means that a call has transferred less than it could have.
+/// What a short transfer means: a call has read or written less than it was asked to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Short {
-    /// It has emptied or filled the socket: the next one would block. So it is with TCP streams, and only
-    /// with them.
+    /// The call has emptied or filled the socket, so the next one would block. Only TCP streams guarantee
+    /// this.
     Drained,
-    /// Nothing: there may be more.
+    /// Nothing: the next call may succeed.
     Nothing,
 }
 
 impl Socket {
-    /// A socket whose file is non-blocking, or all of whose calls say themselves that they must not block.
+    /// A new socket. Its file is non-blocking, or each call on it says itself that it must not block.
     pub(super) fn new(fd: OwnedFd, short: Short) -> Arc<Socket> {
         Arc::new(Socket { file: ManuallyDrop::new(OpenFile::new(sys::source(fd))), short })
     }
 
-    /// A socket that comes from elsewhere, with the timeouts of its file. All its calls say themselves that
-    /// they must not block.
+    /// A socket that was made elsewhere; keeps the timeouts of its descriptor. Each call on it says itself
+    /// that it must not block.
     pub(super) fn adopt(fd: OwnedFd, short: Short) -> Arc<Socket> {
         let socket = Socket::new(fd, short);
         for (direction, name) in TIMEOUTS {
@@ -54,14 +54,14 @@ impl Socket {
         socket
     }
 
-    /// A listener that comes from elsewhere: its file becomes non-blocking at its first `accept`, which
-    /// has no other way to say that it must not block.
+    /// A listener that was made elsewhere. Its file becomes non-blocking at the first `accept`, since
+    /// `accept` has no flag for it.
     pub(super) fn adopt_listener(fd: OwnedFd) -> Arc<Socket> {
         Arc::new(Socket { file: ManuallyDrop::new(OpenFile::new(Source::new(fd))), short: Short::Nothing })
     }
 
-    /// The descriptor for use elsewhere, with the mode and the timeouts that were set here. Where clones
-    /// share the socket, it is a duplicate.
+    /// The descriptor for use elsewhere, with the mode and the timeouts that were set here. If clones share
+    /// the socket, it is a duplicate.
     pub(super) fn release(self: Arc<Socket>) -> io::Result<OwnedFd> {
         set_nonblocking(self.fd(), self.file.is_nonblocking())?;
         for (direction, name) in TIMEOUTS {
@@ -70,8 +70,8 @@ impl Socket {
         self.into_fd().map(|(fd, _)| fd)
     }
 
-    /// A listener's descriptor for use elsewhere. Where clones share the socket, it is a duplicate and stays
-    /// non-blocking, since the mode is one for all.
+    /// A listener's descriptor for use elsewhere. If clones share the socket, it is a duplicate, and stays
+    /// non-blocking, since the duplicate and the clones share the mode.
     pub(super) fn release_listener(self: Arc<Socket>) -> io::Result<OwnedFd> {
         let nonblocking = self.file.is_nonblocking();
         let (fd, sole) = self.into_fd()?;
@@ -108,11 +108,12 @@ impl Socket {
         self.file.is_closed()
     }
 
-    /// Ends the socket: all who wait for it are woken, and its calls fail from now on.
+    /// Wakes all waiters of the socket, and makes its calls fail from now on.
     pub(super) fn close(&self) {
         self.file.close();
-        // After the file is closed, so that whoever the kernel wakes finds it closed. It fails where there
-        // is no connection: then there is no peer to tell, and the kernel wakes its own all the same.
+        // After the file is closed, so that a thread that the kernel wakes finds the file closed. This fails
+        // if the socket is not connected: then it has no peer, and the kernel wakes the blocked threads all
+        // the same.
         let _ = self.shutdown(Shutdown::Both);
     }
 
@@ -179,7 +180,7 @@ impl Drop for Socket {
     }
 }
 
-/// The `Debug` output of a socket with those addresses, as far as they can be told.
+/// The `Debug` output of a socket with those addresses. An address that is an error is left out.
 pub(super) fn describe<A: fmt::Debug, const N: usize>(
     fd: BorrowedFd<'_>,
     f: &mut fmt::Formatter<'_>,
@@ -201,7 +202,7 @@ const TIMEOUTS: [(Direction, libc::c_int); 2] =
 
 type NameCall = unsafe extern "C" fn(libc::c_int, *mut libc::sockaddr, *mut libc::socklen_t) -> libc::c_int;
 
-/// An address that the kernel tells of a socket.
+/// An address type that can be made from the kernel's.
 pub(super) trait FromRaw: for<'a> TryFrom<&'a RawAddr, Error = io::Error> {}
 
 impl<A: for<'a> TryFrom<&'a RawAddr, Error = io::Error>> FromRaw for A {}
@@ -214,7 +215,7 @@ pub(super) fn name<A: FromRaw>(fd: BorrowedFd<'_>, call: NameCall) -> io::Result
     A::try_from(&raw)
 }
 
-/// `connect(2)`, which a signal may interrupt.
+/// `connect(2)`. Fails with `EINTR` if a signal interrupts it.
 pub(super) fn connect(fd: RawFd, address: &RawAddr) -> io::Result<()> {
     let (address, len) = address.parts();
     // SAFETY: the address is `len` bytes and lives until the call ends.

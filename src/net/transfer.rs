@@ -1,7 +1,7 @@
-//! Bytes and datagrams in and out of a socket.
+//! Transfers of bytes and datagrams.
 //!
-//! Invariant: every call says itself that it must not block. The mode of the open file therefore means
-//! nothing here, and duplicates of the descriptor may block.
+//! Invariant: each call says itself that it must not block. So the mode of the open file does not matter
+//! here, and duplicates of the descriptor may be blocking.
 
 use super::addr::{RawAddr, written_by};
 use super::socket::{Short, Socket};
@@ -14,25 +14,25 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::RawFd;
 use std::ptr;
 
-/// The most that one call transfers, below what the kernel cuts a length to: a call that transfers less
-/// than it was asked to has met an end.
+/// The most bytes that one call transfers. It is below the kernel's own limit, so a call that transfers less
+/// than it was asked to has met the end of the data or of the room, not that limit.
 const MAX_LEN: usize = 1 << 30;
 
-/// The most buffers that one call takes, the kernel's limit.
+/// The most buffers that one call takes: the kernel's limit.
 const MAX_BUFFERS: usize = 1024;
 
-/// Whether a datagram that is read is gone.
+/// Whether a receive consumes the datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Take {
-    /// It is.
-    Yes,
-    /// It is read again by the next call.
-    No,
+pub(super) enum Receive {
+    /// It does.
+    Consume,
+    /// The next call receives the datagram again.
+    Peek,
 }
 
 /// Streams.
 impl Socket {
-    /// Reads what there is.
+    /// Reads what is available.
     pub(super) fn read(&self, buf: &mut [u8]) -> io::Result<usize> {
         if buf.is_empty() {
             return Ok(0);
@@ -45,7 +45,7 @@ impl Socket {
         })
     }
 
-    /// Reads what there is into one buffer after another.
+    /// Reads what is available into one buffer after another.
     pub(super) fn read_vectored(&self, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
         let count = bufs.len().min(MAX_BUFFERS);
         let bufs = &mut bufs[..count];
@@ -62,7 +62,7 @@ impl Socket {
         })
     }
 
-    /// Reads without taking.
+    /// Reads what is available, and leaves it for the next read.
     pub(super) fn peek(&self, buf: &mut [u8]) -> io::Result<usize> {
         if buf.is_empty() {
             return Ok(0);
@@ -72,7 +72,7 @@ impl Socket {
             let flags = sys::RECV | libc::MSG_PEEK;
             // SAFETY: the buffer has room for `len` bytes.
             let got = nonblocking(|| unsafe { sys::recv(fd, buf.as_mut_ptr().cast(), len, flags) })?;
-            // What was peeked is still there: the next read does not have to wait.
+            // Never `Drained`: the next read finds the same bytes.
             Ok(got.map_or(Attempt::WouldBlock, |n| Attempt::Done(n as usize)))
         })
     }
@@ -112,13 +112,14 @@ impl Socket {
         attempt: impl FnMut(RawFd) -> io::Result<Attempt<usize>>,
     ) -> io::Result<usize> {
         match self.file.perform(Direction::Read, reason, attempt)? {
-            // Not the peer's end, if it is what `close` has made of a call on its way.
+            // After `close`, zero does not mean the end of the stream: `close` has interrupted this call.
             0 => self.file.check_open().map(|()| 0),
             got => Ok(got),
         }
     }
 
-    /// What a receive means for the readiness. The end of a stream stays where it is.
+    /// What a receive means for the readiness. Zero bytes are the end of the stream, where each call returns
+    /// at once.
     fn received(&self, got: Option<isize>, wanted: usize) -> Attempt<usize> {
         match got.map(|n| n as usize) {
             None => Attempt::WouldBlock,
@@ -139,11 +140,11 @@ impl Socket {
 
 /// Datagrams.
 impl Socket {
-    /// Reads a datagram, as far as the buffer has room for it, and tells who has sent it.
-    pub(super) fn receive_from(&self, buf: &mut [u8], take: Take) -> io::Result<(usize, RawAddr)> {
-        let (reason, flags) = match take {
-            Take::Yes => (WaitReason::ReceiveDatagram, sys::RECV),
-            Take::No => (WaitReason::PeekDatagram, sys::RECV | libc::MSG_PEEK),
+    /// Receives a datagram and its sender's address. The datagram is cut off at the end of the buffer.
+    pub(super) fn receive_from(&self, buf: &mut [u8], mode: Receive) -> io::Result<(usize, RawAddr)> {
+        let (reason, flags) = match mode {
+            Receive::Consume => (WaitReason::ReceiveDatagram, sys::RECV),
+            Receive::Peek => (WaitReason::PeekDatagram, sys::RECV | libc::MSG_PEEK),
         };
         let (len, sender) = self.file.perform(Direction::Read, reason, |fd| {
             let (got, sender) = written_by(|address, address_len| {
@@ -155,18 +156,18 @@ impl Socket {
             Ok(got.map_or(Attempt::WouldBlock, |n| Attempt::Done((n as usize, sender))))
         })?;
         if len == 0 {
-            // Not an empty datagram, if it is what `close` has made of a call on its way.
+            // After `close`, zero does not mean an empty datagram: `close` has interrupted this call.
             self.file.check_open()?;
         }
         Ok((len, sender))
     }
 
-    /// Reads a datagram, as far as the buffer has room for it.
-    pub(super) fn receive_datagram(&self, buf: &mut [u8], take: Take) -> io::Result<usize> {
-        self.receive_from(buf, take).map(|(len, _)| len)
+    /// Receives a datagram, cut off at the end of the buffer.
+    pub(super) fn receive_datagram(&self, buf: &mut [u8], mode: Receive) -> io::Result<usize> {
+        self.receive_from(buf, mode).map(|(len, _)| len)
     }
 
-    /// Sends a datagram to that address, or to the one that the socket is connected to.
+    /// Sends a datagram to that address, or to the address that the socket is connected to.
     pub(super) fn send_datagram(&self, buf: &[u8], to: Option<&RawAddr>) -> io::Result<usize> {
         self.file.perform(Direction::Write, WaitReason::SendDatagram, |fd| {
             Ok(try_send(fd, buf, to)?.map_or(Attempt::WouldBlock, Attempt::Done))
@@ -174,7 +175,7 @@ impl Socket {
     }
 }
 
-/// Sends a datagram, unless that would block.
+/// Sends a datagram; `None` if that would block.
 pub(super) fn try_send(fd: RawFd, buf: &[u8], to: Option<&RawAddr>) -> io::Result<Option<usize>> {
     let (address, address_len) = to.map_or((ptr::null(), 0), RawAddr::parts);
     let (place, len) = (buf.as_ptr().cast(), buf.len());

@@ -5,7 +5,7 @@ use super::macros::{conversions, transfer_methods};
 use super::resolve::{ToSocketAddrs, each_address};
 use super::socket::{self, Short, Socket, describe};
 use super::sys::{self, MulticastV4};
-use super::transfer::Take;
+use super::transfer::Receive;
 use super::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::fmt;
 use std::io;
@@ -73,14 +73,14 @@ impl UdpSocket {
     /// Receives a datagram and its sender's address, as [`std::net::UdpSocket::recv_from`]. Parks until there
     /// is one.
     pub fn recv_from(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
-        let (len, sender) = self.socket.receive_from(buf, Take::Yes)?;
+        let (len, sender) = self.socket.receive_from(buf, Receive::Consume)?;
         Ok((len, SocketAddr::try_from(&sender)?))
     }
 
     /// Receives a datagram that the next call receives again, and its sender's address, as
     /// [`std::net::UdpSocket::peek_from`]. Parks until there is one.
     pub fn peek_from(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
-        let (len, sender) = self.socket.receive_from(buf, Take::No)?;
+        let (len, sender) = self.socket.receive_from(buf, Receive::Peek)?;
         Ok((len, SocketAddr::try_from(&sender)?))
     }
 
@@ -138,7 +138,7 @@ impl UdpSocket {
     /// `ConnectionRefused` if no socket received an earlier datagram, and [those of all
     /// sockets](crate::net#errors).
     pub fn recv(&self, buf: &mut [u8]) -> io::Result<usize> {
-        self.socket.receive_datagram(buf, Take::Yes)
+        self.socket.receive_datagram(buf, Receive::Consume)
     }
 
     /// Receives a datagram that the next call receives again, as [`std::net::UdpSocket::peek`]. Parks until
@@ -148,7 +148,7 @@ impl UdpSocket {
     ///
     /// As [`recv`](Self::recv).
     pub fn peek(&self, buf: &mut [u8]) -> io::Result<usize> {
-        self.socket.receive_datagram(buf, Take::No)
+        self.socket.receive_datagram(buf, Receive::Peek)
     }
 
     /// Sets `SO_BROADCAST`, as [`std::net::UdpSocket::set_broadcast`]: the socket may send to broadcast

@@ -6,7 +6,7 @@ use crate::descriptor::{Attempt, would_block};
 use crate::net::addr::RawAddr;
 use crate::net::macros::{conversions, transfer_methods};
 use crate::net::socket::{self, Short, Socket, describe};
-use crate::net::transfer::{Take, try_send};
+use crate::net::transfer::{Receive, try_send};
 use crate::net::{Shutdown, sys};
 use crate::netpoll::Direction;
 use std::fmt;
@@ -109,13 +109,13 @@ impl UnixDatagram {
     /// Receives a datagram and its sender's address, as [`std::os::unix::net::UnixDatagram::recv_from`].
     /// Parks until there is one.
     pub fn recv_from(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
-        let (len, sender) = self.socket.receive_from(buf, Take::Yes)?;
+        let (len, sender) = self.socket.receive_from(buf, Receive::Consume)?;
         Ok((len, SocketAddr::try_from(&sender)?))
     }
 
     /// Receives a datagram, as [`std::os::unix::net::UnixDatagram::recv`]. Parks until there is one.
     pub fn recv(&self, buf: &mut [u8]) -> io::Result<usize> {
-        self.socket.receive_datagram(buf, Take::Yes)
+        self.socket.receive_datagram(buf, Receive::Consume)
     }
 
     /// Sends a datagram to the socket at that path, as [`std::os::unix::net::UnixDatagram::send_to`]. Parks
