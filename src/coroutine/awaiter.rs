@@ -18,9 +18,9 @@
 //!
 //! [`Event::remove`]: super::event::Event::remove
 
+use super::contain::contain_panic;
 use super::event::EventNode;
 use super::header::Handle;
-use super::quiet::quietly;
 use super::waiter::{Park, Table, Waiter};
 use crate::base::lock::{Mutex, Rank};
 use std::mem;
@@ -115,14 +115,15 @@ unsafe fn wake(waiter: NonNull<Waiter>) {
     let awaiter = unsafe { Arc::from_raw(waiter.cast::<Awaiter>().as_ptr()) };
     let waker = awaiter.waker.lock().take();
     if let Some(waker) = waker {
-        quietly(|| waker.wake());
+        contain_panic(|| waker.wake());
     }
 }
 
 #[cfg(test)]
 mod testing {
     use super::*;
-    use crate::coroutine::header::{Header, Id, Schedule, Settings, new};
+    use crate::coroutine::header::{Header, Schedule, Settings, new};
+    use crate::coroutine::label::Id;
     use crate::coroutine::waiter::Batch;
     use crate::stack::StackSize;
     use std::sync::atomic::{AtomicUsize, Ordering};

@@ -28,11 +28,12 @@
 //!   cleared before, the coroutine still (it then drops the result itself, on its own stack, where
 //!   destructors may park).
 
+use super::cancellation::Cancellation;
+use super::contain::contain_panic;
 use super::event::Event;
 use super::join_error::{JoinError, Panic};
-use super::label::Site;
+use super::label::{Id, Label, Site};
 use super::local_record::LocalRecord;
-use super::quiet::quietly;
 use super::reason::WaitReason;
 use super::switch::{Machine, Step, Suspend, Switch};
 use super::unstarted;
@@ -41,12 +42,10 @@ use crate::base::recycle;
 use crate::base::sys::{LINE, prefetch};
 use crate::stack::{Stack, StackSize};
 use std::cell::{Cell, UnsafeCell};
-use std::fmt;
 use std::mem::MaybeUninit;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::{self, NonNull};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicUsize, Ordering};
 use std::time::Instant;
 
 /// It has ended, and the body holds the result, until that is taken or dropped. Never cleared.
@@ -59,39 +58,6 @@ const REFERENCE: usize = 1 << 2;
 const HOT_LINES: usize = 3;
 /// Cache lines of the frames between a waiting call of a socket and the code that calls it, about.
 const FRAME_LINES: usize = 6;
-
-/// The payload with which a cancelled wait unwinds. Private to the crate, so that no user's panic is
-/// taken for a cancellation.
-pub(crate) struct Cancellation {
-    /// Whether the time limit of a section of code ended it, rather than a cancellation of the whole.
-    pub(crate) elapsed: bool,
-    /// For [`LocalRecord::cancelling`].
-    pub(super) _alive: Arc<()>,
-}
-
-/// A coroutine's number, unique in its process.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Id(pub(crate) u64);
-
-impl Id {
-    /// So many numbers that nobody has had: the first of them. Zero is never given.
-    pub(crate) fn reserve(count: u64) -> u64 {
-        static NEXT: AtomicU64 = AtomicU64::new(1);
-        NEXT.fetch_add(count, Ordering::Relaxed)
-    }
-}
-
-impl fmt::Debug for Id {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Id({})", self.0)
-    }
-}
-
-impl fmt::Display for Id {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(&self.0, f)
-    }
-}
 
 /// What a coroutine is made with.
 pub(crate) struct Settings {
@@ -306,7 +272,12 @@ impl Header {
         self.site
     }
 
-    /// What belongs to the coroutine alone, if there is any such thing.
+    /// The coroutine in the words of reports.
+    pub(crate) fn label(&self) -> Label<'_> {
+        Label { id: self.id(), name: self.name(), site: self.site() }
+    }
+
+    /// The coroutine-local record, if the coroutine has one.
     ///
     /// # Safety
     ///
@@ -594,7 +565,7 @@ unsafe fn run<F: FnOnce() -> T, T>(this: NonNull<Header>) {
         unreachable!("a coroutine runs once");
     };
     let output = if header.waiter.cancelled() {
-        quietly(|| drop(f));
+        contain_panic(|| drop(f));
         Err(JoinError::Cancelled)
     } else {
         catch_unwind(AssertUnwindSafe(f)).map_err(|payload| {
@@ -627,7 +598,7 @@ fn end_locals(header: &Header) {
 unsafe fn fail<F, T>(this: NonNull<Header>, error: JoinError) {
     // SAFETY: the body is the caller's: the coroutine never ran.
     let closure = std::mem::replace(unsafe { body::<F, T>(this) }, Body::Output(Err(error)));
-    quietly(|| drop(closure));
+    contain_panic(|| drop(closure));
     // SAFETY: alive by the scheduler's reference.
     if !unsafe { this.as_ref() }.complete() {
         // SAFETY: nobody joins, so the result is ours still.
@@ -640,9 +611,9 @@ unsafe fn drop_output<F, T>(this: NonNull<Header>) {
     let output = std::mem::replace(unsafe { body::<F, T>(this) }, Body::Empty);
     if let Body::Output(Err(JoinError::NoStack(error))) = &output {
         // SAFETY: the caller has a reference to the coroutine.
-        unstarted::report(unsafe { this.as_ref() }, error);
+        unstarted::report(&unsafe { this.as_ref() }.label(), error);
     }
-    quietly(|| drop(output));
+    contain_panic(|| drop(output));
 }
 
 unsafe fn take_output<F, T>(this: NonNull<Header>, into: *mut ()) {

@@ -1,7 +1,6 @@
 //! Why a coroutine gave no result.
 
-use super::Id;
-use super::label::{Label, Site};
+use super::label::{Id, Label, Site};
 use std::any::Any;
 use std::fmt;
 use std::io;

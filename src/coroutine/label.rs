@@ -1,11 +1,35 @@
-//! How reports name a coroutine: `coroutine #7 "name" (spawned at src/main.rs:10:5)`, without the name if it
-//! has none.
+//! A coroutine's number, and how reports name it: `coroutine #7 "name" (spawned at src/main.rs:10:5)`, without
+//! the name if it has none.
 //!
-//! It allocates nothing, since the report of an overflow is written in a signal handler.
+//! Formatting a label allocates nothing, since a signal handler writes the report of a stack overflow.
 
-use super::{Header, Id};
 use std::fmt;
 use std::panic::Location;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A coroutine's number, unique in its process.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Id(pub(crate) u64);
+
+impl Id {
+    /// Reserves `count` numbers that were never used, and returns the first. Zero is never among them.
+    pub(crate) fn reserve(count: u64) -> u64 {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        NEXT.fetch_add(count, Ordering::Relaxed)
+    }
+}
+
+impl fmt::Debug for Id {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Id({})", self.0)
+    }
+}
+
+impl fmt::Display for Id {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
 
 /// The call that spawned a coroutine.
 pub(crate) type Site = &'static Location<'static>;
@@ -31,19 +55,12 @@ impl fmt::Display for Label<'_> {
     }
 }
 
-impl Header {
-    /// The coroutine in the words of reports.
-    pub(crate) fn label(&self) -> Label<'_> {
-        Label { id: self.id(), name: self.name(), site: self.site() }
-    }
-}
-
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_report_says_which_coroutine_it_was_and_who_spawned_it() {
+    fn a_label_has_number_name_and_spawn_site() {
         let site = Location::caller();
         let place = format!("{}:{}:{}", file!(), site.line(), site.column());
         let label = Label { id: Id(7), name: Some("reader"), site };

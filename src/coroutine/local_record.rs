@@ -1,7 +1,7 @@
 //! What belongs to one coroutine or one plain thread alone: its name, the section of code that it is
 //! in, its task locals. Only the owner touches it, except for the name, which does not change.
 
-use super::header::Cancellation;
+use super::cancellation::Cancellation;
 use super::locals::Locals;
 use std::cell::{Cell, RefCell};
 use std::sync::{Arc, Weak};

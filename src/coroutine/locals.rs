@@ -9,7 +9,7 @@
 //! that is not `Send` never meets another thread, except in migrating mode, where the coroutine takes its
 //! locals along: its contract covers them like all else that it holds over a wait.
 
-use super::quiet::{drop_one, quietly};
+use super::contain::{contain_panic, drop_one};
 use std::any::{Any, TypeId};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -75,7 +75,7 @@ impl Locals {
     /// owner where its destructors may still wait.
     pub(super) fn end(&self) {
         while let Some(value) = self.take_last() {
-            quietly(|| drop(value));
+            contain_panic(|| drop(value));
         }
     }
 

@@ -1,28 +1,38 @@
 //! Rank 2: one suspended computation, and how it is woken. Knows no queue.
 //!
-//! - [`waiter`]: the word that settles who ends a wait.
-//! - [`event`]: something that comes about, and those who wait for it.
+//! How something waits:
+//!
+//! - [`waiter`]: the word that decides which party ends a wait.
+//! - [`event`]: a flag with its waiters, for readiness, the end of a coroutine, park tokens.
+//! - [`waitlist`]: waiters in order, under the lock of what they wait for.
 //! - [`thread`]: what a plain thread blocks on, so that it can wait like a coroutine.
-//! - [`switch`]: the stack switch; the only file that names corosensei.
-//! - [`header`]: a coroutine as the scheduler sees it, and the cell with its closure and result.
-//! - [`join_error`]: why a coroutine gave no result.
-//! - [`label`]: how reports name a coroutine.
-//! - [`unstarted`]: the report of coroutines that never ran and that nobody joins.
-//! - [`own`]: what belongs to one coroutine or one plain thread alone.
-//! - [`awaiter`]: a coroutine's end awaited by a future.
-//! - [`locals`]: the values of its task locals.
-//! - [`waitlist`]: those who wait for their turn, under the lock of whoever owns the list.
-//! - [`quiet`]: destructors of users' values whose panics must not do harm.
+//! - [`awaiter`]: a future that waits for the end of a coroutine.
 //! - [`reason`]: why a coroutine waits.
+//!
+//! What a coroutine is:
+//!
+//! - [`header`]: a coroutine as the scheduler sees it, and the cell with its closure and result.
+//! - [`switch`]: the stack switch; the only file that names corosensei.
+//! - [`local_record`]: what only the coroutine, or the plain thread, itself uses: limits, masks, task locals.
+//! - [`locals`]: the values of its task locals.
+//! - [`label`]: its number, and how reports name it.
+//!
+//! How it ends:
+//!
+//! - [`join_error`]: why a coroutine has no result.
+//! - [`cancellation`]: the payload with which a cancelled wait unwinds.
+//! - [`contain`]: panics in users' destructors.
+//! - [`unstarted`]: the report of coroutines that never ran and that nobody joins.
 
 mod awaiter;
+mod cancellation;
+mod contain;
 mod event;
 mod header;
 mod join_error;
 mod label;
 mod local_record;
 mod locals;
-mod quiet;
 mod reason;
 mod switch;
 mod thread;
@@ -31,14 +41,15 @@ mod waiter;
 mod waitlist;
 
 pub(crate) use awaiter::Awaiting;
+pub(crate) use cancellation::Cancellation;
+pub(crate) use contain::{contain_panic, drop_each, drop_one};
 pub(crate) use event::{Event, EventNode, Marks};
-pub use header::Id;
-pub(crate) use header::{Cancellation, Handle, Header, Schedule, Settings, new};
+pub(crate) use header::{Handle, Header, Schedule, Settings, new};
 pub use join_error::{JoinError, Panic};
+pub use label::Id;
 pub(crate) use label::{Label, Site};
 pub(crate) use local_record::{LocalRecord, Unwinding};
 pub(crate) use locals::{Gone, LocalId, Value};
-pub(crate) use quiet::{drop_each, drop_one, quietly};
 pub(crate) use reason::WaitReason;
 pub(crate) use switch::{Request, RequestAt, Step, Suspend};
 pub(crate) use thread::with_parker;

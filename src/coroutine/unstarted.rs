@@ -4,7 +4,7 @@
 //! are many such coroutines, so a report comes at most every ten seconds, and says how many there were since
 //! the last one.
 
-use super::Header;
+use super::label::Label;
 use crate::base::sys;
 use std::io;
 use std::time::{Duration, Instant};
@@ -33,14 +33,11 @@ static REPORTS: parking_lot::Mutex<Reports> = parking_lot::Mutex::new(Reports { 
 
 /// Reports a coroutine, whose error is about to be dropped.
 #[cold]
-pub(super) fn report(header: &Header, error: &io::Error) {
+pub(super) fn report(label: &Label<'_>, error: &io::Error) {
     let counted = REPORTS.lock().count(Instant::now());
     let Some(before) = counted else { return };
     let others = if before == 0 { String::new() } else { format!(" (and {before} others before)") };
-    sys::report(format_args!(
-        "sward: {}{others} never ran, and nobody joins it: no stack: {error}",
-        header.label()
-    ));
+    sys::report(format_args!("sward: {label}{others} never ran, and nobody joins it: no stack: {error}"));
 }
 
 #[cfg(all(test, not(loom)))]

@@ -32,7 +32,7 @@ use super::Builder;
 use crate::base::list_lock::ListLock;
 use crate::base::lock::assert_none_held;
 use crate::base::sys::report;
-use crate::coroutine::{Batch, Cancellation, Handle, WaitList, WaitReason, quietly};
+use crate::coroutine::{Batch, Cancellation, Handle, WaitList, WaitReason, contain_panic};
 use crate::sched::{self, Cancel, Woken};
 use std::any::Any;
 use std::cell::Cell;
@@ -116,7 +116,7 @@ impl Group {
             Err(payload) => resume_unwind(payload),
             Ok(value) if interrupted => {
                 // Before the unwinding: a destructor that panics then aborts the process.
-                quietly(|| drop(value));
+                contain_panic(|| drop(value));
                 sched::unwind_cancelled()
             }
             Ok(value) => value,

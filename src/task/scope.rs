@@ -6,7 +6,7 @@
 use super::group::{Ended, Group};
 use super::{Builder, JoinError, JoinHandle, Task, start};
 use crate::base::large_box::{LargeBox, is_large, large_box};
-use crate::coroutine::quietly;
+use crate::coroutine::contain_panic;
 use crate::sched;
 use crate::select::EventArm;
 use std::fmt;
@@ -176,7 +176,7 @@ impl ScopeBuilder {
         });
         if let Err(payload) = went_on {
             // Before the unwinding: a destructor that panics then aborts the process.
-            quietly(|| drop(value));
+            contain_panic(|| drop(value));
             resume_unwind(payload);
         }
         value

@@ -5,7 +5,7 @@ use super::group::{Ended, Group};
 use super::scope::ScopeBuilder;
 use crate::base::large_box::{LargeBox, is_large, large_box};
 use crate::base::list_lock::ListLock;
-use crate::coroutine::{Cancellation, drop_one, quietly};
+use crate::coroutine::{Cancellation, drop_one, contain_panic};
 use crate::sched;
 use std::any::Any;
 use std::fmt;
@@ -124,8 +124,8 @@ impl ScopeBuilder {
         let (error, panic) = scope.first.lock().take();
         if panic.is_some() || ended == Ended::Panicked {
             // Before the unwinding: a destructor that panics then aborts the process.
-            quietly(|| drop(error));
-            quietly(|| drop(value));
+            contain_panic(|| drop(error));
+            contain_panic(|| drop(value));
             match panic {
                 Some(payload) => resume_unwind(payload),
                 // In a destructor of a closure that was not run, or of a panic's payload.
@@ -134,7 +134,7 @@ impl ScopeBuilder {
         }
         if let Some(error) = error {
             if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(value))) {
-                quietly(|| drop(error));
+                contain_panic(|| drop(error));
                 resume_unwind(payload);
             }
             return Err(error);
@@ -186,7 +186,7 @@ impl<E> First<E> {
 impl<E> Drop for First<E> {
     fn drop(&mut self) {
         let (error, panic) = self.take();
-        quietly(|| drop(panic));
+        contain_panic(|| drop(panic));
         drop_one(error);
     }
 }

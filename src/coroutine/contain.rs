@@ -1,22 +1,22 @@
-//! Destructors of users' values: run where a panic must not go on, and one after another where a panic in one
-//! must not keep the others from running.
+//! Panics in users' destructors: contained where the runtime must not unwind, and delayed where several values
+//! are dropped, so that a panic in one destructor does not keep the others from running.
 //!
 //! The panic hook has reported such a panic before it gets here. A panic that unwinds out of a destructor
-//! while the thread unwinds already aborts the process; one that is caught inside of the destructor does not.
+//! while the thread unwinds already aborts the process; one that is caught inside the destructor does not.
 
-use super::header::Cancellation;
+use super::cancellation::Cancellation;
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
-/// Runs a user's code that must not unwind, such as a destructor; a panic in it ends here.
-pub(crate) fn quietly(f: impl FnOnce()) {
+/// Runs a user's code, such as a destructor, where the runtime must not unwind: catches and discards a panic.
+pub(crate) fn contain_panic(f: impl FnOnce()) {
     if let Err(payload) = catch_unwind(AssertUnwindSafe(f)) {
         discard(payload);
     }
 }
 
-/// Drops each of the values. A panic in one goes on when all are dropped; further ones end here, and so does
-/// the first if the thread is unwinding already.
+/// Drops all values, also if a destructor panics. Resumes the first panic afterwards, unless the thread is
+/// unwinding already; discards all others.
 pub(crate) fn drop_each<T>(mut next: impl FnMut() -> Option<T>) {
     let mut first = None;
     while let Some(value) = next() {
@@ -34,15 +34,16 @@ pub(crate) fn drop_each<T>(mut next: impl FnMut() -> Option<T>) {
     }
 }
 
-/// Drops a value; a panic in its destructor ends here if the thread is unwinding already.
+/// Drops a value. If its destructor panics while the thread is unwinding already, discards that panic.
 pub(crate) fn drop_one<T>(value: T) {
     let mut value = Some(value);
     drop_each(|| value.take());
 }
 
-/// Gets rid of the payload of a panic that ends here.
+/// Discards the payload of a caught panic.
 fn discard(payload: Box<dyn Any + Send>) {
-    // The destructor of a user's payload may panic as well: leave it. A cancellation ends with its payload.
+    // The destructor of a user's payload may panic as well, so it is leaked. The payload of a cancellation is
+    // dropped: `LocalRecord::cancelling` is true as long as it exists.
     if !payload.is::<Cancellation>() {
         std::mem::forget(payload);
     }
