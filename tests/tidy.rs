@@ -68,25 +68,11 @@ src/channel/watch.rs: words
 
 src/coroutine/awaiter.rs: words
 
-src/coroutine/event.rs: columns words
+src/coroutine/header.rs: columns words
 
-src/coroutine/header.rs: columns cycle words
-
-src/coroutine/join_error.rs: cycle
-
-src/coroutine/label.rs: cycle
-
-src/coroutine/local_record.rs: cycle
-
-src/coroutine/locals.rs: cycle words
-
-src/coroutine/mod.rs: words
-
-src/coroutine/quiet.rs: cycle
+src/coroutine/locals.rs: words
 
 src/coroutine/thread.rs: words
-
-src/coroutine/unstarted.rs: cycle
 
 src/coroutine/waiter.rs: columns words
 

@@ -1,5 +1,5 @@
-//! Panics in users' destructors: contained where the runtime must not unwind, and delayed where several values
-//! are dropped, so that a panic in one destructor does not keep the others from running.
+//! Panics in users' destructors: contained where the runtime must not unwind, and delayed where several
+//! values are dropped, so that a panic in one destructor does not keep the others from running.
 //!
 //! The panic hook has reported such a panic before it gets here. A panic that unwinds out of a destructor
 //! while the thread unwinds already aborts the process; one that is caught inside the destructor does not.

@@ -1,109 +1,144 @@
-//! Something that happens, and the waiters for it: one word.
+//! A flag with its waiters, in one word.
 //!
 //! # The problem
 //!
-//! A socket's readiness in one direction, a coroutine's end, a park token and a cancellation are the same
-//! thing: a flag that some set and others wait for. Thousands may wait for one of them, and each waiter may
-//! leave at any time, since a timeout, a cancellation or another arm of its `select!` may end its wait first.
-//! So listing a waiter and taking it off must not depend on how many others wait; the usual case, one waiter
-//! or none, is one compare-and-swap; and a socket's readiness wakes one waiter, not all of them (the
-//! thundering herd).
+//! The readiness of a socket in one direction, the end of a coroutine, a park token and a cancellation token
+//! are the same thing: a flag that some parties set and others wait for. One flag may have thousands of
+//! waiters, each of which may leave at any time, as a timeout, a cancellation or another arm of its `select!`
+//! may end its wait first. Therefore:
+//!
+//! - the usual case, one waiter or none, is one compare-and-swap;
+//! - listing a waiter and removing it costs the same however many others wait;
+//! - one `set` wakes one waiter, not all of them (the thundering herd).
+//!
+//! # Terms
+//!
+//! - *Node*: an [`EventNode`] on the stack of a waiter, with the [`Ticket`] of its wait. The nodes of an
+//!   event form a *ring* in FIFO order; the word points to the first one. A node is *listed* while it is in
+//!   the ring.
+//! - *Fire*: to end a wait with its ticket, by the compare-and-swap of `waiter.rs`. It fails if the wait has
+//!   ended otherwise, by a timeout or a cancellation; the node may still be listed then.
+//! - *Take*: to consume the flag. *Sticky*: take leaves the flag set. A sticky flag has a number: a reader
+//!   that finds it to be wrong makes exactly this one an ordinary flag (`unstick`). Number 0, *set for good*,
+//!   stays.
 //!
 //! # The states
 //!
-//! An [`Event`] is a word. Its [`EventNode`]s form a ring in the order in which they came, the word points to the
-//! first one; each node lives on the stack of its waiter.
-//!
 //! ```text
-//!  word                     state         moves
-//!  null                     empty         set -> set                enqueue -> waiting
-//!  SET                      set           take -> empty             enqueue is declined
-//!  node                     waiting       enqueue -> waiting        remove -> waiting or empty
-//!                                         set -> contended or set; fires the first node that still waits
-//!                                         set_all, set_for_good, mark -> set, for good; fires all nodes
-//!  node | SET               contended     take -> waiting           enqueue is declined
-//!                                         set, set_all, set_for_good, mark, remove: as waiting; SET stays
-//!  SET | STICKY | n         set for good, with the mark n: take leaves it, unstick(n) -> set
-//!  ... | LOCKED             the ring is in use, by one thread for a few instructions; all others spin
+//!  word                  state         a new waiter   take
+//!  null                  empty         is listed      fails
+//!  SET                   set           is refused     -> empty
+//!  node                  waiting       is listed      fails
+//!  node | SET            contended     is refused     -> waiting
+//!  SET | STICKY | n      sticky, n     is refused     leaves it
+//!  any | LOCKED          a thread uses the ring; every operation that has to change the word spins
+//!
+//!  from         to          cause
+//!  empty        set         `set`, `set_all`: nobody waits
+//!  empty        waiting     `enqueue`: the first waiter, by one compare-and-swap, without LOCKED
+//!  waiting      waiting     `enqueue`, `enqueue_first`: a further waiter; `remove`: others are left
+//!  waiting      empty       `remove`: the last waiter leaves
+//!  waiting      contended   `set`: fires the first waiter that can be fired, and unlists it; others are left
+//!  waiting      set         `set`: likewise, and no other is left; `set_all`: fires and unlists all waiters
+//!  contended    waiting     `take`: a party consumes the flag before the other waiters are woken
+//!  contended    contended   `set`: fires the next waiter; `remove`
+//!  contended    set         `set`, `set_all`, `remove`: the last waiter is unlisted
+//!  set          empty       `take`
+//!  not sticky   sticky, n   `set_sticky` (n > 0), `set_for_good` (n = 0): fires and unlists all waiters
+//!  sticky, n    sticky, m   `set_sticky` unless n = 0; `set_for_good`
+//!  sticky, n    set         `unstick` of just this n, unless n = 0
 //! ```
 //!
-//! # The argument
+//! # Access
 //!
-//! *The ring.* The ring and its links change only under LOCKED, except that the first node gets into an empty
-//! word by a compare-and-swap. A node is listed exactly if its `next` is not null, which is looked at under
-//! LOCKED too. Nobody but the holder of LOCKED changes a word that has it, so the holder unlocks by a store.
-//! Each operation touches a node and its two neighbours; only `set_all`, `set_for_good` and `mark` go through
-//! all of them, and `set` past the nodes whose wait has ended otherwise, which it takes off, so that their
-//! owners need not.
+//! - *The word.* A thread that finds LOCKED in it does not change it. So the thread that set LOCKED unlocks
+//!   by a plain store.
+//! - *The links of listed nodes*: only under LOCKED, except that the first node gets into an empty word by a
+//!   compare-and-swap. A node is listed exactly if its `next` is not null; this, too, is read under LOCKED.
+//! - *A node as a whole*: other threads may touch it from its `enqueue` until it was fired or `remove` has
+//!   returned. Both happen under LOCKED. A firing thread reads the links before it fires the ticket, and does
+//!   not touch the node afterwards, as the waiter may be gone by then.
 //!
-//! *Life.* Others may touch a node from its `enqueue` until it was fired or `remove` has returned. Both
-//! happen under LOCKED, so the owner of a node whose wait ended otherwise calls `remove` before its frame
-//! goes. `remove` locks while the ring is not empty, so it waits for a `set` that is about to fire the node.
-//! A firer reads a node's links before it fires it, and does not touch it afterwards.
+//! # Why nothing dangles
 //!
-//! *SET is stored after the firing*, as nodes may be gone once it is. A waiter that was fired before it had
-//! parked may run while the word is still LOCKED. It calls `remove` as well, which waits until that is over:
-//! then the event is set, unless somebody has consumed it.
+//! The owner of a node calls `remove` before its frame ends, whatever ended its wait. `remove` needs LOCKED
+//! while the ring is not empty, so it waits for a `set` that is about to fire the node. If the wait has ended
+//! otherwise, the fire fails, `set` has unlisted the node, and goes on to the next one.
 //!
-//! *No wake-up is lost.* Claim: while the event is set and nodes are listed, a waiter that `set` has fired is
-//! on its way, or the last `set` found no node that it could fire. Each `set` fires a node if it finds one
-//! that can be fired, in the critical section in which it stores SET; and a node is not listed while SET is
-//! up. A fired waiter has *won* its wait: its wait ends with [`Cause::Event`], neither with a timeout nor
-//! with a cancellation, and where those were faster `set` goes on to the next node. What the fired waiter
-//! owes is to look: it calls `take`, and if it gets the event it uses it up or sets it again, which fires the
-//! next waiter. Nobody owes the event to a fired waiter: another one may take it first (barging). Then that
-//! one owes the same. The fired waiter lists itself again, in front (`enqueue_first`), since it has waited
-//! longest.
+//! The store of SET also unlocks, so it comes after the fire: once LOCKED is gone, nodes may be. Therefore a
+//! waiter that was fired before it had parked may run before SET is stored. It calls `remove` as well, which
+//! waits until the word is unlocked; then it finds the event set, unless another party has consumed it.
 //!
-//! *`set` is a read-modify-write even when the word is set already.* A reader consumes readiness and
-//! then asks the kernel; a poller hears from the kernel and then sets. With a plain load in `set`
-//! the poller could see the old SET, the reader the old state of the socket, and the readiness
-//! would be lost (store buffering). As read-modify-writes of one word they are ordered: either
-//! `take` comes second and synchronizes with `set`, or SET remains.
+//! # Why no wake-up is lost
 //!
-//! *Marks.* STICKY implies that no node is listed; the place of the address is then the number of a mark.
-//! `mark` replaces the number. So `unstick(n)` takes only the mark that its reader has found to be wrong, and
-//! no later one, whatever other readers do meanwhile. The number 0 is that of `set_for_good`: it is neither
-//! replaced nor taken.
+//! Claim: while the event is set and nodes are listed, a waiter that `set` has fired is about to run, or the
+//! last `set` found no node that could be fired.
+//!
+//! Each `set` fires a node if one can be fired, in the critical section in which it stores SET; and no node
+//! is listed while SET is set. A fired waiter has won its wait, which ends with [`Cause::Event`] and not with
+//! a timeout or a cancellation. It *must call `take`*; and if it gets the flag it must consume what the flag
+//! stands for, or set the flag again, which fires the next waiter. The flag is not reserved for a fired
+//! waiter: another party may take it first (barging), and then has the same duty. The fired waiter queues
+//! again, at the front (`enqueue_first`), since it has waited longest.
+//!
+//! *`set` is a read-modify-write even when the event is set already.* A reader consumes readiness and then
+//! asks the kernel; a poller hears from the kernel and then sets. With a plain load in `set` the poller could
+//! see the old SET, the reader the old state of the socket, and the readiness would be lost (store
+//! buffering). As read-modify-writes of one word they are ordered: either `take` comes second and
+//! synchronizes with `set`, or SET remains.
+//!
+//! *Sticky flags.* STICKY implies that no node is listed; the number is where the address would be. Each
+//! `set_sticky` stores a new number, so `unstick(n)`, a compare-and-swap from n, does not undo a later one,
+//! whatever other readers do meanwhile.
+//!
+//! # What it costs
+//!
+//! LOCKED is held for a few instructions: an operation touches a node and its two neighbours. There are two
+//! exceptions. `set_all`, `set_for_good` and `set_sticky` fire all nodes under LOCKED: a compare-and-swap for
+//! each, a few milliseconds for 50,000, during which a waiter that leaves spins (it yields its processor
+//! soon, then sleeps for moments). Scheduling the fired waiters, which takes longer, comes after LOCKED. And
+//! `set` passes over the nodes whose waits have ended otherwise; it unlists them, so their owners need not.
 //!
 //! # What was rejected
 //!
-//! - *A stack that is pushed by compare-and-swap, each node linked one way*: taking one off means walking.
-//! - *Handing the event to the fired waiter, so that nobody barges*: two readers of a busy socket would
+//! - *A lock-free stack of singly linked nodes*: to remove a node, one has to walk the stack.
+//! - *Reserving the flag for the fired waiter, so that nobody barges*: two readers of a busy socket would
 //!   switch contexts, or wake each other's worker, for each datagram, while one of them could go on reading.
-//! - *At most one fired waiter under way*: it may be at home on a worker that computes for long. A second
-//!   datagram then wakes a second waiter.
+//! - *At most one fired waiter at a time*: its home may be a worker that computes for long. So a second
+//!   datagram wakes a second waiter.
 //! - *Detaching the ring before all of it is fired*: a waiter that leaves early would have to find out where
-//!   in the detached ring the firer is, and wait for it. Firing is a compare-and-swap a node, a few
-//!   milliseconds for 50,000; scheduling them, which takes longer, comes after LOCKED.
+//!   in the detached ring the firing thread is, and wait for it.
 
 use super::waiter::{Batch, Cause, Fired, Ticket};
 use crate::base::sync::{AtomicPtr, AtomicUsize, Ordering, spin};
 use crate::base::sys::prefetch;
 use std::ptr;
 
+/// A thread uses the ring.
 const LOCKED: usize = 1;
+/// The flag is set.
 const SET: usize = 1 << 1;
+/// `take` does not clear SET.
 const STICKY: usize = 1 << 2;
 const FLAGS: usize = LOCKED | SET | STICKY;
-/// The first bit of a mark's number.
+/// The lowest bit of a sticky flag's number.
 const NUMBER: usize = FLAGS + 1;
 
-/// What `take` has taken, or looked at: the word.
+/// The word of an event as `take` found it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Taken(*mut EventNode);
+pub(crate) struct Snapshot(*mut EventNode);
 
-/// Numbers for the marks of an event; one source of them for each event.
+/// The numbers of an event's sticky flags; one counter for each event.
 #[derive(Debug)]
-pub(crate) struct Marks(AtomicUsize);
+pub(crate) struct StickyNumbers(AtomicUsize);
 
-impl Marks {
-    /// From one on.
+impl StickyNumbers {
+    /// Starts at one.
     pub(crate) fn new() -> Self {
-        Marks(AtomicUsize::new(1))
+        StickyNumbers(AtomicUsize::new(1))
     }
 
-    /// One that no present reader of the event knows.
+    /// A number that no present reader of the event has in a [`Snapshot`].
     fn next(&self) -> usize {
         loop {
             let number = self.0.fetch_add(1, Ordering::Relaxed).wrapping_mul(NUMBER);
@@ -114,12 +149,12 @@ impl Marks {
     }
 }
 
-/// A waiter's place in an event's ring, on the waiter's own stack.
+/// A waiter in the ring of an event, on the waiter's own stack.
 #[derive(Debug)]
 #[repr(align(8))]
 pub(crate) struct EventNode {
     ticket: Ticket,
-    /// Null if the node is not listed. This and the next are the ring's, under LOCKED.
+    /// Null if the node is not listed. Both links belong to the ring, under LOCKED.
     next: AtomicPtr<EventNode>,
     previous: AtomicPtr<EventNode>,
 }
@@ -127,11 +162,11 @@ pub(crate) struct EventNode {
 impl EventNode {
     /// A node that is in no ring.
     pub(crate) fn new(ticket: Ticket) -> Self {
-        let nowhere = || AtomicPtr::new(ptr::null_mut());
-        EventNode { ticket, next: nowhere(), previous: nowhere() }
+        let unlinked = || AtomicPtr::new(ptr::null_mut());
+        EventNode { ticket, next: unlinked(), previous: unlinked() }
     }
 
-    /// The ticket that is fired from it.
+    /// The ticket of its wait.
     pub(super) fn ticket(&self) -> Ticket {
         self.ticket
     }
@@ -165,11 +200,11 @@ impl EventNode {
         }
     }
 
-    /// Takes the node out of its ring, and gives the one behind it; null if it was the only one.
+    /// Takes the node out of its ring, and returns the next one; null if it was the only one.
     ///
     /// # Safety
     ///
-    /// It is in a ring whose lock the caller holds.
+    /// The node is in a ring whose lock the caller holds.
     unsafe fn unlink(&self) -> *mut EventNode {
         let (previous, next) = (self.previous(), self.next());
         self.next.store(ptr::null_mut(), Ordering::Relaxed);
@@ -185,7 +220,7 @@ impl EventNode {
     }
 }
 
-/// One word: empty, set, or its waiters.
+/// A flag with its waiters.
 #[derive(Debug)]
 pub(crate) struct Event {
     word: AtomicPtr<EventNode>,
@@ -195,59 +230,59 @@ fn flags(word: *mut EventNode) -> usize {
     word.addr() & FLAGS
 }
 
-/// The first node. Behind STICKY there is a number in its place.
+/// The first node. With STICKY there is none: a number is in its place.
 fn first(word: *mut EventNode) -> *mut EventNode {
     word.map_addr(|addr| if addr & STICKY != 0 { 0 } else { addr & !FLAGS })
 }
 
-fn with(word: *mut EventNode, flags: usize) -> *mut EventNode {
+fn with_flags(word: *mut EventNode, flags: usize) -> *mut EventNode {
     word.map_addr(|addr| addr | flags)
 }
 
-fn bare(flags: usize) -> *mut EventNode {
-    with(ptr::null_mut(), flags)
+fn without_nodes(flags: usize) -> *mut EventNode {
+    with_flags(ptr::null_mut(), flags)
 }
 
 impl Event {
-    /// An empty event.
+    /// An event that is not set.
     pub(crate) fn new() -> Self {
         Event { word: AtomicPtr::new(ptr::null_mut()) }
     }
 
     /// An event that is set.
     pub(crate) fn new_set() -> Self {
-        Event { word: AtomicPtr::new(bare(SET)) }
+        Event { word: AtomicPtr::new(without_nodes(SET)) }
     }
 
-    /// Asks for the memory of the waiter that is fired next.
+    /// Prefetches the memory of the waiter that the next `set` fires.
     #[inline]
     pub(crate) fn prefetch_waiter(&self) {
         prefetch(first(self.word.load(Ordering::Relaxed)).cast_const().cast(), 1);
     }
 
-    /// Whether it is set. Pairs with the release of `set`.
+    /// Whether it is set. Acquires what was done before `set`.
     pub(crate) fn is_set(&self) -> bool {
         flags(self.word.load(Ordering::Acquire)) & SET != 0
     }
 
-    /// Whether anybody waits.
-    pub(crate) fn is_waited_for(&self) -> bool {
+    /// Whether waiters are listed.
+    pub(crate) fn has_waiters(&self) -> bool {
         !first(self.word.load(Ordering::Acquire)).is_null()
     }
 
-    /// Takes the event: true if it was set. One that is set for good stays.
+    /// Consumes the flag: true if it was set. A sticky flag stays set.
     #[inline]
     pub(crate) fn consume(&self) -> bool {
         self.take().is_some()
     }
 
-    /// As `consume`, and tells what was taken.
-    pub(crate) fn take(&self) -> Option<Taken> {
+    /// As `consume`, and returns the word as it was, for [`unstick`](Self::unstick).
+    pub(crate) fn take(&self) -> Option<Snapshot> {
         let mut word = self.word.load(Ordering::Acquire);
         let mut turn = 0;
         loop {
             match flags(word) {
-                now if now & STICKY != 0 => return Some(Taken(word)),
+                now if now & STICKY != 0 => return Some(Snapshot(word)),
                 now if now & SET == 0 => return None,
                 now if now & LOCKED != 0 => {
                     spin(turn);
@@ -261,22 +296,25 @@ impl Event {
                     Ordering::AcqRel,
                     Ordering::Acquire,
                 ) {
-                    Ok(_) => return Some(Taken(word)),
+                    Ok(_) => return Some(Snapshot(word)),
                     Err(now) => word = now,
                 },
             }
         }
     }
 
-    /// Takes a mark that has turned out to be wrong, so that the event is merely set; false if there is no
-    /// such mark, or another one by now.
-    pub(crate) fn unstick(&self, taken: Taken) -> bool {
-        let numbered = flags(taken.0) & STICKY != 0 && taken.0.addr() >= NUMBER;
+    /// Makes a sticky flag that turned out to be wrong an ordinary one, which is set. False if the flag was
+    /// not sticky, was set for good, or has another number by now.
+    pub(crate) fn unstick(&self, seen: Snapshot) -> bool {
+        let numbered = flags(seen.0) & STICKY != 0 && seen.0.addr() >= NUMBER;
         numbered
-            && self.word.compare_exchange(taken.0, bare(SET), Ordering::AcqRel, Ordering::Relaxed).is_ok()
+            && self
+                .word
+                .compare_exchange(seen.0, without_nodes(SET), Ordering::AcqRel, Ordering::Relaxed)
+                .is_ok()
     }
 
-    /// Lists a node behind all others, unless the event is set: then false, and the node is not listed.
+    /// Lists a node behind all others. If the event is set, returns false and does not list it.
     ///
     /// # Safety
     ///
@@ -284,25 +322,25 @@ impl Event {
     /// [`remove`](Self::remove) has returned. It is in no ring.
     pub(crate) unsafe fn enqueue(&self, node: &EventNode) -> bool {
         // SAFETY: as the caller says.
-        unsafe { self.list(node, false) }
+        unsafe { self.insert(node, false) }
     }
 
-    /// As [`enqueue`](Self::enqueue), but before all others: for a waiter that was fired, and found that
-    /// another one had been faster.
+    /// As [`enqueue`](Self::enqueue), but before all others: for a fired waiter that lost the flag to another
+    /// party.
     ///
     /// # Safety
     ///
     /// As for `enqueue`.
     pub(crate) unsafe fn enqueue_first(&self, node: &EventNode) -> bool {
         // SAFETY: as the caller says.
-        unsafe { self.list(node, true) }
+        unsafe { self.insert(node, true) }
     }
 
     /// # Safety
     ///
     /// As for `enqueue`.
     #[inline]
-    unsafe fn list(&self, node: &EventNode, ahead: bool) -> bool {
+    unsafe fn insert(&self, node: &EventNode, at_front: bool) -> bool {
         let this = ptr::from_ref(node).cast_mut();
         let mut turn = 0;
         loop {
@@ -320,7 +358,7 @@ impl Event {
             } else if flags(word) == 0 && self.try_lock(word) {
                 // SAFETY: the first node is listed, the lock is ours, and this node is in no ring.
                 unsafe { node.link_before(word) };
-                self.unlock(if ahead { this } else { word });
+                self.unlock(if at_front { this } else { word });
                 return true;
             }
             spin(turn);
@@ -328,8 +366,8 @@ impl Event {
         }
     }
 
-    /// Takes a node off the ring if it is still there. Afterwards nobody touches the node, and if it was
-    /// fired the event is set, or was consumed since.
+    /// Unlists a node if it is still listed. Afterwards no other thread touches the node, and if it was fired
+    /// the event is set, or was consumed since.
     pub(crate) fn remove(&self, node: &EventNode) {
         let Some(word) = self.lock(|word| !first(word).is_null()) else { return };
         let mut head = first(word);
@@ -340,16 +378,17 @@ impl Event {
                 head = behind;
             }
         }
-        self.unlock(with(head, flags(word)));
+        self.unlock(with_flags(head, flags(word)));
     }
 
-    /// Sets the event and fires the first waiter. If the waiter is in the batch then, the caller schedules
-    /// it. That waiter looks whether the event is still there, and sets it again unless it uses it up.
+    /// Sets the event and fires the first waiter. If that waiter is in the batch afterwards, the caller
+    /// schedules it. The fired waiter takes the flag, and sets it again unless it consumes what it stands
+    /// for.
     #[inline]
     pub(crate) fn set(&self, batch: &mut Batch) {
         let word = self.word.load(Ordering::Relaxed);
-        let (empty, set) = (ptr::null_mut(), bare(SET));
-        // Nobody waits: without a call. Releases what the caller did to `take` and `is_set`.
+        let (empty, set) = (ptr::null_mut(), without_nodes(SET));
+        // Without a call if nobody waits. Releases what the caller did to `take` and `is_set`.
         if word != empty && word != set
             || self.word.compare_exchange(word, set, Ordering::AcqRel, Ordering::Relaxed).is_err()
         {
@@ -360,7 +399,7 @@ impl Event {
     // Not inlined, nor is `fire_all`: the loops of workers and pollers keep their registers.
     #[inline(never)]
     fn fire_first(&self, batch: &mut Batch) {
-        let Some(word) = self.set_unless_waited_for(SET) else { return };
+        let Some(word) = self.set_if_no_waiters(SET) else { return };
         let mut head = first(word);
         while !head.is_null() {
             // SAFETY: listed nodes are alive while we hold LOCKED. Once it was fired the node may be gone.
@@ -371,27 +410,28 @@ impl Event {
                 break;
             }
         }
-        self.unlock(with(head, SET));
+        self.unlock(with_flags(head, SET));
     }
 
-    /// Sets the event and fires all waiters. The caller schedules the ones in the batch.
+    /// Sets the event and fires all waiters. The caller schedules the batch.
     pub(crate) fn set_all(&self, batch: &mut Batch) {
         self.fire_all(SET, batch);
     }
 
-    /// Sets the event for good, and fires all waiters.
+    /// Sets the event for good: it stays set. Fires all waiters, as `set_all`.
     pub(crate) fn set_for_good(&self, batch: &mut Batch) {
         self.fire_all(SET | STICKY, batch);
     }
 
-    /// Sets the event for good, as far as is known, and fires all waiters: `unstick` may take the mark.
-    pub(crate) fn mark(&self, marks: &Marks, batch: &mut Batch) {
-        self.fire_all(SET | STICKY | marks.next(), batch);
+    /// Sets the event, and keeps it set until a reader calls [`unstick`](Self::unstick). Fires all waiters,
+    /// as `set_all`.
+    pub(crate) fn set_sticky(&self, numbers: &StickyNumbers, batch: &mut Batch) {
+        self.fire_all(SET | STICKY | numbers.next(), batch);
     }
 
     #[inline(never)]
     fn fire_all(&self, new: usize, batch: &mut Batch) {
-        let Some(word) = self.set_unless_waited_for(new) else { return };
+        let Some(word) = self.set_if_no_waiters(new) else { return };
         let head = first(word);
         let mut at = head;
         loop {
@@ -406,13 +446,13 @@ impl Event {
             }
             at = next;
         }
-        self.unlock(bare(new));
+        self.unlock(without_nodes(new));
     }
 
-    /// Sets the event to those flags and that number, unless somebody waits: then it locks the word and gives
-    /// it as it was.
+    /// Sets the word to `new`, flags and number, if nobody waits. Otherwise locks it, and returns it as it
+    /// was.
     #[inline]
-    fn set_unless_waited_for(&self, new: usize) -> Option<*mut EventNode> {
+    fn set_if_no_waiters(&self, new: usize) -> Option<*mut EventNode> {
         let mut word = self.word.load(Ordering::Relaxed);
         let mut turn = 0;
         loop {
@@ -422,25 +462,25 @@ impl Event {
                 word = self.word.load(Ordering::Relaxed);
                 continue;
             }
-            let waited_for = !first(word).is_null();
-            let next = if waited_for {
-                with(word, LOCKED)
+            let has_waiters = !first(word).is_null();
+            let next = if has_waiters {
+                with_flags(word, LOCKED)
             } else {
-                // What is set for good stays so, with its mark unless this is a new one.
+                // A sticky flag stays sticky; `set_sticky` replaces its number, but not number 0.
                 let keeps = flags(word) & STICKY != 0 && (new == SET || word.addr() == SET | STICKY);
-                if keeps { word } else { bare(new) }
+                if keeps { word } else { without_nodes(new) }
             };
             // Acquires every listed node, and releases what the caller did to `take` and `is_set`.
             match self.word.compare_exchange_weak(word, next, Ordering::AcqRel, Ordering::Relaxed) {
-                Ok(_) if waited_for => return Some(word),
+                Ok(_) if has_waiters => return Some(word),
                 Ok(_) => return None,
                 Err(now) => word = now,
             }
         }
     }
 
-    /// Sets LOCKED once nobody else holds it and gives the word as it was; `None` as soon as the
-    /// word is not `wanted`.
+    /// Spins until it has set LOCKED, and returns the word as it was; `None` as soon as the unlocked word is
+    /// not `wanted`.
     fn lock(&self, wanted: impl Fn(*mut EventNode) -> bool) -> Option<*mut EventNode> {
         let mut turn = 0;
         loop {
@@ -458,13 +498,15 @@ impl Event {
         }
     }
 
-    /// Sets LOCKED if the word is still that one, which is not locked.
+    /// Sets LOCKED if the word is still `word`, which is not locked.
     fn try_lock(&self, word: *mut EventNode) -> bool {
-        // Acquires every listed node; pairs with the releases of `list` and of unlocking.
-        self.word.compare_exchange_weak(word, with(word, LOCKED), Ordering::AcqRel, Ordering::Relaxed).is_ok()
+        // Acquires every listed node; pairs with the releases of `insert` and `unlock`.
+        self.word
+            .compare_exchange_weak(word, with_flags(word, LOCKED), Ordering::AcqRel, Ordering::Relaxed)
+            .is_ok()
     }
 
-    /// Unlocks by storing that word. Pairs with the acquire of the next thread that locks, takes or looks.
+    /// Unlocks, by storing `word`. Pairs with the acquire of the next thread that locks, takes or reads.
     fn unlock(&self, word: *mut EventNode) {
         self.word.store(word, Ordering::Release);
     }
@@ -500,7 +542,7 @@ mod tests {
         (waiters, nodes)
     }
 
-    /// Who has been fired.
+    /// The waiters that were fired.
     fn fired(waiters: &[Waiter]) -> Vec<usize> {
         (0..waiters.len()).filter(|&i| ticket_of(&waiters[i]).epoch() != 0).collect()
     }
@@ -519,22 +561,22 @@ mod tests {
     }
 
     #[test]
-    fn only_the_mark_that_was_seen_is_taken() {
-        let (event, marks) = (Event::new(), Marks::new());
-        let mark = || event.mark(&marks, &mut Batch::new());
+    fn only_the_sticky_flag_that_was_seen_is_unstuck() {
+        let (event, numbers) = (Event::new(), StickyNumbers::new());
+        let set_sticky = || event.set_sticky(&numbers, &mut Batch::new());
         set(&event);
         let plain = event.take().expect("set");
-        mark();
+        set_sticky();
         assert!(!event.unstick(plain));
-        let first = event.take().expect("marked");
-        mark();
+        let first = event.take().expect("sticky");
+        set_sticky();
         assert!(!event.unstick(first));
         set(&event);
-        let second = event.take().expect("marked");
+        let second = event.take().expect("sticky");
         assert!(event.unstick(second) && !event.unstick(second));
         assert!(event.consume() && !event.consume());
         event.set_for_good(&mut Batch::new());
-        mark();
+        set_sticky();
         let for_good = event.take().expect("set for good");
         assert!(!event.unstick(for_good));
     }
@@ -553,14 +595,14 @@ mod tests {
     }
 
     #[test]
-    fn each_set_fires_the_waiter_that_came_first() {
+    fn each_set_fires_the_oldest_waiter() {
         let event = Event::new();
         let (waiters, nodes) = listed(&event, 4);
         assert_eq!(set(&event), 1);
-        assert!(event.is_set() && event.is_waited_for());
+        assert!(event.is_set() && event.has_waiters());
         assert_eq!(fired(&waiters), [0]);
         // SAFETY: the node outlives the event's use of it.
-        assert!(!unsafe { event.enqueue(&nodes[0]) }, "one does not wait for what is set");
+        assert!(!unsafe { event.enqueue(&nodes[0]) }, "no wait for what is set");
         assert!(event.consume() && !event.consume());
         // Set twice before anybody takes it: two are fired, and it can be taken once.
         assert_eq!(set(&event) + set(&event), 2);
@@ -568,7 +610,7 @@ mod tests {
         assert_eq!(fired(&waiters), [0, 1, 2]);
         event.set_for_good(&mut Batch::new());
         assert_eq!(fired(&waiters), [0, 1, 2, 3]);
-        assert!(event.consume() && event.consume() && !event.is_waited_for());
+        assert!(event.consume() && event.consume() && !event.has_waiters());
     }
 
     #[test]
@@ -585,15 +627,15 @@ mod tests {
         for node in &nodes {
             event.remove(node);
         }
-        assert!(event.is_set() && !event.is_waited_for());
+        assert!(event.is_set() && !event.has_waiters());
     }
 
     #[test]
-    fn who_was_too_late_goes_first_next_time() {
+    fn a_fired_waiter_that_lost_queues_at_the_front() {
         let event = Event::new();
         let (waiters, nodes) = listed(&event, 3);
         assert_eq!(set(&event), 1);
-        assert!(event.consume(), "another one takes it");
+        assert!(event.consume(), "another party takes it");
         event.remove(&nodes[0]);
         let again = EventNode::new(ticket_of(&waiters[0]));
         // SAFETY: the node outlives the event's use of it.
@@ -605,8 +647,7 @@ mod tests {
         event.remove(&nodes[2]);
     }
 
-    /// What was linear: listing and leaving, in the order in which they came, from either end and from
-    /// within.
+    /// Removing a node is not linear in the number of waiters: in FIFO order, in LIFO order, from within.
     #[test]
     fn leaving_does_not_depend_on_how_many_wait() {
         let cost = |count: usize, order: fn(usize, usize) -> usize| {
@@ -616,7 +657,7 @@ mod tests {
             for i in 0..count {
                 event.remove(&nodes[order(i, count)]);
             }
-            assert!(!event.is_waited_for());
+            assert!(!event.has_waiters());
             start.elapsed().as_nanos() as f64 / count as f64
         };
         // A step that is coprime to the count leaves from all over the ring.
@@ -627,8 +668,7 @@ mod tests {
         }
     }
 
-    /// Waiters come, are taken off and are fired on three threads; each set is taken once, and nobody is left
-    /// behind.
+    /// Three threads list, remove and fire waiters; each set is taken at most once, and no node stays listed.
     #[test]
     fn stress() {
         use std::sync::atomic::AtomicU32;
@@ -666,7 +706,7 @@ mod tests {
                 });
             }
         });
-        assert!(!event.is_waited_for() && taken.into_inner() <= SETS);
+        assert!(!event.has_waiters() && taken.into_inner() <= SETS);
     }
 
     #[test]
@@ -720,9 +760,9 @@ mod models {
         }
     }
 
-    /// One who was woken finds the event set, be it fired before it has parked or afterwards.
+    /// A woken waiter finds the event set, whether it was fired before or after it parked.
     #[test]
-    fn who_was_woken_finds_it_set() {
+    fn a_woken_waiter_finds_it_set() {
         loom::model(|| {
             let world = Arc::new((Event::new(), Sleeper::new()));
             let theirs = world.clone();
@@ -733,7 +773,7 @@ mod models {
         });
     }
 
-    /// A token that ends one wait does not end the next one too, when it is consumed in between.
+    /// A token that ends one wait does not end the next one too, if it is consumed in between.
     #[test]
     fn a_token_ends_one_wait() {
         loom::model(|| {
@@ -747,8 +787,7 @@ mod models {
         });
     }
 
-    /// A set is never lost: either the waiter is fired, or its enqueue is declined; and what the
-    /// setter wrote is seen.
+    /// No set is lost: either the waiter is fired, or it is not listed; and it sees what the setter wrote.
     #[test]
     fn a_set_reaches_the_waiter() {
         loom::model(|| {
@@ -771,12 +810,12 @@ mod models {
                 assert!(waiter.cause(ticket).is_some(), "the set was lost");
                 return;
             }
-            // SAFETY: the event came, so the setter's write is done.
+            // SAFETY: the event is set, so the setter's write is done.
             world.data.with(|data| assert_eq!(unsafe { *data }, 7));
         });
     }
 
-    /// After `remove` returns nobody touches the node, while a setter races with it.
+    /// A setter races with `remove`: once that has returned no other thread touches the node.
     #[test]
     fn a_removed_node_is_left_alone() {
         loom::model(|| {
@@ -805,8 +844,8 @@ mod models {
         });
     }
 
-    /// A socket as its readers see it: a queue of datagrams, and readiness that is told with each of them, as
-    /// an edge; or its end.
+    /// A socket as its readers see it: a queue of datagrams, an edge of readiness for each arrival, and its
+    /// end.
     struct Socket {
         event: Event,
         datagrams: AtomicUsize,
@@ -817,24 +856,24 @@ mod models {
             Arc::new(Socket { event: Event::new(), datagrams: AtomicUsize::new(0) })
         }
 
-        /// That many arrive, and are told as one.
+        /// That many arrive, as one edge.
         fn arrive(&self, count: usize) {
             self.datagrams.fetch_add(count, Ordering::Relaxed);
             set_and_wake(|batch| self.event.set(batch));
         }
 
-        /// As `descriptor::readiness::perform`, with a timeout that may pass before the wait. `None` after that,
-        /// or after the end.
+        /// As `descriptor::readiness::perform`, with a timeout that may pass before the wait. `None` after
+        /// that, or after the end.
         fn receive(&self, sleeper: &Sleeper, times_out: bool) -> Option<()> {
             let mut woken = false;
             loop {
-                if let Some(taken) = self.event.take() {
+                if let Some(seen) = self.event.take() {
                     let one_less = |n: usize| n.checked_sub(1);
                     if self.datagrams.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_ok() {
                         set_and_wake(|batch| self.event.set(batch));
                         return Some(());
                     }
-                    if flags(taken.0) & STICKY != 0 {
+                    if flags(seen.0) & STICKY != 0 {
                         return None;
                     }
                 }
@@ -855,8 +894,8 @@ mod models {
         }
     }
 
-    /// As `loom::model`, for three threads that wait for one another in loops: with so many preemptions at most,
-    /// and longer runs.
+    /// As `loom::model`, for three threads that wait for one another in loops: bounds the preemptions, and
+    /// allows longer runs.
     fn explore(preemptions: usize, f: impl Fn() + Sync + Send + 'static) {
         let mut model = loom::model::Builder::new();
         model.preemption_bound = Some(preemptions);
@@ -864,7 +903,7 @@ mod models {
         model.check(f);
     }
 
-    /// Two readers wait, and two datagrams are told as one: the reader that is woken wakes the other one.
+    /// Two readers wait, and two datagrams arrive as one edge: the reader that is woken wakes the other one.
     #[test]
     fn a_reader_that_took_one_wakes_the_next() {
         explore(2, || {
@@ -884,13 +923,13 @@ mod models {
         });
     }
 
-    /// One of two readers times out while a datagram arrives: it takes it, or the other reader gets it.
-    /// Without the wake-up the other one would sleep for ever, which loom reports.
+    /// One of two readers times out while a datagram arrives: it takes the datagram, or the other reader gets
+    /// it. If the wake-up were lost the other one would sleep for ever, which loom reports.
     #[test]
     fn a_timeout_does_not_take_the_wake_up_with_it() {
         explore(2, || {
             let (socket, sleepers) = (Socket::new(), Arc::new([Sleeper::new(), Sleeper::new()]));
-            let impatient = {
+            let timed = {
                 let (socket, sleepers) = (socket.clone(), sleepers.clone());
                 thread::spawn(move || {
                     if socket.receive(&sleepers[1], true).is_some() {
@@ -903,13 +942,13 @@ mod models {
                 thread::spawn(move || socket.arrive(1))
             };
             assert!(socket.receive(&sleepers[0], false).is_some());
-            impatient.join().unwrap();
+            timed.join().unwrap();
             wire.join().unwrap();
             assert_eq!(socket.datagrams.load(Ordering::Relaxed), 0);
         });
     }
 
-    /// The end comes while a datagram arrives: it wakes both readers, whichever of them takes the datagram.
+    /// The socket ends while a datagram arrives: both readers wake, whichever of them takes the datagram.
     #[test]
     fn the_end_wakes_every_reader() {
         explore(1, || {
@@ -932,8 +971,8 @@ mod models {
         });
     }
 
-    /// Three nodes, one of which leaves while a set fires the first: the ring stays whole, and nobody touches
-    /// what has left.
+    /// Three nodes, one of which is removed while `set` fires the first: the ring stays whole, and no thread
+    /// touches the removed node.
     #[test]
     fn a_node_leaves_while_another_is_fired() {
         for leaver in 0..3 {
@@ -959,14 +998,14 @@ mod models {
                 event.remove(&node);
                 drop(node);
                 setter.join().unwrap();
-                assert!(event.consume() && event.is_waited_for());
+                assert!(event.consume() && event.has_waiters());
                 // SAFETY: the waiters are alive.
                 let cause =
                     |node: &EventNode| unsafe { node.ticket().fire(Cause::Timeout, &mut Batch::new()) };
                 let lost = nodes.iter().filter(|node| cause(node) == Fired::Lost).count();
                 assert_eq!(lost + usize::from(fired == Fired::Lost), 1, "one set fires one node");
                 nodes.iter().for_each(|node| event.remove(node));
-                assert!(!event.is_waited_for());
+                assert!(!event.has_waiters());
             });
         }
     }
@@ -985,31 +1024,31 @@ mod models {
         });
     }
 
-    /// A reader finds the present mark to be wrong and takes it, while the poller tells the end and another
-    /// reader takes what is left and drains the source: the end's mark stays.
+    /// A reader finds the sticky flag to be wrong and unsticks it, while the poller reports the end and
+    /// another reader drains the source: the sticky flag of the end stays.
     #[test]
-    fn a_mark_told_meanwhile_is_not_taken() {
+    fn a_later_sticky_flag_is_not_undone() {
         loom::model(|| {
-            let world = Arc::new((Event::new(), Marks::new(), AtomicUsize::new(0)));
-            world.0.mark(&world.1, &mut Batch::new());
+            let world = Arc::new((Event::new(), StickyNumbers::new(), AtomicUsize::new(0)));
+            world.0.set_sticky(&world.1, &mut Batch::new());
             let poller = {
                 let world = world.clone();
                 thread::spawn(move || {
                     world.2.store(1, Ordering::Relaxed);
-                    world.0.mark(&world.1, &mut Batch::new());
+                    world.0.set_sticky(&world.1, &mut Batch::new());
                 })
             };
             let drainer = {
                 let world = world.clone();
                 thread::spawn(move || world.0.consume())
             };
-            let taken = world.0.take().expect("marked from the start");
+            let seen = world.0.take().expect("sticky from the start");
             if world.2.load(Ordering::Relaxed) == 0 {
-                world.0.unstick(taken);
+                world.0.unstick(seen);
             }
             drainer.join().unwrap();
             poller.join().unwrap();
-            assert!(world.0.consume() && world.0.consume(), "the end is told no more");
+            assert!(world.0.consume() && world.0.consume(), "the end is lost");
         });
     }
 }

@@ -1,5 +1,5 @@
-//! A coroutine's number, and how reports name it: `coroutine #7 "name" (spawned at src/main.rs:10:5)`, without
-//! the name if it has none.
+//! A coroutine's number, and how reports name it: `coroutine #7 "name" (spawned at src/main.rs:10:5)`,
+//! without the name if it has none.
 //!
 //! Formatting a label allocates nothing, since a signal handler writes the report of a stack overflow.
 

@@ -43,7 +43,7 @@ mod waitlist;
 pub(crate) use awaiter::Awaiting;
 pub(crate) use cancellation::Cancellation;
 pub(crate) use contain::{contain_panic, drop_each, drop_one};
-pub(crate) use event::{Event, EventNode, Marks};
+pub(crate) use event::{Event, EventNode, StickyNumbers};
 pub(crate) use header::{Handle, Header, Schedule, Settings, new};
 pub use join_error::{JoinError, Panic};
 pub use label::Id;

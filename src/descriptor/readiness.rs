@@ -236,7 +236,7 @@ pub(super) fn set_again(source: &Source, direction: Direction) {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
-    use crate::coroutine::{Event, Marks};
+    use crate::coroutine::{Event, StickyNumbers};
     use std::os::unix::net::UnixDatagram;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
@@ -338,9 +338,9 @@ mod tests {
     }
 
     /// What the poller does at the end of the stream.
-    fn report_end(event: &Event, marks: &Marks) {
+    fn report_end(event: &Event, marks: &StickyNumbers) {
         let mut batch = Batch::new();
-        event.mark(marks, &mut batch);
+        event.set_sticky(marks, &mut batch);
         batch.wake();
     }
 
@@ -356,7 +356,7 @@ mod tests {
             let first = perform(&source, Direction::Read, WaitReason::Read, deadline(), |_| {
                 calls += 1;
                 if calls == 1 {
-                    report_end(event, &Marks::new());
+                    report_end(event, &StickyNumbers::new());
                     return Ok(Attempt::WouldBlock);
                 }
                 Ok(Attempt::Drained(4))
@@ -377,7 +377,7 @@ mod tests {
             crate::run(|| {
                 let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
                 let source = Source::new(ours.into());
-                let (event, marks) = (source.event(Direction::Read), Marks::new());
+                let (event, marks) = (source.event(Direction::Read), StickyNumbers::new());
                 if marked_before {
                     report_end(event, &marks); // Urgent data, which is gone by now.
                 }

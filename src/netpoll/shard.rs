@@ -140,7 +140,7 @@ impl Table {
 impl Readiness {
     fn set(&self, readiness: &PollEvent, batch: &mut Batch) {
         let mut set = |direction: Direction, event: &Event, for_good: bool| match for_good {
-            true => event.mark(&self.marks, batch),
+            true => event.set_sticky(&self.marks, batch),
             false => self.tell(direction, batch),
         };
         if readiness.readable {

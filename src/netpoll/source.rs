@@ -15,7 +15,7 @@ use crate::base::backoff::Backoff;
 use crate::base::fork;
 use crate::base::lock::{Mutex, Rank};
 use crate::base::sys::set_nonblocking;
-use crate::coroutine::{Batch, Event, Marks};
+use crate::coroutine::{Batch, Event, StickyNumbers};
 use std::io::{self, PipeReader, PipeWriter};
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -29,7 +29,7 @@ pub(crate) struct Readiness {
     pub(super) read: Event,
     pub(super) write: Event,
     /// For both of them.
-    pub(super) marks: Marks,
+    pub(super) marks: StickyNumbers,
     bound: AtomicBool,
     /// A waiter that finds nothing for itself says nothing about what the others would find.
     selective: bool,
@@ -42,7 +42,7 @@ impl Readiness {
         Readiness {
             read: Event::new_set(),
             write: Event::new_set(),
-            marks: Marks::new(),
+            marks: StickyNumbers::new(),
             bound: AtomicBool::new(false),
             selective: false,
             tellings: AtomicUsize::new(0),
@@ -219,7 +219,7 @@ impl Source {
     /// As `arm`, for the remaining waiters: a waiter that has used up the event and leaves calls this.
     #[inline]
     pub(crate) fn rearm_for_others(&self, direction: Direction) {
-        if Poller::ONE_SHOT && self.event(direction).is_waited_for() {
+        if Poller::ONE_SHOT && self.event(direction).has_waiters() {
             self.arm(direction);
         }
     }

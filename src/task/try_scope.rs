@@ -5,7 +5,7 @@ use super::group::{Ended, Group};
 use super::scope::ScopeBuilder;
 use crate::base::large_box::{LargeBox, is_large, large_box};
 use crate::base::list_lock::ListLock;
-use crate::coroutine::{Cancellation, drop_one, contain_panic};
+use crate::coroutine::{Cancellation, contain_panic, drop_one};
 use crate::sched;
 use std::any::Any;
 use std::fmt;
