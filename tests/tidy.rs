@@ -126,29 +126,29 @@ src/process/orphans.rs: words
 
 src/sched/README.md: words
 
-src/sched/checks.rs: cycle words
-
-src/sched/hook.rs: cycle
+src/sched/checks.rs: words
 
 src/sched/idle.rs: words
 
 src/sched/monitor.rs: words
 
-src/sched/placement.rs: cycle
+src/sched/remote.rs: words
 
-src/sched/run_queues.rs: columns cycle words
+src/sched/run_queues.rs: columns words
 
-src/sched/running.rs: columns cycle
+src/sched/running.rs: columns
 
-src/sched/runtime.rs: columns cycle words
+src/sched/runtime.rs: columns words
 
-src/sched/shared.rs: columns cycle words
+src/sched/schedule.rs: words
 
-src/sched/unwinding.rs: cycle
+src/sched/shared.rs: words
 
-src/sched/wait.rs: columns cycle words
+src/sched/start.rs: words
 
-src/sched/worker.rs: columns cycle words
+src/sched/wait.rs: columns words
+
+src/sched/worker.rs: columns words
 
 src/signal/mod.rs: words
 

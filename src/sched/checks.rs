@@ -10,8 +10,8 @@
 //! waits that were fine: the depth of the stack, and where in it the return addresses were. A wait as deep,
 //! with the same addresses in the same places, is the same chain of calls.
 
+use super::current;
 use super::thread_bound::{Rule, is_foreign, plain, rule_of};
-use super::worker;
 use crate::base::sys::frames;
 use crate::base::sys::report;
 use crate::coroutine::{Header, Id};
@@ -85,7 +85,7 @@ impl Used {
 /// The complaint if the running coroutine must not leave its stack here; `None` if it may.
 #[inline(never)]
 pub(super) fn complaint(header: &Header) -> Option<String> {
-    let movable = worker::with(|worker| worker.remote().may_move(header)).unwrap_or(false);
+    let movable = current::with(|worker| worker.remote().may_move(header)).unwrap_or(false);
     let here = MaybeUninit::<u8>::uninit();
     // SAFETY: the caller is the coroutine.
     let base = unsafe { header.stack_base() };

@@ -10,7 +10,7 @@
 //! (Rejected: a line before whatever hook there is. It appears where a hook keeps silent on purpose, and
 //! apart from the message where a hook writes elsewhere.)
 
-use super::worker;
+use super::current;
 use crate::base::sys::report;
 use std::panic;
 use std::ptr;
@@ -31,7 +31,7 @@ pub(super) fn install() {
             return panic::set_hook(present);
         }
         panic::set_hook(Box::new(move |info| {
-            if let Some(header) = worker::current_coroutine() {
+            if let Some(header) = current::current_coroutine() {
                 // SAFETY: the coroutine that runs on this thread is alive.
                 let header = unsafe { header.as_ref() };
                 // Not `eprintln!`: another thread may hold the lock of stderr and wait for this coroutine.

@@ -1,10 +1,14 @@
 //! Rank 4, the scheduler: policy. It knows no socket.
 //!
 //! - [`timers`], [`inbox`], [`idle`]: pure parts, run by loom and by plain tests.
-//! - [`shared`]: what the workers of a runtime share, and the part of a worker that others see.
+//! - [`runnable`], [`deques`], [`config`], [`threads`]: what the parts below are made of.
+//! - [`remote`]: the part of a worker that other threads see.
+//! - [`shared`]: what the workers of a runtime share.
 //! - [`run_queues`]: which coroutine a worker runs next.
 //! - [`placement`]: on which worker a coroutine starts.
-//! - [`worker`]: the loop that runs coroutines.
+//! - [`worker`]: the loop that runs coroutines. [`start`]: the start of its thread.
+//! - [`current`]: the calling thread's worker, and the coroutine that runs there.
+//! - [`schedule`]: where a woken coroutine is queued.
 //! - [`wait`]: the waist, through which everything that blocks goes.
 //! - [`checks`], [`thread_bound`]: waits that are refused where code counts on the calls of a thread being
 //!   nested.
@@ -17,30 +21,42 @@
 //! beside this file.
 
 mod blame;
+mod budget;
 mod checks;
+mod config;
+mod current;
+mod deques;
 mod hook;
 mod idle;
 mod inbox;
 mod monitor;
 mod placement;
+mod remote;
 mod run_queues;
+mod runnable;
 mod running;
 pub(crate) mod runtime;
+mod schedule;
+mod section;
 mod shared;
+mod start;
 mod thread_bound;
+mod threads;
 mod timers;
 mod unwinding;
 mod wait;
 mod worker;
 
+pub(crate) use current::{
+    blocks_worker, cancelled, cancelling, current_coroutine, current_runtime, join_shard, limit, may_switch,
+    on_worker, random, with_local_record,
+};
 pub(crate) use runtime::{Spawn, spawn};
+pub(crate) use section::deadline_of_file;
 pub(crate) use shared::Shared;
 pub(crate) use unwinding::{Blocks, can_never_end, elapsed, refusal};
 pub(crate) use wait::{
-    Cancel, Woken, cancelled, cancelling, checkpoint, consume_budget, deadline_of_file, limit, limited,
-    masked, set, set_for_good, sleep_until, unwind_cancelled, unwind_shutdown, wait, wait_at, wait_for,
-    wait_for_event, wait_in, wait_in_ring, wait_masked, with_local_record, with_ticket, yield_now,
-};
-pub(crate) use worker::{
-    blocks_worker, current_coroutine, current_runtime, join_shard, may_switch, on_worker, random,
+    Cancel, Woken, checkpoint, consume_budget, limited, masked, set, set_for_good, sleep_until,
+    unwind_cancelled, unwind_shutdown, wait, wait_at, wait_for, wait_for_event, wait_in, wait_in_ring,
+    wait_masked, with_ticket, yield_now,
 };

@@ -1,12 +1,13 @@
 //! What the netpoller thread does for workers that are too busy to poll.
 
 use super::blame::{Measure, Verdict};
-use super::runtime::add_spare_worker;
-use super::shared::{Phase, Remote, Shared};
+use super::config::Phase;
+use super::shared::{Remote, Shared};
+use super::start::add_spare_worker;
 use crate::base::sys;
-use crate::coroutine::{Batch, WaitReason};
+use crate::coroutine::{Batch, Id, Label, WaitReason};
 use crate::netpoll::{Events, Monitored, NextDeadline};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{Ordering, fence};
 use std::time::{Duration, Instant};
 
 /// A turn is judged once it has lasted so many times as long as the stall threshold.
@@ -199,5 +200,34 @@ impl Shared {
             )),
         }
         true
+    }
+}
+
+impl Shared {
+    /// The coroutine that runs in that turn of a worker, in the words of reports; `None` if the turn is over,
+    /// or the worker is between two.
+    fn describe_running(&self, remote: &Remote, turn: u64) -> Option<String> {
+        let id = remote.running.load(Ordering::Relaxed);
+        if id == 0 {
+            return None;
+        }
+        let mut text = None;
+        // Where coroutines migrate, it may be listed at another worker than the one that runs it.
+        for listed in self.active_remotes() {
+            listed.for_each_live(|header| {
+                // SAFETY: listed coroutines are alive.
+                let header = unsafe { header.as_ref() };
+                if header.id().0 == id {
+                    text = Some(header.label().to_string());
+                }
+            });
+        }
+        let text = text.or_else(|| {
+            let site = remote.first_site.get()?;
+            Some(Label { id: Id(id), name: None, site }.to_string())
+        });
+        // Pairs with the release of `running`.
+        fence(Ordering::Acquire);
+        text.filter(|_| remote.turns.load(Ordering::Relaxed) == turn)
     }
 }

@@ -51,9 +51,10 @@
 //!   nodes are alive at once.
 //! - Newest first for all that is spawned: the oldest connection of an accept loop under load waits longest.
 
-use super::shared::{Remote, Runnable, Shared};
+use super::deques::Deques;
+use super::runnable::Runnable;
+use super::shared::{Remote, Shared};
 use crate::coroutine::{Batch, Header, Waiter};
-use crossbeam_deque::Worker as Deque;
 use std::cell::{Cell, UnsafeCell};
 use std::ptr::NonNull;
 use std::sync::atomic::Ordering;
@@ -66,18 +67,6 @@ pub(super) const OLDEST_TURN: u32 = 61;
 
 /// The most rounds in a row that put off their yielded coroutines, because each has spawned or woken others.
 const MOST_PUT_OFF: u32 = 3;
-
-/// The worker's ends of the two queues that other workers steal from.
-pub(super) struct Deques {
-    pub(super) oldest_first: Deque<Runnable>,
-    pub(super) newest_first: Deque<Runnable>,
-}
-
-impl Deques {
-    pub(super) fn new() -> Deques {
-        Deques { oldest_first: Deque::new_fifo(), newest_first: Deque::new_lifo() }
-    }
-}
 
 /// Which coroutines that have yielded a round serves next.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]

@@ -2,26 +2,26 @@
 //!
 //! What the public documentation of [`crate::runtime`] says is kept here.
 
-use super::shared::{Config, Phase, Remote, Runnable, Shared};
+use super::config::{Config, Phase};
+use super::runnable::Runnable;
+use super::schedule::ToRunQueue;
+use super::shared::{Remote, Shared};
+use super::start::start_worker;
+use super::threads::AbortOnPanic;
 use super::wait::wait_masked;
-use super::worker::{self, Home, Worker};
-use super::{checks, hook};
+use super::{checks, current, hook};
 use crate::base::fork;
 use crate::base::large_box::{LargeBox, is_large, large_box};
 use crate::base::lock::assert_none_held;
-use crate::base::sys::Probe;
-use crate::base::sys::ThreadClock;
 use crate::base::sys::report;
-use crate::coroutine::{self, Batch, Handle, Header, Id, JoinError, Label, Settings, Site, WaitReason};
+use crate::coroutine::{self, Batch, Handle, Id, JoinError, Label, Settings, Site, WaitReason};
 use crate::stack::{self, StackOverride, StackSize, overflow};
 use once_cell::sync::OnceCell;
 use std::fmt::Write;
 use std::io;
 use std::panic::{Location, resume_unwind};
-use std::ptr::NonNull;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread::JoinHandle;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// How long a shutdown waits for coroutines to unwind.
@@ -332,7 +332,7 @@ impl Builder {
 }
 
 fn describe_current(message: &mut overflow::Message) {
-    let Some(header) = worker::current_coroutine() else { return };
+    let Some(header) = current::current_coroutine() else { return };
     // SAFETY: the coroutine that runs on this thread is alive.
     let header = unsafe { header.as_ref() };
     let _ = write!(message, "{}", header.label());
@@ -410,7 +410,7 @@ impl Drop for Runtime {
 fn refuse_inside(what: &str) {
     // Also outside of any coroutine: a worker drops closures that it cannot start.
     assert!(
-        worker::with(|_| ()).is_none(),
+        current::with(|_| ()).is_none(),
         "sward: {what} was called inside a coroutine, or in a destructor that runs on a worker; \
          spawn the closure instead, or call it directly"
     );
@@ -496,7 +496,7 @@ impl Drop for AsDefault {
 
 /// The runtime of the calling coroutine, else the default one, which is started if there is none.
 fn current_or_default() -> io::Result<Arc<Shared>> {
-    if let Some(shared) = worker::with(|worker| Arc::clone(worker.shared())) {
+    if let Some(shared) = current::with(|worker| Arc::clone(worker.shared())) {
         return Ok(shared);
     }
     let mut default = DEFAULT.lock();
@@ -523,7 +523,7 @@ impl Spawn {
     /// In the runtime of the caller. Reports name the caller's line, unless [`at`](Self::at) gives another.
     #[track_caller]
     pub(crate) fn here() -> io::Result<Spawn> {
-        let shared = match worker::with(|_| ()) {
+        let shared = match current::with(|_| ()) {
             Some(()) => None,
             None => Some(current_or_default()?),
         };
@@ -581,10 +581,10 @@ impl Spawn {
             let checked = shared.config().checks;
             let settings = Settings { id, name, stack, pinned, limit, checked, site };
             // SAFETY: as the caller says.
-            unsafe { coroutine::new::<_, _, Home>(f, settings) }
+            unsafe { coroutine::new::<_, _, ToRunQueue>(f, settings) }
         };
         match self.shared {
-            None => worker::with(|worker| {
+            None => current::with(|worker| {
                 let (header, handle) = make(worker.shared(), worker.next_id());
                 worker.push_unstarted(header);
                 handle
@@ -609,109 +609,6 @@ where
     unsafe { spawn.start(f) }
 }
 
-fn start_worker(shared: &Arc<Shared>, index: usize) -> io::Result<()> {
-    let name = format!("{}-{index}", shared.config().thread_name);
-    let own = Arc::clone(shared);
-    shared.threads.start(name, move || {
-        let _bomb = AbortOnPanic;
-        let deques = own.remotes[index].deques.lock().take().expect("a remote has one thread");
-        if let Some(clock) = ThreadClock::of_this_thread() {
-            let _ = own.remotes[index].clock.set(clock);
-        }
-        if let Some(probe) = Probe::of_this_thread() {
-            let _ = own.remotes[index].probe.set(probe);
-        }
-        let _stack = overflow::AltStack::install();
-        let worker = Worker::new(own, index, deques);
-        worker.run();
-        if worker.remote().live() != 0 {
-            worker.shared().threads.stay();
-        }
-    })
-}
-
-/// Adds a worker where all are stuck, in migrating mode; the netpoller thread does it.
-pub(super) fn add_spare_worker(shared: &Shared) {
-    let index = shared.active.load(Ordering::Relaxed);
-    let Some(remote) = shared.remotes.get(index) else { return };
-    let shared = remote.shared.upgrade().expect("the netpoller thread keeps the runtime");
-    // With no thread to be had the work goes on waiting, as it would have.
-    if start_worker(&shared, index).is_ok() {
-        shared.active.store(index + 1, Ordering::Release);
-    }
-}
-
-/// A worker runs users' code inside `catch_unwind` only, and the netpoller thread none: a panic that reaches
-/// their threads is the runtime's own, and its coroutines would hang.
-struct AbortOnPanic;
-
-impl Drop for AbortOnPanic {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            report(format_args!(
-                "sward: a thread of the runtime has panicked: this is an error of the runtime"
-            ));
-            std::process::abort();
-        }
-    }
-}
-
-/// The threads of one runtime.
-#[derive(Default)]
-pub(super) struct Threads {
-    handles: parking_lot::Mutex<Vec<JoinHandle<()>>>,
-    /// Each thread has it, and the runtime until its end.
-    alive: parking_lot::Mutex<Option<Arc<fork::Alive>>>,
-    /// How many have nothing more to do and stay all the same.
-    staying: AtomicUsize,
-}
-
-impl Threads {
-    fn start(&self, name: String, body: impl FnOnce() + Send + 'static) -> io::Result<()> {
-        let alive = self.alive.lock().clone();
-        let body = move || {
-            let _alive = alive;
-            body();
-        };
-        let handle = std::thread::Builder::new().name(name).spawn(body)?;
-        self.handles.lock().push(handle);
-        Ok(())
-    }
-
-    /// The end of a worker that leaks coroutines. Their frames are never left, so what they borrow from
-    /// the thread's locals has to stay for ever, and with it the thread.
-    fn stay(&self) -> ! {
-        self.staying.fetch_add(1, Ordering::Release);
-        loop {
-            std::thread::park();
-        }
-    }
-
-    /// Waits until that many at most are left; false once the deadline has passed.
-    fn wait_for(&self, most: usize, deadline: Instant) -> bool {
-        let mut nap = Duration::from_micros(20);
-        loop {
-            // One that stays is never finished. Read first: a sum too high is looked at again.
-            let staying = self.staying.load(Ordering::Acquire);
-            let unfinished = self.handles.lock().iter().filter(|handle| !handle.is_finished()).count();
-            if unfinished.saturating_sub(staying) <= most {
-                return true;
-            }
-            if Instant::now() >= deadline {
-                return false;
-            }
-            std::thread::sleep(nap);
-            nap = (nap * 2).min(Duration::from_millis(2));
-        }
-    }
-
-    fn join_finished(&self) {
-        for handle in self.handles.lock().drain(..).filter(JoinHandle::is_finished) {
-            let _ = handle.join();
-        }
-    }
-}
-
 impl Shared {
     fn start_netpoller(self: &Arc<Self>) -> io::Result<()> {
         let own = Arc::clone(self);
@@ -722,30 +619,6 @@ impl Shared {
         })
     }
 
-    fn inject_from_outside(&self, task: Runnable) {
-        self.inject(task);
-        self.discard_if_closed();
-    }
-
-    /// Called after an unstarted coroutine was put where it might never be taken from.
-    pub(super) fn discard_if_closed(&self) {
-        // Pairs with the shutdown, which closes and then drains: one of the two sees the other.
-        if self.closed.load(Ordering::SeqCst) {
-            self.discard_unstarted();
-        }
-    }
-
-    fn discard_unstarted(&self) {
-        while let Some(task) = self.take_one_injected() {
-            discard(task);
-        }
-        for remote in self.active_remotes() {
-            while let Some(task) = remote.take_assigned() {
-                discard(task);
-            }
-        }
-    }
-
     fn shut_down(self: &Arc<Self>, timeout: Duration) {
         // A forked child has none of the threads.
         if fork::forked() || self.phase() != Phase::Running {
@@ -754,7 +627,7 @@ impl Shared {
         let now = Instant::now();
         let deadline = now.checked_add(timeout).unwrap_or(now + Duration::from_secs(1 << 30));
         self.enter(Phase::Closing);
-        if !worker::with(|worker| Arc::ptr_eq(worker.shared(), self)).unwrap_or(false) {
+        if !current::with(|worker| Arc::ptr_eq(worker.shared(), self)).unwrap_or(false) {
             return self.wait_for_the_end(timeout, deadline);
         }
         // Called on one of the runtime's own workers, which cannot wait for itself.
@@ -847,18 +720,6 @@ impl Shared {
     }
 }
 
-/// Ends a coroutine that will not be run. One that was started is leaked.
-pub(super) fn discard(task: Runnable) {
-    let this: NonNull<Header> = task.0.cast();
-    // SAFETY: whoever takes a coroutine from a queue owns it, and it is alive.
-    if unsafe { this.as_ref().started() } {
-        return;
-    }
-    // SAFETY: we own it, and it has not been started.
-    unsafe { Header::fail(this, JoinError::Cancelled) };
-    worker::conclude(this);
-}
-
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
@@ -879,7 +740,7 @@ mod tests {
             site: Location::caller(),
         };
         // SAFETY: nothing is borrowed.
-        let (header, handle) = unsafe { coroutine::new::<_, _, Home>(|| (), settings) };
+        let (header, handle) = unsafe { coroutine::new::<_, _, ToRunQueue>(|| (), settings) };
         let remote = &shared.remotes[0];
         remote.placed.fetch_add(1, Ordering::SeqCst);
         remote.assigned.push(Runnable(header.cast()));

@@ -1,52 +1,19 @@
-//! What the workers of one runtime share, and the part of each worker that other threads see.
+//! What the workers of one runtime share.
 
-use super::idle::{Idle, SleepState};
-use super::inbox::Inbox;
-use super::run_queues::Deques;
-use super::running::FirstSite;
-use super::runtime::Threads;
-use super::timers::Timers;
-use crate::base::lock::{Mutex, Rank};
-use crate::base::sys::Probe;
-use crate::base::sys::ThreadClock;
-use crate::coroutine::{Batch, Cause, Header, Ticket, WaitReason, Waiter};
+use super::config::{Config, Phase};
+use super::idle::Idle;
+use super::remote::{self, take_one};
+use super::runnable::{Runnable, discard};
+use super::threads::Threads;
+use crate::coroutine::Header;
 use crate::netpoll::{Netpoller, Shard};
-use crate::stack::StackSize;
-use crossbeam_deque::{Injector, Stealer, Worker as Deque};
-use std::cell::Cell;
-use std::ptr::NonNull;
+use crossbeam_deque::{Injector, Worker as Deque};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
-/// A coroutine in a queue: with it comes the right to run it.
-pub(crate) struct Runnable(pub(super) NonNull<Waiter>);
-
-// SAFETY: the right to run a coroutine passes with this, and the queues synchronize.
-unsafe impl Send for Runnable {}
-
-/// The life of a runtime.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub(crate) enum Phase {
-    /// It runs.
-    Running = 0,
-    /// Its coroutines are cancelled; workers leave when all have ended.
-    Closing = 1,
-    /// The time for that is over: workers leave as soon as they can, the rest is leaked.
-    Abandoned = 2,
-}
-
-/// How a runtime was asked to be.
-pub(crate) struct Config {
-    pub(super) workers: usize,
-    pub(super) stack_size: StackSize,
-    pub(super) thread_name: String,
-    pub(super) migrate: bool,
-    pub(super) stall: Duration,
-    /// Whether the stacks of coroutines are looked at before each wait.
-    pub(super) checks: bool,
-}
+/// The part of a worker that other threads see.
+pub(crate) type Remote = remote::Remote<Shared>;
 
 /// What the workers of one runtime share.
 pub(crate) struct Shared {
@@ -73,63 +40,6 @@ pub(crate) struct Shared {
     /// Set once nothing will be run any more.
     pub(super) closed: AtomicBool,
 }
-
-/// The part of a worker that other threads see. Aligned, so that no two share a cache line.
-#[repr(align(128))]
-pub(crate) struct Remote {
-    pub(super) shared: Weak<Shared>,
-    /// Started coroutines that run on this worker alone.
-    pub(super) inbox: Inbox<Waiter>,
-    /// Unstarted ones that were handed to it to be started. Others may take them back.
-    pub(super) assigned: Injector<Runnable>,
-    pub(super) sleep_state: SleepState,
-    pub(super) shard: Arc<Shard>,
-    pub(super) timers: Mutex<Timers<Ticket>>,
-    pub(super) oldest_first: Stealer<Runnable>,
-    pub(super) newest_first: Stealer<Runnable>,
-    /// The worker's ends of the two, until its thread takes them.
-    pub(super) deques: Mutex<Option<Deques>>,
-    /// How many coroutines are in the list: those that were started here and have not ended, except for
-    /// one in its first turn.
-    listed: AtomicUsize,
-    /// Whether there is such a one; written by the worker alone. Short coroutines have one turn, and never
-    /// take the list's lock.
-    pub(super) unlisted: AtomicBool,
-    /// How many assigned there are, and how many are on their way.
-    pub(super) placed: AtomicUsize,
-    list: Mutex<Option<NonNull<Header>>>,
-    /// Counts polls; written by the worker alone.
-    pub(super) polls: AtomicU64,
-    /// As of when the last one has seen what there was, in nanoseconds since the runtime began; written by the worker
-    /// alone.
-    polled: AtomicU64,
-    /// Counts turns; written by the worker alone.
-    pub(super) turns: AtomicU64,
-    /// The id of the coroutine that it runs, 0 for none; written by the worker alone. See `running.rs`.
-    pub(super) running: AtomicU64,
-    pub(super) first_site: FirstSite,
-    /// Whether others are ready to run behind that one.
-    pub(super) behind: AtomicBool,
-    /// The processor time of its thread.
-    pub(super) clock: OnceLock<ThreadClock>,
-    /// For what the system does with its thread.
-    pub(super) probe: OnceLock<Probe>,
-    /// The `WaitReason` of the wait that blocks its thread, in a destructor that unwinds.
-    pub(super) blocked_in: AtomicU8,
-    /// Whether it has left: its thread will run no coroutine any more.
-    pub(super) left: AtomicBool,
-    /// Whether its present turn has lasted for half of the stall threshold.
-    pub(super) slow: AtomicBool,
-    pub(super) steals: AtomicU64,
-    /// How often the netpoller thread polled on its behalf.
-    pub(super) helped: AtomicU64,
-    migrate: bool,
-}
-
-// SAFETY: what is not Sync by itself is the list of headers, which is under its lock.
-unsafe impl Sync for Remote {}
-// SAFETY: as above.
-unsafe impl Send for Remote {}
 
 impl Shared {
     pub(super) fn new(config: Config) -> std::io::Result<Arc<Shared>> {
@@ -177,7 +87,7 @@ impl Shared {
     pub(super) fn enter(&self, phase: Phase) {
         self.phase.store(phase as u8, Ordering::SeqCst);
         for remote in self.active_remotes() {
-            remote.notify(self);
+            remote.notify(&self.idle);
         }
     }
 
@@ -329,192 +239,30 @@ impl Shared {
             .map(|(index, remote)| (index, remote.load()))
             .min_by_key(|(_, load)| *load)
     }
-}
 
-fn take_one(queue: &Injector<Runnable>) -> Option<Runnable> {
-    loop {
-        match queue.steal() {
-            crossbeam_deque::Steal::Success(task) => return Some(task),
-            crossbeam_deque::Steal::Empty => return None,
-            crossbeam_deque::Steal::Retry => {}
-        }
+    /// Queues an unstarted coroutine that no worker has spawned.
+    pub(super) fn inject_from_outside(&self, task: Runnable) {
+        self.inject(task);
+        self.discard_if_closed();
     }
-}
 
-impl Remote {
-    fn new(shared: &Weak<Shared>, shard: Arc<Shard>, migrate: bool) -> Remote {
-        let deques = Deques::new();
-        Remote {
-            shared: Weak::clone(shared),
-            inbox: Inbox::new(),
-            assigned: Injector::new(),
-            sleep_state: SleepState::new(),
-            shard,
-            timers: Mutex::new(Rank::Timers, Timers::new()),
-            oldest_first: deques.oldest_first.stealer(),
-            newest_first: deques.newest_first.stealer(),
-            deques: Mutex::new(Rank::Deques, Some(deques)),
-            listed: AtomicUsize::new(0),
-            unlisted: AtomicBool::new(false),
-            placed: AtomicUsize::new(0),
-            list: Mutex::new(Rank::Live, None),
-            polls: AtomicU64::new(0),
-            polled: AtomicU64::new(0),
-            turns: AtomicU64::new(0),
-            running: AtomicU64::new(0),
-            first_site: FirstSite::default(),
-            behind: AtomicBool::new(false),
-            clock: OnceLock::new(),
-            probe: OnceLock::new(),
-            blocked_in: AtomicU8::new(WaitReason::None as u8),
-            left: AtomicBool::new(false),
-            slow: AtomicBool::new(false),
-            steals: AtomicU64::new(0),
-            helped: AtomicU64::new(0),
-            migrate,
+    /// Called after an unstarted coroutine was put where it might never be taken from.
+    pub(super) fn discard_if_closed(&self) {
+        // Pairs with the shutdown, which closes and then drains: one of the two sees the other.
+        if self.closed.load(Ordering::SeqCst) {
+            self.discard_unstarted();
         }
     }
 
-    /// The one predicate of policy: whether a started coroutine may run on another worker.
-    #[inline]
-    pub(super) fn may_move(&self, header: &Header) -> bool {
-        self.migrate && !header.pinned()
-    }
-
-    /// Whether the worker is likely to start soon what is placed here: it is not while it is in a long turn.
-    pub(super) fn welcomes(&self) -> bool {
-        !self.slow.load(Ordering::Relaxed)
-    }
-
-    /// The oldest that it was handed to start.
-    #[inline]
-    pub(super) fn take_assigned(&self) -> Option<Runnable> {
-        if self.assigned.is_empty() { None } else { take_one(&self.assigned) }
-    }
-
-    /// Whether it has anything that another worker may take.
-    fn has_stealable(&self) -> bool {
-        !self.oldest_first.is_empty() || !self.newest_first.is_empty()
-    }
-
-    /// How many coroutines were started here and have not ended.
-    pub(super) fn live(&self) -> usize {
-        // In this order: the one in its first turn is listed before it ceases to be unlisted.
-        let unlisted = usize::from(self.unlisted.load(Ordering::Acquire));
-        unlisted + self.listed.load(Ordering::Acquire)
-    }
-
-    /// The coroutines that live here or soon will.
-    pub(super) fn load(&self) -> usize {
-        self.live() + self.placed.load(Ordering::Relaxed)
-    }
-
-    /// As `load`, for a shutdown: whoever has seen the runtime running before it counted one in is seen.
-    fn load_now(&self) -> usize {
-        self.placed.load(Ordering::SeqCst) + self.live()
-    }
-
-    /// Hands the worker an unstarted coroutine, which was counted as placed.
-    pub(super) fn hand_unstarted(&self, task: Runnable, shared: &Shared) {
-        self.assigned.push(task);
-        self.notify(shared);
-    }
-
-    /// Hands the worker a coroutine that it has to run.
-    pub(super) fn hand(&self, waiter: NonNull<Waiter>, shared: &Shared) {
-        // SAFETY: whoever schedules a coroutine has it in no queue; it stays alive until it has run.
-        unsafe { self.inbox.push(waiter) };
-        self.notify(shared);
-    }
-
-    /// Whether the worker neither sleeps nor has left.
-    pub(super) fn awake(&self) -> bool {
-        !self.sleep_state.asleep() && !self.left.load(Ordering::Relaxed)
-    }
-
-    /// Gets the worker up if it sleeps.
-    pub(super) fn notify(&self, shared: &Shared) {
-        if self.sleep_state.notify(&shared.idle, false) {
-            self.shard.wake();
+    /// Ends the unstarted coroutines that no worker owns: nothing runs any more.
+    pub(super) fn discard_unstarted(&self) {
+        while let Some(task) = self.take_one_injected() {
+            discard(task);
         }
-    }
-
-    /// Fires the timers that are due; when, if there were any.
-    pub(super) fn fire_timers(&self, batch: &mut Batch) -> Option<Instant> {
-        let mut timers = self.timers.lock();
-        timers.next()?;
-        let now = Instant::now();
-        let mut fired = None;
-        while let Some(ticket) = timers.pop_due(now) {
-            // SAFETY: a timer is taken back under this lock before its wait returns.
-            let _ = unsafe { ticket.fire(Cause::Timeout, batch) };
-            fired = Some(now);
-        }
-        fired
-    }
-
-    /// When the next timer is due.
-    pub(super) fn next_timer(&self) -> Option<Instant> {
-        self.timers.lock().next()
-    }
-
-    /// Counts and lists a coroutine that is about to start here, or to suspend for the first time.
-    pub(super) fn admit(&self, this: NonNull<Header>) {
-        let mut head = self.list.lock();
-        // SAFETY: the caller owns the coroutine, so it is alive.
-        unsafe { this.as_ref() }.listed.set(true);
-        // SAFETY: listed coroutines are alive, and their list links are under this lock.
-        unsafe {
-            let owner = &this.as_ref().owner;
-            owner.next.set(*head);
-            owner.previous.set(None);
-            if let Some(next) = *head {
-                next.as_ref().owner.previous.set(Some(this));
+        for remote in self.active_remotes() {
+            while let Some(task) = remote.take_assigned() {
+                discard(task);
             }
-        }
-        *head = Some(this);
-        self.listed.store(self.listed.load(Ordering::Relaxed) + 1, Ordering::Release);
-    }
-
-    /// Takes a coroutine that has ended off the list.
-    pub(super) fn dismiss(&self, this: NonNull<Header>) {
-        let mut head = self.list.lock();
-        let neighbour = |of: &Cell<Option<NonNull<Header>>>| of.take();
-        // SAFETY: as in `admit`.
-        unsafe {
-            let owner = &this.as_ref().owner;
-            let (previous, next) = (neighbour(&owner.previous), neighbour(&owner.next));
-            match previous {
-                Some(previous) => previous.as_ref().owner.next.set(next),
-                None => *head = next,
-            }
-            if let Some(next) = next {
-                next.as_ref().owner.previous.set(previous);
-            }
-        }
-        self.listed.store(self.listed.load(Ordering::Relaxed) - 1, Ordering::Release);
-    }
-
-    /// Cancels every coroutine that was started here; gives those to be scheduled. The worker itself calls
-    /// this between two turns, when none is unlisted.
-    pub(super) fn cancel_all(&self) -> Batch {
-        let mut batch = Batch::new();
-        self.for_each_live(|header| {
-            // SAFETY: listed coroutines are alive.
-            unsafe { Header::cancel(header, &mut batch) };
-        });
-        batch
-    }
-
-    /// Calls `f` for every coroutine in the list. `f` runs under the list's lock: it neither parks nor
-    /// schedules.
-    pub(super) fn for_each_live(&self, mut f: impl FnMut(NonNull<Header>)) {
-        let head = self.list.lock();
-        let mut at = *head;
-        while let Some(header) = at {
-            f(header);
-            // SAFETY: listed coroutines are alive, and their list links are under this lock.
-            at = unsafe { header.as_ref() }.owner.next.get();
         }
     }
 }

@@ -13,8 +13,7 @@
 //!
 //! What blocks a worker is noted in its `Remote` ([`Blocks`]), so that the stall report names the destructor.
 
-use super::wait::{cancelled, with_local_record_if_any};
-use super::worker::{self, with};
+use super::current::{cancelled, may_switch, with, with_local_record_if_any};
 use crate::coroutine::{Header, LocalRecord, Unwinding, WaitReason};
 use std::io;
 use std::sync::atomic::Ordering;
@@ -55,7 +54,7 @@ pub(crate) fn elapsed() -> io::Error {
 
 /// Whether the calling thread alone can run that coroutine, and does not if it waits here for its end.
 pub(crate) fn can_never_end(header: &Header) -> bool {
-    !worker::may_switch() && with(|worker| worker.alone_runs(header)) == Some(true)
+    !may_switch() && with(|worker| worker.alone_runs(header)) == Some(true)
 }
 
 /// Says, while it lives, that the thread is blocked in such a wait, if it is a worker's.

@@ -12,8 +12,10 @@
 //! While a thread is unwinding from a panic nothing switches: std counts panics in a thread-local,
 //! and another coroutine on that thread would find itself panicking. The thread blocks instead.
 
+use super::current::{self, cancelled, limit, with_local_record};
+use super::section::{deadline_on_thread, earlier};
 use super::unwinding::Blocks;
-use super::{checks, worker};
+use super::{budget, checks};
 use crate::base::fork;
 use crate::base::list_lock::ListLock;
 use crate::base::lock::assert_none_held;
@@ -70,7 +72,7 @@ pub(crate) unsafe fn wait(
 ) -> Woken {
     fork::check();
     assert_none_held();
-    let Some(this) = worker::who_may_switch() else {
+    let Some(this) = current::who_may_switch() else {
         return wait_on_thread(reason, deadline, cancel, commit);
     };
     // SAFETY: the coroutine that runs this is alive, and it is this one.
@@ -89,7 +91,7 @@ pub(crate) unsafe fn wait(
 /// `f` fires it itself and takes it back before it returns, so that nobody can end a later wait with it.
 #[inline]
 pub(crate) fn with_ticket<R>(f: impl FnOnce(Ticket) -> R) -> R {
-    match worker::who_may_switch() {
+    match current::who_may_switch() {
         // SAFETY: the coroutine that runs this is alive; the pointer is its own.
         Some(this) => f(unsafe { Waiter::ticket(this.cast()) }),
         None => with_parker(|parker| f(parker.ticket())),
@@ -126,7 +128,7 @@ unsafe fn park_in_section(
     let mut commit = |ticket| {
         let wanted = commit(ticket);
         if wanted {
-            timer.set(Some(worker::set_timer(at, ticket)));
+            timer.set(Some(current::set_timer(at, ticket)));
         }
         wanted
     };
@@ -234,31 +236,6 @@ fn wait_on_thread(
     })
 }
 
-/// The deadline of a wait that blocks the calling thread or the limit of its section, whichever is earlier;
-/// and whether it is the limit, so that the caller [`unwind_cancelled`]s when it has passed.
-fn deadline_on_thread(deadline: Option<Instant>) -> (Option<Instant>, bool) {
-    // A coroutine blocks its thread only while that unwinds, and a thread that unwinds cannot unwind again.
-    if worker::current_coroutine().is_some() || std::thread::panicking() {
-        return (deadline, false);
-    }
-    with_local_record(|own| earlier(deadline, Some(own)))
-}
-
-/// As `deadline_on_thread` for an operation on a file, which can fail where it cannot unwind.
-pub(crate) fn deadline_of_file(deadline: Option<Instant>) -> (Option<Instant>, bool) {
-    with_local_record_if_any(|own| earlier(deadline, own))
-}
-
-/// The deadline of a wait or the limit of its section, whichever is earlier; and whether it is the limit.
-#[inline]
-fn earlier(deadline: Option<Instant>, own: Option<&LocalRecord>) -> (Option<Instant>, bool) {
-    match (deadline, own.and_then(LocalRecord::limit)) {
-        (deadline, None) => (deadline, false),
-        (Some(deadline), Some(limit)) if deadline < limit => (Some(deadline), false),
-        (_, Some(limit)) => (Some(limit), true),
-    }
-}
-
 /// Waits at a place in a list, which wants `want`. `enlist` puts the place into the list under its lock, or
 /// returns false if there is nothing to wait for any more. `leave` takes a place off whose wait ended
 /// otherwise. Gives what ended the wait, and whether the place was chosen.
@@ -272,7 +249,7 @@ pub(crate) fn wait_at(
     leave: impl FnOnce(&WaitNode),
 ) -> (Woken, bool) {
     let place: Cell<Option<WaitNode>> = Cell::new(None);
-    let urgent = worker::blocks_worker();
+    let urgent = current::blocks_worker();
     let mut commit = |ticket| {
         // SAFETY: written once, here, before anybody else has its address; this frame holds it until
         // it was chosen or has been taken off below.
@@ -376,7 +353,7 @@ pub(crate) fn sleep_until(deadline: Instant, reason: WaitReason) {
 #[track_caller]
 pub(crate) fn unwind_cancelled() -> ! {
     if with_local_record(LocalRecord::checked)
-        && let Some(header) = worker::current_coroutine()
+        && let Some(header) = current::current_coroutine()
     {
         // SAFETY: the coroutine that runs this is alive.
         checks::raise(unsafe { header.as_ref() });
@@ -407,42 +384,6 @@ pub(crate) fn checkpoint() {
     }
 }
 
-/// Whether the calling coroutine has been cancelled, be it masked or not.
-pub(crate) fn cancelled() -> bool {
-    // SAFETY: the coroutine that runs this is alive.
-    worker::current_coroutine().is_some_and(|header| unsafe { header.as_ref() }.waiter.cancelled())
-}
-
-/// Calls `f` with what belongs to the calling coroutine, or the calling thread, alone.
-pub(crate) fn with_local_record<R>(f: impl FnOnce(&LocalRecord) -> R) -> R {
-    match worker::current_coroutine() {
-        // SAFETY: the coroutine that runs this is alive, and it is the caller.
-        Some(header) => f(unsafe { header.as_ref().local_record() }),
-        // SAFETY: this thread leases the parker.
-        None => with_parker(|parker| f(unsafe { parker.local_record() })),
-    }
-}
-
-/// As [`with_local_record`], without making for a coroutine what it has not needed so far.
-pub(super) fn with_local_record_if_any<R>(f: impl FnOnce(Option<&LocalRecord>) -> R) -> R {
-    match worker::current_coroutine() {
-        // SAFETY: the coroutine that runs this is alive, and it is the caller.
-        Some(header) => f(unsafe { header.as_ref().local_record_if_any() }),
-        // SAFETY: this thread leases the parker.
-        None => with_parker(|parker| f(Some(unsafe { parker.local_record() }))),
-    }
-}
-
-/// The time limit of the section of code that the caller is in.
-pub(crate) fn limit() -> Option<Instant> {
-    with_local_record_if_any(|own| own.and_then(LocalRecord::limit))
-}
-
-/// Whether the calling thread is unwinding from a cancellation, which poisons nothing.
-pub(crate) fn cancelling() -> bool {
-    std::thread::panicking() && with_local_record_if_any(|own| own.is_some_and(LocalRecord::cancelling))
-}
-
 /// Runs the closure with its waits ended at that time: then it is unwound, and gives [`TimedOut`]. An
 /// earlier limit that is in force already stays the one that counts, and unwinds further than this.
 pub(crate) fn limited<R>(at: Instant, f: impl FnOnce() -> R) -> Result<R, TimedOut> {
@@ -450,7 +391,7 @@ pub(crate) fn limited<R>(at: Instant, f: impl FnOnce() -> R) -> Result<R, TimedO
         if own.limit().is_some_and(|outer| outer <= at) {
             return Ok(f());
         }
-        if let Some(header) = worker::current_coroutine() {
+        if let Some(header) = current::current_coroutine() {
             // SAFETY: the coroutine that runs this is alive.
             unsafe { header.as_ref() }.waiter.note_limit();
         }
@@ -492,7 +433,7 @@ pub(crate) fn set_for_good(event: &Event) {
 /// cancellation or a time limit unwinds out of this, as out of a wait.
 #[inline(always)]
 pub(crate) fn yield_now() {
-    let Some(header) = worker::who_may_switch() else { return yield_on_thread() };
+    let Some(header) = current::who_may_switch() else { return yield_on_thread() };
     // SAFETY: the coroutine that runs this is alive, and it is this one.
     let (header, own) = unsafe { (header.as_ref(), header.as_ref().local_record_if_any()) };
     if own.is_some_and(LocalRecord::checked) {
@@ -529,17 +470,17 @@ fn yield_on_thread() {
 /// `Drop` or a section that must not unwind does not call it.
 #[inline]
 pub(crate) fn consume_budget() {
-    if worker::count_call() {
+    if budget::count_call() {
         budget_is_spent();
     }
 }
 
 #[cold]
 fn budget_is_spent() {
-    if worker::may_switch() {
+    if current::may_switch() {
         yield_now();
     } else {
-        worker::set_budget(worker::BUDGET);
+        budget::refill();
         checkpoint();
     }
 }

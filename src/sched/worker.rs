@@ -20,16 +20,16 @@
 //! of its home worker, is run by it, or is parked. In migrating mode `oldest_first` holds started ones, too
 //! ([`Remote::may_move`] is the one predicate).
 
+use super::budget;
+use super::config::Phase;
+use super::deques::Deques;
 use super::placement::Placement;
-use super::run_queues::{Deques, OLDEST_TURN, RunQueues};
-use super::runtime::discard;
-use super::shared::{Phase, Remote, Runnable, Shared};
-use super::timers::TimerKey;
+use super::run_queues::{OLDEST_TURN, RunQueues};
+use super::runnable::{Runnable, conclude, discard};
+use super::shared::{Remote, Shared};
 use crate::base::fork;
 use crate::base::local::thread_locals;
-use crate::coroutine::{
-    Batch, Header, Id, JoinError, Park, Request, Schedule, Step, Suspend, Ticket, Waiter,
-};
+use crate::coroutine::{Batch, Header, Id, JoinError, Park, Request, Step, Suspend, Waiter};
 use crate::netpoll::{Events, Shard};
 use crate::stack::Pool;
 use crossbeam_deque::Steal;
@@ -62,8 +62,6 @@ const COURTESY_DOUBT: u32 = 15;
 const FEW: usize = 2;
 /// For how long a thief waits whether the owner runs them itself.
 const FORBEARANCE: Duration = Duration::from_micros(5);
-/// Calls that need not wait until a coroutine lets others go first.
-pub(super) const BUDGET: u32 = 128;
 /// Numbers of coroutines reserved at once.
 const IDS: u64 = 64;
 /// Events fetched at once.
@@ -79,7 +77,7 @@ pub(crate) struct Worker {
     shared: Arc<Shared>,
     remote: NonNull<Remote>,
     index: usize,
-    current: Cell<Option<NonNull<Header>>>,
+    pub(super) current: Cell<Option<NonNull<Header>>>,
     queues: RunQueues,
     placement: Placement,
     stacks: RefCell<Pool>,
@@ -110,146 +108,10 @@ thread_locals! {
     static WORKER: Cell<*const Worker> = Cell::new(ptr::null());
 
     /// The thread's worker, null on a plain thread.
-    fn this_worker() -> *const Worker = |worker| worker.get(), destroyed: ptr::null();
+    pub(super) fn this_worker() -> *const Worker = |worker| worker.get(), destroyed: ptr::null();
 
     /// Sets the thread's worker.
     fn set_this_worker(this: *const Worker) = |worker| worker.set(this), destroyed: ();
-}
-
-thread_locals! {
-    /// How many calls the running coroutine may make before it lets others go first.
-    static CALLS_LEFT: Cell<u32> = Cell::new(0);
-
-    /// Counts a call against the budget; true if the budget was used up before.
-    pub(super) fn count_call() -> bool = |left| left.replace(left.get().saturating_sub(1)) == 0, destroyed: false;
-
-    /// Sets the budget.
-    pub(super) fn set_budget(calls: u32) = |left| left.set(calls), destroyed: ();
-}
-
-/// Calls `f` with the thread's worker, if it is one. `f` does not switch.
-#[inline]
-pub(crate) fn with<R>(f: impl FnOnce(&Worker) -> R) -> Option<R> {
-    let worker = this_worker();
-    // SAFETY: it is null or the worker whose `run` is below us on this thread.
-    unsafe { worker.as_ref() }.map(f)
-}
-
-/// A number of this thread's worker that differs from call to call; `None` on a plain thread.
-pub(crate) fn random() -> Option<u32> {
-    with(Worker::random)
-}
-
-/// The coroutine that runs on this thread.
-#[inline]
-pub(crate) fn current_coroutine() -> Option<NonNull<Header>> {
-    with(|worker| worker.current.get()).flatten()
-}
-
-/// The coroutine that a wait here parks; `None` where it blocks the thread.
-#[inline]
-pub(crate) fn who_may_switch() -> Option<NonNull<Header>> {
-    current_coroutine().filter(|_| !std::thread::panicking())
-}
-
-/// Whether a wait here parks a coroutine rather than blocks the thread.
-#[inline]
-pub(crate) fn may_switch() -> bool {
-    who_may_switch().is_some()
-}
-
-/// Whether this thread is a worker of some runtime, be it inside of a coroutine or not.
-pub(crate) fn on_worker() -> bool {
-    with(|_| ()).is_some()
-}
-
-/// Whether a wait here blocks the thread of a worker: what its coroutine, or the worker itself, waits for
-/// must then not depend on the worker's other coroutines.
-pub(crate) fn blocks_worker() -> bool {
-    !may_switch() && with(|_| ()).is_some()
-}
-
-/// Sets a timer of this thread's worker. Called from a `commit`.
-pub(super) fn set_timer(deadline: Instant, ticket: Ticket) -> ArmedTimer {
-    with(|worker| {
-        let remote = worker.remote();
-        ArmedTimer { remote, key: remote.timers.lock().insert(deadline, ticket) }
-    })
-    .expect("a commit runs on a worker")
-}
-
-/// A timer that may have to be taken back.
-#[derive(Clone, Copy)]
-pub(super) struct ArmedTimer {
-    remote: *const Remote,
-    key: TimerKey,
-}
-
-impl ArmedTimer {
-    /// Takes the timer back. Afterwards it does not touch its ticket.
-    pub(super) fn cancel(self) {
-        // SAFETY: remotes live as long as the runtime, which outlives its coroutines, one of which
-        // calls this.
-        unsafe { &*self.remote }.timers.lock().cancel(self.key);
-    }
-}
-
-/// Puts a coroutine whose wait has ended back to where it is run from.
-pub(super) struct Home;
-
-impl Schedule for Home {
-    unsafe fn schedule(waiter: NonNull<Waiter>) {
-        // SAFETY: the coroutine was parked, so it has been started and its home is set; the runtime and
-        // its remotes outlive coroutines that have not ended, and this one cannot end before it is queued.
-        let (header, remote) = unsafe {
-            let header = waiter.cast::<Header>().as_ref();
-            (header, &*header.owner.home.load(Ordering::Relaxed).cast::<Remote>())
-        };
-        let movable = remote.may_move(header);
-        let by_sibling = with(|worker| {
-            if !ptr::eq(Arc::as_ptr(&worker.shared), remote.shared.as_ptr()) {
-                return false;
-            }
-            if movable {
-                worker.push_migratable(waiter);
-            } else if ptr::eq(worker.remote(), remote) {
-                worker.push_ready(waiter);
-            } else {
-                remote.hand(waiter, &worker.shared);
-            }
-            true
-        });
-        if by_sibling != Some(true) {
-            // Keeps the runtime for the time after the push, when the coroutine may end.
-            let shared = remote.shared.upgrade().expect("a runtime outlives its coroutines");
-            if movable {
-                shared.inject(Runnable(waiter));
-            } else {
-                remote.hand(waiter, &shared);
-            }
-        }
-    }
-}
-
-/// Tells the joiner, and gives up the scheduler's reference.
-pub(super) fn conclude(this: NonNull<Header>) {
-    let mut batch = Batch::new();
-    // SAFETY: alive until `release`.
-    unsafe { this.as_ref() }.done.set_for_good(&mut batch);
-    batch.wake();
-    // SAFETY: it has ended, and we do not touch it again.
-    unsafe { Header::release(this) };
-}
-
-/// Has the source watched by the shard of this thread's worker; on other threads this does nothing.
-#[inline]
-pub(crate) fn join_shard(source: &crate::netpoll::Source) -> std::io::Result<()> {
-    with(|worker| source.join(worker.shard())).unwrap_or(Ok(()))
-}
-
-/// The runtime whose worker this thread is.
-pub(crate) fn current_runtime() -> Option<Arc<Shared>> {
-    with(|worker| Arc::clone(&worker.shared))
 }
 
 impl Worker {
@@ -357,7 +219,7 @@ impl Worker {
         self.shared.work_was_pushed();
     }
 
-    fn push_ready(&self, waiter: NonNull<Waiter>) {
+    pub(super) fn push_ready(&self, waiter: NonNull<Waiter>) {
         // Woken by a running coroutine: it goes first, while what it is to read is in the cache.
         let displaced = if self.current.get().is_some() {
             self.remote().behind.store(true, Ordering::Relaxed);
@@ -370,7 +232,7 @@ impl Worker {
         }
     }
 
-    fn push_migratable(&self, waiter: NonNull<Waiter>) {
+    pub(super) fn push_migratable(&self, waiter: NonNull<Waiter>) {
         // Between two turns, the first one woken is the next to run here: nobody needs to be called for it.
         let first = self.current.get().is_some() || !self.queues.has_first();
         let displaced = if first { self.queues.put_first(waiter) } else { Some(waiter) };
@@ -455,7 +317,7 @@ impl Worker {
         remote.turns.store(remote.turns.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
         remote.running.store(header.id().0, Ordering::Release);
         remote.behind.store(self.queues.has_own(), Ordering::Relaxed);
-        set_budget(BUDGET);
+        budget::refill();
         loop {
             self.current.set(Some(this));
             // SAFETY: we own it, it has been started, and it does not run.
@@ -547,7 +409,7 @@ impl Worker {
             return false;
         }
         header.placed.set(true);
-        target.hand_unstarted(Runnable(this.cast()), &self.shared);
+        target.hand_unstarted(Runnable(this.cast()), &self.shared.idle);
         self.shared.discard_if_closed();
         true
     }
@@ -790,7 +652,7 @@ impl Worker {
     }
 
     /// A number that differs from call to call (xorshift).
-    fn random(&self) -> u32 {
+    pub(super) fn random(&self) -> u32 {
         let mut x = self.random.get();
         x ^= x << 13;
         x ^= x >> 17;

@@ -1,0 +1,127 @@
+//! What the calling thread is to the scheduler: its worker, the coroutine that runs on it, and what belongs
+//! to that coroutine alone.
+
+use super::shared::Remote;
+use super::shared::Shared;
+use super::timers::TimerKey;
+use super::worker::{Worker, this_worker};
+use crate::coroutine::{Header, LocalRecord, Ticket, with_parker};
+use crate::netpoll::Source;
+use std::io;
+use std::ptr::NonNull;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Calls `f` with the thread's worker, if it is one. `f` does not switch.
+#[inline]
+pub(crate) fn with<R>(f: impl FnOnce(&Worker) -> R) -> Option<R> {
+    let worker = this_worker();
+    // SAFETY: it is null or the worker whose `run` is below us on this thread.
+    unsafe { worker.as_ref() }.map(f)
+}
+
+/// The coroutine that runs on this thread.
+#[inline]
+pub(crate) fn current_coroutine() -> Option<NonNull<Header>> {
+    with(|worker| worker.current.get()).flatten()
+}
+
+/// The coroutine that a wait here parks; `None` where it blocks the thread.
+#[inline]
+pub(crate) fn who_may_switch() -> Option<NonNull<Header>> {
+    current_coroutine().filter(|_| !std::thread::panicking())
+}
+
+/// Whether a wait here parks a coroutine rather than blocks the thread.
+#[inline]
+pub(crate) fn may_switch() -> bool {
+    who_may_switch().is_some()
+}
+
+/// Whether this thread is a worker of some runtime, be it inside of a coroutine or not.
+pub(crate) fn on_worker() -> bool {
+    with(|_| ()).is_some()
+}
+
+/// Whether a wait here blocks the thread of a worker: what its coroutine, or the worker itself, waits for
+/// must then not depend on the worker's other coroutines.
+pub(crate) fn blocks_worker() -> bool {
+    !may_switch() && with(|_| ()).is_some()
+}
+
+/// The runtime whose worker this thread is.
+pub(crate) fn current_runtime() -> Option<Arc<Shared>> {
+    with(|worker| Arc::clone(worker.shared()))
+}
+
+/// Has the source watched by the shard of this thread's worker; on other threads this does nothing.
+#[inline]
+pub(crate) fn join_shard(source: &Source) -> io::Result<()> {
+    with(|worker| source.join(worker.shard())).unwrap_or(Ok(()))
+}
+
+/// A number that differs from call to call, on a worker.
+pub(crate) fn random() -> Option<u32> {
+    with(Worker::random)
+}
+
+/// Sets a timer of this thread's worker. Called from a `commit`.
+pub(super) fn set_timer(deadline: Instant, ticket: Ticket) -> ArmedTimer {
+    with(|worker| {
+        let remote = worker.remote();
+        ArmedTimer { remote, key: remote.timers.lock().insert(deadline, ticket) }
+    })
+    .expect("a commit runs on a worker")
+}
+
+/// A timer that may have to be taken back.
+#[derive(Clone, Copy)]
+pub(super) struct ArmedTimer {
+    remote: *const Remote,
+    key: TimerKey,
+}
+
+impl ArmedTimer {
+    /// Takes the timer back. Afterwards it does not touch its ticket.
+    pub(super) fn cancel(self) {
+        // SAFETY: remotes live as long as the runtime, which outlives its coroutines, one of which
+        // calls this.
+        unsafe { &*self.remote }.timers.lock().cancel(self.key);
+    }
+}
+
+/// Whether the calling coroutine has been cancelled, be it masked or not.
+pub(crate) fn cancelled() -> bool {
+    // SAFETY: the coroutine that runs this is alive.
+    current_coroutine().is_some_and(|header| unsafe { header.as_ref() }.waiter.cancelled())
+}
+
+/// Calls `f` with what belongs to the calling coroutine, or the calling thread, alone.
+pub(crate) fn with_local_record<R>(f: impl FnOnce(&LocalRecord) -> R) -> R {
+    match current_coroutine() {
+        // SAFETY: the coroutine that runs this is alive, and it is the caller.
+        Some(header) => f(unsafe { header.as_ref().local_record() }),
+        // SAFETY: this thread leases the parker.
+        None => with_parker(|parker| f(unsafe { parker.local_record() })),
+    }
+}
+
+/// As [`with_local_record`], without making for a coroutine what it has not needed so far.
+pub(super) fn with_local_record_if_any<R>(f: impl FnOnce(Option<&LocalRecord>) -> R) -> R {
+    match current_coroutine() {
+        // SAFETY: the coroutine that runs this is alive, and it is the caller.
+        Some(header) => f(unsafe { header.as_ref().local_record_if_any() }),
+        // SAFETY: this thread leases the parker.
+        None => with_parker(|parker| f(Some(unsafe { parker.local_record() }))),
+    }
+}
+
+/// The time limit of the section of code that the caller is in.
+pub(crate) fn limit() -> Option<Instant> {
+    with_local_record_if_any(|own| own.and_then(LocalRecord::limit))
+}
+
+/// Whether the calling thread is unwinding from a cancellation, which poisons nothing.
+pub(crate) fn cancelling() -> bool {
+    std::thread::panicking() && with_local_record_if_any(|own| own.is_some_and(LocalRecord::cancelling))
+}
