@@ -4,4 +4,4 @@
 . "$(dirname "$0")/common.sh"
 SWARD_STACK_GUARD=mprotect within 600 cargo test --lib --test task --test net -- --skip a_hundred_thousand_parked_at_once
 RUSTFLAGS="--cfg sward_portable" CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target}/portable" \
-    within 600 cargo test --test io --test process_children
+    within 600 cargo test --test io --test process

@@ -194,29 +194,13 @@ src/task/try_scope.rs: cycle words
 
 tests/budget.rs: columns words
 
-tests/cancel.rs: words
-
-tests/cancel_matrix.rs: words
-
 tests/examples.rs: words
 
 tests/fairness.rs: words
 
-tests/io.rs: words
-
 tests/large_values.rs: words
 
-tests/net.rs: words
-
-tests/pollable.rs: columns words
-
-tests/process_children.rs: words
-
 tests/programs/mod.rs: words
-
-tests/udp.rs: words
-
-tests/unix.rs: words
 ";
 
 /// Where a retired word must not be found.

@@ -1,9 +1,6 @@
-//! Waits in destructors while their coroutine or thread unwinds, where nothing can switch.
+//! Waits in destructors while their coroutine or thread unwinds, where no switch is possible.
 
-mod checked;
-mod common;
-
-use common::{listen, pair};
+use crate::common::{LONG, listen, one_worker, pair};
 use std::io::{BufWriter, ErrorKind, Read, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
@@ -12,13 +9,6 @@ use std::time::{Duration, Instant};
 use sward::net::UdpSocket;
 use sward::task::{self, JoinError, JoinSet};
 use sward::time::{timeout, timeout_at};
-
-/// A time that no test waits for unless it hangs.
-const LONG: Duration = Duration::from_secs(3600);
-
-fn one_worker() -> sward::runtime::Runtime {
-    sward::runtime::Builder::new().worker_threads(1).build().expect("a runtime")
-}
 
 /// Calls the closure when it is dropped.
 struct InDrop<F: FnMut()>(F);
@@ -30,7 +20,7 @@ impl<F: FnMut()> Drop for InDrop<F> {
     }
 }
 
-/// Until it is set by a coroutine.
+/// Waits until a coroutine sets the flag.
 fn wait_for(flag: &AtomicBool) {
     while !flag.load(Ordering::Acquire) {
         sward::yield_now();
@@ -45,7 +35,7 @@ enum End {
     Panic,
 }
 
-/// Runs the closure in a destructor while that unwinds, and gives what it gives.
+/// Runs the closure in a destructor while the section unwinds, and returns its result.
 fn in_destructor<T: Send>(end: End, f: impl FnOnce() -> T + Send) -> T {
     let (mut f, mut outcome) = (Some(f), None);
     let begun = AtomicBool::new(false);
@@ -70,10 +60,10 @@ fn in_destructor<T: Send>(end: End, f: impl FnOnce() -> T + Send) -> T {
     outcome.expect("the destructor has run")
 }
 
-/// More than the buffers of a connection take.
+/// More than the buffers of a connection hold.
 const MUCH: usize = 64 << 20;
 
-/// A buffer that is flushed in its destructor blocked the worker for good.
+/// The destructor of a buffered writer flushes it, and must not block the worker for ever.
 #[test]
 fn a_buffered_writer_whose_client_does_not_read_blocks_no_worker() {
     let buffered = |stream| {
@@ -112,7 +102,7 @@ fn a_buffered_writer_whose_client_does_not_read_blocks_no_worker() {
         let begun = Arc::new(AtomicBool::new(false));
         let begins = begun.clone();
         sward::spawn(move || {
-            // Dropped after the writer.
+            // This is dropped after the writer.
             let _ended = InDrop(move || theirs.store(true, Ordering::Relaxed));
             let _writer = buffered(server);
             begins.store(true, Ordering::Release);
@@ -124,7 +114,7 @@ fn a_buffered_writer_whose_client_does_not_read_blocks_no_worker() {
     assert!(ended.load(Ordering::Relaxed), "it was leaked");
 }
 
-/// An operation that would wait.
+/// An operation that has to wait.
 type Operation = Box<dyn FnMut() -> std::io::Result<()> + Send>;
 
 fn waiting() -> Vec<(&'static str, Operation)> {
@@ -180,7 +170,7 @@ fn io_fails_where_it_would_wait_while_a_cancellation_or_a_limit_unwinds() {
     test(End::Limit, ErrorKind::TimedOut); // on a plain thread
 }
 
-/// A timeout of the socket itself is told apart from the time limit.
+/// The error differs from that of a timeout of the socket itself.
 #[test]
 fn io_fails_so_also_with_a_timeout_of_its_own() {
     one_worker().run(|| {
@@ -192,7 +182,7 @@ fn io_fails_so_also_with_a_timeout_of_its_own() {
 }
 
 #[test]
-fn io_that_need_not_wait_succeeds() {
+fn io_that_does_not_have_to_wait_succeeds() {
     one_worker().run(|| {
         for end in [End::Cancel, End::Limit, End::Panic] {
             let (mut client, mut server) = pair();
@@ -207,7 +197,7 @@ fn io_that_need_not_wait_succeeds() {
     });
 }
 
-/// A section that is masked in the destructor waits, and blocks its thread.
+/// In a masked section, a destructor waits and blocks its thread.
 #[test]
 fn io_waits_where_a_destructor_masks_it() {
     let test = |end| {
@@ -228,7 +218,7 @@ fn io_waits_where_a_destructor_masks_it() {
     one_worker().run(|| {
         test(End::Cancel);
         test(End::Limit);
-        // A limit inside of a mask unwinds unmasked code.
+        // A limit inside a mask unwinds unmasked code.
         task::mask(|| {
             let (mut stream, _peer) = pair();
             in_destructor(End::Limit, move || stream.read(&mut [0]).expect_err("refused"));
@@ -237,7 +227,7 @@ fn io_waits_where_a_destructor_masks_it() {
     test(End::Limit);
 }
 
-/// An ordinary panic says nothing against waiting.
+/// While an ordinary panic unwinds, destructors may wait.
 #[test]
 fn io_waits_while_a_panic_unwinds_but_not_beyond_the_limit() {
     let test = || {
@@ -253,7 +243,7 @@ fn io_waits_while_a_panic_unwinds_but_not_beyond_the_limit() {
             server
         });
         let client = writes.join().unwrap();
-        // The panic itself comes out of the section, as its end was not the limit.
+        // The panic comes out of the section, since the limit did not end it.
         let mut kind = None;
         let panicked = catch_unwind(AssertUnwindSafe(|| {
             timeout(Duration::from_millis(20), || {
@@ -269,7 +259,7 @@ fn io_waits_while_a_panic_unwinds_but_not_beyond_the_limit() {
     test();
 }
 
-/// The join of a coroutine that only the blocked worker could run waited for ever.
+/// A join fails if only the blocked worker could run the coroutine. Otherwise it would be a deadlock.
 #[test]
 fn a_join_that_would_wait_for_its_own_worker_fails() {
     let runtime = one_worker();
@@ -299,7 +289,7 @@ fn a_join_that_would_wait_for_its_own_worker_fails() {
                 assert!(matches!(error, JoinError::Deadlock), "{error}");
                 assert!(error.to_string().contains("while unwinding"), "{error}");
             }
-            // It is well, and ends.
+            // The coroutine itself runs and ends afterwards.
             stop.store(true, Ordering::Relaxed);
         });
     }
@@ -332,7 +322,7 @@ fn a_set_whose_coroutines_all_wait_for_its_worker_is_emptied() {
 }
 
 #[test]
-fn a_join_of_what_only_the_blocked_worker_could_start_fails() {
+fn a_join_of_a_coroutine_that_only_the_blocked_worker_could_start_fails() {
     let result = one_worker().run(|| in_destructor(End::Cancel, || sward::spawn(|| 7).join()));
     if cfg!(sward_migrate) {
         assert_eq!(result.unwrap(), 7);
@@ -341,7 +331,7 @@ fn a_join_of_what_only_the_blocked_worker_could_start_fails() {
     }
 }
 
-/// What has not been started yet is started by another worker.
+/// Another worker starts an unstarted coroutine.
 #[test]
 fn a_destructor_may_spawn_and_join_where_there_are_other_workers() {
     let runtime = sward::runtime::Builder::new().worker_threads(2).build().expect("a runtime");
@@ -351,7 +341,7 @@ fn a_destructor_may_spawn_and_join_where_there_are_other_workers() {
     }
 }
 
-/// A section that ends at once still has its destructors waited for.
+/// A limit that has passed ends the section at once, and the destructors still run to their end.
 #[test]
 fn a_limit_that_has_passed_ends_io_in_destructors_at_once() {
     let (mut stream, _peer) = pair();

@@ -1,30 +1,15 @@
-//! Sockets and the scheduler: placement, busy workers, fairness, runtimes that end.
+//! Sockets and the scheduler: where connections run, busy workers, runtimes that end.
 
-mod checked;
-
+use crate::common::{in_runtime, listen, pair};
 use std::io::{Read, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use sward::net::{SocketAddr, TcpListener, TcpStream};
-
-fn listen() -> (TcpListener, SocketAddr) {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
-    let address = listener.local_addr().expect("its address");
-    (listener, address)
-}
-
-fn pair() -> (TcpStream, TcpStream) {
-    let (listener, address) = listen();
-    let client = TcpStream::connect(address).expect("connected");
-    let (server, peer) = listener.accept().expect("accepted");
-    assert_eq!(peer, client.local_addr().expect("its address"));
-    (client, server)
-}
+use sward::net::TcpStream;
 
 #[test]
 fn a_stream_outlives_its_runtime() {
-    let (mut client, mut server) = sward::run(|| {
+    let (mut client, mut server) = in_runtime(|| {
         let (mut client, server) = pair();
         let mut theirs = server.try_clone().unwrap();
         let reader = sward::spawn(move || theirs.read_exact(&mut [0]).unwrap());
@@ -35,7 +20,7 @@ fn a_stream_outlives_its_runtime() {
     });
     client.write_all(b"b").unwrap();
     server.read_exact(&mut [0]).unwrap();
-    sward::run(move || {
+    in_runtime(move || {
         let reader = sward::spawn(move || server.read_exact(&mut [0]).unwrap());
         sward::sleep(Duration::from_millis(5));
         client.write_all(b"c").unwrap();

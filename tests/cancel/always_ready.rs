@@ -3,10 +3,7 @@
 //!
 //! No test here measures time: a limit has passed from the start, and the tests count calls.
 
-mod checked;
-mod common;
-
-use common::{listen, pair};
+use crate::common::{LONG, SetOnDrop, listen, pair, with_workers};
 use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
@@ -17,16 +14,15 @@ use sward::sync::{Barrier, Mutex, Notify, RwLock, Semaphore, WaitGroup};
 use sward::task::{self, CancelToken, JoinError, JoinSet};
 use sward::time::timeout_at;
 
-/// No cancellation may be further away than that many calls: the budget is 128, and one call may be several.
+/// A cancellation must come within this number of calls. The budget is 128, and one call here may make
+/// several.
 const REACH: usize = 300;
 
-/// A time that no test waits for unless it hangs.
-const LONG: Duration = Duration::from_secs(3600);
-
 type Call = Box<dyn FnMut() + Send>;
+
 type Make = fn() -> Call;
 
-/// Calls that are always ready, each made where it is used.
+/// Calls that are always ready. Each is made in the coroutine that uses it.
 fn always_ready() -> Vec<(&'static str, Make)> {
     vec![
         ("yield_now", || Box::new(sward::yield_now)),
@@ -173,7 +169,7 @@ fn always_ready() -> Vec<(&'static str, Make)> {
         ("join", || {
             Box::new(|| {
                 let ends = sward::spawn(|| ());
-                // Not always ready, but it never waits.
+                // This one is not always ready, but it never waits.
                 while !ends.is_finished() {
                     sward::yield_now();
                 }
@@ -202,7 +198,7 @@ fn always_ready() -> Vec<(&'static str, Make)> {
     ]
 }
 
-/// Makes the call until it unwinds, but not much more often than the budget allows.
+/// Repeats the call until it unwinds, but not much more often than the budget allows.
 fn call_until_reached(call: &mut Call, calls: &AtomicUsize) {
     for _ in 0..REACH {
         calls.fetch_add(1, Ordering::Relaxed);
@@ -210,11 +206,7 @@ fn call_until_reached(call: &mut Call, calls: &AtomicUsize) {
     }
 }
 
-fn workers(count: usize) -> sward::runtime::Runtime {
-    sward::runtime::Builder::new().worker_threads(count).build().expect("a runtime")
-}
-
-/// Cancels a coroutine that is about to make the calls; how many it has made.
+/// Cancels a coroutine that is about to make the calls. Returns how many it has made.
 fn cancelled_while_it_calls(
     runtime: &sward::runtime::Runtime,
     make: Make,
@@ -240,7 +232,7 @@ fn cancelled_while_it_calls(
 
 #[test]
 fn a_cancellation_reaches_it() {
-    let runtime = workers(2);
+    let runtime = with_workers(2);
     for (name, make) in always_ready() {
         let (result, calls) = cancelled_while_it_calls(&runtime, make, |calls| calls());
         assert!(matches!(result, Err(JoinError::Cancelled)), "{name}: {result:?} after {calls} calls");
@@ -248,8 +240,8 @@ fn a_cancellation_reaches_it() {
 }
 
 #[test]
-fn a_mask_holds_off_the_cancellation_of_the_forced_yield() {
-    let runtime = workers(2);
+fn a_mask_defers_the_cancellation_at_the_forced_yield() {
+    let runtime = with_workers(2);
     for (name, make) in always_ready() {
         let (result, calls) = cancelled_while_it_calls(&runtime, make, |calls| {
             task::mask(&mut *calls);
@@ -270,7 +262,7 @@ fn a_time_limit_reaches_it() {
             assert!(ended.is_err(), "{name}: not within {REACH} calls");
         }
     };
-    workers(2).run(test);
+    with_workers(2).run(test);
     test(); // on a plain thread
 }
 
@@ -278,8 +270,8 @@ fn a_time_limit_reaches_it() {
 fn the_end_of_its_runtime_reaches_it() {
     for (name, make) in always_ready() {
         let unwound = Arc::new(AtomicBool::new(false));
-        let theirs = Unwound(unwound.clone());
-        let runtime = workers(1);
+        let theirs = SetOnDrop(unwound.clone());
+        let runtime = with_workers(1);
         runtime.run(|| {
             let started = Arc::new(AtomicBool::new(false));
             let starts = started.clone();
@@ -295,23 +287,14 @@ fn the_end_of_its_runtime_reaches_it() {
                 sward::yield_now();
             }
         });
-        // It returns when all have ended.
+        // The shutdown returns when all have ended.
         runtime.shutdown_timeout(Duration::from_secs(60));
         assert!(unwound.load(Ordering::Relaxed), "{name}: leaked");
     }
 }
 
-/// Sets the flag when it is dropped.
-struct Unwound(Arc<AtomicBool>);
-
-impl Drop for Unwound {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
-/// Takes things one by one under a limit that has passed, again and again, and looks whether all were taken
-/// once. In a coroutine and on a plain thread.
+/// Takes things one by one, again and again, under a limit that has passed, and checks that each was taken
+/// once. Runs in a coroutine and on a plain thread.
 fn nothing_is_lost<S>(make: impl Fn(usize) -> S + Sync, take: impl Fn(&mut S) -> Option<usize> + Sync) {
     const COUNT: usize = 1_000;
     let test = || {
@@ -332,7 +315,7 @@ fn nothing_is_lost<S>(make: impl Fn(usize) -> S + Sync, take: impl Fn(&mut S) ->
         assert!(taken.iter().copied().eq(0..COUNT), "{} of {COUNT} were taken", taken.len());
         assert!(ended > 1, "no yield has unwound");
     };
-    workers(1).run(test);
+    with_workers(1).run(test);
     test();
 }
 
@@ -385,7 +368,7 @@ fn no_byte_is_lost_by_the_forced_yield() {
             (0..count).for_each(|i| client.write_all(&(i as u16).to_le_bytes()).unwrap());
             server
         },
-        // A call of `read` for each; two bytes that were sent together come together.
+        // One call of `read` for each byte, as bytes that were sent together arrive together.
         |server| {
             let mut number = [0; 2];
             (server.read(&mut number).unwrap() == 2).then(|| u16::from_le_bytes(number).into())
@@ -431,7 +414,7 @@ fn no_connection_is_lost_by_the_forced_yield() {
     let (listener, address) = listen();
     // SAFETY: the call takes no pointers.
     assert_eq!(unsafe { libc::listen(listener.as_raw_fd(), 4_096) }, 0);
-    workers(1).run(|| {
+    with_workers(1).run(|| {
         let clients: Vec<_> = (0..COUNT).map(|_| std::net::TcpStream::connect(address).unwrap()).collect();
         let (mut accepted, mut ended) = (Vec::new(), 0);
         while accepted.len() < COUNT {
@@ -452,7 +435,7 @@ fn no_connection_is_lost_by_the_forced_yield() {
 
 #[test]
 fn no_token_permit_or_tick_is_lost_by_the_forced_yield() {
-    // The token of `park` is there still after a `park` that has unwound.
+    // The park token is still there after a `park` that has unwound.
     nothing_is_lost(
         |count| (0..count, false),
         |(numbers, sent)| {

@@ -1,7 +1,6 @@
-//! Time limits, deadlines, intervals, in coroutines and on plain threads.
+//! Time limits and deadlines, in coroutines and on plain threads.
 
-mod checked;
-
+use crate::common::{LONG, SHORT, both, in_runtime, pair};
 use std::cell::Cell;
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::AsRawFd;
@@ -11,34 +10,10 @@ use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 use sward::net::{TcpListener, TcpStream};
 use sward::task::{self, JoinError};
-use sward::time::{
-    Deadline, Elapsed, MissedTickBehavior, interval, interval_at, sleep, sleep_until, timeout, timeout_at,
-};
-
-/// A limit that ends what would wait for good; nothing depends on how late that is.
-const SHORT: Duration = Duration::from_millis(5);
-
-/// A limit that no test reaches unless it hangs.
-const LONG: Duration = Duration::from_secs(600);
-
-fn in_runtime<T: Send>(f: impl FnOnce() -> T + Send) -> T {
-    sward::runtime::Builder::new().worker_threads(2).build().expect("a runtime").run(f)
-}
-
-/// Runs the test in a coroutine and on a plain thread.
-fn both(test: impl Fn() + Send + Sync) {
-    in_runtime(&test);
-    test();
-}
-
-fn pair() -> (TcpStream, TcpStream) {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("bound");
-    let client = TcpStream::connect(listener.local_addr().expect("an address")).expect("connected");
-    (client, listener.accept().expect("accepted").0)
-}
+use sward::time::{Deadline, Elapsed, interval_at, sleep, sleep_until, timeout, timeout_at};
 
 #[track_caller]
-fn elapses<T>(f: impl FnOnce() -> T) {
+pub(crate) fn elapses<T>(f: impl FnOnce() -> T) {
     let start = Instant::now();
     assert!(timeout(SHORT, f).is_err(), "the closure ended by itself");
     assert!(start.elapsed() >= SHORT);
@@ -123,8 +98,7 @@ fn a_connect_is_ended() {
     both(|| {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        // A queue of one: the connections beyond it are not answered.
-        // SAFETY: the call takes no pointers.
+        // A queue of one: connections beyond it get no answer. SAFETY: the call takes no pointers.
         assert_eq!(unsafe { libc::listen(listener.as_raw_fd(), 0) }, 0);
         let mut queued = Vec::new();
         let ended = timeout(Duration::from_millis(300), || {
@@ -147,7 +121,7 @@ fn a_tick_is_ended_and_not_lost() {
     });
 }
 
-/// A limit and the socket's own: the earlier one counts, and each in its own way.
+/// A time limit and the timeout of the socket: the earlier one ends the wait, each in its own way.
 #[test]
 fn a_limit_and_a_read_timeout() {
     both(|| {
@@ -162,7 +136,7 @@ fn a_limit_and_a_read_timeout() {
 }
 
 #[test]
-fn what_ends_in_time_gives_its_value() {
+fn a_section_that_ends_in_time_returns_its_value() {
     both(|| {
         assert_eq!(timeout(LONG, || 1), Ok(1));
         assert_eq!(timeout_at(Instant::now() + LONG, || 2), Ok(2));
@@ -175,7 +149,7 @@ fn what_ends_in_time_gives_its_value() {
 }
 
 #[test]
-fn what_need_not_wait_is_done_although_the_time_is_over() {
+fn calls_that_need_not_wait_succeed_after_the_limit() {
     both(|| {
         assert_eq!(timeout(Duration::ZERO, || 1), Ok(1));
         let past = Instant::now();
@@ -250,7 +224,7 @@ fn an_earlier_outer_limit_unwinds_through_the_inner_one() {
     });
 }
 
-/// Inner limits that end first count there, although the outer one is over soon after.
+/// An inner limit that passes first ends its own section, although the outer one passes soon after.
 #[test]
 fn each_limit_ends_its_own_section() {
     both(|| {
@@ -313,13 +287,13 @@ fn a_swallowed_limit_comes_again() {
             sleep(LONG);
         });
         assert!(swallowed.into_inner());
-        // One that is swallowed for good ends with the closure.
+        // A limit that is always swallowed ends with the closure.
         assert!(timeout(SHORT, || catch_unwind(|| sleep(LONG)).is_err()).unwrap());
         sleep(SHORT);
     });
 }
 
-/// A wait in a destructor while the section unwinds lasts as long as it does.
+/// A limit does not end a wait in a destructor while its section unwinds.
 #[test]
 fn a_wait_during_unwinding_is_not_ended() {
     struct SleepsInDrop<'a>(&'a AtomicBool);
@@ -359,9 +333,10 @@ fn a_cancellation_goes_through_a_timeout() {
     });
 }
 
-/// A limit is its section's: neither coroutines that it spawns nor others on the same thread are under it.
+/// A limit holds in its section only: not in coroutines that the section spawns, nor in others on the same
+/// thread.
 #[test]
-fn others_are_not_under_the_limit() {
+fn other_coroutines_are_not_under_the_limit() {
     let runtime = sward::runtime::Builder::new().worker_threads(1).build().expect("a runtime");
     runtime.run(|| {
         let (tx, rx) = mpsc::channel();
@@ -377,7 +352,7 @@ fn others_are_not_under_the_limit() {
     });
 }
 
-/// Limits race with what they bound: whichever comes first, nothing is lost and nothing is left behind.
+/// Limits race with the events of their waits. Nothing is lost, and nothing is left behind.
 #[test]
 fn limits_race_with_events() {
     in_runtime(|| {
@@ -439,7 +414,7 @@ fn elapsed_is_an_error_of_its_kind() {
 }
 
 #[test]
-fn what_a_closure_borrows_may_be_changed() {
+fn a_closure_may_change_what_it_borrows() {
     both(|| {
         let mut seen = Vec::new();
         let ended = catch_unwind(AssertUnwindSafe(|| {
@@ -455,120 +430,6 @@ fn what_a_closure_borrows_may_be_changed() {
 }
 
 #[test]
-fn an_interval_ticks_at_its_times() {
-    both(|| {
-        let start = Instant::now() + SHORT;
-        let mut ticks = interval_at(start, SHORT);
-        assert_eq!((ticks.period(), ticks.missed_tick_behavior()), (SHORT, MissedTickBehavior::Burst));
-        for i in 0..5 {
-            let due = ticks.tick();
-            assert!(Instant::now() >= due);
-            assert_eq!(due, start + i * SHORT);
-        }
-    });
-}
-
-#[test]
-fn the_first_tick_of_interval_is_at_once() {
-    both(|| {
-        let before = Instant::now();
-        let mut ticks = interval(LONG);
-        let first = timeout(LONG, || ticks.tick()).unwrap();
-        assert!(before <= first && first <= Instant::now());
-        elapses(|| ticks.tick());
-    });
-}
-
-/// The times of the ticks that were missed, then those to come: only lower bounds depend on the clock.
-#[test]
-fn missed_ticks() {
-    both(|| {
-        let period = Duration::from_millis(20);
-        for missed in [MissedTickBehavior::Burst, MissedTickBehavior::Delay, MissedTickBehavior::Skip] {
-            let start = Instant::now();
-            let mut ticks = interval_at(start, period);
-            ticks.set_missed_tick_behavior(missed);
-            sleep(2 * period + period / 2);
-            assert_eq!(ticks.tick(), start);
-            let taken = Instant::now();
-            let next = ticks.tick();
-            match missed {
-                MissedTickBehavior::Burst => assert_eq!(next, start + period),
-                MissedTickBehavior::Delay => {
-                    assert!(next >= start + 3 * period + period / 2 && next <= taken + period);
-                }
-                MissedTickBehavior::Skip => {
-                    assert_eq!((next - start).as_nanos() % period.as_nanos(), 0);
-                    assert!(next >= start + 3 * period && next <= taken + period);
-                }
-            }
-        }
-    });
-}
-
-#[test]
-fn an_interval_is_set_anew() {
-    both(|| {
-        let mut ticks = interval(LONG);
-        ticks.tick();
-        let before = Instant::now();
-        ticks.reset_immediately();
-        let first = ticks.tick();
-        assert!(before <= first && first <= Instant::now());
-        let before = Instant::now();
-        ticks.reset_after(SHORT);
-        assert!(ticks.tick() >= before + SHORT);
-        let at = Instant::now() + SHORT;
-        ticks.reset_at(at);
-        assert_eq!(ticks.tick(), at);
-        ticks.reset();
-        elapses(|| ticks.tick());
-        let mut short = interval_at(Instant::now() + LONG, SHORT);
-        let before = Instant::now();
-        short.reset();
-        assert!(short.tick() >= before + SHORT);
-        let again = short.tick();
-        assert!(again >= before + 2 * SHORT);
-    });
-}
-
-#[test]
-fn periods_beyond_the_clock_tick_once() {
-    both(|| {
-        let mut ticks = interval(Duration::MAX);
-        ticks.tick();
-        elapses(|| ticks.tick());
-        ticks.reset();
-        elapses(|| ticks.tick());
-        ticks.reset_after(Duration::MAX);
-        elapses(|| ticks.tick());
-        ticks.reset_immediately();
-        ticks.tick();
-    });
-}
-
-#[test]
-#[should_panic(expected = "`period` must be non-zero")]
-fn a_zero_period_is_refused() {
-    let _ = interval(Duration::ZERO);
-}
-
-/// An interval that is far behind does not wait, and still lets others go first now and then.
-#[test]
-fn catching_up_lets_others_go_first() {
-    let runtime = sward::runtime::Builder::new().worker_threads(1).build().expect("a runtime");
-    runtime.run(|| {
-        let seen = Arc::new(AtomicBool::new(false));
-        let theirs = seen.clone();
-        drop(sward::spawn(move || theirs.store(true, Ordering::Release)));
-        let mut ticks = interval_at(Instant::now(), Duration::from_nanos(1));
-        while !seen.load(Ordering::Acquire) {
-            ticks.tick();
-        }
-    });
-}
-
-#[test]
 fn auto_traits_are_as_promised() {
     fn send_sync_unpin<T: Send + Sync + Unpin>() {}
     send_sync_unpin::<Elapsed>();
@@ -576,7 +437,7 @@ fn auto_traits_are_as_promised() {
     send_sync_unpin::<sward::time::Interval>();
 }
 
-/// A shutdown ends what runs under a time limit as a cancellation does, however it is met first.
+/// A shutdown ends a coroutine under a time limit as a cancellation does, at whatever wait it meets it.
 #[test]
 fn a_shutdown_is_no_end_of_a_time_limit() {
     let elapsed = Arc::new(AtomicUsize::new(0));
@@ -603,7 +464,7 @@ fn a_shutdown_is_no_end_of_a_time_limit() {
             });
         }
         sleep(Duration::from_millis(1));
-        // One worker comes to its coroutines later than the other.
+        // One worker reaches its coroutines later than the other.
         runtime.spawn(|| std::thread::sleep(SHORT));
         sleep(Duration::from_millis(1));
     }

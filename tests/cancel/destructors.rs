@@ -1,8 +1,7 @@
-//! Values whose destructors panic, owned by the crate: it still drops the values that go with them, and
-//! nothing aborts, not even where several of them panic or where the thread unwinds already.
+//! Destructors that panic, of values that the crate owns: it still drops the values beside them, and nothing
+//! aborts, also where several of them panic or where the thread unwinds already.
 
-mod checked;
-
+use crate::common::{both, in_runtime};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,7 +9,7 @@ use sward::channel::{Sender, bounded, broadcast, unbounded};
 use sward::runtime::Builder;
 use sward::task::{self, JoinError, JoinSet};
 
-/// How many bombs are alive.
+/// The number of live bombs.
 #[derive(Clone, Debug, Default)]
 struct Alive(Arc<AtomicUsize>);
 
@@ -42,21 +41,12 @@ impl Clone for Bomb {
     }
 }
 
-fn in_coroutine<T: Send>(f: impl FnOnce() -> T + Send) -> T {
-    Builder::new().worker_threads(2).build().expect("a runtime").run(f)
-}
-
-fn both(test: impl Fn() + Send + Sync) {
-    test();
-    in_coroutine(&test);
-}
-
 fn explodes<T>(f: impl FnOnce() -> T) {
     let payload = catch_unwind(AssertUnwindSafe(f)).err().expect("a panic");
     assert_eq!(payload.downcast_ref(), Some(&"bomb"));
 }
 
-/// Drops what it has while a panic unwinds, and looks at that panic.
+/// Drops the value while a panic unwinds, and checks that this panic comes out.
 fn unwinds_over<T>(value: T) {
     let outcome = catch_unwind(AssertUnwindSafe(|| {
         let _value = value;
@@ -101,7 +91,7 @@ fn messages_that_nobody_received_are_all_dropped_while_a_panic_unwinds() {
 
 #[test]
 fn messages_that_nobody_received_are_all_dropped_while_a_cancellation_unwinds() {
-    in_coroutine(|| {
+    in_runtime(|| {
         let (sender, receiver) = unbounded();
         let alive = fill(&sender, 10);
         let owner = sward::spawn(move || {
@@ -169,10 +159,10 @@ fn a_join_set_that_shuts_down_keeps_the_results_after_one_that_panics() {
         let mut set = JoinSet::new();
         for _ in 0..10 {
             let bomb = alive.bomb();
-            // The result's destructor; the closure has nothing left to drop.
+            // The destructor of the result. The closure has nothing left to drop.
             set.spawn(move || bomb);
         }
-        // A coroutine that was cancelled before it ran has no result.
+        // A coroutine that was cancelled before its start has no result.
         while !set.is_empty() {
             if catch_unwind(AssertUnwindSafe(|| set.shutdown())).is_err() {
                 assert!(alive.count() < 10);
@@ -188,7 +178,7 @@ fn task_locals_are_all_destroyed() {
         static ONE: std::cell::RefCell<Option<Bomb>> = const { std::cell::RefCell::new(None) };
         static OTHER: std::cell::RefCell<Option<Bomb>> = const { std::cell::RefCell::new(None) };
     }
-    in_coroutine(|| {
+    in_runtime(|| {
         let alive = Alive::default();
         for cancelled in [false, true] {
             let theirs = alive.clone();
@@ -239,7 +229,7 @@ fn closures_that_a_shutdown_leaves_unrun_are_all_dropped() {
         }
     });
     assert_eq!(alive.count(), 0);
-    assert_eq!(in_coroutine(|| 7), 7);
+    assert_eq!(in_runtime(|| 7), 7);
 }
 
 #[test]
@@ -255,7 +245,7 @@ fn closures_of_a_cancelled_scope_are_all_dropped() {
                 }
             });
         }));
-        // The bomb of one that was started before it was cancelled is a panic of that coroutine.
+        // The bomb of a coroutine that had started is a panic of that coroutine.
         if let Err(payload) = outcome {
             assert_eq!(payload.downcast_ref(), Some(&"a scoped coroutine panicked"));
         }
@@ -325,7 +315,7 @@ fn the_value_of_a_scope_is_dropped_before_its_panic_unwinds() {
 
 #[test]
 fn the_value_of_a_scope_is_dropped_before_its_cancellation_unwinds() {
-    in_coroutine(|| {
+    in_runtime(|| {
         let alive = Alive::default();
         let theirs = alive.clone();
         let (ready, is_ready) = bounded(1);

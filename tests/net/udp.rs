@@ -1,9 +1,6 @@
-//! UDP: what std's own tests cover, and what is particular to parking.
+//! `UdpSocket`.
 
-mod checked;
-mod common;
-
-use common::{LONG, MOMENT, both, in_runtime, kind, turns};
+use crate::common::{LONG, MOMENT, both, in_runtime, kind, turns};
 use std::io::ErrorKind;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::panic::{RefUnwindSafe, UnwindSafe};
@@ -28,14 +25,14 @@ fn pair() -> (UdpSocket, UdpSocket) {
     (one, two)
 }
 
-/// Says why a test is skipped where there is no IPv6.
+/// A socket for IPv6; without IPv6, says why the test is skipped.
 fn v6() -> Option<UdpSocket> {
     let socket = UdpSocket::bind("[::1]:0");
     socket.map_err(|error| eprintln!("skipped: no IPv6 here: {error}")).ok()
 }
 
 #[test]
-fn a_socket_is_what_std_s_is() {
+fn a_socket_has_the_auto_traits_of_std() {
     fn check<T: Send + Sync + Unpin + std::fmt::Debug + UnwindSafe + RefUnwindSafe>() {}
     check::<UdpSocket>();
 }
@@ -61,7 +58,7 @@ fn datagrams_arrive_with_their_sender() {
         assert_eq!(one.send_to(b"hello", second).unwrap(), 5);
         assert_eq!(two.recv_from(&mut buf).unwrap(), (5, first));
         assert_eq!(&buf[..5], b"hello");
-        // Of several addresses the first is meant.
+        // A send to several addresses goes to the first.
         assert_eq!(two.send_to(b"back", &[first, second][..]).unwrap(), 4);
         assert_eq!(one.recv_from(&mut buf).unwrap(), (4, second));
         assert_eq!(one.send_to(b"x", ("127.0.0.1", second.port())).unwrap(), 1);
@@ -95,7 +92,7 @@ fn datagrams_go_over_ipv6() {
 }
 
 #[test]
-fn a_connected_socket_hears_its_peer_only() {
+fn a_connected_socket_receives_from_its_peer_only() {
     both(|| {
         let ((one, first), (two, second), (other, _)) = (socket(), socket(), socket());
         assert_eq!(kind(one.peer_addr()), ErrorKind::NotConnected);
@@ -113,7 +110,7 @@ fn a_connected_socket_hears_its_peer_only() {
 }
 
 #[test]
-fn what_is_peeked_stays() {
+fn peeked_bytes_stay() {
     both(|| {
         let (one, two) = pair();
         one.send(b"first").unwrap();
@@ -133,7 +130,7 @@ fn what_is_peeked_stays() {
     });
 }
 
-/// A datagram may be empty, and is one all the same; what does not fit into the buffer is lost.
+/// A datagram may be empty, and still arrives. Bytes that do not fit into the buffer are lost.
 #[test]
 fn lengths_are_kept() {
     both(|| {
@@ -234,7 +231,7 @@ fn a_group_is_joined_and_left() {
         let to = SocketAddr::from((group, member.local_addr().unwrap().port()));
         member.join_multicast_v4(&group, &Ipv4Addr::LOCALHOST).unwrap();
         assert_eq!(kind(member.join_multicast_v4(&group, &Ipv4Addr::LOCALHOST)), ErrorKind::AddrInUse);
-        // From a socket of the loopback, so that it goes there.
+        // From a socket on the loopback interface, so that it goes there.
         let (sender, address) = socket();
         member.set_read_timeout(Some(LONG)).unwrap();
         sender.send_to(b"all", to).unwrap();
@@ -246,11 +243,11 @@ fn a_group_is_joined_and_left() {
 }
 
 #[test]
-fn nobody_at_the_other_end_is_told() {
+fn a_missing_receiver_is_reported() {
     both(|| {
         let (one, two) = pair();
         drop(two);
-        // Whoever waits hears of it, although the error came after the send.
+        // A waiter gets the error, although it came after the send.
         one.send(b"x").unwrap();
         assert_eq!(kind(one.recv(&mut [0])), ErrorKind::ConnectionRefused);
         one.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
@@ -278,7 +275,7 @@ fn non_blocking_calls_fail_instead_of_waiting() {
     });
 }
 
-/// Sending a lot from one socket, while it receives through a clone.
+/// A socket sends a lot, and receives through a clone meanwhile.
 #[test]
 fn clones_send_and_receive_at_once() {
     both(|| {
@@ -328,7 +325,7 @@ fn receivers_of_one_socket_all_make_progress() {
 }
 
 #[test]
-fn close_wakes_whoever_receives() {
+fn close_wakes_receivers() {
     in_runtime(|| {
         for connected in [false, true] {
             let (socket, address) = socket();
@@ -372,7 +369,7 @@ fn sockets_go_to_std_and_come_back() {
         let number = two.as_raw_fd();
         let two = two.into_std().unwrap();
         assert_eq!(two.as_raw_fd(), number);
-        // Std's blocks: the datagram comes later.
+        // The std socket blocks, as the datagram comes later.
         let later = thread::spawn(move || {
             thread::sleep(MOMENT);
             one.send(b"x").map(|_| one)
@@ -380,7 +377,7 @@ fn sockets_go_to_std_and_come_back() {
         assert_eq!(two.recv(&mut [0]).unwrap(), 1);
         let one = later.join().unwrap().unwrap();
         let two = UdpSocket::from(OwnedFd::from(UdpSocket::from(two)));
-        // SAFETY: the descriptor is nobody else's.
+        // SAFETY: the descriptor has no other owner.
         let two = unsafe { UdpSocket::from_raw_fd(two.into_raw_fd()) };
         one.send(b"x").unwrap();
         assert_eq!(two.recv(&mut [0]).unwrap(), 1);
@@ -413,7 +410,7 @@ fn a_thread_and_a_coroutine_talk() {
     thread.join().unwrap();
 }
 
-/// No more are on their way at once than the kernel keeps, so none is dropped.
+/// No more datagrams are in flight at once than the kernel queues, so none is dropped.
 #[test]
 fn ten_thousand_datagrams_are_echoed() {
     const CLIENTS: u32 = 8;
@@ -457,11 +454,11 @@ fn ten_thousand_datagrams_are_echoed() {
     });
 }
 
-/// What was a thundering herd: each datagram woke every coroutine that waited for one. Now it wakes the first
-/// one, which wakes the next, which finds that there is no more.
+/// No thundering herd: a datagram wakes the first waiter only. That one wakes the next, which finds no
+/// further datagram.
 #[test]
 fn a_datagram_wakes_one_of_many_receivers() {
-    // There a readiness may be for good, as urgent data is not told, and wakes all waiters.
+    // There a readiness may be set for good, as urgent data is not reported, and wakes all waiters.
     if cfg!(sward_libkqueue) || !cfg!(target_os = "linux") {
         println!("skipped: on kqueue a readiness wakes all waiters");
         return;
@@ -482,7 +479,7 @@ fn a_datagram_wakes_one_of_many_receivers() {
                 })
             })
             .collect();
-        // Until all wait.
+        // Loops until all wait.
         let mut before = turns();
         loop {
             sward::sleep(MOMENT);
@@ -504,13 +501,14 @@ fn a_datagram_wakes_one_of_many_receivers() {
     });
 }
 
-/// Many receivers of one socket time out, are cancelled and come back while datagrams arrive: each of these
-/// is received. If the wake-up for one were lost, the sender would wait for ever.
+/// Many receivers of one socket time out, are cancelled and come back while datagrams arrive. Each datagram
+/// is received:
+/// if the wake-up for one were lost, the sender would wait for ever.
 #[test]
 fn receivers_that_leave_lose_no_datagram() {
     const RECEIVERS: u64 = 200;
     const DATAGRAMS: usize = 3_000;
-    /// Few enough for the socket's buffer.
+    /// Few enough for the buffer of the socket.
     const ON_THE_WAY: usize = 64;
     let received = Arc::new(AtomicUsize::new(0));
     let over = Arc::new(AtomicBool::new(false));
@@ -541,7 +539,7 @@ fn receivers_that_leave_lose_no_datagram() {
         for sent in 1..=DATAGRAMS {
             sender.send_to(b"x", address).expect("sent");
             if sent % 16 == 0 {
-                // Another one in its place.
+                // Another receiver in its place.
                 let place = sent / 16 % receivers.len();
                 receivers[place].cancel();
                 receivers[place] = sward::spawn(receive(sent as u64));
@@ -555,8 +553,8 @@ fn receivers_that_leave_lose_no_datagram() {
     assert_eq!(received.load(Ordering::Relaxed), DATAGRAMS);
 }
 
-/// One cancelled receiver out of two, again and again, just as a datagram arrives: the other one gets it, or
-/// the cancelled one did.
+/// Again and again, one of two receivers is cancelled just as a datagram arrives. Either it has received the
+/// datagram, or the other one does.
 #[test]
 fn a_cancelled_receiver_passes_the_wake_up_on() {
     in_runtime(|| {

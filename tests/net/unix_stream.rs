@@ -1,9 +1,6 @@
-//! Unix sockets: what std's own tests cover, and what is particular to parking.
+//! `UnixListener` and `UnixStream`.
 
-mod checked;
-mod common;
-
-use common::{LONG, MOMENT, both, in_runtime, kind};
+use crate::common::{LONG, MOMENT, both, in_runtime, kind, temporary_path};
 use std::io::{self, ErrorKind, IoSlice, IoSliceMut, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::os::linux::net::SocketAddrExt;
@@ -15,38 +12,36 @@ use std::time::{Duration, Instant};
 use sward::net::unix::SocketAddr;
 use sward::net::{Shutdown, UnixDatagram, UnixListener, UnixStream};
 
-/// A path for a socket, which is removed in the end.
-struct Place(PathBuf);
+/// A path for a socket. Its drop removes the file.
+pub(crate) struct SocketPath(PathBuf);
 
-impl Place {
-    fn new() -> Place {
-        static NEXT: AtomicUsize = AtomicUsize::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        Place(std::env::temp_dir().join(format!("sward-unix-{}-{number}", std::process::id())))
+impl SocketPath {
+    pub(crate) fn new() -> SocketPath {
+        SocketPath(temporary_path())
     }
 }
 
-impl AsRef<Path> for Place {
+impl AsRef<Path> for SocketPath {
     fn as_ref(&self) -> &Path {
         &self.0
     }
 }
 
-impl Drop for Place {
+impl Drop for SocketPath {
     fn drop(&mut self) {
         let _ = std::fs::remove_file(&self.0);
     }
 }
 
-/// An address in no file system.
-fn name() -> SocketAddr {
+/// An abstract address, which is in no file system.
+pub(crate) fn name() -> SocketAddr {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     SocketAddr::from_abstract_name(format!("sward-unix-{}-{number}", std::process::id())).expect("short")
 }
 
 /// A listener and a client that is connected to it.
-fn connection() -> (UnixListener, UnixStream, UnixStream) {
+pub(crate) fn connection() -> (UnixListener, UnixStream, UnixStream) {
     let listener = UnixListener::bind_addr(&name()).expect("bound");
     let client = UnixStream::connect_addr(&listener.local_addr().expect("an address")).expect("connected");
     let (server, _) = listener.accept().expect("accepted");
@@ -54,7 +49,7 @@ fn connection() -> (UnixListener, UnixStream, UnixStream) {
 }
 
 #[test]
-fn sockets_are_what_std_s_are() {
+fn sockets_have_the_auto_traits_of_std() {
     fn check<T: Send + Sync + Unpin + std::fmt::Debug + UnwindSafe + RefUnwindSafe>() {}
     check::<UnixStream>();
     check::<UnixListener>();
@@ -65,7 +60,7 @@ fn sockets_are_what_std_s_are() {
 #[test]
 fn streams_meet_at_a_path() {
     both(|| {
-        let place = Place::new();
+        let place = SocketPath::new();
         let listener = UnixListener::bind(&place).unwrap();
         assert_eq!(listener.local_addr().unwrap().as_pathname(), Some(place.as_ref()));
         let path = place.0.clone();
@@ -108,7 +103,7 @@ fn streams_meet_at_a_name() {
 #[test]
 fn binding_and_connecting_fail_as_in_std() {
     both(|| {
-        let place = Place::new();
+        let place = SocketPath::new();
         assert_eq!(kind(UnixStream::connect(&place)), ErrorKind::NotFound);
         let listener = UnixListener::bind(&place).unwrap();
         assert_eq!(kind(UnixListener::bind(&place)), ErrorKind::AddrInUse);
@@ -160,7 +155,7 @@ fn buffers_are_gathered_and_scattered() {
 }
 
 #[test]
-fn connections_come_as_an_iterator() {
+pub(crate) fn connections_come_as_an_iterator() {
     both(|| {
         let listener = UnixListener::bind_addr(&name()).unwrap();
         let address = listener.local_addr().unwrap();
@@ -178,7 +173,7 @@ fn connections_come_as_an_iterator() {
     });
 }
 
-/// Of a queue that is full the kernel gives no event.
+/// The kernel reports no event for a queue that has room again.
 #[test]
 fn connecting_waits_for_a_full_queue() {
     both(|| {
@@ -253,13 +248,13 @@ fn send_descriptor(socket: &impl AsRawFd, fd: &impl AsRawFd) {
     }
 }
 
-/// A read stops short behind bytes that a descriptor came with, and there may be more.
+/// A read stops short behind bytes that came with a descriptor, and there may be more.
 #[test]
-fn a_passed_descriptor_does_not_hide_what_is_behind_it() {
+fn a_passed_descriptor_does_not_hide_the_bytes_behind_it() {
     both(|| {
         let (mut one, mut two) = UnixStream::pair().unwrap();
         two.set_read_timeout(Some(LONG)).unwrap();
-        // Parks, so that the socket has joined its poller.
+        // Parks, so that the socket is registered at its poller.
         let late = one.try_clone().unwrap();
         let writer = sward::spawn(move || {
             sward::sleep(MOMENT);
@@ -328,9 +323,10 @@ fn non_blocking_calls_fail_instead_of_waiting() {
     });
 }
 
-/// An accepted socket's file blocks, as does one that std has made: the calls themselves do not.
+/// The file of an accepted socket is in blocking mode, and so is one that std has made. The calls do not
+/// block nevertheless.
 #[test]
-fn the_mode_of_the_file_means_nothing() {
+fn the_mode_of_the_file_does_not_matter() {
     let runtime = sward::runtime::Builder::new().worker_threads(1).build().expect("a runtime");
     runtime.run(|| {
         let (_listener, client, server) = connection();
@@ -362,7 +358,7 @@ fn shutdown_wakes_the_reader() {
 }
 
 #[test]
-fn close_wakes_whoever_is_parked() {
+fn close_wakes_all_waiters() {
     in_runtime(|| {
         let (listener, client, mut server) = connection();
         let (mut one, mut two) = (client.try_clone().unwrap(), client.try_clone().unwrap());
@@ -398,7 +394,7 @@ fn cancelled_calls_lose_nothing() {
         for waiting in [&reader, &acceptor] {
             waiting.cancel();
         }
-        // The reader may have read before.
+        // The reader may have read already.
         let _ = reader.join();
         assert!(acceptor.join().is_err());
         filler.cancel();
@@ -428,7 +424,7 @@ fn streams_go_to_std_and_come_back() {
         let mut byte = [0];
         client.read_exact(&mut byte).unwrap();
         let client = UnixStream::from(OwnedFd::from(UnixStream::from(client)));
-        // SAFETY: the descriptor is nobody else's.
+        // SAFETY: the descriptor has no other owner.
         let mut client = unsafe { UnixStream::from_raw_fd(client.into_raw_fd()) };
         client.read_exact(&mut byte).unwrap();
         assert_eq!(&byte, b"b");
@@ -446,231 +442,8 @@ fn streams_go_to_std_and_come_back() {
 }
 
 #[test]
-fn datagrams_arrive_with_their_sender() {
-    both(|| {
-        let (here, there) = (Place::new(), Place::new());
-        let (one, two) = (UnixDatagram::bind(&here).unwrap(), UnixDatagram::bind(&there).unwrap());
-        let mut buf = [0; 16];
-        assert_eq!(one.send_to(b"hello", &there).unwrap(), 5);
-        let (len, sender) = two.recv_from(&mut buf).unwrap();
-        assert_eq!((&buf[..len], sender.as_pathname()), (&b"hello"[..], Some(here.as_ref())));
-        two.send_to_addr(b"back", &sender).unwrap();
-        assert_eq!(one.recv(&mut buf).unwrap(), 4);
-
-        let named = UnixDatagram::bind_addr(&name()).unwrap();
-        let unbound = UnixDatagram::unbound().unwrap();
-        assert!(unbound.local_addr().unwrap().is_unnamed());
-        unbound.send_to_addr(b"", &named.local_addr().unwrap()).unwrap();
-        let (len, sender) = named.recv_from(&mut buf).unwrap();
-        assert!(len == 0 && sender.is_unnamed());
-        named.send_to(b"named", &here).unwrap();
-        let (_, sender) = one.recv_from(&mut buf).unwrap();
-        assert_eq!(sender.as_abstract_name(), named.local_addr().unwrap().as_abstract_name());
-        assert_eq!(kind(unbound.send_to(b"x", Place::new())), ErrorKind::NotFound);
-    });
-}
-
-#[test]
-fn datagrams_of_a_pair() {
-    both(|| {
-        let (one, two) = UnixDatagram::pair().unwrap();
-        one.send(b"too long").unwrap();
-        one.send(b"end").unwrap();
-        let mut buf = [0; 4];
-        assert_eq!(two.recv(&mut buf).unwrap(), 4);
-        assert_eq!(two.recv_from(&mut buf).unwrap().0, 3);
-        assert_eq!(kind(UnixDatagram::unbound().unwrap().send(b"x")), ErrorKind::NotConnected);
-        assert!(one.take_error().unwrap().is_none());
-        one.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
-        assert_eq!(kind(one.recv(&mut buf)), ErrorKind::WouldBlock);
-        one.set_nonblocking(true).unwrap();
-        assert_eq!(kind(one.recv_from(&mut buf)), ErrorKind::WouldBlock);
-        two.shutdown(Shutdown::Write).unwrap();
-        assert_eq!(kind(two.send(b"x")), ErrorKind::BrokenPipe);
-        drop(two);
-        assert!(one.send(b"x").is_err());
-    });
-}
-
-#[test]
-fn a_connected_datagram_socket_talks_to_its_peer_only() {
-    both(|| {
-        let address = name();
-        let server = UnixDatagram::bind_addr(&address).unwrap();
-        let place = Place::new();
-        let client = UnixDatagram::bind(&place).unwrap();
-        assert_eq!(kind(client.peer_addr()), ErrorKind::NotConnected);
-        client.connect_addr(&address).unwrap();
-        assert_eq!(client.peer_addr().unwrap().as_abstract_name(), address.as_abstract_name());
-        client.send(b"x").unwrap();
-        assert_eq!(server.recv(&mut [0; 8]).unwrap(), 1);
-        server.connect(&place).unwrap();
-        server.send(b"yz").unwrap();
-        assert_eq!(client.recv(&mut [0; 8]).unwrap(), 2);
-        let other = UnixDatagram::unbound().unwrap();
-        assert_eq!(kind(other.send_to(b"x", &place)), ErrorKind::PermissionDenied);
-        assert_eq!(kind(client.connect(Place::new())), ErrorKind::NotFound);
-    });
-}
-
-/// More datagrams than the kernel queues: who sends waits, and all arrive in order.
-#[test]
-fn senders_wait_for_a_full_queue() {
-    const COUNT: u32 = 2_000;
-    both(|| {
-        for connected in [true, false] {
-            let address = name();
-            let receiver = UnixDatagram::bind_addr(&address).unwrap();
-            receiver.set_read_timeout(Some(LONG)).unwrap();
-            let sender = sward::spawn(move || {
-                let socket = UnixDatagram::unbound().unwrap();
-                if connected {
-                    socket.connect_addr(&address).unwrap();
-                }
-                for number in 0..COUNT {
-                    let bytes = number.to_be_bytes();
-                    let sent =
-                        if connected { socket.send(&bytes) } else { socket.send_to_addr(&bytes, &address) };
-                    assert_eq!(sent.unwrap(), 4);
-                }
-            });
-            sward::sleep(MOMENT);
-            for number in 0..COUNT {
-                let mut bytes = [0; 4];
-                assert_eq!(receiver.recv(&mut bytes).unwrap(), 4);
-                assert_eq!(u32::from_be_bytes(bytes), number);
-            }
-            sender.join().unwrap();
-        }
-    });
-}
-
-#[test]
-fn a_full_queue_ends_in_the_timeout() {
-    both(|| {
-        let address = name();
-        let receiver = UnixDatagram::bind_addr(&address).unwrap();
-        let sender = UnixDatagram::unbound().unwrap();
-        sender.set_nonblocking(true).unwrap();
-        while sender.send_to_addr(b"x", &address).is_ok() {}
-        assert_eq!(kind(sender.send_to_addr(b"x", &address)), ErrorKind::WouldBlock);
-        sender.set_nonblocking(false).unwrap();
-        let limit = Duration::from_millis(30);
-        sender.set_write_timeout(Some(limit)).unwrap();
-        let start = Instant::now();
-        assert_eq!(kind(sender.send_to_addr(b"x", &address)), ErrorKind::WouldBlock);
-        assert!(start.elapsed() >= limit);
-        sender.connect_addr(&address).unwrap();
-        assert_eq!(kind(sender.send(b"x")), ErrorKind::WouldBlock);
-        receiver.recv(&mut [0; 8]).unwrap();
-        assert_eq!(sender.send(b"x").unwrap(), 1);
-    });
-}
-
-#[test]
-fn close_and_cancel_end_the_waits_of_datagram_sockets() {
-    in_runtime(|| {
-        let address = name();
-        let receiver = UnixDatagram::bind_addr(&address).unwrap();
-        let (one, two) = (receiver.try_clone().unwrap(), receiver.try_clone().unwrap());
-        let cancelled = sward::spawn({
-            let receiver = receiver.try_clone().unwrap();
-            move || receiver.recv(&mut [0; 8]).map(drop)
-        });
-        sward::sleep(MOMENT);
-        cancelled.cancel();
-        assert!(cancelled.join().is_err());
-        let parked = sward::spawn(move || one.recv(&mut [0]).map(drop));
-        let blocked = thread::spawn(move || two.recv_from(&mut [0]));
-        sward::sleep(MOMENT);
-        receiver.close().unwrap();
-        assert_eq!(kind(parked.join().unwrap()), ErrorKind::NotConnected);
-        assert_eq!(kind(blocked.join().unwrap()), ErrorKind::NotConnected);
-        assert_eq!(kind(receiver.send_to_addr(b"x", &address)), ErrorKind::NotConnected);
-        drop(receiver);
-
-        // Senders to a full queue, the one connected, the other not.
-        let receiver = UnixDatagram::bind_addr(&address).unwrap();
-        for connected in [true, false] {
-            let sender = UnixDatagram::unbound().unwrap();
-            if connected {
-                sender.connect_addr(&address).unwrap();
-            }
-            let fill = |socket: UnixDatagram, address: SocketAddr| {
-                move || loop {
-                    let sent =
-                        if connected { socket.send(b"x") } else { socket.send_to_addr(b"x", &address) };
-                    if let Err(error) = sent {
-                        break error.kind();
-                    }
-                }
-            };
-            let cancelled = sward::spawn(fill(sender.try_clone().unwrap(), address.clone()));
-            let closed = sward::spawn(fill(sender.try_clone().unwrap(), address.clone()));
-            sward::sleep(MOMENT);
-            cancelled.cancel();
-            assert!(cancelled.join().is_err());
-            sender.close().unwrap();
-            assert_eq!(closed.join().unwrap(), ErrorKind::NotConnected);
-        }
-        assert_eq!(receiver.recv(&mut [0; 8]).unwrap(), 1);
-    });
-}
-
-#[test]
-fn datagram_sockets_go_to_std_and_come_back() {
-    both(|| {
-        let (one, two) = UnixDatagram::pair().unwrap();
-        two.set_read_timeout(Some(LONG)).unwrap();
-        let two: std::os::unix::net::UnixDatagram = two.try_into().unwrap();
-        assert_eq!(two.read_timeout().unwrap(), Some(LONG));
-        let later = thread::spawn(move || {
-            thread::sleep(MOMENT);
-            one.send(b"x").map(|_| one)
-        });
-        assert_eq!(two.recv(&mut [0]).unwrap(), 1);
-        let one = later.join().unwrap().unwrap();
-        let two = UnixDatagram::from(OwnedFd::from(UnixDatagram::from(two)));
-        // SAFETY: the descriptor is nobody else's.
-        let two = unsafe { UnixDatagram::from_raw_fd(two.into_raw_fd()) };
-        assert_eq!(two.read_timeout().unwrap(), Some(LONG));
-        one.send(b"x").unwrap();
-        assert_eq!(two.recv(&mut [0]).unwrap(), 1);
-        assert!(format!("{two:?}").starts_with("UnixDatagram { local: (unnamed), peer: (unnamed), fd: "));
-    });
-}
-
-#[test]
-fn ten_thousand_datagrams_are_echoed() {
-    const COUNT: u32 = 10_000;
-    in_runtime(|| {
-        let (one, two) = UnixDatagram::pair().unwrap();
-        let echo = sward::spawn(move || {
-            let mut buf = [0; 8];
-            for _ in 0..COUNT {
-                let len = two.recv(&mut buf).unwrap();
-                two.send(&buf[..len]).unwrap();
-            }
-        });
-        let sending = one.try_clone().unwrap();
-        let sender = sward::spawn(move || {
-            for number in 0..COUNT {
-                sending.send(&number.to_be_bytes()).unwrap();
-            }
-        });
-        for number in 0..COUNT {
-            let mut back = [0; 8];
-            assert_eq!(one.recv(&mut back).unwrap(), 4);
-            assert_eq!(back[..4], number.to_be_bytes());
-        }
-        sender.join().unwrap();
-        echo.join().unwrap();
-    });
-}
-
-#[test]
 fn plain_threads_use_sockets_without_a_runtime() {
-    let place = Place::new();
+    let place = SocketPath::new();
     let listener = UnixListener::bind(&place).unwrap();
     let server = thread::spawn(move || {
         for stream in listener.incoming().take(4) {

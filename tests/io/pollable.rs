@@ -1,10 +1,6 @@
-//! Waiting for descriptors that are no sockets of ours: pipes, `eventfd`, `inotify`, a terminal, std's
-//! sockets.
+//! `Pollable`: pipes, `eventfd`, `inotify`, a terminal, std's sockets.
 
-mod checked;
-mod common;
-
-use common::{LONG, MOMENT, both, in_runtime, kind};
+use crate::common::{LONG, MOMENT, both, in_runtime, is_nonblocking, kind};
 use std::fs::File;
 use std::io::{self, ErrorKind, IoSlice, IoSliceMut, PipeReader, PipeWriter, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
@@ -20,26 +16,21 @@ fn pipe() -> (Pollable<PipeReader>, Pollable<PipeWriter>) {
     (Pollable::new(reader).expect("a reader"), Pollable::new(writer).expect("a writer"))
 }
 
-/// The file of a descriptor that a call has just made.
+/// The file of a descriptor that a call has just returned.
 fn fresh(fd: libc::c_int) -> File {
     assert!(fd >= 0, "{}", io::Error::last_os_error());
-    // SAFETY: a fresh descriptor that nobody else owns.
+    // SAFETY: a new descriptor without another owner.
     File::from(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// A counter; with `SEMAPHORE`, each read takes one.
+/// A counter. With `SEMAPHORE`, each read takes 1.
 fn eventfd(flags: libc::c_int) -> File {
     // SAFETY: the call takes no pointers.
     fresh(unsafe { libc::eventfd(0, flags | libc::EFD_CLOEXEC) })
 }
 
-fn is_nonblocking(fd: &impl AsRawFd) -> bool {
-    // SAFETY: the call takes no pointers.
-    unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GETFL) & libc::O_NONBLOCK != 0 }
-}
-
 #[test]
-fn it_is_as_sendable_as_what_is_in_it() {
+fn it_has_the_auto_traits_of_its_content() {
     fn check<T: Send + Sync + Unpin + std::fmt::Debug + UnwindSafe + RefUnwindSafe>() {}
     check::<Pollable<PipeReader>>();
     check::<Pollable<UnixStream>>();
@@ -154,7 +145,7 @@ fn readiness_is_what_it_is_now() {
 }
 
 #[test]
-fn all_who_wait_for_readiness_get_it() {
+fn all_waiters_for_readiness_get_it() {
     in_runtime(|| {
         let counter = Arc::new(Pollable::new(eventfd(0)).unwrap());
         let waiters: Vec<_> = (0..4)
@@ -177,7 +168,7 @@ fn all_who_wait_for_readiness_get_it() {
 }
 
 #[test]
-fn a_watched_folder_tells_of_its_files() {
+fn a_watched_folder_reports_its_files() {
     both(|| {
         let folder = std::env::temp_dir().join(format!("sward-inotify-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&folder);
@@ -225,7 +216,7 @@ fn a_terminal_is_read_line_by_line() {
 }
 
 #[test]
-fn another_s_socket_is_waited_for() {
+fn a_socket_of_std_is_waited_for() {
     both(|| {
         let (one, two) = UnixStream::pair().unwrap();
         let (mut one, mut two) = (Pollable::new(one).unwrap(), Pollable::new(two).unwrap());
@@ -255,7 +246,7 @@ fn what_cannot_be_waited_for_is_refused() {
     });
 }
 
-/// Only trying tells of this one. A plain thread need not try: it always finds it ready.
+/// Only an attempt shows it for this one. A plain thread need not try, as it always finds it ready.
 #[test]
 #[cfg_attr(sward_poll, ignore = "poll(2) calls such a device ready and refuses none")]
 fn a_device_that_cannot_be_waited_for_is_refused() {
@@ -268,7 +259,7 @@ fn a_device_that_cannot_be_waited_for_is_refused() {
 }
 
 #[test]
-fn the_mode_is_given_back() {
+fn the_mode_is_restored() {
     let (one, _two) = UnixStream::pair().unwrap();
     let other = one.try_clone().unwrap();
     for was in [false, true] {
@@ -304,9 +295,9 @@ fn timeouts_are_kept_and_end_calls() {
     });
 }
 
-/// An `eventfd` cannot be shut down, and yet the thread that blocks on it wakes.
+/// An `eventfd` cannot be shut down. The thread that blocks on it wakes nevertheless.
 #[test]
-fn close_wakes_whoever_waits() {
+fn close_wakes_all_waiters() {
     in_runtime(|| {
         let counter = Arc::new(Pollable::new(eventfd(0)).unwrap());
         let (one, two, three, four) = (counter.clone(), counter.clone(), counter.clone(), counter.clone());
@@ -324,7 +315,7 @@ fn close_wakes_whoever_waits() {
         assert_eq!(kind(thread::spawn(move || late.readable()).join().unwrap()), ErrorKind::NotConnected);
         assert_eq!(kind(counter.write_with(|mut file| file.write(&[0; 8]))), ErrorKind::NotConnected);
         counter.close().unwrap();
-        // What is in it knows nothing of that.
+        // The object inside is not affected.
         counter.get_ref().write_all(&1u64.to_ne_bytes()).unwrap();
     });
 }
@@ -357,7 +348,7 @@ fn a_cancelled_reader_loses_nothing() {
     });
 }
 
-/// Readiness that a closure took and did not use is still there for others.
+/// Readiness that a closure consumed and did not use is still there for others.
 #[test]
 fn a_closure_may_panic() {
     both(|| {
@@ -401,7 +392,7 @@ fn errors_of_the_closure_go_through() {
     });
 }
 
-/// With `Read` for `&Pollable<T>` on the condition of `Read` for `&T`, the compiler would not find an end here.
+/// If `Read` for `&Pollable<T>` had the condition `Read` for `&T`, the compiler would recurse for ever here.
 #[test]
 fn a_bound_on_references_is_solved() {
     fn read<T>(stream: &T) -> usize
@@ -421,14 +412,14 @@ fn a_bound_on_references_is_solved() {
     });
 }
 
-/// A socket whose error queue holds something for good: `poll` reports `POLLERR`, and `recv` would block.
+/// A socket whose error queue is never emptied: `poll` reports `POLLERR`, and `recv` would block.
 fn in_error() -> std::net::UdpSocket {
     let closed = std::net::UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
-    common::set_option(&socket, libc::IPPROTO_IP, libc::IP_RECVERR, 1 as libc::c_int);
+    crate::common::set_option(&socket, libc::IPPROTO_IP, libc::IP_RECVERR, 1 as libc::c_int);
     socket.connect(closed).unwrap();
     socket.send(b"x").unwrap();
-    // The error itself is told once, and the queue keeps its copy.
+    // The error itself is reported once, and the queue keeps its copy.
     assert_eq!(kind(socket.recv(&mut [0])), ErrorKind::ConnectionRefused);
     let mut entry = libc::pollfd { fd: socket.as_raw_fd(), events: 0, revents: 0 };
     // SAFETY: one entry, which lives until the call ends.
@@ -437,8 +428,8 @@ fn in_error() -> std::net::UdpSocket {
     socket
 }
 
-/// The most tries of a call that waits for so long, however it is woken: two dozen until the naps are at
-/// their longest, and then one in each 10 ms.
+/// The maximum number of attempts of a call that waits for so long, however often it is woken: two dozen
+/// until the back-off is at its maximum, and then one in each 10 ms.
 fn most_tries(waited: Duration) -> u128 {
     24 + waited.as_millis() / 10
 }
@@ -488,7 +479,7 @@ fn an_error_that_lasts_ends_in_the_time_limit_while_unwinding() {
     });
 }
 
-/// What comes while the thread backs off is taken.
+/// Data that arrives during the back-off is received.
 #[test]
 fn an_error_that_lasts_does_not_hide_data() {
     both(|| {

@@ -1,0 +1,15 @@
+//! Pipes, the standard streams, copying, other descriptors, and files: what std's and tokio's own tests
+//! cover, and what is particular to parking.
+
+#[path = "../checked/mod.rs"]
+mod checked;
+#[path = "../common/mod.rs"]
+mod common;
+
+mod copy;
+mod fs;
+mod fs_fifo;
+mod fs_lock;
+mod pipe;
+mod pollable;
+mod stdio;
