@@ -1,6 +1,6 @@
-//! Folders.
+//! Directories.
 
-use super::call;
+use super::call::call;
 use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::fmt;
@@ -9,12 +9,13 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, DirEntryExt};
 use std::path::{Path, PathBuf};
 
-/// How many entries one call to the pool fetches.
+/// How many entries one call on the pool fetches.
 const BATCH: usize = 64;
 
-/// The entries of a folder, made by [`read_dir`](super::read_dir). Parks once for a number of them.
+/// The entries of a directory: [`std::fs::ReadDir`] for coroutines, made by [`read_dir`](super::read_dir).
+/// Parks once for 64 entries.
 pub struct ReadDir {
-    /// `None` once there is no more.
+    /// What has not been fetched; `None` once all was.
     rest: Option<std::fs::ReadDir>,
     fetched: VecDeque<io::Result<std::fs::DirEntry>>,
 }
@@ -50,11 +51,11 @@ impl fmt::Debug for ReadDir {
     }
 }
 
-/// An entry of a folder, as [`std::fs::DirEntry`].
+/// An entry of a directory: [`std::fs::DirEntry`] for coroutines.
 pub struct DirEntry(std::fs::DirEntry);
 
 impl DirEntry {
-    /// The folder's path, with the entry's name.
+    /// The path of the entry: the directory's path, as given to `read_dir`, with the entry's name.
     pub fn path(&self) -> PathBuf {
         self.0.path()
     }
@@ -64,25 +65,17 @@ impl DirEntry {
         self.0.file_name()
     }
 
-    /// What the system says of the entry, a link being one itself. Parks.
-    ///
-    /// # Errors
-    ///
-    /// The system's.
+    /// The metadata of the entry. Does not follow links. Parks.
     pub fn metadata(&self) -> io::Result<Metadata> {
         call(|| self.0.metadata())
     }
 
-    /// Whether it is a file, a folder, or what else. Parks, since some file systems have to be asked.
-    ///
-    /// # Errors
-    ///
-    /// The system's.
+    /// The type of the entry. Parks, since some file systems have to be asked.
     pub fn file_type(&self) -> io::Result<FileType> {
         call(|| self.0.file_type())
     }
 
-    /// The number of the file in its file system.
+    /// The inode number.
     pub fn ino(&self) -> u64 {
         self.0.ino()
     }
@@ -94,28 +87,24 @@ impl fmt::Debug for DirEntry {
     }
 }
 
-/// How a folder is to be made, as [`std::fs::DirBuilder`].
+/// Creates directories in various ways: [`std::fs::DirBuilder`] for coroutines.
 #[derive(Debug)]
 pub struct DirBuilder(std::fs::DirBuilder);
 
 impl DirBuilder {
-    /// Only the folder itself, with the usual permissions.
+    /// Creates one directory with the default permissions.
     #[must_use]
     pub fn new() -> DirBuilder {
         DirBuilder(std::fs::DirBuilder::new())
     }
 
-    /// With those above it that are missing.
+    /// Sets whether missing parents are created as well.
     pub fn recursive(&mut self, recursive: bool) -> &mut DirBuilder {
         self.0.recursive(recursive);
         self
     }
 
-    /// Makes the folder. Parks.
-    ///
-    /// # Errors
-    ///
-    /// The system's.
+    /// Creates the directory. Parks.
     pub fn create(&self, path: impl AsRef<Path>) -> io::Result<()> {
         let path = path.as_ref();
         call(|| self.0.create(path))

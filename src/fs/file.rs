@@ -1,9 +1,9 @@
 //! An open file.
 //!
-//! A call that may block for ever must not hold a thread of the pool, so FIFOs and devices park. The kind of
-//! a file is decided when it is opened.
+//! A call that may block for ever must not occupy a thread of the pool, so calls on FIFOs and devices park
+//! instead. Which kind a file is, is decided when it is opened.
 
-use super::call;
+use super::call::call;
 use crate::coroutine::WaitReason;
 use crate::descriptor::PipeEnd;
 use crate::netpoll::can_be_watched;
@@ -19,42 +19,43 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant, SystemTime};
 
-/// An open file, as [`std::fs::File`]. All its calls park; see [the module](super).
+/// An open file: [`std::fs::File`] for coroutines. All its calls park; [the module](super) has their errors
+/// and what a cancellation does.
 ///
-/// A FIFO, a terminal or another device that can be polled is not read and written on the pool: a coroutine
-/// parks until it is ready, and holds no thread.
+/// Reads and writes of a FIFO, a terminal or another device that can be polled do not use the pool: the
+/// coroutine parks until the file is ready, and occupies no thread.
 ///
-/// `Read`, `Write` and `Seek` are there for `File` and `&File`, and [`FileExt`] for access at given places.
-/// Closing (dropping) the file is done in place.
+/// `File` and `&File` implement `Read`, `Write` and `Seek`; `File` implements [`FileExt`] for access at given
+/// offsets. Dropping the file closes it in place, without the pool.
 pub struct File(Kind);
 
 /// How the calls of a file wait.
 enum Kind {
-    /// On the pool: it is always ready, and takes as long as the disk does.
+    /// On the pool: the file is always ready, and a call takes as long as the disk does.
     Disk(std::fs::File),
-    /// Parked: it is a FIFO or a device, and may be ready only after a long time, or never.
-    Waits(PipeEnd),
+    /// Parked: the file is a FIFO or a device, which may be ready only after a long time, or never.
+    Pollable(PipeEnd),
 }
 
 impl Kind {
-    /// For a file that was opened elsewhere. A terminal or device may be shared with other processes, which
-    /// rely on its mode, so only FIFOs park.
+    /// The kind of a file that was opened elsewhere. Only a FIFO parks: a terminal or device may be shared
+    /// with other processes, which rely on its mode.
     fn adopt(file: std::fs::File) -> Kind {
         match file.metadata() {
-            Ok(status) if status.file_type().is_fifo() => Kind::Waits(PipeEnd::new_fifo(file.into())),
+            Ok(status) if status.file_type().is_fifo() => Kind::Pollable(PipeEnd::new_fifo(file.into())),
             _ => Kind::Disk(file),
         }
     }
 
-    /// The file, which is not closed with this.
+    /// std's file with this descriptor. Dropping it does not close the descriptor.
     fn std(&self) -> Std<'_> {
         match self {
-            Kind::Disk(file) => Std::Own(file),
-            Kind::Waits(end) => {
-                // SAFETY: the descriptor is open for as long as `self` is, and is not closed by what borrows
-                // it.
-                let lent = unsafe { std::fs::File::from_raw_fd(end.fd().as_raw_fd()) };
-                Std::Lent(ManuallyDrop::new(lent))
+            Kind::Disk(file) => Std::Borrowed(file),
+            Kind::Pollable(end) => {
+                // SAFETY: the descriptor is open for as long as `self` is borrowed, and `ManuallyDrop` does
+                // not close it.
+                let file = unsafe { std::fs::File::from_raw_fd(end.fd().as_raw_fd()) };
+                Std::Temporary(ManuallyDrop::new(file))
             }
         }
     }
@@ -62,15 +63,15 @@ impl Kind {
     fn into_std(self) -> std::fs::File {
         match self {
             Kind::Disk(file) => file,
-            Kind::Waits(end) => end.into_fd().expect("a descriptor for the duplicate").into(),
+            Kind::Pollable(end) => end.into_fd().expect("a descriptor for the duplicate").into(),
         }
     }
 }
 
-/// std's file, for its calls.
+/// A borrowed or a temporary file of std, on which to make calls.
 enum Std<'a> {
-    Own(&'a std::fs::File),
-    Lent(ManuallyDrop<std::fs::File>),
+    Borrowed(&'a std::fs::File),
+    Temporary(ManuallyDrop<std::fs::File>),
 }
 
 impl Deref for Std<'_> {
@@ -78,13 +79,13 @@ impl Deref for Std<'_> {
 
     fn deref(&self) -> &std::fs::File {
         match self {
-            Std::Own(file) => file,
-            Std::Lent(file) => file,
+            Std::Borrowed(file) => file,
+            Std::Temporary(file) => file,
         }
     }
 }
 
-/// Reads to the end by single reads.
+/// A reader, for `Read`'s own loops over single reads.
 struct Reads<'a>(&'a PipeEnd);
 
 impl Read for Reads<'_> {
@@ -94,134 +95,91 @@ impl Read for Reads<'_> {
 }
 
 impl File {
-    /// Opens a file to read it.
-    ///
-    /// # Errors
-    ///
-    /// The system's.
+    /// Opens a file for reading: [`std::fs::File::open`]. Parks as [`OpenOptions::open`].
     pub fn open(path: impl AsRef<Path>) -> io::Result<File> {
         OpenOptions::new().read(true).open(path)
     }
 
-    /// Opens a file to write it, made anew or emptied.
-    ///
-    /// # Errors
-    ///
-    /// The system's.
+    /// Opens a file for writing; creates or truncates it: [`std::fs::File::create`]. Parks as
+    /// [`OpenOptions::open`].
     pub fn create(path: impl AsRef<Path>) -> io::Result<File> {
         OpenOptions::new().write(true).create(true).truncate(true).open(path)
     }
 
-    /// Makes a file to read and write it; there must be none.
-    ///
-    /// # Errors
-    ///
-    /// The system's; `AlreadyExists` if there is one.
+    /// Creates a file for reading and writing: [`std::fs::File::create_new`]. `AlreadyExists` if it exists.
+    /// Parks.
     pub fn create_new(path: impl AsRef<Path>) -> io::Result<File> {
         OpenOptions::new().read(true).write(true).create_new(true).open(path)
     }
 
-    /// Settings of a file that is to be opened.
+    /// The options for opening a file: [`std::fs::File::options`]. Does not park.
     #[must_use]
     pub fn options() -> OpenOptions {
         OpenOptions::new()
     }
 
-    /// Gets all that was written to the disk, with what the system says of the file.
-    ///
-    /// # Errors
-    ///
-    /// The system's.
+    /// Writes data and metadata to the disk: [`std::fs::File::sync_all`]. Parks.
     pub fn sync_all(&self) -> io::Result<()> {
         call(|| self.0.std().sync_all())
     }
 
-    /// Gets all that was written to the disk.
-    ///
-    /// # Errors
-    ///
-    /// The system's.
+    /// Writes data to the disk: [`std::fs::File::sync_data`]. Parks.
     pub fn sync_data(&self) -> io::Result<()> {
         call(|| self.0.std().sync_data())
     }
 
-    /// Cuts the file off, or fills it up with zeros, at that length.
-    ///
-    /// # Errors
-    ///
-    /// The system's.
+    /// Truncates the file to that length, or extends it with zeros: [`std::fs::File::set_len`]. Parks.
     pub fn set_len(&self, size: u64) -> io::Result<()> {
         call(|| self.0.std().set_len(size))
     }
 
-    /// What the system says of the file.
-    ///
-    /// # Errors
-    ///
-    /// The system's.
+    /// The metadata of the file: [`std::fs::File::metadata`]. Parks.
     pub fn metadata(&self) -> io::Result<Metadata> {
         call(|| self.0.std().metadata())
     }
 
-    /// A second handle, which shares the place of the next read or write. The handles of a FIFO or a device
-    /// share the descriptor, too.
-    ///
-    /// # Errors
-    ///
-    /// The system's.
+    /// Another handle to the open file, with which it shares the position: [`std::fs::File::try_clone`].
+    /// Handles of a FIFO or a device share the descriptor as well. Does not park.
     pub fn try_clone(&self) -> io::Result<File> {
         match &self.0 {
             Kind::Disk(file) => file.try_clone().map(|file| File(Kind::Disk(file))),
-            Kind::Waits(end) => Ok(File(Kind::Waits(end.clone()))),
+            Kind::Pollable(end) => Ok(File(Kind::Pollable(end.clone()))),
         }
     }
 
-    /// Changes the file's permissions.
-    ///
-    /// # Errors
-    ///
-    /// The system's.
+    /// Changes the permissions: [`std::fs::File::set_permissions`]. Parks.
     pub fn set_permissions(&self, permissions: Permissions) -> io::Result<()> {
         call(|| self.0.std().set_permissions(permissions))
     }
 
-    /// Changes the file's times.
-    ///
-    /// # Errors
-    ///
-    /// The system's.
+    /// Changes the timestamps: [`std::fs::File::set_times`]. Parks.
     pub fn set_times(&self, times: FileTimes) -> io::Result<()> {
         call(|| self.0.std().set_times(times))
     }
 
-    /// Changes the time of the last modification.
-    ///
-    /// # Errors
-    ///
-    /// The system's.
+    /// Changes the modification time: [`std::fs::File::set_modified`]. Parks.
     pub fn set_modified(&self, time: SystemTime) -> io::Result<()> {
         self.set_times(FileTimes::new().set_modified(time))
     }
 
-    /// The file as std's: blocking, unless it was opened with `O_NONBLOCK`.
+    /// Converts to std's type: blocking, unless the file was opened with `O_NONBLOCK`. Does not park.
     ///
     /// # Panics
     ///
-    /// If it is a FIFO or a device of which there are other handles, and no descriptor is free for the
-    /// duplicate.
+    /// If the file is a FIFO or a device that has other handles, and no descriptor is free for the duplicate.
     pub fn into_std(self) -> std::fs::File {
         self.0.into_std()
     }
 }
 
-/// How a file is to be opened, as [`std::fs::OpenOptions`].
+/// How a file is opened: [`std::fs::OpenOptions`] for coroutines.
 #[derive(Clone, Debug)]
 pub struct OpenOptions {
     std: std::fs::OpenOptions,
     flags: libc::c_int,
 }
 
-/// The first and the longest time between two attempts to open a FIFO that nobody reads.
+/// The first and the longest pause between two attempts to open a FIFO that has no reader.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(50));
 
 macro_rules! options {
@@ -235,36 +193,32 @@ macro_rules! options {
 }
 
 impl OpenOptions {
-    /// Nothing set.
+    /// All options off.
     #[must_use]
     pub fn new() -> OpenOptions {
         OpenOptions { std: std::fs::OpenOptions::new(), flags: 0 }
     }
 
     options! {
-        /// To read.
+        /// Sets whether the file can be read.
         read
-        /// To write.
+        /// Sets whether the file can be written.
         write
-        /// To write at the end.
+        /// Sets whether each write appends to the file.
         append
-        /// Emptied.
+        /// Sets whether the file is truncated to length zero.
         truncate
-        /// Made if it is missing.
+        /// Sets whether the file is created if it is missing.
         create
-        /// Made, and an error if it is there.
+        /// Sets whether the file has to be created. `AlreadyExists` if it exists.
         create_new
     }
 
-    /// Opens the file.
+    /// Opens the file: [`std::fs::OpenOptions::open`]. Parks.
     ///
-    /// Opening a FIFO for writing parks until it has a reader. The kernel has no event for that, so the call
-    /// tries again, at intervals of up to 50 ms. Opening a FIFO for reading returns at once, unlike std's:
-    /// the first read waits for a writer. The open file is non-blocking.
-    ///
-    /// # Errors
-    ///
-    /// The system's; `InvalidInput` for settings that contradict one another.
+    /// Opening a FIFO for writing waits until it has a reader. The kernel has no event for that, so the call
+    /// tries again, every 50 ms at the latest. Opening a FIFO for reading returns at once, unlike std's; the
+    /// first read waits for a writer. The open file of a FIFO is non-blocking.
     ///
     /// # Cancellation
     ///
@@ -281,24 +235,24 @@ impl OpenOptions {
         }
     }
 
-    /// Opens the file, unless that would have to wait for the reader of a FIFO.
+    /// Opens the file; `None` if it is a FIFO that has no reader.
     fn attempt(&self, path: &Path) -> io::Result<Option<Kind>> {
         let kind = path.metadata().map(|status| status.file_type());
         let nonblocking = self.flags & libc::O_NONBLOCK != 0;
-        let waits = |end: PipeEnd| {
+        let pollable = |end: PipeEnd| {
             end.set_nonblocking(nonblocking);
-            Some(Kind::Waits(end))
+            Some(Kind::Pollable(end))
         };
         if kind.as_ref().is_ok_and(FileType::is_fifo) {
             let file = match self.std.clone().custom_flags(self.flags | libc::O_NONBLOCK).open(path) {
                 Err(error) if error.raw_os_error() == Some(libc::ENXIO) && !nonblocking => return Ok(None),
                 opened => opened?,
             };
-            return Ok(waits(PipeEnd::new_fifo(file.into())));
+            return Ok(pollable(PipeEnd::new_fifo(file.into())));
         }
         let file = self.std.open(path)?;
         let device = kind.is_ok_and(|kind| kind.is_char_device()) && can_be_watched(file.as_fd());
-        Ok(if device { waits(PipeEnd::new(file.into())) } else { Some(Kind::Disk(file)) })
+        Ok(if device { pollable(PipeEnd::new(file.into())) } else { Some(Kind::Disk(file)) })
     }
 }
 
@@ -325,28 +279,28 @@ impl Read for &File {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         match &self.0 {
             Kind::Disk(file) => call(|| (&*file).read(buf)),
-            Kind::Waits(end) => end.read(WaitReason::FileRead, buf),
+            Kind::Pollable(end) => end.read(WaitReason::FileRead, buf),
         }
     }
 
     fn read_vectored(&mut self, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
         match &self.0 {
             Kind::Disk(file) => call(|| (&*file).read_vectored(bufs)),
-            Kind::Waits(end) => end.read_vectored(WaitReason::FileRead, bufs),
+            Kind::Pollable(end) => end.read_vectored(WaitReason::FileRead, bufs),
         }
     }
 
     fn read_to_end(&mut self, buf: &mut Vec<u8>) -> io::Result<usize> {
         match &self.0 {
             Kind::Disk(file) => call(|| (&*file).read_to_end(buf)),
-            Kind::Waits(end) => Reads(end).read_to_end(buf),
+            Kind::Pollable(end) => Reads(end).read_to_end(buf),
         }
     }
 
     fn read_to_string(&mut self, buf: &mut String) -> io::Result<usize> {
         match &self.0 {
             Kind::Disk(file) => call(|| (&*file).read_to_string(buf)),
-            Kind::Waits(end) => Reads(end).read_to_string(buf),
+            Kind::Pollable(end) => Reads(end).read_to_string(buf),
         }
     }
 }
@@ -355,14 +309,14 @@ impl Write for &File {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
         match &self.0 {
             Kind::Disk(file) => call(|| (&*file).write(buf)),
-            Kind::Waits(end) => end.write(WaitReason::FileWrite, buf),
+            Kind::Pollable(end) => end.write(WaitReason::FileWrite, buf),
         }
     }
 
     fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
         match &self.0 {
             Kind::Disk(file) => call(|| (&*file).write_vectored(bufs)),
-            Kind::Waits(end) => end.write_vectored(WaitReason::FileWrite, bufs),
+            Kind::Pollable(end) => end.write_vectored(WaitReason::FileWrite, bufs),
         }
     }
 
@@ -431,7 +385,7 @@ impl fmt::Debug for File {
     }
 }
 
-/// A FIFO or pipe becomes non-blocking at the first call, for all its duplicates.
+/// A FIFO or pipe becomes non-blocking at the first call, for all duplicates of the descriptor.
 impl From<std::fs::File> for File {
     fn from(file: std::fs::File) -> File {
         File(Kind::adopt(file))
@@ -445,7 +399,7 @@ impl From<File> for std::fs::File {
     }
 }
 
-/// A FIFO or pipe becomes non-blocking at the first call, for all its duplicates.
+/// A FIFO or pipe becomes non-blocking at the first call, for all duplicates of the descriptor.
 impl From<OwnedFd> for File {
     fn from(fd: OwnedFd) -> File {
         File(Kind::adopt(fd.into()))
@@ -459,7 +413,7 @@ impl From<File> for OwnedFd {
     }
 }
 
-/// What a child is to have for a standard stream.
+/// For a standard stream of a child.
 impl From<File> for Stdio {
     fn from(file: File) -> Stdio {
         file.into_std().into()
@@ -470,7 +424,7 @@ impl AsFd for File {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match &self.0 {
             Kind::Disk(file) => file.as_fd(),
-            Kind::Waits(end) => end.fd(),
+            Kind::Pollable(end) => end.fd(),
         }
     }
 }

@@ -1,9 +1,11 @@
 //! Advisory locks of whole files: `flock(2)`, as std's.
 //!
-//! Who waits for one tries again and again, less and less often: a call that blocks could not be cancelled,
-//! and as many of them as the pool has threads would keep the holder's own calls from ever being made.
+//! A waiter tries again and again, with a pause that doubles. A blocking `flock` on the pool could not be
+//! cancelled. Worse, it could deadlock: with such a call in each thread of the pool, the calls of the lock's
+//! holder would never run.
 
-use super::{File, call};
+use super::File;
+use super::call::call;
 use crate::base::sys::retry;
 use crate::coroutine::WaitReason;
 use crate::sched::{refusal, sleep_until};
@@ -13,18 +15,18 @@ use std::io::{self, ErrorKind};
 use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
-/// How long to wait between the first tries.
+/// The first pause between two tries.
 const SHORTEST: Duration = Duration::from_micros(100);
 
-/// And between the last.
+/// The longest pause between two tries.
 const LONGEST: Duration = Duration::from_millis(20);
 
-/// Why [`File::try_lock`] or [`File::try_lock_shared`] has no lock, as `std::fs::TryLockError`.
+/// The error of [`File::try_lock`] and [`File::try_lock_shared`], as [`std::fs::TryLockError`].
 #[derive(Debug)]
 pub enum TryLockError {
     /// The system's error.
     Error(io::Error),
-    /// Another handle has it.
+    /// Another handle holds a lock that excludes this one.
     WouldBlock,
 }
 
@@ -58,19 +60,17 @@ impl From<TryLockError> for io::Error {
 }
 
 impl File {
-    /// Locks the file for this handle and its clones alone, as soon as nobody else has a lock; as
-    /// `std::fs::File::lock`. Closing the file unlocks it.
+    /// Acquires an exclusive lock, held by this handle and its clones: [`std::fs::File::lock`]. Closing the
+    /// file releases it. Parks.
     ///
-    /// Parks, and looks again every 20 ms at the latest: the system tells of no change. So who waits longest
-    /// does not come first.
-    ///
-    /// # Errors
-    ///
-    /// The system's.
+    /// The system has no event for the release of a lock, so a waiter tries again, every 20 ms at the latest.
+    /// Waiters therefore do not get the lock in the order of their calls.
     ///
     /// # Cancellation
     ///
     /// The coroutine unwinds without the lock.
+    ///
+    /// # Examples
     ///
     /// ```
     /// use sward::fs::{File, TryLockError};
@@ -89,38 +89,25 @@ impl File {
         self.wait_for(libc::LOCK_EX)
     }
 
-    /// Locks the file together with others who share it; otherwise as [`lock`](Self::lock).
-    ///
-    /// # Errors
-    ///
-    /// The system's.
+    /// Acquires a shared lock: [`std::fs::File::lock_shared`]. Otherwise as [`lock`](Self::lock).
     pub fn lock_shared(&self) -> io::Result<()> {
         self.wait_for(libc::LOCK_SH)
     }
 
-    /// As [`lock`](Self::lock), if it need not wait for that. Parks for the call itself.
-    ///
-    /// # Errors
-    ///
-    /// `WouldBlock` if another handle has a lock; the system's.
+    /// Acquires an exclusive lock if no other handle holds a lock: [`std::fs::File::try_lock`]. Parks only
+    /// for the system call on the pool.
     pub fn try_lock(&self) -> Result<(), TryLockError> {
         self.attempt(libc::LOCK_EX)
     }
 
-    /// As [`lock_shared`](Self::lock_shared), if it need not wait for that. Parks for the call itself.
-    ///
-    /// # Errors
-    ///
-    /// `WouldBlock` if another handle has a lock alone; the system's.
+    /// Acquires a shared lock if no other handle holds an exclusive one: [`std::fs::File::try_lock_shared`].
+    /// Parks only for the system call on the pool.
     pub fn try_lock_shared(&self) -> Result<(), TryLockError> {
         self.attempt(libc::LOCK_SH)
     }
 
-    /// Unlocks the file. Parks for the call itself.
-    ///
-    /// # Errors
-    ///
-    /// The system's.
+    /// Releases all locks of this handle: [`std::fs::File::unlock`]. Parks only for the system call on the
+    /// pool.
     pub fn unlock(&self) -> io::Result<()> {
         self.flock(libc::LOCK_UN)
     }

@@ -1,21 +1,28 @@
-//! Files and folders, with the surface of [`std::fs`].
+//! Files and directories: [`std::fs`] for coroutines.
 //!
-//! A file is always "ready" as far as the kernel's pollers are concerned, and reading it may block for as
-//! long as the disk takes. So each call here runs on the pool of [`blocking`](crate::blocking()), while the
-//! calling coroutine is parked; on a plain thread it runs in place. That costs a hand-over to another thread
-//! and back, some microseconds: read and write in large pieces, through a [`std::io::BufReader`] or
+//! Regular files have no readiness: the kernel's pollers report them as always ready, and a read may still
+//! block for as long as the disk takes. So each call here runs on the pool of [`blocking`](crate::blocking())
+//! while the calling coroutine is parked; on a plain thread it runs in place. The hand-over to another thread
+//! and back costs some microseconds. Read and write in large pieces, through a [`std::io::BufReader`] or
 //! [`BufWriter`](std::io::BufWriter), or do several steps in one [`blocking`](crate::blocking()) call of your
 //! own.
 //!
-//! FIFOs and devices may block for as long as nobody writes to them. Opening, reading and writing them does
-//! not happen on the pool: the coroutine parks until they are ready, as with a socket, and can be cancelled.
-//! One difference from std: opening a FIFO to read it does not wait for a writer; the first read does. A
-//! device that cannot be polled is left to the pool, and so is a device that comes from std as an open file:
-//! [`io::Pollable`](crate::io::Pollable) waits for these.
+//! FIFOs and devices may block for as long as nobody writes to them. They do not use the pool: the coroutine
+//! parks until they are ready, as with a socket, and can be cancelled. One difference from std: opening a
+//! FIFO to read it does not wait for a writer; the first read does. Two kinds of device still use the pool: a
+//! device that cannot be polled, and a device that was opened by std. [`io::Pollable`](crate::io::Pollable)
+//! waits for the latter.
 //!
-//! Errors are std's, and an error if the pool has no thread and can create none. A cancelled coroutine
-//! unwinds out of a call that no thread has begun; one that has been begun is awaited and gives its result,
-//! so no byte that was read is lost.
+//! # Errors
+//!
+//! Those of std's function. Also an error if the pool has no thread and cannot create one.
+//!
+//! # Cancellation
+//!
+//! A cancelled coroutine unwinds out of a call that no thread has begun. A call that has begun is awaited and
+//! returns its result, so no byte that was read is lost.
+//!
+//! # Examples
 //!
 //! ```
 //! use std::io::{BufRead, BufReader};
@@ -29,6 +36,10 @@
 //! # .unwrap();
 //! ```
 
+// Rank 7. `call` has the way to the pool. `file` decides which files park instead; `lock` tries again and
+// again, since `flock(2)` has no event.
+
+mod call;
 mod dir;
 mod file;
 mod lock;
@@ -39,83 +50,51 @@ pub use lock::TryLockError;
 #[doc(no_inline)]
 pub use std::fs::{FileTimes, FileType, Metadata, Permissions};
 
-use crate::blocking;
-use crate::coroutine::WaitReason;
+use call::{call, call_on_disk};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
-/// Makes the call on the pool.
-fn call<T: Send>(f: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
-    blocking::run(WaitReason::File, f)?
-}
-
 macro_rules! functions {
-    ($($(#[$attribute:meta])* fn $name:ident($($arg:ident: $kind:ident),*) -> $result:ty;)*) => {$(
+    ($($(#[$attribute:meta])* fn $name:ident($($arg:ident),*) -> $result:ty;)*) => {$(
         $(#[$attribute])*
-        ///
-        /// As the function of that name in [`std::fs`]. Parks.
-        ///
-        /// # Errors
-        ///
-        /// The system's.
-        pub fn $name($($arg: impl AsRef<functions!(@kind $kind)>),*) -> io::Result<$result> {
+        #[doc = concat!("\n\nAs [`std::fs::", stringify!($name), "`]. Parks.")]
+        pub fn $name($($arg: impl AsRef<Path>),*) -> io::Result<$result> {
             $(let $arg = $arg.as_ref();)*
             call(|| std::fs::$name($($arg),*))
         }
     )*};
-    (@kind path) => { Path };
 }
 
 functions! {
     /// The absolute form of a path, with all links resolved.
-    fn canonicalize(path: path) -> PathBuf;
-    /// Creates a folder.
-    fn create_dir(path: path) -> ();
-    /// Creates a folder and those above it that are missing.
-    fn create_dir_all(path: path) -> ();
-    /// Whether there is something at that path.
-    fn exists(path: path) -> bool;
-    /// Gives a file a second name.
-    fn hard_link(original: path, link: path) -> ();
-    /// What the system says of a file, links followed.
-    fn metadata(path: path) -> Metadata;
-    /// What a link points to.
-    fn read_link(path: path) -> PathBuf;
-    /// Removes an empty folder.
-    fn remove_dir(path: path) -> ();
-    /// Removes a folder with all that is in it.
-    fn remove_dir_all(path: path) -> ();
+    fn canonicalize(path) -> PathBuf;
+    /// Creates a directory.
+    fn create_dir(path) -> ();
+    /// Creates a directory and all missing parents.
+    fn create_dir_all(path) -> ();
+    /// Whether something exists at that path.
+    fn exists(path) -> bool;
+    /// Creates a hard link.
+    fn hard_link(original, link) -> ();
+    /// The metadata of a file. Follows links.
+    fn metadata(path) -> Metadata;
+    /// The target of a symbolic link.
+    fn read_link(path) -> PathBuf;
+    /// Removes an empty directory.
+    fn remove_dir(path) -> ();
+    /// Removes a directory with everything in it.
+    fn remove_dir_all(path) -> ();
     /// Removes a file.
-    fn remove_file(path: path) -> ();
-    /// Renames a file or folder, in place of what has that name.
-    fn rename(from: path, to: path) -> ();
-    /// What the system says of a file, a link being one itself.
-    fn symlink_metadata(path: path) -> Metadata;
-}
-
-/// Makes the call on the pool, unless one of the files is a FIFO or a device, which might keep the thread for
-/// ever.
-fn call_on_disk<T: Send, const N: usize>(
-    paths: [&Path; N],
-    f: impl FnOnce() -> io::Result<T> + Send,
-) -> io::Result<Option<T>> {
-    call(|| {
-        let waits = |path: &&Path| {
-            path.metadata()
-                .is_ok_and(|status| status.file_type().is_fifo() || status.file_type().is_char_device())
-        };
-        if paths.iter().any(waits) { Ok(None) } else { f().map(Some) }
-    })
+    fn remove_file(path) -> ();
+    /// Renames a file or directory, and replaces what had the new name.
+    fn rename(from, to) -> ();
+    /// The metadata of a file or of a symbolic link itself.
+    fn symlink_metadata(path) -> Metadata;
 }
 
 /// The contents of a file.
 ///
-/// As the function of that name in [`std::fs`]. Parks.
-///
-/// # Errors
-///
-/// The system's.
+/// As [`std::fs::read`]. Parks.
 pub fn read(path: impl AsRef<Path>) -> io::Result<Vec<u8>> {
     let path = path.as_ref();
     if let Some(contents) = call_on_disk([path], || std::fs::read(path))? {
@@ -126,13 +105,9 @@ pub fn read(path: impl AsRef<Path>) -> io::Result<Vec<u8>> {
     Ok(contents)
 }
 
-/// The contents of a file, which has to be UTF-8.
+/// The contents of a file as text. `InvalidData` if they are not UTF-8.
 ///
-/// As the function of that name in [`std::fs`]. Parks.
-///
-/// # Errors
-///
-/// The system's; `InvalidData` if the contents are not UTF-8.
+/// As [`std::fs::read_to_string`]. Parks.
 pub fn read_to_string(path: impl AsRef<Path>) -> io::Result<String> {
     let path = path.as_ref();
     if let Some(contents) = call_on_disk([path], || std::fs::read_to_string(path))? {
@@ -141,13 +116,9 @@ pub fn read_to_string(path: impl AsRef<Path>) -> io::Result<String> {
     io::read_to_string(File::open(path)?)
 }
 
-/// Writes a file as a whole.
+/// Writes the whole contents of a file, which is created if it is missing.
 ///
-/// As the function of that name in [`std::fs`]. Parks.
-///
-/// # Errors
-///
-/// The system's.
+/// As [`std::fs::write`]. Parks.
 pub fn write(path: impl AsRef<Path>, contents: impl AsRef<[u8]>) -> io::Result<()> {
     let (path, contents) = (path.as_ref(), contents.as_ref());
     match call_on_disk([path], || std::fs::write(path, contents))? {
@@ -156,13 +127,10 @@ pub fn write(path: impl AsRef<Path>, contents: impl AsRef<[u8]>) -> io::Result<(
     }
 }
 
-/// Copies a file's contents and permissions; gives the number of bytes.
+/// Copies the contents and permissions of a file, and returns the number of bytes. `InvalidInput` if `from`
+/// is not a regular file.
 ///
-/// As the function of that name in [`std::fs`]. Parks.
-///
-/// # Errors
-///
-/// The system's; `InvalidInput` if `from` is no file.
+/// As [`std::fs::copy`]. Parks.
 pub fn copy(from: impl AsRef<Path>, to: impl AsRef<Path>) -> io::Result<u64> {
     let (from, to) = (from.as_ref(), to.as_ref());
     if let Some(count) = call_on_disk([from, to], || std::fs::copy(from, to))? {
@@ -174,37 +142,25 @@ pub fn copy(from: impl AsRef<Path>, to: impl AsRef<Path>) -> io::Result<u64> {
     io::copy(&mut File::open(from)?, &mut File::create(to)?)
 }
 
-/// Makes a link that says where else to look.
+/// Creates a symbolic link.
 ///
 /// As [`std::os::unix::fs::symlink`]. Parks.
-///
-/// # Errors
-///
-/// The system's.
 pub fn symlink(original: impl AsRef<Path>, link: impl AsRef<Path>) -> io::Result<()> {
     let (original, link) = (original.as_ref(), link.as_ref());
     call(|| std::os::unix::fs::symlink(original, link))
 }
 
-/// Changes a file's permissions.
+/// Changes the permissions of a file.
 ///
 /// As [`std::fs::set_permissions`]. Parks.
-///
-/// # Errors
-///
-/// The system's.
 pub fn set_permissions(path: impl AsRef<Path>, permissions: Permissions) -> io::Result<()> {
     let path = path.as_ref();
     call(|| std::fs::set_permissions(path, permissions))
 }
 
-/// The entries of a folder.
+/// The entries of a directory.
 ///
-/// As [`std::fs::read_dir`]. Parks, and so does the iterator, once for a number of entries.
-///
-/// # Errors
-///
-/// The system's.
+/// As [`std::fs::read_dir`]. Parks. The iterator fetches 64 entries at a time, and parks whenever it does.
 ///
 /// ```
 /// sward::run(|| {
