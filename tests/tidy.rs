@@ -78,12 +78,6 @@ src/coroutine/waiter.rs: columns words
 
 src/coroutine/waitlist.rs: words
 
-src/fs/dir.rs: cycle
-
-src/fs/file.rs: cycle words
-
-src/fs/mod.rs: cycle
-
 src/io/pipe.rs: words
 
 src/io/pollable.rs: words
@@ -119,10 +113,6 @@ src/netpoll/sys/mod.rs: words
 src/netpoll/sys/poll.rs: words
 
 src/netpoll/thread.rs: columns words
-
-src/process/child.rs: words
-
-src/process/orphans.rs: words
 
 src/sched/README.md: words
 

@@ -1,6 +1,6 @@
 //! A child that was started.
 //!
-//! Invariant: std's handle is the only one that reaps it, so its number is its own until then.
+//! Invariant: only std's handle reaps the child, so until then its process number is its own.
 
 use super::exit::Exit;
 use super::{ChildStderr, ChildStdin, ChildStdout, ExitStatus, Output, orphans};
@@ -9,15 +9,14 @@ use crate::task::try_scope;
 use std::io::{self, Read};
 use std::time::{Duration, Instant};
 
-/// A child process; [`std::process::Child`] for coroutines.
+/// A child process: [`std::process::Child`] for coroutines.
 ///
-/// Dropping it neither ends the child nor waits for it, unless
-/// [`kill_on_drop`](super::Command::kill_on_drop) was asked for. It leaves no zombie for long: see
-/// [the module](super).
+/// Dropping it neither ends the child nor waits for it, unless [`kill_on_drop`](super::Command::kill_on_drop)
+/// is set. Unlike std's, a dropped child leaves no zombie; see [the module](super).
 ///
 /// # Cancellation
 ///
-/// A coroutine that is cancelled while it waits unwinds, and the child can be waited for again.
+/// A coroutine that is cancelled while it waits unwinds. The child goes on, and can be waited for again.
 ///
 /// # Examples
 ///
@@ -38,19 +37,20 @@ use std::time::{Duration, Instant};
 /// ```
 #[derive(Debug)]
 pub struct Child {
-    /// The end of the pipe that the child reads, if one was asked for.
+    /// The pipe to the child's standard input, if it was set to [`Stdio::piped`](super::Stdio::piped).
     pub stdin: Option<ChildStdin>,
-    /// The end of the pipe that the child writes to as its output, if one was asked for.
+    /// The pipe from the child's standard output, if it was set to [`Stdio::piped`](super::Stdio::piped).
     pub stdout: Option<ChildStdout>,
-    /// The end of the pipe that the child writes its errors to, if one was asked for.
+    /// The pipe from the child's standard error stream, if it was set to
+    /// [`Stdio::piped`](super::Stdio::piped).
     pub stderr: Option<ChildStderr>,
     process: Process,
 }
 
-/// The process without its streams, which its owner may take out.
+/// The process without its streams. A type of its own, so that users can move the streams out of a [`Child`].
 #[derive(Debug)]
 struct Process {
-    /// `None` in the destructor only.
+    /// `None` only in the destructor.
     child: Option<std::process::Child>,
     exit: Option<Exit>,
     kill_on_drop: bool,
@@ -58,11 +58,11 @@ struct Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        let mut child = self.child.take().expect("nobody else takes it");
+        let mut child = self.child.take().expect("only the destructor takes it");
         if !matches!(child.try_wait(), Ok(None)) {
             return;
         }
-        // It fails for a child that has become another user.
+        // This fails if the child has changed its user.
         let _ = self.kill_on_drop && child.kill().is_ok();
         orphans::adopt(child, self.exit.take().and_then(Exit::into_descriptor));
     }
@@ -70,11 +70,11 @@ impl Drop for Process {
 
 impl Process {
     fn child(&mut self) -> &mut std::process::Child {
-        self.child.as_mut().expect("there until the destructor")
+        self.child.as_mut().expect("only the destructor takes it")
     }
 
     fn wait_until(&mut self, deadline: Option<Instant>) -> io::Result<Option<ExitStatus>> {
-        let child = self.child.as_mut().expect("there until the destructor");
+        let child = self.child.as_mut().expect("only the destructor takes it");
         if let Some(status) = child.try_wait()? {
             return Ok(Some(status));
         }
@@ -96,67 +96,26 @@ impl Child {
         }
     }
 
-    /// The number of the process. Does not park.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// let child = sward::process::Command::new("true").spawn()?;
-    /// assert_ne!(child.id(), std::process::id());
-    /// # Ok::<_, std::io::Error>(())
-    /// ```
+    /// The process number: [`std::process::Child::id`]. Does not park.
     #[must_use]
     pub fn id(&self) -> u32 {
-        self.process.child.as_ref().expect("there until the destructor").id()
+        self.process.child.as_ref().expect("only the destructor takes it").id()
     }
 
-    /// Ends the process by `SIGKILL`; nothing if it was waited for already. Does not park.
-    ///
-    /// # Errors
-    ///
-    /// Those of `kill(2)`.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use std::os::unix::process::ExitStatusExt;
-    ///
-    /// sward::run(|| {
-    ///     let mut child = sward::process::Command::new("sleep").arg("1000").spawn()?;
-    ///     child.kill()?;
-    ///     assert_eq!(child.wait()?.signal(), Some(9));
-    ///     Ok::<_, std::io::Error>(())
-    /// })
-    /// # .unwrap();
-    /// ```
+    /// Sends `SIGKILL` to the child, unless it was reaped: [`std::process::Child::kill`]. Does not park.
     pub fn kill(&mut self) -> io::Result<()> {
         self.process.child().kill()
     }
 
-    /// Closes the child's input if it is in [`stdin`](Self::stdin), and waits for the end of the process.
-    /// Parks.
+    /// Closes [`stdin`](Self::stdin), if it was not taken out, and waits until the process has ended:
+    /// [`std::process::Child::wait`]. Parks.
     ///
-    /// Another call gives the same status again.
+    /// A second call returns the same status.
     ///
     /// # Errors
     ///
-    /// Those of `waitpid(2)`: `ECHILD` if others have reaped it, or the program ignores `SIGCHLD`. Also if
-    /// neither a descriptor nor a thread to wait with is to be had.
-    ///
-    /// # Cancellation
-    ///
-    /// See the type.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// sward::run(|| {
-    ///     let mut child = sward::process::Command::new("false").spawn()?;
-    ///     assert_eq!(child.wait()?.code(), Some(1));
-    ///     Ok::<_, std::io::Error>(())
-    /// })
-    /// # .unwrap();
-    /// ```
+    /// `ECHILD` if someone else has reaped the child, or the program ignores `SIGCHLD`. Also an error if
+    /// neither a descriptor nor a thread to wait with is available.
     pub fn wait(&mut self) -> io::Result<ExitStatus> {
         drop(self.stdin.take());
         loop {
@@ -166,16 +125,8 @@ impl Child {
         }
     }
 
-    /// As [`wait`](Self::wait), for that time at most; `None` if the process goes on. The child's input is
-    /// closed as well.
-    ///
-    /// # Errors
-    ///
-    /// As [`wait`](Self::wait).
-    ///
-    /// # Cancellation
-    ///
-    /// See the type.
+    /// As [`wait`](Self::wait), for that time at most: `None` if the process has not ended by then. The
+    /// child's input stays closed. Not in std.
     ///
     /// # Examples
     ///
@@ -196,32 +147,21 @@ impl Child {
         self.process.wait_until(deadline_after(timeout))
     }
 
-    /// The status, if the process has ended. Does not park, and leaves the child's input open.
-    ///
-    /// # Errors
-    ///
-    /// Those of `waitpid(2)`.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// let mut child = sward::process::Command::new("cat").stdin(sward::process::Stdio::piped()).spawn()?;
-    /// assert!(child.try_wait()?.is_none());
-    /// # Ok::<_, std::io::Error>(())
-    /// ```
+    /// The status if the process has ended, else `None`: [`std::process::Child::try_wait`]. Does not park,
+    /// and leaves the child's input open.
     pub fn try_wait(&mut self) -> io::Result<Option<ExitStatus>> {
         self.process.child().try_wait()
     }
 
-    /// Closes the child's input, reads its output and its errors to their ends, both at once, and waits for
-    /// the end of the process. Parks.
+    /// Closes the child's input, reads both output streams to their ends, and waits until the process has
+    /// ended: [`std::process::Child::wait_with_output`]. Parks.
     ///
-    /// Where both streams are pipes, they are read by two coroutines; on a plain thread, by those of the
-    /// default runtime, as with [`scope`](crate::scope).
+    /// If both streams are pipes, two coroutines read them at the same time. On a plain thread these run in
+    /// the default runtime, as with [`scope`](crate::scope).
     ///
     /// # Errors
     ///
-    /// As those of the reads, and of [`wait`](Self::wait).
+    /// Those of the reads, and of [`wait`](Self::wait).
     ///
     /// # Cancellation
     ///

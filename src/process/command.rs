@@ -1,4 +1,4 @@
-//! How a child is to be started.
+//! How a child is started.
 
 use super::{Child, CommandArgs, CommandEnvs, ExitStatus, Output, Stdio, orphans};
 use std::ffi::OsStr;
@@ -7,11 +7,11 @@ use std::io;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 
-/// How a child process is to be started; [`std::process::Command`] for coroutines.
+/// How a child process is started: [`std::process::Command`] for coroutines.
 ///
-/// Starting one does not park: the calling thread makes the child, and waits until it runs its program, which
-/// takes well below a millisecond as a rule. Where that may be long (a program on a slow disk, a process of
-/// many GiB with [`pre_exec`](Self::pre_exec)), wrap the [`spawn`](Self::spawn) in
+/// Starting a child does not park: the calling thread creates the child and waits until the child runs its
+/// program, which usually takes well below a millisecond. If it may take long (a program on a slow disk, a
+/// process of many GiB with [`pre_exec`](Self::pre_exec)), wrap the [`spawn`](Self::spawn) in
 /// [`blocking`](crate::blocking()).
 ///
 /// # Examples
@@ -28,12 +28,12 @@ use std::path::Path;
 /// ```
 pub struct Command {
     inner: std::process::Command,
-    /// Which of the standard streams the user has said something about.
-    said: [bool; 3],
+    /// Which of the standard streams the user has set.
+    is_set: [bool; 3],
     kill_on_drop: bool,
 }
 
-/// Methods that std's command has under the same name, and that give the command back.
+/// Methods that call std's method of that name, and return the command.
 macro_rules! forward {
     ($($(#[$doc:meta])* $name:ident $(<$generic:ident: $bound:path>)? ($($arg:ident: $type:ty),*);)*) => {$(
         $(#[$doc])*
@@ -46,8 +46,8 @@ macro_rules! forward {
 }
 
 impl Command {
-    /// The program of that name, or at that path, without arguments, with this process's environment and
-    /// folder.
+    /// For the program of that name, or at that path: without arguments, with this process's environment and
+    /// working directory.
     ///
     /// As [`std::process::Command::new`].
     pub fn new(program: impl AsRef<OsStr>) -> Command {
@@ -61,15 +61,15 @@ impl Command {
         env_clear();
         /// Removes a variable from the environment.
         env_remove<K: AsRef<OsStr>>(key: K);
-        /// Sets the working folder.
+        /// Sets the working directory.
         current_dir<P: AsRef<Path>>(dir: P);
         /// Sets the user.
         uid(id: u32);
         /// Sets the group.
         gid(id: u32);
-        /// Sets what the program is told that its name is.
+        /// Sets the name under which the program is started (`argv[0]`).
         arg0<S: AsRef<OsStr>>(arg: S);
-        /// Sets the process group; zero is one of its own.
+        /// Sets the process group. Zero means a new one.
         process_group(pgroup: i32);
     }
 
@@ -100,42 +100,44 @@ impl Command {
         self
     }
 
-    /// Sets the standard input. Otherwise it is this process's, or empty for [`output`](Self::output).
+    /// Sets the standard input. By default the child inherits it, or it is empty for
+    /// [`output`](Self::output).
     ///
     /// As [`std::process::Command::stdin`].
     pub fn stdin(&mut self, cfg: impl Into<Stdio>) -> &mut Command {
-        self.said[0] = true;
+        self.is_set[0] = true;
         self.inner.stdin(cfg);
         self
     }
 
-    /// Sets the standard output. Otherwise it is this process's, or a pipe for [`output`](Self::output).
+    /// Sets the standard output. By default the child inherits it, or it is a pipe for
+    /// [`output`](Self::output).
     ///
     /// As [`std::process::Command::stdout`].
     pub fn stdout(&mut self, cfg: impl Into<Stdio>) -> &mut Command {
-        self.said[1] = true;
+        self.is_set[1] = true;
         self.inner.stdout(cfg);
         self
     }
 
-    /// Sets the standard error stream. Otherwise it is this process's, or a pipe for
+    /// Sets the standard error stream. By default the child inherits it, or it is a pipe for
     /// [`output`](Self::output).
     ///
     /// As [`std::process::Command::stderr`].
     pub fn stderr(&mut self, cfg: impl Into<Stdio>) -> &mut Command {
-        self.said[2] = true;
+        self.is_set[2] = true;
         self.inner.stderr(cfg);
         self
     }
 
-    /// Has the child run a closure before its program.
+    /// Runs a closure in the child, before its program.
     ///
     /// As [`CommandExt::pre_exec`].
     ///
     /// # Safety
     ///
-    /// The closure runs after `fork(2)`: it may do only what a signal handler may, and must not use sward;
-    /// see [`CommandExt::pre_exec`].
+    /// The closure runs after `fork(2)`: it may do only what a signal handler may do, and must not use sward.
+    /// See [`CommandExt::pre_exec`].
     pub unsafe fn pre_exec(
         &mut self,
         f: impl FnMut() -> io::Result<()> + Send + Sync + 'static,
@@ -145,48 +147,27 @@ impl Command {
         self
     }
 
-    /// Whether a [`Child`] that is dropped and has not ended is killed. It is not by default.
+    /// Sets whether dropping a [`Child`] kills it, unless it has ended. Off by default. Not in std.
     ///
-    /// It then has the rest of its time to die: the drop does not wait for that.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// let child = sward::process::Command::new("sleep").arg("1000").kill_on_drop(true).spawn()?;
-    /// drop(child);
-    /// # Ok::<_, std::io::Error>(())
-    /// ```
+    /// The drop sends `SIGKILL` and does not wait until the child has ended.
     pub fn kill_on_drop(&mut self, kill_on_drop: bool) -> &mut Command {
         self.kill_on_drop = kill_on_drop;
         self
     }
 
-    /// Starts the child. The streams that were not set are this process's. Does not park.
+    /// Starts the child: [`std::process::Command::spawn`]. It inherits the streams that were not set. Does
+    /// not park.
     ///
     /// # Errors
     ///
-    /// The system's: the program is not there or must not be run; no more processes or descriptors.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use sward::process::Command;
-    ///
-    /// sward::run(|| {
-    ///     assert!(Command::new("true").spawn()?.wait()?.success());
-    ///     let missing = Command::new("/nowhere/at/all").spawn().unwrap_err();
-    ///     assert_eq!(missing.kind(), std::io::ErrorKind::NotFound);
-    ///     Ok::<_, std::io::Error>(())
-    /// })
-    /// # .unwrap();
-    /// ```
+    /// As std's: the program does not exist or may not be run, or no process or descriptor is free.
     pub fn spawn(&mut self) -> io::Result<Child> {
         self.spawn_with(Stdio::inherit, Stdio::inherit)
     }
 
     fn spawn_with(&mut self, input: fn() -> Stdio, output: fn() -> Stdio) -> io::Result<Child> {
         orphans::reap();
-        let [stdin, stdout, stderr] = self.said;
+        let [stdin, stdout, stderr] = self.is_set;
         if !stdin {
             self.inner.stdin(input());
         }
@@ -199,8 +180,9 @@ impl Command {
         self.inner.spawn().map(|child| Child::new(child, self.kill_on_drop))
     }
 
-    /// Starts the child, and parks until it has ended and all its output is read. The output streams that
-    /// were not set are pipes, and the input is empty.
+    /// Starts the child and collects its output: [`std::process::Command::output`]. Parks until the child has
+    /// ended and all its output is read. Output streams that were not set are pipes; an input that was not
+    /// set is empty.
     ///
     /// # Errors
     ///
@@ -221,7 +203,8 @@ impl Command {
         self.spawn_with(Stdio::null, Stdio::piped)?.wait_with_output()
     }
 
-    /// Starts the child, and parks until it has ended. The streams that were not set are this process's.
+    /// Starts the child and waits for it: [`std::process::Command::status`]. Parks until the child has ended.
+    /// It inherits the streams that were not set.
     ///
     /// # Errors
     ///
@@ -234,7 +217,7 @@ impl Command {
         self.spawn()?.wait()
     }
 
-    /// Has the program take the place of this process. Returns only if that fails.
+    /// Replaces this process by the program. Returns only if that fails.
     ///
     /// As [`CommandExt::exec`].
     pub fn exec(&mut self) -> io::Error {
@@ -257,28 +240,28 @@ impl Command {
         self.inner.get_envs()
     }
 
-    /// The working folder, if it was set. As [`std::process::Command::get_current_dir`].
+    /// The working directory, if it was set. As [`std::process::Command::get_current_dir`].
     #[must_use]
     pub fn get_current_dir(&self) -> Option<&Path> {
         self.inner.get_current_dir()
     }
 
-    /// std's command, for what is not here. Set the standard streams here, not there.
+    /// std's command, for methods that are missing here.
     pub fn as_std(&self) -> &std::process::Command {
         &self.inner
     }
 
-    /// std's command, for what is not here. Set the standard streams here, not there: those set there are
-    /// overruled.
+    /// std's command, for methods that are missing here. Set the standard streams on this command, not on
+    /// std's: they would be overwritten.
     pub fn as_std_mut(&mut self) -> &mut std::process::Command {
         &mut self.inner
     }
 }
 
-/// The standard streams have to be set anew: std's command does not tell them.
+/// Set the standard streams again afterwards: std's command does not reveal how they were set.
 impl From<std::process::Command> for Command {
     fn from(inner: std::process::Command) -> Command {
-        Command { inner, said: [false; 3], kill_on_drop: false }
+        Command { inner, is_set: [false; 3], kill_on_drop: false }
     }
 }
 

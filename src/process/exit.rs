@@ -1,4 +1,4 @@
-//! Waiting for the end of a child, in a way that leaves it to be waited for.
+//! Waiting for the end of a child, without reaping it.
 
 use super::sys::open_pidfd;
 use crate::base::sys::retry;
@@ -14,52 +14,52 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Instant;
 
-/// How the end of one child is waited for. Made when somebody first does; then it stays.
+/// What the waiters of one child wait for. Made at the first wait, and kept.
 #[derive(Debug)]
 pub(super) enum Exit {
-    /// Its descriptor, readable after the end.
-    Watched(OpenFile),
-    /// Set after the end by a thread that waits.
-    Awaited(Arc<Event>),
+    /// The child's descriptor, readable once the child has ended.
+    Descriptor(OpenFile),
+    /// An event that a waiting thread sets once the child has ended.
+    Thread(Arc<Event>),
 }
 
 impl Exit {
-    /// The best way that there is, for a child that is not reaped.
+    /// For a child that was not reaped. Uses a descriptor if one is available, otherwise a thread.
     pub(super) fn of(pid: u32) -> io::Result<Exit> {
         match open_pidfd(pid) {
-            // Said to be non-blocking, so that nobody makes it so: it is never read.
-            Ok(fd) => Ok(Exit::Watched(OpenFile::new(Source::new_nonblocking(fd)))),
-            Err(_) => Exit::awaited(pid),
+            // Nobody reads from it, so its mode does not matter, and the source need not change it.
+            Ok(fd) => Ok(Exit::Descriptor(OpenFile::new(Source::new_nonblocking(fd)))),
+            Err(_) => Exit::by_thread(pid),
         }
     }
 
-    /// By a thread of its own: many children would use up those of the pool.
-    fn awaited(pid: u32) -> io::Result<Exit> {
+    /// Uses a thread of its own: the threads of the pool would not do for many children.
+    fn by_thread(pid: u32) -> io::Result<Exit> {
         let event = Arc::new(Event::new());
         let ended = Arc::clone(&event);
         thread::Builder::new().name("sward-child".into()).spawn(move || {
             block_until_ended(pid);
             set_for_good(&ended);
         })?;
-        Ok(Exit::Awaited(event))
+        Ok(Exit::Thread(event))
     }
 
-    /// The child's descriptor, if this has one.
+    /// The child's descriptor, if one is used.
     pub(super) fn into_descriptor(self) -> Option<OwnedFd> {
         match self {
-            Exit::Watched(file) => Some(file.into_fd()),
-            Exit::Awaited(_) => None,
+            Exit::Descriptor(file) => Some(file.into_fd()),
+            Exit::Thread(_) => None,
         }
     }
 
-    /// Parks until `reap` finds that the child has ended, or until the deadline: `None`.
+    /// Parks until `reap` returns a status. `None` after the deadline.
     pub(super) fn wait(
         &self,
         deadline: Option<Instant>,
         mut reap: impl FnMut() -> io::Result<Option<ExitStatus>>,
     ) -> io::Result<Option<ExitStatus>> {
         match self {
-            Exit::Watched(file) => {
+            Exit::Descriptor(file) => {
                 let result = file.perform_until(Direction::Read, WaitReason::ChildWait, deadline, |_| {
                     Ok(reap()?.map_or(Attempt::WouldBlock, Attempt::Done))
                 });
@@ -69,7 +69,7 @@ impl Exit {
                     Err(PerformError::Failed(error)) => Err(error),
                 }
             }
-            Exit::Awaited(event) => {
+            Exit::Thread(event) => {
                 if let Some(status) = reap()? {
                     return Ok(Some(status));
                 }
@@ -85,10 +85,11 @@ impl Exit {
     }
 }
 
-/// Blocks the thread until the child has ended, and does not reap it. If somebody else has, that is the end.
+/// Blocks the thread until the child has ended, without reaping it. Returns as well if someone else has
+/// reaped it.
 fn block_until_ended(pid: u32) {
     let mut info = MaybeUninit::<libc::siginfo_t>::uninit();
-    // SAFETY: the place for the answer, which nobody reads, lives until the call ends.
+    // SAFETY: `info`, which nobody reads, lives until the call ends.
     let _ = retry(|| unsafe {
         libc::waitid(libc::P_PID, pid as libc::id_t, info.as_mut_ptr(), libc::WEXITED | libc::WNOWAIT)
     });
@@ -102,13 +103,13 @@ mod tests {
 
     fn cat() -> (Child, Exit) {
         let child = Command::new("cat").stdin(Stdio::piped()).spawn().expect("a child");
-        let exit = Exit::awaited(child.id()).expect("a thread");
+        let exit = Exit::by_thread(child.id()).expect("a thread");
         (child, exit)
     }
 
-    /// Without a descriptor, which is what all other tests have where there is one.
+    /// All other tests use a descriptor, where the system has them.
     #[test]
-    fn a_thread_waits() {
+    fn a_thread_waits_for_the_child() {
         let test = || {
             let (mut child, exit) = cat();
             let soon = Some(Instant::now() + Duration::from_millis(5));

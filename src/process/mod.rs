@@ -1,27 +1,28 @@
-//! Child processes, with the surface of [`std::process`]: what blocks there parks here.
+//! Child processes: [`std::process`] for coroutines.
 //!
-//! [`Command`] starts one; [`Child::wait`] parks until it has ended, and its streams park as pipes do. On a
-//! plain thread, the same calls block the thread.
+//! [`Command`] starts a child; [`Child::wait`] parks until it has ended, and its streams park as pipes do. On
+//! a plain thread, the same calls block the thread.
 //!
-//! # How the end of a child is waited for
+//! # How a coroutine waits for a child
 //!
-//! On Linux by a descriptor of the process (`pidfd_open(2)`), in the shard, as a socket is. Elsewhere, or
-//! where no descriptor is available, by a thread for each child that is waited for, which stays with the
-//! child although its caller may be cancelled. No handler for `SIGCHLD` is installed.
+//! On Linux it waits for a descriptor of the process (`pidfd_open(2)`), as it waits for a socket. On other
+//! systems, or if no descriptor is available, a thread for each child waits in `waitid(2)`; the thread stays
+//! until the child has ended, even if the waiting coroutine is cancelled. sward installs no handler for
+//! `SIGCHLD`.
 //!
-//! # Children that nobody waits for
+//! # Dropped children
 //!
-//! A [`Child`] that is dropped goes on running, unless [`Command::kill_on_drop`] says otherwise. So does one
-//! whose wait was cancelled or has met a time limit, once it is dropped. Either way it leaves no zombie: a
-//! thread waits for such children and reaps each as soon as it has ended. The thread is there while there are
-//! any, and holds a descriptor for each. Without descriptors of processes it asks each of them from time to
-//! time, and is at most a second late.
+//! A [`Child`] that is dropped goes on running, unless [`Command::kill_on_drop`] is set. That includes a
+//! child whose wait was cancelled or has exceeded a time limit. It leaves no zombie: one thread, the reaper,
+//! waits for all dropped children and reaps each as soon as it has ended. The reaper exists only while such
+//! children exist, and holds a descriptor for each. On systems without descriptors of processes it polls
+//! them, and is at most a second late.
 //!
 //! # What a child inherits
 //!
-//! As with std: the standard streams, the working folder, the environment, an empty signal mask. sward's own
-//! descriptors close on `exec`, and it sets no processor affinity that a child would inherit. A child is
-//! started by the calling thread, which is a worker as a rule: a "parent-death signal" (`PR_SET_PDEATHSIG`)
+//! As with std: the standard streams, the working directory, the environment, an empty signal mask. sward's
+//! own descriptors close on `exec`, and sward sets no processor affinity that a child would inherit. The
+//! calling thread starts the child. Usually that is a worker, so a "parent-death signal" (`PR_SET_PDEATHSIG`)
 //! is sent when the runtime shuts down.
 //!
 //! ```
@@ -36,8 +37,8 @@
 //! # .unwrap();
 //! ```
 
-// Rank 7. `exit` waits for an end, by means of `pidfd` or of a thread; `orphans` keeps those whose handle is
-// gone, and reaps them.
+// Rank 7. `exit` waits for the end of a child, through a descriptor (`sys`) or a thread. `orphans` reaps the
+// children that were dropped. `streams` has the ends of their pipes.
 
 mod child;
 mod command;

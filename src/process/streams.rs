@@ -1,4 +1,4 @@
-//! The ends of the pipes to a child's standard streams. What reads, writes and waits is [`PipeEnd`].
+//! The ends of the pipes to a child's standard streams. [`PipeEnd`] reads, writes and waits.
 
 use crate::descriptor::{PipeEnd, pipe_conversions, pipe_reads, pipe_writes};
 use std::io;
@@ -7,19 +7,15 @@ macro_rules! streams {
     ($($(#[$doc:meta])* $ours:ident: $std:ty;)*) => {$(
         $(#[$doc])*
         ///
-        /// A call that would block parks the calling coroutine; on a plain thread it blocks the thread.
-        /// Cancelled there, a coroutine unwinds, and no bytes are lost. The child's end of the pipe is
-        /// blocking, as programs expect.
+        /// A call that would block parks the calling coroutine; on a plain thread it blocks the thread. A
+        /// coroutine that is cancelled while it is parked here unwinds, and no bytes are lost. The child's
+        /// end of the pipe is blocking, as programs expect.
         pub struct $ours {
             end: PipeEnd,
         }
 
         impl $ours {
-            /// Turns it into std's type, which is blocking. Does not park.
-            ///
-            /// # Errors
-            ///
-            /// Those of `fcntl(2)`.
+            /// Converts to std's type, which is blocking. Does not park.
             pub fn into_std(self) -> io::Result<$std> {
                 self.end.into_fd().map(Into::into)
             }
@@ -30,12 +26,11 @@ macro_rules! streams {
 }
 
 streams! {
-    /// What the child reads; [`std::process::ChildStdin`] for coroutines. Dropping it is the end of the
-    /// input.
+    /// What the child reads: [`std::process::ChildStdin`] for coroutines. Dropping it ends the child's input.
     ChildStdin: std::process::ChildStdin;
-    /// What the child writes to its standard output; [`std::process::ChildStdout`] for coroutines.
+    /// What the child writes to its standard output: [`std::process::ChildStdout`] for coroutines.
     ChildStdout: std::process::ChildStdout;
-    /// What the child writes to its standard error stream; [`std::process::ChildStderr`] for coroutines.
+    /// What the child writes to its standard error stream: [`std::process::ChildStderr`] for coroutines.
     ChildStderr: std::process::ChildStderr;
 }
 
