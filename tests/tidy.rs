@@ -66,15 +66,7 @@ src/channel/timed.rs: words
 
 src/channel/watch.rs: words
 
-src/coroutine/awaiter.rs: words
-
-src/coroutine/header.rs: columns words
-
 src/coroutine/locals.rs: words
-
-src/coroutine/thread.rs: words
-
-src/coroutine/waiter.rs: columns words
 
 src/coroutine/waitlist.rs: words
 

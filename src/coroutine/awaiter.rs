@@ -1,20 +1,19 @@
-//! A coroutine's end awaited by a future: a waiter whose `schedule` wakes a [`Waker`].
+//! A future that waits for the end of a coroutine: a waiter whose `schedule` wakes a [`Waker`].
 //!
-//! Whoever waits otherwise stays where it is until its wait has ended, and keeps its waiter alive by that. A
-//! future may be dropped at any time, so its waiter is on the heap and counted:
+//! Other waiters stay on the stack of their owner, which does not go on before its wait has ended. A future
+//! may be dropped at any time, so its waiter is on the heap, with a reference count:
 //!
 //! ```text
-//!  references of     from                 to
+//!  reference of      from                 to
 //!  the future        `Awaiting::list`     the drop of the `Awaiting`
-//!  the event's list  `Awaiting::list`     the fire, with which it passes to the batch, or the drop of the
-//!                                         `Awaiting`, if that took the node off in time
+//!  the event's ring  `Awaiting::list`     the fire, which passes it to the batch; or the drop of the
+//!                                         `Awaiting`, if that removed the node in time
 //!  the batch         the fire             `wake`
 //! ```
 //!
-//! The waiter is parked before it is listed, so a fire always gives the verdict `Schedule`, and `wake` runs
-//! once for it. Whose the list's reference is at the end is settled under the event's lock: once
-//! [`Event::remove`] has returned, the node either was fired, and the batch has the reference, or it never
-//! will be, and the `Awaiting` gives the reference back.
+//! The waiter is parked before it is listed, so a fire always has the verdict `Schedule`, and `wake` runs
+//! once for it. Once [`Event::remove`] has returned, the node either was fired, and the batch has the ring's
+//! reference, or it never will be, and the `Awaiting` releases that reference.
 //!
 //! [`Event::remove`]: super::event::Event::remove
 
@@ -34,19 +33,19 @@ const TABLE: &Table = &Table { schedule: wake };
 struct Awaiter {
     /// First, so that a pointer to it is a pointer to the awaiter.
     waiter: Waiter,
-    /// Its place in the event's list, made before it is listed.
+    /// Its node in the event's ring, made before it is listed.
     node: OnceLock<EventNode>,
-    /// Whom to wake. `None` once that has been done, or nobody awaits any more.
+    /// The future's task. `None` once it was woken, or the future was dropped.
     waker: Mutex<Option<Waker>>,
-    /// Keeps the event.
+    /// Keeps the event alive.
     coroutine: Handle,
 }
 
-/// A future's place among those who wait for a coroutine's end. Dropping it takes it off.
+/// A future's registration with the end of a coroutine. Dropping it ends the registration.
 pub(crate) struct Awaiting(Arc<Awaiter>);
 
 impl Awaiting {
-    /// Has the waker woken at the coroutine's end; `None` if it has ended already.
+    /// Registers a waker, which is woken when the coroutine ends; `None` if it has ended already.
     pub(crate) fn list(coroutine: Handle, waker: Waker) -> Option<Awaiting> {
         let awaiter = Arc::new(Awaiter {
             // SAFETY: the table is a constant.
@@ -59,34 +58,34 @@ impl Awaiting {
         // SAFETY: alive by the reference that it stands for, and good for the whole awaiter.
         let ticket = unsafe { Waiter::ticket(NonNull::new_unchecked(listed.cast_mut()).cast()) };
         let Park::Parked = awaiter.waiter.park(ticket, true) else {
-            unreachable!("nobody else has the ticket yet")
+            unreachable!("no other party has the ticket yet")
         };
         let node = awaiter.node.get_or_init(|| EventNode::new(ticket));
-        // SAFETY: node and waiter stay where they are as long as the list's reference lasts. That is given
-        // back by `wake`, which runs after the node was fired, or by `drop` after `remove`.
+        // SAFETY: node and waiter stay where they are as long as the ring's reference lasts. It is released
+        // by `wake`, which runs after the node was fired, or by `drop` after `remove`.
         if unsafe { awaiter.coroutine.header().done.enqueue(node) } {
             return Some(Awaiting(awaiter));
         }
-        // SAFETY: the node was not listed, so nobody else has this reference.
+        // SAFETY: the node was not listed, so this reference is still ours.
         drop(unsafe { Arc::from_raw(listed) });
         None
     }
 
-    /// Has this waker woken instead of the one before; false if that has been woken: the coroutine has ended.
+    /// Replaces the waker; false if the former one was woken already, as the coroutine has ended.
     pub(crate) fn register(&self, waker: &Waker) -> bool {
         match self.0.waker.lock().as_ref() {
             None => return false,
             Some(current) if current.will_wake(waker) => return true,
             Some(_) => {}
         }
-        // Wakers are cloned and dropped by a user's code: not under the lock.
-        let fresh = waker.clone();
+        // Cloning and dropping a waker runs a user's code, so neither happens under the lock.
+        let new = waker.clone();
         let mut current = self.0.waker.lock();
-        let Some(place) = current.as_mut() else {
+        let Some(slot) = current.as_mut() else {
             drop(current);
             return false;
         };
-        let former = mem::replace(place, fresh);
+        let former = mem::replace(slot, new);
         drop(current);
         drop(former);
         true
@@ -95,23 +94,22 @@ impl Awaiting {
 
 impl Drop for Awaiting {
     fn drop(&mut self) {
-        // Dropped at the end of this function, after the lock, as it runs a user's code.
+        // Dropped at the end of this function, without the lock, as that runs a user's code.
         let _waker = self.0.waker.lock().take();
         let node = self.0.node.get().expect("made before it was listed");
         self.0.coroutine.header().done.remove(node);
         if self.0.waiter.cause(node.ticket()).is_none() {
-            // SAFETY: the node is in no list and was not fired, so nobody will give back the list's
-            // reference.
+            // SAFETY: the node is in no ring and was not fired, so the ring's reference is ours to release.
             unsafe { Arc::decrement_strong_count(Arc::as_ptr(&self.0)) };
         }
     }
 }
 
-/// Wakes whoever awaits. It runs where coroutines are ended: a waker that panics must not unwind from here.
+/// Wakes the future's task. It runs where a coroutine ends, so a waker that panics must not unwind from here.
 unsafe fn wake(waiter: NonNull<Waiter>) {
     // SAFETY: this function belongs to awaiters alone, whose first field is the waiter. Their tickets are
-    // made from the raw pointer of the list's reference, which came to us with the fire, and this runs once
-    // for it.
+    // made from the raw pointer of the ring's reference, which the fire passed to us, and this runs once for
+    // it.
     let awaiter = unsafe { Arc::from_raw(waiter.cast::<Awaiter>().as_ptr()) };
     let waker = awaiter.waker.lock().take();
     if let Some(waker) = waker {
@@ -145,9 +143,9 @@ mod testing {
         }
     }
 
-    struct Nowhere;
+    struct NeverScheduled;
 
-    impl Schedule for Nowhere {
+    impl Schedule for NeverScheduled {
         unsafe fn schedule(_: NonNull<Waiter>) {
             unreachable!("it is never run");
         }
@@ -171,16 +169,16 @@ mod testing {
             let settings =
                 Settings { id: Id(1), name: None, stack, pinned: false, limit: None, checked: false, site };
             // SAFETY: nothing is borrowed.
-            let (header, handle) = unsafe { new::<_, _, Nowhere>(|| (), settings) };
+            let (header, handle) = unsafe { new::<_, _, NeverScheduled>(|| (), settings) };
             Subject { header, handle }
         }
 
-        /// As the scheduler does when the coroutine has ended.
-        pub(super) fn conclude(&self) {
+        /// What the scheduler does when the coroutine has ended.
+        pub(super) fn end(&self) {
             let mut batch = Batch::new();
             self.handle.header().done.set_for_good(&mut batch);
             while let Some(waiter) = batch.pop() {
-                // SAFETY: it got into the batch by the verdict `Schedule`, and leaves it once.
+                // SAFETY: it got into the batch with the verdict `Schedule`, and leaves it once.
                 unsafe { Waiter::schedule(waiter) };
             }
         }
@@ -204,7 +202,7 @@ mod tests {
         let (subject, counts) = (Subject::new(), Arc::new(Counts::default()));
         let first = Awaiting::list(subject.handle.clone(), counts.clone().into()).expect("not ended");
         let second = Awaiting::list(subject.handle.clone(), counts.clone().into()).expect("not ended");
-        subject.conclude();
+        subject.end();
         assert_eq!(counts.get(), 2);
         assert!(!first.register(&counts.clone().into()));
         assert!(Awaiting::list(subject.handle.clone(), counts.clone().into()).is_none());
@@ -214,14 +212,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_dropped_is_not_woken() {
+    fn a_dropped_registration_is_not_woken() {
         let (subject, counts) = (Subject::new(), Arc::new(Counts::default()));
         let kept = Awaiting::list(subject.handle.clone(), counts.clone().into()).expect("not ended");
         let dropped = Awaiting::list(subject.handle.clone(), counts.clone().into()).expect("not ended");
         let awaiter = Arc::downgrade(&dropped.0);
         drop(dropped);
         assert!(awaiter.upgrade().is_none(), "a reference was leaked");
-        subject.conclude();
+        subject.end();
         assert_eq!(counts.get(), 1);
         drop(kept);
     }
@@ -234,7 +232,7 @@ mod tests {
         assert_eq!(Arc::strong_count(&old), 2);
         assert!(awaiting.register(&new.clone().into()));
         assert_eq!(Arc::strong_count(&old), 1);
-        subject.conclude();
+        subject.end();
         assert_eq!((old.get(), new.get()), (0, 1));
     }
 
@@ -250,7 +248,7 @@ mod tests {
         let _first = Awaiting::list(subject.handle.clone(), counts.clone().into()).expect("not ended");
         let _second = Awaiting::list(subject.handle.clone(), Arc::new(Panics).into()).expect("not ended");
         let _third = Awaiting::list(subject.handle.clone(), counts.clone().into()).expect("not ended");
-        subject.conclude();
+        subject.end();
         assert_eq!(counts.get(), 2);
     }
 }
@@ -261,14 +259,14 @@ mod models {
     use super::*;
     use loom::thread;
 
-    /// The end races with the listing: it is woken, or finds that it need not wait.
+    /// The end races with the registration: the waker is woken, or there is nothing to wait for.
     #[test]
     fn the_end_is_not_missed() {
         loom::model(|| {
             let (subject, counts) = (Arc::new(Subject::new()), Arc::new(Counts::default()));
             let ends = {
                 let subject = subject.clone();
-                thread::spawn(move || subject.conclude())
+                thread::spawn(move || subject.end())
             };
             let awaiting = Awaiting::list(subject.handle.clone(), counts.clone().into());
             let other = Arc::new(Counts::default());
@@ -276,14 +274,14 @@ mod models {
                 awaiting.as_ref().is_some_and(|awaiting| awaiting.register(&other.clone().into()));
             ends.join().unwrap();
             assert_eq!(counts.get() + other.get(), usize::from(awaiting.is_some()));
-            assert!(!registered || other.get() == 1, "the last waker is the one that is woken");
+            assert!(!registered || other.get() == 1, "the last waker is woken");
             let awaiter = awaiting.map(|awaiting| Arc::downgrade(&awaiting.0));
             assert!(awaiter.is_none_or(|awaiter| awaiter.upgrade().is_none()), "a reference was leaked");
             assert_eq!(Arc::strong_count(&counts), 1);
         });
     }
 
-    /// The end races with the drop: each reference is given back once.
+    /// The end races with the drop: each reference is released once.
     #[test]
     fn a_drop_races_with_the_end() {
         loom::model(|| {
@@ -292,7 +290,7 @@ mod models {
             let awaiter = Arc::downgrade(&awaiting.0);
             let ends = {
                 let subject = subject.clone();
-                thread::spawn(move || subject.conclude())
+                thread::spawn(move || subject.end())
             };
             drop(awaiting);
             ends.join().unwrap();

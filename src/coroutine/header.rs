@@ -1,32 +1,52 @@
 //! A coroutine as the scheduler sees it, and the cell with its closure and result.
 //!
-//! One heap allocation per coroutine:
+//! A coroutine is one heap allocation:
 //!
 //! ```text
 //!  TaskCell<F, T>
 //!  +-- Header ------------------------------------------------------------+
-//!  | waiter   word, link, table           one winner per wait              |
-//!  | machine  registers and stack, from its first run to its end           |
-//!  | state    references | COMPLETE | JOINED                               |
-//!  | done     set for good when it has ended and its stack is back         |
-//!  | token    park / unpark                                                |
-//!  | owner    the scheduler's: home worker, place in its list of the live  |
-//!  | site     the call that spawned it                                     |
+//!  | waiter        which party ends a wait; queue link; how to schedule   |
+//!  | continuation  registers and stack, from the start to the end         |
+//!  | state         number of references | JOINED | COMPLETE               |
+//!  | done          set for good when it has ended and its stack is back   |
+//!  | token         park / unpark                                          |
+//!  | record        the coroutine-local record, if there is one            |
+//!  | owner         the scheduler's: home worker, links of its live list   |
+//!  | site          the call that spawned it                               |
 //!  +-- body ---------------------------------------------------------------+
-//!  | the closure, then the result, then nothing                            |
-//!  +-----------------------------------------------------------------------+
+//!  | the closure, then the result, then nothing                           |
+//!  +----------------------------------------------------------------------+
 //! ```
 //!
-//! References: one for the scheduler, from `new` until the coroutine has ended; one for the
-//! `JoinHandle`; one for each `Task` handle. Who may touch what:
+//! # The states
 //!
-//! - `machine`, `switch`, `depth`, `listed`, `placed`, `taken_back`: the owner of the coroutine: the worker
-//!   that runs it or is about to, or the thread that moves it between queues; and the coroutine itself while
-//!   it runs.
-//! - `owner.previous`, `owner.next`: whoever holds the lock of the list that it is in.
-//! - `body`: the coroutine until it sets COMPLETE; then the one with JOINED, or, if JOINED was
-//!   cleared before, the coroutine still (it then drops the result itself, on its own stack, where
-//!   destructors may park).
+//! `state` decides who drops or takes the result, and when the cell is freed.
+//!
+//! ```text
+//!  flags             from                 cause
+//!  JOINED            -                    `new`: there is a `JoinHandle`
+//!  JOINED COMPLETE   JOINED               `complete`: it has ended; the joiner takes the result after `done`
+//!  none              JOINED               `detach`: the handle was dropped; the coroutine drops the result
+//!  COMPLETE          JOINED COMPLETE      `detach`: the handle was dropped, and drops the result
+//!                    none                 `complete`: it has ended, and drops the result
+//! ```
+//!
+//! References: one for the scheduler, from `new` until the coroutine has ended; one for the `JoinHandle`; one
+//! for each `Task` handle. The last one frees the cell.
+//!
+//! # Access
+//!
+//! Who may touch what, and when:
+//!
+//! - `waiter`, `state`, `done`, `token`, `reason`, `owner.home`: every thread with a reference; they are
+//!   atomic.
+//! - `id`, `site`, `stack`, `pinned`: every thread with a reference; they never change.
+//! - `continuation`, `switch`, `depth`, `listed`, `placed`, `taken_back`: the worker that runs the coroutine
+//!   or is about to, or the thread that moves it between queues; and the coroutine itself while it runs.
+//! - `owner.previous`, `owner.next`: the thread that holds the lock of the list in which the coroutine is.
+//! - `record`: the coroutine; all others only the name in it, which never changes.
+//! - `body`: the coroutine until it sets COMPLETE. Then the joiner; or, if JOINED was cleared before, still
+//!   the coroutine, which drops the result on its own stack, where destructors may park.
 
 use super::cancellation::Cancellation;
 use super::contain::contain_panic;
@@ -35,7 +55,7 @@ use super::join_error::{JoinError, Panic};
 use super::label::{Id, Label, Site};
 use super::local_record::LocalRecord;
 use super::reason::WaitReason;
-use super::switch::{Machine, Step, Suspend, Switch};
+use super::switch::{Continuation, Step, Suspend, Switch};
 use super::unstarted;
 use super::waiter::{Batch, Fired, Table, Waiter};
 use crate::base::recycle;
@@ -48,7 +68,7 @@ use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicUsize, Ordering};
 use std::time::Instant;
 
-/// It has ended, and the body holds the result, until that is taken or dropped. Never cleared.
+/// The coroutine has ended, and the body holds the result until it is taken or dropped. Never cleared.
 const COMPLETE: usize = 1;
 /// A `JoinHandle` exists.
 const JOINED: usize = 1 << 1;
@@ -56,7 +76,7 @@ const REFERENCE: usize = 1 << 2;
 
 /// Cache lines of the header that a turn touches.
 const HOT_LINES: usize = 3;
-/// Cache lines of the frames between a waiting call of a socket and the code that calls it, about.
+/// Roughly the cache lines of the frames between a socket call that waits and the code that made the call.
 const FRAME_LINES: usize = 6;
 
 /// What a coroutine is made with.
@@ -69,20 +89,19 @@ pub(crate) struct Settings {
     pub(crate) stack: StackSize,
     /// Whether it stays on its worker also where others migrate.
     pub(crate) pinned: bool,
-    /// The time limit that it is under from the start.
+    /// Its time limit from the start.
     pub(crate) limit: Option<Instant>,
-    /// Whether its stack is looked at before each wait.
+    /// Whether its waits are checked: each one looks at the stack first.
     pub(crate) checked: bool,
     /// The call that spawned it.
     pub(crate) site: Site,
 }
 
-/// A pointer and a list link that belong to the scheduler. This layer never reads them.
+/// A pointer and list links that belong to the scheduler. This layer never reads them.
 pub(crate) struct Owner {
-    /// The worker it was started on; before that a mark of the worker it was spawned on, or null. The
-    /// scheduler's.
+    /// The worker on which it was started; before that a mark of the worker on which it was spawned, or null.
     pub(crate) home: AtomicPtr<()>,
-    /// Neighbours in the list of live coroutines of the worker it was started on.
+    /// Links of the list of live coroutines of the worker on which it was started.
     pub(crate) previous: Cell<Option<NonNull<Header>>>,
     /// As above.
     pub(crate) next: Cell<Option<NonNull<Header>>>,
@@ -93,44 +112,44 @@ pub(crate) struct Owner {
 pub(crate) struct Header {
     /// First, so that a pointer to it is a pointer to the header.
     pub(crate) waiter: Waiter,
-    // What each turn touches, in as few cache lines as may be.
-    machine: UnsafeCell<Option<Machine>>,
+    // The fields that each turn touches come first, to share few cache lines.
+    continuation: UnsafeCell<Option<Continuation>>,
     switch: Cell<Option<Switch>>,
     id: Id,
-    /// Whether it is in the list of the live coroutines of the worker it was started on; the scheduler's.
+    /// The scheduler's: whether it is in the list of live coroutines.
     pub(crate) listed: Cell<bool>,
-    /// Whether it was handed to a worker that is to start it; the scheduler's.
+    /// The scheduler's: whether it is assigned to a worker, which has not started it yet.
     pub(crate) placed: Cell<bool>,
     stack: StackSize,
     pinned: bool,
     reason: AtomicU8,
-    /// How often it was taken back from a worker that was to start it; the scheduler's.
+    /// The scheduler's: how often it was taken back from a worker that it was assigned to.
     pub(crate) taken_back: Cell<u8>,
-    /// How many cache lines of its stack it used when it was last suspended, about and modulo 2^16: for a hint.
+    /// Roughly the cache lines of stack in use at the last suspension, modulo 2^16; for prefetching.
     depth: Cell<u16>,
     state: AtomicUsize,
     /// Set for good once the coroutine has ended.
     pub(crate) done: Event,
     /// The token of `task::park`.
     pub(crate) token: Event,
-    /// What few coroutines have; the header is part of what a parked one costs. Null until it is
-    /// needed, then a Box that stays until the header is freed. Set by the coroutine itself, or before
-    /// it is published.
-    own: AtomicPtr<LocalRecord>,
+    /// Null until it is needed, as few coroutines need it and the header is part of the cost of a parked one.
+    /// Then a Box that stays until the header is freed. Set by the coroutine itself, or before it is
+    /// published.
+    record: AtomicPtr<LocalRecord>,
     /// The scheduler's.
     pub(crate) owner: Owner,
     site: Site,
 }
 
-// SAFETY: the table in the file's head says who touches the fields that are not atomic; a coroutine
-// is run by one worker at a time, and passes between workers only through queues that synchronize.
+// SAFETY: the head of the file says who touches the fields that are not atomic. One worker at a time runs a
+// coroutine, and it passes between workers only through queues that synchronize.
 unsafe impl Sync for Header {}
 // SAFETY: as above.
 unsafe impl Send for Header {}
 
-/// How a coroutine that was woken gets back to its scheduler.
+/// How a woken coroutine gets back to its scheduler.
 pub(crate) trait Schedule {
-    /// Puts the coroutine back to where it is run from.
+    /// Puts the coroutine into a queue of its scheduler.
     ///
     /// # Safety
     ///
@@ -138,8 +157,8 @@ pub(crate) trait Schedule {
     unsafe fn schedule(waiter: NonNull<Waiter>);
 }
 
-/// What depends on the types of a coroutine. It begins with the table of its waiter, so that one
-/// pointer is enough for both.
+/// The functions that depend on the types of a coroutine. It begins with the table of its waiter, so that
+/// one pointer is enough for both.
 #[repr(C)]
 struct Vtable {
     waiter: Table,
@@ -177,7 +196,7 @@ struct TaskCell<F, T> {
     body: UnsafeCell<Body<F, T>>,
 }
 
-/// Makes a coroutine: a pointer that carries the scheduler's reference, and a joining handle.
+/// Makes a coroutine: a pointer that carries the scheduler's reference, and the handle to join it.
 ///
 /// # Safety
 ///
@@ -188,15 +207,15 @@ where
     T: Send,
     S: Schedule,
 {
-    let own = if settings.name.is_some() || settings.limit.is_some() {
+    let record = if settings.name.is_some() || settings.limit.is_some() {
         Box::into_raw(Box::new(LocalRecord::new(settings.name, settings.limit, settings.checked)))
     } else if settings.checked {
-        checked_own()
+        checked_record()
     } else {
         ptr::null_mut()
     };
     let cell = recycle::allocate::<TaskCell<F, T>>();
-    // SAFETY: this is memory for such a cell, which nobody else uses; the table is a constant.
+    // SAFETY: this is memory for such a cell, which no other thread uses; the table is a constant.
     unsafe {
         (&raw mut (*cell.as_ptr()).header).write(Header {
             waiter: Waiter::new(NonNull::from(Vtable::of::<F, T, S>()).cast()),
@@ -210,10 +229,10 @@ where
             },
             placed: Cell::new(false),
             listed: Cell::new(false),
-            machine: UnsafeCell::new(None),
+            continuation: UnsafeCell::new(None),
             switch: Cell::new(None),
             depth: Cell::new(0),
-            own: AtomicPtr::new(own),
+            record: AtomicPtr::new(record),
             id: settings.id,
             stack: settings.stack,
             pinned: settings.pinned,
@@ -225,26 +244,26 @@ where
     }
     let header = cell.cast::<Header>();
     if settings.limit.is_some() {
-        // SAFETY: written above; nobody else has it yet.
+        // SAFETY: written above; no other thread has it yet.
         unsafe { header.as_ref() }.waiter.note_limit();
     }
     (header, Handle(header))
 }
 
-/// Of a coroutine that has nothing else of its own. Apart, so that a spawn is not the slower for it.
+/// The record of a coroutine that needs one only for checked waits. Apart, to keep `new` fast.
 #[cold]
 #[inline(never)]
-fn checked_own() -> *mut LocalRecord {
+fn checked_record() -> *mut LocalRecord {
     Box::into_raw(Box::new(LocalRecord::new(None, None, true)))
 }
 
 impl Drop for Header {
     fn drop(&mut self) {
-        let own = *self.own.get_mut();
-        if !own.is_null() {
-            // SAFETY: it came from a Box, and nobody refers to the header any more.
-            let own = unsafe { Box::from_raw(own) };
-            debug_assert!(own.locals.is_empty(), "locals end with their coroutine");
+        let record = *self.record.get_mut();
+        if !record.is_null() {
+            // SAFETY: it came from a Box, and no reference to the header is left.
+            let record = unsafe { Box::from_raw(record) };
+            debug_assert!(record.locals.is_empty(), "locals end with their coroutine");
         }
     }
 }
@@ -262,8 +281,8 @@ impl Header {
 
     /// The coroutine's name.
     pub(crate) fn name(&self) -> Option<&str> {
-        // SAFETY: the name is never changed, and is all that others look at.
-        unsafe { self.local_record_if_any() }.and_then(|own| own.name())
+        // SAFETY: other threads read only the name, which never changes.
+        unsafe { self.local_record_if_any() }.and_then(|record| record.name())
     }
 
     /// The call that spawned it.
@@ -272,7 +291,7 @@ impl Header {
         self.site
     }
 
-    /// The coroutine in the words of reports.
+    /// The coroutine as reports name it.
     pub(crate) fn label(&self) -> Label<'_> {
         Label { id: self.id(), name: self.name(), site: self.site() }
     }
@@ -281,28 +300,28 @@ impl Header {
     ///
     /// # Safety
     ///
-    /// The caller is the coroutine, or looks at the name only.
+    /// The caller is the coroutine, or reads only the name.
     #[inline]
     pub(crate) unsafe fn local_record_if_any(&self) -> Option<&LocalRecord> {
-        // Acquire: pairs with the release in `own`, for another thread that asks for the name.
+        // Acquire: pairs with the release in `local_record`, for another thread that reads the name.
         // SAFETY: null or a Box that lives as long as the header.
-        unsafe { self.own.load(Ordering::Acquire).as_ref() }
+        unsafe { self.record.load(Ordering::Acquire).as_ref() }
     }
 
-    /// What belongs to the coroutine alone.
+    /// The coroutine-local record, made at its first use.
     ///
     /// # Safety
     ///
     /// The caller is the coroutine.
     pub(crate) unsafe fn local_record(&self) -> &LocalRecord {
         // SAFETY: as the caller says.
-        if let Some(own) = unsafe { self.local_record_if_any() } {
-            return own;
+        if let Some(record) = unsafe { self.local_record_if_any() } {
+            return record;
         }
-        let own = Box::into_raw(Box::new(LocalRecord::new(None, None, false)));
-        self.own.store(own, Ordering::Release);
+        let record = Box::into_raw(Box::new(LocalRecord::new(None, None, false)));
+        self.record.store(record, Ordering::Release);
         // SAFETY: just made; it lives as long as the header.
-        unsafe { &*own }
+        unsafe { &*record }
     }
 
     /// The size of its stack.
@@ -310,7 +329,7 @@ impl Header {
         self.stack
     }
 
-    /// Whether it was asked to stay on its worker.
+    /// Whether it stays on its worker, even in migrating mode.
     pub(crate) fn pinned(&self) -> bool {
         self.pinned
     }
@@ -320,7 +339,7 @@ impl Header {
         WaitReason::from_number(self.reason.load(Ordering::Relaxed))
     }
 
-    /// Says why it is about to wait.
+    /// Sets the reason of the wait that begins now.
     pub(crate) fn set_reason(&self, reason: WaitReason) {
         self.reason.store(reason as u8, Ordering::Relaxed);
     }
@@ -331,11 +350,11 @@ impl Header {
     ///
     /// The caller owns the coroutine: it took it from a queue, or runs it.
     pub(crate) unsafe fn started(&self) -> bool {
-        // SAFETY: the machine belongs to the owner.
-        unsafe { (*self.machine.get()).is_some() }
+        // SAFETY: the continuation belongs to the owner.
+        unsafe { (*self.continuation.get()).is_some() }
     }
 
-    /// Gives it its stack.
+    /// Gives it a stack, so that it can be resumed.
     ///
     /// # Safety
     ///
@@ -348,8 +367,8 @@ impl Header {
             // SAFETY: run once, at the start, on the coroutine's own stack.
             unsafe { (header.vtable().run)(this) };
         };
-        // SAFETY: the machine belongs to the caller, as `started` says.
-        unsafe { *this.as_ref().machine.get() = Some(Machine::new(stack, entry)) };
+        // SAFETY: the continuation belongs to the caller, as `started` says.
+        unsafe { *this.as_ref().continuation.get() = Some(Continuation::new(stack, entry)) };
     }
 
     /// Runs it until it suspends or ends.
@@ -359,10 +378,10 @@ impl Header {
     /// The caller owns the coroutine, it has been started, and it is not running.
     #[inline]
     pub(crate) unsafe fn resume(&self) -> Step {
-        // SAFETY: the machine belongs to the caller; nothing else makes a reference to it while the
+        // SAFETY: the continuation belongs to the caller; nothing else makes a reference to it while the
         // coroutine runs.
-        match unsafe { &mut *self.machine.get() } {
-            Some(machine) => machine.resume(),
+        match unsafe { &mut *self.continuation.get() } {
+            Some(continuation) => continuation.resume(),
             None => unreachable!("a coroutine is started before it is resumed"),
         }
     }
@@ -382,13 +401,14 @@ impl Header {
         unsafe { switch.suspend(why) };
     }
 
-    /// Asks for what of the header a turn touches. The pointer need not be good for anything else.
+    /// Prefetches the part of the header that a turn touches. The pointer need not be valid.
     #[inline]
     pub(crate) fn prefetch(this: NonNull<Header>) {
         prefetch(this.as_ptr().cast_const().cast(), HOT_LINES);
     }
 
-    /// Asks for what is used first of the stack of a suspended coroutine: the frames from which it waits.
+    /// Prefetches the part of a suspended coroutine's stack that it uses first: the frames from which it
+    /// waits.
     ///
     /// # Safety
     ///
@@ -400,7 +420,7 @@ impl Header {
         }
     }
 
-    /// The end of its stack from which it grows.
+    /// The high end of its stack, from which the stack grows.
     ///
     /// # Safety
     ///
@@ -415,12 +435,12 @@ impl Header {
     ///
     /// The caller owns the coroutine, and `resume` said `Finished`.
     pub(crate) unsafe fn take_stack(&self) -> Stack {
-        // SAFETY: the machine belongs to the caller.
-        let machine = unsafe { (*self.machine.get()).take() };
-        machine.expect("a finished coroutine has its stack still").into_stack()
+        // SAFETY: the continuation belongs to the caller.
+        let continuation = unsafe { (*self.continuation.get()).take() };
+        continuation.expect("a finished coroutine has its stack still").into_stack()
     }
 
-    /// Ends a coroutine that never started, with that error. Its closure is dropped here.
+    /// Ends a coroutine that never started, with an error. Its closure is dropped here.
     ///
     /// # Safety
     ///
@@ -430,7 +450,7 @@ impl Header {
         unsafe { (this.as_ref().vtable().fail)(this, error) };
     }
 
-    /// Asks for cancellation; a coroutine to be scheduled goes into the batch.
+    /// Requests cancellation. If that ends a wait, the coroutine goes into the batch.
     ///
     /// # Safety
     ///
@@ -438,7 +458,7 @@ impl Header {
     pub(crate) unsafe fn cancel(this: NonNull<Header>, batch: &mut Batch) {
         // SAFETY: alive, as the caller says.
         if unsafe { this.as_ref() }.waiter.cancel() == Fired::Schedule {
-            // SAFETY: the winner alone may queue the waiter, which stays until it is scheduled.
+            // SAFETY: only the winner may queue the waiter, which stays parked until it is scheduled.
             unsafe { batch.push(this.cast()) };
         }
     }
@@ -452,9 +472,9 @@ impl Header {
         drop(Handle(this));
     }
 
-    /// Publishes the result; whether somebody may take it.
+    /// Publishes the result; true if there is a joiner, which then owns it.
     fn complete(&self) -> bool {
-        // Releases the result to the joiner; acquires, if JOINED is gone, that nobody looks.
+        // Releases the result to the joiner. If JOINED is gone, acquires what the detached joiner did.
         self.state.fetch_or(COMPLETE, Ordering::AcqRel) & JOINED != 0
     }
 }
@@ -468,7 +488,7 @@ unsafe impl Send for Handle {}
 unsafe impl Sync for Handle {}
 
 impl Handle {
-    /// One more reference to a coroutine.
+    /// Makes another reference to a coroutine.
     ///
     /// # Safety
     ///
@@ -476,8 +496,8 @@ impl Handle {
     pub(crate) unsafe fn to(header: NonNull<Header>) -> Handle {
         // SAFETY: alive, as the caller says.
         let before = unsafe { header.as_ref() }.state.fetch_add(REFERENCE, Ordering::Relaxed);
-        // As in Arc: handles that are forgotten must not wrap the count. The limit leaves room for all
-        // threads that are between these two lines.
+        // As in Arc: forgotten handles must not make the count wrap. The limit leaves room for all threads
+        // that are between these two lines.
         if before > isize::MAX as usize {
             std::process::abort();
         }
@@ -490,7 +510,7 @@ impl Handle {
         unsafe { self.0.as_ref() }
     }
 
-    /// Asks for cancellation; a coroutine to be scheduled goes into the batch.
+    /// Requests cancellation. If that ends a wait, the coroutine goes into the batch.
     pub(crate) fn cancel(&self, batch: &mut Batch) {
         // SAFETY: this reference keeps it alive.
         unsafe { Header::cancel(self.0, batch) };
@@ -510,16 +530,16 @@ impl Handle {
         unsafe { output.assume_init() }
     }
 
-    /// Lets the coroutine run on with nobody to join it: drops its result if there is one already.
+    /// Detaches the coroutine: its result is not wanted, and is dropped here if there is one already.
     ///
     /// # Safety
     ///
-    /// This is the joining handle, and it is not used to take the result afterwards.
+    /// This is the joining handle, and does not take the result afterwards.
     pub(crate) unsafe fn detach(&self) {
-        // Acquires the result if there is one; releases our interest in it.
+        // Acquires the result if there is one; pairs with `complete` otherwise.
         let before = self.header().state.fetch_and(!JOINED, Ordering::AcqRel);
         if before & COMPLETE != 0 {
-            // SAFETY: COMPLETE came before JOINED went, so the result is ours.
+            // SAFETY: COMPLETE was set before JOINED was cleared, so the result is ours.
             unsafe { (self.header().vtable().drop_output)(self.0) };
         }
     }
@@ -536,9 +556,9 @@ impl Drop for Handle {
     #[inline]
     fn drop(&mut self) {
         let state = &self.header().state;
-        // Acquires what the others did that are gone. If this is the only reference, nobody can make another.
+        // Acquires what former handles did. If this is the only reference, no thread can make another one.
         let alone = state.load(Ordering::Acquire) / REFERENCE == 1;
-        // As in Arc: release what we did with it, and the last one acquires all of that.
+        // As in Arc: each drop releases what its thread did, and the last one acquires all of it.
         if !alone && state.fetch_sub(REFERENCE, Ordering::Release) / REFERENCE != 1 {
             return;
         }
@@ -552,7 +572,7 @@ impl Drop for Handle {
 ///
 /// The pointer comes from `new::<F, T>` and is alive; the body is the caller's.
 unsafe fn body<'a, F, T>(header: NonNull<Header>) -> &'a mut Body<F, T> {
-    // SAFETY: as the caller says; a raw projection, since others may look at the header.
+    // SAFETY: as the caller says; a raw projection, since other threads may use the header.
     unsafe { &mut *UnsafeCell::raw_get(&raw const (*header.cast::<TaskCell<F, T>>().as_ptr()).body) }
 }
 
@@ -580,18 +600,18 @@ unsafe fn run<F: FnOnce() -> T, T>(this: NonNull<Header>) {
     // SAFETY: the body is the coroutine's until COMPLETE.
     unsafe { *body::<F, T>(this) = Body::Output(output) };
     if !header.complete() {
-        // SAFETY: nobody joins, so the result is ours still.
+        // SAFETY: there is no joiner, so the result is still ours.
         unsafe { drop_output::<F, T>(this) };
-        // The result's destructor may have made some.
+        // The destructor of the result may have made locals again.
         end_locals(header);
     }
 }
 
-/// Destroys the coroutine's locals. It calls this itself, on its own stack.
+/// Destroys the coroutine's task locals. The coroutine calls this itself, on its own stack.
 fn end_locals(header: &Header) {
     // SAFETY: this is the coroutine.
-    if let Some(own) = unsafe { header.local_record_if_any() } {
-        own.locals.end();
+    if let Some(record) = unsafe { header.local_record_if_any() } {
+        record.locals.end();
     }
 }
 
@@ -601,7 +621,7 @@ unsafe fn fail<F, T>(this: NonNull<Header>, error: JoinError) {
     contain_panic(|| drop(closure));
     // SAFETY: alive by the scheduler's reference.
     if !unsafe { this.as_ref() }.complete() {
-        // SAFETY: nobody joins, so the result is ours still.
+        // SAFETY: there is no joiner, so the result is still ours.
         unsafe { drop_output::<F, T>(this) };
     }
 }
@@ -619,7 +639,7 @@ unsafe fn drop_output<F, T>(this: NonNull<Header>) {
 unsafe fn take_output<F, T>(this: NonNull<Header>, into: *mut ()) {
     // SAFETY: the body is the caller's.
     match std::mem::replace(unsafe { body::<F, T>(this) }, Body::Empty) {
-        // SAFETY: the caller gave a place for exactly this type.
+        // SAFETY: the caller passes memory for exactly this type.
         Body::Output(output) => unsafe { into.cast::<Result<T, JoinError>>().write(output) },
         _ => unreachable!("a result is taken once, after the end"),
     }

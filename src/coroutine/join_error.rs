@@ -1,4 +1,4 @@
-//! Why a coroutine gave no result.
+//! Why a coroutine has no result.
 
 use super::label::{Id, Label, Site};
 use std::any::Any;
@@ -6,17 +6,18 @@ use std::fmt;
 use std::io;
 use std::panic::Location;
 
-/// Why a coroutine gave no result.
+/// Why a coroutine has no result.
 pub enum JoinError {
-    /// It panicked; [`Panic::into_payload`] gives what [`std::panic::resume_unwind`] takes.
+    /// It panicked. Pass [`Panic::into_payload`] to [`std::panic::resume_unwind`] to go on with the panic.
     Panicked(Panic),
-    /// It was cancelled, its time limit has passed, or its runtime shut down before it ended.
+    /// It was cancelled, its time limit expired, or its runtime shut down before it ended.
     Cancelled,
-    /// There was no stack to run it on; it never started. If nobody joins it, a line on stderr says so, at
-    /// most every ten seconds; [`Metrics::no_stack`](crate::runtime::Metrics::no_stack) counts all.
+    /// There was no stack to run it on, so it never started. If it is detached, a line on stderr reports it,
+    /// at most once in ten seconds; [`Metrics::no_stack`](crate::runtime::Metrics::no_stack) counts all such
+    /// coroutines.
     NoStack(io::Error),
-    /// The join could never end: it was called in a destructor while unwinding, where a wait blocks the
-    /// worker, and the joined coroutine lives on that worker. That coroutine has not ended. It is detached,
+    /// The join would be a deadlock: it was called in a destructor while unwinding, where a wait blocks the
+    /// worker, and the joined coroutine runs on that worker. That coroutine has not ended. It is detached,
     /// and goes on when the caller has unwound.
     Deadlock,
 }
@@ -54,10 +55,10 @@ impl std::error::Error for JoinError {
     }
 }
 
-/// The payload of a panic, and which coroutine it was.
+/// The payload of a panic, and which coroutine panicked.
 ///
-/// A payload itself is not `Sync`. This is, since what it shows of the payload is, so that
-/// [`JoinError`] goes into error types that want `Send + Sync`, such as `Box<dyn Error + Send + Sync>`.
+/// A payload is not `Sync`, but this type is: it gives shared access to the payload only as a `Sync` type. So
+/// [`JoinError`] fits into error types that require `Send + Sync`, such as `Box<dyn Error + Send + Sync>`.
 ///
 /// ```
 /// use std::error::Error;
@@ -92,12 +93,12 @@ impl Inner {
     }
 }
 
-// SAFETY: through a shared reference the payload is reached by `downcast_ref` alone, which gives it out
-// as a type that is Sync. The type's identity, which that asks for, is no part of the payload's data.
+// SAFETY: through a shared reference only `downcast_ref` reaches the payload, and returns it as a type that
+// is Sync. The type's identity, which it reads, is no part of the payload's data.
 unsafe impl Sync for Panic {}
 
 impl Panic {
-    /// Wraps what `catch_unwind` has caught in that coroutine.
+    /// Wraps what `catch_unwind` caught in the coroutine of the label.
     pub(super) fn new(payload: Box<dyn Any + Send + 'static>, whose: &Label<'_>) -> Panic {
         Panic(Box::new(Inner { payload, id: whose.id, name: whose.name.map(Box::from), site: whose.site }))
     }
@@ -107,12 +108,12 @@ impl Panic {
         self.0.payload
     }
 
-    /// The payload, if it is of that type.
+    /// The payload, if it is of type `T`.
     pub fn downcast_ref<T: Any + Sync>(&self) -> Option<&T> {
         self.0.payload.downcast_ref()
     }
 
-    /// The message, if the payload is a string, as that of `panic!` is.
+    /// The message, if the payload is a string, as it is after `panic!`.
     pub fn message(&self) -> Option<&str> {
         self.downcast_ref::<&'static str>().copied().or_else(|| self.downcast_ref().map(String::as_str))
     }
@@ -127,7 +128,7 @@ impl Panic {
         self.0.name.as_deref()
     }
 
-    /// The call that has spawned the coroutine.
+    /// The call that spawned the coroutine.
     pub fn spawned_at(&self) -> &'static Location<'static> {
         self.0.site
     }

@@ -34,7 +34,7 @@ impl fmt::Display for Id {
 /// The call that spawned a coroutine.
 pub(crate) type Site = &'static Location<'static>;
 
-/// A coroutine in the words of reports.
+/// A coroutine as reports name it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Label<'a> {
     /// Its number.

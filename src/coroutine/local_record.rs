@@ -1,5 +1,7 @@
-//! What belongs to one coroutine or one plain thread alone: its name, the section of code that it is
-//! in, its task locals. Only the owner touches it, except for the name, which does not change.
+//! The coroutine-local record: what only one coroutine, or one plain thread, itself uses. Its name, the
+//! section of code that it is in (time limit, masks), its task locals.
+//!
+//! Only the owner touches it; other threads read the name, which never changes.
 
 use super::cancellation::Cancellation;
 use super::locals::Locals;
@@ -7,23 +9,23 @@ use std::cell::{Cell, RefCell};
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
-/// What belongs to one coroutine or one plain thread.
+/// The local record of one coroutine or one plain thread.
 #[derive(Debug)]
 pub(crate) struct LocalRecord {
     name: Option<Box<str>>,
     checked: bool,
-    /// How many sections deep cancellation is masked.
+    /// How many masked sections the owner is in.
     masked: Cell<u32>,
-    /// When waits of the present section end, with [`Cancellation`](super::Cancellation) as payload.
+    /// The time limit of the present section, at which its waits unwind with a [`Cancellation`].
     limit: Cell<Option<Instant>>,
-    /// What the payloads of its cancellations share: it is alive as long as one of them is. A payload that is
-    /// caught and resumed stays alive, one that is swallowed goes, and a cancellation with it.
+    /// Alive as long as a payload of one of the owner's cancellations exists. A payload that is caught and
+    /// resumed continues to exist. When one is caught and dropped, the unwinding by cancellation is over.
     payloads: RefCell<Weak<()>>,
-    /// Whether the last of them was raised by a time limit.
+    /// Whether a time limit raised the last payload.
     elapsed: Cell<bool>,
-    /// How many sections deep cancellation was masked where that one was raised or, further out, is now.
+    /// `masked` where the last payload was raised; lowered when an outer masked section ends.
     raised_in: Cell<u32>,
-    /// The values of its task locals.
+    /// The values of the owner's task locals.
     pub(crate) locals: Locals,
 }
 
@@ -46,7 +48,7 @@ impl LocalRecord {
         self.name.as_deref()
     }
 
-    /// Whether its stack is looked at before each wait.
+    /// Whether its waits are checked: each one looks at the stack first.
     #[inline]
     pub(crate) fn checked(&self) -> bool {
         self.checked
@@ -58,18 +60,18 @@ impl LocalRecord {
         self.masked.get() > 0
     }
 
-    /// When waits of the present section end.
+    /// The time limit of the present section.
     #[inline]
     pub(crate) fn limit(&self) -> Option<Instant> {
         self.limit.get()
     }
 
-    /// Whether the present unwinding, if there is one, is a cancellation's.
+    /// Whether the present unwinding, if there is one, is that of a cancellation.
     pub(crate) fn cancelling(&self) -> bool {
         self.payloads.borrow().strong_count() > 0
     }
 
-    /// What the present unwinding, if there is one, was raised by.
+    /// What raised the present unwinding, if there is one.
     pub(crate) fn unwinding(&self) -> Unwinding {
         if !self.cancelling() {
             Unwinding::Panic
@@ -82,7 +84,7 @@ impl LocalRecord {
         }
     }
 
-    /// The payload of a cancellation that is to unwind.
+    /// Makes the payload of a cancellation.
     pub(crate) fn cancellation(&self, elapsed: bool) -> Cancellation {
         self.elapsed.set(elapsed);
         self.raised_in.set(self.masked.get());
@@ -92,18 +94,19 @@ impl LocalRecord {
         Cancellation { elapsed, _alive: alive }
     }
 
-    /// Begins a section with that limit, until the guard goes.
+    /// Begins a section with a time limit. It ends when the guard is dropped.
     pub(crate) fn enter(&self, limit: Option<Instant>) -> Section<'_> {
-        Section { own: self, outer: self.limit.replace(limit), masks: false }
+        Section { record: self, outer: self.limit.replace(limit), masks: false }
     }
 
-    /// Begins a section in which cancellation waits and no limit counts, until the guard goes.
+    /// Begins a masked section: neither a cancellation nor an outer limit ends its waits. It ends when the
+    /// guard is dropped.
     pub(crate) fn mask(&self) -> Section<'_> {
         self.masked.set(self.masked.get() + 1);
-        Section { own: self, outer: self.limit.replace(None), masks: true }
+        Section { record: self, outer: self.limit.replace(None), masks: true }
     }
 
-    /// As new, for the next thread.
+    /// Resets the record of a plain thread for the next thread.
     pub(super) fn reset(&self) {
         self.masked.set(0);
         self.limit.set(None);
@@ -117,30 +120,30 @@ impl LocalRecord {
 pub(crate) enum Unwinding {
     /// An ordinary panic.
     Panic,
-    /// A cancellation of the whole.
+    /// A cancellation of the whole coroutine.
     Cancelled,
-    /// The end of a time limit.
+    /// A time limit that expired.
     Elapsed,
-    /// One of the latter two, and a destructor has masked it.
+    /// A cancellation or a time limit, but a destructor is in a masked section.
     Masked,
 }
 
-/// A section of code with a limit or a mask of its own.
+/// A section of code with a time limit or a mask.
 #[derive(Debug)]
 #[must_use]
 pub(crate) struct Section<'a> {
-    own: &'a LocalRecord,
+    record: &'a LocalRecord,
     outer: Option<Instant>,
     masks: bool,
 }
 
 impl Drop for Section<'_> {
     fn drop(&mut self) {
-        self.own.limit.set(self.outer);
+        self.record.limit.set(self.outer);
         if self.masks {
-            let masked = self.own.masked.get() - 1;
-            self.own.masked.set(masked);
-            self.own.raised_in.set(self.own.raised_in.get().min(masked));
+            let masked = self.record.masked.get() - 1;
+            self.record.masked.set(masked);
+            self.record.raised_in.set(self.record.raised_in.get().min(masked));
         }
     }
 }

@@ -1,13 +1,12 @@
 //! The values of task locals of one coroutine or one plain thread.
 //!
-//! A local's value is made at its first use and destroyed when its owner ends. It is counted (`Rc`), so
-//! whoever reads it keeps it where it is: it may be replaced, or destroyed, while a reader further down the
-//! stack still looks at it, and then goes with that reader. No borrow of the table is held while a user's
-//! code runs.
+//! The value of a local is made at its first use and destroyed when its owner ends. It has a reference count
+//! (`Rc`): it may be replaced or destroyed while a reader further down the stack still uses it, and is then
+//! dropped when that reader is done. No borrow of the table is held while a user's code runs.
 //!
-//! Invariant: only the owner touches the table, and its values are gone when the owner has ended. So a value
-//! that is not `Send` never meets another thread, except in migrating mode, where the coroutine takes its
-//! locals along: its contract covers them like all else that it holds over a wait.
+//! Invariant: only the owner touches the table, and its values are dropped before the owner has ended. So
+//! another thread never sees a value that is not `Send`, except in migrating mode, where a coroutine takes
+//! its locals along: its contract covers them like everything else that it holds over a wait.
 
 use super::contain::{contain_panic, drop_one};
 use std::any::{Any, TypeId};
@@ -18,27 +17,27 @@ use std::rc::Rc;
 /// address if they are constants, not statics.
 pub(crate) type LocalId = (usize, TypeId);
 
-/// A local's value, shared with those who read it.
+/// The value of a local, shared with its readers.
 pub(crate) type Value = Rc<dyn Any>;
 
-/// The local is being destroyed, or has been.
+/// The local is being destroyed, or is destroyed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Gone;
 
 /// The values, in the order in which they were made.
 #[derive(Debug, Default)]
 pub(crate) struct Locals {
-    /// `None` once the value has been destroyed: it is not made again, so the end comes to an end.
+    /// `None` once the value was destroyed. It is not made again, so `end` terminates.
     entries: RefCell<Vec<(LocalId, Option<Value>)>>,
     closed: Cell<bool>,
 }
 
 impl Locals {
-    /// The value of a local; `None` if it is yet to be made.
+    /// The value of a local; `None` if it was not made yet.
     ///
     /// # Errors
     ///
-    /// It is gone.
+    /// The local is destroyed.
     pub(crate) fn get(&self, id: LocalId) -> Result<Option<Value>, Gone> {
         match self.entries.borrow().iter().find(|entry| entry.0 == id) {
             Some((_, Some(value))) => Ok(Some(Rc::clone(value))),
@@ -48,17 +47,18 @@ impl Locals {
         }
     }
 
-    /// Puts another value in a local's place, or makes it one that is yet to be made, and gives the former.
+    /// Replaces the value of a local, and returns the former one. With `None` the local is made anew at its
+    /// next use.
     ///
     /// # Errors
     ///
-    /// It is gone.
+    /// The local is destroyed.
     pub(crate) fn replace(&self, id: LocalId, mut value: Option<Value>) -> Result<Option<Value>, Gone> {
         let mut entries = self.entries.borrow_mut();
         let outcome = match entries.iter().position(|entry| entry.0 == id) {
-            Some(place) if entries[place].1.is_none() => Err(Gone),
-            Some(place) if value.is_none() => Ok(entries.remove(place).1),
-            Some(place) => Ok(std::mem::replace(&mut entries[place].1, value.take())),
+            Some(at) if entries[at].1.is_none() => Err(Gone),
+            Some(at) if value.is_none() => Ok(entries.remove(at).1),
+            Some(at) => Ok(std::mem::replace(&mut entries[at].1, value.take())),
             None if self.closed.get() => Err(Gone),
             None => {
                 entries.extend(value.take().map(|value| (id, Some(value))));
@@ -66,13 +66,13 @@ impl Locals {
             }
         };
         drop(entries);
-        // A value that was not put there is dropped here: its destructor may use other locals.
+        // A value that was not stored is dropped here, without a borrow: its destructor may use other locals.
         drop_one(value);
         outcome
     }
 
-    /// Destroys the values, the last one first, and those that destructors make meanwhile. Called by the
-    /// owner where its destructors may still wait.
+    /// Destroys the values, the last one first, including those that destructors make meanwhile. The owner
+    /// calls it where destructors may still wait.
     pub(super) fn end(&self) {
         while let Some(value) = self.take_last() {
             contain_panic(|| drop(value));
@@ -83,12 +83,12 @@ impl Locals {
         self.entries.borrow_mut().iter_mut().rev().find_map(|entry| entry.1.take())
     }
 
-    /// No local can be made from now on.
+    /// From now on no local can be made.
     pub(super) fn close(&self) {
         self.closed.set(true);
     }
 
-    /// As new, for the next thread. The values are gone already.
+    /// Resets the table for the next thread. All values were destroyed before.
     pub(super) fn reset(&self) {
         debug_assert!(self.is_empty());
         self.entries.take();
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_destroyed_is_not_made_again() {
+    fn a_destroyed_local_is_not_made_again() {
         let locals = Locals::default();
         let value: Value = Rc::new(5u32);
         let weak = Rc::downgrade(&value);

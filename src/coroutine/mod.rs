@@ -51,7 +51,7 @@ pub(crate) use label::{Label, Site};
 pub(crate) use local_record::{LocalRecord, Unwinding};
 pub(crate) use locals::{Gone, LocalId, Value};
 pub(crate) use reason::WaitReason;
-pub(crate) use switch::{Request, RequestAt, Step, Suspend};
+pub(crate) use switch::{Request, RequestPtr, Step, Suspend};
 pub(crate) use thread::with_parker;
 #[cfg(all(test, loom))]
 pub(crate) use waiter::testing;

@@ -1,9 +1,9 @@
-//! Why a coroutine waits. Each site that parks has a reason of its own, so that a report can name it.
+//! Why a coroutine waits. Each kind of call that parks has its own reason, so that a report can name it.
 
-/// Makes the enum, and the list of its variants in the order of their numbers, each with its words.
+/// Makes the enum, and the list of its variants in the order of their numbers, each with its text.
 macro_rules! reasons {
     ($($(#[$doc:meta])* $name:ident: $words:literal,)*) => {
-        /// The site of a wait.
+        /// The kind of call that waits.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         #[repr(u8)]
         pub(crate) enum WaitReason {
@@ -25,7 +25,7 @@ reasons! {
     Sleep: "sleep",
     /// A listener's `accept`.
     Accept: "accept",
-    /// An `accept` that backs off while descriptors are exhausted.
+    /// An `accept` that backs off while the process is out of descriptors.
     AcceptBackoff: "accept, out of descriptors",
     /// A stream's `connect`.
     Connect: "connect",
@@ -61,17 +61,17 @@ reasons! {
     FileWrite: "File::write",
     /// Opening a FIFO to write it, while nobody reads it.
     FifoOpen: "opening a FIFO",
-    /// `fs::File::lock`, while another has it.
+    /// `fs::File::lock`, while the file is locked.
     FileLock: "File::lock",
-    /// The end of a scope, for its coroutines.
+    /// The end of a scope, until its coroutines have ended.
     ScopeEnd: "the end of a scope",
-    /// A `spawn` in a scope that has as many coroutines as it may.
+    /// A `spawn` in a scope that is at its limit.
     ScopeSpawn: "spawn in a scope at its limit",
     /// `JoinSet::join_next`.
     JoinSet: "JoinSet::join_next",
     /// `CancelToken::wait`.
     Cancel: "CancelToken::wait",
-    /// `CancelToken::run`, for the end of what it runs.
+    /// `CancelToken::run`, until what it runs has ended.
     CancelRun: "CancelToken::run",
     /// `Interval::tick`.
     Interval: "Interval::tick",
@@ -83,23 +83,23 @@ reasons! {
     RwLockRead: "RwLock::read",
     /// `sync::RwLock::write`.
     RwLockWrite: "RwLock::write",
-    /// `sync::Condvar::wait` and the like, for the notification.
+    /// `sync::Condvar::wait` and its variants, for the notification.
     Condvar: "Condvar::wait",
-    /// A `sync::Condvar` whose waiter takes the mutex again.
+    /// `sync::Condvar::wait` and its variants, for the mutex after the notification.
     CondvarRelock: "Condvar::wait, for the mutex",
-    /// `sync::Semaphore::acquire` and the like.
+    /// `sync::Semaphore::acquire` and its variants.
     Semaphore: "Semaphore::acquire",
     /// `sync::Barrier::wait`.
     Barrier: "Barrier::wait",
-    /// `sync::Once::call_once`, while another's closure runs.
+    /// `sync::Once::call_once`, while another caller's closure runs.
     Once: "Once::call_once",
     /// `sync::Once::wait`.
     OnceWait: "Once::wait",
-    /// `sync::OnceLock::get_or_init`, while another's closure runs.
+    /// `sync::OnceLock::get_or_init`, while another caller's closure runs.
     OnceLock: "OnceLock::get_or_init",
     /// `sync::OnceLock::wait`.
     OnceLockWait: "OnceLock::wait",
-    /// The first use of a `sync::LazyLock`, while another's closure runs.
+    /// The use of a `sync::LazyLock`, while another caller runs its closure.
     LazyLock: "LazyLock::force",
     /// `sync::WaitGroup::wait`.
     WaitGroup: "WaitGroup::wait",
@@ -125,13 +125,13 @@ reasons! {
     PipeWrite: "PipeWriter::write",
     /// `Stdin`'s reads, for input.
     Stdin: "read of standard input",
-    /// `Stdout`'s writes, for room.
+    /// `Stdout`'s writes, for space in the kernel's buffer.
     Stdout: "write to standard output",
-    /// `Stderr`'s writes, for room.
+    /// `Stderr`'s writes, for space in the kernel's buffer.
     Stderr: "write to standard error",
-    /// A call on a standard stream that can only block.
+    /// A call on a standard stream that can only block its thread.
     StdioCall: "a blocking call on a standard stream",
-    /// `Child::wait` and the like.
+    /// `Child::wait` and its variants.
     ChildWait: "Child::wait",
     /// `ChildStdin`'s writes.
     ChildStdin: "ChildStdin::write",
@@ -142,12 +142,12 @@ reasons! {
 }
 
 impl WaitReason {
-    /// The reason of that number.
+    /// The reason with this number.
     pub(crate) fn from_number(number: u8) -> WaitReason {
         ALL[usize::from(number)].0
     }
 
-    /// The reason in words, as in "parked in …".
+    /// The reason as reports show it, as in "parked in …".
     pub(crate) fn describe(self) -> &'static str {
         ALL[self as usize].1
     }

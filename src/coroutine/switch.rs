@@ -2,16 +2,16 @@
 //!
 //! ```text
 //!   worker's stack                      coroutine's stack
-//!   Machine::resume ------------------> entry(header)
+//!   Continuation::resume -------------> entry(header)
 //!                                         ...
 //!   Step::Suspended <------------------ Switch::suspend(request)
 //!   (runs the request's commit)
-//!   Machine::resume ------------------>   ...
+//!   Continuation::resume ------------->   ...
 //!   Step::Finished <------------------- entry returns
 //! ```
 //!
-//! A machine that is suspended is never dropped: its frames may be borrowed from, so a coroutine
-//! that cannot be unwound is leaked (`ManuallyDrop`).
+//! A suspended continuation is never dropped: other code may borrow from its frames. So a coroutine that
+//! cannot be unwound is leaked (`ManuallyDrop`).
 
 use super::waiter::Ticket;
 use crate::stack::Stack;
@@ -21,54 +21,54 @@ use std::mem::ManuallyDrop;
 use std::num::NonZeroUsize;
 use std::ptr::NonNull;
 
-/// What a coroutine that waits asks for.
+/// What a coroutine that waits asks of the worker.
 #[derive(Clone, Copy)]
 pub(crate) struct Request {
-    /// To be called once, by the worker on its own stack: publishes the ticket and says whether there is
-    /// something to wait for. Lives on the coroutine's stack, until the coroutine is resumed.
+    /// The worker calls it once, on its own stack: it publishes the ticket, and returns whether there is
+    /// something to wait for. It lives on the coroutine's stack, until the coroutine is resumed.
     pub(crate) commit: NonNull<dyn FnMut(Ticket) -> bool>,
-    /// The wait's ticket.
+    /// The ticket of the wait.
     pub(crate) ticket: Ticket,
-    /// Whether cancellation leaves this wait alone.
+    /// Whether a cancellation does not end this wait.
     pub(crate) masked: bool,
 }
 
-/// Where a request is: on the coroutine's stack, until the coroutine is resumed. corosensei hands over as a
-/// number what fits into a word, so this is one, and the pointer's provenance is exposed.
+/// The address of a request on the coroutine's stack. corosensei passes a value that fits into a word as a
+/// number, so this is one, and the provenance of the pointer is exposed.
 #[derive(Clone, Copy)]
-pub(crate) struct RequestAt(NonZeroUsize);
+pub(crate) struct RequestPtr(NonZeroUsize);
 
-impl RequestAt {
-    /// The place of that request.
+impl RequestPtr {
+    /// The address of the request.
     #[inline(always)]
-    pub(crate) fn of(request: &Request) -> RequestAt {
+    pub(crate) fn of(request: &Request) -> RequestPtr {
         let address = std::ptr::from_ref(request).expose_provenance();
-        RequestAt(NonZeroUsize::new(address).expect("nothing is at zero"))
+        RequestPtr(NonZeroUsize::new(address).expect("nothing is at zero"))
     }
 
-    /// What is asked for.
+    /// Reads the request.
     ///
     /// # Safety
     ///
     /// The coroutine has not been resumed since.
     #[inline]
     pub(crate) unsafe fn read(self) -> Request {
-        // SAFETY: the request is there still, as the caller says.
+        // SAFETY: the request still exists, as the caller says.
         unsafe { *std::ptr::with_exposed_provenance(self.0.get()) }
     }
 }
 
-/// Why a coroutine left its stack. One word, as it passes from stack to stack at each turn.
+/// Why a coroutine left its stack. It is one word, since it passes from stack to stack in each turn.
 pub(crate) enum Suspend {
     /// It lets others run first.
     Yield,
-    /// It waits, and asks for this.
-    Wait(RequestAt),
+    /// It waits.
+    Wait(RequestPtr),
 }
 
 const _: () = assert!(size_of::<Suspend>() == size_of::<usize>());
 
-/// What `resume` came back with.
+/// How a turn ended.
 pub(crate) enum Step {
     /// The coroutine left its stack and can be resumed.
     Suspended(Suspend),
@@ -76,10 +76,10 @@ pub(crate) enum Step {
     Finished,
 }
 
-/// A stack as corosensei wants to see it.
+/// A stack with the interface of corosensei.
 struct OnStack(Stack);
 
-// SAFETY: a `Stack` is at least 48 KiB of memory that nobody else uses, with a guard at its low end
+// SAFETY: a `Stack` is at least 48 KiB of memory that nothing else uses, with a guard at its low end
 // within the limit, and both bounds are page-aligned (`crate::stack`).
 unsafe impl corosensei::stack::Stack for OnStack {
     fn base(&self) -> StackPointer {
@@ -90,7 +90,7 @@ unsafe impl corosensei::stack::Stack for OnStack {
     }
 }
 
-/// The way back to the worker's stack, valid on the coroutine's stack for the coroutine's life.
+/// The way back to the worker's stack, valid on the coroutine's stack as long as the coroutine lives.
 #[derive(Clone, Copy)]
 pub(crate) struct Switch(NonNull<Yielder<(), Suspend>>);
 
@@ -113,13 +113,13 @@ impl Switch {
     }
 }
 
-/// A computation on a stack of its own.
-pub(crate) struct Machine(ManuallyDrop<corosensei::Coroutine<(), Suspend, (), OnStack>>);
+/// A computation on a stack of its own: its registers and its stack.
+pub(crate) struct Continuation(ManuallyDrop<corosensei::Coroutine<(), Suspend, (), OnStack>>);
 
-impl Machine {
+impl Continuation {
     /// Prepares `entry` to run on that stack at the first `resume`. It must not unwind.
-    pub(crate) fn new(stack: Stack, entry: impl FnOnce(Switch) + 'static) -> Machine {
-        Machine(ManuallyDrop::new(corosensei::Coroutine::with_stack(
+    pub(crate) fn new(stack: Stack, entry: impl FnOnce(Switch) + 'static) -> Continuation {
+        Continuation(ManuallyDrop::new(corosensei::Coroutine::with_stack(
             OnStack(stack),
             move |yielder: &Yielder<(), Suspend>, ()| entry(Switch(NonNull::from(yielder))),
         )))

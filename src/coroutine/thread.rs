@@ -1,16 +1,43 @@
-//! What a plain thread blocks on, so that every primitive works outside coroutines too.
+//! What a plain thread blocks on, so that every primitive also works outside coroutines.
 //!
-//! A [`Parker`] is a [`Waiter`] whose `schedule` wakes the thread. Parkers are never freed: a thread
-//! leases one at its first wait and returns it to a list when it ends. A waker that is still inside
-//! the last instructions of `wake` therefore never touches freed memory.
+//! # The problem
 //!
-//! One lease lasts until the thread has run everything else (`base::at_exit`): a destructor of a thread-local
-//! that waits is on the parker on which the thread has always been, with its token, its time limit and its
-//! masks. Only the task locals go earlier, with the thread's own locals, since their destructors may use
-//! those.
+//! A plain thread has to wait for tickets as a coroutine does. A thread that wakes another one may still be
+//! in the last instructions of `wake` when the woken thread goes on, and even ends: these instructions must
+//! not touch freed memory.
 //!
-//! The token of `task::park` is no part of the parker: handles share it, and may outlive the thread. The next
-//! owner of the parker gets another token then, which nobody has a handle to.
+//! # The parker
+//!
+//! A [`Parker`] is a [`Waiter`] whose `schedule` sets `woken` and signals a condition variable. Parkers are
+//! never freed. A thread *leases* one at its first wait and gives it back to a list when it ends.
+//!
+//! ```text
+//!  from          to        cause
+//!  new, idle     leased    `lease`: the first wait of a thread
+//!  leased        idle      `end`: the last round of the thread's end (`base::at_exit`)
+//!
+//!  and while it is leased, for each wait:
+//!  running       blocked   `block`: the waiter parks (`waiter.rs`), `woken` is false
+//!  running       running   `block`: the ticket was fired before the waiter parked
+//!  blocked       running   `wake` sets `woken`: another thread has fired the ticket
+//!                          `give_up`: the deadline has passed, and the thread fires its own ticket
+//! ```
+//!
+//! A cancellation never ends the wait of a plain thread: it parks with MASKED. If the deadline passes but
+//! `give_up` loses, another thread has fired the ticket. Then the thread waits on for that thread's `wake`,
+//! which would otherwise end its next wait.
+//!
+//! A lease lasts until the thread has run everything else. So the destructor of a thread-local that waits
+//! uses the parker that the thread has always had, with its token, its time limit and its masks. Only the
+//! task locals are destroyed earlier, together with the thread's own locals, since their destructors may use
+//! these.
+//!
+//! # Access
+//!
+//! - `waiter`: see `waiter.rs`. `woken`: under its lock, the thread and the one that wakes it.
+//! - `token`, `rounds`, `record`: the thread that leases the parker.
+//! - The token of `task::park` itself is shared with the thread's handles, which may outlive the thread. Then
+//!   the next thread that leases the parker gets a new token, to which no handle exists.
 
 use super::event::Event;
 use super::local_record::LocalRecord;
@@ -25,34 +52,34 @@ use std::time::Instant;
 
 const TABLE: &Table = &Table { schedule: wake };
 
-/// What one plain thread blocks on.
+/// What a plain thread blocks on.
 #[repr(C)]
 pub(crate) struct Parker {
     /// First, so that a pointer to it is a pointer to the parker.
     waiter: Waiter,
     /// The token of `task::park`.
     token: RefCell<Arc<Event>>,
-    /// Rounds of the thread's end so far.
+    /// How many rounds of the thread's end have run.
     rounds: Cell<u32>,
     woken: Mutex<bool>,
-    bell: parking_lot::Condvar,
-    own: LocalRecord,
+    wake_up: parking_lot::Condvar,
+    record: LocalRecord,
 }
 
-// SAFETY: what is not Sync by itself is `own`, `token` and `rounds`, which only the thread that leases the
-// parker uses.
+// SAFETY: `record`, `token` and `rounds` are not Sync by themselves; only the thread that leases the parker
+// uses them.
 unsafe impl Sync for Parker {}
-// SAFETY: as above; it is unused while the parker is on its way to another thread.
+// SAFETY: as above; a parker that is not leased is not used.
 unsafe impl Send for Parker {}
 
 impl Parker {
-    /// What belongs to the thread alone.
+    /// The thread's local record.
     ///
     /// # Safety
     ///
     /// The caller is the thread that leases the parker.
     pub(crate) unsafe fn local_record(&'static self) -> &'static LocalRecord {
-        &self.own
+        &self.record
     }
 
     /// The token of `task::park`.
@@ -77,20 +104,20 @@ impl Parker {
             token: RefCell::new(Arc::new(Event::new())),
             rounds: Cell::new(0),
             woken: Mutex::new(Rank::Parker, false),
-            bell: parking_lot::Condvar::new(),
-            own: LocalRecord::new(None, None, false),
+            wake_up: parking_lot::Condvar::new(),
+            record: LocalRecord::new(None, None, false),
         }
     }
 
-    /// Blocks the thread until the ticket's wait has ended or the deadline passed.
+    /// Blocks the thread until the wait of the ticket has ended or the deadline has passed.
     pub(crate) fn block(&self, ticket: Ticket, deadline: Option<Instant>) -> Cause {
         if self.waiter.park(ticket, true) == Park::Parked {
             let mut woken = self.woken.lock();
             while !*woken {
                 match deadline {
-                    None => self.bell.wait(woken.raw()),
+                    None => self.wake_up.wait(woken.raw()),
                     Some(at) => {
-                        let late = self.bell.wait_until(woken.raw(), at).timed_out();
+                        let late = self.wake_up.wait_until(woken.raw(), at).timed_out();
                         if late && !*woken && self.give_up(ticket) {
                             return Cause::Timeout;
                         }
@@ -102,9 +129,9 @@ impl Parker {
         self.waiter.cause(ticket).expect("a wait returns after it was ended")
     }
 
-    /// Ends the thread's own wait as timed out; false if somebody else ended it, who then wakes it.
+    /// Ends the thread's own wait as timed out; false if another thread has ended it, which will call `wake`.
     fn give_up(&self, ticket: Ticket) -> bool {
-        // SAFETY: parkers are never freed. The batch is thrown away: the thread is up already.
+        // SAFETY: parkers are never freed. The batch is discarded: the thread runs already.
         unsafe { ticket.fire(Cause::Timeout, &mut Batch::new()) == Fired::Schedule }
     }
 }
@@ -116,7 +143,7 @@ unsafe fn wake(waiter: NonNull<Waiter>) {
     let parker = unsafe { waiter.cast::<Parker>().as_ref() };
     let mut woken = parker.woken.lock();
     *woken = true;
-    parker.bell.notify_one();
+    parker.wake_up.notify_one();
 }
 
 static IDLE: parking_lot::Mutex<Vec<&'static Parker>> = parking_lot::Mutex::new(Vec::new());
@@ -127,36 +154,36 @@ pub(crate) fn with_parker<R>(f: impl FnOnce(&'static Parker) -> R) -> R {
 }
 
 thread_locals! {
-    /// What the thread blocks on; none before its first blocking call. It has no destructor, so destructors
-    /// of other thread-locals find it.
+    /// The parker that the thread leases; none before its first blocking call. It has no destructor, so the
+    /// destructors of other thread-locals can use it.
     static PARKER: Cell<Option<&'static Parker>> = Cell::new(None);
 
-    /// The parker that the thread has. None is found either where the system has no thread-locals without
+    /// The parker that the thread leases, if it does. Also `None` if the system has no thread-locals without
     /// destructors and has destroyed this one.
     fn leased() -> Option<&'static Parker> = |parker| parker.get(), destroyed: None;
 
-    /// Sets the parker that the thread has.
+    /// Sets the parker that the thread leases.
     fn set_leased(leased: Option<&'static Parker>) = |parker| parker.set(leased), destroyed: ();
 }
 
-/// Calls a function when it is dropped.
-struct Farewell(Cell<Option<fn()>>);
+/// Calls a function when the thread destroys it.
+struct OnDestruction(Cell<Option<fn()>>);
 
-impl Drop for Farewell {
+impl Drop for OnDestruction {
     fn drop(&mut self) {
-        if let Some(farewell) = self.0.take() {
-            farewell();
+        if let Some(f) = self.0.take() {
+            f();
         }
     }
 }
 
 thread_locals! {
-    /// What is called when the thread's locals are destroyed.
-    static FAREWELL: Farewell = Farewell(Cell::new(None));
+    /// Its destructor runs among those of the thread's other locals.
+    static ON_DESTRUCTION: OnDestruction = OnDestruction(Cell::new(None));
 
-    /// Has the function called when the thread's locals are destroyed; false if they have been.
-    fn at_destruction(farewell: fn()) -> bool = |place| {
-        place.0.set(Some(farewell));
+    /// Has `f` called when the thread's locals are destroyed; false if they are destroyed already.
+    fn at_destruction(f: fn()) -> bool = |local| {
+        local.0.set(Some(f));
         true
     }, destroyed: false;
 }
@@ -164,13 +191,13 @@ thread_locals! {
 #[cold]
 fn lease() -> &'static Parker {
     let parker: &'static Parker = match at_exit::value() {
-        // The system has destroyed the place where it was noted.
+        // The system has destroyed the thread-local that held it.
         // SAFETY: it is what was kept below, and parkers are never freed.
         Some(kept) => unsafe { kept.cast::<Parker>().as_ref() },
         None => {
             let idle = IDLE.lock().pop();
             let parker: &'static Parker = idle.unwrap_or_else(|| Box::leak(Box::new(Parker::new())));
-            // Where there is no room the thread never gives it back.
+            // If `keep` has no room the thread never gives the parker back.
             // SAFETY: it is a parker, and the thread's until `end` has returned it.
             unsafe { at_exit::keep(NonNull::from(parker).cast(), end) };
             parker
@@ -178,16 +205,16 @@ fn lease() -> &'static Parker {
     };
     set_leased(Some(parker));
     if !at_destruction(end_locals) {
-        parker.own.locals.close();
+        parker.record.locals.close();
     }
     parker
 }
 
-/// The thread's locals are being destroyed, and with them its task locals. None is made afterwards.
+/// Destroys the thread's task locals, while its own locals are destroyed. No task local is made afterwards.
 fn end_locals() {
     if let Some(parker) = leased() {
-        parker.own.locals.end();
-        parker.own.locals.close();
+        parker.record.locals.end();
+        parker.record.locals.close();
     }
 }
 
@@ -203,11 +230,11 @@ unsafe fn end(parker: NonNull<()>) -> Next {
     if parker.rounds.get() < at_exit::ROUNDS {
         return Next::Round;
     }
-    // Those of a thread that has first waited too late for `end_locals`.
-    parker.own.locals.end();
+    // The locals of a thread whose first wait came too late for `end_locals`.
+    parker.record.locals.end();
     set_leased(None);
     parker.rounds.set(0);
-    parker.own.reset();
+    parker.record.reset();
     let mut token = parker.token.borrow_mut();
     match Arc::get_mut(&mut token) {
         Some(token) => _ = token.consume(),
@@ -254,7 +281,7 @@ mod tests {
         });
     }
 
-    /// Threads that end one after the other use the same parkers, and what they have set in them is gone.
+    /// Threads that end one after the other use the same parkers, and find no state of an earlier thread.
     #[test]
     fn a_thread_that_ends_returns_its_parker() {
         let mut seen = std::collections::HashSet::new();
@@ -262,17 +289,17 @@ mod tests {
             let thread = std::thread::spawn(move || {
                 with_parker(|parker| {
                     // SAFETY: this thread leases the parker.
-                    let (own, token) = unsafe { (parker.local_record(), parker.token()) };
-                    assert!(!own.masked() && own.limit().is_none() && !token.is_set());
+                    let (record, token) = unsafe { (parker.local_record(), parker.token()) };
+                    assert!(!record.masked() && record.limit().is_none() && !token.is_set());
                     token.set(&mut Batch::new());
-                    std::mem::forget(own.enter(Some(Instant::now())));
-                    std::mem::forget(own.mask());
+                    std::mem::forget(record.enter(Some(Instant::now())));
+                    std::mem::forget(record.mask());
                     ptr::from_ref(parker).addr()
                 })
             });
             seen.insert(thread.join().expect("no panic"));
         }
-        // Other tests have some meanwhile.
+        // Tests that run at the same time lease some.
         assert!(seen.len() < 250, "{} of 500 threads have had another parker", seen.len());
     }
 }

@@ -1,8 +1,8 @@
-//! The report of coroutines that got no stack, so never ran, and that nobody joins.
+//! The report of detached coroutines that got no stack, and so never ran.
 //!
-//! A joiner gets the error; that of a detached coroutine would be lost in silence. When stacks run out there
-//! are many such coroutines, so a report comes at most every ten seconds, and says how many there were since
-//! the last one.
+//! A joiner gets the error; the error of a detached coroutine would be lost in silence. When stacks run out
+//! there are many such coroutines, so there is at most one report in ten seconds, with the number of
+//! coroutines since the last one.
 
 use super::label::Label;
 use crate::base::sys;
@@ -11,14 +11,14 @@ use std::time::{Duration, Instant};
 
 const REPORT_EVERY: Duration = Duration::from_secs(10);
 
-/// When the last report was, and how many coroutines were not reported since.
+/// The time of the last report, and how many coroutines were not reported since.
 struct Reports {
     last: Option<Instant>,
     since: u64,
 }
 
 impl Reports {
-    /// Counts one. If a report is due, gives how many were left out since the last one.
+    /// Counts a coroutine. If a report is due, returns how many were not reported since the last one.
     fn count(&mut self, now: Instant) -> Option<u64> {
         if self.last.is_some_and(|last| now.saturating_duration_since(last) < REPORT_EVERY) {
             self.since += 1;
@@ -31,7 +31,7 @@ impl Reports {
 
 static REPORTS: parking_lot::Mutex<Reports> = parking_lot::Mutex::new(Reports { last: None, since: 0 });
 
-/// Reports a coroutine, whose error is about to be dropped.
+/// Reports a coroutine whose error is about to be dropped, or counts it for the next report.
 #[cold]
 pub(super) fn report(label: &Label<'_>, error: &io::Error) {
     let counted = REPORTS.lock().count(Instant::now());
@@ -45,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_report_comes_at_most_every_ten_seconds_and_counts_the_others() {
+    fn there_is_one_report_in_ten_seconds_which_counts_the_others() {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
         let mut reports = Reports { last: None, since: 0 };

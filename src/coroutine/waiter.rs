@@ -1,8 +1,20 @@
-//! Who ends a wait: one atomic word, one winner.
+//! Which party ends a wait: one atomic word, one winner.
 //!
-//! Every wait may be ended by several parties at once: an event, a timer, a cancellation. Each of
-//! them holds a [`Ticket`] and calls [`Ticket::fire`]; the first one wins, and the word tells it
-//! whether it has to put the sleeper back into a queue. The others do nothing.
+//! # The problem
+//!
+//! An event, a timer and a cancellation may end the same wait at the same time, and the wake-up may come
+//! before the waiter has parked. Exactly one party must win, exactly one must schedule the waiter, and no
+//! wake-up may be lost.
+//!
+//! # Terms
+//!
+//! - *Owner*: the coroutine that waits, or the plain thread.
+//! - *Epoch*: how many waits of this waiter have ended.
+//! - *Ticket*: the waiter's address and an epoch: the right to end this one wait. Parties *fire* it. A ticket
+//!   of an older epoch always loses, so a wait ends once.
+//! - *Verdict*: what a call has to do next: [`Fired`], [`Park`].
+//!
+//! # The states
 //!
 //! ```text
 //!  63                      16 15    8  3         2        1        0
@@ -10,37 +22,60 @@
 //! |          epoch           | cause | LIMITED | MASKED | CANCEL | PARKED |
 //! +--------------------------+-------+---------+--------+--------+--------+
 //!
-//!  state            word                    who moves on from here, and whither
-//!  running          epoch e, not PARKED     owner: `park(e)` -> parked, or, with CANCEL and not to be
-//!                                           masked, -> running, e+1 (Woken)
-//!                                           a ticket of e: `fire` -> running, e+1 (verdict Early)
-//!                                           `cancel` -> running, with CANCEL (Lost); so it does while MASKED
-//!  parked           epoch e, PARKED         a ticket of e: `fire` -> running, e+1 (verdict Schedule)
-//!                                           `cancel`, unless MASKED -> running, e+1 (Schedule)
+//!  state     word
+//!  running   epoch e, without PARKED: the owner runs, is in a queue to run, or has decided to wait but has
+//!            not parked yet
+//!  parked    epoch e, PARKED: only a fire or a cancellation gets the owner to run again
+//!
+//!  from      to             by           cause, and verdict
+//!  running   parked         `park(e)`    the owner waits, and its registers are saved: Parked
+//!  running   running, e+1   `park(e)`    CANCEL is set, and the wait is not masked: Woken
+//!  running   running        `park(e-1)`  the wait was ended before the owner parked: Woken
+//!  running   running, e+1   `fire(e)`    the wait ends before the owner has parked: Early; the owner goes on
+//!  parked    running, e+1   `fire(e)`    the wait ends: Schedule
+//!  running   + CANCEL       `cancel`     the next wait that is not masked will end at once: Lost
+//!  parked    running, e+1   `cancel`     the wait ends, if it is not masked: Schedule; + CANCEL
+//!  parked    + CANCEL       `cancel`     the wait is masked: Lost; the next one will end
+//!  any       the same       `fire(<e)`   the wait of this ticket has ended already: Lost
 //! ```
 //!
-//! - The epoch counts ended waits. A ticket of an older epoch always loses, so a wait ends once.
-//! - A fire between "decided to wait" and "parked" moves the epoch on; the owner's `park(e)` then
-//!   fails and it goes on at once. That is the token that closes the window of lost wake-ups.
-//! - PARKED is set only after the registers are saved. Before that nobody gets the verdict
-//!   `Schedule`, so nobody can resume a stack that is still in use.
-//! - CANCEL is never cleared: a cancelled coroutine that swallows the unwinding meets it at its next
-//!   wait again. MASKED is set with PARKED by a wait that cancellation must not end.
-//! - LIMITED is no part of the protocol: the owner sets it when it first comes under a time limit, and it
-//!   stays. A yield, which is no wait, learns from one look at the word whether anything may have to end it.
+//! MASKED is set together with PARKED, and cleared with it when the wait ends. CANCEL is never cleared: a
+//! coroutine that catches the unwinding and goes on meets it again at its next wait.
 //!
-//! Orderings: every change is a read-modify-write with `AcqRel`, so what a firer did before its
-//! `fire` is visible to the owner after its wait, and what the owner did before `park` (its saved
-//! stack) is visible to whoever resumes it.
+//! # The argument
+//!
+//! - *No wake-up is lost.* A fire between "decided to wait" and "parked" moves the epoch on, so the owner's
+//!   `park(e)` fails, and the owner goes on at once. The early fire is the token.
+//! - *No stack is resumed while it is in use.* PARKED is set only after the registers are saved, and only a
+//!   party that finds PARKED gets the verdict `Schedule`.
+//! - *Exactly one party schedules the owner*: the one whose compare-and-swap cleared PARKED.
+//!
+//! *Orderings.* Every change is a read-modify-write with `AcqRel`. So the owner sees, after its wait, what
+//! the firing party did before `fire`; and the thread that resumes the owner sees what the owner did before
+//! `park`, its saved stack above all.
+//!
+//! LIMITED is no part of the protocol. The owner sets it when it first comes under a time limit, and it
+//! stays. So a yield, which is no wait, learns from one load of the word whether anything may have to end it.
+//!
+//! # Access
+//!
+//! - `word`: every thread that has a ticket or a reference to the owner.
+//! - `link`: the queue that the waiter is in. A waiter is in one queue at a time, since only the winner of
+//!   its wait (verdict `Schedule`) or the thread that runs the owner puts it into one.
+//! - `table`: constant.
 
 use crate::base::list::{Linked, Queue};
 use crate::base::sync::{AtomicU64, Ordering};
 use std::cell::UnsafeCell;
 use std::ptr::NonNull;
 
+/// The owner's registers are saved: a party that ends the wait has to schedule it.
 const PARKED: u64 = 1;
+/// A cancellation was requested.
 const CANCEL: u64 = 1 << 1;
+/// A cancellation does not end the present wait.
 const MASKED: u64 = 1 << 2;
+/// The owner is, or has been, under a time limit.
 const LIMITED: u64 = 1 << 3;
 const CAUSE_SHIFT: u32 = 8;
 const CAUSE_MASK: u64 = 0xff << CAUSE_SHIFT;
@@ -51,7 +86,7 @@ const EPOCH_MASK: u64 = !(EPOCH_ONE - 1);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Cause {
-    /// What was waited for came about.
+    /// What the owner waits for happened.
     Event = 0,
     /// The deadline passed.
     Timeout = 1,
@@ -74,12 +109,12 @@ impl Cause {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub(crate) enum Fired {
-    /// Somebody else ended that wait, or it cannot be ended this way now; a `cancel` has left its mark all the same.
+    /// Another party ended the wait. From `cancel`: it ends no wait now, but a later one.
     Lost,
-    /// The caller ended it before the owner had parked: the owner goes on by itself, and may be gone
+    /// The caller ended the wait before the owner had parked. The owner goes on by itself, and may be gone
     /// already.
     Early,
-    /// The caller ended it and now has to schedule the owner, which stays where it is until then.
+    /// The caller ended the wait and has to schedule the owner, which stays parked until then.
     Schedule,
 }
 
@@ -87,16 +122,16 @@ pub(crate) enum Fired {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub(crate) enum Park {
-    /// Parked: whoever ends the wait schedules the owner. The caller no longer owns it.
+    /// The owner is parked: the party that ends the wait schedules it. The caller no longer owns it.
     Parked,
-    /// The wait had ended already, or a cancellation has ended it: the owner goes on.
+    /// The wait has ended already, perhaps just now by a cancellation: the owner goes on.
     Woken,
 }
 
-/// What can wait: part of each coroutine's header, and of each plain thread's parker.
+/// What can wait: part of the header of each coroutine, and of the parker of each plain thread.
 ///
-/// The link is used by the one queue that the owner is in: a batch of fired waiters, then the inbox
-/// or run queue of its scheduler.
+/// The link belongs to the queue that the owner is in: a batch of fired waiters, then an inbox or a run
+/// queue of its scheduler.
 #[repr(C)]
 pub(crate) struct Waiter {
     word: AtomicU64,
@@ -104,10 +139,10 @@ pub(crate) struct Waiter {
     table: NonNull<Table>,
 }
 
-/// What kind of waiter it is: how it is scheduled. A coroutine's table goes on behind this.
+/// How a kind of waiter is scheduled. The table of a coroutine continues after this.
 #[repr(C)]
 pub(crate) struct Table {
-    /// Puts the waiter's owner back to where it is run from.
+    /// Puts the owner back to where it is run from: a run queue, the parker of its thread.
     pub(crate) schedule: unsafe fn(NonNull<Waiter>),
 }
 
@@ -127,7 +162,7 @@ unsafe impl Linked for Waiter {
     }
 }
 
-/// Fired waiters that are yet to be scheduled, in the order in which they were fired.
+/// Fired waiters that have to be scheduled, in the order in which they were fired.
 pub(crate) type Batch = Queue<Waiter>;
 
 impl Batch {
@@ -141,14 +176,14 @@ impl Batch {
 
     fn wake_some(&mut self) {
         while let Some(waiter) = self.pop() {
-            // SAFETY: waiters get into a batch by the verdict `Schedule`, and leave it once.
+            // SAFETY: waiters get into a batch with the verdict `Schedule`, and leave it once.
             unsafe { Waiter::schedule(waiter) };
         }
     }
 }
 
 impl Waiter {
-    /// A waiter that runs.
+    /// A waiter whose owner runs.
     ///
     /// # Safety
     ///
@@ -166,20 +201,20 @@ impl Waiter {
     ///
     /// # Safety
     ///
-    /// `this` points to a waiter that is alive, and may be used for all of its owner's memory.
+    /// `this` points to a waiter that is alive, and is valid for all of its owner's memory.
     pub(crate) unsafe fn ticket(this: NonNull<Waiter>) -> Ticket {
         // SAFETY: alive, as the caller says.
         let epoch = unsafe { this.as_ref() }.word.load(Ordering::Relaxed) & EPOCH_MASK;
         Ticket { waiter: this, epoch }
     }
 
-    /// Parks the owner, unless the ticket's wait has ended already or a cancellation, not masked, is
-    /// due. Called once the owner's registers are saved.
+    /// Parks the owner, unless the wait of the ticket has ended already, or a cancellation that is not masked
+    /// ends it now. Called after the owner's registers were saved.
     pub(crate) fn park(&self, ticket: Ticket, masked: bool) -> Park {
         let mut word = self.word.load(Ordering::Relaxed);
         loop {
             if word & EPOCH_MASK != ticket.epoch {
-                // Pairs with the firer's release: the owner goes on with what it was told.
+                // Pairs with the release of `fire`: the owner sees what the firing party did.
                 let _ = self.word.load(Ordering::Acquire);
                 return Park::Woken;
             }
@@ -195,13 +230,13 @@ impl Waiter {
         }
     }
 
-    /// What ended the wait of that ticket, `None` if nothing did. Called by the owner alone.
+    /// What ended the wait of the ticket; `None` if it has not ended. Called by the owner alone.
     pub(crate) fn cause(&self, ticket: Ticket) -> Option<Cause> {
         let word = self.word.load(Ordering::Acquire);
         (word & EPOCH_MASK != ticket.epoch).then(|| Cause::of(word))
     }
 
-    /// Asks for the owner's cancellation: ends its present wait, unless masked, and each later one.
+    /// Requests the owner's cancellation: ends its present wait, unless masked, and each later one.
     pub(crate) fn cancel(&self) -> Fired {
         let mut word = self.word.load(Ordering::Relaxed);
         loop {
@@ -215,28 +250,28 @@ impl Waiter {
         }
     }
 
-    /// Whether cancellation has been asked for.
+    /// Whether a cancellation was requested.
     pub(crate) fn cancelled(&self) -> bool {
         self.word.load(Ordering::Acquire) & CANCEL != 0
     }
 
-    /// Notes that the owner is, or has been, under a time limit. Called by the owner alone.
+    /// Sets LIMITED: the owner is, or has been, under a time limit. Called by the owner alone.
     pub(crate) fn note_limit(&self) {
         self.word.fetch_or(LIMITED, Ordering::AcqRel);
     }
 
-    /// Whether a cancellation was asked for, or [`note_limit`](Self::note_limit) called.
+    /// Whether a cancellation was requested, or [`note_limit`](Self::note_limit) was called.
     #[inline]
     pub(crate) fn may_be_ended(&self) -> bool {
         self.word.load(Ordering::Acquire) & (CANCEL | LIMITED) != 0
     }
 
-    /// Puts the owner back to where it is run from.
+    /// Schedules the owner: puts it back to where it is run from.
     ///
     /// # Safety
     ///
-    /// The caller got [`Fired::Schedule`] for this waiter and has not called this since; or the
-    /// owner is a coroutine that has not been handed to its scheduler yet.
+    /// The caller got [`Fired::Schedule`] for this waiter and has not called this since; or the owner is a
+    /// coroutine that its scheduler does not have yet.
     pub(crate) unsafe fn schedule(this: NonNull<Waiter>) {
         // SAFETY: the owner stays alive and parked until it is scheduled, which is only now.
         unsafe { (this.as_ref().table.as_ref().schedule)(this) }
@@ -258,7 +293,7 @@ impl Waiter {
     }
 }
 
-/// The word once its wait has ended.
+/// The word after the end of the wait: the next epoch, and the cause.
 fn ended(word: u64, cause: Cause) -> u64 {
     let kept = word & (EPOCH_MASK | CANCEL | LIMITED);
     kept.wrapping_add(EPOCH_ONE) | (cause as u64) << CAUSE_SHIFT
@@ -282,39 +317,39 @@ impl Ticket {
         self.waiter == other.waiter
     }
 
-    /// The epoch, for tests that look for the waiters that were fired.
+    /// The epoch, for tests: how many waits of the waiter have ended.
     #[cfg(all(test, not(loom)))]
     pub(crate) fn epoch(self) -> u64 {
         self.epoch / EPOCH_ONE
     }
 
-    /// Ends the wait; a waiter to be scheduled goes into the batch.
+    /// Ends the wait. With the verdict `Schedule` the waiter goes into the batch.
     ///
     /// # Safety
     ///
-    /// The waiter is alive: either the ticket is reached through a place that the owner clears,
-    /// under that place's lock, before its wait returns; or the caller holds a reference to the
-    /// waiter's owner.
+    /// The waiter is alive: either the caller holds the lock of the ring or list in which it found the
+    /// ticket, and the owner takes its ticket back under this lock before its wait returns; or the caller
+    /// holds a reference to the owner.
     pub(crate) unsafe fn fire(self, cause: Cause, batch: &mut Batch) -> Fired {
         // SAFETY: alive, as the caller says.
         let fired = unsafe { self.waiter.as_ref() }.fire(self.epoch, cause);
         if fired == Fired::Schedule {
-            // SAFETY: the winner alone may queue the waiter, and the owner stays parked, so alive,
-            // until it is scheduled from there.
+            // SAFETY: only the winner may queue the waiter, and the owner stays parked, so alive, until it is
+            // scheduled from the batch.
             unsafe { batch.push(self.waiter) };
         }
         fired
     }
 }
 
-/// Waiters for tests, which nobody schedules.
+/// Waiters for tests. They are never scheduled.
 #[cfg(test)]
 pub(crate) mod testing {
     use super::*;
 
     pub(crate) fn waiter() -> Waiter {
-        unsafe fn nowhere(_: NonNull<Waiter>) {}
-        const TABLE: &Table = &Table { schedule: nowhere };
+        unsafe fn ignore(_: NonNull<Waiter>) {}
+        const TABLE: &Table = &Table { schedule: ignore };
         // SAFETY: the table is a constant.
         unsafe { Waiter::new(NonNull::from(TABLE)) }
     }
@@ -325,29 +360,29 @@ pub(crate) mod testing {
     }
 }
 
-/// What a model's thread waits on, as a plain thread waits on its parker.
+/// What a thread of a model waits on, as a plain thread waits on its parker.
 #[cfg(all(test, loom))]
 #[repr(C)]
 pub(crate) struct Sleeper {
     /// First, so that a pointer to it is a pointer to the sleeper.
     waiter: Waiter,
     scheduled: loom::sync::Mutex<bool>,
-    bell: loom::sync::Condvar,
+    wake_up: loom::sync::Condvar,
 }
 
 #[cfg(all(test, loom))]
 impl Sleeper {
     pub(crate) fn new() -> Sleeper {
-        unsafe fn ring(waiter: NonNull<Waiter>) {
+        unsafe fn wake(waiter: NonNull<Waiter>) {
             // SAFETY: this function belongs to sleepers alone, which outlive their model's threads.
             let sleeper = unsafe { waiter.cast::<Sleeper>().as_ref() };
             *sleeper.scheduled.lock().unwrap() = true;
-            sleeper.bell.notify_one();
+            sleeper.wake_up.notify_one();
         }
-        const TABLE: &Table = &Table { schedule: ring };
+        const TABLE: &Table = &Table { schedule: wake };
         // SAFETY: the table is a constant.
         let waiter = unsafe { Waiter::new(NonNull::from(TABLE)) };
-        Sleeper { waiter, scheduled: loom::sync::Mutex::new(false), bell: loom::sync::Condvar::new() }
+        Sleeper { waiter, scheduled: loom::sync::Mutex::new(false), wake_up: loom::sync::Condvar::new() }
     }
 
     pub(crate) fn ticket(&self) -> Ticket {
@@ -355,19 +390,19 @@ impl Sleeper {
         unsafe { Waiter::ticket(NonNull::from(self).cast()) }
     }
 
-    /// Waits until the ticket is fired; by whom does not matter.
+    /// Waits until the ticket is fired, by any party.
     pub(crate) fn sleep(&self, ticket: Ticket) -> Cause {
         if self.waiter.park(ticket, false) == Park::Parked {
             let mut scheduled = self.scheduled.lock().unwrap();
             while !*scheduled {
-                scheduled = self.bell.wait(scheduled).unwrap();
+                scheduled = self.wake_up.wait(scheduled).unwrap();
             }
             *scheduled = false;
         }
         self.waiter.cause(ticket).expect("a sleeper is scheduled after its wait has ended")
     }
 
-    /// Ends the sleeper's own wait before it sleeps; true if nobody else has.
+    /// Ends the sleeper's own wait before it sleeps; true if no other party has ended it.
     pub(crate) fn give_up(&self, ticket: Ticket) -> bool {
         self.waiter.fire(ticket.epoch, Cause::Timeout) != Fired::Lost
     }
@@ -384,7 +419,7 @@ mod tests {
     }
 
     #[test]
-    fn one_of_several_ends_a_wait() {
+    fn one_of_several_parties_ends_a_wait() {
         let waiter = waiter();
         let ticket = ticket_of(&waiter);
         assert_eq!(waiter.park(ticket, false), Park::Parked);
@@ -445,8 +480,8 @@ mod models {
     use loom::sync::atomic::AtomicUsize;
     use loom::thread;
 
-    /// Event, timer and cancellation race for one wait: it ends once, and is scheduled by exactly
-    /// one of them if it had parked, by none if it had not.
+    /// An event and a cancellation race for one wait: it ends once. Exactly one of them schedules the owner
+    /// if it had parked, none if it had not.
     #[test]
     fn a_wait_ends_once() {
         loom::model(|| {

@@ -20,7 +20,7 @@ use crate::base::fork;
 use crate::base::list_lock::ListLock;
 use crate::base::lock::assert_none_held;
 use crate::coroutine::{
-    Batch, Cancellation, Cause, Event, EventNode, Header, LocalRecord, Request, RequestAt, Suspend, Ticket,
+    Batch, Cancellation, Cause, Event, EventNode, Header, LocalRecord, Request, RequestPtr, Suspend, Ticket,
     WaitNode, WaitReason, Waiter, with_parker,
 };
 use std::cell::Cell;
@@ -202,7 +202,7 @@ unsafe fn park(
     let request = Request { commit, ticket, masked };
     header.set_reason(reason);
     // SAFETY: this is the coroutine's own stack.
-    unsafe { header.suspend(Suspend::Wait(RequestAt::of(&request))) };
+    unsafe { header.suspend(Suspend::Wait(RequestPtr::of(&request))) };
     header.set_reason(WaitReason::None);
     match header.waiter.cause(ticket) {
         Some(Cause::Event) | None => Woken::Event,
