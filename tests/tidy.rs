@@ -76,36 +76,6 @@ src/io/pollable.rs: words
 
 src/lib.rs: columns words
 
-src/netpoll/fd.rs: words
-
-src/netpoll/shard.rs: cycle words
-
-src/netpoll/source.rs: columns cycle words
-
-src/netpoll/sys/contract.rs: words
-
-src/netpoll/sys/kqueue/call.rs: words
-
-src/netpoll/sys/kqueue/libkqueue.rs: words
-
-src/netpoll/sys/kqueue/mod.rs: words
-
-src/netpoll/sys/kqueue/native.rs: words
-
-src/netpoll/sys/kqueue/poller.rs: words
-
-src/netpoll/sys/kqueue/translate.rs: words
-
-src/netpoll/sys/kqueue/wakeup_event.rs: words
-
-src/netpoll/sys/kqueue/wakeup_pipe.rs: words
-
-src/netpoll/sys/mod.rs: words
-
-src/netpoll/sys/poll.rs: words
-
-src/netpoll/thread.rs: columns words
-
 src/sched/README.md: words
 
 src/sched/checks.rs: words

@@ -126,9 +126,9 @@ pub(crate) fn perform<T>(
             }
             continue;
         }
-        let tellings = source.tellings();
+        let times_ready = source.times_ready();
         let taken = event.take();
-        if taken.is_some() || tellings.is_some() {
+        if taken.is_some() || times_ready.is_some() {
             match attempt(fd) {
                 Ok(Attempt::Done(value)) => {
                     set_again(source, direction);
@@ -155,7 +155,7 @@ pub(crate) fn perform<T>(
             backoff.wait();
         }
         join_shard(source)?;
-        match wait_for_turn(source, direction, reason, deadline, tellings, &mut woken) {
+        match wait_for_turn(source, direction, reason, deadline, times_ready, &mut woken) {
             Woken::Event => {}
             Woken::Timeout => return Err(PerformError::TimedOut),
             Woken::Cancelled => unwind_cancelled(),
@@ -209,7 +209,7 @@ fn wait_for_turn(
     direction: Direction,
     reason: WaitReason,
     deadline: Option<Instant>,
-    tellings: Option<usize>,
+    times_ready: Option<usize>,
     woken: &mut bool,
 ) -> Woken {
     let event = source.event(direction);
@@ -220,7 +220,7 @@ fn wait_for_turn(
         if listed.get() {
             source.arm(direction);
         }
-        listed.get() && source.tellings() == tellings
+        listed.get() && source.times_ready() == times_ready
     });
     *woken |= listed.get();
     how
@@ -229,7 +229,7 @@ fn wait_for_turn(
 /// Sets the source's event again, since there may be more than the caller has taken.
 pub(super) fn set_again(source: &Source, direction: Direction) {
     let mut batch = Batch::new();
-    source.tell(direction, &mut batch);
+    source.set_ready(direction, &mut batch);
     batch.wake();
 }
 

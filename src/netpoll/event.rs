@@ -1,4 +1,4 @@
-//! What a back-end reports: events, each with the key of its source.
+//! What a back-end reports: an event names a source by its key, and says in which directions it is ready.
 
 /// Reading or writing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -9,8 +9,8 @@ pub(crate) enum Direction {
     Write,
 }
 
-/// What identifies a source within its shard: a slot of the table and the slot's generation, so that
-/// an event for a descriptor that was closed, and whose number or slot is in use again, is known.
+/// What identifies a source within its shard: a slot of the table and the slot's generation. So an event for
+/// a closed descriptor is recognised, even if its number or its slot is in use again.
 pub(super) type Key = crate::base::slab::Key;
 
 /// One event.
@@ -19,9 +19,10 @@ pub(crate) struct PollEvent {
     pub(super) key: Key,
     pub(super) readable: bool,
     pub(super) writable: bool,
-    /// A short read does not mean "drained": the peer has closed its sending side, the connection is
-    /// gone, or there is urgent data, before which a read stops.
-    pub(super) read_for_good: bool,
-    /// The connection is gone or refused: every later write returns at once.
-    pub(super) write_for_good: bool,
+    /// Sticky: a short read does not mean "drained". The peer has closed its sending
+    /// side, the connection is gone, or there is urgent data, before which a read stops.
+    pub(super) read_sticky: bool,
+    /// Sticky: the connection is gone or refused, so every later write returns at
+    /// once.
+    pub(super) write_sticky: bool,
 }

@@ -1,15 +1,18 @@
-//! Rank 3, the netpoller: kernel events in, waiters to wake out. It knows no queue and schedules
-//! nothing.
+//! Rank 3, the netpoller: it turns the kernel's events into waiters to wake. It knows no run queue and
+//! schedules nothing.
 //!
-//! - [`shard`]: a poller and the table of what it watches; one per worker.
-//! - [`source`]: an open file with its two readiness events; joins a shard at its first would-block.
-//! - [`thread`]: the dedicated thread that polls on behalf of workers that are too busy to.
-//! - [`fd`]: asking about one descriptor, and waiting for it on a plain thread, with no shard.
+//! - [`source`]: an open file and its readiness in both directions. It joins a shard when a call on it first
+//!   would block.
+//! - [`shard`]: a poller and the table of what it watches. Each worker has one.
+//! - [`readiness`]: the two readiness events of a source, which its shard shares.
+//! - [`thread`]: the thread that polls for workers in long turns.
+//! - [`fd`]: questions about one descriptor, and the wait of a plain thread for it. Both need no shard.
 //! - [`event`]: what a back-end reports.
 //! - [`sys`]: the back-ends, one for each kind of system, and the contract that they keep.
 
 mod event;
 mod fd;
+mod readiness;
 mod shard;
 mod source;
 mod sys;

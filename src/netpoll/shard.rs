@@ -1,19 +1,20 @@
-//! A poller and the table of what it watches; one per worker.
+//! A shard: a poller and the table of what it watches. Each worker has one.
 //!
-//! The table maps the key in an event to the readiness of a source. It owns a reference to it, so an
-//! event never meets freed memory, and its keys carry generations, so an event for a source that has
-//! left is recognised. What a burst of sources has used of it is given back (`base::slab`). Invariant: a
-//! source is `bound` exactly while it is in the table of one shard.
+//! The table maps the key of a kernel event to the readiness of a source. It owns a reference to the
+//! readiness, so an event never reaches freed memory. Its keys carry generations, so an event for a source
+//! that has left is recognised. The memory that a burst of sources has used is freed (`base::slab`).
+//!
+//! Invariant: a readiness is `bound` exactly while it is in the table of one shard. Both change together,
+//! under the lock of that table.
 
-use super::event::{Direction, Key, PollEvent};
-use super::source::Readiness;
-use super::sys::Events;
-use super::sys::Poller;
+use super::event::{Direction, Key};
+use super::readiness::Readiness;
+use super::sys::{Events, Poller};
 use crate::base::fork;
 use crate::base::lock::{Mutex, Rank};
 use crate::base::slab::Slab;
 use crate::base::sys::prefetch;
-use crate::coroutine::{Batch, Event};
+use crate::coroutine::Batch;
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::ptr;
@@ -26,6 +27,12 @@ pub(crate) struct Shard {
     table: Mutex<Table>,
 }
 
+struct Table {
+    sources: Slab<Arc<Readiness>>,
+    /// Whether the runtime has ended: no source joins any more.
+    retired: bool,
+}
+
 impl Shard {
     /// An empty shard.
     pub(crate) fn new() -> io::Result<Shard> {
@@ -35,7 +42,7 @@ impl Shard {
         })
     }
 
-    /// Waits for events and fires those who wait for them.
+    /// Waits for kernel events, and fires the waiters for which they are.
     pub(crate) fn poll(
         &self,
         events: &mut Events,
@@ -47,10 +54,10 @@ impl Shard {
             return Ok(());
         }
         let table = self.table.lock();
-        // Prefetches for the coming turns of the loop: first the readiness word, then its first waiter.
-        let mut ahead = events.iter().skip(1).map(|readiness| table.get(readiness.key));
+        // Prefetches for the next iterations: first the readiness, then its first waiter.
+        let mut ahead = events.iter().skip(1).map(|event| table.get(event.key));
         let mut next = ahead.next().flatten();
-        for readiness in events.iter() {
+        for event in events.iter() {
             let after_next = ahead.next().flatten();
             if let Some(next) = next {
                 next.read.prefetch_waiter();
@@ -59,15 +66,15 @@ impl Shard {
                 prefetch(ptr::from_ref(after_next).cast(), 1);
             }
             next = after_next;
-            if let Some(ready) = table.get(readiness.key) {
-                ready.set(&readiness, batch);
+            if let Some(readiness) = table.get(event.key) {
+                readiness.apply(&event, batch);
             }
         }
         Ok(())
     }
 
-    /// As `poll`, on behalf of the shard's worker, without waiting. A wake-up that was meant for the
-    /// worker is passed on.
+    /// As `poll`, in the place of the shard's worker, without waiting. If this takes a wake-up that was meant
+    /// for the worker, it writes another one.
     pub(crate) fn poll_for_worker(&self, events: &mut Events, batch: &mut Batch) -> io::Result<()> {
         self.poll(events, Some(Duration::ZERO), batch)?;
         if events.woken() {
@@ -76,78 +83,61 @@ impl Shard {
         Ok(())
     }
 
-    /// Ends the present or next `poll`.
+    /// Ends a `poll` that is in progress, or else the next one.
     pub(crate) fn wake(&self) {
-        // A forked child has the parent's descriptor, and nobody who polls.
+        // A forked child has its parent's descriptor, and no thread that polls.
         if !fork::forked() {
             self.poller.wake();
         }
     }
 
-    /// Watches a source's descriptor. Fails once the shard has retired.
-    pub(super) fn add(&self, fd: BorrowedFd<'_>, ready: &Arc<Readiness>) -> io::Result<Key> {
+    /// Watches a source's descriptor.
+    ///
+    /// # Errors
+    ///
+    /// The shard has retired, or the back-end cannot watch the file.
+    pub(super) fn add(&self, fd: BorrowedFd<'_>, readiness: &Arc<Readiness>) -> io::Result<Key> {
         let mut table = self.table.lock();
         if table.retired {
             return Err(io::Error::other("the runtime has shut down"));
         }
-        let key = table.sources.insert(Arc::clone(ready));
+        let key = table.sources.insert(Arc::clone(readiness));
         if let Err(e) = self.poller.add(fd, key) {
             table.sources.remove(key);
             return Err(e);
         }
-        ready.set_bound(true);
+        readiness.set_bound(true);
         Ok(key)
     }
 
-    /// Has a change of that direction told, where the back-end does so only once it is asked to.
+    /// Makes a one-shot back-end report that direction again.
     pub(super) fn arm(&self, key: Key, direction: Direction) {
         self.poller.arm(key, direction);
     }
 
-    /// Watches it no more. Explicitly, before its descriptor is closed: a duplicate in another
-    /// process would keep the kernel's entry alive.
+    /// Ends the watch. The source calls it before it closes the descriptor: if another process has a
+    /// duplicate, closing alone would leave the kernel's registration alive.
     pub(super) fn remove(&self, fd: BorrowedFd<'_>, key: Key) {
         let mut table = self.table.lock();
-        if let Some(ready) = table.sources.remove(key) {
-            ready.set_bound(false);
+        if let Some(readiness) = table.sources.remove(key) {
+            readiness.set_bound(false);
             let _ = self.poller.remove(fd, key);
         }
     }
 
-    /// The end of the shard: its sources leave, and whoever waits for them is fired and may join
-    /// another shard.
+    /// Ends the shard: its sources leave it, and all their waiters are fired. They may join another shard.
     pub(crate) fn retire(&self, batch: &mut Batch) {
         let mut table = self.table.lock();
         table.retired = true;
-        for ready in table.sources.drain() {
-            ready.set_bound(false);
-            ready.set_all(batch);
+        for readiness in table.sources.drain() {
+            readiness.set_bound(false);
+            readiness.set_all(batch);
         }
     }
-}
-
-struct Table {
-    sources: Slab<Arc<Readiness>>,
-    retired: bool,
 }
 
 impl Table {
     fn get(&self, key: Key) -> Option<&Readiness> {
-        self.sources.get(key).map(|ready| &**ready)
-    }
-}
-
-impl Readiness {
-    fn set(&self, readiness: &PollEvent, batch: &mut Batch) {
-        let mut set = |direction: Direction, event: &Event, for_good: bool| match for_good {
-            true => event.set_sticky(&self.marks, batch),
-            false => self.tell(direction, batch),
-        };
-        if readiness.readable {
-            set(Direction::Read, &self.read, readiness.read_for_good);
-        }
-        if readiness.writable {
-            set(Direction::Write, &self.write, readiness.write_for_good);
-        }
+        self.sources.get(key).map(|readiness| &**readiness)
     }
 }

@@ -1,106 +1,95 @@
-//! An open file that can be waited for: a descriptor and its readiness in both directions.
+//! A source: an open file that coroutines and threads can wait for, with its readiness in both directions.
 //!
-//! A source starts as "maybe ready" and joins a shard at its first would-block, once. PollEvent is
-//! consumed before the syscall that uses it up; what comes in between is set again by the poller and
-//! stays.
+//! # The problem
 //!
-//! Invariant: the descriptor is open for as long as the source lives. `close` ends its use, not its
-//! number, so nobody who holds the source can meet another file under that number.
+//! Callers make non-blocking calls on the file, and wait when a call would block. No event of the kernel may
+//! be lost between such a call and the wait, and no caller may meet another file under the same descriptor
+//! number after `close`.
+//!
+//! # Terms
+//!
+//! - *Readiness event*: the flag "a call in this direction may succeed" with its waiters
+//!   (`coroutine::event`). A new source is "maybe ready": both events are set, so the first call is made
+//!   without a wait.
+//! - *Consume*: take the event, before the call that may use the readiness up.
+//! - *Bound*: in the table of a shard, whose poller then sets the events.
+//! - *Closed*: `close` was called. The descriptor stays open until the source is dropped.
+//!
+//! # States
+//!
+//! | from, to | by | cause |
+//! |---|---|---|
+//! | unbound, bound | `join` | a call would block, and the source is in no shard |
+//! | bound, unbound | `Shard::retire` | the runtime ends; the next call that would block joins another shard |
+//! | bound, unbound | `close`, `into_fd`, drop | the end of its use |
+//! | open, closed | `close` | its owner has called it; never undone |
+//!
+//! A source joins the shard of the worker on which the first waiting coroutine runs. So a connection that is
+//! accepted on one worker and handled on another is registered once, where its events are needed.
+//!
+//! # Why no event is lost
+//!
+//! - *An edge between a call and its wait.* The caller has consumed the event before the call, so the
+//!   poller's `set` is kept, and the caller finds the event set when it lists itself.
+//! - *A change before `join`.* Adding a descriptor reports its state at that time. If two callers join at
+//!   once, the lock of `binding` makes one registration. The other caller reads `bound` as true (release,
+//!   acquire), so the shard's events are for it as well.
+//! - *One-shot back-ends.* The waiter lists itself, then arms its direction; arming reports the state.
+//! - *`close`.* It sets `closed` before it sets the events for good. So a waiter that these wake, or that
+//!   comes later and finds them set, sees that the source is closed.
+//! - *A shard that retires.* It sets `bound` to false before it fires the waiters, so each of them joins
+//!   another shard, or fails with it.
+//!
+//! # Rejected
+//!
+//! - *`close` closes the descriptor.* Its number may be another file's at once, and a caller that is about to
+//!   make its call would meet that file. So the number is freed only with the last owner of the source.
+//! - *Registration when the file is opened.* It costs a system call for files that never block, and is on the
+//!   wrong worker for a connection that another worker handles.
 
 use super::event::{Direction, Key};
 use super::fd::{is_ready, wait_on_thread};
+use super::readiness::Readiness;
 use super::shard::Shard;
 use super::sys::Poller;
 use crate::base::backoff::Backoff;
 use crate::base::fork;
 use crate::base::lock::{Mutex, Rank};
 use crate::base::sys::set_nonblocking;
-use crate::coroutine::{Batch, Event, StickyNumbers};
+use crate::coroutine::{Batch, Event};
 use std::io::{self, PipeReader, PipeWriter};
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-/// A source's readiness, shared with the table of its shard.
-#[derive(Debug)]
-pub(crate) struct Readiness {
-    pub(super) read: Event,
-    pub(super) write: Event,
-    /// For both of them.
-    pub(super) marks: StickyNumbers,
-    bound: AtomicBool,
-    /// A waiter that finds nothing for itself says nothing about what the others would find.
-    selective: bool,
-    /// How often a selective source has been told ready.
-    tellings: AtomicUsize,
-}
-
-impl Readiness {
-    pub(super) fn new() -> Readiness {
-        Readiness {
-            read: Event::new_set(),
-            write: Event::new_set(),
-            marks: StickyNumbers::new(),
-            bound: AtomicBool::new(false),
-            selective: false,
-            tellings: AtomicUsize::new(0),
-        }
-    }
-
-    fn event(&self, direction: Direction) -> &Event {
-        match direction {
-            Direction::Read => &self.read,
-            Direction::Write => &self.write,
-        }
-    }
-
-    /// Tells of readiness that one attempt may use up.
-    #[inline]
-    pub(super) fn tell(&self, direction: Direction, batch: &mut Batch) {
-        let event = self.event(direction);
-        if self.selective {
-            // Before the event: a waiter that lists itself once this event has been taken again sees the
-            // number.
-            self.tellings.fetch_add(1, Ordering::AcqRel);
-            event.set_all(batch);
-        } else {
-            event.set(batch);
-        }
-    }
-
-    pub(super) fn set_bound(&self, bound: bool) {
-        self.bound.store(bound, Ordering::Release);
-    }
-
-    pub(super) fn set_all(&self, batch: &mut Batch) {
-        self.read.set_all(batch);
-        self.write.set_all(batch);
-    }
-}
-
 /// An open file that can be waited for.
+///
+/// Invariant: the descriptor is open for as long as the source lives.
 pub(crate) struct Source {
     fd: OwnedFd,
-    ready: Arc<Readiness>,
+    readiness: Arc<Readiness>,
+    /// The shard that it has joined. Stale once that shard has retired: then `readiness` is not bound.
     binding: Mutex<Option<(Arc<Shard>, Key)>>,
+    /// Whether the file is known to be non-blocking.
     nonblocking: AtomicBool,
     closed: AtomicBool,
-    bell: Option<Box<Mutex<Bell>>>,
+    /// For files whose blocked threads nothing else can wake.
+    close_pipe: Option<Box<Mutex<ClosePipe>>>,
 }
 
-/// What wakes the plain threads that block on a file which nothing else can wake: a pipe whose writing
-/// end `close` closes. Made when the first of them blocks.
+/// A pipe whose writing end `close` closes. It wakes the plain threads that block on a file of a kind that
+/// has no `shutdown`: they wait for the reading end as well.
 #[derive(Debug, Default)]
-enum Bell {
+enum ClosePipe {
+    /// No thread has blocked so far. The first one makes the pipe.
     #[default]
-    Unhung,
-    Hung {
-        reader: Arc<PipeReader>,
-        _writer: PipeWriter,
-    },
-    Rung,
+    Absent,
+    /// Threads may be blocked on the reading end.
+    Open { reader: Arc<PipeReader>, _writer: PipeWriter },
+    /// `close` has dropped the writing end: no thread blocks any more.
+    Closed,
 }
 
 impl std::fmt::Debug for Source {
@@ -114,11 +103,11 @@ impl Source {
     pub(crate) fn new(fd: OwnedFd) -> Source {
         Source {
             fd,
-            ready: Arc::new(Readiness::new()),
+            readiness: Arc::new(Readiness::new()),
             binding: Mutex::new(Rank::Binding, None),
             nonblocking: AtomicBool::new(false),
             closed: AtomicBool::new(false),
-            bell: None,
+            close_pipe: None,
         }
     }
 
@@ -130,19 +119,19 @@ impl Source {
         source
     }
 
-    /// A source whose file is known to be non-blocking, and of a kind that has no `shutdown` with which
-    /// the threads that block on it could be woken.
+    /// A source whose file is known to be non-blocking, and of a kind that has no `shutdown`, which would
+    /// wake threads that block on it. `close` wakes them by a pipe.
     pub(crate) fn new_with_close_pipe(fd: OwnedFd) -> Source {
         let mut source = Source::new_nonblocking(fd);
-        source.bell = Some(Box::new(Mutex::new(Rank::Binding, Bell::Unhung)));
+        source.close_pipe = Some(Box::new(Mutex::new(Rank::Binding, ClosePipe::Absent)));
         source
     }
 
-    /// The same source, for attempts of different kinds: one may find nothing where another would succeed.
-    /// Each event wakes all waiters of its direction, and each of them tries, even if another has taken the
-    /// event.
+    /// The same source, for calls that block on different conditions: one may find nothing where another
+    /// would succeed. Each event wakes all waiters of its direction, and each of them makes its call, even if
+    /// another waiter has consumed the event.
     pub(crate) fn selective(mut self) -> Source {
-        Arc::get_mut(&mut self.ready).expect("it is in no shard yet").selective = true;
+        Arc::get_mut(&mut self.readiness).expect("it is in no shard yet").make_selective();
         self
     }
 
@@ -151,26 +140,26 @@ impl Source {
         self.fd.as_fd()
     }
 
-    /// The readiness in one direction.
+    /// The readiness event of one direction.
     pub(crate) fn event(&self, direction: Direction) -> &Event {
-        self.ready.event(direction)
+        self.readiness.event(direction)
     }
 
-    /// Sets the event of one direction, as the shard does when it hears of readiness.
+    /// Sets the event of one direction, as the shard does when the kernel reports readiness.
     #[inline]
-    pub(crate) fn tell(&self, direction: Direction, batch: &mut Batch) {
-        self.ready.tell(direction, batch);
+    pub(crate) fn set_ready(&self, direction: Direction, batch: &mut Batch) {
+        self.readiness.set_ready(direction, batch);
     }
 
-    /// How often a selective source has been told ready; `None` for one that is not. A waiter of a selective
-    /// source waits only if the number is, once it is listed, what it was before its attempt: another one may
-    /// have taken the event in between.
+    /// How often a selective source was reported as ready; `None` for other sources. A waiter of a selective
+    /// source reads it before its call and again once it is listed, and waits only if both are equal: another
+    /// caller may have consumed an event in between.
     #[inline]
-    pub(crate) fn tellings(&self) -> Option<usize> {
-        self.ready.selective.then(|| self.ready.tellings.load(Ordering::Acquire))
+    pub(crate) fn times_ready(&self) -> Option<usize> {
+        self.readiness.times_ready()
     }
 
-    /// Fails once `close` was called.
+    /// Fails with `NotConnected` after `close`.
     #[inline]
     pub(crate) fn check_open(&self) -> io::Result<()> {
         if self.is_closed() {
@@ -179,7 +168,7 @@ impl Source {
         Ok(())
     }
 
-    /// As `check_open`, before a call that must not block: makes the file non-blocking if that is still to be done.
+    /// As `check_open`, before a call that must not block: makes the file non-blocking if it is not yet.
     #[inline]
     pub(crate) fn prepare(&self) -> io::Result<()> {
         self.check_open()?;
@@ -195,18 +184,17 @@ impl Source {
         self.closed.load(Ordering::Acquire)
     }
 
-    /// Joins that shard if the source is in none. Call this before waiting for an event.
+    /// Joins that shard if the source is in none. Call this before a wait for an event.
     #[inline]
     pub(crate) fn join(&self, shard: &Arc<Shard>) -> io::Result<()> {
-        // Acquire: pairs with `set_bound`; whoever sees it bound waits for the shard's events.
-        if !self.ready.bound.load(Ordering::Acquire) {
+        if !self.readiness.is_bound() {
             self.bind(shard)?;
         }
         Ok(())
     }
 
-    /// Asks the shard for that direction's next event. Call this once the waiter is listed: the event that
-    /// ends the watch then finds it.
+    /// Asks a one-shot back-end for that direction's next event. Call this once the waiter is listed, so that
+    /// the event finds it.
     #[inline]
     pub(crate) fn arm(&self, direction: Direction) {
         if Poller::ONE_SHOT
@@ -216,7 +204,7 @@ impl Source {
         }
     }
 
-    /// As `arm`, for the remaining waiters: a waiter that has used up the event and leaves calls this.
+    /// As `arm`, for the remaining waiters. A waiter that has used up the event and leaves calls this.
     #[inline]
     pub(crate) fn rearm_for_others(&self, direction: Direction) {
         if Poller::ONE_SHOT && self.event(direction).has_waiters() {
@@ -228,25 +216,25 @@ impl Source {
     fn bind(&self, shard: &Arc<Shard>) -> io::Result<()> {
         fork::check();
         let mut binding = self.binding.lock();
-        if !self.ready.bound.load(Ordering::Acquire) {
-            *binding = Some((Arc::clone(shard), shard.add(self.fd(), &self.ready)?));
+        if !self.readiness.is_bound() {
+            *binding = Some((Arc::clone(shard), shard.add(self.fd(), &self.readiness)?));
         }
         Ok(())
     }
 
-    /// Ends the use of the file: whoever waits for it is fired, and every `prepare` from now on fails.
+    /// Ends the use of the file: fires all waiters, and makes each later `prepare` fail.
     pub(crate) fn close(&self, batch: &mut Batch) {
-        // Before the events: whoever they wake finds it closed.
+        // Before the events: a waiter that they wake must find the source closed.
         self.closed.store(true, Ordering::Release);
         self.unbind();
-        self.ready.read.set_for_good(batch);
-        self.ready.write.set_for_good(batch);
-        if let Some(bell) = &self.bell {
-            *bell.lock() = Bell::Rung;
+        self.readiness.read.set_for_good(batch);
+        self.readiness.write.set_for_good(batch);
+        if let Some(pipe) = &self.close_pipe {
+            *pipe.lock() = ClosePipe::Closed;
         }
     }
 
-    /// Blocks the thread until the file is ready in that direction, in error or closed; false once the
+    /// Blocks the thread until the file is ready in that direction, in error or closed. Returns false if the
     /// deadline has passed. All waits of one call share a `backoff`; see `fd::wait_on_thread`.
     pub(crate) fn wait_on_thread(
         &self,
@@ -254,39 +242,39 @@ impl Source {
         deadline: Option<Instant>,
         backoff: &mut Backoff,
     ) -> io::Result<bool> {
-        let reader = match &self.bell {
+        let reader = match &self.close_pipe {
             None => None,
-            Some(bell) => match hang(&mut bell.lock())? {
+            Some(pipe) => match pipe.lock().reader()? {
                 None => return Ok(true),
                 reader => reader,
             },
         };
-        let bell = reader.as_ref().map(|reader| reader.as_fd());
-        wait_on_thread(self.fd(), bell, direction, deadline, backoff)
+        let interrupt = reader.as_ref().map(|reader| reader.as_fd());
+        wait_on_thread(self.fd(), interrupt, direction, deadline, backoff)
     }
 
     /// Whether the file's state makes each wait in that direction return at once, although a call has just
-    /// found that it would block. An edge-triggered back-end reports only changes, and need not ask.
+    /// found that it would block. An edge-triggered back-end reports only changes, so there it is never so.
     pub(crate) fn stays_ready(&self, direction: Direction) -> io::Result<bool> {
         Ok(Poller::ONE_SHOT && is_ready(self.fd(), direction)?)
     }
 
-    /// Leaves the shard and gives the descriptor back, non-blocking as it is.
+    /// Leaves the shard and returns the descriptor, which stays non-blocking if it is.
     pub(crate) fn into_fd(self) -> OwnedFd {
         self.unbind();
         let mut this = ManuallyDrop::new(self);
-        // SAFETY: `this` is not used as a whole again, nor dropped: what owns anything is dropped or moved out here,
-        // once.
+        // SAFETY: `this` is neither used as a whole again nor dropped. Each field that owns anything is
+        // dropped or moved out here, once.
         unsafe {
-            std::ptr::drop_in_place(&raw mut this.ready);
+            std::ptr::drop_in_place(&raw mut this.readiness);
             std::ptr::drop_in_place(&raw mut this.binding);
-            std::ptr::drop_in_place(&raw mut this.bell);
+            std::ptr::drop_in_place(&raw mut this.close_pipe);
             std::ptr::read(&raw const this.fd)
         }
     }
 
     fn unbind(&self) {
-        // A forked child shares the kernel's side of the shard with its parent, who watches the file still.
+        // A forked child shares the kernel's side of the shard with its parent, which still watches the file.
         if fork::forked() {
             return;
         }
@@ -303,16 +291,18 @@ impl Source {
     }
 }
 
-/// The end of the bell's pipe to listen to, which is made if there is none yet; `None` once it was rung.
-fn hang(bell: &mut Bell) -> io::Result<Option<Arc<PipeReader>>> {
-    if let Bell::Unhung = bell {
-        let (reader, writer) = io::pipe()?;
-        *bell = Bell::Hung { reader: Arc::new(reader), _writer: writer };
+impl ClosePipe {
+    /// The reading end, with a new pipe if there is none yet; `None` after `close`.
+    fn reader(&mut self) -> io::Result<Option<Arc<PipeReader>>> {
+        if let ClosePipe::Absent = self {
+            let (reader, writer) = io::pipe()?;
+            *self = ClosePipe::Open { reader: Arc::new(reader), _writer: writer };
+        }
+        Ok(match self {
+            ClosePipe::Open { reader, .. } => Some(Arc::clone(reader)),
+            _ => None,
+        })
     }
-    Ok(match bell {
-        Bell::Hung { reader, .. } => Some(Arc::clone(reader)),
-        _ => None,
-    })
 }
 
 impl Drop for Source {

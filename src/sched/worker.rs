@@ -581,7 +581,7 @@ impl Worker {
             }
         }
         self.searching.set(remote.sleep_state.finish_sleep(&self.shared.idle));
-        self.shared.netpoller.worker_is_up();
+        self.shared.netpoller.worker_woke_up();
     }
 
     /// Whether a shutdown has begun that this worker has not noticed.

@@ -1,11 +1,11 @@
-//! The contract of a back-end as tests, for each back-end that a test build has.
+//! The contract of a back-end (`mod.rs`) as a test suite, for each back-end that a test build has.
 
 use crate::netpoll::event::{Key, PollEvent};
 
-/// A key like those that a shard gives.
+/// A key, as a shard makes them.
 pub(super) const KEY: Key = Key { slot: 5, generation: 9 };
 
-/// The tests, in the module of a back-end's own tests.
+/// The suite. A back-end calls this in the module of its own tests, with the path of its module.
 macro_rules! contract {
     ($backend:path) => {
         mod contract {
@@ -21,7 +21,7 @@ macro_rules! contract {
             const MOMENT: Duration = Duration::from_millis(20);
             const NOW: Option<Duration> = Some(Duration::ZERO);
 
-            /// Waits, and takes what is told as a shard's users do: a direction that is awaited is armed.
+            /// One `wait`, and its events. The tests arm a direction before they wait for it, as sources do.
             fn wait(poller: &Poller, timeout: Option<Duration>) -> Vec<PollEvent> {
                 let mut events = Events::with_capacity(8);
                 poller.wait(&mut events, timeout).expect("waits");
@@ -39,7 +39,7 @@ macro_rules! contract {
             }
 
             #[test]
-            fn each_change_is_told_once_with_its_key() {
+            fn each_change_is_reported_once_with_its_key() {
                 let (poller, (mut a, mut b)) = (new(), pair());
                 poller.add(b.as_fd(), KEY).expect("added");
                 let first = wait(&poller, None);
@@ -57,7 +57,7 @@ macro_rules! contract {
             }
 
             #[test]
-            fn one_shot_means_until_it_is_armed() {
+            fn a_one_shot_event_comes_again_once_it_is_armed() {
                 let (poller, (mut a, b)) = (new(), pair());
                 poller.add(b.as_fd(), KEY).expect("added");
                 wait(&poller, None);
@@ -70,18 +70,18 @@ macro_rules! contract {
             }
 
             #[test]
-            fn the_state_when_it_is_added_is_told() {
+            fn the_state_at_add_is_reported() {
                 let (poller, (mut a, b)) = (new(), pair());
                 a.write_all(b"x").expect("written");
                 poller.add(b.as_fd(), KEY).expect("added");
-                let mut told = Vec::new();
-                while !(readable(&told, KEY) && writable(&told, KEY)) {
-                    told.extend(wait(&poller, Some(MOMENT)));
+                let mut events = Vec::new();
+                while !(readable(&events, KEY) && writable(&events, KEY)) {
+                    events.extend(wait(&poller, Some(MOMENT)));
                 }
             }
 
             #[test]
-            fn a_full_buffer_that_drains_is_told() {
+            fn a_full_buffer_that_drains_is_reported() {
                 let (poller, (mut a, mut b)) = (new(), pair());
                 poller.add(b.as_fd(), KEY).expect("added");
                 assert!(writable(&wait(&poller, None), KEY));
@@ -94,22 +94,22 @@ macro_rules! contract {
             }
 
             #[test]
-            fn the_end_of_the_peer_is_told_in_both_directions() {
+            fn the_end_of_the_peer_is_reported_in_both_directions() {
                 let (poller, (a, b)) = (new(), pair());
                 poller.add(b.as_fd(), KEY).expect("added");
                 wait(&poller, None);
                 drop(a);
                 poller.arm(KEY, Direction::Write);
-                let mut told = Vec::new();
-                while !(readable(&told, KEY) && writable(&told, KEY)) {
+                let mut events = Vec::new();
+                while !(readable(&events, KEY) && writable(&events, KEY)) {
                     let more = wait(&poller, Some(MOMENT));
                     assert!(!more.is_empty());
-                    told.extend(more);
+                    events.extend(more);
                 }
             }
 
             #[test]
-            fn nothing_is_told_of_what_was_removed() {
+            fn nothing_is_reported_after_remove() {
                 let (poller, (mut a, b)) = (new(), pair());
                 poller.add(b.as_fd(), KEY).expect("added");
                 poller.remove(b.as_fd(), KEY).expect("removed");
@@ -117,8 +117,8 @@ macro_rules! contract {
                 poller.arm(KEY, Direction::Read);
                 assert!(wait(&poller, NOW).is_empty());
                 poller.add(b.as_fd(), other(KEY)).expect("added again");
-                let told = wait(&poller, None);
-                assert!(!told.is_empty() && told.iter().all(|one| one.key == other(KEY)));
+                let events = wait(&poller, None);
+                assert!(!events.is_empty() && events.iter().all(|one| one.key == other(KEY)));
             }
 
             #[test]
@@ -136,7 +136,7 @@ macro_rules! contract {
             }
 
             #[test]
-            fn a_wake_ends_a_present_wait() {
+            fn a_wake_ends_a_wait_in_progress() {
                 let poller = new();
                 thread::scope(|scope| {
                     let waiter = scope.spawn(|| {
@@ -151,7 +151,7 @@ macro_rules! contract {
             }
 
             #[test]
-            fn many_wakes_are_not_too_many() {
+            fn a_hundred_thousand_wakes_do_no_harm() {
                 let (poller, mut events) = (new(), Events::with_capacity(8));
                 for _ in 0..100_000 {
                     poller.wake();
@@ -163,7 +163,7 @@ macro_rules! contract {
             }
 
             #[test]
-            fn a_present_wait_hears_of_what_is_added_and_armed_since() {
+            fn a_wait_in_progress_sees_what_is_added_and_armed() {
                 let (poller, (mut a, b)) = (new(), pair());
                 thread::scope(|scope| {
                     let waiter = scope.spawn(|| wait(&poller, None));
@@ -182,7 +182,7 @@ macro_rules! contract {
             }
 
             #[test]
-            fn a_descriptor_that_is_removed_closes_under_a_present_wait() {
+            fn a_removed_descriptor_closes_under_a_wait_in_progress() {
                 let (poller, (mut a, b)) = (new(), pair());
                 poller.add(b.as_fd(), KEY).expect("added");
                 wait(&poller, None);
@@ -213,15 +213,15 @@ macro_rules! contract {
 
             /// Two threads poll, as a worker and the netpoller thread do; a third waits for each event.
             #[test]
-            fn no_event_is_lost_between_two_who_poll() {
+            fn no_event_is_lost_between_two_threads_that_poll() {
                 const ROUNDS: usize = 2_000;
                 let (poller, (mut a, b)) = (new(), pair());
                 poller.add(b.as_fd(), KEY).expect("added");
-                let (told, events) = std::sync::mpsc::channel();
+                let (report, reports) = std::sync::mpsc::channel();
                 let over = std::sync::atomic::AtomicBool::new(false);
                 let is_over = || over.load(std::sync::atomic::Ordering::Relaxed);
                 let poll = |timeout| {
-                    let told = told.clone();
+                    let report = report.clone();
                     let (poller, is_over) = (&poller, &is_over);
                     move || {
                         let mut events = Events::with_capacity(8);
@@ -231,7 +231,7 @@ macro_rules! contract {
                                 poller.wake();
                             }
                             if readable(&events.iter().collect::<Vec<_>>(), KEY) {
-                                told.send(()).expect("heard");
+                                report.send(()).expect("received");
                             }
                         }
                         poller.wake();
@@ -244,7 +244,7 @@ macro_rules! contract {
                         a.write_all(b"x").expect("written");
                         while (&b).read(&mut [0]).is_err() {
                             poller.arm(KEY, Direction::Read);
-                            events.recv_timeout(Duration::from_secs(10)).expect("told");
+                            reports.recv_timeout(Duration::from_secs(10)).expect("reported");
                         }
                     }
                     over.store(true, std::sync::atomic::Ordering::Relaxed);
@@ -257,17 +257,17 @@ macro_rules! contract {
 
 pub(super) use contract;
 
-/// Whether they tell that it is readable.
-pub(super) fn readable(told: &[PollEvent], key: Key) -> bool {
-    told.iter().any(|one| one.key == key && one.readable)
+/// Whether the events report the key as readable.
+pub(super) fn readable(events: &[PollEvent], key: Key) -> bool {
+    events.iter().any(|one| one.key == key && one.readable)
 }
 
-/// Whether they tell that it is writable.
-pub(super) fn writable(told: &[PollEvent], key: Key) -> bool {
-    told.iter().any(|one| one.key == key && one.writable)
+/// Whether the events report the key as writable.
+pub(super) fn writable(events: &[PollEvent], key: Key) -> bool {
+    events.iter().any(|one| one.key == key && one.writable)
 }
 
-/// The same slot's next key.
+/// The next key of the same slot.
 pub(super) fn other(key: Key) -> Key {
     Key { generation: key.generation + 1, ..key }
 }

@@ -1,4 +1,7 @@
-//! The epoll back-end. The contract is in the folder's `mod.rs`.
+//! The back-end `epoll`. The contract is in `mod.rs`.
+//!
+//! Every descriptor is edge-triggered. An `eventfd`, edge-triggered as well, is what `wake` writes to: each
+//! write is an event, so its counter is never read.
 
 use crate::base::sys::{check, retry};
 use crate::netpoll::event::{Direction, Key, PollEvent};
@@ -7,17 +10,17 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-/// The data of the wake-up descriptor: no slot of a table gets this far.
+/// The data of the wake-up descriptor. No slot of a table has this number.
 const WAKE: u64 = u64::MAX;
 
-/// Whether `epoll_pwait2` (Linux 5.11) can be called, as far as is known.
+/// Whether `epoll_pwait2` (Linux 5.11) works, as far as is known.
 static PWAIT2: AtomicBool = AtomicBool::new(true);
 
-/// An epoll instance with an eventfd that ends its wait.
+/// An epoll instance, and the eventfd that ends its wait.
 #[derive(Debug)]
 pub(crate) struct Poller {
     epoll: OwnedFd,
-    wake: OwnedFd,
+    wakeup: OwnedFd,
 }
 
 impl Poller {
@@ -26,15 +29,14 @@ impl Poller {
     pub(crate) fn new() -> io::Result<Poller> {
         // SAFETY: the call takes no pointers.
         let epoll = check(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) })?;
-        // SAFETY: a fresh descriptor that nobody else owns.
+        // SAFETY: a fresh descriptor, with no other owner.
         let epoll = unsafe { OwnedFd::from_raw_fd(epoll) };
         // SAFETY: the call takes no pointers.
-        let wake = check(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) })?;
-        // SAFETY: a fresh descriptor that nobody else owns.
-        let wake = unsafe { OwnedFd::from_raw_fd(wake) };
-        let poller = Poller { epoll, wake };
-        // Edge-triggered: each write is an event, and the counter is never read.
-        poller.control(libc::EPOLL_CTL_ADD, poller.wake.as_raw_fd(), libc::EPOLLIN, WAKE)?;
+        let wakeup = check(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) })?;
+        // SAFETY: a fresh descriptor, with no other owner.
+        let wakeup = unsafe { OwnedFd::from_raw_fd(wakeup) };
+        let poller = Poller { epoll, wakeup };
+        poller.control(libc::EPOLL_CTL_ADD, poller.wakeup.as_raw_fd(), libc::EPOLLIN, WAKE)?;
         Ok(poller)
     }
 
@@ -71,7 +73,7 @@ impl Poller {
         let one = 1u64.to_ne_bytes();
         // SAFETY: the buffer is eight bytes, as an eventfd wants. The counter cannot overflow in the
         // life of a process, so the write does not fail.
-        let _ = retry(|| unsafe { libc::write(self.wake.as_raw_fd(), one.as_ptr().cast(), 8) });
+        let _ = retry(|| unsafe { libc::write(self.wakeup.as_raw_fd(), one.as_ptr().cast(), 8) });
     }
 
     fn wait_precise(&self, events: &mut Events, timeout: Option<Duration>) -> io::Result<libc::c_int> {
@@ -96,9 +98,9 @@ impl Poller {
         })
     }
 
-    /// After `epoll_pwait2` has failed. The kernel does not know the call, or a filter forbids it, with
-    /// whatever errno its author chose: so it is given up if the older call does better. Other threads may
-    /// find out at the same time, each by its own call.
+    /// Runs after `epoll_pwait2` has failed. The kernel does not know the call, or a sandbox forbids it, with
+    /// any errno that its author has chosen. So the call is given up if the older one succeeds. Other threads
+    /// may find out at the same time, each by its own call.
     #[cold]
     fn without_pwait2(&self, events: &mut Events, timeout: Option<Duration>) -> io::Result<libc::c_int> {
         let result = self.wait_coarse(events, timeout);
@@ -141,7 +143,6 @@ impl Events {
         self.buffer[..self.filled].iter().filter(|event| event.u64 != WAKE).map(translate)
     }
 
-    /// Whether `wake` was among what ended the wait.
     pub(crate) fn woken(&self) -> bool {
         self.buffer[..self.filled].iter().any(|event| event.u64 == WAKE)
     }
@@ -155,14 +156,14 @@ fn translate(event: &libc::epoll_event) -> PollEvent {
     let bits = event.events;
     let has = |mask: libc::c_int| bits & mask as u32 != 0;
     let gone = has(libc::EPOLLHUP | libc::EPOLLERR);
-    // A read stops short at the mark of urgent data, too.
-    let read_for_good = gone || has(libc::EPOLLRDHUP | libc::EPOLLPRI);
+    // A read also stops short at the mark of urgent data.
+    let read_sticky = gone || has(libc::EPOLLRDHUP | libc::EPOLLPRI);
     PollEvent {
         key: Key::unpack(event.u64),
-        readable: read_for_good || has(libc::EPOLLIN),
+        readable: read_sticky || has(libc::EPOLLIN),
         writable: gone || has(libc::EPOLLOUT),
-        read_for_good,
-        write_for_good: gone,
+        read_sticky,
+        write_sticky: gone,
     }
 }
 
@@ -183,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn edges_are_told_once_with_their_key() {
+    fn edges_are_reported_once_with_their_key() {
         let poller = Poller::new().expect("a poller");
         let (mut a, b) = UnixStream::pair().expect("a pair");
         poller.add(b.as_fd(), KEY).expect("added");
@@ -195,7 +196,7 @@ mod tests {
         assert!(wait(&poller, None)[0].readable);
         assert!(wait(&poller, Some(Duration::ZERO)).is_empty());
         drop(a);
-        assert!(wait(&poller, None)[0].read_for_good);
+        assert!(wait(&poller, None)[0].read_sticky);
         poller.remove(b.as_fd(), KEY).expect("removed");
     }
 

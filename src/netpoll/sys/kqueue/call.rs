@@ -1,7 +1,7 @@
 //! The two system calls of kqueue.
 
 use super::raw;
-use super::translate::{Action, Change, Filter, Told};
+use super::translate::{Action, Change, Filter, QueueEvent};
 use crate::base::sys::{check, timespec};
 use std::io;
 use std::mem;
@@ -9,10 +9,10 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr;
 use std::time::Duration;
 
-/// Whether the system tells of urgent data.
-pub(super) const URGENT: bool = raw::URGENT.is_some();
+/// Whether the system reports out-of-band data.
+pub(super) const OUT_OF_BAND: bool = raw::OUT_OF_BAND.is_some();
 
-/// An entry of a change list or an event list.
+/// An entry of a change list or an event list, as the calls take it.
 pub(super) type Entry = raw::kevent;
 
 /// A new queue, close-on-exec.
@@ -26,21 +26,24 @@ pub(super) fn queue() -> io::Result<OwnedFd> {
     Ok(fd)
 }
 
-/// Makes the changes, and gives a receipt for each. Interrupted, it makes them again: a change that was
-/// made already does no harm.
-pub(super) fn change(queue: BorrowedFd<'_>, changes: impl Iterator<Item = Change>) -> io::Result<Vec<Told>> {
-    let changes: Vec<Entry> = changes.map(|change| entry(&change)).collect();
+/// Makes the changes, and returns a receipt for each. If a signal interrupts it, it makes all of them again:
+/// to make a change twice does no harm.
+pub(super) fn change(
+    queue: BorrowedFd<'_>,
+    changes: impl Iterator<Item = Change>,
+) -> io::Result<Vec<QueueEvent>> {
+    let changes: Vec<Entry> = changes.map(|change| encode(&change)).collect();
     let mut receipts = changes.clone();
     loop {
         match kevent(queue, &changes, &mut receipts, Some(Duration::ZERO)) {
-            Ok(count) => return Ok(receipts[..count].iter().filter_map(told).collect()),
+            Ok(count) => return Ok(receipts[..count].iter().filter_map(decode).collect()),
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
             Err(e) => return Err(e),
         }
     }
 }
 
-/// Waits for events; how many came.
+/// Waits for events, and returns how many there are.
 pub(super) fn wait(
     queue: BorrowedFd<'_>,
     events: &mut [Entry],
@@ -57,7 +60,7 @@ fn kevent(
 ) -> io::Result<usize> {
     let limit = timeout.map(timespec);
     let limit = limit.as_ref().map_or(ptr::null(), ptr::from_ref);
-    // SAFETY: the lists are as long as said; they and the timeout live until the call ends.
+    // SAFETY: the lists are as long as their counts say; they and the timeout live until the call ends.
     let count = unsafe {
         raw::kevent(
             queue.as_raw_fd(),
@@ -71,23 +74,23 @@ fn kevent(
     check(count).map(|count| count as usize)
 }
 
-/// An entry of zeros, to be written over.
+/// An entry of zeros, which is overwritten later.
 pub(super) fn empty() -> Entry {
     // SAFETY: integers and a pointer, for which zeros are valid.
     unsafe { mem::zeroed() }
 }
 
-fn entry(change: &Change) -> Entry {
+fn encode(change: &Change) -> Entry {
     let flags = match change.action {
-        Action::Watch => raw::EV_ADD | raw::EV_CLEAR | raw::EV_RECEIPT,
-        Action::Leave => raw::EV_DELETE | raw::EV_RECEIPT,
+        Action::Add => raw::EV_ADD | raw::EV_CLEAR | raw::EV_RECEIPT,
+        Action::Delete => raw::EV_DELETE | raw::EV_RECEIPT,
         Action::Trigger => raw::EV_RECEIPT,
     };
     let (filter, note) = match change.filter {
         Filter::Read => (raw::EVFILT_READ as i32, 0),
         Filter::Write => (raw::EVFILT_WRITE as i32, 0),
         Filter::User => (raw::EVFILT_USER as i32, 0),
-        Filter::Urgent => raw::URGENT.expect("watched only where there is one"),
+        Filter::OutOfBand => raw::OUT_OF_BAND.expect("added only where the system has it"),
     };
     let mut entry = empty();
     entry.ident = change.ident as _;
@@ -98,15 +101,15 @@ fn entry(change: &Change) -> Entry {
     entry
 }
 
-/// What an entry of an event list says; `None` for a filter that nobody watches.
-pub(super) fn told(entry: &Entry) -> Option<Told> {
+/// What an entry of an event list says; `None` for a filter that is never added.
+pub(super) fn decode(entry: &Entry) -> Option<QueueEvent> {
     let filter = match entry.filter {
         raw::EVFILT_READ => Filter::Read,
         raw::EVFILT_WRITE => Filter::Write,
         raw::EVFILT_USER => Filter::User,
-        other => raw::URGENT.filter(|(filter, _)| *filter == other as i32).map(|_| Filter::Urgent)?,
+        other => raw::OUT_OF_BAND.filter(|(filter, _)| *filter == other as i32).map(|_| Filter::OutOfBand)?,
     };
-    Some(Told {
+    Some(QueueEvent {
         filter,
         data: entry.udata.addr() as u64,
         end: entry.flags & raw::EV_EOF != 0,

@@ -26,8 +26,8 @@ pub(super) const EV_ERROR: u16 = 0x4000;
 pub(super) const EV_EOF: u16 = 0x8000;
 pub(super) const NOTE_TRIGGER: u32 = 0x0100_0000;
 
-/// There is no filter of urgent data.
-pub(super) const URGENT: Option<(i32, u32)> = None;
+/// It has no filter of out-of-band data.
+pub(super) const OUT_OF_BAND: Option<(i32, u32)> = None;
 
 #[link(name = "kqueue")]
 unsafe extern "C" {

@@ -1,11 +1,12 @@
-//! The kqueue back-end. The contract is in the folder's `mod.rs` above.
+//! The back-end `kqueue`. The contract is in `mod.rs` of the folder above.
 //!
-//! - [`translate`]: what a queue is asked for and what it tells, as values; it makes no calls.
-//! - `poller`: the back-end itself.
+//! - `poller`: the `Poller` and its `Events`.
+//! - [`translate`]: what a queue is asked for and what it reports, as values. It makes no calls, so all test
+//!   builds test it.
 //! - `call`: the two system calls.
 //! - `native`, `libkqueue`: their declarations, of the system or of the emulation on Linux, which
 //!   `--cfg sward_libkqueue` chooses.
-//! - `wakeup_event`, `wakeup_pipe`: what ends a wait, with `EVFILT_USER` and without.
+//! - `wakeup_event`, `wakeup_pipe`: what `wake` uses to end a wait, with `EVFILT_USER` and without.
 //!
 //! Keys go through the queue in a pointer, so this is for systems whose pointers have 64 bits.
 
@@ -23,15 +24,15 @@ mod wakeup_event;
 #[cfg(all(sward_backend = "kqueue", any(target_os = "netbsd", target_os = "openbsd")))]
 mod wakeup_pipe;
 
-// Releases of these systems that are in use have no EVFILT_USER.
 #[cfg(all(sward_backend = "kqueue", sward_libkqueue))]
 use libkqueue as raw;
 #[cfg(all(sward_backend = "kqueue", not(sward_libkqueue)))]
 use native as raw;
 #[cfg(all(sward_backend = "kqueue", not(any(target_os = "netbsd", target_os = "openbsd"))))]
-use wakeup_event as bell;
+use wakeup_event as wakeup;
+// Releases of these systems that are in use have no EVFILT_USER.
 #[cfg(all(sward_backend = "kqueue", any(target_os = "netbsd", target_os = "openbsd")))]
-use wakeup_pipe as bell;
+use wakeup_pipe as wakeup;
 
 #[cfg(sward_backend = "kqueue")]
 pub(crate) use poller::{Events, Poller};

@@ -5,9 +5,9 @@ pub(super) use libc::{
     NOTE_TRIGGER, kevent, kqueue,
 };
 
-/// The filter of urgent data and its note.
+/// The filter and the note of out-of-band ("urgent") data.
 #[cfg(any(target_vendor = "apple", target_os = "openbsd", target_os = "dragonfly"))]
-pub(super) const URGENT: Option<(i32, u32)> = Some((libc::EVFILT_EXCEPT as i32, libc::NOTE_OOB));
-/// There is none.
+pub(super) const OUT_OF_BAND: Option<(i32, u32)> = Some((libc::EVFILT_EXCEPT as i32, libc::NOTE_OOB));
+/// These systems have none.
 #[cfg(any(target_os = "freebsd", target_os = "netbsd"))]
-pub(super) const URGENT: Option<(i32, u32)> = None;
+pub(super) const OUT_OF_BAND: Option<(i32, u32)> = None;

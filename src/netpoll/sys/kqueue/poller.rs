@@ -1,8 +1,8 @@
-//! The back-end itself.
+//! The poller: a queue, its wake-up, and what a wait reports besides.
 
-use super::bell::Bell;
 use super::call::{self, Entry};
-use super::translate::{Action, changes, translate, verdict};
+use super::translate::{Action, QueueEvent, changes, translate, verdict};
+use super::wakeup::Wakeup;
 use crate::base::lock::{Mutex, Rank};
 use crate::netpoll::event::{Direction, Key, PollEvent};
 use std::io;
@@ -10,12 +10,12 @@ use std::mem;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
-/// A queue, and the bell that ends its wait.
+/// A queue, and what ends its wait.
 #[derive(Debug)]
 pub(crate) struct Poller {
     queue: OwnedFd,
-    bell: Bell,
-    /// What the next wait tells besides the queue's events. Whoever adds to it rings the bell.
+    wakeup: Wakeup,
+    /// What the next wait reports besides the queue's events. A thread that adds to it calls `wake`.
     at_once: Mutex<Vec<PollEvent>>,
 }
 
@@ -24,16 +24,16 @@ impl Poller {
 
     pub(crate) fn new() -> io::Result<Poller> {
         let queue = call::queue()?;
-        let bell = Bell::new(queue.as_fd())?;
-        Ok(Poller { queue, bell, at_once: Mutex::new(Rank::Poller, Vec::new()) })
+        let wakeup = Wakeup::new(queue.as_fd())?;
+        Ok(Poller { queue, wakeup, at_once: Mutex::new(Rank::Poller, Vec::new()) })
     }
 
     pub(crate) fn add(&self, fd: BorrowedFd<'_>, key: Key) -> io::Result<()> {
-        let receipts = self.change(Action::Watch, fd, key)?;
+        let receipts = self.change(Action::Add, fd, key)?;
         match verdict(key, &receipts) {
             Ok(None) => {}
-            Ok(Some(readiness)) => {
-                self.at_once.lock().push(readiness);
+            Ok(Some(event)) => {
+                self.at_once.lock().push(event);
                 self.wake();
             }
             Err(e) => {
@@ -45,8 +45,8 @@ impl Poller {
     }
 
     pub(crate) fn remove(&self, fd: BorrowedFd<'_>, key: Key) -> io::Result<()> {
-        // A filter that could not be watched cannot be left either.
-        self.change(Action::Leave, fd, key).map(drop)
+        // Deleting a filter that could not be added fails, which does no harm.
+        self.change(Action::Delete, fd, key).map(drop)
     }
 
     pub(crate) fn arm(&self, _key: Key, _direction: Direction) {}
@@ -57,62 +57,56 @@ impl Poller {
             Err(e) if e.kind() == io::ErrorKind::Interrupted => return Ok(()),
             result => result?,
         };
-        for told in events.buffer[..count].iter().filter_map(call::told) {
-            if self.bell.heard(&told) {
+        for event in events.buffer[..count].iter().filter_map(call::decode) {
+            if self.wakeup.take(&event) {
                 events.woken = true;
             } else {
-                events.told.extend(translate(&told, call::URGENT));
+                events.found.extend(translate(&event, call::OUT_OF_BAND));
             }
         }
         if events.woken {
-            events.told.extend(mem::take(&mut *self.at_once.lock()));
+            events.found.extend(mem::take(&mut *self.at_once.lock()));
         }
         Ok(())
     }
 
     pub(crate) fn wake(&self) {
-        self.bell.ring(self.queue.as_fd());
+        self.wakeup.wake(self.queue.as_fd());
     }
 
-    fn change(
-        &self,
-        action: Action,
-        fd: BorrowedFd<'_>,
-        key: Key,
-    ) -> io::Result<Vec<super::translate::Told>> {
+    fn change(&self, action: Action, fd: BorrowedFd<'_>, key: Key) -> io::Result<Vec<QueueEvent>> {
         let fd = fd.as_raw_fd() as usize;
-        call::change(self.queue.as_fd(), changes(action, fd, key, call::URGENT))
+        call::change(self.queue.as_fd(), changes(action, fd, key, call::OUT_OF_BAND))
     }
 }
 
 /// Buffer for the events of one `wait`.
 pub(crate) struct Events {
     buffer: Vec<Entry>,
-    told: Vec<PollEvent>,
+    found: Vec<PollEvent>,
     woken: bool,
 }
 
-// SAFETY: the pointers in the buffer are numbers, which nobody follows.
+// SAFETY: the pointers in the buffer are numbers, and are never dereferenced.
 unsafe impl Send for Events {}
 // SAFETY: as above.
 unsafe impl Sync for Events {}
 
 impl Events {
     pub(crate) fn with_capacity(n: usize) -> Events {
-        Events { buffer: vec![call::empty(); n], told: Vec::with_capacity(n), woken: false }
+        Events { buffer: vec![call::empty(); n], found: Vec::with_capacity(n), woken: false }
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = PollEvent> + '_ {
-        self.told.iter().copied()
+        self.found.iter().copied()
     }
 
-    /// Whether `wake` was among what ended the wait.
     pub(crate) fn woken(&self) -> bool {
         self.woken
     }
 
     fn clear(&mut self) {
-        self.told.clear();
+        self.found.clear();
         self.woken = false;
     }
 }
@@ -141,12 +135,12 @@ mod tests {
         let (reader, writer) = io::pipe().expect("a pipe");
         drop(writer);
         poller.add(reader.as_fd(), KEY).expect("added");
-        let mut told = Vec::new();
-        while !readable(&told, KEY) {
+        let mut found = Vec::new();
+        while !readable(&found, KEY) {
             let mut events = Events::with_capacity(8);
             poller.wait(&mut events, Some(Duration::from_secs(5))).expect("waits");
             assert!(events.woken() || events.iter().next().is_some());
-            told.extend(events.iter());
+            found.extend(events.iter());
         }
     }
 }

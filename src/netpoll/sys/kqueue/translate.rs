@@ -1,6 +1,6 @@
-//! What a queue is asked for and what it tells, as values.
+//! What a queue is asked for and what it reports, as values.
 //!
-//! A descriptor has a registration for each filter, and each is edge-triggered (`EV_CLEAR`).
+//! A descriptor is registered once for each filter, edge-triggered (`EV_CLEAR`).
 
 use crate::netpoll::event::{Key, PollEvent};
 use std::io;
@@ -12,18 +12,18 @@ pub(super) enum Filter {
     Read,
     /// `EVFILT_WRITE`.
     Write,
-    /// `EVFILT_EXCEPT` with `NOTE_OOB`, where there is one: urgent data.
-    Urgent,
-    /// `EVFILT_USER`, where there is one: the bell.
+    /// `EVFILT_EXCEPT` with `NOTE_OOB`, on systems that have it: out-of-band ("urgent") data.
+    OutOfBand,
+    /// `EVFILT_USER`, on systems that have it: the wake-up.
     User,
 }
 
-/// What the queue is to do about it.
+/// What a change does to a filter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Action {
-    Watch,
-    Leave,
-    /// Makes a `User` event come about.
+    Add,
+    Delete,
+    /// Makes a `User` event happen.
     Trigger,
 }
 
@@ -39,31 +39,36 @@ pub(super) struct Change {
 
 /// One entry of an event list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Told {
+pub(super) struct QueueEvent {
     pub(super) filter: Filter,
     pub(super) data: u64,
-    /// `EV_EOF`: there is an end in that direction, or the connection is gone.
+    /// `EV_EOF`: that direction has ended, or the connection is gone.
     pub(super) end: bool,
     /// With `EV_ERROR`, the errno; zero in the receipt of a change that was made.
     pub(super) error: Option<i32>,
 }
 
-/// The changes that watch or leave a descriptor in both directions. `urgent` says whether the system has
+/// The changes that add or delete a descriptor in both directions. `out_of_band` says whether the system has
 /// that filter.
-pub(super) fn changes(action: Action, fd: usize, key: Key, urgent: bool) -> impl Iterator<Item = Change> {
+pub(super) fn changes(
+    action: Action,
+    fd: usize,
+    key: Key,
+    out_of_band: bool,
+) -> impl Iterator<Item = Change> {
     [Filter::Read, Filter::Write]
         .into_iter()
-        .chain(urgent.then_some(Filter::Urgent))
+        .chain(out_of_band.then_some(Filter::OutOfBand))
         .map(move |filter| Change { ident: fd, filter, action, data: key.pack() })
 }
 
-/// What came of watching a descriptor, from the receipts of its changes: the readiness to tell at once, if
-/// one of the directions cannot be watched.
+/// What the receipts of adding a descriptor say: an event to report at once, if one of the directions cannot
+/// be watched.
 ///
 /// # Errors
 ///
-/// Neither direction can be watched, or there is no memory. Some filters may be registered all the same.
-pub(super) fn verdict(key: Key, receipts: &[Told]) -> io::Result<Option<PollEvent>> {
+/// Neither direction can be watched, or memory is short. Some filters may have been added all the same.
+pub(super) fn verdict(key: Key, receipts: &[QueueEvent]) -> io::Result<Option<PollEvent>> {
     let failure = |filter| {
         let receipt = receipts.iter().find(|receipt| receipt.filter == filter)?;
         receipt.error.filter(|&errno| errno != 0)
@@ -75,32 +80,32 @@ pub(super) fn verdict(key: Key, receipts: &[Told]) -> io::Result<Option<PollEven
         (Some(errno), None) | (None, Some(errno)) if errno == libc::ENOMEM => {
             Err(io::Error::from_raw_os_error(errno))
         }
-        // A pipe whose other end is closed, or a file of one direction: the call itself tells.
+        // A pipe whose other end is closed, or a file of one direction. The call itself returns the error.
         (read, write) => Ok(Some(PollEvent {
             key,
             readable: read.is_some(),
             writable: write.is_some(),
-            read_for_good: read.is_some(),
-            write_for_good: write.is_some(),
+            read_sticky: read.is_some(),
+            write_sticky: write.is_some(),
         })),
     }
 }
 
-/// The readiness that an event tells; `None` for the bell. Without a filter for urgent data any event may
-/// hide some, before which a read stops short.
-pub(super) fn translate(told: &Told, urgent: bool) -> Option<PollEvent> {
-    let last = told.end || told.error.is_some();
-    let (readable, writable) = match told.filter {
-        Filter::Read | Filter::Urgent => (true, false),
+/// The readiness that an event reports; `None` for the wake-up. On a system without the filter for
+/// out-of-band data each event may hide some, before which a read stops short.
+pub(super) fn translate(event: &QueueEvent, out_of_band: bool) -> Option<PollEvent> {
+    let last = event.end || event.error.is_some();
+    let (readable, writable) = match event.filter {
+        Filter::Read | Filter::OutOfBand => (true, false),
         Filter::Write => (false, true),
         Filter::User => return None,
     };
     Some(PollEvent {
-        key: Key::unpack(told.data),
+        key: Key::unpack(event.data),
         readable,
         writable,
-        read_for_good: readable && (last || told.filter == Filter::Urgent || !urgent),
-        write_for_good: writable && last,
+        read_sticky: readable && (last || event.filter == Filter::OutOfBand || !out_of_band),
+        write_sticky: writable && last,
     })
 }
 
@@ -109,65 +114,66 @@ mod tests {
     use super::*;
     use crate::netpoll::sys::contract::KEY;
 
-    const EVENT: Told = Told { filter: Filter::Read, data: 0x9_0000_0005, end: false, error: None };
+    const EVENT: QueueEvent =
+        QueueEvent { filter: Filter::Read, data: 0x9_0000_0005, end: false, error: None };
 
-    fn receipt(filter: Filter, errno: i32) -> Told {
-        Told { filter, error: Some(errno), ..EVENT }
+    fn receipt(filter: Filter, errno: i32) -> QueueEvent {
+        QueueEvent { filter, error: Some(errno), ..EVENT }
     }
 
     #[test]
     fn both_directions_are_watched_with_the_key() {
-        let list: Vec<_> = changes(Action::Watch, 7, KEY, false).collect();
+        let list: Vec<_> = changes(Action::Add, 7, KEY, false).collect();
         assert_eq!(
             list.iter().map(|change| change.filter).collect::<Vec<_>>(),
             [Filter::Read, Filter::Write]
         );
         assert!(list.iter().all(|change| change.ident == 7 && Key::unpack(change.data) == KEY));
-        assert!(list.iter().all(|change| change.action == Action::Watch));
-        let urgent: Vec<_> = changes(Action::Leave, 7, KEY, true).collect();
-        assert_eq!(urgent.len(), 3);
-        assert_eq!(urgent[2].filter, Filter::Urgent);
+        assert!(list.iter().all(|change| change.action == Action::Add));
+        let all: Vec<_> = changes(Action::Delete, 7, KEY, true).collect();
+        assert_eq!(all.len(), 3);
+        assert_eq!(all[2].filter, Filter::OutOfBand);
     }
 
     #[test]
-    fn an_event_tells_its_own_direction() {
+    fn an_event_reports_its_own_direction() {
         let read = translate(&EVENT, true).expect("a readiness");
         assert_eq!(read.key, KEY);
-        assert!(read.readable && !read.writable && !read.read_for_good && !read.write_for_good);
-        let write = translate(&Told { filter: Filter::Write, ..EVENT }, true).expect("a readiness");
-        assert!(write.writable && !write.readable && !write.read_for_good && !write.write_for_good);
+        assert!(read.readable && !read.writable && !read.read_sticky && !read.write_sticky);
+        let write = translate(&QueueEvent { filter: Filter::Write, ..EVENT }, true).expect("a readiness");
+        assert!(write.writable && !write.readable && !write.read_sticky && !write.write_sticky);
     }
 
     #[test]
-    fn ends_and_errors_are_for_good() {
-        for last in [Told { end: true, ..EVENT }, Told { error: Some(libc::EIO), ..EVENT }] {
+    fn ends_and_errors_are_sticky() {
+        for last in [QueueEvent { end: true, ..EVENT }, QueueEvent { error: Some(libc::EIO), ..EVENT }] {
             let read = translate(&last, true).expect("a readiness");
-            assert!(read.read_for_good && !read.writable && !read.write_for_good);
-            let write = translate(&Told { filter: Filter::Write, ..last }, true).expect("a readiness");
-            assert!(write.write_for_good && !write.readable && !write.read_for_good);
+            assert!(read.read_sticky && !read.writable && !read.write_sticky);
+            let write = translate(&QueueEvent { filter: Filter::Write, ..last }, true).expect("a readiness");
+            assert!(write.write_sticky && !write.readable && !write.read_sticky);
         }
     }
 
     #[test]
-    fn a_short_read_proves_nothing_where_urgent_data_is_not_told() {
-        assert!(translate(&EVENT, false).expect("a readiness").read_for_good);
-        let urgent = Told { filter: Filter::Urgent, ..EVENT };
-        assert!(translate(&urgent, true).expect("a readiness").read_for_good);
-        let write = Told { filter: Filter::Write, ..EVENT };
-        assert!(!translate(&write, false).expect("a readiness").write_for_good);
+    fn a_short_read_proves_nothing_where_out_of_band_data_is_not_reported() {
+        assert!(translate(&EVENT, false).expect("a readiness").read_sticky);
+        let out_of_band = QueueEvent { filter: Filter::OutOfBand, ..EVENT };
+        assert!(translate(&out_of_band, true).expect("a readiness").read_sticky);
+        let write = QueueEvent { filter: Filter::Write, ..EVENT };
+        assert!(!translate(&write, false).expect("a readiness").write_sticky);
     }
 
     #[test]
-    fn the_bell_is_no_readiness() {
-        let bell = Told { filter: Filter::User, ..EVENT };
-        assert!(translate(&bell, true).is_none());
-        let ring = Change { ident: 0, filter: Filter::User, action: Action::Trigger, data: 0 };
-        assert_eq!((ring.filter, ring.action), (Filter::User, Action::Trigger));
+    fn the_wake_up_is_no_readiness() {
+        let wakeup = QueueEvent { filter: Filter::User, ..EVENT };
+        assert!(translate(&wakeup, true).is_none());
+        let trigger = Change { ident: 0, filter: Filter::User, action: Action::Trigger, data: 0 };
+        assert_eq!((trigger.filter, trigger.action), (Filter::User, Action::Trigger));
     }
 
     #[test]
     fn receipts_of_zero_are_good_ones() {
-        let receipts = [receipt(Filter::Read, 0), receipt(Filter::Write, 0), receipt(Filter::Urgent, 22)];
+        let receipts = [receipt(Filter::Read, 0), receipt(Filter::Write, 0), receipt(Filter::OutOfBand, 22)];
         assert!(verdict(KEY, &receipts).expect("watched").is_none());
         assert!(verdict(KEY, &[]).expect("watched").is_none());
     }
@@ -175,11 +181,11 @@ mod tests {
     #[test]
     fn a_direction_that_cannot_be_watched_is_ready_at_once() {
         let receipts = [receipt(Filter::Read, 0), receipt(Filter::Write, libc::EPIPE)];
-        let told = verdict(KEY, &receipts).expect("watched").expect("told at once");
-        assert!(told.writable && told.write_for_good && !told.readable && told.key == KEY);
+        let event = verdict(KEY, &receipts).expect("watched").expect("reported at once");
+        assert!(event.writable && event.write_sticky && !event.readable && event.key == KEY);
         let receipts = [receipt(Filter::Read, libc::EINVAL), receipt(Filter::Write, 0)];
-        let told = verdict(KEY, &receipts).expect("watched").expect("told at once");
-        assert!(told.readable && told.read_for_good && !told.writable);
+        let event = verdict(KEY, &receipts).expect("watched").expect("reported at once");
+        assert!(event.readable && event.read_sticky && !event.writable);
     }
 
     #[test]

@@ -1,33 +1,35 @@
-//! The bell as a `User` event.
+//! The wake-up as a user event (`EVFILT_USER`).
 
 use super::call;
-use super::translate::{Action, Change, Filter, Told};
+use super::translate::{Action, Change, Filter, QueueEvent};
 use std::io;
 use std::os::fd::BorrowedFd;
 
 /// Ends waits.
 #[derive(Debug)]
-pub(super) struct Bell;
+pub(super) struct Wakeup;
 
-const BELL: Change = Change { ident: 0, filter: Filter::User, action: Action::Watch, data: 0 };
+const ADD: Change = Change { ident: 0, filter: Filter::User, action: Action::Add, data: 0 };
 
-impl Bell {
-    pub(super) fn new(queue: BorrowedFd<'_>) -> io::Result<Bell> {
-        for receipt in call::change(queue, [BELL].into_iter())? {
+impl Wakeup {
+    /// A wake-up of that queue.
+    pub(super) fn new(queue: BorrowedFd<'_>) -> io::Result<Wakeup> {
+        for receipt in call::change(queue, [ADD].into_iter())? {
             if let Some(errno) = receipt.error.filter(|&errno| errno != 0) {
                 return Err(io::Error::from_raw_os_error(errno));
             }
         }
-        Ok(Bell)
+        Ok(Wakeup)
     }
 
-    pub(super) fn ring(&self, queue: BorrowedFd<'_>) {
-        // It fails for an event that is not watched, and it is.
-        let _ = call::change(queue, [Change { action: Action::Trigger, ..BELL }].into_iter());
+    /// Ends a wait for that queue.
+    pub(super) fn wake(&self, queue: BorrowedFd<'_>) {
+        // It fails only for an event that was not added, and `new` has added it.
+        let _ = call::change(queue, [Change { action: Action::Trigger, ..ADD }].into_iter());
     }
 
-    /// Whether the event is the bell. Then it is silent again.
-    pub(super) fn heard(&self, told: &Told) -> bool {
-        told.filter == Filter::User
+    /// Whether the event is the wake-up. The kernel has reset it then.
+    pub(super) fn take(&self, event: &QueueEvent) -> bool {
+        event.filter == Filter::User
     }
 }

@@ -1,49 +1,51 @@
-//! The bell as a pipe, for systems that may have no `User` events.
+//! The wake-up as a pipe, for systems that may have no `EVFILT_USER`.
 //!
-//! It is emptied within the wait that it ends, so what was written before then has ended a wait. A write
-//! that finds it full is not needed: what fills it is still to end a wait.
+//! A wait that reports the pipe empties it, so all bytes that were in it have ended a wait. A writer that
+//! finds the pipe full need not write: its bytes have yet to end a wait.
 
 use super::call;
-use super::translate::{Action, Change, Filter, Told};
+use super::translate::{Action, Change, Filter, QueueEvent};
 use crate::base::sys::set_nonblocking;
 use std::io::{self, PipeReader, PipeWriter, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
-/// No slot of a table gets this far.
+/// No slot of a table has this number.
 const DATA: u64 = u64::MAX;
 
 /// Ends waits.
 #[derive(Debug)]
-pub(super) struct Bell {
-    heard: PipeReader,
-    bell: PipeWriter,
+pub(super) struct Wakeup {
+    reader: PipeReader,
+    writer: PipeWriter,
 }
 
-impl Bell {
-    pub(super) fn new(queue: BorrowedFd<'_>) -> io::Result<Bell> {
-        let (heard, bell) = io::pipe()?;
-        set_nonblocking(heard.as_fd(), true)?;
-        set_nonblocking(bell.as_fd(), true)?;
-        let ident = heard.as_raw_fd() as usize;
-        let change = Change { ident, filter: Filter::Read, action: Action::Watch, data: DATA };
+impl Wakeup {
+    /// A wake-up of that queue.
+    pub(super) fn new(queue: BorrowedFd<'_>) -> io::Result<Wakeup> {
+        let (reader, writer) = io::pipe()?;
+        set_nonblocking(reader.as_fd(), true)?;
+        set_nonblocking(writer.as_fd(), true)?;
+        let ident = reader.as_raw_fd() as usize;
+        let change = Change { ident, filter: Filter::Read, action: Action::Add, data: DATA };
         for receipt in call::change(queue, [change].into_iter())? {
             if let Some(errno) = receipt.error.filter(|&errno| errno != 0) {
                 return Err(io::Error::from_raw_os_error(errno));
             }
         }
-        Ok(Bell { heard, bell })
+        Ok(Wakeup { reader, writer })
     }
 
-    pub(super) fn ring(&self, _queue: BorrowedFd<'_>) {
-        while (&self.bell).write(&[0]).is_err_and(|e| e.kind() == io::ErrorKind::Interrupted) {}
+    /// Ends a wait for that queue.
+    pub(super) fn wake(&self, _queue: BorrowedFd<'_>) {
+        while (&self.writer).write(&[0]).is_err_and(|e| e.kind() == io::ErrorKind::Interrupted) {}
     }
 
-    /// Whether the event is the bell. Then it is silent again.
-    pub(super) fn heard(&self, told: &Told) -> bool {
-        let heard = told.data == DATA;
-        if heard {
-            while (&self.heard).read(&mut [0; 256]).is_ok_and(|n| n == 256) {}
+    /// Whether the event is the wake-up. If so, this also resets it.
+    pub(super) fn take(&self, event: &QueueEvent) -> bool {
+        let is_wakeup = event.data == DATA;
+        if is_wakeup {
+            while (&self.reader).read(&mut [0; 256]).is_ok_and(|n| n == 256) {}
         }
-        heard
+        is_wakeup
     }
 }

@@ -1,0 +1,101 @@
+//! The readiness of a source, which its shard shares with it.
+
+use super::event::{Direction, PollEvent};
+use crate::coroutine::{Batch, Event, StickyNumbers};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+/// One readiness event for each direction. The source and the table of its shard own it together, so a kernel
+/// event never reaches freed memory.
+#[derive(Debug)]
+pub(super) struct Readiness {
+    pub(super) read: Event,
+    pub(super) write: Event,
+    /// Numbers the sticky sets of both events.
+    sticky_numbers: StickyNumbers,
+    /// Whether it is in the table of a shard. Changed under that table's lock.
+    bound: AtomicBool,
+    /// Whether callers block on different conditions: one that finds nothing for itself proves nothing for
+    /// the others.
+    selective: bool,
+    /// How often a selective source was reported as ready.
+    times_ready: AtomicUsize,
+}
+
+impl Readiness {
+    /// "Maybe ready" in both directions, and in no shard.
+    pub(super) fn new() -> Readiness {
+        Readiness {
+            read: Event::new_set(),
+            write: Event::new_set(),
+            sticky_numbers: StickyNumbers::new(),
+            bound: AtomicBool::new(false),
+            selective: false,
+            times_ready: AtomicUsize::new(0),
+        }
+    }
+
+    /// See [`Source::selective`](super::source::Source::selective).
+    pub(super) fn make_selective(&mut self) {
+        self.selective = true;
+    }
+
+    /// The event of one direction.
+    pub(super) fn event(&self, direction: Direction) -> &Event {
+        match direction {
+            Direction::Read => &self.read,
+            Direction::Write => &self.write,
+        }
+    }
+
+    /// Sets what a kernel event reports.
+    pub(super) fn apply(&self, event: &PollEvent, batch: &mut Batch) {
+        let mut set = |direction: Direction, sticky: bool| match sticky {
+            true => self.event(direction).set_sticky(&self.sticky_numbers, batch),
+            false => self.set_ready(direction, batch),
+        };
+        if event.readable {
+            set(Direction::Read, event.read_sticky);
+        }
+        if event.writable {
+            set(Direction::Write, event.write_sticky);
+        }
+    }
+
+    /// Sets readiness that one call may use up.
+    #[inline]
+    pub(super) fn set_ready(&self, direction: Direction, batch: &mut Batch) {
+        let event = self.event(direction);
+        if self.selective {
+            // Before the event: a waiter that lists itself after another caller has consumed this event sees
+            // the new number.
+            self.times_ready.fetch_add(1, Ordering::AcqRel);
+            event.set_all(batch);
+        } else {
+            event.set(batch);
+        }
+    }
+
+    /// How often a selective source was reported as ready; `None` for other sources.
+    #[inline]
+    pub(super) fn times_ready(&self) -> Option<usize> {
+        self.selective.then(|| self.times_ready.load(Ordering::Acquire))
+    }
+
+    /// Whether it is in the table of a shard. Acquire: pairs with `set_bound`, so a caller that reads true
+    /// may rely on the shard's events.
+    #[inline]
+    pub(super) fn is_bound(&self) -> bool {
+        self.bound.load(Ordering::Acquire)
+    }
+
+    /// Called by the shard, under the lock of its table.
+    pub(super) fn set_bound(&self, bound: bool) {
+        self.bound.store(bound, Ordering::Release);
+    }
+
+    /// Wakes all waiters of both directions.
+    pub(super) fn set_all(&self, batch: &mut Batch) {
+        self.read.set_all(batch);
+        self.write.set_all(batch);
+    }
+}
