@@ -6,7 +6,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 
-/// Set when the future asks to be polled.
+/// Set when the future's waker is called.
 struct Signal(Event);
 
 impl Wake for Signal {
@@ -19,16 +19,16 @@ impl Wake for Signal {
     }
 }
 
-/// Runs the future to its end and gives what it gives, as `futures::executor::block_on`. Parks the calling
-/// coroutine, or blocks the calling thread, while the future is pending, until its waker is called, from
-/// whatever thread. A future that wakes itself while it is polled lets others go first.
+/// Runs the future to its end and returns its output, as `futures::executor::block_on`. Parks while the
+/// future is pending, until its waker is called from any thread. A future that wakes itself while it is
+/// polled lets other coroutines go first.
 ///
-/// The future is polled here, on the caller's stack: it need not be `Send`, and the functions of this crate
-/// park it like the rest of the coroutine. A future that needs the driver of another runtime, such as
+/// The future is polled on the caller's stack. So it need not be `Send`, and a call of this crate in it parks
+/// it as it parks any code of the coroutine. A future that needs the driver of another runtime, such as
 /// tokio's timers and sockets, needs that runtime's context here (`tokio::runtime::Handle::enter`).
 ///
 /// A cancelled coroutine unwinds out of it and drops the future, and so does one whose time limit
-/// ([`time::timeout`](crate::time::timeout)) is over.
+/// ([`time::timeout`](crate::time::timeout())) passes.
 ///
 /// # Panics
 ///

@@ -1,13 +1,63 @@
-//! Tokens of cancellation: a signal, given once, in a tree of its own.
+//! Cancellation tokens: a signal that is given once, in a tree of tokens. (The cancellation of a coroutine is
+//! a bit in its waiter's word: `coroutine/waiter.rs`.)
 //!
-//! A token is an [`Event`] that is set for good, and a place in a tree. A child keeps its parent alive, so
-//! that what is between it and an ancestor may be forgotten; a parent knows its children by weak
-//! references, and each takes itself off when its last handle goes.
+//! # The problem
 //!
-//! Invariant: a token whose event is set has no children, and gets none. Both change under the lock of
-//! `children`. No two of these locks are held at a time, and no reference to a token is dropped under one.
+//! A program wants to stop a server with all its requests, or one request with all its parts. Many coroutines
+//! poll the signal or wait for it, and tokens come and go while it is given. Nobody may miss it, and a token
+//! that ends must leave nothing behind in its parent.
+//!
+//! # Terms
+//!
+//! A [`CancelToken`] and its clones are handles to one [`Inner`]: an *event*, which is set for good when the
+//! token is cancelled, and the *children* with a lock of their own. A token holds its parent by a strong
+//! reference, so the path to the root exists as long as it does. A parent holds its children by weak
+//! references; each child removes its own when its last handle is dropped.
+//!
+//! # States
+//!
+//! ```text
+//!  LIVE        the event is empty    any children
+//!  CANCELLED   the event is set      no children, for ever
+//!
+//!  LIVE -> CANCELLED   `cancel` of the token itself or of one above it: under the lock of `children` it sets
+//!                      the event and takes the list; without the lock it goes on with each child
+//!
+//!  a new child   LIVE and listed       if its parent is LIVE, under the lock of the parent's `children`
+//!                CANCELLED, no parent  otherwise
+//!  is unlisted   when its last handle is dropped (`Inner::drop`), or by the `cancel` of its parent
+//! ```
+//!
+//! # Why no cancellation is lost
+//!
+//! 1. *A child that is made during a `cancel` of its parent.* Both hold the lock of `children`. Either the
+//!    child is listed first, and `cancel` takes it with the list. Or the event is set first, and the child is
+//!    made CANCELLED.
+//! 2. *A waiter.* `cancel` reaches each token below, and sets its event for good. That wakes all waiters, and
+//!    a later wait returns at once ([`Event`]).
+//! 3. *A poll after another thread's `cancel`.* Thread A cancels the root and is half-way down. Thread B
+//!    cancels the root as well: it finds no children and returns. B may now expect that each token below is
+//!    cancelled, although A has not reached all of them. So [`is_cancelled`](CancelToken::is_cancelled)
+//!    checks the events of all tokens above, too.
+//! 4. *A weak reference that cannot be upgraded.* The child has no handle, and no child of its own that has
+//!    one, since that would hold it: nobody could see its cancellation.
+//!
+//! # Locks
+//!
+//! No two locks of `children` are held at a time. No reference to a token is dropped under one, since its
+//! destructor takes the lock of the parent. Neither `cancel` nor the destructor recurses: a chain of tokens
+//! may be longer than a stack is deep.
+//!
+//! # Rejected
+//!
+//! - *Strong references to children*: a server's token would keep the token of every request that ever was.
+//! - *No propagation; each token only checks those above it*: a waiter would have to be listed in the events
+//!   of all of them.
+//! - *One lock for the whole tree*: all requests of a server would contend for it, each at its begin and its
+//!   end.
 
 use super::scope;
+use super::spawn::no_runtime;
 use super::{Builder, JoinError};
 use crate::base::large_box::{LargeBox, is_large, large_box};
 use crate::base::list_lock::ListLock;
@@ -22,8 +72,9 @@ use std::panic::{Location, RefUnwindSafe, UnwindSafe, resume_unwind};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-/// A signal to stop, given once: some look at it, some wait for it, some run under it. As tokio's
-/// `CancellationToken` and a cancelled `context` in Go. Clones are the same token.
+/// A signal to stop, given once. Coroutines and threads poll it ([`is_cancelled`](Self::is_cancelled)), wait
+/// for it ([`wait`](Self::wait)), or run code that it ends ([`run`](Self::run)). Clones are the same token.
+/// The same as tokio's `CancellationToken`, and as a cancelled `context` in Go.
 ///
 /// A [child](Self::child_token) is cancelled with its parent, but not the other way round.
 ///
@@ -44,14 +95,17 @@ use std::time::{Duration, Instant};
 pub struct CancelToken(Arc<Inner>);
 
 struct Inner {
+    /// Set for good when the token is cancelled, under the lock of `children`.
     event: Event,
+    /// Empty once the event is set.
     children: ListLock<Children>,
-    /// The parent, and our number there. Only `drop` changes it.
+    /// The parent, and our number in its `children`. Only `drop` changes it.
     parent: Option<(Arc<Inner>, u64)>,
 }
 
 struct Children {
     tokens: BTreeMap<u64, Weak<Inner>>,
+    /// The number of the next child.
     next: u64,
 }
 
@@ -60,14 +114,14 @@ impl Inner {
         Inner { event, children: ListLock::new(Children { tokens: BTreeMap::new(), next: 0 }), parent }
     }
 
-    fn above(&self) -> Option<&Inner> {
+    fn parent(&self) -> Option<&Inner> {
         self.parent.as_ref().map(|(parent, _)| &**parent)
     }
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        // In a loop, not by recursion: a chain of tokens may be longer than a stack is deep.
+        // A loop instead of recursion: a chain of tokens may be longer than a stack is deep.
         let mut parent = self.parent.take();
         while let Some((above, number)) = parent {
             above.children.lock().tokens.remove(&number);
@@ -82,8 +136,9 @@ impl CancelToken {
         CancelToken(Arc::new(Inner::new(Event::new(), None)))
     }
 
-    /// A token that is cancelled with this one; cancelling it leaves this one alone. It is cancelled from
-    /// the start if this one is. When its last clone goes it leaves nothing behind in this one.
+    /// A token that is cancelled with this one; cancelling it leaves this one alone. If this one is cancelled
+    /// already, so is the child. When the last clone of the child is dropped, it leaves nothing behind in
+    /// this one. Does not park.
     ///
     /// ```
     /// let parent = sward::task::CancelToken::new();
@@ -108,37 +163,36 @@ impl CancelToken {
         CancelToken(child)
     }
 
-    /// Cancels this token and all below it: whoever waits for them is woken. Again is the same as once.
-    /// Does not park.
+    /// Cancels this token and all tokens below it, and wakes all that wait for them. Calling it again has no
+    /// effect. Does not park.
     pub fn cancel(&self) {
-        let mut next = vec![Arc::clone(&self.0)];
-        while let Some(token) = next.pop() {
+        let mut pending = vec![Arc::clone(&self.0)];
+        while let Some(token) = pending.pop() {
             let mut batch = Batch::new();
-            let below = {
+            let children = {
                 let mut children = token.children.lock();
                 token.event.set_for_good(&mut batch);
                 std::mem::take(&mut children.tokens)
             };
             batch.wake();
-            // Without the lock, for which those wait by turns that end meanwhile: there may be very many. One
-            // that cannot be upgraded has no handle any more.
-            next.extend(below.values().filter_map(Weak::upgrade));
+            // Without the lock: there may be very many children, and those that end meanwhile need it. A
+            // child that cannot be upgraded has no handle any more.
+            pending.extend(children.values().filter_map(Weak::upgrade));
         }
     }
 
-    /// Whether it has been cancelled. It is as soon as one above it is. Looks at each of those.
+    /// Whether this token, or one above it, has been cancelled. Checks each of them. Does not park.
     pub fn is_cancelled(&self) -> bool {
-        // Whoever cancels one above may be on its way down still, and another one's `cancel` has returned.
-        successors(Some(&*self.0), |token| token.above()).any(|token| token.event.is_set())
+        // Another thread's `cancel` of a token above may not have come down to this one yet: argument 3.
+        successors(Some(&*self.0), |token| token.parent()).any(|token| token.event.is_set())
     }
 
-    /// Waits until it is cancelled. Parks the calling coroutine, or blocks the calling thread. A coroutine
-    /// that is cancelled itself unwinds out of it.
+    /// Waits until the token is cancelled. Parks. A coroutine that is cancelled itself unwinds out of it.
     pub fn wait(&self) {
         self.wait_until(None);
     }
 
-    /// As [`wait`](Self::wait), but for that time at most: whether the token is cancelled.
+    /// As [`wait`](Self::wait), but for that time at most. Returns whether the token is cancelled.
     ///
     /// ```
     /// use std::time::Duration;
@@ -163,19 +217,20 @@ impl CancelToken {
             || self.is_cancelled()
     }
 
-    /// Runs the closure such that the token's cancellation ends it: its present or next wait unwinds, as
-    /// with [`JoinHandle::cancel`](super::JoinHandle::cancel). Parks the caller until the closure has returned or was unwound; it may
-    /// borrow from the caller. If the token is cancelled already, the closure is not run.
+    /// Runs the closure until it ends or the token is cancelled: then its present wait, or its next
+    /// [cancellation point](super#cancellation), unwinds. Parks until the closure has returned or was
+    /// unwound. It may borrow from the caller. If the token is cancelled already, the closure is not run.
     ///
-    /// The closure runs in a coroutine of its own, a [`scope`](super::scope()) around it: it is `Send`, and
-    /// has other thread-locals and another [`current`](super::current) than the caller. If the caller is
-    /// cancelled or its time limit passes, so is the closure.
+    /// The closure runs in a coroutine of its own, inside a [`scope`](super::scope()). So it must be `Send`,
+    /// and it has other thread-locals and another [`current`](super::current) than the caller. If the caller
+    /// is cancelled or its time limit passes, the closure is cancelled.
     ///
     /// # Errors
     ///
-    /// [`Cancelled`] if the token has ended the closure. If the closure was faster, its value is
-    /// returned although the token is cancelled. So it is where panics abort: there is no unwinding then.
-    /// In a destructor that runs while its coroutine unwinds, also if the runtime's shutdown has ended it.
+    /// [`Cancelled`] if the token has ended the closure. If the closure has ended first, its value is
+    /// returned, although the token is cancelled. This is always so with `panic = "abort"`, where nothing
+    /// unwinds. In a destructor that runs while its coroutine unwinds, `Cancelled` also if the shutdown of
+    /// the runtime has ended the closure.
     ///
     /// # Panics
     ///
@@ -212,7 +267,7 @@ impl CancelToken {
         }
         let builder = Builder::new().at(Location::caller());
         let outcome = scope::scope(|s| {
-            let child = s.spawn_with(&builder, f).unwrap_or_else(super::no_runtime);
+            let child = s.spawn_with(&builder, f).unwrap_or_else(no_runtime);
             let (mut ended, mut cancelled) = (child.arm(), self.arm());
             let arms = &mut [Some(ended.any()), Some(cancelled.any())];
             select(arms, WaitReason::CancelRun, WaitLimit::Endless, Order::Given);
@@ -226,11 +281,11 @@ impl CancelToken {
             Err(JoinError::Panicked(panic)) => resume_unwind(panic.into_payload()),
             Err(JoinError::Cancelled) if self.is_cancelled() => Err(Cancelled),
             Err(error) => {
-                // The caller's own time limit, or the runtime's end, which is the caller's as well.
+                // The caller's own time limit, or the shutdown of the runtime, which is the caller's as well.
                 sched::checkpoint();
                 if matches!(error, JoinError::Cancelled) {
                     if std::thread::panicking() {
-                        // The caller cannot unwind again.
+                        // The caller unwinds already.
                         return Err(Cancelled);
                     }
                     if sched::current_coroutine().is_some() {
@@ -242,7 +297,7 @@ impl CancelToken {
         }
     }
 
-    /// A guard that cancels the token when it is dropped.
+    /// Returns a guard that cancels the token when it is dropped.
     ///
     /// ```
     /// let token = sward::task::CancelToken::new();
@@ -253,7 +308,7 @@ impl CancelToken {
         DropGuard(Some(self))
     }
 
-    /// The cancellation as one of the alternatives of a [`Select`](crate::select::Select).
+    /// The cancellation as an alternative of a [`Select`](crate::select::Select).
     pub fn arm(&self) -> EventArm<'_> {
         EventArm::new(&self.0.event)
     }
@@ -271,7 +326,7 @@ impl fmt::Debug for CancelToken {
     }
 }
 
-// Every state of a token is a good one.
+// No panic leaves a token in an inconsistent state.
 impl UnwindSafe for CancelToken {}
 impl RefUnwindSafe for CancelToken {}
 
@@ -281,14 +336,14 @@ impl RefUnwindSafe for CancelToken {}
 pub struct DropGuard(Option<CancelToken>);
 
 impl DropGuard {
-    /// Gives the token back without cancelling it.
+    /// Returns the token without cancelling it.
     ///
     /// ```
     /// let guard = sward::task::CancelToken::new().drop_guard();
     /// assert!(!guard.disarm().is_cancelled());
     /// ```
     pub fn disarm(mut self) -> CancelToken {
-        self.0.take().expect("it is there until here")
+        self.0.take().expect("only `disarm` takes it")
     }
 }
 
@@ -300,7 +355,7 @@ impl Drop for DropGuard {
     }
 }
 
-/// What [`CancelToken::run`] ran was ended by the token.
+/// The token has ended the closure of [`CancelToken::run`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cancelled;
 

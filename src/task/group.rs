@@ -1,32 +1,89 @@
-//! Coroutines that end before their group does: what the kinds of scopes are made of.
+//! Groups: coroutines that end before the code that opened the group goes on. All kinds of scopes are made of
+//! them.
 //!
-//! A [`Group`] is on the stack of the one who opened the scope, the *parent*, and so is what its
-//! coroutines borrow. [`Group::run`] returns, or unwinds, after all of them have ended.
+//! # The problem
 //!
-//! # Why nothing is borrowed for too long
+//! A coroutine of a scope borrows from the stack frame of the code that opened the scope. That frame must not
+//! end while the coroutine may still use it: not by a return, a panic, a cancellation, or the shutdown of the
+//! runtime.
 //!
-//! 1. *Every coroutine of the group is in `children`* from its spawn until its `done` was seen set. Only
-//!    the parent's closure and coroutines of the group can spawn, or what ends before one of these does,
-//!    as a scope inside does: nobody else has the scope, whose lifetime is none that a caller of
-//!    `scope` can name. So a spawner is running while it lists the new one, within the closure or within one
-//!    that is listed. An empty list, seen by the parent after its closure, means that none is alive and none
-//!    will be.
-//! 2. *`done` is the last.* It is set after the closure was dropped, and after the result was dropped
-//!    if nobody was to take it (`coroutine::header`): nothing that belongs to the user runs in that
-//!    coroutine after it. What the coroutine did happens before: `done` is set with release, and
-//!    `settle` sees it with acquire. That goes for the group's own fields as well, which are
-//!    touched by code inside of the closure. The event itself is in the coroutine's header, which the
-//!    handle in `children` keeps: setting it touches nothing of the parent's.
-//! 3. *A result that somebody is still to take* is in the coroutine's heap cell. The right to it is a
-//!    handle with the scope's lifetime: it has gone when the scope ends, or was leaked, and then nobody
-//!    looks at the result again, not even to drop it.
-//! 4. *`settle` does not end early.* Its waits are masked once a cancellation has been met, and whatever
-//!    else might unwind out of it would be an error of the runtime, and aborts.
-//! 5. *A coroutine that is leaked* when its runtime shuts down has not ended, so its parent does not go
-//!    on: by 1 and 4 it waits for that one's `done`. If the parent is a coroutine of that runtime, it stays
-//!    parked and is leaked as well, and a suspended stack is never freed. If it is a plain thread, it blocks
-//!    for ever. A coroutine that was not started ends with `JoinError::Cancelled`, its closure dropped
-//!    before `done`.
+//! # Terms
+//!
+//! The *parent* is the coroutine, or the plain thread, that calls [`Group::run`]; the group lives on its
+//! stack. The *closure* is what `run` calls, in the parent. The *children* are the coroutines that the
+//! closure, or a child, spawns in the group. A child has *ended* when its event `done` is set. To *settle* is
+//! to wait until all children have ended.
+//!
+//! # States
+//!
+//! ```text
+//!  OPEN       the closure runs; spawns list children
+//!  SETTLING   the closure has ended; the parent waits for one child after the other, the oldest first;
+//!             children may still spawn children
+//!  CLOSED     no child is listed; `run` returns, or unwinds
+//!
+//!  OPEN -> SETTLING     the closure returns: the waits of `settle` obey a cancellation of the parent
+//!                       the closure unwinds (a panic; the parent's cancellation or limit): the group is
+//!                       cancelled, and the waits are masked
+//!  SETTLING, obeying -> SETTLING, masked
+//!                       the parent's cancellation or limit ends a wait: the group is cancelled
+//!  SETTLING -> CLOSED   the list is empty
+//! ```
+//!
+//! *Cancelled* is a flag beside these states, and is never cleared. [`Group::cancel`] sets it and cancels all
+//! listed children, under the lock of the list. It is called by the user, by the first error of a
+//! `try_scope`, and as above. With it set, a spawn cancels the new child.
+//!
+//! With a limit on the children that are alive, a spawn first takes a *permit*, or parks until one is handed
+//! to it. The end of a child hands its permit to the first spawn that waits, or frees it.
+//!
+//! # Why a scope may lend
+//!
+//! 1. *Each child is listed from its spawn until its `done` was seen set.* Only the closure and children can
+//!    spawn, and what ends before one of these does, such as a scope inside. Nobody else has the scope, since
+//!    no caller of `scope` can name its lifetime. So a spawner is itself the closure or a listed child, and
+//!    it runs while it lists the new one. Therefore an empty list, seen by the parent after its closure,
+//!    means that no child is alive and none will be.
+//! 2. *`done` comes last.* It is set after the closure of the child was dropped, and after the result was
+//!    dropped if nobody was left to take it (`coroutine::header`). So no code of the user runs in that
+//!    coroutine afterwards. `done` is set with release and seen by `settle` with acquire, so all that the
+//!    child did happens before. This includes its accesses to the group, which are made inside of its
+//!    closure. The event itself is in the coroutine's header, which the handle in the list keeps alive:
+//!    setting it touches nothing of the parent's.
+//! 3. *A result that was not taken yet* is in the coroutine's heap cell. Only a handle with the scope's
+//!    lifetime may take it. At the end of the scope that handle was dropped or leaked, and a leaked handle
+//!    never accesses the result again, not even to drop it.
+//! 4. *`settle` does not end early.* Once a cancellation was met its waits are masked. Any other unwinding
+//!    out of it would be a bug of the runtime, and aborts.
+//! 5. *A child that is leaked* by a shutdown of its runtime has not ended, so by 1 and 4 its parent does not
+//!    go on. If the parent is a coroutine of that runtime, it stays parked and is leaked as well, and a
+//!    suspended stack is never freed. If the parent is a plain thread, it blocks for ever. A child that was
+//!    not started ends with `JoinError::Cancelled`, and its closure is dropped before `done`.
+//!
+//! # Why no cancellation is lost
+//!
+//! A spawn starts the child, and then takes the lock of the list. If `cancel` has had the lock before, the
+//! spawn sees the flag and cancels the child. Otherwise it lists the child, and `cancel` will find it. A
+//! child may run before its spawner gets that far. It checks the flag before its first user code; if the flag
+//! is set later, it is cancelled by one of the two ways above.
+//!
+//! A cancellation of the parent that arrives during `settle` is kept by the masked waits, and `run` starts
+//! the unwinding of the parent after the last child has ended.
+//!
+//! # Deadlock
+//!
+//! In a destructor that unwinds, the waits of `settle` block the worker's thread. A child that only this
+//! worker can run would never end: `settle` reports this and aborts, since it has neither an error to return
+//! nor the right to return.
+//!
+//! # Rejected
+//!
+//! - *A counter of children and one event in the group*: the last child would set that event in the parent's
+//!   frame while the parent, which has seen the counter at zero, may be gone. std pays an allocation for
+//!   this; here each child's header has an event anyway, and cancelling needs the handles.
+//! - *A guard that joins when it is dropped*: safe code can leak it, and the parent goes on while its
+//!   children run.
+//! - *Unwinding the parent at once when it is cancelled*: its frame would be freed under its children.
 
 use super::Builder;
 use crate::base::list_lock::ListLock;
@@ -42,69 +99,70 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
 
-/// Fewer handles than this are not looked through for those of ended coroutines.
-const FEW: usize = 32;
+/// With fewer handles than this, those of ended children are not pruned.
+const PRUNE_MIN: usize = 32;
 
-/// Coroutines that end before this does.
+/// Coroutines that end before the parent goes on.
 pub(super) struct Group {
     children: ListLock<Children>,
-    /// All are to be cancelled, those included that are yet to be spawned. Set under the lock of `children`.
+    /// All children are cancelled, those to come included. Set under the lock of `children`.
     cancelled: AtomicBool,
-    /// With a limit on how many run at a time.
+    /// With a limit on how many children are alive.
     permits: Option<ListLock<Permits>>,
-    /// The time limit that the parent was under when it opened the scope: its coroutines are under it
-    /// from their start.
+    /// The time limit that the parent was under when it opened the group. The children are under it from
+    /// their start.
     limit: Option<Instant>,
-    /// How many panicked and were not joined. This and the next two are written before `done`.
+    /// How many children panicked and were not joined. This and the next two are written before `done`.
     panicked: AtomicUsize,
-    /// How many were dropped unrun, for want of a stack or of a runtime, and were not joined.
+    /// How many were dropped unrun, since there was no stack or the runtime had shut down, and were not
+    /// joined.
     unstarted: AtomicUsize,
-    /// Whether a cancellation or the time limit has ended one.
-    cut: AtomicBool,
+    /// Whether a cancellation or the time limit has ended a child.
+    child_cancelled: AtomicBool,
 }
 
-/// The coroutines of a group that may be alive, oldest first.
+/// The children that may be alive, oldest first.
 struct Children {
     handles: VecDeque<Handle>,
-    /// How many handles there may be before those of ended coroutines are thrown out.
-    tidy_at: usize,
+    /// With this many handles, those of ended children are pruned.
+    prune_at: usize,
 }
 
-/// How many more coroutines may run; while some wait for that, none.
+/// How many more children may be alive. Zero while a spawn waits.
 struct Permits {
     free: usize,
     waiting: WaitList,
 }
 
-/// How the coroutines of a group ended, all in all.
+/// How the children of a group ended, all in all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Ended {
+pub(super) enum GroupEnd {
     /// Each ran to its end, was cancelled together with the others, or was joined.
-    Well,
+    Clean,
     /// One panicked.
     Panicked,
     /// One was not run: there was no stack, or its runtime had shut down.
     Unstarted,
     /// One was cancelled alone.
-    Cut,
+    Cancelled,
 }
 
 impl Group {
-    /// A group of which at most that many coroutines run at a time.
-    pub(super) fn new(most: Option<usize>) -> Group {
+    /// A group of which at most that many children are alive at a time.
+    pub(super) fn new(max_alive: Option<usize>) -> Group {
         Group {
-            children: ListLock::new(Children { handles: VecDeque::new(), tidy_at: FEW }),
+            children: ListLock::new(Children { handles: VecDeque::new(), prune_at: PRUNE_MIN }),
             cancelled: AtomicBool::new(false),
-            permits: most.map(|free| ListLock::new(Permits { free, waiting: WaitList::new() })),
+            permits: max_alive.map(|free| ListLock::new(Permits { free, waiting: WaitList::new() })),
             limit: sched::limit(),
             panicked: AtomicUsize::new(0),
             unstarted: AtomicUsize::new(0),
-            cut: AtomicBool::new(false),
+            child_cancelled: AtomicBool::new(false),
         }
     }
 
-    /// Runs the closure, which spawns, and waits until all have ended. If the closure panics or its
-    /// coroutine is cancelled, the children are cancelled, and the unwinding goes on once they have ended.
+    /// Runs the closure, which spawns, and waits until all children have ended. If the closure panics or the
+    /// parent is cancelled, the children are cancelled, and the unwinding goes on once they have ended.
     pub(super) fn run<T>(&self, f: impl FnOnce() -> T) -> T {
         assert_none_held();
         let outcome = catch_unwind(AssertUnwindSafe(f));
@@ -115,7 +173,7 @@ impl Group {
         match outcome {
             Err(payload) => resume_unwind(payload),
             Ok(value) if interrupted => {
-                // Before the unwinding: a destructor that panics then aborts the process.
+                // Before the unwinding, during which a destructor that panics aborts the process.
                 contain_panic(|| drop(value));
                 sched::unwind_cancelled()
             }
@@ -123,10 +181,10 @@ impl Group {
         }
     }
 
-    /// Waits until all have ended. If a cancellation of the caller, or its time limit, comes first, they
-    /// are cancelled; whether that was so.
+    /// Waits until all children have ended. If a cancellation of the parent, or its time limit, comes first,
+    /// they are cancelled. Returns whether that was so.
     fn settle(&self, mut cancel: Cancel) -> bool {
-        let bomb = AbortOnUnwind;
+        let abort_on_unwind = AbortOnUnwind;
         let mut interrupted = false;
         while let Some(child) = self.oldest() {
             if sched::can_never_end(child.header()) {
@@ -143,11 +201,11 @@ impl Group {
                 self.cancel();
             }
         }
-        std::mem::forget(bomb);
+        std::mem::forget(abort_on_unwind);
         interrupted
     }
 
-    /// The oldest one that has not ended.
+    /// The oldest child that has not ended.
     fn oldest(&self) -> Option<Handle> {
         let mut children = self.children.lock();
         while children.handles.front()?.header().done.is_set() {
@@ -156,23 +214,23 @@ impl Group {
         children.handles.front().cloned()
     }
 
-    /// How they ended; to be asked after `run`.
-    pub(super) fn ended(&self) -> Ended {
+    /// How the children ended; for use after `run`.
+    pub(super) fn end(&self) -> GroupEnd {
         if self.panicked.load(Ordering::Relaxed) > 0 {
-            Ended::Panicked
+            GroupEnd::Panicked
         } else if self.is_cancelled() {
-            Ended::Well
+            GroupEnd::Clean
         } else if self.unstarted.load(Ordering::Relaxed) > 0 {
-            Ended::Unstarted
-        } else if self.cut.load(Ordering::Relaxed) {
-            Ended::Cut
+            GroupEnd::Unstarted
+        } else if self.child_cancelled.load(Ordering::Relaxed) {
+            GroupEnd::Cancelled
         } else {
-            Ended::Well
+            GroupEnd::Clean
         }
     }
 
-    /// Cancels all that are alive, and those that are spawned afterwards. False, with nothing done,
-    /// where panics abort.
+    /// Cancels all children that are alive, and those that are spawned afterwards. Returns false, and does
+    /// nothing, where panics abort.
     pub(super) fn cancel(&self) -> bool {
         if cfg!(panic = "abort") {
             return false;
@@ -189,18 +247,18 @@ impl Group {
         true
     }
 
-    /// Whether all have been cancelled.
+    /// Whether the group was cancelled.
     pub(super) fn is_cancelled(&self) -> bool {
-        // Pairs with `cancel`: what led to it is seen by whoever is told of it.
+        // Pairs with `cancel`: a caller that sees the flag also sees what led to it.
         self.cancelled.load(Ordering::Acquire)
     }
 
-    /// Spawns a coroutine of the group. Parks while as many run as may.
+    /// Spawns a child. Parks while as many are alive as the group allows.
     ///
     /// # Safety
     ///
-    /// It is called by the closure of [`run`](Self::run) or by a coroutine of the group, and what `F` and
-    /// `T` borrow outlives that `run`. The joining handle does not, unless it is leaked.
+    /// The caller is the closure of [`run`](Self::run) or a child, and what `F` and `T` borrow outlives that
+    /// `run`. The joining handle does not outlive it, unless it is leaked.
     #[track_caller]
     pub(super) unsafe fn spawn<T, F>(&self, builder: &Builder, f: F) -> io::Result<Handle>
     where
@@ -209,16 +267,16 @@ impl Group {
     {
         let spawn = builder.prepare()?.limit(self.limit);
         self.acquire();
-        let job = Job { f, child: Child { group: self, ran: false } };
-        // SAFETY: what it borrows outlives `run`, and that returns after `done` was set; then the output
-        // was dropped or taken, or its handle was leaked, so that nobody looks at it.
-        let handle = unsafe { spawn.start(move || job.run()) };
+        let child = ChildClosure { f, guard: EndGuard { group: self, ran: false } };
+        // SAFETY: what it borrows outlives `run`, which returns after `done` was set. By then the output was
+        // dropped or taken, or its handle was leaked, so that nobody accesses it.
+        let handle = unsafe { spawn.start(move || child.run()) };
         let mut batch = Batch::new();
         {
             let mut children = self.children.lock();
-            if children.handles.len() >= children.tidy_at {
+            if children.handles.len() >= children.prune_at {
                 children.handles.retain(|handle| !handle.header().done.is_set());
-                children.tidy_at = FEW.max(2 * children.handles.len());
+                children.prune_at = PRUNE_MIN.max(2 * children.handles.len());
             }
             if self.is_cancelled() {
                 handle.cancel(&mut batch);
@@ -229,17 +287,17 @@ impl Group {
         Ok(handle)
     }
 
-    /// Somebody was told that one has panicked.
+    /// A join has reported the panic of a child.
     pub(super) fn panic_was_joined(&self) {
         self.panicked.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// Somebody was told that there was no stack for one.
+    /// A join has reported that a child could not start.
     pub(super) fn unstarted_was_joined(&self) {
         self.unstarted.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// Parks until one more may run.
+    /// Takes a permit. Parks until there is one.
     fn acquire(&self) {
         let Some(lock) = &self.permits else { return };
         sched::consume_budget();
@@ -276,7 +334,7 @@ impl Group {
         debug_assert!(chosen || taken.get(), "nothing else ends this wait");
     }
 
-    /// Lets one more run.
+    /// Hands a permit to the first spawn that waits, or frees it.
     fn release(&self) {
         let Some(lock) = &self.permits else { return };
         let mut batch = Batch::new();
@@ -290,20 +348,20 @@ impl Group {
     }
 }
 
-/// A coroutine's closure with what tells the group. The fields are dropped in this order: what the
-/// closure has captured is gone when the group hears of the end.
-struct Job<'a, F> {
+/// A child's closure, and the guard that reports the end. The fields are dropped in this order: what the
+/// closure has captured is gone when the group learns of the end.
+struct ChildClosure<'a, F> {
     f: F,
-    child: Child<'a>,
+    guard: EndGuard<'a>,
 }
 
-impl<T, F: FnOnce() -> T> Job<'_, F> {
+impl<T, F: FnOnce() -> T> ChildClosure<'_, F> {
     fn run(self) -> T {
-        let Job { f, mut child } = self;
-        child.ran = true;
+        let ChildClosure { f, mut guard } = self;
+        guard.ran = true;
         let run = || {
-            // It may have been started before its spawner has come to cancel it.
-            if child.group.is_cancelled() {
+            // It may run before its spawner, which will cancel it, has seen the flag.
+            if guard.group.is_cancelled() {
                 drop(f);
                 sched::unwind_cancelled();
             }
@@ -312,37 +370,37 @@ impl<T, F: FnOnce() -> T> Job<'_, F> {
         match catch_unwind(AssertUnwindSafe(run)) {
             Ok(value) => value,
             Err(payload) => {
-                child.unwound(&*payload);
-                drop(child);
+                guard.unwound(&*payload);
+                drop(guard);
                 resume_unwind(payload)
             }
         }
     }
 }
 
-/// What a coroutine of a group holds until its end.
-struct Child<'a> {
+/// What a child holds until its end.
+struct EndGuard<'a> {
     group: &'a Group,
     ran: bool,
 }
 
-impl Child<'_> {
+impl EndGuard<'_> {
     fn unwound(&self, payload: &(dyn Any + Send)) {
         if payload.is::<Cancellation>() {
-            self.group.cut.store(true, Ordering::Relaxed);
+            self.group.child_cancelled.store(true, Ordering::Relaxed);
         } else {
             self.group.panicked.fetch_add(1, Ordering::Relaxed);
         }
     }
 }
 
-impl Drop for Child<'_> {
+impl Drop for EndGuard<'_> {
     fn drop(&mut self) {
         if !self.ran {
-            // One that was cancelled before its first instruction drops its closure itself. Whoever else
-            // drops it is a worker with no coroutine, or whatever has shut the runtime down.
+            // A child that was cancelled before its first instruction drops its closure itself. Otherwise a
+            // worker drops it outside of any coroutine, or the code that shuts the runtime down does.
             if sched::cancelled() {
-                self.group.cut.store(true, Ordering::Relaxed);
+                self.group.child_cancelled.store(true, Ordering::Relaxed);
             } else {
                 self.group.unstarted.fetch_add(1, Ordering::Relaxed);
             }
@@ -351,7 +409,7 @@ impl Drop for Child<'_> {
     }
 }
 
-/// An unwinding out of `settle` would free what coroutines borrow.
+/// An unwinding out of `settle` would free what children borrow.
 struct AbortOnUnwind;
 
 impl Drop for AbortOnUnwind {
@@ -381,7 +439,7 @@ mod tests {
         Instant::now() + Duration::from_millis(5)
     }
 
-    /// The parent's time limit is its coroutines' as well, whichever of them meets it first.
+    /// The parent's time limit is its children's as well, whichever of them meets it first.
     #[test]
     fn a_time_limit_goes_for_the_whole_scope() {
         everywhere(|| {
@@ -400,7 +458,7 @@ mod tests {
                         task::park();
                         Ok(())
                     });
-                    // Not at a wait when the time is over: the coroutine meets it first.
+                    // The closure does not wait when the time is over, so the child meets the limit first.
                     while sched::limit().is_some_and(|limit| limit > Instant::now()) {
                         sched::yield_now();
                     }
@@ -423,14 +481,14 @@ mod tests {
                         sched::masked(|| parks.join())
                     })
                 });
-                // Either the joiner was told, or its own limit came in between.
+                // Either the join has reported it, or the joiner's own limit came first.
                 assert!(matches!(ended, Ok(Err(JoinError::Cancelled)) | Err(_)));
                 assert_eq!(s.spawn(|| 1).join().unwrap(), 1);
             });
         });
     }
 
-    /// What is spawned in a masked section is under no limit, as the section is.
+    /// Children that are spawned in a masked section are under no limit, as the section is.
     #[test]
     fn a_masked_scope_is_under_no_limit() {
         everywhere(|| {
@@ -443,11 +501,11 @@ mod tests {
         });
     }
 
-    /// A cancellation that was held up by the end of a scope is still one for destructors further out.
+    /// A cancellation that was delayed by the end of a scope is still one for destructors further out.
     #[test]
     fn a_cancellation_goes_through_a_scope_as_such() {
-        struct Looks(Arc<AtomicUsize>);
-        impl Drop for Looks {
+        struct CountsCancelling(Arc<AtomicUsize>);
+        impl Drop for CountsCancelling {
             fn drop(&mut self) {
                 self.0.fetch_add(usize::from(sched::cancelling()), Ordering::Relaxed);
             }
@@ -456,9 +514,9 @@ mod tests {
         let seen = Arc::new(AtomicUsize::new(0));
         runtime.run(|| {
             for in_closure in [true, false] {
-                let looks = Looks(Arc::clone(&seen));
+                let counts = CountsCancelling(Arc::clone(&seen));
                 let parent = crate::spawn(move || {
-                    let _looks = looks;
+                    let _counts = counts;
                     crate::scope(|s| {
                         let child = s.spawn(|| task::mask(|| crate::sleep(Duration::from_millis(10))));
                         if in_closure {

@@ -1,4 +1,4 @@
-//! Who is running, and the bare means of waiting.
+//! The calling coroutine, and its basic means of waiting: parking and yielding.
 
 use super::Id;
 use crate::coroutine::{Event, Handle, WaitReason, with_parker};
@@ -8,7 +8,7 @@ use std::panic::Location;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// A coroutine, or a plain thread, seen from outside: something that can be unparked.
+/// A coroutine, or a plain thread, that can be unparked; [`std::thread::Thread`] for coroutines.
 #[derive(Clone)]
 pub struct Task(Kind);
 
@@ -23,8 +23,9 @@ impl Task {
         Task(Kind::Coroutine(handle))
     }
 
-    /// Makes the present or next [`park`] of this task return. Does not park. Several calls before it
-    /// count as one. Once the coroutine or thread has ended it does nothing.
+    /// Makes the present or next [`park`] of this task return, as [`std::thread::Thread::unpark`]. Several
+    /// calls before that count as one. Once the coroutine or thread has ended, this does nothing. Does not
+    /// park.
     ///
     /// ```
     /// sward::run(|| {
@@ -53,8 +54,8 @@ impl Task {
         }
     }
 
-    /// The call that has spawned the coroutine; `None` for a plain thread. With this a panic hook of one's
-    /// own can say which coroutine it is, as reports do.
+    /// The call that spawned the coroutine; `None` for a plain thread. A program's own panic hook can name
+    /// the coroutine with it, as reports do.
     ///
     /// ```
     /// let place = sward::spawn(|| sward::task::current().spawned_at()).join().unwrap();
@@ -81,7 +82,7 @@ impl fmt::Debug for Task {
     }
 }
 
-/// The calling coroutine, or the calling thread if there is none.
+/// The calling coroutine, or the calling thread if there is none; [`std::thread::current`] for coroutines.
 ///
 /// ```
 /// assert_eq!(sward::task::current().id(), None); // a plain thread
@@ -96,21 +97,14 @@ pub fn current() -> Task {
     }
 }
 
-/// Parks until somebody calls [`Task::unpark`] for the caller, or returns at once if somebody has
-/// since the last `park`. On a plain thread it blocks the thread. A cancelled coroutine unwinds out of
-/// it. As with [`std::thread::park`] a caller checks what it waits for, as another may have
-/// unparked it for another reason.
+/// Waits until [`Task::unpark`] is called for the caller, as [`std::thread::park`]. Returns at once if that
+/// has happened since the last `park`. A cancelled coroutine unwinds out of it. As with std, the caller must
+/// check what it waits for, since it may be unparked for another reason.
 pub fn park() {
     park_until(None);
 }
 
-/// As [`park`], but returns after that time at the latest.
-///
-/// ```
-/// use std::time::Duration;
-///
-/// sward::run(|| sward::task::park_timeout(Duration::from_millis(1)));
-/// ```
+/// As [`park`], but returns after that time at the latest; as [`std::thread::park_timeout`].
 pub fn park_timeout(timeout: Duration) {
     park_until(Instant::now().checked_add(timeout));
 }
@@ -125,4 +119,24 @@ fn park_until(deadline: Option<Instant>) {
         let _ = sched::wait_for(token, WaitReason::Park, deadline);
     }
     token.consume();
+}
+
+/// Lets other runnable coroutines of this worker go first; on a plain thread, other threads, as
+/// [`std::thread::yield_now`]. Returns once they have had a turn. Calls that may wait do this by themselves
+/// when 128 of them in a row did not have to: see [fairness](super#fairness).
+///
+/// It is a [cancellation point](super#cancellation): a cancelled coroutine unwinds out of it, and so does a
+/// coroutine or a thread whose time limit has passed.
+///
+/// ```
+/// sward::run(|| {
+///     let other = sward::spawn(|| ());
+///     while !other.is_finished() {
+///         sward::yield_now();
+///     }
+/// });
+/// ```
+#[inline]
+pub fn yield_now() {
+    sched::yield_now();
 }

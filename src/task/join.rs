@@ -11,12 +11,12 @@ use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-/// Owns the right to a coroutine's result. Dropping it detaches the coroutine, which runs on; its
-/// result is then dropped where it ends.
+/// Owns the right to a coroutine's result; [`std::thread::JoinHandle`] for coroutines. Dropping it detaches
+/// the coroutine, which runs on; its result is then dropped where it ends.
 ///
-/// A handle is also a [`Future`] that gives what [`join`](Self::join) does, so async code can await a
-/// coroutine on whatever executor it runs. Its waker is called on a thread of the coroutine's runtime, so
-/// it must not block.
+/// A handle is also a [`Future`] with the result of [`join`](Self::join), so async code can await a coroutine
+/// on any executor. The future's waker is called on a thread of the coroutine's runtime, so it must not
+/// block.
 ///
 /// ```
 /// let answer = sward::spawn(|| 6 * 7);
@@ -28,34 +28,35 @@ pub struct JoinHandle<T> {
     result: PhantomData<fn() -> T>,
 }
 
-/// What has come of it as a future.
+/// How far the handle was used as a future.
 enum Awaited {
-    /// It has not been polled.
+    /// It was not polled.
     Not,
     /// A poll found that the coroutine had not ended.
     Pending(Awaiting),
-    /// It has given its result.
+    /// It has returned the result.
     Taken,
 }
 
-/// Takes the result of a coroutine that `start!` has started.
+/// Takes the result of a coroutine that `start!` has started, and calls the closure with the error if there
+/// is one.
 ///
 /// # Safety
 ///
-/// As for [`Handle::take`], where `T` is the result type that was told to `start!`.
-unsafe fn take<T>(handle: &Handle, tell: impl FnOnce(&JoinError)) -> Result<T, JoinError> {
+/// As for [`Handle::take`], where `T` is the result type that `start!` was called with.
+unsafe fn take<T>(handle: &Handle, on_error: impl FnOnce(&JoinError)) -> Result<T, JoinError> {
     if const { is_large::<T>() } {
         // SAFETY: as the caller says.
         match unsafe { handle.take::<LargeBox<T>>() } {
             Ok(boxed) => Ok(boxed.into_inner()),
             Err(error) => {
-                tell(&error);
+                on_error(&error);
                 Err(error)
             }
         }
     } else {
         // SAFETY: as the caller says.
-        unsafe { handle.take() }.inspect_err(tell)
+        unsafe { handle.take() }.inspect_err(on_error)
     }
 }
 
@@ -65,19 +66,20 @@ impl<T> JoinHandle<T> {
         JoinHandle { handle, awaited: Awaited::Not, result: PhantomData }
     }
 
-    /// Waits for the coroutine to end and gives its result. Parks the calling coroutine, or blocks the
-    /// calling thread. A cancelled caller unwinds out of it, and the coroutine is detached.
+    /// Waits for the coroutine to end and returns its result, as [`std::thread::JoinHandle::join`]. Parks. A
+    /// cancelled caller unwinds out of it, and the coroutine is detached.
     ///
     /// # Errors
     ///
-    /// [`JoinError::Panicked`] with the payload of its panic; [`JoinError::Cancelled`] if it was cancelled or
-    /// its runtime shut down; [`JoinError::NoStack`] if it could not start; [`JoinError::Deadlock`] in a
-    /// destructor that runs while its coroutine unwinds, if the joined one lives on the same worker: [nothing
-    /// switches there](super#destructors).
+    /// - [`JoinError::Panicked`], with the payload of its panic.
+    /// - [`JoinError::Cancelled`], if it was cancelled or its runtime shut down.
+    /// - [`JoinError::NoStack`], if it could not start.
+    /// - [`JoinError::Deadlock`], in a destructor that runs while its coroutine unwinds, if the joined
+    ///   coroutine lives on the same worker, which [cannot switch](super#destructors).
     ///
     /// # Panics
     ///
-    /// If the handle has given its result as a future.
+    /// If the handle has returned its result as a future.
     ///
     /// ```
     /// sward::run(|| {
@@ -89,11 +91,11 @@ impl<T> JoinHandle<T> {
     /// });
     /// ```
     pub fn join(self) -> Result<T, JoinError> {
-        self.join_telling(|_| ())
+        self.join_and_report(|_| ())
     }
 
-    /// As [`join`](Self::join); calls the closure with the error if there is one.
-    pub(super) fn join_telling(self, tell: impl FnOnce(&JoinError)) -> Result<T, JoinError> {
+    /// As [`join`](Self::join), and calls the closure with the error if there is one.
+    pub(super) fn join_and_report(self, on_error: impl FnOnce(&JoinError)) -> Result<T, JoinError> {
         assert!(
             !matches!(self.awaited, Awaited::Taken),
             "sward: a JoinHandle that has given its result is joined"
@@ -106,44 +108,42 @@ impl<T> JoinHandle<T> {
             // Without a deadline it returns only when the event is set.
             let _ = sched::wait_for(self.done(), WaitReason::Join, None);
         }
-        self.take(tell)
+        self.take(on_error)
     }
 
-    fn take(mut self, tell: impl FnOnce(&JoinError)) -> Result<T, JoinError> {
+    fn take(mut self, on_error: impl FnOnce(&JoinError)) -> Result<T, JoinError> {
         assert!(self.is_finished(), "a result is taken after the end");
         self.awaited = Awaited::Taken;
         let this = std::mem::ManuallyDrop::new(self);
-        // SAFETY: read once; `this` is not dropped. What it holds besides owns nothing.
+        // SAFETY: read once; `this` is not dropped, and its other fields own nothing.
         let handle = unsafe { std::ptr::read(&raw const this.handle) };
-        // SAFETY: it is done, as asserted, and this joining handle is used up.
-        unsafe { take(&handle, tell) }
+        // SAFETY: it is done, as asserted, and this joining handle is consumed.
+        unsafe { take(&handle, on_error) }
     }
 
-    /// Whether the coroutine has ended, so that [`join`](Self::join) returns at once.
+    /// Whether the coroutine has ended, so that [`join`](Self::join) returns at once; as
+    /// [`std::thread::JoinHandle::is_finished`].
     pub fn is_finished(&self) -> bool {
         self.done().is_set()
     }
 
-    /// The coroutine's end as one of the alternatives of a [`Select`](crate::select::Select).
+    /// The coroutine's end as an alternative of a [`Select`](crate::select::Select).
     pub fn arm(&self) -> EventArm<'_> {
         EventArm::new(self.done())
     }
 
-    /// Asks the coroutine to end. Its present wait, or its next one, unwinds: destructors run, and
-    /// [`join`](Self::join) gives [`JoinError::Cancelled`]. No message is printed. If the unwinding is
-    /// swallowed by a `catch_unwind`, the next wait unwinds again. A coroutine that has not been
-    /// started is not run. Does not park.
+    /// Asks the coroutine to end ([cancellation](super#cancellation)). Its present wait or its next
+    /// cancellation point unwinds, destructors run, and [`join`](Self::join) returns
+    /// [`JoinError::Cancelled`]. No message is printed. A coroutine that has not started is not run. Does not
+    /// park.
     ///
-    /// A coroutine whose calls never have to wait is reached within 128 of them, and by
-    /// [`yield_now`](super::yield_now): see [cancellation](super#cancellation). One that only computes is not
-    /// interrupted; let it call [`checkpoint`](super::checkpoint). std's locks whose guards are held at the
-    /// wait are poisoned, those of [`sync`](crate::sync) are not.
+    /// A coroutine whose calls never have to wait is reached within 128 of them. One that only computes is
+    /// not interrupted: let it call [`checkpoint`](super::checkpoint). While it unwinds, operations on
+    /// sockets and pipes that would have to wait fail, and other waits block its worker
+    /// ([destructors](super#destructors)). A destructor that panics meanwhile [aborts the
+    /// process](super#code-that-meets-the-unwinding).
     ///
-    /// While it unwinds, operations on sockets and pipes that would have to wait fail, and other waits block
-    /// its worker: see [destructors](super#destructors). One that panics meanwhile [aborts the
-    /// process](super#cancellation).
-    ///
-    /// Returns false, and does nothing, where panics abort: there is no unwinding then.
+    /// Returns false, and does nothing, with `panic = "abort"`: then there is no unwinding.
     ///
     /// ```
     /// sward::run(|| {
@@ -162,7 +162,7 @@ impl<T> JoinHandle<T> {
         true
     }
 
-    /// Whether it cannot end while the caller waits for that.
+    /// Whether it cannot end while the caller waits for its end.
     pub(super) fn is_stranded(&self) -> bool {
         sched::can_never_end(self.handle.header())
     }
@@ -172,20 +172,20 @@ impl<T> JoinHandle<T> {
         &self.handle.header().done
     }
 
-    /// The coroutine, to unpark it or to ask for its name.
+    /// The coroutine, to unpark it or to ask for its name; as [`std::thread::JoinHandle::thread`].
     pub fn task(&self) -> Task {
         Task::coroutine(self.handle.clone())
     }
 }
 
-// As std's: no user's data is reached through it before the result is taken by value.
+// As std's: no code reaches the user's data through it before the result is taken by value.
 impl<T> UnwindSafe for JoinHandle<T> {}
 impl<T> RefUnwindSafe for JoinHandle<T> {}
-/// Gives the coroutine's result once it has ended. Dropping the handle detaches the coroutine.
+/// Ready with the coroutine's result once it has ended. Dropping the handle detaches the coroutine.
 ///
 /// # Panics
 ///
-/// If it is polled again after it has given the result.
+/// If it is polled again after it has returned the result.
 impl<T> Future for JoinHandle<T> {
     type Output = Result<T, JoinError>;
 
@@ -207,8 +207,8 @@ impl<T> Future for JoinHandle<T> {
             }
         }
         this.awaited = Awaited::Taken;
-        // SAFETY: it is done: each of the ways here found it so. This is the joining handle, which comes here
-        // once.
+        // SAFETY: it is done: each branch that leads here has found it so. This is the joining handle, and it
+        // comes here once, as `awaited` says.
         Poll::Ready(unsafe { take(&this.handle, |_| ()) })
     }
 }
@@ -216,7 +216,7 @@ impl<T> Future for JoinHandle<T> {
 impl<T> Drop for JoinHandle<T> {
     fn drop(&mut self) {
         if !matches!(self.awaited, Awaited::Taken) {
-            // SAFETY: this is the joining handle, and it goes.
+            // SAFETY: this is the joining handle, which ends here.
             unsafe { self.handle.detach() };
         }
     }

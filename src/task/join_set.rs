@@ -1,11 +1,28 @@
-//! A set of coroutines that come and go, joined in the order of their ends.
+//! A set of coroutines, joined in the order in which they end.
 //!
-//! A coroutine's closure owns an [`Announce`], which puts its number on a list when it is dropped: after the
-//! closure has returned or unwound, or when it is dropped unrun. From there to the coroutine's end its task
-//! locals are destroyed, which is a user's code and may park. So a number is taken off the list only once its
-//! coroutine has ended; until then it stays, and no cancellation loses the result.
+//! *Problem.* `join_next` returns the coroutine that ends first, without a search through the set for each
+//! end. A coroutine's result is final only with its `done`; and a cancelled `join_next` must not lose a
+//! result.
+//!
+//! *Terms.* Each coroutine of a set has a *number*. Its closure owns an [`EndAnnouncement`], which appends
+//! the number to the set's [`EndedList`] when it is dropped: after the closure has returned or unwound, or
+//! when the closure is dropped unrun. The number is then *announced*. The coroutine *ends* (`done`) a little
+//! later: in between its task locals are destroyed, which runs a user's code and may park.
+//!
+//! ```text
+//!  a member:  running --> announced --> ended --> joined
+//!             the number is appended    done      the number is removed
+//! ```
+//!
+//! *Why no end is missed*: `join_next` takes the event of the list before it looks at the list, so an
+//! announcement after the look sets the event again. If there are announced numbers that have not ended,
+//! `join_next` waits for their `done` events as well.
+//!
+//! *Why no result is lost*: a number is removed only once its coroutine has ended, and from then on nothing
+//! unwinds until the result is returned. A caller that unwinds out of the wait leaves the list as it was.
 
-use super::{Builder, JoinError, JoinHandle, Task, start};
+use super::spawn::{no_runtime, start};
+use super::{Builder, JoinError, JoinHandle, Task};
 use crate::base::list_lock::ListLock;
 use crate::coroutine::{Event, WaitReason};
 use crate::sched;
@@ -17,12 +34,12 @@ use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// A set of coroutines whose results are of one type, taken in the order in which they end. As tokio's
-/// `JoinSet`.
+/// A set of coroutines whose results are of one type, joined in the order in which they end. The same as
+/// tokio's `JoinSet`.
 ///
-/// Dropping the set cancels all of its coroutines and does not wait for them: what they own may go on to be
-/// used until they have unwound. [`shutdown`](Self::shutdown) waits; [`detach_all`](Self::detach_all) lets
-/// them run on.
+/// Dropping the set cancels all of its coroutines and does not wait for them: they may use what they own
+/// until they have unwound. [`shutdown`](Self::shutdown) waits; [`detach_all`](Self::detach_all) lets them
+/// run on.
 ///
 /// ```
 /// let mut squares = sward::task::JoinSet::new();
@@ -36,62 +53,63 @@ use std::time::{Duration, Instant};
 /// assert_eq!(sum, 385);
 /// ```
 pub struct JoinSet<T> {
-    ended: Arc<Ended>,
+    ended: Arc<EndedList>,
     handles: HashMap<u64, JoinHandle<T>>,
     next: u64,
 }
 
-/// The coroutines that have ended, or are about to, and are not joined yet. Each number that is on the list
-/// or is still to come belongs to a handle of the set, as long as the set has this list.
-struct Ended {
-    /// Set after a number was put on the list.
+/// The numbers of the coroutines that were announced and are not joined yet. As long as the set has this
+/// list, each number on it, and each that will be announced, belongs to a handle of the set.
+struct EndedList {
+    /// Set after a number was appended.
     some: Event,
     numbers: ListLock<VecDeque<u64>>,
 }
 
-/// Puts a number on the list when it goes.
-struct Announce {
-    ended: Arc<Ended>,
+/// Appends a number to the list when it is dropped.
+struct EndAnnouncement {
+    ended: Arc<EndedList>,
     number: u64,
 }
 
-impl Drop for Announce {
+impl Drop for EndAnnouncement {
     fn drop(&mut self) {
         self.ended.numbers.lock().push_back(self.number);
         sched::set(&self.ended.some);
     }
 }
 
-/// The fields are dropped in this order, so that the end is announced after all that the closure owned.
-struct Job<F> {
+/// The fields are dropped in this order, so the end is announced after everything that the closure owned is
+/// gone.
+struct MemberClosure<F> {
     f: F,
-    _announce: Announce,
+    _announcement: EndAnnouncement,
 }
 
-impl<T, F: FnOnce() -> T> Job<F> {
+impl<T, F: FnOnce() -> T> MemberClosure<F> {
     fn run(self) -> T {
         (self.f)()
     }
 }
 
-impl Ended {
-    fn new() -> Arc<Ended> {
-        Arc::new(Ended { some: Event::new(), numbers: ListLock::new(VecDeque::new()) })
+impl EndedList {
+    fn new() -> Arc<EndedList> {
+        Arc::new(EndedList { some: Event::new(), numbers: ListLock::new(VecDeque::new()) })
     }
 }
 
 impl<T> JoinSet<T> {
     /// An empty set.
     pub fn new() -> JoinSet<T> {
-        JoinSet { ended: Ended::new(), handles: HashMap::new(), next: 0 }
+        JoinSet { ended: EndedList::new(), handles: HashMap::new(), next: 0 }
     }
 
-    /// How many coroutines it has: those that run and those that have ended and are not joined yet.
+    /// The number of coroutines that are not joined yet, whether they run or have ended.
     pub fn len(&self) -> usize {
         self.handles.len()
     }
 
-    /// Whether it has none.
+    /// Whether it has no coroutines.
     pub fn is_empty(&self) -> bool {
         self.handles.is_empty()
     }
@@ -100,7 +118,7 @@ impl<T> JoinSet<T> {
     ///
     /// # Panics
     ///
-    /// On a plain thread, if the default runtime cannot be started. [`spawn_with`](Self::spawn_with) gives
+    /// On a plain thread, if the default runtime cannot be started. [`spawn_with`](Self::spawn_with) returns
     /// an error instead.
     #[track_caller]
     pub fn spawn<F>(&mut self, f: F) -> Task
@@ -110,7 +128,7 @@ impl<T> JoinSet<T> {
     {
         match self.spawn_with(Builder::new(), f) {
             Ok(task) => task,
-            Err(error) => super::no_runtime(error),
+            Err(error) => no_runtime(error),
         }
     }
 
@@ -118,7 +136,7 @@ impl<T> JoinSet<T> {
     ///
     /// # Errors
     ///
-    /// As [`Builder::spawn`]: the set is as it was.
+    /// As [`Builder::spawn`]. The set is unchanged then.
     ///
     /// ```
     /// let mut set = sward::task::JoinSet::new();
@@ -135,19 +153,18 @@ impl<T> JoinSet<T> {
         let spawn = builder.prepare()?;
         let number = self.next;
         self.next += 1;
-        let _announce = Announce { ended: Arc::clone(&self.ended), number };
+        let _announcement = EndAnnouncement { ended: Arc::clone(&self.ended), number };
         let handle = start!(f: F => T, |f| {
-            let job = Job { f, _announce };
-            JoinHandle::new(sched::spawn(spawn, move || job.run()))
+            let member = MemberClosure { f, _announcement };
+            JoinHandle::new(sched::spawn(spawn, move || member.run()))
         });
         let task = handle.task();
         self.handles.insert(number, handle);
         Ok(task)
     }
 
-    /// Waits until one of the coroutines has ended and takes it out of the set; `None` if the set is
-    /// empty. Parks the calling coroutine, or blocks the calling thread. A cancelled caller unwinds out of
-    /// it, and nothing is lost.
+    /// Waits until one of the coroutines has ended, removes it from the set and returns its result; `None` if
+    /// the set is empty. Parks. A cancelled caller unwinds out of it, and no result is lost.
     ///
     /// # Errors
     ///
@@ -156,8 +173,8 @@ impl<T> JoinSet<T> {
         self.join_next_until(None)
     }
 
-    /// As [`join_next`](Self::join_next), but gives up after that time: then, too, it is `None`, and
-    /// [`is_empty`](Self::is_empty) says no.
+    /// As [`join_next`](Self::join_next), but returns `None` after that time as well.
+    /// [`is_empty`](Self::is_empty) tells the two cases apart.
     ///
     /// ```
     /// use std::time::Duration;
@@ -174,7 +191,7 @@ impl<T> JoinSet<T> {
     fn join_next_until(&mut self, deadline: Option<Instant>) -> Option<Result<T, JoinError>> {
         sched::consume_budget();
         while !self.is_empty() {
-            // Before the list is looked at: an end that comes after the look sets it again.
+            // Before the look at the list: an end that is announced after the look sets it again.
             self.ended.some.consume();
             if let Some(handle) = self.take_ended() {
                 return Some(handle.join());
@@ -192,7 +209,8 @@ impl<T> JoinSet<T> {
         None
     }
 
-    /// Waits until a further end is announced or one of those that were has come; whether that was in time.
+    /// Waits until a further end is announced, or one of the announced coroutines has ended. Whether that was
+    /// in time.
     fn wait_for_some(&self, deadline: Option<Instant>) -> bool {
         let ending: Vec<_> = {
             let numbers = self.ended.numbers.lock();
@@ -203,18 +221,18 @@ impl<T> JoinSet<T> {
         }
         let mut arms: Vec<_> = ending.into_iter().chain([&self.ended.some]).map(EventArm::new).collect();
         let mut arms: Vec<_> = arms.iter_mut().map(|arm| Some(arm.any())).collect();
-        let patience = deadline.map_or(WaitLimit::Endless, WaitLimit::Until);
-        select(&mut arms, WaitReason::JoinSet, patience, Order::Given).is_some()
+        let limit = deadline.map_or(WaitLimit::Endless, WaitLimit::Until);
+        select(&mut arms, WaitReason::JoinSet, limit, Order::Given).is_some()
     }
 
-    /// Takes a coroutine that has ended out of the set; `None` if there is none. Does not wait for any to
-    /// end.
+    /// Removes a coroutine that has ended from the set and returns its result; `None` if none has ended. Does
+    /// not wait for an end.
     pub fn try_join_next(&mut self) -> Option<Result<T, JoinError>> {
         let handle = self.take_ended()?;
         Some(handle.join())
     }
 
-    /// Takes the handle of a coroutine that has ended out of the set.
+    /// Removes a coroutine that has ended from the set and returns its handle.
     fn take_ended(&mut self) -> Option<JoinHandle<T>> {
         let mut numbers = self.ended.numbers.lock();
         let has_ended = |number: &u64| self.handles.get(number).is_some_and(JoinHandle::is_finished);
@@ -225,24 +243,25 @@ impl<T> JoinSet<T> {
     }
 
     /// Cancels all of its coroutines, as [`JoinHandle::cancel`] does. They stay in the set, and are joined
-    /// with their errors. Does not park. Returns false, and does nothing, where panics abort.
+    /// with their errors. Does not park. Returns false, and does nothing, with `panic = "abort"`.
     pub fn cancel_all(&self) -> bool {
-        // Each by itself: the first is on its way while the last is looked up.
+        // Each in a batch of its own: the first unwinds while the last is still to be cancelled.
         for handle in self.handles.values() {
             handle.cancel();
         }
         !cfg!(panic = "abort")
     }
 
-    /// Takes all coroutines out of the set and lets them run on; their results are dropped where they end.
+    /// Removes all coroutines from the set and lets them run on. Their results are dropped where they end.
+    /// Does not park.
     pub fn detach_all(&mut self) {
-        self.ended = Ended::new();
+        self.ended = EndedList::new();
         self.handles.clear();
     }
 
-    /// Cancels all coroutines and waits until they have ended; their results are dropped. A cancelled caller
-    /// unwinds out of it with the coroutines cancelled. Where panics abort it waits until they end by
-    /// themselves.
+    /// Cancels all coroutines and waits until they have ended. Their results are dropped. Parks. A cancelled
+    /// caller unwinds out of it, after it has cancelled the coroutines. With `panic = "abort"` it waits until
+    /// they end by themselves.
     ///
     /// ```
     /// let mut set = sward::task::JoinSet::new();
@@ -258,7 +277,7 @@ impl<T> JoinSet<T> {
     }
 }
 
-/// Apart, so that no caller's frame holds room for one more result.
+/// A function of its own, so that no caller's frame has room for one more result.
 #[cold]
 #[inline(never)]
 fn deadlock<T>() -> Option<Result<T, JoinError>> {

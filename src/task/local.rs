@@ -1,4 +1,4 @@
-//! Task locals: variables of which each coroutine has its own, as each thread has of a thread-local.
+//! Task locals: variables with one value for each coroutine, as a thread-local has one for each thread.
 
 use crate::coroutine::{Gone, LocalId, Value, drop_one};
 use crate::sched::with_local_record;
@@ -9,23 +9,22 @@ use std::fmt;
 use std::ptr;
 use std::rc::Rc;
 
-/// Declares task locals: variables of which each coroutine, and each plain thread, has its own. In the shape
-/// of [`std::thread_local!`], and each is a [`task::LocalKey`](crate::task::LocalKey).
+/// Declares task locals: variables with a value for each coroutine and each plain thread. The syntax is that
+/// of [`std::thread_local!`], and each variable is a [`task::LocalKey`](crate::task::LocalKey).
 ///
-/// A coroutine of this crate shares its thread with others, so a thread-local that it sets is read by its
-/// neighbours; a task local is not. A value is made by its expression at the coroutine's first use of it,
-/// or, with `const { … }`, by a constant. It need not be `Send`. The coroutines that are spawned inherit it
-/// only where [`inherit`](crate::task::LocalKey::inherit) says so.
+/// A coroutine shares its thread with others, so its neighbours read a thread-local that it sets. They do not
+/// read its task locals. A value is made by its expression when the coroutine first uses it, or, with `const
+/// { … }`, by a constant. It need not be `Send`. A spawned coroutine inherits it only through
+/// [`inherit`](crate::task::LocalKey::inherit).
 ///
-/// Values are destroyed when the coroutine ends, on its own stack, the last made first, before anybody who
-/// joins it returns. Their destructors may wait and use other locals; one that is destroyed already, or is
-/// just being so, cannot be used any more. A panic in such a destructor is reported by the panic hook and
-/// ends there. In a coroutine that was cancelled the waits of these destructors unwind, as any wait does.
-/// On a plain thread the values are destroyed as the thread ends, under the rules that
-/// [`std::thread::LocalKey`] states for thread-locals.
+/// Values are destroyed when the coroutine ends, on its own stack, the last made first, before a join
+/// returns. Their destructors may wait and use other locals, but not one that is destroyed already or is just
+/// being destroyed. The panic hook reports a panic in such a destructor, and the panic ends there. In a
+/// cancelled coroutine the waits of these destructors unwind, as any wait does. On a plain thread the values
+/// are destroyed as the thread ends, under the rules that [`std::thread::LocalKey`] states for thread-locals.
 ///
 /// In a runtime whose coroutines migrate (`migrate_started`), a coroutine takes its locals to its next
-/// thread: a value that is bound to a thread must not be kept in one there.
+/// thread. A value that is bound to a thread must not be kept in one there.
 ///
 /// ```
 /// use std::cell::{Cell, RefCell};
@@ -77,13 +76,16 @@ macro_rules! task_local {
     };
 }
 
-/// A task local, declared with [`task_local!`](crate::task_local). Its functions are those of
-/// [`std::thread::LocalKey`], `scope` and `inherit`. None of them parks by itself.
+/// A task local, declared with [`task_local!`](crate::task_local). Its methods are those of
+/// [`std::thread::LocalKey`], and [`scope`](Self::scope) and [`inherit`](Self::inherit). None of them parks
+/// by itself. Unless they return an [`AccessError`], they panic if the value is being destroyed or has been:
+/// its coroutine or thread is about to end.
 pub struct LocalKey<T: 'static> {
     init: fn() -> T,
 }
 
-/// The local is being destroyed, or has been: its coroutine or thread is about to end.
+/// The local is being destroyed, or has been: its coroutine or thread is about to end. As
+/// [`std::thread::AccessError`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AccessError(());
 
@@ -119,39 +121,33 @@ impl<T: 'static> LocalKey<T> {
         LocalKey { init }
     }
 
-    /// Calls the closure with the caller's value, which is made now if this is its first use. The closure may
-    /// park, and may use this local again.
+    /// Calls the closure with the caller's value, which is made now if this is its first use; as
+    /// [`std::thread::LocalKey::with`]. The closure may park, and may use this local again.
     ///
     /// # Panics
     ///
     /// If the value is being destroyed, or has been.
-    ///
-    /// ```
-    /// sward::task_local!(static NAME: String = "nobody".to_owned());
-    ///
-    /// sward::run(|| assert_eq!(NAME.with(|name| name.len()), 6));
-    /// ```
     #[track_caller]
     pub fn with<R>(&'static self, f: impl FnOnce(&T) -> R) -> R {
         alive(self.try_with(f))
     }
 
-    /// As [`with`](Self::with), without its panic.
+    /// As [`with`](Self::with), without its panic; as [`std::thread::LocalKey::try_with`].
     ///
     /// # Errors
     ///
-    /// The value is being destroyed, or has been; the closure was not called.
+    /// The value is being destroyed, or has been. The closure was not called.
     pub fn try_with<R>(&'static self, f: impl FnOnce(&T) -> R) -> Result<R, AccessError> {
-        let value = match self.made()? {
+        let value = match self.existing()? {
             Some(value) => value,
-            None => self.put((self.init)())?,
+            None => self.store((self.init)())?,
         };
         Ok(f(&value))
     }
 
-    /// Calls the closure with that value in the caller's local, and puts the former one back when the closure
-    /// has returned or unwound. As the function of that name of tokio's task locals. Who is inside
-    /// of [`with`](Self::with) keeps the value that it has.
+    /// Calls the closure with that value in the caller's local, and restores the former value when the
+    /// closure has returned or unwound. As the method of that name of tokio's task locals. A
+    /// [`with`](Self::with) around this call keeps its value.
     ///
     /// # Panics
     ///
@@ -172,21 +168,21 @@ impl<T: 'static> LocalKey<T> {
 
         impl Drop for Restore {
             fn drop(&mut self) {
-                // The value goes where no table is borrowed.
-                drop_one(with_local_record(|own| own.locals.replace(self.0, self.1.take())));
+                // Dropped here, where no table is borrowed.
+                drop_one(with_local_record(|record| record.locals.replace(self.0, self.1.take())));
             }
         }
 
         let value: Value = Rc::new(value);
-        let former = with_local_record(|own| own.locals.replace(self.id(), Some(value)));
+        let former = with_local_record(|record| record.locals.replace(self.id(), Some(value)));
         let _restore = Restore(self.id(), alive(former.map_err(AccessError::from)));
         f()
     }
 
-    /// A closure that calls `f` with a copy of the caller's present value in the local of whoever runs it:
-    /// how a coroutine inherits the value of the one that spawns it. What either of the two sets afterwards,
-    /// the other one does not see. Calls [`with`](Self::with) for the copy now, and [`scope`](Self::scope)
-    /// when the closure runs.
+    /// A closure that runs `f` with a copy of the caller's present value in the local of the coroutine that
+    /// calls it. A coroutine inherits a value from its spawner in this way. Later changes of one do not
+    /// affect the other. It calls [`with`](Self::with) for the copy now, and [`scope`](Self::scope) when the
+    /// closure runs.
     ///
     /// # Panics
     ///
@@ -222,36 +218,36 @@ impl<T: 'static> LocalKey<T> {
     }
 
     /// The caller's value, if it has been made.
-    fn made(&'static self) -> Result<Option<Rc<T>>, AccessError> {
-        let value = with_local_record(|own| own.locals.get(self.id()))?;
-        Ok(value.map(|value| value.downcast().expect("the type is part of the name")))
+    fn existing(&'static self) -> Result<Option<Rc<T>>, AccessError> {
+        let value = with_local_record(|record| record.locals.get(self.id()))?;
+        Ok(value.map(|value| value.downcast().expect("the type is part of the id")))
     }
 
-    /// Makes that the caller's value. One that its own making has made in the meantime is dropped, as std
-    /// does.
-    fn put(&'static self, value: T) -> Result<Rc<T>, AccessError> {
+    /// Makes that the caller's value. If the expression of this local has itself made a value meanwhile, that
+    /// one is dropped, as std does.
+    fn store(&'static self, value: T) -> Result<Rc<T>, AccessError> {
         let value = Rc::new(value);
         let counted: Value = value.clone();
-        let _former = with_local_record(|own| own.locals.replace(self.id(), Some(counted)))?;
+        let _former = with_local_record(|record| record.locals.replace(self.id(), Some(counted)))?;
         Ok(value)
     }
 }
 
 impl<T: 'static> LocalKey<Cell<T>> {
-    /// Sets the value; the key's own first value is not made for that.
+    /// Sets the value, without making the initial one; as [`std::thread::LocalKey::set`].
     ///
     /// # Panics
     ///
     /// As [`with`](Self::with).
     #[track_caller]
     pub fn set(&'static self, value: T) {
-        match alive(self.made()) {
+        match alive(self.existing()) {
             Some(cell) => cell.set(value),
-            None => drop(alive(self.put(Cell::new(value)))),
+            None => drop(alive(self.store(Cell::new(value)))),
         }
     }
 
-    /// A copy of the value.
+    /// A copy of the value; as [`std::thread::LocalKey::get`].
     ///
     /// # Panics
     ///
@@ -264,7 +260,7 @@ impl<T: 'static> LocalKey<Cell<T>> {
         self.with(Cell::get)
     }
 
-    /// Takes the value and leaves the default.
+    /// Takes the value and leaves the default; as [`std::thread::LocalKey::take`].
     ///
     /// # Panics
     ///
@@ -277,7 +273,7 @@ impl<T: 'static> LocalKey<Cell<T>> {
         self.with(Cell::take)
     }
 
-    /// Sets the value and gives the former one.
+    /// Sets the value and returns the former one; as [`std::thread::LocalKey::replace`].
     ///
     /// # Panics
     ///
@@ -289,7 +285,7 @@ impl<T: 'static> LocalKey<Cell<T>> {
 }
 
 impl<T: 'static> LocalKey<RefCell<T>> {
-    /// Calls the closure with the value, borrowed.
+    /// Calls the closure with the value, borrowed; as [`std::thread::LocalKey::with_borrow`].
     ///
     /// # Panics
     ///
@@ -299,41 +295,30 @@ impl<T: 'static> LocalKey<RefCell<T>> {
         self.with(|cell| f(&cell.borrow()))
     }
 
-    /// Calls the closure with the value, borrowed mutably.
+    /// Calls the closure with the value, borrowed mutably; as [`std::thread::LocalKey::with_borrow_mut`].
     ///
     /// # Panics
     ///
     /// If the value is borrowed, and as [`with`](Self::with).
-    ///
-    /// ```
-    /// use std::cell::RefCell;
-    ///
-    /// sward::task_local!(static SEEN: RefCell<Vec<u32>> = const { RefCell::new(Vec::new()) });
-    ///
-    /// sward::run(|| {
-    ///     SEEN.with_borrow_mut(|seen| seen.push(3));
-    ///     assert_eq!(SEEN.with_borrow(Vec::len), 1);
-    /// });
-    /// ```
     #[track_caller]
     pub fn with_borrow_mut<R>(&'static self, f: impl FnOnce(&mut T) -> R) -> R {
         self.with(|cell| f(&mut cell.borrow_mut()))
     }
 
-    /// Sets the value; the key's own first value is not made for that.
+    /// Sets the value, without making the initial one; as [`std::thread::LocalKey::set`].
     ///
     /// # Panics
     ///
     /// If the value is borrowed, and as [`with`](Self::with).
     #[track_caller]
     pub fn set(&'static self, value: T) {
-        match alive(self.made()) {
+        match alive(self.existing()) {
             Some(cell) => drop(cell.replace(value)),
-            None => drop(alive(self.put(RefCell::new(value)))),
+            None => drop(alive(self.store(RefCell::new(value)))),
         }
     }
 
-    /// Takes the value and leaves the default.
+    /// Takes the value and leaves the default; as [`std::thread::LocalKey::take`].
     ///
     /// # Panics
     ///
@@ -346,7 +331,7 @@ impl<T: 'static> LocalKey<RefCell<T>> {
         self.with(RefCell::take)
     }
 
-    /// Sets the value and gives the former one.
+    /// Sets the value and returns the former one; as [`std::thread::LocalKey::replace`].
     ///
     /// # Panics
     ///

@@ -1,16 +1,18 @@
-//! Where a cancellation is let in, and where it is not.
+//! Where a cancellation is let in, and where it is held off.
 
 use crate::base::large_box::{LargeBox, is_large, large_box};
 use crate::sched;
 
-/// Runs the closure without its waits being ended by a cancellation of the coroutine, nor by a time limit
-/// that was set around this call: the first wait after the closure meets them. For what has to be done whole,
-/// such as writing the second half of a record, and around frames of foreign code (`extern "C"`) with waits
-/// above them, since those cannot be unwound.
+/// Runs the closure with cancellation held off: no wait in it is ended by a cancellation of the coroutine,
+/// nor by a time limit that was set outside of it. The first cancellation point after the closure meets them.
+/// Does not park by itself.
 ///
-/// Masks can be nested. Coroutines that the closure spawns are not masked; those of a
-/// [`scope`](super::scope()) in it are not cancelled with the caller. As `NonCancellable` in Kotlin, and
-/// `uninterruptibleMask` in Haskell.
+/// Use it for a section that must be done as a whole, such as writing the second half of a record; and around
+/// frames of foreign code (`extern "C"`) with waits above them, since such frames cannot be unwound.
+///
+/// Masks nest. Coroutines that the closure spawns are not masked; those of a [`scope`](super::scope()) in it
+/// are not cancelled with the caller. The same as `NonCancellable` in Kotlin and `uninterruptibleMask` in
+/// Haskell.
 ///
 /// ```
 /// use std::time::Duration;
@@ -39,9 +41,8 @@ pub fn mask<R, F: FnOnce() -> R>(f: F) -> R {
     }
 }
 
-/// Whether the calling coroutine has been cancelled, be it [masked](mask) or not. False on a plain thread.
-/// For a closure that swallows its unwinding, or that only computes and wants to end by itself. Does not
-/// park.
+/// Whether the calling coroutine has been cancelled, [masked](mask) or not. False on a plain thread. For a
+/// closure that swallows its unwinding, or that only computes and ends by itself. Does not park.
 ///
 /// ```
 /// assert!(!sward::task::is_cancelled());
@@ -50,10 +51,11 @@ pub fn is_cancelled() -> bool {
     sched::cancelled()
 }
 
-/// Unwinds if the calling coroutine has been cancelled, or if the time limit that it is under has passed; not
-/// if that is [masked](mask), nor in a destructor while the coroutine unwinds already. Otherwise returns at
-/// once: a point of cancellation that does not park, for loops that compute. Where others should have a turn
-/// as well, [`yield_now`](super::yield_now) is both.
+/// Unwinds if the calling coroutine has been cancelled, or if its time limit has passed; otherwise returns at
+/// once. It does not unwind in a [mask](mask), nor in a destructor while the coroutine unwinds already.
+///
+/// This is a [cancellation point](super#cancellation) that does not park, for loops that compute. If other
+/// coroutines should have a turn as well, use [`yield_now`](super::yield_now), which is both.
 ///
 /// ```
 /// sward::run(|| {

@@ -1,10 +1,11 @@
-//! Scopes: coroutines that borrow what their parent owns, and end before it goes on.
+//! Scopes: coroutines that borrow what their parent owns, and end before the parent goes on.
 //!
-//! Lifetimes and names are those of [`std::thread::scope`]; what the closure may lend, and why, is said
-//! there. [`Group`] does the work and has the argument.
+//! Lifetimes and names are those of [`std::thread::scope`], whose documentation says what the closure may
+//! lend, and why. [`Group`] does the work; `group.rs` has the argument.
 
-use super::group::{Ended, Group};
-use super::{Builder, JoinError, JoinHandle, Task, start};
+use super::group::{Group, GroupEnd};
+use super::spawn::{no_runtime, start};
+use super::{Builder, JoinError, JoinHandle, Task};
 use crate::base::large_box::{LargeBox, is_large, large_box};
 use crate::coroutine::contain_panic;
 use crate::sched;
@@ -14,8 +15,8 @@ use std::io;
 use std::marker::PhantomData;
 use std::panic::{catch_unwind, resume_unwind};
 
-/// Runs the closure with a [`Scope`], in which it spawns coroutines that borrow from outside of the
-/// scope, and waits until all of them have ended. As [`std::thread::scope`].
+/// Runs the closure with a [`Scope`], in which it spawns coroutines that borrow from outside of the scope,
+/// and waits until all of them have ended; [`std::thread::scope`] for coroutines. Parks until then.
 ///
 /// ```
 /// let mut numbers = vec![1, 2, 3];
@@ -28,31 +29,31 @@ use std::panic::{catch_unwind, resume_unwind};
 /// assert_eq!(sum, 6);
 /// ```
 ///
-/// In a coroutine the closure runs in that coroutine, and the coroutines of the scope belong to its
-/// runtime. On a plain thread they belong to the default runtime, as with [`spawn`](crate::spawn), and
-/// the thread blocks at the end. Scopes can be nested, and coroutines of a scope can spawn in it.
+/// In a coroutine the closure runs in that coroutine, and the coroutines of the scope belong to its runtime.
+/// On a plain thread they belong to the default runtime, as with [`spawn`](crate::spawn), and the thread
+/// blocks at the end. Scopes nest, and coroutines of a scope can spawn in it. They inherit the time limit of
+/// the caller of `scope`. [`ScopeBuilder`] limits how many are alive at a time;
+/// [`try_scope`](super::try_scope) is for coroutines that may fail.
 ///
-/// Coroutines of the scope are under the time limit that the caller of `scope` is under. [`ScopeBuilder`]
-/// limits how many run at a time; [`try_scope`](super::try_scope) is for coroutines that may fail.
+/// # Cancellation
 ///
-/// # Waiting, and cancellation
-///
-/// The end of the scope parks. If the caller is cancelled in the scope, be it in the closure or at the
-/// end, or its time limit passes, the coroutines of the scope are cancelled, and the caller's unwinding goes
-/// on when they have ended. A coroutine that never waits, or masks its cancellation, holds it up.
+/// If the caller is cancelled in the scope, in the closure or at the end, or if its time limit passes, the
+/// coroutines of the scope are cancelled. The caller goes on unwinding when they have ended. A coroutine that
+/// never waits, or that masks its cancellation, delays this.
 ///
 /// # Panics
 ///
-/// If the closure panics, with its payload: the coroutines of the scope are cancelled first, and have ended.
-/// If a coroutine of the scope panics and nobody has joined it, or if there was no stack for it. The others
-/// are not cancelled by that.
+/// - If the closure panics, with its payload. The coroutines of the scope are cancelled first, and have
+///   ended.
+/// - If a coroutine of the scope panicked and was not joined, or if there was no stack for it. This does not
+///   cancel the others.
 ///
 /// # Deadlock
 ///
-/// While a coroutine unwinds, nothing that its destructors call can park: a scope in a destructor then
-/// blocks the worker's thread until the coroutines of the scope have ended. Those that no other worker may
-/// run, because they were started on this one or because there is no other, never end. Do not open a scope
-/// in a destructor, or only where [`std::thread::panicking`] says no.
+/// While a coroutine unwinds, its destructors cannot park: a scope in a destructor blocks the worker's thread
+/// until the coroutines of the scope have ended. Some of them may be able to run on this worker only, because
+/// they have started on it or because it is the only one. Those never end. Do not open a scope in a
+/// destructor, or check [`std::thread::panicking`] first.
 ///
 /// # What does not compile
 ///
@@ -102,7 +103,7 @@ where
 /// let (running, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
 /// sward::task::ScopeBuilder::new().limit(3).scope(|s| {
 ///     for _ in 0..100 {
-///         s.spawn(|| { // parks while three of them run
+///         s.spawn(|| { // parks while three of them are alive
 ///             most.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
 ///             sward::yield_now();
 ///             running.fetch_sub(1, Ordering::SeqCst);
@@ -114,7 +115,8 @@ where
 #[derive(Clone, Debug, Default)]
 #[must_use]
 pub struct ScopeBuilder {
-    most: Option<usize>,
+    /// The most coroutines that are alive at a time.
+    max_alive: Option<usize>,
 }
 
 impl ScopeBuilder {
@@ -123,16 +125,17 @@ impl ScopeBuilder {
         ScopeBuilder::default()
     }
 
-    /// How many coroutines of the scope may be alive at a time: while there are as many, `spawn` in the
-    /// scope parks, in the order of the calls; a cancelled caller unwinds out of it. As `SetLimit` of Go's
-    /// errgroup. If all of them wait in `spawn` in their own scope, none ever goes on.
+    /// The maximum number of coroutines of the scope that are alive at a time. While it is reached, `spawn`
+    /// in the scope parks, first come, first served; a cancelled caller unwinds out of it. The same as
+    /// `SetLimit` of Go's errgroup. If all coroutines of the scope wait in `spawn` in this scope, they
+    /// deadlock.
     ///
     /// # Panics
     ///
     /// If it is zero.
     pub fn limit(mut self, most: usize) -> ScopeBuilder {
         assert!(most > 0, "sward: a scope in which no coroutine may be alive");
-        self.most = Some(most);
+        self.max_alive = Some(most);
         self
     }
 
@@ -160,22 +163,22 @@ impl ScopeBuilder {
     {
         let scope = Scope { group: self.group(), scope: PhantomData, env: PhantomData };
         let value = scope.group.run(|| f(&scope));
-        let ended = scope.group.ended();
-        if ended == Ended::Well {
+        let end = scope.group.end();
+        if end == GroupEnd::Clean {
             return value;
         }
-        let went_on = catch_unwind(|| match ended {
-            Ended::Well => {}
-            Ended::Panicked => panic!("a scoped coroutine panicked"),
-            Ended::Unstarted => {
+        let outcome = catch_unwind(|| match end {
+            GroupEnd::Clean => {}
+            GroupEnd::Panicked => panic!("a scoped coroutine panicked"),
+            GroupEnd::Unstarted => {
                 sched::checkpoint();
                 panic!("a scoped coroutine did not start: there was no stack, or its runtime has shut down");
             }
-            // If it was the time limit or a shutdown, then it was the caller's as well.
-            Ended::Cut => sched::checkpoint(),
+            // If a time limit or a shutdown has ended it, that is the caller's as well, who meets it here.
+            GroupEnd::Cancelled => sched::checkpoint(),
         });
-        if let Err(payload) = went_on {
-            // Before the unwinding: a destructor that panics then aborts the process.
+        if let Err(payload) = outcome {
+            // Before the unwinding, during which a destructor that panics aborts the process.
             contain_panic(|| drop(value));
             resume_unwind(payload);
         }
@@ -183,28 +186,27 @@ impl ScopeBuilder {
     }
 
     pub(super) fn group(&self) -> Group {
-        Group::new(self.most)
+        Group::new(self.max_alive)
     }
 }
 
-/// Where coroutines are spawned that may borrow: see [`scope`].
+/// Spawns coroutines that may borrow: see [`scope`]. As [`std::thread::Scope`].
 ///
-/// `'scope` is the time of the scope itself, `'env` that of what is borrowed from around it, as in
-/// [`std::thread::Scope`].
+/// `'scope` is the lifetime of the scope itself, `'env` that of what is borrowed from around it.
 pub struct Scope<'scope, 'env: 'scope> {
     group: Group,
-    /// Invariant, or a shorter `'scope` would let coroutines borrow what goes before they end.
+    /// Invariant in `'scope`: a shorter one would let coroutines borrow what ends before they do.
     scope: PhantomData<&'scope mut &'scope ()>,
     env: PhantomData<&'env mut &'env ()>,
 }
 
 impl<'scope, 'env> Scope<'scope, 'env> {
-    /// Spawns a coroutine in the scope. Its handle may be dropped: the scope waits for it all the same.
-    /// Parks only in a scope with a [limit](ScopeBuilder::limit).
+    /// Spawns a coroutine in the scope, as [`std::thread::Scope::spawn`]. The scope waits for it, also if its
+    /// handle is dropped. Parks only in a scope with a [limit](ScopeBuilder::limit).
     ///
     /// # Panics
     ///
-    /// On a plain thread, if the default runtime cannot be started. [`Builder::spawn_scoped`] gives an
+    /// On a plain thread, if the default runtime cannot be started. [`Builder::spawn_scoped`] returns an
     /// error instead.
     #[track_caller]
     pub fn spawn<F, T>(&'scope self, f: F) -> ScopedJoinHandle<'scope, T>
@@ -214,7 +216,7 @@ impl<'scope, 'env> Scope<'scope, 'env> {
     {
         match self.spawn_with(&Builder::new(), f) {
             Ok(handle) => handle,
-            Err(error) => super::no_runtime(error),
+            Err(error) => no_runtime(error),
         }
     }
 
@@ -228,9 +230,9 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         F: FnOnce() -> T + Send + 'scope,
         T: Send + 'scope,
     {
-        // SAFETY: only the closure of `run`, and coroutines that it or they have spawned, get hold of a
-        // `&'scope self`. `'scope` outlasts `run`, as that is called with a closure that borrows for it,
-        // and the handle that we return has that lifetime.
+        // SAFETY: only the closure of `run`, and coroutines that it or they have spawned, can have a
+        // `&'scope self`. `'scope` outlives `run`, which is called with a closure that borrows for it, and
+        // the returned handle has that lifetime.
         let handle = start!(f: F => T, |f| unsafe { self.group.spawn(builder, f) })?;
         Ok(ScopedJoinHandle { inner: JoinHandle::new(handle), group: &self.group })
     }
@@ -238,7 +240,7 @@ impl<'scope, 'env> Scope<'scope, 'env> {
     /// Cancels all coroutines of the scope, and those that are spawned in it afterwards, as
     /// [`JoinHandle::cancel`] does. The closure itself is not interrupted. Does not park.
     ///
-    /// Returns false, and does nothing, where panics abort.
+    /// Returns false, and does nothing, with `panic = "abort"`.
     ///
     /// ```
     /// sward::scope(|s| {
@@ -253,22 +255,53 @@ impl<'scope, 'env> Scope<'scope, 'env> {
     }
 }
 
+impl Builder {
+    /// Spawns the coroutine in a scope, from whose surroundings it may borrow; as
+    /// [`std::thread::Builder::spawn_scoped`], and otherwise as [`Scope::spawn`].
+    ///
+    /// ```
+    /// let text = String::from("borrowed");
+    /// sward::scope(|s| {
+    ///     let reader = sward::task::Builder::new().name("reader").spawn_scoped(s, || text.len())?;
+    ///     assert_eq!(reader.join().unwrap(), 8);
+    ///     Ok::<(), std::io::Error>(())
+    /// })?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`spawn`](Self::spawn).
+    #[track_caller]
+    pub fn spawn_scoped<'scope, T, F>(
+        self,
+        scope: &'scope Scope<'scope, '_>,
+        f: F,
+    ) -> io::Result<ScopedJoinHandle<'scope, T>>
+    where
+        F: FnOnce() -> T + Send + 'scope,
+        T: Send + 'scope,
+    {
+        scope.spawn_with(&self, f)
+    }
+}
+
 impl fmt::Debug for Scope<'_, '_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Scope").field("cancelled", &self.group.is_cancelled()).finish_non_exhaustive()
     }
 }
 
-/// Owns the right to the result of a coroutine in a [`Scope`]. Dropping it leaves the coroutine to the scope,
-/// which waits for it; its result is then dropped where it ends.
+/// Owns the right to the result of a coroutine in a [`Scope`]; [`std::thread::ScopedJoinHandle`] for
+/// coroutines. Dropping it leaves the coroutine to the scope, which waits for it; its result is then dropped
+/// where it ends.
 pub struct ScopedJoinHandle<'scope, T> {
     inner: JoinHandle<T>,
     group: &'scope Group,
 }
 
 impl<T> ScopedJoinHandle<'_, T> {
-    /// Waits for the coroutine to end and gives its result. Parks the calling coroutine, or blocks the
-    /// calling thread. A cancelled caller unwinds out of it.
+    /// Waits for the coroutine to end and returns its result. Parks. A cancelled caller unwinds out of it.
     ///
     /// # Errors
     ///
@@ -283,7 +316,7 @@ impl<T> ScopedJoinHandle<'_, T> {
     /// assert_eq!(longest, Some("not"));
     /// ```
     pub fn join(self) -> Result<T, JoinError> {
-        self.inner.join_telling(|error| match error {
+        self.inner.join_and_report(|error| match error {
             JoinError::Panicked(_) => self.group.panic_was_joined(),
             JoinError::NoStack(_) => self.group.unstarted_was_joined(),
             JoinError::Cancelled | JoinError::Deadlock => {}
@@ -305,7 +338,7 @@ impl<T> ScopedJoinHandle<'_, T> {
         self.inner.task()
     }
 
-    /// The coroutine's end as one of the alternatives of a [`Select`](crate::select::Select).
+    /// The coroutine's end as an alternative of a [`Select`](crate::select::Select).
     pub fn arm(&self) -> EventArm<'_> {
         self.inner.arm()
     }

@@ -1,8 +1,9 @@
-//! Scopes of coroutines that may fail: the first error ends them all. The shape of Go's errgroup.
+//! Scopes of coroutines that may fail: the first error cancels all others. The same as Go's errgroup.
 
 use super::Builder;
-use super::group::{Ended, Group};
+use super::group::{Group, GroupEnd};
 use super::scope::ScopeBuilder;
+use super::spawn::no_runtime;
 use crate::base::large_box::{LargeBox, is_large, large_box};
 use crate::base::list_lock::ListLock;
 use crate::coroutine::{Cancellation, contain_panic, drop_one};
@@ -15,7 +16,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 /// Runs the closure with a [`TryScope`], in which it spawns coroutines that borrow and that may fail, and
 /// waits until all of them have ended. The first error, of a coroutine or of the closure, cancels the other
-/// coroutines, and is returned when they have ended. As Go's `errgroup`, with a scope around it.
+/// coroutines, and is returned when they have ended. Go's `errgroup`, with a scope around it. Parks until
+/// then.
 ///
 /// ```
 /// use std::io;
@@ -42,10 +44,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 /// # Ok::<(), io::Error>(())
 /// ```
 ///
-/// The closure itself is not interrupted by an error of a coroutine: [`TryScope::is_cancelled`] tells it.
-/// Where panics abort there is no cancelling, and an error waits until the others have ended by themselves.
-/// Waiting, cancellation of the caller, its time limit, and deadlock in a destructor are as for
-/// [`scope`](super::scope()).
+/// The closure itself is not interrupted by the error of a coroutine; it can check
+/// [`TryScope::is_cancelled`]. With `panic = "abort"` nothing is cancelled, and an error is returned when the
+/// others have ended by themselves. Cancellation of the caller, its time limit, and deadlock in a destructor
+/// are as for [`scope`](super::scope()).
 ///
 /// # Errors
 ///
@@ -53,9 +55,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 ///
 /// # Panics
 ///
-/// If the closure panics, with its payload. If a coroutine panics, with the payload of the first one to do
-/// so, errors or none: a panic cancels the others as an error does. If a closure that was not run panics as
-/// it is dropped. If there was no stack for one.
+/// - If the closure panics, with its payload.
+/// - If a coroutine panics, with the payload of the first one, whether there were errors or not. A panic
+///   cancels the others as an error does.
+/// - If a closure that was not run panics as it is dropped.
+/// - If there was no stack for a coroutine.
 ///
 /// # What does not compile
 ///
@@ -117,18 +121,18 @@ impl ScopeBuilder {
         F: for<'scope> FnOnce(&'scope TryScope<'scope, 'env, E>) -> Result<T, E>,
         E: Send,
     {
-        let first = ListLock::new(First { error: None, panic: None });
+        let first = ListLock::new(FirstFailure { error: None, panic: None });
         let scope = TryScope { group: self.group(), first, scope: PhantomData, env: PhantomData };
         let value = scope.group.run(|| f(&scope).map_err(|error| scope.fail(error)).ok());
-        let ended = scope.group.ended();
+        let end = scope.group.end();
         let (error, panic) = scope.first.lock().take();
-        if panic.is_some() || ended == Ended::Panicked {
-            // Before the unwinding: a destructor that panics then aborts the process.
+        if panic.is_some() || end == GroupEnd::Panicked {
+            // Before the unwinding, during which a destructor that panics aborts the process.
             contain_panic(|| drop(error));
             contain_panic(|| drop(value));
             match panic {
                 Some(payload) => resume_unwind(payload),
-                // In a destructor of a closure that was not run, or of a panic's payload.
+                // The panic was in a destructor: of a closure that was not run, or of a panic's payload.
                 None => panic!("a scoped coroutine panicked"),
             }
         }
@@ -139,16 +143,16 @@ impl ScopeBuilder {
             }
             return Err(error);
         }
-        match ended {
-            Ended::Well | Ended::Panicked => {}
-            Ended::Unstarted => {
+        match end {
+            GroupEnd::Clean | GroupEnd::Panicked => {}
+            GroupEnd::Unstarted => {
                 sched::checkpoint();
                 panic!("a scoped coroutine did not start: there was no stack, or its runtime has shut down");
             }
-            Ended::Cut => {
+            GroupEnd::Cancelled => {
                 sched::checkpoint();
-                // Its runtime shuts down, and the caller's cancellation has not come yet. A caller that
-                // unwinds already goes on with what there is.
+                // Its runtime shuts down, and has not cancelled the caller yet. A caller that unwinds already
+                // goes on with the value that it has.
                 if !std::thread::panicking() {
                     if sched::current_coroutine().is_some() {
                         sched::unwind_shutdown();
@@ -161,29 +165,29 @@ impl ScopeBuilder {
     }
 }
 
-/// Where coroutines are spawned that may borrow and that may fail: see [`try_scope`].
+/// Spawns coroutines that may borrow and that may fail: see [`try_scope`].
 pub struct TryScope<'scope, 'env: 'scope, E> {
     group: Group,
-    first: ListLock<First<E>>,
+    first: ListLock<FirstFailure<E>>,
     /// Invariant, as in [`Scope`](super::Scope).
     scope: PhantomData<&'scope mut &'scope ()>,
     env: PhantomData<&'env mut &'env ()>,
 }
 
-/// What went wrong first.
-struct First<E> {
+/// The first error, and the first panic.
+struct FirstFailure<E> {
     error: Option<E>,
     panic: Option<Box<dyn Any + Send>>,
 }
 
-impl<E> First<E> {
+impl<E> FirstFailure<E> {
     fn take(&mut self) -> (Option<E>, Option<Box<dyn Any + Send>>) {
         (self.error.take(), self.panic.take())
     }
 }
 
 // A scope whose closure panics drops this while it unwinds.
-impl<E> Drop for First<E> {
+impl<E> Drop for FirstFailure<E> {
     fn drop(&mut self) {
         let (error, panic) = self.take();
         contain_panic(|| drop(panic));
@@ -192,12 +196,12 @@ impl<E> Drop for First<E> {
 }
 
 impl<'scope, 'env, E: Send> TryScope<'scope, 'env, E> {
-    /// Spawns a coroutine in the scope. Results other than the error go through what it borrows. Parks only
-    /// in a scope with a [limit](ScopeBuilder::limit). After an error the coroutine is not run.
+    /// Spawns a coroutine in the scope. It returns results other than the error through what it borrows.
+    /// After an error the coroutine is not run. Parks only in a scope with a [limit](ScopeBuilder::limit).
     ///
     /// # Panics
     ///
-    /// On a plain thread, if the default runtime cannot be started. [`spawn_with`](Self::spawn_with) gives
+    /// On a plain thread, if the default runtime cannot be started. [`spawn_with`](Self::spawn_with) returns
     /// an error instead.
     #[track_caller]
     pub fn spawn<F>(&'scope self, f: F)
@@ -206,7 +210,7 @@ impl<'scope, 'env, E: Send> TryScope<'scope, 'env, E> {
     {
         match self.spawn_with(Builder::new(), f) {
             Ok(()) => {}
-            Err(error) => super::no_runtime(error),
+            Err(error) => no_runtime(error),
         }
     }
 
@@ -233,31 +237,32 @@ impl<'scope, 'env, E: Send> TryScope<'scope, 'env, E> {
     where
         F: FnOnce() -> Result<(), E> + Send + 'scope,
     {
-        // `fail` as well: it drops an error that is not the first, which may panic.
+        // Around `fail` as well: it drops an error that is not the first, which may panic.
         let run = || f().unwrap_or_else(|error| self.fail(error));
         let job = || match catch_unwind(AssertUnwindSafe(run)) {
             Ok(()) => {}
             Err(payload) if payload.is::<Cancellation>() => resume_unwind(payload),
             Err(payload) => self.panicked(payload),
         };
-        // SAFETY: as in `Scope::spawn_with`; the handle goes at once.
+        // SAFETY: as in `Scope::spawn_with`; the handle is dropped at once.
         unsafe { self.group.spawn(builder, job) }.map(drop)
     }
 
-    /// Cancels all coroutines of the scope, and those that are spawned in it afterwards. This is no error: it
-    /// is the closure's result that counts. Does not park. Returns false, and does nothing, where panics
-    /// abort.
+    /// Cancels all coroutines of the scope, and those that are spawned in it afterwards. This is no error:
+    /// the scope returns the closure's result. Does not park. Returns false, and does nothing, with `panic =
+    /// "abort"`.
     pub fn cancel(&self) -> bool {
         self.group.cancel()
     }
 
-    /// Whether an error, a panic or [`cancel`](Self::cancel) has cancelled the coroutines of the scope.
+    /// Whether an error, a panic or [`cancel`](Self::cancel) has cancelled the coroutines of the scope. Does
+    /// not park.
     pub fn is_cancelled(&self) -> bool {
         self.group.is_cancelled()
     }
 
     fn fail(&self, error: E) {
-        let later = {
+        let not_first = {
             let mut first = self.first.lock();
             match &first.error {
                 None => first.error.replace(error),
@@ -265,11 +270,11 @@ impl<'scope, 'env, E: Send> TryScope<'scope, 'env, E> {
             }
         };
         self.group.cancel();
-        drop(later);
+        drop(not_first);
     }
 
     fn panicked(&self, payload: Box<dyn Any + Send>) {
-        let later = {
+        let not_first = {
             let mut first = self.first.lock();
             match &first.panic {
                 None => first.panic.replace(payload),
@@ -277,7 +282,7 @@ impl<'scope, 'env, E: Send> TryScope<'scope, 'env, E> {
             }
         };
         self.group.cancel();
-        drop(later);
+        drop(not_first);
     }
 }
 
