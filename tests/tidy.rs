@@ -128,21 +128,13 @@ src/sync/semaphore.rs: words
 
 src/sync/wait_group.rs: words
 
-src/task/builder.rs: cycle
+src/task/cancel.rs: words
 
-src/task/cancel.rs: columns words
+src/task/group.rs: words
 
-src/task/group.rs: cycle words
+src/task/scope.rs: words
 
-src/task/join_set.rs: words
-
-src/task/local.rs: words
-
-src/task/mod.rs: cycle
-
-src/task/scope.rs: cycle words
-
-src/task/try_scope.rs: cycle words
+src/task/try_scope.rs: words
 
 tests/budget.rs: columns words
 

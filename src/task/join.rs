@@ -111,6 +111,12 @@ impl<T> JoinHandle<T> {
         self.take(on_error)
     }
 
+    /// The result of a coroutine that has ended. Unlike [`join`](Self::join) it uses up no budget, so it does
+    /// not unwind.
+    pub(super) fn take_result(self) -> Result<T, JoinError> {
+        self.take(|_| ())
+    }
+
     fn take(mut self, on_error: impl FnOnce(&JoinError)) -> Result<T, JoinError> {
         assert!(self.is_finished(), "a result is taken after the end");
         self.awaited = Awaited::Taken;

@@ -194,7 +194,7 @@ impl<T> JoinSet<T> {
             // Before the look at the list: an end that is announced after the look sets it again.
             self.ended.some.consume();
             if let Some(handle) = self.take_ended() {
-                return Some(handle.join());
+                return Some(handle.take_result());
             }
             if self.handles.values().all(JoinHandle::is_stranded)
                 && let Some(&number) = self.handles.keys().next()
@@ -203,7 +203,7 @@ impl<T> JoinSet<T> {
                 return deadlock();
             }
             if !self.wait_for_some(deadline) {
-                return self.try_join_next();
+                return self.take_ended().map(JoinHandle::take_result);
             }
         }
         None
@@ -228,17 +228,23 @@ impl<T> JoinSet<T> {
     /// Removes a coroutine that has ended from the set and returns its result; `None` if none has ended. Does
     /// not wait for an end.
     pub fn try_join_next(&mut self) -> Option<Result<T, JoinError>> {
-        let handle = self.take_ended()?;
-        Some(handle.join())
+        self.first_ended()?;
+        // Before the handle leaves the set: this may unwind.
+        sched::consume_budget();
+        self.take_ended().map(JoinHandle::take_result)
+    }
+
+    /// Where on the list the first coroutine is that has ended.
+    fn first_ended(&self) -> Option<usize> {
+        let has_ended = |number: &u64| self.handles.get(number).is_some_and(JoinHandle::is_finished);
+        self.ended.numbers.lock().iter().position(has_ended)
     }
 
     /// Removes a coroutine that has ended from the set and returns its handle.
     fn take_ended(&mut self) -> Option<JoinHandle<T>> {
-        let mut numbers = self.ended.numbers.lock();
-        let has_ended = |number: &u64| self.handles.get(number).is_some_and(JoinHandle::is_finished);
-        let first = numbers.iter().position(has_ended)?;
-        let number = numbers.remove(first)?;
-        drop(numbers);
+        let first = self.first_ended()?;
+        // Others only append to the list.
+        let number = self.ended.numbers.lock().remove(first)?;
         Some(self.handles.remove(&number).expect("its handle was found"))
     }
 

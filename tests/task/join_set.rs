@@ -7,8 +7,9 @@ use std::sync::atomic::AtomicBool;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use sward::task::{self, JoinError, JoinSet};
+use sward::time::timeout_at;
 
 #[test]
 fn a_set_gives_results_in_the_order_of_the_ends() {
@@ -238,6 +239,39 @@ fn a_cancelled_join_next_loses_no_result() {
                 assert_eq!(*results.lock().unwrap(), (0..8).collect::<Vec<_>>());
             }
         }
+    });
+}
+
+/// The budget runs out in some of these calls, which then meet the limit. They must not have taken anything.
+#[test]
+fn a_limit_that_ends_a_join_loses_no_result() {
+    everywhere(|| {
+        const MEMBERS: usize = 600;
+        let mut set = JoinSet::new();
+        for _ in 0..MEMBERS {
+            set.spawn(|| ());
+        }
+        sward::sleep(MOMENT);
+        let past = Instant::now();
+        let (mut joined, mut ended) = (0, 0);
+        while !set.is_empty() {
+            let before = set.len();
+            let next = if joined % 2 == 0 { JoinSet::join_next } else { JoinSet::try_join_next };
+            match timeout_at(past, || next(&mut set)) {
+                Ok(Some(result)) => (result.unwrap(), joined += 1).1,
+                Ok(None) => sward::yield_now(),
+                Err(_) => {
+                    assert_eq!(set.len(), before);
+                    ended += 1;
+                }
+            }
+            // One more call for the budget now and then, so that it runs out in each part of a join.
+            if joined % 7 == 0 {
+                sward::sleep(Duration::ZERO);
+            }
+        }
+        assert_eq!(joined, MEMBERS);
+        assert!(ended > 0, "no call met the limit");
     });
 }
 
