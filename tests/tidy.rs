@@ -118,7 +118,7 @@ src/sync/once.rs: words
 
 src/sync/raw_mutex.rs: words
 
-src/sync/raw_rwlock.rs: columns words
+src/sync/raw_rwlock.rs: words
 
 src/sync/raw_semaphore.rs: words
 

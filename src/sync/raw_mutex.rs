@@ -165,7 +165,11 @@ impl RawMutex {
         pub(super) fn new() -> RawMutex {
             RawMutex {
                 word: AtomicU32::new(0),
-                queue: ListLock::new(Queue { list: WaitList::new(), waiter_in_flight: false, starving: false }),
+                queue: ListLock::new(Queue {
+                    list: WaitList::new(),
+                    waiter_in_flight: false,
+                    starving: false,
+                }),
             }
         }
     }

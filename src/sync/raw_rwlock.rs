@@ -1,4 +1,38 @@
-//! The readers-writer lock without its data: one word, and the queues of those who wait.
+//! The readers-writer lock without its data: one atomic word, and two queues of waiters under a list lock.
+//!
+//! # The problem
+//!
+//! As for the mutex (`raw_mutex.rs`): a contended lock must be fast and must starve nobody, and handing it to
+//! waiters makes all others wait until these run. In addition readers must neither starve writers nor be
+//! starved by them.
+//!
+//! # Normal mode and starvation mode
+//!
+//! In *normal mode* unlock frees the lock and wakes waiters: after a writer all queued readers, after the
+//! last reader the first writer; and the other kind if there is none of that. The woken waiters are *in
+//! flight*: they compete with new lockers, which may take the lock first (*barging*). A woken waiter that
+//! loses goes back to the front of its queue. While waiters are in flight no others are woken, and lock and
+//! unlock cost what they cost without contention: one read-modify-write. New readers do not join the present
+//! readers while a waiter is queued and none is in flight, so that there is a last reader, which wakes the
+//! writer.
+//!
+//! A woken waiter that loses more than [`STARVATION_THRESHOLD`] (1 ms) after it first queued is *starved*.
+//! While a starved waiter is queued the lock is in *starvation mode*: it is *handed off*, alternately to
+//! readers and to a writer. A writer's unlock hands it to *all* readers that are queued by then; the last
+//! reader's unlock hands it to the first writer; new lockers queue. So a starved reader waits for the present
+//! holders and for one writer. A starved writer waits for the present holders and one phase of readers, and
+//! for each starved writer before it with its phase of readers. (Phase-fair locks, Brandenburg and Anderson
+//! 2010.) Only waiters read the clock: when they first queue, and after each wake-up.
+//!
+//! # Waiters that block their worker's thread
+//!
+//! A wait in a destructor that runs while its coroutine unwinds blocks the thread of the worker
+//! (`blocks_thread`). A waiter in flight may be a coroutine of that worker, so to leave the lock to that one
+//! would be a deadlock. Therefore a locker that blocks its thread takes the lock whenever no holder excludes
+//! it, even with HANDOFF; a reader passes queued writers. Otherwise it queues before all others. While it
+//! queues HANDOFF is set, and the lock is handed to such waiters first, in either phase.
+//!
+//! # The states
 //!
 //! ```text
 //!  63                    3         2       1      0
@@ -6,65 +40,65 @@
 //! |        readers        | HANDOFF | WAKE | WRITER |
 //! +-----------------------+---------+------+--------+
 //!
-//!  word          state                                     moves
-//!  0             free                                      read -> r=1      write -> WRITER
-//!  r             read by r; nobody is in the queues, or    read -> r+1      unlock -> r-1
-//!                some are on their way                     a writer lists itself -> r WAKE
-//!  WRITER        written; likewise                         unlock -> 0      downgrade -> r=1
-//!                                                          anybody lists itself -> WRITER WAKE
-//!  r WAKE        read; some are in the queues, nobody is   unlock -> r-1 WAKE
-//!                on its way                                who comes lists itself
-//!  WRITER WAKE   written; likewise                         unlock -> WAKE   downgrade -> r=1 WAKE
-//!  WAKE          free; whoever released it is about to     read -> r=1 WAKE      write -> WRITER WAKE
-//!                look at the queues                        pass_on -> 0
-//!  .. WAKE       held, and handed over when it is          unlock -> the same, until nobody holds it
-//!     HANDOFF    released
-//!  WAKE HANDOFF  nobody's; whoever released it is about    pass_on -> r or WRITER, with the flags that
-//!                to hand it over                           those who still wait leave
+//!  word              who holds the lock, and the waiters               new reader     new writer
+//!  0                 nobody; none is queued, or some are in flight     takes it       takes it
+//!  r                 r readers; likewise                               takes it       queues
+//!  WRITER            a writer; likewise                                queues         queues
+//!  r WAKE            r readers; some are queued, none is in flight     queues         queues
+//!  WRITER WAKE       a writer; likewise                                queues         queues
+//!  WAKE              nobody; as above; an unlock is about to call      takes it       takes it (barging)
+//!                    `wake_next`
+//!  .. WAKE HANDOFF   the holders; starvation mode, or the first        queues         queues
+//!                    waiter of a queue blocks its thread
+//!  WAKE HANDOFF      nobody: an unlock is about to hand it off         queues         queues
+//!
+//!  from              to                    cause
+//!  no WRITER         r + 1                 `try_lock`, `lock_or_flag`: a reader
+//!  no holder         WRITER                `try_lock`, `lock_or_flag`: a writer
+//!  r, WRITER         r - 1, no WRITER      `unlock`; if nobody holds the lock then and a flag is set, it
+//!                                          goes on to `wake_next`
+//!  WRITER            r = 1                 `downgrade`; with a flag it goes on to `wake_next`
+//!  held              held WAKE             `enqueue`: a waiter queues, and none is in flight
+//!                                          `requeue`: the last waiter in flight has lost, and queues
+//!                                          `lock_woken`: the last waiter in flight has it, others queue
+//!  held              held WAKE HANDOFF     `enqueue`: a waiter that blocks its thread
+//!                                          `requeue`: a waiter that has waited for over 1 ms
+//!  WAKE              0                     `wake_next`: waiters are in flight now
+//!  WAKE HANDOFF      r or WRITER, flags    `wake_next`: handed off
+//!                                          `enqueue`: a locker that blocks its thread
+//!  .. WAKE HANDOFF   the flags go          the last waiter that needs them has the lock, or its wait was
+//!                                          cancelled (`dequeue`)
 //! ```
 //!
-//! - Each taking and each release is one read-modify-write. If nobody holds the lock after a release, and
-//!   the word is not 0, the one who released it goes on to `pass_on`. All other changes are made under the
-//!   queues' lock; WAKE and HANDOFF change only there.
-//! - WAKE is set if somebody is in a queue and nobody is *on its way*, that is, was woken without the lock
-//!   and has neither taken it nor come back to its queue. HANDOFF, always together with WAKE, is set if one
-//!   in a queue is urgent or starves (both below). With HANDOFF nobody takes the lock by itself, save the
-//!   urgent, under the queues' lock.
-//! - The flags are set only by the compare-and-swap that finds the lock held, by a holder, or where HANDOFF
-//!   is set already. So the last holder finds them when it leaves, and comes to `pass_on`.
+//! - Each lock and each unlock is one read-modify-write. All other changes are made under the queues' lock;
+//!   WAKE and HANDOFF change only there. [`Queues::flags`] says what they have to be: WAKE if waiters are
+//!   queued and none is in flight; both in starvation mode, and if the first waiter of a queue blocks its
+//!   thread.
+//! - With HANDOFF nobody takes the lock, neither new lockers nor waiters in flight, except those that block
+//!   their thread, under the queues' lock.
+//! - The flags are only ever set by the compare-and-swap that finds the lock held, by a holder, or where
+//!   HANDOFF is set already. So the last holder sees them when it unlocks, and calls `wake_next`.
 //!
-//! So nobody is left behind. While somebody is in a queue, one of these holds: some are on their way; or the
-//! lock is held under WAKE; or the one who released it is between `unlock` and the queues' lock. `pass_on`
-//! leaves some on their way, or holders, or empty queues. The last of those on their way sets WAKE again if
-//! somebody is in a queue, as it takes the lock, or in the compare-and-swap that shows it that the lock is
-//! held. And readers are in the queue only while the lock is written or a writer waits: when that ends
-//! without a release (a writer gives up, or the last one on its way arrives) they are woken
-//! (`wake_idle_readers`).
+//! # Why no waiter is forgotten
 //!
-//! # Fairness
+//! Claim: while a waiter is queued and the queues' lock is free, one of these holds.
 //!
-//! Handing the lock to those who wait makes all others wait until they run. So normally `pass_on` wakes
-//! them and leaves the lock free: after a writer all readers that wait, after readers the first writer; and
-//! the other kind if there is none of the one. They compete with whoever comes by, and who is overtaken goes
-//! back to the front. While some are on their way nobody else needs to be woken, and the others take and
-//! release the lock at the price of an uncontended one. Readers that come do not join those who read while
-//! a writer is in the queue and nobody on its way, so that there is a last reader, who wakes it.
+//! 1. Waiters are in flight.
+//! 2. The lock is held and WAKE is set, so the last holder's unlock will call `wake_next`.
+//! 3. An unlock has released the lock under WAKE, and has not called `wake_next` yet.
 //!
-//! That alone can starve one of them. So **one that was overtaken and has waited for longer than
-//! [`STARVATION_THRESHOLD`]** (one millisecond, from the time it came) *starves*, **and while one who starves is in a
-//! queue the lock is handed over in turns**: a writer that leaves hands it to *all* readers that wait by
-//! then; the last reader that leaves hands it to the first writer; and who comes joins a queue. So a reader
-//! that starves waits for the holders and for one writer; a writer that starves for the holders and one turn
-//! of readers, and for each writer that starves and is before it, with its turn of readers. (Phase-fair
-//! locks, Brandenburg and Anderson 2010.) The clock is read only by those who wait.
+//! `enqueue` makes 2 true, unless 1 is. `unlock` leads from 2 to 3. `wake_next` leads from 3 to 1, or to 2 if
+//! it hands the lock off or new lockers have been faster, or the queues are empty. The last waiter in flight
+//! sets WAKE again if waiters are queued: as it takes the lock, or in the compare-and-swap that shows it that
+//! the lock is held. That is 2.
 //!
-//! One who blocks a worker's thread while it waits (in a destructor, while its coroutine unwinds) is
-//! *urgent*: what it waits for must not be a coroutine of that very worker. It waits before all others, and
-//! with HANDOFF, so that the lock is handed to it and not left to those on their way. The lock is handed to
-//! urgent ones first, whoever's turn it is, and an urgent reader does not wait for writers that wait.
+//! Readers queue only because a writer holds the lock or is queued, or under HANDOFF. If that ends without an
+//! unlock (the writer's wait is cancelled, or the last waiter in flight takes the lock) they are woken at
+//! once (`wake_idle_readers`).
 //!
-//! One who is handed the lock has it, and one who is on its way arrives: its ticket was won under the queues'
-//! lock, so no cancellation or timeout gives the lock, or the wake-up, to somebody who is gone.
+//! *Cancellation.* A waiter that is handed the lock has it, and a waiter in flight comes to compete: its
+//! ticket was fired under the queues' lock, so no cancellation and no timeout gives the lock, or the wake-up,
+//! to a waiter that is gone.
 
 use super::{STARVATION_THRESHOLD, spin_for};
 use crate::base::list_lock::ListLock;
@@ -73,15 +107,21 @@ use crate::coroutine::{Batch, WaitList, WaitNode, WaitReason};
 use crate::sched::{self, Cancel, Woken};
 use std::time::Instant;
 
+/// A writer holds the lock.
 const WRITER: usize = 1;
+/// The last holder's unlock has to call `wake_next`.
 const WAKE: usize = 1 << 1;
+/// Unlock hands the lock off: new lockers must not take it.
 const HANDOFF: usize = 1 << 2;
 const FLAGS: usize = WAKE | HANDOFF;
+/// One reader.
 const READER: usize = 1 << 3;
+/// The number of readers.
 const READERS: usize = !(WRITER | FLAGS);
+/// A word above this has too many readers. This leaves room for readers that are just being counted.
 const MAX: usize = usize::MAX / 2;
 
-/// What a place wants whose owner has lost its patience.
+/// `want` of a starved waiter.
 const STARVED: usize = 1;
 
 /// A readers-writer lock without data.
@@ -91,14 +131,14 @@ pub(super) struct RawRwLock {
     queues: ListLock<Queues>,
 }
 
-/// Those who wait.
+/// The waiters.
 #[derive(Debug)]
 pub(super) struct Queues {
     readers: WaitList,
     writers: WaitList,
-    /// How many were woken, and have neither taken the lock nor gone back to their queue.
-    on_their_way: usize,
-    /// How many in the queues have lost their patience.
+    /// How many waiters were woken, and have neither taken the lock nor queued again.
+    in_flight: usize,
+    /// How many queued waiters are starved. Starvation mode, if not zero.
     starved: usize,
 }
 
@@ -107,12 +147,12 @@ impl Queues {
         self.readers.is_empty() && self.writers.is_empty()
     }
 
-    /// WAKE and HANDOFF as they have to be.
+    /// WAKE and HANDOFF as these queues need them.
     fn flags(&self) -> usize {
-        let urgent = |list: &WaitList| list.first().is_some_and(WaitNode::blocks_thread);
-        if self.starved > 0 || urgent(&self.readers) || urgent(&self.writers) {
+        let blocks_thread = |list: &WaitList| list.first().is_some_and(WaitNode::blocks_thread);
+        if self.starved > 0 || blocks_thread(&self.readers) || blocks_thread(&self.writers) {
             WAKE | HANDOFF
-        } else if !self.are_empty() && self.on_their_way == 0 {
+        } else if !self.are_empty() && self.in_flight == 0 {
             WAKE
         } else {
             0
@@ -120,45 +160,46 @@ impl Queues {
     }
 
     fn wake_readers(&mut self, batch: &mut Batch) {
-        self.on_their_way += self.readers.disturb_all(batch);
+        self.in_flight += self.readers.disturb_all(batch);
     }
 
     fn wake_writer(&mut self, batch: &mut Batch) {
-        self.on_their_way += usize::from(self.writers.disturb_first(batch));
+        self.in_flight += usize::from(self.writers.disturb_first(batch));
     }
 }
 
-/// What one wants the lock for.
+/// What a locker wants the lock for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Access {
     Read,
     Write,
 }
 
-/// Who wants the lock.
+/// The kinds of lockers, by what they may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Who {
-    /// One who has just come.
-    Newcomer,
-    /// One who was woken.
+enum Locker {
+    /// It has not queued yet.
+    New,
+    /// A waiter in flight.
     Woken,
-    /// One who blocks the thread of a worker.
-    Urgent,
+    /// It blocks its worker's thread.
+    BlocksThread,
 }
 
 impl Access {
-    /// The word once this was added to it; `None` if it has to wait.
+    /// The word after this locker has taken the lock; `None` if it has to wait.
     #[inline]
-    fn added(self, word: usize, who: Who) -> Option<usize> {
-        let handed_over = if who == Who::Urgent { 0 } else { HANDOFF };
+    fn added(self, word: usize, locker: Locker) -> Option<usize> {
+        let handoff = if locker == Locker::BlocksThread { 0 } else { HANDOFF };
         match self {
             Access::Read => {
-                let behind_writers = who == Who::Newcomer && word & READERS != 0;
-                let refused = WRITER | handed_over | if behind_writers { WAKE } else { 0 };
+                // New readers do not join the present ones while a writer is queued and has to be woken.
+                let behind_writers = locker == Locker::New && word & READERS != 0;
+                let refused = WRITER | handoff | if behind_writers { WAKE } else { 0 };
                 assert!(word < MAX, "too many readers");
                 (word & refused == 0).then_some(word + READER)
             }
-            Access::Write => (word & (WRITER | READERS | handed_over) == 0).then_some(word | WRITER),
+            Access::Write => (word & (WRITER | READERS | handoff) == 0).then_some(word | WRITER),
         }
     }
 
@@ -179,18 +220,18 @@ impl RawRwLock {
                 queues: ListLock::new(Queues {
                     readers: WaitList::new(),
                     writers: WaitList::new(),
-                    on_their_way: 0,
+                    in_flight: 0,
                     starved: 0,
                 }),
             }
         }
     }
 
-    /// Takes the lock if that needs no wait.
+    /// Takes the lock if a new locker may have it now.
     #[inline]
     pub(super) fn try_lock(&self, access: Access) -> bool {
         let word = self.word.load(Ordering::Relaxed);
-        // As `added`, in one comparison, where nobody waits.
+        // As `added`, in one comparison, if nobody waits.
         let (refused, unit) = match access {
             Access::Read => (WRITER | FLAGS | !MAX, READER),
             Access::Write => (!0, WRITER),
@@ -199,15 +240,15 @@ impl RawRwLock {
         // Acquires what earlier holders did: pairs with the releases of `unlock` and `downgrade`.
         word & refused == 0
             && self.word.compare_exchange(word, next, Ordering::Acquire, Ordering::Relaxed).is_ok()
-            || self.take_or_flag(access, Who::Newcomer, 0)
+            || self.lock_or_flag(access, Locker::New, 0)
     }
 
-    /// Takes the lock if it can be had; otherwise sets the flags, so that whoever has it finds them. Flags
-    /// are set under the queues' lock.
-    fn take_or_flag(&self, access: Access, who: Who, flags: usize) -> bool {
+    /// Takes the lock if this locker may have it now. Otherwise sets the flags, so that the last holder's
+    /// unlock finds them. With flags: under the queues' lock.
+    fn lock_or_flag(&self, access: Access, locker: Locker, flags: usize) -> bool {
         let mut word = self.word.load(Ordering::Relaxed);
         loop {
-            let added = access.added(word, who);
+            let added = access.added(word, locker);
             let next = added.unwrap_or(word | flags);
             if next == word {
                 return false;
@@ -220,17 +261,17 @@ impl RawRwLock {
         }
     }
 
-    /// Takes the lock, waiting for it if need be. A cancellation unwinds out of this.
+    /// Takes the lock, and waits for it if necessary. A cancellation unwinds out of this.
     #[inline]
     pub(super) fn lock(&self, access: Access) {
         if !self.try_lock(access) {
-            self.lock_slowly(access);
+            self.lock_slow(access);
         }
     }
 
     #[cold]
-    fn lock_slowly(&self, access: Access) {
-        if self.try_for_a_moment(access, Who::Newcomer) {
+    fn lock_slow(&self, access: Access) {
+        if self.spin(access, Locker::New) {
             return;
         }
         let reason = match access {
@@ -238,34 +279,34 @@ impl RawRwLock {
             Access::Write => WaitReason::RwLockWrite,
         };
         let since = Instant::now();
-        // Once it was woken and overtaken: whether it has waited for longer than its patience.
+        // `None` until this waiter was woken and has lost; then whether it has waited beyond the threshold.
         let mut starved = None;
         loop {
             let mut listed = false;
-            let (woken, given) = sched::wait_in(
+            let (woken, handed_off) = sched::wait_in(
                 &self.queues,
                 reason,
                 None,
                 Cancel::Obey,
                 if starved == Some(true) { STARVED } else { 0 },
-                |queues, place| {
-                    // SAFETY: `wait_in` keeps the place as `join` and `come_back` want it.
+                |queues, node| {
+                    // SAFETY: `wait_in` keeps the node as `enqueue` and `requeue` require.
                     listed = unsafe {
                         match starved {
-                            None => self.join(access, queues, place),
-                            Some(_) => self.come_back(access, queues, place),
+                            None => self.enqueue(access, queues, node),
+                            Some(_) => self.requeue(access, queues, node),
                         }
                     };
                     listed
                 },
-                |queues, place, batch| self.leave(access, queues, place, batch),
+                |queues, node, batch| self.dequeue(access, queues, node, batch),
             );
             match woken {
-                Woken::Event if given || !listed && starved.is_none() => return,
+                Woken::Event if handed_off || !listed && starved.is_none() => return,
                 Woken::Event => {
-                    // `come_back` has taken it, or nobody has.
-                    let taken = !listed || self.try_for_a_moment(access, Who::Woken);
-                    if self.arrive_and_wake(access, taken) {
+                    // It is in flight, and `requeue` has taken the lock, or it competes now.
+                    let locked = !listed || self.spin(access, Locker::Woken);
+                    if self.lock_woken_and_wake(access, locked) {
                         return;
                     }
                     starved = Some(since.elapsed() > STARVATION_THRESHOLD);
@@ -275,11 +316,11 @@ impl RawRwLock {
         }
     }
 
-    /// Takes the lock if it can be had within a moment.
-    fn try_for_a_moment(&self, access: Access, who: Who) -> bool {
+    /// Spins for a moment; true if that got the lock.
+    fn spin(&self, access: Access, locker: Locker) -> bool {
         spin_for(|| {
             let word = self.word.load(Ordering::Relaxed);
-            if access.added(word, who).is_some() && self.take_or_flag(access, who, 0) {
+            if access.added(word, locker).is_some() && self.lock_or_flag(access, locker, 0) {
                 return Some(true);
             }
             (word & HANDOFF != 0).then_some(false)
@@ -289,187 +330,190 @@ impl RawRwLock {
     /// Releases the lock.
     #[inline]
     pub(super) fn unlock(&self, access: Access) {
-        // Releases what the holder did to those who take the lock later.
+        // Releases what the holder did to later holders.
         let left = match access {
             Access::Read => self.word.fetch_sub(READER, Ordering::Release) - READER,
             Access::Write => self.word.fetch_sub(WRITER, Ordering::Release) - WRITER,
         };
         if left != 0 && left & READERS == 0 {
-            self.unlock_slowly(access);
+            self.unlock_slow(access);
         }
     }
 
     #[cold]
-    fn unlock_slowly(&self, access: Access) {
-        let turn = match access {
+    fn unlock_slow(&self, access: Access) {
+        let preferred = match access {
             Access::Read => Access::Write,
             Access::Write => Access::Read,
         };
         let mut batch = Batch::new();
-        self.pass_on(turn, &mut self.queues.lock(), &mut batch);
+        self.wake_next(preferred, &mut self.queues.lock(), &mut batch);
         batch.wake();
     }
 
-    /// Turns the writer's hold into a reader's.
+    /// Makes the writer a reader.
     pub(super) fn downgrade(&self) {
         let word = self.word.fetch_add(READER - WRITER, Ordering::Release);
         if word != WRITER {
             let mut batch = Batch::new();
-            self.pass_on(Access::Read, &mut self.queues.lock(), &mut batch);
+            self.wake_next(Access::Read, &mut self.queues.lock(), &mut batch);
             batch.wake();
         }
     }
 
-    /// Sees to those who wait, after the lock was released under WAKE; who is to be woken goes into the
-    /// batch. If both can go on, those go whose `turn` it is.
-    fn pass_on(&self, turn: Access, queues: &mut Queues, batch: &mut Batch) {
+    /// Wakes waiters, or hands the lock off to them, after an unlock under WAKE. If both readers and a writer
+    /// could go on, those of the `preferred` access do.
+    fn wake_next(&self, preferred: Access, queues: &mut Queues, batch: &mut Batch) {
         let word = self.word.load(Ordering::Relaxed);
         if word & HANDOFF != 0 {
-            self.hand_over(turn, queues, batch);
-        } else if queues.on_their_way == 0 {
-            if turn == Access::Read {
+            self.hand_off(preferred, queues, batch);
+        } else if queues.in_flight == 0 {
+            if preferred == Access::Read {
                 queues.wake_readers(batch);
             }
-            // Readers that overtake a writer whose turn it is not will leave under WAKE in their turn.
-            if queues.on_their_way == 0 && (turn == Access::Write || word & READERS == 0) {
+            // If new readers have barged before a writer that is not preferred, WAKE stays set, and the last
+            // of them wakes the writer.
+            if queues.in_flight == 0 && (preferred == Access::Write || word & READERS == 0) {
                 queues.wake_writer(batch);
             }
-            if queues.on_their_way == 0 {
+            if queues.in_flight == 0 {
                 queues.wake_readers(batch);
             }
         }
-        self.update(queues);
+        self.clear_flags(queues);
     }
 
-    /// Brings WAKE and HANDOFF in line with the queues, from which something went.
-    fn update(&self, queues: &Queues) {
+    /// Clears the flags that the queues need no longer, after a waiter has left them.
+    fn clear_flags(&self, queues: &Queues) {
         self.word.fetch_and(!FLAGS | queues.flags(), Ordering::Relaxed);
     }
 
-    /// One who comes takes the lock or lists its place: true if it was listed.
+    /// A new locker takes the lock or queues: true if it queues.
     ///
     /// # Safety
     ///
-    /// As for [`WaitList::push_back`], with [`leave`](Self::leave) for `remove`.
-    unsafe fn join(&self, access: Access, queues: &mut Queues, place: &WaitNode) -> bool {
-        let (who, flags) = match () {
-            () if place.blocks_thread() => (Who::Urgent, WAKE | HANDOFF),
-            () if queues.on_their_way > 0 => (Who::Newcomer, 0),
-            () => (Who::Newcomer, WAKE),
+    /// As for [`WaitList::push_back`], with [`dequeue`](Self::dequeue) for `remove`.
+    unsafe fn enqueue(&self, access: Access, queues: &mut Queues, node: &WaitNode) -> bool {
+        let (locker, flags) = match () {
+            () if node.blocks_thread() => (Locker::BlocksThread, WAKE | HANDOFF),
+            () if queues.in_flight > 0 => (Locker::New, 0),
+            () => (Locker::New, WAKE),
         };
-        if self.take_or_flag(access, who, flags) {
+        if self.lock_or_flag(access, locker, flags) {
             return false;
         }
         // SAFETY: as the caller says.
-        unsafe { access.queue(queues).push(place) };
+        unsafe { access.queue(queues).push(node) };
         true
     }
 
-    fn arrive_and_wake(&self, access: Access, taken: bool) -> bool {
+    /// As [`lock_woken`](Self::lock_woken), and schedules the waiters that it wakes.
+    fn lock_woken_and_wake(&self, access: Access, locked: bool) -> bool {
         let mut batch = Batch::new();
-        let taken = self.arrive(access, &mut self.queues.lock(), taken, &mut batch);
+        let locked = self.lock_woken(access, &mut self.queues.lock(), locked, &mut batch);
         batch.wake();
-        taken
+        locked
     }
 
-    /// One who was woken takes the lock, if it has not `taken` it already; whether it has it. If not, it is
-    /// on its way still.
-    fn arrive(&self, access: Access, queues: &mut Queues, taken: bool, batch: &mut Batch) -> bool {
-        debug_assert!(queues.on_their_way > 0, "only who was woken arrives");
-        if !taken && !self.take_or_flag(access, Who::Woken, 0) {
+    /// A waiter in flight takes the lock, if it has not `locked` it already; true if it holds it then. If
+    /// not, it is still in flight.
+    fn lock_woken(&self, access: Access, queues: &mut Queues, locked: bool, batch: &mut Batch) -> bool {
+        debug_assert!(queues.in_flight > 0, "only waiters in flight come here");
+        if !locked && !self.lock_or_flag(access, Locker::Woken, 0) {
             return false;
         }
-        queues.on_their_way -= 1;
+        queues.in_flight -= 1;
         self.wake_idle_readers(queues, batch);
-        // The caller has the lock, and will find what is set here.
+        // The caller holds the lock, so its unlock will find the flags.
         self.word.fetch_or(queues.flags(), Ordering::Relaxed);
         true
     }
 
-    /// One who was woken lists its place as the first: true if it was listed. If not, it has taken the lock,
-    /// and is on its way still.
+    /// A waiter in flight takes the lock or goes back to the front of its queue: true if it queues. If not,
+    /// it has the lock and is still in flight. If it is starved it starts starvation mode.
     ///
     /// # Safety
     ///
-    /// As for [`join`](Self::join).
-    unsafe fn come_back(&self, access: Access, queues: &mut Queues, place: &WaitNode) -> bool {
-        let starved = place.want() == STARVED;
+    /// As for [`enqueue`](Self::enqueue).
+    unsafe fn requeue(&self, access: Access, queues: &mut Queues, node: &WaitNode) -> bool {
+        let starved = node.want() == STARVED;
         let flags = match () {
             () if starved => WAKE | HANDOFF,
-            () if queues.on_their_way > 1 => 0,
+            // Another waiter in flight sets WAKE when it takes the lock or loses.
+            () if queues.in_flight > 1 => 0,
             () => WAKE,
         };
-        if self.take_or_flag(access, Who::Woken, flags) {
+        if self.lock_or_flag(access, Locker::Woken, flags) {
             return false;
         }
-        queues.on_their_way -= 1;
+        queues.in_flight -= 1;
         queues.starved += usize::from(starved);
         // SAFETY: as the caller says.
-        unsafe { access.queue(queues).push_first(place) };
+        unsafe { access.queue(queues).push_first(node) };
         true
     }
 
-    /// Takes a place off whose wait ended otherwise, and lets those go on that waited because of it.
-    fn leave(&self, access: Access, queues: &mut Queues, place: &WaitNode, batch: &mut Batch) {
-        if access.queue(queues).remove(place) {
-            queues.starved -= usize::from(place.want() == STARVED);
+    /// Takes off the node of a wait that was cancelled, and lets waiters go on that waited because of it.
+    fn dequeue(&self, access: Access, queues: &mut Queues, node: &WaitNode, batch: &mut Batch) {
+        if access.queue(queues).remove(node) {
+            queues.starved -= usize::from(node.want() == STARVED);
         }
         if self.word.load(Ordering::Relaxed) & HANDOFF != 0 {
-            self.hand_over(Access::Write, queues, batch);
+            self.hand_off(Access::Write, queues, batch);
         } else {
             self.wake_idle_readers(queues, batch);
         }
-        self.update(queues);
+        self.clear_flags(queues);
     }
 
-    /// Wakes the readers if there is no writer for whom they would wait.
+    /// Wakes the queued readers if there is no writer for which they would have to wait.
     fn wake_idle_readers(&self, queues: &mut Queues, batch: &mut Batch) {
         let free = self.word.load(Ordering::Relaxed) & (WRITER | HANDOFF) == 0;
-        if free && queues.on_their_way == 0 && queues.writers.is_empty() {
+        if free && queues.in_flight == 0 && queues.writers.is_empty() {
             queues.wake_readers(batch);
         }
     }
 
-    /// Hands the lock to those who can have it now: the first writer if there is no holder, all readers if
-    /// there is no writer, and if both can, those whose `turn` it is. Under the queues' lock, and with
-    /// HANDOFF, so that nobody else takes it.
-    fn hand_over(&self, turn: Access, queues: &mut Queues, batch: &mut Batch) {
-        self.admit_urgent(queues, batch);
+    /// Hands the lock to the waiters that can have it now: the first writer if there is no holder, all
+    /// readers if there is no writer; if both can, those of the `preferred` access. Under the queues' lock,
+    /// and with HANDOFF, so that no one else takes the lock meanwhile.
+    fn hand_off(&self, preferred: Access, queues: &mut Queues, batch: &mut Batch) {
+        self.hand_to_thread_blockers(queues, batch);
         if self.word.load(Ordering::Relaxed) & WRITER == 0 {
-            if turn == Access::Read {
-                self.admit_readers(queues, batch);
+            if preferred == Access::Read {
+                self.hand_to_readers(queues, batch);
             }
-            // The last reader that leaves after this look comes to `pass_on`.
+            // If a reader holds the lock now, the last one to unlock it calls `wake_next`.
             if self.word.load(Ordering::Relaxed) & READERS == 0 {
-                self.admit_writer(queues, batch);
+                self.hand_to_writer(queues, batch);
             }
             let written = self.word.load(Ordering::Relaxed) & WRITER != 0;
             if !written && queues.writers.is_empty() {
-                self.admit_readers(queues, batch);
+                self.hand_to_readers(queues, batch);
             }
         }
     }
 
-    /// Hands the lock to urgent ones that can have it now: all readers if there is no writer, else a writer
-    /// if there is no holder.
-    fn admit_urgent(&self, queues: &mut Queues, batch: &mut Batch) {
+    /// Hands the lock to waiters that block their thread and can have it now: all such readers if there is no
+    /// writer, and such a writer if there is no holder.
+    fn hand_to_thread_blockers(&self, queues: &mut Queues, batch: &mut Batch) {
         if self.word.load(Ordering::Relaxed) & WRITER == 0 {
-            self.admit_readers_that(WaitNode::blocks_thread, queues, batch);
+            self.hand_to_readers_that(WaitNode::blocks_thread, queues, batch);
             if self.word.load(Ordering::Relaxed) & READERS == 0 {
-                self.admit_writer_that(WaitNode::blocks_thread, queues, batch);
+                self.hand_to_writer_if(WaitNode::blocks_thread, queues, batch);
             }
         }
     }
 
-    fn admit_readers(&self, queues: &mut Queues, batch: &mut Batch) {
-        self.admit_readers_that(|_| true, queues, batch);
+    fn hand_to_readers(&self, queues: &mut Queues, batch: &mut Batch) {
+        self.hand_to_readers_that(|_| true, queues, batch);
     }
 
-    fn admit_readers_that(&self, fits: fn(&WaitNode) -> bool, queues: &mut Queues, batch: &mut Batch) {
-        // Counted before the ticket is won, as the reader may go on, and leave, at once. Acquires for the
+    fn hand_to_readers_that(&self, fits: fn(&WaitNode) -> bool, queues: &mut Queues, batch: &mut Batch) {
+        // Counted before the ticket is fired, as the reader may go on, and unlock, at once. Acquires for the
         // reader what earlier holders did.
-        let mut give = |place: &WaitNode| {
-            queues.starved -= usize::from(place.want() == STARVED);
+        let mut give = |node: &WaitNode| {
+            queues.starved -= usize::from(node.want() == STARVED);
             self.word.fetch_add(READER, Ordering::Acquire);
         };
         let undo = |_: &WaitNode, ()| {
@@ -478,13 +522,13 @@ impl RawRwLock {
         while queues.readers.choose_fitting(batch, fits, &mut give, undo).is_some() {}
     }
 
-    fn admit_writer(&self, queues: &mut Queues, batch: &mut Batch) {
-        self.admit_writer_that(|_| true, queues, batch);
+    fn hand_to_writer(&self, queues: &mut Queues, batch: &mut Batch) {
+        self.hand_to_writer_if(|_| true, queues, batch);
     }
 
-    fn admit_writer_that(&self, fits: fn(&WaitNode) -> bool, queues: &mut Queues, batch: &mut Batch) {
-        let give = |place: &WaitNode| {
-            queues.starved -= usize::from(place.want() == STARVED);
+    fn hand_to_writer_if(&self, fits: fn(&WaitNode) -> bool, queues: &mut Queues, batch: &mut Batch) {
+        let give = |node: &WaitNode| {
+            queues.starved -= usize::from(node.want() == STARVED);
             self.word.fetch_or(WRITER, Ordering::Acquire);
         };
         let undo = |_: &WaitNode, ()| {
@@ -519,39 +563,39 @@ mod models {
             Arc::new(World { lock: RawRwLock::new(), data: UnsafeCell::new(0), sleepers })
         }
 
-        /// As `lock_slowly`, by one that has lost its patience or has not.
+        /// As `lock_slow`, by a waiter that is starved once it loses, or is not.
         fn lock(&self, access: Access, sleeper: usize, starved: bool) {
             if self.lock.try_lock(access) {
                 return;
             }
             let ticket = self.sleepers[sleeper].ticket();
-            let place = WaitNode::new(ticket, 0);
-            // SAFETY: the place stays until its ticket was fired from the list.
-            if unsafe { self.lock.join(access, &mut self.lock.queues.lock(), &place) } {
-                self.wait(access, sleeper, ticket, &place, starved);
+            let node = WaitNode::new(ticket, 0);
+            // SAFETY: the node stays until its ticket was fired from the list.
+            if unsafe { self.lock.enqueue(access, &mut self.lock.queues.lock(), &node) } {
+                self.wait(access, sleeper, ticket, &node, starved);
             }
         }
 
-        /// What `lock_slowly` does once it is listed.
-        fn wait(&self, access: Access, sleeper: usize, ticket: Ticket, place: &WaitNode, starved: bool) {
+        /// What `lock_slow` does once it is queued.
+        fn wait(&self, access: Access, sleeper: usize, ticket: Ticket, node: &WaitNode, starved: bool) {
             let (lock, sleeper) = (&self.lock, &self.sleepers[sleeper]);
             assert_eq!(sleeper.sleep(ticket), Cause::Event);
-            if place.chosen() {
+            if node.chosen() {
                 return;
             }
-            let mut taken = lock.take_or_flag(access, Who::Woken, 0);
-            while !lock.arrive_and_wake(access, taken) {
+            let mut locked = lock.lock_or_flag(access, Locker::Woken, 0);
+            while !lock.lock_woken_and_wake(access, locked) {
                 let ticket = sleeper.ticket();
-                let place = WaitNode::new(ticket, usize::from(starved));
-                // SAFETY: the place stays until its ticket was fired from the list.
-                let listed = unsafe { lock.come_back(access, &mut lock.queues.lock(), &place) };
+                let node = WaitNode::new(ticket, usize::from(starved));
+                // SAFETY: the node stays until its ticket was fired from the list.
+                let listed = unsafe { lock.requeue(access, &mut lock.queues.lock(), &node) };
                 if listed {
                     assert_eq!(sleeper.sleep(ticket), Cause::Event);
-                    if place.chosen() {
+                    if node.chosen() {
                         return;
                     }
                 }
-                taken = !listed || lock.take_or_flag(access, Who::Woken, 0);
+                locked = !listed || lock.lock_or_flag(access, Locker::Woken, 0);
             }
         }
 
@@ -570,11 +614,11 @@ mod models {
             self.visit_and_unlock(access);
         }
 
-        /// Once all have been joined.
+        /// Once all threads have been joined.
         fn assert_free(&self) {
             assert_eq!(self.lock.word.load(Ordering::Relaxed), 0);
             let queues = self.lock.queues.lock();
-            assert!(queues.are_empty() && queues.on_their_way == 0 && queues.starved == 0);
+            assert!(queues.are_empty() && queues.in_flight == 0 && queues.starved == 0);
         }
     }
 
@@ -585,7 +629,7 @@ mod models {
 
     use Access::{Read, Write};
 
-    /// All are there at once; those that are woken and overtaken starve, or do not.
+    /// Three lockers at once. Waiters that are woken and lose are starved, or are not.
     fn sections(of: [Access; 3]) {
         for starved in [false, true] {
             loom::model(move || {
@@ -610,10 +654,10 @@ mod models {
         sections([Write, Read, Write]);
     }
 
-    /// A holder leaves and comes back without waiting while another waits: it may overtake, and may leave
-    /// without a look while that one is on its way, which gets in all the same.
+    /// A holder unlocks and locks again twice while another locker waits: it may barge, and may unlock
+    /// without WAKE while the waiter is in flight, which gets the lock all the same.
     #[test]
-    fn one_who_is_overtaken_gets_in() {
+    fn a_waiter_that_loses_gets_the_lock() {
         for (holds, again, waits) in [(Write, Write, Write), (Write, Write, Read), (Read, Read, Write)] {
             for starved in [false, true] {
                 loom::model(move || {
@@ -635,24 +679,24 @@ mod models {
         }
     }
 
-    /// Readers are woken by a writer that leaves; one takes the lock while another is still to come, and a
-    /// writer waits: nobody is left behind.
+    /// A writer's unlock wakes two readers; one takes the lock while the other is still in flight, and a
+    /// writer waits: no waiter is forgotten.
     #[test]
-    fn readers_that_are_woken_and_a_writer() {
+    fn woken_readers_and_a_writer() {
         for starved in [false, true] {
             loom::model(move || {
                 let world = World::new();
                 assert!(world.lock.try_lock(Write));
                 let tickets = [0, 1].map(|i| world.sleepers[i].ticket());
-                let places = tickets.map(|ticket| WaitNode::new(ticket, 0));
-                for place in &places {
-                    // SAFETY: the place stays until its ticket was fired from the list.
-                    assert!(unsafe { world.lock.join(Read, &mut world.lock.queues.lock(), place) });
+                let nodes = tickets.map(|ticket| WaitNode::new(ticket, 0));
+                for node in &nodes {
+                    // SAFETY: the node stays until its ticket was fired from the list.
+                    assert!(unsafe { world.lock.enqueue(Read, &mut world.lock.queues.lock(), node) });
                 }
                 world.visit_and_unlock(Write);
-                assert_eq!(world.lock.queues.lock().on_their_way, 2);
+                assert_eq!(world.lock.queues.lock().in_flight, 2);
                 let other = world.clone();
-                let [here, there] = places;
+                let [here, there] = nodes;
                 let (ours, theirs) = (tickets[0], tickets[1]);
                 let reader = thread::spawn(move || {
                     let world = other;
@@ -669,70 +713,70 @@ mod models {
         }
     }
 
-    /// One that was woken finds the lock held again, and starves: the lock is handed to it, and who comes
-    /// from then on does not get before it.
+    /// A woken waiter finds the lock held again, and is starved: the lock is handed off to it, and no later
+    /// locker gets it first.
     #[test]
-    fn one_that_starves_is_not_overtaken_again() {
+    fn no_barging_in_starvation_mode() {
         for (waits, overtakes, comes) in [(Write, Read, Read), (Read, Write, Write), (Write, Write, Write)] {
             loom::model(move || {
                 let world = World::new();
                 let (lock, sleeper) = (&world.lock, &world.sleepers[0]);
                 assert!(lock.try_lock(overtakes));
                 let ticket = sleeper.ticket();
-                let place = WaitNode::new(ticket, STARVED);
+                let node = WaitNode::new(ticket, STARVED);
                 let mut queues = lock.queues.lock();
-                // It is as if it had been woken.
-                queues.on_their_way = 1;
-                // SAFETY: the place stays until its ticket was fired from the list.
-                assert!(unsafe { lock.come_back(waits, &mut queues, &place) });
+                // As if it had been woken.
+                queues.in_flight = 1;
+                // SAFETY: the node stays until its ticket was fired from the list.
+                assert!(unsafe { lock.requeue(waits, &mut queues, &node) });
                 drop(queues);
                 let inside = Arc::new(std::sync::atomic::AtomicBool::new(false));
                 let theirs = inside.clone();
-                let newcomer = spawn(&world, move |world| {
+                let later = spawn(&world, move |world| {
                     world.lock(comes, 1, false);
-                    assert!(theirs.load(Ordering::Relaxed), "it came before the one that starves");
+                    assert!(theirs.load(Ordering::Relaxed), "it barged in starvation mode");
                     world.visit_and_unlock(comes);
                 });
                 world.visit_and_unlock(overtakes);
                 assert_eq!(sleeper.sleep(ticket), Cause::Event);
-                assert!(place.chosen(), "it is handed the lock");
+                assert!(node.chosen(), "the lock is handed off to it");
                 inside.store(true, Ordering::Relaxed);
                 world.visit_and_unlock(waits);
-                newcomer.join().unwrap();
+                later.join().unwrap();
                 world.assert_free();
             });
         }
     }
 
-    /// One that blocks the thread which a waiting one needs gets the lock before it, whether that one waits
-    /// in a queue or is on its way.
-    fn an_urgent_one_goes_first(holds: Access, waits: Access, urgent: Access) {
+    /// A waiter that blocks the thread which another one needs gets the lock before that one, whether that
+    /// one is queued or in flight.
+    fn a_thread_blocker_goes_first(holds: Access, waits: Access, blocks: Access) {
         for waiter_in_flight in [false, true] {
             loom::model(move || {
                 let world = World::new();
                 let lock = &world.lock;
                 assert!(lock.try_lock(holds));
                 let ticket = world.sleepers[0].ticket();
-                let place = WaitNode::new(ticket, 0);
-                // SAFETY: the place stays until its ticket was fired from the list.
-                assert!(unsafe { lock.join(waits, &mut lock.queues.lock(), &place) });
+                let node = WaitNode::new(ticket, 0);
+                // SAFETY: the node stays until its ticket was fired from the list.
+                assert!(unsafe { lock.enqueue(waits, &mut lock.queues.lock(), &node) });
                 if waiter_in_flight {
                     lock.unlock(holds);
-                    assert!(lock.try_lock(holds), "it overtakes");
+                    assert!(lock.try_lock(holds), "it barges");
                 }
-                let urgent_ticket = world.sleepers[1].ticket();
-                let urgent_place = WaitNode::new(urgent_ticket, 0).blocking_thread(true);
+                let blocking_ticket = world.sleepers[1].ticket();
+                let blocking_node = WaitNode::new(blocking_ticket, 0).blocking_thread(true);
                 // SAFETY: as above.
-                let listed = unsafe { lock.join(urgent, &mut lock.queues.lock(), &urgent_place) };
-                assert_eq!(listed, holds == Write || urgent == Write);
+                let listed = unsafe { lock.enqueue(blocks, &mut lock.queues.lock(), &blocking_node) };
+                assert_eq!(listed, holds == Write || blocks == Write);
                 let holder = spawn(&world, move |world| world.visit_and_unlock(holds));
                 if listed {
-                    assert_eq!(world.sleepers[1].sleep(urgent_ticket), Cause::Event);
-                    assert!(urgent_place.chosen(), "it is handed the lock");
+                    assert_eq!(world.sleepers[1].sleep(blocking_ticket), Cause::Event);
+                    assert!(blocking_node.chosen(), "the lock is handed off to it");
                 }
-                world.visit_and_unlock(urgent);
-                // Only now does the other one run.
-                world.wait(waits, 0, ticket, &place, false);
+                world.visit_and_unlock(blocks);
+                // Only now can the other one run.
+                world.wait(waits, 0, ticket, &node, false);
                 world.visit_and_unlock(waits);
                 holder.join().unwrap();
                 world.assert_free();
@@ -741,32 +785,32 @@ mod models {
     }
 
     #[test]
-    fn an_urgent_reader_goes_before_a_writer() {
-        an_urgent_one_goes_first(Read, Write, Read);
-        an_urgent_one_goes_first(Write, Write, Read);
+    fn a_reader_that_blocks_its_thread_goes_first() {
+        a_thread_blocker_goes_first(Read, Write, Read);
+        a_thread_blocker_goes_first(Write, Write, Read);
     }
 
     #[test]
-    fn an_urgent_writer_goes_before_others() {
-        an_urgent_one_goes_first(Write, Read, Write);
-        an_urgent_one_goes_first(Read, Write, Write);
+    fn a_writer_that_blocks_its_thread_goes_first() {
+        a_thread_blocker_goes_first(Write, Read, Write);
+        a_thread_blocker_goes_first(Read, Write, Write);
     }
 
-    /// A writer gives up while the reader that it waits for leaves, and a reader waits behind it.
+    /// A writer's wait is cancelled while the reader that it waits for unlocks, and a reader waits behind it.
     #[test]
-    fn a_writer_gives_up() {
+    fn a_waiting_writer_is_cancelled() {
         for starved in [false, true] {
             loom::model(move || {
                 let world = World::new();
                 assert!(world.lock.try_lock(Read));
                 let (lock, sleeper) = (&world.lock, &world.sleepers[0]);
                 let ticket = sleeper.ticket();
-                let place = WaitNode::new(ticket, usize::from(starved));
+                let node = WaitNode::new(ticket, usize::from(starved));
                 let mut queues = lock.queues.lock();
-                // It is as if it had been woken, and overtaken.
-                queues.on_their_way = 1;
-                // SAFETY: the place leaves below unless its ticket was fired from the list.
-                assert!(unsafe { lock.come_back(Write, &mut queues, &place) });
+                // As if it had been woken, and had lost.
+                queues.in_flight = 1;
+                // SAFETY: the node leaves below unless its ticket was fired from the list.
+                assert!(unsafe { lock.requeue(Write, &mut queues, &node) });
                 drop(queues);
                 let others = [
                     spawn(&world, |world| world.visit_and_unlock(Read)),
@@ -774,10 +818,10 @@ mod models {
                 ];
                 if sleeper.give_up(ticket) {
                     let mut batch = Batch::new();
-                    lock.leave(Write, &mut lock.queues.lock(), &place, &mut batch);
+                    lock.dequeue(Write, &mut lock.queues.lock(), &node, &mut batch);
                     batch.wake();
                 } else {
-                    world.wait(Write, 0, ticket, &place, starved);
+                    world.wait(Write, 0, ticket, &node, starved);
                     world.visit_and_unlock(Write);
                 }
                 for other in others {
@@ -788,8 +832,8 @@ mod models {
         }
     }
 
-    /// A writer gives up while a reader holds the lock and goes on holding it until one that came after the
-    /// writer reads as well.
+    /// A writer's wait is cancelled while a reader holds the lock, and holds it until a reader that queued
+    /// behind the writer reads as well.
     #[test]
     fn readers_do_not_wait_for_one_another() {
         loom::model(|| {
@@ -797,13 +841,13 @@ mod models {
             assert!(world.lock.try_lock(Read));
             let (lock, sleeper) = (&world.lock, &world.sleepers[0]);
             let ticket = sleeper.ticket();
-            let place = WaitNode::new(ticket, 0);
-            // SAFETY: the place leaves below.
-            assert!(unsafe { lock.join(Write, &mut lock.queues.lock(), &place) });
+            let node = WaitNode::new(ticket, 0);
+            // SAFETY: the node leaves below.
+            assert!(unsafe { lock.enqueue(Write, &mut lock.queues.lock(), &node) });
             let reader = spawn(&world, |world| world.section(Read, 1, false));
             assert!(sleeper.give_up(ticket), "nobody wakes it");
             let mut batch = Batch::new();
-            lock.leave(Write, &mut lock.queues.lock(), &place, &mut batch);
+            lock.dequeue(Write, &mut lock.queues.lock(), &node, &mut batch);
             batch.wake();
             reader.join().unwrap();
             world.visit_and_unlock(Read);

@@ -1,26 +1,53 @@
-//! The semaphore's word, and the queue of those who wait for permits.
+//! The semaphore without its guards: one atomic word, and a queue of waiters under a list lock.
+//!
+//! # The problem
+//!
+//! Each waiter wants a number of permits of its own. If small requests could always pass a large one, the
+//! large one would starve. So the queue is strictly first in, first out, and permits that become available
+//! belong to its first waiter. The uncontended case is one read-modify-write.
+//!
+//! # The states
 //!
 //! ```text
 //!  63                              2        1         0
 //! +---------------------------------+---------+--------+
-//! |         permits at hand         | WAITERS | CLOSED |
+//! |        available permits        | WAITERS | CLOSED |
 //! +---------------------------------+---------+--------+
 //!
-//!  flags      moves
-//!  -          acquire: permits-n     release: permits+n     one who cannot have n lists itself -> WAITERS
-//!  WAITERS    release: permits+n, and the first in the queue get theirs; none left -> -
-//!  CLOSED     release: permits+n     acquire is refused; nobody waits
+//!  flags      the queue          acquire                                      release
+//!  none       empty              takes the permits if there are enough        adds permits
+//!  WAITERS    not empty          queues                                       adds permits, under the lock,
+//!                                                                             and grants them to waiters
+//!  CLOSED     empty, for good    is refused                                   adds permits
+//!
+//!  from       to        cause
+//!  none       WAITERS   `enqueue`: too few permits, by a compare-and-swap from the word that showed this
+//!  WAITERS    none      `grant`: no waiter is left
+//!  any        CLOSED    `close`: all waiters are woken, without permits
 //! ```
 //!
-//! - WAITERS is set if and only if the queue is not empty, and changes only under its lock. With it set all
-//!   other changes are made under the lock as well, so that the permits are the queue's.
-//! - While somebody waits the permits at hand are fewer than the first one wants. Who stands behind it waits
-//!   too, however little it wants: a large request is not starved by small ones.
-//! - One who blocks a worker's thread while it waits (in a destructor, while its coroutine unwinds) is
-//!   *urgent*: what it waits for must not be a coroutine of that very worker. So it stands before all
-//!   others, and takes what is at hand for itself, whoever waits.
-//! - Permits are taken for one who waits before its ticket is won, and put back if it is not. So who was
-//!   chosen has them, and no cancellation or timeout loses any.
+//! - WAITERS is set if and only if the queue is not empty, and changes only under its lock. While it is set
+//!   all other changes to the word are made under the lock, too: the available permits belong to the queue.
+//! - While waiters queue, fewer permits are available than the first one wants. All others wait behind it,
+//!   however few they want.
+//! - A waiter that blocks its worker's thread (`blocks_thread`: a wait in a destructor while its coroutine
+//!   unwinds) must not wait for a coroutine of that worker: that would be a deadlock. So it queues before all
+//!   others; and when it comes it takes available permits, even though others queue.
+//!
+//! # Why no permit is lost
+//!
+//! `grant` takes the permits off the word for a waiter *before* it fires the waiter's ticket, and puts them
+//! back if the ticket was lost to a timeout or a cancellation. A waiter that was granted permits has won its
+//! wait, so it returns with them. A waiter whose wait ended otherwise leaves the queue (`dequeue`), which
+//! grants what is available to the waiters behind it.
+//!
+//! No release is missed: `enqueue` sets WAITERS by a compare-and-swap that fails if a release came since it
+//! read the permits.
+//!
+//! # What was rejected
+//!
+//! - *Barging, as with the mutex*: a large request could starve, as it needs many permits at the same time.
+//!   So there are no two modes: the semaphore is always handed off.
 
 use crate::base::list_lock::ListLock;
 use crate::base::sync::{AtomicUsize, Ordering, const_fn};
@@ -29,8 +56,11 @@ use crate::sched::{self, Cancel, Woken};
 use std::cell::Cell;
 use std::time::Instant;
 
+/// All requests are refused.
 const CLOSED: usize = 1;
+/// The queue is not empty.
 const WAITERS: usize = 1 << 1;
+/// One permit.
 const ONE: usize = 1 << SHIFT;
 const SHIFT: u32 = 2;
 
@@ -47,15 +77,15 @@ pub(super) struct RawSemaphore {
 /// Why permits were not acquired.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Refused {
-    /// There are too few now.
+    /// Too few are available.
     Short,
-    /// It is closed.
+    /// The semaphore is closed.
     Closed,
 }
 
 impl RawSemaphore {
     const_fn! {
-        /// A semaphore with that many permits, at most [`MAX_PERMITS`].
+        /// A semaphore with `permits` permits, at most [`MAX_PERMITS`].
         pub(super) fn new(permits: usize) -> RawSemaphore {
             RawSemaphore { word: AtomicUsize::new(permits << SHIFT), queue: ListLock::new(WaitList::new()) }
         }
@@ -69,19 +99,19 @@ impl RawSemaphore {
         self.word.load(Ordering::Acquire) & CLOSED != 0
     }
 
-    /// Takes that many permits if they are at hand and nobody waits.
+    /// Takes the permits if they are available and nobody waits.
     pub(super) fn try_acquire(&self, permits: usize) -> Result<(), Refused> {
         self.try_acquire_unless(WAITERS, permits)
     }
 
-    /// Takes that many permits if they are at hand and that flag is not set.
-    fn try_acquire_unless(&self, flag: usize, permits: usize) -> Result<(), Refused> {
+    /// Takes the permits if they are available and none of the flags is set.
+    fn try_acquire_unless(&self, flags: usize, permits: usize) -> Result<(), Refused> {
         let mut word = self.word.load(Ordering::Acquire);
         loop {
             if word & CLOSED != 0 {
                 return Err(Refused::Closed);
             }
-            if word & flag != 0 || word >> SHIFT < permits {
+            if word & flags != 0 || word >> SHIFT < permits {
                 return Err(Refused::Short);
             }
             let next = word - permits * ONE;
@@ -93,7 +123,7 @@ impl RawSemaphore {
         }
     }
 
-    /// Takes that many permits, waiting for them if need be; `Short` if the deadline passes. A cancellation
+    /// Takes the permits, and waits for them if necessary; `Short` if the deadline passes. A cancellation
     /// unwinds out of this.
     pub(super) fn acquire(&self, permits: usize, deadline: Option<Instant>) -> Result<(), Refused> {
         match self.try_acquire(permits) {
@@ -104,34 +134,34 @@ impl RawSemaphore {
 
     #[cold]
     fn wait(&self, permits: usize, deadline: Option<Instant>) -> Result<(), Refused> {
-        let joined = Cell::new(Err(Refused::Short));
+        let enqueued = Cell::new(Err(Refused::Short));
         let (woken, chosen) = sched::wait_in(
             &self.queue,
             WaitReason::Semaphore,
             deadline,
             Cancel::Obey,
             permits,
-            |queue, place| {
-                // SAFETY: `wait_in` keeps the place as `join` wants it.
-                joined.set(unsafe { self.join(queue, place) });
-                joined.get() == Err(Refused::Short)
+            |queue, node| {
+                // SAFETY: `wait_in` keeps the node as `enqueue` requires.
+                enqueued.set(unsafe { self.enqueue(queue, node) });
+                enqueued.get() == Err(Refused::Short)
             },
-            |queue, place, batch| self.leave(queue, place, batch),
+            |queue, node, batch| self.dequeue(queue, node, batch),
         );
         match woken {
             Woken::Event if chosen => Ok(()),
-            // Listed, and not chosen: disturbed by `close`.
-            Woken::Event => joined.get().map_err(|_| Refused::Closed),
+            // It was listed and has no permits: `close` woke it. Or it was not listed.
+            Woken::Event => enqueued.get().map_err(|_| Refused::Closed),
             Woken::Timeout => Err(Refused::Short),
             Woken::Cancelled => sched::unwind_cancelled(),
         }
     }
 
-    /// Adds permits, and gives them to those who wait.
+    /// Adds permits, and grants them to waiters.
     pub(super) fn release(&self, permits: usize) {
         let mut word = self.word.load(Ordering::Relaxed);
         while word & WAITERS == 0 {
-            // Releases what was done with the permits to who takes them next.
+            // Releases what was done with the permits to the next acquire.
             match self.word.compare_exchange_weak(
                 word,
                 more(word, permits),
@@ -142,21 +172,21 @@ impl RawSemaphore {
                 Err(now) => word = now,
             }
         }
-        self.release_slowly(permits);
+        self.release_slow(permits);
     }
 
     #[cold]
-    fn release_slowly(&self, permits: usize) {
+    fn release_slow(&self, permits: usize) {
         let mut batch = Batch::new();
         self.add(permits, &mut batch);
         batch.wake();
     }
 
-    /// Adds permits; who is to be woken goes into the batch.
+    /// Adds permits under the lock, and grants them to waiters.
     fn add(&self, permits: usize, batch: &mut Batch) {
         let queue = &mut *self.queue.lock();
         let mut word = self.word.load(Ordering::Relaxed);
-        // WAITERS may be gone by now; then others change the word as well.
+        // WAITERS may be gone by now; then other threads change the word without the lock.
         while let Err(now) =
             self.word.compare_exchange_weak(word, more(word, permits), Ordering::Release, Ordering::Relaxed)
         {
@@ -165,7 +195,7 @@ impl RawSemaphore {
         self.grant(queue, batch);
     }
 
-    /// Refuses all further requests, and those that wait.
+    /// Refuses all waiting and all later requests.
     pub(super) fn close(&self) {
         let mut batch = Batch::new();
         let mut queue = self.queue.lock();
@@ -176,49 +206,49 @@ impl RawSemaphore {
         batch.wake();
     }
 
-    /// Takes the permits that the place wants, or lists it (`Short`), or is refused.
+    /// Takes the permits that the node wants, or lists it (`Short`), or is refused (`Closed`).
     ///
     /// # Safety
     ///
-    /// As for [`WaitList::push_back`], with [`leave`](Self::leave) for `remove`.
-    unsafe fn join(&self, queue: &mut WaitList, place: &WaitNode) -> Result<(), Refused> {
+    /// As for [`WaitList::push_back`], with [`dequeue`](Self::dequeue) for `remove`.
+    unsafe fn enqueue(&self, queue: &mut WaitList, node: &WaitNode) -> Result<(), Refused> {
         loop {
             let word = self.word.load(Ordering::Relaxed);
-            // Under the queue's lock the permits are those who wait's, and so are an urgent one's at once.
-            let flag = if place.blocks_thread() { 0 } else { WAITERS };
-            match self.try_acquire_unless(flag, place.want()) {
+            // A waiter that blocks its thread takes available permits before all waiters; the lock is held.
+            let flags = if node.blocks_thread() { 0 } else { WAITERS };
+            match self.try_acquire_unless(flags, node.want()) {
                 Err(Refused::Short) => {}
                 outcome => return outcome,
             }
-            // Fails if the word has changed since, so that no release is missed in between.
-            let short = word & (WAITERS | CLOSED) == 0 && word >> SHIFT < place.want();
-            let marked = || {
-                let mark = word | WAITERS;
-                self.word.compare_exchange(word, mark, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+            // The compare-and-swap fails if the word has changed since, so no release is missed.
+            let short = word & (WAITERS | CLOSED) == 0 && word >> SHIFT < node.want();
+            let set_waiters = || {
+                let next = word | WAITERS;
+                self.word.compare_exchange(word, next, Ordering::Relaxed, Ordering::Relaxed).is_ok()
             };
-            if word & WAITERS != 0 || short && marked() {
+            if word & WAITERS != 0 || short && set_waiters() {
                 // SAFETY: as the caller says.
-                unsafe { queue.push(place) };
+                unsafe { queue.push(node) };
                 return Err(Refused::Short);
             }
         }
     }
 
-    /// Takes a place off whose wait ended otherwise, and lets those go on that waited behind it.
-    fn leave(&self, queue: &mut WaitList, place: &WaitNode, batch: &mut Batch) {
-        queue.remove(place);
+    /// Takes off the node of a wait that ended otherwise, and lets waiters behind it go on.
+    fn dequeue(&self, queue: &mut WaitList, node: &WaitNode, batch: &mut Batch) {
+        queue.remove(node);
         self.grant(queue, batch);
     }
 
-    /// Gives the permits at hand to the first in the queue, as far as they go.
+    /// Grants the available permits to the first waiters, as far as they suffice.
     fn grant(&self, queue: &mut WaitList, batch: &mut Batch) {
-        let fits = |place: &WaitNode| place.want() <= self.word.load(Ordering::Relaxed) >> SHIFT;
-        let give = |place: &WaitNode| {
-            // Acquires, for the one who waits, what was done before the permits were released.
-            self.word.fetch_sub(place.want() * ONE, Ordering::Acquire);
+        let fits = |node: &WaitNode| node.want() <= self.word.load(Ordering::Relaxed) >> SHIFT;
+        let give = |node: &WaitNode| {
+            // Acquires, for the waiter, what was done before the permits were released.
+            self.word.fetch_sub(node.want() * ONE, Ordering::Acquire);
         };
-        let undo = |place: &WaitNode, ()| {
-            self.word.fetch_add(place.want() * ONE, Ordering::Relaxed);
+        let undo = |node: &WaitNode, ()| {
+            self.word.fetch_add(node.want() * ONE, Ordering::Relaxed);
         };
         while queue.choose_fitting(batch, fits, give, undo).is_some() {}
         if queue.is_empty() {
@@ -227,6 +257,11 @@ impl RawSemaphore {
     }
 }
 
+/// The word with more permits.
+///
+/// # Panics
+///
+/// If there would be more than [`MAX_PERMITS`].
 fn more(word: usize, permits: usize) -> usize {
     let now = word >> SHIFT;
     assert!(permits <= MAX_PERMITS - now, "a semaphore holds at most {MAX_PERMITS} permits");
@@ -263,11 +298,11 @@ mod models {
                 return;
             }
             let ticket = self.sleepers[sleeper].ticket();
-            let place = WaitNode::new(ticket, permits);
-            // SAFETY: the place stays until its ticket was fired from the list.
-            if unsafe { semaphore.join(&mut semaphore.queue.lock(), &place) } == Err(Refused::Short) {
+            let node = WaitNode::new(ticket, permits);
+            // SAFETY: the node stays until its ticket was fired from the list.
+            if unsafe { semaphore.enqueue(&mut semaphore.queue.lock(), &node) } == Err(Refused::Short) {
                 assert_eq!(self.sleepers[sleeper].sleep(ticket), Cause::Event);
-                assert!(place.chosen());
+                assert!(node.chosen());
             }
         }
     }
@@ -277,7 +312,7 @@ mod models {
         thread::spawn(move || f(&world))
     }
 
-    /// No release is missed by one who is about to wait, and permits are conserved.
+    /// A waiter that is about to queue misses no release, and permits are conserved.
     #[test]
     fn permits_come_and_go() {
         loom::model(|| {
@@ -298,22 +333,22 @@ mod models {
         });
     }
 
-    /// A large request gives up while a permit comes back: the small one behind it gets that permit.
+    /// A large request times out while a permit is released: the small one behind it gets that permit.
     #[test]
-    fn one_at_the_head_gives_up() {
+    fn the_first_waiter_times_out() {
         loom::model(|| {
             let world = World::new(0);
             let (semaphore, sleeper) = (&world.semaphore, &world.sleepers[0]);
             let ticket = sleeper.ticket();
-            let place = WaitNode::new(ticket, 2);
-            // SAFETY: the place leaves below unless its ticket was fired from the list.
-            let joined = unsafe { semaphore.join(&mut semaphore.queue.lock(), &place) };
-            assert_eq!(joined, Err(Refused::Short));
+            let node = WaitNode::new(ticket, 2);
+            // SAFETY: the node leaves below unless its ticket was fired from the list.
+            let enqueued = unsafe { semaphore.enqueue(&mut semaphore.queue.lock(), &node) };
+            assert_eq!(enqueued, Err(Refused::Short));
             let small = spawn(&world, |world| world.acquire(1, 1));
             let releases = spawn(&world, |world| world.semaphore.release(1));
             assert!(sleeper.give_up(ticket), "there is never enough for it");
             let mut batch = Batch::new();
-            semaphore.leave(&mut semaphore.queue.lock(), &place, &mut batch);
+            semaphore.dequeue(&mut semaphore.queue.lock(), &node, &mut batch);
             batch.wake();
             small.join().unwrap();
             releases.join().unwrap();
@@ -321,45 +356,45 @@ mod models {
         });
     }
 
-    /// One that blocks the thread which another needs who waits: it gets the first permit, and the other one
-    /// runs only afterwards.
+    /// A waiter that blocks the thread which another waiter needs: it gets the first permits, and the other
+    /// one runs only afterwards.
     #[test]
-    fn an_urgent_one_goes_first() {
+    fn a_waiter_that_blocks_its_thread_goes_first() {
         loom::model(|| {
             let world = World::new(1);
             let semaphore = &world.semaphore;
             let tickets = [0, 1].map(|i| world.sleepers[i].ticket());
-            let places = [WaitNode::new(tickets[0], 3), WaitNode::new(tickets[1], 2).blocking_thread(true)];
+            let nodes = [WaitNode::new(tickets[0], 3), WaitNode::new(tickets[1], 2).blocking_thread(true)];
             let releases = spawn(&world, |world| world.semaphore.release(1));
-            // SAFETY: the places stay until their tickets were fired from the list.
-            let [waits, urgent] =
-                [0, 1].map(|i| unsafe { semaphore.join(&mut semaphore.queue.lock(), &places[i]) });
+            // SAFETY: the nodes stay until their tickets were fired from the list.
+            let [waits, blocks] =
+                [0, 1].map(|i| unsafe { semaphore.enqueue(&mut semaphore.queue.lock(), &nodes[i]) });
             assert_eq!(waits, Err(Refused::Short));
-            if urgent == Err(Refused::Short) {
+            if blocks == Err(Refused::Short) {
                 assert_eq!(world.sleepers[1].sleep(tickets[1]), Cause::Event);
-                assert!(places[1].chosen());
+                assert!(nodes[1].chosen());
             }
             releases.join().unwrap();
             semaphore.release(3);
             assert_eq!(world.sleepers[0].sleep(tickets[0]), Cause::Event);
-            assert!(places[0].chosen());
+            assert!(nodes[0].chosen());
             assert_eq!(semaphore.word.load(Ordering::Relaxed), 0);
         });
     }
 
-    /// One is about to wait while the semaphore is closed.
+    /// A waiter is about to queue while the semaphore is closed.
     #[test]
-    fn nobody_waits_at_a_closed_one() {
+    fn nobody_waits_for_a_closed_semaphore() {
         loom::model(|| {
             let world = World::new(0);
             let closes = spawn(&world, |world| world.semaphore.close());
             let (semaphore, sleeper) = (&world.semaphore, &world.sleepers[0]);
             let ticket = sleeper.ticket();
-            let place = WaitNode::new(ticket, 1);
-            // SAFETY: the place stays until its ticket was fired from the list.
-            if unsafe { semaphore.join(&mut semaphore.queue.lock(), &place) } == Err(Refused::Short) {
+            let node = WaitNode::new(ticket, 1);
+            // SAFETY: the node stays until its ticket was fired from the list.
+            if unsafe { semaphore.enqueue(&mut semaphore.queue.lock(), &node) } == Err(Refused::Short) {
                 assert_eq!(sleeper.sleep(ticket), Cause::Event);
-                assert!(!place.chosen());
+                assert!(!node.chosen());
             }
             closes.join().unwrap();
             assert_eq!(semaphore.word.load(Ordering::Relaxed), CLOSED);
