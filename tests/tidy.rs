@@ -70,10 +70,6 @@ src/coroutine/locals.rs: words
 
 src/coroutine/waitlist.rs: words
 
-src/io/pipe.rs: words
-
-src/io/pollable.rs: words
-
 src/lib.rs: columns words
 
 src/sched/README.md: words
@@ -101,8 +97,6 @@ src/sched/start.rs: words
 src/sched/wait.rs: columns words
 
 src/sched/worker.rs: columns words
-
-src/signal/mod.rs: words
 
 src/sync/barrier.rs: words
 

@@ -1,8 +1,8 @@
 //! Copying a stream to its end, in one direction or in both.
 //!
-//! The bytes go through a buffer. `splice(2)`, which leaves them in the kernel, was measured against it: over
-//! loopback, a GiB costs the machine 0.7 s of processor time either way, and it takes two pipes
-//! a connection. What pays is a large buffer, so it grows where a stream fills it.
+//! The bytes go through a buffer. (Rejected: `splice(2)`, which leaves them in the kernel. Measured over
+//! loopback, a GiB costs the machine 0.7 s of processor time either way, and `splice` takes two pipes for
+//! each connection.) A large buffer does help, so the buffer grows if a stream fills it.
 
 use super::shared::{By, ReadShared, WriteShared};
 use crate::base::sys::check;
@@ -14,23 +14,23 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// What a copy begins with: of many connections, most are idle.
+/// The size of the buffer at first. It is small, since most of many connections are idle.
 const FIRST_BUFFER: usize = 8 << 10;
 
-/// From here on more buys nothing.
+/// The size beyond which a larger buffer gains nothing.
 const LARGEST_BUFFER: usize = 256 << 10;
 
-/// Copies everything from the reader to the writer, and gives the number of bytes; [`std::io::copy`] with a
-/// buffer that grows to 256 KiB where the reader fills it. Parks where the reader and the writer do.
+/// Copies everything from the reader to the writer, and returns the number of bytes: [`std::io::copy`] with a
+/// buffer that grows up to 256 KiB if the reader fills it. Parks if the reader or the writer does.
 ///
 /// # Errors
 ///
-/// The first error of either, except `Interrupted`, after which it goes on. What was read and not written is
-/// lost.
+/// The first error of the reader or the writer, except `Interrupted`, after which the copying goes on. What
+/// was read and not yet written is lost.
 ///
 /// # Cancellation
 ///
-/// As that of the reader and the writer; what was read and not written is lost.
+/// The coroutine unwinds out of the reader or the writer. What was read and not yet written is lost.
 ///
 /// # Examples
 ///
@@ -76,20 +76,20 @@ fn copy_with<R: Read + ?Sized, W: Write + ?Sized>(
     }
 }
 
-/// Something that can say to its peer that nothing more will be sent, and still receive. As Go's
-/// `CloseWrite`.
+/// A stream that can end its sending direction and still receive. As Go's `CloseWrite`.
 ///
-/// Whatever is a socket has it; implement it for streams that are made of sockets, and have no descriptor.
+/// Every type with a descriptor implements it, which works for sockets. Implement it for streams that are
+/// built on sockets and have no descriptor.
 pub trait CloseWrite {
-    /// Ends the sending direction. The peer reads the end of the stream.
+    /// Ends the sending direction. The peer then reads the end of the stream.
     ///
     /// # Errors
     ///
-    /// The system's: `NotConnected` if the connection is gone.
+    /// `NotConnected` if the connection is gone.
     fn close_write(&self) -> io::Result<()>;
 }
 
-/// `shutdown(2)`, which fails for what is no socket.
+/// Calls `shutdown(2)`, which fails if the descriptor is not a socket.
 impl<T: AsFd> CloseWrite for T {
     fn close_write(&self) -> io::Result<()> {
         // SAFETY: the call takes no pointers.
@@ -97,26 +97,26 @@ impl<T: AsFd> CloseWrite for T {
     }
 }
 
-/// Copies both ways between two streams until both have ended, and gives the numbers of bytes from `a` to `b`
-/// and from `b` to `a`. Parks. [`CopyBidirectional`] has settings for it: a limit on how long nothing may be
-/// copied, which a proxy needs, and the size of the buffers.
+/// Copies both ways between two streams until both have ended. Returns the number of bytes from `a` to `b`,
+/// and from `b` to `a`. Parks. [`CopyBidirectional`] has settings: an idle limit, which a proxy needs, and
+/// the size of the buffers.
 ///
-/// When one of them ends, the other one is told by [`close_write`](CloseWrite::close_write), and the opposite
-/// direction goes on. The directions run in two coroutines; on a plain thread, in those of the default
-/// runtime, as with [`scope`](crate::scope).
+/// When one stream ends, [`close_write`](CloseWrite::close_write) passes the end on to the other one, and the
+/// opposite direction goes on. Two coroutines copy, one for each direction. On a plain thread these run in
+/// the default runtime, as with [`scope`](crate::scope).
 ///
 /// # Errors
 ///
-/// The first error in either direction, which ends the other one as well. What was read and not written is
-/// lost. A timeout of a stream is an error of it.
+/// The first error in either direction, which ends the other direction as well. What was read and not yet
+/// written is lost. A timeout of a stream counts as an error of the stream.
 ///
-/// A stream that its peer has reset gives `ConnectionReset`. To the peer of the other stream, dropping that
-/// one looks like an end of the data; a proxy that has to tell the two apart resets it, by
+/// If the peer of one stream has reset it, the error is `ConnectionReset`. Dropping the other stream then
+/// looks to its peer like the normal end of the data. A proxy that has to pass the reset on calls
 /// [`TcpStream::set_linger`](crate::net::TcpStream::set_linger) with a duration of zero before the drop.
 ///
 /// # Cancellation
 ///
-/// Both directions end, and then the caller unwinds. The streams stay open.
+/// Both directions are cancelled, and then the caller unwinds. The streams stay open.
 ///
 /// # Examples
 ///
@@ -150,8 +150,8 @@ where
     CopyBidirectional::new().copy(a, b)
 }
 
-/// [`copy_bidirectional`] with settings. Use it in a proxy: without an idle limit, two peers that say nothing
-/// any more keep their connections for ever.
+/// [`copy_bidirectional`] with settings. Use it in a proxy: without an idle limit, two silent peers keep
+/// their connections for ever.
 ///
 /// # Examples
 ///
@@ -168,7 +168,7 @@ where
 ///     let proxy = sward::spawn(move || settings.copy(&a, &b));
 ///     client.write_all(b"question")?;
 ///     server.read_exact(&mut [0; 8])?;
-///     // Neither says more.
+///     // Neither peer sends anything from now on.
 ///     let error = proxy.join().unwrap().unwrap_err();
 ///     assert_eq!(error.kind(), ErrorKind::TimedOut);
 ///     let idle = error.get_ref().and_then(|inner| inner.downcast_ref::<CopyIdle>()).unwrap();
@@ -185,21 +185,21 @@ pub struct CopyBidirectional {
 }
 
 impl CopyBidirectional {
-    /// No idle limit, and buffers that grow to 256 KiB.
+    /// No idle limit, and buffers that grow up to 256 KiB.
     pub const fn new() -> CopyBidirectional {
         CopyBidirectional { idle: None, largest_buffer: LARGEST_BUFFER }
     }
 
-    /// Ends the copying when no byte was read or written in either direction for that long. A transfer in one
-    /// direction renews the limit for both, so a download may go on for ever although its client is silent. A
-    /// duration that the clock cannot express is no limit.
+    /// Ends the copying once no byte was read or written in either direction for that long. A transfer in one
+    /// direction renews the limit for both, so a download may go on although its client is silent. A duration
+    /// that the clock cannot express means no limit.
     pub const fn idle_timeout(mut self, limit: Duration) -> CopyBidirectional {
         self.idle = Some(limit);
         self
     }
 
-    /// The most bytes that each direction holds, at least one. It begins with 8 KiB, or this if it is less,
-    /// and takes more where the stream fills it.
+    /// Limits the buffer of each direction, to at least one byte. A buffer begins with 8 KiB, or with this
+    /// limit if it is lower, and grows if the stream fills it.
     pub const fn buffer_size(mut self, bytes: usize) -> CopyBidirectional {
         self.largest_buffer = if bytes == 0 { 1 } else { bytes };
         self
@@ -210,8 +210,9 @@ impl CopyBidirectional {
     /// # Errors
     ///
     /// Those of [`copy_bidirectional`]. `TimedOut`, with a [`CopyIdle`] inside, if the idle limit is
-    /// exceeded; both directions have then ended, and the streams are open. Where panics abort, a direction
-    /// that waits cannot be ended, and so this error comes only when it ends by itself.
+    /// exceeded; both directions have ended by then, and the streams are open. With `panic = "abort"`, a
+    /// direction that waits cannot be cancelled, so this error is returned only when that direction ends by
+    /// itself.
     ///
     /// # Cancellation
     ///
@@ -224,8 +225,8 @@ impl CopyBidirectional {
         let largest = self.largest_buffer;
         let (mut there, mut back) = (0, 0);
         let Some(limit) = self.idle else {
-            // Two coroutines, and not one beside the caller: an error of either has to end the wait of the
-            // other.
+            // Two coroutines, not one beside the caller: an error in either direction has to end the other
+            // direction's wait.
             try_scope(|s| {
                 s.spawn(|| one_way(By(a), By(b), b, largest).map(|count| there = count));
                 s.spawn(|| one_way(By(b), By(a), a, largest).map(|count| back = count));
@@ -234,21 +235,21 @@ impl CopyBidirectional {
             return Ok((there, back));
         };
         let activity = Activity::new();
-        // Nothing is sent: the channel tells when both directions have dropped their ends.
+        // Nobody sends: the channel disconnects once both directions have dropped their ends.
         let (running, ended) = bounded::<()>(1);
         try_scope(|s| {
             let (running_there, running_back) = (running.clone(), running);
             let (activity, there, back) = (&activity, &mut there, &mut back);
             s.spawn(move || {
                 let _running = running_there;
-                let reader = Watched { stream: By(a), activity, passed: None };
-                let writer = Watched { stream: By(b), activity, passed: Some(&activity.there) };
+                let reader = Tracked { stream: By(a), activity, written: None };
+                let writer = Tracked { stream: By(b), activity, written: Some(&activity.there) };
                 one_way(reader, writer, b, largest).map(|count| *there = count)
             });
             s.spawn(move || {
                 let _running = running_back;
-                let reader = Watched { stream: By(b), activity, passed: None };
-                let writer = Watched { stream: By(a), activity, passed: Some(&activity.back) };
+                let reader = Tracked { stream: By(b), activity, written: None };
+                let writer = Tracked { stream: By(a), activity, written: Some(&activity.back) };
                 one_way(reader, writer, a, largest).map(|count| *back = count)
             });
             activity.watch(limit, &ended)
@@ -263,7 +264,8 @@ impl Default for CopyBidirectional {
     }
 }
 
-/// The inner error of a [`CopyBidirectional`] that has exceeded its idle limit: how much it has copied.
+/// The inner error of a [`CopyBidirectional`] that has exceeded its idle limit: how much was copied until
+/// then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CopyIdle {
@@ -282,14 +284,15 @@ impl fmt::Display for CopyIdle {
 
 impl std::error::Error for CopyIdle {}
 
-/// What two directions have done. `Relaxed` is enough: each number stands for itself, and the watcher looks
-/// again at the end of each wait.
+/// What the two directions have done so far. `Relaxed` is enough: the numbers are independent of each other,
+/// and the watcher reads them again after each wait.
 struct Activity {
     begun: Instant,
-    /// When something happened last, in nanoseconds after the beginning.
+    /// The time of the last transfer, in nanoseconds after `begun`.
     last: AtomicU64,
-    /// How many bytes were written.
+    /// How many bytes were written to the second stream.
     there: AtomicU64,
+    /// And to the first.
     back: AtomicU64,
 }
 
@@ -304,13 +307,13 @@ impl Activity {
         self.last.fetch_max(now, Ordering::Relaxed);
     }
 
-    /// When the limit is exceeded unless something happens before; `None` for never.
+    /// When the idle limit ends the copying unless a transfer renews it; `None` for never.
     fn ends(&self, limit: Duration) -> Option<Instant> {
         let last = self.begun.checked_add(Duration::from_nanos(self.last.load(Ordering::Relaxed)))?;
         last.checked_add(limit)
     }
 
-    /// Waits until both directions have ended, or nothing has happened for that long.
+    /// Waits until both directions have ended, or until the limit is exceeded.
     fn watch(&self, limit: Duration, ended: &Receiver<()>) -> io::Result<()> {
         loop {
             let Some(ends) = self.ends(limit) else { return Ok(()) };
@@ -329,14 +332,14 @@ impl Activity {
     }
 }
 
-/// A stream whose transfers renew the limit; those of a writer are counted as well.
-struct Watched<'a, S> {
+/// A stream whose transfers renew the limit. Bytes that are written are counted as well.
+struct Tracked<'a, S> {
     stream: S,
     activity: &'a Activity,
-    passed: Option<&'a AtomicU64>,
+    written: Option<&'a AtomicU64>,
 }
 
-impl<S: Read> Read for Watched<'_, S> {
+impl<S: Read> Read for Tracked<'_, S> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         let count = self.stream.read(buf)?;
         self.activity.renew();
@@ -344,12 +347,12 @@ impl<S: Read> Read for Watched<'_, S> {
     }
 }
 
-impl<S: Write> Write for Watched<'_, S> {
+impl<S: Write> Write for Tracked<'_, S> {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
         let count = self.stream.write(buf)?;
         self.activity.renew();
-        if let Some(passed) = self.passed {
-            passed.fetch_add(count as u64, Ordering::Relaxed);
+        if let Some(written) = self.written {
+            written.fetch_add(count as u64, Ordering::Relaxed);
         }
         Ok(count)
     }
@@ -359,7 +362,7 @@ impl<S: Write> Write for Watched<'_, S> {
     }
 }
 
-/// Copies to the end, and passes that on.
+/// Copies until the stream ends, and passes the end on.
 fn one_way<B: CloseWrite>(
     mut from: impl Read,
     mut to: impl Write,
@@ -368,7 +371,7 @@ fn one_way<B: CloseWrite>(
 ) -> io::Result<u64> {
     let count = copy_with(&mut from, &mut to, largest_buffer)?;
     match target.close_write() {
-        // It is gone, which the opposite direction learns by itself.
+        // The connection is gone. The opposite direction finds out by itself.
         Err(error) if error.kind() == ErrorKind::NotConnected => Ok(count),
         done => done.map(|()| count),
     }
@@ -379,14 +382,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_happens_last_counts_for_the_limit() {
+    fn the_last_transfer_counts_for_the_limit() {
         let activity = Activity::new();
         let second = Duration::from_secs(1);
         assert_eq!(activity.ends(second), Some(activity.begun + second));
         activity.renew();
         let renewed = activity.ends(second).expect("a time");
         assert!(renewed > activity.begun + second);
-        // One that was noted late does not take anything back.
+        // An older time that is recorded late does not shorten the limit.
         activity.last.fetch_max(0, Ordering::Relaxed);
         assert_eq!(activity.ends(second), Some(renewed));
         assert_eq!(activity.ends(Duration::MAX), None);

@@ -1,18 +1,18 @@
-//! Reading and writing descriptors that are not ours: the standard streams, whatever they are.
+//! Reading and writing descriptors that other processes share: the standard streams.
 //!
-//! Their open files are shared with the shell and with other processes, so their mode is left alone, and they
-//! may be blocking. A call that might block never runs on a worker:
+//! The shell and other processes share the open files of these streams. So sward leaves their mode alone, and
+//! they may be blocking. A worker never makes a call that might block:
 //!
-//! 1. It is made so that it does not block ([`sys`](super::sys)): pipes, sockets, and files whose data is in
-//!    memory.
-//! 2. What would have blocked parks until it is ready, in the shard as everything else, and so can be
-//!    cancelled.
-//! 3. Where the kernel cannot be asked like that (terminals, other systems, disks), the coroutine parks until
-//!    it is ready, and then the plain call is made on the pool of [`blocking`]. It should return at once, and
-//!    yet cannot be trusted to: another process may take the input, and a terminal tells of room when there
-//!    is little. A pipe that is ready has room for [`PIECE`] bytes.
+//! 1. It makes the call in a form that does not block ([`sys`](super::sys)). Linux has one for pipes,
+//!    sockets, and files whose data is in memory.
+//! 2. If that call would have blocked, the coroutine parks until the stream is ready, in the shard as for any
+//!    other source, and can be cancelled.
+//! 3. Where no such form exists (terminals, other systems, disks), the coroutine parks until the stream is
+//!    ready, and then a thread of the pool of [`blocking`] makes the plain call. That call should return at
+//!    once, but it may block all the same: another process may take the input first, and a terminal reports
+//!    room when it has only a little. A pipe that is ready has room for [`PIECE`] bytes.
 //!
-//! A plain thread takes the same steps, and blocks where a coroutine parks: the waits of step 2 obey its time
+//! A plain thread takes the same steps, and blocks where a coroutine parks. Its waits in step 2 obey a time
 //! limit.
 
 use super::sys::{read_nowait, write_nowait};
@@ -28,34 +28,34 @@ use std::mem::MaybeUninit;
 use std::os::fd::{BorrowedFd, RawFd};
 use std::time::Instant;
 
-/// How much is written by a call that might block.
+/// The most bytes that one plain call writes to a pipe or a terminal.
 #[allow(clippy::unnecessary_cast, reason = "it is an `i32` on illumos")]
 const PIECE: usize = libc::PIPE_BUF as usize;
 
-/// What is to be transferred.
+/// One transfer.
 enum Transfer<'a> {
     Read(&'a mut [u8]),
     Write(&'a [u8]),
 }
 
-/// Reads what there is. Parks.
+/// Reads what is available. Parks.
 pub(super) fn read(fd: RawFd, reason: WaitReason, buf: &mut [u8]) -> io::Result<usize> {
     if buf.is_empty() { Ok(0) } else { Transfer::Read(buf).perform(fd, reason) }
 }
 
-/// Writes what there is room for. Parks.
+/// Writes as much as there is room for. Parks.
 pub(super) fn write(fd: RawFd, reason: WaitReason, buf: &[u8]) -> io::Result<usize> {
     if buf.is_empty() { Ok(0) } else { Transfer::Write(buf).perform(fd, reason) }
 }
 
-/// Writes, and blocks the thread for as long as that takes.
+/// Writes. Blocks the thread while the stream has no room.
 pub(super) fn write_now(fd: RawFd, buf: &[u8]) -> io::Result<usize> {
-    // SAFETY: the buffer has as many bytes as said.
+    // SAFETY: the pointer and the length are those of the buffer.
     retry(|| unsafe { libc::write(fd, buf.as_ptr().cast(), buf.len()) }).map(|count| count as usize)
 }
 
 fn read_now(fd: RawFd, buf: &mut [u8]) -> io::Result<usize> {
-    // SAFETY: the buffer has room for as many bytes as said.
+    // SAFETY: the pointer and the length are those of the buffer.
     retry(|| unsafe { libc::read(fd, buf.as_mut_ptr().cast(), buf.len()) }).map(|count| count as usize)
 }
 
@@ -72,7 +72,8 @@ impl Transfer<'_> {
                         self.wait(fd, reason, &mut backoff)?;
                     }
                     match blocking::run(WaitReason::StdioCall, || self.plainly(fd, disk))? {
-                        // Somebody else has made the open file non-blocking, and was faster.
+                        // Another process has made the open file non-blocking, and has taken the data or the
+                        // room.
                         Err(error) if error.kind() == ErrorKind::WouldBlock => continue,
                         done => return done,
                     }
@@ -110,11 +111,11 @@ impl Transfer<'_> {
 
     /// Waits until the descriptor is ready.
     ///
-    /// A duplicate is watched, for this one wait: who owns the descriptor may close or replace it meanwhile,
-    /// and several may wait for it. If it is reported as ready but the transfer would block, this naps
-    /// instead; all waits of one transfer share the `backoff`.
+    /// Each wait watches a duplicate of its own: the descriptor may be closed or replaced meanwhile, and
+    /// several coroutines may wait for it. If `poll(2)` reports the descriptor as ready although the transfer
+    /// would block, this naps instead. All waits of one transfer share the `backoff`.
     fn wait(&self, fd: RawFd, reason: WaitReason, backoff: &mut Backoff) -> io::Result<()> {
-        // SAFETY: whether it is open is what the call below finds out; nothing else is done with it.
+        // SAFETY: the calls below fail if the descriptor is not open, and nothing else is done with it.
         let fd = unsafe { BorrowedFd::borrow_raw(fd) };
         if is_ready(fd, self.direction())? {
             let nap = backoff.nap();
@@ -124,7 +125,8 @@ impl Transfer<'_> {
             return Ok(());
         }
         backoff.wait();
-        // Said to be non-blocking, so that nobody makes it so: it is neither read nor written through this.
+        // Nobody reads or writes through the duplicate, so the source need not change the mode, which is
+        // shared.
         let file = OpenFile::new(Source::new_nonblocking(fd.try_clone_to_owned()?));
         file.perform(self.direction(), reason, |_| {
             let ready = is_ready(file.fd(), self.direction())?;
@@ -133,10 +135,10 @@ impl Transfer<'_> {
     }
 }
 
-/// Whether it is always "ready": a file, a folder, a disk.
+/// Whether it is a file, a directory or a disk, which are always "ready".
 fn is_disk(fd: RawFd) -> io::Result<bool> {
     let mut status = MaybeUninit::<libc::stat>::uninit();
-    // SAFETY: the place for the answer lives until the call ends.
+    // SAFETY: `status` lives until the call ends.
     check(unsafe { libc::fstat(fd, status.as_mut_ptr()) })?;
     // SAFETY: the call has filled it in.
     let kind = unsafe { status.assume_init() }.st_mode & libc::S_IFMT;
@@ -149,9 +151,9 @@ mod tests {
     use std::io::{PipeWriter, Write};
     use std::os::fd::AsRawFd;
 
-    /// What the kernel cannot be asked for is waited for, and then transferred on the pool.
+    /// As for a terminal: the wait, and then the plain call on the pool.
     #[test]
-    fn the_plain_call_is_made_when_it_is_ready() {
+    fn the_plain_call_is_made_once_the_stream_is_ready() {
         crate::run(|| {
             let (reader, mut writer) = io::pipe().expect("a pipe");
             let fd = reader.as_raw_fd();
@@ -178,7 +180,8 @@ mod tests {
         });
     }
 
-    /// A socket with something in its error queue is reported as ready, and has nothing to read.
+    /// `poll(2)` reports a socket with something in its error queue as ready, although it has nothing to
+    /// read.
     #[test]
     fn a_stream_in_error_neither_spins_nor_hides_the_limit() {
         let closed =

@@ -1,16 +1,16 @@
 //! Pipes, the standard streams, copying, and waiting for descriptors of any kind.
 //!
 //! - [`pipe`]: [`PipeReader`] and [`PipeWriter`].
-//! - [`stdin`], [`stdout`], [`stderr`]: a coroutine that waits for input parks, be it a terminal, a pipe or
-//!   a file.
-//! - [`copy`], and [`copy_bidirectional`] for proxies, with an idle limit by [`CopyBidirectional`].
-//! - [`Pollable`] waits for anything that the system can tell the readiness of: pipes, terminals and serial
-//!   lines, `eventfd`, `timerfd`, `inotify`, or another crate's sockets.
+//! - [`stdin`], [`stdout`], [`stderr`]: a coroutine that waits for them parks, whether they are terminals,
+//!   pipes or files.
+//! - [`copy`], and [`copy_bidirectional`] for proxies; [`CopyBidirectional`] adds an idle limit.
+//! - [`Pollable`] waits for any descriptor that the system can poll: pipes, terminals and serial lines,
+//!   `eventfd`, `timerfd`, `inotify`, or another crate's sockets.
 //!
 //! The traits are std's: [`Read`](std::io::Read), [`Write`](std::io::Write), [`BufRead`](std::io::BufRead).
 
-// Rank 7. `inherited` has the rules by which the standard streams are used, `nowait` what Linux offers for
-// it.
+// Rank 7. `inherited` has the rules for the standard streams, which other processes share. `shared` has the
+// bounds for streams that read and write through a shared reference. `sys` has what differs between systems.
 
 mod copy;
 mod inherited;

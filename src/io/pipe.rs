@@ -1,17 +1,17 @@
-//! Anonymous pipes. What reads, writes and waits is [`PipeEnd`].
+//! Anonymous pipes. [`PipeEnd`] reads, writes and waits.
 
 use crate::descriptor::{PipeEnd, pipe_conversions, pipe_reads, pipe_writes};
 use std::io;
 
-/// Makes a pipe; [`std::io::pipe`] for coroutines. Does not park.
+/// Creates a pipe: [`std::io::pipe`] for coroutines. Does not park.
 ///
-/// What is written to one end is read from the other. The reader meets the end of the stream when all writers
-/// are gone, those that children have inherited included; a writer fails with `BrokenPipe` when all readers
-/// are gone.
+/// The reader reads what the writer has written. It reads the end of the stream once all writers are closed,
+/// including the duplicates that children have inherited. A write fails with `BrokenPipe` once all readers
+/// are closed.
 ///
 /// # Errors
 ///
-/// Those of `pipe2(2)`: no descriptor was free.
+/// As std's: no descriptor is free.
 ///
 /// # Examples
 ///
@@ -37,15 +37,16 @@ pub fn pipe() -> io::Result<(PipeReader, PipeWriter)> {
 }
 
 macro_rules! pipe_types {
-    ($($(#[$doc:meta])* $ours:ident: $std:ty, $example:literal;)*) => {$(
+    ($($(#[$doc:meta])* $ours:ident: $std:ty;)*) => {$(
         $(#[$doc])*
         ///
         /// A call that would block parks the calling coroutine; on a plain thread it blocks the thread. Any
-        /// number of coroutines and threads may use it at once, through clones or references.
+        /// number of coroutines and threads may use the end at once, through clones or references.
         ///
         /// The open file becomes non-blocking at the first call here, for duplicates of the descriptor as
-        /// well. One that goes to a child should not be used here, or be given to the child whole: the last
-        /// clone becomes blocking again when it is turned into a `Stdio`, an `OwnedFd` or std's type.
+        /// well. The last clone becomes blocking again when it is converted to a `Stdio`, an `OwnedFd` or
+        /// std's type. So to share an end with a child, do not use it here, or pass the last clone to the
+        /// child.
         ///
         /// # Errors
         ///
@@ -53,45 +54,27 @@ macro_rules! pipe_types {
         ///
         /// # Cancellation
         ///
-        /// A coroutine that is cancelled while parked here unwinds, and no bytes are lost: it is parked
-        /// only while none were transferred.
+        /// A coroutine that is cancelled while it is parked here unwinds, and no bytes are lost: it parks
+        /// only while nothing was transferred.
         pub struct $ours {
             end: PipeEnd,
         }
 
         impl $ours {
-            /// Another handle to the same end, which shares the descriptor. Does not park.
-            ///
-            /// # Errors
-            ///
-            /// None at present.
-            ///
-            /// # Examples
-            ///
-            /// ```
-            #[doc = $example]
-            /// let clone = end.try_clone()?;
-            /// # Ok::<_, std::io::Error>(())
-            /// ```
+            /// Another handle to the same end. Unlike std's it duplicates no descriptor: clones share it.
+            /// Does not park, and does not fail.
             pub fn try_clone(&self) -> io::Result<$ours> {
                 Ok($ours { end: self.end.clone() })
             }
 
-            /// Turns it into std's type, which is blocking. Does not park.
+            /// Converts to std's type, which is blocking. Does not park.
             ///
-            /// If clones remain, std's has a duplicate of the descriptor, and the mode that the clones use.
+            /// If clones remain, std's type has a duplicate of the descriptor, and the mode that the clones
+            /// use.
             ///
             /// # Errors
             ///
-            /// No descriptor was free for the duplicate; the handle is dropped.
-            ///
-            /// # Examples
-            ///
-            /// ```
-            #[doc = $example]
-            #[doc = concat!("let std: ", stringify!($std), " = end.into_std()?;")]
-            /// # Ok::<_, std::io::Error>(())
-            /// ```
+            /// No descriptor is free for the duplicate. The handle is dropped.
             pub fn into_std(self) -> io::Result<$std> {
                 self.end.into_fd().map(Into::into)
             }
@@ -102,10 +85,10 @@ macro_rules! pipe_types {
 }
 
 pipe_types! {
-    /// The end of a [`pipe`] that is read; [`std::io::PipeReader`] for coroutines.
-    PipeReader: std::io::PipeReader, "let (end, _writer) = sward::io::pipe()?;";
-    /// The end of a [`pipe`] that is written; [`std::io::PipeWriter`] for coroutines.
-    PipeWriter: std::io::PipeWriter, "let (_reader, end) = sward::io::pipe()?;";
+    /// The reading end of a [`pipe`]: [`std::io::PipeReader`] for coroutines.
+    PipeReader: std::io::PipeReader;
+    /// The writing end of a [`pipe`]: [`std::io::PipeWriter`] for coroutines.
+    PipeWriter: std::io::PipeWriter;
 }
 
 pipe_reads! { PipeRead, PipeReader, &PipeReader }

@@ -1,7 +1,7 @@
 //! Waiting for a descriptor of any kind.
 //!
-//! What is waited for is a duplicate of the descriptor: it stays what it is whatever `T` does, and stays open
-//! for as long as somebody waits. Invariant: the open file is non-blocking from `new` until the end.
+//! The source has a duplicate of the descriptor. So it stays the same whatever `T` does, and stays open for
+//! as long as somebody waits. Invariant: the open file is non-blocking from `new` until the drop.
 
 use super::{ReadShared, WriteShared};
 use crate::base::sys::set_nonblocking;
@@ -16,30 +16,30 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::fs::FileTypeExt;
 use std::time::{Duration, Instant};
 
-/// A descriptor that coroutines can wait for, of any kind that the system can tell the readiness of: a pipe,
-/// a terminal or serial line, an `eventfd`, `timerfd` or `inotify`, a socket of another crate.
+/// A descriptor that coroutines can wait for, of any kind that the system can poll: a pipe, a terminal or
+/// serial line, an `eventfd`, `timerfd` or `inotify`, a socket of another crate.
 ///
-/// It reads and writes through [`read_with`](Self::read_with) and [`write_with`](Self::write_with), which
-/// make a call again and again until it does not fail with `WouldBlock`, and park in between. Where `&T`
-/// has [`Read`] and [`Write`], so has this. A call that would block parks the calling coroutine; on a plain
-/// thread it blocks the thread. Any number of them may read and write at once, through
-/// `&Pollable` or an [`Arc`](std::sync::Arc).
+/// [`read_with`](Self::read_with) and [`write_with`](Self::write_with) make a call until it does not fail
+/// with `WouldBlock`, and park between the attempts. If `&T` implements [`Read`] and [`Write`], so does
+/// `Pollable<T>`. A call that would block parks the calling coroutine; on a plain thread it blocks the
+/// thread. Any number of coroutines and threads may read and write at once, through `&Pollable` or an
+/// [`Arc`](std::sync::Arc).
 ///
-/// The open file is non-blocking for as long as this lives, for all duplicates, be they in other processes.
-/// Afterwards it is what it was before. Two of these at once for one open file would therefore disturb each
-/// other. One takes a descriptor beside that of `T`.
+/// The open file is non-blocking for as long as the `Pollable` lives, for all duplicates of the descriptor,
+/// even in other processes. Afterwards it has its former mode again. So do not use two of them at once for
+/// one open file. Each takes one descriptor in addition to that of `T`.
 ///
 /// # Errors
 ///
-/// Those of `T`. A read or write that exceeds its timeout fails with `WouldBlock`. After
-/// [`close`](Self::close), `NotConnected`. What cannot be waited for after all, such as `/dev/null`, fails
-/// with `PermissionDenied` once a coroutine has to wait for it. Once the runtime has shut down, a call that
-/// would have to wait fails.
+/// Those of `T`. `WouldBlock` if a read or write exceeds its timeout. `NotConnected` after
+/// [`close`](Self::close). If the descriptor turns out not to be pollable, such as that of `/dev/null`,
+/// `PermissionDenied` once a coroutine has to wait for it. Once the runtime has shut down, a call that would
+/// have to wait fails.
 ///
 /// # Cancellation
 ///
-/// A coroutine that is cancelled while parked here unwinds, and nothing is lost: it is parked only
-/// between the calls.
+/// A coroutine that is cancelled while it is parked here unwinds. It parks only between the attempts, so
+/// nothing is lost.
 ///
 /// # Examples
 ///
@@ -65,7 +65,7 @@ pub struct Pollable<T> {
     inner: T,
 }
 
-/// The duplicate. When it is dropped, the file gets its mode back.
+/// The duplicate. Dropping it restores the mode of the open file.
 #[derive(Debug)]
 struct Watched {
     file: OpenFile,
@@ -75,31 +75,32 @@ struct Watched {
 impl Drop for Watched {
     fn drop(&mut self) {
         if !self.was_nonblocking {
-            // There is nobody to tell, and setting the mode has worked before.
+            // A destructor cannot report an error, and setting the mode has worked before.
             let _ = set_nonblocking(self.file.fd(), false);
         }
     }
 }
 
-/// An attempt on its way: if it unwinds, those who wait find out for themselves what it has left.
-struct Unfinished<'a> {
+/// Guards an attempt. If the attempt unwinds, the waiters try for themselves, since what it has left is
+/// unknown. Forgotten if the attempt returns.
+struct RetryOnUnwind<'a> {
     file: &'a OpenFile,
     direction: Direction,
 }
 
-impl Drop for Unfinished<'_> {
+impl Drop for RetryOnUnwind<'_> {
     fn drop(&mut self) {
         self.file.retry_next(self.direction);
     }
 }
 
 impl<T: AsFd> Pollable<T> {
-    /// Makes the open file non-blocking, and a descriptor to wait for. Does not park.
+    /// Makes the open file non-blocking, and duplicates the descriptor to wait for it. Does not park.
     ///
     /// # Errors
     ///
     /// `InvalidInput` for files, directories and disks: these are always ready, and reading them blocks the
-    /// thread all the same. Otherwise those of `fcntl(2)`: no descriptor was free.
+    /// thread all the same. Otherwise those of `fcntl(2)`: no descriptor is free.
     ///
     /// # Examples
     ///
@@ -128,42 +129,20 @@ impl<T: AsFd> Pollable<T> {
 }
 
 impl<T> Pollable<T> {
-    /// Gives back what it was made of, in the mode that it had: blocking, unless it was non-blocking before.
-    /// Does not park.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use sward::io::Pollable;
-    ///
-    /// let (reader, _writer) = std::io::pipe()?;
-    /// let reader: std::io::PipeReader = Pollable::new(reader)?.into_inner();
-    /// # Ok::<_, std::io::Error>(())
-    /// ```
+    /// Returns the inner value, and restores the mode of its open file. Does not park.
     pub fn into_inner(self) -> T {
         drop(self.watched);
         self.inner
     }
 
-    /// What it was made of. Does not park.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use sward::io::Pollable;
-    ///
-    /// let (reader, _writer) = std::io::pipe()?;
-    /// let pollable = Pollable::new(reader)?;
-    /// let _: &std::io::PipeReader = pollable.get_ref();
-    /// # Ok::<_, std::io::Error>(())
-    /// ```
+    /// The inner value. Does not park.
     pub fn get_ref(&self) -> &T {
         &self.inner
     }
 
-    /// What it was made of, for a `T` that reads and writes through `&mut T` only. Does not park.
+    /// The inner value, mutably, for a `T` that reads and writes only through `&mut T`. Does not park.
     ///
-    /// What is waited for stays the descriptor that `T` had at first.
+    /// The `Pollable` goes on waiting for the descriptor that `T` had in [`new`](Self::new).
     ///
     /// # Examples
     ///
@@ -185,45 +164,16 @@ impl<T> Pollable<T> {
         &mut self.inner
     }
 
-    /// Waits until it is readable, at its end, or in error. Parks.
+    /// Waits until a read would not block: data has arrived, the stream has ended, or the descriptor is in
+    /// error. Parks, whatever the timeout.
     ///
-    /// Another who reads may be faster: what is non-blocking may still fail with `WouldBlock` then.
-    ///
-    /// # Errors
-    ///
-    /// See the type. No timeout ends it.
-    ///
-    /// # Cancellation
-    ///
-    /// See the type.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use std::io::Write;
-    /// use sward::io::Pollable;
-    ///
-    /// sward::run(|| {
-    ///     let (reader, mut writer) = std::io::pipe()?;
-    ///     let pollable = Pollable::new(reader)?;
-    ///     writer.write_all(b"x")?;
-    ///     pollable.readable()
-    /// })
-    /// # .unwrap();
-    /// ```
+    /// Another reader may be faster, so a non-blocking read may still fail with `WouldBlock`. For the errors
+    /// and a cancellation see the type.
     pub fn readable(&self) -> io::Result<()> {
         self.ready(Direction::Read, WaitReason::Readable, None)
     }
 
-    /// As [`readable`](Self::readable), for that time at most.
-    ///
-    /// # Errors
-    ///
-    /// `TimedOut` after that time, and see the type.
-    ///
-    /// # Cancellation
-    ///
-    /// See the type.
+    /// As [`readable`](Self::readable), for that time at most. `TimedOut` after it.
     ///
     /// # Examples
     ///
@@ -245,54 +195,16 @@ impl<T> Pollable<T> {
         self.ready(Direction::Read, WaitReason::Readable, deadline_after(timeout))
     }
 
-    /// Waits until it is writable, or in error. Parks.
+    /// Waits until a write would not block: there is room, or the descriptor is in error. Parks, whatever the
+    /// timeout.
     ///
-    /// Another who writes may be faster: what is non-blocking may still fail with `WouldBlock` then.
-    ///
-    /// # Errors
-    ///
-    /// See the type. No timeout ends it.
-    ///
-    /// # Cancellation
-    ///
-    /// See the type.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use sward::io::Pollable;
-    ///
-    /// sward::run(|| {
-    ///     let (_reader, writer) = std::io::pipe()?;
-    ///     Pollable::new(writer)?.writable()
-    /// })
-    /// # .unwrap();
-    /// ```
+    /// Another writer may be faster, so a non-blocking write may still fail with `WouldBlock`. For the errors
+    /// and a cancellation see the type.
     pub fn writable(&self) -> io::Result<()> {
         self.ready(Direction::Write, WaitReason::Writable, None)
     }
 
-    /// As [`writable`](Self::writable), for that time at most.
-    ///
-    /// # Errors
-    ///
-    /// `TimedOut` after that time, and see the type.
-    ///
-    /// # Cancellation
-    ///
-    /// See the type.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use sward::io::Pollable;
-    ///
-    /// sward::run(|| {
-    ///     let (_reader, writer) = std::io::pipe()?;
-    ///     Pollable::new(writer)?.writable_timeout(std::time::Duration::from_secs(10))
-    /// })
-    /// # .unwrap();
-    /// ```
+    /// As [`writable`](Self::writable), for that time at most. `TimedOut` after it.
     pub fn writable_timeout(&self, timeout: Duration) -> io::Result<()> {
         self.ready(Direction::Write, WaitReason::Writable, deadline_after(timeout))
     }
@@ -301,24 +213,20 @@ impl<T> Pollable<T> {
         Ok(self.watched.file.wait_ready_until(direction, reason, deadline)?)
     }
 
-    /// Calls the closure until it does not fail with `WouldBlock`, and gives what it gives. Parks in between,
-    /// until there is something to read.
+    /// Calls the closure until it does not fail with `WouldBlock`, and returns its result. Parks between the
+    /// calls until there may be something to read.
     ///
-    /// The closure makes one non-blocking call that reads. `WouldBlock` must be that call's own: for any
-    /// other, the coroutine might wait in vain, and a plain thread would spin.
+    /// The closure makes one non-blocking call that reads. A `WouldBlock` must come from that call: after any
+    /// other, the coroutine might wait for ever, and a plain thread would spin.
     ///
     /// # Errors
     ///
-    /// The closure's, `Interrupted` included; `WouldBlock` after the
-    /// [timeout](Self::set_read_timeout). See the type.
+    /// The closure's, `Interrupted` included. `WouldBlock` after the [timeout](Self::set_read_timeout).
+    /// Otherwise see the type.
     ///
     /// # Panics
     ///
-    /// If the closure does.
-    ///
-    /// # Cancellation
-    ///
-    /// See the type.
+    /// If the closure panics.
     ///
     /// # Examples
     ///
@@ -340,38 +248,9 @@ impl<T> Pollable<T> {
         self.perform(Direction::Read, WaitReason::PollableRead, f)
     }
 
-    /// Calls the closure until it does not fail with `WouldBlock`, and gives what it gives. Parks in between,
-    /// until there is room to write.
-    ///
-    /// The closure makes one non-blocking call that writes, as with [`read_with`](Self::read_with).
-    ///
-    /// # Errors
-    ///
-    /// The closure's, `Interrupted` included; `WouldBlock` after the
-    /// [timeout](Self::set_write_timeout). See the type.
-    ///
-    /// # Panics
-    ///
-    /// If the closure does.
-    ///
-    /// # Cancellation
-    ///
-    /// See the type.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use std::io::Write;
-    /// use sward::io::Pollable;
-    ///
-    /// sward::run(|| {
-    ///     let (_reader, writer) = std::io::pipe()?;
-    ///     let pollable = Pollable::new(writer)?;
-    ///     assert_eq!(pollable.write_with(|mut writer| writer.write(b"hello"))?, 5);
-    ///     Ok::<_, std::io::Error>(())
-    /// })
-    /// # .unwrap();
-    /// ```
+    /// As [`read_with`](Self::read_with), for a closure that makes one non-blocking call that writes. Parks
+    /// between the calls until there may be room. The timeout is that of
+    /// [`set_write_timeout`](Self::set_write_timeout).
     pub fn write_with<R>(&self, f: impl FnMut(&T) -> io::Result<R>) -> io::Result<R> {
         self.perform(Direction::Write, WaitReason::PollableWrite, f)
     }
@@ -384,9 +263,9 @@ impl<T> Pollable<T> {
     ) -> io::Result<R> {
         let file = &self.watched.file;
         file.perform(direction, reason, |_| {
-            let unfinished = Unfinished { file, direction };
+            let guard = RetryOnUnwind { file, direction };
             let result = f(&self.inner);
-            mem::forget(unfinished);
+            mem::forget(guard);
             match result {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(Attempt::WouldBlock),
                 result => result.map(Attempt::Done),
@@ -394,11 +273,8 @@ impl<T> Pollable<T> {
         })
     }
 
-    /// Sets the longest that a read waits; `None` is for ever. It holds for the next call on. Does not park.
-    ///
-    /// # Errors
-    ///
-    /// `InvalidInput` if it is zero.
+    /// Limits how long a read waits, from the next call on; `None` removes the limit. `InvalidInput` if the
+    /// time is zero. Does not park.
     ///
     /// # Examples
     ///
@@ -417,70 +293,26 @@ impl<T> Pollable<T> {
         self.watched.file.set_timeout(Direction::Read, timeout)
     }
 
-    /// Sets the longest that a write waits; `None` is for ever. It holds for the next call on. Does not park.
-    ///
-    /// # Errors
-    ///
-    /// `InvalidInput` if it is zero.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use sward::io::Pollable;
-    ///
-    /// let (_reader, writer) = std::io::pipe()?;
-    /// let pollable = Pollable::new(writer)?;
-    /// let limit = Some(std::time::Duration::from_secs(1));
-    /// pollable.set_write_timeout(limit)?;
-    /// assert_eq!(pollable.write_timeout()?, limit);
-    /// # Ok::<_, std::io::Error>(())
-    /// ```
+    /// Limits how long a write waits. Otherwise as [`set_read_timeout`](Self::set_read_timeout).
     pub fn set_write_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
         self.watched.file.set_timeout(Direction::Write, timeout)
     }
 
-    /// The longest that a read waits. Does not park.
-    ///
-    /// # Errors
-    ///
-    /// None.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// let (reader, _writer) = std::io::pipe()?;
-    /// assert_eq!(sward::io::Pollable::new(reader)?.read_timeout()?, None);
-    /// # Ok::<_, std::io::Error>(())
-    /// ```
+    /// The limit that [`set_read_timeout`](Self::set_read_timeout) has set. Does not park, and does not fail.
     pub fn read_timeout(&self) -> io::Result<Option<Duration>> {
         Ok(self.watched.file.timeout(Direction::Read))
     }
 
-    /// The longest that a write waits. Does not park.
-    ///
-    /// # Errors
-    ///
-    /// None.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// let (_reader, writer) = std::io::pipe()?;
-    /// assert_eq!(sward::io::Pollable::new(writer)?.write_timeout()?, None);
-    /// # Ok::<_, std::io::Error>(())
-    /// ```
+    /// The limit that [`set_write_timeout`](Self::set_write_timeout) has set. Does not park, and does not
+    /// fail.
     pub fn write_timeout(&self) -> io::Result<Option<Duration>> {
         Ok(self.watched.file.timeout(Direction::Write))
     }
 
-    /// Ends the waiting. Does not park.
+    /// Ends all waits. Does not park, and does not fail.
     ///
-    /// Whoever is parked or blocked in a call on it wakes with `NotConnected`, and so do all later calls.
-    /// What it was made of stays open, and is not told.
-    ///
-    /// # Errors
-    ///
-    /// None at present.
+    /// All calls on it that are parked or blocked fail with `NotConnected`, and so do all later calls. The
+    /// inner value stays open and is not affected.
     ///
     /// # Examples
     ///
@@ -561,14 +393,14 @@ impl<T: fmt::Debug> fmt::Debug for Pollable<T> {
     }
 }
 
-/// The descriptor of what it was made of.
+/// The descriptor of the inner value.
 impl<T: AsFd> AsFd for Pollable<T> {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.inner.as_fd()
     }
 }
 
-/// The descriptor of what it was made of.
+/// The descriptor of the inner value.
 impl<T: AsFd> AsRawFd for Pollable<T> {
     fn as_raw_fd(&self) -> RawFd {
         self.inner.as_fd().as_raw_fd()

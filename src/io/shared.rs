@@ -1,49 +1,29 @@
-//! Streams that read and write through a shared reference, as traits of their own.
+//! Traits for streams that read and write through a shared reference.
 //!
-//! The bound `for<'a> &'a T: Read` says the same, but `&Pollable<T>` has `Read` under that very bound: a
-//! compiler that does not know `T` yet would look for `&Pollable<Pollable<Pollable<…` for ever. A trait of
-//! `T` makes it wait.
+//! The bound `for<'a> &'a T: Read` means the same. But `&Pollable<T>` implements `Read` under that very
+//! bound, so a compiler that does not know `T` yet would try `&Pollable<Pollable<Pollable<…` without end.
+//! With a trait of `T` it waits until it knows `T`.
 
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 
-/// Reading through a shared reference. Whatever has `Read` for `&T` has it; it is only there to be a bound.
+/// Reading through a shared reference. Every type with `Read` for `&T` implements it. Use it as a bound.
 pub trait ReadShared {
     /// [`Read::read`] of the reference.
-    ///
-    /// # Errors
-    ///
-    /// Its own.
     fn read_shared(&self, buf: &mut [u8]) -> io::Result<usize>;
 
     /// [`Read::read_vectored`] of the reference.
-    ///
-    /// # Errors
-    ///
-    /// Its own.
     fn read_vectored_shared(&self, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize>;
 }
 
-/// Writing through a shared reference. Whatever has `Write` for `&T` has it; it is only there to be a bound.
+/// Writing through a shared reference. Every type with `Write` for `&T` implements it. Use it as a bound.
 pub trait WriteShared {
     /// [`Write::write`] of the reference.
-    ///
-    /// # Errors
-    ///
-    /// Its own.
     fn write_shared(&self, buf: &[u8]) -> io::Result<usize>;
 
     /// [`Write::write_vectored`] of the reference.
-    ///
-    /// # Errors
-    ///
-    /// Its own.
     fn write_vectored_shared(&self, bufs: &[IoSlice<'_>]) -> io::Result<usize>;
 
     /// [`Write::flush`] of the reference.
-    ///
-    /// # Errors
-    ///
-    /// Its own.
     fn flush_shared(&self) -> io::Result<()>;
 }
 
@@ -82,7 +62,7 @@ where
     }
 }
 
-/// A reference that reads and writes.
+/// A shared reference as a reader and writer.
 pub(super) struct By<'a, T>(pub(super) &'a T);
 
 impl<T: ReadShared> Read for By<'_, T> {

@@ -1,7 +1,7 @@
-//! The standard streams. How they are used without blocking a worker is `inherited`'s.
+//! The standard streams. `inherited` uses them without blocking a worker.
 //!
-//! The buffers and locks are ours, beside std's: who uses both in one process sees what is written line by
-//! line, in either order, and must not read through both.
+//! The buffers and locks are separate from std's. A process may write through both: each line appears whole,
+//! in either order. It must not read through both.
 
 use super::inherited;
 use crate::coroutine::WaitReason;
@@ -12,10 +12,10 @@ use std::io::{self, BufRead, BufReader, IoSlice, IoSliceMut, IsTerminal, LineWri
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Set when the process ends: what is written from then on waits for nobody.
+/// Set when the process exits. From then on, writes block the thread instead of parking.
 static EXITING: AtomicBool = AtomicBool::new(false);
 
-/// A standard stream without a buffer. Where it is closed, it is empty or swallows everything, as std's.
+/// A standard stream without a buffer. A closed stream reads as empty and discards what is written, as std's.
 #[derive(Debug)]
 struct Raw {
     fd: RawFd,
@@ -53,13 +53,12 @@ fn unless_closed(result: io::Result<usize>, closed: usize) -> io::Result<usize> 
     }
 }
 
-/// The streams' states are whole at any time: a panic under the lock means nothing to the next one.
-fn whole<T>(result: LockResult<T>) -> T {
+/// Ignores poison: a panic under the lock leaves the state of a stream consistent.
+fn ignore_poison<T>(result: LockResult<T>) -> T {
     result.unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The standard input, which all handles share with its buffer; [`std::io::stdin`] for coroutines. Does not
-/// park.
+/// The standard input: [`std::io::stdin`] for coroutines. All handles share its buffer. Does not park.
 ///
 /// # Examples
 ///
@@ -78,14 +77,13 @@ pub fn stdin() -> Stdin {
     Stdin { shared: SHARED.get_or_init(|| Mutex::new(BufReader::new(STDIN))) }
 }
 
-/// The standard output, which all handles share with its buffer; [`std::io::stdout`] for coroutines. Does not
-/// park.
+/// The standard output: [`std::io::stdout`] for coroutines. All handles share its buffer. Does not park.
 ///
-/// Lines are written when they are complete or the buffer is full; [`flush`](Write::flush) writes the rest,
-/// and so does the end of the process, unless the stream is locked then.
+/// Output is written when a line is complete or the buffer is full. [`flush`](Write::flush) writes the rest,
+/// and so does the exit of the process, unless the stream is locked then.
 ///
-/// `println!` goes to std's stream, which has a buffer of its own and blocks the worker if nobody takes the
-/// output.
+/// `println!` writes to std's stream, which has a buffer of its own, and blocks the worker while the output
+/// has no room.
 ///
 /// # Examples
 ///
@@ -107,13 +105,13 @@ pub fn stdout() -> Stdout {
 static OUTPUT: OnceCell<Mutex<LineWriter<Raw>>> = OnceCell::new();
 
 fn output() -> Mutex<LineWriter<Raw>> {
-    // SAFETY: the function may be called at any time, on any thread. If there is no room for it in the list,
-    // what is not flushed is lost.
+    // SAFETY: the function may be called at any time, on any thread. If registering it fails, output that was
+    // not flushed is lost.
     unsafe { libc::atexit(flush_output) };
     Mutex::new(LineWriter::new(STDOUT))
 }
 
-/// Writes what is in the buffer, as the process ends, unless somebody is in the middle of writing.
+/// Writes what is in the buffer, as the process exits, unless the stream is locked.
 extern "C" fn flush_output() {
     EXITING.store(true, Ordering::Relaxed);
     let writer = OUTPUT.get().map(Mutex::try_lock);
@@ -124,7 +122,7 @@ extern "C" fn flush_output() {
     }
 }
 
-/// The standard error stream, which has no buffer; [`std::io::stderr`] for coroutines. Does not park.
+/// The standard error stream: [`std::io::stderr`] for coroutines. It has no buffer. Does not park.
 ///
 /// # Examples
 ///
@@ -144,41 +142,42 @@ macro_rules! stream {
         $(#[$doc])*
         ///
         /// A call that would block parks the calling coroutine, whatever the stream is; on a plain thread it
-        /// blocks the thread. The mode of the open file, which the shell shares, is not touched: Linux is
-        /// asked call by call not to block on pipes and sockets. Files, terminals and other systems' pipes
-        /// cost a hand-over to the pool of [`blocking`](crate::blocking()), once the stream is ready. If the
-        /// stream is closed, it is at its end, and what is written goes nowhere.
+        /// blocks the thread. The mode of the open file, which the shell shares, stays as it is: on Linux,
+        /// each call on a pipe or socket says itself that it must not block. Files, terminals, and pipes on
+        /// other systems cost a hand-over to the pool of [`blocking`](crate::blocking()) once the stream is
+        /// ready. A closed stream reads as empty and discards what is written, as std's.
         ///
-        /// Its lock parks, too. Unlike std's output locks it cannot be taken twice: a coroutine that holds a
-        /// lock and uses the handle waits for itself, for ever.
+        /// Locking the stream parks as well. Deadlocks if the caller already holds the lock, also by a use of
+        /// the handle; std's output locks are reentrant.
         ///
         /// # Errors
         ///
-        /// As std's; also if no descriptor is free to wait with.
+        /// As std's. Also an error if no descriptor is free to wait with.
         ///
         /// # Cancellation
         ///
-        /// A coroutine that is cancelled while it waits for the lock, for input or for room unwinds. Of what
-        /// it was writing, a part may have been written. A line that [`read_line`](BufRead::read_line) had
-        /// begun is lost. Once a call has been handed to the pool, it is awaited.
+        /// A coroutine that is cancelled while it waits for the lock, for input or for room unwinds. Part of
+        /// what it was writing may have been written. A line that [`read_line`](BufRead::read_line) has begun
+        /// to read is lost. A call that was handed to the pool is awaited first.
         #[derive(Clone, Copy)]
         pub struct $ours {
             shared: &'static Mutex<$state>,
         }
 
-        /// The lock of the stream, which others wait for. A coroutine may wait while it holds it.
+        /// A lock on the stream, released when it is dropped. A coroutine may wait while it holds the lock.
         pub struct $lock<'a> {
             state: MutexGuard<'a, $state>,
         }
 
         impl $ours {
-            /// Locks the stream, until the guard is dropped. Parks while others have it.
+            /// Locks the stream until the guard is dropped. Parks while another coroutine or thread holds the
+            /// lock.
             #[must_use]
             pub fn lock(&self) -> $lock<'static> {
-                $lock { state: whole(self.shared.lock()) }
+                $lock { state: ignore_poison(self.shared.lock()) }
             }
 
-            /// Whether it is a terminal. Does not park.
+            /// Whether the stream is a terminal. Does not park.
             #[must_use]
             pub fn is_terminal(&self) -> bool {
                 self.as_fd().is_terminal()
@@ -203,7 +202,7 @@ macro_rules! stream {
     (@descriptor $ours:ty, $fd:expr) => {
         impl AsFd for $ours {
             fn as_fd(&self) -> BorrowedFd<'_> {
-                // SAFETY: as std's own: the standard streams are never closed by well-behaved code.
+                // SAFETY: as in std: well-behaved code never closes the standard streams.
                 unsafe { BorrowedFd::borrow_raw($fd) }
             }
         }
@@ -232,17 +231,15 @@ stream! {
 }
 
 impl Stdin {
-    /// Locks the stream and appends a line to the string, with its end, if it has one; gives the number of
-    /// bytes, zero at the end of the input. Parks.
-    ///
-    /// # Errors
-    ///
-    /// See the type; `InvalidData` if it is not UTF-8.
+    /// Locks the stream, and appends a line with its line ending to the string:
+    /// [`std::io::Stdin::read_line`]. Returns the number of bytes, which is zero at the end of the input.
+    /// `InvalidData` if the line is not UTF-8. Parks.
     pub fn read_line(&self, buf: &mut String) -> io::Result<usize> {
         self.lock().read_line(buf)
     }
 
-    /// Locks the stream and gives its lines, without their ends. Parks, and so does the iterator.
+    /// Locks the stream, and returns an iterator over its lines: [`std::io::Stdin::lines`]. Parks, and so
+    /// does the iterator.
     pub fn lines(self) -> Lines<StdinLock<'static>> {
         self.lock().lines()
     }

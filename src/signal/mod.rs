@@ -1,18 +1,18 @@
-//! Signals: waiting for Ctrl-C, and for the others that a server is told by.
+//! Waiting for signals: for Ctrl-C, and for the others by which a server is controlled.
 //!
-//! [`ctrl_c`] waits for one; [`signal`] gives a stream, which is also an arm of a
+//! [`ctrl_c`] waits for one Ctrl-C. [`signal`] returns a stream of arrivals, which can be an arm of a
 //! [`select!`](crate::select!). Needs the feature `signal`, which is on by default.
 //!
-//! The handler does no more than write the signal's number to a pipe; in a forked child that has not run its
-//! program yet it does nothing, so that a signal for the child is not heard here. One thread of the process,
-//! started with the first stream, sleeps on the other end and passes it on. A signal that arrives again
-//! before it was received counts once, as it does in the kernel.
+//! The signal handler only writes the signal's number to a pipe. In a forked child that has not run its
+//! program yet it does nothing, so the parent does not receive the child's signals. One thread of the
+//! process, started with the first stream, reads the pipe and passes the arrivals on to the streams. A signal
+//! that arrives again before the stream's owner has received it counts once, as in the kernel.
 //!
-//! Make the streams before the program serves: what arrives before the first one for a signal has its default
-//! action, and what arrives in the moment in which it is made may be lost.
+//! Create the streams before the program serves. Until the first stream for a signal exists, the signal has
+//! its default action, and a signal that arrives while that stream is being created may be lost.
 //!
-//! From the first stream for a signal on, its default action (for `SIGINT`: to end the process) is gone,
-//! also when all its streams are. Handlers that were there before are called as well.
+//! The first stream for a signal removes the signal's default action (for `SIGINT`: to end the process) for
+//! good, even after all its streams were dropped. Handlers that were installed before are still called.
 //!
 //! ```no_run
 //! use sward::net::TcpListener;
@@ -48,16 +48,16 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// Which signal.
+/// A kind of signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SignalKind(libc::c_int);
 
 impl SignalKind {
     /// `SIGALRM`.
     pub const ALARM: SignalKind = SignalKind(libc::SIGALRM);
-    /// `SIGCHLD`: a child process has ended.
+    /// `SIGCHLD`: a child process has ended or stopped.
     pub const CHILD: SignalKind = SignalKind(libc::SIGCHLD);
-    /// `SIGHUP`: the terminal is gone; servers read their settings again.
+    /// `SIGHUP`: the terminal is gone. Many servers reload their settings on it.
     pub const HANGUP: SignalKind = SignalKind(libc::SIGHUP);
     /// `SIGINT`: Ctrl-C.
     pub const INTERRUPT: SignalKind = SignalKind(libc::SIGINT);
@@ -65,16 +65,16 @@ impl SignalKind {
     pub const PIPE: SignalKind = SignalKind(libc::SIGPIPE);
     /// `SIGQUIT`: Ctrl-\.
     pub const QUIT: SignalKind = SignalKind(libc::SIGQUIT);
-    /// `SIGTERM`: the polite request to end.
+    /// `SIGTERM`: a request to end.
     pub const TERMINATE: SignalKind = SignalKind(libc::SIGTERM);
     /// `SIGUSR1`.
     pub const USER_DEFINED1: SignalKind = SignalKind(libc::SIGUSR1);
     /// `SIGUSR2`.
     pub const USER_DEFINED2: SignalKind = SignalKind(libc::SIGUSR2);
-    /// `SIGWINCH`: the terminal has another size.
+    /// `SIGWINCH`: the size of the terminal has changed.
     pub const WINDOW_CHANGE: SignalKind = SignalKind(libc::SIGWINCH);
 
-    /// The signal of that number.
+    /// The signal with that number.
     pub const fn from_raw(number: i32) -> SignalKind {
         SignalKind(number)
     }
@@ -85,57 +85,57 @@ impl SignalKind {
     }
 }
 
-/// A stream of one signal's arrivals.
+/// A stream of the arrivals of one signal.
 #[derive(Debug)]
 pub struct Signals {
     kind: SignalKind,
-    arrivals: Receiver<()>,
+    received: Receiver<()>,
 }
 
 impl Signals {
-    /// Waits until the signal has arrived since the last call, or since the stream was made. Parks.
+    /// Waits until the signal has arrived since the last receive, or since the stream was created. Parks. A
+    /// cancellation loses no arrival.
     pub fn recv(&self) {
-        // The list keeps the sender for as long as there is a receiver.
-        let _ = self.arrivals.recv();
+        // `STREAMS` keeps the sender for as long as the receiver exists.
+        let _ = self.received.recv();
     }
 
-    /// As [`recv`](Self::recv), for that long at most; whether it has arrived.
+    /// As [`recv`](Self::recv), for that time at most. Returns whether the signal has arrived.
     pub fn recv_timeout(&self, timeout: Duration) -> bool {
-        self.arrivals.recv_timeout(timeout).is_ok()
+        self.received.recv_timeout(timeout).is_ok()
     }
 
-    /// Whether the signal has arrived since the last call. Does not park.
+    /// Receives an arrival if there is one, and returns whether there was. Does not park.
     pub fn try_recv(&self) -> bool {
-        self.arrivals.try_recv().is_ok()
+        self.received.try_recv().is_ok()
     }
 
-    /// The signal.
+    /// The kind of signal.
     pub fn kind(&self) -> SignalKind {
         self.kind
     }
 
-    /// The arrival as one of the alternatives of a [`select!`](crate::select!): `recv(signals)`.
+    /// The next arrival as an arm of a [`select!`](crate::select!): `recv(signals)`.
     pub fn arm(&self) -> RecvArm<'_, ()> {
-        self.arrivals.arm()
+        self.received.arm()
     }
 }
 
-/// Waits for Ctrl-C (`SIGINT`). Parks.
-///
-/// # Errors
-///
-/// As for [`signal`].
+/// Waits for Ctrl-C (`SIGINT`). Parks. The errors are those of [`signal`].
 pub fn ctrl_c() -> io::Result<()> {
     signal(SignalKind::INTERRUPT)?.recv();
     Ok(())
 }
 
-/// The arrivals of a signal from now on. Several streams for one signal get each of them.
+/// A stream of the arrivals of a signal from now on. Each of several streams for one signal receives each
+/// arrival. Does not park.
 ///
 /// # Errors
 ///
-/// `InvalidInput` for a number that is no signal, or one that cannot be handled or must not be (`SIGKILL`,
-/// `SIGSTOP`, `SIGSEGV`, `SIGILL`, `SIGFPE`); otherwise what keeps the thread or its pipe from being made.
+/// `InvalidInput` if the number is no signal, or is a signal that cannot or must not be handled (`SIGKILL`,
+/// `SIGSTOP`, `SIGSEGV`, `SIGILL`, `SIGFPE`). Also an error if the thread or its pipe cannot be created.
+///
+/// # Examples
 ///
 /// ```
 /// use sward::signal::{SignalKind, signal};
@@ -150,7 +150,7 @@ pub fn signal(kind: SignalKind) -> io::Result<Signals> {
         let text = format!("signal {} cannot be waited for", kind.0);
         return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
     }
-    let (sender, arrivals) = bounded(1);
+    let (sender, received) = bounded(1);
     let mut streams = streams();
     if OWNER.load(Ordering::Relaxed) != own_pid() {
         start()?;
@@ -158,41 +158,42 @@ pub fn signal(kind: SignalKind) -> io::Result<Signals> {
     let mut hooked = HOOKED.lock();
     if !hooked.contains(&kind) {
         let number = [u8::try_from(kind.0).map_err(|e| io::Error::new(io::ErrorKind::InvalidInput, e))?];
-        let tell = move || {
-            // A child between `fork` and `exec` has its parent's handlers and the parent's pipe; after
-            // `vfork` even its memory. So the kernel is asked who this is.
+        let handler = move || {
+            // Between `fork` and `exec`, a child has its parent's handlers and pipe, after `vfork` even its
+            // memory. So ask the kernel which process this is.
             if OWNER.load(Ordering::Acquire) != own_pid() {
                 return;
             }
             let pipe = PIPE.load(Ordering::Relaxed);
-            // A full pipe holds this signal already, or so many that one more says nothing.
+            // A full pipe holds this signal already, or so many that one more makes no difference.
             // SAFETY: `send` may be called in a signal handler; the byte lives as long as the handler.
             unsafe { libc::send(pipe, number.as_ptr().cast(), 1, libc::MSG_DONTWAIT) };
         };
-        // SAFETY: the action loads atomics and calls `getpid` and `send`, all allowed in a handler; the
-        // registry saves `errno` and restores it.
-        unsafe { signal_hook_registry::register(kind.0, tell) }?;
+        // SAFETY: the handler loads atomics and calls `getpid` and `send`, which signal handlers may do. The
+        // registry saves and restores `errno`.
+        unsafe { signal_hook_registry::register(kind.0, handler) }?;
         hooked.push(kind);
     }
     streams.push((kind, sender));
-    Ok(Signals { kind, arrivals })
+    Ok(Signals { kind, received })
 }
 
 type Streams = Mutex<Vec<(SignalKind, Sender<()>)>>;
 
-/// A forked child's streams: those of its parent are deaf there, since the thread is the parent's.
+/// One list for each process: in a forked child, the parent's streams receive nothing, as it has no thread
+/// for them.
 static STREAMS: PerProcess<Streams> = PerProcess::new(Mutex::default);
-/// The signals that have the handler, in forked children too.
+/// The signals that have the handler. A forked child inherits the handlers, and so keeps this list.
 static HOOKED: parking_lot::Mutex<Vec<SignalKind>> = parking_lot::Mutex::new(Vec::new());
 
 fn streams() -> MutexGuard<'static, Vec<(SignalKind, Sender<()>)>> {
     STREAMS.get().lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The end of the pipe that handlers write to; it is never closed.
+/// The writing end of the pipe, for the handlers. It is never closed.
 static PIPE: AtomicI32 = AtomicI32::new(-1);
 
-/// The process whose thread reads the pipe; zero if there is none.
+/// The process whose thread reads the pipe; zero before the first stream.
 static OWNER: AtomicI32 = AtomicI32::new(0);
 
 fn own_pid() -> libc::pid_t {
@@ -200,13 +201,14 @@ fn own_pid() -> libc::pid_t {
     unsafe { libc::getpid() }
 }
 
-/// Starts the thread that passes signals on. Called under the streams' lock.
+/// Starts the thread that passes arrivals on. The caller holds the lock of `STREAMS`.
 fn start() -> io::Result<()> {
     let (write, read) = UnixStream::pair()?;
     std::thread::Builder::new().name("sward-signal".into()).spawn(move || pass_on(read))?;
     PIPE.store(write.as_raw_fd(), Ordering::Relaxed);
     let _ = write.into_raw_fd();
-    // A handler that finds this process here finds its pipe above, not that of a parent.
+    // `Release`, for the `Acquire` in the handler: a handler that reads this process here also reads its
+    // pipe, not that of a parent.
     OWNER.store(own_pid(), Ordering::Release);
     Ok(())
 }
