@@ -38,18 +38,6 @@ const RANKS: &[(&str, u32)] = &[
 const UNFINISHED: &str = "
 docs/ARCHITECTURE.md: words
 
-src/base/large_box.rs: columns words
-
-src/base/list_lock.rs: words
-
-src/base/lock.rs: words
-
-src/base/recycle.rs: words
-
-src/base/spin_lock.rs: words
-
-src/base/sync.rs: columns
-
 src/channel/arm.rs: cycle words
 
 src/channel/audience.rs: words

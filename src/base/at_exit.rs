@@ -1,20 +1,26 @@
-//! A value that a thread keeps until the thread has run everything else, destructors of thread-locals
-//! included.
+//! A value that a thread keeps until it has run everything else, destructors of thread-locals included.
 //!
-//! It is the value of a key of `pthread_key_create`. As the thread ends, the system calls the key's
-//! destructor in rounds: as long as keys have values, but only a limited number of times. std destroys
-//! thread-locals before the first round where there is `__cxa_thread_atexit_impl`, and in one of the rounds
-//! elsewhere; destructors of other keys, of libraries in C, run in any of them. So the value is set again in
-//! each round but the last one that every system makes.
+//! # The problem
 //!
-//! For the main thread nothing is called when `main` returns: the process ends.
+//! A destructor of a thread-local may block, and then needs the thread's parker. std offers no hook that runs
+//! after all of these destructors: a thread-local with a destructor of its own may be destroyed before them.
+//!
+//! # The remedy
+//!
+//! The value is that of a key of `pthread_key_create`. As the thread ends, the system calls the destructors
+//! of keys in rounds, for as long as keys have values, and for a limited number of rounds. std destroys
+//! thread-locals before the first round where `__cxa_thread_atexit_impl` exists, and in one of the rounds
+//! elsewhere. Destructors of other keys, such as those of C libraries, run in any round. So the key's
+//! destructor sets the value again in each round but the last one that every system makes ([`ROUNDS`]).
+//!
+//! On the main thread nothing is called when `main` returns: the process ends.
 
 use libc::pthread_key_t;
 use std::ffi::c_void;
 use std::ptr::NonNull;
 use std::sync::OnceLock;
 
-/// Rounds that every system makes: `_POSIX_THREAD_DESTRUCTOR_ITERATIONS`.
+/// The rounds that every system makes: `_POSIX_THREAD_DESTRUCTOR_ITERATIONS`.
 pub(crate) const ROUNDS: u32 = 4;
 
 /// What happens to the value after a round.
@@ -44,21 +50,22 @@ pub(crate) fn value() -> Option<NonNull<()>> {
     NonNull::new(unsafe { libc::pthread_getspecific(key.id) }).map(NonNull::cast)
 }
 
-/// Makes the calling thread keep the value until its end. False if the system has no room for that: then
-/// `end` is never called. The function is the same in all calls.
+/// Makes the calling thread keep the value until its end. Returns false if the system has no room for it:
+/// then `end` is never called. All calls pass the same function.
 ///
 /// # Safety
 ///
-/// `end` may be called with the value on this thread, up to [`ROUNDS`] times, until it gives [`Next::Gone`].
+/// `end` may be called with the value on this thread, up to [`ROUNDS`] times, until it returns
+/// [`Next::Gone`].
 pub(crate) unsafe fn keep(value: NonNull<()>, end: End) -> bool {
     KEY.get_or_init(|| create(end)).as_ref().is_some_and(|key| set(key, value))
 }
 
 fn create(end: End) -> Option<Key> {
     let mut id = 0;
-    // SAFETY: the place for the key lives until the call ends; the function is told of values of this key
-    // only.
-    (unsafe { libc::pthread_key_create(&raw mut id, Some(tell)) } == 0).then_some(Key { id, end })
+    // SAFETY: the place for the key lives until the call ends. The system calls the function only with values
+    // of this key.
+    (unsafe { libc::pthread_key_create(&raw mut id, Some(run_round)) } == 0).then_some(Key { id, end })
 }
 
 fn set(key: &Key, value: NonNull<()>) -> bool {
@@ -66,9 +73,10 @@ fn set(key: &Key, value: NonNull<()>) -> bool {
     unsafe { libc::pthread_setspecific(key.id, value.as_ptr().cast::<c_void>()) == 0 }
 }
 
-unsafe extern "C" fn tell(value: *mut c_void) {
-    let key = KEY.get().and_then(Option::as_ref).expect("it has called this");
-    let value = NonNull::new(value).expect("the system tells of values only").cast();
+/// The key's destructor: the system calls it once in each round, for a thread that has a value.
+unsafe extern "C" fn run_round(value: *mut c_void) {
+    let key = KEY.get().and_then(Option::as_ref).expect("its destructor runs, so it was created");
+    let value = NonNull::new(value).expect("the system calls it only for values that are not null").cast();
     // SAFETY: it is a value that `keep` was called with on this thread.
     if unsafe { (key.end)(value) } == Next::Round {
         set(key, value);

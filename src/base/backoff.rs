@@ -1,11 +1,11 @@
-//! Back-off between the tries of a call that would block although `poll(2)` says that it would not.
+//! Back-off between the attempts of a call that would block although `poll(2)` reports its file as ready.
 //!
-//! `poll` reports an error condition (`POLLERR`, `POLLHUP`) for as long as it lasts, whatever was asked for.
-//! A socket with something in its error queue is such a case: `poll` returns at once, and `recv` fails with
-//! `EAGAIN`. A loop of the two would spin. Nothing tells when the call becomes possible, so the loop tries
-//! again after a nap. The first nap is empty: the state may have changed between the two calls. The others
-//! double, so that a try comes late by no more than the time that was waited already, and by [`LONGEST`] at
-//! most.
+//! `poll` reports an error condition (`POLLERR`, `POLLHUP`) for as long as it lasts, whatever it was asked
+//! for. A socket with a message in its error queue is such a case: `poll` returns at once, and `recv` fails
+//! with `EAGAIN`. A loop of the two would spin. No event reports when the call becomes possible, so the loop
+//! tries again after a nap. The first nap is empty, since the state may have changed between the two calls.
+//! Each later nap is twice as long, up to [`LONGEST`]. So an attempt is late by no more than the time that
+//! was already waited.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ pub(crate) struct Backoff {
 }
 
 impl Backoff {
-    /// No wait so far.
+    /// A call that has not waited so far.
     pub(crate) fn new() -> Backoff {
         Backoff::default()
     }
@@ -30,12 +30,12 @@ impl Backoff {
         self.next.is_some()
     }
 
-    /// The call waits for an event: naps begin anew after it.
+    /// The call now waits for an event. The naps after it begin anew.
     pub(crate) fn wait(&mut self) {
         self.next = Some(Duration::ZERO);
     }
 
-    /// How long to nap before the next try.
+    /// How long to nap before the next attempt.
     pub(crate) fn nap(&mut self) -> Duration {
         let nap = self.next.unwrap_or_default();
         self.next = Some((nap * 2).clamp(SHORTEST, LONGEST));

@@ -1,7 +1,8 @@
-//! A set of small numbers as bits, which is asked for its least and its greatest member.
+//! A set of small numbers as bits, which finds its least and its greatest member fast.
 //!
-//! A table that hands out its lowest free place first keeps its entries together, so the rest of its memory
-//! can be freed. Two bounds make the search cheap: no member is in a word below `low`, none above `high`.
+//! A table that uses its lowest free slot first keeps its entries together, so the rest of its memory can be
+//! freed. Two bounds make the search cheap: no member is in a word below `low`, and none is in a word above
+//! `high`.
 
 const WORD: usize = u64::BITS as usize;
 
@@ -19,7 +20,7 @@ impl BitSet {
         BitSet { words: Vec::new(), low: 0, high: 0 }
     }
 
-    /// Adds a number, or takes it out.
+    /// Adds a number (`member`), or removes it.
     pub(crate) fn set(&mut self, number: usize, member: bool) {
         let (word, bit) = (number / WORD, 1 << (number % WORD));
         if !member {

@@ -1,15 +1,15 @@
-//! What a forked child has of its parent's runtimes.
+//! What a forked child may use of its parent's runtimes.
 //!
-//! A child has one thread. While a runtime lives, that is half a runtime, which shares the parent's pollers:
-//! then only fork and exec is supported. A child that goes on using the runtime is stopped before it takes
-//! the parent's events; what it drops of the runtime it leaves as it is, since the kernel's side is the
-//! parent's, too.
+//! A child has one thread, and shares the parent's pollers. So while a runtime lives, only fork and exec is
+//! supported. A child that was forked then aborts when it uses the runtime ([`check`]), before it takes the
+//! parent's events. What it drops of the runtime has no effect on the kernel's side, which belongs to the
+//! parent as well.
 //!
-//! Once all runtimes have ended, with all their threads, a child misses nothing: it may start runtimes of its
-//! own, as a daemon does. The pool of threads for blocking calls outlives runtimes; it registers two
-//! functions: one has its idle threads leave with the last runtime, the other makes the child forget the
-//! remaining ones. The threads that serve the whole process (signals, the reaper) keep their state in a
-//! [`PerProcess`], so a child begins anew.
+//! Once all runtimes have ended, with all their threads, a child lacks nothing: it may start runtimes of its
+//! own, as a daemon does. The pool of threads for blocking calls outlives runtimes, so it registers two
+//! functions ([`PoolHooks`]): one ends its idle threads with the last runtime, the other makes the child
+//! forget the remaining threads. The threads that serve the whole process (signals, the reaper of children)
+//! keep their state in a [`PerProcess`], so a child begins anew.
 
 use super::sys::report;
 use once_cell::sync::OnceCell;
@@ -19,33 +19,35 @@ use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
 
 static FORKED: AtomicBool = AtomicBool::new(false);
 
-/// How many [`Alive`] there are.
+/// The number of [`Alive`] values.
 static RUNTIMES: AtomicUsize = AtomicUsize::new(0);
 
-static POOL: OnceCell<Pool> = OnceCell::new();
+static POOL: OnceCell<PoolHooks> = OnceCell::new();
 
-/// What `crate::blocking` does for its threads.
+/// What the pool for blocking calls does about its threads.
 #[derive(Clone, Copy)]
-pub(crate) struct Pool {
-    /// Has idle threads leave; the last runtime has ended.
-    pub(crate) rest: fn(),
-    /// In a forked child: forgets all threads. False if that cannot be done. Allowed are atomics and memory.
-    pub(crate) forget: fn() -> bool,
+pub(crate) struct PoolHooks {
+    /// Ends the idle threads. Called when the last runtime has ended.
+    pub(crate) end_idle_threads: fn(),
+    /// Forgets all threads. Called in a forked child, where it may only use atomics and memory. Returns false
+    /// if it cannot be done.
+    pub(crate) forget_threads: fn() -> bool,
 }
 
-/// Registers the pool's part.
-pub(crate) fn keep(pool: Pool) {
+/// Registers the pool's functions.
+pub(crate) fn register_pool(pool: PoolHooks) {
     let _ = POOL.set(pool);
 }
 
 extern "C" fn in_child() {
-    let whole = RUNTIMES.load(Ordering::Relaxed) == 0 && POOL.get().is_none_or(|pool| (pool.forget)());
-    if !whole {
+    let complete =
+        RUNTIMES.load(Ordering::Relaxed) == 0 && POOL.get().is_none_or(|pool| (pool.forget_threads)());
+    if !complete {
         FORKED.store(true, Ordering::Relaxed);
     }
 }
 
-/// Has children marked from now on.
+/// From now on, marks children that are forked while a runtime lives.
 pub(crate) fn watch() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -72,33 +74,36 @@ impl Drop for Alive {
         if RUNTIMES.fetch_sub(1, Ordering::AcqRel) == 1
             && let Some(pool) = POOL.get()
         {
-            (pool.rest)();
+            (pool.end_idle_threads)();
         }
     }
 }
 
-/// Whether no runtime lives. A pool's thread asks under the pool's lock before it waits: either it sees the
-/// last runtime's end, or `rest`, which takes that lock after the end, sees the thread.
-pub(crate) fn is_quiet() -> bool {
+/// Whether no runtime lives. A thread of the pool reads it under the pool's lock before it waits. Either it
+/// sees the end of the last runtime, or `end_idle_threads`, which takes that lock after the end, sees the
+/// thread.
+pub(crate) fn no_runtime_lives() -> bool {
     RUNTIMES.load(Ordering::Acquire) == 0
 }
 
-/// A static that each process has for itself. In a forked child the value is made anew, whatever its parent's
-/// threads were doing with theirs at that moment: its lock may be held for ever. That value is leaked.
+/// A static with one value for each process. A forked child makes its value anew and leaks the parent's: a
+/// lock in that one may stay held for ever, since the threads of the parent do not exist in the child.
 ///
-/// A lock in it is std's: parking_lot's queues are the whole process's, and would keep the parent's waiters.
+/// Use std's locks in it. parking_lot keeps one table of queues for the process, which would still hold the
+/// parent's waiters.
 pub(crate) struct PerProcess<T: 'static> {
-    current: AtomicPtr<Of<T>>,
+    /// Null, or the value of the last process that has used it. Never freed.
+    current: AtomicPtr<ValueOf<T>>,
     make: fn() -> T,
 }
 
-struct Of<T> {
+struct ValueOf<T> {
     process: u32,
     value: T,
 }
 
 impl<T: Send + Sync> PerProcess<T> {
-    /// What `make` makes, at its first use in each process.
+    /// The value is the result of `make`, which is called at the first use in each process.
     pub(crate) const fn new(make: fn() -> T) -> PerProcess<T> {
         PerProcess { current: AtomicPtr::new(ptr::null_mut()), make }
     }
@@ -108,15 +113,15 @@ impl<T: Send + Sync> PerProcess<T> {
         let process = std::process::id();
         let mut found = self.current.load(Ordering::Acquire);
         loop {
-            // SAFETY: null or a value that is never freed once it is in `current`.
-            if let Some(of) = unsafe { found.as_ref() }.filter(|of| of.process == process) {
-                return &of.value;
+            // SAFETY: null, or a value that was in `current` and so is never freed.
+            if let Some(found) = unsafe { found.as_ref() }.filter(|it| it.process == process) {
+                return &found.value;
             }
-            let fresh = Box::into_raw(Box::new(Of { process, value: (self.make)() }));
+            let fresh = Box::into_raw(Box::new(ValueOf { process, value: (self.make)() }));
             match self.current.compare_exchange(found, fresh, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => found = fresh,
                 Err(other) => {
-                    // SAFETY: it comes from the box above, and nobody else has seen it.
+                    // SAFETY: it comes from the box above, and no other thread has seen it.
                     drop(unsafe { Box::from_raw(fresh) });
                     found = other;
                 }
@@ -131,7 +136,7 @@ pub(crate) fn forked() -> bool {
     FORKED.load(Ordering::Relaxed)
 }
 
-/// Aborts such a child if it uses the runtime.
+/// Aborts in such a child. Called by operations that use a runtime.
 #[inline]
 pub(crate) fn check() {
     if forked() {

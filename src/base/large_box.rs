@@ -1,51 +1,51 @@
-//! Large values go through the crate in boxes.
+//! Boxes for large values that are passed on inside the crate.
 //!
-//! A stack is small, and each call that takes or gives a value by value may copy it into another frame;
-//! without optimisation it always does. So a function that takes a user's value to pass it on puts a large
-//! value into a [`LargeBox`] first, by [`large_box!`](parcel), and passes that on. The function that gives the
-//! value back to the user opens the parcel.
+//! A coroutine's stack is small, and each call that takes or returns a value by value may copy it into
+//! another frame; without optimisation it always does. So a function that takes a user's value to pass it on
+//! puts a large value into a [`LargeBox`] first, by [`large_box!`](large_box), and passes the box on. The
+//! function that returns the value to the user takes it out.
 //!
 //! ```text
 //!   caller's frame        the heap           receiver's frame
-//!   [ value ] ----------> [ parcel ] ------> [ value ]            two copies
+//!   [ value ] ----------> [ box ] ---------> [ value ]            two copies
 //! ```
 //!
-//! Whether a value is large is known at compile time: branches are on constants, and the code for small
-//! values is as it would be without.
+//! Whether a value is large is known at compile time. So branches are on constants, and the code for small
+//! values is the same as without boxes.
 
 use std::mem::MaybeUninit;
 
-/// Larger values than this, in bytes, are boxed: to copy them costs about as much as to allocate.
-const MOST: usize = 1024;
+/// Values of more bytes than this are boxed: to copy one costs about as much as an allocation.
+const LARGEST_UNBOXED: usize = 1024;
 
 /// Whether values of that type are boxed.
 pub(crate) const fn is_large<T>() -> bool {
-    size_of::<T>() > MOST
+    size_of::<T>() > LARGEST_UNBOXED
 }
 
-/// A box for a value on its way.
+/// A box that holds a value or has room for one.
 pub(crate) struct LargeBox<T> {
-    place: Box<MaybeUninit<T>>,
-    /// Invariant: the place holds a value if this says so.
+    memory: Box<MaybeUninit<T>>,
+    /// Invariant: if it is true, `memory` holds a value.
     full: bool,
 }
 
 impl<T> LargeBox<T> {
-    /// One without a value.
+    /// A box without a value.
     pub(crate) fn empty() -> LargeBox<T> {
-        LargeBox { place: Box::new_uninit(), full: false }
+        LargeBox { memory: Box::new_uninit(), full: false }
     }
 
-    /// The place for a value.
+    /// Where the value is to be written.
     pub(crate) fn as_mut_ptr(&mut self) -> *mut T {
-        self.place.as_mut_ptr()
+        self.memory.as_mut_ptr()
     }
 
-    /// Says that the place holds a value.
+    /// Declares that the box holds a value.
     ///
     /// # Safety
     ///
-    /// It was written there.
+    /// A value was written to `as_mut_ptr`.
     pub(crate) unsafe fn assume_full(&mut self) {
         self.full = true;
     }
@@ -56,13 +56,13 @@ impl<T> LargeBox<T> {
     ///
     /// If there is none.
     pub(crate) fn into_inner(mut self) -> T {
-        assert!(std::mem::take(&mut self.full), "a parcel is filled before it is passed on");
+        assert!(std::mem::take(&mut self.full), "the box was filled before it was passed on");
         // SAFETY: the value is there, and is not dropped with the box: it moves out.
-        unsafe { self.place.as_ptr().read() }
+        unsafe { self.memory.as_ptr().read() }
     }
 
-    /// Takes the value out if what was to fill the parcel went well.
-    // Apart from what fills it, in whose caller's frame the value would be once more.
+    /// Takes the value out if the call that fills the box has succeeded.
+    // Never inlined: the frame of the caller, which has made that call, would hold the value once more.
     #[inline(never)]
     pub(crate) fn into_inner_if<E>(self, outcome: Result<(), E>) -> Result<T, E> {
         match outcome {
@@ -73,19 +73,19 @@ impl<T> LargeBox<T> {
 }
 
 impl<F> LargeBox<F> {
-    /// Calls the closure, and puts what it gives into the other parcel.
+    /// Calls the closure, and writes what it returns into the other box.
     pub(crate) fn call_into<T>(self, out: &mut LargeBox<T>)
     where
         F: FnOnce() -> T,
     {
-        // SAFETY: the place is for such a value.
+        // SAFETY: the memory is for such a value.
         unsafe {
             out.as_mut_ptr().write(self.into_inner()());
             out.assume_full();
         }
     }
 
-    /// Calls the closure, and gives a parcel with what it gives.
+    /// Calls the closure, and returns what it returns in a box.
     pub(crate) fn call<T>(self) -> LargeBox<T>
     where
         F: FnOnce() -> T,
@@ -99,18 +99,18 @@ impl<F> LargeBox<F> {
 impl<T> Drop for LargeBox<T> {
     fn drop(&mut self) {
         if self.full {
-            // SAFETY: there is a value, which nobody uses again.
-            unsafe { self.place.assume_init_drop() };
+            // SAFETY: there is a value, and it is not used again.
+            unsafe { self.memory.assume_init_drop() };
         }
     }
 }
 
-/// A [`LargeBox`] with the value of that variable. Not a function, since passing the value to a function copies
-/// it once more.
+/// Makes a [`LargeBox`] with the value of that variable. Not a function, since a call would copy the value
+/// once more.
 macro_rules! large_box {
     ($value:ident) => {{
         let mut boxed = $crate::base::large_box::LargeBox::empty();
-        // SAFETY: the place is for such a value.
+        // SAFETY: the memory is for such a value.
         unsafe {
             std::ptr::write(boxed.as_mut_ptr(), $value);
             boxed.assume_full();

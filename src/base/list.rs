@@ -1,4 +1,4 @@
-//! The intrusive queue that threads runnable coroutines together without allocating.
+//! The intrusive queue that links runnable coroutines without an allocation.
 
 use std::ptr::NonNull;
 
@@ -6,10 +6,10 @@ use std::ptr::NonNull;
 ///
 /// # Safety
 ///
-/// `link` returns the same place at every call for the same element, and nothing but the queue that
-/// holds the element touches that place.
+/// `link` returns the same pointer at every call for the same element, and only the queue that holds the
+/// element reads or writes what it points to.
 pub(crate) unsafe trait Linked {
-    /// The place of the pointer to the next element.
+    /// Where the pointer to the next element is stored.
     ///
     /// # Safety
     ///
@@ -122,7 +122,7 @@ mod tests {
         link: UnsafeCell<Option<NonNull<Node>>>,
     }
 
-    // SAFETY: always the field of the same node; the tests touch it through the queue alone.
+    // SAFETY: always the field of the same node; only the queue reads or writes it.
     unsafe impl Linked for Node {
         unsafe fn link(this: NonNull<Self>) -> NonNull<Option<NonNull<Self>>> {
             // SAFETY: the element is alive, as the caller says.

@@ -1,4 +1,7 @@
-//! The lock of a wait list.
+//! The lock of a wait list: a spin lock, and loom's mutex in models.
+//!
+//! It is held for a few instructions. Under it no code of a user runs, and no other lock of the runtime is
+//! taken, except other lists' locks in the order of their addresses (`select!` takes several).
 
 #[cfg(loom)]
 pub(crate) use modelled::*;
@@ -11,15 +14,13 @@ mod real {
     use crate::base::spin_lock::{SpinGuard, SpinLock};
     use std::ops::{Deref, DerefMut};
 
-    /// The lock of a list of those who wait. It is held for a few instructions, in which neither a
-    /// user's code runs nor another lock of the runtime is taken, save lists' locks in the order of
-    /// their addresses.
+    /// The lock of a wait list.
     #[derive(Debug)]
     pub(crate) struct ListLock<T>(SpinLock<T>);
 
     /// The held lock of a list.
     pub(crate) struct ListGuard<'a, T> {
-        // In this order: the lock is given back, and then no longer counted as held.
+        // In this order: the lock is released, and then it no longer counts as held.
         value: SpinGuard<'a, T>,
         _held: Held,
     }

@@ -1,7 +1,7 @@
-//! The mutex of the runtime's own state, with an order that debug builds assert.
+//! The mutex of the runtime's own state, with lock ranks that debug builds assert.
 //!
-//! A thread takes these locks only in the order of their [`Rank`]s, and holds none of them when it
-//! parks. The critical sections are short and call nothing that belongs to a user.
+//! A thread takes these locks only in the order of their [`Rank`]s, and holds none of them when it parks. The
+//! critical sections are short, and no code of a user runs in them.
 
 use super::local::thread_locals;
 use super::sys::report;
@@ -14,9 +14,9 @@ use std::ops::{Deref, DerefMut};
 pub(crate) enum Rank {
     /// A worker's deques, until its thread takes them: `sched::shared`.
     Deques,
-    /// A socket's tie to its shard, and its bell: `netpoll::source`.
+    /// Which shard a source has joined, and its close pipe: `netpoll::source`.
     Binding,
-    /// A shard's table of sockets: `netpoll::shard`.
+    /// A shard's table of sources: `netpoll::shard`.
     Shard,
     /// A worker's timers: `sched::shared`.
     Timers,
@@ -24,21 +24,21 @@ pub(crate) enum Rank {
     Live,
     /// The pool's queue: `blocking`.
     Blocking,
-    /// The shared stacks: `stack::pool`.
+    /// The central free lists of stacks: `stack::pool`.
     Stacks,
-    /// The netpoller thread's bed: `netpoll::thread`.
+    /// The netpoller thread's sleep: `netpoll::thread`.
     Netpoller,
-    /// A list of those who wait: `sync`, `channel`, `task`. A select holds several at once.
+    /// A wait list: `sync`, `channel`, `task`. A `select!` holds several at once.
     List,
     /// What a plain thread blocks on, and what a future awaits: `coroutine::thread`, `coroutine::awaiter`.
     Parker,
-    /// A poller's own table, where it has one: `netpoll::poll`, `netpoll::kqueue`. Whoever wakes a
-    /// worker takes it, whatever else he holds.
+    /// A poller's own table, in back-ends that have one: `netpoll::sys`. A thread that wakes a worker takes
+    /// it, whatever other locks it holds.
     #[cfg_attr(sward_backend = "epoll", allow(dead_code))]
     Poller,
 }
 
-/// A mutex with a rank. Panics do not poison it: no code that can panic runs under it.
+/// A mutex with a rank. It has no poison: no code that can panic runs under it.
 #[derive(Debug)]
 pub(crate) struct Mutex<T> {
     rank: Rank,
@@ -61,7 +61,7 @@ impl<T> Mutex<T> {
 }
 
 impl<T> Mutex<T> {
-    /// The lock, if it is free.
+    /// Takes the lock if it is free.
     #[track_caller]
     pub(crate) fn try_lock(&self) -> Option<Guard<'_, T>> {
         let held = Held::enter(self.rank);
@@ -72,13 +72,13 @@ impl<T> Mutex<T> {
 /// The held lock.
 #[derive(Debug)]
 pub(crate) struct Guard<'a, T> {
-    // In this order: the lock is given back, and then no longer counted as held.
+    // In this order: the lock is released, and then it no longer counts as held.
     inner: parking_lot::MutexGuard<'a, T>,
     _held: Held,
 }
 
 impl<'a, T> Guard<'a, T> {
-    /// The lock below, for `parking_lot::Condvar::wait`.
+    /// The guard of parking_lot, for its `Condvar::wait`.
     pub(crate) fn raw(&mut self) -> &mut parking_lot::MutexGuard<'a, T> {
         &mut self.inner
     }
@@ -109,7 +109,7 @@ thread_locals! {
     fn set_held_ranks(ranks: u32) = |held| held.set(ranks), destroyed: ();
 }
 
-/// That the thread holds a lock, as debug builds count it.
+/// Counts a lock as held by the thread, in debug builds.
 #[derive(Debug)]
 pub(super) struct Held {
     #[cfg(debug_assertions)]
@@ -153,19 +153,19 @@ const fn bit(rank: Rank) -> u32 {
     1 << rank as u8
 }
 
-/// Asserts, in debug builds, that the thread holds no runtime lock: whoever parks calls it, and whoever hands
-/// out what borrows from a frame that is then left by no unwinding. Hence it aborts.
+/// Asserts, in debug builds, that the thread holds no runtime lock. It is called before a coroutine parks,
+/// and where a frame has lent something out and so must not be unwound. Hence it aborts instead of panicking.
 #[inline]
 #[track_caller]
 pub(crate) fn assert_none_held() {
     if cfg!(debug_assertions) && held_ranks() != 0 {
-        held_in_vain();
+        abort_with_locks_held();
     }
 }
 
 #[cold]
 #[track_caller]
-fn held_in_vain() -> ! {
+fn abort_with_locks_held() -> ! {
     let caller = std::panic::Location::caller();
     report(format_args!(
         "sward: a wait at {caller} with runtime locks {:#b} held: this is an error of the runtime",
@@ -179,7 +179,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn locks_in_order_are_let_through() {
+    fn locks_may_be_taken_in_order() {
         let first = Mutex::new(Rank::Deques, 1);
         let second = Mutex::new(Rank::Timers, 2);
         let a = first.lock();

@@ -1,18 +1,19 @@
-//! Rank 0, the ground floor: what every other layer stands on and that knows nothing of the crate.
+//! Rank 0: what every other layer uses. It imports nothing of the crate.
 //!
 //! - [`sys`]: what the system, the C library and the processor supply.
-//! - [`backoff`]: naps between the tries of a call that would block although it is reported as ready.
+//! - [`backoff`]: naps between the attempts of a call that would block although its file is reported as
+//!   ready.
 //! - [`bit_set`]: sets of small numbers.
-//! - [`at_exit`]: a value that a thread has until it has run everything else.
-//! - [`fork`]: whether this process is a forked child, which has a runtime in name only.
-//! - [`list`]: the intrusive queue that threads runnable coroutines together without allocating.
-//! - [`sync`]: atomics, exchangeable for loom's in model runs.
-//! - [`spin_lock`]: the lock of what is touched for a few instructions.
-//! - [`lock`]: the mutex of the runtime's own state, with ranks asserted in debug builds.
+//! - [`at_exit`]: a value that a thread keeps until it has run everything else.
+//! - [`fork`]: what a forked child may use of its parent's runtimes.
+//! - [`list`]: the intrusive queue that links runnable coroutines without an allocation.
+//! - [`sync`]: atomics, which are loom's in models.
+//! - [`spin_lock`]: the lock of critical sections of a few instructions.
+//! - [`lock`]: the mutex of the runtime's own state, with lock ranks that debug builds assert.
 //! - [`list_lock`]: the lock of a wait list.
-//! - [`large_box`]: boxes in which large values go through the crate.
-//! - [`recycle`]: memory blocks that are used again.
-//! - [`slab`]: values under keys, in blocks that are freed when they are empty.
+//! - [`large_box`]: boxes for large values that are passed on inside the crate.
+//! - [`recycle`]: memory blocks that a thread keeps for its next coroutines.
+//! - [`slab`]: a table of values under keys, in blocks that are freed when they are empty.
 //! - [`local`]: thread-locals behind accessors that are never inlined.
 
 pub(crate) mod at_exit;

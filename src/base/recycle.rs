@@ -1,9 +1,23 @@
-//! Memory blocks of a few sizes that are used again: each thread keeps some of those that it has freed.
+//! Memory blocks of a few sizes that are used again: each thread keeps some of the blocks that it has freed.
+//!
+//! # The problem
 //!
 //! A coroutine's header lives as long as the coroutine, and a server makes and ends very many of them. The
-//! allocator's own cache for a thread holds a handful of blocks of a size; this one holds enough for bursts
-//! of a thousand coroutines. Blocks come from the global allocator and may be freed on another thread than
-//! the one that they were made on.
+//! allocator's own cache for a thread holds a handful of blocks of a size. This one holds enough for bursts
+//! of a thousand coroutines.
+//!
+//! # A block
+//!
+//! | from, to | by | cause |
+//! |---|---|---|
+//! | the allocator's, in use | [`allocate`] | the thread keeps no block of this class |
+//! | in use, kept by a thread | [`free`] | the thread keeps fewer than [`MOST`] of this class |
+//! | kept, in use | [`allocate`] on the same thread | the block that was freed last goes first |
+//! | in use, the allocator's | [`free`] | the thread keeps enough, or is at its end |
+//! | kept, the allocator's | the thread's end | its list is destroyed |
+//!
+//! A block may be freed on another thread than the one that allocated it. It is kept there then. No other
+//! thread touches a kept block, so there is no lock and no atomic.
 //!
 //! ```text
 //!   class  0: blocks of   8 bytes    first --> next --> next      (the link is in the free block)
@@ -12,8 +26,10 @@
 //!   class 31: blocks of 504 bytes    first --> ...
 //! ```
 //!
-//! The usual allocator has a word of its own before each block, and blocks in steps of 16 bytes: these
+//! The usual allocator puts a word of its own before each block, and makes blocks in steps of 16 bytes. These
 //! sizes waste nothing there.
+//!
+//! Rejected: a pool that all threads share. It needs atomics for each coroutine, and blocks lose their cache.
 
 use super::local::thread_locals;
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
@@ -27,8 +43,8 @@ const ALIGN: usize = 16;
 /// The most blocks of a class that a thread keeps.
 const MOST: u32 = 1024;
 
-/// One thread's free blocks. Invariant: each list has as many blocks as its count says, of its class's
-/// layout, that nobody else uses.
+/// The blocks that one thread keeps. Invariant: each list has as many blocks as its count says, all of its
+/// class's layout, and no other code uses them.
 struct FreeBlocks {
     lists: [(Cell<*mut u8>, Cell<u32>); CLASSES],
 }
@@ -76,18 +92,18 @@ const fn class_of<T>() -> Option<usize> {
     if size == 0 || class >= CLASSES || align_of::<T>() > ALIGN { None } else { Some(class) }
 }
 
-/// Memory for a value, which the caller writes: in place, where moving it there would cost more than the
+/// Memory for a value, which the caller writes in place: to move a value there could cost more than all the
 /// rest. Aborts if there is no memory, as `Box::new` does.
 #[inline]
 pub(crate) fn allocate<T>() -> NonNull<T> {
     match const { class_of::<T>() } {
-        Some(class) => take_block(class).unwrap_or_else(|| fresh(class)).cast(),
+        Some(class) => take_block(class).unwrap_or_else(|| allocate_new(class)).cast(),
         None => NonNull::from(Box::leak(Box::<T>::new_uninit())).cast(),
     }
 }
 
 #[cold]
-fn fresh(class: usize) -> NonNull<u8> {
+fn allocate_new(class: usize) -> NonNull<u8> {
     let layout = layout_of(class);
     // SAFETY: the layout is not empty.
     NonNull::new(unsafe { alloc(layout) }).unwrap_or_else(|| handle_alloc_error(layout))
@@ -123,13 +139,13 @@ impl FreeBlocks {
         Some(block)
     }
 
-    /// Keeps the block, whose content is over, if there is room.
+    /// Keeps a block, whose content is dropped, if there are fewer than `MOST`.
     fn put(&self, class: usize, block: NonNull<u8>) -> bool {
         let (first, count) = &self.lists[class];
         if count.get() == MOST {
             return false;
         }
-        // SAFETY: the block is ours, and large enough for a link.
+        // SAFETY: the caller has handed the block over, and it is large enough for a link.
         unsafe { block.cast::<*mut u8>().write(first.get()) };
         first.set(block.as_ptr());
         count.set(count.get() + 1);
@@ -141,21 +157,21 @@ impl FreeBlocks {
 mod tests {
     use super::*;
 
-    fn place<T>(value: T) -> NonNull<T> {
-        let place = allocate();
+    fn new<T>(value: T) -> NonNull<T> {
+        let block = allocate();
         // SAFETY: it is for such a value.
-        unsafe { place.write(value) };
-        place
+        unsafe { block.write(value) };
+        block
     }
 
     #[test]
     fn a_freed_block_is_used_again() {
-        let one = place([1_u64; 20]);
+        let one = new([1_u64; 20]);
         // SAFETY: it is alive.
         assert_eq!(unsafe { one.read() }, [1; 20]);
-        // SAFETY: it comes from `place`, and is not used again.
+        // SAFETY: it comes from `new`, and is not used again.
         unsafe { free(one) };
-        let other = place([2_u64; 21]);
+        let other = new([2_u64; 21]);
         assert_eq!(one.cast::<u8>(), other.cast::<u8>());
         // SAFETY: as above.
         unsafe { free(other) };
@@ -167,30 +183,30 @@ mod tests {
         #[repr(align(128))]
         struct Wide(#[allow(dead_code)] Rc<()>);
         let count = Rc::new(());
-        let small = place(Rc::clone(&count));
-        let large = place((Rc::clone(&count), [0_u8; 600]));
-        let wide = place(Wide(Rc::clone(&count)));
+        let small = new(Rc::clone(&count));
+        let large = new((Rc::clone(&count), [0_u8; 600]));
+        let wide = new(Wide(Rc::clone(&count)));
         assert_eq!((Rc::strong_count(&count), wide.as_ptr().addr() % 128), (4, 0));
-        // SAFETY: they come from `place`, and are not used again.
+        // SAFETY: they come from `new`, and are not used again.
         unsafe {
             free(small);
             free(large);
             free(wide);
         }
         assert_eq!(Rc::strong_count(&count), 1);
-        let nothing = place(());
+        let nothing = new(());
         // SAFETY: as above.
         unsafe { free(nothing) };
     }
 
     #[test]
-    fn a_thread_keeps_so_many_and_leaves_none() {
+    fn a_thread_keeps_at_most_so_many_and_frees_all_at_its_end() {
         let blocks: Vec<_> =
-            (0..2 * MOST).map(|i| place([u64::from(i); 8]).as_ptr().expose_provenance()).collect();
+            (0..2 * MOST).map(|i| new([u64::from(i); 8]).as_ptr().expose_provenance()).collect();
         std::thread::spawn(move || {
             for block in blocks {
                 let block = NonNull::new(std::ptr::with_exposed_provenance_mut::<[u64; 8]>(block));
-                // SAFETY: each comes from `place`, and is freed once.
+                // SAFETY: each comes from `new`, and is freed once.
                 unsafe { free(block.expect("a block")) };
             }
         })

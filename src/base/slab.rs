@@ -1,25 +1,26 @@
-//! Values under keys: a table in blocks of 64 places, which are freed when they are empty.
+//! A table of values under keys, in blocks of 64 slots, which are freed when they are empty.
 //!
-//! A key is a place and the place's generation, so that the key of a value that was removed finds nothing.
-//! The lowest free place is used first, so what a burst has used becomes empty as a whole.
+//! A key is a slot and the slot's generation, so the key of a value that was removed finds nothing. The
+//! lowest free slot is used first, so the blocks that a burst has used become empty as a whole.
 //!
-//! Bound: a block for each value at worst, one empty block, and 8 bytes for each block that there ever was at
-//! once. (The empty one is kept so that one value that comes and goes allocates nothing.)
+//! Bound on the memory: at worst a block for each value, plus one empty block, plus 8 bytes for each block of
+//! the largest number that existed at the same time. The empty block is kept so that a single value that is
+//! added and removed again and again allocates nothing.
 
 use super::bit_set::BitSet;
 
-const PLACES: usize = u64::BITS as usize;
+const SLOTS: usize = u64::BITS as usize;
 
 /// What a value is found by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Key {
-    /// The place in the table, from 0 on, as low as may be.
+    /// The number of the slot, from 0 on. The lowest free one is used.
     pub(crate) slot: u32,
-    /// Tells the value from others that have had this place.
+    /// Distinguishes the value from others that were in this slot.
     pub(crate) generation: u32,
 }
 
-/// As 64 bits: what a kernel keeps for its user with each descriptor.
+/// As 64 bits, which is what a kernel stores with each descriptor.
 #[cfg_attr(sward_backend = "poll", allow(dead_code))]
 impl Key {
     /// As one number.
@@ -42,19 +43,19 @@ struct Entry<T> {
 #[derive(Debug)]
 struct Block<T> {
     used: u64,
-    entries: [Entry<T>; PLACES],
+    entries: [Entry<T>; SLOTS],
 }
 
 /// Values under keys.
 #[derive(Debug)]
 pub(crate) struct Slab<T> {
     blocks: Vec<Option<Box<Block<T>>>>,
-    /// The blocks with a free place; the numbers without a block, up to the last one.
+    /// The blocks with a free slot, and the numbers below the last one that have no block.
     with_room: BitSet,
     absent: BitSet,
     /// The block that is empty, if there is one.
     empty: Option<usize>,
-    /// No key of a block that was freed has this generation or a later one.
+    /// Greater than each generation of the blocks that were freed. New blocks begin with it.
     generation: u32,
 }
 
@@ -77,29 +78,29 @@ impl<T> Slab<T> {
         if block.used == 0 {
             self.empty = None;
         }
-        let place = block.used.trailing_ones() as usize;
-        block.used |= 1 << place;
+        let free = block.used.trailing_ones() as usize;
+        block.used |= 1 << free;
         if block.used == u64::MAX {
             self.with_room.set(number, false);
         }
-        let entry = &mut block.entries[place];
+        let entry = &mut block.entries[free];
         entry.value = Some(value);
-        Key { slot: (number * PLACES + place) as u32, generation: entry.generation }
+        Key { slot: (number * SLOTS + free) as u32, generation: entry.generation }
     }
 
     /// The value of that key, if it was not removed.
     #[inline]
     pub(crate) fn get(&self, key: Key) -> Option<&T> {
         let slot = key.slot as usize;
-        let entry = &self.blocks.get(slot / PLACES)?.as_ref()?.entries[slot % PLACES];
+        let entry = &self.blocks.get(slot / SLOTS)?.as_ref()?.entries[slot % SLOTS];
         if entry.generation == key.generation { entry.value.as_ref() } else { None }
     }
 
-    /// The value in that place, whatever its generation.
+    /// The value in that slot, whatever its generation.
     #[inline]
     pub(crate) fn at_mut(&mut self, slot: u32) -> Option<&mut T> {
         let slot = slot as usize;
-        self.blocks.get_mut(slot / PLACES)?.as_mut()?.entries[slot % PLACES].value.as_mut()
+        self.blocks.get_mut(slot / SLOTS)?.as_mut()?.entries[slot % SLOTS].value.as_mut()
     }
 
     /// Removes the value of that key; `None` if that was done already.
@@ -108,24 +109,25 @@ impl<T> Slab<T> {
         self.remove_at(key.slot)
     }
 
-    /// Removes the value in that place.
+    /// Removes the value in that slot.
     pub(crate) fn remove_at(&mut self, slot: u32) -> Option<T> {
-        let (number, place) = (slot as usize / PLACES, slot as usize % PLACES);
+        let (number, slot) = (slot as usize / SLOTS, slot as usize % SLOTS);
         let block = self.blocks.get_mut(number)?.as_mut()?;
-        let entry = &mut block.entries[place];
+        let entry = &mut block.entries[slot];
         let value = entry.value.take()?;
         entry.generation = entry.generation.wrapping_add(1);
         if block.used == u64::MAX {
             self.with_room.set(number, true);
         }
-        block.used &= !(1 << place);
+        block.used &= !(1 << slot);
         if block.used == 0 {
             self.block_is_empty(number);
         }
         Some(value)
     }
 
-    /// Takes all values out of the table. Add nothing afterwards: it could get a key that was in use before.
+    /// Takes all values out of the table. Add no value afterwards: its key could be one that was in use
+    /// before.
     pub(crate) fn drain(&mut self) -> impl Iterator<Item = T> + use<T> {
         let blocks = std::mem::replace(self, Slab::new()).blocks;
         blocks.into_iter().flatten().flat_map(|block| block.entries).filter_map(|entry| entry.value)
@@ -193,7 +195,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     #[test]
-    fn a_burst_leaves_the_blocks_of_what_is_left() {
+    fn after_a_burst_only_used_blocks_stay() {
         let mut slab = Slab::new();
         let keys: Vec<_> = (0..100_000).map(|n| slab.insert(n)).collect();
         assert!(slab.blocks() > 1_500);
@@ -201,13 +203,13 @@ mod tests {
             assert_eq!(slab.remove(key), Some(n));
         }
         assert_eq!(slab.blocks(), 10 + 1);
-        // What comes then fills these.
+        // New values fill these.
         (0..10 * 63).for_each(|n| _ = slab.insert(n));
         assert_eq!(slab.blocks(), 10 + 1);
     }
 
     #[test]
-    fn one_value_that_comes_and_goes_allocates_nothing() {
+    fn adding_and_removing_one_value_allocates_nothing() {
         let mut slab = Slab::new();
         let full: Vec<_> = (0..64).map(|n| slab.insert(n)).collect();
         for _ in 0..3 {
@@ -223,7 +225,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
-        /// Some phases grow, others shrink. Every key that there ever was finds its value or nothing.
+        /// Some phases grow, others shrink. Each key that was ever returned finds its own value or none.
         #[test]
         fn agrees_with_a_map(
             phases in prop::collection::vec((1..200_usize, 0..200_usize, any::<u64>()), 0..12),

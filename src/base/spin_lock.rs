@@ -1,15 +1,28 @@
-//! A lock that is held for a few instructions, and whose release is one plain store.
+//! A spin lock: held for a few instructions, and released by one plain store.
+//!
+//! # The problem
+//!
+//! A rendezvous takes and releases such a lock six times. A mutex that can put threads to sleep needs a
+//! second read-modify-write in each release, to find out whether a thread sleeps. This lock does not.
+//!
+//! # States
 //!
 //! ```text
-//!   held: 0 --- compare-and-swap, Acquire ---> 1 --- store, Release ---> 0
+//!   held: 0 (free) --- compare-and-swap, Acquire: `lock` ---> 1 (held)
+//!         0 (free) <--- store, Release: the guard is dropped --- 1 (held)
 //! ```
 //!
-//! A rendezvous takes such a lock six times, and a mutex that can put threads to sleep needs a second
-//! read-modify-write for each release, to see whether one sleeps. Here whoever finds the lock held spins,
-//! then gives the processor away, since the holder may have been preempted, and in the end sleeps for
-//! moments, so that a holder of lower priority comes to run.
+//! A thread that finds the lock held waits in three stages (`sync::spin`): it spins; then it yields its
+//! processor, since the holder may have been preempted; then it sleeps for moments, so that a holder of lower
+//! priority gets to run. A waiter that is late has no claim: any thread may take the free lock first. So the
+//! lock is for critical sections of a few instructions, in which no code of a user runs.
 //!
-//! The store is the last that a release does with the lock: whoever takes it next may free its memory.
+//! # The argument
+//!
+//! - *Mutual exclusion*: only a compare-and-swap from 0 to 1 takes the lock, and only its taker stores 0. The
+//!   acquiring swap reads the releasing store, so it sees what the last holder wrote.
+//! - *No lost wake-up*: no thread sleeps until it is woken; each waiter looks again by itself.
+//! - *Memory*: the store is the last access of a release to the lock. So the next holder may free it.
 
 use super::sync::{AtomicU32, Ordering, const_fn, spin};
 use std::cell::UnsafeCell;
@@ -18,12 +31,14 @@ use std::ops::{Deref, DerefMut};
 
 /// A spin lock.
 pub(crate) struct SpinLock<T> {
+    /// 0: free, 1: held.
     held: AtomicU32,
+    /// Accessed by the holder only.
     value: UnsafeCell<T>,
 }
 
-// SAFETY: one thread at a time has access to the value: the one whose compare-and-swap took `held` from 0
-// to 1, until its guard stores 0. That store releases what it did to the next one's acquiring swap.
+// SAFETY: one thread at a time has access to the value, from the compare-and-swap that took `held` from 0 to
+// 1 until its guard stores 0. That store releases what the thread did to the next acquiring swap.
 unsafe impl<T: Send> Sync for SpinLock<T> {}
 // SAFETY: the value goes with it.
 unsafe impl<T: Send> Send for SpinLock<T> {}
@@ -36,17 +51,17 @@ impl<T> SpinLock<T> {
         }
     }
 
-    /// Takes the lock once it is free.
+    /// Takes the lock once it is free. Blocks the thread until then.
     #[inline]
     pub(crate) fn lock(&self) -> SpinGuard<'_, T> {
         if self.held.compare_exchange_weak(0, 1, Ordering::Acquire, Ordering::Relaxed).is_err() {
-            self.lock_slowly();
+            self.lock_contended();
         }
         SpinGuard { lock: self }
     }
 
     #[cold]
-    fn lock_slowly(&self) {
+    fn lock_contended(&self) {
         let mut turn = 0;
         while self.held.load(Ordering::Relaxed) != 0
             || self.held.compare_exchange_weak(0, 1, Ordering::Acquire, Ordering::Relaxed).is_err()
@@ -76,7 +91,7 @@ impl<T> Deref for SpinGuard<'_, T> {
     type Target = T;
     #[inline]
     fn deref(&self) -> &T {
-        // SAFETY: the guard has taken the lock, and the borrow ends before it gives it back.
+        // SAFETY: the guard holds the lock, and the borrow ends before the guard releases it.
         unsafe { &*self.lock.value.get() }
     }
 }
@@ -120,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_gives_the_lock_back() {
+    fn a_panic_releases_the_lock() {
         let lock = SpinLock::new(1);
         let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             let mut held = lock.lock();
@@ -139,7 +154,7 @@ mod models {
     use loom::sync::Arc;
     use loom::thread;
 
-    /// Two take it and change what is under it, which loom watches; the second one sees what the first did.
+    /// Two threads take it and change its value, which loom watches. The second one sees what the first did.
     #[test]
     fn one_at_a_time() {
         loom::model(|| {

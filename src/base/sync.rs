@@ -1,14 +1,15 @@
-//! The loom switch: files whose protocol a model checks take their atomics and locks from here.
+//! The loom switch: files whose protocol a model checks take their atomics from here, and the lock of wait
+//! lists from `list_lock`.
 //!
-//! Only pure files (no syscall, no stack switch, no clock) do so. Everything else uses std's
-//! atomics, which loom does not see.
+//! Only pure files do so: without system calls, stack switches and clocks. All other files use std's atomics,
+//! which loom does not see.
 
 #[cfg(loom)]
 pub(crate) use modelled::*;
 #[cfg(not(loom))]
 pub(crate) use real::*;
 
-/// A constructor that is `const` except under loom, whose atomics are not made in constants.
+/// A constructor that is `const`, except under loom, whose atomics have no `const` constructors.
 macro_rules! const_fn {
     ($(#[$attribute:meta])* $visible:vis fn $name:ident($($arg:ident: $kind:ty),*) -> $result:ty $body:block) => {
         #[cfg(not(loom))]
@@ -27,10 +28,12 @@ mod real {
 
     pub(crate) use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 
-    /// One turn of a wait for another thread's few instructions: pauses first, twice as long each time, since a
-    /// thread that uses the lock again and again is the faster the longer it keeps the lock's memory to itself;
-    /// then gives up the processor, since the other thread may have been preempted in the middle; and then
-    /// sleeps for moments, since that thread may be one that does not run while this one could.
+    /// One turn of a wait for a few instructions of another thread, in three stages:
+    ///
+    /// - *Pauses*, twice as long each time. A thread that uses the lock again and again is the faster, the
+    ///   longer the other processors leave the lock's cache line alone.
+    /// - *Yields*: the other thread may have been preempted in the middle.
+    /// - *Short sleeps*: the other thread may have a lower priority, and run only while this one does not.
     #[inline]
     pub(crate) fn spin(turn: u32) {
         match turn {

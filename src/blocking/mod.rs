@@ -241,7 +241,7 @@ fn withdraw(number: u64) -> Option<Job> {
 /// Queues a job for a living thread and returns its number; or fails and drops the job.
 fn submit(job: Job) -> io::Result<u64> {
     fork::check();
-    fork::keep(fork::Pool { rest: end_idle_threads, forget: reset_after_fork });
+    fork::register_pool(fork::PoolHooks { end_idle_threads, forget_threads: reset_after_fork });
     let mut pool = POOL.lock();
     if pool.idle <= pool.queue.len() && pool.threads < pool.limit {
         // Under the lock, so that each counted thread exists: a job that is queued for a thread that
@@ -272,7 +272,7 @@ fn end_idle_threads() {
         let pool = POOL.lock();
         pool.threads > pool.aside
     };
-    while leaving() && fork::is_quiet() && Instant::now() < deadline {
+    while leaving() && fork::no_runtime_lives() && Instant::now() < deadline {
         JOB_QUEUED.notify_all();
         thread::sleep(nap);
         nap = (nap * 2).min(Duration::from_millis(2));
@@ -300,14 +300,14 @@ fn work() {
             job();
             pool = POOL.lock();
         }
-        if pool.threads > pool.limit || fork::is_quiet() {
+        if pool.threads > pool.limit || fork::no_runtime_lives() {
             pool.threads -= 1;
             return;
         }
         pool.idle += 1;
         let waited = JOB_QUEUED.wait_for(pool.raw(), KEEP_ALIVE);
         pool.idle -= 1;
-        if (waited.timed_out() || fork::is_quiet()) && pool.queue.is_empty() {
+        if (waited.timed_out() || fork::no_runtime_lives()) && pool.queue.is_empty() {
             pool.threads -= 1;
             return;
         }

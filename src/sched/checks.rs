@@ -126,7 +126,7 @@ fn walk_is_fine(used: Used, movable: bool) -> bool {
     let mut links = Vec::new();
     let known = KNOWN.read();
     frames::walk(&mut |frame| {
-        let distance = used.base.addr().wrapping_sub(frame.slot);
+        let distance = used.base.addr().wrapping_sub(frame.stored_at);
         if used.own && (used.bytes..used.stack).contains(&distance) {
             return true; // a frame of the walk itself
         }

@@ -1,12 +1,12 @@
-//! Advice to the kernel about many ranges of memory, in one system call where it takes them so. Where it
-//! does not, each range gets a `madvise` of its own.
+//! Advice to the kernel about many ranges of memory: in one system call if the kernel has it, otherwise in
+//! one `madvise` for each range.
 
 use super::capability::Capability;
-use super::sys::together;
+use super::sys::advise_together;
 use crate::base::sys::check;
 use std::io;
 
-/// Advice about several ranges.
+/// Whether to try one call for several ranges.
 static TOGETHER: Capability = Capability::new();
 
 /// A range of memory.
@@ -14,22 +14,23 @@ pub(super) fn range(start: usize, bytes: usize) -> libc::iovec {
     libc::iovec { iov_base: start as *mut libc::c_void, iov_len: bytes }
 }
 
-/// Gives advice about the ranges, from the first on; for how many it was taken, at least one.
+/// Gives advice about the ranges, from the first one on. Returns for how many of them the kernel has taken
+/// it, at least one.
 ///
 /// # Errors
 ///
-/// The system's, about the first range.
+/// The system's error for the first range.
 ///
 /// # Safety
 ///
-/// As for `madvise` about each of the ranges, any number of times. They have the same length, and there
-/// is one at least.
+/// As for `madvise` about each of the ranges, any number of times. They have the same length, and there is at
+/// least one.
 pub(super) unsafe fn advise(ranges: &[libc::iovec], advice: libc::c_int) -> io::Result<usize> {
     // SAFETY: as the caller says.
     unsafe { advise_if(&TOGETHER, ranges, advice) }
 }
 
-/// As `advise`, by that way of giving it for several ranges.
+/// As `advise`, with that capability for several ranges.
 ///
 /// # Safety
 ///
@@ -41,7 +42,7 @@ unsafe fn advise_if(
 ) -> io::Result<usize> {
     let try_together = together_works.worth_a_try();
     // SAFETY: as the caller says.
-    let mut done = if try_together { unsafe { together(ranges, advice) } } else { 0 };
+    let mut done = if try_together { unsafe { advise_together(ranges, advice) } } else { 0 };
     let refused = try_together && done == 0;
     for range in &ranges[done..] {
         // SAFETY: as the caller says.
@@ -52,7 +53,7 @@ unsafe fn advise_if(
         }
     }
     if refused {
-        // The ranges were not to blame: the kernel or a sandbox has no such call.
+        // The same advice was taken range by range, so the kernel has no such call, or a sandbox forbids it.
         together_works.refused();
     }
     Ok(done)
@@ -63,7 +64,7 @@ mod tests {
     use super::*;
     use crate::base::sys::page_size;
 
-    /// Pages that hold ones, never given back.
+    /// Pages that are filled with ones, and never unmapped.
     fn ones(pages: usize) -> &'static [u8] {
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
         let (bytes, access) = (pages * page_size(), libc::PROT_READ | libc::PROT_WRITE);
@@ -81,7 +82,7 @@ mod tests {
         memory.chunks(2 * page).map(|pair| range(pair.as_ptr() as usize, page)).collect()
     }
 
-    /// All ranges in one call, if the kernel takes them so, and one by one.
+    /// All ranges in one call, if the kernel has it, and one by one.
     fn ways() -> [Capability; 2] {
         let one_by_one = Capability::new();
         one_by_one.refused();
@@ -92,11 +93,11 @@ mod tests {
     fn advice_is_taken_for_all_ranges() {
         for together in ways() {
             let memory = ones(128);
-            // SAFETY: what the pages hold is of no use.
+            // SAFETY: the content of the pages is not used.
             let done = unsafe { advise_if(&together, &every_other_page(memory), libc::MADV_DONTNEED) };
             assert_eq!(done.expect("taken"), 64);
             for (n, page) in memory.chunks(page_size()).enumerate() {
-                // SAFETY: the place is part of a page that is mapped.
+                // SAFETY: the address is in a page that is mapped.
                 assert_eq!(usize::from(unsafe { page.as_ptr().read_volatile() }), n % 2);
             }
         }
@@ -107,7 +108,7 @@ mod tests {
         for together in ways() {
             let mut ranges = every_other_page(ones(8));
             ranges[2].iov_base = std::ptr::without_provenance_mut(page_size() + 1);
-            // SAFETY: what the pages hold is of no use, and the address that is none is refused.
+            // SAFETY: the content of the pages is not used, and the kernel refuses the invalid address.
             unsafe {
                 assert_eq!(advise_if(&together, &ranges, libc::MADV_DONTNEED).expect("taken for two"), 2);
                 let error = advise_if(&together, &ranges[2..], libc::MADV_DONTNEED).expect_err("not aligned");

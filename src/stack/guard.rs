@@ -1,14 +1,34 @@
 //! How the guards at the low ends of stacks are installed.
 //!
-//! `MADV_GUARD_INSTALL` (Linux 6.13) marks pages within a mapping and splits none, so the number of
-//! stacks is bounded by memory alone. Without it `mprotect` cuts each guard out as a mapping of its
-//! own, two mappings a stack; Linux allows a process `vm.max_map_count` of them. The guards may use
-//! half of that, and then an error says so; the other half is for whatever else the program maps, which is
-//! not counted. No stack is ever given out without its guard.
+//! # The problem
 //!
-//! The advice is tried for each batch of stacks, and `mprotect` does what it is refused for: the kernel does
-//! not take it for locked memory, and a program may lock its memory (`mlockall`) and unlock it at any time.
-//! `SWARD_STACK_GUARD` set to `madvise` or `mprotect` forces the one or the other.
+//! A stack must never be used without its guard, and a process may have only `vm.max_map_count` mappings. A
+//! guard made by `mprotect` is a mapping of its own, so each stack costs two of them.
+//!
+//! # The methods
+//!
+//! - *Advice*: `MADV_GUARD_INSTALL` (Linux 6.13) marks pages within a mapping. The number of stacks is then
+//!   bounded by memory alone. The kernel refuses it for locked memory.
+//! - *`mprotect`*: splits the mapping. The guards may use half of `vm.max_map_count`; beyond that, `install`
+//!   returns an error that names the setting. The other half is for the rest of the program, whose mappings
+//!   are not counted.
+//!
+//! # Which method is used
+//!
+//! | `SWARD_STACK_GUARD` | the method |
+//! |---|---|
+//! | not set | the advice, for each batch of stacks anew; `mprotect` for a batch that it is refused for |
+//! | `madvise` | the advice only; an error if the kernel does not take it |
+//! | `mprotect` | `mprotect` only |
+//!
+//! A refusal is not final, since a program may lock its memory (`mlockall`) and unlock it at any time. After
+//! one, a number of batches go to `mprotect` before the advice is tried again ([`Capability`]).
+//!
+//! # Who counts what
+//!
+//! `SPLIT` is the number of guards that are mappings of their own. `install_split` adds one, and takes it
+//! back if it fails. [`merged`] subtracts the guards of chunks that were emptied: emptying makes them part of
+//! the mapping around them again.
 
 use super::advise::{advise, range};
 use super::capability::Capability;
@@ -22,10 +42,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 const VARIABLE: &str = "SWARD_STACK_GUARD";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Means {
-    /// By that advice if it is taken, else by `mprotect`.
+enum Method {
+    /// That advice, and `mprotect` for what it is refused for.
     Either(libc::c_int),
-    /// By that advice.
+    /// That advice only.
     Madvise(libc::c_int),
     Mprotect,
 }
@@ -33,28 +53,28 @@ enum Means {
 /// Guards that were installed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Installed {
-    /// How many: those of the first slots.
+    /// How many: the guards of the first so many slots.
     pub(super) count: usize,
     /// Whether they are mappings of their own.
-    pub(super) cut_out: bool,
+    pub(super) split: bool,
 }
 
-/// The guards that `mprotect` has cut out.
-static CUT_OUT: AtomicUsize = AtomicUsize::new(0);
-/// The advice.
+/// The number of guards that `mprotect` has made mappings of their own.
+static SPLIT: AtomicUsize = AtomicUsize::new(0);
+/// Whether to try the advice.
 static ADVICE: Capability = Capability::new();
 
-/// Whether the environment's wish for guards can be granted.
+/// Checks that the method in the environment variable can be used.
 ///
 /// # Errors
 ///
 /// `InvalidInput`, naming the variable, for an unknown value; `Unsupported` if the kernel cannot.
 pub(crate) fn check_environment() -> io::Result<()> {
-    means().map(drop)
+    method().map(drop)
 }
 
-/// Installs guards at the low ends of slots of that size, which are given by their addresses, from the first
-/// one on; at least one.
+/// Installs guards for slots of that size, which are given by their low ends, from the first slot on. Returns
+/// how many it has installed, at least one.
 ///
 /// # Errors
 ///
@@ -62,42 +82,42 @@ pub(crate) fn check_environment() -> io::Result<()> {
 ///
 /// # Safety
 ///
-/// The slots lie within mappings of the caller's, nobody uses them, and there is one at least.
+/// The slots are within the caller's mappings and not in use, and there is at least one.
 pub(super) unsafe fn install(slots: &[usize], size: StackSize) -> io::Result<Installed> {
     let bytes = size.guard();
     let guards = || -> Vec<_> { slots.iter().map(|&low| range(low, bytes)).collect() };
-    match means()? {
-        Means::Madvise(advice) => {
+    match method()? {
+        Method::Madvise(advice) => {
             // SAFETY: the guards are within the caller's mappings, and unused.
             let count = unsafe { advise(&guards(), advice) }?;
-            return Ok(Installed { count, cut_out: false });
+            return Ok(Installed { count, split: false });
         }
-        Means::Either(advice) if ADVICE.worth_a_try() => {
+        Method::Either(advice) if ADVICE.worth_a_try() => {
             // SAFETY: as above.
             if let Ok(count) = unsafe { advise(&guards(), advice) } {
-                return Ok(Installed { count, cut_out: false });
+                return Ok(Installed { count, split: false });
             }
             ADVICE.refused();
         }
-        Means::Either(_) | Means::Mprotect => {}
+        Method::Either(_) | Method::Mprotect => {}
     }
-    // Mappings are scarce: none is cut out for a stack that nobody wants yet.
+    // Only one: mappings are scarce, and the other stacks may never be needed.
     // SAFETY: as above.
-    unsafe { cut_out(slots[0], bytes) }.map(|()| Installed { count: 1, cut_out: true })
+    unsafe { install_split(slots[0], bytes) }.map(|()| Installed { count: 1, split: true })
 }
 
-/// So many guards that were mappings of their own have become parts of others again.
-pub(super) fn gone(cut_out: u32) {
-    CUT_OUT.fetch_sub(cut_out as usize, Ordering::Relaxed);
+/// Says that so many guards are mappings of their own no more.
+pub(super) fn merged(split: u32) {
+    SPLIT.fetch_sub(split as usize, Ordering::Relaxed);
 }
 
-/// Makes a guard a mapping of its own, unless the limit is reached.
+/// Installs a guard by `mprotect`, unless the limit is reached.
 ///
 /// # Safety
 ///
 /// As for `install`.
-unsafe fn cut_out(start: usize, bytes: usize) -> io::Result<()> {
-    let count = CUT_OUT.fetch_add(1, Ordering::Relaxed);
+unsafe fn install_split(start: usize, bytes: usize) -> io::Result<()> {
+    let count = SPLIT.fetch_add(1, Ordering::Relaxed);
     let result = if let Some(limit) = max_map_count().filter(|limit| 2 * (count + 1) > limit / 2) {
         Err(io::Error::new(
             io::ErrorKind::OutOfMemory,
@@ -111,22 +131,22 @@ unsafe fn cut_out(start: usize, bytes: usize) -> io::Result<()> {
         check(unsafe { libc::mprotect(start as *mut libc::c_void, bytes, libc::PROT_NONE) }).map(drop)
     };
     if result.is_err() {
-        gone(1);
+        merged(1);
     }
     result
 }
 
-fn means() -> io::Result<Means> {
-    static MEANS: OnceCell<Means> = OnceCell::new();
-    MEANS.get_or_try_init(choose).copied()
+fn method() -> io::Result<Method> {
+    static METHOD: OnceCell<Method> = OnceCell::new();
+    METHOD.get_or_try_init(method_from_environment).copied()
 }
 
-fn choose() -> io::Result<Means> {
-    let wish = std::env::var_os(VARIABLE).filter(|wish| !wish.is_empty());
-    match (wish.as_deref().map(|wish| wish.to_str()), GUARD) {
-        (None, Some(advice)) => Ok(Means::Either(advice)),
-        (None | Some(Some("mprotect")), _) => Ok(Means::Mprotect),
-        (Some(Some("madvise")), Some(advice)) if takes(advice) => Ok(Means::Madvise(advice)),
+fn method_from_environment() -> io::Result<Method> {
+    let setting = std::env::var_os(VARIABLE).filter(|setting| !setting.is_empty());
+    match (setting.as_deref().map(|setting| setting.to_str()), GUARD) {
+        (None, Some(advice)) => Ok(Method::Either(advice)),
+        (None | Some(Some("mprotect")), _) => Ok(Method::Mprotect),
+        (Some(Some("madvise")), Some(advice)) if takes(advice) => Ok(Method::Madvise(advice)),
         (Some(Some("madvise")), _) => Err(io::Error::new(
             io::ErrorKind::Unsupported,
             format!(
@@ -136,17 +156,17 @@ fn choose() -> io::Result<Means> {
         )),
         (Some(_), _) => Err(io::Error::new(
             io::ErrorKind::InvalidInput,
-            format!("environment variable {VARIABLE}={wish:?}: want \"madvise\" or \"mprotect\""),
+            format!("environment variable {VARIABLE}={setting:?}: want \"madvise\" or \"mprotect\""),
         )),
     }
 }
 
-/// Whether the kernel takes that advice, tried on a mapping of its own.
+/// Whether the kernel takes that advice. This tries it on a mapping of its own.
 fn takes(advice: libc::c_int) -> bool {
     let anywhere = std::ptr::null_mut();
     let size = page_size();
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
-    // SAFETY: a fresh mapping, which nobody else knows, and which is given back.
+    // SAFETY: a fresh mapping, which no other code knows, and which is unmapped again.
     unsafe {
         let page = libc::mmap(anywhere, size, libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0);
         if page == libc::MAP_FAILED {

@@ -1,7 +1,7 @@
-//! Rank 1, the stacks: pages. It knows no coroutine.
+//! Rank 1, the stacks: pages of memory. It knows no coroutine.
 //!
 //! ```text
-//!  region: one mapping, reserved for ever                                 addresses grow -->
+//!  region: one mapping, never unmapped                                    addresses grow -->
 //!  +-------+---------------------+-------+---------------------+-------+--------- ...
 //!  | guard |   unused   <-- used | guard |   unused   <-- used | guard |
 //!  +-------+---------------------+-------+---------------------+-------+--------- ...
@@ -9,18 +9,19 @@
 //!          ^ low end             ^ base
 //! ```
 //!
-//! - [`size`]: the sizes that there are: powers of two, of guard and rest in whole pages.
-//! - [`capability`]: what the system may refuse now and grant later.
+//! - [`size`]: the sizes of stacks and guards: powers of two, in whole pages.
+//! - [`capability`]: a system call that the system may refuse now and grant later.
 //! - [`advise`]: advice to the kernel about many ranges at once.
 //! - [`guard`]: how the guards are installed.
-//! - [`region`]: address space for slots.
-//! - [`central`]: the stacks that no worker has, in chunks that are emptied when they are idle.
-//! - [`pool`]: free stacks, per worker and shared.
+//! - [`region`]: address space for slots, and the table that the overflow report reads.
+//! - [`central`]: the stacks that no worker holds, in chunks that are emptied when they are idle.
+//! - [`pool`]: a cache of free stacks for each worker, in front of the central free lists.
 //! - [`overflow`]: the report of a stack overflow.
 //! - [`sys`]: what differs between systems.
 //!
-//! Invariant: a [`Stack`] is one slot, owned by one value; its guard has been installed before the slot is
-//! given out, and stays while anybody has the stack. It goes only with a chunk of slots that nobody has.
+//! Invariant: a [`Stack`] is one slot with one owner. Its guard is installed before the stack is handed out,
+//! and stays until the stack is free again. A guard goes only with a whole chunk, none of whose slots is
+//! taken.
 
 mod advise;
 mod capability;

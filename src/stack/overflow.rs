@@ -1,9 +1,9 @@
-//! The report of a stack overflow: a signal handler that knows a guard when it sees one.
+//! The report of a stack overflow: a signal handler that recognises the guards of stacks.
 //!
-//! The handler runs on an alternate stack, since the coroutine's is used up. It allocates nothing,
-//! takes no lock, and calls only what a signal handler may. A fault that is not in one of our guards
-//! goes to the handler that was there before, which is std's as a rule, and so does a signal that a process
-//! has sent. Where there was none the process ends as it would have without this one.
+//! The handler runs on an alternate stack, since the coroutine's is used up. It allocates nothing, takes no
+//! lock, and calls only functions that a signal handler may call. A fault that is not in one of our guards
+//! goes to the previous handler, which is usually std's, and so does a signal that a process has sent. If
+//! there was no previous handler, the process ends as it would have without this one.
 
 use super::region;
 use super::sys::was_sent;
@@ -17,14 +17,14 @@ use std::ptr;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
 const SIGNALS: [libc::c_int; 2] = [libc::SIGSEGV, libc::SIGBUS];
-/// What the handlers may use of an alternate stack. A frame of a signal with all of the processor's
-/// registers in it takes some KiB; std's handler and those of other libraries come on top.
+/// The bytes of an alternate stack for handlers. The frame of a signal, with all of the processor's
+/// registers, takes some KiB. The handlers of std and of other libraries need more on top.
 const ALTERNATE: usize = 64 << 10;
 
-/// What was there before, for each of the signals.
+/// The previous handlers, for each of the signals.
 static PREVIOUS: [AtomicPtr<libc::sigaction>; 2] = [const { AtomicPtr::new(ptr::null_mut()) }; 2];
 
-/// Who is running, as a function of type `fn(&mut Message)`; null for nobody to ask.
+/// A function of type `fn(&mut Message)` that names the running coroutine; null before `set_describe`.
 static DESCRIBE: AtomicPtr<()> = AtomicPtr::new(ptr::null_mut());
 
 /// A line of text in a fixed buffer. What does not fit is cut off.
@@ -39,7 +39,7 @@ impl Message {
     }
 
     fn print(&self) {
-        // SAFETY: the buffer holds `len` bytes. Nothing is to be done if nobody reads them.
+        // SAFETY: the buffer holds `len` bytes. An error has nowhere to be reported.
         unsafe { libc::write(libc::STDERR_FILENO, self.text.as_ptr().cast(), self.len) };
     }
 }
@@ -54,13 +54,12 @@ impl fmt::Write for Message {
     }
 }
 
-/// Says how to name the coroutine that runs on the present thread. The function is called in a signal
-/// handler.
+/// Sets the function that names the coroutine of the calling thread. It is called in a signal handler.
 pub(crate) fn set_describe(describe: fn(&mut Message)) {
     DESCRIBE.store(describe as *mut (), Ordering::Release);
 }
 
-/// Installs the handler, once in a process.
+/// Installs the handler, once for the process.
 ///
 /// # Errors
 ///
@@ -76,10 +75,10 @@ pub(crate) fn install() -> io::Result<()> {
             action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
             // SAFETY: as above.
             let mut before: libc::sigaction = unsafe { mem::zeroed() };
-            // SAFETY: both point to what lives until the calls end.
+            // SAFETY: both pointers are to variables that live until the calls end.
             check(unsafe { libc::sigaction(signal, ptr::null(), &raw mut before) })?;
             previous.store(Box::leak(Box::new(before)), Ordering::Release);
-            // SAFETY: the handler is fit to be one, as this file's head says.
+            // SAFETY: the handler does only what a signal handler may, as the head of this file says.
             check(unsafe { libc::sigaction(signal, &raw const action, ptr::null_mut()) })?;
         }
         Ok(())
@@ -88,9 +87,9 @@ pub(crate) fn install() -> io::Result<()> {
 }
 
 extern "C" fn on_fault(signal: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
-    // SAFETY: with SA_SIGINFO the kernel gives a valid pointer; any bytes are an address.
+    // SAFETY: with SA_SIGINFO the kernel passes a valid pointer, and any bytes are an address.
     let (code, address) = unsafe { ((*info).si_code, (*info).si_addr() as usize) };
-    // What a process has sent names the sender where a fault has its address.
+    // A signal that a process has sent has the sender in the field that is the address of a fault.
     let sent = was_sent(code);
     match region::guard_at(address) {
         Some(bytes) if !sent => report_and_abort(bytes),
@@ -104,7 +103,7 @@ fn report_and_abort(bytes: usize) -> ! {
     let before = message.len;
     let describe = DESCRIBE.load(Ordering::Acquire);
     if !describe.is_null() {
-        // SAFETY: only `set_describe` stores here, a function of this very type.
+        // SAFETY: only `set_describe` stores here, and only functions of this type.
         let describe = unsafe { mem::transmute::<*mut (), fn(&mut Message)>(describe) };
         describe(&mut message);
     }
@@ -126,16 +125,16 @@ fn report_and_abort(bytes: usize) -> ! {
 }
 
 fn pass_on(signal: libc::c_int, sent: bool, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
-    let place = usize::from(signal == SIGNALS[1]);
-    let previous = PREVIOUS[place].load(Ordering::Acquire);
+    let index = usize::from(signal == SIGNALS[1]);
+    let previous = PREVIOUS[index].load(Ordering::Acquire);
     // SAFETY: stored before the handler was installed, and never freed.
     let previous = unsafe { &*previous };
     match previous.sa_sigaction {
         libc::SIG_IGN if sent => {}
         libc::SIG_DFL | libc::SIG_IGN => {
-            // A fault comes again with its instruction, and then ends the process. What was sent has to be
-            // raised again; it is pending until this handler returns.
-            // SAFETY: both may be called in a signal handler.
+            // A fault happens again with its instruction, and then ends the process. A signal that was sent
+            // has to be raised again; it is pending until this handler returns. SAFETY: both may be called in
+            // a signal handler.
             unsafe {
                 libc::signal(signal, libc::SIG_DFL);
                 if sent {
@@ -158,7 +157,7 @@ fn pass_on(signal: libc::c_int, sent: bool, info: *mut libc::siginfo_t, context:
     }
 }
 
-/// A thread's alternate signal stack, with a guard. Goes with the value.
+/// A thread's alternate signal stack, with a guard. Dropping it restores the previous one.
 pub(crate) struct AltStack {
     memory: *mut libc::c_void,
     previous: libc::stack_t,
@@ -166,26 +165,26 @@ pub(crate) struct AltStack {
 }
 
 impl AltStack {
-    /// Gives the calling thread one.
+    /// Makes one for the calling thread.
     ///
     /// # Errors
     ///
-    /// The system's; then the thread keeps what it has.
+    /// The system's. The thread then keeps the one that it has.
     pub(crate) fn install() -> io::Result<AltStack> {
         let bytes = page_size() + ALTERNATE;
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
-        // SAFETY: a fresh mapping at a place of the kernel's choice.
+        // SAFETY: a fresh mapping at an address of the kernel's choice.
         let memory =
             unsafe { libc::mmap(ptr::null_mut(), bytes, libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0) };
         if memory == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
         }
         let mut previous = libc::stack_t { ss_sp: ptr::null_mut(), ss_flags: libc::SS_DISABLE, ss_size: 0 };
-        // SAFETY: all of our own mapping, which stays until the value's drop takes it out of use.
-        match unsafe { put_to_use(memory, &mut previous) } {
+        // SAFETY: the whole of our own mapping, which stays until the value's drop ends its use.
+        match unsafe { set_alternate_stack(memory, &mut previous) } {
             Ok(()) => Ok(AltStack { memory, previous, thread_bound: PhantomData }),
             Err(e) => {
-                // SAFETY: our own mapping, which nobody uses.
+                // SAFETY: our own mapping, which is not in use.
                 unsafe { libc::munmap(memory, bytes) };
                 Err(e)
             }
@@ -193,25 +192,25 @@ impl AltStack {
     }
 }
 
-/// Makes the memory the thread's alternate signal stack, all but one page of guard at its low end, and
-/// tells the one before.
+/// Makes the memory the thread's alternate signal stack, except one page of guard at its low end. Stores the
+/// previous stack in `previous`.
 ///
 /// # Safety
 ///
-/// The memory is a page and `ALTERNATE` bytes of a mapping of the caller's, and stays while it is in use.
-/// After an error it is not.
-unsafe fn put_to_use(memory: *mut libc::c_void, previous: &mut libc::stack_t) -> io::Result<()> {
+/// The memory is a page and `ALTERNATE` bytes of the caller's mapping, and stays while it is in use. After an
+/// error it is not in use.
+unsafe fn set_alternate_stack(memory: *mut libc::c_void, previous: &mut libc::stack_t) -> io::Result<()> {
     // SAFETY: the first page of the caller's mapping.
     check(unsafe { libc::mprotect(memory, page_size(), libc::PROT_NONE) })?;
     let stack =
         libc::stack_t { ss_sp: memory.wrapping_byte_add(page_size()), ss_flags: 0, ss_size: ALTERNATE };
-    // SAFETY: the memory stays, as the caller says; both places live until the call ends.
+    // SAFETY: the memory stays, as the caller says; both variables live until the call ends.
     check(unsafe { libc::sigaltstack(&raw const stack, previous) }).map(drop)
 }
 
 impl Drop for AltStack {
     fn drop(&mut self) {
-        // SAFETY: the thread goes back to what it had before; then nobody uses the mapping.
+        // SAFETY: the thread gets its previous stack back; after that the mapping is not in use.
         unsafe {
             libc::sigaltstack(&raw const self.previous, ptr::null_mut());
             libc::munmap(self.memory, page_size() + ALTERNATE);

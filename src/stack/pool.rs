@@ -1,15 +1,16 @@
-//! Free stacks: a hot cache for each worker, and what overflows from it, shared.
+//! Free stacks: a cache for each worker, in front of the central free lists.
 //!
-//! - A worker takes the stack that it put last: its top is in the processor's cache, and no lock or
-//!   atomic is touched.
-//! - A cache that is full moves its older half to the shared stacks in one go, and an empty one
-//!   fetches several at once, so the lock is rare.
-//! - Stacks are trimmed on that way, not at each exit: giving pages back takes the lock of the page
-//!   tables and interrupts the other processors. All but the top page goes; the top page too, once
-//!   many stacks are free.
-//! - Where far more are free than in use, whole chunks of the shared stacks are emptied, and their page
-//!   tables go as well ([`depot`](super::central) says when). Not where the program has locked its memory: a
-//!   range that is mapped anew would be populated. Nor are locked stacks trimmed.
+//! - A worker takes the stack that it has put last. The top of that stack is in the processor's cache, and no
+//!   lock or atomic is needed.
+//! - A full cache moves its older half to the central free list in one go, and an empty one fetches several
+//!   stacks at once. So the lock is rare.
+//! - Stacks are *trimmed* when they move to the central free list, not at the end of each coroutine: to give
+//!   pages back takes the lock of the page tables and interrupts the other processors. All pages but the top
+//!   one go, and the top one too once many stacks are free.
+//! - While far more stacks are free than in use, whole chunks of the central free list are emptied, and their
+//!   page tables go as well ([`central`](super::central) says when).
+//! - In a program that has locked its memory, chunks are not emptied, since the kernel would populate a range
+//!   that is mapped anew. Locked stacks are not trimmed either: the kernel refuses.
 
 use super::advise::{advise, range};
 use super::capability::Capability;
@@ -23,17 +24,17 @@ use std::io;
 use std::mem;
 use std::num::NonZeroUsize;
 
-/// Bytes of address space that one worker's cache of one size holds, and stacks at the most.
+/// One worker's cache of one size holds at most so many bytes of address space, and at most so many stacks.
 const CACHE_BYTES: usize = 16 << 20;
-const CACHE_MOST: usize = 64;
-/// Stacks fetched from the shared ones at once.
+const CACHE_STACKS: usize = 64;
+/// Stacks fetched from the central free list at once.
 const REFILL: usize = 16;
 
-/// A stack. One that is dropped goes to the shared ones, so that none can be lost.
+/// A stack. If it is dropped, it goes to the central free list, so none is lost.
 #[derive(Debug)]
 pub(crate) struct Stack {
     base: NonZeroUsize,
-    /// The chunk of the depot that it is of.
+    /// Its chunk in the central free list.
     chunk: u32,
     size: StackSize,
 }
@@ -44,7 +45,7 @@ impl Stack {
         Stack { base, chunk, size }
     }
 
-    /// The highest address, just beyond the stack.
+    /// The address just above the stack.
     #[inline]
     pub(crate) fn base(&self) -> NonZeroUsize {
         self.base
@@ -55,11 +56,11 @@ impl Stack {
         NonZeroUsize::new(self.base.get() - self.size.stride()).expect("no mapping is at zero")
     }
 
-    /// Its chunk, and where it is.
-    fn into_place(self) -> (u32, usize) {
-        let place = (self.chunk, self.limit().get());
+    /// Its chunk and its low end, for the central free list.
+    fn into_slot(self) -> (u32, usize) {
+        let slot = (self.chunk, self.limit().get());
         mem::forget(self);
-        place
+        slot
     }
 }
 
@@ -74,7 +75,7 @@ pub(crate) struct Pool {
     caches: [Cache; CLASSES],
 }
 
-/// Those of one size.
+/// One worker's free stacks of one size.
 struct Cache {
     stacks: Vec<Stack>,
     most: usize,
@@ -94,7 +95,7 @@ impl Pool {
     ///
     /// # Errors
     ///
-    /// No address space or no guard for it.
+    /// There is no address space or no guard for it.
     #[inline]
     pub(crate) fn take(&mut self, size: StackSize) -> io::Result<Stack> {
         match self.caches[size.class()].stacks.pop() {
@@ -103,7 +104,7 @@ impl Pool {
         }
     }
 
-    /// Takes a stack back that nobody uses any more.
+    /// Takes a stack back that is not in use any more.
     #[inline]
     pub(crate) fn put(&mut self, stack: Stack) {
         let size = stack.size;
@@ -124,15 +125,15 @@ impl Pool {
         if let Some(stack) = cache.stacks.pop() {
             return Ok(stack);
         }
-        let cut = shared.cut(size, want)?;
-        // The system calls that follow take long, and other workers want stacks, too.
+        let new = shared.take_unguarded(size, want)?;
+        // The system calls that follow take long, and other workers may need stacks.
         drop(shared);
-        // SAFETY: the slots are of a region, and ours alone since they were cut off.
-        let installed = unsafe { guard::install(&cut.lows, size) };
-        let (count, cut_out) = installed.as_ref().map_or((0, false), |done| (done.count, done.cut_out));
-        SHARED[size.class()].lock().settle(size, &cut, count, cut_out);
-        // The lowest ones are used first, as with stacks from the depot.
-        cache.stacks.extend(cut.lows[..count].iter().rev().map(|&low| Stack::new(cut.chunk, low, size)));
+        // SAFETY: the slots are parts of a region, and ours alone since they were taken.
+        let installed = unsafe { guard::install(&new.lows, size) };
+        let (count, split) = installed.as_ref().map_or((0, false), |done| (done.count, done.split));
+        SHARED[size.class()].lock().guarded(size, &new, count, split);
+        // The lowest slots are used first, as in the central free list.
+        cache.stacks.extend(new.lows[..count].iter().rev().map(|&low| Stack::new(new.chunk, low, size)));
         installed?;
         Ok(cache.stacks.pop().expect("at least one guard was installed"))
     }
@@ -141,7 +142,7 @@ impl Pool {
 impl Cache {
     #[cold]
     fn overflow(&mut self, size: StackSize) {
-        // It may never have been filled: a stack can come from another worker.
+        // `most` may never have been set: the stack can be from another worker.
         self.most = most_cached(size);
         if self.stacks.len() > self.most {
             let older = self.stacks.len() / 2;
@@ -162,22 +163,22 @@ impl Drop for Pool {
 }
 
 fn most_cached(size: StackSize) -> usize {
-    (CACHE_BYTES / size.stride()).clamp(1, CACHE_MOST)
+    (CACHE_BYTES / size.stride()).clamp(1, CACHE_STACKS)
 }
 
-/// The stacks that no worker has.
+/// The central free lists, one for each size.
 static SHARED: [Mutex<CentralFreeList>; CLASSES] =
     [const { Mutex::new(Rank::Stacks, CentralFreeList::new()) }; CLASSES];
 
-/// Emptying chunks.
+/// Whether to empty chunks.
 static EMPTYING: Capability = Capability::new();
 
 fn give_back(size: StackSize, stacks: Vec<Stack>) {
-    let warm = SHARED[size.class()].lock().free() < spare(size);
-    // Without the lock: these are ours still.
-    trim(&stacks, size, if warm { page_size() } else { 0 });
+    let keep_top = SHARED[size.class()].lock().free() < spare(size);
+    // Without the lock: the stacks are still ours.
+    trim(&stacks, size, if keep_top { page_size() } else { 0 });
     let mut shared = SHARED[size.class()].lock();
-    shared.put(size, stacks.into_iter().map(Stack::into_place));
+    shared.put(size, stacks.into_iter().map(Stack::into_slot));
     let too_many = shared.has_too_many(size);
     drop(shared);
     if too_many && EMPTYING.worth_a_try() {
@@ -185,16 +186,16 @@ fn give_back(size: StackSize, stacks: Vec<Stack>) {
     }
 }
 
-/// Gives committed memory of those stacks back, but for the topmost `keep` bytes of each.
+/// Gives the committed memory of those stacks back, except the topmost `keep` bytes of each.
 fn trim(stacks: &[Stack], size: StackSize, keep: usize) {
     let used = |stack: &Stack| range(stack.limit().get() + size.guard(), size.stride() - size.guard() - keep);
     let ranges: Vec<_> = stacks.iter().map(used).collect();
-    // SAFETY: the stacks are free, so what they hold is of no use. Memory that the kernel keeps all the
-    // same, since it is locked, is no harm.
+    // SAFETY: the stacks are free, so their content is not used. Memory that the kernel keeps because it is
+    // locked does no harm.
     let _ = unsafe { advise(&ranges, DISCARD) };
 }
 
-/// Empties chunks that nobody uses until no more stacks are free than may stay.
+/// Empties idle chunks until no more stacks are free than may be.
 #[cold]
 fn empty_idle_chunks(size: StackSize) {
     if populates() {
@@ -202,13 +203,13 @@ fn empty_idle_chunks(size: StackSize) {
     }
     loop {
         let Some(idle) = SHARED[size.class()].lock().take_idle(size) else { return };
-        // SAFETY: the chunks are of regions, and ours alone since they were taken.
+        // SAFETY: the chunks are parts of regions, and ours alone since they were taken.
         match unsafe { region::empty(idle.memory.clone()) } {
             Ok(()) => {
-                guard::gone(idle.cut_out);
+                guard::merged(idle.split);
                 SHARED[size.class()].lock().emptied(&idle);
             }
-            // The chunks may not be mapped any more. They are left alone for ever, neither free nor bare.
+            // The chunks may not be mapped any more. They stay taken and unused for ever.
             Err(_) => return EMPTYING.refused(),
         }
     }
@@ -284,11 +285,11 @@ mod tests {
         for stack in stacks {
             pool.put(stack);
         }
-        assert_eq!(resident(first, size), 1, "the first to be put back has left the cache");
+        assert_eq!(resident(first, size), 1, "the stack that was put first has left the cache");
     }
 
     #[test]
-    fn a_dropped_stack_is_given_out_again() {
+    fn a_dropped_stack_is_used_again() {
         let size = own_size(21);
         let mut pool = Pool::new();
         let stack = pool.take(size).expect("a stack");

@@ -1,17 +1,16 @@
 //! Address space for slots.
 //!
-//! Regions are reserved with one `mmap` each, larger ones as more are needed, and their address space is
-//! never given back. Where a large one cannot be had a smaller one is tried, down to a single slot. Huge
-//! pages are declined, since one would commit 2 MiB at the first touch of a stack. Slots are contiguous, so
-//! that a guard and the top of the stack below it share a page of page table.
+//! A region is reserved with one `mmap`, larger ones as more stacks are needed, and its address space is
+//! never returned. If there is no room for a large region, a smaller one is tried, down to a single slot.
+//! Huge pages are declined, since one would commit 2 MiB at the first touch of a stack. Slots are contiguous,
+//! so a guard and the top of the stack below it share a page of page table.
 //!
-//! Where the process's address space is limited, stacks leave some of it free: the allocator aborts a process
-//! that it has nothing for, while a stack that cannot be had is an error. Where the program has locked the
-//! memory that it will map (`mlockall(MCL_FUTURE)`) the kernel populates a region at once, so regions are
-//! small.
+//! If the process's address space is limited, stacks leave some of it free: the allocator aborts the process
+//! when it gets no memory, while a missing stack is only an error. If the program has locked its future
+//! memory (`mlockall(MCL_FUTURE)`), the kernel populates a region at once, so regions are small.
 //!
-//! The table of regions is read by the overflow handler, so it is a list that only grows, of nodes
-//! that are never freed.
+//! The signal handler of the overflow report reads the table of regions. So the table is a list that only
+//! grows, of nodes that are never freed.
 
 use super::size::StackSize;
 use super::sys::{RESERVE, decline_huge_pages, populates};
@@ -23,20 +22,20 @@ use std::sync::atomic::{AtomicPtr, Ordering};
 /// Slots of the first region of a size, and of the largest ones.
 pub(super) const FIRST: usize = 16;
 const MOST: usize = 1024;
-/// Bytes of the largest regions, where one slot is not larger.
+/// Bytes of the largest regions, unless one slot is larger.
 const MOST_BYTES: usize = 256 << 20;
-/// The same where the kernel populates a region at once.
+/// The same if the kernel populates a region at once.
 const MOST_BYTES_POPULATED: usize = 1 << 20;
-/// A limit of the address space, divided by this, is what a region takes at most, and what stacks leave free.
+/// Of a limited address space, a region takes at most this part (one eighth), and stacks leave as much free.
 const SHARES: usize = 8;
-/// What stacks leave free of an address space whose limit is not known.
+/// What stacks leave free of an address space that has no known limit.
 const ROOM: usize = 4 << 20;
 
-/// Reserves address space for that many slots, or for fewer. They have no guards.
+/// Reserves address space for that many slots, or for fewer. They are unguarded.
 ///
 /// # Errors
 ///
-/// There is not even room for one.
+/// There is no room even for one.
 pub(super) fn reserve(size: StackSize, slots: usize) -> io::Result<Range<usize>> {
     let populated = populates();
     let limit = address_space_limit();
@@ -45,8 +44,8 @@ pub(super) fn reserve(size: StackSize, slots: usize) -> io::Result<Range<usize>>
         Some(limit) => MOST_BYTES.min(limit / SHARES),
         None => MOST_BYTES,
     };
-    // `map` holds this much besides the region, so it is free afterwards. Not where the kernel would populate
-    // it.
+    // `map` holds this much besides the region for a moment, so it is free afterwards. But not if the kernel
+    // would populate it.
     let room = if populated { 0 } else { limit.map_or(ROOM, |limit| limit / SHARES) };
     let mut slots = slots.min(MOST).min((most_bytes / size.stride()).max(1));
     loop {
@@ -67,11 +66,11 @@ pub(super) fn reserve(size: StackSize, slots: usize) -> io::Result<Range<usize>>
     }
 }
 
-/// Maps so many bytes if there is room for more than these.
+/// Maps so many bytes, if there is room for so many more.
 fn map(bytes: usize, room: usize) -> io::Result<usize> {
     let room = if room > 0 { Some(Room::hold(room)?) } else { None };
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | RESERVE;
-    // SAFETY: a fresh mapping at a place of the kernel's choice.
+    // SAFETY: a fresh mapping at an address of the kernel's choice.
     let start =
         unsafe { libc::mmap(ptr::null_mut(), bytes, libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0) };
     if start == libc::MAP_FAILED {
@@ -89,7 +88,7 @@ struct Room(*mut libc::c_void, usize);
 impl Room {
     fn hold(bytes: usize) -> io::Result<Room> {
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | RESERVE;
-        // SAFETY: a fresh mapping at a place of the kernel's choice.
+        // SAFETY: a fresh mapping at an address of the kernel's choice.
         let start = unsafe { libc::mmap(ptr::null_mut(), bytes, libc::PROT_NONE, flags, -1, 0) };
         if start == libc::MAP_FAILED { Err(io::Error::last_os_error()) } else { Ok(Room(start, bytes)) }
     }
@@ -97,7 +96,7 @@ impl Room {
 
 impl Drop for Room {
     fn drop(&mut self) {
-        // SAFETY: our own mapping, which nobody uses.
+        // SAFETY: our own mapping, which is not in use.
         unsafe { libc::munmap(self.0, self.1) };
     }
 }
@@ -105,28 +104,28 @@ impl Drop for Room {
 /// The limit of the process's address space, if there is one.
 fn address_space_limit() -> Option<usize> {
     let mut limit = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
-    // SAFETY: the place is ours.
+    // SAFETY: the variable lives until the call ends.
     let known = unsafe { libc::getrlimit(libc::RLIMIT_AS, &raw mut limit) } == 0;
     (known && limit.rlim_cur != libc::RLIM_INFINITY).then(|| usize::try_from(limit.rlim_cur).ok()).flatten()
 }
 
-/// Empties a range of slots that nobody uses: what they hold, their guards and their page tables go, and the
-/// address space stays reserved.
+/// Empties a range of unused slots: their content, their guards and their page tables go, and the address
+/// space stays reserved.
 ///
-/// Only unmapping frees page tables, so the range is mapped anew. The huge pages are declined as before: the
-/// kernel then makes one mapping of it and its neighbours again.
+/// Only unmapping frees page tables, so the range is mapped anew. Huge pages are declined as before, so that
+/// the kernel merges the range with its neighbours into one mapping again.
 ///
 /// # Errors
 ///
-/// The system's. The range may not be mapped any more then: do not use it again.
+/// The system's. The range may not be mapped any more then, so do not use it again.
 ///
 /// # Safety
 ///
-/// The range is of whole slots of regions, and they are the caller's.
+/// The range consists of whole slots of regions, and they are the caller's.
 pub(super) unsafe fn empty(range: Range<usize>) -> io::Result<()> {
     let (start, bytes) = (range.start as *mut libc::c_void, range.len());
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | RESERVE | libc::MAP_FIXED;
-    // SAFETY: as the caller says, it replaces memory that nobody uses.
+    // SAFETY: as the caller says, it replaces memory that is not in use.
     let mapped = unsafe { libc::mmap(start, bytes, libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0) };
     if mapped == libc::MAP_FAILED {
         return Err(io::Error::last_os_error());
@@ -147,7 +146,7 @@ struct Region {
 
 static REGIONS: AtomicPtr<Region> = AtomicPtr::new(ptr::null_mut());
 
-/// Several at once may do this, since each size has a lock of its own.
+/// Adds a region to the table. Several threads may do so at once, since each size has a lock of its own.
 fn publish(range: &Range<usize>, size: StackSize) {
     let region = Box::leak(Box::new(Region {
         start: range.start,
@@ -164,8 +163,7 @@ fn publish(range: &Range<usize>, size: StackSize) {
     });
 }
 
-/// If the address is in a guard: the size of the stack that it belongs to. Callable in a signal
-/// handler.
+/// If the address is in a guard: the size of the stack above the guard. May be called in a signal handler.
 pub(super) fn guard_at(address: usize) -> Option<usize> {
     let mut at: *const Region = REGIONS.load(Ordering::Acquire);
     // SAFETY: nodes are never freed nor changed once they are published.
@@ -183,7 +181,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn regions_reserved_at_the_same_time_are_all_known() {
+    fn regions_reserved_at_the_same_time_are_all_in_the_table() {
         let size = StackSize::of(1 << 16, 1);
         let start = std::sync::Barrier::new(4);
         let reserve = || {

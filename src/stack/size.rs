@@ -1,25 +1,27 @@
-//! The sizes that there are: powers of two from 64 KiB to 1 GiB of address space, a guard of 16 KiB included,
-//! and larger guards, powers of two up to 64 MiB. The bytes of a guard beyond the usual 16 KiB come on top of
-//! the size. A stack is one page larger than that ([`StackSize::stride`]), and all of it above the guard is
-//! used.
+//! The sizes of stacks and guards.
 //!
-//! What the kernel protects or gives back is whole pages, which are of 4, 16 or 64 KiB. The arithmetic
-//! takes their size as an argument. With pages of 64 KiB the smallest stack is of 128 KiB, since half of
-//! it is guard.
+//! - The size of a stack is a power of two, from 64 KiB to 1 GiB of address space. It includes a guard of 16
+//!   KiB.
+//! - A guard may be larger, a power of two up to 64 MiB. What it has beyond 16 KiB comes on top of the size.
+//! - A slot is one page larger than that ([`StackSize::stride`]). All of it above the guard can be used.
+//!
+//! The kernel protects and frees whole pages, which have 4, 16 or 64 KiB. The arithmetic takes the size of a
+//! page as an argument. With pages of 64 KiB the smallest stack has 128 KiB, since half of it is guard.
 
 use crate::base::sys::page_size;
 use std::io;
 
 const SMALLEST: u32 = 16;
 const LARGEST: u32 = 30;
-/// The smallest guard, as a power of two: code with stack probes touches each page, so one page would do for
-/// it. Code without them skips as much as its frame is large; most frames are smaller than this.
+/// The smallest guard, as a power of two. Code with stack probes touches each page, so one page would be
+/// enough for it. Code without probes may skip as much as its frame is large; most frames are smaller than
+/// this.
 const SMALLEST_GUARD: u32 = 14;
 const LARGEST_GUARD: u32 = 26;
-/// What the smallest stack has besides its guard, at the least.
+/// What the smallest stack has besides its guard, at least.
 const USABLE: usize = 48 << 10;
 
-/// The bytes of a guard of that power of two.
+/// The bytes of a guard of that power of two: at least a page.
 fn guard_bytes(power: u32, page: usize) -> usize {
     (1_usize << power).max(page)
 }
@@ -61,11 +63,11 @@ fn guard_class(bytes: usize) -> io::Result<u8> {
     }
 }
 
-/// BitSet of a class that say how large the stack is; the others say how large its guard is.
+/// The bits of a class that are the size of the stack. The others are the size of the guard.
 const SIZE: u8 = 0xf;
 const GUARD: u8 = !SIZE;
 
-/// How many classes there are: one for each size with each guard.
+/// The number of classes: one for each size with each guard.
 pub(super) const CLASSES: usize = ((LARGEST_GUARD - SMALLEST_GUARD + 1) as usize) << GUARD.trailing_zeros();
 const _: () = assert!(LARGEST - SMALLEST <= SIZE as u32 && CLASSES <= 256);
 
@@ -77,10 +79,10 @@ impl StackSize {
     /// 256 KiB, whatever the size of pages, with the smallest guard.
     pub(crate) const DEFAULT: StackSize = StackSize(2);
 
-    /// This size, with what the wish sets in place of its own.
+    /// This size, with what the override sets in place of its own.
     #[inline]
-    pub(crate) fn with(self, wish: StackOverride) -> StackSize {
-        StackSize(self.0 & !wish.mask | wish.class)
+    pub(crate) fn with(self, other: StackOverride) -> StackSize {
+        StackSize(self.0 & !other.mask | other.class)
     }
 
     fn power(self) -> u32 {
@@ -96,14 +98,14 @@ impl StackSize {
         1 << self.power()
     }
 
-    /// The bytes at the low end of a slot that nobody may touch.
+    /// The bytes of the guard, at the low end of a slot.
     pub(super) fn guard(self) -> usize {
         guard_bytes(self.guard_power(), page_size())
     }
 
-    /// The bytes from one stack to the next: a page more than the size. The tops of stacks that are a power
-    /// of two apart have their addresses in the same set of the processor's translation cache, which holds
-    /// a few dozen of them so; a page further each, they fill it (page colouring).
+    /// The bytes from one stack to the next: a page more than the size (page colouring). If stacks were a
+    /// power of two apart, their tops would be in the same set of the processor's translation cache, which
+    /// would hold only a few dozen of them. A page further apart, they spread over all sets.
     pub(super) fn stride(self) -> usize {
         let page = page_size();
         self.bytes() + (self.guard() - guard_bytes(SMALLEST_GUARD, page)) + page
@@ -119,37 +121,37 @@ impl StackSize {
 /// A size of the stack, of the guard, or of both, in place of the runtime's.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct StackOverride {
-    /// Which bits of the class the wish sets, and their values; the others are zero.
+    /// Which bits of the class it sets, and their values. The other bits are zero.
     mask: u8,
     class: u8,
 }
 
 impl StackOverride {
-    /// The smallest stack of at least that many bytes, and the smallest guard of at least that many, where a
-    /// number is given.
+    /// The smallest stack of at least so many bytes, and the smallest guard of at least so many. `None`
+    /// leaves the runtime's.
     ///
     /// # Errors
     ///
     /// `InvalidInput` for zero, and for more than 1 GiB of stack or 64 MiB of guard.
     pub(crate) fn new(stack: Option<usize>, guard: Option<usize>) -> io::Result<StackOverride> {
-        let mut wish = StackOverride::default();
+        let mut new = StackOverride::default();
         if let Some(bytes) = stack {
-            wish.mask |= SIZE;
-            wish.class |= size_class(bytes)?;
+            new.mask |= SIZE;
+            new.class |= size_class(bytes)?;
         }
         if let Some(bytes) = guard {
-            wish.mask |= GUARD;
-            wish.class |= guard_class(bytes)? << GUARD.trailing_zeros();
+            new.mask |= GUARD;
+            new.class |= guard_class(bytes)? << GUARD.trailing_zeros();
         }
-        Ok(wish)
+        Ok(new)
     }
 }
 
 #[cfg(test)]
 impl StackSize {
-    /// The smallest size of at least that many bytes, with a guard of at least so many.
+    /// The smallest size of at least so many bytes, with a guard of at least so many.
     pub(super) fn of(stack: usize, guard: usize) -> StackSize {
-        StackSize::DEFAULT.with(StackOverride::new(Some(stack), Some(guard)).expect("fine sizes"))
+        StackSize::DEFAULT.with(StackOverride::new(Some(stack), Some(guard)).expect("valid sizes"))
     }
 }
 
@@ -195,7 +197,7 @@ mod tests {
         assert!(StackSize::of(1 << 30, 64 << 20).class() < CLASSES);
     }
 
-    /// The stack above its guard is as large with any guard.
+    /// The room above the guard is the same with any guard.
     #[test]
     fn a_larger_guard_takes_nothing_from_the_stack() {
         let usual = StackSize::of(256 << 10, 1);
@@ -207,17 +209,17 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_wished_for_stays() {
+    fn what_is_not_overridden_stays() {
         let usual = StackSize::of(1 << 20, 32 << 10);
-        let wish = |stack, guard| usual.with(StackOverride::new(stack, guard).expect("fine sizes"));
-        assert_eq!(wish(None, None), usual);
-        assert_eq!(wish(Some(64 << 10), None), StackSize::of(64 << 10, 32 << 10));
-        assert_eq!(wish(None, Some(1 << 20)), StackSize::of(1 << 20, 1 << 20));
-        assert_eq!(wish(Some(2 << 20), Some(1)), StackSize::of(2 << 20, 1));
+        let with = |stack, guard| usual.with(StackOverride::new(stack, guard).expect("valid sizes"));
+        assert_eq!(with(None, None), usual);
+        assert_eq!(with(Some(64 << 10), None), StackSize::of(64 << 10, 32 << 10));
+        assert_eq!(with(None, Some(1 << 20)), StackSize::of(1 << 20, 1 << 20));
+        assert_eq!(with(Some(2 << 20), Some(1)), StackSize::of(2 << 20, 1));
     }
 
     #[test]
-    fn absurd_sizes_are_errors() {
+    fn sizes_out_of_range_are_errors() {
         for bytes in [0, (1 << 30) + 1, usize::MAX] {
             let error = StackOverride::new(Some(bytes), None).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::InvalidInput);

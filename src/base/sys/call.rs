@@ -1,7 +1,7 @@
 //! System calls as `io::Result`.
 //!
-//! Invariant: `errno` is read in the same function that made the call, before anything that could
-//! switch stacks or threads (the location of `errno` is a thread-local).
+//! Invariant: `errno` is read in the function that made the call, before anything that could switch stacks:
+//! `errno` is a thread-local.
 
 use once_cell::sync::OnceCell;
 use std::fmt;
@@ -9,19 +9,19 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::time::Duration;
 
-/// A system call's return value, where -1 means "look at errno".
-pub(crate) trait Return: Copy {
-    /// Whether the value announces an error.
+/// The return value of a system call: -1 means that `errno` has the error.
+pub(crate) trait ReturnValue: Copy {
+    /// Whether the value stands for an error.
     fn failed(self) -> bool;
 }
 
-impl Return for libc::c_int {
+impl ReturnValue for libc::c_int {
     fn failed(self) -> bool {
         self == -1
     }
 }
 
-impl Return for libc::ssize_t {
+impl ReturnValue for libc::ssize_t {
     fn failed(self) -> bool {
         self == -1
     }
@@ -29,13 +29,13 @@ impl Return for libc::ssize_t {
 
 /// Turns a return value into a result, reading `errno` on failure.
 #[inline]
-pub(crate) fn check<R: Return>(ret: R) -> io::Result<R> {
+pub(crate) fn check<R: ReturnValue>(ret: R) -> io::Result<R> {
     if ret.failed() { Err(io::Error::last_os_error()) } else { Ok(ret) }
 }
 
-/// Makes a call again for as long as a signal interrupts it.
+/// Makes a call, and again for as long as a signal interrupts it.
 #[inline]
-pub(crate) fn retry<R: Return>(mut call: impl FnMut() -> R) -> io::Result<R> {
+pub(crate) fn retry<R: ReturnValue>(mut call: impl FnMut() -> R) -> io::Result<R> {
     loop {
         match check(call()) {
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
@@ -44,10 +44,10 @@ pub(crate) fn retry<R: Return>(mut call: impl FnMut() -> R) -> io::Result<R> {
     }
 }
 
-/// The result of a call on a non-blocking descriptor: `None` where it would block, and made again
-/// for as long as a signal interrupts it.
+/// Makes a call on a non-blocking descriptor, and again for as long as a signal interrupts it. Returns `None`
+/// if it would block.
 #[inline]
-pub(crate) fn nonblocking<R: Return>(call: impl FnMut() -> R) -> io::Result<Option<R>> {
+pub(crate) fn nonblocking<R: ReturnValue>(call: impl FnMut() -> R) -> io::Result<Option<R>> {
     match retry(call) {
         Ok(value) => Ok(Some(value)),
         Err(e) if e.kind() == io::ErrorKind::WouldBlock => Ok(None),
@@ -55,8 +55,8 @@ pub(crate) fn nonblocking<R: Return>(call: impl FnMut() -> R) -> io::Result<Opti
     }
 }
 
-/// Sets or clears the mode in which calls fail instead of blocking, and tells what it was. It belongs to
-/// the open file: all duplicates share it.
+/// Sets or clears the mode in which calls fail instead of blocking, and returns what it was. The mode belongs
+/// to the open file: all duplicates of the descriptor share it.
 pub(crate) fn set_nonblocking(fd: BorrowedFd<'_>, nonblocking: bool) -> io::Result<bool> {
     // SAFETY: the call takes no pointers.
     let flags = check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GETFL) })?;
@@ -78,15 +78,14 @@ pub(crate) fn page_size() -> usize {
     })
 }
 
-/// Writes a line to stderr, with one call. Unlike `eprintln!` it does not panic where nothing can be written.
+/// Writes a line to stderr, with one call. Unlike `eprintln!` it does not panic if the write fails.
 pub(crate) fn report(line: fmt::Arguments<'_>) {
     let text = format!("{line}\n");
-    // SAFETY: the buffer is as long as its length says. Nothing is to be done if nobody takes the text.
+    // SAFETY: the buffer is as long as its length says. An error has nowhere to be reported.
     let _ = retry(|| unsafe { libc::write(libc::STDERR_FILENO, text.as_ptr().cast(), text.len()) });
 }
 
-/// A length of time as system calls take it. One that is too long becomes the longest that all systems
-/// take.
+/// A duration as system calls take it. A longer one than all systems take becomes the longest that they take.
 #[cfg_attr(not(any(sward_ppoll, sward_backend = "kqueue")), allow(dead_code))]
 pub(crate) fn timespec(time: Duration) -> libc::timespec {
     libc::timespec {
@@ -100,7 +99,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_mode_is_set_and_what_it_was_is_told() {
+    fn the_mode_is_set_and_the_old_one_returned() {
         use std::os::fd::AsFd;
         let (socket, _) = std::os::unix::net::UnixStream::pair().expect("a pair");
         for (set, was) in [(true, false), (true, true), (false, true), (false, false)] {

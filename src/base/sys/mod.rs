@@ -1,12 +1,12 @@
 //! What the system, the C library and the processor supply: the only files of this layer that differ between
 //! targets.
 //!
-//! - [`call`]: system calls as `io::Result`, with the errnos a caller expects named at the call.
+//! - [`call`]: system calls as `io::Result`; the caller names the errnos that it expects.
 //! - [`clock`]: the processor time of threads.
 //! - [`frames`]: the frames of the calling thread, as addresses.
 //! - [`poll`]: `poll(2)` with as fine a timeout as the system offers.
-//! - [`prefetch`]: memory asked for some time before it is used.
-//! - [`thread`]: what the system does with a thread.
+//! - [`prefetch`]: requests for memory some time before it is used.
+//! - [`thread`]: whether the system runs a thread, and where the thread waits.
 
 mod call;
 mod clock;

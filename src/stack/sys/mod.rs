@@ -1,4 +1,15 @@
-//! What of the memory calls and signals differs between systems.
+//! What differs between systems in memory calls and signals.
+//!
+//! | each module supplies | |
+//! |---|---|
+//! | `DISCARD` | the advice that the content of a range is not needed |
+//! | `GUARD` | the advice that makes a range a guard, if there is one |
+//! | `RESERVE` | the flag of a mapping that counts as memory only once it is used |
+//! | `max_mappings` | how many mappings a process may have, if there is a limit |
+//! | `decline_huge_pages` | keeps huge pages out of a mapping |
+//! | `populates` | whether the kernel populates new mappings at once |
+//! | `advise_together` | one advice for many ranges in one call |
+//! | `was_sent` | whether a signal was sent by a process, and is no fault |
 //!
 //! - `linux`: Linux and Android.
 //! - `other`: all other systems.
@@ -10,9 +21,9 @@ mod other;
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub(super) use linux::{
-    DISCARD, GUARD, RESERVE, decline_huge_pages, max_mappings, populates, together, was_sent,
+    DISCARD, GUARD, RESERVE, advise_together, decline_huge_pages, max_mappings, populates, was_sent,
 };
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 pub(super) use other::{
-    DISCARD, GUARD, RESERVE, decline_huge_pages, max_mappings, populates, together, was_sent,
+    DISCARD, GUARD, RESERVE, advise_together, decline_huge_pages, max_mappings, populates, was_sent,
 };

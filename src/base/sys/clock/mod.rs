@@ -1,8 +1,8 @@
-//! The processor time of one thread, readable from others: a type `ThreadClock` for each kind of system.
+//! The processor time of a thread, readable from other threads: a type `ThreadClock` for each kind of system.
 //!
 //! - `posix`: `pthread_getcpuclockid`.
 //! - `mach`: `thread_info`.
-//! - `none`: systems that do not tell.
+//! - `none`: systems that do not report it.
 
 #[cfg(sward_thread_clock = "mach")]
 mod mach;
@@ -25,7 +25,7 @@ mod tests {
     #[test]
     fn a_thread_clock_counts_work() {
         let Some(clock) = ThreadClock::of_this_thread() else {
-            println!("skipped: this system does not tell the processor time of threads");
+            println!("skipped: this system does not report the processor time of threads");
             return;
         };
         let start = clock.read().expect("the thread runs");

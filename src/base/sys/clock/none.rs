@@ -1,8 +1,8 @@
-//! No clock: a worker counts as stuck by no measure, since none of its time is known to be used.
+//! No clock. A worker then never counts as stuck, since no processor time is known to be used.
 
 use std::time::Duration;
 
-/// A clock that there is not.
+/// No clock: the type has no values.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum ThreadClock {}
 

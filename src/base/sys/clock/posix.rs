@@ -11,7 +11,7 @@ impl ThreadClock {
     /// The clock of the calling thread.
     pub(crate) fn of_this_thread() -> Option<ThreadClock> {
         let mut clock = 0;
-        // SAFETY: the place for the clock lives until the call ends, and the thread is the caller.
+        // SAFETY: the variable for the clock lives until the call ends, and the thread is the caller.
         let done = unsafe { libc::pthread_getcpuclockid(libc::pthread_self(), &raw mut clock) };
         (done == 0).then_some(ThreadClock(clock))
     }
@@ -19,7 +19,7 @@ impl ThreadClock {
     /// What the thread has used so far; `None` once it has ended.
     pub(crate) fn read(self) -> Option<Duration> {
         let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-        // SAFETY: the place for the time lives until the call ends.
+        // SAFETY: the variable for the time lives until the call ends.
         check(unsafe { libc::clock_gettime(self.0, &raw mut time) }).ok()?;
         Some(Duration::new(time.tv_sec as u64, time.tv_nsec as u32))
     }

@@ -1,7 +1,7 @@
 //! The frames of the calling thread, as code addresses: cheap beside a backtrace with names.
 //!
-//! - `unwind`: what unwinds panics also tells addresses.
-//! - `none`: processors whose unwinder tells them in another way.
+//! - `unwind`: the unwinder, which std uses for panics.
+//! - `none`: processors whose unwinder has another interface.
 
 #[cfg(target_arch = "arm")]
 mod none;
@@ -16,11 +16,11 @@ pub(crate) use unwind::walk;
 /// One call that has not returned.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Frame {
-    /// Where in the code it goes on, as soon as the call that it has made returns.
+    /// The address at which the code continues when the call returns that this frame has made.
     pub(crate) address: usize,
-    /// Where in memory that address is stored, on processors whose calls push it (x86). On others this is
-    /// some place in the stack.
-    pub(crate) slot: usize,
+    /// Where on the stack that address is stored, on processors whose calls push it (x86). On others this is
+    /// some address in the same stack.
+    pub(crate) stored_at: usize,
 }
 
 #[cfg(all(test, not(target_arch = "arm")))]
@@ -50,6 +50,6 @@ mod tests {
             first.push(frame.address);
             first.len() < 2
         });
-        assert_eq!(first.len(), 2, "it stops when it is told to");
+        assert_eq!(first.len(), 2, "it stops at the first false");
     }
 }

@@ -9,6 +9,6 @@ pub(crate) fn poll(entries: &mut [libc::pollfd], timeout: Option<Duration>) -> i
     let limit = timeout.map_or(-1, |timeout| {
         libc::c_int::try_from(timeout.as_nanos().div_ceil(1_000_000)).unwrap_or(libc::c_int::MAX)
     });
-    // SAFETY: the entries are as many as said, and live until the call ends.
+    // SAFETY: the entries are as many as their count says, and live until the call ends.
     check(unsafe { libc::poll(entries.as_mut_ptr(), entries.len() as libc::nfds_t, limit) })
 }

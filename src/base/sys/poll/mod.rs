@@ -3,8 +3,9 @@
 //! - `precise`: `ppoll`, whose timeout is in nanoseconds.
 //! - `coarse`: `poll`, whose timeout is in milliseconds. Every Unix has it.
 //!
-//! Both wait until one of the descriptors is as it is asked for, a signal comes (`Interrupted`), or the
-//! timeout passes (`None`: never), and not less than that. They tell how many descriptors have an answer.
+//! Both wait until one of the descriptors has what it is asked for, a signal arrives (`Interrupted`), or the
+//! timeout has passed (`None`: never), and never shorter than the timeout. They return how many descriptors
+//! have an answer.
 
 #[cfg(any(not(sward_ppoll), all(test, not(loom))))]
 mod coarse;

@@ -1,7 +1,7 @@
-//! Asking for memory some time before it is used: a function `line` for each kind of processor.
+//! Requests for memory some time before it is used: a function `line` for each kind of processor.
 //!
-//! - `x86_64`, `aarch64`: their instruction for it.
-//! - `none`: others, where nothing is asked for.
+//! - `x86_64`, `aarch64`: their prefetch instruction.
+//! - `none`: other processors, where it does nothing.
 
 #[cfg(target_arch = "aarch64")]
 mod aarch64;
@@ -17,10 +17,10 @@ use none::line;
 #[cfg(target_arch = "x86_64")]
 use x86_64::line;
 
-/// The bytes that are fetched at once, at least.
+/// The size of a cache line, at least, in bytes.
 pub(crate) const LINE: usize = 64;
 
-/// Asks for so many cache lines from there on. Only a hint: the address may be any.
+/// Prefetches so many cache lines from that address on. Only a hint: the address need not be valid.
 #[inline(always)]
 pub(crate) fn prefetch(from: *const (), lines: usize) {
     for n in 0..lines {

@@ -1,4 +1,4 @@
-//! No instruction: nothing is asked for.
+//! No prefetch.
 
 #[inline(always)]
 pub(super) fn line(_: *const ()) {}

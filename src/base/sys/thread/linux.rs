@@ -1,11 +1,11 @@
-//! What `/proc/self/task` tells of a thread. Any part of it may be missing: no `/proc`, a kernel built
-//! without it, a sandbox. Then that part is `None`.
+//! What `/proc/self/task` reports about a thread. Any part may be missing, because there is no `/proc`,
+//! because the kernel was built without it, or because of a sandbox. Then that part is `None`.
 
 use super::ThreadState;
 use std::fs;
 use std::time::Duration;
 
-/// A thread's number, by which other threads of the process can look at it.
+/// A thread's number, by which other threads of the process can find out about it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Probe(libc::pid_t);
 
@@ -43,7 +43,7 @@ const CALLS: &[(libc::c_long, &str)] = &[
 impl Probe {
     /// The probe of the calling thread.
     pub(crate) fn of_this_thread() -> Option<Probe> {
-        // SAFETY: the call takes no pointers, and its result is a thread's number.
+        // SAFETY: the call takes no pointers. Its result is a thread's number.
         let id = unsafe { libc::syscall(libc::SYS_gettid) };
         libc::pid_t::try_from(id).ok().map(Probe)
     }
@@ -52,18 +52,18 @@ impl Probe {
         fs::read_to_string(format!("/proc/self/task/{}/{file}", self.0)).ok()
     }
 
-    /// What the system does with the thread now; `None` once it has ended.
+    /// The thread's state now; `None` once it has ended.
     pub(crate) fn state(self) -> Option<ThreadState> {
-        doing(&self.read("stat")?)
+        state(&self.read("stat")?)
     }
 
-    /// For how long it has been in the queue of a processor so far, without being run. A stay in the queue
-    /// counts once it is over.
+    /// For how long the thread has been in the run queue of a processor so far without running. A stay in the
+    /// queue counts once it is over.
     pub(crate) fn run_delay(self) -> Option<Duration> {
-        delayed(&self.read("schedstat")?)
+        run_delay(&self.read("schedstat")?)
     }
 
-    /// Where it waits: the system call, and the kernel's function.
+    /// Where the thread waits: the system call, and the kernel's function.
     pub(crate) fn wait_channel(self) -> Option<String> {
         let call = self.read("syscall").and_then(|text| call(&text));
         let function = self.read("wchan").filter(|name| !matches!(name.as_str(), "" | "0"));
@@ -74,8 +74,8 @@ impl Probe {
     }
 }
 
-fn doing(stat: &str) -> Option<ThreadState> {
-    // The thread's name stands before it in parentheses, and may hold any byte.
+fn state(stat: &str) -> Option<ThreadState> {
+    // The thread's name is before it in parentheses, and may contain any byte.
     match stat.rsplit_once(')')?.1.trim_start().chars().next()? {
         'R' => Some(ThreadState::Running),
         'S' | 'D' | 'I' | 'K' | 'W' | 'P' => Some(ThreadState::Waiting),
@@ -84,12 +84,12 @@ fn doing(stat: &str) -> Option<ThreadState> {
     }
 }
 
-fn delayed(schedstat: &str) -> Option<Duration> {
+fn run_delay(schedstat: &str) -> Option<Duration> {
     schedstat.split_whitespace().nth(1)?.parse().ok().map(Duration::from_nanos)
 }
 
 fn call(syscall: &str) -> Option<String> {
-    // "running" for a thread that waits for nothing; -1 for one that waits outside of a system call.
+    // "running" for a thread that does not wait; -1 for a thread that waits outside of a system call.
     let number = syscall.split_whitespace().next()?.parse().ok().filter(|number| *number >= 0)?;
     let known = CALLS.iter().find(|(known, _)| *known == number);
     Some(known.map_or_else(|| format!("system call {number}"), |(_, name)| (*name).to_owned()))
@@ -100,18 +100,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_state_stands_behind_the_name_whatever_that_is() {
-        assert_eq!(doing("7 (a) R (b) S 1 2"), Some(ThreadState::Waiting));
-        assert_eq!(doing("7 (a) R 1 2"), Some(ThreadState::Running));
-        assert_eq!(doing("7 (a) T 1 2"), Some(ThreadState::Stopped));
-        assert_eq!(doing("7 (a) Z 1 2"), None);
-        assert_eq!(doing(""), None);
+    fn the_state_follows_the_name_whatever_the_name_is() {
+        assert_eq!(state("7 (a) R (b) S 1 2"), Some(ThreadState::Waiting));
+        assert_eq!(state("7 (a) R 1 2"), Some(ThreadState::Running));
+        assert_eq!(state("7 (a) T 1 2"), Some(ThreadState::Stopped));
+        assert_eq!(state("7 (a) Z 1 2"), None);
+        assert_eq!(state(""), None);
     }
 
     #[test]
     fn delays_are_the_second_number() {
-        assert_eq!(delayed("101303 736004 2\n"), Some(Duration::from_nanos(736_004)));
-        assert_eq!(delayed("0"), None);
+        assert_eq!(run_delay("101303 736004 2\n"), Some(Duration::from_nanos(736_004)));
+        assert_eq!(run_delay("0"), None);
     }
 
     #[test]

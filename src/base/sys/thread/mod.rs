@@ -1,7 +1,7 @@
-//! What the system does with a thread, seen from another thread: a type `Probe` for each kind of system.
+//! Whether the system runs a thread, asked from another thread: a type `Probe` for each kind of system.
 //!
 //! - `linux`: files of `/proc/self/task`.
-//! - `other`: systems that do not tell.
+//! - `other`: systems that do not report it.
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod linux;
@@ -16,11 +16,11 @@ pub(crate) use other::Probe;
 /// What the system does with a thread at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ThreadState {
-    /// It runs the thread, or has it in the queue of a processor.
+    /// The thread runs, or is in the run queue of a processor.
     Running,
     /// The thread waits for something in the kernel.
     Waiting,
-    /// It is stopped: by a signal, or by a debugger.
+    /// The thread is stopped, by a signal or by a debugger.
     Stopped,
 }
 
@@ -31,14 +31,14 @@ mod tests {
 
     #[test]
     fn a_thread_that_sleeps_waits_and_one_that_computes_runs() {
-        let (tell, told) = channel();
+        let (sender, receiver) = channel();
         let (end, ended) = channel::<()>();
         let sleeper = std::thread::spawn(move || {
-            tell.send(Probe::of_this_thread()).expect("heard");
+            sender.send(Probe::of_this_thread()).expect("received");
             let _ = ended.recv();
         });
-        let Some(probe) = told.recv().expect("told") else {
-            println!("skipped: this system does not tell what a thread does");
+        let Some(probe) = receiver.recv().expect("sent") else {
+            println!("skipped: this system does not report what a thread does");
             return;
         };
         while probe.state() != Some(ThreadState::Waiting) {

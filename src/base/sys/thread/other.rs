@@ -1,4 +1,4 @@
-//! No probe: nothing is known of other threads.
+//! No probe: the system does not report what other threads do.
 
 use super::ThreadState;
 use std::time::Duration;
