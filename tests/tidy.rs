@@ -82,7 +82,7 @@ src/sched/shared.rs: words
 
 src/sched/start.rs: words
 
-src/sched/wait.rs: columns words
+src/sched/wait.rs: words
 
 src/sched/worker.rs: columns words
 
@@ -98,11 +98,7 @@ src/sync/notify.rs: words
 
 src/sync/once.rs: words
 
-src/sync/raw_mutex.rs: words
-
 src/sync/raw_rwlock.rs: words
-
-src/sync/raw_semaphore.rs: words
 
 src/sync/rwlock.rs: words
 

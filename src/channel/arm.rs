@@ -1,7 +1,7 @@
 //! Sends and receives as alternatives of a select.
 
 use super::arm_slot::ArmSlot;
-use super::chan::{Blocked, Chan, Note, Slot, WATCHES};
+use super::chan::{Blocked, Chan, Note, Offer, Slot};
 use super::timed::Timed;
 use super::{Flavor, Receiver, RecvError, SendError, Sender};
 use crate::base::large_box::{is_large, large_box};
@@ -12,7 +12,7 @@ use std::fmt;
 use std::time::Instant;
 
 /// A place that is made at each commit, and stays until it is left.
-struct Spot(Cell<Option<WaitNode>>);
+struct Spot(Cell<Option<WaitNode<Offer>>>);
 
 impl Spot {
     fn new() -> Spot {
@@ -24,13 +24,13 @@ impl Spot {
     /// # Safety
     ///
     /// No place is there, or it is in no list.
-    unsafe fn make(&self, ticket: Ticket, want: usize) -> &WaitNode {
+    unsafe fn make(&self, ticket: Ticket, offer: Offer) -> &WaitNode<Offer> {
         // SAFETY: nobody has a reference to what is replaced.
-        unsafe { (*self.0.as_ptr()).insert(WaitNode::new(ticket, want)) }
+        unsafe { (*self.0.as_ptr()).insert(WaitNode::new(ticket, offer)) }
     }
 
     /// Leaves the place with `leave`, if there is one; what that says.
-    fn leave(&self, leave: impl FnOnce(&WaitNode) -> bool) -> bool {
+    fn leave(&self, leave: impl FnOnce(&WaitNode<Offer>) -> bool) -> bool {
         // SAFETY: only `make` makes an exclusive reference, and it is over.
         let chosen = unsafe { (*self.0.as_ptr()).as_ref() }.is_some_and(leave);
         self.0.set(None);
@@ -76,19 +76,19 @@ impl<'a, T> RecvArm<'a, T> {
         }
     }
 
-    /// Lists the ticket with a place that wants that; false if the arm could be carried out now.
+    /// Lists the ticket with a node that offers that; false if the arm could be carried out now.
     ///
     /// # Safety
     ///
     /// As for [`Arm::enlist`].
-    unsafe fn enlist_as(&self, ticket: Ticket, want: usize) -> bool {
+    unsafe fn enlist_as(&self, ticket: Ticket, offer: Offer) -> bool {
         // A sender that put a message into the slot would drop the one in it, a user's value, under a lock.
         if self.has_message() {
             return false;
         }
         match &self.receiver.flavor {
             // SAFETY: place and slot stay until `leave`, as the caller says; the last place was left.
-            Flavor::Chan(chan) => unsafe { chan.enlist_receiver(self.spot.make(ticket, want)) },
+            Flavor::Chan(chan) => unsafe { chan.enlist_receiver(self.spot.make(ticket, offer)) },
             // The wait ends at `due`.
             Flavor::Timed(_) | Flavor::Never => true,
         }
@@ -178,12 +178,12 @@ impl<T> Arm for RecvArm<'_, T> {
 
     unsafe fn enlist(&self, ticket: Ticket) -> bool {
         // SAFETY: as the caller says.
-        unsafe { self.enlist_as(ticket, self.slot.address()) }
+        unsafe { self.enlist_as(ticket, self.slot.offer()) }
     }
 
     unsafe fn watch(&self, ticket: Ticket) -> bool {
         // SAFETY: as the caller says.
-        unsafe { self.enlist_as(ticket, WATCHES) }
+        unsafe { self.enlist_as(ticket, Offer::Nothing) }
     }
 
     fn leave(&self) -> bool {
@@ -311,12 +311,12 @@ impl<T> Arm for SendArm<'_, T> {
 
     unsafe fn enlist(&self, ticket: Ticket) -> bool {
         // SAFETY: place and slot stay until `leave`, as the caller says; the last place was left.
-        !self.on || unsafe { self.sender.chan.enlist_sender(self.spot.make(ticket, self.slot.address())) }
+        !self.on || unsafe { self.sender.chan.enlist_sender(self.spot.make(ticket, self.slot.offer())) }
     }
 
     unsafe fn watch(&self, ticket: Ticket) -> bool {
         // SAFETY: as in `enlist`.
-        !self.on || unsafe { self.sender.chan.enlist_sender(self.spot.make(ticket, WATCHES)) }
+        !self.on || unsafe { self.sender.chan.enlist_sender(self.spot.make(ticket, Offer::Nothing)) }
     }
 
     fn leave(&self) -> bool {
@@ -396,7 +396,7 @@ impl<T, F: FnOnce() -> T> Arm for SendWithArm<'_, T, F> {
 
     unsafe fn watch(&self, ticket: Ticket) -> bool {
         // SAFETY: place and slot stay until `leave`, as the caller says; the last place was left.
-        unsafe { self.arm.sender.chan.enlist_sender(self.arm.spot.make(ticket, WATCHES)) }
+        unsafe { self.arm.sender.chan.enlist_sender(self.arm.spot.make(ticket, Offer::Nothing)) }
     }
 
     fn leave(&self) -> bool {

@@ -1,6 +1,6 @@
 //! The slot of an arm: as small for large messages as for small ones, since arms are moved about.
 
-use super::chan::Slot;
+use super::chan::{Offer, Slot};
 use crate::base::large_box::{LargeBox, is_large, large_box};
 use std::cell::UnsafeCell;
 use std::marker::PhantomData;
@@ -77,11 +77,11 @@ impl<T> ArmSlot<T> {
         }
     }
 
-    /// For a place's `want`.
-    pub(super) fn address(&self) -> usize {
+    /// The slot as the payload of a node.
+    pub(super) fn offer(&self) -> Offer {
         match Self::AT {
-            At::Boxed => self.boxed().address(),
-            At::Arm | At::Heap => self.small().address(),
+            At::Boxed => self.boxed().offer(),
+            At::Arm | At::Heap => self.small().offer(),
         }
     }
 

@@ -3,7 +3,7 @@
 
 use crate::base::list_lock::{ListGuard, ListLock};
 use crate::coroutine::{Batch, WaitList, WaitReason};
-use crate::sched::{self, Cancel, Woken};
+use crate::sched::{self, Wait, Woken};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
@@ -38,7 +38,7 @@ impl<S> Audience<S> {
         let mut told = self.told.lock();
         let changed = change(&mut told);
         if changed.is_some() {
-            told.waiting.disturb_all(&mut batch);
+            told.waiting.wake_all(&mut batch);
         }
         drop(told);
         batch.wake();
@@ -53,12 +53,9 @@ impl<S> Audience<S> {
         deadline: Option<Instant>,
         is_news: impl Fn(&S) -> bool,
     ) -> bool {
-        let (woken, _) = sched::wait_in(
+        let ended = sched::wait_in(
             &self.told,
-            reason,
-            deadline,
-            Cancel::Obey,
-            0,
+            Wait { deadline, ..Wait::new(reason) },
             |told, place| {
                 let waits = !is_news(&told.state) && !told.closed;
                 if waits {
@@ -69,7 +66,7 @@ impl<S> Audience<S> {
             },
             |told, place, _| _ = told.waiting.remove(place),
         );
-        match woken {
+        match ended.woken() {
             Woken::Event => true,
             Woken::Timeout => false,
             Woken::Cancelled => sched::unwind_cancelled(),

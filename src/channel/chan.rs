@@ -14,11 +14,11 @@
 //! "But for itself": a select may wait on both sides of one channel, with two places of one waiter. They do
 //! not meet one another; whoever else comes meets one of them.
 //!
-//! A value moves straight from or into the *slot* of the one who waits, which is on the waiting stack.
-//! The slot is touched by the other side only under the lock and before the ticket is won, by
-//! [`WaitList::choose`]; if the ticket is lost the value goes back to where it was. So a value is in exactly
-//! one place at any time, whatever ends a wait. The algorithm is that of Go's `chan.go`, whose sudogs are
-//! our places.
+//! A value moves straight from or into the *slot* of the one who waits, which is on the waiting stack. The
+//! slot is touched by the other side only under the lock and before the ticket is won, by
+//! [`WaitList::hand_to_first`]; if the ticket is lost the value goes back to where it was. So a value is in
+//! exactly one place at any time, whatever ends a wait. The algorithm is that of Go's `chan.go`, whose sudogs
+//! are our places.
 //!
 //! A *watcher* waits in a list as well, with a place that has no slot, for the news that an operation need
 //! not wait. It is nobody's other side: an operation that comes to it fires it and goes on to the next place,
@@ -35,6 +35,7 @@ use crate::base::list_lock::ListLock;
 use crate::base::sync::{AtomicU32, AtomicUsize, Ordering};
 use crate::coroutine::{Batch, WaitList, WaitNode};
 use std::cell::{Cell, UnsafeCell};
+use std::ptr::NonNull;
 
 /// What keeps an operation from being carried out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,21 +46,43 @@ pub(super) enum Blocked {
     Disconnected,
 }
 
-/// What the place of a watcher wants. It is no slot's address.
-pub(super) const WATCHES: usize = 0;
+/// What a waiter offers to the other side: the payload of its node.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Offer {
+    /// A [`Slot`] for messages of the channel's type: a sender's with a message, or a receiver's without.
+    Slot(NonNull<()>),
+    /// Nothing: the waiter is a watcher.
+    Nothing,
+}
 
-fn has_slot(place: &WaitNode) -> bool {
-    place.want() != WATCHES
+// SAFETY: the slot holds a message of the channel's type, or none; that a message may move between threads is
+// up to the channel, as for its queue.
+unsafe impl Send for Offer {}
+
+/// The slot that the node's owner offers.
+///
+/// # Safety
+///
+/// The node offers a slot for messages of type `T`.
+unsafe fn slot<T>(node: &WaitNode<Offer>) -> *mut Option<T> {
+    match node.payload() {
+        Offer::Slot(slot) => slot.as_ptr().cast(),
+        Offer::Nothing => unreachable!("a watcher has no slot"),
+    }
+}
+
+fn has_slot(node: &WaitNode<Offer>) -> bool {
+    matches!(node.payload(), Offer::Slot(_))
 }
 
 /// Fires the watchers at the head of the list; whether a place with a slot is the first then.
 #[inline]
-fn pass_watchers(list: &mut WaitList, batch: &mut Batch) -> bool {
-    list.disturb_until(batch, has_slot)
+fn pass_watchers(list: &mut WaitList<Offer>, batch: &mut Batch) -> bool {
+    list.wake_until(batch, has_slot)
 }
 
 /// Whether there is anybody in the list whom the owner of that place must not leave unnoticed.
-fn has_others(list: &WaitList, place: &WaitNode) -> bool {
+fn has_others(list: &WaitList<Offer>, place: &WaitNode<Offer>) -> bool {
     list.has_others(place, |other| has_slot(place) || has_slot(other))
 }
 
@@ -71,9 +94,9 @@ impl<T> Slot<T> {
         Slot(UnsafeCell::new(value))
     }
 
-    /// For a place's `want`.
-    pub(super) fn address(&self) -> usize {
-        self.0.get().expose_provenance()
+    /// The slot as the payload of a node.
+    pub(super) fn offer(&self) -> Offer {
+        Offer::Slot(NonNull::from(&self.0).cast())
     }
 
     /// Takes the value out.
@@ -120,8 +143,8 @@ impl<T> Slot<T> {
 /// Under the lock.
 struct State<T> {
     queue: Queue<T>,
-    senders: WaitList,
-    receivers: WaitList,
+    senders: WaitList<Offer>,
+    receivers: WaitList<Offer>,
     /// Whether one side is gone.
     closed: bool,
 }
@@ -131,11 +154,11 @@ impl<T> State<T> {
     fn give_to_receiver(&mut self, value: T, batch: &mut Batch) -> Result<(), T> {
         let hand = Cell::new(Some(value));
         // SAFETY: `choose` calls these while the place's owner cannot look at its slot.
-        let give = |place: &WaitNode| unsafe { *place.slot::<Option<T>>() = hand.take() };
+        let give = |place: &WaitNode<Offer>| unsafe { *slot::<T>(place) = hand.take() };
         // SAFETY: as above.
-        let undo = |place: &WaitNode, ()| hand.set(unsafe { (*place.slot::<Option<T>>()).take() });
+        let undo = |place: &WaitNode<Offer>, ()| hand.set(unsafe { (*slot::<T>(place)).take() });
         while pass_watchers(&mut self.receivers, batch) {
-            if self.receivers.choose_fitting(batch, has_slot, give, undo).is_some() {
+            if self.receivers.hand_to_first_if(batch, has_slot, give, undo).is_some() {
                 return Ok(());
             }
         }
@@ -145,11 +168,11 @@ impl<T> State<T> {
     /// Takes the value of the first sender that waits.
     fn take_from_sender(&mut self, batch: &mut Batch) -> Option<T> {
         // SAFETY: `choose` calls these while the place's owner cannot look at its slot.
-        let take = |place: &WaitNode| unsafe { (*place.slot::<Option<T>>()).take() };
+        let take = |place: &WaitNode<Offer>| unsafe { (*slot::<T>(place)).take() };
         // SAFETY: as above.
-        let undo = |place: &WaitNode, value| unsafe { *place.slot::<Option<T>>() = value };
+        let undo = |place: &WaitNode<Offer>, value| unsafe { *slot::<T>(place) = value };
         while pass_watchers(&mut self.senders, batch) {
-            if let Some(value) = self.senders.choose_fitting(batch, has_slot, take, undo) {
+            if let Some(value) = self.senders.hand_to_first_if(batch, has_slot, take, undo) {
                 return Some(value.expect("a sender that waits has a value"));
             }
         }
@@ -297,7 +320,7 @@ impl<T> Chan<T> {
     ///
     /// The slot and the place stay, and are left alone, until the place was chosen or `leave_senders` was
     /// called for it.
-    pub(super) unsafe fn enlist_sender(&self, place: &WaitNode) -> bool {
+    pub(super) unsafe fn enlist_sender(&self, place: &WaitNode<Offer>) -> bool {
         let mut state = self.state.lock();
         if state.closed || state.queue.len() < self.capacity || has_others(&state.receivers, place) {
             return false;
@@ -313,7 +336,7 @@ impl<T> Chan<T> {
     /// # Safety
     ///
     /// As for [`enlist_sender`](Self::enlist_sender).
-    pub(super) unsafe fn enlist_receiver(&self, place: &WaitNode) -> bool {
+    pub(super) unsafe fn enlist_receiver(&self, place: &WaitNode<Offer>) -> bool {
         let mut state = self.state.lock();
         if state.closed || !state.queue.is_empty() || has_others(&state.senders, place) {
             return false;
@@ -325,15 +348,15 @@ impl<T> Chan<T> {
     }
 
     /// Takes a sender's place off; whether it was chosen before.
-    pub(super) fn leave_senders(&self, place: &WaitNode) -> bool {
+    pub(super) fn leave_senders(&self, place: &WaitNode<Offer>) -> bool {
         self.state.lock().senders.remove(place);
-        place.chosen()
+        place.was_handed()
     }
 
     /// Takes a receiver's place off; whether it was chosen before.
-    pub(super) fn leave_receivers(&self, place: &WaitNode) -> bool {
+    pub(super) fn leave_receivers(&self, place: &WaitNode<Offer>) -> bool {
         self.state.lock().receivers.remove(place);
-        place.chosen()
+        place.was_handed()
     }
 
     pub(super) fn add_sender(&self) {
@@ -351,7 +374,7 @@ impl<T> Chan<T> {
             let mut state = self.state.lock();
             state.closed = true;
             self.leave_note(Note::Nobody);
-            state.receivers.disturb_all(batch);
+            state.receivers.wake_all(batch);
         }
     }
 
@@ -364,7 +387,7 @@ impl<T> Chan<T> {
         let mut state = self.state.lock();
         state.closed = true;
         self.leave_note(Note::Nobody);
-        state.senders.disturb_all(batch);
+        state.senders.wake_all(batch);
         std::mem::replace(&mut state.queue, Queue::new())
     }
 }
@@ -407,7 +430,7 @@ mod models {
             let waiter = waiter();
             let ticket = ticket_of(&waiter);
             let slot = Slot::new(None);
-            let place = WaitNode::new(ticket, slot.address());
+            let place = WaitNode::new(ticket, slot.offer());
             // SAFETY: place and slot stay until the place has left.
             assert!(unsafe { chan.enlist_receiver(&place) });
             // SAFETY: the waiter is alive.
@@ -432,7 +455,7 @@ mod models {
             let waiter = waiter();
             let ticket = ticket_of(&waiter);
             let slot = Slot::new(Some(7));
-            let place = WaitNode::new(ticket, slot.address());
+            let place = WaitNode::new(ticket, slot.offer());
             // SAFETY: place and slot stay until the place has left.
             assert!(unsafe { chan.enlist_sender(&place) });
             // SAFETY: the waiter is alive.
@@ -452,7 +475,7 @@ mod models {
             let waiter = waiter();
             let ticket = ticket_of(&waiter);
             let slots = [Slot::<u32>::new(None), Slot::new(None)];
-            let places = [0, 1].map(|i| WaitNode::new(ticket, slots[i].address()));
+            let places = [0, 1].map(|i| WaitNode::new(ticket, slots[i].offer()));
             for (chan, place) in chans.iter().zip(&places) {
                 // SAFETY: places and slots stay until the places have left.
                 assert!(unsafe { chan.enlist_receiver(place) });
@@ -478,7 +501,7 @@ mod models {
             let waiter = waiter();
             let ticket = ticket_of(&waiter);
             let slots = [Slot::<u32>::new(None), Slot::new(Some(1))];
-            let places = [0, 1].map(|i| WaitNode::new(ticket, slots[i].address()));
+            let places = [0, 1].map(|i| WaitNode::new(ticket, slots[i].offer()));
             // SAFETY: places and slots stay until the places have left.
             assert!(unsafe { chan.enlist_receiver(&places[0]) && chan.enlist_sender(&places[1]) });
             let other = {
@@ -516,7 +539,7 @@ mod models {
             let waiter = waiter();
             let ticket = ticket_of(&waiter);
             let slots = [Slot::<u32>::new(None), Slot::new(None)];
-            let places = [0, 1].map(|i| WaitNode::new(ticket, slots[i].address()));
+            let places = [0, 1].map(|i| WaitNode::new(ticket, slots[i].offer()));
             // SAFETY: places and slots stay until the places have left.
             assert!(unsafe { first.enlist_receiver(&places[0]) });
             // SAFETY: as above.

@@ -53,7 +53,7 @@ pub use iter::{IntoIter, Iter, TryIter};
 
 use crate::base::large_box::{LargeBox, is_large, large_box};
 use crate::coroutine::{Batch, WaitReason};
-use crate::sched::{self, Cancel, Woken};
+use crate::sched::{self, Cancel, Ended, Wait};
 use crate::select::{Order, WaitLimit, select};
 use chan::{Blocked, Chan, Note, Slot};
 use shared::Shared;
@@ -492,12 +492,17 @@ fn send_slow<M>(chan: &Chan<M>, mut message: M, limit: WaitLimit) -> Result<(), 
         // SAFETY: the slot is this frame's, which stays until the place is off the list.
         let enlist = |place: &_| unsafe { chan.enlist_sender(place) };
         let leave = |place: &_| _ = chan.leave_senders(place);
-        let wanted = slot.address();
-        match sched::wait_at(WaitReason::Send, limit.deadline(), Cancel::Obey, wanted, enlist, leave) {
-            (Woken::Event, true) => return Ok(()),
-            (Woken::Event, false) => {}
-            (Woken::Timeout, _) => return Err(SendTimeoutError::Timeout(slot.into_message())),
-            (Woken::Cancelled, _) => {
+        let how = Wait {
+            reason: WaitReason::Send,
+            deadline: limit.deadline(),
+            cancel: Cancel::Obey,
+            payload: slot.offer(),
+        };
+        match sched::wait_at(how, enlist, leave) {
+            Ended::Handed => return Ok(()),
+            Ended::NotListed | Ended::Woken => {}
+            Ended::Timeout => return Err(SendTimeoutError::Timeout(slot.into_message())),
+            Ended::Cancelled => {
                 drop(slot);
                 sched::unwind_cancelled();
             }
@@ -565,12 +570,17 @@ fn recv_slow<T>(chan: &Chan<T>, limit: WaitLimit) -> Result<T, RecvTimeoutError>
         // SAFETY: the slot is this frame's, which stays until the place is off the list.
         let enlist = |place: &_| unsafe { chan.enlist_receiver(place) };
         let leave = |place: &_| _ = chan.leave_receivers(place);
-        let wanted = slot.address();
-        match sched::wait_at(WaitReason::Recv, limit.deadline(), Cancel::Obey, wanted, enlist, leave) {
-            (Woken::Event, true) => return Ok(slot.into_message()),
-            (Woken::Event, false) => {}
-            (Woken::Timeout, _) => return Err(RecvTimeoutError::Timeout),
-            (Woken::Cancelled, _) => sched::unwind_cancelled(),
+        let how = Wait {
+            reason: WaitReason::Recv,
+            deadline: limit.deadline(),
+            cancel: Cancel::Obey,
+            payload: slot.offer(),
+        };
+        match sched::wait_at(how, enlist, leave) {
+            Ended::Handed => return Ok(slot.into_message()),
+            Ended::NotListed | Ended::Woken => {}
+            Ended::Timeout => return Err(RecvTimeoutError::Timeout),
+            Ended::Cancelled => sched::unwind_cancelled(),
         }
         match attempt(chan) {
             Ok(message) => return Ok(message),

@@ -1,6 +1,6 @@
 //! What the ends of a channel share: the channel itself, whose messages are boxed if they are large.
 
-use super::chan::{Chan, Note};
+use super::chan::{Chan, Note, Offer};
 use crate::base::large_box::{LargeBox, is_large};
 use crate::coroutine::{Batch, WaitNode, drop_each};
 use std::sync::Arc;
@@ -127,7 +127,7 @@ impl<T> Shared<T> {
     /// # Safety
     ///
     /// As there. The slot holds the message, or a [`LargeBox`] with it if messages are boxed.
-    pub(super) unsafe fn enlist_sender(&self, place: &WaitNode) -> bool {
+    pub(super) unsafe fn enlist_sender(&self, place: &WaitNode<Offer>) -> bool {
         // SAFETY: as the caller says.
         either!(self, chan => unsafe { chan.enlist_sender(place) })
     }
@@ -137,16 +137,16 @@ impl<T> Shared<T> {
     /// # Safety
     ///
     /// As for [`enlist_sender`](Self::enlist_sender).
-    pub(super) unsafe fn enlist_receiver(&self, place: &WaitNode) -> bool {
+    pub(super) unsafe fn enlist_receiver(&self, place: &WaitNode<Offer>) -> bool {
         // SAFETY: as the caller says.
         either!(self, chan => unsafe { chan.enlist_receiver(place) })
     }
 
-    pub(super) fn leave_senders(&self, place: &WaitNode) -> bool {
+    pub(super) fn leave_senders(&self, place: &WaitNode<Offer>) -> bool {
         either!(self, chan => chan.leave_senders(place))
     }
 
-    pub(super) fn leave_receivers(&self, place: &WaitNode) -> bool {
+    pub(super) fn leave_receivers(&self, place: &WaitNode<Offer>) -> bool {
         either!(self, chan => chan.leave_receivers(place))
     }
 }

@@ -56,7 +56,7 @@ pub(crate) use thread::with_parker;
 #[cfg(all(test, loom))]
 pub(crate) use waiter::testing;
 pub(crate) use waiter::{Batch, Cause, Fired, Park, Ticket, Waiter};
-pub(crate) use waitlist::{WaitList, WaitNode};
+pub(crate) use waitlist::{NodeState, WaitList, WaitNode};
 
 #[cfg(all(test, loom))]
 pub(crate) use waiter::Sleeper;

@@ -1,62 +1,101 @@
-//! Those who wait for their turn, first come first served: a lock, a permit, a message.
+//! Waiters in a queue under a lock: for a mutex, a permit, a message. First come, first served.
 //!
-//! A [`WaitList`] is under the lock of what it belongs to. Its elements, [`WaitNode`]s, live on the
-//! stacks of those who wait, so waiting allocates nothing.
+//! The problem: the holder of the lock gives something (ownership, a permit, a message) to the first waiter,
+//! and at the same time that waiter's wait may end for another reason: a timeout, a cancellation, another arm
+//! of a select. The thing must be neither lost nor given twice, and a waiter's frame must not be touched once
+//! it may be gone.
+//!
+//! # Terms
+//!
+//! - A [`WaitList`] is a list of waiters, under the lock of what they wait for: *the lock* below.
+//! - A [`WaitNode`] is one wait in a list. It lives on the waiter's own stack, so waiting allocates nothing.
+//!   Its *owner* is the coroutine or thread that waits. Its *payload* says what the owner waits for, in the
+//!   terms of the list's user: a number of permits, a message to send.
+//! - To *hand* something to a waiter is to give it to the node and then to win the node's ticket. To *wake* a
+//!   waiter is to win its ticket and give nothing: the owner checks by itself what it waits for.
+//!
+//! # The states of a node
 //!
 //! ```text
-//!  place       how it gets there                             who may touch it
-//!  unlisted    made by the one who waits                     its owner
-//!  listed      `push_back`, `push_first`, in the commit      whoever holds the lock
-//!  chosen      `choose` took it off and won its ticket       its owner, as soon as the ticket is won
-//!  unlisted    `choose` took it off and lost its ticket,     its owner
-//!              or `remove`
+//!  state      entered by                                              who may use the node
+//!  Unlisted   `new`                                                   its owner
+//!  Listed     `push_back`, `push_first`, `push`, from the commit      the holder of the lock
+//!             of the owner's wait
+//!  Handed     from Listed: `hand_to_first` took it off and won        its owner, once the ticket is won
+//!             its ticket
+//!  Woken      from Listed: `wake_first` or the like took it off       its owner, once the ticket is won
+//!             and won its ticket
+//!  Unlisted   from Listed: one of these took it off, but lost the     the holder of the lock, until the
+//!             ticket: the wait had ended otherwise                    owner has called `remove`
+//!             from Listed: the owner, whose wait ended otherwise,     its owner
+//!             called `remove`
 //! ```
 //!
-//! - `choose` takes a place off and prepares it (hands over a value) *before* it fires the ticket, since
-//!   a winner's frame may be gone right after. If the ticket is lost (a timeout, a cancellation, another
-//!   arm of a select came first) it undoes that; the owner cannot look in between, because
-//! - an owner whose wait ended otherwise takes the lock and calls `remove` before its frame goes.
+//! The state is written before the ticket is fired: the winner's frame may be gone right after.
 //!
-//! So who is chosen is settled by the ticket's one compare-and-swap, under the lock: nobody is ever
-//! chosen who then does not take what it was chosen for, and nothing has to be passed on.
+//! # The argument
+//!
+//! - *Handed once or not at all.* `hand_to_first` takes the node off, gives, and then fires the ticket, all
+//!   under the lock. If it wins, nobody else ends this wait. If it loses, it takes back what it gave. The
+//!   owner cannot see the node in between, because an owner whose wait ended otherwise takes the lock before
+//!   it reads the node.
+//! - *The frame stays as long as it is used.* An owner whose wait ended otherwise calls `remove` under the
+//!   lock before its frame ends. An owner whose ticket was won from the list need not: the list does not
+//!   touch a node after it has won its ticket.
+//! - *Nothing is passed on.* A waiter to which something was handed takes it: its wait cannot end otherwise
+//!   any more. So no code has to find another taker for what a cancelled waiter was given.
+//!
+//! # Rejected
+//!
+//! Firing the ticket first and giving afterwards, as the winner runs: the winner may then have to wait for
+//! the giver, or be cancelled before it has taken what was given, and must pass it on.
 
 use super::waiter::{Batch, Cause, Fired, Ticket};
 use std::cell::Cell;
 use std::ptr::NonNull;
 
-/// The place of one wait in a list.
-#[derive(Debug)]
-pub(crate) struct WaitNode {
-    ticket: Ticket,
-    previous: Cell<Option<NonNull<WaitNode>>>,
-    next: Cell<Option<NonNull<WaitNode>>>,
-    listed: Cell<bool>,
-    chosen: Cell<bool>,
-    /// What the one who waits wants, in the terms of the list's owner: a kind, a number, an address.
-    want: usize,
-    /// Whether the wait blocks the thread of a worker.
-    blocks_thread: bool,
+/// The state of a node. The head of this file has the transitions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NodeState {
+    /// In no list, and its ticket was not won from one.
+    Unlisted,
+    /// In a list.
+    Listed,
+    /// Its owner was handed what it waited for.
+    Handed,
+    /// Its owner was woken, and was handed nothing.
+    Woken,
 }
 
-impl WaitNode {
-    /// A place that is in no list.
+/// One wait in a list, with what its owner waits for.
+#[derive(Debug)]
+pub(crate) struct WaitNode<P = ()> {
+    ticket: Ticket,
+    previous: Cell<Option<NonNull<WaitNode<P>>>>,
+    next: Cell<Option<NonNull<WaitNode<P>>>>,
+    state: Cell<NodeState>,
+    blocks_thread: bool,
+    payload: P,
+}
+
+impl<P> WaitNode<P> {
+    /// A node in no list.
     #[inline]
-    pub(crate) fn new(ticket: Ticket, want: usize) -> WaitNode {
+    pub(crate) fn new(ticket: Ticket, payload: P) -> WaitNode<P> {
         WaitNode {
             ticket,
             previous: Cell::new(None),
             next: Cell::new(None),
-            listed: Cell::new(false),
-            chosen: Cell::new(false),
-            want,
+            state: Cell::new(NodeState::Unlisted),
             blocks_thread: false,
+            payload,
         }
     }
 
-    /// The same place, urgent if the wait blocks the thread of a worker, so that nothing on that thread runs
+    /// The same node, marked if the wait blocks the thread of a worker: nothing else runs on that thread
     /// before the wait has ended.
     #[inline]
-    pub(crate) fn blocking_thread(self, blocks_thread: bool) -> WaitNode {
+    pub(crate) fn blocking_thread(self, blocks_thread: bool) -> WaitNode<P> {
         WaitNode { blocks_thread, ..self }
     }
 
@@ -65,36 +104,38 @@ impl WaitNode {
         self.blocks_thread
     }
 
-    /// What the one who waits wants.
-    pub(crate) fn want(&self) -> usize {
-        self.want
+    /// What the owner waits for.
+    pub(crate) fn payload(&self) -> &P {
+        &self.payload
     }
 
-    /// The slot that the one who waits offers: what it wants is that address, exposed.
-    pub(crate) fn slot<T>(&self) -> *mut T {
-        std::ptr::with_exposed_provenance_mut(self.want)
+    /// The state. Called by the owner under the lock, or after its ticket was fired by the only list that it
+    /// was in.
+    #[inline]
+    pub(crate) fn state(&self) -> NodeState {
+        self.state.get()
     }
 
-    /// Whether it was chosen: asked by its owner, under the list's lock or after its wait was ended
-    /// by the only list that it was in.
-    pub(crate) fn chosen(&self) -> bool {
-        self.chosen.get()
+    /// Whether the owner was handed what it waited for. As for [`state`](Self::state).
+    #[inline]
+    pub(crate) fn was_handed(&self) -> bool {
+        self.state.get() == NodeState::Handed
     }
 }
 
-/// Those who wait, in the order in which they came.
+/// Waiters, in the order in which they are served.
 #[derive(Debug)]
-pub(crate) struct WaitList {
-    head: Option<NonNull<WaitNode>>,
-    tail: Option<NonNull<WaitNode>>,
+pub(crate) struct WaitList<P = ()> {
+    head: Option<NonNull<WaitNode<P>>>,
+    tail: Option<NonNull<WaitNode<P>>>,
 }
 
-// SAFETY: the places belong to whoever holds the list's lock, and their tickets are Send.
-unsafe impl Send for WaitList {}
+// SAFETY: listed nodes belong to the holder of the list's lock; what they hold may move between threads.
+unsafe impl<P: Send> Send for WaitList<P> {}
 
-impl WaitList {
-    /// A list with nobody in it.
-    pub(crate) const fn new() -> WaitList {
+impl<P> WaitList<P> {
+    /// An empty list.
+    pub(crate) const fn new() -> WaitList<P> {
         WaitList { head: None, tail: None }
     }
 
@@ -104,68 +145,68 @@ impl WaitList {
         self.head.is_none()
     }
 
-    /// The place of the first one, until the list is changed.
+    /// The first node, until the list is changed.
     #[inline]
-    pub(crate) fn first(&self) -> Option<&WaitNode> {
-        // SAFETY: listed places are alive, and ours under the lock.
+    pub(crate) fn first(&self) -> Option<&WaitNode<P>> {
+        // SAFETY: listed nodes are alive, and ours under the lock.
         self.head.map(|head| unsafe { head.as_ref() })
     }
 
-    /// Whether a place that counts is listed by another waiter than that place's: a select may be listed with
-    /// several arms.
-    pub(crate) fn has_others(&self, than: &WaitNode, counts: impl Fn(&WaitNode) -> bool) -> bool {
-        self.any(|place| !place.ticket.same_waiter(than.ticket) && counts(place))
+    /// Whether the list has a node that `counts` and is not of the same waiter as `than`. A select may have
+    /// several nodes in one list.
+    pub(crate) fn has_others(&self, than: &WaitNode<P>, counts: impl Fn(&WaitNode<P>) -> bool) -> bool {
+        self.any(|node| !node.ticket.same_waiter(than.ticket) && counts(node))
     }
 
-    /// Whether the list has such a place.
-    pub(crate) fn any(&self, such: impl Fn(&WaitNode) -> bool) -> bool {
+    /// Whether the list has a node that `counts`.
+    pub(crate) fn any(&self, counts: impl Fn(&WaitNode<P>) -> bool) -> bool {
         let mut at = self.head;
-        while let Some(place) = at {
-            // SAFETY: listed places are alive, and ours under the lock.
-            let place = unsafe { place.as_ref() };
-            if such(place) {
+        while let Some(node) = at {
+            // SAFETY: listed nodes are alive, and ours under the lock.
+            let node = unsafe { node.as_ref() };
+            if counts(node) {
                 return true;
             }
-            at = place.next.get();
+            at = node.next.get();
         }
         false
     }
 
-    /// Adds a place at the end.
+    /// Adds a node at the end.
     ///
     /// # Safety
     ///
-    /// The place is in no list. It stays where it is, and its ticket's waiter alive, until it was
-    /// chosen or [`remove`](Self::remove) has been called for it, under the list's lock.
-    pub(crate) unsafe fn push_back(&mut self, place: &WaitNode) {
-        place.listed.set(true);
-        place.next.set(None);
-        place.previous.set(self.tail);
-        let this = NonNull::from(place);
+    /// The node is in no list. It stays where it is, and its ticket's waiter alive, until the ticket was won
+    /// from this list or [`remove`](Self::remove) was called for the node, under the list's lock.
+    pub(crate) unsafe fn push_back(&mut self, node: &WaitNode<P>) {
+        node.state.set(NodeState::Listed);
+        node.next.set(None);
+        node.previous.set(self.tail);
+        let this = NonNull::from(node);
         match self.tail.replace(this) {
-            // SAFETY: listed places are alive, and ours under the lock.
+            // SAFETY: listed nodes are alive, and ours under the lock.
             Some(tail) => unsafe { tail.as_ref() }.next.set(Some(this)),
             None => self.head = Some(this),
         }
     }
 
-    /// Adds a place before all others, save those that are [urgent](WaitNode::blocks_thread).
+    /// Adds a node before all others, except those that [block their threads](WaitNode::blocks_thread).
     ///
     /// # Safety
     ///
     /// As for [`push_back`](Self::push_back).
-    pub(crate) unsafe fn push_first(&mut self, place: &WaitNode) {
+    pub(crate) unsafe fn push_first(&mut self, node: &WaitNode<P>) {
         let (mut previous, mut next) = (None, self.head);
-        // SAFETY: listed places are alive, and ours under the lock.
-        while let Some(urgent) = next.filter(|at| unsafe { at.as_ref() }.blocks_thread) {
+        // SAFETY: listed nodes are alive, and ours under the lock.
+        while let Some(blocking) = next.filter(|at| unsafe { at.as_ref() }.blocks_thread) {
             previous = next;
             // SAFETY: as above.
-            next = unsafe { urgent.as_ref() }.next.get();
+            next = unsafe { blocking.as_ref() }.next.get();
         }
-        place.listed.set(true);
-        place.previous.set(previous);
-        place.next.set(next);
-        let this = Some(NonNull::from(place));
+        node.state.set(NodeState::Listed);
+        node.previous.set(previous);
+        node.next.set(next);
+        let this = Some(NonNull::from(node));
         match previous {
             // SAFETY: as above.
             Some(previous) => unsafe { previous.as_ref() }.next.set(this),
@@ -178,30 +219,36 @@ impl WaitList {
         }
     }
 
-    /// Adds a place where it belongs that has not waited before: at the end, or, if it is urgent, before all
-    /// that are not.
+    /// Adds the node of a new waiter: at the end; or, if it blocks its thread, before all nodes that do not.
     ///
     /// # Safety
     ///
     /// As for [`push_back`](Self::push_back).
-    pub(crate) unsafe fn push(&mut self, place: &WaitNode) {
-        if place.blocks_thread {
+    pub(crate) unsafe fn push(&mut self, node: &WaitNode<P>) {
+        if node.blocks_thread {
             // SAFETY: as the caller says.
-            unsafe { self.push_first(place) };
+            unsafe { self.push_first(node) };
         } else {
             // SAFETY: as the caller says.
-            unsafe { self.push_back(place) };
+            unsafe { self.push_back(node) };
         }
     }
 
-    /// Takes a place off if it is in the list; whether it was.
-    pub(crate) fn remove(&mut self, place: &WaitNode) -> bool {
-        if !place.listed.replace(false) {
+    /// Takes a node off if it is in the list, and returns whether it was.
+    pub(crate) fn remove(&mut self, node: &WaitNode<P>) -> bool {
+        if node.state.get() != NodeState::Listed {
             return false;
         }
-        let (previous, next) = (place.previous.take(), place.next.take());
+        node.state.set(NodeState::Unlisted);
+        self.unlink(node);
+        true
+    }
+
+    /// Takes a listed node out of the links.
+    fn unlink(&mut self, node: &WaitNode<P>) {
+        let (previous, next) = (node.previous.take(), node.next.take());
         match previous {
-            // SAFETY: listed places are alive, and ours under the lock.
+            // SAFETY: listed nodes are alive, and ours under the lock.
             Some(previous) => unsafe { previous.as_ref() }.next.set(next),
             None => self.head = next,
         }
@@ -210,109 +257,121 @@ impl WaitList {
             Some(next) => unsafe { next.as_ref() }.previous.set(previous),
             None => self.tail = previous,
         }
-        true
     }
 
-    /// Ends the wait of the first one who still waits. `give` prepares each candidate, and `undo` takes
-    /// back what it gave to one who turns out not to wait any more. Those to be scheduled go into the
-    /// batch. `None` if nobody waits.
-    pub(crate) fn choose<R>(
+    /// Hands something to the first waiter whose wait has not ended. `give` gives it to each candidate; if
+    /// the candidate's wait had ended, `undo` takes it back, and the next one is the candidate. Waiters to be
+    /// scheduled go into the batch. `None` if nobody waits.
+    pub(crate) fn hand_to_first<R>(
         &mut self,
         batch: &mut Batch,
-        give: impl FnMut(&WaitNode) -> R,
-        undo: impl FnMut(&WaitNode, R),
+        give: impl FnMut(&WaitNode<P>) -> R,
+        undo: impl FnMut(&WaitNode<P>, R),
     ) -> Option<R> {
-        self.choose_fitting(batch, |_| true, give, undo)
+        self.hand_to_first_if(batch, |_| true, give, undo)
     }
 
-    /// As [`choose`](Self::choose), but a candidate for whom there is not enough stays the first, and
-    /// nobody is chosen. `fits` is asked anew for each one, as `undo` may have brought something back.
-    pub(crate) fn choose_fitting<R>(
+    /// As [`hand_to_first`](Self::hand_to_first), but stops at a candidate for which `fits` is false: that
+    /// one stays the first. `fits` is called anew for each candidate, as `undo` may have brought something
+    /// back.
+    pub(crate) fn hand_to_first_if<R>(
         &mut self,
         batch: &mut Batch,
-        mut fits: impl FnMut(&WaitNode) -> bool,
-        mut give: impl FnMut(&WaitNode) -> R,
-        mut undo: impl FnMut(&WaitNode, R),
+        mut fits: impl FnMut(&WaitNode<P>) -> bool,
+        mut give: impl FnMut(&WaitNode<P>) -> R,
+        mut undo: impl FnMut(&WaitNode<P>, R),
     ) -> Option<R> {
         while let Some(head) = self.head {
-            // SAFETY: a listed place is alive while we hold the lock, until its ticket is won.
-            let place = unsafe { head.as_ref() };
-            if !fits(place) {
+            // SAFETY: a listed node is alive while we hold the lock, until its ticket is won.
+            let node = unsafe { head.as_ref() };
+            if !fits(node) {
                 return None;
             }
-            self.remove(place);
-            place.chosen.set(true);
-            let given = give(place);
-            let ticket = place.ticket;
-            // SAFETY: the place's owner cannot go before it was chosen or takes our lock, so its
-            // waiter is alive. After a win neither the place nor the waiter is touched.
-            if unsafe { ticket.fire(Cause::Event, batch) } != Fired::Lost {
+            self.unlink(node);
+            let given = give(node);
+            // SAFETY: the node was listed, and is off the list.
+            if unsafe { end_wait(node, NodeState::Handed, batch) } {
                 return Some(given);
             }
-            // Lost: the owner has to take our lock before it goes, so the place is alive still.
-            place.chosen.set(false);
-            undo(place, given);
+            undo(node, given);
         }
         None
     }
 
-    /// As [`choose`](Self::choose), but only of those that are urgent.
-    pub(crate) fn choose_urgent<R>(
+    /// As [`hand_to_first`](Self::hand_to_first), but only to a waiter that blocks its thread.
+    pub(crate) fn hand_to_first_blocking<R>(
         &mut self,
         batch: &mut Batch,
-        give: impl FnMut(&WaitNode) -> R,
-        undo: impl FnMut(&WaitNode, R),
+        give: impl FnMut(&WaitNode<P>) -> R,
+        undo: impl FnMut(&WaitNode<P>, R),
     ) -> Option<R> {
-        self.choose_fitting(batch, WaitNode::blocks_thread, give, undo)
+        self.hand_to_first_if(batch, WaitNode::blocks_thread, give, undo)
     }
 
-    /// Ends the wait of the first one, who has nothing to be given; whether there was one.
-    pub(crate) fn choose_first(&mut self, batch: &mut Batch) -> bool {
-        self.choose(batch, |_| (), |_, ()| ()).is_some()
+    /// Hands over what needs no code, such as a turn. Returns whether anybody waited.
+    pub(crate) fn hand_turn_to_first(&mut self, batch: &mut Batch) -> bool {
+        self.hand_to_first(batch, |_| (), |_, ()| ()).is_some()
     }
 
-    /// Ends the wait of the first one who still waits without choosing it: it looks for itself. Whether
-    /// there was one.
-    pub(crate) fn disturb_first(&mut self, batch: &mut Batch) -> bool {
+    /// Wakes the first waiter whose wait has not ended. Returns whether anybody waited.
+    pub(crate) fn wake_first(&mut self, batch: &mut Batch) -> bool {
         while let Some(head) = self.head {
-            // SAFETY: as in `choose_fitting`.
-            let place = unsafe { head.as_ref() };
-            self.remove(place);
-            let ticket = place.ticket;
-            // SAFETY: as in `choose_fitting`.
-            if unsafe { ticket.fire(Cause::Event, batch) } != Fired::Lost {
+            // SAFETY: as in `hand_to_first_if`.
+            let node = unsafe { head.as_ref() };
+            self.unlink(node);
+            // SAFETY: as in `hand_to_first_if`.
+            if unsafe { end_wait(node, NodeState::Woken, batch) } {
                 return true;
             }
         }
         false
     }
 
-    /// Ends the waits of all places ahead of the first such place, without choosing any. Whether there is
-    /// such a place.
+    /// Wakes the waiters ahead of the first node with that property. Returns whether there is such a node.
     #[inline]
-    pub(crate) fn disturb_until(&mut self, batch: &mut Batch, such: impl Fn(&WaitNode) -> bool) -> bool {
+    pub(crate) fn wake_until(&mut self, batch: &mut Batch, found: impl Fn(&WaitNode<P>) -> bool) -> bool {
         while let Some(head) = self.head {
-            // SAFETY: as in `choose_fitting`.
-            let place = unsafe { head.as_ref() };
-            if such(place) {
+            // SAFETY: as in `hand_to_first_if`.
+            let node = unsafe { head.as_ref() };
+            if found(node) {
                 return true;
             }
-            self.remove(place);
-            let ticket = place.ticket;
-            // SAFETY: as in `choose_fitting`.
-            let _ = unsafe { ticket.fire(Cause::Event, batch) };
+            self.unlink(node);
+            // SAFETY: as in `hand_to_first_if`.
+            unsafe { end_wait(node, NodeState::Woken, batch) };
         }
         false
     }
 
-    /// Ends the waits of all without choosing any of them; how many still waited.
-    pub(crate) fn disturb_all(&mut self, batch: &mut Batch) -> usize {
-        let mut disturbed = 0;
-        while self.disturb_first(batch) {
-            disturbed += 1;
+    /// Wakes all waiters. Returns how many there were whose waits had not ended.
+    pub(crate) fn wake_all(&mut self, batch: &mut Batch) -> usize {
+        let mut woken = 0;
+        while self.wake_first(batch) {
+            woken += 1;
         }
-        disturbed
+        woken
     }
+}
+
+/// Ends the wait of a node that was just taken off the list, unless it has ended. Returns whether it did so:
+/// then neither the node nor its waiter may be touched any more.
+///
+/// # Safety
+///
+/// The caller has held the list's lock since the node was listed.
+#[inline]
+unsafe fn end_wait<P>(node: &WaitNode<P>, state: NodeState, batch: &mut Batch) -> bool {
+    // Before the ticket is fired: the owner reads it as soon as the ticket is won.
+    node.state.set(state);
+    let ticket = node.ticket;
+    // SAFETY: the owner cannot go before its ticket was won from here or it has taken the list's lock, so its
+    // waiter is alive.
+    if unsafe { ticket.fire(Cause::Event, batch) } != Fired::Lost {
+        return true;
+    }
+    // Lost: the owner takes the list's lock before it goes, so the node is alive still.
+    node.state.set(NodeState::Unlisted);
+    false
 }
 
 #[cfg(all(test, not(loom)))]
@@ -321,121 +380,122 @@ mod tests {
     use crate::coroutine::waiter::Park;
     use crate::coroutine::waiter::testing::{ticket_of, waiter};
 
-    /// Four who wait in the list, wanting 0 to 3.
+    /// Four waiters in the list, with the payloads 0 to 3.
     macro_rules! four {
-        ($list:ident, $waiters:ident, $places:ident) => {
+        ($list:ident, $waiters:ident, $nodes:ident) => {
             let mut $list = WaitList::new();
             let $waiters: Vec<_> = (0..4).map(|_| waiter()).collect();
-            let $places: Vec<_> =
-                $waiters.iter().enumerate().map(|(want, w)| WaitNode::new(ticket_of(w), want)).collect();
-            for (place, waiter) in $places.iter().zip(&$waiters) {
-                // SAFETY: places and waiters outlive the list's use of them.
-                unsafe { $list.push_back(place) };
-                assert_eq!(waiter.park(place.ticket, false), Park::Parked);
+            let $nodes: Vec<_> =
+                $waiters.iter().enumerate().map(|(i, w)| WaitNode::new(ticket_of(w), i)).collect();
+            for (node, waiter) in $nodes.iter().zip(&$waiters) {
+                // SAFETY: nodes and waiters outlive the list's use of them.
+                unsafe { $list.push_back(node) };
+                assert_eq!(waiter.park(node.ticket, false), Park::Parked);
             }
         };
     }
 
-    /// What the first one wants.
-    fn first(list: &WaitList) -> Option<usize> {
-        // SAFETY: listed places are alive.
-        list.head.map(|place| unsafe { place.as_ref() }.want)
+    /// The payload of the first node.
+    fn first(list: &WaitList<usize>) -> Option<usize> {
+        list.first().map(|node| *node.payload())
     }
 
-    fn lose(place: &WaitNode) {
+    fn lose(node: &WaitNode<usize>) {
         // SAFETY: the tests' waiters are alive; the batch is thrown away.
-        assert_eq!(unsafe { place.ticket.fire(Cause::Timeout, &mut Batch::new()) }, Fired::Schedule);
+        assert_eq!(unsafe { node.ticket.fire(Cause::Timeout, &mut Batch::new()) }, Fired::Schedule);
     }
 
     #[test]
-    fn the_first_who_still_waits_is_chosen() {
-        four!(list, waiters, places);
-        lose(&places[0]);
+    fn something_is_handed_to_the_first_whose_wait_has_not_ended() {
+        four!(list, waiters, nodes);
+        lose(&nodes[0]);
         let mut undone = Vec::new();
-        let chosen = list.choose(&mut Batch::new(), |place| place.want(), |_, want| undone.push(want));
-        assert_eq!((chosen, undone), (Some(1), vec![0]));
-        assert!(places[1].chosen() && !places[0].chosen());
-        assert!(!list.remove(&places[0]) && !list.remove(&places[1]));
+        let handed = list.hand_to_first(&mut Batch::new(), |node| *node.payload(), |_, i| undone.push(i));
+        assert_eq!((handed, undone), (Some(1), vec![0]));
+        assert_eq!((nodes[0].state(), nodes[1].state()), (NodeState::Unlisted, NodeState::Handed));
+        assert!(!list.remove(&nodes[0]) && !list.remove(&nodes[1]));
         assert_eq!(first(&list), Some(2));
     }
 
     #[test]
-    fn who_does_not_fit_stays_the_first() {
-        four!(list, waiters, places);
-        lose(&places[0]);
-        let fits = |place: &WaitNode| place.want() < 1;
-        let chosen = list.choose_fitting(&mut Batch::new(), fits, |_| (), |_, ()| ());
-        assert_eq!(chosen, None);
-        assert!(places[1].listed.get() && !places[1].chosen());
+    fn a_waiter_that_does_not_fit_stays_the_first() {
+        four!(list, waiters, nodes);
+        lose(&nodes[0]);
+        let fits = |node: &WaitNode<usize>| *node.payload() < 1;
+        let handed = list.hand_to_first_if(&mut Batch::new(), fits, |_| (), |_, ()| ());
+        assert_eq!(handed, None);
+        assert_eq!(nodes[1].state(), NodeState::Listed);
         assert_eq!(first(&list), Some(1));
     }
 
     #[test]
-    fn places_leave_from_anywhere_and_come_back_to_the_front() {
+    fn nodes_leave_from_anywhere_and_come_back_to_the_front() {
         for victim in 0..4 {
-            four!(list, waiters, places);
-            assert!(list.remove(&places[victim]));
+            four!(list, waiters, nodes);
+            assert!(list.remove(&nodes[victim]));
             // SAFETY: as above.
-            unsafe { list.push_first(&places[victim]) };
+            unsafe { list.push_first(&nodes[victim]) };
             let mut order = Vec::new();
-            while let Some(want) = list.choose(&mut Batch::new(), WaitNode::want, |_, _| ()) {
-                order.push(want);
+            while let Some(i) = list.hand_to_first(&mut Batch::new(), |node| *node.payload(), |_, _| ()) {
+                order.push(i);
             }
-            let mut expected: Vec<_> = (0..4).filter(|&want| want != victim).collect();
+            let mut expected: Vec<_> = (0..4).filter(|&i| i != victim).collect();
             expected.insert(0, victim);
             assert_eq!(order, expected);
         }
     }
 
     #[test]
-    fn the_urgent_go_before_others() {
+    fn waiters_that_block_their_threads_go_before_others() {
         let waiters: Vec<_> = (0..6).map(|_| waiter()).collect();
         let tickets: Vec<_> = waiters.iter().map(ticket_of).collect();
-        let places: Vec<_> =
+        let nodes: Vec<_> =
             (0..6).map(|i| WaitNode::new(tickets[i], i).blocking_thread(i % 2 == 1)).collect();
         let mut list = WaitList::new();
-        for place in &places[..5] {
-            // SAFETY: places and waiters outlive the list's use of them.
-            unsafe { list.push(place) };
+        for node in &nodes[..5] {
+            // SAFETY: nodes and waiters outlive the list's use of them.
+            unsafe { list.push(node) };
         }
-        assert!(list.remove(&places[4]));
+        assert!(list.remove(&nodes[4]));
         // SAFETY: as above.
-        unsafe { list.push_first(&places[4]) };
+        unsafe { list.push_first(&nodes[4]) };
         // SAFETY: as above.
-        unsafe { list.push(&places[5]) };
+        unsafe { list.push(&nodes[5]) };
         let mut order = Vec::new();
-        while let Some(want) = list.choose(&mut Batch::new(), WaitNode::want, |_, _| ()) {
-            order.push(want);
+        while let Some(i) = list.hand_to_first(&mut Batch::new(), |node| *node.payload(), |_, _| ()) {
+            order.push(i);
         }
         assert_eq!(order, [1, 3, 5, 4, 0, 2]);
         assert!(list.is_empty() && list.tail.is_none());
     }
 
     #[test]
-    fn ones_own_places_are_not_others() {
+    fn a_waiters_own_nodes_are_not_others() {
         let (one, other) = (waiter(), waiter());
-        let places = [&one, &one, &other].map(|waiter| WaitNode::new(ticket_of(waiter), 0));
+        let nodes = [&one, &one, &other].map(|waiter| WaitNode::new(ticket_of(waiter), ()));
         let mut list = WaitList::new();
-        assert!(!list.has_others(&places[0], |_| true));
-        // SAFETY: places and waiters outlive the list's use of them.
-        unsafe { list.push_back(&places[0]) };
-        assert!(!list.has_others(&places[1], |_| true) && list.has_others(&places[2], |_| true));
+        assert!(!list.has_others(&nodes[0], |_| true));
+        // SAFETY: nodes and waiters outlive the list's use of them.
+        unsafe { list.push_back(&nodes[0]) };
+        assert!(!list.has_others(&nodes[1], |_| true) && list.has_others(&nodes[2], |_| true));
         // SAFETY: as above.
-        unsafe { list.push_back(&places[2]) };
-        assert!(list.has_others(&places[1], |_| true) && list.has_others(&places[2], |_| true));
+        unsafe { list.push_back(&nodes[2]) };
+        assert!(list.has_others(&nodes[1], |_| true) && list.has_others(&nodes[2], |_| true));
     }
 
     #[test]
-    fn the_disturbed_are_not_chosen() {
-        four!(list, waiters, places);
-        lose(&places[0]);
+    fn the_woken_are_handed_nothing() {
+        four!(list, waiters, nodes);
+        lose(&nodes[0]);
         let mut batch = Batch::new();
-        assert!(list.disturb_first(&mut batch));
+        assert!(list.wake_first(&mut batch));
         assert_eq!(first(&list), Some(2));
-        assert_eq!(list.disturb_all(&mut batch), 2);
+        assert_eq!(list.wake_all(&mut batch), 2);
         assert_eq!(batch.len(), 3);
-        assert!(!list.disturb_first(&mut batch) && list.disturb_all(&mut batch) == 0);
-        assert!(list.is_empty() && places.iter().all(|place| !place.chosen() && !place.listed.get()));
+        assert!(!list.wake_first(&mut batch) && list.wake_all(&mut batch) == 0);
+        assert!(list.is_empty());
+        assert_eq!(nodes[0].state(), NodeState::Unlisted);
+        assert!(nodes[1..].iter().all(|node| node.state() == NodeState::Woken));
     }
 }
 
@@ -452,7 +512,7 @@ mod models {
         sleeper: Sleeper,
     }
 
-    // SAFETY: what is not Sync is the place in the list, which is the lock's.
+    // SAFETY: what is not Sync is the node in the list, which belongs to the holder of the lock.
     unsafe impl Sync for Shop {}
     // SAFETY: as above.
     unsafe impl Send for Shop {}
@@ -464,17 +524,17 @@ mod models {
         }
     }
 
-    /// One item, one who waits for it, and a timeout: either the one who waits was chosen and has the item,
-    /// or it timed out and the item is where it was. Its frame goes right after.
+    /// One item, one waiter for it, and a timeout: either the item was handed to the waiter, or the waiter
+    /// has timed out and the item is where it was. The waiter's frame goes right after.
     #[test]
-    fn a_choice_against_a_timeout() {
+    fn a_hand_over_against_a_timeout() {
         loom::model(|| {
             let shop =
                 Arc::new(Shop { counter: ListLock::new((WaitList::new(), 1)), sleeper: Sleeper::new() });
             let ticket = shop.sleeper.ticket();
-            let place = Box::new(WaitNode::new(ticket, 0));
-            // SAFETY: the place is taken off below unless it was chosen.
-            unsafe { shop.counter.lock().0.push_back(&place) };
+            let node = Box::new(WaitNode::new(ticket, ()));
+            // SAFETY: the node is taken off below unless it was handed the item.
+            unsafe { shop.counter.lock().0.push_back(&node) };
             let keeper = {
                 let shop = shop.clone();
                 thread::spawn(move || {
@@ -483,10 +543,10 @@ mod models {
                     let (list, items) = &mut *counter;
                     let items = Cell::from_mut(items);
                     let give = |_: &WaitNode| items.set(items.get() - 1);
-                    let chosen = list.choose(&mut batch, give, |_, ()| items.set(items.get() + 1));
+                    let handed = list.hand_to_first(&mut batch, give, |_, ()| items.set(items.get() + 1));
                     drop(counter);
                     schedule(&mut batch);
-                    chosen.is_some()
+                    handed.is_some()
                 })
             };
             let timer = {
@@ -500,18 +560,18 @@ mod models {
                     fired != Fired::Lost
                 })
             };
-            let chosen = match shop.sleeper.sleep(ticket) {
-                Cause::Event => place.chosen(),
+            let handed = match shop.sleeper.sleep(ticket) {
+                Cause::Event => node.was_handed(),
                 _ => {
-                    shop.counter.lock().0.remove(&place);
-                    assert!(!place.chosen());
+                    shop.counter.lock().0.remove(&node);
+                    assert!(!node.was_handed());
                     false
                 }
             };
-            drop(place);
-            assert_eq!(keeper.join().unwrap(), chosen);
-            assert_eq!(timer.join().unwrap(), !chosen);
-            assert_eq!(shop.counter.lock().1, u32::from(!chosen));
+            drop(node);
+            assert_eq!(keeper.join().unwrap(), handed);
+            assert_eq!(timer.join().unwrap(), !handed);
+            assert_eq!(shop.counter.lock().1, u32::from(!handed));
         });
     }
 }

@@ -40,7 +40,7 @@ use crate::base::backoff::Backoff;
 use crate::coroutine::{Batch, WaitReason};
 use crate::netpoll::{Direction, Source};
 use crate::sched::{
-    Blocks, Cancel, Woken, checkpoint, consume_budget, deadline_of_file, elapsed, join_shard, may_switch,
+    Blocks, Wait, Woken, checkpoint, consume_budget, deadline_of_file, elapsed, join_shard, may_switch,
     refusal, unwind_cancelled, wait_for, wait_in_ring,
 };
 use std::cell::Cell;
@@ -214,7 +214,8 @@ fn wait_for_turn(
 ) -> Woken {
     let event = source.event(direction);
     let (ahead, listed) = (*woken, Cell::new(false));
-    let how = wait_in_ring(event, reason, deadline, Cancel::Obey, |node| {
+    let how = Wait { deadline, ..Wait::new(reason) };
+    let how = wait_in_ring(event, how, |node| {
         // SAFETY: `wait_in_ring` keeps the node until it has removed it.
         listed.set(unsafe { if ahead { event.enqueue_first(node) } else { event.enqueue(node) } });
         if listed.get() {

@@ -56,7 +56,7 @@ pub(crate) use section::deadline_of_file;
 pub(crate) use shared::Shared;
 pub(crate) use unwinding::{Blocks, can_never_end, elapsed, refusal};
 pub(crate) use wait::{
-    Cancel, Woken, checkpoint, consume_budget, limited, masked, set, set_for_good, sleep_until,
+    Cancel, Ended, Wait, Woken, checkpoint, consume_budget, limited, masked, set, set_for_good, sleep_until,
     unwind_cancelled, unwind_shutdown, wait, wait_at, wait_for, wait_for_event, wait_in, wait_in_ring,
     wait_masked, with_ticket, yield_now,
 };

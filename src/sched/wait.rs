@@ -20,8 +20,8 @@ use crate::base::fork;
 use crate::base::list_lock::ListLock;
 use crate::base::lock::assert_none_held;
 use crate::coroutine::{
-    Batch, Cancellation, Cause, Event, EventNode, Header, LocalRecord, Request, RequestPtr, Suspend, Ticket,
-    WaitNode, WaitReason, Waiter, with_parker,
+    Batch, Cancellation, Cause, Event, EventNode, Header, LocalRecord, NodeState, Request, RequestPtr,
+    Suspend, Ticket, WaitNode, WaitReason, Waiter, with_parker,
 };
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -141,7 +141,8 @@ unsafe fn park_in_section(
 }
 
 /// Refuses a wait that stands where it must not, if the caller can unwind: then this is as if it was
-/// cancelled at once, and the caller's [`unwind_cancelled`] says why. Nothing else runs on this worker in between.
+/// cancelled at once, and the caller's [`unwind_cancelled`] says why. Nothing else runs on this worker in
+/// between.
 ///
 /// # Safety
 ///
@@ -236,52 +237,102 @@ fn wait_on_thread(
     })
 }
 
-/// Waits at a place in a list, which wants `want`. `enlist` puts the place into the list under its lock, or
-/// returns false if there is nothing to wait for any more. `leave` takes a place off whose wait ended
-/// otherwise. Gives what ended the wait, and whether the place was chosen.
-#[inline]
-pub(crate) fn wait_at(
-    reason: WaitReason,
-    deadline: Option<Instant>,
-    cancel: Cancel,
-    want: usize,
-    mut enlist: impl FnMut(&WaitNode) -> bool,
-    leave: impl FnOnce(&WaitNode),
-) -> (Woken, bool) {
-    let place: Cell<Option<WaitNode>> = Cell::new(None);
-    let urgent = current::blocks_worker();
-    let mut commit = |ticket| {
-        // SAFETY: written once, here, before anybody else has its address; this frame holds it until
-        // it was chosen or has been taken off below.
-        let place = unsafe { (*place.as_ptr()).insert(WaitNode::new(ticket, want).blocking_thread(urgent)) };
-        enlist(place)
-    };
-    // SAFETY: the ticket is in the place, which is in the list at most; it is taken off below under the
-    // list's lock unless its ticket has been fired from there.
-    let woken = unsafe { wait(reason, deadline, cancel, &mut commit) };
-    // SAFETY: nobody makes an exclusive reference any more: `commit` has run.
-    let place = unsafe { (*place.as_ptr()).as_ref() }.expect("commit has run");
-    if woken != Woken::Event {
-        leave(place);
-    }
-    (woken, place.chosen())
+/// One wait: why, until when, whether a cancellation ends it, and in a list, the payload of its node.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wait<P = ()> {
+    pub(crate) reason: WaitReason,
+    pub(crate) deadline: Option<Instant>,
+    pub(crate) cancel: Cancel,
+    pub(crate) payload: P,
 }
 
-/// As [`wait_at`], for a list that is in what is under that lock. Those whom `leave` wakes go into its
+impl Wait {
+    /// A wait without a deadline that a cancellation ends.
+    pub(crate) fn new(reason: WaitReason) -> Wait {
+        Wait { reason, deadline: None, cancel: Cancel::Obey, payload: () }
+    }
+}
+
+/// How a wait in a list ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// `enlist` found that there is nothing to wait for, and listed nothing.
+    NotListed,
+    /// The waiter was handed what it waited for.
+    Handed,
+    /// The waiter was woken and handed nothing.
+    Woken,
+    /// The deadline has passed.
+    Timeout,
+    /// As [`Woken::Cancelled`]: the caller [`unwind_cancelled`]s.
+    Cancelled,
+}
+
+impl Ended {
+    /// What ended the wait, for a caller to which it is all the same whether it was handed something.
+    pub(crate) fn woken(self) -> Woken {
+        match self {
+            Ended::NotListed | Ended::Handed | Ended::Woken => Woken::Event,
+            Ended::Timeout => Woken::Timeout,
+            Ended::Cancelled => Woken::Cancelled,
+        }
+    }
+}
+
+/// Waits with a node in a wait list. `enlist` puts the node into one list under that list's lock, or returns
+/// false if there is nothing to wait for. `leave` takes the node off; it is called if the wait ended by its
+/// deadline or a cancellation.
+#[inline]
+pub(crate) fn wait_at<P: Copy>(
+    how: Wait<P>,
+    mut enlist: impl FnMut(&WaitNode<P>) -> bool,
+    leave: impl FnOnce(&WaitNode<P>),
+) -> Ended {
+    let Wait { reason, deadline, cancel, payload } = how;
+    let node: Cell<Option<WaitNode<P>>> = Cell::new(None);
+    let blocks_thread = current::blocks_worker();
+    let mut commit = |ticket| {
+        let made = WaitNode::new(ticket, payload).blocking_thread(blocks_thread);
+        // SAFETY: written once, here, before anybody else has its address; this frame holds it until its
+        // ticket was won from the list or it has been taken off below.
+        let node = unsafe { (*node.as_ptr()).insert(made) };
+        enlist(node)
+    };
+    // SAFETY: the ticket is in the node, which is in one list at most; it is taken off below under the list's
+    // lock unless its ticket was won from there.
+    let woken = unsafe { wait(reason, deadline, cancel, &mut commit) };
+    // SAFETY: nobody makes an exclusive reference any more: `commit` has run.
+    let node = unsafe { (*node.as_ptr()).as_ref() }.expect("commit has run");
+    match woken {
+        Woken::Event => match node.state() {
+            NodeState::Handed => Ended::Handed,
+            NodeState::Woken => Ended::Woken,
+            NodeState::Unlisted => Ended::NotListed,
+            NodeState::Listed => unreachable!("only the list ends this wait by its event"),
+        },
+        Woken::Timeout => {
+            leave(node);
+            Ended::Timeout
+        }
+        Woken::Cancelled => {
+            leave(node);
+            Ended::Cancelled
+        }
+    }
+}
+
+/// As [`wait_at`], for a list that is in what is under `lock`. `leave` may wake others: it puts them into the
 /// batch.
-pub(crate) fn wait_in<T>(
+pub(crate) fn wait_in<T, P: Copy>(
     lock: &ListLock<T>,
-    reason: WaitReason,
-    deadline: Option<Instant>,
-    cancel: Cancel,
-    want: usize,
-    mut join: impl FnMut(&mut T, &WaitNode) -> bool,
-    leave: impl FnOnce(&mut T, &WaitNode, &mut Batch),
-) -> (Woken, bool) {
-    let enlist = |place: &WaitNode| join(&mut lock.lock(), place);
-    wait_at(reason, deadline, cancel, want, enlist, |place| {
+    how: Wait<P>,
+    mut enlist: impl FnMut(&mut T, &WaitNode<P>) -> bool,
+    leave: impl FnOnce(&mut T, &WaitNode<P>, &mut Batch),
+) -> Ended {
+    let enlist = |node: &WaitNode<P>| enlist(&mut lock.lock(), node);
+    wait_at(how, enlist, |node| {
         let mut batch = Batch::new();
-        leave(&mut lock.lock(), place, &mut batch);
+        leave(&mut lock.lock(), node, &mut batch);
         batch.wake();
     })
 }
@@ -302,27 +353,24 @@ pub(crate) fn wait_masked(event: &Event, reason: WaitReason) {
     }
 }
 
-/// Waits until the event is set, without consuming it. On [`Woken::Cancelled`] the caller [`unwind_cancelled`]s.
+/// Waits until the event is set, without consuming it. On [`Woken::Cancelled`] the caller
+/// [`unwind_cancelled`]s.
 pub(crate) fn wait_for_event(
     event: &Event,
     reason: WaitReason,
     deadline: Option<Instant>,
     cancel: Cancel,
 ) -> Woken {
+    let how = Wait { reason, deadline, cancel, payload: () };
     // SAFETY: `wait_in_ring` keeps the node until it has removed it.
-    wait_in_ring(event, reason, deadline, cancel, |node| unsafe { event.enqueue(node) })
+    wait_in_ring(event, how, |node| unsafe { event.enqueue(node) })
 }
 
-/// As [`wait_for_event`], with a node that `enlist` lists with the event, in a commit; it gives false if the
-/// event is set. The node stays where it is, and the caller alive, until the node was removed.
+/// As [`wait_for_event`], with a node that `enlist` lists with the event, in a commit; it returns false if
+/// the event is set. The node stays where it is, and the caller alive, until the node was removed.
 #[inline]
-pub(crate) fn wait_in_ring(
-    event: &Event,
-    reason: WaitReason,
-    deadline: Option<Instant>,
-    cancel: Cancel,
-    enlist: impl Fn(&EventNode) -> bool,
-) -> Woken {
+pub(crate) fn wait_in_ring(event: &Event, how: Wait, enlist: impl Fn(&EventNode) -> bool) -> Woken {
+    let Wait { reason, deadline, cancel, payload: () } = how;
     let node: Cell<Option<EventNode>> = Cell::new(None);
     let mut commit = |ticket| {
         // SAFETY: written once, here, before anybody else has its address; this frame holds it until

@@ -3,7 +3,7 @@
 use crate::base::list_lock::ListLock;
 use crate::base::sync::const_fn;
 use crate::coroutine::{Batch, WaitList, WaitNode, WaitReason};
-use crate::sched::{self, Cancel, Woken};
+use crate::sched::{self, Wait, Woken};
 use std::fmt;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 
@@ -60,12 +60,9 @@ impl Barrier {
         sched::consume_budget();
         let mut leads = false;
         let mut batch = Batch::new();
-        let (woken, _) = sched::wait_in(
+        let ended = sched::wait_in(
             &self.group,
-            WaitReason::Barrier,
-            None,
-            Cancel::Obey,
-            0,
+            Wait::new(WaitReason::Barrier),
             |group, place| {
                 leads = self.completes(group, &mut batch);
                 if !leads {
@@ -78,7 +75,7 @@ impl Barrier {
             leave,
         );
         batch.wake();
-        if woken == Woken::Event { BarrierWaitResult(leads) } else { sched::unwind_cancelled() }
+        if ended.woken() == Woken::Event { BarrierWaitResult(leads) } else { sched::unwind_cancelled() }
     }
 
     /// Whether one more completes the group; then those who wait are in the batch.
@@ -87,7 +84,7 @@ impl Barrier {
             return false;
         }
         group.arrived = 0;
-        group.waiting.disturb_all(batch);
+        group.waiting.wake_all(batch);
         true
     }
 }

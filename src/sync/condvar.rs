@@ -9,7 +9,7 @@ use super::{LockResult, MutexGuard, PoisonError};
 use crate::base::list_lock::ListLock;
 use crate::base::sync::const_fn;
 use crate::coroutine::{Batch, WaitList, WaitNode, WaitReason};
-use crate::sched::{self, Cancel, Woken};
+use crate::sched::{self, Cancel, Wait, Woken};
 use std::fmt;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::time::{Duration, Instant};
@@ -161,14 +161,14 @@ impl Condvar {
     /// held.
     pub fn notify_one(&self) {
         let mut batch = Batch::new();
-        self.waiting.lock().choose_first(&mut batch);
+        self.waiting.lock().hand_turn_to_first(&mut batch);
         batch.wake();
     }
 
     /// Notifies all who wait now. Does not park. The mutex need not be held.
     pub fn notify_all(&self) {
         let mut batch = Batch::new();
-        self.waiting.lock().disturb_all(&mut batch);
+        self.waiting.lock().wake_all(&mut batch);
         batch.wake();
     }
 
@@ -192,14 +192,16 @@ impl Condvar {
 
     /// Lists the caller, unlocks the mutex, and waits.
     fn wait_unlocked(&self, raw: &RawMutex, deadline: Option<Instant>) -> Woken {
-        let enlist = |place: &WaitNode| {
-            // SAFETY: `wait_at` keeps the place until it was chosen or has been taken off below.
-            unsafe { self.waiting.lock().push_back(place) };
+        let enlist = |node: &WaitNode| {
+            // SAFETY: `wait_at` keeps the node until it was handed a turn, woken, or has been taken off
+            // below.
+            unsafe { self.waiting.lock().push_back(node) };
             raw.unlock();
             true
         };
-        let leave = |place: &WaitNode| _ = self.waiting.lock().remove(place);
-        sched::wait_at(WaitReason::Condvar, deadline, Cancel::Obey, 0, enlist, leave).0
+        let leave = |node: &WaitNode| _ = self.waiting.lock().remove(node);
+        let how = Wait { deadline, ..Wait::new(WaitReason::Condvar) };
+        sched::wait_at(how, enlist, leave).woken()
     }
 }
 

@@ -4,7 +4,7 @@ use super::WaitTimeoutResult;
 use crate::base::list_lock::ListLock;
 use crate::base::sync::const_fn;
 use crate::coroutine::{Batch, WaitList, WaitReason};
-use crate::sched::{self, Cancel, Woken};
+use crate::sched::{self, Wait, Woken};
 use std::fmt;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::time::{Duration, Instant};
@@ -73,12 +73,9 @@ impl Notify {
         if std::mem::take(&mut self.state.lock().permit) {
             return WaitTimeoutResult(false);
         }
-        let (woken, _) = sched::wait_in(
+        let ended = sched::wait_in(
             &self.state,
-            WaitReason::Notify,
-            deadline,
-            Cancel::Obey,
-            0,
+            Wait { deadline, ..Wait::new(WaitReason::Notify) },
             |state, place| {
                 let wanted = !std::mem::take(&mut state.permit);
                 if wanted {
@@ -91,7 +88,7 @@ impl Notify {
                 state.waiting.remove(place);
             },
         );
-        match woken {
+        match ended.woken() {
             Woken::Event => WaitTimeoutResult(false),
             Woken::Timeout => WaitTimeoutResult(true),
             Woken::Cancelled => sched::unwind_cancelled(),
@@ -103,7 +100,7 @@ impl Notify {
     pub fn notify_one(&self) {
         let mut batch = Batch::new();
         let mut state = self.state.lock();
-        if !state.waiting.choose_first(&mut batch) {
+        if !state.waiting.hand_turn_to_first(&mut batch) {
             state.permit = true;
         }
         drop(state);
@@ -113,7 +110,7 @@ impl Notify {
     /// Notifies all who wait now. Stores no permit. Does not park.
     pub fn notify_all(&self) {
         let mut batch = Batch::new();
-        self.state.lock().waiting.disturb_all(&mut batch);
+        self.state.lock().waiting.wake_all(&mut batch);
         batch.wake();
     }
 }

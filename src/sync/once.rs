@@ -14,7 +14,7 @@
 use crate::base::list_lock::ListLock;
 use crate::base::sync::{AtomicU32, Ordering, const_fn};
 use crate::coroutine::{Batch, WaitList, WaitReason};
-use crate::sched::{self, Cancel, Woken};
+use crate::sched::{self, Wait, Woken};
 use std::fmt;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 
@@ -159,12 +159,9 @@ impl Once {
 
     /// Waits once if the word is such; gives the word as it is then.
     fn wait_while(&self, reason: WaitReason, such: impl Fn(u32) -> bool) -> u32 {
-        let (woken, _) = sched::wait_in(
+        let ended = sched::wait_in(
             &self.waiting,
-            reason,
-            None,
-            Cancel::Obey,
-            0,
+            Wait::new(reason),
             |waiting, place| {
                 let wanted = such(self.word.load(Ordering::Relaxed));
                 if wanted {
@@ -177,7 +174,7 @@ impl Once {
                 waiting.remove(place);
             },
         );
-        if woken != Woken::Event {
+        if ended.woken() != Woken::Event {
             sched::unwind_cancelled();
         }
         self.word.load(Ordering::Acquire)
@@ -189,7 +186,7 @@ impl Once {
         let mut waiting = self.waiting.lock();
         // Releases what the closure did to all who look at the word.
         self.word.store(word, Ordering::Release);
-        waiting.disturb_all(&mut batch);
+        waiting.wake_all(&mut batch);
         drop(waiting);
         batch.wake();
     }

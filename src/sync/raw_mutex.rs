@@ -116,7 +116,7 @@ use super::{STARVATION_THRESHOLD, spin_for};
 use crate::base::list_lock::ListLock;
 use crate::base::sync::{AtomicU32, Ordering, const_fn};
 use crate::coroutine::{Batch, WaitList, WaitNode, WaitReason};
-use crate::sched::{self, Cancel, Woken};
+use crate::sched::{self, Cancel, Ended, Wait};
 use std::time::Instant;
 
 /// The mutex is held.
@@ -206,12 +206,9 @@ impl RawMutex {
         // `None` until this waiter was woken and has lost; then whether it has waited beyond the threshold.
         let mut starved = None;
         loop {
-            let (woken, chosen) = sched::wait_in(
+            let ended = sched::wait_in(
                 &self.queue,
-                reason,
-                None,
-                cancel,
-                0,
+                Wait { reason, deadline: None, cancel, payload: () },
                 // SAFETY: `wait_in` keeps the node as `enqueue` and `requeue` require.
                 |queue, node| unsafe {
                     match starved {
@@ -221,11 +218,13 @@ impl RawMutex {
                 },
                 |queue, node, _| self.dequeue(queue, node),
             );
-            match woken {
-                // It was not listed, as the mutex could be taken; or the mutex was handed off to it.
-                Woken::Event if !chosen || blocks_thread => return,
+            match ended {
+                // The mutex could be taken.
+                Ended::NotListed => return,
+                // The mutex was handed off to it.
+                Ended::Handed if blocks_thread => return,
                 // It is in flight: it competes for the mutex.
-                Woken::Event => {
+                Ended::Handed => {
                     let locked = self.spin();
                     let is_starved = since.elapsed() > STARVATION_THRESHOLD;
                     if self.lock_woken(&mut self.queue.lock(), locked, is_starved) {
@@ -233,7 +232,8 @@ impl RawMutex {
                     }
                     starved = Some(is_starved);
                 }
-                Woken::Timeout | Woken::Cancelled => sched::unwind_cancelled(),
+                Ended::Cancelled => sched::unwind_cancelled(),
+                Ended::Woken | Ended::Timeout => unreachable!("nobody ends this wait so"),
             }
         }
     }
@@ -280,7 +280,7 @@ impl RawMutex {
             let undo = |_: &WaitNode, ()| {
                 self.word.fetch_and(!LOCKED, Ordering::Relaxed);
             };
-            if queue.list.choose_urgent(batch, give, undo).is_some() {
+            if queue.list.hand_to_first_blocking(batch, give, undo).is_some() {
                 self.clear_flags(queue);
                 return;
             }
@@ -288,7 +288,7 @@ impl RawMutex {
         // The first waiter competes; in starvation mode HANDOFF stays set, so the mutex is reserved for it.
         // If a waiter is in flight already, nobody else is woken.
         if !queue.waiter_in_flight {
-            queue.waiter_in_flight = queue.list.choose_first(batch);
+            queue.waiter_in_flight = queue.list.hand_turn_to_first(batch);
         }
         self.clear_flags(queue);
     }
@@ -419,7 +419,7 @@ mod models {
             let mut lost = false;
             loop {
                 let ticket = self.sleepers[sleeper].ticket();
-                let node = WaitNode::new(ticket, 0);
+                let node = WaitNode::new(ticket, ());
                 let mut queue = mutex.queue.lock();
                 // SAFETY: the node stays until its ticket was fired from the list.
                 let listed = unsafe {
@@ -523,7 +523,7 @@ mod models {
             let world = World::new();
             let (mutex, sleeper) = (&world.mutex, &world.sleepers[0]);
             let ticket = sleeper.ticket();
-            let node = WaitNode::new(ticket, 0);
+            let node = WaitNode::new(ticket, ());
             // SAFETY: the node stays until its ticket was fired from the list.
             assert!(unsafe { mutex.enqueue(&mut mutex.queue.lock(), &node) });
             world.add_and_unlock();
@@ -531,7 +531,7 @@ mod models {
             assert!(mutex.try_lock(), "a new locker barges");
             assert!(!mutex.lock_woken(&mut mutex.queue.lock(), false, true));
             let ticket = sleeper.ticket();
-            let node = WaitNode::new(ticket, 0);
+            let node = WaitNode::new(ticket, ());
             // SAFETY: as above.
             assert!(unsafe { mutex.requeue(&mut mutex.queue.lock(), &node, true) });
             let last = spawn(&world, |world| {
@@ -558,7 +558,7 @@ mod models {
             let world = World::new();
             let (mutex, sleeper) = (&world.mutex, &world.sleepers[0]);
             let ticket = sleeper.ticket();
-            let node = WaitNode::new(ticket, 0);
+            let node = WaitNode::new(ticket, ());
             let mut queue = mutex.queue.lock();
             // As if it had been woken, and had lost.
             queue.waiter_in_flight = true;
@@ -590,7 +590,7 @@ mod models {
             return;
         }
         let ticket = world.sleepers[sleeper].ticket();
-        let node = WaitNode::new(ticket, 0).blocking_thread(true);
+        let node = WaitNode::new(ticket, ()).blocking_thread(true);
         // SAFETY: the node stays until its ticket was fired from the list.
         if unsafe { world.mutex.enqueue(&mut world.mutex.queue.lock(), &node) } {
             assert_eq!(world.sleepers[sleeper].sleep(ticket), Cause::Event);
@@ -606,7 +606,7 @@ mod models {
                 let world = World::new();
                 let mutex = &world.mutex;
                 let ticket = world.sleepers[0].ticket();
-                let node = WaitNode::new(ticket, 0);
+                let node = WaitNode::new(ticket, ());
                 let mut queue = mutex.queue.lock();
                 queue.waiter_in_flight = starving;
                 // SAFETY: the node stays until its ticket was fired from the list.
@@ -676,7 +676,7 @@ mod models {
             });
             let (mutex, sleeper) = (&world.mutex, &world.sleepers[0]);
             let ticket = sleeper.ticket();
-            let node = WaitNode::new(ticket, 0);
+            let node = WaitNode::new(ticket, ());
             let mut sections = 2;
             // SAFETY: the node leaves below unless its ticket was fired from the list.
             let listed = unsafe { mutex.enqueue(&mut mutex.queue.lock(), &node) };
@@ -688,7 +688,7 @@ mod models {
             } else {
                 // It was woken and has lost: it goes back to the front.
                 let ticket = sleeper.ticket();
-                let node = WaitNode::new(ticket, 0);
+                let node = WaitNode::new(ticket, ());
                 // SAFETY: as above.
                 let listed = unsafe { mutex.requeue(&mut mutex.queue.lock(), &node, false) };
                 if listed && sleeper.give_up(ticket) {

@@ -104,7 +104,7 @@ use super::{STARVATION_THRESHOLD, spin_for};
 use crate::base::list_lock::ListLock;
 use crate::base::sync::{AtomicUsize, Ordering, const_fn};
 use crate::coroutine::{Batch, WaitList, WaitNode, WaitReason};
-use crate::sched::{self, Cancel, Woken};
+use crate::sched::{self, Cancel, Ended, Wait};
 use std::time::Instant;
 
 /// A writer holds the lock.
@@ -121,8 +121,9 @@ const READERS: usize = !(WRITER | FLAGS);
 /// A word above this has too many readers. This leaves room for readers that are just being counted.
 const MAX: usize = usize::MAX / 2;
 
-/// `want` of a starved waiter.
-const STARVED: usize = 1;
+/// The payload of a node: whether its waiter is starved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Starved(bool);
 
 /// A readers-writer lock without data.
 #[derive(Debug)]
@@ -134,8 +135,8 @@ pub(super) struct RawRwLock {
 /// The waiters.
 #[derive(Debug)]
 pub(super) struct Queues {
-    readers: WaitList,
-    writers: WaitList,
+    readers: WaitList<Starved>,
+    writers: WaitList<Starved>,
     /// How many waiters were woken, and have neither taken the lock nor queued again.
     in_flight: usize,
     /// How many queued waiters are starved. Starvation mode, if not zero.
@@ -149,7 +150,7 @@ impl Queues {
 
     /// WAKE and HANDOFF as these queues need them.
     fn flags(&self) -> usize {
-        let blocks_thread = |list: &WaitList| list.first().is_some_and(WaitNode::blocks_thread);
+        let blocks_thread = |list: &WaitList<Starved>| list.first().is_some_and(WaitNode::blocks_thread);
         if self.starved > 0 || blocks_thread(&self.readers) || blocks_thread(&self.writers) {
             WAKE | HANDOFF
         } else if !self.are_empty() && self.in_flight == 0 {
@@ -160,11 +161,11 @@ impl Queues {
     }
 
     fn wake_readers(&mut self, batch: &mut Batch) {
-        self.in_flight += self.readers.disturb_all(batch);
+        self.in_flight += self.readers.wake_all(batch);
     }
 
     fn wake_writer(&mut self, batch: &mut Batch) {
-        self.in_flight += usize::from(self.writers.disturb_first(batch));
+        self.in_flight += usize::from(self.writers.wake_first(batch));
     }
 }
 
@@ -203,7 +204,7 @@ impl Access {
         }
     }
 
-    fn queue(self, queues: &mut Queues) -> &mut WaitList {
+    fn queue(self, queues: &mut Queues) -> &mut WaitList<Starved> {
         match self {
             Access::Read => &mut queues.readers,
             Access::Write => &mut queues.writers,
@@ -282,36 +283,37 @@ impl RawRwLock {
         // `None` until this waiter was woken and has lost; then whether it has waited beyond the threshold.
         let mut starved = None;
         loop {
-            let mut listed = false;
-            let (woken, handed_off) = sched::wait_in(
+            let ended = sched::wait_in(
                 &self.queues,
-                reason,
-                None,
-                Cancel::Obey,
-                if starved == Some(true) { STARVED } else { 0 },
+                Wait {
+                    reason,
+                    deadline: None,
+                    cancel: Cancel::Obey,
+                    payload: Starved(starved == Some(true)),
+                },
                 |queues, node| {
                     // SAFETY: `wait_in` keeps the node as `enqueue` and `requeue` require.
-                    listed = unsafe {
+                    unsafe {
                         match starved {
                             None => self.enqueue(access, queues, node),
                             Some(_) => self.requeue(access, queues, node),
                         }
-                    };
-                    listed
+                    }
                 },
                 |queues, node, batch| self.dequeue(access, queues, node, batch),
             );
-            match woken {
-                Woken::Event if handed_off || !listed && starved.is_none() => return,
-                Woken::Event => {
+            match ended {
+                Ended::Handed => return,
+                Ended::NotListed if starved.is_none() => return,
+                Ended::NotListed | Ended::Woken => {
                     // It is in flight, and `requeue` has taken the lock, or it competes now.
-                    let locked = !listed || self.spin(access, Locker::Woken);
+                    let locked = ended == Ended::NotListed || self.spin(access, Locker::Woken);
                     if self.lock_woken_and_wake(access, locked) {
                         return;
                     }
                     starved = Some(since.elapsed() > STARVATION_THRESHOLD);
                 }
-                Woken::Timeout | Woken::Cancelled => sched::unwind_cancelled(),
+                Ended::Timeout | Ended::Cancelled => sched::unwind_cancelled(),
             }
         }
     }
@@ -393,7 +395,7 @@ impl RawRwLock {
     /// # Safety
     ///
     /// As for [`WaitList::push_back`], with [`dequeue`](Self::dequeue) for `remove`.
-    unsafe fn enqueue(&self, access: Access, queues: &mut Queues, node: &WaitNode) -> bool {
+    unsafe fn enqueue(&self, access: Access, queues: &mut Queues, node: &WaitNode<Starved>) -> bool {
         let (locker, flags) = match () {
             () if node.blocks_thread() => (Locker::BlocksThread, WAKE | HANDOFF),
             () if queues.in_flight > 0 => (Locker::New, 0),
@@ -435,8 +437,8 @@ impl RawRwLock {
     /// # Safety
     ///
     /// As for [`enqueue`](Self::enqueue).
-    unsafe fn requeue(&self, access: Access, queues: &mut Queues, node: &WaitNode) -> bool {
-        let starved = node.want() == STARVED;
+    unsafe fn requeue(&self, access: Access, queues: &mut Queues, node: &WaitNode<Starved>) -> bool {
+        let Starved(starved) = *node.payload();
         let flags = match () {
             () if starved => WAKE | HANDOFF,
             // Another waiter in flight sets WAKE when it takes the lock or loses.
@@ -454,9 +456,9 @@ impl RawRwLock {
     }
 
     /// Takes off the node of a wait that was cancelled, and lets waiters go on that waited because of it.
-    fn dequeue(&self, access: Access, queues: &mut Queues, node: &WaitNode, batch: &mut Batch) {
+    fn dequeue(&self, access: Access, queues: &mut Queues, node: &WaitNode<Starved>, batch: &mut Batch) {
         if access.queue(queues).remove(node) {
-            queues.starved -= usize::from(node.want() == STARVED);
+            queues.starved -= usize::from(node.payload().0);
         }
         if self.word.load(Ordering::Relaxed) & HANDOFF != 0 {
             self.hand_off(Access::Write, queues, batch);
@@ -509,32 +511,42 @@ impl RawRwLock {
         self.hand_to_readers_that(|_| true, queues, batch);
     }
 
-    fn hand_to_readers_that(&self, fits: fn(&WaitNode) -> bool, queues: &mut Queues, batch: &mut Batch) {
+    fn hand_to_readers_that(
+        &self,
+        fits: fn(&WaitNode<Starved>) -> bool,
+        queues: &mut Queues,
+        batch: &mut Batch,
+    ) {
         // Counted before the ticket is fired, as the reader may go on, and unlock, at once. Acquires for the
         // reader what earlier holders did.
-        let mut give = |node: &WaitNode| {
-            queues.starved -= usize::from(node.want() == STARVED);
+        let mut give = |node: &WaitNode<Starved>| {
+            queues.starved -= usize::from(node.payload().0);
             self.word.fetch_add(READER, Ordering::Acquire);
         };
-        let undo = |_: &WaitNode, ()| {
+        let undo = |_: &WaitNode<Starved>, ()| {
             self.word.fetch_sub(READER, Ordering::Relaxed);
         };
-        while queues.readers.choose_fitting(batch, fits, &mut give, undo).is_some() {}
+        while queues.readers.hand_to_first_if(batch, fits, &mut give, undo).is_some() {}
     }
 
     fn hand_to_writer(&self, queues: &mut Queues, batch: &mut Batch) {
         self.hand_to_writer_if(|_| true, queues, batch);
     }
 
-    fn hand_to_writer_if(&self, fits: fn(&WaitNode) -> bool, queues: &mut Queues, batch: &mut Batch) {
-        let give = |node: &WaitNode| {
-            queues.starved -= usize::from(node.want() == STARVED);
+    fn hand_to_writer_if(
+        &self,
+        fits: fn(&WaitNode<Starved>) -> bool,
+        queues: &mut Queues,
+        batch: &mut Batch,
+    ) {
+        let give = |node: &WaitNode<Starved>| {
+            queues.starved -= usize::from(node.payload().0);
             self.word.fetch_or(WRITER, Ordering::Acquire);
         };
-        let undo = |_: &WaitNode, ()| {
+        let undo = |_: &WaitNode<Starved>, ()| {
             self.word.fetch_and(!WRITER, Ordering::Relaxed);
         };
-        queues.writers.choose_fitting(batch, fits, give, undo);
+        queues.writers.hand_to_first_if(batch, fits, give, undo);
     }
 }
 
@@ -569,7 +581,7 @@ mod models {
                 return;
             }
             let ticket = self.sleepers[sleeper].ticket();
-            let node = WaitNode::new(ticket, 0);
+            let node = WaitNode::new(ticket, Starved(false));
             // SAFETY: the node stays until its ticket was fired from the list.
             if unsafe { self.lock.enqueue(access, &mut self.lock.queues.lock(), &node) } {
                 self.wait(access, sleeper, ticket, &node, starved);
@@ -577,21 +589,28 @@ mod models {
         }
 
         /// What `lock_slow` does once it is queued.
-        fn wait(&self, access: Access, sleeper: usize, ticket: Ticket, node: &WaitNode, starved: bool) {
+        fn wait(
+            &self,
+            access: Access,
+            sleeper: usize,
+            ticket: Ticket,
+            node: &WaitNode<Starved>,
+            starved: bool,
+        ) {
             let (lock, sleeper) = (&self.lock, &self.sleepers[sleeper]);
             assert_eq!(sleeper.sleep(ticket), Cause::Event);
-            if node.chosen() {
+            if node.was_handed() {
                 return;
             }
             let mut locked = lock.lock_or_flag(access, Locker::Woken, 0);
             while !lock.lock_woken_and_wake(access, locked) {
                 let ticket = sleeper.ticket();
-                let node = WaitNode::new(ticket, usize::from(starved));
+                let node = WaitNode::new(ticket, Starved(starved));
                 // SAFETY: the node stays until its ticket was fired from the list.
                 let listed = unsafe { lock.requeue(access, &mut lock.queues.lock(), &node) };
                 if listed {
                     assert_eq!(sleeper.sleep(ticket), Cause::Event);
-                    if node.chosen() {
+                    if node.was_handed() {
                         return;
                     }
                 }
@@ -688,7 +707,7 @@ mod models {
                 let world = World::new();
                 assert!(world.lock.try_lock(Write));
                 let tickets = [0, 1].map(|i| world.sleepers[i].ticket());
-                let nodes = tickets.map(|ticket| WaitNode::new(ticket, 0));
+                let nodes = tickets.map(|ticket| WaitNode::new(ticket, Starved(false)));
                 for node in &nodes {
                     // SAFETY: the node stays until its ticket was fired from the list.
                     assert!(unsafe { world.lock.enqueue(Read, &mut world.lock.queues.lock(), node) });
@@ -723,7 +742,7 @@ mod models {
                 let (lock, sleeper) = (&world.lock, &world.sleepers[0]);
                 assert!(lock.try_lock(overtakes));
                 let ticket = sleeper.ticket();
-                let node = WaitNode::new(ticket, STARVED);
+                let node = WaitNode::new(ticket, Starved(true));
                 let mut queues = lock.queues.lock();
                 // As if it had been woken.
                 queues.in_flight = 1;
@@ -739,7 +758,7 @@ mod models {
                 });
                 world.visit_and_unlock(overtakes);
                 assert_eq!(sleeper.sleep(ticket), Cause::Event);
-                assert!(node.chosen(), "the lock is handed off to it");
+                assert!(node.was_handed(), "the lock is handed off to it");
                 inside.store(true, Ordering::Relaxed);
                 world.visit_and_unlock(waits);
                 later.join().unwrap();
@@ -757,7 +776,7 @@ mod models {
                 let lock = &world.lock;
                 assert!(lock.try_lock(holds));
                 let ticket = world.sleepers[0].ticket();
-                let node = WaitNode::new(ticket, 0);
+                let node = WaitNode::new(ticket, Starved(false));
                 // SAFETY: the node stays until its ticket was fired from the list.
                 assert!(unsafe { lock.enqueue(waits, &mut lock.queues.lock(), &node) });
                 if waiter_in_flight {
@@ -765,14 +784,14 @@ mod models {
                     assert!(lock.try_lock(holds), "it barges");
                 }
                 let blocking_ticket = world.sleepers[1].ticket();
-                let blocking_node = WaitNode::new(blocking_ticket, 0).blocking_thread(true);
+                let blocking_node = WaitNode::new(blocking_ticket, Starved(false)).blocking_thread(true);
                 // SAFETY: as above.
                 let listed = unsafe { lock.enqueue(blocks, &mut lock.queues.lock(), &blocking_node) };
                 assert_eq!(listed, holds == Write || blocks == Write);
                 let holder = spawn(&world, move |world| world.visit_and_unlock(holds));
                 if listed {
                     assert_eq!(world.sleepers[1].sleep(blocking_ticket), Cause::Event);
-                    assert!(blocking_node.chosen(), "the lock is handed off to it");
+                    assert!(blocking_node.was_handed(), "the lock is handed off to it");
                 }
                 world.visit_and_unlock(blocks);
                 // Only now can the other one run.
@@ -805,7 +824,7 @@ mod models {
                 assert!(world.lock.try_lock(Read));
                 let (lock, sleeper) = (&world.lock, &world.sleepers[0]);
                 let ticket = sleeper.ticket();
-                let node = WaitNode::new(ticket, usize::from(starved));
+                let node = WaitNode::new(ticket, Starved(starved));
                 let mut queues = lock.queues.lock();
                 // As if it had been woken, and had lost.
                 queues.in_flight = 1;
@@ -841,7 +860,7 @@ mod models {
             assert!(world.lock.try_lock(Read));
             let (lock, sleeper) = (&world.lock, &world.sleepers[0]);
             let ticket = sleeper.ticket();
-            let node = WaitNode::new(ticket, 0);
+            let node = WaitNode::new(ticket, Starved(false));
             // SAFETY: the node leaves below.
             assert!(unsafe { lock.enqueue(Write, &mut lock.queues.lock(), &node) });
             let reader = spawn(&world, |world| world.section(Read, 1, false));

@@ -52,7 +52,7 @@
 use crate::base::list_lock::ListLock;
 use crate::base::sync::{AtomicUsize, Ordering, const_fn};
 use crate::coroutine::{Batch, WaitList, WaitNode, WaitReason};
-use crate::sched::{self, Cancel, Woken};
+use crate::sched::{self, Cancel, Ended, Wait};
 use std::cell::Cell;
 use std::time::Instant;
 
@@ -71,7 +71,7 @@ pub(super) const MAX_PERMITS: usize = usize::MAX >> 3;
 #[derive(Debug)]
 pub(super) struct RawSemaphore {
     word: AtomicUsize,
-    queue: ListLock<WaitList>,
+    queue: ListLock<WaitList<usize>>,
 }
 
 /// Why permits were not acquired.
@@ -135,12 +135,9 @@ impl RawSemaphore {
     #[cold]
     fn wait(&self, permits: usize, deadline: Option<Instant>) -> Result<(), Refused> {
         let enqueued = Cell::new(Err(Refused::Short));
-        let (woken, chosen) = sched::wait_in(
+        let ended = sched::wait_in(
             &self.queue,
-            WaitReason::Semaphore,
-            deadline,
-            Cancel::Obey,
-            permits,
+            Wait { reason: WaitReason::Semaphore, deadline, cancel: Cancel::Obey, payload: permits },
             |queue, node| {
                 // SAFETY: `wait_in` keeps the node as `enqueue` requires.
                 enqueued.set(unsafe { self.enqueue(queue, node) });
@@ -148,12 +145,13 @@ impl RawSemaphore {
             },
             |queue, node, batch| self.dequeue(queue, node, batch),
         );
-        match woken {
-            Woken::Event if chosen => Ok(()),
-            // It was listed and has no permits: `close` woke it. Or it was not listed.
-            Woken::Event => enqueued.get().map_err(|_| Refused::Closed),
-            Woken::Timeout => Err(Refused::Short),
-            Woken::Cancelled => sched::unwind_cancelled(),
+        match ended {
+            Ended::NotListed => enqueued.get(),
+            Ended::Handed => Ok(()),
+            // `close` woke it.
+            Ended::Woken => Err(Refused::Closed),
+            Ended::Timeout => Err(Refused::Short),
+            Ended::Cancelled => sched::unwind_cancelled(),
         }
     }
 
@@ -200,7 +198,7 @@ impl RawSemaphore {
         let mut batch = Batch::new();
         let mut queue = self.queue.lock();
         self.word.fetch_or(CLOSED, Ordering::Release);
-        queue.disturb_all(&mut batch);
+        queue.wake_all(&mut batch);
         self.word.fetch_and(!WAITERS, Ordering::Relaxed);
         drop(queue);
         batch.wake();
@@ -211,17 +209,17 @@ impl RawSemaphore {
     /// # Safety
     ///
     /// As for [`WaitList::push_back`], with [`dequeue`](Self::dequeue) for `remove`.
-    unsafe fn enqueue(&self, queue: &mut WaitList, node: &WaitNode) -> Result<(), Refused> {
+    unsafe fn enqueue(&self, queue: &mut WaitList<usize>, node: &WaitNode<usize>) -> Result<(), Refused> {
         loop {
             let word = self.word.load(Ordering::Relaxed);
             // A waiter that blocks its thread takes available permits before all waiters; the lock is held.
             let flags = if node.blocks_thread() { 0 } else { WAITERS };
-            match self.try_acquire_unless(flags, node.want()) {
+            match self.try_acquire_unless(flags, *node.payload()) {
                 Err(Refused::Short) => {}
                 outcome => return outcome,
             }
             // The compare-and-swap fails if the word has changed since, so no release is missed.
-            let short = word & (WAITERS | CLOSED) == 0 && word >> SHIFT < node.want();
+            let short = word & (WAITERS | CLOSED) == 0 && word >> SHIFT < *node.payload();
             let set_waiters = || {
                 let next = word | WAITERS;
                 self.word.compare_exchange(word, next, Ordering::Relaxed, Ordering::Relaxed).is_ok()
@@ -235,22 +233,22 @@ impl RawSemaphore {
     }
 
     /// Takes off the node of a wait that ended otherwise, and lets waiters behind it go on.
-    fn dequeue(&self, queue: &mut WaitList, node: &WaitNode, batch: &mut Batch) {
+    fn dequeue(&self, queue: &mut WaitList<usize>, node: &WaitNode<usize>, batch: &mut Batch) {
         queue.remove(node);
         self.grant(queue, batch);
     }
 
     /// Grants the available permits to the first waiters, as far as they suffice.
-    fn grant(&self, queue: &mut WaitList, batch: &mut Batch) {
-        let fits = |node: &WaitNode| node.want() <= self.word.load(Ordering::Relaxed) >> SHIFT;
-        let give = |node: &WaitNode| {
+    fn grant(&self, queue: &mut WaitList<usize>, batch: &mut Batch) {
+        let fits = |node: &WaitNode<usize>| *node.payload() <= self.word.load(Ordering::Relaxed) >> SHIFT;
+        let give = |node: &WaitNode<usize>| {
             // Acquires, for the waiter, what was done before the permits were released.
-            self.word.fetch_sub(node.want() * ONE, Ordering::Acquire);
+            self.word.fetch_sub(*node.payload() * ONE, Ordering::Acquire);
         };
-        let undo = |node: &WaitNode, ()| {
-            self.word.fetch_add(node.want() * ONE, Ordering::Relaxed);
+        let undo = |node: &WaitNode<usize>, ()| {
+            self.word.fetch_add(*node.payload() * ONE, Ordering::Relaxed);
         };
-        while queue.choose_fitting(batch, fits, give, undo).is_some() {}
+        while queue.hand_to_first_if(batch, fits, give, undo).is_some() {}
         if queue.is_empty() {
             self.word.fetch_and(!WAITERS, Ordering::Relaxed);
         }
@@ -302,7 +300,7 @@ mod models {
             // SAFETY: the node stays until its ticket was fired from the list.
             if unsafe { semaphore.enqueue(&mut semaphore.queue.lock(), &node) } == Err(Refused::Short) {
                 assert_eq!(self.sleepers[sleeper].sleep(ticket), Cause::Event);
-                assert!(node.chosen());
+                assert!(node.was_handed());
             }
         }
     }
@@ -372,12 +370,12 @@ mod models {
             assert_eq!(waits, Err(Refused::Short));
             if blocks == Err(Refused::Short) {
                 assert_eq!(world.sleepers[1].sleep(tickets[1]), Cause::Event);
-                assert!(nodes[1].chosen());
+                assert!(nodes[1].was_handed());
             }
             releases.join().unwrap();
             semaphore.release(3);
             assert_eq!(world.sleepers[0].sleep(tickets[0]), Cause::Event);
-            assert!(nodes[0].chosen());
+            assert!(nodes[0].was_handed());
             assert_eq!(semaphore.word.load(Ordering::Relaxed), 0);
         });
     }
@@ -394,7 +392,7 @@ mod models {
             // SAFETY: the node stays until its ticket was fired from the list.
             if unsafe { semaphore.enqueue(&mut semaphore.queue.lock(), &node) } == Err(Refused::Short) {
                 assert_eq!(sleeper.sleep(ticket), Cause::Event);
-                assert!(!node.chosen());
+                assert!(!node.was_handed());
             }
             closes.join().unwrap();
             assert_eq!(semaphore.word.load(Ordering::Relaxed), CLOSED);

@@ -3,7 +3,7 @@
 use crate::base::list_lock::ListLock;
 use crate::base::sync::const_fn;
 use crate::coroutine::{Batch, WaitList, WaitReason};
-use crate::sched::{self, Cancel, Woken};
+use crate::sched::{self, Wait, Woken};
 use std::fmt;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 
@@ -81,7 +81,7 @@ impl WaitGroup {
         };
         state.count = count;
         if count == 0 {
-            state.waiting.disturb_all(&mut batch);
+            state.waiting.wake_all(&mut batch);
         }
         drop(state);
         batch.wake();
@@ -94,12 +94,9 @@ impl WaitGroup {
         if self.state.lock().count == 0 {
             return;
         }
-        let (woken, _) = sched::wait_in(
+        let ended = sched::wait_in(
             &self.state,
-            WaitReason::WaitGroup,
-            None,
-            Cancel::Obey,
-            0,
+            Wait::new(WaitReason::WaitGroup),
             |state, place| {
                 let wanted = state.count > 0;
                 if wanted {
@@ -112,7 +109,7 @@ impl WaitGroup {
                 state.waiting.remove(place);
             },
         );
-        if woken != Woken::Event {
+        if ended.woken() != Woken::Event {
             sched::unwind_cancelled();
         }
     }

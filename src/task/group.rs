@@ -90,9 +90,8 @@ use crate::base::list_lock::ListLock;
 use crate::base::lock::assert_none_held;
 use crate::base::sys::report;
 use crate::coroutine::{Batch, Cancellation, Handle, WaitList, WaitReason, contain_panic};
-use crate::sched::{self, Cancel, Woken};
+use crate::sched::{self, Cancel, Wait, Woken};
 use std::any::Any;
-use std::cell::Cell;
 use std::collections::VecDeque;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -309,29 +308,26 @@ impl Group {
         if take(&mut lock.lock()) {
             return;
         }
-        let taken = Cell::new(false);
-        let (woken, chosen) = sched::wait_in(
+        let ended = sched::wait_in(
             lock,
-            WaitReason::ScopeSpawn,
-            None,
-            Cancel::Obey,
-            0,
+            Wait::new(WaitReason::ScopeSpawn),
             |permits, place| {
-                taken.set(take(permits));
-                if !taken.get() {
+                let taken = take(permits);
+                if !taken {
                     // SAFETY: `wait_in` takes the place off before it goes, unless it was chosen.
                     unsafe { permits.waiting.push_back(place) };
                 }
-                !taken.get()
+                !taken
             },
             |permits, place, _| {
                 permits.waiting.remove(place);
             },
         );
-        if woken == Woken::Cancelled {
-            sched::unwind_cancelled();
+        match ended {
+            sched::Ended::NotListed | sched::Ended::Handed => {}
+            sched::Ended::Cancelled => sched::unwind_cancelled(),
+            sched::Ended::Woken | sched::Ended::Timeout => unreachable!("nobody ends this wait so"),
         }
-        debug_assert!(chosen || taken.get(), "nothing else ends this wait");
     }
 
     /// Hands a permit to the first spawn that waits, or frees it.
@@ -340,7 +336,7 @@ impl Group {
         let mut batch = Batch::new();
         {
             let mut permits = lock.lock();
-            if !permits.waiting.choose_first(&mut batch) {
+            if !permits.waiting.hand_turn_to_first(&mut batch) {
                 permits.free += 1;
             }
         }
