@@ -44,7 +44,7 @@ static REPORTED: parking_lot::Mutex<BTreeSet<String>> = parking_lot::Mutex::new(
 
 /// Reads the names of the program's functions, once in a process: that takes long in a large program, and
 /// would delay the first wait.
-pub(super) fn prepare() {
+pub(crate) fn prepare() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| drop(names_of(Backtrace::force_capture())));
 }

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 /// How a runtime was asked to be.
 pub(crate) struct Config {
-    pub(super) workers: usize,
-    pub(super) stack_size: StackSize,
-    pub(super) thread_name: String,
-    pub(super) migrate: bool,
-    pub(super) stall: Duration,
+    pub(crate) workers: usize,
+    pub(crate) stack_size: StackSize,
+    pub(crate) thread_name: String,
+    pub(crate) migrate: bool,
+    pub(crate) stall: Duration,
     /// Whether the stacks of coroutines are looked at before each wait.
-    pub(super) checks: bool,
+    pub(crate) checks: bool,
 }
 
 /// The life of a runtime.

@@ -43,6 +43,11 @@ pub(crate) fn on_worker() -> bool {
     with(|_| ()).is_some()
 }
 
+/// Whether this thread is a worker of that runtime.
+pub(crate) fn is_worker_of(shared: &Arc<Shared>) -> bool {
+    with(|worker| Arc::ptr_eq(worker.shared(), shared)) == Some(true)
+}
+
 /// Whether a wait here blocks the thread of a worker: what its coroutine, or the worker itself, waits for
 /// must then not depend on the worker's other coroutines.
 pub(crate) fn blocks_worker() -> bool {

@@ -20,25 +20,22 @@
 //! How workers sleep and are woken, with the argument that no work is slept over, is in `README.md`
 //! beside this file.
 
-mod blame;
 mod budget;
 mod checks;
 mod config;
 mod current;
 mod deques;
-mod hook;
 mod idle;
 mod inbox;
-mod monitor;
 mod placement;
 mod remote;
 mod run_queues;
 mod runnable;
 mod running;
-pub(crate) mod runtime;
 mod schedule;
 mod section;
 mod shared;
+mod spawn;
 mod start;
 mod thread_bound;
 mod threads;
@@ -47,13 +44,17 @@ mod unwinding;
 mod wait;
 mod worker;
 
+pub(crate) use checks::prepare as prepare_checks;
+pub(crate) use config::{Config, Phase};
 pub(crate) use current::{
-    blocks_worker, cancelled, cancelling, current_coroutine, current_runtime, join_shard, limit, may_switch,
-    on_worker, random, with_local_record,
+    blocks_worker, cancelled, cancelling, current_coroutine, current_runtime, is_worker_of, join_shard,
+    limit, may_switch, on_worker, random, with_local_record,
 };
-pub(crate) use runtime::{Spawn, spawn};
 pub(crate) use section::deadline_of_file;
-pub(crate) use shared::Shared;
+pub(crate) use shared::{Remote, Shared};
+pub(crate) use spawn::{Spawn, spawn};
+pub(crate) use start::{add_spare_worker, start_worker};
+pub(crate) use threads::AbortOnPanic;
 pub(crate) use unwinding::{Blocks, can_never_end, elapsed, refusal};
 pub(crate) use wait::{
     Cancel, Ended, Wait, Woken, checkpoint, consume_budget, limited, masked, set, set_for_good, sleep_until,

@@ -24,16 +24,16 @@ use std::time::Instant;
 /// The part of a worker that other threads see. Aligned, so that no two share a cache line.
 #[repr(align(128))]
 pub(crate) struct Remote<R> {
-    pub(super) runtime: Weak<R>,
+    pub(crate) runtime: Weak<R>,
     /// Started coroutines that run on this worker alone.
-    pub(super) inbox: Inbox<Waiter>,
+    pub(crate) inbox: Inbox<Waiter>,
     /// Unstarted ones that were handed to it to be started. Others may take them back.
-    pub(super) assigned: Injector<Runnable>,
-    pub(super) sleep_state: SleepState,
-    pub(super) shard: Arc<Shard>,
-    pub(super) timers: Mutex<Timers<Ticket>>,
-    pub(super) oldest_first: Stealer<Runnable>,
-    pub(super) newest_first: Stealer<Runnable>,
+    pub(crate) assigned: Injector<Runnable>,
+    pub(crate) sleep_state: SleepState,
+    pub(crate) shard: Arc<Shard>,
+    pub(crate) timers: Mutex<Timers<Ticket>>,
+    pub(crate) oldest_first: Stealer<Runnable>,
+    pub(crate) newest_first: Stealer<Runnable>,
     /// The worker's ends of the two, until its thread takes them.
     pub(super) deques: Mutex<Option<Deques>>,
     /// How many coroutines are in the list: those that were started here and have not ended, except for
@@ -41,35 +41,35 @@ pub(crate) struct Remote<R> {
     listed: AtomicUsize,
     /// Whether there is such a one; written by the worker alone. Short coroutines have one turn, and never
     /// take the list's lock.
-    pub(super) unlisted: AtomicBool,
+    pub(crate) unlisted: AtomicBool,
     /// How many assigned there are, and how many are on their way.
-    pub(super) placed: AtomicUsize,
+    pub(crate) placed: AtomicUsize,
     list: Mutex<Option<NonNull<Header>>>,
     /// Counts polls; written by the worker alone.
-    pub(super) polls: AtomicU64,
+    pub(crate) polls: AtomicU64,
     /// Up to when the last poll has seen what there was, in nanoseconds since the runtime began; written by
     /// the worker alone.
-    pub(super) polled: AtomicU64,
+    pub(crate) polled: AtomicU64,
     /// Counts turns; written by the worker alone.
-    pub(super) turns: AtomicU64,
+    pub(crate) turns: AtomicU64,
     /// The id of the coroutine that it runs, 0 for none; written by the worker alone. See `running.rs`.
-    pub(super) running: AtomicU64,
-    pub(super) first_site: FirstSite,
+    pub(crate) running: AtomicU64,
+    pub(crate) first_site: FirstSite,
     /// Whether others are ready to run behind that one.
-    pub(super) behind: AtomicBool,
+    pub(crate) behind: AtomicBool,
     /// The processor time of its thread.
-    pub(super) clock: OnceLock<ThreadClock>,
+    pub(crate) clock: OnceLock<ThreadClock>,
     /// For what the system does with its thread.
-    pub(super) probe: OnceLock<Probe>,
+    pub(crate) probe: OnceLock<Probe>,
     /// The `WaitReason` of the wait that blocks its thread, in a destructor that unwinds.
-    pub(super) blocked_in: AtomicU8,
+    pub(crate) blocked_in: AtomicU8,
     /// Whether it has left: its thread will run no coroutine any more.
-    pub(super) left: AtomicBool,
+    pub(crate) left: AtomicBool,
     /// Whether its present turn has lasted for half of the stall threshold.
-    pub(super) slow: AtomicBool,
-    pub(super) steals: AtomicU64,
+    pub(crate) slow: AtomicBool,
+    pub(crate) steals: AtomicU64,
     /// How often the netpoller thread polled on its behalf.
-    pub(super) helped: AtomicU64,
+    pub(crate) helped: AtomicU64,
     migrate: bool,
 }
 
@@ -79,7 +79,7 @@ unsafe impl<R: Send + Sync> Sync for Remote<R> {}
 unsafe impl<R: Send + Sync> Send for Remote<R> {}
 
 impl<R> Remote<R> {
-    pub(super) fn new(runtime: &Weak<R>, shard: Arc<Shard>, migrate: bool) -> Remote<R> {
+    pub(crate) fn new(runtime: &Weak<R>, shard: Arc<Shard>, migrate: bool) -> Remote<R> {
         let deques = Deques::new();
         Remote {
             runtime: Weak::clone(runtime),
@@ -114,70 +114,70 @@ impl<R> Remote<R> {
 
     /// The one predicate of policy: whether a started coroutine may run on another worker.
     #[inline]
-    pub(super) fn may_move(&self, header: &Header) -> bool {
+    pub(crate) fn may_move(&self, header: &Header) -> bool {
         self.migrate && !header.pinned()
     }
 
     /// Whether the worker is likely to start soon what is placed here: it is not while it is in a long turn.
-    pub(super) fn welcomes(&self) -> bool {
+    pub(crate) fn welcomes(&self) -> bool {
         !self.slow.load(Ordering::Relaxed)
     }
 
     /// The oldest that it was handed to start.
     #[inline]
-    pub(super) fn take_assigned(&self) -> Option<Runnable> {
+    pub(crate) fn take_assigned(&self) -> Option<Runnable> {
         if self.assigned.is_empty() { None } else { take_one(&self.assigned) }
     }
 
     /// Whether it has anything that another worker may take.
-    pub(super) fn has_stealable(&self) -> bool {
+    pub(crate) fn has_stealable(&self) -> bool {
         !self.oldest_first.is_empty() || !self.newest_first.is_empty()
     }
 
     /// How many coroutines were started here and have not ended.
-    pub(super) fn live(&self) -> usize {
+    pub(crate) fn live(&self) -> usize {
         // In this order: the one in its first turn is listed before it ceases to be unlisted.
         let unlisted = usize::from(self.unlisted.load(Ordering::Acquire));
         unlisted + self.listed.load(Ordering::Acquire)
     }
 
     /// The coroutines that live here or soon will.
-    pub(super) fn load(&self) -> usize {
+    pub(crate) fn load(&self) -> usize {
         self.live() + self.placed.load(Ordering::Relaxed)
     }
 
     /// As `load`, for a shutdown: whoever has seen the runtime running before it counted one in is seen.
-    pub(super) fn load_now(&self) -> usize {
+    pub(crate) fn load_now(&self) -> usize {
         self.placed.load(Ordering::SeqCst) + self.live()
     }
 
     /// Hands the worker an unstarted coroutine, which was counted as placed.
-    pub(super) fn hand_unstarted(&self, task: Runnable, idle: &Idle) {
+    pub(crate) fn hand_unstarted(&self, task: Runnable, idle: &Idle) {
         self.assigned.push(task);
         self.notify(idle);
     }
 
     /// Hands the worker a coroutine that it has to run.
-    pub(super) fn hand(&self, waiter: NonNull<Waiter>, idle: &Idle) {
+    pub(crate) fn hand(&self, waiter: NonNull<Waiter>, idle: &Idle) {
         // SAFETY: whoever schedules a coroutine has it in no queue; it stays alive until it has run.
         unsafe { self.inbox.push(waiter) };
         self.notify(idle);
     }
 
     /// Whether the worker neither sleeps nor has left.
-    pub(super) fn awake(&self) -> bool {
+    pub(crate) fn awake(&self) -> bool {
         !self.sleep_state.asleep() && !self.left.load(Ordering::Relaxed)
     }
 
     /// Gets the worker up if it sleeps.
-    pub(super) fn notify(&self, idle: &Idle) {
+    pub(crate) fn notify(&self, idle: &Idle) {
         if self.sleep_state.notify(idle, false) {
             self.shard.wake();
         }
     }
 
     /// Fires the timers that are due; when, if there were any.
-    pub(super) fn fire_timers(&self, batch: &mut Batch) -> Option<Instant> {
+    pub(crate) fn fire_timers(&self, batch: &mut Batch) -> Option<Instant> {
         let mut timers = self.timers.lock();
         timers.next()?;
         let now = Instant::now();
@@ -191,12 +191,12 @@ impl<R> Remote<R> {
     }
 
     /// When the next timer is due.
-    pub(super) fn next_timer(&self) -> Option<Instant> {
+    pub(crate) fn next_timer(&self) -> Option<Instant> {
         self.timers.lock().next()
     }
 
     /// Counts and lists a coroutine that is about to start here, or to suspend for the first time.
-    pub(super) fn admit(&self, this: NonNull<Header>) {
+    pub(crate) fn admit(&self, this: NonNull<Header>) {
         let mut head = self.list.lock();
         // SAFETY: the caller owns the coroutine, so it is alive.
         unsafe { this.as_ref() }.listed.set(true);
@@ -214,7 +214,7 @@ impl<R> Remote<R> {
     }
 
     /// Takes a coroutine that has ended off the list.
-    pub(super) fn dismiss(&self, this: NonNull<Header>) {
+    pub(crate) fn dismiss(&self, this: NonNull<Header>) {
         let mut head = self.list.lock();
         let neighbour = |of: &Cell<Option<NonNull<Header>>>| of.take();
         // SAFETY: as in `admit`.
@@ -234,7 +234,7 @@ impl<R> Remote<R> {
 
     /// Cancels every coroutine that was started here; gives those to be scheduled. The worker itself calls
     /// this between two turns, when none is unlisted.
-    pub(super) fn cancel_all(&self) -> Batch {
+    pub(crate) fn cancel_all(&self) -> Batch {
         let mut batch = Batch::new();
         self.for_each_live(|header| {
             // SAFETY: listed coroutines are alive.
@@ -245,7 +245,7 @@ impl<R> Remote<R> {
 
     /// Calls `f` for every coroutine in the list. `f` runs under the list's lock: it neither parks nor
     /// schedules.
-    pub(super) fn for_each_live(&self, mut f: impl FnMut(NonNull<Header>)) {
+    pub(crate) fn for_each_live(&self, mut f: impl FnMut(NonNull<Header>)) {
         let head = self.list.lock();
         let mut at = *head;
         while let Some(header) = at {
@@ -257,7 +257,7 @@ impl<R> Remote<R> {
 }
 
 /// Takes the oldest coroutine of a queue.
-pub(super) fn take_one(queue: &Injector<Runnable>) -> Option<Runnable> {
+pub(crate) fn take_one(queue: &Injector<Runnable>) -> Option<Runnable> {
     loop {
         match queue.steal() {
             Steal::Success(task) => return Some(task),

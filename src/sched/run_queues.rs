@@ -250,8 +250,8 @@ impl RunQueues {
         go_first
     }
 
-    /// Notes that the netpoller thread has last_tick: the round serves no more coroutines that have yielded, if
-    /// it has served one.
+    /// Notes that the netpoller thread has last_tick: the round serves no more coroutines that have
+    /// yielded, if it has served one.
     pub(super) fn note_tick(&self) {
         if self.left.served_yielded.get() {
             self.left.yielders.set(Yielders::Enough);

@@ -18,31 +18,31 @@ pub(crate) type Remote = remote::Remote<Shared>;
 /// What the workers of one runtime share.
 pub(crate) struct Shared {
     /// One for each worker, and in migrating mode as many again for spare ones.
-    pub(super) remotes: Box<[Remote]>,
+    pub(crate) remotes: Box<[Remote]>,
     /// How many of them have a thread.
-    pub(super) active: AtomicUsize,
-    pub(super) idle: Idle,
-    pub(super) netpoller: Netpoller,
-    pub(super) config: Config,
+    pub(crate) active: AtomicUsize,
+    pub(crate) idle: Idle,
+    pub(crate) netpoller: Netpoller,
+    pub(crate) config: Config,
     /// Whether workers may wait for one another without sleeping: there is a processor for each.
-    pub(super) may_linger: bool,
+    pub(crate) may_linger: bool,
     injector: Injector<Runnable>,
     /// Those that have yielded, where coroutines migrate; behind all others.
     yielded: Injector<Runnable>,
     began: Instant,
     /// Counts the looks of the netpoller thread, which come every millisecond or two while a worker is awake.
-    pub(super) ticks: AtomicU64,
+    pub(crate) ticks: AtomicU64,
     phase: AtomicU8,
     wakes: AtomicUsize,
     /// Coroutines that got no stack.
-    pub(super) no_stack: AtomicU64,
-    pub(super) threads: Threads,
+    pub(crate) no_stack: AtomicU64,
+    pub(crate) threads: Threads,
     /// Set once nothing will be run any more.
-    pub(super) closed: AtomicBool,
+    pub(crate) closed: AtomicBool,
 }
 
 impl Shared {
-    pub(super) fn new(config: Config) -> std::io::Result<Arc<Shared>> {
+    pub(crate) fn new(config: Config) -> std::io::Result<Arc<Shared>> {
         let capacity = if config.migrate { 2 * config.workers } else { config.workers };
         let mut shards = Vec::with_capacity(capacity);
         for _ in 0..capacity {
@@ -71,11 +71,11 @@ impl Shared {
         &self.config
     }
 
-    pub(super) fn active_remotes(&self) -> &[Remote] {
+    pub(crate) fn active_remotes(&self) -> &[Remote] {
         &self.remotes[..self.active.load(Ordering::Acquire)]
     }
 
-    pub(super) fn phase(&self) -> Phase {
+    pub(crate) fn phase(&self) -> Phase {
         match self.phase.load(Ordering::SeqCst) {
             0 => Phase::Running,
             1 => Phase::Closing,
@@ -84,7 +84,7 @@ impl Shared {
     }
 
     /// Enters a phase, and gets every worker up to see it.
-    pub(super) fn enter(&self, phase: Phase) {
+    pub(crate) fn enter(&self, phase: Phase) {
         self.phase.store(phase as u8, Ordering::SeqCst);
         for remote in self.active_remotes() {
             remote.notify(&self.idle);
@@ -92,12 +92,12 @@ impl Shared {
     }
 
     /// Queues a coroutine for whichever worker takes it.
-    pub(super) fn inject(&self, task: Runnable) {
+    pub(crate) fn inject(&self, task: Runnable) {
         self.injector.push(task);
         self.work_was_pushed();
     }
 
-    pub(super) fn take_injected(&self, into: &Deque<Runnable>) -> Option<Runnable> {
+    pub(crate) fn take_injected(&self, into: &Deque<Runnable>) -> Option<Runnable> {
         loop {
             match self.injector.steal_batch_with_limit_and_pop(into, 32) {
                 crossbeam_deque::Steal::Success(task) => return Some(task),
@@ -109,7 +109,7 @@ impl Shared {
 
     /// Moves one worker's share of the injector to that worker's queue.
     #[inline]
-    pub(super) fn take_share_of_injected(&self, into: &Deque<Runnable>) {
+    pub(crate) fn take_share_of_injected(&self, into: &Deque<Runnable>) {
         if !self.injector.is_empty() {
             self.move_injected(into);
         }
@@ -131,28 +131,28 @@ impl Shared {
 
     /// How many migrating coroutines have yielded and wait to be taken.
     #[inline]
-    pub(super) fn count_yielded(&self) -> usize {
+    pub(crate) fn count_yielded(&self) -> usize {
         if self.yielded.is_empty() { 0 } else { self.yielded.len() }
     }
 
     /// Queues a coroutine that has yielded, for whichever worker takes it.
-    pub(super) fn inject_yielded(&self, task: Runnable) {
+    pub(crate) fn inject_yielded(&self, task: Runnable) {
         self.yielded.push(task);
         self.work_was_pushed();
     }
 
     /// The next of those that have yielded.
-    pub(super) fn take_yielded(&self) -> Option<Runnable> {
+    pub(crate) fn take_yielded(&self) -> Option<Runnable> {
         if self.yielded.is_empty() { None } else { take_one(&self.yielded) }
     }
 
-    pub(super) fn take_one_injected(&self) -> Option<Runnable> {
+    pub(crate) fn take_one_injected(&self) -> Option<Runnable> {
         take_one(&self.injector)
     }
 
     /// Wakes a worker to search, unless one does already.
     #[inline]
-    pub(super) fn work_was_pushed(&self) {
+    pub(crate) fn work_was_pushed(&self) {
         if self.idle.wants_searcher() {
             self.wake_searcher();
         }
@@ -172,7 +172,7 @@ impl Shared {
     }
 
     /// Whether there is anything that any worker may take.
-    pub(super) fn has_shared_work(&self) -> bool {
+    pub(crate) fn has_shared_work(&self) -> bool {
         !self.injector.is_empty()
             || !self.yielded.is_empty()
             || self.active_remotes().iter().any(Remote::has_stealable)
@@ -197,26 +197,26 @@ impl Shared {
     }
 
     /// Notes that a worker has polled for itself, and has seen what there was at that time.
-    pub(super) fn note_poll(&self, remote: &Remote, at: Instant) {
+    pub(crate) fn note_poll(&self, remote: &Remote, at: Instant) {
         let since = at.saturating_duration_since(self.began);
         remote.polled.store(since.as_nanos() as u64, Ordering::Relaxed);
         remote.polls.store(remote.polls.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
     }
 
     /// As of when a worker's last poll for itself has seen what there was.
-    pub(super) fn polled_at(&self, remote: &Remote) -> Instant {
+    pub(crate) fn polled_at(&self, remote: &Remote) -> Instant {
         self.began + Duration::from_nanos(remote.polled.load(Ordering::Relaxed))
     }
 
     /// Whether no coroutine is alive or queued.
-    pub(super) fn is_quiet(&self) -> bool {
+    pub(crate) fn is_quiet(&self) -> bool {
         // In this order: what `take_back` moves is in the one place or in the other.
         self.active_remotes().iter().all(|remote| remote.load_now() == 0 && remote.inbox.is_empty())
             && !self.has_shared_work()
     }
 
     /// Gives what was handed to a stuck worker to be started to whichever worker takes it.
-    pub(super) fn take_back(&self, remote: &Remote) {
+    pub(crate) fn take_back(&self, remote: &Remote) {
         while let Some(task) = remote.take_assigned() {
             // SAFETY: whoever takes a coroutine from a queue owns it, and it is alive.
             let header = unsafe { task.0.cast::<Header>().as_ref() };
@@ -232,7 +232,7 @@ impl Shared {
 
     /// The worker with the lowest load, and that load. Leaves out this worker, and workers that are in a long
     /// turn.
-    pub(super) fn least_loaded(&self, but: usize) -> Option<(usize, usize)> {
+    pub(crate) fn least_loaded(&self, but: usize) -> Option<(usize, usize)> {
         let remotes = self.active_remotes().iter().enumerate();
         remotes
             .filter(|(index, remote)| *index != but && remote.welcomes())
@@ -241,13 +241,13 @@ impl Shared {
     }
 
     /// Queues an unstarted coroutine that no worker has spawned.
-    pub(super) fn inject_from_outside(&self, task: Runnable) {
+    pub(crate) fn inject_from_outside(&self, task: Runnable) {
         self.inject(task);
         self.discard_if_closed();
     }
 
     /// Called after an unstarted coroutine was put where it might never be taken from.
-    pub(super) fn discard_if_closed(&self) {
+    pub(crate) fn discard_if_closed(&self) {
         // Pairs with the shutdown, which closes and then drains: one of the two sees the other.
         if self.closed.load(Ordering::SeqCst) {
             self.discard_unstarted();
@@ -255,7 +255,7 @@ impl Shared {
     }
 
     /// Ends the unstarted coroutines that no worker owns: nothing runs any more.
-    pub(super) fn discard_unstarted(&self) {
+    pub(crate) fn discard_unstarted(&self) {
         while let Some(task) = self.take_one_injected() {
             discard(task);
         }
@@ -264,5 +264,39 @@ impl Shared {
                 discard(task);
             }
         }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::coroutine::{self, Id, Settings};
+    use crate::runtime::Builder;
+    use crate::sched::schedule::ToRunQueue;
+    use crate::stack::StackSize;
+    use std::panic::Location;
+
+    /// A shutdown that is over drains the queues no more: the thread that pushes afterwards does.
+    #[test]
+    fn what_is_taken_back_after_the_end_is_discarded() {
+        let runtime = Builder::new().worker_threads(1).build().expect("a runtime");
+        let shared = Arc::clone(runtime.shared());
+        drop(runtime);
+        let settings = Settings {
+            id: Id(Id::reserve(1)),
+            name: None,
+            stack: StackSize::DEFAULT,
+            pinned: false,
+            limit: None,
+            checked: false,
+            site: Location::caller(),
+        };
+        // SAFETY: nothing is borrowed.
+        let (header, handle) = unsafe { coroutine::new::<_, _, ToRunQueue>(|| (), settings) };
+        let remote = &shared.remotes[0];
+        remote.placed.fetch_add(1, Ordering::SeqCst);
+        remote.assigned.push(Runnable(header.cast()));
+        shared.take_back(remote);
+        assert!(handle.header().done.is_set(), "its joiner would wait for ever");
     }
 }

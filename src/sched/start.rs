@@ -3,15 +3,14 @@
 use super::shared::Shared;
 use super::threads::AbortOnPanic;
 use super::worker::Worker;
-use crate::base::sys::Probe;
-use crate::base::sys::ThreadClock;
+use crate::base::sys::{Probe, ThreadClock};
 use crate::stack::overflow;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 /// Starts the thread of the worker with that index.
-pub(super) fn start_worker(shared: &Arc<Shared>, index: usize) -> io::Result<()> {
+pub(crate) fn start_worker(shared: &Arc<Shared>, index: usize) -> io::Result<()> {
     let name = format!("{}-{index}", shared.config().thread_name);
     let own = Arc::clone(shared);
     shared.threads.start(name, move || {
@@ -32,13 +31,11 @@ pub(super) fn start_worker(shared: &Arc<Shared>, index: usize) -> io::Result<()>
     })
 }
 
-/// Adds a worker where all are stuck, in migrating mode; the netpoller thread does it.
-pub(super) fn add_spare_worker(shared: &Shared) {
+/// Adds a worker, in migrating mode, where coroutines keep all others. The netpoller thread calls this.
+pub(crate) fn add_spare_worker(shared: &Arc<Shared>) {
     let index = shared.active.load(Ordering::Relaxed);
-    let Some(remote) = shared.remotes.get(index) else { return };
-    let shared = remote.runtime.upgrade().expect("the netpoller thread keeps the runtime");
-    // With no thread to be had the work goes on waiting, as it would have.
-    if start_worker(&shared, index).is_ok() {
+    // If the system has no thread for it, the work goes on waiting as it would have.
+    if index < shared.remotes.len() && start_worker(shared, index).is_ok() {
         shared.active.store(index + 1, Ordering::Release);
     }
 }

@@ -10,16 +10,16 @@ use std::time::{Duration, Instant};
 
 /// The threads of one runtime.
 #[derive(Default)]
-pub(super) struct Threads {
+pub(crate) struct Threads {
     handles: parking_lot::Mutex<Vec<JoinHandle<()>>>,
     /// Each thread has it, and the runtime until its end.
-    pub(super) alive: parking_lot::Mutex<Option<Arc<fork::Alive>>>,
+    pub(crate) alive: parking_lot::Mutex<Option<Arc<fork::Alive>>>,
     /// How many have nothing more to do and stay all the same.
     staying: AtomicUsize,
 }
 
 impl Threads {
-    pub(super) fn start(&self, name: String, body: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    pub(crate) fn start(&self, name: String, body: impl FnOnce() + Send + 'static) -> io::Result<()> {
         let alive = self.alive.lock().clone();
         let body = move || {
             let _alive = alive;
@@ -32,7 +32,7 @@ impl Threads {
 
     /// The end of a worker that leaks coroutines. Their frames are never left, so what they borrow from
     /// the thread's locals has to stay for ever, and with it the thread.
-    pub(super) fn stay(&self) -> ! {
+    pub(crate) fn stay(&self) -> ! {
         self.staying.fetch_add(1, Ordering::Release);
         loop {
             std::thread::park();
@@ -40,7 +40,7 @@ impl Threads {
     }
 
     /// Waits until that many at most are left; false once the deadline has passed.
-    pub(super) fn wait_for(&self, most: usize, deadline: Instant) -> bool {
+    pub(crate) fn wait_for(&self, most: usize, deadline: Instant) -> bool {
         let mut nap = Duration::from_micros(20);
         loop {
             // One that stays is never finished. Read first: a sum too high is looked at again.
@@ -57,7 +57,7 @@ impl Threads {
         }
     }
 
-    pub(super) fn join_finished(&self) {
+    pub(crate) fn join_finished(&self) {
         for handle in self.handles.lock().drain(..).filter(JoinHandle::is_finished) {
             let _ = handle.join();
         }
@@ -66,7 +66,7 @@ impl Threads {
 
 /// A worker runs users' code inside `catch_unwind` only, and the netpoller thread none: a panic that reaches
 /// their threads is the runtime's own, and its coroutines would hang.
-pub(super) struct AbortOnPanic;
+pub(crate) struct AbortOnPanic;
 
 impl Drop for AbortOnPanic {
     fn drop(&mut self) {

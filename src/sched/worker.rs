@@ -42,9 +42,9 @@ use std::time::{Duration, Instant};
 /// The least time between two wake-ups of a sleeping worker by timers: those that are due in between are
 /// fired together. A timer that is not in such company is fired when it is due.
 const TIMER_BATCH: Duration = Duration::from_micros(250);
-/// How long a worker without work waits for others to hand it some before it sleeps, where that has paid off:
-/// about as long as a sleep and a wake-up through the kernel take on a virtual machine. With less, a worker that
-/// waits for one that is being woken sleeps in turn, and so on.
+/// How long a worker without work waits for others to hand it some before it sleeps, where that has paid
+/// off: about as long as a sleep and a wake-up through the kernel take on a virtual machine. With less, a
+/// worker that waits for one that is being woken sleeps in turn, and so on.
 const LINGER: Duration = Duration::from_micros(50);
 /// After more than how many short sleeps, in a row or not, a worker lingers again that has done so in vain.
 const LINGER_DOUBT: i32 = 16;
@@ -161,8 +161,8 @@ impl Worker {
         }
     }
 
-    /// `Owner::home` of a coroutine that was spawned here and has not been started. It is no remote's address:
-    /// it is one byte behind that of this worker's.
+    /// `Owner::home` of a coroutine that was spawned here and has not been started. It is no remote's
+    /// address: it is one byte behind that of this worker's.
     fn as_spawner(&self) -> *mut () {
         self.remote.as_ptr().cast::<()>().wrapping_byte_add(1)
     }
@@ -616,8 +616,9 @@ impl Worker {
         if task.is_some() || !self.shared.has_shared_work() {
             return task;
         }
-        // The few that are left are likely to be run in a moment by the worker that has them: two that go on to
-        // wait for one another then stay together. (Go's thieves leave the next one to run for 3 µs, too.)
+        // The few that are left are likely to be run in a moment by the worker that has them: two that go
+        // on to wait for one another then stay together. (Go's thieves leave the next one to run for 3 µs,
+        // too.)
         let start = Instant::now();
         while start.elapsed() < FORBEARANCE && self.shared.has_shared_work() {
             std::hint::spin_loop();

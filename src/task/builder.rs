@@ -3,6 +3,7 @@
 use super::JoinHandle;
 use super::spawn::start;
 use crate::coroutine::Site;
+use crate::runtime::spawn_here;
 use crate::sched::{self, Spawn};
 use crate::stack::StackOverride;
 use std::io;
@@ -90,7 +91,7 @@ impl Builder {
     #[track_caller]
     pub(super) fn prepare(&self) -> io::Result<Spawn> {
         let stack = StackOverride::new(self.stack_size, self.guard_size)?;
-        let mut spawn = Spawn::here()?.pinned(self.pinned).stack(stack);
+        let mut spawn = spawn_here()?.pinned(self.pinned).stack(stack);
         if let Some(name) = &self.name {
             spawn = spawn.named(name);
         }

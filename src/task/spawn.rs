@@ -1,7 +1,8 @@
 //! Spawning a coroutine in the present, the default or a given runtime.
 
 use super::JoinHandle;
-use crate::sched::{self, Spawn, runtime::Runtime};
+use crate::runtime::{Runtime, spawn_here};
+use crate::sched::{self, Spawn};
 use std::io;
 
 /// Evaluates the expression, which starts a coroutine, with a small closure in that variable: the given one,
@@ -58,7 +59,7 @@ where
     F: FnOnce() -> T + Send + 'static,
     T: Send + 'static,
 {
-    match Spawn::here() {
+    match spawn_here() {
         Ok(spawn) => start!(f: F => T, |f| JoinHandle::new(sched::spawn(spawn, f))),
         Err(error) => no_runtime(error),
     }

@@ -1,17 +1,17 @@
-//! The panic hook: std's message of a panic in a coroutine gets a line that says which coroutine it is.
+//! The panic hook: std's message of a panic in a coroutine gets a line that says which coroutine panics.
 //!
 //! The line goes with std's message: both are printed, or neither. Whether a hook prints anything cannot be
-//! told from outside, so only std's own hook is extended, which does; it is known by being what `take_hook`
-//! gives where no hook was set. Where a program, or a test harness that collects the output, has set a hook
-//! before the first runtime starts, that one stays as it is. It may call
+//! seen from outside, so only std's own hook is extended, which does print. It is recognised by being what
+//! `take_hook` returns where no hook was set. A hook that a program, or a test harness that collects the
+//! output, has set before the first runtime starts stays as it is. It may call
 //! [`task::current`](crate::task::current) to name the coroutine, and [`Panic`](crate::task::Panic) names it
-//! in any case. A hook that is set later comes in place of this one, or calls it.
+//! in any case. A hook that is set later replaces this one, or calls it.
 //!
-//! (Rejected: a line before whatever hook there is. It appears where a hook keeps silent on purpose, and
-//! apart from the message where a hook writes elsewhere.)
+//! Rejected: a line before whatever hook is set. The line appears where a hook keeps silent on purpose, and
+//! apart from the message where a hook writes elsewhere.
 
-use super::current;
 use crate::base::sys::report;
+use crate::sched;
 use std::panic;
 use std::ptr;
 use std::sync::Once;
@@ -26,12 +26,12 @@ pub(super) fn install() {
         let present = panic::take_hook();
         // After `take_hook` none is set.
         let default = panic::take_hook();
-        // A function without data of its own is known by its table.
+        // A function without data of its own is recognised by its table.
         if !ptr::eq(&raw const *present, &raw const *default) {
             return panic::set_hook(present);
         }
         panic::set_hook(Box::new(move |info| {
-            if let Some(header) = current::current_coroutine() {
+            if let Some(header) = sched::current_coroutine() {
                 // SAFETY: the coroutine that runs on this thread is alive.
                 let header = unsafe { header.as_ref() };
                 // Not `eprintln!`: another thread may hold the lock of stderr and wait for this coroutine.

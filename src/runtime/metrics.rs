@@ -1,10 +1,10 @@
-//! Rank 8: what a runtime has done, to be read only.
+//! What a runtime has done so far, to be read only.
 
 use crate::blocking::usage;
-use crate::sched::runtime::Runtime;
 use crate::sched::{Shared, current_runtime};
 
-/// What a runtime has done so far. The numbers are read one after the other while it goes on working.
+/// What a runtime has done so far. The numbers are read one after the other while the runtime goes on
+/// working.
 ///
 /// ```
 /// sward::run(|| {
@@ -23,9 +23,9 @@ pub struct Metrics {
     pub no_stack: u64,
     /// Threads of the process's pool for [`blocking`](crate::blocking()) calls.
     pub blocking_threads: usize,
-    /// Those of them that have nothing to do.
+    /// Threads of that pool that have nothing to do.
     pub blocking_idle: usize,
-    /// Calls that wait for one of them.
+    /// Calls that wait for a thread of that pool.
     pub blocking_queued: usize,
 }
 
@@ -35,13 +35,13 @@ pub struct Metrics {
 pub struct WorkerMetrics {
     /// Coroutines that were started on this worker and have not ended.
     pub live: usize,
-    /// Times that it ran a coroutine.
+    /// How often it has run a coroutine.
     pub turns: u64,
-    /// Times that it asked the kernel for events.
+    /// How often it has asked the kernel for events.
     pub polls: u64,
-    /// Times that it took work from another worker.
+    /// How often it has taken work from another worker.
     pub steals: u64,
-    /// Times that the netpoller thread polled on its behalf, because it was busy.
+    /// How often the netpoller thread has polled in its place, because it was busy.
     pub helped: u64,
 }
 
@@ -50,14 +50,7 @@ pub fn metrics() -> Option<Metrics> {
     current_runtime().map(|shared| collect(&shared))
 }
 
-impl Runtime {
-    /// What the runtime has done so far.
-    pub fn metrics(&self) -> Metrics {
-        collect(self.shared())
-    }
-}
-
-fn collect(shared: &Shared) -> Metrics {
+pub(super) fn collect(shared: &Shared) -> Metrics {
     let workers = shared.counts().map(|[live, turns, polls, steals, helped]| WorkerMetrics {
         live: live as usize,
         turns,

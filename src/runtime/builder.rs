@@ -1,0 +1,248 @@
+//! The settings of a runtime, and its start.
+
+use super::environment::{Defaults, check_workers};
+use super::handle::Runtime;
+use super::{monitor, panic_hook};
+use crate::base::fork;
+use crate::sched::{self, Config, Shared};
+use crate::stack::{self, StackOverride, overflow};
+use std::fmt::Write;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+const MIGRATE_BY_DEFAULT: bool = cfg!(sward_migrate);
+
+/// The settings of a new runtime.
+///
+/// ```
+/// let runtime = sward::runtime::Builder::new().worker_threads(2).thread_name("server").build()?;
+/// let sum = runtime.run(|| {
+///     let other = sward::spawn(|| 40);
+///     other.join().unwrap() + 2
+/// });
+/// assert_eq!(sum, 42);
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Debug, Default)]
+#[must_use]
+pub struct Builder {
+    workers: Option<usize>,
+    stack_size: Option<usize>,
+    guard_size: Option<usize>,
+    thread_name: Option<String>,
+    migrate: bool,
+    stall: Option<Duration>,
+    checks: Option<bool>,
+}
+
+impl Builder {
+    /// The default settings.
+    pub fn new() -> Builder {
+        Builder { migrate: MIGRATE_BY_DEFAULT, ..Builder::default() }
+    }
+
+    /// The number of worker threads, from 1 to 1024. Any other number is an error of [`build`](Self::build).
+    /// Default: `SWARD_WORKERS`, or else the number of processors that this process may use.
+    pub fn worker_threads(mut self, n: usize) -> Builder {
+        self.workers = Some(n);
+        self
+    }
+
+    /// The address space of each coroutine's stack, in bytes. Default: `SWARD_STACK_SIZE`, or else 256 KiB.
+    ///
+    /// It is rounded up to a power of two of at least 64 KiB. The lowest 16 KiB (a page, where pages are
+    /// larger) are a guard that nothing may touch: an overflow ends the process with a report.
+    /// [`guard_size`](Self::guard_size) makes the guard larger. One more page keeps stacks apart. Memory is
+    /// committed when it is touched. Zero, or more than 1 GiB, is an error of [`build`](Self::build).
+    ///
+    /// The stack of the closure that [`Runtime::run`] runs has this size, too; nothing else can set it.
+    pub fn stack_size(mut self, bytes: usize) -> Builder {
+        self.stack_size = Some(bytes);
+        self
+    }
+
+    /// The size of the guard below each coroutine's stack, in bytes. Default: `SWARD_GUARD_SIZE`, or else
+    /// 16 KiB.
+    ///
+    /// It is rounded up to a power of two of at least 16 KiB (a page, where pages are larger). What exceeds
+    /// this minimum comes on top of [`stack_size`](Self::stack_size), so the stack stays as large as it is.
+    /// Zero, or more than 64 MiB, is an error of [`build`](Self::build).
+    ///
+    /// Use this if coroutines call C or assembly with large frames. Rust code touches its frames page by
+    /// page from the top, so it always hits the guard. C code does so only if it was compiled with
+    /// `-fstack-clash-protection`. Without that, a function whose frame is larger than the guard can write
+    /// below the guard, into another coroutine's stack, with no report. A guard that is larger than the
+    /// largest frame catches this. It costs address space, and page tables: 8 bytes for each 4 KiB of
+    /// guard.
+    ///
+    /// ```
+    /// // For a library whose functions have up to 300 KiB of local arrays.
+    /// let runtime = sward::runtime::Builder::new().stack_size(1 << 20).guard_size(512 << 10).build()?;
+    /// assert_eq!(runtime.run(|| 6 * 7), 42);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn guard_size(mut self, bytes: usize) -> Builder {
+        self.guard_size = Some(bytes);
+        self
+    }
+
+    /// The name of the worker threads; the number of the worker is appended. Default: `sward`.
+    pub fn thread_name(mut self, name: impl Into<String>) -> Builder {
+        self.thread_name = Some(name.into());
+        self
+    }
+
+    /// The length of a turn from which on a coroutine counts as stalling its worker, whether it computes or
+    /// is blocked in a call to the kernel. Default: 20 ms. From then on other workers take what waits
+    /// behind the coroutine and may be taken.
+    ///
+    /// After ten times as long a report on stderr names the coroutine, and says whether it computes or is
+    /// blocked in the kernel. That report comes only if something waits that only this worker can run, or
+    /// that no worker runs, and at most every ten seconds. Time in which the system did not run the
+    /// worker's thread does not count against the coroutine.
+    pub fn stall_threshold(mut self, threshold: Duration) -> Builder {
+        self.stall = Some(threshold);
+        self
+    }
+
+    /// Whether waits of this runtime's coroutines are checked. Default: `SWARD_CHECK`, or else not. Use
+    /// this in tests: it finds the few kinds of code that are safe on threads but not in coroutines, which
+    /// the compiler cannot see.
+    ///
+    /// Before a coroutine leaves its stack, the runtime walks the stack. The wait panics, and the message
+    /// says which lines to look at, if it stands inside
+    ///
+    /// - the initializer of a `thread_local!`;
+    /// - the initializer of a `Once`, `OnceLock` or `LazyLock` of std, or of a similar type of another crate;
+    /// - the closure of a function that is known to keep its state in the thread: `scoped_tls`, `stacker`,
+    ///   tokio's contexts, tracing's `in_scope`, executors of futures; `LocalKey::with`, if the coroutine
+    ///   may migrate.
+    ///
+    /// A guard that is a value, such as tokio's `EnterGuard`, cannot be seen. A call that does not have to
+    /// wait is not checked. A wait that must not unwind, such as the end of a scope, is reported on stderr
+    /// instead.
+    ///
+    /// A wait costs about a microsecond more, and the first wait of each chain of calls about a
+    /// millisecond. The first runtime of a process starts later and takes more memory, as it reads the
+    /// program's debug information. The checks need the names of functions; those of inlined functions are
+    /// in the debug information only. So use this in builds that have some (`debug = "line-tables-only"` is
+    /// enough) and are not stripped.
+    ///
+    /// ```
+    /// use sward::task::JoinError;
+    ///
+    /// thread_local!(static LATE: u32 = {
+    ///     sward::sleep(std::time::Duration::from_millis(1));
+    ///     1
+    /// });
+    ///
+    /// let runtime = sward::runtime::Builder::new().checks(true).build()?;
+    /// match runtime.spawn(|| LATE.with(|late| *late)).join() {
+    ///     Err(JoinError::Panicked(panic)) => {
+    ///         assert!(panic.message().unwrap().contains("inside the initializer of a thread_local!"));
+    ///     }
+    ///     other => unreachable!("{other:?}"),
+    /// }
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn checks(mut self, checks: bool) -> Builder {
+        self.checks = Some(checks);
+        self
+    }
+
+    /// Lets started coroutines move between workers, as in Go: any free worker may run a runnable coroutine.
+    /// [`task::Builder::pinned`](crate::task::Builder::pinned) exempts single coroutines.
+    ///
+    /// # Safety
+    ///
+    /// Code that runs in coroutines of this runtime, including all libraries that it calls, must not hold
+    /// anything that is bound to a thread across a call that may park:
+    ///
+    /// - no `!Send` value that shares state with something outside of the coroutine;
+    /// - no reference into a thread-local;
+    /// - no lock guard of `std::sync` or `parking_lot`, no `StdoutLock`, no `crossbeam_epoch::Guard`, no
+    ///   `ThreadRng`.
+    ///
+    /// Nor may it rely on a thread-local having the same address before and after such a call: the compiler
+    /// may keep an address that it has computed. The repository's `docs/SAFETY.md` says more.
+    ///
+    /// An `Rc` may be held if all its clones are on the coroutine's own stack: they move together. If one
+    /// clone is in a thread-local, it may not: that clone stays behind, and two threads would change the
+    /// count at the same time.
+    ///
+    /// ```
+    /// use std::rc::Rc;
+    ///
+    /// thread_local!(static CACHE: Rc<String> = Rc::new("cached".to_owned()));
+    ///
+    /// // SAFETY: what is held across the wait below shares nothing with a thread.
+    /// let builder = unsafe { sward::runtime::Builder::new().migrate_started() };
+    /// builder.build()?.run(|| {
+    ///     let own = Rc::new(1);
+    ///     let also_own = Rc::clone(&own);
+    ///     sward::yield_now(); // fine: both clones move along
+    ///     assert_eq!(*own, *also_own);
+    ///
+    ///     let cached = CACHE.with(Rc::clone);
+    ///     // A wait here would break the contract: this clone would move, the thread's clone would not.
+    ///     drop(cached);
+    /// });
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub unsafe fn migrate_started(mut self) -> Builder {
+        self.migrate = true;
+        self
+    }
+
+    /// Starts the runtime.
+    ///
+    /// # Errors
+    ///
+    /// - `InvalidInput`: a setting is not valid, here or in the environment.
+    /// - `Unsupported`: the environment asks for a kind of guard that the system does not have.
+    /// - Otherwise the system's error: no threads (`WouldBlock`), no descriptors, no memory.
+    ///
+    /// Nothing is left behind after an error.
+    pub fn build(self) -> io::Result<Runtime> {
+        fork::watch();
+        fork::check();
+        stack::check_environment()?;
+        overflow::install()?;
+        overflow::set_describe(describe_current);
+        panic_hook::install();
+        let defaults = Defaults::get()?;
+        let config = Config {
+            workers: self.workers.map_or(Ok(defaults.workers), check_workers)?,
+            stack_size: defaults.stack_size.with(StackOverride::new(self.stack_size, self.guard_size)?),
+            thread_name: self.thread_name.unwrap_or_else(|| "sward".to_owned()),
+            migrate: self.migrate,
+            stall: self.stall.unwrap_or(Duration::from_millis(20)),
+            checks: self.checks.unwrap_or(defaults.checks),
+        };
+        if config.thread_name.contains('\0') {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "a thread's name cannot hold a zero byte",
+            ));
+        }
+        if config.checks {
+            sched::prepare_checks();
+        }
+        let runtime = Runtime { shared: Shared::new(config)? };
+        *runtime.shared.threads.alive.lock() = Some(Arc::new(fork::Alive::new()));
+        // On an error the runtime is dropped, which ends the threads that did start.
+        monitor::start(&runtime.shared)?;
+        for index in 0..runtime.shared.config().workers {
+            sched::start_worker(&runtime.shared, index)?;
+        }
+        Ok(runtime)
+    }
+}
+
+fn describe_current(message: &mut overflow::Message) {
+    let Some(header) = sched::current_coroutine() else { return };
+    // SAFETY: the coroutine that runs on this thread is alive.
+    let header = unsafe { header.as_ref() };
+    let _ = write!(message, "{}", header.label());
+}

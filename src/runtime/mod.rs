@@ -1,0 +1,90 @@
+//! Runtimes: how many workers they have, how they start, and how they end.
+//!
+//! [`run`](crate::run) and [`spawn`](crate::spawn) are enough for most programs. Use a [`Builder`] for a
+//! runtime with other settings; several runtimes may coexist in a process. A library that spawns from its own
+//! threads should hold a [`Runtime`]: the default runtime may end with the `run` of somebody else.
+//!
+//! # Reports
+//!
+//! Reports on stderr name a coroutine as `coroutine #7 "name" (spawned at src/main.rs:10:5)`.
+//!
+//! The first runtime adds a line to the message that std prints of a panic: which coroutine panics. If the
+//! program, or a test harness that collects output, has set a panic hook before, that hook stays as it is.
+//! It may name the coroutine by [`task::current`](crate::task::current) and
+//! [`Task::spawned_at`](crate::task::Task::spawned_at). The error of the join names the coroutine in any
+//! case.
+//!
+//! A *stall* is a turn in which a coroutine keeps its worker for long while others wait for that worker. The
+//! report says what the coroutine does: it computes, or it is blocked in the kernel. If the system does not
+//! run the worker's thread, because other threads have the processors or a quota is used up, the report says
+//! so and blames no coroutine. See [`Builder::stall_threshold`].
+//!
+//! # Shutdown
+//!
+//! A runtime shuts down when its [`Runtime`] is dropped; that of [`run`](crate::run) does when the closure
+//! returns:
+//!
+//! 1. All coroutines that are still alive are cancelled. A started coroutine unwinds out of its present or
+//!    next wait, on its own worker, and its destructors run; they must not panic. It unwinds even if its
+//!    calls never have to wait: see [cancellation](crate::task#cancellation). An unstarted coroutine is
+//!    dropped without running. Both end with [`JoinError::Cancelled`](crate::task::JoinError::Cancelled).
+//! 2. The shutdown waits up to five seconds for this, or the time given to [`Runtime::shutdown_timeout`].
+//! 3. A coroutine that has not unwound by then is *leaked*: it only computes, or it waits again and again
+//!    while it unwinds. Its stack, its thread, and what is borrowed from them stay for ever, and a join of
+//!    it never returns. A report on stderr names the first ten leaked coroutines. If a leaked coroutine
+//!    waits after all, it unwinds as far as that needs no sleep of its worker. Until then it keeps its
+//!    place in wait queues and may be handed a message, a permit or a lock that it never releases.
+//!
+//! If panics abort (`panic = "abort"`), nothing can unwind: parked coroutines are leaked without running
+//! their destructors, and without a report, as soon as no coroutine is left that can run.
+//!
+//! # Forking
+//!
+//! A child that is forked while a runtime is alive may only `exec`, as
+//! [`process::Command`](crate::process::Command) does: the child has none of the runtime's threads. If the
+//! child uses sward all the same, it is ended with a message. When all runtimes have ended and leaked
+//! nothing, a child may start its own. So a program may become a daemon before its first
+//! [`run`](crate::run), or between two. A default runtime that [`spawn`](crate::spawn) has started on a
+//! plain thread never ends.
+//!
+//! # Environment
+//!
+//! | variable | value | default of |
+//! |---|---|---|
+//! | `SWARD_WORKERS` | from 1 to 1024 | [`Builder::worker_threads`] |
+//! | `SWARD_STACK_SIZE` | bytes, or a number with `K`, `M` or `G`, up to `1G` | [`Builder::stack_size`] |
+//! | `SWARD_GUARD_SIZE` | likewise, up to `64M` | [`Builder::guard_size`] |
+//! | `SWARD_CHECK` | `1` or `0` | [`Builder::checks`] |
+//! | `SWARD_STACK_GUARD` | `madvise` or `mprotect` | - : it forces one way to make the guards of stacks |
+//!
+//! An empty variable counts as unset. Any other value is an error, which names the variable and says what it
+//! may be.
+
+// Rank 6: a runtime's settings, its start, its monitor and its end. What runs coroutines is `sched`.
+//
+// - `handle`: the runtime as its owner holds it. `builder`, `environment`: its settings and its start.
+// - `default`: the default runtime.
+// - `shutdown`: the end, and the report of leaked coroutines.
+// - `monitor`: what the netpoller thread does for busy workers. `blame`: what keeps a worker in one turn.
+// - `panic_hook`: which coroutine panics. `metrics`: what a runtime has done.
+
+mod blame;
+mod builder;
+mod default;
+mod environment;
+mod handle;
+mod metrics;
+mod monitor;
+mod panic_hook;
+mod shutdown;
+
+#[doc(inline)]
+pub use crate::blocking::set_max_blocking_threads;
+pub use builder::Builder;
+pub(crate) use default::spawn_here;
+pub use handle::Runtime;
+pub use metrics::{Metrics, WorkerMetrics, metrics};
+
+// At the root of the crate.
+#[doc(hidden)]
+pub use default::run;

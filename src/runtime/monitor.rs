@@ -1,0 +1,297 @@
+//! The monitor: what each tick of the netpoller thread does for workers that stay in long turns.
+//!
+//! The problem: a worker that is inside a long turn runs nothing else. Its sockets and timers go unseen, the
+//! coroutines behind it wait, and nobody knows why. Nothing can interrupt the turn.
+//!
+//! So the netpoller thread checks all workers at each tick, which comes every millisecond or two while a
+//! worker is awake. For each worker it
+//! - *helps* if the worker has not polled lately: it polls the worker's shard and fires its timers;
+//! - measures for how long the worker's present turn has lasted, from tick to tick ([`blame`](super::blame));
+//! - takes back the coroutines that are assigned to a worker whose turn has lasted from one tick to the next,
+//!   so that other workers start them;
+//! - keeps new coroutines away from a worker whose turn has lasted half of the stall threshold
+//!   (`Remote::slow`);
+//! - from the stall threshold on, wakes other workers for what they may steal from the worker;
+//! - after ten times the threshold, finds out whether the coroutine or the system keeps the worker, and
+//!   reports one of the stalled workers if others wait for it.
+//!
+//! In migrating mode the monitor adds a spare worker when coroutines keep all workers beyond the threshold.
+
+use super::blame::{TurnMeasure, Verdict};
+use crate::base::sys;
+use crate::coroutine::{Batch, Id, Label, WaitReason};
+use crate::netpoll::{Events, Monitored, NextDeadline};
+use crate::sched::{AbortOnPanic, Phase, Remote, Shared, add_spare_worker};
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{Ordering, fence};
+use std::time::{Duration, Instant};
+
+/// A turn is judged once it has lasted so many times as long as the stall threshold.
+const JUDGED_AFTER: u32 = 10;
+/// The least time between two reports of stalled coroutines, and between two of threads that are not run.
+const REPORT_EVERY: Duration = Duration::from_secs(10);
+/// Events that are fetched at once.
+const EVENTS: usize = 256;
+
+/// Starts the netpoller thread of a runtime.
+pub(super) fn start(shared: &Arc<Shared>) -> io::Result<()> {
+    let monitor = Monitor { shared: Arc::clone(shared) };
+    let name = format!("{}-netpoll", shared.config().thread_name);
+    shared.threads.start(name, move || {
+        let _bomb = AbortOnPanic;
+        monitor.shared.netpoller.run(&monitor);
+    })
+}
+
+/// A runtime as its netpoller thread sees it.
+struct Monitor {
+    shared: Arc<Shared>,
+}
+
+/// What the netpoller thread remembers between two ticks.
+struct Memory {
+    /// One for each worker.
+    seen: Vec<Seen>,
+    events: Events,
+    last_tick: Option<Instant>,
+    /// When it last reported a coroutine.
+    blamed: Option<Instant>,
+    /// When it last reported a thread that the system does not run.
+    excused: Option<Instant>,
+}
+
+/// What the last tick saw of a worker.
+#[derive(Clone, Default)]
+struct Seen {
+    polls: u64,
+    turns: u64,
+    /// The measure of the present turn, if the tick before had seen this turn as well.
+    turn: Option<TurnMeasure>,
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Memory {
+            seen: Vec::new(),
+            events: Events::with_capacity(EVENTS),
+            last_tick: None,
+            blamed: None,
+            excused: None,
+        }
+    }
+}
+
+/// How many workers are kept in a turn beyond the stall threshold.
+#[derive(Default)]
+struct Stalled {
+    /// By their coroutines.
+    by_coroutine: usize,
+    /// By the system, which does not run their threads.
+    by_system: usize,
+}
+
+impl Monitored for Monitor {
+    type State = Memory;
+
+    fn tick(&self, memory: &mut Memory) -> Option<NextDeadline> {
+        let shared = &*self.shared;
+        let now = Instant::now();
+        shared.ticks.fetch_add(1, Ordering::Relaxed);
+        let remotes = shared.active_remotes();
+        let step = memory.last_tick.replace(now).map_or(Duration::ZERO, |last| now - last);
+        memory.seen.resize(remotes.len(), Seen::default());
+        let (mut busy, mut left, mut stalled) = (false, 0, Stalled::default());
+        let mut next = NextDeadline::new(now);
+        let mut worst: Option<Stall> = None;
+        for (index, remote) in remotes.iter().enumerate() {
+            let seen = &mut memory.seen[index];
+            let awake = remote.awake();
+            let polled = seen.look(remote, awake, step);
+            busy |= awake || polled;
+            if awake && next.must_help(polled, shared.polled_at(remote)) {
+                help(remote, &mut memory.events);
+            }
+            left += usize::from(remote.left.load(Ordering::Relaxed));
+            if let Some(stall) = self.check_turn(index, remote, seen, &mut stalled)
+                && worst.as_ref().is_none_or(|other| stall.weight() > other.weight())
+            {
+                worst = Some(stall);
+            }
+        }
+        let workers = remotes.len() - left;
+        let none_runs = stalled.by_coroutine + stalled.by_system;
+        let none_runs = none_runs > 0 && none_runs == workers;
+        if let Some(stall) = worst
+            && (stall.awaited || none_runs && shared.has_shared_work())
+        {
+            let blames = stall.verdict.blames_coroutine();
+            let last = if blames { &mut memory.blamed } else { &mut memory.excused };
+            if last.is_none_or(|at| now - at >= REPORT_EVERY) && report(shared, &stall) {
+                *last = Some(now);
+            }
+        }
+        // Another worker does not help if the system does not run the existing ones.
+        let all_kept = stalled.by_coroutine > 0 && stalled.by_coroutine == workers;
+        if all_kept && shared.config().migrate && shared.phase() == Phase::Running {
+            add_spare_worker(&self.shared);
+        }
+        busy.then_some(next)
+    }
+
+    fn awake(&self) -> bool {
+        self.shared.active_remotes().iter().any(Remote::awake)
+    }
+}
+
+impl Monitor {
+    /// Acts on how long the worker's present turn has lasted. Returns the stall, once the turn is judged.
+    fn check_turn(
+        &self,
+        index: usize,
+        remote: &Remote,
+        seen: &mut Seen,
+        stalled: &mut Stalled,
+    ) -> Option<Stall> {
+        let threshold = self.shared.config().stall;
+        let lasted = seen.turn.map_or(Duration::ZERO, |turn| turn.lasted());
+        // Not sooner: a thread that the system does not run for a moment is not slow.
+        let slow = lasted >= threshold / 2
+            && !seen.turn.is_some_and(|turn| turn.is_kept_from_running(remote.probe.get().copied()));
+        remote.slow.store(slow, Ordering::Relaxed);
+        let long = !lasted.is_zero() && lasted >= threshold;
+        if long || !lasted.is_zero() && !remote.assigned.is_empty() {
+            self.share_work_of(remote);
+        }
+        let turn = if long { seen.turn.as_mut()? } else { return None };
+        let limit = threshold.saturating_mul(JUDGED_AFTER);
+        let verdict = turn.judge(threshold, limit, remote.probe.get().copied());
+        let by_system = verdict == Some(Verdict::NotRun);
+        let by_coroutine = !by_system && (verdict.is_some() || turn.used() >= threshold);
+        stalled.by_coroutine += usize::from(by_coroutine);
+        stalled.by_system += usize::from(by_system);
+        let awaited = !remote.inbox.is_empty() || remote.behind.load(Ordering::Relaxed);
+        verdict.map(|verdict| Stall { index, turn: seen.turns, lasted, verdict, awaited })
+    }
+
+    /// Lets other workers take what waits behind a busy worker and may be taken.
+    fn share_work_of(&self, remote: &Remote) {
+        self.shared.take_back(remote);
+        if self.shared.has_shared_work() {
+            self.shared.work_was_pushed();
+        }
+    }
+}
+
+impl Seen {
+    /// Notes what the worker has done, `step` after the last tick. Returns whether it has polled since.
+    fn look(&mut self, remote: &Remote, awake: bool, step: Duration) -> bool {
+        let (polls, turns) = (remote.polls.load(Ordering::Relaxed), remote.turns.load(Ordering::Relaxed));
+        let clock = remote.clock.get().copied();
+        match &mut self.turn {
+            turn if !awake || turns != self.turns => *turn = None,
+            Some(turn) => turn.add(step, clock),
+            turn => *turn = TurnMeasure::begin(clock),
+        }
+        let polled = polls != self.polls;
+        (self.polls, self.turns) = (polls, turns);
+        polled
+    }
+}
+
+/// Polls the shard of a busy worker and fires its timers, in its place.
+fn help(remote: &Remote, events: &mut Events) {
+    let mut batch = Batch::new();
+    if remote.shard.poll_for_worker(events, &mut batch).is_ok() {
+        remote.fire_timers(&mut batch);
+    }
+    remote.helped.fetch_add(1, Ordering::Relaxed);
+    batch.wake();
+}
+
+/// A worker that has been in one turn for too long.
+struct Stall {
+    index: usize,
+    turn: u64,
+    lasted: Duration,
+    verdict: Verdict,
+    /// Whether something waits that only this worker can run.
+    awaited: bool,
+}
+
+impl Stall {
+    /// The stall with the greatest weight is reported.
+    fn weight(&self) -> (bool, bool) {
+        (self.awaited, self.verdict.blames_coroutine())
+    }
+}
+
+/// Reports a stall on stderr; false if its turn is over, so that no coroutine can be named.
+fn report(shared: &Shared, stall: &Stall) -> bool {
+    let remote = &shared.active_remotes()[stall.index];
+    let Some(coroutine) = describe_running(shared, remote, stall.turn) else { return false };
+    let Stall { index, lasted, verdict, .. } = stall;
+    let lasted = lasted.as_millis();
+    let kept = format!("sward: {coroutine} has kept worker {index} for {lasted} ms without a wait");
+    let others = "others are waiting for that worker";
+    let wait = WaitReason::from_number(remote.blocked_in.load(Ordering::Relaxed));
+    if wait != WaitReason::None && verdict.blames_coroutine() {
+        sys::report(format_args!(
+            "sward: {coroutine} has kept worker {index} for {lasted} ms, and {others}: it is blocked by a wait in \
+             a destructor while unwinding ({}), where nothing can switch",
+            wait.describe()
+        ));
+        return true;
+    }
+    match verdict {
+        Verdict::Computes(used) => sys::report(format_args!(
+            "{kept}, and {others}: it computes ({} ms of processor time); call sward::yield_now now and \
+             then, or hand the work to sward::blocking",
+            used.as_millis()
+        )),
+        Verdict::Blocked => {
+            let place = remote.probe.get().and_then(|probe| probe.wait_channel());
+            let place = place.map_or_else(String::new, |place| format!(" ({place})"));
+            sys::report(format_args!(
+                "{kept}, and {others}: it is blocked in the kernel{place}; does it use a lock, a channel, a \
+                 sleep or a file of std instead of sward's?"
+            ));
+        }
+        Verdict::Unclear => sys::report(format_args!(
+            "{kept}, and {others}: it is blocked in the kernel, or the system does not run its thread"
+        )),
+        Verdict::NotRun => sys::report(format_args!(
+            "sward: the system has not run the thread of worker {index} for most of {lasted} ms, and {others}: \
+             other threads have the processors, or a quota is used up; {coroutine} is in its turn there, and \
+             not to blame"
+        )),
+    }
+    true
+}
+
+/// The coroutine that runs in that turn of a worker, in the words of reports; `None` if the turn is over, or
+/// the worker is between two. How the words of the worker are read is in `sched/running.rs`.
+fn describe_running(shared: &Shared, remote: &Remote, turn: u64) -> Option<String> {
+    let id = remote.running.load(Ordering::Relaxed);
+    if id == 0 {
+        return None;
+    }
+    let mut text = None;
+    // In migrating mode another worker than the one that runs it may list it.
+    for listed in shared.active_remotes() {
+        listed.for_each_live(|header| {
+            // SAFETY: listed coroutines are alive.
+            let header = unsafe { header.as_ref() };
+            if header.id().0 == id {
+                text = Some(header.label().to_string());
+            }
+        });
+    }
+    let text = text.or_else(|| {
+        let site = remote.first_site.get()?;
+        Some(Label { id: Id(id), name: None, site }.to_string())
+    });
+    // Pairs with the release of `running`.
+    fence(Ordering::Acquire);
+    text.filter(|_| remote.turns.load(Ordering::Relaxed) == turn)
+}

@@ -1,0 +1,109 @@
+//! Spawning: a coroutine is made and queued, unstarted.
+
+use super::current;
+use super::runnable::Runnable;
+use super::schedule::ToRunQueue;
+use super::shared::Shared;
+use crate::base::fork;
+use crate::coroutine::{self, Handle, Id, Settings, Site};
+use crate::stack::StackOverride;
+use std::panic::Location;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// What a coroutine is spawned with.
+pub(crate) struct Spawn {
+    shared: Option<Arc<Shared>>,
+    name: Option<Box<str>>,
+    stack: StackOverride,
+    pinned: bool,
+    limit: Option<Instant>,
+    site: Site,
+}
+
+impl Spawn {
+    /// In the runtime of the calling thread, which is a worker. Reports name the caller's line, unless
+    /// [`at`](Self::at) sets another.
+    #[track_caller]
+    pub(crate) fn on_this_worker() -> Spawn {
+        let site = Location::caller();
+        Spawn { shared: None, name: None, stack: StackOverride::default(), pinned: false, limit: None, site }
+    }
+
+    /// In that runtime; otherwise as [`on_this_worker`](Self::on_this_worker).
+    #[track_caller]
+    pub(crate) fn of(shared: &Arc<Shared>) -> Spawn {
+        let (shared, site) = (Some(Arc::clone(shared)), Location::caller());
+        Spawn { shared, name: None, stack: StackOverride::default(), pinned: false, limit: None, site }
+    }
+
+    /// With that line in reports.
+    pub(crate) fn at(mut self, site: Site) -> Spawn {
+        self.site = site;
+        self
+    }
+
+    /// With a name.
+    pub(crate) fn named(mut self, name: &str) -> Spawn {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// With a stack that differs from the runtime's.
+    pub(crate) fn stack(mut self, wish: StackOverride) -> Spawn {
+        self.stack = wish;
+        self
+    }
+
+    /// Staying on its worker.
+    pub(crate) fn pinned(mut self, pinned: bool) -> Spawn {
+        self.pinned = pinned;
+        self
+    }
+
+    /// Under that time limit from the start.
+    pub(crate) fn limit(mut self, limit: Option<Instant>) -> Spawn {
+        self.limit = limit;
+        self
+    }
+
+    /// Queues the coroutine.
+    ///
+    /// # Safety
+    ///
+    /// What `F` and `T` borrow lasts until the coroutine has ended and its output was taken.
+    pub(crate) unsafe fn start<T: Send, F: FnOnce() -> T + Send>(self, f: F) -> Handle {
+        fork::check();
+        let make = |shared: &Shared, id: Id| {
+            let stack = shared.config().stack_size.with(self.stack);
+            let Spawn { name, pinned, limit, site, .. } = self;
+            let checked = shared.config().checks;
+            let settings = Settings { id, name, stack, pinned, limit, checked, site };
+            // SAFETY: as the caller says.
+            unsafe { coroutine::new::<_, _, ToRunQueue>(f, settings) }
+        };
+        match self.shared {
+            None => current::with(|worker| {
+                let (header, handle) = make(worker.shared(), worker.next_id());
+                worker.push_unstarted(header);
+                handle
+            })
+            .expect("on this worker"),
+            Some(shared) => {
+                let (header, handle) = make(&shared, Id(Id::reserve(1)));
+                shared.inject_from_outside(Runnable(header.cast()));
+                handle
+            }
+        }
+    }
+}
+
+/// Spawns a coroutine.
+pub(crate) fn spawn<T, F>(spawn: Spawn, f: F) -> Handle
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+{
+    // SAFETY: nothing is borrowed.
+    unsafe { spawn.start(f) }
+}
