@@ -96,14 +96,6 @@ src/sync/semaphore.rs: words
 
 src/sync/wait_group.rs: words
 
-src/task/cancel.rs: words
-
-src/task/group.rs: words
-
-src/task/scope.rs: words
-
-src/task/try_scope.rs: words
-
 tests/budget.rs: columns words
 
 tests/examples.rs: words

@@ -30,7 +30,7 @@
 //! are woken one after the other.
 //!
 //! A call that could have waited and did not counts against the coroutine's budget. When the budget is spent
-//! the coroutine lets others go first, before the call takes anything; this is a point of cancellation. The
+//! the coroutine lets others go first, before the call takes anything; this is a cancellation point. The
 //! `try_` calls, and looking at a value that has been made, do not count, and never switch.
 //!
 //! # Cancellation

@@ -175,7 +175,7 @@ impl CancelToken {
                 std::mem::take(&mut children.tokens)
             };
             batch.wake();
-            // Without the lock: there may be very many children, and those that end meanwhile need it. A
+            // Without the lock: there may be very many children, and some that end meanwhile wait for it. A
             // child that cannot be upgraded has no handle any more.
             pending.extend(children.values().filter_map(Weak::upgrade));
         }
@@ -198,10 +198,10 @@ impl CancelToken {
     /// use std::time::Duration;
     ///
     /// let stop = sward::task::CancelToken::new();
-    /// let mut beats = 0;
+    /// let mut rounds = 0;
     /// while !stop.wait_timeout(Duration::from_millis(1)) {
-    ///     beats += 1;
-    ///     if beats == 3 {
+    ///     rounds += 1;
+    ///     if rounds == 3 {
     ///         stop.cancel();
     ///     }
     /// }

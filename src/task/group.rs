@@ -228,7 +228,7 @@ impl Group {
         }
     }
 
-    /// Cancels all children that are alive, and those that are spawned afterwards. Returns false, and does
+    /// Cancels all children that are alive, and all that are spawned afterwards. Returns false, and does
     /// nothing, where panics abort.
     pub(super) fn cancel(&self) -> bool {
         if cfg!(panic = "abort") {

@@ -24,13 +24,14 @@
 //!
 //! What can unwind a coroutine in this way:
 //!
-//! | | caused by | unwinds | and then | |---|---|---|---| | cancellation | [`JoinHandle::cancel`],
-//! [`Scope::cancel`], [`JoinSet::cancel_all`], dropping a [`JoinSet`] | the coroutine | `join` returns
-//! [`JoinError::Cancelled`] | | shutdown | the end of the runtime, for all coroutines that are left | the
-//! coroutine | the same | | limit | [`time::timeout`](crate::time::timeout()): a time at which a section of
-//! code must end | the section | `timeout` returns an error, and the coroutine goes on | | token |
-//! [`CancelToken::cancel`] | the closure of [`CancelToken::run`] | `run` returns an error, and its caller
-//! goes on |
+//! - *A cancellation*: [`JoinHandle::cancel`], [`Scope::cancel`], [`JoinSet::cancel_all`], and dropping a
+//!   [`JoinSet`]. The whole coroutine unwinds.
+//! - *The shutdown* of its runtime. It cancels all coroutines that are left.
+//! - *A limit*: a time at which a section of code must end, set with
+//!   [`time::timeout`](crate::time::timeout()). Only the section unwinds; `timeout` returns an error, and the
+//!   coroutine goes on.
+//! - *A token*: [`CancelToken::cancel`] unwinds the closures of [`CancelToken::run`]. Each `run` returns an
+//!   error, and its caller goes on.
 //!
 //! The coroutines of a scope are cancelled if its caller is. They are also under the limit that the caller is
 //! under.

@@ -237,7 +237,7 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         Ok(ScopedJoinHandle { inner: JoinHandle::new(handle), group: &self.group })
     }
 
-    /// Cancels all coroutines of the scope, and those that are spawned in it afterwards, as
+    /// Cancels all coroutines of the scope, and all that are spawned in it afterwards, as
     /// [`JoinHandle::cancel`] does. The closure itself is not interrupted. Does not park.
     ///
     /// Returns false, and does nothing, with `panic = "abort"`.

@@ -248,7 +248,7 @@ impl<'scope, 'env, E: Send> TryScope<'scope, 'env, E> {
         unsafe { self.group.spawn(builder, job) }.map(drop)
     }
 
-    /// Cancels all coroutines of the scope, and those that are spawned in it afterwards. This is no error:
+    /// Cancels all coroutines of the scope, and all that are spawned in it afterwards. This is no error:
     /// the scope returns the closure's result. Does not park. Returns false, and does nothing, with `panic =
     /// "abort"`.
     pub fn cancel(&self) -> bool {

@@ -62,7 +62,8 @@ impl UnixDatagram {
         Ok(socket)
     }
 
-    /// A socket without an address, as [`std::os::unix::net::UnixDatagram::unbound`].
+    /// A socket without an address, as [`std::os::unix::net::UnixDatagram::unbound`]. It can send at
+    /// once, but receive only once it is connected.
     pub fn unbound() -> io::Result<UnixDatagram> {
         sys::socket(libc::AF_UNIX, libc::SOCK_DGRAM).map(UnixDatagram::from_new)
     }
