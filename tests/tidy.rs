@@ -76,25 +76,7 @@ src/sched/wait.rs: words
 
 src/sched/worker.rs: words
 
-src/sync/barrier.rs: words
-
-src/sync/condvar.rs: words
-
-src/sync/mod.rs: words
-
-src/sync/mutex.rs: words
-
-src/sync/notify.rs: words
-
-src/sync/once.rs: words
-
 src/sync/raw_rwlock.rs: words
-
-src/sync/rwlock.rs: words
-
-src/sync/semaphore.rs: words
-
-src/sync/wait_group.rs: words
 
 tests/budget.rs: columns words
 

@@ -1,4 +1,4 @@
-//! The barrier: a count of those who have arrived, and their queue.
+//! The barrier: the number of arrived callers, and their wait list.
 
 use crate::base::list_lock::ListLock;
 use crate::base::sync::const_fn;
@@ -7,14 +7,15 @@ use crate::sched::{self, Wait, Woken};
 use std::fmt;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 
-/// Makes a number of coroutines or threads wait until all of them have arrived, as [`std::sync::Barrier`].
+/// [`std::sync::Barrier`], whose [`wait`](Self::wait) parks the coroutine. Coroutines and plain threads may
+/// form one group.
 ///
-/// It can be used again at once: the next ones to arrive form the next group.
+/// It can be used again at once: the next callers to arrive form the next group.
 ///
 /// # Cancellation
 ///
-/// A coroutine that is cancelled before its group is complete unwinds out of the wait and no longer
-/// counts as arrived: the group waits for another in its place.
+/// A coroutine that is cancelled before its group is complete unwinds out of the wait and no longer counts as
+/// arrived: the group waits for another caller instead.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -48,13 +49,13 @@ impl RefUnwindSafe for Barrier {}
 
 impl Barrier {
     const_fn! {
-        /// A barrier for groups of that size; zero counts as one.
+        /// A barrier for groups of `size` callers; zero counts as one.
         pub fn new(size: usize) -> Barrier {
             Barrier { size, group: ListLock::new(Group { arrived: 0, waiting: WaitList::new() }) }
         }
     }
 
-    /// Waits until the group is complete, parking the coroutine or blocking the thread. The last one to
+    /// Parks the coroutine, or blocks the plain thread, until the group is complete. The last caller to
     /// arrive is the leader, and does not wait.
     pub fn wait(&self) -> BarrierWaitResult {
         sched::consume_budget();
@@ -63,12 +64,12 @@ impl Barrier {
         let ended = sched::wait_in(
             &self.group,
             Wait::new(WaitReason::Barrier),
-            |group, place| {
+            |group, node| {
                 leads = self.completes(group, &mut batch);
                 if !leads {
                     group.arrived += 1;
-                    // SAFETY: `wait_in` keeps the place until it was fired or `leave` has run.
-                    unsafe { group.waiting.push_back(place) };
+                    // SAFETY: `wait_in` keeps the node until it was fired or `leave` has run.
+                    unsafe { group.waiting.push_back(node) };
                 }
                 !leads
             },
@@ -78,7 +79,7 @@ impl Barrier {
         if ended.woken() == Woken::Event { BarrierWaitResult(leads) } else { sched::unwind_cancelled() }
     }
 
-    /// Whether one more completes the group; then those who wait are in the batch.
+    /// Whether one more caller completes the group; if so, its waiters are in the batch.
     fn completes(&self, group: &mut Group, batch: &mut Batch) -> bool {
         if group.arrived + 1 < self.size {
             return false;
@@ -89,9 +90,9 @@ impl Barrier {
     }
 }
 
-/// Gives up a place. One that is no longer listed has been counted in a group that is complete.
-fn leave(group: &mut Group, place: &WaitNode, _: &mut Batch) {
-    if group.waiting.remove(place) {
+/// Takes off the node of a cancelled wait. If it is no longer listed, its group is complete, and it counts.
+fn leave(group: &mut Group, node: &WaitNode, _: &mut Batch) {
+    if group.waiting.remove(node) {
         group.arrived -= 1;
     }
 }
@@ -102,11 +103,11 @@ impl fmt::Debug for Barrier {
     }
 }
 
-/// Who led the group, as [`std::sync::BarrierWaitResult`].
+/// Whether the caller is the leader of its group, as [`std::sync::BarrierWaitResult`].
 pub struct BarrierWaitResult(bool);
 
 impl BarrierWaitResult {
-    /// Whether the caller was the last of its group to arrive: exactly one is.
+    /// Whether the caller was the last of its group to arrive. Exactly one caller is.
     pub fn is_leader(&self) -> bool {
         self.0
     }

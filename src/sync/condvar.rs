@@ -1,9 +1,10 @@
-//! The condition variable: those who wait, in the order in which they came.
+//! The condition variable: a list of waiters in FIFO order.
 //!
-//! A waiter lists itself before it unlocks the mutex, both in its wait's commit. So a notification that
-//! comes after the unlocking finds it, and nothing happens between looking at the condition and being
-//! listed.
+//! *No wake-up is lost.* The commit of a wait lists the waiter, then unlocks the mutex. So a thread that
+//! locks the mutex afterwards, changes the condition and notifies finds the waiter in the list; and no other
+//! thread has the mutex between the waiter's check of the condition and the listing.
 
+use super::mutex::lock_for;
 use super::raw_mutex::RawMutex;
 use super::{LockResult, MutexGuard, PoisonError};
 use crate::base::list_lock::ListLock;
@@ -14,17 +15,17 @@ use std::fmt;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::time::{Duration, Instant};
 
-/// Waiting for a condition of data under a [`Mutex`](super::Mutex), as [`std::sync::Condvar`].
+/// [`std::sync::Condvar`], whose waits park the coroutine.
 ///
-/// Waiters are notified in the order in which they came. A wait returns without a notification only
-/// at its time limit, but as with std a caller looks at the condition again: another may have
-/// changed it in between.
+/// Waiters are notified in FIFO order. There are no spurious wake-ups: a wait returns when it is notified or
+/// its time is over. The caller has to check the condition again all the same, as another party may have
+/// locked the [`Mutex`](super::Mutex) first and changed it.
 ///
 /// # Cancellation
 ///
-/// A coroutine that is cancelled before it was notified unwinds out of the wait without the mutex, which
-/// it does not take again. One that was notified takes the mutex, whatever cancellation there may be, and
-/// returns: the notification is not lost with it.
+/// A coroutine that is cancelled before it was notified unwinds out of the wait, without locking the mutex
+/// again. A coroutine that was notified locks the mutex and returns, even if it is cancelled meanwhile: so
+/// the notification is not lost.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -51,12 +52,12 @@ pub struct Condvar {
 impl UnwindSafe for Condvar {}
 impl RefUnwindSafe for Condvar {}
 
-/// Whether a wait ended at its time limit.
+/// Whether a wait timed out, as [`std::sync::WaitTimeoutResult`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WaitTimeoutResult(pub(super) bool);
 
 impl WaitTimeoutResult {
-    /// Whether it did.
+    /// Whether the wait timed out.
     pub fn timed_out(&self) -> bool {
         self.0
     }
@@ -64,18 +65,18 @@ impl WaitTimeoutResult {
 
 impl Condvar {
     const_fn! {
-        /// A condition variable for which nobody waits.
+        /// A condition variable without waiters.
         pub fn new() -> Condvar {
             Condvar { waiting: ListLock::new(WaitList::new()) }
         }
     }
 
-    /// Releases the mutex, waits for a notification, and takes the mutex again. Parks the coroutine or
-    /// blocks the thread.
+    /// Unlocks the mutex, waits for a notification, and locks the mutex again. Parks the coroutine, or blocks
+    /// the plain thread.
     ///
     /// # Errors
     ///
-    /// A panic has poisoned the mutex. The error holds the guard.
+    /// A panic has poisoned the mutex. The error holds the guard. This holds for all waits.
     pub fn wait<'a, T: ?Sized>(&self, guard: MutexGuard<'a, T>) -> LockResult<MutexGuard<'a, T>> {
         self.wait_until(guard, None).map(|(guard, _)| guard).map_err(|error| {
             let (guard, _) = error.into_inner();
@@ -83,7 +84,7 @@ impl Condvar {
         })
     }
 
-    /// [Waits](Self::wait) while the condition holds; it is asked with the mutex held.
+    /// [Waits](Self::wait) as long as the condition is true. The condition is called with the mutex locked.
     ///
     /// # Errors
     ///
@@ -108,8 +109,8 @@ impl Condvar {
         Ok(guard)
     }
 
-    /// As [`wait`](Self::wait), but for a notification within that time. The mutex is taken again also
-    /// after it, however long that takes.
+    /// As [`wait`](Self::wait), for no longer than `timeout`. The mutex is locked again in any case, however
+    /// long that takes.
     ///
     /// # Errors
     ///
@@ -130,8 +131,8 @@ impl Condvar {
         self.wait_until(guard, Instant::now().checked_add(timeout))
     }
 
-    /// As [`wait_while`](Self::wait_while), but for that time altogether. If the time is over and the
-    /// condition still holds, the result says so.
+    /// As [`wait_while`](Self::wait_while), for no longer than `timeout` altogether. The result has timed out
+    /// if the condition is still true then.
     ///
     /// # Errors
     ///
@@ -157,15 +158,15 @@ impl Condvar {
         }
     }
 
-    /// Notifies the one who has waited longest, if anybody waits. Does not park. The mutex need not be
-    /// held.
+    /// Notifies the waiter that has waited longest, if there is one. Does not park. The mutex need not be
+    /// locked.
     pub fn notify_one(&self) {
         let mut batch = Batch::new();
         self.waiting.lock().hand_turn_to_first(&mut batch);
         batch.wake();
     }
 
-    /// Notifies all who wait now. Does not park. The mutex need not be held.
+    /// Notifies all present waiters. Does not park. The mutex need not be locked.
     pub fn notify_all(&self) {
         let mut batch = Batch::new();
         self.waiting.lock().wake_all(&mut batch);
@@ -177,20 +178,20 @@ impl Condvar {
         guard: MutexGuard<'a, T>,
         deadline: Option<Instant>,
     ) -> LockResult<(MutexGuard<'a, T>, WaitTimeoutResult)> {
-        let (mutex, raw) = MutexGuard::into_lock(guard);
-        let (timed_out, cancel) = match self.wait_unlocked(raw, deadline) {
+        let lock = MutexGuard::into_lock(guard);
+        let (timed_out, cancel) = match self.wait_unlocked(&lock.raw, deadline) {
             Woken::Event => (false, Cancel::Mask),
             Woken::Timeout => (true, Cancel::Obey),
             Woken::Cancelled => sched::unwind_cancelled(),
         };
         let result = WaitTimeoutResult(timed_out);
-        match mutex.lock_for(WaitReason::CondvarRelock, cancel) {
+        match lock_for(lock, WaitReason::CondvarRelock, cancel) {
             Ok(guard) => Ok((guard, result)),
             Err(error) => Err(PoisonError::new((error.into_inner(), result))),
         }
     }
 
-    /// Lists the caller, unlocks the mutex, and waits.
+    /// Lists the caller as a waiter, unlocks the mutex, and waits.
     fn wait_unlocked(&self, raw: &RawMutex, deadline: Option<Instant>) -> Woken {
         let enlist = |node: &WaitNode| {
             // SAFETY: `wait_at` keeps the node until it was handed a turn, woken, or has been taken off

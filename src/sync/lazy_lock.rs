@@ -1,4 +1,4 @@
-//! A value that is made at its first use.
+//! A value that is initialised at its first use: a [`OnceLock`] and a closure.
 
 use super::OnceLock;
 use crate::base::sync::const_fn;
@@ -9,14 +9,14 @@ use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::panic::{RefUnwindSafe, UnwindSafe};
 
-/// A value that is made at its first use, as [`std::sync::LazyLock`]. What makes it may wait for anything:
-/// others that come meanwhile park, and a cancelled one of them unwinds out of that wait.
+/// [`std::sync::LazyLock`], whose closure may wait for anything: callers that come meanwhile park. A
+/// cancelled caller unwinds out of this wait.
 ///
 /// # Poisoning and cancellation
 ///
-/// If the closure panics there will never be a value: each use panics from then on, as in std. The closure
-/// runs with cancellation and time limits masked: it can be called only once, so a caller that was
-/// cancelled in the middle of it would take the value from all others.
+/// If the closure panics there is never a value: each later use panics, as in std. The closure runs with
+/// cancellation and time limits masked: it can be called only once, so if its caller were cancelled in the
+/// middle, there would be no value for the others.
 ///
 /// ```
 /// use sward::sync::LazyLock;
@@ -26,12 +26,12 @@ use std::panic::{RefUnwindSafe, UnwindSafe};
 /// ```
 pub struct LazyLock<T, F = fn() -> T> {
     cell: OnceLock<T>,
-    /// Touched only by the closure of `cell`'s initialisation, so by one at a time.
+    /// Used only while `cell` is being initialised, so by one thread at a time.
     init: Cell<Option<F>>,
 }
 
-// SAFETY: `cell` takes care of itself. `init` is taken by one caller at a time, whichever comes first, so
-// it is as if it were sent to that one.
+// SAFETY: `cell` is Sync by itself. The closure is taken out of `init` by one caller, so it is as if it were
+// sent to the thread of that caller.
 unsafe impl<T: Sync + Send, F: Send> Sync for LazyLock<T, F> {}
 
 impl<T: UnwindSafe, F: UnwindSafe> UnwindSafe for LazyLock<T, F> {}
@@ -39,20 +39,20 @@ impl<T: RefUnwindSafe + UnwindSafe, F: UnwindSafe> RefUnwindSafe for LazyLock<T,
 
 impl<T, F: FnOnce() -> T> LazyLock<T, F> {
     const_fn! {
-        /// The value that the closure will make.
+        /// A value that `init` will make at the first use.
         pub fn new(init: F) -> LazyLock<T, F> {
             LazyLock { cell: OnceLock::new(), init: Cell::new(Some(init)) }
         }
     }
 
-    /// The value, made now if this is its first use. If another's use makes it, waits for that, parking the
-    /// coroutine or blocking the thread.
+    /// The value; initialises it if this is the first use. Parks the coroutine, or blocks the plain thread,
+    /// while another caller initialises it.
     ///
-    /// A closure that uses its own value waits for itself, for ever.
+    /// Deadlocks if the closure uses its own value.
     ///
     /// # Panics
     ///
-    /// If the closure does, or has done so before.
+    /// If the closure panics, or has panicked before.
     #[inline]
     pub fn force(this: &LazyLock<T, F>) -> &T {
         this.cell.get_or_init_for(WaitReason::LazyLock, || {
@@ -61,12 +61,12 @@ impl<T, F: FnOnce() -> T> LazyLock<T, F> {
         })
     }
 
-    /// The value of a cell that is borrowed exclusively, made now if it was not used before. Nobody else can
-    /// be making it, so this waits for nothing but the closure.
+    /// A mutable reference to the value; initialises it if this is the first use. Parks only if the closure
+    /// does.
     ///
     /// # Panics
     ///
-    /// If the closure does, or has done so before.
+    /// If the closure panics, or has panicked before.
     ///
     /// ```
     /// use sward::sync::LazyLock;
@@ -78,19 +78,18 @@ impl<T, F: FnOnce() -> T> LazyLock<T, F> {
     #[inline]
     pub fn force_mut(this: &mut LazyLock<T, F>) -> &mut T {
         LazyLock::force(this);
-        this.cell.get_mut().expect("`force` has made it")
+        this.cell.get_mut().expect("`force` has initialised it")
     }
 }
 
 impl<T, F> LazyLock<T, F> {
-    /// The value, if it has been made. Does not make it, and does not park.
+    /// The value, if it is initialised. Does not initialise it, and does not park.
     #[inline]
     pub fn get(this: &LazyLock<T, F>) -> Option<&T> {
         this.cell.get()
     }
 
-    /// The value of a cell that is borrowed exclusively, if it has been made. Does not make it, and does not
-    /// park.
+    /// A mutable reference to the value, if it is initialised. Does not initialise it, and does not park.
     #[inline]
     pub fn get_mut(this: &mut LazyLock<T, F>) -> Option<&mut T> {
         this.cell.get_mut()

@@ -1,57 +1,60 @@
-//! Locks, permits and meeting points that park: std's names, signatures and rules of poisoning.
+//! Locks, permits and barriers that park the coroutine: std's names, signatures and rules of poisoning.
 //!
 //! | | |
 //! |---|---|
-//! | [`Mutex`], [`RwLock`], [`Condvar`] | shared data, one at a time or many readers |
-//! | [`Once`], [`OnceLock`], [`LazyLock`] | what is made once |
-//! | [`Barrier`], [`WaitGroup`] | waiting for one another, and for many to finish |
-//! | [`Semaphore`] | a number of permits |
-//! | [`Notify`] | a wake-up that is not lost |
+//! | [`Mutex`], [`RwLock`], [`Condvar`] | protect shared data, and wait for a change of it |
+//! | [`Once`], [`OnceLock`], [`LazyLock`] | initialise something once |
+//! | [`Barrier`], [`WaitGroup`] | wait for one another, or for many to finish |
+//! | [`Semaphore`] | limit how many do something at a time |
+//! | [`Notify`] | wake a waiter, or the next one to come |
 //!
 //! # Where they work
 //!
 //! In coroutines, on plain threads, and between the two: a call that has to wait parks the coroutine, or
-//! blocks the thread where there is none. All constructors are `const`, so all of these may be statics,
-//! and they belong to no runtime.
+//! blocks the plain thread. All constructors are `const`, so all of these may be statics, and they belong to
+//! no runtime.
 //!
-//! # In destructors, while a coroutine unwinds
+//! # Budget
 //!
-//! A coroutine that waits while its thread unwinds from a panic or a cancellation (in a destructor) blocks
-//! its worker, since nothing may switch then ([destructors](crate::task#destructors)): if it waits for
-//! something that another coroutine of the same worker has to do, it waits for ever. It may wait for a lock
-//! or a permit that a thread or a coroutine of another worker holds and gives back: [`Mutex`], [`RwLock`] and
-//! [`Semaphore`] serve it before all other waiters. It cannot get what another coroutine of the same worker
-//! *holds*. For an `RwLock` and for permits that includes what such a coroutine was handed while it was
-//! parked: a lock or permit that becomes free goes to the first waiter at once, and a destructor that comes
-//! later does not get it back. A `Mutex` that nobody holds can always be locked.
-//!
-//! The holder must not depend on the worker either. If it waits for a lock behind another coroutine of that
-//! worker, it waits until that one has had its turn, also at a `Mutex` that is free by then: those who wait
-//! are woken one after the other.
-//!
-//! A call that could have waited and did not counts against the coroutine's budget. When the budget is spent
-//! the coroutine lets others go first, before the call takes anything; this is a cancellation point. The
-//! `try_` calls, and looking at a value that has been made, do not count, and never switch.
+//! A call that might have had to wait, but did not, counts against the coroutine's budget. When the budget is
+//! used up the coroutine yields before the call takes anything; this is a cancellation point. The `try_`
+//! calls, and reading a value that is initialised, do not count and never switch.
 //!
 //! # Cancellation
 //!
-//! A coroutine that is cancelled while it waits here, or whose time limit passes, unwinds out of the call
-//! and leaves no trace: its place in the queue is given up, and whoever can go on because of that does.
-//! What has been given to it before (a lock, a permit, a notification) it keeps: the call then returns
-//! as if nothing had happened, and the next wait is the one that unwinds. Nothing is ever lost in
-//! between.
+//! A coroutine that is cancelled while it waits here, or whose time limit expires, unwinds out of the call.
+//! It leaves the wait queue, and waiters that can go on because of that do. If it was given the lock, the
+//! permits or the notification before, it keeps them: the call returns normally, and the coroutine unwinds at
+//! its next wait. Nothing is lost in between.
 //!
 //! # Poisoning
 //!
-//! As in std: a guard that is dropped by a panic which began while it was held poisons its lock. A
-//! cancellation, and a time limit that passes, unwind too, but they come at known points, the waits, and are
-//! no sign of broken data: they do not poison. std's own locks, and its `Once` and `LazyLock`, cannot tell
-//! the difference: an unwinding through them poisons them, whatever its cause.
+//! As in std: a guard that is dropped by a panic which began while the guard was held poisons its lock. The
+//! unwinding of a cancellation or of a time limit does not poison: it starts at a known point, a wait, so it
+//! is no sign of inconsistent data. std's own locks, and its `Once` and `LazyLock`, cannot tell the
+//! difference: any unwinding through them poisons them.
+//!
+//! # In destructors, while a coroutine unwinds
+//!
+//! While the thread unwinds from a panic or a cancellation nothing may switch, so a wait in a destructor
+//! blocks the coroutine's worker ([destructors](crate::task#destructors)). It deadlocks if it needs another
+//! coroutine of the same worker to do something.
+//!
+//! It may wait for a lock or a permit that a thread, or a coroutine of another worker, holds and will
+//! release: [`Mutex`], [`RwLock`] and [`Semaphore`] serve such a waiter before all others. It must not wait
+//! for a lock or a permit that another coroutine of the same worker *holds*. This includes an `RwLock` or
+//! permits that such a coroutine was handed while it was parked: they are handed to the first waiter when
+//! they become free, and a destructor that comes later does not get them back. A `Mutex` that nobody holds
+//! can always be locked.
+//!
+//! The holder must not depend on that worker either. If the holder waits for a lock behind another coroutine
+//! of that worker, it waits until that coroutine has had its turn, even if the lock is a `Mutex` that is free
+//! by then: waiters are woken one after the other.
 //!
 //! # Guards and threads
 //!
-//! Guards are not `Send`, as std's. The locks have no notion of the thread that holds them, so in a runtime
-//! whose coroutines migrate a guard may move to another thread together with the coroutine that holds it.
+//! Guards are not `Send`, like std's. The locks do not record which thread holds them, so in a runtime whose
+//! coroutines migrate a guard may move to another thread together with the coroutine that holds it.
 
 mod barrier;
 mod condvar;
@@ -61,6 +64,7 @@ mod notify;
 mod once;
 mod once_lock;
 mod poison;
+mod protected;
 mod raw_mutex;
 mod raw_rwlock;
 mod raw_semaphore;
@@ -83,15 +87,15 @@ pub use std::sync::{LockResult, PoisonError, TryLockError, TryLockResult};
 use std::time::Duration;
 pub use wait_group::WaitGroup;
 
-/// How often a lock that is taken is looked at before the caller waits in its queue. A holder that is in the
-/// middle of a short section on another processor is done by the end of them. More would be lost where the
-/// holder waits: the processor's pause between two turns may take as long as a switch of coroutines.
+/// How often a locker reads the word of a held lock before it queues. A holder in a short section on another
+/// processor is done by then. More would be wasted where the holder itself waits: the processor's pause
+/// between two attempts may take as long as a switch of coroutines.
 const SPINS: u32 = if cfg!(loom) { 0 } else { 4 };
 
-/// How long one waits for a lock and is overtaken before the lock is handed over.
+/// A waiter that loses a lock after it has waited for longer than this switches the lock to starvation mode.
 const STARVATION_THRESHOLD: Duration = Duration::from_millis(1);
 
-/// Tries for a moment. `None` from the attempt means that another turn may help.
+/// Spins. `None` from the attempt means that a further attempt may help.
 fn spin_for(mut attempt: impl FnMut() -> Option<bool>) -> bool {
     for _ in 0..SPINS {
         if let Some(outcome) = attempt() {
@@ -102,7 +106,7 @@ fn spin_for(mut attempt: impl FnMut() -> Option<bool>) -> bool {
     false
 }
 
-/// A guard stays on its thread, and what is not for several threads is not let through by a lock.
+/// Guards are not `Send`, and a lock makes nothing `Sync` that is not.
 ///
 /// ```compile_fail,E0277
 /// fn send<T: Send>() {}
@@ -144,7 +148,7 @@ fn spin_for(mut attempt: impl FnMut() -> Option<bool>) -> bool {
 /// sync::<sward::sync::LazyLock<u8, Box<dyn FnOnce() -> u8>>>();
 /// ```
 ///
-/// A reference does not outlive its guard.
+/// No reference outlives its guard.
 ///
 /// ```compile_fail,E0505
 /// let mutex = sward::sync::Mutex::new(1);

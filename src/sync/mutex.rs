@@ -1,33 +1,34 @@
-//! The mutex: data, the mark of poison, and the lock below ([`raw_mutex`](super::raw_mutex)).
+//! The mutex: data and the mark of poison ([`protected`](super::protected)) under a
+//! [`RawMutex`].
 
-use super::poison::{Entered, Poison, describe};
+use super::protected::{
+    ExclusiveGuard, Protected, RawLock, exclusive_guard_traits, guard_traits, lock_traits,
+};
 use super::raw_mutex::RawMutex;
 use super::{LockResult, TryLockResult};
 use crate::base::sync::const_fn;
 use crate::coroutine::WaitReason;
 use crate::sched::{self, Cancel};
-use std::cell::UnsafeCell;
 use std::fmt;
-use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
-use std::panic::{RefUnwindSafe, UnwindSafe};
 
-/// A mutual exclusion lock, as [`std::sync::Mutex`], whose [`lock`](Self::lock) parks a coroutine.
+/// [`std::sync::Mutex`], whose [`lock`](Self::lock) parks the coroutine.
 ///
-/// A coroutine may wait for anything while it holds the guard: others that want the lock park, and no
-/// worker is blocked.
+/// A coroutine may wait for anything while it holds the guard: other coroutines that lock the mutex park, and
+/// no worker is blocked.
 ///
 /// # Fairness
 ///
-/// One who comes while the lock happens to be free takes it at once, although others wait: a lock that is
-/// busy then costs little more than one that is not. Those who wait are woken in the order in which they
-/// came, and try again. One that is overtaken and has waited for more than a millisecond by then is not
-/// overtaken any more: from the next release on the lock goes to the first who waits, each time, until
-/// nobody has waited that long. An uncontended lock and its release take one atomic operation each.
+/// Nobody starves. A new locker may take a free mutex ahead of queued waiters (barging), so a contended mutex
+/// costs little more than an uncontended one. Waiters are woken in FIFO order, and compete. A waiter that
+/// loses more than a millisecond after it began to wait switches the mutex to starvation mode: each release
+/// then reserves the mutex for the first waiter, and new lockers queue. The mutex leaves this mode when a
+/// waiter gets it that has waited for less, or is the last one. (Go's `sync.Mutex` has the same modes.)
+/// Without contention, locking and unlocking are one atomic operation each.
 ///
 /// # Poisoning
 ///
-/// As in std, except that a cancellation does not poison; see [the module](super).
+/// As in std, except that a cancellation does not poison; see [the module](super#poisoning).
 ///
 /// ```
 /// use std::sync::Arc;
@@ -40,7 +41,7 @@ use std::panic::{RefUnwindSafe, UnwindSafe};
 ///             let sum = sum.clone();
 ///             sward::spawn(move || {
 ///                 let mut sum = sum.lock().unwrap();
-///                 sward::yield_now(); // holding it over a wait is fine
+///                 sward::yield_now(); // a wait with the guard is fine
 ///                 *sum += n;
 ///             })
 ///         })
@@ -51,57 +52,54 @@ use std::panic::{RefUnwindSafe, UnwindSafe};
 ///     assert_eq!(*sum.lock().unwrap(), 55);
 /// });
 /// ```
-pub struct Mutex<T: ?Sized> {
-    raw: RawMutex,
-    poison: Poison,
-    data: UnsafeCell<T>,
-}
+pub struct Mutex<T: ?Sized>(Protected<RawMutex, T>);
 
-// SAFETY: the data goes from one thread to another, one at a time.
+// SAFETY: the data moves from one thread to another, and is used by one at a time.
 unsafe impl<T: ?Sized + Send> Send for Mutex<T> {}
-// SAFETY: the lock lets one at a time reach the data, so it is as if it were sent to that one.
+// SAFETY: one guard at a time reaches the data, so the data is as if sent to the guard's thread.
 unsafe impl<T: ?Sized + Send> Sync for Mutex<T> {}
 
-impl<T: ?Sized> UnwindSafe for Mutex<T> {}
-impl<T: ?Sized> RefUnwindSafe for Mutex<T> {}
+lock_traits!(Mutex, try_lock);
+
+impl RawLock for RawMutex {
+    #[inline]
+    fn unlock_exclusive(&self) {
+        self.unlock();
+    }
+}
 
 impl<T> Mutex<T> {
     const_fn! {
-        /// A mutex that is free.
+        /// A free mutex.
         ///
         /// ```
         /// static COUNT: sward::sync::Mutex<u32> = sward::sync::Mutex::new(0);
-        /// *COUNT.lock().unwrap() += 1; // a plain thread may lock it as well
+        /// *COUNT.lock().unwrap() += 1; // on a plain thread, this blocks the thread
         /// ```
         pub fn new(value: T) -> Mutex<T> {
-            Mutex { raw: RawMutex::new(), poison: Poison::new(), data: UnsafeCell::new(value) }
+            Mutex(Protected::new(RawMutex::new(), value))
         }
     }
 
-    /// The data of a mutex that is owned. Does not park.
+    /// The data; see [`std::sync::Mutex::into_inner`]. Does not park.
     ///
     /// # Errors
     ///
     /// The mutex is poisoned; the error holds the data.
-    ///
-    /// ```
-    /// assert_eq!(sward::sync::Mutex::new(7).into_inner().unwrap(), 7);
-    /// ```
     pub fn into_inner(self) -> LockResult<T> {
-        let Mutex { poison, data, .. } = self;
-        poison.checked(data.into_inner())
+        self.0.into_inner()
     }
 }
 
 impl<T: ?Sized> Mutex<T> {
-    /// Takes the lock, parking the coroutine or blocking the thread until it can. A cancelled coroutine
-    /// unwinds out of the wait, without the lock.
+    /// Locks the mutex. Parks the coroutine, or blocks the plain thread, until the mutex is available.
     ///
-    /// One who holds the lock already and calls this waits for itself, for ever.
+    /// Deadlocks if the caller already holds the lock. A cancelled coroutine unwinds out of the wait, without
+    /// the lock.
     ///
     /// # Errors
     ///
-    /// A panic has poisoned the mutex. The error holds the guard: the lock was taken.
+    /// A panic has poisoned the mutex. The error holds the guard: the mutex is locked.
     ///
     /// ```
     /// let mutex = sward::sync::Mutex::new(vec![1]);
@@ -110,20 +108,15 @@ impl<T: ?Sized> Mutex<T> {
     /// ```
     pub fn lock(&self) -> LockResult<MutexGuard<'_, T>> {
         sched::consume_budget();
-        self.lock_for(WaitReason::Mutex, Cancel::Obey)
+        lock_for(&self.0, WaitReason::Mutex, Cancel::Obey)
     }
 
-    pub(super) fn lock_for(&self, reason: WaitReason, cancel: Cancel) -> LockResult<MutexGuard<'_, T>> {
-        self.raw.lock(reason, cancel);
-        self.poison.checked(self.guard())
-    }
-
-    /// Takes the lock if it is free now. Does not park.
+    /// Locks the mutex if that is possible at once. Does not park.
     ///
     /// # Errors
     ///
-    /// `WouldBlock` if it is not free, or is handed over to one who waits; `Poisoned`, with the guard, if a
-    /// panic has poisoned it.
+    /// `WouldBlock` if the mutex is held, or reserved for a waiter; `Poisoned`, with the guard, if a panic
+    /// has poisoned it.
     ///
     /// ```
     /// let mutex = sward::sync::Mutex::new(());
@@ -132,12 +125,7 @@ impl<T: ?Sized> Mutex<T> {
     /// drop(guard);
     /// ```
     pub fn try_lock(&self) -> TryLockResult<MutexGuard<'_, T>> {
-        self.poison.attempted(self.raw.try_lock().then(|| self.guard()))
-    }
-
-    /// The guard of the lock that the caller has just taken.
-    fn guard(&self) -> MutexGuard<'_, T> {
-        MutexGuard { lock: self, entered: Poison::enter(), not_send: PhantomData }
+        self.0.poison.attempted(self.0.raw.try_lock().then(|| MutexGuard(self.0.exclusive())))
     }
 
     /// Whether a panic has poisoned the mutex.
@@ -160,95 +148,45 @@ impl<T: ?Sized> Mutex<T> {
     /// });
     /// ```
     pub fn is_poisoned(&self) -> bool {
-        self.poison.get()
+        self.0.poison.get()
     }
 
-    /// Declares the data sound again.
+    /// Removes the poison: the caller has made sure that the data is consistent.
     pub fn clear_poison(&self) {
-        self.poison.clear();
+        self.0.poison.clear();
     }
 
-    /// The data of a mutex that is borrowed exclusively. Does not park.
+    /// A reference to the data; see [`std::sync::Mutex::get_mut`]. Does not park.
     ///
     /// # Errors
     ///
     /// The mutex is poisoned; the error holds the reference.
     pub fn get_mut(&mut self) -> LockResult<&mut T> {
-        self.poison.checked(self.data.get_mut())
+        self.0.get_mut()
     }
 }
 
-impl<T: Default> Default for Mutex<T> {
-    fn default() -> Self {
-        Mutex::new(T::default())
-    }
+/// Locks a mutex, for a wait with that reason.
+pub(super) fn lock_for<T: ?Sized>(
+    lock: &Protected<RawMutex, T>,
+    reason: WaitReason,
+    cancel: Cancel,
+) -> LockResult<MutexGuard<'_, T>> {
+    lock.raw.lock(reason, cancel);
+    lock.poison.checked(MutexGuard(lock.exclusive()))
 }
 
-impl<T> From<T> for Mutex<T> {
-    fn from(value: T) -> Self {
-        Mutex::new(value)
-    }
-}
-
-impl<T: ?Sized + fmt::Debug> fmt::Debug for Mutex<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        describe(f, "Mutex", self.try_lock(), &self.poison)
-    }
-}
-
-/// The held lock of a [`Mutex`]; dropping it releases the lock, which does not park.
+/// A locked [`Mutex`]. Dropping the guard unlocks the mutex, which does not park.
 ///
-/// It is not `Send`, but a coroutine may wait for anything while it holds it.
+/// It is not `Send`, but a coroutine may wait for anything while it has a guard.
 #[must_use = "if unused the mutex is unlocked at once"]
-pub struct MutexGuard<'a, T: ?Sized> {
-    lock: &'a Mutex<T>,
-    entered: Entered,
-    not_send: PhantomData<*const ()>,
-}
+pub struct MutexGuard<'a, T: ?Sized>(ExclusiveGuard<'a, RawMutex, T>);
 
-// SAFETY: a shared guard gives shared references to the data, and nothing else.
-unsafe impl<T: ?Sized + Sync> Sync for MutexGuard<'_, T> {}
+exclusive_guard_traits!(MutexGuard);
 
 impl<'a, T: ?Sized> MutexGuard<'a, T> {
-    /// The mutex, and its lock, which the caller now has to release.
-    pub(super) fn into_lock(guard: Self) -> (&'a Mutex<T>, &'a RawMutex) {
-        let lock = guard.lock;
-        std::mem::forget(guard);
-        (lock, &lock.raw)
-    }
-}
-
-impl<T: ?Sized> Deref for MutexGuard<'_, T> {
-    type Target = T;
-    fn deref(&self) -> &T {
-        // SAFETY: the guard holds the lock, which keeps all others from the data.
-        unsafe { &*self.lock.data.get() }
-    }
-}
-
-impl<T: ?Sized> DerefMut for MutexGuard<'_, T> {
-    fn deref_mut(&mut self) -> &mut T {
-        // SAFETY: as in `deref`; and the guard is borrowed exclusively.
-        unsafe { &mut *self.lock.data.get() }
-    }
-}
-
-impl<T: ?Sized> Drop for MutexGuard<'_, T> {
-    #[inline]
-    fn drop(&mut self) {
-        self.lock.poison.leave(self.entered);
-        self.lock.raw.unlock();
-    }
-}
-
-impl<T: ?Sized + fmt::Debug> fmt::Debug for MutexGuard<'_, T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&**self, f)
-    }
-}
-
-impl<T: ?Sized + fmt::Display> fmt::Display for MutexGuard<'_, T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(&**self, f)
+    /// The lock, which the caller has to unlock.
+    pub(super) fn into_lock(guard: Self) -> &'a Protected<RawMutex, T> {
+        guard.0.into_lock()
     }
 }

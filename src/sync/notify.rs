@@ -1,4 +1,4 @@
-//! A wake-up that is kept for one who comes later.
+//! A notification that is kept for the next waiter.
 
 use super::WaitTimeoutResult;
 use crate::base::list_lock::ListLock;
@@ -9,11 +9,10 @@ use std::fmt;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::time::{Duration, Instant};
 
-/// Notifies one of those who wait, or the next one who will: a semaphore of at most one permit.
+/// Wakes a waiter, or the next one to come: a semaphore with at most one permit. The interface is tokio's.
 ///
-/// Those who wait are notified in the order in which they came. A notification that has chosen a waiter
-/// is its: a cancellation or timeout that comes too late leaves it, so none is lost. The interface is
-/// tokio's.
+/// Waiters are notified in FIFO order. A waiter that was notified returns normally, even if it is cancelled
+/// or its time is over meanwhile, so no notification is lost.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -30,7 +29,7 @@ pub struct Notify {
     state: ListLock<State>,
 }
 
-/// Invariant: with a permit, nobody waits.
+/// Invariant: while there is a permit, nobody waits.
 #[derive(Debug)]
 struct State {
     permit: bool,
@@ -42,19 +41,19 @@ impl RefUnwindSafe for Notify {}
 
 impl Notify {
     const_fn! {
-        /// Nobody waits, and no permit is stored.
+        /// Without waiters, and without a permit.
         pub fn new() -> Notify {
             Notify { state: ListLock::new(State { permit: false, waiting: WaitList::new() }) }
         }
     }
 
-    /// Takes the stored permit, or waits for a notification, parking the coroutine or blocking the thread.
-    /// A cancelled coroutine unwinds out of the wait.
+    /// Takes the stored permit. If there is none, parks the coroutine, or blocks the plain thread, until it
+    /// is notified. A cancelled coroutine unwinds out of the wait.
     pub fn wait(&self) {
         self.wait_until(None);
     }
 
-    /// As [`wait`](Self::wait), but no longer than that; the result says if it took so long.
+    /// As [`wait`](Self::wait), for no longer than `timeout`. The result says whether it timed out.
     ///
     /// ```
     /// use std::time::Duration;
@@ -76,16 +75,16 @@ impl Notify {
         let ended = sched::wait_in(
             &self.state,
             Wait { deadline, ..Wait::new(WaitReason::Notify) },
-            |state, place| {
+            |state, node| {
                 let wanted = !std::mem::take(&mut state.permit);
                 if wanted {
-                    // SAFETY: `wait_in` keeps the place until it was fired or taken off, below.
-                    unsafe { state.waiting.push_back(place) };
+                    // SAFETY: `wait_in` keeps the node until it was fired or taken off, below.
+                    unsafe { state.waiting.push_back(node) };
                 }
                 wanted
             },
-            |state, place, _| {
-                state.waiting.remove(place);
+            |state, node, _| {
+                state.waiting.remove(node);
             },
         );
         match ended.woken() {
@@ -95,8 +94,8 @@ impl Notify {
         }
     }
 
-    /// Notifies the one who has waited longest. If nobody waits a permit is stored for the next one;
-    /// there is never more than one. Does not park.
+    /// Notifies the waiter that has waited longest. If nobody waits, stores a permit for the next one; there
+    /// is at most one permit. Does not park.
     pub fn notify_one(&self) {
         let mut batch = Batch::new();
         let mut state = self.state.lock();
@@ -107,7 +106,7 @@ impl Notify {
         batch.wake();
     }
 
-    /// Notifies all who wait now. Stores no permit. Does not park.
+    /// Notifies all present waiters. Stores no permit. Does not park.
     pub fn notify_all(&self) {
         let mut batch = Batch::new();
         self.state.lock().waiting.wake_all(&mut batch);

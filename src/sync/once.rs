@@ -1,15 +1,16 @@
-//! What happens once: one word, and those who wait for it.
+//! One-time initialisation: one atomic word, and a list of waiters.
 //!
 //! ```text
-//!  word         moves
-//!  INCOMPLETE   call -> RUNNING
-//!  RUNNING      the closure returns -> COMPLETE, panics -> POISONED, is cancelled -> as it was before
-//!  POISONED     call_force -> RUNNING
-//!  COMPLETE     for good
+//!  from                   to                   cause
+//!  INCOMPLETE             RUNNING              `call`: this caller runs its closure
+//!  POISONED               RUNNING              `call` with `force`
+//!  RUNNING                COMPLETE, for good   the closure returns
+//!  RUNNING                POISONED             the closure panics
+//!  RUNNING                as it was before     the closure is cancelled
 //! ```
 //!
-//! A word that leaves RUNNING does so under the list's lock, and all who wait are woken to look again. They
-//! list themselves under that lock after looking at the word, so nobody waits for a change that has been.
+//! RUNNING ends under the list's lock, and all waiters are woken to read the word again. A waiter reads the
+//! word and lists itself under the same lock. So it does not wait for a change that has happened already.
 
 use crate::base::list_lock::ListLock;
 use crate::base::sync::{AtomicU32, Ordering, const_fn};
@@ -23,13 +24,12 @@ const RUNNING: u32 = 1;
 const POISONED: u32 = 2;
 const COMPLETE: u32 = 3;
 
-/// A closure that is called once, as [`std::sync::Once`]. It may wait for anything: others that come
-/// meanwhile park.
+/// [`std::sync::Once`], whose closure may wait for anything: callers that come meanwhile park.
 ///
 /// # Poisoning
 ///
-/// As in std: a closure that panics poisons it. One that is cancelled, or whose time limit passes, does
-/// not: the next caller's closure is called.
+/// As in std: a closure that panics poisons the `Once`. A closure that is cancelled, or whose time limit
+/// expires, does not: the next caller's closure is called.
 ///
 /// ```
 /// static START: sward::sync::Once = sward::sync::Once::new();
@@ -46,7 +46,7 @@ pub struct Once {
 impl UnwindSafe for Once {}
 impl RefUnwindSafe for Once {}
 
-/// What [`Once::call_once_force`] tells its closure.
+/// The argument of [`Once::call_once_force`]'s closure, as [`std::sync::OnceState`].
 #[derive(Debug)]
 pub struct OnceState {
     poisoned: bool,
@@ -61,17 +61,17 @@ impl OnceState {
 
 impl Once {
     const_fn! {
-        /// Nothing was called yet.
+        /// A `Once` whose closure has not run.
         pub fn new() -> Once {
             Once { word: AtomicU32::new(INCOMPLETE), waiting: ListLock::new(WaitList::new()) }
         }
     }
 
-    /// Calls the closure, unless this or another call has completed. If another one's closure is running,
-    /// waits for it, parking the coroutine or blocking the thread; a cancelled coroutine unwinds out of
-    /// that wait. What the closure did is visible once this returns.
+    /// Calls `f`, unless a closure has completed. Parks the coroutine, or blocks the plain thread, while
+    /// another caller's closure runs; a cancelled coroutine unwinds out of this wait. Everything that the
+    /// closure did is visible when this returns.
     ///
-    /// A closure that calls `call_once` of the same `Once` waits for itself, for ever.
+    /// Deadlocks if `f` calls the same `Once`.
     ///
     /// # Panics
     ///
@@ -83,7 +83,7 @@ impl Once {
         }
     }
 
-    /// As [`call_once`](Self::call_once), but calls the closure also if an earlier one has panicked.
+    /// As [`call_once`](Self::call_once), but also calls `f` if an earlier closure has panicked.
     ///
     /// ```
     /// use std::panic::catch_unwind;
@@ -100,15 +100,15 @@ impl Once {
         }
     }
 
-    /// Whether a closure has returned. Does not park.
+    /// Whether a closure has completed. Does not park.
     #[inline]
     pub fn is_completed(&self) -> bool {
-        // Pairs with the release in `conclude`.
+        // Pairs with the release in `finish`.
         self.word.load(Ordering::Acquire) == COMPLETE
     }
 
-    /// Waits until a closure has returned, parking the coroutine or blocking the thread. A cancelled
-    /// coroutine unwinds out of the wait.
+    /// Parks the coroutine, or blocks the plain thread, until a closure has completed. A cancelled coroutine
+    /// unwinds out of the wait.
     ///
     /// # Panics
     ///
@@ -117,7 +117,7 @@ impl Once {
         self.wait_completed(WaitReason::OnceWait, false);
     }
 
-    /// As [`wait`](Self::wait), but waits on for another closure if one has panicked.
+    /// As [`wait`](Self::wait), but if a closure has panicked, waits until another one has completed.
     pub fn wait_force(&self) {
         self.wait_completed(WaitReason::OnceWait, true);
     }
@@ -144,7 +144,7 @@ impl Once {
                 POISONED if !force => poisoned(),
                 RUNNING => word = self.wait_while(reason, |word| word == RUNNING),
                 before => {
-                    // Acquires what a closure did that did not return.
+                    // Acquires what an earlier closure did that did not complete.
                     match self.word.compare_exchange(before, RUNNING, Ordering::Acquire, Ordering::Acquire) {
                         Ok(_) => break before,
                         Err(now) => word = now,
@@ -157,21 +157,21 @@ impl Once {
         running.returned = true;
     }
 
-    /// Waits once if the word is such; gives the word as it is then.
+    /// Waits once if the word is `such`; returns the word as it is then.
     fn wait_while(&self, reason: WaitReason, such: impl Fn(u32) -> bool) -> u32 {
         let ended = sched::wait_in(
             &self.waiting,
             Wait::new(reason),
-            |waiting, place| {
+            |waiting, node| {
                 let wanted = such(self.word.load(Ordering::Relaxed));
                 if wanted {
-                    // SAFETY: `wait_in` keeps the place until it was fired or taken off, below.
-                    unsafe { waiting.push_back(place) };
+                    // SAFETY: `wait_in` keeps the node until it was fired or taken off, below.
+                    unsafe { waiting.push_back(node) };
                 }
                 wanted
             },
-            |waiting, place, _| {
-                waiting.remove(place);
+            |waiting, node, _| {
+                waiting.remove(node);
             },
         );
         if ended.woken() != Woken::Event {
@@ -181,10 +181,10 @@ impl Once {
     }
 
     /// Ends RUNNING.
-    fn conclude(&self, word: u32) {
+    fn finish(&self, word: u32) {
         let mut batch = Batch::new();
         let mut waiting = self.waiting.lock();
-        // Releases what the closure did to all who look at the word.
+        // Releases what the closure did to all readers of the word.
         self.word.store(word, Ordering::Release);
         waiting.wake_all(&mut batch);
         drop(waiting);
@@ -192,7 +192,7 @@ impl Once {
     }
 }
 
-/// A closure that is running.
+/// Ends RUNNING when the closure returns or unwinds.
 struct Running<'a> {
     once: &'a Once,
     before: u32,
@@ -201,7 +201,7 @@ struct Running<'a> {
 
 impl Drop for Running<'_> {
     fn drop(&mut self) {
-        self.once.conclude(match self.returned {
+        self.once.finish(match self.returned {
             true => COMPLETE,
             false if sched::cancelling() => self.before,
             false => POISONED,

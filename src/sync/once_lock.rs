@@ -1,4 +1,4 @@
-//! A value that is set once.
+//! A cell that is written once: a value under a [`Once`].
 
 use super::Once;
 use crate::base::sync::const_fn;
@@ -7,10 +7,10 @@ use std::cell::UnsafeCell;
 use std::fmt;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 
-/// A cell that is written once, as [`std::sync::OnceLock`]. What initialises it may wait for anything:
-/// others that come meanwhile park.
+/// [`std::sync::OnceLock`], whose initialising closure may wait for anything: callers that come meanwhile
+/// park.
 ///
-/// An initialiser that panics or is cancelled leaves the cell empty: the next caller's is called.
+/// A closure that panics or is cancelled leaves the cell empty: the next caller's closure is called.
 ///
 /// ```
 /// static NAME: sward::sync::OnceLock<String> = sward::sync::OnceLock::new();
@@ -21,12 +21,11 @@ use std::panic::{RefUnwindSafe, UnwindSafe};
 /// ```
 pub struct OnceLock<T> {
     once: Once,
-    /// Written by the closure of `once`, which is called once; shared after that.
+    /// Written under `once`, which one caller runs; shared after that.
     value: UnsafeCell<Option<T>>,
 }
 
-// SAFETY: the value is written by one thread, and then shared; it may be dropped by another one than that
-// which made it.
+// SAFETY: the value is written by one thread, and then shared; another thread may drop it.
 unsafe impl<T: Sync + Send> Sync for OnceLock<T> {}
 
 impl<T: UnwindSafe> UnwindSafe for OnceLock<T> {}
@@ -40,22 +39,22 @@ impl<T> OnceLock<T> {
         }
     }
 
-    /// The value, if there is one. Does not park.
+    /// The value, if it is initialised. Does not park.
     #[inline]
     pub fn get(&self) -> Option<&T> {
         if !self.once.is_completed() {
             return None;
         }
-        // SAFETY: it is completed, so nobody writes the value any more.
+        // SAFETY: it is completed, so the value is not written any more.
         unsafe { (*self.value.get()).as_ref() }
     }
 
-    /// The value of a cell that is borrowed exclusively. Does not park.
+    /// A mutable reference to the value, if it is initialised. Does not park.
     pub fn get_mut(&mut self) -> Option<&mut T> {
         self.value.get_mut().as_mut()
     }
 
-    /// The value; waits until there is one, parking the coroutine or blocking the thread. A cancelled
+    /// The value; parks the coroutine, or blocks the plain thread, until it is initialised. A cancelled
     /// coroutine unwinds out of the wait.
     ///
     /// ```
@@ -73,26 +72,26 @@ impl<T> OnceLock<T> {
         self.get().expect("completed")
     }
 
-    /// Sets the value if there is none. If an initialiser is running, waits for it as
+    /// Initialises the cell with `value`. While another caller's closure runs, waits for it as
     /// [`get_or_init`](Self::get_or_init) does.
     ///
     /// # Errors
     ///
-    /// There was a value; the error holds the new one.
+    /// The cell is initialised already; the error holds `value`.
     pub fn set(&self, value: T) -> Result<(), T> {
         let mut value = Some(value);
         self.get_or_init(|| value.take().expect("called once"));
         value.map_or(Ok(()), Err)
     }
 
-    /// The value; if there is none, the closure's. If another one's closure is running, waits for it,
-    /// parking the coroutine or blocking the thread; a cancelled coroutine unwinds out of that wait.
+    /// The value; initialises the cell with the result of `f` if it is empty. Parks the coroutine, or blocks
+    /// the plain thread, while another caller's closure runs. A cancelled coroutine unwinds out of this wait.
     ///
-    /// A closure that initialises the same cell waits for itself, for ever.
+    /// Deadlocks if `f` initialises the same cell.
     ///
     /// # Panics
     ///
-    /// If the closure does. The cell is then empty still.
+    /// If `f` panics. The cell stays empty.
     pub fn get_or_init<F: FnOnce() -> T>(&self, f: F) -> &T {
         self.get_or_init_for(WaitReason::OnceLock, f)
     }
@@ -104,19 +103,19 @@ impl<T> OnceLock<T> {
         }
         self.once.call(reason, true, |_| {
             let value = f();
-            // SAFETY: one closure at a time runs, none after one has returned, and nobody looks before.
+            // SAFETY: one closure at a time runs, none after one has returned, and nobody reads before that.
             unsafe { *self.value.get() = Some(value) };
         });
         self.get().expect("completed")
     }
 
-    /// The value, which leaves the cell empty. Does not park.
+    /// Takes the value out, which leaves the cell empty. Does not park.
     pub fn take(&mut self) -> Option<T> {
         self.once = Once::new();
         self.value.get_mut().take()
     }
 
-    /// The value of a cell that is owned. Does not park.
+    /// The value, if it is initialised. Does not park.
     pub fn into_inner(self) -> Option<T> {
         self.value.into_inner()
     }

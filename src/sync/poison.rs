@@ -1,16 +1,14 @@
-//! Whether a panic has left the data behind a lock in doubt.
+//! The mark of poison: a panic has left the data behind a lock in doubt.
 
 use crate::sched;
-use std::fmt;
-use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{LockResult, PoisonError, TryLockError, TryLockResult};
 
-/// The mark. `Relaxed` is enough: it is set before its lock is released and read after it was taken.
+/// The mark. `Relaxed` is enough: it is set before its lock is released, and read after the lock was taken.
 #[derive(Debug)]
 pub(super) struct Poison(AtomicBool);
 
-/// Whether the thread was unwinding already when the lock was taken: then that panic is not one of the
+/// Whether the thread was unwinding already when the lock was taken: then the panic did not begin in the
 /// section under the lock.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Entered {
@@ -22,13 +20,14 @@ impl Poison {
         Poison(AtomicBool::new(false))
     }
 
-    /// Called once the lock has been taken.
+    /// Call it when the lock was taken.
     #[inline]
     pub(super) fn enter() -> Entered {
         Entered { unwinding: std::thread::panicking() }
     }
 
-    /// Called before the lock is released: sets the mark if a panic is what ends the section.
+    /// Call it before the lock is released: poisons the lock if a panic, but not a cancellation, ends the
+    /// section.
     #[inline]
     pub(super) fn leave(&self, entered: Entered) {
         if !entered.unwinding && std::thread::panicking() && !sched::cancelling() {
@@ -45,32 +44,16 @@ impl Poison {
         self.0.store(false, Ordering::Relaxed);
     }
 
-    /// What std gives for a lock that was taken, or for the data of one that is owned.
+    /// std's result for a lock that was taken, or for the data of one that is owned.
     #[inline]
     pub(super) fn checked<G>(&self, guard: G) -> LockResult<G> {
         if self.get() { Err(PoisonError::new(guard)) } else { Ok(guard) }
     }
 
-    /// What std gives for an attempt: `None` is a lock that was not free.
+    /// std's result for an attempt to take a lock; `None` if the attempt failed.
     #[inline]
     pub(super) fn attempted<G>(&self, guard: Option<G>) -> TryLockResult<G> {
         let guard = guard.ok_or(TryLockError::WouldBlock)?;
         self.checked(guard).map_err(TryLockError::Poisoned)
     }
-}
-
-/// The `Debug` output of a lock: its data if an attempt to take it succeeds.
-pub(super) fn describe<G: Deref<Target: fmt::Debug>>(
-    f: &mut fmt::Formatter<'_>,
-    name: &str,
-    attempt: TryLockResult<G>,
-    poison: &Poison,
-) -> fmt::Result {
-    let mut debug = f.debug_struct(name);
-    match attempt {
-        Ok(guard) => debug.field("data", &&*guard),
-        Err(TryLockError::Poisoned(error)) => debug.field("data", &&**error.get_ref()),
-        Err(TryLockError::WouldBlock) => debug.field("data", &format_args!("<locked>")),
-    };
-    debug.field("poisoned", &poison.get()).finish_non_exhaustive()
 }

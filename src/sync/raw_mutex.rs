@@ -12,15 +12,16 @@
 //!
 //! In *normal mode* waiters queue in FIFO order. Unlock frees the mutex and wakes the first waiter. The woken
 //! waiter does not own the mutex: it competes with new lockers, which may take the free mutex first
-//! (*barging*). While it is *in flight* no other waiter is woken, and neither lock nor unlock touches the
-//! queue: each costs one read-modify-write, as without contention. A woken waiter that loses goes back to the
-//! front of the queue.
+//! (*barging*). While it is *in flight* no other waiter is woken: unlock does not touch the queue, and a
+//! locker that finds the mutex free takes it, each by one read-modify-write, as without contention. A woken
+//! waiter that loses goes back to the front of the queue.
 //!
 //! A woken waiter that loses more than [`STARVATION_THRESHOLD`] (1 ms) after it first queued switches the
 //! mutex to *starvation mode*. Unlock then *reserves* the mutex for the first waiter and wakes it. New
-//! lockers neither take a reserved mutex nor spin; they queue at the end. The mutex returns to normal mode
-//! when the waiter that acquires it is the last one, or has waited for less than the threshold; or when all
-//! waiters have left. Only waiters read the clock: when they first queue, and after each wake-up.
+//! lockers neither take a reserved mutex nor spin; they queue at the end. In this mode each critical section
+//! costs a switch. The mutex returns to normal mode when the waiter that acquires it is the last one, or has
+//! waited for less than the threshold; or when all waiters have left. Only waiters read the clock: when they
+//! first queue, and after each wake-up.
 //!
 //! # Waiters that block their worker's thread
 //!
@@ -96,8 +97,9 @@
 //!
 //! *Cancellation.* The waiter in flight has won its wait: its ticket was fired under the queue's lock. So no
 //! cancellation and no timeout keeps it from competing, and a reservation for it needs no way back. If its
-//! coroutine was cancelled meanwhile and the mutex is held, it queues again, as above; that wait ends at once
-//! with the cancellation, and `dequeue` leaves the flags as the other waiters need them.
+//! coroutine is cancelled meanwhile, there are two cases. If it gets the mutex, `lock` returns as usual, and
+//! the next wait meets the cancellation. If the mutex is held, it queues again, as above; that wait ends at
+//! once with the cancellation, and `dequeue` leaves the flags as the other waiters need them.
 //!
 //! *Orderings.* The release of `unlock` pairs with the acquire of the next thread that sets LOCKED. All
 //! changes in between are read-modify-writes, which continue the release sequence, or the holder's own
@@ -105,10 +107,10 @@
 //!
 //! # What was rejected
 //!
-//! - *A hand-off at each unlock*: see the problem. Starvation mode does this, and is left as soon as it may
-//!   be.
-//! - *Deciding on fairness in unlock, by a random timer* (parking_lot): each contended unlock reads the
-//!   clock.
+//! - *A hand-off at each unlock*: see the problem. Starvation mode does this, and is left as soon as
+//!   possible.
+//! - *Deciding on fairness in unlock, by a random timer* (parking_lot): each unlock that wakes a waiter reads
+//!   the clock.
 //! - *Several waiters in flight*: they would compete with one another, and each that loses has cost a
 //!   wake-up.
 

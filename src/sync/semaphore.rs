@@ -9,14 +9,13 @@ use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// A number of permits, of which each caller acquires some and gives them back by dropping them.
+/// A number of permits. A caller acquires some, and releases them by dropping them. The interface is tokio's;
+/// std has no semaphore.
 ///
 /// # Fairness
 ///
-/// Those who wait are served strictly in the order in which they came. One who wants many permits is not
-/// starved by those who want few and come later: they wait behind it. If it gives up, they go on at once.
-///
-/// The interface is tokio's; std has no semaphore.
+/// Waiters are served strictly in FIFO order. A large request does not starve: later requests wait behind it,
+/// however small they are. If it is cancelled or times out they go on at once.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -50,10 +49,10 @@ impl RefUnwindSafe for Semaphore {}
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AcquireError;
 
-/// Why permits were not acquired within the time.
+/// Why permits were not acquired within a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AcquireTimeoutError {
-    /// The time passed first.
+    /// The time was over first.
     Timeout,
     /// The semaphore is closed.
     Closed,
@@ -62,7 +61,7 @@ pub enum AcquireTimeoutError {
 /// Why permits were not acquired at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TryAcquireError {
-    /// There are too few, or others wait for them.
+    /// Too few are available, or others wait for them.
     NoPermits,
     /// The semaphore is closed.
     Closed,
@@ -86,7 +85,7 @@ impl fmt::Display for AcquireTimeoutError {
 impl fmt::Display for TryAcquireError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            TryAcquireError::NoPermits => "no permits at hand",
+            TryAcquireError::NoPermits => "no permits available",
             TryAcquireError::Closed => "the semaphore is closed",
         })
     }
@@ -101,7 +100,7 @@ impl Semaphore {
     pub const MAX_PERMITS: usize = MAX_PERMITS;
 
     const_fn! {
-        /// A semaphore with that many permits.
+        /// A semaphore with `permits` permits.
         ///
         /// # Panics
         ///
@@ -121,10 +120,9 @@ impl Semaphore {
         self.acquire_many(1)
     }
 
-    /// Acquires that many permits together, parking the coroutine or blocking the thread until they are
-    /// there and all who came before have theirs. More than there are at all are waited for until
-    /// somebody [adds](Self::add_permits) them. A cancelled coroutine unwinds out of the wait, without
-    /// permits.
+    /// Acquires `permits` permits together. Parks the coroutine, or blocks the plain thread, until they are
+    /// available and all earlier waiters have theirs. If the semaphore has fewer in all, this waits until
+    /// some are [added](Self::add_permits). A cancelled coroutine unwinds out of the wait, without permits.
     ///
     /// # Errors
     ///
@@ -132,7 +130,7 @@ impl Semaphore {
     ///
     /// # Panics
     ///
-    /// If they are more than [`MAX_PERMITS`](Self::MAX_PERMITS). So for all that acquire.
+    /// If `permits` is more than [`MAX_PERMITS`](Self::MAX_PERMITS). So do all methods that acquire many.
     ///
     /// ```
     /// let semaphore = sward::sync::Semaphore::new(3);
@@ -147,11 +145,11 @@ impl Semaphore {
         Ok(SemaphorePermit { semaphore: self, permits })
     }
 
-    /// As [`acquire`](Self::acquire), but waits no longer than that.
+    /// As [`acquire`](Self::acquire), for no longer than `timeout`.
     ///
     /// # Errors
     ///
-    /// `Timeout` if the time passed; `Closed` if the semaphore is closed.
+    /// `Timeout` if the time is over; `Closed` if the semaphore is closed.
     ///
     /// ```
     /// use std::time::Duration;
@@ -165,11 +163,11 @@ impl Semaphore {
         self.acquire_many_timeout(1, timeout)
     }
 
-    /// As [`acquire_many`](Self::acquire_many), but waits no longer than that.
+    /// As [`acquire_many`](Self::acquire_many), for no longer than `timeout`.
     ///
     /// # Errors
     ///
-    /// `Timeout` if the time passed; `Closed` if the semaphore is closed.
+    /// `Timeout` if the time is over; `Closed` if the semaphore is closed.
     pub fn acquire_many_timeout(
         &self,
         permits: usize,
@@ -182,7 +180,7 @@ impl Semaphore {
         }
     }
 
-    /// Acquires one permit if it is at hand. Does not park.
+    /// Acquires one permit if it is available. Does not park.
     ///
     /// # Errors
     ///
@@ -191,7 +189,7 @@ impl Semaphore {
         self.try_acquire_many(1)
     }
 
-    /// Acquires that many permits together if they are at hand. Does not park.
+    /// Acquires `permits` permits together if they are available. Does not park.
     ///
     /// # Errors
     ///
@@ -201,7 +199,7 @@ impl Semaphore {
         Ok(SemaphorePermit { semaphore: self, permits })
     }
 
-    /// As [`acquire`](Self::acquire); the permit keeps the semaphore alive, and may go into a coroutine.
+    /// As [`acquire`](Self::acquire); the permit keeps the semaphore alive, so it may move into a coroutine.
     ///
     /// # Errors
     ///
@@ -245,7 +243,7 @@ impl Semaphore {
         Ok(OwnedSemaphorePermit { semaphore: Arc::clone(self), permits })
     }
 
-    /// Adds permits, and gives them to those who wait. Does not park.
+    /// Adds permits, and grants them to waiters. Does not park.
     ///
     /// # Panics
     ///
@@ -260,13 +258,13 @@ impl Semaphore {
         self.raw.release(permits);
     }
 
-    /// How many permits are at hand.
+    /// How many permits are available.
     pub fn available_permits(&self) -> usize {
         self.raw.available()
     }
 
-    /// Closes the semaphore: whoever waits, or comes later, gets an error. Permits that are out stay
-    /// good. Does not park.
+    /// Closes the semaphore: present waiters and all later requests get an error. Acquired permits stay
+    /// valid. Does not park.
     ///
     /// ```
     /// let semaphore = sward::sync::Semaphore::new(1);
@@ -277,7 +275,7 @@ impl Semaphore {
         self.raw.close();
     }
 
-    /// Whether it was closed.
+    /// Whether it is closed.
     pub fn is_closed(&self) -> bool {
         self.raw.is_closed()
     }
@@ -306,21 +304,21 @@ impl fmt::Debug for Semaphore {
     }
 }
 
-/// Permits of a [`Semaphore`]; dropping it gives them back, which does not park.
+/// Permits of a [`Semaphore`]. Dropping this releases them, which does not park.
 #[derive(Debug)]
-#[must_use = "if unused the permits go back at once"]
+#[must_use = "if unused the permits are released at once"]
 pub struct SemaphorePermit<'a> {
     semaphore: &'a Semaphore,
     permits: usize,
 }
 
 impl SemaphorePermit<'_> {
-    /// How many permits it is.
+    /// The number of permits.
     pub fn num_permits(&self) -> usize {
         self.permits
     }
 
-    /// Does not give the permits back: the semaphore has fewer from now on.
+    /// Does not release the permits: the semaphore has fewer from now on.
     ///
     /// ```
     /// let semaphore = sward::sync::Semaphore::new(2);
@@ -338,26 +336,26 @@ impl Drop for SemaphorePermit<'_> {
     }
 }
 
-/// Permits of a [`Semaphore`] that keep it alive; dropping it gives them back, which does not park.
+/// Permits of a [`Semaphore`], which keep it alive. Dropping this releases them, which does not park.
 #[derive(Debug)]
-#[must_use = "if unused the permits go back at once"]
+#[must_use = "if unused the permits are released at once"]
 pub struct OwnedSemaphorePermit {
     semaphore: Arc<Semaphore>,
     permits: usize,
 }
 
 impl OwnedSemaphorePermit {
-    /// How many permits it is.
+    /// The number of permits.
     pub fn num_permits(&self) -> usize {
         self.permits
     }
 
-    /// The semaphore that they are of.
+    /// The semaphore of these permits.
     pub fn semaphore(&self) -> &Arc<Semaphore> {
         &self.semaphore
     }
 
-    /// Does not give the permits back: the semaphore has fewer from now on.
+    /// Does not release the permits: the semaphore has fewer from now on.
     pub fn forget(mut self) {
         self.permits = 0;
     }

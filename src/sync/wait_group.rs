@@ -1,4 +1,4 @@
-//! The wait group: a count of what is not done yet, and those who wait for it to be none.
+//! The wait group: the number of things that are not done, and a list of waiters for zero.
 
 use crate::base::list_lock::ListLock;
 use crate::base::sync::const_fn;
@@ -9,9 +9,9 @@ use std::panic::{RefUnwindSafe, UnwindSafe};
 
 /// Waits for a number of things to be done: Go's `sync.WaitGroup`.
 ///
-/// [`add`](Self::add) before whatever is to be waited for is started, not in it: else
+/// Call [`add`](Self::add) before you start what the group waits for, not inside it: otherwise
 /// [`wait`](Self::wait) may find the count at zero too early. Once the count is zero the group can be used
-/// again. A coroutine that may panic or be cancelled calls [`done`](Self::done) in a destructor.
+/// again. In a coroutine that may panic or be cancelled, call [`done`](Self::done) in a destructor.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -31,7 +31,7 @@ pub struct WaitGroup {
     state: ListLock<State>,
 }
 
-/// Invariant: at zero, nobody waits.
+/// Invariant: while the count is zero, nobody waits.
 #[derive(Debug)]
 struct State {
     count: usize,
@@ -43,13 +43,13 @@ impl RefUnwindSafe for WaitGroup {}
 
 impl WaitGroup {
     const_fn! {
-        /// A group with nothing to wait for.
+        /// A group whose count is zero.
         pub fn new() -> WaitGroup {
             WaitGroup { state: ListLock::new(State { count: 0, waiting: WaitList::new() }) }
         }
     }
 
-    /// Counts that many more things as not done. Does not park.
+    /// Adds `n` to the count of things that are not done. Does not park.
     ///
     /// # Panics
     ///
@@ -63,11 +63,11 @@ impl WaitGroup {
         state.count = count;
     }
 
-    /// Counts one thing as done, and wakes those who wait if it was the last. Does not park.
+    /// Subtracts one from the count, and wakes all waiters if it is zero now. Does not park.
     ///
     /// # Panics
     ///
-    /// If the count is zero: `done` was called more often than was [added](Self::add).
+    /// If the count is zero already: `done` was called more often than was [added](Self::add).
     ///
     /// ```should_panic
     /// sward::sync::WaitGroup::new().done();
@@ -87,8 +87,8 @@ impl WaitGroup {
         batch.wake();
     }
 
-    /// Waits until the count is zero, parking the coroutine or blocking the thread; returns at once if it
-    /// is. A cancelled coroutine unwinds out of the wait.
+    /// Parks the coroutine, or blocks the plain thread, until the count is zero. A cancelled coroutine
+    /// unwinds out of the wait.
     pub fn wait(&self) {
         sched::consume_budget();
         if self.state.lock().count == 0 {
@@ -97,16 +97,16 @@ impl WaitGroup {
         let ended = sched::wait_in(
             &self.state,
             Wait::new(WaitReason::WaitGroup),
-            |state, place| {
+            |state, node| {
                 let wanted = state.count > 0;
                 if wanted {
-                    // SAFETY: `wait_in` keeps the place until it was fired or taken off, below.
-                    unsafe { state.waiting.push_back(place) };
+                    // SAFETY: `wait_in` keeps the node until it was fired or taken off, below.
+                    unsafe { state.waiting.push_back(node) };
                 }
                 wanted
             },
-            |state, place, _| {
-                state.waiting.remove(place);
+            |state, node, _| {
+                state.waiting.remove(node);
             },
         );
         if ended.woken() != Woken::Event {
