@@ -1,36 +1,38 @@
-//! Coroutines that never have to wait, or only for each other, do not keep their worker from others.
+//! Coroutines that never have to wait, or only for each other, do not starve others on their worker.
 //!
-//! Each test has one worker, one coroutine (or a pair) that starves others if it can, and a bystander. What
-//! is asserted is how many turns the starver takes between two of the bystander, not how long they take.
+//! Each test has one worker, a coroutine or a pair that starves others if it can, and a bystander. The tests
+//! bound the number of turns that the starver takes between two turns of the bystander, and not their time.
 
 mod checked;
+mod common;
 
+use common::pair;
 use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use sward::channel::{self, broadcast, oneshot, watch};
-use sward::net::{TcpListener, TcpStream};
+use sward::net::TcpListener;
 use sward::sync::{Barrier, Mutex, Notify, RwLock, Semaphore, WaitGroup};
 use sward::task::{self, CancelToken, JoinSet};
 
-/// Turns of the starver until a bystander that is runnable has run. The budget is 128 calls, and every
-/// fourth turn of a worker starts a new coroutine.
+/// Turns of the starver until a runnable bystander has run. The budget is 128 calls, and every fourth turn of
+/// a worker starts a new coroutine.
 const RUNNABLE: u64 = 1_000;
 
-/// Turns of the starver until a bystander whose event has come about has run. A worker that never runs dry asks
-/// its poller once after each look of the netpoller thread, every millisecond or two; twice that if that thread was
-/// faster and has fetched the event between the two. A turn takes some nanoseconds at least.
+/// Turns of the starver until a bystander has run whose event has occurred. A worker that never runs dry
+/// polls once after each tick of the netpoller thread, every millisecond or two. It takes twice that if the
+/// thread was faster and has fetched the event between the two polls. A turn takes some nanoseconds at least.
 const EVENT: u64 = 2_000_000;
 
-/// As many turns are no matter of a thread that the system has interrupted with an event in its hands: the
-/// bystander starves.
+/// So many turns cannot be explained by a thread that the system has preempted while it had fetched an event:
+/// the bystander starves.
 const FOR_EVER: u64 = 50_000_000;
 
-/// What the two sides know of each other.
+/// What the starver and the bystander share.
 struct Meter {
-    /// Turns of the starver since the bystander's last one.
+    /// Turns of the starver since the last turn of the bystander.
     since: AtomicU64,
     bound: AtomicU64,
     all: AtomicU64,
@@ -52,8 +54,8 @@ impl Meter {
         }
     }
 
-    /// A turn of the starver; false when it is to end. It also ends when it has starved the bystander, which
-    /// could not end it then.
+    /// A turn of the starver. Returns false when the starver must end: also when it has starved the
+    /// bystander, which could not end it any more.
     fn turn(&self) -> bool {
         self.all.fetch_add(1, Ordering::Relaxed);
         let since = self.since.fetch_add(1, Ordering::Relaxed) + 1;
@@ -71,7 +73,8 @@ impl Meter {
         !self.starved.load(Ordering::Relaxed) && !self.ended.load(Ordering::Relaxed)
     }
 
-    /// A turn of the bystander, which waits in the closure: how many the starver has had meanwhile.
+    /// A turn of the bystander, which waits in the closure. Returns how many turns the starver has had
+    /// meanwhile.
     fn waits(&self, bound: u64, what: &str, wait: impl FnOnce()) -> u64 {
         self.since.store(0, Ordering::Relaxed);
         self.bound.store(bound, Ordering::Relaxed);
@@ -79,13 +82,13 @@ impl Meter {
         let since = self.since.load(Ordering::Relaxed);
         let starved = self.starved.load(Ordering::Relaxed);
         assert!(!starved, "{bound} turns were taken before the bystander had one after {what}");
-        // What it does between two waits is not measured.
+        // The turns between two waits of the bystander are not counted.
         self.bound.store(u64::MAX, Ordering::Relaxed);
         since
     }
 }
 
-/// Ends the starver also when the bystander fails.
+/// Ends the starver, also when the bystander fails.
 struct Ends<'a>(&'a Meter);
 
 impl Drop for Ends<'_> {
@@ -103,7 +106,7 @@ fn starves_nobody(starver: impl FnOnce(&Meter) + Send) {
             meter.waits(RUNNABLE, "a spawn", || sward::spawn(|| ()).join().unwrap());
             let (mut here, mut there) = pair();
             there.write_all(b"x").unwrap();
-            // A short read, so that the next one waits for an event although there is something to read.
+            // A short read, so that the next one waits for an event although there are bytes to read.
             assert_eq!(here.read(&mut [0; 8]).unwrap(), 1);
             there.write_all(b"y").unwrap();
             events.push(meter.waits(FOR_EVER, "an event", || here.read_exact(&mut [0]).unwrap()));
@@ -113,7 +116,7 @@ fn starves_nobody(starver: impl FnOnce(&Meter) + Send) {
     });
 }
 
-/// Runs the two on one worker; the longest run of turns of the starver.
+/// Runs both on one worker. Returns the longest run of turns of the starver.
 fn run(starver: impl FnOnce(&Meter) + Send, bystander: impl FnOnce(&Meter) + Send) -> u64 {
     let meter = Meter::new();
     let runtime = sward::runtime::Builder::new().worker_threads(1).build().expect("a runtime");
@@ -133,12 +136,6 @@ fn run(starver: impl FnOnce(&Meter) + Send, bystander: impl FnOnce(&Meter) + Sen
     meter.longest.load(Ordering::Relaxed)
 }
 
-fn pair() -> (TcpStream, TcpStream) {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("bound");
-    let client = TcpStream::connect(listener.local_addr().expect("an address")).expect("connected");
-    (client, listener.accept().expect("accepted").0)
-}
-
 /// Starves with a call that need not wait.
 fn with(mut call: impl FnMut() + Send) {
     starves_nobody(|meter| {
@@ -149,7 +146,7 @@ fn with(mut call: impl FnMut() + Send) {
 }
 
 #[test]
-fn the_measure_measures() {
+fn the_meter_finds_starvation() {
     let meter = Meter::new();
     meter.bound.store(RUNNABLE, Ordering::Relaxed);
     assert!((0..RUNNABLE).all(|_| meter.turn()));
@@ -262,7 +259,7 @@ fn a_writer_that_is_never_blocked() {
     });
 }
 
-/// There are only so many connections, so this one counts how many are accepted in one turn.
+/// The number of connections is limited, so this test counts how many are accepted in one turn.
 #[test]
 fn an_acceptor_of_a_full_backlog() {
     const CONNECTIONS: usize = 300;
@@ -306,8 +303,8 @@ fn a_receiver_of_a_channel_that_is_never_empty() {
         let mut left = 0;
         while meter.turn() {
             if left == 0 {
-                // Few, so that this turn stays below the stall threshold: in migrating mode a spare worker
-                // would otherwise run the bystander on a thread of its own.
+                // Few, so that this turn stays below the stall threshold. Otherwise a spare worker would run
+                // the bystander in migrating mode, on a thread of its own.
                 left = 1_000;
                 (0..left).for_each(|_| sender.try_send(()).unwrap());
             }
@@ -378,7 +375,7 @@ fn locks_that_are_always_free() {
 }
 
 #[test]
-fn what_has_come_about_already() {
+fn events_that_have_occurred() {
     let notify = Notify::new();
     with(|| {
         notify.notify_one();
@@ -409,8 +406,8 @@ fn calls_on_the_pool() {
     with(|| sward::blocking(|| ()).unwrap());
 }
 
-/// Spawning counts where it may have to wait for room. A bystander that is spawned as well is behind all that
-/// was spawned before, so it only yields.
+/// A spawn consumes budget where it may have to wait for room. A spawned bystander would stand behind all
+/// coroutines that were spawned before, so this one only yields.
 #[test]
 fn spawns_for_which_there_is_room() {
     run(
@@ -425,9 +422,9 @@ fn spawns_for_which_there_is_room() {
     );
 }
 
-/// Spawning is not counted, joining is. The children have ended before they are joined.
+/// A spawn consumes no budget, and a join does. The children have ended before they are joined.
 #[test]
-fn joins_of_what_has_ended() {
+fn joins_of_ended_coroutines() {
     const COROUTINES: usize = 1_000;
     let ready = AtomicBool::new(false);
     let joined = AtomicU64::new(0);
@@ -475,10 +472,10 @@ fn joins_of_what_has_ended() {
     }
 }
 
-/// Calls that never park never let others run either: they are made with std's locks held, which would then
-/// be held while a sibling on the same worker wants them.
+/// Calls that never park do not yield either. Callers make them while they hold a std lock; after a yield
+/// another coroutine of the same worker would block on that lock.
 #[test]
-fn what_never_parks_never_yields() {
+fn calls_that_never_park_never_yield() {
     if cfg!(sward_migrate) {
         println!("skipped: another worker may run the bystander");
         return;

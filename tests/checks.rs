@@ -1,20 +1,21 @@
-//! Checked waits: what they refuse, and what they do not.
+//! Checked waits: which waits they refuse, and which they allow.
 
 mod checked;
+mod common;
 
+use common::{command, role, text, this_test};
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::process::Command;
 use std::sync::{LazyLock, Once, OnceLock};
 use std::time::Duration;
 use sward::task::{self, JoinError};
 
-/// A wait that ends soon.
+/// A short wait.
 fn wait() {
     sward::sleep(Duration::from_millis(1));
 }
 
-/// Runs the closure in a coroutine. What its panic says.
+/// Runs the closure in a coroutine, and returns the message of its panic.
 fn refusal(f: impl FnOnce() + Send + 'static) -> String {
     let runtime = sward::runtime::Builder::new().worker_threads(1).checks(true).build().expect("a runtime");
     match runtime.spawn(f).join() {
@@ -47,7 +48,7 @@ fn a_thread_local_whose_initializer_waits_is_refused() {
 }
 
 #[test]
-fn the_complaint_names_both_lines_and_what_to_do() {
+fn the_panic_names_both_lines_and_a_remedy() {
     let said = refusal(|| SLOW.with(|_| ()));
     assert!(said.contains("checks::wait, inside") && said.contains("in checks::SLOW)"), "{said}");
     assert!(said.contains("sward::sync::OnceLock"), "{said}");
@@ -58,7 +59,7 @@ fn a_thread_local_whose_initializer_connects_is_refused() {
     thread_local!(static STREAM: std::io::Result<sward::net::TcpStream> = {
         let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
         let stream = sward::net::TcpStream::connect(listener.local_addr()?)?;
-        // On loopback a connection is often there at once.
+        // On the loopback interface a connection is often there at once.
         std::io::Read::read(&mut &stream, &mut [0])?;
         Ok(stream)
     });
@@ -104,7 +105,7 @@ fn a_grown_stack_held_over_a_wait_is_refused() {
     });
 }
 
-/// A refused wait unwinds as a cancelled one does: nothing stays in a queue.
+/// A refused wait unwinds like a cancelled one, so nothing stays in a queue.
 #[test]
 fn a_refused_wait_leaves_nothing_behind() {
     let runtime = sward::runtime::Builder::new().checks(true).build().expect("a runtime");
@@ -126,8 +127,8 @@ fn a_refused_wait_leaves_nothing_behind() {
     });
 }
 
-/// The end of a scope must not unwind while its coroutines run. The children are cancelled, and then it is
-/// refused.
+/// The end of a scope must not unwind while its coroutines run. So the children are cancelled first, and then
+/// the wait is refused.
 #[test]
 fn a_scope_in_an_initializer_is_refused_once_it_has_ended() {
     static ENDED: OnceLock<bool> = OnceLock::new();
@@ -153,7 +154,7 @@ fn a_scope_in_an_initializer_is_refused_once_it_has_ended() {
 }
 
 #[test]
-fn what_parks_properly_is_not_refused() {
+fn waits_outside_of_thread_bound_code_are_not_refused() {
     let runtime = sward::runtime::Builder::new().checks(true).build().expect("a runtime");
     runtime.run(|| {
         static CELL: sward::sync::OnceLock<u32> = sward::sync::OnceLock::new();
@@ -171,7 +172,8 @@ fn what_parks_properly_is_not_refused() {
         );
         ONCE.call_once(wait);
         assert_eq!(*LAZY, 3);
-        // A second scope between two waits, and a thread-local that is borrowed over one, which stays here.
+        // A second scope between two waits, and a thread-local that is borrowed over a wait. The coroutine
+        // stays on its thread.
         thread_local!(static KEY: Cell<u32> = const { Cell::new(0) });
         task::Builder::new()
             .pinned(true)
@@ -182,11 +184,11 @@ fn what_parks_properly_is_not_refused() {
     });
 }
 
-/// In a runtime that migrates, a reference into a thread-local must not be held over a wait.
+/// In migrating mode, a coroutine must not keep a reference into a thread-local over a wait.
 #[test]
 fn a_borrowed_thread_local_is_refused_where_coroutines_migrate() {
     thread_local!(static KEY: u32 = const { 1 });
-    // SAFETY: the coroutine holds a reference to a number over a wait that is refused.
+    // SAFETY: the coroutine keeps a reference to a number over a wait that is refused.
     let builder = unsafe { sward::runtime::Builder::new().migrate_started() };
     let runtime = builder.checks(true).build().expect("a runtime");
     let outcome = runtime.spawn(|| KEY.with(|_| wait())).join();
@@ -195,10 +197,10 @@ fn a_borrowed_thread_local_is_refused_where_coroutines_migrate() {
     assert!(said.contains("LocalKey::with"), "{said}");
 }
 
-/// Nothing is refused on plain threads, where calls nest, nor while a panic unwinds, when a wait does not
-/// switch.
+/// No wait is refused on a plain thread, where calls nest, or while a panic unwinds, since such a wait does
+/// not switch.
 #[test]
-fn what_does_not_switch_is_not_refused() {
+fn waits_that_do_not_switch_are_not_refused() {
     SLOW.with(|_| ());
     let runtime = sward::runtime::Builder::new().checks(true).build().expect("a runtime");
     runtime.run(|| {
@@ -219,27 +221,21 @@ fn what_does_not_switch_is_not_refused() {
     });
 }
 
-/// Runs itself again with the variable, or without.
+/// Runs itself again in children with different values of the variable.
 #[test]
 fn the_environment_turns_checks_on() {
-    const ROLE: &str = "SWARD_TEST_ROLE";
-    if let Ok(role) = std::env::var(ROLE) {
+    if let Some(role) = role() {
         let outcome = sward::run(|| sward::spawn(|| SLOW.with(|_| ())).join());
         assert_eq!(outcome.is_err(), role == "refused", "{outcome:?}");
         return;
     }
     for (value, role) in [("1", "refused"), ("0", "not refused")] {
-        let mut child = Command::new(std::env::current_exe().expect("the test's own program"));
-        child.args(["the_environment_turns_checks_on", "--exact"]).env("SWARD_CHECK", value).env(ROLE, role);
-        let output = child.output().expect("a child");
+        let mut child = command(this_test!(), role);
+        let output = child.env("SWARD_CHECK", value).output().expect("a child");
         assert!(output.status.success(), "{value}: {}", String::from_utf8_lossy(&output.stdout));
     }
-    let mut child = Command::new(std::env::current_exe().expect("the test's own program"));
-    child
-        .args(["the_environment_turns_checks_on", "--exact"])
-        .env("SWARD_CHECK", "maybe")
-        .env(ROLE, "refused");
-    let output = child.output().expect("a child");
-    let said = String::from_utf8_lossy(&output.stdout);
+    let mut child = command(this_test!(), "refused");
+    let output = child.env("SWARD_CHECK", "maybe").output().expect("a child");
+    let said = text(&output);
     assert!(!output.status.success() && said.contains("SWARD_CHECK=\"maybe\": want 1 or 0"), "{said}");
 }

@@ -1,8 +1,10 @@
-//! Nobody waits without a bound: the bounds of `src/sched/run_queues.rs`, in turns, and how long-lived
-//! coroutines spread over the workers.
+//! No coroutine starves: the bounds of `src/sched/run_queues.rs`, in turns; and how long-lived coroutines
+//! spread over the workers.
 
 mod checked;
+mod common;
 
+use common::with_workers;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use std::cell::Cell;
@@ -10,24 +12,21 @@ use std::io::{Read, Write};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
-use sward::runtime::{Builder, Runtime};
+use sward::runtime::Builder;
 use sward::task::Task;
 use sward::{spawn, yield_now};
 
-/// Turns in a row that a coroutine just woken may go first (`LIFO_RUN`), and the one before them.
+/// Turns in a row in which a coroutine that was just woken may go first (`LIFO_RUN`), and the turn before
+/// them.
 const WITH_LIFO: u64 = 17;
-/// Every so many turns the oldest child of a first turn is started.
+/// After this number of turns the oldest child of a first turn starts.
 const OLDEST_TURN: u64 = 61;
-
-fn runtime(workers: usize) -> Runtime {
-    Builder::new().worker_threads(workers).build().expect("a runtime")
-}
 
 #[test]
 fn yield_now_returns_after_everything_runnable_has_had_a_turn() {
-    runtime(1).run(|| {
+    with_workers(1).run(|| {
         for _ in 0..3 {
-            // In the first round these are children of a first turn, then those of an old coroutine.
+            // In the first round these are the children of a first turn, later those of an old coroutine.
             let ran = Arc::new(AtomicUsize::new(0));
             for _ in 0..100 {
                 let ran = Arc::clone(&ran);
@@ -40,8 +39,8 @@ fn yield_now_returns_after_everything_runnable_has_had_a_turn() {
 }
 
 #[test]
-fn coroutines_start_beside_those_that_yield() {
-    runtime(1).run(|| {
+fn coroutines_start_beside_yielding_ones() {
+    with_workers(1).run(|| {
         const PER_TURN: u64 = 8;
         let (turns, stop) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
         let yielders: Vec<_> = (0..2)
@@ -75,7 +74,8 @@ fn coroutines_start_beside_those_that_yield() {
     });
 }
 
-/// Spawns coroutines that compute for long and yield: the number of their turns, and what stops them.
+/// Spawns coroutines that compute for long and yield. Returns the number of their turns, and the flag that
+/// stops them.
 fn yielding_hogs(count: u64) -> (Arc<AtomicU64>, Arc<AtomicBool>) {
     let (turns, stop) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
     for _ in 0..count {
@@ -83,7 +83,7 @@ fn yielding_hogs(count: u64) -> (Arc<AtomicU64>, Arc<AtomicBool>) {
         spawn(move || {
             while !stop.load(Ordering::Relaxed) {
                 turns.fetch_add(1, Ordering::Relaxed);
-                // Long enough for a look of the netpoller thread.
+                // Long enough for a tick of the netpoller thread.
                 let start = Instant::now();
                 while start.elapsed() < Duration::from_millis(5) {
                     std::hint::spin_loop();
@@ -95,13 +95,13 @@ fn yielding_hogs(count: u64) -> (Arc<AtomicU64>, Arc<AtomicBool>) {
     (turns, stop)
 }
 
-/// Woken coroutines do not wait for all coroutines that have yielded and compute for long.
+/// A woken coroutine does not wait for all coroutines that have yielded and compute for long.
 #[test]
-fn woken_coroutines_go_before_those_that_yield_for_long() {
+fn woken_coroutines_run_before_long_yielding_ones() {
     const HOGS: u64 = 20;
-    runtime(1).run(|| {
+    with_workers(1).run(|| {
         let (turns, stop) = yielding_hogs(HOGS);
-        // It comes from the timers, between two turns.
+        // The wake-up comes from the timers, between two turns.
         let mut waited: Vec<_> = (0..20)
             .map(|_| {
                 let before = turns.load(Ordering::Relaxed);
@@ -111,15 +111,15 @@ fn woken_coroutines_go_before_those_that_yield_for_long() {
             .collect();
         stop.store(true, Ordering::Relaxed);
         waited.sort();
-        // The median, as the netpoller thread may itself not be run for a while.
+        // The median, as the system may not run the netpoller thread for a while.
         assert!(waited[10] <= HOGS / 2, "woken after {waited:?} turns of others");
     });
 }
 
-/// What a woken coroutine spawns starts before coroutines that yield and compute for long.
+/// Children of a woken coroutine start before coroutines that yield and compute for long.
 #[test]
-fn spawned_coroutines_start_before_those_that_yield_for_long() {
-    runtime(1).run(|| {
+fn spawned_coroutines_start_before_long_yielding_ones() {
+    with_workers(1).run(|| {
         let (turns, stop) = yielding_hogs(4);
         // All have had their first turn by then.
         while turns.load(Ordering::Relaxed) < 4 {
@@ -135,10 +135,9 @@ fn spawned_coroutines_start_before_those_that_yield_for_long() {
     });
 }
 
-/// How many coroutines were spawned and not started at most, when one coroutine spawns many and yields now
-/// and then.
+/// The maximum number of unstarted coroutines, while one coroutine spawns many and yields now and then.
 fn backlog(workers: usize) -> usize {
-    runtime(workers).run(|| {
+    with_workers(workers).run(|| {
         let (started, mut most) = (Arc::new(AtomicUsize::new(0)), 0);
         for spawned in 1..=100_000 {
             let count = Arc::clone(&started);
@@ -156,18 +155,18 @@ fn backlog(workers: usize) -> usize {
 #[test]
 fn the_backlog_of_a_spawner_that_yields_is_bounded() {
     assert!(backlog(1) <= 2 * 128);
-    // What the other worker has stolen waits while that worker's thread does not run.
+    // Coroutines that the other worker has stolen wait while the system does not run its thread.
     assert!(backlog(2) <= 20 * 128);
 }
 
-/// A client floods a server with connections. The server's accept loop is always ready.
+/// A client floods a server with connections, so the accept loop is always ready.
 #[test]
 fn an_accept_loop_does_not_outrun_its_connections() {
     const CONNECTIONS: usize = 600;
-    runtime(1).run(|| {
+    with_workers(1).run(|| {
         let listener = sward::net::TcpListener::bind("127.0.0.1:0").expect("bound");
         let address = listener.local_addr().expect("an address");
-        // All are in the listener's queue before the first one is accepted.
+        // All connections are in the queue of the listener before the first one is accepted.
         let clients = std::thread::spawn(move || {
             let connect = |_| std::net::TcpStream::connect(address).expect("connected");
             let mut clients: Vec<_> = (0..CONNECTIONS).map(connect).collect();
@@ -200,11 +199,11 @@ fn an_accept_loop_does_not_outrun_its_connections() {
     });
 }
 
-/// Established connections that are always ready, and yielders, do not keep new clients out. Counted in
-/// turns.
+/// Established connections that are always ready, and coroutines that yield, do not starve new clients. The
+/// test counts turns.
 #[test]
 fn a_flood_does_not_keep_new_clients_out() {
-    runtime(1).run(|| {
+    with_workers(1).run(|| {
         const FLOOD: usize = 100;
         let (turns, stop) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
         for index in 0..FLOOD {
@@ -249,15 +248,16 @@ fn a_flood_does_not_keep_new_clients_out() {
         let longest = accepting.join().expect("no panic");
         stop.store(true, Ordering::Relaxed);
         sward::blocking(|| client.join().expect("no panic")).expect("a thread");
-        // A coroutine makes up to 128 loops in a turn, its budget; half of them yield in each.
+        // A coroutine makes up to 128 iterations in a turn, its budget. Half of the coroutines yield in each
+        // iteration.
         assert!(longest <= 4 * 128 * FLOOD as u64, "a new client has waited for {longest} loops of others");
     });
 }
 
-/// What plain threads spawn is started beside coroutines that yield, and so is what they wake.
+/// Coroutines that plain threads spawn or wake run beside coroutines that yield.
 #[test]
-fn what_comes_from_outside_is_served() {
-    let runtime = runtime(1);
+fn coroutines_from_plain_threads_are_served() {
+    let runtime = with_workers(1);
     let (turns, stop) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
     const YIELDERS: u64 = 10;
     let woken_at = Arc::new(AtomicU64::new(0));
@@ -280,7 +280,7 @@ fn what_comes_from_outside_is_served() {
         });
     }
     let (mut spawned, mut woken) = (u64::MAX, u64::MAX);
-    // This thread may be kept from running between its look and its call, so the best of many counts.
+    // The system may preempt this thread between its measurement and its call, so the best of many counts.
     for _ in 0..200 {
         let before = turns.load(Ordering::Relaxed);
         let now = Arc::clone(&turns);
@@ -327,10 +327,10 @@ fn steps(wakes: bool) -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 1..6)
 }
 
-/// Keeps the programs small: what is repeated spawns, too.
+/// Keeps the programs small, as repeated steps spawn, too.
 const MOST_COROUTINES: usize = 60;
 
-/// What the test knows of one coroutine.
+/// What the test knows about one coroutine.
 struct Member {
     task: Option<Task>,
     state: State,
@@ -350,7 +350,7 @@ enum State {
     Running,
     Parked,
     Ended,
-    /// In a queue, since that turn; with the most coroutines that were queued since.
+    /// In a queue since that turn, with the maximum number of coroutines that were queued since then.
     Queued {
         since: u64,
         most: u64,
@@ -388,7 +388,7 @@ impl World {
         }
     }
 
-    /// A turn begins: checks how long the coroutine has waited for it.
+    /// A turn begins. Checks how long the coroutine has waited for it.
     fn begin(&mut self, index: usize) {
         let State::Queued { since, most, how } = self.members[index].state else {
             panic!("a coroutine runs that was not queued");
@@ -401,7 +401,7 @@ impl World {
         let two_rounds = 2 * each * (most + 1);
         let bound = match how {
             Queued::Woken | Queued::Spawned => two_rounds,
-            // Four rounds for each one that has yielded before, if ticks come that often.
+            // Four rounds for each coroutine that has yielded before, if ticks come that often.
             Queued::Yielded => 4 * two_rounds * (most + 1),
             Queued::ChildOfFirstTurn => OLDEST_TURN * (most + 1),
         };
@@ -486,7 +486,7 @@ fn run(world: &Shared, index: usize, steps: &[Step]) {
     }
 }
 
-/// Runs a program to its end on this worker; whether every wait was within its bound.
+/// Runs a program to its end on this worker. An error says which wait was longer than its bound.
 fn check(program: Vec<Vec<Step>>, wakes: bool) -> Result<u64, String> {
     let world = Shared::default();
     world.lock().unwrap().wakes = wakes;
@@ -511,11 +511,11 @@ fn check(program: Vec<Vec<Step>>, wakes: bool) -> Result<u64, String> {
     world.broken.clone().map_or(Ok(world.turns), Err)
 }
 
-/// Runs random programs on one worker. `SWARD_PROGRAMS` says how many.
+/// Runs random programs on one worker. `SWARD_PROGRAMS` is their number.
 fn check_programs(wakes: bool) {
     let programs = std::env::var("SWARD_PROGRAMS").ok().map_or(1_000, |n| n.parse().expect("a number"));
     let config = Config { cases: programs, failure_persistence: None, ..Config::default() };
-    let turns = runtime(1).run(move || {
+    let turns = with_workers(1).run(move || {
         let turns = Cell::new(0);
         let program = prop::collection::vec(steps(wakes), 1..5);
         let outcome = TestRunner::new(config).run(&program, |program| {
@@ -540,9 +540,9 @@ fn without_wakes_a_wait_lasts_two_rounds() {
     check_programs(false);
 }
 
-/// Where `count` coroutines live that were spawned in a row and wait.
+/// The number of waiting coroutines that live on each worker, after `count` were spawned in a row.
 fn spread(count: usize) -> Vec<usize> {
-    let runtime = runtime(2);
+    let runtime = with_workers(2);
     runtime.run(|| {
         let parked = Arc::new(AtomicUsize::new(0));
         for _ in 0..count {
@@ -558,7 +558,7 @@ fn spread(count: usize) -> Vec<usize> {
         }
         let mut live: Vec<_> =
             sward::runtime::metrics().expect("inside").workers.iter().map(|worker| worker.live).collect();
-        // The one that asks lives somewhere, too.
+        // The coroutine that asks lives on a worker, too.
         let here = live.iter().max().copied().unwrap_or(0);
         if let Some(most) = live.iter_mut().find(|live| **live == here) {
             *most -= 1;
@@ -571,19 +571,19 @@ fn spread(count: usize) -> Vec<usize> {
 fn long_lived_coroutines_spread_from_the_first_few_on() {
     for count in [4, 10, 30, 1_000] {
         let slack = (count * 15 / 200).max(1);
-        // While the system does not run one worker's thread, its share goes to the other one. So the best of
-        // some.
+        // While the system does not run the thread of one worker, the other one gets its share. So the best
+        // of several counts.
         let tries: Vec<_> = (0..5).map(|_| spread(count)).collect();
         let even = |live: &Vec<usize>| live.iter().all(|live| live.abs_diff(count / 2) <= slack);
         assert!(tries.iter().any(even), "{count} spawned in a row live as {tries:?}");
     }
 }
 
-/// What was served by the 61st turn only: one child of a first turn that was there when a round began, where
-/// a newer one came in each round.
+/// A child of a first turn that is there when a round begins runs in that round, although a newer one comes
+/// in each round. It does not have to wait for the turn that starts the oldest.
 #[test]
 fn a_newer_child_of_a_first_turn_does_not_displace_an_older_one() {
-    runtime(1).run(|| {
+    with_workers(1).run(|| {
         let (rounds, longest) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
         for round in 0..200 {
             let (rounds, longest) = (Arc::clone(&rounds), Arc::clone(&longest));
@@ -598,11 +598,11 @@ fn a_newer_child_of_a_first_turn_does_not_displace_an_older_one() {
     });
 }
 
-/// What starved: migrating coroutines that yield, beside a pinned one whose turns are long and that yields as
+/// Migrating coroutines that yield do not starve beside a pinned one whose turns are long and that yields as
 /// well.
 #[test]
 fn a_pinned_yielder_leaves_turns_to_migrating_ones() {
-    // SAFETY: nothing is held over a wait that is bound to a thread.
+    // SAFETY: nothing here keeps state of its thread over a wait.
     let builder = unsafe { Builder::new().worker_threads(1).migrate_started() };
     builder.build().expect("a runtime").run(|| {
         let (turns, stop) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
@@ -626,10 +626,10 @@ fn a_pinned_yielder_leaves_turns_to_migrating_ones() {
     });
 }
 
-/// What went to and fro: a coroutine that was taken back from a worker in a long turn was handed to that
-/// worker again, as long as the turn was shorter than half of the stall threshold.
+/// A coroutine that is taken back from a worker in a long turn is not assigned to that worker again, also
+/// while the turn is shorter than half of the stall threshold.
 #[test]
-fn what_is_taken_back_from_a_busy_worker_starts_elsewhere() {
+fn coroutines_taken_back_from_a_busy_worker_start_elsewhere() {
     let builder = Builder::new().worker_threads(2).stall_threshold(Duration::from_secs(120));
     builder.build().expect("a runtime").run(|| {
         let here = std::thread::current().id();
@@ -652,7 +652,7 @@ fn what_is_taken_back_from_a_busy_worker_starts_elsewhere() {
         };
         assert!(wait_for(&|| parked.load(Ordering::Relaxed) == 40));
         sward::sleep(Duration::from_millis(20));
-        // The other worker has nothing now. What it gets first keeps it.
+        // The other worker has nothing now. Its first coroutine keeps it busy.
         let (busy, release) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
         let (theirs, until) = (Arc::clone(&busy), Arc::clone(&release));
         let hog = spawn(move || {

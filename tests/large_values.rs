@@ -1,15 +1,16 @@
-//! Values of 64 KiB on the default stack of 256 KiB, in a build without optimisation: the crate may not copy
+//! Values of 64 KiB on the default stack of 256 KiB, in a build without optimisation: the crate must not copy
 //! them again and again. Each function here has one or two of them in its frame.
 
 mod checked;
+mod common;
 
+use common::{LONG, on_one_worker};
 use std::time::Duration;
 use sward::channel::{Receiver, Select, SendTimeoutError, Sender, TrySendError, bounded, oneshot, unbounded};
 use sward::runtime::Builder;
 use sward::task::{self, CancelToken, JoinHandle, JoinSet, Scope, ScopedJoinHandle};
 
 const SIZE: usize = 64 << 10;
-const LONG: Duration = Duration::from_secs(600);
 
 /// A large value that is dropped.
 struct Large([u8; SIZE]);
@@ -33,9 +34,9 @@ impl Drop for Large {
     }
 }
 
-/// A closure that has one, and gives it back.
+/// A closure that captures a large value, and returns it.
 #[inline(never)]
-fn both() -> impl FnOnce() -> Large + Send + 'static {
+fn capture_and_return() -> impl FnOnce() -> Large + Send + 'static {
     let large = Large::new();
     move || {
         large.check();
@@ -43,15 +44,11 @@ fn both() -> impl FnOnce() -> Large + Send + 'static {
     }
 }
 
-/// A closure that has one.
+/// A closure that captures a large value.
 #[inline(never)]
 fn capture() -> impl FnOnce() + Send + 'static {
     let large = Large::new();
     move || large.check()
-}
-
-fn in_coroutine(test: impl FnOnce() + Send) {
-    Builder::new().worker_threads(1).build().expect("a runtime").run(test);
 }
 
 #[inline(never)]
@@ -72,13 +69,13 @@ fn join_unrun(handle: JoinHandle<Large>) {
 fn coroutines_capture_and_return_large_values() {
     #[inline(never)]
     fn spawn() -> JoinHandle<Large> {
-        sward::spawn(both())
+        sward::spawn(capture_and_return())
     }
     #[inline(never)]
     fn spawn_by_builder() -> JoinHandle<Large> {
-        task::Builder::new().spawn(both()).expect("a runtime")
+        task::Builder::new().spawn(capture_and_return()).expect("a runtime")
     }
-    in_coroutine(|| {
+    on_one_worker(|| {
         join(spawn());
         join(spawn_by_builder());
         drop(spawn());
@@ -90,7 +87,7 @@ fn coroutines_capture_and_return_large_values() {
 fn coroutines_of_scopes_capture_and_return_large_values() {
     #[inline(never)]
     fn spawn<'scope>(s: &'scope Scope<'scope, '_>) -> ScopedJoinHandle<'scope, Large> {
-        s.spawn(both())
+        s.spawn(capture_and_return())
     }
     #[inline(never)]
     fn join(handle: ScopedJoinHandle<'_, Large>) {
@@ -99,7 +96,7 @@ fn coroutines_of_scopes_capture_and_return_large_values() {
             Err(error) => panic!("{error}"),
         }
     }
-    in_coroutine(|| {
+    on_one_worker(|| {
         sward::scope(|s| {
             join(spawn(s));
             drop(spawn(s));
@@ -111,7 +108,7 @@ fn coroutines_of_scopes_capture_and_return_large_values() {
 fn a_join_set_has_large_results() {
     #[inline(never)]
     fn spawn(set: &mut JoinSet<Large>) {
-        set.spawn(both());
+        set.spawn(capture_and_return());
     }
     #[inline(never)]
     fn join(set: &mut JoinSet<Large>) {
@@ -120,7 +117,7 @@ fn a_join_set_has_large_results() {
             _ => panic!("one ends"),
         }
     }
-    in_coroutine(|| {
+    on_one_worker(|| {
         let mut set = JoinSet::new();
         (0..3).for_each(|_| spawn(&mut set));
         join(&mut set);
@@ -133,7 +130,7 @@ fn scopes_have_large_values() {
     fn scope() {
         sward::scope(|_| Large::new()).check();
     }
-    in_coroutine(scope);
+    on_one_worker(scope);
 }
 
 #[test]
@@ -154,7 +151,7 @@ fn closures_that_run_in_place_capture_large_values() {
     fn token() {
         CancelToken::new().run(capture()).expect("not cancelled");
     }
-    in_coroutine(|| {
+    on_one_worker(|| {
         blocking();
         timeout();
         mask();
@@ -189,7 +186,7 @@ fn closures_that_run_in_place_return_large_values() {
             Err(error) => panic!("{error}"),
         }
     }
-    in_coroutine(|| {
+    on_one_worker(|| {
         blocking();
         timeout();
         mask();
@@ -253,8 +250,8 @@ const SENDS: [fn(&Sender<Large>); 3] = [send, send_timeout, select_send];
 const RECEIVES: [fn(&Receiver<Large>); 4] = [recv, recv_timeout, next, select_recv];
 
 #[test]
-fn channels_have_room_for_large_messages() {
-    in_coroutine(|| {
+fn channels_queue_large_messages() {
+    on_one_worker(|| {
         for (sender, receiver) in [bounded(2), unbounded()] {
             for send in SENDS.into_iter().chain([try_send as fn(&_)]) {
                 for recv in RECEIVES.into_iter().chain([try_recv as fn(&_)]) {
@@ -268,8 +265,8 @@ fn channels_have_room_for_large_messages() {
 }
 
 #[test]
-fn large_messages_meet_those_who_wait() {
-    in_coroutine(|| {
+fn large_messages_meet_waiters() {
+    on_one_worker(|| {
         for send in SENDS {
             for recv in RECEIVES {
                 for sender_first in [true, false] {
@@ -315,7 +312,7 @@ fn large_messages_come_back_that_cannot_be_sent() {
             Ok(()) => panic!("there is no receiver"),
         }
     }
-    // The error is in the caller's frame as well.
+    // The error is in the frame of the caller as well.
     let size = 512 << 10;
     Builder::new().worker_threads(1).stack_size(size).build().expect("a runtime").run(|| {
         let (sender, receiver) = bounded(0);
@@ -336,7 +333,7 @@ fn a_oneshot_has_a_large_message() {
     fn recv(receiver: &oneshot::Receiver<Large>) {
         receiver.recv().as_ref().expect("a message").check();
     }
-    in_coroutine(|| {
+    on_one_worker(|| {
         let (sender, receiver) = oneshot::channel();
         send(sender);
         recv(&receiver);
@@ -357,7 +354,7 @@ fn select_takes_large_messages() {
             send(sender, Large::new()) -> sent => assert!(sent.is_ok()),
         }
     }
-    // Without optimisation the macro's own moves are in the caller's frame.
+    // Without optimisation, moves of the macro are in the frame of the caller.
     let size = 1 << 20;
     Builder::new().worker_threads(1).stack_size(size).build().expect("a runtime").run(|| {
         let (sender, receiver) = unbounded();

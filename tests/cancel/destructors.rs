@@ -64,7 +64,7 @@ fn fill(sender: &Sender<Bomb>, count: usize) -> Alive {
 }
 
 #[test]
-fn messages_that_nobody_received_are_all_dropped() {
+fn unreceived_messages_are_all_dropped() {
     both(|| {
         for (sender, receiver) in [bounded(10), unbounded()] {
             let alive = fill(&sender, 10);
@@ -80,7 +80,7 @@ fn messages_that_nobody_received_are_all_dropped() {
 }
 
 #[test]
-fn messages_that_nobody_received_are_all_dropped_while_a_panic_unwinds() {
+fn unreceived_messages_are_all_dropped_while_a_panic_unwinds() {
     both(|| {
         let (sender, receiver) = unbounded();
         let alive = fill(&sender, 2000);
@@ -90,7 +90,7 @@ fn messages_that_nobody_received_are_all_dropped_while_a_panic_unwinds() {
 }
 
 #[test]
-fn messages_that_nobody_received_are_all_dropped_while_a_cancellation_unwinds() {
+fn unreceived_messages_are_all_dropped_while_a_cancellation_unwinds() {
     in_runtime(|| {
         let (sender, receiver) = unbounded();
         let alive = fill(&sender, 10);

@@ -24,6 +24,13 @@ impl Folder {
         self.0.join(name)
     }
 
+    /// Writes a file, and returns its path.
+    pub fn file(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.at(name);
+        std::fs::write(&path, text).expect("a file");
+        path
+    }
+
     pub fn path(&self) -> &Path {
         &self.0
     }

@@ -24,7 +24,7 @@ impl Read for Script {
 }
 
 #[test]
-fn a_copy_goes_to_the_end_and_over_interruptions() {
+fn a_copy_runs_to_the_end_and_retries_interrupted_calls() {
     both(|| {
         let all = pattern(3 << 20);
         let mut to = Vec::new();
@@ -103,7 +103,7 @@ fn both_directions_end_by_themselves() {
 }
 
 #[test]
-fn much_goes_both_ways_at_once() {
+fn many_bytes_go_in_both_directions_at_once() {
     both(|| {
         const TOTAL: usize = 4 << 20;
         let (client, server, proxy) = proxied();

@@ -64,7 +64,7 @@ fn fifos_do_not_use_up_the_pool() {
 }
 
 #[test]
-fn limits_end_what_waits_for_a_fifo() {
+fn limits_end_waits_for_a_fifo() {
     use sward::time::timeout;
     in_folder(|folder| {
         let path = &fifo(folder, "fifo");

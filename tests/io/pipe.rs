@@ -145,7 +145,7 @@ fn ends_come_from_std_and_go_there() {
 
 /// A clone that is converted gets a duplicate of the descriptor.
 #[test]
-fn a_clone_goes_as_a_duplicate() {
+fn a_converted_clone_is_a_duplicate() {
     both(|| {
         let (mut reader, writer) = pipe().unwrap();
         let duplicate = OwnedFd::from(writer.try_clone().unwrap());

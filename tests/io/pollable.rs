@@ -90,7 +90,7 @@ fn a_lost_reader_is_an_error() {
 }
 
 #[test]
-fn counters_wake_as_many_as_there_are() {
+fn counters_wake_one_waiter_for_each_count() {
     const WAITERS: u64 = 4;
     const ROUNDS: u64 = 25;
     in_runtime(|| {
@@ -120,7 +120,7 @@ fn counters_wake_as_many_as_there_are() {
 }
 
 #[test]
-fn readiness_is_what_it_is_now() {
+fn readiness_is_the_present_state() {
     both(|| {
         let counter = Pollable::new(eventfd(0)).unwrap();
         for _ in 0..3 {

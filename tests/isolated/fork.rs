@@ -90,7 +90,7 @@ fn hear_a_signal() {}
 /// A forked child that drops what it has inherited does not change the parent's pollers, and does not wait
 /// for threads that exist only in the parent.
 #[test]
-fn what_a_forked_child_drops_stays_with_the_parent() {
+fn drops_in_a_forked_child_do_not_affect_the_parent() {
     use std::io::{Read, Write};
     if !is_child() {
         let output = child(this_test!(), &[]);

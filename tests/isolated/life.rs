@@ -15,7 +15,7 @@ fn misuse_is_reported_where_it_is() {
 }
 
 #[test]
-fn what_a_shutdown_leaks_is_reported() {
+fn leaks_at_a_shutdown_are_reported() {
     if is_child() {
         let runtime = sward::runtime::Builder::new().build().expect("a runtime");
         // A shutdown drops an unstarted coroutine, and does not leak it.

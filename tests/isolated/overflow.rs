@@ -35,7 +35,7 @@ fn an_overflow_names_the_coroutine() {
 
 /// The program does not build the first coroutine, so the builder of the runtime sets the size of its stack.
 #[test]
-fn an_overflow_of_the_main_coroutine_says_what_gives_it_more() {
+fn an_overflow_of_the_main_coroutine_names_the_setting_for_its_stack() {
     if is_child() {
         sward::run(|| deep(1 << 40));
         return;

@@ -18,7 +18,7 @@ pub(crate) fn byte(at: usize) -> u8 {
 /// Many clients send their requests a byte at a time. The server answers the others meanwhile, and refuses
 /// the slow ones in the end.
 #[test]
-fn slow_clients_do_not_hold_up_the_others() {
+fn slow_clients_do_not_delay_the_others() {
     const SLOW: usize = 300;
     let Some(server) = Server::start("http", &["--head-seconds", "2", "--workers", "1"]) else { return };
     let connect = || {

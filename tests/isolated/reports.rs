@@ -59,7 +59,7 @@ fn compute(time: Duration) {
 }
 
 #[test]
-fn a_coroutine_that_computes_is_said_to_compute() {
+fn a_coroutine_that_computes_is_reported_as_computing() {
     let here = format!("(spawned at {}:{}:", file!(), line!() + 3);
     let Some(child) = child_command(|| {
         on_one_worker(|| {
@@ -90,7 +90,7 @@ fn a_nameless_coroutine_is_known_by_the_line_that_spawned_it() {
 }
 
 #[test]
-fn a_coroutine_that_sleeps_as_threads_do_is_said_to_be_blocked() {
+fn a_coroutine_that_blocks_its_thread_is_reported_as_blocked() {
     let Some(child) = child_command(|| {
         on_one_worker(|| {
             keeps_a_sibling_waiting(Some("sleeper"), || std::thread::sleep(Duration::from_secs(2)));
@@ -155,7 +155,7 @@ fn signal(child: &Child, signal: libc::c_int) {
 }
 
 #[test]
-fn a_stopped_process_accuses_nobody_when_it_goes_on() {
+fn a_stopped_process_reports_no_stall_when_it_continues() {
     let Some(mut command) = child_command(|| {
         on_one_worker(|| {
             let over = Arc::new(AtomicBool::new(false));

@@ -39,7 +39,7 @@ fn each_stream_gets_each_arrival() {
 }
 
 #[test]
-fn a_coroutine_waits_and_the_others_go_on() {
+fn a_coroutine_waits_while_the_others_run() {
     in_child(|| {
         let runtime = sward::runtime::Builder::new().worker_threads(1).build().unwrap();
         runtime.run(|| {

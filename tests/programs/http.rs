@@ -1,10 +1,10 @@
-//! Requests that tell a server of HTTP/1.1 apart from one that only looks like it, with what RFC 9112
-//! demands.
+//! Requests that show whether a server keeps to HTTP/1.1, with the answers that RFC 9112 demands.
 
 /// Requests that must be refused, each with the status. A second request follows each, which must not be
 /// answered: a server that accepts the first one finds the second one inside or behind it.
 pub const REFUSED: &[(&str, &str)] = &[
-    // What two readers may understand differently: the way to smuggle a request past a proxy.
+    // Requests that two readers may understand differently, which lets a client smuggle a request past a
+    // proxy.
     ("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nContent-Length: 5\r\n\r\nabc", "400"),
     ("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nContent-Length: 3\r\n\r\nabc", "400"),
     ("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 3, 3\r\n\r\nabc", "400"),
@@ -38,7 +38,7 @@ pub const REFUSED: &[(&str, &str)] = &[
     ("GET / HTTP/1.1\r\nHost: a\r\nX: a\0b\r\n\r\n", "400"),
     ("GET / HTTP/1.1\r\nHost: a\r\nX\r\n\r\n", "400"),
     ("GET / HTTP/1.1\r\nHost: a\r\n: x\r\n\r\n", "400"),
-    // Chunks by the letter.
+    // The exact syntax of chunks.
     ("POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n+3\r\nabc\r\n0\r\n\r\n", "400"),
     ("POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0x3\r\nabc\r\n0\r\n\r\n", "400"),
     ("POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3 \r\nabc\r\n0\r\n\r\n", "400"),
@@ -52,7 +52,7 @@ pub const REFUSED: &[(&str, &str)] = &[
     ),
     ("POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nfffffffffffffff\r\nabc\r\n", "413"),
     ("POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n10001\r\nabc\r\n", "413"),
-    // Who is asked, and for what.
+    // The host and the target.
     ("GET / HTTP/1.1\r\n\r\n", "400"),
     ("GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n", "400"),
     ("GET / HTTP/1.1\r\nHost: a, b\r\n\r\n", "400"),
@@ -77,17 +77,18 @@ pub const REFUSED: &[(&str, &str)] = &[
     ("POST /echo HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 65537\r\n\r\n", "413"),
 ];
 
-/// What follows a request that is refused.
+/// The request after a refused one.
 pub const NEVER_ANSWERED: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
-/// What is answered: the request, the status, the end of the answer, and whether the connection goes on.
+/// Requests that are answered: the request, the status, the end of the answer, and whether the connection
+/// stays open.
 pub const ANSWERED: &[(&str, &str, &str, bool)] = &[
     ("GET / HTTP/1.1\r\nHost: a\r\n\r\n", "200", HELLO, true),
     ("\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", "200", HELLO, true),
     ("GET / HTTP/1.1\r\nHost:\r\n\r\n", "200", HELLO, true),
     ("GET / HTTP/1.1\r\nHost: [::1]:80\r\n\r\n", "200", HELLO, true),
     ("GET /?query HTTP/1.1\r\nhost: localhost:8080\r\n\r\n", "200", HELLO, true),
-    // As a client sends it to a proxy; a server must take it as well.
+    // The form that a client sends to a proxy. A server must accept it as well.
     ("GET http://localhost:80/ HTTP/1.1\r\nHost: other\r\n\r\n", "200", HELLO, true),
     ("GET HTTP://localhost HTTP/1.1\r\nHost: localhost\r\n\r\n", "200", HELLO, true),
     ("GET http://localhost?query HTTP/1.1\r\nHost: localhost\r\n\r\n", "200", HELLO, true),
@@ -126,8 +127,8 @@ pub const ANSWERED: &[(&str, &str, &str, bool)] = &[
 
 const HELLO: &str = "\r\n\r\nHello, World!\n";
 
-/// Drives a server with both lists; `talk` sends a text over a connection of its own, and gives all that
-/// comes back, until an end that is no error.
+/// Drives a server with both lists. `talk` sends a text over a new connection, and returns all bytes until an
+/// end without an error.
 pub fn drive(talk: impl Fn(&str) -> String) {
     for (request, status) in REFUSED {
         let answer = talk(&format!("{request}{NEVER_ANSWERED}"));

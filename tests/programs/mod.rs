@@ -1,4 +1,4 @@
-//! What the tests of the examples share: where the programs are, and a server among them.
+//! What the tests of the examples share: the paths of the programs, and a server among them.
 #![allow(dead_code, unreachable_pub)] // each test uses its part
 
 pub mod http;
@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// Where an example was built, if it was.
+/// The path of an example, if it was built.
 pub fn example_path(example: &str) -> Option<PathBuf> {
     let program = std::env::current_exe().expect("the test's own program");
     let folder = program.parent().and_then(Path::parent).expect("target/PROFILE/deps");
@@ -21,7 +21,7 @@ pub fn example_path(example: &str) -> Option<PathBuf> {
     Some(path)
 }
 
-/// An example that serves; it ends with this.
+/// An example that serves. Its drop ends the process.
 pub struct Server {
     pub child: Child,
     pub address: String,
@@ -47,14 +47,14 @@ impl Server {
         Some(Server { child, address, output })
     }
 
-    /// A connection to it, on which no read waits for ever.
+    /// A connection to it, with a timeout for reads.
     pub fn connect(&self) -> TcpStream {
         let stream = TcpStream::connect(&self.address).expect("connected");
         stream.set_read_timeout(Some(Duration::from_secs(30))).expect("set");
         stream
     }
 
-    /// Sends all of that, and reads until the other side closes.
+    /// Sends the request, and reads until the server closes.
     pub fn talk(&self, request: &[u8]) -> String {
         let mut stream = self.connect();
         // A server that refuses may close before it has read everything.
@@ -66,12 +66,12 @@ impl Server {
 }
 
 impl Server {
-    /// How many descriptors it has.
+    /// The number of its descriptors.
     pub fn descriptors(&self) -> usize {
         std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).expect("a living process").count()
     }
 
-    /// What else it prints until it ends.
+    /// The rest of what it prints until its end.
     pub fn rest(&mut self) -> String {
         let mut rest = String::new();
         self.output.read_to_string(&mut rest).expect("text");
@@ -84,9 +84,9 @@ impl Server {
     }
 }
 
-/// Ctrl-C for a process that was started here and not waited for.
+/// Ctrl-C for a child process that no call has waited for.
 pub fn interrupt(child: &Child) {
-    // SAFETY: the call takes no pointers; the number is the child's, as nobody has waited for it yet.
+    // SAFETY: the call takes no pointers; the number is still the child's, as no call has waited for it.
     let sent = unsafe { libc::kill(child.id() as libc::pid_t, libc::SIGINT) };
     assert_eq!(sent, 0);
 }
@@ -98,11 +98,11 @@ pub fn resident_kib(pid: u32) -> u64 {
     line.trim().trim_end_matches(" kB").parse().expect("a number")
 }
 
-/// Waits until that has come about.
-pub fn wait_for(what: &str, come: impl Fn() -> bool) {
+/// Waits until the condition holds.
+pub fn wait_for(what: &str, holds: impl Fn() -> bool) {
     let limit = Instant::now() + Duration::from_secs(30);
-    while !come() {
-        assert!(Instant::now() < limit, "waited in vain for {what}");
+    while !holds() {
+        assert!(Instant::now() < limit, "never: {what}");
         std::thread::sleep(Duration::from_millis(5));
     }
 }

@@ -11,7 +11,7 @@ use sward::task::JoinError;
 /// Coroutines and threads contend for all primitives while coroutines are cancelled at random. In the end all
 /// locks are free and not poisoned, their data is whole, and all permits are back.
 #[test]
-fn random_cancellations_leave_everything_whole() {
+fn random_cancellations_leave_everything_intact() {
     struct World {
         mutex: Mutex<(u64, u64)>,
         lock: RwLock<(u64, u64)>,

@@ -180,7 +180,7 @@ fn a_blocking_call_in_a_future_parks() {
 
 /// A future that wakes itself all the time still lets the coroutine run that it waits for, with one worker.
 #[test]
-fn a_future_that_wakes_itself_lets_others_go_first() {
+fn a_future_that_wakes_itself_lets_others_run() {
     let runtime = sward::runtime::Builder::new().worker_threads(1).build().expect("a runtime");
     runtime.run(|| {
         let done = Arc::new(AtomicBool::new(false));
@@ -219,7 +219,7 @@ fn wakes_at_odd_times() {
 }
 
 #[test]
-fn a_panic_goes_on_in_the_caller() {
+fn a_panic_continues_in_the_caller() {
     both(|| {
         let caught = catch_unwind(|| block_on(async { resume_unwind(Box::new("mine")) }));
         let caught: Result<(), _> = caught;

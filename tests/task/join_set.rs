@@ -12,7 +12,7 @@ use sward::task::{self, JoinError, JoinSet};
 use sward::time::timeout_at;
 
 #[test]
-fn a_set_gives_results_in_the_order_of_the_ends() {
+fn a_set_returns_results_in_the_order_of_the_ends() {
     everywhere(|| {
         let mut set = JoinSet::new();
         let turn = Arc::new(AtomicUsize::new(10));

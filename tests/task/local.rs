@@ -111,7 +111,7 @@ fn making_a_value_may_wait_and_use_others() {
 
 /// As in std, a value that the initializer itself has set is replaced and dropped.
 #[test]
-fn a_value_whose_making_uses_it() {
+fn an_initializer_that_uses_its_own_local() {
     struct Depth(u32);
     static DROPPED: AtomicUsize = AtomicUsize::new(0);
     impl Drop for Depth {
@@ -647,7 +647,7 @@ fn a_value_is_inherited_on_request() {
 
 /// The call makes the copy, not the start of the closure, and the copy belongs to the child.
 #[test]
-fn what_is_inherited_is_a_copy() {
+fn an_inherited_value_is_a_copy() {
     sward::task_local!(static COUNT: Cell<u32> = const { Cell::new(1) });
     sward::task_local!(static LOG: RefCell<Vec<u32>> = const { RefCell::new(Vec::new()) });
     in_coroutine_and_thread(|| {

@@ -130,7 +130,7 @@ fn results_that_are_not_taken_are_dropped_before_the_end() {
 }
 
 #[test]
-fn what_closures_own_is_dropped_before_the_end() {
+fn captures_of_closures_are_dropped_before_the_end() {
     everywhere(|| {
         let drops = AtomicUsize::new(0);
         sward::scope(|s| {
@@ -190,7 +190,7 @@ fn a_leaked_handle_delays_nothing() {
 }
 
 #[test]
-fn a_panic_that_nobody_joins_is_the_scopes() {
+fn a_panic_without_a_joiner_is_a_panic_of_the_scope() {
     everywhere(|| {
         let ended = AtomicUsize::new(0);
         let message = message_of(|| {

@@ -83,7 +83,7 @@ fn of_many_errors_one_is_returned_and_the_others_dropped() {
 }
 
 #[test]
-fn a_panic_goes_on_in_the_caller_and_beats_an_error() {
+fn a_panic_continues_in_the_caller_and_takes_precedence_over_an_error() {
     everywhere(|| {
         let message = message_of(|| {
             let _: Result<(), &str> = sward::try_scope(|s| {
