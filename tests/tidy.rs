@@ -110,6 +110,11 @@ const RETIRED: &[(&str, Where)] = &[
     ("gave way", Everywhere),
     ("given way", Everywhere),
     ("giving way", Everywhere),
+    ("parcel", Everywhere),
+    ("depot", Everywhere),
+    ("farewell", Everywhere),
+    ("stack wish", Everywhere),
+    ("tellings", Everywhere),
     ("linger doubt", Everywhere),
     ("on its way", Everywhere),
     ("on their way", Everywhere),
@@ -829,6 +834,50 @@ fn no_cfg_inside_a_function() {
     }
 }
 
+/// What differs between targets stands in a folder `sys/` of its layer. Elsewhere only a public function may
+/// name a target, one that std has on some systems only; and the refusal to compile for a target.
+fn targets_outside_of_sys(text: &str) -> Vec<usize> {
+    const NAMES: &[&str] = &[
+        "target_os",
+        "target_vendor",
+        "target_arch",
+        "target_env",
+        "target_family",
+        "target_pointer_width",
+        "unix",
+        "sward_backend",
+        "sward_ppoll",
+        "sward_thread_clock",
+        "sward_libkqueue",
+    ];
+    let kept = without_tests(&code(text));
+    let mut found = Vec::new();
+    for (range, inside) in attributes(&kept, "#[cfg(") {
+        let mut item = range.end;
+        while kept[item..].trim_start().starts_with('#') {
+            item = closing(&kept, item + kept[item..].find('[').expect("an attribute"));
+        }
+        let item = kept[item..].trim_start();
+        let allowed =
+            ["pub fn ", "pub unsafe fn ", "compile_error!"].iter().any(|start| item.starts_with(start));
+        if !allowed && NAMES.iter().any(|name| !find_word(inside, name).is_empty()) {
+            found.push(line_of(&kept, range.start));
+        }
+    }
+    found
+}
+
+#[test]
+fn targets_differ_in_sys_folders_only() {
+    for (path, text) in sources() {
+        if path.iter().any(|part| part == "sys") {
+            continue;
+        }
+        let found = targets_outside_of_sys(&text);
+        assert!(found.is_empty(), "{}: lines {found:?} name a target: use a folder sys/", path.display());
+    }
+}
+
 /// The lines with a comment that are too long. Tables and addresses cannot be broken.
 fn long_comments(text: &str) -> Vec<usize> {
     let comments = layers(text).comments;
@@ -1043,6 +1092,17 @@ b /* one /* two */ still */ c<'life>() "\\" d r"e" // end"###;
                 \"cfg!(unix)\"; }
             #[cfg(test)] mod tests { fn f() { #[cfg(unix)] g(); } }";
         assert!(lines(outside).is_empty(), "{:?}", lines(outside));
+    }
+
+    #[test]
+    fn a_target_outside_of_sys_is_found() {
+        assert_eq!(targets_outside_of_sys("fn a() {}\n#[cfg(target_os = \"linux\")]\nmod linux;"), [2]);
+        assert_eq!(targets_outside_of_sys("#[cfg(not(sward_ppoll))] use a::b;"), [1]);
+        assert_eq!(targets_outside_of_sys("#[cfg(unix)]\npub(crate) fn f() {}"), [1]);
+        let allowed = "#[cfg(target_os = \"linux\")] #[inline] pub fn f() {}
+            #[cfg(loom)] mod m; #[cfg_attr(target_vendor = \"apple\", allow(dead_code))] fn g() {}
+            #[cfg(all(test, unix))] mod tests { #[cfg(unix)] fn h() {} }";
+        assert!(targets_outside_of_sys(allowed).is_empty());
     }
 
     #[test]

@@ -34,8 +34,8 @@
 //!                                      or the thread's last check saw the worker
 //! ```
 //!
-//! `asleep` is true only in the untimed sleep. All changes but the first are made under the mutex `stop`, on
-//! which the thread waits, or by the thread itself:
+//! `asleep` is true only in the untimed sleep, and shortly before it. It changes under the mutex `stop`, with
+//! which the thread waits; a worker reads it without the mutex.
 //!
 //! | from, to | by | cause |
 //! |---|---|---|
