@@ -133,8 +133,8 @@ fn pass_on(signal: libc::c_int, sent: bool, info: *mut libc::siginfo_t, context:
         libc::SIG_IGN if sent => {}
         libc::SIG_DFL | libc::SIG_IGN => {
             // A fault happens again with its instruction, and then ends the process. A signal that was sent
-            // has to be raised again; it is pending until this handler returns. SAFETY: both may be called in
-            // a signal handler.
+            // has to be raised again; it is pending until this handler returns.
+            // SAFETY: both may be called in a signal handler.
             unsafe {
                 libc::signal(signal, libc::SIG_DFL);
                 if sent {
