@@ -29,8 +29,8 @@
 //! The usual allocator puts a word of its own before each block, and makes blocks in steps of 16 bytes. These
 //! sizes waste nothing there.
 //!
-//! Rejected: a pool that all threads share. It needs atomics for each coroutine, and its blocks are in another
-//! processor's cache.
+//! Rejected: a pool that all threads share. It needs atomics for each coroutine, and its blocks are in
+//! another processor's cache.
 
 use super::local::thread_locals;
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
@@ -79,7 +79,8 @@ thread_locals! {
     fn take_block(class: usize) -> Option<NonNull<u8>> = |blocks| blocks.take(class), destroyed: None;
 
     /// Keeps a block for later; false if there are enough, or if the thread is at its end.
-    fn put_block(class: usize, block: NonNull<u8>) -> bool = |blocks| blocks.put(class, block), destroyed: false;
+    fn put_block(class: usize, block: NonNull<u8>) -> bool
+        = |blocks| blocks.put(class, block), destroyed: false;
 }
 
 fn layout_of(class: usize) -> Layout {
