@@ -33,7 +33,7 @@ impl From<Elapsed> for io::Error {
 /// is tokio's `timeout`, or Go's `context.WithTimeout` without a context to pass on. It does not park by
 /// itself.
 ///
-/// Limits of this:
+/// What it does not do:
 ///
 /// - A closure that only computes is not interrupted, and one that ends late without a wait returns its
 ///   value. [`checkpoint`](crate::task::checkpoint) and [`yield_now`](crate::yield_now) check the limit.
