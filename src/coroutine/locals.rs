@@ -71,7 +71,7 @@ impl Locals {
         outcome
     }
 
-    /// Destroys the values, the last one first, including those that destructors make meanwhile. The owner
+    /// Destroys the values, the last one first, including values that destructors make meanwhile. The owner
     /// calls it where destructors may still wait.
     pub(super) fn end(&self) {
         while let Some(value) = self.take_last() {

@@ -3,8 +3,8 @@
 //! # The problem
 //!
 //! An event, a timer and a cancellation may end the same wait at the same time, and the wake-up may come
-//! before the waiter has parked. Exactly one party must win, exactly one must schedule the waiter, and no
-//! wake-up may be lost.
+//! before the waiter has parked. Exactly one party must win. It must schedule the waiter if that has parked,
+//! and leave it alone if not. No wake-up may be lost.
 //!
 //! # Terms
 //!

@@ -270,7 +270,7 @@ impl RawMutex {
         let word = self.word.load(Ordering::Relaxed);
         if word & HANDOFF != 0 {
             if word & LOCKED != 0 {
-                // Somebody has it already. The flags are set, so that holder's unlock comes here.
+                // It has a new holder already, whose unlock finds the flags and comes here.
                 return;
             }
             // A waiter that blocks its thread gets ownership now. This word is stable: with HANDOFF, LOCKED

@@ -74,8 +74,8 @@
 //!   WAKE and HANDOFF change only there. [`Queues::flags`] says what they have to be: WAKE if waiters are
 //!   queued and none is in flight; both in starvation mode, and if the first waiter of a queue blocks its
 //!   thread.
-//! - With HANDOFF nobody takes the lock, neither new lockers nor waiters in flight, except those that block
-//!   their thread, under the queues' lock.
+//! - With HANDOFF neither new lockers nor waiters in flight take the lock. Only a locker that blocks its
+//!   thread does, under the queues' lock.
 //! - The flags are only ever set by the compare-and-swap that finds the lock held, by a holder, or where
 //!   HANDOFF is set already. So the last holder sees them when it unlocks, and calls `wake_next`.
 //!
