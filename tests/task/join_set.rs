@@ -175,7 +175,18 @@ impl Drop for SleepsAtTheEnd {
 sward::task_local! {
     static AT_THE_END: SleepsAtTheEnd = SleepsAtTheEnd(Duration::ZERO);
     static LONG_AT_THE_END: SleepsAtTheEnd = SleepsAtTheEnd(Duration::from_secs(600));
-    static BRIEFLY_AT_THE_END: SleepsAtTheEnd = SleepsAtTheEnd(Duration::from_millis(30));
+    static LOCKS_AT_THE_END: LocksAtTheEnd = LocksAtTheEnd;
+}
+
+/// The test holds it while the destructors of `LOCKS_AT_THE_END` wait.
+static GATE: sward::sync::Mutex<()> = sward::sync::Mutex::new(());
+
+struct LocksAtTheEnd;
+
+impl Drop for LocksAtTheEnd {
+    fn drop(&mut self) {
+        drop(GATE.lock().unwrap());
+    }
 }
 
 /// While the destructors of its task locals run, a coroutine has not ended. `try_join_next` does not wait for
@@ -190,10 +201,12 @@ fn a_set_does_not_wait_for_locals_unasked() {
         let limited = sward::time::timeout(MOMENT, || set.join_next().is_some());
         assert!(limited.is_err());
         assert!(set.join_next_timeout(MOMENT).is_none());
-        set.spawn(|| BRIEFLY_AT_THE_END.with(|_| 2));
+        let gate = GATE.lock().unwrap();
+        set.spawn(|| LOCKS_AT_THE_END.with(|_| 2));
         sward::sleep(MOMENT);
         set.spawn(|| AT_THE_END.with(|_| 3));
         assert_eq!(set.join_next().expect("one").expect("no panic"), 3);
+        drop(gate);
         assert_eq!(set.join_next().expect("one").expect("no panic"), 2);
         assert_eq!(set.len(), 1);
         set.cancel_all();
