@@ -38,6 +38,13 @@
 //! - `token`, `rounds`, `record`: the thread that leases the parker.
 //! - The token of `task::park` itself is shared with the thread's handles, which may outlive the thread. Then
 //!   the next thread that leases the parker gets a new token, to which no handle exists.
+//!
+//! # What was rejected
+//!
+//! - *Freeing the parker when its thread ends*: the `wake` that let the thread end may still use it. A
+//!   reference count would cost two more atomic operations for each wait.
+//! - *`std::thread::park`*: its token belongs to the user, whose own `unpark` would end our waits, and who
+//!   would miss a token that our waits take.
 
 use super::event::Event;
 use super::local_record::LocalRecord;

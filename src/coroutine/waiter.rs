@@ -63,6 +63,13 @@
 //! - `link`: the queue that the waiter is in. A waiter is in one queue at a time, since only the winner of
 //!   its wait (verdict `Schedule`) or the thread that runs the owner puts it into one.
 //! - `table`: constant.
+//!
+//! # What was rejected
+//!
+//! - *A new waiter for each wait, instead of epochs*: an allocation for each wait, and a late party needs a
+//!   reference to it. With epochs a late ticket is harmless.
+//! - *Clearing CANCEL once it has unwound the coroutine*: a coroutine that catches the unwinding would go on
+//!   as if it had not been cancelled.
 
 use crate::base::list::{Linked, Queue};
 use crate::base::sync::{AtomicU64, Ordering};

@@ -99,6 +99,17 @@
 //! *Cancellation.* A waiter that is handed the lock has it, and a waiter in flight comes to compete: its
 //! ticket was fired under the queues' lock, so no cancellation and no timeout gives the lock, or the wake-up,
 //! to a waiter that is gone.
+//!
+//! *Orderings.* The releases of `unlock` and `downgrade` pair with the acquire of each later lock. All
+//! changes in between are read-modify-writes, which continue the release sequences.
+//!
+//! # What was rejected
+//!
+//! - *A hand-off at each unlock*: each critical section that has waiters costs a switch. Starvation mode does
+//!   this, only while a starved waiter is queued.
+//! - *A fixed preference for readers or for writers*: the other kind can starve.
+//! - *One FIFO queue for both*: readers between two writers would get in apart from the others. With two
+//!   queues all queued readers share one phase.
 
 use super::{STARVATION_THRESHOLD, spin_for};
 use crate::base::list_lock::ListLock;
