@@ -39,22 +39,6 @@ const RANKS: &[(&str, u32)] = &[
 const UNFINISHED: &str = "
 docs/ARCHITECTURE.md: words
 
-src/channel/arm.rs: cycle words
-
-src/channel/audience.rs: words
-
-src/channel/broadcast.rs: words
-
-src/channel/chan.rs: words
-
-src/channel/mod.rs: cycle words
-
-src/channel/shared.rs: words
-
-src/channel/timed.rs: words
-
-src/channel/watch.rs: words
-
 src/coroutine/waitlist.rs: words
 
 src/sched/README.md: words

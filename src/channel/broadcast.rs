@@ -1,7 +1,7 @@
 //! A channel whose every message goes to every receiver.
 //!
-//! It keeps the last so many messages. A sender never waits: a receiver that falls behind further than that
-//! misses the oldest, and is told how many.
+//! It keeps a limited number of messages, its capacity. A sender never waits. A receiver that falls behind by
+//! more than the capacity misses the oldest messages: its next receive returns how many.
 //!
 //! ```
 //! use sward::channel::broadcast;
@@ -16,7 +16,7 @@
 //! ```
 
 use super::SendError;
-use super::audience::{Audience, Told};
+use super::topic::{Published, Topic};
 use crate::coroutine::{WaitReason, drop_each};
 use crate::sched;
 use std::collections::VecDeque;
@@ -25,27 +25,27 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// A channel that keeps the last so many messages, with its sender and a first receiver.
+/// A channel that keeps the last `capacity` messages, with its sender and a first receiver.
 ///
 /// # Panics
 ///
 /// If the capacity is zero.
 pub fn channel<T: Clone>(capacity: usize) -> (Sender<T>, Receiver<T>) {
     assert!(capacity > 0, "a broadcast channel keeps at least one message");
-    let audience = Audience::new(State { kept: VecDeque::new(), end: 0, receivers: 1 });
-    let shared = Arc::new(Shared { audience, capacity });
+    let topic = Topic::new(State { kept: VecDeque::new(), end: 0, receivers: 1 });
+    let shared = Arc::new(Shared { topic, capacity });
     (Sender { shared: Arc::clone(&shared) }, Receiver { shared, next: 0 })
 }
 
 struct State<T> {
-    /// The last messages, numbered up to `end`.
+    /// The last messages. Their numbers end before `end`.
     kept: VecDeque<Arc<T>>,
     end: u64,
     receivers: usize,
 }
 
 struct Shared<T> {
-    audience: Audience<State<T>>,
+    topic: Topic<State<T>>,
     capacity: usize,
 }
 
@@ -54,21 +54,22 @@ pub struct Sender<T> {
     shared: Arc<Shared<T>>,
 }
 
-/// Receives every message from its making on. A clone goes on from where the original is.
+/// Receives every message that is sent after it was made. A clone continues at the next message of the
+/// original.
 pub struct Receiver<T> {
     shared: Arc<Shared<T>>,
     /// The number of its next message.
     next: u64,
 }
 
-/// There is no message to be had.
+/// Why a receive returned no message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RecvError {
     /// All senders are gone, and all that they sent was received.
     Closed,
-    /// So many messages were sent and not kept; the next receive gets the oldest one that is.
+    /// The receiver missed that many messages. The next receive returns the oldest message that is kept.
     Lagged(u64),
-    /// There is none now, or none in time.
+    /// There is no message now, or there was none in time.
     Empty,
 }
 
@@ -85,15 +86,15 @@ impl fmt::Display for RecvError {
 impl Error for RecvError {}
 
 impl<T: Clone> Sender<T> {
-    /// Sends a message to all receivers, and gives their number. Does not park.
+    /// Sends a message to all receivers, and returns their number. Does not park.
     ///
     /// # Errors
     ///
     /// There are no receivers; the error holds the message.
     pub fn send(&self, message: T) -> Result<usize, SendError<T>> {
         let mut message = Some(Arc::new(message));
-        // Gives the oldest away too, so that its destructor runs without the lock.
-        let sent = self.shared.audience.change(|Told { state, .. }| {
+        // Returns the oldest message too, so that its destructor runs without the lock.
+        let sent = self.shared.topic.publish(|Published { state, .. }| {
             if state.receivers == 0 {
                 return None;
             }
@@ -105,22 +106,22 @@ impl<T: Clone> Sender<T> {
         match (sent, message) {
             (Some((receivers, _oldest)), _) => Ok(receivers),
             (None, message) => {
-                let message = message.expect("nobody took it");
+                let message = message.expect("it was not sent");
                 Err(SendError(Arc::unwrap_or_clone(message)))
             }
         }
     }
 
-    /// A further receiver, which gets what is sent from now on.
+    /// Another receiver, which receives what is sent from now on.
     pub fn subscribe(&self) -> Receiver<T> {
-        let mut told = self.shared.audience.lock();
-        told.state.receivers += 1;
-        Receiver { shared: Arc::clone(&self.shared), next: told.state.end }
+        let mut published = self.shared.topic.lock();
+        published.state.receivers += 1;
+        Receiver { shared: Arc::clone(&self.shared), next: published.state.end }
     }
 
     /// How many receivers there are.
     pub fn receiver_count(&self) -> usize {
-        self.shared.audience.lock().state.receivers
+        self.shared.topic.lock().state.receivers
     }
 }
 
@@ -134,11 +135,11 @@ impl<T: Clone> Receiver<T> {
         self.recv_until(None)
     }
 
-    /// As [`recv`](Self::recv), for that long at most.
+    /// As [`recv`](Self::recv), but waits no longer than `timeout`.
     ///
     /// # Errors
     ///
-    /// As [`recv`](Self::recv); `Empty` once the time is over.
+    /// Those of [`recv`](Self::recv), and `Empty` once the time is over.
     pub fn recv_timeout(&mut self, timeout: Duration) -> Result<T, RecvError> {
         self.recv_until(Instant::now().checked_add(timeout))
     }
@@ -148,13 +149,13 @@ impl<T: Clone> Receiver<T> {
     ///
     /// # Errors
     ///
-    /// As [`recv`](Self::recv); `Empty` if there is none now.
+    /// Those of [`recv`](Self::recv), and `Empty` if there is none now.
     pub fn try_recv(&mut self) -> Result<T, RecvError> {
         sched::consume_budget();
-        let told = self.shared.audience.lock();
-        let state = &told.state;
+        let published = self.shared.topic.lock();
+        let state = &published.state;
         let Some(behind) = state.end.checked_sub(self.next).filter(|&behind| behind > 0) else {
-            return Err(if told.closed { RecvError::Closed } else { RecvError::Empty });
+            return Err(if published.closed { RecvError::Closed } else { RecvError::Empty });
         };
         let kept = state.kept.len() as u64;
         if behind > kept {
@@ -163,7 +164,7 @@ impl<T: Clone> Receiver<T> {
         }
         let message = Arc::clone(&state.kept[(kept - behind) as usize]);
         self.next += 1;
-        drop(told);
+        drop(published);
         Ok(Arc::unwrap_or_clone(message))
     }
 
@@ -174,16 +175,16 @@ impl<T: Clone> Receiver<T> {
                 other => return other,
             }
             let next = self.next;
-            let is_news = |state: &State<T>| state.end != next;
-            if !self.shared.audience.wait(WaitReason::Broadcast, deadline, is_news) {
+            let is_new = |state: &State<T>| state.end != next;
+            if !self.shared.topic.wait(WaitReason::Broadcast, deadline, is_new) {
                 return Err(RecvError::Empty);
             }
         }
     }
 
-    /// How many messages there are for this receiver, those included that it has missed.
+    /// How many messages there are for this receiver, including messages that it has missed.
     pub fn len(&self) -> u64 {
-        self.shared.audience.lock().state.end - self.next
+        self.shared.topic.lock().state.end - self.next
     }
 
     /// Whether there are none.
@@ -194,32 +195,32 @@ impl<T: Clone> Receiver<T> {
 
 impl<T> Clone for Sender<T> {
     fn clone(&self) -> Self {
-        self.shared.audience.add_sender();
+        self.shared.topic.add_sender();
         Sender { shared: Arc::clone(&self.shared) }
     }
 }
 
 impl<T> Drop for Sender<T> {
     fn drop(&mut self) {
-        self.shared.audience.drop_sender();
+        self.shared.topic.drop_sender();
     }
 }
 
 impl<T> Clone for Receiver<T> {
     fn clone(&self) -> Self {
-        self.shared.audience.lock().state.receivers += 1;
+        self.shared.topic.lock().state.receivers += 1;
         Receiver { shared: Arc::clone(&self.shared), next: self.next }
     }
 }
 
 impl<T> Drop for Receiver<T> {
     fn drop(&mut self) {
-        let mut told = self.shared.audience.lock();
-        told.state.receivers -= 1;
-        // With nobody to get them, messages need not be kept.
-        let last = told.state.receivers == 0;
-        let mut kept = if last { std::mem::take(&mut told.state.kept) } else { VecDeque::new() };
-        drop(told);
+        let mut published = self.shared.topic.lock();
+        published.state.receivers -= 1;
+        // Without receivers, no message need be kept.
+        let last = published.state.receivers == 0;
+        let mut kept = if last { std::mem::take(&mut published.state.kept) } else { VecDeque::new() };
+        drop(published);
         drop_each(|| kept.pop_front());
     }
 }

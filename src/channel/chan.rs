@@ -1,34 +1,66 @@
-//! The channel itself: a queue, and those who wait on either side. One lock.
+//! The channel itself: a queue, and the waiters on either side. One lock.
+//!
+//! The problem: a message must be in exactly one place at any time, whatever ends a wait (a timeout, a
+//! cancellation, another arm of a select), and no operation may wait while its other side waits.
 //!
 //! ```text
 //!   senders that wait              queue (up to the capacity)          receivers that wait
-//!   [value] [value] ...  ------->  | oldest  ...  newest |  ------->   [slot] [slot] ...
-//!   their slots are full           0 places: rendezvous                their slots are empty
+//!   [message] [message] ... ---->  | oldest  ...  newest |  ------->   [empty] [empty] ...
+//!   their cells are full           capacity 0: rendezvous              their cells are empty
 //! ```
 //!
-//! Invariants, whenever the lock is free:
-//! - A receiver waits only while the queue is empty and no sender waits, but for itself.
-//! - A sender waits only while the queue is full and no receiver waits, but for itself.
-//! - So values leave in the order in which their sends began to be carried out.
+//! # Terms
 //!
-//! "But for itself": a select may wait on both sides of one channel, with two places of one waiter. They do
-//! not meet one another; whoever else comes meets one of them.
+//! - A [`MessageCell`] has room for one message. It is on the stack of a waiting sender or receiver, or in an
+//!   arm of a select. Waiters *offer* it to the other side as the payload of their nodes ([`Offer`]).
+//! - A *watcher* waits for the news that an operation is possible (`Select::ready`). It offers no cell, and
+//!   is nobody's other side.
+//! - A channel is *closed* once the last sender or the last receiver is gone.
 //!
-//! A value moves straight from or into the *slot* of the one who waits, which is on the waiting stack. The
-//! slot is touched by the other side only under the lock and before the ticket is won, by
-//! [`WaitList::hand_to_first`]; if the ticket is lost the value goes back to where it was. So a value is in
-//! exactly one place at any time, whatever ends a wait. The algorithm is that of Go's `chan.go`, whose sudogs
-//! are our places.
+//! # The states of an operation
 //!
-//! A *watcher* waits in a list as well, with a place that has no slot, for the news that an operation need
-//! not wait. It is nobody's other side: an operation that comes to it fires it and goes on to the next place,
-//! and two watchers do not meet. A sender or receiver that is about to wait fires the watchers of the other
-//! side first, since its waiting is their news.
+//! ```text
+//!  state     leaves it for   when
+//!  trying    done            send: a receiver waits (the message moves into its cell), or the queue has room
+//!            done            receive: the queue has a message, or a sender waits (its message is taken)
+//!            done (error)    the channel is closed, and for a receive the queue is also empty
+//!            waiting         otherwise: under the lock, its node is added to the list of its side
+//!  waiting   done            the other side came: it moved the message, then won the ticket (`Handed`)
+//!            trying          the node was woken (`Woken`): the channel was closed; or the node is that of a
+//!                            watcher, and its operation may have become possible
+//!            done (error)    the deadline has passed; the node leaves the list, with its message
+//!            unwinding       it was cancelled; as above
+//! ```
 //!
-//! The last one who went to wait leaves a *note* that this side waits, which holds until something comes
-//! that need not be waited for. It is written under the lock and read without it: one who is ready to wait
-//! need not take the lock in vain first. Nothing rests on it, as whoever goes to wait looks again under the
-//! lock.
+//! # Invariants
+//!
+//! Whenever the lock is free:
+//!
+//! - A receiver waits only while the queue is empty and no other sender waits.
+//! - A sender waits only while the queue is full and no other receiver waits.
+//! - So messages are received in the order in which their sends joined the queue or the list.
+//!
+//! "Other": a select may wait on both sides of one channel, with two nodes of one waiter. They do not serve
+//! one another; any other operation serves one of them.
+//!
+//! # The argument
+//!
+//! A message moves directly from or into the cell of the waiter. The other side uses the cell only under the
+//! lock and before the ticket is won ([`WaitList::hand_to_first`]); if the ticket is lost, the message
+//! returns to where it was. So a message is in exactly one place at any time, whatever ends a wait.
+//!
+//! An operation that meets a watcher wakes it, and goes on to the next node. A sender or receiver does not
+//! enlist while the other side has watchers: it tries again, which wakes them. That it waits is the watchers'
+//! news. Two watchers do not serve one another.
+//!
+//! # The hint
+//!
+//! `blocked_side` says which side would have to wait, as far as is known. The last operation that went to
+//! wait writes it, and an operation that makes the other outcome possible clears it. It is written under the
+//! lock and read without it: an operation that would have to wait skips the attempt, and its lock. Nothing
+//! else rests on it: enlisting checks again under the lock.
+//!
+//! The algorithm is that of Go's `chan.go`. Its `sudog` is our node.
 
 use super::queue::Queue;
 use crate::base::list_lock::ListLock;
@@ -37,11 +69,11 @@ use crate::coroutine::{Batch, WaitList, WaitNode};
 use std::cell::{Cell, UnsafeCell};
 use std::ptr::NonNull;
 
-/// What keeps an operation from being carried out.
+/// Why an operation did not complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Blocked {
+pub(super) enum Refused {
     /// It would have to wait.
-    Waits,
+    WouldBlock,
     /// The other side is gone.
     Disconnected,
 }
@@ -49,77 +81,79 @@ pub(super) enum Blocked {
 /// What a waiter offers to the other side: the payload of its node.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Offer {
-    /// A [`Slot`] for messages of the channel's type: a sender's with a message, or a receiver's without.
-    Slot(NonNull<()>),
+    /// A [`MessageCell`] for messages of the channel's type: a sender's with a message, or a receiver's
+    /// without.
+    Cell(NonNull<()>),
     /// Nothing: the waiter is a watcher.
     Nothing,
 }
 
-// SAFETY: the slot holds a message of the channel's type, or none; that a message may move between threads is
+// SAFETY: the cell holds a message of the channel's type, or none; that a message may move between threads is
 // up to the channel, as for its queue.
 unsafe impl Send for Offer {}
 
-/// The slot that the node's owner offers.
+/// What is in the cell that the node's owner offers.
 ///
 /// # Safety
 ///
-/// The node offers a slot for messages of type `T`.
-unsafe fn slot<T>(node: &WaitNode<Offer>) -> *mut Option<T> {
+/// The node offers a cell for messages of type `T`.
+unsafe fn offered<T>(node: &WaitNode<Offer>) -> *mut Option<T> {
     match node.payload() {
-        Offer::Slot(slot) => slot.as_ptr().cast(),
-        Offer::Nothing => unreachable!("a watcher has no slot"),
+        Offer::Cell(cell) => cell.as_ptr().cast(),
+        Offer::Nothing => unreachable!("a watcher offers no cell"),
     }
 }
 
-fn has_slot(node: &WaitNode<Offer>) -> bool {
-    matches!(node.payload(), Offer::Slot(_))
+fn has_cell(node: &WaitNode<Offer>) -> bool {
+    matches!(node.payload(), Offer::Cell(_))
 }
 
-/// Fires the watchers at the head of the list; whether a place with a slot is the first then.
+/// Wakes the watchers at the head of the list. Returns whether a node with a cell is the first then.
 #[inline]
-fn pass_watchers(list: &mut WaitList<Offer>, batch: &mut Batch) -> bool {
-    list.wake_until(batch, has_slot)
+fn wake_watchers(list: &mut WaitList<Offer>, batch: &mut Batch) -> bool {
+    list.wake_until(batch, has_cell)
 }
 
-/// Whether there is anybody in the list whom the owner of that place must not leave unnoticed.
-fn has_others(list: &WaitList<Offer>, place: &WaitNode<Offer>) -> bool {
-    list.has_others(place, |other| has_slot(place) || has_slot(other))
+/// Whether the list has a node that the owner of `node` could serve or has news for. Its own nodes do not
+/// count.
+fn has_others(list: &WaitList<Offer>, node: &WaitNode<Offer>) -> bool {
+    list.has_others(node, |other| has_cell(node) || has_cell(other))
 }
 
-/// A value on its way, on the stack of a sender or receiver.
-pub(super) struct Slot<T>(UnsafeCell<Option<T>>);
+/// Room for a message, on the stack of a waiting sender or receiver, or in an arm.
+pub(super) struct MessageCell<T>(UnsafeCell<Option<T>>);
 
-impl<T> Slot<T> {
-    pub(super) fn new(value: Option<T>) -> Slot<T> {
-        Slot(UnsafeCell::new(value))
+impl<T> MessageCell<T> {
+    pub(super) fn new(message: Option<T>) -> MessageCell<T> {
+        MessageCell(UnsafeCell::new(message))
     }
 
-    /// The slot as the payload of a node.
+    /// The cell as the payload of a node.
     pub(super) fn offer(&self) -> Offer {
-        Offer::Slot(NonNull::from(&self.0).cast())
+        Offer::Cell(NonNull::from(&self.0).cast())
     }
 
-    /// Takes the value out.
+    /// Takes the message out.
     ///
     /// # Safety
     ///
-    /// The caller owns the slot, and it is in no list.
+    /// The caller owns the cell, and it is in no list.
     pub(super) unsafe fn take(&self) -> Option<T> {
         // SAFETY: nobody else has access, as the caller says.
         unsafe { (*self.0.get()).take() }
     }
 
-    /// Puts a value in.
+    /// Puts a message in.
     ///
     /// # Safety
     ///
     /// As for [`take`](Self::take).
-    pub(super) unsafe fn put(&self, value: T) {
+    pub(super) unsafe fn put(&self, message: T) {
         // SAFETY: nobody else has access, as the caller says.
-        unsafe { *self.0.get() = Some(value) };
+        unsafe { *self.0.get() = Some(message) };
     }
 
-    /// Whether there is a value.
+    /// Whether there is a message.
     ///
     /// # Safety
     ///
@@ -133,10 +167,10 @@ impl<T> Slot<T> {
         self.0.into_inner()
     }
 
-    /// The value, where there has to be one: a sender's that was not chosen, a receiver's that was.
+    /// The message, where there must be one: of a sender whose message was not taken, or of a receiver that
+    /// was handed one.
     pub(super) fn into_message(self) -> T {
-        self.into_inner()
-            .expect("whoever takes a value from a slot has won its ticket, and so has who gives one")
+        self.into_inner().expect("a cell is emptied or filled only by a side that has won its ticket")
     }
 }
 
@@ -150,59 +184,58 @@ struct State<T> {
 }
 
 impl<T> State<T> {
-    /// Gives the value to the first receiver that waits, or back if none does.
-    fn give_to_receiver(&mut self, value: T, batch: &mut Batch) -> Result<(), T> {
-        let hand = Cell::new(Some(value));
-        // SAFETY: `choose` calls these while the place's owner cannot look at its slot.
-        let give = |place: &WaitNode<Offer>| unsafe { *slot::<T>(place) = hand.take() };
+    /// Hands the message to the first receiver that waits. The error returns it if none does.
+    fn hand_to_receiver(&mut self, message: T, batch: &mut Batch) -> Result<(), T> {
+        let in_hand = Cell::new(Some(message));
+        // SAFETY: `hand_to_first_if` calls these while the node's owner must not use its cell.
+        let give = |node: &WaitNode<Offer>| unsafe { *offered::<T>(node) = in_hand.take() };
         // SAFETY: as above.
-        let undo = |place: &WaitNode<Offer>, ()| hand.set(unsafe { (*slot::<T>(place)).take() });
-        while pass_watchers(&mut self.receivers, batch) {
-            if self.receivers.hand_to_first_if(batch, has_slot, give, undo).is_some() {
+        let undo = |node: &WaitNode<Offer>, ()| in_hand.set(unsafe { (*offered::<T>(node)).take() });
+        while wake_watchers(&mut self.receivers, batch) {
+            if self.receivers.hand_to_first_if(batch, has_cell, give, undo).is_some() {
                 return Ok(());
             }
         }
-        Err(hand.take().expect("nobody took it"))
+        Err(in_hand.take().expect("no receiver took it"))
     }
 
-    /// Takes the value of the first sender that waits.
+    /// Takes the message of the first sender that waits.
     fn take_from_sender(&mut self, batch: &mut Batch) -> Option<T> {
-        // SAFETY: `choose` calls these while the place's owner cannot look at its slot.
-        let take = |place: &WaitNode<Offer>| unsafe { (*slot::<T>(place)).take() };
+        // SAFETY: `hand_to_first_if` calls these while the node's owner must not use its cell.
+        let take = |node: &WaitNode<Offer>| unsafe { (*offered::<T>(node)).take() };
         // SAFETY: as above.
-        let undo = |place: &WaitNode<Offer>, value| unsafe { *slot::<T>(place) = value };
-        while pass_watchers(&mut self.senders, batch) {
-            if let Some(value) = self.senders.hand_to_first_if(batch, has_slot, take, undo) {
-                return Some(value.expect("a sender that waits has a value"));
+        let undo = |node: &WaitNode<Offer>, message| unsafe { *offered::<T>(node) = message };
+        while wake_watchers(&mut self.senders, batch) {
+            if let Some(message) = self.senders.hand_to_first_if(batch, has_cell, take, undo) {
+                return Some(message.expect("a sender that waits has a message"));
             }
         }
         None
     }
 }
 
-/// Who would have to wait, as far as can be told without the lock.
+/// A side of a channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
-pub(super) enum Note {
-    /// Nobody, or that is not known.
-    Nobody,
-    /// One more sender.
-    Senders,
-    /// One more receiver.
-    Receivers,
+pub(super) enum Side {
+    Senders = 1,
+    Receivers = 2,
 }
+
+/// The value of `blocked_side` if neither side is known to be blocked.
+const NEITHER: u32 = 0;
 
 /// A channel.
 pub(super) struct Chan<T> {
     state: ListLock<State<T>>,
-    /// A [`Note`]. Written under the lock.
-    note: AtomicU32,
+    /// The hint: a [`Side`] or [`NEITHER`]. Written under the lock.
+    blocked_side: AtomicU32,
     capacity: usize,
     senders: AtomicUsize,
     receivers: AtomicUsize,
 }
 
-// SAFETY: values are moved from thread to thread, never shared; the places' slots hold such values.
+// SAFETY: messages move between threads and are never shared; so do those in the cells that nodes offer.
 unsafe impl<T: Send> Sync for Chan<T> {}
 // SAFETY: as above.
 unsafe impl<T: Send> Send for Chan<T> {}
@@ -217,7 +250,7 @@ impl<T> Chan<T> {
                 receivers: WaitList::new(),
                 closed: false,
             }),
-            note: AtomicU32::new(Note::Nobody as u32),
+            blocked_side: AtomicU32::new(NEITHER),
             capacity,
             senders: AtomicUsize::new(1),
             receivers: AtomicUsize::new(1),
@@ -228,18 +261,18 @@ impl<T> Chan<T> {
         self.capacity
     }
 
-    /// Whether one more of that side would have to wait, as far as can be told without the lock.
+    /// Whether an operation of that side would have to wait, as far as is known without the lock.
     #[inline]
-    pub(super) fn says(&self, note: Note) -> bool {
-        self.note.load(Ordering::Relaxed) == note as u32
+    pub(super) fn seems_blocked(&self, side: Side) -> bool {
+        self.blocked_side.load(Ordering::Relaxed) == side as u32
     }
 
-    /// Leaves a note, under the lock.
+    /// Sets the hint, under the lock.
     #[inline]
-    fn leave_note(&self, note: Note) {
-        // No store where there is nothing to change: the memory stays with those who read it.
-        if !self.says(note) {
-            self.note.store(note as u32, Ordering::Relaxed);
+    fn set_hint(&self, hint: u32) {
+        // No store if nothing changes: the cache line stays with its readers.
+        if self.blocked_side.load(Ordering::Relaxed) != hint {
+            self.blocked_side.store(hint, Ordering::Relaxed);
         }
     }
 
@@ -252,111 +285,112 @@ impl<T> Chan<T> {
         self.state.lock().closed
     }
 
-    /// Sends the value if that need not wait, else gives it back.
+    /// Sends the message if that is possible without waiting. The error returns it otherwise.
     #[inline]
-    pub(super) fn try_send(&self, value: T, batch: &mut Batch) -> Result<(), (Blocked, T)> {
+    pub(super) fn try_send(&self, message: T, batch: &mut Batch) -> Result<(), (Refused, T)> {
         let mut state = self.state.lock();
         if state.closed {
-            return Err((Blocked::Disconnected, value));
+            return Err((Refused::Disconnected, message));
         }
         if !state.receivers.is_empty() {
-            return match state.give_to_receiver(value, batch) {
+            return match state.hand_to_receiver(message, batch) {
                 Ok(()) => Ok(()),
-                Err(value) => self.queue_up(&mut state, value),
+                Err(message) => self.enqueue(&mut state, message),
             };
         }
-        self.queue_up(&mut state, value)
+        self.enqueue(&mut state, message)
     }
 
-    /// Puts the value into the queue if there is room.
+    /// Puts the message into the queue if there is room.
     #[inline]
-    fn queue_up(&self, state: &mut State<T>, value: T) -> Result<(), (Blocked, T)> {
+    fn enqueue(&self, state: &mut State<T>, message: T) -> Result<(), (Refused, T)> {
         if state.queue.len() < self.capacity {
-            state.queue.push_back(value);
-            self.leave_note(Note::Nobody);
+            state.queue.push_back(message);
+            self.set_hint(NEITHER);
             Ok(())
         } else {
-            Err((Blocked::Waits, value))
+            Err((Refused::WouldBlock, message))
         }
     }
 
-    /// Takes the next value, if there is one.
+    /// Receives the next message if that is possible without waiting.
     #[inline]
-    pub(super) fn try_recv(&self, batch: &mut Batch) -> Result<T, Blocked> {
+    pub(super) fn try_recv(&self, batch: &mut Batch) -> Result<T, Refused> {
         let mut state = self.state.lock();
-        if let Some(value) = state.queue.pop_front() {
+        if let Some(message) = state.queue.pop_front() {
             if !state.senders.is_empty()
                 && let Some(next) = state.take_from_sender(batch)
             {
                 state.queue.push_back(next);
             } else {
-                self.leave_note(Note::Nobody);
+                self.set_hint(NEITHER);
             }
-            return Ok(value);
+            return Ok(message);
         }
         match state.take_from_sender(batch) {
-            Some(value) => Ok(value),
-            None if state.closed => Err(Blocked::Disconnected),
-            None => Err(Blocked::Waits),
+            Some(message) => Ok(message),
+            None if state.closed => Err(Refused::Disconnected),
+            None => Err(Refused::WouldBlock),
         }
     }
 
-    /// Whether a send looks as if it need not wait. A receiver that has just stopped waiting may count still.
+    /// Whether a send seems to be possible without waiting. A receiver whose wait has just ended may still
+    /// count.
     pub(super) fn may_send(&self) -> bool {
         let state = self.state.lock();
-        state.closed || state.queue.len() < self.capacity || state.receivers.any(has_slot)
+        state.closed || state.queue.len() < self.capacity || state.receivers.any(has_cell)
     }
 
-    /// Whether a receive looks as if it need not wait. A sender that has just stopped waiting may count
-    /// still.
+    /// Whether a receive seems to be possible without waiting. A sender whose wait has just ended may still
+    /// count.
     pub(super) fn may_recv(&self) -> bool {
         let state = self.state.lock();
-        state.closed || !state.queue.is_empty() || state.senders.any(has_slot)
+        state.closed || !state.queue.is_empty() || state.senders.any(has_cell)
     }
 
-    /// Lists a sender whose slot the place names, or a watcher; false if it need not wait.
+    /// Lists the node of a sender, or of a watcher for sends; false if it need not wait.
     ///
     /// # Safety
     ///
-    /// The slot and the place stay, and are left alone, until the place was chosen or `leave_senders` was
-    /// called for it.
-    pub(super) unsafe fn enlist_sender(&self, place: &WaitNode<Offer>) -> bool {
+    /// A cell that the node offers is a `MessageCell<T>`. The node and the cell stay, and are not used, until
+    /// the node's ticket was won from the list or `leave_senders` was called for it.
+    pub(super) unsafe fn enlist_sender(&self, node: &WaitNode<Offer>) -> bool {
         let mut state = self.state.lock();
-        if state.closed || state.queue.len() < self.capacity || has_others(&state.receivers, place) {
+        if state.closed || state.queue.len() < self.capacity || has_others(&state.receivers, node) {
             return false;
         }
         // SAFETY: as the caller says.
-        unsafe { state.senders.push_back(place) };
-        self.leave_note(Note::Senders);
+        unsafe { state.senders.push_back(node) };
+        self.set_hint(Side::Senders as u32);
         true
     }
 
-    /// Lists a receiver whose slot the place names, or a watcher; false if it need not wait.
+    /// Lists the node of a receiver, or of a watcher for receives; false if it need not wait.
     ///
     /// # Safety
     ///
     /// As for [`enlist_sender`](Self::enlist_sender).
-    pub(super) unsafe fn enlist_receiver(&self, place: &WaitNode<Offer>) -> bool {
+    pub(super) unsafe fn enlist_receiver(&self, node: &WaitNode<Offer>) -> bool {
         let mut state = self.state.lock();
-        if state.closed || !state.queue.is_empty() || has_others(&state.senders, place) {
+        if state.closed || !state.queue.is_empty() || has_others(&state.senders, node) {
             return false;
         }
         // SAFETY: as the caller says.
-        unsafe { state.receivers.push_back(place) };
-        self.leave_note(Note::Receivers);
+        unsafe { state.receivers.push_back(node) };
+        self.set_hint(Side::Receivers as u32);
         true
     }
 
-    /// Takes a sender's place off; whether it was chosen before.
-    pub(super) fn leave_senders(&self, place: &WaitNode<Offer>) -> bool {
-        self.state.lock().senders.remove(place);
-        place.was_handed()
+    /// Takes a sender's node off the list. Returns whether a receiver has taken its message.
+    pub(super) fn leave_senders(&self, node: &WaitNode<Offer>) -> bool {
+        self.state.lock().senders.remove(node);
+        node.was_handed()
     }
 
-    /// Takes a receiver's place off; whether it was chosen before.
-    pub(super) fn leave_receivers(&self, place: &WaitNode<Offer>) -> bool {
-        self.state.lock().receivers.remove(place);
-        place.was_handed()
+    /// Takes a receiver's node off the list. Returns whether a sender has handed it a message.
+    pub(super) fn leave_receivers(&self, node: &WaitNode<Offer>) -> bool {
+        self.state.lock().receivers.remove(node);
+        node.was_handed()
     }
 
     pub(super) fn add_sender(&self) {
@@ -367,35 +401,36 @@ impl<T> Chan<T> {
         count(&self.receivers);
     }
 
-    /// One sender less. After the last one, receivers get what is queued, and then the news.
+    /// One sender less. The last one closes the channel, and wakes the receivers that wait. Receivers still
+    /// get what is queued.
     pub(super) fn drop_sender(&self, batch: &mut Batch) {
-        // AcqRel: the last one's news come after all that the others have sent.
+        // AcqRel: the last sender closes the channel after all that the others have sent.
         if self.senders.fetch_sub(1, Ordering::AcqRel) == 1 {
             let mut state = self.state.lock();
             state.closed = true;
-            self.leave_note(Note::Nobody);
+            self.set_hint(NEITHER);
             state.receivers.wake_all(batch);
         }
     }
 
-    /// One receiver less. After the last one, senders get the news; gives what is queued, for the caller to
-    /// drop, since destructors run.
+    /// One receiver less. The last one closes the channel, and wakes the senders that wait. Returns what is
+    /// queued, for the caller to drop without the lock, since destructors run.
     pub(super) fn drop_receiver(&self, batch: &mut Batch) -> Queue<T> {
         if self.receivers.fetch_sub(1, Ordering::AcqRel) != 1 {
             return Queue::new();
         }
         let mut state = self.state.lock();
         state.closed = true;
-        self.leave_note(Note::Nobody);
+        self.set_hint(NEITHER);
         state.senders.wake_all(batch);
         std::mem::replace(&mut state.queue, Queue::new())
     }
 }
 
-/// One more, as [`std::sync::Arc`] counts.
+/// Counts one more, with the check of [`std::sync::Arc`].
 fn count(of: &AtomicUsize) {
     if of.fetch_add(1, Ordering::Relaxed) > usize::MAX / 2 {
-        // So many handles were forgotten that the count would wrap.
+        // A program can leak handles until the count wraps.
         std::process::abort();
     }
 }
@@ -411,16 +446,16 @@ mod models {
     fn send(chan: &Chan<u32>, value: u32) -> bool {
         match chan.try_send(value, &mut Batch::new()) {
             Ok(()) => true,
-            Err((blocked, back)) => {
-                assert_eq!((blocked, back), (Blocked::Waits, value));
+            Err((refused, back)) => {
+                assert_eq!((refused, back), (Refused::WouldBlock, message));
                 false
             }
         }
     }
 
-    /// A receiver's timeout races with a sender: the value is handed over, or stays where it was.
+    /// A receiver's timeout races with a sender: the message is handed over, or stays where it was.
     #[test]
-    fn a_value_is_handed_over_or_kept() {
+    fn a_message_is_handed_over_or_kept() {
         loom::model(|| {
             let chan = Arc::new(Chan::new(0));
             let sender = {
@@ -429,23 +464,23 @@ mod models {
             };
             let waiter = waiter();
             let ticket = ticket_of(&waiter);
-            let slot = Slot::new(None);
-            let place = WaitNode::new(ticket, slot.offer());
-            // SAFETY: place and slot stay until the place has left.
-            assert!(unsafe { chan.enlist_receiver(&place) });
+            let cell = MessageCell::new(None);
+            let node = WaitNode::new(ticket, cell.offer());
+            // SAFETY: node and cell stay until the node has left.
+            assert!(unsafe { chan.enlist_receiver(&node) });
             // SAFETY: the waiter is alive.
             let timed_out = unsafe { ticket.fire(Cause::Timeout, &mut Batch::new()) } != Fired::Lost;
-            let chosen = chan.leave_receivers(&place);
+            let handed = chan.leave_receivers(&node);
             let sent = sender.join().unwrap();
-            assert_eq!(chosen, sent);
-            assert_eq!(chosen, !timed_out);
-            assert_eq!(slot.into_inner(), sent.then_some(7));
+            assert_eq!(handed, sent);
+            assert_eq!(handed, !timed_out);
+            assert_eq!(cell.into_inner(), sent.then_some(7));
         });
     }
 
-    /// A sender's cancellation races with a receiver: the value is taken, or stays in its slot.
+    /// A sender's timeout races with a receiver: the message is taken, or stays in its cell.
     #[test]
-    fn a_value_is_taken_or_kept() {
+    fn a_message_is_taken_or_kept() {
         loom::model(|| {
             let chan = Arc::new(Chan::<u32>::new(0));
             let receiver = {
@@ -454,56 +489,61 @@ mod models {
             };
             let waiter = waiter();
             let ticket = ticket_of(&waiter);
-            let slot = Slot::new(Some(7));
-            let place = WaitNode::new(ticket, slot.offer());
-            // SAFETY: place and slot stay until the place has left.
-            assert!(unsafe { chan.enlist_sender(&place) });
+            let cell = MessageCell::new(Some(7));
+            let node = WaitNode::new(ticket, cell.offer());
+            // SAFETY: node and cell stay until the node has left.
+            assert!(unsafe { chan.enlist_sender(&node) });
             // SAFETY: the waiter is alive.
             let _ = unsafe { ticket.fire(Cause::Timeout, &mut Batch::new()) };
-            let chosen = chan.leave_senders(&place);
+            let handed = chan.leave_senders(&node);
             let received = receiver.join().unwrap();
-            assert_eq!(chosen, received.is_some());
-            assert_eq!(slot.into_inner().is_none(), chosen);
+            assert_eq!(handed, received.is_some());
+            assert_eq!(cell.into_inner().is_none(), handed);
         });
     }
 
-    /// A select that waits on two channels while both are sent to: one of the two sends meets it.
+    /// A select waits on two channels while both are sent to: one of the two sends completes.
     #[test]
-    fn a_select_is_met_by_one_of_two() {
+    fn one_of_two_sends_serves_a_select() {
         loom::model(|| {
             let chans = [Arc::new(Chan::new(0)), Arc::new(Chan::new(0))];
             let waiter = waiter();
             let ticket = ticket_of(&waiter);
-            let slots = [Slot::<u32>::new(None), Slot::new(None)];
-            let places = [0, 1].map(|i| WaitNode::new(ticket, slots[i].offer()));
-            for (chan, place) in chans.iter().zip(&places) {
-                // SAFETY: places and slots stay until the places have left.
-                assert!(unsafe { chan.enlist_receiver(place) });
+            let cells = [MessageCell::<u32>::new(None), MessageCell::new(None)];
+            let nodes = [0, 1].map(|i| WaitNode::new(ticket, cells[i].offer()));
+            for (chan, node) in chans.iter().zip(&nodes) {
+                // SAFETY: nodes and cells stay until the nodes have left.
+                assert!(unsafe { chan.enlist_receiver(node) });
             }
             let senders = [0, 1].map(|i| {
                 let chan = chans[i].clone();
                 thread::spawn(move || send(&chan, i as u32))
             });
             let sent = senders.map(|sender| sender.join().unwrap());
-            let chosen = [0, 1].map(|i| chans[i].leave_receivers(&places[i]));
-            assert_eq!(chosen, sent);
-            assert!(chosen[0] ^ chosen[1]);
-            assert!(slots.into_iter().map(Slot::into_inner).eq([0, 1].map(|i| sent[i].then_some(i as u32))));
+            let handed = [0, 1].map(|i| chans[i].leave_receivers(&nodes[i]));
+            assert_eq!(handed, sent);
+            assert!(handed[0] ^ handed[1]);
+            assert!(
+                cells
+                    .into_iter()
+                    .map(MessageCell::into_inner)
+                    .eq([0, 1].map(|i| sent[i].then_some(i as u32)))
+            );
         });
     }
 
-    /// A select that would send or receive on one channel, and another: its own arms do not meet, and the
-    /// other one meets one of them.
+    /// A select that offers to send and to receive on one channel, and another thread: the arms do not serve
+    /// one another, and the other thread serves one of them.
     #[test]
-    fn a_select_on_both_sides_meets_another() {
+    fn a_select_on_both_sides_is_served_by_another_thread() {
         loom::model(|| {
             let chan = Arc::new(Chan::new(0));
             let waiter = waiter();
             let ticket = ticket_of(&waiter);
-            let slots = [Slot::<u32>::new(None), Slot::new(Some(1))];
-            let places = [0, 1].map(|i| WaitNode::new(ticket, slots[i].offer()));
-            // SAFETY: places and slots stay until the places have left.
-            assert!(unsafe { chan.enlist_receiver(&places[0]) && chan.enlist_sender(&places[1]) });
+            let cells = [MessageCell::<u32>::new(None), MessageCell::new(Some(1))];
+            let nodes = [0, 1].map(|i| WaitNode::new(ticket, cells[i].offer()));
+            // SAFETY: nodes and cells stay until the nodes have left.
+            assert!(unsafe { chan.enlist_receiver(&nodes[0]) && chan.enlist_sender(&nodes[1]) });
             let other = {
                 let chan = chan.clone();
                 thread::spawn(move || {
@@ -514,21 +554,21 @@ mod models {
                 })
             };
             // SAFETY: the waiter is alive.
-            let called_off = unsafe { ticket.fire(Cause::Event, &mut Batch::new()) } != Fired::Lost;
-            let chosen = [chan.leave_receivers(&places[0]), chan.leave_senders(&places[1])];
+            let aborted = unsafe { ticket.fire(Cause::Event, &mut Batch::new()) } != Fired::Lost;
+            let handed = [chan.leave_receivers(&nodes[0]), chan.leave_senders(&nodes[1])];
             let outcome = other.join().unwrap();
-            assert_eq!(chosen[0], outcome.is_none());
-            assert_eq!(chosen[1], outcome == Some(Some(1)));
-            assert_eq!(called_off, !chosen[0] && !chosen[1]);
-            let [received, kept] = slots.map(Slot::into_inner);
-            assert_eq!((received, kept), (chosen[0].then_some(2), (!chosen[1]).then_some(1)));
+            assert_eq!(handed[0], outcome.is_none());
+            assert_eq!(handed[1], outcome == Some(Some(1)));
+            assert_eq!(aborted, !handed[0] && !handed[1]);
+            let [received, kept] = cells.map(MessageCell::into_inner);
+            assert_eq!((received, kept), (handed[0].then_some(2), (!handed[1]).then_some(1)));
         });
     }
 
-    /// A select finds its second arm possible while it puts itself on the lists, and calls the wait off,
-    /// while the first arm is sent to.
+    /// A select finds its second arm possible as it enlists, and aborts its wait, while the first arm is sent
+    /// to.
     #[test]
-    fn a_select_that_is_called_off_loses_nothing() {
+    fn a_select_that_is_aborted_loses_nothing() {
         loom::model(|| {
             let (first, second) = (Arc::new(Chan::new(0)), Chan::new(1));
             assert!(send(&second, 2));
@@ -538,19 +578,19 @@ mod models {
             };
             let waiter = waiter();
             let ticket = ticket_of(&waiter);
-            let slots = [Slot::<u32>::new(None), Slot::new(None)];
-            let places = [0, 1].map(|i| WaitNode::new(ticket, slots[i].offer()));
-            // SAFETY: places and slots stay until the places have left.
-            assert!(unsafe { first.enlist_receiver(&places[0]) });
+            let cells = [MessageCell::<u32>::new(None), MessageCell::new(None)];
+            let nodes = [0, 1].map(|i| WaitNode::new(ticket, cells[i].offer()));
+            // SAFETY: nodes and cells stay until the nodes have left.
+            assert!(unsafe { first.enlist_receiver(&nodes[0]) });
             // SAFETY: as above.
-            assert!(!unsafe { second.enlist_receiver(&places[1]) });
+            assert!(!unsafe { second.enlist_receiver(&nodes[1]) });
             // SAFETY: the waiter is alive.
-            let called_off = unsafe { ticket.fire(Cause::Event, &mut Batch::new()) } != Fired::Lost;
-            let chosen = first.leave_receivers(&places[0]);
-            assert!(!second.leave_receivers(&places[1]));
-            assert_eq!(chosen, !called_off);
-            assert_eq!(sender.join().unwrap(), chosen);
-            assert_eq!(second.len(), 1, "nobody took it");
+            let aborted = unsafe { ticket.fire(Cause::Event, &mut Batch::new()) } != Fired::Lost;
+            let handed = first.leave_receivers(&nodes[0]);
+            assert!(!second.leave_receivers(&nodes[1]));
+            assert_eq!(handed, !aborted);
+            assert_eq!(sender.join().unwrap(), handed);
+            assert_eq!(second.len(), 1, "nobody has taken it");
         });
     }
 }

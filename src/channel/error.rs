@@ -1,4 +1,4 @@
-//! What keeps a message from being sent or received. Names and texts are crossbeam-channel's.
+//! Why a message was not sent or received. Names and texts are crossbeam-channel's.
 
 use std::error::Error;
 use std::fmt;
@@ -25,7 +25,7 @@ pub enum SendTimeoutError<T> {
     Disconnected(T),
 }
 
-/// There will be no message any more: the channel is empty, and all senders are gone.
+/// There will be no more messages: the channel is empty, and all senders are gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RecvError;
 

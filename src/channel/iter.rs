@@ -1,27 +1,27 @@
 //! Receiving in `for` loops.
 
-use super::Receiver;
+use super::receiver::Receiver;
 use crate::select::WaitLimit;
 
-/// Messages until all senders are gone; waits for each. Made by [`Receiver::iter`].
+/// The messages until all senders are gone. Waits for each. Made by [`Receiver::iter`].
 #[derive(Debug)]
 pub struct Iter<'a, T>(&'a Receiver<T>);
 
-/// The messages that are there, without waiting. Made by [`Receiver::try_iter`].
+/// The messages that can be received without waiting. Made by [`Receiver::try_iter`].
 #[derive(Debug)]
 pub struct TryIter<'a, T>(&'a Receiver<T>);
 
-/// Messages until all senders are gone; waits for each. Made by `into_iter` of a [`Receiver`].
+/// The messages until all senders are gone. Waits for each. Made by `into_iter` of a [`Receiver`].
 #[derive(Debug)]
 pub struct IntoIter<T>(Receiver<T>);
 
 impl<T> Receiver<T> {
-    /// The messages until all senders are gone. Parks until there is one.
+    /// The messages until all senders are gone. Each call of `next` parks until there is one.
     pub fn iter(&self) -> Iter<'_, T> {
         Iter(self)
     }
 
-    /// The messages that are there already. Does not park.
+    /// The messages that can be received now. Does not park.
     pub fn try_iter(&self) -> TryIter<'_, T> {
         TryIter(self)
     }

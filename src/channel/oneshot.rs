@@ -8,12 +8,13 @@
 //! });
 //! ```
 
+use super::sender::send_until;
 use super::{RecvArm, RecvError, RecvTimeoutError, TryRecvError};
 use crate::base::large_box::{LargeBox, is_large, large_box};
 use crate::select::WaitLimit;
 use std::time::{Duration, Instant};
 
-/// A channel for one message. Sending does not wait.
+/// A channel for one message. Sending it does not wait.
 pub fn channel<T>() -> (Sender<T>, Receiver<T>) {
     let (sender, receiver) = super::bounded(1);
     (Sender(sender), Receiver(receiver))
@@ -35,16 +36,16 @@ impl<T> Sender<T> {
     /// The receiver is gone; the error is the message.
     pub fn send(self, message: T) -> Result<(), T> {
         if const { is_large::<T>() } {
-            match super::send_until(self.0.chan.large(), large_box!(message), WaitLimit::None) {
+            match send_until(self.0.chan.large(), large_box!(message), WaitLimit::None) {
                 Ok(()) => Ok(()),
-                Err(error) => given_back(error.into_inner()),
+                Err(error) => send_error(error.into_inner()),
             }
         } else {
             self.0.try_send(message).map_err(super::TrySendError::into_inner)
         }
     }
 
-    /// Whether the receiver is gone, so that nobody wants the message any more.
+    /// Whether the receiver is gone, so that a send would fail.
     pub fn is_closed(&self) -> bool {
         self.0.is_closed()
     }
@@ -52,12 +53,12 @@ impl<T> Sender<T> {
 
 /// The error of a send whose receiver is gone.
 #[cold]
-fn given_back<T>(boxed: LargeBox<T>) -> Result<(), T> {
+fn send_error<T>(boxed: LargeBox<T>) -> Result<(), T> {
     Err(boxed.into_inner())
 }
 
 impl<T> Receiver<T> {
-    /// Waits for the message. Parks until it is there.
+    /// Waits for the message. Parks until there is one. A cancelled coroutine unwinds out of it.
     ///
     /// # Errors
     ///
@@ -66,29 +67,30 @@ impl<T> Receiver<T> {
         self.0.recv()
     }
 
-    /// Takes the message if it is there.
+    /// Takes the message if there is one. Does not park, but counts against the
+    /// [budget](crate::task#fairness).
     ///
     /// # Errors
     ///
-    /// It is not there yet; or it will never be.
+    /// There is no message yet; or there will never be one.
     pub fn try_recv(&self) -> Result<T, TryRecvError> {
         self.0.try_recv()
     }
 
-    /// Waits for the message for that long at most. Parks until it is there.
+    /// As [`recv`](Self::recv), but waits no longer than `timeout`.
     ///
     /// # Errors
     ///
-    /// The time is over; or it will never be there.
+    /// The time is over; or there will never be a message.
     pub fn recv_timeout(&self, timeout: Duration) -> Result<T, RecvTimeoutError> {
         self.0.recv_timeout(timeout)
     }
 
-    /// Waits for the message until then at most. Parks until it is there.
+    /// As [`recv`](Self::recv), but waits no longer than until `deadline`.
     ///
     /// # Errors
     ///
-    /// The time is over; or it will never be there.
+    /// The time is over; or there will never be a message.
     pub fn recv_deadline(&self, deadline: Instant) -> Result<T, RecvTimeoutError> {
         self.0.recv_deadline(deadline)
     }

@@ -1,30 +1,32 @@
-//! What a channel has in it: a queue that gives the memory of a burst back as it empties.
+//! The queue of a channel. It frees the memory of a burst as it empties.
 //!
 //! ```text
 //!   front (a ring)        behind: full chunks, oldest first; the last one is filled
 //!   [ oldest ... ]  <---  [ ............ ]  [ ............ ]  [ ... newest ]
 //! ```
 //!
-//! A ring that grows with a burst keeps the memory of the largest burst for ever, and moves all messages each
-//! time it grows, under the channel's lock. So a ring grows to one chunk only. Further messages go into
-//! further chunks, and each of these is freed when it has become the front and is empty.
+//! The problem: a ring that grows with a burst keeps the memory of the largest burst for ever, and each time
+//! it grows it moves all messages, under the channel's lock.
 //!
-//! Invariant: the front is empty only if nothing is behind it. A queue that is empty holds the buffer of one
-//! chunk at most.
+//! So a ring grows to one chunk only. More messages go into more chunks, and a chunk is freed when it has
+//! become the front and is empty.
+//!
+//! Invariant: the front is empty only if nothing is behind it. An empty queue holds the buffer of at most one
+//! chunk.
 
 use std::collections::{LinkedList, VecDeque};
 
-/// The size of a chunk in bytes, about.
+/// About the size of a chunk in bytes.
 const BYTES: usize = 4096;
-/// A chunk has room for so many messages, however large they are.
+/// A chunk has room for at least that many messages, however large they are.
 const FEWEST: usize = 8;
 
 /// First in, first out.
 pub(super) struct Queue<T> {
     front: VecDeque<T>,
     behind: LinkedList<VecDeque<T>>,
-    /// How many messages there are behind the front.
-    waiting: usize,
+    /// How many messages are behind the front.
+    behind_len: usize,
 }
 
 impl<T> Queue<T> {
@@ -36,12 +38,12 @@ impl<T> Queue<T> {
     };
 
     pub(super) const fn new() -> Queue<T> {
-        Queue { front: VecDeque::new(), behind: LinkedList::new(), waiting: 0 }
+        Queue { front: VecDeque::new(), behind: LinkedList::new(), behind_len: 0 }
     }
 
     #[inline]
     pub(super) fn len(&self) -> usize {
-        self.front.len() + self.waiting
+        self.front.len() + self.behind_len
     }
 
     #[inline]
@@ -51,7 +53,7 @@ impl<T> Queue<T> {
 
     #[inline]
     pub(super) fn push_back(&mut self, value: T) {
-        if self.waiting == 0 && self.front.len() < Self::CHUNK {
+        if self.behind_len == 0 && self.front.len() < Self::CHUNK {
             self.front.push_back(value);
         } else {
             self.push_behind(value);
@@ -60,7 +62,7 @@ impl<T> Queue<T> {
 
     #[inline(never)]
     fn push_behind(&mut self, value: T) {
-        self.waiting += 1;
+        self.behind_len += 1;
         match self.behind.back_mut() {
             Some(last) if last.len() < Self::CHUNK => last.push_back(value),
             _ => {
@@ -74,7 +76,7 @@ impl<T> Queue<T> {
     #[inline]
     pub(super) fn pop_front(&mut self) -> Option<T> {
         let first = self.front.pop_front();
-        if self.waiting > 0 && self.front.is_empty() {
+        if self.behind_len > 0 && self.front.is_empty() {
             self.next_chunk();
         }
         first
@@ -82,8 +84,8 @@ impl<T> Queue<T> {
 
     #[inline(never)]
     fn next_chunk(&mut self) {
-        self.front = self.behind.pop_front().expect("what waits is in a chunk");
-        self.waiting -= self.front.len();
+        self.front = self.behind.pop_front().expect("what is behind the front is in a chunk");
+        self.behind_len -= self.front.len();
     }
 }
 
@@ -91,7 +93,7 @@ impl<T> Queue<T> {
 mod tests {
     use super::*;
 
-    /// As `VecDeque`, whatever the size of a message.
+    /// Behaves as a `VecDeque`, whatever the size of a message.
     fn behaves<T>(make: impl Fn(usize) -> T, number: impl Fn(&T) -> usize) {
         let (mut queue, mut model) = (Queue::new(), VecDeque::new());
         let (mut next, mut seed) = (0, 1_u32);
@@ -132,7 +134,7 @@ mod tests {
             let mut queue = Queue::new();
             (0..100_000).for_each(|_| queue.push_back(value.clone()));
             while queue.pop_front().is_some() {}
-            assert_eq!((queue.behind.len(), queue.waiting), (0, 0));
+            assert_eq!((queue.behind.len(), queue.behind_len), (0, 0));
             queue.front.capacity() * size_of::<T>()
         }
         assert!(held(&1_u8) <= BYTES);

@@ -1,6 +1,6 @@
-//! What the ends of a channel share: the channel itself, whose messages are boxed if they are large.
+//! What senders and receivers share: the channel itself, which holds large messages in boxes.
 
-use super::chan::{Chan, Note, Offer};
+use super::chan::{Chan, Offer, Side};
 use crate::base::large_box::{LargeBox, is_large};
 use crate::coroutine::{Batch, WaitNode, drop_each};
 use std::sync::Arc;
@@ -11,7 +11,7 @@ pub(super) enum Shared<T> {
     Large(Arc<Chan<LargeBox<T>>>),
 }
 
-/// What both kinds have in common.
+/// Does the same for both kinds.
 macro_rules! either {
     ($shared:expr, $chan:ident => $do:expr) => {
         match $shared {
@@ -31,7 +31,7 @@ impl<T> Shared<T> {
         }
     }
 
-    /// A further reference, which counts as no further end.
+    /// Another reference. It does not count as a sender or receiver.
     pub(super) fn share(&self) -> Shared<T> {
         match self {
             Shared::Small(chan) => Shared::Small(Arc::clone(chan)),
@@ -57,7 +57,7 @@ impl<T> Shared<T> {
         }
     }
 
-    pub(super) fn is(&self, other: &Shared<T>) -> bool {
+    pub(super) fn is_same(&self, other: &Shared<T>) -> bool {
         match (self, other) {
             (Shared::Small(one), Shared::Small(other)) => Arc::ptr_eq(one, other),
             (Shared::Large(one), Shared::Large(other)) => Arc::ptr_eq(one, other),
@@ -65,8 +65,8 @@ impl<T> Shared<T> {
         }
     }
 
-    /// How many messages there is room for; `None` for no limit.
-    pub(super) fn limit(&self) -> Option<usize> {
+    /// How many messages the channel has room for; `None` for no limit.
+    pub(super) fn capacity_limit(&self) -> Option<usize> {
         let capacity = self.capacity();
         (capacity != usize::MAX).then_some(capacity)
     }
@@ -75,9 +75,9 @@ impl<T> Shared<T> {
         either!(self, chan => chan.capacity())
     }
 
-    /// As [`Chan::says`].
-    pub(super) fn says(&self, note: Note) -> bool {
-        either!(self, chan => chan.says(note))
+    /// As [`Chan::seems_blocked`].
+    pub(super) fn seems_blocked(&self, side: Side) -> bool {
+        either!(self, chan => chan.seems_blocked(side))
     }
 
     pub(super) fn len(&self) -> usize {
@@ -100,14 +100,14 @@ impl<T> Shared<T> {
         either!(self, chan => chan.drop_sender(batch));
     }
 
-    /// One receiver less. After the last one, calls `tell`, which tells the senders, and then drops what is
+    /// One receiver less. After the last one, calls `wake` for the senders that wait, and then drops what is
     /// queued.
-    pub(super) fn drop_receiver(&self, tell: impl FnOnce(&mut Batch)) {
+    pub(super) fn drop_receiver(&self, wake: impl FnOnce(&mut Batch)) {
         let mut batch = Batch::new();
         either!(self, chan => {
             let mut queued = chan.drop_receiver(&mut batch);
-            // The senders first: a destructor of a message may take its time, or panic.
-            tell(&mut batch);
+            // The senders first: the destructor of a message may take long, or panic.
+            wake(&mut batch);
             drop_each(|| queued.pop_front());
         });
     }
@@ -126,10 +126,10 @@ impl<T> Shared<T> {
     ///
     /// # Safety
     ///
-    /// As there. The slot holds the message, or a [`LargeBox`] with it if messages are boxed.
-    pub(super) unsafe fn enlist_sender(&self, place: &WaitNode<Offer>) -> bool {
+    /// As there. The cell holds the message, or a [`LargeBox`] with it if messages are boxed.
+    pub(super) unsafe fn enlist_sender(&self, node: &WaitNode<Offer>) -> bool {
         // SAFETY: as the caller says.
-        either!(self, chan => unsafe { chan.enlist_sender(place) })
+        either!(self, chan => unsafe { chan.enlist_sender(node) })
     }
 
     /// As [`Chan::enlist_receiver`].
@@ -137,16 +137,16 @@ impl<T> Shared<T> {
     /// # Safety
     ///
     /// As for [`enlist_sender`](Self::enlist_sender).
-    pub(super) unsafe fn enlist_receiver(&self, place: &WaitNode<Offer>) -> bool {
+    pub(super) unsafe fn enlist_receiver(&self, node: &WaitNode<Offer>) -> bool {
         // SAFETY: as the caller says.
-        either!(self, chan => unsafe { chan.enlist_receiver(place) })
+        either!(self, chan => unsafe { chan.enlist_receiver(node) })
     }
 
-    pub(super) fn leave_senders(&self, place: &WaitNode<Offer>) -> bool {
-        either!(self, chan => chan.leave_senders(place))
+    pub(super) fn leave_senders(&self, node: &WaitNode<Offer>) -> bool {
+        either!(self, chan => chan.leave_senders(node))
     }
 
-    pub(super) fn leave_receivers(&self, place: &WaitNode<Offer>) -> bool {
-        either!(self, chan => chan.leave_receivers(place))
+    pub(super) fn leave_receivers(&self, node: &WaitNode<Offer>) -> bool {
+        either!(self, chan => chan.leave_receivers(node))
     }
 }

@@ -3,10 +3,10 @@
 use crate::base::list_lock::ListLock;
 use std::time::{Duration, Instant};
 
-/// Something that has a message at some time.
+/// A channel that has a message at some time.
 pub(super) trait Timed<T>: Send + Sync {
-    /// The message that is due; or when the next one is, `None` for never.
-    fn poll(&self, now: Instant) -> Result<T, Option<Instant>>;
+    /// Takes the message that is due. The error is the time of the next one, `None` for never.
+    fn try_recv(&self, now: Instant) -> Result<T, Option<Instant>>;
 
     /// When the next message is due.
     fn due(&self) -> Option<Instant>;
@@ -16,14 +16,14 @@ pub(super) trait Timed<T>: Send + Sync {
 pub(super) struct After(ListLock<Option<Instant>>);
 
 impl After {
-    /// `None` for a time that never comes.
+    /// `None` is a time that never comes.
     pub(super) fn new(at: Option<Instant>) -> After {
         After(ListLock::new(at))
     }
 }
 
 impl Timed<Instant> for After {
-    fn poll(&self, now: Instant) -> Result<Instant, Option<Instant>> {
+    fn try_recv(&self, now: Instant) -> Result<Instant, Option<Instant>> {
         let mut at = self.0.lock();
         match *at {
             Some(due) if due <= now => {
@@ -39,7 +39,7 @@ impl Timed<Instant> for After {
     }
 }
 
-/// A message in each period. Those that nobody has received in time are left out, as in Go.
+/// A message in each period. A message that nobody has received in its period is dropped, as in Go.
 pub(super) struct Tick {
     next: ListLock<Option<Instant>>,
     period: Duration,
@@ -52,7 +52,7 @@ impl Tick {
 }
 
 impl Timed<Instant> for Tick {
-    fn poll(&self, now: Instant) -> Result<Instant, Option<Instant>> {
+    fn try_recv(&self, now: Instant) -> Result<Instant, Option<Instant>> {
         let mut next = self.next.lock();
         match *next {
             Some(due) if due <= now => {
@@ -88,26 +88,26 @@ mod tests {
     fn after_has_one_message() {
         let start = Instant::now();
         let after = After::new(Some(start + SECOND));
-        assert_eq!(after.poll(start), Err(Some(start + SECOND)));
-        assert_eq!(after.poll(start + 2 * SECOND), Ok(start + SECOND));
-        assert_eq!(after.poll(start + 9 * SECOND), Err(None));
+        assert_eq!(after.try_recv(start), Err(Some(start + SECOND)));
+        assert_eq!(after.try_recv(start + 2 * SECOND), Ok(start + SECOND));
+        assert_eq!(after.try_recv(start + 9 * SECOND), Err(None));
     }
 
     #[test]
     fn missed_ticks_are_left_out() {
         let start = Instant::now();
         let tick = Tick::new(start, SECOND);
-        assert_eq!(tick.poll(start), Err(Some(start + SECOND)));
-        assert_eq!(tick.poll(start + 5 * SECOND), Ok(start + SECOND));
-        assert_eq!(tick.poll(start + 5 * SECOND), Err(Some(start + 6 * SECOND)));
-        assert_eq!(tick.poll(start + 13 * SECOND / 2), Ok(start + 6 * SECOND));
-        assert_eq!(tick.poll(start + 13 * SECOND / 2), Err(Some(start + 7 * SECOND)));
+        assert_eq!(tick.try_recv(start), Err(Some(start + SECOND)));
+        assert_eq!(tick.try_recv(start + 5 * SECOND), Ok(start + SECOND));
+        assert_eq!(tick.try_recv(start + 5 * SECOND), Err(Some(start + 6 * SECOND)));
+        assert_eq!(tick.try_recv(start + 13 * SECOND / 2), Ok(start + 6 * SECOND));
+        assert_eq!(tick.try_recv(start + 13 * SECOND / 2), Err(Some(start + 7 * SECOND)));
     }
 
     #[test]
     fn periods_of_any_length() {
         let start = Instant::now();
-        assert!(Tick::new(start, Duration::ZERO).poll(start).is_ok());
-        assert_eq!(Tick::new(start, Duration::MAX).poll(start), Err(None));
+        assert!(Tick::new(start, Duration::ZERO).try_recv(start).is_ok());
+        assert_eq!(Tick::new(start, Duration::MAX).try_recv(start), Err(None));
     }
 }

@@ -1,7 +1,7 @@
-//! A value of which only the latest version counts: settings, a state.
+//! A value of which only the latest version matters: settings, a state.
 //!
-//! Every receiver sees the latest value, and is told when there is a new one; versions that
-//! come in quick succession may be passed over.
+//! Every receiver sees the latest value, and can wait for the next one. A receiver may miss versions that
+//! follow one another quickly, but never the last one.
 //!
 //! ```
 //! use sward::channel::watch;
@@ -19,7 +19,7 @@
 //! });
 //! ```
 
-use super::audience::{Audience, Told};
+use super::topic::{Published, Topic};
 use super::{RecvError, RecvTimeoutError};
 use crate::coroutine::WaitReason;
 use crate::sched;
@@ -28,10 +28,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-/// A value to be watched, with its sender and a first receiver, which has seen it.
+/// A channel with that value, its sender, and a first receiver, for which the value counts as seen.
 pub fn channel<T>(value: T) -> (Sender<T>, Receiver<T>) {
-    let audience = Audience::new(State { value: Arc::new(value), version: 0 });
-    let shared = Arc::new(Shared { audience, receivers: AtomicUsize::new(1) });
+    let topic = Topic::new(State { value: Arc::new(value), version: 0 });
+    let shared = Arc::new(Shared { topic, receivers: AtomicUsize::new(1) });
     (Sender { shared: Arc::clone(&shared) }, Receiver { shared, seen: 0 })
 }
 
@@ -41,7 +41,7 @@ struct State<T> {
 }
 
 struct Shared<T> {
-    audience: Audience<State<T>>,
+    topic: Topic<State<T>>,
     receivers: AtomicUsize,
 }
 
@@ -50,26 +50,26 @@ pub struct Sender<T> {
     shared: Arc<Shared<T>>,
 }
 
-/// Sees the latest value. A clone has seen what the original has.
+/// Sees the latest value. For a clone, the same version counts as seen as for the original.
 pub struct Receiver<T> {
     shared: Arc<Shared<T>>,
     seen: u64,
 }
 
 impl<T> Sender<T> {
-    /// Sets the value and tells all receivers. Gives the one before. Does not park.
+    /// Sets the value, and wakes all receivers that wait for one. Returns the value before. Does not park.
     pub fn send(&self, value: T) -> Arc<T> {
         let value = Arc::new(value);
         self.change(|_| Some(value)).expect("there was a value")
     }
 
-    /// Sets the value to what the closure makes of the present one. The closure is called again if
-    /// another sender was faster. Does not park.
+    /// Sets the value to what the closure makes of the present one. If another sender sets the value
+    /// meanwhile, the closure is called again. Does not park.
     pub fn send_modify(&self, mut modify: impl FnMut(&T) -> T) {
         loop {
             let before = self.get();
-            // What was made in vain is dropped at the end of the turn, where the lock is not held: a user's
-            // destructor runs.
+            // If another sender was faster, this is dropped at the end of the pass, without the lock: a
+            // user's destructor runs.
             let mut after = Some(Arc::new(modify(&before)));
             if self.change(|now| after.take_if(|_| Arc::ptr_eq(now, &before))).is_some() {
                 return;
@@ -77,9 +77,9 @@ impl<T> Sender<T> {
         }
     }
 
-    /// Replaces the value by what `new` gives under the lock, if it gives any; the one before.
+    /// Replaces the value by what `new` returns under the lock, if anything; returns the value before.
     fn change(&self, new: impl FnOnce(&Arc<T>) -> Option<Arc<T>>) -> Option<Arc<T>> {
-        self.shared.audience.change(|Told { state, .. }| {
+        self.shared.topic.publish(|Published { state, .. }| {
             let value = new(&state.value)?;
             state.version += 1;
             Some(std::mem::replace(&mut state.value, value))
@@ -88,13 +88,13 @@ impl<T> Sender<T> {
 
     /// The value. Does not park.
     pub fn get(&self) -> Arc<T> {
-        Arc::clone(&self.shared.audience.lock().state.value)
+        Arc::clone(&self.shared.topic.lock().state.value)
     }
 
-    /// A further receiver, which has seen the present value.
+    /// Another receiver, for which the present value counts as seen.
     pub fn subscribe(&self) -> Receiver<T> {
         self.shared.receivers.fetch_add(1, Ordering::Relaxed);
-        let seen = self.shared.audience.lock().state.version;
+        let seen = self.shared.topic.lock().state.version;
         Receiver { shared: Arc::clone(&self.shared), seen }
     }
 
@@ -105,38 +105,38 @@ impl<T> Sender<T> {
 }
 
 impl<T> Receiver<T> {
-    /// The value, which does not count as seen. Does not park.
+    /// The value. It does not count as seen by this. Does not park.
     pub fn get(&self) -> Arc<T> {
-        Arc::clone(&self.shared.audience.lock().state.value)
+        Arc::clone(&self.shared.topic.lock().state.value)
     }
 
-    /// The value, which counts as seen. Does not park.
+    /// The value, which counts as seen from now on. Does not park.
     pub fn get_and_update(&mut self) -> Arc<T> {
-        let told = self.shared.audience.lock();
-        self.seen = told.state.version;
-        Arc::clone(&told.state.value)
+        let published = self.shared.topic.lock();
+        self.seen = published.state.version;
+        Arc::clone(&published.state.value)
     }
 
     /// Whether there is a value that this receiver has not seen.
     pub fn has_changed(&self) -> bool {
-        self.shared.audience.lock().state.version != self.seen
+        self.shared.topic.lock().state.version != self.seen
     }
 
-    /// Waits for a value that this receiver has not seen, which then counts as seen. Parks until there is
-    /// one; returns at once if there is. A cancelled coroutine unwinds out of it.
+    /// Waits for a value that this receiver has not seen, which counts as seen from then on. Parks until
+    /// there is one; returns at once if there is one already. A cancelled coroutine unwinds out of it.
     ///
     /// # Errors
     ///
-    /// All senders are gone, and there is none.
+    /// All senders are gone, and there is no such value.
     pub fn changed(&mut self) -> Result<(), RecvError> {
         self.changed_until(None).map_err(|_| RecvError)
     }
 
-    /// As [`changed`](Self::changed), for that long at most.
+    /// As [`changed`](Self::changed), but waits no longer than `timeout`.
     ///
     /// # Errors
     ///
-    /// The time is over; or all senders are gone, and there is no value that was not seen.
+    /// The time is over; or all senders are gone, and there is no value that this receiver has not seen.
     pub fn changed_timeout(&mut self, timeout: Duration) -> Result<(), RecvTimeoutError> {
         self.changed_until(Instant::now().checked_add(timeout))
     }
@@ -145,18 +145,18 @@ impl<T> Receiver<T> {
         sched::consume_budget();
         loop {
             {
-                let told = self.shared.audience.lock();
-                if told.state.version != self.seen {
-                    self.seen = told.state.version;
+                let published = self.shared.topic.lock();
+                if published.state.version != self.seen {
+                    self.seen = published.state.version;
                     return Ok(());
                 }
-                if told.closed {
+                if published.closed {
                     return Err(RecvTimeoutError::Disconnected);
                 }
             }
             let seen = self.seen;
-            let is_news = |state: &State<T>| state.version != seen;
-            if !self.shared.audience.wait(WaitReason::Changed, deadline, is_news) {
+            let is_new = |state: &State<T>| state.version != seen;
+            if !self.shared.topic.wait(WaitReason::Changed, deadline, is_new) {
                 return Err(RecvTimeoutError::Timeout);
             }
         }
@@ -165,14 +165,14 @@ impl<T> Receiver<T> {
 
 impl<T> Clone for Sender<T> {
     fn clone(&self) -> Self {
-        self.shared.audience.add_sender();
+        self.shared.topic.add_sender();
         Sender { shared: Arc::clone(&self.shared) }
     }
 }
 
 impl<T> Drop for Sender<T> {
     fn drop(&mut self) {
-        self.shared.audience.drop_sender();
+        self.shared.topic.drop_sender();
     }
 }
 

@@ -63,9 +63,9 @@
 //! - So while the clock is read, no arm is possible, provided that the ticket is still unfired after that.
 //!   The select's own fire comes later, and it won: so the ticket was unfired.
 //!
-//! A single arm needs no confirmation: trying it checks it at one moment. If it fails, but no arm was
-//! completed, the select begins again. Each time another thread has completed an operation, or has just left
-//! a list.
+//! A single arm needs no confirmation: trying it checks it at one moment. If the confirmation fails, but no
+//! arm was completed, the select begins again. Each time another thread has completed an operation, or has
+//! just left a list.
 //!
 //! # Shares
 //!

@@ -1,52 +1,55 @@
-//! The slot of an arm: as small for large messages as for small ones, since arms are moved about.
+//! The message cell of an arm. An arm has the same size for messages of all sizes, since arms are moved by
+//! value.
 
-use super::chan::{Offer, Slot};
+use super::chan::{MessageCell, Offer};
 use crate::base::large_box::{LargeBox, is_large, large_box};
 use std::cell::UnsafeCell;
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 
-/// How many words an arm has for its slot.
+/// The size of the cell in an arm, in words.
 const WORDS: usize = 18;
 
-/// Where the slot for messages of a type is.
+/// Where the cell for messages of a type is.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum At {
-    /// In the arm, which holds a `Slot<T>`.
+    /// In the arm, which holds a `MessageCell<T>`.
     Arm,
-    /// On the heap. The arm holds a `Box<Slot<T>>`.
+    /// On the heap. The arm holds a `Box<MessageCell<T>>`.
     Heap,
-    /// In the arm, for messages that the channel has in boxes: a `Slot<LargeBox<T>>`.
+    /// In the arm, for messages that the channel holds in boxes: a `MessageCell<LargeBox<T>>`.
     Boxed,
 }
 
-/// A slot for a message of type `T`, or for a [`LargeBox`] with one if `T` [is large](is_large).
-pub(super) struct ArmSlot<T> {
+/// A cell for a message of type `T`, or for a [`LargeBox`] with one if `T` [is large](is_large).
+pub(super) struct ArmCell<T> {
     /// Invariant: it holds what [`At`] says for `T`.
     words: UnsafeCell<MaybeUninit<[usize; WORDS]>>,
     holds: PhantomData<T>,
 }
 
-impl<T> ArmSlot<T> {
+impl<T> ArmCell<T> {
     const AT: At = if is_large::<T>() {
         At::Boxed
-    } else if size_of::<Slot<T>>() <= size_of::<[usize; WORDS]>() && align_of::<T>() <= align_of::<usize>() {
+    } else if size_of::<MessageCell<T>>() <= size_of::<[usize; WORDS]>()
+        && align_of::<T>() <= align_of::<usize>()
+    {
         At::Arm
     } else {
         At::Heap
     };
 
-    /// A slot with nothing in it.
-    pub(super) fn new() -> ArmSlot<T> {
-        let this = ArmSlot { words: UnsafeCell::new(MaybeUninit::uninit()), holds: PhantomData };
+    /// An empty cell.
+    pub(super) fn new() -> ArmCell<T> {
+        let this = ArmCell { words: UnsafeCell::new(MaybeUninit::uninit()), holds: PhantomData };
         // SAFETY: there is room for it: each of these is small, as `AT` asks or as pointers are.
         unsafe {
             if const { matches!(Self::AT, At::Boxed) } {
-                this.at::<Slot<LargeBox<T>>>().write(Slot::new(None));
+                this.at::<MessageCell<LargeBox<T>>>().write(MessageCell::new(None));
             } else if const { matches!(Self::AT, At::Heap) } {
-                this.at::<Box<Slot<T>>>().write(Box::new(Slot::new(None)));
+                this.at::<Box<MessageCell<T>>>().write(Box::new(MessageCell::new(None)));
             } else {
-                this.at::<Slot<T>>().write(Slot::new(None));
+                this.at::<MessageCell<T>>().write(MessageCell::new(None));
             }
         }
         this
@@ -56,28 +59,28 @@ impl<T> ArmSlot<T> {
         self.words.get().cast()
     }
 
-    /// The slot, if messages are not boxed.
-    pub(super) fn small(&self) -> &Slot<T> {
+    /// The cell, if messages are not boxed.
+    pub(super) fn small(&self) -> &MessageCell<T> {
         // SAFETY: that is what it holds, and no exclusive reference is made to it.
         unsafe {
             match Self::AT {
-                At::Arm => &*self.at::<Slot<T>>(),
-                At::Heap => &*self.at::<Box<Slot<T>>>(),
+                At::Arm => &*self.at::<MessageCell<T>>(),
+                At::Heap => &*self.at::<Box<MessageCell<T>>>(),
                 At::Boxed => unreachable!("messages of this type are boxed"),
             }
         }
     }
 
-    /// The slot, if messages are boxed.
-    pub(super) fn boxed(&self) -> &Slot<LargeBox<T>> {
+    /// The cell, if messages are boxed.
+    pub(super) fn boxed(&self) -> &MessageCell<LargeBox<T>> {
         match Self::AT {
             // SAFETY: that is what it holds, and no exclusive reference is made to it.
-            At::Boxed => unsafe { &*self.at::<Slot<LargeBox<T>>>() },
+            At::Boxed => unsafe { &*self.at::<MessageCell<LargeBox<T>>>() },
             At::Arm | At::Heap => unreachable!("messages of this type are not boxed"),
         }
     }
 
-    /// The slot as the payload of a node.
+    /// The cell as the payload of a node.
     pub(super) fn offer(&self) -> Offer {
         match Self::AT {
             At::Boxed => self.boxed().offer(),
@@ -89,7 +92,7 @@ impl<T> ArmSlot<T> {
     ///
     /// # Safety
     ///
-    /// As for [`Slot::take`].
+    /// As for [`MessageCell::take`].
     pub(super) unsafe fn take(&self) -> Option<T> {
         // SAFETY: as the caller says.
         unsafe {
@@ -106,7 +109,7 @@ impl<T> ArmSlot<T> {
     ///
     /// # Safety
     ///
-    /// As for [`Slot::take`].
+    /// As for [`MessageCell::take`].
     pub(super) unsafe fn put(&self, message: T) {
         if const { is_large::<T>() } {
             let boxed = large_box!(message);
@@ -122,7 +125,7 @@ impl<T> ArmSlot<T> {
     ///
     /// # Safety
     ///
-    /// As for [`Slot::take`].
+    /// As for [`MessageCell::take`].
     pub(super) unsafe fn is_full(&self) -> bool {
         // SAFETY: as the caller says.
         unsafe {
@@ -134,14 +137,14 @@ impl<T> ArmSlot<T> {
     }
 }
 
-impl<T> Drop for ArmSlot<T> {
+impl<T> Drop for ArmCell<T> {
     fn drop(&mut self) {
         // SAFETY: that is what it holds, and it is not used again.
         unsafe {
             match Self::AT {
-                At::Arm => self.at::<Slot<T>>().drop_in_place(),
-                At::Heap => self.at::<Box<Slot<T>>>().drop_in_place(),
-                At::Boxed => self.at::<Slot<LargeBox<T>>>().drop_in_place(),
+                At::Arm => self.at::<MessageCell<T>>().drop_in_place(),
+                At::Heap => self.at::<Box<MessageCell<T>>>().drop_in_place(),
+                At::Boxed => self.at::<MessageCell<LargeBox<T>>>().drop_in_place(),
             }
         }
     }
