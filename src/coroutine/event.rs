@@ -43,9 +43,11 @@
 //!  contended    waiting     `take`: a party consumes the flag before the other waiters are woken
 //!  contended    contended   `set`: fires the next waiter; `remove`
 //!  contended    set         `set`, `set_all`, `remove`: the last waiter is unlisted
+//!  set          set         `set`, `set_all`
 //!  set          empty       `take`
 //!  not sticky   sticky, n   `set_sticky` (n > 0), `set_for_good` (n = 0): fires and unlists all waiters
 //!  sticky, n    sticky, m   `set_sticky` unless n = 0; `set_for_good`
+//!  sticky, n    sticky, n   `set`, `set_all`
 //!  sticky, n    set         `unstick` of just this n, unless n = 0
 //! ```
 //!
@@ -65,21 +67,26 @@
 //! while the ring is not empty, so it waits for a `set` that is about to fire the node. If the wait has ended
 //! otherwise, the fire fails, `set` has unlisted the node, and goes on to the next one.
 //!
-//! The store of SET also unlocks, so it comes after the fire: once LOCKED is gone, nodes may be. Therefore a
-//! waiter that was fired before it had parked may run before SET is stored. It calls `remove` as well, which
-//! waits until the word is unlocked; then it finds the event set, unless another party has consumed it.
+//! `set` stores SET after it has fired the node. One store sets SET and unlocks, and once the word is
+//! unlocked a node may be gone, so it could not be fired any more. Therefore a waiter that was fired before
+//! it had parked may run before SET is stored. It calls `remove` as well, which waits until the word is
+//! unlocked; then it finds the event set, unless another party has consumed it.
 //!
 //! # Why no wake-up is lost
 //!
-//! Claim: while the event is set and nodes are listed, a waiter that `set` has fired is about to run, or the
-//! last `set` found no node that could be fired.
+//! Claim: while an event is contended (set, and nodes are listed), the waiter that the last `set` fired has
+//! not called `take` yet.
 //!
-//! Each `set` fires a node if one can be fired, in the critical section in which it stores SET; and no node
-//! is listed while SET is set. A fired waiter has won its wait, which ends with [`Cause::Event`] and not with
-//! a timeout or a cancellation. It *must call `take`*; and if it gets the flag it must consume what the flag
-//! stands for, or set the flag again, which fires the next waiter. The flag is not reserved for a fired
-//! waiter: another party may take it first (barging), and then has the same duty. The fired waiter queues
-//! again, at the front (`enqueue_first`), since it has waited longest.
+//! Each `set` fires a node, in the critical section in which it stores SET. If no node can be fired, `set`
+//! unlists them all, so the event is not contended. No further node enters the ring while SET is set. And
+//! once the fired waiter, or another party before it, has called `take`, SET is gone.
+//!
+//! A fired waiter has won its wait, which ends with [`Cause::Event`] and not with a timeout or a
+//! cancellation. It *must call `take`*; and if it gets the flag it must consume what the flag stands for, or
+//! set the flag again, which fires the next waiter. The flag is not reserved for a fired waiter: another
+//! party may take it first (barging), and then has the same duty. The fired waiter queues again, at the front
+//! (`enqueue_first`), since it has waited longest. The duty matters for readiness alone
+//! (`descriptor/readiness.rs`): the other events are set for good, or have one waiter at a time.
 //!
 //! *`set` is a read-modify-write even when the event is set already.* A reader consumes readiness and then
 //! asks the kernel; a poller hears from the kernel and then sets. With a plain load in `set` the poller could
@@ -89,7 +96,8 @@
 //!
 //! *Sticky flags.* STICKY implies that no node is listed; the number is where the address would be. Each
 //! `set_sticky` stores a new number, so `unstick(n)`, a compare-and-swap from n, does not undo a later one,
-//! whatever other readers do meanwhile.
+//! whatever other readers do meanwhile. An ordinary `set` leaves a sticky flag as it is. `unstick` does not
+//! lose that `set` either, since it leaves the event set.
 //!
 //! # What it costs
 //!
@@ -97,15 +105,16 @@
 //! exceptions. `set_all`, `set_for_good` and `set_sticky` fire all nodes under LOCKED: a compare-and-swap for
 //! each, a few milliseconds for 50,000, during which a waiter that leaves spins (it yields its processor
 //! soon, then sleeps for moments). Scheduling the fired waiters, which takes longer, comes after LOCKED. And
-//! `set` passes over the nodes whose waits have ended otherwise; it unlists them, so their owners need not.
+//! `set` passes over the nodes whose waits have ended otherwise, at the same cost for each. It unlists them,
+//! so no later `set` meets them again.
 //!
 //! # What was rejected
 //!
 //! - *A lock-free stack of singly linked nodes*: to remove a node, one has to walk the stack.
 //! - *Reserving the flag for the fired waiter, so that nobody barges*: two readers of a busy socket would
 //!   switch contexts, or wake each other's worker, for each datagram, while one of them could go on reading.
-//! - *At most one fired waiter at a time*: its home may be a worker that computes for long. So a second
-//!   datagram wakes a second waiter.
+//! - *At most one fired waiter at a time*: the worker that has to run it may compute for long, while the
+//!   others could read. So a second `set` fires a second waiter, even if the first has not run yet.
 //! - *Detaching the ring before all of it is fired*: a waiter that leaves early would have to find out where
 //!   in the detached ring the firing thread is, and wait for it.
 

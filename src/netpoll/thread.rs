@@ -14,16 +14,21 @@
 //!   it needs no help.
 //! - *Tick*: the thread checks every worker once ([`Monitored::tick`]).
 //! - *Help*: the thread polls the worker's shard without waiting, fires its due timers, and schedules what
-//!   this has woken.
+//!   this has woken: each coroutine goes to the inbox of its home worker, or to the injector if it may
+//!   migrate. The worker may poll at the same time: each event is returned to at least one of the two
+//!   (`sys/mod.rs`), and the timers are under a lock.
 //! - *Busy*: an awake worker that has not polled since the last tick, or not for [`LATE`]. A tick helps the
-//!   busy workers and leaves the others alone.
+//!   busy workers and leaves the others alone. Each worker counts its polls and notes the time of the last
+//!   one; the thread reads both.
 //! - *Next deadline*: when the next tick is due ([`NextDeadline`]).
 //!
 //! # States
 //!
 //! Between two ticks the thread sleeps on a condition variable. In the *timed sleep* it wakes up at the next
 //! deadline. In the *untimed sleep* only a worker that wakes up, or `stop`, wakes it. The tick decides: it
-//! returns a deadline if some worker is awake, or has polled since the last tick, and `None` otherwise.
+//! returns a deadline if some worker is awake, or has polled since the last tick, and `None` otherwise. A
+//! worker that sleeps now but has polled since the last tick may soon wake up again. In the timed sleep
+//! `asleep` is false, so that worker does not have to notify the thread.
 //!
 //! ```text
 //!                   a deadline                      None
@@ -72,15 +77,30 @@
 //! | was helped in this tick, so its shard was polled just now | `TICK` from now |
 //! | polled less than `TICK / 2` ago | `2 * TICK` after its poll |
 //! | polled earlier, but is not busy | `2 * TICK` after its poll, at most `TICK` from now |
-//! | wakes up after this tick, so it polls after it | `2 * TICK` from now |
+//! | sleeps in this tick, and polls after the tick, before its next turn | `2 * TICK` from now |
+//!
+//! Why the last line holds: `Worker::next` polls before a turn if a tick has come since the last poll. For
+//! the same reason a worker with short turns, which always has something to run, polls once after each tick.
 //!
 //! The earliest of these is the deadline. So the next tick comes at most `2 * TICK` = 1.8 ms after the last
 //! poll of every shard, and the rest of the 2 ms is the kernel's timer slack. At that tick the worker is
 //! helped, or it has polled in between, and then the same holds from that poll on.
 //!
+//! The limits of this:
+//! - The system has to run the thread when its sleep ends.
+//! - One poll fetches 256 events. If more sources of one shard are ready, the next polls see the rest.
+//! - Seen is not run: a woken coroutine that may not migrate waits until its home worker runs it.
+//!
 //! How often the thread runs: each `TICK` if workers compute (about 1,100 times a second); each 1.35 to 1.8
 //! ms if all workers poll by themselves every few hundred microseconds, as those of a server do; not at all
-//! once all workers sleep.
+//! once all workers sleep, after one or two more ticks.
+//!
+//! # The end
+//!
+//! The thread owns a reference to what its workers share (`runtime::monitor`), shards and timers included, so
+//! they stay in memory until `run` has returned. A shutdown calls `stop` once the workers have left, or are
+//! abandoned. The thread then leaves its sleep, or ends the present tick, and `run` returns. If all workers
+//! have left, the shutdown waits for the thread, but for 200 ms at most.
 //!
 //! # Rejected
 //!
@@ -97,8 +117,9 @@ use std::time::{Duration, Instant};
 /// timer slack, which is 2 ms.
 const TICK: Duration = Duration::from_micros(900);
 
-/// A worker that has not polled for so long is helped. It is longer than a tick, since a worker that always
-/// has something to run polls once after each tick: it is not busy in this sense.
+/// A worker that has not polled for so long is helped. It is longer than a tick: a worker with short turns,
+/// which always has something to run, polls right after each tick, so at the next tick its poll is as old as
+/// one tick. It needs no help.
 const LATE: Duration = Duration::from_micros(1_300);
 
 /// What the thread watches: the workers of a runtime. A trait, since they belong to a higher rank.

@@ -17,11 +17,14 @@
 //! waiter that loses goes back to the front of the queue.
 //!
 //! A woken waiter that loses more than [`STARVATION_THRESHOLD`] (1 ms) after it first queued switches the
-//! mutex to *starvation mode*. Unlock then *reserves* the mutex for the first waiter and wakes it. New
-//! lockers neither take a reserved mutex nor spin; they queue at the end. In this mode each critical section
-//! costs a switch. The mutex returns to normal mode when the waiter that acquires it is the last one, or has
-//! waited for less than the threshold; or when all waiters have left. Only waiters read the clock: when they
-//! first queue, and after each wake-up.
+//! mutex to *starvation mode*. Unlock then *reserves* the mutex for the first waiter and wakes it: HANDOFF,
+//! which is set already, stays set when unlock removes LOCKED. New lockers neither take a reserved mutex nor
+//! spin; they queue at the end. In this mode each critical section costs a switch. The mutex returns to
+//! normal mode when the waiter that acquires it is the last one, or has waited for less than the threshold;
+//! or when all waiters have left. Only waiters read the clock: when they first queue, and after each wake-up.
+//!
+//! Unlock wakes a waiter by firing the waiter's *ticket*. This fails if a cancellation or a time limit has
+//! ended the wait first (`coroutine/waitlist.rs`).
 //!
 //! # Waiters that block their worker's thread
 //!
@@ -30,14 +33,17 @@
 //! destructor has the mutex, so leaving the mutex to it would be a deadlock. Therefore:
 //!
 //! - A new locker that blocks its thread takes the mutex whenever nobody holds it, reserved or not.
-//! - Otherwise it queues before all others. While it queues HANDOFF is set, so the holder's unlock *hands the
-//!   mutex off* to it: LOCKED is set on its behalf, whether a waiter is in flight or not.
-//! - The waiter in flight then finds the mutex held, and goes back to the queue, behind it.
+//! - Otherwise it queues before all waiters that do not block their threads, and behind earlier ones of its
+//!   own kind. While it queues HANDOFF is set, so the holder's unlock *hands the mutex off* to it: LOCKED is
+//!   set on its behalf, whether a waiter is in flight or not.
+//! - If the waiter in flight then finds the mutex held, it goes back to the queue, behind all waiters that
+//!   block their threads.
 //!
-//! Only such a waiter is protected from the delay of a waiter in flight. If the worker of the waiter in
-//! flight computes for long, or is blocked by a wait elsewhere, the other waiters wait as long, even if the
-//! mutex is free meanwhile, just as if it had been handed to that waiter. They do not read the clock before
-//! they are woken, so the mutex does not enter starvation mode in that time.
+//! No other waiter is protected from a slow waiter in flight. The worker of the waiter in flight may compute
+//! for long, or be blocked by a wait elsewhere. Until that worker runs the waiter in flight, nobody wakes the
+//! other waiters, even if the mutex is free. A hand-off to the waiter in flight would delay them as long.
+//! They do not read the clock before they are woken, so the mutex does not enter starvation mode in that
+//! time.
 //!
 //! # The states
 //!
@@ -45,10 +51,11 @@
 //!  word                  owner of the mutex, and the waiters              a new locker
 //!  0                     nobody; the queue is empty, or a waiter is in    takes it
 //!                        flight
-//!  LOCKED                the holder; the waiters as above                 queues
+//!  LOCKED                the holder; the queue is empty, or a waiter is   queues
+//!                        in flight
 //!  LOCKED WAKE           the holder; some queue, none is in flight        queues
-//!  WAKE                  nobody; as above; an unlock is about to call     takes it (barging)
-//!                        `wake_next`
+//!  WAKE                  nobody; some queue, none is in flight; an        takes it (barging)
+//!                        unlock is about to call `wake_next`
 //!  LOCKED WAKE HANDOFF   the holder; starvation mode, or the first        queues
 //!                        waiter blocks its thread
 //!  WAKE HANDOFF          nobody: reserved; an unlock is about to call     queues; takes it if it
@@ -59,16 +66,19 @@
 //!  LOCKED ..             LOCKED is removed     `unlock`; with WAKE it goes on to `wake_next`
 //!  LOCKED                LOCKED WAKE           `enqueue`: a waiter queues, and none is in flight
 //!                                              `requeue`: the waiter in flight has lost
+//!                                              `lock_woken`: the waiter in flight has won, others queue
 //!  LOCKED, LOCKED WAKE   LOCKED WAKE HANDOFF   `enqueue`: a waiter that blocks its thread
 //!                                              `requeue`: a waiter that has waited for over 1 ms
 //!  WAKE                  0                     `wake_next`: the first waiter is in flight now
-//!  LOCKED WAKE           LOCKED                likewise, but a new locker has been faster
-//!  WAKE HANDOFF          WAKE HANDOFF          `wake_next`, starvation mode: likewise, and reserved for it
+//!  LOCKED WAKE           LOCKED                `wake_next`: the same, but a new locker has been faster
+//!  WAKE HANDOFF          WAKE HANDOFF          `wake_next`, starvation mode: the first waiter is in flight
+//!                                              now, and the mutex stays reserved for it
 //!  WAKE HANDOFF          LOCKED, and flags     `wake_next`: handed off to a waiter that blocks its thread
 //!                                              `lock_woken`, `requeue`: the waiter in flight takes it
 //!                                              `enqueue`: a locker that blocks its thread takes it
-//!  .. WAKE, HANDOFF      the flags go          `dequeue`: a wait was cancelled, and no other waiter needs
-//!                                              them
+//!  any with flags        flags are removed     `dequeue`: a cancelled waiter has left, and no other waiter
+//!                                              needs them
+//!                                              `wake_next`: the waits of all queued waiters had ended
 //! ```
 //!
 //! - LOCKED changes by one read-modify-write: `try_lock` sets it where neither LOCKED nor HANDOFF is set,
@@ -76,6 +86,7 @@
 //!   the word hold the queue's lock.
 //! - WAKE and HANDOFF change only under the queue's lock. [`Queue::flags`] says what they have to be: WAKE if
 //!   waiters queue and none is in flight; both in starvation mode, and if the first waiter blocks its thread.
+//!   So HANDOFF is never set without WAKE.
 //! - The flags are only ever set in a word with LOCKED: by the compare-and-swap that finds LOCKED there, or
 //!   by the holder itself. So the holder sees them when it unlocks, and calls `wake_next`.
 //!
@@ -88,18 +99,25 @@
 //! 3. An unlock has removed LOCKED under WAKE, and has not called `wake_next` yet. If a new locker takes the
 //!    mutex in between, this unlock still wakes a waiter.
 //!
-//! `enqueue` makes 2 true, unless 1 is: one compare-and-swap either finds the mutex free and takes it, or
-//! finds it held and sets WAKE. `unlock` leads from 2 to 3. `wake_next` leads from 3 to 1, or it hands the
-//! mutex off, which is 2 if others queue, or the queue is empty. A waiter in flight acquires the mutex and
-//! sets the flags that the queue needs, or sets WAKE in the compare-and-swap that shows it that the mutex is
-//! held: 2 in either case. A holder that unlocks without WAKE has unlocked before that compare-and-swap,
-//! which then finds the mutex free and takes it.
+//! - `enqueue` makes 2 true, unless 1 is true: one compare-and-swap either finds the mutex free and takes it,
+//!   or finds it held and sets WAKE. If `enqueue` finds the mutex reserved, 1 or 3 is true already.
+//! - `unlock` leads from 2 to 3.
+//! - `wake_next` leads from 3 to 1: it fires the ticket of the first waiter, or finds that a waiter is in
+//!   flight already. Or it leads to 2: it hands the mutex off and leaves the flags that the other waiters
+//!   need, or finds LOCKED together with HANDOFF, since another locker has taken the mutex. Or it empties the
+//!   queue: it takes off each waiter whose wait has ended otherwise, and goes on to the next one. It must
+//!   take them off. If one of them stayed first, HANDOFF could stay set in a free mutex, and new lockers
+//!   would queue although nobody will wake them.
+//! - The waiter in flight leads from 1 to 2. Either it acquires the mutex, and sets the flags that the queue
+//!   needs. Or one compare-and-swap finds the mutex held and sets WAKE, so the holder's unlock will see WAKE.
+//!   If the holder has unlocked before that, without WAKE, the compare-and-swap finds the mutex free instead,
+//!   and takes it.
 //!
 //! *Cancellation.* The waiter in flight has won its wait: its ticket was fired under the queue's lock. So no
-//! cancellation and no timeout keeps it from competing, and a reservation for it needs no way back. If its
-//! coroutine is cancelled meanwhile, there are two cases. If it gets the mutex, `lock` returns as usual, and
-//! the next wait meets the cancellation. If the mutex is held, it queues again, as above; that wait ends at
-//! once with the cancellation, and `dequeue` leaves the flags as the other waiters need them.
+//! cancellation and no timeout keeps it from competing, and no reservation has to be undone. If its coroutine
+//! is cancelled meanwhile, there are two cases. If it gets the mutex, `lock` returns as usual, and the next
+//! wait meets the cancellation. If the mutex is held, it queues again, as above; that wait ends at once with
+//! the cancellation, and `dequeue` leaves the flags as the other waiters need them.
 //!
 //! *Orderings.* The release of `unlock` pairs with the acquire of the next thread that sets LOCKED. All
 //! changes in between are read-modify-writes, which continue the release sequence, or the holder's own
@@ -338,8 +356,9 @@ impl RawMutex {
         true
     }
 
-    /// The waiter in flight takes the mutex, if it has not `locked` it already; true if it holds it then. If
-    /// not, it is still in flight. It is `starved` if it has waited beyond the threshold.
+    /// The waiter in flight takes the mutex if it is free; `locked` says that the waiter has it already.
+    /// Returns whether the waiter has the mutex. If not, the waiter is still in flight. `starved` says that
+    /// it has waited beyond the threshold.
     fn lock_woken(&self, queue: &mut Queue, locked: bool, starved: bool) -> bool {
         debug_assert!(queue.waiter_in_flight, "only the waiter in flight comes here");
         if !locked && !self.lock_or_flag(true, 0) {
