@@ -84,6 +84,7 @@ const RETIRED: &[(&str, Where)] = &[
     ("courtesy", Everywhere),
     ("patience", Everywhere),
     ("forbearance", Everywhere),
+    ("glance", Everywhere),
     ("audience", Everywhere),
     ("give way", Everywhere),
     ("gives way", Everywhere),
@@ -115,6 +116,7 @@ const RETIRED: &[(&str, Where)] = &[
     ("Farewell", Code),
     ("quietly", Code),
     ("Rest", Code),
+    ("Spot", Code),
     ("Told", Code),
     // Turns of phrase that hide who acts.
     ("one who", Everywhere),
