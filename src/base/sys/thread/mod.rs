@@ -14,6 +14,7 @@ pub(crate) use linux::Probe;
 pub(crate) use other::Probe;
 
 /// What the system does with a thread at one moment.
+#[cfg_attr(not(any(target_os = "linux", target_os = "android")), allow(dead_code))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ThreadState {
     /// The thread runs, or is in the run queue of a processor.
