@@ -41,7 +41,7 @@
 //! - `waiter`, `state`, `done`, `token`, `reason`, `owner.home`: every thread with a reference; they are
 //!   atomic.
 //! - `id`, `site`, `stack`, `pinned`: every thread with a reference; they never change.
-//! - `continuation`, `switch`, `depth`, `listed`, `placed`, `taken_back`: the worker that runs the coroutine
+//! - `continuation`, `switch`, `depth`, `listed`, `assigned`, `taken_back`: the worker that runs the coroutine
 //!   or is about to, or the thread that moves it between queues; and the coroutine itself while it runs.
 //! - `owner.previous`, `owner.next`: the thread that holds the lock of the list in which the coroutine is.
 //! - `record`: the coroutine; all others only the name in it, which never changes.
@@ -119,7 +119,7 @@ pub(crate) struct Header {
     /// The scheduler's: whether it is in the list of live coroutines.
     pub(crate) listed: Cell<bool>,
     /// The scheduler's: whether it is assigned to a worker, which has not started it yet.
-    pub(crate) placed: Cell<bool>,
+    pub(crate) assigned: Cell<bool>,
     stack: StackSize,
     pinned: bool,
     reason: AtomicU8,
@@ -227,7 +227,7 @@ where
                 previous: Cell::new(None),
                 next: Cell::new(None),
             },
-            placed: Cell::new(false),
+            assigned: Cell::new(false),
             listed: Cell::new(false),
             continuation: UnsafeCell::new(None),
             switch: Cell::new(None),

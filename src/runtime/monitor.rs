@@ -19,12 +19,12 @@
 
 use super::blame::{TurnMeasure, Verdict};
 use crate::base::sys;
-use crate::coroutine::{Batch, Id, Label, WaitReason};
+use crate::coroutine::{Batch, Label, WaitReason};
 use crate::netpoll::{Events, Monitored, NextDeadline};
 use crate::sched::{AbortOnPanic, Phase, Remote, Shared, add_spare_worker};
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{Ordering, fence};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// A turn is judged once it has lasted so many times as long as the stall threshold.
@@ -170,7 +170,7 @@ impl Monitor {
         let by_coroutine = !by_system && (verdict.is_some() || turn.used() >= threshold);
         stalled.by_coroutine += usize::from(by_coroutine);
         stalled.by_system += usize::from(by_system);
-        let awaited = !remote.inbox.is_empty() || remote.behind.load(Ordering::Relaxed);
+        let awaited = !remote.home.inbox.is_empty() || remote.others_ready.load(Ordering::Relaxed);
         verdict.map(|verdict| Stall { index, turn: seen.turns, lasted, verdict, awaited })
     }
 
@@ -186,7 +186,7 @@ impl Monitor {
 impl Seen {
     /// Notes what the worker has done, `step` after the last tick. Returns whether it has polled since.
     fn look(&mut self, remote: &Remote, awake: bool, step: Duration) -> bool {
-        let (polls, turns) = (remote.polls.load(Ordering::Relaxed), remote.turns.load(Ordering::Relaxed));
+        let (polls, turns) = (remote.polls.load(Ordering::Relaxed), remote.running.turns());
         let clock = remote.clock.get().copied();
         match &mut self.turn {
             turn if !awake || turns != self.turns => *turn = None,
@@ -272,26 +272,21 @@ fn report(shared: &Shared, stall: &Stall) -> bool {
 /// The coroutine that runs in that turn of a worker, in the words of reports; `None` if the turn is over, or
 /// the worker is between two. How the words of the worker are read is in `sched/running.rs`.
 fn describe_running(shared: &Shared, remote: &Remote, turn: u64) -> Option<String> {
-    let id = remote.running.load(Ordering::Relaxed);
-    if id == 0 {
-        return None;
-    }
+    let id = remote.running.id()?;
     let mut text = None;
     // In migrating mode another worker than the one that runs it may list it.
     for listed in shared.active_remotes() {
-        listed.for_each_live(|header| {
+        listed.home.for_each_listed(|header| {
             // SAFETY: listed coroutines are alive.
             let header = unsafe { header.as_ref() };
-            if header.id().0 == id {
+            if header.id() == id {
                 text = Some(header.label().to_string());
             }
         });
     }
     let text = text.or_else(|| {
-        let site = remote.first_site.get()?;
-        Some(Label { id: Id(id), name: None, site }.to_string())
+        let site = remote.running.first_site()?;
+        Some(Label { id, name: None, site }.to_string())
     });
-    // Pairs with the release of `running`.
-    fence(Ordering::Acquire);
-    text.filter(|_| remote.turns.load(Ordering::Relaxed) == turn)
+    text.filter(|_| remote.running.was_turn(turn))
 }

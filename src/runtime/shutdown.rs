@@ -64,7 +64,7 @@ fn wait_for_end(shared: &Arc<Shared>, timeout: Duration, deadline: Instant) {
         shared.enter(Phase::Abandoned);
         wait_for_abandoned(shared);
     }
-    if shared.active_remotes().iter().any(|remote| remote.live() != 0) {
+    if shared.active_remotes().iter().any(|remote| remote.home.live() != 0) {
         // Leaked coroutines refer to the runtime for ever.
         std::mem::forget(Arc::clone(shared));
     }
@@ -87,12 +87,11 @@ fn wait_for_end(shared: &Arc<Shared>, timeout: Duration, deadline: Instant) {
 /// Gives the workers time to leave, except for a worker that stays inside of one turn.
 fn wait_for_abandoned(shared: &Shared) {
     let deadline = Instant::now() + GRACE;
-    let turns = || shared.active_remotes().iter().map(|remote| remote.turns.load(Ordering::Relaxed));
+    let turns = || shared.active_remotes().iter().map(|remote| remote.running.turns());
     let mut before: Vec<_> = turns().collect();
     while !shared.threads.wait_for(NETPOLLER, Instant::now() + GRACE_STEP) && Instant::now() < deadline {
-        let stays = |remote: &Remote, before| {
-            remote.running.load(Ordering::Relaxed) != 0 && remote.turns.load(Ordering::Relaxed) == before
-        };
+        let stays =
+            |remote: &Remote, before| remote.running.id().is_some() && remote.running.turns() == before;
         let mut remotes = shared.active_remotes().iter().zip(before);
         if remotes.all(|(remote, before)| remote.left.load(Ordering::Acquire) || stays(remote, before)) {
             return;
@@ -111,16 +110,16 @@ fn report_leaks(shared: &Shared, timeout: Duration) {
         }
     };
     for remote in shared.active_remotes() {
-        remote.for_each_live(|header| {
+        remote.home.for_each_listed(|header| {
             // SAFETY: listed coroutines are alive.
             let header = unsafe { header.as_ref() };
             leak(header.label(), header.reason());
         });
-        if remote.unlisted.load(Ordering::Acquire) {
-            let id = Id(remote.running.load(Ordering::Relaxed));
-            if let Some(site) = remote.first_site.get() {
-                leak(Label { id, name: None, site }, WaitReason::None);
-            }
+        if remote.home.has_first_turn()
+            && let Some(site) = remote.running.first_site()
+        {
+            let id = remote.running.id().unwrap_or(Id(0));
+            leak(Label { id, name: None, site }, WaitReason::None);
         }
     }
     if count > MAX_NAMED_LEAKS {

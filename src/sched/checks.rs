@@ -53,7 +53,7 @@ pub(crate) fn prepare() {
 struct Chain {
     links: Box<[(usize, usize)]>,
     /// Whether it is fine for coroutines that migrate.
-    movable: bool,
+    fine_for_migrating: bool,
 }
 
 /// Chains of waits that were fine, by the depth of the stack.
@@ -85,34 +85,34 @@ impl Used {
 /// The complaint if the running coroutine must not leave its stack here; `None` if it may.
 #[inline(never)]
 pub(super) fn complaint(header: &Header) -> Option<String> {
-    let movable = current::with(|worker| worker.remote().may_move(header)).unwrap_or(false);
+    let migrates = current::with(|worker| worker.home().may_migrate(header)).unwrap_or(false);
     let here = MaybeUninit::<u8>::uninit();
     // SAFETY: the caller is the coroutine.
     let base = unsafe { header.stack_base() };
     let bytes = base.addr().wrapping_sub(here.as_ptr().addr());
     let stack = header.stack_size().bytes();
     let used = Used { base, bytes, stack, own: bytes < stack };
-    if is_remembered(used, movable) {
+    if is_remembered(used, migrates) {
         return None;
     }
-    let counts = |rule: &Rule| movable || !rule.migrating;
-    if walk_is_fine(used, movable) {
+    let counts = |rule: &Rule| migrates || !rule.migrating;
+    if walk_is_fine(used, migrates) {
         return None;
     }
     let frames = learn();
     match frames.iter().position(|frame| frame.rule().is_some_and(counts)) {
         Some(worst) => Some(complain(&frames, worst)),
         None => {
-            walk_is_fine(used, movable);
+            walk_is_fine(used, migrates);
             None
         }
     }
 }
 
-fn is_remembered(used: Used, movable: bool) -> bool {
+fn is_remembered(used: Used, migrates: bool) -> bool {
     let chains = CHAINS.read();
     let same = |chain: &Chain| {
-        (chain.movable || !movable)
+        (chain.fine_for_migrating || !migrates)
             && chain.links.iter().all(|(distance, address)| used.word(*distance) == Some(*address))
     };
     chains.get(&used.bytes).is_some_and(|chains| chains.iter().any(same))
@@ -120,9 +120,9 @@ fn is_remembered(used: Used, movable: bool) -> bool {
 
 /// Whether all addresses are known, and a wait beneath each of them is fine. Then the chain is remembered.
 #[inline(never)]
-fn walk_is_fine(used: Used, movable: bool) -> bool {
+fn walk_is_fine(used: Used, migrates: bool) -> bool {
     let (mut fine, mut whole) = (false, true);
-    let mut chain = Chain { links: Box::default(), movable: true };
+    let mut chain = Chain { links: Box::default(), fine_for_migrating: true };
     let mut links = Vec::new();
     let known = KNOWN.read();
     frames::walk(&mut |frame| {
@@ -140,8 +140,8 @@ fn walk_is_fine(used: Used, movable: bool) -> bool {
             }
             Some(Mark::Fine) => true,
             Some(Mark::Bound(rule)) => {
-                chain.movable &= !rule.migrating;
-                rule.migrating && !movable
+                chain.fine_for_migrating &= !rule.migrating;
+                rule.migrating && !migrates
             }
         };
         fine

@@ -1,8 +1,7 @@
 //! What the calling thread is to the scheduler: its worker, the coroutine that runs on it, and what belongs
 //! to that coroutine alone.
 
-use super::shared::Remote;
-use super::shared::Shared;
+use super::shared::{Remote, Shared};
 use super::timers::TimerKey;
 use super::worker::{Worker, this_worker};
 use crate::coroutine::{Header, LocalRecord, Ticket, with_parker};
@@ -28,17 +27,17 @@ pub(crate) fn current_coroutine() -> Option<NonNull<Header>> {
 
 /// The coroutine that a wait here parks; `None` where it blocks the thread.
 #[inline]
-pub(crate) fn who_may_switch() -> Option<NonNull<Header>> {
+pub(crate) fn parkable_coroutine() -> Option<NonNull<Header>> {
     current_coroutine().filter(|_| !std::thread::panicking())
 }
 
 /// Whether a wait here parks a coroutine rather than blocks the thread.
 #[inline]
 pub(crate) fn may_switch() -> bool {
-    who_may_switch().is_some()
+    parkable_coroutine().is_some()
 }
 
-/// Whether this thread is a worker of some runtime, be it inside of a coroutine or not.
+/// Whether this thread is a worker of any runtime, inside or outside of a coroutine.
 pub(crate) fn on_worker() -> bool {
     with(|_| ()).is_some()
 }
@@ -48,10 +47,10 @@ pub(crate) fn is_worker_of(shared: &Arc<Shared>) -> bool {
     with(|worker| Arc::ptr_eq(worker.shared(), shared)) == Some(true)
 }
 
-/// Whether a wait here blocks the thread of a worker: what its coroutine, or the worker itself, waits for
-/// must then not depend on the worker's other coroutines.
+/// Whether a wait here blocks the thread of a worker, with all coroutines that live there. What it waits for
+/// must then not depend on them.
 pub(crate) fn blocks_worker() -> bool {
-    !may_switch() && with(|_| ()).is_some()
+    !may_switch() && on_worker()
 }
 
 /// The runtime whose worker this thread is.
@@ -59,13 +58,13 @@ pub(crate) fn current_runtime() -> Option<Arc<Shared>> {
     with(|worker| Arc::clone(worker.shared()))
 }
 
-/// Has the source watched by the shard of this thread's worker; on other threads this does nothing.
+/// Joins the source to the shard of this thread's worker. On a plain thread this does nothing.
 #[inline]
 pub(crate) fn join_shard(source: &Source) -> io::Result<()> {
     with(|worker| source.join(worker.shard())).unwrap_or(Ok(()))
 }
 
-/// A number that differs from call to call, on a worker.
+/// A number of this thread's worker that differs from call to call; `None` on a plain thread.
 pub(crate) fn random() -> Option<u32> {
     with(Worker::random)
 }
@@ -79,7 +78,7 @@ pub(super) fn set_timer(deadline: Instant, ticket: Ticket) -> ArmedTimer {
     .expect("a commit runs on a worker")
 }
 
-/// A timer that may have to be taken back.
+/// A timer that is set.
 #[derive(Clone, Copy)]
 pub(super) struct ArmedTimer {
     remote: *const Remote,
@@ -87,7 +86,7 @@ pub(super) struct ArmedTimer {
 }
 
 impl ArmedTimer {
-    /// Takes the timer back. Afterwards it does not touch its ticket.
+    /// Takes the timer back, if it has not fired. Afterwards it does not touch its ticket.
     pub(super) fn cancel(self) {
         // SAFETY: remotes live as long as the runtime, which outlives its coroutines, one of which
         // calls this.

@@ -1,5 +1,45 @@
-//! Who searches, who sleeps, and whom new work wakes. The protocol and its argument are in
-//! `README.md` beside this file. Pure.
+//! Which workers sleep, which search for work, and which of them a push wakes. Pure.
+//!
+//! The problem: a push and the decision to sleep happen at the same time on different threads. No work may
+//! wait for a worker that sleeps, and a push must not wake more than one worker.
+//!
+//! Terms: a *searcher* is a worker without work that tries to take shared work: work that any worker may
+//! run. A *notifier* is a thread that ends another worker's sleep, after a push.
+//!
+//! The idle word counts all workers of a runtime, awake workers with work excepted:
+//!
+//! ```text
+//!  bits 63..32   searchers     + `try_search`, a notification to search    - `found`, going to sleep
+//!  bits 31..0    sleepers      + `prepare_sleep`                           - a notification, or `finish_sleep`
+//! ```
+//!
+//! The sleep state says of one worker whether it sleeps:
+//!
+//! ```text
+//!  AWAKE --prepare_sleep--> ASLEEP --notify--> NOTIFYING --notify--> NOTIFIED or NOTIFIED_TO_SEARCH
+//!    ^                        |                                                 |
+//!    +------finish_sleep------+-----------------finish_sleep--------------------+
+//!
+//!  transition                    by          cause
+//!  AWAKE -> ASLEEP               the worker  it has nothing to run, and checks all queues once more after this
+//!  ASLEEP -> AWAKE               the worker  a queue was not empty, or its own event or timer ended the sleep
+//!  ASLEEP -> NOTIFYING           a notifier  it has pushed something; only one notifier wins this
+//!  NOTIFYING -> NOTIFIED...      the same    it has changed the idle word; it then writes the wake-up
+//!  NOTIFIED... -> AWAKE          the worker  it is awake, and knows whether it is to search
+//! ```
+//!
+//! - ASLEEP implies that the worker is counted among the sleepers: it is added before, and the party that
+//!   moves the state from ASLEEP takes it out.
+//! - In NOTIFYING, for a few instructions, the notifier takes the worker out of the sleepers, and adds it
+//!   to the searchers if it is to search. A worker that wakes up meanwhile waits for that: if it went on,
+//!   it could leave the searchers before it is counted as one, and the word would hide a sleeper from a
+//!   push.
+//!
+//! Why nothing is missed: a push and `prepare_sleep` each write, fence, and then read what the other has
+//! written. The fences are totally ordered, so the worker sees the push, or the pusher sees the worker
+//! asleep. If a searcher is awake, a push notifies no worker: the last searcher checks all queues after it
+//! has left the searchers (`found`). `README.md` beside this file has the whole argument, and the rejected
+//! designs. The models below check it.
 
 use crate::base::sync::{AtomicUsize, Ordering, fence, spin};
 
@@ -15,7 +55,7 @@ fn searchers(word: usize) -> usize {
     word >> HALF
 }
 
-/// How many workers sleep, and how many are awake looking for work, in one word.
+/// How many workers sleep, and how many search, in one word.
 #[derive(Debug)]
 pub(crate) struct Idle {
     word: AtomicUsize,
@@ -28,12 +68,12 @@ impl Idle {
         Idle { word: AtomicUsize::new(0), workers }
     }
 
-    /// After work that any worker may take was pushed: whether to wake a sleeper to search for it.
-    /// Somebody who searches already will find it.
+    /// Whether to notify a sleeper to search, after shared work was pushed. If a worker searches already, it
+    /// finds the work.
     #[inline]
     pub(crate) fn wants_searcher(&self) -> bool {
-        // Pairs with the fences in `add_sleeper` and `found`: either they see the push, or we see that
-        // they search no more.
+        // Pairs with the fences in `add_sleeper` and `found`: either they see the push, or we see that they
+        // do not search any more.
         fence(Ordering::SeqCst);
         let word = self.word.load(Ordering::Relaxed);
         searchers(word) == 0 && sleepers(word) > 0
@@ -52,8 +92,8 @@ impl Idle {
         false
     }
 
-    /// A searcher has found work; true if it was the last one, and so has to look whether there is
-    /// more and to wake the next.
+    /// A searcher has found work, or stops searching. True if it was the last searcher: then it must check
+    /// for more shared work, and wake the next searcher if it finds some.
     pub(crate) fn found(&self) -> bool {
         let before = self.word.fetch_sub(SEARCHER, Ordering::SeqCst);
         // Pairs with the fence in `wants_searcher`.
@@ -61,8 +101,7 @@ impl Idle {
         searchers(before) == 1
     }
 
-    /// Announces that a worker sleeps from now on. It looks at every queue once more before it
-    /// does.
+    /// Announces that a worker is going to sleep. It checks every queue once more after this.
     fn add_sleeper(&self, was_searching: bool) {
         let change = if was_searching { SLEEPER.wrapping_sub(SEARCHER) } else { SLEEPER };
         self.word.fetch_add(change, Ordering::SeqCst);
@@ -70,7 +109,7 @@ impl Idle {
         fence(Ordering::SeqCst);
     }
 
-    /// Takes the announcement back: by the worker itself, or by whoever calls it out of its sleep_state.
+    /// Takes the announcement back: the worker itself does, or its notifier.
     fn remove_sleeper(&self, to_search: bool) {
         let change = if to_search { SEARCHER.wrapping_sub(SLEEPER) } else { 0usize.wrapping_sub(SLEEPER) };
         self.word.fetch_add(change, Ordering::SeqCst);
@@ -83,29 +122,19 @@ const NOTIFYING: usize = 2;
 const NOTIFIED: usize = 3;
 const NOTIFIED_TO_SEARCH: usize = 4;
 
-/// Whether one worker sleeps, so that at most one caller wakes it.
-///
-/// ```text
-///  AWAKE --prepare_sleep--> ASLEEP --notify--> NOTIFYING --notify--> NOTIFIED or NOTIFIED_TO_SEARCH
-///    ^                    |                                        |
-///    +------finish_sleep----------+-------------------finish_sleep-----------------+
-/// ```
-///
-/// - ASLEEP implies that the worker is counted among the sleepers: it is so before it lies down.
-/// - In NOTIFYING, for a few instructions, the caller takes the worker out of that count. A worker that
-///   gets up meanwhile waits for it: it would otherwise count on with what has not been counted yet.
+/// Whether one worker sleeps. The head of the file has the states.
 #[derive(Debug)]
 pub(crate) struct SleepState {
     state: AtomicUsize,
 }
 
 impl SleepState {
-    /// The bed of a worker that is awake.
+    /// The state of a worker that is awake.
     pub(crate) fn new() -> Self {
         SleepState { state: AtomicUsize::new(AWAKE) }
     }
 
-    /// The worker announces that it will sleep; it looks at its inbox and every other queue after this.
+    /// The worker announces that it will sleep. It checks its inbox and every other queue after this.
     pub(crate) fn prepare_sleep(&self, idle: &Idle, was_searching: bool) {
         idle.add_sleeper(was_searching);
         self.state.store(ASLEEP, Ordering::SeqCst);
@@ -113,8 +142,9 @@ impl SleepState {
         fence(Ordering::SeqCst);
     }
 
-    /// Calls a sleeping worker, after something was put where it will look. True if the caller is the
-    /// one to end its sleep; to search, it is counted as a searcher from now on.
+    /// Notifies a worker, after something was pushed where it will check. Returns true if the worker slept
+    /// and no other thread has notified it: then the caller writes the wake-up. With `to_search`, the
+    /// worker counts as a searcher from now on.
     pub(crate) fn notify(&self, idle: &Idle, to_search: bool) -> bool {
         // Pairs with the fence in `prepare_sleep`: either the worker sees what was put, or we see it asleep.
         fence(Ordering::SeqCst);
@@ -124,12 +154,12 @@ impl SleepState {
             return false;
         }
         idle.remove_sleeper(to_search);
-        let called = if to_search { NOTIFIED_TO_SEARCH } else { NOTIFIED };
-        self.state.store(called, Ordering::SeqCst);
+        let notified = if to_search { NOTIFIED_TO_SEARCH } else { NOTIFIED };
+        self.state.store(notified, Ordering::SeqCst);
         true
     }
 
-    /// The worker is up; whether it was called to search.
+    /// The worker has woken up, or does not sleep after all. Returns whether it was notified to search.
     pub(crate) fn finish_sleep(&self, idle: &Idle) -> bool {
         if self.state.compare_exchange(ASLEEP, AWAKE, Ordering::SeqCst, Ordering::Relaxed).is_ok() {
             idle.remove_sleeper(false);
@@ -139,16 +169,16 @@ impl SleepState {
         loop {
             match self.state.load(Ordering::SeqCst) {
                 NOTIFYING => spin(turn),
-                called => {
+                notified => {
                     self.state.store(AWAKE, Ordering::SeqCst);
-                    return called == NOTIFIED_TO_SEARCH;
+                    return notified == NOTIFIED_TO_SEARCH;
                 }
             }
             turn += 1;
         }
     }
 
-    /// Whether the worker sleeps and nobody has called it.
+    /// Whether the worker sleeps and no thread has notified it.
     pub(crate) fn asleep(&self) -> bool {
         self.state.load(Ordering::SeqCst) == ASLEEP
     }
@@ -180,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bed_is_called_once() {
+    fn a_sleeper_is_notified_once() {
         let (idle, sleep_state) = (Idle::new(1), SleepState::new());
         assert!(!sleep_state.notify(&idle, false));
         sleep_state.prepare_sleep(&idle, false);
@@ -218,7 +248,7 @@ mod models {
             })
         }
 
-        /// Pushes work that any worker may take; whether that called one.
+        /// Pushes shared work; whether that notified a worker.
         fn push(&self) -> bool {
             self.queue.store(1, Ordering::Relaxed);
             self.idle.wants_searcher()
@@ -230,10 +260,10 @@ mod models {
         }
     }
 
-    /// One worker goes to sleep while another thread pushes work that any may take: the work is seen
-    /// by the last look, or the sleeper is called.
+    /// One worker goes to sleep while another thread pushes shared work: the worker sees the work in its last
+    /// check, or is notified.
     #[test]
-    fn pushed_work_is_not_slept_over() {
+    fn no_pushed_work_waits_while_the_worker_sleeps() {
         for searching in [false, true] {
             loom::model(move || {
                 let world = World::new();
@@ -246,16 +276,16 @@ mod models {
                 };
                 world.sleep_states[0].prepare_sleep(&world.idle, searching);
                 let seen = world.queued();
-                let called = pusher.join().unwrap();
-                assert!(seen || called, "the work is slept over");
+                let notified = pusher.join().unwrap();
+                assert!(seen || notified, "the work waits while the worker sleeps");
             });
         }
     }
 
-    /// The last searcher finds one piece of work while another is pushed: it sees that one when it
-    /// looks again, or the pusher wakes the sleeper.
+    /// The last searcher finds one piece of work while another is pushed: it sees that one in its check, or
+    /// the pusher notifies the sleeper.
     #[test]
-    fn the_last_searcher_hands_on() {
+    fn the_last_searcher_sees_new_work_or_a_sleeper_is_notified() {
         loom::model(|| {
             let world = World::new();
             assert!(world.idle.try_search());
@@ -273,7 +303,7 @@ mod models {
 
     /// A worker goes to sleep while another thread pushes to its inbox.
     #[test]
-    fn an_inbox_is_not_slept_over() {
+    fn no_worker_sleeps_on_a_full_inbox() {
         loom::model(|| {
             let world = World::new();
             let pusher = {
@@ -285,20 +315,20 @@ mod models {
             };
             world.sleep_states[0].prepare_sleep(&world.idle, false);
             let seen = world.inbox.load(Ordering::Relaxed) == 1;
-            let called = pusher.join().unwrap();
-            assert!(seen || called);
+            let notified = pusher.join().unwrap();
+            assert!(seen || notified);
             assert!(!world.sleep_states[0].finish_sleep(&world.idle));
         });
     }
 
-    /// One worker sleeps. Another lies down and gets up, and is called for its inbox meanwhile. A push of
-    /// shared work finds the counts right all the same, and calls one of the two.
+    /// One worker sleeps. Another one goes to sleep and wakes up, and is notified for its inbox meanwhile.
+    /// A push of shared work finds the counts right all the same, and notifies one of the two.
     #[test]
-    fn a_call_amid_lying_down_hides_no_sleeper() {
+    fn a_notification_amid_prepare_sleep_hides_no_sleeper() {
         loom::model(|| {
             let world = World::new();
             world.sleep_states[1].prepare_sleep(&world.idle, false);
-            let caller = {
+            let notifier = {
                 let world = world.clone();
                 thread::spawn(move || world.sleep_states[0].notify(&world.idle, false))
             };
@@ -308,31 +338,31 @@ mod models {
             };
             world.sleep_states[0].prepare_sleep(&world.idle, false);
             let mut searchers = usize::from(world.sleep_states[0].finish_sleep(&world.idle));
-            caller.join().unwrap();
-            assert!(pusher.join().unwrap(), "the sleeper is not called");
+            notifier.join().unwrap();
+            assert!(pusher.join().unwrap(), "the sleeper is not notified");
             searchers += usize::from(world.sleep_states[1].finish_sleep(&world.idle));
             assert_eq!(searchers, 1);
             assert_eq!(world.idle.word.load(Ordering::Relaxed), SEARCHER);
         });
     }
 
-    /// A worker is called to search, gets up by itself at the same time, finds something and is searcher
-    /// no more. Further work that is pushed then calls the next, or is seen.
+    /// A worker is notified to search, wakes up by itself at the same time, finds something and stops
+    /// searching. A further push then notifies the other worker.
     #[test]
-    fn who_is_called_to_search_is_counted_when_it_is_up() {
+    fn a_worker_notified_to_search_counts_once_it_is_awake() {
         loom::model(|| {
             let world = World::new();
             world.sleep_states[0].prepare_sleep(&world.idle, false);
             world.sleep_states[1].prepare_sleep(&world.idle, false);
-            let caller = {
+            let notifier = {
                 let world = world.clone();
                 thread::spawn(move || world.sleep_states[0].notify(&world.idle, true))
             };
             if world.sleep_states[0].finish_sleep(&world.idle) {
                 assert!(world.idle.found(), "it was counted");
             }
-            assert!(world.push(), "the other one is not called");
-            caller.join().unwrap();
+            assert!(world.push(), "the other one is not notified");
+            notifier.join().unwrap();
         });
     }
 }

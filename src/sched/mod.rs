@@ -1,33 +1,37 @@
 //! Rank 4, the scheduler: policy. It knows no socket.
 //!
-//! - [`timers`], [`inbox`], [`idle`]: pure parts, run by loom and by plain tests.
-//! - [`runnable`], [`deques`], [`config`], [`threads`]: what the parts below are made of.
-//! - [`remote`]: the part of a worker that other threads see.
-//! - [`shared`]: what the workers of a runtime share.
-//! - [`run_queues`]: which coroutine a worker runs next.
-//! - [`placement`]: on which worker a coroutine starts.
-//! - [`worker`]: the loop that runs coroutines. [`start`]: the start of its thread.
-//! - [`current`]: the calling thread's worker, and the coroutine that runs there.
-//! - [`schedule`]: where a woken coroutine is queued.
-//! - [`wait`]: the waist, through which everything that blocks goes.
-//! - [`checks`], [`thread_bound`]: waits that are refused where code counts on the calls of a thread being
-//!   nested.
-//! - [`monitor`]: what the netpoller thread does for busy workers.
-//! - `blame`: what keeps a worker in one turn. `running`: which coroutine that is.
-//! - [`runtime`]: a runtime's start and end, and the default one.
-//! - [`hook`]: what a process has once: the panic hook.
+//! From the bottom up; a file imports only files above it in this list:
 //!
-//! How workers sleep and are woken, with the argument that no work is slept over, is in `README.md`
-//! beside this file.
+//! - [`timers`], [`inbox`], [`idle`], [`before_sleep`], [`random`]: pure parts, run by loom or by plain
+//!   tests.
+//! - [`runnable`], [`deques`], [`config`], [`threads`], [`running`], [`budget`], [`ids`]: small parts.
+//! - [`home`]: the group of coroutines that stay together. [`remote`]: the part of a worker that other
+//!   threads use. [`shared`]: what the workers of a runtime share.
+//! - [`run_queues`]: which coroutine a worker runs next. [`placement`]: on which worker a coroutine starts.
+//!   [`stealing`], [`polling`]: work from other workers, and from the kernel.
+//! - [`worker`]: the policy of a worker. [`turn`]: one run of one coroutine. [`start`]: the worker's thread.
+//! - [`current`]: the calling thread's worker, and the coroutine that runs there.
+//! - [`schedule`]: where a woken coroutine is queued. [`spawn`]: how a coroutine is made and queued.
+//! - [`section`], [`unwinding`], [`checks`], [`thread_bound`]: what a wait has to observe: time limits, a
+//!   thread that unwinds, code that must not wait.
+//! - [`wait`]: the waist, through which everything that blocks goes.
+//!
+//! `README.md` beside this file says how workers sleep and are woken, why no work is left waiting while a
+//! worker sleeps, and how long a coroutine waits for its turn at most.
 
+mod before_sleep;
 mod budget;
 mod checks;
 mod config;
 mod current;
 mod deques;
+mod home;
 mod idle;
+mod ids;
 mod inbox;
 mod placement;
+mod polling;
+mod random;
 mod remote;
 mod run_queues;
 mod runnable;
@@ -37,9 +41,11 @@ mod section;
 mod shared;
 mod spawn;
 mod start;
+mod stealing;
 mod thread_bound;
 mod threads;
 mod timers;
+mod turn;
 mod unwinding;
 mod wait;
 mod worker;

@@ -1,31 +1,31 @@
 //! On which worker a coroutine starts.
 //!
-//! The problem: where started coroutines stay on their worker, a bad start cannot be mended later. An accept
+//! The problem: a started coroutine stays on its worker, so a bad start cannot be mended later. An accept
 //! loop that is alone awake would start each of its connections on its own worker. But coroutines that end
-//! soon, and partners that talk to one another, are better off where they were spawned.
+//! soon, and partners that talk to each other, are better off where they were spawned.
 //!
-//! So a worker compares its load, the coroutines that live there, with the load of the others before it
-//! starts a coroutine. If it is ahead by more than a margin, it hands the coroutine to the least loaded
-//! worker. It goes on handing coroutines to that one until their loads are equal: coroutines that were
-//! spawned in a row stay together.
+//! So a worker compares its load with the load of the other workers before it starts a coroutine. The load
+//! of a worker is the number of coroutines that live on it or are assigned to it. If the worker is ahead by
+//! more than a margin, it assigns the coroutine to the least loaded worker. It goes on assigning coroutines
+//! to that worker until their loads are equal: so coroutines that were spawned in a row stay together.
 //!
-//! The margin depends on what was started before:
-//! - Coroutines that ended in their first turn leave no load. The margin is large, so a burst of short ones
-//!   is not sent around; an idle worker steals some.
-//! - Coroutines that have waited in their first turn are likely to live on. The margin is small: the third
-//!   coroutine of a row goes elsewhere. It is smaller still for coroutines that were stolen or spawned by
-//!   plain threads, which have no partner here.
+//! The margin depends on the coroutines that were started before:
+//! - They ended in their first turn: they leave no load, so the margin is large. A burst of short
+//!   coroutines is not sent around; idle workers steal some of them.
+//! - They have waited in their first turn: they are likely to live on, so the margin is small, and the
+//!   third coroutine of a row goes elsewhere. For a coroutine that was stolen, or that a plain thread has
+//!   spawned, the margin is smaller still: it has no partner here.
 //!
-//! A worker that is stuck in a turn gets none (`Remote::welcomes`).
+//! A worker that is in a long turn is assigned none (`Remote::accepts_assignments`).
 
 use super::shared::{Remote, Shared};
 use std::cell::Cell;
 
 /// The margin while coroutines end in their first turn.
 const MARGIN_SHORT_LIVED: usize = 16;
-/// The margin while they do not.
+/// The margin while they wait in their first turn.
 const MARGIN_LONG_LIVED: usize = 2;
-/// The same for coroutines that were not spawned on this worker.
+/// The same for a coroutine that was not spawned on this worker.
 const MARGIN_FOREIGN: usize = 1;
 /// How much a long-lived coroutine weighs against short-lived ones, and how much of the past counts.
 const LONG_LIVED: u32 = 4;
@@ -36,9 +36,9 @@ pub(super) struct Placement {
     /// Above zero: of the last coroutines, at least one in [`LONG_LIVED`] + 1 has lived on after its first
     /// turn.
     long_lived: Cell<u32>,
-    /// The lowest load of another worker at the last look, or less.
+    /// The lowest load of another worker when they were compared last, or less.
     least: Cell<usize>,
-    /// The worker that coroutines are handed to until its load is that of this one.
+    /// The worker to which coroutines are assigned until its load is that of this one.
     target: Cell<Option<usize>>,
 }
 
@@ -58,12 +58,12 @@ impl Placement {
         self.long_lived.set(self.long_lived.get().saturating_sub(1));
     }
 
-    /// Makes the next choice look at the other workers afresh.
+    /// Makes the next choice compare the loads again.
     pub(super) fn forget(&self) {
         self.least.set(0);
     }
 
-    /// The worker that is to start a coroutine; `None` for this one.
+    /// The worker that starts the coroutine; `None` for this one, whose index and remote part are given.
     pub(super) fn choose<'a>(
         &self,
         remote: &Remote,
@@ -80,7 +80,7 @@ impl Placement {
         let load = remote.load();
         let remotes = shared.active_remotes();
         if let Some(target) = self.target.get().map(|target| &remotes[target]) {
-            if target.load() < load && target.welcomes() {
+            if target.load() < load && target.accepts_assignments() {
                 return Some(target);
             }
             self.target.set(None);

@@ -1,15 +1,15 @@
 //! The run queues of one worker: which coroutine runs next.
 //!
-//! The problem: a worker has several sources of runnable coroutines. Any fixed order between them lets the
-//! first source starve the last one, and a fixed share lets a source that fills faster than its share grow
-//! for ever.
+//! The problem: a worker has several sources of runnable coroutines. With any fixed order between them, the
+//! first source starves the last one. With a fixed share for each, a source that fills faster than its share
+//! grows for ever.
 //!
-//! So a worker takes its work in *rounds*. A round serves what was runnable when it began, source by source.
-//! What becomes runnable during a round waits for the next one.
+//! So a worker takes its work in *rounds*. A round serves what was runnable when the round began, source by
+//! source. A coroutine that becomes runnable during a round waits for the next one.
 //!
 //! ```text
 //!  source          holds                                              order
-//!  ready           woken coroutines whose home is this worker         oldest first
+//!  ready           woken coroutines that only this worker may run     oldest first
 //!  oldest_first    unstarted ones; migrating: woken ones, too         oldest first   (may be stolen)
 //!  assigned        unstarted ones that another worker placed here     oldest first   (`Remote::assigned`)
 //!  newest_first    unstarted children of coroutines in their first    newest first   (may be stolen)
@@ -18,38 +18,37 @@
 //!  lifo            the one that the running coroutine has just woken  next, at most LIFO_RUN times in a row
 //! ```
 //!
-//! A round begins when the one before is served. It then
-//! - takes over what was woken and what has yielded during the round before, and the inbox;
+//! A round begins when the last one is served. At its beginning it
+//! - takes over what was woken and what has yielded during the last round, and the home's inbox;
 //! - moves this worker's share of the injector to `oldest_first`;
-//! - notes how many coroutines each of the other sources holds: the round serves that many, or until the
-//!   source is empty.
+//! - notes how many coroutines each other source holds. It serves that many, or until the source is empty.
 //!
-//! `yielded` comes last in a round: `yield_now` returns after everything that was runnable has had a turn. A
-//! coroutine that yields may compute for long, while others usually have little to do and somebody who waits
-//! for them. So what a round has spawned or woken goes before its `yielded`, which are put off for up to
-//! [`MOST_PUT_OFF`] rounds. After them a round serves one yielded coroutine in any case, and more of them
-//! until the netpoller thread has looked once more, after a millisecond.
+//! `yielded` comes last in a round, so `yield_now` returns after everything that was runnable has had a
+//! turn. A coroutine that yields may compute for long, while the others usually have little to do, and
+//! clients wait for them. So coroutines that a round has spawned or woken go before its `yielded`, which
+//! are put off for up to [`MAX_PUT_OFF`] rounds. Then a round serves one yielded coroutine in any case, and
+//! more of them until the next tick of the netpoller thread, a millisecond later.
 //!
-//! The bound. Let a coroutine become runnable during round k. Round k serves at most what was runnable when
-//! it began, round k + 1 what was runnable when that one began, and the coroutine is among the latter. Each
-//! turn of a round is followed by at most `LIFO_RUN` turns of `lifo`. So it waits for at most (1 + LIFO_RUN)
-//! turns for each coroutine that was runnable at the beginning of the two rounds, and for two turns for each
-//! if none of them wakes another. There are two exceptions:
-//! - The n-th of `yielded` waits for n times MOST_PUT_OFF + 1 rounds at most: fewer where turns are shorter
-//!   than a millisecond, or do not spawn and wake others all the time. In migrating mode pinned coroutines
-//!   that yield have a queue of their own, and the two queues are served by turns: the n-th of either waits
-//!   twice as long.
-//! - `newest_first` promises each of its coroutines a turn, but not in this round. A round takes the oldest
-//!   one first, and so does every [`OLDEST_TURN`]th turn, so the n-th oldest waits for n rounds, or n times
-//!   OLDEST_TURN turns, whichever is less.
+//! The bound. A coroutine becomes runnable during round k. Round k serves at most what was runnable when it
+//! began. Round k + 1 serves what was runnable when that one began, and the coroutine is among it. At most
+//! `LIFO_RUN` turns of `lifo` follow each turn of a round. So the coroutine waits for at most (1 + LIFO_RUN)
+//! turns for each coroutine that was runnable at the beginning of the two rounds; for two turns for each, if
+//! none of them wakes another. There are two exceptions:
+//! - The n-th of `yielded` waits for at most n times MAX_PUT_OFF + 1 rounds. It waits for fewer if turns are
+//!   shorter than a millisecond, or do not spawn and wake others all the time. In migrating mode pinned
+//!   coroutines that yield have a queue of their own, and rounds begin with the one or the other queue
+//!   alternately: the n-th of either waits twice as long.
+//! - `newest_first` promises a turn to each of its coroutines, but not in this round. A round takes the
+//!   oldest of them first, and so does every [`OLDEST_TURN`]th turn. So the n-th oldest waits for n rounds,
+//!   or for n times OLDEST_TURN turns, whichever is less.
 //!
 //! Rejected:
-//! - A turn in so many for each source (as Go's 61st for its global queue, here once the 4th and the 8th):
-//!   the share does not grow with the backlog. Two coroutines that compute for 10 ms and yield left 66 turns
-//!   a second to unstarted ones, of which 200 came.
-//! - One queue in order of arrival for all: trees of spawns are then walked in breadth, and all their inner
-//!   nodes are alive at once.
-//! - Newest first for all that is spawned: the oldest connection of an accept loop under load waits longest.
+//! - One turn in so many for each source, as Go's 61st for its global queue. The share does not grow with the
+//!   backlog. Two coroutines that compute for 10 ms and yield left 66 turns a second to unstarted coroutines,
+//!   of which 200 came.
+//! - One queue in order of arrival for all sources. Trees of spawns are then walked in breadth, and all their
+//!   inner nodes are alive at once.
+//! - Newest first for all that is spawned. Under load, the oldest connection of an accept loop waits longest.
 
 use super::deques::Deques;
 use super::runnable::Runnable;
@@ -59,31 +58,32 @@ use std::cell::{Cell, UnsafeCell};
 use std::ptr::NonNull;
 use std::sync::atomic::Ordering;
 
-/// How often in a row the coroutine just woken goes first: a ping-pong pair must not starve the rest.
+/// How often in a row the coroutine that was just woken goes first: a ping-pong pair must not starve the
+/// rest.
 pub(super) const LIFO_RUN: u32 = 16;
-/// Every so many turns the oldest of `newest_first` goes first. Prime, so that it does not fall in step with
-/// a program's own period.
+/// In one of so many turns the oldest of `newest_first` goes first. The number is prime, so that it does not
+/// fall in step with a period of the program.
 pub(super) const OLDEST_TURN: u32 = 61;
 
 /// The most rounds in a row that put off their yielded coroutines, because each has spawned or woken others.
-const MOST_PUT_OFF: u32 = 3;
+const MAX_PUT_OFF: u32 = 3;
 
-/// Which coroutines that have yielded a round serves next.
+/// Which yielded coroutines a round serves next.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
-enum Yielders {
-    /// First the coroutines that stay on this worker, then the ones that migrate.
+enum YieldedOrder {
+    /// First the coroutines that only this worker may run, then the migrating ones.
     #[default]
     OwnFirst,
     /// The other way round.
     MigratingFirst,
-    /// None: one was served, and the netpoller thread has looked since; or they are put off.
-    Enough,
+    /// None: the round has served one, and the netpoller thread has ticked since; or they are put off.
+    NoMore,
 }
 
 /// How many coroutines of each source the present round still serves. `ready` and `yielded` need no number:
-/// what belongs to the next round waits in a queue beside them.
+/// coroutines of the next round wait in a queue beside them.
 #[derive(Default)]
-struct Left {
+struct Quota {
     /// Whether any of the next three numbers may be above zero.
     unstarted: Cell<bool>,
     oldest_first: Cell<usize>,
@@ -91,30 +91,34 @@ struct Left {
     newest_first: Cell<usize>,
     /// Migrating mode: coroutines that have yielded, on any worker.
     yielded: Cell<usize>,
-    /// Migrating mode: whether the round serves those before the pinned ones.
+    /// Migrating mode: whether the round serves these before the pinned ones.
     migrating_first: Cell<bool>,
-    /// Which coroutines that have yielded come next.
-    yielders: Cell<Yielders>,
+    /// Which yielded coroutines come next.
+    yielded_order: Cell<YieldedOrder>,
     /// Whether the oldest of `newest_first` has yet to be served.
     oldest: Cell<bool>,
-    /// Whether one that has yielded was served.
+    /// Whether the round has served a yielded coroutine.
     served_yielded: Cell<bool>,
 }
 
+/// The sources of one worker, except for those that other threads push to.
 pub(super) struct RunQueues {
     lifo: Cell<Option<NonNull<Waiter>>>,
+    /// How many turns in a row `lifo` has had.
     lifo_run: Cell<u32>,
-    /// Of this round, and of the next.
+    /// Woken coroutines that this round serves.
     ready: OwnQueue,
+    /// Woken coroutines that the next round serves.
     woken: OwnQueue,
-    /// Of this round, and of the next.
+    /// Yielded coroutines that this round serves.
     yielded: OwnQueue,
-    has_yielded: OwnQueue,
+    /// Yielded coroutines that the next round serves.
+    next_yielded: OwnQueue,
     deques: Deques,
-    left: Left,
-    /// Whether anything was spawned or woken here since the round began.
-    newcomers: Cell<bool>,
-    /// How many rounds have put off their yielded coroutines since one had a turn.
+    left: Quota,
+    /// Whether a coroutine was spawned or woken here since the round began.
+    newly_runnable: Cell<bool>,
+    /// How many rounds have put off their yielded coroutines since a yielded coroutine had a turn.
     put_off: Cell<u32>,
 }
 
@@ -126,66 +130,67 @@ impl RunQueues {
             ready: OwnQueue::new(),
             woken: OwnQueue::new(),
             yielded: OwnQueue::new(),
-            has_yielded: OwnQueue::new(),
+            next_yielded: OwnQueue::new(),
             deques,
-            left: Left::default(),
-            newcomers: Cell::new(false),
+            left: Quota::default(),
+            newly_runnable: Cell::new(false),
             put_off: Cell::new(0),
         }
     }
 
-    /// Takes out what is in `lifo`.
+    /// Takes the coroutine out of `lifo`.
     pub(super) fn take_lifo(&self) -> Option<NonNull<Waiter>> {
         self.lifo.take()
     }
 
-    /// Puts a coroutine into `lifo`, and gives the one that it displaces.
+    /// Puts a coroutine into `lifo`, and returns the one that it displaces.
     pub(super) fn put_first(&self, waiter: NonNull<Waiter>) -> Option<NonNull<Waiter>> {
         self.lifo.replace(Some(waiter))
     }
 
+    /// Whether `lifo` holds a coroutine.
     pub(super) fn has_first(&self) -> bool {
         self.lifo.get().is_some()
     }
 
-    /// Queues a woken coroutine that stays on this worker.
+    /// Queues a woken coroutine that only this worker may run.
     pub(super) fn push_woken(&self, waiter: NonNull<Waiter>) {
-        self.newcomers.set(true);
+        self.newly_runnable.set(true);
         // SAFETY: the caller has just woken it, so it is in no queue; it stays alive until it has run.
         unsafe { self.woken.push(waiter) };
     }
 
-    /// Queues a coroutine that has yielded and stays on this worker.
+    /// Queues a coroutine that has yielded and that only this worker may run.
     pub(super) fn push_yielded(&self, waiter: NonNull<Waiter>) {
         // SAFETY: it has just run, so it is in no queue; it stays alive until it has run again.
-        unsafe { self.has_yielded.push(waiter) };
+        unsafe { self.next_yielded.push(waiter) };
     }
 
     /// Queues a coroutine that may be stolen.
     pub(super) fn push_oldest_first(&self, task: Runnable) {
-        self.newcomers.set(true);
+        self.newly_runnable.set(true);
         self.deques.oldest_first.push(task);
     }
 
-    /// Queues an unstarted coroutine ahead of all that were queued by this method before.
+    /// Queues an unstarted coroutine ahead of all that this method has queued before.
     pub(super) fn push_newest_first(&self, task: Runnable) {
-        self.newcomers.set(true);
+        self.newly_runnable.set(true);
         self.deques.newest_first.push(task);
     }
 
-    /// The deques, for what is stolen from others.
+    /// The deques. What is stolen from others goes there.
     pub(super) fn deques(&self) -> &Deques {
         &self.deques
     }
 
     /// Whether anything waits here that only this worker can run.
     pub(super) fn has_own(&self) -> bool {
-        let own = [&self.ready, &self.woken, &self.yielded, &self.has_yielded];
+        let own = [&self.ready, &self.woken, &self.yielded, &self.next_yielded];
         self.lifo.get().is_some() || own.iter().any(|queue| !queue.is_empty())
     }
 
-    /// Takes the coroutine to run next. `push_behind` queues the one that has had its `LIFO_RUN` turns in a
-    /// row.
+    /// Takes the coroutine to run next. `push_behind` queues the coroutine of `lifo` when that has had its
+    /// `LIFO_RUN` turns in a row.
     #[inline]
     pub(super) fn next(
         &self,
@@ -203,7 +208,7 @@ impl RunQueues {
         }
         self.lifo_run.set(0);
         let mut begun = false;
-        // At most twice: what is left of the present round, then the next one.
+        // At most twice: the rest of the present round, then the next one.
         loop {
             if let Some(waiter) = self.ready.pop_looking_ahead() {
                 return Some(Runnable(waiter));
@@ -213,9 +218,12 @@ impl RunQueues {
             {
                 return Some(task);
             }
-            let yielders =
-                if self.puts_off_yielded(begun) { Yielders::Enough } else { self.left.yielders.get() };
-            if yielders == Yielders::OwnFirst {
+            let order = if self.puts_off_yielded(begun) {
+                YieldedOrder::NoMore
+            } else {
+                self.left.yielded_order.get()
+            };
+            if order == YieldedOrder::OwnFirst {
                 let yielded = self.yielded.pop_looking_ahead().map(Runnable);
                 let yielded = yielded.or_else(|| take_within(&self.left.yielded, || shared.take_yielded()));
                 if yielded.is_some() {
@@ -223,7 +231,7 @@ impl RunQueues {
                     self.put_off.set(0);
                     return yielded;
                 }
-            } else if yielders == Yielders::MigratingFirst
+            } else if order == YieldedOrder::MigratingFirst
                 && let Some(yielded) = self.take_migrating_first(shared)
             {
                 return Some(yielded);
@@ -236,25 +244,24 @@ impl RunQueues {
         }
     }
 
-    /// Whether the next round is to begin before a yielded coroutine is served: the present round has spawned
-    /// or woken coroutines.
+    /// Whether the next round begins before this one serves a yielded coroutine: this round has spawned or
+    /// woken coroutines.
     #[inline]
     fn puts_off_yielded(&self, begun: bool) -> bool {
-        let go_first = self.newcomers.get()
+        let go_first = self.newly_runnable.get()
             && !begun
             && (!self.yielded.is_empty() || self.left.yielded.get() > 0)
-            && self.put_off.get() < MOST_PUT_OFF;
+            && self.put_off.get() < MAX_PUT_OFF;
         if go_first {
             self.put_off.set(self.put_off.get() + 1);
         }
         go_first
     }
 
-    /// Notes that the netpoller thread has last_tick: the round serves no more coroutines that have
-    /// yielded, if it has served one.
+    /// The netpoller thread has ticked: if the round has served a yielded coroutine, it serves no more.
     pub(super) fn note_tick(&self) {
         if self.left.served_yielded.get() {
-            self.left.yielders.set(Yielders::Enough);
+            self.left.yielded_order.set(YieldedOrder::NoMore);
         }
     }
 
@@ -277,7 +284,7 @@ impl RunQueues {
     }
 
     fn pop_newest_first(&self, remote: &Remote) -> Option<Runnable> {
-        // Alone, it is the newest as well.
+        // A single one is the newest as well.
         let several = self.left.oldest.replace(false) && self.deques.newest_first.len() > 1;
         let oldest = if several { self.oldest(remote) } else { None };
         oldest.or_else(|| self.deques.newest_first.pop())
@@ -288,20 +295,20 @@ impl RunQueues {
         remote.newest_first.steal().success()
     }
 
-    /// Begins a round, after the one before was served to its end.
+    /// Begins a round, when the last one is served.
     #[inline]
     fn begin_round(&self, remote: &Remote, shared: &Shared) {
-        self.newcomers.set(false);
+        self.newly_runnable.set(false);
         self.ready.take_over(&self.woken);
-        self.yielded.take_over(&self.has_yielded);
-        if !remote.inbox.is_empty() {
-            self.ready.append(remote.inbox.take());
+        self.yielded.take_over(&self.next_yielded);
+        if !remote.home.inbox.is_empty() {
+            self.ready.append(remote.home.inbox.take());
         }
         shared.take_share_of_injected(&self.deques.oldest_first);
         let left = &self.left;
         let (oldest_first, newest_first) = (self.deques.oldest_first.len(), self.deques.newest_first.len());
-        // Some of these may still be on their way.
-        let assigned = remote.placed.load(Ordering::Relaxed);
+        // Some of these may not be pushed yet.
+        let assigned = remote.assigned_count.load(Ordering::Relaxed);
         if oldest_first + newest_first + assigned > 0 {
             left.unstarted.set(true);
             left.oldest_first.set(oldest_first);
@@ -309,22 +316,22 @@ impl RunQueues {
             left.newest_first.set(newest_first);
             left.oldest.set(true);
         }
-        left.yielders.set(Yielders::OwnFirst);
+        left.yielded_order.set(YieldedOrder::OwnFirst);
         if shared.config().migrate {
             left.yielded.set(shared.count_yielded());
             left.migrating_first.set(left.migrating_first.get() ^ left.served_yielded.get());
             if left.migrating_first.get() {
-                left.yielders.set(Yielders::MigratingFirst);
+                left.yielded_order.set(YieldedOrder::MigratingFirst);
             }
         }
         left.served_yielded.set(false);
     }
 
-    /// Takes anything, in no order: for a worker that ends.
+    /// Takes any coroutine, in no order: for a worker that leaves.
     pub(super) fn take_any(&self, remote: &Remote) -> Option<Runnable> {
-        let own = [&self.ready, &self.woken, &self.yielded, &self.has_yielded];
+        let own = [&self.ready, &self.woken, &self.yielded, &self.next_yielded];
         let inbox = || {
-            self.woken.append(remote.inbox.take());
+            self.woken.append(remote.home.inbox.take());
             self.woken.pop()
         };
         let waiter = self.lifo.take().or_else(|| own.iter().find_map(|queue| queue.pop()));
@@ -343,13 +350,13 @@ fn take_within(left: &Cell<usize>, take: impl FnOnce() -> Option<Runnable>) -> O
         return None;
     }
     let task = take();
-    // An empty source is served, also where others have stolen from it.
+    // An empty source is served, even if thieves have emptied it.
     left.set(if task.is_some() { n - 1 } else { 0 });
     task
 }
 
-/// A queue that only its worker touches. No reference to the batch outlives the method that makes it, and no
-/// method calls back: so there is never a second one.
+/// A queue that only its worker uses. No reference to the batch outlives the method that makes it, and no
+/// method calls back, so there is never a second reference.
 struct OwnQueue(UnsafeCell<Batch>);
 
 impl OwnQueue {
@@ -361,7 +368,7 @@ impl OwnQueue {
     ///
     /// # Safety
     ///
-    /// There is no other reference to it.
+    /// No other reference to it exists.
     #[inline]
     #[allow(clippy::mut_from_ref)]
     unsafe fn batch(&self) -> &mut Batch {
@@ -403,8 +410,8 @@ impl OwnQueue {
         unsafe { self.batch().append(other.batch()) };
     }
 
-    /// Takes the first one, and prefetches the next two, which are loaded while the first one runs: of many
-    /// that wait for their turn, most have left the processor's cache.
+    /// Takes the first coroutine, and prefetches the next two, which are loaded while the first one runs: if
+    /// many wait for their turn, most of them have left the processor's cache.
     #[inline]
     fn pop_looking_ahead(&self) -> Option<NonNull<Waiter>> {
         // SAFETY: none outlives a method.
@@ -412,7 +419,7 @@ impl OwnQueue {
         let popped = batch.pop()?;
         let (next, after_next) = batch.first_two();
         if let Some(next) = next {
-            // SAFETY: coroutines in the worker's own queue are alive, and the worker's.
+            // SAFETY: coroutines in the worker's own queue are alive, and the worker owns them.
             unsafe { next.cast::<Header>().as_ref().prefetch_stack() };
         }
         if let Some(after_next) = after_next {

@@ -1,45 +1,54 @@
 //! Where a coroutine is queued whose wait has ended.
+//!
+//! ```text
+//!  the coroutine       woken by                          goes to
+//!  stays in its home   the worker that runs the home     that worker's run queue; first of all, if a
+//!                                                        coroutine wakes it
+//!                      any other thread                  the home's inbox; that worker is woken
+//!  may migrate         a worker of its runtime           the run queue of the waking worker
+//!                      any other thread                  the injector
+//! ```
 
 use super::current::with;
 use super::runnable::Runnable;
-use super::shared::Remote;
+use super::shared::Home;
 use crate::coroutine::{Header, Schedule, Waiter};
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-/// Puts a coroutine whose wait has ended back to where it is run from.
-pub(crate) struct ToRunQueue;
+/// Puts a woken coroutine into a run queue.
+pub(super) struct ToRunQueue;
 
 impl Schedule for ToRunQueue {
     unsafe fn schedule(waiter: NonNull<Waiter>) {
-        // SAFETY: the coroutine was parked, so it has been started and its home is set; the runtime and
-        // its remotes outlive coroutines that have not ended, and this one cannot end before it is queued.
-        let (header, remote) = unsafe {
+        // SAFETY: the coroutine was parked, so it has been started and its home is set. The runtime and its
+        // homes outlive coroutines that have not ended, and this one cannot end before it is queued.
+        let (header, home) = unsafe {
             let header = waiter.cast::<Header>().as_ref();
-            (header, &*header.owner.home.load(Ordering::Relaxed).cast::<Remote>())
+            (header, &*header.owner.home.load(Ordering::Relaxed).cast::<Home>())
         };
-        let movable = remote.may_move(header);
-        let by_sibling = with(|worker| {
-            if !ptr::eq(Arc::as_ptr(worker.shared()), remote.runtime.as_ptr()) {
+        let migrates = home.may_migrate(header);
+        let by_worker_of_runtime = with(|worker| {
+            if !ptr::eq(Arc::as_ptr(worker.shared()), home.runtime().as_ptr()) {
                 return false;
             }
-            if movable {
-                worker.push_migratable(waiter);
-            } else if ptr::eq(worker.remote(), remote) {
+            if migrates {
+                worker.push_migrating(waiter);
+            } else if ptr::eq(worker.home(), home) {
                 worker.push_ready(waiter);
             } else {
-                remote.hand(waiter, &worker.shared().idle);
+                worker.shared().push_to_home(home, waiter);
             }
             true
         });
-        if by_sibling != Some(true) {
-            // Keeps the runtime for the time after the push, when the coroutine may end.
-            let shared = remote.runtime.upgrade().expect("a runtime outlives its coroutines");
-            if movable {
+        if by_worker_of_runtime != Some(true) {
+            // The coroutine may end after the push, and with it the runtime. This keeps the runtime alive.
+            let shared = home.runtime().upgrade().expect("a runtime outlives its coroutines");
+            if migrates {
                 shared.inject(Runnable(waiter));
             } else {
-                remote.hand(waiter, &shared.idle);
+                shared.push_to_home(home, waiter);
             }
         }
     }

@@ -1,43 +1,49 @@
 //! What the workers of one runtime share.
 
 use super::config::{Config, Phase};
+use super::home;
 use super::idle::Idle;
 use super::remote::{self, take_one};
 use super::runnable::{Runnable, discard};
 use super::threads::Threads;
-use crate::coroutine::Header;
+use crate::coroutine::{Header, Waiter};
 use crate::netpoll::{Netpoller, Shard};
-use crossbeam_deque::{Injector, Worker as Deque};
+use crossbeam_deque::{Injector, Steal, Worker as Deque};
+use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-/// The part of a worker that other threads see.
+/// The part of a worker that other threads use.
 pub(crate) type Remote = remote::Remote<Shared>;
+/// A group of coroutines that stay together.
+pub(crate) type Home = home::Home<Shared>;
 
 /// What the workers of one runtime share.
 pub(crate) struct Shared {
-    /// One for each worker, and in migrating mode as many again for spare ones.
+    /// One for each worker, and in migrating mode as many again for spare workers.
     pub(crate) remotes: Box<[Remote]>,
     /// How many of them have a thread.
-    pub(crate) active: AtomicUsize,
-    pub(crate) idle: Idle,
+    pub(super) active: AtomicUsize,
+    pub(super) idle: Idle,
     pub(crate) netpoller: Netpoller,
-    pub(crate) config: Config,
-    /// Whether workers may wait for one another without sleeping: there is a processor for each.
-    pub(crate) may_linger: bool,
+    config: Config,
+    /// Whether workers may spin before they sleep: there is a processor for each.
+    pub(super) may_spin: bool,
+    /// Coroutines that any worker may take.
     injector: Injector<Runnable>,
-    /// Those that have yielded, where coroutines migrate; behind all others.
+    /// Migrating coroutines that have yielded. They come after all others.
     yielded: Injector<Runnable>,
     began: Instant,
-    /// Counts the looks of the netpoller thread, which come every millisecond or two while a worker is awake.
+    /// Counts the ticks of the netpoller thread.
     pub(crate) ticks: AtomicU64,
     phase: AtomicU8,
+    /// Counts searchers that were woken, so that the next one is another worker.
     wakes: AtomicUsize,
-    /// Coroutines that got no stack.
-    pub(crate) no_stack: AtomicU64,
+    /// Counts coroutines that got no stack.
+    pub(super) no_stack: AtomicU64,
     pub(crate) threads: Threads,
-    /// Set once nothing will be run any more.
+    /// Set once nothing will run any more.
     pub(crate) closed: AtomicBool,
 }
 
@@ -49,11 +55,15 @@ impl Shared {
             shards.push(Arc::new(Shard::new()?));
         }
         Ok(Arc::new_cyclic(|shared| Shared {
-            remotes: shards.into_iter().map(|shard| Remote::new(shared, shard, config.migrate)).collect(),
+            remotes: shards
+                .into_iter()
+                .enumerate()
+                .map(|(index, shard)| Remote::new(shared, index, shard, config.migrate))
+                .collect(),
             active: AtomicUsize::new(config.workers),
             idle: Idle::new(config.workers),
             netpoller: Netpoller::new(),
-            may_linger: std::thread::available_parallelism().is_ok_and(|n| config.workers <= n.get()),
+            may_spin: std::thread::available_parallelism().is_ok_and(|n| config.workers <= n.get()),
             config,
             injector: Injector::new(),
             yielded: Injector::new(),
@@ -67,14 +77,17 @@ impl Shared {
         }))
     }
 
+    /// Its settings.
     pub(crate) fn config(&self) -> &Config {
         &self.config
     }
 
+    /// The workers that have a thread.
     pub(crate) fn active_remotes(&self) -> &[Remote] {
         &self.remotes[..self.active.load(Ordering::Acquire)]
     }
 
+    /// The phase of its life.
     pub(crate) fn phase(&self) -> Phase {
         match self.phase.load(Ordering::SeqCst) {
             0 => Phase::Running,
@@ -83,7 +96,7 @@ impl Shared {
         }
     }
 
-    /// Enters a phase, and gets every worker up to see it.
+    /// Enters a phase, and wakes every worker to see it.
     pub(crate) fn enter(&self, phase: Phase) {
         self.phase.store(phase as u8, Ordering::SeqCst);
         for remote in self.active_remotes() {
@@ -91,23 +104,33 @@ impl Shared {
         }
     }
 
-    /// Queues a coroutine for whichever worker takes it.
+    /// Pushes a woken coroutine to the inbox of its home, and wakes the worker that runs the home. The caller
+    /// keeps the runtime alive: the coroutine may end after the push.
+    pub(super) fn push_to_home(&self, home: &Home, waiter: NonNull<Waiter>) {
+        // SAFETY: the caller has just woken the coroutine, so it is in no queue; it stays alive until it
+        // has run.
+        unsafe { home.inbox.push(waiter) };
+        self.remotes[home.worker()].notify(&self.idle);
+    }
+
+    /// Queues a coroutine for any worker.
     pub(crate) fn inject(&self, task: Runnable) {
         self.injector.push(task);
         self.work_was_pushed();
     }
 
+    /// Takes the oldest injected coroutine, and moves some more to a worker's queue.
     pub(crate) fn take_injected(&self, into: &Deque<Runnable>) -> Option<Runnable> {
         loop {
             match self.injector.steal_batch_with_limit_and_pop(into, 32) {
-                crossbeam_deque::Steal::Success(task) => return Some(task),
-                crossbeam_deque::Steal::Empty => return None,
-                crossbeam_deque::Steal::Retry => {}
+                Steal::Success(task) => return Some(task),
+                Steal::Empty => return None,
+                Steal::Retry => {}
             }
         }
     }
 
-    /// Moves one worker's share of the injector to that worker's queue.
+    /// Moves one worker's share of the injector to the worker's queue.
     #[inline]
     pub(crate) fn take_share_of_injected(&self, into: &Deque<Runnable>) {
         if !self.injector.is_empty() {
@@ -121,36 +144,36 @@ impl Shared {
         let end = into.len() + share;
         while into.len() < end {
             match self.injector.steal_batch_with_limit(into, end - into.len()) {
-                crossbeam_deque::Steal::Success(()) | crossbeam_deque::Steal::Retry => {}
-                crossbeam_deque::Steal::Empty => break,
+                Steal::Success(()) | Steal::Retry => {}
+                Steal::Empty => break,
             }
         }
         // Others may steal them from there.
         self.work_was_pushed();
     }
 
-    /// How many migrating coroutines have yielded and wait to be taken.
+    /// How many migrating coroutines have yielded and wait for a worker.
     #[inline]
     pub(crate) fn count_yielded(&self) -> usize {
         if self.yielded.is_empty() { 0 } else { self.yielded.len() }
     }
 
-    /// Queues a coroutine that has yielded, for whichever worker takes it.
+    /// Queues a coroutine that has yielded, for any worker.
     pub(crate) fn inject_yielded(&self, task: Runnable) {
         self.yielded.push(task);
         self.work_was_pushed();
     }
 
-    /// The next of those that have yielded.
+    /// Takes the oldest migrating coroutine that has yielded.
     pub(crate) fn take_yielded(&self) -> Option<Runnable> {
         if self.yielded.is_empty() { None } else { take_one(&self.yielded) }
     }
 
-    pub(crate) fn take_one_injected(&self) -> Option<Runnable> {
+    fn take_one_injected(&self) -> Option<Runnable> {
         take_one(&self.injector)
     }
 
-    /// Wakes a worker to search, unless one does already.
+    /// Wakes a worker to search for work that was pushed, unless a worker searches already.
     #[inline]
     pub(crate) fn work_was_pushed(&self) {
         if self.idle.wants_searcher() {
@@ -161,7 +184,7 @@ impl Shared {
     #[cold]
     fn wake_searcher(&self) {
         let remotes = self.active_remotes();
-        // From another worker each time, so that no one of them is always the one to be woken.
+        // Begins with another worker each time, so that no worker is woken more often than the others.
         let start = self.wakes.fetch_add(1, Ordering::Relaxed) % remotes.len();
         for remote in remotes[start..].iter().chain(&remotes[..start]) {
             if remote.sleep_state.notify(&self.idle, true) {
@@ -171,7 +194,7 @@ impl Shared {
         }
     }
 
-    /// Whether there is anything that any worker may take.
+    /// Whether anything is queued that any worker may take.
     pub(crate) fn has_shared_work(&self) -> bool {
         !self.injector.is_empty()
             || !self.yielded.is_empty()
@@ -182,8 +205,8 @@ impl Shared {
     pub(crate) fn counts(&self) -> impl Iterator<Item = [u64; 5]> + '_ {
         self.active_remotes().iter().map(|remote| {
             [
-                remote.live() as u64,
-                remote.turns.load(Ordering::Relaxed),
+                remote.home.live() as u64,
+                remote.running.turns(),
                 remote.polls.load(Ordering::Relaxed),
                 remote.steals.load(Ordering::Relaxed),
                 remote.helped.load(Ordering::Relaxed),
@@ -191,51 +214,51 @@ impl Shared {
         })
     }
 
-    /// How many coroutines got no stack, and so never ran.
+    /// How many coroutines got no stack and so never ran.
     pub(crate) fn no_stack(&self) -> u64 {
         self.no_stack.load(Ordering::Relaxed)
     }
 
-    /// Notes that a worker has polled for itself, and has seen what there was at that time.
+    /// Notes that a worker has polled for itself, and has seen all events up to that time.
     pub(crate) fn note_poll(&self, remote: &Remote, at: Instant) {
         let since = at.saturating_duration_since(self.began);
         remote.polled.store(since.as_nanos() as u64, Ordering::Relaxed);
         remote.polls.store(remote.polls.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
     }
 
-    /// As of when a worker's last poll for itself has seen what there was.
+    /// The time up to which a worker's last poll for itself has seen all events.
     pub(crate) fn polled_at(&self, remote: &Remote) -> Instant {
         self.began + Duration::from_nanos(remote.polled.load(Ordering::Relaxed))
     }
 
     /// Whether no coroutine is alive or queued.
     pub(crate) fn is_quiet(&self) -> bool {
-        // In this order: what `take_back` moves is in the one place or in the other.
-        self.active_remotes().iter().all(|remote| remote.load_now() == 0 && remote.inbox.is_empty())
+        // In this order: a coroutine that `take_back` moves is counted at its worker or is in the injector.
+        self.active_remotes().iter().all(|remote| remote.load_now() == 0 && remote.home.inbox.is_empty())
             && !self.has_shared_work()
     }
 
-    /// Gives what was handed to a stuck worker to be started to whichever worker takes it.
+    /// Takes back the coroutines that are assigned to a worker, for any worker to start.
     pub(crate) fn take_back(&self, remote: &Remote) {
         while let Some(task) = remote.take_assigned() {
-            // SAFETY: whoever takes a coroutine from a queue owns it, and it is alive.
+            // SAFETY: the thread that takes a coroutine from a queue owns it, and it is alive.
             let header = unsafe { task.0.cast::<Header>().as_ref() };
-            header.placed.set(false);
+            header.assigned.set(false);
             header.taken_back.set(header.taken_back.get().saturating_add(1));
             self.inject(task);
             // After it is in a queue again: `is_quiet`.
-            remote.placed.fetch_sub(1, Ordering::SeqCst);
+            remote.assigned_count.fetch_sub(1, Ordering::SeqCst);
         }
-        // A shutdown that waits no longer may have drained the queue in between.
+        // A shutdown that does not wait any more may have drained the queue in between.
         self.discard_if_closed();
     }
 
-    /// The worker with the lowest load, and that load. Leaves out this worker, and workers that are in a long
-    /// turn.
-    pub(crate) fn least_loaded(&self, but: usize) -> Option<(usize, usize)> {
+    /// The index of the worker with the lowest load, and that load. Not `except`, nor workers that are in a
+    /// long turn.
+    pub(super) fn least_loaded(&self, except: usize) -> Option<(usize, usize)> {
         let remotes = self.active_remotes().iter().enumerate();
         remotes
-            .filter(|(index, remote)| *index != but && remote.welcomes())
+            .filter(|(index, remote)| *index != except && remote.accepts_assignments())
             .map(|(index, remote)| (index, remote.load()))
             .min_by_key(|(_, load)| *load)
     }
@@ -246,9 +269,9 @@ impl Shared {
         self.discard_if_closed();
     }
 
-    /// Called after an unstarted coroutine was put where it might never be taken from.
+    /// Called after an unstarted coroutine was pushed to a queue that nobody may serve any more.
     pub(crate) fn discard_if_closed(&self) {
-        // Pairs with the shutdown, which closes and then drains: one of the two sees the other.
+        // The shutdown sets `closed` and then drains the queues: one of the two sees the other.
         if self.closed.load(Ordering::SeqCst) {
             self.discard_unstarted();
         }
@@ -276,7 +299,7 @@ mod tests {
     use crate::stack::StackSize;
     use std::panic::Location;
 
-    /// A shutdown that is over drains the queues no more: the thread that pushes afterwards does.
+    /// A shutdown that is over does not drain the queues any more: the thread that pushes afterwards does.
     #[test]
     fn what_is_taken_back_after_the_end_is_discarded() {
         let runtime = Builder::new().worker_threads(1).build().expect("a runtime");
@@ -294,9 +317,9 @@ mod tests {
         // SAFETY: nothing is borrowed.
         let (header, handle) = unsafe { coroutine::new::<_, _, ToRunQueue>(|| (), settings) };
         let remote = &shared.remotes[0];
-        remote.placed.fetch_add(1, Ordering::SeqCst);
+        remote.assigned_count.fetch_add(1, Ordering::SeqCst);
         remote.assigned.push(Runnable(header.cast()));
         shared.take_back(remote);
-        assert!(handle.header().done.is_set(), "its joiner would wait for ever");
+        assert!(handle.header().done.is_set(), "its joiner would never wake");
     }
 }

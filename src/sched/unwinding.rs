@@ -65,7 +65,7 @@ impl Blocks {
     #[cold]
     pub(crate) fn here(reason: WaitReason) -> Blocks {
         with(|worker| {
-            worker.leave_lifo();
+            worker.share_lifo();
             worker.remote().blocked_in.store(reason as u8, Ordering::Relaxed);
         });
         Blocks(())

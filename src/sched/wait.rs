@@ -72,7 +72,7 @@ pub(crate) unsafe fn wait(
 ) -> Woken {
     fork::check();
     assert_none_held();
-    let Some(this) = current::who_may_switch() else {
+    let Some(this) = current::parkable_coroutine() else {
         return wait_on_thread(reason, deadline, cancel, commit);
     };
     // SAFETY: the coroutine that runs this is alive, and it is this one.
@@ -91,7 +91,7 @@ pub(crate) unsafe fn wait(
 /// `f` fires it itself and takes it back before it returns, so that nobody can end a later wait with it.
 #[inline]
 pub(crate) fn with_ticket<R>(f: impl FnOnce(Ticket) -> R) -> R {
-    match current::who_may_switch() {
+    match current::parkable_coroutine() {
         // SAFETY: the coroutine that runs this is alive; the pointer is its own.
         Some(this) => f(unsafe { Waiter::ticket(this.cast()) }),
         None => with_parker(|parker| f(parker.ticket())),
@@ -481,7 +481,7 @@ pub(crate) fn set_for_good(event: &Event) {
 /// cancellation or a time limit unwinds out of this, as out of a wait.
 #[inline(always)]
 pub(crate) fn yield_now() {
-    let Some(header) = current::who_may_switch() else { return yield_on_thread() };
+    let Some(header) = current::parkable_coroutine() else { return yield_on_thread() };
     // SAFETY: the coroutine that runs this is alive, and it is this one.
     let (header, own) = unsafe { (header.as_ref(), header.as_ref().local_record_if_any()) };
     if own.is_some_and(LocalRecord::checked) {

@@ -1,106 +1,103 @@
-//! A worker: a thread that runs coroutines.
+//! A worker: a thread that runs coroutines. This file is its policy: what runs next, when to search for work,
+//! when to sleep.
 //!
 //! ```text
-//!                 owner only                         any thread
-//!            +----------------------+        +------------------------------+
-//!   wakes -->| RunQueues: lifo,     |<-------| Remote::inbox                  |<-- wakes from elsewhere
+//!                 owner only                          any thread
+//!            +----------------------+        +--------------------------------+
+//!   wakes -->| RunQueues: lifo,     |<-------| Home::inbox                    |<-- wakes from elsewhere
 //!            | ready, yielded       |        | Remote::assigned               |<-- unstarted, placed here
-//!            | (started, at home)   |        | Remote::shard, Remote::timers    |<-- netpoller thread helps
-//!            |                      |        |                              |
+//!            | (started, at home)   |        | Remote::shard, Remote::timers  |<-- netpoller thread helps
+//!            |                      |        |                                |
 //!   spawns ->| Deques: newest_first |------->| Remote::newest_first           |--> thieves
 //!            | and oldest_first     |        | Remote::oldest_first           |
-//!            | (may be stolen)      |        | Shared::injector             |<-- spawns from elsewhere
-//!            +----------------------+        +------------------------------+
+//!            | (may be stolen)      |        | Shared::injector               |<-- spawns from elsewhere
+//!            +----------------------+        +--------------------------------+
 //! ```
 //!
-//! Which of them runs next, and how long each waits at most, is in [`run_queues`](super::run_queues). A
-//! worker polls its shard once after each look of the netpoller thread, and before it sleeps.
+//! *What a worker does*, each state with the causes of its end:
 //!
-//! Invariant of default mode: a coroutine that has been started is in `lifo`, `ready`, `yielded` or `inbox`
-//! of its home worker, is run by it, or is parked. In migrating mode `oldest_first` holds started ones, too
-//! ([`Remote::may_move`] is the one predicate).
+//! ```text
+//!  state      what the worker does                      ends when
+//!  running    runs coroutines, turn by turn, and        its own queues are empty     -> spinning
+//!             polls after each tick
+//!  spinning   checks its inbox, `assigned` and shared   its own queue has something  -> running
+//!             work for up to 50 us; skipped unless      shared work appears          -> searching
+//!             pushes have ended its last sleeps soon    50 us have passed            -> searching
+//!  searching  takes injected coroutines, then yielded   it finds work                -> running
+//!             ones, then steals; skipped unless there   there is nothing to take     -> yielding
+//!             is shared work and at most half search
+//!  yielding   yields its processor once, then polls;    the poll brings something    -> running
+//!             skipped unless its sockets had events     it brings nothing            -> sleeping
+//!  sleeping   announces it, checks all queues once      an event, a timer, a push    -> running
+//!             more, and waits in its shard's poll       a push notifies it to search -> searching
+//!  leaving    drops its unstarted coroutines            (the runtime shuts down, and nothing is alive
+//!                                                       or queued)
+//! ```
+//!
+//! [`run_queues`](super::run_queues) says which coroutine is next and how long each waits at most. The file
+//! `turn` runs it, and parks it: another thread may schedule it from then on. The file `schedule` queues it
+//! when its wait has ended. `README.md` has the argument that no worker sleeps while work waits for it. A
+//! worker polls its shard once after each tick of the netpoller thread, and before it sleeps.
+//!
+//! Invariant of default mode: a started coroutine is in `lifo`, `ready` or `yielded` of the worker that
+//! runs its home, or in the home's `inbox`, or that worker runs it, or it is parked. In migrating mode
+//! `oldest_first` holds started coroutines as well ([`Home::may_migrate`] is the one predicate).
+//!
+//! Rejected:
+//! - One wait for all workers (a shared poller, or a dedicated thread that polls for all): each event then
+//!   costs two wake-ups instead of one, and half as much CPU again per request.
+//! - To wake a searcher for every push: see `README.md`.
 
-use super::budget;
+use super::before_sleep::{SPIN, SpinBeforeSleep, YieldBeforeSleep};
 use super::config::Phase;
 use super::deques::Deques;
+use super::ids::Ids;
 use super::placement::Placement;
+use super::polling::Polling;
+use super::random::Random;
 use super::run_queues::{OLDEST_TURN, RunQueues};
-use super::runnable::{Runnable, conclude, discard};
-use super::shared::{Remote, Shared};
-use crate::base::fork;
+use super::runnable::{Runnable, discard};
+use super::shared::{Home, Remote, Shared};
+use super::stealing::{FEW, STEAL_DELAY, steal};
 use crate::base::local::thread_locals;
-use crate::coroutine::{Batch, Header, Id, JoinError, Park, Request, Step, Suspend, Waiter};
-use crate::netpoll::{Events, Shard};
+use crate::coroutine::{Header, Id, Waiter};
+use crate::netpoll::Shard;
 use crate::stack::Pool;
-use crossbeam_deque::Steal;
 use std::cell::{Cell, RefCell};
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-/// The least time between two wake-ups of a sleeping worker by timers: those that are due in between are
-/// fired together. A timer that is not in such company is fired when it is due.
-const TIMER_BATCH: Duration = Duration::from_micros(250);
-/// How long a worker without work waits for others to hand it some before it sleeps, where that has paid
-/// off: about as long as a sleep and a wake-up through the kernel take on a virtual machine. With less, a
-/// worker that waits for one that is being woken sleeps in turn, and so on.
-const LINGER: Duration = Duration::from_micros(50);
-/// After more than how many short sleeps, in a row or not, a worker lingers again that has done so in vain.
-const LINGER_DOUBT: i32 = 16;
-/// How often a coroutine may be taken back from workers that do not start it; after that it is handed to
-/// none. More than once, so that coroutines stay spread although the system does not run a worker's thread
-/// for a moment.
-const MOST_TAKEN_BACK: u8 = 16;
-/// How long a worker that gives way before a sleep may be away, if it is to do so again soon.
-const AWAY: Duration = Duration::from_millis(1);
-/// A worker that gives way and is back so soon was alone on its processor: there is nobody to give way to.
-const STAYED: Duration = Duration::from_micros(2);
-/// Before how many sleeps at most a worker does not give way that has done so in vain, or for nobody.
-const COURTESY_DOUBT: u32 = 15;
-/// What a queue has at most for its worker to be left alone with it for [`FORBEARANCE`].
-const FEW: usize = 2;
-/// For how long a thief waits whether the owner runs them itself.
-const FORBEARANCE: Duration = Duration::from_micros(5);
-/// Numbers of coroutines reserved at once.
-const IDS: u64 = 64;
-/// Events fetched at once.
-const EVENTS: usize = 256;
-/// Whether a parked coroutine can be ended: where panics abort, a shutdown leaks what is parked when nothing
-/// is left to run.
+/// Whether a parked coroutine can be ended. If panics abort, a shutdown leaks the parked coroutines as soon
+/// as no coroutine can run.
 const UNWINDS: bool = cfg!(panic = "unwind");
-/// How often a worker that waits for the end of a shutdown looks again.
+/// How often a worker that waits for the end of a shutdown checks for it.
 const CLOSING_NAP: Duration = Duration::from_millis(5);
+/// Checks of the inbox between two of the shared work and the clock, while the worker spins.
+const SPIN_CHECKS: u32 = 16;
 
-/// A worker's own part.
+/// The part of a worker that only its own thread uses.
 pub(crate) struct Worker {
     shared: Arc<Shared>,
     remote: NonNull<Remote>,
-    index: usize,
+    pub(super) index: usize,
+    /// The coroutine whose turn it is.
     pub(super) current: Cell<Option<NonNull<Header>>>,
-    queues: RunQueues,
-    placement: Placement,
-    stacks: RefCell<Pool>,
-    events: RefCell<Events>,
-    /// Turns until it looks at the old end of its queues, and whether a shutdown has begun.
-    until_look_around: Cell<u32>,
-    /// How many looks of the netpoller thread there had been when it last polled.
-    ticks: Cell<u64>,
+    pub(super) queues: RunQueues,
+    pub(super) placement: Placement,
+    pub(super) stacks: RefCell<Pool>,
+    polling: Polling,
+    /// How many turns there are until the oldest of `newest_first` goes first.
+    until_oldest: Cell<u32>,
+    /// Whether the idle word counts it as a searcher.
     searching: Cell<bool>,
-    /// When it last fired timers.
-    fired: Cell<Option<Instant>>,
-    /// Above zero: linger before the next sleep. Sleeps that another worker ends soon make it more,
-    /// lingering in vain less.
-    linger: Cell<i32>,
-    /// Whether the shard had events since it last gave way or slept.
-    serves: Cell<bool>,
-    /// Before how many sleeps it does not give way, and how many those were at the last time that it was in
-    /// vain, or for nobody.
-    courtesy: Cell<(u32, u32)>,
-    closing: Cell<bool>,
-    random: Cell<u32>,
-    /// The next number of a coroutine, and how many there are from there on.
-    ids: Cell<(u64, u64)>,
+    spin: SpinBeforeSleep,
+    yields: YieldBeforeSleep,
+    /// Whether it has cancelled its coroutines, as the runtime shuts down.
+    pub(super) closing: Cell<bool>,
+    random: Random,
+    ids: Ids,
 }
 
 thread_locals! {
@@ -124,19 +121,18 @@ impl Worker {
             queues: RunQueues::new(deques),
             placement: Placement::new(),
             stacks: RefCell::new(Pool::new()),
-            events: RefCell::new(Events::with_capacity(EVENTS)),
-            until_look_around: Cell::new(OLDEST_TURN),
-            ticks: Cell::new(0),
+            polling: Polling::new(),
+            until_oldest: Cell::new(OLDEST_TURN),
             searching: Cell::new(false),
-            fired: Cell::new(None),
-            linger: Cell::new(0),
-            serves: Cell::new(false),
-            courtesy: Cell::new((0, 0)),
+            spin: SpinBeforeSleep::new(),
+            yields: YieldBeforeSleep::new(),
             closing: Cell::new(false),
-            random: Cell::new(0x9e37_79b9 ^ (index as u32 + 1)),
-            ids: Cell::new((0, 0)),
+            random: Random::new(index),
+            ids: Ids::new(),
         }
     }
+
+    // What the worker does.
 
     /// The worker's life.
     pub(super) fn run(&self) {
@@ -144,8 +140,8 @@ impl Worker {
         loop {
             if let Some(task) = self.next() {
                 self.stop_searching();
-                self.execute(task);
-            } else if !self.idle() {
+                self.take_turn(task);
+            } else if !self.find_work_or_sleep() {
                 break;
             }
         }
@@ -154,311 +150,40 @@ impl Worker {
         set_this_worker(ptr::null());
     }
 
-    /// Ends what this worker will not start any more. The destructors of closures may spawn more of it.
-    fn discard_unstarted(&self) {
-        while let Some(task) = self.queues.take_any(self.remote()) {
-            discard(task);
-        }
-    }
-
-    /// `Owner::home` of a coroutine that was spawned here and has not been started. It is no remote's
-    /// address: it is one byte behind that of this worker's.
-    fn as_spawner(&self) -> *mut () {
-        self.remote.as_ptr().cast::<()>().wrapping_byte_add(1)
-    }
-
-    /// Whether that coroutine was started here, or can be started here alone.
-    pub(super) fn alone_runs(&self, header: &Header) -> bool {
-        // Relaxed: if it was started here, then this thread has stored that.
-        let home = header.owner.home.load(Ordering::Relaxed);
-        if ptr::eq(home.cast(), self.remote.as_ptr()) {
-            return !self.remote().may_move(header);
-        }
-        let config = self.shared.config();
-        ptr::eq(home, self.as_spawner()) && config.workers == 1 && !config.migrate
-    }
-
-    /// The part that other threads see.
-    #[inline]
-    pub(super) fn remote(&self) -> &Remote {
-        // SAFETY: one of `shared`'s, which we hold.
-        unsafe { self.remote.as_ref() }
-    }
-
-    pub(super) fn shared(&self) -> &Arc<Shared> {
-        &self.shared
-    }
-
-    /// The shard that this worker polls.
-    pub(crate) fn shard(&self) -> &Arc<Shard> {
-        &self.remote().shard
-    }
-
-    pub(super) fn next_id(&self) -> Id {
-        let (next, left) = match self.ids.get() {
-            (_, 0) => (Id::reserve(IDS), IDS),
-            ids => ids,
-        };
-        self.ids.set((next + 1, left - 1));
-        Id(next)
-    }
-
-    /// Queues an unstarted coroutine.
-    pub(super) fn push_unstarted(&self, header: NonNull<Header>) {
-        let task = Runnable(header.cast());
-        // SAFETY: the caller has just made it.
-        unsafe { header.as_ref() }.owner.home.store(self.as_spawner(), Ordering::Relaxed);
-        // SAFETY: the coroutine that runs on this thread is alive.
-        let in_first_turn =
-            self.current.get().is_none_or(|spawner| !unsafe { spawner.as_ref() }.listed.get());
-        if in_first_turn {
-            self.queues.push_newest_first(task);
-        } else {
-            self.queues.push_oldest_first(task);
-        }
-        self.shared.work_was_pushed();
-    }
-
-    pub(super) fn push_ready(&self, waiter: NonNull<Waiter>) {
-        // Woken by a running coroutine: it goes first, while what it is to read is in the cache.
-        let displaced = if self.current.get().is_some() {
-            self.remote().behind.store(true, Ordering::Relaxed);
-            self.queues.put_first(waiter)
-        } else {
-            Some(waiter)
-        };
-        if let Some(waiter) = displaced {
-            self.queues.push_woken(waiter);
-        }
-    }
-
-    pub(super) fn push_migratable(&self, waiter: NonNull<Waiter>) {
-        // Between two turns, the first one woken is the next to run here: nobody needs to be called for it.
-        let first = self.current.get().is_some() || !self.queues.has_first();
-        let displaced = if first { self.queues.put_first(waiter) } else { Some(waiter) };
-        if let Some(waiter) = displaced {
-            self.queue_migratable(waiter);
-        }
-    }
-
-    fn queue_migratable(&self, waiter: NonNull<Waiter>) {
-        self.queues.push_oldest_first(Runnable(waiter));
-        self.shared.work_was_pushed();
-    }
-
-    /// Takes the next coroutine to run, without a search in other workers' queues. Polls if the netpoller
-    /// thread has looked since the last poll.
+    /// Takes the next coroutine to run out of the worker's own queues. Polls if the netpoller thread has
+    /// ticked since the last poll.
     fn next(&self) -> Option<Runnable> {
-        if self.shared.ticks.load(Ordering::Relaxed) != self.ticks.get() {
+        if self.polling.is_due(&self.shared) {
             self.placement.forget();
             self.queues.note_tick();
             self.poll(Some(Duration::ZERO));
         }
-        let until = self.until_look_around.get();
+        let until = self.until_oldest.get();
         if until > 0 {
-            self.until_look_around.set(until - 1);
-        } else if let Some(task) = self.look_around() {
+            self.until_oldest.set(until - 1);
+        } else if let Some(task) = self.oldest_turn() {
             return Some(task);
         }
         self.queues.next(self.remote(), &self.shared, |waiter| self.push_behind(waiter))
     }
 
+    /// Takes the oldest coroutine of `newest_first`. Each such turn also checks for a shutdown.
     #[cold]
-    fn look_around(&self) -> Option<Runnable> {
-        self.until_look_around.set(OLDEST_TURN - 1);
+    fn oldest_turn(&self) -> Option<Runnable> {
+        self.until_oldest.set(OLDEST_TURN - 1);
         if self.shared.phase() != Phase::Running {
             self.close();
         }
         self.queues.oldest(self.remote())
     }
 
-    /// Puts what was to run next where others can take it, if they may: this worker is about to block.
-    pub(super) fn leave_lifo(&self) {
-        if let Some(waiter) = self.queues.take_lifo() {
-            self.push_behind(waiter);
-        }
-    }
-
-    /// Queues a coroutine behind the ones that were woken before.
-    fn push_behind(&self, waiter: NonNull<Waiter>) {
-        // SAFETY: a queued or running coroutine is alive.
-        if self.remote().may_move(unsafe { waiter.cast::<Header>().as_ref() }) {
-            self.queue_migratable(waiter);
-        } else {
-            self.queues.push_woken(waiter);
-        }
-    }
-
-    /// Queues a coroutine behind everything that is runnable now.
-    fn push_yielded(&self, waiter: NonNull<Waiter>) {
-        // SAFETY: a queued or running coroutine is alive.
-        if self.remote().may_move(unsafe { waiter.cast::<Header>().as_ref() }) {
-            self.shared.inject_yielded(Runnable(waiter));
-        } else {
-            self.queues.push_yielded(waiter);
-        }
-    }
-
-    /// Takes the oldest of the injected coroutines, and moves some more to this worker's queue.
-    fn take_injected(&self) -> Option<Runnable> {
-        self.shared.take_injected(&self.queues.deques().oldest_first)
-    }
-
-    /// Runs a coroutine until it parks, yields or ends.
-    fn execute(&self, task: Runnable) {
-        let this = task.0.cast::<Header>();
-        // SAFETY: whoever takes a coroutine from a queue owns it, and it is alive.
-        let header = unsafe { this.as_ref() };
-        // SAFETY: we own it.
-        if !unsafe { header.started() } && !self.start(this) {
-            return;
-        }
-        let remote = self.remote();
-        remote.turns.store(remote.turns.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
-        remote.running.store(header.id().0, Ordering::Release);
-        remote.behind.store(self.queues.has_own(), Ordering::Relaxed);
-        budget::refill();
-        loop {
-            self.current.set(Some(this));
-            // SAFETY: we own it, it has been started, and it does not run.
-            let step = unsafe { header.resume() };
-            self.current.set(None);
-            if let Step::Suspended(_) = step
-                && !header.listed.get()
-            {
-                // Before it can be woken and end elsewhere.
-                remote.admit(this);
-                remote.unlisted.store(false, Ordering::Release);
-                self.placement.note_long_lived();
-            }
-            match step {
-                Step::Finished => break self.finish(this),
-                Step::Suspended(Suspend::Yield) => break self.push_yielded(task.0),
-                Step::Suspended(Suspend::Wait(request)) => {
-                    // SAFETY: nobody resumes the coroutine before it is parked, below.
-                    let Request { commit, ticket, masked } = unsafe { request.read() };
-                    // SAFETY: the closure is on the coroutine's stack, which stays as it is until then.
-                    let wanted = unsafe { (*commit.as_ptr())(ticket) };
-                    if wanted && header.waiter.park(ticket, masked) == Park::Parked {
-                        // From here on it belongs to whoever wakes it.
-                        break;
-                    }
-                }
-            }
-        }
-        remote.running.store(0, Ordering::Relaxed);
-    }
-
-    /// Gives a coroutine its stack and its home; false if it went elsewhere or ended for want of one.
-    fn start(&self, this: NonNull<Header>) -> bool {
-        // SAFETY: we own it, and it is alive.
-        let header = unsafe { this.as_ref() };
-        if self.closing.get() || self.shared.phase() != Phase::Running {
-            // It is not parked, so this only leaves the mark.
-            let _ = header.waiter.cancel();
-        }
-        if self.hand_over(header, this) {
-            return false;
-        }
-        match self.stacks.borrow_mut().take(header.stack_size()) {
-            Ok(stack) => {
-                header.owner.home.store(ptr::from_ref(self.remote()).cast_mut().cast(), Ordering::Relaxed);
-                if header.name().is_some() {
-                    // Named ones from the start, so that a report of one that never waits has the name.
-                    self.remote().admit(this);
-                } else {
-                    self.remote().first_site.set(header.site());
-                    self.remote().unlisted.store(true, Ordering::Release);
-                }
-                // SAFETY: we own it, and it has not been started.
-                unsafe { Header::start(this, stack) };
-                true
-            }
-            Err(error) => {
-                self.shared.no_stack.fetch_add(1, Ordering::Relaxed);
-                // SAFETY: we own it, and it has not been started.
-                unsafe { Header::fail(this, JoinError::NoStack(error)) };
-                conclude(this);
-                false
-            }
-        }
-    }
-
-    /// Hands an unstarted coroutine to a worker that has fewer, where `placement` says so; false if it is to
-    /// start here.
-    fn hand_over(&self, header: &Header, this: NonNull<Header>) -> bool {
-        if header.placed.replace(false) {
-            self.remote().placed.fetch_sub(1, Ordering::Relaxed);
-            return false;
-        }
-        let spawned_here = ptr::eq(header.owner.home.load(Ordering::Relaxed), self.as_spawner());
-        if self.closing.get() {
-            return false;
-        }
-        let Some(target) = self.placement.choose(self.remote(), self.index, &self.shared, spawned_here)
-        else {
-            return false;
-        };
-        if header.taken_back.get() >= MOST_TAKEN_BACK {
-            return false;
-        }
-        // Counted before the look at the phase, so that the target does not leave before it has it.
-        target.placed.fetch_add(1, Ordering::SeqCst);
-        if self.shared.phase() != Phase::Running {
-            target.placed.fetch_sub(1, Ordering::Relaxed);
-            return false;
-        }
-        header.placed.set(true);
-        target.hand_unstarted(Runnable(this.cast()), &self.shared.idle);
-        self.shared.discard_if_closed();
-        true
-    }
-
-    fn finish(&self, this: NonNull<Header>) {
-        // SAFETY: we own it, and it is alive.
-        let header = unsafe { this.as_ref() };
-        // SAFETY: it has just finished.
-        let stack = unsafe { header.take_stack() };
-        self.stacks.borrow_mut().put(stack);
-        if header.listed.get() {
-            // SAFETY: the home is a remote of this runtime.
-            unsafe { &*header.owner.home.load(Ordering::Relaxed).cast::<Remote>() }.dismiss(this);
-        } else {
-            self.remote().unlisted.store(false, Ordering::Release);
-            self.placement.note_short_lived();
-        }
-        conclude(this);
-    }
-
-    /// Fetches events and fires due timers; true if that woke anybody.
-    fn poll(&self, timeout: Option<Duration>) -> bool {
-        fork::check();
-        let remote = self.remote();
-        let mut batch = Batch::new();
-        // What comes while the worker does not sleep may be too late for this poll.
-        let at = (timeout == Some(Duration::ZERO)).then(Instant::now);
-        if let Err(e) = remote.shard.poll(&mut self.events.borrow_mut(), timeout, &mut batch) {
-            unreachable!("a poller waits on its own descriptors: {e}");
-        }
-        self.shared.note_poll(remote, at.unwrap_or_else(Instant::now));
-        self.ticks.set(self.shared.ticks.load(Ordering::Relaxed));
-        if !batch.is_empty() {
-            self.serves.set(true);
-        }
-        if let Some(now) = remote.fire_timers(&mut batch) {
-            self.fired.set(Some(now));
-        }
-        let woke = !batch.is_empty();
-        batch.wake();
-        woke
-    }
-
-    /// With nothing left here: looks elsewhere, then sleeps. False when it is time to end.
-    fn idle(&self) -> bool {
-        if self.linger() {
+    /// Called when the worker's own queues are empty: spins, searches, yields or sleeps. Returns false when
+    /// it is time to leave.
+    fn find_work_or_sleep(&self) -> bool {
+        if self.spin_for_work() {
             return true;
         }
-        // Without anything to be stolen the worker looks for events in the wait that it sleeps in.
+        // If there is nothing to steal, the wait in which the worker sleeps fetches its events.
         if self.shared.has_shared_work() {
             // What its own sockets have goes first.
             if self.poll(Some(Duration::ZERO)) {
@@ -471,7 +196,7 @@ impl Worker {
                 && let Some(task) = self.search()
             {
                 self.stop_searching();
-                self.execute(task);
+                self.take_turn(task);
                 return true;
             }
         }
@@ -485,28 +210,25 @@ impl Worker {
                     return false;
                 }
             }
-            // Woken too late to be waited for: what lives here unwinds if it can do so without a sleep.
+            // The shutdown does not wait for this worker any more. Coroutines that live here unwind if they
+            // can do so without a sleep.
             Phase::Abandoned => return self.close(),
         }
-        if !self.give_way() {
+        if !self.yield_processor() {
             self.sleep();
         }
         true
     }
 
-    /// Waits a little for other workers to hand something over, if they have just done so; true if they have.
-    ///
-    /// Two coroutines on different workers that wait for one another would otherwise sleep and be woken
-    /// through the kernel at each turn. A worker that lingers in vain does not do so again until others
-    /// have ended more than [`LINGER_DOUBT`] short sleeps of its.
-    fn linger(&self) -> bool {
-        if self.linger.get() <= 0 || self.closing.get() {
+    /// Spins until another worker hands something over; true if one has. `before_sleep.rs` says when and why.
+    fn spin_for_work(&self) -> bool {
+        if !self.spin.is_due() || self.closing.get() {
             return false;
         }
         let (remote, start) = (self.remote(), Instant::now());
         loop {
-            for _ in 0..16 {
-                if !remote.inbox.is_empty() || !remote.assigned.is_empty() {
+            for _ in 0..SPIN_CHECKS {
+                if !remote.home.inbox.is_empty() || !remote.assigned.is_empty() {
                     return true;
                 }
                 std::hint::spin_loop();
@@ -514,44 +236,27 @@ impl Worker {
             if self.shared.has_shared_work() {
                 return false;
             }
-            if start.elapsed() > LINGER {
-                // The others have nothing, or no processor to run on, which this would only take from them.
-                self.linger.set(-LINGER_DOUBT);
+            if start.elapsed() > SPIN {
+                // The others have nothing, or no processor to run on, which spinning would take from them.
+                self.spin.note_fruitless();
                 return false;
             }
         }
     }
 
-    /// Lets other threads have the processor before this one sleeps; true if events have come in meanwhile.
-    ///
-    /// Where clients and workers share the processors, a worker that sleeps as soon as it has answered is
-    /// woken for each request by itself. One that is behind the client in the processor's queue finds many
-    /// at once. So it does this where its sockets have just had events.
-    fn give_way(&self) -> bool {
-        if !self.serves.replace(false) {
-            // Who hands it something meanwhile would take it for awake, and not call it.
+    /// Lets other threads have the processor before the worker sleeps; true if events came meanwhile.
+    /// `before_sleep.rs` says when and why.
+    fn yield_processor(&self) -> bool {
+        if !self.yields.is_due() {
             return false;
         }
-        let (left, doubt) = self.courtesy.get();
-        if left > 0 {
-            self.courtesy.set((left - 1, doubt));
-            return false;
-        }
-        // What is pushed while it is away is others' to find.
+        // The worker may be away for long, so it must not count as a searcher: a push would wake no other.
         self.stop_searching();
         let start = Instant::now();
         std::thread::yield_now();
-        let away = start.elapsed();
+        let took = start.elapsed();
         let found = self.poll(Some(Duration::ZERO));
-        self.courtesy.set(if away > AWAY {
-            // A sleeper would have been called back earlier.
-            (COURTESY_DOUBT, COURTESY_DOUBT)
-        } else if found && away > STAYED {
-            (0, 0)
-        } else {
-            let doubt = (2 * doubt + 1).min(COURTESY_DOUBT);
-            (doubt, doubt)
-        });
+        self.yields.note_yield(took, found);
         found
     }
 
@@ -559,30 +264,63 @@ impl Worker {
     fn sleep(&self) {
         let remote = self.remote();
         remote.sleep_state.prepare_sleep(&self.shared.idle, self.searching.get());
-        if remote.inbox.is_empty()
+        if remote.home.inbox.is_empty()
             && remote.assigned.is_empty()
             && !self.shared.has_shared_work()
             && !self.must_close()
         {
             let start = Instant::now();
-            let mut timeout = remote.next_timer().map(|at| {
-                let at = self.fired.get().map_or(at, |fired| at.max(fired + TIMER_BATCH));
-                at.saturating_duration_since(start)
-            });
+            let mut timeout = self.polling.timer_timeout(remote, start);
             if self.closing.get() {
                 timeout = Some(timeout.map_or(CLOSING_NAP, |t| t.min(CLOSING_NAP)));
             }
             let woke = self.poll(timeout);
-            let handed = !woke && !remote.inbox.is_empty();
-            if handed && self.shared.may_linger && start.elapsed() < 2 * LINGER {
-                self.linger.set((self.linger.get() + 1).min(1));
-            } else {
-                self.linger.set(self.linger.get().min(0));
-            }
+            let pushed = !woke && !remote.home.inbox.is_empty();
+            self.spin.note_sleep(pushed && self.shared.may_spin && start.elapsed() < 2 * SPIN);
         }
         self.searching.set(remote.sleep_state.finish_sleep(&self.shared.idle));
         self.shared.netpoller.worker_woke_up();
     }
+
+    /// Fetches events and fires timers; true if that woke a coroutine or a thread.
+    fn poll(&self, timeout: Option<Duration>) -> bool {
+        let polled = self.polling.poll(&self.shared, self.remote(), timeout);
+        if polled.events {
+            self.yields.note_events();
+        }
+        polled.woke
+    }
+
+    /// Takes work that any worker may take.
+    fn search(&self) -> Option<Runnable> {
+        let task = self.take_shared(FEW);
+        if task.is_some() || !self.shared.has_shared_work() {
+            return task;
+        }
+        let start = Instant::now();
+        while start.elapsed() < STEAL_DELAY && self.shared.has_shared_work() {
+            std::hint::spin_loop();
+        }
+        self.take_shared(0)
+    }
+
+    /// Takes an injected coroutine, then one that has yielded, then steals from a deque that holds more than
+    /// `spared` coroutines.
+    fn take_shared(&self, spared: usize) -> Option<Runnable> {
+        let steal = || steal(&self.shared, self.remote(), self.queues.deques(), self.random.next(), spared);
+        let injected = self.shared.take_injected(&self.queues.deques().oldest_first);
+        injected.or_else(|| self.shared.take_yielded()).or_else(steal)
+    }
+
+    /// The worker has work, or may be away for long. If it was the last searcher and more work waits, it
+    /// wakes the next one.
+    fn stop_searching(&self) {
+        if self.searching.replace(false) && self.shared.idle.found() && self.shared.has_shared_work() {
+            self.shared.work_was_pushed();
+        }
+    }
+
+    // The end of the runtime.
 
     /// Whether a shutdown has begun that this worker has not noticed.
     fn must_close(&self) -> bool {
@@ -598,67 +336,147 @@ impl Worker {
         if self.closing.replace(true) || !UNWINDS {
             return false;
         }
-        let mut batch = self.remote().cancel_all();
+        let mut batch = self.home().cancel_all();
         let woke = !batch.is_empty();
         batch.wake();
         woke
     }
 
-    fn stop_searching(&self) {
-        if self.searching.replace(false) && self.shared.idle.found() && self.shared.has_shared_work() {
-            self.shared.work_was_pushed();
+    /// Ends the coroutines that this worker will not start any more. The destructors of their closures may
+    /// spawn more.
+    fn discard_unstarted(&self) {
+        while let Some(task) = self.queues.take_any(self.remote()) {
+            discard(task);
         }
     }
 
-    /// Looks for work that any worker may take: injected, then other workers'.
-    fn search(&self) -> Option<Runnable> {
-        let task = self.take_shared(FEW);
-        if task.is_some() || !self.shared.has_shared_work() {
-            return task;
+    // Queueing coroutines here. Only the worker's own thread does it.
+
+    /// Queues an unstarted coroutine.
+    pub(super) fn push_unstarted(&self, header: NonNull<Header>) {
+        let task = Runnable(header.cast());
+        // SAFETY: the caller has just made it.
+        unsafe { header.as_ref() }.owner.home.store(self.spawner_mark(), Ordering::Relaxed);
+        // SAFETY: the coroutine that runs on this thread is alive.
+        let in_first_turn =
+            self.current.get().is_none_or(|spawner| !unsafe { spawner.as_ref() }.listed.get());
+        if in_first_turn {
+            self.queues.push_newest_first(task);
+        } else {
+            self.queues.push_oldest_first(task);
         }
-        // The few that are left are likely to be run in a moment by the worker that has them: two that go
-        // on to wait for one another then stay together. (Go's thieves leave the next one to run for 3 µs,
-        // too.)
-        let start = Instant::now();
-        while start.elapsed() < FORBEARANCE && self.shared.has_shared_work() {
-            std::hint::spin_loop();
-        }
-        self.take_shared(0)
+        self.shared.work_was_pushed();
     }
 
-    /// What any worker may take: of another's queue, if it has more than so many.
-    fn take_shared(&self, but: usize) -> Option<Runnable> {
-        self.take_injected().or_else(|| self.shared.take_yielded()).or_else(|| self.steal(but))
-    }
-
-    /// Takes from the others' queues, from a random one on, if they have more than so many.
-    fn steal(&self, but: usize) -> Option<Runnable> {
-        let remotes = self.shared.active_remotes();
-        let start = self.random() as usize % remotes.len();
-        let others = remotes[start..].iter().chain(&remotes[..start]);
-        for victim in others.filter(|victim| !ptr::eq(*victim, self.remote())) {
-            let ours = self.queues.deques();
-            let pairs =
-                [(&victim.oldest_first, &ours.oldest_first), (&victim.newest_first, &ours.newest_first)];
-            for (from, to) in pairs {
-                while from.len() > but {
-                    if let Steal::Success(task) = from.steal_batch_and_pop(to) {
-                        self.remote().steals.fetch_add(1, Ordering::Relaxed);
-                        return Some(task);
-                    }
-                }
-            }
+    /// Queues a woken coroutine whose home this worker runs.
+    pub(super) fn push_ready(&self, waiter: NonNull<Waiter>) {
+        // If the running coroutine wakes it, it goes first, while what it is to read is in the cache.
+        let displaced = if self.current.get().is_some() {
+            self.remote().others_ready.store(true, Ordering::Relaxed);
+            self.queues.put_first(waiter)
+        } else {
+            Some(waiter)
+        };
+        if let Some(waiter) = displaced {
+            self.queues.push_woken(waiter);
         }
-        None
     }
 
-    /// A number that differs from call to call (xorshift).
+    /// Queues a woken coroutine that any worker may run.
+    pub(super) fn push_migrating(&self, waiter: NonNull<Waiter>) {
+        // Between two turns, the first woken coroutine is the next to run here, so no other worker is needed.
+        let first = self.current.get().is_some() || !self.queues.has_first();
+        let displaced = if first { self.queues.put_first(waiter) } else { Some(waiter) };
+        if let Some(waiter) = displaced {
+            self.queue_migrating(waiter);
+        }
+    }
+
+    fn queue_migrating(&self, waiter: NonNull<Waiter>) {
+        self.queues.push_oldest_first(Runnable(waiter));
+        self.shared.work_was_pushed();
+    }
+
+    /// Queues a coroutine behind all coroutines that were woken before.
+    fn push_behind(&self, waiter: NonNull<Waiter>) {
+        if self.may_migrate(waiter) {
+            self.queue_migrating(waiter);
+        } else {
+            self.queues.push_woken(waiter);
+        }
+    }
+
+    /// Queues a coroutine behind everything that is runnable now.
+    pub(super) fn push_yielded(&self, waiter: NonNull<Waiter>) {
+        if self.may_migrate(waiter) {
+            self.shared.inject_yielded(Runnable(waiter));
+        } else {
+            self.queues.push_yielded(waiter);
+        }
+    }
+
+    /// Puts the coroutine of `lifo` where other workers can take it, if they may: this worker is about to
+    /// block.
+    pub(super) fn share_lifo(&self) {
+        if let Some(waiter) = self.queues.take_lifo() {
+            self.push_behind(waiter);
+        }
+    }
+
+    /// Whether another worker may run a coroutine that was queued here or runs here.
+    fn may_migrate(&self, waiter: NonNull<Waiter>) -> bool {
+        // SAFETY: a queued or running coroutine is alive.
+        self.home().may_migrate(unsafe { waiter.cast::<Header>().as_ref() })
+    }
+
+    // What others ask about.
+
+    /// `Owner::home` of an unstarted coroutine that was spawned here. It is the address of no home: it is one
+    /// byte behind that of this worker's.
+    pub(super) fn spawner_mark(&self) -> *mut () {
+        ptr::from_ref(self.home()).cast_mut().cast::<()>().wrapping_byte_add(1)
+    }
+
+    /// Whether only this worker runs that coroutine, or can start it.
+    pub(super) fn alone_runs(&self, header: &Header) -> bool {
+        // Relaxed: if the coroutine was started here, this thread has stored that.
+        let home = header.owner.home.load(Ordering::Relaxed);
+        if ptr::eq(home.cast(), self.home()) {
+            return !self.home().may_migrate(header);
+        }
+        let config = self.shared.config();
+        ptr::eq(home, self.spawner_mark()) && config.workers == 1 && !config.migrate
+    }
+
+    /// The part that other threads use.
+    #[inline]
+    pub(super) fn remote(&self) -> &Remote {
+        // SAFETY: one of `shared`'s, which we hold.
+        unsafe { self.remote.as_ref() }
+    }
+
+    /// The home that this worker runs.
+    #[inline]
+    pub(super) fn home(&self) -> &Home {
+        &self.remote().home
+    }
+
+    pub(super) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// The shard that this worker polls.
+    pub(super) fn shard(&self) -> &Arc<Shard> {
+        &self.remote().shard
+    }
+
+    /// A number for a new coroutine.
+    pub(super) fn next_id(&self) -> Id {
+        self.ids.next()
+    }
+
+    /// A number that differs from call to call.
     pub(super) fn random(&self) -> u32 {
-        let mut x = self.random.get();
-        x ^= x << 13;
-        x ^= x >> 17;
-        x ^= x << 5;
-        self.random.set(x);
-        x
+        self.random.next()
     }
 }

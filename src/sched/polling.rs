@@ -1,0 +1,76 @@
+//! A worker's poll: events of its shard, and its timers, which fire in batches.
+
+use super::shared::{Remote, Shared};
+use crate::base::fork;
+use crate::coroutine::Batch;
+use crate::netpoll::Events;
+use std::cell::{Cell, RefCell};
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+/// Events that are fetched at once.
+const EVENTS: usize = 256;
+/// The least time between two wake-ups of a sleeping worker by timers. Timers that are due in between fire
+/// together. A timer with no other timer shortly before it fires when it is due.
+const TIMER_BATCH: Duration = Duration::from_micros(250);
+
+/// What a worker keeps from poll to poll.
+pub(super) struct Polling {
+    events: RefCell<Events>,
+    /// How many ticks of the netpoller thread there had been at the last poll.
+    ticks: Cell<u64>,
+    /// When timers last fired.
+    fired: Cell<Option<Instant>>,
+}
+
+/// What a poll has brought.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Polled {
+    /// The shard had events.
+    pub(super) events: bool,
+    /// A coroutine or a thread was woken.
+    pub(super) woke: bool,
+}
+
+impl Polling {
+    pub(super) fn new() -> Polling {
+        Polling {
+            events: RefCell::new(Events::with_capacity(EVENTS)),
+            ticks: Cell::new(0),
+            fired: Cell::new(None),
+        }
+    }
+
+    /// Whether the netpoller thread has ticked since the last poll.
+    #[inline]
+    pub(super) fn is_due(&self, shared: &Shared) -> bool {
+        shared.ticks.load(Ordering::Relaxed) != self.ticks.get()
+    }
+
+    /// Fetches events, for up to `timeout` (`None`: without limit), and fires the timers that are due.
+    pub(super) fn poll(&self, shared: &Shared, remote: &Remote, timeout: Option<Duration>) -> Polled {
+        fork::check();
+        let mut batch = Batch::new();
+        // A poll that does not sleep may miss what comes after its start.
+        let at = (timeout == Some(Duration::ZERO)).then(Instant::now);
+        if let Err(e) = remote.shard.poll(&mut self.events.borrow_mut(), timeout, &mut batch) {
+            unreachable!("a poller waits on its own descriptors: {e}");
+        }
+        shared.note_poll(remote, at.unwrap_or_else(Instant::now));
+        self.ticks.set(shared.ticks.load(Ordering::Relaxed));
+        let events = !batch.is_empty();
+        if let Some(now) = remote.fire_timers(&mut batch) {
+            self.fired.set(Some(now));
+        }
+        let woke = !batch.is_empty();
+        batch.wake();
+        Polled { events, woke }
+    }
+
+    /// How long the worker may sleep before its timers want it; `None` without timers.
+    pub(super) fn timer_timeout(&self, remote: &Remote, now: Instant) -> Option<Duration> {
+        let due = remote.next_timer()?;
+        let due = self.fired.get().map_or(due, |fired| due.max(fired + TIMER_BATCH));
+        Some(due.saturating_duration_since(now))
+    }
+}

@@ -1,0 +1,43 @@
+//! Stealing: taking runnable coroutines out of other workers' deques.
+
+use super::deques::Deques;
+use super::runnable::Runnable;
+use super::shared::{Remote, Shared};
+use crossbeam_deque::Steal;
+use std::ptr;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// A deque with at most this many coroutines is left to its worker for [`STEAL_DELAY`].
+pub(super) const FEW: usize = 2;
+/// How long a thief leaves the few last coroutines of a victim alone. The victim is likely to run them
+/// itself in a moment, and two coroutines that go on to wait for each other then stay together. Go's
+/// thieves wait for 3 µs.
+pub(super) const STEAL_DELAY: Duration = Duration::from_micros(5);
+
+/// Steals for the worker `own` from a deque that holds more than `spared` coroutines. The first victim is a
+/// random one.
+pub(super) fn steal(
+    shared: &Shared,
+    own: &Remote,
+    deques: &Deques,
+    random: u32,
+    spared: usize,
+) -> Option<Runnable> {
+    let remotes = shared.active_remotes();
+    let start = random as usize % remotes.len();
+    let others = remotes[start..].iter().chain(&remotes[..start]);
+    for victim in others.filter(|victim| !ptr::eq(*victim, own)) {
+        let pairs =
+            [(&victim.oldest_first, &deques.oldest_first), (&victim.newest_first, &deques.newest_first)];
+        for (from, to) in pairs {
+            while from.len() > spared {
+                if let Steal::Success(task) = from.steal_batch_and_pop(to) {
+                    own.steals.fetch_add(1, Ordering::Relaxed);
+                    return Some(task);
+                }
+            }
+        }
+    }
+    None
+}
