@@ -1,9 +1,9 @@
 //! Goroutines for Rust.
 //!
-//! [`spawn`] starts a stackful coroutine. Code in it reads top to bottom and "blocks":
-//! `stream.read(&mut buf)?`, [`sleep`], [`task::JoinHandle::join`]. What would block parks the coroutine
-//! and frees the thread; a work-stealing scheduler and a netpoller carry hundreds of thousands of
-//! coroutines on a few threads.
+//! [`spawn`] starts a stackful coroutine. Its code reads top to bottom and "blocks": `stream.read(&mut
+//! buf)?`, [`sleep`], [`task::JoinHandle::join`]. A call that would block parks the coroutine and frees the
+//! thread. A work-stealing scheduler and a netpoller run hundreds of thousands of coroutines on a few
+//! threads.
 //!
 //! ```
 //! sward::run(|| {
@@ -12,7 +12,8 @@
 //! })
 //! ```
 //!
-//! When the closure of [`run`] returns, what is still running is cancelled. An echo server and its client:
+//! When the closure of [`run`] returns, the coroutines that still run are cancelled. An echo server and its
+//! client:
 //!
 //! ```
 //! use std::io::{Read, Write};
@@ -42,29 +43,28 @@
 //!
 //! # Sound by default
 //!
-//! A coroutine may be stolen until its first instruction runs, and then stays on its worker's thread
-//! for life. `Rc`, `RefCell`, thread-locals, lock guards: all may be held across a blocking call, and
-//! [`spawn`] is a safe function.
+//! Other workers may steal a coroutine until its first instruction runs. From then on it stays on its
+//! worker's thread for life. So `Rc`, `RefCell`, thread-locals and lock guards may all be held across a
+//! blocking call, and [`spawn`] is a safe function.
 //!
-//! Two things are excepted, since coroutines of one thread interleave in any order where calls nest: the
-//! initializer of a `thread_local!` must not wait, and what relies on nested calls on one thread, such as
-//! dynamic scoping through a thread-local (`scoped-tls`), must not be held across a wait. `SWARD_CHECK=1`
-//! finds both in tests, and other state of the thread that is held over a wait: see
+//! There are two exceptions, because coroutines of one thread interleave at waits while calls of one thread
+//! nest. The initializer of a `thread_local!` must not wait. And code that relies on nested calls on one
+//! thread, such as dynamic scoping through a thread-local (`scoped-tls`), must not hold its scope across a
+//! wait. `SWARD_CHECK=1` finds both in tests, and other state of the thread that is held across a wait: see
 //! [`runtime::Builder::checks`].
 //!
-//! Held safely does not mean held wisely: a [`std::sync::Mutex`] that is locked over a wait blocks the
-//! whole worker of a sibling that wants it, and deadlocks if the holder lives there. Release std's locks
-//! before you wait. The rest of std's blocking calls ([`std::sync::mpsc`]'s `recv`,
+//! Safe is not always wise. If a coroutine holds a [`std::sync::Mutex`] across a wait, another coroutine
+//! that locks it blocks its whole worker; if both live on the same worker, that is a deadlock. Release
+//! std's locks before you wait. The other blocking calls of std ([`std::sync::mpsc`]'s `recv`,
 //! [`std::sync::Condvar`], [`std::sync::Barrier`], [`std::thread::JoinHandle::join`],
 //! [`std::thread::sleep`]) block the worker as well, with every coroutine that lives there.
 //!
-//! A program that wants started coroutines to migrate says so in one unsafe line,
-//! [`runtime::Builder::migrate_started`].
+//! One unsafe line lets started coroutines move between workers: [`runtime::Builder::migrate_started`].
 
 #![cfg_attr(docsrs, feature(doc_cfg), doc(auto_cfg(hide(loom))))]
 
-// A module uses only what stands below it; `docs/ARCHITECTURE.md` has the ranks, and `tests/tidy.rs`
-// holds them against the code.
+// A module imports only lower ranks: `docs/ARCHITECTURE.md` has the table, and `tests/tidy.rs` checks the
+// code against it.
 
 #[cfg(not(unix))]
 compile_error!("sward runs on Unix");
@@ -94,7 +94,7 @@ pub use runtime::run;
 pub use task::{block_on, scope, spawn, try_scope, yield_now};
 pub use time::sleep;
 
-/// A closure that is not `Send` is not spawned, and neither is one that borrows.
+/// `spawn` refuses a closure that is not `Send` or that borrows.
 ///
 /// ```compile_fail,E0277
 /// let local = std::rc::Rc::new(1);

@@ -41,8 +41,9 @@
 //! - `waiter`, `state`, `done`, `token`, `reason`, `owner.home`: every thread with a reference; they are
 //!   atomic.
 //! - `id`, `site`, `stack`, `pinned`: every thread with a reference; they never change.
-//! - `continuation`, `switch`, `depth`, `listed`, `assigned`, `taken_back`: the worker that runs the coroutine
-//!   or is about to, or the thread that moves it between queues; and the coroutine itself while it runs.
+//! - `continuation`, `switch`, `depth`, `listed`, `assigned`, `taken_back`: the worker that runs the
+//!   coroutine or is about to, or the thread that moves it between queues; and the coroutine itself while
+//!   it runs.
 //! - `owner.previous`, `owner.next`: the thread that holds the lock of the list in which the coroutine is.
 //! - `record`: the coroutine; all others only the name in it, which never changes.
 //! - `body`: the coroutine until it sets COMPLETE. Then the joiner; or, if JOINED was cleared before, still

@@ -1,14 +1,14 @@
-//! Checked waits, as [`Builder::checks`](super::runtime::Builder::checks) turns them on: before a coroutine
-//! of such a runtime leaves its stack, the stack is walked, and the wait is refused beneath a frame that
-//! [`thread_bound`] lists.
+//! Checked waits, which [`Builder::checks`](crate::runtime::Builder::checks) turns on: before a coroutine
+//! of such a runtime leaves its stack, the stack is walked. The wait is refused if a function of the list
+//! in [`thread_bound`](super::thread_bound) is on it.
 //!
-//! Names are costly, addresses are not. An address always belongs to the same functions, inlined ones
-//! included. So this remembers what each address means, and makes a backtrace with names only where a walk
-//! meets a new address, or one beneath which a wait is wrong.
+//! Names are expensive, addresses are cheap, and an address always belongs to the same functions, inlined
+//! ones included. So the meaning of each address is remembered. A backtrace with names is made only if a
+//! walk meets a new address, or one under which a wait is wrong.
 //!
-//! A walk is cheap beside that, but still costs tens of microseconds. So this also remembers the walks of
-//! waits that were fine: the depth of the stack, and where in it the return addresses were. A wait as deep,
-//! with the same addresses in the same places, is the same chain of calls.
+//! A walk is cheap beside that, but it still takes tens of microseconds. So the walks of waits that were
+//! fine are remembered, too: the depth of the stack, and where in it the return addresses were. A wait of
+//! the same depth with the same addresses in the same places has the same chain of calls.
 
 use super::current;
 use super::thread_bound::{Rule, is_foreign, plain, rule_of};
@@ -24,11 +24,11 @@ use std::sync::Once;
 /// What an address in a stack means.
 #[derive(Clone, Copy, Debug)]
 enum Mark {
-    /// Nothing.
+    /// A wait under it is fine.
     Fine,
     /// The coroutine's first function. What follows belongs to the worker.
     Base,
-    /// A wait beneath it is wrong.
+    /// A wait under it is wrong.
     Bound(&'static Rule),
 }
 
@@ -42,14 +42,14 @@ static KNOWN: parking_lot::RwLock<BTreeMap<usize, Mark>> = parking_lot::RwLock::
 static REFUSED: parking_lot::Mutex<BTreeMap<Id, String>> = parking_lot::Mutex::new(BTreeMap::new());
 static REPORTED: parking_lot::Mutex<BTreeSet<String>> = parking_lot::Mutex::new(BTreeSet::new());
 
-/// Reads the names of the program's functions, once in a process: that takes long in a large program, and
+/// Reads the names of the program's functions, once in a process. In a large program that takes long, and
 /// would delay the first wait.
 pub(crate) fn prepare() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| drop(names_of(Backtrace::force_capture())));
 }
 
-/// The places of a stack where return addresses are, as distances from its base, and those addresses.
+/// Where the return addresses of a stack are, as distances from its base, and these addresses.
 struct Chain {
     links: Box<[(usize, usize)]>,
     /// Whether it is fine for coroutines that migrate.
@@ -68,7 +68,7 @@ struct Used {
     bytes: usize,
     /// The size of the whole.
     stack: usize,
-    /// Whether it is that stack: code may run on one of its own for a while.
+    /// Whether it is that stack: code may run on another stack for a while.
     own: bool,
 }
 
@@ -82,7 +82,7 @@ impl Used {
     }
 }
 
-/// The complaint if the running coroutine must not leave its stack here; `None` if it may.
+/// Why the running coroutine must not leave its stack here; `None` if it may.
 #[inline(never)]
 pub(super) fn complaint(header: &Header) -> Option<String> {
     let migrates = current::with(|worker| worker.home().may_migrate(header)).unwrap_or(false);
@@ -118,7 +118,7 @@ fn is_remembered(used: Used, migrates: bool) -> bool {
     chains.get(&used.bytes).is_some_and(|chains| chains.iter().any(same))
 }
 
-/// Whether all addresses are known, and a wait beneath each of them is fine. Then the chain is remembered.
+/// Whether all addresses are known, and a wait under each of them is fine. Then the chain is remembered.
 #[inline(never)]
 fn walk_is_fine(used: Used, migrates: bool) -> bool {
     let (mut fine, mut whole) = (false, true);
@@ -158,7 +158,7 @@ fn walk_is_fine(used: Used, migrates: bool) -> bool {
     fine
 }
 
-/// Marks what the present stack consists of.
+/// Remembers what the addresses of the present stack mean.
 fn learn() -> Vec<Frame> {
     let frames = parse(&names_of(Backtrace::force_capture()));
     let mut known = KNOWN.write();
@@ -180,7 +180,7 @@ fn learn() -> Vec<Frame> {
     frames
 }
 
-/// The text of a backtrace. It is made on a stack of its own: this one may be small.
+/// The text of a backtrace. It is made on another thread's stack, as this stack may be small.
 fn names_of(trace: Backtrace) -> String {
     std::thread::scope(|scope| {
         let text = || format!("{trace:#}");

@@ -3,25 +3,28 @@
 use crate::stack::StackSize;
 use std::time::Duration;
 
-/// How a runtime was asked to be.
+/// The settings of a runtime.
 pub(crate) struct Config {
+    /// The number of workers, without spare ones.
     pub(crate) workers: usize,
     pub(crate) stack_size: StackSize,
     pub(crate) thread_name: String,
+    /// Whether started coroutines may move between workers.
     pub(crate) migrate: bool,
+    /// The length of a turn from which on it counts as a stall.
     pub(crate) stall: Duration,
-    /// Whether the stacks of coroutines are looked at before each wait.
+    /// Whether waits are checked.
     pub(crate) checks: bool,
 }
 
-/// The life of a runtime.
+/// The phases of a runtime's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Phase {
-    /// It runs.
+    /// It runs coroutines.
     Running = 0,
-    /// Its coroutines are cancelled; workers leave when all have ended.
+    /// Its coroutines are cancelled. Workers leave when all have ended.
     Closing = 1,
-    /// The time for that is over: workers leave as soon as they can, the rest is leaked.
+    /// The time for that is over. Workers leave as soon as they can, and the remaining coroutines are leaked.
     Abandoned = 2,
 }

@@ -9,8 +9,9 @@
 //! The idle word counts all workers of a runtime, awake workers with work excepted:
 //!
 //! ```text
-//!  bits 63..32   searchers     + `try_search`, a notification to search    - `found`, going to sleep
-//!  bits 31..0    sleepers      + `prepare_sleep`                           - a notification, or `finish_sleep`
+//!  bits       count        up by                                      down by
+//!  63..32     searchers    `try_search`, a notification to search     `found`, `prepare_sleep`
+//!  31..0      sleepers     `prepare_sleep`                            a notification, or `finish_sleep`
 //! ```
 //!
 //! The sleep state says of one worker whether it sleeps:
@@ -20,12 +21,12 @@
 //!    ^                        |                                                 |
 //!    +------finish_sleep------+-----------------finish_sleep--------------------+
 //!
-//!  transition                    by          cause
-//!  AWAKE -> ASLEEP               the worker  it has nothing to run, and checks all queues once more after this
-//!  ASLEEP -> AWAKE               the worker  a queue was not empty, or its own event or timer ended the sleep
-//!  ASLEEP -> NOTIFYING           a notifier  it has pushed something; only one notifier wins this
-//!  NOTIFYING -> NOTIFIED...      the same    it has changed the idle word; it then writes the wake-up
-//!  NOTIFIED... -> AWAKE          the worker  it is awake, and knows whether it is to search
+//!  transition                by          cause
+//!  AWAKE -> ASLEEP           the worker  it has nothing to run; it checks all queues once more after this
+//!  ASLEEP -> AWAKE           the worker  a queue was not empty, or its own event or timer woke it
+//!  ASLEEP -> NOTIFYING       a notifier  it has pushed something; one notifier at most wins this
+//!  NOTIFYING -> NOTIFIED...  the same    it has changed the idle word; next it writes the wake-up
+//!  NOTIFIED... -> AWAKE      the worker  it is awake, and learns whether it is to search
 //! ```
 //!
 //! - ASLEEP implies that the worker is counted among the sleepers: it is added before, and the party that

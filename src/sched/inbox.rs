@@ -1,13 +1,14 @@
-//! What other threads hand to a worker: a stack that many push to and that is taken whole.
+//! The inbox of a home: other threads push coroutines that they have woken, and the worker that runs the
+//! home takes all of them at once. Pure.
 //!
-//! A push is one compare-and-swap; taking is one swap, so there is no ABA. The order is restored when
-//! it is taken: first in, first out. Pure.
+//! It is a linked stack. A push is one compare-and-swap. Taking is one swap of the whole stack, so the ABA
+//! problem does not arise. Taking reverses the order: first in, first out.
 
 use crate::base::list::{Linked, Queue};
 use crate::base::sync::{AtomicPtr, Ordering};
 use std::ptr::{self, NonNull};
 
-/// A multi-producer stack of elements that it does not own.
+/// A stack with many producers. It does not own its elements.
 #[derive(Debug)]
 pub(crate) struct Inbox<T> {
     head: AtomicPtr<T>,
@@ -29,8 +30,8 @@ impl<T: Linked> Inbox<T> {
         loop {
             // SAFETY: the element is in no queue, so its link is ours.
             unsafe { T::link(element).write(NonNull::new(head)) };
-            // Releases the element to `take`. Sequentially consistent, as the idle protocol wants of
-            // every push (sched/README.md).
+            // Releases the element to `take`. Sequentially consistent, as the protocol of sleeping demands
+            // of every push (`README.md` beside this file).
             match self.head.compare_exchange_weak(head, element.as_ptr(), Ordering::SeqCst, Ordering::Relaxed)
             {
                 Ok(_) => return,
@@ -96,7 +97,7 @@ mod testing {
         std::iter::from_fn(|| queue.pop().map(|node| unsafe { Box::from_raw(node.as_ptr()) }.value)).collect()
     }
 
-    /// Whether the values below `middle`, and those from there on, are each in order and complete.
+    /// Whether the values below `middle`, and the values from `middle` on, are each in order and complete.
     pub(super) fn is_complete(seen: &[u32], middle: u32, end: u32) -> bool {
         let (low, high): (Vec<u32>, Vec<u32>) = seen.iter().copied().partition(|&value| value < middle);
         low.into_iter().eq(0..middle) && high.into_iter().eq(middle..end)
@@ -118,7 +119,7 @@ mod tests {
         assert!(inbox.is_empty());
     }
 
-    /// Two push, two take: everything arrives once, and each taker sees each pusher's order.
+    /// Two threads push, two take: every element arrives once, and each taker sees each pusher's order.
     #[test]
     fn stress() {
         const EACH: u32 = 50_000;
@@ -154,9 +155,9 @@ mod models {
     use loom::sync::Arc;
     use loom::thread;
 
-    /// Two push while one takes: everything arrives once, in each pusher's order.
+    /// Two threads push while one takes: every element arrives once, in each pusher's order.
     #[test]
-    fn what_is_pushed_is_taken_once() {
+    fn each_element_is_taken_once() {
         loom::model(|| {
             let inbox = Arc::new(Inbox::new());
             let pusher = {

@@ -12,8 +12,8 @@
 //! - [`worker`]: the policy of a worker. [`turn`]: one run of one coroutine. [`start`]: the worker's thread.
 //! - [`current`]: the calling thread's worker, and the coroutine that runs there.
 //! - [`schedule`]: where a woken coroutine is queued. [`spawn`]: how a coroutine is made and queued.
-//! - [`section`], [`unwinding`], [`checks`], [`thread_bound`]: what a wait has to observe: time limits, a
-//!   thread that unwinds, code that must not wait.
+//! - [`cancel`], [`deadline`], [`unwinding`], [`checks`], [`thread_bound`]: what a wait has to observe:
+//!   time limits, a thread that unwinds, code that must not wait.
 //! - [`wait`]: the waist, through which everything that blocks goes.
 //!
 //! `README.md` beside this file says how workers sleep and are woken, why no work is left waiting while a
@@ -21,9 +21,11 @@
 
 mod before_sleep;
 mod budget;
+mod cancel;
 mod checks;
 mod config;
 mod current;
+mod deadline;
 mod deques;
 mod home;
 mod idle;
@@ -37,7 +39,6 @@ mod run_queues;
 mod runnable;
 mod running;
 mod schedule;
-mod section;
 mod shared;
 mod spawn;
 mod start;
@@ -50,20 +51,20 @@ mod unwinding;
 mod wait;
 mod worker;
 
+pub(crate) use cancel::{checkpoint, limited, masked, unwind_cancelled, unwind_shutdown};
 pub(crate) use checks::prepare as prepare_checks;
 pub(crate) use config::{Config, Phase};
 pub(crate) use current::{
     blocks_worker, cancelled, cancelling, current_coroutine, current_runtime, is_worker_of, join_shard,
     limit, may_switch, on_worker, random, with_local_record,
 };
-pub(crate) use section::deadline_of_file;
+pub(crate) use deadline::deadline_of_file;
 pub(crate) use shared::{Remote, Shared};
 pub(crate) use spawn::{Spawn, spawn};
 pub(crate) use start::{add_spare_worker, start_worker};
 pub(crate) use threads::AbortOnPanic;
 pub(crate) use unwinding::{Blocks, can_never_end, elapsed, refusal};
 pub(crate) use wait::{
-    Cancel, Ended, Wait, Woken, checkpoint, consume_budget, limited, masked, set, set_for_good, sleep_until,
-    unwind_cancelled, unwind_shutdown, wait, wait_at, wait_for, wait_for_event, wait_in, wait_in_ring,
-    wait_masked, with_ticket, yield_now,
+    Cancel, Ended, Wait, Woken, consume_budget, set, set_for_good, sleep_until, wait, wait_at, wait_for,
+    wait_for_event, wait_in, wait_in_ring, wait_masked, with_ticket, yield_now,
 };

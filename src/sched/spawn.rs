@@ -11,7 +11,7 @@ use std::panic::Location;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// What a coroutine is spawned with.
+/// The settings of a coroutine that is about to be spawned.
 pub(crate) struct Spawn {
     shared: Option<Arc<Shared>>,
     name: Option<Box<str>>,
@@ -37,37 +37,37 @@ impl Spawn {
         Spawn { shared, name: None, stack: StackOverride::default(), pinned: false, limit: None, site }
     }
 
-    /// With that line in reports.
+    /// Reports name that line.
     pub(crate) fn at(mut self, site: Site) -> Spawn {
         self.site = site;
         self
     }
 
-    /// With a name.
+    /// It has that name.
     pub(crate) fn named(mut self, name: &str) -> Spawn {
         self.name = Some(name.into());
         self
     }
 
-    /// With a stack that differs from the runtime's.
+    /// Its stack differs from the runtime's setting.
     pub(crate) fn stack(mut self, wish: StackOverride) -> Spawn {
         self.stack = wish;
         self
     }
 
-    /// Staying on its worker.
+    /// In migrating mode: whether it stays in its home.
     pub(crate) fn pinned(mut self, pinned: bool) -> Spawn {
         self.pinned = pinned;
         self
     }
 
-    /// Under that time limit from the start.
+    /// It is under that time limit from the start.
     pub(crate) fn limit(mut self, limit: Option<Instant>) -> Spawn {
         self.limit = limit;
         self
     }
 
-    /// Queues the coroutine.
+    /// Makes the coroutine and queues it.
     ///
     /// # Safety
     ///

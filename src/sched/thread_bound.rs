@@ -1,28 +1,27 @@
-//! The one list of code that must not wait: frames beneath which a wait is wrong, by the names of their
-//! functions.
+//! The one list of code that must not wait: functions under whose frames a wait is wrong, by their names.
 //!
-//! In a coroutine other coroutines of the thread run during a wait. That goes wrong where code counts on the
-//! calls of a thread being nested, or keeps something in a thread-local for the time of a call. Only what
-//! calls a closure can be seen here: guards that are values (tokio's `EnterGuard`, tracing's `Entered`) have
-//! no frame.
+//! During a wait in a coroutine, other coroutines of the same thread run. That goes wrong if code relies on
+//! the calls of a thread being nested, or keeps something in a thread-local for the time of a call. Only
+//! functions that call a closure can be found this way: a guard that is a value (tokio's `EnterGuard`,
+//! tracing's `Entered`) has no frame.
 
-/// A kind of frame beneath which a coroutine must not wait.
+/// A kind of frame under which a coroutine must not wait.
 #[derive(Debug)]
 pub(super) struct Rule {
-    /// What a function's name contains, with its generic arguments left out: all of one line.
+    /// What a function's name, without generic arguments, contains: all parts of one of these lists.
     names: &'static [&'static [&'static str]],
-    /// What the coroutine is in.
+    /// What the coroutine is inside of, in the words of the panic's message.
     pub(super) what: &'static str,
-    /// Why that is wrong, and what to do.
+    /// Why a wait there is wrong, and what to do.
     pub(super) why: &'static str,
-    /// Whether it is wrong only for coroutines that migrate.
+    /// Whether it is wrong only for coroutines that may migrate.
     pub(super) migrating: bool,
 }
 
 const ENTERED: &str = "it keeps its state in a thread-local until the closure returns, and the other coroutines of \
     the worker would find it there; leave the closure before a wait";
 
-/// All of them. The first one that a name fits counts.
+/// All rules. The first one that a name matches counts.
 pub(super) const RULES: &[Rule] = &[
     Rule {
         names: &[
@@ -113,19 +112,19 @@ pub(super) const RULES: &[Rule] = &[
 ];
 
 impl Rule {
-    fn fits(&self, plain: &str) -> bool {
+    fn matches(&self, plain: &str) -> bool {
         self.names.iter().any(|parts| parts.iter().all(|part| plain.contains(part)))
     }
 }
 
-/// The rule that a function's name, as backtraces print it, fits first.
+/// The first rule that a function's name, as backtraces print it, matches.
 pub(super) fn rule_of(name: &str) -> Option<&'static Rule> {
     let plain = plain(name);
-    // The crate's own have names like std's.
+    // The crate's own functions have names like std's.
     if plain.starts_with("sward::") {
         return None;
     }
-    RULES.iter().find(|rule| rule.fits(&plain))
+    RULES.iter().find(|rule| rule.matches(&plain))
 }
 
 /// Whether a function is not the user's own: std's, this crate's, or of a crate that a rule names.
@@ -139,7 +138,7 @@ pub(super) fn is_foreign(name: &str) -> bool {
     KNOWN.contains(&first) || RULES.iter().flat_map(|rule| rule.names).flat_map(|names| *names).any(named)
 }
 
-/// A function's path without generic arguments, the hashes of crates, and the brackets around a type.
+/// A function's path without generic arguments, without the hashes of crates and the brackets around a type.
 pub(super) fn plain(name: &str) -> String {
     let mut plain = String::with_capacity(name.len());
     let (mut depth, mut last) = (0_u32, ' ');

@@ -12,13 +12,14 @@ use std::time::{Duration, Instant};
 #[derive(Default)]
 pub(crate) struct Threads {
     handles: parking_lot::Mutex<Vec<JoinHandle<()>>>,
-    /// Each thread has it, and the runtime until its end.
+    /// Each thread holds it, and the runtime does until its end: see `base/fork.rs`.
     pub(crate) alive: parking_lot::Mutex<Option<Arc<fork::Alive>>>,
-    /// How many have nothing more to do and stay all the same.
+    /// How many threads have nothing more to do and never end: workers that leak coroutines.
     staying: AtomicUsize,
 }
 
 impl Threads {
+    /// Starts a thread of that name.
     pub(crate) fn start(&self, name: String, body: impl FnOnce() + Send + 'static) -> io::Result<()> {
         let alive = self.alive.lock().clone();
         let body = move || {
@@ -30,8 +31,8 @@ impl Threads {
         Ok(())
     }
 
-    /// The end of a worker that leaks coroutines. Their frames are never left, so what they borrow from
-    /// the thread's locals has to stay for ever, and with it the thread.
+    /// The end of a worker that leaks coroutines. Their frames stay for ever, so what these borrow from
+    /// thread-locals must stay as well, and with it the thread.
     pub(crate) fn stay(&self) -> ! {
         self.staying.fetch_add(1, Ordering::Release);
         loop {
@@ -39,11 +40,12 @@ impl Threads {
         }
     }
 
-    /// Waits until that many at most are left; false once the deadline has passed.
+    /// Waits until at most that many threads are left; false if the deadline passes first.
     pub(crate) fn wait_for(&self, most: usize, deadline: Instant) -> bool {
         let mut nap = Duration::from_micros(20);
         loop {
-            // One that stays is never finished. Read first: a sum too high is looked at again.
+            // A thread that stays never finishes. Read first: a result that is too high is only checked
+            // again.
             let staying = self.staying.load(Ordering::Acquire);
             let unfinished = self.handles.lock().iter().filter(|handle| !handle.is_finished()).count();
             if unfinished.saturating_sub(staying) <= most {
@@ -57,6 +59,7 @@ impl Threads {
         }
     }
 
+    /// Joins the threads that have finished.
     pub(crate) fn join_finished(&self) {
         for handle in self.handles.lock().drain(..).filter(JoinHandle::is_finished) {
             let _ = handle.join();
@@ -64,8 +67,9 @@ impl Threads {
     }
 }
 
-/// A worker runs users' code inside `catch_unwind` only, and the netpoller thread none: a panic that reaches
-/// their threads is the runtime's own, and its coroutines would hang.
+/// Aborts the process if its thread panics. A worker runs users' code inside of `catch_unwind` only, and
+/// the netpoller thread runs none. So a panic that reaches their threads is an error of the runtime, whose
+/// coroutines would hang.
 pub(crate) struct AbortOnPanic;
 
 impl Drop for AbortOnPanic {

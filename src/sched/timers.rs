@@ -1,15 +1,15 @@
 //! A worker's timers: a four-ary heap of deadlines over a table of entries. Pure: time comes in as an
 //! argument.
 //!
-//! The heap holds (deadline, slot) pairs, so that comparisons touch one compact array; a slot knows
-//! its place in the heap, so that a timer can leave from the middle. Insert and cancel are O(log n),
-//! and O(1) for the usual insert, whose deadline is later than most. A cancelled timer leaves at
-//! once. A key carries its slot's generation, so a stale key cancels nothing.
+//! The heap holds pairs of a deadline and a slot, so that comparisons touch one compact array. A slot knows
+//! its index in the heap, so that a timer can leave from the middle. Insert and cancel are O(log n); the
+//! usual insert, whose deadline is later than most, is O(1). A cancelled timer leaves at once. A key
+//! carries its slot's generation, so a stale key cancels nothing.
 //!
-//! What a burst of timers has used is given back: the heap has room for four times its timers at most (or
+//! After a burst of timers the memory is freed: the heap has room for at most four times its timers (or
 //! 1,024), and the slots are bounded as [`slab`](crate::base::slab) says.
 //!
-//! Invariant: `heap[i] <= heap[4i+1..=4i+4]`, and `slots[heap[i].slot].place == i`.
+//! Invariant: `heap[i] <= heap[4i+1..=4i+4]`, and `slots[heap[i].slot].index == i`.
 
 use crate::base::slab::{Key, Slab, shrink};
 use std::time::Instant;
@@ -21,8 +21,8 @@ pub(crate) type TimerKey = Key;
 
 #[derive(Debug)]
 struct Timer<T> {
-    /// Its place in the heap.
-    place: u32,
+    /// Its index in the heap.
+    index: u32,
     value: T,
 }
 
@@ -46,17 +46,17 @@ impl<T> Timers<T> {
 
     /// Adds a timer.
     pub(crate) fn insert(&mut self, deadline: Instant, value: T) -> TimerKey {
-        let place = self.heap.len();
-        let key = self.slots.insert(Timer { place: place as u32, value });
+        let index = self.heap.len();
+        let key = self.slots.insert(Timer { index: index as u32, value });
         self.heap.push((deadline, key.slot));
-        self.rise(place);
+        self.sift_up(index);
         key
     }
 
-    /// Takes a timer out; `None` if it has been taken already.
+    /// Takes a timer out; `None` if it has fired or was cancelled.
     pub(crate) fn cancel(&mut self, key: TimerKey) -> Option<T> {
-        let place = self.slots.get(key)?.place;
-        Some(self.take(place as usize))
+        let index = self.slots.get(key)?.index;
+        Some(self.take(index as usize))
     }
 
     /// Takes the earliest timer if it is due.
@@ -64,50 +64,50 @@ impl<T> Timers<T> {
         (self.next()? <= now).then(|| self.take(0))
     }
 
-    fn take(&mut self, place: usize) -> T {
-        let (_, slot) = self.heap.swap_remove(place);
-        if place < self.heap.len() {
-            self.settle(place);
-            self.sink(place);
-            self.rise(place);
+    fn take(&mut self, index: usize) -> T {
+        let (_, slot) = self.heap.swap_remove(index);
+        if index < self.heap.len() {
+            self.store_index(index);
+            self.sift_down(index);
+            self.sift_up(index);
         }
         shrink(&mut self.heap);
-        self.slots.remove_at(slot).expect("what is in the heap has a slot").value
+        self.slots.remove_at(slot).expect("a timer in the heap has a slot").value
     }
 
-    fn rise(&mut self, mut place: usize) {
-        while place > 0 {
-            let parent = (place - 1) / ARITY;
-            if self.heap[parent].0 <= self.heap[place].0 {
+    fn sift_up(&mut self, mut index: usize) {
+        while index > 0 {
+            let parent = (index - 1) / ARITY;
+            if self.heap[parent].0 <= self.heap[index].0 {
                 break;
             }
-            self.swap(parent, place);
-            place = parent;
+            self.swap(parent, index);
+            index = parent;
         }
     }
 
-    fn sink(&mut self, mut place: usize) {
+    fn sift_down(&mut self, mut index: usize) {
         loop {
-            let first = place * ARITY + 1;
+            let first = index * ARITY + 1;
             let last = (first + ARITY).min(self.heap.len());
             let Some(least) = (first..last).min_by_key(|&child| self.heap[child].0) else { break };
-            if self.heap[place].0 <= self.heap[least].0 {
+            if self.heap[index].0 <= self.heap[least].0 {
                 break;
             }
-            self.swap(place, least);
-            place = least;
+            self.swap(index, least);
+            index = least;
         }
     }
 
     fn swap(&mut self, a: usize, b: usize) {
         self.heap.swap(a, b);
-        self.settle(a);
-        self.settle(b);
+        self.store_index(a);
+        self.store_index(b);
     }
 
-    fn settle(&mut self, place: usize) {
-        let slot = self.heap[place].1;
-        self.slots.at_mut(slot).expect("what is in the heap has a slot").place = place as u32;
+    fn store_index(&mut self, index: usize) {
+        let slot = self.heap[index].1;
+        self.slots.at_mut(slot).expect("a timer in the heap has a slot").index = index as u32;
     }
 }
 
@@ -119,7 +119,7 @@ mod tests {
     use std::time::Duration;
 
     #[test]
-    fn timers_come_in_order_of_their_deadlines() {
+    fn timers_fire_in_order_of_their_deadlines() {
         let start = Instant::now();
         let mut timers = Timers::new();
         for i in [5, 1, 4, 1, 3, 9, 2] {
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn deadlines_set_and_cleared_leave_nothing() {
+    fn cancelled_timers_use_no_memory() {
         let start = Instant::now();
         let mut timers = Timers::new();
         for i in 0..100_000u32 {
@@ -154,9 +154,9 @@ mod tests {
         assert_eq!((timers.heap.len(), timers.slots.blocks()), (0, 1));
     }
 
-    /// The room for a past burst is given back, also where one timer of it stays.
+    /// It is freed even if one timer of the burst stays.
     #[test]
-    fn a_burst_of_timers_leaves_no_room_for_as_many() {
+    fn memory_of_a_burst_of_timers_is_freed() {
         let start = Instant::now();
         let mut timers = Timers::new();
         let at = |i: u32| start + Duration::from_millis(u64::from(i));
@@ -178,9 +178,9 @@ mod tests {
     #[derive(Clone, Debug)]
     enum Step {
         Insert(u64),
-        /// One of all keys that were ever given, so that many are stale.
+        /// One of all keys that were ever returned, so that many are stale.
         Cancel(prop::sample::Index),
-        /// The clock may also go back: the structure takes whatever time it is told.
+        /// The time may also go back: the structure accepts any.
         PopDue(u64),
     }
 
@@ -194,9 +194,9 @@ mod tests {
 
     impl<T> Timers<T> {
         fn check(&mut self) {
-            for (place, &(deadline, slot)) in self.heap.iter().enumerate() {
-                assert!(place == 0 || self.heap[(place - 1) / ARITY].0 <= deadline, "the heap's order");
-                assert_eq!(self.slots.at_mut(slot).map(|timer| timer.place as usize), Some(place));
+            for (index, &(deadline, slot)) in self.heap.iter().enumerate() {
+                assert!(index == 0 || self.heap[(index - 1) / ARITY].0 <= deadline, "the heap's order");
+                assert_eq!(self.slots.at_mut(slot).map(|timer| timer.index as usize), Some(index));
             }
         }
     }
@@ -228,7 +228,7 @@ mod tests {
                     Step::PopDue(now) => {
                         let due = model.keys().next().map(|first| first.0).filter(|&first| first <= now);
                         let popped = timers.pop_due(at(now));
-                        // Which of several with the same deadline comes first is not promised.
+                        // The order of timers with the same deadline is not specified.
                         prop_assert_eq!(popped.map(|id| keys[id].1), due);
                         if let Some(id) = popped {
                             prop_assert!(model.remove(&(keys[id].1, id)).is_some(), "popped twice");

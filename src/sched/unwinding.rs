@@ -1,9 +1,8 @@
-//! Waits of a thread that unwinds: in a destructor, while a panic, a cancellation or a time limit goes
-//! through.
+//! Waits of a thread that unwinds: in a destructor that a panic, a cancellation or a time limit runs.
 //!
 //! Nothing may switch then: std counts panics in a thread-local, and another coroutine on the thread would
 //! find itself panicking. So a wait blocks the thread, and with it a worker and all coroutines that live
-//! there. If only one of these can end the wait, it never ends. What is done about it, by kind of wait:
+//! there. If only one of these can end the wait, the worker is deadlocked. What each kind of wait does:
 //!
 //! | wait | a cancellation or a time limit unwinds | an ordinary panic unwinds |
 //! |---|---|---|
@@ -11,7 +10,8 @@
 //! | join of a coroutine that lives on the blocked worker | fails ([`can_never_end`]) | likewise |
 //! | anything else: locks, channels, permits, joins, sleeps | blocks the thread | likewise |
 //!
-//! What blocks a worker is noted in its `Remote` ([`Blocks`]), so that the stall report names the destructor.
+//! A wait that blocks a worker is noted in its `Remote` ([`Blocks`]), so that the stall report names the
+//! destructor.
 
 use super::current::{cancelled, may_switch, with, with_local_record_if_any};
 use crate::coroutine::{Header, LocalRecord, Unwinding, WaitReason};
@@ -19,14 +19,14 @@ use std::io;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-/// The error of an operation on a file that would have to wait here; `None` if it may.
+/// The error for an operation on a file that would have to wait here; `None` if it may wait.
 #[cold]
 pub(crate) fn refusal() -> Option<io::Error> {
     if !std::thread::panicking() {
         return None;
     }
     let why = with_local_record_if_any(|own| match own.map_or(Unwinding::Panic, LocalRecord::unwinding) {
-        // It can be ended by an error where it cannot be by an unwinding.
+        // An error can end the operation where an unwinding cannot.
         Unwinding::Panic if own.is_some_and(LocalRecord::masked) => Unwinding::Masked,
         Unwinding::Panic if cancelled() => Unwinding::Cancelled,
         Unwinding::Panic if own.and_then(LocalRecord::limit).is_some_and(|limit| limit <= Instant::now()) => {
@@ -43,8 +43,7 @@ pub(crate) fn refusal() -> Option<io::Error> {
     }
 }
 
-/// The error of an operation that the time limit ends while its thread unwinds, and so cannot unwind once
-/// more.
+/// The error for an operation that the time limit ends while its thread unwinds and cannot unwind again.
 pub(crate) fn elapsed() -> io::Error {
     io::Error::new(
         io::ErrorKind::TimedOut,
@@ -52,16 +51,17 @@ pub(crate) fn elapsed() -> io::Error {
     )
 }
 
-/// Whether the calling thread alone can run that coroutine, and does not if it waits here for its end.
+/// Whether a join of that coroutine here is a deadlock: only the calling thread can run it, and it would
+/// block.
 pub(crate) fn can_never_end(header: &Header) -> bool {
     !may_switch() && with(|worker| worker.alone_runs(header)) == Some(true)
 }
 
-/// Says, while it lives, that the thread is blocked in such a wait, if it is a worker's.
+/// While it lives, the thread is blocked in such a wait. It matters if the thread is a worker.
 pub(crate) struct Blocks(());
 
 impl Blocks {
-    /// Notes the reason, and lets other workers have what this one was to run next, where they may.
+    /// Notes the reason, and puts the coroutine that was to run next where other workers can take it.
     #[cold]
     pub(crate) fn here(reason: WaitReason) -> Blocks {
         with(|worker| {

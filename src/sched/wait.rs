@@ -1,55 +1,63 @@
 //! The waist: the one function through which everything that blocks goes.
 //!
-//! [`wait`] parks the calling coroutine, or blocks the calling thread where there is no coroutine or
-//! where a switch is not allowed. A caller says what it waits for with `commit`, which is handed the
-//! wait's ticket, publishes it where the event will look for it, and returns false if the event has
-//! come about already. `commit` runs on the worker's own stack, after the coroutine's registers were
-//! saved; what it captures stays valid on the parked stack.
+//! The problem: a wait must be published where its event will find it, but not before the coroutine's
+//! registers are saved. Otherwise another thread could resume a stack that is still in use.
 //!
-//! Cancellation and time limits end waits here too: of the whole coroutine, or of a section of code
-//! ([`limited`]). The caller takes its ticket back from wherever it published it, then [`unwind_cancelled`]s.
+//! [`wait`] parks the calling coroutine. It blocks the calling thread where there is no coroutine, or where a
+//! switch is not allowed. The caller says what it waits for by `commit`:
 //!
-//! While a thread is unwinding from a panic nothing switches: std counts panics in a thread-local,
-//! and another coroutine on that thread would find itself panicking. The thread blocks instead.
+//! ```text
+//!  caller's stack                          worker's stack
+//!  wait: make a ticket, suspend  ------->  commit(ticket): publish the ticket where the event will fire it;
+//!                                          false: the event has happened already, resume at once
+//!                                          park: from now on, the party that fires the ticket schedules the
+//!                                          coroutine; if the ticket was fired meanwhile, resume at once
+//!  what ended the wait?          <-------  resume, when it is the coroutine's turn
+//!  take the ticket back
+//! ```
+//!
+//! What `commit` captures stays valid: it is on the suspended stack. An event, a timer or a cancellation may
+//! fire the ticket; one of them wins (`coroutine/waiter.rs`). The caller takes the ticket back from where it
+//! published it, whatever ended the wait. If that was a cancellation, or the time limit of a section of code
+//! ([`limited`](super::cancel::limited)), it then calls [`unwind_cancelled`].
+//!
+//! While a thread unwinds from a panic nothing switches: std counts panics in a thread-local, and another
+//! coroutine on that thread would find itself panicking. The wait blocks the thread instead.
 
-use super::current::{self, cancelled, limit, with_local_record};
-use super::section::{deadline_on_thread, earlier};
+use super::cancel::{TimedOut, checkpoint, unwind_cancelled};
+use super::current;
+use super::deadline::{deadline_on_thread, earlier};
 use super::unwinding::Blocks;
 use super::{budget, checks};
 use crate::base::fork;
 use crate::base::list_lock::ListLock;
 use crate::base::lock::assert_none_held;
 use crate::coroutine::{
-    Batch, Cancellation, Cause, Event, EventNode, Header, LocalRecord, NodeState, Request, RequestPtr,
-    Suspend, Ticket, WaitNode, WaitReason, Waiter, with_parker,
+    Batch, Cause, Event, EventNode, Header, LocalRecord, NodeState, Request, RequestPtr, Suspend, Ticket,
+    WaitNode, WaitReason, Waiter, with_parker,
 };
 use std::cell::Cell;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::ptr::NonNull;
 use std::time::Instant;
-
-/// The deadline of a wait has passed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct TimedOut;
 
 /// How a wait ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Woken {
-    /// By what was waited for; or `commit` found that it had come about.
+    /// By what was waited for; or `commit` found that it had happened already.
     Event,
     /// By the deadline.
     Timeout,
-    /// By a cancellation, or by the time limit of the section of code that the caller is in. The caller
-    /// [`unwind_cancelled`]s it once it has taken its ticket back.
+    /// By a cancellation, or by the time limit of the caller's section of code. The caller calls
+    /// [`unwind_cancelled`] when it has taken its ticket back.
     Cancelled,
 }
 
 /// Whether a cancellation ends a wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Cancel {
-    /// It does.
+    /// It ends the wait.
     Obey,
-    /// It is left for the next wait, and so is a section's time limit.
+    /// It does not, nor does a section's time limit. The next wait meets them.
     Mask,
 }
 
@@ -58,10 +66,10 @@ pub(crate) enum Cancel {
 ///
 /// # Safety
 ///
-/// Where `commit` publishes the ticket, it is taken back before the caller's frame ends, in a way
-/// that waits for whoever is using it ([`Event::remove`]).
-// Inlined, like its callers, as far up as possible. A processor predicts a return from the matching call, so
-// after a switch of stacks it mispredicts every return, up to the one by which the next switch leaves the
+/// The caller takes the ticket back from where `commit` has published it, before the caller's frame ends, and
+/// in a way that waits for a thread that is using it ([`Event::remove`]).
+// Inlined, like its callers, as far up as possible. A processor predicts a return from the matching call.
+// After a switch of stacks it mispredicts every return up to the one by which the next switch leaves the
 // stack.
 #[inline(always)]
 pub(crate) unsafe fn wait(
@@ -84,11 +92,11 @@ pub(crate) unsafe fn wait(
     }
 }
 
-/// Calls `f` with the ticket of a wait of the caller that never parks. The thread that fires it gets the
-/// verdict [`Fired::Early`](crate::coroutine::Fired), so nobody schedules the caller, and `f` may publish it
-/// while the caller runs.
+/// Calls `f` with the ticket of a wait of the caller that never parks. The thread that fires the ticket
+/// gets the verdict [`Fired::Early`](crate::coroutine::Fired), so nobody schedules the caller, and `f` may
+/// publish it while the caller runs.
 ///
-/// `f` fires it itself and takes it back before it returns, so that nobody can end a later wait with it.
+/// `f` fires the ticket itself and takes it back before it returns, so that it cannot end a later wait.
 #[inline]
 pub(crate) fn with_ticket<R>(f: impl FnOnce(Ticket) -> R) -> R {
     match current::parkable_coroutine() {
@@ -98,7 +106,7 @@ pub(crate) fn with_ticket<R>(f: impl FnOnce(Ticket) -> R) -> R {
     }
 }
 
-/// As [`park`], with all that there may be: a deadline, a section that is masked or has a limit of its own.
+/// As [`park`], with everything that may apply: a deadline, a section that is masked or has a limit.
 ///
 /// # Safety
 ///
@@ -140,9 +148,9 @@ unsafe fn park_in_section(
     if limited && woken == Woken::Timeout { Woken::Cancelled } else { woken }
 }
 
-/// Refuses a wait that stands where it must not, if the caller can unwind: then this is as if it was
-/// cancelled at once, and the caller's [`unwind_cancelled`] says why. Nothing else runs on this worker in
-/// between.
+/// Refuses a wait that stands where it must not, if the caller can unwind: the wait then ends as if it was
+/// cancelled at once, and the caller's [`unwind_cancelled`] says why. Nothing else runs on this worker
+/// meanwhile.
 ///
 /// # Safety
 ///
@@ -346,7 +354,7 @@ pub(crate) fn wait_for(event: &Event, reason: WaitReason, deadline: Option<Insta
     }
 }
 
-/// Waits until the event is set, whatever cancellation there may be.
+/// Waits until the event is set. No cancellation ends this.
 pub(crate) fn wait_masked(event: &Event, reason: WaitReason) {
     while !event.is_set() {
         wait_for_event(event, reason, None, Cancel::Mask);
@@ -396,73 +404,6 @@ pub(crate) fn sleep_until(deadline: Instant, reason: WaitReason) {
     }
 }
 
-/// Unwinds the cancelled coroutine, or the section whose time is over, without a message from the panic
-/// hook.
-#[track_caller]
-pub(crate) fn unwind_cancelled() -> ! {
-    if with_local_record(LocalRecord::checked)
-        && let Some(header) = current::current_coroutine()
-    {
-        // SAFETY: the coroutine that runs this is alive.
-        checks::raise(unsafe { header.as_ref() });
-    }
-    let whole = with_local_record(|own| !own.masked() && cancelled());
-    unwind(!whole)
-}
-
-/// Unwinds the whole coroutine, whose cancellation is on its way: its runtime shuts down.
-pub(crate) fn unwind_shutdown() -> ! {
-    unwind(false)
-}
-
-fn unwind(elapsed: bool) -> ! {
-    debug_assert!(!std::thread::panicking(), "a thread that unwinds cannot unwind again");
-    resume_unwind(Box::new(with_local_record(|own| own.cancellation(elapsed))))
-}
-
-/// Unwinds if a wait here would be ended at once by a cancellation or by the section's time limit.
-#[cold]
-pub(crate) fn checkpoint() {
-    if std::thread::panicking() {
-        return;
-    }
-    let late = || limit().is_some_and(|limit| limit <= Instant::now());
-    if cancelled() && !with_local_record(LocalRecord::masked) || late() {
-        unwind_cancelled();
-    }
-}
-
-/// Runs the closure with its waits ended at that time: then it is unwound, and gives [`TimedOut`]. An
-/// earlier limit that is in force already stays the one that counts, and unwinds further than this.
-pub(crate) fn limited<R>(at: Instant, f: impl FnOnce() -> R) -> Result<R, TimedOut> {
-    with_local_record(|own| {
-        if own.limit().is_some_and(|outer| outer <= at) {
-            return Ok(f());
-        }
-        if let Some(header) = current::current_coroutine() {
-            // SAFETY: the coroutine that runs this is alive.
-            unsafe { header.as_ref() }.waiter.note_limit();
-        }
-        let section = own.enter(Some(at));
-        let outcome = catch_unwind(AssertUnwindSafe(f));
-        drop(section);
-        match outcome {
-            Ok(value) => Ok(value),
-            Err(payload) if payload.downcast_ref().is_some_and(|c: &Cancellation| c.elapsed) => Err(TimedOut),
-            Err(payload) => resume_unwind(payload),
-        }
-    })
-}
-
-/// Runs the closure with its waits not ended by the cancellation of the whole, nor by limits that were set
-/// outside of it: the first wait after it meets them.
-pub(crate) fn masked<R>(f: impl FnOnce() -> R) -> R {
-    with_local_record(|own| {
-        let _section = own.mask();
-        f()
-    })
-}
-
 /// Sets the event and wakes the first waiter, which then takes it. From any thread.
 pub(crate) fn set(event: &Event) {
     let mut batch = Batch::new();
@@ -477,8 +418,8 @@ pub(crate) fn set_for_good(event: &Event) {
     batch.wake();
 }
 
-/// Lets the other runnable coroutines of this worker go first; on a plain thread, other threads. A
-/// cancellation or a time limit unwinds out of this, as out of a wait.
+/// Lets the other runnable coroutines of this worker go first; on a plain thread, other threads. Like a
+/// wait, a cancellation or a time limit unwinds out of it.
 #[inline(always)]
 pub(crate) fn yield_now() {
     let Some(header) = current::parkable_coroutine() else { return yield_on_thread() };
@@ -489,7 +430,7 @@ pub(crate) fn yield_now() {
     }
     // SAFETY: this is the coroutine's own stack.
     unsafe { header.suspend(Suspend::Yield) };
-    // After the turn of the others, so that a cancellation that one of them has asked for is met here.
+    // After the turns of the others, so that this meets a cancellation that one of them has requested.
     if header.waiter.may_be_ended() {
         checkpoint();
     }
@@ -509,22 +450,22 @@ fn yield_on_thread() {
     checkpoint();
 }
 
-/// Counts a call against the budget. A coroutine that makes many calls which need not wait lets others go
-/// first: one whose socket is always ready would otherwise never leave its worker, and no cancellation would
-/// reach it.
+/// Counts a call against the budget of the turn. When the budget is used up, the coroutine yields.
+/// Otherwise a coroutine whose socket is always ready would never leave its worker, and no cancellation
+/// would reach it.
 ///
-/// The yield of a spent budget unwinds like any wait. So each caller calls this *before* its operation takes
-/// anything (a message, a token, bytes, a connection): what was taken would be lost with the unwinding. A
-/// `Drop` or a section that must not unwind does not call it.
+/// That yield unwinds like any wait. So each caller calls this *before* its operation takes anything (a
+/// message, a token, bytes, a connection): what was taken would be lost with the unwinding. A `Drop`, or a
+/// section that must not unwind, does not call it.
 #[inline]
 pub(crate) fn consume_budget() {
     if budget::count_call() {
-        budget_is_spent();
+        budget_is_used_up();
     }
 }
 
 #[cold]
-fn budget_is_spent() {
+fn budget_is_used_up() {
     if current::may_switch() {
         yield_now();
     } else {

@@ -1,12 +1,12 @@
-//! The deadline of a wait, and the time limit of the section of code in which it stands: the earlier one
-//! counts.
+//! The deadline of a wait, and the time limit of the section of code in which it stands: the earlier one ends
+//! the wait.
 
 use super::current::{current_coroutine, with_local_record, with_local_record_if_any};
 use crate::coroutine::LocalRecord;
 use std::time::Instant;
 
-/// The deadline of a wait that blocks the calling thread or the limit of its section, whichever is earlier;
-/// and whether it is the limit, so that the caller [`unwind_cancelled`]s when it has passed.
+/// The earlier one of the deadline of a wait that blocks the calling thread and the limit of its section; and
+/// whether that is the limit, so that the caller unwinds when it has passed.
 pub(super) fn deadline_on_thread(deadline: Option<Instant>) -> (Option<Instant>, bool) {
     // A coroutine blocks its thread only while that unwinds, and a thread that unwinds cannot unwind again.
     if current_coroutine().is_some() || std::thread::panicking() {
@@ -20,7 +20,7 @@ pub(crate) fn deadline_of_file(deadline: Option<Instant>) -> (Option<Instant>, b
     with_local_record_if_any(|own| earlier(deadline, own))
 }
 
-/// The deadline of a wait or the limit of its section, whichever is earlier; and whether it is the limit.
+/// The earlier one of the deadline of a wait and the limit of its section; and whether that is the limit.
 #[inline]
 pub(super) fn earlier(deadline: Option<Instant>, own: Option<&LocalRecord>) -> (Option<Instant>, bool) {
     match (deadline, own.and_then(LocalRecord::limit)) {
