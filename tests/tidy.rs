@@ -41,23 +41,7 @@ docs/ARCHITECTURE.md: words
 
 src/coroutine/waitlist.rs: words
 
-src/sched/README.md: words
-
-src/sched/checks.rs: words
-
-src/sched/idle.rs: words
-
-src/sched/remote.rs: words
-
 src/sched/run_queues.rs: words
-
-src/sched/schedule.rs: words
-
-src/sched/shared.rs: words
-
-src/sched/wait.rs: words
-
-src/sched/worker.rs: words
 ";
 
 /// Where a retired word must not be found.

@@ -90,11 +90,14 @@ impl Drop for AsDefault {
 
 /// A coroutine to be spawned in the runtime of the calling worker, or else in the default runtime, which is
 /// started if there is none. Reports name the caller's line, unless [`Spawn::at`] sets another.
+// Inlined into the spawn, so that the settings are not copied.
+#[inline]
 #[track_caller]
 pub(crate) fn spawn_here() -> io::Result<Spawn> {
     if on_worker() { Ok(Spawn::on_this_worker()) } else { Ok(Spawn::of(&existing_or_started()?)) }
 }
 
+#[cold]
 fn existing_or_started() -> io::Result<Arc<Shared>> {
     let mut default = DEFAULT.lock();
     if let Some(shared) = &*default {

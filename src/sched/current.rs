@@ -38,6 +38,7 @@ pub(crate) fn may_switch() -> bool {
 }
 
 /// Whether this thread is a worker of any runtime, inside or outside of a coroutine.
+#[inline]
 pub(crate) fn on_worker() -> bool {
     with(|_| ()).is_some()
 }
