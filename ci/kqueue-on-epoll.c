@@ -1,4 +1,4 @@
-/* kqueue(2) over epoll, as far as src/netpoll/kqueue uses it, for machines without libkqueue.
+/* kqueue(2) over epoll, as far as src/netpoll/sys/kqueue uses it, for machines without libkqueue.
  *
  * It lets the back-end run on Linux: receipts, edges, ends, the User event, several threads in one queue. It
  * proves nothing about a BSD's kernel.

@@ -11,8 +11,8 @@
 //!
 //! A back-end supplies a type `Poller`, whose methods several threads call at the same time, and a type
 //! `Events`, the buffer that one `wait` fills. Two threads may be inside `wait` of one poller: the worker of
-//! the shard and the netpoller thread, each with its own `Events`. The names in brackets are the tests that
-//! show a guarantee, in `contract.rs`.
+//! the shard and the netpoller thread, each with its own `Events`. The names in parentheses are the tests
+//! that show a guarantee, in `contract.rs`.
 //!
 //! `Poller::new() -> io::Result<Poller>`: an empty poller. Its descriptors are close-on-exec.
 //!
