@@ -443,8 +443,8 @@ mod models {
     use loom::sync::Arc;
     use loom::thread;
 
-    fn send(chan: &Chan<u32>, value: u32) -> bool {
-        match chan.try_send(value, &mut Batch::new()) {
+    fn send(chan: &Chan<u32>, message: u32) -> bool {
+        match chan.try_send(message, &mut Batch::new()) {
             Ok(()) => true,
             Err((refused, back)) => {
                 assert_eq!((refused, back), (Refused::WouldBlock, message));
