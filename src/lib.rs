@@ -90,7 +90,7 @@ pub mod task;
 pub mod time;
 
 pub use blocking::blocking;
-pub use runtime::run;
+pub use runtime::default::run;
 pub use task::{block_on, scope, spawn, try_scope, yield_now};
 pub use time::sleep;
 

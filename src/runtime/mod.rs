@@ -66,17 +66,21 @@
 // - `default`: the default runtime.
 // - `shutdown`: the end, and the report of leaked coroutines.
 // - `monitor`: what the netpoller thread does for busy workers. `blame`: what keeps a worker in one turn.
+// - `spawn`, `join`, `task_handle`: spawning in a runtime, and the handles; public in `sward::task`.
 // - `panic_hook`: which coroutine panics. `metrics`: what a runtime has done.
 
 mod blame;
 mod builder;
-mod default;
+pub(crate) mod default;
 mod environment;
 mod handle;
+pub(crate) mod join;
 mod metrics;
 mod monitor;
 mod panic_hook;
 mod shutdown;
+pub(crate) mod spawn;
+pub(crate) mod task_handle;
 
 #[doc(inline)]
 pub use crate::blocking::set_max_blocking_threads;
@@ -84,7 +88,3 @@ pub use builder::Builder;
 pub(crate) use default::spawn_here;
 pub use handle::Runtime;
 pub use metrics::{Metrics, WorkerMetrics, metrics};
-
-// At the root of the crate.
-#[doc(hidden)]
-pub use default::run;

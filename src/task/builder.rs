@@ -1,8 +1,8 @@
 //! Settings of one coroutine.
 
 use super::JoinHandle;
-use super::spawn::start;
 use crate::coroutine::Site;
+use crate::runtime::spawn::start;
 use crate::runtime::spawn_here;
 use crate::sched::{self, Spawn};
 use crate::stack::StackOverride;

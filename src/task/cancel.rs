@@ -57,11 +57,11 @@
 //!   end.
 
 use super::scope;
-use super::spawn::no_runtime;
 use super::{Builder, JoinError};
 use crate::base::large_box::{LargeBox, is_large, large_box};
 use crate::base::list_lock::ListLock;
 use crate::coroutine::{Batch, Event, WaitReason};
+use crate::runtime::spawn::no_runtime;
 use crate::sched;
 use crate::select::{EventArm, Order, WaitLimit, select};
 use std::collections::BTreeMap;

@@ -21,10 +21,10 @@
 //! *Why no result is lost*: a number is removed only once its coroutine has ended, and from then on nothing
 //! unwinds until the result is returned. A caller that unwinds out of the wait leaves the list as it was.
 
-use super::spawn::{no_runtime, start};
 use super::{Builder, JoinError, JoinHandle, Task};
 use crate::base::list_lock::ListLock;
 use crate::coroutine::{Event, WaitReason};
+use crate::runtime::spawn::{no_runtime, start};
 use crate::sched;
 use crate::select::{EventArm, Order, WaitLimit, select};
 use std::collections::{HashMap, VecDeque};

@@ -4,10 +4,10 @@
 //! lend, and why. [`Group`] does the work; `group.rs` has the argument.
 
 use super::group::{Group, GroupEnd};
-use super::spawn::{no_runtime, start};
 use super::{Builder, JoinError, JoinHandle, Task};
 use crate::base::large_box::{LargeBox, is_large, large_box};
 use crate::coroutine::contain_panic;
+use crate::runtime::spawn::{no_runtime, start};
 use crate::sched;
 use crate::select::EventArm;
 use std::fmt;

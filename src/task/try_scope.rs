@@ -3,10 +3,10 @@
 use super::Builder;
 use super::group::{Group, GroupEnd};
 use super::scope::ScopeBuilder;
-use super::spawn::no_runtime;
 use crate::base::large_box::{LargeBox, is_large, large_box};
 use crate::base::list_lock::ListLock;
 use crate::coroutine::{Cancellation, contain_panic, drop_one};
+use crate::runtime::spawn::no_runtime;
 use crate::sched;
 use std::any::Any;
 use std::fmt;

@@ -1,8 +1,8 @@
 //! The handle that joins a coroutine.
 
-use super::{JoinError, Task};
+use super::task_handle::Task;
 use crate::base::large_box::{LargeBox, is_large};
-use crate::coroutine::{Awaiting, Batch, Event, Handle, WaitReason};
+use crate::coroutine::{Awaiting, Batch, Event, Handle, JoinError, WaitReason};
 use crate::sched;
 use crate::select::EventArm;
 use std::fmt;
@@ -62,7 +62,7 @@ unsafe fn take<T>(handle: &Handle, on_error: impl FnOnce(&JoinError)) -> Result<
 
 impl<T> JoinHandle<T> {
     /// For a coroutine that `start!` has started, with that result type.
-    pub(super) fn new(handle: Handle) -> Self {
+    pub(crate) fn new(handle: Handle) -> Self {
         JoinHandle { handle, awaited: Awaited::Not, result: PhantomData }
     }
 
@@ -75,7 +75,7 @@ impl<T> JoinHandle<T> {
     /// - [`JoinError::Cancelled`], if it was cancelled or its runtime shut down.
     /// - [`JoinError::NoStack`], if it could not start.
     /// - [`JoinError::Deadlock`], in a destructor that runs while its coroutine unwinds, if the joined
-    ///   coroutine lives on the same worker, which [cannot switch](super#destructors).
+    ///   coroutine lives on the same worker, which [cannot switch](crate::task#destructors).
     ///
     /// # Panics
     ///
@@ -95,7 +95,7 @@ impl<T> JoinHandle<T> {
     }
 
     /// As [`join`](Self::join), and calls the closure with the error if there is one.
-    pub(super) fn join_and_report(self, on_error: impl FnOnce(&JoinError)) -> Result<T, JoinError> {
+    pub(crate) fn join_and_report(self, on_error: impl FnOnce(&JoinError)) -> Result<T, JoinError> {
         assert!(
             !matches!(self.awaited, Awaited::Taken),
             "sward: a JoinHandle that has given its result is joined"
@@ -113,7 +113,7 @@ impl<T> JoinHandle<T> {
 
     /// The result of a coroutine that has ended. Unlike [`join`](Self::join) it uses up no budget, so it does
     /// not unwind.
-    pub(super) fn take_result(self) -> Result<T, JoinError> {
+    pub(crate) fn take_result(self) -> Result<T, JoinError> {
         self.take(|_| ())
     }
 
@@ -138,16 +138,16 @@ impl<T> JoinHandle<T> {
         EventArm::new(self.done())
     }
 
-    /// Asks the coroutine to end ([cancellation](super#cancellation)). Its present wait or its next
+    /// Asks the coroutine to end ([cancellation](crate::task#cancellation)). Its present wait or its next
     /// cancellation point unwinds, destructors run, and [`join`](Self::join) returns
     /// [`JoinError::Cancelled`]. No message is printed. A coroutine that has not started is not run. Does not
     /// park.
     ///
     /// A coroutine whose calls never have to wait is reached within 128 of them. One that only computes is
-    /// not interrupted: let it call [`checkpoint`](super::checkpoint). While it unwinds, operations on
+    /// not interrupted: let it call [`checkpoint`](crate::task::checkpoint). While it unwinds, operations on
     /// sockets and pipes that would have to wait fail, and other waits block its worker
-    /// ([destructors](super#destructors)). A destructor that panics meanwhile [aborts the
-    /// process](super#code-that-meets-the-unwinding).
+    /// ([destructors](crate::task#destructors)). A destructor that panics meanwhile [aborts the
+    /// process](crate::task#code-that-meets-the-unwinding).
     ///
     /// Returns false, and does nothing, with `panic = "abort"`: then there is no unwinding.
     ///
@@ -169,7 +169,7 @@ impl<T> JoinHandle<T> {
     }
 
     /// Whether it cannot end while the caller waits for its end.
-    pub(super) fn is_stranded(&self) -> bool {
+    pub(crate) fn is_stranded(&self) -> bool {
         sched::can_never_end(self.handle.header())
     }
 

@@ -1,7 +1,6 @@
 //! The calling coroutine, and its basic means of waiting: parking and yielding.
 
-use super::Id;
-use crate::coroutine::{Event, Handle, WaitReason, with_parker};
+use crate::coroutine::{Event, Handle, Id, WaitReason, with_parker};
 use crate::sched;
 use std::fmt;
 use std::panic::Location;
@@ -19,7 +18,7 @@ enum Kind {
 }
 
 impl Task {
-    pub(super) fn coroutine(handle: Handle) -> Task {
+    pub(crate) fn coroutine(handle: Handle) -> Task {
         Task(Kind::Coroutine(handle))
     }
 
@@ -123,10 +122,10 @@ fn park_until(deadline: Option<Instant>) {
 
 /// Lets other runnable coroutines of this worker go first; on a plain thread, other threads, as
 /// [`std::thread::yield_now`]. Returns once they have had a turn. Calls that may wait do this by themselves
-/// when 128 of them in a row did not have to: see [fairness](super#fairness).
+/// when 128 of them in a row did not have to: see [fairness](crate::task#fairness).
 ///
-/// It is a [cancellation point](super#cancellation): a cancelled coroutine unwinds out of it, and so does a
-/// coroutine or a thread whose time limit has passed.
+/// It is a [cancellation point](crate::task#cancellation): a cancelled coroutine unwinds out of it, and so
+/// does a coroutine or a thread whose time limit has passed.
 ///
 /// ```
 /// sward::run(|| {

@@ -1,7 +1,8 @@
 //! Spawning a coroutine in the present, the default or a given runtime.
 
-use super::JoinHandle;
-use crate::runtime::{Runtime, spawn_here};
+use super::default::spawn_here;
+use super::handle::Runtime;
+use super::join::JoinHandle;
 use crate::sched::{self, Spawn};
 use std::io;
 
@@ -24,7 +25,7 @@ macro_rules! start {
         }
     };
 }
-pub(super) use start;
+pub(crate) use start;
 
 /// Spawns a coroutine and returns a handle to join it, as [`std::thread::spawn`]. Dropping the handle
 /// detaches the coroutine. Does not park.
@@ -41,13 +42,13 @@ pub(super) use start;
 ///
 /// If the coroutine panics, std's message is printed after a line that names the coroutine (see
 /// [reports](crate::runtime#reports)). Other coroutines go on. [`join`](JoinHandle::join) returns
-/// [`JoinError::Panicked`](super::JoinError::Panicked), which names it as well. If the handle was dropped,
-/// nobody else notices.
+/// [`JoinError::Panicked`](crate::task::JoinError::Panicked), which names it as well. If the handle was
+/// dropped, nobody else notices.
 ///
 /// # Panics
 ///
-/// On a plain thread, if the default runtime cannot be started. [`Builder::spawn`](super::Builder::spawn)
-/// returns an error instead.
+/// On a plain thread, if the default runtime cannot be started.
+/// [`Builder::spawn`](crate::task::Builder::spawn) returns an error instead.
 ///
 /// ```
 /// let answer = sward::spawn(|| 6 * 7);
@@ -67,14 +68,14 @@ where
 
 /// On a plain thread there is no default runtime to spawn in.
 #[track_caller]
-pub(super) fn no_runtime<T>(error: io::Error) -> T {
+pub(crate) fn no_runtime<T>(error: io::Error) -> T {
     panic!("sward: the default runtime cannot start: {error}")
 }
 
 impl Runtime {
     /// Spawns a coroutine in this runtime, from any thread or coroutine; otherwise as [`spawn`]. Once the
-    /// runtime shuts down, the coroutine ends with [`JoinError::Cancelled`](super::JoinError::Cancelled)
-    /// without running.
+    /// runtime shuts down, the coroutine ends with
+    /// [`JoinError::Cancelled`](crate::task::JoinError::Cancelled) without running.
     #[track_caller]
     pub fn spawn<T, F>(&self, f: F) -> JoinHandle<T>
     where
