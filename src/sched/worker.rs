@@ -1,6 +1,10 @@
 //! A worker: a thread that runs coroutines. This file is its policy: what runs next, when to search for work,
 //! when to sleep.
 //!
+//! The problem: runnable coroutines come from many sources, some of them shared with other threads, and none
+//! of them may be forgotten. A worker without work must find what others have, and must not burn a processor
+//! where there is nothing to find.
+//!
 //! ```text
 //!                 owner only                          any thread
 //!            +----------------------+        +--------------------------------+
@@ -24,8 +28,8 @@
 //!             work for up to 50 us; skipped unless      shared work appears          -> searching
 //!             pushes have ended its last sleeps soon    50 us have passed            -> searching
 //!  searching  takes injected coroutines, then yielded   it finds work                -> running
-//!             ones, then steals; skipped unless there   there is nothing to take     -> yielding
-//!             is shared work and at most half search
+//!             ones, then steals; skipped if nothing is  there is nothing to take     -> yielding
+//!             shared, or half of the workers search
 //!  yielding   yields its processor once, then polls;    the poll brings something    -> running
 //!             skipped unless its sockets had events     it brings nothing            -> sleeping
 //!  sleeping   announces it, checks all queues once      an event, a timer, a push    -> running
@@ -34,10 +38,11 @@
 //!                                                       or queued)
 //! ```
 //!
-//! [`run_queues`](super::run_queues) says which coroutine is next and how long each waits at most. The file
-//! `turn` runs it, and parks it: another thread may schedule it from then on. The file `schedule` queues it
-//! when its wait has ended. `README.md` has the argument that no worker sleeps while work waits for it. A
-//! worker polls its shard once after each tick of the netpoller thread, and before it sleeps.
+//! [`run_queues`](super::run_queues) says which coroutine is next and how long each waits at most. `turn.rs`
+//! runs it, and parks it: another thread may schedule it from then on. `schedule.rs` queues it when its wait
+//! has ended, and keeps the runtime alive meanwhile. `README.md` has the argument that no worker sleeps while
+//! work waits for it, and that a shutdown forgets no assigned coroutine. A worker polls its shard once after
+//! each tick of the netpoller thread, and before it sleeps.
 //!
 //! Invariant of default mode: a started coroutine is in `lifo`, `ready` or `yielded` of the worker that
 //! runs its home, or in the home's `inbox`, or that worker runs it, or it is parked. In migrating mode
