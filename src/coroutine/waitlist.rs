@@ -190,7 +190,7 @@ impl<P> WaitList<P> {
         }
     }
 
-    /// Adds a node before all others, except those that [block their threads](WaitNode::blocks_thread).
+    /// Adds a node before all others, except nodes that [block their threads](WaitNode::blocks_thread).
     ///
     /// # Safety
     ///
