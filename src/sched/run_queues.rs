@@ -101,7 +101,7 @@ struct Quota {
     served_yielded: Cell<bool>,
 }
 
-/// The sources of one worker, except for those that other threads push to.
+/// The sources of one worker that only its own thread pushes to.
 pub(super) struct RunQueues {
     lifo: Cell<Option<NonNull<Waiter>>>,
     /// How many turns in a row `lifo` has had.
