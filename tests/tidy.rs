@@ -37,7 +37,6 @@ const RANKS: &[(&str, u32)] = &[
 /// `words` (a retired word). The list only shrinks: an entry that is no longer needed is an error, too. Blank
 /// lines between the entries keep changes apart.
 const UNFINISHED: &str = "
-src/sched/run_queues.rs: words
 ";
 
 /// Where a retired word must not be found.

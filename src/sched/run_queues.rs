@@ -18,34 +18,35 @@
 //!  lifo            the one that the running coroutine has just woken  next, at most LIFO_RUN times in a row
 //! ```
 //!
-//! A round begins when the last one is served. At its beginning it
-//! - takes over what was woken and what has yielded during the last round, and the home's inbox;
+//! A round begins when the one before is served. At its beginning it
+//! - takes over what was woken and what has yielded during the round before, and the home's inbox;
 //! - moves this worker's share of the injector to `oldest_first`;
 //! - notes how many coroutines each other source holds. It serves that many, or until the source is empty.
 //!
 //! `yielded` comes last in a round, so `yield_now` returns after everything that was runnable has had a
 //! turn. A coroutine that yields may compute for long, while the others usually have little to do, and
-//! clients wait for them. So coroutines that a round has spawned or woken go before its `yielded`, which
-//! are put off for up to [`MAX_PUT_OFF`] rounds. Then a round serves one yielded coroutine in any case, and
-//! more of them until the next tick of the netpoller thread, a millisecond later.
+//! clients wait for them. So if a round has spawned or woken coroutines, the next round begins before this
+//! one has served all its `yielded`. At most [`MAX_PUT_OFF`] rounds in a row put off their yielded coroutines
+//! in this way. The round after them serves one in any case. A round serves more of them only while it has
+//! spawned and woken nothing, and until the next tick of the netpoller thread, a millisecond later.
 //!
 //! The bound. A coroutine becomes runnable during round k. Round k serves at most what was runnable when it
 //! began. Round k + 1 serves what was runnable when that one began, and the coroutine is among it. At most
 //! `LIFO_RUN` turns of `lifo` follow each turn of a round. So the coroutine waits for at most (1 + LIFO_RUN)
 //! turns for each coroutine that was runnable at the beginning of the two rounds; for two turns for each, if
 //! none of them wakes another. There are two exceptions:
-//! - The n-th of `yielded` waits for at most n times MAX_PUT_OFF + 1 rounds. It waits for fewer if turns are
-//!   shorter than a millisecond, or do not spawn and wake others all the time. In migrating mode pinned
-//!   coroutines that yield have a queue of their own, and rounds begin with the one or the other queue
-//!   alternately: the n-th of either waits twice as long.
+//! - The n-th of `yielded` waits for at most n times MAX_PUT_OFF + 1 rounds. It waits for n rounds if rounds
+//!   spawn and wake nothing, and for two if, besides, turns are so short that no tick comes between them. In
+//!   migrating mode pinned coroutines that yield have a queue of their own, and rounds begin with the one or
+//!   the other queue alternately: the n-th of either waits twice as long.
 //! - `newest_first` promises a turn to each of its coroutines, but not in this round. A round takes the
 //!   oldest of them first, and so does every [`OLDEST_TURN`]th turn. So the n-th oldest waits for n rounds,
 //!   or for n times OLDEST_TURN turns, whichever is less.
 //!
 //! Rejected:
 //! - One turn in so many for each source, as Go's 61st for its global queue. The share does not grow with the
-//!   backlog. Two coroutines that compute for 10 ms and yield left 66 turns a second to unstarted coroutines,
-//!   of which 200 came.
+//!   backlog. Beside two coroutines that compute for 10 ms and yield, unstarted coroutines got 66 turns a
+//!   second, while 200 a second were spawned.
 //! - One queue in order of arrival for all sources. Trees of spawns are then walked in breadth, and all their
 //!   inner nodes are alive at once.
 //! - Newest first for all that is spawned. Under load, the oldest connection of an accept loop waits longest.
@@ -71,9 +72,10 @@ const MAX_PUT_OFF: u32 = 3;
 /// Which yielded coroutines a round serves next.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 enum YieldedOrder {
-    /// First the coroutines that only this worker may run, then the migrating ones.
+    /// First the pinned coroutines, which only this worker may run, then the migrating ones. In default mode
+    /// all coroutines are pinned.
     #[default]
-    OwnFirst,
+    PinnedFirst,
     /// The other way round.
     MigratingFirst,
     /// None: the round has served one, and the netpoller thread has ticked since; or they are put off.
@@ -107,13 +109,13 @@ pub(super) struct RunQueues {
     /// How many turns in a row `lifo` has had.
     lifo_run: Cell<u32>,
     /// Woken coroutines that this round serves.
-    ready: OwnQueue,
+    ready: PrivateQueue,
     /// Woken coroutines that the next round serves.
-    woken: OwnQueue,
+    woken: PrivateQueue,
     /// Yielded coroutines that this round serves.
-    yielded: OwnQueue,
+    yielded: PrivateQueue,
     /// Yielded coroutines that the next round serves.
-    next_yielded: OwnQueue,
+    next_yielded: PrivateQueue,
     deques: Deques,
     left: Quota,
     /// Whether a coroutine was spawned or woken here since the round began.
@@ -127,10 +129,10 @@ impl RunQueues {
         RunQueues {
             lifo: Cell::new(None),
             lifo_run: Cell::new(0),
-            ready: OwnQueue::new(),
-            woken: OwnQueue::new(),
-            yielded: OwnQueue::new(),
-            next_yielded: OwnQueue::new(),
+            ready: PrivateQueue::new(),
+            woken: PrivateQueue::new(),
+            yielded: PrivateQueue::new(),
+            next_yielded: PrivateQueue::new(),
             deques,
             left: Quota::default(),
             newly_runnable: Cell::new(false),
@@ -223,7 +225,7 @@ impl RunQueues {
             } else {
                 self.left.yielded_order.get()
             };
-            if order == YieldedOrder::OwnFirst {
+            if order == YieldedOrder::PinnedFirst {
                 let yielded = self.yielded.pop_looking_ahead().map(Runnable);
                 let yielded = yielded.or_else(|| take_within(&self.left.yielded, || shared.take_yielded()));
                 if yielded.is_some() {
@@ -244,8 +246,8 @@ impl RunQueues {
         }
     }
 
-    /// Whether the next round begins before this one serves a yielded coroutine: this round has spawned or
-    /// woken coroutines.
+    /// Whether the next round begins before this one serves another yielded coroutine: this round has spawned
+    /// or woken coroutines.
     #[inline]
     fn puts_off_yielded(&self, begun: bool) -> bool {
         let go_first = self.newly_runnable.get()
@@ -295,7 +297,7 @@ impl RunQueues {
         remote.newest_first.steal().success()
     }
 
-    /// Begins a round, when the last one is served.
+    /// Begins a round, when the one before is served.
     #[inline]
     fn begin_round(&self, remote: &Remote, shared: &Shared) {
         self.newly_runnable.set(false);
@@ -316,7 +318,7 @@ impl RunQueues {
             left.newest_first.set(newest_first);
             left.oldest.set(true);
         }
-        left.yielded_order.set(YieldedOrder::OwnFirst);
+        left.yielded_order.set(YieldedOrder::PinnedFirst);
         if shared.config().migrate {
             left.yielded.set(shared.count_yielded());
             left.migrating_first.set(left.migrating_first.get() ^ left.served_yielded.get());
@@ -357,11 +359,11 @@ fn take_within(left: &Cell<usize>, take: impl FnOnce() -> Option<Runnable>) -> O
 
 /// A queue that only its worker uses. No reference to the batch outlives the method that makes it, and no
 /// method calls back, so there is never a second reference.
-struct OwnQueue(UnsafeCell<Batch>);
+struct PrivateQueue(UnsafeCell<Batch>);
 
-impl OwnQueue {
-    fn new() -> OwnQueue {
-        OwnQueue(UnsafeCell::new(Batch::new()))
+impl PrivateQueue {
+    fn new() -> PrivateQueue {
+        PrivateQueue(UnsafeCell::new(Batch::new()))
     }
 
     /// The batch.
@@ -405,7 +407,7 @@ impl OwnQueue {
 
     /// Takes over all of another queue.
     #[inline]
-    fn take_over(&self, other: &OwnQueue) {
+    fn take_over(&self, other: &PrivateQueue) {
         // SAFETY: none outlives a method, and the two are different queues.
         unsafe { self.batch().append(other.batch()) };
     }
