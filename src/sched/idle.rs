@@ -1,17 +1,18 @@
 //! Which workers sleep, which search for work, and which of them a push wakes. Pure.
 //!
 //! The problem: a push and the decision to sleep happen at the same time on different threads. No work may
-//! wait for a worker that sleeps, and a push must not wake more than one worker.
+//! wait for a worker that sleeps, and one push must not wake more than one worker.
 //!
 //! Terms: a *searcher* is a worker without work that tries to take shared work: work that any worker may
 //! run. A *notifier* is a thread that ends another worker's sleep, after a push.
 //!
-//! The idle word counts all workers of a runtime, awake workers with work excepted:
+//! The idle word counts the searchers and the sleepers of a runtime. Other workers are in no count: they
+//! have work, or they spin, yield their processor, or may not search.
 //!
 //! ```text
-//!  bits       count        up by                                      down by
-//!  63..32     searchers    `try_search`, a notification to search     `found`, `prepare_sleep`
-//!  31..0      sleepers     `prepare_sleep`                            a notification, or `finish_sleep`
+//!  half     count        up by                                      down by
+//!  high     searchers    `try_search`, a notification to search     `found`, `prepare_sleep`
+//!  low      sleepers     `prepare_sleep`                            a notification, `finish_sleep`
 //! ```
 //!
 //! The sleep state says of one worker whether it sleeps:
@@ -23,7 +24,8 @@
 //!
 //!  transition                by          cause
 //!  AWAKE -> ASLEEP           the worker  it has nothing to run; it checks all queues once more after this
-//!  ASLEEP -> AWAKE           the worker  a queue was not empty, or its own event or timer woke it
+//!  ASLEEP -> AWAKE           the worker  a queue was not empty, or its own event or timer woke it; it takes
+//!                                        itself out of the sleepers
 //!  ASLEEP -> NOTIFYING       a notifier  it has pushed something; one notifier at most wins this
 //!  NOTIFYING -> NOTIFIED...  the same    it has changed the idle word; next it writes the wake-up
 //!  NOTIFIED... -> AWAKE      the worker  it is awake, and learns whether it is to search
@@ -32,9 +34,9 @@
 //! - ASLEEP implies that the worker is counted among the sleepers: it is added before, and the party that
 //!   moves the state from ASLEEP takes it out.
 //! - In NOTIFYING, for a few instructions, the notifier takes the worker out of the sleepers, and adds it
-//!   to the searchers if it is to search. A worker that wakes up meanwhile waits for that: if it went on,
-//!   it could leave the searchers before it is counted as one, and the word would hide a sleeper from a
-//!   push.
+//!   to the searchers if it is to search. A worker that wakes up meanwhile waits for that. If it went on,
+//!   it could leave the searchers before it is counted as one. The number of searchers would wrap around
+//!   below zero, and a push at that time would see searchers and notify no sleeper.
 //!
 //! Why nothing is missed: a push and `prepare_sleep` each write, fence, and then read what the other has
 //! written. The fences are totally ordered, so the worker sees the push, or the pusher sees the worker
@@ -70,7 +72,7 @@ impl Idle {
     }
 
     /// Whether to notify a sleeper to search, after shared work was pushed. If a worker searches already, it
-    /// finds the work.
+    /// finds the work, or notifies a sleeper after `found`. Several threads may get true at the same time.
     #[inline]
     pub(crate) fn wants_searcher(&self) -> bool {
         // Pairs with the fences in `add_sleeper` and `found`: either they see the push, or we see that they
@@ -80,7 +82,8 @@ impl Idle {
         searchers(word) == 0 && sleepers(word) > 0
     }
 
-    /// Becomes a searcher, unless half of the workers search already.
+    /// Becomes a searcher, unless half of the workers search already. Notifications to search ignore this
+    /// limit.
     pub(crate) fn try_search(&self) -> bool {
         let mut word = self.word.load(Ordering::Relaxed);
         while 2 * searchers(word) < self.workers {
@@ -94,7 +97,7 @@ impl Idle {
     }
 
     /// A searcher has found work, or stops searching. True if it was the last searcher: then it must check
-    /// for more shared work, and wake the next searcher if it finds some.
+    /// for more shared work, and notify a sleeper to search if it finds some.
     pub(crate) fn found(&self) -> bool {
         let before = self.word.fetch_sub(SEARCHER, Ordering::SeqCst);
         // Pairs with the fence in `wants_searcher`.
@@ -110,7 +113,7 @@ impl Idle {
         fence(Ordering::SeqCst);
     }
 
-    /// Takes the announcement back: the worker itself does, or its notifier.
+    /// Takes a worker out of the sleepers. The worker itself calls this, or its notifier.
     fn remove_sleeper(&self, to_search: bool) {
         let change = if to_search { SEARCHER.wrapping_sub(SLEEPER) } else { 0usize.wrapping_sub(SLEEPER) };
         self.word.fetch_add(change, Ordering::SeqCst);
@@ -147,7 +150,7 @@ impl SleepState {
     /// and no other thread has notified it: then the caller writes the wake-up. With `to_search`, the
     /// worker counts as a searcher from now on.
     pub(crate) fn notify(&self, idle: &Idle, to_search: bool) -> bool {
-        // Pairs with the fence in `prepare_sleep`: either the worker sees what was put, or we see it asleep.
+        // Pairs with the fence in `prepare_sleep`: either the worker sees the push, or we see it asleep.
         fence(Ordering::SeqCst);
         if self.state.load(Ordering::Relaxed) != ASLEEP
             || self.state.compare_exchange(ASLEEP, NOTIFYING, Ordering::SeqCst, Ordering::Relaxed).is_err()
@@ -190,7 +193,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_push_wakes_a_sleeper_only_if_nobody_searches() {
+    fn a_push_wakes_a_sleeper_only_if_no_worker_searches() {
         let idle = Idle::new(4);
         assert!(!idle.wants_searcher());
         idle.add_sleeper(false);
@@ -322,7 +325,7 @@ mod models {
         });
     }
 
-    /// One worker sleeps. Another one goes to sleep and wakes up, and is notified for its inbox meanwhile.
+    /// One worker sleeps. Another one goes to sleep and wakes up, while a thread notifies it for its inbox.
     /// A push of shared work finds the counts right all the same, and notifies one of the two.
     #[test]
     fn a_notification_amid_prepare_sleep_hides_no_sleeper() {

@@ -10,13 +10,18 @@
 //!            +----------------------+        +--------------------------------+
 //!   wakes -->| RunQueues: lifo,     |<-------| Home::inbox                    |<-- wakes from elsewhere
 //!            | ready, yielded       |        | Remote::assigned               |<-- unstarted, placed here
-//!            | (started, at home)   |        | Remote::shard, Remote::timers  |<-- netpoller thread helps
-//!            |                      |        |                                |
+//!            | (started, at home)   |        | Remote::shard, Remote::timers  |<-- netpoller thread polls
+//!            |                      |        |                                |    for a busy worker
 //!   spawns ->| Deques: newest_first |------->| Remote::newest_first           |--> thieves
 //!            | and oldest_first     |        | Remote::oldest_first           |
 //!            | (may be stolen)      |        | Shared::injector               |<-- spawns from elsewhere
+//!            |                      |        | Shared::yielded                |<-- migrating: yielded
 //!            +----------------------+        +--------------------------------+
 //! ```
+//!
+//! Other workers take from the deques, the injector and `Shared::yielded`. Other threads only push to
+//! `inbox`. They push to `assigned`, too, and the netpoller thread takes from it what a worker in a long turn
+//! does not start. `docs/GLOSSARY.md` has the terms: home, shard, placement, phase.
 //!
 //! *What a worker does*, each state with the causes of its end:
 //!
@@ -24,34 +29,48 @@
 //!  state      what the worker does                      ends when
 //!  running    runs coroutines, turn by turn, and        its own queues are empty     -> spinning
 //!             polls after each tick
-//!  spinning   checks its inbox, `assigned` and shared   its own queue has something  -> running
-//!             work for up to 50 us; skipped unless      shared work appears          -> searching
-//!             pushes have ended its last sleeps soon    50 us have passed            -> searching
-//!  searching  takes injected coroutines, then yielded   it finds work                -> running
-//!             ones, then steals; skipped if nothing is  there is nothing to take     -> yielding
-//!             shared, or half of the workers search
-//!  yielding   yields its processor once, then polls;    the poll brings something    -> running
-//!             skipped unless its sockets had events     it brings nothing            -> sleeping
-//!  sleeping   announces it, checks all queues once      an event, a timer, a push    -> running
-//!             more, and waits in its shard's poll       a push notifies it to search -> searching
-//!  leaving    drops its unstarted coroutines            (the runtime shuts down, and nothing is alive
-//!                                                       or queued)
+//!  spinning   checks its inbox, `assigned` and shared   inbox or `assigned` has one  -> running
+//!             work for up to 50 us                      shared work appears          -> searching
+//!                                                       50 us have passed            -> searching
+//!  searching  polls without waiting; then takes an      the poll wakes something     -> running
+//!             injected coroutine, or one of             it takes one                 -> running
+//!             `Shared::yielded`, or steals              there is nothing to take     -> yielding
+//!  yielding   yields its processor once, then polls     the poll wakes something     -> running
+//!             without waiting                           it wakes nothing             -> sleeping
+//!  sleeping   announces it, checks all queues once      a queue is not empty, an     -> running
+//!             more, and waits in its shard's poll       event, a timer, a push
+//!                                                       a push notifies it to search -> searching
+//!  leaving    discards its unstarted coroutines         its thread ends
+//!
+//!  state      the worker skips it unless
+//!  spinning   a push to its inbox has ended its last sleep soon, the back-off is over (`before_sleep`),
+//!             there is a processor for each worker, and no shutdown has begun
+//!  searching  there is shared work. It polls, but does not take any, if half of the workers search already
+//!  yielding   its sockets have had events, and the back-off is over (`before_sleep`)
 //! ```
 //!
+//! A worker checks for a shutdown after its search and in every 61st turn. In Closing it cancels its
+//! coroutines once. It leaves when no coroutine of the runtime is alive or queued; if panics abort, as soon
+//! as it has nothing to run. In Abandoned it leaves as soon as it has nothing to run. An unstarted coroutine
+//! that was assigned to it is run or discarded: argument 5 of `README.md`.
+//!
 //! [`run_queues`](super::run_queues) says which coroutine is next and how long each waits at most. `turn.rs`
-//! runs it, and parks it: another thread may schedule it from then on. `schedule.rs` queues it when its wait
-//! has ended, and keeps the runtime alive meanwhile. `README.md` has the argument that no worker sleeps while
-//! work waits for it, and that a shutdown forgets no assigned coroutine. A worker polls its shard once after
-//! each tick of the netpoller thread, and before it sleeps.
+//! runs it. When it waits, the worker parks it after its registers are saved, and from then on another thread
+//! may schedule it. If its ticket is fired earlier, the park fails, and the coroutine goes on in the same
+//! turn (`coroutine/waiter.rs`). `schedule.rs` queues it when its wait has ended, and keeps the runtime alive
+//! meanwhile. `README.md` has the argument that no worker sleeps while work waits for it, and that a shutdown
+//! forgets no assigned coroutine. A worker polls its shard once after each tick of the netpoller thread, also
+//! if it always has something to run, and before it sleeps.
 //!
 //! Invariant of default mode: a started coroutine is in `lifo`, `ready` or `yielded` of the worker that
-//! runs its home, or in the home's `inbox`, or that worker runs it, or it is parked. In migrating mode
-//! `oldest_first` holds started coroutines as well ([`Home::may_migrate`] is the one predicate).
+//! runs its home, or in the home's `inbox`, or that worker runs it, or it is parked, or the thread that has
+//! ended its wait is about to queue it. In migrating mode `oldest_first`, `Shared::yielded` and the injector
+//! hold started coroutines as well ([`Home::may_migrate`] is the one predicate).
 //!
 //! Rejected:
 //! - One wait for all workers (a shared poller, or a dedicated thread that polls for all): each event then
-//!   costs two wake-ups instead of one, and half as much CPU again per request.
-//! - To wake a searcher for every push: see `README.md`.
+//!   costs two wake-ups instead of one, and each request one and a half times the processor time.
+//! - To wake all sleepers for a push, or none: see `README.md`.
 
 use super::before_sleep::{SPIN, SpinBeforeSleep, YieldBeforeSleep};
 use super::config::Phase;
@@ -106,7 +125,7 @@ pub(crate) struct Worker {
 }
 
 thread_locals! {
-    /// The worker whose `run` is below us on this thread; null on a plain thread.
+    /// The worker that this thread is: its `run` is on the thread's stack. Null on a plain thread.
     static WORKER: Cell<*const Worker> = Cell::new(ptr::null());
 
     /// The thread's worker, null on a plain thread.
@@ -183,14 +202,15 @@ impl Worker {
     }
 
     /// Called when the worker's own queues are empty: spins, searches, yields or sleeps. Returns false when
-    /// it is time to leave.
+    /// the worker must leave.
     fn find_work_or_sleep(&self) -> bool {
         if self.spin_for_work() {
             return true;
         }
-        // If there is nothing to steal, the wait in which the worker sleeps fetches its events.
+        // Without shared work the worker goes on to sleep, and fetches its events in that wait: an extra poll
+        // would be one more system call.
         if self.shared.has_shared_work() {
-            // What its own sockets have goes first.
+            // Coroutines that its own sockets and timers wake run before shared work.
             if self.poll(Some(Duration::ZERO)) {
                 return true;
             }
@@ -215,8 +235,8 @@ impl Worker {
                     return false;
                 }
             }
-            // The shutdown does not wait for this worker any more. Coroutines that live here unwind if they
-            // can do so without a sleep.
+            // The shutdown does not wait for this worker any more. Coroutines that live here are cancelled,
+            // and may unwind until this worker has nothing to run.
             Phase::Abandoned => return self.close(),
         }
         if !self.yield_processor() {
@@ -225,7 +245,8 @@ impl Worker {
         true
     }
 
-    /// Spins until another worker hands something over; true if one has. `before_sleep.rs` says when and why.
+    /// Spins until the inbox or `assigned` holds a coroutine; true if one of them does. Also ends when shared
+    /// work appears. `before_sleep.rs` says when and why.
     fn spin_for_work(&self) -> bool {
         if !self.spin.is_due() || self.closing.get() {
             return false;
@@ -357,12 +378,15 @@ impl Worker {
 
     // Queueing coroutines here. Only the worker's own thread does it.
 
-    /// Queues an unstarted coroutine.
+    /// Queues an unstarted coroutine. A child of a coroutine in its first turn goes to `newest_first`, so
+    /// that trees of spawns are walked in depth (`run_queues`).
     pub(super) fn push_unstarted(&self, header: NonNull<Header>) {
         let task = Runnable(header.cast());
         // SAFETY: the caller has just made it.
         unsafe { header.as_ref() }.owner.home.store(self.spawner_mark(), Ordering::Relaxed);
         // SAFETY: the coroutine that runs on this thread is alive.
+        // A coroutine is listed from its first wait or yield on. A named one is listed from its start, so its
+        // children go to `oldest_first`.
         let in_first_turn =
             self.current.get().is_none_or(|spawner| !unsafe { spawner.as_ref() }.listed.get());
         if in_first_turn {
@@ -377,6 +401,7 @@ impl Worker {
     pub(super) fn push_ready(&self, waiter: NonNull<Waiter>) {
         // If the running coroutine wakes it, it goes first, while what it is to read is in the cache.
         let displaced = if self.current.get().is_some() {
+            // For the monitor's report, if the running coroutine stays in its turn for too long.
             self.remote().others_ready.store(true, Ordering::Relaxed);
             self.queues.put_first(waiter)
         } else {
@@ -436,13 +461,13 @@ impl Worker {
 
     // What others ask about.
 
-    /// `Owner::home` of an unstarted coroutine that was spawned here. It is the address of no home: it is one
-    /// byte behind that of this worker's.
+    /// The value of `Owner::home` in an unstarted coroutine that was spawned here: the address of this
+    /// worker's home plus one byte, which is the address of no home.
     pub(super) fn spawner_mark(&self) -> *mut () {
         ptr::from_ref(self.home()).cast_mut().cast::<()>().wrapping_byte_add(1)
     }
 
-    /// Whether only this worker runs that coroutine, or can start it.
+    /// Whether no other worker can run that coroutine, nor start it.
     pub(super) fn alone_runs(&self, header: &Header) -> bool {
         // Relaxed: if the coroutine was started here, this thread has stored that.
         let home = header.owner.home.load(Ordering::Relaxed);
@@ -456,7 +481,7 @@ impl Worker {
     /// The part that other threads use.
     #[inline]
     pub(super) fn remote(&self) -> &Remote {
-        // SAFETY: one of `shared`'s, which we hold.
+        // SAFETY: it is a part of `shared`, which this worker holds.
         unsafe { self.remote.as_ref() }
     }
 
