@@ -5,7 +5,7 @@
 //!  Running      it starts                   run coroutines
 //!  Closing      the runtime is dropped      cancel all that lives on them, and leave when nothing is alive,
 //!                                           queued, or counted as assigned anywhere
-//!  Abandoned    the timeout has passed      leave as soon as they are between two turns; the rest is leaked
+//!  Abandoned    the timeout has passed      leave when they have nothing to run; the rest is leaked
 //! ```
 //!
 //! The thread that drops the runtime waits for the workers, stops the netpoller thread, retires the shards,

@@ -27,8 +27,8 @@
 //! turn. A coroutine that yields may compute for long, while the others usually have little to do, and
 //! clients wait for them. So if a round has spawned or woken coroutines, the next round begins before this
 //! one has served all its `yielded`. At most [`MAX_PUT_OFF`] rounds in a row put off their yielded coroutines
-//! in this way. The round after them serves one in any case. A round serves more of them only while it has
-//! spawned and woken nothing, and until the next tick of the netpoller thread, a millisecond later.
+//! in this way. A round that serves a yielded coroutine serves more of them until the next tick of the
+//! netpoller thread, a millisecond later.
 //!
 //! The bound. A coroutine becomes runnable during round k. Round k serves at most what was runnable when it
 //! began. Round k + 1 serves what was runnable when that one began, and the coroutine is among it. At most
@@ -36,9 +36,10 @@
 //! turns for each coroutine that was runnable at the beginning of the two rounds; for two turns for each, if
 //! none of them wakes another. There are two exceptions:
 //! - The n-th of `yielded` waits for at most n times MAX_PUT_OFF + 1 rounds. It waits for n rounds if rounds
-//!   spawn and wake nothing, and for two if, besides, turns are so short that no tick comes between them. In
-//!   migrating mode pinned coroutines that yield have a queue of their own, and rounds begin with the one or
-//!   the other queue alternately: the n-th of either waits twice as long.
+//!   spawn and wake nothing. If turns are so short that no tick comes between them, it waits for
+//!   MAX_PUT_OFF + 2 rounds, or for two if rounds spawn and wake nothing. In migrating mode pinned coroutines
+//!   that yield have a queue of their own, and rounds begin with the one or the other queue alternately: the
+//!   n-th of either waits twice as long.
 //! - `newest_first` promises a turn to each of its coroutines, but not in this round. A round takes the
 //!   oldest of them first, and so does every [`OLDEST_TURN`]th turn. So the n-th oldest waits for n rounds,
 //!   or for n times OLDEST_TURN turns, whichever is less.
@@ -246,11 +247,12 @@ impl RunQueues {
         }
     }
 
-    /// Whether the next round begins before this one serves another yielded coroutine: this round has spawned
-    /// or woken coroutines.
+    /// Whether the next round begins before this one serves a yielded coroutine: this round has spawned or
+    /// woken coroutines, and has served no yielded coroutine yet.
     #[inline]
     fn puts_off_yielded(&self, begun: bool) -> bool {
         let go_first = self.newly_runnable.get()
+            && !self.left.served_yielded.get()
             && !begun
             && (!self.yielded.is_empty() || self.left.yielded.get() > 0)
             && self.put_off.get() < MAX_PUT_OFF;
