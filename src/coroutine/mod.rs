@@ -53,7 +53,7 @@ pub(crate) use locals::{Gone, LocalId, Value};
 pub(crate) use reason::WaitReason;
 pub(crate) use switch::{Request, RequestPtr, Step, Suspend};
 pub(crate) use thread::with_parker;
-#[cfg(all(test, loom))]
+#[cfg(test)]
 pub(crate) use waiter::testing;
 pub(crate) use waiter::{Batch, Cause, Fired, Park, Ticket, Waiter};
 pub(crate) use waitlist::{NodeState, WaitList, WaitNode};

@@ -202,9 +202,10 @@ impl Seen {
 /// Polls the shard of a busy worker and fires its timers, in its place.
 fn help(remote: &Remote, events: &mut Events) {
     let mut batch = Batch::new();
-    if remote.shard.poll_for_worker(events, &mut batch).is_ok() {
-        remote.fire_timers(&mut batch);
-    }
+    // Timers need no poller: they fire even if the poll fails. The worker may stay in its turn for long, and
+    // the polls of later ticks may fail as well. Events that a failed poll did not fetch stay in the poller.
+    let _ = remote.shard.poll_for_worker(events, &mut batch);
+    remote.fire_timers(&mut batch);
     remote.helped.fetch_add(1, Ordering::Relaxed);
     batch.wake();
 }
@@ -289,4 +290,26 @@ fn describe_running(shared: &Shared, remote: &Remote, turn: u64) -> Option<Strin
         Some(Label { id, name: None, site }.to_string())
     });
     text.filter(|_| remote.running.was_turn(turn))
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::coroutine::Cause;
+    use crate::coroutine::testing::{ticket_of, waiter};
+    use crate::netpoll::Shard;
+    use std::sync::Weak;
+
+    #[test]
+    fn due_timers_fire_even_if_the_poll_fails() {
+        let shard = Arc::new(Shard::new().expect("a shard"));
+        let remote = Remote::new(&Weak::new(), 0, shard, false);
+        let waiter = waiter();
+        let ticket = ticket_of(&waiter);
+        remote.timers.lock().insert(Instant::now(), ticket);
+
+        // `epoll_wait` refuses a buffer for no events. Where it is accepted, the timer fires all the same.
+        help(&remote, &mut Events::with_capacity(0));
+        assert_eq!(waiter.cause(ticket), Some(Cause::Timeout));
+    }
 }

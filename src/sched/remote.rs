@@ -27,7 +27,7 @@ pub(crate) struct Remote<R> {
     pub(super) assigned_count: AtomicUsize,
     pub(super) sleep_state: SleepState,
     pub(crate) shard: Arc<Shard>,
-    pub(super) timers: Mutex<Timers<Ticket>>,
+    pub(crate) timers: Mutex<Timers<Ticket>>,
     /// Where thieves take from the worker's deques.
     pub(super) oldest_first: Stealer<Runnable>,
     pub(super) newest_first: Stealer<Runnable>,
@@ -63,7 +63,7 @@ pub(crate) struct Remote<R> {
 }
 
 impl<R> Remote<R> {
-    pub(super) fn new(runtime: &Weak<R>, index: usize, shard: Arc<Shard>, migrate: bool) -> Remote<R> {
+    pub(crate) fn new(runtime: &Weak<R>, index: usize, shard: Arc<Shard>, migrate: bool) -> Remote<R> {
         let deques = Deques::new();
         Remote {
             home: Home::new(runtime, index, migrate),
