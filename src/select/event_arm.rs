@@ -8,7 +8,10 @@ use std::cell::Cell;
 /// by [`JoinHandle::arm`](crate::task::JoinHandle::arm),
 /// [`ScopedJoinHandle::arm`](crate::task::ScopedJoinHandle::arm) and
 /// [`CancelToken::arm`](crate::task::CancelToken::arm).
-// It waits for an event that is set for good: once the arm can complete, it always can.
+// Completing the arm consumes nothing. While a select uses the arm, nothing else consumes its event either,
+// so once the arm can complete it still can when the select tries it again: the ends of coroutines and
+// cancellations are set for good, and the event of a `JoinSet` is consumed only by the set itself, which its
+// owner has borrowed exclusively, and never within the select.
 pub struct EventArm<'a> {
     event: &'a Event,
     node: Cell<Option<EventNode>>,
@@ -55,7 +58,8 @@ impl Arm for EventArm<'_> {
             self.event.remove(node);
             self.node.set(None);
         }
-        // The event completes nothing for the arm. It stays set, so the next `try_complete` finds it.
+        // The event completes nothing for the arm. An event that has fired the node stays set until the
+        // select is over, so the next `try_complete` finds it.
         false
     }
 }

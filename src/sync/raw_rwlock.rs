@@ -87,10 +87,20 @@
 //! 2. The lock is held and WAKE is set, so the last holder's unlock will call `wake_next`.
 //! 3. An unlock has released the lock under WAKE, and has not called `wake_next` yet.
 //!
-//! `enqueue` makes 2 true, unless 1 is. `unlock` leads from 2 to 3. `wake_next` leads from 3 to 1, or to 2 if
-//! it hands the lock off or new lockers have been faster, or the queues are empty. The last waiter in flight
-//! sets WAKE again if waiters are queued: as it takes the lock, or in the compare-and-swap that shows it that
-//! the lock is held. That is 2.
+//! - `enqueue` makes 2 true, unless 1 is.
+//! - `unlock` leads from 2 to 3.
+//! - `wake_next` leads from 3 to 1, or to 2 if it hands the lock off or new lockers have been faster. Or it
+//!   empties the queues. In each case it takes off the waiters whose waits have ended otherwise, which it
+//!   recognises by their lost tickets, and goes on to the next one: waking (`wake_readers`, `wake_writer`)
+//!   does not count them as in flight, and handing off (`hand_to_*`) takes back the unit that it gave them.
+//!   It must go on: the `dequeue` of such a waiter hands the lock off only with HANDOFF, and otherwise wakes
+//!   only readers. A writer behind it would be forgotten.
+//! - `hand_to_*` also takes a starved waiter out of `Queues::starved`, whether it wins the ticket or not: in
+//!   both cases the waiter is not queued any more. If it lost, the waiter's own `dequeue` finds the node off
+//!   the queue, and does not count it a second time. Waking needs no such count: it happens only without
+//!   HANDOFF, so no queued waiter is starved.
+//! - The last waiter in flight sets WAKE again if waiters are queued: as it takes the lock, or in the
+//!   compare-and-swap that shows it that the lock is held. That is 2.
 //!
 //! Readers queue only because a writer holds the lock or is queued, or under HANDOFF. If that ends without an
 //! unlock (the writer's wait is cancelled, or the last waiter in flight takes the lock) they are woken at
@@ -98,7 +108,8 @@
 //!
 //! *Cancellation.* A waiter that is handed the lock has it, and a waiter in flight comes to compete: its
 //! ticket was fired under the queues' lock, so no cancellation and no timeout gives the lock, or the wake-up,
-//! to a waiter that is gone.
+//! to a waiter that is gone. A waiter whose wait ends otherwise calls `dequeue`. That lets in the waiters
+//! that it has kept out (with HANDOFF by handing the lock off), and clears the flags that only it needed.
 //!
 //! *Orderings.* The releases of `unlock` and `downgrade` pair with the acquire of each later lock. All
 //! changes in between are read-modify-writes, which continue the release sequences.
