@@ -47,7 +47,7 @@ const END_TIMEOUT: Duration = Duration::from_secs(1);
 /// thread.
 ///
 /// The pool has at most 512 threads, or as many as
-/// [`set_max_blocking_threads`](crate::runtime::set_max_blocking_threads) says. Further calls wait in a
+/// [`set_max_blocking_threads`] says. Further calls wait in a
 /// queue, first in, first out. A thread ends after ten idle seconds, and when the last runtime ends.
 ///
 /// # Errors

@@ -12,7 +12,7 @@ use crate::select::{AnyArm, Arm, Select};
 use std::fmt;
 use std::time::Instant;
 
-/// A receive that is one of the alternatives of a [`Select`](crate::select::Select). Made by
+/// A receive that is one of the alternatives of a [`Select`]. Made by
 /// [`Receiver::arm`](super::Receiver::arm).
 ///
 /// An arm that has completed keeps its message until [`finish`](Self::finish), and receives no other one. If

@@ -10,7 +10,7 @@ use crate::coroutine::{Batch, Ticket};
 use crate::select::{AnyArm, Arm, Select};
 use std::fmt;
 
-/// A send that is one of the alternatives of a [`Select`](crate::select::Select). Made by
+/// A send that is one of the alternatives of a [`Select`]. Made by
 /// [`Sender::arm`](super::Sender::arm).
 ///
 /// An arm whose message was sent is used up: if it is added to another select, that select panics.
@@ -143,7 +143,7 @@ impl<T> Arm for SendArm<'_, T> {
     }
 }
 
-/// A send that is one of the alternatives of a [`Select`](crate::select::Select), and whose message is made
+/// A send that is one of the alternatives of a [`Select`], and whose message is made
 /// when there is room or a receiver for it. Made by [`Sender::arm_with`](super::Sender::arm_with).
 ///
 /// The closure runs in the calling coroutine or thread, with no lock held, at most once, and its message is

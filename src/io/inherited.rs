@@ -8,7 +8,7 @@
 //! 2. If that call would have blocked, the coroutine parks until the stream is ready, in the shard as for any
 //!    other source, and can be cancelled.
 //! 3. Where no such form exists (terminals, other systems, disks), the coroutine parks until the stream is
-//!    ready, and then a thread of the pool of [`blocking`] makes the plain call. That call should return at
+//!    ready, and then a thread of the pool of [`blocking()`] makes the plain call. That call should return at
 //!    once, but it may block all the same: another process may take the input first, and a terminal reports
 //!    room when it has only a little. A pipe that is ready has room for [`PIECE`] bytes.
 //!

@@ -1,9 +1,9 @@
 //! Pipes, the standard streams, copying, and waiting for descriptors of any kind.
 //!
-//! - [`pipe`]: [`PipeReader`] and [`PipeWriter`].
+//! - [`pipe()`]: [`PipeReader`] and [`PipeWriter`].
 //! - [`stdin`], [`stdout`], [`stderr`]: a coroutine that waits for them parks, whether they are terminals,
 //!   pipes or files.
-//! - [`copy`], and [`copy_bidirectional`] for proxies; [`CopyBidirectional`] adds an idle limit.
+//! - [`copy()`], and [`copy_bidirectional`] for proxies; [`CopyBidirectional`] adds an idle limit.
 //! - [`Pollable`] waits for any descriptor that the system can poll: pipes, terminals and serial lines,
 //!   `eventfd`, `timerfd`, `inotify`, or another crate's sockets.
 //!

@@ -2,8 +2,8 @@
 //!
 //! From the bottom up; a file imports only files above it in this list:
 //!
-//! - [`timers`], [`inbox`], [`idle`], [`before_sleep`], [`random`]: pure parts, run by loom or by plain
-//!   tests.
+//! - [`timers`], [`inbox`], [`idle`], [`before_sleep`], [`random`](mod@random): pure parts, run by loom or by
+//!   plain tests.
 //! - [`runnable`], [`deques`], [`config`], [`threads`], [`running`], [`budget`], [`ids`]: small parts.
 //! - [`home`]: the group of coroutines that stay together. [`remote`]: the part of a worker that other
 //!   threads use. [`shared`]: what the workers of a runtime share.
@@ -11,10 +11,11 @@
 //!   [`stealing`], [`polling`]: work from other workers, and from the kernel.
 //! - [`worker`]: the policy of a worker. [`turn`]: one run of one coroutine. [`start`]: the worker's thread.
 //! - [`current`]: the calling thread's worker, and the coroutine that runs there.
-//! - [`schedule`]: where a woken coroutine is queued. [`spawn`]: how a coroutine is made and queued.
+//! - [`schedule`]: where a woken coroutine is queued. [`spawn`](mod@spawn): how a coroutine is made and
+//!   queued.
 //! - [`cancel`], [`deadline`], [`unwinding`], [`checks`], [`thread_bound`]: what a wait has to observe:
 //!   time limits, a thread that unwinds, code that must not wait.
-//! - [`wait`]: the waist, through which everything that blocks goes.
+//! - [`wait`](mod@wait): the waist, through which everything that blocks goes.
 //!
 //! `README.md` beside this file says how workers sleep and are woken, why no work is left waiting while a
 //! worker sleeps, and how long a coroutine waits for its turn at most.

@@ -52,7 +52,7 @@ pub fn is_cancelled() -> bool {
 }
 
 /// Unwinds if the calling coroutine has been cancelled, or if its time limit has passed; otherwise returns at
-/// once. It does not unwind in a [mask](mask), nor in a destructor while the coroutine unwinds already.
+/// once. It does not unwind in a [`mask()`], nor in a destructor while the coroutine unwinds already.
 ///
 /// This is a [cancellation point](super#cancellation) that does not park, for loops that compute. If other
 /// coroutines should have a turn as well, use [`yield_now`](super::yield_now), which is both.

@@ -1,11 +1,11 @@
 //! Coroutines: spawning, joining, parking, cancelling.
 //!
-//! [`spawn`] starts a coroutine with the default settings, [`Builder`] one with a name or a stack size of its
-//! own. [`park`] and [`Task::unpark`] are the basic means of waiting, as in [`std::thread`].
+//! [`spawn()`] starts a coroutine with the default settings, [`Builder`] one with a name or a stack size of
+//! its own. [`park`] and [`Task::unpark`] are the basic means of waiting, as in [`std::thread`].
 //!
 //! # Structured concurrency
 //!
-//! [`scope()`] lends locals to coroutines that end before it returns. [`try_scope`] ends them all at the
+//! [`scope()`] lends locals to coroutines that end before it returns. [`try_scope()`] ends them all at the
 //! first error. [`ScopeBuilder`] limits how many are alive at a time. A [`JoinSet`] owns coroutines and
 //! returns their results in the order in which they end.
 //!
@@ -36,9 +36,9 @@
 //! The coroutines of a scope are cancelled if its caller is. They are also under the limit that the caller is
 //! under.
 //!
-//! A *mask* holds all of this off: in the closure of [`mask`], no cancellation and no limit from outside ends
-//! a wait. The first cancellation point after the mask meets them. Use it where a section must run to its
-//! end.
+//! A *mask* holds all of this off: in the closure of [`mask()`], no cancellation and no limit from outside
+//! ends a wait. The first cancellation point after the mask meets them. Use it where a section must run to
+//! its end.
 //!
 //! A [`CancelToken`] by itself interrupts nothing. It is a signal that coroutines can poll or wait for; only
 //! [`CancelToken::run`] ties it to the waits of a closure.
@@ -56,7 +56,7 @@
 //!   over a cancellation point is never poisoned by a cancellation.
 //! - Code that turns unwinding into an abort ends the whole process: `catch_unwind` followed by
 //!   [`abort`](std::process::abort), a guard whose `Drop` aborts, a frame of `extern "C"`. Wrap the waits in
-//!   it in [`mask`]; or use [`JoinError`] where a thread would use `catch_unwind`.
+//!   it in [`mask()`]; or use [`JoinError`] where a thread would use `catch_unwind`.
 //! - A `catch_unwind` that continues swallows the unwinding. The next cancellation point unwinds again.
 //!
 //! # Destructors
@@ -69,7 +69,7 @@
 //!   would have to wait fails at once: with [`TimedOut`](std::io::ErrorKind::TimedOut) for a limit, with
 //!   [`Other`](std::io::ErrorKind::Other) for a cancellation or a shutdown. So dropping a `BufWriter` whose
 //!   peer does not read blocks nobody; its contents are lost. An operation that need not wait succeeds. If a
-//!   last message must be sent, [`mask`] the operation in the destructor: it then waits, and blocks the
+//!   last message must be sent, [`mask()`] the operation in the destructor: it then waits, and blocks the
 //!   worker.
 //! - While an ordinary panic unwinds, such operations wait until a limit that is in force passes.
 //! - Joining a coroutine that lives on the same worker fails with [`JoinError::Deadlock`], since that
@@ -84,8 +84,8 @@
 //!
 //! # Task locals, and futures
 //!
-//! [`task_local!`](crate::task_local) declares variables with one value for each coroutine. [`block_on`] runs
-//! a future in a coroutine, and a [`JoinHandle`] is a future for other executors.
+//! [`task_local!`](crate::task_local) declares variables with one value for each coroutine. [`block_on()`]
+//! runs a future in a coroutine, and a [`JoinHandle`] is a future for other executors.
 //!
 //! # Large values
 //!

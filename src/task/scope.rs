@@ -33,7 +33,7 @@ use std::panic::{catch_unwind, resume_unwind};
 /// On a plain thread they belong to the default runtime, as with [`spawn`](crate::spawn), and the thread
 /// blocks at the end. Scopes nest, and coroutines of a scope can spawn in it. They inherit the time limit of
 /// the caller of `scope`. [`ScopeBuilder`] limits how many are alive at a time;
-/// [`try_scope`](super::try_scope) is for coroutines that may fail.
+/// [`try_scope`](fn@super::try_scope) is for coroutines that may fail.
 ///
 /// # Cancellation
 ///

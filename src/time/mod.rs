@@ -3,7 +3,7 @@
 //! In a coroutine the calls that wait park it; on a plain thread they block the thread. Points in time are
 //! [`std::time::Instant`]s.
 //!
-//! - [`sleep`] and [`sleep_until`] wait.
+//! - [`sleep()`] and [`sleep_until`] wait.
 //! - [`timeout`](timeout()) limits the time that any code waits, whatever it waits for.
 //! - [`Deadline`] is a point in time that is passed from function to function; [`Deadline::current`] is the
 //!   earliest limit that the caller is under.

@@ -4,8 +4,8 @@
 //! - [`call`]: system calls as `io::Result`; the caller names the errnos that it expects.
 //! - [`clock`]: the processor time of threads.
 //! - [`frames`]: the frames of the calling thread, as addresses.
-//! - [`poll`]: `poll(2)` with as fine a timeout as the system offers.
-//! - [`prefetch`]: requests for memory some time before it is used.
+//! - [`poll`](mod@poll): `poll(2)` with as fine a timeout as the system offers.
+//! - [`prefetch`](mod@prefetch): requests for memory some time before it is used.
 //! - [`thread`]: whether the system runs a thread, and where the thread waits.
 
 mod call;
