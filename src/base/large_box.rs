@@ -36,7 +36,7 @@ impl<T> LargeBox<T> {
         LargeBox { memory: Box::new_uninit(), full: false }
     }
 
-    /// Where the value is to be written.
+    /// Where the caller writes the value.
     pub(crate) fn as_mut_ptr(&mut self) -> *mut T {
         self.memory.as_mut_ptr()
     }

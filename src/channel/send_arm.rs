@@ -119,7 +119,7 @@ impl<T> Arm for SendArm<'_, T> {
     }
 
     fn seems_blocked(&self) -> bool {
-        // An arm whose message was sent does not seem blocked: it is to be tried, and panics.
+        // An arm whose message was sent does not count as blocked, so that a try of it panics.
         // SAFETY: the cell is the arm's, which is in no list while it is polled.
         !self.enabled || self.chan.seems_blocked(Side::Senders) && unsafe { self.cell.is_full() }
     }

@@ -8,7 +8,7 @@ use crate::sched::{self, Spawn};
 use crate::stack::StackOverride;
 use std::io;
 
-/// Settings of a coroutine that is to be spawned; [`std::thread::Builder`] for coroutines.
+/// The settings of a new coroutine; [`std::thread::Builder`] for coroutines.
 ///
 /// ```
 /// let worker = sward::task::Builder::new()
