@@ -18,9 +18,9 @@
 //!   the ring.
 //! - *Fire*: to end a wait with its ticket, by the compare-and-swap of `waiter.rs`. It fails if the wait has
 //!   ended otherwise, by a timeout or a cancellation; the node may still be listed then.
-//! - *Take*: to consume the flag. *Sticky*: take leaves the flag set. A sticky flag has a number: a reader
-//!   that finds it to be wrong makes exactly this one an ordinary flag (`unstick`). Number 0, *set for good*,
-//!   stays.
+//! - *Take*: to consume the flag. *Sticky*: take leaves the flag set. Each sticky flag has a number. If a
+//!   reader took a sticky flag and then found nothing, it turns the flag with that number into an ordinary
+//!   one (`unstick`). A flag with number 0 is *set for good*: it never changes.
 //!
 //! # The states
 //!
@@ -31,7 +31,8 @@
 //!  node                  waiting       is listed      fails
 //!  node | SET            contended     is refused     -> waiting
 //!  SET | STICKY | n      sticky, n     is refused     leaves it
-//!  any | LOCKED          a thread uses the ring; every operation that has to change the word spins
+//!  any | LOCKED          a thread uses the ring; an operation that has to change the word spins. `take`
+//!                        without SET fails at once
 //!
 //!  from         to          cause
 //!  empty        set         `set`, `set_all`: nobody waits
@@ -68,9 +69,10 @@
 //! otherwise, the fire fails, `set` has unlisted the node, and goes on to the next one.
 //!
 //! `set` stores SET after it has fired the node. One store sets SET and unlocks, and once the word is
-//! unlocked a node may be gone, so it could not be fired any more. Therefore a waiter that was fired before
-//! it had parked may run before SET is stored. It calls `remove` as well, which waits until the word is
-//! unlocked; then it finds the event set, unless another party has consumed it.
+//! unlocked a node may be gone, so it could not be fired any more. A parked waiter is scheduled only after
+//! that store. A waiter that was fired before it had parked is not scheduled: it goes on by itself, perhaps
+//! before SET is stored. It calls `remove` as well, which waits until the word is unlocked; then it finds the
+//! event set, unless another party has consumed it.
 //!
 //! # Why no wake-up is lost
 //!
@@ -92,7 +94,9 @@
 //! asks the kernel; a poller hears from the kernel and then sets. With a plain load in `set` the poller could
 //! see the old SET, the reader the old state of the socket, and the readiness would be lost (store
 //! buffering). As read-modify-writes of one word they are ordered: either `take` comes second and
-//! synchronizes with `set`, or SET remains.
+//! synchronizes with `set`, or SET remains. A sticky flag needs no such order: its `take` only reads, and
+//! `unstick` is a compare-and-swap from the word that was read, so it fails if a later `set_sticky` came in
+//! between.
 //!
 //! *Sticky flags.* STICKY implies that no node is listed; the number is where the address would be. Each
 //! `set_sticky` stores a new number, so `unstick(n)`, a compare-and-swap from n, does not undo a later one,
@@ -101,7 +105,8 @@
 //!
 //! # What it costs
 //!
-//! LOCKED is held for a few instructions: an operation touches a node and its two neighbours. There are two
+//! LOCKED is held for a few instructions: an operation touches a node and its two neighbours. If its holder
+//! is preempted, the others spin: they pause, then yield, then sleep for moments. There are two
 //! exceptions. `set_all`, `set_for_good` and `set_sticky` fire all nodes under LOCKED: a compare-and-swap for
 //! each, a few milliseconds for 50,000, during which a waiter that leaves spins (it yields its processor
 //! soon, then sleeps for moments). Scheduling the fired waiters, which takes longer, comes after LOCKED. And

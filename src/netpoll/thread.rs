@@ -10,6 +10,8 @@
 //!
 //! # Terms
 //!
+//! `docs/GLOSSARY.md` has the terms turn, shard, home, inbox and injector. Here:
+//!
 //! - *Awake*: the worker is not in its sleep (`sched::idle`). A sleeping worker waits inside its poller, so
 //!   it needs no help.
 //! - *Tick*: the thread checks every worker once ([`Monitored::tick`]).
@@ -76,17 +78,21 @@
 //! |---|---|
 //! | was helped in this tick, so its shard was polled just now | `TICK` from now |
 //! | polled less than `TICK / 2` ago | `2 * TICK` after its poll |
-//! | polled earlier, but is not busy | `2 * TICK` after its poll, at most `TICK` from now |
+//! | polled earlier, but is not busy | the earlier of `2 * TICK` after its poll and `TICK` from now |
 //! | sleeps in this tick, and polls after the tick, before its next turn | `2 * TICK` from now |
 //!
 //! Why the last line holds: `Worker::next` polls before a turn if a tick has come since the last poll. For
 //! the same reason a worker with short turns, which always has something to run, polls once after each tick.
 //!
 //! The earliest of these is the deadline. So the next tick comes at most `2 * TICK` = 1.8 ms after the last
-//! poll of every shard, and the rest of the 2 ms is the kernel's timer slack. At that tick the worker is
-//! helped, or it has polled in between, and then the same holds from that poll on.
+//! poll of every shard, and the rest of the 2 ms is the kernel's timer slack. At that tick the thread polls
+//! for the worker, unless the worker has polled in between. In both cases the next 2 ms count from the newer
+//! poll.
 //!
 //! The limits of this:
+//! - A tick between the end of a worker's wait and its read of the tick count counts as seen by that worker.
+//!   The delay then grows by the time from the end of the wait to the tick, which is microseconds unless the
+//!   system preempts the worker there.
 //! - The system has to run the thread when its sleep ends.
 //! - One poll fetches 256 events. If more sources of one shard are ready, the next polls see the rest.
 //! - Seen is not run: a woken coroutine that may not migrate waits until its home worker runs it.
@@ -98,9 +104,9 @@
 //! # The end
 //!
 //! The thread owns a reference to what its workers share (`runtime::monitor`), shards and timers included, so
-//! they stay in memory until `run` has returned. A shutdown calls `stop` once the workers have left, or are
-//! abandoned. The thread then leaves its sleep, or ends the present tick, and `run` returns. If all workers
-//! have left, the shutdown waits for the thread, but for 200 ms at most.
+//! they stay in memory until [`Netpoller::run`] has returned. A shutdown calls `stop` once the workers have
+//! left, or are abandoned. The thread then leaves its sleep, or ends the present tick, and `run` returns. If
+//! all workers left before the shutdown's timeout, it waits for the thread, for 200 ms at most.
 //!
 //! # Rejected
 //!
@@ -113,8 +119,8 @@ use crate::base::lock::{Mutex, Rank};
 use std::sync::atomic::{AtomicBool, Ordering, fence};
 use std::time::{Duration, Instant};
 
-/// The time between two ticks while workers are busy. Readiness is seen within two of them and the kernel's
-/// timer slack, which is 2 ms.
+/// The time between two ticks while workers are busy. Two ticks and the kernel's timer slack are less than
+/// 2 ms, the time within which readiness is seen.
 const TICK: Duration = Duration::from_micros(900);
 
 /// A worker that has not polled for so long is helped. It is longer than a tick: a worker with short turns,

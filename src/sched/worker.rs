@@ -21,7 +21,8 @@
 //!
 //! Other workers take from the deques, the injector and `Shared::yielded`. Other threads only push to
 //! `inbox`. They push to `assigned`, too, and the netpoller thread takes from it what a worker in a long turn
-//! does not start. `docs/GLOSSARY.md` has the terms: home, shard, placement, phase.
+//! does not start. `docs/GLOSSARY.md` has the terms: home, shard, placement, phase, turn,
+//! ticket, default and migrating mode.
 //!
 //! *What a worker does*, each state with the causes of its end:
 //!
@@ -43,24 +44,25 @@
 //!  leaving    discards its unstarted coroutines         its thread ends
 //!
 //!  state      the worker skips it unless
-//!  spinning   a push to its inbox has ended its last sleep soon, the back-off is over (`before_sleep`),
-//!             there is a processor for each worker, and no shutdown has begun
-//!  searching  there is shared work. It polls, but does not take any, if half of the workers search already
+//!  spinning   its last sleep was short and a push to its inbox ended it, the back-off is over
+//!             (`before_sleep`), there is a processor for each worker, and no shutdown has begun
+//!  searching  there is shared work. If half of the workers search already, it polls, but takes none
 //!  yielding   its sockets have had events, and the back-off is over (`before_sleep`)
 //! ```
 //!
-//! A worker checks for a shutdown after its search and in every 61st turn. In Closing it cancels its
-//! coroutines once. It leaves when no coroutine of the runtime is alive or queued; if panics abort, as soon
-//! as it has nothing to run. In Abandoned it leaves as soon as it has nothing to run. An unstarted coroutine
-//! that was assigned to it is run or discarded: argument 5 of `README.md`.
+//! A worker checks for a shutdown when its own queues are empty, again before it sleeps, and in every 61st
+//! turn. In Closing it cancels its coroutines once. It leaves when no coroutine of the runtime is alive or
+//! queued; if panics abort, as soon as it has nothing to run. In Abandoned it leaves as soon as it has
+//! nothing to run. An unstarted coroutine that was assigned to it is run or discarded: argument 5 of
+//! `README.md`.
 //!
 //! [`run_queues`](super::run_queues) says which coroutine is next and how long each waits at most. `turn.rs`
 //! runs it. When it waits, the worker parks it after its registers are saved, and from then on another thread
 //! may schedule it. If its ticket is fired earlier, the park fails, and the coroutine goes on in the same
 //! turn (`coroutine/waiter.rs`). `schedule.rs` queues it when its wait has ended, and keeps the runtime alive
 //! meanwhile. `README.md` has the argument that no worker sleeps while work waits for it, and that a shutdown
-//! forgets no assigned coroutine. A worker polls its shard once after each tick of the netpoller thread, also
-//! if it always has something to run, and before it sleeps.
+//! forgets no assigned coroutine. A worker polls its shard once after each tick of the netpoller thread, even
+//! if it always has something to run. Its sleep is a poll that waits.
 //!
 //! Invariant of default mode: a started coroutine is in `lifo`, `ready` or `yielded` of the worker that
 //! runs its home, or in the home's `inbox`, or that worker runs it, or it is parked, or the thread that has
@@ -270,8 +272,8 @@ impl Worker {
         }
     }
 
-    /// Lets other threads have the processor before the worker sleeps; true if events came meanwhile.
-    /// `before_sleep.rs` says when and why.
+    /// Lets other threads have the processor before the worker sleeps; true if the poll after that woke a
+    /// coroutine or a thread. `before_sleep.rs` says when and why.
     fn yield_processor(&self) -> bool {
         if !self.yields.is_due() {
             return false;
@@ -317,7 +319,8 @@ impl Worker {
         polled.woke
     }
 
-    /// Takes work that any worker may take.
+    /// Takes work that any worker may take. A deque with few coroutines is left to its worker for
+    /// `STEAL_DELAY`, since that worker is likely to run them itself.
     fn search(&self) -> Option<Runnable> {
         let task = self.take_shared(FEW);
         if task.is_some() || !self.shared.has_shared_work() {
@@ -384,9 +387,9 @@ impl Worker {
         let task = Runnable(header.cast());
         // SAFETY: the caller has just made it.
         unsafe { header.as_ref() }.owner.home.store(self.spawner_mark(), Ordering::Relaxed);
+        // The current coroutine is in its first turn if it is not in its home's list. It is listed from its
+        // first wait or yield on; a named one from its start, so its children go to `oldest_first`.
         // SAFETY: the coroutine that runs on this thread is alive.
-        // A coroutine is listed from its first wait or yield on. A named one is listed from its start, so its
-        // children go to `oldest_first`.
         let in_first_turn =
             self.current.get().is_none_or(|spawner| !unsafe { spawner.as_ref() }.listed.get());
         if in_first_turn {

@@ -16,15 +16,16 @@
 //! locker that finds the mutex free takes it, each by one read-modify-write, as without contention. A woken
 //! waiter that loses goes back to the front of the queue.
 //!
-//! A woken waiter that loses more than [`STARVATION_THRESHOLD`] (1 ms) after it first queued switches the
-//! mutex to *starvation mode*. Unlock then *reserves* the mutex for the first waiter and wakes it: HANDOFF,
-//! which is set already, stays set when unlock removes LOCKED. New lockers neither take a reserved mutex nor
-//! spin; they queue at the end. In this mode each critical section costs a switch. The mutex returns to
-//! normal mode when the waiter that acquires it is the last one, or has waited for less than the threshold;
-//! or when all waiters have left. Only waiters read the clock: when they first queue, and after each wake-up.
+//! If a woken waiter loses, and first queued over [`STARVATION_THRESHOLD`] (1 ms) ago, it switches the mutex
+//! to *starvation mode*. Unlock then *reserves* the mutex for the first waiter and wakes it: HANDOFF was set
+//! when the waiter queued again (`requeue`), and unlock removes only LOCKED. New lockers neither take a
+//! reserved mutex nor spin; they queue at the end. In this mode each critical section costs a switch. The
+//! mutex returns to normal mode when the waiter that acquires it is the last one, or has waited for less than
+//! the threshold; or when all waiters have left. Only the slow path reads the clock: before a locker queues,
+//! and after each wake-up.
 //!
-//! Unlock wakes a waiter by firing the waiter's *ticket*. This fails if a cancellation or a time limit has
-//! ended the wait first (`coroutine/waitlist.rs`).
+//! A *ticket* is the right to end one wait. Unlock wakes a waiter by firing its ticket, one compare-and-swap.
+//! That fails if a cancellation or a time limit has ended the wait first (`coroutine/waitlist.rs`).
 //!
 //! # Waiters that block their worker's thread
 //!
@@ -62,7 +63,7 @@
 //!                        `wake_next`, or a waiter is in flight            blocks its thread
 //!
 //!  from                  to                    cause
-//!  0, WAKE               LOCKED is added       `try_lock`: a new locker, or the waiter in flight
+//!  0, WAKE               LOCKED is added       `try_lock`; `enqueue`, `lock_woken`, `requeue`: it is free
 //!  LOCKED ..             LOCKED is removed     `unlock`; with WAKE it goes on to `wake_next`
 //!  LOCKED                LOCKED WAKE           `enqueue`: a waiter queues, and none is in flight
 //!                                              `requeue`: the waiter in flight has lost
@@ -81,9 +82,9 @@
 //!                                              `wake_next`: the waits of all queued waiters had ended
 //! ```
 //!
-//! - LOCKED changes by one read-modify-write: `try_lock` sets it where neither LOCKED nor HANDOFF is set,
-//!   `unlock` clears it. An unlock that finds LOCKED alone returns at once. All other functions that change
-//!   the word hold the queue's lock.
+//! - Without the queue's lock, only LOCKED changes, by one read-modify-write: `try_lock` sets it where
+//!   neither LOCKED nor HANDOFF is set, `unlock` clears it. An unlock that finds LOCKED alone returns at
+//!   once. All other functions that change the word hold the queue's lock.
 //! - WAKE and HANDOFF change only under the queue's lock. [`Queue::flags`] says what they have to be: WAKE if
 //!   waiters queue and none is in flight; both in starvation mode, and if the first waiter blocks its thread.
 //!   So HANDOFF is never set without WAKE.
@@ -100,7 +101,9 @@
 //!    mutex in between, this unlock still wakes a waiter.
 //!
 //! - `enqueue` makes 2 true, unless 1 is true: one compare-and-swap either finds the mutex free and takes it,
-//!   or finds it held and sets WAKE. If `enqueue` finds the mutex reserved, 1 or 3 is true already.
+//!   or finds it held and sets WAKE. If `enqueue` finds the mutex reserved, 1 or 3 is true already. If WAKE
+//!   is set already, a load is enough: should LOCKED be gone by then, the unlock that removed it still has to
+//!   take the queue's lock, so 3 is true.
 //! - `unlock` leads from 2 to 3.
 //! - `wake_next` leads from 3 to 1: it fires the ticket of the first waiter, or finds that a waiter is in
 //!   flight already. Or it leads to 2: it hands the mutex off and leaves the flags that the other waiters
@@ -120,8 +123,8 @@
 //! the cancellation, and `dequeue` leaves the flags as the other waiters need them.
 //!
 //! *Orderings.* The release of `unlock` pairs with the acquire of the next thread that sets LOCKED. All
-//! changes in between are read-modify-writes, which continue the release sequence, or the holder's own
-//! stores.
+//! changes in between are read-modify-writes, which continue the release sequence. The one store, in
+//! `lock_woken`, is made by the new holder, whose own unlock releases again.
 //!
 //! # What was rejected
 //!
