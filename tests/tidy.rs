@@ -32,13 +32,6 @@ const RANKS: &[(&str, u32)] = &[
     ("process", 8),
 ];
 
-/// The files that do not keep all rules yet, each with the rules that it breaks: `columns` (a line with a
-/// comment has more than 110 columns), `cycle` (an import cycle inside its folder), `super` (`super::super`),
-/// `words` (a retired word). The list only shrinks: an entry that is no longer needed is an error, too. Blank
-/// lines between the entries keep changes apart.
-const UNFINISHED: &str = "
-";
-
 /// Where a retired word must not be found.
 #[derive(Clone, Copy, PartialEq)]
 enum Where {
@@ -615,23 +608,12 @@ impl Graph {
     }
 }
 
-// The exceptions.
-
-/// Compares the files that break a rule with the entries of `UNFINISHED`: no file more, and no entry more.
-fn assert_unfinished(rule: &str, offenders: &BTreeMap<PathBuf, Vec<String>>) {
-    let entries = UNFINISHED.lines().filter_map(|line| line.split_once(':'));
-    let allowed: BTreeSet<PathBuf> = entries
-        .filter(|(_, rules)| rules.split_whitespace().any(|entry| entry == rule))
-        .map(|(path, _)| path.trim().into())
-        .collect();
-    let mut report = String::new();
-    for (path, found) in offenders.iter().filter(|(path, _)| !allowed.contains(*path)) {
-        report += &format!("{}:\n    {}\n", path.display(), found.join("\n    "));
-    }
-    for path in allowed.iter().filter(|path| !offenders.contains_key(*path)) {
-        report += &format!("{}: delete `{rule}` from its entry in UNFINISHED\n", path.display());
-    }
-    assert!(report.is_empty(), "\n{report}");
+/// No file breaks the rule.
+fn assert_none(offenders: &BTreeMap<PathBuf, Vec<String>>) {
+    let report = |(path, found): (&PathBuf, &Vec<String>)| {
+        format!("\n{}:\n    {}", path.display(), found.join("\n    "))
+    };
+    assert!(offenders.is_empty(), "{}", offenders.iter().map(report).collect::<String>());
 }
 
 // The rules.
@@ -685,7 +667,7 @@ fn no_import_cycle_inside_a_folder() {
                 .insert(Path::new("src").join(path), vec![format!("a cycle with {}", others.join(", "))]);
         }
     }
-    assert_unfinished("cycle", &offenders);
+    assert_none(&offenders);
 }
 
 #[test]
@@ -697,7 +679,7 @@ fn no_path_climbs_two_floors() {
             offenders.insert(path, vec!["super::super: name the path from the crate".to_owned()]);
         }
     }
-    assert_unfinished("super", &offenders);
+    assert_none(&offenders);
 }
 
 fn only_in(needle: &str, allowed: &[&str]) {
@@ -872,7 +854,7 @@ fn comments_fit_their_columns() {
             offenders.insert(path, lines.collect());
         }
     }
-    assert_unfinished("columns", &offenders);
+    assert_none(&offenders);
 }
 
 /// A word of a text.
@@ -958,7 +940,7 @@ fn retired_words_stay_retired() {
             offenders.insert(path, lines.collect());
         }
     }
-    assert_unfinished("words", &offenders);
+    assert_none(&offenders);
 }
 
 /// The rules on small inputs: what each finds, and what it leaves alone.
