@@ -66,7 +66,9 @@ pub fn child_command<F: FnOnce()>(f: F) -> Option<Command> {
 /// In the child runs the closure. Elsewhere runs the test that the closure stands in as a child, which must
 /// succeed, and returns what it has said.
 pub fn in_child<F: FnOnce()>(f: F) -> Option<String> {
-    let output = child_command(f)?.arg("--nocapture").output().expect("a child");
+    let mut command = child_command(f)?;
+    // An arena that malloc makes for a thread would count in what some of these tests measure.
+    let output = command.arg("--nocapture").env("MALLOC_ARENA_MAX", "1").output().expect("a child");
     let said = text(&output);
     assert!(output.status.success() && said.contains("1 passed"), "{said}");
     Some(said)
