@@ -6,11 +6,10 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::time::Duration;
 
-#[test]
-fn echo_returns_what_it_receives() {
-    let Some(server) = Server::start("echo", &[]) else { return };
+/// A client that sends so many bytes, and then its end, gets the same back.
+fn assert_echoes(server: &Server, bytes: u32) {
     let mut stream = TcpStream::connect(&server.address).expect("connected");
-    let sent: Vec<u8> = (0..100_000u32).map(|n| (n * 7 % 251) as u8).collect();
+    let sent: Vec<u8> = (0..bytes).map(|n| (n * 7 % 251) as u8).collect();
     let writer = {
         let (mut stream, sent) = (stream.try_clone().expect("a clone"), sent.clone());
         std::thread::spawn(move || {
@@ -22,6 +21,12 @@ fn echo_returns_what_it_receives() {
     stream.read_to_end(&mut back).expect("read");
     writer.join().expect("no panic");
     assert!(back == sent);
+}
+
+#[test]
+fn echo_returns_what_it_receives() {
+    let Some(server) = Server::start("echo", &[]) else { return };
+    assert_echoes(&server, 100_000);
 }
 
 /// An echo server, and the proxy in front of it.
@@ -38,19 +43,7 @@ fn the_proxy_passes_ends_on() {
     // This connection stays open meanwhile.
     let mut other = TcpStream::connect(&proxy.address).expect("connected");
     for _ in 0..3 {
-        let mut stream = TcpStream::connect(&proxy.address).expect("connected");
-        let sent: Vec<u8> = (0..1_000_000u32).map(|n| (n * 7 % 251) as u8).collect();
-        let writer = {
-            let (mut stream, sent) = (stream.try_clone().expect("a clone"), sent.clone());
-            std::thread::spawn(move || {
-                stream.write_all(&sent).expect("written");
-                stream.shutdown(Shutdown::Write).expect("half closed");
-            })
-        };
-        let mut back = Vec::new();
-        stream.read_to_end(&mut back).expect("read");
-        writer.join().expect("no panic");
-        assert!(back == sent);
+        assert_echoes(&proxy, 1_000_000);
     }
     other.write_all(b"still there").expect("written");
     let mut back = [0; 11];

@@ -1,6 +1,6 @@
 //! `Pollable`: pipes, `eventfd`, `inotify`, a terminal, std's sockets.
 
-use crate::common::{LONG, MOMENT, both, in_runtime, is_nonblocking, kind};
+use crate::common::{LONG, MOMENT, both, in_runtime, is_nonblocking, kind, pattern};
 use std::fs::File;
 use std::io::{self, ErrorKind, IoSlice, IoSliceMut, PipeReader, PipeWriter, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
@@ -55,15 +55,11 @@ fn a_writer_waits_for_a_reader() {
     both(|| {
         const TOTAL: usize = 1 << 20;
         let (reader, mut writer) = pipe();
-        let parked = sward::spawn(move || {
-            let bytes: Vec<u8> = (0..TOTAL).map(|i| (i % 251) as u8).collect();
-            writer.write_all(&bytes)
-        });
+        let parked = sward::spawn(move || writer.write_all(&pattern(TOTAL)));
         sward::sleep(MOMENT);
         let mut all = Vec::new();
         (&reader).read_to_end(&mut all).unwrap();
-        assert_eq!(all.len(), TOTAL);
-        assert!(all.iter().enumerate().all(|(i, &byte)| byte == (i % 251) as u8));
+        assert!(all == pattern(TOTAL));
         parked.join().unwrap().unwrap();
         let (mut first, mut second) = ([0; 1], [0; 2]);
         let got = (&reader).read_vectored(&mut [IoSliceMut::new(&mut first), IoSliceMut::new(&mut second)]);

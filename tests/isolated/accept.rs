@@ -1,6 +1,6 @@
 //! `accept` where there are no descriptors left, or the system refuses the call.
 
-use crate::common::{child, cpu_time, is_child, text, this_test};
+use crate::common::{child, cpu_time, in_child, is_child, text, this_test};
 use crate::system_calls::refuse;
 use std::time::Duration;
 
@@ -54,40 +54,34 @@ fn without_descriptors() -> (sward::net::TcpListener, Box<dyn std::any::Any>) {
 /// A listener in non-blocking mode does not wait for descriptors either.
 #[test]
 fn accept_without_blocking_reports_that_descriptors_ran_out() {
-    if !is_child() {
-        let output = child(this_test!(), &[]);
-        assert!(output.status.success(), "{}", text(&output));
-        return;
-    }
-    sward::run(|| {
-        let (listener, _held) = without_descriptors();
-        listener.set_nonblocking(true).expect("set");
-        let mut errors = (0..5).map(|_| listener.accept().expect_err("no descriptor").raw_os_error());
-        assert!(errors.all(|errno| errno == Some(libc::EMFILE)));
+    in_child(|| {
+        sward::run(|| {
+            let (listener, _held) = without_descriptors();
+            listener.set_nonblocking(true).expect("set");
+            let mut errors = (0..5).map(|_| listener.accept().expect_err("no descriptor").raw_os_error());
+            assert!(errors.all(|errno| errno == Some(libc::EMFILE)));
+        });
     });
 }
 
 /// `close` on the listener also ends a wait for descriptors.
 #[test]
 fn close_ends_a_back_off() {
-    if !is_child() {
-        let output = child(this_test!(), &[]);
-        assert!(output.status.success(), "{}", text(&output));
-        return;
-    }
-    sward::run(|| {
-        let (listener, _held) = without_descriptors();
-        let theirs = listener.try_clone().expect("no descriptor needed");
-        let accepting = sward::spawn(move || theirs.accept().map(drop));
-        let theirs = listener.try_clone().expect("no descriptor needed");
-        let thread = std::thread::spawn(move || theirs.accept().map(drop));
-        // By now a pause of one second is under way. It began at 635 ms.
-        sward::sleep(Duration::from_millis(700));
-        listener.close().expect("closed");
-        let error = accepting.join().expect("no panic").expect_err("closed");
-        assert_eq!(error.kind(), std::io::ErrorKind::NotConnected);
-        let error = thread.join().expect("no panic").expect_err("closed");
-        assert_eq!(error.kind(), std::io::ErrorKind::NotConnected);
+    in_child(|| {
+        sward::run(|| {
+            let (listener, _held) = without_descriptors();
+            let theirs = listener.try_clone().expect("no descriptor needed");
+            let accepting = sward::spawn(move || theirs.accept().map(drop));
+            let theirs = listener.try_clone().expect("no descriptor needed");
+            let thread = std::thread::spawn(move || theirs.accept().map(drop));
+            // By now a pause of one second is under way. It began at 635 ms.
+            sward::sleep(Duration::from_millis(700));
+            listener.close().expect("closed");
+            let error = accepting.join().expect("no panic").expect_err("closed");
+            assert_eq!(error.kind(), std::io::ErrorKind::NotConnected);
+            let error = thread.join().expect("no panic").expect_err("closed");
+            assert_eq!(error.kind(), std::io::ErrorKind::NotConnected);
+        });
     });
 }
 

@@ -1,6 +1,6 @@
 //! `TcpStream`.
 
-use crate::common::{LONG, MOMENT, both, in_runtime, kind, listen, pair, reset_on_drop};
+use crate::common::{LONG, MOMENT, both, in_runtime, kind, listen, pair, pattern, reset_on_drop};
 use std::io::{self, ErrorKind, IoSlice, IoSliceMut, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::panic::{RefUnwindSafe, UnwindSafe};
@@ -273,14 +273,13 @@ fn clones_read_and_write_at_once() {
         });
         let mut writing = client.try_clone().unwrap();
         let writer = sward::spawn(move || {
-            let bytes: Vec<u8> = (0..TOTAL).map(|i| (i % 251) as u8).collect();
+            let bytes = pattern(TOTAL);
             writing.write_all(&bytes)?;
             writing.shutdown(Shutdown::Write)
         });
         let mut back = Vec::new();
         (&client).read_to_end(&mut back).unwrap();
-        assert_eq!(back.len(), TOTAL);
-        assert!(back.iter().enumerate().all(|(i, &byte)| byte == (i % 251) as u8));
+        assert!(back == pattern(TOTAL));
         writer.join().unwrap().unwrap();
         echo.join().unwrap().unwrap().unwrap();
     });

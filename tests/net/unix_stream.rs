@@ -1,6 +1,6 @@
 //! `UnixListener` and `UnixStream`.
 
-use crate::common::{LONG, MOMENT, both, in_runtime, kind, temporary_path};
+use crate::common::{LONG, MOMENT, both, in_runtime, kind, pattern, temporary_path};
 use std::io::{self, ErrorKind, IoSlice, IoSliceMut, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::os::linux::net::SocketAddrExt;
@@ -213,14 +213,13 @@ fn megabytes_go_through_clones() {
         });
         let mut writing = one.try_clone().unwrap();
         let writer = sward::spawn(move || {
-            let bytes: Vec<u8> = (0..TOTAL).map(|i| (i % 251) as u8).collect();
+            let bytes = pattern(TOTAL);
             writing.write_all(&bytes)?;
             writing.shutdown(Shutdown::Write)
         });
         let mut back = Vec::new();
         (&one).read_to_end(&mut back).unwrap();
-        assert_eq!(back.len(), TOTAL);
-        assert!(back.iter().enumerate().all(|(i, &byte)| byte == (i % 251) as u8));
+        assert!(back == pattern(TOTAL));
         writer.join().unwrap().unwrap();
         echo.join().unwrap().unwrap().unwrap();
     });

@@ -1,6 +1,6 @@
 //! The standard streams of children.
 
-use crate::common::{LONG, MOMENT, both};
+use crate::common::{LONG, MOMENT, both, pattern};
 use crate::tools::{cat, shell, utf8};
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
@@ -55,7 +55,7 @@ fn a_conversation() {
 #[test]
 fn a_mebibyte_through_cat() {
     both(|| {
-        let all: Vec<u8> = (0..1 << 20).map(|i| (i % 251) as u8).collect();
+        let all = pattern(1 << 20);
         let mut child = cat();
         let mut input = child.stdin.take().unwrap();
         let sent = all.clone();
