@@ -85,6 +85,7 @@ pub mod select;
 #[cfg(feature = "signal")]
 pub mod signal;
 mod stack;
+mod storage;
 pub mod sync;
 pub mod task;
 pub mod time;

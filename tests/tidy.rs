@@ -14,6 +14,7 @@ use std::sync::LazyLock;
 const RANKS: &[(&str, u32)] = &[
     ("base", 0),
     ("stack", 1),
+    ("storage", 1),
     ("coroutine", 2),
     ("netpoll", 3),
     ("sched", 4),

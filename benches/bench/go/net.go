@@ -18,13 +18,13 @@ var (
 const (
 	burners  = 32
 	slice    = 5 * time.Millisecond
-	hog      = 200 * time.Millisecond
-	rest     = 800 * time.Millisecond
+	hogs     = 200 * time.Millisecond
+	rests    = 800 * time.Millisecond
 	work     = 200 * time.Microsecond
 	deadline = 30 * time.Second
 )
 
-func serve(service string, workers int) {
+func serve(service string) {
 	listener, err := net.Listen("tcp4", "0.0.0.0:0")
 	if err != nil {
 		fail(err.Error())
@@ -36,12 +36,11 @@ func serve(service string, workers int) {
 		}
 	}
 	fmt.Println(listener.Addr().(*net.TCPAddr).Port)
-	hogs := map[string]int{"hog-1": 1, "hog-4": 4}[service]
-	for i := 0; i < hogs; i++ {
+	if service == "hog" {
 		go func() {
 			for {
-				compute(hog)
-				time.Sleep(rest)
+				compute(hogs)
+				time.Sleep(rests)
 			}
 		}()
 	}
@@ -51,7 +50,7 @@ func serve(service string, workers int) {
 		if err != nil {
 			fail(err.Error())
 		}
-		go handle(service, stream, byte(number%workers))
+		go handle(service, stream, number)
 	}
 }
 
@@ -76,9 +75,9 @@ func burn() {
 	}
 }
 
-func handle(service string, stream net.Conn, group byte) {
+func handle(service string, stream net.Conn, number int) {
 	defer stream.Close()
-	grouped := false
+	once := service == "once" || service == "uneven" && number%2 == 1
 	buffer := make([]byte, 1024)
 	var output []byte
 	for {
@@ -97,15 +96,10 @@ func handle(service string, stream net.Conn, group byte) {
 			}
 			answer = output
 		}
-		if service == "skewed" {
+		if service == "uneven" {
 			compute(work)
-			output = append(output[:0], answer...)
-			if !grouped {
-				output = append(output, group)
-			}
-			grouped, answer = true, output
 		}
-		if _, err := stream.Write(answer); err != nil || service == "once" {
+		if _, err := stream.Write(answer); err != nil || once {
 			return
 		}
 	}

@@ -1,6 +1,6 @@
 //! The server on tokio: a task for each connection.
 
-use super::{BURNERS, DEADLINE, Group, HOG, ROOM, SLICE, Service, WORK, announce, answer, burn};
+use super::{BURNERS, DEADLINE, HOG, ROOM, SLICE, Service, WORK, announce, answer, burn};
 use std::io;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -20,7 +20,7 @@ pub fn serve(service: Service, workers: usize) -> io::Result<()> {
                 });
             }
         }
-        for _ in 0..service.hogs() {
+        if service == Service::Hog {
             tokio::spawn(async {
                 loop {
                     burn(HOG.0);
@@ -28,12 +28,11 @@ pub fn serve(service: Service, workers: usize) -> io::Result<()> {
                 }
             });
         }
-        for number in 0.. {
+        for number in 0u64.. {
             let (stream, _) = listener.accept().await?;
             stream.set_nodelay(true)?;
             // A reset by the client is an end like any other.
-            let group = (number % workers) as Group;
-            tokio::spawn(async move { drop(handle(service, stream, group).await) });
+            tokio::spawn(async move { drop(handle(service, stream, number).await) });
         }
         Ok(())
     };
@@ -41,9 +40,9 @@ pub fn serve(service: Service, workers: usize) -> io::Result<()> {
     runtime.block_on(runtime.spawn(main)).expect("it ends well")
 }
 
-async fn handle(service: Service, mut stream: TcpStream, group: Group) -> io::Result<()> {
+async fn handle(service: Service, mut stream: TcpStream, number: u64) -> io::Result<()> {
+    let once = service == Service::Once || service == Service::Uneven && number % 2 == 1;
     let (mut buffer, mut output) = ([0; ROOM], Vec::new());
-    let mut grouped = false;
     loop {
         let read = stream.read(&mut buffer);
         let n = if service == Service::Deadline {
@@ -59,18 +58,14 @@ async fn handle(service: Service, mut stream: TcpStream, group: Group) -> io::Re
                 answer(&buffer[..n], &mut output);
                 stream.write_all(&output).await?;
             }
-            Service::Skewed => {
-                burn(WORK);
-                output.clear();
-                output.extend_from_slice(&buffer[..n]);
-                if !std::mem::replace(&mut grouped, true) {
-                    output.push(group);
+            _ => {
+                if service == Service::Uneven {
+                    burn(WORK);
                 }
-                stream.write_all(&output).await?;
+                stream.write_all(&buffer[..n]).await?;
             }
-            _ => stream.write_all(&buffer[..n]).await?,
         }
-        if service == Service::Once {
+        if once {
             return Ok(());
         }
     }

@@ -1,0 +1,99 @@
+//! Restartable sequences (rseq): an area in each thread's block, which glibc registers with the kernel. The
+//! kernel writes the number of the processor to it, on which the registered kernel thread runs.
+//!
+//! In a lender's block that number would be the processor of the lender, not of the worker that is inside. So
+//! the lender leaves: the kernel writes to the block no more, and the area says that there is no
+//! registration. `sched_getcpu` and allocators that use rseq then take their other way. A worker's own area
+//! stays registered: the kernel writes to the worker's own block while the worker is inside another.
+
+use super::arch::{RSEQ_SIGNATURE, syscall};
+use super::thread_pointer;
+use std::ffi::CStr;
+use std::ptr;
+use std::sync::atomic::{AtomicIsize, Ordering};
+
+/// The flag of the system call that ends a registration.
+const UNREGISTER: usize = 1;
+/// What an area's `cpu_id` says after a registration has failed: -2, "do not try again".
+const REGISTRATION_FAILED: u32 = -2_i32 as u32;
+/// The length of the first version, and of every area that glibc registers unless the kernel asks for more.
+const LENGTH: usize = 32;
+/// No area is longer.
+const MOST: usize = 1024;
+
+/// The start of an area.
+#[repr(C)]
+struct Area {
+    cpu_id_start: u32,
+    cpu_id: u32,
+}
+
+fn variable<T: Copy>(name: &CStr) -> Option<T> {
+    // SAFETY: the name ends with a null byte. The variables that are asked for are constants of that type.
+    unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()).cast::<T>().as_ref().copied() }
+}
+
+/// The offset of a thread's area from its thread pointer; 0 before the first `leave_rseq`, and if glibc
+/// registers no areas.
+static OFFSET: AtomicIsize = AtomicIsize::new(0);
+
+/// Asks glibc for it. The size is 0 if glibc registers no areas.
+fn offset() -> Option<isize> {
+    variable::<u32>(c"__rseq_size").filter(|size| *size != 0).and_then(|_| variable(c"__rseq_offset"))
+}
+
+fn rseq(area: usize, length: usize, flags: usize) -> isize {
+    // SAFETY: the kernel checks the address. What is registered is an area of glibc's, or one that ends its
+    // registration before its own end.
+    unsafe { syscall(libc::SYS_rseq, [area, length, flags, RSEQ_SIGNATURE as usize, 0, 0]) }
+}
+
+/// Ends the registration of an area; the length has to be the one that glibc has registered it with.
+fn unregister(area: usize) -> bool {
+    (LENGTH..=MOST).step_by(4).any(|length| rseq(area, length, UNREGISTER) == 0)
+}
+
+/// Ends the registration of the calling thread's area.
+pub(crate) fn leave_rseq() -> Result<(), &'static str> {
+    if let Some(offset) = offset() {
+        OFFSET.store(offset, Ordering::Relaxed);
+        let area = thread_pointer().wrapping_add_signed(offset);
+        if !unregister(area) {
+            return Err("the C library's rseq area cannot be unregistered");
+        }
+        // SAFETY: glibc's area of this thread, which the kernel does not write any more.
+        unsafe {
+            (*ptr::with_exposed_provenance_mut::<Area>(area)).cpu_id = REGISTRATION_FAILED;
+        }
+    }
+    nothing_else_registered()
+}
+
+/// A library may have an rseq area of its own in its thread-locals, if the C library has none.
+fn nothing_else_registered() -> Result<(), &'static str> {
+    #[repr(C, align(32))]
+    struct Whole([u32; 8]);
+    let mut area = Whole([0; 8]);
+    let at = (&raw mut area).expose_provenance();
+    match rseq(at, LENGTH, 0) {
+        0 => {
+            // The variable must not end while the kernel writes to it.
+            assert_eq!(rseq(at, LENGTH, UNREGISTER), 0, "it has just been registered");
+            Ok(())
+        }
+        error if -error == libc::EBUSY as isize || -error == libc::EINVAL as isize => {
+            Err("a library has registered an rseq area of its own")
+        }
+        // The kernel has no rseq, or a sandbox forbids it.
+        _ => Ok(()),
+    }
+}
+
+/// Ends the registration of the calling kernel thread, whose area is in the block with that thread pointer. A
+/// forked child may call it.
+pub(crate) fn leave_rseq_of(pointer: usize) {
+    match OFFSET.load(Ordering::Relaxed) {
+        0 => {}
+        offset => _ = unregister(pointer.wrapping_add_signed(offset)),
+    }
+}

@@ -1,0 +1,140 @@
+//! x86-64: the thread pointer is the base of the segment register `fs`. The word there is the pointer itself,
+//! as the ABI demands, so a load reads it; `wrfsbase` sets it, if the kernel permits that instruction.
+
+use std::arch::asm;
+
+/// The word that a program passes with each of its rseq areas.
+pub(super) const RSEQ_SIGNATURE: u32 = 0x5305_3053;
+
+/// The kernel permits `wrfsbase` (`HWCAP2_FSGSBASE`).
+const FSGSBASE: libc::c_ulong = 1 << 1;
+/// `ARCH_SHSTK_STATUS`, and the bit that says that the calling thread has a shadow stack.
+const SHADOW_STACK_STATUS: usize = 0x5005;
+const SHADOW_STACK: u64 = 1;
+
+pub(super) fn check() -> Result<(), &'static str> {
+    // SAFETY: the call has no conditions.
+    if unsafe { libc::getauxval(libc::AT_HWCAP2) } & FSGSBASE == 0 {
+        return Err(
+            "the processor or the kernel does not permit programs to set their thread pointer (FSGSBASE)",
+        );
+    }
+    let base: usize;
+    // SAFETY: the kernel permits the instruction, as just seen. It reads a register.
+    unsafe { asm!("rdfsbase {}", out(reg) base, options(nomem, nostack, preserves_flags)) };
+    if base != thread_pointer() {
+        return Err("the word at the thread pointer is not the thread pointer");
+    }
+    let mut features = 0_u64;
+    // SAFETY: the kernel writes the features to the variable, or fails.
+    let status = unsafe {
+        syscall(
+            libc::SYS_arch_prctl,
+            [SHADOW_STACK_STATUS, (&raw mut features).expose_provenance(), 0, 0, 0, 0],
+        )
+    };
+    if status == 0 && features & SHADOW_STACK != 0 {
+        return Err("the processor checks returns with a shadow stack, which does not move with a coroutine");
+    }
+    Ok(())
+}
+
+/// Whether valgrind runs this program. It has an x86 of its own, without `wrfsbase`, although it shows the
+/// real processor's abilities. The sequence of instructions changes nothing on a processor; to valgrind it is
+/// the request `RUNNING_ON_VALGRIND`.
+pub(super) fn on_valgrind() -> bool {
+    let request = [0x1001_usize, 0, 0, 0, 0, 0];
+    let mut answer = 0_usize;
+    // SAFETY: the rotations add up to 128 bits, and the exchange is of a register with itself.
+    unsafe {
+        asm!(
+            "rol rdi, 3",
+            "rol rdi, 13",
+            "rol rdi, 61",
+            "rol rdi, 51",
+            "xchg rbx, rbx",
+            in("rax") request.as_ptr(),
+            inout("rdx") answer,
+            inout("rdi") 0_usize => _,
+            options(nostack),
+        );
+    }
+    answer != 0
+}
+
+#[inline]
+pub(crate) fn thread_pointer() -> usize {
+    let pointer: usize;
+    // SAFETY: in every thread the word at the thread pointer is readable.
+    unsafe { asm!("mov {}, fs:0", out(reg) pointer, options(readonly, nostack, preserves_flags)) };
+    pointer
+}
+
+/// Calls a function with another thread pointer, and restores this thread's.
+///
+/// # Safety
+///
+/// The pointer is the thread pointer of a block that exists and that nothing else uses during the call. The
+/// function may be called with the argument.
+#[inline]
+pub(crate) unsafe fn call_on(pointer: usize, f: unsafe extern "C" fn(*mut ()), argument: *mut ()) {
+    // SAFETY: `check` has found the instruction permitted. The function keeps r12, as every function does, so
+    // the own pointer is restored; it does not unwind, being of the "C" ABI. To the compiler the pointer did
+    // not change. All else is the caller's promise.
+    unsafe {
+        asm!(
+            "wrfsbase {pointer}",
+            "call {f}",
+            "wrfsbase r12",
+            pointer = in(reg) pointer,
+            f = in(reg) f,
+            in("rdi") argument,
+            in("r12") thread_pointer(),
+            clobber_abi("C"),
+        );
+    }
+}
+
+/// The canary that compilers put on stacks, and the key with which the C library disguises code addresses:
+/// the ABI has them at fixed places of the block.
+pub(crate) fn guards() -> [usize; 2] {
+    let (canary, key): (usize, usize);
+    // SAFETY: in every thread both words are readable.
+    unsafe {
+        asm!(
+            "mov {canary}, fs:0x28",
+            "mov {key}, fs:0x30",
+            canary = out(reg) canary,
+            key = out(reg) key,
+            options(readonly, nostack, preserves_flags),
+        );
+    }
+    [canary, key]
+}
+
+/// A system call. Returns its value, or the negative error number.
+///
+/// # Safety
+///
+/// As the system call demands.
+pub(super) unsafe fn syscall(number: libc::c_long, arguments: [usize; 6]) -> isize {
+    let [a, b, c, d, e, f] = arguments;
+    let result: isize;
+    // SAFETY: the kernel changes no registers but these. All else is the caller's promise.
+    unsafe {
+        asm!(
+            "syscall",
+            inlateout("rax") number as isize => result,
+            in("rdi") a,
+            in("rsi") b,
+            in("rdx") c,
+            in("r10") d,
+            in("r8") e,
+            in("r9") f,
+            lateout("rcx") _,
+            lateout("r11") _,
+            options(nostack),
+        );
+    }
+    result
+}

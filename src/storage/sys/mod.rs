@@ -1,0 +1,60 @@
+//! What differs between systems, C libraries and processors in thread-local storage.
+//!
+//! | each module supplies | |
+//! |---|---|
+//! | `check` | why this process cannot have storages, as far as that can be known without a try |
+//! | `thread_pointer` | the calling thread's |
+//! | `call_on` | calls a function with another thread pointer |
+//! | `guards` | the words of a block that compilers and the C library expect to be the same in all threads |
+//! | `swap_errno` | reads and sets `errno` |
+//! | `futex_wait`, `futex_wake` | waits for a word of memory |
+//! | `thread_id` | the number of the kernel thread |
+//! | `block_signals`, `restore_signals` | all signals but that of `wrap_setxid` |
+//! | `leave_rseq`, `leave_rseq_of` | ends the kernel's writes to a block |
+//! | `wrap_setxid` | puts a handler in front of the C library's for `setuid` and its kin |
+//! | `users`, `group`, `groups` and their setters | the credentials of the kernel thread |
+//! | `map`, `unmap` | memory without an allocator |
+//!
+//! All but `check`, `swap_errno`, `leave_rseq` and `wrap_setxid` touch no thread-local, `errno` included, and
+//! may be called in signal handlers.
+//!
+//! - `linux_gnu`: Linux with glibc, on x86-64 and AArch64.
+//! - `none`: all others, models and miri. `check` refuses, so nothing else is called.
+
+#[cfg(all(
+    target_os = "linux",
+    target_env = "gnu",
+    target_pointer_width = "64",
+    target_endian = "little",
+    any(target_arch = "x86_64", target_arch = "aarch64"),
+    not(any(loom, miri))
+))]
+mod linux_gnu;
+#[cfg(not(all(
+    target_os = "linux",
+    target_env = "gnu",
+    target_pointer_width = "64",
+    target_endian = "little",
+    any(target_arch = "x86_64", target_arch = "aarch64"),
+    not(any(loom, miri))
+)))]
+mod none;
+
+#[cfg(all(
+    target_os = "linux",
+    target_env = "gnu",
+    target_pointer_width = "64",
+    target_endian = "little",
+    any(target_arch = "x86_64", target_arch = "aarch64"),
+    not(any(loom, miri))
+))]
+pub(super) use linux_gnu::*;
+#[cfg(not(all(
+    target_os = "linux",
+    target_env = "gnu",
+    target_pointer_width = "64",
+    target_endian = "little",
+    any(target_arch = "x86_64", target_arch = "aarch64"),
+    not(any(loom, miri))
+)))]
+pub(super) use none::*;
