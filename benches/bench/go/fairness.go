@@ -92,3 +92,34 @@ func besideHog(s size) string {
 	wait.Wait()
 	return quantiles(m.stop(s.tasks), nanos)
 }
+
+// How late the goroutines wake that sleep again and again, beside one that computes for 400 ms.
+func naps(s size) string {
+	const nap, all, before, hog = 10 * time.Millisecond, time.Second, 200 * time.Millisecond, 400 * time.Millisecond
+	each := make([][]int64, s.tasks)
+	var wait sync.WaitGroup
+	wait.Add(s.tasks + 1)
+	m := startMeter()
+	for i := 0; i < s.tasks; i++ {
+		i := i
+		go func() {
+			for start := time.Now(); time.Since(start) < all; {
+				deadline := time.Now().Add(nap)
+				time.Sleep(nap)
+				each[i] = append(each[i], time.Since(deadline).Nanoseconds())
+			}
+			wait.Done()
+		}()
+	}
+	time.Sleep(before)
+	go func() {
+		compute(hog)
+		wait.Done()
+	}()
+	wait.Wait()
+	var nanos []int64
+	for _, some := range each {
+		nanos = append(nanos, some...)
+	}
+	return quantiles(m.stop(len(nanos)), nanos)
+}

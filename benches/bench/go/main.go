@@ -83,7 +83,7 @@ func main() {
 		fmt.Println(run(os.Args[2], size{number(3), number(4), number(5)}))
 	case len(os.Args) == 4 && os.Args[1] == "serve":
 		runtime.GOMAXPROCS(number(3))
-		serve(os.Args[2])
+		serve(os.Args[2], number(3))
 	default:
 		fail("go-bench run NAME TASKS PARTNERS OPS WORKERS | serve SERVICE WORKERS")
 	}

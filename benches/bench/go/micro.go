@@ -20,6 +20,8 @@ func run(name string, s size) string {
 	switch name {
 	case "parked":
 		return parked(s)
+	case "heap":
+		return withHeap(s)
 	case "sleepers":
 		return sleepers(s)
 	case "start-beside":
@@ -28,6 +30,8 @@ func run(name string, s size) string {
 		return backlog(s)
 	case "beside-hog":
 		return besideHog(s)
+	case "naps":
+		return naps(s)
 	}
 	workload, known := workloads[name]
 	if !known {
@@ -61,7 +65,25 @@ func spawn(s size) string {
 	return line
 }
 
-func parked(s size) string {
+func parked(s size) string { return holding(s, func() any { return nil }) }
+
+// The sizes of the allocations that a goroutine holds, and of one that it drops before it parks.
+var held = []int{16, 32, 48, 96, 160, 320, 640, 224}
+
+const dropped = 2048
+
+func withHeap(s size) string {
+	return holding(s, func() any {
+		runtime.KeepAlive(make([]byte, dropped))
+		all := make([][]byte, len(held))
+		for i, bytes := range held {
+			all[i] = make([]byte, bytes)
+		}
+		return all
+	})
+}
+
+func holding(s size, hold func() any) string {
 	var count atomic.Int64
 	var wait sync.WaitGroup
 	gate := make(chan struct{})
@@ -70,8 +92,10 @@ func parked(s size) string {
 	m := startMeter()
 	for i := 0; i < s.ops; i++ {
 		go func() {
+			kept := hold()
 			count.Add(1)
 			<-gate
+			runtime.KeepAlive(kept)
 			wait.Done()
 		}()
 	}

@@ -18,13 +18,13 @@ var (
 const (
 	burners  = 32
 	slice    = 5 * time.Millisecond
-	hogs     = 200 * time.Millisecond
-	rests    = 800 * time.Millisecond
+	hog      = 200 * time.Millisecond
+	rest     = 800 * time.Millisecond
 	work     = 200 * time.Microsecond
 	deadline = 30 * time.Second
 )
 
-func serve(service string) {
+func serve(service string, workers int) {
 	listener, err := net.Listen("tcp4", "0.0.0.0:0")
 	if err != nil {
 		fail(err.Error())
@@ -36,11 +36,12 @@ func serve(service string) {
 		}
 	}
 	fmt.Println(listener.Addr().(*net.TCPAddr).Port)
-	if service == "hog" {
+	hogs := map[string]int{"hog-1": 1, "hog-4": 4}[service]
+	for i := 0; i < hogs; i++ {
 		go func() {
 			for {
-				compute(hogs)
-				time.Sleep(rests)
+				compute(hog)
+				time.Sleep(rest)
 			}
 		}()
 	}
@@ -50,7 +51,7 @@ func serve(service string) {
 		if err != nil {
 			fail(err.Error())
 		}
-		go handle(service, stream, number)
+		go handle(service, stream, byte(number%workers))
 	}
 }
 
@@ -75,9 +76,9 @@ func burn() {
 	}
 }
 
-func handle(service string, stream net.Conn, number int) {
+func handle(service string, stream net.Conn, group byte) {
 	defer stream.Close()
-	once := service == "once" || service == "uneven" && number%2 == 1
+	grouped := false
 	buffer := make([]byte, 1024)
 	var output []byte
 	for {
@@ -96,10 +97,15 @@ func handle(service string, stream net.Conn, number int) {
 			}
 			answer = output
 		}
-		if service == "uneven" {
+		if service == "skewed" {
 			compute(work)
+			output = append(output[:0], answer...)
+			if !grouped {
+				output = append(output, group)
+			}
+			grouped, answer = true, output
 		}
-		if _, err := stream.Write(answer); err != nil || once {
+		if _, err := stream.Write(answer); err != nil || service == "once" {
 			return
 		}
 	}

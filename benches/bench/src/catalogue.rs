@@ -3,7 +3,8 @@
 use crate::micro::Size;
 use crate::net::Service;
 
-pub const PEERS: [&str; 7] = ["sward", "sward-migrating", "go", "tokio", "may", "threads", "raw"];
+pub const PEERS: [&str; 8] =
+    ["sward", "sward-homes", "sward-migrating", "go", "tokio", "may", "threads", "raw"];
 
 /// A measure with a table of its own. For all measures less is better.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -58,12 +59,12 @@ impl Workload {
     /// Its section of [`SECTIONS`].
     pub fn section(&self) -> &'static str {
         let section = match self.kind {
-            Kind::Micro { run: "spawn" | "parked" | "skynet" | "fib", .. } => 0,
+            Kind::Micro { run: "spawn" | "parked" | "heap" | "skynet" | "fib", .. } => 0,
             Kind::Micro { run: "yield" | "unpark" | "pingpong", .. } => 1,
             Kind::Micro { run: "sleepers" | "timers", .. } => 3,
             Kind::Micro { run: "datagrams" | "accepts", .. } => 4,
-            Kind::Micro { run: "start-beside" | "backlog" | "beside-hog", .. } => 5,
-            Kind::Net { service: Service::Hog | Service::Uneven, .. } => 5,
+            Kind::Micro { run: "start-beside" | "backlog" | "beside-hog" | "naps", .. } => 5,
+            Kind::Net { service: Service::Hog1 | Service::Hog4 | Service::Skewed, .. } => 5,
             Kind::Micro { .. } => 2,
             Kind::Net { .. } | Kind::Http { .. } => 4,
         };
@@ -77,7 +78,9 @@ impl Workload {
             (
                 "raw",
                 Kind::Net {
-                    service: Service::Deadline | Service::Burn | Service::Hog | Service::Uneven, ..
+                    service:
+                        Service::Deadline | Service::Burn | Service::Hog1 | Service::Hog4 | Service::Skewed,
+                    ..
                 },
             ) => Some("an epoll loop has no timers and nothing beside it"),
             ("threads", Kind::Micro { threads: 0, .. }) => Some("more threads than the kernel has"),
@@ -90,11 +93,12 @@ impl Workload {
             ("may" | "threads" | "tokio", Kind::Micro { run: "token" | "datagrams" | "accepts", .. }) => {
                 Some("written for sward and Go only")
             }
-            ("may" | "threads", Kind::Net { service: Service::Hog | Service::Uneven, .. })
-            | ("may" | "threads", Kind::Micro { run: "start-beside" | "backlog" | "beside-hog", .. }) => {
-                Some("the comparison is with Go and tokio")
-            }
-            ("may", Kind::Micro { run: "parked" | "skynet" | "fib" | "sleepers", .. }) => {
+            (
+                "may" | "threads",
+                Kind::Net { service: Service::Hog1 | Service::Hog4 | Service::Skewed, .. }
+                | Kind::Micro { run: "start-beside" | "backlog" | "beside-hog" | "naps", .. },
+            ) => Some("the comparison is with Go and tokio"),
+            ("may", Kind::Micro { run: "parked" | "heap" | "skynet" | "fib" | "sleepers", .. }) => {
                 Some("two mappings for each stack: it ends at vm.max_map_count")
             }
             ("may", Kind::Net { connections, .. }) if connections > 20_000 => {
@@ -152,7 +156,7 @@ impl Workload {
 
 /// All workloads, sized for that limit of open files.
 pub fn workloads(descriptors: u64) -> Vec<Workload> {
-    use Service::{Burn, Deadline, Echo, Hog, Once, Uneven};
+    use Service::{Burn, Deadline, Echo, Hog1, Hog4, Once, Skewed};
     let most = descriptors.saturating_sub(SPARE_DESCRIPTORS).min(50_000) as usize;
     let beside = format!("echo, 64 connections beside {} idle ones", most.saturating_sub(64));
     let idle = format!("{most} idle connections, as many as one process may hold (at most 50,000)");
@@ -163,6 +167,8 @@ pub fn workloads(descriptors: u64) -> Vec<Workload> {
         micro("parked-100k", "parked", [1, 1, 100_000, 0], "100,000 parked at once, woken, joined")
             .measuring(memory),
         micro("parked-1m", "parked", [1, 1, 1_000_000, 0], "1,000,000 parked at once, woken, joined")
+            .measuring(memory),
+        micro("heap-100k", "heap", [1, 1, 100_000, 0], "the same, each with 1.5 KiB of heap that is in use")
             .measuring(memory),
         micro("yield-2", "yield", [2, 1, 5_000_000, 1_000_000], "2 coroutines yield"),
         micro("yield-100", "yield", [100, 1, 5_000_000, 1_000_000], "100 coroutines yield"),
@@ -222,6 +228,13 @@ pub fn workloads(descriptors: u64) -> Vec<Workload> {
             "how late 10 sleepers wake that were spawned in a row, beside one that computes for 1.5 s",
         )
         .measuring(&[P50, MAX]),
+        micro(
+            "beside-hog-200",
+            "naps",
+            [200, 0, 10, 0],
+            "how late 200 sleepers wake that sleep for 10 ms at a time, beside one that computes for 400 ms",
+        )
+        .measuring(&[MAX, P99]),
         echo("echo-1", 1),
         echo("echo-1-core", 1).on_one_core(),
         echo("echo-64", 64),
@@ -235,16 +248,18 @@ pub fn workloads(descriptors: u64) -> Vec<Workload> {
         net("burn", Burn, [32, 32], burn).measuring(&[P99, P50]),
         net(
             "hog-1",
-            Hog,
+            Hog1,
             [200, 200],
             "echo, 200 connections, 4,000 requests a second in all, beside one that computes for 200 ms each second",
         )
         .measuring(&[P99, P50]),
+        net("hog-4", Hog4, [200, 200], "the same beside four that compute at the same time")
+            .measuring(&[P99, P50]),
         net(
             "uneven",
-            Uneven,
+            Skewed,
             [1_000, 1_000],
-            "1,000 connections; the ones of one worker (or half of all) compute for 200 us for each request",
+            "1,000 connections; the ones of one worker are busy, and compute for 200 us for each request",
         )
         .measuring(&[RATE, P99]),
         net("flood", Once, [500, 500], "connect, request, close, 500 at a time").measuring(&[P99, P50, RATE]),

@@ -2,8 +2,10 @@
 
 use crate::catalogue::{Kind, Workload};
 use crate::micro::{self, Size};
+use crate::net::load::{Load, Manner};
 use crate::net::{self, Service};
-use crate::peers::{may::May, sward::Sward, threads::Threads};
+use crate::peers::sward::{self, Sward};
+use crate::peers::{may::May, threads::Threads};
 use crate::sys;
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -34,9 +36,10 @@ pub fn run(arguments: &[String]) -> io::Result<()> {
     let size =
         Size { tasks: number(arguments, 2)?, partners: number(arguments, 3)?, ops: number(arguments, 4)? };
     let workers = number(arguments, 5)?;
+    let mode = sward::mode(peer);
+    mode.into_iter().for_each(sward::set_mode);
     let outcome = match peer.as_str() {
-        "sward" => micro::blocking::<Sward<false>>(run, size, workers),
-        "sward-migrating" => micro::blocking::<Sward<true>>(run, size, workers),
+        _ if mode.is_some() => micro::blocking::<Sward>(run, size, workers),
         "may" => micro::blocking::<May>(run, size, workers),
         "threads" => micro::blocking::<Threads>(run, size, workers),
         "tokio" => micro::tokio(run.clone(), size, workers),
@@ -51,9 +54,10 @@ pub fn serve(arguments: &[String]) -> io::Result<()> {
     let [peer, service, ..] = arguments else { return Err(wrong("serve wants a peer and a service")) };
     let service = Service::named(service).ok_or_else(|| wrong(&format!("no such service: {service}")))?;
     let workers = number(arguments, 2)?;
+    let mode = sward::mode(peer);
+    mode.into_iter().for_each(sward::set_mode);
     match peer.as_str() {
-        "sward" => net::blocking::serve::<Sward<false>>(service, workers),
-        "sward-migrating" => net::blocking::serve::<Sward<true>>(service, workers),
+        _ if mode.is_some() => net::blocking::serve::<Sward>(service, workers),
         "may" => net::blocking::serve::<May>(service, workers),
         "threads" => net::blocking::serve::<Threads>(service, workers),
         "tokio" => net::tokio::serve(service, workers),
@@ -62,18 +66,22 @@ pub fn serve(arguments: &[String]) -> io::Result<()> {
     }
 }
 
-/// `load PORT CONNECTIONS ACTIVE SECONDS REQUESTS [once|some|RATE]`: see [`net::load`].
+/// `load PORT CONNECTIONS ACTIVE SECONDS REQUESTS [once|skewed|RATE]`: see [`net::load`].
 pub fn load(arguments: &[String]) -> io::Result<()> {
     let how = arguments.get(5).map_or("", String::as_str);
-    net::load::run(net::load::Load {
+    let rate = how.parse().ok().filter(|&rate| rate > 0).map(Manner::Rate);
+    net::load::run(Load {
         port: number(arguments, 0)?,
         connections: number(arguments, 1)?,
         active: number(arguments, 2)?,
         seconds: number(arguments, 3)?,
         requests: number(arguments, 4)?,
-        once: how == "once",
-        some: how == "some",
-        rate: how.parse().unwrap_or(0),
+        manner: match how {
+            "" => Manner::Again,
+            "once" => Manner::Once,
+            "skewed" => Manner::Skewed,
+            _ => rate.ok_or_else(|| wrong(&format!("no such manner of load: {how:?}")))?,
+        },
     })
 }
 
@@ -248,15 +256,17 @@ impl Runner {
     ) -> io::Result<Sample> {
         let (mut server, port) = self.server(peer, service, one_core)?;
         let empty = sys::memory(server.process.id());
+        // One worker's connections, if they are spread evenly.
+        let active = if service == Service::Skewed { connections / self.workers } else { active };
         let mut load = Command::new(&self.this);
         load.args(["load", &port, &connections.to_string(), &active.to_string()]);
-        // The hog computes once a second.
-        let seconds = if service == Service::Hog { 3.0 * self.seconds() } else { self.seconds() };
+        // A hog computes once a second.
+        let seconds = if service.hogs() > 0 { 3.0 * self.seconds() } else { self.seconds() };
         load.args([&seconds.to_string(), "0"]);
         load.args(match service {
             Service::Once => Some("once".to_owned()),
-            Service::Uneven => Some("some".to_owned()),
-            Service::Hog => Some(net::HOG_RATE.to_string()),
+            Service::Skewed => Some("skewed".to_owned()),
+            Service::Hog1 | Service::Hog4 => Some(net::HOG_RATE.to_string()),
             _ => None,
         });
         let mut load = Child::start(load, one_core)?;

@@ -3,9 +3,10 @@
 //! From the top down: the driver (`driver.rs`) takes the workloads of the catalogue (`catalogue.rs`) and runs
 //! each on every installed peer, each time in a new process (`child.rs`: this program with hidden arguments,
 //! or the Go program). The results become tables (`report.rs`, `markdown.rs`), JSON that can be read again
-//! (`json.rs`), and plots (`plot.rs`). Below are the workloads (`micro/`, `net/`) and the peers' names for
-//! things (`peers/`).
+//! (`json.rs`), plots (`plot.rs`), and a comparison with bounds (`bounds.rs`). Below are the workloads
+//! (`micro/`, `net/`) and the peers' names for things (`peers/`).
 
+mod bounds;
 mod catalogue;
 mod child;
 mod driver;
@@ -18,6 +19,7 @@ mod plot;
 mod report;
 mod sys;
 
+use bounds::Bound;
 use catalogue::{PEERS, Workload};
 use driver::Setting;
 use std::path::PathBuf;
@@ -25,7 +27,7 @@ use std::process::exit;
 
 const HELP: &str =
     "sward-bench [WORKLOAD...] [--rounds N] [--peers A,B] [--workers N] [--quick] [--from FILE]...
-            [--json FILE] [--svg DIR] [--markdown FILE]
+            [--bounds FILE] [--json FILE] [--svg DIR] [--markdown FILE]
   WORKLOAD   a name of --list, or what some begin with: echo is echo-1, echo-64 and so on (all)
   --rounds   runs of each workload on each peer (5)
   --peers    only these (all that are there)
@@ -33,6 +35,8 @@ const HELP: &str =
   --quick    a tenth of the work, one round: whether it works, not how fast it is
   --from     runs nothing: the reports of what --json wrote; of several files, the later one's
              workloads take the place of the earlier one's of the same name, with all peers
+  --bounds   the workloads and the peers of this file of bounds, if none are named; says in the end
+             where mobile homes are above a bound, and fails if they are
   --json     all samples, into this file
   --svg      a plot for each table and two over all, into this folder
   --markdown tables of ratios, into this file
@@ -45,6 +49,7 @@ pub struct Plan {
     pub setting: Setting,
     /// Files to read the samples from; if there are any, nothing runs.
     pub from: Vec<PathBuf>,
+    pub bounds: Vec<Bound>,
     pub json: Option<PathBuf>,
     pub svg: Option<PathBuf>,
     pub markdown: Option<PathBuf>,
@@ -57,7 +62,7 @@ fn usage(message: &str) -> ! {
 
 fn plan(arguments: &[String]) -> Plan {
     let all = catalogue::workloads(sys::raise_descriptor_limit());
-    let mut rounds = None;
+    let (mut rounds, mut named_peers) = (None, false);
     let mut plan = Plan {
         workloads: Vec::new(),
         peers: PEERS.to_vec(),
@@ -67,6 +72,7 @@ fn plan(arguments: &[String]) -> Plan {
             quick: false,
         },
         from: Vec::new(),
+        bounds: Vec::new(),
         json: None,
         svg: None,
         markdown: None,
@@ -94,6 +100,9 @@ fn plan(arguments: &[String]) -> Plan {
             "--rounds" => rounds = Some(number(value())),
             "--workers" => plan.setting.workers = number(value()),
             "--quick" => plan.setting.quick = true,
+            "--bounds" => {
+                plan.bounds = bounds::read(value().as_ref()).unwrap_or_else(|e| usage(&e.to_string()))
+            }
             "--from" => plan.from.push(value().into()),
             "--json" => plan.json = Some(value().into()),
             "--svg" => plan.svg = Some(value().into()),
@@ -102,6 +111,7 @@ fn plan(arguments: &[String]) -> Plan {
                 let known = |name: &str| PEERS.into_iter().find(|peer| *peer == name);
                 let peer = |name| known(name).unwrap_or_else(|| usage(&format!("no such peer: {name}")));
                 plan.peers = value().split(',').map(peer).collect();
+                named_peers = true;
             }
             _ if argument.starts_with('-') => usage(&format!("no such option: {argument}")),
             _ => names.push(argument),
@@ -112,8 +122,15 @@ fn plan(arguments: &[String]) -> Plan {
             usage(&format!("no such workload: {name}"));
         }
     }
+    if !plan.bounds.is_empty() && !named_peers {
+        plan.peers.retain(|peer| peer.starts_with("sward") || matches!(*peer, "go" | "tokio"));
+    }
     plan.setting.rounds = rounds.unwrap_or(if plan.setting.quick { 1 } else { 5 });
-    let asked = |workload: &Workload| names.is_empty() || names.iter().any(|name| workload.answers_to(name));
+    let bounded = |name| plan.bounds.iter().any(|bound| bound.workload == name);
+    let asked = |workload: &Workload| match names.is_empty() {
+        true => plan.bounds.is_empty() || bounded(workload.name),
+        false => names.iter().any(|name| workload.answers_to(name)),
+    };
     plan.workloads = all.into_iter().filter(asked).collect();
     plan
 }

@@ -6,12 +6,14 @@ use crate::report::{Line, Summary, ratio, show, table, three, to_best};
 use std::fmt::Write;
 
 /// The columns of ratios: heading (the first column has "sward" before it), numerator, denominator.
-const RATIOS: [(&str, &str, &str); 6] = [
+const RATIOS: [(&str, &str, &str); 8] = [
     ("/ Go", "sward", "go"),
     ("/ tokio", "sward", "tokio"),
     ("/ may", "sward", "may"),
     ("/ threads", "sward", "threads"),
     ("/ raw", "sward", "raw"),
+    ("homes / pinned", "sward-homes", "sward"),
+    ("homes / Go", "sward-homes", "go"),
     ("migrating / Go", "sward-migrating", "go"),
 ];
 
@@ -31,9 +33,10 @@ pub fn write(rows: &[Row]) -> String {
     let _ = writeln!(
         text,
         "Ratios of medians. Unless a row says otherwise: {usual}. Below one, sward takes less; bold: it takes\n\
-         the least of all runtimes. Raw: an epoll loop written by hand, the limit for servers. Migrating: with\n\
-         started coroutines that migrate. Spread: the farthest of sward's own samples from their median. `-`:\n\
-         the peer was skipped, or there is nothing to divide by."
+         the least of all runtimes. Raw: an epoll loop written by hand, the limit for servers. sward is in pinned\n\
+         mode, except in the columns of mobile homes and of started coroutines that migrate. Spread: the\n\
+         farthest of sward's own samples from their median. `-`: the peer was skipped, or there is nothing to\n\
+         divide by."
     );
     for section in SECTIONS {
         let rows: Vec<&Row> = rows.iter().filter(|row| row.workload.section() == section).collect();

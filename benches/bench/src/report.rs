@@ -3,7 +3,7 @@
 use crate::Plan;
 use crate::catalogue::Measure;
 use crate::driver::{Result, Row};
-use crate::{json, markdown, plot};
+use crate::{bounds, json, markdown, plot};
 use std::io;
 
 /// The summary of several runs.
@@ -39,7 +39,7 @@ pub fn ratio(lines: &[Line], peer: &str, to: &str) -> Option<f64> {
     median(peer).filter(|_| to > 0.0).map(|median| median / to)
 }
 
-/// The ratio to the best of the others; sward's two modes are not each other's peers.
+/// The ratio to the best of the others; sward's modes are not each other's peers.
 pub fn to_best(lines: &[Line], peer: &str) -> Option<f64> {
     let others = lines.iter().filter(|other| other.peer != peer && !(is_sward(peer) && is_sward(other.peer)));
     let best = others.min_by(|a, b| a.summary.median.total_cmp(&b.summary.median))?;
@@ -97,15 +97,17 @@ pub fn print(row: &Row) {
         }
         println!("{}: {} · {}", workload.name, workload.about, measure.title);
         println!(
-            "  {:16}{:>10}  {:>22}{:>11}{:>11}{:>8}{:>8}",
-            "", "median", "least .. most", "user", "kernel", "× best", "× Go"
+            "  {:16}{:>10}  {:>22}{:>11}{:>11}{:>8}{:>8}{:>10}",
+            "", "median", "least .. most", "user", "kernel", "× best", "× Go", "× pinned"
         );
         let optional = |value: Option<f64>| value.map_or_else(String::new, |value| show(value, measure));
         let times = |value: Option<f64>| value.map_or_else(String::new, |value| format!("{value:.2}"));
         for line in &lines {
+            let to_pinned = is_sward(line.peer) && line.peer != "sward";
+            let pinned = if to_pinned { ratio(&lines, line.peer, "sward") } else { None };
             let go = if line.peer == "go" { None } else { ratio(&lines, line.peer, "go") };
             println!(
-                "  {:16}{:>10}  {:>22}{:>11}{:>11}{:>8}{:>8}",
+                "  {:16}{:>10}  {:>22}{:>11}{:>11}{:>8}{:>8}{:>10}",
                 line.peer,
                 show(line.summary.median, measure),
                 format!("{} .. {}", show(line.summary.least, measure), show(line.summary.most, measure)),
@@ -113,6 +115,7 @@ pub fn print(row: &Row) {
                 optional(line.kernel),
                 times(to_best(&lines, line.peer)),
                 times(go),
+                times(pinned),
             );
         }
     }
@@ -126,7 +129,7 @@ pub fn print(row: &Row) {
     println!();
 }
 
-/// Writes the files of the plan.
+/// Writes the files of the plan, and compares with its bounds.
 pub fn write(plan: &Plan, rows: &[Row]) -> io::Result<()> {
     if let Some(file) = &plan.json {
         std::fs::write(file, json::write(rows))?;
@@ -137,13 +140,12 @@ pub fn write(plan: &Plan, rows: &[Row]) -> io::Result<()> {
     if let Some(file) = &plan.markdown {
         std::fs::write(file, markdown::write(rows))?;
     }
-    Ok(())
+    if plan.bounds.is_empty() { Ok(()) } else { bounds::hold(&plan.bounds, rows) }
 }
 
 /// Makes the reports of earlier runs again.
 pub fn again(plan: &Plan) -> io::Result<()> {
     let rows = json::read(plan)?;
-    write(plan, &rows)?;
     let mut setting = None;
     for row in &rows {
         if setting.replace(row.setting) != Some(row.setting) {
@@ -151,7 +153,7 @@ pub fn again(plan: &Plan) -> io::Result<()> {
         }
         print(row);
     }
-    Ok(())
+    write(plan, &rows)
 }
 
 #[cfg(test)]

@@ -34,6 +34,13 @@ impl Usage {
     }
 }
 
+/// The kernel's id of the calling thread. A system call, since what libc and std know about the thread
+/// belongs to the coroutine's home.
+pub fn thread_id() -> i64 {
+    // SAFETY: the call takes no arguments and cannot fail.
+    unsafe { libc::syscall(libc::SYS_gettid) }
+}
+
 /// Resident memory and page tables of a process, in bytes.
 pub fn memory(pid: u32) -> f64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();

@@ -16,6 +16,12 @@ const BATCH: u64 = 128;
 /// When the sleepers should wake, and for how long the hog, which starts after them, computes.
 const SLEEP: Duration = Duration::from_millis(100);
 const HOG: Duration = Duration::from_millis(1_500);
+/// How long the sleepers that sleep again and again sleep at a time, for how long in all, when the hog starts
+/// beside them, and for how long it computes.
+const NAP: Duration = Duration::from_millis(10);
+const NAPS: Duration = Duration::from_millis(1_000);
+const BEFORE_HOG: Duration = Duration::from_millis(200);
+const SHORT_HOG: Duration = Duration::from_millis(400);
 
 fn compute(time: Duration) {
     let start = Instant::now();
@@ -101,6 +107,29 @@ pub fn beside_hog<P: Peer>(size: Size) -> Outcome {
     quantiles(meter.stop(size.tasks), &nanos)
 }
 
+/// How late `tasks` sleepers wake that sleep again and again, beside one that computes for 400 ms.
+pub fn naps<P: Peer>(size: Size) -> Outcome {
+    let meter = Meter::start();
+    let sleepers: Vec<_> = (0..size.tasks)
+        .map(|_| {
+            P::spawn(|| {
+                let (start, mut nanos) = (Instant::now(), Vec::new());
+                while start.elapsed() < NAPS {
+                    let deadline = Instant::now() + NAP;
+                    P::sleep(NAP);
+                    nanos.push((Instant::now() - deadline).as_nanos() as u64);
+                }
+                nanos
+            })
+        })
+        .collect();
+    P::sleep(BEFORE_HOG);
+    let hog = P::spawn(|| compute(SHORT_HOG));
+    let nanos: Vec<u64> = sleepers.into_iter().flat_map(P::join).collect();
+    P::join(hog);
+    quantiles(meter.stop(nanos.len() as u64), &nanos)
+}
+
 pub async fn tokio_start_beside(size: Size) -> Outcome {
     let stop = Arc::new(AtomicBool::new(false));
     let yielders: Vec<_> = (0..size.tasks)
@@ -160,6 +189,25 @@ pub async fn tokio_beside_hog(size: Size) -> Outcome {
     let nanos = join(sleepers).await;
     hog.await.expect("it only computes");
     quantiles(meter.stop(size.tasks), &nanos)
+}
+
+pub async fn tokio_naps(size: Size) -> Outcome {
+    let meter = Meter::start();
+    let sleeper = || async {
+        let (start, mut nanos) = (Instant::now(), Vec::new());
+        while start.elapsed() < NAPS {
+            let deadline = Instant::now() + NAP;
+            tokio::time::sleep(NAP).await;
+            nanos.push((Instant::now() - deadline).as_nanos() as u64);
+        }
+        nanos
+    };
+    let sleepers: Vec<_> = (0..size.tasks).map(|_| tokio::spawn(sleeper())).collect();
+    tokio::time::sleep(BEFORE_HOG).await;
+    let hog = tokio::spawn(async { compute(SHORT_HOG) });
+    let nanos = join(sleepers).await.concat();
+    hog.await.expect("it only computes");
+    quantiles(meter.stop(nanos.len() as u64), &nanos)
 }
 
 async fn join<T>(handles: Vec<tokio::task::JoinHandle<T>>) -> Vec<T> {

@@ -101,6 +101,7 @@ pub fn blocking<P: Channels + Locks>(name: &str, size: Size, workers: usize) -> 
     let workload = match name {
         "spawn" => spawn::blocking::<P>,
         "parked" => return P::run(workers, move || parked::blocking::<P>(size)),
+        "heap" => return P::run(workers, move || parked::with_heap::<P>(size)),
         "yield" => yielding::blocking::<P>,
         "unpark" => unpark::blocking::<P>,
         "pingpong" => pingpong::blocking::<P>,
@@ -113,6 +114,7 @@ pub fn blocking<P: Channels + Locks>(name: &str, size: Size, workers: usize) -> 
         "start-beside" => return P::run(workers, move || fairness::start_beside::<P>(size)),
         "backlog" => return P::run(workers, move || fairness::backlog::<P>(size)),
         "beside-hog" => return P::run(workers, move || fairness::beside_hog::<P>(size)),
+        "naps" => return P::run(workers, move || fairness::naps::<P>(size)),
         "timers" => timers::blocking::<P>,
         "token" => crowd::token,
         "datagrams" => crowd::datagrams,
@@ -137,6 +139,7 @@ pub fn tokio(name: String, size: Size, workers: usize) -> Outcome {
         match name.as_str() {
             "spawn" => twice!(spawn::tokio),
             "parked" => parked::tokio(size).await,
+            "heap" => parked::tokio_with_heap(size).await,
             "yield" => twice!(yielding::tokio),
             "unpark" => twice!(unpark::tokio),
             "pingpong" => twice!(pingpong::tokio),
@@ -149,6 +152,7 @@ pub fn tokio(name: String, size: Size, workers: usize) -> Outcome {
             "start-beside" => fairness::tokio_start_beside(size).await,
             "backlog" => fairness::tokio_backlog(size).await,
             "beside-hog" => fairness::tokio_beside_hog(size).await,
+            "naps" => fairness::tokio_naps(size).await,
             "timers" => twice!(timers::tokio),
             _ => panic!("no such workload: {name}"),
         }

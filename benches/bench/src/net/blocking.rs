@@ -1,10 +1,9 @@
 //! The server of the peers whose code blocks: a coroutine or thread for each connection.
 
-use super::{BURNERS, DEADLINE, HOG, ROOM, SLICE, Service, WORK, announce, answer, burn};
+use super::{BURNERS, DEADLINE, HOG, ROOM, SLICE, Service, WORK};
+use super::{announce, answer, burn, group_of_this_thread};
 use crate::peers::Net;
 use std::io::{self, Read, Write};
-use std::sync::OnceLock;
-use std::thread::ThreadId;
 
 pub fn serve<P: Net>(service: Service, workers: usize) -> io::Result<()> {
     P::run(workers, move || {
@@ -20,7 +19,7 @@ pub fn serve<P: Net>(service: Service, workers: usize) -> io::Result<()> {
                 });
             }
         }
-        if service == Service::Hog {
+        for _ in 0..service.hogs() {
             P::spawn(|| {
                 loop {
                     burn(HOG.0);
@@ -28,28 +27,20 @@ pub fn serve<P: Net>(service: Service, workers: usize) -> io::Result<()> {
                 }
             });
         }
-        for number in 0u64.. {
+        loop {
             let stream = P::accept(&listener)?;
             // A reset by the client is an end like any other.
-            P::spawn(move || drop(handle::<P>(service, stream, number)));
+            P::spawn(move || drop(handle::<P>(service, stream)));
         }
-        Ok(())
     })
 }
 
-/// Whether a connection of the service `Uneven` is busy: the connections of one worker are, or half of all.
-fn is_busy<P: Net>(number: u64) -> bool {
-    static BUSY: OnceLock<ThreadId> = OnceLock::new();
-    let this = std::thread::current().id();
-    if P::PINNED { *BUSY.get_or_init(|| this) == this } else { number.is_multiple_of(2) }
-}
-
-fn handle<P: Net>(service: Service, mut stream: P::Stream, number: u64) -> io::Result<()> {
-    let once = service == Service::Once || service == Service::Uneven && !is_busy::<P>(number);
+fn handle<P: Net>(service: Service, mut stream: P::Stream) -> io::Result<()> {
     if service == Service::Deadline {
         P::set_read_timeout(&stream, DEADLINE)?;
     }
     let (mut buffer, mut output) = ([0; ROOM], Vec::new());
+    let mut grouped = false;
     loop {
         let input = match stream.read(&mut buffer)? {
             0 => return Ok(()),
@@ -60,14 +51,18 @@ fn handle<P: Net>(service: Service, mut stream: P::Stream, number: u64) -> io::R
                 answer(input, &mut output);
                 stream.write_all(&output)?;
             }
-            _ => {
-                if service == Service::Uneven {
-                    burn(WORK);
+            Service::Skewed => {
+                burn(WORK);
+                output.clear();
+                output.extend_from_slice(input);
+                if !std::mem::replace(&mut grouped, true) {
+                    output.push(group_of_this_thread());
                 }
-                stream.write_all(input)?;
+                stream.write_all(&output)?;
             }
+            _ => stream.write_all(input)?,
         }
-        if once {
+        if service == Service::Once {
             return Ok(());
         }
     }

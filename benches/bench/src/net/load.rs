@@ -1,7 +1,7 @@
 //! The load client: a process of its own, one thread with epoll, the same for all servers. Each connection
 //! has one message under way at a time, and every byte that comes back is checked.
 //!
-//! `load PORT CONNECTIONS ACTIVE SECONDS REQUESTS [once|some|RATE]`:
+//! `load PORT CONNECTIONS ACTIVE SECONDS REQUESTS [once|skewed|RATE]`:
 //!
 //! 1. It opens the connections, and makes one exchange on each, so that the server has started to serve it.
 //! 2. It prints `ready`, and waits for a line of input.
@@ -10,13 +10,15 @@
 //!    have come.
 //!
 //! If REQUESTS is above zero, this number of requests ends the run instead of the time. With `once` the
-//! server closes after each answer. With `some` it may close connections after their first exchange; the
-//! client drops these. With RATE, it sends that many messages a second in all, and the latency of each counts
-//! from the time at which it was due.
+//! server closes after each answer. With `skewed` the server also sends the group of each connection, and the
+//! active connections are of one group, the largest; the others stay open and idle. With RATE, the client
+//! sends that many messages a second in all, and the latency of each counts from the time at which it was
+//! due.
 
+use super::Group;
 use crate::sys::Epoll;
 use hdrhistogram::Histogram;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
 use std::time::{Duration, Instant};
@@ -26,8 +28,6 @@ const MESSAGE: usize = 64;
 const OPENING: usize = 64;
 /// Connections to one address: below the number of ephemeral ports.
 const PER_ADDRESS: usize = 20_000;
-/// After this time without an event, the server has closed the connections that it closes.
-const CLOSING: Duration = Duration::from_millis(200);
 /// The time between two batches of messages, if the load has a rate.
 const TICK: Duration = Duration::from_millis(1);
 /// How long an answer may take before the run fails.
@@ -39,12 +39,19 @@ pub struct Load {
     pub active: usize,
     pub seconds: f64,
     pub requests: u64,
-    /// The server closes after each answer.
-    pub once: bool,
-    /// The server closes some after their first answer.
-    pub some: bool,
-    /// Messages a second; zero: each connection sends as soon as it has its answer.
-    pub rate: u64,
+    pub manner: Manner,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+pub enum Manner {
+    /// Each active connection sends as soon as it has its answer.
+    Again,
+    /// The same, on a new connection: the server closes after each answer.
+    Once,
+    /// As `Again`, and all active connections are of one group.
+    Skewed,
+    /// So many messages a second.
+    Rate(u64),
 }
 
 struct Connection {
@@ -53,6 +60,7 @@ struct Connection {
     sent: [u8; MESSAGE],
     got: usize,
     since: Instant,
+    group: Option<Group>,
 }
 
 /// The content of a message: it differs from that of every other one.
@@ -86,7 +94,7 @@ impl Client {
 
     fn send(&mut self, number: usize) -> io::Result<()> {
         let began = Instant::now();
-        if self.load.once {
+        if self.load.manner == Manner::Once {
             self.connections[number].stream = Some(self.connect(number)?);
         }
         self.messages += 1;
@@ -111,16 +119,13 @@ impl Client {
         for number in self.epoll.wait(Some(limit)) {
             any = true;
             let connection = &mut self.connections[number];
+            let once = self.load.manner == Manner::Once;
             let mut buffer = [0; MESSAGE + 1];
             let Some(stream) = &mut connection.stream else { continue };
             let n = match stream.read(&mut buffer) {
-                Ok(0) if self.load.once && connection.got == MESSAGE => {
+                Ok(0) if once && connection.got == MESSAGE => {
                     into.push((number, connection.since.elapsed()));
                     self.under_way -= 1;
-                    connection.stream = None;
-                    continue;
-                }
-                Ok(0) if self.load.some && connection.got == MESSAGE => {
                     connection.stream = None;
                     continue;
                 }
@@ -129,12 +134,19 @@ impl Client {
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => continue,
                 Err(e) => return Err(e),
             };
-            let end = connection.got + n;
-            if connection.sent.get(connection.got..end) != Some(&buffer[..n]) {
+            // The byte behind the first answer is the group.
+            let grouping = self.load.manner == Manner::Skewed && connection.group.is_none();
+            let echoed = if grouping { n.min(MESSAGE - connection.got) } else { n };
+            let end = connection.got + echoed;
+            if connection.sent.get(connection.got..end) != Some(&buffer[..echoed]) {
                 return Err(io::Error::other("an answer differs from what was sent"));
             }
             connection.got = end;
-            if end == MESSAGE && !self.load.once {
+            if echoed < n {
+                connection.group = Some(buffer[echoed]);
+            }
+            let whole = end == MESSAGE && (!grouping || connection.group.is_some());
+            if whole && !once {
                 into.push((number, connection.since.elapsed()));
                 self.under_way -= 1;
             }
@@ -142,11 +154,31 @@ impl Client {
         Ok(any)
     }
 
+    /// The connections to load, in the order of their numbers.
+    fn active(&self) -> io::Result<Vec<usize>> {
+        let (all, active) = (self.connections.len(), self.load.active);
+        if self.load.manner != Manner::Skewed {
+            // Spread evenly among the idle ones.
+            return Ok((0..active).map(|n| n * all / active).collect());
+        }
+        let mut groups: BTreeMap<Group, Vec<usize>> = BTreeMap::new();
+        for (number, connection) in self.connections.iter().enumerate() {
+            groups.entry(connection.group.expect("the opening has waited for it")).or_default().push(number);
+        }
+        let mut largest = groups.into_values().max_by_key(Vec::len).unwrap_or_default();
+        if largest.len() < active {
+            let what = format!("the largest group has {} connections of {active}", largest.len());
+            return Err(io::Error::other(what));
+        }
+        largest.truncate(active);
+        Ok(largest)
+    }
+
     /// Sends at a rate, on connections that have their answers. If there is none, a message waits for one,
     /// and the wait counts.
-    fn run_at_rate(&mut self) -> io::Result<()> {
+    fn run_at_rate(&mut self, rate: u64) -> io::Result<()> {
         let mut histogram = Histogram::<u64>::new_with_bounds(100, 60_000_000_000, 3).expect("fine bounds");
-        let each_tick = self.load.rate * TICK.as_millis() as u64 / 1_000;
+        let each_tick = rate * TICK.as_millis() as u64 / 1_000;
         let mut idle: VecDeque<usize> = (0..self.connections.len()).collect();
         let mut waiting: VecDeque<Instant> = VecDeque::new();
         let mut answers = Vec::new();
@@ -197,8 +229,8 @@ pub fn run(load: Load) -> io::Result<()> {
     let mut answers = Vec::new();
     let now = Instant::now();
     for number in 0..connections {
-        let stream = if client.load.once { None } else { Some(client.connect(number)?) };
-        client.connections.push(Connection { stream, sent: [0; MESSAGE], got: 0, since: now });
+        let stream = if client.load.manner == Manner::Once { None } else { Some(client.connect(number)?) };
+        client.connections.push(Connection { stream, sent: [0; MESSAGE], got: 0, since: now, group: None });
         client.send(number)?;
         if number % OPENING == OPENING - 1 {
             client.drain(&mut answers)?;
@@ -214,12 +246,8 @@ pub fn run(load: Load) -> io::Result<()> {
         return Ok(());
     }
 
-    if client.load.some {
-        // By then the server has closed the connections that it closes.
-        while client.answers_within(CLOSING, &mut answers)? {}
-    }
-    if client.load.rate > 0 {
-        return client.run_at_rate();
+    if let Manner::Rate(rate) = client.load.manner {
+        return client.run_at_rate(rate);
     }
 
     let mut histogram = Histogram::<u64>::new_with_bounds(100, 60_000_000_000, 3).expect("fine bounds");
@@ -227,12 +255,9 @@ pub fn run(load: Load) -> io::Result<()> {
     let mut began = Instant::now();
     let mut warm = limit > 0;
     let (mut sent, mut done) = (0, 0);
-    // The active connections are spread evenly among the idle ones.
-    for number in (0..active).map(|n| n * connections / active) {
-        if client.load.once || client.connections[number].stream.is_some() {
-            client.send(number)?;
-            sent += 1;
-        }
+    for number in client.active()? {
+        client.send(number)?;
+        sent += 1;
     }
     while client.under_way > 0 {
         client.answers(&mut answers)?;

@@ -5,18 +5,19 @@ pub mod load;
 pub mod raw;
 pub mod tokio;
 
-use crate::sys::Usage;
+use crate::sys::{self, Usage};
 use std::io::BufRead;
+use std::sync::Mutex;
 use std::time::Duration;
 
 /// The service `Burn`: how many coroutines burn CPU beside the connections, and for how long at a time.
 pub const BURNERS: usize = 32;
 pub const SLICE: Duration = Duration::from_millis(5);
-/// The service `Hog`: how long the hog computes, and how long it sleeps.
+/// The services `Hog1` and `Hog4`: how long a hog computes, and how long it sleeps.
 pub const HOG: (Duration, Duration) = (Duration::from_millis(200), Duration::from_millis(800));
-/// The service `Hog`: requests a second, over all connections.
+/// The same: requests a second, over all connections.
 pub const HOG_RATE: u64 = 4_000;
-/// The service `Uneven`: how long it computes for each message.
+/// The service `Skewed`: how long it computes for each message.
 pub const WORK: Duration = Duration::from_micros(200);
 /// The limit of each read of the service `Deadline`.
 pub const DEADLINE: Duration = Duration::from_secs(30);
@@ -35,10 +36,12 @@ pub enum Service {
     /// `Echo` beside coroutines that burn CPU.
     Burn,
     /// `Echo` beside one coroutine that burns CPU for [`HOG`] in each second.
-    Hog,
-    /// `Echo` that computes for [`WORK`] for each message, only on the connections of one worker: it closes
-    /// all others after their first message.
-    Uneven,
+    Hog1,
+    /// `Echo` beside four of these. All four begin at the same time.
+    Hog4,
+    /// `Echo` that computes for [`WORK`] for each message. After a connection's first message it also sends
+    /// the connection's [`Group`], so that the client can load the connections of one worker.
+    Skewed,
     /// Answers requests.
     Http,
 }
@@ -50,17 +53,51 @@ impl Service {
             Service::Once => "once",
             Service::Deadline => "deadline",
             Service::Burn => "burn",
-            Service::Hog => "hog",
-            Service::Uneven => "uneven",
+            Service::Hog1 => "hog-1",
+            Service::Hog4 => "hog-4",
+            Service::Skewed => "skewed",
             Service::Http => "http",
         }
     }
 
     pub fn named(name: &str) -> Option<Service> {
-        use Service::{Burn, Deadline, Echo, Hog, Http, Once, Uneven};
-        let all = [Echo, Once, Deadline, Burn, Hog, Uneven, Http];
+        use Service::{Burn, Deadline, Echo, Hog1, Hog4, Http, Once, Skewed};
+        let all = [Echo, Once, Deadline, Burn, Hog1, Hog4, Skewed, Http];
         all.into_iter().find(|service| service.name() == name)
     }
+
+    /// The number of coroutines that burn CPU for [`HOG`].
+    pub fn hogs(self) -> usize {
+        match self {
+            Service::Hog1 => 1,
+            Service::Hog4 => 4,
+            _ => 0,
+        }
+    }
+}
+
+/// Connections that go together, by number: the connections of one worker.
+///
+/// sward: the connections whose first message was served on the same OS thread. The kernel's thread id names
+/// the worker in each mode; `std::thread::current` would name the home. The connection waits for its second
+/// message in the same turn, so it joins the shard of that worker. What the modes do with a skewed load
+/// afterwards is what the workload measures: in pinned mode the worker serves the group for good, otherwise
+/// homes or coroutines may move.
+///
+/// Go and tokio: each n-th connection, with n workers. Nothing ties their connections to a worker, so any
+/// choice is as good.
+type Group = u8;
+
+/// The group of the connections that the calling OS thread serves first.
+fn group_of_this_thread() -> Group {
+    static THREADS: Mutex<Vec<i64>> = Mutex::new(Vec::new());
+    let this = sys::thread_id();
+    let mut threads = THREADS.lock().expect("nobody panics");
+    let place = threads.iter().position(|&thread| thread == this).unwrap_or_else(|| {
+        threads.push(this);
+        threads.len() - 1
+    });
+    Group::try_from(place).expect("there are few workers")
 }
 
 /// One response for each request whose end is in the input. It only looks for the end of each head, and

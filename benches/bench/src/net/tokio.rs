@@ -1,6 +1,6 @@
 //! The server on tokio: a task for each connection.
 
-use super::{BURNERS, DEADLINE, HOG, ROOM, SLICE, Service, WORK, announce, answer, burn};
+use super::{BURNERS, DEADLINE, Group, HOG, ROOM, SLICE, Service, WORK, announce, answer, burn};
 use std::io;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -20,7 +20,7 @@ pub fn serve(service: Service, workers: usize) -> io::Result<()> {
                 });
             }
         }
-        if service == Service::Hog {
+        for _ in 0..service.hogs() {
             tokio::spawn(async {
                 loop {
                     burn(HOG.0);
@@ -28,11 +28,12 @@ pub fn serve(service: Service, workers: usize) -> io::Result<()> {
                 }
             });
         }
-        for number in 0u64.. {
+        for number in 0.. {
             let (stream, _) = listener.accept().await?;
             stream.set_nodelay(true)?;
             // A reset by the client is an end like any other.
-            tokio::spawn(async move { drop(handle(service, stream, number).await) });
+            let group = (number % workers) as Group;
+            tokio::spawn(async move { drop(handle(service, stream, group).await) });
         }
         Ok(())
     };
@@ -40,9 +41,9 @@ pub fn serve(service: Service, workers: usize) -> io::Result<()> {
     runtime.block_on(runtime.spawn(main)).expect("it ends well")
 }
 
-async fn handle(service: Service, mut stream: TcpStream, number: u64) -> io::Result<()> {
-    let once = service == Service::Once || service == Service::Uneven && number % 2 == 1;
+async fn handle(service: Service, mut stream: TcpStream, group: Group) -> io::Result<()> {
     let (mut buffer, mut output) = ([0; ROOM], Vec::new());
+    let mut grouped = false;
     loop {
         let read = stream.read(&mut buffer);
         let n = if service == Service::Deadline {
@@ -58,14 +59,18 @@ async fn handle(service: Service, mut stream: TcpStream, number: u64) -> io::Res
                 answer(&buffer[..n], &mut output);
                 stream.write_all(&output).await?;
             }
-            _ => {
-                if service == Service::Uneven {
-                    burn(WORK);
+            Service::Skewed => {
+                burn(WORK);
+                output.clear();
+                output.extend_from_slice(&buffer[..n]);
+                if !std::mem::replace(&mut grouped, true) {
+                    output.push(group);
                 }
-                stream.write_all(&buffer[..n]).await?;
+                stream.write_all(&output).await?;
             }
+            _ => stream.write_all(&buffer[..n]).await?,
         }
-        if once {
+        if service == Service::Once {
             return Ok(());
         }
     }

@@ -107,5 +107,5 @@ impl Channels for May {
     }
 }
 
-locks_as_in_std!([] May, Mutex, RwLock);
-net_as_in_std!([] May, TcpListener, TcpStream);
+locks_as_in_std!(May, Mutex, RwLock);
+net_as_in_std!(May, TcpListener, TcpStream);

@@ -22,9 +22,6 @@ pub trait Peer: Send + 'static {
     type Join<T: Send + 'static>: Send + 'static;
     type Task: Send + Sync + 'static;
 
-    /// Whether a coroutine stays on the thread that has started it.
-    const PINNED: bool = false;
-
     /// Runs the closure as the first coroutine of a runtime with that many workers.
     fn run<T: Send + 'static>(workers: usize, main: impl FnOnce() -> T + Send + 'static) -> T;
     fn spawn<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> Self::Join<T>;

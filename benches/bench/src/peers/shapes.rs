@@ -2,8 +2,8 @@
 
 /// `Locks` for a peer whose locks are as std's.
 macro_rules! locks_as_in_std {
-    ([$($generics:tt)*] $peer:ty, $mutex:ident, $rwlock:ident) => {
-        impl<$($generics)*> $crate::peers::Locks for $peer {
+    ($peer:ty, $mutex:ident, $rwlock:ident) => {
+        impl $crate::peers::Locks for $peer {
             type Mutex = $mutex<u64>;
             type RwLock = $rwlock<u64>;
 
@@ -32,8 +32,8 @@ macro_rules! locks_as_in_std {
 
 /// `Channels` for a peer whose channels are as crossbeam's.
 macro_rules! channels_as_in_crossbeam {
-    ([$($generics:tt)*] $peer:ty, $sender:ident, $receiver:ident, $bounded:ident) => {
-        impl<$($generics)*> $crate::peers::Channels for $peer {
+    ($peer:ty, $sender:ident, $receiver:ident, $bounded:ident) => {
+        impl $crate::peers::Channels for $peer {
             type Sender<T: Send + 'static> = $sender<T>;
             type Receiver<T: Send + 'static> = $receiver<T>;
 
@@ -54,7 +54,10 @@ macro_rules! channels_as_in_crossbeam {
                 receiver.recv().ok()
             }
 
-            fn recv_timeout<T: Send + 'static>(receiver: &$receiver<T>, limit: std::time::Duration) -> Option<T> {
+            fn recv_timeout<T: Send + 'static>(
+                receiver: &$receiver<T>,
+                limit: std::time::Duration,
+            ) -> Option<T> {
                 receiver.recv_timeout(limit).ok()
             }
         }
@@ -63,8 +66,8 @@ macro_rules! channels_as_in_crossbeam {
 
 /// `Net` for a peer whose sockets are as std's.
 macro_rules! net_as_in_std {
-    ([$($generics:tt)*] $peer:ty, $listener:ident, $stream:ident) => {
-        impl<$($generics)*> $crate::peers::Net for $peer {
+    ($peer:ty, $listener:ident, $stream:ident) => {
+        impl $crate::peers::Net for $peer {
             type Listener = $listener;
             type Stream = $stream;
 

@@ -1,6 +1,8 @@
-//! sward, in default mode and in migrating mode.
+//! sward in its three modes. All modes run the same code of this program, so that they differ in nothing but
+//! the runtime's settings.
 
 use super::Peer;
+use std::sync::OnceLock;
 use std::time::Duration;
 use sward::channel::{Receiver, Sender, bounded};
 use sward::net::{TcpListener, TcpStream};
@@ -8,17 +10,46 @@ use sward::runtime::Builder;
 use sward::sync::{Mutex, RwLock};
 use sward::task::{self, JoinHandle, Task};
 
-pub struct Sward<const MIGRATING: bool>;
+/// What a started coroutine stays with.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Mode {
+    /// Its worker.
+    Pinned,
+    /// Its home, which moves between workers where the platform can do that.
+    Homes,
+    /// Nothing.
+    Migrating,
+}
 
-impl<const MIGRATING: bool> Peer for Sward<MIGRATING> {
+static MODE: OnceLock<Mode> = OnceLock::new();
+
+/// The mode of a peer's name.
+pub fn mode(peer: &str) -> Option<Mode> {
+    match peer {
+        "sward" => Some(Mode::Pinned),
+        "sward-homes" => Some(Mode::Homes),
+        "sward-migrating" => Some(Mode::Migrating),
+        _ => None,
+    }
+}
+
+/// Decides the mode of this process, before its first thread.
+pub fn set_mode(mode: Mode) {
+    assert!(MODE.set(mode).is_ok(), "a process has one mode");
+    let homes = if mode == Mode::Homes { "auto" } else { "off" };
+    // SAFETY: `main` calls this before any other thread starts.
+    unsafe { std::env::set_var("SWARD_HOMES", homes) };
+}
+
+pub struct Sward;
+
+impl Peer for Sward {
     type Join<T: Send + 'static> = JoinHandle<T>;
     type Task = Task;
 
-    const PINNED: bool = !MIGRATING;
-
     fn run<T: Send + 'static>(workers: usize, main: impl FnOnce() -> T + Send + 'static) -> T {
         let mut builder = Builder::new().worker_threads(workers);
-        if MIGRATING {
+        if MODE.get() == Some(&Mode::Migrating) {
             // SAFETY: the workloads hold nothing that is bound to a thread across a wait: their locks are the
             // peer's own, and they use no thread-locals.
             builder = unsafe { builder.migrate_started() };
@@ -59,6 +90,6 @@ impl<const MIGRATING: bool> Peer for Sward<MIGRATING> {
     }
 }
 
-channels_as_in_crossbeam!([const MIGRATING: bool] Sward<MIGRATING>, Sender, Receiver, bounded);
-locks_as_in_std!([const MIGRATING: bool] Sward<MIGRATING>, Mutex, RwLock);
-net_as_in_std!([const MIGRATING: bool] Sward<MIGRATING>, TcpListener, TcpStream);
+channels_as_in_crossbeam!(Sward, Sender, Receiver, bounded);
+locks_as_in_std!(Sward, Mutex, RwLock);
+net_as_in_std!(Sward, TcpListener, TcpStream);

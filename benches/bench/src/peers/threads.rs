@@ -51,6 +51,6 @@ impl Peer for Threads {
     }
 }
 
-channels_as_in_crossbeam!([] Threads, Sender, Receiver, bounded);
-locks_as_in_std!([] Threads, Mutex, RwLock);
-net_as_in_std!([] Threads, TcpListener, TcpStream);
+channels_as_in_crossbeam!(Threads, Sender, Receiver, bounded);
+locks_as_in_std!(Threads, Mutex, RwLock);
+net_as_in_std!(Threads, TcpListener, TcpStream);

@@ -1,0 +1,166 @@
+//! Runs a check in many coroutines at once, until one of them has moved to another worker.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
+use sward::runtime::{Builder, Runtime};
+use sward::task::{self, JoinHandle};
+
+/// How often a check runs before no move is a failure.
+const ROUNDS: usize = 200;
+
+/// The settings of each runtime in these tests.
+pub(crate) fn builder() -> Builder {
+    Builder::new().worker_threads(2)
+}
+
+/// Whether homes move between the workers of this runtime, or why not.
+pub(crate) fn homes_move(_runtime: &Runtime) -> Result<(), String> {
+    Err("this build has no mobile homes".to_owned())
+}
+
+/// Spawns a coroutine that stays in the home in which it starts: one of its own, if it is isolated.
+fn spawn(_isolated: bool, f: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
+    task::Builder::new().pinned(cfg!(sward_migrate)).spawn(f).expect("a coroutine")
+}
+
+/// The number of the kernel's thread that runs the caller. No thread-local is involved.
+#[inline(never)]
+pub(crate) fn kernel_thread() -> libc::c_long {
+    // SAFETY: the call takes no pointers.
+    unsafe { libc::syscall(libc::SYS_gettid) }
+}
+
+/// One coroutine of a check.
+pub(crate) struct Coroutine {
+    /// From 0 to the number of coroutines. No two that run at the same time have the same one.
+    pub(crate) number: usize,
+    seen: RefCell<BTreeSet<libc::c_long>>,
+    failed: Arc<AtomicBool>,
+}
+
+impl Drop for Coroutine {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.failed.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Coroutine {
+    /// Lets others run, and perhaps moves to another worker.
+    pub(crate) fn pause(&self) {
+        self.seen.borrow_mut().insert(kernel_thread());
+        sward::yield_now();
+        self.seen.borrow_mut().insert(kernel_thread());
+    }
+
+    pub(crate) fn pauses(&self, count: usize) {
+        (0..count).for_each(|_| self.pause());
+    }
+
+    /// Pauses until the attempt succeeds. If another coroutine fails meanwhile, it may never.
+    pub(crate) fn retry<T>(&self, mut attempt: impl FnMut() -> Option<T>) -> T {
+        loop {
+            if let Some(done) = attempt() {
+                return done;
+            }
+            assert!(!self.failed.load(Ordering::Relaxed), "another coroutine has failed");
+            self.pause();
+        }
+    }
+}
+
+/// The coroutines that a check runs in.
+pub(crate) struct Coroutines {
+    count: usize,
+    isolated: bool,
+    checks: bool,
+}
+
+pub(crate) fn coroutines(count: usize) -> Coroutines {
+    Coroutines { count, isolated: false, checks: true }
+}
+
+impl Coroutines {
+    /// Each coroutine has a home of its own. So it may leave something in its thread over a wait that must
+    /// not interleave with that of others.
+    pub(crate) fn isolated(mut self) -> Coroutines {
+        self.isolated = true;
+        self
+    }
+
+    /// The check waits where checked waits panic.
+    pub(crate) fn unchecked(mut self) -> Coroutines {
+        self.checks = false;
+        self
+    }
+
+    /// Runs the check, and returns how many coroutines have run it altogether.
+    pub(crate) fn run(self, f: impl Fn(&Coroutine) + Send + Sync + 'static) -> usize {
+        let build = |builder: Builder| {
+            let builder = if self.checks { builder } else { builder.checks(false) };
+            builder.build().expect("a runtime")
+        };
+        let f = Arc::new(f);
+        let moved = Arc::new(AtomicUsize::new(0));
+        let failed = Arc::new(AtomicBool::new(false));
+        let check = |number| {
+            let (f, moved, failed) = (f.clone(), moved.clone(), failed.clone());
+            move || {
+                let coroutine = Coroutine { number, seen: RefCell::default(), failed };
+                f(&coroutine);
+                if coroutine.seen.borrow().len() > 1 {
+                    moved.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+        };
+        let runtime = build(builder());
+        let moves = homes_move(&runtime);
+        if let Err(reason) = &moves {
+            println!("skipped: moves: {reason}");
+        }
+        if self.isolated && moves.is_err() {
+            // A worker of its own is as good as a home of its own.
+            let runtimes: Vec<_> = (0..self.count).map(|_| build(builder().worker_threads(1))).collect();
+            let each = runtimes.iter().enumerate().map(|(number, runtime)| {
+                let check = check(number);
+                runtime.spawn(|| join([spawn(true, check)]))
+            });
+            join(each.collect::<Vec<_>>());
+            return self.count;
+        }
+        runtime.run(|| {
+            let done = Arc::new(AtomicBool::new(false));
+            let hog = moves.is_ok().then(|| spawn(true, hog(done.clone())));
+            for round in 1..=ROUNDS {
+                join((0..self.count).map(|number| spawn(self.isolated, check(number))).collect::<Vec<_>>());
+                if hog.is_none() || moved.load(Ordering::Relaxed) > 0 {
+                    done.store(true, Ordering::Relaxed);
+                    join(hog);
+                    return round * self.count;
+                }
+            }
+            panic!("no coroutine has moved in {ROUNDS} rounds");
+        })
+    }
+}
+
+/// Blocks its worker most of the time, so that the other worker takes what waits there.
+fn hog(done: Arc<AtomicBool>) -> impl FnOnce() {
+    move || {
+        while !done.load(Ordering::Relaxed) {
+            thread::sleep(Duration::from_millis(1));
+            sward::yield_now();
+        }
+    }
+}
+
+fn join(handles: impl IntoIterator<Item = JoinHandle<()>>) {
+    for handle in handles {
+        handle.join().expect("no panic");
+    }
+}
