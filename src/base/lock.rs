@@ -20,8 +20,10 @@ pub(crate) enum Rank {
     Shard,
     /// A worker's timers: `sched::shared`.
     Timers,
-    /// A worker's list of live coroutines: `sched::shared`.
+    /// A home's list of live coroutines: `sched::home`.
     Live,
+    /// The vacant mobile homes: `sched::mobile`.
+    Vacant,
     /// The pool's queue: `blocking`.
     Blocking,
     /// The central free lists of stacks: `stack::pool`.

@@ -166,8 +166,16 @@ mod testing {
         pub(super) fn new() -> Subject {
             let stack = StackSize::DEFAULT;
             let site = std::panic::Location::caller();
-            let settings =
-                Settings { id: Id(1), name: None, stack, pinned: false, limit: None, checked: false, site };
+            let settings = Settings {
+                id: Id(1),
+                name: None,
+                stack,
+                pinned: false,
+                isolated: false,
+                limit: None,
+                checked: false,
+                site,
+            };
             // SAFETY: nothing is borrowed.
             let (header, handle) = unsafe { new::<_, _, NeverScheduled>(|| (), settings) };
             Subject { header, handle }

@@ -40,7 +40,7 @@
 //!
 //! - `waiter`, `state`, `done`, `token`, `reason`, `owner.home`: every thread with a reference; they are
 //!   atomic.
-//! - `id`, `site`, `stack`, `pinned`: every thread with a reference; they never change.
+//! - `id`, `site`, `stack`, `pinned`, `isolated`: every thread with a reference; they never change.
 //! - `continuation`, `switch`, `depth`, `listed`, `assigned`, `taken_back`: the worker that runs the
 //!   coroutine or is about to, or the thread that moves it between queues; and the coroutine itself while
 //!   it runs.
@@ -90,6 +90,8 @@ pub(crate) struct Settings {
     pub(crate) stack: StackSize,
     /// Whether it stays on its worker also where others migrate.
     pub(crate) pinned: bool,
+    /// Whether it has a home of its own, where homes are mobile.
+    pub(crate) isolated: bool,
     /// Its time limit from the start.
     pub(crate) limit: Option<Instant>,
     /// Whether its waits are checked: each one looks at the stack first.
@@ -123,6 +125,7 @@ pub(crate) struct Header {
     pub(crate) assigned: Cell<bool>,
     stack: StackSize,
     pinned: bool,
+    isolated: bool,
     reason: AtomicU8,
     /// The scheduler's: how often it was taken back from a worker that it was assigned to.
     pub(crate) taken_back: Cell<u8>,
@@ -237,6 +240,7 @@ where
             id: settings.id,
             stack: settings.stack,
             pinned: settings.pinned,
+            isolated: settings.isolated,
             taken_back: Cell::new(0),
             reason: AtomicU8::new(WaitReason::None as u8),
             site: settings.site,
@@ -333,6 +337,11 @@ impl Header {
     /// Whether it stays on its worker, even in migrating mode.
     pub(crate) fn pinned(&self) -> bool {
         self.pinned
+    }
+
+    /// Whether it has a home of its own, where homes are mobile.
+    pub(crate) fn isolated(&self) -> bool {
+        self.isolated
     }
 
     /// Why it waits.

@@ -2,6 +2,7 @@
 
 use super::environment::{Defaults, check_workers};
 use super::handle::Runtime;
+use super::homes::Homes;
 use super::{monitor, panic_hook};
 use crate::base::fork;
 use crate::sched::{self, Config, Shared};
@@ -34,6 +35,7 @@ pub struct Builder {
     migrate: bool,
     stall: Option<Duration>,
     checks: Option<bool>,
+    homes: Option<Homes>,
 }
 
 impl Builder {
@@ -151,6 +153,39 @@ impl Builder {
         self
     }
 
+    /// Whether this runtime's coroutines live in mobile homes. Default: `SWARD_HOMES` (`auto`, `off` or a
+    /// number), or else [`Homes::Off`].
+    ///
+    /// A started coroutine stays on its worker, since it may use thread-locals and hold values that are not
+    /// `Send`. So it waits while a sibling there computes, though other workers are idle. A *mobile home* is
+    /// a small group of coroutines with thread-locals of its own. Any worker may run a home, one at a time,
+    /// and to the coroutines in it their home is their thread. A coroutine that computes for long then
+    /// delays its few siblings, and nobody else. This needs no `unsafe`: what a coroutine may hold over a
+    /// wait is the same as without homes.
+    ///
+    /// Not the same is what belongs to the thread in the kernel's eyes: its number (`gettid`), affinity,
+    /// signal mask, credentials. A coroutine that changes these, or counts on them after a wait, wants a
+    /// runtime without mobile homes. The repository's `docs/SAFETY.md` has the list.
+    ///
+    /// Each home costs a thread that does nothing. Where the platform cannot do this, the runtime has no
+    /// mobile homes: [`Metrics::homes`](super::Metrics::homes) says what is in force, and
+    /// [`homes_supported`](super::homes_supported) why. In a
+    /// [migrating](Self::migrate_started) runtime the setting has no effect.
+    ///
+    /// Zero, or more than 65536 homes, is an error of [`build`](Self::build).
+    ///
+    /// ```
+    /// use sward::runtime::{Builder, Homes};
+    ///
+    /// let runtime = Builder::new().homes(Homes::Auto).build()?;
+    /// assert_eq!(runtime.run(|| 6 * 7), 42);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn homes(mut self, homes: Homes) -> Builder {
+        self.homes = Some(homes);
+        self
+    }
+
     /// Lets started coroutines move between workers, as in Go: any free worker may run a runnable coroutine.
     /// [`task::Builder::pinned`](crate::task::Builder::pinned) exempts single coroutines.
     ///
@@ -219,6 +254,7 @@ impl Builder {
             migrate: self.migrate,
             stall: self.stall.unwrap_or(Duration::from_millis(20)),
             checks: self.checks.unwrap_or(defaults.checks),
+            homes: self.homes.unwrap_or(defaults.homes).limit()?,
         };
         if config.thread_name.contains('\0') {
             return Err(io::Error::new(

@@ -1,5 +1,6 @@
 //! The environment variables that a runtime reads.
 
+use super::homes::Homes;
 use crate::stack::{StackOverride, StackSize};
 use once_cell::sync::OnceCell;
 use std::io;
@@ -11,6 +12,7 @@ pub(super) struct Defaults {
     pub(super) workers: usize,
     pub(super) stack_size: StackSize,
     pub(super) checks: bool,
+    pub(super) homes: Homes,
 }
 
 impl Defaults {
@@ -26,13 +28,15 @@ impl Defaults {
             let guard_size = variable("SWARD_GUARD_SIZE", parse_guard_size, WANT_GUARD)?.unwrap_or_default();
             let stack_size = StackSize::DEFAULT.with(stack_size).with(guard_size);
             let checks = variable("SWARD_CHECK", parse_switch, WANT_SWITCH)?.unwrap_or(false);
-            Ok(Defaults { workers, stack_size, checks })
+            let homes = variable("SWARD_HOMES", Homes::parse, WANT_HOMES)?.unwrap_or_default();
+            Ok(Defaults { workers, stack_size, checks, homes })
         })
     }
 }
 
 const WANT_WORKERS: &str = "a number from 1 to 1024";
 const WANT_SWITCH: &str = "1 or 0";
+const WANT_HOMES: &str = "auto, off, or a number from 1 to 65536";
 const WANT_SIZE: &str = "bytes, or a number with K, M or G, up to 1G";
 const WANT_GUARD: &str = "bytes, or a number with K or M, up to 64M";
 

@@ -17,6 +17,8 @@ use crate::sched::{Shared, current_runtime};
 pub struct Metrics {
     /// One for each worker.
     pub workers: Vec<WorkerMetrics>,
+    /// How many mobile homes the runtime may have, and how many exist; `None` without mobile homes.
+    pub homes: Option<HomeMetrics>,
     /// Coroutines that never ran because there was no stack for them:
     /// [`JoinError::NoStack`](crate::task::JoinError::NoStack). If nobody joins such a coroutine, a line on
     /// stderr says so, at most every ten seconds.
@@ -27,6 +29,18 @@ pub struct Metrics {
     pub blocking_idle: usize,
     /// Calls that wait for a thread of that pool.
     pub blocking_queued: usize,
+}
+
+/// The [mobile homes](super::Builder::homes) of a runtime.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct HomeMetrics {
+    /// How many there may be.
+    pub limit: usize,
+    /// How many exist.
+    pub made: usize,
+    /// How many of them have no coroutines.
+    pub vacant: usize,
 }
 
 /// What one worker has done so far.
@@ -61,6 +75,11 @@ pub(super) fn collect(shared: &Shared) -> Metrics {
     let pool = usage();
     Metrics {
         workers: workers.collect(),
+        homes: shared.has_mobile_homes().then(|| HomeMetrics {
+            limit: shared.mobile.limit(),
+            made: shared.mobile.iter().count(),
+            vacant: shared.mobile.vacant(),
+        }),
         no_stack: shared.no_stack(),
         blocking_threads: pool.threads,
         blocking_idle: pool.idle,

@@ -54,6 +54,7 @@
 //! | `SWARD_WORKERS` | from 1 to 1024 | [`Builder::worker_threads`] |
 //! | `SWARD_STACK_SIZE` | bytes, or a number with `K`, `M` or `G`, up to `1G` | [`Builder::stack_size`] |
 //! | `SWARD_GUARD_SIZE` | likewise, up to `64M` | [`Builder::guard_size`] |
+//! | `SWARD_HOMES` | `auto`, `off`, or a number from 1 to 65536 | [`Builder::homes`] |
 //! | `SWARD_CHECK` | `1` or `0` | [`Builder::checks`] |
 //! | `SWARD_STACK_GUARD` | `madvise` or `mprotect` | - : it forces one way to make the guards of stacks |
 //!
@@ -62,7 +63,8 @@
 
 // Rank 6: a runtime's settings, its start, its monitor and its end. What runs coroutines is `sched`.
 //
-// - `handle`: the runtime as its owner holds it. `builder`, `environment`: its settings and its start.
+// - `handle`: the runtime as its owner holds it. `builder`, `homes`, `environment`: its settings and its
+//   start.
 // - `default`: the default runtime.
 // - `shutdown`: the end, and the report of leaked coroutines.
 // - `monitor`: what the netpoller thread does for busy workers. `blame`: what keeps a worker in one turn.
@@ -74,6 +76,7 @@ mod builder;
 pub(crate) mod default;
 mod environment;
 mod handle;
+mod homes;
 pub(crate) mod join;
 mod metrics;
 mod monitor;
@@ -87,4 +90,5 @@ pub use crate::blocking::set_max_blocking_threads;
 pub use builder::Builder;
 pub(crate) use default::spawn_here;
 pub use handle::Runtime;
-pub use metrics::{Metrics, WorkerMetrics, metrics};
+pub use homes::{Homes, homes_supported};
+pub use metrics::{HomeMetrics, Metrics, WorkerMetrics, metrics};

@@ -16,6 +16,14 @@
 //!   reports one of the stalled workers if others wait for it.
 //!
 //! In migrating mode the monitor adds a spare worker when coroutines keep all workers beyond the threshold.
+//!
+//! With mobile homes it acts sooner, since all that waits behind a long turn may run elsewhere, except for
+//! the siblings of the coroutine in that turn:
+//! - once a turn has lasted from one tick to the next, the items in the worker's deque go to the injector;
+//! - at each tick, a sleeping worker is woken if items wait anywhere;
+//! - a home whose turn has used a tenth of the stall threshold of processor time, or lasted for all of it, is
+//!   marked: no coroutine starts there for [`QUIET_TICKS`];
+//! - if all workers are in such turns and items wait, a spare worker is added.
 
 use super::blame::{TurnMeasure, Verdict};
 use crate::base::sys;
@@ -29,6 +37,11 @@ use std::time::{Duration, Instant};
 
 /// A turn is judged once it has lasted so many times as long as the stall threshold.
 const JUDGED_AFTER: u32 = 10;
+/// With mobile homes: a turn is long that has used this part of the stall threshold of processor time.
+const LONG_TURN_PART: u32 = 10;
+/// With mobile homes: for how many ticks after a long turn no coroutine starts in the home. That is ten
+/// seconds or more.
+const QUIET_TICKS: u64 = 10_000;
 /// The least time between two reports of stalled coroutines, and between two of threads that are not run.
 const REPORT_EVERY: Duration = Duration::from_secs(10);
 /// Events that are fetched at once.
@@ -89,6 +102,8 @@ struct Stalled {
     by_coroutine: usize,
     /// By the system, which does not run their threads.
     by_system: usize,
+    /// With mobile homes: how many workers are in a long turn.
+    in_long_turn: usize,
 }
 
 impl Monitored for Monitor {
@@ -119,6 +134,9 @@ impl Monitored for Monitor {
                 worst = Some(stall);
             }
         }
+        if shared.has_mobile_homes() && shared.has_shared_work() {
+            shared.work_was_pushed();
+        }
         let workers = remotes.len() - left;
         let none_runs = stalled.by_coroutine + stalled.by_system;
         let none_runs = none_runs > 0 && none_runs == workers;
@@ -132,8 +150,11 @@ impl Monitored for Monitor {
             }
         }
         // Another worker does not help if the system does not run the existing ones.
-        let all_kept = stalled.by_coroutine > 0 && stalled.by_coroutine == workers;
-        if all_kept && shared.config().migrate && shared.phase() == Phase::Running {
+        let all_kept = match shared.has_mobile_homes() {
+            true => stalled.in_long_turn == workers && shared.has_shared_work(),
+            false => shared.config().migrate && stalled.by_coroutine == workers,
+        };
+        if all_kept && workers > 0 && shared.phase() == Phase::Running {
             add_spare_worker(&self.shared);
         }
         busy.then_some(next)
@@ -163,6 +184,14 @@ impl Monitor {
         if long || !lasted.is_zero() && !remote.assigned.is_empty() {
             self.share_work_of(remote);
         }
+        if self.shared.has_mobile_homes() && !lasted.is_zero() {
+            self.shared.take_back_items(remote);
+            if long || seen.turn.is_some_and(|turn| turn.used() >= threshold / LONG_TURN_PART) {
+                stalled.in_long_turn += 1;
+                let until = self.shared.ticks.load(Ordering::Relaxed) + QUIET_TICKS;
+                remote.running_home().mark_until(until);
+            }
+        }
         let turn = if long { seen.turn.as_mut()? } else { return None };
         let limit = threshold.saturating_mul(JUDGED_AFTER);
         let verdict = turn.judge(threshold, limit, remote.probe.get().copied());
@@ -170,7 +199,7 @@ impl Monitor {
         let by_coroutine = !by_system && (verdict.is_some() || turn.used() >= threshold);
         stalled.by_coroutine += usize::from(by_coroutine);
         stalled.by_system += usize::from(by_system);
-        let awaited = !remote.home.inbox.is_empty() || remote.others_ready.load(Ordering::Relaxed);
+        let awaited = !remote.running_home().inbox.is_empty() || remote.others_ready.load(Ordering::Relaxed);
         verdict.map(|verdict| Stall { index, turn: seen.turns, lasted, verdict, awaited })
     }
 
@@ -276,8 +305,8 @@ fn describe_running(shared: &Shared, remote: &Remote, turn: u64) -> Option<Strin
     let id = remote.running.id()?;
     let mut text = None;
     // In migrating mode another worker than the one that runs it may list it.
-    for listed in shared.active_remotes() {
-        listed.home.for_each_listed(|header| {
+    for home in shared.homes() {
+        home.for_each_listed(|header| {
             // SAFETY: listed coroutines are alive.
             let header = unsafe { header.as_ref() };
             if header.id() == id {

@@ -64,11 +64,12 @@ fn wait_for_end(shared: &Arc<Shared>, timeout: Duration, deadline: Instant) {
         shared.enter(Phase::Abandoned);
         wait_for_abandoned(shared);
     }
-    if shared.active_remotes().iter().any(|remote| remote.home.live() != 0) {
+    if shared.homes().any(|home| home.live() != 0) {
         // Leaked coroutines refer to the runtime for ever.
         std::mem::forget(Arc::clone(shared));
     }
     shared.netpoller.stop();
+    shared.threads.adopt(shared.mobile.end());
     if quiet {
         shared.threads.wait_for(0, Instant::now() + GRACE);
     }
@@ -109,13 +110,15 @@ fn report_leaks(shared: &Shared, timeout: Duration) {
             let _ = write!(lines, "\n  {label}, in {}", reason.describe());
         }
     };
-    for remote in shared.active_remotes() {
-        remote.home.for_each_listed(|header| {
+    for home in shared.homes() {
+        home.for_each_listed(|header| {
             // SAFETY: listed coroutines are alive.
             let header = unsafe { header.as_ref() };
             leak(header.label(), header.reason());
         });
-        if remote.home.has_first_turn()
+    }
+    for remote in shared.active_remotes() {
+        if remote.running_home().has_first_turn()
             && let Some(site) = remote.running.first_site()
         {
             let id = remote.running.id().unwrap_or(Id(0));

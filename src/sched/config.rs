@@ -11,6 +11,8 @@ pub(crate) struct Config {
     pub(crate) thread_name: String,
     /// Whether started coroutines may move between workers.
     pub(crate) migrate: bool,
+    /// The most mobile homes; 0 for none.
+    pub(crate) homes: usize,
     /// The length of a turn from which on it counts as a stall.
     pub(crate) stall: Duration,
     /// Whether waits are checked.

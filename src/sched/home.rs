@@ -1,10 +1,18 @@
 //! A home: the group of coroutines to which a started coroutine belongs for life.
 //!
 //! To a coroutine its home is what a thread is to ordinary code: its siblings there interleave with it at
-//! waits, and never run at the same time. Today each worker has exactly one home, which is a part of its
-//! [`Remote`](super::remote::Remote) and never moves. The rest of the scheduler does not count on that:
-//! `Owner::home` in a started coroutine's header points to the home, and the home knows which worker runs
-//! it.
+//! waits, and never run at the same time. A worker is a thread that runs homes, one at a time. There are two
+//! kinds:
+//!
+//! - Each worker has one *pinned* home, a part of its [`Remote`](super::remote::Remote). Only that worker
+//!   runs it, and its thread-locals are those of the worker's thread.
+//! - A *mobile* home has thread-locals of its own: a storage ([`crate::storage`]). Whichever worker runs the
+//!   home enters the storage first. [`Handover`] says which worker that is. A runnable mobile home is an item
+//!   of the same queues as unstarted coroutines.
+//!
+//! A runtime with mobile homes starts all its coroutines in them, and the pinned homes of its workers stay
+//! empty. All others have pinned homes only. `Owner::home` in a started coroutine's header points to the
+//! home.
 //!
 //! In migrating mode a home is only a list of live coroutines: any worker may run them, except for pinned
 //! ones.
@@ -13,26 +21,49 @@
 //! |---|---|---|
 //! | `inbox` | any thread pushes | the worker that runs the home takes all |
 //! | `members`, `listed` | any thread, under the lock of `members` | any thread; `listed` without the lock |
-//! | `in_first_turn` | the worker that runs the home | any thread |
-//! | `runtime`, `worker`, `migrate` | nobody after `new` | any thread |
+//! | `in_first_turn`, `cancelled`, `isolated` | the worker that runs the home | any thread |
+//! | `queues`, `storage` | the worker that runs the home | the same |
+//! | `base` | the worker that adopts the home, while it is vacant | any thread |
+//! | `marked_until` | the monitor | any thread |
+//! | `runtime`, `mobile`, `migrate` | nobody after `new` | any thread |
 
+use super::handover::Handover;
+use super::home_queues::HomeQueues;
 use super::inbox::Inbox;
 use crate::base::lock::{Mutex, Rank};
 use crate::coroutine::{Batch, Header, Waiter};
-use std::cell::Cell;
+use crate::storage::Storage;
+use std::cell::{Cell, UnsafeCell};
 use std::ptr::NonNull;
 use std::sync::Weak;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::thread::JoinHandle;
 
 /// A group of coroutines that stay together. `R` is its runtime, whose type stands in a file above this one.
 pub(crate) struct Home<R> {
     runtime: Weak<R>,
-    /// The index of the worker that runs it.
-    worker: usize,
+    /// A pinned home: the index of the worker that runs it. A mobile one: of the worker that starts its
+    /// coroutines.
+    base: AtomicUsize,
+    /// Whether it is a mobile home.
+    mobile: bool,
+    /// The thread-locals of a mobile home, until its end.
+    storage: UnsafeCell<Option<Storage>>,
+    /// Which worker runs a mobile home.
+    pub(super) handover: Handover,
     /// Whether started coroutines may run elsewhere, unless they are pinned.
     migrate: bool,
     /// Coroutines of the home that other threads have woken.
     pub(crate) inbox: Inbox<Waiter>,
+    /// Runnable coroutines of the home.
+    pub(super) queues: HomeQueues,
+    /// No coroutine starts here before that tick of the netpoller thread: one of the home's coroutines had a
+    /// long turn.
+    marked_until: AtomicU64,
+    /// Whether the home is that of one isolated coroutine.
+    isolated: AtomicBool,
+    /// Whether a shutdown has cancelled all coroutines here.
+    cancelled: AtomicBool,
     /// How many coroutines are in `members`.
     listed: AtomicUsize,
     /// Whether a coroutine of the home is in its first turn: started, and not in `members` yet. A short
@@ -42,23 +73,37 @@ pub(crate) struct Home<R> {
     members: Mutex<Option<NonNull<Header>>>,
 }
 
-// SAFETY: only the list of headers is not `Sync` by itself, and it is used under its lock.
+// SAFETY: the list of headers, the run queues and the storage are not `Sync` by themselves. The list is used
+// under its lock, the others by the worker that runs the home: one at a time, and the next one sees what the
+// last one has written (`handover.rs`).
 unsafe impl<R: Send + Sync> Sync for Home<R> {}
 // SAFETY: as above.
 unsafe impl<R: Send + Sync> Send for Home<R> {}
 
 impl<R> Home<R> {
-    /// The home of the worker with that index.
+    /// The pinned home of the worker with that index.
     pub(super) fn new(runtime: &Weak<R>, worker: usize, migrate: bool) -> Home<R> {
         Home {
             runtime: Weak::clone(runtime),
-            worker,
+            base: AtomicUsize::new(worker),
+            mobile: false,
+            storage: UnsafeCell::new(None),
+            handover: Handover::new(),
             migrate,
             inbox: Inbox::new(),
+            queues: HomeQueues::new(),
+            marked_until: AtomicU64::new(0),
+            isolated: AtomicBool::new(false),
+            cancelled: AtomicBool::new(false),
             listed: AtomicUsize::new(0),
             in_first_turn: AtomicBool::new(false),
             members: Mutex::new(Rank::Live, None),
         }
+    }
+
+    /// A mobile home. The caller runs it.
+    pub(super) fn mobile(runtime: &Weak<R>, base: usize, storage: Storage) -> Home<R> {
+        Home { mobile: true, storage: UnsafeCell::new(Some(storage)), ..Home::new(runtime, base, false) }
     }
 
     /// The runtime that owns it.
@@ -66,9 +111,62 @@ impl<R> Home<R> {
         &self.runtime
     }
 
-    /// The index of the worker that runs it.
-    pub(super) fn worker(&self) -> usize {
-        self.worker
+    /// The index of the worker that it is based at.
+    pub(super) fn base(&self) -> usize {
+        self.base.load(Ordering::Relaxed)
+    }
+
+    /// Whether it is a mobile home.
+    #[inline]
+    pub(super) fn is_mobile(&self) -> bool {
+        self.mobile
+    }
+
+    /// The thread-locals of a mobile home, until its end.
+    ///
+    /// # Safety
+    ///
+    /// The caller runs the home.
+    #[inline]
+    pub(super) unsafe fn storage(&self) -> Option<&Storage> {
+        // SAFETY: only `end_storage` changes it, whose caller runs the home.
+        unsafe { (*self.storage.get()).as_ref() }
+    }
+
+    /// Ends the thread that lends a mobile home its thread-locals: these are destroyed there.
+    ///
+    /// # Safety
+    ///
+    /// The caller runs the home, and nobody runs it afterwards. No coroutine lives there.
+    pub(super) unsafe fn end_storage(&self) -> Option<JoinHandle<()>> {
+        // SAFETY: as the caller says, nobody else uses it.
+        unsafe { (*self.storage.get()).take() }.map(Storage::end)
+    }
+
+    /// The worker that has taken a vacant home bases it at itself.
+    pub(super) fn adopt(&self, worker: usize) {
+        self.base.store(worker, Ordering::Relaxed);
+        self.isolated.store(false, Ordering::Relaxed);
+    }
+
+    /// Keeps new coroutines away until that tick.
+    pub(crate) fn mark_until(&self, tick: u64) {
+        self.marked_until.store(tick, Ordering::Relaxed);
+    }
+
+    /// Whether new coroutines may start here at that tick, as far as its other coroutines allow.
+    pub(super) fn is_quiet(&self, tick: u64) -> bool {
+        self.marked_until.load(Ordering::Relaxed) <= tick && !self.isolated.load(Ordering::Relaxed)
+    }
+
+    /// The home is that of one isolated coroutine, until it is vacant.
+    pub(super) fn isolate(&self) {
+        self.isolated.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether a shutdown has yet to cancel all coroutines here.
+    pub(super) fn is_uncancelled(&self) -> bool {
+        !self.cancelled.load(Ordering::Relaxed)
     }
 
     /// The one predicate of policy: whether a started coroutine of the home may run elsewhere.
@@ -138,10 +236,13 @@ impl<R> Home<R> {
         self.listed.store(self.listed.load(Ordering::Relaxed) - 1, Ordering::Release);
     }
 
-    /// Cancels every coroutine of the home; returns those to be scheduled. The worker that runs the home
-    /// calls this between two turns, when no coroutine is in its first turn.
+    /// Cancels every coroutine of the home, once; returns those to be scheduled. The worker that runs the
+    /// home calls this between two turns, when no coroutine is in its first turn.
     pub(super) fn cancel_all(&self) -> Batch {
         let mut batch = Batch::new();
+        if self.cancelled.swap(true, Ordering::Relaxed) {
+            return batch;
+        }
         self.for_each_listed(|header| {
             // SAFETY: listed coroutines are alive.
             unsafe { Header::cancel(header, &mut batch) };

@@ -2,14 +2,16 @@
 //!
 //! From the bottom up; a file imports only files above it in this list:
 //!
-//! - [`timers`], [`inbox`], [`idle`], [`before_sleep`], [`random`](mod@random): pure parts, run by loom or by
-//!   plain tests.
-//! - [`runnable`], [`deques`], [`config`], [`threads`], [`running`], [`budget`], [`ids`]: small parts.
-//! - [`home`]: the group of coroutines that stay together. [`remote`]: the part of a worker that other
-//!   threads use. [`shared`]: what the workers of a runtime share.
+//! - [`timers`], [`inbox`], [`handover`], [`idle`], [`before_sleep`], [`random`](mod@random): pure parts, run
+//!   by loom or by plain tests.
+//! - [`deques`], [`config`], [`threads`], [`running`], [`budget`], [`ids`]: small parts.
+//! - [`home_queues`], [`home`], [`runnable`]: the group of coroutines that stay together. [`mobile`]: the
+//!   homes that any worker may run. [`remote`]: the part of a worker that other threads use. [`shared`]: what
+//!   the workers of a runtime share.
 //! - [`run_queues`]: which coroutine a worker runs next. [`placement`]: on which worker a coroutine starts.
 //!   [`stealing`], [`polling`]: work from other workers, and from the kernel.
-//! - [`worker`]: the policy of a worker. [`turn`]: one run of one coroutine. [`start`]: the worker's thread.
+//! - [`worker`]: the policy of a worker. [`newcomers`]: in which home a coroutine starts. [`turn`]: one run
+//!   of one coroutine. [`start`]: the worker's thread.
 //! - [`current`]: the calling thread's worker, and the coroutine that runs there.
 //! - [`schedule`]: where a woken coroutine is queued. [`spawn`](mod@spawn): how a coroutine is made and
 //!   queued.
@@ -28,10 +30,14 @@ mod config;
 mod current;
 mod deadline;
 mod deques;
+mod handover;
 mod home;
+mod home_queues;
 mod idle;
 mod ids;
 mod inbox;
+mod mobile;
+mod newcomers;
 mod placement;
 mod polling;
 mod random;
@@ -60,6 +66,7 @@ pub(crate) use current::{
     limit, may_switch, on_worker, random, with_local_record,
 };
 pub(crate) use deadline::deadline_of_file;
+pub(crate) use mobile::MAX_HOMES;
 pub(crate) use shared::{Remote, Shared};
 pub(crate) use spawn::{Spawn, spawn};
 pub(crate) use start::{add_spare_worker, start_worker};

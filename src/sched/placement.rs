@@ -17,6 +17,22 @@
 //!   spawned, the margin is smaller still: it has no partner here.
 //!
 //! A worker that is in a long turn is assigned none (`Remote::accepts_assignments`).
+//!
+//! # In which mobile home
+//!
+//! A coroutine that computes for long delays its siblings, and nobody else. If it computes for a fifth of the
+//! time, it delays the requests to its siblings in that fifth. For the slowest percent of all requests not to
+//! show this, less than one coroutine in twenty must be its sibling. So there are many small homes first, and
+//! fuller ones only when the limit of homes is reached:
+//!
+//! - A coroutine starts in the home that the worker runs, while that has less than [`SMALL`] coroutines. That
+//!   is usually its spawner's home, so partners stay together. Coroutines that end in their first turn leave
+//!   no load: while the last ones did, twenty may be there.
+//! - Otherwise it starts in a vacant home or a new one.
+//! - At the limit it starts in the next home of the worker's queue, or in an idle one that has few
+//!   coroutines, and homes are allowed to be a little fuller from then on.
+//! - A home in which a turn was long gets no newcomer for ten seconds or more, nor does that of an isolated
+//!   coroutine.
 
 use super::shared::{Remote, Shared};
 use std::cell::Cell;
@@ -30,6 +46,8 @@ const MARGIN_FOREIGN: usize = 1;
 /// How much a long-lived coroutine weighs against short-lived ones, and how much of the past counts.
 const LONG_LIVED: u32 = 4;
 const MEMORY: u32 = 16;
+/// A mobile home with so many coroutines is full, as long as there may be more homes.
+pub(super) const SMALL: usize = 4;
 
 /// What a worker remembers to place coroutines.
 pub(super) struct Placement {
@@ -56,6 +74,12 @@ impl Placement {
     #[inline]
     pub(super) fn note_short_lived(&self) {
         self.long_lived.set(self.long_lived.get().saturating_sub(1));
+    }
+
+    /// With how many coroutines a mobile home is full that counts as full with `full` long-lived ones.
+    #[inline]
+    pub(super) fn full_with(&self, full: usize) -> usize {
+        if self.long_lived.get() == 0 { full + MARGIN_SHORT_LIVED } else { full }
     }
 
     /// Makes the next choice compare the loads again.

@@ -11,7 +11,8 @@ use crate::base::sys::{Probe, ThreadClock};
 use crate::coroutine::{Batch, Cause, Ticket, WaitReason};
 use crate::netpoll::Shard;
 use crossbeam_deque::{Injector, Steal, Stealer};
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::ptr;
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Instant;
 
@@ -19,8 +20,10 @@ use std::time::Instant;
 /// runtime.
 #[repr(align(128))]
 pub(crate) struct Remote<R> {
-    /// The worker's home.
+    /// The worker's pinned home.
     pub(crate) home: Home<R>,
+    /// How many coroutines live in mobile homes that are based at the worker.
+    pub(super) mobile_live: AtomicUsize,
     /// Unstarted coroutines that the worker is to start. The monitor may take them back.
     pub(crate) assigned: Injector<Runnable>,
     /// How many coroutines are in `assigned` or about to be pushed there.
@@ -42,6 +45,8 @@ pub(crate) struct Remote<R> {
     pub(super) polled: AtomicU64,
     /// The present turn.
     pub(crate) running: Running,
+    /// The mobile home that the worker runs; null for its pinned home.
+    pub(super) visited: AtomicPtr<Home<R>>,
     /// Whether coroutines that only this worker can run were ready behind that turn's.
     pub(crate) others_ready: AtomicBool,
     /// The `WaitReason` of the wait in a destructor that blocks the worker's thread while it unwinds.
@@ -67,6 +72,7 @@ impl<R> Remote<R> {
         let deques = Deques::new();
         Remote {
             home: Home::new(runtime, index, migrate),
+            mobile_live: AtomicUsize::new(0),
             assigned: Injector::new(),
             assigned_count: AtomicUsize::new(0),
             sleep_state: SleepState::new(),
@@ -78,6 +84,7 @@ impl<R> Remote<R> {
             polls: AtomicU64::new(0),
             polled: AtomicU64::new(0),
             running: Running::default(),
+            visited: AtomicPtr::new(ptr::null_mut()),
             others_ready: AtomicBool::new(false),
             blocked_in: AtomicU8::new(WaitReason::None as u8),
             left: AtomicBool::new(false),
@@ -106,15 +113,29 @@ impl<R> Remote<R> {
         !self.oldest_first.is_empty() || !self.newest_first.is_empty()
     }
 
+    /// How many coroutines live in the homes of the worker, and in their first turn on it.
+    pub(super) fn live(&self) -> usize {
+        // SAFETY: null, or a home of this worker's runtime; homes live as long as the runtime.
+        let visited = unsafe { self.visited.load(Ordering::Acquire).as_ref() };
+        let first = visited.is_some_and(|home| home.has_first_turn());
+        self.home.live() + usize::from(first) + self.mobile_live.load(Ordering::Relaxed)
+    }
+
+    /// The home that the worker runs, as other threads see it: it may run another one by now.
+    pub(crate) fn running_home(&self) -> &Home<R> {
+        // SAFETY: null, or a home of this worker's runtime; homes live as long as the runtime.
+        unsafe { self.visited.load(Ordering::Acquire).as_ref() }.unwrap_or(&self.home)
+    }
+
     /// How many coroutines live on the worker or are assigned to it.
     pub(super) fn load(&self) -> usize {
-        self.home.live() + self.assigned_count.load(Ordering::Relaxed)
+        self.live() + self.assigned_count.load(Ordering::Relaxed)
     }
 
     /// As `load`, for a shutdown: an assignment that was counted before its pusher saw the runtime running is
     /// seen.
     pub(super) fn load_now(&self) -> usize {
-        self.assigned_count.load(Ordering::SeqCst) + self.home.live()
+        self.assigned_count.load(Ordering::SeqCst) + self.live()
     }
 
     /// Assigns an unstarted coroutine to the worker; the caller has counted it in `assigned_count`.

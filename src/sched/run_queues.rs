@@ -53,10 +53,11 @@
 //! - Newest first for all that is spawned. Under load, the oldest connection of an accept loop waits longest.
 
 use super::deques::Deques;
+use super::home_queues::HomeQueues;
 use super::runnable::Runnable;
-use super::shared::{Remote, Shared};
-use crate::coroutine::{Batch, Header, Waiter};
-use std::cell::{Cell, UnsafeCell};
+use super::shared::{Home, Remote, Shared};
+use crate::coroutine::Waiter;
+use std::cell::Cell;
 use std::ptr::NonNull;
 use std::sync::atomic::Ordering;
 
@@ -104,19 +105,18 @@ struct Quota {
     served_yielded: Cell<bool>,
 }
 
-/// The sources of one worker that only its own thread pushes to.
+/// What a worker runs next, it says: a coroutine of the home that it runs, or an item of its queues.
+pub(super) enum Next {
+    /// A started coroutine of the home.
+    Started(NonNull<Waiter>),
+    /// What other workers might have taken as well: an unstarted coroutine, in migrating mode also a started
+    /// one; or a home.
+    Item(Runnable),
+    Nothing,
+}
+
+/// The sources of one worker, beside those of the home that it runs.
 pub(super) struct RunQueues {
-    lifo: Cell<Option<NonNull<Waiter>>>,
-    /// How many turns in a row `lifo` has had.
-    lifo_run: Cell<u32>,
-    /// Woken coroutines that this round serves.
-    ready: PrivateQueue,
-    /// Woken coroutines that the next round serves.
-    woken: PrivateQueue,
-    /// Yielded coroutines that this round serves.
-    yielded: PrivateQueue,
-    /// Yielded coroutines that the next round serves.
-    next_yielded: PrivateQueue,
     deques: Deques,
     left: Quota,
     /// Whether a coroutine was spawned or woken here since the round began.
@@ -127,46 +127,14 @@ pub(super) struct RunQueues {
 
 impl RunQueues {
     pub(super) fn new(deques: Deques) -> RunQueues {
-        RunQueues {
-            lifo: Cell::new(None),
-            lifo_run: Cell::new(0),
-            ready: PrivateQueue::new(),
-            woken: PrivateQueue::new(),
-            yielded: PrivateQueue::new(),
-            next_yielded: PrivateQueue::new(),
-            deques,
-            left: Quota::default(),
-            newly_runnable: Cell::new(false),
-            put_off: Cell::new(0),
-        }
+        RunQueues { deques, left: Quota::default(), newly_runnable: Cell::new(false), put_off: Cell::new(0) }
     }
 
-    /// Takes the coroutine out of `lifo`.
-    pub(super) fn take_lifo(&self) -> Option<NonNull<Waiter>> {
-        self.lifo.take()
-    }
-
-    /// Puts a coroutine into `lifo`, and returns the one that it displaces.
-    pub(super) fn put_first(&self, waiter: NonNull<Waiter>) -> Option<NonNull<Waiter>> {
-        self.lifo.replace(Some(waiter))
-    }
-
-    /// Whether `lifo` holds a coroutine.
-    pub(super) fn has_first(&self) -> bool {
-        self.lifo.get().is_some()
-    }
-
-    /// Queues a woken coroutine that only this worker may run.
-    pub(super) fn push_woken(&self, waiter: NonNull<Waiter>) {
+    /// Queues a woken coroutine of the home that the worker runs.
+    pub(super) fn push_woken(&self, home: &HomeQueues, waiter: NonNull<Waiter>) {
         self.newly_runnable.set(true);
         // SAFETY: the caller has just woken it, so it is in no queue; it stays alive until it has run.
-        unsafe { self.woken.push(waiter) };
-    }
-
-    /// Queues a coroutine that has yielded and that only this worker may run.
-    pub(super) fn push_yielded(&self, waiter: NonNull<Waiter>) {
-        // SAFETY: it has just run, so it is in no queue; it stays alive until it has run again.
-        unsafe { self.next_yielded.push(waiter) };
+        unsafe { home.woken.push(waiter) };
     }
 
     /// Queues a coroutine that may be stolen.
@@ -186,63 +154,64 @@ impl RunQueues {
         &self.deques
     }
 
-    /// Whether anything waits here that only this worker can run.
-    pub(super) fn has_own(&self) -> bool {
-        let own = [&self.ready, &self.woken, &self.yielded, &self.next_yielded];
-        self.lifo.get().is_some() || own.iter().any(|queue| !queue.is_empty())
-    }
-
-    /// Takes the coroutine to run next. `push_behind` queues the coroutine of `lifo` when that has had its
+    /// Takes what to run next. `push_behind` queues the coroutine of `lifo` when that has had its
     /// `LIFO_RUN` turns in a row.
     #[inline]
     pub(super) fn next(
         &self,
+        home: &Home,
         remote: &Remote,
         shared: &Shared,
         push_behind: impl FnOnce(NonNull<Waiter>),
-    ) -> Option<Runnable> {
-        if let Some(waiter) = self.lifo.take() {
-            let run = self.lifo_run.get() + 1;
+    ) -> Next {
+        let own = &home.queues;
+        if let Some(waiter) = own.lifo.take() {
+            let run = own.lifo_run.get() + 1;
             if run <= LIFO_RUN {
-                self.lifo_run.set(run);
-                return Some(Runnable(waiter));
+                own.lifo_run.set(run);
+                return Next::Started(waiter);
             }
             push_behind(waiter);
         }
-        self.lifo_run.set(0);
+        own.lifo_run.set(0);
         let mut begun = false;
         // At most twice: the rest of the present round, then the next one.
         loop {
-            if let Some(waiter) = self.ready.pop_looking_ahead() {
-                return Some(Runnable(waiter));
+            if let Some(waiter) = own.ready.pop_looking_ahead() {
+                return Next::Started(waiter);
             }
             if self.left.unstarted.get()
-                && let Some(task) = self.next_unstarted(remote)
+                && let Some(task) = self.next_item(remote)
             {
-                return Some(task);
+                return Next::Item(task);
             }
-            let order = if self.puts_off_yielded(begun) {
+            let order = if self.puts_off_yielded(own, begun) {
                 YieldedOrder::NoMore
             } else {
                 self.left.yielded_order.get()
             };
             if order == YieldedOrder::PinnedFirst {
-                let yielded = self.yielded.pop_looking_ahead().map(Runnable);
-                let yielded = yielded.or_else(|| take_within(&self.left.yielded, || shared.take_yielded()));
-                if yielded.is_some() {
-                    self.left.served_yielded.set(true);
-                    self.put_off.set(0);
-                    return yielded;
+                let yielded = own.yielded.pop_looking_ahead();
+                if yielded.is_some() || self.left.yielded.get() > 0 {
+                    let next = match yielded {
+                        Some(waiter) => Some(waiter),
+                        None => take_within(&self.left.yielded, || shared.take_yielded()).map(|task| task.0),
+                    };
+                    if let Some(waiter) = next {
+                        self.left.served_yielded.set(true);
+                        self.put_off.set(0);
+                        return Next::Started(waiter);
+                    }
                 }
             } else if order == YieldedOrder::MigratingFirst
-                && let Some(yielded) = self.take_migrating_first(shared)
+                && let Some(waiter) = self.take_migrating_first(own, shared)
             {
-                return Some(yielded);
+                return Next::Started(waiter);
             }
             if begun {
-                return None;
+                return Next::Nothing;
             }
-            self.begin_round(remote, shared);
+            self.begin_round(home, remote, shared);
             begun = true;
         }
     }
@@ -250,11 +219,11 @@ impl RunQueues {
     /// Whether the next round begins before this one serves a yielded coroutine: this round has spawned or
     /// woken coroutines, and has served no yielded coroutine yet.
     #[inline]
-    fn puts_off_yielded(&self, begun: bool) -> bool {
+    fn puts_off_yielded(&self, own: &HomeQueues, begun: bool) -> bool {
         let go_first = self.newly_runnable.get()
             && !self.left.served_yielded.get()
             && !begun
-            && (!self.yielded.is_empty() || self.left.yielded.get() > 0)
+            && (!own.yielded.is_empty() || self.left.yielded.get() > 0)
             && self.put_off.get() < MAX_PUT_OFF;
         if go_first {
             self.put_off.set(self.put_off.get() + 1);
@@ -269,7 +238,12 @@ impl RunQueues {
         }
     }
 
-    fn next_unstarted(&self, remote: &Remote) -> Option<Runnable> {
+    /// Takes the oldest item, whatever the round says.
+    pub(super) fn oldest_item(&self) -> Option<Runnable> {
+        self.deques.oldest_first.pop()
+    }
+
+    fn next_item(&self, remote: &Remote) -> Option<Runnable> {
         let left = &self.left;
         let task = take_within(&left.oldest_first, || self.deques.oldest_first.pop())
             .or_else(|| take_within(&left.assigned, || remote.take_assigned()))
@@ -279,9 +253,9 @@ impl RunQueues {
     }
 
     #[cold]
-    fn take_migrating_first(&self, shared: &Shared) -> Option<Runnable> {
+    fn take_migrating_first(&self, own: &HomeQueues, shared: &Shared) -> Option<NonNull<Waiter>> {
         let migrating = take_within(&self.left.yielded, || shared.take_yielded());
-        let yielded = migrating.or_else(|| self.yielded.pop().map(Runnable))?;
+        let yielded = migrating.map(|task| task.0).or_else(|| own.yielded.pop())?;
         self.left.served_yielded.set(true);
         self.put_off.set(0);
         Some(yielded)
@@ -301,12 +275,13 @@ impl RunQueues {
 
     /// Begins a round, when the one before is served.
     #[inline]
-    fn begin_round(&self, remote: &Remote, shared: &Shared) {
+    fn begin_round(&self, home: &Home, remote: &Remote, shared: &Shared) {
         self.newly_runnable.set(false);
-        self.ready.take_over(&self.woken);
-        self.yielded.take_over(&self.next_yielded);
-        if !remote.home.inbox.is_empty() {
-            self.ready.append(remote.home.inbox.take());
+        let own = &home.queues;
+        own.ready.take_over(&own.woken);
+        own.yielded.take_over(&own.next_yielded);
+        if !home.inbox.is_empty() {
+            own.ready.append(home.inbox.take());
         }
         shared.take_share_of_injected(&self.deques.oldest_first);
         let left = &self.left;
@@ -333,13 +308,12 @@ impl RunQueues {
 
     /// Takes any coroutine, in no order: for a worker that leaves.
     pub(super) fn take_any(&self, remote: &Remote) -> Option<Runnable> {
-        let own = [&self.ready, &self.woken, &self.yielded, &self.next_yielded];
+        let own = &remote.home.queues;
         let inbox = || {
-            self.woken.append(remote.home.inbox.take());
-            self.woken.pop()
+            own.woken.append(remote.home.inbox.take());
+            own.woken.pop()
         };
-        let waiter = self.lifo.take().or_else(|| own.iter().find_map(|queue| queue.pop()));
-        let own = waiter.or_else(inbox).map(Runnable);
+        let own = own.take_any().or_else(inbox).map(Runnable);
         own.or_else(|| self.deques.oldest_first.pop())
             .or_else(|| remote.take_assigned())
             .or_else(|| self.deques.newest_first.pop())
@@ -357,78 +331,4 @@ fn take_within(left: &Cell<usize>, take: impl FnOnce() -> Option<Runnable>) -> O
     // An empty source is served, even if thieves have emptied it.
     left.set(if task.is_some() { n - 1 } else { 0 });
     task
-}
-
-/// A queue that only its worker uses. No reference to the batch outlives the method that makes it, and no
-/// method calls back, so there is never a second reference.
-struct PrivateQueue(UnsafeCell<Batch>);
-
-impl PrivateQueue {
-    fn new() -> PrivateQueue {
-        PrivateQueue(UnsafeCell::new(Batch::new()))
-    }
-
-    /// The batch.
-    ///
-    /// # Safety
-    ///
-    /// No other reference to it exists.
-    #[inline]
-    #[allow(clippy::mut_from_ref)]
-    unsafe fn batch(&self) -> &mut Batch {
-        // SAFETY: as the caller says; the type is not `Sync`.
-        unsafe { &mut *self.0.get() }
-    }
-
-    #[inline]
-    fn is_empty(&self) -> bool {
-        // SAFETY: none outlives a method.
-        unsafe { self.batch() }.is_empty()
-    }
-
-    /// Queues a coroutine.
-    ///
-    /// # Safety
-    ///
-    /// It is in no queue, and stays alive until it was taken.
-    #[inline]
-    unsafe fn push(&self, waiter: NonNull<Waiter>) {
-        // SAFETY: none outlives a method. The element is as the caller says.
-        unsafe { self.batch().push(waiter) };
-    }
-
-    fn pop(&self) -> Option<NonNull<Waiter>> {
-        // SAFETY: none outlives a method.
-        unsafe { self.batch() }.pop()
-    }
-
-    fn append(&self, mut more: Batch) {
-        // SAFETY: none outlives a method.
-        unsafe { self.batch() }.append(&mut more);
-    }
-
-    /// Takes over all of another queue.
-    #[inline]
-    fn take_over(&self, other: &PrivateQueue) {
-        // SAFETY: none outlives a method, and the two are different queues.
-        unsafe { self.batch().append(other.batch()) };
-    }
-
-    /// Takes the first coroutine, and prefetches the next two, which are loaded while the first one runs: if
-    /// many wait for their turn, most of them have left the processor's cache.
-    #[inline]
-    fn pop_looking_ahead(&self) -> Option<NonNull<Waiter>> {
-        // SAFETY: none outlives a method.
-        let batch = unsafe { self.batch() };
-        let popped = batch.pop()?;
-        let (next, after_next) = batch.first_two();
-        if let Some(next) = next {
-            // SAFETY: coroutines in the worker's own queue are alive, and the worker owns them.
-            unsafe { next.cast::<Header>().as_ref().prefetch_stack() };
-        }
-        if let Some(after_next) = after_next {
-            Header::prefetch(after_next.cast());
-        }
-        Some(popped)
-    }
 }

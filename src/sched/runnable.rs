@@ -1,16 +1,40 @@
-//! A coroutine in a queue, and the two ways in which it ends: after its last turn, or without one.
+//! An item of a run queue, and the two ways in which a coroutine ends: after its last turn, or without one.
 
+use super::home::Home;
 use crate::coroutine::{Batch, Header, JoinError, Waiter};
 use std::ptr::NonNull;
 
-/// A coroutine in a queue: with it comes the right to run it.
+/// A coroutine in a queue: with it comes the right to run it. Or a mobile home, likewise: the address of one
+/// plus [`HOME`].
 pub(crate) struct Runnable(pub(super) NonNull<Waiter>);
 
-// SAFETY: the right to run a coroutine passes with this, and the queues synchronize.
+/// What the addresses of waiters, which are even, are not.
+const HOME: usize = 1;
+const _: () = assert!(align_of::<Waiter>() > HOME && align_of::<Home<()>>() > HOME);
+
+// SAFETY: the right to run a coroutine, or a home, passes with this, and the queues synchronize.
 unsafe impl Send for Runnable {}
+
+impl Runnable {
+    /// A mobile home.
+    pub(super) fn of_home<R>(home: &Home<R>) -> Runnable {
+        Runnable(NonNull::from(home).map_addr(|address| address | HOME).cast())
+    }
+
+    /// The home, if it is one. `R` is the runtime of the queue in which the item was.
+    #[inline]
+    pub(super) fn home<R>(&self) -> Option<NonNull<Home<R>>> {
+        let is_home = self.0.addr().get() & HOME != 0;
+        is_home.then(|| self.0.map_addr(|address| (address.get() - HOME).try_into().expect("no null")).cast())
+    }
+}
 
 /// Ends a coroutine that will not run: its joiner gets [`JoinError::Cancelled`]. A started one is leaked.
 pub(super) fn discard(task: Runnable) {
+    // The coroutines of a home are leaked.
+    if task.home::<()>().is_some() {
+        return;
+    }
     let this: NonNull<Header> = task.0.cast();
     // SAFETY: the thread that takes a coroutine from a queue owns it, and it is alive.
     if unsafe { this.as_ref().started() } {

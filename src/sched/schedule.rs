@@ -4,7 +4,9 @@
 //!  the coroutine       woken by                          goes to
 //!  stays in its home   the worker that runs the home     that worker's run queue; first of all, if a
 //!                                                        coroutine wakes it
-//!                      any other thread                  the home's inbox; that worker is woken
+//!                      any other thread                  the home's inbox; the worker of a pinned home is
+//!                                                        woken, a mobile home that is idle is queued: by a
+//!                                                        worker on its own queue, else in the injector
 //!  may migrate         a worker of its runtime           the run queue of the waking worker
 //!                      any other thread                  the injector
 //! ```
@@ -37,8 +39,8 @@ impl Schedule for ToRunQueue {
                 worker.push_migrating(waiter);
             } else if ptr::eq(worker.home(), home) {
                 worker.push_ready(waiter);
-            } else {
-                worker.shared().push_to_home(home, waiter);
+            } else if worker.shared().push_to_home(home, waiter) {
+                worker.queue_home(home);
             }
             true
         });
@@ -47,8 +49,8 @@ impl Schedule for ToRunQueue {
             let shared = home.runtime().upgrade().expect("a runtime outlives its coroutines");
             if migrates {
                 shared.inject(Runnable(waiter));
-            } else {
-                shared.push_to_home(home, waiter);
+            } else if shared.push_to_home(home, waiter) {
+                shared.inject(Runnable::of_home(home));
             }
         }
     }

@@ -3,6 +3,7 @@
 use super::config::{Config, Phase};
 use super::home;
 use super::idle::Idle;
+use super::mobile::{self, MobileHomes};
 use super::remote::{self, take_one};
 use super::runnable::{Runnable, discard};
 use super::threads::Threads;
@@ -21,10 +22,12 @@ pub(crate) type Home = home::Home<Shared>;
 
 /// What the workers of one runtime share.
 pub(crate) struct Shared {
-    /// One for each worker, and in migrating mode as many again for spare workers.
+    /// One for each worker, and with mobile homes and in migrating mode as many again for spare workers.
     pub(crate) remotes: Box<[Remote]>,
     /// How many of them have a thread.
     pub(super) active: AtomicUsize,
+    /// The homes that any worker may run.
+    pub(crate) mobile: MobileHomes<Shared>,
     pub(super) idle: Idle,
     pub(crate) netpoller: Netpoller,
     config: Config,
@@ -49,7 +52,9 @@ pub(crate) struct Shared {
 
 impl Shared {
     pub(crate) fn new(config: Config) -> std::io::Result<Arc<Shared>> {
-        let capacity = if config.migrate { 2 * config.workers } else { config.workers };
+        let homes = if config.migrate { 0 } else { mobile::limit_of(config.homes) };
+        let spare_workers = if config.migrate || homes > 0 { config.workers } else { 0 };
+        let capacity = config.workers + spare_workers;
         let mut shards = Vec::with_capacity(capacity);
         for _ in 0..capacity {
             shards.push(Arc::new(Shard::new()?));
@@ -61,6 +66,7 @@ impl Shared {
                 .map(|(index, shard)| Remote::new(shared, index, shard, config.migrate))
                 .collect(),
             active: AtomicUsize::new(config.workers),
+            mobile: MobileHomes::new(homes),
             idle: Idle::new(config.workers),
             netpoller: Netpoller::new(),
             may_spin: std::thread::available_parallelism().is_ok_and(|n| config.workers <= n.get()),
@@ -104,13 +110,29 @@ impl Shared {
         }
     }
 
-    /// Pushes a woken coroutine to the inbox of its home, and wakes the worker that runs the home. The caller
-    /// keeps the runtime alive: the coroutine may end after the push.
-    pub(super) fn push_to_home(&self, home: &Home, waiter: NonNull<Waiter>) {
+    /// Whether started coroutines are in mobile homes.
+    #[inline]
+    pub(crate) fn has_mobile_homes(&self) -> bool {
+        self.mobile.limit() > 0
+    }
+
+    /// All homes: those of the workers that have a thread, and the mobile ones.
+    pub(crate) fn homes(&self) -> impl Iterator<Item = &Home> + '_ {
+        self.active_remotes().iter().map(|remote| &remote.home).chain(self.mobile.iter())
+    }
+
+    /// Pushes a woken coroutine to the inbox of its home, and wakes the worker of a pinned home. True if the
+    /// caller must queue the home. The caller keeps the runtime alive: the coroutine may end after the push.
+    #[must_use]
+    pub(super) fn push_to_home(&self, home: &Home, waiter: NonNull<Waiter>) -> bool {
         // SAFETY: the caller has just woken the coroutine, so it is in no queue; it stays alive until it
         // has run.
         unsafe { home.inbox.push(waiter) };
-        self.remotes[home.worker()].notify(&self.idle);
+        if home.is_mobile() {
+            return home.handover.notify();
+        }
+        self.remotes[home.base()].notify(&self.idle);
+        false
     }
 
     /// Queues a coroutine for any worker.
@@ -205,7 +227,7 @@ impl Shared {
     pub(crate) fn counts(&self) -> impl Iterator<Item = [u64; 5]> + '_ {
         self.active_remotes().iter().map(|remote| {
             [
-                remote.home.live() as u64,
+                remote.live() as u64,
                 remote.running.turns(),
                 remote.polls.load(Ordering::Relaxed),
                 remote.steals.load(Ordering::Relaxed),
@@ -235,6 +257,7 @@ impl Shared {
     pub(crate) fn is_quiet(&self) -> bool {
         // In this order: a coroutine that `take_back` moves is counted at its worker or is in the injector.
         self.active_remotes().iter().all(|remote| remote.load_now() == 0 && remote.home.inbox.is_empty())
+            && self.mobile.iter().all(|home| home.live() == 0)
             && !self.has_shared_work()
     }
 
@@ -250,6 +273,19 @@ impl Shared {
             remote.assigned_count.fetch_sub(1, Ordering::SeqCst);
         }
         // A shutdown that does not wait any more may have drained the queue in between.
+        self.discard_if_closed();
+    }
+
+    /// Moves what other workers may take from a worker that does not take it itself to the injector, for any
+    /// worker.
+    pub(crate) fn take_back_items(&self, remote: &Remote) {
+        loop {
+            match remote.oldest_first.steal() {
+                Steal::Success(item) => self.injector.push(item),
+                Steal::Empty => break,
+                Steal::Retry => {}
+            }
+        }
         self.discard_if_closed();
     }
 
@@ -310,6 +346,7 @@ mod tests {
             name: None,
             stack: StackSize::DEFAULT,
             pinned: false,
+            isolated: false,
             limit: None,
             checked: false,
             site: Location::caller(),

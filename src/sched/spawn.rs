@@ -17,6 +17,7 @@ pub(crate) struct Spawn {
     name: Option<Box<str>>,
     stack: StackOverride,
     pinned: bool,
+    isolated: bool,
     limit: Option<Instant>,
     site: Site,
 }
@@ -27,14 +28,16 @@ impl Spawn {
     #[track_caller]
     pub(crate) fn on_this_worker() -> Spawn {
         let site = Location::caller();
-        Spawn { shared: None, name: None, stack: StackOverride::default(), pinned: false, limit: None, site }
+        let (name, stack) = (None, StackOverride::default());
+        Spawn { shared: None, name, stack, pinned: false, isolated: false, limit: None, site }
     }
 
     /// In that runtime; otherwise as [`on_this_worker`](Self::on_this_worker).
     #[track_caller]
     pub(crate) fn of(shared: &Arc<Shared>) -> Spawn {
         let (shared, site) = (Some(Arc::clone(shared)), Location::caller());
-        Spawn { shared, name: None, stack: StackOverride::default(), pinned: false, limit: None, site }
+        let (name, stack) = (None, StackOverride::default());
+        Spawn { shared, name, stack, pinned: false, isolated: false, limit: None, site }
     }
 
     /// Reports name that line.
@@ -61,6 +64,12 @@ impl Spawn {
         self
     }
 
+    /// With mobile homes: whether it has a home of its own.
+    pub(crate) fn isolated(mut self, isolated: bool) -> Spawn {
+        self.isolated = isolated;
+        self
+    }
+
     /// It is under that time limit from the start.
     pub(crate) fn limit(mut self, limit: Option<Instant>) -> Spawn {
         self.limit = limit;
@@ -76,9 +85,9 @@ impl Spawn {
         fork::check();
         let make = |shared: &Shared, id: Id| {
             let stack = shared.config().stack_size.with(self.stack);
-            let Spawn { name, pinned, limit, site, .. } = self;
+            let Spawn { name, pinned, isolated, limit, site, .. } = self;
             let checked = shared.config().checks;
-            let settings = Settings { id, name, stack, pinned, limit, checked, site };
+            let settings = Settings { id, name, stack, pinned, isolated, limit, checked, site };
             // SAFETY: as the caller says.
             unsafe { coroutine::new::<_, _, ToRunQueue>(f, settings) }
         };

@@ -25,7 +25,7 @@ pub(crate) fn start_worker(shared: &Arc<Shared>, index: usize) -> io::Result<()>
         let _stack = overflow::AltStack::install();
         let worker = Worker::new(own, index, deques);
         worker.run();
-        if worker.home().live() != 0 {
+        if worker.remote().home.live() != 0 {
             worker.shared().threads.stay();
         }
     })

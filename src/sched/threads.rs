@@ -31,6 +31,11 @@ impl Threads {
         Ok(())
     }
 
+    /// Counts threads that others have started, and waits for them at the end.
+    pub(crate) fn adopt(&self, handles: Vec<JoinHandle<()>>) {
+        self.handles.lock().extend(handles);
+    }
+
     /// The end of a worker that leaks coroutines. Their frames stay for ever, so what these borrow from
     /// thread-locals must stay as well, and with it the thread.
     pub(crate) fn stay(&self) -> ! {

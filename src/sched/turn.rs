@@ -8,7 +8,7 @@
 //!  ends                 recycles its stack and wakes its joiner
 //! ```
 //!
-//! An unstarted coroutine first gets a stack and a home here, or is assigned to another worker.
+//! An unstarted coroutine first gets a stack, in the home that the worker runs.
 
 use super::budget;
 use super::config::Phase;
@@ -25,18 +25,14 @@ use std::sync::atomic::Ordering;
 const MAX_TAKEN_BACK: u8 = 16;
 
 impl Worker {
-    /// Runs a coroutine until it parks, yields or ends.
-    pub(super) fn take_turn(&self, task: Runnable) {
-        let this = task.0.cast::<Header>();
+    /// Runs a started coroutine until it parks, yields or ends. The caller has taken it from a queue, or has
+    /// just started it.
+    pub(super) fn take_turn(&self, this: NonNull<Header>) {
         // SAFETY: the thread that takes a coroutine from a queue owns it, and it is alive.
         let header = unsafe { this.as_ref() };
-        // SAFETY: we own it.
-        if !unsafe { header.started() } && !self.start(this) {
-            return;
-        }
         let remote = self.remote();
         remote.running.begin(header.id());
-        remote.others_ready.store(self.queues.has_own(), Ordering::Relaxed);
+        remote.others_ready.store(self.home().queues.any(), Ordering::Relaxed);
         budget::refill();
         loop {
             self.current.set(Some(this));
@@ -47,13 +43,14 @@ impl Worker {
                 && !header.listed.get()
             {
                 // Before another thread can wake it, so that it may end elsewhere.
-                remote.home.add(this);
-                remote.home.end_first_turn();
+                let home = self.home();
+                self.list(home, this);
+                home.end_first_turn();
                 self.placement.note_long_lived();
             }
             match step {
                 Step::Finished => break self.finish(this),
-                Step::Suspended(Suspend::Yield) => break self.push_yielded(task.0),
+                Step::Suspended(Suspend::Yield) => break self.push_yielded(this.cast()),
                 Step::Suspended(Suspend::Wait(request)) => {
                     // SAFETY: nobody resumes the coroutine before it is parked, below.
                     let Request { commit, ticket, masked } = unsafe { request.read() };
@@ -69,17 +66,22 @@ impl Worker {
         remote.running.end();
     }
 
-    /// Gives a coroutine its stack and its home. False if it was assigned to another worker, or has ended
-    /// because there is no stack.
-    fn start(&self, this: NonNull<Header>) -> bool {
+    /// Lists a coroutine of that home, which this worker runs.
+    fn list(&self, home: &Home, this: NonNull<Header>) {
+        home.add(this);
+        if home.is_mobile() {
+            self.shared().remotes[home.base()].mobile_live.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Gives a coroutine its stack and its home, which is the one that this worker runs. False if the
+    /// coroutine has ended because there is no stack.
+    pub(super) fn start(&self, this: NonNull<Header>) -> bool {
         // SAFETY: we own it, and it is alive.
         let header = unsafe { this.as_ref() };
         if self.closing.get() || self.shared().phase() != Phase::Running {
             // It is not parked, so this only leaves the mark.
             let _ = header.waiter.cancel();
-        }
-        if self.assign_elsewhere(header, this) {
-            return false;
         }
         match self.stacks.borrow_mut().take(header.stack_size()) {
             Ok(stack) => {
@@ -88,7 +90,7 @@ impl Worker {
                 if header.name().is_some() {
                     // Listed from the start, so that a report about a coroutine that never waits has the
                     // name.
-                    home.add(this);
+                    self.list(home, this);
                 } else {
                     self.remote().running.set_first_site(header.site());
                     home.begin_first_turn();
@@ -109,7 +111,9 @@ impl Worker {
 
     /// Assigns an unstarted coroutine to a worker with a lower load, where `placement` says so; false if it
     /// is to start here.
-    fn assign_elsewhere(&self, header: &Header, this: NonNull<Header>) -> bool {
+    pub(super) fn assign_elsewhere(&self, this: NonNull<Header>) -> bool {
+        // SAFETY: we own it, and it is alive.
+        let header = unsafe { this.as_ref() };
         if header.assigned.replace(false) {
             self.remote().assigned_count.fetch_sub(1, Ordering::Relaxed);
             return false;
@@ -145,7 +149,11 @@ impl Worker {
         self.stacks.borrow_mut().put(stack);
         if header.listed.get() {
             // SAFETY: the home is one of this runtime.
-            unsafe { &*header.owner.home.load(Ordering::Relaxed).cast::<Home>() }.remove(this);
+            let home = unsafe { &*header.owner.home.load(Ordering::Relaxed).cast::<Home>() };
+            home.remove(this);
+            if home.is_mobile() {
+                self.shared().remotes[home.base()].mobile_live.fetch_sub(1, Ordering::Relaxed);
+            }
         } else {
             self.home().end_first_turn();
             self.placement.note_short_lived();

@@ -78,10 +78,10 @@ use super::before_sleep::{SPIN, SpinBeforeSleep, YieldBeforeSleep};
 use super::config::Phase;
 use super::deques::Deques;
 use super::ids::Ids;
-use super::placement::Placement;
+use super::placement::{Placement, SMALL};
 use super::polling::Polling;
 use super::random::Random;
-use super::run_queues::{OLDEST_TURN, RunQueues};
+use super::run_queues::{Next, OLDEST_TURN, RunQueues};
 use super::runnable::{Runnable, discard};
 use super::shared::{Home, Remote, Shared};
 use super::stealing::{FEW, STEAL_DELAY, steal};
@@ -103,11 +103,25 @@ const CLOSING_NAP: Duration = Duration::from_millis(5);
 /// Checks of the inbox between two of the shared work and the clock, while the worker spins.
 const SPIN_CHECKS: u32 = 16;
 
+/// A slice of a mobile home that is about to begin. The worker has the home.
+#[derive(Clone, Copy)]
+pub(super) struct Visit {
+    pub(super) home: NonNull<Home>,
+    /// An unstarted coroutine that is to start there.
+    pub(super) newcomer: Option<NonNull<Header>>,
+}
+
 /// The part of a worker that only its own thread uses.
 pub(crate) struct Worker {
     shared: Arc<Shared>,
     remote: NonNull<Remote>,
     pub(super) index: usize,
+    /// The home that it runs.
+    home: Cell<NonNull<Home>>,
+    /// The mobile home that it runs next.
+    next_visit: Cell<Option<Visit>>,
+    /// With how many coroutines a home counts as full (`placement`).
+    pub(super) full: Cell<usize>,
     /// The coroutine whose turn it is.
     pub(super) current: Cell<Option<NonNull<Header>>>,
     pub(super) queues: RunQueues,
@@ -116,6 +130,8 @@ pub(crate) struct Worker {
     polling: Polling,
     /// How many turns there are until the oldest of `newest_first` goes first.
     until_oldest: Cell<u32>,
+    /// How many turns the worker had begun when the present slice began.
+    slice_began: Cell<u64>,
     /// Whether the idle word counts it as a searcher.
     searching: Cell<bool>,
     spin: SpinBeforeSleep,
@@ -141,6 +157,9 @@ impl Worker {
     pub(super) fn new(shared: Arc<Shared>, index: usize, deques: Deques) -> Worker {
         Worker {
             remote: NonNull::from(&shared.remotes[index]),
+            home: Cell::new(NonNull::from(&shared.remotes[index].home)),
+            next_visit: Cell::new(None),
+            full: Cell::new(SMALL),
             shared,
             index,
             current: Cell::new(None),
@@ -149,6 +168,7 @@ impl Worker {
             stacks: RefCell::new(Pool::new()),
             polling: Polling::new(),
             until_oldest: Cell::new(OLDEST_TURN),
+            slice_began: Cell::new(0),
             searching: Cell::new(false),
             spin: SpinBeforeSleep::new(),
             yields: YieldBeforeSleep::new(),
@@ -163,34 +183,65 @@ impl Worker {
     /// The worker's life.
     pub(super) fn run(&self) {
         set_this_worker(self);
-        loop {
-            if let Some(task) = self.next() {
-                self.stop_searching();
-                self.take_turn(task);
-            } else if !self.find_work_or_sleep() {
-                break;
-            }
-        }
+        self.serve();
         self.discard_unstarted();
         self.remote().left.store(true, Ordering::Release);
         set_this_worker(ptr::null());
     }
 
-    /// Takes the next coroutine to run out of the worker's own queues. Polls if the netpoller thread has
-    /// ticked since the last poll.
-    fn next(&self) -> Option<Runnable> {
-        if self.polling.is_due(&self.shared) {
-            self.placement.forget();
-            self.queues.note_tick();
-            self.poll(Some(Duration::ZERO));
+    /// Runs coroutines. In the worker's pinned home, until it must leave. In a mobile home, until the home's
+    /// slice is over.
+    fn serve(&self) {
+        loop {
+            match self.next() {
+                Next::Started(waiter) => {
+                    self.stop_searching();
+                    self.take_turn(waiter.cast());
+                }
+                Next::Item(item) => {
+                    self.stop_searching();
+                    if !self.run_item(item) {
+                        return;
+                    }
+                }
+                Next::Nothing => {
+                    // It gives a mobile home back before it sleeps, so that other workers may run it.
+                    if self.is_visiting() || !self.find_work_or_sleep() {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes what to run next out of the worker's own queues. Polls if the netpoller thread has ticked since
+    /// the last poll.
+    #[inline]
+    fn next(&self) -> Next {
+        if self.polling.is_due(&self.shared)
+            && let Some(item) = self.tick()
+        {
+            return Next::Item(item);
         }
         let until = self.until_oldest.get();
         if until > 0 {
             self.until_oldest.set(until - 1);
         } else if let Some(task) = self.oldest_turn() {
-            return Some(task);
+            return Next::Item(task);
         }
-        self.queues.next(self.remote(), &self.shared, |waiter| self.push_behind(waiter))
+        self.queues.next(self.home(), self.remote(), &self.shared, |waiter| self.push_behind(waiter))
+    }
+
+    /// The netpoller thread has ticked: polls. A slice that has lasted until now is over if others wait: this
+    /// returns the oldest of them.
+    #[cold]
+    #[inline(never)]
+    fn tick(&self) -> Option<Runnable> {
+        self.placement.forget();
+        self.queues.note_tick();
+        self.poll(Some(Duration::ZERO));
+        let had_turn = self.slice_began.get() != self.remote().running.turns();
+        if self.is_visiting() && had_turn { self.queues.oldest_item() } else { None }
     }
 
     /// Takes the oldest coroutine of `newest_first`. Each such turn also checks for a shutdown.
@@ -201,6 +252,90 @@ impl Worker {
             self.close();
         }
         self.queues.oldest(self.remote())
+    }
+
+    /// Runs an item that any worker might have taken. False if the slice of the home that the worker runs is
+    /// over, since the item is not for this home.
+    fn run_item(&self, item: Runnable) -> bool {
+        if let Some(home) = item.home() {
+            // SAFETY: homes live as long as the runtime. The item was in a queue of it, and is the right to
+            // run the home.
+            unsafe { home.as_ref() }.handover.begin();
+            return self.visit(Visit { home, newcomer: None });
+        }
+        let this = item.0.cast::<Header>();
+        // SAFETY: the thread that takes a coroutine from a queue owns it, and it is alive.
+        if unsafe { this.as_ref().started() } {
+            self.take_turn(this);
+            return true;
+        }
+        if self.assign_elsewhere(this) {
+            return true;
+        }
+        if self.shared.has_mobile_homes()
+            && !self.admits(this)
+            && let Some(home) = self.other_home(this)
+        {
+            return self.visit(Visit { home, newcomer: Some(this) });
+        }
+        if self.start(this) {
+            self.take_turn(this);
+        }
+        true
+    }
+
+    /// Runs a slice of a mobile home, and the slices that follow from it. From inside of another mobile home
+    /// it returns false: the slice of that home ends first.
+    fn visit(&self, visit: Visit) -> bool {
+        self.next_visit.set(Some(visit));
+        if self.is_visiting() {
+            return false;
+        }
+        while let Some(visit) = self.next_visit.take() {
+            // SAFETY: homes live as long as the runtime.
+            let home = unsafe { visit.home.as_ref() };
+            self.home.set(visit.home);
+            self.remote().visited.store(visit.home.as_ptr(), Ordering::Release);
+            // SAFETY: the worker has the home.
+            let storage = unsafe { home.storage() }.expect("only mobile homes are visited, before their end");
+            // SAFETY: the worker has the home, and nobody else runs it (`handover.rs`). The worker is in its
+            // pinned home, so on its own thread-locals.
+            unsafe { storage.enter(&mut || self.slice(home, visit.newcomer)) };
+            self.remote().visited.store(ptr::null_mut(), Ordering::Release);
+            self.home.set(NonNull::from(&self.remote().home));
+            self.leave(home);
+        }
+        true
+    }
+
+    /// A slice of a mobile home, on its thread-locals.
+    fn slice(&self, home: &Home, newcomer: Option<NonNull<Header>>) {
+        set_this_worker(self);
+        self.slice_began.set(self.remote().running.turns());
+        home.queues.begin_slice(home.inbox.take());
+        if self.shared.phase() != Phase::Running {
+            self.close();
+        }
+        if let Some(this) = newcomer
+            && self.start(this)
+        {
+            self.take_turn(this);
+        }
+        self.serve();
+        // The home may end on its lender, without a worker.
+        set_this_worker(ptr::null());
+    }
+
+    /// Gives back a mobile home after a slice.
+    fn leave(&self, home: &Home) {
+        if home.live() == 0 {
+            self.shared.mobile.give_back(home);
+        } else if home.queues.any() {
+            home.handover.requeue();
+            self.push_home(home);
+        } else if home.handover.release(|| home.inbox.is_empty()) {
+            self.push_home(home);
+        }
     }
 
     /// Called when the worker's own queues are empty: spins, searches, yields or sleeps. Returns false when
@@ -223,7 +358,7 @@ impl Worker {
                 && let Some(task) = self.search()
             {
                 self.stop_searching();
-                self.take_turn(task);
+                self.run_item(task);
                 return true;
             }
         }
@@ -360,15 +495,25 @@ impl Worker {
         }
     }
 
-    /// Cancels all that lives here, once; true if that made anything runnable.
+    /// Cancels all that lives in the home that the worker runs, once; true if that made anything runnable, or
+    /// the worker has visited a mobile home to cancel all that lives there.
     fn close(&self) -> bool {
-        if self.closing.replace(true) || !UNWINDS {
+        self.closing.set(true);
+        if !UNWINDS {
             return false;
         }
         let mut batch = self.home().cancel_all();
         let woke = !batch.is_empty();
         batch.wake();
-        woke
+        if self.is_visiting() {
+            return woke;
+        }
+        // A home that is queued, or that another worker runs, is cancelled there.
+        let idle = self.shared.mobile.iter().find(|home| home.is_uncancelled() && home.handover.try_take());
+        if let Some(home) = idle {
+            self.visit(Visit { home: NonNull::from(home), newcomer: None });
+        }
+        woke || idle.is_some()
     }
 
     /// Ends the coroutines that this worker will not start any more. The destructors of their closures may
@@ -400,26 +545,40 @@ impl Worker {
         self.shared.work_was_pushed();
     }
 
-    /// Queues a woken coroutine whose home this worker runs.
+    /// Queues a mobile home that has just become runnable.
+    pub(super) fn queue_home(&self, home: &Home) {
+        self.push_home(home);
+        // Between two turns this worker runs it soon, or the netpoller thread sees to it that another one
+        // does. During a turn nobody knows how long that lasts, so the second home is for another worker.
+        if self.current.get().is_some() && self.queues.deques().oldest_first.len() > 1 {
+            self.shared.work_was_pushed();
+        }
+    }
+
+    fn push_home(&self, home: &Home) {
+        self.queues.push_oldest_first(Runnable::of_home(home));
+    }
+
+    /// Queues a woken coroutine of the home that this worker runs.
     pub(super) fn push_ready(&self, waiter: NonNull<Waiter>) {
         // If the running coroutine wakes it, it goes first, while what it is to read is in the cache.
         let displaced = if self.current.get().is_some() {
             // For the monitor's report, if the running coroutine stays in its turn for too long.
             self.remote().others_ready.store(true, Ordering::Relaxed);
-            self.queues.put_first(waiter)
+            self.home().queues.lifo.replace(Some(waiter))
         } else {
             Some(waiter)
         };
         if let Some(waiter) = displaced {
-            self.queues.push_woken(waiter);
+            self.queues.push_woken(&self.home().queues, waiter);
         }
     }
 
     /// Queues a woken coroutine that any worker may run.
     pub(super) fn push_migrating(&self, waiter: NonNull<Waiter>) {
         // Between two turns, the first woken coroutine is the next to run here, so no other worker is needed.
-        let first = self.current.get().is_some() || !self.queues.has_first();
-        let displaced = if first { self.queues.put_first(waiter) } else { Some(waiter) };
+        let first = self.current.get().is_some() || self.home().queues.lifo.get().is_none();
+        let displaced = if first { self.home().queues.lifo.replace(Some(waiter)) } else { Some(waiter) };
         if let Some(waiter) = displaced {
             self.queue_migrating(waiter);
         }
@@ -435,7 +594,7 @@ impl Worker {
         if self.may_migrate(waiter) {
             self.queue_migrating(waiter);
         } else {
-            self.queues.push_woken(waiter);
+            self.queues.push_woken(&self.home().queues, waiter);
         }
     }
 
@@ -444,14 +603,15 @@ impl Worker {
         if self.may_migrate(waiter) {
             self.shared.inject_yielded(Runnable(waiter));
         } else {
-            self.queues.push_yielded(waiter);
+            // SAFETY: it has just run, so it is in no queue; it stays alive until it has run again.
+            unsafe { self.home().queues.next_yielded.push(waiter) };
         }
     }
 
     /// Puts the coroutine of `lifo` where other workers can take it, if they may: this worker is about to
     /// block.
     pub(super) fn share_lifo(&self) {
-        if let Some(waiter) = self.queues.take_lifo() {
+        if let Some(waiter) = self.home().queues.lifo.take() {
             self.push_behind(waiter);
         }
     }
@@ -478,7 +638,10 @@ impl Worker {
             return !self.home().may_migrate(header);
         }
         let config = self.shared.config();
-        ptr::eq(home, self.spawner_mark()) && config.workers == 1 && !config.migrate
+        ptr::eq(home, self.spawner_mark())
+            && config.workers == 1
+            && !config.migrate
+            && !self.shared.has_mobile_homes()
     }
 
     /// The part that other threads use.
@@ -491,7 +654,14 @@ impl Worker {
     /// The home that this worker runs.
     #[inline]
     pub(super) fn home(&self) -> &Home {
-        &self.remote().home
+        // SAFETY: homes are a part of `shared`, which this worker holds.
+        unsafe { self.home.get().as_ref() }
+    }
+
+    /// Whether the worker runs a mobile home.
+    #[inline]
+    pub(super) fn is_visiting(&self) -> bool {
+        self.home().is_mobile()
     }
 
     pub(super) fn shared(&self) -> &Arc<Shared> {

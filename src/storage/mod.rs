@@ -81,8 +81,6 @@
 //! - *To restore the thread pointer lazily*, only when another block is needed: then a worker's own code runs
 //!   with a lender's block, also after the lender's end.
 
-#![allow(dead_code)] // The scheduler does not use it yet.
-
 mod credentials;
 mod lender;
 mod loan;
@@ -92,7 +90,6 @@ mod sys;
 #[cfg(all(test, not(loom), not(miri)))]
 mod tests;
 
-#[allow(unused_imports)]
 pub(crate) use lender::Storage;
-#[allow(unused_imports)]
-pub(crate) use probe::{Unsupported, supported};
+
+pub(crate) use probe::supported;

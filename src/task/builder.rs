@@ -25,6 +25,7 @@ pub struct Builder {
     stack_size: Option<usize>,
     guard_size: Option<usize>,
     pinned: bool,
+    isolated: bool,
     site: Option<Site>,
 }
 
@@ -64,6 +65,24 @@ impl Builder {
         self
     }
 
+    /// Gives the coroutine a home of its own, in a runtime with
+    /// [mobile homes](crate::runtime::Builder::homes): no other coroutine waits while it computes. Use this
+    /// for one that computes for long without a wait. Its children start in other homes. In other runtimes
+    /// this changes nothing. If the runtime can have no more homes, it shares one.
+    ///
+    /// ```
+    /// sward::run(|| {
+    ///     let sum = sward::task::Builder::new().isolated(true).spawn(|| (0..1_000_000_u64).sum::<u64>())?;
+    ///     assert_eq!(sum.join().unwrap(), 499_999_500_000);
+    ///     std::io::Result::Ok(())
+    /// })?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn isolated(mut self, isolated: bool) -> Builder {
+        self.isolated = isolated;
+        self
+    }
+
     /// Spawns the coroutine, as [`std::thread::Builder::spawn`]; otherwise as [`spawn`](super::spawn()). Does
     /// not park.
     ///
@@ -91,7 +110,7 @@ impl Builder {
     #[track_caller]
     pub(super) fn prepare(&self) -> io::Result<Spawn> {
         let stack = StackOverride::new(self.stack_size, self.guard_size)?;
-        let mut spawn = spawn_here()?.pinned(self.pinned).stack(stack);
+        let mut spawn = spawn_here()?.pinned(self.pinned).isolated(self.isolated).stack(stack);
         if let Some(name) = &self.name {
             spawn = spawn.named(name);
         }

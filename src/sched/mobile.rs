@@ -1,0 +1,106 @@
+//! The mobile homes of one runtime: which exist, and which are vacant.
+//!
+//! A home is made when a worker first needs one more, up to a limit. A home without coroutines is *vacant*:
+//! it is in the list here, RUNNING, so that no worker takes it in another way. It is used again, never freed
+//! before the runtime ends: libraries keep state for each thread that they have met.
+
+use super::home::Home;
+use crate::base::lock::{Mutex, Rank};
+use crate::storage::{self, Storage};
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{OnceLock, Weak};
+use std::thread::JoinHandle;
+
+/// How many a runtime may have at most.
+pub(crate) const MAX_HOMES: usize = 65_536;
+
+/// The mobile homes of one runtime. Without any, its limit is zero.
+pub(crate) struct MobileHomes<R> {
+    slots: Box<[OnceLock<Box<Home<R>>>]>,
+    /// How many slots are taken. The last one may hold no home yet.
+    made: AtomicUsize,
+    vacant: Mutex<Vec<NonNull<Home<R>>>>,
+}
+
+// SAFETY: the vacant homes are in `slots`.
+unsafe impl<R: Send + Sync> Sync for MobileHomes<R> {}
+// SAFETY: as above.
+unsafe impl<R: Send + Sync> Send for MobileHomes<R> {}
+
+impl<R> MobileHomes<R> {
+    /// No homes yet, and at most so many later.
+    pub(super) fn new(limit: usize) -> MobileHomes<R> {
+        MobileHomes {
+            slots: (0..limit).map(|_| OnceLock::new()).collect(),
+            made: AtomicUsize::new(0),
+            vacant: Mutex::new(Rank::Vacant, Vec::new()),
+        }
+    }
+
+    /// How many there may be; 0 for a runtime without mobile homes.
+    #[inline]
+    pub(crate) fn limit(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// How many are vacant.
+    pub(crate) fn vacant(&self) -> usize {
+        self.vacant.lock().len()
+    }
+
+    /// All that exist.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Home<R>> + '_ {
+        let made = self.made.load(Ordering::Acquire).min(self.limit());
+        self.slots[..made].iter().filter_map(|slot| slot.get()).map(|home| &**home)
+    }
+
+    /// Those from a random one on, then those before it.
+    pub(super) fn iter_from(&self, random: u32) -> impl Iterator<Item = &Home<R>> + '_ {
+        let made = self.made.load(Ordering::Acquire).min(self.limit());
+        let (before, after) = self.slots[..made].split_at(random as usize % made.max(1));
+        after.iter().chain(before).filter_map(|slot| slot.get()).map(|home| &**home)
+    }
+
+    /// A vacant home, or a new one; the caller runs it. `None` if there is none, and no more can be made.
+    pub(super) fn take(&self, runtime: &Weak<R>, base: usize, thread_name: &str) -> Option<&Home<R>> {
+        let vacant = self.vacant.lock().pop();
+        // SAFETY: it is in `slots`, for as long as these exist.
+        let home = vacant.map(|home| unsafe { home.as_ref() });
+        let home = home.or_else(|| self.make(runtime, base, thread_name))?;
+        home.adopt(base);
+        Some(home)
+    }
+
+    #[cold]
+    fn make(&self, runtime: &Weak<R>, base: usize, thread_name: &str) -> Option<&Home<R>> {
+        if self.made.load(Ordering::Relaxed) >= self.limit() {
+            return None;
+        }
+        let index = self.made.fetch_add(1, Ordering::AcqRel);
+        let slot = self.slots.get(index)?;
+        // If the system has no thread for it, the slot stays empty: the program is near its limit of threads.
+        let storage = Storage::lend(format!("{thread_name}-home-{index}")).ok()?;
+        Some(slot.get_or_init(|| Box::new(Home::mobile(runtime, base, storage))))
+    }
+
+    /// Ends the vacant homes, and makes no more. A home in which a coroutine was leaked keeps its
+    /// thread-locals, since that coroutine may refer to them. Returns the threads that destroy those of the
+    /// others.
+    pub(crate) fn end(&self) -> Vec<JoinHandle<()>> {
+        self.made.store(self.limit(), Ordering::Relaxed);
+        let vacant = std::mem::take(&mut *self.vacant.lock());
+        // SAFETY: homes live as long as `slots`. Nobody can take one any more that is out of the list.
+        vacant.into_iter().filter_map(|home| unsafe { home.as_ref().end_storage() }).collect()
+    }
+
+    /// The caller runs that home no more, and no coroutine lives there.
+    pub(super) fn give_back(&self, home: &Home<R>) {
+        self.vacant.lock().push(NonNull::from(home));
+    }
+}
+
+/// How many mobile homes a runtime may have, by the setting and what the platform allows.
+pub(crate) fn limit_of(wanted: usize) -> usize {
+    if wanted > 0 && storage::supported().is_ok() { wanted } else { 0 }
+}
