@@ -16,11 +16,16 @@
 //! The thread pointer does not tell the last two apart, the number of the kernel thread does.
 //!
 //! If a thread that is inside calls `setuid` itself, glibc takes the lender for the caller: it signals all
-//! other threads, among them the worker that is calling, and leaves out the lender. So a worker inside makes
-//! its lender take over the new credentials, from the handler ([`credentials`](super::credentials)).
-//! Otherwise a process that gives up its privileges would keep them in one thread. The worker makes the
-//! system call twice, once in the handler and once as the caller. A second time changes nothing and
-//! succeeds if the first has: what the first set is among what the second may choose from.
+//! other threads, the calling worker among them, and leaves out the lender. So that worker makes its lender
+//! take over the new credentials, before its handler returns ([`credentials`](super::credentials)).
+//! Otherwise a process that gives up its privileges would keep them in one thread. Three points:
+//!
+//! - Only the caller does so. All other lenders are signalled, and a copy from a worker that is inside one of
+//!   them could be late: as soon as both have answered, the next call may begin, and the copy would undo it.
+//!   The caller knows itself by what the signal has interrupted: its own `tgkill` of itself.
+//! - While the caller copies, its call is not over, so no other call runs.
+//! - The worker makes the system call twice, once in the handler and once as the caller. The second time
+//!   changes nothing and succeeds if the first has: what the first set is among what the second may choose.
 //!
 //! The handler calls nothing that a signal handler must not, and uses no thread-locals: in a library that was
 //! loaded later, their first use allocates. It finds the loan by the thread pointer instead.
@@ -64,10 +69,13 @@ unsafe extern "C" fn on_setxid(number: libc::c_int, info: *mut libc::c_void, con
             // pointer is then this thread's: `enter` stored it before it changed the pointer. Nothing else
             // uses the own block meanwhile. The signal outlives the call.
             unsafe { sys::call_on(loan.own_pointer(), handle, signal) };
-            let credentials = Credentials::of_this_thread();
-            loan.copy(credentials);
-            // SAFETY: the lender has taken them over.
-            unsafe { Credentials::free(credentials) };
+            // SAFETY: the context is the kernel's, of a handler with three arguments.
+            if unsafe { sys::has_signalled_itself(context) } {
+                let credentials = Credentials::of_this_thread();
+                loan.copy(credentials);
+                // SAFETY: the lender has taken them over.
+                unsafe { Credentials::free(credentials) };
+            }
         }
         // SAFETY: the signal is one.
         _ => unsafe { handle(signal) },

@@ -48,6 +48,10 @@ pub(crate) fn leave_rseq() -> Result<(), &'static str> {
     unreachable!("{NEVER}")
 }
 
+pub(crate) fn no_rseq() -> Result<(), &'static str> {
+    unreachable!("{NEVER}")
+}
+
 pub(crate) fn leave_rseq_of(_: usize) {
     unreachable!("{NEVER}")
 }
@@ -56,6 +60,10 @@ pub(crate) fn wrap_setxid(
     _: unsafe extern "C" fn(libc::c_int, *mut libc::c_void, *mut libc::c_void),
     _: &AtomicUsize,
 ) -> bool {
+    unreachable!("{NEVER}")
+}
+
+pub(crate) unsafe fn has_signalled_itself(_: *mut libc::c_void) -> bool {
     unreachable!("{NEVER}")
 }
 

@@ -80,6 +80,11 @@ pub(crate) fn guards() -> [usize; 2] {
     [0; 2]
 }
 
+/// The second and the third argument of the system call that a signal has interrupted, if it was one.
+pub(super) fn last_arguments(context: &libc::ucontext_t) -> [u64; 2] {
+    [context.uc_mcontext.regs[1], context.uc_mcontext.regs[2]]
+}
+
 /// A system call. Returns its value, or the negative error number.
 ///
 /// # Safety

@@ -17,6 +17,8 @@ use x86_64 as arch;
 
 use arch::syscall;
 pub(crate) use arch::{call_on, guards, thread_pointer};
+#[cfg(test)]
+pub(crate) use rseq::no_rseq;
 pub(crate) use rseq::{leave_rseq, leave_rseq_of};
 use std::ptr;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
@@ -118,6 +120,19 @@ pub(crate) fn wrap_setxid(
     let at = (&raw const wrapped).expose_provenance();
     // SAFETY: the kernel reads the variable. The handler calls nothing that a signal handler must not.
     unsafe { syscall(libc::SYS_rt_sigaction, [SETXID as usize, at, 0, SIGNAL_SET, 0, 0]) == 0 }
+}
+
+/// Whether the calling thread has sent itself the signal of `setuid` that it is handling: the interrupted
+/// call is a `tgkill` of this thread with that signal. The kernel delivers a signal that a thread sends
+/// itself when that call returns, with the call's arguments in their registers.
+///
+/// # Safety
+///
+/// The context is the third argument of the signal's handler.
+pub(crate) unsafe fn has_signalled_itself(context: *mut libc::c_void) -> bool {
+    // SAFETY: as the caller says.
+    let [thread, signal] = unsafe { arch::last_arguments(&*context.cast::<libc::ucontext_t>()) };
+    thread == thread_id() as u64 && signal == SETXID as u64
 }
 
 fn triple(number: libc::c_long) -> [u32; 3] {

@@ -66,11 +66,12 @@ pub(crate) fn leave_rseq() -> Result<(), &'static str> {
             (*ptr::with_exposed_provenance_mut::<Area>(area)).cpu_id = REGISTRATION_FAILED;
         }
     }
-    nothing_else_registered()
+    no_rseq()
 }
 
-/// A library may have an rseq area of its own in its thread-locals, if the C library has none.
-fn nothing_else_registered() -> Result<(), &'static str> {
+/// Whether the calling kernel thread has registered no area. A library may have one of its own in its
+/// thread-locals, if the C library has none.
+pub(crate) fn no_rseq() -> Result<(), &'static str> {
     #[repr(C, align(32))]
     struct Whole([u32; 8]);
     let mut area = Whole([0; 8]);

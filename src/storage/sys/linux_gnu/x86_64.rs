@@ -112,6 +112,11 @@ pub(crate) fn guards() -> [usize; 2] {
     [canary, key]
 }
 
+/// The second and the third argument of the system call that a signal has interrupted, if it was one.
+pub(super) fn last_arguments(context: &libc::ucontext_t) -> [u64; 2] {
+    [libc::REG_RSI, libc::REG_RDX].map(|at| context.uc_mcontext.gregs[at as usize] as u64)
+}
+
 /// A system call. Returns its value, or the negative error number.
 ///
 /// # Safety
