@@ -127,9 +127,11 @@ impl<R> Remote<R> {
         unsafe { self.visited.load(Ordering::Acquire).as_ref() }.unwrap_or(&self.home)
     }
 
-    /// How many coroutines live on the worker or are assigned to it.
+    /// How many coroutines live on the worker or are assigned to it. One in its first turn in a mobile home
+    /// does not count.
     pub(super) fn load(&self) -> usize {
-        self.live() + self.assigned_count.load(Ordering::Relaxed)
+        let live = self.home.live() + self.mobile_live.load(Ordering::Relaxed);
+        live + self.assigned_count.load(Ordering::Relaxed)
     }
 
     /// As `load`, for a shutdown: an assignment that was counted before its pusher saw the runtime running is

@@ -27,6 +27,8 @@ const MAX_TAKEN_BACK: u8 = 16;
 impl Worker {
     /// Runs a started coroutine until it parks, yields or ends. The caller has taken it from a queue, or has
     /// just started it.
+    // Inlined into the loop of turns, as is `start`.
+    #[inline(always)]
     pub(super) fn take_turn(&self, this: NonNull<Header>) {
         // SAFETY: the thread that takes a coroutine from a queue owns it, and it is alive.
         let header = unsafe { this.as_ref() };
@@ -67,6 +69,7 @@ impl Worker {
     }
 
     /// Lists a coroutine of that home, which this worker runs.
+    #[cold]
     fn list(&self, home: &Home, this: NonNull<Header>) {
         home.add(this);
         if home.is_mobile() {
@@ -76,6 +79,7 @@ impl Worker {
 
     /// Gives a coroutine its stack and its home, which is the one that this worker runs. False if the
     /// coroutine has ended because there is no stack.
+    #[inline(always)]
     pub(super) fn start(&self, this: NonNull<Header>) -> bool {
         // SAFETY: we own it, and it is alive.
         let header = unsafe { this.as_ref() };
@@ -111,6 +115,7 @@ impl Worker {
 
     /// Assigns an unstarted coroutine to a worker with a lower load, where `placement` says so; false if it
     /// is to start here.
+    #[inline(always)]
     pub(super) fn assign_elsewhere(&self, this: NonNull<Header>) -> bool {
         // SAFETY: we own it, and it is alive.
         let header = unsafe { this.as_ref() };

@@ -111,6 +111,26 @@ pub(super) struct Visit {
     pub(super) newcomer: Option<NonNull<Header>>,
 }
 
+/// What a worker does with an item.
+enum Accepted {
+    /// It runs that started coroutine.
+    Turn(NonNull<Header>),
+    /// It has done all that the item asks for.
+    Done,
+    /// The slice of the home that it runs is over: the item is not for this home.
+    Elsewhere,
+}
+
+/// What a worker has found that had nothing to run.
+enum Found {
+    /// Perhaps its queues hold something now.
+    Something,
+    /// Shared work.
+    Item(Runnable),
+    /// It must leave.
+    Leave,
+}
+
 /// The part of a worker that only its own thread uses.
 pub(crate) struct Worker {
     shared: Arc<Shared>,
@@ -118,6 +138,8 @@ pub(crate) struct Worker {
     pub(super) index: usize,
     /// The home that it runs.
     home: Cell<NonNull<Home>>,
+    /// Whether coroutines start in mobile homes.
+    has_mobile_homes: bool,
     /// The mobile home that it runs next.
     next_visit: Cell<Option<Visit>>,
     /// With how many coroutines a home counts as full (`placement`).
@@ -158,6 +180,7 @@ impl Worker {
         Worker {
             remote: NonNull::from(&shared.remotes[index]),
             home: Cell::new(NonNull::from(&shared.remotes[index].home)),
+            has_mobile_homes: shared.has_mobile_homes(),
             next_visit: Cell::new(None),
             full: Cell::new(SMALL),
             shared,
@@ -193,23 +216,28 @@ impl Worker {
     /// slice is over.
     fn serve(&self) {
         loop {
-            match self.next() {
-                Next::Started(waiter) => {
-                    self.stop_searching();
-                    self.take_turn(waiter.cast());
-                }
-                Next::Item(item) => {
-                    self.stop_searching();
-                    if !self.run_item(item) {
-                        return;
-                    }
-                }
+            let accepted = match self.next() {
+                Next::Started(waiter) => Accepted::Turn(waiter.cast()),
+                Next::Item(item) => self.accept(item),
                 Next::Nothing => {
                     // It gives a mobile home back before it sleeps, so that other workers may run it.
-                    if self.is_visiting() || !self.find_work_or_sleep() {
+                    if self.is_visiting() {
                         return;
                     }
+                    match self.find_work_or_sleep() {
+                        Found::Something => continue,
+                        Found::Item(item) => self.accept(item),
+                        Found::Leave => return,
+                    }
                 }
+            };
+            match accepted {
+                Accepted::Turn(this) => {
+                    self.stop_searching();
+                    self.take_turn(this);
+                }
+                Accepted::Done => {}
+                Accepted::Elsewhere => return,
             }
         }
     }
@@ -254,42 +282,48 @@ impl Worker {
         self.queues.oldest(self.remote())
     }
 
-    /// Runs an item that any worker might have taken. False if the slice of the home that the worker runs is
-    /// over, since the item is not for this home.
-    fn run_item(&self, item: Runnable) -> bool {
+    /// What to do with an item that any worker might have taken.
+    #[inline(always)]
+    fn accept(&self, item: Runnable) -> Accepted {
         if let Some(home) = item.home() {
-            // SAFETY: homes live as long as the runtime. The item was in a queue of it, and is the right to
-            // run the home.
-            unsafe { home.as_ref() }.handover.begin();
-            return self.visit(Visit { home, newcomer: None });
+            return self.accept_home(home);
         }
         let this = item.0.cast::<Header>();
         // SAFETY: the thread that takes a coroutine from a queue owns it, and it is alive.
         if unsafe { this.as_ref().started() } {
-            self.take_turn(this);
-            return true;
+            return Accepted::Turn(this);
         }
         if self.assign_elsewhere(this) {
-            return true;
+            self.stop_searching();
+            return Accepted::Done;
         }
-        if self.shared.has_mobile_homes()
+        if self.has_mobile_homes
             && !self.admits(this)
             && let Some(home) = self.other_home(this)
         {
+            self.stop_searching();
             return self.visit(Visit { home, newcomer: Some(this) });
         }
-        if self.start(this) {
-            self.take_turn(this);
-        }
-        true
+        if self.start(this) { Accepted::Turn(this) } else { Accepted::Done }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn accept_home(&self, home: NonNull<Home>) -> Accepted {
+        self.stop_searching();
+        // SAFETY: homes live as long as the runtime. The item was in a queue of it, and is the right to run
+        // the home.
+        unsafe { home.as_ref() }.handover.begin();
+        self.visit(Visit { home, newcomer: None })
     }
 
     /// Runs a slice of a mobile home, and the slices that follow from it. From inside of another mobile home
-    /// it returns false: the slice of that home ends first.
-    fn visit(&self, visit: Visit) -> bool {
+    /// the slice of that home ends first.
+    #[inline(never)]
+    fn visit(&self, visit: Visit) -> Accepted {
         self.next_visit.set(Some(visit));
         if self.is_visiting() {
-            return false;
+            return Accepted::Elsewhere;
         }
         while let Some(visit) = self.next_visit.take() {
             // SAFETY: homes live as long as the runtime.
@@ -305,7 +339,7 @@ impl Worker {
             self.home.set(NonNull::from(&self.remote().home));
             self.leave(home);
         }
-        true
+        Accepted::Done
     }
 
     /// A slice of a mobile home, on its thread-locals.
@@ -316,14 +350,19 @@ impl Worker {
         if self.shared.phase() != Phase::Running {
             self.close();
         }
-        if let Some(this) = newcomer
-            && self.start(this)
-        {
-            self.take_turn(this);
+        if let Some(this) = newcomer {
+            self.start_newcomer(this);
         }
         self.serve();
         // The home may end on its lender, without a worker.
         set_this_worker(ptr::null());
+    }
+
+    #[inline(never)]
+    fn start_newcomer(&self, this: NonNull<Header>) {
+        if self.start(this) {
+            self.take_turn(this);
+        }
     }
 
     /// Gives back a mobile home after a slice.
@@ -340,16 +379,17 @@ impl Worker {
 
     /// Called when the worker's own queues are empty: spins, searches, yields or sleeps. Returns false when
     /// the worker must leave.
-    fn find_work_or_sleep(&self) -> bool {
+    #[inline(never)]
+    fn find_work_or_sleep(&self) -> Found {
         if self.spin_for_work() {
-            return true;
+            return Found::Something;
         }
         // Without shared work the worker goes on to sleep, and fetches its events in that wait: an extra poll
         // would be one more system call.
         if self.shared.has_shared_work() {
             // Coroutines that its own sockets and timers wake run before shared work.
             if self.poll(Some(Duration::ZERO)) {
-                return true;
+                return Found::Something;
             }
             if !self.searching.get() {
                 self.searching.set(self.shared.idle.try_search());
@@ -358,28 +398,27 @@ impl Worker {
                 && let Some(task) = self.search()
             {
                 self.stop_searching();
-                self.run_item(task);
-                return true;
+                return Found::Item(task);
             }
         }
         match self.shared.phase() {
             Phase::Running => {}
             Phase::Closing => {
                 if self.close() {
-                    return true;
+                    return Found::Something;
                 }
                 if self.shared.is_quiet() || !UNWINDS {
-                    return false;
+                    return Found::Leave;
                 }
             }
             // The shutdown does not wait for this worker any more. Coroutines that live here are cancelled,
             // and may unwind until this worker has nothing to run.
-            Phase::Abandoned => return self.close(),
+            Phase::Abandoned => return if self.close() { Found::Something } else { Found::Leave },
         }
         if !self.yield_processor() {
             self.sleep();
         }
-        true
+        Found::Something
     }
 
     /// Spins until the inbox or `assigned` holds a coroutine; true if one of them does. Also ends when shared
