@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # The guard that is not a timing: instructions for one operation with one worker, under callgrind, and system
-# calls for one HTTP request at 64 connections, under strace. It fails if a count is more than a tenth above
-# its bound in benches/instructions.txt. callgrind follows switches of stacks correctly: its counts agree to
-# one percent with those of cachegrind, which ignores stacks. valgrind knows neither epoll_pwait2 nor
-# process_madvise, so this counts their fallbacks.
+# calls for one HTTP request at 64 connections, under strace, in pinned mode and with mobile homes. It fails
+# if a count is more than a tenth above its bound in benches/instructions.txt, or if homes take more than a small
+# share above pinned mode. callgrind follows switches of stacks correctly: its counts agree to one percent
+# with those of cachegrind, which ignores stacks. valgrind knows neither epoll_pwait2 nor process_madvise, so this
+# counts their fallbacks.
 . "$(dirname "$0")/common.sh"
 bounds=benches/instructions.txt
 missing=()
@@ -25,11 +26,21 @@ hold() { # name, figure: against the bound
         $1 == name {
             known = 1
             high = figure > $2 * 1.1
-            printf "%-12s %10.2f, bound %.2f%s\n", name, figure, $2, high ? ": more than a tenth above" : ""
+            printf "%-15s %10.2f, bound %.2f%s\n", name, figure, $2, high ? ": more than a tenth above" : ""
             if (figure < $2 * 0.8) print "  the bound may come down"
             exit high
         }
         END { if (!known) { print name ": no bound in the file"; exit 1 } }' "$bounds" || failed=1
+}
+
+compare() { # name, figure in pinned mode, with homes, the most that their ratio may be
+    awk -v name="$1" -v pinned="$2" -v homes="$3" -v most="$4" '
+        BEGIN {
+            high = homes > pinned * most
+            printf "%-15s %10.3f times pinned mode, at most %.2f", name, homes / pinned, most
+            print high ? ": above" : ""
+            exit high
+        }' || failed=1
 }
 
 collected() { awk '/Collected/ { print $4 }' "$scratch/valgrind"; }
@@ -39,20 +50,22 @@ difference() { awk -v once="$1" -v twice="$2" -v n="$3" -v share="$4" 'BEGIN { p
 
 callgrind=(valgrind --tool=callgrind --callgrind-out-file="$scratch/callgrind" --log-file="$scratch/valgrind")
 
-computed() { # tasks, partners, workload, operations: instructions for one
+computed() { # peer, tasks, partners, workload, operations: instructions for one
+    local peer=$1
+    shift
     local counts=()
     for n in "$4" $(($4 * 2)); do
-        within 300 "${callgrind[@]}" "$bench" child sward "$3" "$1" "$2" "$n" 1 >/dev/null
+        within 300 "${callgrind[@]}" "$bench" child "$peer" "$3" "$1" "$2" "$n" 1 >/dev/null
         counts+=("$(collected)")
     done
     difference "${counts[@]}" "$4" 1.1
 }
 
 # Starts a server with that many workers under the given command. `stop` ends it by closing its input.
-serve() { # service, workers, command...
-    local service=$1 workers=$2
-    shift 2
-    coproc server { exec "$@" "$bench" serve sward "$service" "$workers"; }
+serve() { # peer, service, workers, command...
+    local peer=$1 service=$2 workers=$3
+    shift 3
+    coproc server { exec "$@" "$bench" serve "$peer" "$service" "$workers"; }
     # The shell forgets these names when the server ends.
     input=${server[1]} pid=$server_PID
     read -r -t 60 port <&"${server[0]}"
@@ -64,10 +77,11 @@ stop() {
 
 # With 64 connections the worker hardly ever sleeps. How often it sleeps depends on time, and would disturb
 # the count.
-requested() { # requests: instructions for one
-    local counts=()
+requested() { # peer, requests: instructions for one
+    local counts=() peer=$1
+    shift
     for n in "$1" $(($1 * 2)); do
-        serve echo 1 "${callgrind[@]}"
+        serve "$peer" echo 1 "${callgrind[@]}"
         within 300 "$bench" load "$port" 64 64 0 "$n" >/dev/null
         stop
         counts+=("$(collected)")
@@ -75,18 +89,34 @@ requested() { # requests: instructions for one
     difference "${counts[@]}" "$1" 1
 }
 
+both() { # name, the most that homes may take of pinned mode, the function that counts, its arguments
+    local name=$1 most=$2 count=$3 pinned homes
+    shift 3
+    pinned=$($count sward "$@")
+    hold "$name" "$pinned"
+    [ "$with_homes" = 1 ] || return 0
+    homes=$($count sward-homes "$@")
+    hold "homes-$name" "$homes"
+    compare "homes-$name" "$pinned" "$homes" "$most"
+}
+
 if has valgrind "instructions"; then
-    hold spawn "$(computed 1 1 spawn 20000)"
-    hold yield "$(computed 2 1 yield 20000)"
-    hold pingpong "$(computed 1 0 pingpong 20000)"
-    hold request "$(requested 5000)"
+    with_homes=1
+    reason=$("${callgrind[@]}" "$bench" homes) || {
+        with_homes=0
+        echo "skipped: instructions with homes: $reason"
+    }
+    both spawn 1.05 computed 1 1 spawn 20000
+    both yield 1.05 computed 2 1 yield 20000
+    both pingpong 1.05 computed 1 0 pingpong 20000
+    both request 1.03 requested 5000
 fi
 
 # strace slows down the calls that it counts, so calls that come by time and not by request would weigh more.
 # So there are two runs. One counts the calls that move data, whose number does not depend on speed. The other
 # counts the rest, and slows down only these few.
-calls_of() { # which: system calls for one request
-    serve http 2 strace -f --seccomp-bpf -c -e trace="$1" -o "$scratch/strace"
+calls_of() { # peer, which: system calls for one request
+    serve "$1" http 2 strace -f --seccomp-bpf -c -e trace="$2" -o "$scratch/strace"
     local requests
     requests=$(within 60 wrk -t1 -c64 -d3s "http://127.0.0.1:$port/" | awk '/requests in/ { print $1 }')
     stop
@@ -99,9 +129,21 @@ calls_of() { # which: system calls for one request
         }' "$scratch/strace"
 }
 
+called() { # peer: system calls for one request
+    local data rest
+    data=$(calls_of "$1" sendto,recvfrom)
+    rest=$(calls_of "$1" '!sendto,recvfrom')
+    awk -v data="$data" -v rest="$rest" 'BEGIN { print data + rest }'
+}
+
+# Homes are held against their bound only: how often the workers sleep differs more from run to run than the
+# modes may differ.
 if has strace "system calls" && has wrk "system calls"; then
-    data=$(calls_of sendto,recvfrom)
-    rest=$(calls_of '!sendto,recvfrom')
-    hold syscalls "$(awk -v data="$data" -v rest="$rest" 'BEGIN { print data + rest }')"
+    hold syscalls "$(called sward)"
+    if reason=$("$bench" homes); then
+        hold homes-syscalls "$(called sward-homes)"
+    else
+        echo "skipped: system calls with homes: $reason"
+    fi
 fi
 exit $failed

@@ -40,8 +40,8 @@ func serve(service string, workers int) {
 	for i := 0; i < hogs; i++ {
 		go func() {
 			for {
-				compute(hog)
 				time.Sleep(rest)
+				compute(hog)
 			}
 		}()
 	}

@@ -30,6 +30,14 @@ fn number<T: std::str::FromStr>(arguments: &[String], n: usize) -> io::Result<T>
     text.parse().map_err(|_| wrong(&format!("not a number: {text:?}")))
 }
 
+/// `homes`: succeeds if this platform has mobile homes. Otherwise it prints the reason and fails.
+pub fn homes() -> io::Result<()> {
+    sward::homes().map_err(|reason| {
+        println!("{reason}");
+        io::Error::other(reason)
+    })
+}
+
 /// `child PEER RUN TASKS PARTNERS OPS WORKERS`: runs a workload and prints its measurements.
 pub fn run(arguments: &[String]) -> io::Result<()> {
     let [peer, run, ..] = arguments else { return Err(wrong("child wants a peer and a workload")) };

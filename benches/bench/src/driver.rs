@@ -4,6 +4,7 @@
 use crate::Plan;
 use crate::catalogue::{Kind, Workload};
 use crate::child::{Runner, Sample, build_go};
+use crate::peers::sward;
 use crate::report;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::fmt;
@@ -50,6 +51,7 @@ pub fn run(plan: &Plan) -> io::Result<()> {
     let this = std::env::current_exe()?;
     let go = if plan.peers.contains(&"go") { build_go(&this) } else { Err("not asked for".into()) };
     let missing_go = go.as_ref().err().cloned();
+    let missing_homes = sward::homes().err();
     let found = Command::new("wrk").arg("-v").stdout(Stdio::null()).stderr(Stdio::null()).status();
     let missing_wrk = found.is_err().then(|| "wrk is not installed".to_owned());
     let Setting { rounds, workers, quick } = plan.setting;
@@ -57,7 +59,8 @@ pub fn run(plan: &Plan) -> io::Result<()> {
     let skips = |workload: &Workload, peer: &str| {
         let go = missing_go.as_ref().filter(|_| peer == "go");
         let wrk = missing_wrk.as_ref().filter(|_| matches!(workload.kind, Kind::Http { .. }));
-        go.or(wrk).cloned().or_else(|| workload.skips(peer).map(str::to_owned))
+        let homes = missing_homes.as_ref().filter(|_| peer == "sward-homes");
+        go.or(wrk).or(homes).cloned().or_else(|| workload.skips(peer).map(str::to_owned))
     };
 
     println!("{} (raw: one thread; threads: the kernel's)\n", plan.setting);

@@ -138,6 +138,7 @@ fn plan(arguments: &[String]) -> Plan {
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let done = match arguments.first().map(String::as_str) {
+        Some("homes") => child::homes(),
         Some("child") => child::run(&arguments[1..]),
         Some("serve") => child::serve(&arguments[1..]),
         Some("load") => child::load(&arguments[1..]),

@@ -22,8 +22,8 @@ pub fn serve<P: Net>(service: Service, workers: usize) -> io::Result<()> {
         for _ in 0..service.hogs() {
             P::spawn(|| {
                 loop {
-                    burn(HOG.0);
                     P::sleep(HOG.1);
+                    burn(HOG.0);
                 }
             });
         }

@@ -13,7 +13,8 @@ use std::time::Duration;
 /// The service `Burn`: how many coroutines burn CPU beside the connections, and for how long at a time.
 pub const BURNERS: usize = 32;
 pub const SLICE: Duration = Duration::from_millis(5);
-/// The services `Hog1` and `Hog4`: how long a hog computes, and how long it sleeps.
+/// The services `Hog1` and `Hog4`: how long a hog computes, and how long it sleeps. It sleeps first, so the
+/// connections open while no hog computes.
 pub const HOG: (Duration, Duration) = (Duration::from_millis(200), Duration::from_millis(800));
 /// The same: requests a second, over all connections.
 pub const HOG_RATE: u64 = 4_000;

@@ -23,8 +23,8 @@ pub fn serve(service: Service, workers: usize) -> io::Result<()> {
         for _ in 0..service.hogs() {
             tokio::spawn(async {
                 loop {
-                    burn(HOG.0);
                     tokio::time::sleep(HOG.1).await;
+                    burn(HOG.0);
                 }
             });
         }

@@ -41,6 +41,11 @@ pub fn set_mode(mode: Mode) {
     unsafe { std::env::set_var("SWARD_HOMES", homes) };
 }
 
+/// Whether this platform has mobile homes, or why not.
+pub fn homes() -> Result<(), String> {
+    Err("this version of sward has no mobile homes".into())
+}
+
 pub struct Sward;
 
 impl Peer for Sward {
