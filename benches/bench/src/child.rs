@@ -7,6 +7,7 @@ use crate::net::{self, Service};
 use crate::peers::sward::{self, Sward};
 use crate::peers::{may::May, threads::Threads};
 use crate::sys;
+use ::sward::runtime::homes_supported;
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::process::CommandExt;
@@ -32,10 +33,7 @@ fn number<T: std::str::FromStr>(arguments: &[String], n: usize) -> io::Result<T>
 
 /// `homes`: succeeds if this platform has mobile homes. Otherwise it prints the reason and fails.
 pub fn homes() -> io::Result<()> {
-    sward::homes().map_err(|reason| {
-        println!("{reason}");
-        io::Error::other(reason)
-    })
+    homes_supported().inspect_err(|reason| println!("{reason}"))
 }
 
 /// `child PEER RUN TASKS PARTNERS OPS WORKERS`: runs a workload and prints its measurements.

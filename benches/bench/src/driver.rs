@@ -4,12 +4,12 @@
 use crate::Plan;
 use crate::catalogue::{Kind, Workload};
 use crate::child::{Runner, Sample, build_go};
-use crate::peers::sward;
 use crate::report;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::fmt;
 use std::io;
 use std::process::{Command, Stdio};
+use sward::runtime::homes_supported;
 
 /// The settings of a workload's runs.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -51,7 +51,7 @@ pub fn run(plan: &Plan) -> io::Result<()> {
     let this = std::env::current_exe()?;
     let go = if plan.peers.contains(&"go") { build_go(&this) } else { Err("not asked for".into()) };
     let missing_go = go.as_ref().err().cloned();
-    let missing_homes = sward::homes().err();
+    let missing_homes = homes_supported().err().map(|reason| reason.to_string());
     let found = Command::new("wrk").arg("-v").stdout(Stdio::null()).stderr(Stdio::null()).status();
     let missing_wrk = found.is_err().then(|| "wrk is not installed".to_owned());
     let Setting { rounds, workers, quick } = plan.setting;

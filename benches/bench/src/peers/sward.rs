@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 use sward::channel::{Receiver, Sender, bounded};
 use sward::net::{TcpListener, TcpStream};
-use sward::runtime::Builder;
+use sward::runtime::{Builder, Homes};
 use sward::sync::{Mutex, RwLock};
 use sward::task::{self, JoinHandle, Task};
 
@@ -15,7 +15,7 @@ use sward::task::{self, JoinHandle, Task};
 pub enum Mode {
     /// Its worker.
     Pinned,
-    /// Its home, which moves between workers where the platform can do that.
+    /// Its home, which moves between workers.
     Homes,
     /// Nothing.
     Migrating,
@@ -33,17 +33,9 @@ pub fn mode(peer: &str) -> Option<Mode> {
     }
 }
 
-/// Decides the mode of this process, before its first thread.
+/// Decides the mode of this process.
 pub fn set_mode(mode: Mode) {
     assert!(MODE.set(mode).is_ok(), "a process has one mode");
-    let homes = if mode == Mode::Homes { "auto" } else { "off" };
-    // SAFETY: `main` calls this before any other thread starts.
-    unsafe { std::env::set_var("SWARD_HOMES", homes) };
-}
-
-/// Whether this platform has mobile homes, or why not.
-pub fn homes() -> Result<(), String> {
-    Err("this version of sward has no mobile homes".into())
 }
 
 pub struct Sward;
@@ -53,13 +45,17 @@ impl Peer for Sward {
     type Task = Task;
 
     fn run<T: Send + 'static>(workers: usize, main: impl FnOnce() -> T + Send + 'static) -> T {
-        let mut builder = Builder::new().worker_threads(workers);
-        if MODE.get() == Some(&Mode::Migrating) {
+        let mode = *MODE.get().expect("it was set");
+        let homes = if mode == Mode::Homes { Homes::Auto } else { Homes::Off };
+        let mut builder = Builder::new().worker_threads(workers).homes(homes);
+        if mode == Mode::Migrating {
             // SAFETY: the workloads hold nothing that is bound to a thread across a wait: their locks are the
             // peer's own, and they use no thread-locals.
             builder = unsafe { builder.migrate_started() };
         }
-        builder.build().expect("the runtime starts").run(main)
+        let runtime = builder.build().expect("the runtime starts");
+        assert_eq!(runtime.metrics().homes.is_some(), mode == Mode::Homes, "the mode is in force");
+        runtime.run(main)
     }
 
     fn spawn<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
