@@ -9,6 +9,16 @@ use std::path::Path;
 use std::process::Command;
 use std::ptr;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+#[test]
+fn a_lender_is_started_inside() {
+    let Some(outer) = storage() else { return };
+    let inner = on_worker(&outer, || Storage::lend("inner".into()).expect("a thread"));
+    assert_eq!(on_worker(&inner, || thread::current().name().map(str::to_owned)).as_deref(), Some("inner"));
+    inner.end().join().expect("it only lends");
+    outer.end().join().expect("it only lends");
+}
 
 #[test]
 fn errno_follows() {

@@ -57,14 +57,17 @@ fn unregister(area: usize) -> bool {
 pub(crate) fn leave_rseq() -> Result<(), &'static str> {
     if let Some(offset) = offset() {
         OFFSET.store(offset, Ordering::Relaxed);
-        let area = thread_pointer().wrapping_add_signed(offset);
-        if !unregister(area) {
+        let address = thread_pointer().wrapping_add_signed(offset);
+        let area = ptr::with_exposed_provenance_mut::<Area>(address);
+        // SAFETY: glibc's area of this thread. The kernel writes to it while the thread runs, so the read is
+        // volatile. A negative number says that the area is not registered: so it is in a thread that was
+        // started inside of a storage, since glibc does in a new thread as it did in its starter.
+        let registered = unsafe { (&raw const (*area).cpu_id).read_volatile() }.cast_signed() >= 0;
+        if registered && !unregister(address) {
             return Err("the C library's rseq area cannot be unregistered");
         }
-        // SAFETY: glibc's area of this thread, which the kernel does not write any more.
-        unsafe {
-            (*ptr::with_exposed_provenance_mut::<Area>(area)).cpu_id = REGISTRATION_FAILED;
-        }
+        // SAFETY: as above; the kernel does not write to it any more.
+        unsafe { (*area).cpu_id = REGISTRATION_FAILED };
     }
     no_rseq()
 }
