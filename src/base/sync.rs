@@ -30,6 +30,10 @@ mod real {
         AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
     };
 
+    /// Between two sequentially consistent accesses whose total order a protocol relies on: they have it.
+    #[inline]
+    pub(crate) fn total_order() {}
+
     /// One turn of a wait for a few instructions of another thread, in three stages:
     ///
     /// - *Pauses*, twice as long each time. A thread that uses the lock again and again is the faster, the
@@ -51,6 +55,11 @@ mod modelled {
     pub(crate) use loom::sync::atomic::{
         AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
     };
+
+    /// Loom takes sequentially consistent loads and stores for acquire and release. A fence orders them.
+    pub(crate) fn total_order() {
+        fence(Ordering::SeqCst);
+    }
 
     pub(crate) fn spin(_turn: u32) {
         loom::thread::yield_now();

@@ -64,11 +64,11 @@ impl<T: Linked> Inbox<T> {
 }
 
 #[cfg(test)]
-mod testing {
+pub(super) mod testing {
     use super::*;
     use std::cell::UnsafeCell;
 
-    pub(super) struct Node {
+    pub(in crate::sched) struct Node {
         pub(super) value: u32,
         link: UnsafeCell<Option<NonNull<Node>>>,
     }
@@ -82,7 +82,7 @@ mod testing {
     }
 
     /// Pushes nodes with these values. They are freed by `values`.
-    pub(super) fn push(inbox: &Inbox<Node>, values: std::ops::Range<u32>) {
+    pub(in crate::sched) fn push(inbox: &Inbox<Node>, values: std::ops::Range<u32>) {
         for value in values {
             let node = Box::new(Node { value, link: UnsafeCell::new(None) });
             // SAFETY: a new node is in no queue, and lives until it was taken.
@@ -91,7 +91,7 @@ mod testing {
     }
 
     /// Takes all, in order.
-    pub(super) fn values(inbox: &Inbox<Node>) -> Vec<u32> {
+    pub(in crate::sched) fn values(inbox: &Inbox<Node>) -> Vec<u32> {
         let mut queue = inbox.take();
         // SAFETY: nodes come from boxes, and leave the queue once.
         std::iter::from_fn(|| queue.pop().map(|node| unsafe { Box::from_raw(node.as_ptr()) }.value)).collect()
