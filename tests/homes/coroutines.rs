@@ -6,25 +6,34 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
-use sward::runtime::{Builder, Runtime};
+use sward::runtime::{Builder, Homes, Runtime, homes_supported};
 use sward::task::{self, JoinHandle};
 
 /// How often a check runs before no move is a failure.
 const ROUNDS: usize = 200;
 
-/// The settings of each runtime in these tests.
+/// The settings of each runtime in these tests: mobile homes, unless the environment says otherwise.
 pub(crate) fn builder() -> Builder {
-    Builder::new().worker_threads(2)
+    let builder = Builder::new().worker_threads(2);
+    if std::env::var_os("SWARD_HOMES").is_some() { builder } else { builder.homes(Homes::Auto) }
 }
 
 /// Whether homes move between the workers of this runtime, or why not.
-pub(crate) fn homes_move(_runtime: &Runtime) -> Result<(), String> {
-    Err("this build has no mobile homes".to_owned())
+pub(crate) fn homes_move(runtime: &Runtime) -> Result<(), String> {
+    if runtime.metrics().homes.is_some() {
+        return Ok(());
+    }
+    if cfg!(sward_migrate) {
+        return Err("coroutines move, and not their homes".to_owned());
+    }
+    homes_supported().map_err(|reason| reason.to_string())?;
+    Err("SWARD_HOMES says so".to_owned())
 }
 
 /// Spawns a coroutine that stays in the home in which it starts: one of its own, if it is isolated.
-fn spawn(_isolated: bool, f: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
-    task::Builder::new().pinned(cfg!(sward_migrate)).spawn(f).expect("a coroutine")
+fn spawn(isolated: bool, f: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
+    let builder = task::Builder::new().isolated(isolated).pinned(cfg!(sward_migrate));
+    builder.spawn(f).expect("a coroutine")
 }
 
 /// The number of the kernel's thread that runs the caller. No thread-local is involved.

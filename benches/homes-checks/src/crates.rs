@@ -86,8 +86,8 @@ fn spans_between_waits() {
     });
 }
 
-/// Each has its span entered while all wait. The guards are dropped in any order. The registry bears that, but
-/// then searches the thread's whole stack of spans: too slow with 50,000 of them in one thread.
+/// Each has its span entered while all wait. The guards are dropped in any order. The registry bears that,
+/// but then searches the thread's whole stack of spans: too slow with 50,000 of them in one thread.
 fn spans_many() {
     let runtime = builder().build().expect("a runtime");
     let enter = homes_move(&runtime).is_ok();
