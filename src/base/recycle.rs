@@ -19,6 +19,8 @@
 //! A block may be freed on another thread than the one that allocated it. It is kept there then. No other
 //! thread touches a kept block, so there is no lock and no atomic.
 //!
+//! A worker that runs on thread-locals of another thread goes on using its own blocks ([`use_blocks_of`]).
+//!
 //! ```text
 //!   class  0: blocks of   8 bytes    first --> next --> next      (the link is in the free block)
 //!   class  1: blocks of  24 bytes    first --> ...
@@ -46,13 +48,16 @@ const MOST: u32 = 1024;
 
 /// The blocks that one thread keeps. Invariant: each list has as many blocks as its count says, all of its
 /// class's layout, and no other code uses them.
-struct FreeBlocks {
+pub(crate) struct FreeBlocks {
     lists: [(Cell<*mut u8>, Cell<u32>); CLASSES],
+    /// The blocks that are used in place of these, null for none.
+    instead: Cell<*const FreeBlocks>,
 }
 
 impl FreeBlocks {
     const fn new() -> FreeBlocks {
-        FreeBlocks { lists: [const { (Cell::new(ptr::null_mut()), Cell::new(0)) }; CLASSES] }
+        let lists = [const { (Cell::new(ptr::null_mut()), Cell::new(0)) }; CLASSES];
+        FreeBlocks { lists, instead: Cell::new(ptr::null()) }
     }
 }
 
@@ -76,11 +81,17 @@ thread_locals! {
     static FREE_BLOCKS: FreeBlocks = FreeBlocks::new();
 
     /// A block that the thread has kept.
-    fn take_block(class: usize) -> Option<NonNull<u8>> = |blocks| blocks.take(class), destroyed: None;
+    fn take_block(class: usize) -> Option<NonNull<u8>> = |blocks| blocks.in_use().take(class), destroyed: None;
+
+    /// The calling thread's blocks, for [`use_blocks_of`].
+    pub(crate) fn own_blocks() -> *const FreeBlocks = |blocks| ptr::from_ref(blocks), destroyed: ptr::null();
+
+    /// See [`use_blocks_of`].
+    fn set_instead(other: *const FreeBlocks) = |blocks| blocks.instead.set(other), destroyed: ();
 
     /// Keeps a block for later; false if there are enough, or if the thread is at its end.
     fn put_block(class: usize, block: NonNull<u8>) -> bool
-        = |blocks| blocks.put(class, block), destroyed: false;
+        = |blocks| blocks.in_use().put(class, block), destroyed: false;
 }
 
 fn layout_of(class: usize) -> Layout {
@@ -131,7 +142,25 @@ pub(crate) unsafe fn free<T>(value: NonNull<T>) {
     }
 }
 
+/// Uses these blocks in place of the calling thread's own; null ends that. For a worker that runs on
+/// thread-locals which another thread has lent it: blocks stay with the worker.
+///
+/// # Safety
+///
+/// They are null, or come from [`own_blocks`] on a thread that exists until this is undone and does not use
+/// them meanwhile.
+pub(crate) unsafe fn use_blocks_of(blocks: *const FreeBlocks) {
+    set_instead(blocks);
+}
+
 impl FreeBlocks {
+    /// The blocks that stand for these.
+    #[inline]
+    fn in_use(&self) -> &FreeBlocks {
+        // SAFETY: as the caller of `use_blocks_of` has promised. Or it is null.
+        unsafe { self.instead.get().as_ref() }.unwrap_or(self)
+    }
+
     fn take(&self, class: usize) -> Option<NonNull<u8>> {
         let (first, count) = &self.lists[class];
         let block = NonNull::new(first.get())?;

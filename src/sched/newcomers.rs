@@ -1,12 +1,16 @@
 //! In which mobile home a coroutine starts. `placement.rs` says why.
 
-use super::placement::SMALL;
+use super::placement::FULL;
 use super::shared::{Home, Shared};
 use super::worker::Worker;
 use crate::coroutine::Header;
 use std::ptr::NonNull;
 use std::sync::atomic::Ordering;
 
+/// The same for the children of a coroutine of the home that is in its first turn.
+const PARTNERS: usize = 4;
+/// At the limit of homes, by how much fuller homes may be than the emptiest one that was found.
+const STEP: usize = 2;
 /// At the limit of homes, so many are asked whether they are idle and have few coroutines.
 const SAMPLE: usize = 8;
 
@@ -15,10 +19,12 @@ impl Worker {
     pub(super) fn admits(&self, this: NonNull<Header>) -> bool {
         let home = self.home();
         // SAFETY: the caller owns the coroutine, and it is alive.
-        let isolated = unsafe { this.as_ref() }.isolated();
+        let header = unsafe { this.as_ref() };
+        let full = self.full.get();
+        let full = if self.spawned_in_first_turn(header) { full.max(PARTNERS) } else { full };
         home.is_mobile()
-            && !isolated
-            && home.live() < self.placement.full_with(self.full.get())
+            && !header.isolated()
+            && home.live() < self.placement.full_with(full)
             && home.is_quiet(self.ticks())
     }
 
@@ -34,6 +40,7 @@ impl Worker {
             if isolated {
                 home.isolate();
             }
+            self.full.set(FULL);
             return Some(NonNull::from(home));
         }
         self.next_queued_home().or_else(|| self.emptiest_idle_home())
@@ -45,7 +52,7 @@ impl Worker {
         let found = item.home::<Shared>().filter(|home| {
             // SAFETY: homes live as long as the runtime.
             let home: &Home = unsafe { home.as_ref() };
-            home.base() == self.index && home.live() <= self.full.get() + SMALL && home.is_quiet(self.ticks())
+            home.base() == self.index && home.live() <= self.full.get() && home.is_quiet(self.ticks())
         });
         match found {
             Some(home) => {
@@ -72,7 +79,7 @@ impl Worker {
         let taken = emptiest.filter(|home| home.handover.try_take());
         let own = taken.or_else(|| own().find(|home| home.handover.try_take()));
         let home = own.or_else(|| quiet().find(|home| home.handover.try_take()))?;
-        self.full.set(self.full.get().max(home.live() + SMALL / 2));
+        self.full.set(self.full.get().max(home.live() + STEP));
         Some(NonNull::from(home))
     }
 

@@ -25,9 +25,12 @@
 //! show this, less than one coroutine in twenty must be its sibling. So there are many small homes first, and
 //! fuller ones only when the limit of homes is reached:
 //!
-//! - A coroutine starts in the home that the worker runs, while that has less than [`SMALL`] coroutines. That
-//!   is usually its spawner's home, so partners stay together. Coroutines that end in their first turn leave
-//!   no load: while the last ones did, twenty may be there.
+//! - A coroutine that is alone in its home delays nobody, so at first each one has a home of its own.
+//! - But a coroutine that spawns others in its first turn is likely to wait for them, or to talk to them:
+//!   they are partners, and stay together, while there are few. A loop that accepts connections has waited
+//!   before it spawns.
+//! - Coroutines that end in their first turn leave no load. While the last ones did, they start in the home
+//!   that the worker runs.
 //! - Otherwise it starts in a vacant home or a new one.
 //! - At the limit it starts in the next home of the worker's queue, or in an idle one that has few
 //!   coroutines, and homes are allowed to be a little fuller from then on.
@@ -46,8 +49,8 @@ const MARGIN_FOREIGN: usize = 1;
 /// How much a long-lived coroutine weighs against short-lived ones, and how much of the past counts.
 const LONG_LIVED: u32 = 4;
 const MEMORY: u32 = 16;
-/// A mobile home with so many coroutines is full, as long as there may be more homes.
-pub(super) const SMALL: usize = 4;
+/// With so many coroutines a mobile home is full, as long as there may be more homes.
+pub(super) const FULL: usize = 1;
 
 /// What a worker remembers to place coroutines.
 pub(super) struct Placement {

@@ -123,7 +123,7 @@ impl Worker {
             self.remote().assigned_count.fetch_sub(1, Ordering::Relaxed);
             return false;
         }
-        let spawned_here = ptr::eq(header.owner.home.load(Ordering::Relaxed), self.spawner_mark());
+        let spawned_here = self.spawned_in_home(header);
         if self.closing.get() {
             return false;
         }

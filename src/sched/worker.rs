@@ -78,7 +78,7 @@ use super::before_sleep::{SPIN, SpinBeforeSleep, YieldBeforeSleep};
 use super::config::Phase;
 use super::deques::Deques;
 use super::ids::Ids;
-use super::placement::{Placement, SMALL};
+use super::placement::{FULL, Placement};
 use super::polling::Polling;
 use super::random::Random;
 use super::run_queues::{Next, OLDEST_TURN, RunQueues};
@@ -86,6 +86,7 @@ use super::runnable::{Runnable, discard};
 use super::shared::{Home, Remote, Shared};
 use super::stealing::{FEW, STEAL_DELAY, steal};
 use crate::base::local::thread_locals;
+use crate::base::recycle;
 use crate::coroutine::{Header, Id, Waiter};
 use crate::netpoll::Shard;
 use crate::stack::Pool;
@@ -162,6 +163,8 @@ pub(crate) struct Worker {
     pub(super) closing: Cell<bool>,
     random: Random,
     ids: Ids,
+    /// The free blocks of the worker's thread.
+    blocks: Cell<*const recycle::FreeBlocks>,
 }
 
 thread_locals! {
@@ -182,7 +185,7 @@ impl Worker {
             home: Cell::new(NonNull::from(&shared.remotes[index].home)),
             has_mobile_homes: shared.has_mobile_homes(),
             next_visit: Cell::new(None),
-            full: Cell::new(SMALL),
+            full: Cell::new(FULL),
             shared,
             index,
             current: Cell::new(None),
@@ -198,6 +201,7 @@ impl Worker {
             closing: Cell::new(false),
             random: Random::new(index),
             ids: Ids::new(),
+            blocks: Cell::new(ptr::null()),
         }
     }
 
@@ -206,6 +210,7 @@ impl Worker {
     /// The worker's life.
     pub(super) fn run(&self) {
         set_this_worker(self);
+        self.blocks.set(recycle::own_blocks());
         self.serve();
         self.discard_unstarted();
         self.remote().left.store(true, Ordering::Release);
@@ -345,6 +350,9 @@ impl Worker {
     /// A slice of a mobile home, on its thread-locals.
     fn slice(&self, home: &Home, newcomer: Option<NonNull<Header>>) {
         set_this_worker(self);
+        // SAFETY: they are this thread's, which is inside of `run` until this is undone below, and uses the
+        // thread-locals of the home meanwhile.
+        unsafe { recycle::use_blocks_of(self.blocks.get()) };
         self.slice_began.set(self.remote().running.turns());
         home.queues.begin_slice(home.inbox.take());
         if self.shared.phase() != Phase::Running {
@@ -354,7 +362,9 @@ impl Worker {
             self.start_newcomer(this);
         }
         self.serve();
-        // The home may end on its lender, without a worker.
+        // The thread-locals of the home may be destroyed on its lender, without a worker.
+        // SAFETY: this ends the use.
+        unsafe { recycle::use_blocks_of(ptr::null()) };
         set_this_worker(ptr::null());
     }
 
@@ -569,13 +579,13 @@ impl Worker {
     /// that trees of spawns are walked in depth (`run_queues`).
     pub(super) fn push_unstarted(&self, header: NonNull<Header>) {
         let task = Runnable(header.cast());
-        // SAFETY: the caller has just made it.
-        unsafe { header.as_ref() }.owner.home.store(self.spawner_mark(), Ordering::Relaxed);
         // The current coroutine is in its first turn if it is not in its home's list. It is listed from its
         // first wait or yield on; a named one from its start, so its children go to `oldest_first`.
         // SAFETY: the coroutine that runs on this thread is alive.
         let in_first_turn =
             self.current.get().is_none_or(|spawner| !unsafe { spawner.as_ref() }.listed.get());
+        // SAFETY: the caller has just made it.
+        unsafe { header.as_ref() }.owner.home.store(self.spawner_mark(in_first_turn), Ordering::Relaxed);
         if in_first_turn {
             self.queues.push_newest_first(task);
         } else {
@@ -663,10 +673,25 @@ impl Worker {
 
     // What others ask about.
 
-    /// The value of `Owner::home` in an unstarted coroutine that was spawned here: the address of this
-    /// worker's home plus one byte, which is the address of no home.
-    pub(super) fn spawner_mark(&self) -> *mut () {
-        ptr::from_ref(self.home()).cast_mut().cast::<()>().wrapping_byte_add(1)
+    /// The value of `Owner::home` in an unstarted coroutine that a coroutine of this home has spawned: the
+    /// address of the home, plus one if the spawner was in its first turn, else two. Neither is the address
+    /// of a home.
+    #[inline]
+    fn spawner_mark(&self, in_first_turn: bool) -> *mut () {
+        let mark = 2 - usize::from(in_first_turn);
+        ptr::from_ref(self.home()).cast_mut().cast::<()>().wrapping_byte_add(mark)
+    }
+
+    /// Whether an unstarted coroutine was spawned in the home that this worker runs.
+    #[inline]
+    pub(super) fn spawned_in_home(&self, header: &Header) -> bool {
+        let mark = header.owner.home.load(Ordering::Relaxed).addr();
+        mark.wrapping_sub(ptr::from_ref(self.home()).addr()) <= 2
+    }
+
+    /// Whether it was spawned there by a coroutine in its first turn.
+    pub(super) fn spawned_in_first_turn(&self, header: &Header) -> bool {
+        header.owner.home.load(Ordering::Relaxed) == self.spawner_mark(true)
     }
 
     /// Whether no other worker can run that coroutine, nor start it.
@@ -677,7 +702,7 @@ impl Worker {
             return !self.home().may_migrate(header);
         }
         let config = self.shared.config();
-        ptr::eq(home, self.spawner_mark())
+        self.spawned_in_home(header)
             && config.workers == 1
             && !config.migrate
             && !self.shared.has_mobile_homes()
