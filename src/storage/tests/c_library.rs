@@ -1,6 +1,7 @@
 //! What glibc keeps for each thread, and libraries that are loaded later.
 
 use super::{on_worker, storage};
+use crate::storage::loan::{LENT, Loan};
 use crate::storage::{Storage, sys};
 use std::ffi::{CString, c_int, c_void};
 use std::mem;
@@ -10,6 +11,7 @@ use std::process::Command;
 use std::ptr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
+use std::time::Duration;
 
 #[test]
 fn a_lender_is_started_inside() {
@@ -27,6 +29,23 @@ fn errno_follows() {
     on_worker(&storage, || sys::swap_errno(77));
     // The second worker's system calls before it enters are on its own block.
     assert_eq!(on_worker(&storage, || sys::swap_errno(0)), 77);
+    storage.end().join().expect("it ends");
+}
+
+/// The lender goes round in its loop while a worker is inside.
+#[test]
+fn a_lender_that_wakes_up_leaves_errno_alone() {
+    let Some(storage) = storage() else { return };
+    let errnos = on_worker(&storage, || {
+        let loan = Loan::of(sys::thread_pointer()).expect("a worker inside");
+        [0; 20].map(|_| {
+            sys::swap_errno(77);
+            loan.set_state(LENT);
+            thread::sleep(Duration::from_millis(1));
+            sys::swap_errno(0)
+        })
+    });
+    assert_eq!(errnos, [77; 20]);
     storage.end().join().expect("it ends");
 }
 

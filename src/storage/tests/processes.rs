@@ -1,9 +1,11 @@
 //! Forks, valgrind, panics.
 
 use super::{CHILD, enter, in_child, on_worker, passes_in_child, storage};
+use crate::storage::loan::Loan;
 use crate::storage::{Storage, supported, sys};
 use std::os::unix::process::ExitStatusExt;
-use std::process::Command;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::{Command, Output};
 use std::thread;
 
 #[test]
@@ -41,8 +43,8 @@ fn fork(f: impl FnOnce()) -> i32 {
         if child == 0 {
             // A hang ends as a failure.
             libc::alarm(20);
-            f();
-            libc::_exit(0);
+            let result = catch_unwind(AssertUnwindSafe(f));
+            libc::_exit(i32::from(result.is_err()));
         }
         let mut status = -1;
         assert_eq!(libc::waitpid(child, &raw mut status, 0), child);
@@ -84,8 +86,9 @@ fn a_child_that_was_forked_outside_lends() {
         return;
     }
     let Some(storage) = storage() else { return };
-    on_worker(&storage, || 1);
+    let pointer = on_worker(&storage, sys::thread_pointer);
     let status = fork(|| {
+        assert!(Loan::of(pointer).is_none(), "there is no lender in the child");
         let own = Storage::lend("of the child".into()).expect("a thread");
         assert_eq!(on_worker(&own, || sys::swap_errno(7)), 0);
         assert_eq!(on_worker(&own, || sys::swap_errno(0)), 7);
@@ -115,6 +118,17 @@ fn the_parents_storage_ends_in_the_child_and_does_not_hang() {
     }
 }
 
+/// As `passes_in_child`, for a test whose forked child is refused.
+fn is_refused_in_child(test: &str) -> bool {
+    let refused = |output: &Output| {
+        assert!(output.status.success(), "{}", output.status);
+        let (said, skipped) = (String::from_utf8_lossy(&output.stderr), &output.stdout);
+        let skipped = String::from_utf8_lossy(skipped).contains("skipped");
+        assert!(skipped || said.contains("a child that was forked in a coroutine"), "{said}");
+    };
+    in_child(test).inspect(refused).is_some()
+}
+
 /// Whether the child has aborted.
 fn aborted(status: i32) -> bool {
     libc::WIFSIGNALED(status) && libc::WTERMSIG(status) == libc::SIGABRT
@@ -122,7 +136,7 @@ fn aborted(status: i32) -> bool {
 
 #[test]
 fn a_child_does_not_enter_the_parents_storage() {
-    if passes_in_child("processes::a_child_does_not_enter_the_parents_storage") {
+    if is_refused_in_child("processes::a_child_does_not_enter_the_parents_storage") {
         return;
     }
     let Some(storage) = storage() else { return };
@@ -133,7 +147,7 @@ fn a_child_does_not_enter_the_parents_storage() {
 
 #[test]
 fn a_child_does_not_leave_what_its_parent_has_entered() {
-    if passes_in_child("processes::a_child_does_not_leave_what_its_parent_has_entered") {
+    if is_refused_in_child("processes::a_child_does_not_leave_what_its_parent_has_entered") {
         return;
     }
     let Some(storage) = storage() else { return };

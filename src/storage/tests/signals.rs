@@ -1,6 +1,6 @@
 //! Signals that arrive inside, `setuid` and its kin.
 
-use super::{enter, on_worker, passes_in_child, storage, within_time};
+use super::{enter, on_worker, passes_in_child, storage, supported, within_time};
 use crate::base::local::thread_locals;
 use crate::storage::{Storage, sys};
 use std::cell::Cell;
@@ -43,6 +43,60 @@ fn a_worker_inside_sends_itself_signals() {
         assert_eq!((sent, by), (0, worker));
     }
     storage.end().join().expect("it ends");
+}
+
+/// The mask of blocked signals of the thread with that name.
+fn blocked(name: &str) -> u64 {
+    let of_name = |task: &std::path::PathBuf| {
+        std::fs::read_to_string(task.join("comm")).is_ok_and(|found| found.trim_end() == name)
+    };
+    let tasks = std::fs::read_dir("/proc/self/task").expect("the threads");
+    let task = tasks.map(|task| task.expect("an entry").path()).find(of_name).expect("the lender");
+    let status = std::fs::read_to_string(task.join("status")).expect("its status");
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigBlk:")).expect("its mask");
+    u64::from_str_radix(mask.trim(), 16).expect("a number")
+}
+
+/// So no handler runs there while a worker is inside. The kernel lets nobody block SIGKILL and SIGSTOP.
+#[test]
+fn the_lender_blocks_all_signals_but_the_one_of_setuid() {
+    if let Err(reason) = supported() {
+        println!("skipped: {reason}");
+        return;
+    }
+    let storage = Storage::lend("blocks-signals".into()).expect("a thread");
+    let open = [libc::SIGKILL, libc::SIGSTOP, 33];
+    assert_eq!(blocked("blocks-signals"), !open.iter().fold(0, |mask, signal| mask | 1 << (signal - 1)));
+    // At the end it has the mask with which it was started.
+    on_worker(&storage, keep_until_the_end);
+    let before = blocked_here();
+    storage.end().join().expect("it ends");
+    assert_eq!(*MASK_AT_END.lock().expect("no panic"), Some(before));
+}
+
+fn blocked_here() -> u64 {
+    let mut mask = 0_u64;
+    // SAFETY: the call writes a signal set of the kernel's size.
+    let result = unsafe {
+        libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_BLOCK, ptr::null::<u64>(), &raw mut mask, 8_usize)
+    };
+    assert_eq!(result, 0);
+    mask
+}
+
+static MASK_AT_END: Mutex<Option<u64>> = Mutex::new(None);
+
+struct AtEnd;
+
+impl Drop for AtEnd {
+    fn drop(&mut self) {
+        *MASK_AT_END.lock().expect("no panic") = Some(blocked_here());
+    }
+}
+
+thread_locals! {
+    static AT_END: AtEnd = AtEnd;
+    fn keep_until_the_end() = |_at_end| (), destroyed: ();
 }
 
 thread_locals! {
@@ -276,15 +330,21 @@ fn privileges_are_given_up_inside() {
         return;
     }
     let drop_privileges = || {
-        let groups = [4321, 4322];
-        // SAFETY: the list has that length; the other calls take numbers.
+        let set_groups = |groups: &[libc::gid_t]| {
+            // SAFETY: the list has that length.
+            unsafe { libc::setgroups(groups.len(), groups.as_ptr()) }
+        };
+        // SAFETY: the calls take numbers.
         unsafe {
             [
-                libc::setgroups(groups.len(), groups.as_ptr()),
                 libc::setresgid(1234, 1235, 1236),
-                libc::setresuid(2345, 0, 2347),
-                libc::seteuid(2347),
-                libc::seteuid(2345),
+                libc::setresuid(2345, 0, 0),
+                // A late copy in the other lender would fail, or undo one of these.
+                (0..300)
+                    .map(|i| libc::seteuid(0) | set_groups(&[4000, 4000 + i]) | libc::seteuid(2345))
+                    .fold(0, std::ops::BitOr::bitor),
+                libc::seteuid(0),
+                set_groups(&[4321, 4322]),
                 libc::setresuid(2345, 2345, 2345),
                 // No longer permitted; every thread fails alike.
                 libc::setuid(0),
