@@ -5,6 +5,7 @@ use super::threads::AbortOnPanic;
 use super::worker::Worker;
 use crate::base::sys::{Probe, ThreadClock};
 use crate::stack::overflow;
+use crate::storage;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -23,6 +24,7 @@ pub(crate) fn start_worker(shared: &Arc<Shared>, index: usize) -> io::Result<()>
             let _ = own.remotes[index].probe.set(probe);
         }
         let _stack = overflow::AltStack::install();
+        let _storages = own.has_mobile_homes().then(storage::prepare_thread);
         let worker = Worker::new(own, index, deques);
         worker.run();
         if worker.remote().home.live() != 0 {

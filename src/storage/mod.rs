@@ -93,3 +93,8 @@ mod tests;
 pub(crate) use lender::Storage;
 
 pub(crate) use probe::supported;
+
+/// Prepares the calling thread for entering storages. The value stays there until the thread enters no more.
+pub(crate) fn prepare_thread() -> impl Sized {
+    sys::occupy_rseq()
+}

@@ -48,6 +48,10 @@ pub(crate) fn leave_rseq() -> Result<(), &'static str> {
     unreachable!("{NEVER}")
 }
 
+pub(crate) fn occupy_rseq() -> Result<(), libc::c_int> {
+    unreachable!("{NEVER}")
+}
+
 pub(crate) fn no_rseq() -> Result<(), &'static str> {
     unreachable!("{NEVER}")
 }

@@ -19,7 +19,7 @@ use arch::syscall;
 pub(crate) use arch::{call_on, guards, thread_pointer};
 #[cfg(test)]
 pub(crate) use rseq::no_rseq;
-pub(crate) use rseq::{leave_rseq, leave_rseq_of};
+pub(crate) use rseq::{leave_rseq, leave_rseq_of, occupy_rseq};
 use std::ptr;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 

@@ -5,10 +5,18 @@
 //! the lender leaves: the kernel writes to the block no more, and the area says that there is no
 //! registration. `sched_getcpu` and allocators that use rseq then take their other way. A worker's own area
 //! stays registered: the kernel writes to the worker's own block while the worker is inside another.
+//!
+//! A kernel thread has one area at most, and a worker's is never in a lender's block. Otherwise the kernel
+//! would write the worker's processor there while another worker is inside, and go on after the block's end.
+//! glibc registers no area if it is older than 2.35, or if a tunable says so; a library may then register one
+//! of its own when it is first used, which may be inside. So the worker [occupies](occupy_rseq) its
+//! registration first, and the library's fails, as it may on any thread.
 
 use super::arch::{RSEQ_SIGNATURE, syscall};
 use super::thread_pointer;
+use std::cell::UnsafeCell;
 use std::ffi::CStr;
+use std::marker::PhantomData;
 use std::ptr;
 use std::sync::atomic::{AtomicIsize, Ordering};
 
@@ -75,21 +83,38 @@ pub(crate) fn leave_rseq() -> Result<(), &'static str> {
 /// Whether the calling kernel thread has registered no area. A library may have one of its own in its
 /// thread-locals, if the C library has none.
 pub(crate) fn no_rseq() -> Result<(), &'static str> {
-    #[repr(C, align(32))]
-    struct Whole([u32; 8]);
-    let mut area = Whole([0; 8]);
-    let at = (&raw mut area).expose_provenance();
-    match rseq(at, LENGTH, 0) {
-        0 => {
-            // The variable must not end while the kernel writes to it.
-            assert_eq!(rseq(at, LENGTH, UNREGISTER), 0, "it has just been registered");
-            Ok(())
-        }
-        error if -error == libc::EBUSY as isize || -error == libc::EINVAL as isize => {
-            Err("a library has registered an rseq area of its own")
-        }
-        // The kernel has no rseq, or a sandbox forbids it.
-        _ => Ok(()),
+    match occupy_rseq() {
+        Err(libc::EBUSY | libc::EINVAL) => Err("a library has registered an rseq area of its own"),
+        // The value ends the registration. Or the kernel has no rseq, or a sandbox forbids it.
+        Ok(_) | Err(_) => Ok(()),
+    }
+}
+
+/// The registration of an area that is used for nothing. Dropping it ends the registration; that must happen
+/// on the thread that made it.
+pub(crate) struct Registered(Box<Unused>, PhantomData<*const ()>);
+
+#[repr(C, align(32))]
+struct Unused(UnsafeCell<[u32; 8]>);
+
+/// Registers an area for the calling kernel thread, unless it has one.
+///
+/// # Errors
+///
+/// The number of the kernel's error.
+pub(crate) fn occupy_rseq() -> Result<Registered, libc::c_int> {
+    let area = Box::new(Unused(UnsafeCell::new([0; 8])));
+    match rseq(area.0.get().expose_provenance(), LENGTH, 0) {
+        0 => Ok(Registered(area, PhantomData)),
+        error => Err(-error as libc::c_int),
+    }
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        // The area must not end while the kernel writes to it.
+        let ended = rseq(self.0.0.get().expose_provenance(), LENGTH, UNREGISTER);
+        assert_eq!(ended, 0, "this thread has registered it");
     }
 }
 
