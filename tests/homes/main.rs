@@ -12,6 +12,7 @@ mod common;
 mod c_library;
 mod coroutines;
 mod dynamic_loading;
+mod kernel;
 mod locks;
 mod processes;
 mod stress;
