@@ -1,7 +1,6 @@
 //! Runs a check in many coroutines at once, until one of them has moved to another worker.
 
-use std::cell::RefCell;
-use std::collections::BTreeSet;
+use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
@@ -9,7 +8,7 @@ use std::time::Duration;
 use sward::runtime::{Builder, Homes, Runtime, homes_supported};
 use sward::task::{self, JoinHandle};
 
-/// How often a check runs before no move is a failure.
+/// How often a check runs before too few moves are a failure.
 const ROUNDS: usize = 200;
 
 /// The settings of each runtime in these tests: mobile homes, unless the environment says otherwise.
@@ -47,7 +46,9 @@ pub(crate) fn kernel_thread() -> libc::c_long {
 pub(crate) struct Coroutine {
     /// From 0 to the number of coroutines. No two that run at the same time have the same one.
     pub(crate) number: usize,
-    seen: RefCell<BTreeSet<libc::c_long>>,
+    /// The kernel's thread that has run it last.
+    thread: Cell<libc::c_long>,
+    moves: Arc<AtomicUsize>,
     failed: Arc<AtomicBool>,
 }
 
@@ -60,11 +61,22 @@ impl Drop for Coroutine {
 }
 
 impl Coroutine {
+    fn new(number: usize, moves: Arc<AtomicUsize>, failed: Arc<AtomicBool>) -> Coroutine {
+        Coroutine { number, thread: Cell::new(kernel_thread()), moves, failed }
+    }
+
     /// Lets others run, and perhaps moves to another worker.
     pub(crate) fn pause(&self) {
-        self.seen.borrow_mut().insert(kernel_thread());
-        sward::yield_now();
-        self.seen.borrow_mut().insert(kernel_thread());
+        self.wait(sward::yield_now);
+    }
+
+    /// The same, with another wait.
+    pub(crate) fn wait(&self, wait: impl FnOnce()) {
+        wait();
+        let thread = kernel_thread();
+        if self.thread.replace(thread) != thread {
+            self.moves.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     pub(crate) fn pauses(&self, count: usize) {
@@ -88,10 +100,11 @@ pub(crate) struct Coroutines {
     count: usize,
     isolated: bool,
     checks: bool,
+    moves: usize,
 }
 
 pub(crate) fn coroutines(count: usize) -> Coroutines {
-    Coroutines { count, isolated: false, checks: true }
+    Coroutines { count, isolated: false, checks: true, moves: 1 }
 }
 
 impl Coroutines {
@@ -108,31 +121,30 @@ impl Coroutines {
         self
     }
 
+    /// Repeats the check until the coroutines have moved that many times.
+    pub(crate) fn moves(mut self, moves: usize) -> Coroutines {
+        self.moves = moves;
+        self
+    }
+
     /// Runs the check, and returns how many coroutines have run it altogether.
     pub(crate) fn run(self, f: impl Fn(&Coroutine) + Send + Sync + 'static) -> usize {
         let build = |builder: Builder| {
             let builder = if self.checks { builder } else { builder.checks(false) };
             builder.build().expect("a runtime")
         };
-        let f = Arc::new(f);
-        let moved = Arc::new(AtomicUsize::new(0));
-        let failed = Arc::new(AtomicBool::new(false));
+        let (f, moves, failed) =
+            (Arc::new(f), Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
         let check = |number| {
-            let (f, moved, failed) = (f.clone(), moved.clone(), failed.clone());
-            move || {
-                let coroutine = Coroutine { number, seen: RefCell::default(), failed };
-                f(&coroutine);
-                if coroutine.seen.borrow().len() > 1 {
-                    moved.fetch_add(1, Ordering::Relaxed);
-                }
-            }
+            let (f, moves, failed) = (f.clone(), moves.clone(), failed.clone());
+            move || f(&Coroutine::new(number, moves, failed))
         };
         let runtime = build(builder());
-        let moves = homes_move(&runtime);
-        if let Err(reason) = &moves {
+        let in_force = homes_move(&runtime);
+        if let Err(reason) = &in_force {
             println!("skipped: moves: {reason}");
         }
-        if self.isolated && moves.is_err() {
+        if self.isolated && in_force.is_err() {
             // A worker of its own is as good as a home of its own.
             let runtimes: Vec<_> = (0..self.count).map(|_| build(builder().worker_threads(1))).collect();
             let each = runtimes.iter().enumerate().map(|(number, runtime)| {
@@ -144,16 +156,16 @@ impl Coroutines {
         }
         runtime.run(|| {
             let done = Arc::new(AtomicBool::new(false));
-            let hog = moves.is_ok().then(|| spawn(true, hog(done.clone())));
+            let hog = in_force.is_ok().then(|| spawn(true, hog(done.clone())));
             for round in 1..=ROUNDS {
                 join((0..self.count).map(|number| spawn(self.isolated, check(number))).collect::<Vec<_>>());
-                if hog.is_none() || moved.load(Ordering::Relaxed) > 0 {
+                if hog.is_none() || moves.load(Ordering::Relaxed) >= self.moves {
                     done.store(true, Ordering::Relaxed);
                     join(hog);
                     return round * self.count;
                 }
             }
-            panic!("no coroutine has moved in {ROUNDS} rounds");
+            panic!("{moves:?} moves in {ROUNDS} rounds");
         })
     }
 }

@@ -54,7 +54,7 @@ fn signals_loads_forks_and_groups_amid_moves() {
         let folder = Folder::new();
         let path = compile(&folder, "global-dynamic", 44);
         start_timer();
-        coroutines(40).run(move |this| match this.number {
+        coroutines(40).moves(3_000).run(move |this| match this.number {
             0 => {
                 for _ in 0..100 {
                     let Some(path) = &path else { break };
@@ -98,7 +98,7 @@ fn signals_loads_forks_and_groups_amid_moves() {
                         values.as_ptr()
                     });
                     std::hint::black_box(at);
-                    sward::sleep(Duration::from_micros(this.number as u64));
+                    this.wait(|| sward::sleep(Duration::from_micros(this.number as u64)));
                 }
             }
         });
