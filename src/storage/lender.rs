@@ -1,7 +1,7 @@
 //! The lender's thread, and the storage that it lends from its publication to its end.
 
 use super::credentials::Credentials;
-use super::loan::{COPY, END, FAILED, LENT, Loan, STARTING, loans};
+use super::loan::{COPY, END, FAILED, Loan, STARTING, loans};
 use super::sys;
 use crate::base::sys::report;
 use std::io;
@@ -23,12 +23,11 @@ fn serve(loan: &Loan) {
         loan.set_state(FAILED);
         return;
     }
-    loan.publish();
-    // From here to the withdrawal another thread may be inside: no thread-local, no `errno`, no allocation.
-    while loan.wait_while(LENT) == COPY {
-        // SAFETY: the worker inside keeps the credentials until it sees the next state.
+    loan.publish_pointer();
+    while loan.lend() == COPY {
+        // A worker is inside and waits: no thread-local, no `errno`, no allocation here.
+        // SAFETY: the worker keeps the credentials until it sees the next state.
         unsafe { Credentials::adopt(loan.credentials()) };
-        loan.set_state(LENT);
     }
     loan.withdraw();
     sys::restore_signals(mask);

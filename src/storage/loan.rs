@@ -99,7 +99,7 @@ impl Loan {
         sys::futex_wake(&self.state);
     }
 
-    /// Waits until the state is another one, and returns that. Touches no thread-local.
+    /// Waits until the state is another one, and returns that.
     pub(super) fn wait_while(&self, state: u32) -> u32 {
         loop {
             let found = self.state.load(Ordering::Acquire);
@@ -110,11 +110,15 @@ impl Loan {
         }
     }
 
-    /// The calling thread becomes the lender, and touches no thread-local from here to its withdrawal.
-    pub(super) fn publish(&self) {
+    /// The calling thread is the lender, and nobody is inside yet.
+    pub(super) fn publish_pointer(&self) {
         self.thread.store(sys::thread_id(), Ordering::Relaxed);
         self.pointer.store(sys::thread_pointer(), Ordering::Release);
-        self.set_state(LENT);
+    }
+
+    /// The lender lends, until the state is another one. Returns that.
+    pub(super) fn lend(&self) -> u32 {
+        sys::publish_and_wait(&self.state, LENT)
     }
 
     /// The calling thread is the lender no more.

@@ -40,8 +40,11 @@
 //!
 //! 1. Threads that enter exclude one another and synchronize: `enter` is `unsafe`, and its caller promises
 //!    it.
-//! 2. The lender touches nothing of its block from its publication until it has seen the end (`lender`). The
-//!    end consumes the storage, so no thread is inside then.
+//! 2. The lender touches nothing of its block from its publication until it has seen the end: meanwhile it
+//!    executes one block of assembly, to which no compiler and no sanitizer adds anything. The end consumes
+//!    the
+//!    storage, so no thread is inside then. (The exception, [`credentials`], happens while the thread inside
+//!    waits for it.)
 //! 3. Signals: the lender blocks all signals but one, and that one (`setxid`) uses parts of the block that
 //!    are
 //!    made for concurrent use. A worker that is inside handles its signals with the lender's block, as the

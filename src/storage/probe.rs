@@ -9,7 +9,10 @@
 //! 4. Two threads enter a storage one after the other. Each finds what the storage has to hold, and its own
 //!    thread-locals afterwards.
 //!
-//! Sanitizers are no reason to refuse: to them a lender is a thread, and a worker inside is that thread.
+//! Sanitizers are no reason to refuse: to them a lender is a thread, and a worker inside is that thread. One
+//! limit: AddressSanitizer takes the frames of functions from memory of the thread if it looks for uses after
+//! return (`detect_stack_use_after_return`, on by default). A lender that handles signal 33 then takes one
+//! beside the worker inside, and a false report is possible in programs that call `setuid` and its kin.
 
 use super::lender::{self, Storage};
 use super::{setxid, sys};

@@ -8,6 +8,7 @@
 //! | `guards` | the words of a block that compilers and the C library expect to be the same in all threads |
 //! | `swap_errno` | reads and sets `errno` |
 //! | `futex_wait`, `futex_wake` | waits for a word of memory |
+//! | `publish_and_wait` | sets a word and waits for its next change, out of the compiler's reach |
 //! | `thread_id` | the number of the kernel thread |
 //! | `block_signals`, `restore_signals` | all signals but that of `wrap_setxid` |
 //! | `leave_rseq`, `leave_rseq_of` | ends the kernel's writes to a block |

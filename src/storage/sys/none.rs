@@ -32,6 +32,10 @@ pub(crate) fn futex_wake(_: &AtomicU32) {
     unreachable!("{NEVER}")
 }
 
+pub(crate) fn publish_and_wait(_: &AtomicU32, _: u32) -> u32 {
+    unreachable!("{NEVER}")
+}
+
 pub(crate) fn thread_id() -> i32 {
     unreachable!("{NEVER}")
 }

@@ -1,6 +1,7 @@
 //! AArch64: the thread pointer is the register `TPIDR_EL0`, which every program may set.
 
 use std::arch::asm;
+use std::sync::atomic::AtomicU32;
 
 /// The word that a program passes with each of its rseq areas.
 pub(super) const RSEQ_SIGNATURE: u32 = 0xd428_bc00;
@@ -73,6 +74,51 @@ pub(crate) unsafe fn call_on(pointer: usize, f: unsafe extern "C" fn(*mut ()), a
             clobber_abi("C"),
         );
     }
+}
+
+/// Stores the value in the word, wakes all threads that wait for the word, and waits until it has another
+/// value, which is returned.
+///
+/// One block of assembly: to a function, even of Rust, compilers and sanitizers may add uses of
+/// thread-locals.
+pub(crate) fn publish_and_wait(word: &AtomicU32, value: u32) -> u32 {
+    let found: u32;
+    // SAFETY: the word exists until the function returns. The kernel changes no register but x0. The store
+    // is a release, the load an acquire.
+    unsafe {
+        asm!(
+            "stlr {value:w}, [{word}]",
+            "mov x8, {futex}",
+            "mov x0, {word}",
+            "mov x1, {wake}",
+            "mov x2, 0x7fffffff",
+            "svc 0",
+            "2:",
+            "ldar {found:w}, [{word}]",
+            "cmp {found:w}, {value:w}",
+            "b.ne 3f",
+            "mov x0, {word}",
+            "mov x1, {wait}",
+            "mov w2, {value:w}",
+            "mov x3, 0",
+            "svc 0",
+            "b 2b",
+            "3:",
+            futex = const libc::SYS_futex,
+            wake = const libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG,
+            wait = const libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG,
+            word = in(reg) word.as_ptr(),
+            value = in(reg) value,
+            found = out(reg) found,
+            out("x0") _,
+            out("x1") _,
+            out("x2") _,
+            out("x3") _,
+            out("x8") _,
+            options(nostack),
+        );
+    }
+    found
 }
 
 /// None: the canary is a variable of the process here, and the C library's key too.

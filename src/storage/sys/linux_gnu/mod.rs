@@ -16,7 +16,7 @@ use aarch64 as arch;
 use x86_64 as arch;
 
 use arch::syscall;
-pub(crate) use arch::{call_on, guards, thread_pointer};
+pub(crate) use arch::{call_on, guards, publish_and_wait, thread_pointer};
 #[cfg(test)]
 pub(crate) use rseq::no_rseq;
 pub(crate) use rseq::{leave_rseq, leave_rseq_of, occupy_rseq};

@@ -2,6 +2,7 @@
 //! as the ABI demands, so a load reads it; `wrfsbase` sets it, if the kernel permits that instruction.
 
 use std::arch::asm;
+use std::sync::atomic::AtomicU32;
 
 /// The word that a program passes with each of its rseq areas.
 pub(super) const RSEQ_SIGNATURE: u32 = 0x5305_3053;
@@ -93,6 +94,53 @@ pub(crate) unsafe fn call_on(pointer: usize, f: unsafe extern "C" fn(*mut ()), a
             clobber_abi("C"),
         );
     }
+}
+
+/// Stores the value in the word, wakes all threads that wait for the word, and waits until it has another
+/// value, which is returned.
+///
+/// One block of assembly: to a function, even of Rust, compilers and sanitizers may add uses of
+/// thread-locals.
+pub(crate) fn publish_and_wait(word: &AtomicU32, value: u32) -> u32 {
+    let found: u32;
+    // SAFETY: the word exists until the function returns. The kernel changes no registers but these. Stores
+    // and loads of this processor are releases and acquires.
+    unsafe {
+        asm!(
+            "mov dword ptr [{word}], {value:e}",
+            "mov eax, {futex}",
+            "mov rdi, {word}",
+            "mov esi, {wake}",
+            "mov edx, 0x7fffffff",
+            "syscall",
+            "2:",
+            "mov eax, dword ptr [{word}]",
+            "cmp eax, {value:e}",
+            "jne 3f",
+            "mov eax, {futex}",
+            "mov rdi, {word}",
+            "mov esi, {wait}",
+            "mov edx, {value:e}",
+            "xor r10d, r10d",
+            "syscall",
+            "jmp 2b",
+            "3:",
+            futex = const libc::SYS_futex,
+            wake = const libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG,
+            wait = const libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG,
+            word = in(reg) word.as_ptr(),
+            value = in(reg) value,
+            out("eax") found,
+            out("rdi") _,
+            out("rsi") _,
+            out("rdx") _,
+            out("r10") _,
+            out("rcx") _,
+            out("r11") _,
+            options(nostack),
+        );
+    }
+    found
 }
 
 /// The canary that compilers put on stacks, and the key with which the C library disguises code addresses:
