@@ -23,7 +23,8 @@
 //! - at each tick, a sleeping worker is woken if items wait anywhere;
 //! - a home whose turn has used a tenth of the stall threshold of processor time, or lasted for all of it, is
 //!   marked: no coroutine starts there for [`QUIET_TICKS`];
-//! - if all workers are in such turns and items wait, a spare worker is added.
+//! - if all workers but the spare ones are in such turns, items that wait wake a spare worker; if the spare
+//!   ones are, too, one is added.
 
 use super::blame::{TurnMeasure, Verdict};
 use crate::base::sys;
@@ -104,6 +105,8 @@ struct Stalled {
     by_system: usize,
     /// With mobile homes: how many workers are in a long turn.
     in_long_turn: usize,
+    /// How many of these are no spare workers.
+    regular_in_long_turn: usize,
 }
 
 impl Monitored for Monitor {
@@ -134,9 +137,6 @@ impl Monitored for Monitor {
                 worst = Some(stall);
             }
         }
-        if shared.has_mobile_homes() && shared.has_shared_work() {
-            shared.work_was_pushed();
-        }
         let workers = remotes.len() - left;
         let none_runs = stalled.by_coroutine + stalled.by_system;
         let none_runs = none_runs > 0 && none_runs == workers;
@@ -154,6 +154,13 @@ impl Monitored for Monitor {
             true => stalled.in_long_turn == workers && shared.has_shared_work(),
             false => shared.config().migrate && stalled.by_coroutine == workers,
         };
+        if shared.has_mobile_homes() {
+            let kept = stalled.regular_in_long_turn >= shared.regular();
+            shared.wants_spare.store(kept, Ordering::Relaxed);
+            if shared.has_shared_work() {
+                shared.work_was_pushed();
+            }
+        }
         if all_kept && workers > 0 && shared.phase() == Phase::Running {
             add_spare_worker(&self.shared);
         }
@@ -188,6 +195,7 @@ impl Monitor {
             self.shared.take_back_items(remote);
             if long || seen.turn.is_some_and(|turn| turn.used() >= threshold / LONG_TURN_PART) {
                 stalled.in_long_turn += 1;
+                stalled.regular_in_long_turn += usize::from(index < self.shared.regular());
                 let until = self.shared.ticks.load(Ordering::Relaxed) + QUIET_TICKS;
                 remote.running_home().mark_until(until);
             }

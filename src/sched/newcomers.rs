@@ -7,7 +7,7 @@ use crate::coroutine::Header;
 use std::ptr::NonNull;
 use std::sync::atomic::Ordering;
 
-/// The same for the children of a coroutine of the home that is in its first turn.
+/// The same for the children of the home's coroutines.
 const PARTNERS: usize = 4;
 /// At the limit of homes, by how much fuller homes may be than the emptiest one that was found.
 const STEP: usize = 2;
@@ -21,7 +21,7 @@ impl Worker {
         // SAFETY: the caller owns the coroutine, and it is alive.
         let header = unsafe { this.as_ref() };
         let full = self.full.get();
-        let full = if self.spawned_in_first_turn(header) { full.max(PARTNERS) } else { full };
+        let full = if self.spawned_in_home(header) { full.max(PARTNERS) } else { full };
         home.is_mobile()
             && !header.isolated()
             && home.live() < self.placement.full_with(full)
@@ -35,8 +35,8 @@ impl Worker {
         let shared = self.shared();
         // SAFETY: the caller owns the coroutine, and it is alive.
         let isolated = unsafe { this.as_ref() }.isolated();
-        let base = self.remote().home.runtime();
-        if let Some(home) = shared.mobile.take(base, self.index, &shared.config().thread_name) {
+        let runtime = self.remote().home.runtime();
+        if let Some(home) = shared.mobile.take(runtime, self.base, &shared.config().thread_name) {
             if isolated {
                 home.isolate();
             }
@@ -52,7 +52,7 @@ impl Worker {
         let found = item.home::<Shared>().filter(|home| {
             // SAFETY: homes live as long as the runtime.
             let home: &Home = unsafe { home.as_ref() };
-            home.base() == self.index && home.live() <= self.full.get() && home.is_quiet(self.ticks())
+            home.base() == self.base && home.live() <= self.full.get() && home.is_quiet(self.ticks())
         });
         match found {
             Some(home) => {
@@ -74,7 +74,7 @@ impl Worker {
         let (mobile, ticks) = (&self.shared().mobile, self.ticks());
         let random = self.random();
         let quiet = || mobile.iter_from(random).filter(move |home| home.is_quiet(ticks));
-        let own = || quiet().filter(|home| home.base() == self.index);
+        let own = || quiet().filter(|home| home.base() == self.base);
         let emptiest = own().take(SAMPLE).min_by_key(|home| home.live());
         let taken = emptiest.filter(|home| home.handover.try_take());
         let own = taken.or_else(|| own().find(|home| home.handover.try_take()));

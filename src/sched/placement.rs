@@ -26,9 +26,8 @@
 //! fuller ones only when the limit of homes is reached:
 //!
 //! - A coroutine that is alone in its home delays nobody, so at first each one has a home of its own.
-//! - But a coroutine that spawns others in its first turn is likely to wait for them, or to talk to them:
-//!   they are partners, and stay together, while there are few. A loop that accepts connections has waited
-//!   before it spawns.
+//! - But a coroutine often waits for its children, or talks to them. Such partners
+//!   stay together: they start in their spawner's home, while that has few coroutines.
 //! - Coroutines that end in their first turn leave no load. While the last ones did, they start in the home
 //!   that the worker runs.
 //! - Otherwise it starts in a vacant home or a new one.
@@ -49,6 +48,8 @@ const MARGIN_FOREIGN: usize = 1;
 /// How much a long-lived coroutine weighs against short-lived ones, and how much of the past counts.
 const LONG_LIVED: u32 = 4;
 const MEMORY: u32 = 16;
+/// By how many coroutines a mobile home may be fuller while coroutines end in their first turn.
+const SHORT_LIVED: usize = 3;
 /// With so many coroutines a mobile home is full, as long as there may be more homes.
 pub(super) const FULL: usize = 1;
 
@@ -64,8 +65,11 @@ pub(super) struct Placement {
 }
 
 impl Placement {
-    pub(super) fn new() -> Placement {
-        Placement { long_lived: Cell::new(0), least: Cell::new(0), target: Cell::new(None) }
+    /// `mobile`: coroutines start in mobile homes. There a coroutine of unknown kind counts as one that lives
+    /// on, since it cannot leave the siblings that a wrong guess gives it.
+    pub(super) fn new(mobile: bool) -> Placement {
+        let long_lived = if mobile { MEMORY } else { 0 };
+        Placement { long_lived: Cell::new(long_lived), least: Cell::new(0), target: Cell::new(None) }
     }
 
     /// A coroutine has suspended in its first turn.
@@ -82,7 +86,7 @@ impl Placement {
     /// With how many coroutines a mobile home is full that counts as full with `full` long-lived ones.
     #[inline]
     pub(super) fn full_with(&self, full: usize) -> usize {
-        if self.long_lived.get() == 0 { full + MARGIN_SHORT_LIVED } else { full }
+        if self.long_lived.get() == 0 { full + SHORT_LIVED } else { full }
     }
 
     /// Makes the next choice compare the loads again.

@@ -22,7 +22,7 @@ pub(crate) type Home = home::Home<Shared>;
 
 /// What the workers of one runtime share.
 pub(crate) struct Shared {
-    /// One for each worker, and with mobile homes and in migrating mode as many again for spare workers.
+    /// One for each worker, and with mobile homes or in migrating mode some for spare workers.
     pub(crate) remotes: Box<[Remote]>,
     /// How many of them have a thread.
     pub(super) active: AtomicUsize,
@@ -43,6 +43,9 @@ pub(crate) struct Shared {
     phase: AtomicU8,
     /// Counts searchers that were woken, so that the next one is another worker.
     wakes: AtomicUsize,
+    /// With mobile homes: whether a push may wake a spare worker. The monitor sets it while coroutines keep
+    /// all other workers.
+    pub(crate) wants_spare: AtomicBool,
     /// Counts coroutines that got no stack.
     pub(super) no_stack: AtomicU64,
     pub(crate) threads: Threads,
@@ -53,7 +56,12 @@ pub(crate) struct Shared {
 impl Shared {
     pub(crate) fn new(config: Config) -> std::io::Result<Arc<Shared>> {
         let homes = if config.migrate { 0 } else { mobile::limit_of(config.homes) };
-        let spare_workers = if config.migrate || homes > 0 { config.workers } else { 0 };
+        let spare_workers = match (config.migrate, homes > 0) {
+            (true, _) => config.workers,
+            // Any number of coroutines may be in long turns at once, each in its own home.
+            (false, true) => (2 * config.workers).clamp(16, 64),
+            (false, false) => 0,
+        };
         let capacity = config.workers + spare_workers;
         let mut shards = Vec::with_capacity(capacity);
         for _ in 0..capacity {
@@ -77,6 +85,7 @@ impl Shared {
             ticks: AtomicU64::new(0),
             phase: AtomicU8::new(Phase::Running as u8),
             wakes: AtomicUsize::new(0),
+            wants_spare: AtomicBool::new(false),
             no_stack: AtomicU64::new(0),
             threads: Threads::default(),
             closed: AtomicBool::new(false),
@@ -91,6 +100,13 @@ impl Shared {
     /// The workers that have a thread.
     pub(crate) fn active_remotes(&self) -> &[Remote] {
         &self.remotes[..self.active.load(Ordering::Acquire)]
+    }
+
+    /// How many workers are like any other. With mobile homes those after them are spare workers: they run
+    /// what waits while coroutines keep all others, and are not woken otherwise. No coroutine is placed on
+    /// them.
+    pub(crate) fn regular(&self) -> usize {
+        if self.config.migrate { usize::MAX } else { self.config.workers }
     }
 
     /// The phase of its life.
@@ -205,7 +221,9 @@ impl Shared {
 
     #[cold]
     fn wake_searcher(&self) {
+        let regular = if self.wants_spare.load(Ordering::Relaxed) { usize::MAX } else { self.regular() };
         let remotes = self.active_remotes();
+        let remotes = &remotes[..remotes.len().min(regular)];
         // Begins with another worker each time, so that no worker is woken more often than the others.
         let start = self.wakes.fetch_add(1, Ordering::Relaxed) % remotes.len();
         for remote in remotes[start..].iter().chain(&remotes[..start]) {
@@ -292,7 +310,7 @@ impl Shared {
     /// The index of the worker with the lowest load, and that load. Not `except`, nor workers that are in a
     /// long turn.
     pub(super) fn least_loaded(&self, except: usize) -> Option<(usize, usize)> {
-        let remotes = self.active_remotes().iter().enumerate();
+        let remotes = self.active_remotes().iter().enumerate().take(self.regular());
         remotes
             .filter(|(index, remote)| *index != except && remote.accepts_assignments())
             .map(|(index, remote)| (index, remote.load()))

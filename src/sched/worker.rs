@@ -137,6 +137,8 @@ pub(crate) struct Worker {
     shared: Arc<Shared>,
     remote: NonNull<Remote>,
     pub(super) index: usize,
+    /// The same, of a spare worker: of the worker in whose place it makes homes and registers sockets.
+    pub(super) base: usize,
     /// The home that it runs.
     home: Cell<NonNull<Home>>,
     /// Whether coroutines start in mobile homes.
@@ -180,17 +182,19 @@ thread_locals! {
 
 impl Worker {
     pub(super) fn new(shared: Arc<Shared>, index: usize, deques: Deques) -> Worker {
+        let mobile = shared.has_mobile_homes();
         Worker {
             remote: NonNull::from(&shared.remotes[index]),
             home: Cell::new(NonNull::from(&shared.remotes[index].home)),
-            has_mobile_homes: shared.has_mobile_homes(),
+            has_mobile_homes: mobile,
             next_visit: Cell::new(None),
             full: Cell::new(FULL),
+            base: if mobile { index % shared.config().workers } else { index },
             shared,
             index,
             current: Cell::new(None),
             queues: RunQueues::new(deques),
-            placement: Placement::new(),
+            placement: Placement::new(mobile),
             stacks: RefCell::new(Pool::new()),
             polling: Polling::new(),
             until_oldest: Cell::new(OLDEST_TURN),
@@ -585,7 +589,7 @@ impl Worker {
         let in_first_turn =
             self.current.get().is_none_or(|spawner| !unsafe { spawner.as_ref() }.listed.get());
         // SAFETY: the caller has just made it.
-        unsafe { header.as_ref() }.owner.home.store(self.spawner_mark(in_first_turn), Ordering::Relaxed);
+        unsafe { header.as_ref() }.owner.home.store(self.spawner_mark(), Ordering::Relaxed);
         if in_first_turn {
             self.queues.push_newest_first(task);
         } else {
@@ -674,24 +678,16 @@ impl Worker {
     // What others ask about.
 
     /// The value of `Owner::home` in an unstarted coroutine that a coroutine of this home has spawned: the
-    /// address of the home, plus one if the spawner was in its first turn, else two. Neither is the address
-    /// of a home.
+    /// address of the home plus one byte, which is the address of no home.
     #[inline]
-    fn spawner_mark(&self, in_first_turn: bool) -> *mut () {
-        let mark = 2 - usize::from(in_first_turn);
-        ptr::from_ref(self.home()).cast_mut().cast::<()>().wrapping_byte_add(mark)
+    fn spawner_mark(&self) -> *mut () {
+        ptr::from_ref(self.home()).cast_mut().cast::<()>().wrapping_byte_add(1)
     }
 
     /// Whether an unstarted coroutine was spawned in the home that this worker runs.
     #[inline]
     pub(super) fn spawned_in_home(&self, header: &Header) -> bool {
-        let mark = header.owner.home.load(Ordering::Relaxed).addr();
-        mark.wrapping_sub(ptr::from_ref(self.home()).addr()) <= 2
-    }
-
-    /// Whether it was spawned there by a coroutine in its first turn.
-    pub(super) fn spawned_in_first_turn(&self, header: &Header) -> bool {
-        header.owner.home.load(Ordering::Relaxed) == self.spawner_mark(true)
+        ptr::eq(header.owner.home.load(Ordering::Relaxed), self.spawner_mark())
     }
 
     /// Whether no other worker can run that coroutine, nor start it.
@@ -732,9 +728,9 @@ impl Worker {
         &self.shared
     }
 
-    /// The shard that this worker polls.
+    /// The shard that sockets join which wait on this worker.
     pub(super) fn shard(&self) -> &Arc<Shard> {
-        &self.remote().shard
+        &self.shared.remotes[self.base].shard
     }
 
     /// A number for a new coroutine.
