@@ -42,24 +42,24 @@
 //!    it.
 //! 2. The lender touches nothing of its block from its publication until it has seen the end: meanwhile it
 //!    executes one block of assembly, to which no compiler and no sanitizer adds anything. The end consumes
-//!    the
-//!    storage, so no thread is inside then. (The exception, [`credentials`], happens while the thread inside
-//!    waits for it.)
+//!    the storage, so no thread is inside then. (The exception, [`credentials`], happens while the thread
+//!    inside waits for it.)
 //! 3. Signals: the lender blocks all signals but one, and that one (`setxid`) uses parts of the block that
-//!    are
-//!    made for concurrent use. A worker that is inside handles its signals with the lender's block, as the
-//!    lender itself would if it ran the same code. That one signal is the exception.
+//!    are made for concurrent use. A worker that is inside handles its signals with the lender's block, as
+//!    the lender itself would if it ran the same code. That one signal is the exception.
 //! 4. The compiler takes the thread pointer for constant in a function. Each function sees it constant: one
 //!    block of assembly sets it, calls, and sets it back, so no compiled function spans the change.
 //!
 //! What is *not* in the block stays with the kernel thread that runs: its number (`gettid`), signal mask,
 //! alternate signal stack, affinity, priority, name in the kernel, processor time, credentials set by raw
 //! system calls, namespaces, and the floating-point control word. glibc looks up a thread's number in the
-//! block. So a call about another thread that takes a `pthread_t` (`pthread_kill`,
-//! `pthread_setaffinity_np`, `pthread_setschedparam`, `pthread_getcpuclockid`) reaches the lender if that
-//! thread is inside. A signal sent to the lender that way stays pending until its end. A mutex with
-//! priority inheritance must not be held over a move: the kernel compares its owner, a number from the
-//! block, with the thread that unlocks it.
+//! block. So a call that takes a `pthread_t` and makes a system call about that thread (`pthread_kill`,
+//! `pthread_setaffinity_np`, `pthread_setschedparam`, `pthread_getcpuclockid`) reaches the lender if the
+//! `pthread_t` is a storage's. A signal sent to the lender stays pending until its end. `pthread_kill` of the
+//! calling thread itself reaches the worker since glibc 2.34, and `raise` always. A robust mutex follows the
+//! storage; one with priority inheritance must not be held over a move: the kernel compares its owner, a
+//! number from the block, with the thread that unlocks it. A thread that is started inside has no rseq area,
+//! because glibc does in a new thread as it did in its starter.
 //!
 //! **Forks.** A forked child has one thread and no lender. If its parent's thread was inside, the child is
 //! that thread for good, and the C library considers the worker's stack as free. So entering in the child,
@@ -67,19 +67,15 @@
 //!
 //! **Rejected.**
 //!
-//! - *A block made with glibc's `_dl_allocate_tls`*, with a `struct pthread` filled in by hand. It costs 4
-//!   KiB
-//!   and no kernel thread. But the offsets of a dozen fields have to be found out, by symbols for debuggers
-//!   and
-//!   by trial; the block is missing in glibc's lists, so libraries with static thread-local storage cannot be
-//!   loaded any more; `pthread_getattr_np` asks the kernel about a thread that does not exist; std,
-//!   sanitizers
-//!   and every library with a record for each thread see a thread that never began; and its end has to call
-//!   the
+//! - *A block made with glibc's `_dl_allocate_tls`*, with a `struct pthread` filled in by hand. It costs
+//!   4 KiB and no kernel thread; a lender costs 10 KiB, 22 KiB in the kernel, and four mappings. But the
+//!   offsets of a dozen fields have to be found out, by symbols for debuggers and by trial. The block is
+//!   missing in glibc's lists, so libraries with static thread-local storage cannot be loaded any more.
+//!   `pthread_getattr_np` asks the kernel about a thread that does not exist. std, sanitizers and every
+//!   library with a record for each thread see a thread that never began, and its end has to call the
 //!   destructors in glibc's place. Each of these depends on the version of glibc.
-//! - *Threads as units of scheduling, with as many permits to run as there are processors.* No thread
-//!   pointer is
-//!   changed, but each move of a permit is a futex hand-off through the kernel: microseconds in place of
+//! - *Threads as units of scheduling, with as many permits to run as there are processors.* No thread pointer
+//!   is changed, but each move of a permit is a futex hand-off through the kernel: microseconds in place of
 //!   nanoseconds, and a sleep of one thread for each turn of another.
 //! - *To restore the thread pointer lazily*, only when another block is needed: then a worker's own code runs
 //!   with a lender's block, also after the lender's end.
@@ -94,7 +90,6 @@ mod sys;
 mod tests;
 
 pub(crate) use lender::Storage;
-
 pub(crate) use probe::supported;
 
 /// Prepares the calling thread for entering storages. The value stays there until the thread enters no more.
