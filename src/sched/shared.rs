@@ -12,7 +12,7 @@ use crate::netpoll::{Netpoller, Shard};
 use crossbeam_deque::{Injector, Steal, Worker as Deque};
 use std::ptr::NonNull;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering, fence};
 use std::time::{Duration, Instant};
 
 /// The part of a worker that other threads use.
@@ -121,8 +121,20 @@ impl Shared {
     /// Enters a phase, and wakes every worker to see it.
     pub(crate) fn enter(&self, phase: Phase) {
         self.phase.store(phase as u8, Ordering::SeqCst);
+        // Pairs with the fence in `add_worker`.
+        fence(Ordering::SeqCst);
         for remote in self.active_remotes() {
             remote.notify(&self.idle);
+        }
+    }
+
+    /// Counts the worker with that index, whose thread was started, and all before it as active. It may
+    /// already sleep: either it is counted when `enter` wakes the workers, or this wakes it.
+    pub(super) fn add_worker(&self, index: usize) {
+        self.active.store(index + 1, Ordering::Release);
+        fence(Ordering::SeqCst);
+        if self.phase() != Phase::Running {
+            self.remotes[index].notify(&self.idle);
         }
     }
 
@@ -297,12 +309,15 @@ impl Shared {
     /// Moves what other workers may take from a worker that does not take it itself to the injector, for any
     /// worker.
     pub(crate) fn take_back_items(&self, remote: &Remote) {
-        loop {
+        // Not what the worker pushes meanwhile: it may push faster than the caller takes.
+        let mut left = remote.oldest_first.len();
+        while left > 0 {
             match remote.oldest_first.steal() {
                 Steal::Success(item) => self.injector.push(item),
                 Steal::Empty => break,
-                Steal::Retry => {}
+                Steal::Retry => continue,
             }
+            left -= 1;
         }
         self.discard_if_closed();
     }
@@ -376,5 +391,27 @@ mod tests {
         remote.assigned.push(Runnable(header.cast()));
         shared.take_back(remote);
         assert!(handle.header().done.is_set(), "its joiner would never wake");
+    }
+
+    /// Its thread finds nothing to do and sleeps before it is counted as a worker. A shutdown begins meanwhile.
+    #[test]
+    fn a_worker_that_is_added_amid_a_shutdown_is_woken() {
+        let config = Config {
+            workers: 1,
+            stack_size: StackSize::DEFAULT,
+            stall: Duration::from_millis(20),
+            migrate: true,
+            homes: 0,
+            checks: false,
+            thread_name: "added".to_owned(),
+        };
+        let shared = Shared::new(config).expect("a runtime");
+        crate::sched::start_worker(&shared, 1).expect("a thread");
+        while !shared.remotes[1].sleep_state.asleep() {
+            std::thread::yield_now();
+        }
+        shared.enter(Phase::Closing);
+        shared.add_worker(1);
+        assert!(shared.threads.wait_for(0, Instant::now() + Duration::from_secs(10)), "it sleeps on");
     }
 }
