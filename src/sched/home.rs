@@ -10,9 +10,9 @@
 //!   home enters the storage first. [`Handover`] says which worker that is. A runnable mobile home is an item
 //!   of the same queues as unstarted coroutines.
 //!
-//! A runtime with mobile homes starts all its coroutines in them, and the pinned homes of its workers stay
-//! empty. All others have pinned homes only. `Owner::home` in a started coroutine's header points to the
-//! home.
+//! A runtime with mobile homes starts its coroutines in them. A worker's pinned home stays empty, unless a
+//! coroutine is to start there while all mobile homes are in use and no more can be made. All other runtimes
+//! have pinned homes only. `Owner::home` in a started coroutine's header points to the home.
 //!
 //! In migrating mode a home is only a list of live coroutines: any worker may run them, except for pinned
 //! ones.
@@ -156,12 +156,17 @@ impl<R> Home<R> {
 
     /// Whether new coroutines may start here at that tick, as far as its other coroutines allow.
     pub(super) fn is_quiet(&self, tick: u64) -> bool {
-        self.marked_until.load(Ordering::Relaxed) <= tick && !self.isolated.load(Ordering::Relaxed)
+        self.marked_until.load(Ordering::Relaxed) <= tick && !self.is_isolated()
     }
 
     /// The home is that of one isolated coroutine, until it is vacant.
     pub(super) fn isolate(&self) {
         self.isolated.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the home is that of one isolated coroutine.
+    pub(super) fn is_isolated(&self) -> bool {
+        self.isolated.load(Ordering::Relaxed)
     }
 
     /// Whether a shutdown has yet to cancel all coroutines here.

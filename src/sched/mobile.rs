@@ -21,6 +21,8 @@ pub(crate) struct MobileHomes<R> {
     /// How many slots are taken. The last one may hold no home yet.
     made: AtomicUsize,
     vacant: Mutex<Vec<NonNull<Home<R>>>>,
+    /// How many are in `vacant`. It changes under the lock.
+    vacant_count: AtomicUsize,
 }
 
 // SAFETY: the vacant homes are in `slots`.
@@ -35,6 +37,7 @@ impl<R> MobileHomes<R> {
             slots: (0..limit).map(|_| OnceLock::new()).collect(),
             made: AtomicUsize::new(0),
             vacant: Mutex::new(Rank::Vacant, Vec::new()),
+            vacant_count: AtomicUsize::new(0),
         }
     }
 
@@ -46,7 +49,21 @@ impl<R> MobileHomes<R> {
 
     /// How many are vacant.
     pub(crate) fn vacant(&self) -> usize {
-        self.vacant.lock().len()
+        self.vacant_count.load(Ordering::Relaxed)
+    }
+
+    /// Whether `take` is likely to find a vacant home, or to make one.
+    #[inline]
+    pub(super) fn has_room(&self) -> bool {
+        self.vacant() > 0 || self.made.load(Ordering::Relaxed) < self.limit()
+    }
+
+    /// Changes the list of vacant homes.
+    fn with_vacant<T>(&self, change: impl FnOnce(&mut Vec<NonNull<Home<R>>>) -> T) -> T {
+        let mut vacant = self.vacant.lock();
+        let result = change(&mut vacant);
+        self.vacant_count.store(vacant.len(), Ordering::Relaxed);
+        result
     }
 
     /// All that exist.
@@ -64,7 +81,7 @@ impl<R> MobileHomes<R> {
 
     /// A vacant home, or a new one; the caller runs it. `None` if there is none, and no more can be made.
     pub(super) fn take(&self, runtime: &Weak<R>, base: usize, thread_name: &str) -> Option<&Home<R>> {
-        let vacant = self.vacant.lock().pop();
+        let vacant = if self.vacant() > 0 { self.with_vacant(Vec::pop) } else { None };
         // SAFETY: it is in `slots`, for as long as these exist.
         let home = vacant.map(|home| unsafe { home.as_ref() });
         let home = home.or_else(|| self.make(runtime, base, thread_name))?;
@@ -89,14 +106,14 @@ impl<R> MobileHomes<R> {
     /// others.
     pub(crate) fn end(&self) -> Vec<JoinHandle<()>> {
         self.made.store(self.limit(), Ordering::Relaxed);
-        let vacant = std::mem::take(&mut *self.vacant.lock());
+        let vacant = self.with_vacant(std::mem::take);
         // SAFETY: homes live as long as `slots`. Nobody can take one any more that is out of the list.
         vacant.into_iter().filter_map(|home| unsafe { home.as_ref().end_storage() }).collect()
     }
 
     /// The caller runs that home no more, and no coroutine lives there.
     pub(super) fn give_back(&self, home: &Home<R>) {
-        self.vacant.lock().push(NonNull::from(home));
+        self.with_vacant(|vacant| vacant.push(NonNull::from(home)));
     }
 }
 

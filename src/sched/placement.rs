@@ -32,9 +32,10 @@
 //!   that the worker runs.
 //! - Otherwise it starts in a vacant home or a new one.
 //! - At the limit it starts in the next home of the worker's queue, or in an idle one that has few
-//!   coroutines, and homes are allowed to be a little fuller from then on.
-//! - A home in which a turn was long gets no newcomer for ten seconds or more, nor does that of an isolated
-//!   coroutine.
+//!   coroutines, and homes are allowed to be a little fuller until one is vacant again.
+//! - A home in which a turn was long gets no newcomer for ten seconds or more, as long as another one can
+//!   have it. Nor does that of an isolated coroutine.
+//! - If no mobile home is idle, and the worker runs none, it starts in the worker's pinned home.
 
 use super::shared::{Remote, Shared};
 use std::cell::Cell;

@@ -123,11 +123,19 @@ pub(super) struct RunQueues {
     newly_runnable: Cell<bool>,
     /// How many rounds have put off their yielded coroutines since a yielded coroutine had a turn.
     put_off: Cell<u32>,
+    /// How many rounds have to begin before `oldest_item_if` may pass over an item again.
+    until_choosy: Cell<u32>,
 }
 
 impl RunQueues {
     pub(super) fn new(deques: Deques) -> RunQueues {
-        RunQueues { deques, left: Quota::default(), newly_runnable: Cell::new(false), put_off: Cell::new(0) }
+        RunQueues {
+            deques,
+            left: Quota::default(),
+            newly_runnable: Cell::new(false),
+            put_off: Cell::new(0),
+            until_choosy: Cell::new(0),
+        }
     }
 
     /// Queues a woken coroutine of the home that the worker runs.
@@ -243,6 +251,22 @@ impl RunQueues {
         self.deques.oldest_first.pop()
     }
 
+    /// Takes the oldest item if it `suits`; otherwise that item goes behind all others. This does not happen
+    /// to an item twice: the next round serves it at the latest, and until then no other is passed over.
+    pub(super) fn oldest_item_if(&self, suits: impl FnOnce(&Runnable) -> bool) -> Option<Runnable> {
+        if self.until_choosy.get() > 0 {
+            return None;
+        }
+        let item = self.oldest_item()?;
+        if suits(&item) {
+            return Some(item);
+        }
+        self.push_oldest_first(item);
+        // The present round may be over when it comes to the item. The next one counts it at its beginning.
+        self.until_choosy.set(2);
+        None
+    }
+
     fn next_item(&self, remote: &Remote) -> Option<Runnable> {
         let left = &self.left;
         let task = take_within(&left.oldest_first, || self.deques.oldest_first.pop())
@@ -277,6 +301,7 @@ impl RunQueues {
     #[inline]
     fn begin_round(&self, home: &Home, remote: &Remote, shared: &Shared) {
         self.newly_runnable.set(false);
+        self.until_choosy.set(self.until_choosy.get().saturating_sub(1));
         let own = &home.queues;
         own.ready.take_over(&own.woken);
         own.yielded.take_over(&own.next_yielded);
@@ -331,4 +356,44 @@ fn take_within(left: &Cell<usize>, take: impl FnOnce() -> Option<Runnable>) -> O
     // An empty source is served, even if thieves have emptied it.
     left.set(if task.is_some() { n - 1 } else { 0 });
     task
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::runtime::Builder;
+
+    /// An item that is never run.
+    fn item(number: usize) -> Runnable {
+        let address = NonNull::<Waiter>::dangling().as_ptr().wrapping_byte_add(number * align_of::<Waiter>());
+        Runnable(NonNull::new(address).expect("a small number"))
+    }
+
+    /// A worker that starts newcomers asks for each one whether the next item is a home that suits. None is.
+    #[test]
+    fn an_item_that_does_not_suit_is_passed_over_once() {
+        let runtime = Builder::new().worker_threads(1).build().expect("a runtime");
+        let shared = runtime.shared();
+        let remote = &shared.remotes[0];
+        for length in 2..8 {
+            let queues = RunQueues::new(Deques::new());
+            for number in 0..length {
+                queues.push_oldest_first(item(number));
+            }
+            let mut pushed = length;
+            let mut waiting: Vec<_> = (0..length).collect();
+            let mut taken = 0;
+            while !waiting.is_empty() {
+                let Next::Item(found) = queues.next(&remote.home, remote, shared, |_| ()) else {
+                    panic!("there is always another item")
+                };
+                taken += 1;
+                assert!(taken <= 3 * length, "{waiting:?} of {length} wait for ever");
+                waiting.retain(|&number| item(number).0 != found.0);
+                assert!(queues.oldest_item_if(|_| false).is_none());
+                queues.push_oldest_first(item(pushed));
+                pushed += 1;
+            }
+        }
+    }
 }

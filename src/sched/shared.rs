@@ -393,7 +393,8 @@ mod tests {
         assert!(handle.header().done.is_set(), "its joiner would never wake");
     }
 
-    /// Its thread finds nothing to do and sleeps before it is counted as a worker. A shutdown begins meanwhile.
+    /// Its thread finds nothing to do and sleeps before it is counted as a worker. A shutdown begins
+    /// meanwhile.
     #[test]
     fn a_worker_that_is_added_amid_a_shutdown_is_woken() {
         let config = Config {

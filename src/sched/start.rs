@@ -33,7 +33,8 @@ pub(crate) fn start_worker(shared: &Arc<Shared>, index: usize) -> io::Result<()>
     })
 }
 
-/// Adds a worker, in migrating mode or with mobile homes, where coroutines keep all others. The netpoller thread calls this.
+/// Adds a worker, in migrating mode or with mobile homes, where coroutines keep all others. The netpoller
+/// thread calls this.
 pub(crate) fn add_spare_worker(shared: &Arc<Shared>) {
     let index = shared.active.load(Ordering::Relaxed);
     // If the system has no thread for it, the work goes on waiting as it would have.

@@ -256,9 +256,9 @@ impl Worker {
     #[inline]
     fn next(&self) -> Next {
         if self.polling.is_due(&self.shared)
-            && let Some(item) = self.tick()
+            && let Some(next) = self.tick()
         {
-            return Next::Item(item);
+            return next;
         }
         let until = self.until_oldest.get();
         if until > 0 {
@@ -270,15 +270,27 @@ impl Worker {
     }
 
     /// The netpoller thread has ticked: polls. A slice that has lasted until now is over if others wait: this
-    /// returns the oldest of them.
+    /// returns the oldest of them, or nothing if they wait in the pinned home.
     #[cold]
     #[inline(never)]
-    fn tick(&self) -> Option<Runnable> {
+    fn tick(&self) -> Option<Next> {
         self.placement.forget();
         self.queues.note_tick();
         self.poll(Some(Duration::ZERO));
         let had_turn = self.slice_began.get() != self.remote().running.turns();
-        if self.is_visiting() && had_turn { self.queues.oldest_item() } else { None }
+        if !self.is_visiting() || !had_turn {
+            None
+        } else if self.pinned_home_waits() {
+            Some(Next::Nothing)
+        } else {
+            self.queues.oldest_item().map(Next::Item)
+        }
+    }
+
+    /// Whether anything waits in the worker's pinned home. A slice does not begin rounds of that home.
+    fn pinned_home_waits(&self) -> bool {
+        let pinned = &self.remote().home;
+        pinned.queues.any() || !pinned.inbox.is_empty()
     }
 
     /// Takes the oldest coroutine of `newest_first`. Each such turn also checks for a shutdown.
