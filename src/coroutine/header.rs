@@ -11,7 +11,7 @@
 //!  | done          set for good when it has ended and its stack is back   |
 //!  | token         park / unpark                                          |
 //!  | record        the coroutine-local record, if there is one            |
-//!  | owner         the scheduler's: home worker, links of its live list   |
+//!  | owner         the scheduler's: home, links of its live list          |
 //!  | site          the call that spawned it                               |
 //!  +-- body ---------------------------------------------------------------+
 //!  | the closure, then the result, then nothing                           |
@@ -88,7 +88,7 @@ pub(crate) struct Settings {
     pub(crate) name: Option<Box<str>>,
     /// The size of its stack.
     pub(crate) stack: StackSize,
-    /// Whether it stays on its worker also where others migrate.
+    /// Whether it stays in its home also where others migrate.
     pub(crate) pinned: bool,
     /// Whether it has a home of its own, where homes are mobile.
     pub(crate) isolated: bool,
@@ -102,9 +102,9 @@ pub(crate) struct Settings {
 
 /// A pointer and list links that belong to the scheduler. This layer never reads them.
 pub(crate) struct Owner {
-    /// The worker on which it was started; before that a mark of the worker on which it was spawned, or null.
+    /// The home in which it was started; before that a mark of the home in which it was spawned, or null.
     pub(crate) home: AtomicPtr<()>,
-    /// Links of the list of live coroutines of the worker on which it was started.
+    /// Links of its home's list of live coroutines.
     pub(crate) previous: Cell<Option<NonNull<Header>>>,
     /// As above.
     pub(crate) next: Cell<Option<NonNull<Header>>>,
@@ -334,7 +334,7 @@ impl Header {
         self.stack
     }
 
-    /// Whether it stays on its worker, even in migrating mode.
+    /// Whether it stays in its home, even in migrating mode.
     pub(crate) fn pinned(&self) -> bool {
         self.pinned
     }

@@ -16,9 +16,9 @@
 //!   it needs no help.
 //! - *Tick*: the thread checks every worker once ([`Monitored::tick`]).
 //! - *Help*: the thread polls the worker's shard without waiting, fires its due timers, and schedules what
-//!   this has woken: each coroutine goes to the inbox of its home worker, or to the injector if it may
-//!   migrate. The worker may poll at the same time: each event is returned to at least one of the two
-//!   (`sys/mod.rs`), and the timers are under a lock.
+//!   this has woken: each coroutine goes to the inbox of its home, or to the injector if it may migrate. An
+//!   idle mobile home goes to the injector. The worker may poll at the same time: each event is returned to
+//!   at least one of the two (`sys/mod.rs`), and the timers are under a lock.
 //! - *Busy*: an awake worker that has not polled since the last tick, or not for [`LATE`]. A tick helps the
 //!   busy workers and leaves the others alone. Each worker counts its polls and notes the time of the last
 //!   one; the thread reads both.
@@ -95,7 +95,7 @@
 //!   system preempts the worker there.
 //! - The system has to run the thread when its sleep ends.
 //! - One poll fetches 256 events. If more sources of one shard are ready, the next polls see the rest.
-//! - Seen is not run: a woken coroutine that may not migrate waits until its home worker runs it.
+//! - Seen is not run: a woken coroutine that may not migrate waits until a worker runs its home.
 //!
 //! How often the thread runs: each `TICK` if workers compute (about 1,100 times a second); each 1.35 to 1.8
 //! ms if all workers poll by themselves every few hundred microseconds, as those of a server do; not at all

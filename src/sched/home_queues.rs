@@ -1,5 +1,7 @@
 //! The run queues of one home: its coroutines that are runnable. Only the worker that runs the home uses
-//! them; [`run_queues`](super::run_queues) says in what order.
+//! them; [`run_queues`](super::run_queues) says in what order. A worker of a pinned home runs it always; of a
+//! mobile home, from `Handover::begin` or `try_take` to `requeue` or `release`, and the next worker sees what
+//! the last one has left here (`handover.rs`).
 
 use crate::coroutine::{Batch, Header, Waiter};
 use std::cell::{Cell, UnsafeCell};

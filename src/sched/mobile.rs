@@ -3,6 +3,15 @@
 //! A home is made when a worker first needs one more, up to a limit. A home without coroutines is *vacant*:
 //! it is in the list here, RUNNING, so that no worker takes it in another way. It is used again, never freed
 //! before the runtime ends: libraries keep state for each thread that they have met.
+//!
+//! A vacant home has nothing in its queues and its inbox, since whatever was there was alive. A thread that
+//! has woken its last coroutine may still be about to call `Handover::notify`; it finds RUNNING, or later a
+//! home that others use.
+//!
+//! The slots are made with the runtime, so that a reference to a home stays valid until the runtime is freed.
+//! The end of a runtime ends the storage of the homes that are vacant then. It does so when the workers have
+//! left, since code in a home may have made the worker use memory of the home's thread-locals, such as a
+//! signal stack. `README.md` beside this file has the argument that no home is forgotten.
 
 use super::home::Home;
 use crate::base::lock::{Mutex, Rank};

@@ -1,6 +1,7 @@
 //! On which worker a coroutine starts.
 //!
-//! The problem: a started coroutine stays on its worker, so a bad start cannot be mended later. An accept
+//! The problem: a started coroutine stays in its home, and a pinned home stays on its worker, so a bad start
+//! cannot be mended later. With mobile homes it can, but its sockets stay in the worker's shard. An accept
 //! loop that is alone awake would start each of its connections on its own worker. But coroutines that end
 //! soon, and partners that talk to each other, are better off where they were spawned.
 //!

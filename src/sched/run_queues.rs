@@ -1,4 +1,4 @@
-//! The run queues of one worker: which coroutine runs next.
+//! The run queues of one worker, with those of the home that it runs: which coroutine runs next.
 //!
 //! The problem: a worker has several sources of runnable coroutines. With any fixed order between them, the
 //! first source starves the last one. With a fixed share for each, a source that fills faster than its share
@@ -9,12 +9,13 @@
 //!
 //! ```text
 //!  source          holds                                              order
-//!  ready           woken coroutines that only this worker may run     oldest first
-//!  oldest_first    unstarted ones; migrating: woken ones, too         oldest first   (may be stolen)
+//!  ready           woken coroutines of the home                       oldest first
+//!  oldest_first    unstarted ones; migrating: woken ones, too;        oldest first   (may be stolen)
+//!                  mobile homes in which something is runnable
 //!  assigned        unstarted ones that another worker placed here     oldest first   (`Remote::assigned`)
 //!  newest_first    unstarted children of coroutines in their first    newest first   (may be stolen)
 //!                  turn: trees of spawns
-//!  yielded         coroutines that have yielded                       oldest first
+//!  yielded         coroutines of the home that have yielded           oldest first
 //!  lifo            the one that the running coroutine has just woken  next, at most LIFO_RUN times in a row
 //! ```
 //!
@@ -43,6 +44,14 @@
 //! - `newest_first` promises a turn to each of its coroutines, but not in this round. A round takes the
 //!   oldest of them first, and so does every [`OLDEST_TURN`]th turn. So the n-th oldest waits for n rounds,
 //!   or for n times OLDEST_TURN turns, whichever is less.
+//!
+//! Mobile homes. `ready`, `yielded` and `lifo` are those of the home that the worker runs, the other sources
+//! are the worker's. If the next item is a home, the worker leaves the present one for it, in the middle of
+//! its round: the round goes on there. So a round serves each home of `oldest_first` for one slice, and a
+//! slice is the home's part of the round, from the first coroutine of its `ready` to the next item. A home
+//! that has waited while others ran has not served its `yielded`, so a slice begins with all of its
+//! coroutines in `ready`, these last ([`HomeQueues::begin_slice`]). A home that always has something to run
+//! keeps its worker to itself only while no item waits: each round comes to the items.
 //!
 //! Rejected:
 //! - One turn in so many for each source, as Go's 61st for its global queue. The share does not grow with the
@@ -105,7 +114,7 @@ struct Quota {
     served_yielded: Cell<bool>,
 }
 
-/// What a worker runs next, it says: a coroutine of the home that it runs, or an item of its queues.
+/// What a worker runs next: a coroutine of the home that it runs, or an item of its own queues.
 pub(super) enum Next {
     /// A started coroutine of the home.
     Started(NonNull<Waiter>),

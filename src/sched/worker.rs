@@ -1,5 +1,5 @@
-//! A worker: a thread that runs coroutines. This file is its policy: what runs next, when to search for work,
-//! when to sleep.
+//! A worker: a thread that runs homes, one at a time, and in each the coroutines that live there. This file is
+//! its policy: what runs next, when to search for work, when to sleep.
 //!
 //! The problem: runnable coroutines come from many sources, some of them shared with other threads, and none
 //! of them may be forgotten. A worker without work must find what others have, and must not burn a processor
@@ -8,21 +8,30 @@
 //! ```text
 //!                 owner only                          any thread
 //!            +----------------------+        +--------------------------------+
-//!   wakes -->| RunQueues: lifo,     |<-------| Home::inbox                    |<-- wakes from elsewhere
+//!   wakes -->| Home::queues: lifo,  |<-------| Home::inbox                    |<-- wakes from elsewhere
 //!            | ready, yielded       |        | Remote::assigned               |<-- unstarted, placed here
 //!            | (started, at home)   |        | Remote::shard, Remote::timers  |<-- netpoller thread polls
 //!            |                      |        |                                |    for a busy worker
 //!   spawns ->| Deques: newest_first |------->| Remote::newest_first           |--> thieves
-//!            | and oldest_first     |        | Remote::oldest_first           |
-//!            | (may be stolen)      |        | Shared::injector               |<-- spawns from elsewhere
+//!   homes -->| and oldest_first     |        | Remote::oldest_first           |
+//!            | (may be stolen)      |        | Shared::injector               |<-- spawns from elsewhere,
+//!            |                      |        |                                |    homes woken elsewhere
 //!            |                      |        | Shared::yielded                |<-- migrating: yielded
 //!            +----------------------+        +--------------------------------+
 //! ```
 //!
 //! Other workers take from the deques, the injector and `Shared::yielded`. Other threads only push to
-//! `inbox`. They push to `assigned`, too, and the netpoller thread takes from it what a worker in a long turn
-//! does not start. `docs/GLOSSARY.md` has the terms: home, shard, placement, phase, turn,
-//! ticket, default and migrating mode.
+//! `inbox`. They push to `assigned`, too. The netpoller thread takes from `assigned` and, with mobile homes,
+//! from `oldest_first`, what a worker in a long turn does not take itself. `docs/GLOSSARY.md` has the terms:
+//! home, shard, placement, phase, turn, ticket, default and migrating mode.
+//!
+//! *Homes.* The worker's own home is pinned to it. If coroutines live in mobile homes, these are items of
+//! `oldest_first` and the injector, as unstarted coroutines are: whoever takes one runs it. The worker then
+//! *visits* the home for a slice, on the home's thread-locals (`Worker::visit`). `Home::queues` and
+//! `Home::inbox` above are those of the home that it runs; all else is the worker's and stays the same
+//! through all visits. A slice ends when the worker comes to an item that is not for this home, at a tick if
+//! items wait, or if nothing is runnable there. Only outside of mobile homes does the worker spin, search or
+//! sleep. `README.md` beside this file has the life of a home.
 //!
 //! *What a worker does*, each state with the causes of its end:
 //!
@@ -30,11 +39,11 @@
 //!  state      what the worker does                      ends when
 //!  running    runs coroutines, turn by turn, and        its own queues are empty     -> spinning
 //!             polls after each tick
-//!  spinning   checks its inbox, `assigned` and shared   inbox or `assigned` has one  -> running
-//!             work for up to 50 us                      shared work appears          -> searching
-//!                                                       50 us have passed            -> searching
+//!  spinning   checks the inbox of its pinned home,      inbox or `assigned` has one  -> running
+//!             `assigned` and shared work for up to      shared work appears          -> searching
+//!             50 us                                     50 us have passed            -> searching
 //!  searching  polls without waiting; then takes an      the poll wakes something     -> running
-//!             injected coroutine, or one of             it takes one                 -> running
+//!             item of the injector, a coroutine of      it takes one                 -> running
 //!             `Shared::yielded`, or steals              there is nothing to take     -> yielding
 //!  yielding   yields its processor once, then polls     the poll wakes something     -> running
 //!             without waiting                           it wakes nothing             -> sleeping
@@ -50,11 +59,11 @@
 //!  yielding   its sockets have had events, and the back-off is over (`before_sleep`)
 //! ```
 //!
-//! A worker checks for a shutdown when its own queues are empty, again before it sleeps, and in every 61st
-//! turn. In Closing it cancels its coroutines once. It leaves when no coroutine of the runtime is alive or
-//! queued; if panics abort, as soon as it has nothing to run. In Abandoned it leaves as soon as it has
-//! nothing to run. An unstarted coroutine that was assigned to it is run or discarded: argument 5 of
-//! `README.md`.
+//! A worker checks for a shutdown when its own queues are empty, again before it sleeps, in every 61st turn,
+//! and when a slice begins. In Closing it cancels the coroutines of each home that it runs, once, and takes
+//! idle homes to cancel theirs. It leaves when no coroutine of the runtime is alive or queued; if panics
+//! abort, as soon as it has nothing to run. In Abandoned it leaves as soon as it has nothing to run. An
+//! unstarted coroutine that was assigned to it is run or discarded: arguments 5 and 7 of `README.md`.
 //!
 //! [`run_queues`](super::run_queues) says which coroutine is next and how long each waits at most. `turn.rs`
 //! runs it. When it waits, the worker parks it after its registers are saved, and from then on another thread
@@ -64,10 +73,12 @@
 //! forgets no assigned coroutine. A worker polls its shard once after each tick of the netpoller thread, even
 //! if it always has something to run. Its sleep is a poll that waits.
 //!
-//! Invariant of default mode: a started coroutine is in `lifo`, `ready` or `yielded` of the worker that
-//! runs its home, or in the home's `inbox`, or that worker runs it, or it is parked, or the thread that has
-//! ended its wait is about to queue it. In migrating mode `oldest_first`, `Shared::yielded` and the injector
-//! hold started coroutines as well ([`Home::may_migrate`] is the one predicate).
+//! Invariant of default mode: a started coroutine is in a run queue of its home (`home_queues.rs`) or in the
+//! home's `inbox`, or the worker that runs the home runs it, or it is parked, or the thread that has ended its
+//! wait is about to queue it. If a mobile home has something in its run queues or its `inbox`, it is queued,
+//! or a worker runs it, or a thread is about to queue it (`handover.rs`). In migrating mode `oldest_first`,
+//! `Shared::yielded` and the injector hold started coroutines as well ([`Home::may_migrate`] is the one
+//! predicate).
 //!
 //! Rejected:
 //! - One wait for all workers (a shared poller, or a dedicated thread that polls for all): each event then
