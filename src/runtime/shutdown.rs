@@ -68,8 +68,13 @@ fn wait_for_end(shared: &Arc<Shared>, timeout: Duration, deadline: Instant) {
         // Leaked coroutines refer to the runtime for ever.
         std::mem::forget(Arc::clone(shared));
     }
+    // Code in a home may have made a worker's thread use memory of the home's thread-locals, such as a signal
+    // stack. So these stay if a worker does.
+    let workers_ended = quiet || shared.threads.wait_for(NETPOLLER, Instant::now());
     shared.netpoller.stop();
-    shared.threads.adopt(shared.mobile.end());
+    if workers_ended {
+        shared.threads.adopt(shared.mobile.end());
+    }
     if quiet {
         shared.threads.wait_for(0, Instant::now() + GRACE);
     }

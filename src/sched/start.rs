@@ -23,11 +23,13 @@ pub(crate) fn start_worker(shared: &Arc<Shared>, index: usize) -> io::Result<()>
         if let Some(probe) = Probe::of_this_thread() {
             let _ = own.remotes[index].probe.set(probe);
         }
-        let _stack = overflow::AltStack::install();
+        let stack = overflow::AltStack::install();
         let _storages = own.has_mobile_homes().then(storage::prepare_thread);
         let worker = Worker::new(own, index, deques);
         worker.run();
         if worker.remote().home.live() != 0 {
+            // Code in a mobile home may have set another one, whose memory ends with that home.
+            drop(stack);
             worker.shared().threads.stay();
         }
     })
