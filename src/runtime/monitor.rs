@@ -197,7 +197,9 @@ impl Monitor {
                 stalled.in_long_turn += 1;
                 stalled.regular_in_long_turn += usize::from(index < self.shared.regular());
                 let until = self.shared.ticks.load(Ordering::Relaxed) + QUIET_TICKS;
-                remote.running_home().mark_until(until);
+                if let Some(home) = remote.home_of_turn(seen.turns) {
+                    home.mark_until(until);
+                }
             }
         }
         let turn = if long { seen.turn.as_mut()? } else { return None };

@@ -127,6 +127,14 @@ impl<R> Remote<R> {
         unsafe { self.visited.load(Ordering::Acquire).as_ref() }.unwrap_or(&self.home)
     }
 
+    /// The home in which that turn of the worker takes place; `None` if the turn is over.
+    pub(crate) fn home_of_turn(&self, turn: u64) -> Option<&Home<R>> {
+        // In this order: a home that the worker has entered after that turn comes with the zero between two
+        // turns, or with a later turn.
+        let home = self.running_home();
+        (self.running.id().is_some() && self.running.was_turn(turn)).then_some(home)
+    }
+
     /// How many coroutines live on the worker or are assigned to it. One in its first turn in a mobile home
     /// does not count.
     pub(super) fn load(&self) -> usize {
@@ -186,5 +194,27 @@ pub(super) fn take_one(queue: &Injector<Runnable>) -> Option<Runnable> {
             Steal::Empty => return None,
             Steal::Retry => {}
         }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::coroutine::Id;
+
+    /// The monitor marks the home of a long turn, and not the one that the worker has entered by then.
+    #[test]
+    fn the_home_of_a_turn_is_known_as_long_as_the_turn_lasts() {
+        let shard = Arc::new(Shard::new().expect("a shard"));
+        let remote = Remote::<()>::new(&Weak::new(), 0, shard, false);
+        let other = Home::new(&Weak::new(), 0, false);
+        let is = |turn, home| remote.home_of_turn(turn).is_some_and(|found| ptr::eq(found, home));
+        remote.running.begin(Id(1));
+        assert!(is(1, &remote.home) && remote.home_of_turn(0).is_none());
+        remote.running.end();
+        remote.visited.store(ptr::from_ref(&other).cast_mut(), Ordering::Release);
+        assert!(remote.home_of_turn(1).is_none(), "the worker is in another home");
+        remote.running.begin(Id(2));
+        assert!(is(2, &other) && remote.home_of_turn(1).is_none());
     }
 }
