@@ -12,7 +12,7 @@ use std::io::{Read, Write};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
-use sward::runtime::Builder;
+use sward::runtime::{Builder, Homes};
 use sward::task::Task;
 use sward::{spawn, yield_now};
 
@@ -417,6 +417,8 @@ enum Queued {
 struct World {
     /// Whether coroutines wake one another.
     wakes: bool,
+    /// Whether coroutines live in mobile homes.
+    homes: bool,
     turns: u64,
     queued: u64,
     members: Vec<Member>,
@@ -444,7 +446,8 @@ impl World {
         self.queued -= 1;
         self.members[index].state = State::Running;
         let each = if self.wakes { WITH_LIFO } else { 1 };
-        let two_rounds = 2 * each * (most + 1);
+        // In homes: first the slices of other homes, of two rounds each, then those of its own home.
+        let two_rounds = 2 * each * (most + 1) * if self.homes { 2 } else { 1 };
         let bound = match how {
             Queued::Woken | Queued::Spawned => two_rounds,
             // Four rounds for each coroutine that has yielded before, if ticks come that often.
@@ -533,9 +536,8 @@ fn run(world: &Shared, index: usize, steps: &[Step]) {
 }
 
 /// Runs a program to its end on this worker. An error says which wait was longer than its bound.
-fn check(program: Vec<Vec<Step>>, wakes: bool) -> Result<u64, String> {
-    let world = Shared::default();
-    world.lock().unwrap().wakes = wakes;
+fn check(program: Vec<Vec<Step>>, wakes: bool, homes: bool) -> Result<u64, String> {
+    let world = Shared::new(Mutex::new(World { wakes, homes, ..World::default() }));
     world.lock().unwrap().members.push(Member::new(Some(sward::task::current()), false));
     for steps in program {
         start(&world, 0, steps);
@@ -557,15 +559,19 @@ fn check(program: Vec<Vec<Step>>, wakes: bool) -> Result<u64, String> {
     world.broken.clone().map_or(Ok(world.turns), Err)
 }
 
-/// Runs random programs on one worker. `SWARD_PROGRAMS` is their number.
-fn check_programs(wakes: bool) {
+/// Runs random programs on one worker: one part in `parts` of `SWARD_PROGRAMS`.
+fn check_programs(wakes: bool, homes: Homes, parts: u32) {
     let programs = std::env::var("SWARD_PROGRAMS").ok().map_or(1_000, |n| n.parse().expect("a number"));
+    let programs = programs / parts;
     let config = Config { cases: programs, failure_persistence: None, ..Config::default() };
-    let turns = with_workers(1).run(move || {
+    // No spare worker is added.
+    let builder = Builder::new().worker_threads(1).homes(homes).stall_threshold(Duration::from_secs(3_600));
+    let turns = builder.build().expect("a runtime").run(move || {
+        let homes = sward::runtime::metrics().is_some_and(|metrics| metrics.homes.is_some());
         let turns = Cell::new(0);
         let program = prop::collection::vec(steps(wakes), 1..5);
         let outcome = TestRunner::new(config).run(&program, |program| {
-            turns.set(turns.get() + check(program, wakes).map_err(TestCaseError::fail)?);
+            turns.set(turns.get() + check(program, wakes, homes).map_err(TestCaseError::fail)?);
             Ok(())
         });
         outcome.unwrap_or_else(|error| panic!("{error}"));
@@ -577,13 +583,23 @@ fn check_programs(wakes: bool) {
 /// Coroutines yield, park, wake one another and spawn.
 #[test]
 fn every_wait_for_a_turn_is_bounded() {
-    check_programs(true);
+    check_programs(true, Homes::Off, 1);
 }
 
 /// Coroutines yield and spawn.
 #[test]
 fn without_wakes_a_wait_lasts_two_rounds() {
-    check_programs(false);
+    check_programs(false, Homes::Off, 1);
+}
+
+/// In one mobile home, in a few full ones, and in one home each.
+#[test]
+fn in_mobile_homes_every_wait_for_a_turn_is_bounded() {
+    for homes in [Homes::Count(1), Homes::Count(3), Homes::Count(100)] {
+        for wakes in [false, true] {
+            check_programs(wakes, homes, 6);
+        }
+    }
 }
 
 /// The number of waiting coroutines that live on each worker, after `count` were spawned in a row.

@@ -1,5 +1,5 @@
-//! A worker: a thread that runs homes, one at a time, and in each the coroutines that live there. This file is
-//! its policy: what runs next, when to search for work, when to sleep.
+//! A worker: a thread that runs homes, one at a time, and in each the coroutines that live there. This file
+//! is its policy: what runs next, when to search for work, when to sleep.
 //!
 //! The problem: runnable coroutines come from many sources, some of them shared with other threads, and none
 //! of them may be forgotten. A worker without work must find what others have, and must not burn a processor
@@ -74,8 +74,8 @@
 //! if it always has something to run. Its sleep is a poll that waits.
 //!
 //! Invariant of default mode: a started coroutine is in a run queue of its home (`home_queues.rs`) or in the
-//! home's `inbox`, or the worker that runs the home runs it, or it is parked, or the thread that has ended its
-//! wait is about to queue it. If a mobile home has something in its run queues or its `inbox`, it is queued,
+//! home's `inbox`, or the worker that runs the home runs it, or it is parked, or the thread that has ended
+//! its wait is about to queue it. If a mobile home has something in its run queues or its `inbox`, it is queued,
 //! or a worker runs it, or a thread is about to queue it (`handover.rs`). In migrating mode `oldest_first`,
 //! `Shared::yielded` and the injector hold started coroutines as well ([`Home::may_migrate`] is the one
 //! predicate).
