@@ -26,7 +26,7 @@
 //! home, shard, placement, phase, turn, ticket, default and migrating mode.
 //!
 //! *Homes.* The worker's own home is pinned to it. If coroutines live in mobile homes, these are items of
-//! `oldest_first` and the injector, as unstarted coroutines are: whoever takes one runs it. The worker then
+//! `oldest_first` and the injector, as unstarted coroutines are: any worker may take one and run it. It then
 //! *visits* the home for a slice, on the home's thread-locals (`Worker::visit`). `Home::queues` and
 //! `Home::inbox` above are those of the home that it runs; all else is the worker's and stays the same
 //! through all visits. A slice ends when the worker comes to an item that is not for this home, at a tick if
@@ -75,10 +75,10 @@
 //!
 //! Invariant of default mode: a started coroutine is in a run queue of its home (`home_queues.rs`) or in the
 //! home's `inbox`, or the worker that runs the home runs it, or it is parked, or the thread that has ended
-//! its wait is about to queue it. If a mobile home has something in its run queues or its `inbox`, it is queued,
-//! or a worker runs it, or a thread is about to queue it (`handover.rs`). In migrating mode `oldest_first`,
-//! `Shared::yielded` and the injector hold started coroutines as well ([`Home::may_migrate`] is the one
-//! predicate).
+//! its wait is about to queue it. If a mobile home has something in its run queues or its `inbox`, it is
+//! queued, or a worker runs it, or a thread is about to queue it (`handover.rs`). In migrating mode
+//! `oldest_first`, `Shared::yielded` and the injector hold started coroutines as well ([`Home::may_migrate`]
+//! is the one predicate).
 //!
 //! Rejected:
 //! - One wait for all workers (a shared poller, or a dedicated thread that polls for all): each event then
