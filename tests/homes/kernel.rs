@@ -4,6 +4,7 @@
 use super::coroutines::kernel_thread;
 use crate::common::{child_command, in_child, soon};
 use std::cell::UnsafeCell;
+use std::ffi::CStr;
 use std::fs;
 use std::mem::zeroed;
 use std::ptr::null_mut;
@@ -69,6 +70,15 @@ fn in_home_of<T: Send + 'static>(runtime: &Runtime, f: impl FnOnce() -> T + Send
     })
 }
 
+/// For scripts.
+#[test]
+fn homes_are_supported_or_the_reason() {
+    match runtime::homes_supported() {
+        Ok(()) => println!("mobile homes: yes"),
+        Err(reason) => println!("mobile homes: no: {reason}"),
+    }
+}
+
 #[test]
 fn the_kernels_number_changes_and_the_c_librarys_thread_does_not() {
     in_home(|| {
@@ -97,6 +107,14 @@ fn handle(signal: libc::c_int) {
     }
 }
 
+/// Before 2.35, glibc sends a signal by `pthread_kill` to the lender, although the caller is meant.
+pub(crate) fn pthread_kill_of_the_caller_reaches_it() -> bool {
+    // SAFETY: the version is a text that ends with a null byte.
+    let version = unsafe { CStr::from_ptr(libc::gnu_get_libc_version()) };
+    let minor = version.to_str().ok().and_then(|version| version.split('.').nth(1)?.parse().ok());
+    minor.is_some_and(|minor: u32| minor >= 35)
+}
+
 /// The C library sends those to the kernel's thread that runs the caller.
 #[test]
 fn signals_that_a_coroutine_sends_itself_arrive_at_once() {
@@ -109,9 +127,11 @@ fn signals_that_a_coroutine_sends_itself_arrive_at_once() {
                     HANDLED_BY.store(0, Ordering::Relaxed);
                     assert_eq!(libc::raise(libc::SIGUSR1), 0);
                     assert_eq!(HANDLED_BY.load(Ordering::Relaxed), kernel_thread());
-                    HANDLED_BY.store(0, Ordering::Relaxed);
-                    assert_eq!(libc::pthread_kill(libc::pthread_self(), libc::SIGUSR1), 0);
-                    assert_eq!(HANDLED_BY.load(Ordering::Relaxed), kernel_thread());
+                    if pthread_kill_of_the_caller_reaches_it() {
+                        HANDLED_BY.store(0, Ordering::Relaxed);
+                        assert_eq!(libc::pthread_kill(libc::pthread_self(), libc::SIGUSR1), 0);
+                        assert_eq!(HANDLED_BY.load(Ordering::Relaxed), kernel_thread());
+                    }
                 }
                 move_to_another_worker();
             }
@@ -373,7 +393,7 @@ fn no_area_for_restartable_sequences_is_registered_in_a_home() {
     }
 }
 
-/// The lines of `/proc` about credentials that differ between the threads of this process.
+/// The different lines of `/proc` about the credentials of this process's threads.
 fn credentials() -> Vec<String> {
     let mut lines = Vec::new();
     for task in fs::read_dir("/proc/self/task").expect("a list of threads") {
@@ -402,8 +422,11 @@ fn all_threads_change_users_together() {
                 let user = || libc::seteuid(user);
                 assert_eq!(if libc::geteuid() == 0 { (group(), user()) } else { (user(), group()) }, (0, 0));
             }
-            let credentials = credentials();
-            assert_eq!(credentials.len(), 3, "{credentials:?}");
+            // A thread that is just ending is in the list as well, with what it had.
+            let start = Instant::now();
+            while credentials().len() != 3 {
+                assert!(start.elapsed() < Duration::from_secs(2), "{:?}", credentials());
+            }
         };
         let Some(runtime) = runtime() else { return };
         let done = Arc::new(AtomicBool::new(false));
@@ -417,7 +440,7 @@ fn all_threads_change_users_together() {
         };
         let coroutines: Vec<_> = (0..40).map(|_| spin()).collect();
         let start = Instant::now();
-        while start.elapsed() < Duration::from_secs(2) {
+        while start.elapsed() < Duration::from_secs(1) {
             change(1, 1);
             change(0, 0);
         }
