@@ -6,7 +6,7 @@
 mod checked;
 mod common;
 
-use common::pair;
+use common::{pair, without_spare_workers};
 use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
@@ -119,8 +119,7 @@ fn starves_nobody(starver: impl FnOnce(&Meter) + Send) {
 /// Runs both on one worker. Returns the longest run of turns of the starver.
 fn run(starver: impl FnOnce(&Meter) + Send, bystander: impl FnOnce(&Meter) + Send) -> u64 {
     let meter = Meter::new();
-    let runtime = sward::runtime::Builder::new().worker_threads(1).build().expect("a runtime");
-    runtime.run(|| {
+    without_spare_workers(1).run(|| {
         sward::scope(|s| {
             let _ends = Ends(&meter);
             let starves = s.spawn(|| starver(&meter));
@@ -480,8 +479,7 @@ fn calls_that_never_park_never_yield() {
         println!("skipped: another worker may run the bystander");
         return;
     }
-    let runtime = sward::runtime::Builder::new().worker_threads(1).build().expect("a runtime");
-    runtime.run(|| {
+    without_spare_workers(1).run(|| {
         let ran = Arc::new(AtomicBool::new(false));
         let theirs = ran.clone();
         let bystander = sward::spawn(move || theirs.store(true, Ordering::Relaxed));

@@ -21,8 +21,8 @@
 //! the siblings of the coroutine in that turn:
 //! - once a turn has lasted from one tick to the next, the items in the worker's deque go to the injector;
 //! - at each tick, a sleeping worker is woken if items wait anywhere;
-//! - a home whose turn has used a tenth of the stall threshold of processor time, or lasted for all of it, is
-//!   marked: no coroutine starts there for [`QUIET_TICKS`];
+//! - a home whose turn has used a tenth of the stall threshold of processor time, or lasted for all of it
+//!   although the system runs the thread, is marked: no coroutine starts there for [`QUIET_TICKS`];
 //! - if all workers but the spare ones are in such turns, items that wait wake a spare worker; if the spare
 //!   ones are, too, one is added.
 
@@ -193,7 +193,9 @@ impl Monitor {
         }
         if self.shared.has_mobile_homes() && !lasted.is_zero() {
             self.shared.take_back_items(remote);
-            if long || seen.turn.is_some_and(|turn| turn.used() >= threshold / LONG_TURN_PART) {
+            // Not if the system does not run the thread: that says nothing about the coroutine.
+            let lasts = long && slow;
+            if lasts || seen.turn.is_some_and(|turn| turn.used() >= threshold / LONG_TURN_PART) {
                 stalled.in_long_turn += 1;
                 stalled.regular_in_long_turn += usize::from(index < self.shared.regular());
                 let until = self.shared.ticks.load(Ordering::Relaxed) + QUIET_TICKS;

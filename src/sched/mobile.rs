@@ -15,6 +15,7 @@
 
 use super::home::Home;
 use crate::base::lock::{Mutex, Rank};
+use crate::stack::address_space_is_short;
 use crate::storage::{self, Storage};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -100,7 +101,7 @@ impl<R> MobileHomes<R> {
 
     #[cold]
     fn make(&self, runtime: &Weak<R>, base: usize, thread_name: &str) -> Option<&Home<R>> {
-        if self.made.load(Ordering::Relaxed) >= self.limit() {
+        if self.made.load(Ordering::Relaxed) >= self.limit() || address_space_is_short() {
             return None;
         }
         let index = self.made.fetch_add(1, Ordering::AcqRel);

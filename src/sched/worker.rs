@@ -114,6 +114,8 @@ const UNWINDS: bool = cfg!(panic = "unwind");
 const CLOSING_NAP: Duration = Duration::from_millis(5);
 /// Checks of the inbox between two of the shared work and the clock, while the worker spins.
 const SPIN_CHECKS: u32 = 16;
+/// For tests: a slice of a mobile home ends after one turn, and then another worker may take the home first.
+const FORCE_MOVES: bool = cfg!(sward_move_homes);
 
 /// A slice of a mobile home that is about to begin. The worker has the home.
 #[derive(Clone, Copy)]
@@ -255,6 +257,9 @@ impl Worker {
                 Accepted::Turn(this) => {
                     self.stop_searching();
                     self.take_turn(this);
+                    if FORCE_MOVES && self.is_visiting() {
+                        return;
+                    }
                 }
                 Accepted::Done => {}
                 Accepted::Elsewhere => return,
@@ -388,7 +393,9 @@ impl Worker {
         if let Some(this) = newcomer {
             self.start_newcomer(this);
         }
-        self.serve();
+        if !FORCE_MOVES || newcomer.is_none() {
+            self.serve();
+        }
         // The thread-locals of the home may be destroyed on its lender, without a worker.
         // SAFETY: this ends the use.
         unsafe { recycle::use_blocks_of(ptr::null()) };
@@ -411,6 +418,9 @@ impl Worker {
             self.push_home(home);
         } else if home.handover.release(|| home.inbox.is_empty()) {
             self.push_home(home);
+        }
+        if FORCE_MOVES {
+            std::thread::yield_now();
         }
     }
 
@@ -632,7 +642,8 @@ impl Worker {
     }
 
     fn push_home(&self, home: &Home) {
-        self.queues.push_oldest_first(Runnable::of_home(home));
+        let item = Runnable::of_home(home);
+        if FORCE_MOVES { self.shared.inject(item) } else { self.queues.push_oldest_first(item) }
     }
 
     /// Queues a woken coroutine of the home that this worker runs.
@@ -717,8 +728,9 @@ impl Worker {
     pub(super) fn alone_runs(&self, header: &Header) -> bool {
         // Relaxed: if the coroutine was started here, this thread has stored that.
         let home = header.owner.home.load(Ordering::Relaxed);
-        if ptr::eq(home.cast(), self.home()) {
-            return !self.home().may_migrate(header);
+        let pinned = &self.remote().home;
+        if ptr::eq(home.cast(), self.home()) || ptr::eq(home.cast(), pinned) {
+            return !pinned.may_migrate(header);
         }
         let config = self.shared.config();
         self.spawned_in_home(header)

@@ -101,6 +101,12 @@ impl Drop for Room {
     }
 }
 
+/// Whether less of a limited address space is free than stacks leave to others. Others that can do without
+/// ask this before they take some.
+pub(crate) fn address_space_is_short() -> bool {
+    !populates() && address_space_limit().is_some_and(|limit| Room::hold(limit / SHARES).is_err())
+}
+
 /// The limit of the process's address space, if there is one.
 fn address_space_limit() -> Option<usize> {
     let mut limit = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };

@@ -1,12 +1,14 @@
 //! Waits in destructors while their coroutine or thread unwinds, where no switch is possible.
 
-use crate::common::{LONG, listen, one_worker, pair};
+use crate::common::{LONG, homes_by_default, listen, one_worker, one_worker_and_home, pair};
 use std::io::{BufWriter, ErrorKind, Read, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 use sward::net::UdpSocket;
+use sward::runtime::Homes;
 use sward::task::{self, JoinError, JoinSet};
 use sward::time::{timeout, timeout_at};
 
@@ -259,32 +261,34 @@ fn io_waits_while_a_panic_unwinds_but_not_beyond_the_limit() {
     test();
 }
 
+/// Whether another worker may run a coroutine whose thread that is, while this worker is blocked.
+fn runs_elsewhere(home: ThreadId) -> bool {
+    cfg!(sward_migrate) || home != thread::current().id()
+}
+
 /// A join fails if only the blocked worker could run the coroutine. Otherwise it would be a deadlock.
 #[test]
 fn a_join_that_would_wait_for_its_own_worker_fails() {
-    let runtime = one_worker();
+    let runtime = one_worker_and_home();
     for end in [End::Cancel, End::Limit, End::Panic] {
         runtime.run(|| {
             let stop = Arc::new(AtomicBool::new(false));
-            let begun = Arc::new(AtomicBool::new(false));
-            let (stops, begins) = (stop.clone(), begun.clone());
+            let (stops, (begins, begun)) = (stop.clone(), sward::channel::bounded(1));
             let helper = sward::spawn(move || {
-                begins.store(true, Ordering::Release);
+                begins.send(thread::current().id()).unwrap();
                 while !stops.load(Ordering::Relaxed) {
                     sward::yield_now();
                 }
                 7
             });
-            wait_for(&begun);
-            let result = in_destructor(end, || {
-                if cfg!(sward_migrate) {
-                    stop.store(true, Ordering::Relaxed); // another worker runs it
-                }
-                helper.join()
+            let home = begun.recv().unwrap();
+            let (elsewhere, result) = in_destructor(end, || {
+                let elsewhere = runs_elsewhere(home);
+                stop.store(elsewhere, Ordering::Relaxed);
+                (elsewhere, helper.join())
             });
-            if cfg!(sward_migrate) {
-                assert_eq!(result.unwrap(), 7);
-            } else {
+            // If it lives in the worker's pinned home, nobody else runs it.
+            if !matches!(result, Ok(7)) || !elsewhere {
                 let error = result.expect_err("it lives on this worker");
                 assert!(matches!(error, JoinError::Deadlock), "{error}");
                 assert!(error.to_string().contains("while unwinding"), "{error}");
@@ -301,33 +305,68 @@ fn a_set_whose_coroutines_all_wait_for_its_worker_is_emptied() {
         println!("skipped: other workers run them");
         return;
     }
-    one_worker().run(|| {
-        let mut set = JoinSet::new();
+    one_worker_and_home().run(|| {
+        let (mut set, mut homes) = (JoinSet::new(), Vec::new());
         for _ in 0..3 {
-            let begun = Arc::new(AtomicBool::new(false));
-            let begins = begun.clone();
+            let (begins, begun) = sward::channel::bounded(1);
             set.spawn(move || {
-                begins.store(true, Ordering::Release);
+                begins.send(thread::current().id()).unwrap();
                 task::park();
             });
-            wait_for(&begun);
+            homes.push(begun.recv().unwrap());
         }
-        let ended = in_destructor(End::Cancel, move || {
+        let (elsewhere, ended) = in_destructor(End::Cancel, move || {
             set.cancel_all();
-            std::iter::from_fn(|| set.join_next()).map(|result| result.unwrap_err()).collect::<Vec<_>>()
+            let ended = std::iter::from_fn(|| set.join_next()).map(|result| result.unwrap_err());
+            (homes.into_iter().filter(|&home| runs_elsewhere(home)).count(), ended.collect::<Vec<_>>())
         });
         assert_eq!(ended.len(), 3);
-        assert!(ended.iter().all(|error| matches!(error, JoinError::Deadlock)));
+        let cancelled = ended.iter().filter(|error| matches!(error, JoinError::Cancelled)).count();
+        let deadlocks = ended.iter().filter(|error| matches!(error, JoinError::Deadlock)).count();
+        assert_eq!(cancelled + deadlocks, 3);
+        // Those in the worker's pinned home are not elsewhere either.
+        assert!(cancelled <= elsewhere, "{ended:?}");
     });
 }
 
 #[test]
 fn a_join_of_a_coroutine_that_only_the_blocked_worker_could_start_fails() {
-    let result = one_worker().run(|| in_destructor(End::Cancel, || sward::spawn(|| 7).join()));
-    if cfg!(sward_migrate) {
+    let result = one_worker_and_home().run(|| in_destructor(End::Cancel, || sward::spawn(|| 7).join()));
+    if cfg!(sward_migrate) || homes_by_default() {
         assert_eq!(result.unwrap(), 7);
     } else {
         assert!(matches!(result, Err(JoinError::Deadlock)));
+    }
+}
+
+/// With mobile homes another worker runs a coroutine in another home while the join blocks this one.
+#[test]
+fn a_join_of_a_coroutine_in_another_home_waits() {
+    let runtime = sward::runtime::Builder::new().worker_threads(1).homes(Homes::Auto).build().unwrap();
+    if runtime.metrics().homes.is_none() {
+        println!("skipped: there are no mobile homes");
+        return;
+    }
+    for end in [End::Cancel, End::Limit, End::Panic] {
+        runtime.run(|| {
+            let (begins, begun) = sward::channel::bounded(1);
+            let stop = Arc::new(AtomicBool::new(false));
+            let stops = stop.clone();
+            let isolated = task::Builder::new().isolated(true).spawn(move || {
+                begins.send(thread::current().id()).unwrap();
+                while !stops.load(Ordering::Relaxed) {
+                    sward::yield_now();
+                }
+                7
+            });
+            let home = begun.recv().unwrap();
+            let value = in_destructor(end, || {
+                assert_ne!(home, thread::current().id());
+                stop.store(true, Ordering::Relaxed);
+                isolated.unwrap().join().unwrap()
+            });
+            assert_eq!(value, 7);
+        });
     }
 }
 

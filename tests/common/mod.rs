@@ -24,7 +24,8 @@ pub use memory::{cpu_time, limit_address_space, resident, status};
 pub use net::{is_nonblocking, kind, listen, pair, pattern, reset_on_drop, set_option};
 pub use random::Random;
 pub use runtime::{
-    both, everywhere, in_runtime, mixed, on_one_worker, one_worker, turns, two_workers, with_workers,
+    both, everywhere, homes_by_default, in_runtime, mixed, on_one_worker, one_worker, one_worker_and_home,
+    turns, two_workers, with_workers, without_spare_workers,
 };
 pub use temp::{Folder, temporary_path};
 pub use wait::{LONG, MOMENT, SHORT, eventually, settle, soon, until, waiting};

@@ -3,17 +3,39 @@
 //! No helper here uses `sward::run`. Its runtime would become the default one of the process, and other tests
 //! spawn in that from plain threads.
 
-use std::sync::Arc;
+use super::wait::LONG;
+use std::sync::{Arc, OnceLock};
 use std::thread;
-use sward::runtime::{Builder, Runtime};
+use sward::runtime::{Builder, Homes, Runtime};
 
 pub fn with_workers(count: usize) -> Runtime {
     Builder::new().worker_threads(count).build().expect("a runtime")
 }
 
+/// Whether runtimes have mobile homes unless a test says otherwise.
+pub fn homes_by_default() -> bool {
+    static KNOWN: OnceLock<bool> = OnceLock::new();
+    *KNOWN.get_or_init(|| with_workers(1).metrics().homes.is_some())
+}
+
+/// With mobile homes the monitor adds spare workers where turns are long. Not to this runtime.
+pub fn without_spare_workers(count: usize) -> Runtime {
+    let builder = Builder::new().worker_threads(count);
+    let builder = if homes_by_default() { builder.stall_threshold(LONG) } else { builder };
+    builder.build().expect("a runtime")
+}
+
 /// With one worker and no waits in between, what a coroutine does before another's turn is certain.
 pub fn one_worker() -> Runtime {
-    with_workers(1)
+    without_spare_workers(1)
+}
+
+/// One worker, where a deadlock of that worker is an error. With mobile homes a spare worker prevents some of
+/// them. There is one home, so that coroutines are siblings unless the spare worker starts one elsewhere.
+pub fn one_worker_and_home() -> Runtime {
+    let builder = Builder::new().worker_threads(1);
+    let builder = if homes_by_default() { builder.homes(Homes::Count(1)) } else { builder };
+    builder.build().expect("a runtime")
 }
 
 pub fn two_workers() -> Runtime {

@@ -15,6 +15,7 @@ mod dynamic_loading;
 mod kernel;
 mod locks;
 mod processes;
+mod scheduling;
 mod stress;
 mod thread_ends;
 mod values;

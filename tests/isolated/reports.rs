@@ -1,11 +1,12 @@
 //! What reports say, and whom they accuse.
 
-use crate::common::{LONG, child_command, on_one_worker};
+use crate::common::{LONG, child_command, homes_by_default, one_worker_and_home};
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
+use sward::runtime::{Builder, Homes, Runtime};
 
 const READY: &str = "the child is ready";
 const TURN_ENDS: &str = "the turn ends";
@@ -19,29 +20,56 @@ fn stderr_of(mut command: Command) -> String {
     said
 }
 
-/// Runs the closure in a coroutine that the line of the caller spawns, while another coroutine of its worker
-/// is ready to run.
+/// Runs the closure in a coroutine that the line of the caller spawns, while another coroutine of its worker,
+/// or of its home, is ready to run.
 #[track_caller]
 fn keeps_a_sibling_waiting(name: Option<&str>, f: impl FnOnce() + Send + 'static) {
-    let over = Arc::new(AtomicBool::new(false));
-    let seen = Arc::clone(&over);
-    let (started, has_started) = sward::channel::bounded(1);
-    // Pinned, as a spare worker would run it in migrating mode.
-    let sibling = sward::task::Builder::new().pinned(true).spawn(move || {
-        started.send(()).expect("heard");
-        while !seen.load(Ordering::Relaxed) {
-            sward::yield_now();
+    let f = Arc::new(Mutex::new(Some(f)));
+    while f.lock().expect("no panic").is_some() {
+        let over = Arc::new(AtomicBool::new(false));
+        let seen = Arc::clone(&over);
+        let (started, has_started) = sward::channel::bounded(1);
+        // Pinned, as a spare worker would run it in migrating mode.
+        let sibling = sward::task::Builder::new().pinned(true).spawn(move || {
+            started.send(std::thread::current().id()).expect("heard");
+            while !seen.load(Ordering::Relaxed) {
+                sward::yield_now();
+            }
+        });
+        let sibling = sibling.expect("spawned");
+        let home = has_started.recv().expect("it starts");
+        let mut builder = sward::task::Builder::new();
+        if let Some(name) = name {
+            builder = builder.name(name);
         }
-    });
-    let sibling = sibling.expect("spawned");
-    has_started.recv().expect("it starts");
-    let mut builder = sward::task::Builder::new();
-    if let Some(name) = name {
-        builder = builder.name(name);
+        let f = Arc::clone(&f);
+        let run = move || {
+            // A spare worker may have started one of the two elsewhere. Then both are spawned once more.
+            if std::thread::current().id() == home {
+                let f = f.lock().expect("no panic").take().expect("it is called once");
+                f();
+            }
+        };
+        builder.spawn(run).expect("spawned").join().expect("it ends well");
+        over.store(true, Ordering::Relaxed);
+        sibling.join().expect("it ends well");
     }
-    builder.spawn(f).expect("spawned").join().expect("it ends well");
-    over.store(true, Ordering::Relaxed);
-    sibling.join().expect("it ends well");
+}
+
+/// A runtime with mobile homes; `None` where there can be none.
+fn with_homes(workers: usize, homes: Homes) -> Option<Runtime> {
+    let runtime = Builder::new().worker_threads(workers).homes(homes).build().expect("a runtime");
+    runtime.metrics().homes.is_some().then_some(runtime)
+}
+
+fn on_one_worker(f: impl FnOnce() + Send) {
+    one_worker_and_home().run(f);
+}
+
+/// The report about a worker that was kept: worker 0, unless a spare worker runs the home.
+fn kept(said: &str) -> &str {
+    let text = if homes_by_default() { "has kept worker " } else { "has kept worker 0 for" };
+    said.lines().find(|line| line.contains(text)).expect(said)
 }
 
 /// The processor time of this thread.
@@ -70,7 +98,7 @@ fn a_coroutine_that_computes_is_reported_as_computing() {
         return;
     };
     let said = stderr_of(child);
-    let line = said.lines().find(|line| line.contains("has kept worker 0 for")).expect(&said);
+    let line = kept(&said);
     assert!(line.contains(" \"spinner\" ") && line.contains(&here), "{said}");
     assert!(line.contains("it computes (") && line.contains("ms of processor time)"), "{said}");
 }
@@ -85,7 +113,7 @@ fn a_nameless_coroutine_is_known_by_the_line_that_spawned_it() {
         return;
     };
     let said = stderr_of(child);
-    let line = said.lines().find(|line| line.contains("has kept worker 0 for")).expect(&said);
+    let line = kept(&said);
     assert!(line.starts_with("sward: coroutine #") && line.contains(&here), "{said}");
     assert!(!said.contains("coroutine #0"), "{said}");
 }
@@ -100,7 +128,7 @@ fn a_coroutine_that_blocks_its_thread_is_reported_as_blocked() {
         return;
     };
     let said = stderr_of(child);
-    let line = said.lines().find(|line| line.contains("has kept worker 0 for")).expect(&said);
+    let line = kept(&said);
     assert!(line.contains(" \"sleeper\" ") && line.contains("it is blocked in the kernel"), "{said}");
     assert!(line.contains("(clock_nanosleep"), "{said}");
 }
@@ -149,8 +177,62 @@ fn a_coroutine_whose_thread_is_not_run_is_not_blamed() {
     let said = stderr_of(child);
     // Afterwards the worker still has the lowest priority, and any lock that it meets may block it for long.
     let (said, _) = said.split_once(TURN_ENDS).expect("the turn ends");
-    assert!(said.contains("the system has not run the thread of worker 0"), "{said}");
+    let worker = if homes_by_default() { "" } else { "0" };
+    assert!(said.contains(&format!("the system has not run the thread of worker {worker}")), "{said}");
     assert!(!said.contains("has kept worker"), "{said}");
+}
+
+/// Nobody waits for a coroutine whose siblings all live in other homes: other workers run those.
+#[test]
+fn a_coroutine_that_computes_alone_in_its_home_is_not_reported() {
+    let Some(child) = child_command(|| {
+        let Some(runtime) = with_homes(1, Homes::Auto) else { return };
+        runtime.run(|| {
+            let (over, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+            let others: Vec<_> = (0..20)
+                .map(|_| {
+                    let (over, done) = (over.clone(), done.clone());
+                    sward::spawn(move || {
+                        while !over.load(Ordering::Relaxed) {
+                            sward::sleep(Duration::from_millis(1));
+                        }
+                        done.fetch_add(1, Ordering::Relaxed);
+                    })
+                })
+                .collect();
+            let seen = done.clone();
+            let hog = sward::task::Builder::new().isolated(true).spawn(move || {
+                over.store(true, Ordering::Relaxed);
+                compute(Duration::from_millis(600));
+                assert_eq!(seen.load(Ordering::Relaxed), 20, "the others have run beside it");
+            });
+            hog.expect("spawned").join().expect("it ends well");
+            others.into_iter().for_each(|other| other.join().expect("it ends well"));
+        });
+    }) else {
+        return;
+    };
+    let said = stderr_of(child);
+    assert!(!said.contains("has kept worker"), "{said}");
+}
+
+/// A sibling in the same home does wait, although other workers have nothing to do.
+#[test]
+fn a_coroutine_that_computes_beside_a_sibling_is_reported() {
+    let Some(mut child) = child_command(|| {
+        let Some(runtime) = with_homes(2, Homes::Count(1)) else { return };
+        println!("{READY}");
+        runtime.run(|| keeps_a_sibling_waiting(Some("spinner"), || compute(Duration::from_millis(600))));
+    }) else {
+        return;
+    };
+    let output = child.arg("--nocapture").output().expect("a child");
+    let (shown, said) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{shown}{said}");
+    if shown.contains(READY) {
+        let line = said.lines().find(|line| line.contains("has kept worker ")).expect(&said);
+        assert!(line.contains(" \"spinner\" ") && line.contains("it computes ("), "{said}");
+    }
 }
 
 fn signal(child: &Child, signal: libc::c_int) {
@@ -304,7 +386,7 @@ fn a_wait_in_a_destructor_while_unwinding_is_named() {
         return;
     };
     let said = stderr_of(child);
-    let line = said.lines().find(|line| line.contains("has kept worker 0 for")).expect(&said);
+    let line = kept(&said);
     assert!(line.contains(" \"flusher\" "), "{said}");
     assert!(line.contains("a wait in a destructor while unwinding (send)"), "{said}");
 }
@@ -317,7 +399,7 @@ fn a_scope_in_a_destructor_that_could_never_end_says_so() {
             sward::scope(|s| _ = s.spawn(|| ()));
         }
     }
-    if cfg!(sward_migrate) {
+    if cfg!(sward_migrate) || homes_by_default() {
         println!("skipped: another worker runs it");
         return;
     }
