@@ -11,13 +11,15 @@
 //!
 //! If REQUESTS is above zero, this number of requests ends the run instead of the time. With `once` the
 //! server closes after each answer. With `skewed` the server also sends the group of each connection, and the
-//! active connections are of one group, the largest; the others stay open and idle. With RATE, the client
+//! active connections are those of the largest group, and of the next one if that is too small; the others
+//! stay open and idle. With RATE, the client
 //! sends that many messages a second in all, and the latency of each counts from the time at which it was
 //! due.
 
 use super::Group;
 use crate::sys::Epoll;
 use hdrhistogram::Histogram;
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
@@ -154,24 +156,20 @@ impl Client {
         Ok(any)
     }
 
-    /// The connections to load, in the order of their numbers.
-    fn active(&self) -> io::Result<Vec<usize>> {
+    /// The connections to load.
+    fn active(&self) -> Vec<usize> {
         let (all, active) = (self.connections.len(), self.load.active);
         if self.load.manner != Manner::Skewed {
             // Spread evenly among the idle ones.
-            return Ok((0..active).map(|n| n * all / active).collect());
+            return (0..active).map(|n| n * all / active).collect();
         }
         let mut groups: BTreeMap<Group, Vec<usize>> = BTreeMap::new();
         for (number, connection) in self.connections.iter().enumerate() {
             groups.entry(connection.group.expect("the opening has waited for it")).or_default().push(number);
         }
-        let mut largest = groups.into_values().max_by_key(Vec::len).unwrap_or_default();
-        if largest.len() < active {
-            let what = format!("the largest group has {} connections of {active}", largest.len());
-            return Err(io::Error::other(what));
-        }
-        largest.truncate(active);
-        Ok(largest)
+        let mut groups: Vec<Vec<usize>> = groups.into_values().collect();
+        groups.sort_by_key(|group| Reverse(group.len()));
+        groups.concat().into_iter().take(active).collect()
     }
 
     /// Sends at a rate, on connections that have their answers. If there is none, a message waits for one,
@@ -255,7 +253,7 @@ pub fn run(load: Load) -> io::Result<()> {
     let mut began = Instant::now();
     let mut warm = limit > 0;
     let (mut sent, mut done) = (0, 0);
-    for number in client.active()? {
+    for number in client.active() {
         client.send(number)?;
         sent += 1;
     }
