@@ -25,6 +25,9 @@ use std::thread::JoinHandle;
 /// How many a runtime may have at most.
 pub(crate) const MAX_HOMES: usize = 65_536;
 
+/// How many tries to make a home are left out after one for which the system had no thread.
+const LEFT_OUT: usize = 256;
+
 /// The mobile homes of one runtime. Without any, its limit is zero.
 pub(crate) struct MobileHomes<R> {
     slots: Box<[OnceLock<Box<Home<R>>>]>,
@@ -33,6 +36,8 @@ pub(crate) struct MobileHomes<R> {
     vacant: Mutex<Vec<NonNull<Home<R>>>>,
     /// How many are in `vacant`. It changes under the lock.
     vacant_count: AtomicUsize,
+    /// How many tries to make a home are left out, since the system had no thread for one.
+    left_out: AtomicUsize,
 }
 
 // SAFETY: the vacant homes are in `slots`.
@@ -48,6 +53,7 @@ impl<R> MobileHomes<R> {
             made: AtomicUsize::new(0),
             vacant: Mutex::new(Rank::Vacant, Vec::new()),
             vacant_count: AtomicUsize::new(0),
+            left_out: AtomicUsize::new(0),
         }
     }
 
@@ -104,10 +110,20 @@ impl<R> MobileHomes<R> {
         if self.made.load(Ordering::Relaxed) >= self.limit() || address_space_is_short() {
             return None;
         }
+        let left_out = self.left_out.load(Ordering::Relaxed);
+        if left_out > 0 {
+            self.left_out.store(left_out - 1, Ordering::Relaxed);
+            return None;
+        }
         let index = self.made.fetch_add(1, Ordering::AcqRel);
         let slot = self.slots.get(index)?;
-        // If the system has no thread for it, the slot stays empty: the program is near its limit of threads.
-        let storage = Storage::lend(format!("{thread_name}-home-{index}")).ok()?;
+        let Ok(storage) = Storage::lend(format!("{thread_name}-home-{index}")) else {
+            // The program is near its limit of threads. If another worker has taken a slot meanwhile, this one
+            // stays empty.
+            let _ = self.made.compare_exchange(index + 1, index, Ordering::AcqRel, Ordering::Relaxed);
+            self.left_out.store(LEFT_OUT, Ordering::Relaxed);
+            return None;
+        };
         Some(slot.get_or_init(|| Box::new(Home::mobile(runtime, base, storage))))
     }
 
