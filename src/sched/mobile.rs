@@ -118,8 +118,8 @@ impl<R> MobileHomes<R> {
         let index = self.made.fetch_add(1, Ordering::AcqRel);
         let slot = self.slots.get(index)?;
         let Ok(storage) = Storage::lend(format!("{thread_name}-home-{index}")) else {
-            // The program is near its limit of threads. If another worker has taken a slot meanwhile, this one
-            // stays empty.
+            // The program is near its limit of threads. If another worker has taken a slot meanwhile, this
+            // one stays empty.
             let _ = self.made.compare_exchange(index + 1, index, Ordering::AcqRel, Ordering::Relaxed);
             self.left_out.store(LEFT_OUT, Ordering::Relaxed);
             return None;
