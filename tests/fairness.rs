@@ -141,7 +141,8 @@ fn spawned_coroutines_start_before_long_yielding_ones() {
             waited.push(started - before);
         }
         let homes = sward::runtime::metrics().expect("inside").homes;
-        let most = homes.map_or(0, |homes| with_slices(homes.made as u64, HOGS));
+        // One round of four serves a yielded coroutine, whatever it has spawned.
+        let most = homes.map_or(1, |homes| with_slices(homes.made as u64, HOGS));
         assert!(waited.iter().all(|&turns| turns <= most), "{waited:?} turns of others until it started");
         stop.store(true, Ordering::Relaxed);
     });
