@@ -416,9 +416,9 @@ fn a_leaked_coroutine_keeps_the_thread_locals_of_its_home() {
     other.join().expect("no panic").join().expect("no panic");
     receiver.recv_timeout(LONG).expect("it starts");
     runtime.shutdown_timeout(MOMENT);
-    eventually("the other home ends", || DROPPED.load(Ordering::SeqCst) == 1);
+    // No home ends while a worker's thread stays: code in any of them may have left something with the thread.
     thread::sleep(MOMENT);
-    assert_eq!(DROPPED.load(Ordering::SeqCst), 1, "the home of the leaked one has ended");
+    assert_eq!(DROPPED.load(Ordering::SeqCst), 0, "the home of the leaked one has ended");
     stop.store(true, Ordering::Relaxed);
     assert_eq!(leaked.join().expect("no panic"), 7);
     drop(sender);
