@@ -416,7 +416,8 @@ fn a_leaked_coroutine_keeps_the_thread_locals_of_its_home() {
     other.join().expect("no panic").join().expect("no panic");
     receiver.recv_timeout(LONG).expect("it starts");
     runtime.shutdown_timeout(MOMENT);
-    // No home ends while a worker's thread stays: code in any of them may have left something with the thread.
+    // No home ends while a worker's thread stays: code in any of them may have left something with that
+    // thread.
     thread::sleep(MOMENT);
     assert_eq!(DROPPED.load(Ordering::SeqCst), 0, "the home of the leaked one has ended");
     stop.store(true, Ordering::Relaxed);
