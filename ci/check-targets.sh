@@ -10,6 +10,7 @@ targets=(
     x86_64-unknown-netbsd    # kqueue, a pipe as the wake-up
     x86_64-unknown-illumos   # poll without ppoll
     x86_64-unknown-linux-musl
+    aarch64-unknown-linux-gnu # the thread pointer of mobile homes
     aarch64-linux-android
 )
 
