@@ -103,12 +103,13 @@ mod tests {
     use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
     use std::time::{Duration, Instant};
 
-    /// A runtime with that many homes, if this process can have any.
+    /// A runtime with that many homes, if this process can have any, and the runtime does not migrate.
     fn with_homes(homes: usize) -> Option<Runtime> {
         homes_supported().ok()?;
         let stall = Duration::from_millis(10);
         let builder = Builder::new().worker_threads(1).homes(Homes::Count(homes)).stall_threshold(stall);
-        Some(builder.build().expect("a runtime"))
+        let runtime = builder.build().expect("a runtime");
+        runtime.metrics().homes.is_some().then_some(runtime)
     }
 
     /// Spawns so many coroutines, which live at the same time; in how many homes.
