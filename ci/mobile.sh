@@ -2,7 +2,7 @@
 # The whole suite with mobile homes: started coroutines live in homes that any worker may run.
 . "$(dirname "$0")/common.sh"
 export SWARD_HOMES=auto
-within 900 cargo test
+within 900 cargo test --tests
 # The same while homes move as often as they can: a slice ends after one turn, and other workers go first to
 # take the home. Without the tests of reports, of processes' lives and of memory (`isolated`), and of examples:
 # moves change nothing there but their times.
