@@ -1,4 +1,4 @@
-//! The one table of systems: which back-end, `poll` and clock the target has, as `cfg`s that choose modules.
+//! The one table of systems: which back-end, `poll`, clock and thread-local storage the target has, as `cfg`s that choose modules.
 
 use std::env;
 
@@ -11,6 +11,9 @@ const KQUEUE: &[&str] =
 const PPOLL: &[&str] = &["linux", "android", "freebsd", "dragonfly"];
 /// Systems with `pthread_getcpuclockid`.
 const THREAD_CLOCK: &[&str] = &["linux", "android", "freebsd", "dragonfly"];
+
+/// Processors whose thread pointer a program may set.
+const THREAD_POINTER: &[&str] = &["x86_64", "aarch64"];
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
@@ -42,4 +45,11 @@ fn main() {
         "none"
     };
     println!("cargo::rustc-cfg=sward_thread_clock=\"{clock}\"");
+    let has =
+        |name: &str, value: &str| env::var(format!("CARGO_CFG_TARGET_{name}")).is_ok_and(|v| v == value);
+    let glibc = os == "linux" && has("ENV", "gnu") && wide && has("ENDIAN", "little");
+    let modelled = forced("CARGO_CFG_LOOM") || forced("CARGO_CFG_MIRI");
+    if glibc && !modelled && THREAD_POINTER.iter().any(|arch| has("ARCH", arch)) {
+        println!("cargo::rustc-cfg=sward_storage");
+    }
 }

@@ -150,17 +150,17 @@ impl Monitored for Monitor {
             }
         }
         // Another worker does not help if the system does not run the existing ones.
-        let all_kept = match shared.has_mobile_homes() {
-            true => stalled.in_long_turn == workers && shared.has_shared_work(),
-            false => shared.config().migrate && stalled.by_coroutine == workers,
-        };
-        if shared.has_mobile_homes() {
+        let all_kept = if shared.has_mobile_homes() {
             let kept = stalled.regular_in_long_turn >= shared.regular();
             shared.wants_spare.store(kept, Ordering::Relaxed);
-            if shared.has_shared_work() {
+            let waits = shared.has_shared_work();
+            if waits {
                 shared.work_was_pushed();
             }
-        }
+            waits && stalled.in_long_turn == workers
+        } else {
+            shared.config().migrate && stalled.by_coroutine == workers
+        };
         if all_kept && workers > 0 && shared.phase() == Phase::Running {
             add_spare_worker(&self.shared);
         }

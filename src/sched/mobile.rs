@@ -84,8 +84,7 @@ impl<R> MobileHomes<R> {
 
     /// All that exist.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Home<R>> + '_ {
-        let made = self.made.load(Ordering::Acquire).min(self.limit());
-        self.slots[..made].iter().filter_map(|slot| slot.get()).map(|home| &**home)
+        self.iter_from(0)
     }
 
     /// Those from a random one on, then those before it.

@@ -115,16 +115,19 @@ impl<R> Remote<R> {
 
     /// How many coroutines live in the homes of the worker, and in their first turn on it.
     pub(super) fn live(&self) -> usize {
-        // SAFETY: null, or a home of this worker's runtime; homes live as long as the runtime.
-        let visited = unsafe { self.visited.load(Ordering::Acquire).as_ref() };
-        let first = visited.is_some_and(|home| home.has_first_turn());
+        let first = self.visited().is_some_and(Home::has_first_turn);
         self.home.live() + usize::from(first) + self.mobile_live.load(Ordering::Relaxed)
     }
 
     /// The home that the worker runs, as other threads see it: it may run another one by now.
     pub(crate) fn running_home(&self) -> &Home<R> {
+        self.visited().unwrap_or(&self.home)
+    }
+
+    /// The mobile home that the worker runs, likewise.
+    fn visited(&self) -> Option<&Home<R>> {
         // SAFETY: null, or a home of this worker's runtime; homes live as long as the runtime.
-        unsafe { self.visited.load(Ordering::Acquire).as_ref() }.unwrap_or(&self.home)
+        unsafe { self.visited.load(Ordering::Acquire).as_ref() }
     }
 
     /// The home in which that turn of the worker takes place; `None` if the turn is over.

@@ -208,17 +208,12 @@ impl RunQueues {
                 self.left.yielded_order.get()
             };
             if order == YieldedOrder::PinnedFirst {
-                let yielded = own.yielded.pop_looking_ahead();
-                if yielded.is_some() || self.left.yielded.get() > 0 {
-                    let next = match yielded {
-                        Some(waiter) => Some(waiter),
-                        None => take_within(&self.left.yielded, || shared.take_yielded()).map(|task| task.0),
-                    };
-                    if let Some(waiter) = next {
-                        self.left.served_yielded.set(true);
-                        self.put_off.set(0);
-                        return Next::Started(waiter);
-                    }
+                let migrating = || take_within(&self.left.yielded, || shared.take_yielded());
+                let yielded = own.yielded.pop_looking_ahead().or_else(|| migrating().map(|task| task.0));
+                if let Some(waiter) = yielded {
+                    self.left.served_yielded.set(true);
+                    self.put_off.set(0);
+                    return Next::Started(waiter);
                 }
             } else if order == YieldedOrder::MigratingFirst
                 && let Some(waiter) = self.take_migrating_first(own, shared)

@@ -25,40 +25,12 @@
 //! - `linux_gnu`: Linux with glibc, on x86-64 and AArch64.
 //! - `none`: all others, models and miri. `check` refuses, so nothing else is called.
 
-#[cfg(all(
-    target_os = "linux",
-    target_env = "gnu",
-    target_pointer_width = "64",
-    target_endian = "little",
-    any(target_arch = "x86_64", target_arch = "aarch64"),
-    not(any(loom, miri))
-))]
+#[cfg(sward_storage)]
 mod linux_gnu;
-#[cfg(not(all(
-    target_os = "linux",
-    target_env = "gnu",
-    target_pointer_width = "64",
-    target_endian = "little",
-    any(target_arch = "x86_64", target_arch = "aarch64"),
-    not(any(loom, miri))
-)))]
+#[cfg(not(sward_storage))]
 mod none;
 
-#[cfg(all(
-    target_os = "linux",
-    target_env = "gnu",
-    target_pointer_width = "64",
-    target_endian = "little",
-    any(target_arch = "x86_64", target_arch = "aarch64"),
-    not(any(loom, miri))
-))]
+#[cfg(sward_storage)]
 pub(super) use linux_gnu::*;
-#[cfg(not(all(
-    target_os = "linux",
-    target_env = "gnu",
-    target_pointer_width = "64",
-    target_endian = "little",
-    any(target_arch = "x86_64", target_arch = "aarch64"),
-    not(any(loom, miri))
-)))]
+#[cfg(not(sward_storage))]
 pub(super) use none::*;
