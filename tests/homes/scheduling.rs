@@ -18,6 +18,11 @@ const OTHER_USER: u32 = 64_321;
 
 /// A runtime with mobile homes; `None` where there can be none.
 fn with_homes(workers: usize, homes: Homes) -> Option<Runtime> {
+    with_homes_and_stall(workers, homes, Duration::from_millis(20))
+}
+
+/// The same; a turn is long from a tenth of that time on, and then spare workers help.
+fn with_homes_and_stall(workers: usize, homes: Homes, stall: Duration) -> Option<Runtime> {
     if let Err(reason) = homes_supported() {
         println!("skipped: {reason}");
         return None;
@@ -26,7 +31,8 @@ fn with_homes(workers: usize, homes: Homes) -> Option<Runtime> {
         println!("skipped: coroutines migrate without homes");
         return None;
     }
-    let runtime = Builder::new().worker_threads(workers).homes(homes).build().expect("a runtime");
+    let builder = Builder::new().worker_threads(workers).homes(homes).stall_threshold(stall);
+    let runtime = builder.build().expect("a runtime");
     assert!(runtime.metrics().homes.is_some());
     Some(runtime)
 }
@@ -92,7 +98,9 @@ fn hog(runtime: &Runtime) -> (Arc<AtomicBool>, libc::c_long) {
 fn homes_behind_a_hog_run_elsewhere() {
     const COUNT: usize = 40;
     for workers in [1, 2, 4] {
-        let Some(runtime) = with_homes(workers, Homes::Auto) else { return };
+        // Only the hog is to have a long turn, however slowly the others start.
+        let stall = Duration::from_millis(500);
+        let Some(runtime) = with_homes_and_stall(workers, Homes::Auto, stall) else { return };
         let (handles, starts, goes_on) = waiting(COUNT, |f| runtime.spawn(f));
         let before: Vec<_> = (0..COUNT).map(|_| starts.recv_timeout(LONG).expect("it starts")).collect();
         let (over, hogged) = hog(&runtime);
