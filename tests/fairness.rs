@@ -4,7 +4,7 @@
 mod checked;
 mod common;
 
-use common::without_spare_workers as with_workers;
+use common::{homes_by_default, without_spare_workers as with_workers};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use std::cell::Cell;
@@ -80,25 +80,52 @@ fn coroutines_start_beside_yielding_ones() {
     });
 }
 
-/// Spawns coroutines that compute for long and yield. Returns the number of their turns, and the flag that
-/// stops them.
-fn yielding_hogs(count: u64) -> (Arc<AtomicU64>, Arc<AtomicBool>) {
+/// Spawns coroutines that compute for some time and yield. Returns the number of their turns, and the flag
+/// that stops them.
+fn yielding_hogs(count: u64, turn: Duration) -> (Arc<AtomicU64>, Arc<AtomicBool>) {
     let (turns, stop) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
     for _ in 0..count {
         let (turns, stop) = (Arc::clone(&turns), Arc::clone(&stop));
-        spawn(move || {
+        let hog = move || {
             while !stop.load(Ordering::Relaxed) {
                 turns.fetch_add(1, Ordering::Relaxed);
-                // Long enough for a tick of the netpoller thread.
                 let start = Instant::now();
-                while start.elapsed() < Duration::from_millis(5) {
+                while start.elapsed() < turn {
                     std::hint::spin_loop();
                 }
                 yield_now();
             }
-        });
+        };
+        // Siblings of such a coroutine wait for its turns.
+        drop(sward::task::Builder::new().isolated(true).spawn(hog).expect("spawned"));
     }
     (turns, stop)
+}
+
+/// Long enough for a tick of the netpoller thread.
+const LONG_TURN: Duration = Duration::from_millis(5);
+
+/// What plain threads spawn starts beside coroutines that yield, also if there is a tick after each turn.
+#[test]
+fn coroutines_from_plain_threads_start_beside_long_yielding_ones() {
+    const HOGS: u64 = 10;
+    for turn in [Duration::from_micros(1_500), LONG_TURN] {
+        let runtime = with_workers(1);
+        let (turns, stop) = runtime.run(|| yielding_hogs(HOGS, turn));
+        while turns.load(Ordering::Relaxed) < HOGS {
+            std::thread::sleep(turn);
+        }
+        let mut waited = Vec::new();
+        for _ in 0..20 {
+            let before = turns.load(Ordering::Relaxed);
+            let now = Arc::clone(&turns);
+            let started = runtime.spawn(move || now.load(Ordering::Relaxed));
+            waited.push(started.join().expect("no panic") - before);
+        }
+        stop.store(true, Ordering::Relaxed);
+        waited.sort_unstable();
+        assert!(waited[10] <= HOGS / 2, "started after {waited:?} turns of others");
+    }
 }
 
 /// A woken coroutine does not wait for all coroutines that have yielded and compute for long.
@@ -106,7 +133,7 @@ fn yielding_hogs(count: u64) -> (Arc<AtomicU64>, Arc<AtomicBool>) {
 fn woken_coroutines_run_before_long_yielding_ones() {
     const HOGS: u64 = 20;
     with_workers(1).run(|| {
-        let (turns, stop) = yielding_hogs(HOGS);
+        let (turns, stop) = yielding_hogs(HOGS, LONG_TURN);
         // The wake-up comes from the timers, between two turns.
         let mut waited: Vec<_> = (0..20)
             .map(|_| {
@@ -122,13 +149,12 @@ fn woken_coroutines_run_before_long_yielding_ones() {
     });
 }
 
-/// Children of a woken coroutine start before coroutines that yield and compute for long. With mobile homes
-/// the slice of a home that has had a long turn is over, so each home has one such turn before.
+/// Children of a woken coroutine start before coroutines that yield and compute for long.
 #[test]
 fn spawned_coroutines_start_before_long_yielding_ones() {
     const HOGS: u64 = 20;
     with_workers(1).run(|| {
-        let (turns, stop) = yielding_hogs(HOGS);
+        let (turns, stop) = yielding_hogs(HOGS, LONG_TURN);
         // All have had their first turn by then.
         while turns.load(Ordering::Relaxed) < HOGS {
             yield_now();
@@ -140,11 +166,12 @@ fn spawned_coroutines_start_before_long_yielding_ones() {
             let started = spawn(move || now.load(Ordering::Relaxed)).join().expect("no panic");
             waited.push(started - before);
         }
-        let homes = sward::runtime::metrics().expect("inside").homes;
-        // One round of four serves a yielded coroutine, whatever it has spawned.
-        let most = homes.map_or(1, |homes| with_slices(homes.made as u64, HOGS));
-        assert!(waited.iter().all(|&turns| turns <= most), "{waited:?} turns of others until it started");
         stop.store(true, Ordering::Relaxed);
+        waited.sort_unstable();
+        // One round of four serves a yielded coroutine, whatever it has spawned. A mobile home counts as one
+        // that has yielded after a tick of the netpoller thread, which the system may not run for a while.
+        let most = if homes_by_default() { waited[10] } else { waited[19] };
+        assert!(most <= 1, "turns of others until it started: {waited:?}");
     });
 }
 

@@ -41,6 +41,12 @@ impl HomeQueues {
         self.lifo.get().is_some() || own.iter().any(|queue| !queue.is_empty())
     }
 
+    /// Whether all that wait here have yielded during the present slice.
+    pub(super) fn only_yielded(&self) -> bool {
+        let others = [&self.ready, &self.woken];
+        self.lifo.get().is_none() && others.iter().all(|queue| queue.is_empty())
+    }
+
     /// Begins a slice of a mobile home: its worker serves all that waits here before it takes other work, and
     /// so does not serve yielded coroutines after all others. They have waited while other homes ran.
     pub(super) fn begin_slice(&self, inbox: Batch) {

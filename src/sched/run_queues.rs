@@ -15,7 +15,9 @@
 //!  assigned        unstarted ones that another worker placed here     oldest first   (`Remote::assigned`)
 //!  newest_first    unstarted children of coroutines in their first    newest first   (may be stolen)
 //!                  turn: trees of spawns
-//!  yielded         coroutines of the home that have yielded           oldest first
+//!  yielded         coroutines of the home that have yielded; from     oldest first
+//!                  `Shared::yielded` also migrating ones, and homes
+//!                  with such coroutines only, after a long slice
 //!  lifo            the one that the running coroutine has just woken  next, at most LIFO_RUN times in a row
 //! ```
 //!
@@ -51,7 +53,9 @@
 //! slice is the home's part of the round, from the first coroutine of its `ready` to the next item. A home
 //! that has waited while others ran has not served its `yielded`, so a slice begins with all of its
 //! coroutines in `ready`, these last ([`HomeQueues::begin_slice`]). A home that always has something to run
-//! keeps its worker to itself only while no item waits: each round comes to the items.
+//! keeps its worker to itself only while no item waits: each round comes to the items. A home whose slice has
+//! lasted until a tick, and in which all have yielded, counts as a coroutine that has yielded: it goes to
+//! `Shared::yielded`, for any worker. So homes that were woken go before it.
 //!
 //! Rejected:
 //! - One turn in so many for each source, as Go's 61st for its global queue. The share does not grow with the
@@ -83,12 +87,11 @@ const MAX_PUT_OFF: u32 = 3;
 /// Which yielded coroutines a round serves next.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 enum YieldedOrder {
-    /// First the pinned coroutines, which only this worker may run, then the migrating ones. In default mode
-    /// all coroutines are pinned.
+    /// First those of the home that the worker runs, then the items of `Shared::yielded`.
     #[default]
-    PinnedFirst,
+    OwnFirst,
     /// The other way round.
-    MigratingFirst,
+    SharedFirst,
     /// None: the round has served one, and the netpoller thread has ticked since; or they are put off.
     NoMore,
 }
@@ -102,10 +105,10 @@ struct Quota {
     oldest_first: Cell<usize>,
     assigned: Cell<usize>,
     newest_first: Cell<usize>,
-    /// Migrating mode: coroutines that have yielded, on any worker.
+    /// Items of `Shared::yielded`.
     yielded: Cell<usize>,
-    /// Migrating mode: whether the round serves these before the pinned ones.
-    migrating_first: Cell<bool>,
+    /// Whether the round serves these before the home's own.
+    shared_first: Cell<bool>,
     /// Which yielded coroutines come next.
     yielded_order: Cell<YieldedOrder>,
     /// Whether the oldest of `newest_first` has yet to be served.
@@ -127,6 +130,8 @@ pub(super) enum Next {
 /// The sources of one worker, beside those of the home that it runs.
 pub(super) struct RunQueues {
     deques: Deques,
+    /// Whether `Shared::yielded` is in use: in migrating mode and with mobile homes.
+    shares_yielded: bool,
     left: Quota,
     /// Whether a coroutine was spawned or woken here since the round began.
     newly_runnable: Cell<bool>,
@@ -137,9 +142,11 @@ pub(super) struct RunQueues {
 }
 
 impl RunQueues {
-    pub(super) fn new(deques: Deques) -> RunQueues {
+    /// `shares_yielded`: `Shared::yielded` is in use.
+    pub(super) fn new(deques: Deques, shares_yielded: bool) -> RunQueues {
         RunQueues {
             deques,
+            shares_yielded,
             left: Quota::default(),
             newly_runnable: Cell::new(false),
             put_off: Cell::new(0),
@@ -207,18 +214,15 @@ impl RunQueues {
             } else {
                 self.left.yielded_order.get()
             };
-            if order == YieldedOrder::PinnedFirst {
-                let migrating = || take_within(&self.left.yielded, || shared.take_yielded());
-                let yielded = own.yielded.pop_looking_ahead().or_else(|| migrating().map(|task| task.0));
-                if let Some(waiter) = yielded {
-                    self.left.served_yielded.set(true);
-                    self.put_off.set(0);
-                    return Next::Started(waiter);
+            if order == YieldedOrder::OwnFirst {
+                let own = own.yielded.pop_looking_ahead().map(Next::Started);
+                if let Some(next) = own.or_else(|| self.next_shared_yielded(shared)) {
+                    return self.serve_yielded(next);
                 }
-            } else if order == YieldedOrder::MigratingFirst
-                && let Some(waiter) = self.take_migrating_first(own, shared)
+            } else if order == YieldedOrder::SharedFirst
+                && let Some(next) = self.next_yielded_shared_first(own, shared)
             {
-                return Next::Started(waiter);
+                return self.serve_yielded(next);
             }
             if begun {
                 return Next::Nothing;
@@ -280,13 +284,50 @@ impl RunQueues {
         task
     }
 
+    /// What comes next that is not in this home: the slice of the home is over.
     #[cold]
-    fn take_migrating_first(&self, own: &HomeQueues, shared: &Shared) -> Option<NonNull<Waiter>> {
-        let migrating = take_within(&self.left.yielded, || shared.take_yielded());
-        let yielded = migrating.map(|task| task.0).or_else(|| own.yielded.pop())?;
+    pub(super) fn next_elsewhere(&self, home: &Home, remote: &Remote, shared: &Shared) -> Option<Next> {
+        let own = &home.queues;
+        // The rest of the present round, then the next one.
+        for begun in [false, true] {
+            if self.left.unstarted.get()
+                && let Some(task) = self.next_item(remote)
+            {
+                return Some(Next::Item(task));
+            }
+            let yielded =
+                self.left.yielded.get() > 0 && self.left.yielded_order.get() != YieldedOrder::NoMore;
+            if yielded && !self.puts_off_yielded(own, begun) {
+                // Those that were woken in this home go first.
+                if !own.only_yielded() {
+                    return None;
+                }
+                if let Some(next) = self.next_shared_yielded(shared) {
+                    return Some(self.serve_yielded(next));
+                }
+            }
+            if !begun {
+                self.begin_round(home, remote, shared);
+            }
+        }
+        None
+    }
+
+    #[inline]
+    fn serve_yielded(&self, next: Next) -> Next {
         self.left.served_yielded.set(true);
         self.put_off.set(0);
-        Some(yielded)
+        next
+    }
+
+    #[inline]
+    fn next_shared_yielded(&self, shared: &Shared) -> Option<Next> {
+        take_within(&self.left.yielded, || shared.take_yielded()).map(Next::Item)
+    }
+
+    #[cold]
+    fn next_yielded_shared_first(&self, own: &HomeQueues, shared: &Shared) -> Option<Next> {
+        self.next_shared_yielded(shared).or_else(|| own.yielded.pop().map(Next::Started))
     }
 
     fn pop_newest_first(&self, remote: &Remote) -> Option<Runnable> {
@@ -324,12 +365,12 @@ impl RunQueues {
             left.newest_first.set(newest_first);
             left.oldest.set(true);
         }
-        left.yielded_order.set(YieldedOrder::PinnedFirst);
-        if shared.config().migrate {
+        left.yielded_order.set(YieldedOrder::OwnFirst);
+        if self.shares_yielded {
             left.yielded.set(shared.count_yielded());
-            left.migrating_first.set(left.migrating_first.get() ^ left.served_yielded.get());
-            if left.migrating_first.get() {
-                left.yielded_order.set(YieldedOrder::MigratingFirst);
+            left.shared_first.set(left.shared_first.get() ^ left.served_yielded.get());
+            if left.shared_first.get() {
+                left.yielded_order.set(YieldedOrder::SharedFirst);
             }
         }
         left.served_yielded.set(false);
@@ -380,7 +421,7 @@ mod tests {
         let shared = runtime.shared();
         let remote = &shared.remotes[0];
         for length in 2..8 {
-            let queues = RunQueues::new(Deques::new());
+            let queues = RunQueues::new(Deques::new(), false);
             for number in 0..length {
                 queues.push_oldest_first(item(number));
             }

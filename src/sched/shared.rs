@@ -35,7 +35,8 @@ pub(crate) struct Shared {
     pub(super) may_spin: bool,
     /// Coroutines that any worker may take.
     injector: Injector<Runnable>,
-    /// Migrating coroutines that have yielded. They come after all others.
+    /// Migrating coroutines that have yielded, and mobile homes with yielded coroutines only, after a long
+    /// slice. They come after all others.
     yielded: Injector<Runnable>,
     began: Instant,
     /// Counts the ticks of the netpoller thread.
@@ -202,19 +203,19 @@ impl Shared {
         self.work_was_pushed();
     }
 
-    /// How many migrating coroutines have yielded and wait for a worker.
+    /// How many items wait for a worker after they have yielded.
     #[inline]
     pub(crate) fn count_yielded(&self) -> usize {
         if self.yielded.is_empty() { 0 } else { self.yielded.len() }
     }
 
-    /// Queues a coroutine that has yielded, for any worker.
+    /// Queues a coroutine that has yielded, or a home of such coroutines, for any worker.
     pub(crate) fn inject_yielded(&self, task: Runnable) {
         self.yielded.push(task);
         self.work_was_pushed();
     }
 
-    /// Takes the oldest migrating coroutine that has yielded.
+    /// Takes the oldest item that has yielded.
     pub(crate) fn take_yielded(&self) -> Option<Runnable> {
         if self.yielded.is_empty() { None } else { take_one(&self.yielded) }
     }

@@ -16,7 +16,9 @@
 //!   homes -->| and oldest_first     |        | Remote::oldest_first           |
 //!            | (may be stolen)      |        | Shared::injector               |<-- spawns from elsewhere,
 //!            |                      |        |                                |    homes woken elsewhere
-//!            |                      |        | Shared::yielded                |<-- migrating: yielded
+//!            |                      |        | Shared::yielded                |<-- migrating: yielded;
+//!            |                      |        |                                |    homes likewise, after a
+//!            |                      |        |                                |    long slice
 //!            +----------------------+        +--------------------------------+
 //! ```
 //!
@@ -170,6 +172,8 @@ pub(crate) struct Worker {
     until_oldest: Cell<u32>,
     /// How many turns the worker had begun when the present slice began.
     slice_began: Cell<u64>,
+    /// Whether the present slice has lasted until a tick of the netpoller thread.
+    slice_is_long: Cell<bool>,
     /// Whether the idle word counts it as a searcher.
     searching: Cell<bool>,
     spin: SpinBeforeSleep,
@@ -195,7 +199,7 @@ thread_locals! {
 
 impl Worker {
     pub(super) fn new(shared: Arc<Shared>, index: usize, deques: Deques) -> Worker {
-        let mobile = shared.has_mobile_homes();
+        let (mobile, migrate) = (shared.has_mobile_homes(), shared.config().migrate);
         Worker {
             remote: NonNull::from(&shared.remotes[index]),
             home: Cell::new(NonNull::from(&shared.remotes[index].home)),
@@ -206,12 +210,13 @@ impl Worker {
             shared,
             index,
             current: Cell::new(None),
-            queues: RunQueues::new(deques),
+            queues: RunQueues::new(deques, migrate || mobile),
             placement: Placement::new(mobile),
             stacks: RefCell::new(Pool::new()),
             polling: Polling::new(),
             until_oldest: Cell::new(OLDEST_TURN),
             slice_began: Cell::new(0),
+            slice_is_long: Cell::new(false),
             searching: Cell::new(false),
             spin: SpinBeforeSleep::new(),
             yields: YieldBeforeSleep::new(),
@@ -286,7 +291,7 @@ impl Worker {
     }
 
     /// The netpoller thread has ticked: polls. A slice that has lasted until now is over if others wait: this
-    /// returns the oldest of them, or nothing if they wait in the pinned home.
+    /// returns the next of them, or nothing if they wait in the pinned home.
     #[cold]
     #[inline(never)]
     fn tick(&self) -> Option<Next> {
@@ -295,12 +300,13 @@ impl Worker {
         self.poll(Some(Duration::ZERO));
         let had_turn = self.slice_began.get() != self.remote().running.turns();
         if !self.is_visiting() || !had_turn {
-            None
-        } else if self.pinned_home_waits() {
-            Some(Next::Nothing)
-        } else {
-            self.queues.oldest_item().map(Next::Item)
+            return None;
         }
+        self.slice_is_long.set(true);
+        if self.pinned_home_waits() {
+            return Some(Next::Nothing);
+        }
+        self.queues.next_elsewhere(self.home(), self.remote(), &self.shared)
     }
 
     /// Whether anything waits in the worker's pinned home. A slice does not begin rounds of that home.
@@ -386,6 +392,7 @@ impl Worker {
         // thread-locals of the home meanwhile.
         unsafe { recycle::use_blocks_of(self.blocks.get()) };
         self.slice_began.set(self.remote().running.turns());
+        self.slice_is_long.set(false);
         home.queues.begin_slice(home.inbox.take());
         if self.shared.phase() != Phase::Running {
             self.close();
@@ -409,13 +416,20 @@ impl Worker {
         }
     }
 
-    /// Gives back a mobile home after a slice.
+    /// Gives back a mobile home after a slice. If a slice was long, and all that is left there has yielded,
+    /// the home goes behind those that were woken.
     fn leave(&self, home: &Home) {
         if home.live() == 0 {
             self.shared.mobile.give_back(home);
         } else if home.queues.any() {
+            let is_long = self.slice_is_long.get() || FORCE_MOVES && self.polling.is_due(&self.shared);
+            let yielded = is_long && home.queues.only_yielded() && home.inbox.is_empty();
             home.handover.requeue();
-            self.push_home(home);
+            if yielded {
+                self.shared.inject_yielded(Runnable::of_home(home));
+            } else {
+                self.push_home(home);
+            }
         } else if home.handover.release(|| home.inbox.is_empty()) {
             self.push_home(home);
         }
@@ -554,7 +568,7 @@ impl Worker {
         self.take_shared(0)
     }
 
-    /// Takes an injected coroutine, then one that has yielded, then steals from a deque that holds more than
+    /// Takes an injected item, then one that has yielded, then steals from a deque that holds more than
     /// `spared` coroutines.
     fn take_shared(&self, spared: usize) -> Option<Runnable> {
         let steal = || steal(&self.shared, self.remote(), self.queues.deques(), self.random.next(), spared);
