@@ -4,16 +4,19 @@ use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use sward::runtime::{Builder, Homes, Runtime, homes_supported};
 use sward::task::{self, JoinHandle};
 
-/// How often a check runs before too few moves are a failure.
-const ROUNDS: usize = 200;
+/// The workers of each runtime.
+const WORKERS: usize = 2;
+
+/// How long a check repeats before too few moves are a failure.
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// The settings of each runtime in these tests: mobile homes, unless the environment says otherwise.
 pub(crate) fn builder() -> Builder {
-    let builder = Builder::new().worker_threads(2);
+    let builder = Builder::new().worker_threads(WORKERS);
     if std::env::var_os("SWARD_HOMES").is_some() { builder } else { builder.homes(Homes::Auto) }
 }
 
@@ -156,26 +159,30 @@ impl Coroutines {
         }
         runtime.run(|| {
             let done = Arc::new(AtomicBool::new(false));
-            let hog = in_force.is_ok().then(|| spawn(true, hog(done.clone())));
-            for round in 1..=ROUNDS {
+            let hogs = if in_force.is_ok() { WORKERS } else { 0 };
+            let hogs: Vec<_> = (0..hogs).map(|_| spawn(true, hog(done.clone()))).collect();
+            let started = Instant::now();
+            for round in 1.. {
                 join((0..self.count).map(|number| spawn(self.isolated, check(number))).collect::<Vec<_>>());
-                if hog.is_none() || moves.load(Ordering::Relaxed) >= self.moves {
+                if hogs.is_empty() || moves.load(Ordering::Relaxed) >= self.moves {
                     done.store(true, Ordering::Relaxed);
-                    join(hog);
+                    join(hogs);
                     return round * self.count;
                 }
+                assert!(started.elapsed() < LIMIT, "{moves:?} moves in {round} rounds");
             }
-            panic!("{moves:?} moves in {ROUNDS} rounds");
+            unreachable!("the loop returns");
         })
     }
 }
 
-/// Blocks its worker most of the time, so that the other worker takes what waits there.
+/// Blocks a worker half of the time. There is one for each worker: whichever worker runs a home,
+/// it is blocked now and then while the others have nothing to do, and take the home.
 fn hog(done: Arc<AtomicBool>) -> impl FnOnce() {
     move || {
         while !done.load(Ordering::Relaxed) {
             thread::sleep(Duration::from_millis(1));
-            sward::yield_now();
+            sward::time::sleep(Duration::from_millis(1));
         }
     }
 }
