@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # The guard that is not a timing: instructions for one operation with one worker, under callgrind, and system
-# calls for one HTTP request at 64 connections, under strace, in pinned mode and with mobile homes. It fails
-# if a count is more than a tenth above its bound in benches/instructions.txt, or if homes take more than a small
-# share above pinned mode. callgrind follows switches of stacks correctly: its counts agree to one percent
+# calls for one HTTP request at 64 connections, under strace, in pinned mode and with mobile homes. It fails if a
+# count is more than a tenth above its bound in benches/instructions.txt, or if homes take more than the ratio there
+# of what pinned mode takes. callgrind follows switches of stacks correctly: its counts agree to one percent
 # with those of cachegrind, which ignores stacks. valgrind knows neither epoll_pwait2 nor process_madvise, so this
-# counts their fallbacks.
+# counts their fallbacks. It does not know wrfsbase either: the build sets the thread pointer by a system call
+# (`--cfg sward_valgrind`), which is not counted below.
 . "$(dirname "$0")/common.sh"
 bounds=benches/instructions.txt
 missing=()
@@ -15,8 +16,9 @@ fi
 has() { # tool, what is skipped without it
     command -v "$1" >/dev/null || { echo "skipped: $2: $1 is not installed"; return 1; }
 }
+export RUSTFLAGS="--cfg sward_valgrind" CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target}/valgrind"
 within 900 cargo build --release -q -p sward-bench
-bench=${CARGO_TARGET_DIR:-target}/release/sward-bench
+bench=$CARGO_TARGET_DIR/release/sward-bench
 scratch=$(mktemp -d)
 trap 'rm -r "$scratch"' EXIT
 failed=0
@@ -33,14 +35,16 @@ hold() { # name, figure: against the bound
         END { if (!known) { print name ": no bound in the file"; exit 1 } }' "$bounds" || failed=1
 }
 
-compare() { # name, figure in pinned mode, with homes, the most that their ratio may be
-    awk -v name="$1" -v pinned="$2" -v homes="$3" -v most="$4" '
-        BEGIN {
-            high = homes > pinned * most
-            printf "%-15s %10.3f times pinned mode, at most %.2f", name, homes / pinned, most
+compare() { # name, figure in pinned mode, with homes: against the most that their ratio may be
+    awk -v name="$1" -v pinned="$2" -v homes="$3" '
+        $1 == name && NF == 3 {
+            known = 1
+            high = homes > pinned * $3
+            printf "%-15s %10.3f times pinned mode, at most %.2f", name, homes / pinned, $3
             print high ? ": above" : ""
             exit high
-        }' || failed=1
+        }
+        END { if (!known) { print name ": no ratio in the file"; exit 1 } }' "$bounds" || failed=1
 }
 
 collected() { awk '/Collected/ { print $4 }' "$scratch/valgrind"; }
@@ -89,15 +93,15 @@ requested() { # peer, requests: instructions for one
     difference "${counts[@]}" "$1" 1
 }
 
-both() { # name, the most that homes may take of pinned mode, the function that counts, its arguments
-    local name=$1 most=$2 count=$3 pinned homes
-    shift 3
+both() { # name, the function that counts, its arguments
+    local name=$1 count=$2 pinned homes
+    shift 2
     pinned=$($count sward "$@")
     hold "$name" "$pinned"
     [ "$with_homes" = 1 ] || return 0
     homes=$($count sward-homes "$@")
     hold "homes-$name" "$homes"
-    compare "homes-$name" "$pinned" "$homes" "$most"
+    compare "homes-$name" "$pinned" "$homes"
 }
 
 if has valgrind "instructions"; then
@@ -106,10 +110,10 @@ if has valgrind "instructions"; then
         with_homes=0
         echo "skipped: instructions with homes: $reason"
     }
-    both spawn 1.05 computed 1 1 spawn 20000
-    both yield 1.05 computed 2 1 yield 20000
-    both pingpong 1.05 computed 1 0 pingpong 20000
-    both request 1.03 requested 5000
+    both spawn computed 1 1 spawn 20000
+    both yield computed 2 1 yield 20000
+    both pingpong computed 1 0 pingpong 20000
+    both request requested 5000
 fi
 
 # strace slows down the calls that it counts, so calls that come by time and not by request would weigh more.
@@ -132,7 +136,7 @@ calls_of() { # peer, which: system calls for one request
 called() { # peer: system calls for one request
     local data rest
     data=$(calls_of "$1" sendto,recvfrom)
-    rest=$(calls_of "$1" '!sendto,recvfrom')
+    rest=$(calls_of "$1" '!sendto,recvfrom,arch_prctl')
     awk -v data="$data" -v rest="$rest" 'BEGIN { print data + rest }'
 }
 

@@ -805,6 +805,7 @@ fn targets_outside_of_sys(text: &str) -> Vec<usize> {
         "sward_storage",
         "sward_thread_clock",
         "sward_libkqueue",
+        "sward_valgrind",
     ];
     let kept = without_tests(&code(text));
     let mut found = Vec::new();

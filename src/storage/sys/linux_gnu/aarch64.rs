@@ -11,6 +11,9 @@ const SHADOW_STACK_STATUS: usize = 74;
 const SHADOW_STACK: u64 = 1;
 
 pub(super) fn check() -> Result<(), &'static str> {
+    if on_valgrind() {
+        return Err("valgrind runs this program");
+    }
     let mut status = 0_u64;
     // SAFETY: the kernel writes the status to the variable, or fails.
     let result = unsafe {
@@ -24,7 +27,7 @@ pub(super) fn check() -> Result<(), &'static str> {
 
 /// Whether valgrind runs this program. The sequence of instructions changes nothing on a processor; to
 /// valgrind it is the request `RUNNING_ON_VALGRIND`.
-pub(super) fn on_valgrind() -> bool {
+fn on_valgrind() -> bool {
     let request = [0x1001_usize, 0, 0, 0, 0, 0];
     let mut answer = 0_usize;
     // SAFETY: the rotations add up to 128 bits, and the last instruction is of a register with itself.

@@ -1,31 +1,37 @@
 //! x86-64: the thread pointer is the base of the segment register `fs`. The word there is the pointer itself,
-//! as the ABI demands, so a load reads it; `wrfsbase` sets it, if the kernel permits that instruction.
+//! as the ABI demands, so a load reads it.
+//!
+//! - `pointer`: that load.
+//! - `instruction`: `wrfsbase` sets it, if the kernel permits that instruction.
+//! - `system_call`: the system call `arch_prctl` sets it, some hundred nanoseconds slower. Chosen by
+//!   `--cfg sward_valgrind`, so that valgrind, which has no `wrfsbase`, can count the instructions of mobile
+//!   homes. The counts differ by what stands in `call_on`.
 
+#[cfg(not(sward_valgrind))]
+mod instruction;
+mod pointer;
+#[cfg(sward_valgrind)]
+mod system_call;
+
+#[cfg(not(sward_valgrind))]
+use instruction as set;
+#[cfg(sward_valgrind)]
+use system_call as set;
+
+pub(crate) use pointer::thread_pointer;
+pub(crate) use set::call_on;
 use std::arch::asm;
 use std::sync::atomic::AtomicU32;
 
 /// The word that a program passes with each of its rseq areas.
 pub(super) const RSEQ_SIGNATURE: u32 = 0x5305_3053;
 
-/// The kernel permits `wrfsbase` (`HWCAP2_FSGSBASE`).
-const FSGSBASE: libc::c_ulong = 1 << 1;
 /// `ARCH_SHSTK_STATUS`, and the bit that says that the calling thread has a shadow stack.
 const SHADOW_STACK_STATUS: usize = 0x5005;
 const SHADOW_STACK: u64 = 1;
 
 pub(super) fn check() -> Result<(), &'static str> {
-    // SAFETY: the call has no conditions.
-    if unsafe { libc::getauxval(libc::AT_HWCAP2) } & FSGSBASE == 0 {
-        return Err(
-            "the processor or the kernel does not permit programs to set their thread pointer (FSGSBASE)",
-        );
-    }
-    let base: usize;
-    // SAFETY: the kernel permits the instruction, as just seen. It reads a register.
-    unsafe { asm!("rdfsbase {}", out(reg) base, options(nomem, nostack, preserves_flags)) };
-    if base != thread_pointer() {
-        return Err("the word at the thread pointer is not the thread pointer");
-    }
+    set::check()?;
     let mut features = 0_u64;
     // SAFETY: the kernel writes the features to the variable, or fails.
     let status = unsafe {
@@ -38,62 +44,6 @@ pub(super) fn check() -> Result<(), &'static str> {
         return Err("the processor checks returns with a shadow stack, which does not move with a coroutine");
     }
     Ok(())
-}
-
-/// Whether valgrind runs this program. It has an x86 of its own, without `wrfsbase`, although it shows the
-/// real processor's abilities. The sequence of instructions changes nothing on a processor; to valgrind it is
-/// the request `RUNNING_ON_VALGRIND`.
-pub(super) fn on_valgrind() -> bool {
-    let request = [0x1001_usize, 0, 0, 0, 0, 0];
-    let mut answer = 0_usize;
-    // SAFETY: the rotations add up to 128 bits, and the exchange is of a register with itself.
-    unsafe {
-        asm!(
-            "rol rdi, 3",
-            "rol rdi, 13",
-            "rol rdi, 61",
-            "rol rdi, 51",
-            "xchg rbx, rbx",
-            in("rax") request.as_ptr(),
-            inout("rdx") answer,
-            inout("rdi") 0_usize => _,
-            options(nostack),
-        );
-    }
-    answer != 0
-}
-
-#[inline]
-pub(crate) fn thread_pointer() -> usize {
-    let pointer: usize;
-    // SAFETY: in every thread the word at the thread pointer is readable.
-    unsafe { asm!("mov {}, fs:0", out(reg) pointer, options(readonly, nostack, preserves_flags)) };
-    pointer
-}
-
-/// Calls a function with another thread pointer, and restores this thread's.
-///
-/// # Safety
-///
-/// The pointer is the thread pointer of a block that exists and that nothing else uses during the call. The
-/// function may be called with the argument.
-#[inline]
-pub(crate) unsafe fn call_on(pointer: usize, f: unsafe extern "C" fn(*mut ()), argument: *mut ()) {
-    // SAFETY: `check` has found the instruction permitted. The function keeps r12, as every function does, so
-    // the own pointer is restored; it does not unwind, being of the "C" ABI. To the compiler the pointer did
-    // not change. All else is the caller's promise.
-    unsafe {
-        asm!(
-            "wrfsbase {pointer}",
-            "call {f}",
-            "wrfsbase r12",
-            pointer = in(reg) pointer,
-            f = in(reg) f,
-            in("rdi") argument,
-            in("r12") thread_pointer(),
-            clobber_abi("C"),
-        );
-    }
 }
 
 /// Stores the value in the word, wakes all threads that wait for the word, and waits until it has another
