@@ -89,7 +89,7 @@ const MAX_PUT_OFF: u32 = 3;
 enum YieldedOrder {
     /// First those of the home that the worker runs, then the items of `Shared::yielded`.
     #[default]
-    OwnFirst,
+    LocalFirst,
     /// The other way round.
     SharedFirst,
     /// None: the round has served one, and the netpoller thread has ticked since; or they are put off.
@@ -214,7 +214,7 @@ impl RunQueues {
             } else {
                 self.left.yielded_order.get()
             };
-            if order == YieldedOrder::OwnFirst {
+            if order == YieldedOrder::LocalFirst {
                 let own = own.yielded.pop_looking_ahead().map(Next::Started);
                 if let Some(next) = own.or_else(|| self.next_shared_yielded(shared)) {
                     return self.serve_yielded(next);
@@ -298,7 +298,7 @@ impl RunQueues {
             let yielded =
                 self.left.yielded.get() > 0 && self.left.yielded_order.get() != YieldedOrder::NoMore;
             if yielded && !self.puts_off_yielded(own, begun) {
-                // Those that were woken in this home go first.
+                // Coroutines that were woken in this home go first.
                 if !own.only_yielded() {
                     return None;
                 }
@@ -365,7 +365,7 @@ impl RunQueues {
             left.newest_first.set(newest_first);
             left.oldest.set(true);
         }
-        left.yielded_order.set(YieldedOrder::OwnFirst);
+        left.yielded_order.set(YieldedOrder::LocalFirst);
         if self.shares_yielded {
             left.yielded.set(shared.count_yielded());
             left.shared_first.set(left.shared_first.get() ^ left.served_yielded.get());

@@ -417,7 +417,7 @@ impl Worker {
     }
 
     /// Gives back a mobile home after a slice. If a slice was long, and all that is left there has yielded,
-    /// the home goes behind those that were woken.
+    /// the home goes behind coroutines that were woken.
     fn leave(&self, home: &Home) {
         if home.live() == 0 {
             self.shared.mobile.give_back(home);
