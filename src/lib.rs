@@ -78,6 +78,7 @@ pub mod fs;
 pub mod io;
 pub mod net;
 mod netpoll;
+pub mod observe;
 pub mod process;
 pub mod runtime;
 mod sched;

@@ -36,7 +36,7 @@
 //! # .unwrap();
 //! ```
 
-// Rank 7. `call` has the way to the pool. `file` decides which files park instead; `lock` tries again and
+// Rank 9. `call` has the way to the pool. `file` decides which files park instead; `lock` tries again and
 // again, since `flock(2)` has no event.
 
 mod call;

@@ -9,7 +9,7 @@
 //!
 //! The traits are std's: [`Read`](std::io::Read), [`Write`](std::io::Write), [`BufRead`](std::io::BufRead).
 
-// Rank 7. `inherited` has the rules for the standard streams, which other processes share. `shared` has the
+// Rank 9. `inherited` has the rules for the standard streams, which other processes share. `shared` has the
 // bounds for streams that read and write through a shared reference. `sys` has what differs between systems.
 
 mod copy;

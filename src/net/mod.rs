@@ -93,7 +93,7 @@
 //! # .unwrap();
 //! ```
 
-// Rank 7. From the bottom: `options` (socket options), `sys` (what differs between systems), `addr` (the
+// Rank 9. From the bottom: `options` (socket options), `sys` (what differs between systems), `addr` (the
 // kernel's addresses), `linger`, `socket` (what all sockets share), `transfer` and `accept` (its calls that
 // wait), `tcp_setup` (how TCP sockets are made). `macros` has what only a macro can share. `resolve` looks
 // names up on the pool for blocking calls.

@@ -37,7 +37,7 @@
 //! # .unwrap();
 //! ```
 
-// Rank 7. `exit` waits for the end of a child, through a descriptor (`sys`) or a thread. `orphans` reaps the
+// Rank 9. `exit` waits for the end of a child, through a descriptor (`sys`) or a thread. `orphans` reaps the
 // children that were dropped. `streams` has the ends of their pipes.
 
 mod child;

@@ -61,7 +61,7 @@
 //! An empty variable counts as unset. Any other value is an error, which names the variable and says what it
 //! may be.
 
-// Rank 6: a runtime's settings, its start, its monitor and its end. What runs coroutines is `sched`.
+// Rank 7: a runtime's settings, its start, its monitor and its end. What runs coroutines is `sched`.
 //
 // - `handle`: the runtime as its owner holds it. `builder`, `homes`, `environment`: its settings and its
 //   start.
