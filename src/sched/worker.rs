@@ -422,8 +422,7 @@ impl Worker {
         if home.live() == 0 {
             self.shared.mobile.give_back(home);
         } else if home.queues.any() {
-            let is_long = self.slice_is_long.get() || FORCE_MOVES && self.polling.is_due(&self.shared);
-            let yielded = is_long && home.queues.only_yielded() && home.inbox.is_empty();
+            let yielded = self.slice_is_long.get() && home.queues.only_yielded() && home.inbox.is_empty();
             home.handover.requeue();
             if yielded {
                 self.shared.inject_yielded(Runnable::of_home(home));
