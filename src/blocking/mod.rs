@@ -165,7 +165,7 @@ pub(crate) fn run<T: Send>(reason: WaitReason, f: impl FnOnce() -> T + Send) -> 
     // taken nor lets one wait without a thread.
     let job = unsafe { std::mem::transmute::<Box<dyn FnOnce() + Send + '_>, Job>(job) };
     let number = submit(job)?;
-    if wait_for_event(&done, reason, None, Cancel::Obey) != Woken::Event {
+    if wait_for_event(&done, reason.into(), None, Cancel::Obey) != Woken::Event {
         if let Some(job) = withdraw(number) {
             drop(job);
             unwind_cancelled();

@@ -187,7 +187,7 @@ fn recv_slow<T>(chan: &Chan<T>, limit: WaitLimit) -> Result<T, RecvTimeoutError>
         let enlist = |node: &_| unsafe { chan.enlist_receiver(node) };
         let leave = |node: &_| _ = chan.leave_receivers(node);
         let how = Wait {
-            reason: WaitReason::Recv,
+            why: WaitReason::Recv.into(),
             deadline: limit.deadline(),
             cancel: Cancel::Obey,
             payload: cell.offer(),

@@ -225,7 +225,7 @@ fn send_slow<M>(chan: &Chan<M>, mut message: M, limit: WaitLimit) -> Result<(), 
         let enlist = |node: &_| unsafe { chan.enlist_sender(node) };
         let leave = |node: &_| _ = chan.leave_senders(node);
         let how = Wait {
-            reason: WaitReason::Send,
+            why: WaitReason::Send.into(),
             deadline: limit.deadline(),
             cancel: Cancel::Obey,
             payload: cell.offer(),

@@ -175,6 +175,7 @@ mod testing {
                 limit: None,
                 checked: false,
                 site,
+                parent: Id(0),
             };
             // SAFETY: nothing is borrowed.
             let (header, handle) = unsafe { new::<_, _, NeverScheduled>(|| (), settings) };

@@ -12,7 +12,7 @@
 //!  | token         park / unpark                                          |
 //!  | record        the coroutine-local record, if there is one            |
 //!  | owner         the scheduler's: home, links of its live list          |
-//!  | site          the call that spawned it                               |
+//!  | site, parent  the call that spawned it, and the coroutine that made it |
 //!  +-- body ---------------------------------------------------------------+
 //!  | the closure, then the result, then nothing                           |
 //!  +----------------------------------------------------------------------+
@@ -38,11 +38,11 @@
 //!
 //! Who may touch what, and when:
 //!
-//! - `waiter`, `state`, `done`, `token`, `reason`, `owner.home`: every thread with a reference; they are
-//!   atomic.
-//! - `id`, `site`, `stack`, `pinned`, `isolated`: every thread with a reference; they never change.
-//! - `continuation`, `switch`, `depth`, `listed`, `assigned`, `taken_back`: the worker that runs the
-//!   coroutine or is about to, or the thread that moves it between queues; and the coroutine itself while
+//! - `waiter`, `state`, `done`, `token`, `reason`, `subject`, `since`, `owner.home`: every thread with a
+//!   reference; they are atomic.
+//! - `id`, `parent`, `site`, `stack`, `pinned`, `isolated`: every thread with a reference; they never change.
+//! - `continuation`, `switch`, `request`, `depth`, `listed`, `assigned`, `taken_back`: the worker that runs
+//!   the coroutine or is about to, or the thread that moves it between queues; and the coroutine itself while
 //!   it runs.
 //! - `owner.previous`, `owner.next`: the thread that holds the lock of the list in which the coroutine is.
 //! - `record`: the coroutine; all others only the name in it, which never changes.
@@ -56,7 +56,8 @@ use super::join_error::{JoinError, Panic};
 use super::label::{Id, Label, Site};
 use super::local_record::LocalRecord;
 use super::reason::WaitReason;
-use super::switch::{Continuation, Step, Suspend, Switch};
+use super::subject::{Facts, Subject, Waiting, Why};
+use super::switch::{Continuation, Request, RequestPtr, Step, Suspend, Switch};
 use super::unstarted;
 use super::waiter::{Batch, Fired, Table, Waiter};
 use crate::base::recycle;
@@ -66,7 +67,7 @@ use std::cell::{Cell, UnsafeCell};
 use std::mem::MaybeUninit;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::{self, NonNull};
-use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
 
 /// The coroutine has ended, and the body holds the result until it is taken or dropped. Never cleared.
@@ -98,6 +99,8 @@ pub(crate) struct Settings {
     pub(crate) checked: bool,
     /// The call that spawned it.
     pub(crate) site: Site,
+    /// The coroutine that spawned it; zero if a plain thread did.
+    pub(crate) parent: Id,
 }
 
 /// A pointer and list links that belong to the scheduler. This layer never reads them.
@@ -132,6 +135,14 @@ pub(crate) struct Header {
     /// Roughly the cache lines of stack in use at the last suspension, modulo 2^16; for prefetching.
     depth: Cell<u16>,
     state: AtomicUsize,
+    /// The request of the present wait, on the coroutine's stack. Valid while the coroutine is suspended and
+    /// has a reason.
+    request: Cell<*const Request>,
+    /// The address of what it waits for, or null; for a reader that cannot use `request`. Such a reader never
+    /// follows it.
+    subject: AtomicPtr<()>,
+    /// When the last wait began, in nanoseconds since the runtime began.
+    since: AtomicU64,
     /// Set for good once the coroutine has ended.
     pub(crate) done: Event,
     /// The token of `task::park`.
@@ -143,6 +154,7 @@ pub(crate) struct Header {
     /// The scheduler's.
     pub(crate) owner: Owner,
     site: Site,
+    parent: Id,
 }
 
 // SAFETY: the head of the file says who touches the fields that are not atomic. One worker at a time runs a
@@ -224,6 +236,9 @@ where
         (&raw mut (*cell.as_ptr()).header).write(Header {
             waiter: Waiter::new(NonNull::from(Vtable::of::<F, T, S>()).cast()),
             state: AtomicUsize::new((2 * REFERENCE) | JOINED),
+            request: Cell::new(ptr::null()),
+            subject: AtomicPtr::new(ptr::null_mut()),
+            since: AtomicU64::new(0),
             done: Event::new(),
             token: Event::new(),
             owner: Owner {
@@ -244,6 +259,7 @@ where
             taken_back: Cell::new(0),
             reason: AtomicU8::new(WaitReason::None as u8),
             site: settings.site,
+            parent: settings.parent,
         });
         (&raw mut (*cell.as_ptr()).body).write(UnsafeCell::new(Body::Closure(f)));
     }
@@ -260,6 +276,13 @@ where
 #[inline(never)]
 fn checked_record() -> *mut LocalRecord {
     Box::into_raw(Box::new(LocalRecord::new(None, None, true)))
+}
+
+/// What its joiner waits for.
+impl Subject for Header {
+    fn facts(&self) -> Facts {
+        Facts::Coroutine(self.id)
+    }
 }
 
 impl Drop for Header {
@@ -294,6 +317,12 @@ impl Header {
     #[inline]
     pub(crate) fn site(&self) -> Site {
         self.site
+    }
+
+    /// The coroutine that spawned it; `None` if a plain thread did.
+    #[allow(dead_code, reason = "for reports")]
+    pub(crate) fn parent(&self) -> Option<Id> {
+        (self.parent != Id(0)).then_some(self.parent)
     }
 
     /// The coroutine as reports name it.
@@ -349,9 +378,66 @@ impl Header {
         WaitReason::from_number(self.reason.load(Ordering::Relaxed))
     }
 
-    /// Sets the reason of the wait that begins now.
-    pub(crate) fn set_reason(&self, reason: WaitReason) {
-        self.reason.store(reason as u8, Ordering::Relaxed);
+    /// The address of what it waits for, as far as another thread can say: the wait may be over by now.
+    #[allow(dead_code, reason = "for reports")]
+    pub(crate) fn subject_address(&self) -> Option<NonNull<()>> {
+        let address = self.subject.load(Ordering::Relaxed);
+        NonNull::new(address).filter(|_| self.reason() != WaitReason::None)
+    }
+
+    /// When its last wait began, in nanoseconds since the runtime began.
+    pub(crate) fn since(&self) -> u64 {
+        self.since.load(Ordering::Relaxed)
+    }
+
+    /// The present wait.
+    ///
+    /// # Safety
+    ///
+    /// The caller runs on the worker that runs the coroutine's home, and the coroutine is suspended. The
+    /// caller uses the result before the coroutine runs again: it does not wait before that.
+    #[cfg_attr(not(test), allow(dead_code, reason = "for reports"))]
+    pub(crate) unsafe fn waiting(&self) -> Option<Waiting<'_>> {
+        let reason = self.reason();
+        if reason == WaitReason::None {
+            return None;
+        }
+        // SAFETY: a coroutine with a reason is suspended in `suspend_for`, as it does not run. Its frames
+        // keep the request, and what that refers to, until it runs again.
+        let (request, subject) = unsafe {
+            let request = &*self.request.get();
+            (request, request.subject.map(|subject| subject.as_ref()))
+        };
+        Some(Waiting {
+            reason,
+            subject,
+            deadline: request.deadline,
+            since: self.since(),
+            masked: request.masked,
+            ended: self.waiter.cause(request.ticket).is_some(),
+        })
+    }
+
+    /// Leaves the coroutine's stack for a wait. Meanwhile reports find the wait in the header.
+    ///
+    /// # Safety
+    ///
+    /// Called by the coroutine itself, on its own stack.
+    #[inline(always)]
+    pub(crate) unsafe fn suspend_for(&self, request: &Request, why: Why<'_>) {
+        self.request.set(request);
+        self.subject.store(why.address(), Ordering::Relaxed);
+        self.reason.store(why.reason as u8, Ordering::Relaxed);
+        // SAFETY: as the caller says.
+        unsafe { self.suspend(Suspend::Wait(RequestPtr::of(request))) };
+        self.reason.store(WaitReason::None as u8, Ordering::Relaxed);
+    }
+
+    /// Notes when the wait begins, in nanoseconds since the runtime began. The worker calls it before another
+    /// thread can end the wait.
+    #[inline(always)]
+    pub(crate) fn set_since(&self, since: u64) {
+        self.since.store(since, Ordering::Relaxed);
     }
 
     /// Whether it has a stack.

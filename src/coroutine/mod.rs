@@ -7,7 +7,7 @@
 //! - [`waitlist`]: waiters in order, under the lock of what they wait for.
 //! - [`thread`]: what a plain thread blocks on, so that it can wait like a coroutine.
 //! - [`awaiter`]: a future that waits for the end of a coroutine.
-//! - [`reason`]: why a coroutine waits.
+//! - [`reason`], [`subject`]: why a coroutine waits, and for what.
 //!
 //! What a coroutine is:
 //!
@@ -34,6 +34,7 @@ mod label;
 mod local_record;
 mod locals;
 mod reason;
+mod subject;
 mod switch;
 mod thread;
 mod unstarted;
@@ -51,7 +52,10 @@ pub(crate) use label::{Label, Site};
 pub(crate) use local_record::{LocalRecord, Unwinding};
 pub(crate) use locals::{Gone, LocalId, Value};
 pub(crate) use reason::WaitReason;
-pub(crate) use switch::{Request, RequestPtr, Step, Suspend};
+#[allow(unused_imports, reason = "for reports")]
+pub(crate) use subject::Waiting;
+pub(crate) use subject::{Facts, Subject, Why};
+pub(crate) use switch::{Request, Step, Suspend};
 pub(crate) use thread::with_parker;
 #[cfg(test)]
 pub(crate) use waiter::testing;

@@ -13,6 +13,7 @@
 //! A suspended continuation is never dropped: other code may borrow from its frames. So a coroutine that
 //! cannot be unwound is leaked (`ManuallyDrop`).
 
+use super::subject::{Subject, Why};
 use super::waiter::Ticket;
 use crate::stack::Stack;
 use corosensei::stack::StackPointer;
@@ -20,9 +21,10 @@ use corosensei::{CoroutineResult, Yielder};
 use std::mem::ManuallyDrop;
 use std::num::NonZeroUsize;
 use std::ptr::NonNull;
+use std::time::Instant;
 
-/// What a coroutine that waits asks of the worker.
-#[derive(Clone, Copy)]
+/// What a coroutine that waits asks of the worker, and what a report may say about the wait. It is on the
+/// coroutine's stack until the coroutine is resumed.
 pub(crate) struct Request {
     /// The worker calls it once, on its own stack: it publishes the ticket, and returns whether there is
     /// something to wait for. It lives on the coroutine's stack, until the coroutine is resumed.
@@ -31,6 +33,28 @@ pub(crate) struct Request {
     pub(crate) ticket: Ticket,
     /// Whether a cancellation does not end this wait.
     pub(crate) masked: bool,
+    /// When the wait ends at the latest.
+    pub(super) deadline: Option<Instant>,
+    /// What the wait is for. The frame that waits borrows it.
+    pub(super) subject: Option<NonNull<dyn Subject>>,
+}
+
+impl Request {
+    /// The request of a wait.
+    ///
+    /// # Safety
+    ///
+    /// `commit` may be called, and the subject of `why` is alive, until the wait has returned.
+    #[inline(always)]
+    pub(crate) unsafe fn new(
+        commit: NonNull<dyn FnMut(Ticket) -> bool>,
+        ticket: Ticket,
+        masked: bool,
+        why: Why<'_>,
+        deadline: Option<Instant>,
+    ) -> Request {
+        Request { commit, ticket, masked, deadline, subject: why.erased() }
+    }
 }
 
 /// The address of a request on the coroutine's stack. corosensei passes a value that fits into a word as a
@@ -46,15 +70,16 @@ impl RequestPtr {
         RequestPtr(NonZeroUsize::new(address).expect("nothing is at zero"))
     }
 
-    /// Reads the request.
+    /// Reads what the worker needs: the commit, the ticket, and whether the wait is masked.
     ///
     /// # Safety
     ///
     /// The coroutine has not been resumed since.
     #[inline]
-    pub(crate) unsafe fn read(self) -> Request {
+    pub(crate) unsafe fn read(self) -> (NonNull<dyn FnMut(Ticket) -> bool>, Ticket, bool) {
         // SAFETY: the request still exists, as the caller says.
-        unsafe { *std::ptr::with_exposed_provenance(self.0.get()) }
+        let request = unsafe { &*std::ptr::with_exposed_provenance::<Request>(self.0.get()) };
+        (request.commit, request.ticket, request.masked)
     }
 }
 

@@ -37,7 +37,7 @@
 //! calls. An edge wakes a waiter here in any case; the waiter then finds what the threads have left.
 
 use crate::base::backoff::Backoff;
-use crate::coroutine::{Batch, WaitReason};
+use crate::coroutine::{Batch, Facts, Subject, WaitReason, Why};
 use crate::netpoll::{Direction, Source};
 use crate::sched::{
     Blocks, Wait, Woken, checkpoint, consume_budget, deadline_of_file, elapsed, join_shard, may_switch,
@@ -182,7 +182,11 @@ fn after_spurious_wake_up(
     if source.stays_ready(direction)? {
         let until = now + backoff.nap();
         // Without arming the source: only the time, `close` or another waiter's event may end this wait.
-        let _ = wait_for(source.event(direction), reason, Some(deadline.map_or(until, |at| at.min(until))));
+        let _ = wait_for(
+            source.event(direction),
+            Why::new(reason, source),
+            Some(deadline.map_or(until, |at| at.min(until))),
+        );
     }
     mem::forget(leaving);
     Ok(())
@@ -214,7 +218,7 @@ fn wait_for_turn(
 ) -> Woken {
     let event = source.event(direction);
     let (ahead, listed) = (*woken, Cell::new(false));
-    let how = Wait { deadline, ..Wait::new(reason) };
+    let how = Wait { deadline, ..Wait::new(Why::new(reason, source)) };
     let how = wait_in_ring(event, how, |node| {
         // SAFETY: `wait_in_ring` keeps the node until it has removed it.
         listed.set(unsafe { if ahead { event.enqueue_first(node) } else { event.enqueue(node) } });
@@ -225,6 +229,12 @@ fn wait_for_turn(
     });
     *woken |= listed.get();
     how
+}
+
+impl Subject for Source {
+    fn facts(&self) -> Facts {
+        Facts::File(self.fd().as_raw_fd())
+    }
 }
 
 /// Sets the source's event again, since there may be more than the caller has taken.

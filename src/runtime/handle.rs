@@ -4,7 +4,7 @@ use super::metrics::{self, Metrics};
 use super::shutdown::{SHUTDOWN_TIMEOUT, shut_down};
 use crate::base::large_box::{LargeBox, is_large, large_box};
 use crate::base::lock::assert_none_held;
-use crate::coroutine::{JoinError, WaitReason};
+use crate::coroutine::{JoinError, WaitReason, Why};
 use crate::sched::{Shared, Spawn, on_worker, wait_masked};
 use std::panic::resume_unwind;
 use std::sync::Arc;
@@ -51,7 +51,7 @@ impl Runtime {
         // SAFETY: the coroutine has ended, and its output is taken, before this frame does: the wait
         // is masked, and on a plain thread it does not unwind.
         let handle = unsafe { spawn.start(f) };
-        wait_masked(&handle.header().done, WaitReason::Join);
+        wait_masked(&handle.header().done, Why::new(WaitReason::Join, handle.header()));
         // SAFETY: it is done, `T` is its type, and the handle is not used again.
         match unsafe { handle.take::<T>() } {
             Ok(value) => value,

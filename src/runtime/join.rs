@@ -2,7 +2,7 @@
 
 use super::task_handle::Task;
 use crate::base::large_box::{LargeBox, is_large};
-use crate::coroutine::{Awaiting, Batch, Event, Handle, JoinError, WaitReason};
+use crate::coroutine::{Awaiting, Batch, Event, Handle, JoinError, WaitReason, Why};
 use crate::sched;
 use crate::select::EventArm;
 use std::fmt;
@@ -106,7 +106,7 @@ impl<T> JoinHandle<T> {
             return Err(JoinError::Deadlock);
         } else {
             // Without a deadline it returns only when the event is set.
-            let _ = sched::wait_for(self.done(), WaitReason::Join, None);
+            let _ = sched::wait_for(self.done(), Why::new(WaitReason::Join, self.handle.header()), None);
         }
         self.take(on_error)
     }

@@ -32,6 +32,12 @@ impl Running {
         (id != 0).then_some(Id(id))
     }
 
+    /// The number of the coroutine that runs; zero between two turns.
+    #[inline]
+    pub(crate) fn id_or_zero(&self) -> Id {
+        Id(self.id.load(Ordering::Relaxed))
+    }
+
     /// Begins a turn of that coroutine.
     #[inline]
     pub(super) fn begin(&self, id: Id) {

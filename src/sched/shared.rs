@@ -384,6 +384,7 @@ mod tests {
             limit: None,
             checked: false,
             site: Location::caller(),
+            parent: Id(0),
         };
         // SAFETY: nothing is borrowed.
         let (header, handle) = unsafe { coroutine::new::<_, _, ToRunQueue>(|| (), settings) };

@@ -83,23 +83,25 @@ impl Spawn {
     /// What `F` and `T` borrow lasts until the coroutine has ended and its output was taken.
     pub(crate) unsafe fn start<T: Send, F: FnOnce() -> T + Send>(self, f: F) -> Handle {
         fork::check();
-        let make = |shared: &Shared, id: Id| {
+        let make = |shared: &Shared, id: Id, parent: Id| {
             let stack = shared.config().stack_size.with(self.stack);
             let Spawn { name, pinned, isolated, limit, site, .. } = self;
             let checked = shared.config().checks;
-            let settings = Settings { id, name, stack, pinned, isolated, limit, checked, site };
+            let settings = Settings { id, name, stack, pinned, isolated, limit, checked, site, parent };
             // SAFETY: as the caller says.
             unsafe { coroutine::new::<_, _, ToRunQueue>(f, settings) }
         };
         match self.shared {
             None => current::with(|worker| {
-                let (header, handle) = make(worker.shared(), worker.next_id());
+                let (header, handle) =
+                    make(worker.shared(), worker.next_id(), worker.remote().running.id_or_zero());
                 worker.push_unstarted(header);
                 handle
             })
             .expect("on this worker"),
             Some(shared) => {
-                let (header, handle) = make(&shared, Id(Id::reserve(1)));
+                let parent = current::with(|worker| worker.remote().running.id_or_zero()).unwrap_or(Id(0));
+                let (header, handle) = make(&shared, Id(Id::reserve(1)), parent);
                 shared.inject_from_outside(Runnable(header.cast()));
                 handle
             }

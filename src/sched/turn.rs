@@ -15,7 +15,7 @@ use super::config::Phase;
 use super::runnable::{Runnable, conclude};
 use super::shared::Home;
 use super::worker::Worker;
-use crate::coroutine::{Header, JoinError, Park, Request, Step, Suspend};
+use crate::coroutine::{Header, JoinError, Park, Step, Suspend};
 use std::ptr::{self, NonNull};
 use std::sync::atomic::Ordering;
 
@@ -55,7 +55,9 @@ impl Worker {
                 Step::Suspended(Suspend::Yield) => break self.push_yielded(this.cast()),
                 Step::Suspended(Suspend::Wait(request)) => {
                     // SAFETY: nobody resumes the coroutine before it is parked, below.
-                    let Request { commit, ticket, masked } = unsafe { request.read() };
+                    let (commit, ticket, masked) = unsafe { request.read() };
+                    // No clock is read: it is the time up to which the worker has seen all events.
+                    header.set_since(remote.polled.load(Ordering::Relaxed));
                     // SAFETY: the closure is on the coroutine's stack, which stays as it is until then.
                     let wanted = unsafe { (*commit.as_ptr())(ticket) };
                     if wanted && header.waiter.park(ticket, masked) == Park::Parked {

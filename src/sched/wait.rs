@@ -33,8 +33,8 @@ use crate::base::fork;
 use crate::base::list_lock::ListLock;
 use crate::base::lock::assert_none_held;
 use crate::coroutine::{
-    Batch, Cause, Event, EventNode, Header, LocalRecord, NodeState, Request, RequestPtr, Suspend, Ticket,
-    WaitNode, WaitReason, Waiter, with_parker,
+    Batch, Cause, Event, EventNode, Header, LocalRecord, NodeState, Request, Suspend, Ticket, WaitNode,
+    Waiter, Why, with_parker,
 };
 use std::cell::Cell;
 use std::ptr::NonNull;
@@ -73,7 +73,7 @@ pub(crate) enum Cancel {
 // stack.
 #[inline(always)]
 pub(crate) unsafe fn wait(
-    reason: WaitReason,
+    why: Why<'_>,
     deadline: Option<Instant>,
     cancel: Cancel,
     commit: &mut dyn FnMut(Ticket) -> bool,
@@ -81,14 +81,14 @@ pub(crate) unsafe fn wait(
     fork::check();
     assert_none_held();
     let Some(this) = current::parkable_coroutine() else {
-        return wait_on_thread(reason, deadline, cancel, commit);
+        return wait_on_thread(why, deadline, cancel, commit);
     };
     // SAFETY: the coroutine that runs this is alive, and it is this one.
     match (unsafe { this.as_ref().local_record_if_any() }, deadline) {
         // SAFETY: this is the coroutine; the ticket is taken back as the caller says.
-        (None, None) => unsafe { park(this, reason, cancel == Cancel::Mask, commit) },
+        (None, None) => unsafe { park(this, why, None, cancel == Cancel::Mask, commit) },
         // SAFETY: as above.
-        (own, _) => unsafe { park_in_section(this, own, reason, deadline, cancel, commit) },
+        (own, _) => unsafe { park_in_section(this, own, why, deadline, cancel, commit) },
     }
 }
 
@@ -115,14 +115,14 @@ pub(crate) fn with_ticket<R>(f: impl FnOnce(Ticket) -> R) -> R {
 unsafe fn park_in_section(
     this: NonNull<Header>,
     own: Option<&LocalRecord>,
-    reason: WaitReason,
+    why: Why<'_>,
     deadline: Option<Instant>,
     cancel: Cancel,
     commit: &mut dyn FnMut(Ticket) -> bool,
 ) -> Woken {
     if own.is_some_and(LocalRecord::checked)
         // SAFETY: as the caller says.
-        && let Some(woken) = unsafe { park_checked(this, reason, cancel, commit) }
+        && let Some(woken) = unsafe { park_checked(this, why, cancel, commit) }
     {
         return woken;
     }
@@ -130,7 +130,7 @@ unsafe fn park_in_section(
     let (deadline, limited) = earlier(deadline, own.filter(|_| cancel == Cancel::Obey));
     let Some(at) = deadline else {
         // SAFETY: this is the coroutine; the ticket is taken back as the caller says.
-        return unsafe { park(this, reason, masked, commit) };
+        return unsafe { park(this, why, None, masked, commit) };
     };
     let timer = Cell::new(None);
     let mut commit = |ticket| {
@@ -141,7 +141,7 @@ unsafe fn park_in_section(
         wanted
     };
     // SAFETY: as above; the timer, if it has not fired, is cancelled below.
-    let woken = unsafe { park(this, reason, masked, &mut commit) };
+    let woken = unsafe { park(this, why, Some(at), masked, &mut commit) };
     if let (Some(timer), true) = (timer.get(), woken != Woken::Timeout) {
         timer.cancel();
     }
@@ -159,7 +159,7 @@ unsafe fn park_in_section(
 #[inline(never)]
 unsafe fn park_checked(
     this: NonNull<Header>,
-    reason: WaitReason,
+    why: Why<'_>,
     cancel: Cancel,
     commit: &mut dyn FnMut(Ticket) -> bool,
 ) -> Option<Woken> {
@@ -180,14 +180,15 @@ unsafe fn park_checked(
         wanted
     };
     // SAFETY: as the caller says.
-    let woken = unsafe { park(this, reason, true, &mut commit) };
+    let woken = unsafe { park(this, why, None, true, &mut commit) };
     if woken == Woken::Cancelled {
         checks::refused(header.id(), complaint);
     }
     Some(woken)
 }
 
-/// Parks the coroutine until the ticket that `commit` publishes is fired.
+/// Parks the coroutine until the ticket that `commit` publishes is fired. The deadline is for reports: its
+/// timer is set by `commit`.
 ///
 /// # Safety
 ///
@@ -195,7 +196,8 @@ unsafe fn park_checked(
 #[inline(always)]
 unsafe fn park(
     this: NonNull<Header>,
-    reason: WaitReason,
+    why: Why<'_>,
+    deadline: Option<Instant>,
     masked: bool,
     commit: &mut dyn FnMut(Ticket) -> bool,
 ) -> Woken {
@@ -208,11 +210,11 @@ unsafe fn park(
             NonNull::from(commit),
         )
     };
-    let request = Request { commit, ticket, masked };
-    header.set_reason(reason);
-    // SAFETY: this is the coroutine's own stack.
-    unsafe { header.suspend(Suspend::Wait(RequestPtr::of(&request))) };
-    header.set_reason(WaitReason::None);
+    // SAFETY: the commit and the subject live until this returns; this is the coroutine's own stack.
+    unsafe {
+        let request = Request::new(commit, ticket, masked, why, deadline);
+        header.suspend_for(&request, why);
+    }
     match header.waiter.cause(ticket) {
         Some(Cause::Event) | None => Woken::Event,
         Some(Cause::Timeout) => Woken::Timeout,
@@ -222,7 +224,7 @@ unsafe fn park(
 
 #[cold]
 fn wait_on_thread(
-    reason: WaitReason,
+    why: Why<'_>,
     deadline: Option<Instant>,
     cancel: Cancel,
     commit: &mut dyn FnMut(Ticket) -> bool,
@@ -236,7 +238,7 @@ fn wait_on_thread(
             Cancel::Obey => deadline_on_thread(deadline),
             Cancel::Mask => (deadline, false),
         };
-        let _blocks = Blocks::here(reason);
+        let _blocks = Blocks::here(why.reason);
         match parker.block(ticket, deadline) {
             Cause::Timeout if limited => Woken::Cancelled,
             Cause::Timeout => Woken::Timeout,
@@ -246,18 +248,18 @@ fn wait_on_thread(
 }
 
 /// One wait: why, until when, whether a cancellation ends it, and in a list, the payload of its node.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Wait<P = ()> {
-    pub(crate) reason: WaitReason,
+#[derive(Clone, Copy)]
+pub(crate) struct Wait<'a, P = ()> {
+    pub(crate) why: Why<'a>,
     pub(crate) deadline: Option<Instant>,
     pub(crate) cancel: Cancel,
     pub(crate) payload: P,
 }
 
-impl Wait {
+impl<'a> Wait<'a> {
     /// A wait without a deadline that a cancellation ends.
-    pub(crate) fn new(reason: WaitReason) -> Wait {
-        Wait { reason, deadline: None, cancel: Cancel::Obey, payload: () }
+    pub(crate) fn new(why: impl Into<Why<'a>>) -> Wait<'a> {
+        Wait { why: why.into(), deadline: None, cancel: Cancel::Obey, payload: () }
     }
 }
 
@@ -292,11 +294,11 @@ impl Ended {
 /// deadline or a cancellation.
 #[inline]
 pub(crate) fn wait_at<P: Copy>(
-    how: Wait<P>,
+    how: Wait<'_, P>,
     mut enlist: impl FnMut(&WaitNode<P>) -> bool,
     leave: impl FnOnce(&WaitNode<P>),
 ) -> Ended {
-    let Wait { reason, deadline, cancel, payload } = how;
+    let Wait { why, deadline, cancel, payload } = how;
     let node: Cell<Option<WaitNode<P>>> = Cell::new(None);
     let blocks_thread = current::blocks_worker();
     let mut commit = |ticket| {
@@ -308,7 +310,7 @@ pub(crate) fn wait_at<P: Copy>(
     };
     // SAFETY: the ticket is in the node, which is in one list at most; it is taken off below under the list's
     // lock unless its ticket was won from there.
-    let woken = unsafe { wait(reason, deadline, cancel, &mut commit) };
+    let woken = unsafe { wait(why, deadline, cancel, &mut commit) };
     // SAFETY: nobody makes an exclusive reference any more: `commit` has run.
     let node = unsafe { (*node.as_ptr()).as_ref() }.expect("commit has run");
     match woken {
@@ -333,7 +335,7 @@ pub(crate) fn wait_at<P: Copy>(
 /// batch.
 pub(crate) fn wait_in<T, P: Copy>(
     lock: &ListLock<T>,
-    how: Wait<P>,
+    how: Wait<'_, P>,
     mut enlist: impl FnMut(&mut T, &WaitNode<P>) -> bool,
     leave: impl FnOnce(&mut T, &WaitNode<P>, &mut Batch),
 ) -> Ended {
@@ -346,8 +348,13 @@ pub(crate) fn wait_in<T, P: Copy>(
 }
 
 /// Waits until the event is set, without consuming it. A cancellation unwinds out of this.
-pub(crate) fn wait_for(event: &Event, reason: WaitReason, deadline: Option<Instant>) -> Result<(), TimedOut> {
-    match wait_for_event(event, reason, deadline, Cancel::Obey) {
+#[inline]
+pub(crate) fn wait_for<'a>(
+    event: &Event,
+    why: impl Into<Why<'a>>,
+    deadline: Option<Instant>,
+) -> Result<(), TimedOut> {
+    match wait_for_event(event, why.into(), deadline, Cancel::Obey) {
         Woken::Event => Ok(()),
         Woken::Timeout => Err(TimedOut),
         Woken::Cancelled => unwind_cancelled(),
@@ -355,9 +362,10 @@ pub(crate) fn wait_for(event: &Event, reason: WaitReason, deadline: Option<Insta
 }
 
 /// Waits until the event is set. No cancellation ends this.
-pub(crate) fn wait_masked(event: &Event, reason: WaitReason) {
+pub(crate) fn wait_masked<'a>(event: &Event, why: impl Into<Why<'a>>) {
+    let why = why.into();
     while !event.is_set() {
-        wait_for_event(event, reason, None, Cancel::Mask);
+        wait_for_event(event, why, None, Cancel::Mask);
     }
 }
 
@@ -365,11 +373,11 @@ pub(crate) fn wait_masked(event: &Event, reason: WaitReason) {
 /// [`unwind_cancelled`]s.
 pub(crate) fn wait_for_event(
     event: &Event,
-    reason: WaitReason,
+    why: Why<'_>,
     deadline: Option<Instant>,
     cancel: Cancel,
 ) -> Woken {
-    let how = Wait { reason, deadline, cancel, payload: () };
+    let how = Wait { why, deadline, cancel, payload: () };
     // SAFETY: `wait_in_ring` keeps the node until it has removed it.
     wait_in_ring(event, how, |node| unsafe { event.enqueue(node) })
 }
@@ -377,8 +385,8 @@ pub(crate) fn wait_for_event(
 /// As [`wait_for_event`], with a node that `enlist` lists with the event, in a commit; it returns false if
 /// the event is set. The node stays where it is, and the caller alive, until the node was removed.
 #[inline]
-pub(crate) fn wait_in_ring(event: &Event, how: Wait, enlist: impl Fn(&EventNode) -> bool) -> Woken {
-    let Wait { reason, deadline, cancel, payload: () } = how;
+pub(crate) fn wait_in_ring(event: &Event, how: Wait<'_>, enlist: impl Fn(&EventNode) -> bool) -> Woken {
+    let Wait { why, deadline, cancel, payload: () } = how;
     let node: Cell<Option<EventNode>> = Cell::new(None);
     let mut commit = |ticket| {
         // SAFETY: written once, here, before anybody else has its address; this frame holds it until
@@ -387,7 +395,7 @@ pub(crate) fn wait_in_ring(event: &Event, how: Wait, enlist: impl Fn(&EventNode)
         enlist(node)
     };
     // SAFETY: the ticket is in the node, which is removed below.
-    let woken = unsafe { wait(reason, deadline, cancel, &mut commit) };
+    let woken = unsafe { wait(why, deadline, cancel, &mut commit) };
     // SAFETY: nobody makes an exclusive reference any more: `commit` has run.
     if let Some(node) = unsafe { (*node.as_ptr()).as_ref() } {
         // Also if the event has fired it: it fires before it is set, and the caller wants to find it set.
@@ -397,9 +405,9 @@ pub(crate) fn wait_in_ring(event: &Event, how: Wait, enlist: impl Fn(&EventNode)
 }
 
 /// Parks until the deadline. A cancellation unwinds out of this.
-pub(crate) fn sleep_until(deadline: Instant, reason: WaitReason) {
+pub(crate) fn sleep_until<'a>(deadline: Instant, why: impl Into<Why<'a>>) {
     // SAFETY: the ticket is published nowhere but in the worker's timers, from which `wait` takes it.
-    if unsafe { wait(reason, Some(deadline), Cancel::Obey, &mut |_| true) } == Woken::Cancelled {
+    if unsafe { wait(why.into(), Some(deadline), Cancel::Obey, &mut |_| true) } == Woken::Cancelled {
         unwind_cancelled();
     }
 }
@@ -471,5 +479,98 @@ fn budget_is_used_up() {
     } else {
         budget::refill();
         checkpoint();
+    }
+}
+
+/// What tests see of the waits of other coroutines.
+#[cfg(all(test, not(loom)))]
+pub(crate) mod testing {
+    use super::{current, yield_now};
+    use crate::coroutine::{Facts, Header, WaitReason};
+    use crate::runtime::Builder;
+    use crate::task::Task;
+    use std::ptr::NonNull;
+    use std::time::Instant;
+
+    /// The wait of a coroutine.
+    pub(crate) struct Seen {
+        pub(crate) facts: Option<Facts>,
+        pub(crate) address: Option<usize>,
+        pub(crate) deadline: Option<Instant>,
+        pub(crate) masked: bool,
+    }
+
+    /// Runs the closure as a coroutine of a runtime with one worker: its coroutines have one home.
+    pub(crate) fn on_one_worker<T: Send>(f: impl FnOnce() -> T + Send) -> T {
+        Builder::new().worker_threads(1).build().expect("a runtime").run(f)
+    }
+
+    /// The wait of that coroutine, which has the home of the caller, once it waits for that reason.
+    pub(crate) fn wait_of(task: &Task, reason: WaitReason) -> Seen {
+        let id = task.id().expect("a coroutine");
+        loop {
+            let mut seen = None;
+            current::with(|worker| {
+                worker.home().for_each_listed(|header: NonNull<Header>| {
+                    // SAFETY: listed coroutines are alive. This one has the caller's home, and is suspended,
+                    // unless it is the caller itself, which has no reason.
+                    let header = unsafe { header.as_ref() };
+                    // SAFETY: as above. The caller does not wait before `seen` is made.
+                    let waiting = unsafe { header.waiting() }.filter(|_| header.id() == id);
+                    if let Some(waiting) =
+                        waiting.filter(|waiting| waiting.reason == reason && !waiting.ended)
+                    {
+                        seen = Some(Seen {
+                            facts: waiting.subject.map(|subject| subject.facts()),
+                            address: header.subject_address().map(|at| at.as_ptr().addr()),
+                            deadline: waiting.deadline,
+                            masked: waiting.masked,
+                        });
+                    }
+                });
+            });
+            match seen {
+                Some(seen) => return seen,
+                None => yield_now(),
+            }
+        }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::testing::{on_one_worker, wait_of};
+    use crate::coroutine::{Facts, WaitReason};
+    use std::time::{Duration, Instant};
+
+    #[test]
+    fn a_join_names_the_coroutine_that_it_waits_for() {
+        on_one_worker(|| {
+            let awaited = crate::spawn(crate::task::park);
+            let unpark = awaited.task();
+            let id = unpark.id().expect("a coroutine");
+            let joins = crate::spawn(move || awaited.join().is_ok());
+            let seen = wait_of(&joins.task(), WaitReason::Join);
+            assert_eq!(seen.facts, Some(Facts::Coroutine(id)));
+            assert!(seen.address.is_some() && seen.deadline.is_none() && !seen.masked);
+            unpark.unpark();
+            assert!(joins.join().expect("no panic"));
+        });
+    }
+
+    /// The deadline of the call, or the time limit of its section if that is earlier.
+    #[test]
+    fn a_wait_has_the_deadline_that_ends_it() {
+        on_one_worker(|| {
+            let before = Instant::now();
+            let sleeps = crate::spawn(|| {
+                crate::time::timeout(Duration::from_secs(60), || crate::sleep(Duration::from_secs(3600)))
+            });
+            let seen = wait_of(&sleeps.task(), WaitReason::Sleep);
+            let left = seen.deadline.expect("a sleep has a deadline") - before;
+            assert!(left >= Duration::from_secs(60) && left < Duration::from_secs(600), "{left:?}");
+            assert!(seen.facts.is_none());
+            sleeps.cancel();
+        });
     }
 }

@@ -242,7 +242,7 @@ fn wait_for_one(arms: &[Option<AnyArm<'_>>], reason: WaitReason, deadline: Optio
     };
     let until = first_due(arms).into_iter().chain(deadline).min();
     // SAFETY: the ticket is on the arms' lists only, which are left below.
-    let woken = unsafe { wait(reason, until, Cancel::Obey, &mut commit) };
+    let woken = unsafe { wait(reason.into(), until, Cancel::Obey, &mut commit) };
     let completed = leave(arms);
     if woken == Woken::Cancelled {
         unwind_cancelled();

@@ -231,7 +231,7 @@ impl RawMutex {
         loop {
             let ended = sched::wait_in(
                 &self.queue,
-                Wait { reason, deadline: None, cancel, payload: () },
+                Wait { why: reason.into(), deadline: None, cancel, payload: () },
                 // SAFETY: `wait_in` keeps the node as `enqueue` and `requeue` require.
                 |queue, node| unsafe {
                     match starved {

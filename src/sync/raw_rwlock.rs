@@ -308,7 +308,7 @@ impl RawRwLock {
             let ended = sched::wait_in(
                 &self.queues,
                 Wait {
-                    reason,
+                    why: reason.into(),
                     deadline: None,
                     cancel: Cancel::Obey,
                     payload: Starved(starved == Some(true)),

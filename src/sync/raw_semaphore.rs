@@ -137,7 +137,7 @@ impl RawSemaphore {
         let enqueued = Cell::new(Err(Refused::Short));
         let ended = sched::wait_in(
             &self.queue,
-            Wait { reason: WaitReason::Semaphore, deadline, cancel: Cancel::Obey, payload: permits },
+            Wait { why: WaitReason::Semaphore.into(), deadline, cancel: Cancel::Obey, payload: permits },
             |queue, node| {
                 // SAFETY: `wait_in` keeps the node as `enqueue` requires.
                 enqueued.set(unsafe { self.enqueue(queue, node) });

@@ -89,7 +89,7 @@ use super::Builder;
 use crate::base::list_lock::ListLock;
 use crate::base::lock::assert_none_held;
 use crate::base::sys::report;
-use crate::coroutine::{Batch, Cancellation, Handle, WaitList, WaitReason, contain_panic};
+use crate::coroutine::{Batch, Cancellation, Handle, WaitList, WaitReason, Why, contain_panic};
 use crate::sched::{self, Cancel, Wait, Woken};
 use std::any::Any;
 use std::collections::VecDeque;
@@ -194,7 +194,9 @@ impl Group {
                 std::process::abort();
             }
             let done = &child.header().done;
-            if sched::wait_for_event(done, WaitReason::ScopeEnd, None, cancel) == Woken::Cancelled {
+            if sched::wait_for_event(done, Why::new(WaitReason::ScopeEnd, child.header()), None, cancel)
+                == Woken::Cancelled
+            {
                 interrupted = true;
                 cancel = Cancel::Mask;
                 self.cancel();
