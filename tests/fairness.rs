@@ -22,12 +22,6 @@ const WITH_LIFO: u64 = 17;
 /// After this number of turns the oldest child of a first turn starts.
 const OLDEST_TURN: u64 = 61;
 
-/// Under forced moves a slice of a home is one turn long. So before each turn of a coroutine's siblings, all
-/// other homes may have one. There are at most as many as runnable coroutines.
-fn with_slices(turns: u64, runnable: u64) -> u64 {
-    if cfg!(sward_move_homes) { turns * (runnable + 1) } else { turns }
-}
-
 #[test]
 fn yield_now_returns_after_everything_runnable_has_had_a_turn() {
     with_workers(1).run(|| {
@@ -76,7 +70,7 @@ fn coroutines_start_beside_yielding_ones() {
         stop.store(true, Ordering::Relaxed);
         yielders.into_iter().for_each(|yielder| yielder.join().expect("no panic"));
         let longest = longest.load(Ordering::Relaxed);
-        assert!(longest <= with_slices(2 * (PER_TURN + 3), 3), "one has waited for {longest} turns");
+        assert!(longest <= 2 * (PER_TURN + 3), "one has waited for {longest} turns");
     });
 }
 
@@ -495,7 +489,7 @@ impl World {
             Queued::Yielded => 4 * two_rounds * (most + 1),
             Queued::ChildOfFirstTurn => OLDEST_TURN * (most + 1),
         };
-        if waited > with_slices(bound, most) {
+        if waited > bound {
             self.broken = Some(format!("waited for {waited} turns, bound {bound}, queued at most {most}"));
         }
     }
