@@ -41,7 +41,7 @@
 //! - `waiter`, `state`, `done`, `token`, `reason`, `subject`, `since`, `owner.home`: every thread with a
 //!   reference; they are atomic.
 //! - `id`, `parent`, `site`, `stack`, `pinned`, `isolated`: every thread with a reference; they never change.
-//! - `continuation`, `switch`, `request`, `depth`, `listed`, `assigned`, `taken_back`: the worker that runs
+//! - `continuation`, `switch`, `request`, `used`, `listed`, `assigned`, `taken_back`: the worker that runs
 //!   the coroutine or is about to, or the thread that moves it between queues; and the coroutine itself while
 //!   it runs.
 //! - `owner.previous`, `owner.next`: the thread that holds the lock of the list in which the coroutine is.
@@ -60,11 +60,11 @@ use super::subject::{Facts, Subject, Waiting, Why};
 use super::switch::{Continuation, Request, RequestPtr, Step, Suspend, Switch};
 use super::unstarted;
 use super::waiter::{Batch, Fired, Table, Waiter};
+use super::walk::Walk;
 use crate::base::recycle;
-use crate::base::sys::{LINE, prefetch};
+use crate::base::sys::{LINE, prefetch, stack_pointer};
 use crate::stack::{Stack, StackSize};
 use std::cell::{Cell, UnsafeCell};
-use std::mem::MaybeUninit;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU64, AtomicUsize, Ordering};
@@ -132,8 +132,8 @@ pub(crate) struct Header {
     reason: AtomicU8,
     /// The scheduler's: how often it was taken back from a worker that it was assigned to.
     pub(crate) taken_back: Cell<u8>,
-    /// Roughly the cache lines of stack in use at the last suspension, modulo 2^16; for prefetching.
-    depth: Cell<u16>,
+    /// The bytes of stack in use at the last suspension, modulo 2^32.
+    used: Cell<u32>,
     state: AtomicUsize,
     /// The request of the present wait, on the coroutine's stack. Valid while the coroutine is suspended and
     /// has a reason.
@@ -250,7 +250,7 @@ where
             listed: Cell::new(false),
             continuation: UnsafeCell::new(None),
             switch: Cell::new(None),
-            depth: Cell::new(0),
+            used: Cell::new(0),
             record: AtomicPtr::new(record),
             id: settings.id,
             stack: settings.stack,
@@ -490,9 +490,8 @@ impl Header {
     #[inline(always)]
     pub(crate) unsafe fn suspend(&self, why: Suspend) {
         let switch = self.switch.get().expect("set at the coroutine's first instruction");
-        let here = MaybeUninit::<u8>::uninit();
-        let used = switch.base().addr().wrapping_sub(here.as_ptr().addr());
-        self.depth.set((used / LINE + 1) as u16);
+        let used = switch.base().addr().wrapping_sub(stack_pointer());
+        self.used.set(used as u32);
         // SAFETY: on the coroutine's own stack, as the caller says.
         unsafe { switch.suspend(why) };
     }
@@ -512,8 +511,36 @@ impl Header {
     #[inline]
     pub(crate) unsafe fn prefetch_stack(&self) {
         if let Some(switch) = self.switch.get() {
-            prefetch(switch.base().wrapping_byte_sub(usize::from(self.depth.get()) * LINE), FRAME_LINES);
+            prefetch(switch.base().wrapping_byte_sub(self.used.get() as usize + LINE), FRAME_LINES);
         }
+    }
+
+    /// Lets it walk its own stack, if it has run; false if it has not.
+    ///
+    /// # Safety
+    ///
+    /// The caller owns the coroutine, or is the worker that runs its home, between two turns. The coroutine
+    /// does not run.
+    pub(super) unsafe fn walk(&self, walk: &mut Walk) -> bool {
+        if self.switch.get().is_none() {
+            return false;
+        }
+        // SAFETY: the continuation belongs to the caller.
+        let Some(continuation) = (unsafe { (*self.continuation.get()).as_mut() }) else { return false };
+        // SAFETY: the switch is set by the first resumption.
+        unsafe { continuation.walk(walk) };
+        true
+    }
+
+    /// The high end of its stack, and the stack pointer of the function in which it has suspended; `None` if
+    /// it has not run.
+    ///
+    /// # Safety
+    ///
+    /// As for [`walk`](Self::walk).
+    pub(super) unsafe fn suspended_at(&self) -> Option<(usize, usize)> {
+        let base = self.switch.get()?.base().addr();
+        Some((base, base.wrapping_sub(self.used.get() as usize)))
     }
 
     /// The high end of its stack, from which the stack grows.

@@ -13,6 +13,8 @@
 //!
 //! - [`header`]: a coroutine as the scheduler sees it, and the cell with its closure and result.
 //! - [`switch`]: the stack switch; the only file that names corosensei.
+//! - [`walk`]: how a coroutine walks its own stack.
+//! - [`capture`]: the stacks of suspended coroutines, as addresses.
 //! - [`local_record`]: what only the coroutine, or the plain thread, itself uses: limits, masks, task locals.
 //! - [`locals`]: the values of its task locals.
 //! - [`label`]: its number, and how reports name it.
@@ -26,6 +28,7 @@
 
 mod awaiter;
 mod cancellation;
+mod capture;
 mod contain;
 mod event;
 mod header;
@@ -40,9 +43,12 @@ mod thread;
 mod unstarted;
 mod waiter;
 mod waitlist;
+mod walk;
 
 pub(crate) use awaiter::Awaiting;
 pub(crate) use cancellation::Cancellation;
+#[allow(unused_imports)]
+pub(crate) use capture::{Capture, Trace};
 pub(crate) use contain::{contain_panic, drop_each, drop_one};
 pub(crate) use event::{Event, EventNode, StickyNumbers};
 pub(crate) use header::{Handle, Header, Schedule, Settings, new};
@@ -61,6 +67,8 @@ pub(crate) use thread::with_parker;
 pub(crate) use waiter::testing;
 pub(crate) use waiter::{Batch, Cause, Fired, Park, Ticket, Waiter};
 pub(crate) use waitlist::{NodeState, WaitList, WaitNode};
+#[allow(unused_imports, reason = "for reports")]
+pub(crate) use walk::Extent;
 
 #[cfg(all(test, loom))]
 pub(crate) use waiter::Sleeper;

@@ -12,9 +12,17 @@
 //!
 //! A suspended continuation is never dropped: other code may borrow from its frames. So a coroutine that
 //! cannot be unwound is leaked (`ManuallyDrop`).
+//!
+//! # A look at a suspended stack
+//!
+//! A resumption passes one word: null, or a [`Walk`]. Then the coroutine walks its own stack and suspends
+//! again, inside of `Switch::suspend`; so its frames, the request among them, stay as they are. The test of
+//! that word is the only price that a turn pays. It is the test by which corosensei's feature `unwind` would
+//! notice that a coroutine is to be unwound, which this crate does not use.
 
 use super::subject::{Subject, Why};
 use super::waiter::Ticket;
+use super::walk::Walk;
 use crate::stack::Stack;
 use corosensei::stack::StackPointer;
 use corosensei::{CoroutineResult, Yielder};
@@ -115,9 +123,14 @@ unsafe impl corosensei::stack::Stack for OnStack {
     }
 }
 
+/// What a resumption passes to the coroutine: `None` to go on, or where to store a walk over its stack.
+type Resumed = Option<NonNull<Walk>>;
+
+const _: () = assert!(size_of::<Resumed>() == size_of::<usize>());
+
 /// The way back to the worker's stack, valid on the coroutine's stack as long as the coroutine lives.
 #[derive(Clone, Copy)]
-pub(crate) struct Switch(NonNull<Yielder<(), Suspend>>);
+pub(crate) struct Switch(NonNull<Yielder<Resumed, Suspend>>);
 
 impl Switch {
     /// An address at the base of the stack.
@@ -134,28 +147,62 @@ impl Switch {
     #[inline(always)]
     pub(crate) unsafe fn suspend(self, why: Suspend) {
         // SAFETY: the yielder lives at the base of the stack that the caller runs on.
-        unsafe { self.0.as_ref() }.suspend(why);
+        if let Some(walk) = unsafe { self.0.as_ref() }.suspend(why) {
+            // SAFETY: as the caller says, and as `Continuation::walk` does.
+            unsafe { self.walk(walk) };
+        }
+    }
+
+    /// Walks this stack, until the coroutine is resumed to go on.
+    ///
+    /// # Safety
+    ///
+    /// As for [`suspend`](Self::suspend); `walk` comes from [`Continuation::walk`].
+    #[cold]
+    #[inline(never)]
+    unsafe fn walk(self, mut walk: NonNull<Walk>) {
+        loop {
+            // SAFETY: the worker lends it until the coroutine suspends again.
+            unsafe { walk.as_mut() }.run();
+            // SAFETY: the yielder lives at the base of this stack.
+            match unsafe { self.0.as_ref() }.suspend(Suspend::Yield) {
+                Some(next) => walk = next,
+                None => return,
+            }
+        }
     }
 }
 
 /// A computation on a stack of its own: its registers and its stack.
-pub(crate) struct Continuation(ManuallyDrop<corosensei::Coroutine<(), Suspend, (), OnStack>>);
+pub(crate) struct Continuation(ManuallyDrop<corosensei::Coroutine<Resumed, Suspend, (), OnStack>>);
 
 impl Continuation {
     /// Prepares `entry` to run on that stack at the first `resume`. It must not unwind.
     pub(crate) fn new(stack: Stack, entry: impl FnOnce(Switch) + 'static) -> Continuation {
         Continuation(ManuallyDrop::new(corosensei::Coroutine::with_stack(
             OnStack(stack),
-            move |yielder: &Yielder<(), Suspend>, ()| entry(Switch(NonNull::from(yielder))),
+            move |yielder: &Yielder<Resumed, Suspend>, _| entry(Switch(NonNull::from(yielder))),
         )))
     }
 
     /// Runs the computation until it suspends or ends.
     #[inline]
     pub(crate) fn resume(&mut self) -> Step {
-        match self.0.resume(()) {
+        match self.0.resume(None) {
             CoroutineResult::Yield(why) => Step::Suspended(why),
             CoroutineResult::Return(()) => Step::Finished,
+        }
+    }
+
+    /// Lets a suspended computation walk its own stack. What it has asked for by suspending stays as it is.
+    ///
+    /// # Safety
+    ///
+    /// The computation has been resumed before, so that it is inside of `Switch::suspend`.
+    pub(super) unsafe fn walk(&mut self, walk: &mut Walk) {
+        match self.0.resume(Some(NonNull::from(walk))) {
+            CoroutineResult::Yield(_) => {}
+            CoroutineResult::Return(()) => unreachable!("a walk ends in `Switch::walk`, which suspends"),
         }
     }
 

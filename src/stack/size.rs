@@ -98,6 +98,11 @@ impl StackSize {
         1 << self.power()
     }
 
+    /// The bytes above the guard, at least.
+    pub(crate) fn usable(self) -> usize {
+        self.bytes() - guard_bytes(SMALLEST_GUARD, page_size())
+    }
+
     /// The bytes of the guard, at the low end of a slot.
     pub(super) fn guard(self) -> usize {
         guard_bytes(self.guard_power(), page_size())

@@ -4,6 +4,7 @@
 //! - [`call`]: system calls as `io::Result`; the caller names the errnos that it expects.
 //! - [`clock`]: the processor time of threads.
 //! - [`frames`]: the frames of the calling thread, as addresses.
+//! - [`pointer`]: the stack pointer.
 //! - [`poll`](mod@poll): `poll(2)` with as fine a timeout as the system offers.
 //! - [`prefetch`](mod@prefetch): requests for memory some time before it is used.
 //! - [`thread`]: whether the system runs a thread, and where the thread waits.
@@ -11,6 +12,7 @@
 mod call;
 mod clock;
 pub(crate) mod frames;
+mod pointer;
 mod poll;
 mod prefetch;
 mod thread;
@@ -19,6 +21,7 @@ mod thread;
 pub(crate) use call::timespec;
 pub(crate) use call::{check, nonblocking, page_size, report, retry, set_nonblocking};
 pub(crate) use clock::ThreadClock;
+pub(crate) use pointer::{GOES_ON_AT, stack_pointer};
 pub(crate) use poll::poll;
 pub(crate) use prefetch::{LINE, prefetch};
 pub(crate) use thread::{Probe, ThreadState};
