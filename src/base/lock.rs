@@ -22,6 +22,8 @@ pub(crate) enum Rank {
     Timers,
     /// A home's list of live coroutines: `sched::home`.
     Live,
+    /// What a dump has captured so far: `sched::capture`.
+    Captured,
     /// The vacant mobile homes: `sched::mobile`.
     Vacant,
     /// The pool's queue: `blocking`.

@@ -67,6 +67,8 @@ reasons! {
     ScopeEnd: "the end of a scope",
     /// A `spawn` in a scope that is at its limit.
     ScopeSpawn: "spawn in a scope at its limit",
+    /// `observe::dump`, while another thread makes the dump.
+    Dump: "observe::dump",
     /// `JoinSet::join_next`.
     JoinSet: "JoinSet::join_next",
     /// `CancelToken::wait`.

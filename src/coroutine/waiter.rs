@@ -262,6 +262,16 @@ impl Waiter {
         self.word.load(Ordering::Acquire) & CANCEL != 0
     }
 
+    /// Whether the owner waits, and nothing has ended its wait so far.
+    pub(crate) fn is_parked(&self) -> bool {
+        self.word.load(Ordering::Acquire) & PARKED != 0
+    }
+
+    /// Whether no cancellation ends the owner's present wait.
+    pub(crate) fn is_masked(&self) -> bool {
+        self.word.load(Ordering::Relaxed) & MASKED != 0
+    }
+
     /// Sets LIMITED: the owner is, or has been, under a time limit. Called by the owner alone.
     pub(crate) fn note_limit(&self) {
         self.word.fetch_or(LIMITED, Ordering::AcqRel);

@@ -1,6 +1,7 @@
 //! What a running program says about itself.
 //!
-//! [`dump`] says what each coroutine of the process does: which ones wait, for what, and since when.
+//! [`dump`] says what each coroutine of the process does: which ones wait, for what, and since when. Use it
+//! when a program hangs or has more coroutines than it should.
 //!
 //! ```
 //! let runtime = sward::runtime::Builder::new().build()?;
@@ -8,11 +9,44 @@
 //! # drop(runtime);
 //! # Ok::<(), std::io::Error>(())
 //! ```
+//!
+//! # JSON
+//!
+//! [`Dump::to_json`] writes one object. Programs that read it ignore fields that they do not know. `version`
+//! grows when a field changes its meaning or goes away. `null` stands for what is not known or does not
+//! apply. Times are in milliseconds, with fractions; addresses are strings such as `"0x7f00"`.
+//!
+//! ```text
+//! dump        version: 1, process, time_ms (since 1970), took_ms, runtimes: [runtime], blocking
+//! runtime     name, phase: "running" | "closing" | "abandoned",
+//!             mode: "pinned" | "mobile_homes" | "migrating", complete, unstarted,
+//!             workers: [worker], coroutines: [coroutine]
+//! worker      index, state: "asleep" | "awake" | "running" | "left", coroutine: id | null, live, assigned,
+//!             queued, since_poll_ms, blocked_in: call | null
+//! coroutine   id, name: string | null, spawned_at: {file, line, column}, parent: id | null,
+//!             state: "running" | "runnable" | "parked", wait: wait | null, cancelled, worker: index | null,
+//!             stack_size (bytes), complete
+//! wait        call, lasts_ms, ends_in_ms: number | null, masked, subject: subject | null
+//! subject     {kind: "coroutine", id}
+//!             | {kind: "descriptor", fd, local: address | null, peer: address | null}
+//!             | {kind: "address", address}
+//! blocking    threads, idle, queued
+//! ```
 
 // Rank 6: it reads the layers below and changes none of them. Only `runtime` imports it, which starts it.
 //
-// - `dump`: the facts, as data.
+// - `subject`: what a wait is for. `dump`: the facts, as data. `collect`: how they are collected.
+// - `text`, `json`: how a dump is written.
 
+mod collect;
 mod dump;
+mod json;
+mod subject;
+mod text;
 
-pub use dump::{Dump, dump};
+pub use collect::dump;
+pub use dump::{
+    BlockingDump, CoroutineDump, CoroutineState, Dump, RuntimeDump, RuntimeMode, RuntimePhase, WaitDump,
+    WorkerDump, WorkerState,
+};
+pub use subject::Subject;

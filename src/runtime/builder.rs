@@ -272,6 +272,7 @@ impl Builder {
         for index in 0..runtime.shared.config().workers {
             sched::start_worker(&runtime.shared, index)?;
         }
+        sched::register(&runtime.shared);
         Ok(runtime)
     }
 }

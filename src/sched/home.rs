@@ -21,6 +21,7 @@
 //! |---|---|---|
 //! | `inbox` | any thread pushes | the worker that runs the home takes all |
 //! | `members`, `listed` | any thread, under the lock of `members` | any thread; `listed` without the lock |
+//! | `wants_capture` | a dump, and the worker that runs the home, under the lock of `members` | any thread |
 //! | `in_first_turn`, `cancelled`, `isolated` | the worker that runs the home | any thread |
 //! | `queues`, `storage` | the worker that runs the home | the same |
 //! | `base` | the worker that adopts the home, while it is vacant | any thread |
@@ -69,8 +70,27 @@ pub(crate) struct Home<R> {
     /// Whether a coroutine of the home is in its first turn: started, and not in `members` yet. A short
     /// coroutine has one turn, and so never takes the lock of the list.
     in_first_turn: AtomicBool,
-    /// The head of the list of live coroutines. Coroutines link each other: see [`Owner`](crate::coroutine).
-    members: Mutex<Option<NonNull<Header>>>,
+    /// The live coroutines.
+    members: Mutex<Members>,
+    /// Whether a dump waits for the worker that runs the home: `Members::cursor` is set, or was a moment ago.
+    wants_capture: AtomicBool,
+}
+
+/// The list of a home's live coroutines. Coroutines link each other: see [`Owner`](crate::coroutine).
+struct Members {
+    head: Option<NonNull<Header>>,
+    /// The first coroutine that the present dump has not captured. What is listed later comes before the
+    /// head, and so is not part of the dump.
+    cursor: Option<NonNull<Header>>,
+    /// The number of the present dump.
+    capture: u64,
+}
+
+/// How far a dump has come with a home.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Cursor {
+    capture: u64,
+    at: Option<NonNull<Header>>,
 }
 
 // SAFETY: the list of headers, the run queues and the storage are not `Sync` by themselves. The list is used
@@ -97,7 +117,8 @@ impl<R> Home<R> {
             cancelled: AtomicBool::new(false),
             listed: AtomicUsize::new(0),
             in_first_turn: AtomicBool::new(false),
-            members: Mutex::new(Rank::Live, None),
+            members: Mutex::new(Rank::Live, Members { head: None, cursor: None, capture: 0 }),
+            wants_capture: AtomicBool::new(false),
         }
     }
 
@@ -206,7 +227,7 @@ impl<R> Home<R> {
 
     /// Lists a coroutine that is about to start here, or to suspend for the first time.
     pub(super) fn add(&self, this: NonNull<Header>) {
-        let mut head = self.members.lock();
+        let head = &mut self.members.lock().head;
         // SAFETY: the caller owns the coroutine, so it is alive.
         unsafe { this.as_ref() }.listed.set(true);
         // SAFETY: listed coroutines are alive, and the lock of the list guards their links.
@@ -224,7 +245,7 @@ impl<R> Home<R> {
 
     /// Takes a coroutine that has ended off the list.
     pub(super) fn remove(&self, this: NonNull<Header>) {
-        let mut head = self.members.lock();
+        let members = &mut *self.members.lock();
         let neighbour = |of: &Cell<Option<NonNull<Header>>>| of.take();
         // SAFETY: as in `add`.
         unsafe {
@@ -232,10 +253,13 @@ impl<R> Home<R> {
             let (previous, next) = (neighbour(&owner.previous), neighbour(&owner.next));
             match previous {
                 Some(previous) => previous.as_ref().owner.next.set(next),
-                None => *head = next,
+                None => members.head = next,
             }
             if let Some(next) = next {
                 next.as_ref().owner.previous.set(previous);
+            }
+            if members.cursor == Some(this) {
+                members.cursor = next;
             }
         }
         self.listed.store(self.listed.load(Ordering::Relaxed) - 1, Ordering::Release);
@@ -258,12 +282,88 @@ impl<R> Home<R> {
     /// Calls `f` for every coroutine in the list. `f` runs under the list's lock: it neither parks nor
     /// schedules.
     pub(crate) fn for_each_listed(&self, mut f: impl FnMut(NonNull<Header>)) {
-        let head = self.members.lock();
-        let mut at = *head;
+        let members = self.members.lock();
+        let mut at = members.head;
         while let Some(header) = at {
             f(header);
             // SAFETY: listed coroutines are alive, and the lock of the list guards their links.
             at = unsafe { header.as_ref() }.owner.next.get();
         }
+    }
+
+    // A dump: `capture.rs` says who calls these, and why no coroutine is missed.
+
+    /// Begins a dump of that number, with the coroutines that are listed now.
+    pub(super) fn begin_capture(&self, capture: u64, by_worker: bool) {
+        let mut members = self.members.lock();
+        (members.cursor, members.capture) = (members.head, capture);
+        // SeqCst: the caller notifies the worker, or the home, after this, as after a push to the inbox.
+        self.wants_capture.store(by_worker && members.cursor.is_some(), Ordering::SeqCst);
+    }
+
+    /// Whether a dump waits for the worker that runs the home.
+    #[inline]
+    pub(super) fn wants_capture(&self) -> bool {
+        self.wants_capture.load(Ordering::SeqCst)
+    }
+
+    /// How far the present dump has come.
+    pub(super) fn cursor(&self) -> Cursor {
+        let members = self.members.lock();
+        Cursor { capture: members.capture, at: members.cursor }
+    }
+
+    /// Calls `f` for the coroutines from `from` on, until it returns false. Returns how far that is.
+    ///
+    /// # Safety
+    ///
+    /// The caller is the worker that runs the home, between two turns, and started coroutines do not migrate.
+    /// `from` was read since the last turn.
+    pub(super) unsafe fn walk_from(&self, from: Cursor, mut f: impl FnMut(&Header) -> bool) -> Cursor {
+        let mut cursor = from;
+        while let Some(this) = cursor.at {
+            // SAFETY: listed coroutines are alive. Only the caller's thread lists coroutines of this home,
+            // and takes them off the list, so the links from `this` on do not change meanwhile.
+            let header = unsafe { this.as_ref() };
+            cursor.at = header.owner.next.get();
+            if !f(header) {
+                break;
+            }
+        }
+        cursor
+    }
+
+    /// Moves the cursor of the present dump, if it still is at `from`, and calls `keep` before another thread
+    /// sees that.
+    pub(super) fn advance(&self, from: Cursor, to: Cursor, keep: impl FnOnce()) {
+        let mut members = self.members.lock();
+        if (Cursor { capture: members.capture, at: members.cursor }) == from {
+            members.cursor = to.at;
+            keep();
+        }
+        if members.cursor.is_none() {
+            self.wants_capture.store(false, Ordering::SeqCst);
+        }
+    }
+
+    /// Calls `f` for the next coroutines that the dump of that number has not captured, `most` of them, under
+    /// the lock of the list: `f` reads only what any thread may read. Returns whether more are left.
+    pub(super) fn walk_locked(&self, capture: u64, most: usize, mut f: impl FnMut(&Header)) -> bool {
+        let mut members = self.members.lock();
+        if members.capture != capture {
+            return false;
+        }
+        for _ in 0..most {
+            let Some(this) = members.cursor else { break };
+            // SAFETY: listed coroutines are alive, and the lock of the list guards their links.
+            let header = unsafe { this.as_ref() };
+            f(header);
+            members.cursor = header.owner.next.get();
+        }
+        let more = members.cursor.is_some();
+        if !more {
+            self.wants_capture.store(false, Ordering::SeqCst);
+        }
+        more
     }
 }

@@ -4,10 +4,12 @@
 //!
 //! - [`timers`], [`inbox`], [`handover`], [`idle`], [`before_sleep`], [`random`](mod@random): pure parts, run
 //!   by loom or by plain tests.
-//! - [`deques`], [`config`], [`threads`], [`running`], [`budget`], [`ids`]: small parts.
+//! - [`deques`], [`config`], [`captured`], [`threads`], [`running`], [`budget`], [`ids`]: small parts.
 //! - [`home_queues`], [`home`], [`runnable`]: the group of coroutines that stay together. [`mobile`]: the
 //!   homes that any worker may run. [`remote`]: the part of a worker that other threads use. [`shared`]: what
 //!   the workers of a runtime share.
+//! - [`capture`](mod@capture): what each coroutine does, for a dump. [`registry`]: the runtimes of the
+//!   process.
 //! - [`run_queues`]: which coroutine a worker runs next. [`placement`]: on which worker a coroutine starts.
 //!   [`stealing`], [`polling`]: work from other workers, and from the kernel.
 //! - [`worker`]: the policy of a worker. [`newcomers`]: in which home a coroutine starts. [`turn`]: one run
@@ -25,6 +27,8 @@
 mod before_sleep;
 mod budget;
 mod cancel;
+mod capture;
+mod captured;
 mod checks;
 mod config;
 mod current;
@@ -41,6 +45,7 @@ mod newcomers;
 mod placement;
 mod polling;
 mod random;
+mod registry;
 mod remote;
 mod run_queues;
 mod runnable;
@@ -59,6 +64,8 @@ mod wait;
 mod worker;
 
 pub(crate) use cancel::{checkpoint, limited, masked, unwind_cancelled, unwind_shutdown};
+pub(crate) use capture::capture;
+pub(crate) use captured::{Captured, CapturedRuntime, CapturedWorker, State, WorkerState};
 pub(crate) use checks::prepare as prepare_checks;
 pub(crate) use config::{Config, Phase};
 pub(crate) use current::{
@@ -67,6 +74,7 @@ pub(crate) use current::{
 };
 pub(crate) use deadline::deadline_of_file;
 pub(crate) use mobile::MAX_HOMES;
+pub(crate) use registry::{register, runtimes};
 pub(crate) use shared::{Remote, Shared};
 pub(crate) use spawn::{Spawn, spawn};
 pub(crate) use start::{add_spare_worker, start_worker};

@@ -113,6 +113,11 @@ impl<R> Remote<R> {
         !self.oldest_first.is_empty() || !self.newest_first.is_empty()
     }
 
+    /// How many items another worker may steal.
+    pub(super) fn count_stealable(&self) -> usize {
+        self.oldest_first.len() + self.newest_first.len()
+    }
+
     /// How many coroutines live in the homes of the worker, and in their first turn on it.
     pub(super) fn live(&self) -> usize {
         let first = self.visited().is_some_and(Home::has_first_turn);

@@ -1,5 +1,6 @@
 //! What the workers of one runtime share.
 
+use super::captured::Collection;
 use super::config::{Config, Phase};
 use super::home;
 use super::idle::Idle;
@@ -7,6 +8,7 @@ use super::mobile::{self, MobileHomes};
 use super::remote::{self, take_one};
 use super::runnable::{Runnable, discard};
 use super::threads::Threads;
+use crate::base::lock::{Mutex, Rank};
 use crate::coroutine::{Header, Waiter};
 use crate::netpoll::{Netpoller, Shard};
 use crossbeam_deque::{Injector, Steal, Worker as Deque};
@@ -50,6 +52,8 @@ pub(crate) struct Shared {
     /// Counts coroutines that got no stack.
     pub(super) no_stack: AtomicU64,
     pub(crate) threads: Threads,
+    /// What workers capture for the present dump.
+    pub(super) collection: Mutex<Option<Arc<Collection>>>,
     /// Set once nothing will run any more.
     pub(crate) closed: AtomicBool,
 }
@@ -89,6 +93,7 @@ impl Shared {
             wants_spare: AtomicBool::new(false),
             no_stack: AtomicU64::new(0),
             threads: Threads::default(),
+            collection: Mutex::new(Rank::Captured, None),
             closed: AtomicBool::new(false),
         }))
     }
@@ -279,6 +284,11 @@ impl Shared {
         remote.polls.store(remote.polls.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
     }
 
+    /// The time that many nanoseconds after the beginning of the runtime.
+    pub(super) fn after(&self, nanoseconds: u64) -> Instant {
+        self.began + Duration::from_nanos(nanoseconds)
+    }
+
     /// The time up to which a worker's last poll for itself has seen all events.
     pub(crate) fn polled_at(&self, remote: &Remote) -> Instant {
         self.began + Duration::from_nanos(remote.polled.load(Ordering::Relaxed))
@@ -331,6 +341,16 @@ impl Shared {
             .filter(|(index, remote)| *index != except && remote.accepts_assignments())
             .map(|(index, remote)| (index, remote.load()))
             .min_by_key(|(_, load)| *load)
+    }
+
+    /// How many items wait for any worker in the injector.
+    pub(super) fn count_injected(&self) -> usize {
+        self.injector.len()
+    }
+
+    /// Queues a mobile home that was idle, for any worker. The caller has won that from `Handover::notify`.
+    pub(super) fn queue_idle_home(&self, home: &Home) {
+        self.inject(Runnable::of_home(home));
     }
 
     /// Queues an unstarted coroutine that no worker has spawned.

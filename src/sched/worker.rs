@@ -298,6 +298,7 @@ impl Worker {
         self.placement.forget();
         self.queues.note_tick();
         self.poll(Some(Duration::ZERO));
+        self.capture_if_wanted();
         let had_turn = self.slice_began.get() != self.remote().running.turns();
         if !self.is_visiting() || !had_turn {
             return None;
@@ -312,7 +313,7 @@ impl Worker {
     /// Whether anything waits in the worker's pinned home. A slice does not begin rounds of that home.
     fn pinned_home_waits(&self) -> bool {
         let pinned = &self.remote().home;
-        pinned.queues.any() || !pinned.inbox.is_empty()
+        pinned.queues.any() || !pinned.inbox.is_empty() || pinned.wants_capture()
     }
 
     /// Takes the oldest coroutine of `newest_first`. Each such turn also checks for a shutdown.
@@ -397,6 +398,7 @@ impl Worker {
         if self.shared.phase() != Phase::Running {
             self.close();
         }
+        self.capture_if_wanted();
         if let Some(this) = newcomer {
             self.start_newcomer(this);
         }
@@ -421,15 +423,16 @@ impl Worker {
     fn leave(&self, home: &Home) {
         if home.live() == 0 {
             self.shared.mobile.give_back(home);
-        } else if home.queues.any() {
+        } else if home.queues.any() || home.wants_capture() {
             let yielded = self.slice_is_long.get() && home.queues.only_yielded() && home.inbox.is_empty();
+            let yielded = yielded && !home.wants_capture();
             home.handover.requeue();
             if yielded {
                 self.shared.inject_yielded(Runnable::of_home(home));
             } else {
                 self.push_home(home);
             }
-        } else if home.handover.release(|| home.inbox.is_empty()) {
+        } else if home.handover.release(|| home.inbox.is_empty() && !home.wants_capture()) {
             self.push_home(home);
         }
         if FORCE_MOVES {
@@ -441,6 +444,11 @@ impl Worker {
     /// the worker must leave.
     #[inline(never)]
     fn find_work_or_sleep(&self) -> Found {
+        if self.capture_if_wanted() {
+            // What has become runnable meanwhile goes first, then the next slice.
+            self.poll(Some(Duration::ZERO));
+            return Found::Something;
+        }
         if self.spin_for_work() {
             return Found::Something;
         }
@@ -530,6 +538,7 @@ impl Worker {
             && remote.assigned.is_empty()
             && !self.shared.has_shared_work()
             && !self.must_close()
+            && !remote.home.wants_capture()
         {
             let start = Instant::now();
             let mut timeout = self.polling.timer_timeout(remote, start);
@@ -581,6 +590,18 @@ impl Worker {
         if self.searching.replace(false) && self.shared.idle.found() && self.shared.has_shared_work() {
             self.shared.work_was_pushed();
         }
+    }
+
+    /// Captures some coroutines of the home that the worker runs, between two turns, if a dump waits for
+    /// them.
+    fn capture_if_wanted(&self) -> bool {
+        let wanted = self.home().wants_capture();
+        if wanted {
+            self.stop_searching();
+            // SAFETY: this worker runs the home, and no coroutine runs here.
+            unsafe { self.shared.capture_slice(self.home()) };
+        }
+        wanted
     }
 
     // The end of the runtime.

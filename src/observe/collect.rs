@@ -1,0 +1,157 @@
+//! How a dump is made: what the scheduler has captured, as the data of [`dump`](super::dump).
+
+use super::dump::{
+    BlockingDump, CoroutineDump, CoroutineState, Dump, RuntimeDump, RuntimeMode, RuntimePhase, WaitDump,
+    WorkerDump, WorkerState,
+};
+use super::subject::Subject;
+use crate::base::fork::{self, PerProcess};
+use crate::blocking::usage;
+use crate::coroutine::{Event, WaitReason};
+use crate::sched::{self, Cancel, Captured, CapturedRuntime, CapturedWorker, Phase, Woken};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+/// Collects what each coroutine of the process does: those of all runtimes.
+///
+/// It stops nobody. Each worker copies what it knows of its coroutines between two turns, for half a
+/// millisecond at a time. If a worker stays in one turn, less is known of its coroutines, and the dump takes
+/// a fifth of a second longer. A coroutine that starts meanwhile may be missing.
+///
+/// Blocks the thread. In a coroutine it parks instead, and is a cancellation point. Two dumps at the same
+/// time come one after the other.
+///
+/// In a child that was forked while a runtime was alive, it ends the process with a message, as all of sward
+/// does: see [`runtime`](crate::runtime#forking).
+///
+/// # Panics
+///
+/// In a coroutine, if the system has no thread for the dump.
+///
+/// ```
+/// use std::time::Duration;
+/// use sward::observe::{CoroutineState, dump};
+///
+/// sward::run(|| {
+/// let sleeper = sward::task::Builder::new().name("sleeper").spawn(||
+///   sward::sleep(Duration::from_secs(60)))?; while sward::runtime::metrics().is_some_and(|all|
+///   all.workers.iter().map(|one| one.live).sum::<usize>() < 2) { sward::yield_now(); } let dump = dump();
+///   let mut all = dump.runtimes.iter().flat_map(|runtime| &runtime.coroutines); let found =
+///   all.find(|coroutine| coroutine.name.as_deref() == Some("sleeper")).expect("it lives");
+///   assert_eq!(found.state, CoroutineState::Parked); assert_eq!(found.wait.as_ref().expect("parked").call,
+///   "sleep"); println!("{dump}"); sleeper.cancel(); Ok::<(), std::io::Error>(()) })
+/// # .unwrap();
+/// ```
+pub fn dump() -> Dump {
+    fork::check();
+    if sched::may_switch() { on_other_thread() } else { collect() }
+}
+
+/// Parks until another thread has made the dump: this thread is a worker's, which is to capture its
+/// coroutines.
+fn on_other_thread() -> Dump {
+    let place = Arc::new((Event::new(), Mutex::new(None)));
+    let its = Arc::clone(&place);
+    let thread = std::thread::Builder::new().name("sward-dump".to_owned());
+    let started = thread.spawn(move || {
+        *its.1.lock().unwrap_or_else(PoisonError::into_inner) = Some(collect());
+        sched::set_for_good(&its.0);
+    });
+    if let Err(error) = started {
+        panic!("sward: no thread for a dump: {error}");
+    }
+    while !place.0.is_set() {
+        if sched::wait_for_event(&place.0, WaitReason::Dump.into(), None, Cancel::Obey) == Woken::Cancelled {
+            sched::unwind_cancelled();
+        }
+    }
+    let made = place.1.lock().unwrap_or_else(PoisonError::into_inner).take();
+    made.expect("stored before the event was set")
+}
+
+/// Makes the dump on this thread.
+pub(super) fn collect() -> Dump {
+    static ONE_AT_A_TIME: PerProcess<Mutex<()>> = PerProcess::new(Mutex::default);
+    let _one = ONE_AT_A_TIME.get().lock().unwrap_or_else(PoisonError::into_inner);
+    let (time, began) = (SystemTime::now(), Instant::now());
+    let runtimes = sched::runtimes().iter().map(|shared| RuntimeDump::of(sched::capture(shared))).collect();
+    let pool = usage();
+    let blocking = BlockingDump { threads: pool.threads, idle: pool.idle, queued: pool.queued };
+    Dump { time, took: began.elapsed(), runtimes, blocking }
+}
+
+impl RuntimeDump {
+    fn of(captured: CapturedRuntime) -> RuntimeDump {
+        let now = Instant::now();
+        let of = |coroutine| CoroutineDump::of(coroutine, now);
+        let mut coroutines: Vec<_> = captured.coroutines.into_iter().map(of).collect();
+        coroutines.sort_by_key(|coroutine| coroutine.id);
+        let workers: Vec<_> = captured.workers.iter().map(WorkerDump::of).collect();
+        let at_workers: usize = workers.iter().map(|worker| worker.assigned + worker.queued).sum();
+        RuntimeDump {
+            name: captured.name,
+            phase: match captured.phase {
+                Phase::Running => RuntimePhase::Running,
+                Phase::Closing => RuntimePhase::Closing,
+                Phase::Abandoned => RuntimePhase::Abandoned,
+            },
+            mode: match (captured.migrate, captured.mobile_homes) {
+                (true, _) => RuntimeMode::Migrating,
+                (false, true) => RuntimeMode::MobileHomes,
+                (false, false) => RuntimeMode::Pinned,
+            },
+            unstarted: captured.injected + at_workers,
+            complete: coroutines.iter().all(|coroutine| coroutine.complete),
+            workers,
+            coroutines,
+        }
+    }
+}
+
+impl WorkerDump {
+    fn of(captured: &CapturedWorker) -> WorkerDump {
+        let blocked_in = captured.blocked_in;
+        WorkerDump {
+            index: captured.index,
+            state: match captured.state {
+                sched::WorkerState::Asleep => WorkerState::Asleep,
+                sched::WorkerState::Awake => WorkerState::Awake,
+                sched::WorkerState::Running(id) => WorkerState::Running(id),
+                sched::WorkerState::Left => WorkerState::Left,
+            },
+            live: captured.live,
+            assigned: captured.assigned,
+            queued: captured.queued,
+            since_poll: captured.since_poll,
+            blocked_in: (blocked_in != WaitReason::None).then(|| blocked_in.describe()),
+        }
+    }
+}
+
+impl CoroutineDump {
+    fn of(captured: Captured, now: Instant) -> CoroutineDump {
+        let wait = (captured.state == sched::State::Parked).then(|| WaitDump {
+            call: captured.reason.describe(),
+            lasts: captured.since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since)),
+            ends_in: captured.deadline.map(|at| at.saturating_duration_since(now)),
+            subject: Subject::of(captured.facts, captured.subject),
+            masked: captured.masked,
+        });
+        CoroutineDump {
+            id: captured.id,
+            name: captured.name,
+            spawned_at: captured.site,
+            parent: captured.parent,
+            state: match captured.state {
+                sched::State::Parked => CoroutineState::Parked,
+                sched::State::Runnable => CoroutineState::Runnable,
+                sched::State::Running => CoroutineState::Running,
+            },
+            wait,
+            cancelled: captured.cancelled,
+            worker: captured.worker,
+            stack_size: captured.stack_size,
+            complete: captured.by_worker,
+        }
+    }
+}

@@ -1,0 +1,249 @@
+//! A dump as JSON. The module's documentation has the schema.
+
+use super::dump::{
+    BlockingDump, CoroutineDump, CoroutineState, Dump, RuntimeDump, RuntimeMode, RuntimePhase, WaitDump,
+    WorkerDump, WorkerState,
+};
+use super::subject::Subject;
+use std::fmt::{Display, Write};
+use std::time::{Duration, UNIX_EPOCH};
+
+/// Grows when a field changes its meaning or goes away. New fields do not count.
+const VERSION: u32 = 1;
+
+impl Dump {
+    /// The dump as JSON, on one line. The schema is that of [`observe`](crate::observe#json).
+    ///
+    /// ```
+    /// let runtime = sward::runtime::Builder::new().build()?;
+    /// let json = sward::observe::dump().to_json();
+    /// assert!(json.starts_with(r#"{"version":1,"#));
+    /// # drop(runtime);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn to_json(&self) -> String {
+        write(self)
+    }
+}
+
+fn write(dump: &Dump) -> String {
+    let mut text = String::new();
+    object(&mut text, |object| {
+        object.value("version", VERSION);
+        object.value("process", std::process::id());
+        object.milliseconds("time_ms", dump.time.duration_since(UNIX_EPOCH).unwrap_or_default());
+        object.milliseconds("took_ms", dump.took);
+        object.array("runtimes", &dump.runtimes, write_runtime);
+        object.object("blocking", |object| write_blocking(object, &dump.blocking));
+    });
+    text
+}
+
+fn write_runtime(object: &mut Object<'_>, runtime: &RuntimeDump) {
+    object.string("name", &runtime.name);
+    let phase = match runtime.phase {
+        RuntimePhase::Running => "running",
+        RuntimePhase::Closing => "closing",
+        RuntimePhase::Abandoned => "abandoned",
+    };
+    object.string("phase", phase);
+    let mode = match runtime.mode {
+        RuntimeMode::Pinned => "pinned",
+        RuntimeMode::MobileHomes => "mobile_homes",
+        RuntimeMode::Migrating => "migrating",
+    };
+    object.string("mode", mode);
+    object.value("complete", runtime.complete);
+    object.value("unstarted", runtime.unstarted);
+    object.array("workers", &runtime.workers, write_worker);
+    object.array("coroutines", &runtime.coroutines, write_coroutine);
+}
+
+fn write_worker(object: &mut Object<'_>, worker: &WorkerDump) {
+    object.value("index", worker.index);
+    let (state, running) = match worker.state {
+        WorkerState::Asleep => ("asleep", None),
+        WorkerState::Awake => ("awake", None),
+        WorkerState::Running(id) => ("running", Some(id)),
+        WorkerState::Left => ("left", None),
+    };
+    object.string("state", state);
+    object.optional("coroutine", running);
+    object.value("live", worker.live);
+    object.value("assigned", worker.assigned);
+    object.value("queued", worker.queued);
+    object.milliseconds("since_poll_ms", worker.since_poll);
+    match worker.blocked_in {
+        Some(call) => object.string("blocked_in", call),
+        None => object.value("blocked_in", "null"),
+    }
+}
+
+fn write_coroutine(object: &mut Object<'_>, coroutine: &CoroutineDump) {
+    object.value("id", coroutine.id);
+    match &coroutine.name {
+        Some(name) => object.string("name", name),
+        None => object.value("name", "null"),
+    }
+    object.object("spawned_at", |object| {
+        object.string("file", coroutine.spawned_at.file());
+        object.value("line", coroutine.spawned_at.line());
+        object.value("column", coroutine.spawned_at.column());
+    });
+    object.optional("parent", coroutine.parent);
+    let state = match coroutine.state {
+        CoroutineState::Running => "running",
+        CoroutineState::Runnable => "runnable",
+        CoroutineState::Parked => "parked",
+    };
+    object.string("state", state);
+    match &coroutine.wait {
+        Some(wait) => object.object("wait", |object| write_wait(object, wait)),
+        None => object.value("wait", "null"),
+    }
+    object.value("cancelled", coroutine.cancelled);
+    object.optional("worker", coroutine.worker);
+    object.value("stack_size", coroutine.stack_size);
+    object.value("complete", coroutine.complete);
+}
+
+fn write_wait(object: &mut Object<'_>, wait: &WaitDump) {
+    object.string("call", wait.call);
+    object.milliseconds("lasts_ms", wait.lasts);
+    match wait.ends_in {
+        Some(left) => object.milliseconds("ends_in_ms", left),
+        None => object.value("ends_in_ms", "null"),
+    }
+    object.value("masked", wait.masked);
+    match &wait.subject {
+        Some(subject) => object.object("subject", |object| write_subject(object, subject)),
+        None => object.value("subject", "null"),
+    }
+}
+
+fn write_subject(object: &mut Object<'_>, subject: &Subject) {
+    match subject {
+        Subject::Coroutine(id) => {
+            object.string("kind", "coroutine");
+            object.value("id", id);
+        }
+        Subject::Descriptor { fd, local, peer } => {
+            object.string("kind", "descriptor");
+            object.value("fd", fd);
+            for (name, address) in [("local", local), ("peer", peer)] {
+                match address {
+                    Some(address) => object.string(name, &address.to_string()),
+                    None => object.value(name, "null"),
+                }
+            }
+        }
+        Subject::Address(address) => {
+            object.string("kind", "address");
+            object.string("address", &format!("{address:#x}"));
+        }
+    }
+}
+
+fn write_blocking(object: &mut Object<'_>, pool: &BlockingDump) {
+    object.value("threads", pool.threads);
+    object.value("idle", pool.idle);
+    object.value("queued", pool.queued);
+}
+
+// The syntax.
+
+/// The inside of an object.
+struct Object<'a> {
+    text: &'a mut String,
+    empty: bool,
+}
+
+/// Writes an object with what `fill` puts into it.
+fn object(text: &mut String, fill: impl FnOnce(&mut Object<'_>)) {
+    text.push('{');
+    fill(&mut Object { text, empty: true });
+    text.push('}');
+}
+
+impl Object<'_> {
+    fn key(&mut self, key: &str) -> &mut String {
+        if !std::mem::replace(&mut self.empty, false) {
+            self.text.push(',');
+        }
+        string(self.text, key);
+        self.text.push(':');
+        self.text
+    }
+
+    /// A number, `true`, `false` or `null`.
+    fn value(&mut self, key: &str, value: impl Display) {
+        let _ = write!(self.key(key), "{value}");
+    }
+
+    fn optional(&mut self, key: &str, value: Option<impl Display>) {
+        match value {
+            Some(value) => self.value(key, value),
+            None => self.value(key, "null"),
+        }
+    }
+
+    fn string(&mut self, key: &str, value: &str) {
+        string(self.key(key), value);
+    }
+
+    /// To a microsecond.
+    fn milliseconds(&mut self, key: &str, duration: Duration) {
+        self.value(key, format_args!("{}.{:03}", duration.as_millis(), duration.subsec_micros() % 1000));
+    }
+
+    fn object(&mut self, key: &str, fill: impl FnOnce(&mut Object<'_>)) {
+        object(self.key(key), fill);
+    }
+
+    fn array<T>(&mut self, key: &str, items: &[T], fill: impl Fn(&mut Object<'_>, &T)) {
+        let text = self.key(key);
+        text.push('[');
+        for (index, item) in items.iter().enumerate() {
+            if index > 0 {
+                text.push(',');
+            }
+            object(text, |object| fill(object, item));
+        }
+        text.push(']');
+    }
+}
+
+fn string(text: &mut String, value: &str) {
+    text.push('"');
+    for c in value.chars() {
+        match c {
+            '"' => text.push_str("\\\""),
+            '\\' => text.push_str("\\\\"),
+            c if c < ' ' => _ = write!(text, "\\u{:04x}", u32::from(c)),
+            c => text.push(c),
+        }
+    }
+    text.push('"');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_json_reserves_is_escaped() {
+        let mut text = String::new();
+        object(&mut text, |object| {
+            object.string("a\"", "b\\c\n\u{1}\u{e9}");
+            object.value("n", 1);
+            object.optional("o", None::<u32>);
+            object.milliseconds("ms", Duration::from_nanos(1_002_003_999));
+            object.array("l", &[1, 2], |object, item| object.value("i", item));
+        });
+        assert_eq!(
+            text,
+            "{\"a\\\"\":\"b\\\\c\\u000a\\u0001\u{e9}\",\"n\":1,\"o\":null,\"ms\":1002.003,\
+             \"l\":[{\"i\":1},{\"i\":2}]}"
+        );
+    }
+}

@@ -1,0 +1,242 @@
+//! A dump for people. Coroutines that do the same are one group, or each stands alone.
+
+use super::dump::{
+    CoroutineDump, CoroutineState, Dump, RuntimeDump, RuntimeMode, RuntimePhase, WorkerDump, WorkerState,
+};
+use crate::coroutine::{Label, Site};
+use std::collections::HashMap;
+use std::fmt::{self, Formatter, Result};
+use std::time::Duration;
+
+/// How many members of a group are named.
+const NAMED: usize = 8;
+/// How many subjects of a group's waits are shown.
+const SUBJECTS: usize = 4;
+
+impl fmt::Display for Dump {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        write(self, f)
+    }
+}
+
+fn write(dump: &Dump, f: &mut Formatter<'_>) -> Result {
+    let runtimes = dump.runtimes.len();
+    let coroutines: usize = dump.runtimes.iter().map(|runtime| runtime.coroutines.len()).sum();
+    write!(f, "sward: dump of process {}: ", std::process::id())?;
+    write!(f, "{}, {}", counted(runtimes, "runtime"), counted(coroutines, "coroutine"))?;
+    writeln!(f, " (took {:.1?})", dump.took)?;
+    for runtime in &dump.runtimes {
+        write_runtime(runtime, f)?;
+    }
+    let pool = &dump.blocking;
+    if pool.threads > 0 {
+        let threads = counted(pool.threads, "thread");
+        writeln!(
+            f,
+            "\nblocking pool: {threads}, {} idle, {} queued",
+            pool.idle,
+            counted(pool.queued, "call")
+        )?;
+    }
+    Ok(())
+}
+
+fn counted(count: usize, what: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {what}{plural}")
+}
+
+fn write_runtime(runtime: &RuntimeDump, f: &mut Formatter<'_>) -> Result {
+    let homes = match runtime.mode {
+        RuntimeMode::Pinned => "",
+        RuntimeMode::MobileHomes => ", mobile homes",
+        RuntimeMode::Migrating => ", coroutines migrate",
+    };
+    let phase = match runtime.phase {
+        RuntimePhase::Running => "",
+        RuntimePhase::Closing => ", shutting down",
+        RuntimePhase::Abandoned => ", ended, with leaked coroutines",
+    };
+    write!(f, "\nruntime {:?}: {}{homes}{phase}; ", runtime.name, counted(runtime.workers.len(), "worker"))?;
+    let count = |state| runtime.coroutines.iter().filter(|coroutine| coroutine.state == state).count();
+    let states = [
+        (count(CoroutineState::Running), "running"),
+        (count(CoroutineState::Runnable), "runnable"),
+        (count(CoroutineState::Parked), "parked"),
+        (runtime.unstarted, "unstarted"),
+    ];
+    let states = states.into_iter().filter(|(count, _)| *count > 0);
+    let states: Vec<_> = states.map(|(count, state)| format!("{count} {state}")).collect();
+    writeln!(f, "coroutines: {}", if states.is_empty() { "none".to_owned() } else { states.join(", ") })?;
+    for worker in &runtime.workers {
+        write_worker(worker, runtime, f)?;
+    }
+    if runtime.mode == RuntimeMode::Migrating && !runtime.coroutines.is_empty() {
+        writeln!(f, "  (coroutines migrate, so nobody may look at their waits and stacks)")?;
+    } else if !runtime.complete {
+        writeln!(f, "  (a worker is in a long turn, so of the coroutines that live there less is known)")?;
+    }
+    if f.alternate() {
+        for coroutine in &runtime.coroutines {
+            writeln!(f)?;
+            write_group(&[coroutine], f)?;
+        }
+        return Ok(());
+    }
+    for group in groups(&runtime.coroutines) {
+        writeln!(f)?;
+        write_group(&group, f)?;
+    }
+    Ok(())
+}
+
+fn write_worker(worker: &WorkerDump, runtime: &RuntimeDump, f: &mut Formatter<'_>) -> Result {
+    write!(f, "  worker {}: ", worker.index)?;
+    match worker.state {
+        WorkerState::Asleep => f.write_str("asleep")?,
+        WorkerState::Awake => f.write_str("awake")?,
+        WorkerState::Left => f.write_str("left")?,
+        WorkerState::Running(id) => {
+            let found = runtime.coroutines.binary_search_by_key(&id, |coroutine| coroutine.id);
+            match found {
+                Ok(at) => write!(f, "runs {}", label(&runtime.coroutines[at]))?,
+                Err(_) => write!(f, "runs coroutine #{id}")?,
+            }
+            if worker.since_poll > Duration::from_millis(20) {
+                write!(f, " for {}", age(worker.since_poll))?;
+            }
+        }
+    }
+    if let Some(call) = worker.blocked_in {
+        write!(f, ", blocked by {call} in a destructor while unwinding")?;
+    }
+    write!(f, "; {} live", worker.live)?;
+    for (count, what) in [(worker.assigned, "assigned"), (worker.queued, "queued")] {
+        if count > 0 {
+            write!(f, ", {count} {what}")?;
+        }
+    }
+    writeln!(f)
+}
+
+/// Coroutines that do the same, the largest group first. In a group they are in the order of their numbers.
+fn groups(coroutines: &[CoroutineDump]) -> Vec<Vec<&CoroutineDump>> {
+    type Key = (CoroutineState, Option<&'static str>, Site, bool);
+    let mut groups: Vec<Vec<&CoroutineDump>> = Vec::new();
+    let mut known: HashMap<Key, usize> = HashMap::new();
+    for coroutine in coroutines {
+        let call = coroutine.wait.as_ref().map(|wait| wait.call);
+        let key = (coroutine.state, call, coroutine.spawned_at, coroutine.cancelled);
+        let at = *known.entry(key).or_insert_with(|| {
+            groups.push(Vec::new());
+            groups.len() - 1
+        });
+        groups[at].push(coroutine);
+    }
+    groups.sort_by_key(|group| (std::cmp::Reverse(group.len()), group[0].state, group[0].id));
+    groups
+}
+
+fn label(coroutine: &CoroutineDump) -> Label<'_> {
+    Label { id: coroutine.id, name: coroutine.name.as_deref(), site: coroutine.spawned_at }
+}
+
+/// A duration to a tenth of its unit.
+fn age(duration: Duration) -> String {
+    format!("{duration:.1?}")
+}
+
+fn write_group(group: &[&CoroutineDump], f: &mut Formatter<'_>) -> Result {
+    let first = group[0];
+    if group.len() == 1 {
+        write!(f, "{}: ", label(first))?;
+    } else {
+        write!(f, "{} coroutines (spawned at {}): ", group.len(), first.spawned_at)?;
+    }
+    match first.state {
+        CoroutineState::Running => f.write_str("running")?,
+        CoroutineState::Runnable => f.write_str("runnable")?,
+        CoroutineState::Parked => {}
+    }
+    if let Some(wait) = &first.wait {
+        let waits = group.iter().filter_map(|coroutine| coroutine.wait.as_ref());
+        let longest = waits.clone().map(|wait| wait.lasts).max().unwrap_or_default();
+        let shortest = waits.map(|wait| wait.lasts).min().unwrap_or_default();
+        write!(f, "parked in {} for {}", wait.call, age(shortest))?;
+        if age(longest) != age(shortest) {
+            write!(f, " to {}", age(longest))?;
+        }
+    }
+    if first.cancelled {
+        f.write_str(", cancelled")?;
+    }
+    if let [coroutine] = group {
+        if let Some(worker) = coroutine.worker {
+            write!(f, ", on worker {worker}")?;
+        }
+        if let Some(parent) = coroutine.parent {
+            write!(f, ", child of #{parent}")?;
+        }
+        if let Some(wait) = &coroutine.wait {
+            if let Some(left) = wait.ends_in {
+                write!(f, ", ends in {}", age(left))?;
+            }
+            if wait.masked {
+                f.write_str(", masked")?;
+            }
+        }
+    }
+    writeln!(f)?;
+    write_subjects(group, f)?;
+    if group.len() > 1 {
+        write_members(group, f)?;
+    }
+    Ok(())
+}
+
+/// What the members of a group wait for.
+fn write_subjects(group: &[&CoroutineDump], f: &mut Formatter<'_>) -> Result {
+    let mut subjects: Vec<(String, usize)> = Vec::new();
+    let mut at: HashMap<String, usize> = HashMap::new();
+    for subject in group.iter().filter_map(|coroutine| coroutine.wait.as_ref()?.subject.as_ref()) {
+        let text = subject.to_string();
+        let at = *at.entry(text).or_insert_with_key(|text| {
+            subjects.push((text.clone(), 0));
+            subjects.len() - 1
+        });
+        subjects[at].1 += 1;
+    }
+    subjects.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    for (subject, count) in subjects.iter().take(SUBJECTS) {
+        write!(f, "    waits for {subject}")?;
+        if group.len() > 1 {
+            write!(f, " ({count} of them)")?;
+        }
+        writeln!(f)?;
+    }
+    if subjects.len() > SUBJECTS {
+        writeln!(f, "    and for {} others", subjects.len() - SUBJECTS)?;
+    }
+    Ok(())
+}
+
+fn write_members(group: &[&CoroutineDump], f: &mut Formatter<'_>) -> Result {
+    f.write_str("    ")?;
+    for (index, coroutine) in group.iter().take(NAMED).enumerate() {
+        let comma = if index == 0 { "" } else { ", " };
+        write!(f, "{comma}#{}", coroutine.id)?;
+        if let Some(name) = &coroutine.name {
+            write!(f, " {name:?}")?;
+        }
+    }
+    if group.len() > NAMED {
+        write!(f, " and {} more", group.len() - NAMED)?;
+    }
+    writeln!(f)
+}
+
+impl fmt::Display for CoroutineDump {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        write_group(&[self], f)
+    }
+}

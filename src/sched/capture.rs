@@ -1,0 +1,333 @@
+//! What each coroutine of a runtime does, for a dump. It stops nobody.
+//!
+//! # The problem
+//!
+//! A thread wants to know what each coroutine waits for. Only the worker that runs a coroutine's home may
+//! look at the coroutine's stack, and only while no coroutine of that home runs. But a home may have 100,000
+//! coroutines, a worker may be in a turn that never ends, and no coroutine may wait long because of a dump.
+//!
+//! # Terms
+//!
+//! - *Capture* a coroutine: copy what is known of it into a [`Captured`].
+//! - *Cursor* of a home: the first coroutine in the home's list that the dump has not captured yet
+//!   (`Members::cursor`). It is under the lock of the list.
+//! - *Slice*: captures in a row, by one worker, for [`SLICE`] at most.
+//!
+//! # How it goes
+//!
+//! ```text
+//!  the dumping thread                     the worker that runs a home
+//!  sets the cursor of each home to the    between two turns, on its cold paths: after a tick's poll,
+//!  head of its list, and `wants_capture`  before it sleeps, as a slice of a mobile home begins
+//!  notifies the workers; queues idle        `wants_capture`? captures for a slice of time, with no lock
+//!  mobile homes                             moves the cursor on, and hands over what it has captured,
+//!  waits until no cursor is left            under the lock; serves its queues; then the next slice
+//!  where a home makes no progress,
+//!  captures the rest, under the lock
+//! ```
+//!
+//! A worker that computes sees `wants_capture` at its next tick. One that sleeps is notified. For both the
+//! argument is that of a push to the home's inbox (`README.md`, argument 1; `handover.rs`): the flag is set,
+//! then the worker or the home is notified; the worker announces its sleep, or releases the home, and then
+//! checks the flag. All four are sequentially consistent. A home that wants a capture is released as if its
+//! inbox held something, so it is queued until its cursor has come to the end.
+//!
+//! # Why no coroutine is missed, and none is captured twice
+//!
+//! - A coroutine that is listed when the dump begins is at the cursor or behind it. The cursor passes it only
+//!   under the lock, in the same critical section in which its [`Captured`] is handed over, or it ends: then
+//!   `Home::remove` moves a cursor that stands on it to the next one.
+//! - A coroutine that is listed later comes before the head of that time, and is not part of the dump. So a
+//!   dump ends, whatever is spawned meanwhile.
+//! - A worker in a slice holds no lock. Until it has handed over, the dumping thread may have taken the home
+//!   over and moved the cursor. Then the worker finds another cursor, or the number of a later dump, and
+//!   drops what it has. Meanwhile the list from the cursor on does not change, since only the worker that
+//!   runs a home takes coroutines off its list, and new ones come before the head.
+//!
+//! # What each of the two may read
+//!
+//! The worker reads all of a suspended coroutine of its home. The dumping thread reads what any thread may
+//! read: label, reason, flags of the waiter, atomics. The list's lock keeps the coroutine alive meanwhile,
+//! since it is taken off the list before it ends. In migrating mode another worker may run, and end, any
+//! coroutine of a list; so there the dumping thread does it all, and no stacks are known.
+//!
+//! # When the dumping thread takes a home over
+//!
+//! If neither the home's cursor nor the turn of the worker that runs it has changed for [`STUCK`], that
+//! worker is stuck in a turn. If no worker runs the home, or the worker is between two turns, the system may
+//! not run the worker's thread; this is given [`LATE`]. A worker that has left takes no slice any more. And
+//! no dump lasts longer than [`LIMIT`].
+//!
+//! # What it costs
+//!
+//! A turn pays nothing. The end of a listed coroutine compares the cursor. A tick, and a worker that runs out
+//! of work, read one flag. During a dump a worker is held for one slice and what one capture takes, again and
+//! again, but it polls and serves its queues between two slices; a busy one captures once for each tick.
+//!
+//! # Rejected
+//!
+//! - To stop the workers while the dump reads: the pause grows with the number of coroutines.
+//! - To capture a home in one go: the same, for its worker.
+//! - A request to each coroutine, which answers when it runs next: it would never answer.
+
+use super::captured::{Captured, CapturedRuntime, CapturedWorker, Collection, State, WorkerState};
+use super::config::Phase;
+use super::home::Cursor;
+use super::shared::{Home, Remote, Shared};
+use crate::coroutine::{Header, WaitReason};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// For how long a worker captures in a row. A ticker on that worker is late by so much more.
+const SLICE: Duration = Duration::from_micros(500);
+/// How long a worker may stay in one turn before the dumping thread takes its home over.
+const STUCK: Duration = Duration::from_millis(200);
+/// How long a home may make no progress without such a turn.
+const LATE: Duration = Duration::from_secs(1);
+/// The longest that a dump waits for workers.
+const LIMIT: Duration = Duration::from_secs(5);
+/// How many coroutines the dumping thread captures under the lock of a list in a row.
+const LOCKED: usize = 128;
+
+impl Shared {
+    /// Whether a dump shows it: it has not ended, or it has leaked coroutines.
+    pub(super) fn may_have_coroutines(&self) -> bool {
+        !self.closed.load(Ordering::Relaxed) || self.homes().any(|home| home.live() > 0)
+    }
+
+    /// Captures coroutines of a home for a slice of time, if a dump waits for them.
+    ///
+    /// # Safety
+    ///
+    /// The caller is the worker that runs the home, between two turns.
+    #[cold]
+    pub(super) unsafe fn capture_slice(&self, home: &Home) {
+        let Some(collection) = self.collection.lock().clone() else { return };
+        let (began, mut slice) = (Instant::now(), Vec::new());
+        let from = home.cursor();
+        let worker = worker_of(home);
+        // SAFETY: as the caller says. In migrating mode no home wants to be captured by a worker.
+        let to = unsafe {
+            home.walk_from(from, |header| {
+                slice.push(Captured::by_worker(self, header, worker));
+                began.elapsed() < SLICE
+            })
+        };
+        home.advance(from, to, || collection.found.lock().append(&mut slice));
+    }
+}
+
+/// The worker that coroutines of a pinned home live on.
+fn worker_of(home: &Home) -> Option<usize> {
+    (!home.is_mobile()).then(|| home.base())
+}
+
+impl Captured {
+    /// What any thread may read of a coroutine that is listed, under the lock of the list.
+    fn published(shared: &Shared, header: &Header, worker: Option<usize>) -> Captured {
+        let reason = header.reason();
+        // A coroutine that runs has no reason; nor has one that has yielded.
+        let state = if header.waiter.is_parked() { State::Parked } else { State::Runnable };
+        Captured {
+            id: header.id(),
+            name: header.name().map(Box::from),
+            site: header.site(),
+            parent: header.parent(),
+            state,
+            reason,
+            since: (reason != WaitReason::None).then(|| shared.after(header.since())),
+            deadline: None,
+            facts: None,
+            subject: header.subject_address().map(|subject| subject.addr().get()),
+            cancelled: header.waiter.cancelled(),
+            masked: header.waiter.is_masked(),
+            stack_size: header.stack_size().bytes(),
+            worker,
+            by_worker: false,
+        }
+    }
+
+    /// All that is known of a suspended coroutine.
+    ///
+    /// # Safety
+    ///
+    /// The caller is the worker that runs its home, between two turns.
+    unsafe fn by_worker(shared: &Shared, header: &Header, worker: Option<usize>) -> Captured {
+        let published = Captured { by_worker: true, ..Captured::published(shared, header, worker) };
+        // SAFETY: as the caller says; nothing is kept of it.
+        let Some(waiting) = (unsafe { header.waiting() }) else { return published };
+        Captured {
+            deadline: waiting.deadline,
+            facts: waiting.subject.map(|subject| subject.facts()),
+            masked: waiting.masked,
+            ..published
+        }
+    }
+}
+
+/// What each coroutine of a runtime does. Blocks the thread until the workers have captured their coroutines.
+/// The caller makes sure that there is one dump at a time.
+pub(crate) fn capture(shared: &Shared) -> CapturedRuntime {
+    static NUMBER: AtomicU64 = AtomicU64::new(1);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    let collection = Arc::new(Collection::new());
+    *shared.collection.lock() = Some(Arc::clone(&collection));
+    let by_workers = !shared.config().migrate && shared.phase() != Phase::Abandoned;
+    for home in shared.homes() {
+        home.begin_capture(number, by_workers);
+    }
+    if by_workers {
+        shared.ask_workers();
+        shared.wait_for_workers();
+    }
+    for home in shared.homes() {
+        let mut found = Vec::new();
+        let worker = worker_of(home);
+        while home
+            .walk_locked(number, LOCKED, |header| found.push(Captured::published(shared, header, worker)))
+        {
+        }
+        collection.found.lock().append(&mut found);
+    }
+    *shared.collection.lock() = None;
+    let mut coroutines = std::mem::take(&mut *collection.found.lock());
+    let workers = shared.active_remotes().iter().enumerate();
+    let workers =
+        workers.map(|(index, remote)| capture_worker(shared, index, remote, &mut coroutines)).collect();
+    if shared.config().migrate {
+        coroutines.iter_mut().for_each(|coroutine| coroutine.worker = None);
+    }
+    CapturedRuntime {
+        name: shared.config().thread_name.clone(),
+        phase: shared.phase(),
+        migrate: shared.config().migrate,
+        mobile_homes: shared.has_mobile_homes(),
+        workers,
+        coroutines,
+        injected: shared.count_injected(),
+    }
+}
+
+/// What a worker does. Marks its running coroutine, and adds that if it is not listed yet.
+fn capture_worker(
+    shared: &Shared,
+    index: usize,
+    remote: &Remote,
+    coroutines: &mut Vec<Captured>,
+) -> CapturedWorker {
+    let turn = remote.running.turns();
+    let mut running = remote.running.id().filter(|_| remote.running.was_turn(turn));
+    if let Some(id) = running {
+        let home = remote.running_home();
+        match coroutines.iter_mut().find(|coroutine| coroutine.id == id) {
+            // Its own worker has captured it between two turns: this is a later one.
+            Some(coroutine) if coroutine.by_worker => {}
+            Some(coroutine) => coroutine.state = State::Running,
+            None => match remote.running.first_site() {
+                Some(site) if home.has_first_turn() && remote.running.was_turn(turn) => {
+                    let worker = worker_of(home);
+                    coroutines.push(Captured {
+                        id,
+                        name: None,
+                        site,
+                        parent: None,
+                        state: State::Running,
+                        reason: WaitReason::None,
+                        since: None,
+                        deadline: None,
+                        facts: None,
+                        subject: None,
+                        cancelled: false,
+                        masked: false,
+                        stack_size: shared.config().stack_size.bytes(),
+                        worker,
+                        by_worker: false,
+                    });
+                }
+                _ => running = None,
+            },
+        }
+    }
+    let state = if remote.left.load(Ordering::Relaxed) {
+        WorkerState::Left
+    } else if let Some(id) = running {
+        WorkerState::Running(id)
+    } else if remote.awake() {
+        WorkerState::Awake
+    } else {
+        WorkerState::Asleep
+    };
+    CapturedWorker {
+        index,
+        state,
+        live: remote.live(),
+        assigned: remote.assigned.len(),
+        queued: remote.count_stealable(),
+        since_poll: Instant::now().saturating_duration_since(shared.polled_at(remote)),
+        blocked_in: WaitReason::from_number(remote.blocked_in.load(Ordering::Relaxed)),
+    }
+}
+
+/// What the dumping thread has seen of a home whose worker it waits for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Progress {
+    cursor: Cursor,
+    /// The worker that runs it, with the number of its present turn, if it is in one.
+    runner: Option<(usize, Option<u64>)>,
+}
+
+impl Shared {
+    /// Wakes all workers that have to capture something, and has idle mobile homes run.
+    fn ask_workers(&self) {
+        for remote in self.active_remotes() {
+            if remote.home.wants_capture() {
+                remote.notify(&self.idle);
+            }
+        }
+        for home in self.mobile.iter() {
+            if home.wants_capture() && home.handover.notify() {
+                self.queue_idle_home(home);
+            }
+        }
+    }
+
+    /// Waits until no home wants a capture, except for homes that make no progress.
+    fn wait_for_workers(&self) {
+        let began = Instant::now();
+        let homes = self.homes().filter(|home| home.wants_capture());
+        let mut waiting: Vec<_> = homes.map(|home| (home, self.progress_of(home), began)).collect();
+        let mut nap = Duration::from_micros(50);
+        while !waiting.is_empty() && began.elapsed() < LIMIT {
+            std::thread::sleep(nap);
+            nap = (nap * 2).min(Duration::from_millis(1));
+            let now = Instant::now();
+            waiting.retain_mut(|(home, seen, since)| {
+                let progress = self.progress_of(home);
+                if progress != *seen {
+                    (*seen, *since) = (progress, now);
+                }
+                let limit = match progress.runner {
+                    Some((_, Some(_))) => STUCK,
+                    Some((worker, None)) if self.remotes[worker].left.load(Ordering::Acquire) => {
+                        Duration::ZERO
+                    }
+                    _ => LATE,
+                };
+                home.wants_capture() && now - *since < limit
+            });
+        }
+    }
+
+    fn progress_of(&self, home: &Home) -> Progress {
+        let runs = |remote: &Remote| std::ptr::eq(remote.running_home(), home);
+        let runner = self.active_remotes().iter().position(runs);
+        // A worker that visits a mobile home stays for one turn, too, if that never ends.
+        let runner = runner.or_else(|| (!home.is_mobile()).then(|| home.base()));
+        let runner = runner.map(|index| {
+            let running = &self.remotes[index].running;
+            (index, running.id().map(|_| running.turns()))
+        });
+        Progress { cursor: home.cursor(), runner }
+    }
+}

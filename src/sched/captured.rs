@@ -1,0 +1,104 @@
+//! What a dump knows of a runtime: its coroutines and workers, as data. [`capture`](super::capture) fills it.
+
+use super::config::Phase;
+use crate::base::lock::{Mutex, Rank};
+use crate::coroutine::{Facts, Id, Site, WaitReason};
+use std::time::{Duration, Instant};
+
+/// What a coroutine does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    /// It waits.
+    Parked,
+    /// It waits for its turn.
+    Runnable,
+    /// It has its turn.
+    Running,
+}
+
+/// What is known of one coroutine.
+#[derive(Debug)]
+pub(crate) struct Captured {
+    pub(crate) id: Id,
+    pub(crate) name: Option<Box<str>>,
+    pub(crate) site: Site,
+    /// The coroutine that has spawned it.
+    pub(crate) parent: Option<Id>,
+    pub(crate) state: State,
+    /// Why it waits, or has waited.
+    pub(crate) reason: WaitReason,
+    /// When its last wait began.
+    pub(crate) since: Option<Instant>,
+    /// When its wait ends at the latest.
+    pub(crate) deadline: Option<Instant>,
+    /// What it waits for.
+    pub(crate) facts: Option<Facts>,
+    /// The address of that.
+    pub(crate) subject: Option<usize>,
+    /// Whether its cancellation was requested.
+    pub(crate) cancelled: bool,
+    /// Whether that does not end its present wait.
+    pub(crate) masked: bool,
+    /// The bytes of address space of its stack.
+    pub(crate) stack_size: usize,
+    /// The index of the worker that it lives on; `None` if any worker may run it.
+    pub(crate) worker: Option<usize>,
+    /// Whether its own worker has captured it.
+    pub(crate) by_worker: bool,
+}
+
+/// What one worker does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum WorkerState {
+    /// It waits in its shard's poll.
+    Asleep,
+    /// It is between two turns.
+    Awake,
+    /// A coroutine has its turn there.
+    Running(Id),
+    /// Its thread has ended, or has nothing more to do.
+    Left,
+}
+
+/// What is known of one worker.
+#[derive(Debug)]
+pub(crate) struct CapturedWorker {
+    pub(crate) index: usize,
+    pub(crate) state: WorkerState,
+    /// How many coroutines live there.
+    pub(crate) live: usize,
+    /// Coroutines that are assigned to it and not started.
+    pub(crate) assigned: usize,
+    /// What its deques hold: unstarted coroutines; with mobile homes also homes, in migrating mode also
+    /// started ones.
+    pub(crate) queued: usize,
+    /// For how long it has not polled.
+    pub(crate) since_poll: Duration,
+    /// The reason of the wait in a destructor that blocks it.
+    pub(crate) blocked_in: WaitReason,
+}
+
+/// What is known of one runtime.
+#[derive(Debug)]
+pub(crate) struct CapturedRuntime {
+    pub(crate) name: String,
+    pub(crate) phase: Phase,
+    pub(crate) migrate: bool,
+    pub(crate) mobile_homes: bool,
+    pub(crate) workers: Vec<CapturedWorker>,
+    pub(crate) coroutines: Vec<Captured>,
+    /// Items that wait for any worker: unstarted coroutines, mobile homes, in migrating mode started
+    /// coroutines.
+    pub(crate) injected: usize,
+}
+
+/// What workers have captured for one dump.
+pub(super) struct Collection {
+    pub(super) found: Mutex<Vec<Captured>>,
+}
+
+impl Collection {
+    pub(super) fn new() -> Collection {
+        Collection { found: Mutex::new(Rank::Captured, Vec::new()) }
+    }
+}
