@@ -4,6 +4,7 @@ use super::dump::{
     BlockingDump, CoroutineDump, CoroutineState, Dump, RuntimeDump, RuntimeMode, RuntimePhase, WaitDump,
     WorkerDump, WorkerState,
 };
+use super::stacks::Stacks;
 use super::subject::Subject;
 use crate::base::fork::{self, PerProcess};
 use crate::blocking::usage;
@@ -74,16 +75,19 @@ pub(super) fn collect() -> Dump {
     static ONE_AT_A_TIME: PerProcess<Mutex<()>> = PerProcess::new(Mutex::default);
     let _one = ONE_AT_A_TIME.get().lock().unwrap_or_else(PoisonError::into_inner);
     let (time, began) = (SystemTime::now(), Instant::now());
-    let runtimes = sched::runtimes().iter().map(|shared| RuntimeDump::of(sched::capture(shared))).collect();
+    let captured: Vec<_> = sched::runtimes().iter().map(|shared| sched::capture(shared)).collect();
+    let coroutines = captured.iter().flat_map(|runtime| &runtime.coroutines);
+    let stacks = Stacks::of(coroutines.filter_map(|coroutine| coroutine.trace.as_ref()));
+    let runtimes = captured.into_iter().map(|runtime| RuntimeDump::of(runtime, &stacks)).collect();
     let pool = usage();
     let blocking = BlockingDump { threads: pool.threads, idle: pool.idle, queued: pool.queued };
     Dump { time, took: began.elapsed(), runtimes, blocking }
 }
 
 impl RuntimeDump {
-    fn of(captured: CapturedRuntime) -> RuntimeDump {
+    fn of(captured: CapturedRuntime, stacks: &Stacks) -> RuntimeDump {
         let now = Instant::now();
-        let of = |coroutine| CoroutineDump::of(coroutine, now);
+        let of = |coroutine| CoroutineDump::of(coroutine, now, stacks);
         let mut coroutines: Vec<_> = captured.coroutines.into_iter().map(of).collect();
         coroutines.sort_by_key(|coroutine| coroutine.id);
         let workers: Vec<_> = captured.workers.iter().map(WorkerDump::of).collect();
@@ -129,7 +133,7 @@ impl WorkerDump {
 }
 
 impl CoroutineDump {
-    fn of(captured: Captured, now: Instant) -> CoroutineDump {
+    fn of(captured: Captured, now: Instant, stacks: &Stacks) -> CoroutineDump {
         let wait = (captured.state == sched::State::Parked).then(|| WaitDump {
             call: captured.reason.describe(),
             lasts: captured.since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since)),
@@ -150,6 +154,7 @@ impl CoroutineDump {
             wait,
             cancelled: captured.cancelled,
             worker: captured.worker,
+            stack: captured.trace.and_then(|trace| stacks.get(&trace)),
             stack_size: captured.stack_size,
             complete: captured.by_worker,
         }

@@ -1,8 +1,10 @@
 //! The facts of a dump, as data.
 
+use super::stack::Stack;
 use super::subject::Subject;
 use crate::coroutine::Id;
 use std::panic::Location;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 /// What each coroutine of the process does, at one moment or shortly after it.
@@ -124,6 +126,8 @@ pub struct CoroutineDump {
     pub cancelled: bool,
     /// The worker that it lives on; `None` if any worker may run it, with its home or alone.
     pub worker: Option<usize>,
+    /// Its stack, if it is known. Equal stacks are the same `Arc`.
+    pub stack: Option<Arc<Stack>>,
     /// The address space of its stack, in bytes.
     pub stack_size: usize,
     /// Whether its worker has looked at it. If the worker is stuck in a turn, or the coroutine may migrate,

@@ -4,8 +4,11 @@ use super::dump::{
     BlockingDump, CoroutineDump, CoroutineState, Dump, RuntimeDump, RuntimeMode, RuntimePhase, WaitDump,
     WorkerDump, WorkerState,
 };
+use super::stack::{Frame, Stack, StackExtent, Symbol};
 use super::subject::Subject;
+use std::collections::HashMap;
 use std::fmt::{Display, Write};
+use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 /// Grows when a field changes its meaning or goes away. New fields do not count.
@@ -33,13 +36,69 @@ fn write(dump: &Dump) -> String {
         object.value("process", std::process::id());
         object.milliseconds("time_ms", dump.time.duration_since(UNIX_EPOCH).unwrap_or_default());
         object.milliseconds("took_ms", dump.took);
-        object.array("runtimes", &dump.runtimes, write_runtime);
+        let stacks = Stacks::of(dump);
+        let write_coroutine =
+            |object: &mut Object<'_>, coroutine: &_| write_coroutine(object, coroutine, &stacks);
+        object.array("runtimes", &dump.runtimes, |object, runtime| {
+            write_runtime(object, runtime, write_coroutine);
+        });
+        object.array("stacks", &stacks.all, |object, stack| write_stack(object, stack));
         object.object("blocking", |object| write_blocking(object, &dump.blocking));
     });
     text
 }
 
-fn write_runtime(object: &mut Object<'_>, runtime: &RuntimeDump) {
+/// The stacks of a dump, each one once.
+#[derive(Default)]
+struct Stacks<'a> {
+    all: Vec<&'a Stack>,
+    index: HashMap<*const Stack, usize>,
+}
+
+impl<'a> Stacks<'a> {
+    fn of(dump: &'a Dump) -> Stacks<'a> {
+        let mut stacks = Stacks::default();
+        let coroutines = dump.runtimes.iter().flat_map(|runtime| &runtime.coroutines);
+        for stack in coroutines.filter_map(|coroutine| coroutine.stack.as_ref()) {
+            stacks.index.entry(Arc::as_ptr(stack)).or_insert_with(|| {
+                stacks.all.push(stack);
+                stacks.all.len() - 1
+            });
+        }
+        stacks
+    }
+}
+
+fn write_stack(object: &mut Object<'_>, stack: &Stack) {
+    let extent = match stack.extent {
+        StackExtent::Whole => "whole",
+        StackExtent::Cut => "cut",
+        StackExtent::NoRoom => "no_room",
+    };
+    object.string("extent", extent);
+    object.array("frames", &stack.frames, write_frame);
+}
+
+fn write_frame(object: &mut Object<'_>, frame: &Frame) {
+    object.string("address", &format!("{:#x}", frame.address));
+    object.array("symbols", &frame.symbols, write_symbol);
+}
+
+fn write_symbol(object: &mut Object<'_>, symbol: &Symbol) {
+    for (key, text) in [("name", &symbol.name), ("file", &symbol.file)] {
+        match text {
+            Some(text) => object.string(key, text),
+            None => object.value(key, "null"),
+        }
+    }
+    object.optional("line", symbol.line);
+}
+
+fn write_runtime(
+    object: &mut Object<'_>,
+    runtime: &RuntimeDump,
+    write_coroutine: impl Fn(&mut Object<'_>, &CoroutineDump),
+) {
     object.string("name", &runtime.name);
     let phase = match runtime.phase {
         RuntimePhase::Running => "running",
@@ -79,7 +138,7 @@ fn write_worker(object: &mut Object<'_>, worker: &WorkerDump) {
     }
 }
 
-fn write_coroutine(object: &mut Object<'_>, coroutine: &CoroutineDump) {
+fn write_coroutine(object: &mut Object<'_>, coroutine: &CoroutineDump, stacks: &Stacks<'_>) {
     object.value("id", coroutine.id);
     match &coroutine.name {
         Some(name) => object.string("name", name),
@@ -103,6 +162,8 @@ fn write_coroutine(object: &mut Object<'_>, coroutine: &CoroutineDump) {
     }
     object.value("cancelled", coroutine.cancelled);
     object.optional("worker", coroutine.worker);
+    let stack = coroutine.stack.as_ref().and_then(|stack| stacks.index.get(&Arc::as_ptr(stack)));
+    object.optional("stack", stack);
     object.value("stack_size", coroutine.stack_size);
     object.value("complete", coroutine.complete);
 }

@@ -17,7 +17,8 @@
 //! apply. Times are in milliseconds, with fractions; addresses are strings such as `"0x7f00"`.
 //!
 //! ```text
-//! dump        version: 1, process, time_ms (since 1970), took_ms, runtimes: [runtime], blocking
+//! dump        version: 1, process, time_ms (since 1970), took_ms, runtimes: [runtime], stacks: [stack],
+//!             blocking
 //! runtime     name, phase: "running" | "closing" | "abandoned",
 //!             mode: "pinned" | "mobile_homes" | "migrating", complete, unstarted,
 //!             workers: [worker], coroutines: [coroutine]
@@ -25,23 +26,29 @@
 //!             queued, since_poll_ms, blocked_in: call | null
 //! coroutine   id, name: string | null, spawned_at: {file, line, column}, parent: id | null,
 //!             state: "running" | "runnable" | "parked", wait: wait | null, cancelled, worker: index | null,
-//!             stack_size (bytes), complete
+//!             stack: index in stacks | null, stack_size (bytes), complete
 //! wait        call, lasts_ms, ends_in_ms: number | null, masked, subject: subject | null
 //! subject     {kind: "coroutine", id}
 //!             | {kind: "descriptor", fd, local: address | null, peer: address | null}
 //!             | {kind: "address", address}
+//! stack       extent: "whole" | "cut" | "no_room", frames: [frame], from the innermost call outwards
+//! frame       address, symbols: [{name, file, line}], from the innermost inlined function outwards
 //! blocking    threads, idle, queued
 //! ```
 
 // Rank 6: it reads the layers below and changes none of them. Only `runtime` imports it, which starts it.
 //
-// - `subject`: what a wait is for. `dump`: the facts, as data. `collect`: how they are collected.
+// - `subject`: what a wait is for. `stack`: the frames of a coroutine. `symbols`: their names. `stacks`:
+//   those of a dump. `dump`: the facts, as data. `collect`: how they are collected.
 // - `text`, `json`: how a dump is written.
 
 mod collect;
 mod dump;
 mod json;
+mod stack;
+mod stacks;
 mod subject;
+mod symbols;
 mod text;
 
 pub use collect::dump;
@@ -49,4 +56,5 @@ pub use dump::{
     BlockingDump, CoroutineDump, CoroutineState, Dump, RuntimeDump, RuntimeMode, RuntimePhase, WaitDump,
     WorkerDump, WorkerState,
 };
+pub use stack::{Frame, Stack, StackExtent, Symbol};
 pub use subject::Subject;

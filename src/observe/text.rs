@@ -3,9 +3,11 @@
 use super::dump::{
     CoroutineDump, CoroutineState, Dump, RuntimeDump, RuntimeMode, RuntimePhase, WorkerDump, WorkerState,
 };
+use super::stack::{Stack, StackExtent};
 use crate::coroutine::{Label, Site};
 use std::collections::HashMap;
 use std::fmt::{self, Formatter, Result};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How many members of a group are named.
@@ -121,12 +123,13 @@ fn write_worker(worker: &WorkerDump, runtime: &RuntimeDump, f: &mut Formatter<'_
 
 /// Coroutines that do the same, the largest group first. In a group they are in the order of their numbers.
 fn groups(coroutines: &[CoroutineDump]) -> Vec<Vec<&CoroutineDump>> {
-    type Key = (CoroutineState, Option<&'static str>, Site, bool);
+    type Key = (CoroutineState, Option<&'static str>, Site, bool, Option<*const Stack>);
     let mut groups: Vec<Vec<&CoroutineDump>> = Vec::new();
     let mut known: HashMap<Key, usize> = HashMap::new();
     for coroutine in coroutines {
         let call = coroutine.wait.as_ref().map(|wait| wait.call);
-        let key = (coroutine.state, call, coroutine.spawned_at, coroutine.cancelled);
+        let stack = coroutine.stack.as_ref().map(Arc::as_ptr);
+        let key = (coroutine.state, call, coroutine.spawned_at, coroutine.cancelled, stack);
         let at = *known.entry(key).or_insert_with(|| {
             groups.push(Vec::new());
             groups.len() - 1
@@ -191,7 +194,20 @@ fn write_group(group: &[&CoroutineDump], f: &mut Formatter<'_>) -> Result {
     if group.len() > 1 {
         write_members(group, f)?;
     }
-    Ok(())
+    first.stack.as_ref().map_or(Ok(()), |stack| write_stack(stack, f))
+}
+
+fn write_stack(stack: &Stack, f: &mut Formatter<'_>) -> Result {
+    for frame in &stack.frames {
+        for line in frame.to_string().lines() {
+            writeln!(f, "      {line}")?;
+        }
+    }
+    match stack.extent {
+        StackExtent::Whole => Ok(()),
+        StackExtent::Cut => writeln!(f, "      ..."),
+        StackExtent::NoRoom => writeln!(f, "      (too little of the stack is left to walk it)"),
+    }
 }
 
 /// What the members of a group wait for.

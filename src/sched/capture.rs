@@ -74,7 +74,7 @@ use super::captured::{Captured, CapturedRuntime, CapturedWorker, Collection, Sta
 use super::config::Phase;
 use super::home::Cursor;
 use super::shared::{Home, Remote, Shared};
-use crate::coroutine::{Header, WaitReason};
+use crate::coroutine::{Capture, Header, WaitReason};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -108,12 +108,12 @@ impl Shared {
         let from = home.cursor();
         let worker = worker_of(home);
         // SAFETY: as the caller says. In migrating mode no home wants to be captured by a worker.
-        let to = unsafe {
+        let to = collection.with_capture(|stacks| unsafe {
             home.walk_from(from, |header| {
-                slice.push(Captured::by_worker(self, header, worker));
+                slice.push(Captured::by_worker(self, header, worker, stacks));
                 began.elapsed() < SLICE
             })
-        };
+        });
         home.advance(from, to, || collection.found.lock().append(&mut slice));
     }
 }
@@ -142,6 +142,7 @@ impl Captured {
             subject: header.subject_address().map(|subject| subject.addr().get()),
             cancelled: header.waiter.cancelled(),
             masked: header.waiter.is_masked(),
+            trace: None,
             stack_size: header.stack_size().bytes(),
             worker,
             by_worker: false,
@@ -153,8 +154,15 @@ impl Captured {
     /// # Safety
     ///
     /// The caller is the worker that runs its home, between two turns.
-    unsafe fn by_worker(shared: &Shared, header: &Header, worker: Option<usize>) -> Captured {
-        let published = Captured { by_worker: true, ..Captured::published(shared, header, worker) };
+    unsafe fn by_worker(
+        shared: &Shared,
+        header: &Header,
+        worker: Option<usize>,
+        stacks: &mut Capture,
+    ) -> Captured {
+        // SAFETY: as the caller says.
+        let trace = Some(unsafe { stacks.stack_of(header) });
+        let published = Captured { by_worker: true, trace, ..Captured::published(shared, header, worker) };
         // SAFETY: as the caller says; nothing is kept of it.
         let Some(waiting) = (unsafe { header.waiting() }) else { return published };
         Captured {
@@ -240,6 +248,7 @@ fn capture_worker(
                         subject: None,
                         cancelled: false,
                         masked: false,
+                        trace: None,
                         stack_size: shared.config().stack_size.bytes(),
                         worker,
                         by_worker: false,

@@ -2,7 +2,8 @@
 
 use super::config::Phase;
 use crate::base::lock::{Mutex, Rank};
-use crate::coroutine::{Facts, Id, Site, WaitReason};
+use crate::coroutine::{Capture, Facts, Id, Site, Trace, WaitReason};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// What a coroutine does.
@@ -39,6 +40,8 @@ pub(crate) struct Captured {
     pub(crate) cancelled: bool,
     /// Whether that does not end its present wait.
     pub(crate) masked: bool,
+    /// Its frames.
+    pub(crate) trace: Option<Arc<Trace>>,
     /// The bytes of address space of its stack.
     pub(crate) stack_size: usize,
     /// The index of the worker that it lives on; `None` if any worker may run it.
@@ -95,10 +98,22 @@ pub(crate) struct CapturedRuntime {
 /// What workers have captured for one dump.
 pub(super) struct Collection {
     pub(super) found: Mutex<Vec<Captured>>,
+    /// What has captured stacks in earlier slices, and knows them. A worker takes one for a slice.
+    known: Mutex<Vec<Capture>>,
 }
 
 impl Collection {
     pub(super) fn new() -> Collection {
-        Collection { found: Mutex::new(Rank::Captured, Vec::new()) }
+        let known = Mutex::new(Rank::Captured, Vec::new());
+        Collection { found: Mutex::new(Rank::Captured, Vec::new()), known }
+    }
+
+    /// Calls `f` with something to capture stacks.
+    pub(super) fn with_capture<R>(&self, f: impl FnOnce(&mut Capture) -> R) -> R {
+        let known = self.known.lock().pop();
+        let mut capture = known.unwrap_or_else(Capture::new);
+        let result = f(&mut capture);
+        self.known.lock().push(capture);
+        result
     }
 }
