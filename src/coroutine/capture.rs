@@ -217,9 +217,10 @@ impl Suspended {
 #[cfg(all(test, not(loom), not(target_arch = "arm")))]
 mod tests {
     use super::*;
+    use crate::base::sys::MOST_FRAMES as MOST;
     use crate::coroutine::switch::{Step, Suspend};
     use crate::coroutine::waiter::Waiter;
-    use crate::coroutine::walk::{MOST, ROOM};
+    use crate::coroutine::walk::ROOM;
     use crate::coroutine::{Id, Schedule, Settings, new};
     use crate::stack::{Pool, StackOverride, StackSize};
     use std::hint::black_box;
@@ -393,6 +394,51 @@ mod tests {
         for (left, walked) in [(ROOM - 3000, false), (ROOM + 3000, true)] {
             let trace = with(move |me| fill(left, me), |header, _| stack(&mut capture, header));
             assert_eq!(trace.extent != Extent::NoRoom, walked, "{left}");
+        }
+    }
+
+    /// The price of a walk and of a comparison, for a build with optimizations:
+    /// `cargo test --release --lib price_of_a_capture -- --ignored --nocapture`.
+    #[test]
+    #[ignore = "a measurement"]
+    fn price_of_a_capture() {
+        for levels in [5, 50] {
+            with(
+                move |me| deep(levels, me),
+                |header, _| {
+                    let frames = stack(&mut Capture::new(), header).addresses.len();
+                    let rounds = 20_000;
+                    let mut capture = Capture::new();
+                    let begin = std::time::Instant::now();
+                    for _ in 0..rounds {
+                        capture.inner.clear();
+                        capture.nodes.clear();
+                        black_box(stack(&mut capture, header));
+                    }
+                    let walk = begin.elapsed() / rounds;
+                    assert_eq!(capture.walked(), rounds as usize);
+                    println!("{frames} frames: walked in {walk:?}");
+                },
+            );
+            with(
+                move |me| deep(levels, me),
+                |header, resume| {
+                    let mut capture = Capture::new();
+                    let trace = stack(&mut capture, header);
+                    let rounds = 100_000;
+                    let begin = std::time::Instant::now();
+                    for _ in 0..rounds {
+                        black_box(stack(&mut capture, header));
+                    }
+                    let each = begin.elapsed() / rounds;
+                    println!(
+                        "{} frames, as known: {each:?}, walked {}",
+                        trace.addresses.len(),
+                        capture.walked()
+                    );
+                    let _ = resume;
+                },
+            );
         }
     }
 }

@@ -13,14 +13,12 @@
 //!   nothing. No frame of the coroutine is unwound, since the unwinder only reads.
 //! - It cannot overflow the stack: with less than [`ROOM`] bytes left it does not walk ([`Extent::NoRoom`]).
 //! - It waits for nothing but the loader's lock, where the unwinder takes that to find the frames' tables.
-//! - It ends: a walk leaves the bounds of the stack, or is cut at [`MOST`] frames.
+//! - It ends: a walk leaves the bounds of the stack, or is cut at [`MOST_FRAMES`](MOST) frames.
 //! - The scheduler's words (the present turn, the current coroutine) do not change, and the code that runs
 //!   reads no thread-local of this crate.
 
-use crate::base::sys::{frames, stack_pointer};
+use crate::base::sys::{MOST_FRAMES as MOST, frames, stack_pointer};
 
-/// The most frames of a stack that are captured: the innermost ones.
-pub(crate) const MOST: usize = 128;
 /// The bytes of stack that a walk may use.
 pub(super) const ROOM: usize = 12 << 10;
 
@@ -29,7 +27,7 @@ pub(super) const ROOM: usize = 12 << 10;
 pub(crate) enum Extent {
     /// All frames.
     Whole,
-    /// The innermost [`MOST`] frames: there are more.
+    /// The innermost [`MOST_FRAMES`](MOST) frames: there are more.
     Cut,
     /// None: the coroutine has used nearly all of its stack, or waits on another stack than its own.
     NoRoom,

@@ -7,7 +7,7 @@
 
 use super::region;
 use super::sys::was_sent;
-use crate::base::sys::{check, page_size};
+use crate::base::sys::{check, page_size, recover};
 use once_cell::sync::OnceCell;
 use std::fmt::{self, Write};
 use std::io;
@@ -87,6 +87,9 @@ pub(crate) fn install() -> io::Result<()> {
 }
 
 extern "C" fn on_fault(signal: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
+    if recover(context) {
+        return;
+    }
     // SAFETY: with SA_SIGINFO the kernel passes a valid pointer, and any bytes are an address.
     let (code, address) = unsafe { ((*info).si_code, (*info).si_addr() as usize) };
     // A signal that a process has sent has the sender in the field that is the address of a fault.

@@ -7,6 +7,7 @@
 //! - [`pointer`]: the stack pointer.
 //! - [`poll`](mod@poll): `poll(2)` with as fine a timeout as the system offers.
 //! - [`prefetch`](mod@prefetch): requests for memory some time before it is used.
+//! - [`sample`](mod@sample): the stack of another thread.
 //! - [`thread`]: whether the system runs a thread, and where the thread waits.
 
 mod call;
@@ -15,6 +16,7 @@ pub(crate) mod frames;
 mod pointer;
 mod poll;
 mod prefetch;
+mod sample;
 mod thread;
 
 #[cfg_attr(not(any(sward_ppoll, sward_backend = "kqueue")), allow(unused_imports))]
@@ -24,4 +26,7 @@ pub(crate) use clock::ThreadClock;
 pub(crate) use pointer::{GOES_ON_AT, stack_pointer};
 pub(crate) use poll::poll;
 pub(crate) use prefetch::{LINE, prefetch};
+pub(crate) use sample::{MOST_FRAMES, recover};
+#[allow(unused_imports, reason = "for reports")]
+pub(crate) use sample::{Sample, sample};
 pub(crate) use thread::{Probe, ThreadState};

@@ -48,6 +48,12 @@ impl Probe {
         libc::pid_t::try_from(id).ok().map(Probe)
     }
 
+    /// The kernel's number of the thread.
+    #[cfg_attr(not(target_env = "gnu"), allow(dead_code))]
+    pub(crate) fn number(self) -> libc::pid_t {
+        self.0
+    }
+
     fn read(self, file: &str) -> Option<String> {
         fs::read_to_string(format!("/proc/self/task/{}/{file}", self.0)).ok()
     }
