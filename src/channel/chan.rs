@@ -65,7 +65,7 @@
 use super::queue::Queue;
 use crate::base::list_lock::ListLock;
 use crate::base::sync::{AtomicU32, AtomicUsize, Ordering};
-use crate::coroutine::{Batch, WaitList, WaitNode};
+use crate::coroutine::{Batch, Facts, Subject, WaitList, WaitNode};
 use std::cell::{Cell, UnsafeCell};
 use std::ptr::NonNull;
 
@@ -239,6 +239,19 @@ pub(super) struct Chan<T> {
 unsafe impl<T: Send> Sync for Chan<T> {}
 // SAFETY: as above.
 unsafe impl<T: Send> Send for Chan<T> {}
+
+// SAFETY: counts, a capacity that never changes, and how many messages there are under the lock.
+unsafe impl<T> Subject for Chan<T> {
+    fn facts(&self) -> Facts {
+        Facts::Channel {
+            at: std::ptr::from_ref(self).addr(),
+            len: self.len(),
+            capacity: (self.capacity != usize::MAX).then_some(self.capacity),
+            senders: self.senders.load(Ordering::Relaxed),
+            receivers: Some(self.receivers.load(Ordering::Relaxed)),
+        }
+    }
+}
 
 impl<T> Chan<T> {
     /// A channel with one sender and one receiver.

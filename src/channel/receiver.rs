@@ -5,7 +5,7 @@ use super::error::{RecvError, RecvTimeoutError, TryRecvError};
 use super::flavor::Flavor;
 use super::recv_arm::RecvArm;
 use crate::base::large_box::is_large;
-use crate::coroutine::{Batch, WaitReason};
+use crate::coroutine::{Batch, WaitReason, Why};
 use crate::sched::{self, Cancel, Ended, Wait};
 use crate::select::{Order, WaitLimit, select};
 use std::fmt;
@@ -187,7 +187,7 @@ fn recv_slow<T>(chan: &Chan<T>, limit: WaitLimit) -> Result<T, RecvTimeoutError>
         let enlist = |node: &_| unsafe { chan.enlist_receiver(node) };
         let leave = |node: &_| _ = chan.leave_receivers(node);
         let how = Wait {
-            why: WaitReason::Recv.into(),
+            why: Why::new(WaitReason::Recv, chan),
             deadline: limit.deadline(),
             cancel: Cancel::Obey,
             payload: cell.offer(),

@@ -7,7 +7,7 @@ use super::error::RecvError;
 use super::flavor::Flavor;
 use super::timed::Timed;
 use crate::base::large_box::is_large;
-use crate::coroutine::{Batch, Ticket};
+use crate::coroutine::{Batch, Facts, Ticket};
 use crate::select::{AnyArm, Arm, Select};
 use std::fmt;
 use std::time::Instant;
@@ -111,6 +111,13 @@ unsafe fn receive_time<T>(timed: &dyn Timed<T>, cell: &ArmCell<T>) -> bool {
 }
 
 impl<T> Arm for RecvArm<'_, T> {
+    fn facts(&self) -> Option<Facts> {
+        match &self.flavor {
+            Flavor::Chan(chan) => Some(chan.facts()),
+            Flavor::Timed(_) | Flavor::Never => None,
+        }
+    }
+
     fn try_complete(&mut self) -> bool {
         if self.has_message() {
             return true;

@@ -6,7 +6,7 @@ use super::chan::{Chan, MessageCell, Offer, Refused, Side};
 use super::error::SendError;
 use super::shared::Shared;
 use crate::base::large_box::{is_large, large_box};
-use crate::coroutine::{Batch, Ticket};
+use crate::coroutine::{Batch, Facts, Ticket};
 use crate::select::{AnyArm, Arm, Select};
 use std::fmt;
 
@@ -104,6 +104,10 @@ unsafe fn send<M>(chan: &Chan<M>, cell: &MessageCell<M>) -> bool {
 }
 
 impl<T> Arm for SendArm<'_, T> {
+    fn facts(&self) -> Option<Facts> {
+        self.enabled.then(|| self.chan.facts())
+    }
+
     fn try_complete(&mut self) -> bool {
         if !self.enabled {
             return false;
@@ -180,6 +184,10 @@ impl<'a, T, F: FnOnce() -> T> SendWithArm<'a, T, F> {
 }
 
 impl<T, F: FnOnce() -> T> Arm for SendWithArm<'_, T, F> {
+    fn facts(&self) -> Option<Facts> {
+        Some(self.arm.chan.facts())
+    }
+
     fn try_complete(&mut self) -> bool {
         if self.make.is_some() && self.arm.chan.may_send() {
             let make = self.make.take().expect("it was there");

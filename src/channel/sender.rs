@@ -5,7 +5,7 @@ use super::error::{SendError, SendTimeoutError, TrySendError};
 use super::send_arm::{SendArm, SendWithArm};
 use super::shared::Shared;
 use crate::base::large_box::{LargeBox, is_large, large_box};
-use crate::coroutine::{Batch, WaitReason};
+use crate::coroutine::{Batch, WaitReason, Why};
 use crate::sched::{self, Cancel, Ended, Wait};
 use crate::select::WaitLimit;
 use std::fmt;
@@ -225,7 +225,7 @@ fn send_slow<M>(chan: &Chan<M>, mut message: M, limit: WaitLimit) -> Result<(), 
         let enlist = |node: &_| unsafe { chan.enlist_sender(node) };
         let leave = |node: &_| _ = chan.leave_senders(node);
         let how = Wait {
-            why: WaitReason::Send.into(),
+            why: Why::new(WaitReason::Send, chan),
             deadline: limit.deadline(),
             cancel: Cancel::Obey,
             payload: cell.offer(),

@@ -2,7 +2,7 @@
 
 use super::chan::{Chan, Offer, Side};
 use crate::base::large_box::{LargeBox, is_large};
-use crate::coroutine::{Batch, WaitNode, drop_each};
+use crate::coroutine::{Batch, Facts, Subject, WaitNode, drop_each};
 use std::sync::Arc;
 
 /// A channel of messages of type `T`. Invariant: it is `Large` if and only if `T` [is large](is_large).
@@ -55,6 +55,11 @@ impl<T> Shared<T> {
             Shared::Large(chan) => chan,
             Shared::Small(_) => unreachable!("`new` decides by the size"),
         }
+    }
+
+    /// Describes the channel.
+    pub(super) fn facts(&self) -> Facts {
+        either!(self, chan => chan.facts())
     }
 
     pub(super) fn is_same(&self, other: &Shared<T>) -> bool {

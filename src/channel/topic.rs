@@ -2,7 +2,7 @@
 //! change, and its end with the last sender.
 
 use crate::base::list_lock::{ListGuard, ListLock};
-use crate::coroutine::{Batch, WaitList, WaitReason};
+use crate::coroutine::{Batch, Facts, Subject, WaitList, WaitReason, Why};
 use crate::sched::{self, Wait, Woken};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
@@ -20,6 +20,20 @@ pub(super) struct Published<S> {
     pub(super) closed: bool,
     /// The receivers that wait for a change.
     waiting: WaitList,
+}
+
+// SAFETY: a count.
+unsafe impl<S> Subject for Topic<S> {
+    fn facts(&self) -> Facts {
+        Facts::Channel {
+            at: std::ptr::from_ref(self).addr(),
+            // What a receiver waits for has not been published.
+            len: 0,
+            capacity: None,
+            senders: self.senders.load(Ordering::Relaxed),
+            receivers: None,
+        }
+    }
 }
 
 impl<S> Topic<S> {
@@ -56,7 +70,7 @@ impl<S> Topic<S> {
     ) -> bool {
         let ended = sched::wait_in(
             &self.published,
-            Wait { deadline, ..Wait::new(reason) },
+            Wait { deadline, ..Wait::new(Why::new(reason, self)) },
             |published, node| {
                 let waits = !is_new(&published.state) && !published.closed;
                 if waits {

@@ -56,7 +56,7 @@ use super::join_error::{JoinError, Panic};
 use super::label::{Id, Label, Site};
 use super::local_record::LocalRecord;
 use super::reason::WaitReason;
-use super::subject::{Facts, Subject, Waiting, Why};
+use super::subject::{Facts, Subject, SubjectRef, Waiting, Why};
 use super::switch::{Continuation, Request, RequestPtr, Step, Suspend, Switch};
 use super::unstarted;
 use super::waiter::{Batch, Fired, Table, Waiter};
@@ -135,18 +135,18 @@ pub(crate) struct Header {
     /// The bytes of stack in use at the last suspension, modulo 2^32.
     used: Cell<u32>,
     state: AtomicUsize,
-    /// The request of the present wait, on the coroutine's stack. Valid while the coroutine is suspended and
-    /// has a reason.
-    request: Cell<*const Request>,
+    /// Set for good once the coroutine has ended.
+    pub(crate) done: Event,
+    /// The token of `task::park`.
+    pub(crate) token: Event,
     /// The address of what it waits for, or null; for a reader that cannot use `request`. Such a reader never
     /// follows it.
     subject: AtomicPtr<()>,
     /// When the last wait began, in nanoseconds since the runtime began.
     since: AtomicU64,
-    /// Set for good once the coroutine has ended.
-    pub(crate) done: Event,
-    /// The token of `task::park`.
-    pub(crate) token: Event,
+    /// The request of the present wait, on the coroutine's stack. Valid while the coroutine is suspended and
+    /// has a reason.
+    request: Cell<*const Request>,
     /// Null until it is needed, as few coroutines need it and the header is part of the cost of a parked one.
     /// Then a Box that stays until the header is freed. Set by the coroutine itself, or before it is
     /// published.
@@ -236,11 +236,11 @@ where
         (&raw mut (*cell.as_ptr()).header).write(Header {
             waiter: Waiter::new(NonNull::from(Vtable::of::<F, T, S>()).cast()),
             state: AtomicUsize::new((2 * REFERENCE) | JOINED),
-            request: Cell::new(ptr::null()),
-            subject: AtomicPtr::new(ptr::null_mut()),
-            since: AtomicU64::new(0),
             done: Event::new(),
             token: Event::new(),
+            subject: AtomicPtr::new(ptr::null_mut()),
+            since: AtomicU64::new(0),
+            request: Cell::new(ptr::null()),
             owner: Owner {
                 home: AtomicPtr::new(ptr::null_mut()),
                 previous: Cell::new(None),
@@ -279,7 +279,8 @@ fn checked_record() -> *mut LocalRecord {
 }
 
 /// What its joiner waits for.
-impl Subject for Header {
+// SAFETY: the number never changes.
+unsafe impl Subject for Header {
     fn facts(&self) -> Facts {
         Facts::Coroutine(self.id)
     }
@@ -404,13 +405,13 @@ impl Header {
         }
         // SAFETY: a coroutine with a reason is suspended in `suspend_for`, as it does not run. Its frames
         // keep the request, and what that refers to, until it runs again.
-        let (request, subject) = unsafe {
-            let request = &*self.request.get();
-            (request, request.subject.map(|subject| subject.as_ref()))
-        };
+        let request = unsafe { &*self.request.get() };
+        let at = NonNull::new(self.subject.load(Ordering::Relaxed));
+        // SAFETY: both are of the `Why` of the present wait, which borrows its subject.
+        let refer = |(at, describe)| unsafe { SubjectRef::from_parts(at, describe) };
         Some(Waiting {
             reason,
-            subject,
+            subject: at.zip(request.describe).map(refer),
             deadline: request.deadline,
             since: self.since(),
             masked: request.masked,

@@ -60,7 +60,7 @@ pub(crate) use locals::{Gone, LocalId, Value};
 pub(crate) use reason::WaitReason;
 #[allow(unused_imports, reason = "for reports")]
 pub(crate) use subject::Waiting;
-pub(crate) use subject::{Facts, Subject, Why};
+pub(crate) use subject::{Facts, Holder, Subject, SubjectRef, Why};
 pub(crate) use switch::{Request, Step, Suspend};
 pub(crate) use thread::with_parker;
 #[cfg(test)]

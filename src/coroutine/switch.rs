@@ -20,7 +20,7 @@
 //! that word is the only price that a turn pays. It is the test by which corosensei's feature `unwind` would
 //! notice that a coroutine is to be unwound, which this crate does not use.
 
-use super::subject::{Subject, Why};
+use super::subject::{Describe, Why};
 use super::waiter::Ticket;
 use super::walk::Walk;
 use crate::stack::Stack;
@@ -43,8 +43,8 @@ pub(crate) struct Request {
     pub(crate) masked: bool,
     /// When the wait ends at the latest.
     pub(super) deadline: Option<Instant>,
-    /// What the wait is for. The frame that waits borrows it.
-    pub(super) subject: Option<NonNull<dyn Subject>>,
+    /// How to describe what the wait is for; the header has its address. The frame that waits borrows it.
+    pub(super) describe: Option<Describe>,
 }
 
 impl Request {
@@ -61,7 +61,7 @@ impl Request {
         why: Why<'_>,
         deadline: Option<Instant>,
     ) -> Request {
-        Request { commit, ticket, masked, deadline, subject: why.erased() }
+        Request { commit, ticket, masked, deadline, describe: why.describe() }
     }
 }
 

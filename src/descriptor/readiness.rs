@@ -231,7 +231,8 @@ fn wait_for_turn(
     how
 }
 
-impl Subject for Source {
+// SAFETY: the number of the descriptor does not change while it is borrowed.
+unsafe impl Subject for Source {
     fn facts(&self) -> Facts {
         Facts::File(self.fd().as_raw_fd())
     }

@@ -135,7 +135,7 @@ impl<T> JoinHandle<T> {
 
     /// The coroutine's end as an alternative of a [`Select`](crate::select::Select).
     pub fn arm(&self) -> EventArm<'_> {
-        EventArm::new(self.done())
+        EventArm::new(self.done()).of(self.handle.header())
     }
 
     /// Asks the coroutine to end ([cancellation](crate::task#cancellation)). Its present wait or its next

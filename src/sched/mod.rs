@@ -63,6 +63,7 @@ mod unwinding;
 mod wait;
 mod worker;
 
+pub(crate) use budget::this_holder;
 pub(crate) use cancel::{checkpoint, limited, masked, unwind_cancelled, unwind_shutdown};
 pub(crate) use capture::capture;
 pub(crate) use captured::{Captured, CapturedRuntime, CapturedWorker, State, WorkerState};

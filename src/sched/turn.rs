@@ -35,7 +35,7 @@ impl Worker {
         let remote = self.remote();
         remote.running.begin(header.id());
         remote.others_ready.store(self.home().queues.any(), Ordering::Relaxed);
-        budget::refill();
+        budget::begin_turn(header.id());
         loop {
             self.current.set(Some(this));
             // SAFETY: we own it, it has been started, and it does not run.
@@ -107,6 +107,7 @@ impl Worker {
             }
             Err(error) => {
                 self.shared().no_stack.fetch_add(1, Ordering::Relaxed);
+                budget::leave_turns();
                 // SAFETY: we own it, and it has not been started.
                 unsafe { Header::fail(this, JoinError::NoStack(error)) };
                 conclude(this);

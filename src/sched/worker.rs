@@ -88,6 +88,7 @@
 //! - To wake all sleepers for a push, or none: see `README.md`.
 
 use super::before_sleep::{SPIN, SpinBeforeSleep, YieldBeforeSleep};
+use super::budget;
 use super::config::Phase;
 use super::deques::Deques;
 use super::ids::Ids;
@@ -234,6 +235,7 @@ impl Worker {
         set_this_worker(self);
         self.blocks.set(recycle::own_blocks());
         self.serve();
+        budget::leave_turns();
         self.discard_unstarted();
         self.remote().left.store(true, Ordering::Release);
         set_this_worker(ptr::null());

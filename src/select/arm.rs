@@ -18,7 +18,7 @@
 //!                         the select is done
 //! ```
 
-use crate::coroutine::Ticket;
+use crate::coroutine::{Facts, Ticket};
 use std::time::Instant;
 
 /// One alternative of a select.
@@ -37,6 +37,13 @@ pub(crate) trait Arm {
 
     /// When the operation becomes possible by the passing of time alone. It only ever moves to later times.
     fn due(&self) -> Option<Instant> {
+        None
+    }
+
+    /// Describes what it waits for; `None` for an arm that waits for the time alone, or for nothing. Between
+    /// `enlist` and `leave` any thread may call this: it uses only what is atomic or under locks, and what does
+    /// not change meanwhile.
+    fn facts(&self) -> Option<Facts> {
         None
     }
 

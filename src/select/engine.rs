@@ -94,7 +94,7 @@
 use super::arm::{AnyArm, Arm};
 use super::limit::WaitLimit;
 use super::shuffle::Shuffle;
-use crate::coroutine::{Batch, Cause, Fired, Ticket, WaitReason};
+use crate::coroutine::{Batch, Cause, Facts, Fired, Subject, Ticket, WaitReason, Why};
 use crate::sched::{
     Cancel, Woken, checkpoint, consume_budget, unwind_cancelled, wait, with_ticket, yield_now,
 };
@@ -163,6 +163,10 @@ pub(super) fn ready(
 struct Watched<'a>(&'a dyn Arm);
 
 impl Arm for Watched<'_> {
+    fn facts(&self) -> Option<Facts> {
+        self.0.facts()
+    }
+
     fn try_complete(&mut self) -> bool {
         self.0.is_ready()
     }
@@ -225,6 +229,16 @@ enum Outcome {
     Aborted,
 }
 
+/// What a select waits for.
+struct Arms<'a, 'b>(&'a [Option<AnyArm<'b>>]);
+
+// SAFETY: the slice does not change during the wait; nor does what the arms' `facts` use.
+unsafe impl Subject for Arms<'_, '_> {
+    fn facts(&self) -> Facts {
+        Facts::Any(self.0.iter().flatten().filter_map(|any| any.arm.facts()).collect())
+    }
+}
+
 /// Enlists in all arms, and waits until the ticket is fired.
 fn wait_for_one(arms: &[Option<AnyArm<'_>>], reason: WaitReason, deadline: Option<Instant>) -> Outcome {
     let aborted = Cell::new(false);
@@ -242,7 +256,7 @@ fn wait_for_one(arms: &[Option<AnyArm<'_>>], reason: WaitReason, deadline: Optio
     };
     let until = first_due(arms).into_iter().chain(deadline).min();
     // SAFETY: the ticket is on the arms' lists only, which are left below.
-    let woken = unsafe { wait(reason.into(), until, Cancel::Obey, &mut commit) };
+    let woken = unsafe { wait(Why::new(reason, &Arms(arms)), until, Cancel::Obey, &mut commit) };
     let completed = leave(arms);
     if woken == Woken::Cancelled {
         unwind_cancelled();

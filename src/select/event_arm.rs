@@ -1,7 +1,7 @@
 //! The end of a coroutine, or a cancellation, as an alternative of a select.
 
 use super::arm::{AnyArm, Arm};
-use crate::coroutine::{Event, EventNode, Ticket};
+use crate::coroutine::{Event, EventNode, Facts, Subject, SubjectRef, Ticket};
 use std::cell::Cell;
 
 /// The end of a coroutine, or a cancellation, as one of the alternatives of a [`Select`](super::Select). Made
@@ -14,12 +14,19 @@ use std::cell::Cell;
 // owner has borrowed exclusively, and never within the select.
 pub struct EventArm<'a> {
     event: &'a Event,
+    /// What the event is of.
+    subject: Option<SubjectRef<'a>>,
     node: Cell<Option<EventNode>>,
 }
 
 impl<'a> EventArm<'a> {
     pub(crate) fn new(event: &'a Event) -> EventArm<'a> {
-        EventArm { event, node: Cell::new(None) }
+        EventArm { event, subject: None, node: Cell::new(None) }
+    }
+
+    /// The same arm, for an event of that subject.
+    pub(crate) fn of<S: Subject>(self, subject: &'a S) -> EventArm<'a> {
+        EventArm { subject: Some(SubjectRef::new(subject)), ..self }
     }
 
     #[doc(hidden)]
@@ -32,6 +39,10 @@ impl<'a> EventArm<'a> {
 }
 
 impl Arm for EventArm<'_> {
+    fn facts(&self) -> Option<Facts> {
+        self.subject.map(SubjectRef::facts)
+    }
+
     fn try_complete(&mut self) -> bool {
         self.event.is_set()
     }

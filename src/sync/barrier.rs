@@ -2,7 +2,7 @@
 
 use crate::base::list_lock::ListLock;
 use crate::base::sync::const_fn;
-use crate::coroutine::{Batch, WaitList, WaitNode, WaitReason};
+use crate::coroutine::{Batch, Facts, Subject, WaitList, WaitNode, WaitReason, Why};
 use crate::sched::{self, Wait, Woken};
 use std::fmt;
 use std::panic::{RefUnwindSafe, UnwindSafe};
@@ -47,6 +47,14 @@ struct Group {
 impl UnwindSafe for Barrier {}
 impl RefUnwindSafe for Barrier {}
 
+// SAFETY: what is under the lock, and a size that never changes.
+unsafe impl Subject for Barrier {
+    fn facts(&self) -> Facts {
+        let arrived = self.group.lock().arrived;
+        Facts::Count { at: std::ptr::from_ref(self).addr(), missing: self.size - arrived }
+    }
+}
+
 impl Barrier {
     const_fn! {
         /// A barrier for groups of `size` callers; zero counts as one.
@@ -63,7 +71,7 @@ impl Barrier {
         let mut batch = Batch::new();
         let ended = sched::wait_in(
             &self.group,
-            Wait::new(WaitReason::Barrier),
+            Wait::new(Why::new(WaitReason::Barrier, self)),
             |group, node| {
                 leads = self.completes(group, &mut batch);
                 if !leads {

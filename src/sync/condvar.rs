@@ -9,7 +9,7 @@ use super::raw_mutex::RawMutex;
 use super::{LockResult, MutexGuard, PoisonError};
 use crate::base::list_lock::ListLock;
 use crate::base::sync::const_fn;
-use crate::coroutine::{Batch, WaitList, WaitNode, WaitReason};
+use crate::coroutine::{Batch, Facts, Subject, WaitList, WaitNode, WaitReason, Why};
 use crate::sched::{self, Cancel, Wait, Woken};
 use std::fmt;
 use std::panic::{RefUnwindSafe, UnwindSafe};
@@ -60,6 +60,13 @@ impl WaitTimeoutResult {
     /// Whether the wait timed out.
     pub fn timed_out(&self) -> bool {
         self.0
+    }
+}
+
+// SAFETY: the address alone.
+unsafe impl Subject for Condvar {
+    fn facts(&self) -> Facts {
+        Facts::Signal { at: std::ptr::from_ref(self).addr() }
     }
 }
 
@@ -201,7 +208,7 @@ impl Condvar {
             true
         };
         let leave = |node: &WaitNode| _ = self.waiting.lock().remove(node);
-        let how = Wait { deadline, ..Wait::new(WaitReason::Condvar) };
+        let how = Wait { deadline, ..Wait::new(Why::new(WaitReason::Condvar, self)) };
         sched::wait_at(how, enlist, leave).woken()
     }
 }

@@ -58,6 +58,7 @@
 
 mod barrier;
 mod condvar;
+mod holder;
 mod lazy_lock;
 mod mutex;
 mod notify;

@@ -1,6 +1,7 @@
 //! The mutex: data and the mark of poison ([`protected`](super::protected)) under a
 //! [`RawMutex`].
 
+use super::holder::HolderWord;
 use super::protected::{
     ExclusiveGuard, Protected, RawLock, exclusive_guard_traits, guard_traits, lock_traits,
 };
@@ -65,6 +66,11 @@ impl RawLock for RawMutex {
     #[inline]
     fn unlock_exclusive(&self) {
         self.unlock();
+    }
+
+    #[inline]
+    fn holder(&self) -> &HolderWord {
+        &self.holder
     }
 }
 

@@ -3,7 +3,7 @@
 use super::WaitTimeoutResult;
 use crate::base::list_lock::ListLock;
 use crate::base::sync::const_fn;
-use crate::coroutine::{Batch, WaitList, WaitReason};
+use crate::coroutine::{Batch, Facts, Subject, WaitList, WaitReason, Why};
 use crate::sched::{self, Wait, Woken};
 use std::fmt;
 use std::panic::{RefUnwindSafe, UnwindSafe};
@@ -38,6 +38,13 @@ struct State {
 
 impl UnwindSafe for Notify {}
 impl RefUnwindSafe for Notify {}
+
+// SAFETY: the address alone.
+unsafe impl Subject for Notify {
+    fn facts(&self) -> Facts {
+        Facts::Signal { at: std::ptr::from_ref(self).addr() }
+    }
+}
 
 impl Notify {
     const_fn! {
@@ -74,7 +81,7 @@ impl Notify {
         }
         let ended = sched::wait_in(
             &self.state,
-            Wait { deadline, ..Wait::new(WaitReason::Notify) },
+            Wait { deadline, ..Wait::new(Why::new(WaitReason::Notify, self)) },
             |state, node| {
                 let wanted = !std::mem::take(&mut state.permit);
                 if wanted {

@@ -12,9 +12,10 @@
 //! RUNNING ends under the list's lock, and all waiters are woken to read the word again. A waiter reads the
 //! word and lists itself under the same lock. So it does not wait for a change that has happened already.
 
+use super::holder::HolderWord;
 use crate::base::list_lock::ListLock;
 use crate::base::sync::{AtomicU32, Ordering, const_fn};
-use crate::coroutine::{Batch, WaitList, WaitReason};
+use crate::coroutine::{Batch, Facts, Subject, WaitList, WaitReason, Why};
 use crate::sched::{self, Wait, Woken};
 use std::fmt;
 use std::panic::{RefUnwindSafe, UnwindSafe};
@@ -41,6 +42,8 @@ const COMPLETE: u32 = 3;
 pub struct Once {
     word: AtomicU32,
     waiting: ListLock<WaitList>,
+    /// The caller whose closure runs.
+    holder: HolderWord,
 }
 
 impl UnwindSafe for Once {}
@@ -59,11 +62,25 @@ impl OnceState {
     }
 }
 
+// SAFETY: atomics only.
+unsafe impl Subject for Once {
+    fn facts(&self) -> Facts {
+        // Acquire: as `holder.rs` says.
+        let running = self.word.load(Ordering::Acquire) == RUNNING;
+        let holder = if running { self.holder.get() } else { None };
+        Facts::Lock { at: std::ptr::from_ref(self).addr(), holder, readers: 0 }
+    }
+}
+
 impl Once {
     const_fn! {
         /// A `Once` whose closure has not run.
         pub fn new() -> Once {
-            Once { word: AtomicU32::new(INCOMPLETE), waiting: ListLock::new(WaitList::new()) }
+            Once {
+                word: AtomicU32::new(INCOMPLETE),
+                waiting: ListLock::new(WaitList::new()),
+                holder: HolderWord::new(),
+            }
         }
     }
 
@@ -152,6 +169,7 @@ impl Once {
                 }
             }
         };
+        self.holder.set();
         let mut running = Running { once: self, before, returned: false };
         f(&OnceState { poisoned: before == POISONED });
         running.returned = true;
@@ -161,7 +179,7 @@ impl Once {
     fn wait_while(&self, reason: WaitReason, such: impl Fn(u32) -> bool) -> u32 {
         let ended = sched::wait_in(
             &self.waiting,
-            Wait::new(reason),
+            Wait::new(Why::new(reason, self)),
             |waiting, node| {
                 let wanted = such(self.word.load(Ordering::Relaxed));
                 if wanted {
@@ -182,6 +200,7 @@ impl Once {
 
     /// Ends RUNNING.
     fn finish(&self, word: u32) {
+        self.holder.clear();
         let mut batch = Batch::new();
         let mut waiting = self.waiting.lock();
         // Releases what the closure did to all readers of the word.

@@ -3,6 +3,7 @@
 //! Invariant: a reference into `data` exists only while a guard holds the raw lock, or where the whole lock
 //! is owned or borrowed exclusively. An [`ExclusiveGuard`] has the only one.
 
+use super::holder::HolderWord;
 use super::poison::{Entered, Poison};
 use super::{LockResult, TryLockError, TryLockResult};
 use crate::base::sync::const_fn;
@@ -17,6 +18,9 @@ use std::panic::{RefUnwindSafe, UnwindSafe};
 pub(super) trait RawLock {
     /// Releases the lock, which the caller holds exclusively.
     fn unlock_exclusive(&self);
+
+    /// The word for who holds the lock exclusively. Releasing the lock clears it.
+    fn holder(&self) -> &HolderWord;
 }
 
 /// Data, its raw lock, and whether a panic has poisoned it.
@@ -59,6 +63,7 @@ impl<R, T: ?Sized> Protected<R, T> {
     where
         R: RawLock,
     {
+        self.raw.holder().set();
         ExclusiveGuard { lock: self, entered: Poison::enter(), not_send: PhantomData }
     }
 

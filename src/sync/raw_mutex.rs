@@ -135,10 +135,11 @@
 //! - *Several waiters in flight*: they would compete with one another, and each that loses has cost a
 //!   wake-up.
 
+use super::holder::HolderWord;
 use super::{STARVATION_THRESHOLD, spin_for};
 use crate::base::list_lock::ListLock;
 use crate::base::sync::{AtomicU32, Ordering, const_fn};
-use crate::coroutine::{Batch, WaitList, WaitNode, WaitReason};
+use crate::coroutine::{Batch, Facts, Subject, WaitList, WaitNode, WaitReason, Why};
 use crate::sched::{self, Cancel, Ended, Wait};
 use std::time::Instant;
 
@@ -153,6 +154,7 @@ const HANDOFF: u32 = 1 << 2;
 #[derive(Debug)]
 pub(super) struct RawMutex {
     word: AtomicU32,
+    pub(super) holder: HolderWord,
     queue: ListLock<Queue>,
 }
 
@@ -182,12 +184,23 @@ impl Queue {
     }
 }
 
+// SAFETY: atomics only.
+unsafe impl Subject for RawMutex {
+    fn facts(&self) -> Facts {
+        // Acquire: as `holder.rs` says.
+        let locked = self.word.load(Ordering::Acquire) & LOCKED != 0;
+        let holder = if locked { self.holder.get() } else { None };
+        Facts::Lock { at: std::ptr::from_ref(self).addr(), holder, readers: 0 }
+    }
+}
+
 impl RawMutex {
     const_fn! {
         /// A free mutex.
         pub(super) fn new() -> RawMutex {
             RawMutex {
                 word: AtomicU32::new(0),
+                holder: HolderWord::new(),
                 queue: ListLock::new(Queue {
                     list: WaitList::new(),
                     waiter_in_flight: false,
@@ -231,7 +244,7 @@ impl RawMutex {
         loop {
             let ended = sched::wait_in(
                 &self.queue,
-                Wait { why: reason.into(), deadline: None, cancel, payload: () },
+                Wait { why: Why::new(reason, self), deadline: None, cancel, payload: () },
                 // SAFETY: `wait_in` keeps the node as `enqueue` and `requeue` require.
                 |queue, node| unsafe {
                     match starved {
@@ -273,6 +286,7 @@ impl RawMutex {
     /// Releases the mutex.
     #[inline]
     pub(super) fn unlock(&self) {
+        self.holder.clear();
         // Releases what the holder did to the next one.
         if self.word.fetch_sub(LOCKED, Ordering::Release) != LOCKED {
             self.unlock_slow();

@@ -122,10 +122,11 @@
 //! - *One FIFO queue for both*: readers between two writers would get in apart from the others. With two
 //!   queues all queued readers share one phase.
 
+use super::holder::HolderWord;
 use super::{STARVATION_THRESHOLD, spin_for};
 use crate::base::list_lock::ListLock;
 use crate::base::sync::{AtomicUsize, Ordering, const_fn};
-use crate::coroutine::{Batch, WaitList, WaitNode, WaitReason};
+use crate::coroutine::{Batch, Facts, Subject, WaitList, WaitNode, WaitReason, Why};
 use crate::sched::{self, Cancel, Ended, Wait};
 use std::time::Instant;
 
@@ -151,6 +152,8 @@ struct Starved(bool);
 #[derive(Debug)]
 pub(super) struct RawRwLock {
     word: AtomicUsize,
+    /// The writer.
+    pub(super) holder: HolderWord,
     queues: ListLock<Queues>,
 }
 
@@ -234,12 +237,23 @@ impl Access {
     }
 }
 
+// SAFETY: atomics only.
+unsafe impl Subject for RawRwLock {
+    fn facts(&self) -> Facts {
+        // Acquire: as `holder.rs` says.
+        let word = self.word.load(Ordering::Acquire);
+        let holder = if word & WRITER != 0 { self.holder.get() } else { None };
+        Facts::Lock { at: std::ptr::from_ref(self).addr(), holder, readers: (word & READERS) / READER }
+    }
+}
+
 impl RawRwLock {
     const_fn! {
         /// A free lock.
         pub(super) fn new() -> RawRwLock {
             RawRwLock {
                 word: AtomicUsize::new(0),
+                holder: HolderWord::new(),
                 queues: ListLock::new(Queues {
                     readers: WaitList::new(),
                     writers: WaitList::new(),
@@ -308,7 +322,7 @@ impl RawRwLock {
             let ended = sched::wait_in(
                 &self.queues,
                 Wait {
-                    why: reason.into(),
+                    why: Why::new(reason, self),
                     deadline: None,
                     cancel: Cancel::Obey,
                     payload: Starved(starved == Some(true)),
@@ -354,6 +368,9 @@ impl RawRwLock {
     /// Releases the lock.
     #[inline]
     pub(super) fn unlock(&self, access: Access) {
+        if access == Access::Write {
+            self.holder.clear();
+        }
         // Releases what the holder did to later holders.
         let left = match access {
             Access::Read => self.word.fetch_sub(READER, Ordering::Release) - READER,
@@ -377,6 +394,7 @@ impl RawRwLock {
 
     /// Makes the writer a reader.
     pub(super) fn downgrade(&self) {
+        self.holder.clear();
         let word = self.word.fetch_add(READER - WRITER, Ordering::Release);
         if word != WRITER {
             let mut batch = Batch::new();

@@ -49,9 +49,10 @@
 //! - *Barging, as with the mutex*: a large request could starve, as it needs many permits at the same time.
 //!   So there are no two modes: the semaphore is always handed off.
 
+use super::holder::HolderWord;
 use crate::base::list_lock::ListLock;
 use crate::base::sync::{AtomicUsize, Ordering, const_fn};
-use crate::coroutine::{Batch, WaitList, WaitNode, WaitReason};
+use crate::coroutine::{Batch, Facts, Subject, WaitList, WaitNode, WaitReason, Why};
 use crate::sched::{self, Cancel, Ended, Wait};
 use std::cell::Cell;
 use std::time::Instant;
@@ -72,6 +73,11 @@ pub(super) const MAX_PERMITS: usize = usize::MAX >> 3;
 pub(super) struct RawSemaphore {
     word: AtomicUsize,
     queue: ListLock<WaitList<usize>>,
+    /// How many permits there are, taken or not, for reports.
+    total: std::sync::atomic::AtomicUsize,
+    /// Who has taken permits last. A release clears it, so if there is one permit, and it is taken, this says
+    /// who has taken it.
+    taken_by: HolderWord,
 }
 
 /// Why permits were not acquired.
@@ -83,11 +89,45 @@ pub(super) enum Refused {
     Closed,
 }
 
+// SAFETY: atomics only.
+unsafe impl Subject for RawSemaphore {
+    fn facts(&self) -> Facts {
+        let available = self.available();
+        Facts::Semaphore {
+            at: std::ptr::from_ref(self).addr(),
+            available,
+            total: self.total.load(Ordering::Relaxed),
+            taken_by: if available == 0 { self.taken_by.get() } else { None },
+        }
+    }
+}
+
 impl RawSemaphore {
+    /// There are so many permits more.
+    pub(super) fn note_added(&self, permits: usize) {
+        self.total.fetch_add(permits, Ordering::Relaxed);
+    }
+
+    /// There are so many permits less: they were taken, and will not be released.
+    pub(super) fn note_forgotten(&self, permits: usize) {
+        self.total.fetch_sub(permits, Ordering::Relaxed);
+    }
+
+    /// The caller has taken permits.
+    #[inline]
+    pub(super) fn note_taken(&self) {
+        self.taken_by.set();
+    }
+
     const_fn! {
         /// A semaphore with `permits` permits, at most [`MAX_PERMITS`].
         pub(super) fn new(permits: usize) -> RawSemaphore {
-            RawSemaphore { word: AtomicUsize::new(permits << SHIFT), queue: ListLock::new(WaitList::new()) }
+            RawSemaphore {
+                word: AtomicUsize::new(permits << SHIFT),
+                queue: ListLock::new(WaitList::new()),
+                total: std::sync::atomic::AtomicUsize::new(permits),
+                taken_by: HolderWord::new(),
+            }
         }
     }
 
@@ -137,7 +177,12 @@ impl RawSemaphore {
         let enqueued = Cell::new(Err(Refused::Short));
         let ended = sched::wait_in(
             &self.queue,
-            Wait { why: WaitReason::Semaphore.into(), deadline, cancel: Cancel::Obey, payload: permits },
+            Wait {
+                why: Why::new(WaitReason::Semaphore, self),
+                deadline,
+                cancel: Cancel::Obey,
+                payload: permits,
+            },
             |queue, node| {
                 // SAFETY: `wait_in` keeps the node as `enqueue` requires.
                 enqueued.set(unsafe { self.enqueue(queue, node) });
@@ -157,6 +202,7 @@ impl RawSemaphore {
 
     /// Adds permits, and grants them to waiters.
     pub(super) fn release(&self, permits: usize) {
+        self.taken_by.clear();
         let mut word = self.word.load(Ordering::Relaxed);
         while word & WAITERS == 0 {
             // Releases what was done with the permits to the next acquire.

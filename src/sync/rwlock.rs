@@ -1,6 +1,7 @@
 //! The readers-writer lock: data and the mark of poison ([`protected`](super::protected)) under a
 //! [`RawRwLock`].
 
+use super::holder::HolderWord;
 use super::protected::{
     ExclusiveGuard, Protected, RawLock, exclusive_guard_traits, guard_traits, lock_traits,
 };
@@ -52,6 +53,11 @@ impl RawLock for RawRwLock {
     #[inline]
     fn unlock_exclusive(&self) {
         self.unlock(Access::Write);
+    }
+
+    #[inline]
+    fn holder(&self) -> &HolderWord {
+        &self.holder
     }
 }
 

@@ -255,6 +255,7 @@ impl Semaphore {
     /// assert!(semaphore.try_acquire_many(2).is_ok());
     /// ```
     pub fn add_permits(&self, permits: usize) {
+        self.raw.note_added(permits);
         self.raw.release(permits);
     }
 
@@ -283,7 +284,9 @@ impl Semaphore {
     fn take(&self, permits: usize, deadline: Option<Instant>) -> Result<(), Refused> {
         assert!(permits <= MAX_PERMITS, "more permits than a semaphore can hold");
         sched::consume_budget();
-        self.raw.acquire(permits, deadline)
+        self.raw.acquire(permits, deadline)?;
+        self.raw.note_taken();
+        Ok(())
     }
 
     fn try_take(&self, permits: usize) -> Result<(), TryAcquireError> {
@@ -291,7 +294,9 @@ impl Semaphore {
         self.raw.try_acquire(permits).map_err(|refused| match refused {
             Refused::Short => TryAcquireError::NoPermits,
             Refused::Closed => TryAcquireError::Closed,
-        })
+        })?;
+        self.raw.note_taken();
+        Ok(())
     }
 }
 
@@ -326,6 +331,7 @@ impl SemaphorePermit<'_> {
     /// assert_eq!(semaphore.available_permits(), 1);
     /// ```
     pub fn forget(self) {
+        self.semaphore.raw.note_forgotten(self.permits);
         mem::forget(self);
     }
 }
@@ -357,6 +363,7 @@ impl OwnedSemaphorePermit {
 
     /// Does not release the permits: the semaphore has fewer from now on.
     pub fn forget(mut self) {
+        self.semaphore.raw.note_forgotten(self.permits);
         self.permits = 0;
     }
 }

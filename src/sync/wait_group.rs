@@ -2,7 +2,7 @@
 
 use crate::base::list_lock::ListLock;
 use crate::base::sync::const_fn;
-use crate::coroutine::{Batch, WaitList, WaitReason};
+use crate::coroutine::{Batch, Facts, Subject, WaitList, WaitReason, Why};
 use crate::sched::{self, Wait, Woken};
 use std::fmt;
 use std::panic::{RefUnwindSafe, UnwindSafe};
@@ -40,6 +40,13 @@ struct State {
 
 impl UnwindSafe for WaitGroup {}
 impl RefUnwindSafe for WaitGroup {}
+
+// SAFETY: what is under the lock.
+unsafe impl Subject for WaitGroup {
+    fn facts(&self) -> Facts {
+        Facts::Count { at: std::ptr::from_ref(self).addr(), missing: self.state.lock().count }
+    }
+}
 
 impl WaitGroup {
     const_fn! {
@@ -96,7 +103,7 @@ impl WaitGroup {
         }
         let ended = sched::wait_in(
             &self.state,
-            Wait::new(WaitReason::WaitGroup),
+            Wait::new(Why::new(WaitReason::WaitGroup, self)),
             |state, node| {
                 let wanted = state.count > 0;
                 if wanted {

@@ -60,7 +60,7 @@ use super::scope;
 use super::{Builder, JoinError};
 use crate::base::large_box::{LargeBox, is_large, large_box};
 use crate::base::list_lock::ListLock;
-use crate::coroutine::{Batch, Event, WaitReason};
+use crate::coroutine::{Batch, Event, Facts, Subject, WaitReason, Why};
 use crate::runtime::spawn::no_runtime;
 use crate::sched;
 use crate::select::{EventArm, Order, WaitLimit, select};
@@ -107,6 +107,13 @@ struct Children {
     tokens: BTreeMap<u64, Weak<Inner>>,
     /// The number of the next child.
     next: u64,
+}
+
+// SAFETY: the address alone.
+unsafe impl Subject for Inner {
+    fn facts(&self) -> Facts {
+        Facts::Signal { at: std::ptr::from_ref(self).addr() }
+    }
 }
 
 impl Inner {
@@ -213,7 +220,7 @@ impl CancelToken {
     fn wait_until(&self, deadline: Option<Instant>) -> bool {
         sched::consume_budget();
         self.is_cancelled()
-            || sched::wait_for(&self.0.event, WaitReason::Cancel, deadline).is_ok()
+            || sched::wait_for(&self.0.event, Why::new(WaitReason::Cancel, &*self.0), deadline).is_ok()
             || self.is_cancelled()
     }
 
@@ -310,7 +317,7 @@ impl CancelToken {
 
     /// The cancellation as an alternative of a [`Select`](crate::select::Select).
     pub fn arm(&self) -> EventArm<'_> {
-        EventArm::new(&self.0.event)
+        EventArm::new(&self.0.event).of(&*self.0)
     }
 }
 

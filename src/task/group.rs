@@ -89,7 +89,9 @@ use super::Builder;
 use crate::base::list_lock::ListLock;
 use crate::base::lock::assert_none_held;
 use crate::base::sys::report;
-use crate::coroutine::{Batch, Cancellation, Handle, WaitList, WaitReason, Why, contain_panic};
+use crate::coroutine::{
+    Batch, Cancellation, Facts, Handle, Header, Subject, WaitList, WaitReason, Why, contain_panic,
+};
 use crate::sched::{self, Cancel, Wait, Woken};
 use std::any::Any;
 use std::collections::VecDeque;
@@ -146,6 +148,26 @@ pub(super) enum GroupEnd {
     Cancelled,
 }
 
+// SAFETY: what is under the lock.
+unsafe impl Subject for Group {
+    fn facts(&self) -> Facts {
+        let children = self.children.lock();
+        let alive = children.handles.iter().map(Handle::header).filter(|header| !header.done.is_set());
+        Facts::coroutines(std::ptr::from_ref(self).addr(), true, alive.map(Header::id))
+    }
+}
+
+/// What a spawn in a group at its limit waits for.
+struct SpawnLimit<'a>(&'a Group);
+
+// SAFETY: what is under the lock.
+unsafe impl Subject for SpawnLimit<'_> {
+    fn facts(&self) -> Facts {
+        let full = self.0.permits.as_ref().is_some_and(|permits| permits.lock().free == 0);
+        Facts::Count { at: std::ptr::from_ref(self.0).addr(), missing: usize::from(full) }
+    }
+}
+
 impl Group {
     /// A group of which at most that many children are alive at a time.
     pub(super) fn new(max_alive: Option<usize>) -> Group {
@@ -194,7 +216,7 @@ impl Group {
                 std::process::abort();
             }
             let done = &child.header().done;
-            if sched::wait_for_event(done, Why::new(WaitReason::ScopeEnd, child.header()), None, cancel)
+            if sched::wait_for_event(done, Why::new(WaitReason::ScopeEnd, self), None, cancel)
                 == Woken::Cancelled
             {
                 interrupted = true;
@@ -312,7 +334,7 @@ impl Group {
         }
         let ended = sched::wait_in(
             lock,
-            Wait::new(WaitReason::ScopeSpawn),
+            Wait::new(Why::new(WaitReason::ScopeSpawn, &SpawnLimit(self))),
             |permits, place| {
                 let taken = take(permits);
                 if !taken {

@@ -23,7 +23,7 @@
 
 use super::{Builder, JoinError, JoinHandle, Task};
 use crate::base::list_lock::ListLock;
-use crate::coroutine::{Event, WaitReason};
+use crate::coroutine::{Event, Facts, Subject, WaitReason, Why};
 use crate::runtime::spawn::{no_runtime, start};
 use crate::sched;
 use crate::select::{EventArm, Order, WaitLimit, select};
@@ -217,7 +217,7 @@ impl<T> JoinSet<T> {
             numbers.iter().filter_map(|number| self.handles.get(number)).map(JoinHandle::done).collect()
         };
         if ending.is_empty() {
-            return sched::wait_for(&self.ended.some, WaitReason::JoinSet, deadline).is_ok();
+            return sched::wait_for(&self.ended.some, Why::new(WaitReason::JoinSet, self), deadline).is_ok();
         }
         let mut arms: Vec<_> = ending.into_iter().chain([&self.ended.some]).map(EventArm::new).collect();
         let mut arms: Vec<_> = arms.iter_mut().map(|arm| Some(arm.any())).collect();
@@ -288,6 +288,15 @@ impl<T> JoinSet<T> {
 #[inline(never)]
 fn deadlock<T>() -> Option<Result<T, JoinError>> {
     Some(Err(JoinError::Deadlock))
+}
+
+// SAFETY: its owner waits, so the handles stay as they are.
+unsafe impl<T> Subject for JoinSet<T> {
+    fn facts(&self) -> Facts {
+        let alive = self.handles.values().filter(|handle| !handle.is_finished());
+        let ids = alive.filter_map(|handle| handle.task().id());
+        Facts::coroutines(std::ptr::from_ref(self).addr(), false, ids)
+    }
 }
 
 impl<T> Drop for JoinSet<T> {
