@@ -18,13 +18,14 @@
 use crate::base::fork;
 use crate::base::large_box::{LargeBox, is_large, large_box};
 use crate::base::lock::{Mutex, Rank, assert_none_held};
-use crate::coroutine::{Event, WaitReason};
+use crate::coroutine::{Event, Facts, Holder, Site, Subject, WaitReason, Why};
 use crate::sched::{
-    Cancel, Woken, consume_budget, may_switch, set, unwind_cancelled, wait_for_event, wait_masked,
+    Cancel, Woken, consume_budget, may_switch, set, this_holder, unwind_cancelled, wait_for_event,
+    wait_masked,
 };
 use std::collections::BTreeMap;
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -73,6 +74,7 @@ const END_TIMEOUT: Duration = Duration::from_secs(1);
 /// })
 /// # .unwrap();
 /// ```
+#[track_caller]
 pub fn blocking<T: Send, F: FnOnce() -> T + Send>(f: F) -> io::Result<T> {
     if const { is_large::<F>() || is_large::<T>() } {
         let (f, mut value) = (large_box!(f), LargeBox::empty());
@@ -116,11 +118,45 @@ pub(crate) fn usage() -> Usage {
     Usage { threads: pool.threads, idle: pool.idle, queued: pool.queue.len() }
 }
 
+/// A call that the pool makes.
+#[derive(Clone, Copy, Debug)]
+#[allow(dead_code, reason = "for reports")]
+pub(crate) struct Call {
+    /// Who waits for it; `None` if nobody does.
+    pub(crate) caller: Option<Holder>,
+    /// Why; [`WaitReason::None`] if nobody waits.
+    pub(crate) reason: WaitReason,
+    /// Where the call was made.
+    pub(crate) site: Site,
+    /// When a thread of the pool took it; before that, when it was queued.
+    pub(crate) since: Instant,
+}
+
+/// The calls that run now, each with its number.
+#[cfg_attr(not(test), allow(dead_code, reason = "for reports"))]
+pub(crate) fn running_calls() -> Vec<(u64, Call)> {
+    POOL.lock().running.iter().map(|(number, call)| (*number, *call)).collect()
+}
+
+/// What a caller of the pool waits for.
+struct Awaited {
+    call: u64,
+}
+
+// SAFETY: a number that never changes.
+unsafe impl Subject for Awaited {
+    fn facts(&self) -> Facts {
+        Facts::Blocking { call: self.call }
+    }
+}
+
 type Job = Box<dyn FnOnce() + Send>;
 
 struct Pool {
     /// By number, so that the job of a cancelled caller is removed without a search.
-    queue: BTreeMap<u64, Job>,
+    queue: BTreeMap<u64, (Job, Call)>,
+    /// The calls that threads have taken and not finished.
+    running: BTreeMap<u64, Call>,
     /// The number of the next job.
     next: u64,
     limit: usize,
@@ -133,11 +169,20 @@ struct Pool {
 
 static POOL: Mutex<Pool> = Mutex::new(
     Rank::Blocking,
-    Pool { queue: BTreeMap::new(), next: 0, limit: DEFAULT_LIMIT, threads: 0, aside: 0, idle: 0 },
+    Pool {
+        queue: BTreeMap::new(),
+        running: BTreeMap::new(),
+        next: 0,
+        limit: DEFAULT_LIMIT,
+        threads: 0,
+        aside: 0,
+        idle: 0,
+    },
 );
 static JOB_QUEUED: parking_lot::Condvar = parking_lot::Condvar::new();
 
 /// As [`blocking`], with a wait reason of its own.
+#[track_caller]
 pub(crate) fn run<T: Send>(reason: WaitReason, f: impl FnOnce() -> T + Send) -> io::Result<T> {
     if !may_switch() {
         return Ok(f());
@@ -164,13 +209,17 @@ pub(crate) fn run<T: Send>(reason: WaitReason, f: impl FnOnce() -> T + Send) -> 
     // awaited by `wait_masked`, which obeys no cancellation; and the pool neither drops a job it has
     // taken nor lets one wait without a thread.
     let job = unsafe { std::mem::transmute::<Box<dyn FnOnce() + Send + '_>, Job>(job) };
-    let number = submit(job)?;
-    if wait_for_event(&done, reason.into(), None, Cancel::Obey) != Woken::Event {
+    let caller = Holder::from_word(this_holder());
+    let call = Call { caller, reason, site: Location::caller(), since: Instant::now() };
+    let number = submit(job, call)?;
+    let awaited = Awaited { call: number };
+    let why = Why::new(reason, &awaited);
+    if wait_for_event(&done, why, None, Cancel::Obey) != Woken::Event {
         if let Some(job) = withdraw(number) {
             drop(job);
             unwind_cancelled();
         }
-        wait_masked(&done, reason);
+        wait_masked(&done, why);
     }
     match outcome.expect("the job stores its outcome before it sets the event") {
         Ok(value) => Ok(value),
@@ -183,8 +232,10 @@ pub(crate) fn run<T: Send>(reason: WaitReason, f: impl FnOnce() -> T + Send) -> 
 /// # Errors
 ///
 /// The pool has no thread and none could be created. The closure was dropped.
+#[track_caller]
 pub(crate) fn detach(f: impl FnOnce() + Send + 'static) -> io::Result<()> {
-    submit(Box::new(f)).map(drop)
+    let (reason, site) = (WaitReason::None, Location::caller());
+    submit(Box::new(f), Call { caller: None, reason, site, since: Instant::now() }).map(drop)
 }
 
 /// As [`detach`], for a closure that may block for long. At most one thread in [`ASIDE`] runs such a job at a
@@ -193,6 +244,7 @@ pub(crate) fn detach(f: impl FnOnce() + Send + 'static) -> io::Result<()> {
 /// # Errors
 ///
 /// Those of [`detach`], and `WouldBlock` if that many threads run such jobs already.
+#[track_caller]
 pub(crate) fn detach_aside(f: impl FnOnce() + Send + 'static) -> io::Result<()> {
     let mut pool = POOL.lock();
     if pool.aside >= pool.limit / ASIDE {
@@ -235,11 +287,11 @@ impl<T> OutcomePtr<T> {
 
 /// Removes a job from the queue, if no thread has taken it.
 fn withdraw(number: u64) -> Option<Job> {
-    POOL.lock().queue.remove(&number)
+    POOL.lock().queue.remove(&number).map(|(job, _)| job)
 }
 
 /// Queues a job for a living thread and returns its number; or fails and drops the job.
-fn submit(job: Job) -> io::Result<u64> {
+fn submit(job: Job, call: Call) -> io::Result<u64> {
     fork::check();
     fork::register_pool(fork::PoolHooks { end_idle_threads, forget_threads: reset_after_fork });
     let mut pool = POOL.lock();
@@ -257,7 +309,7 @@ fn submit(job: Job) -> io::Result<u64> {
     }
     let number = pool.next;
     pool.next += 1;
-    pool.queue.insert(number, job);
+    pool.queue.insert(number, (job, call));
     drop(pool);
     JOB_QUEUED.notify_one();
     Ok(number)
@@ -288,6 +340,7 @@ fn reset_after_fork() -> bool {
     pool.aside = 0;
     // Their callers are gone with what the jobs borrow, so the jobs are leaked.
     std::mem::forget(std::mem::take(&mut pool.queue));
+    pool.running.clear();
     pool.idle == 0
 }
 
@@ -295,10 +348,12 @@ fn reset_after_fork() -> bool {
 fn work() {
     let mut pool = POOL.lock();
     loop {
-        while let Some((_, job)) = pool.queue.pop_first() {
+        while let Some((number, (job, call))) = pool.queue.pop_first() {
+            pool.running.insert(number, Call { since: Instant::now(), ..call });
             drop(pool);
             job();
             pool = POOL.lock();
+            pool.running.remove(&number);
         }
         if pool.threads > pool.limit || fork::no_runtime_lives() {
             pool.threads -= 1;
@@ -317,6 +372,7 @@ fn work() {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
+    use crate::sched::testing;
 
     #[test]
     fn a_call_borrows_and_runs_elsewhere() {
@@ -334,6 +390,35 @@ mod tests {
     }
 
     #[test]
+    fn a_call_that_runs_is_known_with_its_caller_and_line() {
+        let line = line!() + 6;
+        testing::on_one_worker(|| {
+            let (begun, begins) = crate::channel::bounded(1);
+            let (ends, end) = std::sync::mpsc::channel::<()>();
+            let caller = crate::spawn(move || {
+                // Nobody waits for the thread of the pool.
+                blocking(move || {
+                    begun.send(()).expect("a receiver");
+                    end.recv()
+                })
+            });
+            begins.recv().expect("it runs");
+            let waits = testing::wait_of(&caller.task(), WaitReason::Blocking);
+            let Some(Facts::Blocking { call }) = waits.facts else { panic!("a call, not {:?}", waits.facts) };
+            let calls = running_calls();
+            let (_, found) = calls.iter().find(|(number, _)| *number == call).expect("it runs");
+            assert_eq!(found.caller, caller.task().id().map(Holder::Coroutine));
+            assert_eq!((found.site.file(), found.site.line()), (file!(), line));
+            drop(ends);
+            assert!(caller.join().expect("no panic").expect("a thread").is_err());
+            // The caller may go on before the thread has taken it off.
+            while running_calls().iter().any(|(number, _)| *number == call) {
+                crate::yield_now();
+            }
+        });
+    }
+
+    #[test]
     fn a_panic_goes_on_in_the_caller() {
         let caught = crate::run(|| catch_unwind(|| run(WaitReason::Resolve, || panic!("there"))));
         assert_eq!(caught.expect_err("a panic").downcast_ref(), Some(&"there"));
@@ -345,10 +430,12 @@ mod tests {
         const QUEUED: u64 = 20_000;
         let cost = |queued: u64| {
             let gone = u64::MAX / 2; // no thread looks at these numbers
+            let (reason, site) = (WaitReason::None, Location::caller());
+            let call = Call { caller: None, reason, site, since: Instant::now() };
             let start = std::time::Instant::now();
             let mut pool = POOL.lock();
             drop(pool.queue.split_off(&gone));
-            pool.queue.extend((0..queued).map(|n| (gone + n, Box::new(|| ()) as Job)));
+            pool.queue.extend((0..queued).map(|n| (gone + n, (Box::new(|| ()) as Job, call))));
             drop(pool);
             (0..queued).rev().step_by(2).for_each(|n| drop(withdraw(gone + n)));
             (0..queued).for_each(|n| drop(withdraw(gone + n)));

@@ -607,3 +607,100 @@ mod models {
         });
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use crate::channel::{bounded, broadcast, unbounded, watch};
+    use crate::coroutine::{Facts, WaitReason};
+    use crate::sched::testing::{Seen, on_one_worker, wait_of};
+
+    /// The facts of a channel: length, capacity, senders and receivers.
+    fn channel(facts: Option<&Facts>) -> (usize, Option<usize>, usize, Option<usize>) {
+        match facts {
+            Some(&Facts::Channel { len, capacity, senders, receivers, .. }) => {
+                (len, capacity, senders, receivers)
+            }
+            other => panic!("a channel, not {other:?}"),
+        }
+    }
+
+    fn parts(seen: &Seen) -> (usize, Option<usize>, usize, Option<usize>) {
+        channel(seen.facts.as_ref())
+    }
+
+    #[test]
+    fn a_wait_for_a_channel_says_how_full_it_is_and_who_is_left() {
+        on_one_worker(|| {
+            let (sender, receiver) = bounded(2);
+            let theirs = sender.clone();
+            let sends = crate::spawn(move || (0..3).for_each(|i| theirs.send(i).expect("a receiver")));
+            let seen = wait_of(&sends.task(), WaitReason::Send);
+            assert_eq!(parts(&seen), (2, Some(2), 2, Some(1)));
+            assert_eq!(receiver.recv(), Ok(0));
+            sends.join().expect("no panic");
+
+            let (sender, receiver) = unbounded::<[u64; 600]>();
+            let kept = receiver.clone();
+            let receives = crate::spawn(move || receiver.recv().is_err());
+            let seen = wait_of(&receives.task(), WaitReason::Recv);
+            assert_eq!(parts(&seen), (0, None, 1, Some(2)));
+            drop((sender, kept));
+            assert!(receives.join().expect("no panic"));
+        });
+    }
+
+    #[test]
+    fn a_wait_for_a_change_says_how_many_senders_are_left() {
+        on_one_worker(|| {
+            let (sender, mut receiver) = watch::channel(0);
+            let changes = crate::spawn(move || receiver.changed().is_err());
+            let seen = wait_of(&changes.task(), WaitReason::Changed);
+            assert_eq!(parts(&seen), (0, None, 1, None));
+            drop(sender);
+            assert!(changes.join().expect("no panic"));
+
+            let (sender, mut receiver) = broadcast::channel::<u8>(4);
+            let receives = crate::spawn(move || receiver.recv().is_err());
+            let seen = wait_of(&receives.task(), WaitReason::Broadcast);
+            assert_eq!(parts(&seen), (0, None, 1, None));
+            drop(sender);
+            assert!(receives.join().expect("no panic"));
+        });
+    }
+
+    /// Each arm that waits for something is described. An arm that waits for the time is the deadline.
+    #[test]
+    fn a_select_says_what_its_arms_wait_for() {
+        on_one_worker(|| {
+            let (sender, receiver) = bounded::<u8>(0);
+            let (full, _kept) = bounded::<u8>(0);
+            let token = crate::task::CancelToken::new();
+            let awaited = crate::spawn(crate::task::park);
+            let (id, unpark) = (awaited.task().id().expect("a coroutine"), awaited.task());
+            let stop = token.clone();
+            let selects = crate::spawn(move || {
+                crate::select! {
+                    recv(receiver) -> _ => 0,
+                    send(full, 1) -> _ => 1,
+                    join(awaited) -> _ => 2,
+                    cancelled(stop) => 3,
+                    default(std::time::Duration::from_secs(3600)) => 4,
+                }
+            });
+            let seen = wait_of(&selects.task(), WaitReason::Select);
+            let Some(Facts::Any(arms)) = seen.facts else { panic!("several, not {:?}", seen.facts) };
+            assert_eq!(arms.len(), 4);
+            let channels = arms.iter().filter(|facts| matches!(facts, Facts::Channel { .. }));
+            assert!(
+                channels.map(|facts| channel(Some(facts))).all(|parts| parts == (0, Some(0), 1, Some(1)))
+            );
+            assert!(arms.contains(&Facts::Coroutine(id)));
+            assert!(arms.iter().any(|facts| matches!(facts, Facts::Signal { .. })));
+            assert!(seen.deadline.is_some());
+            token.cancel();
+            assert_eq!(selects.join().expect("no panic"), 3);
+            unpark.unpark();
+            drop(sender);
+        });
+    }
+}

@@ -178,6 +178,15 @@ impl<'a> SubjectRef<'a> {
         SubjectRef { at, facts, borrow: PhantomData }
     }
 
+    /// The same reference, with any lifetime.
+    ///
+    /// # Safety
+    ///
+    /// It is not used after the subject's borrow has ended.
+    pub(crate) unsafe fn outlive<'b>(self) -> SubjectRef<'b> {
+        SubjectRef { borrow: PhantomData, ..self }
+    }
+
     /// Describes it as it is now.
     pub(crate) fn facts(self) -> Facts {
         // SAFETY: borrowed for `'a`; `new` has made the function for this type.

@@ -35,7 +35,7 @@
 //! # Access
 //!
 //! - `waiter`: see `waiter.rs`. `woken`: under its lock, the thread and the one that wakes it.
-//! - `token`, `rounds`, `record`: the thread that leases the parker.
+//! - `token`, `rounds`, `record`, `thread`: the thread that leases the parker.
 //! - The token of `task::park` itself is shared with the thread's handles, which may outlive the thread. Then
 //!   the next thread that leases the parker gets a new token, to which no handle exists.
 //!
@@ -55,6 +55,7 @@ use crate::base::lock::{Mutex, Rank};
 use std::cell::{Cell, RefCell};
 use std::ptr::NonNull;
 use std::sync::Arc;
+use std::thread::Thread;
 use std::time::Instant;
 
 const TABLE: &Table = &Table { schedule: wake };
@@ -71,9 +72,11 @@ pub(crate) struct Parker {
     woken: Mutex<bool>,
     wake_up: parking_lot::Condvar,
     record: LocalRecord,
+    /// The thread, unless its locals were destroyed before its first wait.
+    thread: RefCell<Option<Thread>>,
 }
 
-// SAFETY: `record`, `token` and `rounds` are not Sync by themselves; only the thread that leases the parker
+// SAFETY: `record`, `thread`, `token` and `rounds` are not Sync by themselves; only the thread that leases the parker
 // uses them.
 unsafe impl Sync for Parker {}
 // SAFETY: as above; a parker that is not leased is not used.
@@ -98,6 +101,12 @@ impl Parker {
         Arc::clone(&self.token.borrow())
     }
 
+    /// The thread that leases the parker, which is the caller. `None` if its thread-locals were destroyed before
+    /// its first wait.
+    pub(crate) fn thread(&'static self) -> Option<Thread> {
+        self.thread.borrow().clone()
+    }
+
     /// The ticket for the thread's next wait.
     pub(crate) fn ticket(&'static self) -> Ticket {
         // SAFETY: parkers are never freed, and the pointer is made from the whole parker.
@@ -113,6 +122,7 @@ impl Parker {
             woken: Mutex::new(Rank::Parker, false),
             wake_up: parking_lot::Condvar::new(),
             record: LocalRecord::new(None, None, false),
+            thread: RefCell::new(None),
         }
     }
 
@@ -211,7 +221,10 @@ fn lease() -> &'static Parker {
         }
     };
     set_leased(Some(parker));
-    if !at_destruction(end_locals) {
+    if at_destruction(end_locals) {
+        // std's own record of the thread is destroyed after its thread-locals.
+        *parker.thread.borrow_mut() = Some(std::thread::current());
+    } else {
         parker.record.locals.close();
     }
     parker
@@ -242,6 +255,7 @@ unsafe fn end(parker: NonNull<()>) -> Next {
     set_leased(None);
     parker.rounds.set(0);
     parker.record.reset();
+    *parker.thread.borrow_mut() = None;
     let mut token = parker.token.borrow_mut();
     match Arc::get_mut(&mut token) {
         Some(token) => _ = token.consume(),

@@ -114,7 +114,8 @@ pub(crate) fn perform<T>(
                 return Err(refused.into());
             }
             let (deadline, limited) = deadline_of_file(deadline);
-            let _blocks = Blocks::here(reason);
+            // SAFETY: the source is borrowed until this returns.
+            let _blocks = unsafe { Blocks::here(Why::new(reason, source), deadline) };
             if !source.wait_on_thread(direction, deadline, &mut backoff)? {
                 if limited && std::thread::panicking() {
                     return Err(elapsed().into());
@@ -271,6 +272,20 @@ mod tests {
                 },
             }
         })
+    }
+
+    #[test]
+    fn a_wait_for_a_socket_names_its_descriptor() {
+        use crate::sched::testing::{on_one_worker, wait_of};
+        on_one_worker(|| {
+            let (one, other) = crate::net::UnixStream::pair().expect("a pair");
+            let fd = one.as_raw_fd();
+            let reads = crate::spawn(move || std::io::Read::read(&mut &one, &mut [0; 8]));
+            let seen = wait_of(&reads.task(), WaitReason::Read);
+            assert_eq!(seen.facts, Some(Facts::File(fd)));
+            drop(other);
+            assert_eq!(reads.join().expect("no panic").expect("the end"), 0);
+        });
     }
 
     /// All datagrams are received, although the poller reports many of them with one edge, and many waiters

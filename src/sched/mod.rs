@@ -17,6 +17,7 @@
 //! - [`current`]: the calling thread's worker, and the coroutine that runs there.
 //! - [`schedule`]: where a woken coroutine is queued. [`spawn`](mod@spawn): how a coroutine is made and
 //!   queued.
+//! - [`blocked_threads`]: the threads that a wait blocks.
 //! - [`cancel`], [`deadline`], [`unwinding`], [`checks`], [`thread_bound`]: what a wait has to observe:
 //!   time limits, a thread that unwinds, code that must not wait.
 //! - [`wait`](mod@wait): the waist, through which everything that blocks goes.
@@ -25,6 +26,7 @@
 //! worker sleeps, and how long a coroutine waits for its turn at most.
 
 mod before_sleep;
+mod blocked_threads;
 mod budget;
 mod cancel;
 mod capture;
@@ -63,6 +65,8 @@ mod unwinding;
 mod wait;
 mod worker;
 
+#[allow(unused_imports, reason = "for reports")]
+pub(crate) use blocked_threads::{BlockedThread, for_each_blocked_thread};
 pub(crate) use budget::this_holder;
 pub(crate) use cancel::{checkpoint, limited, masked, unwind_cancelled, unwind_shutdown};
 pub(crate) use capture::capture;
@@ -85,3 +89,6 @@ pub(crate) use wait::{
     Cancel, Ended, Wait, Woken, consume_budget, set, set_for_good, sleep_until, wait, wait_at, wait_for,
     wait_for_event, wait_in, wait_in_ring, wait_masked, with_ticket, yield_now,
 };
+
+#[cfg(all(test, not(loom)))]
+pub(crate) use wait::testing;

@@ -11,10 +11,11 @@
 //! | anything else: locks, channels, permits, joins, sleeps | blocks the thread | likewise |
 //!
 //! A wait that blocks a worker is noted in its `Remote` ([`Blocks`]), so that the stall report names the
-//! destructor.
+//! destructor. Each wait that blocks a thread is listed, for reports (`blocked_threads.rs`).
 
+use super::blocked_threads::{Listed, list};
 use super::current::{cancelled, may_switch, with, with_local_record_if_any};
-use crate::coroutine::{Header, LocalRecord, Unwinding, WaitReason};
+use crate::coroutine::{Header, LocalRecord, Unwinding, WaitReason, Why};
 use std::io;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -58,17 +59,24 @@ pub(crate) fn can_never_end(header: &Header) -> bool {
 }
 
 /// While it lives, the thread is blocked in such a wait. It matters if the thread is a worker.
-pub(crate) struct Blocks(());
+pub(crate) struct Blocks {
+    _listed: Listed,
+}
 
 impl Blocks {
-    /// Notes the reason, and puts the coroutine that was to run next where other workers can take it.
+    /// Notes the wait, and puts the coroutine that was to run next where other workers can take it.
+    ///
+    /// # Safety
+    ///
+    /// The subject is alive until the result was dropped, and the result is dropped.
     #[cold]
-    pub(crate) fn here(reason: WaitReason) -> Blocks {
+    pub(crate) unsafe fn here(why: Why<'_>, deadline: Option<Instant>) -> Blocks {
         with(|worker| {
             worker.share_lifo();
-            worker.remote().blocked_in.store(reason as u8, Ordering::Relaxed);
+            worker.remote().blocked_in.store(why.reason as u8, Ordering::Relaxed);
         });
-        Blocks(())
+        // SAFETY: as the caller says.
+        Blocks { _listed: unsafe { list(why, deadline) } }
     }
 }
 

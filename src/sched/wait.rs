@@ -238,7 +238,8 @@ fn wait_on_thread(
             Cancel::Obey => deadline_on_thread(deadline),
             Cancel::Mask => (deadline, false),
         };
-        let _blocks = Blocks::here(why.reason);
+        // SAFETY: the caller borrows the subject until this returns.
+        let _blocks = unsafe { Blocks::here(why, deadline) };
         match parker.block(ticket, deadline) {
             Cause::Timeout if limited => Woken::Cancelled,
             Cause::Timeout => Woken::Timeout,

@@ -459,6 +459,65 @@ mod tests {
         Instant::now() + Duration::from_millis(5)
     }
 
+    /// A scope waits for all of its coroutines, a set for any, and both name them.
+    #[test]
+    fn a_wait_for_several_coroutines_names_them() {
+        use crate::coroutine::{Facts, Id, WaitReason};
+        use crate::sched::testing::{Seen, on_one_worker, wait_of};
+
+        fn coroutines(seen: Seen) -> (Vec<Id>, usize, bool) {
+            match seen.facts {
+                Some(Facts::Coroutines { at, mut left, count, all }) => {
+                    assert_eq!(Some(at), seen.address);
+                    left.sort();
+                    (left, count, all)
+                }
+                other => panic!("coroutines, not {other:?}"),
+            }
+        }
+
+        on_one_worker(|| {
+            let (ids, known) = crate::channel::unbounded();
+            let opens = crate::spawn({
+                let ids = ids.clone();
+                move || {
+                    crate::scope(|s| {
+                        for ends in [true, false, false] {
+                            let ids = ids.clone();
+                            s.spawn(move || {
+                                if !ends {
+                                    ids.send(crate::task::current()).expect("a receiver");
+                                    crate::task::park();
+                                }
+                            });
+                        }
+                    });
+                }
+            });
+            let tasks = [known.recv().expect("one"), known.recv().expect("two")];
+            let mut expected = tasks.each_ref().map(|task| task.id().expect("a coroutine"));
+            expected.sort();
+            let seen = wait_of(&opens.task(), WaitReason::ScopeEnd);
+            assert_eq!(coroutines(seen), (expected.to_vec(), 2, true));
+            tasks.iter().for_each(crate::task::Task::unpark);
+            opens.join().expect("no panic");
+
+            let joins = crate::spawn(move || {
+                let mut set = crate::task::JoinSet::new();
+                for _ in 0..100 {
+                    set.spawn(crate::task::park);
+                }
+                ids.send(crate::task::current()).expect("a receiver");
+                set.join_next().is_some()
+            });
+            let seen = wait_of(&joins.task(), WaitReason::JoinSet);
+            let (left, count, all) = coroutines(seen);
+            assert_eq!((left.len(), count, all), (64, 100, false));
+            joins.cancel();
+            assert!(joins.join().is_err());
+        });
+    }
+
     /// The parent's time limit is its children's as well, whichever of them meets it first.
     #[test]
     fn a_time_limit_goes_for_the_whole_scope() {
