@@ -47,8 +47,8 @@ pub(crate) enum Facts {
         available: usize,
         /// How many permits there are in all, if no permit was forgotten.
         total: usize,
-        /// Who has taken permits last. The permits may have been passed on to another coroutine since, so this
-        /// is no proof of who will release them.
+        /// Who has taken permits last. The permits may have been passed on to another coroutine since, so
+        /// this is no proof of who will release them.
         taken_by: Option<Holder>,
     },
     /// A channel of any kind.
@@ -77,7 +77,7 @@ pub(crate) enum Facts {
     /// The end of all of these coroutines, or of any of them.
     Coroutines {
         at: usize,
-        /// Those that have not ended; not all of them if there are many.
+        /// Coroutines that have not ended; only the first of them if there are many.
         left: Vec<Id>,
         /// How many have not ended.
         count: usize,

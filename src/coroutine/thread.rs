@@ -76,8 +76,8 @@ pub(crate) struct Parker {
     thread: RefCell<Option<Thread>>,
 }
 
-// SAFETY: `record`, `thread`, `token` and `rounds` are not Sync by themselves; only the thread that leases the parker
-// uses them.
+// SAFETY: `record`, `thread`, `token` and `rounds` are not Sync by themselves; only the thread that leases
+// the parker uses them.
 unsafe impl Sync for Parker {}
 // SAFETY: as above; a parker that is not leased is not used.
 unsafe impl Send for Parker {}
@@ -101,8 +101,8 @@ impl Parker {
         Arc::clone(&self.token.borrow())
     }
 
-    /// The thread that leases the parker, which is the caller. `None` if its thread-locals were destroyed before
-    /// its first wait.
+    /// The thread that leases the parker, which is the caller. `None` if its thread-locals were destroyed
+    /// before its first wait.
     pub(crate) fn thread(&'static self) -> Option<Thread> {
         self.thread.borrow().clone()
     }

@@ -34,7 +34,7 @@ impl Subject {
                 let (local, peer) = addresses(fd);
                 Some(Subject::Descriptor { fd, local, peer })
             }
-            None => address.map(Subject::Address),
+            _ => address.map(Subject::Address),
         }
     }
 }

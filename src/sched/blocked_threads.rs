@@ -2,8 +2,8 @@
 //! unwinds.
 //!
 //! A thread lists its wait before it blocks and takes it off afterwards, under one lock. So while a reader
-//! holds the lock, the frames of all listed waits stay, and what they wait for may be described. Only a thread
-//! that blocks pays for this.
+//! holds the lock, the frames of all listed waits stay, and what they wait for may be described. Only a
+//! thread that blocks pays for this.
 //!
 //! The list is by [`Holder::word`]. Should two waits ever have the same one, the later replaces the earlier,
 //! and whichever ends first takes it off: a report may then lack one of them, but nothing dangles.
@@ -70,8 +70,8 @@ impl Drop for Listed {
 /// Calls `f` for every thread that a wait blocks. `f` runs under a lock: it neither parks nor runs code of a
 /// user, and takes no lock but those of wait lists.
 #[cfg_attr(not(test), allow(dead_code, reason = "for reports"))]
-pub(crate) fn for_each_blocked_thread(mut f: impl FnMut(&BlockedThread<'_>)) {
-    BLOCKED.lock().values().for_each(|blocked| f(blocked));
+pub(crate) fn for_each_blocked_thread(f: impl FnMut(&BlockedThread<'_>)) {
+    BLOCKED.lock().values().for_each(f);
 }
 
 #[cfg(all(test, not(loom)))]

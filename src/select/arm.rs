@@ -41,8 +41,8 @@ pub(crate) trait Arm {
     }
 
     /// Describes what it waits for; `None` for an arm that waits for the time alone, or for nothing. Between
-    /// `enlist` and `leave` any thread may call this: it uses only what is atomic or under locks, and what does
-    /// not change meanwhile.
+    /// `enlist` and `leave` any thread may call this: it uses only what is atomic or under locks, and what
+    /// does not change meanwhile.
     fn facts(&self) -> Option<Facts> {
         None
     }

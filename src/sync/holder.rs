@@ -1,8 +1,8 @@
 //! Who holds a lock, for reports: one word beside the lock's state.
 //!
 //! The holder stores itself after it has taken the lock, and clears the word before it releases the lock. So
-//! a reader who finds the lock taken, and then reads the word, reads the holder of that moment or a later one,
-//! or nothing: never an earlier holder. Both stores are relaxed, and cost no read-modify-write.
+//! a reader that finds the lock taken, and then reads the word, reads the holder of that moment or a later
+//! one, or nothing: never an earlier holder. Both stores are relaxed, and cost no read-modify-write.
 //!
 //! A leaked guard names the coroutine that leaked it, even after that has ended: numbers are never reused.
 //!
