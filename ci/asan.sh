@@ -18,11 +18,11 @@ export RUSTFLAGS=-Zsanitizer=address CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-targe
 # `detect_stack_use_after_return`: src/storage/probe.rs has the reason. Leaks: some tests leak coroutines on purpose.
 export ASAN_OPTIONS=detect_stack_use_after_return=0:detect_leaks=0
 cargo=(cargo +nightly test --target "$target" --features corosensei/sanitizer)
-# One test needs a few spawns within a tick, which takes longer here. valgrind does not run these programs.
-skip=(--skip newcomers_avoid_a_home --skip valgrind_is_refused)
+# valgrind does not run these programs.
+skip=(--skip valgrind_is_refused)
 for homes in auto off; do
     echo "--- SWARD_HOMES=$homes"
     export SWARD_HOMES=$homes
-    within 900 "${cargo[@]}" --test homes -- "${skip[@]}"
+    within 900 "${cargo[@]}" --test homes
     within 900 "${cargo[@]}" --lib -- storage:: sched:: "${skip[@]}"
 done

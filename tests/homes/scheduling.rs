@@ -189,7 +189,7 @@ fn an_isolated_coroutine_is_alone_in_its_home() {
 /// A home in which a coroutine has computed for long gets no newcomers.
 #[test]
 fn newcomers_avoid_a_home_that_had_a_long_turn() {
-    let Some(runtime) = with_homes(1, Homes::Auto) else { return };
+    let Some(runtime) = with_homes_and_stall(1, Homes::Auto, Duration::from_millis(500)) else { return };
     let (before, after, own) = runtime.run(|| {
         let homes_of_children = || {
             let child = || sward::spawn(home);
@@ -244,7 +244,10 @@ fn homes_are_reused() {
 fn a_few_homes_are_enough() {
     const COUNT: usize = 1_000;
     for (workers, limit) in [(1, 1), (2, 1), (2, 2), (2, 3), (4, 2), (4, 3)] {
-        let Some(runtime) = with_homes(workers, Homes::Count(limit)) else { return };
+        // So long that no spare worker helps, whose pinned home would count.
+        let stall = Duration::from_secs(60);
+        let runtime = with_homes_and_stall(workers, Homes::Count(limit), stall);
+        let Some(runtime) = runtime else { return };
         let seen = Arc::new(Mutex::new(HashSet::new()));
         let sum = runtime.run(|| {
             let (first, mut receiver) = sward::channel::bounded(1);

@@ -90,7 +90,8 @@ fn a_child_that_was_forked_outside_lends() {
     let status = fork(|| {
         assert!(Loan::of(pointer).is_none(), "there is no lender in the child");
         let own = Storage::lend("of the child".into()).expect("a thread");
-        assert_eq!(on_worker(&own, || sys::swap_errno(7)), 0);
+        // What it finds at first is what the start of a thread has left.
+        on_worker(&own, || sys::swap_errno(7));
         assert_eq!(on_worker(&own, || sys::swap_errno(0)), 7);
         own.end().join().expect("it ends");
     });
