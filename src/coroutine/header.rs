@@ -412,7 +412,7 @@ impl Header {
         Some(Waiting {
             reason,
             subject: at.zip(request.describe).map(refer),
-            deadline: request.deadline,
+            deadline: request.deadline(),
             since: self.since(),
             masked: request.masked,
             ended: self.waiter.cause(request.ticket).is_some(),

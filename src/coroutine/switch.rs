@@ -26,7 +26,7 @@ use super::walk::Walk;
 use crate::stack::Stack;
 use corosensei::stack::StackPointer;
 use corosensei::{CoroutineResult, Yielder};
-use std::mem::ManuallyDrop;
+use std::mem::{ManuallyDrop, MaybeUninit};
 use std::num::NonZeroUsize;
 use std::ptr::NonNull;
 use std::time::Instant;
@@ -41,8 +41,11 @@ pub(crate) struct Request {
     pub(crate) ticket: Ticket,
     /// Whether a cancellation does not end this wait.
     pub(crate) masked: bool,
-    /// When the wait ends at the latest.
-    pub(super) deadline: Option<Instant>,
+    /// Whether there is a deadline.
+    limited: bool,
+    /// When the wait ends at the latest. Without a deadline it is not written, which saves the usual wait a
+    /// store.
+    deadline: MaybeUninit<Instant>,
     /// How to describe what the wait is for; the header has its address. The frame that waits borrows it.
     pub(super) describe: Option<Describe>,
 }
@@ -61,7 +64,15 @@ impl Request {
         why: Why<'_>,
         deadline: Option<Instant>,
     ) -> Request {
-        Request { commit, ticket, masked, deadline, describe: why.describe() }
+        let limited = deadline.is_some();
+        let deadline = deadline.map_or(MaybeUninit::uninit(), MaybeUninit::new);
+        Request { commit, ticket, masked, limited, deadline, describe: why.describe() }
+    }
+
+    /// When the wait ends at the latest.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        // SAFETY: `new` has written it then.
+        self.limited.then(|| unsafe { self.deadline.assume_init() })
     }
 }
 

@@ -30,12 +30,12 @@ thread_locals! {
         left.replace(left.get().saturating_sub(1)) == 0
     }, destroyed: false;
 
-    /// Sets the budget.
-    fn set(calls: u32) = |turn| turn.calls_left.set(calls), destroyed: ();
+    /// Begins a new budget.
+    pub(super) fn refill() = |turn| turn.calls_left.set(BUDGET), destroyed: ();
 
-    /// Sets the budget and the holder.
-    fn set_turn(calls: u32, holder: u64) = |turn| {
-        turn.calls_left.set(calls);
+    /// Begins a new budget, and sets the holder.
+    fn set_turn(holder: u64) = |turn| {
+        turn.calls_left.set(BUDGET);
         turn.holder.set(holder);
     }, destroyed: ();
 
@@ -46,16 +46,10 @@ thread_locals! {
     fn set_holder(holder: u64) = |turn| turn.holder.set(holder), destroyed: ();
 }
 
-/// Begins a new budget.
-#[inline]
-pub(super) fn refill() {
-    set(BUDGET);
-}
-
 /// Begins a turn of that coroutine.
 #[inline]
 pub(super) fn begin_turn(id: Id) {
-    set_turn(BUDGET, id.0);
+    set_turn(id.0);
 }
 
 /// The worker runs code of a user outside of all coroutines from here on.

@@ -33,8 +33,8 @@ use crate::base::fork;
 use crate::base::list_lock::ListLock;
 use crate::base::lock::assert_none_held;
 use crate::coroutine::{
-    Batch, Cause, Event, EventNode, Header, LocalRecord, NodeState, Request, Suspend, Ticket, WaitNode,
-    Waiter, Why, with_parker,
+    Batch, Cause, Event, EventNode, Header, LocalRecord, NodeState, Request, SubjectRef, Suspend, Ticket,
+    WaitNode, WaitReason, Waiter, Why, with_parker,
 };
 use std::cell::Cell;
 use std::ptr::NonNull;
@@ -80,15 +80,18 @@ pub(crate) unsafe fn wait(
 ) -> Woken {
     fork::check();
     assert_none_held();
+    // Apart, so that the calls below take it in registers: in one piece it would be stored in memory in each
+    // wait, though only few waits make one of the calls.
+    let Why { reason, subject } = why;
     let Some(this) = current::parkable_coroutine() else {
-        return wait_on_thread(why, deadline, cancel, commit);
+        return wait_on_thread(reason, subject, deadline, cancel, commit);
     };
     // SAFETY: the coroutine that runs this is alive, and it is this one.
     match (unsafe { this.as_ref().local_record_if_any() }, deadline) {
         // SAFETY: this is the coroutine; the ticket is taken back as the caller says.
         (None, None) => unsafe { park(this, why, None, cancel == Cancel::Mask, commit) },
         // SAFETY: as above.
-        (own, _) => unsafe { park_in_section(this, own, why, deadline, cancel, commit) },
+        (own, _) => unsafe { park_in_section(this, own, reason, subject, deadline, cancel, commit) },
     }
 }
 
@@ -115,11 +118,13 @@ pub(crate) fn with_ticket<R>(f: impl FnOnce(Ticket) -> R) -> R {
 unsafe fn park_in_section(
     this: NonNull<Header>,
     own: Option<&LocalRecord>,
-    why: Why<'_>,
+    reason: WaitReason,
+    subject: Option<SubjectRef<'_>>,
     deadline: Option<Instant>,
     cancel: Cancel,
     commit: &mut dyn FnMut(Ticket) -> bool,
 ) -> Woken {
+    let why = Why { reason, subject };
     if own.is_some_and(LocalRecord::checked)
         // SAFETY: as the caller says.
         && let Some(woken) = unsafe { park_checked(this, why, cancel, commit) }
@@ -224,11 +229,13 @@ unsafe fn park(
 
 #[cold]
 fn wait_on_thread(
-    why: Why<'_>,
+    reason: WaitReason,
+    subject: Option<SubjectRef<'_>>,
     deadline: Option<Instant>,
     cancel: Cancel,
     commit: &mut dyn FnMut(Ticket) -> bool,
 ) -> Woken {
+    let why = Why { reason, subject };
     with_parker(|parker| {
         let ticket = parker.ticket();
         if !commit(ticket) {
