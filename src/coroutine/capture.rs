@@ -7,15 +7,13 @@
 //!   a tree, where each return address is stored. If all words of a path are in the suspended stack, the
 //!   stack is that one. This touches no page that the coroutine has not used, and does not run it.
 
-// Until a dump calls it.
-#![allow(dead_code)]
-
 use super::header::Header;
 use super::walk::{Extent, Walk};
-use crate::base::sys::GOES_ON_AT;
+use crate::base::sys::{GOES_ON_AT, Probe, Sample, sample};
 use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 /// The most bytes of code between two places of the function that suspends.
 const NEAR: usize = 1 << 16;
@@ -27,6 +25,16 @@ const MOST_KNOWN: usize = 1 << 16;
 pub(crate) struct Trace {
     pub(crate) addresses: Box<[usize]>,
     pub(crate) extent: Extent,
+}
+
+impl Trace {
+    /// The stack of a thread in its turn, interrupted by a signal; `None` if that was not possible in
+    /// `timeout`. It does not end at the coroutine's first frame.
+    pub(crate) fn of_thread(thread: Probe, timeout: Duration) -> Option<Arc<Trace>> {
+        let Sample { addresses, cut } = sample(thread, timeout)?;
+        let extent = if cut { Extent::Cut } else { Extent::Whole };
+        Some(Arc::new(Trace { addresses: addresses.into(), extent }))
+    }
 }
 
 /// One frame of a known stack.
@@ -57,7 +65,8 @@ impl Capture {
     }
 
     /// How many stacks were walked, since they were equal to none that was known.
-    pub(crate) fn walked(&self) -> usize {
+    #[cfg(test)]
+    fn walked(&self) -> usize {
         self.walked
     }
 

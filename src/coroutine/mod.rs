@@ -47,7 +47,6 @@ mod walk;
 
 pub(crate) use awaiter::Awaiting;
 pub(crate) use cancellation::Cancellation;
-#[allow(unused_imports)]
 pub(crate) use capture::{Capture, Trace};
 pub(crate) use contain::{contain_panic, drop_each, drop_one};
 pub(crate) use event::{Event, EventNode, StickyNumbers};
@@ -67,7 +66,6 @@ pub(crate) use thread::with_parker;
 pub(crate) use waiter::testing;
 pub(crate) use waiter::{Batch, Cause, Fired, Park, Ticket, Waiter};
 pub(crate) use waitlist::{NodeState, WaitList, WaitNode};
-#[allow(unused_imports, reason = "for reports")]
 pub(crate) use walk::Extent;
 
 #[cfg(all(test, loom))]

@@ -58,6 +58,9 @@
 //! not run the worker's thread; this is given [`LATE`]. A worker that has left takes no slice any more. And
 //! no dump lasts longer than [`LIMIT`].
 //!
+//! Of a worker that is stuck, the dumping thread then asks the thread for its stack, by a signal
+//! (`base/sys/sample`).
+//!
 //! # What it costs
 //!
 //! A turn pays nothing. The end of a listed coroutine compares the cursor. A tick, and a worker that runs out
@@ -74,7 +77,7 @@ use super::captured::{Captured, CapturedRuntime, CapturedWorker, Collection, Sta
 use super::config::Phase;
 use super::home::Cursor;
 use super::shared::{Home, Remote, Shared};
-use crate::coroutine::{Capture, Header, WaitReason};
+use crate::coroutine::{Capture, Header, Id, Trace, WaitReason};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -87,6 +90,8 @@ const STUCK: Duration = Duration::from_millis(200);
 const LATE: Duration = Duration::from_secs(1);
 /// The longest that a dump waits for workers.
 const LIMIT: Duration = Duration::from_secs(5);
+/// For how long a worker's thread may take to answer the signal that asks for its stack.
+const SAMPLED: Duration = Duration::from_millis(100);
 /// How many coroutines the dumping thread captures under the lock of a list in a row.
 const LOCKED: usize = 128;
 
@@ -231,7 +236,10 @@ fn capture_worker(
         match coroutines.iter_mut().find(|coroutine| coroutine.id == id) {
             // Its own worker has captured it between two turns: this is a later one.
             Some(coroutine) if coroutine.by_worker => {}
-            Some(coroutine) => coroutine.state = State::Running,
+            Some(coroutine) => {
+                coroutine.state = State::Running;
+                coroutine.trace = trace_of_turn(remote, turn, id);
+            }
             None => match remote.running.first_site() {
                 Some(site) if home.has_first_turn() && remote.running.was_turn(turn) => {
                     let worker = worker_of(home);
@@ -248,7 +256,7 @@ fn capture_worker(
                         subject: None,
                         cancelled: false,
                         masked: false,
-                        trace: None,
+                        trace: trace_of_turn(remote, turn, id),
                         stack_size: shared.config().stack_size.bytes(),
                         worker,
                         by_worker: false,
@@ -276,6 +284,13 @@ fn capture_worker(
         since_poll: Instant::now().saturating_duration_since(shared.polled_at(remote)),
         blocked_in: WaitReason::from_number(remote.blocked_in.load(Ordering::Relaxed)),
     }
+}
+
+/// The stack of that coroutine in that turn, while it lasts.
+fn trace_of_turn(remote: &Remote, turn: u64, id: Id) -> Option<Arc<Trace>> {
+    let trace = Trace::of_thread(*remote.probe.get()?, SAMPLED)?;
+    // Afterwards, so that the stack is not one of a later turn.
+    (remote.running.id() == Some(id) && remote.running.was_turn(turn)).then_some(trace)
 }
 
 /// What the dumping thread has seen of a home whose worker it waits for.

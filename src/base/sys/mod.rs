@@ -26,7 +26,5 @@ pub(crate) use clock::ThreadClock;
 pub(crate) use pointer::{GOES_ON_AT, stack_pointer};
 pub(crate) use poll::poll;
 pub(crate) use prefetch::{LINE, prefetch};
-pub(crate) use sample::{MOST_FRAMES, recover};
-#[allow(unused_imports, reason = "for reports")]
-pub(crate) use sample::{Sample, sample};
+pub(crate) use sample::{MOST_FRAMES, Sample, recover, sample};
 pub(crate) use thread::{Probe, ThreadState};

@@ -29,7 +29,6 @@ pub(crate) use none::{recover, sample};
 pub(crate) const MOST_FRAMES: usize = 128;
 
 /// The stack of a thread.
-#[allow(dead_code, reason = "for reports")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Sample {
     /// Addresses in the calls that have not returned, from the innermost frame outwards. Each is the address

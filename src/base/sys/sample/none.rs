@@ -5,7 +5,6 @@ use crate::base::sys::Probe;
 use std::time::Duration;
 
 /// None.
-#[allow(dead_code, reason = "for reports")]
 pub(crate) fn sample(_: Probe, _: Duration) -> Option<Sample> {
     None
 }

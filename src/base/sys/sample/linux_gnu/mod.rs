@@ -94,7 +94,6 @@ static TURN: parking_lot::Mutex<()> = parking_lot::Mutex::new(());
 /// the signal or the system does not run it, if the thread has ended, or if this system cannot do it safely.
 ///
 /// This sleeps on the calling thread until there is an answer.
-#[allow(dead_code, reason = "for reports")]
 pub(crate) fn sample(thread: Probe, timeout: Duration) -> Option<Sample> {
     let _turn = TURN.lock();
     if !install() || SLOT.state.load(Ordering::Acquire) == TAKING {
