@@ -149,6 +149,28 @@ impl WaitReason {
         ALL[usize::from(number)].0
     }
 
+    /// Whether such a wait ends only when certain coroutines or threads go on: the holder of a lock, or those
+    /// whose end is waited for. Only these can deadlock among themselves.
+    #[inline]
+    pub(crate) fn needs_others(self) -> bool {
+        use WaitReason::*;
+        matches!(
+            self,
+            Join | ScopeEnd
+                | JoinSet
+                | CancelRun
+                | Mutex
+                | RwLockRead
+                | RwLockWrite
+                | CondvarRelock
+                | Once
+                | OnceWait
+                | OnceLock
+                | OnceLockWait
+                | LazyLock
+        )
+    }
+
     /// The reason as reports show it, as in "parked in …".
     pub(crate) fn describe(self) -> &'static str {
         ALL[self as usize].1

@@ -112,7 +112,7 @@ impl Facts {
 }
 
 /// Who holds something.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Holder {
     /// A coroutine.
     Coroutine(Id),

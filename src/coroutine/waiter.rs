@@ -267,6 +267,13 @@ impl Waiter {
         self.word.load(Ordering::Acquire) & PARKED != 0
     }
 
+    /// The number of the wait in which the owner is parked. Two equal numbers are the same wait: the owner
+    /// has not run in between.
+    pub(crate) fn parked_in(&self) -> Option<u64> {
+        let word = self.word.load(Ordering::Acquire);
+        (word & PARKED != 0).then_some(word & EPOCH_MASK)
+    }
+
     /// Whether no cancellation ends the owner's present wait.
     pub(crate) fn is_masked(&self) -> bool {
         self.word.load(Ordering::Relaxed) & MASKED != 0

@@ -1,16 +1,17 @@
 //! How a dump is made: what the scheduler has captured, as the data of [`dump`](super::dump).
 
 use super::dump::{
-    BlockingDump, CoroutineDump, CoroutineState, Dump, RuntimeDump, RuntimeMode, RuntimePhase, WaitDump,
-    WorkerDump, WorkerState,
+    BlockingDump, CoroutineDump, CoroutineState, Dump, RuntimeDump, RuntimeMode, RuntimePhase, ThreadDump,
+    WaitDump, WorkerDump, WorkerState,
 };
 use super::stacks::Stacks;
 use super::subject::Subject;
 use crate::base::fork::{self, PerProcess};
 use crate::blocking::usage;
-use crate::coroutine::{Event, WaitReason};
-use crate::sched::{self, Cancel, Captured, CapturedRuntime, CapturedWorker, Phase, Woken};
-use std::sync::{Arc, Mutex, PoisonError};
+use crate::coroutine::{Event, Holder, SubjectRef, WaitReason};
+use crate::sched::{self, BlockedThread, Cancel, Captured, CapturedRuntime, CapturedWorker, Phase, Woken};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::Thread;
 use std::time::{Duration, Instant, SystemTime};
 
 /// Collects what each coroutine of the process does: those of all runtimes.
@@ -44,18 +45,21 @@ use std::time::{Duration, Instant, SystemTime};
 /// # .unwrap();
 /// ```
 pub fn dump() -> Dump {
-    fork::check();
-    if sched::may_switch() { on_other_thread() } else { collect() }
+    outside_of_workers(collect)
 }
 
-/// Parks until another thread has made the dump: this thread is a worker's, which is to capture its
-/// coroutines.
-fn on_other_thread() -> Dump {
+/// Calls the function on a thread that is no worker, as a worker has to capture its coroutines meanwhile. In
+/// a coroutine, parks until another thread has called it.
+pub(super) fn outside_of_workers<T: Send + 'static>(f: fn() -> T) -> T {
+    fork::check();
+    if !sched::may_switch() {
+        return f();
+    }
     let place = Arc::new((Event::new(), Mutex::new(None)));
     let its = Arc::clone(&place);
     let thread = std::thread::Builder::new().name("sward-dump".to_owned());
     let started = thread.spawn(move || {
-        *its.1.lock().unwrap_or_else(PoisonError::into_inner) = Some(collect());
+        *its.1.lock().unwrap_or_else(PoisonError::into_inner) = Some(f());
         sched::set_for_good(&its.0);
     });
     if let Err(error) = started {
@@ -70,10 +74,15 @@ fn on_other_thread() -> Dump {
     made.expect("stored before the event was set")
 }
 
+/// While the result lives, no other thread captures.
+pub(super) fn alone() -> MutexGuard<'static, ()> {
+    static ONE_AT_A_TIME: PerProcess<Mutex<()>> = PerProcess::new(Mutex::default);
+    ONE_AT_A_TIME.get().lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Makes the dump on this thread.
 pub(super) fn collect() -> Dump {
-    static ONE_AT_A_TIME: PerProcess<Mutex<()>> = PerProcess::new(Mutex::default);
-    let _one = ONE_AT_A_TIME.get().lock().unwrap_or_else(PoisonError::into_inner);
+    let _alone = alone();
     let (time, began) = (SystemTime::now(), Instant::now());
     let captured: Vec<_> = sched::runtimes().iter().map(|shared| sched::capture(shared)).collect();
     let coroutines = captured.iter().flat_map(|runtime| &runtime.coroutines);
@@ -81,7 +90,9 @@ pub(super) fn collect() -> Dump {
     let runtimes = captured.into_iter().map(|runtime| RuntimeDump::of(runtime, &stacks)).collect();
     let pool = usage();
     let blocking = BlockingDump { threads: pool.threads, idle: pool.idle, queued: pool.queued };
-    Dump { time, took: began.elapsed(), runtimes, blocking }
+    let mut threads = Vec::new();
+    sched::for_each_blocked_thread(|blocked| threads.push(ThreadDump::of(blocked)));
+    Dump { time, took: began.elapsed(), runtimes, threads, blocking }
 }
 
 impl RuntimeDump {
@@ -157,6 +168,32 @@ impl CoroutineDump {
             stack: captured.trace.and_then(|trace| stacks.get(&trace)),
             stack_size: captured.stack_size,
             complete: captured.by_worker,
+        }
+    }
+}
+
+impl ThreadDump {
+    fn of(blocked: &BlockedThread<'_>) -> ThreadDump {
+        let now = Instant::now();
+        let (number, coroutine) = match blocked.who {
+            Holder::Thread(number) => (Some(number), None),
+            Holder::Coroutine(id) => (None, Some(id)),
+        };
+        let wait = WaitDump {
+            call: blocked.reason.describe(),
+            lasts: now.saturating_duration_since(blocked.since),
+            ends_in: blocked.deadline.map(|at| at.saturating_duration_since(now)),
+            subject: Subject::of(
+                blocked.subject.map(SubjectRef::facts),
+                blocked.subject.map(SubjectRef::address),
+            ),
+            masked: true,
+        };
+        ThreadDump {
+            number,
+            coroutine,
+            name: blocked.thread.as_ref().and_then(Thread::name).map(Box::from),
+            wait,
         }
     }
 }

@@ -20,6 +20,9 @@ pub struct Dump {
     pub took: Duration,
     /// The runtimes of the process, in the order in which they started.
     pub runtimes: Vec<RuntimeDump>,
+    /// The threads that a wait of sward blocks: plain threads, and workers whose coroutine waits in a
+    /// destructor while it unwinds.
+    pub threads: Vec<ThreadDump>,
     /// The pool for [`blocking`](crate::blocking()) calls.
     pub blocking: BlockingDump,
 }
@@ -161,6 +164,20 @@ pub struct WaitDump {
     pub subject: Option<Subject>,
     /// Whether a cancellation does not end it.
     pub masked: bool,
+}
+
+/// A thread that waits.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ThreadDump {
+    /// The number by which [`Party::Thread`](super::Party::Thread) names a plain thread.
+    pub number: Option<u64>,
+    /// The coroutine that blocks the thread, a worker's.
+    pub coroutine: Option<Id>,
+    /// Its name.
+    pub name: Option<Box<str>>,
+    /// Its wait.
+    pub wait: WaitDump,
 }
 
 /// The pool for [`blocking`](crate::blocking()) calls.

@@ -1,11 +1,11 @@
 //! A dump as JSON. The module's documentation has the schema.
 
 use super::dump::{
-    BlockingDump, CoroutineDump, CoroutineState, Dump, RuntimeDump, RuntimeMode, RuntimePhase, WaitDump,
-    WorkerDump, WorkerState,
+    BlockingDump, CoroutineDump, CoroutineState, Dump, RuntimeDump, RuntimeMode, RuntimePhase, ThreadDump,
+    WaitDump, WorkerDump, WorkerState,
 };
 use super::stack::{Frame, Stack, StackExtent, Symbol};
-use super::subject::Subject;
+use super::subject::{Party, Subject};
 use std::collections::HashMap;
 use std::fmt::{Display, Write};
 use std::sync::Arc;
@@ -42,6 +42,7 @@ fn write(dump: &Dump) -> String {
         object.array("runtimes", &dump.runtimes, |object, runtime| {
             write_runtime(object, runtime, write_coroutine);
         });
+        object.array("threads", &dump.threads, write_thread);
         object.array("stacks", &stacks.all, |object, stack| write_stack(object, stack));
         object.object("blocking", |object| write_blocking(object, &dump.blocking));
     });
@@ -198,11 +199,69 @@ fn write_subject(object: &mut Object<'_>, subject: &Subject) {
                 }
             }
         }
+        Subject::Lock { address, holder, readers } => {
+            object.string("kind", "lock");
+            object.address(*address);
+            write_party(object, "holder", *holder);
+            object.value("readers", readers);
+        }
+        Subject::Semaphore { address, available, total, taken_by } => {
+            object.string("kind", "semaphore");
+            object.address(*address);
+            object.value("available", available);
+            object.value("total", total);
+            write_party(object, "taken_by", *taken_by);
+        }
+        Subject::Channel { address, len, capacity, senders, receivers } => {
+            object.string("kind", "channel");
+            object.address(*address);
+            object.value("len", len);
+            object.optional("capacity", *capacity);
+            object.value("senders", senders);
+            object.optional("receivers", *receivers);
+        }
+        Subject::Count { address, missing } => {
+            object.string("kind", "count");
+            object.address(*address);
+            object.value("missing", missing);
+        }
+        Subject::Coroutines { left, count, all } => {
+            object.string("kind", "coroutines");
+            object.array("left", left, |object, id| object.value("id", id));
+            object.value("count", count);
+            object.value("all", all);
+        }
+        Subject::Child { pid } => {
+            object.string("kind", "child");
+            object.value("pid", pid);
+        }
+        Subject::Any(all) => {
+            object.string("kind", "any");
+            object.array("of", all, write_subject);
+        }
         Subject::Address(address) => {
             object.string("kind", "address");
-            object.string("address", &format!("{address:#x}"));
+            object.address(*address);
         }
     }
+}
+
+fn write_party(object: &mut Object<'_>, key: &str, party: Option<Party>) {
+    match party {
+        Some(Party::Coroutine(id)) => object.object(key, |object| object.value("coroutine", id)),
+        Some(Party::Thread(number)) => object.object(key, |object| object.value("thread", number)),
+        None => object.value(key, "null"),
+    }
+}
+
+fn write_thread(object: &mut Object<'_>, thread: &ThreadDump) {
+    object.optional("number", thread.number);
+    object.optional("coroutine", thread.coroutine);
+    match &thread.name {
+        Some(name) => object.string("name", name),
+        None => object.value("name", "null"),
+    }
+    object.object("wait", |object| write_wait(object, &thread.wait));
 }
 
 fn write_blocking(object: &mut Object<'_>, pool: &BlockingDump) {
@@ -250,6 +309,10 @@ impl Object<'_> {
 
     fn string(&mut self, key: &str, value: &str) {
         string(self.key(key), value);
+    }
+
+    fn address(&mut self, address: usize) {
+        self.string("address", &format!("{address:#x}"));
     }
 
     /// To a microsecond.

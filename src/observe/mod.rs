@@ -17,8 +17,8 @@
 //! apply. Times are in milliseconds, with fractions; addresses are strings such as `"0x7f00"`.
 //!
 //! ```text
-//! dump        version: 1, process, time_ms (since 1970), took_ms, runtimes: [runtime], stacks: [stack],
-//!             blocking
+//! dump        version: 1, process, time_ms (since 1970), took_ms, runtimes: [runtime], threads: [thread],
+//!             stacks: [stack], blocking
 //! runtime     name, phase: "running" | "closing" | "abandoned",
 //!             mode: "pinned" | "mobile_homes" | "migrating", complete, unstarted,
 //!             workers: [worker], coroutines: [coroutine]
@@ -28,9 +28,16 @@
 //!             state: "running" | "runnable" | "parked", wait: wait | null, cancelled, worker: index | null,
 //!             stack: index in stacks | null, stack_size (bytes), complete
 //! wait        call, lasts_ms, ends_in_ms: number | null, masked, subject: subject | null
-//! subject     {kind: "coroutine", id}
+//! thread      number | null, coroutine: id | null, name: string | null, wait
+//! subject     {kind: "lock", address, holder: party | null, readers}
+//!             | {kind: "semaphore", address, available, total, taken_by: party | null}
+//!             | {kind: "channel", address, len, capacity: number | null, senders, receivers: number | null}
+//!             | {kind: "count", address, missing}
+//!             | {kind: "coroutine", id} | {kind: "coroutines", left: [{id}], count, all}
+//!             | {kind: "child", pid} | {kind: "any", of: [subject]}
 //!             | {kind: "descriptor", fd, local: address | null, peer: address | null}
 //!             | {kind: "address", address}
+//! party       {coroutine: id} | {thread: number}
 //! stack       extent: "whole" | "cut" | "no_room", frames: [frame], from the innermost call outwards
 //! frame       address, symbols: [{name, file, line}], from the innermost inlined function outwards
 //! blocking    threads, idle, queued
@@ -41,20 +48,26 @@
 // - `subject`: what a wait is for. `stack`: the frames of a coroutine. `symbols`: their names. `stacks`:
 //   those of a dump. `dump`: the facts, as data. `collect`: how they are collected.
 // - `text`, `json`: how a dump is written.
+// - `graph`, `deadlock`: who waits for whom. `watch`: the thread that looks for deadlocks.
 
 mod collect;
+mod deadlock;
 mod dump;
+mod graph;
 mod json;
 mod stack;
 mod stacks;
 mod subject;
 mod symbols;
 mod text;
+mod watch;
 
 pub use collect::dump;
+pub use deadlock::{Deadlock, Member, deadlocks};
 pub use dump::{
-    BlockingDump, CoroutineDump, CoroutineState, Dump, RuntimeDump, RuntimeMode, RuntimePhase, WaitDump,
-    WorkerDump, WorkerState,
+    BlockingDump, CoroutineDump, CoroutineState, Dump, RuntimeDump, RuntimeMode, RuntimePhase, ThreadDump,
+    WaitDump, WorkerDump, WorkerState,
 };
 pub use stack::{Frame, Stack, StackExtent, Symbol};
-pub use subject::Subject;
+pub use subject::{Party, Subject};
+pub(crate) use watch::{count as deadlocks_reported, start as watch_deadlocks};

@@ -1,7 +1,8 @@
 //! A dump for people. Coroutines that do the same are one group, or each stands alone.
 
 use super::dump::{
-    CoroutineDump, CoroutineState, Dump, RuntimeDump, RuntimeMode, RuntimePhase, WorkerDump, WorkerState,
+    CoroutineDump, CoroutineState, Dump, RuntimeDump, RuntimeMode, RuntimePhase, ThreadDump, WorkerDump,
+    WorkerState,
 };
 use super::stack::{Stack, StackExtent};
 use crate::coroutine::{Label, Site};
@@ -29,6 +30,12 @@ fn write(dump: &Dump, f: &mut Formatter<'_>) -> Result {
     writeln!(f, " (took {:.1?})", dump.took)?;
     for runtime in &dump.runtimes {
         write_runtime(runtime, f)?;
+    }
+    if !dump.threads.is_empty() {
+        writeln!(f, "\n{} in a wait:", counted(dump.threads.len(), "thread"))?;
+    }
+    for thread in &dump.threads {
+        write_thread(thread, f)?;
     }
     let pool = &dump.blocking;
     if pool.threads > 0 {
@@ -121,6 +128,26 @@ fn write_worker(worker: &WorkerDump, runtime: &RuntimeDump, f: &mut Formatter<'_
     writeln!(f)
 }
 
+fn write_thread(thread: &ThreadDump, f: &mut Formatter<'_>) -> Result {
+    match (thread.number, thread.coroutine) {
+        (Some(number), _) => write!(f, "  thread #{number}")?,
+        (None, Some(id)) => write!(f, "  the worker of coroutine #{id}")?,
+        (None, None) => f.write_str("  a thread")?,
+    }
+    if let Some(name) = &thread.name {
+        write!(f, " {name:?}")?;
+    }
+    let wait = &thread.wait;
+    write!(f, ": blocked in {} for {}", wait.call, age(wait.lasts))?;
+    if let Some(left) = wait.ends_in {
+        write!(f, ", ends in {}", age(left))?;
+    }
+    match &wait.subject {
+        Some(subject) => writeln!(f, ", waits for {subject}"),
+        None => writeln!(f),
+    }
+}
+
 /// Coroutines that do the same, the largest group first. In a group they are in the order of their numbers.
 fn groups(coroutines: &[CoroutineDump]) -> Vec<Vec<&CoroutineDump>> {
     type Key = (CoroutineState, Option<&'static str>, Site, bool, Option<*const Stack>);
@@ -197,7 +224,7 @@ fn write_group(group: &[&CoroutineDump], f: &mut Formatter<'_>) -> Result {
     first.stack.as_ref().map_or(Ok(()), |stack| write_stack(stack, f))
 }
 
-fn write_stack(stack: &Stack, f: &mut Formatter<'_>) -> Result {
+pub(super) fn write_stack(stack: &Stack, f: &mut Formatter<'_>) -> Result {
     for frame in &stack.frames {
         for line in frame.to_string().lines() {
             writeln!(f, "      {line}")?;

@@ -1,10 +1,11 @@
 //! The settings of a runtime, and its start.
 
-use super::environment::{Defaults, check_workers};
+use super::environment::{DeadlockWatch, Defaults, check_workers};
 use super::handle::Runtime;
 use super::homes::Homes;
 use super::{monitor, panic_hook};
 use crate::base::fork;
+use crate::observe;
 use crate::sched::{self, Config, Shared};
 use crate::stack::{self, StackOverride, overflow};
 use std::fmt::Write;
@@ -36,6 +37,7 @@ pub struct Builder {
     stall: Option<Duration>,
     checks: Option<bool>,
     homes: Option<Homes>,
+    deadlocks: Option<bool>,
 }
 
 impl Builder {
@@ -105,6 +107,23 @@ impl Builder {
     /// worker's thread does not count against the coroutine.
     pub fn stall_threshold(mut self, threshold: Duration) -> Builder {
         self.stall = Some(threshold);
+        self
+    }
+
+    /// Whether the process looks for deadlocks. Default: `SWARD_DEADLOCKS`, or else it does. It looks as soon
+    /// as one of its runtimes wants it, at the waits of all runtimes and of plain threads.
+    ///
+    /// A deadlock is reported on stderr within about a second, once: each member with its name, the call that
+    /// spawned it, what it waits for, and its stack. The program goes on; with `SWARD_DEADLOCKS=abort` it
+    /// aborts, which is meant for tests. [`observe::deadlocks`] says which waits count, and returns what is
+    /// found at any time.
+    ///
+    /// A thread looks at waits for locks and for the ends of coroutines that have lasted for a quarter of a
+    /// second. It uses one percent of a processor at most, and nothing while no such wait begins.
+    ///
+    /// [`observe::deadlocks`]: crate::observe::deadlocks
+    pub fn watch_deadlocks(mut self, watch: bool) -> Builder {
+        self.deadlocks = Some(watch);
         self
     }
 
@@ -273,6 +292,9 @@ impl Builder {
             sched::start_worker(&runtime.shared, index)?;
         }
         sched::register(&runtime.shared);
+        if self.deadlocks.unwrap_or(defaults.deadlocks != DeadlockWatch::Off) {
+            observe::watch_deadlocks(defaults.deadlocks == DeadlockWatch::Aborts);
+        }
         Ok(runtime)
     }
 }

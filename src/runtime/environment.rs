@@ -13,6 +13,7 @@ pub(super) struct Defaults {
     pub(super) stack_size: StackSize,
     pub(super) checks: bool,
     pub(super) homes: Homes,
+    pub(super) deadlocks: DeadlockWatch,
 }
 
 impl Defaults {
@@ -29,11 +30,23 @@ impl Defaults {
             let stack_size = StackSize::DEFAULT.with(stack_size).with(guard_size);
             let checks = variable("SWARD_CHECK", parse_switch, WANT_SWITCH)?.unwrap_or(false);
             let homes = variable("SWARD_HOMES", Homes::parse, WANT_HOMES)?.unwrap_or_default();
-            Ok(Defaults { workers, stack_size, checks, homes })
+            let deadlocks = variable("SWARD_DEADLOCKS", parse_deadlocks, WANT_DEADLOCKS)?;
+            let deadlocks = deadlocks.unwrap_or(DeadlockWatch::Reports);
+            Ok(Defaults { workers, stack_size, checks, homes, deadlocks })
         })
     }
 }
 
+/// What the environment says about deadlocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum DeadlockWatch {
+    Off,
+    Reports,
+    /// The process aborts after a report.
+    Aborts,
+}
+
+const WANT_DEADLOCKS: &str = "1, 0, or abort";
 const WANT_WORKERS: &str = "a number from 1 to 1024";
 const WANT_SWITCH: &str = "1 or 0";
 const WANT_HOMES: &str = "auto, off, or a number from 1 to 65536";
@@ -60,6 +73,15 @@ fn parse_switch(text: &str) -> Option<bool> {
     match text.trim() {
         "1" => Some(true),
         "0" => Some(false),
+        _ => None,
+    }
+}
+
+fn parse_deadlocks(text: &str) -> Option<DeadlockWatch> {
+    match text.trim() {
+        "1" => Some(DeadlockWatch::Reports),
+        "0" => Some(DeadlockWatch::Off),
+        "abort" => Some(DeadlockWatch::Aborts),
         _ => None,
     }
 }

@@ -1,6 +1,7 @@
 //! What a runtime has done so far, to be read only.
 
 use crate::blocking::usage;
+use crate::observe;
 use crate::sched::{Shared, current_runtime};
 
 /// What a runtime has done so far. The numbers are read one after the other while the runtime goes on
@@ -23,6 +24,8 @@ pub struct Metrics {
     /// [`JoinError::NoStack`](crate::task::JoinError::NoStack). If nobody joins such a coroutine, a line on
     /// stderr says so, at most every ten seconds.
     pub no_stack: u64,
+    /// How many deadlocks the process has [reported](super::Builder::watch_deadlocks).
+    pub deadlocks: usize,
     /// Threads of the process's pool for [`blocking`](crate::blocking()) calls.
     pub blocking_threads: usize,
     /// Threads of that pool that have nothing to do.
@@ -81,6 +84,7 @@ pub(super) fn collect(shared: &Shared) -> Metrics {
             vacant: shared.mobile.vacant(),
         }),
         no_stack: shared.no_stack(),
+        deadlocks: observe::deadlocks_reported(),
         blocking_threads: pool.threads,
         blocking_idle: pool.idle,
         blocking_queued: pool.queued,

@@ -56,6 +56,7 @@
 //! | `SWARD_GUARD_SIZE` | likewise, up to `64M` | [`Builder::guard_size`] |
 //! | `SWARD_HOMES` | `auto`, `off`, or a number from 1 to 65536 | [`Builder::homes`] |
 //! | `SWARD_CHECK` | `1` or `0` | [`Builder::checks`] |
+//! | `SWARD_DEADLOCKS` | `1`, `0`, or `abort` | [`Builder::watch_deadlocks`] |
 //! | `SWARD_STACK_GUARD` | `madvise` or `mprotect` | - : it forces one way to make the guards of stacks |
 //!
 //! An empty variable counts as unset. Any other value is an error, which names the variable and says what it

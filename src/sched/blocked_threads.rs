@@ -9,16 +9,19 @@
 //! and whichever ends first takes it off: a report may then lack one of them, but nothing dangles.
 
 use super::budget::this_holder;
+use super::hint::wait_for_others_begins;
 use crate::base::lock::{Mutex, Rank};
 use crate::coroutine::{Holder, SubjectRef, WaitReason, Why, with_parker};
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::Thread;
 use std::time::Instant;
 
 /// The wait of a blocked thread.
 #[derive(Clone)]
-#[allow(dead_code, reason = "for reports")]
 pub(crate) struct BlockedThread<'a> {
+    /// The number of the wait. No two waits of threads have the same one.
+    pub(crate) wait: u64,
     /// Who waits: the thread; or a coroutine, that blocks its worker since it unwinds.
     pub(crate) who: Holder,
     /// The thread. `None` if its thread-locals were destroyed before it first waited.
@@ -47,8 +50,13 @@ pub(super) struct Listed(u64);
 ///
 /// The subject is alive until the result was dropped, and the result is dropped.
 pub(super) unsafe fn list(why: Why<'_>, deadline: Option<Instant>) -> Listed {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    if why.reason.needs_others() {
+        wait_for_others_begins();
+    }
     let word = this_holder();
     let blocked = BlockedThread {
+        wait: NEXT.fetch_add(1, Ordering::Relaxed),
         who: Holder::from_word(word).expect("a holder's word is not zero"),
         thread: with_parker(|parker| parker.thread()),
         reason: why.reason,
@@ -69,7 +77,6 @@ impl Drop for Listed {
 
 /// Calls `f` for every thread that a wait blocks. `f` runs under a lock: it neither parks nor runs code of a
 /// user, and takes no lock but those of wait lists.
-#[cfg_attr(not(test), allow(dead_code, reason = "for reports"))]
 pub(crate) fn for_each_blocked_thread(f: impl FnMut(&BlockedThread<'_>)) {
     BLOCKED.lock().values().for_each(f);
 }

@@ -141,6 +141,7 @@ impl Captured {
             parent: header.parent(),
             state,
             reason,
+            wait: header.waiter.parked_in(),
             since: (reason != WaitReason::None).then(|| shared.after(header.since())),
             deadline: None,
             facts: None,
@@ -182,8 +183,7 @@ impl Captured {
 /// What each coroutine of a runtime does. Blocks the thread until the workers have captured their coroutines.
 /// The caller makes sure that there is one dump at a time.
 pub(crate) fn capture(shared: &Shared) -> CapturedRuntime {
-    static NUMBER: AtomicU64 = AtomicU64::new(1);
-    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    let number = next_number();
     let collection = Arc::new(Collection::new());
     *shared.collection.lock() = Some(Arc::clone(&collection));
     let by_workers = !shared.config().migrate && shared.phase() != Phase::Abandoned;
@@ -222,6 +222,29 @@ pub(crate) fn capture(shared: &Shared) -> CapturedRuntime {
     }
 }
 
+/// Calls `f` for each coroutine that is parked in a wait that needs others, with the number of that wait and
+/// its beginning, as any thread may read it. The caller makes sure that there is no dump at the same time.
+/// `f` runs under the lock of a list.
+pub(crate) fn for_each_wait_for_others(shared: &Shared, mut f: impl FnMut(Id, u64, Instant)) {
+    let number = next_number();
+    for home in shared.homes() {
+        home.begin_capture(number, false);
+        let mut visit = |header: &Header| {
+            if header.reason().needs_others()
+                && let Some(wait) = header.waiter.parked_in()
+            {
+                f(header.id(), wait, shared.after(header.since()));
+            }
+        };
+        while home.walk_locked(number, LOCKED, &mut visit) {}
+    }
+}
+
+fn next_number() -> u64 {
+    static NUMBER: AtomicU64 = AtomicU64::new(1);
+    NUMBER.fetch_add(1, Ordering::Relaxed)
+}
+
 /// What a worker does. Marks its running coroutine, and adds that if it is not listed yet.
 fn capture_worker(
     shared: &Shared,
@@ -250,6 +273,7 @@ fn capture_worker(
                         parent: None,
                         state: State::Running,
                         reason: WaitReason::None,
+                        wait: None,
                         since: None,
                         deadline: None,
                         facts: None,

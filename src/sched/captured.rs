@@ -28,6 +28,8 @@ pub(crate) struct Captured {
     pub(crate) state: State,
     /// Why it waits, or has waited.
     pub(crate) reason: WaitReason,
+    /// The number of its present wait ([`Waiter::parked_in`](crate::coroutine::Waiter::parked_in)).
+    pub(crate) wait: Option<u64>,
     /// When its last wait began.
     pub(crate) since: Option<Instant>,
     /// When its wait ends at the latest.

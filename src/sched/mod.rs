@@ -37,6 +37,7 @@ mod current;
 mod deadline;
 mod deques;
 mod handover;
+mod hint;
 mod home;
 mod home_queues;
 mod idle;
@@ -65,11 +66,10 @@ mod unwinding;
 mod wait;
 mod worker;
 
-#[allow(unused_imports, reason = "for reports")]
 pub(crate) use blocked_threads::{BlockedThread, for_each_blocked_thread};
 pub(crate) use budget::this_holder;
 pub(crate) use cancel::{checkpoint, limited, masked, unwind_cancelled, unwind_shutdown};
-pub(crate) use capture::capture;
+pub(crate) use capture::{capture, for_each_wait_for_others};
 pub(crate) use captured::{Captured, CapturedRuntime, CapturedWorker, State, WorkerState};
 pub(crate) use checks::prepare as prepare_checks;
 pub(crate) use config::{Config, Phase};
@@ -78,6 +78,7 @@ pub(crate) use current::{
     limit, may_switch, on_worker, random, with_local_record,
 };
 pub(crate) use deadline::deadline_of_file;
+pub(crate) use hint::{hinted, take_hint, watch_hints};
 pub(crate) use mobile::MAX_HOMES;
 pub(crate) use registry::{register, runtimes};
 pub(crate) use shared::{Remote, Shared};
