@@ -2,7 +2,7 @@
 
 use super::sys::open_pidfd;
 use crate::base::sys::retry;
-use crate::coroutine::{Event, WaitReason};
+use crate::coroutine::{Event, Facts, Subject, WaitReason, Why};
 use crate::descriptor::{Attempt, OpenFile, PerformError};
 use crate::netpoll::{Direction, Source};
 use crate::sched::{refusal, set_for_good, wait_for};
@@ -20,7 +20,18 @@ pub(super) enum Exit {
     /// The child's descriptor, readable once the child has ended.
     Descriptor(OpenFile),
     /// An event that a waiting thread sets once the child has ended.
-    Thread(Arc<Event>),
+    Thread(Arc<Event>, Pid),
+}
+
+/// The number of a child.
+#[derive(Debug)]
+pub(super) struct Pid(u32);
+
+// SAFETY: it never changes.
+unsafe impl Subject for Pid {
+    fn facts(&self) -> Facts {
+        Facts::Child { pid: self.0 }
+    }
 }
 
 impl Exit {
@@ -41,14 +52,14 @@ impl Exit {
             block_until_ended(pid);
             set_for_good(&ended);
         })?;
-        Ok(Exit::Thread(event))
+        Ok(Exit::Thread(event, Pid(pid)))
     }
 
     /// The child's descriptor, if one is used.
     pub(super) fn into_descriptor(self) -> Option<OwnedFd> {
         match self {
             Exit::Descriptor(file) => Some(file.into_fd()),
-            Exit::Thread(_) => None,
+            Exit::Thread(..) => None,
         }
     }
 
@@ -69,14 +80,14 @@ impl Exit {
                     Err(PerformError::Failed(error)) => Err(error),
                 }
             }
-            Exit::Thread(event) => {
+            Exit::Thread(event, pid) => {
                 if let Some(status) = reap()? {
                     return Ok(Some(status));
                 }
                 if let Some(refused) = refusal() {
                     return Err(refused);
                 }
-                match wait_for(event, WaitReason::ChildWait, deadline) {
+                match wait_for(event, Why::new(WaitReason::ChildWait, pid), deadline) {
                     Ok(()) => reap(),
                     Err(_) => Ok(None),
                 }

@@ -494,7 +494,7 @@ fn budget_is_used_up() {
 #[cfg(all(test, not(loom)))]
 pub(crate) mod testing {
     use super::{current, yield_now};
-    use crate::coroutine::{Facts, Header, WaitReason};
+    use crate::coroutine::{Facts, Header, Id, WaitReason};
     use crate::runtime::Builder;
     use crate::task::Task;
     use std::ptr::NonNull;
@@ -506,6 +506,8 @@ pub(crate) mod testing {
         pub(crate) address: Option<usize>,
         pub(crate) deadline: Option<Instant>,
         pub(crate) masked: bool,
+        pub(crate) since: u64,
+        pub(crate) parent: Option<Id>,
     }
 
     /// Runs the closure as a coroutine of a runtime with one worker: its coroutines have one home.
@@ -533,6 +535,8 @@ pub(crate) mod testing {
                             address: header.subject_address().map(|at| at.as_ptr().addr()),
                             deadline: waiting.deadline,
                             masked: waiting.masked,
+                            since: waiting.since,
+                            parent: header.parent(),
                         });
                     }
                 });
@@ -563,6 +567,31 @@ mod tests {
             assert!(seen.address.is_some() && seen.deadline.is_none() && !seen.masked);
             unpark.unpark();
             assert!(joins.join().expect("no panic"));
+        });
+    }
+
+    /// The parent is the coroutine that has called `spawn`, whichever way. The first coroutine, which a plain
+    /// thread has spawned, has none.
+    #[test]
+    fn a_coroutine_knows_its_parent_and_when_its_wait_began() {
+        on_one_worker(|| {
+            let me = crate::task::current();
+            let waits = |child: crate::task::JoinHandle<()>| {
+                let task = child.task();
+                let seen = wait_of(&task, WaitReason::Park);
+                assert_eq!(seen.since, wait_of(&task, WaitReason::Park).since, "it is the same wait");
+                assert_eq!(seen.parent, me.id());
+                task.unpark();
+                child.join().expect("no panic");
+                seen.since
+            };
+            let first = waits(crate::spawn(crate::task::park));
+            crate::sleep(Duration::from_millis(2));
+            let second = waits(crate::task::Builder::new().spawn(crate::task::park).expect("a runtime"));
+            assert!(second >= first + 1_000_000, "{first} {second}");
+            let theirs = me.clone();
+            let child = crate::spawn(move || wait_of(&theirs, WaitReason::Join).parent);
+            assert_eq!(child.join().expect("no panic"), None);
         });
     }
 
