@@ -32,8 +32,6 @@ pub(crate) enum Rank {
     Stacks,
     /// The netpoller thread's sleep: `netpoll::thread`.
     Netpoller,
-    /// The threads that a wait blocks: `sched::blocked_threads`.
-    Blocked,
     /// A wait list: `sync`, `channel`, `task`. A `select!` holds several at once.
     List,
     /// What a plain thread blocks on, and what a future awaits: `coroutine::thread`, `coroutine::awaiter`.

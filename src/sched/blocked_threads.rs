@@ -10,10 +10,11 @@
 
 use super::budget::this_holder;
 use super::hint::wait_for_others_begins;
-use crate::base::lock::{Mutex, Rank};
+use crate::base::fork::PerProcess;
 use crate::coroutine::{Holder, SubjectRef, WaitReason, Why, with_parker};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::Thread;
 use std::time::Instant;
 
@@ -39,10 +40,20 @@ pub(crate) struct BlockedThread<'a> {
 // SAFETY: a subject may be described by any thread; the rest is `Send`.
 unsafe impl Send for BlockedThread<'_> {}
 
-static BLOCKED: Mutex<BTreeMap<u64, BlockedThread<'static>>> = Mutex::new(Rank::Blocked, BTreeMap::new());
+type Threads = BTreeMap<u64, BlockedThread<'static>>;
+
+// A forked child has none of the threads, and must not find their frames.
+static BLOCKED: PerProcess<Mutex<Threads>> = PerProcess::new(|| Mutex::new(BTreeMap::new()));
+
+fn lock(blocked: &Mutex<Threads>) -> MutexGuard<'_, Threads> {
+    blocked.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// A wait that is listed until this is dropped.
-pub(super) struct Listed(u64);
+pub(super) struct Listed {
+    word: u64,
+    among: &'static Mutex<Threads>,
+}
 
 /// Lists the calling thread's wait.
 ///
@@ -65,20 +76,21 @@ pub(super) unsafe fn list(why: Why<'_>, deadline: Option<Instant>) -> Listed {
         deadline,
         since: Instant::now(),
     };
-    BLOCKED.lock().insert(word, blocked);
-    Listed(word)
+    let among = BLOCKED.get();
+    lock(among).insert(word, blocked);
+    Listed { word, among }
 }
 
 impl Drop for Listed {
     fn drop(&mut self) {
-        BLOCKED.lock().remove(&self.0);
+        lock(self.among).remove(&self.word);
     }
 }
 
 /// Calls `f` for every thread that a wait blocks. `f` runs under a lock: it neither parks nor runs code of a
 /// user, and takes no lock but those of wait lists.
 pub(crate) fn for_each_blocked_thread(f: impl FnMut(&BlockedThread<'_>)) {
-    BLOCKED.lock().values().for_each(f);
+    lock(BLOCKED.get()).values().for_each(f);
 }
 
 #[cfg(all(test, not(loom)))]
