@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use sward::channel;
 use sward::net::TcpListener;
-use sward::observe::{CoroutineDump, CoroutineState, RuntimeMode, StackExtent, dump};
+use sward::observe::{CoroutineDump, CoroutineState, RuntimeMode, StackExtent, Symbol, dump};
 use sward::runtime::{Builder, Runtime};
 use sward::sync::Mutex;
 use sward::task::{self, JoinHandle};
@@ -50,21 +50,25 @@ fn find(name: &str, state: CoroutineState) -> Option<CoroutineDump> {
     }
 }
 
-fn names(coroutine: &CoroutineDump) -> Vec<String> {
+/// The functions of its stack with their files. With little debug information names have no paths.
+fn calls(coroutine: &CoroutineDump) -> Vec<String> {
     let frames = coroutine.stack.iter().flat_map(|stack| &stack.frames);
-    frames.flat_map(|frame| &frame.symbols).filter_map(|symbol| symbol.name.clone()).collect()
+    let call = |symbol: &Symbol| {
+        let (name, file) = (symbol.name.as_deref(), symbol.file.as_deref());
+        format!("{} in {}", name.unwrap_or_default(), file.unwrap_or_default())
+    };
+    frames.flat_map(|frame| &frame.symbols).map(call).collect()
 }
 
 /// That the stack begins with a call of this function, made by that one, and ends in this file.
 #[track_caller]
-fn assert_stack(name: &str, state: CoroutineState, call: &str, caller: &str) {
+fn assert_stack(name: &str, state: CoroutineState, call: [&str; 2], caller: &str) {
     let Some(coroutine) = find(name, state) else { return };
-    let names = names(&coroutine);
-    assert!(names[0].contains(call), "{name}: {names:#?}");
-    let before = names.iter().position(|name| name.contains(caller));
-    assert!(before.is_some(), "{name}: {names:#?}");
-    let last = names.last().expect("not empty");
-    assert!(last.contains("stacks::") && last.contains("closure"), "{name}: {names:#?}");
+    let calls = calls(&coroutine);
+    assert!(call.iter().all(|part| calls[0].contains(part)), "{name}: {calls:#?}");
+    assert!(calls.iter().any(|call| call.contains(caller)), "{name}: {calls:#?}");
+    let last = calls.last().expect("not empty");
+    assert!(last.contains("closure") && last.ends_with("tests/stacks.rs"), "{name}: {calls:#?}");
 }
 
 #[inline(never)]
@@ -132,14 +136,19 @@ fn suspended_coroutines_show_the_call_that_waits() {
     let mut client = StdStream::connect(address).expect("connected");
 
     for _ in 0..3 {
-        assert_stack("locks", CoroutineState::Parked, "Mutex", "waits_for_mutex");
-        assert_stack("receives", CoroutineState::Parked, "Receiver", "waits_for_message");
-        assert_stack("reads", CoroutineState::Parked, "TcpStream", "waits_for_bytes");
-        assert_stack("sleeps", CoroutineState::Parked, "sleep", "sleeps");
-        assert_stack("yields", CoroutineState::Runnable, "yield_now", "yields");
+        assert_stack("locks", CoroutineState::Parked, ["lock", "sync/mutex.rs"], "waits_for_mutex");
+        assert_stack(
+            "receives",
+            CoroutineState::Parked,
+            ["recv", "channel/receiver.rs"],
+            "waits_for_message",
+        );
+        assert_stack("reads", CoroutineState::Parked, ["read", "net/"], "waits_for_bytes");
+        assert_stack("sleeps", CoroutineState::Parked, ["sleep", "time/sleep.rs"], "sleeps");
+        assert_stack("yields", CoroutineState::Runnable, ["yield_now", ".rs"], "yields");
         if let Some(deep) = find("deep", CoroutineState::Parked) {
             assert_eq!(deep.stack.as_ref().expect("a stack").extent, StackExtent::Cut);
-            assert!(names(&deep).iter().filter(|name| name.contains("recurses")).count() > 50);
+            assert!(calls(&deep).iter().filter(|name| name.contains("recurses")).count() > 50);
         }
     }
 
@@ -243,9 +252,10 @@ fn stuck_workers_show_where() {
             _ => locks_on_the_thread(&its_end, &its_lock),
         });
         if let Some(coroutine) = find(name, CoroutineState::Running) {
-            let names = names(&coroutine);
-            assert!(names.iter().any(|one| one.contains(&format!("stacks::{name}"))), "{names:#?}");
-            assert!(!names.iter().any(|one| one.starts_with("sward::")), "{names:#?}");
+            let calls = calls(&coroutine);
+            assert!(calls.iter().any(|call| call.contains(name)), "{calls:#?}");
+            let last = calls.last().expect("not empty");
+            assert!(last.contains("closure") && last.ends_with("tests/stacks.rs"), "{calls:#?}");
         }
         drop(held);
         end.store(true, Ordering::Relaxed);
@@ -264,9 +274,85 @@ fn a_destructor_while_unwinding_shows_where() {
         std::panic::resume_unwind(Box::new("as wanted"));
     });
     if let Some(coroutine) = find("flushes", CoroutineState::Running) {
-        let names = names(&coroutine);
-        assert!(names.iter().any(|name| name.contains("Flushes") && name.contains("drop")), "{names:#?}");
+        let calls = calls(&coroutine);
+        let own = |call: &String| call.contains("drop") && call.ends_with("tests/stacks.rs");
+        assert!(calls.iter().any(own), "{calls:#?}");
     }
     sender.send(9).expect("received");
     assert!(flushes.join().is_err());
+}
+
+/// What a dump of many costs, and what it does to the others:
+/// `cargo test --release --test stacks -- --ignored --nocapture`.
+#[test]
+#[ignore = "a measurement"]
+fn price_of_a_dump() {
+    let runtime = Builder::new().worker_threads(2).build().expect("a runtime");
+    let end = Arc::new(AtomicBool::new(false));
+    let (sender, receiver) = channel::unbounded::<u8>();
+    let mutex = Arc::new(Mutex::new(1));
+    let held = mutex.lock().expect("not poisoned");
+    let mut all = Vec::new();
+    for n in 0..100_000_usize {
+        let (receiver, mutex) = (receiver.clone(), Arc::clone(&mutex));
+        all.push(runtime.spawn(move || match n % 4 {
+            0 => waits_for_message(&receiver),
+            1 => waits_for_mutex(&mutex),
+            2 => recurses(n % 60, &receiver),
+            _ => {
+                task::park();
+                0
+            }
+        }));
+    }
+    // For each worker, how late a ticker is that asks for a turn after a millisecond.
+    let late = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let tickers: Vec<_> = (0..2)
+        .map(|_| {
+            let (end, late) = (Arc::clone(&end), Arc::clone(&late));
+            runtime.spawn(move || {
+                while !end.load(Ordering::Relaxed) {
+                    let at = Instant::now() + Duration::from_millis(1);
+                    sward::time::sleep_until(at);
+                    late.lock().expect("not poisoned").push(at.elapsed());
+                }
+            })
+        })
+        .collect();
+    let report = |what: &str| {
+        let mut all = std::mem::take(&mut *late.lock().expect("not poisoned"));
+        all.sort_unstable();
+        let at = |part: usize| all[(all.len() - 1) * part / 1000];
+        println!(
+            "{what}: {} ticks, late by {:?} (median), {:?} (99 %), {:?} (most)",
+            all.len(),
+            at(500),
+            at(990),
+            at(1000)
+        );
+    };
+    std::thread::sleep(Duration::from_secs(3));
+    report("settling");
+    std::thread::sleep(Duration::from_secs(2));
+    report("without a dump");
+    for _ in 0..4 {
+        let begin = Instant::now();
+        let dump = dump();
+        let took = begin.elapsed();
+        report("with a dump");
+        let text = dump.to_string();
+        let coroutines: usize = dump.runtimes.iter().map(|runtime| runtime.coroutines.len()).sum();
+        println!(
+            "{coroutines} coroutines in {took:?}, {} lines of text in {:?}",
+            text.lines().count(),
+            begin.elapsed() - took
+        );
+        let _ = std::mem::take(&mut *late.lock().expect("not poisoned"));
+    }
+    drop(held);
+    drop(sender);
+    end.store(true, Ordering::Relaxed);
+    tickers.into_iter().for_each(|one| one.join().expect("it ends"));
+    all.iter().for_each(|one| _ = one.cancel());
+    all.into_iter().for_each(|one| drop(one.join()));
 }

@@ -1,6 +1,7 @@
 //! The stack of a coroutine, as data.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 
 /// The calls of a coroutine that have not returned, from the innermost one outwards. The runtime's own frames
 /// are left out at both ends.
@@ -26,7 +27,9 @@ pub enum StackExtent {
 }
 
 /// A call that has not returned.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+///
+/// Two are equal if they stand in the same line of the same functions, or without lines, at the same address.
+#[derive(Clone, Debug, Eq)]
 #[non_exhaustive]
 pub struct Frame {
     /// The address at which the code goes on when the call returns.
@@ -46,6 +49,27 @@ pub struct Symbol {
     pub file: Option<String>,
     /// The line of the call.
     pub line: Option<u32>,
+}
+
+impl Frame {
+    /// What it is compared by: the names, if they say where the call stands. The runtime's own functions that
+    /// are inlined there may make it several addresses.
+    fn key(&self) -> (usize, &[Symbol]) {
+        let placed = !self.symbols.is_empty() && self.symbols.iter().all(|symbol| symbol.line.is_some());
+        if placed { (0, &self.symbols) } else { (self.address, &[]) }
+    }
+}
+
+impl PartialEq for Frame {
+    fn eq(&self, other: &Frame) -> bool {
+        self.key() == other.key()
+    }
+}
+
+impl Hash for Frame {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.key().hash(state);
+    }
 }
 
 impl fmt::Display for Frame {

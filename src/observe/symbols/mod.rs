@@ -17,10 +17,16 @@ use super::stack::{Frame, Symbol};
 use std::collections::HashMap;
 use std::ffi::{CStr, c_void};
 use std::mem::MaybeUninit;
+use std::path::Path;
 use std::ptr;
 
 /// The function that runs the closure of each coroutine. What is further out is the runtime's.
 const BASE: &str = "sward::coroutine::header::run";
+/// The same where the debug information has no paths of functions: its file from the root of this crate, and
+/// how its name begins.
+const BASE_IN: (&str, [&str; 2]) = ("coroutine/header.rs", ["run", "run<"]);
+/// This file, from the root of this crate's sources.
+const THIS: &str = "observe/symbols/mod.rs";
 
 /// The names of those return addresses. Where there is none, the name is the file of the code with the offset
 /// in it, as `addr2line` takes it. Nothing for an address that is in no file. `addresses` is sorted.
@@ -66,8 +72,35 @@ enum Owner {
     Program,
 }
 
-/// The owner of the function with that name.
-fn owner(name: &str) -> Owner {
+/// The file of a function of this crate, from the root of its sources.
+fn own_file(symbol: &Symbol) -> Option<&str> {
+    let root = file!().strip_suffix(THIS)?;
+    let file = symbol.file.as_deref()?;
+    if root.starts_with('/') {
+        return file.strip_prefix(root);
+    }
+    file.strip_prefix(env!("CARGO_MANIFEST_DIR"))?.strip_prefix('/')?.strip_prefix(root)
+}
+
+/// The owner of a function. Its name says so, unless the debug information has only lines
+/// (`line-tables-only`): then names are without paths, and the file says so.
+fn owner(symbol: &Symbol) -> Owner {
+    if own_file(symbol).is_some() {
+        return Owner::Runtime;
+    }
+    if let Some(file) = &symbol.file {
+        // As the standard library is built, and as its sources are installed.
+        if file.starts_with("/rustc/") || file.contains("/lib/rustlib/src/rust/library/") {
+            return Owner::Std;
+        }
+        if file.contains("/corosensei-") {
+            return Owner::Runtime;
+        }
+    }
+    owner_by_name(symbol.name.as_deref().unwrap_or_default())
+}
+
+fn owner_by_name(name: &str) -> Owner {
     // `<sward::net::TcpStream as std::io::Read>::read` is the runtime's.
     let mut path = name;
     while let Some(rest) = path.strip_prefix(['<', '&', '[', '(', '*']) {
@@ -84,6 +117,18 @@ fn owner(name: &str) -> Owner {
     }
 }
 
+/// Whether it is the function that runs a coroutine's closure.
+fn is_base(symbol: &Symbol) -> bool {
+    let name = symbol.name.as_deref().unwrap_or_default();
+    let (file, [whole, start]) = BASE_IN;
+    name.starts_with(BASE) || own_file(symbol) == Some(file) && (name == whole || name.starts_with(start))
+}
+
+/// The same file, from the working directory if it is there.
+fn shorten(file: String, here: &Path) -> String {
+    Path::new(&file).strip_prefix(here).map_or_else(|_| file.clone(), |rest| rest.display().to_string())
+}
+
 /// Removes the runtime's own frames at both ends of a stack: it then begins with the function of this crate
 /// that the program has called, and ends with the coroutine's closure. A stack without names stays as it is,
 /// and so does a stack in which no function is the program's.
@@ -98,11 +143,9 @@ pub(super) fn trim(frames: &mut Vec<Frame>) {
         }
         all.extend(symbols.into_iter().map(|symbol| (at, Some(symbol))));
     }
-    let name = |symbol: &Option<Symbol>| symbol.as_ref().and_then(|symbol| symbol.name.clone());
-    let names: Vec<_> = all.iter().map(|(_, symbol)| name(symbol).unwrap_or_default()).collect();
-    let base = names.iter().rposition(|name| name.starts_with(BASE));
-    let inside = &names[..base.unwrap_or(names.len())];
-    let owners: Vec<_> = inside.iter().map(|name| owner(name)).collect();
+    let base = all.iter().rposition(|(_, symbol)| symbol.as_ref().is_some_and(is_base));
+    let inside = &all[..base.unwrap_or(all.len())];
+    let owners: Vec<_> = inside.iter().map(|(_, symbol)| symbol.as_ref().map_or(Owner::Std, owner)).collect();
     let is_programs = |owner: &Owner| *owner == Owner::Program;
     let mut kept = 0..inside.len();
     if let (Some(inner), Some(outer)) =
@@ -115,10 +158,13 @@ pub(super) fn trim(frames: &mut Vec<Frame>) {
             kept.end = outer + 1;
         }
     }
+    let here = std::env::current_dir().unwrap_or_default();
     let mut stays = vec![false; frames.len()];
     for (frame, symbol) in all.drain(kept) {
         stays[frame] = true;
-        frames[frame].symbols.extend(symbol);
+        frames[frame].symbols.extend(
+            symbol.map(|symbol| Symbol { file: symbol.file.map(|file| shorten(file, &here)), ..symbol }),
+        );
     }
     let mut stays = stays.into_iter();
     frames.retain(|_| stays.next().unwrap_or(true));
@@ -161,6 +207,34 @@ mod tests {
             trimmed(stack),
             ["sward::sync::mutex::Mutex<T>::lock in app::work", "app::main::{{closure}}"]
         );
+    }
+
+    #[test]
+    fn without_paths_the_files_decide() {
+        let root = file!().strip_suffix(THIS).expect("this file");
+        let root = if root.starts_with('/') {
+            root.to_owned()
+        } else {
+            format!("{}/{root}", env!("CARGO_MANIFEST_DIR"))
+        };
+        let frames = [
+            ("park", format!("{root}sched/wait.rs")),
+            ("call_once<F, ()>", "/rustc/0/library/core/src/ops/function.rs".to_owned()),
+            ("lock<u8>", format!("{root}sync/mutex.rs")),
+            ("work", "/app/src/main.rs".to_owned()),
+            ("{closure#0}", "/app/src/main.rs".to_owned()),
+            ("catch_unwind<F>", "/rustc/0/library/std/src/panic.rs".to_owned()),
+            ("run<F, u8>", format!("{root}coroutine/header.rs")),
+            ("coroutine_func<F>", "/r/corosensei-0.3.4/src/coroutine.rs".to_owned()),
+        ];
+        let frame = |(name, file): (&str, String)| {
+            let symbol = Symbol { name: Some(name.to_owned()), file: Some(file), line: Some(1) };
+            Frame { address: 1, symbols: vec![symbol] }
+        };
+        let mut frames: Vec<_> = frames.map(frame).into();
+        trim(&mut frames);
+        let names: Vec<_> = frames.iter().filter_map(|frame| frame.symbols[0].name.as_deref()).collect();
+        assert_eq!(names, ["lock<u8>", "work", "{closure#0}"]);
     }
 
     #[test]

@@ -2,19 +2,16 @@
 
 use crate::observe::stack::Symbol;
 use std::ffi::c_void;
-use std::path::Path;
 use std::ptr;
 
 /// The function of the call before that address, and the functions that it is inlined into.
 pub(super) fn symbols_at(address: usize) -> Vec<Symbol> {
-    let here = std::env::current_dir().unwrap_or_default();
     let mut symbols = Vec::new();
     backtrace::resolve(ptr::without_provenance_mut::<c_void>(address), |symbol| {
-        let shorter = |file: &Path| file.strip_prefix(&here).unwrap_or(file).display().to_string();
         symbols.push(Symbol {
             // Without the hash.
             name: symbol.name().map(|name| format!("{name:#}")),
-            file: symbol.filename().map(shorter),
+            file: symbol.filename().map(|file| file.display().to_string()),
             line: symbol.lineno(),
         });
     });
