@@ -44,6 +44,12 @@ impl Arguments {
         Some(text.unwrap_or_else(|| self.refuse(&format!("{flag} wants a value"))))
     }
 
+    /// Takes a flag without a value; whether it is there.
+    pub fn flag(&mut self, flag: &str) -> bool {
+        let at = self.left.iter().position(|argument| argument == flag);
+        at.map(|at| self.left.remove(at)).is_some()
+    }
+
     /// Takes the first argument, if it is no flag.
     pub fn word(&mut self) -> Option<String> {
         let is_word = self.left.first().is_some_and(|argument| !argument.starts_with('-'));

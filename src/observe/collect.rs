@@ -1,13 +1,13 @@
 //! How a dump is made: what the scheduler has captured, as the data of [`dump`](super::dump).
 
 use super::dump::{
-    BlockingDump, CoroutineDump, CoroutineState, Dump, RuntimeDump, RuntimeMode, RuntimePhase, ThreadDump,
-    WaitDump, WorkerDump, WorkerState,
+    BlockingDump, CallDump, CoroutineDump, CoroutineState, Dump, RuntimeDump, RuntimeMode, RuntimePhase,
+    ThreadDump, WaitDump, WorkerDump, WorkerState,
 };
 use super::stacks::Stacks;
-use super::subject::Subject;
+use super::subject::{Party, Subject};
 use crate::base::fork::{self, PerProcess};
-use crate::blocking::usage;
+use crate::blocking::{running_calls, usage};
 use crate::coroutine::{Event, Holder, SubjectRef, WaitReason};
 use crate::sched::{self, BlockedThread, Cancel, Captured, CapturedRuntime, CapturedWorker, Phase, Woken};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -35,13 +35,21 @@ use std::time::{Duration, Instant, SystemTime};
 /// use sward::observe::{CoroutineState, dump};
 ///
 /// sward::run(|| {
-/// let sleeper = sward::task::Builder::new().name("sleeper").spawn(||
-///   sward::sleep(Duration::from_secs(60)))?; while sward::runtime::metrics().is_some_and(|all|
-///   all.workers.iter().map(|one| one.live).sum::<usize>() < 2) { sward::yield_now(); } let dump = dump();
-///   let mut all = dump.runtimes.iter().flat_map(|runtime| &runtime.coroutines); let found =
-///   all.find(|coroutine| coroutine.name.as_deref() == Some("sleeper")).expect("it lives");
-///   assert_eq!(found.state, CoroutineState::Parked); assert_eq!(found.wait.as_ref().expect("parked").call,
-///   "sleep"); println!("{dump}"); sleeper.cancel(); Ok::<(), std::io::Error>(()) })
+///     let minute = Duration::from_secs(60);
+///     let sleeper = sward::task::Builder::new().name("sleeper").spawn(move || sward::sleep(minute))?;
+///     let parked = loop {
+///         let dump = dump();
+///         let mut all = dump.runtimes.iter().flat_map(|runtime| &runtime.coroutines);
+///         let found = all.find(|coroutine| coroutine.name.as_deref() == Some("sleeper"));
+///         match found {
+///             Some(found) if found.state == CoroutineState::Parked => break found.clone(),
+///             _ => sward::yield_now(),
+///         }
+///     };
+///     assert_eq!(parked.wait.expect("it waits").call, "sleep");
+///     sleeper.cancel();
+///     Ok::<(), std::io::Error>(())
+/// })
 /// # .unwrap();
 /// ```
 pub fn dump() -> Dump {
@@ -85,19 +93,33 @@ pub(super) fn collect() -> Dump {
     let _alone = alone();
     let (time, began) = (SystemTime::now(), Instant::now());
     let captured: Vec<_> = sched::runtimes().iter().map(|shared| sched::capture(shared)).collect();
+    let mut threads = Vec::new();
+    sched::for_each_blocked_thread(|blocked| threads.push(ThreadDump::of(blocked)));
+    let blocking = BlockingDump::now();
+    // This takes long at first.
     let coroutines = captured.iter().flat_map(|runtime| &runtime.coroutines);
     let stacks = Stacks::of(coroutines.filter_map(|coroutine| coroutine.trace.as_ref()));
     let runtimes = captured.into_iter().map(|runtime| RuntimeDump::of(runtime, &stacks)).collect();
-    let pool = usage();
-    let blocking = BlockingDump { threads: pool.threads, idle: pool.idle, queued: pool.queued };
-    let mut threads = Vec::new();
-    sched::for_each_blocked_thread(|blocked| threads.push(ThreadDump::of(blocked)));
     Dump { time, took: began.elapsed(), runtimes, threads, blocking }
+}
+
+impl BlockingDump {
+    fn now() -> BlockingDump {
+        let (now, pool) = (Instant::now(), usage());
+        let running = running_calls().into_iter().map(|(number, call)| CallDump {
+            number,
+            caller: call.caller.map(Party::from),
+            made_at: call.site,
+            lasts: now.saturating_duration_since(call.since),
+        });
+        let running = running.collect();
+        BlockingDump { threads: pool.threads, idle: pool.idle, queued: pool.queued, running }
+    }
 }
 
 impl RuntimeDump {
     fn of(captured: CapturedRuntime, stacks: &Stacks) -> RuntimeDump {
-        let now = Instant::now();
+        let now = captured.at;
         let of = |coroutine| CoroutineDump::of(coroutine, now, stacks);
         let mut coroutines: Vec<_> = captured.coroutines.into_iter().map(of).collect();
         coroutines.sort_by_key(|coroutine| coroutine.id);

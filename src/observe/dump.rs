@@ -1,7 +1,7 @@
 //! The facts of a dump, as data.
 
 use super::stack::Stack;
-use super::subject::Subject;
+use super::subject::{Party, Subject};
 use crate::coroutine::Id;
 use std::panic::Location;
 use std::sync::Arc;
@@ -180,8 +180,22 @@ pub struct ThreadDump {
     pub wait: WaitDump,
 }
 
+/// A call that a thread of the blocking pool makes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CallDump {
+    /// Its number in the pool.
+    pub number: u64,
+    /// Who waits for it; `None` if nobody does.
+    pub caller: Option<Party>,
+    /// Where it was made.
+    pub made_at: &'static Location<'static>,
+    /// For how long it has run.
+    pub lasts: Duration,
+}
+
 /// The pool for [`blocking`](crate::blocking()) calls.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BlockingDump {
     /// Its threads.
@@ -190,4 +204,6 @@ pub struct BlockingDump {
     pub idle: usize,
     /// Calls that wait for a thread.
     pub queued: usize,
+    /// The calls that run.
+    pub running: Vec<CallDump>,
 }

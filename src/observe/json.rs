@@ -8,6 +8,7 @@ use super::stack::{Frame, Stack, StackExtent, Symbol};
 use super::subject::{Party, Subject};
 use std::collections::HashMap;
 use std::fmt::{Display, Write};
+use std::panic::Location;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -145,11 +146,7 @@ fn write_coroutine(object: &mut Object<'_>, coroutine: &CoroutineDump, stacks: &
         Some(name) => object.string("name", name),
         None => object.value("name", "null"),
     }
-    object.object("spawned_at", |object| {
-        object.string("file", coroutine.spawned_at.file());
-        object.value("line", coroutine.spawned_at.line());
-        object.value("column", coroutine.spawned_at.column());
-    });
+    object.object("spawned_at", |object| write_place(object, coroutine.spawned_at));
     object.optional("parent", coroutine.parent);
     let state = match coroutine.state {
         CoroutineState::Running => "running",
@@ -268,6 +265,18 @@ fn write_blocking(object: &mut Object<'_>, pool: &BlockingDump) {
     object.value("threads", pool.threads);
     object.value("idle", pool.idle);
     object.value("queued", pool.queued);
+    object.array("running", &pool.running, |object, call| {
+        object.value("number", call.number);
+        write_party(object, "caller", call.caller);
+        object.object("made_at", |object| write_place(object, call.made_at));
+        object.milliseconds("lasts_ms", call.lasts);
+    });
+}
+
+fn write_place(object: &mut Object<'_>, place: &Location<'_>) {
+    object.string("file", place.file());
+    object.value("line", place.line());
+    object.value("column", place.column());
 }
 
 // The syntax.

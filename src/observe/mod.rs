@@ -10,6 +10,18 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 //!
+//! # On a signal
+//!
+//! A program that hangs cannot call a function. So let a signal make the dump: with
+//! [`Builder::dump_on`](crate::runtime::Builder::dump_on), or without a change of the program by a variable:
+//!
+//! ```text
+//! SWARD_DUMP_SIGNAL=QUIT ./server       then type Ctrl-\, or: kill -QUIT <process>
+//! ```
+//!
+//! The dump goes to stderr, or to the file that `SWARD_DUMP_FILE` names, and the program goes on. This works
+//! also while all workers are stuck.
+//!
 //! # JSON
 //!
 //! [`Dump::to_json`] writes one object. Programs that read it ignore fields that they do not know. `version`
@@ -40,14 +52,15 @@
 //! party       {coroutine: id} | {thread: number}
 //! stack       extent: "whole" | "cut" | "no_room", frames: [frame], from the innermost call outwards
 //! frame       address, symbols: [{name, file, line}], from the innermost inlined function outwards
-//! blocking    threads, idle, queued
+//! blocking    threads, idle, queued, running: [call]
+//! call        number, caller: party | null, made_at: {file, line, column}, lasts_ms
 //! ```
 
 // Rank 6: it reads the layers below and changes none of them. Only `runtime` imports it, which starts it.
 //
 // - `subject`: what a wait is for. `stack`: the frames of a coroutine. `symbols`: their names. `stacks`:
 //   those of a dump. `dump`: the facts, as data. `collect`: how they are collected.
-// - `text`, `json`: how a dump is written.
+// - `text`, `json`: how a dump is written. `signal`: a dump on a signal.
 // - `graph`, `deadlock`: who waits for whom. `watch`: the thread that looks for deadlocks.
 
 mod collect;
@@ -55,6 +68,7 @@ mod deadlock;
 mod dump;
 mod graph;
 mod json;
+mod signal;
 mod stack;
 mod stacks;
 mod subject;
@@ -65,9 +79,10 @@ mod watch;
 pub use collect::dump;
 pub use deadlock::{Deadlock, Member, deadlocks};
 pub use dump::{
-    BlockingDump, CoroutineDump, CoroutineState, Dump, RuntimeDump, RuntimeMode, RuntimePhase, ThreadDump,
-    WaitDump, WorkerDump, WorkerState,
+    BlockingDump, CallDump, CoroutineDump, CoroutineState, Dump, RuntimeDump, RuntimeMode, RuntimePhase,
+    ThreadDump, WaitDump, WorkerDump, WorkerState,
 };
+pub(crate) use signal::{WANT_SIGNAL, dump_on, parse_signal};
 pub use stack::{Frame, Stack, StackExtent, Symbol};
 pub use subject::{Party, Subject};
 pub(crate) use watch::{count as deadlocks_reported, start as watch_deadlocks};

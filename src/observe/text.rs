@@ -5,7 +5,8 @@ use super::dump::{
     WorkerState,
 };
 use super::stack::{Stack, StackExtent};
-use crate::coroutine::{Label, Site};
+use super::subject::{Party, Subject};
+use crate::coroutine::{Id, Label, Site};
 use std::collections::HashMap;
 use std::fmt::{self, Formatter, Result};
 use std::sync::Arc;
@@ -28,14 +29,15 @@ fn write(dump: &Dump, f: &mut Formatter<'_>) -> Result {
     write!(f, "sward: dump of process {}: ", std::process::id())?;
     write!(f, "{}, {}", counted(runtimes, "runtime"), counted(coroutines, "coroutine"))?;
     writeln!(f, " (took {:.1?})", dump.took)?;
+    let known = Known::of(dump);
     for runtime in &dump.runtimes {
-        write_runtime(runtime, f)?;
+        write_runtime(runtime, &known, f)?;
     }
     if !dump.threads.is_empty() {
         writeln!(f, "\n{} in a wait:", counted(dump.threads.len(), "thread"))?;
     }
     for thread in &dump.threads {
-        write_thread(thread, f)?;
+        write_thread(thread, &known, f)?;
     }
     let pool = &dump.blocking;
     if pool.threads > 0 {
@@ -47,7 +49,47 @@ fn write(dump: &Dump, f: &mut Formatter<'_>) -> Result {
             counted(pool.queued, "call")
         )?;
     }
+    for call in &pool.running {
+        write!(f, "  call {} at {}: runs for {}", call.number, call.made_at, age(call.lasts))?;
+        if let Some(caller) = call.caller {
+            write!(f, ", {} waits for it", known.party(caller))?;
+        }
+        writeln!(f)?;
+    }
     Ok(())
+}
+
+/// The coroutines that are shown, by number.
+struct Known<'d>(HashMap<Id, &'d CoroutineDump>);
+
+impl<'d> Known<'d> {
+    fn of(dump: &'d Dump) -> Known<'d> {
+        let all = dump.runtimes.iter().flat_map(|runtime| &runtime.coroutines);
+        Known(all.map(|coroutine| (coroutine.id, coroutine)).collect())
+    }
+
+    fn coroutine(&self, id: Id) -> String {
+        let found = self.0.get(&id).map(|coroutine| label(coroutine).to_string());
+        found.unwrap_or_else(|| format!("coroutine #{id}"))
+    }
+
+    fn party(&self, party: Party) -> String {
+        match party {
+            Party::Coroutine(id) => self.coroutine(id),
+            Party::Thread(_) => party.to_string(),
+        }
+    }
+
+    /// A subject, with the names of the coroutines in it.
+    fn subject(&self, subject: &Subject) -> String {
+        match subject {
+            Subject::Coroutine(id) => self.coroutine(*id),
+            Subject::Lock { address, holder: Some(holder), .. } => {
+                format!("lock {address:#x}, held by {}", self.party(*holder))
+            }
+            other => other.to_string(),
+        }
+    }
 }
 
 fn counted(count: usize, what: &str) -> String {
@@ -55,7 +97,7 @@ fn counted(count: usize, what: &str) -> String {
     format!("{count} {what}{plural}")
 }
 
-fn write_runtime(runtime: &RuntimeDump, f: &mut Formatter<'_>) -> Result {
+fn write_runtime(runtime: &RuntimeDump, known: &Known<'_>, f: &mut Formatter<'_>) -> Result {
     let homes = match runtime.mode {
         RuntimeMode::Pinned => "",
         RuntimeMode::MobileHomes => ", mobile homes",
@@ -88,13 +130,13 @@ fn write_runtime(runtime: &RuntimeDump, f: &mut Formatter<'_>) -> Result {
     if f.alternate() {
         for coroutine in &runtime.coroutines {
             writeln!(f)?;
-            write_group(&[coroutine], f)?;
+            write_group(&[coroutine], known, f)?;
         }
         return Ok(());
     }
     for group in groups(&runtime.coroutines) {
         writeln!(f)?;
-        write_group(&group, f)?;
+        write_group(&group, known, f)?;
     }
     Ok(())
 }
@@ -128,7 +170,7 @@ fn write_worker(worker: &WorkerDump, runtime: &RuntimeDump, f: &mut Formatter<'_
     writeln!(f)
 }
 
-fn write_thread(thread: &ThreadDump, f: &mut Formatter<'_>) -> Result {
+fn write_thread(thread: &ThreadDump, known: &Known<'_>, f: &mut Formatter<'_>) -> Result {
     match (thread.number, thread.coroutine) {
         (Some(number), _) => write!(f, "  thread #{number}")?,
         (None, Some(id)) => write!(f, "  the worker of coroutine #{id}")?,
@@ -143,7 +185,7 @@ fn write_thread(thread: &ThreadDump, f: &mut Formatter<'_>) -> Result {
         write!(f, ", ends in {}", age(left))?;
     }
     match &wait.subject {
-        Some(subject) => writeln!(f, ", waits for {subject}"),
+        Some(subject) => writeln!(f, ", waits for {}", known.subject(subject)),
         None => writeln!(f),
     }
 }
@@ -176,7 +218,7 @@ fn age(duration: Duration) -> String {
     format!("{duration:.1?}")
 }
 
-fn write_group(group: &[&CoroutineDump], f: &mut Formatter<'_>) -> Result {
+fn write_group(group: &[&CoroutineDump], known: &Known<'_>, f: &mut Formatter<'_>) -> Result {
     let first = group[0];
     if group.len() == 1 {
         write!(f, "{}: ", label(first))?;
@@ -217,7 +259,7 @@ fn write_group(group: &[&CoroutineDump], f: &mut Formatter<'_>) -> Result {
         }
     }
     writeln!(f)?;
-    write_subjects(group, f)?;
+    write_subjects(group, known, f)?;
     if group.len() > 1 {
         write_members(group, f)?;
     }
@@ -238,11 +280,11 @@ pub(super) fn write_stack(stack: &Stack, f: &mut Formatter<'_>) -> Result {
 }
 
 /// What the members of a group wait for.
-fn write_subjects(group: &[&CoroutineDump], f: &mut Formatter<'_>) -> Result {
+fn write_subjects(group: &[&CoroutineDump], known: &Known<'_>, f: &mut Formatter<'_>) -> Result {
     let mut subjects: Vec<(String, usize)> = Vec::new();
     let mut at: HashMap<String, usize> = HashMap::new();
     for subject in group.iter().filter_map(|coroutine| coroutine.wait.as_ref()?.subject.as_ref()) {
-        let text = subject.to_string();
+        let text = known.subject(subject);
         let at = *at.entry(text).or_insert_with_key(|text| {
             subjects.push((text.clone(), 0));
             subjects.len() - 1
@@ -280,6 +322,6 @@ fn write_members(group: &[&CoroutineDump], f: &mut Formatter<'_>) -> Result {
 
 impl fmt::Display for CoroutineDump {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
-        write_group(&[self], f)
+        write_group(&[self], &Known(HashMap::new()), f)
     }
 }

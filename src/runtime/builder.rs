@@ -38,6 +38,7 @@ pub struct Builder {
     checks: Option<bool>,
     homes: Option<Homes>,
     deadlocks: Option<bool>,
+    dump_signal: Option<i32>,
 }
 
 impl Builder {
@@ -205,6 +206,32 @@ impl Builder {
         self
     }
 
+    /// Lets a signal make a [dump](crate::observe::dump) of the whole process. Default: `SWARD_DUMP_SIGNAL`,
+    /// or else no signal does. Use this in servers: it costs nothing until the signal comes.
+    ///
+    /// The dump goes to stderr, or to the file that `SWARD_DUMP_FILE` names: appended, and as JSON if its
+    /// name ends in `.json`. The program goes on. The signal loses its default action (for `SIGQUIT`: to end
+    /// the process) for good, also after the runtime has ended. Handlers that were installed before are still
+    /// called. A thread makes the dump, so this works also while all workers are stuck. Several runtimes may
+    /// name several signals.
+    ///
+    /// `signal` is the number: `libc::SIGQUIT`, or `signal::SignalKind::QUIT.as_raw()`. A signal that cannot
+    /// be handled, or that says that the program cannot go on (such as `SIGSEGV`), is an error of
+    /// [`build`](Self::build).
+    ///
+    /// ```no_run
+    /// const SIGQUIT: i32 = 3;
+    /// let runtime = sward::runtime::Builder::new().dump_on(SIGQUIT).build()?;
+    /// runtime.run(|| {
+    ///     // Ctrl-\ now says what each coroutine waits for.
+    /// });
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn dump_on(mut self, signal: i32) -> Builder {
+        self.dump_signal = Some(signal);
+        self
+    }
+
     /// Lets started coroutines move between workers, as in Go: any free worker may run a runnable coroutine.
     /// [`task::Builder::pinned`](crate::task::Builder::pinned) exempts single coroutines.
     ///
@@ -292,6 +319,9 @@ impl Builder {
             sched::start_worker(&runtime.shared, index)?;
         }
         sched::register(&runtime.shared);
+        if let Some(signal) = self.dump_signal.or(defaults.dump_signal) {
+            observe::dump_on(signal, defaults.dump_file.as_deref())?;
+        }
         if self.deadlocks.unwrap_or(defaults.deadlocks != DeadlockWatch::Off) {
             observe::watch_deadlocks(defaults.deadlocks == DeadlockWatch::Aborts);
         }

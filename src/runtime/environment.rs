@@ -1,9 +1,11 @@
 //! The environment variables that a runtime reads.
 
 use super::homes::Homes;
+use crate::observe::{WANT_SIGNAL, parse_signal};
 use crate::stack::{StackOverride, StackSize};
 use once_cell::sync::OnceCell;
 use std::io;
+use std::path::PathBuf;
 
 const MAX_WORKERS: usize = 1024;
 
@@ -14,6 +16,10 @@ pub(super) struct Defaults {
     pub(super) checks: bool,
     pub(super) homes: Homes,
     pub(super) deadlocks: DeadlockWatch,
+    /// The signal that makes a dump.
+    pub(super) dump_signal: Option<i32>,
+    /// Where such a dump goes, instead of stderr.
+    pub(super) dump_file: Option<PathBuf>,
 }
 
 impl Defaults {
@@ -32,7 +38,10 @@ impl Defaults {
             let homes = variable("SWARD_HOMES", Homes::parse, WANT_HOMES)?.unwrap_or_default();
             let deadlocks = variable("SWARD_DEADLOCKS", parse_deadlocks, WANT_DEADLOCKS)?;
             let deadlocks = deadlocks.unwrap_or(DeadlockWatch::Reports);
-            Ok(Defaults { workers, stack_size, checks, homes, deadlocks })
+            let dump_signal = variable("SWARD_DUMP_SIGNAL", parse_signal, WANT_SIGNAL)?;
+            let dump_file = std::env::var_os("SWARD_DUMP_FILE").filter(|path| !path.is_empty());
+            let dump_file = dump_file.map(PathBuf::from);
+            Ok(Defaults { workers, stack_size, checks, homes, deadlocks, dump_signal, dump_file })
         })
     }
 }

@@ -57,6 +57,8 @@
 //! | `SWARD_HOMES` | `auto`, `off`, or a number from 1 to 65536 | [`Builder::homes`] |
 //! | `SWARD_CHECK` | `1` or `0` | [`Builder::checks`] |
 //! | `SWARD_DEADLOCKS` | `1`, `0`, or `abort` | [`Builder::watch_deadlocks`] |
+//! | `SWARD_DUMP_SIGNAL` | the name of a signal, such as `QUIT`, or its number | [`Builder::dump_on`] |
+//! | `SWARD_DUMP_FILE` | a path | - : where such dumps go, instead of stderr |
 //! | `SWARD_STACK_GUARD` | `madvise` or `mprotect` | - : it forces one way to make the guards of stacks |
 //!
 //! An empty variable counts as unset. Any other value is an error, which names the variable and says what it

@@ -18,9 +18,9 @@
 //! ```text
 //!  the dumping thread                     the worker that runs a home
 //!  sets the cursor of each home to the    between two turns, on its cold paths: after a tick's poll,
-//!  head of its list, and `wants_capture`  before it sleeps, as a slice of a mobile home begins
-//!  notifies the workers; queues idle        `wants_capture`? captures for a slice of time, with no lock
-//!  mobile homes                             moves the cursor on, and hands over what it has captured,
+//!  head of its list                       before it sleeps, as a slice of a mobile home begins
+//!  sets `wants_capture`, notifies the       `wants_capture`? captures for a slice of time, with no lock
+//!  workers, queues idle mobile homes        moves the cursor on, and hands over what it has captured,
 //!  waits until no cursor is left            under the lock; serves its queues; then the next slice
 //!  where a home makes no progress,
 //!  captures the rest, under the lock
@@ -30,7 +30,8 @@
 //! argument is that of a push to the home's inbox (`README.md`, argument 1; `handover.rs`): the flag is set,
 //! then the worker or the home is notified; the worker announces its sleep, or releases the home, and then
 //! checks the flag. All four are sequentially consistent. A home that wants a capture is released as if its
-//! inbox held something, so it is queued until its cursor has come to the end.
+//! inbox held something, so it is queued until its cursor has come to the end. No more mobile homes are asked
+//! at a time than there are workers: a home that is woken waits behind slices of others.
 //!
 //! # Why no coroutine is missed, and none is captured twice
 //!
@@ -84,6 +85,10 @@ use std::time::{Duration, Instant};
 
 /// For how long a worker captures in a row. A ticker on that worker is late by so much more.
 const SLICE: Duration = Duration::from_micros(500);
+/// How often the dumping thread looks for what the workers have done.
+const SHORTEST_NAP: Duration = Duration::from_micros(50);
+/// The same, if they have done nothing lately.
+const LONGEST_NAP: Duration = Duration::from_millis(1);
 /// How long a worker may stay in one turn before the dumping thread takes its home over.
 const STUCK: Duration = Duration::from_millis(200);
 /// How long a home may make no progress without such a turn.
@@ -188,10 +193,9 @@ pub(crate) fn capture(shared: &Shared) -> CapturedRuntime {
     *shared.collection.lock() = Some(Arc::clone(&collection));
     let by_workers = !shared.config().migrate && shared.phase() != Phase::Abandoned;
     for home in shared.homes() {
-        home.begin_capture(number, by_workers);
+        home.begin_capture(number);
     }
     if by_workers {
-        shared.ask_workers();
         shared.wait_for_workers();
     }
     for home in shared.homes() {
@@ -212,6 +216,7 @@ pub(crate) fn capture(shared: &Shared) -> CapturedRuntime {
         coroutines.iter_mut().for_each(|coroutine| coroutine.worker = None);
     }
     CapturedRuntime {
+        at: Instant::now(),
         name: shared.config().thread_name.clone(),
         phase: shared.phase(),
         migrate: shared.config().migrate,
@@ -228,7 +233,7 @@ pub(crate) fn capture(shared: &Shared) -> CapturedRuntime {
 pub(crate) fn for_each_wait_for_others(shared: &Shared, mut f: impl FnMut(Id, u64, Instant)) {
     let number = next_number();
     for home in shared.homes() {
-        home.begin_capture(number, false);
+        home.begin_capture(number);
         let mut visit = |header: &Header| {
             if header.reason().needs_others()
                 && let Some(wait) = header.waiter.parked_in()
@@ -326,30 +331,33 @@ struct Progress {
 }
 
 impl Shared {
-    /// Wakes all workers that have to capture something, and has idle mobile homes run.
-    fn ask_workers(&self) {
-        for remote in self.active_remotes() {
-            if remote.home.wants_capture() {
-                remote.notify(&self.idle);
-            }
-        }
-        for home in self.mobile.iter() {
-            if home.wants_capture() && home.handover.notify() {
-                self.queue_idle_home(home);
-            }
-        }
-    }
-
-    /// Waits until no home wants a capture, except for homes that make no progress.
+    /// Has the workers capture, and waits until they have, except for homes that make no progress.
     fn wait_for_workers(&self) {
         let began = Instant::now();
-        let homes = self.homes().filter(|home| home.wants_capture());
-        let mut waiting: Vec<_> = homes.map(|home| (home, self.progress_of(home), began)).collect();
-        let mut nap = Duration::from_micros(50);
-        while !waiting.is_empty() && began.elapsed() < LIMIT {
-            std::thread::sleep(nap);
-            nap = (nap * 2).min(Duration::from_millis(1));
+        let mut waiting = Vec::new();
+        for remote in self.active_remotes() {
+            if remote.home.want_capture() {
+                remote.notify(&self.idle);
+                waiting.push((&remote.home, self.progress_of(&remote.home), began));
+            }
+        }
+        let mut later = self.mobile.iter();
+        let mut nap = SHORTEST_NAP;
+        loop {
             let now = Instant::now();
+            let asked = waiting.iter().filter(|(home, _, _)| home.is_mobile()).count();
+            let more = later.by_ref().filter(|home| home.want_capture());
+            for home in more.take(self.config().workers.saturating_sub(asked)) {
+                if home.handover.notify() {
+                    self.queue_idle_home(home);
+                }
+                waiting.push((home, self.progress_of(home), now));
+            }
+            if waiting.is_empty() || began.elapsed() >= LIMIT {
+                return;
+            }
+            std::thread::sleep(nap);
+            let (now, before) = (Instant::now(), waiting.len());
             waiting.retain_mut(|(home, seen, since)| {
                 let progress = self.progress_of(home);
                 if progress != *seen {
@@ -364,6 +372,7 @@ impl Shared {
                 };
                 home.wants_capture() && now - *since < limit
             });
+            nap = if waiting.len() < before { SHORTEST_NAP } else { (2 * nap).min(LONGEST_NAP) };
         }
     }
 

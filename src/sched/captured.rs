@@ -86,6 +86,8 @@ pub(crate) struct CapturedWorker {
 /// What is known of one runtime.
 #[derive(Debug)]
 pub(crate) struct CapturedRuntime {
+    /// When this was known.
+    pub(crate) at: Instant,
     pub(crate) name: String,
     pub(crate) phase: Phase,
     pub(crate) migrate: bool,

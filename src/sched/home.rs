@@ -294,11 +294,18 @@ impl<R> Home<R> {
     // A dump: `capture.rs` says who calls these, and why no coroutine is missed.
 
     /// Begins a dump of that number, with the coroutines that are listed now.
-    pub(super) fn begin_capture(&self, capture: u64, by_worker: bool) {
+    pub(super) fn begin_capture(&self, capture: u64) {
         let mut members = self.members.lock();
         (members.cursor, members.capture) = (members.head, capture);
+    }
+
+    /// Asks the worker that runs the home to capture; false if nothing is left to capture.
+    pub(super) fn want_capture(&self) -> bool {
+        let members = self.members.lock();
+        let wants = members.cursor.is_some();
         // SeqCst: the caller notifies the worker, or the home, after this, as after a push to the inbox.
-        self.wants_capture.store(by_worker && members.cursor.is_some(), Ordering::SeqCst);
+        self.wants_capture.store(wants, Ordering::SeqCst);
+        wants
     }
 
     /// Whether a dump waits for the worker that runs the home.

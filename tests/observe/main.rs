@@ -1,8 +1,18 @@
-//! What a running program says about itself.
+//! What a running program says about itself: dumps of programs that hang, which stop nobody, and deadlocks.
 
 #[path = "../checked/mod.rs"]
 mod checked;
 #[path = "../common/mod.rs"]
 mod common;
+#[path = "../programs/mod.rs"]
+mod programs;
+
+mod find;
 
 mod deadlocks;
+mod environment;
+mod json;
+mod many;
+mod reasons;
+mod stuck;
+mod workers;
