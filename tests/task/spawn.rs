@@ -81,7 +81,8 @@ fn unstarted_coroutines_are_stolen() {
         let ids: std::collections::HashSet<_> = handles.into_iter().map(|h| h.join().unwrap()).collect();
         ids.len()
     });
-    assert_eq!(threads, 2);
+    // With mobile homes there are more.
+    assert!(threads >= 2, "{threads} threads");
     assert!(runtime.metrics().workers.iter().any(|worker| worker.steals > 0));
 }
 
