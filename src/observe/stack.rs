@@ -5,6 +5,13 @@ use std::hash::{Hash, Hasher};
 
 /// The calls of a coroutine that have not returned, from the innermost one outwards. The runtime's own frames
 /// are left out at both ends.
+///
+/// The worker of a suspended coroutine reads it between two turns. If a coroutine keeps its worker in a turn,
+/// a signal to the worker's thread does: `SIGURG`, as in Go, on Linux with glibc 2.35 or later, on x86-64 and
+/// aarch64. It is sent by a dump only, and only to such a thread. A system call there may end early with
+/// `EINTR`, which std and this crate handle. Any other `SIGURG` reaches the handler that the program had set
+/// before the first dump; a handler that it sets later must call the earlier one, as those of
+/// `sward::signal` do, or such stacks are missing.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Stack {
