@@ -12,7 +12,6 @@
 
 use super::budget;
 use super::config::Phase;
-use super::hint::wait_for_others_begins;
 use super::runnable::{Runnable, conclude};
 use super::shared::Home;
 use super::worker::Worker;
@@ -59,9 +58,6 @@ impl Worker {
                     let (commit, ticket, masked) = unsafe { request.read() };
                     // No clock is read: it is the time up to which the worker has seen all events.
                     header.set_since(remote.polled.load(Ordering::Relaxed));
-                    if header.reason().needs_others() {
-                        wait_for_others_begins();
-                    }
                     // SAFETY: the closure is on the coroutine's stack, which stays as it is until then.
                     let wanted = unsafe { (*commit.as_ptr())(ticket) };
                     if wanted && header.waiter.park(ticket, masked) == Park::Parked {

@@ -27,6 +27,7 @@
 use super::cancel::{TimedOut, checkpoint, unwind_cancelled};
 use super::current;
 use super::deadline::{deadline_on_thread, earlier};
+use super::hint::wait_for_others_begins;
 use super::unwinding::Blocks;
 use super::{budget, checks};
 use crate::base::fork;
@@ -215,6 +216,10 @@ unsafe fn park(
             NonNull::from(commit),
         )
     };
+    // Here, where most callers' reason is a constant, so that most waits do not even ask.
+    if why.reason.needs_others() {
+        wait_for_others_begins();
+    }
     // SAFETY: the commit and the subject live until this returns; this is the coroutine's own stack.
     unsafe {
         let request = Request::new(commit, ticket, masked, why, deadline);
