@@ -68,6 +68,32 @@ fn ten_thousand_coroutines_are_a_few_groups() {
     });
 }
 
+/// For people, in a build with optimizations: `cargo test --release --test observe -- --ignored --nocapture`.
+#[test]
+#[ignore = "a measurement"]
+fn a_hundred_thousand_coroutines() {
+    let runtime = Builder::new().worker_threads(2).stack_size(64 << 10).build().expect("a runtime");
+    runtime.run(|| {
+        let handles = park(100_000 / 3);
+        for round in ["the first", "the second"] {
+            let dump = dump();
+            let begin = Instant::now();
+            let (text, json) = (dump.to_string(), dump.to_json());
+            println!(
+                "{} coroutines: {round} dump took {:?}, text and JSON ({} and {} bytes) {:?}",
+                all(&dump).count(),
+                dump.took,
+                text.len(),
+                json.len(),
+                begin.elapsed()
+            );
+        }
+        for handle in &handles {
+            handle.cancel();
+        }
+    });
+}
+
 /// A coroutine on each worker that wants to wake every millisecond. The figures are for people: how late a
 /// thread is depends on the machine.
 #[test]

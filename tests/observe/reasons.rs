@@ -140,10 +140,10 @@ fn a_coroutine_that_yields_is_runnable_and_a_masked_wait_is_masked() {
                 sward::yield_now();
             }
         });
-        let masked = start("states: masked", || task::mask(|| sward::sleep(LONG / 600)));
-        until_parked("states: masked", "sleep");
+        let masked = start("states: masked", || task::mask(task::park));
+        until_parked("states: masked", "task::park");
         masked.cancel();
-        let found = until_parked("states: masked", "sleep");
+        let found = until_parked("states: masked", "task::park");
         assert!(found.cancelled && wait_of(&found).masked, "{found:?}");
         let mut states = Vec::new();
         while !states.contains(&CoroutineState::Runnable) {
@@ -155,6 +155,7 @@ fn a_coroutine_that_yields_is_runnable_and_a_masked_wait_is_masked() {
             assert!(states.len() < 1000, "{states:?}");
         }
         yields.cancel();
+        masked.task().unpark();
         drop(masked);
     });
 }
