@@ -6,6 +6,8 @@
 //! begins, which is a new hint. If a worker was stuck in a turn, so that not all waits could be looked at,
 //! the watch looks again.
 //!
+//! The thread starts at a hint, and ends when there was none for [`IDLE`].
+//!
 //! An idle process is not woken. A busy one pays for four rounds a second at most, each of which visits the
 //! header of each coroutine, and the watch sleeps for [`SHARE`] times as long as a round takes.
 
@@ -15,8 +17,8 @@ use crate::base::sys::report;
 use crate::sched;
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Once, OnceLock};
-use std::thread::{self, Thread};
+use std::sync::{Condvar, Mutex, MutexGuard, Once, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 /// How long a wait may last before it counts.
@@ -27,6 +29,11 @@ const SLACK: Duration = Duration::from_millis(50);
 const SHARE: u32 = 100;
 /// The longest time between two rounds.
 const MOST: Duration = Duration::from_secs(10);
+
+/// Without a hint for so long the thread ends.
+const IDLE: Duration = Duration::from_secs(2);
+/// The thread's stack. Finding the names of functions takes some of it.
+const STACK: usize = 512 << 10;
 
 /// How many deadlocks the watch has reported.
 static FOUND: AtomicUsize = AtomicUsize::new(0);
@@ -46,51 +53,99 @@ pub(crate) fn count() -> usize {
     FOUND.load(Ordering::Relaxed)
 }
 
-/// Wakes the watch, which starts at the first hint.
+/// The thread of the watch, if there is one.
+#[derive(Default)]
+struct Watch {
+    runs: Mutex<bool>,
+    hinted: Condvar,
+    memory: Mutex<Memory>,
+}
+
+/// What outlives the thread.
+#[derive(Default)]
+struct Memory {
+    /// The waits of the last round.
+    known: HashSet<WaitOf>,
+    /// The present waits of the deadlocks that were reported.
+    reported: HashSet<WaitOf>,
+}
+
+impl Watch {
+    fn get() -> &'static Watch {
+        static WATCH: PerProcess<Watch> = PerProcess::new(Watch::default);
+        WATCH.get()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, bool> {
+        self.runs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for a hint. False if none has come for [`IDLE`]: then the thread has to end.
+    fn wait(&self) -> bool {
+        let idle = |_: &mut bool| !sched::hinted();
+        let waited = self.hinted.wait_timeout_while(self.lock(), IDLE, idle);
+        let (mut runs, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
+        *runs = !timeout.timed_out();
+        *runs
+    }
+}
+
+/// Wakes the watch, or starts it. The caller has left a hint.
 fn wake() {
-    /// `None` if the system had no thread for it. The program runs as well, and nobody looks for deadlocks.
-    static THREAD: PerProcess<OnceLock<Option<Thread>>> = PerProcess::new(OnceLock::new);
-    let spawn = || {
-        let thread = thread::Builder::new().name("sward-watch".to_owned()).spawn(watch);
-        thread.ok().map(|handle| handle.thread().clone())
-    };
-    if let Some(thread) = THREAD.get().get_or_init(spawn) {
-        thread.unpark();
+    let watch = Watch::get();
+    let mut runs = watch.lock();
+    if *runs {
+        watch.hinted.notify_one();
+    } else {
+        let thread = thread::Builder::new().name("sward-watch".to_owned()).stack_size(STACK);
+        // Without the thread the program runs as well, and the next hint tries again.
+        *runs = thread.spawn(self::watch).is_ok();
+        if !*runs {
+            sched::take_hint();
+        }
     }
 }
 
 fn watch() {
-    let (mut known, mut reported): (HashSet<WaitOf>, HashSet<WaitOf>) = Default::default();
-    loop {
-        while !sched::hinted() {
-            thread::park();
-        }
+    let watch = Watch::get();
+    while watch.wait() {
         sched::take_hint();
+        let mut memory = watch.memory.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
             thread::sleep(SETTLE);
             let began = Instant::now();
-            let waits = waits_older_than(SETTLE - SLACK);
-            reported.retain(|wait| waits.contains(wait));
-            let mut complete = true;
-            if !waits.is_subset(&known) {
-                let (deadlocks, all) = look();
-                complete = all;
-                for deadlock in &deadlocks {
-                    if !deadlock.waits.is_subset(&reported) {
-                        FOUND.fetch_add(1, Ordering::Relaxed);
-                        report(format_args!("sward: {deadlock}"));
-                        reported.extend(&deadlock.waits);
-                        if ABORTS.load(Ordering::Relaxed) {
-                            std::process::abort();
-                        }
-                    }
-                }
-            }
+            let complete = memory.round();
             thread::sleep(began.elapsed().saturating_mul(SHARE).min(MOST));
             if complete {
-                known = waits;
                 break;
             }
         }
+    }
+}
+
+impl Memory {
+    /// Looks for deadlocks and reports the new ones. Says whether all waits could be looked at.
+    fn round(&mut self) -> bool {
+        let waits = waits_older_than(SETTLE - SLACK);
+        self.reported.retain(|wait| waits.contains(wait));
+        if waits.is_subset(&self.known) {
+            self.known = waits;
+            return true;
+        }
+        let (deadlocks, complete) = look();
+        for deadlock in &deadlocks {
+            if !deadlock.waits.is_subset(&self.reported) {
+                FOUND.fetch_add(1, Ordering::Relaxed);
+                report(format_args!("sward: {deadlock}"));
+                self.reported.extend(&deadlock.waits);
+                if ABORTS.load(Ordering::Relaxed) {
+                    std::process::abort();
+                }
+            }
+        }
+        if complete {
+            self.known = waits;
+        }
+        complete
     }
 }

@@ -140,8 +140,8 @@ fn stacks_leave_address_space_to_the_others() {
         let mut command = command(test, test);
         // glibc's arenas take 64 MiB of address space each, which would disturb the measurement.
         command.env("ROOM", room).env("MALLOC_ARENA_MAX", "1");
-        // So would the debug information that checked waits load.
-        command.env("SWARD_CHECK", "0");
+        // So would the debug information that checked waits load, and the thread that looks for deadlocks.
+        command.env("SWARD_CHECK", "0").env("SWARD_DEADLOCKS", "0");
         let output = command.output().expect("a child");
         let said = text(&output);
         assert!(output.status.success(), "with {room} MiB: {said}");
