@@ -366,6 +366,18 @@ mod tests {
         assert_eq!(lens[1], lens[0] + 10);
     }
 
+    /// Linux maps a large new stack below all that is mapped. So here the thread's stack is below the
+    /// coroutine's, and everywhere else in these tests it is above, mostly.
+    #[test]
+    fn a_walk_ends_at_the_base_also_above_the_threads_stack() {
+        let trace = || with(|me| deep(5, me), |header, _| stack(&mut Capture::new(), header));
+        let here = trace();
+        let thread = std::thread::Builder::new().stack_size(256 << 20).spawn(trace).expect("a thread");
+        let there = thread.join().expect("no panic");
+        assert_eq!((there.addresses.len(), there.extent), (here.addresses.len(), here.extent));
+        assert!(here.addresses.len() > 5 && !there.addresses.contains(&0), "{there:?}");
+    }
+
     #[test]
     fn equal_stacks_are_walked_once() {
         let mut capture = Capture::new();

@@ -75,8 +75,8 @@ impl Walk {
         self.extent = Extent::Whole;
         frames::walk(&mut |frame| {
             let pointer = frame.stored_at.wrapping_add(size_of::<usize>());
-            if !(here.min(pointer)..self.high).contains(&pointer) {
-                return false; // beyond the base
+            if !(self.low..self.high).contains(&pointer) {
+                return false; // beyond the base, on the stack of the thread that has resumed this one
             }
             if pointer <= self.first {
                 // Still the frame of the wait, or one further in.
