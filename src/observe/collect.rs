@@ -9,7 +9,9 @@ use super::subject::{Party, Subject};
 use crate::base::fork::{self, PerProcess};
 use crate::blocking::{running_calls, usage};
 use crate::coroutine::{Event, Holder, SubjectRef, WaitReason};
-use crate::sched::{self, BlockedThread, Cancel, Captured, CapturedRuntime, CapturedWorker, Phase, Woken};
+use crate::sched::{
+    self, BlockedThread, Cancel, Captured, CapturedRuntime, CapturedWorker, Detail, Phase, Woken,
+};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::Thread;
 use std::time::{Duration, Instant, SystemTime};
@@ -92,7 +94,8 @@ pub(super) fn alone() -> MutexGuard<'static, ()> {
 pub(super) fn collect() -> Dump {
     let _alone = alone();
     let (time, began) = (SystemTime::now(), Instant::now());
-    let captured: Vec<_> = sched::runtimes().iter().map(|shared| sched::capture(shared)).collect();
+    let captured: Vec<_> =
+        sched::runtimes().iter().map(|shared| sched::capture(shared, Detail::Stacks)).collect();
     let mut threads = Vec::new();
     sched::for_each_blocked_thread(|blocked| threads.push(ThreadDump::of(blocked)));
     let blocking = BlockingDump::now();

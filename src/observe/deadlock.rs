@@ -45,7 +45,7 @@ use super::stacks::Stacks;
 use super::subject::Subject;
 use super::text::write_stack;
 use crate::coroutine::{Facts, Holder, Id, Trace};
-use crate::sched::{self, BlockedThread, Captured, Shared};
+use crate::sched::{self, BlockedThread, Captured, Detail, Shared};
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::panic::Location;
@@ -61,8 +61,8 @@ pub struct Deadlock {
     pub members: Vec<Member>,
     /// How many others cannot go on either, as they wait for a member, directly or through others.
     pub waiting_behind: usize,
-    /// The waits of the members.
-    pub(super) waits: HashSet<WaitOf>,
+    /// The waits of the members, in their order.
+    pub(super) waits: Vec<WaitOf>,
 }
 
 /// A coroutine or a plain thread in a deadlock.
@@ -114,7 +114,6 @@ struct Waiter {
     member: Member,
     /// Without whom its wait does not end.
     needs: Vec<Holder>,
-    trace: Option<Arc<Trace>>,
 }
 
 /// Finds the deadlocks, and says whether all waits could be looked at. The thread is no worker.
@@ -125,7 +124,7 @@ pub(super) fn look() -> (Vec<Deadlock>, bool) {
     let (mut waiters, mut complete) = (Vec::new(), true);
     if !before.is_empty() {
         for shared in &runtimes {
-            let captured = sched::capture(shared);
+            let captured = sched::capture(shared, Detail::Waits);
             let unseen = |coroutine: &Captured| coroutine.reason.needs_others() && !coroutine.by_worker;
             complete &= captured.migrate || !captured.coroutines.iter().any(unseen);
             waiters.extend(captured.coroutines.into_iter().filter_map(Waiter::of));
@@ -134,7 +133,26 @@ pub(super) fn look() -> (Vec<Deadlock>, bool) {
     }
     let after = waits(&runtimes, Duration::ZERO);
     waiters.retain(|waiter| [&before, &after].iter().all(|waits| waits.contains(&waiter.wait)));
-    (deadlocks_among(&waiters), complete)
+    let mut deadlocks = deadlocks_among(&waiters);
+    if !deadlocks.is_empty() {
+        add_stacks(&mut deadlocks, &runtimes);
+    }
+    (deadlocks, complete)
+}
+
+/// Captures the stacks of the members. Apart, since they are rarely needed.
+fn add_stacks(deadlocks: &mut [Deadlock], runtimes: &[Arc<Shared>]) {
+    let captured = runtimes.iter().flat_map(|shared| sched::capture(shared, Detail::Stacks).coroutines);
+    let of_wait = |one: Captured| Some(((Holder::Coroutine(one.id), one.wait?), one.trace?));
+    let waits: HashSet<WaitOf> = deadlocks.iter().flat_map(|deadlock| &deadlock.waits).copied().collect();
+    let traces: HashMap<WaitOf, Arc<Trace>> =
+        captured.filter_map(of_wait).filter(|(wait, _)| waits.contains(wait)).collect();
+    let stacks = Stacks::of(traces.values());
+    for deadlock in deadlocks {
+        for (member, wait) in deadlock.members.iter_mut().zip(&deadlock.waits) {
+            member.stack = traces.get(wait).and_then(|trace| stacks.get(trace));
+        }
+    }
 }
 
 /// The present waits that need others and have lasted for so long.
@@ -177,7 +195,7 @@ impl Waiter {
             subject: Subject::of(captured.facts, captured.subject),
             stack: None,
         };
-        Some(Waiter { wait: (Holder::Coroutine(captured.id), wait), member, needs, trace: captured.trace })
+        Some(Waiter { wait: (Holder::Coroutine(captured.id), wait), member, needs })
     }
 
     /// A blocked thread that needs others to go on.
@@ -202,7 +220,7 @@ impl Waiter {
             subject: Subject::of(Some(facts), Some(subject.address())),
             stack: None,
         };
-        Some(Waiter { wait: (blocked.who, blocked.wait), member, needs, trace: None })
+        Some(Waiter { wait: (blocked.who, blocked.wait), member, needs })
     }
 }
 
@@ -219,13 +237,8 @@ fn deadlocks_among(waiters: &[Waiter]) -> Vec<Deadlock> {
     let waiting_behind = |cycle: &[usize]| {
         graph::leading_to(&edges, cycle).into_iter().filter(|at| !members.contains(at)).count()
     };
-    let stacks = Stacks::of(members.iter().filter_map(|&at| waiters[at].trace.as_ref()));
-    let member = |at: usize| {
-        let Waiter { member, trace, .. } = &waiters[at];
-        Member { stack: trace.as_ref().and_then(|trace| stacks.get(trace)), ..member.clone() }
-    };
     let deadlock = |cycle: &Vec<usize>| Deadlock {
-        members: cycle.iter().map(|&at| member(at)).collect(),
+        members: cycle.iter().map(|&at| waiters[at].member.clone()).collect(),
         waiting_behind: waiting_behind(cycle),
         waits: cycle.iter().map(|&at| waiters[at].wait).collect(),
     };

@@ -61,6 +61,7 @@
 // - `subject`: what a wait is for. `stack`: the frames of a coroutine. `symbols`: their names. `stacks`:
 //   those of a dump. `dump`: the facts, as data. `collect`: how they are collected.
 // - `text`, `json`: how a dump is written. `signal`: a dump on a signal.
+// - `stall`: the stack in the report of a stall.
 // - `graph`, `deadlock`: who waits for whom. `watch`: the thread that looks for deadlocks.
 
 mod collect;
@@ -71,6 +72,7 @@ mod json;
 mod signal;
 mod stack;
 mod stacks;
+mod stall;
 mod subject;
 mod symbols;
 mod text;
@@ -84,5 +86,6 @@ pub use dump::{
 };
 pub(crate) use signal::{WANT_SIGNAL, dump_on, parse_signal};
 pub use stack::{Frame, Stack, StackExtent, Symbol};
+pub(crate) use stall::report_stack_of_turn;
 pub use subject::{Party, Subject};
 pub(crate) use watch::{count as deadlocks_reported, start as watch_deadlocks};

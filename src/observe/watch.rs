@@ -134,7 +134,7 @@ impl Memory {
         }
         let (deadlocks, complete) = look();
         for deadlock in &deadlocks {
-            if !deadlock.waits.is_subset(&self.reported) {
+            if !deadlock.waits.iter().all(|wait| self.reported.contains(wait)) {
                 FOUND.fetch_add(1, Ordering::Relaxed);
                 report(format_args!("sward: {deadlock}"));
                 self.reported.extend(&deadlock.waits);

@@ -13,7 +13,7 @@
 //!   (`Remote::slow`);
 //! - from the stall threshold on, wakes other workers for what they may steal from the worker;
 //! - after ten times the threshold, finds out whether the coroutine or the system keeps the worker, and
-//!   reports one of the stalled workers if others wait for it.
+//!   reports one of the stalled workers if others wait for it, together with the stack of the coroutine.
 //!
 //! In migrating mode the monitor adds a spare worker when coroutines keep all workers beyond the threshold.
 //!
@@ -30,6 +30,7 @@ use super::blame::{TurnMeasure, Verdict};
 use crate::base::sys;
 use crate::coroutine::{Batch, Label, WaitReason};
 use crate::netpoll::{Events, Monitored, NextDeadline};
+use crate::observe;
 use crate::sched::{AbortOnPanic, Phase, Remote, Shared, add_spare_worker};
 use std::io;
 use std::sync::Arc;
@@ -147,6 +148,9 @@ impl Monitored for Monitor {
             let last = if blames { &mut memory.blamed } else { &mut memory.excused };
             if last.is_none_or(|at| now - at >= REPORT_EVERY) && report(shared, &stall) {
                 *last = Some(now);
+                if blames {
+                    observe::report_stack_of_turn(&self.shared, stall.index, stall.turn);
+                }
             }
         }
         // Another worker does not help if the system does not run the existing ones.

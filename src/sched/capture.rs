@@ -74,7 +74,7 @@
 //! - To capture a home in one go: the same, for its worker.
 //! - A request to each coroutine, which answers when it runs next: it would never answer.
 
-use super::captured::{Captured, CapturedRuntime, CapturedWorker, Collection, State, WorkerState};
+use super::captured::{Captured, CapturedRuntime, CapturedWorker, Collection, Detail, State, WorkerState};
 use super::config::Phase;
 use super::home::Cursor;
 use super::shared::{Home, Remote, Shared};
@@ -120,6 +120,7 @@ impl Shared {
         // SAFETY: as the caller says. In migrating mode no home wants to be captured by a worker.
         let to = collection.with_capture(|stacks| unsafe {
             home.walk_from(from, |header| {
+                let stacks = (collection.detail == Detail::Stacks).then_some(&mut *stacks);
                 slice.push(Captured::by_worker(self, header, worker, stacks));
                 began.elapsed() < SLICE
             })
@@ -169,10 +170,10 @@ impl Captured {
         shared: &Shared,
         header: &Header,
         worker: Option<usize>,
-        stacks: &mut Capture,
+        stacks: Option<&mut Capture>,
     ) -> Captured {
         // SAFETY: as the caller says.
-        let trace = Some(unsafe { stacks.stack_of(header) });
+        let trace = stacks.map(|stacks| unsafe { stacks.stack_of(header) });
         let published = Captured { by_worker: true, trace, ..Captured::published(shared, header, worker) };
         // SAFETY: as the caller says; nothing is kept of it.
         let Some(waiting) = (unsafe { header.waiting() }) else { return published };
@@ -187,9 +188,9 @@ impl Captured {
 
 /// What each coroutine of a runtime does. Blocks the thread until the workers have captured their coroutines.
 /// The caller makes sure that there is one dump at a time.
-pub(crate) fn capture(shared: &Shared) -> CapturedRuntime {
+pub(crate) fn capture(shared: &Shared, detail: Detail) -> CapturedRuntime {
     let number = next_number();
-    let collection = Arc::new(Collection::new());
+    let collection = Arc::new(Collection::new(detail));
     *shared.collection.lock() = Some(Arc::clone(&collection));
     let by_workers = !shared.config().migrate && shared.phase() != Phase::Abandoned;
     for home in shared.homes() {
@@ -210,8 +211,9 @@ pub(crate) fn capture(shared: &Shared) -> CapturedRuntime {
     *shared.collection.lock() = None;
     let mut coroutines = std::mem::take(&mut *collection.found.lock());
     let workers = shared.active_remotes().iter().enumerate();
-    let workers =
-        workers.map(|(index, remote)| capture_worker(shared, index, remote, &mut coroutines)).collect();
+    let workers = workers
+        .map(|(index, remote)| capture_worker(shared, index, remote, detail, &mut coroutines))
+        .collect();
     if shared.config().migrate {
         coroutines.iter_mut().for_each(|coroutine| coroutine.worker = None);
     }
@@ -255,10 +257,15 @@ fn capture_worker(
     shared: &Shared,
     index: usize,
     remote: &Remote,
+    detail: Detail,
     coroutines: &mut Vec<Captured>,
 ) -> CapturedWorker {
     let turn = remote.running.turns();
     let mut running = remote.running.id().filter(|_| remote.running.was_turn(turn));
+    let trace = |id| match detail {
+        Detail::Waits => None,
+        Detail::Stacks => trace_of_turn(remote, turn, id),
+    };
     if let Some(id) = running {
         let home = remote.running_home();
         match coroutines.iter_mut().find(|coroutine| coroutine.id == id) {
@@ -266,7 +273,7 @@ fn capture_worker(
             Some(coroutine) if coroutine.by_worker => {}
             Some(coroutine) => {
                 coroutine.state = State::Running;
-                coroutine.trace = trace_of_turn(remote, turn, id);
+                coroutine.trace = trace(id);
             }
             None => match remote.running.first_site() {
                 Some(site) if home.has_first_turn() && remote.running.was_turn(turn) => {
@@ -285,7 +292,7 @@ fn capture_worker(
                         subject: None,
                         cancelled: false,
                         masked: false,
-                        trace: trace_of_turn(remote, turn, id),
+                        trace: trace(id),
                         stack_size: shared.config().stack_size.bytes(),
                         worker,
                         by_worker: false,
@@ -313,6 +320,14 @@ fn capture_worker(
         since_poll: Instant::now().saturating_duration_since(shared.polled_at(remote)),
         blocked_in: WaitReason::from_number(remote.blocked_in.load(Ordering::Relaxed)),
     }
+}
+
+/// The coroutine that is in that turn of a worker, and its stack; `None` if the turn is over or the thread
+/// does not answer. Blocks the thread for a moment.
+pub(crate) fn sample_turn(shared: &Shared, worker: usize, turn: u64) -> Option<(Id, Arc<Trace>)> {
+    let remote = &shared.remotes[worker];
+    let id = remote.running.id()?;
+    Some((id, trace_of_turn(remote, turn, id)?))
 }
 
 /// The stack of that coroutine in that turn, while it lasts.

@@ -99,17 +99,27 @@ pub(crate) struct CapturedRuntime {
     pub(crate) injected: usize,
 }
 
+/// How much of a coroutine is captured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Detail {
+    /// All but its stack.
+    Waits,
+    /// All. A worker that is stuck in a turn gets a signal.
+    Stacks,
+}
+
 /// What workers have captured for one dump.
 pub(super) struct Collection {
+    pub(super) detail: Detail,
     pub(super) found: Mutex<Vec<Captured>>,
     /// What has captured stacks in earlier slices, and knows them. A worker takes one for a slice.
     known: Mutex<Vec<Capture>>,
 }
 
 impl Collection {
-    pub(super) fn new() -> Collection {
+    pub(super) fn new(detail: Detail) -> Collection {
         let known = Mutex::new(Rank::Captured, Vec::new());
-        Collection { found: Mutex::new(Rank::Captured, Vec::new()), known }
+        Collection { detail, found: Mutex::new(Rank::Captured, Vec::new()), known }
     }
 
     /// Calls `f` with something to capture stacks.

@@ -69,8 +69,8 @@ mod worker;
 pub(crate) use blocked_threads::{BlockedThread, for_each_blocked_thread};
 pub(crate) use budget::this_holder;
 pub(crate) use cancel::{checkpoint, limited, masked, unwind_cancelled, unwind_shutdown};
-pub(crate) use capture::{capture, for_each_wait_for_others};
-pub(crate) use captured::{Captured, CapturedRuntime, CapturedWorker, State, WorkerState};
+pub(crate) use capture::{capture, for_each_wait_for_others, sample_turn};
+pub(crate) use captured::{Captured, CapturedRuntime, CapturedWorker, Detail, State, WorkerState};
 pub(crate) use checks::prepare as prepare_checks;
 pub(crate) use config::{Config, Phase};
 pub(crate) use current::{

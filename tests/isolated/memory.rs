@@ -136,7 +136,7 @@ fn stacks_leave_address_space_to_the_others() {
         });
         return;
     }
-    for room in ["10", "20", "40", "60", "80"] {
+    for room in ["12", "20", "40", "60", "80"] {
         let mut command = command(test, test);
         // glibc's arenas take 64 MiB of address space each, which would disturb the measurement.
         command.env("ROOM", room).env("MALLOC_ARENA_MAX", "1");

@@ -14,5 +14,6 @@ mod environment;
 mod json;
 mod many;
 mod reasons;
+mod stalls;
 mod stuck;
 mod workers;

@@ -30,6 +30,7 @@ fn dump_of(illness: &str, more: &[&str]) -> Option<String> {
         .args(more)
         .env("SWARD_WORKERS", "2")
         .env("SWARD_CHECK", "0")
+        .env("SWARD_DEADLOCKS", "1")
         .env_remove("SWARD_DUMP_SIGNAL");
     let output = command.output().expect("it runs");
     let text = String::from_utf8(output.stdout).expect("UTF-8");

@@ -1,0 +1,40 @@
+//! What the report of a stall adds: where the coroutine is that keeps its worker.
+
+use super::stack::Stack;
+use super::stacks::Stacks;
+use super::text::write_stack;
+use crate::base::sys::report;
+use crate::sched::{self, Shared};
+use std::fmt;
+use std::sync::Arc;
+use std::thread;
+
+/// The stack of the thread. Finding the names of functions takes some of it.
+const STACK: usize = 512 << 10;
+
+/// Reports the stack of the coroutine that is in that turn of a worker. Another thread does so, since finding
+/// the names of functions takes a while. Nothing is reported if the turn ends before, or the system cannot
+/// say.
+pub(crate) fn report_stack_of_turn(shared: &Arc<Shared>, worker: usize, turn: u64) {
+    let shared = Arc::clone(shared);
+    let thread = thread::Builder::new().name("sward-report".to_owned()).stack_size(STACK);
+    // Without the thread there is the first line of the report.
+    let _ = thread.spawn(move || {
+        let sampled = sched::sample_turn(&shared, worker, turn);
+        // The runtime may end meanwhile.
+        drop(shared);
+        let Some((id, trace)) = sampled else { return };
+        if let Some(stack) = Stacks::of([&trace].into_iter()).get(&trace) {
+            report(format_args!("sward: coroutine #{id} was here:\n{}", Frames(&stack)));
+        }
+    });
+}
+
+/// A stack, a frame for each line.
+struct Frames<'a>(&'a Stack);
+
+impl fmt::Display for Frames<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_stack(self.0, f)
+    }
+}
