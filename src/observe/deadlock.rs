@@ -43,7 +43,7 @@ use super::graph;
 use super::stack::Stack;
 use super::stacks::Stacks;
 use super::subject::Subject;
-use super::text::write_stack;
+use super::text::Frames;
 use crate::coroutine::{Facts, Holder, Id, Trace};
 use crate::sched::{self, BlockedThread, Captured, Detail, Shared};
 use std::collections::{HashMap, HashSet};
@@ -259,49 +259,35 @@ fn needs(facts: &Facts) -> Vec<Holder> {
 
 impl fmt::Display for Deadlock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let count = self.members.len();
-        match count {
+        match self.members.len() {
             1 => f.write_str("deadlock: one waits for its own end, or its own lock")?,
-            _ => write!(f, "deadlock: {count} wait for one another")?,
+            count => write!(f, "deadlock: {count} wait, each for the next one, and the last for the first")?,
         }
         if self.waiting_behind > 0 {
-            write!(f, ", and {} more behind them", self.waiting_behind)?;
+            write!(f, "; {} more wait behind them", self.waiting_behind)?;
         }
-        for (at, member) in self.members.iter().enumerate() {
-            let next = &self.members[(at + 1) % count];
+        for member in &self.members {
             write!(f, "\n  {member} waits in {}", member.call)?;
             if let Some(subject) = &member.subject {
                 write!(f, " for {subject}")?;
             }
-            if count > 1 {
-                write!(f, ", so for {}", next.short())?;
-            }
             if let Some(stack) = &member.stack {
-                writeln!(f)?;
-                write_stack(stack, f)?;
+                write!(f, "\n{}", Frames(stack).to_string().trim_end())?;
             }
         }
         Ok(())
     }
 }
 
-impl Member {
-    /// Number and name.
-    fn short(&self) -> String {
-        let what = match self.id {
-            Some(id) => format!("coroutine #{id}"),
-            None => "the thread".to_owned(),
-        };
-        match &self.name {
-            Some(name) => format!("{what} \"{name}\""),
-            None => what,
-        }
-    }
-}
-
 impl fmt::Display for Member {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.short())?;
+        match self.id {
+            Some(id) => write!(f, "coroutine #{id}")?,
+            None => f.write_str("the thread")?,
+        }
+        if let Some(name) = &self.name {
+            write!(f, " \"{name}\"")?;
+        }
         match self.spawned_at {
             Some(site) => write!(f, " (spawned at {site})"),
             None => Ok(()),

@@ -1,11 +1,9 @@
 //! What the report of a stall adds: where the coroutine is that keeps its worker.
 
-use super::stack::Stack;
 use super::stacks::Stacks;
-use super::text::write_stack;
+use super::text::Frames;
 use crate::base::sys::report;
 use crate::sched::{self, Shared};
-use std::fmt;
 use std::sync::Arc;
 use std::thread;
 
@@ -25,16 +23,8 @@ pub(crate) fn report_stack_of_turn(shared: &Arc<Shared>, worker: usize, turn: u6
         drop(shared);
         let Some((id, trace)) = sampled else { return };
         if let Some(stack) = Stacks::of([&trace].into_iter()).get(&trace) {
-            report(format_args!("sward: coroutine #{id} was here:\n{}", Frames(&stack)));
+            let frames = Frames(&stack).to_string();
+            report(format_args!("sward: coroutine #{id} was here:\n{}", frames.trim_end()));
         }
     });
-}
-
-/// A stack, a frame for each line.
-struct Frames<'a>(&'a Stack);
-
-impl fmt::Display for Frames<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write_stack(self.0, f)
-    }
 }

@@ -266,7 +266,16 @@ fn write_group(group: &[&CoroutineDump], known: &Known<'_>, f: &mut Formatter<'_
     first.stack.as_ref().map_or(Ok(()), |stack| write_stack(stack, f))
 }
 
-pub(super) fn write_stack(stack: &Stack, f: &mut Formatter<'_>) -> Result {
+/// A stack, a frame for each line.
+pub(super) struct Frames<'a>(pub(super) &'a Stack);
+
+impl fmt::Display for Frames<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        write_stack(self.0, f)
+    }
+}
+
+fn write_stack(stack: &Stack, f: &mut Formatter<'_>) -> Result {
     for frame in &stack.frames {
         for line in frame.to_string().lines() {
             writeln!(f, "      {line}")?;

@@ -17,7 +17,10 @@
 //! A *stall* is a turn in which a coroutine keeps its worker for long while others wait for that worker. The
 //! report says what the coroutine does: it computes, or it is blocked in the kernel. If the system does not
 //! run the worker's thread, because other threads have the processors or a quota is used up, the report says
-//! so and blames no coroutine. See [`Builder::stall_threshold`].
+//! so and blames no coroutine. On Linux with glibc the coroutine's stack follows. See
+//! [`Builder::stall_threshold`].
+//!
+//! A *deadlock* is reported once, with its members and their stacks. See [`Builder::watch_deadlocks`].
 //!
 //! # Shutdown
 //!

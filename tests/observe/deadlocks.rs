@@ -121,7 +121,7 @@ fn a_deadlock_is_reported_once() {
     let output = child.env("SWARD_DEADLOCKS", "1").output().expect("a child");
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{said}");
-    assert_eq!(said.matches("sward: deadlock: 2 wait for one another").count(), 1, "{said}");
+    assert_eq!(said.matches("sward: deadlock: 2 wait, each for the next one").count(), 1, "{said}");
     for member in ["\"partner-0\" (spawned at tests/observe/deadlocks.rs:", "\"partner-1\" (spawned at"] {
         assert!(said.contains(member), "{said}");
     }
