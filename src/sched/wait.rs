@@ -500,7 +500,7 @@ fn budget_is_used_up() {
 pub(crate) mod testing {
     use super::{current, yield_now};
     use crate::coroutine::{Facts, Header, Id, WaitReason};
-    use crate::runtime::Builder;
+    use crate::runtime::{Builder, Homes};
     use crate::task::Task;
     use std::ptr::NonNull;
     use std::time::Instant;
@@ -517,7 +517,8 @@ pub(crate) mod testing {
 
     /// Runs the closure as a coroutine of a runtime with one worker: its coroutines have one home.
     pub(crate) fn on_one_worker<T: Send>(f: impl FnOnce() -> T + Send) -> T {
-        Builder::new().worker_threads(1).build().expect("a runtime").run(f)
+        let builder = Builder::new().worker_threads(1).homes(Homes::Off);
+        builder.build().expect("a runtime").run(f)
     }
 
     /// The wait of that coroutine, which has the home of the caller, once it waits for that reason.
