@@ -120,12 +120,9 @@ pub(crate) fn usage() -> Usage {
 
 /// A call that the pool makes.
 #[derive(Clone, Copy, Debug)]
-#[allow(dead_code, reason = "for reports")]
 pub(crate) struct Call {
     /// Who waits for it; `None` if nobody does.
     pub(crate) caller: Option<Holder>,
-    /// Why; [`WaitReason::None`] if nobody waits.
-    pub(crate) reason: WaitReason,
     /// Where the call was made.
     pub(crate) site: Site,
     /// When a thread of the pool took it; before that, when it was queued.
@@ -133,7 +130,6 @@ pub(crate) struct Call {
 }
 
 /// The calls that run now, each with its number.
-#[cfg_attr(not(test), allow(dead_code, reason = "for reports"))]
 pub(crate) fn running_calls() -> Vec<(u64, Call)> {
     POOL.lock().running.iter().map(|(number, call)| (*number, *call)).collect()
 }
@@ -210,7 +206,7 @@ pub(crate) fn run<T: Send>(reason: WaitReason, f: impl FnOnce() -> T + Send) -> 
     // taken nor lets one wait without a thread.
     let job = unsafe { std::mem::transmute::<Box<dyn FnOnce() + Send + '_>, Job>(job) };
     let caller = Holder::from_word(this_holder());
-    let call = Call { caller, reason, site: Location::caller(), since: Instant::now() };
+    let call = Call { caller, site: Location::caller(), since: Instant::now() };
     let number = submit(job, call)?;
     let awaited = Awaited { call: number };
     let why = Why::new(reason, &awaited);
@@ -234,8 +230,8 @@ pub(crate) fn run<T: Send>(reason: WaitReason, f: impl FnOnce() -> T + Send) -> 
 /// The pool has no thread and none could be created. The closure was dropped.
 #[track_caller]
 pub(crate) fn detach(f: impl FnOnce() + Send + 'static) -> io::Result<()> {
-    let (reason, site) = (WaitReason::None, Location::caller());
-    submit(Box::new(f), Call { caller: None, reason, site, since: Instant::now() }).map(drop)
+    let call = Call { caller: None, site: Location::caller(), since: Instant::now() };
+    submit(Box::new(f), call).map(drop)
 }
 
 /// As [`detach`], for a closure that may block for long. At most one thread in [`ASIDE`] runs such a job at a
@@ -430,8 +426,7 @@ mod tests {
         const QUEUED: u64 = 20_000;
         let cost = |queued: u64| {
             let gone = u64::MAX / 2; // no thread looks at these numbers
-            let (reason, site) = (WaitReason::None, Location::caller());
-            let call = Call { caller: None, reason, site, since: Instant::now() };
+            let call = Call { caller: None, site: Location::caller(), since: Instant::now() };
             let start = std::time::Instant::now();
             let mut pool = POOL.lock();
             drop(pool.queue.split_off(&gone));

@@ -321,7 +321,6 @@ impl Header {
     }
 
     /// The coroutine that spawned it; `None` if a plain thread did.
-    #[allow(dead_code, reason = "for reports")]
     pub(crate) fn parent(&self) -> Option<Id> {
         (self.parent != Id(0)).then_some(self.parent)
     }
@@ -380,7 +379,6 @@ impl Header {
     }
 
     /// The address of what it waits for, as far as another thread can say: the wait may be over by now.
-    #[allow(dead_code, reason = "for reports")]
     pub(crate) fn subject_address(&self) -> Option<NonNull<()>> {
         let address = self.subject.load(Ordering::Relaxed);
         NonNull::new(address).filter(|_| self.reason() != WaitReason::None)
@@ -397,10 +395,8 @@ impl Header {
     ///
     /// The caller runs on the worker that runs the coroutine's home, and the coroutine is suspended. The
     /// caller uses the result before the coroutine runs again: it does not wait before that.
-    #[cfg_attr(not(test), allow(dead_code, reason = "for reports"))]
     pub(crate) unsafe fn waiting(&self) -> Option<Waiting<'_>> {
-        let reason = self.reason();
-        if reason == WaitReason::None {
+        if self.reason() == WaitReason::None {
             return None;
         }
         // SAFETY: a coroutine with a reason is suspended in `suspend_for`, as it does not run. Its frames
@@ -410,12 +406,9 @@ impl Header {
         // SAFETY: both are of the `Why` of the present wait, which borrows its subject.
         let refer = |(at, describe)| unsafe { SubjectRef::from_parts(at, describe) };
         Some(Waiting {
-            reason,
             subject: at.zip(request.describe).map(refer),
             deadline: request.deadline(),
-            since: self.since(),
             masked: request.masked,
-            ended: self.waiter.cause(request.ticket).is_some(),
         })
     }
 

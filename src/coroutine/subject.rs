@@ -30,7 +30,6 @@ pub(crate) unsafe trait Subject {
 /// The description of a subject. `at` is the address of the subject, by which two waits for one subject are
 /// recognized.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[allow(dead_code, reason = "for reports")]
 pub(crate) enum Facts {
     /// A mutex, a reader-writer lock, a one-time initialisation.
     Lock {
@@ -194,7 +193,6 @@ impl<'a> SubjectRef<'a> {
     }
 
     /// Its address.
-    #[allow(dead_code, reason = "for reports")]
     pub(crate) fn address(self) -> usize {
         self.at.as_ptr().addr()
     }
@@ -236,20 +234,13 @@ impl From<WaitReason> for Why<'_> {
 
 /// The present wait of a suspended coroutine.
 #[derive(Clone, Copy)]
-#[allow(dead_code, reason = "for reports")]
 pub(crate) struct Waiting<'a> {
-    /// The kind of call.
-    pub(crate) reason: WaitReason,
     /// What it waits for.
     pub(crate) subject: Option<SubjectRef<'a>>,
     /// When the wait ends at the latest: the call's own deadline, or the time limit of its section of code.
     pub(crate) deadline: Option<Instant>,
-    /// When the wait began, in nanoseconds since the runtime began: the last poll of the worker before it.
-    pub(crate) since: u64,
     /// Whether no cancellation ends this wait.
     pub(crate) masked: bool,
-    /// Whether the wait has ended: the coroutine is about to run.
-    pub(crate) ended: bool,
 }
 
 #[cfg(all(test, not(loom)))]

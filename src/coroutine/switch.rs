@@ -17,8 +17,8 @@
 //!
 //! A resumption passes one word: null, or a [`Walk`]. Then the coroutine walks its own stack and suspends
 //! again, inside of `Switch::suspend`; so its frames, the request among them, stay as they are. The test of
-//! that word is the only price that a turn pays. It is the test by which corosensei's feature `unwind` would
-//! notice that a coroutine is to be unwound, which this crate does not use.
+//! that word is the only price that a turn pays. corosensei's feature `unwind`, which this crate does not
+//! use, has a test for forced unwinding in the same place.
 
 use super::subject::{Describe, Why};
 use super::waiter::Ticket;

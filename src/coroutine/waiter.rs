@@ -262,11 +262,6 @@ impl Waiter {
         self.word.load(Ordering::Acquire) & CANCEL != 0
     }
 
-    /// Whether the owner waits, and nothing has ended its wait so far.
-    pub(crate) fn is_parked(&self) -> bool {
-        self.word.load(Ordering::Acquire) & PARKED != 0
-    }
-
     /// The number of the wait in which the owner is parked. Two equal numbers are the same wait: the owner
     /// has not run in between.
     pub(crate) fn parked_in(&self) -> Option<u64> {

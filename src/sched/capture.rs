@@ -139,7 +139,8 @@ impl Captured {
     fn published(shared: &Shared, header: &Header, worker: Option<usize>) -> Captured {
         let reason = header.reason();
         // A coroutine that runs has no reason; nor has one that has yielded.
-        let state = if header.waiter.is_parked() { State::Parked } else { State::Runnable };
+        let wait = header.waiter.parked_in();
+        let state = if wait.is_some() { State::Parked } else { State::Runnable };
         Captured {
             id: header.id(),
             name: header.name().map(Box::from),
@@ -147,7 +148,7 @@ impl Captured {
             parent: header.parent(),
             state,
             reason,
-            wait: header.waiter.parked_in(),
+            wait,
             since: (reason != WaitReason::None).then(|| shared.after(header.since())),
             deadline: None,
             facts: None,

@@ -534,14 +534,14 @@ pub(crate) mod testing {
                     // SAFETY: as above. The caller does not wait before `seen` is made.
                     let waiting = unsafe { header.waiting() }.filter(|_| header.id() == id);
                     if let Some(waiting) =
-                        waiting.filter(|waiting| waiting.reason == reason && !waiting.ended)
+                        waiting.filter(|_| header.reason() == reason && header.waiter.parked_in().is_some())
                     {
                         seen = Some(Seen {
                             facts: waiting.subject.map(|subject| subject.facts()),
                             address: header.subject_address().map(|at| at.as_ptr().addr()),
                             deadline: waiting.deadline,
                             masked: waiting.masked,
-                            since: waiting.since,
+                            since: header.since(),
                             parent: header.parent(),
                         });
                     }

@@ -50,6 +50,25 @@ impl Group {
         }
     }
 
+    /// What a member of a ring does: it locks the mutex with its number, and then the next one.
+    fn member(&self, number: usize, mutexes: &Arc<Vec<Mutex<()>>>) -> impl FnOnce() + Send + 'static {
+        let (group, mutexes) = (self.clone(), mutexes.clone());
+        move || {
+            let _own = mutexes[number].lock();
+            group.gate(mutexes.len());
+            let _next = mutexes[(number + 1) % mutexes.len()].lock();
+        }
+    }
+
+    /// Spawns a ring of so many, and returns its mutexes.
+    fn spawn_ring(&self, members: usize) -> Arc<Vec<Mutex<()>>> {
+        let mutexes = mutexes(members);
+        for number in 0..members {
+            drop(self.spawn(number, self.member(number, &mutexes)));
+        }
+        mutexes
+    }
+
     /// The deadlocks with members of this group.
     fn found(&self) -> Vec<Deadlock> {
         let mine = |deadlock: &Deadlock| {
@@ -82,6 +101,10 @@ impl Group {
     }
 }
 
+fn mutexes(count: usize) -> Arc<Vec<Mutex<()>>> {
+    Arc::new((0..count).map(|_| Mutex::new(())).collect())
+}
+
 fn runtime() -> Runtime {
     // The tests look for themselves. A report would fail them where reports abort.
     Builder::new().worker_threads(2).watch_deadlocks(false).build().expect("a runtime")
@@ -89,16 +112,7 @@ fn runtime() -> Runtime {
 
 /// Two coroutines that wait for each other's mutex.
 fn deadlock_of_two() {
-    let mutexes = Arc::new([Mutex::new(()), Mutex::new(())]);
-    let group = Group { prefix: "partner-".to_owned(), inside: Arc::default() };
-    for number in 0..2 {
-        let (inner, mutexes) = (group.clone(), mutexes.clone());
-        drop(group.spawn(number, move || {
-            let _own = mutexes[number].lock();
-            inner.gate(2);
-            let _other = mutexes[1 - number].lock();
-        }));
-    }
+    Group { prefix: "partner-".to_owned(), inside: Arc::default() }.spawn_ring(2);
 }
 
 /// The program reports a deadlock by itself, once, and goes on.
@@ -146,20 +160,9 @@ fn a_program_that_wants_no_watch_has_none() {
     assert!(output.status.success() && !said.contains("deadlock:"), "{said}");
 }
 
-/// Each member locks the mutex with its number, and then the next one.
 fn ring_of_mutexes(members: usize) {
     let (runtime, group) = (runtime(), Group::new());
-    let mutexes: Arc<Vec<_>> = Arc::new((0..members).map(|_| Mutex::new(())).collect());
-    runtime.run(|| {
-        for number in 0..members {
-            let (inner, mutexes) = (group.clone(), mutexes.clone());
-            drop(group.spawn(number, move || {
-                let _own = mutexes[number].lock();
-                inner.gate(members);
-                let _next = mutexes[(number + 1) % members].lock();
-            }));
-        }
-    });
+    runtime.run(|| _ = group.spawn_ring(members));
     group.expect(0..members);
 }
 
@@ -402,21 +405,9 @@ fn a_condition_variable_whose_mutex_is_held_by_one_that_joins() {
 #[test]
 fn a_plain_thread_and_a_coroutine() {
     let (runtime, group) = (runtime(), Group::new());
-    let mutexes = Arc::new([Mutex::new(()), Mutex::new(())]);
-    let (inner, both) = (group.clone(), mutexes.clone());
-    runtime.run(|| {
-        drop(group.spawn(0, move || {
-            let _own = both[0].lock();
-            inner.gate(2);
-            let _other = both[1].lock();
-        }));
-    });
-    let inner = group.clone();
-    let thread = thread::Builder::new().name(group.name(1)).spawn(move || {
-        let _own = mutexes[1].lock();
-        inner.gate(2);
-        let _other = mutexes[0].lock();
-    });
+    let mutexes = mutexes(2);
+    runtime.run(|| drop(group.spawn(0, group.member(0, &mutexes))));
+    let thread = thread::Builder::new().name(group.name(1)).spawn(group.member(1, &mutexes));
     group.expect(0..2);
     // The end of the runtime cancels the coroutine, which unlocks its mutex.
     drop(runtime);
@@ -445,17 +436,9 @@ fn a_thread_that_joins_a_coroutine_which_wants_its_lock() {
 
 #[test]
 fn coroutines_of_two_runtimes() {
-    let (runtimes, group) = ([runtime(), runtime()], Group::new());
-    let mutexes = Arc::new([Mutex::new(()), Mutex::new(())]);
+    let (runtimes, group, mutexes) = ([runtime(), runtime()], Group::new(), mutexes(2));
     for (number, runtime) in runtimes.iter().enumerate() {
-        let (inner, mutexes) = (group.clone(), mutexes.clone());
-        runtime.run(|| {
-            drop(group.spawn(number, move || {
-                let _own = mutexes[number].lock();
-                inner.gate(2);
-                let _other = mutexes[1 - number].lock();
-            }));
-        });
+        runtime.run(|| drop(group.spawn(number, group.member(number, &mutexes))));
     }
     group.expect(0..2);
 }
@@ -463,16 +446,8 @@ fn coroutines_of_two_runtimes() {
 #[test]
 fn waiters_behind_a_deadlock_are_counted() {
     let (runtime, group) = (runtime(), Group::new());
-    let mutexes = Arc::new([Mutex::new(()), Mutex::new(())]);
     runtime.run(|| {
-        for number in 0..2 {
-            let (inner, mutexes) = (group.clone(), mutexes.clone());
-            drop(group.spawn(number, move || {
-                let _own = mutexes[number].lock();
-                inner.gate(2);
-                let _other = mutexes[1 - number].lock();
-            }));
-        }
+        let mutexes = group.spawn_ring(2);
         eventually("the deadlock is found", || group.found().len() == 1);
         for number in 2..7 {
             let mutexes = mutexes.clone();
@@ -487,25 +462,17 @@ fn waiters_behind_a_deadlock_are_counted() {
 
 #[test]
 fn isolated_coroutines() {
-    let (runtime, group) = (runtime(), Group::new());
-    let mutexes = Arc::new([Mutex::new(()), Mutex::new(())]);
+    let (runtime, group, mutexes) = (runtime(), Group::new(), mutexes(2));
     runtime.run(|| {
         for number in 0..2 {
-            let (inner, mutexes) = (group.clone(), mutexes.clone());
             let builder = task::Builder::new().name(group.name(number)).isolated(true);
-            let member = builder.spawn(move || {
-                let _own = mutexes[number].lock();
-                inner.gate(2);
-                let _other = mutexes[1 - number].lock();
-            });
-            drop(member.expect("spawned"));
+            drop(builder.spawn(group.member(number, &mutexes)).expect("spawned"));
         }
     });
     group.expect(0..2);
 }
 
-/// Waits that end are no deadlock: for a lock whose owner sleeps; with a time limit; in both orders, with
-/// `try_lock`.
+/// Two that wait for each other are no deadlock while one of the waits has a time limit.
 #[test]
 fn waits_that_end_are_no_deadlock() {
     let (runtime, group) = (runtime(), Group::new());
