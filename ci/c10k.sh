@@ -4,4 +4,4 @@
 within 300 cargo run --release --example c10k -- --secs 5
 out=$(within 120 cargo run --release --example spawn_100k)
 echo "$out"
-grep -q 'within 4.75 KiB' <<<"$out"
+grep -q 'within 4.8 KiB' <<<"$out"

@@ -120,12 +120,24 @@ impl Shared {
         // SAFETY: as the caller says. In migrating mode no home wants to be captured by a worker.
         let to = collection.with_capture(|stacks| unsafe {
             home.walk_from(from, |header| {
-                let stacks = (collection.detail == Detail::Stacks).then_some(&mut *stacks);
-                slice.push(Captured::by_worker(self, header, worker, stacks));
+                if collection.detail.wants(header) {
+                    let stacks = (collection.detail == Detail::Stacks).then_some(&mut *stacks);
+                    slice.push(Captured::by_worker(self, header, worker, stacks));
+                }
                 began.elapsed() < SLICE
             })
         });
         home.advance(from, to, || collection.found.lock().append(&mut slice));
+    }
+}
+
+impl Detail {
+    /// Whether that coroutine is captured.
+    fn wants(self, header: &Header) -> bool {
+        match self {
+            Detail::Waits => header.reason().needs_others(),
+            Detail::Stacks => true,
+        }
     }
 }
 
@@ -187,7 +199,7 @@ impl Captured {
     }
 }
 
-/// What each coroutine of a runtime does. Blocks the thread until the workers have captured their coroutines.
+/// What the coroutines of a runtime do, as far as `detail` asks. Blocks the thread until the workers have captured their coroutines.
 /// The caller makes sure that there is one dump at a time.
 pub(crate) fn capture(shared: &Shared, detail: Detail) -> CapturedRuntime {
     let number = next_number();
@@ -203,10 +215,12 @@ pub(crate) fn capture(shared: &Shared, detail: Detail) -> CapturedRuntime {
     for home in shared.homes() {
         let mut found = Vec::new();
         let worker = worker_of(home);
-        while home
-            .walk_locked(number, LOCKED, |header| found.push(Captured::published(shared, header, worker)))
-        {
-        }
+        let mut visit = |header: &Header| {
+            if detail.wants(header) {
+                found.push(Captured::published(shared, header, worker));
+            }
+        };
+        while home.walk_locked(number, LOCKED, &mut visit) {}
         collection.found.lock().append(&mut found);
     }
     *shared.collection.lock() = None;

@@ -99,12 +99,13 @@ pub(crate) struct CapturedRuntime {
     pub(crate) injected: usize,
 }
 
-/// How much of a coroutine is captured.
+/// What is captured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Detail {
-    /// All but its stack.
+    /// The coroutines that need others to go on, without their stacks. The rest is not copied, since a
+    /// search for deadlocks has no use for it.
     Waits,
-    /// All. A worker that is stuck in a turn gets a signal.
+    /// Each coroutine, with its stack. A worker that is stuck in a turn gets a signal.
     Stacks,
 }
 
