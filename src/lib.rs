@@ -75,6 +75,7 @@ pub mod channel;
 mod coroutine;
 mod descriptor;
 pub mod fs;
+mod inspect;
 pub mod io;
 pub mod net;
 mod netpoll;

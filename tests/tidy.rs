@@ -21,7 +21,7 @@ const RANKS: &[(&str, u32)] = &[
     ("descriptor", 5),
     ("select", 5),
     ("blocking", 5),
-    ("observe", 6),
+    ("inspect", 6),
     ("runtime", 7),
     ("task", 8),
     ("time", 8),
@@ -32,6 +32,7 @@ const RANKS: &[(&str, u32)] = &[
     ("signal", 9),
     ("io", 9),
     ("process", 9),
+    ("observe", 10),
 ];
 
 /// Where a retired word must not be found.

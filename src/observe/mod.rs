@@ -56,36 +56,10 @@
 //! call        number, caller: party | null, made_at: {file, line, column}, lasts_ms
 //! ```
 
-// Rank 6: it reads the layers below and changes none of them. Only `runtime` imports it, which starts it.
-//
-// - `subject`: what a wait is for. `stack`: the frames of a coroutine. `symbols`: their names. `stacks`:
-//   those of a dump. `dump`: the facts, as data. `collect`: how they are collected.
-// - `text`, `json`: how a dump is written. `signal`: a dump on a signal.
-// - `stall`: the stack in the report of a stall.
-// - `graph`, `deadlock`: who waits for whom. `watch`: the thread that looks for deadlocks.
+// Rank 10: what a user sees of `inspect`, and what is built above it.
 
-mod collect;
-mod deadlock;
-mod dump;
-mod graph;
-mod json;
-mod signal;
-mod stack;
-mod stacks;
-mod stall;
-mod subject;
-mod symbols;
-mod text;
-mod watch;
-
-pub use collect::dump;
-pub use deadlock::{Deadlock, Member, deadlocks};
-pub use dump::{
-    BlockingDump, CallDump, CoroutineDump, CoroutineState, Dump, RuntimeDump, RuntimeMode, RuntimePhase,
-    ThreadDump, WaitDump, WorkerDump, WorkerState,
+pub use crate::inspect::{
+    BlockingDump, CallDump, CoroutineDump, CoroutineState, Deadlock, Dump, Frame, Member, Party, RuntimeDump,
+    RuntimeMode, RuntimePhase, Stack, StackExtent, Subject, Symbol, ThreadDump, WaitDump, WorkerDump,
+    WorkerState, deadlocks, dump,
 };
-pub(crate) use signal::{WANT_SIGNAL, dump_on, parse_signal};
-pub use stack::{Frame, Stack, StackExtent, Symbol};
-pub(crate) use stall::report_stack_of_turn;
-pub use subject::{Party, Subject};
-pub(crate) use watch::{count as deadlocks_reported, start as watch_deadlocks};

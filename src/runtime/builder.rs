@@ -5,7 +5,7 @@ use super::handle::Runtime;
 use super::homes::Homes;
 use super::{monitor, panic_hook};
 use crate::base::fork;
-use crate::observe;
+use crate::inspect;
 use crate::sched::{self, Config, Shared};
 use crate::stack::{self, StackOverride, overflow};
 use std::fmt::Write;
@@ -320,10 +320,10 @@ impl Builder {
         }
         sched::register(&runtime.shared);
         if let Some(signal) = self.dump_signal.or(defaults.dump_signal) {
-            observe::dump_on(signal, defaults.dump_file.as_deref())?;
+            inspect::dump_on(signal, defaults.dump_file.as_deref())?;
         }
         if self.deadlocks.unwrap_or(defaults.deadlocks != DeadlockWatch::Off) {
-            observe::watch_deadlocks(defaults.deadlocks == DeadlockWatch::Aborts);
+            inspect::watch_deadlocks(defaults.deadlocks == DeadlockWatch::Aborts);
         }
         Ok(runtime)
     }

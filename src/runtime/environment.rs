@@ -1,7 +1,7 @@
 //! The environment variables that a runtime reads.
 
 use super::homes::Homes;
-use crate::observe::{WANT_SIGNAL, parse_signal};
+use crate::inspect::{WANT_SIGNAL, parse_signal};
 use crate::stack::{StackOverride, StackSize};
 use once_cell::sync::OnceCell;
 use std::io;

@@ -1,7 +1,7 @@
 //! What a runtime has done so far, to be read only.
 
 use crate::blocking::usage;
-use crate::observe;
+use crate::inspect;
 use crate::sched::{Shared, current_runtime};
 
 /// What a runtime has done so far. The numbers are read one after the other while the runtime goes on
@@ -84,7 +84,7 @@ pub(super) fn collect(shared: &Shared) -> Metrics {
             vacant: shared.mobile.vacant(),
         }),
         no_stack: shared.no_stack(),
-        deadlocks: observe::deadlocks_reported(),
+        deadlocks: inspect::deadlocks_reported(),
         blocking_threads: pool.threads,
         blocking_idle: pool.idle,
         blocking_queued: pool.queued,

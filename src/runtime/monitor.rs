@@ -29,8 +29,8 @@
 use super::blame::{TurnMeasure, Verdict};
 use crate::base::sys;
 use crate::coroutine::{Batch, Label, WaitReason};
+use crate::inspect;
 use crate::netpoll::{Events, Monitored, NextDeadline};
-use crate::observe;
 use crate::sched::{AbortOnPanic, Phase, Remote, Shared, add_spare_worker};
 use std::io;
 use std::sync::Arc;
@@ -149,7 +149,7 @@ impl Monitored for Monitor {
             if last.is_none_or(|at| now - at >= REPORT_EVERY) && report(shared, &stall) {
                 *last = Some(now);
                 if blames {
-                    observe::report_stack_of_turn(&self.shared, stall.index, stall.turn);
+                    inspect::report_stack_of_turn(&self.shared, stall.index, stall.turn);
                 }
             }
         }

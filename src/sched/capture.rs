@@ -199,8 +199,8 @@ impl Captured {
     }
 }
 
-/// What the coroutines of a runtime do, as far as `detail` asks. Blocks the thread until the workers have captured their coroutines.
-/// The caller makes sure that there is one dump at a time.
+/// What the coroutines of a runtime do, as far as `detail` asks. Blocks the thread until the workers have
+/// captured their coroutines. The caller makes sure that there is one dump at a time.
 pub(crate) fn capture(shared: &Shared, detail: Detail) -> CapturedRuntime {
     let number = next_number();
     let collection = Arc::new(Collection::new(detail));

@@ -1,6 +1,6 @@
 //! No names.
 
-use crate::observe::stack::Symbol;
+use crate::inspect::stack::Symbol;
 
 /// None.
 pub(super) fn symbols_at(_: usize) -> Vec<Symbol> {

@@ -1,6 +1,6 @@
 //! Names from the tables of symbols and the debug information of the program's files.
 
-use crate::observe::stack::Symbol;
+use crate::inspect::stack::Symbol;
 use std::ffi::c_void;
 use std::ptr;
 

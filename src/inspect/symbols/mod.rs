@@ -26,7 +26,7 @@ const BASE: &str = "sward::coroutine::header::run";
 /// how its name begins.
 const BASE_IN: (&str, [&str; 2]) = ("coroutine/header.rs", ["run", "run<"]);
 /// This file, from the root of this crate's sources.
-const THIS: &str = "observe/symbols/mod.rs";
+const THIS: &str = "inspect/symbols/mod.rs";
 
 /// The names of those return addresses. Where there is none, the name is the file of the code with the offset
 /// in it, as `addr2line` takes it. Nothing for an address that is in no file. `addresses` is sorted.

@@ -1,0 +1,36 @@
+//! What a running program says about itself: the public module `observe` re-exports it.
+//!
+//! Rank 6: it reads the layers below and changes none of them. Only `runtime`, which starts it, and
+//! `observe` import it.
+//!
+//! - `subject`: what a wait is for. `stack`: the frames of a coroutine. `symbols`: their names. `stacks`:
+//!   those of a dump. `dump`: the facts, as data. `collect`: how they are collected.
+//! - `text`, `json`: how a dump is written. `signal`: a dump on a signal.
+//! - `stall`: the stack in the report of a stall.
+//! - `graph`, `deadlock`: who waits for whom. `watch`: the thread that looks for deadlocks.
+
+mod collect;
+mod deadlock;
+mod dump;
+mod graph;
+mod json;
+mod signal;
+mod stack;
+mod stacks;
+mod stall;
+mod subject;
+mod symbols;
+mod text;
+mod watch;
+
+pub use collect::dump;
+pub use deadlock::{Deadlock, Member, deadlocks};
+pub use dump::{
+    BlockingDump, CallDump, CoroutineDump, CoroutineState, Dump, RuntimeDump, RuntimeMode, RuntimePhase,
+    ThreadDump, WaitDump, WorkerDump, WorkerState,
+};
+pub(crate) use signal::{WANT_SIGNAL, dump_on, parse_signal};
+pub use stack::{Frame, Stack, StackExtent, Symbol};
+pub(crate) use stall::report_stack_of_turn;
+pub use subject::{Party, Subject};
+pub(crate) use watch::{count as deadlocks_reported, start as watch_deadlocks};
