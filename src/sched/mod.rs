@@ -12,8 +12,8 @@
 //!   process.
 //! - [`run_queues`]: which coroutine a worker runs next. [`placement`]: on which worker a coroutine starts.
 //!   [`stealing`], [`polling`]: work from other workers, and from the kernel.
-//! - [`worker`]: the policy of a worker. [`newcomers`]: in which home a coroutine starts. [`turn`]: one run
-//!   of one coroutine. [`start`]: the worker's thread.
+//! - [`worker`]: the policy of a worker. [`newcomers`]: in which home a coroutine starts. [`instruments`]:
+//!   what observes turns while it is on. [`turn`]: one run of one coroutine. [`start`]: the worker's thread.
 //! - [`current`]: the calling thread's worker, and the coroutine that runs there.
 //! - [`schedule`]: where a woken coroutine is queued. [`spawn`](mod@spawn): how a coroutine is made and
 //!   queued.
@@ -43,6 +43,7 @@ mod home_queues;
 mod idle;
 mod ids;
 mod inbox;
+mod instruments;
 mod mobile;
 mod newcomers;
 mod placement;

@@ -12,6 +12,7 @@
 //! ```
 
 use super::current::with;
+use super::instruments;
 use super::runnable::Runnable;
 use super::shared::Home;
 use crate::coroutine::{Header, Schedule, Waiter};
@@ -31,9 +32,13 @@ impl Schedule for ToRunQueue {
             (header, &*header.owner.home.load(Ordering::Relaxed).cast::<Home>())
         };
         let migrates = home.may_migrate(header);
+        let on = instruments::on();
         let by_worker_of_runtime = with(|worker| {
             if !ptr::eq(Arc::as_ptr(worker.shared()), home.runtime().as_ptr()) {
                 return false;
+            }
+            if on != 0 {
+                instruments::note_wake(worker.shared(), header, on);
             }
             if migrates {
                 worker.push_migrating(waiter);
@@ -47,6 +52,9 @@ impl Schedule for ToRunQueue {
         if by_worker_of_runtime != Some(true) {
             // The coroutine may end after the push, and with it the runtime. This keeps the runtime alive.
             let shared = home.runtime().upgrade().expect("a runtime outlives its coroutines");
+            if on != 0 {
+                instruments::note_wake(&shared, header, on);
+            }
             if migrates {
                 shared.inject(Runnable(waiter));
             } else if shared.push_to_home(home, waiter) {

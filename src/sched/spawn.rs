@@ -1,6 +1,7 @@
 //! Spawning: a coroutine is made and queued, unstarted.
 
 use super::current;
+use super::instruments;
 use super::runnable::Runnable;
 use super::schedule::ToRunQueue;
 use super::shared::Shared;
@@ -89,7 +90,13 @@ impl Spawn {
             let checked = shared.config().checks;
             let settings = Settings { id, name, stack, pinned, isolated, limit, checked, site, parent };
             // SAFETY: as the caller says.
-            unsafe { coroutine::new::<_, _, ToRunQueue>(f, settings) }
+            let (header, handle) = unsafe { coroutine::new::<_, _, ToRunQueue>(f, settings) };
+            let on = instruments::on();
+            if on != 0 {
+                // SAFETY: the handle keeps it alive.
+                instruments::note_spawn(shared, unsafe { header.as_ref() }, on);
+            }
+            (header, handle)
         };
         match self.shared {
             None => current::with(|worker| {

@@ -12,6 +12,7 @@
 
 use super::budget;
 use super::config::Phase;
+use super::instruments::{self, Leaves, Observer};
 use super::runnable::{Runnable, conclude};
 use super::shared::Home;
 use super::worker::Worker;
@@ -30,6 +31,26 @@ impl Worker {
     // Inlined into the loop of turns, as is `start`.
     #[inline(always)]
     pub(super) fn take_turn(&self, this: NonNull<Header>) {
+        let on = instruments::on();
+        if on == 0 {
+            self.turn(this, &mut ());
+        } else {
+            self.observed_turn(this, on);
+        }
+    }
+
+    /// A turn while something observes turns.
+    #[cold]
+    #[inline(never)]
+    fn observed_turn(&self, this: NonNull<Header>, on: u8) {
+        // SAFETY: as in `turn`.
+        let mut turn = instruments::Turn::begin(self, unsafe { this.as_ref() }, on);
+        self.turn(this, &mut turn);
+        turn.end();
+    }
+
+    #[inline(always)]
+    fn turn(&self, this: NonNull<Header>, observer: &mut impl Observer) {
         // SAFETY: the thread that takes a coroutine from a queue owns it, and it is alive.
         let header = unsafe { this.as_ref() };
         let remote = self.remote();
@@ -51,19 +72,27 @@ impl Worker {
                 self.placement.note_long_lived();
             }
             match step {
-                Step::Finished => break self.finish(this),
-                Step::Suspended(Suspend::Yield) => break self.push_yielded(this.cast()),
+                Step::Finished => {
+                    observer.leaves(header, Leaves::Ends);
+                    break self.finish(this);
+                }
+                Step::Suspended(Suspend::Yield) => {
+                    observer.leaves(header, Leaves::Yields);
+                    break self.push_yielded(this.cast());
+                }
                 Step::Suspended(Suspend::Wait(request)) => {
                     // SAFETY: nobody resumes the coroutine before it is parked, below.
                     let (commit, ticket, masked) = unsafe { request.read() };
                     // No clock is read: it is the time up to which the worker has seen all events.
                     header.set_since(remote.polled.load(Ordering::Relaxed));
+                    observer.leaves(header, Leaves::Waits);
                     // SAFETY: the closure is on the coroutine's stack, which stays as it is until then.
                     let wanted = unsafe { (*commit.as_ptr())(ticket) };
                     if wanted && header.waiter.park(ticket, masked) == Park::Parked {
                         // From here on the thread that wakes the coroutine owns it.
                         break;
                     }
+                    observer.goes_on();
                 }
             }
         }
