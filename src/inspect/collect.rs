@@ -60,7 +60,7 @@ pub fn dump() -> Dump {
 
 /// Calls the function on a thread that is no worker, as a worker has to capture its coroutines meanwhile. In
 /// a coroutine, parks until another thread has called it.
-pub(super) fn outside_of_workers<T: Send + 'static>(f: fn() -> T) -> T {
+pub(super) fn outside_of_workers<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> T {
     fork::check();
     if !sched::may_switch() {
         return f();

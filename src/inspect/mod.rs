@@ -7,6 +7,7 @@
 //!   those of a dump. `dump`: the facts, as data. `collect`: how they are collected.
 //! - `text`, `json`: how a dump is written. `signal`: a dump on a signal.
 //! - `stall`: the stack in the report of a stall.
+//! - `leak_check`: what a test leaves behind.
 //! - `graph`, `deadlock`: who waits for whom. `watch`: the thread that looks for deadlocks.
 
 mod collect;
@@ -14,6 +15,7 @@ mod deadlock;
 mod dump;
 mod graph;
 mod json;
+mod leak_check;
 mod signal;
 mod stack;
 mod stacks;
@@ -29,6 +31,7 @@ pub use dump::{
     BlockingDump, CallDump, CoroutineDump, CoroutineState, Dump, RuntimeDump, RuntimeMode, RuntimePhase,
     ThreadDump, WaitDump, WorkerDump, WorkerState,
 };
+pub use leak_check::{LeakCheck, assert_no_leaks};
 pub(crate) use signal::{WANT_SIGNAL, dump_on, parse_signal};
 pub use stack::{Frame, Stack, StackExtent, Symbol};
 pub(crate) use stall::report_stack_of_turn;

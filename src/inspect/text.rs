@@ -329,6 +329,19 @@ fn write_members(group: &[&CoroutineDump], f: &mut Formatter<'_>) -> Result {
     writeln!(f)
 }
 
+/// Some of a dump's coroutines, in groups.
+pub(super) struct Chosen<'d> {
+    pub(super) dump: &'d Dump,
+    pub(super) coroutines: &'d [CoroutineDump],
+}
+
+impl fmt::Display for Chosen<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        let known = Known::of(self.dump);
+        groups(self.coroutines).iter().try_for_each(|group| write_group(group, &known, f))
+    }
+}
+
 impl fmt::Display for CoroutineDump {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
         write_group(&[self], &Known(HashMap::new()), f)

@@ -22,6 +22,11 @@
 //! The dump goes to stderr, or to the file that `SWARD_DUMP_FILE` names, and the program goes on. This works
 //! also while all workers are stuck.
 //!
+//! # In tests
+//!
+//! [`assert_no_leaks`] at the end of a test finds coroutines that the test has left behind. [`LeakCheck`]
+//! does so for tests that share a runtime.
+//!
 //! # JSON
 //!
 //! [`Dump::to_json`] writes one object. Programs that read it ignore fields that they do not know. `version`
@@ -59,7 +64,7 @@
 // Rank 10: what a user sees of `inspect`, and what is built above it.
 
 pub use crate::inspect::{
-    BlockingDump, CallDump, CoroutineDump, CoroutineState, Deadlock, Dump, Frame, Member, Party, RuntimeDump,
-    RuntimeMode, RuntimePhase, Stack, StackExtent, Subject, Symbol, ThreadDump, WaitDump, WorkerDump,
-    WorkerState, deadlocks, dump,
+    BlockingDump, CallDump, CoroutineDump, CoroutineState, Deadlock, Dump, Frame, LeakCheck, Member, Party,
+    RuntimeDump, RuntimeMode, RuntimePhase, Stack, StackExtent, Subject, Symbol, ThreadDump, WaitDump,
+    WorkerDump, WorkerState, assert_no_leaks, deadlocks, dump,
 };

@@ -5,7 +5,9 @@ use super::shutdown::{SHUTDOWN_TIMEOUT, shut_down};
 use crate::base::large_box::{LargeBox, is_large, large_box};
 use crate::base::lock::assert_none_held;
 use crate::coroutine::{JoinError, WaitReason, Why};
+use crate::inspect::LeakCheck;
 use crate::sched::{Shared, Spawn, on_worker, wait_masked};
+use std::collections::HashSet;
 use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::time::Duration;
@@ -63,6 +65,21 @@ impl Runtime {
     /// What the runtime has done so far.
     pub fn metrics(&self) -> Metrics {
         metrics::collect(&self.shared)
+    }
+
+    /// Panics if coroutines of this runtime are still alive; otherwise as
+    /// [`observe::assert_no_leaks`](crate::observe::assert_no_leaks), on a plain thread as well. Call it at
+    /// the end of a test, before the runtime is dropped.
+    ///
+    /// ```should_panic
+    /// let runtime = sward::runtime::Builder::new().build().unwrap();
+    /// let (_sender, receiver) = sward::channel::bounded::<()>(1);
+    /// runtime.spawn(move || receiver.recv());
+    /// runtime.assert_no_leaks(); // the coroutine waits for ever
+    /// ```
+    #[track_caller]
+    pub fn assert_no_leaks(&self) {
+        LeakCheck::of(Some(&self.shared), HashSet::new()).assert();
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {

@@ -9,7 +9,7 @@
 //!   homes that any worker may run. [`remote`]: the part of a worker that other threads use. [`shared`]: what
 //!   the workers of a runtime share.
 //! - [`capture`](mod@capture): what each coroutine does, for a dump. [`registry`]: the runtimes of the
-//!   process.
+//!   process. [`rest`]: whether no coroutine runs, and none can run by itself.
 //! - [`run_queues`]: which coroutine a worker runs next. [`placement`]: on which worker a coroutine starts.
 //!   [`stealing`], [`polling`]: work from other workers, and from the kernel.
 //! - [`worker`]: the policy of a worker. [`newcomers`]: in which home a coroutine starts. [`instruments`]:
@@ -51,6 +51,7 @@ mod polling;
 mod random;
 mod registry;
 mod remote;
+mod rest;
 mod run_queues;
 mod runnable;
 mod running;
@@ -82,6 +83,7 @@ pub(crate) use deadline::deadline_of_file;
 pub(crate) use hint::{hinted, take_hint, watch_hints};
 pub(crate) use mobile::MAX_HOMES;
 pub(crate) use registry::{register, runtimes};
+pub(crate) use rest::for_each_started;
 pub(crate) use shared::{Remote, Shared};
 pub(crate) use spawn::{Spawn, spawn};
 pub(crate) use start::{add_spare_worker, start_worker};

@@ -14,6 +14,7 @@ mod find;
 mod deadlocks;
 mod environment;
 mod json;
+mod leak_check;
 mod many;
 mod reasons;
 mod stalls;
