@@ -147,8 +147,8 @@ pub(crate) unsafe fn free<T>(value: NonNull<T>) {
 ///
 /// # Safety
 ///
-/// They are null, or come from [`own_blocks`] on a thread that exists until this is undone and does not use
-/// them meanwhile.
+/// They are null, or come from [`own_blocks`]. Until this is undone, what runs on the calling thread's
+/// thread-locals is run by the thread of these blocks, before that one ends.
 pub(crate) unsafe fn use_blocks_of(blocks: *const FreeBlocks) {
     set_instead(blocks);
 }

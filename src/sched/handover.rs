@@ -7,16 +7,23 @@
 //! | state | meaning | who may touch the home's own run queues |
 //! |---|---|---|
 //! | IDLE | nothing is runnable there, and the home is in no queue | nobody |
-//! | QUEUED | it is in one queue | nobody; the worker that takes it from the queue, after `begin` |
+//! | QUEUED | it is in one queue, or about to be | the thread that queues it; then the worker that takes it |
 //! | RUNNING | a worker runs it, or it is vacant (`mobile.rs`) | that worker |
 //!
 //! | from, to | by | cause |
 //! |---|---|---|
+//! | IDLE → QUEUED | `try_queue`, by compare-and-swap | a coroutine was woken; the caller queues it there |
 //! | IDLE → QUEUED | `notify`, by compare-and-swap | a coroutine was pushed to the inbox; the caller queues the home |
 //! | IDLE → RUNNING | `try_take`, by compare-and-swap | a worker wants to start a coroutine there, or to cancel all |
 //! | QUEUED → RUNNING | `begin` | a worker has taken the home from a queue |
 //! | RUNNING → QUEUED | `requeue` | the slice is over, and something is left; the caller queues the home |
 //! | RUNNING → IDLE | `release` | the slice is over, and nothing is left |
+//!
+//! In QUEUED a thread touches the run queues before it has queued the home, a worker after `begin`.
+//!
+//! *A waker of an idle home needs no inbox.* If `try_queue` succeeds, no other thread may touch the run
+//! queues until the waker has queued the home. Otherwise a worker or another waker has the home, and the
+//! waker pushes to the inbox.
 //!
 //! *No coroutine waits in the inbox of a home that is IDLE.* A waker pushes to the inbox (P1), then reads the
 //! state in `notify` (P2). A worker writes IDLE (W1), then checks the inbox (W2). All four are sequentially
@@ -30,8 +37,8 @@
 //! exclude each other by compare-and-swap.
 //!
 //! *What one worker has written the next one sees.* `release` and `requeue` release, `begin` (after the
-//! queue), `try_take` and `notify` acquire. A waker that queues the home does not touch its run queues, but
-//! its compare-and-swap reads IDLE from `release`, and its push to the queue releases all that it has seen.
+//! queue), `try_take`, `try_queue` and `notify` acquire. The compare-and-swap of a waker that queues the home
+//! reads IDLE from `release`, and its push to the queue releases all that it has seen and done.
 //!
 //! *A late waker disturbs no home.* The coroutine may run and end between the waker's push and its `notify`.
 //! If its home is vacant by then, `notify` finds RUNNING. If other coroutines live there and the home is
@@ -58,6 +65,14 @@ impl Handover {
     /// The creator has it, as if it ran the home.
     pub(crate) fn new() -> Handover {
         Handover { state: AtomicU8::new(RUNNING) }
+    }
+
+    /// Called before a push to the inbox. True if the home was idle. Then the caller puts the coroutine into
+    /// the home's run queue instead, and must queue the home.
+    #[inline]
+    #[must_use]
+    pub(crate) fn try_queue(&self) -> bool {
+        self.state.load(Ordering::Relaxed) == IDLE && self.leave_idle(QUEUED)
     }
 
     /// Called after a push to the inbox. True if the caller must queue the home.
@@ -109,6 +124,12 @@ mod testing {
     use crate::sched::inbox::testing::{Node, push, values};
     use std::ops::Range;
 
+    /// What only the worker that runs the home may touch, with the home's run queue.
+    pub(super) trait Private {
+        fn push(&self, coroutine: u32);
+        fn take(&self) -> Vec<u32>;
+    }
+
     pub(super) struct TestHome<P> {
         pub(super) handover: Handover,
         pub(super) inbox: Inbox<Node>,
@@ -124,7 +145,7 @@ mod testing {
     // SAFETY: as above.
     unsafe impl<P> Send for TestHome<P> {}
 
-    impl<P> TestHome<P> {
+    impl<P: Private> TestHome<P> {
         /// The caller runs it.
         pub(super) fn new(private: P) -> TestHome<P> {
             let (handover, inbox) = (Handover::new(), Inbox::new());
@@ -134,6 +155,11 @@ mod testing {
         /// As a thread that has woken these coroutines.
         pub(super) fn wake(&self, coroutines: Range<u32>) {
             for coroutine in coroutines {
+                if self.handover.try_queue() {
+                    self.private.push(coroutine);
+                    self.queue();
+                    continue;
+                }
                 push(&self.inbox, coroutine..coroutine + 1);
                 if self.handover.notify() {
                     self.queue();
@@ -157,7 +183,9 @@ mod testing {
 
         /// The woken coroutines. The caller runs the home.
         pub(super) fn woken(&self) -> Vec<u32> {
-            values(&self.inbox)
+            let mut woken = self.private.take();
+            woken.extend(values(&self.inbox));
+            woken
         }
 
         /// Ends a slice that has left nothing runnable.
@@ -182,26 +210,42 @@ mod testing {
 
 #[cfg(all(test, not(loom)))]
 mod tests {
-    use super::testing::TestHome;
+    use super::testing::{Private, TestHome};
     use super::*;
-    use std::cell::UnsafeCell;
+    use crate::sched::inbox::testing::{push, values};
+    use std::cell::{RefCell, UnsafeCell};
     use std::sync::atomic::AtomicBool;
+
+    impl Private for RefCell<Vec<u32>> {
+        fn push(&self, coroutine: u32) {
+            self.borrow_mut().push(coroutine);
+        }
+
+        fn take(&self) -> Vec<u32> {
+            RefCell::take(self)
+        }
+    }
 
     #[test]
     fn each_transition_starts_from_its_own_state() {
         let handover = Handover::new();
-        assert!(!handover.notify() && !handover.try_take(), "its creator runs it");
+        let leaves_idle = || handover.notify() || handover.try_queue() || handover.try_take();
+        assert!(!leaves_idle(), "its creator runs it");
         assert!(!handover.release(|| true));
         assert!(handover.notify());
-        assert!(!handover.notify() && !handover.try_take(), "it is queued");
+        assert!(!leaves_idle(), "it is queued");
         handover.begin();
-        assert!(!handover.notify() && !handover.try_take(), "a worker runs it");
+        assert!(!leaves_idle(), "a worker runs it");
         handover.requeue();
-        assert!(!handover.notify() && !handover.try_take(), "it is queued");
+        assert!(!leaves_idle(), "it is queued");
         handover.begin();
         assert!(!handover.release(|| true));
         assert!(handover.try_take());
-        assert!(!handover.notify() && !handover.try_take(), "a worker runs it");
+        assert!(!leaves_idle(), "a worker runs it");
+        assert!(!handover.release(|| true));
+        assert!(handover.try_queue());
+        assert!(!leaves_idle(), "it is queued");
+        handover.begin();
         assert!(handover.release(|| false), "a coroutine was woken before the release");
         handover.begin();
     }
@@ -221,9 +265,9 @@ mod tests {
     /// again.
     #[test]
     fn a_late_notify_queues_no_vacant_home() {
-        let home = TestHome::new(());
-        home.wake(0..1);
-        assert_eq!(home.woken(), [0]);
+        let home = TestHome::new(RefCell::new(Vec::new()));
+        push(&home.inbox, 0..1);
+        assert_eq!(values(&home.inbox), [0]);
         // The coroutine has ended, and the home is vacant: its state stays RUNNING.
         assert!(!home.handover.notify());
         // Another worker starts a coroutine there, which parks.
@@ -240,12 +284,28 @@ mod tests {
     #[test]
     fn stress() {
         const EACH: u32 = if cfg!(miri) { 100 } else { 100_000 };
-        struct Private {
+        struct Inside {
             inside: AtomicBool,
+            ready: UnsafeCell<Vec<u32>>,
             seen: UnsafeCell<Vec<u32>>,
         }
-        let private = Private { inside: AtomicBool::new(false), seen: UnsafeCell::new(Vec::new()) };
-        let home = TestHome::new(private);
+        impl Private for Inside {
+            fn push(&self, coroutine: u32) {
+                assert!(!self.inside.load(Ordering::Relaxed), "a worker runs the home");
+                // SAFETY: this thread queues the home.
+                unsafe { &mut *self.ready.get() }.push(coroutine);
+            }
+
+            fn take(&self) -> Vec<u32> {
+                // SAFETY: this thread runs the home.
+                std::mem::take(unsafe { &mut *self.ready.get() })
+            }
+        }
+        let home = TestHome::new(Inside {
+            inside: AtomicBool::new(false),
+            ready: UnsafeCell::new(Vec::new()),
+            seen: UnsafeCell::new(Vec::new()),
+        });
         let run = |turn: u32| {
             let private = &home.private;
             assert!(!private.inside.swap(true, Ordering::Relaxed), "two workers run the home");
@@ -289,23 +349,37 @@ mod tests {
 
 #[cfg(all(test, loom))]
 mod models {
-    use super::testing::TestHome;
+    use super::testing::{Private, TestHome};
     use super::*;
     use crate::base::sync::AtomicUsize;
     use loom::cell::UnsafeCell;
     use loom::sync::{Arc, Mutex};
     use loom::thread;
 
-    /// Loom fails a model that accesses the cell on two threads without an order between them.
-    struct Private {
+    /// Loom fails a model that accesses a cell on two threads without an order between them.
+    struct Cells {
+        /// The run queue.
+        ready: UnsafeCell<Vec<u32>>,
         /// How many coroutines have run.
         ran: UnsafeCell<usize>,
     }
 
-    type World = TestHome<Private>;
+    impl Private for Cells {
+        fn push(&self, coroutine: u32) {
+            // SAFETY: under test.
+            self.ready.with_mut(|ready| unsafe { &mut *ready }.push(coroutine));
+        }
+
+        fn take(&self) -> Vec<u32> {
+            // SAFETY: under test.
+            self.ready.with_mut(|ready| std::mem::take(unsafe { &mut *ready }))
+        }
+    }
+
+    type World = TestHome<Cells>;
 
     fn world() -> Arc<World> {
-        Arc::new(TestHome::new(Private { ran: UnsafeCell::new(0) }))
+        Arc::new(TestHome::new(Cells { ready: UnsafeCell::new(Vec::new()), ran: UnsafeCell::new(0) }))
     }
 
     impl World {
@@ -375,7 +449,8 @@ mod models {
         });
     }
 
-    /// The next worker sees what the last one has written, after `release`, `notify`, and the queue.
+    /// The next worker sees what the last one has written, after `release`, `try_queue` or `notify`, and the
+    /// queue.
     #[test]
     fn a_worker_sees_the_last_slice_through_a_waker() {
         loom::model(|| {

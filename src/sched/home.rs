@@ -23,7 +23,8 @@
 //! | `members`, `listed` | any thread, under the lock of `members` | any thread; `listed` without the lock |
 //! | `wants_capture` | a dump, and the worker that runs the home, under the lock of `members` | any thread |
 //! | `in_first_turn`, `cancelled`, `isolated` | the worker that runs the home | any thread |
-//! | `queues`, `storage` | the worker that runs the home | the same |
+//! | `queues` | the worker that runs the home; `ready` also the thread that queues an idle home | the same |
+//! | `storage`, `last_worker` | the worker that runs the home | the same |
 //! | `base` | the worker that adopts the home, while it is vacant | any thread |
 //! | `marked_until` | the monitor | any thread |
 //! | `runtime`, `mobile`, `migrate` | nobody after `new` | any thread |
@@ -52,6 +53,9 @@ pub(crate) struct Home<R> {
     storage: UnsafeCell<Option<Storage>>,
     /// Which worker runs a mobile home.
     pub(super) handover: Handover,
+    /// The index of the worker that ran a mobile home last; `usize::MAX` at first. Its thread-locals name
+    /// that worker.
+    last_worker: Cell<usize>,
     /// Whether started coroutines may run elsewhere, unless they are pinned.
     migrate: bool,
     /// Coroutines of the home that other threads have woken.
@@ -93,9 +97,9 @@ pub(super) struct Cursor {
     at: Option<NonNull<Header>>,
 }
 
-// SAFETY: the list of headers, the run queues and the storage are not `Sync` by themselves. The list is used
-// under its lock, the others by the worker that runs the home: one at a time, and the next one sees what the
-// last one has written (`handover.rs`).
+// SAFETY: the list of headers, the run queues, the storage and `last_worker` are not `Sync` by themselves.
+// The list is used under its lock, the others by the worker that runs the home, and `ready` by the thread
+// that queues it: one at a time, and the next one sees what the last one has written (`handover.rs`).
 unsafe impl<R: Send + Sync> Sync for Home<R> {}
 // SAFETY: as above.
 unsafe impl<R: Send + Sync> Send for Home<R> {}
@@ -109,6 +113,7 @@ impl<R> Home<R> {
             mobile: false,
             storage: UnsafeCell::new(None),
             handover: Handover::new(),
+            last_worker: Cell::new(usize::MAX),
             migrate,
             inbox: Inbox::new(),
             queues: HomeQueues::new(),
@@ -152,6 +157,30 @@ impl<R> Home<R> {
     pub(super) unsafe fn storage(&self) -> Option<&Storage> {
         // SAFETY: only `end_storage` changes it, whose caller runs the home.
         unsafe { (*self.storage.get()).as_ref() }
+    }
+
+    /// A worker runs a slice. True if another one did before, or none: the home's thread-locals do not name
+    /// this one.
+    ///
+    /// # Safety
+    ///
+    /// The caller runs the home.
+    #[inline]
+    pub(super) unsafe fn changes_worker(&self, index: usize) -> bool {
+        self.last_worker.replace(index) != index
+    }
+
+    /// Runs a function on the thread-locals of the worker's thread. The worker runs this home and, if it is a
+    /// mobile one, is inside of its storage.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn outside(&self, f: &mut dyn FnMut()) {
+        // SAFETY: the worker runs the home.
+        match unsafe { self.storage() } {
+            // SAFETY: this thread is inside.
+            Some(storage) => unsafe { storage.outside(f) },
+            None => f(),
+        }
     }
 
     /// Ends the thread that lends a mobile home its thread-locals: these are destroyed there.

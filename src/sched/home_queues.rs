@@ -1,7 +1,8 @@
 //! The run queues of one home: its coroutines that are runnable. Only the worker that runs the home uses
 //! them; [`run_queues`](super::run_queues) says in what order. A worker of a pinned home runs it always; of a
 //! mobile home, from `Handover::begin` or `try_take` to `requeue` or `release`, and the next worker sees what
-//! the last one has left here (`handover.rs`).
+//! the last one has left here (`handover.rs`). There is one exception: a thread that queues an idle home puts
+//! the coroutine into `ready` that it has woken.
 
 use crate::coroutine::{Batch, Header, Waiter};
 use std::cell::{Cell, UnsafeCell};
@@ -63,8 +64,9 @@ impl HomeQueues {
     }
 }
 
-/// A queue that only the worker that runs the home uses. No reference to the batch outlives the method that
-/// makes it, and no method calls back, so there is never a second reference.
+/// A queue that one thread at a time uses: the worker that runs the home, or the thread that queues it. No
+/// reference to the batch outlives the method that makes it, and no method calls back, so there is never a
+/// second reference.
 pub(super) struct PrivateQueue(UnsafeCell<Batch>);
 
 impl PrivateQueue {

@@ -94,18 +94,25 @@ impl<R> MobileHomes<R> {
         after.iter().chain(before).filter_map(|slot| slot.get()).map(|home| &**home)
     }
 
-    /// A vacant home, or a new one; the caller runs it. `None` if there is none, and no more can be made.
-    pub(super) fn take(&self, runtime: &Weak<R>, base: usize, thread_name: &str) -> Option<&Home<R>> {
+    /// A vacant home, or a new one; the caller runs it. `None` if there is none, and no more can be made. The
+    /// home's lender calls `at_end` before its thread-locals are destroyed.
+    pub(super) fn take(
+        &self,
+        runtime: &Weak<R>,
+        base: usize,
+        thread_name: &str,
+        at_end: fn(),
+    ) -> Option<&Home<R>> {
         let vacant = if self.vacant() > 0 { self.with_vacant(Vec::pop) } else { None };
         // SAFETY: it is in `slots`, for as long as these exist.
         let home = vacant.map(|home| unsafe { home.as_ref() });
-        let home = home.or_else(|| self.make(runtime, base, thread_name))?;
+        let home = home.or_else(|| self.make(runtime, base, thread_name, at_end))?;
         home.adopt(base);
         Some(home)
     }
 
     #[cold]
-    fn make(&self, runtime: &Weak<R>, base: usize, thread_name: &str) -> Option<&Home<R>> {
+    fn make(&self, runtime: &Weak<R>, base: usize, thread_name: &str, at_end: fn()) -> Option<&Home<R>> {
         if self.made.load(Ordering::Relaxed) >= self.limit() || address_space_is_short() {
             return None;
         }
@@ -116,7 +123,7 @@ impl<R> MobileHomes<R> {
         }
         let index = self.made.fetch_add(1, Ordering::AcqRel);
         let slot = self.slots.get(index)?;
-        let Ok(storage) = Storage::lend(format!("{thread_name}-home-{index}")) else {
+        let Ok(storage) = Storage::lend(format!("{thread_name}-home-{index}"), at_end) else {
             // The program is near its limit of threads. If another worker has taken a slot meanwhile, this
             // one stays empty.
             let _ = self.made.compare_exchange(index + 1, index, Ordering::AcqRel, Ordering::Relaxed);

@@ -3,7 +3,7 @@
 use super::placement::FULL;
 use super::runnable::Runnable;
 use super::shared::Home;
-use super::worker::Worker;
+use super::worker::{Worker, forget_worker};
 use crate::coroutine::Header;
 use std::ptr::NonNull;
 use std::sync::atomic::Ordering;
@@ -46,7 +46,9 @@ impl Worker {
         // SAFETY: the caller owns the coroutine, and it is alive.
         let isolated = unsafe { this.as_ref() }.isolated();
         let runtime = self.remote().home.runtime();
-        if let Some(home) = shared.mobile.take(runtime, self.base, &shared.config().thread_name) {
+        if let Some(home) =
+            shared.mobile.take(runtime, self.base, &shared.config().thread_name, forget_worker)
+        {
             if isolated {
                 home.isolate();
             }
@@ -62,7 +64,8 @@ impl Worker {
         };
         // SAFETY: homes live as long as the runtime.
         let suits = |item: &Runnable| item.home().is_some_and(|home| suits(unsafe { home.as_ref() }));
-        let home: NonNull<Home> = self.queues.oldest_item_if(suits)?.home().expect("only homes suit");
+        let home: NonNull<Home> =
+            self.queues.oldest_item_if(self.home(), suits)?.home().expect("only homes suit");
         // SAFETY: as above. The item is the right to run it.
         unsafe { home.as_ref() }.handover.begin();
         Some(home)

@@ -162,15 +162,15 @@ impl RunQueues {
     }
 
     /// Queues a coroutine that may be stolen.
-    pub(super) fn push_oldest_first(&self, task: Runnable) {
+    pub(super) fn push_oldest_first(&self, home: &Home, task: Runnable) {
         self.newly_runnable.set(true);
-        self.deques.oldest_first.push(task);
+        self.deques.oldest_first.push(home, task);
     }
 
     /// Queues an unstarted coroutine ahead of all that this method has queued before.
-    pub(super) fn push_newest_first(&self, task: Runnable) {
+    pub(super) fn push_newest_first(&self, home: &Home, task: Runnable) {
         self.newly_runnable.set(true);
-        self.deques.newest_first.push(task);
+        self.deques.newest_first.push(home, task);
     }
 
     /// The deques. What is stolen from others goes there.
@@ -205,7 +205,7 @@ impl RunQueues {
                 return Next::Started(waiter);
             }
             if self.left.unstarted.get()
-                && let Some(task) = self.next_item(remote)
+                && let Some(task) = self.next_item(home, remote)
             {
                 return Next::Item(task);
             }
@@ -255,31 +255,35 @@ impl RunQueues {
     }
 
     /// Takes the oldest item, whatever the round says.
-    pub(super) fn oldest_item(&self) -> Option<Runnable> {
-        self.deques.oldest_first.pop()
+    pub(super) fn oldest_item(&self, home: &Home) -> Option<Runnable> {
+        self.deques.oldest_first.pop(home)
     }
 
     /// Takes the oldest item if it `suits`; otherwise that item goes behind all others. This does not happen
     /// to an item twice: the next round serves it at the latest, and until then no other is passed over.
-    pub(super) fn oldest_item_if(&self, suits: impl FnOnce(&Runnable) -> bool) -> Option<Runnable> {
+    pub(super) fn oldest_item_if(
+        &self,
+        home: &Home,
+        suits: impl FnOnce(&Runnable) -> bool,
+    ) -> Option<Runnable> {
         if self.until_choosy.get() > 0 {
             return None;
         }
-        let item = self.oldest_item()?;
+        let item = self.oldest_item(home)?;
         if suits(&item) {
             return Some(item);
         }
-        self.push_oldest_first(item);
+        self.push_oldest_first(home, item);
         // The present round may be over when it comes to the item. The next one counts it at its beginning.
         self.until_choosy.set(2);
         None
     }
 
-    fn next_item(&self, remote: &Remote) -> Option<Runnable> {
+    fn next_item(&self, home: &Home, remote: &Remote) -> Option<Runnable> {
         let left = &self.left;
-        let task = take_within(&left.oldest_first, || self.deques.oldest_first.pop())
+        let task = take_within(&left.oldest_first, || self.deques.oldest_first.pop(home))
             .or_else(|| take_within(&left.assigned, || remote.take_assigned()))
-            .or_else(|| take_within(&left.newest_first, || self.pop_newest_first(remote)));
+            .or_else(|| take_within(&left.newest_first, || self.pop_newest_first(home, remote)));
         left.unstarted.set(task.is_some());
         task
     }
@@ -291,7 +295,7 @@ impl RunQueues {
         // The rest of the present round, then the next one.
         for begun in [false, true] {
             if self.left.unstarted.get()
-                && let Some(task) = self.next_item(remote)
+                && let Some(task) = self.next_item(home, remote)
             {
                 return Some(Next::Item(task));
             }
@@ -330,16 +334,17 @@ impl RunQueues {
         self.next_shared_yielded(shared).or_else(|| own.yielded.pop().map(Next::Started))
     }
 
-    fn pop_newest_first(&self, remote: &Remote) -> Option<Runnable> {
+    fn pop_newest_first(&self, home: &Home, remote: &Remote) -> Option<Runnable> {
         // A single one is the newest as well.
         let several = self.left.oldest.replace(false) && self.deques.newest_first.len() > 1;
         let oldest = if several { self.oldest(remote) } else { None };
-        oldest.or_else(|| self.deques.newest_first.pop())
+        oldest.or_else(|| self.deques.newest_first.pop(home))
     }
 
     /// Takes the oldest coroutine of `newest_first`.
     pub(super) fn oldest(&self, remote: &Remote) -> Option<Runnable> {
-        remote.newest_first.steal().success()
+        // To steal pins the thread, which is not free of charge in a mobile home (`deques`).
+        if remote.newest_first.is_empty() { None } else { remote.newest_first.steal().success() }
     }
 
     /// Begins a round, when the one before is served.
@@ -353,7 +358,9 @@ impl RunQueues {
         if !home.inbox.is_empty() {
             own.ready.append(home.inbox.take());
         }
-        shared.take_share_of_injected(&self.deques.oldest_first);
+        if shared.has_injected() {
+            home.outside(&mut || shared.take_share_of_injected(&self.deques.oldest_first));
+        }
         let left = &self.left;
         let (oldest_first, newest_first) = (self.deques.oldest_first.len(), self.deques.newest_first.len());
         // Some of these may not be pushed yet.
@@ -384,9 +391,9 @@ impl RunQueues {
             own.woken.pop()
         };
         let own = own.take_any().or_else(inbox).map(Runnable);
-        own.or_else(|| self.deques.oldest_first.pop())
+        own.or_else(|| self.deques.oldest_first.pop(&remote.home))
             .or_else(|| remote.take_assigned())
-            .or_else(|| self.deques.newest_first.pop())
+            .or_else(|| self.deques.newest_first.pop(&remote.home))
     }
 }
 
@@ -423,7 +430,7 @@ mod tests {
         for length in 2..8 {
             let queues = RunQueues::new(Deques::new(), false);
             for number in 0..length {
-                queues.push_oldest_first(item(number));
+                queues.push_oldest_first(&remote.home, item(number));
             }
             let mut pushed = length;
             let mut waiting: Vec<_> = (0..length).collect();
@@ -435,8 +442,8 @@ mod tests {
                 taken += 1;
                 assert!(taken <= 3 * length, "{waiting:?} of {length} wait for ever");
                 waiting.retain(|&number| item(number).0 != found.0);
-                assert!(queues.oldest_item_if(|_| false).is_none());
-                queues.push_oldest_first(item(pushed));
+                assert!(queues.oldest_item_if(&remote.home, |_| false).is_none());
+                queues.push_oldest_first(&remote.home, item(pushed));
                 pushed += 1;
             }
         }

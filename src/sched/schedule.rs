@@ -5,8 +5,9 @@
 //!  stays in its home   the worker that runs the home     that worker's run queue; first of all, if a
 //!                                                        coroutine wakes it
 //!                      any other thread                  the home's inbox; the worker of a pinned home is
-//!                                                        woken, a mobile home that is idle is queued: by a
-//!                                                        worker on its own queue, else in the injector
+//!                                                        woken. If it is an idle mobile home: the home's run
+//!                                                        queue, and the home is queued: by a worker on its
+//!                                                        own queue, else in the injector
 //!  may migrate         a worker of its runtime           the run queue of the waking worker
 //!                      any other thread                  the injector
 //! ```

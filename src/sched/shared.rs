@@ -155,10 +155,15 @@ impl Shared {
         self.active_remotes().iter().map(|remote| &remote.home).chain(self.mobile.iter())
     }
 
-    /// Pushes a woken coroutine to the inbox of its home, and wakes the worker of a pinned home. True if the
-    /// caller must queue the home. The caller keeps the runtime alive: the coroutine may end after the push.
+    /// Queues a woken coroutine in its home, and wakes the worker of a pinned home. True if the caller must
+    /// queue the home. The caller keeps the runtime alive: the coroutine may end after the push.
     #[must_use]
     pub(super) fn push_to_home(&self, home: &Home, waiter: NonNull<Waiter>) -> bool {
+        if home.is_mobile() && home.handover.try_queue() {
+            // SAFETY: as below. No other thread uses the run queues before the caller has queued the home.
+            unsafe { home.queues.ready.push(waiter) };
+            return true;
+        }
         // SAFETY: the caller has just woken the coroutine, so it is in no queue; it stays alive until it
         // has run.
         unsafe { home.inbox.push(waiter) };
@@ -186,16 +191,15 @@ impl Shared {
         }
     }
 
-    /// Moves one worker's share of the injector to the worker's queue.
+    /// Whether the injector holds anything.
     #[inline]
-    pub(crate) fn take_share_of_injected(&self, into: &Deque<Runnable>) {
-        if !self.injector.is_empty() {
-            self.move_injected(into);
-        }
+    pub(super) fn has_injected(&self) -> bool {
+        !self.injector.is_empty()
     }
 
+    /// Moves one worker's share of the injector to the worker's queue.
     #[cold]
-    fn move_injected(&self, into: &Deque<Runnable>) {
+    pub(crate) fn take_share_of_injected(&self, into: &Deque<Runnable>) {
         let share = self.injector.len().div_ceil(self.active_remotes().len());
         let end = into.len() + share;
         while into.len() < end {

@@ -198,6 +198,15 @@ thread_locals! {
     fn set_this_worker(this: *const Worker) = |worker| worker.set(this), destroyed: ();
 }
 
+/// Makes a lender, which is about to end, a plain thread: the destructors of its thread-locals run without a
+/// worker.
+pub(super) fn forget_worker() {
+    budget::leave_turns();
+    // SAFETY: this ends the use.
+    unsafe { recycle::use_blocks_of(ptr::null()) };
+    set_this_worker(ptr::null());
+}
+
 impl Worker {
     pub(super) fn new(shared: Arc<Shared>, index: usize, deques: Deques) -> Worker {
         let (mobile, migrate) = (shared.has_mobile_homes(), shared.config().migrate);
@@ -390,10 +399,10 @@ impl Worker {
 
     /// A slice of a mobile home, on its thread-locals.
     fn slice(&self, home: &Home, newcomer: Option<NonNull<Header>>) {
-        set_this_worker(self);
-        // SAFETY: they are this thread's, which is inside of `run` until this is undone below, and uses the
-        // thread-locals of the home meanwhile.
-        unsafe { recycle::use_blocks_of(self.blocks.get()) };
+        // SAFETY: this worker runs the home.
+        if unsafe { home.changes_worker(self.index) } {
+            self.take_over_thread_locals();
+        }
         self.slice_began.set(self.remote().running.turns());
         self.slice_is_long.set(false);
         home.queues.begin_slice(home.inbox.take());
@@ -407,10 +416,18 @@ impl Worker {
         if !FORCE_MOVES || newcomer.is_none() {
             self.serve();
         }
-        // The thread-locals of the home may be destroyed on its lender, without a worker.
-        // SAFETY: this ends the use.
-        unsafe { recycle::use_blocks_of(ptr::null()) };
-        set_this_worker(ptr::null());
+    }
+
+    /// Makes the calling thread's thread-locals, which are those of a mobile home, name this worker. They do
+    /// so until another worker runs the home or its lender ends (`forget_worker`). No code runs on them
+    /// between two slices.
+    #[cold]
+    fn take_over_thread_locals(&self) {
+        set_this_worker(self);
+        // SAFETY: they are this thread's. While code runs on the home's thread-locals, this thread runs it
+        // and is inside of `run`. That ends when another worker takes the thread-locals over, or with
+        // `forget_worker`.
+        unsafe { recycle::use_blocks_of(self.blocks.get()) };
     }
 
     #[inline(never)]
@@ -660,9 +677,9 @@ impl Worker {
         // SAFETY: the caller has just made it.
         unsafe { header.as_ref() }.owner.home.store(self.spawner_mark(), Ordering::Relaxed);
         if in_first_turn {
-            self.queues.push_newest_first(task);
+            self.queues.push_newest_first(self.home(), task);
         } else {
-            self.queues.push_oldest_first(task);
+            self.queues.push_oldest_first(self.home(), task);
         }
         self.shared.work_was_pushed();
     }
@@ -679,7 +696,7 @@ impl Worker {
 
     fn push_home(&self, home: &Home) {
         let item = Runnable::of_home(home);
-        if FORCE_MOVES { self.shared.inject(item) } else { self.queues.push_oldest_first(item) }
+        if FORCE_MOVES { self.shared.inject(item) } else { self.queues.push_oldest_first(self.home(), item) }
     }
 
     /// Queues a woken coroutine of the home that this worker runs.
@@ -708,7 +725,7 @@ impl Worker {
     }
 
     fn queue_migrating(&self, waiter: NonNull<Waiter>) {
-        self.queues.push_oldest_first(Runnable(waiter));
+        self.queues.push_oldest_first(self.home(), Runnable(waiter));
         self.shared.work_was_pushed();
     }
 

@@ -17,7 +17,7 @@ const STACK: usize = 256 << 10;
 static FORKS: AtomicU32 = AtomicU32::new(0);
 
 /// What the lender does.
-fn serve(loan: &Loan) {
+fn serve(loan: &Loan, at_end: fn()) {
     let mask = sys::block_signals();
     if sys::leave_rseq().is_err() {
         loan.set_state(FAILED);
@@ -30,6 +30,7 @@ fn serve(loan: &Loan) {
         unsafe { Credentials::adopt(loan.credentials()) };
     }
     loan.withdraw();
+    at_end();
     sys::restore_signals(mask);
 }
 
@@ -47,10 +48,11 @@ pub(crate) struct Storage {
 }
 
 impl Storage {
-    /// Starts a lender whose thread has that name. This process can have storages, or is about to find out.
-    pub(super) fn start(name: String) -> io::Result<Storage> {
+    /// Starts a lender whose thread has that name and calls `at_end` at its end. This process can have
+    /// storages, or is about to find out.
+    pub(super) fn start(name: String, at_end: fn()) -> io::Result<Storage> {
         let loan = Loan::take();
-        let lender = thread::Builder::new().name(name).stack_size(STACK).spawn(|| serve(loan));
+        let lender = thread::Builder::new().name(name).stack_size(STACK).spawn(move || serve(loan, at_end));
         let lender = lender.inspect_err(|_| loan.release())?;
         if loan.wait_while(STARTING) == FAILED {
             let _ = lender.join();
@@ -81,6 +83,23 @@ impl Storage {
         // used by no other thread. `run` gets what it expects.
         unsafe { sys::call_on(self.pointer, run, (&raw mut f).cast()) };
         self.check_process();
+    }
+
+    /// Runs the function on the calling thread's own block, and then is inside again. It does not panic; a
+    /// panic that leaves it aborts.
+    ///
+    /// In a forked child, where the own block is not in use any more, it runs inside.
+    ///
+    /// # Safety
+    ///
+    /// The calling thread is inside this storage.
+    pub(crate) unsafe fn outside(&self, mut f: &mut dyn FnMut()) {
+        if self.forks != FORKS.load(Ordering::Relaxed) {
+            return f();
+        }
+        // SAFETY: `enter` has stored the own pointer. Nothing else uses that block while the thread is
+        // inside. `run` gets what it expects.
+        unsafe { sys::call_on(self.loan.own_pointer(), run, (&raw mut f).cast()) };
     }
 
     /// Lets the lender return, which runs the destructors of the storage's thread-locals on it.

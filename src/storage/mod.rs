@@ -48,7 +48,8 @@
 //!    are made for concurrent use. A worker that is inside handles its signals with the lender's block, as
 //!    the lender itself would if it ran the same code. That one signal is the exception.
 //! 4. The compiler takes the thread pointer for constant in a function. Each function sees it constant: one
-//!    block of assembly sets it, calls, and sets it back, so no compiled function spans the change.
+//!    block of assembly sets it, calls, and sets it back, so no compiled function spans the change. A thread
+//!    that is inside may call a function on its own block in the same way (`Storage::outside`).
 //!
 //! What is *not* in the block stays with the kernel thread that runs: its number (`gettid`), signal mask,
 //! alternate signal stack, affinity, priority, name in the kernel, processor time, credentials set by raw

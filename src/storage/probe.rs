@@ -44,7 +44,8 @@ pub(crate) fn supported() -> Result<(), &'static Unsupported> {
 }
 
 impl Storage {
-    /// Starts a lender whose thread has that name.
+    /// Starts a lender whose thread has that name. It calls `at_end` after the end of the storage, before the
+    /// destructors of its thread-locals run.
     ///
     /// # Errors
     ///
@@ -53,9 +54,9 @@ impl Storage {
     /// # Panics
     ///
     /// If the name contains a null byte.
-    pub(crate) fn lend(name: String) -> io::Result<Storage> {
+    pub(crate) fn lend(name: String, at_end: fn()) -> io::Result<Storage> {
         supported().map_err(io::Error::other)?;
-        Storage::start(name)
+        Storage::start(name, at_end)
     }
 }
 
@@ -107,7 +108,7 @@ impl Finding {
 }
 
 fn self_test() -> Result<(), String> {
-    let storage = Storage::start("sward-probe".into()).map_err(|e| format!("no lender: {e}"))?;
+    let storage = Storage::start("sward-probe".into(), || ()).map_err(|e| format!("no lender: {e}"))?;
     let carried = Mutex::new(Vec::new());
     let results: [_; 2] = std::array::from_fn(|turn| {
         // The second begins when the first has ended, so they exclude one another and synchronize.

@@ -16,7 +16,7 @@ use std::time::Duration;
 #[test]
 fn a_lender_is_started_inside() {
     let Some(outer) = storage() else { return };
-    let inner = on_worker(&outer, || Storage::lend("inner".into()).expect("a thread"));
+    let inner = on_worker(&outer, || Storage::lend("inner".into(), || ()).expect("a thread"));
     assert_eq!(on_worker(&inner, || thread::current().name().map(str::to_owned)).as_deref(), Some("inner"));
     inner.end().join().expect("it only lends");
     outer.end().join().expect("it only lends");
@@ -215,7 +215,7 @@ fn a_library_with_static_thread_local_storage_is_loaded_later() {
             let swap = libc::dlsym(library, c"sward_test_swap".as_ptr());
             mem::transmute::<*mut c_void, extern "C" fn(c_int) -> c_int>(swap)
         };
-        let later = Storage::lend("later".into()).expect("a thread");
+        let later = Storage::lend("later".into(), || ()).expect("a thread");
         for storage in [&storage, &later] {
             assert_eq!(on_worker(storage, || swap(43)), 42);
             assert_eq!(on_worker(storage, || swap(44)), 43);

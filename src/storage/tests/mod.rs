@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 /// A storage, unless this process cannot have any.
 fn storage() -> Option<Storage> {
     match supported() {
-        Ok(()) => Some(Storage::lend("lender".into()).expect("a thread")),
+        Ok(()) => Some(Storage::lend("lender".into(), || ()).expect("a thread")),
         Err(reason) => {
             println!("skipped: {reason}");
             None

@@ -69,6 +69,10 @@ fn a_child_that_was_forked_inside_goes_on() {
                 assert_eq!(thread.join().expect("no panic"), [i; 1000]);
             }
             assert_eq!(thread::current().id(), before);
+            let mut ran_inside = false;
+            // SAFETY: this thread is inside.
+            unsafe { storage.outside(&mut || ran_inside = thread::current().id() == before) };
+            assert!(ran_inside, "the worker's block is not in use any more");
             // SAFETY: the calls have no conditions.
             assert_eq!(unsafe { libc::setgid(libc::getgid()) }, 0);
             // The kernel does not write to the worker's block any more.
@@ -89,7 +93,7 @@ fn a_child_that_was_forked_outside_lends() {
     let pointer = on_worker(&storage, sys::thread_pointer);
     let status = fork(|| {
         assert!(Loan::of(pointer).is_none(), "there is no lender in the child");
-        let own = Storage::lend("of the child".into()).expect("a thread");
+        let own = Storage::lend("of the child".into(), || ()).expect("a thread");
         // What it finds at first is what the start of a thread has left.
         on_worker(&own, || sys::swap_errno(7));
         assert_eq!(on_worker(&own, || sys::swap_errno(0)), 7);

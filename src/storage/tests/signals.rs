@@ -64,7 +64,7 @@ fn the_lender_blocks_all_signals_but_the_one_of_setuid() {
         println!("skipped: {reason}");
         return;
     }
-    let storage = Storage::lend("blocks-signals".into()).expect("a thread");
+    let storage = Storage::lend("blocks-signals".into(), || ()).expect("a thread");
     let open = [libc::SIGKILL, libc::SIGSTOP, 33];
     assert_eq!(blocked("blocks-signals"), !open.iter().fold(0, |mask, signal| mask | 1 << (signal - 1)));
     // At the end it has the mask with which it was started.

@@ -191,9 +191,64 @@ fn a_loan_is_withdrawn_and_used_again() {
     assert!(Loan::of(pointer).is_none());
     let all = loans().count();
     for _ in 0..10 {
-        let storage = Storage::lend("again".into()).expect("a thread");
+        let storage = Storage::lend("again".into(), || ()).expect("a thread");
         on_worker(&storage, || at_end(1));
         storage.end().join().expect("it ends");
     }
     assert_eq!(loans().count(), all);
+}
+
+/// What the function finds on the thread's own block, in the middle of a call inside.
+#[test]
+fn a_function_runs_outside_and_the_thread_is_inside_again() {
+    let Some(storage) = storage() else { return };
+    let found = thread::scope(|scope| {
+        let worker = scope.spawn(|| {
+            let own = (sys::thread_pointer(), thread::current().id());
+            // SAFETY: this is the only thread that enters.
+            let inside = unsafe {
+                enter(&storage, || {
+                    let facts = || (sys::thread_pointer(), thread::current().id());
+                    let (before, mut outside) = (facts(), None);
+                    storage.outside(&mut || outside = Some(facts()));
+                    assert_eq!(facts(), before, "inside again");
+                    assert_eq!(outside, Some(own));
+                    before
+                })
+            };
+            (own, inside)
+        });
+        worker.join().expect("no panic")
+    });
+    assert_ne!(found.0, found.1);
+    assert_eq!(found.1.1, storage.thread().thread().id());
+    storage.end().join().expect("it ends");
+}
+
+thread_locals! {
+    static SAW_END: SawEnd = SawEnd(Cell::new(false));
+    fn touch() = |saw| saw.0.set(false), destroyed: ();
+    fn see_end() = |saw| saw.0.set(true), destroyed: ();
+}
+
+/// Says at its destruction whether the lender's last call came before.
+struct SawEnd(Cell<bool>);
+
+static END_WAS_SEEN: AtomicBool = AtomicBool::new(false);
+
+impl Drop for SawEnd {
+    fn drop(&mut self) {
+        END_WAS_SEEN.store(self.0.get(), Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn the_lenders_last_call_comes_before_its_destructors() {
+    if storage().map(|other| other.end().join()).is_none() {
+        return;
+    }
+    let storage = Storage::lend("last call".into(), see_end).expect("a thread");
+    on_worker(&storage, touch);
+    storage.end().join().expect("it ends");
+    assert!(END_WAS_SEEN.load(Ordering::Relaxed));
 }
