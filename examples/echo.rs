@@ -1,4 +1,4 @@
-//! An echo server: `cargo run --release --example echo -- [PORT]`, then `nc 127.0.0.1 7000`.
+//! An echo server: `cargo run --release --example echo -- [PORT] [--observe ADDR]`, then `nc 127.0.0.1 7000`.
 //!
 //! It shows the least that a real server has: a coroutine for each connection, a limit on their number, and
 //! errors that end one connection and not the server.
@@ -16,8 +16,9 @@ use sward::sync::Semaphore;
 const MOST_CONNECTIONS: usize = 1_000;
 
 fn main() {
-    let mut arguments = common::Arguments::new("echo [PORT]");
+    let mut arguments = common::Arguments::new("echo [PORT] [--observe ADDR]");
     let port = arguments.port(7000);
+    arguments.observe();
     arguments.end();
     if let Err(e) = sward::run(|| serve(port)) {
         common::fail(&format!("echo on port {port}: {e}"));

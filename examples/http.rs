@@ -1,5 +1,5 @@
 //! An HTTP/1.1 server: `cargo run --release --example http -- [PORT] [--workers N] [--head-seconds N]
-//! [--connections N]`, then `curl -i http://127.0.0.1:8080/`, or `/large`, or `-d text
+//! [--connections N] [--observe ADDR]`, then `curl -i http://127.0.0.1:8080/`, or `/large`, or `-d text
 //! http://127.0.0.1:8080/echo`; for load `ab -k -n 100000 -c 100 http://127.0.0.1:8080/`.
 //!
 //! It shows a coroutine for each connection that reads and answers one request after the other. Keep-alive
@@ -19,12 +19,13 @@ use std::time::Duration;
 use sward::net::TcpListener;
 
 fn main() {
-    let usage = "http [PORT] [--workers N] [--head-seconds N] [--connections N]";
+    let usage = "http [PORT] [--workers N] [--head-seconds N] [--connections N] [--observe ADDR]";
     let mut arguments = common::Arguments::new(usage);
     let port = arguments.port(8080);
     let head_time = Duration::from_secs(arguments.number("--head-seconds", 10));
     let workers = arguments.number("--workers", 0) as usize;
     let limit = common::server::connections(&mut arguments, 1);
+    arguments.observe();
     arguments.end();
     let mut builder = sward::runtime::Builder::new();
     if workers > 0 {

@@ -1,5 +1,5 @@
-//! A small Redis: `cargo run --release --example redis -- [PORT] [--connections N] [--memory MIB]`, then
-//! `redis-cli -p 6390` or `redis-benchmark -p 6390 -t set,get -c 50 -P 16`.
+//! A small Redis: `cargo run --release --example redis -- [PORT] [--connections N] [--memory MIB]
+//! [--observe ADDR]`, then `redis-cli -p 6390` or `redis-benchmark -p 6390 -t set,get -c 50 -P 16`.
 //!
 //! PING, ECHO, SET (with EX and PX), GET, DEL, EXISTS, INCR, DECR, EXPIRE, TTL, DBSIZE, FLUSHALL, COMMAND,
 //! CONFIG, QUIT, in RESP and as inline commands, pipelined. Each connection has a coroutine, and one more
@@ -162,10 +162,12 @@ impl Store {
 }
 
 fn main() {
-    let mut arguments = common::Arguments::new("redis [PORT] [--connections N] [--memory MIB]");
+    let mut arguments =
+        common::Arguments::new("redis [PORT] [--connections N] [--memory MIB] [--observe ADDR]");
     let port = arguments.port(6390);
     let limit = common::server::connections(&mut arguments, 1);
     let memory = arguments.number("--memory", 512);
+    arguments.observe();
     arguments.end();
     MEMORY.limit.store(usize::try_from(memory << 20).unwrap_or(usize::MAX), Ordering::Relaxed);
     if let Err(e) = sward::run(|| serve(port, limit)) {

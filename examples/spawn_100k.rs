@@ -1,5 +1,6 @@
 //! Parks 100,000 coroutines at once and prints what they cost: `cargo run --release --example spawn_100k --
-//! [--count N] [--stack-size BYTES]`.
+//! [--count N] [--stack-size BYTES] [--observe ADDR]`. With `--observe` they stay parked until the program is
+//! ended.
 //!
 //! Limits: on Linux before 6.13 each guard takes two memory mappings, so it ends at some 16,000 coroutines
 //! unless `vm.max_map_count` is raised.
@@ -17,15 +18,17 @@ use sward::task::{self, JoinHandle};
 const BOUND: f64 = 4.8 * 1024.0;
 
 fn main() {
-    let mut arguments = common::Arguments::new("spawn_100k [--count N] [--stack-size BYTES]");
+    let mut arguments =
+        common::Arguments::new("spawn_100k [--count N] [--stack-size BYTES] [--observe ADDR]");
     let count = arguments.number("--count", 100_000) as usize;
     let stack_size = arguments.number("--stack-size", 0) as usize;
+    let observed = arguments.observe();
     arguments.end();
-    let failed = sward::run(|| measure(count, stack_size));
+    let failed = sward::run(|| measure(count, stack_size, observed));
     exit(i32::from(failed > 0));
 }
 
-fn measure(count: usize, stack_size: usize) -> usize {
+fn measure(count: usize, stack_size: usize, observed: bool) -> usize {
     // The memory of the handles is not a cost of the coroutines, so it is touched before.
     let mut places: Vec<Option<JoinHandle<()>>> = (0..count).map(|_| None).collect();
     let (started, go) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
@@ -55,6 +58,10 @@ fn measure(count: usize, stack_size: usize) -> usize {
     sward::sleep(Duration::from_millis(500));
     let after = Memory::now();
 
+    if observed {
+        eprintln!("{count} are parked");
+        sward::sleep(Duration::MAX);
+    }
     let start = Instant::now();
     go.store(true, Ordering::Release);
     for handle in &handles {

@@ -1,5 +1,6 @@
 //! Programs that hang, each in its own way, and what sward says about it: `cargo run --example stuck --
-//! ILLNESS [--full] [--json]`. After a second it prints a dump, and ends.
+//! ILLNESS [--full] [--json]`. After a second it prints a dump, and ends. With `--observe ADDR` it serves the
+//! dashboard there, falls ill after three seconds, and stays so.
 //!
 //! `docs/DEBUGGING.md` reads these dumps line by line.
 
@@ -14,11 +15,11 @@ use sward::sync::Mutex;
 use sward::task;
 
 /// Longer than the program lives.
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_secs(3600);
 /// Long enough for other coroutines to have their turns.
 const MOMENT: Duration = Duration::from_millis(50);
 
-const USAGE: &str = "stuck ILLNESS [--full] [--json]
+const USAGE: &str = "stuck ILLNESS [--full] [--json] [--observe ADDR]
 
 illnesses:
   deadlock   two coroutines lock two mutexes, each in its own order
@@ -40,7 +41,15 @@ fn main() {
         "slow" => slow_consumer,
         other => common::fail(&format!("there is no illness {other:?}\n{USAGE}")),
     };
+    let observed = arguments.observe();
     arguments.end();
+    if observed {
+        return sward::run(|| {
+            sward::sleep(Duration::from_secs(3));
+            illness();
+            sward::sleep(Duration::MAX);
+        });
+    }
     // A thread of its own: all workers may be stuck.
     std::thread::spawn(move || {
         std::thread::sleep(Duration::from_secs(1));

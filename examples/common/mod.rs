@@ -44,6 +44,17 @@ impl Arguments {
         Some(text.unwrap_or_else(|| self.refuse(&format!("{flag} wants a value"))))
     }
 
+    /// Takes `--observe ADDR`, serves the dashboard there, and prints its address on stderr. It serves until
+    /// the process ends.
+    pub fn observe(&mut self) -> bool {
+        let Some(address) = self.text("--observe") else { return false };
+        match sward::observe::serve(&*address) {
+            Ok(server) => eprintln!("observe: http://{}/", server.local_addr()),
+            Err(error) => fail(&format!("--observe {address}: {error}")),
+        }
+        true
+    }
+
     /// Takes a flag without a value; whether it is there.
     pub fn flag(&mut self, flag: &str) -> bool {
         let at = self.left.iter().position(|argument| argument == flag);

@@ -1,5 +1,6 @@
 //! A dump as JSON. The module's documentation has the schema.
 
+use super::deadlock::{Deadlock, Member};
 use super::dump::{
     BlockingDump, CoroutineDump, CoroutineState, Dump, RuntimeDump, RuntimeMode, RuntimePhase, ThreadDump,
     WaitDump, WorkerDump, WorkerState,
@@ -30,13 +31,47 @@ impl Dump {
     }
 }
 
+impl Deadlock {
+    /// The deadlock as JSON, on one line. The schema is that of [`observe`](crate::observe#json).
+    pub fn to_json(&self) -> String {
+        let mut text = String::new();
+        object(&mut text, |object| {
+            object.value("version", VERSION);
+            object.array("members", &self.members, write_member);
+            object.value("waiting_behind", self.waiting_behind);
+        });
+        text
+    }
+}
+
+fn write_member(object: &mut Object<'_>, member: &Member) {
+    object.optional("coroutine", member.id);
+    write_name(object, member.name.as_deref());
+    match member.spawned_at {
+        Some(site) => object.object("spawned_at", |object| write_place(object, site)),
+        None => object.value("spawned_at", "null"),
+    }
+    object.string("call", member.call);
+    match &member.subject {
+        Some(subject) => {
+            object.string("waits_for", &subject.to_string());
+            object.object("subject", |object| write_subject(object, subject));
+        }
+        None => {
+            object.value("waits_for", "null");
+            object.value("subject", "null");
+        }
+    }
+    match &member.stack {
+        Some(stack) => object.object("stack", |object| write_stack(object, stack)),
+        None => object.value("stack", "null"),
+    }
+}
+
 fn write(dump: &Dump) -> String {
     let mut text = String::new();
     object(&mut text, |object| {
-        object.value("version", VERSION);
-        object.value("process", std::process::id());
-        object.milliseconds("time_ms", dump.time.duration_since(UNIX_EPOCH).unwrap_or_default());
-        object.milliseconds("took_ms", dump.took);
+        write_head(object, dump);
         let stacks = Stacks::of(dump);
         let write_coroutine =
             |object: &mut Object<'_>, coroutine: &_| write_coroutine(object, coroutine, &stacks);
@@ -48,6 +83,14 @@ fn write(dump: &Dump) -> String {
         object.object("blocking", |object| write_blocking(object, &dump.blocking));
     });
     text
+}
+
+/// When the dump was made, and of what.
+pub(super) fn write_head(object: &mut Object<'_>, dump: &Dump) {
+    object.value("version", VERSION);
+    object.value("process", std::process::id());
+    object.milliseconds("time_ms", dump.time.duration_since(UNIX_EPOCH).unwrap_or_default());
+    object.milliseconds("took_ms", dump.took);
 }
 
 /// The stacks of a dump, each one once.
@@ -71,7 +114,7 @@ impl<'a> Stacks<'a> {
     }
 }
 
-fn write_stack(object: &mut Object<'_>, stack: &Stack) {
+pub(super) fn write_stack(object: &mut Object<'_>, stack: &Stack) {
     let extent = match stack.extent {
         StackExtent::Whole => "whole",
         StackExtent::Cut => "cut",
@@ -101,6 +144,13 @@ fn write_runtime(
     runtime: &RuntimeDump,
     write_coroutine: impl Fn(&mut Object<'_>, &CoroutineDump),
 ) {
+    write_runtime_head(object, runtime);
+    object.array("workers", &runtime.workers, write_worker);
+    object.array("coroutines", &runtime.coroutines, write_coroutine);
+}
+
+/// A runtime without what it consists of.
+pub(super) fn write_runtime_head(object: &mut Object<'_>, runtime: &RuntimeDump) {
     object.string("name", &runtime.name);
     let phase = match runtime.phase {
         RuntimePhase::Running => "running",
@@ -116,11 +166,9 @@ fn write_runtime(
     object.string("mode", mode);
     object.value("complete", runtime.complete);
     object.value("unstarted", runtime.unstarted);
-    object.array("workers", &runtime.workers, write_worker);
-    object.array("coroutines", &runtime.coroutines, write_coroutine);
 }
 
-fn write_worker(object: &mut Object<'_>, worker: &WorkerDump) {
+pub(super) fn write_worker(object: &mut Object<'_>, worker: &WorkerDump) {
     object.value("index", worker.index);
     let (state, running) = match worker.state {
         WorkerState::Asleep => ("asleep", None),
@@ -142,18 +190,10 @@ fn write_worker(object: &mut Object<'_>, worker: &WorkerDump) {
 
 fn write_coroutine(object: &mut Object<'_>, coroutine: &CoroutineDump, stacks: &Stacks<'_>) {
     object.value("id", coroutine.id);
-    match &coroutine.name {
-        Some(name) => object.string("name", name),
-        None => object.value("name", "null"),
-    }
+    write_name(object, coroutine.name.as_deref());
     object.object("spawned_at", |object| write_place(object, coroutine.spawned_at));
     object.optional("parent", coroutine.parent);
-    let state = match coroutine.state {
-        CoroutineState::Running => "running",
-        CoroutineState::Runnable => "runnable",
-        CoroutineState::Parked => "parked",
-    };
-    object.string("state", state);
+    object.string("state", state_name(coroutine.state));
     match &coroutine.wait {
         Some(wait) => object.object("wait", |object| write_wait(object, wait)),
         None => object.value("wait", "null"),
@@ -164,6 +204,14 @@ fn write_coroutine(object: &mut Object<'_>, coroutine: &CoroutineDump, stacks: &
     object.optional("stack", stack);
     object.value("stack_size", coroutine.stack_size);
     object.value("complete", coroutine.complete);
+}
+
+pub(super) fn state_name(state: CoroutineState) -> &'static str {
+    match state {
+        CoroutineState::Running => "running",
+        CoroutineState::Runnable => "runnable",
+        CoroutineState::Parked => "parked",
+    }
 }
 
 fn write_wait(object: &mut Object<'_>, wait: &WaitDump) {
@@ -251,17 +299,14 @@ fn write_party(object: &mut Object<'_>, key: &str, party: Option<Party>) {
     }
 }
 
-fn write_thread(object: &mut Object<'_>, thread: &ThreadDump) {
+pub(super) fn write_thread(object: &mut Object<'_>, thread: &ThreadDump) {
     object.optional("number", thread.number);
     object.optional("coroutine", thread.coroutine);
-    match &thread.name {
-        Some(name) => object.string("name", name),
-        None => object.value("name", "null"),
-    }
+    write_name(object, thread.name.as_deref());
     object.object("wait", |object| write_wait(object, &thread.wait));
 }
 
-fn write_blocking(object: &mut Object<'_>, pool: &BlockingDump) {
+pub(super) fn write_blocking(object: &mut Object<'_>, pool: &BlockingDump) {
     object.value("threads", pool.threads);
     object.value("idle", pool.idle);
     object.value("queued", pool.queued);
@@ -273,7 +318,14 @@ fn write_blocking(object: &mut Object<'_>, pool: &BlockingDump) {
     });
 }
 
-fn write_place(object: &mut Object<'_>, place: &Location<'_>) {
+pub(super) fn write_name(object: &mut Object<'_>, name: Option<&str>) {
+    match name {
+        Some(name) => object.string("name", name),
+        None => object.value("name", "null"),
+    }
+}
+
+pub(super) fn write_place(object: &mut Object<'_>, place: &Location<'_>) {
     object.string("file", place.file());
     object.value("line", place.line());
     object.value("column", place.column());
@@ -282,13 +334,13 @@ fn write_place(object: &mut Object<'_>, place: &Location<'_>) {
 // The syntax.
 
 /// The inside of an object.
-struct Object<'a> {
+pub(super) struct Object<'a> {
     text: &'a mut String,
     empty: bool,
 }
 
 /// Writes an object with what `fill` puts into it.
-fn object(text: &mut String, fill: impl FnOnce(&mut Object<'_>)) {
+pub(super) fn object(text: &mut String, fill: impl FnOnce(&mut Object<'_>)) {
     text.push('{');
     fill(&mut Object { text, empty: true });
     text.push('}');
@@ -305,18 +357,18 @@ impl Object<'_> {
     }
 
     /// A number, `true`, `false` or `null`.
-    fn value(&mut self, key: &str, value: impl Display) {
+    pub(super) fn value(&mut self, key: &str, value: impl Display) {
         let _ = write!(self.key(key), "{value}");
     }
 
-    fn optional(&mut self, key: &str, value: Option<impl Display>) {
+    pub(super) fn optional(&mut self, key: &str, value: Option<impl Display>) {
         match value {
             Some(value) => self.value(key, value),
             None => self.value(key, "null"),
         }
     }
 
-    fn string(&mut self, key: &str, value: &str) {
+    pub(super) fn string(&mut self, key: &str, value: &str) {
         string(self.key(key), value);
     }
 
@@ -325,15 +377,15 @@ impl Object<'_> {
     }
 
     /// To a microsecond.
-    fn milliseconds(&mut self, key: &str, duration: Duration) {
+    pub(super) fn milliseconds(&mut self, key: &str, duration: Duration) {
         self.value(key, format_args!("{}.{:03}", duration.as_millis(), duration.subsec_micros() % 1000));
     }
 
-    fn object(&mut self, key: &str, fill: impl FnOnce(&mut Object<'_>)) {
+    pub(super) fn object(&mut self, key: &str, fill: impl FnOnce(&mut Object<'_>)) {
         object(self.key(key), fill);
     }
 
-    fn array<T>(&mut self, key: &str, items: &[T], fill: impl Fn(&mut Object<'_>, &T)) {
+    pub(super) fn array<T>(&mut self, key: &str, items: &[T], fill: impl Fn(&mut Object<'_>, &T)) {
         let text = self.key(key);
         text.push('[');
         for (index, item) in items.iter().enumerate() {

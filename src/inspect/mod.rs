@@ -5,7 +5,7 @@
 //!
 //! - `subject`: what a wait is for. `stack`: the frames of a coroutine. `symbols`: their names. `stacks`:
 //!   those of a dump. `dump`: the facts, as data. `collect`: how they are collected.
-//! - `text`, `json`: how a dump is written. `signal`: a dump on a signal.
+//! - `text`, `json`, `summary`: how a dump is written. `signal`: a dump on a signal.
 //! - `stall`: the stack in the report of a stall.
 //! - `leak_check`: what a test leaves behind.
 //! - `graph`, `deadlock`: who waits for whom. `watch`: the thread that looks for deadlocks.
@@ -21,6 +21,7 @@ mod stack;
 mod stacks;
 mod stall;
 mod subject;
+mod summary;
 mod symbols;
 mod text;
 mod watch;

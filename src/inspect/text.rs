@@ -60,12 +60,16 @@ fn write(dump: &Dump, f: &mut Formatter<'_>) -> Result {
 }
 
 /// The coroutines that are shown, by number.
-struct Known<'d>(HashMap<Id, &'d CoroutineDump>);
+pub(super) struct Known<'d>(HashMap<Id, &'d CoroutineDump>);
 
 impl<'d> Known<'d> {
-    fn of(dump: &'d Dump) -> Known<'d> {
+    pub(super) fn of(dump: &'d Dump) -> Known<'d> {
         let all = dump.runtimes.iter().flat_map(|runtime| &runtime.coroutines);
         Known(all.map(|coroutine| (coroutine.id, coroutine)).collect())
+    }
+
+    pub(super) fn get(&self, id: Id) -> Option<&'d CoroutineDump> {
+        self.0.get(&id).copied()
     }
 
     fn coroutine(&self, id: Id) -> String {
@@ -81,7 +85,7 @@ impl<'d> Known<'d> {
     }
 
     /// A subject, with the names of the coroutines in it.
-    fn subject(&self, subject: &Subject) -> String {
+    pub(super) fn subject(&self, subject: &Subject) -> String {
         match subject {
             Subject::Coroutine(id) => self.coroutine(*id),
             Subject::Lock { address, holder: Some(holder), .. } => {
@@ -191,7 +195,7 @@ fn write_thread(thread: &ThreadDump, known: &Known<'_>, f: &mut Formatter<'_>) -
 }
 
 /// Coroutines that do the same, the largest group first. In a group they are in the order of their numbers.
-fn groups(coroutines: &[CoroutineDump]) -> Vec<Vec<&CoroutineDump>> {
+pub(super) fn groups(coroutines: &[CoroutineDump]) -> Vec<Vec<&CoroutineDump>> {
     type Key = (CoroutineState, Option<&'static str>, Site, bool, Option<*const Stack>);
     let mut groups: Vec<Vec<&CoroutineDump>> = Vec::new();
     let mut known: HashMap<Key, usize> = HashMap::new();

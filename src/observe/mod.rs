@@ -27,6 +27,23 @@
 //! [`assert_no_leaks`] at the end of a test finds coroutines that the test has left behind. [`LeakCheck`]
 //! does so for tests that share a runtime.
 //!
+//! # The page
+//!
+//! With the feature `dashboard`, which is off by default, `serve` shows all of this live, to a browser on the
+//! same machine:
+//!
+//! ```
+//! # #[cfg(feature = "dashboard")]
+//! # fn main() -> std::io::Result<()> {
+//! let server = sward::observe::serve("127.0.0.1:0")?;
+//! println!("open http://{}/", server.local_addr());
+//! # server.stop();
+//! # Ok(())
+//! # }
+//! # #[cfg(not(feature = "dashboard"))]
+//! # fn main() {}
+//! ```
+//!
 //! # JSON
 //!
 //! [`Dump::to_json`] writes one object. Programs that read it ignore fields that they do not know. `version`
@@ -60,6 +77,30 @@
 //! blocking    threads, idle, queued, running: [call]
 //! call        number, caller: party | null, made_at: {file, line, column}, lasts_ms
 //! ```
+//!
+//! [`Deadlock::to_json`] writes a `deadlock`, and [`Dump::to_summary_json`] a `summary`: a dump whose
+//! coroutines are grouped and counted.
+//!
+//! ```text
+//! deadlock    version: 1, members: [member], waiting_behind
+//! member      coroutine: id | null (a plain thread), name: string | null,
+//!             spawned_at: {file, line, column} | null, call, waits_for: text | null,
+//!             subject: subject | null, stack: stack | null
+//! summary     version: 1, process, time_ms, took_ms, runtimes: [those below], calls: [{call, count,
+//!             longest_ms}], sites: [{file, line, column, count}], more_sites, threads: [thread],
+//!             more_threads, stacks: [stack], blocking
+//!   runtime   name, phase, mode, complete, unstarted, running, runnable, parked, workers: [worker, and
+//!             runs: {id, name, spawned_at, stack} | null], groups: [group], more_groups, in_more_groups
+//!   group     count, state, cancelled, spawned_at, call: string | null,
+//!             lasts_ms: {least, most} | null, waits_for: [{subject: text, count}], more_subjects,
+//!             members: [{id, name}] (the first ones), stack: index in stacks | null
+//! ```
+
+#[cfg(feature = "dashboard")]
+mod dashboard;
+
+#[cfg(feature = "dashboard")]
+pub use dashboard::{Dashboard, Server, serve};
 
 // Rank 10: what a user sees of `inspect`, and what is built above it.
 

@@ -9,6 +9,8 @@ mod programs;
 
 mod find;
 
+mod dashboard;
+
 // Nobody may look at the waits of coroutines that migrate, so no deadlock is found among them.
 #[cfg(not(sward_migrate))]
 mod deadlocks;

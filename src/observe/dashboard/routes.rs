@@ -1,0 +1,133 @@
+//! What the dashboard answers.
+//!
+//! A thread of its own makes an answer: it takes processor time, and the worker's other connections go on.
+
+use super::http::{Body, Request, Response, Status};
+use crate::channel::bounded;
+use crate::inspect::{Dump, deadlocks, dump};
+use crate::sync::{Mutex, Semaphore};
+use crate::time::timeout;
+use std::borrow::Cow;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::io;
+use std::sync::{Arc, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// The name of the server's threads, by which its runtime is left out of what it shows.
+pub(super) const NAME: &str = "sward-observe";
+
+/// The page. The style and the script are part of it, so that it can be saved and opened as one file.
+const PAGE: &str = concat!(
+    include_str!("../page/head.html"),
+    "<style nonce=\"@NONCE@\">\n",
+    include_str!("../page/page.css"),
+    "</style>\n",
+    include_str!("../page/body.html"),
+    "<script nonce=\"@NONCE@\">\n",
+    include_str!("../page/page.js"),
+    "</script>\n</body>\n</html>\n",
+);
+/// What stands in the page for a random text, which lets the browser tell the page's own script from others.
+const NONCE: &str = "@NONCE@";
+
+/// How many groups and spawn sites a summary lists.
+const MOST: usize = 100;
+/// How old a summary may be.
+const FRESH: Duration = Duration::from_millis(500);
+/// How many large answers there may be at a time, and how long a request waits for its turn.
+const LARGE: usize = 2;
+const TURN: Duration = Duration::from_secs(10);
+
+const PATHS: &str = "sward: there is no such page. There are:\n\
+                     /  /dump  /dump?full=1  /dump.json  /summary.json  /deadlocks.json  /healthz\n";
+
+/// What the answers of one server share.
+pub(super) struct Routes {
+    /// The newest summary.
+    summary: Mutex<Option<(Instant, Arc<str>)>>,
+    /// For large answers.
+    large: Arc<Semaphore>,
+}
+
+impl Routes {
+    pub(super) fn new() -> Routes {
+        Routes { summary: Mutex::new(None), large: Arc::new(Semaphore::new(LARGE)) }
+    }
+
+    pub(super) fn answer(&self, request: &Request) -> Response {
+        let answer = match request.path.as_str() {
+            "/" | "/index.html" => Ok(page()),
+            "/healthz" => Ok(Response::ok(Response::TEXT, "ok\n")),
+            "/summary.json" => self.summary(),
+            "/deadlocks.json" => on_thread(deadlocks_json).map(|text| Response::ok(Response::JSON, text)),
+            "/dump.json" => self.large(Response::JSON, |dump| dump.to_json()),
+            "/dump" if request.parameter("full").is_some_and(|value| value != "0") => {
+                self.large(Response::TEXT, |dump| format!("{dump:#}"))
+            }
+            "/dump" => self.large(Response::TEXT, |dump| dump.to_string()),
+            _ => Ok(Response::refusal(Status::NotFound, PATHS)),
+        };
+        answer.unwrap_or_else(|error| Response::refusal(Status::Failed, format!("sward: {error}\n")))
+    }
+
+    /// Clients that ask at the same time share one summary.
+    fn summary(&self) -> io::Result<Response> {
+        let mut newest = self.summary.lock().unwrap_or_else(PoisonError::into_inner);
+        let fresh = newest.as_ref().filter(|(made, _)| made.elapsed() < FRESH);
+        let text = match fresh {
+            Some((_, text)) => Arc::clone(text),
+            None => {
+                let text: Arc<str> = on_thread(|| program().to_summary_json(MOST))?.into();
+                *newest = Some((Instant::now(), Arc::clone(&text)));
+                text
+            }
+        };
+        Ok(Response { body: Body::Shared(text), ..Response::ok(Response::JSON, "") })
+    }
+
+    /// An answer that may be large: it is made when few others are.
+    fn large(&self, kind: &'static str, write: fn(&Dump) -> String) -> io::Result<Response> {
+        let Ok(Ok(permit)) = timeout(TURN, || self.large.acquire_owned()) else {
+            let response = Response::refusal(Status::Busy, "other clients read dumps\n");
+            return Ok(Response { fields: Cow::Borrowed("Retry-After: 5\r\n"), ..response });
+        };
+        let text = on_thread(move || write(&program()))?;
+        Ok(Response { _permit: Some(permit), ..Response::ok(kind, text) })
+    }
+}
+
+/// The page, with a policy under which a browser runs and loads nothing else.
+fn page() -> Response {
+    let random = || RandomState::new().build_hasher().finish();
+    let nonce = format!("{:016x}{:016x}", random(), random());
+    let policy = format!(
+        "Content-Security-Policy: default-src 'none'; script-src 'nonce-{nonce}'; \
+         style-src 'nonce-{nonce}'; connect-src 'self'; img-src data:; base-uri 'none'; \
+         form-action 'none'; frame-ancestors 'none'\r\n"
+    );
+    let page = Response::ok("text/html; charset=utf-8", PAGE.replace(NONCE, &nonce));
+    Response { fields: Cow::Owned(policy), ..page }
+}
+
+/// A dump of the program, without the servers of dashboards.
+fn program() -> Dump {
+    let mut dump = dump();
+    dump.runtimes.retain(|runtime| runtime.name != NAME);
+    dump
+}
+
+fn deadlocks_json() -> String {
+    let all: Vec<String> = deadlocks().iter().map(|deadlock| deadlock.to_json()).collect();
+    format!("{{\"deadlocks\":[{}]}}", all.join(","))
+}
+
+/// Parks until a new thread has called the function.
+fn on_thread<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
+    let (done, result) = bounded(1);
+    thread::Builder::new().name(NAME.to_owned()).spawn(move || {
+        // Nobody receives if the client is gone.
+        let _ = done.send(f());
+    })?;
+    result.recv().map_err(|_| io::Error::other("the answer could not be made"))
+}
