@@ -3,8 +3,7 @@
 //!
 //! hyper is written as futures. It asks three things of a runtime, which this file has in this order: a
 //! stream that can be polled, an executor, a timer. Each future runs in a coroutine of its own, under
-//! `block_on`. Where it has to wait, another coroutine waits in its place, and the future is that coroutine's
-//! `JoinHandle`. So a handler may simply block. In HTTP/1.1 that parks its connection, which has one request
+//! `block_on`. So a handler may simply block. In HTTP/1.1 that parks its connection, which has one request
 //! at a time. In HTTP/2 each request is a coroutine, so it parks only itself.
 //!
 //! Limits: 4,000 connections, or `--connections`; further ones wait in the backlog. hyper's own limits are
@@ -111,53 +110,29 @@ async fn answer(request: Request<Incoming>) -> Result<Response<Either<Full<Bytes
     Ok(response)
 }
 
-/// A stream for code that polls. Its calls do not park. Where one would have to, a coroutine parks in its
-/// place, and the caller's task waits for the end of that coroutine.
+/// A stream for code that polls. Its calls do not park.
 struct Stream {
     stream: TcpStream,
     /// Bytes that were read before, and how many of them were passed on.
     begun: Vec<u8>,
     passed: usize,
-    readable: Readiness,
-    writable: Readiness,
 }
-
-/// The coroutine that waits for one direction, if there is one.
-type Readiness = Option<JoinHandle<io::Result<()>>>;
 
 impl Stream {
     fn new(stream: TcpStream, begun: Vec<u8>) -> io::Result<Stream> {
         stream.set_nonblocking(true)?;
-        Ok(Stream { stream, begun, passed: 0, readable: None, writable: None })
+        Ok(Stream { stream, begun, passed: 0 })
     }
 }
 
-impl Drop for Stream {
-    fn drop(&mut self) {
-        // A coroutine that waits holds a clone: this ends its wait.
-        let _ = self.stream.close();
-    }
-}
-
-/// Repeats a call that does not block until it has a result, and waits for readiness in between.
+/// Repeats a call that does not block until it has a result. In between, the caller's task waits.
 fn poll_call<T>(
-    stream: &TcpStream,
-    readiness: &mut Readiness,
-    wait: fn(&TcpStream) -> io::Result<()>,
-    context: &mut Context<'_>,
+    mut wait: impl FnMut() -> Poll<io::Result<()>>,
     mut call: impl FnMut() -> io::Result<T>,
 ) -> Poll<io::Result<T>> {
     loop {
-        if let Some(waiting) = readiness {
-            let ended = ready!(Pin::new(waiting).poll(context));
-            *readiness = None;
-            ended.map_err(io::Error::other)??;
-        }
         match call() {
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
-                let stream = stream.try_clone()?;
-                *readiness = Some(sward::spawn(move || wait(&stream)));
-            }
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => ready!(wait())?,
             result => return Poll::Ready(result),
         }
     }
@@ -179,7 +154,7 @@ impl rt::Read for Stream {
         let mut chunk = [0; 8 << 10];
         let room = chunk.len().min(buffer.remaining());
         let read = || (&this.stream).read(&mut chunk[..room]);
-        let n = ready!(poll_call(&this.stream, &mut this.readable, TcpStream::readable, context, read))?;
+        let n = ready!(poll_call(|| this.stream.poll_readable(context), read))?;
         buffer.put_slice(&chunk[..n]);
         Poll::Ready(Ok(()))
     }
@@ -196,8 +171,7 @@ impl rt::Write for Stream {
         data: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let write = || (&this.stream).write_vectored(data);
-        poll_call(&this.stream, &mut this.writable, TcpStream::writable, context, write)
+        poll_call(|| this.stream.poll_writable(context), || (&this.stream).write_vectored(data))
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -1,4 +1,5 @@
-//! A future that waits for the end of a coroutine: a waiter whose `schedule` wakes a [`Waker`].
+//! A future that waits for an event, such as the end of a coroutine or the readiness of a socket: a waiter
+//! whose `schedule` wakes a [`Waker`].
 //!
 //! Other waiters stay on the stack of their owner, which does not go on before its wait has ended. A future
 //! may be dropped at any time, so its waiter is on the heap, with a reference count:
@@ -15,10 +16,13 @@
 //! once for it. Once [`Event::remove`] has returned, the node either was fired, and the batch has the ring's
 //! reference, or it never will be, and the `Awaiting` releases that reference.
 //!
+//! A fired waiter has to take the event's flag (`event.rs`). A future may never be polled again, so it does
+//! not promise that: `wake` fires the next waiter at once ([`Awaited::pass_on`]).
+//!
 //! [`Event::remove`]: super::event::Event::remove
 
 use super::contain::contain_panic;
-use super::event::EventNode;
+use super::event::{Event, EventNode};
 use super::header::Handle;
 use super::waiter::{Park, Table, Waiter};
 use crate::base::lock::{Mutex, Rank};
@@ -27,32 +31,51 @@ use std::ptr::NonNull;
 use std::sync::{Arc, OnceLock};
 use std::task::Waker;
 
-const TABLE: &Table = &Table { schedule: wake };
+/// What a future waits for. The value keeps the event alive.
+pub(crate) trait Awaited: Send + Sync + 'static {
+    /// The event.
+    fn event(&self) -> &Event;
+
+    /// Fires the next waiter of the event, unless this is set for good. Called after the future was woken.
+    fn pass_on(&self);
+}
+
+/// The end of the coroutine.
+impl Awaited for Handle {
+    fn event(&self) -> &Event {
+        &self.header().done
+    }
+
+    fn pass_on(&self) {}
+}
 
 #[repr(C)]
-struct Awaiter {
+struct Awaiter<A> {
     /// First, so that a pointer to it is a pointer to the awaiter.
     waiter: Waiter,
     /// Its node in the event's ring, made before it is listed.
     node: OnceLock<EventNode>,
     /// The future's task. `None` once it was woken, or the future was dropped.
     waker: Mutex<Option<Waker>>,
-    /// Keeps the event alive.
-    coroutine: Handle,
+    awaited: A,
 }
 
-/// A future's registration with the end of a coroutine. Dropping it ends the registration.
-pub(crate) struct Awaiting(Arc<Awaiter>);
+impl<A: Awaited> Awaiter<A> {
+    const TABLE: &Table = &Table { schedule: wake::<A> };
+}
 
-impl Awaiting {
-    /// Registers a waker, which is woken when the coroutine ends; `None` if it has ended already.
-    pub(crate) fn list(coroutine: Handle, waker: Waker) -> Option<Awaiting> {
+/// A future's registration with an event. Dropping it ends the registration.
+pub(crate) struct Awaiting<A: Awaited>(Arc<Awaiter<A>>);
+
+impl<A: Awaited> Awaiting<A> {
+    /// Registers a waker, which is woken when the event is set; `None` if it is set already.
+    pub(crate) fn list(awaited: A, waker: Waker) -> Option<Awaiting<A>> {
         let awaiter = Arc::new(Awaiter {
             // SAFETY: the table is a constant.
-            waiter: unsafe { Waiter::new(NonNull::from(TABLE)) },
+            waiter: unsafe { Waiter::new(NonNull::from(Awaiter::<A>::TABLE)) },
             node: OnceLock::new(),
             waker: Mutex::new(Rank::Parker, Some(waker)),
-            coroutine,
+            awaited,
         });
         let listed = Arc::into_raw(Arc::clone(&awaiter));
         // SAFETY: alive by the reference that it stands for, and good for the whole awaiter.
@@ -63,7 +86,7 @@ impl Awaiting {
         let node = awaiter.node.get_or_init(|| EventNode::new(ticket));
         // SAFETY: node and waiter stay where they are as long as the ring's reference lasts. It is released
         // by `wake`, which runs after the node was fired, or by `drop` after `remove`.
-        if unsafe { awaiter.coroutine.header().done.enqueue(node) } {
+        if unsafe { awaiter.awaited.event().enqueue(node) } {
             return Some(Awaiting(awaiter));
         }
         // SAFETY: the node was not listed, so this reference is still ours.
@@ -71,7 +94,7 @@ impl Awaiting {
         None
     }
 
-    /// Replaces the waker; false if the former one was woken already, as the coroutine has ended.
+    /// Replaces the waker; false if the former one was woken already, as the event was set.
     pub(crate) fn register(&self, waker: &Waker) -> bool {
         match self.0.waker.lock().as_ref() {
             None => return false,
@@ -92,12 +115,12 @@ impl Awaiting {
     }
 }
 
-impl Drop for Awaiting {
+impl<A: Awaited> Drop for Awaiting<A> {
     fn drop(&mut self) {
         // Dropped at the end of this function, without the lock, as that runs a user's code.
         let _waker = self.0.waker.lock().take();
         let node = self.0.node.get().expect("made before it was listed");
-        self.0.coroutine.header().done.remove(node);
+        self.0.awaited.event().remove(node);
         if self.0.waiter.cause(node.ticket()).is_none() {
             // SAFETY: the node is in no ring and was not fired, so the ring's reference is ours to release.
             unsafe { Arc::decrement_strong_count(Arc::as_ptr(&self.0)) };
@@ -105,16 +128,17 @@ impl Drop for Awaiting {
     }
 }
 
-/// Wakes the future's task. It runs where a coroutine ends, so a waker that panics must not unwind from here.
-unsafe fn wake(waiter: NonNull<Waiter>) {
+/// Wakes the future's task. It runs where the event is set, so a waker that panics must not unwind from here.
+unsafe fn wake<A: Awaited>(waiter: NonNull<Waiter>) {
     // SAFETY: this function belongs to awaiters alone, whose first field is the waiter. Their tickets are
     // made from the raw pointer of the ring's reference, which the fire passed to us, and this runs once for
     // it.
-    let awaiter = unsafe { Arc::from_raw(waiter.cast::<Awaiter>().as_ptr()) };
+    let awaiter = unsafe { Arc::from_raw(waiter.cast::<Awaiter<A>>().as_ptr()) };
     let waker = awaiter.waker.lock().take();
     if let Some(waker) = waker {
         contain_panic(|| waker.wake());
     }
+    awaiter.awaited.pass_on();
 }
 
 #[cfg(test)]
@@ -287,6 +311,47 @@ mod models {
             let awaiter = awaiting.map(|awaiting| Arc::downgrade(&awaiting.0));
             assert!(awaiter.is_none_or(|awaiter| awaiter.upgrade().is_none()), "a reference was leaked");
             assert_eq!(Arc::strong_count(&counts), 1);
+        });
+    }
+
+    /// An event that is set again for the next waiter, as readiness is.
+    struct Shared(Arc<Event>);
+
+    impl Awaited for Shared {
+        fn event(&self) -> &Event {
+            &self.0
+        }
+
+        fn pass_on(&self) {
+            set(&self.0);
+        }
+    }
+
+    fn set(event: &Event) {
+        let mut batch = crate::coroutine::waiter::Batch::new();
+        event.set(&mut batch);
+        while let Some(waiter) = batch.pop() {
+            // SAFETY: it got into the batch with the verdict `Schedule`, and leaves it once.
+            unsafe { Waiter::schedule(waiter) };
+        }
+    }
+
+    /// Two futures wait. The first one is dropped while the event is set: the second one is woken all the
+    /// same.
+    #[test]
+    fn a_dropped_future_keeps_no_wake_up() {
+        loom::model(|| {
+            let (event, counts) = (Arc::new(Event::new()), Arc::new(Counts::default()));
+            let list = || Awaiting::list(Shared(event.clone()), counts.clone().into()).expect("not set");
+            let (first, second) = (list(), list());
+            let drops = thread::spawn(move || drop(first));
+            set(&event);
+            drops.join().unwrap();
+            let woken = counts.get();
+            assert!(woken == 1 || woken == 2);
+            assert!(second.0.waker.lock().is_none(), "the second one was not woken");
+            drop(second);
+            assert_eq!((Arc::strong_count(&counts), Arc::strong_count(&event)), (1, 1));
         });
     }
 

@@ -45,7 +45,7 @@ mod waiter;
 mod waitlist;
 mod walk;
 
-pub(crate) use awaiter::Awaiting;
+pub(crate) use awaiter::{Awaited, Awaiting};
 pub(crate) use cancellation::Cancellation;
 pub(crate) use capture::{Capture, Trace};
 pub(crate) use contain::{contain_panic, drop_each, drop_one};

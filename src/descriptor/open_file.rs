@@ -4,13 +4,14 @@
 //! [`OpenFile`], so each open file has one source, and a timeout that is set through one handle applies to
 //! all.
 
-use super::readiness::{Attempt, PerformError, perform, set_again};
+use super::readiness::{Attempt, PerformError, perform, poll_ready, set_again};
 use crate::coroutine::{Batch, WaitReason};
 use crate::netpoll::{Direction, Source, is_ready};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 /// An open file whose calls wait.
@@ -84,6 +85,11 @@ impl OpenFile {
         self.perform_until(direction, reason, deadline, |_| {
             Ok(if is_ready(self.fd(), direction)? { Attempt::Done(()) } else { Attempt::WouldBlock })
         })
+    }
+
+    /// As `wait_ready`, for a future: its task is woken when it may be worth polling again.
+    pub(crate) fn poll_ready(&self, direction: Direction, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        poll_ready(&self.source, direction, context)
     }
 
     /// The error as std's types would return it.

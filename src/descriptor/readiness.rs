@@ -35,18 +35,22 @@
 //! *Plain threads* and unwinding coroutines wait in `poll(2)`, not for the event. The kernel wakes all of
 //! them. They neither consume the readiness nor set it, so they compete with the waiters here only by their
 //! calls. An edge wakes a waiter here in any case; the waiter then finds what the threads have left.
+//!
+//! *Futures* (`poll_ready`) ask the kernel for the present state before they wait, and wake the next waiter
+//! when they are woken, since nobody knows whether they are polled again.
 
 use crate::base::backoff::Backoff;
 use crate::coroutine::{Batch, Facts, Subject, WaitReason, Why};
-use crate::netpoll::{Direction, Source};
+use crate::netpoll::{Direction, Source, is_ready};
 use crate::sched::{
-    Blocks, Wait, Woken, checkpoint, consume_budget, deadline_of_file, elapsed, join_shard, may_switch,
-    refusal, unwind_cancelled, wait_for, wait_in_ring,
+    Blocks, Wait, Woken, checkpoint, consume_budget, deadline_of_file, elapsed, join_shard, join_some_shard,
+    may_switch, refusal, unwind_cancelled, wait_for, wait_in_ring,
 };
 use std::cell::Cell;
 use std::io;
 use std::mem;
 use std::os::fd::{AsRawFd, RawFd};
+use std::task::{Context, Poll};
 use std::time::Instant;
 
 /// The result of a non-blocking call that has not failed.
@@ -160,6 +164,33 @@ pub(crate) fn perform<T>(
             Woken::Event => {}
             Woken::Timeout => return Err(PerformError::TimedOut),
             Woken::Cancelled => unwind_cancelled(),
+        }
+    }
+}
+
+/// Whether a call in that direction would not block now. If it would, the future's task is woken once that
+/// may have changed; of several tasks that have polled the same direction, the last one. Does not park.
+pub(crate) fn poll_ready(
+    source: &Source,
+    direction: Direction,
+    context: &mut Context<'_>,
+) -> Poll<io::Result<()>> {
+    consume_budget();
+    source.prepare()?;
+    let leaving = RearmOnExit { source, direction };
+    loop {
+        source.check_open()?;
+        let times_ready = source.times_ready();
+        // Before the question, so that an edge after it is kept.
+        source.event(direction).consume();
+        if is_ready(source.fd(), direction)? {
+            set_again(source, direction);
+            return Poll::Ready(Ok(()));
+        }
+        join_some_shard(source)?;
+        if source.register(direction, context.waker()) && source.times_ready() == times_ready {
+            mem::forget(leaving);
+            return Poll::Pending;
         }
     }
 }

@@ -14,6 +14,7 @@ use std::io::{self, ErrorKind, IoSlice, IoSliceMut, Read, Write};
 use std::mem;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::fs::FileTypeExt;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 /// A descriptor that coroutines can wait for, of any kind that the system can poll: a pipe, a terminal or
@@ -207,6 +208,21 @@ impl<T> Pollable<T> {
     /// As [`writable`](Self::writable), for that time at most. `TimedOut` after it.
     pub fn writable_timeout(&self, timeout: Duration) -> io::Result<()> {
         self.ready(Direction::Write, WaitReason::Writable, deadline_after(timeout))
+    }
+
+    /// As [`readable`](Self::readable), for futures: `Pending` in place of the wait, and the task is woken
+    /// when it is worth polling again. If several tasks poll it for one direction, the task that has polled
+    /// last is woken. The waker is called on a worker, so it must not block. Does not park.
+    ///
+    /// In a coroutine it is a cancellation point, and lets others run now and then. On a plain thread it
+    /// fails if no runtime runs in the process.
+    pub fn poll_readable(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.watched.file.poll_ready(Direction::Read, context)
+    }
+
+    /// As [`writable`](Self::writable), for futures; see [`poll_readable`](Self::poll_readable).
+    pub fn poll_writable(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.watched.file.poll_ready(Direction::Write, context)
     }
 
     fn ready(&self, direction: Direction, reason: WaitReason, deadline: Option<Instant>) -> io::Result<()> {

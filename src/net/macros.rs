@@ -133,10 +133,88 @@ macro_rules! shared_methods {
     };
 }
 
+/// The waits for readiness to read or accept. `what` is the call that may succeed then.
+macro_rules! readable_methods {
+    ($ours:ident, what: $what:literal, example: $example:literal) => {
+        impl $ours {
+            #[doc = concat!("Waits until ", $what, " would not block. Parks until then, also in non-blocking")]
+            /// mode. Another caller may be faster, so the call may still have to wait.
+            ///
+            /// # Errors
+            ///
+            /// `WouldBlock` after the read timeout, where there is one; `NotConnected` after `close`.
+            pub fn readable(&self) -> std::io::Result<()> {
+                self.socket.wait_ready(crate::netpoll::Direction::Read, crate::coroutine::WaitReason::Readable)
+            }
+
+            /// As [`readable`](Self::readable), for futures: `Pending` in place of the wait, and the task is
+            /// woken when it is worth polling again. Does not park.
+            ///
+            /// Use it to write an adapter for async code: make the call in
+            /// [non-blocking mode](Self::set_nonblocking), and poll this once the call fails with
+            /// `WouldBlock`. If several tasks poll one socket for one direction, the task that has polled
+            /// last is woken. The waker is called on a worker, so it must not block.
+            ///
+            /// In a coroutine it is a cancellation point, and lets others run now and then.
+            ///
+            /// # Errors
+            ///
+            /// `NotConnected` after `close`. On a plain thread, if no runtime runs in the process.
+            ///
+            /// ```
+            /// use std::future::poll_fn;
+            /// use std::task::Poll;
+            ///
+            /// sward::run(|| {
+            #[doc = concat!("    ", $example)]
+            ///     let pending = poll_fn(|context| Poll::Ready(socket.poll_readable(context).is_pending()));
+            ///     assert!(sward::block_on(pending));
+            ///     Ok::<_, std::io::Error>(())
+            /// })
+            /// # .unwrap();
+            /// ```
+            pub fn poll_readable(
+                &self,
+                context: &mut std::task::Context<'_>,
+            ) -> std::task::Poll<std::io::Result<()>> {
+                self.socket.poll_ready(crate::netpoll::Direction::Read, context)
+            }
+        }
+    };
+}
+
+/// The waits for readiness to write.
+macro_rules! writable_methods {
+    ($ours:ident, what: $what:literal) => {
+        impl $ours {
+            #[doc = concat!("Waits until ", $what, " would not block: there is room, or an error to report.")]
+            /// Otherwise as [`readable`](Self::readable).
+            ///
+            /// # Errors
+            ///
+            /// `WouldBlock` after the write timeout, `NotConnected` after `close`.
+            pub fn writable(&self) -> std::io::Result<()> {
+                self.socket
+                    .wait_ready(crate::netpoll::Direction::Write, crate::coroutine::WaitReason::Writable)
+            }
+
+            /// As [`writable`](Self::writable), for futures; see [`poll_readable`](Self::poll_readable).
+            pub fn poll_writable(
+                &self,
+                context: &mut std::task::Context<'_>,
+            ) -> std::task::Poll<std::io::Result<()>> {
+                self.socket.poll_ready(crate::netpoll::Direction::Write, context)
+            }
+        }
+    };
+}
+
 /// The methods of the types that transfer: those of all types, with the same arguments, and the timeouts.
 macro_rules! transfer_methods {
     ($ours:ident, example: $example:literal, call: $call:literal) => {
         crate::net::macros::shared_methods! { $ours, example: $example, call: $call }
+        crate::net::macros::readable_methods! { $ours, what: "a call that reads or receives", example: $example }
+        crate::net::macros::writable_methods! { $ours, what: "a call that writes or sends" }
 
         impl $ours {
             /// Limits how long a call waits to read or receive, for all clones, from their next call on;
@@ -180,4 +258,6 @@ macro_rules! transfer_methods {
     };
 }
 
-pub(super) use {byte_stream, conversions, shared_methods, transfer_methods};
+pub(super) use {
+    byte_stream, conversions, readable_methods, shared_methods, transfer_methods, writable_methods,
+};

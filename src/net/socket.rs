@@ -15,6 +15,7 @@ use std::io;
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 /// An open socket.
 #[derive(Debug)]
@@ -101,6 +102,11 @@ impl Socket {
     /// direction's timeout.
     pub(super) fn wait_ready(&self, direction: Direction, reason: WaitReason) -> io::Result<()> {
         self.file.wait_ready(direction, reason)
+    }
+
+    /// As `wait_ready`, for a future.
+    pub(super) fn poll_ready(&self, direction: Direction, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.file.poll_ready(direction, context)
     }
 
     /// Whether `close` was called.

@@ -2,7 +2,7 @@
 
 use super::accept::BACKLOG;
 use super::addr::RawAddr;
-use super::macros::{conversions, shared_methods};
+use super::macros::{conversions, readable_methods, shared_methods};
 use super::options::set_option;
 use super::resolve::{ToSocketAddrs, each_address};
 use super::socket::{self, Short, Socket, describe};
@@ -202,6 +202,12 @@ impl fmt::Debug for TcpListener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         describe(self.as_fd(), f, "TcpListener", [("addr", self.local_addr())])
     }
+}
+
+readable_methods! {
+    TcpListener,
+    what: "`accept`",
+    example: "let socket = sward::net::TcpListener::bind(\"127.0.0.1:0\")?;"
 }
 
 shared_methods! {

@@ -5,9 +5,7 @@ use super::options::{linger_time, linger_value};
 use super::resolve::{ToSocketAddrs, each_address};
 use super::socket::{Short, Socket, describe};
 use super::{Shutdown, SocketAddr, tcp_setup};
-use crate::coroutine::WaitReason;
 use crate::descriptor::{deadline_after, zero_timeout};
-use crate::netpoll::Direction;
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -132,51 +130,6 @@ impl TcpStream {
     /// are some, as a read does.
     pub fn peek(&self, buf: &mut [u8]) -> io::Result<usize> {
         self.socket.peek(buf)
-    }
-
-    /// Waits until a read would not block: there are bytes to read, or the end of the stream, or an error.
-    /// Parks until then, also in non-blocking mode.
-    ///
-    /// A read waits by itself, so most programs do not need this. It is for code that must not park in its
-    /// calls, such as a future's `poll`: such code calls in non-blocking mode, and another coroutine waits
-    /// here and wakes it. Another reader may take the bytes first; then the read after `readable` would block
-    /// nevertheless.
-    ///
-    /// # Errors
-    ///
-    /// `WouldBlock` after the read timeout, `NotConnected` after [`close`](Self::close). An error of the
-    /// connection is left for the read to report.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use std::io::{Read, Write};
-    /// use sward::net::{TcpListener, TcpStream};
-    ///
-    /// sward::run(|| {
-    ///     let listener = TcpListener::bind("127.0.0.1:0")?;
-    ///     let mut client = TcpStream::connect(listener.local_addr()?)?;
-    ///     let (mut server, _) = listener.accept()?;
-    ///     server.set_nonblocking(true)?;
-    ///     client.write_all(b"x")?;
-    ///     server.readable()?;
-    ///     assert_eq!(server.read(&mut [0; 8])?, 1);
-    ///     Ok::<_, std::io::Error>(())
-    /// })
-    /// # .unwrap();
-    /// ```
-    pub fn readable(&self) -> io::Result<()> {
-        self.socket.wait_ready(Direction::Read, WaitReason::Readable)
-    }
-
-    /// Waits until a write would not block: there is room for at least one byte, or an error to report. Parks
-    /// until then, also in non-blocking mode. Otherwise as [`readable`](Self::readable).
-    ///
-    /// # Errors
-    ///
-    /// `WouldBlock` after the write timeout, `NotConnected` after [`close`](Self::close).
-    pub fn writable(&self) -> io::Result<()> {
-        self.socket.wait_ready(Direction::Write, WaitReason::Writable)
     }
 
     /// Sets `TCP_NODELAY`, as [`std::net::TcpStream::set_nodelay`]: the kernel sends small writes at once.

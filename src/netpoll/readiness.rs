@@ -1,7 +1,8 @@
 //! The readiness of a source, which its shard shares with it.
 
 use super::event::{Direction, PollEvent};
-use crate::coroutine::{Batch, Event, StickyNumbers};
+use crate::coroutine::{Awaited, Batch, Event, StickyNumbers};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// One readiness event for each direction. The source and the table of its shard own it together, so a kernel
@@ -97,5 +98,23 @@ impl Readiness {
     pub(super) fn set_all(&self, batch: &mut Batch) {
         self.read.set_all(batch);
         self.write.set_all(batch);
+    }
+}
+
+/// The readiness of a source in one direction, as a future waits for it.
+pub(super) struct Interest {
+    pub(super) readiness: Arc<Readiness>,
+    pub(super) direction: Direction,
+}
+
+impl Awaited for Interest {
+    fn event(&self) -> &Event {
+        self.readiness.event(self.direction)
+    }
+
+    fn pass_on(&self) {
+        let mut batch = Batch::new();
+        self.event().set(&mut batch);
+        batch.wake();
     }
 }

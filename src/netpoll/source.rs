@@ -49,19 +49,20 @@
 
 use super::event::{Direction, Key};
 use super::fd::{is_ready, wait_on_thread};
-use super::readiness::Readiness;
+use super::readiness::{Interest, Readiness};
 use super::shard::Shard;
 use super::sys::Poller;
 use crate::base::backoff::Backoff;
 use crate::base::fork;
 use crate::base::lock::{Mutex, Rank};
 use crate::base::sys::set_nonblocking;
-use crate::coroutine::{Batch, Event};
+use crate::coroutine::{Awaiting, Batch, Event};
 use std::io::{self, PipeReader, PipeWriter};
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock, PoisonError};
+use std::task::Waker;
 use std::time::Instant;
 
 /// An open file that can be waited for.
@@ -77,7 +78,19 @@ pub(crate) struct Source {
     closed: AtomicBool,
     /// For files whose blocked threads nothing else can wake.
     close_pipe: Option<Box<Mutex<ClosePipe>>>,
+    /// The futures that wait for it, once there was one.
+    futures: OnceLock<Box<Futures>>,
 }
+
+/// The future that waits for a source to be readable, and the one that waits for it to be writable.
+#[derive(Default)]
+struct Futures {
+    read: Slot,
+    write: Slot,
+}
+
+/// A future's registration.
+type Slot = std::sync::Mutex<Option<Awaiting<Interest>>>;
 
 /// A pipe whose writing end `close` closes. It wakes the plain threads that block on a file of a kind that
 /// has no `shutdown`: they wait for the reading end as well.
@@ -108,6 +121,7 @@ impl Source {
             nonblocking: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             close_pipe: None,
+            futures: OnceLock::new(),
         }
     }
 
@@ -259,6 +273,24 @@ impl Source {
         Ok(Poller::ONE_SHOT && is_ready(self.fd(), direction)?)
     }
 
+    /// Has the waker woken when the source may be ready in that direction, in place of the waker of the last
+    /// call. False, and nothing is registered, if the event is set. As before a wait, the caller has joined a
+    /// shard.
+    pub(crate) fn register(&self, direction: Direction, waker: &Waker) -> bool {
+        let interest = Interest { readiness: Arc::clone(&self.readiness), direction };
+        let Some(awaiting) = Awaiting::list(interest, waker.clone()) else { return false };
+        self.arm(direction);
+        let futures = self.futures.get_or_init(Box::default);
+        let slot = match direction {
+            Direction::Read => &futures.read,
+            Direction::Write => &futures.write,
+        };
+        let former = slot.lock().unwrap_or_else(PoisonError::into_inner).replace(awaiting);
+        // Not under the lock: dropping a waker runs a user's code.
+        drop(former);
+        true
+    }
+
     /// Leaves the shard and returns the descriptor, which stays non-blocking if it is.
     pub(crate) fn into_fd(self) -> OwnedFd {
         self.unbind();
@@ -269,6 +301,7 @@ impl Source {
             std::ptr::drop_in_place(&raw mut this.readiness);
             std::ptr::drop_in_place(&raw mut this.binding);
             std::ptr::drop_in_place(&raw mut this.close_pipe);
+            std::ptr::drop_in_place(&raw mut this.futures);
             std::ptr::read(&raw const this.fd)
         }
     }

@@ -33,7 +33,7 @@ enum Awaited {
     /// It was not polled.
     Not,
     /// A poll found that the coroutine had not ended.
-    Pending(Awaiting),
+    Pending(Awaiting<Handle>),
     /// It has returned the result.
     Taken,
 }

@@ -1,6 +1,8 @@
 //! What the calling thread is to the scheduler: its worker, the coroutine that runs on it, and what belongs
 //! to that coroutine alone.
 
+use super::config::Phase;
+use super::registry::runtimes;
 use super::shared::{Remote, Shared};
 use super::timers::TimerKey;
 use super::worker::{Worker, this_worker};
@@ -63,6 +65,18 @@ pub(crate) fn current_runtime() -> Option<Arc<Shared>> {
 #[inline]
 pub(crate) fn join_shard(source: &Source) -> io::Result<()> {
     with(|worker| source.join(worker.shard())).unwrap_or(Ok(()))
+}
+
+/// As `join_shard`. On a plain thread, joins a shard of some runtime.
+pub(crate) fn join_some_shard(source: &Source) -> io::Result<()> {
+    if let Some(joined) = with(|worker| source.join(worker.shard())) {
+        return joined;
+    }
+    let runtime = runtimes().into_iter().find(|shared| shared.phase() == Phase::Running);
+    let Some(runtime) = runtime else {
+        return Err(io::Error::other("no runtime: sward polls descriptors for futures only while one runs"));
+    };
+    source.join(&runtime.remotes[0].shard)
 }
 
 /// A number of this thread's worker that differs from call to call; `None` on a plain thread.

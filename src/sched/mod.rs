@@ -77,7 +77,7 @@ pub(crate) use checks::prepare as prepare_checks;
 pub(crate) use config::{Config, Phase};
 pub(crate) use current::{
     blocks_worker, cancelled, cancelling, current_coroutine, current_runtime, is_worker_of, join_shard,
-    limit, may_switch, on_worker, random, with_local_record,
+    join_some_shard, limit, may_switch, on_worker, random, with_local_record,
 };
 pub(crate) use deadline::deadline_of_file;
 pub(crate) use hint::{hinted, take_hint, watch_hints};

@@ -8,6 +8,7 @@ mod common;
 mod close;
 mod linger;
 mod placement;
+mod poll_ready;
 mod readiness;
 mod resolve;
 mod tcp_listener;

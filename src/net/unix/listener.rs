@@ -3,7 +3,7 @@
 use super::{SocketAddr, UnixStream};
 use crate::net::accept::BACKLOG;
 use crate::net::addr::RawAddr;
-use crate::net::macros::{conversions, shared_methods};
+use crate::net::macros::{conversions, readable_methods, shared_methods};
 use crate::net::socket::{self, Short, Socket, describe};
 use crate::net::sys;
 use std::fmt;
@@ -175,6 +175,12 @@ impl fmt::Debug for UnixListener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         describe(self.as_fd(), f, "UnixListener", [("local", self.local_addr())])
     }
+}
+
+readable_methods! {
+    UnixListener,
+    what: "`accept`",
+    example: "let socket = sward::net::UnixListener::bind(\"\")?; // Linux finds a name"
 }
 
 shared_methods! {
