@@ -24,6 +24,8 @@ pub(crate) enum Rank {
     Live,
     /// What a dump has captured so far: `sched::capture`.
     Captured,
+    /// The spawn sites that a worker has met: `sched::accounts`.
+    Accounts,
     /// The vacant mobile homes: `sched::mobile`.
     Vacant,
     /// The pool's queue: `blocking`.

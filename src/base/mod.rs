@@ -6,6 +6,7 @@
 //! - [`bit_set`]: sets of small numbers.
 //! - [`at_exit`]: a value that a thread keeps until it has run everything else.
 //! - [`fork`]: what a forked child may use of its parent's runtimes.
+//! - [`histogram`]: how often times of which length occurred.
 //! - [`list`]: the intrusive queue that links runnable coroutines without an allocation.
 //! - [`sync`]: atomics, which are loom's in models.
 //! - [`spin_lock`]: the lock of critical sections of a few instructions.
@@ -20,6 +21,7 @@ pub(crate) mod at_exit;
 pub(crate) mod backoff;
 pub(crate) mod bit_set;
 pub(crate) mod fork;
+pub(crate) mod histogram;
 pub(crate) mod large_box;
 pub(crate) mod list;
 pub(crate) mod list_lock;

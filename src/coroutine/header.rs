@@ -38,12 +38,12 @@
 //!
 //! Who may touch what, and when:
 //!
-//! - `waiter`, `state`, `done`, `token`, `reason`, `subject`, `since`, `owner.home`: every thread with a
-//!   reference; they are atomic.
+//! - `waiter`, `state`, `done`, `token`, `reason`, `subject`, `since`, `runnable_at`, `owner.home`: every
+//!   thread with a reference; they are atomic.
 //! - `id`, `parent`, `site`, `stack`, `pinned`, `isolated`: every thread with a reference; they never change.
-//! - `continuation`, `switch`, `request`, `used`, `listed`, `assigned`, `taken_back`: the worker that runs
-//!   the coroutine or is about to, or the thread that moves it between queues; and the coroutine itself while
-//!   it runs.
+//! - `continuation`, `switch`, `request`, `used`, `listed`, `assigned`, `taken_back`, `measured`: the worker
+//!   that runs the coroutine or is about to, or the thread that moves it between queues; and the coroutine
+//!   itself while it runs.
 //! - `owner.previous`, `owner.next`: the thread that holds the lock of the list in which the coroutine is.
 //! - `record`: the coroutine; all others only the name in it, which never changes.
 //! - `body`: the coroutine until it sets COMPLETE. Then the joiner; or, if JOINED was cleared before, still
@@ -67,7 +67,7 @@ use crate::stack::{Stack, StackSize};
 use std::cell::{Cell, UnsafeCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::{self, NonNull};
-use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
 
 /// The coroutine has ended, and the body holds the result until it is taken or dropped. Never cleared.
@@ -132,8 +132,13 @@ pub(crate) struct Header {
     reason: AtomicU8,
     /// The scheduler's: how often it was taken back from a worker that it was assigned to.
     pub(crate) taken_back: Cell<u8>,
+    /// The scheduler's: whether its stack had no pages when it started, so that its depth can be measured.
+    pub(crate) measured: Cell<bool>,
     /// The bytes of stack in use at the last suspension, modulo 2^32.
     used: Cell<u32>,
+    /// The scheduler's, while accounting is on: since when the coroutine has waited for its turn
+    /// (`sched::accounts`).
+    pub(crate) runnable_at: AtomicU32,
     state: AtomicUsize,
     /// Set for good once the coroutine has ended.
     pub(crate) done: Event,
@@ -250,7 +255,9 @@ where
             listed: Cell::new(false),
             continuation: UnsafeCell::new(None),
             switch: Cell::new(None),
+            measured: Cell::new(false),
             used: Cell::new(0),
+            runnable_at: AtomicU32::new(0),
             record: AtomicPtr::new(record),
             id: settings.id,
             stack: settings.stack,
@@ -524,6 +531,16 @@ impl Header {
         // SAFETY: the switch is set by the first resumption.
         unsafe { continuation.walk(walk) };
         true
+    }
+
+    /// An address in the topmost page of its stack, and how many bytes of the stack were in use when it
+    /// suspended last; `None` if it has not run.
+    ///
+    /// # Safety
+    ///
+    /// The caller owns the coroutine, which does not run.
+    pub(crate) unsafe fn stack_in_use(&self) -> Option<(usize, usize)> {
+        Some((self.switch.get()?.base().addr(), self.used.get() as usize))
     }
 
     /// The high end of its stack, and the stack pointer of the function in which it has suspended; `None` if

@@ -56,7 +56,7 @@ pub use label::Id;
 pub(crate) use label::{Label, Site};
 pub(crate) use local_record::{LocalRecord, Unwinding};
 pub(crate) use locals::{Gone, LocalId, Value};
-pub(crate) use reason::WaitReason;
+pub(crate) use reason::{WAIT_REASONS, WaitReason};
 #[allow(unused_imports, reason = "for reports")]
 pub(crate) use subject::Waiting;
 pub(crate) use subject::{Facts, Holder, Subject, SubjectRef, Why};

@@ -10,6 +10,9 @@ macro_rules! reasons {
             $($(#[$doc])* $name,)*
         }
 
+        /// How many kinds there are, `None` included.
+        pub(crate) const WAIT_REASONS: usize = ALL.len();
+
         const ALL: &[(WaitReason, &str)] = &[$((WaitReason::$name, $words),)*];
     };
 }

@@ -8,6 +8,7 @@
 //! - `text`, `json`, `summary`: how a dump is written. `signal`: a dump on a signal.
 //! - `stall`: the stack in the report of a stall.
 //! - `leak_check`: what a test leaves behind.
+//! - `sites`: what the coroutines of each spawn site do and cost.
 //! - `graph`, `deadlock`: who waits for whom. `watch`: the thread that looks for deadlocks.
 
 mod collect;
@@ -17,6 +18,7 @@ mod graph;
 mod json;
 mod leak_check;
 mod signal;
+mod sites;
 mod stack;
 mod stacks;
 mod stall;
@@ -34,6 +36,7 @@ pub use dump::{
 };
 pub use leak_check::{LeakCheck, assert_no_leaks};
 pub(crate) use signal::{WANT_SIGNAL, dump_on, parse_signal};
+pub use sites::{SiteWait, Sites, SpawnSite, StackUse, set_accounting, sites};
 pub use stack::{Frame, Stack, StackExtent, Symbol};
 pub(crate) use stall::report_stack_of_turn;
 pub use subject::{Party, Subject};

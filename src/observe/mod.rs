@@ -95,6 +95,25 @@
 //!             lasts_ms: {least, most} | null, waits_for: [{subject: text, count}], more_subjects,
 //!             members: [{id, name}] (the first ones), stack: index in stacks | null
 //! ```
+//!
+//! # Spawn sites
+//!
+//! [`sites`] says what the coroutines of each call that spawns do and cost: processor time, the longest turn,
+//! how long they wait for their turns, what they wait for, how deep their stacks are. Use it to find where time
+//! and memory go. Most figures need *accounting*, which costs a little: switch it on with
+//! [`Builder::accounting`](crate::runtime::Builder::accounting), `SWARD_ACCOUNTING=1`, or [`set_accounting`].
+//!
+//! [`Sites::to_json`] writes one object, under the same rules as above:
+//!
+//! ```text
+//! sites       version: 1, process, accounting, accounted_ms, outside_of_turns_ms, netpoller_ms,
+//!             sites: [site]
+//! site        spawned_at: {file, line, column}, alive, parked, runnable, started, ended, turns,
+//!             processor_time_ms, longest_turn_ms, run_delay, waits: [wait], stack
+//! run_delay   count, sum_ms, classes: [{below_ns, count}], from the shortest on, without empty ones
+//! wait        call, ended, time_ms, present, longest_present_ms
+//! stack       size, suspended, deepest, measured, suggested: bytes | null
+//! ```
 
 #[cfg(feature = "dashboard")]
 mod dashboard;
@@ -109,3 +128,5 @@ pub use crate::inspect::{
     RuntimeDump, RuntimeMode, RuntimePhase, Stack, StackExtent, Subject, Symbol, ThreadDump, WaitDump,
     WorkerDump, WorkerState, assert_no_leaks, deadlocks, dump,
 };
+pub use crate::base::histogram::Histogram;
+pub use crate::inspect::{SiteWait, Sites, SpawnSite, StackUse, set_accounting, sites};

@@ -16,6 +16,7 @@ pub(super) struct Defaults {
     pub(super) checks: bool,
     pub(super) homes: Homes,
     pub(super) deadlocks: DeadlockWatch,
+    pub(super) accounting: bool,
     /// The signal that makes a dump.
     pub(super) dump_signal: Option<i32>,
     /// Where such a dump goes, instead of stderr.
@@ -38,10 +39,11 @@ impl Defaults {
             let homes = variable("SWARD_HOMES", Homes::parse, WANT_HOMES)?.unwrap_or_default();
             let deadlocks = variable("SWARD_DEADLOCKS", parse_deadlocks, WANT_DEADLOCKS)?;
             let deadlocks = deadlocks.unwrap_or(DeadlockWatch::Reports);
+            let accounting = variable("SWARD_ACCOUNTING", parse_switch, WANT_SWITCH)?.unwrap_or(false);
             let dump_signal = variable("SWARD_DUMP_SIGNAL", parse_signal, WANT_SIGNAL)?;
             let dump_file = std::env::var_os("SWARD_DUMP_FILE").filter(|path| !path.is_empty());
             let dump_file = dump_file.map(PathBuf::from);
-            Ok(Defaults { workers, stack_size, checks, homes, deadlocks, dump_signal, dump_file })
+            Ok(Defaults { workers, stack_size, checks, homes, deadlocks, accounting, dump_signal, dump_file })
         })
     }
 }

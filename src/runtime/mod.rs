@@ -59,6 +59,7 @@
 //! | `SWARD_GUARD_SIZE` | likewise, up to `64M` | [`Builder::guard_size`] |
 //! | `SWARD_HOMES` | `auto`, `off`, or a number from 1 to 65536 | [`Builder::homes`] |
 //! | `SWARD_CHECK` | `1` or `0` | [`Builder::checks`] |
+//! | `SWARD_ACCOUNTING` | `1` or `0` | [`Builder::accounting`] |
 //! | `SWARD_DEADLOCKS` | `1`, `0`, or `abort` | [`Builder::watch_deadlocks`] |
 //! | `SWARD_DUMP_SIGNAL` | the name of a signal, such as `QUIT`, or its number | [`Builder::dump_on`] |
 //! | `SWARD_DUMP_FILE` | a path | - : where such dumps go, instead of stderr |

@@ -55,6 +55,7 @@ pub(super) fn start(shared: &Arc<Shared>) -> io::Result<()> {
     let name = format!("{}-netpoll", shared.config().thread_name);
     shared.threads.start(name, move || {
         let _bomb = AbortOnPanic;
+        monitor.shared.netpoller_time.begin();
         monitor.shared.netpoller.run(&monitor);
     })
 }

@@ -78,7 +78,7 @@ use super::captured::{Captured, CapturedRuntime, CapturedWorker, Collection, Det
 use super::config::Phase;
 use super::home::Cursor;
 use super::shared::{Home, Remote, Shared};
-use crate::coroutine::{Capture, Header, Id, Trace, WaitReason};
+use crate::coroutine::{Capture, Header, Id, Site, Trace, WaitReason};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -259,6 +259,50 @@ pub(crate) fn for_each_wait_for_others(shared: &Shared, mut f: impl FnMut(Id, u6
             }
         };
         while home.walk_locked(number, LOCKED, &mut visit) {}
+    }
+}
+
+/// A coroutine that has started and has not ended, as any thread may read it.
+pub(crate) struct Live {
+    pub(crate) site: Site,
+    pub(crate) state: State,
+    /// Why it waits, and since when.
+    pub(crate) reason: WaitReason,
+    pub(crate) since: Instant,
+    /// The bytes of address space of its stack.
+    pub(crate) stack_size: usize,
+}
+
+/// Calls `f` for each coroutine that has started and has not ended. The caller makes sure that there is no
+/// dump at the same time. `f` runs under the lock of a list.
+pub(crate) fn for_each_live(shared: &Shared, mut f: impl FnMut(Live)) {
+    let number = next_number();
+    for home in shared.homes() {
+        home.begin_capture(number);
+        let mut visit = |header: &Header| {
+            let parked = header.waiter.parked_in().is_some();
+            f(Live {
+                site: header.site(),
+                state: if parked { State::Parked } else { State::Runnable },
+                reason: header.reason(),
+                since: shared.after(header.since()),
+                stack_size: header.stack_size().bytes(),
+            });
+        };
+        while home.walk_locked(number, LOCKED, &mut visit) {}
+    }
+    // One in its first turn is not listed.
+    for remote in shared.active_remotes() {
+        let turn = remote.running.turns();
+        if let Some(site) = remote.running.first_site()
+            && remote.running_home().has_first_turn()
+            && remote.running.id().is_some()
+            && remote.running.was_turn(turn)
+        {
+            let (state, reason) = (State::Running, WaitReason::None);
+            let stack_size = shared.config().stack_size.bytes();
+            f(Live { site, state, reason, since: Instant::now(), stack_size });
+        }
     }
 }
 

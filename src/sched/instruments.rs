@@ -1,19 +1,22 @@
 //! What observes turns, wakes and spawns while it is switched on: accounting, and the flight recorder.
 //!
 //! The problem: what is off may cost nothing that can be measured. So one static byte says what is on. Each
-//! turn, wake and spawn reads it once: a load and a branch. If it is not zero, a cold path does the same, and
+//! turn, wake, spawn and start reads it once: a load and a branch. If it is not zero, a cold path does the same, and
 //! calls the functions of this file. The byte is the same for all runtimes of the process.
 //!
 //! An instrument that is switched on or off amid a turn sees the rest of it: [`Turn`] keeps what was on when
 //! the turn began.
 
+pub(super) use super::accounts::Leaves;
+use super::accounts::{self, AccountedTurn, Of};
+use super::registry::runtimes;
 use super::shared::Shared;
 use super::worker::Worker;
 use crate::coroutine::Header;
+use crate::stack::Stack;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 /// Accounting: what each spawn site costs (`accounts`).
-#[allow(dead_code, reason = "the instruments use it")]
 pub(crate) const ACCOUNTING: u8 = 1;
 /// The flight recorder.
 #[allow(dead_code, reason = "the instruments use it")]
@@ -29,8 +32,7 @@ pub(crate) fn on() -> u8 {
 }
 
 /// Switches an instrument on or off. Returns whether it was on.
-#[allow(dead_code, reason = "the instruments use it")]
-pub(crate) fn switch(instrument: u8, wanted: bool) -> bool {
+fn switch(instrument: u8, wanted: bool) -> bool {
     let before = if wanted {
         ON.fetch_or(instrument, Ordering::Relaxed)
     } else {
@@ -39,15 +41,15 @@ pub(crate) fn switch(instrument: u8, wanted: bool) -> bool {
     before & instrument != 0
 }
 
-/// How a coroutine leaves its stack.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Leaves {
-    /// It waits; its reason says why. If the wait has ended meanwhile, it goes on in the same turn.
-    Waits,
-    /// It lets others run first.
-    Yields,
-    /// It has ended.
-    Ends,
+/// Switches accounting on or off, for all runtimes of the process. Returns whether it was on.
+pub(crate) fn set_accounting(on: bool) -> bool {
+    let changed = accounts::note_switch(on, || {
+        switch(ACCOUNTING, on);
+        for shared in runtimes() {
+            shared.netpoller_time.note_switch(on);
+        }
+    });
+    on != changed
 }
 
 /// What a turn tells its observer.
@@ -68,34 +70,68 @@ impl Observer for () {
 
 /// A turn that is observed.
 pub(super) struct Turn<'a> {
-    #[expect(dead_code, reason = "the instruments use it")]
     worker: &'a Worker,
-    #[expect(dead_code, reason = "the instruments use it")]
-    on: u8,
+    account: Option<AccountedTurn>,
 }
 
 impl<'a> Turn<'a> {
     /// The turn of a coroutine begins. `on` is what is on.
-    pub(super) fn begin(worker: &'a Worker, _header: &Header, on: u8) -> Turn<'a> {
-        Turn { worker, on }
+    pub(super) fn begin(worker: &'a Worker, header: &Header, on: u8) -> Turn<'a> {
+        let account = (on & ACCOUNTING != 0).then(|| worker.accounts.begin(accounts_of(worker), header));
+        Turn { worker, account }
     }
 
     /// The turn is over. The coroutine may run elsewhere by now, or be gone.
-    pub(super) fn end(self) {}
+    pub(super) fn end(self) {
+        if let Some(turn) = self.account {
+            self.worker.accounts.end(accounts_of(self.worker), turn);
+        }
+    }
 }
 
 impl Observer for Turn<'_> {
-    fn leaves(&mut self, _header: &Header, _how: Leaves) {}
+    fn leaves(&mut self, header: &Header, how: Leaves) {
+        if let Some(turn) = &self.account {
+            self.worker.accounts.leave(accounts_of(self.worker), turn, header, how);
+        }
+    }
 
     fn goes_on(&mut self) {}
+}
+
+fn accounts_of(worker: &Worker) -> Of<'_> {
+    let remote = worker.remote();
+    Of {
+        shared: &remote.accounts,
+        clock: remote.clock.get().copied(),
+        polls: remote.polls.load(Ordering::Relaxed),
+        began: worker.shared().began(),
+    }
+}
+
+/// A coroutine is about to start on that stack.
+#[cold]
+#[inline(never)]
+pub(super) fn note_start(worker: &Worker, header: &Header, stack: &Stack, on: u8) {
+    if on & ACCOUNTING != 0 {
+        worker.accounts.prepare_stack(accounts_of(worker), header, stack);
+    }
 }
 
 /// A coroutine whose wait has ended is about to be queued.
 #[cold]
 #[inline(never)]
-pub(super) fn note_wake(_shared: &Shared, _header: &Header, _on: u8) {}
+pub(super) fn note_wake(shared: &Shared, header: &Header, on: u8) {
+    if on & ACCOUNTING != 0 {
+        accounts::note_runnable(header, shared.now());
+    }
+}
 
 /// An unstarted coroutine is about to be queued.
 #[cold]
 #[inline(never)]
-pub(super) fn note_spawn(_shared: &Shared, _header: &Header, _on: u8) {}
+pub(super) fn note_spawn(shared: &Shared, header: &Header, on: u8) {
+    if on & ACCOUNTING != 0 {
+        accounts::note_runnable(header, shared.now());
+    }
+}

@@ -4,6 +4,7 @@
 //!
 //! - [`timers`], [`inbox`], [`handover`], [`idle`], [`before_sleep`], [`random`](mod@random): pure parts, run
 //!   by loom or by plain tests.
+//! - [`accounts`]: what the coroutines of each spawn site cost.
 //! - [`deques`], [`config`], [`captured`], [`threads`], [`running`], [`budget`], [`ids`]: small parts.
 //! - [`home_queues`], [`home`], [`runnable`]: the group of coroutines that stay together. [`mobile`]: the
 //!   homes that any worker may run. [`remote`]: the part of a worker that other threads use. [`shared`]: what
@@ -25,6 +26,7 @@
 //! `README.md` beside this file says how workers sleep and are woken, why no work is left waiting while a
 //! worker sleeps, and how long a coroutine waits for its turn at most.
 
+mod accounts;
 mod before_sleep;
 mod blocked_threads;
 mod budget;
@@ -68,10 +70,11 @@ mod unwinding;
 mod wait;
 mod worker;
 
+pub(crate) use accounts::{SiteFigures, accounted};
 pub(crate) use blocked_threads::{BlockedThread, for_each_blocked_thread};
 pub(crate) use budget::this_holder;
 pub(crate) use cancel::{checkpoint, limited, masked, unwind_cancelled, unwind_shutdown};
-pub(crate) use capture::{capture, for_each_wait_for_others, sample_turn};
+pub(crate) use capture::{Live, capture, for_each_live, for_each_wait_for_others, sample_turn};
 pub(crate) use captured::{Captured, CapturedRuntime, CapturedWorker, Detail, State, WorkerState};
 pub(crate) use checks::prepare as prepare_checks;
 pub(crate) use config::{Config, Phase};
@@ -81,6 +84,7 @@ pub(crate) use current::{
 };
 pub(crate) use deadline::deadline_of_file;
 pub(crate) use hint::{hinted, take_hint, watch_hints};
+pub(crate) use instruments::set_accounting;
 pub(crate) use mobile::MAX_HOMES;
 pub(crate) use registry::{register, runtimes};
 pub(crate) use rest::for_each_started;

@@ -1,5 +1,6 @@
 //! The part of a worker that other threads use.
 
+use super::accounts::WorkerAccounts;
 use super::deques::Deques;
 use super::home::Home;
 use super::idle::{Idle, SleepState};
@@ -55,6 +56,8 @@ pub(crate) struct Remote<R> {
     pub(crate) left: AtomicBool,
     /// Counts what it stole from other workers.
     pub(super) steals: AtomicU64,
+    /// What the coroutines of each spawn site have cost on the worker.
+    pub(crate) accounts: WorkerAccounts,
     /// The processor time of the worker's thread.
     pub(crate) clock: OnceLock<ThreadClock>,
     /// Says what the system does with the worker's thread.
@@ -89,6 +92,7 @@ impl<R> Remote<R> {
             blocked_in: AtomicU8::new(WaitReason::None as u8),
             left: AtomicBool::new(false),
             steals: AtomicU64::new(0),
+            accounts: WorkerAccounts::new(),
             clock: OnceLock::new(),
             probe: OnceLock::new(),
             slow: AtomicBool::new(false),

@@ -1,5 +1,6 @@
 //! What the workers of one runtime share.
 
+use super::accounts::ThreadTime;
 use super::captured::Collection;
 use super::config::{Config, Phase};
 use super::home;
@@ -49,6 +50,8 @@ pub(crate) struct Shared {
     /// With mobile homes: whether a push may wake a spare worker. The monitor sets it while coroutines keep
     /// all other workers.
     pub(crate) wants_spare: AtomicBool,
+    /// What the netpoller thread has used.
+    pub(crate) netpoller_time: ThreadTime,
     /// Counts coroutines that got no stack.
     pub(super) no_stack: AtomicU64,
     pub(crate) threads: Threads,
@@ -91,6 +94,7 @@ impl Shared {
             phase: AtomicU8::new(Phase::Running as u8),
             wakes: AtomicUsize::new(0),
             wants_spare: AtomicBool::new(false),
+            netpoller_time: ThreadTime::new(),
             no_stack: AtomicU64::new(0),
             threads: Threads::default(),
             collection: Mutex::new(Rank::Captured, None),
@@ -286,6 +290,16 @@ impl Shared {
         let since = at.saturating_duration_since(self.began);
         remote.polled.store(since.as_nanos() as u64, Ordering::Relaxed);
         remote.polls.store(remote.polls.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    }
+
+    /// When it began.
+    pub(super) fn began(&self) -> Instant {
+        self.began
+    }
+
+    /// The time, in nanoseconds since the runtime began.
+    pub(super) fn now(&self) -> u64 {
+        self.began.elapsed().as_nanos() as u64
     }
 
     /// The time that many nanoseconds after the beginning of the runtime.

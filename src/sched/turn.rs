@@ -120,6 +120,10 @@ impl Worker {
         }
         match self.stacks.borrow_mut().take(header.stack_size()) {
             Ok(stack) => {
+                let on = instruments::on();
+                if on != 0 {
+                    instruments::note_start(self, header, &stack, on);
+                }
                 let home = self.home();
                 header.owner.home.store(ptr::from_ref(home).cast_mut().cast(), Ordering::Relaxed);
                 if header.name().is_some() {

@@ -87,6 +87,7 @@
 //!   costs two wake-ups instead of one, and each request one and a half times the processor time.
 //! - To wake all sleepers for a push, or none: see `README.md`.
 
+use super::accounts::Accounts;
 use super::before_sleep::{SPIN, SpinBeforeSleep, YieldBeforeSleep};
 use super::budget;
 use super::config::Phase;
@@ -183,6 +184,8 @@ pub(crate) struct Worker {
     pub(super) closing: Cell<bool>,
     random: Random,
     ids: Ids,
+    /// What it keeps for the accounts of spawn sites.
+    pub(super) accounts: Box<Accounts>,
     /// The free blocks of the worker's thread.
     blocks: Cell<*const recycle::FreeBlocks>,
 }
@@ -233,6 +236,7 @@ impl Worker {
             closing: Cell::new(false),
             random: Random::new(index),
             ids: Ids::new(),
+            accounts: Box::new(Accounts::new()),
             blocks: Cell::new(ptr::null()),
         }
     }
@@ -514,6 +518,7 @@ impl Worker {
         if !self.spin.is_due() || self.closing.get() {
             return false;
         }
+        self.accounts.note_search();
         let (remote, start) = (self.remote(), Instant::now());
         loop {
             for _ in 0..SPIN_CHECKS {

@@ -16,6 +16,7 @@
 //! - [`region`]: address space for slots, and the table that the overflow report reads.
 //! - [`central`]: the stacks that no worker holds, in chunks that are emptied when they are idle.
 //! - [`pool`]: a cache of free stacks for each worker, in front of the central free lists.
+//! - [`depth`]: how deep a coroutine has used its stack.
 //! - [`overflow`]: the report of a stack overflow.
 //! - [`sys`]: what differs between systems.
 //!
@@ -26,6 +27,7 @@
 mod advise;
 mod capability;
 mod central;
+pub(crate) mod depth;
 mod guard;
 pub(crate) mod overflow;
 mod pool;

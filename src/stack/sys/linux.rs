@@ -50,6 +50,16 @@ pub(in crate::stack) fn populates() -> bool {
     }
 }
 
+/// Writes for each page from `start` on whether it is present. False if the kernel does not say.
+///
+/// # Safety
+///
+/// The pages are mapped.
+pub(in crate::stack) unsafe fn resident(start: *mut libc::c_void, pages: &mut [u8]) -> bool {
+    // SAFETY: as the caller says, and there is room for the answer about each page.
+    unsafe { libc::mincore(start, pages.len() * page_size(), pages.as_mut_ptr()) == 0 }
+}
+
 /// Gives advice in one call. Returns for how many of the ranges, from the first one on, the kernel has taken
 /// it.
 ///

@@ -8,6 +8,7 @@
 //! | `max_mappings` | how many mappings a process may have, if there is a limit |
 //! | `decline_huge_pages` | keeps huge pages out of a mapping |
 //! | `populates` | whether the kernel populates new mappings at once |
+//! | `resident` | which pages of a range are present |
 //! | `advise_together` | one advice for many ranges in one call |
 //! | `was_sent` | whether a signal was sent by a process, and is no fault |
 //!
@@ -21,9 +22,11 @@ mod other;
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub(super) use linux::{
-    DISCARD, GUARD, RESERVE, advise_together, decline_huge_pages, max_mappings, populates, was_sent,
+    DISCARD, GUARD, RESERVE, advise_together, decline_huge_pages, max_mappings, populates, resident,
+    was_sent,
 };
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 pub(super) use other::{
-    DISCARD, GUARD, RESERVE, advise_together, decline_huge_pages, max_mappings, populates, was_sent,
+    DISCARD, GUARD, RESERVE, advise_together, decline_huge_pages, max_mappings, populates, resident,
+    was_sent,
 };

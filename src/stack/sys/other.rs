@@ -27,6 +27,15 @@ pub(in crate::stack) fn populates() -> bool {
     false
 }
 
+/// Whether pages are present: the advice to discard them does not say when they go, so this is not known.
+///
+/// # Safety
+///
+/// None.
+pub(in crate::stack) unsafe fn resident(_start: *mut libc::c_void, _pages: &mut [u8]) -> bool {
+    false
+}
+
 /// These systems have no advice for several ranges: it is taken for none.
 ///
 /// # Safety

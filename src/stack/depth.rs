@@ -1,0 +1,78 @@
+//! How deep a coroutine has used its stack. The kernel knows which pages were touched.
+//!
+//! A stack is used again and again, so pages that are present may be those of an earlier coroutine. So a
+//! stack that is to be measured is *discarded* first: then it has no pages. The pages that are present later
+//! are the coroutine's own.
+//!
+//! What this misses: pages that the kernel has swapped out, and how much of the last page was used.
+
+use super::pool::Stack;
+use super::size::StackSize;
+use super::sys::{DISCARD, resident};
+use crate::base::sys::{check, page_size};
+
+/// How many pages are looked at in one system call.
+const PAGES: usize = 512;
+
+/// Discards a free stack, so that its depth can be measured later. False if the system cannot do that, or
+/// keeps the pages because they are locked.
+pub(crate) fn discard(stack: &Stack) -> bool {
+    let (low, base) = above_guard(stack.base().get(), stack.size());
+    // SAFETY: the stack is free, so its content is not used.
+    let done = unsafe { libc::madvise(low as *mut libc::c_void, base - low, DISCARD) };
+    check(done).is_ok() && deepest(stack.base().get(), stack.size()) == Some(0)
+}
+
+/// How many bytes below the base of a stack were used since `discard`, in whole pages. `inside` is an address
+/// in the topmost page of the stack, or its base.
+pub(crate) fn deepest(inside: usize, size: StackSize) -> Option<usize> {
+    let (low, base) = above_guard(inside.next_multiple_of(page_size()), size);
+    let mut present = [0_u8; PAGES];
+    let mut at = low;
+    while at < base {
+        let pages = ((base - at) / page_size()).min(PAGES);
+        // SAFETY: stacks are never unmapped.
+        if !unsafe { resident(at as *mut libc::c_void, &mut present[..pages]) } {
+            return None;
+        }
+        if let Some(first) = present[..pages].iter().position(|page| page & 1 != 0) {
+            return Some(base - at - first * page_size());
+        }
+        at += pages * page_size();
+    }
+    Some(0)
+}
+
+/// The part of a stack that can be used.
+fn above_guard(base: usize, size: StackSize) -> (usize, usize) {
+    (base - size.stride() + size.guard(), base)
+}
+
+#[cfg(all(test, not(loom), target_os = "linux"))]
+mod tests {
+    use super::super::pool::Pool;
+    use super::*;
+
+    #[test]
+    fn the_deepest_page_counts() {
+        for size in [1 << 18, 1 << 24] {
+            let size = StackSize::of(size, 1);
+            let mut pool = Pool::new();
+            let stack = pool.take(size).expect("a stack");
+            let touch = |bytes: usize| {
+                // SAFETY: the stack is ours, and the address above its guard.
+                unsafe { ((stack.base().get() - bytes) as *mut u8).write(1) };
+            };
+            touch(100_000);
+            assert!(discard(&stack));
+            let deepest = |inside| deepest(inside, size).expect("the system knows");
+            assert_eq!(deepest(stack.base().get()), 0);
+            touch(8);
+            assert_eq!(deepest(stack.base().get()), page_size());
+            // Not all pages in between.
+            touch(40_000);
+            let whole = 40_000_usize.next_multiple_of(page_size());
+            assert_eq!(deepest(stack.base().get() - 100), whole);
+        }
+    }
+}
