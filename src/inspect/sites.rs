@@ -183,8 +183,7 @@ impl SpawnSite {
                 self.parked += 1;
                 let wait = self.wait(live.reason);
                 wait.present += 1;
-                wait.longest_present =
-                    wait.longest_present.max(now.saturating_duration_since(live.since));
+                wait.longest_present = wait.longest_present.max(now.saturating_duration_since(live.since));
             }
         }
     }
@@ -266,7 +265,13 @@ fn collect() -> Sites {
         let key = |site: &SpawnSite| (site.processor_time, site.alive, site.started);
         key(b).cmp(&key(a)).then_with(|| place(a).cmp(&place(b)))
     });
-    Sites { accounting, accounted, sites, outside_of_turns: table.outside_of_turns, netpoller: table.netpoller }
+    Sites {
+        accounting,
+        accounted,
+        sites,
+        outside_of_turns: table.outside_of_turns,
+        netpoller: table.netpoller,
+    }
 }
 
 // For people.
@@ -299,7 +304,9 @@ impl Display for Sites {
         )?;
         writeln!(f, "     time     turn               50 %      99 %                          used")?;
         for site in &self.sites {
-            let delay = |part| site.run_delay.quantile(part).map_or("-".to_owned(), |delay| format!("<{}", short(delay)));
+            let delay = |part| {
+                site.run_delay.quantile(part).map_or("-".to_owned(), |delay| format!("<{}", short(delay)))
+            };
             let stack = site.stack.deepest.max(site.stack.suspended);
             let suggested = site.stack.suggested.map_or("-".to_owned(), bytes);
             writeln!(

@@ -123,10 +123,10 @@ pub use dashboard::{Dashboard, Server, serve};
 
 // Rank 10: what a user sees of `inspect`, and what is built above it.
 
+pub use crate::base::histogram::Histogram;
 pub use crate::inspect::{
     BlockingDump, CallDump, CoroutineDump, CoroutineState, Deadlock, Dump, Frame, LeakCheck, Member, Party,
     RuntimeDump, RuntimeMode, RuntimePhase, Stack, StackExtent, Subject, Symbol, ThreadDump, WaitDump,
     WorkerDump, WorkerState, assert_no_leaks, deadlocks, dump,
 };
-pub use crate::base::histogram::Histogram;
 pub use crate::inspect::{SiteWait, Sites, SpawnSite, StackUse, set_accounting, sites};

@@ -41,8 +41,8 @@ use crate::stack::{Stack, depth};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::ptr;
-use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 /// From which length on, in nanoseconds, the processor time of a turn is read.
@@ -83,6 +83,12 @@ pub(super) fn note_switch(on: bool, f: impl FnOnce()) -> bool {
 pub(crate) fn accounted() -> (Duration, bool) {
     let times = ON.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     (times.0 + times.1.map_or(Duration::ZERO, |since| since.elapsed()), times.1.is_some())
+}
+
+/// When accounting was switched on, if it is on.
+#[cold]
+fn switched_on() -> Option<Instant> {
+    ON.lock().unwrap_or_else(std::sync::PoisonError::into_inner).1
 }
 
 /// A coroutine waits for its turn from then on. `now` is in nanoseconds since the runtime began.
@@ -287,7 +293,7 @@ pub(super) struct Accounts {
     polls: Cell<u64>,
     /// Whether the worker has searched for work since the last turn.
     searched: Cell<bool>,
-    /// `SWITCHES` as the worker has seen it last, and when that was.
+    /// `SWITCHES` as the worker has seen it last, and when that switch was.
     switches: Cell<u32>,
     valid_from: Cell<u64>,
 }
@@ -376,8 +382,10 @@ impl Accounts {
         if self.switches.replace(switches) == switches {
             add_to(&of.shared.used, used);
         } else {
-            // Accounting was off until lately.
-            self.valid_from.set(now);
+            // Accounting was off until lately. A thread may already have noted times for this worker.
+            let since =
+                switched_on().map_or(now, |at| at.saturating_duration_since(of.began).as_nanos() as u64);
+            self.valid_from.set(since);
             of.shared.switches.store(switches, Ordering::Relaxed);
         }
         now
@@ -469,7 +477,7 @@ impl Accounts {
     /// A coroutine is about to start on that stack.
     pub(super) fn prepare_stack(&self, of: Of<'_>, header: &Header, stack: &Stack) {
         let started = self.account(of.shared, header.site()).started.load(Ordering::Relaxed);
-        if started < MEASURED_FIRST || started % MEASURED_EVERY == 0 {
+        if started < MEASURED_FIRST || started.is_multiple_of(MEASURED_EVERY) {
             header.measured.set(depth::discard(stack));
         }
     }

@@ -18,9 +18,8 @@ fn here() -> u32 {
 }
 
 fn at(sites: &Sites, line: u32) -> &SpawnSite {
-    let of_line = |site: &&SpawnSite| {
-        site.spawned_at.file().ends_with("sites.rs") && site.spawned_at.line() == line
-    };
+    let of_line =
+        |site: &&SpawnSite| site.spawned_at.file().ends_with("sites.rs") && site.spawned_at.line() == line;
     sites.sites.iter().find(of_line).unwrap_or_else(|| panic!("no site in line {line}:\n{sites}"))
 }
 
@@ -258,12 +257,16 @@ fn the_json_is_what_the_documentation_says() {
         let all = json["sites"].as_array().expect("a list");
         assert_eq!(all.len(), now.sites.len());
         let site = all.iter().find(|site| site["ended"] == 1).expect("the sleeper");
-        for key in ["alive", "parked", "runnable", "started", "turns", "processor_time_ms", "longest_turn_ms"] {
+        for key in ["alive", "parked", "runnable", "started", "turns", "processor_time_ms", "longest_turn_ms"]
+        {
             assert!(site[key].is_number(), "{key}");
         }
         assert!(site["spawned_at"]["line"].is_number() && site["spawned_at"]["file"].is_string());
         let wait = &site["waits"][0];
-        assert_eq!((&wait["call"], &wait["ended"], &wait["present"]), (&"sleep".into(), &1.into(), &0.into()));
+        assert_eq!(
+            (&wait["call"], &wait["ended"], &wait["present"]),
+            (&"sleep".into(), &1.into(), &0.into())
+        );
         assert!(wait["time_ms"].is_number() && wait["longest_present_ms"].is_number());
         let classes = site["run_delay"]["classes"].as_array().expect("a list");
         let counted: u64 = classes.iter().map(|class| class["count"].as_u64().expect("a number")).sum();

@@ -22,11 +22,9 @@ mod other;
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub(super) use linux::{
-    DISCARD, GUARD, RESERVE, advise_together, decline_huge_pages, max_mappings, populates, resident,
-    was_sent,
+    DISCARD, GUARD, RESERVE, advise_together, decline_huge_pages, max_mappings, populates, resident, was_sent,
 };
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 pub(super) use other::{
-    DISCARD, GUARD, RESERVE, advise_together, decline_huge_pages, max_mappings, populates, resident,
-    was_sent,
+    DISCARD, GUARD, RESERVE, advise_together, decline_huge_pages, max_mappings, populates, resident, was_sent,
 };
