@@ -24,7 +24,7 @@ pub struct Sites {
     pub accounting: bool,
     /// For how long accounting has been on.
     pub accounted: Duration,
-    /// One for each call that spawns coroutines. First those that have used the most processor time.
+    /// One for each call that spawns coroutines. The one with the most processor time is first.
     pub sites: Vec<SpawnSite>,
     /// The processor time of the worker threads outside of all turns, while accounting was on: polls,
     /// searches for work, and turns that last still.
@@ -60,7 +60,7 @@ pub struct SpawnSite {
     pub longest_turn: Duration,
     /// How long they have waited for their turns after they were spawned, woken, or have yielded.
     pub run_delay: Histogram,
-    /// Their waits by kind. First those that have taken the longest time.
+    /// Their waits by kind. The one with the most time is first.
     pub waits: Vec<SiteWait>,
     /// How much of their stacks they use.
     pub stack: StackUse,

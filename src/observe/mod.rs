@@ -99,9 +99,10 @@
 //! # Spawn sites
 //!
 //! [`sites`] says what the coroutines of each call that spawns do and cost: processor time, the longest turn,
-//! how long they wait for their turns, what they wait for, how deep their stacks are. Use it to find where time
-//! and memory go. Most figures need *accounting*, which costs a little: switch it on with
-//! [`Builder::accounting`](crate::runtime::Builder::accounting), `SWARD_ACCOUNTING=1`, or [`set_accounting`].
+//! how long they wait for their turns, what they wait for, how deep their stacks are. Use it to find where
+//! time and memory go. Most figures need *accounting*, which costs a little: switch it on with
+//! [`Builder::accounting`](crate::runtime::Builder::accounting), `SWARD_ACCOUNTING=1`, or
+//! [`set_accounting`].
 //!
 //! [`Sites::to_json`] writes one object, under the same rules as above:
 //!

@@ -8,26 +8,25 @@
 //!
 //! # The clocks
 //!
-//! - The *clock* is monotonic, and is read once for each turn, as it ends. The next turn begins where the last
-//!   one has ended: what the worker does between two turns counts to the coroutine that it prepares. A poll,
-//!   or a search for work, breaks that chain (a *gap*): then the clock is read as the turn begins.
+//! - The *clock* is monotonic, and is read once for each turn, as it ends. The next turn begins where the
+//!   last one has ended: what the worker does between two turns counts to the coroutine that it prepares. A
+//!   poll, or a search for work, breaks that chain (a *gap*): then the clock is read as the turn begins.
 //! - The *thread clock* is the processor time of the worker's thread. It is read as a turn ends that has
 //!   lasted for [`CHECKED`] or longer, and after a gap. A turn that the system has interrupted, or that was
 //!   blocked in the kernel, is such a turn. Of a shorter turn, all its time counts as processor time.
 //!
 //! ```text
-//!   clock         |-gap-|--turn--|-turn-|-----turn, CHECKED or longer-----|
-//!   read                ^        ^      ^                                 ^
-//!   thread clock        ^ base                                            ^ the turn's own: what the thread
-//!                                                                           has used since the base, less the
-//!                                                                           turns in between
+//!   clock          |-gap-|--turn--|-turn-|----turn, CHECKED or longer----|
+//!   is read              ^        ^      ^                               ^
+//!   thread clock         ^ base                                          ^ what the thread has used since
+//!                                                                          the base, less the turns before
 //! ```
 //!
 //! # Who writes what
 //!
 //! The worker writes the figures, with plain loads and stores ([`add_to`]). Any thread reads them
-//! ([`WorkerAccounts::read`]). The worker finds the account of a site without a lock; it takes the lock of the
-//! list when it meets a site for the first time.
+//! ([`WorkerAccounts::read`]). The worker finds the account of a site without a lock. It takes the lock of
+//! the list when it meets a site for the first time.
 //!
 //! A coroutine carries two times in its header. `since`: when it has left its stack for its last wait.
 //! `runnable_at`: since when it waits for its turn. The thread that wakes it writes that, and the turn takes

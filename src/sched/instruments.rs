@@ -1,8 +1,8 @@
 //! What observes turns, wakes and spawns while it is switched on: accounting, and the flight recorder.
 //!
 //! The problem: what is off may cost nothing that can be measured. So one static byte says what is on. Each
-//! turn, wake, spawn and start reads it once: a load and a branch. If it is not zero, a cold path does the same, and
-//! calls the functions of this file. The byte is the same for all runtimes of the process.
+//! turn, wake, spawn and start reads it once: a load and a branch. If it is not zero, a cold path does the
+//! same, and calls the functions of this file. The byte is the same for all runtimes of the process.
 //!
 //! An instrument that is switched on or off amid a turn sees the rest of it: [`Turn`] keeps what was on when
 //! the turn began.

@@ -50,8 +50,8 @@ fn above_guard(base: usize, size: StackSize) -> (usize, usize) {
 
 #[cfg(all(test, not(loom), target_os = "linux"))]
 mod tests {
-    use super::super::pool::Pool;
     use super::*;
+    use crate::stack::Pool;
 
     #[test]
     fn the_deepest_page_counts() {

@@ -1,5 +1,5 @@
-//! What the coroutines of each spawn site do and cost. Accounting is one switch for the whole process, so each
-//! test runs in a process of its own.
+//! What the coroutines of each spawn site do and cost. Accounting is one switch for the whole process, so
+//! each test runs in a process of its own.
 
 use crate::common::{in_child, one_worker, with_workers};
 use serde_json::Value;
@@ -95,7 +95,8 @@ fn each_site_has_its_figures() {
     });
 }
 
-/// Processor time is what the thread has used: not what it was blocked, nor what it has waited for a processor.
+/// Processor time is what the thread has used: without the time in which it was blocked, or has waited for a
+/// processor.
 #[test]
 fn a_turn_that_is_blocked_uses_no_processor_time() {
     in_child(|| {
