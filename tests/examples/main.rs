@@ -14,4 +14,5 @@ mod hyper;
 mod pipeline;
 mod proxy;
 mod redis;
+mod top;
 mod websocket;

@@ -267,8 +267,7 @@ function stallNode({ worker, stacks, runtime }) {
   const who = runs ? label(runs) : `#${worker.coroutine}`;
   const behind = Math.max(0, worker.live - 1);
   return element("article", { class: "alarm stall" },
-    element("h3", {}, `Stall: worker ${worker.index} is in one turn of ${who}`),
-    element("p", { class: "since" }),
+    element("h3", {}, `Stall: worker ${worker.index} runs ${who} for `, element("span", { class: "since" })),
     runs && element("p", { class: "dim" }, "spawned at ", placeNode(runs.spawned_at)),
     behind > 0 && element("p", {}, `${plural(behind, "other coroutine")} of ${runtime} live there and cannot run.`),
     stack && stackNodes(stack));
@@ -286,7 +285,7 @@ function showAlarms(view) {
       alarms.push({
         key: `stall ${runtime.name} ${worker.index} ${worker.coroutine} ${worker.live}`,
         node: () => stallNode(stalled),
-        update: node => setText($(".since", node), `for ${duration(worker.since_poll_ms)}`),
+        update: node => setText($(".since", node), duration(worker.since_poll_ms)),
       });
     }
   }
@@ -365,8 +364,8 @@ function showWorkers(view) {
   }
   const make = row => row.title
     ? element("tr", {}, element("td", { class: "runtime", colspan: 7 }))
-    : element("tr", {}, element("td"), element("td"), element("td", { class: "wide" }),
-      ...Array.from({ length: 4 }, () => element("td", { class: "n" })));
+    : element("tr", {}, element("td"), element("td"),
+      Array.from({ length: 4 }, () => element("td", { class: "n" })), element("td", { class: "wide" }));
   reconcile($("#workers tbody"), rows, row => row.key, make, (node, row) => {
     const cells = node.children;
     if (row.title) return setText(cells[0], row.title);
@@ -379,12 +378,12 @@ function showWorkers(view) {
     if (runs) text = `${label(runs)}  ${place(runs.spawned_at).short}`;
     else if (worker.coroutine != null) text = `#${worker.coroutine}`;
     if (worker.blocked_in) text += `, blocked by ${worker.blocked_in} in a destructor`;
-    setText(cells[2], text);
+    setText(cells[6], text);
     [worker.queued, worker.assigned, worker.live].forEach((value, index) => {
-      setText(cells[3 + index], count(value));
-      cells[3 + index].classList.toggle("zero", value === 0);
+      setText(cells[2 + index], count(value));
+      cells[2 + index].classList.toggle("zero", value === 0);
     });
-    setText(cells[6], worker.state === "asleep" ? "–" : duration(worker.since_poll_ms));
+    setText(cells[5], worker.state === "asleep" ? "–" : duration(worker.since_poll_ms));
   });
 }
 
@@ -557,11 +556,13 @@ async function poll() {
   if (paused || document.hidden) return;
   const began = performance.now();
   try {
-    const [summary, deadlocks] = await Promise.all([
-      get("summary.json").then(answer => answer.json()), get("deadlocks.json").then(answer => answer.json()),
-    ]);
+    const summary = await get("summary.json").then(answer => answer.json());
     if (paused) return;
-    show({ ...summary, deadlocks: deadlocks.deadlocks }, true);
+    show({ ...summary, deadlocks: shown ? shown.deadlocks : [] }, true);
+    const { deadlocks } = await get("deadlocks.json").then(answer => answer.json());
+    if (paused) return;
+    shown.deadlocks = deadlocks;
+    showAlarms(shown);
     state("live", "on");
   } catch (error) {
     if (paused) return;
