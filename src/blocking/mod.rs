@@ -15,6 +15,7 @@
 //! only under the lock and with an empty queue. A job is queued under the lock under which a thread was
 //! counted or created.
 
+use crate::base::counted_threads::CountedThread;
 use crate::base::fork;
 use crate::base::large_box::{LargeBox, is_large, large_box};
 use crate::base::lock::{Mutex, Rank, assert_none_held};
@@ -342,6 +343,7 @@ fn reset_after_fork() -> bool {
 
 /// The main function of a thread of the pool.
 fn work() {
+    let _own = CountedThread::begin();
     let mut pool = POOL.lock();
     loop {
         while let Some((number, (job, call))) = pool.queue.pop_first() {

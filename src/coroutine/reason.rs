@@ -174,6 +174,29 @@ impl WaitReason {
         )
     }
 
+    /// Whether such a wait ends only when a coroutine or a thread of this process acts, when the time of the
+    /// wait has come, or by a cancellation: no kernel object ends it, and no thread of the runtime by itself.
+    pub(crate) fn needs_somebody(self) -> bool {
+        use WaitReason::*;
+        self.needs_others()
+            || matches!(
+                self,
+                Park | Send
+                    | Recv
+                    | Select
+                    | Changed
+                    | Broadcast
+                    | ScopeSpawn
+                    | Cancel
+                    | BlockOn
+                    | Condvar
+                    | Semaphore
+                    | Barrier
+                    | WaitGroup
+                    | Notify
+            )
+    }
+
     /// The reason as reports show it, as in "parked in …".
     pub(crate) fn describe(self) -> &'static str {
         ALL[self as usize].1

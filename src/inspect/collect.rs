@@ -6,6 +6,7 @@ use super::dump::{
 };
 use super::stacks::Stacks;
 use super::subject::{Party, Subject};
+use crate::base::counted_threads::CountedThread;
 use crate::base::fork::{self, PerProcess};
 use crate::blocking::{running_calls, usage};
 use crate::coroutine::{Event, Holder, SubjectRef, WaitReason};
@@ -69,6 +70,7 @@ pub(super) fn outside_of_workers<T: Send + 'static>(f: impl FnOnce() -> T + Send
     let its = Arc::clone(&place);
     let thread = std::thread::Builder::new().name("sward-dump".to_owned());
     let started = thread.spawn(move || {
+        let _own = CountedThread::begin();
         *its.1.lock().unwrap_or_else(PoisonError::into_inner) = Some(f());
         sched::set_for_good(&its.0);
     });

@@ -96,6 +96,10 @@ pub struct Member {
 /// wait with a time limit is part of no deadlock. What is found is no guess: at one moment all members waited
 /// for one another.
 ///
+/// Not among them is the global deadlock that [`Builder::watch_deadlocks`] reports.
+///
+/// [`Builder::watch_deadlocks`]: crate::runtime::Builder::watch_deadlocks
+///
 /// Coroutines that [migrate](crate::runtime::Builder::migrate_started) are not looked at. Nor are, while a
 /// worker stays in a long turn, the coroutines that live on it.
 ///

@@ -18,6 +18,8 @@ use std::time::{Duration, Instant};
 
 /// For how long coroutines may go on to end.
 const WITHIN: Duration = Duration::from_secs(2);
+/// How many groups of coroutines the message shows.
+const GROUPS: usize = 50;
 /// The time between two looks, at first and at most.
 const NAPS: [Duration; 2] = [Duration::from_micros(100), Duration::from_millis(20)];
 
@@ -221,7 +223,7 @@ impl Alive {
         if unstarted > 0 {
             let _ = write!(text, "; {unstarted} wait for their first turn");
         }
-        let _ = write!(text, "\n{}", Chosen { dump: &dump, coroutines: &coroutines });
+        let _ = write!(text, "\n{}", Chosen { dump: &dump, coroutines: &coroutines, groups: GROUPS });
         Err(text)
     }
 }

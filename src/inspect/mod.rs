@@ -9,11 +9,13 @@
 //! - `stall`: the stack in the report of a stall.
 //! - `leak_check`: what a test leaves behind.
 //! - `sites`: what the coroutines of each spawn site do and cost.
-//! - `graph`, `deadlock`: who waits for whom. `watch`: the thread that looks for deadlocks.
+//! - `graph`, `deadlock`: who waits for whom. `global`: whether all wait for ever. `watch`: the thread that
+//!   looks for deadlocks.
 
 mod collect;
 mod deadlock;
 mod dump;
+mod global;
 mod graph;
 mod json;
 mod leak_check;

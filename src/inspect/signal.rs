@@ -11,6 +11,7 @@
 
 use super::collect::collect;
 use super::dump::Dump;
+use crate::base::counted_threads::CountedThread;
 use crate::base::fork::PerProcess;
 use crate::base::sys::{check, report};
 use libc::c_int;
@@ -111,7 +112,10 @@ fn own_pid() -> libc::pid_t {
 /// Starts the thread.
 fn start(file: Option<&'static Path>) -> io::Result<()> {
     let (write, read) = UnixStream::pair()?;
-    std::thread::Builder::new().name("sward-dump".to_owned()).spawn(move || dump_for_each(read, file))?;
+    std::thread::Builder::new().name("sward-dump".to_owned()).spawn(move || {
+        let _own = CountedThread::begin();
+        dump_for_each(read, file);
+    })?;
     PENDING.store(false, Ordering::Relaxed);
     PIPE.store(write.as_raw_fd(), Ordering::Relaxed);
     let _ = write.into_raw_fd();

@@ -2,6 +2,7 @@
 
 use super::stacks::Stacks;
 use super::text::Frames;
+use crate::base::counted_threads::CountedThread;
 use crate::base::sys::report;
 use crate::sched::{self, Shared};
 use std::sync::Arc;
@@ -18,6 +19,7 @@ pub(crate) fn report_stack_of_turn(shared: &Arc<Shared>, worker: usize, turn: u6
     let thread = thread::Builder::new().name("sward-report".to_owned()).stack_size(STACK);
     // Without the thread there is the first line of the report.
     let _ = thread.spawn(move || {
+        let _own = CountedThread::begin();
         let sampled = sched::sample_turn(&shared, worker, turn);
         // The runtime may end meanwhile.
         drop(shared);

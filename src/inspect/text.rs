@@ -337,12 +337,19 @@ fn write_members(group: &[&CoroutineDump], f: &mut Formatter<'_>) -> Result {
 pub(super) struct Chosen<'d> {
     pub(super) dump: &'d Dump,
     pub(super) coroutines: &'d [CoroutineDump],
+    /// How many groups are shown.
+    pub(super) groups: usize,
 }
 
 impl fmt::Display for Chosen<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
         let known = Known::of(self.dump);
-        groups(self.coroutines).iter().try_for_each(|group| write_group(group, &known, f))
+        let groups = groups(self.coroutines);
+        for group in groups.iter().take(self.groups) {
+            write_group(group, &known, f)?;
+        }
+        let left: usize = groups.iter().skip(self.groups).map(Vec::len).sum();
+        if left > 0 { writeln!(f, "and {}", counted(left, "other coroutine")) } else { Ok(()) }
     }
 }
 

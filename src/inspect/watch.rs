@@ -6,16 +6,23 @@
 //! begins, which is a new hint. If a worker was stuck in a turn, so that not all waits could be looked at,
 //! the watch looks again.
 //!
+//! At each hint it also looks whether all coroutines of the process wait for ever ([`global`]). If only
+//! threads that it does not know could wake one, it looks again before it ends, as such a thread may end
+//! meanwhile.
+//!
 //! The thread starts at a hint, and ends when there was none for [`IDLE`].
 //!
 //! An idle process is not woken. A busy one pays for four rounds a second at most, each of which visits the
 //! header of each coroutine, and the watch sleeps for [`SHARE`] times as long as a round takes.
 
 use super::deadlock::{WaitOf, look, waits_older_than};
+use super::global::{self, Found};
+use crate::base::counted_threads::CountedThread;
 use crate::base::fork::PerProcess;
 use crate::base::sys::report;
 use crate::sched;
 use std::collections::HashSet;
+use std::fmt::Display;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, Once, PoisonError};
 use std::thread;
@@ -68,6 +75,10 @@ struct Memory {
     known: HashSet<WaitOf>,
     /// The present waits of the deadlocks that were reported.
     reported: HashSet<WaitOf>,
+    /// The global deadlock that was reported.
+    global: Option<global::State>,
+    /// Whether only threads that the watch does not know can wake a coroutine.
+    threads: bool,
 }
 
 impl Watch {
@@ -80,12 +91,19 @@ impl Watch {
         self.runs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for a hint. False if none has come for [`IDLE`]: then the thread has to end.
-    fn wait(&self) -> bool {
+    /// Waits for a hint. False if none has come for [`IDLE`]: then the thread has to end. Before that it
+    /// calls `last`.
+    fn wait(&self, last: impl Fn()) -> bool {
         let idle = |_: &mut bool| !sched::hinted();
         let waited = self.hinted.wait_timeout_while(self.lock(), IDLE, idle);
-        let (mut runs, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
-        *runs = !timeout.timed_out();
+        let (runs, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
+        if !timeout.timed_out() {
+            return true;
+        }
+        drop(runs);
+        last();
+        let mut runs = self.lock();
+        *runs = sched::hinted();
         *runs
     }
 }
@@ -101,20 +119,23 @@ fn wake() {
         // Without the thread the program runs as well, and the next hint tries again.
         *runs = thread.spawn(self::watch).is_ok();
         if !*runs {
-            sched::take_hint();
+            sched::take_hints();
         }
     }
 }
 
 fn watch() {
+    let _own = CountedThread::begin();
     let watch = Watch::get();
-    while watch.wait() {
-        sched::take_hint();
-        let mut memory = watch.memory.lock().unwrap_or_else(PoisonError::into_inner);
+    let memory = || watch.memory.lock().unwrap_or_else(PoisonError::into_inner);
+    while watch.wait(|| memory().look_again()) {
+        let hints = sched::take_hints();
+        let mut memory = memory();
         loop {
             thread::sleep(SETTLE);
             let began = Instant::now();
-            let complete = memory.round();
+            let complete = !hints.of_wait() || memory.round();
+            memory.global_round();
             thread::sleep(began.elapsed().saturating_mul(SHARE).min(MOST));
             if complete {
                 break;
@@ -135,17 +156,40 @@ impl Memory {
         let (deadlocks, complete) = look();
         for deadlock in &deadlocks {
             if !deadlock.waits.iter().all(|wait| self.reported.contains(wait)) {
-                FOUND.fetch_add(1, Ordering::Relaxed);
-                report(format_args!("sward: {deadlock}"));
                 self.reported.extend(&deadlock.waits);
-                if ABORTS.load(Ordering::Relaxed) {
-                    std::process::abort();
-                }
+                report_deadlock(deadlock);
             }
         }
         if complete {
             self.known = waits;
         }
         complete
+    }
+
+    /// Looks whether all coroutines wait for ever, and reports that once.
+    fn global_round(&mut self) {
+        let found = global::look();
+        self.threads = found == Found::Threads;
+        let Found::Deadlock(state) = found else { return };
+        // A deadlock of some of them explains why the others wait.
+        if self.reported.is_empty() && !self.global.as_ref().is_some_and(|known| known.is_the_same(&state)) {
+            self.global = Some(state);
+            report_deadlock(&global::Report::collect());
+        }
+    }
+
+    /// Looks again, if threads that were not known may have ended.
+    fn look_again(&mut self) {
+        if self.threads {
+            self.global_round();
+        }
+    }
+}
+
+fn report_deadlock(deadlock: &dyn Display) {
+    FOUND.fetch_add(1, Ordering::Relaxed);
+    report(format_args!("sward: {deadlock}"));
+    if ABORTS.load(Ordering::Relaxed) {
+        std::process::abort();
     }
 }

@@ -120,8 +120,14 @@ impl Builder {
     /// aborts, which is meant for tests. [`observe::deadlocks`] says which waits count, and returns what is
     /// found at any time.
     ///
+    /// A *global* deadlock is reported as well: all coroutines wait, and no timer, socket, blocking call,
+    /// signal or child process is left that could wake one, nor a thread of the program, except threads that
+    /// wait in sward themselves. A thread of the program that does anything else might still send, so then
+    /// there is no report. This is known on Linux only.
+    ///
     /// A thread looks at waits for locks and for the ends of coroutines that have lasted for a quarter of a
-    /// second. It uses one percent of a processor at most, and nothing while no such wait begins.
+    /// second. It uses one percent of a processor at most, and nothing while no such wait begins and no
+    /// runtime comes to rest.
     ///
     /// [`observe::deadlocks`]: crate::observe::deadlocks
     pub fn watch_deadlocks(mut self, watch: bool) -> Builder {

@@ -24,7 +24,7 @@ pub struct Metrics {
     /// [`JoinError::NoStack`](crate::task::JoinError::NoStack). If nobody joins such a coroutine, a line on
     /// stderr says so, at most every ten seconds.
     pub no_stack: u64,
-    /// How many deadlocks the process has [reported](super::Builder::watch_deadlocks).
+    /// How many deadlocks the process has [reported](super::Builder::watch_deadlocks), global ones included.
     pub deadlocks: usize,
     /// Threads of the process's pool for [`blocking`](crate::blocking()) calls.
     pub blocking_threads: usize,

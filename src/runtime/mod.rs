@@ -20,7 +20,8 @@
 //! so and blames no coroutine. On Linux with glibc the coroutine's stack follows. See
 //! [`Builder::stall_threshold`].
 //!
-//! A *deadlock* is reported once, with its members and their stacks. See [`Builder::watch_deadlocks`].
+//! A *deadlock* is reported once, with its members and their stacks. So is a program all of whose coroutines
+//! wait for ever. See [`Builder::watch_deadlocks`].
 //!
 //! # Shutdown
 //!

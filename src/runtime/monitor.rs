@@ -15,6 +15,8 @@
 //! - after ten times the threshold, finds out whether the coroutine or the system keeps the worker, and
 //!   reports one of the stalled workers if others wait for it, together with the stack of the coroutine.
 //!
+//! A tick that finds all workers asleep, and no timer set, leaves a hint for the watch for deadlocks.
+//!
 //! In migrating mode the monitor adds a spare worker when coroutines keep all workers beyond the threshold.
 //!
 //! With mobile homes it acts sooner, since all that waits behind a long turn may run elsewhere, except for
@@ -31,7 +33,7 @@ use crate::base::sys;
 use crate::coroutine::{Batch, Label, WaitReason};
 use crate::inspect;
 use crate::netpoll::{Events, Monitored, NextDeadline};
-use crate::sched::{AbortOnPanic, Phase, Remote, Shared, add_spare_worker};
+use crate::sched::{AbortOnPanic, Phase, Remote, Shared, add_spare_worker, hint_of_rest};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -168,6 +170,9 @@ impl Monitored for Monitor {
         };
         if all_kept && workers > 0 && shared.phase() == Phase::Running {
             add_spare_worker(&self.shared);
+        }
+        if !busy && !shared.has_timers() {
+            hint_of_rest();
         }
         busy.then_some(next)
     }

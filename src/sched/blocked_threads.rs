@@ -9,7 +9,7 @@
 //! and whichever ends first takes it off: a report may then lack one of them, but nothing dangles.
 
 use super::budget::this_holder;
-use super::hint::wait_for_others_begins;
+use super::hint::{hint_of_rest, wait_for_others_begins};
 use crate::base::fork::PerProcess;
 use crate::coroutine::{Holder, SubjectRef, WaitReason, Why, with_parker};
 use std::collections::BTreeMap;
@@ -64,6 +64,9 @@ pub(super) unsafe fn list(why: Why<'_>, deadline: Option<Instant>) -> Listed {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     if why.reason.needs_others() {
         wait_for_others_begins();
+    }
+    if why.reason.needs_somebody() {
+        hint_of_rest();
     }
     let word = this_holder();
     let blocked = BlockedThread {

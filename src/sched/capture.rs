@@ -79,6 +79,7 @@ use super::config::Phase;
 use super::home::Cursor;
 use super::shared::{Home, Remote, Shared};
 use crate::coroutine::{Capture, Header, Id, Site, Trace, WaitReason};
+use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -304,6 +305,27 @@ pub(crate) fn for_each_live(shared: &Shared, mut f: impl FnMut(Live)) {
             f(Live { site, state, reason, since: Instant::now(), stack_size });
         }
     }
+}
+
+/// How many coroutines of the runtime are listed, if each of them is parked in a wait that somebody has to
+/// end ([`WaitReason::needs_somebody`]); `None` if one is not. The caller makes sure that there is no dump at
+/// the same time.
+pub(crate) fn all_need_somebody(shared: &Shared) -> Option<usize> {
+    let (number, mut count, all) = (next_number(), 0, Cell::new(true));
+    for home in shared.homes() {
+        home.begin_capture(number);
+        let mut visit = |header: &Header| {
+            count += 1;
+            if !header.reason().needs_somebody() || header.waiter.parked_in().is_none() {
+                all.set(false);
+            }
+        };
+        while home.walk_locked(number, LOCKED, &mut visit) && all.get() {}
+        if !all.get() {
+            return None;
+        }
+    }
+    Some(count)
 }
 
 fn next_number() -> u64 {

@@ -2,11 +2,13 @@
 //!
 //! The last wait of a deadlock closes it. So nobody has to look as long as no wait begins that needs others
 //! ([`WaitReason::needs_others`](crate::coroutine::WaitReason::needs_others)). Each such wait leaves a hint.
+//! And all coroutines of the process can wait for ever only once no worker runs any: so the second hint is
+//! left when a runtime has come to rest with no timer set, and when a plain thread begins to wait.
 //!
 //! ```text
 //!  a thread whose coroutine parks, or that blocks      the watch
 //!  hinted? nothing to do                               waits for a hint
-//!  else: sets it, and calls the watch                  takes the hint
+//!  else: sets it, and calls the watch                  takes the hints
 //!                                                      gives waits time to last, then looks at all of them
 //! ```
 //!
@@ -15,25 +17,48 @@
 //! deadlock is found after the next hint.
 
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 
-/// Whether there is a hint. True as long as nobody watches, so that a wait costs one load.
-static HINTED: AtomicBool = AtomicBool::new(true);
+/// A wait has begun that needs others.
+const WAIT: u8 = 1;
+/// A runtime has come to rest, or a plain thread waits.
+const REST: u8 = 2;
+
+/// The hints. All are set as long as nobody watches, so that a wait costs one load.
+static HINTS: AtomicU8 = AtomicU8::new(WAIT | REST);
 /// Tells the watch. It neither parks nor takes a lock for long.
 static WATCH: OnceLock<fn()> = OnceLock::new();
+
+/// The hints that were left since they were last taken.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Hints(u8);
+
+impl Hints {
+    /// Whether a wait has begun that needs others.
+    pub(crate) fn of_wait(self) -> bool {
+        self.0 & WAIT != 0
+    }
+}
 
 /// A wait begins that needs others.
 #[inline]
 pub(super) fn wait_for_others_begins() {
-    if !HINTED.load(Ordering::Relaxed) {
-        hint();
+    if HINTS.load(Ordering::Relaxed) & WAIT == 0 {
+        hint(WAIT);
+    }
+}
+
+/// A runtime has come to rest, or a plain thread begins to wait.
+pub(crate) fn hint_of_rest() {
+    if HINTS.load(Ordering::Relaxed) & REST == 0 {
+        hint(REST);
     }
 }
 
 #[cold]
-fn hint() {
+fn hint(kind: u8) {
     if let Some(tell) = WATCH.get()
-        && !HINTED.swap(true, Ordering::AcqRel)
+        && HINTS.fetch_or(kind, Ordering::AcqRel) & kind == 0
     {
         tell();
     }
@@ -42,16 +67,16 @@ fn hint() {
 /// From now on `tell` is called at each hint. Later calls change nothing.
 pub(crate) fn watch_hints(tell: fn()) {
     if WATCH.set(tell).is_ok() {
-        take_hint();
+        take_hints();
     }
 }
 
 /// Whether there is a hint.
 pub(crate) fn hinted() -> bool {
-    HINTED.load(Ordering::Acquire)
+    HINTS.load(Ordering::Acquire) != 0
 }
 
-/// Takes the hint: the next wait that needs others leaves a new one.
-pub(crate) fn take_hint() {
-    HINTED.store(false, Ordering::Release);
+/// Takes the hints: the next wait that needs others leaves a new one.
+pub(crate) fn take_hints() -> Hints {
+    Hints(HINTS.swap(0, Ordering::AcqRel))
 }

@@ -74,7 +74,9 @@ pub(crate) use accounts::{SiteFigures, accounted};
 pub(crate) use blocked_threads::{BlockedThread, for_each_blocked_thread};
 pub(crate) use budget::this_holder;
 pub(crate) use cancel::{checkpoint, limited, masked, unwind_cancelled, unwind_shutdown};
-pub(crate) use capture::{Live, capture, for_each_live, for_each_wait_for_others, sample_turn};
+pub(crate) use capture::{
+    Live, all_need_somebody, capture, for_each_live, for_each_wait_for_others, sample_turn,
+};
 pub(crate) use captured::{Captured, CapturedRuntime, CapturedWorker, Detail, State, WorkerState};
 pub(crate) use checks::prepare as prepare_checks;
 pub(crate) use config::{Config, Phase};
@@ -83,7 +85,7 @@ pub(crate) use current::{
     join_some_shard, limit, may_switch, on_worker, random, with_local_record,
 };
 pub(crate) use deadline::deadline_of_file;
-pub(crate) use hint::{hinted, take_hint, watch_hints};
+pub(crate) use hint::{hint_of_rest, hinted, take_hints, watch_hints};
 pub(crate) use instruments::set_accounting;
 pub(crate) use mobile::MAX_HOMES;
 pub(crate) use registry::{register, runtimes};

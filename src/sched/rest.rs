@@ -40,6 +40,11 @@ impl Shared {
         rests.then_some(before)
     }
 
+    /// Whether a timer is set. The timer of a wait that has ended is taken back.
+    pub(crate) fn has_timers(&self) -> bool {
+        self.remotes.iter().any(|remote| remote.next_timer().is_some())
+    }
+
     /// Whether a coroutine exists that no list shows: it waits for its first turn, or has it, and `exempt` is
     /// false for its number. One that is just taken from a queue is not seen. With mobile homes, and in
     /// migrating mode, the queues hold other things as well; then only assigned coroutines are seen.

@@ -1,5 +1,6 @@
 //! The threads of one runtime: started, counted, and waited for at its end.
 
+use crate::base::counted_threads::CountedThread;
 use crate::base::fork;
 use crate::base::sys::report;
 use std::io;
@@ -24,6 +25,7 @@ impl Threads {
         let alive = self.alive.lock().clone();
         let body = move || {
             let _alive = alive;
+            let _own = CountedThread::begin();
             body();
         };
         let handle = std::thread::Builder::new().name(name).spawn(body)?;

@@ -3,6 +3,7 @@
 use super::credentials::Credentials;
 use super::loan::{COPY, END, FAILED, Loan, STARTING, loans};
 use super::sys;
+use crate::base::counted_threads::CountedThread;
 use crate::base::sys::report;
 use std::io;
 use std::mem::ManuallyDrop;
@@ -18,6 +19,7 @@ static FORKS: AtomicU32 = AtomicU32::new(0);
 
 /// What the lender does.
 fn serve(loan: &Loan, at_end: fn()) {
+    let _own = CountedThread::begin();
     let mask = sys::block_signals();
     if sys::leave_rseq().is_err() {
         loan.set_state(FAILED);

@@ -27,4 +27,4 @@ pub(crate) use pointer::{GOES_ON_AT, stack_pointer};
 pub(crate) use poll::poll;
 pub(crate) use prefetch::{LINE, prefetch};
 pub(crate) use sample::{MOST_FRAMES, Sample, recover, sample};
-pub(crate) use thread::{Probe, ThreadState};
+pub(crate) use thread::{Probe, ThreadState, count_threads};

@@ -80,6 +80,17 @@ impl Probe {
     }
 }
 
+/// How many threads the process has. The kernel's own count, since a listing of a folder may miss threads
+/// while others end.
+pub(crate) fn count_threads() -> Option<usize> {
+    threads(&fs::read_to_string("/proc/self/stat").ok()?)
+}
+
+fn threads(stat: &str) -> Option<usize> {
+    // As in `state`; this is the 18th after the name.
+    stat.rsplit_once(')')?.1.split_whitespace().nth(17)?.parse().ok()
+}
+
 fn state(stat: &str) -> Option<ThreadState> {
     // The thread's name is before it in parentheses, and may contain any byte.
     match stat.rsplit_once(')')?.1.trim_start().chars().next()? {
@@ -112,6 +123,13 @@ mod tests {
         assert_eq!(state("7 (a) T 1 2"), Some(ThreadState::Stopped));
         assert_eq!(state("7 (a) Z 1 2"), None);
         assert_eq!(state(""), None);
+    }
+
+    #[test]
+    fn the_number_of_threads_is_the_18th_after_the_name() {
+        let fields: Vec<_> = (1..=20).map(|field| field.to_string()).collect();
+        assert_eq!(threads(&format!("7 (a) R (b) {}", fields.join(" "))), Some(18));
+        assert_eq!(threads("7 (a) R 1"), None);
     }
 
     #[test]

@@ -9,9 +9,9 @@ mod linux;
 mod other;
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
-pub(crate) use linux::Probe;
+pub(crate) use linux::{Probe, count_threads};
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
-pub(crate) use other::Probe;
+pub(crate) use other::{Probe, count_threads};
 
 /// What the system does with a thread at one moment.
 #[cfg_attr(not(any(target_os = "linux", target_os = "android")), allow(dead_code))]
@@ -29,6 +29,15 @@ pub(crate) enum ThreadState {
 mod tests {
     use super::*;
     use std::sync::mpsc::channel;
+
+    #[test]
+    fn a_new_thread_is_counted() {
+        let (end, ended) = channel::<()>();
+        let thread = std::thread::spawn(move || ended.recv());
+        assert!(count_threads().is_none_or(|count| count >= 2));
+        drop(end);
+        assert!(thread.join().expect("it ends").is_err());
+    }
 
     #[test]
     fn a_thread_that_sleeps_waits_and_one_that_computes_runs() {
