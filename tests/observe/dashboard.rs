@@ -67,6 +67,9 @@ fn it_answers_what_it_promises() {
     let named = |runtime: &Value| runtime["coroutines"].to_string().contains("seen by the dashboard");
     assert!(runtimes.iter().any(named), "{dump}");
     assert!(get_json(&server, "/deadlocks.json")["deadlocks"].is_array());
+    let sites = get_json(&server, "/sites.json").to_string();
+    assert!(sites.contains("dashboard.rs") && !sites.contains("src/observe/dashboard/mod.rs"), "{sites}");
+    assert!(get(&server, "/sites").0.contains("text/plain"));
     sleeper.cancel();
 }
 

@@ -55,6 +55,7 @@ pub fn serve<A: ToSocketAddrs>(address: A) -> io::Result<Server> {
 /// | `/dump.json` | [`Dump::to_json`](super::Dump::to_json) |
 /// | `/summary.json` | [`Dump::to_summary_json`](super::Dump::to_summary_json), at most half a second old |
 /// | `/deadlocks.json` | an object whose `deadlocks` are those of [`deadlocks`](super::deadlocks()) |
+/// | `/sites`, `/sites.json` | [`Sites`](super::Sites), as a table and as [`Sites::to_json`](super::Sites::to_json) |
 /// | `/healthz` | `ok` |
 ///
 /// # Who may see it

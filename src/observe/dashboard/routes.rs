@@ -4,7 +4,7 @@
 
 use super::http::{Body, Request, Response, Status};
 use crate::channel::bounded;
-use crate::inspect::{Dump, deadlocks, dump};
+use crate::inspect::{Dump, Sites, deadlocks, dump, sites};
 use crate::sync::{Mutex, Semaphore};
 use crate::time::timeout;
 use std::borrow::Cow;
@@ -31,6 +31,9 @@ const PAGE: &str = concat!(
 /// What stands in the page for a random text, which lets the browser tell the page's own script from others.
 const NONCE: &str = "@NONCE@";
 
+/// The file that spawns the coroutines of this server.
+const SPAWNER: &str = "src/observe/dashboard/mod.rs";
+
 /// How many groups and spawn sites a summary lists.
 const MOST: usize = 100;
 /// How old a summary may be.
@@ -40,7 +43,8 @@ const LARGE: usize = 2;
 const TURN: Duration = Duration::from_secs(10);
 
 const PATHS: &str = "sward: there is no such page. There are:\n\
-                     /  /dump  /dump?full=1  /dump.json  /summary.json  /deadlocks.json  /healthz\n";
+                     /  /dump  /dump?full=1  /dump.json  /summary.json  /deadlocks.json  /sites  /sites.json\n\
+                     /healthz\n";
 
 /// What the answers of one server share.
 pub(super) struct Routes {
@@ -61,6 +65,12 @@ impl Routes {
             "/healthz" => Ok(Response::ok(Response::TEXT, "ok\n")),
             "/summary.json" => self.summary(),
             "/deadlocks.json" => on_thread(deadlocks_json).map(|text| Response::ok(Response::JSON, text)),
+            "/sites" => {
+                on_thread(|| program_sites().to_string()).map(|text| Response::ok(Response::TEXT, text))
+            }
+            "/sites.json" => {
+                on_thread(|| program_sites().to_json()).map(|text| Response::ok(Response::JSON, text))
+            }
             "/dump.json" => self.large(Response::JSON, |dump| dump.to_json()),
             "/dump" if request.parameter("full").is_some_and(|value| value != "0") => {
                 self.large(Response::TEXT, |dump| format!("{dump:#}"))
@@ -115,6 +125,13 @@ fn program() -> Dump {
     let mut dump = dump();
     dump.runtimes.retain(|runtime| runtime.name != NAME);
     dump
+}
+
+/// The spawn sites of the program, without those of this server.
+fn program_sites() -> Sites {
+    let mut all = sites();
+    all.sites.retain(|site| !site.spawned_at.file().ends_with(SPAWNER));
+    all
 }
 
 fn deadlocks_json() -> String {

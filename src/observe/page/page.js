@@ -501,6 +501,106 @@ function showGroups(view) {
   }
 }
 
+// What spawn sites cost.
+
+function bytes(size) {
+  if (size < 1024) return `${size} B`;
+  if (size < 1024 * 1024) return `${(size / 1024).toFixed(size < 10240 ? 1 : 0)} KiB`;
+  return `${(size / 1024 / 1024).toFixed(1)} MiB`;
+}
+
+// The classes are counted up to a bound: the answer is the bound below which that share lies.
+function quantile(classes, share) {
+  const total = sum(classes, one => one.count);
+  let seen = 0;
+  for (const one of classes) {
+    seen += one.count;
+    if (seen >= share * total) return one.below_ns / 1e6;
+  }
+  return 0;
+}
+
+// Classes on a logarithmic axis, in steps of two.
+function histogramSvg(classes) {
+  const steps = new Map();
+  for (const one of classes) {
+    const step = Math.max(0, Math.ceil(Math.log2(one.below_ns)));
+    steps.set(step, (steps.get(step) || 0) + one.count);
+  }
+  const first = Math.min(...steps.keys()), last = Math.max(...steps.keys(), first + 7);
+  const top = Math.max(...steps.values()), total = sum(classes, one => one.count);
+  const width = 420, height = 96, base = 76, step = width / (last - first + 1);
+  const svg = element("svg:svg", { viewBox: `0 0 ${width} ${height}`, role: "img",
+    "aria-label": `Half below ${duration(quantile(classes, 0.5))}, 99 % below ${duration(quantile(classes, 0.99))}` });
+  svg.append(element("svg:line", { x1: 0, x2: width, y1: base + 0.5, y2: base + 0.5 }));
+  for (let at = first; at <= last; at += 1) {
+    const value = steps.get(at) || 0, x = (at - first) * step;
+    // A class with little is still seen.
+    const tall = value ? Math.max(1.5, value / top * (base - 6)) : 0;
+    const bar = element("svg:rect", { x: (x + 1).toFixed(1), y: (base - tall).toFixed(1),
+      width: Math.max(1, step - 2).toFixed(1), height: tall.toFixed(1), rx: 1.5 });
+    bar.append(element("svg:title", {}, `below ${duration(2 ** at / 1e6)}: ${count(value)} (${(100 * value / total).toFixed(1)} %)`));
+    svg.append(bar);
+  }
+  const every = Math.max(1, Math.ceil((last - first + 1) / 6));
+  for (let at = first + every - 1; at <= last; at += every) {
+    svg.append(element("svg:text", { x: ((at - first + 1) * step - 2).toFixed(1), y: base + 15, "text-anchor": "end" },
+      `< ${duration(2 ** at / 1e6)}`));
+  }
+  return svg;
+}
+
+function showHistograms(all) {
+  const drawn = all.filter(one => one.classes.length);
+  reconcile($("#histograms"), drawn, one => one.title,
+    one => element("div", { class: "histogram" }, element("h3", {}, one.title), element("div")),
+    (node, one) => node.lastChild.replaceChildren(histogramSvg(one.classes)));
+}
+
+let lastCosts = null;
+
+function showCosts(costs) {
+  $("#costs").hidden = false;
+  if (!costs.accounting) {
+    setText($("#accounted"), "");
+    setText($("#costs > .more"), "Accounting is off. Start the program with SWARD_ACCOUNTING=1, or call observe::set_accounting(true).");
+    $("#costs .scroll").hidden = true;
+    $("#histograms").replaceChildren();
+    lastCosts = null;
+    return;
+  }
+  $("#costs .scroll").hidden = false;
+  const name = site => `${place(site.spawned_at).full}:${site.spawned_at.column}`;
+  const before = new Map(lastCosts ? lastCosts.sites.map(site => [name(site), site.processor_time_ms]) : []);
+  const passed = lastCosts ? costs.accounted_ms - lastCosts.accounted_ms : 0;
+  lastCosts = costs;
+  const rows = costs.sites.slice(0, 30);
+  const make = site => element("tr", {}, element("td", {}, placeNode(site.spawned_at)),
+    Array.from({ length: 8 }, () => element("td", { class: "n" })));
+  reconcile($("#costs tbody"), rows, name, make, (node, site) => {
+    const delay = site.run_delay.classes, used = Math.max(site.stack.deepest, site.stack.suspended);
+    const now = passed > 0 ? (site.processor_time_ms - (before.get(name(site)) || 0)) / passed : 0;
+    [count(site.alive), count(site.ended), count(site.turns), now < 0.0005 ? "0" : now.toFixed(3),
+      duration(site.processor_time_ms), duration(site.longest_turn_ms),
+      delay.length ? `${duration(quantile(delay, 0.5))} / ${duration(quantile(delay, 0.99))}` : "–",
+      `${used ? bytes(used) : "–"} / ${site.stack.suggested ? bytes(site.stack.suggested) : "–"}`,
+    ].forEach((text, index) => {
+      setText(node.children[index + 1], text);
+      node.children[index + 1].classList.toggle("zero", text === "0");
+    });
+  });
+  const more = costs.sites.length - rows.length;
+  setText($("#accounted"), `for ${duration(costs.accounted_ms)}`);
+  setText($("#costs > .more"), `Outside of all turns: ${duration(costs.outside_of_turns_ms)} of the workers, ` +
+    `${duration(costs.netpoller_ms)} of the netpoller threads.${more > 0 ? ` ${plural(more, "cheaper site")} are not listed.` : ""}`);
+  const delays = new Map();
+  for (const one of costs.sites.flatMap(site => site.run_delay.classes)) {
+    delays.set(one.below_ns, (delays.get(one.below_ns) || 0) + one.count);
+  }
+  const classes = [...delays].map(([below_ns, its]) => ({ below_ns, count: its })).sort((a, b) => a.below_ns - b.below_ns);
+  showHistograms([{ title: "How long coroutines waited for their turn", classes }]);
+}
+
 // Threads and the blocking pool.
 
 function showOthers(view) {
@@ -538,6 +638,7 @@ function show(view, live) {
 const served = location.protocol.startsWith("http");
 let paused = !served;
 let timer = 0;
+let polls = 0;
 
 function state(text, kind) {
   const live = $("#live");
@@ -563,6 +664,9 @@ async function poll() {
     if (paused) return;
     shown.deadlocks = deadlocks;
     showAlarms(shown);
+    // Without accounting little changes there.
+    if (lastCosts || polls % 10 === 0) showCosts(await get("sites.json").then(answer => answer.json()));
+    polls += 1;
     state("live", "on");
   } catch (error) {
     if (paused) return;
@@ -658,7 +762,7 @@ else {
   for (const section of document.querySelectorAll("main > *")) section.hidden = true;
   const reveal = new MutationObserver(() => {
     if (!shown) return;
-    for (const section of document.querySelectorAll("main > section:not(#others), main > .pair")) section.hidden = false;
+    for (const section of document.querySelectorAll("main > section:not(#others, #costs), main > .pair")) section.hidden = false;
     reveal.disconnect();
   });
   reveal.observe($("#live"), { childList: true, characterData: true, subtree: true });
