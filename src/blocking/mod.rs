@@ -21,8 +21,8 @@ use crate::base::large_box::{LargeBox, is_large, large_box};
 use crate::base::lock::{Mutex, Rank, assert_none_held};
 use crate::coroutine::{Event, Facts, Holder, Site, Subject, WaitReason, Why};
 use crate::sched::{
-    Cancel, Woken, consume_budget, may_switch, set, this_holder, unwind_cancelled, wait_for_event,
-    wait_masked,
+    Cancel, Woken, consume_budget, may_switch, note_call_began, note_call_ended, set, this_holder,
+    unwind_cancelled, wait_for_event, wait_masked,
 };
 use std::collections::BTreeMap;
 use std::io;
@@ -349,7 +349,9 @@ fn work() {
         while let Some((number, (job, call))) = pool.queue.pop_first() {
             pool.running.insert(number, Call { since: Instant::now(), ..call });
             drop(pool);
+            note_call_began(number, call.site, call.caller);
             job();
+            note_call_ended(number);
             pool = POOL.lock();
             pool.running.remove(&number);
         }

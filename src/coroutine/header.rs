@@ -451,6 +451,11 @@ impl Header {
         unsafe { (*self.continuation.get()).is_some() }
     }
 
+    /// Whether it has had a turn. Called by the thread that owns the coroutine.
+    pub(crate) fn has_run(&self) -> bool {
+        self.switch.get().is_some()
+    }
+
     /// Gives it a stack, so that it can be resumed.
     ///
     /// # Safety

@@ -72,6 +72,8 @@ reasons! {
     ScopeSpawn: "spawn in a scope at its limit",
     /// `observe::dump`, while another thread makes the dump.
     Dump: "observe::dump",
+    /// `observe::record`, while it records.
+    Record: "observe::record",
     /// `JoinSet::join_next`.
     JoinSet: "JoinSet::join_next",
     /// `CancelToken::wait`.

@@ -269,6 +269,17 @@ impl Waiter {
         (word & PARKED != 0).then_some(word & EPOCH_MASK)
     }
 
+    /// How many of the owner's waits have ended, modulo 256.
+    #[inline]
+    pub(crate) fn mark(&self) -> u8 {
+        (self.word.load(Ordering::Relaxed) >> EPOCH_ONE.trailing_zeros()) as u8
+    }
+
+    /// What ended the owner's last wait. Called by a thread that has the owner to itself.
+    pub(crate) fn last_cause(&self) -> Cause {
+        Cause::of(self.word.load(Ordering::Relaxed))
+    }
+
     /// Whether no cancellation ends the owner's present wait.
     pub(crate) fn is_masked(&self) -> bool {
         self.word.load(Ordering::Relaxed) & MASKED != 0

@@ -62,6 +62,14 @@ pub fn dump() -> Dump {
 /// Calls the function on a thread that is no worker, as a worker has to capture its coroutines meanwhile. In
 /// a coroutine, parks until another thread has called it.
 pub(super) fn outside_of_workers<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> T {
+    outside_of_workers_for(WaitReason::Dump, f)
+}
+
+/// As [`outside_of_workers`], with a wait reason of its own.
+pub(super) fn outside_of_workers_for<T: Send + 'static>(
+    reason: WaitReason,
+    f: impl FnOnce() -> T + Send + 'static,
+) -> T {
     fork::check();
     if !sched::may_switch() {
         return f();
@@ -78,7 +86,7 @@ pub(super) fn outside_of_workers<T: Send + 'static>(f: impl FnOnce() -> T + Send
         panic!("sward: no thread for a dump: {error}");
     }
     while !place.0.is_set() {
-        if sched::wait_for_event(&place.0, WaitReason::Dump.into(), None, Cancel::Obey) == Woken::Cancelled {
+        if sched::wait_for_event(&place.0, reason.into(), None, Cancel::Obey) == Woken::Cancelled {
             sched::unwind_cancelled();
         }
     }

@@ -398,7 +398,8 @@ impl Object<'_> {
     }
 }
 
-fn string(text: &mut String, value: &str) {
+/// Writes a string, with quotes.
+pub(super) fn string(text: &mut String, value: &str) {
     text.push('"');
     for c in value.chars() {
         match c {

@@ -6,6 +6,8 @@
 //! - `subject`: what a wait is for. `stack`: the frames of a coroutine. `symbols`: their names. `stacks`:
 //!   those of a dump. `dump`: the facts, as data. `collect`: how they are collected.
 //! - `text`, `json`, `summary`: how a dump is written. `signal`: a dump on a signal.
+//! - `recorder`: what the flight recorder has recorded, for a while or in the last seconds. `trace`: that as
+//!   data. `trace_json`: how it is written.
 //! - `stall`: the stack in the report of a stall.
 //! - `leak_check`: what a test leaves behind.
 //! - `sites`: what the coroutines of each spawn site do and cost.
@@ -19,6 +21,7 @@ mod global;
 mod graph;
 mod json;
 mod leak_check;
+mod recorder;
 mod signal;
 mod sites;
 mod stack;
@@ -28,6 +31,8 @@ mod subject;
 mod summary;
 mod symbols;
 mod text;
+mod trace;
+mod trace_json;
 mod watch;
 
 pub use collect::dump;
@@ -37,9 +42,12 @@ pub use dump::{
     ThreadDump, WaitDump, WorkerDump, WorkerState,
 };
 pub use leak_check::{LeakCheck, assert_no_leaks};
+pub(crate) use recorder::set_file as set_trace_file;
+pub use recorder::{record, recorded, recorder_off, recorder_on};
 pub(crate) use signal::{WANT_SIGNAL, dump_on, parse_signal};
 pub use sites::{SiteWait, Sites, SpawnSite, StackUse, set_accounting, sites};
 pub use stack::{Frame, Stack, StackExtent, Symbol};
 pub(crate) use stall::report_stack_of_turn;
 pub use subject::{Party, Subject};
+pub use trace::{Trace, TraceCoroutine, TraceEvent, TraceEventKind, TraceWorker, WakeCause};
 pub(crate) use watch::{count as deadlocks_reported, start as watch_deadlocks};

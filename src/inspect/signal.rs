@@ -11,6 +11,7 @@
 
 use super::collect::collect;
 use super::dump::Dump;
+use super::recorder::write_past;
 use crate::base::counted_threads::CountedThread;
 use crate::base::fork::PerProcess;
 use crate::base::sys::{check, report};
@@ -185,6 +186,7 @@ fn dump_for_each(mut pipe: UnixStream, file: Option<&Path>) {
         // A signal that arrives from here on makes one more dump.
         PENDING.store(false, Ordering::Release);
         write(&collect(), file);
+        write_past("the signal");
     }
 }
 

@@ -1,5 +1,6 @@
 //! What the report of a stall adds: where the coroutine is that keeps its worker.
 
+use super::recorder::write_past;
 use super::stacks::Stacks;
 use super::text::Frames;
 use crate::base::counted_threads::CountedThread;
@@ -23,10 +24,12 @@ pub(crate) fn report_stack_of_turn(shared: &Arc<Shared>, worker: usize, turn: u6
         let sampled = sched::sample_turn(&shared, worker, turn);
         // The runtime may end meanwhile.
         drop(shared);
-        let Some((id, trace)) = sampled else { return };
-        if let Some(stack) = Stacks::of([&trace].into_iter()).get(&trace) {
+        if let Some((id, trace)) = sampled
+            && let Some(stack) = Stacks::of([&trace].into_iter()).get(&trace)
+        {
             let frames = Frames(&stack).to_string();
             report(format_args!("sward: coroutine #{id} was here:\n{}", frames.trim_end()));
         }
+        write_past("the stall");
     });
 }

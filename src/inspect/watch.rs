@@ -17,6 +17,7 @@
 
 use super::deadlock::{WaitOf, look, waits_older_than};
 use super::global::{self, Found};
+use super::recorder::write_past;
 use crate::base::counted_threads::CountedThread;
 use crate::base::fork::PerProcess;
 use crate::base::sys::report;
@@ -189,6 +190,7 @@ impl Memory {
 fn report_deadlock(deadlock: &dyn Display) {
     FOUND.fetch_add(1, Ordering::Relaxed);
     report(format_args!("sward: {deadlock}"));
+    write_past("the deadlock");
     if ABORTS.load(Ordering::Relaxed) {
         std::process::abort();
     }

@@ -44,6 +44,23 @@
 //! # fn main() {}
 //! ```
 //!
+//! # The flight recorder
+//!
+//! A dump says what is. The flight recorder says what happened just before: it keeps the last events of each
+//! worker, in a ring of fixed size. The events are spawns, turns with their ends, wake-ups, steals, polls,
+//! timers, sleeps, used-up budgets and blocking calls. An event takes about ten nanoseconds, so a program may
+//! have it on all the time ([`recorder_on`], [`Builder::record`](crate::runtime::Builder::record),
+//! `SWARD_RECORD=1`). Off, it costs nothing that can be measured.
+//!
+//! [`record`] records for a while from now on. [`recorded`] returns the last seconds. Both return a
+//! [`Trace`]: data, which [`Trace::write_to`] writes in the format that <https://ui.perfetto.dev> and
+//! <https://speedscope.app> open.
+//!
+//! If it is on, the last ten seconds are written to a file when a signal asks for a dump, a stall or a
+//! deadlock is reported: to the file that `SWARD_RECORD_FILE` names, or else beside `SWARD_DUMP_FILE` (for
+//! `dump.json`: `dump.trace.json`), or else nowhere. The first trace has that name; the next ones are
+//! numbered (`trace.2.json`), and later ones replace the sixteenth.
+//!
 //! # JSON
 //!
 //! [`Dump::to_json`] writes one object. Programs that read it ignore fields that they do not know. `version`
@@ -131,3 +148,7 @@ pub use crate::inspect::{
     WorkerDump, WorkerState, assert_no_leaks, deadlocks, dump,
 };
 pub use crate::inspect::{SiteWait, Sites, SpawnSite, StackUse, set_accounting, sites};
+pub use crate::inspect::{
+    Trace, TraceCoroutine, TraceEvent, TraceEventKind, TraceWorker, WakeCause, record, recorded,
+    recorder_off, recorder_on,
+};

@@ -40,6 +40,7 @@ pub struct Builder {
     deadlocks: Option<bool>,
     accounting: Option<bool>,
     dump_signal: Option<i32>,
+    record: Option<usize>,
 }
 
 impl Builder {
@@ -253,6 +254,24 @@ impl Builder {
         self
     }
 
+    /// Switches the [flight recorder](crate::observe#the-flight-recorder) on, for the whole process, before
+    /// the runtime starts: each worker keeps its last events in a ring of that many bytes. Default:
+    /// `SWARD_RECORD` (`1`: 1 MiB; or bytes), or else it is off.
+    ///
+    /// This is [`observe::recorder_on`](crate::observe::recorder_on).
+    ///
+    /// ```
+    /// let runtime = sward::runtime::Builder::new().record(1 << 20).build()?;
+    /// runtime.run(|| sward::spawn(|| ()).join()).unwrap();
+    /// let trace = sward::observe::recorded(std::time::Duration::from_secs(10));
+    /// assert!(!trace.events.is_empty());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn record(mut self, bytes: usize) -> Builder {
+        self.record = Some(bytes);
+        self
+    }
+
     /// Lets started coroutines move between workers, as in Go: any free worker may run a runnable coroutine.
     /// [`task::Builder::pinned`](crate::task::Builder::pinned) exempts single coroutines.
     ///
@@ -331,6 +350,12 @@ impl Builder {
         }
         if config.checks {
             sched::prepare_checks();
+        }
+        if let Some(path) = &defaults.record_file {
+            inspect::set_trace_file(path);
+        }
+        if let Some(bytes) = self.record.map(Some).or(defaults.record) {
+            inspect::recorder_on(bytes);
         }
         let runtime = Runtime { shared: Shared::new(config)? };
         *runtime.shared.threads.alive.lock() = Some(Arc::new(fork::Alive::new()));

@@ -21,6 +21,10 @@ pub(super) struct Defaults {
     pub(super) dump_signal: Option<i32>,
     /// Where such a dump goes, instead of stderr.
     pub(super) dump_file: Option<PathBuf>,
+    /// Whether the flight recorder is on, and the memory of its rings, if that is said.
+    pub(super) record: Option<Option<usize>>,
+    /// Where what it has recorded goes.
+    pub(super) record_file: Option<PathBuf>,
 }
 
 impl Defaults {
@@ -41,9 +45,22 @@ impl Defaults {
             let deadlocks = deadlocks.unwrap_or(DeadlockWatch::Reports);
             let accounting = variable("SWARD_ACCOUNTING", parse_switch, WANT_SWITCH)?.unwrap_or(false);
             let dump_signal = variable("SWARD_DUMP_SIGNAL", parse_signal, WANT_SIGNAL)?;
-            let dump_file = std::env::var_os("SWARD_DUMP_FILE").filter(|path| !path.is_empty());
-            let dump_file = dump_file.map(PathBuf::from);
-            Ok(Defaults { workers, stack_size, checks, homes, deadlocks, accounting, dump_signal, dump_file })
+            let dump_file = path("SWARD_DUMP_FILE");
+            let record = variable("SWARD_RECORD", parse_record, WANT_RECORD)?.flatten();
+            let beside = || dump_file.as_ref().map(|path| path.with_extension("trace.json"));
+            let record_file = path("SWARD_RECORD_FILE").or_else(beside);
+            Ok(Defaults {
+                workers,
+                stack_size,
+                checks,
+                homes,
+                deadlocks,
+                accounting,
+                dump_signal,
+                dump_file,
+                record,
+                record_file,
+            })
         })
     }
 }
@@ -58,11 +75,17 @@ pub(super) enum DeadlockWatch {
 }
 
 const WANT_DEADLOCKS: &str = "1, 0, or abort";
+const WANT_RECORD: &str = "1, 0, or bytes, or a number with K, M or G";
 const WANT_WORKERS: &str = "a number from 1 to 1024";
 const WANT_SWITCH: &str = "1 or 0";
 const WANT_HOMES: &str = "auto, off, or a number from 1 to 65536";
 const WANT_SIZE: &str = "bytes, or a number with K, M or G, up to 1G";
 const WANT_GUARD: &str = "bytes, or a number with K or M, up to 64M";
+
+/// A path in an environment variable. An empty one counts as unset.
+fn path(name: &str) -> Option<PathBuf> {
+    std::env::var_os(name).filter(|path| !path.is_empty()).map(PathBuf::from)
+}
 
 /// The value of an environment variable. An empty one counts as unset.
 fn variable<T>(name: &str, parse: fn(&str) -> Option<T>, want: &str) -> io::Result<Option<T>> {
@@ -85,6 +108,15 @@ fn parse_switch(text: &str) -> Option<bool> {
         "1" => Some(true),
         "0" => Some(false),
         _ => None,
+    }
+}
+
+/// Whether the flight recorder is on, and the memory of its rings, if that is said.
+fn parse_record(text: &str) -> Option<Option<Option<usize>>> {
+    match text.trim() {
+        "1" => Some(Some(None)),
+        "0" => Some(None),
+        bytes => Some(Some(Some(parse_bytes(bytes)?))),
     }
 }
 

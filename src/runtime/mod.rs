@@ -64,6 +64,8 @@
 //! | `SWARD_DEADLOCKS` | `1`, `0`, or `abort` | [`Builder::watch_deadlocks`] |
 //! | `SWARD_DUMP_SIGNAL` | the name of a signal, such as `QUIT`, or its number | [`Builder::dump_on`] |
 //! | `SWARD_DUMP_FILE` | a path | - : where such dumps go, instead of stderr |
+//! | `SWARD_RECORD` | `1`, `0`, or the bytes of a ring, with `K`, `M` or `G` | [`Builder::record`] |
+//! | `SWARD_RECORD_FILE` | a path | - : where [the last seconds](crate::observe#the-flight-recorder) go |
 //! | `SWARD_STACK_GUARD` | `madvise` or `mprotect` | - : it forces one way to make the guards of stacks |
 //!
 //! An empty variable counts as unset. Any other value is an error, which names the variable and says what it

@@ -328,6 +328,21 @@ pub(crate) fn all_need_somebody(shared: &Shared) -> Option<usize> {
     Some(count)
 }
 
+/// Calls `f` for each started coroutine that has a name. The caller makes sure that there is no dump at the
+/// same time. `f` runs under the lock of a list.
+pub(crate) fn for_each_name(shared: &Shared, mut f: impl FnMut(Id, &str)) {
+    let number = next_number();
+    for home in shared.homes() {
+        home.begin_capture(number);
+        let mut visit = |header: &Header| {
+            if let Some(name) = header.name() {
+                f(header.id(), name);
+            }
+        };
+        while home.walk_locked(number, LOCKED, &mut visit) {}
+    }
+}
+
 fn next_number() -> u64 {
     static NUMBER: AtomicU64 = AtomicU64::new(1);
     NUMBER.fetch_add(1, Ordering::Relaxed)

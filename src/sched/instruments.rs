@@ -9,6 +9,8 @@
 
 pub(super) use super::accounts::Leaves;
 use super::accounts::{self, AccountedTurn, Of};
+use super::current::with;
+use super::recorder::{self, TurnEnd, Writer};
 use super::registry::runtimes;
 use super::shared::Shared;
 use super::worker::Worker;
@@ -18,8 +20,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 /// Accounting: what each spawn site costs (`accounts`).
 pub(crate) const ACCOUNTING: u8 = 1;
-/// The flight recorder.
-#[allow(dead_code, reason = "the instruments use it")]
+/// The flight recorder (`recorder`).
 pub(crate) const RECORDING: u8 = 1 << 1;
 
 static ON: AtomicU8 = AtomicU8::new(0);
@@ -72,19 +73,30 @@ impl Observer for () {
 pub(super) struct Turn<'a> {
     worker: &'a Worker,
     account: Option<AccountedTurn>,
+    /// What the recorder writes at the end.
+    recorded: Option<(Writer<'a>, TurnEnd)>,
 }
 
 impl<'a> Turn<'a> {
     /// The turn of a coroutine begins. `on` is what is on.
     pub(super) fn begin(worker: &'a Worker, header: &Header, on: u8) -> Turn<'a> {
         let account = (on & ACCOUNTING != 0).then(|| worker.accounts.begin(accounts_of(worker), header));
-        Turn { worker, account }
+        let recorded = (on & RECORDING != 0).then(|| {
+            // SAFETY: this is the worker's thread.
+            let writer = unsafe { worker.remote().track.writer() };
+            writer.begin(header);
+            (writer, TurnEnd::yields(header))
+        });
+        Turn { worker, account, recorded }
     }
 
     /// The turn is over. The coroutine may run elsewhere by now, or be gone.
     pub(super) fn end(self) {
         if let Some(turn) = self.account {
             self.worker.accounts.end(accounts_of(self.worker), turn);
+        }
+        if let Some((writer, how)) = self.recorded {
+            writer.end(how);
         }
     }
 }
@@ -93,6 +105,13 @@ impl Observer for Turn<'_> {
     fn leaves(&mut self, header: &Header, how: Leaves) {
         if let Some(turn) = &self.account {
             self.worker.accounts.leave(accounts_of(self.worker), turn, header, how);
+        }
+        if let Some((writer, end)) = &mut self.recorded {
+            *end = match how {
+                Leaves::Waits => TurnEnd::parks(header),
+                Leaves::Yields => TurnEnd::yields(header),
+                Leaves::Ends => writer.ended(header),
+            };
         }
     }
 
@@ -125,6 +144,16 @@ pub(super) fn note_wake(shared: &Shared, header: &Header, on: u8) {
     if on & ACCOUNTING != 0 {
         accounts::note_runnable(header, shared.now());
     }
+    if on & RECORDING != 0 {
+        let recorded = with(|worker| {
+            let remote = worker.remote();
+            // SAFETY: this is the worker's thread.
+            unsafe { remote.track.writer() }.wake(header, remote.running.id_or_zero());
+        });
+        if recorded.is_none() {
+            recorder::wake_elsewhere(header);
+        }
+    }
 }
 
 /// An unstarted coroutine is about to be queued.
@@ -134,4 +163,17 @@ pub(super) fn note_spawn(shared: &Shared, header: &Header, on: u8) {
     if on & ACCOUNTING != 0 {
         accounts::note_runnable(header, shared.now());
     }
+    if on & RECORDING != 0 {
+        // SAFETY: this is the worker's thread.
+        let recorded = with(|worker| unsafe { worker.remote().track.writer() }.spawn(header));
+        if recorded.is_none() {
+            recorder::spawn_elsewhere(header);
+        }
+    }
+}
+
+/// Switches the flight recorder on or off, for all runtimes of the process.
+pub(crate) fn switch_recorder(on: bool) {
+    recorder::switch(on);
+    switch(RECORDING, on);
 }

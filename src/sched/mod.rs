@@ -6,6 +6,7 @@
 //!   by loom or by plain tests.
 //! - [`accounts`]: what the coroutines of each spawn site cost.
 //! - [`deques`], [`config`], [`captured`], [`threads`], [`running`], [`budget`], [`ids`]: small parts.
+//! - [`ring`], [`recorder`]: what workers have done lately.
 //! - [`home_queues`], [`home`], [`runnable`]: the group of coroutines that stay together. [`mobile`]: the
 //!   homes that any worker may run. [`remote`]: the part of a worker that other threads use. [`shared`]: what
 //!   the workers of a runtime share.
@@ -51,9 +52,11 @@ mod newcomers;
 mod placement;
 mod polling;
 mod random;
+mod recorder;
 mod registry;
 mod remote;
 mod rest;
+mod ring;
 mod run_queues;
 mod runnable;
 mod running;
@@ -75,7 +78,7 @@ pub(crate) use blocked_threads::{BlockedThread, for_each_blocked_thread};
 pub(crate) use budget::this_holder;
 pub(crate) use cancel::{checkpoint, limited, masked, unwind_cancelled, unwind_shutdown};
 pub(crate) use capture::{
-    Live, all_need_somebody, capture, for_each_live, for_each_wait_for_others, sample_turn,
+    Live, all_need_somebody, capture, for_each_live, for_each_name, for_each_wait_for_others, sample_turn,
 };
 pub(crate) use captured::{Captured, CapturedRuntime, CapturedWorker, Detail, State, WorkerState};
 pub(crate) use checks::prepare as prepare_checks;
@@ -86,8 +89,12 @@ pub(crate) use current::{
 };
 pub(crate) use deadline::deadline_of_file;
 pub(crate) use hint::{hint_of_rest, hinted, take_hints, watch_hints};
-pub(crate) use instruments::set_accounting;
+pub(crate) use instruments::{set_accounting, switch_recorder};
 pub(crate) use mobile::MAX_HOMES;
+pub(crate) use recorder::{
+    CALIBRATION, Clock, Cursor, DEFAULT_BYTES, Raw, Recorded, What, note_call_began, note_call_ended,
+    set_bytes as set_recorder_bytes,
+};
 pub(crate) use registry::{register, runtimes};
 pub(crate) use rest::for_each_started;
 pub(crate) use shared::{Remote, Shared};

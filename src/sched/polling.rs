@@ -1,7 +1,9 @@
 //! A worker's poll: events of its shard, and its timers, which fire in batches.
 
+use super::recorder;
 use super::shared::{Remote, Shared};
 use crate::base::fork;
+use crate::base::sys::ticks;
 use crate::coroutine::Batch;
 use crate::netpoll::Events;
 use std::cell::{Cell, RefCell};
@@ -51,10 +53,18 @@ impl Polling {
     pub(super) fn poll(&self, shared: &Shared, remote: &Remote, timeout: Option<Duration>) -> Polled {
         fork::check();
         let mut batch = Batch::new();
+        let mut recorded = recorder::is_on().then(ticks);
         // A poll that does not sleep may miss what comes after its start.
         let at = (timeout == Some(Duration::ZERO)).then(Instant::now);
         if let Err(e) = remote.shard.poll(&mut self.events.borrow_mut(), timeout, &mut batch) {
             unreachable!("a poller waits on its own descriptors: {e}");
+        }
+        if at.is_none()
+            && let Some(began) = &mut recorded
+        {
+            // SAFETY: this is the worker's thread.
+            unsafe { remote.track.writer() }.slept(*began);
+            *began = ticks();
         }
         shared.note_poll(remote, at.unwrap_or_else(Instant::now));
         self.ticks.set(shared.ticks.load(Ordering::Relaxed));
@@ -64,6 +74,11 @@ impl Polling {
         }
         let woke = !batch.is_empty();
         batch.wake();
+        remote.track.leave_turns();
+        if let Some(began) = recorded {
+            // SAFETY: this is the worker's thread.
+            unsafe { remote.track.writer() }.polled(began, woke);
+        }
         Polled { events, woke }
     }
 

@@ -4,6 +4,7 @@ use super::accounts::WorkerAccounts;
 use super::deques::Deques;
 use super::home::Home;
 use super::idle::{Idle, SleepState};
+use super::recorder::Track;
 use super::runnable::Runnable;
 use super::running::Running;
 use super::timers::Timers;
@@ -54,6 +55,8 @@ pub(crate) struct Remote<R> {
     pub(crate) blocked_in: AtomicU8,
     /// Whether the worker has left: its thread will run no coroutine any more.
     pub(crate) left: AtomicBool,
+    /// What the flight recorder keeps of the worker.
+    pub(crate) track: Track,
     /// Counts what it stole from other workers.
     pub(super) steals: AtomicU64,
     /// What the coroutines of each spawn site have cost on the worker.
@@ -91,6 +94,7 @@ impl<R> Remote<R> {
             others_ready: AtomicBool::new(false),
             blocked_in: AtomicU8::new(WaitReason::None as u8),
             left: AtomicBool::new(false),
+            track: Track::default(),
             steals: AtomicU64::new(0),
             accounts: WorkerAccounts::new(),
             clock: OnceLock::new(),

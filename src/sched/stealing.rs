@@ -1,8 +1,10 @@
 //! Stealing: taking runnable coroutines out of other workers' deques.
 
 use super::deques::Deques;
+use super::recorder;
 use super::runnable::Runnable;
 use super::shared::{Remote, Shared};
+use crate::coroutine::Header;
 use crossbeam_deque::Steal;
 use std::ptr;
 use std::sync::atomic::Ordering;
@@ -34,10 +36,22 @@ pub(super) fn steal(
             while from.len() > spared {
                 if let Steal::Success(task) = from.steal_batch_and_pop(to) {
                     own.steals.fetch_add(1, Ordering::Relaxed);
+                    if recorder::is_on() {
+                        note_steal(shared, own, victim, &task);
+                    }
                     return Some(task);
                 }
             }
         }
     }
     None
+}
+
+#[cold]
+fn note_steal(shared: &Shared, own: &Remote, victim: &Remote, task: &Runnable) {
+    let from = shared.remotes.iter().position(|remote| ptr::eq(remote, victim)).unwrap_or(0);
+    // SAFETY: the thread that takes a coroutine from a queue owns it, and it is alive.
+    let coroutine = task.home::<Shared>().is_none().then(|| unsafe { task.0.cast::<Header>().as_ref() }.id());
+    // SAFETY: the thief is the worker of this thread.
+    unsafe { own.track.writer() }.steal(coroutine, from);
 }

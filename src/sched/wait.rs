@@ -29,7 +29,7 @@ use super::current;
 use super::deadline::{deadline_on_thread, earlier};
 use super::hint::wait_for_others_begins;
 use super::unwinding::Blocks;
-use super::{budget, checks};
+use super::{budget, checks, recorder};
 use crate::base::fork;
 use crate::base::list_lock::ListLock;
 use crate::base::lock::assert_none_held;
@@ -487,6 +487,13 @@ pub(crate) fn consume_budget() {
 
 #[cold]
 fn budget_is_used_up() {
+    if recorder::is_on() {
+        current::with(|worker| {
+            let remote = worker.remote();
+            // SAFETY: this is the worker's thread.
+            unsafe { remote.track.writer() }.budget_used_up(remote.running.id_or_zero());
+        });
+    }
     if current::may_switch() {
         yield_now();
     } else {

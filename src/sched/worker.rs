@@ -467,6 +467,7 @@ impl Worker {
     /// the worker must leave.
     #[inline(never)]
     fn find_work_or_sleep(&self) -> Found {
+        self.remote().track.leave_turns();
         if self.capture_if_wanted() {
             // What has become runnable meanwhile goes first, then the next slice.
             self.poll(Some(Duration::ZERO));

@@ -19,6 +19,7 @@ mod json;
 mod leak_check;
 mod many;
 mod reasons;
+mod record;
 mod sites;
 mod stalls;
 mod stuck;

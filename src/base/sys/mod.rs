@@ -8,6 +8,7 @@
 //! - [`poll`](mod@poll): `poll(2)` with as fine a timeout as the system offers.
 //! - [`prefetch`](mod@prefetch): requests for memory some time before it is used.
 //! - [`sample`](mod@sample): the stack of another thread.
+//! - [`ticks`](mod@ticks): a clock that takes a few nanoseconds to read.
 //! - [`thread`]: whether the system runs a thread, and where the thread waits.
 
 mod call;
@@ -18,6 +19,7 @@ mod poll;
 mod prefetch;
 mod sample;
 mod thread;
+mod ticks;
 
 #[cfg_attr(not(any(sward_ppoll, sward_backend = "kqueue")), allow(unused_imports))]
 pub(crate) use call::timespec;
@@ -28,3 +30,4 @@ pub(crate) use poll::poll;
 pub(crate) use prefetch::{LINE, prefetch};
 pub(crate) use sample::{MOST_FRAMES, Sample, recover, sample};
 pub(crate) use thread::{Probe, ThreadState, count_threads};
+pub(crate) use ticks::ticks;
