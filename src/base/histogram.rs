@@ -9,7 +9,7 @@ const CLASSES: usize = 36;
 /// How often times of which length occurred.
 ///
 /// The times are in classes, each twice as long as the one before. So a quantile is known to a factor of two.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Histogram {
     counts: [u64; CLASSES],
     /// In nanoseconds.

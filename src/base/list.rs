@@ -36,10 +36,16 @@ impl<T: Linked> Queue<T> {
     /// How many elements it holds.
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
+        self.count_up_to(usize::MAX)
+    }
+
+    /// How many elements it holds, up to so many.
+    pub(crate) fn count_up_to(&self, most: usize) -> usize {
         std::iter::successors(self.head, |element| {
             // SAFETY: an element of the queue is alive and its link is ours.
             unsafe { T::link(*element).read() }
         })
+        .take(most)
         .count()
     }
 

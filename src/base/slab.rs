@@ -71,6 +71,11 @@ impl<T> Slab<T> {
         }
     }
 
+    /// How many values it holds. It looks at each block.
+    pub(crate) fn count(&self) -> usize {
+        self.blocks.iter().flatten().map(|block| block.used.count_ones() as usize).sum()
+    }
+
     /// Adds a value.
     pub(crate) fn insert(&mut self, value: T) -> Key {
         let number = self.with_room.first().unwrap_or_else(|| self.add_block());

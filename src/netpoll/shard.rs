@@ -42,6 +42,11 @@ impl Shard {
         })
     }
 
+    /// How many descriptors it watches.
+    pub(crate) fn watched(&self) -> usize {
+        self.table.lock().sources.count()
+    }
+
     /// Waits for kernel events, and fires the waiters for which they are.
     pub(crate) fn poll(
         &self,

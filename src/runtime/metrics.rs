@@ -1,11 +1,22 @@
 //! What a runtime has done so far, to be read only.
 
+use crate::base::histogram::Histogram;
 use crate::blocking::usage;
+use crate::coroutine::WAIT_REASONS;
 use crate::inspect;
-use crate::sched::{Shared, current_runtime};
+use crate::sched::{self, Shared, WorkerCounts, current_runtime};
+use crate::stack;
+use std::time::Duration;
 
-/// What a runtime has done so far. The numbers are read one after the other while the runtime goes on
-/// working.
+/// What a runtime has done so far, and what it holds at present. The numbers are read one after the other
+/// while the runtime goes on working.
+///
+/// [`to_prometheus`](Metrics::to_prometheus) writes them for a server of metrics. With the feature `metrics`,
+/// `MetricsReporter` passes them to the recorder of that crate.
+///
+/// Reading takes some microseconds, and some more for each thousand of sockets. What it reads is counted
+/// anyway, except for what is said to need accounting: see
+/// [`observe::set_accounting`](crate::observe::set_accounting).
 ///
 /// ```
 /// sward::run(|| {
@@ -20,6 +31,18 @@ pub struct Metrics {
     pub workers: Vec<WorkerMetrics>,
     /// How many mobile homes the runtime may have, and how many exist; `None` without mobile homes.
     pub homes: Option<HomeMetrics>,
+    /// Items that wait for any worker: coroutines that were spawned outside of the runtime, mobile homes, in
+    /// migrating mode also started coroutines.
+    pub injected: usize,
+    /// The same that come after all others, as they have yielded. Zero in the default mode.
+    pub yielded: usize,
+    /// For how long coroutines have waited for their turns. Needs accounting. The growth of its sum in a
+    /// second is how many coroutines waited for their turns on average.
+    pub run_delay: Histogram,
+    /// Waits that have ended, by kind. Needs accounting.
+    pub parks: Vec<ParkMetrics>,
+    /// The stacks of the process.
+    pub stacks: StackMetrics,
     /// Coroutines that never ran because there was no stack for them:
     /// [`JoinError::NoStack`](crate::task::JoinError::NoStack). If nobody joins such a coroutine, a line on
     /// stderr says so, at most every ten seconds.
@@ -46,20 +69,68 @@ pub struct HomeMetrics {
     pub vacant: usize,
 }
 
-/// What one worker has done so far.
+/// The waits of one kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ParkMetrics {
+    /// The call that waits, such as `"Mutex::lock"`.
+    pub call: &'static str,
+    /// How many such waits have ended.
+    pub count: u64,
+    /// For how long they have lasted, together.
+    pub time: Duration,
+}
+
+/// The stacks of the process, of all runtimes. Bytes are address space: memory is committed where a stack was
+/// touched.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StackMetrics {
+    /// Stacks of coroutines that have started and have not ended. One in its first turn may count as cached.
+    pub in_use: usize,
+    /// Their bytes, guards included.
+    pub in_use_bytes: usize,
+    /// Stacks that are kept for coroutines to come. The system has most of their memory back.
+    pub cached: usize,
+    /// Their bytes.
+    pub cached_bytes: usize,
+}
+
+/// What one worker has done so far, and what it holds at present.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct WorkerMetrics {
     /// Coroutines that were started on this worker and have not ended.
     pub live: usize,
+    /// Started coroutines that waited for their turns as the worker looked last, which a worker that has work
+    /// does every millisecond or two. It counts up to 64 of each kind.
+    pub ready: usize,
+    /// What other workers may take from it: unstarted coroutines, mobile homes, in migrating mode also
+    /// started coroutines.
+    pub queued: usize,
+    /// Unstarted coroutines that were assigned to it.
+    pub assigned: usize,
+    /// Timers that are set.
+    pub timers: usize,
+    /// Descriptors for whose events it asks the kernel.
+    pub descriptors: usize,
     /// How often it has run a coroutine.
     pub turns: u64,
     /// How often it has asked the kernel for events.
     pub polls: u64,
+    /// For how long it had not asked, each time that it asked the kernel for events: so long may an event
+    /// have waited. Time in which it slept does not count. Nor does it count that the netpoller thread may
+    /// have asked in its place (`helped`).
+    pub poll_delay: Histogram,
     /// How often it has taken work from another worker.
     pub steals: u64,
     /// How often the netpoller thread has polled in its place, because it was busy.
     pub helped: u64,
+    /// How often a coroutine had to let others run first, since it had made 128 calls in a row that did not
+    /// have to wait.
+    pub budget_yields: u64,
+    /// How many turns have lasted for the [stall threshold](super::Builder::stall_threshold).
+    pub stalls: u64,
 }
 
 /// The metrics of the runtime that the caller runs in; `None` on a plain thread.
@@ -67,22 +138,72 @@ pub fn metrics() -> Option<Metrics> {
     current_runtime().map(|shared| collect(&shared))
 }
 
+impl WorkerMetrics {
+    fn of(counts: WorkerCounts) -> WorkerMetrics {
+        WorkerMetrics {
+            live: counts.live,
+            ready: counts.ready,
+            queued: counts.queued,
+            assigned: counts.assigned,
+            timers: counts.timers,
+            descriptors: counts.descriptors,
+            turns: counts.turns,
+            polls: counts.polls,
+            poll_delay: counts.poll_delays,
+            steals: counts.steals,
+            helped: counts.helped,
+            budget_yields: counts.budget_yields,
+            stalls: counts.stalls,
+        }
+    }
+}
+
+impl StackMetrics {
+    fn now() -> StackMetrics {
+        let (all, bytes) = stack::count();
+        let (mut in_use, mut in_use_bytes) = (0, 0);
+        for shared in sched::runtimes() {
+            let (more, their) = shared.stacks();
+            in_use += more;
+            in_use_bytes += their;
+        }
+        let (cached, cached_bytes) = (all.saturating_sub(in_use), bytes.saturating_sub(in_use_bytes));
+        StackMetrics { in_use, in_use_bytes, cached, cached_bytes }
+    }
+}
+
+/// What the accounts of all workers say together: run delays, and waits by kind.
+fn accounts(shared: &Shared) -> (Histogram, Vec<ParkMetrics>) {
+    let mut delays = Histogram::default();
+    let mut parks = [None::<ParkMetrics>; WAIT_REASONS];
+    for figures in shared.active_remotes().iter().flat_map(|remote| remote.accounts.read()) {
+        delays.merge(&figures.delays);
+        for (reason, count, time) in figures.waits {
+            let none = ParkMetrics { call: reason.describe(), count: 0, time: Duration::ZERO };
+            let park = parks[reason as usize].get_or_insert(none);
+            park.count += count;
+            park.time += time;
+        }
+    }
+    (delays, parks.into_iter().flatten().collect())
+}
+
 pub(super) fn collect(shared: &Shared) -> Metrics {
-    let workers = shared.counts().map(|[live, turns, polls, steals, helped]| WorkerMetrics {
-        live: live as usize,
-        turns,
-        polls,
-        steals,
-        helped,
-    });
     let pool = usage();
+    let (injected, yielded) = shared.count_waiting();
+    let (run_delay, parks) = accounts(shared);
     Metrics {
-        workers: workers.collect(),
+        workers: shared.active_remotes().iter().map(|remote| WorkerMetrics::of(remote.counts())).collect(),
         homes: shared.has_mobile_homes().then(|| HomeMetrics {
             limit: shared.mobile.limit(),
             made: shared.mobile.iter().count(),
             vacant: shared.mobile.vacant(),
         }),
+        injected,
+        yielded,
+        run_delay,
+        parks,
+        stacks: StackMetrics::now(),
         no_stack: shared.no_stack(),
         deadlocks: inspect::deadlocks_reported(),
         blocking_threads: pool.threads,

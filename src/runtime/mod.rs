@@ -80,6 +80,7 @@
 // - `monitor`: what the netpoller thread does for busy workers. `blame`: what keeps a worker in one turn.
 // - `spawn`, `join`, `task_handle`: spawning in a runtime, and the handles; public in `sward::task`.
 // - `panic_hook`: which coroutine panics. `metrics`: what a runtime has done.
+//   `prometheus`: the same as text.
 
 mod blame;
 mod builder;
@@ -91,6 +92,7 @@ pub(crate) mod join;
 mod metrics;
 mod monitor;
 mod panic_hook;
+mod prometheus;
 mod shutdown;
 pub(crate) mod spawn;
 pub(crate) mod task_handle;
@@ -101,4 +103,4 @@ pub use builder::Builder;
 pub(crate) use default::spawn_here;
 pub use handle::Runtime;
 pub use homes::{Homes, homes_supported};
-pub use metrics::{HomeMetrics, Metrics, WorkerMetrics, metrics};
+pub use metrics::{HomeMetrics, Metrics, ParkMetrics, StackMetrics, WorkerMetrics, metrics};

@@ -84,6 +84,8 @@ struct Memory {
 struct Seen {
     polls: u64,
     turns: u64,
+    /// Whether the present turn has lasted for the stall threshold.
+    long: bool,
     /// The measure of the present turn, if the tick before had seen this turn as well.
     turn: Option<TurnMeasure>,
 }
@@ -198,6 +200,10 @@ impl Monitor {
             && !seen.turn.is_some_and(|turn| turn.is_kept_from_running(remote.probe.get().copied()));
         remote.slow.store(slow, Ordering::Relaxed);
         let long = !lasted.is_zero() && lasted >= threshold;
+        if long && !std::mem::replace(&mut seen.long, long) {
+            remote.stalls.fetch_add(1, Ordering::Relaxed);
+        }
+        seen.long = long;
         if long || !lasted.is_zero() && !remote.assigned.is_empty() {
             self.share_work_of(remote);
         }

@@ -20,7 +20,7 @@
 //! | field | who writes | who reads |
 //! |---|---|---|
 //! | `inbox` | any thread pushes | the worker that runs the home takes all |
-//! | `members`, `listed` | any thread, under the lock of `members` | any thread; `listed` without the lock |
+//! | `members`, `listed`, `stack_bytes` | any thread, under the lock of `members` | any thread; the numbers without the lock |
 //! | `wants_capture` | a dump, and the worker that runs the home, under the lock of `members` | any thread |
 //! | `in_first_turn`, `cancelled`, `isolated` | the worker that runs the home | any thread |
 //! | `queues` | the worker that runs the home; `ready` also the thread that queues an idle home | the same |
@@ -71,6 +71,8 @@ pub(crate) struct Home<R> {
     cancelled: AtomicBool,
     /// How many coroutines are in `members`.
     listed: AtomicUsize,
+    /// The bytes of address space of their stacks.
+    stack_bytes: AtomicUsize,
     /// Whether a coroutine of the home is in its first turn: started, and not in `members` yet. A short
     /// coroutine has one turn, and so never takes the lock of the list.
     in_first_turn: AtomicBool,
@@ -121,6 +123,7 @@ impl<R> Home<R> {
             isolated: AtomicBool::new(false),
             cancelled: AtomicBool::new(false),
             listed: AtomicUsize::new(0),
+            stack_bytes: AtomicUsize::new(0),
             in_first_turn: AtomicBool::new(false),
             members: Mutex::new(Rank::Live, Members { head: None, cursor: None, capture: 0 }),
             wants_capture: AtomicBool::new(false),
@@ -237,6 +240,11 @@ impl<R> Home<R> {
         first + self.listed.load(Ordering::Acquire)
     }
 
+    /// How many coroutines are listed here, and the bytes of address space of their stacks.
+    pub(super) fn stacks(&self) -> (usize, usize) {
+        (self.listed.load(Ordering::Relaxed), self.stack_bytes.load(Ordering::Relaxed))
+    }
+
     /// Whether a coroutine is in its first turn here.
     pub(crate) fn has_first_turn(&self) -> bool {
         self.in_first_turn.load(Ordering::Acquire)
@@ -270,6 +278,9 @@ impl<R> Home<R> {
         }
         *head = Some(this);
         self.listed.store(self.listed.load(Ordering::Relaxed) + 1, Ordering::Release);
+        // SAFETY: alive, as above.
+        let bytes = unsafe { this.as_ref() }.stack_size().stride();
+        self.stack_bytes.store(self.stack_bytes.load(Ordering::Relaxed) + bytes, Ordering::Relaxed);
     }
 
     /// Takes a coroutine that has ended off the list.
@@ -292,6 +303,9 @@ impl<R> Home<R> {
             }
         }
         self.listed.store(self.listed.load(Ordering::Relaxed) - 1, Ordering::Release);
+        // SAFETY: alive, as above.
+        let bytes = unsafe { this.as_ref() }.stack_size().stride();
+        self.stack_bytes.store(self.stack_bytes.load(Ordering::Relaxed) - bytes, Ordering::Relaxed);
     }
 
     /// Cancels every coroutine of the home, once; returns those to be scheduled. The worker that runs the

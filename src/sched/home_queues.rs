@@ -42,6 +42,13 @@ impl HomeQueues {
         self.lifo.get().is_some() || own.iter().any(|queue| !queue.is_empty())
     }
 
+    /// How many coroutines wait here, up to so many.
+    pub(super) fn count_up_to(&self, most: usize) -> usize {
+        let own = [&self.ready, &self.woken, &self.yielded, &self.next_yielded];
+        let lifo = usize::from(self.lifo.get().is_some());
+        own.iter().fold(lifo, |seen, queue| seen + queue.count_up_to(most - seen.min(most)))
+    }
+
     /// Whether all that wait here have yielded during the present slice.
     pub(super) fn only_yielded(&self) -> bool {
         let others = [&self.ready, &self.woken];
@@ -90,6 +97,11 @@ impl PrivateQueue {
     pub(super) fn is_empty(&self) -> bool {
         // SAFETY: none outlives a method.
         unsafe { self.batch() }.is_empty()
+    }
+
+    fn count_up_to(&self, most: usize) -> usize {
+        // SAFETY: none outlives a method.
+        unsafe { self.batch() }.count_up_to(most)
     }
 
     /// Queues a coroutine.

@@ -96,6 +96,7 @@ pub(crate) use recorder::{
     set_bytes as set_recorder_bytes,
 };
 pub(crate) use registry::{register, runtimes};
+pub(crate) use remote::WorkerCounts;
 pub(crate) use rest::for_each_started;
 pub(crate) use shared::{Remote, Shared};
 pub(crate) use spawn::{Spawn, spawn};

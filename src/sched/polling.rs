@@ -49,13 +49,20 @@ impl Polling {
         shared.ticks.load(Ordering::Relaxed) != self.ticks.get()
     }
 
-    /// Fetches events, for up to `timeout` (`None`: without limit), and fires the timers that are due.
-    pub(super) fn poll(&self, shared: &Shared, remote: &Remote, timeout: Option<Duration>) -> Polled {
+    /// Fetches events, for up to `timeout` (`None`: without limit), and fires the timers that are due. A
+    /// caller that may sleep says when it has begun.
+    pub(super) fn poll(
+        &self,
+        shared: &Shared,
+        remote: &Remote,
+        timeout: Option<Duration>,
+        began: Option<Instant>,
+    ) -> Polled {
         fork::check();
         let mut batch = Batch::new();
         let mut recorded = recorder::is_on().then(ticks);
         // A poll that does not sleep may miss what comes after its start.
-        let at = (timeout == Some(Duration::ZERO)).then(Instant::now);
+        let at = began.is_none().then(Instant::now);
         if let Err(e) = remote.shard.poll(&mut self.events.borrow_mut(), timeout, &mut batch) {
             unreachable!("a poller waits on its own descriptors: {e}");
         }
@@ -66,7 +73,8 @@ impl Polling {
             unsafe { remote.track.writer() }.slept(*began);
             *began = ticks();
         }
-        shared.note_poll(remote, at.unwrap_or_else(Instant::now));
+        let at = at.unwrap_or_else(Instant::now);
+        shared.note_poll(remote, began.unwrap_or(at), at);
         self.ticks.set(shared.ticks.load(Ordering::Relaxed));
         let events = !batch.is_empty();
         if let Some(now) = remote.fire_timers(&mut batch) {

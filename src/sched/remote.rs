@@ -8,6 +8,7 @@ use super::recorder::Track;
 use super::runnable::Runnable;
 use super::running::Running;
 use super::timers::Timers;
+use crate::base::histogram::{Histogram, SharedHistogram, add_to};
 use crate::base::lock::{Mutex, Rank};
 use crate::base::sys::{Probe, ThreadClock};
 use crate::coroutine::{Batch, Cause, Ticket, WaitReason};
@@ -57,6 +58,13 @@ pub(crate) struct Remote<R> {
     pub(crate) left: AtomicBool,
     /// What the flight recorder keeps of the worker.
     pub(crate) track: Track,
+    /// For how long events may have waited: times between two polls while the worker was awake.
+    pub(super) poll_delays: SharedHistogram,
+    /// How many coroutines were runnable in the home that the worker runs, as it looked last, up to
+    /// [`MOST_READY`].
+    pub(super) ready: AtomicUsize,
+    /// Counts yields that a used-up budget has forced.
+    pub(super) budget_yields: AtomicU64,
     /// Counts what it stole from other workers.
     pub(super) steals: AtomicU64,
     /// What the coroutines of each spawn site have cost on the worker.
@@ -71,6 +79,28 @@ pub(crate) struct Remote<R> {
     pub(crate) slow: AtomicBool,
     /// How often the netpoller thread has polled in the worker's place.
     pub(crate) helped: AtomicU64,
+    /// How many turns have lasted for the stall threshold.
+    pub(crate) stalls: AtomicU64,
+}
+
+/// Up to how many runnable coroutines a worker counts, as it follows their links.
+pub(super) const MOST_READY: usize = 64;
+
+/// What one worker has done and holds.
+pub(crate) struct WorkerCounts {
+    pub(crate) live: usize,
+    pub(crate) ready: usize,
+    pub(crate) queued: usize,
+    pub(crate) assigned: usize,
+    pub(crate) timers: usize,
+    pub(crate) descriptors: usize,
+    pub(crate) turns: u64,
+    pub(crate) polls: u64,
+    pub(crate) steals: u64,
+    pub(crate) helped: u64,
+    pub(crate) budget_yields: u64,
+    pub(crate) stalls: u64,
+    pub(crate) poll_delays: Histogram,
 }
 
 impl<R> Remote<R> {
@@ -95,12 +125,16 @@ impl<R> Remote<R> {
             blocked_in: AtomicU8::new(WaitReason::None as u8),
             left: AtomicBool::new(false),
             track: Track::default(),
+            poll_delays: SharedHistogram::new(),
+            ready: AtomicUsize::new(0),
+            budget_yields: AtomicU64::new(0),
             steals: AtomicU64::new(0),
             accounts: WorkerAccounts::new(),
             clock: OnceLock::new(),
             probe: OnceLock::new(),
             slow: AtomicBool::new(false),
             helped: AtomicU64::new(0),
+            stalls: AtomicU64::new(0),
         }
     }
 
@@ -114,6 +148,32 @@ impl<R> Remote<R> {
     #[inline]
     pub(super) fn take_assigned(&self) -> Option<Runnable> {
         if self.assigned.is_empty() { None } else { take_one(&self.assigned) }
+    }
+
+    /// What the worker has done and holds.
+    pub(crate) fn counts(&self) -> WorkerCounts {
+        // One lock after the other.
+        let timers = self.timers.lock().len();
+        WorkerCounts {
+            live: self.live(),
+            ready: self.ready.load(Ordering::Relaxed),
+            queued: self.count_stealable(),
+            assigned: self.assigned.len(),
+            timers,
+            descriptors: self.shard.watched(),
+            turns: self.running.turns(),
+            polls: self.polls.load(Ordering::Relaxed),
+            steals: self.steals.load(Ordering::Relaxed),
+            helped: self.helped.load(Ordering::Relaxed),
+            budget_yields: self.budget_yields.load(Ordering::Relaxed),
+            stalls: self.stalls.load(Ordering::Relaxed),
+            poll_delays: self.poll_delays.read(),
+        }
+    }
+
+    /// Counts a yield that a used-up budget has forced. Only the worker calls this.
+    pub(super) fn note_budget_yield(&self) {
+        add_to(&self.budget_yields, 1);
     }
 
     /// Whether it has anything that another worker may steal.

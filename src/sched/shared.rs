@@ -267,17 +267,14 @@ impl Shared {
             || self.active_remotes().iter().any(Remote::has_stealable)
     }
 
-    /// For each worker: live coroutines, turns, polls, steals, helped polls.
-    pub(crate) fn counts(&self) -> impl Iterator<Item = [u64; 5]> + '_ {
-        self.active_remotes().iter().map(|remote| {
-            [
-                remote.live() as u64,
-                remote.running.turns(),
-                remote.polls.load(Ordering::Relaxed),
-                remote.steals.load(Ordering::Relaxed),
-                remote.helped.load(Ordering::Relaxed),
-            ]
-        })
+    /// How many coroutines are listed as alive, and the bytes of address space of their stacks.
+    pub(crate) fn stacks(&self) -> (usize, usize) {
+        self.homes().map(Home::stacks).fold((0, 0), |(n, bytes), (more, their)| (n + more, bytes + their))
+    }
+
+    /// How many items wait for any worker: injected, and yielded.
+    pub(crate) fn count_waiting(&self) -> (usize, usize) {
+        (self.injector.len(), self.yielded.len())
     }
 
     /// How many coroutines got no stack and so never ran.
@@ -285,10 +282,11 @@ impl Shared {
         self.no_stack.load(Ordering::Relaxed)
     }
 
-    /// Notes that a worker has polled for itself, and has seen all events up to that time.
-    pub(crate) fn note_poll(&self, remote: &Remote, at: Instant) {
-        let since = at.saturating_duration_since(self.began);
-        remote.polled.store(since.as_nanos() as u64, Ordering::Relaxed);
+    /// Notes that a worker has polled for itself from `from` on, and has seen all events up to `at`.
+    pub(crate) fn note_poll(&self, remote: &Remote, from: Instant, at: Instant) {
+        let since = |at: Instant| at.saturating_duration_since(self.began).as_nanos() as u64;
+        remote.poll_delays.add(since(from).saturating_sub(remote.polled.load(Ordering::Relaxed)));
+        remote.polled.store(since(at), Ordering::Relaxed);
         remote.polls.store(remote.polls.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
     }
 

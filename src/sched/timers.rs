@@ -44,6 +44,11 @@ impl<T> Timers<T> {
         self.heap.first().map(|&(deadline, _)| deadline)
     }
 
+    /// How many timers there are.
+    pub(crate) fn len(&self) -> usize {
+        self.heap.len()
+    }
+
     /// Adds a timer.
     pub(crate) fn insert(&mut self, deadline: Instant, value: T) -> TimerKey {
         let index = self.heap.len();

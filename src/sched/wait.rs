@@ -495,6 +495,7 @@ fn budget_is_used_up() {
         });
     }
     if current::may_switch() {
+        current::with(|worker| worker.remote().note_budget_yield());
         yield_now();
     } else {
         budget::refill();

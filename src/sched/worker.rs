@@ -96,6 +96,7 @@ use super::ids::Ids;
 use super::placement::{FULL, Placement};
 use super::polling::Polling;
 use super::random::Random;
+use super::remote::MOST_READY;
 use super::run_queues::{Next, OLDEST_TURN, RunQueues};
 use super::runnable::{Runnable, discard};
 use super::shared::{Home, Remote, Shared};
@@ -312,7 +313,8 @@ impl Worker {
     fn tick(&self) -> Option<Next> {
         self.placement.forget();
         self.queues.note_tick();
-        self.poll(Some(Duration::ZERO));
+        self.remote().ready.store(self.home().queues.count_up_to(MOST_READY), Ordering::Relaxed);
+        self.poll();
         self.capture_if_wanted();
         let had_turn = self.slice_began.get() != self.remote().running.turns();
         if !self.is_visiting() || !had_turn {
@@ -470,7 +472,7 @@ impl Worker {
         self.remote().track.leave_turns();
         if self.capture_if_wanted() {
             // What has become runnable meanwhile goes first, then the next slice.
-            self.poll(Some(Duration::ZERO));
+            self.poll();
             return Found::Something;
         }
         if self.spin_for_work() {
@@ -480,7 +482,7 @@ impl Worker {
         // would be one more system call.
         if self.shared.has_shared_work() {
             // Coroutines that its own sockets and timers wake run before shared work.
-            if self.poll(Some(Duration::ZERO)) {
+            if self.poll() {
                 return Found::Something;
             }
             if !self.searching.get() {
@@ -550,7 +552,7 @@ impl Worker {
         let start = Instant::now();
         std::thread::yield_now();
         let took = start.elapsed();
-        let found = self.poll(Some(Duration::ZERO));
+        let found = self.poll();
         self.yields.note_yield(took, found);
         found
     }
@@ -570,7 +572,8 @@ impl Worker {
             if self.closing.get() {
                 timeout = Some(timeout.map_or(CLOSING_NAP, |t| t.min(CLOSING_NAP)));
             }
-            let woke = self.poll(timeout);
+            remote.ready.store(0, Ordering::Relaxed);
+            let woke = self.poll_for(timeout, Some(start));
             let pushed = !woke && !remote.home.inbox.is_empty();
             self.spin.note_sleep(pushed && self.shared.may_spin && start.elapsed() < 2 * SPIN);
         }
@@ -579,8 +582,13 @@ impl Worker {
     }
 
     /// Fetches events and fires timers; true if that woke a coroutine or a thread.
-    fn poll(&self, timeout: Option<Duration>) -> bool {
-        let polled = self.polling.poll(&self.shared, self.remote(), timeout);
+    fn poll(&self) -> bool {
+        self.poll_for(Some(Duration::ZERO), None)
+    }
+
+    /// The same, for up to `timeout`. A worker that may sleep says when it has begun.
+    fn poll_for(&self, timeout: Option<Duration>, began: Option<Instant>) -> bool {
+        let polled = self.polling.poll(&self.shared, self.remote(), timeout, began);
         if polled.events {
             self.yields.note_events();
         }

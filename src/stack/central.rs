@@ -161,6 +161,11 @@ impl CentralFreeList {
         self.free
     }
 
+    /// How many stacks are taken.
+    pub(super) fn taken(&self) -> usize {
+        self.slots - self.free - self.unguarded
+    }
+
     /// Takes up to `want` free slots. Calls `each` with the chunk and the low end of each of them.
     pub(super) fn take(&mut self, size: StackSize, mut want: usize, mut each: impl FnMut(u32, usize)) {
         while want > 0
@@ -234,8 +239,7 @@ impl CentralFreeList {
 
     /// How many stacks may be free without being emptied.
     fn allowed(&self, size: StackSize) -> usize {
-        let taken = self.slots - self.free - self.unguarded;
-        spare(size).max(taken)
+        spare(size).max(self.taken())
     }
 
     /// Takes idle chunks, beginning with the highest, if more stacks are free than may be.

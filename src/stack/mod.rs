@@ -36,6 +36,6 @@ mod size;
 mod sys;
 
 pub(crate) use guard::check_environment;
-pub(crate) use pool::{Pool, Stack};
+pub(crate) use pool::{Pool, Stack, count};
 pub(crate) use region::address_space_is_short;
 pub(crate) use size::{StackOverride, StackSize};

@@ -191,6 +191,16 @@ fn give_back(size: StackSize, stacks: Vec<Stack>) {
     }
 }
 
+/// How many stacks exist, in use or free, and how many bytes of address space they have.
+pub(crate) fn count() -> (usize, usize) {
+    let classes = SHARED.iter().enumerate().map(|(class, shared)| {
+        let shared = shared.lock();
+        let stacks = shared.taken() + shared.free();
+        (stacks, stacks * if stacks > 0 { StackSize::of_class(class).stride() } else { 0 })
+    });
+    classes.fold((0, 0), |(stacks, bytes), (more, their)| (stacks + more, bytes + their))
+}
+
 /// Gives the committed memory of those stacks back, except the topmost `keep` bytes of each.
 fn trim(stacks: &[Stack], size: StackSize, keep: usize) {
     let used = |stack: &Stack| range(stack.limit().get() + size.guard(), size.stride() - size.guard() - keep);

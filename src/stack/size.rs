@@ -111,9 +111,14 @@ impl StackSize {
     /// The bytes from one stack to the next: a page more than the size (page colouring). If stacks were a
     /// power of two apart, their tops would be in the same set of the processor's translation cache, which
     /// would hold only a few dozen of them. A page further apart, they spread over all sets.
-    pub(super) fn stride(self) -> usize {
+    pub(crate) fn stride(self) -> usize {
         let page = page_size();
         self.bytes() + (self.guard() - guard_bytes(SMALLEST_GUARD, page)) + page
+    }
+
+    /// The size of that number.
+    pub(super) fn of_class(class: usize) -> StackSize {
+        StackSize(class as u8)
     }
 
     /// Its number, from 0.

@@ -9,6 +9,7 @@ mod cancel;
 mod future;
 mod join_set;
 mod local;
+mod metrics;
 mod park;
 mod scope;
 mod shutdown;
