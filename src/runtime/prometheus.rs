@@ -23,7 +23,8 @@ impl Metrics {
     /// ```
     /// let runtime = sward::runtime::Builder::new().worker_threads(1).build()?;
     /// let text = runtime.metrics().to_prometheus();
-    /// assert!(text.contains("# TYPE sward_worker_turns_total counter\nsward_worker_turns_total{worker=\"0\"} "));
+    /// assert!(text.contains("# TYPE sward_worker_turns_total counter\n"));
+    /// assert!(text.contains("\nsward_worker_turns_total{worker=\"0\"} "));
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn to_prometheus(&self) -> String {
