@@ -22,6 +22,11 @@
 //! The dump goes to stderr, or to the file that `SWARD_DUMP_FILE` names, and the program goes on. This works
 //! also while all workers are stuck.
 //!
+//! # Stalls
+//!
+//! A *stall* is a turn in which a coroutine keeps its worker for long while others wait. It is reported on
+//! stderr; [`Builder::on_stall`](crate::runtime::Builder::on_stall) gets it as a [`Stall`] instead.
+//!
 //! # In tests
 //!
 //! [`assert_no_leaks`] at the end of a test finds coroutines that the test has left behind. [`LeakCheck`]
@@ -144,8 +149,8 @@ pub use dashboard::{Dashboard, Server, serve};
 pub use crate::base::histogram::Histogram;
 pub use crate::inspect::{
     BlockingDump, CallDump, CoroutineDump, CoroutineState, Deadlock, Dump, Frame, LeakCheck, Member, Party,
-    RuntimeDump, RuntimeMode, RuntimePhase, Stack, StackExtent, Subject, Symbol, ThreadDump, WaitDump,
-    WorkerDump, WorkerState, assert_no_leaks, deadlocks, dump,
+    RuntimeDump, RuntimeMode, RuntimePhase, Stack, StackExtent, Stall, StallKind, StalledCoroutine, Subject,
+    Symbol, ThreadDump, WaitDump, WorkerDump, WorkerState, assert_no_leaks, deadlocks, dump,
 };
 pub use crate::inspect::{SiteWait, Sites, SpawnSite, StackUse, set_accounting, sites};
 pub use crate::inspect::{

@@ -7,13 +7,23 @@
 //! turn of that length.
 //!
 //! The thread's clock says how much of the turn the thread has computed, and the system how long the thread
-//! was in the queue of a processor. The rest it has waited in the kernel.
+//! was in the queue of a processor. The rest it has waited in the kernel. What the system says is first read
+//! when the turn has lasted for a quarter of the threshold. Of the time before, only what the thread has
+//! computed counts, as it may have waited for a processor.
+//!
+//! On a system that does not say what a thread does or has waited for, a turn that does not compute is judged
+//! after ten times as long. By then a busy processor is unlikely to be the cause.
 
 use crate::base::sys::{Probe, ThreadClock, ThreadState};
 use std::time::Duration;
 
 /// The most that the time between two ticks counts for. As a rule that is a millisecond or two.
 const MAX_STEP: Duration = Duration::from_millis(5);
+
+/// How many times as long a turn lasts that is judged without the system's facts.
+const WITHOUT_FACTS: u32 = 10;
+/// The part of the threshold after which the system is asked for the first time.
+const ASKED_AFTER_PART: u32 = 4;
 
 /// What keeps a worker in a turn that has reached the limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,23 +58,27 @@ struct Facts {
     state: Option<ThreadState>,
     /// For how long the thread was in the queue of a processor, without its present stay there.
     delayed: Option<Duration>,
+    /// For how long it did not run before the system was asked.
+    unknown: Duration,
 }
 
 /// The verdict on a turn; `None` if it is too early for one.
 fn judge(facts: &Facts, limit: Duration) -> Option<Verdict> {
-    let Facts { lasted, used, still, state, delayed } = *facts;
+    let Facts { lasted, used, still, state, delayed, unknown } = *facts;
     if used >= limit {
         return Some(Verdict::Computes(used));
     }
+    let long = limit.saturating_mul(WITHOUT_FACTS);
     let Some(state) = state else {
-        return (lasted >= limit.saturating_add(used)).then_some(Verdict::Unclear);
+        return (lasted >= long.saturating_add(used)).then_some(Verdict::Unclear);
     };
+    let limit = if delayed.is_some() { limit } else { long };
     let past = delayed.unwrap_or_default();
     let delayed = match state {
         ThreadState::Waiting => past,
         ThreadState::Running | ThreadState::Stopped => past + still,
     };
-    let blocked = lasted.saturating_sub(used + delayed);
+    let blocked = lasted.saturating_sub(used + delayed + unknown);
     if used + blocked < limit {
         (delayed >= limit).then_some(Verdict::NotRun)
     } else if used > blocked {
@@ -83,8 +97,8 @@ pub(super) struct TurnMeasure {
     /// The same at the last tick.
     last: Duration,
     still: Duration,
-    /// What [`Probe::run_delay`] said when the turn became long.
-    delayed: Option<Option<Duration>>,
+    /// What [`Probe::run_delay`] said first, and for how long the thread had not run until then.
+    delayed: Option<(Option<Duration>, Duration)>,
     /// The verdict, and how long the turn had lasted then.
     verdict: (Option<Verdict>, Duration),
 }
@@ -130,18 +144,21 @@ impl TurnMeasure {
         self.used() < self.lasted / 2 && runs()
     }
 
-    /// The verdict, once the turn has lasted for `limit`. What the system says about the thread is read when
-    /// the turn becomes `long`, at the limit, and whenever the turn has become longer by `long` after that.
-    pub(super) fn judge(&mut self, long: Duration, limit: Duration, probe: Option<Probe>) -> Option<Verdict> {
-        if self.lasted < long {
+    /// The verdict, once the turn has lasted for `limit`. The system is asked about the thread after a part
+    /// of the limit, at the limit, and whenever the turn has become longer by such a part after that.
+    pub(super) fn judge(&mut self, limit: Duration, probe: Option<Probe>) -> Option<Verdict> {
+        let part = limit / ASKED_AFTER_PART;
+        if self.lasted < part {
             return None;
         }
-        let before = *self.delayed.get_or_insert_with(|| probe.and_then(Probe::run_delay));
+        let (lasted, used) = (self.lasted, self.used());
+        let first = || (probe.and_then(Probe::run_delay), lasted.saturating_sub(used));
+        let (before, unknown) = *self.delayed.get_or_insert_with(first);
         if self.lasted < limit {
             return None;
         }
         let (verdict, at) = self.verdict;
-        if at != Duration::ZERO && self.lasted - at < long {
+        if at != Duration::ZERO && self.lasted - at < part {
             return verdict;
         }
         let delayed = before.zip(probe.and_then(Probe::run_delay));
@@ -151,6 +168,7 @@ impl TurnMeasure {
             still: self.still,
             state: probe.and_then(Probe::state),
             delayed: delayed.map(|(before, now)| now.saturating_sub(before)),
+            unknown,
         };
         self.verdict = (judge(&facts, limit), self.lasted);
         self.verdict.0
@@ -166,7 +184,8 @@ mod tests {
     /// In milliseconds: lasted, used, still, delayed.
     fn verdict(times: [u64; 4], state: Option<ThreadState>) -> Option<Verdict> {
         let [lasted, used, still, delayed] = times.map(Duration::from_millis);
-        judge(&Facts { lasted, used, still, state, delayed: Some(delayed) }, LIMIT)
+        let unknown = Duration::ZERO;
+        judge(&Facts { lasted, used, still, state, delayed: Some(delayed), unknown }, LIMIT)
     }
 
     fn computes(used: u64) -> Option<Verdict> {
@@ -208,13 +227,26 @@ mod tests {
     #[test]
     fn without_facts_from_the_system_the_verdict_stays_open() {
         assert_eq!(verdict([200, 2, 198, 0], None), None);
-        assert_eq!(verdict([202, 2, 200, 0], None), Some(Verdict::Unclear));
-        let silent = Facts { lasted: LIMIT, state: Some(ThreadState::Waiting), ..Facts::default() };
-        assert_eq!(
-            judge(&silent, LIMIT),
-            Some(Verdict::Blocked),
-            "the system does not say how long it was delayed"
-        );
+        assert_eq!(verdict([2002, 2, 2000, 0], None), Some(Verdict::Unclear));
+        // The system does not say how long it was delayed.
+        let silent = |lasted| Facts { lasted, state: Some(ThreadState::Waiting), ..Facts::default() };
+        assert_eq!(judge(&silent(9 * LIMIT), LIMIT), None);
+        assert_eq!(judge(&silent(10 * LIMIT), LIMIT), Some(Verdict::Blocked));
+    }
+
+    #[test]
+    fn time_of_which_nothing_is_known_is_not_blamed() {
+        let part = LIMIT / 4;
+        let early = Facts {
+            lasted: LIMIT,
+            still: LIMIT,
+            state: Some(ThreadState::Waiting),
+            delayed: Some(Duration::ZERO),
+            unknown: part,
+            ..Facts::default()
+        };
+        assert_eq!(judge(&early, LIMIT), None);
+        assert_eq!(judge(&Facts { lasted: LIMIT + part, ..early }, LIMIT), Some(Verdict::Blocked));
     }
 
     #[test]
@@ -224,6 +256,6 @@ mod tests {
         measure.add(Duration::from_secs(60), Some(clock));
         assert_eq!(measure.lasted(), MAX_STEP);
         let stall = Duration::from_millis(20);
-        assert_eq!(measure.judge(stall, 10 * stall, Probe::of_this_thread()), None);
+        assert_eq!(measure.judge(stall, Probe::of_this_thread()), None);
     }
 }

@@ -5,10 +5,10 @@ use super::handle::Runtime;
 use super::homes::Homes;
 use super::{monitor, panic_hook};
 use crate::base::fork;
-use crate::inspect;
+use crate::inspect::{self, OnStall, Stall};
 use crate::sched::{self, Config, Shared};
 use crate::stack::{self, StackOverride, overflow};
-use std::fmt::Write;
+use std::fmt::{self, Write};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,9 +38,20 @@ pub struct Builder {
     checks: Option<bool>,
     homes: Option<Homes>,
     deadlocks: Option<bool>,
+    on_stall: Handler,
     accounting: Option<bool>,
     dump_signal: Option<i32>,
     record: Option<usize>,
+}
+
+/// What the program does with stalls.
+#[derive(Default)]
+struct Handler(Option<OnStall>);
+
+impl fmt::Debug for Handler {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() { "a closure" } else { "stderr" })
+    }
 }
 
 impl Builder {
@@ -104,12 +115,36 @@ impl Builder {
     /// is blocked in a call to the kernel. Default: 20 ms. From then on other workers take what waits
     /// behind the coroutine and may be taken.
     ///
-    /// After ten times as long a report on stderr names the coroutine, and says whether it computes or is
-    /// blocked in the kernel. That report comes only if something waits that only this worker can run, or
-    /// that no worker runs, and at most every ten seconds. Time in which the system did not run the
-    /// worker's thread does not count against the coroutine.
+    /// While the turn lasts, a report on stderr names the coroutine, and says whether it computes or is
+    /// blocked in the kernel, how many wait for the worker, and on Linux with glibc where the coroutine is.
+    /// That report comes only if something waits that only this worker can run, or that no worker runs, and
+    /// at most every ten seconds. [`WorkerMetrics::stalls`](super::WorkerMetrics::stalls) counts all stalls.
+    ///
+    /// Time in which the system did not run the worker's thread does not count against the coroutine. A stall
+    /// is reported only after ten times the threshold if [waits are checked](Self::checks), since
+    /// that takes time, and for blocked coroutines where the system does not say how long the thread has
+    /// waited for a processor. Linux says it.
     pub fn stall_threshold(mut self, threshold: Duration) -> Builder {
         self.stall = Some(threshold);
+        self
+    }
+
+    /// Calls the closure with each stall that would be reported on stderr, instead of that report: for
+    /// programs that log it their own way. A thread of its own calls it while the turn lasts, or shortly
+    /// after, with the coroutine's stack if that is known.
+    ///
+    /// ```
+    /// let builder = sward::runtime::Builder::new().on_stall(|stall| {
+    ///     eprintln!("{stall}");
+    ///     for frame in stall.stack.iter().flat_map(|stack| &stack.frames) {
+    ///         eprintln!("    {frame}");
+    ///     }
+    /// });
+    /// assert_eq!(builder.build()?.run(|| 6 * 7), 42);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn on_stall(mut self, f: impl Fn(&Stall) + Send + Sync + 'static) -> Builder {
+        self.on_stall = Handler(Some(Arc::new(f)));
         self
     }
 
@@ -360,7 +395,7 @@ impl Builder {
         let runtime = Runtime { shared: Shared::new(config)? };
         *runtime.shared.threads.alive.lock() = Some(Arc::new(fork::Alive::new()));
         // On an error the runtime is dropped, which ends the threads that did start.
-        monitor::start(&runtime.shared)?;
+        monitor::start(&runtime.shared, self.on_stall.0)?;
         for index in 0..runtime.shared.config().workers {
             sched::start_worker(&runtime.shared, index)?;
         }

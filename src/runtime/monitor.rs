@@ -11,9 +11,9 @@
 //!   so that other workers start them;
 //! - keeps new coroutines away from a worker whose turn has lasted half of the stall threshold
 //!   (`Remote::slow`);
-//! - from the stall threshold on, wakes other workers for what they may steal from the worker;
-//! - after ten times the threshold, finds out whether the coroutine or the system keeps the worker, and
-//!   reports one of the stalled workers if others wait for it, together with the stack of the coroutine.
+//! - from the stall threshold on, wakes other workers for what they may steal from the worker, and finds out
+//!   whether the coroutine or the system keeps it. A stall is counted; one of the stalled workers is reported
+//!   if others wait for it, together with the stack of the coroutine.
 //!
 //! A tick that finds all workers asleep, and no timer set, leaves a hint for the watch for deadlocks.
 //!
@@ -31,7 +31,7 @@
 use super::blame::{TurnMeasure, Verdict};
 use crate::base::sys;
 use crate::coroutine::{Batch, Label, WaitReason};
-use crate::inspect;
+use crate::inspect::{self, OnStall, Stall, StallKind, StalledCoroutine};
 use crate::netpoll::{Events, Monitored, NextDeadline};
 use crate::sched::{AbortOnPanic, Phase, Remote, Shared, add_spare_worker, hint_of_rest};
 use std::io;
@@ -39,21 +39,25 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-/// A turn is judged once it has lasted so many times as long as the stall threshold.
-const JUDGED_AFTER: u32 = 10;
 /// With mobile homes: a turn is long that has used this part of the stall threshold of processor time.
 const LONG_TURN_PART: u32 = 10;
 /// With mobile homes: for how many ticks after a long turn no coroutine starts in the home. That is ten
 /// seconds or more.
 const QUIET_TICKS: u64 = 10_000;
+/// After how many times the stall threshold it is reported that the system does not run a worker's thread.
+const DELAYED_AFTER: u32 = 10;
+/// A turn of a runtime whose waits are checked is judged after so many times the stall threshold.
+const CHECKED: u32 = 10;
 /// The least time between two reports of stalled coroutines, and between two of threads that are not run.
 const REPORT_EVERY: Duration = Duration::from_secs(10);
+/// How many parked siblings of a blocked coroutine a report names.
+const SUSPECTS: usize = 8;
 /// Events that are fetched at once.
 const EVENTS: usize = 256;
 
-/// Starts the netpoller thread of a runtime.
-pub(super) fn start(shared: &Arc<Shared>) -> io::Result<()> {
-    let monitor = Monitor { shared: Arc::clone(shared) };
+/// Starts the netpoller thread of a runtime. `on_stall` gets the stalls that would be reported on stderr.
+pub(super) fn start(shared: &Arc<Shared>, on_stall: Option<OnStall>) -> io::Result<()> {
+    let monitor = Monitor { shared: Arc::clone(shared), on_stall };
     let name = format!("{}-netpoll", shared.config().thread_name);
     shared.threads.start(name, move || {
         let _bomb = AbortOnPanic;
@@ -65,6 +69,7 @@ pub(super) fn start(shared: &Arc<Shared>) -> io::Result<()> {
 /// A runtime as its netpoller thread sees it.
 struct Monitor {
     shared: Arc<Shared>,
+    on_stall: Option<OnStall>,
 }
 
 /// What the netpoller thread remembers between two ticks.
@@ -127,7 +132,7 @@ impl Monitored for Monitor {
         memory.seen.resize(remotes.len(), Seen::default());
         let (mut busy, mut left, mut stalled) = (false, 0, Stalled::default());
         let mut next = NextDeadline::new(now);
-        let mut worst: Option<Stall> = None;
+        let mut worst: Option<Kept> = None;
         for (index, remote) in remotes.iter().enumerate() {
             let seen = &mut memory.seen[index];
             let awake = remote.awake();
@@ -151,11 +156,8 @@ impl Monitored for Monitor {
         {
             let blames = stall.verdict.blames_coroutine();
             let last = if blames { &mut memory.blamed } else { &mut memory.excused };
-            if last.is_none_or(|at| now - at >= REPORT_EVERY) && report(shared, &stall) {
+            if last.is_none_or(|at| now - at >= REPORT_EVERY) && self.report(&stall) {
                 *last = Some(now);
-                if blames {
-                    inspect::report_stack_of_turn(&self.shared, stall.index, stall.turn);
-                }
             }
         }
         // Another worker does not help if the system does not run the existing ones.
@@ -192,7 +194,7 @@ impl Monitor {
         remote: &Remote,
         seen: &mut Seen,
         stalled: &mut Stalled,
-    ) -> Option<Stall> {
+    ) -> Option<Kept> {
         let threshold = self.shared.config().stall;
         let lasted = seen.turn.map_or(Duration::ZERO, |turn| turn.lasted());
         // Not sooner: a thread that the system does not run for a moment is not slow.
@@ -220,15 +222,22 @@ impl Monitor {
                 }
             }
         }
-        let turn = if long { seen.turn.as_mut()? } else { return None };
-        let limit = threshold.saturating_mul(JUDGED_AFTER);
-        let verdict = turn.judge(threshold, limit, remote.probe.get().copied());
+        let turn = seen.turn.as_mut()?;
+        // The first checked wait of each chain of calls takes long.
+        let factor = if self.shared.config().checks { CHECKED } else { 1 };
+        let verdict = turn.judge(threshold.saturating_mul(factor), remote.probe.get().copied());
+        if !long {
+            return None;
+        }
         let by_system = verdict == Some(Verdict::NotRun);
         let by_coroutine = !by_system && (verdict.is_some() || turn.used() >= threshold);
         stalled.by_coroutine += usize::from(by_coroutine);
         stalled.by_system += usize::from(by_system);
         let awaited = !remote.running_home().inbox.is_empty() || remote.others_ready.load(Ordering::Relaxed);
-        verdict.map(|verdict| Stall { index, turn: seen.turns, lasted, verdict, awaited })
+        let verdict = verdict?;
+        // A busy machine is no news, so that is reported only if it lasts.
+        let is_news = verdict.blames_coroutine() || lasted >= threshold.saturating_mul(DELAYED_AFTER);
+        is_news.then_some(Kept { index, turn: seen.turns, lasted, verdict, awaited })
     }
 
     /// Lets other workers take what waits behind a busy worker and may be taken.
@@ -268,7 +277,7 @@ fn help(remote: &Remote, events: &mut Events) {
 }
 
 /// A worker that has been in one turn for too long.
-struct Stall {
+struct Kept {
     index: usize,
     turn: u64,
     lasted: Duration,
@@ -277,76 +286,94 @@ struct Stall {
     awaited: bool,
 }
 
-impl Stall {
+impl Kept {
     /// The stall with the greatest weight is reported.
     fn weight(&self) -> (bool, bool) {
         (self.awaited, self.verdict.blames_coroutine())
     }
 }
 
-/// Reports a stall on stderr; false if its turn is over, so that no coroutine can be named.
-fn report(shared: &Shared, stall: &Stall) -> bool {
-    let remote = &shared.active_remotes()[stall.index];
-    let Some(coroutine) = describe_running(shared, remote, stall.turn) else { return false };
-    let Stall { index, lasted, verdict, .. } = stall;
-    let lasted = lasted.as_millis();
-    let kept = format!("sward: {coroutine} has kept worker {index} for {lasted} ms without a wait");
-    let others = "others are waiting for that worker";
-    let wait = WaitReason::from_number(remote.blocked_in.load(Ordering::Relaxed));
-    if wait != WaitReason::None && verdict.blames_coroutine() {
-        sys::report(format_args!(
-            "sward: {coroutine} has kept worker {index} for {lasted} ms, and {others}: it is blocked by a wait in \
-             a destructor while unwinding ({}), where nothing can switch",
-            wait.describe()
-        ));
-        return true;
-    }
-    match verdict {
-        Verdict::Computes(used) => sys::report(format_args!(
-            "{kept}, and {others}: it computes ({} ms of processor time); call sward::yield_now now and \
-             then, or hand the work to sward::blocking",
-            used.as_millis()
-        )),
-        Verdict::Blocked => {
-            let place = remote.probe.get().and_then(|probe| probe.wait_channel());
-            let place = place.map_or_else(String::new, |place| format!(" ({place})"));
+impl Monitor {
+    /// Reports a stall; false if its turn is over, so that no coroutine can be named.
+    fn report(&self, kept: &Kept) -> bool {
+        let Some((coroutine, siblings)) = describe_running(&self.shared, kept) else { return false };
+        let Some(kind) = self.kind_of(kept) else {
             sys::report(format_args!(
-                "{kept}, and {others}: it is blocked in the kernel{place}; does it use a lock, a channel, a \
-                 sleep or a file of std instead of sward's?"
+                "sward: the system has not run the thread of worker {} for most of {} ms, and others are waiting \
+                 for that worker: other threads have the processors, or a quota is used up; {coroutine} is in its \
+                 turn there, and not to blame",
+                kept.index,
+                kept.lasted.as_millis()
             ));
-        }
-        Verdict::Unclear => sys::report(format_args!(
-            "{kept}, and {others}: it is blocked in the kernel, or the system does not run its thread"
-        )),
-        Verdict::NotRun => sys::report(format_args!(
-            "sward: the system has not run the thread of worker {index} for most of {lasted} ms, and {others}: \
-             other threads have the processors, or a quota is used up; {coroutine} is in its turn there, and \
-             not to blame"
-        )),
+            return true;
+        };
+        let blocked = matches!(kind, StallKind::Blocked { .. } | StallKind::Unclear);
+        let remote = &self.shared.active_remotes()[kept.index];
+        let stall = Stall {
+            coroutine,
+            worker: kept.index,
+            lasts: kept.lasted,
+            kind,
+            waiting: siblings.ready + remote.assigned.len() + self.shared.unstarted_in_queues(),
+            suspects: if blocked { siblings.parked } else { Vec::new() },
+            stack: None,
+        };
+        inspect::report_stall(&self.shared, stall, kept.turn, self.on_stall.clone());
+        true
     }
-    true
+
+    /// What the coroutine does; `None` if the system does not run its thread.
+    fn kind_of(&self, kept: &Kept) -> Option<StallKind> {
+        let remote = &self.shared.active_remotes()[kept.index];
+        let wait = WaitReason::from_number(remote.blocked_in.load(Ordering::Relaxed));
+        Some(match kept.verdict {
+            Verdict::NotRun => return None,
+            _ if wait != WaitReason::None => StallKind::InDestructor { call: wait.describe() },
+            Verdict::Computes(used) => StallKind::Computes { used },
+            Verdict::Blocked => {
+                StallKind::Blocked { place: remote.probe.get().and_then(|probe| probe.wait_channel()) }
+            }
+            Verdict::Unclear => StallKind::Unclear,
+        })
+    }
 }
 
-/// The coroutine that runs in that turn of a worker, in the words of reports; `None` if the turn is over, or
-/// the worker is between two. How the words of the worker are read is in `sched/running.rs`.
-fn describe_running(shared: &Shared, remote: &Remote, turn: u64) -> Option<String> {
+/// The coroutines that share a home with the one that runs.
+#[derive(Default)]
+struct Siblings {
+    /// How many are ready to run.
+    ready: usize,
+    /// Some that wait.
+    parked: Vec<StalledCoroutine>,
+}
+
+/// The coroutine that runs in that turn of a worker, and its siblings; `None` if the turn is over, or the
+/// worker is between two. How the words of the worker are read is in `sched/running.rs`.
+fn describe_running(shared: &Shared, kept: &Kept) -> Option<(StalledCoroutine, Siblings)> {
+    let remote = &shared.active_remotes()[kept.index];
     let id = remote.running.id()?;
-    let mut text = None;
+    let (mut found, mut siblings) = (None, Siblings::default());
+    let own_home = std::ptr::from_ref(remote.running_home());
     // In migrating mode another worker than the one that runs it may list it.
     for home in shared.homes() {
         home.for_each_listed(|header| {
             // SAFETY: listed coroutines are alive.
             let header = unsafe { header.as_ref() };
             if header.id() == id {
-                text = Some(header.label().to_string());
+                found = Some(StalledCoroutine::of(&header.label(), WaitReason::None));
+            } else if !std::ptr::eq(home, own_home) {
+            } else if header.waiter.parked_in().is_none() {
+                siblings.ready += 1;
+            } else if siblings.parked.len() < SUSPECTS {
+                siblings.parked.push(StalledCoroutine::of(&header.label(), header.reason()));
             }
         });
     }
-    let text = text.or_else(|| {
+    let found = found.or_else(|| {
         let site = remote.running.first_site()?;
-        Some(Label { id, name: None, site }.to_string())
+        Some(StalledCoroutine::of(&Label { id, name: None, site }, WaitReason::None))
     });
-    text.filter(|_| remote.running.was_turn(turn))
+    found.filter(|_| remote.running.was_turn(kept.turn)).map(|found| (found, siblings))
 }
 
 #[cfg(all(test, not(loom)))]

@@ -62,6 +62,12 @@ impl Shared {
         self.count_injected() + self.active_remotes().iter().map(at).sum::<usize>()
     }
 
+    /// How many coroutines wait for their first turn in the queues for all workers; zero if these hold other
+    /// things as well.
+    pub(crate) fn unstarted_in_queues(&self) -> usize {
+        if self.queues_unstarted_only() { self.count_injected() } else { 0 }
+    }
+
     /// Whether everything in the queues for all workers is an unstarted coroutine.
     pub(crate) fn queues_unstarted_only(&self) -> bool {
         !self.has_mobile_homes() && !self.config().migrate

@@ -83,7 +83,7 @@ fn switches() -> Vec<(String, u64)> {
     }
     // With mobile homes more workers may have been added, and each home has a thread, which never wakes up.
     // The watch for deadlocks has just begun, perhaps.
-    all.retain(|(name, _)| name.trim() != "sward-watch");
+    all.retain(|(name, _)| !matches!(name.trim(), "sward-watch" | "sward-report"));
     let workers = all.iter().filter(|(name, _)| !name.contains("-home-")).count();
     assert!(workers == 3 || homes_by_default() && workers > 3, "two workers and the netpoller: {all:?}");
     assert_eq!(all.len() > workers, homes_by_default());

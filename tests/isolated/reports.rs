@@ -138,7 +138,10 @@ fn a_coroutine_that_blocks_its_thread_is_reported_as_blocked() {
 #[test]
 fn a_coroutine_whose_thread_is_not_run_is_not_blamed() {
     let Some(child) = child_command(|| {
-        on_one_worker(|| {
+        // The thread computes a little even so.
+        let builder = Builder::new().worker_threads(1).stall_threshold(Duration::from_millis(100));
+        let builder = if homes_by_default() { builder.homes(Homes::Count(1)) } else { builder };
+        builder.build().expect("a runtime").run(|| {
             keeps_a_sibling_waiting(None, || {
                 let start = Instant::now();
                 let bind = || {

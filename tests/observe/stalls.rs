@@ -4,8 +4,11 @@ use crate::common::child_command;
 use std::hint::black_box;
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
-use sward::runtime::Builder;
+use sward::observe::{Stall, StallKind};
+use sward::runtime::{Builder, Homes};
 
 /// Whether the stack of a running coroutine is known, with names.
 const SAMPLED: bool = cfg!(feature = "symbols")
@@ -64,4 +67,80 @@ fn a_stall_is_reported_with_the_stack_of_the_moment() {
     child.wait().expect("it has ended");
     assert!(said.contains("\"spinner\"") && said.contains("has kept worker 0 for "), "{said}");
     assert!(!SAMPLED || said.contains("stalls::computes_for_long"), "{said}");
+}
+
+/// What the program gets of a coroutine of that name, which runs `f` beside a sibling of the same worker that
+/// is always ready to run. Afterwards the flag is set.
+fn stall_of(name: &'static str, f: impl FnOnce(&AtomicBool) + Send + 'static) -> Stall {
+    let (sender, stalls) = std::sync::mpsc::channel();
+    let builder = Builder::new().worker_threads(1).homes(Homes::Off);
+    let builder = builder.on_stall(move |stall| drop(sender.send(stall.clone())));
+    let runtime = builder.build().expect("a runtime");
+    let over = Arc::new(AtomicBool::new(false));
+    let (its, siblings) = (Arc::clone(&over), Arc::clone(&over));
+    runtime.run(|| {
+        // Pinned, as a spare worker would run it in migrating mode.
+        let pinned = || sward::task::Builder::new().pinned(true);
+        let sibling = move || {
+            while !siblings.load(Ordering::Relaxed) {
+                sward::yield_now();
+            }
+        };
+        drop(pinned().spawn(sibling).expect("spawned"));
+        drop(pinned().name(name).spawn(move || f(&its)).expect("spawned"));
+    });
+    let is_it = |stall: &Stall| stall.coroutine.name.as_deref() == Some(name);
+    let stall = stalls.into_iter().find(is_it).expect("a stall");
+    over.store(true, Ordering::Relaxed);
+    assert!(runtime.metrics().workers.iter().any(|worker| worker.stalls >= 1));
+    stall
+}
+
+#[inline(never)]
+fn computes_until(over: &AtomicBool) {
+    while !over.load(Ordering::Relaxed) {
+        black_box(());
+    }
+}
+
+#[test]
+fn the_program_gets_a_stall_that_computes() {
+    let stall = stall_of("computes for long", computes_until);
+    assert!(matches!(stall.kind, StallKind::Computes { .. }), "{stall}");
+    assert!(stall.lasts >= Duration::from_millis(20) && stall.waiting >= 1, "{stall:?}");
+    assert!(stall.coroutine.spawned_at.file().ends_with("stalls.rs") && stall.suspects.is_empty());
+    let stack = stall.stack.map(|stack| format!("{:?}", stack.frames)).unwrap_or_default();
+    assert!(!SAMPLED || stack.contains("computes_until"), "{stack}");
+}
+
+/// A coroutine holds a mutex of std while it waits, and another one of its worker wants that.
+#[test]
+fn who_may_hold_the_lock_is_suspected() {
+    let stall = stall_of("wants the lock", |_| {
+        let cache = Arc::new(Mutex::new(()));
+        let theirs = Arc::clone(&cache);
+        let (locked, is_locked) = sward::channel::bounded(1);
+        let holder = sward::task::Builder::new().pinned(true).name("holds the lock");
+        let holds = move || {
+            let guard = theirs.lock().expect("no panic");
+            locked.send(()).expect("received");
+            sward::sleep(Duration::from_millis(300));
+            drop(guard);
+        };
+        drop(holder.spawn(holds).expect("spawned"));
+        is_locked.recv().expect("sent");
+        // A lock would block it for ever. So it waits for as long as a lock does, and ends.
+        let limit = Instant::now() + Duration::from_secs(2);
+        while cache.try_lock().is_err() && Instant::now() < limit {
+            let sleeper = Mutex::new(());
+            let guard = sleeper.lock().expect("no panic");
+            let never = std::sync::Condvar::new();
+            drop(never.wait_timeout(guard, Duration::from_millis(500)));
+        }
+    });
+    assert!(matches!(stall.kind, StallKind::Blocked { .. }), "{stall}");
+    let text = stall.to_string();
+    let suspect = stall.suspects.iter().find(|one| one.name.as_deref() == Some("holds the lock"));
+    assert_eq!(suspect.and_then(|one| one.waits_in), Some("sleep"), "{text}");
+    assert!(!text.contains("futex") || text.contains("\"holds the lock\" (spawned at "), "{text}");
 }
