@@ -75,7 +75,7 @@ async function deadlock(browser) {
   await group.locator("summary").focus();
   await page.keyboard.press("Enter");
   await group.locator(".stack li.first").waitFor();
-  assert.match(await group.locator(".stack li.first").innerText(), /stuck::deadlock/);
+  assert.match(await group.locator(".stack li.first").innerText(), /examples\/stuck\.rs:/);
   const age = await group.locator(".age").innerText();
   await page.waitForFunction(([node, age]) => node.innerText !== age, [await group.locator(".age").elementHandle(), age]);
   assert.ok(await group.evaluate(node => node.open && node.contains(document.activeElement)));
@@ -116,6 +116,17 @@ async function stall(browser) {
   const text = await page.locator(".alarm.stall").innerText();
   assert.ok(text.includes("sleeper") && text.includes("examples/stuck.rs:"), text);
   await shots(browser, url, "stall");
+
+  // A trace, on the page.
+  await page.locator("#span").selectOption("seconds=1");
+  await page.locator("#record").click();
+  await page.locator("#lanes").waitFor();
+  assert.match(await page.locator("#recorded").innerText(), /turns? in /);
+  await page.locator("#lanes").focus();
+  await page.keyboard.press("+");
+  // Figures that need two answers.
+  await page.locator("#rates .tile").first().waitFor();
+  await page.screenshot({ path: path.join(out, "trace-1280.png"), fullPage: true });
 }
 
 async function many(browser) {

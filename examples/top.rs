@@ -288,12 +288,29 @@ fn place(file: &Value, line: &Value) -> String {
     format!("{}:{line}", parts.join("/"))
 }
 
+/// Files that are not the program's: std's, and sward's in its own repository.
+const OTHER_FILES: [&str; 9] = [
+    "/rustc/",
+    "src/blocking/",
+    "src/channel/",
+    "src/io/",
+    "src/net/",
+    "src/sched/",
+    "src/sync/",
+    "src/task/",
+    "src/time/",
+];
+
 /// The innermost call that is the program's own.
 fn own_frame(stack: &Value) -> String {
     let symbols = list(&stack["frames"]).iter().flat_map(|frame| list(&frame["symbols"]));
+    // In a release build an inlined function has a short name, so the file decides as well.
     let is_own = |symbol: &&Value| {
-        let name = words(&symbol["name"]).trim_start_matches('<');
-        name.contains("::") && !["sward::", "std::", "core::", "alloc::"].iter().any(|c| name.starts_with(c))
+        let (name, file) = (words(&symbol["name"]).trim_start_matches('<'), words(&symbol["file"]));
+        let library = ["sward::", "std::", "core::", "alloc::"].iter().any(|start| name.starts_with(start));
+        let elsewhere = OTHER_FILES.iter().any(|part| file.starts_with(part))
+            || ["/sward-", "/sysdeps/"].iter().any(|part| file.contains(part));
+        !library && !elsewhere && !file.is_empty()
     };
     let found = symbols.clone().find(is_own).or_else(|| symbols.last());
     let text =

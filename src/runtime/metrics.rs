@@ -188,6 +188,14 @@ fn accounts(shared: &Shared) -> (Histogram, Vec<ParkMetrics>) {
     (delays, parks.into_iter().flatten().collect())
 }
 
+/// The metrics of all runtimes of the process, in the order in which they started, with the names of their
+/// threads.
+#[cfg(feature = "dashboard")]
+pub(crate) fn metrics_of_all() -> Vec<(String, Metrics)> {
+    let of = |shared: &std::sync::Arc<Shared>| (shared.config().thread_name.clone(), collect(shared));
+    sched::runtimes().iter().map(of).collect()
+}
+
 pub(super) fn collect(shared: &Shared) -> Metrics {
     let pool = usage();
     let (injected, yielded) = shared.count_waiting();

@@ -103,4 +103,6 @@ pub use builder::Builder;
 pub(crate) use default::spawn_here;
 pub use handle::Runtime;
 pub use homes::{Homes, homes_supported};
+#[cfg(feature = "dashboard")]
+pub(crate) use metrics::metrics_of_all;
 pub use metrics::{HomeMetrics, Metrics, ParkMetrics, StackMetrics, WorkerMetrics, metrics};

@@ -69,6 +69,14 @@ fn it_answers_what_it_promises() {
     assert!(get_json(&server, "/deadlocks.json")["deadlocks"].is_array());
     let sites = get_json(&server, "/sites.json").to_string();
     assert!(sites.contains("dashboard.rs") && !sites.contains("src/observe/dashboard/mod.rs"), "{sites}");
+    let (head, metrics) = get(&server, "/metrics");
+    assert!(head.contains("text/plain; version=0.0.4") && metrics.contains("\nsward_workers "), "{metrics}");
+    assert!(get(&server, "/metrics?runtime=nobody").0.starts_with("HTTP/1.1 404 "));
+    assert!(get_json(&server, "/trace?seconds=0.01")["traceEvents"].is_array());
+    assert!(get_json(&server, "/trace?last=1")["traceEvents"].is_array());
+    for query in ["", "?seconds=-1", "?seconds=1e9", "?seconds=x", "?last=NaN", "?seconds=1&last=1"] {
+        assert!(get(&server, &format!("/trace{query}")).0.starts_with("HTTP/1.1 400 "), "{query}");
+    }
     assert!(get(&server, "/sites").0.contains("text/plain"));
     sleeper.cancel();
 }

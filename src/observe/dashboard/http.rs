@@ -67,6 +67,7 @@ impl Body {
 
 impl Response {
     pub(super) const TEXT: &'static str = "text/plain; charset=utf-8";
+    pub(super) const METRICS: &'static str = "text/plain; version=0.0.4; charset=utf-8";
     pub(super) const JSON: &'static str = "application/json";
 
     pub(super) fn ok(kind: &'static str, text: impl Into<Cow<'static, str>>) -> Response {

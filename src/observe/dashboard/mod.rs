@@ -56,6 +56,9 @@ pub fn serve<A: ToSocketAddrs>(address: A) -> io::Result<Server> {
 /// | `/summary.json` | [`Dump::to_summary_json`](super::Dump::to_summary_json), at most half a second old |
 /// | `/deadlocks.json` | an object whose `deadlocks` are those of [`deadlocks`](super::deadlocks()) |
 /// | `/sites`, `/sites.json` | [`Sites`](super::Sites), as a table and as [`Sites::to_json`](super::Sites::to_json) |
+/// | `/metrics`, `/metrics?runtime=NAME` | [`Metrics::to_prometheus`](crate::runtime::Metrics::to_prometheus) of the runtime that has started first, or of that name |
+/// | `/trace?seconds=5` | [`record`](super::record()) for up to 60 seconds, as [`Trace::to_json`](super::Trace::to_json). The server's own worker is in it |
+/// | `/trace?last=10` | [`recorded`](super::recorded()), the same |
 /// | `/healthz` | `ok` |
 ///
 /// # Who may see it

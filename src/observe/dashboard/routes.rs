@@ -4,7 +4,8 @@
 
 use super::http::{Body, Request, Response, Status};
 use crate::channel::bounded;
-use crate::inspect::{Dump, Sites, deadlocks, dump, sites};
+use crate::inspect::{Dump, Sites, deadlocks, dump, record, recorded, sites};
+use crate::runtime::{Metrics, metrics_of_all};
 use crate::sync::{Mutex, Semaphore};
 use crate::time::timeout;
 use std::borrow::Cow;
@@ -42,9 +43,12 @@ const FRESH: Duration = Duration::from_millis(500);
 const LARGE: usize = 2;
 const TURN: Duration = Duration::from_secs(10);
 
+/// The longest trace, in seconds.
+const LONGEST: f64 = 60.0;
+
 const PATHS: &str = "sward: there is no such page. There are:\n\
                      /  /dump  /dump?full=1  /dump.json  /summary.json  /deadlocks.json  /sites  /sites.json\n\
-                     /healthz\n";
+                     /metrics  /metrics?runtime=NAME  /trace?seconds=5  /trace?last=10  /healthz\n";
 
 /// What the answers of one server share.
 pub(super) struct Routes {
@@ -71,11 +75,13 @@ impl Routes {
             "/sites.json" => {
                 on_thread(|| program_sites().to_json()).map(|text| Response::ok(Response::JSON, text))
             }
-            "/dump.json" => self.large(Response::JSON, |dump| dump.to_json()),
+            "/metrics" => self.metrics(request.parameter("runtime")),
+            "/trace" => self.trace(request),
+            "/dump.json" => self.large(Response::JSON, || program().to_json()),
             "/dump" if request.parameter("full").is_some_and(|value| value != "0") => {
-                self.large(Response::TEXT, |dump| format!("{dump:#}"))
+                self.large(Response::TEXT, || format!("{:#}", program()))
             }
-            "/dump" => self.large(Response::TEXT, |dump| dump.to_string()),
+            "/dump" => self.large(Response::TEXT, || program().to_string()),
             _ => Ok(Response::refusal(Status::NotFound, PATHS)),
         };
         answer.unwrap_or_else(|error| Response::refusal(Status::Failed, format!("sward: {error}\n")))
@@ -96,13 +102,46 @@ impl Routes {
         Ok(Response { body: Body::Shared(text), ..Response::ok(Response::JSON, "") })
     }
 
+    /// What happens from now on for so many seconds, or has happened in the last ones.
+    fn trace(&self, request: &Request) -> io::Result<Response> {
+        let seconds = |name| {
+            let value = request.parameter(name)?.parse::<f64>().ok();
+            Some(value.filter(|value| (0.0..=LONGEST).contains(value)).map(Duration::from_secs_f64))
+        };
+        match (seconds("last"), seconds("seconds")) {
+            (Some(Some(last)), None) => self.large(Response::JSON, move || recorded(last).to_json()),
+            (None, Some(Some(time))) => self.large(Response::JSON, move || record(time).to_json()),
+            _ => {
+                let text = format!("/trace?seconds=5 or /trace?last=10, up to {LONGEST} seconds\n");
+                Ok(Response::refusal(Status::BadRequest, text))
+            }
+        }
+    }
+
+    /// The metrics of the runtime of that name, or else of the one that has started first.
+    fn metrics(&self, name: Option<&str>) -> io::Result<Response> {
+        let all = metrics_of_all().into_iter().filter(|(runtime, _)| runtime != NAME);
+        let wanted = |(runtime, _): &(String, Metrics)| name.is_none_or(|name| name == runtime);
+        let mut found = all.into_iter().filter(wanted);
+        Ok(match (found.next(), name) {
+            (Some((_, metrics)), _) => Response::ok(Response::METRICS, metrics.to_prometheus()),
+            // There may be none any more.
+            (None, None) => Response::ok(Response::METRICS, ""),
+            (None, Some(_)) => Response::refusal(Status::NotFound, "there is no such runtime\n"),
+        })
+    }
+
     /// An answer that may be large: it is made when few others are.
-    fn large(&self, kind: &'static str, write: fn(&Dump) -> String) -> io::Result<Response> {
+    fn large(
+        &self,
+        kind: &'static str,
+        make: impl FnOnce() -> String + Send + 'static,
+    ) -> io::Result<Response> {
         let Ok(Ok(permit)) = timeout(TURN, || self.large.acquire_owned()) else {
-            let response = Response::refusal(Status::Busy, "other clients read dumps\n");
+            let response = Response::refusal(Status::Busy, "other clients read dumps and traces\n");
             return Ok(Response { fields: Cow::Borrowed("Retry-After: 5\r\n"), ..response });
         };
-        let text = on_thread(move || write(&program()))?;
+        let text = on_thread(make)?;
         Ok(Response { _permit: Some(permit), ..Response::ok(kind, text) })
     }
 }

@@ -173,7 +173,11 @@ function describe(subject, known) {
 
 // Stacks.
 
-const isLibrary = name => /^<?(sward|std|core|alloc|__|_?[a-z]+_?$)/.test(name) || name.startsWith("0x");
+// In a release build an inlined function has a short name, so the file decides as well.
+const LIBRARY_NAME = /^(0x|__|<?(sward|std|core|alloc)::)/;
+const LIBRARY_FILE = new RegExp("^/rustc/|/library/(std|core|alloc)/|/sward-[0-9.]+/src/|/sysdeps/|" +
+  "^src/(blocking|channel|coroutine|descriptor|fs|io|net|process|runtime|sched|select|signal|sync|task|time)/");
+const isLibrary = line => LIBRARY_NAME.test(line.name) || (line.at ? LIBRARY_FILE.test(line.at.file) : !line.name.includes("::"));
 
 function stackNodes(stack) {
   const lines = [];
@@ -184,9 +188,9 @@ function stackNodes(stack) {
       lines.push({ name: symbol.name || frame.address, at });
     }
   }
-  const first = lines.findIndex(line => !isLibrary(line.name));
+  const first = lines.findIndex(line => !isLibrary(line));
   const nodes = lines.map((line, index) => element(
-    "li", { class: index === first ? "first" : isLibrary(line.name) ? "library" : null },
+    "li", { class: index === first ? "first" : isLibrary(line) ? "library" : null },
     line.name, line.at && element("span", { class: "at", title: place(line.at).full }, ` ${place(line.at).short}`)));
   if (stack.extent === "cut") nodes.push(element("li", { class: "library" }, "…"));
   if (stack.extent === "no_room") {
@@ -333,16 +337,75 @@ function showTiles(view, live) {
     { name: "Running", value: total("running"), note: `on ${plural(workers.length, "worker")}` },
     { name: "Blocking calls", value: pool.running.length, note: pool.queued ? `${count(pool.queued)} queued` : `of ${plural(pool.threads, "thread")}` },
   ];
+  renderTiles($("#tiles"), tiles, live);
+}
+
+function renderTiles(list, tiles, live) {
   const make = () => element("div", { class: "tile" },
     element("div", { class: "label" }), element("div", { class: "value" }, element("span"), " ", element("small")),
     element("svg:svg", { viewBox: "0 0 200 28", preserveAspectRatio: "none", "aria-hidden": "true" },
       element("svg:path", { class: "area" }), element("svg:path", { class: "stroke" })));
-  reconcile($("#tiles"), tiles, tile => tile.name, make, (node, tile) => {
+  reconcile(list, tiles, tile => tile.name, make, (node, tile) => {
     setText($(".label", node), tile.name);
-    setText($(".value span", node), count(tile.value));
+    setText($(".value span", node), tile.text || count(tile.value));
     setText($(".value small", node), tile.note || "");
     if (live) sparkline($("svg", node), remember(tile.name, tile.value));
   });
+}
+
+// Metrics, as Prometheus reads them.
+
+function parseMetrics(text) {
+  const families = new Map();
+  for (const line of text.split("\n")) {
+    const parts = /^([a-z_]+)(?:\{(.*)\})? (\S+)$/.exec(line);
+    if (!parts) continue;
+    const [, name, labels, value] = parts;
+    const sample = { value: Number(value.replace("+Inf", "Infinity")) };
+    for (const [, label, its] of (labels || "").matchAll(/([a-z_]+)="((?:[^"\\]|\\.)*)"/g)) sample[label] = its;
+    if (!families.has(name)) families.set(name, []);
+    families.get(name).push(sample);
+  }
+  return families;
+}
+
+let lastMetrics = null;
+let pollDelays = [];
+
+function showMetrics(text) {
+  const families = parseMetrics(text), at = performance.now();
+  const all = name => sum(families.get(name) || [], sample => sample.value);
+  const one = (name, state) => sum((families.get(name) || []).filter(sample => sample.state === state), sample => sample.value);
+  const counters = Object.fromEntries(["turns", "polls", "steals"].map(name => [name, all(`sward_worker_${name}_total`)]));
+  const passed = lastMetrics ? (at - lastMetrics.at) / 1000 : 0;
+  const tiles = [];
+  if (passed > 0) {
+    for (const name of ["turns", "polls", "steals"]) {
+      const rate = Math.max(0, counters[name] - lastMetrics.counters[name]) / passed;
+      tiles.push({ name: `${name[0].toUpperCase()}${name.slice(1)} a second`, value: rate,
+        text: rate < 9.95 ? rate.toFixed(1) : count(Math.round(rate)) });
+    }
+    tiles.push({ name: "Timers, descriptors", value: all("sward_worker_timers"),
+      text: `${count(all("sward_worker_timers"))}, ${count(all("sward_worker_descriptors"))}` });
+    tiles.push({ name: "Stacks in use", value: one("sward_stacks", "in_use"),
+      note: `${bytes(one("sward_stack_bytes", "in_use"))}; ${count(one("sward_stacks", "cached"))} cached` });
+  }
+  lastMetrics = { at, counters };
+  $("#rates").hidden = !tiles.length;
+  renderTiles($("#rates"), tiles, true);
+  // Buckets are cumulative.
+  const ends = new Map();
+  for (const sample of families.get("sward_poll_delay_seconds_bucket") || []) {
+    const end = Number(sample.le.replace("+Inf", "Infinity"));
+    ends.set(end, (ends.get(end) || 0) + sample.value);
+  }
+  let seen = 0, last = 1;
+  pollDelays = [...ends].sort((a, b) => a[0] - b[0]).map(([end, upTo]) => {
+    const its = upTo - seen;
+    seen = upTo;
+    last = end === Infinity ? 2 * last : end;
+    return { below_ns: last * 1e9, count: its };
+  }).filter(one => one.count > 0);
 }
 
 // Workers.
@@ -565,7 +628,7 @@ function showCosts(costs) {
     setText($("#accounted"), "");
     setText($("#costs > .more"), "Accounting is off. Start the program with SWARD_ACCOUNTING=1, or call observe::set_accounting(true).");
     $("#costs .scroll").hidden = true;
-    $("#histograms").replaceChildren();
+    showHistograms([{ title: "Time between two polls of a worker that is awake", classes: pollDelays }]);
     lastCosts = null;
     return;
   }
@@ -580,7 +643,7 @@ function showCosts(costs) {
   reconcile($("#costs tbody"), rows, name, make, (node, site) => {
     const delay = site.run_delay.classes, used = Math.max(site.stack.deepest, site.stack.suspended);
     const now = passed > 0 ? (site.processor_time_ms - (before.get(name(site)) || 0)) / passed : 0;
-    [count(site.alive), count(site.ended), count(site.turns), now < 0.0005 ? "0" : now.toFixed(3),
+    [count(site.alive), count(site.ended), count(site.turns), passed <= 0 ? "–" : now < 0.0005 ? "0" : now.toFixed(3),
       duration(site.processor_time_ms), duration(site.longest_turn_ms),
       delay.length ? `${duration(quantile(delay, 0.5))} / ${duration(quantile(delay, 0.99))}` : "–",
       `${used ? bytes(used) : "–"} / ${site.stack.suggested ? bytes(site.stack.suggested) : "–"}`,
@@ -598,8 +661,190 @@ function showCosts(costs) {
     delays.set(one.below_ns, (delays.get(one.below_ns) || 0) + one.count);
   }
   const classes = [...delays].map(([below_ns, its]) => ({ below_ns, count: its })).sort((a, b) => a.below_ns - b.below_ns);
-  showHistograms([{ title: "How long coroutines waited for their turn", classes }]);
+  showHistograms([{ title: "How long coroutines waited for their turn", classes },
+    { title: "Time between two polls of a worker that is awake", classes: pollDelays }]);
 }
+
+// The timeline of a trace.
+
+const timeline = { lanes: [], from: 0, to: 1, end: 1, url: null };
+
+function openTrace(text, name) {
+  const trace = JSON.parse(text);
+  const names = new Map(), lanes = new Map();
+  let end = 0;
+  for (const event of trace.traceEvents) {
+    if (event.ph === "M" && event.name === "thread_name") names.set(event.tid, event.args.name);
+    if (event.ph !== "X") continue;
+    if (!lanes.has(event.tid)) lanes.set(event.tid, []);
+    lanes.get(event.tid).push(event);
+    end = Math.max(end, event.ts + event.dur);
+  }
+  const named = [...lanes].map(([tid, slices]) => ({ tid, name: names.get(tid) || `track ${tid}`, slices }));
+  // The server of this page has a worker, too.
+  timeline.lanes = named.filter(lane => !lane.name.startsWith("sward-observe")).sort((a, b) => a.tid - b.tid).slice(0, 64);
+  for (const lane of timeline.lanes) lane.slices.sort((a, b) => a.ts - b.ts);
+  timeline.end = timeline.to = Math.max(end, 1);
+  timeline.from = 0;
+  if (timeline.url) URL.revokeObjectURL(timeline.url);
+  timeline.url = URL.createObjectURL(new Blob([text], { type: "application/json" }));
+  $("#save").href = timeline.url;
+  const turns = sum(timeline.lanes, lane => lane.slices.filter(slice => slice.cat === "turn").length);
+  const lost = trace.otherData && trace.otherData.lost_events;
+  const said = turns ? `${plural(turns, "turn")} in ${duration(timeline.end / 1000)}${name ? ` of ${name}` : ""}` : "nothing was recorded";
+  setText($("#recorded"), said + (lost ? `, ${plural(lost, "event")} lost` : ""));
+  $("#timeline").hidden = false;
+  $("#lanes").hidden = $("#zoom").hidden = !timeline.lanes.length;
+  setText($("#slice"), timeline.lanes.length ? "Point at a slice. Drag to move; the keys + and - zoom, arrows move." : "");
+  drawTimeline();
+}
+
+const LANE = 24, AXIS = 20;
+const HUES = [152, 212, 32, 268, 186, 340, 92, 240];
+
+function hueOf(name) {
+  let hash = 0;
+  for (const letter of name) hash = (31 * hash + letter.charCodeAt(0)) | 0;
+  return HUES[Math.abs(hash) % HUES.length];
+}
+
+// The first slice that ends after that time.
+function firstAfter(slices, time) {
+  let low = 0, high = slices.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (slices[middle].ts + slices[middle].dur < time) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
+
+function drawTimeline() {
+  const canvas = $("#lanes"), { lanes, from, to } = timeline;
+  if (!lanes.length || canvas.hidden) return;
+  const width = canvas.clientWidth, height = lanes.length * LANE + AXIS, scale = devicePixelRatio || 1;
+  canvas.style.height = `${height}px`;
+  canvas.width = width * scale;
+  canvas.height = height * scale;
+  const draw = canvas.getContext("2d"), style = getComputedStyle(document.body);
+  const colour = name => style.getPropertyValue(name).trim();
+  const dark = matchMedia("(prefers-color-scheme: dark)").matches;
+  const left = width < 600 ? 64 : 110, x = time => left + (time - from) / (to - from) * (width - left);
+  draw.scale(scale, scale);
+  draw.font = "11px system-ui, sans-serif";
+  draw.textBaseline = "middle";
+  // A step of 1, 2 or 5 times a power of ten, for about eight lines.
+  const rough = (to - from) / (width < 600 ? 4 : 8), power = 10 ** Math.floor(Math.log10(rough));
+  const tick = [1, 2, 5, 10].map(times => times * power).find(step => step >= rough);
+  for (let at = Math.ceil(from / tick) * tick; at <= to; at += tick) {
+    draw.fillStyle = colour("--line");
+    draw.fillRect(x(at), 0, 1, height - AXIS + 4);
+    draw.fillStyle = colour("--dim");
+    draw.textAlign = x(at) > width - 40 ? "right" : "left";
+    draw.fillText(`${(at / 1000).toFixed(Math.max(0, 3 - Math.floor(Math.log10(tick))))} ms`, x(at) + 2, height - AXIS / 2);
+  }
+  draw.textAlign = "left";
+  lanes.forEach((lane, row) => {
+    const y = row * LANE;
+    let drawn = -1;
+    for (let index = firstAfter(lane.slices, from); index < lane.slices.length; index += 1) {
+      const slice = lane.slices[index];
+      if (slice.ts > to) break;
+      if (slice.cat === "sleep") continue;
+      const begin = Math.max(left, x(slice.ts)), end = Math.min(width, x(slice.ts + slice.dur));
+      // Slices of less than a pixel are one.
+      if (end <= drawn) continue;
+      const wide = Math.max(1, end - begin);
+      const tall = slice.cat === "poll" ? LANE - 16 : LANE - 8;
+      draw.fillStyle = slice.cat === "poll" || slice.cat === "wake" ? colour("--dim")
+        : `hsl(${hueOf(slice.name)} ${dark ? "40% 50%" : "45% 62%"})`;
+      draw.fillRect(begin, y + (LANE - tall) / 2, wide > 3 ? wide - 0.5 : wide, tall);
+      drawn = Math.max(end, begin + 1);
+      if (wide > 50) {
+        draw.save();
+        draw.beginPath();
+        draw.rect(begin, y, wide - 4, LANE);
+        draw.clip();
+        draw.fillStyle = "#111";
+        draw.fillText(slice.name, begin + 4, y + LANE / 2);
+        draw.restore();
+      }
+    }
+    draw.fillStyle = colour("--card");
+    draw.fillRect(0, y, left, LANE);
+    draw.fillStyle = colour("--text");
+    draw.fillText(lane.name, 8, y + LANE / 2, left - 12);
+  });
+  timeline.scale = { left, width };
+}
+
+function moveTimeline(what, middle) {
+  const span = timeline.to - timeline.from, at = middle == null ? timeline.from + span / 2 : middle;
+  const wanted = { in: span / 2, out: span * 2 }[what] || span;
+  const next = Math.min(timeline.end, Math.max(wanted, 1));
+  let from = at - (at - timeline.from) * next / span;
+  if (what === "left") from -= span / 4;
+  if (what === "right") from += span / 4;
+  if (typeof what === "number") from += what;
+  timeline.from = Math.min(Math.max(0, from), timeline.end - next);
+  timeline.to = timeline.from + next;
+  drawTimeline();
+}
+
+function pointAt(event) {
+  const { left, width } = timeline.scale, box = $("#lanes").getBoundingClientRect();
+  const time = timeline.from + (event.clientX - box.left - left) / (width - left) * (timeline.to - timeline.from);
+  const lane = timeline.lanes[Math.floor((event.clientY - box.top) / LANE)];
+  if (!lane || event.clientX - box.left < left) return;
+  const slice = lane.slices[firstAfter(lane.slices, time)];
+  if (!slice || slice.ts > time) return setText($("#slice"), `${lane.name} at ${duration(time / 1000)}`);
+  const args = slice.args || {};
+  const parts = [lane.name, args.coroutine == null ? slice.name : `${slice.name} #${args.coroutine}`,
+    `${duration(slice.dur / 1000)}, from ${duration(slice.ts / 1000)}`];
+  if (args.spawned_at) parts.push(`spawned at ${args.spawned_at}`);
+  if (args.end) parts.push(args.end);
+  setText($("#slice"), parts.join(" · "));
+}
+
+async function record() {
+  const button = $("#record");
+  button.disabled = true;
+  setText($("#recorded"), "recording");
+  try {
+    openTrace(await get(`trace?${$("#span").value}`).then(answer => answer.text()), "");
+  } catch (error) {
+    setText($("#recorded"), `no trace: ${error.message}`);
+  }
+  button.disabled = false;
+}
+
+$("#record").addEventListener("click", record);
+for (const button of document.querySelectorAll("#zoom button")) {
+  button.addEventListener("click", () => moveTimeline(button.value));
+}
+$("#lanes").addEventListener("keydown", event => {
+  const what = { "+": "in", "=": "in", "-": "out", ArrowLeft: "left", ArrowRight: "right" }[event.key];
+  if (!what) return;
+  event.preventDefault();
+  moveTimeline(what);
+});
+$("#lanes").addEventListener("pointermove", event => {
+  if (event.buttons && event.pointerType === "mouse") {
+    const { left, width } = timeline.scale;
+    moveTimeline(-event.movementX / (width - left) * (timeline.to - timeline.from));
+  }
+  pointAt(event);
+});
+$("#lanes").addEventListener("pointerdown", pointAt);
+$("#lanes").addEventListener("wheel", event => {
+  if (!event.ctrlKey && document.activeElement !== $("#lanes")) return;
+  event.preventDefault();
+  const { left, width } = timeline.scale, box = $("#lanes").getBoundingClientRect();
+  const share = (event.clientX - box.left - left) / (width - left);
+  moveTimeline(event.deltaY < 0 ? "in" : "out", timeline.from + share * (timeline.to - timeline.from));
+}, { passive: false });
+addEventListener("resize", drawTimeline);
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawTimeline);
 
 // Threads and the blocking pool.
 
@@ -664,6 +909,7 @@ async function poll() {
     if (paused) return;
     shown.deadlocks = deadlocks;
     showAlarms(shown);
+    showMetrics(await get("metrics").then(answer => answer.text()));
     // Without accounting little changes there.
     if (lastCosts || polls % 10 === 0) showCosts(await get("sites.json").then(answer => answer.json()));
     polls += 1;
@@ -673,7 +919,7 @@ async function poll() {
     state("no answer", "off");
   }
   // A large program pays at most a tenth of one processor for this page.
-  const wait = Math.max(1000, 9 * (performance.now() - began));
+  const wait = Math.min(10000, Math.max(1000, 9 * (performance.now() - began)));
   timer = setTimeout(poll, wait);
 }
 
@@ -698,6 +944,9 @@ function showText(text, name) {
   if (dump && Array.isArray(dump.runtimes) && dump.version === 1) {
     $("pre.text")?.remove();
     show({ ...summarize(dump), deadlocks: [] }, false);
+    state(`from ${name}`, "");
+  } else if (dump && Array.isArray(dump.traceEvents)) {
+    openTrace(text, name);
     state(`from ${name}`, "");
   } else if (dump) {
     state(`${name} is no dump that this page knows`, "off");
@@ -762,7 +1011,7 @@ else {
   for (const section of document.querySelectorAll("main > *")) section.hidden = true;
   const reveal = new MutationObserver(() => {
     if (!shown) return;
-    for (const section of document.querySelectorAll("main > section:not(#others, #costs), main > .pair")) section.hidden = false;
+    for (const section of document.querySelectorAll("main > section:not(#others, #costs, #rates, #timeline), main > .pair")) section.hidden = false;
     reveal.disconnect();
   });
   reveal.observe($("#live"), { childList: true, characterData: true, subtree: true });
