@@ -121,7 +121,8 @@ fn record_here(duration: Duration, cancelled: &dyn Fn() -> bool) -> Trace {
 }
 
 /// What the flight recorder holds of the last seconds: events of that time, as far as they were not
-/// overwritten. [`recorder_on`] switches it on; without that there are none.
+/// overwritten. [`recorder_on`] switches it on; without that there are none. The events of a runtime that has
+/// ended are gone.
 ///
 /// Stops nobody. Blocks the thread for some milliseconds; in a coroutine it parks instead, and is a
 /// cancellation point.

@@ -55,7 +55,7 @@ const EVENT_BYTES: usize = WORDS * size_of::<u64>();
 /// A ring holds at least so many events.
 const LEAST_EVENTS: usize = 256;
 /// A ring is no larger.
-const MOST_BYTES: usize = 1 << 32;
+const MOST_BYTES: usize = 1 << 30;
 /// So much of a name is kept, in bytes.
 const NAME: usize = 4 * CHUNK;
 /// The bytes of a name in one event.
