@@ -94,8 +94,8 @@ pub struct StackUse {
     /// The deepest use of the stacks that were measured, in bytes, in whole pages. Zero if none was.
     pub deepest: usize,
     /// How many stacks were measured: those of the first four coroutines of the site on each worker, and
-    /// every 64th after that, when they have ended. Only on Linux, and not if the program has locked its
-    /// memory. Pages that the system has swapped out meanwhile do not count.
+    /// every 64th after that; when they end, and now and then when they wait. Only on Linux, and not if the
+    /// program has locked its memory. Pages that the system has swapped out meanwhile do not count.
     pub measured: u64,
     /// A size for [`task::Builder::stack_size`](crate::task::Builder::stack_size) that leaves half as much
     /// again as was ever seen in use. `None` if no stack was measured.
@@ -209,7 +209,7 @@ impl SpawnSite {
     fn finish(&mut self) {
         self.waits.sort_by_key(|wait| std::cmp::Reverse((wait.time, wait.present, wait.ended)));
         let stack = &mut self.stack;
-        if stack.measured > 0 {
+        if stack.deepest > 0 {
             stack.suggested = suggest(stack.deepest.max(stack.suspended));
         }
     }

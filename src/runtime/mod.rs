@@ -80,7 +80,7 @@
 // - `monitor`: what the netpoller thread does for busy workers. `blame`: what keeps a worker in one turn.
 // - `spawn`, `join`, `task_handle`: spawning in a runtime, and the handles; public in `sward::task`.
 // - `panic_hook`: which coroutine panics. `metrics`: what a runtime has done.
-//   `prometheus`: the same as text.
+//   `prometheus`: the same as text. `reporter`: for the crate `metrics`.
 
 mod blame;
 mod builder;
@@ -93,6 +93,8 @@ mod metrics;
 mod monitor;
 mod panic_hook;
 mod prometheus;
+#[cfg(feature = "metrics")]
+mod reporter;
 mod shutdown;
 pub(crate) mod spawn;
 pub(crate) mod task_handle;
@@ -106,3 +108,5 @@ pub use homes::{Homes, homes_supported};
 #[cfg(feature = "dashboard")]
 pub(crate) use metrics::metrics_of_all;
 pub use metrics::{HomeMetrics, Metrics, ParkMetrics, StackMetrics, WorkerMetrics, metrics};
+#[cfg(feature = "metrics")]
+pub use reporter::MetricsReporter;

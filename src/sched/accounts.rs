@@ -56,6 +56,8 @@ const NEAR: usize = 64;
 /// [`MEASURED_EVERY`]th: the kernel has to fault their pages in again.
 const MEASURED_FIRST: u64 = 4;
 const MEASURED_EVERY: u64 = 64;
+/// How often such a stack is looked at before its coroutine ends: that is a system call.
+const LOOKED_AT_EVERY: u64 = 1024;
 
 /// Counts switches of accounting. It is on while the number is odd.
 static SWITCHES: AtomicU32 = AtomicU32::new(0);
@@ -125,9 +127,11 @@ struct Account {
     waits: [[AtomicU64; 2]; WAIT_REASONS],
     /// The most bytes of a stack that were in use when a coroutine left it.
     suspended: AtomicU64,
-    /// The deepest measured stack, in bytes, and how many stacks were measured.
+    /// The deepest measured stack, in bytes, and how many stacks are measured.
     deepest: AtomicU64,
     measured: AtomicU64,
+    /// How often a coroutine whose stack is measured has left it.
+    leaves: AtomicU64,
 }
 
 impl Account {
@@ -144,6 +148,7 @@ impl Account {
             suspended: AtomicU64::new(0),
             deepest: AtomicU64::new(0),
             measured: AtomicU64::new(0),
+            leaves: AtomicU64::new(0),
         }
     }
 }
@@ -443,12 +448,14 @@ impl Accounts {
         // SAFETY: the worker owns the coroutine, which does not run.
         let Some((inside, used)) = (unsafe { header.stack_in_use() }) else { return };
         raise(&account.suspended, used as u64);
-        if leaves == Leaves::Ends
-            && header.measured.get()
-            && let Some(bytes) = depth::deepest(inside, header.stack_size())
-        {
-            raise(&account.deepest, bytes as u64);
-            add_to(&account.measured, 1);
+        if header.measured.get() {
+            add_to(&account.leaves, 1);
+            let count = account.leaves.load(Ordering::Relaxed);
+            let due =
+                leaves == Leaves::Ends || count.is_power_of_two() || count.is_multiple_of(LOOKED_AT_EVERY);
+            if due && let Some(bytes) = depth::deepest(inside, header.stack_size()) {
+                raise(&account.deepest, bytes as u64);
+            }
         }
     }
 
@@ -477,7 +484,9 @@ impl Accounts {
     pub(super) fn prepare_stack(&self, of: Of<'_>, header: &Header, stack: &Stack) {
         let started = self.account(of.shared, header.site()).started.load(Ordering::Relaxed);
         if started < MEASURED_FIRST || started.is_multiple_of(MEASURED_EVERY) {
-            header.measured.set(depth::discard(stack));
+            let measured = depth::discard(stack);
+            header.measured.set(measured);
+            add_to(&self.account(of.shared, header.site()).measured, u64::from(measured));
         }
     }
 }

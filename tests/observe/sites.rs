@@ -238,6 +238,16 @@ fn stacks_are_measured() {
             assert!(deep.suspended < deep.deepest, "{now}");
             let flat = at(&now, line + 1).stack;
             assert!((8 << 10..64 << 10).contains(&flat.deepest), "{now}");
+
+            let line = here() + 1;
+            let lives = sward::spawn(|| {
+                use_stack(100 << 10);
+                sward::task::park();
+            });
+            let now = once_parked(line);
+            let stack = at(&now, line).stack;
+            assert_eq!((stack.measured, stack.suggested), (1, Some(256 << 10)), "{now}");
+            lives.cancel();
         });
     });
 }
