@@ -199,6 +199,11 @@ impl WaitReason {
             )
     }
 
+    /// The reason that reports show so.
+    pub(crate) fn of_words(words: &str) -> Option<WaitReason> {
+        ALL.iter().find(|(_, known)| *known == words).map(|(reason, _)| *reason)
+    }
+
     /// The reason as reports show it, as in "parked in …".
     pub(crate) fn describe(self) -> &'static str {
         ALL[self as usize].1

@@ -63,6 +63,15 @@ pub struct Deadlock {
     pub waiting_behind: usize,
     /// The waits of the members, in their order.
     pub(super) waits: Vec<WaitOf>,
+    /// The coroutines that wait behind it.
+    behind: Vec<Id>,
+}
+
+impl Deadlock {
+    /// The coroutines that cannot go on because of it.
+    pub(super) fn stuck(&self) -> impl Iterator<Item = Id> + '_ {
+        self.members.iter().filter_map(|member| member.id).chain(self.behind.iter().copied())
+    }
 }
 
 /// A coroutine or a plain thread in a deadlock.
@@ -241,13 +250,17 @@ fn deadlocks_among(waiters: &[Waiter]) -> Vec<Deadlock> {
         .collect();
     let cycles = graph::cycles(&edges);
     let members: HashSet<usize> = cycles.iter().flatten().copied().collect();
-    let waiting_behind = |cycle: &[usize]| {
-        graph::leading_to(&edges, cycle).into_iter().filter(|at| !members.contains(at)).count()
+    let waiting_behind = |cycle: &[usize]| -> Vec<usize> {
+        graph::leading_to(&edges, cycle).into_iter().filter(|at| !members.contains(at)).collect()
     };
-    let deadlock = |cycle: &Vec<usize>| Deadlock {
-        members: cycle.iter().map(|&at| waiters[at].member.clone()).collect(),
-        waiting_behind: waiting_behind(cycle),
-        waits: cycle.iter().map(|&at| waiters[at].wait).collect(),
+    let deadlock = |cycle: &Vec<usize>| {
+        let behind = waiting_behind(cycle);
+        Deadlock {
+            members: cycle.iter().map(|&at| waiters[at].member.clone()).collect(),
+            waiting_behind: behind.len(),
+            waits: cycle.iter().map(|&at| waiters[at].wait).collect(),
+            behind: behind.into_iter().filter_map(|at| waiters[at].member.id).collect(),
+        }
     };
     cycles.iter().map(deadlock).collect()
 }

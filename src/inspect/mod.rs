@@ -9,7 +9,7 @@
 //! - `recorder`: what the flight recorder has recorded, for a while or in the last seconds. `trace`: that as
 //!   data. `trace_json`: how it is written.
 //! - `stall`: the stack in the report of a stall.
-//! - `leak_check`: what a test leaves behind.
+//! - `leak_check`: what a test leaves behind. `leaks`: coroutines that nobody will wake.
 //! - `sites`: what the coroutines of each spawn site do and cost.
 //! - `graph`, `deadlock`: who waits for whom. `global`: whether all wait for ever. `watch`: the thread that
 //!   looks for deadlocks.
@@ -21,6 +21,7 @@ mod global;
 mod graph;
 mod json;
 mod leak_check;
+mod leaks;
 mod recorder;
 mod signal;
 mod sites;
@@ -42,6 +43,7 @@ pub use dump::{
     ThreadDump, WaitDump, WorkerDump, WorkerState,
 };
 pub use leak_check::{LeakCheck, assert_no_leaks};
+pub use leaks::{LeakSearch, Leaks, leaks};
 pub(crate) use recorder::set_file as set_trace_file;
 pub use recorder::{record, recorded, recorder_off, recorder_on};
 pub(crate) use signal::{WANT_SIGNAL, dump_on, parse_signal};

@@ -27,6 +27,11 @@
 //! A *stall* is a turn in which a coroutine keeps its worker for long while others wait. It is reported on
 //! stderr; [`Builder::on_stall`](crate::runtime::Builder::on_stall) gets it as a [`Stall`] instead.
 //!
+//! # Leaks
+//!
+//! [`leaks`] finds coroutines that nobody will ever wake: for certain behind deadlocks, and as a suspicion
+//! large groups that have waited for long in the same place.
+//!
 //! # In tests
 //!
 //! [`assert_no_leaks`] at the end of a test finds coroutines that the test has left behind. [`LeakCheck`]
@@ -148,9 +153,10 @@ pub use dashboard::{Dashboard, Server, serve};
 
 pub use crate::base::histogram::Histogram;
 pub use crate::inspect::{
-    BlockingDump, CallDump, CoroutineDump, CoroutineState, Deadlock, Dump, Frame, LeakCheck, Member, Party,
-    RuntimeDump, RuntimeMode, RuntimePhase, Stack, StackExtent, Stall, StallKind, StalledCoroutine, Subject,
-    Symbol, ThreadDump, WaitDump, WorkerDump, WorkerState, assert_no_leaks, deadlocks, dump,
+    BlockingDump, CallDump, CoroutineDump, CoroutineState, Deadlock, Dump, Frame, LeakCheck, LeakSearch,
+    Leaks, Member, Party, RuntimeDump, RuntimeMode, RuntimePhase, Stack, StackExtent, Stall, StallKind,
+    StalledCoroutine, Subject, Symbol, ThreadDump, WaitDump, WorkerDump, WorkerState, assert_no_leaks,
+    deadlocks, dump, leaks,
 };
 pub use crate::inspect::{SiteWait, Sites, SpawnSite, StackUse, set_accounting, sites};
 pub use crate::inspect::{

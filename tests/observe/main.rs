@@ -17,6 +17,7 @@ mod deadlocks;
 mod environment;
 mod json;
 mod leak_check;
+mod leaks;
 mod many;
 mod reasons;
 mod record;
