@@ -185,8 +185,9 @@ fn dump_for_each(mut pipe: UnixStream, file: Option<&Path>) {
         }
         // A signal that arrives from here on makes one more dump.
         PENDING.store(false, Ordering::Release);
-        write(&collect(), file);
+        // First, since the dump takes longer, and makes events of its own.
         write_past("the signal");
+        write(&collect(), file);
     }
 }
 

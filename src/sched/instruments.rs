@@ -85,7 +85,7 @@ impl<'a> Turn<'a> {
             // SAFETY: this is the worker's thread.
             let writer = unsafe { worker.remote().track.writer() };
             writer.begin(header);
-            (writer, TurnEnd::yields(header))
+            (writer, TurnEnd::none())
         });
         Turn { worker, account, recorded }
     }

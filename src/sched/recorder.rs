@@ -152,6 +152,9 @@ pub(super) struct Writer<'a> {
 /// How a turn has ended, noted while the coroutine was still the worker's.
 #[derive(Clone, Copy)]
 pub(super) struct TurnEnd {
+    /// When, in ticks; zero if it is still to come. If the coroutine parks or yields, it may run elsewhere
+    /// before its turn is over here, and then the end of this turn must not come after the next one.
+    at: u64,
     head: u64,
     words: [u64; 2],
 }
@@ -212,7 +215,7 @@ impl Writer<'_> {
     /// The turn ends so. The coroutine may be gone.
     #[inline]
     pub(super) fn end(self, how: TurnEnd) {
-        let at = ticks();
+        let at = if how.at == 0 { ticks() } else { how.at };
         self.write_at(at, how.head, how.words);
         self.track.boundary.store(at, Ordering::Relaxed);
     }
@@ -222,7 +225,7 @@ impl Writer<'_> {
         if let Some(name) = header.name() {
             self.write_name(header.id(), name);
         }
-        TurnEnd { head: head(Kind::Ended, header.id().0, header.waiter.mark()), words: [0; 2] }
+        TurnEnd { at: 0, head: head(Kind::Ended, header.id().0, header.waiter.mark()), words: [0; 2] }
     }
 
     #[cold]
@@ -279,13 +282,19 @@ impl TurnEnd {
     pub(super) fn parks(header: &Header) -> TurnEnd {
         let subject = header.subject_address().map_or(0, |at| at.as_ptr().addr() as u64);
         let head = head(Kind::Parked, header.id().0, header.waiter.mark());
-        TurnEnd { head, words: [subject, header.reason() as u64] }
+        TurnEnd { at: ticks(), head, words: [subject, header.reason() as u64] }
+    }
+
+    /// Not known yet.
+    pub(super) fn none() -> TurnEnd {
+        TurnEnd { at: 0, head: 0, words: [0; 2] }
     }
 
     /// The coroutine yields. The caller owns it.
     #[inline]
     pub(super) fn yields(header: &Header) -> TurnEnd {
-        TurnEnd { head: head(Kind::Yielded, header.id().0, header.waiter.mark()), words: [0; 2] }
+        let head = head(Kind::Yielded, header.id().0, header.waiter.mark());
+        TurnEnd { at: ticks(), head, words: [0; 2] }
     }
 }
 

@@ -148,14 +148,20 @@ fn recording_of_a_while(span: Duration) {
                 }
             })
         };
-        let began = Instant::now();
-        let trace = record(span);
-        assert!(began.elapsed() >= span);
+        let since = Instant::now();
+        let trace = loop {
+            let began = Instant::now();
+            let trace = record(span);
+            assert!(began.elapsed() >= span && trace.lasts >= span);
+            // On a busy machine the ticker may get few turns.
+            if trace.events.len() > 1000 || since.elapsed() > Duration::from_secs(20) {
+                break trace;
+            }
+        };
         stop.store(true, std::sync::atomic::Ordering::Relaxed);
         ticker.join().expect("no panic");
         trace
     });
-    assert!(trace.lasts >= span);
     let ours = trace.workers.iter().position(|worker| worker.runtime == "recorded").expect("the worker");
     let count = trace.events.iter().filter(|event| event.worker == Some(ours)).count();
     assert!(count > 256, "{count} events");
