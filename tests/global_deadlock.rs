@@ -45,6 +45,7 @@ mod linux {
         ("a_thread_has_ended_without_a_message", a_thread_has_ended),
         ("idle_threads_of_the_pool", idle_threads_of_the_pool),
         ("after_a_timer", after_a_timer),
+        ("beside_a_dashboard", beside_a_dashboard),
     ];
 
     /// Their processes end by themselves, and report nothing.
@@ -99,6 +100,12 @@ mod linux {
             assert!(said.contains("tests/global_deadlock.rs:"), "{name}: {said}");
             println!("{name}: ok");
         }
+    }
+
+    /// The dashboard's own coroutines wait for a socket, and wake no others.
+    fn beside_a_dashboard() {
+        sward::observe::serve("127.0.0.1:0").expect("served");
+        own_sender();
     }
 
     fn own_sender() {

@@ -42,6 +42,7 @@ pub struct Builder {
     accounting: Option<bool>,
     dump_signal: Option<i32>,
     record: Option<usize>,
+    observer: bool,
 }
 
 /// What the program does with stalls.
@@ -263,6 +264,13 @@ impl Builder {
         self
     }
 
+    /// The runtime is for a server that shows the other ones: dumps and all else leave it out.
+    #[cfg(feature = "dashboard")]
+    pub(crate) fn observer(mut self) -> Builder {
+        self.observer = true;
+        self
+    }
+
     /// Lets a signal make a [dump](crate::observe::dump) of the whole process. Default: `SWARD_DUMP_SIGNAL`,
     /// or else no signal does. Use this in servers: it costs nothing until the signal comes.
     ///
@@ -376,6 +384,7 @@ impl Builder {
             stall: self.stall.unwrap_or(Duration::from_millis(20)),
             checks: self.checks.unwrap_or(defaults.checks),
             homes: self.homes.unwrap_or(defaults.homes).limit()?,
+            observer: self.observer,
         };
         if config.thread_name.contains('\0') {
             return Err(io::Error::new(

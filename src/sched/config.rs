@@ -17,6 +17,8 @@ pub(crate) struct Config {
     pub(crate) stall: Duration,
     /// Whether waits are checked.
     pub(crate) checks: bool,
+    /// Whether it only serves what is seen of the other runtimes. Then it is not seen itself.
+    pub(crate) observer: bool,
 }
 
 /// The phases of a runtime's life.

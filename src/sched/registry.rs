@@ -19,8 +19,13 @@ pub(crate) fn register(shared: &Arc<Shared>) {
     runtimes.push(Arc::downgrade(shared));
 }
 
-/// The runtimes that have coroutines or may have some, in the order in which they started.
+/// The runtimes that have coroutines or may have some, in the order in which they started. An observer is not
+/// among them: its coroutines wake no others, and hold nothing that others wait for.
 pub(crate) fn runtimes() -> Vec<Arc<Shared>> {
     let runtimes = RUNTIMES.get().lock().unwrap_or_else(PoisonError::into_inner);
-    runtimes.iter().filter_map(Weak::upgrade).filter(|shared| shared.may_have_coroutines()).collect()
+    runtimes
+        .iter()
+        .filter_map(Weak::upgrade)
+        .filter(|shared| shared.may_have_coroutines() && !shared.config().observer)
+        .collect()
 }

@@ -442,6 +442,7 @@ mod tests {
             migrate: true,
             homes: 0,
             checks: false,
+            observer: false,
             thread_name: "added".to_owned(),
         };
         let shared = Shared::new(config).expect("a runtime");

@@ -57,7 +57,7 @@ pub fn serve<A: ToSocketAddrs>(address: A) -> io::Result<Server> {
 /// | `/deadlocks.json` | an object whose `deadlocks` are those of [`deadlocks`](super::deadlocks()) |
 /// | `/sites`, `/sites.json` | [`Sites`](super::Sites), as a table and as [`Sites::to_json`](super::Sites::to_json) |
 /// | `/metrics`, `/metrics?runtime=NAME` | [`Metrics::to_prometheus`](crate::runtime::Metrics::to_prometheus) of the runtime that has started first, or of that name |
-/// | `/trace?seconds=5` | [`record`](super::record()) for up to 60 seconds, as [`Trace::to_json`](super::Trace::to_json). The server's own worker is in it |
+/// | `/trace?seconds=5` | [`record`](super::record()) for up to 60 seconds, as [`Trace::to_json`](super::Trace::to_json). |
 /// | `/trace?last=10` | [`recorded`](super::recorded()), the same |
 /// | `/healthz` | `ok` |
 ///
@@ -122,7 +122,7 @@ impl Dashboard {
             );
             return Err(io::Error::new(io::ErrorKind::PermissionDenied, text));
         }
-        let builder = Builder::new().worker_threads(1).thread_name(NAME).homes(Homes::Off);
+        let builder = Builder::new().worker_threads(1).thread_name(NAME).homes(Homes::Off).observer();
         let runtime = builder.watch_deadlocks(false).build()?;
         let listener = TcpListener::bind(&addresses[..])?;
         let address = listener.local_addr()?;

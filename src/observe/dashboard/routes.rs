@@ -3,8 +3,9 @@
 //! A thread of its own makes an answer: it takes processor time, and the worker's other connections go on.
 
 use super::http::{Body, Request, Response, Status};
+use crate::base::counted_threads::CountedThread;
 use crate::channel::bounded;
-use crate::inspect::{Dump, Sites, deadlocks, dump, record, recorded, sites};
+use crate::inspect::{deadlocks, dump, record, recorded, sites};
 use crate::runtime::{Metrics, metrics_of_all};
 use crate::sync::{Mutex, Semaphore};
 use crate::time::timeout;
@@ -15,7 +16,7 @@ use std::sync::{Arc, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// The name of the server's threads, by which its runtime is left out of what it shows.
+/// The name of the server's threads.
 pub(super) const NAME: &str = "sward-observe";
 
 /// The page. The style and the script are part of it, so that it can be saved and opened as one file.
@@ -31,9 +32,6 @@ const PAGE: &str = concat!(
 );
 /// What stands in the page for a random text, which lets the browser tell the page's own script from others.
 const NONCE: &str = "@NONCE@";
-
-/// The file that spawns the coroutines of this server.
-const SPAWNER: &str = "src/observe/dashboard/mod.rs";
 
 /// How many groups and spawn sites a summary lists.
 const MOST: usize = 100;
@@ -69,19 +67,15 @@ impl Routes {
             "/healthz" => Ok(Response::ok(Response::TEXT, "ok\n")),
             "/summary.json" => self.summary(),
             "/deadlocks.json" => on_thread(deadlocks_json).map(|text| Response::ok(Response::JSON, text)),
-            "/sites" => {
-                on_thread(|| program_sites().to_string()).map(|text| Response::ok(Response::TEXT, text))
-            }
-            "/sites.json" => {
-                on_thread(|| program_sites().to_json()).map(|text| Response::ok(Response::JSON, text))
-            }
+            "/sites" => on_thread(|| sites().to_string()).map(|text| Response::ok(Response::TEXT, text)),
+            "/sites.json" => on_thread(|| sites().to_json()).map(|text| Response::ok(Response::JSON, text)),
             "/metrics" => self.metrics(request.parameter("runtime")),
             "/trace" => self.trace(request),
-            "/dump.json" => self.large(Response::JSON, || program().to_json()),
+            "/dump.json" => self.large(Response::JSON, || dump().to_json()),
             "/dump" if request.parameter("full").is_some_and(|value| value != "0") => {
-                self.large(Response::TEXT, || format!("{:#}", program()))
+                self.large(Response::TEXT, || format!("{:#}", dump()))
             }
-            "/dump" => self.large(Response::TEXT, || program().to_string()),
+            "/dump" => self.large(Response::TEXT, || dump().to_string()),
             _ => Ok(Response::refusal(Status::NotFound, PATHS)),
         };
         answer.unwrap_or_else(|error| Response::refusal(Status::Failed, format!("sward: {error}\n")))
@@ -94,7 +88,7 @@ impl Routes {
         let text = match fresh {
             Some((_, text)) => Arc::clone(text),
             None => {
-                let text: Arc<str> = on_thread(|| program().to_summary_json(MOST))?.into();
+                let text: Arc<str> = on_thread(|| dump().to_summary_json(MOST))?.into();
                 *newest = Some((Instant::now(), Arc::clone(&text)));
                 text
             }
@@ -120,9 +114,8 @@ impl Routes {
 
     /// The metrics of the runtime of that name, or else of the one that has started first.
     fn metrics(&self, name: Option<&str>) -> io::Result<Response> {
-        let all = metrics_of_all().into_iter().filter(|(runtime, _)| runtime != NAME);
         let wanted = |(runtime, _): &(String, Metrics)| name.is_none_or(|name| name == runtime);
-        let mut found = all.into_iter().filter(wanted);
+        let mut found = metrics_of_all().into_iter().filter(wanted);
         Ok(match (found.next(), name) {
             (Some((_, metrics)), _) => Response::ok(Response::METRICS, metrics.to_prometheus()),
             // There may be none any more.
@@ -159,20 +152,6 @@ fn page() -> Response {
     Response { fields: Cow::Owned(policy), ..page }
 }
 
-/// A dump of the program, without the servers of dashboards.
-fn program() -> Dump {
-    let mut dump = dump();
-    dump.runtimes.retain(|runtime| runtime.name != NAME);
-    dump
-}
-
-/// The spawn sites of the program, without those of this server.
-fn program_sites() -> Sites {
-    let mut all = sites();
-    all.sites.retain(|site| !site.spawned_at.file().ends_with(SPAWNER));
-    all
-}
-
 fn deadlocks_json() -> String {
     let all: Vec<String> = deadlocks().iter().map(|deadlock| deadlock.to_json()).collect();
     format!("{{\"deadlocks\":[{}]}}", all.join(","))
@@ -182,6 +161,8 @@ fn deadlocks_json() -> String {
 fn on_thread<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
     let (done, result) = bounded(1);
     thread::Builder::new().name(NAME.to_owned()).spawn(move || {
+        // It runs no code of the program, and so wakes none of its coroutines.
+        let _own = CountedThread::begin();
         // Nobody receives if the client is gone.
         let _ = done.send(f());
     })?;

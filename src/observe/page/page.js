@@ -293,6 +293,12 @@ function showAlarms(view) {
       });
     }
   }
+  if (reported > 0 && !view.deadlocks.length) {
+    const node = () => element("article", { class: "alarm" },
+      element("h3", {}, `The process has reported ${plural(reported, "deadlock")}`),
+      element("p", {}, "None of them is a cycle at present. Its stderr says which coroutines wait, and for what."));
+    alarms.push({ key: `reported ${reported}`, node, update: () => {} });
+  }
   const place = $("#alarms");
   if (!alarms.length) {
     const calm = () => element("p", { class: "calm" }, "No deadlock, and no coroutine that keeps its worker");
@@ -371,6 +377,7 @@ function parseMetrics(text) {
 
 let lastMetrics = null;
 let pollDelays = [];
+let reported = 0;
 
 function showMetrics(text) {
   const families = parseMetrics(text), at = performance.now();
@@ -391,6 +398,7 @@ function showMetrics(text) {
       note: `${bytes(one("sward_stack_bytes", "in_use"))}; ${count(one("sward_stacks", "cached"))} cached` });
   }
   lastMetrics = { at, counters };
+  reported = all("sward_deadlocks_total");
   $("#rates").hidden = !tiles.length;
   renderTiles($("#rates"), tiles, true);
   // Buckets are cumulative.
@@ -681,8 +689,7 @@ function openTrace(text, name) {
     end = Math.max(end, event.ts + event.dur);
   }
   const named = [...lanes].map(([tid, slices]) => ({ tid, name: names.get(tid) || `track ${tid}`, slices }));
-  // The server of this page has a worker, too.
-  timeline.lanes = named.filter(lane => !lane.name.startsWith("sward-observe")).sort((a, b) => a.tid - b.tid).slice(0, 64);
+  timeline.lanes = named.sort((a, b) => a.tid - b.tid).slice(0, 64);
   for (const lane of timeline.lanes) lane.slices.sort((a, b) => a.ts - b.ts);
   timeline.end = timeline.to = Math.max(end, 1);
   timeline.from = 0;
