@@ -11,6 +11,7 @@ for tool in "${tools[@]}"; do
     command -v "$tool" >/dev/null || { echo "skipped: $tool is not installed"; exit 0; }
 done
 cargo build --release --examples
+cargo build --release -p sward-hyper --example hyper
 
 pids=()
 scratch=$(mktemp -d)

@@ -1,4 +1,10 @@
 #!/usr/bin/env bash
 # The companion crates in `crates/`, which a plain `cargo test` does not build.
 . "$(dirname "$0")/common.sh"
-within 900 cargo test -p sward-tracing
+within 900 cargo test -p sward-compat -p sward-hyper -p sward-tracing --all-features
+# Each feature by itself.
+for feature in tokio futures-io; do
+    within 300 cargo check -q -p sward-compat --no-default-features --features "$feature"
+done
+within 300 cargo check -q -p sward-compat --no-default-features
+RUSTDOCFLAGS="-D warnings" within 300 cargo doc -q --no-deps -p sward-compat -p sward-hyper -p sward-tracing --all-features

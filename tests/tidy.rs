@@ -163,13 +163,15 @@ fn sources() -> BTreeMap<PathBuf, String> {
 
 /// All Rust files of the repository, by their path from the root.
 fn rust_files() -> BTreeMap<PathBuf, String> {
-    ["src", "tests", "examples", "benches"].iter().flat_map(|folder| texts(folder, "rs")).collect()
+    ["src", "tests", "examples", "benches", "crates"].iter().flat_map(|folder| texts(folder, "rs")).collect()
 }
 
 /// The documents that are held to the language of the glossary.
 fn documents() -> BTreeMap<PathBuf, String> {
-    let mut all: BTreeMap<_, _> =
-        ["src", "docs", "examples", "benches"].iter().flat_map(|folder| texts(folder, "md")).collect();
+    let mut all: BTreeMap<_, _> = ["src", "docs", "examples", "benches", "crates"]
+        .iter()
+        .flat_map(|folder| texts(folder, "md"))
+        .collect();
     // It explains what its words replace.
     all.remove(Path::new("docs/GLOSSARY.md"));
     for name in ["README.md", "CONTRIBUTING.md", "SECURITY.md"] {

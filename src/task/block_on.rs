@@ -25,7 +25,9 @@ impl Wake for Signal {
 ///
 /// The future is polled on the caller's stack. So it need not be `Send`, and a call of this crate in it parks
 /// it as it parks any code of the coroutine. A future that needs the driver of another runtime, such as
-/// tokio's timers and sockets, needs that runtime's context here (`tokio::runtime::Handle::enter`).
+/// tokio's timers and sockets, needs that runtime's context while it is polled: the crate `sward-compat`
+/// enters it for each poll. Do not hold a guard of `tokio::runtime::Handle::enter` over a wait: it is in the
+/// thread's storage, so it would be in force for other coroutines of the worker too.
 ///
 /// A cancelled coroutine unwinds out of it and drops the future, and so does one whose time limit
 /// ([`time::timeout`](crate::time::timeout())) passes.

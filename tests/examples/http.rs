@@ -140,7 +140,6 @@ fn servers_hold_no_more_connections_than_their_limit() {
         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
     for (example, request, answer) in [
         ("http", get, "HTTP/1.1 200 OK\r\n"),
-        ("hyper", get, "HTTP/1.1 200 OK\r\n"),
         ("redis", "PING\r\n", "+PONG\r\n"),
         ("websocket", upgrade, "HTTP/1.1 101 "),
     ] {
@@ -200,7 +199,6 @@ fn unknown_arguments_are_refused_with_the_usage() {
         ("https", &["0", "--cert-out"], "--cert-out wants a value"),
         ("https", &["0", "--connections", "all"], "--connections wants a number, not \"all\""),
         ("websocket", &["0", "0"], "unknown argument: \"0\""),
-        ("hyper", &["--head-seconds", "-1"], "--head-seconds wants a number, not \"-1\""),
         ("spawn_100k", &["--count", "many"], "--count wants a number, not \"many\""),
     ] {
         let Some(path) = example_path(example) else { return };

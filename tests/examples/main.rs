@@ -10,7 +10,6 @@ mod programs;
 
 mod http;
 mod https;
-mod hyper;
 mod pipeline;
 mod proxy;
 mod redis;

@@ -1,11 +1,51 @@
-//! `hyper`, with HTTP/1.1 and HTTP/2.
+//! The example `hyper` as a process of its own, with HTTP/1.1 and HTTP/2 written by hand.
 
-use crate::https::{GET, GET_CLOSE, response};
-use crate::programs::{Server, wait_for};
+#[path = "../../../tests/programs/mod.rs"]
+mod programs;
+
+use programs::{Server, wait_for};
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
+
+const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
+
+const GET_CLOSE: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+
+/// Reads a response with a length: its head in lower case, and its body.
+fn response(stream: &mut impl Read) -> io::Result<(String, Vec<u8>)> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte)?;
+        head.push(byte[0]);
+    }
+    let head = String::from_utf8_lossy(&head).to_lowercase();
+    let mut body = Vec::new();
+    if head.contains("transfer-encoding: chunked") {
+        loop {
+            let mut line = Vec::new();
+            while !line.ends_with(b"\r\n") {
+                let mut byte = [0];
+                stream.read_exact(&mut byte)?;
+                line.push(byte[0]);
+            }
+            let length = usize::from_str_radix(String::from_utf8_lossy(&line).trim(), 16).expect("a length");
+            let begin = body.len();
+            body.resize(begin + length + 2, 0);
+            stream.read_exact(&mut body[begin..])?;
+            body.truncate(begin + length);
+            if length == 0 {
+                return Ok((head, body));
+            }
+        }
+    }
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).expect("a length");
+    body.resize(length.parse().expect("a number"), 0);
+    stream.read_exact(&mut body)?;
+    Ok((head, body))
+}
 
 #[test]
 fn hyper_serves_http1() {
@@ -42,7 +82,7 @@ fn hyper_serves_http1() {
 
 #[test]
 fn hyper_ends_heads_that_take_too_long() {
-    let Some(server) = Server::start("hyper", &["--head-seconds", "1"]) else { return };
+    let Some(server) = Server::start("hyper", &["1"]) else { return };
     thread::scope(|s| {
         for begun in ["", "PRI", "GET / HTTP/1.1\r\nX: ", "GET / HTTP/1.1\r\nHost: a\r\n\r\nGET /"] {
             let server = &server;
@@ -135,7 +175,7 @@ fn hyper_serves_http2_streams_side_by_side() {
 /// However connections end, no descriptor of them is left, and no coroutine that waits for one.
 #[test]
 fn hyper_leaves_nothing_behind() {
-    let Some(server) = Server::start("hyper", &["--head-seconds", "3"]) else { return };
+    let Some(server) = Server::start("hyper", &["3"]) else { return };
     assert!(server.talk(GET_CLOSE).contains("Hello"));
     let before = server.descriptors();
     let mut open = Vec::new();
@@ -172,4 +212,32 @@ fn hyper_leaves_nothing_behind() {
     wait_for("the connections' ends", || server.descriptors() <= before);
     drop(open);
     assert!(server.talk(GET_CLOSE).contains("Hello"));
+}
+
+#[test]
+fn hyper_holds_no_more_connections_than_its_limit() {
+    let Some(server) = Server::start("hyper", &["10", "2"]) else { return };
+    let mut held = [server.connect(), server.connect()];
+    for stream in &mut held {
+        stream.write_all(GET).expect("written");
+        response(stream).expect("a response");
+    }
+    let mut third = server.connect();
+    third.write_all(GET).expect("written");
+    third.set_read_timeout(Some(Duration::from_millis(200))).expect("set");
+    assert!(third.read(&mut [0]).is_err(), "a third connection is served");
+    drop(held);
+    third.set_read_timeout(Some(Duration::from_secs(30))).expect("set");
+    assert!(response(&mut third).expect("a response").0.starts_with("http/1.1 200"));
+}
+
+#[test]
+fn hyper_ends_requests_before_it_ends() {
+    let Some(mut server) = Server::start("hyper", &[]) else { return };
+    let mut stream = server.connect();
+    stream.write_all(b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n").expect("written");
+    thread::sleep(Duration::from_millis(50));
+    server.interrupt();
+    assert_eq!(response(&mut stream).expect("a response").1, b"slow\n");
+    assert!(server.child.wait().expect("it ends").success());
 }

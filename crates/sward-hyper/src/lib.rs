@@ -1,0 +1,48 @@
+//! hyper, and what is built on it (axum, tonic), on [sward](https://docs.rs/sward).
+//!
+//! [`Server`] serves a tower service, such as an axum router: HTTP/1.1 and HTTP/2, with a limit of
+//! connections, a time limit for heads, and a graceful shutdown. Each connection is a coroutine, and so is
+//! each request of HTTP/2. So a handler may block as any coroutine may: `sward::sleep`, a query, a lock. In
+//! HTTP/1.1 that parks its connection, which has one request at a time; in HTTP/2 it parks the request.
+//!
+//! ```
+//! use axum::{Router, routing::get};
+//! use sward::net::TcpListener;
+//! use sward_hyper::Server;
+//!
+//! sward::run(|| {
+//!     let router = Router::new().route("/", get(async || {
+//!         sward::sleep(std::time::Duration::from_millis(1)); // Parks.
+//!         "Hello, World!"
+//!     }));
+//!     let listener = TcpListener::bind("127.0.0.1:0")?;
+//!     let server = Server::new();
+//!     let handle = server.handle();
+//!     let serves = sward::spawn(move || server.serve(listener, router));
+//!     // ...
+//!     handle.shut_down();
+//!     serves.join().unwrap()
+//! })
+//! # .unwrap();
+//! ```
+//!
+//! With hyper's own builders use [`Io`], [`Coroutines`] and [`Clock`]: the stream, the executor and the timer
+//! of hyper's `rt` traits. A client of `hyper-util`, or a channel of tonic, connects with [`Connector`].
+
+#![cfg_attr(docsrs, feature(doc_cfg))]
+#![forbid(unsafe_code)]
+
+mod connector;
+mod listener;
+mod rt;
+mod server;
+mod stop;
+#[cfg(feature = "rustls")]
+mod tls;
+
+pub use connector::Connector;
+pub use listener::{Accepted, Listener, Protocol};
+pub use rt::{Clock, Coroutines, Io};
+pub use server::{Handle, Server};
+#[cfg(feature = "rustls")]
+pub use tls::{Tls, TlsStream};
