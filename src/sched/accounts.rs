@@ -36,9 +36,10 @@ use crate::base::histogram::{Histogram, SharedHistogram, add_to};
 use crate::base::lock::{Mutex, Rank};
 use crate::base::sys::ThreadClock;
 use crate::coroutine::{Header, Site, WAIT_REASONS, WaitReason};
-use crate::stack::{Stack, depth};
+use crate::stack::depth;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 use std::ptr;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -480,11 +481,12 @@ impl Accounts {
         raise(&account.longest, lasted);
     }
 
-    /// A coroutine is about to start on that stack.
-    pub(super) fn prepare_stack(&self, of: Of<'_>, header: &Header, stack: &Stack) {
+    /// A coroutine is about to start on the free stack with that base.
+    pub(super) fn prepare_stack(&self, of: Of<'_>, header: &Header, base: NonZeroUsize) {
         let started = self.account(of.shared, header.site()).started.load(Ordering::Relaxed);
         if started < MEASURED_FIRST || started.is_multiple_of(MEASURED_EVERY) {
-            let measured = depth::discard(stack);
+            // SAFETY: the stack is free, and has that size.
+            let measured = unsafe { depth::discard(base.get(), header.stack_size()) };
             header.measured.set(measured);
             add_to(&self.account(of.shared, header.site()).measured, u64::from(measured));
         }

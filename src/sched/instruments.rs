@@ -12,10 +12,10 @@ use super::accounts::{self, AccountedTurn, Of};
 use super::current::with;
 use super::recorder::{self, TurnEnd, Writer};
 use super::registry::runtimes;
-use super::shared::Shared;
+use super::shared::{Home, Shared};
 use super::worker::Worker;
 use crate::coroutine::Header;
-use crate::stack::Stack;
+use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 /// Accounting: what each spawn site costs (`accounts`).
@@ -25,10 +25,16 @@ pub(crate) const RECORDING: u8 = 1 << 1;
 
 static ON: AtomicU8 = AtomicU8::new(0);
 
-/// What is on.
+/// Whether anything is on. The functions that this file has for that case read once more what it is, so that
+/// this test is one comparison with memory.
 // Relaxed: nothing is published by it. A worker that sees it late misses some turns.
 #[inline(always)]
-pub(crate) fn on() -> u8 {
+pub(super) fn any() -> bool {
+    on() != 0
+}
+
+#[inline(always)]
+fn on() -> u8 {
     ON.load(Ordering::Relaxed)
 }
 
@@ -78,8 +84,9 @@ pub(super) struct Turn<'a> {
 }
 
 impl<'a> Turn<'a> {
-    /// The turn of a coroutine begins. `on` is what is on.
-    pub(super) fn begin(worker: &'a Worker, header: &Header, on: u8) -> Turn<'a> {
+    /// The turn of a coroutine begins.
+    pub(super) fn begin(worker: &'a Worker, header: &Header) -> Turn<'a> {
+        let on = on();
         let account = (on & ACCOUNTING != 0).then(|| worker.accounts.begin(accounts_of(worker), header));
         let recorded = (on & RECORDING != 0).then(|| {
             // SAFETY: this is the worker's thread.
@@ -128,20 +135,23 @@ fn accounts_of(worker: &Worker) -> Of<'_> {
     }
 }
 
-/// A coroutine is about to start on that stack.
+/// A coroutine is about to start on the free stack with that base.
 #[cold]
 #[inline(never)]
-pub(super) fn note_start(worker: &Worker, header: &Header, stack: &Stack, on: u8) {
-    if on & ACCOUNTING != 0 {
-        worker.accounts.prepare_stack(accounts_of(worker), header, stack);
+pub(super) fn note_start(worker: &Worker, header: &Header, base: NonZeroUsize) {
+    if on() & ACCOUNTING != 0 {
+        worker.accounts.prepare_stack(accounts_of(worker), header, base);
     }
 }
 
 /// A coroutine whose wait has ended is about to be queued.
 #[cold]
 #[inline(never)]
-pub(super) fn note_wake(shared: &Shared, header: &Header, on: u8) {
-    if on & ACCOUNTING != 0 {
+pub(super) fn note_wake(header: &Header, home: &Home) {
+    let on = on();
+    if on & ACCOUNTING != 0
+        && let Some(shared) = home.runtime().upgrade()
+    {
         accounts::note_runnable(header, shared.now());
     }
     if on & RECORDING != 0 {
@@ -159,7 +169,8 @@ pub(super) fn note_wake(shared: &Shared, header: &Header, on: u8) {
 /// An unstarted coroutine is about to be queued.
 #[cold]
 #[inline(never)]
-pub(super) fn note_spawn(shared: &Shared, header: &Header, on: u8) {
+pub(super) fn note_spawn(shared: &Shared, header: &Header) {
+    let on = on();
     if on & ACCOUNTING != 0 {
         accounts::note_runnable(header, shared.now());
     }

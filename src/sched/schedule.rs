@@ -32,14 +32,14 @@ impl Schedule for ToRunQueue {
             let header = waiter.cast::<Header>().as_ref();
             (header, &*header.owner.home.load(Ordering::Relaxed).cast::<Home>())
         };
+        if instruments::any() {
+            // Before the push: afterwards the coroutine may run, and end.
+            instruments::note_wake(header, home);
+        }
         let migrates = home.may_migrate(header);
-        let on = instruments::on();
         let by_worker_of_runtime = with(|worker| {
             if !ptr::eq(Arc::as_ptr(worker.shared()), home.runtime().as_ptr()) {
                 return false;
-            }
-            if on != 0 {
-                instruments::note_wake(worker.shared(), header, on);
             }
             if migrates {
                 worker.push_migrating(waiter);
@@ -53,9 +53,6 @@ impl Schedule for ToRunQueue {
         if by_worker_of_runtime != Some(true) {
             // The coroutine may end after the push, and with it the runtime. This keeps the runtime alive.
             let shared = home.runtime().upgrade().expect("a runtime outlives its coroutines");
-            if on != 0 {
-                instruments::note_wake(&shared, header, on);
-            }
             if migrates {
                 shared.inject(Runnable(waiter));
             } else if shared.push_to_home(home, waiter) {

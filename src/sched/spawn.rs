@@ -6,9 +6,10 @@ use super::runnable::Runnable;
 use super::schedule::ToRunQueue;
 use super::shared::Shared;
 use crate::base::fork;
-use crate::coroutine::{self, Handle, Id, Settings, Site};
+use crate::coroutine::{self, Handle, Header, Id, Settings, Site};
 use crate::stack::StackOverride;
 use std::panic::Location;
+use std::ptr::NonNull;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -84,35 +85,52 @@ impl Spawn {
     /// What `F` and `T` borrow lasts until the coroutine has ended and its output was taken.
     pub(crate) unsafe fn start<T: Send, F: FnOnce() -> T + Send>(self, f: F) -> Handle {
         fork::check();
-        let make = |shared: &Shared, id: Id, parent: Id| {
-            let stack = shared.config().stack_size.with(self.stack);
-            let Spawn { name, pinned, isolated, limit, site, .. } = self;
-            let checked = shared.config().checks;
-            let settings = Settings { id, name, stack, pinned, isolated, limit, checked, site, parent };
-            // SAFETY: as the caller says.
-            let (header, handle) = unsafe { coroutine::new::<_, _, ToRunQueue>(f, settings) };
-            let on = instruments::on();
-            if on != 0 {
-                // SAFETY: the handle keeps it alive.
-                instruments::note_spawn(shared, unsafe { header.as_ref() }, on);
-            }
-            (header, handle)
-        };
         match self.shared {
             None => current::with(|worker| {
-                let (header, handle) =
-                    make(worker.shared(), worker.next_id(), worker.remote().running.id_or_zero());
+                let (id, parent) = (worker.next_id(), worker.remote().running.id_or_zero());
+                // SAFETY: as the caller says.
+                let (header, handle) = unsafe { self.make(worker.shared(), id, parent, f) };
+                if instruments::any() {
+                    instruments::note_spawn(worker.shared(), handle.header());
+                }
                 worker.push_unstarted(header);
                 handle
             })
             .expect("on this worker"),
-            Some(shared) => {
+            Some(ref shared) => {
+                let shared = Arc::clone(shared);
                 let parent = current::with(|worker| worker.remote().running.id_or_zero()).unwrap_or(Id(0));
-                let (header, handle) = make(&shared, Id(Id::reserve(1)), parent);
+                // SAFETY: as the caller says.
+                let (header, handle) = unsafe { self.make(&shared, Id(Id::reserve(1)), parent, f) };
+                if instruments::any() {
+                    instruments::note_spawn(&shared, handle.header());
+                }
                 shared.inject_from_outside(Runnable(header.cast()));
                 handle
             }
         }
+    }
+
+    /// Makes the coroutine.
+    ///
+    /// # Safety
+    ///
+    /// As for `start`.
+    // A spawn passes all settings. If this is no part of the caller, they go through memory.
+    #[inline(always)]
+    unsafe fn make<T: Send, F: FnOnce() -> T + Send>(
+        self,
+        shared: &Shared,
+        id: Id,
+        parent: Id,
+        f: F,
+    ) -> (NonNull<Header>, Handle) {
+        let stack = shared.config().stack_size.with(self.stack);
+        let Spawn { name, pinned, isolated, limit, site, .. } = self;
+        let checked = shared.config().checks;
+        let settings = Settings { id, name, stack, pinned, isolated, limit, checked, site, parent };
+        // SAFETY: as the caller says.
+        unsafe { coroutine::new::<_, _, ToRunQueue>(f, settings) }
     }
 }
 

@@ -31,20 +31,19 @@ impl Worker {
     // Inlined into the loop of turns, as is `start`.
     #[inline(always)]
     pub(super) fn take_turn(&self, this: NonNull<Header>) {
-        let on = instruments::on();
-        if on == 0 {
-            self.turn(this, &mut ());
+        if instruments::any() {
+            self.observed_turn(this);
         } else {
-            self.observed_turn(this, on);
+            self.turn(this, &mut ());
         }
     }
 
     /// A turn while something observes turns.
     #[cold]
     #[inline(never)]
-    fn observed_turn(&self, this: NonNull<Header>, on: u8) {
+    fn observed_turn(&self, this: NonNull<Header>) {
         // SAFETY: as in `turn`.
-        let mut turn = instruments::Turn::begin(self, unsafe { this.as_ref() }, on);
+        let mut turn = instruments::Turn::begin(self, unsafe { this.as_ref() });
         self.turn(this, &mut turn);
         turn.end();
     }
@@ -120,9 +119,8 @@ impl Worker {
         }
         match self.stacks.borrow_mut().take(header.stack_size()) {
             Ok(stack) => {
-                let on = instruments::on();
-                if on != 0 {
-                    instruments::note_start(self, header, &stack, on);
+                if instruments::any() {
+                    instruments::note_start(self, header, stack.base());
                 }
                 let home = self.home();
                 header.owner.home.store(ptr::from_ref(home).cast_mut().cast(), Ordering::Relaxed);

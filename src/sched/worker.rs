@@ -681,6 +681,7 @@ impl Worker {
 
     /// Queues an unstarted coroutine. A child of a coroutine in its first turn goes to `newest_first`, so
     /// that trees of spawns are walked in depth (`run_queues`).
+    #[inline]
     pub(super) fn push_unstarted(&self, header: NonNull<Header>) {
         let task = Runnable(header.cast());
         // The current coroutine is in its first turn if it is not in its home's list. It is listed from its

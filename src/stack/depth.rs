@@ -6,7 +6,6 @@
 //!
 //! What this misses: pages that the kernel has swapped out, and how much of the last page was used.
 
-use super::pool::Stack;
 use super::size::StackSize;
 use super::sys::{DISCARD, resident};
 use crate::base::sys::{check, page_size};
@@ -16,11 +15,15 @@ const PAGES: usize = 512;
 
 /// Discards a free stack, so that its depth can be measured later. False if the system cannot do that, or
 /// keeps the pages because they are locked.
-pub(crate) fn discard(stack: &Stack) -> bool {
-    let (low, base) = above_guard(stack.base().get(), stack.size());
-    // SAFETY: the stack is free, so its content is not used.
+///
+/// # Safety
+///
+/// It is the base of a stack of that size, which is the caller's and not in use.
+pub(crate) unsafe fn discard(base: usize, size: StackSize) -> bool {
+    let (low, base) = above_guard(base, size);
+    // SAFETY: as the caller says, the content is not used.
     let done = unsafe { libc::madvise(low as *mut libc::c_void, base - low, DISCARD) };
-    check(done).is_ok() && deepest(stack.base().get(), stack.size()) == Some(0)
+    check(done).is_ok() && deepest(base, size) == Some(0)
 }
 
 /// How many bytes below the base of a stack were used since `discard`, in whole pages. `inside` is an address
@@ -64,7 +67,8 @@ mod tests {
                 unsafe { ((stack.base().get() - bytes) as *mut u8).write(1) };
             };
             touch(100_000);
-            assert!(discard(&stack));
+            // SAFETY: the stack is ours, and not in use.
+            assert!(unsafe { discard(stack.base().get(), size) });
             let deepest = |inside| deepest(inside, size).expect("the system knows");
             assert_eq!(deepest(stack.base().get()), 0);
             touch(8);

@@ -51,11 +51,6 @@ impl Stack {
         self.base
     }
 
-    /// Its size.
-    pub(super) fn size(&self) -> StackSize {
-        self.size
-    }
-
     /// The lowest address, where the guard begins.
     pub(crate) fn limit(&self) -> NonZeroUsize {
         NonZeroUsize::new(self.base.get() - self.size.stride()).expect("no mapping is at zero")
