@@ -55,6 +55,7 @@ use super::event::Event;
 use super::join_error::{JoinError, Panic};
 use super::label::{Id, Label, Site};
 use super::local_record::LocalRecord;
+use super::lost_panics;
 use super::reason::WaitReason;
 use super::subject::{Facts, Subject, SubjectRef, Waiting, Why};
 use super::switch::{Continuation, Request, RequestPtr, Step, Suspend, Switch};
@@ -768,9 +769,12 @@ unsafe fn fail<F, T>(this: NonNull<Header>, error: JoinError) {
 unsafe fn drop_output<F, T>(this: NonNull<Header>) {
     // SAFETY: the body is the caller's.
     let output = std::mem::replace(unsafe { body::<F, T>(this) }, Body::Empty);
-    if let Body::Output(Err(JoinError::NoStack(error))) = &output {
-        // SAFETY: the caller has a reference to the coroutine.
-        unstarted::report(&unsafe { this.as_ref() }.label(), error);
+    // SAFETY: the caller has a reference to the coroutine.
+    let label = || unsafe { this.as_ref() }.label();
+    match &output {
+        Body::Output(Err(JoinError::NoStack(error))) => unstarted::report(&label(), error),
+        Body::Output(Err(JoinError::Panicked(_))) => lost_panics::count(&label()),
+        _ => {}
     }
     contain_panic(|| drop(output));
 }

@@ -24,6 +24,7 @@
 //! - [`join_error`]: why a coroutine has no result.
 //! - [`cancellation`]: the payload with which a cancelled wait unwinds.
 //! - [`contain`]: panics in users' destructors.
+//! - [`lost_panics`]: panics that nobody hears of.
 //! - [`unstarted`]: the report of coroutines that never ran and that nobody joins.
 
 mod awaiter;
@@ -36,6 +37,7 @@ mod join_error;
 mod label;
 mod local_record;
 mod locals;
+mod lost_panics;
 mod reason;
 mod subject;
 mod switch;
@@ -56,6 +58,7 @@ pub use label::Id;
 pub(crate) use label::{Label, Site};
 pub(crate) use local_record::{LocalRecord, Unwinding};
 pub(crate) use locals::{Gone, LocalId, Value};
+pub(crate) use lost_panics::{last_lost_panic, lost_panics};
 pub(crate) use reason::{WAIT_REASONS, WaitReason};
 #[allow(unused_imports, reason = "for reports")]
 pub(crate) use subject::Waiting;

@@ -9,7 +9,7 @@ use super::subject::{Party, Subject};
 use crate::base::counted_threads::CountedThread;
 use crate::base::fork::{self, PerProcess};
 use crate::blocking::{running_calls, usage};
-use crate::coroutine::{Event, Holder, SubjectRef, WaitReason};
+use crate::coroutine::{Event, Holder, SubjectRef, WaitReason, last_lost_panic, lost_panics};
 use crate::sched::{
     self, BlockedThread, Cancel, Captured, CapturedRuntime, CapturedWorker, Detail, Phase, Woken,
 };
@@ -113,7 +113,8 @@ pub(super) fn collect() -> Dump {
     let coroutines = captured.iter().flat_map(|runtime| &runtime.coroutines);
     let stacks = Stacks::of(coroutines.filter_map(|coroutine| coroutine.trace.as_ref()));
     let runtimes = captured.into_iter().map(|runtime| RuntimeDump::of(runtime, &stacks)).collect();
-    Dump { time, took: began.elapsed(), runtimes, threads, blocking }
+    let (lost_panics, last_lost_panic) = (lost_panics(), last_lost_panic());
+    Dump { time, took: began.elapsed(), runtimes, threads, blocking, lost_panics, last_lost_panic }
 }
 
 impl BlockingDump {

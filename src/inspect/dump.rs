@@ -25,6 +25,10 @@ pub struct Dump {
     pub threads: Vec<ThreadDump>,
     /// The pool for [`blocking`](crate::blocking()) calls.
     pub blocking: BlockingDump,
+    /// How many coroutines have panicked, and nobody has joined them to hear of it.
+    pub lost_panics: u64,
+    /// The last of these, in the words of reports.
+    pub last_lost_panic: Option<Box<str>>,
 }
 
 /// One runtime.

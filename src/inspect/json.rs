@@ -81,6 +81,7 @@ fn write(dump: &Dump) -> String {
         object.array("threads", &dump.threads, write_thread);
         object.array("stacks", &stacks.all, |object, stack| write_stack(object, stack));
         object.object("blocking", |object| write_blocking(object, &dump.blocking));
+        object.value("lost_panics", dump.lost_panics);
     });
     text
 }

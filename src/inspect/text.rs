@@ -56,7 +56,13 @@ fn write(dump: &Dump, f: &mut Formatter<'_>) -> Result {
         }
         writeln!(f)?;
     }
-    Ok(())
+    match (&dump.last_lost_panic, dump.lost_panics) {
+        (Some(last), count) => {
+            let panics = counted(count as usize, "panic");
+            writeln!(f, "\n{panics} of coroutines that nobody has joined; the last one: {last}")
+        }
+        (None, _) => Ok(()),
+    }
 }
 
 /// The coroutines that are shown, by number.

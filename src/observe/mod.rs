@@ -79,7 +79,7 @@
 //!
 //! ```text
 //! dump        version: 1, process, time_ms (since 1970), took_ms, runtimes: [runtime], threads: [thread],
-//!             stacks: [stack], blocking
+//!             stacks: [stack], blocking, lost_panics
 //! runtime     name, phase: "running" | "closing" | "abandoned",
 //!             mode: "pinned" | "mobile_homes" | "migrating", complete, unstarted,
 //!             workers: [worker], coroutines: [coroutine]

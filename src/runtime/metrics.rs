@@ -2,7 +2,7 @@
 
 use crate::base::histogram::Histogram;
 use crate::blocking::usage;
-use crate::coroutine::WAIT_REASONS;
+use crate::coroutine::{WAIT_REASONS, lost_panics};
 use crate::inspect;
 use crate::sched::{self, Shared, WorkerCounts, current_runtime};
 use crate::stack;
@@ -47,6 +47,9 @@ pub struct Metrics {
     /// [`JoinError::NoStack`](crate::task::JoinError::NoStack). If nobody joins such a coroutine, a line on
     /// stderr says so, at most every ten seconds.
     pub no_stack: u64,
+    /// How many coroutines of the process have panicked, and nobody has joined them to hear of it: they were
+    /// detached, or the handle was dropped later. A panic that ends its scope counts as well.
+    pub lost_panics: u64,
     /// How many deadlocks the process has [reported](super::Builder::watch_deadlocks), global ones included.
     pub deadlocks: usize,
     /// Threads of the process's pool for [`blocking`](crate::blocking()) calls.
@@ -213,6 +216,7 @@ pub(super) fn collect(shared: &Shared) -> Metrics {
         parks,
         stacks: StackMetrics::now(),
         no_stack: shared.no_stack(),
+        lost_panics: lost_panics(),
         deadlocks: inspect::deadlocks_reported(),
         blocking_threads: pool.threads,
         blocking_idle: pool.idle,

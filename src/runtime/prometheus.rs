@@ -81,6 +81,8 @@ impl Metrics {
         text.sample("sward_stack_bytes", &[("state", &"cached")], stacks.cached_bytes);
         let help = "Coroutines that got no stack, and so never ran.";
         text.one("sward_no_stack_total", Kind::Counter, help, self.no_stack);
+        let help = "Panics of coroutines that nobody has joined.";
+        text.one("sward_lost_panics_total", Kind::Counter, help, self.lost_panics);
         let help = "Deadlocks that the process has reported.";
         text.one("sward_deadlocks_total", Kind::Counter, help, self.deadlocks);
         let help = "Threads of the pool for blocking calls.";

@@ -94,6 +94,7 @@ const DUMP: Kind = Object(&[
         "blocking",
         Object(&[("threads", Number), ("idle", Number), ("queued", Number), ("running", List(&CALL))]),
     ),
+    ("lost_panics", Number),
 ]);
 
 fn check(value: &Value, kind: &Kind, place: &str) {

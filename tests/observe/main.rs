@@ -18,6 +18,7 @@ mod environment;
 mod json;
 mod leak_check;
 mod leaks;
+mod lost_panics;
 mod many;
 mod reasons;
 mod record;

@@ -1,0 +1,28 @@
+//! Panics of coroutines that nobody hears of: the coroutine was detached, or its handle was dropped after the
+//! panic. std's message on stderr is all that is left of one, and a program may have silenced that. So they
+//! are counted, and the last one is remembered.
+
+use super::label::Label;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+static COUNT: AtomicU64 = AtomicU64::new(0);
+static LAST: parking_lot::Mutex<Option<Box<str>>> = parking_lot::Mutex::new(None);
+
+/// Counts a panic of that coroutine, whose result is about to be dropped.
+#[cold]
+pub(super) fn count(label: &Label<'_>) {
+    COUNT.fetch_add(1, Ordering::Relaxed);
+    let text = label.to_string().into_boxed_str();
+    let before = LAST.lock().replace(text);
+    drop(before);
+}
+
+/// How many panics of coroutines nobody has heard of, in this process.
+pub(crate) fn lost_panics() -> u64 {
+    COUNT.load(Ordering::Relaxed)
+}
+
+/// The coroutine of the last one, in the words of reports.
+pub(crate) fn last_lost_panic() -> Option<Box<str>> {
+    LAST.lock().clone()
+}
