@@ -107,6 +107,8 @@ async function deadlock(browser) {
   await saved.locator("details.group[open] .stack li.first").waitFor();
   assert.match(await saved.locator("details.group[open] dd").first().innerText(), /held by coroutine #\d+ “auditor”/);
   await shots(browser, url, "deadlock");
+  await saved.close();
+  await page.close();
 }
 
 async function stall(browser) {
@@ -117,7 +119,15 @@ async function stall(browser) {
   assert.ok(text.includes("sleeper") && text.includes("examples/stuck.rs:"), text);
   await shots(browser, url, "stall");
 
-  // A trace, on the page.
+  // The program ends, and the page must not ask for it any more.
+  await page.close();
+}
+
+// A program that always has turns.
+async function trace(browser) {
+  const { url } = await observed("stuck", "slow");
+  const page = await open(browser, url);
+  await page.locator("details.group", { hasText: "send" }).waitFor();
   await page.locator("#span").selectOption("seconds=1");
   await page.locator("#record").click();
   await page.locator("#lanes").waitFor();
@@ -127,6 +137,7 @@ async function stall(browser) {
   // Figures that need two answers.
   await page.locator("#rates .tile").first().waitFor();
   await page.screenshot({ path: path.join(out, "trace-1280.png"), fullPage: true });
+  await page.close();
 }
 
 async function many(browser) {
@@ -157,7 +168,7 @@ async function main() {
       "--disable-background-networking", "--disable-component-update"],
   });
   try {
-    for (const test of [deadlock, stall, many]) {
+    for (const test of [deadlock, stall, trace, many]) {
       await test(browser);
       console.log(`${test.name}: ok`);
       for (const child of children.splice(0)) {

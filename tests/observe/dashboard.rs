@@ -77,6 +77,7 @@ fn it_answers_what_it_promises() {
     for query in ["", "?seconds=-1", "?seconds=1e9", "?seconds=x", "?last=NaN", "?seconds=1&last=1"] {
         assert!(get(&server, &format!("/trace{query}")).0.starts_with("HTTP/1.1 400 "), "{query}");
     }
+    assert!(get(&server, "/leaks").0.starts_with("HTTP/1.1 200 "));
     assert!(get(&server, "/sites").0.contains("text/plain"));
     sleeper.cancel();
 }

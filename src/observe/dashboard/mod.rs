@@ -55,6 +55,7 @@ pub fn serve<A: ToSocketAddrs>(address: A) -> io::Result<Server> {
 /// | `/dump.json` | [`Dump::to_json`](super::Dump::to_json) |
 /// | `/summary.json` | [`Dump::to_summary_json`](super::Dump::to_summary_json), at most half a second old |
 /// | `/deadlocks.json` | an object whose `deadlocks` are those of [`deadlocks`](super::deadlocks()) |
+/// | `/leaks` | [`Leaks`](super::Leaks) as text |
 /// | `/sites`, `/sites.json` | [`Sites`](super::Sites), as a table and as [`Sites::to_json`](super::Sites::to_json) |
 /// | `/metrics`, `/metrics?runtime=NAME` | [`Metrics::to_prometheus`](crate::runtime::Metrics::to_prometheus) of the runtime that has started first, or of that name |
 /// | `/trace?seconds=5` | [`record`](super::record()) for up to 60 seconds, as [`Trace::to_json`](super::Trace::to_json). |

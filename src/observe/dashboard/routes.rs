@@ -5,7 +5,7 @@
 use super::http::{Body, Request, Response, Status};
 use crate::base::counted_threads::CountedThread;
 use crate::channel::bounded;
-use crate::inspect::{deadlocks, dump, record, recorded, sites};
+use crate::inspect::{deadlocks, dump, leaks, record, recorded, sites};
 use crate::runtime::{Metrics, metrics_of_all};
 use crate::sync::{Mutex, Semaphore};
 use crate::time::timeout;
@@ -45,7 +45,7 @@ const TURN: Duration = Duration::from_secs(10);
 const LONGEST: f64 = 60.0;
 
 const PATHS: &str = "sward: there is no such page. There are:\n\
-                     /  /dump  /dump?full=1  /dump.json  /summary.json  /deadlocks.json  /sites  /sites.json\n\
+                     /  /dump  /dump?full=1  /dump.json  /summary.json  /deadlocks.json  /leaks  /sites  /sites.json\n\
                      /metrics  /metrics?runtime=NAME  /trace?seconds=5  /trace?last=10  /healthz\n";
 
 /// What the answers of one server share.
@@ -67,6 +67,7 @@ impl Routes {
             "/healthz" => Ok(Response::ok(Response::TEXT, "ok\n")),
             "/summary.json" => self.summary(),
             "/deadlocks.json" => on_thread(deadlocks_json).map(|text| Response::ok(Response::JSON, text)),
+            "/leaks" => self.large(Response::TEXT, || leaks().to_string()),
             "/sites" => on_thread(|| sites().to_string()).map(|text| Response::ok(Response::TEXT, text)),
             "/sites.json" => on_thread(|| sites().to_json()).map(|text| Response::ok(Response::JSON, text)),
             "/metrics" => self.metrics(request.parameter("runtime")),
