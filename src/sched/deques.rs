@@ -29,21 +29,23 @@ impl Deques {
 /// The worker's end of one queue.
 pub(super) struct Deque {
     deque: Worker<Runnable>,
-    /// Whether the buffer is likely to be larger than the smallest one. Then it shrinks at some pop.
-    is_large: Cell<bool>,
+    /// The capacity of the buffer, as far as this file knows: thieves and the injector may have enlarged it.
+    /// If it is wrong, the buffer changes on the thread-locals of a home.
+    capacity: Cell<usize>,
 }
 
 impl Deque {
     fn new(deque: Worker<Runnable>) -> Deque {
-        Deque { deque, is_large: Cell::new(false) }
+        Deque { deque, capacity: Cell::new(LEAST) }
     }
 
     /// Adds an item. The worker runs that home.
     #[inline]
     pub(super) fn push<R>(&self, home: &Home<R>, item: Runnable) {
         let len = self.deque.len();
-        // The capacity is a power of two.
-        if len >= LEAST && len.is_power_of_two() {
+        // A full buffer doubles.
+        if len >= self.capacity.get() {
+            self.capacity.set((len + 1).next_power_of_two());
             let mut item = Some(item);
             home.outside(&mut || self.deque.push(item.take().expect("called once")));
         } else {
@@ -54,12 +56,17 @@ impl Deque {
     /// Takes the next item. The worker runs that home.
     #[inline]
     pub(super) fn pop<R>(&self, home: &Home<R>) -> Option<Runnable> {
-        let len = self.deque.len();
-        // A large buffer shrinks in a few pops when little is left.
-        self.is_large.set(len > LEAST || self.is_large.get() && len > 1);
-        if !self.is_large.get() {
-            return self.deque.pop();
+        // A pop that leaves a large buffer a quarter full halves it.
+        if self.capacity.get() > LEAST && self.deque.len() <= self.capacity.get() / 4 + 1 {
+            return self.pop_and_shrink(home);
         }
+        self.deque.pop()
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn pop_and_shrink<R>(&self, home: &Home<R>) -> Option<Runnable> {
+        self.capacity.set(self.capacity.get() / 2);
         let mut item = None;
         home.outside(&mut || item = self.deque.pop());
         item

@@ -8,13 +8,14 @@ use crate::coroutine::{Batch, Header, Waiter};
 use std::cell::{Cell, UnsafeCell};
 use std::ptr::NonNull;
 
-/// The runnable coroutines of one home.
+/// The runnable coroutines of one home. What a wake touches comes first (`Home`).
+#[repr(C)]
 pub(super) struct HomeQueues {
+    /// Woken coroutines that this round serves.
+    pub(super) ready: PrivateQueue,
     pub(super) lifo: Cell<Option<NonNull<Waiter>>>,
     /// How many turns in a row `lifo` has had.
     pub(super) lifo_run: Cell<u32>,
-    /// Woken coroutines that this round serves.
-    pub(super) ready: PrivateQueue,
     /// Woken coroutines that the next round serves.
     pub(super) woken: PrivateQueue,
     /// Yielded coroutines that this round serves.
@@ -26,9 +27,9 @@ pub(super) struct HomeQueues {
 impl HomeQueues {
     pub(super) fn new() -> HomeQueues {
         HomeQueues {
+            ready: PrivateQueue::new(),
             lifo: Cell::new(None),
             lifo_run: Cell::new(0),
-            ready: PrivateQueue::new(),
             woken: PrivateQueue::new(),
             yielded: PrivateQueue::new(),
             next_yielded: PrivateQueue::new(),

@@ -392,10 +392,12 @@ impl Worker {
             self.home.set(visit.home);
             self.remote().visited.store(visit.home.as_ptr(), Ordering::Release);
             // SAFETY: the worker has the home.
-            let storage = unsafe { home.storage() }.expect("only mobile homes are visited, before their end");
+            let (storage, changes) = unsafe { (home.storage(), home.changes_worker(self.index)) };
+            let storage = storage.expect("only mobile homes are visited, before their end");
             // SAFETY: the worker has the home, and nobody else runs it (`handover.rs`). The worker is in its
-            // pinned home, so on its own thread-locals.
-            unsafe { storage.enter(&mut || self.slice(home, visit.newcomer)) };
+            // pinned home, so on its own thread-locals. A worker is one thread, so if the home does not
+            // change its worker, this thread was inside last.
+            unsafe { storage.enter(!changes, &mut || self.slice(home, changes, visit.newcomer)) };
             self.remote().visited.store(ptr::null_mut(), Ordering::Release);
             self.home.set(NonNull::from(&self.remote().home));
             self.leave(home);
@@ -403,10 +405,10 @@ impl Worker {
         Accepted::Done
     }
 
-    /// A slice of a mobile home, on its thread-locals.
-    fn slice(&self, home: &Home, newcomer: Option<NonNull<Header>>) {
-        // SAFETY: this worker runs the home.
-        if unsafe { home.changes_worker(self.index) } {
+    /// A slice of a mobile home, on its thread-locals. They name this worker unless the home `changes` its
+    /// worker.
+    fn slice(&self, home: &Home, changes: bool, newcomer: Option<NonNull<Header>>) {
+        if changes {
             self.take_over_thread_locals();
         }
         self.slice_began.set(self.remote().running.turns());

@@ -7,6 +7,7 @@ use crate::base::counted_threads::CountedThread;
 use crate::base::sys::report;
 use std::io;
 use std::mem::ManuallyDrop;
+use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::{self, JoinHandle};
 
@@ -39,12 +40,14 @@ fn serve(loan: &Loan, at_end: fn()) {
 /// Thread-local storage, lent by a thread that does nothing else.
 ///
 /// Dropping it without [`end`](Storage::end) leaves the lender for ever.
+// What `enter` reads comes first, and the niche of an `Option` with it.
+#[repr(C)]
 pub(crate) struct Storage {
-    loan: &'static Loan,
     /// The loan's pointer.
-    pointer: usize,
+    pointer: NonZeroUsize,
     /// The value of `FORKS` when the lender was started.
     forks: u32,
+    loan: &'static Loan,
     /// Not dropped but by `end`: a forked child must not detach a thread that it does not have.
     lender: ManuallyDrop<JoinHandle<()>>,
 }
@@ -62,28 +65,31 @@ impl Storage {
             return Err(io::Error::other("a thread's rseq area cannot be unregistered"));
         }
         Ok(Storage {
-            loan,
-            pointer: loan.pointer(),
+            pointer: NonZeroUsize::new(loan.pointer()).expect("a block is not at address zero"),
             forks: FORKS.load(Ordering::Relaxed),
+            loan,
             lender: ManuallyDrop::new(lender),
         })
     }
 
-    /// Runs the function inside. It does not panic; a panic that leaves it aborts.
+    /// Runs the function inside. It does not panic; a panic that leaves it aborts. `again` saves the access
+    /// to a cache line of the loan.
     ///
     /// # Safety
     ///
     /// No other thread is inside this storage, and the last thread that was has synchronized with this one.
-    /// The calling thread is inside no storage.
+    /// The calling thread is inside no storage. If `again`, it is the thread that was inside last.
     #[inline]
-    pub(crate) unsafe fn enter(&self, mut f: &mut dyn FnMut()) {
+    pub(crate) unsafe fn enter(&self, again: bool, mut f: &mut dyn FnMut()) {
         self.check_process();
-        // In the order of this thread's instructions, the store is before the pointer changes: a signal
-        // handler that finds this thread inside finds the own pointer as well.
-        self.loan.set_own_pointer();
+        if !again {
+            // In the order of this thread's instructions, the store is before the pointer changes: a signal
+            // handler that finds this thread inside finds the own pointer as well.
+            self.loan.set_own_pointer();
+        }
         // SAFETY: the pointer is the lender's, whose block exists until `end` and, as the caller says, is
         // used by no other thread. `run` gets what it expects.
-        unsafe { sys::call_on(self.pointer, run, (&raw mut f).cast()) };
+        unsafe { sys::call_on(self.pointer.get(), run, (&raw mut f).cast()) };
         self.check_process();
     }
 

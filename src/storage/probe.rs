@@ -135,7 +135,7 @@ fn visit(storage: &Storage, turn: u32, carried: &Mutex<Vec<u8>>) -> Result<(), S
     let mut inside = None;
     // SAFETY: the two turns are one after the other, each on a thread of its own.
     unsafe {
-        storage.enter(&mut || {
+        storage.enter(false, &mut || {
             // What one turn allocates, the other frees.
             *carried.lock().expect("no turn panics") = vec![turn as u8; BYTES];
             inside = Some(Finding::replace(10 + turn as i32, 100 + turn));

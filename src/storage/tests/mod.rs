@@ -36,7 +36,7 @@ unsafe fn enter<T>(storage: &Storage, f: impl FnOnce() -> T) -> T {
     let (mut f, mut result) = (Some(f), None);
     // SAFETY: as the caller says.
     unsafe {
-        storage.enter(&mut || {
+        storage.enter(false, &mut || {
             let f = f.take().expect("called once");
             result = Some(catch_unwind(AssertUnwindSafe(f)));
         });

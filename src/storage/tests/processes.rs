@@ -176,7 +176,7 @@ fn a_panic_does_not_leave_a_storage() {
     let Some(output) = in_child("processes::a_panic_does_not_leave_a_storage") else {
         let Some(storage) = storage() else { std::process::abort() };
         // SAFETY: no other thread enters.
-        unsafe { storage.enter(&mut || panic!("out of a storage")) };
+        unsafe { storage.enter(false, &mut || panic!("out of a storage")) };
         return;
     };
     assert_eq!(output.status.signal(), Some(libc::SIGABRT));
