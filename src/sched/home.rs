@@ -43,10 +43,10 @@ use std::thread::JoinHandle;
 
 /// A group of coroutines that stay together. `R` is its runtime, whose type stands in a file above this one.
 ///
-/// What a wake and a slice touch comes first, in [`HOT`] bytes: with many homes, these cache lines have usually
-/// left the processor's first cache since the last slice. They do not begin at a cache line on purpose: homes
-/// that are a multiple of 128 B apart would share few of the sets of that cache (a burst of 255 wakes took
-/// 40 ns more for each).
+/// What a wake and a slice touch comes first, in [`HOT`] bytes: with many homes, these cache lines have
+/// usually left the processor's first cache since the last slice. They do not begin at a cache line on
+/// purpose: homes that are a multiple of 128 B apart would share few of the sets of that cache (a burst of 255
+/// wakes took 40 ns more for each).
 #[repr(C)]
 pub(crate) struct Home<R> {
     /// Whether it is a mobile home.
@@ -92,7 +92,6 @@ pub(crate) struct Home<R> {
 /// these together with the fields before them.
 const HOT: usize = 2 * 64;
 
-#[cfg(target_pointer_width = "64")]
 const _: () = assert!(std::mem::offset_of!(Home<()>, storage) + 2 * size_of::<usize>() <= HOT);
 
 /// The list of a home's live coroutines. Coroutines link each other: see [`Owner`](crate::coroutine).

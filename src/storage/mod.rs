@@ -59,8 +59,9 @@
 //! `pthread_t` is a storage's. A signal sent to the lender stays pending until its end. `pthread_kill` of the
 //! calling thread itself reaches the worker since glibc 2.34, and `raise` always. A robust mutex follows the
 //! storage. One with priority inheritance stays locked for ever once it is contended, whether the storage has
-//! moved or not: the kernel compares its owner, a number from the block, with the thread that unlocks it. A thread that is started inside has no rseq area,
-//! because glibc does in a new thread as it did in its starter.
+//! moved or not: the kernel compares its owner, a number from the block, with the thread that unlocks it. A
+//! thread that is started inside has no rseq area, because glibc does in a new thread as it did in its
+//! starter.
 //!
 //! **Forks.** A forked child has one thread and no lender. If its parent's thread was inside, the child is
 //! that thread for good, and the C library considers the worker's stack as free. So entering in the child,
