@@ -45,8 +45,8 @@ use std::thread::JoinHandle;
 ///
 /// What a wake and a slice touch comes first, in [`HOT`] bytes: with many homes, these cache lines have
 /// usually left the processor's first cache since the last slice. They do not begin at a cache line on
-/// purpose: homes that are a multiple of 128 B apart would share few of the sets of that cache (a burst of 255
-/// wakes took 40 ns more for each).
+/// purpose: homes that are a multiple of 128 B apart would share few of the sets of that cache (a burst of
+/// 255 wakes took 40 ns more for each).
 #[repr(C)]
 pub(crate) struct Home<R> {
     /// Whether it is a mobile home.
