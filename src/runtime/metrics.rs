@@ -106,7 +106,8 @@ pub struct WorkerMetrics {
     /// Coroutines that were started on this worker and have not ended.
     pub live: usize,
     /// Started coroutines that waited for their turns as the worker looked last, which a worker that has work
-    /// does every millisecond or two. It counts up to 64 of each kind.
+    /// does every millisecond or two. It counts up to 64. In migrating mode they are in `queued` and in
+    /// [`Metrics::yielded`] instead.
     pub ready: usize,
     /// What other workers may take from it: unstarted coroutines, mobile homes, in migrating mode also
     /// started coroutines.
