@@ -6,6 +6,7 @@
 use super::recorder::write_past;
 use super::stack::Stack;
 use super::stacks::Stacks;
+use super::symbols;
 use super::text::Frames;
 use crate::base::counted_threads::CountedThread;
 use crate::base::sys::report;
@@ -178,6 +179,8 @@ pub(crate) fn report_stall(shared: &Arc<Shared>, mut stall: Stall, turn: u64, on
         stall.stack = sampled
             .filter(|(id, _)| *id == stall.coroutine.id)
             .and_then(|(_, trace)| Stacks::of([&trace].into_iter()).get(&trace));
+        // A stall is rare, so the program does not keep the tables for the next one.
+        symbols::forget();
         match (on_stall, &stall.stack) {
             (Some(on_stall), _) => {
                 drop(counted);

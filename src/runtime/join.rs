@@ -7,6 +7,7 @@ use crate::sched;
 use crate::select::EventArm;
 use std::fmt;
 use std::marker::PhantomData;
+use std::mem::ManuallyDrop;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -24,7 +25,8 @@ use std::task::{Context, Poll};
 /// ```
 pub struct JoinHandle<T> {
     handle: Handle,
-    awaited: Awaited,
+    /// Dropped by `end_registration` only, since most handles are no futures.
+    awaited: ManuallyDrop<Awaited>,
     result: PhantomData<fn() -> T>,
 }
 
@@ -63,7 +65,7 @@ unsafe fn take<T>(handle: &Handle, on_error: impl FnOnce(&JoinError)) -> Result<
 impl<T> JoinHandle<T> {
     /// For a coroutine that `start!` has started, with that result type.
     pub(crate) fn new(handle: Handle) -> Self {
-        JoinHandle { handle, awaited: Awaited::Not, result: PhantomData }
+        JoinHandle { handle, awaited: ManuallyDrop::new(Awaited::Not), result: PhantomData }
     }
 
     /// Waits for the coroutine to end and returns its result, as [`std::thread::JoinHandle::join`]. Parks. A
@@ -97,7 +99,7 @@ impl<T> JoinHandle<T> {
     /// As [`join`](Self::join), and calls the closure with the error if there is one.
     pub(crate) fn join_and_report(self, on_error: impl FnOnce(&JoinError)) -> Result<T, JoinError> {
         assert!(
-            !matches!(self.awaited, Awaited::Taken),
+            !matches!(*self.awaited, Awaited::Taken),
             "sward: a JoinHandle that has given its result is joined"
         );
         if self.is_finished() {
@@ -119,12 +121,26 @@ impl<T> JoinHandle<T> {
 
     fn take(mut self, on_error: impl FnOnce(&JoinError)) -> Result<T, JoinError> {
         assert!(self.is_finished(), "a result is taken after the end");
-        self.awaited = Awaited::Taken;
-        let this = std::mem::ManuallyDrop::new(self);
+        self.end_registration();
+        let this = ManuallyDrop::new(self);
         // SAFETY: read once; `this` is not dropped, and its other fields own nothing.
         let handle = unsafe { std::ptr::read(&raw const this.handle) };
         // SAFETY: it is done, as asserted, and this joining handle is consumed.
         unsafe { take(&handle, on_error) }
+    }
+
+    /// As a future it has returned its result, or will not be polled again.
+    #[inline]
+    fn end_registration(&mut self) {
+        if let Awaited::Pending(_) = *self.awaited {
+            self.end_pending();
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn end_pending(&mut self) {
+        *self.awaited = Awaited::Taken;
     }
 
     /// Whether the coroutine has ended, so that [`join`](Self::join) returns at once; as
@@ -197,7 +213,7 @@ impl<T> Future for JoinHandle<T> {
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
-        match &this.awaited {
+        match &*this.awaited {
             Awaited::Taken => panic!("sward: a JoinHandle is polled after it has given its result"),
             _ if this.handle.header().done.is_set() => {}
             Awaited::Pending(awaiting) => {
@@ -207,12 +223,12 @@ impl<T> Future for JoinHandle<T> {
             }
             Awaited::Not => {
                 if let Some(awaiting) = Awaiting::list(this.handle.clone(), context.waker().clone()) {
-                    this.awaited = Awaited::Pending(awaiting);
+                    *this.awaited = Awaited::Pending(awaiting);
                     return Poll::Pending;
                 }
             }
         }
-        this.awaited = Awaited::Taken;
+        *this.awaited = Awaited::Taken;
         // SAFETY: it is done: each branch that leads here has found it so. This is the joining handle, and it
         // comes here once, as `awaited` says.
         Poll::Ready(unsafe { take(&this.handle, |_| ()) })
@@ -221,7 +237,9 @@ impl<T> Future for JoinHandle<T> {
 
 impl<T> Drop for JoinHandle<T> {
     fn drop(&mut self) {
-        if !matches!(self.awaited, Awaited::Taken) {
+        let taken = matches!(*self.awaited, Awaited::Taken);
+        self.end_registration();
+        if !taken {
             // SAFETY: this is the joining handle, which ends here.
             unsafe { self.handle.detach() };
         }

@@ -109,8 +109,7 @@ fn http_makes_large_answers_as_they_are_read() {
             stream
         })
         .collect();
-    let resident = crate::programs::resident_kib(server.child.id());
-    assert!(resident < 64 << 10, "{resident} KiB");
+    server.has_resident(64 << 10);
     let mut answer = Vec::new();
     clients[0].read_to_end(&mut answer).expect("read");
     let body = &answer[answer.len() - LENGTH..];
@@ -129,8 +128,7 @@ fn http_does_not_read_ahead_of_its_answers() {
         sent += requests.len();
         assert!(sent < 256 << 20, "the server takes whatever comes");
     }
-    let resident = crate::programs::resident_kib(server.child.id());
-    assert!(resident < 64 << 10, "{resident} KiB");
+    server.has_resident(64 << 10);
 }
 
 #[test]

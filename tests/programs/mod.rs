@@ -71,6 +71,16 @@ impl Server {
         std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).expect("a living process").count()
     }
 
+    /// Asserts that it has at most so much resident memory, soon: the report of a stall on a busy machine
+    /// reads debug information, and gives it back.
+    pub fn has_resident(&self, kib: u64) {
+        let limit = Instant::now() + Duration::from_secs(30);
+        while resident_kib(self.child.id()) >= kib {
+            assert!(Instant::now() < limit, "{} KiB", resident_kib(self.child.id()));
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
     /// The rest of what it prints until its end.
     pub fn rest(&mut self) -> String {
         let mut rest = String::new();

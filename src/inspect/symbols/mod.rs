@@ -9,9 +9,9 @@ mod named;
 mod unnamed;
 
 #[cfg(feature = "symbols")]
-use named::symbols_at;
+use named::{forget as forget_tables, symbols_at};
 #[cfg(not(feature = "symbols"))]
-use unnamed::symbols_at;
+use unnamed::{forget as forget_tables, symbols_at};
 
 use super::stack::{Frame, Symbol};
 use std::collections::HashMap;
@@ -39,6 +39,12 @@ pub(super) fn resolve(addresses: &[usize]) -> HashMap<usize, Vec<Symbol>> {
         (*address, symbols)
     });
     names.collect()
+}
+
+/// Gives back what `resolve` has read of the program's files: tens of megabytes for a program with debug
+/// information. The next `resolve` reads it anew.
+pub(super) fn forget() {
+    forget_tables();
 }
 
 /// The file that has the code before that address, and where in it.

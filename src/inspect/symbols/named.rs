@@ -17,3 +17,8 @@ pub(super) fn symbols_at(address: usize) -> Vec<Symbol> {
     });
     symbols
 }
+
+/// Gives back the memory of the tables, which are read anew when a name is asked for again.
+pub(super) fn forget() {
+    backtrace::clear_symbol_cache();
+}
