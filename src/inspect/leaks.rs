@@ -75,6 +75,9 @@ pub struct Leaks {
     pub certain: Vec<CoroutineDump>,
     /// Groups of coroutines with the same spawn site and stack that wait for other coroutines or threads, all
     /// for long and without a time limit. Each may be as it should be, such as a pool of idle workers.
+    ///
+    /// Coroutines that [migrate](crate::runtime::Builder::migrate_started) are not suspected, nor those of a
+    /// worker that is in a long turn: whether their waits have limits is not known.
     pub suspected: Vec<Vec<CoroutineDump>>,
     /// For the names of others.
     dump: Dump,
@@ -122,10 +125,12 @@ impl LeakSearch {
     }
 
     fn suspects(self, coroutine: &CoroutineDump) -> bool {
-        coroutine.wait.as_ref().is_some_and(|wait| {
-            let needs_somebody = WaitReason::of_words(wait.call).is_some_and(WaitReason::needs_somebody);
-            needs_somebody && wait.ends_in.is_none() && wait.lasts >= self.age
-        })
+        // Otherwise nobody knows whether the wait has a limit.
+        coroutine.complete
+            && coroutine.wait.as_ref().is_some_and(|wait| {
+                let needs_somebody = WaitReason::of_words(wait.call).is_some_and(WaitReason::needs_somebody);
+                needs_somebody && wait.ends_in.is_none() && wait.lasts >= self.age
+            })
     }
 }
 

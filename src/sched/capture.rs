@@ -365,8 +365,8 @@ fn capture_worker(
     if let Some(id) = running {
         let home = remote.running_home();
         match coroutines.iter_mut().find(|coroutine| coroutine.id == id) {
-            // Its own worker has captured it between two turns: this is a later one.
-            Some(coroutine) if coroutine.by_worker => {}
+            // It was captured between two turns: this is a later one.
+            Some(coroutine) if coroutine.by_worker || coroutine.wait.is_some() => {}
             Some(coroutine) => {
                 coroutine.state = State::Running;
                 coroutine.trace = trace(id);

@@ -216,7 +216,6 @@ fn a_permit_is_never_released() {
 
 // What is certain.
 
-#[cfg(not(sward_migrate))]
 #[test]
 fn a_deadlock_and_all_behind_it() {
     let runtime = runtime();
