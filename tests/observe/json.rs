@@ -233,7 +233,8 @@ fn the_wait_of_the_dumping_coroutine_itself_is_shown() {
             let began = Instant::now();
             loop {
                 let json = dump().to_json();
-                // No worker captures coroutines that migrate, so the dump may be faster than the caller's park.
+                // No worker captures coroutines that migrate, so the dump may be faster than the caller's
+                // park.
                 if coroutines_stay() || shows(&json) || began.elapsed() > LONG {
                     return json;
                 }
