@@ -61,6 +61,7 @@ mod linux {
         ("a_blocking_call", a_blocking_call),
         ("a_thread_with_a_deadline", a_thread_with_a_deadline),
         ("a_socket", a_socket),
+        ("a_future_of_a_socket", a_future_of_a_socket),
     ];
 
     pub(super) fn main() {
@@ -292,6 +293,19 @@ mod linux {
         assert!(other.recv_timeout(LATER).is_err());
         drop(sender);
         assert!(waits.join().expect("no panic").is_err());
+    }
+
+    /// The waker of a future is called by a worker or the netpoller thread.
+    fn a_future_of_a_socket() {
+        sward::run(|| {
+            let listener = sward::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+            let port = listener.local_addr().expect("bound").port();
+            let mut child =
+                later(&format!("bash -c 'exec 3<>/dev/tcp/127.0.0.1/{port}'")).spawn().expect("a child");
+            let polls = std::future::poll_fn(|context| listener.poll_readable(context));
+            sward::block_on(polls).expect("ready");
+            child.wait().expect("it ends");
+        });
     }
 
     fn a_socket() {

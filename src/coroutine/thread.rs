@@ -126,6 +126,11 @@ impl Parker {
         }
     }
 
+    /// The waiter.
+    pub(crate) fn waiter(&self) -> &Waiter {
+        &self.waiter
+    }
+
     /// Blocks the thread until the wait of the ticket has ended or the deadline has passed.
     pub(crate) fn block(&self, ticket: Ticket, deadline: Option<Instant>) -> Cause {
         if self.waiter.park(ticket, true) == Park::Parked {

@@ -43,8 +43,8 @@ use crate::base::backoff::Backoff;
 use crate::coroutine::{Batch, Facts, Subject, WaitReason, Why};
 use crate::netpoll::{Direction, Source, is_ready};
 use crate::sched::{
-    Blocks, Wait, Woken, checkpoint, consume_budget, deadline_of_file, elapsed, join_shard, join_some_shard,
-    may_switch, refusal, unwind_cancelled, wait_for, wait_in_ring,
+    Blocks, Wait, Woken, budget_is_used_up, checkpoint, consume_budget, deadline_of_file, elapsed,
+    join_shard, join_some_shard, may_switch, refusal, unwind_cancelled, wait_for, wait_in_ring,
 };
 use std::cell::Cell;
 use std::io;
@@ -175,17 +175,25 @@ pub(crate) fn poll_ready(
     direction: Direction,
     context: &mut Context<'_>,
 ) -> Poll<io::Result<()>> {
-    consume_budget();
     source.prepare()?;
+    if budget_is_used_up() {
+        // The caller may hold locks over a poll, so it is not here that the coroutine lets others go first.
+        context.waker().wake_by_ref();
+        return Poll::Pending;
+    }
     let leaving = RearmOnExit { source, direction };
     loop {
         source.check_open()?;
         let times_ready = source.times_ready();
         // Before the question, so that an edge after it is kept.
-        source.event(direction).consume();
+        let taken = source.event(direction).take();
         if is_ready(source.fd(), direction)? {
             set_again(source, direction);
             return Poll::Ready(Ok(()));
+        }
+        // Set for good, and wrongly so: as in `perform`.
+        if taken.is_some_and(|taken| source.event(direction).unstick(taken)) {
+            continue;
         }
         join_some_shard(source)?;
         if source.register(direction, context.waker()) && source.times_ready() == times_ready {

@@ -9,7 +9,7 @@
 //!    process or name, no blocking call;
 //! 2. no timer is set and no wait of a thread has a deadline;
 //! 3. nothing is queued, and all workers sleep;
-//! 4. the pool for blocking calls has neither a running nor a queued call;
+//! 4. the pool for blocking calls has neither a running nor a queued call, and no future waits for a socket;
 //! 5. each thread of the process is either one of this crate's own, or blocked in a wait of this crate as
 //!    in 1.
 //!
@@ -29,8 +29,11 @@
 //!
 //! - No coroutine ran between the two (`sched/rest.rs`), and no blocked thread did. So each wait that the
 //!   second look has found lasted all the time, and so did each own thread.
-//! - In the second look the kernel counted as many threads as these are. All of them existed then. So there
-//!   was no other one.
+//! - In the first look the kernel counted as many threads as these are, after they were found. The second
+//!   look has found the same ones, so all of them existed while the kernel counted. So there was no other
+//!   one.
+//! - A blocked thread whose wait has been ended, and which the system has not run since, is not parked any
+//!   more. Then there is no such state.
 //! - Threads make threads, and signal handlers must not call this crate. So nobody exists who could wake a
 //!   coroutine or make somebody who does. The state lasts for ever.
 //!
@@ -42,10 +45,9 @@ use super::text::Chosen;
 use crate::base::counted_threads::CountedThreads;
 use crate::base::sys::count_threads;
 use crate::blocking::usage;
-use crate::coroutine::Holder;
+use crate::netpoll::futures_wait;
 use crate::sched::{self, Phase, Shared};
 use std::fmt;
-use std::sync::Arc;
 
 /// How many groups of coroutines a report shows.
 const GROUPS: usize = 20;
@@ -82,11 +84,11 @@ impl State {
 /// Looks whether all coroutines wait for ever.
 pub(super) fn look() -> Found {
     let _alone = alone();
-    let runtimes = sched::runtimes();
-    match (State::now(&runtimes), State::now(&runtimes)) {
-        (Some(first), Some(second)) if first.0 == second.0 => match second {
-            (state, true) => Found::Deadlock(state),
-            (_, false) => Found::Threads,
+    match (State::now(), State::now()) {
+        // The second look proves that what the first one has counted existed while the kernel counted.
+        (Some((state, alone)), Some((later, _))) if state == later => match alone {
+            true => Found::Deadlock(state),
+            false => Found::Threads,
         },
         _ => Found::Hope,
     }
@@ -95,25 +97,19 @@ pub(super) fn look() -> Found {
 impl State {
     /// The state of a process in which nothing of this crate wakes a coroutine, and whether there are no
     /// other threads.
-    fn now(runtimes: &[Arc<Shared>]) -> Option<(State, bool)> {
-        let pool = usage();
-        if runtimes.is_empty() || pool.idle != pool.threads || pool.queued > 0 {
+    fn now() -> Option<(State, bool)> {
+        let (runtimes, pool) = (sched::runtimes(), usage());
+        if runtimes.is_empty() || pool.idle != pool.threads || pool.queued > 0 || futures_wait() {
             return None;
         }
         let turns = runtimes.iter().map(|shared| turns_at_rest(shared)).collect::<Option<_>>()?;
         let own = CountedThreads::now();
-        let (mut waits, mut endless) = (Vec::new(), true);
-        sched::for_each_blocked_thread(|blocked| {
-            let plain = matches!(blocked.who, Holder::Thread(_));
-            endless &= plain && blocked.deadline.is_none() && blocked.reason.needs_somebody();
-            waits.push(blocked.wait);
-        });
+        let waits = sched::waits_for_somebody()?;
         let threads = count_threads();
         let counts = runtimes.iter().map(|shared| sched::all_need_somebody(shared));
         let coroutines = counts.sum::<Option<usize>>()?;
         let alone = threads == Some(own.count() + waits.len());
-        let waiting = coroutines > 0 && endless;
-        waiting.then_some((State { own, turns, coroutines, waits }, alone))
+        (coroutines > 0).then_some((State { own, turns, coroutines, waits }, alone))
     }
 }
 

@@ -7,7 +7,7 @@
 //! that very moment is not seen; a leaked one is in a list, as it waits.
 
 use super::collect::{collect, outside_of_workers};
-use super::dump::{CoroutineDump, CoroutineState};
+use super::dump::CoroutineDump;
 use super::text::Chosen;
 use crate::coroutine::Id;
 use crate::sched::{self, Shared};
@@ -177,8 +177,9 @@ impl LeakCheck {
 
 /// The coroutines that count and are alive.
 struct Alive {
-    exempt: HashSet<Id>,
     listed: HashSet<Id>,
+    /// Of those, the ones in their first turn.
+    first_turns: HashSet<Id>,
     /// Whether there are some that have not started, or are in their first turn.
     others: bool,
 }
@@ -194,7 +195,9 @@ impl Alive {
             });
         }
         let others = runtimes.iter().any(|shared| shared.has_unlisted(|id| exempt.contains(&id)));
-        Alive { exempt, listed, others }
+        let first_turns = runtimes.iter().flat_map(|shared| shared.first_turns());
+        let first_turns = first_turns.filter(|id| !exempt.contains(id)).collect();
+        Alive { listed, first_turns, others }
     }
 
     fn is_none(&self) -> bool {
@@ -204,8 +207,7 @@ impl Alive {
     fn describe(&self, check: &LeakCheck) -> Result<(), String> {
         let dump = collect();
         let counts = |coroutine: &&CoroutineDump| {
-            let first_turn = self.others && coroutine.state == CoroutineState::Running;
-            self.listed.contains(&coroutine.id) || first_turn && !self.exempt.contains(&coroutine.id)
+            self.listed.contains(&coroutine.id) || self.first_turns.contains(&coroutine.id)
         };
         let all = dump.runtimes.iter().flat_map(|runtime| &runtime.coroutines);
         let coroutines: Vec<_> = all.filter(counts).cloned().collect();

@@ -20,6 +20,7 @@ mod thread;
 
 pub(crate) use event::Direction;
 pub(crate) use fd::{can_be_watched, is_hung_up, is_ready};
+pub(crate) use readiness::futures_wait;
 pub(crate) use shard::Shard;
 pub(crate) use source::Source;
 pub(crate) use sys::Events;

@@ -101,10 +101,31 @@ impl Readiness {
     }
 }
 
+/// How many interests of futures exist.
+static INTERESTS: AtomicUsize = AtomicUsize::new(0);
+
+/// Whether a future may be waiting for a source, or is being woken by one.
+pub(crate) fn futures_wait() -> bool {
+    INTERESTS.load(Ordering::Acquire) > 0
+}
+
 /// The readiness of a source in one direction, as a future waits for it.
 pub(super) struct Interest {
-    pub(super) readiness: Arc<Readiness>,
-    pub(super) direction: Direction,
+    readiness: Arc<Readiness>,
+    direction: Direction,
+}
+
+impl Interest {
+    pub(super) fn new(readiness: Arc<Readiness>, direction: Direction) -> Interest {
+        INTERESTS.fetch_add(1, Ordering::AcqRel);
+        Interest { readiness, direction }
+    }
+}
+
+impl Drop for Interest {
+    fn drop(&mut self) {
+        INTERESTS.fetch_sub(1, Ordering::AcqRel);
+    }
 }
 
 impl Awaited for Interest {

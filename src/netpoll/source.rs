@@ -277,7 +277,7 @@ impl Source {
     /// call. False, and nothing is registered, if the event is set. As before a wait, the caller has joined a
     /// shard.
     pub(crate) fn register(&self, direction: Direction, waker: &Waker) -> bool {
-        let interest = Interest { readiness: Arc::clone(&self.readiness), direction };
+        let interest = Interest::new(Arc::clone(&self.readiness), direction);
         let Some(awaiting) = Awaiting::list(interest, waker.clone()) else { return false };
         self.arm(direction);
         let futures = self.futures.get_or_init(Box::default);

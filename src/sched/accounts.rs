@@ -407,7 +407,8 @@ impl Accounts {
             return Some(0);
         }
         let since = if waited { header.since() } else { 0 };
-        let longest = units(began.saturating_sub(since.max(self.valid_from.get())));
+        let longest = began.saturating_sub(since.max(self.valid_from.get())) >> UNIT;
+        let longest = u32::try_from(longest).unwrap_or(u32::MAX);
         // Otherwise it is of a time before accounting was off.
         (delay <= longest.saturating_add(SKEW)).then(|| u64::from(delay) << UNIT)
     }

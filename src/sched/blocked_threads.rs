@@ -11,7 +11,7 @@
 use super::budget::this_holder;
 use super::hint::{hint_of_rest, wait_for_others_begins};
 use crate::base::fork::PerProcess;
-use crate::coroutine::{Holder, SubjectRef, WaitReason, Why, with_parker};
+use crate::coroutine::{Holder, SubjectRef, WaitReason, Waiter, Why, with_parker};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -35,6 +35,8 @@ pub(crate) struct BlockedThread<'a> {
     pub(crate) deadline: Option<Instant>,
     /// When the thread blocked.
     pub(crate) since: Instant,
+    /// The waiter that parks it. Parkers are never freed.
+    waiter: &'static Waiter,
 }
 
 // SAFETY: a subject may be described by any thread; the rest is `Send`.
@@ -78,6 +80,7 @@ pub(super) unsafe fn list(why: Why<'_>, deadline: Option<Instant>) -> Listed {
         subject: why.subject.map(|subject| unsafe { subject.outlive() }),
         deadline,
         since: Instant::now(),
+        waiter: with_parker(|parker| parker.waiter()),
     };
     let among = BLOCKED.get();
     lock(among).insert(word, blocked);
@@ -94,6 +97,18 @@ impl Drop for Listed {
 /// user, and takes no lock but those of wait lists.
 pub(crate) fn for_each_blocked_thread(f: impl FnMut(&BlockedThread<'_>)) {
     lock(BLOCKED.get()).values().for_each(f);
+}
+
+/// The numbers of all waits of threads, if each is one of a plain thread, without a limit, that somebody of
+/// this process has to end, and nobody has ended yet.
+pub(crate) fn waits_for_somebody() -> Option<Vec<u64>> {
+    let blocked = lock(BLOCKED.get());
+    let endless = |blocked: &BlockedThread<'_>| {
+        let parked = blocked.waiter.parked_in().is_some();
+        let plain = matches!(blocked.who, Holder::Thread(_));
+        parked && plain && blocked.deadline.is_none() && blocked.reason.needs_somebody()
+    };
+    blocked.values().all(endless).then(|| blocked.values().map(|blocked| blocked.wait).collect())
 }
 
 #[cfg(all(test, not(loom)))]

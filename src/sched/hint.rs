@@ -66,9 +66,9 @@ fn hint(kind: u8) {
 
 /// From now on `tell` is called at each hint. Later calls change nothing.
 pub(crate) fn watch_hints(tell: fn()) {
-    if WATCH.set(tell).is_ok() {
-        take_hints();
-    }
+    let _ = WATCH.set(tell);
+    // A forked child has its parent's hints, and nobody who takes them.
+    take_hints();
 }
 
 /// Whether there is a hint.

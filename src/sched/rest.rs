@@ -12,7 +12,8 @@
 //! all sleep, and the turns. Suppose the same unstarted coroutine exists all that time, and nobody sees it.
 //!
 //! - No thread but a worker takes a coroutine out of a queue, except for the netpoller thread, which moves
-//!   those of a worker that is in a long turn to the injector. The injector is read last.
+//!   those of a worker that is in a long turn to the injector. It counts before and after (`Shared::moves`).
+//!   The count is even before and the same after the queues are read, so nothing was moved meanwhile.
 //! - So a worker has taken it and has put it into another queue, or has it in its hand. In both cases the
 //!   worker was awake between the two looks at its sleep. A worker sleeps only after it has found all queues
 //!   empty. So it has begun a turn before it sleeps again, and the numbers of turns differ.
@@ -30,11 +31,14 @@ impl Shared {
         let turns = || remotes.iter().map(|remote| remote.running.turns()).collect::<Vec<_>>();
         let sleeps = |remote: &Remote| remote.sleep_state.asleep() || remote.left.load(Ordering::Acquire);
         let all_sleep = || remotes.iter().all(sleeps);
-        let before = turns();
-        let rests = all_sleep()
+        let moves = || self.moves.load(Ordering::SeqCst);
+        let (before, moved) = (turns(), moves());
+        let rests = moved.is_multiple_of(2)
+            && all_sleep()
             && remotes.iter().all(|remote| remote.assigned_count.load(Ordering::SeqCst) == 0)
             && self.homes().all(|home| home.inbox.is_empty() && !home.has_first_turn())
             && !self.has_shared_work()
+            && moves() == moved
             && all_sleep()
             && turns() == before;
         rests.then_some(before)
@@ -49,11 +53,16 @@ impl Shared {
     /// false for its number. One that is just taken from a queue is not seen. With mobile homes, and in
     /// migrating mode, the queues hold other things as well; then only assigned coroutines are seen.
     pub(crate) fn has_unlisted(&self, exempt: impl Fn(Id) -> bool) -> bool {
-        let first = |remote: &Remote| {
-            remote.running_home().has_first_turn() && remote.running.id().is_some_and(|id| !exempt(id))
-        };
         let items = self.queues_unstarted_only() && self.has_shared_work();
-        items || self.active_remotes().iter().any(|remote| first(remote) || !remote.assigned.is_empty())
+        items
+            || self.first_turns().any(|id| !exempt(id))
+            || self.active_remotes().iter().any(|remote| !remote.assigned.is_empty())
+    }
+
+    /// The coroutines that may be in their first turn.
+    pub(crate) fn first_turns(&self) -> impl Iterator<Item = Id> {
+        let first = |remote: &&Remote| remote.running_home().has_first_turn();
+        self.active_remotes().iter().filter(first).filter_map(|remote| remote.running.id())
     }
 
     /// How many coroutines wait for their first turn, if the queues hold nothing else.

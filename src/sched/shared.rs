@@ -43,6 +43,8 @@ pub(crate) struct Shared {
     pub(super) may_spin: bool,
     /// Coroutines that any worker may take.
     injector: Injector<Runnable>,
+    /// Counts the beginnings and ends of `take_back_items`, for `at_rest`.
+    pub(super) moves: AtomicU64,
     /// Migrating coroutines that have yielded, and mobile homes with yielded coroutines only, after a long
     /// slice. They come after all others.
     yielded: Injector<Runnable>,
@@ -93,6 +95,7 @@ impl Shared {
             may_spin: std::thread::available_parallelism().is_ok_and(|n| config.workers <= n.get()),
             config,
             injector: Injector::new(),
+            moves: AtomicU64::new(0),
             yielded: Injector::new(),
             began: Instant::now(),
             ticks: AtomicU64::new(0),
@@ -342,6 +345,7 @@ impl Shared {
     /// worker, until the injector holds [`TAKEN_BACK`] items. The next tick moves the next ones.
     pub(crate) fn take_back_items(&self, remote: &Remote) {
         // Not what the worker pushes meanwhile: it may push faster than the caller takes.
+        self.moves.fetch_add(1, Ordering::SeqCst);
         let room = TAKEN_BACK.saturating_sub(self.injector.len());
         let mut left = remote.oldest_first.len().min(room);
         while left > 0 {
@@ -352,6 +356,7 @@ impl Shared {
             }
             left -= 1;
         }
+        self.moves.fetch_add(1, Ordering::SeqCst);
         self.discard_if_closed();
     }
 

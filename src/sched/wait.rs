@@ -481,12 +481,18 @@ fn yield_on_thread() {
 #[inline]
 pub(crate) fn consume_budget() {
     if budget::count_call() {
-        budget_is_used_up();
+        let_others_go_first();
     }
 }
 
+/// Counts a call against the budget, for a caller that must neither park nor unwind. True if the budget was
+/// used up before: then the caller returns to where its coroutine can let others go first.
+pub(crate) fn budget_is_used_up() -> bool {
+    current::may_switch() && budget::count_call()
+}
+
 #[cold]
-fn budget_is_used_up() {
+fn let_others_go_first() {
     if recorder::is_on() {
         current::with(|worker| {
             let remote = worker.remote();

@@ -3,6 +3,7 @@
 use crate::common::{LONG, MOMENT, both, in_runtime, kind, pair};
 use std::future::poll_fn;
 use std::io::{self, ErrorKind, Read, Write};
+use std::os::fd::AsRawFd;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,7 +11,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 use std::time::Instant;
 use sward::io::Pollable;
-use sward::net::{TcpListener, TcpStream, UnixDatagram, UnixStream};
+use sward::net::{TcpListener, TcpStream, UdpSocket, UnixDatagram, UnixStream};
 
 /// Counts how often it was woken.
 #[derive(Default)]
@@ -303,5 +304,71 @@ fn sockets_wait_for_readiness() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let _client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         listener.readable().unwrap();
+    });
+}
+
+/// An event that lasts although a read would block does not keep a poll in a loop.
+#[test]
+fn urgent_data_is_not_taken_for_a_byte() {
+    in_runtime(|| {
+        let (mut client, mut server) = pair();
+        // SAFETY: the byte is alive during the call.
+        let sent = unsafe { libc::send(server.as_raw_fd(), [b'!'].as_ptr().cast(), 1, libc::MSG_OOB) };
+        assert_eq!(sent, 1);
+        sward::sleep(MOMENT);
+        let (wakes, waker) = Wakes::new();
+        let context = &mut Context::from_waker(&waker);
+        client.set_nonblocking(true).unwrap();
+        // Now and then it may be ready without a byte, but not for ever.
+        let start = Instant::now();
+        while client.poll_readable(context).is_ready() {
+            assert_eq!(kind(client.read(&mut [0; 8])), ErrorKind::WouldBlock);
+            assert!(start.elapsed() < LONG, "it is always ready");
+        }
+        let seen = wakes.get();
+        server.write_all(b"x").unwrap();
+        while wakes.get() == seen {
+            sward::yield_now();
+        }
+        assert!(client.poll_readable(context).is_ready());
+    });
+}
+
+#[test]
+fn a_refused_datagram_does_not_stay_readable() {
+    in_runtime(|| {
+        let closed = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.connect(closed.local_addr().unwrap()).unwrap();
+        drop(closed);
+        socket.send(b"x").unwrap();
+        let (_, waker) = Wakes::new();
+        let context = &mut Context::from_waker(&waker);
+        socket.set_nonblocking(true).unwrap();
+        let start = Instant::now();
+        while socket.poll_readable(context).is_ready() {
+            assert!(socket.recv(&mut [0; 8]).is_err());
+            assert!(start.elapsed() < LONG, "it is always ready");
+        }
+    });
+}
+
+/// A coroutine that polls what is always ready lets its siblings go first, and not in the midst of a poll.
+#[test]
+fn ready_polls_use_up_the_budget() {
+    let runtime = sward::runtime::Builder::new().worker_threads(1).build().unwrap();
+    runtime.run(|| {
+        let (client, mut server) = pair();
+        server.write_all(b"x").unwrap();
+        client.readable().unwrap();
+        let sibling = sward::spawn(|| ());
+        sward::block_on(async {
+            let mut polls = 0;
+            while !sibling.is_finished() {
+                poll_fn(|context| client.poll_readable(context)).await.unwrap();
+                polls += 1;
+                assert!(polls < 1_000_000, "the sibling has no turn");
+            }
+        });
     });
 }
