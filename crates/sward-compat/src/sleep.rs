@@ -9,6 +9,8 @@ use sward::task::JoinHandle;
 /// A future that is ready after that time. A coroutine sleeps in its place, on the caller's runtime or, on a
 /// plain thread, on the default one. Code that need not be a future calls [`sward::sleep`].
 ///
+/// If there is no memory for the stack of that coroutine, or its runtime ends, the future is ready at once.
+///
 /// ```
 /// # use std::time::{Duration, Instant};
 /// sward::run(|| {

@@ -13,8 +13,8 @@ use sward::task::JoinHandle;
 use sward_compat::Polled;
 use tower_service::Service;
 
-/// Connects to the host of a URI, over TCP: for `hyper_util::client::legacy::Client`, and for tonic's
-/// `Endpoint::connect_with_connector`. The look-up of the name and the connection wait in a coroutine.
+/// Connects to the host of a URI, over TCP: for `hyper_util::client::legacy::Client`. The look-up of the name
+/// and the connection wait in a coroutine.
 ///
 /// It makes plain connections. For `https`, wrap it with a connector of a TLS crate, such as hyper-rustls'
 /// `HttpsConnector`.

@@ -1,4 +1,4 @@
-//! hyper, and what is built on it (axum, tonic), on [sward](https://docs.rs/sward).
+//! hyper, and what is built on it, such as axum, on [sward](https://docs.rs/sward).
 //!
 //! [`Server`] serves a tower service, such as an axum router: HTTP/1.1 and HTTP/2, with a limit of
 //! connections, a time limit for heads, and a graceful shutdown. Each connection is a coroutine, and so is
@@ -27,7 +27,7 @@
 //! ```
 //!
 //! With hyper's own builders use [`Io`], [`Coroutines`] and [`Clock`]: the stream, the executor and the timer
-//! of hyper's `rt` traits. A client of `hyper-util`, or a channel of tonic, connects with [`Connector`].
+//! of hyper's `rt` traits. A client of `hyper-util` connects with [`Connector`].
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]

@@ -53,7 +53,7 @@ pub trait Listener: Send + Sync + 'static {
 }
 
 /// Reads until it is clear whether the client speaks HTTP/2.
-fn begin(stream: &mut impl Read) -> io::Result<(Vec<u8>, Protocol)> {
+pub(crate) fn begin(stream: &mut impl Read) -> io::Result<(Vec<u8>, Protocol)> {
     let (mut buffer, mut len) = ([0; PREFACE.len()], 0);
     while len < PREFACE.len() && buffer[..len] == PREFACE[..len] {
         match stream.read(&mut buffer[len..])? {

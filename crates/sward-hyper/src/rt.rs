@@ -17,6 +17,9 @@ pub struct Io<S> {
     /// Bytes that were read before, and how many of them were passed on.
     begun: Vec<u8>,
     passed: usize,
+    /// How long the stream may take no bytes, and the time since it takes none.
+    write_time: Option<Duration>,
+    stuck: Option<Sleep>,
 }
 
 impl<S: PollStream> Io<S> {
@@ -27,7 +30,27 @@ impl<S: PollStream> Io<S> {
 
     /// A stream of which these bytes were read already.
     pub fn with_begun(stream: S, begun: Vec<u8>) -> Io<S> {
-        Io { stream, begun, passed: 0 }
+        Io { stream, begun, passed: 0, write_time: None, stuck: None }
+    }
+
+    /// Limits how long the peer may take no bytes that are written. `TimedOut` after it.
+    pub fn write_time(mut self, limit: Duration) -> Io<S> {
+        self.write_time = Some(limit);
+        self
+    }
+
+    /// The result of a call that writes. If it has none, the time limit runs.
+    fn limited<T>(&mut self, context: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        match (written, self.write_time) {
+            (Poll::Pending, Some(limit)) => {
+                let stuck = self.stuck.get_or_insert_with(|| sward_compat::sleep(limit));
+                Pin::new(stuck).poll(context).map(|()| Err(io::ErrorKind::TimedOut.into()))
+            }
+            (written, _) => {
+                self.stuck = None;
+                written
+            }
+        }
     }
 
     /// The stream.
@@ -69,7 +92,7 @@ impl<S: PollStream> rt::Read for Io<S> {
 
 impl<S: PollStream> rt::Write for Io<S> {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
-        self.get_mut().stream.poll_write(context, &[IoSlice::new(data)])
+        self.poll_write_vectored(context, &[IoSlice::new(data)])
     }
 
     fn poll_write_vectored(
@@ -77,7 +100,9 @@ impl<S: PollStream> rt::Write for Io<S> {
         context: &mut Context<'_>,
         data: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.get_mut().stream.poll_write(context, data)
+        let this = self.get_mut();
+        let written = this.stream.poll_write(context, data);
+        this.limited(context, written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -85,11 +110,15 @@ impl<S: PollStream> rt::Write for Io<S> {
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.get_mut().stream.poll_flush(context)
+        let this = self.get_mut();
+        let flushed = this.stream.poll_flush(context);
+        this.limited(context, flushed)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.get_mut().stream.poll_shutdown(context)
+        let this = self.get_mut();
+        let ended = this.stream.poll_shutdown(context);
+        this.limited(context, ended)
     }
 }
 

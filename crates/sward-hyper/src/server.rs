@@ -12,7 +12,7 @@ use std::error::Error;
 use std::future::poll_fn;
 use std::io::{self, ErrorKind};
 use std::pin::{Pin, pin};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 use sward::sync::Semaphore;
 use sward::task::{JoinHandle, JoinSet};
@@ -21,10 +21,17 @@ use tower_service::Service;
 
 /// How long the server pauses after an error of the listener.
 const PAUSE: Duration = Duration::from_millis(100);
-/// How many requests an HTTP/2 connection may have at once, and how many that the client has reset may still
-/// be pending.
+/// How many requests an HTTP/2 connection may have at once. A handler that parks does not see that its client
+/// has reset the request, so the connection may have some more handlers than that.
 const STREAMS: u32 = 100;
 const RESETS: usize = 20;
+/// How many bytes of an HTTP/2 connection may have been received and not read, and of one request; and how
+/// many of one answer may wait to be sent.
+const CONNECTION_WINDOW: u32 = 256 << 10;
+const STREAM_WINDOW: u32 = 64 << 10;
+const SEND_BUFFER: usize = 16 << 10;
+/// How many bytes an HTTP/1.1 connection buffers.
+const HTTP1_BUFFER: usize = 64 << 10;
 /// The time between two HTTP/2 pings, and the time for the answer.
 const PING_EVERY: Duration = Duration::from_secs(60);
 const PONG_TIME: Duration = Duration::from_secs(20);
@@ -32,14 +39,16 @@ const PONG_TIME: Duration = Duration::from_secs(20);
 /// Serves HTTP/1.1 and HTTP/2 on one listener.
 ///
 /// The limits have defaults that bound the memory of a connection: no more than 4,000 connections at once, 10
-/// seconds and 16 KiB for a head, 64 KiB of buffers, 100 requests at once on an HTTP/2 connection. What a
-/// body may hold is for the handler to limit.
+/// seconds and 16 KiB for a head, 30 seconds for a client to read on. HTTP/1.1: 64 KiB of buffers. HTTP/2: 100
+/// requests at once, 256 KiB received and not read, and 16 KiB to be sent for each request. What a body may
+/// hold is for the handler to limit. A connection that was upgraded, such as a WebSocket, is the handler's,
+/// and does not count any more.
 #[derive(Clone, Debug)]
 pub struct Server {
     connections: usize,
     head_time: Duration,
     head_bytes: u32,
-    buffer: usize,
+    write_time: Duration,
     grace: Duration,
     stop: Arc<Stop>,
 }
@@ -72,7 +81,7 @@ impl Server {
             connections: 4_000,
             head_time: Duration::from_secs(10),
             head_bytes: 16 << 10,
-            buffer: 64 << 10,
+            write_time: Duration::from_secs(30),
             grace: Duration::from_secs(30),
             stop: Arc::default(),
         }
@@ -99,6 +108,12 @@ impl Server {
     /// The longest head, in bytes; at least 8 KiB, which hyper needs.
     pub fn head_bytes(mut self, limit: u32) -> Server {
         self.head_bytes = limit.max(8 << 10);
+        self
+    }
+
+    /// How long a client may leave an answer unread, once all buffers are full. The connection is closed then.
+    pub fn write_time(mut self, limit: Duration) -> Server {
+        self.write_time = limit;
         self
     }
 
@@ -189,21 +204,25 @@ impl Server {
     {
         let begun = timeout(self.head_time, || listener.begin(raw))?;
         let Accepted { stream, begun, protocol } = begun?;
-        let (stream, service) = (Io::with_begun(stream, begun), TowerToHyperService::new(service));
+        let stream = Io::with_begun(stream, begun).write_time(self.write_time);
+        let service = TowerToHyperService::new(service);
         match protocol {
             Protocol::Http1 => {
                 let mut builder = http1::Builder::new();
                 builder.timer(Clock).header_read_timeout(self.head_time).half_close(true);
-                builder.max_buf_size(self.buffer.max(self.head_bytes as usize));
+                builder.max_header_size(self.head_bytes as usize);
+                builder.max_buf_size(HTTP1_BUFFER.max(self.head_bytes as usize));
                 let served = builder.serve_connection(stream, service).with_upgrades();
                 self.until_stopped(served, |connection| connection.graceful_shutdown())?;
             }
             Protocol::Http2 => {
                 let requests = Requests::default();
-                let mut builder = http2::Builder::new(requests);
+                let mut builder = http2::Builder::new(requests.executor());
                 builder.timer(Clock).keep_alive_interval(PING_EVERY).keep_alive_timeout(PONG_TIME);
                 builder.max_concurrent_streams(STREAMS).max_pending_accept_reset_streams(RESETS);
-                builder.max_header_list_size(self.head_bytes).max_send_buf_size(self.buffer);
+                builder.max_header_list_size(self.head_bytes).max_send_buf_size(SEND_BUFFER);
+                builder.initial_connection_window_size(CONNECTION_WINDOW);
+                builder.initial_stream_window_size(STREAM_WINDOW);
                 let served = builder.serve_connection(stream, service);
                 self.until_stopped(served, |connection| connection.graceful_shutdown())?;
             }
@@ -216,11 +235,14 @@ impl Server {
         let mut connection = pin!(connection);
         let (mut listening, mut asked) = (self.stop.listen(), false);
         sward::block_on(poll_fn(|context| {
-            if !asked && listening.poll(context).is_ready() {
+            // First, so that a request that has arrived is answered.
+            let ended = connection.as_mut().poll(context);
+            if ended.is_pending() && !asked && listening.poll(context).is_ready() {
                 asked = true;
                 ends(connection.as_mut());
+                return connection.as_mut().poll(context);
             }
-            connection.as_mut().poll(context)
+            ended
         }))
     }
 }
@@ -238,14 +260,37 @@ impl<L: Listener> Drop for Closes<L> {
     }
 }
 
-/// The requests of an HTTP/2 connection: a coroutine each. Requests that are left at its end are cancelled.
-#[derive(Clone, Default)]
-struct Requests(Arc<Mutex<JoinSet<()>>>);
+/// The requests of an HTTP/2 connection: a coroutine each. The drop cancels them.
+#[derive(Default)]
+struct Requests(Arc<Mutex<Vec<JoinHandle<()>>>>);
 
-impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Requests {
+impl Requests {
+    fn executor(&self) -> RequestExecutor {
+        RequestExecutor(Arc::downgrade(&self.0))
+    }
+}
+
+impl Drop for Requests {
+    fn drop(&mut self) {
+        for request in self.0.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+            request.cancel();
+        }
+    }
+}
+
+/// hyper gives a clone to each request, so it does not own them.
+#[derive(Clone)]
+struct RequestExecutor(Weak<Mutex<Vec<JoinHandle<()>>>>);
+
+impl<F: Future<Output = ()> + Send + 'static> Executor<F> for RequestExecutor {
     fn execute(&self, future: F) {
-        let mut requests = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        requests.spawn(move || sward::block_on(future));
-        while requests.try_join_next().is_some() {}
+        // The connection has ended, or its client resets requests faster than their handlers end: the drop of
+        // the future resets this one.
+        let Some(requests) = self.0.upgrade() else { return };
+        let mut requests = requests.lock().unwrap_or_else(PoisonError::into_inner);
+        requests.retain(|request| !request.is_finished());
+        if requests.len() < STREAMS as usize + RESETS {
+            requests.push(sward::spawn(move || sward::block_on(future)));
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! The server over TLS.
 
-use crate::listener::{Accepted, Listener, Protocol};
+use crate::listener::{Accepted, Listener, begin};
 use rustls::{ServerConfig, ServerConnection};
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::sync::Arc;
@@ -50,34 +50,43 @@ impl<S: Socket> Write for Blocking<'_, S> {
 }
 
 impl<S: Socket> TlsStream<S> {
-    /// Shakes hands. The socket is in blocking mode, so this parks.
-    fn accept(socket: S, config: Arc<ServerConfig>) -> io::Result<(TlsStream<S>, Protocol)> {
+    /// Shakes hands, and reads until the protocol is clear. The socket is in blocking mode, so this parks.
+    fn accept(socket: S, config: Arc<ServerConfig>) -> io::Result<Accepted<TlsStream<S>>> {
         let mut connection = ServerConnection::new(config).map_err(io::Error::other)?;
         while connection.is_handshaking() {
             connection.complete_io(&mut Blocking(&socket))?;
         }
+        // The time limit of the caller is also for the first bytes.
+        let (begun, protocol) = begin(&mut rustls::Stream::new(&mut connection, &mut Blocking(&socket)))?;
         socket.set_nonblocking(true)?;
-        let is_h2 = connection.alpn_protocol() == Some(b"h2");
-        let protocol = if is_h2 { Protocol::Http2 } else { Protocol::Http1 };
-        Ok((TlsStream { connection, socket }, protocol))
+        let stream = TlsStream { connection, socket };
+        Ok(Accepted { stream, begun, protocol })
     }
 
-    /// Repeats a call until it has a result.
+    /// Repeats a call, which reads or writes, until it has a result.
     fn poll_call<T>(
         &mut self,
         context: &mut Context<'_>,
+        reads: bool,
         mut call: impl FnMut(&mut rustls::Stream<'_, ServerConnection, Blocking<'_, S>>) -> io::Result<T>,
     ) -> Poll<io::Result<T>> {
         loop {
             let mut blocking = Blocking(&self.socket);
             match call(&mut rustls::Stream::new(&mut self.connection, &mut blocking)) {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    // rustls writes what it has before it reads. So if it has something left, the socket was
-                    // not writable.
-                    ready!(match self.connection.wants_write() {
-                        true => self.socket.poll_writable(context),
-                        false => self.socket.poll_readable(context),
-                    })?;
+                    // rustls writes what it has, and then reads. What it has read may fill its buffers until
+                    // it is taken, so a call that writes does not wait for more.
+                    let writes = self.connection.wants_write();
+                    let mut ready = false;
+                    if writes {
+                        ready |= self.socket.poll_writable(context)?.is_ready();
+                    }
+                    if reads || !writes {
+                        ready |= self.socket.poll_readable(context)?.is_ready();
+                    }
+                    if !ready {
+                        return Poll::Pending;
+                    }
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 result => return Poll::Ready(result),
@@ -88,15 +97,15 @@ impl<S: Socket> TlsStream<S> {
 
 impl<S: Socket> PollStream for TlsStream<S> {
     fn poll_read(&mut self, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
-        self.poll_call(context, |stream| stream.read(buffer))
+        self.poll_call(context, true, |stream| stream.read(buffer))
     }
 
     fn poll_write(&mut self, context: &mut Context<'_>, data: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        self.poll_call(context, |stream| stream.write_vectored(data))
+        self.poll_call(context, false, |stream| stream.write_vectored(data))
     }
 
     fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.poll_call(context, |stream| stream.flush())
+        self.poll_call(context, false, |stream| stream.flush())
     }
 
     fn poll_shutdown(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -116,8 +125,7 @@ impl Listener for Tls<TcpListener> {
 
     fn begin(&self, raw: TcpStream) -> io::Result<Accepted<TlsStream<TcpStream>>> {
         raw.set_nodelay(true)?;
-        let (stream, protocol) = TlsStream::accept(raw, Arc::clone(&self.config))?;
-        Ok(Accepted { stream, begun: Vec::new(), protocol })
+        TlsStream::accept(raw, Arc::clone(&self.config))
     }
 
     fn close(&self) {
@@ -134,8 +142,7 @@ impl Listener for Tls<UnixListener> {
     }
 
     fn begin(&self, raw: UnixStream) -> io::Result<Accepted<TlsStream<UnixStream>>> {
-        let (stream, protocol) = TlsStream::accept(raw, Arc::clone(&self.config))?;
-        Ok(Accepted { stream, begun: Vec::new(), protocol })
+        TlsStream::accept(raw, Arc::clone(&self.config))
     }
 
     fn close(&self) {

@@ -27,6 +27,7 @@ fn router() -> Router {
         )
         .route("/panic", get(async || -> &'static str { std::panic::resume_unwind(Box::new("handler")) }))
         .route("/echo", post(async |body: Bytes| body))
+        .route("/stream", post(async |body: axum::body::Body| body))
 }
 
 struct Running {
@@ -173,12 +174,82 @@ fn long_heads_are_refused() {
     sward::run(|| {
         let running = start(Server::new());
         let mut stream = TcpStream::connect(running.address).unwrap();
-        let head = format!("GET / HTTP/1.1\r\nHost: x\r\nA: {}\r\n\r\n", "a".repeat(200_000));
+        let head = format!("GET / HTTP/1.1\r\nHost: x\r\nA: {}\r\n\r\n", "a".repeat(20_000));
         let _ = stream.write_all(head.as_bytes());
         let mut answer = String::new();
         if stream.read_to_string(&mut answer).is_ok() {
             assert!(answer.starts_with("HTTP/1.1 431"), "{answer}");
         }
+        running.handle.shut_down();
+        running.serves.join().unwrap().unwrap();
+    });
+}
+
+/// A handler whose client is gone is cancelled.
+#[test]
+fn handlers_end_with_their_connection() {
+    static ALIVE: AtomicUsize = AtomicUsize::new(0);
+    struct Counted;
+    impl Drop for Counted {
+        fn drop(&mut self) {
+            ALIVE.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+    sward::run(|| {
+        let router = Router::new().route(
+            "/",
+            get(async || {
+                ALIVE.fetch_add(1, Ordering::SeqCst);
+                let _counted = Counted;
+                sward::sleep(Duration::from_secs(3600));
+            }),
+        );
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (address, server) = (listener.local_addr().unwrap(), Server::new());
+        let handle = server.handle();
+        let serves = sward::spawn(move || server.serve(listener, router));
+        let requests: Vec<_> = (0..10)
+            .map(|_| {
+                sward::spawn(move || {
+                    let client = client(true);
+                    let _ = sward::time::timeout(Duration::from_millis(500), || {
+                        send(&client, address, "/", None).map(drop)
+                    });
+                })
+            })
+            .collect();
+        let start = Instant::now();
+        while ALIVE.load(Ordering::SeqCst) < 10 {
+            assert!(start.elapsed() < Duration::from_secs(60), "the handlers do not begin");
+            sward::sleep(Duration::from_millis(5));
+        }
+        requests.into_iter().for_each(|request| request.join().unwrap());
+        while ALIVE.load(Ordering::SeqCst) > 0 {
+            assert!(start.elapsed() < Duration::from_secs(60), "the handlers do not end");
+            sward::sleep(Duration::from_millis(5));
+        }
+        handle.shut_down();
+        serves.join().unwrap().unwrap();
+    });
+}
+
+/// A client that does not read its answer is left after a while.
+#[test]
+fn clients_that_do_not_read_are_ended() {
+    sward::run(|| {
+        let running = start(Server::new().write_time(Duration::from_millis(200)));
+        let mut stream = TcpStream::connect(running.address).unwrap();
+        let head = b"POST /stream HTTP/1.1\r\nHost: x\r\nContent-Length: 100000000\r\n\r\n";
+        stream.write_all(head).unwrap();
+        // It sends until the server has stopped, and reads nothing.
+        let sends =
+            sward::time::timeout(
+                Duration::from_secs(60),
+                || {
+                    while stream.write_all(&[0; 1 << 16]).is_ok() {}
+                },
+            );
+        assert!(sends.is_ok(), "the connection lives on");
         running.handle.shut_down();
         running.serves.join().unwrap().unwrap();
     });
@@ -300,7 +371,8 @@ mod tls {
             let handle = server.handle();
             let serves = sward::spawn(move || server.serve(Tls::new(listener, config), router()));
             let name = ServerName::try_from("localhost").unwrap();
-            let connection = ClientConnection::new(Arc::new(client), name).unwrap();
+            let config_of_client = Arc::new(client);
+            let connection = ClientConnection::new(config_of_client.clone(), name).unwrap();
             // rustls' own blocking stream parks in sward's socket.
             let mut stream = StreamOwned::new(connection, TcpStream::connect(address).unwrap());
             let body: Vec<u8> = (0..1_000_000).map(|i| (i * 7 % 251) as u8).collect();
@@ -313,6 +385,15 @@ mod tls {
             let mut answer = Vec::new();
             stream.read_to_end(&mut answer).unwrap();
             assert!(answer.starts_with(b"HTTP/1.1 200") && answer.ends_with(&body), "another body");
+            // A client that reads only after it has sent: the server's writes are blocked meanwhile.
+            let name = ServerName::try_from("localhost").unwrap();
+            let connection = ClientConnection::new(config_of_client.clone(), name).unwrap();
+            let mut stream = StreamOwned::new(connection, TcpStream::connect(address).unwrap());
+            stream.write_all(head.replace("/echo", "/stream").as_bytes()).unwrap();
+            stream.write_all(&body).unwrap();
+            let mut answer = Vec::new();
+            stream.read_to_end(&mut answer).unwrap();
+            assert!(answer.starts_with(b"HTTP/1.1 200"));
             // A client that does not shake hands ends only itself.
             let mut plain = TcpStream::connect(address).unwrap();
             plain.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
