@@ -319,7 +319,8 @@ fn own_frame(stack: &Value) -> String {
 }
 
 fn ms(value: &Value) -> String {
-    let duration = Duration::from_secs_f64(value.as_f64().unwrap_or_default().max(0.0) / 1000.0);
+    let seconds = value.as_f64().unwrap_or_default().max(0.0) / 1000.0;
+    let duration = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX);
     format!("{duration:.1?}")
 }
 
@@ -361,7 +362,7 @@ fn get(host: &str, path: &str) -> io::Result<Value> {
     let (head, body) = answer.split_once("\r\n\r\n").ok_or_else(|| bad("the answer has no head"))?;
     let status = head.lines().next().unwrap_or_default();
     if status.split(' ').nth(1) != Some("200") {
-        return Err(io::Error::other(format!("{path}: {status}")));
+        return Err(io::Error::other(format!("{path}: {status:?}")));
     }
     serde_json::from_str(body).map_err(|error| bad(&format!("{path}: {error}")))
 }

@@ -49,7 +49,8 @@ impl fmt::Display for Label<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "coroutine #{}", self.id)?;
         if let Some(name) = self.name {
-            write!(f, " \"{name}\"")?;
+            // Escaped, as a name may come from outside of the program, and reports go to terminals.
+            write!(f, " {name:?}")?;
         }
         write!(f, " (spawned at {})", self.site)
     }
@@ -65,6 +66,8 @@ mod tests {
         let place = format!("{}:{}:{}", file!(), site.line(), site.column());
         let label = Label { id: Id(7), name: Some("reader"), site };
         assert_eq!(label.to_string(), format!("coroutine #7 \"reader\" (spawned at {place})"));
+        let hostile = Label { name: Some("\u{1b}[2J\n"), site, ..label };
+        assert_eq!(hostile.to_string(), format!("coroutine #7 \"\\u{{1b}}[2J\\n\" (spawned at {place})"));
         let label = Label { name: None, ..label };
         assert_eq!(label.to_string(), format!("coroutine #7 (spawned at {place})"));
     }

@@ -306,7 +306,7 @@ impl fmt::Display for Member {
             None => f.write_str("the thread")?,
         }
         if let Some(name) = &self.name {
-            write!(f, " \"{name}\"")?;
+            write!(f, " {name:?}")?;
         }
         match self.spawned_at {
             Some(site) => write!(f, " (spawned at {site})"),

@@ -87,16 +87,21 @@ pub fn recorder_off() {
 /// # .unwrap();
 /// ```
 pub fn record(duration: Duration) -> Trace {
+    record_at_most(duration, MOST_EVENTS)
+}
+
+/// As [`record`], with another limit of events.
+pub(crate) fn record_at_most(duration: Duration, most: usize) -> Trace {
     let caller = Arc::new(());
     let alive = Arc::downgrade(&caller);
     // A cancellation ends the caller's frame.
     let cancelled = move || alive.strong_count() == 0;
-    let trace = outside_of_workers_for(WaitReason::Record, move || record_here(duration, &cancelled));
+    let trace = outside_of_workers_for(WaitReason::Record, move || record_here(duration, most, &cancelled));
     drop(caller);
     trace
 }
 
-fn record_here(duration: Duration, cancelled: &dyn Fn() -> bool) -> Trace {
+fn record_here(duration: Duration, most: usize, cancelled: &dyn Fn() -> bool) -> Trace {
     struct Counted;
     impl Drop for Counted {
         fn drop(&mut self) {
@@ -105,7 +110,7 @@ fn record_here(duration: Duration, cancelled: &dyn Fn() -> bool) -> Trace {
     }
     change(|wanted| wanted.recordings += 1);
     let counted = Counted;
-    let mut reader = Reader::begin(false);
+    let mut reader = Reader::begin(false, most);
     let until = reader.began.at().checked_add(duration);
     loop {
         let left = until.map_or(NAP, |until| until.saturating_duration_since(Instant::now()));
@@ -141,11 +146,16 @@ fn record_here(duration: Duration, cancelled: &dyn Fn() -> bool) -> Trace {
 /// # sward::observe::recorder_off();
 /// ```
 pub fn recorded(last: Duration) -> Trace {
-    outside_of_workers_for(WaitReason::Record, move || recorded_here(last))
+    recorded_at_most(last, MOST_EVENTS)
 }
 
-fn recorded_here(last: Duration) -> Trace {
-    let mut reader = Reader::begin(true);
+/// As [`recorded`], with another limit of events.
+pub(crate) fn recorded_at_most(last: Duration, most: usize) -> Trace {
+    outside_of_workers_for(WaitReason::Record, move || recorded_here(last, most))
+}
+
+fn recorded_here(last: Duration, most: usize) -> Trace {
+    let mut reader = Reader::begin(true, most);
     if reader.start.at().elapsed() < sched::CALIBRATION {
         std::thread::sleep(sched::CALIBRATION);
     }
@@ -160,15 +170,16 @@ struct Reader {
     began: Clock,
     from_oldest: bool,
     tracks: Vec<Track>,
-    /// How many events there was no room for.
+    /// How many events there may be, and how many more there were.
+    most: usize,
     left_out: u64,
 }
 
 impl Reader {
     /// Begins with the oldest events, or with the next ones.
-    fn begin(from_oldest: bool) -> Reader {
+    fn begin(from_oldest: bool, most: usize) -> Reader {
         let (start, began) = (Clock::start(), Clock::now());
-        let mut reader = Reader { start, began, from_oldest, tracks: Vec::new(), left_out: 0 };
+        let mut reader = Reader { start, began, from_oldest, tracks: Vec::new(), most, left_out: 0 };
         reader.add_tracks(from_oldest);
         reader
     }
@@ -199,13 +210,21 @@ impl Reader {
         let mut count: usize = self.tracks.iter().map(|track| track.events.len()).sum();
         for track in &mut self.tracks {
             let before = track.events.len();
-            track.lost += track.cursor.read(&mut track.events);
-            let room = MOST_EVENTS.saturating_sub(count);
-            if track.events.len() - before > room {
-                self.left_out += (track.events.len() - before - room) as u64;
-                track.events.truncate(before + room);
+            let lost = track.cursor.read(&mut track.events);
+            track.lost += lost;
+            let mut kept = before;
+            if lost > 0 {
+                // What is before a gap does not fit what is behind it: a turn may have ended in between.
+                track.lost += before as u64;
+                track.events.drain(..before);
+                (count, kept) = (count - before, 0);
             }
-            count += track.events.len() - before;
+            let room = self.most.saturating_sub(count);
+            if track.events.len() - kept > room {
+                self.left_out += (track.events.len() - kept - room) as u64;
+                track.events.truncate(kept + room);
+            }
+            count += track.events.len() - kept;
         }
     }
 
@@ -259,7 +278,7 @@ pub(super) fn write_past(cause: &str) {
     let mut written = WRITTEN.get().lock().unwrap_or_else(PoisonError::into_inner);
     *written = (*written + 1).min(MOST_FILES);
     let path = numbered(path, *written);
-    let trace = recorded_here(PAST);
+    let trace = recorded_here(PAST, MOST_EVENTS);
     let write = || -> io::Result<()> { trace.write_to(BufWriter::new(File::create(&path)?)) };
     match write() {
         Ok(()) => report(format_args!("sward: the last seconds before {cause} are in {}", path.display())),

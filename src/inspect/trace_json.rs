@@ -274,7 +274,8 @@ fn slices_of_worker(trace: &Trace, worker: usize) -> Vec<Slice> {
         }
         first = false;
     }
-    if let Some((id, from)) = turn {
+    // If the last events are missing, nobody knows how long it lasted.
+    if let Some((id, from)) = turn.filter(|_| trace.lost == 0) {
         let still = TraceEventKind::Resume { coroutine: id };
         slices.push(of_turn(id, from, trace.lasts, &still));
     }

@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 const MOST_VALUES: u64 = 10_000;
 
 /// Passes the [`Metrics`] of a runtime to the recorder of the crate `metrics`, under the names that
-/// [`to_prometheus`](Metrics::to_prometheus) uses.
+/// [`to_prometheus`](Metrics::to_prometheus) uses. Only `sward_parked_seconds_total` is the gauge
+/// `sward_parked_seconds`, since the counters of that crate are whole numbers.
 ///
 /// Install the recorder of your program first. Then either call [`report`](Self::report) before each export,
 /// or spawn a coroutine that [reports every few seconds](Self::report_every).
@@ -95,6 +96,7 @@ impl MetricsReporter {
         gauge!("sward_stack_bytes", "state" => "cached").set(stacks.cached_bytes as f64);
         counter!("sward_no_stack_total").absolute(metrics.no_stack);
         counter!("sward_deadlocks_total").absolute(metrics.deadlocks as u64);
+        counter!("sward_lost_panics_total").absolute(metrics.lost_panics);
         for park in &metrics.parks {
             counter!("sward_parks_total", "call" => park.call).absolute(park.count);
             // The counters of the crate are whole numbers.

@@ -309,7 +309,7 @@ fn sockets_wait_for_readiness() {
 
 /// An event that lasts although a read would block does not keep a poll in a loop.
 #[test]
-fn urgent_data_is_not_taken_for_a_byte() {
+fn out_of_band_data_is_not_taken_for_a_byte() {
     in_runtime(|| {
         let (mut client, mut server) = pair();
         // SAFETY: the byte is alive during the call.

@@ -161,7 +161,10 @@ fn pages_of_other_origins_are_refused() {
         ("X: y".to_owned(), "400"),
         ("Host: localhost\r\nHost: evil.example".to_owned(), "400"),
         ("Host: localhost\r\nSec-Fetch-Site: cross-site\r\nSec-Fetch-Mode: no-cors".to_owned(), "403"),
-        ("Host: localhost\r\nSec-Fetch-Site: cross-site\r\nSec-Fetch-Mode: navigate".to_owned(), "200"),
+        ("Host: localhost\r\nSec-Fetch-Site: cross-site\r\nSec-Fetch-Mode: navigate".to_owned(), "403"),
+        ("Host: localhost\r\nOrigin: http://evil.example".to_owned(), "403"),
+        ("Host: localhost\r\nReferer: http://evil.example/".to_owned(), "403"),
+        ("Host: localhost\r\nReferer: http://localhost/".to_owned(), "200"),
         ("Host: localhost\r\nSec-Fetch-Site: same-origin\r\nSec-Fetch-Mode: cors".to_owned(), "200"),
     ] {
         let request = format!("GET /healthz HTTP/1.1\r\n{fields}\r\nConnection: close\r\n\r\n");

@@ -94,9 +94,9 @@ pub trait PollStream: Send + Unpin + 'static {
 /// A stream of sward for code that polls: tokio's and futures' `AsyncRead` and `AsyncWrite`, on any executor.
 ///
 /// The stream is in non-blocking mode from here on, and so are its clones, until
-/// [`into_inner`](Polled::into_inner). No call parks: a coroutine that polls what is always ready gets `Pending`
-/// now and then, and is woken at once, so that others go first. A task may
-/// move between threads; if two tasks poll the same direction, the one that has polled last is woken.
+/// [`into_inner`](Polled::into_inner). No call parks: a coroutine that polls what is always ready gets
+/// `Pending` now and then, and is woken at once, so that others go first. A task may move between threads; if
+/// two tasks poll the same direction, the one that has polled last is woken.
 ///
 /// On an executor that is not sward's, some sward runtime of the process has to run.
 #[derive(Debug)]

@@ -39,10 +39,10 @@ const PONG_TIME: Duration = Duration::from_secs(20);
 /// Serves HTTP/1.1 and HTTP/2 on one listener.
 ///
 /// The limits have defaults that bound the memory of a connection: no more than 4,000 connections at once, 10
-/// seconds and 16 KiB for a head, 30 seconds for a client to read on. HTTP/1.1: 64 KiB of buffers. HTTP/2: 100
-/// requests at once, 256 KiB received and not read, and 16 KiB to be sent for each request. What a body may
-/// hold is for the handler to limit. A connection that was upgraded, such as a WebSocket, is the handler's,
-/// and does not count any more.
+/// seconds and 16 KiB for a head, 30 seconds for a client to read on. HTTP/1.1: 64 KiB of buffers. HTTP/2:
+/// 100 requests at once, 256 KiB received and not read, and 16 KiB to be sent for each request. What a body
+/// may hold is for the handler to limit. A connection that was upgraded, such as a WebSocket, is the
+/// handler's, and does not count any more.
 #[derive(Clone, Debug)]
 pub struct Server {
     connections: usize,
@@ -111,7 +111,8 @@ impl Server {
         self
     }
 
-    /// How long a client may leave an answer unread, once all buffers are full. The connection is closed then.
+    /// How long a client may leave an answer unread, once all buffers are full. The connection is closed
+    /// then.
     pub fn write_time(mut self, limit: Duration) -> Server {
         self.write_time = limit;
         self

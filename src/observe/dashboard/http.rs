@@ -266,11 +266,6 @@ fn head(parsed: &httparse::Request<'_, '_>, policy: &Policy, local: IpAddr) -> R
         }
         _ => return refuse(Status::BadRequest, "a request has one Host\n"),
     }
-    // Browsers send these. A link to the page may be followed from anywhere.
-    let elsewhere = matches!(one("sec-fetch-site"), "cross-site" | "same-site");
-    if elsewhere && one("sec-fetch-mode") != "navigate" {
-        return refuse(Status::Forbidden, "not for pages of other origins\n");
-    }
     let target = parsed.path.unwrap_or_default();
     // The absolute form, as proxies get it: its host is that of the field.
     let target = match target.split_once("://") {
@@ -278,6 +273,23 @@ fn head(parsed: &httparse::Request<'_, '_>, policy: &Policy, local: IpAddr) -> R
         _ => target,
     };
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    // Browsers send these. A link to the page may be followed from anywhere, but no page of another origin
+    // makes the server work, not even in a frame.
+    let elsewhere = matches!(one("sec-fetch-site"), "cross-site" | "same-site");
+    let follows = one("sec-fetch-mode") == "navigate" && one("sec-fetch-dest") == "document" && path == "/";
+    if elsewhere && !follows {
+        return refuse(Status::Forbidden, "not for pages of other origins\n");
+    }
+    // Over plain HTTP to another machine they do not send those, but these. The page itself has this host.
+    let host = one("host");
+    let origins = [one("origin"), one("referer")].into_iter().filter(|origin| !origin.is_empty());
+    let is_own = |origin: &str| {
+        let named = origin.split_once("://").map_or("", |(_, rest)| rest);
+        named.split('/').next().is_some_and(|named| same(named, host))
+    };
+    if path != "/" && !origins.clone().all(is_own) {
+        return refuse(Status::Forbidden, "not for pages of other origins\n");
+    }
     let said = |word| all("connection").flat_map(|text| text.split(',')).any(|part| same(part, word));
     Ok(Head {
         request: Request { path: path.to_owned(), query: query.to_owned() },

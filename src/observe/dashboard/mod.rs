@@ -69,10 +69,11 @@ pub fn serve<A: ToSocketAddrs>(address: A) -> io::Result<Server> {
 /// server listens on loopback only, unless [`allow_remote`](Self::allow_remote) says otherwise. Even there a
 /// web page that somebody has opened could try to read it. Hence a request must name this machine by a
 /// loopback address, by `localhost`, by the address that it was sent to, or by a name given to
-/// [`host`](Self::host). Requests that a page of another origin makes are refused.
+/// [`host`](Self::host). Requests that a page of another origin makes are refused, but for a link to `/`.
 ///
-/// The server reads (`GET`, `HEAD`) and changes nothing. It bounds what a client can make it do: 32
-/// connections, a request's head of 8 KiB and five seconds, and one dump at a time.
+/// The server reads (`GET`, `HEAD`). It changes nothing, except that a trace switches the flight recorder on
+/// for its time. It bounds what a client can make it do: 32 connections, a request's head of 8 KiB and five
+/// seconds, two dumps and one trace at a time, and 300,000 events in a trace.
 #[derive(Clone, Debug, Default)]
 pub struct Dashboard {
     remote: bool,

@@ -5,7 +5,7 @@
 use super::http::{Body, Request, Response, Status};
 use crate::base::counted_threads::CountedThread;
 use crate::channel::bounded;
-use crate::inspect::{deadlocks, dump, leaks, record, recorded, sites};
+use crate::inspect::{deadlocks, dump, leaks, record_at_most, recorded_at_most, sites};
 use crate::runtime::{Metrics, metrics_of_all};
 use crate::sync::{Mutex, Semaphore};
 use crate::time::timeout;
@@ -41,8 +41,10 @@ const FRESH: Duration = Duration::from_millis(500);
 const LARGE: usize = 2;
 const TURN: Duration = Duration::from_secs(10);
 
-/// The longest trace, in seconds.
+/// The longest trace, in seconds, and how many events it has at most: some hundred megabytes while it is
+/// made.
 const LONGEST: f64 = 60.0;
+const MOST_EVENTS: usize = 300_000;
 
 const PATHS: &str = "sward: there is no such page. There are:\n\
                      /  /dump  /dump?full=1  /dump.json  /summary.json  /deadlocks.json  /leaks  /sites  /sites.json\n\
@@ -54,11 +56,17 @@ pub(super) struct Routes {
     summary: Mutex<Option<(Instant, Arc<str>)>>,
     /// For large answers.
     large: Arc<Semaphore>,
+    /// For traces, so that they do not keep dumps waiting.
+    trace: Arc<Semaphore>,
 }
 
 impl Routes {
     pub(super) fn new() -> Routes {
-        Routes { summary: Mutex::new(None), large: Arc::new(Semaphore::new(LARGE)) }
+        Routes {
+            summary: Mutex::new(None),
+            large: Arc::new(Semaphore::new(LARGE)),
+            trace: Arc::new(Semaphore::new(1)),
+        }
     }
 
     pub(super) fn answer(&self, request: &Request) -> Response {
@@ -66,7 +74,7 @@ impl Routes {
             "/" | "/index.html" => Ok(page()),
             "/healthz" => Ok(Response::ok(Response::TEXT, "ok\n")),
             "/summary.json" => self.summary(),
-            "/deadlocks.json" => on_thread(deadlocks_json).map(|text| Response::ok(Response::JSON, text)),
+            "/deadlocks.json" => self.large(Response::JSON, deadlocks_json),
             "/leaks" => self.large(Response::TEXT, || leaks().to_string()),
             "/sites" => on_thread(|| sites().to_string()).map(|text| Response::ok(Response::TEXT, text)),
             "/sites.json" => on_thread(|| sites().to_json()).map(|text| Response::ok(Response::JSON, text)),
@@ -104,8 +112,12 @@ impl Routes {
             Some(value.filter(|value| (0.0..=LONGEST).contains(value)).map(Duration::from_secs_f64))
         };
         match (seconds("last"), seconds("seconds")) {
-            (Some(Some(last)), None) => self.large(Response::JSON, move || recorded(last).to_json()),
-            (None, Some(Some(time))) => self.large(Response::JSON, move || record(time).to_json()),
+            (Some(Some(last)), None) => {
+                limited(&self.trace, Response::JSON, move || recorded_at_most(last, MOST_EVENTS).to_json())
+            }
+            (None, Some(Some(time))) => {
+                limited(&self.trace, Response::JSON, move || record_at_most(time, MOST_EVENTS).to_json())
+            }
             _ => {
                 let text = format!("/trace?seconds=5 or /trace?last=10, up to {LONGEST} seconds\n");
                 Ok(Response::refusal(Status::BadRequest, text))
@@ -131,13 +143,22 @@ impl Routes {
         kind: &'static str,
         make: impl FnOnce() -> String + Send + 'static,
     ) -> io::Result<Response> {
-        let Ok(Ok(permit)) = timeout(TURN, || self.large.acquire_owned()) else {
-            let response = Response::refusal(Status::Busy, "other clients read dumps and traces\n");
-            return Ok(Response { fields: Cow::Borrowed("Retry-After: 5\r\n"), ..response });
-        };
-        let text = on_thread(make)?;
-        Ok(Response { _permit: Some(permit), ..Response::ok(kind, text) })
+        limited(&self.large, kind, make)
     }
+}
+
+/// An answer that is made when it gets a permit. The permit is kept until the answer is sent.
+fn limited(
+    permits: &Arc<Semaphore>,
+    kind: &'static str,
+    make: impl FnOnce() -> String + Send + 'static,
+) -> io::Result<Response> {
+    let Ok(Ok(permit)) = timeout(TURN, || permits.acquire_owned()) else {
+        let response = Response::refusal(Status::Busy, "other clients read dumps and traces\n");
+        return Ok(Response { fields: Cow::Borrowed("Retry-After: 5\r\n"), ..response });
+    };
+    let text = on_thread(make)?;
+    Ok(Response { _permit: Some(permit), ..Response::ok(kind, text) })
 }
 
 /// The page, with a policy under which a browser runs and loads nothing else.

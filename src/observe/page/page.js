@@ -54,8 +54,13 @@ function reconcile(parent, items, key, make, update) {
   const before = new Map();
   for (const child of parent.children) before.set(child.key, child);
   const wanted = [];
+  const times = new Map();
   for (const item of items) {
-    const its = key(item);
+    // Keys need not differ: runtimes may have the same name.
+    const plain = key(item);
+    const time = times.get(plain) || 0;
+    times.set(plain, time + 1);
+    const its = time ? `${plain}\u0000${time}` : plain;
     let child = before.get(its);
     if (child) before.delete(its);
     else {
@@ -920,6 +925,7 @@ async function poll() {
     // Without accounting little changes there.
     if (lastCosts || polls % 10 === 0) showCosts(await get("sites.json").then(answer => answer.json()));
     polls += 1;
+    if (paused) return;
     state("live", "on");
   } catch (error) {
     if (paused) return;
