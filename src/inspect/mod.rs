@@ -44,8 +44,10 @@ pub use dump::{
 };
 pub use leak_check::{LeakCheck, assert_no_leaks};
 pub use leaks::{LeakSearch, Leaks, leaks};
+pub(crate) use recorder::set_file as set_trace_file;
 pub use recorder::{record, recorded, recorder_off, recorder_on};
-pub(crate) use recorder::{record_at_most, recorded_at_most, set_file as set_trace_file};
+#[cfg(feature = "dashboard")]
+pub(crate) use recorder::{record_at_most, recorded_at_most};
 pub(crate) use signal::{WANT_SIGNAL, dump_on, parse_signal};
 pub use sites::{SiteWait, Sites, SpawnSite, StackUse, set_accounting, sites};
 pub use stack::{Frame, Stack, StackExtent, Symbol};

@@ -119,7 +119,9 @@ impl Builder {
     /// While the turn lasts, a report on stderr names the coroutine, and says whether it computes or is
     /// blocked in the kernel, how many wait for the worker, and on Linux with glibc where the coroutine is.
     /// That report comes only if something waits that only this worker can run, or that no worker runs, and
-    /// at most every ten seconds. [`WorkerMetrics::stalls`](super::WorkerMetrics::stalls) counts all stalls.
+    /// at most every ten seconds. `SWARD_STALL_REPORTS=0` in the environment switches it off: in a program
+    /// with debug information, finding the names of the stack takes tens of megabytes, of which the
+    /// allocator may keep a part. [`WorkerMetrics::stalls`](super::WorkerMetrics::stalls) counts all stalls.
     ///
     /// Time in which the system did not run the worker's thread does not count against the coroutine. A stall
     /// is reported only after ten times the threshold if [waits are checked](Self::checks), since
@@ -404,7 +406,7 @@ impl Builder {
         let runtime = Runtime { shared: Shared::new(config)? };
         *runtime.shared.threads.alive.lock() = Some(Arc::new(fork::Alive::new()));
         // On an error the runtime is dropped, which ends the threads that did start.
-        monitor::start(&runtime.shared, self.on_stall.0)?;
+        monitor::start(&runtime.shared, self.on_stall.0, defaults.stall_reports)?;
         for index in 0..runtime.shared.config().workers {
             sched::start_worker(&runtime.shared, index)?;
         }

@@ -17,6 +17,8 @@ pub(super) struct Defaults {
     pub(super) homes: Homes,
     pub(super) deadlocks: DeadlockWatch,
     pub(super) accounting: bool,
+    /// Whether stalls are reported on stderr.
+    pub(super) stall_reports: bool,
     /// The signal that makes a dump.
     pub(super) dump_signal: Option<i32>,
     /// Where such a dump goes, instead of stderr.
@@ -44,6 +46,7 @@ impl Defaults {
             let deadlocks = variable("SWARD_DEADLOCKS", parse_deadlocks, WANT_DEADLOCKS)?;
             let deadlocks = deadlocks.unwrap_or(DeadlockWatch::Reports);
             let accounting = variable("SWARD_ACCOUNTING", parse_switch, WANT_SWITCH)?.unwrap_or(false);
+            let stall_reports = variable("SWARD_STALL_REPORTS", parse_switch, WANT_SWITCH)?.unwrap_or(true);
             let dump_signal = variable("SWARD_DUMP_SIGNAL", parse_signal, WANT_SIGNAL)?;
             let dump_file = path("SWARD_DUMP_FILE");
             let record = variable("SWARD_RECORD", parse_record, WANT_RECORD)?.flatten();
@@ -56,6 +59,7 @@ impl Defaults {
                 homes,
                 deadlocks,
                 accounting,
+                stall_reports,
                 dump_signal,
                 dump_file,
                 record,

@@ -62,6 +62,7 @@
 //! | `SWARD_CHECK` | `1` or `0` | [`Builder::checks`] |
 //! | `SWARD_ACCOUNTING` | `1` or `0` | [`Builder::accounting`] |
 //! | `SWARD_DEADLOCKS` | `1`, `0`, or `abort` | [`Builder::watch_deadlocks`] |
+//! | `SWARD_STALL_REPORTS` | `1` or `0` | - : whether [stalls](Builder::stall_threshold) are reported on stderr |
 //! | `SWARD_DUMP_SIGNAL` | the name of a signal, such as `QUIT`, or its number | [`Builder::dump_on`] |
 //! | `SWARD_DUMP_FILE` | a path | - : where such dumps go, instead of stderr |
 //! | `SWARD_RECORD` | `1`, `0`, or the bytes of a ring, with `K`, `M` or `G` | [`Builder::record`] |

@@ -55,9 +55,10 @@ const SUSPECTS: usize = 8;
 /// Events that are fetched at once.
 const EVENTS: usize = 256;
 
-/// Starts the netpoller thread of a runtime. `on_stall` gets the stalls that would be reported on stderr.
-pub(super) fn start(shared: &Arc<Shared>, on_stall: Option<OnStall>) -> io::Result<()> {
-    let monitor = Monitor { shared: Arc::clone(shared), on_stall };
+/// Starts the netpoller thread of a runtime. `on_stall` gets the stalls that would be reported on stderr;
+/// without it they are reported if `reports` says so.
+pub(super) fn start(shared: &Arc<Shared>, on_stall: Option<OnStall>, reports: bool) -> io::Result<()> {
+    let monitor = Monitor { shared: Arc::clone(shared), on_stall, reports };
     let name = format!("{}-netpoll", shared.config().thread_name);
     shared.threads.start(name, move || {
         let _bomb = AbortOnPanic;
@@ -70,6 +71,8 @@ pub(super) fn start(shared: &Arc<Shared>, on_stall: Option<OnStall>) -> io::Resu
 struct Monitor {
     shared: Arc<Shared>,
     on_stall: Option<OnStall>,
+    /// Whether stalls are reported on stderr.
+    reports: bool,
 }
 
 /// What the netpoller thread remembers between two ticks.
@@ -318,7 +321,9 @@ impl Monitor {
             suspects: if blocked { siblings.parked } else { Vec::new() },
             stack: None,
         };
-        inspect::report_stall(&self.shared, stall, kept.turn, self.on_stall.clone());
+        if self.reports || self.on_stall.is_some() {
+            inspect::report_stall(&self.shared, stall, kept.turn, self.on_stall.clone());
+        }
         true
     }
 

@@ -34,8 +34,9 @@ impl Server {
         let mut child = Command::new(example_path(example)?)
             .arg("0")
             .args(arguments)
-            // Checked waits load the debug information, and tests measure the memory of examples.
+            // Checked waits and reports load the debug information, and tests measure the memory of examples.
             .env("SWARD_CHECK", "0")
+            .env("SWARD_STALL_REPORTS", "0")
             .stdout(Stdio::piped())
             .spawn()
             .expect("the example starts");
