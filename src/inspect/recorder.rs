@@ -140,9 +140,13 @@ fn record_here(duration: Duration, most: usize, cancelled: &dyn Fn() -> bool) ->
 /// use std::time::Duration;
 ///
 /// sward::observe::recorder_on(None);
-/// sward::run(|| sward::spawn(|| 6 * 7).join()).unwrap();
-/// let trace = sward::observe::recorded(Duration::from_secs(10));
-/// assert!(trace.events.len() > 2);
+/// sward::run(|| {
+///     sward::spawn(|| 6 * 7).join()?;
+///     let trace = sward::observe::recorded(Duration::from_secs(10));
+///     assert!(trace.events.len() > 2);
+///     Ok::<(), sward::task::JoinError>(())
+/// })
+/// .unwrap();
 /// # sward::observe::recorder_off();
 /// ```
 pub fn recorded(last: Duration) -> Trace {
