@@ -29,8 +29,8 @@ impl Deques {
 /// The worker's end of one queue.
 pub(super) struct Deque {
     deque: Worker<Runnable>,
-    /// The capacity of the buffer, as far as this file knows: thieves and the injector may have enlarged it.
-    /// If it is wrong, the buffer changes on the thread-locals of a home.
+    /// The capacity of the buffer, as far as this file knows: thieves, the injector and pushes in a pinned
+    /// home may have enlarged it. If it is wrong, the buffer changes on the thread-locals of a home.
     capacity: Cell<usize>,
 }
 
@@ -42,22 +42,27 @@ impl Deque {
     /// Adds an item. The worker runs that home.
     #[inline]
     pub(super) fn push<R>(&self, home: &Home<R>, item: Runnable) {
-        let len = self.deque.len();
         // A full buffer doubles.
-        if len >= self.capacity.get() {
-            self.capacity.set((len + 1).next_power_of_two());
-            let mut item = Some(item);
-            home.outside(&mut || self.deque.push(item.take().expect("called once")));
-        } else {
-            self.deque.push(item);
+        if home.is_mobile() && self.deque.len() >= self.capacity.get() {
+            return self.grow_and_push(home, item);
         }
+        self.deque.push(item);
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn grow_and_push<R>(&self, home: &Home<R>, item: Runnable) {
+        self.capacity.set((self.deque.len() + 1).next_power_of_two());
+        let mut item = Some(item);
+        home.outside(&mut || self.deque.push(item.take().expect("called once")));
     }
 
     /// Takes the next item. The worker runs that home.
     #[inline]
     pub(super) fn pop<R>(&self, home: &Home<R>) -> Option<Runnable> {
         // A pop that leaves a large buffer a quarter full halves it.
-        if self.capacity.get() > LEAST && self.deque.len() <= self.capacity.get() / 4 + 1 {
+        if self.capacity.get() > LEAST && home.is_mobile() && self.deque.len() <= self.capacity.get() / 4 + 1
+        {
             return self.pop_and_shrink(home);
         }
         self.deque.pop()
