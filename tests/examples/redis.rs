@@ -226,11 +226,14 @@ fn redis_has_a_limit_of_memory() {
     }
     // Incomplete commands count as well.
     exchange(&mut stream, &command(&["DEL", "a"]), ":1\r\n");
-    let mut begun = server.connect();
+    let mut begun = None;
     let whole = command(&["SET", "f", &large]);
-    begun.write_all(&whole.as_bytes()[..whole.len() - 3]).expect("written");
     let set = command(&["SET", "g", &large]);
     crate::programs::wait_for("the memory that is taken", || {
+        // Anew each time: if the other command takes the memory first, this one gets none until its end.
+        let begin = begun.insert(server.connect());
+        begin.write_all(&whole.as_bytes()[..whole.len() - 3]).expect("written");
+        std::thread::sleep(Duration::from_millis(20));
         let mut other = server.connect();
         other.write_all(set.as_bytes()).expect("written");
         let mut first = [0];

@@ -110,7 +110,7 @@ pub fn resident_kib(pid: u32) -> u64 {
 }
 
 /// Waits until the condition holds.
-pub fn wait_for(what: &str, holds: impl Fn() -> bool) {
+pub fn wait_for(what: &str, mut holds: impl FnMut() -> bool) {
     let limit = Instant::now() + Duration::from_secs(30);
     while !holds() {
         assert!(Instant::now() < limit, "never: {what}");
