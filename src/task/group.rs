@@ -446,7 +446,7 @@ mod tests {
     use crate::sched;
     use crate::task::{self, JoinError};
     use std::sync::Arc;
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
     use std::time::{Duration, Instant};
 
     fn everywhere(test: impl Fn() + Send + Sync) {
@@ -594,17 +594,27 @@ mod tests {
         runtime.run(|| {
             for in_closure in [true, false] {
                 let counts = CountsCancelling(Arc::clone(&seen));
+                let masked = Arc::new(AtomicBool::new(false));
+                let is_masked = Arc::clone(&masked);
                 let parent = crate::spawn(move || {
                     let _counts = counts;
                     crate::scope(|s| {
-                        let child = s.spawn(|| task::mask(|| crate::sleep(Duration::from_millis(10))));
+                        let child = s.spawn(|| {
+                            task::mask(|| {
+                                masked.store(true, Ordering::Relaxed);
+                                crate::sleep(Duration::from_millis(10));
+                            });
+                        });
                         if in_closure {
                             child.join().expect("not cancelled");
                         }
                     });
                     task::park();
                 });
-                crate::sleep(Duration::from_millis(2));
+                // Not before it has started: then it would never run.
+                while !is_masked.load(Ordering::Relaxed) {
+                    crate::yield_now();
+                }
                 parent.cancel();
                 assert!(matches!(parent.join(), Err(JoinError::Cancelled)));
             }
