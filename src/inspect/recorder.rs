@@ -214,21 +214,13 @@ impl Reader {
         let mut count: usize = self.tracks.iter().map(|track| track.events.len()).sum();
         for track in &mut self.tracks {
             let before = track.events.len();
-            let lost = track.cursor.read(&mut track.events);
-            track.lost += lost;
-            let mut kept = before;
-            if lost > 0 {
-                // What is before a gap does not fit what is behind it: a turn may have ended in between.
-                track.lost += before as u64;
-                track.events.drain(..before);
-                (count, kept) = (count - before, 0);
-            }
+            track.lost += track.cursor.read(&mut track.events);
             let room = self.most.saturating_sub(count);
-            if track.events.len() - kept > room {
-                self.left_out += (track.events.len() - kept - room) as u64;
-                track.events.truncate(kept + room);
+            if track.events.len() - before > room {
+                self.left_out += (track.events.len() - before - room) as u64;
+                track.events.truncate(before + room);
             }
-            count += track.events.len() - kept;
+            count += track.events.len() - before;
         }
     }
 

@@ -22,7 +22,8 @@ pub struct Trace {
     pub coroutines: Vec<TraceCoroutine>,
     /// The events, in the order of their times.
     pub events: Vec<TraceEvent>,
-    /// How many events of the span are missing: they were overwritten, or there were too many for a trace.
+    /// How many events of the span are missing: they were overwritten, or there were too many for a trace. If
+    /// some are missing in the midst, two turns of a coroutine may be shown as one.
     pub lost: u64,
 }
 
