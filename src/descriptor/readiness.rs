@@ -175,7 +175,6 @@ pub(crate) fn poll_ready(
     direction: Direction,
     context: &mut Context<'_>,
 ) -> Poll<io::Result<()>> {
-    source.prepare()?;
     if budget_is_used_up() {
         // The caller may hold locks over a poll, so it is not here that the coroutine lets others go first.
         context.waker().wake_by_ref();
@@ -183,7 +182,7 @@ pub(crate) fn poll_ready(
     }
     let leaving = RearmOnExit { source, direction };
     loop {
-        source.check_open()?;
+        source.prepare()?;
         let times_ready = source.times_ready();
         // Before the question, so that an edge after it is kept.
         let taken = source.event(direction).take();

@@ -214,8 +214,8 @@ impl<T> Pollable<T> {
     /// when it is worth polling again. If several tasks poll it for one direction, the task that has polled
     /// last is woken. The waker is called on a worker, so it must not block. Does not park.
     ///
-    /// In a coroutine it is a cancellation point, and lets others run now and then. On a plain thread it
-    /// fails if no runtime runs in the process.
+    /// A coroutine that polls what is always ready gets `Pending` now and then, and is woken at once, so that
+    /// others go first. On a plain thread it fails if no runtime runs in the process.
     pub fn poll_readable(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.watched.file.poll_ready(Direction::Read, context)
     }

@@ -155,7 +155,8 @@ macro_rules! readable_methods {
             /// `WouldBlock`. If several tasks poll one socket for one direction, the task that has polled
             /// last is woken. The waker is called on a worker, so it must not block.
             ///
-            /// In a coroutine it is a cancellation point, and lets others run now and then.
+            /// A coroutine that polls what is always ready gets `Pending` now and then, and is woken at once,
+            /// so that others go first.
             ///
             /// # Errors
             ///

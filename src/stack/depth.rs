@@ -1,8 +1,8 @@
 //! How deep a coroutine has used its stack. The kernel knows which pages were touched.
 //!
-//! A stack is used again and again, so pages that are present may be those of an earlier coroutine. So a
-//! stack that is to be measured is *discarded* first: then it has no pages. The pages that are present later
-//! are the coroutine's own.
+//! Coroutines use a stack one after the other, so its present pages may be those of an earlier one. Hence the
+//! worker *discards* the stack before a coroutine starts that is measured: it gives all pages back to the
+//! kernel. Each page that is present later was touched by that coroutine.
 //!
 //! What this misses: pages that the kernel has swapped out, and how much of the last page was used.
 

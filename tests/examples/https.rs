@@ -1,6 +1,6 @@
 //! `https`, on rustls.
 
-use crate::programs::Server;
+use crate::programs::{Server, read_until};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
@@ -29,12 +29,7 @@ impl Drop for TempFile {
 
 /// Reads one response of HTTP/1.1 with a `Content-Length`: the head in lower case, and the body.
 pub(crate) fn response(stream: &mut impl Read) -> io::Result<(String, Vec<u8>)> {
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        let mut byte = [0];
-        stream.read_exact(&mut byte)?;
-        head.push(byte[0]);
-    }
+    let head = read_until(stream, b"\r\n\r\n")?;
     let head = String::from_utf8_lossy(&head).to_lowercase();
     let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).expect("a length");
     let mut body = vec![0; length.parse().expect("a number")];

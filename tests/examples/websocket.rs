@@ -1,6 +1,6 @@
 //! `websocket`, on tungstenite.
 
-use crate::programs::Server;
+use crate::programs::{Server, read_until};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::thread;
@@ -130,12 +130,7 @@ fn websocket_refuses_foreign_pages() {
 
 /// Reads the head of a response, in lower case.
 pub(crate) fn head(stream: &mut impl Read) -> String {
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        let mut byte = [0];
-        stream.read_exact(&mut byte).expect("read");
-        head.push(byte[0]);
-    }
+    let head = read_until(stream, b"\r\n\r\n").expect("read");
     String::from_utf8_lossy(&head).to_lowercase()
 }
 

@@ -3,7 +3,7 @@
 
 pub mod http;
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
@@ -107,6 +107,17 @@ pub fn resident_kib(pid: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("a living process");
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("its line");
     line.trim().trim_end_matches(" kB").parse().expect("a number")
+}
+
+/// Reads up to that end and with it, and nothing of what follows.
+pub fn read_until(stream: &mut impl Read, end: &[u8]) -> io::Result<Vec<u8>> {
+    let mut read = Vec::new();
+    while !read.ends_with(end) {
+        let mut byte = [0];
+        stream.read_exact(&mut byte)?;
+        read.push(byte[0]);
+    }
+    Ok(read)
 }
 
 /// Waits until the condition holds.

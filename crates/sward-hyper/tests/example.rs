@@ -3,7 +3,7 @@
 #[path = "../../../tests/programs/mod.rs"]
 mod programs;
 
-use programs::{Server, wait_for};
+use programs::{Server, read_until, wait_for};
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::thread;
@@ -15,22 +15,12 @@ const GET_CLOSE: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: clos
 
 /// Reads a response with a length: its head in lower case, and its body.
 fn response(stream: &mut impl Read) -> io::Result<(String, Vec<u8>)> {
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        let mut byte = [0];
-        stream.read_exact(&mut byte)?;
-        head.push(byte[0]);
-    }
+    let head = read_until(stream, b"\r\n\r\n")?;
     let head = String::from_utf8_lossy(&head).to_lowercase();
     let mut body = Vec::new();
     if head.contains("transfer-encoding: chunked") {
         loop {
-            let mut line = Vec::new();
-            while !line.ends_with(b"\r\n") {
-                let mut byte = [0];
-                stream.read_exact(&mut byte)?;
-                line.push(byte[0]);
-            }
+            let line = read_until(stream, b"\r\n")?;
             let length = usize::from_str_radix(String::from_utf8_lossy(&line).trim(), 16).expect("a length");
             let begin = body.len();
             body.resize(begin + length + 2, 0);
