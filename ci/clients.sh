@@ -12,6 +12,7 @@ for tool in "${tools[@]}"; do
 done
 cargo build --release --examples
 cargo build --release -p sward-hyper --example hyper
+cargo build --release -p example-https -p example-websocket
 
 pids=()
 scratch=$(mktemp -d)
@@ -20,7 +21,9 @@ ulimit -n "$(ulimit -Hn)"
 
 examples=${CARGO_TARGET_DIR:-target}/release/examples
 start() { # example, port, arguments...: waits until it listens
-    "$examples/$1" "${@:2}" >/dev/null &
+    local program=$examples/$1
+    [ -e "$program" ] || program=${examples%/examples}/$1 # a package of its own
+    "$program" "${@:2}" >/dev/null &
     pids+=($!)
     for _ in $(seq 100); do nc -z 127.0.0.1 "$2" && return; sleep 0.1; done
     echo "$1 does not listen" >&2

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# The companion crates in `crates/`, which a plain `cargo test` does not build.
+# The companion crates in `crates/`, and the examples in packages of their own: a plain `cargo test` does not
+# build them.
 . "$(dirname "$0")/common.sh"
 within 900 cargo test -p sward-compat -p sward-hyper -p sward-tracing --all-features
 # Each feature by itself.
@@ -7,4 +8,5 @@ for feature in tokio futures-io; do
     within 300 cargo check -q -p sward-compat --no-default-features --features "$feature"
 done
 within 300 cargo check -q -p sward-compat --no-default-features
+within 600 cargo test -p example-https -p example-websocket
 RUSTDOCFLAGS="-D warnings" within 300 cargo doc -q --no-deps -p sward-compat -p sward-hyper -p sward-tracing --all-features

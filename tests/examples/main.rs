@@ -9,9 +9,7 @@ mod common;
 mod programs;
 
 mod http;
-mod https;
 mod pipeline;
 mod proxy;
 mod redis;
 mod top;
-mod websocket;

@@ -29,9 +29,14 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts an example on a free port; it prints its address last in a line.
+    /// Starts an example of this package on a free port, if it was built.
     pub fn start(example: &str, arguments: &[&str]) -> Option<Server> {
-        let mut child = Command::new(example_path(example)?)
+        Some(Server::start_at(&example_path(example)?, arguments))
+    }
+
+    /// Starts the server at that path on a free port; it prints its address last in a line.
+    pub fn start_at(program: &Path, arguments: &[&str]) -> Server {
+        let mut child = Command::new(program)
             .arg("0")
             .args(arguments)
             // Checked waits and reports load the debug information, and tests measure the memory of examples.
@@ -45,7 +50,7 @@ impl Server {
         output.read_line(&mut line).expect("a line");
         let address = line.split_whitespace().last().expect("an address");
         let address = address.rsplit("//").next().expect("a part").trim_end_matches('/').to_owned();
-        Some(Server { child, address, output })
+        Server { child, address, output }
     }
 
     /// A connection to it, with a timeout for reads.

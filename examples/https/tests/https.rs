@@ -1,12 +1,21 @@
 //! `https`, on rustls.
 
-use crate::programs::{Server, read_until};
+#[path = "../../../tests/checked/mod.rs"]
+mod checked;
+#[path = "../../../tests/programs/mod.rs"]
+mod programs;
+
+use programs::{Server, read_until};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use std::io::{self, ErrorKind, Read, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+fn start(arguments: &[&str]) -> Server {
+    Server::start_at(Path::new(env!("CARGO_BIN_EXE_https")), arguments)
+}
 
 /// A path for a temporary file. Its drop removes the file.
 struct TempFile(PathBuf);
@@ -28,7 +37,7 @@ impl Drop for TempFile {
 }
 
 /// Reads one response of HTTP/1.1 with a `Content-Length`: the head in lower case, and the body.
-pub(crate) fn response(stream: &mut impl Read) -> io::Result<(String, Vec<u8>)> {
+fn response(stream: &mut impl Read) -> io::Result<(String, Vec<u8>)> {
     let head = read_until(stream, b"\r\n\r\n")?;
     let head = String::from_utf8_lossy(&head).to_lowercase();
     let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).expect("a length");
@@ -52,16 +61,16 @@ fn session(settings: &Arc<ClientConfig>, name: &'static str) -> ClientConnection
     ClientConnection::new(Arc::clone(settings), name).expect("a client")
 }
 
-pub(crate) const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
+const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
 
-pub(crate) const GET_LARGE: &[u8] = b"GET /large HTTP/1.1\r\nHost: localhost\r\n\r\n";
+const GET_LARGE: &[u8] = b"GET /large HTTP/1.1\r\nHost: localhost\r\n\r\n";
 
-pub(crate) const GET_CLOSE: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+const GET_CLOSE: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
 
 #[test]
 fn https_serves_clients_that_verify_its_certificate() {
     let file = TempFile::new("https.pem");
-    let Some(server) = Server::start("https", &["--cert-out", file.path()]) else { return };
+    let server = start(&["--cert-out", file.path()]);
     let settings = trusting(Some(&file));
 
     let mut stream = StreamOwned::new(session(&settings, "localhost"), server.connect());
@@ -104,9 +113,9 @@ fn assert_https_answers(server: &Server, settings: &Arc<ClientConfig>) {
 #[test]
 fn https_keeps_to_the_rfc() {
     let file = TempFile::new("rfc.pem");
-    let Some(server) = Server::start("https", &["--cert-out", file.path()]) else { return };
+    let server = start(&["--cert-out", file.path()]);
     let settings = trusting(Some(&file));
-    crate::programs::http::drive(|request| {
+    programs::http::drive(|request| {
         let mut stream = StreamOwned::new(session(&settings, "localhost"), server.connect());
         stream.write_all(request.as_bytes()).expect("written");
         let mut answer = String::new();
@@ -119,7 +128,7 @@ fn https_keeps_to_the_rfc() {
 fn https_makes_large_answers_as_they_are_read() {
     const CLIENTS: usize = 30;
     let file = TempFile::new("large.pem");
-    let Some(server) = Server::start("https", &["--cert-out", file.path()]) else { return };
+    let server = start(&["--cert-out", file.path()]);
     let settings = trusting(Some(&file));
     let clients: Vec<_> = (0..CLIENTS)
         .map(|_| {
@@ -138,7 +147,7 @@ fn https_makes_large_answers_as_they_are_read() {
 #[test]
 fn https_from_coroutine_to_coroutine() {
     let file = TempFile::new("coroutine.pem");
-    let Some(server) = Server::start("https", &["--cert-out", file.path()]) else { return };
+    let server = start(&["--cert-out", file.path()]);
     let settings = trusting(Some(&file));
     sward::runtime::Builder::new().build().expect("a runtime").run(|| {
         sward::scope(|s| {

@@ -1,4 +1,4 @@
-//! A chat room over WebSocket: `cargo run --release --example websocket -- [PORT] [--origin URL]...
+//! A chat room over WebSocket: `cargo run --release -p example-websocket -- [PORT] [--origin URL]...
 //! [--connections N]`, then open <http://127.0.0.1:8083/> in two windows of a browser.
 //!
 //! ```text
@@ -23,6 +23,7 @@
 //! ten seconds and 16 KiB, a message 4 KiB. The room drops a client that has 256 unsent lines, or that gives
 //! no sign of life for 70 seconds.
 
+#[path = "../../common/mod.rs"]
 mod common;
 
 use std::collections::{BTreeSet, HashMap};

@@ -1,14 +1,24 @@
 //! `websocket`, on tungstenite.
 
-use crate::programs::{Server, read_until};
+#[path = "../../../tests/checked/mod.rs"]
+mod checked;
+#[path = "../../../tests/programs/mod.rs"]
+mod programs;
+
+use programs::{Server, read_until};
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::path::Path;
 use std::thread;
 use std::time::Duration;
 use tungstenite::protocol::frame::coding::CloseCode;
 use tungstenite::{Bytes, Message, WebSocket};
 
 type Client = WebSocket<TcpStream>;
+
+fn start(arguments: &[&str]) -> Server {
+    Server::start_at(Path::new(env!("CARGO_BIN_EXE_websocket")), arguments)
+}
 
 /// Joins the room. The others may not have been told yet.
 fn join(server: &Server) -> Client {
@@ -50,7 +60,7 @@ fn close_code(client: &mut Client) -> CloseCode {
 
 #[test]
 fn websocket_members_hear_each_other() {
-    let Some(server) = Server::start("websocket", &[]) else { return };
+    let server = start(&[]);
     let mut one = enter(&server);
     let mut other = enter(&server);
     assert_eq!(line(&mut one), "-- guest-1 comes in");
@@ -79,7 +89,7 @@ fn websocket_members_hear_each_other() {
 #[test]
 fn websocket_joins_cost_little() {
     const MEMBERS: usize = 500;
-    let Some(server) = Server::start("websocket", &[]) else { return };
+    let server = start(&[]);
     let mut first = enter(&server);
     let mut others: Vec<Client> = (1..MEMBERS).map(|_| join(&server)).collect();
     others.last_mut().expect("many").send("done".into()).expect("sent");
@@ -108,7 +118,7 @@ fn websocket_joins_cost_little() {
 /// A page of another server must not speak in the name of its reader.
 #[test]
 fn websocket_refuses_foreign_pages() {
-    let Some(server) = Server::start("websocket", &["--origin", "https://chat.example"]) else { return };
+    let server = start(&["--origin", "https://chat.example"]);
     let port = server.address.rsplit(':').next().expect("a port");
     let own = [format!("http://127.0.0.1:{port}"), format!("http://LOCALHOST:{port}")];
     let foreign = ["http://evil.example", "null", "https://chat.example.evil", "http://chat.example", ""];
@@ -129,7 +139,7 @@ fn websocket_refuses_foreign_pages() {
 }
 
 /// Reads the head of a response, in lower case.
-pub(crate) fn head(stream: &mut impl Read) -> String {
+fn head(stream: &mut impl Read) -> String {
     let head = read_until(stream, b"\r\n\r\n").expect("read");
     String::from_utf8_lossy(&head).to_lowercase()
 }
@@ -137,7 +147,7 @@ pub(crate) fn head(stream: &mut impl Read) -> String {
 /// A client that sends more than the server reads still gets its refusal.
 #[test]
 fn websocket_refusals_are_not_lost_by_a_reset() {
-    let Some(server) = Server::start("websocket", &[]) else { return };
+    let server = start(&[]);
     for (begin, status) in [("nonsense\r\n\r\n", "400"), ("GET / HTTP/1.1\r\nX: ", "431")] {
         let mut stream = server.connect();
         stream.write_all(format!("{begin}{}", "x".repeat(1 << 20)).as_bytes()).expect("written");
@@ -151,7 +161,7 @@ fn websocket_refusals_are_not_lost_by_a_reset() {
 #[test]
 fn websocket_frames_do_not_mix() {
     const LINES: usize = 1_000;
-    let Some(server) = Server::start("websocket", &[]) else { return };
+    let server = start(&[]);
     let (mut pinging, mut saying) = (enter(&server), enter(&server));
     let mut pings = WebSocket::from_raw_socket(
         pinging.get_ref().try_clone().expect("a clone"),
@@ -190,7 +200,7 @@ fn websocket_frames_do_not_mix() {
 
 #[test]
 fn websocket_closes_connections_of_bad_and_slow_clients() {
-    let Some(server) = Server::start("websocket", &[]) else { return };
+    let server = start(&[]);
     let mut good = enter(&server);
 
     let mut long = enter(&server);
@@ -217,7 +227,7 @@ fn websocket_closes_connections_of_bad_and_slow_clients() {
 
 #[test]
 fn websocket_answers_plain_http_as_well() {
-    let Some(server) = Server::start("websocket", &[]) else { return };
+    let server = start(&[]);
     let key = "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
     let long = format!("GET / HTTP/1.1\r\nX: {}\r\n", "x".repeat(20_000));
     for (request, status, contents) in [
@@ -254,7 +264,7 @@ fn websocket_answers_plain_http_as_well() {
 
 #[test]
 fn websocket_says_goodbye_on_ctrl_c() {
-    let Some(mut server) = Server::start("websocket", &[]) else { return };
+    let mut server = start(&[]);
     let (mut one, mut other) = (enter(&server), enter(&server));
     server.interrupt();
     for client in [&mut one, &mut other] {

@@ -1,4 +1,4 @@
-//! An HTTPS server: `cargo run --release --example https -- [PORT] [--cert-out FILE] [--connections N]`, then
+//! An HTTPS server: `cargo run --release -p example-https -- [PORT] [--cert-out FILE] [--connections N]`, then
 //! `curl -k https://127.0.0.1:8443/`, or `curl --cacert FILE https://localhost:8443/large`.
 //!
 //! rustls encrypts over `sward::net::TcpStream`, which is `Read` and `Write`: none of its code knows of
@@ -7,6 +7,7 @@
 //! The server makes a new certificate at each start, for `localhost` and the loopback addresses, and writes
 //! it to FILE if that is given.
 
+#[path = "../../common/mod.rs"]
 mod common;
 
 use rustls::pki_types::PrivateKeyDer;
