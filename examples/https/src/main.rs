@@ -1,5 +1,5 @@
-//! An HTTPS server: `cargo run --release -p example-https -- [PORT] [--cert-out FILE] [--connections N]`, then
-//! `curl -k https://127.0.0.1:8443/`, or `curl --cacert FILE https://localhost:8443/large`.
+//! An HTTPS server: `cargo run --release -p example-https -- [PORT] [--cert-out FILE] [--connections N]`,
+//! then `curl -k https://127.0.0.1:8443/`, or `curl --cacert FILE https://localhost:8443/large`.
 //!
 //! rustls encrypts over `sward::net::TcpStream`, which is `Read` and `Write`: none of its code knows of
 //! coroutines. The rest, with its limits, is the example `http`. A handshake may take ten seconds.
