@@ -4,7 +4,7 @@
 mod checked;
 mod common;
 
-use common::{homes_by_default, without_spare_workers as with_workers};
+use common::{SetOnDrop, homes_by_default, without_spare_workers as with_workers};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use std::cell::Cell;
@@ -752,6 +752,7 @@ fn coroutines_taken_back_from_a_busy_worker_start_elsewhere() {
         // The other worker has nothing now. Its first coroutine keeps it busy.
         let (busy, release) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
         let (theirs, until) = (Arc::clone(&busy), Arc::clone(&release));
+        let _release = SetOnDrop(release);
         let hog = spawn(move || {
             theirs.store(std::thread::current().id() != here, Ordering::Relaxed);
             while theirs.load(Ordering::Relaxed) && !until.load(Ordering::Relaxed) {
@@ -762,8 +763,6 @@ fn coroutines_taken_back_from_a_busy_worker_start_elsewhere() {
         let started = Arc::new(AtomicBool::new(false));
         let theirs = Arc::clone(&started);
         spawn(move || theirs.store(true, Ordering::Relaxed));
-        let in_time = wait_for(&|| started.load(Ordering::Relaxed));
-        release.store(true, Ordering::Relaxed);
-        assert!(in_time, "it waits for a worker that is busy");
+        assert!(wait_for(&|| started.load(Ordering::Relaxed)), "it waits for a worker that is busy");
     });
 }

@@ -188,12 +188,13 @@ mod tests {
             let (token, place, found, stop) =
                 (Arc::clone(&token), Arc::clone(&place), Arc::clone(&found), Arc::clone(&stop));
             runtime.spawn(move || {
-                while place.load(Ordering::Relaxed) == 0 {
+                while place.load(Ordering::Relaxed) == 0 && !stop.load(Ordering::Relaxed) {
                     std::hint::spin_loop();
                 }
                 // The other one wakes it, so that its home is queued where that one runs.
                 while worker() != place.load(Ordering::Relaxed) {
-                    token.acquire().expect("it is open").forget();
+                    let Ok(permit) = token.acquire() else { return };
+                    permit.forget();
                 }
                 found.store(true, Ordering::Relaxed);
                 while !stop.load(Ordering::Relaxed) {
@@ -202,7 +203,8 @@ mod tests {
             })
         };
         let pinned = {
-            let (turns, found, stop) = (Arc::clone(&turns), Arc::clone(&found), Arc::clone(&stop));
+            let (token, turns) = (Arc::clone(&token), Arc::clone(&turns));
+            let (found, stop) = (Arc::clone(&found), Arc::clone(&stop));
             runtime.spawn(move || {
                 place.store(worker(), Ordering::Relaxed);
                 while !stop.load(Ordering::Relaxed) {
@@ -225,6 +227,7 @@ mod tests {
         }
         let (found, turns) = (found.load(Ordering::Relaxed), turns.load(Ordering::Relaxed) - before);
         stop.store(true, Ordering::Relaxed);
+        token.close();
         mobile.join().expect("no panic");
         let name = pinned.join().expect("no panic").expect("a name");
         assert!(!name.contains("-home-"), "it was to start in a pinned home");

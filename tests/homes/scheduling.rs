@@ -2,7 +2,9 @@
 //! they end.
 
 use super::coroutines::kernel_thread;
-use crate::common::{LONG, MOMENT, child, command, eventually, is_child, temporary_path, text, this_test};
+use crate::common::{
+    LONG, MOMENT, SetOnDrop, child, command, eventually, is_child, temporary_path, text, this_test,
+};
 use std::cell::Cell;
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -77,8 +79,9 @@ fn waiting(
     (handles, starts, goes_on)
 }
 
-/// A coroutine in a home of its own that computes until the flag is set, and the kernel thread that it has.
-fn hog(runtime: &Runtime) -> (Arc<AtomicBool>, libc::c_long) {
+/// A coroutine in a home of its own that computes until the first value is dropped, and its kernel
+/// thread.
+fn hog(runtime: &Runtime) -> (SetOnDrop, libc::c_long) {
     let over = Arc::new(AtomicBool::new(false));
     let seen = over.clone();
     let (sender, receiver) = channel();
@@ -90,7 +93,7 @@ fn hog(runtime: &Runtime) -> (Arc<AtomicBool>, libc::c_long) {
             }
         });
     });
-    (over, receiver.recv_timeout(LONG).expect("it starts"))
+    (SetOnDrop(over), receiver.recv_timeout(LONG).expect("it starts"))
 }
 
 /// A home that becomes runnable behind a coroutine that computes is run by another worker.
@@ -108,7 +111,7 @@ fn homes_behind_a_hog_run_elsewhere() {
         assert!(workers > 1 || before.iter().all(|&thread| thread == hogged));
         handles.iter().for_each(|handle| handle.task().unpark());
         let after: Vec<_> = (0..COUNT).map(|_| goes_on.recv_timeout(LONG).expect("it goes on")).collect();
-        assert!(!over.swap(true, Ordering::Relaxed), "the hog has computed all the time");
+        drop(over);
         assert!(after.iter().all(|&thread| thread != hogged), "nobody runs beside the hog on its worker");
         handles.into_iter().for_each(|handle| handle.join().expect("no panic"));
     }
@@ -406,6 +409,7 @@ fn a_leaked_coroutine_keeps_the_thread_locals_of_its_home() {
     let Some(runtime) = with_homes(2, Homes::Auto) else { return };
     let stop = Arc::new(AtomicBool::new(false));
     let stops = stop.clone();
+    let stop = SetOnDrop(stop);
     let (sender, receiver) = channel();
     let starts = sender.clone();
     let leaked = runtime.spawn(|| {
@@ -431,7 +435,7 @@ fn a_leaked_coroutine_keeps_the_thread_locals_of_its_home() {
     // thread.
     thread::sleep(MOMENT);
     assert_eq!(DROPPED.load(Ordering::SeqCst), 0, "the home of the leaked one has ended");
-    stop.store(true, Ordering::Relaxed);
+    drop(stop);
     assert_eq!(leaked.join().expect("no panic"), 7);
     drop(sender);
 }

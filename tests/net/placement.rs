@@ -1,6 +1,6 @@
 //! Sockets and the scheduler: where connections run, busy workers, runtimes that end.
 
-use crate::common::{in_runtime, listen, pair};
+use crate::common::{SetOnDrop, in_runtime, listen, pair};
 use std::io::{Read, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -70,6 +70,7 @@ fn busy_workers_do_not_hide_events() {
         let (mut client, mut server) = pair();
         let reader = sward::spawn(move || server.read_exact(&mut [0]).unwrap());
         let stop = Arc::new(AtomicBool::new(false));
+        let stops_burners = SetOnDrop(stop.clone());
         let sleeper = sward::spawn(|| sward::sleep(Duration::from_millis(30)));
         sward::sleep(Duration::from_millis(10));
         let burners: Vec<_> = (0..2)
@@ -86,7 +87,7 @@ fn busy_workers_do_not_hide_events() {
         sleeper.join().unwrap();
         reader.join().unwrap();
         assert!(burners.iter().all(|burner| !burner.is_finished()));
-        stop.store(true, Ordering::Relaxed);
+        drop(stops_burners);
         drop(writer.join().unwrap());
     });
     assert!(runtime.metrics().workers.iter().any(|worker| worker.helped > 0));

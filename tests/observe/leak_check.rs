@@ -1,6 +1,6 @@
 //! The check at the end of a test for coroutines that are left.
 
-use crate::common::eventually;
+use crate::common::{SetOnDrop, eventually};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -68,14 +68,22 @@ fn a_forgotten_receiver_is_a_leak_and_named() {
 /// In its first turn a coroutine is in no list.
 #[test]
 fn what_computes_is_alive() {
-    let runtime = runtime();
-    let stop = Arc::new(AtomicBool::new(false));
-    runtime.run(|| {
-        let (check, stops) = (check(), Arc::clone(&stop));
-        sward::spawn(move || while !stops.load(Ordering::Relaxed) {});
+    runtime().run(|| {
+        let check = check();
+        let [runs, stop] = [(); 2].map(|()| Arc::new(AtomicBool::new(false)));
+        let (its_runs, stops) = (Arc::clone(&runs), Arc::clone(&stop));
+        let hog = SetOnDrop(stop);
+        sward::spawn(move || {
+            its_runs.store(true, Ordering::Relaxed);
+            while !stops.load(Ordering::Relaxed) {}
+        });
+        // If this coroutine waited before, its own worker could run the hog, and would never come back.
+        while !runs.load(Ordering::Relaxed) {
+            std::thread::yield_now();
+        }
         let text = message_of(|| check.assert());
         assert!(text.contains("1 coroutine ") && text.contains(": running"), "{text}");
-        stop.store(true, Ordering::Relaxed);
+        drop(hog);
         assert_no_leaks();
     });
 }
@@ -86,11 +94,12 @@ fn what_never_starts_is_alive() {
     let stop = Arc::new(AtomicBool::new(false));
     let check = LeakCheck::new().within(Duration::from_millis(50));
     let stops = Arc::clone(&stop);
+    let hog = SetOnDrop(stop);
     runtime.spawn(move || while !stops.load(Ordering::Relaxed) {});
     runtime.spawn(|| ());
     // Of all runtimes: those of the other tests as well.
     assert!(message_of(|| check.assert()).contains("still alive"));
-    stop.store(true, Ordering::Relaxed);
+    drop(hog);
     runtime.assert_no_leaks();
 }
 

@@ -1,6 +1,6 @@
 //! Where a dump is made, and what it says of runtimes and workers.
 
-use crate::common::{LONG, MOMENT, homes_by_default, in_runtime, two_workers};
+use crate::common::{LONG, MOMENT, SetOnDrop, homes_by_default, in_runtime, two_workers};
 use crate::find::{all, coroutines_stay, named, start};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -67,6 +67,7 @@ fn a_worker_that_is_stuck_in_a_turn_does_not_hold_the_dump_up() {
     let runtime = Builder::new().worker_threads(1).thread_name("long-turn").build().expect("a runtime");
     let (end, runs) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
     let (its_end, its_runs) = (end.clone(), runs.clone());
+    let _end = SetOnDrop(end);
     runtime.run(|| {
         for number in 0..10 {
             drop(start(&format!("long turn: sibling {number}"), || sward::sleep(LONG)));
@@ -93,7 +94,6 @@ fn a_worker_that_is_stuck_in_a_turn_does_not_hold_the_dump_up() {
     let shown = dump.runtimes.iter().find(|runtime| runtime.name == "long-turn").expect("it lives");
     assert!(shown.workers.iter().any(|worker| worker.state == WorkerState::Running(hog.id)), "{dump}");
     assert!(dump.took < Duration::from_secs(10), "{:?}", dump.took);
-    end.store(true, Ordering::Relaxed);
 }
 
 #[test]
@@ -101,6 +101,7 @@ fn a_coroutine_in_its_first_turn_is_shown() {
     let runtime = of_name("first-turn", 1);
     let (end, runs) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
     let (its_end, its_runs) = (end.clone(), runs.clone());
+    let end = SetOnDrop(end);
     let line = line!() + 1;
     let hog = runtime.spawn(move || {
         its_runs.store(true, Ordering::Relaxed);
@@ -115,7 +116,7 @@ fn a_coroutine_in_its_first_turn_is_shown() {
     let found = shown.coroutines.iter().find(|coroutine| Some(coroutine.id) == hog.task().id());
     let found = found.unwrap_or_else(|| panic!("missing: {shown:?}"));
     assert_eq!((found.state, found.spawned_at.line()), (CoroutineState::Running, line));
-    end.store(true, Ordering::Relaxed);
+    drop(end);
     hog.join().expect("no panic");
 }
 

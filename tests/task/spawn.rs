@@ -1,6 +1,6 @@
 //! Spawning and joining: where coroutines run, and what comes of their results and panics.
 
-use crate::common::{SleepOnDrop, in_runtime, one_worker, two_workers};
+use crate::common::{LONG, SleepOnDrop, eventually, in_runtime, one_worker, two_workers};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -311,25 +311,32 @@ fn a_blocked_worker_keeps_no_new_coroutine_waiting() {
     let stall = Duration::from_millis(50);
     let runtime = sward::runtime::Builder::new().worker_threads(2).stall_threshold(stall);
     let runtime = runtime.build().expect("a runtime");
-    let latest = runtime.run(|| {
+    runtime.run(|| {
         let blocked = Arc::new(AtomicBool::new(false));
         let theirs = blocked.clone();
+        let (go_on, may_go_on) = std::sync::mpsc::channel::<()>();
         let blocker = sward::spawn(move || {
             theirs.store(true, Ordering::SeqCst);
-            std::thread::sleep(Duration::from_millis(1_500));
+            may_go_on.recv_timeout(LONG)
         });
         // Without a wait here, so the other worker runs the blocker.
         while !blocked.load(Ordering::SeqCst) {
             std::thread::yield_now();
         }
-        let start = Instant::now();
-        let delay = move || (start.elapsed(), sward::sleep(Duration::from_millis(400))).0;
-        let handles: Vec<_> = (0..200).map(|_| sward::spawn(delay)).collect();
-        let latest = handles.into_iter().map(|handle| handle.join().expect("no panic")).max();
-        blocker.join().expect("no panic");
-        latest.expect("there are some")
+        // They live at the same time, so that some of them are assigned to the worker that is blocked.
+        let started = Arc::new(AtomicUsize::new(0));
+        for _ in 0..200 {
+            let started = started.clone();
+            sward::spawn(move || {
+                started.fetch_add(1, Ordering::SeqCst);
+                sward::sleep(LONG);
+            });
+        }
+        eventually("all have started", || started.load(Ordering::SeqCst) == 200);
+        drop(go_on);
+        let outcome = blocker.join().expect("no panic");
+        assert_eq!(outcome, Err(std::sync::mpsc::RecvTimeoutError::Disconnected));
     });
-    assert!(latest < 6 * stall, "one has started after {latest:?}");
 }
 
 #[test]
