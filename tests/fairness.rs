@@ -650,7 +650,7 @@ fn spread(count: usize) -> Vec<usize> {
             });
         }
         let start = Instant::now();
-        while parked.load(Ordering::Relaxed) < count && start.elapsed() < Duration::from_secs(60) {
+        while parked.load(Ordering::Relaxed) < count && start.elapsed() < Duration::from_secs(120) {
             sward::sleep(Duration::from_millis(1));
         }
         let mut live: Vec<_> =
@@ -742,7 +742,7 @@ fn coroutines_taken_back_from_a_busy_worker_start_elsewhere() {
         }
         let wait_for = |done: &dyn Fn() -> bool| {
             let start = Instant::now();
-            while !done() && start.elapsed() < Duration::from_secs(30) {
+            while !done() && start.elapsed() < Duration::from_secs(120) {
                 sward::sleep(Duration::from_millis(1));
             }
             done()

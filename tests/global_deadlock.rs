@@ -80,7 +80,7 @@ mod linux {
         let run = |cases: Cases| -> BTreeMap<_, _> {
             let children: Vec<_> = cases.iter().filter(|(name, _)| is_wanted(name)).map(start).collect();
             let output = |(name, mut child): (_, std::process::Child)| {
-                let limit = Instant::now() + Duration::from_secs(60);
+                let limit = Instant::now() + Duration::from_secs(120);
                 while child.try_wait().expect("known").is_none() {
                     if Instant::now() > limit {
                         let _ = child.kill();

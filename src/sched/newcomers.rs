@@ -217,7 +217,7 @@ mod tests {
                 std::thread::current().name().map(str::to_owned)
             })
         };
-        let deadline = Instant::now() + Duration::from_secs(30);
+        let deadline = Instant::now() + Duration::from_secs(120);
         while !found.load(Ordering::Relaxed) && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(1));
         }

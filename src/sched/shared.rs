@@ -463,6 +463,6 @@ mod tests {
         }
         shared.enter(Phase::Closing);
         shared.add_worker(1);
-        assert!(shared.threads.wait_for(0, Instant::now() + Duration::from_secs(10)), "it sleeps on");
+        assert!(shared.threads.wait_for(0, Instant::now() + Duration::from_secs(120)), "it sleeps on");
     }
 }

@@ -288,7 +288,7 @@ fn the_end_of_its_runtime_reaches_it() {
             }
         });
         // The shutdown returns when all have ended.
-        runtime.shutdown_timeout(Duration::from_secs(60));
+        runtime.shutdown_timeout(Duration::from_secs(300));
         assert!(unwound.load(Ordering::Relaxed), "{name}: leaked");
     }
 }

@@ -154,7 +154,7 @@ fn out_of_a_connect() {
             listener.accept().expect("accepted");
         }
         // An abandoned connection may still be in the queue.
-        TcpStream::connect_timeout(&address, Duration::from_secs(30)).expect("connected");
+        TcpStream::connect_timeout(&address, Duration::from_secs(120)).expect("connected");
     });
 }
 

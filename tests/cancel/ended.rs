@@ -12,7 +12,7 @@ use sward::task::{JoinError, JoinHandle};
 use sward::time::{Deadline, timeout};
 
 /// A limit that no test reaches unless it hangs.
-pub(crate) const GUARD: Duration = Duration::from_secs(30);
+pub(crate) const GUARD: Duration = Duration::from_secs(120);
 
 /// A time limit that ends the wait, and not the calls before it, also where waits are checked.
 pub(crate) const LIMIT: Duration = Duration::from_millis(100);

@@ -112,7 +112,7 @@ fn a_buffered_writer_whose_client_does_not_read_blocks_no_worker() {
         });
         wait_for(&begun);
     });
-    runtime.shutdown_timeout(Duration::from_secs(60));
+    runtime.shutdown_timeout(Duration::from_secs(300));
     assert!(ended.load(Ordering::Relaxed), "it was leaked");
 }
 

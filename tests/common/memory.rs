@@ -1,5 +1,6 @@
 //! What this process uses, and limits on it.
 
+use std::fs::File;
 use std::time::Duration;
 
 /// The processor time of this process.
@@ -31,4 +32,17 @@ pub fn limit_address_space(bytes: u64) {
     let limit = libc::rlimit { rlim_cur: bytes, rlim_max: bytes };
     // SAFETY: the limit lives until the call ends.
     assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_AS, &raw const limit) }, 0);
+}
+
+/// Takes all descriptors that this process may still have. It tries several times: another thread of sward's
+/// may have had one for a moment.
+pub fn take_all_descriptors() -> Vec<File> {
+    let mut files = Vec::new();
+    for _ in 0..20 {
+        while let Ok(file) = File::open("/dev/null") {
+            files.push(file);
+        }
+        sward::sleep(Duration::from_millis(5));
+    }
+    files
 }

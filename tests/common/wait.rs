@@ -35,7 +35,7 @@ pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
 pub fn soon<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> T {
     let (done, ended) = std::sync::mpsc::channel();
     std::thread::spawn(move || done.send(f()));
-    ended.recv_timeout(Duration::from_secs(20)).expect("it hangs, or has panicked")
+    ended.recv_timeout(Duration::from_secs(120)).expect("it hangs, or has panicked")
 }
 
 /// Lets each coroutine of a runtime with one worker run until it waits or ends.

@@ -150,7 +150,7 @@ fn servers_hold_no_more_connections_than_their_limit() {
         third.write_all(request.as_bytes()).expect("written");
         third.set_read_timeout(Some(Duration::from_millis(100))).expect("set");
         third.read(&mut [0]).expect_err("it waits for its turn");
-        third.set_read_timeout(Some(Duration::from_secs(30))).expect("set");
+        third.set_read_timeout(Some(Duration::from_secs(120))).expect("set");
         let [first, second] = held;
         drop(first);
         exchange(&mut third, "", answer);

@@ -90,7 +90,7 @@ fn the_proxy_passes_resets_on_as_resets() {
     for client_resets in [true, false] {
         let client = proxy.connect();
         let (server, _) = target.accept().expect("connected");
-        server.set_read_timeout(Some(Duration::from_secs(30))).expect("set");
+        server.set_read_timeout(Some(Duration::from_secs(120))).expect("set");
         // Both ends have received bytes, so the whole connection is there.
         for (mut from, mut to) in [(&client, &server), (&server, &client)] {
             from.write_all(b"x").expect("written");

@@ -12,7 +12,7 @@ use sward::task::{self, JoinHandle};
 const WORKERS: usize = 2;
 
 /// How long a check repeats before too few moves are a failure.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(300);
 
 /// The settings of each runtime in these tests: mobile homes, unless the environment says otherwise.
 pub(crate) fn builder() -> Builder {

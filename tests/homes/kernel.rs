@@ -347,7 +347,7 @@ fn a_robust_mutex_moves_and_reports_the_end_of_its_home() {
     });
     if ran.is_some() {
         assert_eq!(moved.lock(), 0);
-        assert_eq!(kept.lock_within(Duration::from_secs(10)), libc::EOWNERDEAD);
+        assert_eq!(kept.lock_within(Duration::from_secs(120)), libc::EOWNERDEAD);
     }
 }
 
@@ -446,7 +446,7 @@ fn all_threads_change_users_together() {
             // A thread that is just ending is in the list as well, with what it had.
             let start = Instant::now();
             while credentials().len() != 3 {
-                assert!(start.elapsed() < Duration::from_secs(2), "{:?}", credentials());
+                assert!(start.elapsed() < Duration::from_secs(120), "{:?}", credentials());
             }
         };
         let Some(runtime) = runtime() else { return };

@@ -209,7 +209,7 @@ fn an_idle_limit_ends_both() {
 /// One direction is silent for longer than the limit, and the other is not, as in a download.
 #[test]
 fn an_idle_limit_is_one_for_both_directions() {
-    const LIMIT: Duration = Duration::from_secs(2);
+    const LIMIT: Duration = Duration::from_secs(4);
     in_runtime(|| {
         let ((mut client, a), (b, mut server)) = (tcp(), tcp());
         let settings = CopyBidirectional::new().idle_timeout(LIMIT);

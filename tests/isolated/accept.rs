@@ -1,6 +1,6 @@
 //! `accept` where there are no descriptors left, or the system refuses the call.
 
-use crate::common::{child, cpu_time, in_child, is_child, text, this_test};
+use crate::common::{child, cpu_time, in_child, is_child, take_all_descriptors, text, this_test};
 use crate::system_calls::refuse;
 use std::time::Duration;
 
@@ -21,10 +21,7 @@ fn accept_backs_off_when_descriptors_run_out() {
         // SAFETY: the limit lives until the call ends.
         assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) }, 0);
         let client = TcpStream::connect(address).expect("connected");
-        let mut held = Vec::new();
-        while let Ok(file) = std::fs::File::open("/dev/null") {
-            held.push(file);
-        }
+        let held = take_all_descriptors();
         let accepting = sward::spawn(move || listener.accept().map(drop));
         let before = cpu_time();
         sward::sleep(Duration::from_secs(1));
@@ -44,11 +41,7 @@ fn without_descriptors() -> (sward::net::TcpListener, Box<dyn std::any::Any>) {
     // SAFETY: the limit lives until the call ends.
     assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) }, 0);
     let client = std::net::TcpStream::connect(listener.local_addr().expect("its address"));
-    let mut held = Vec::new();
-    while let Ok(file) = std::fs::File::open("/dev/null") {
-        held.push(file);
-    }
-    (listener, Box::new((client.expect("connected"), held)))
+    (listener, Box::new((client.expect("connected"), take_all_descriptors())))
 }
 
 /// A listener in non-blocking mode does not wait for descriptors either.

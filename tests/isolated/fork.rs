@@ -81,7 +81,7 @@ fn hear_a_signal() {
     let signals = signal(SignalKind::USER_DEFINED1).expect("a stream");
     // SAFETY: the call takes no pointers; the signal has a handler.
     assert_eq!(unsafe { libc::raise(libc::SIGUSR1) }, 0);
-    assert!(signals.recv_timeout(Duration::from_secs(30)));
+    assert!(signals.recv_timeout(Duration::from_secs(120)));
 }
 
 #[cfg(not(feature = "signal"))]
@@ -113,7 +113,7 @@ fn drops_in_a_forked_child_do_not_affect_the_parent() {
     unsafe {
         let pid = libc::fork();
         if pid == 0 {
-            libc::alarm(3);
+            libc::alarm(60);
             drop(ours);
             drop(runtime);
             libc::_exit(0);
@@ -123,7 +123,7 @@ fn drops_in_a_forked_child_do_not_affect_the_parent() {
         assert!(libc::WIFEXITED(status), "the child waits for what it does not have");
     }
     runtime.run(|| {
-        ours.set_read_timeout(Some(Duration::from_secs(2))).expect("set");
+        ours.set_read_timeout(Some(Duration::from_secs(60))).expect("set");
         let reader = sward::spawn(move || ours.read_exact(&mut [0]));
         sward::sleep(Duration::from_millis(20));
         (&theirs).write_all(b"y").expect("written");

@@ -1,6 +1,9 @@
 //! Peers that are slow, vanish or reset, and a server without descriptors.
 
-use crate::common::{LONG, cpu_time, in_child, in_runtime, listen, pair, pattern, reset_on_drop, set_option};
+use crate::common::{
+    LONG, cpu_time, in_child, in_runtime, listen, pair, pattern, reset_on_drop, set_option,
+    take_all_descriptors,
+};
 use crate::programs::Server;
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -218,10 +221,7 @@ fn a_server_survives_without_descriptors() {
             let limit = libc::rlimit { rlim_cur: 64, rlim_max: 64 };
             // SAFETY: the limit lives until the call ends.
             assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) }, 0);
-            let mut held = Vec::new();
-            while let Ok(file) = std::fs::File::open("/dev/null") {
-                held.push(file);
-            }
+            let mut held = take_all_descriptors();
             // One descriptor is left for the client, and none for the server.
             held.pop();
             let waits = TcpStream::connect(address).expect("the kernel connects it");

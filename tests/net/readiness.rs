@@ -57,7 +57,7 @@ fn non_blocking_calls_fail_instead_of_waiting() {
 fn out_of_band_data_does_not_hide_the_bytes_behind_it() {
     let (mut client, mut server) = pair();
     let report = in_runtime(|| {
-        server.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        server.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
         client.write_all(b"first").unwrap();
         server.read_exact(&mut [0; 4]).unwrap();
         server.read_exact(&mut [0; 1]).unwrap();
@@ -123,7 +123,7 @@ fn a_full_stream_is_writable_once_the_peer_has_read() {
         thread::scope(|s| {
             s.spawn(move || {
                 thread::sleep(MOMENT);
-                server.set_read_timeout(Some(Duration::from_secs(1))).expect("set");
+                server.set_read_timeout(Some(Duration::from_secs(60))).expect("set");
                 while server.read(&mut [0; 1 << 16]).is_ok_and(|n| n > 0) {}
             });
             client.writable().expect("writable");

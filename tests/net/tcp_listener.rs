@@ -1,6 +1,8 @@
 //! `TcpListener`.
 
-use crate::common::{MOMENT, both, cpu_time, in_child, in_runtime, kind, listen, turns};
+use crate::common::{
+    MOMENT, both, cpu_time, in_child, in_runtime, kind, listen, take_all_descriptors, turns,
+};
 use std::io::{ErrorKind, Read, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -105,14 +107,7 @@ fn accept_waits_while_descriptors_are_exhausted() {
             let warm = TcpStream::connect(address).unwrap();
             held.push(listener.accept().unwrap().0);
             let client = TcpStream::connect(address).unwrap();
-            let mut files = Vec::new();
-            // Several times: another thread of sward's may have had a descriptor for a moment.
-            for _ in 0..20 {
-                while let Ok(file) = std::fs::File::open("/dev/null") {
-                    files.push(file);
-                }
-                sward::sleep(Duration::from_millis(5));
-            }
+            let files = take_all_descriptors();
             let accepting = sward::spawn(move || listener.accept().map(|(stream, _)| stream));
             sward::sleep(MOMENT);
             let before = cpu_time();

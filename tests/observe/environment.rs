@@ -24,7 +24,7 @@ fn start_child(test: &str, environment: &[(&str, &str)]) -> (Child, impl FnMut(&
     let mut seen = String::new();
     let mut until = move |parts: &[&str]| {
         while !parts.iter().all(|part| seen.contains(part)) {
-            let line = receiver.recv_timeout(Duration::from_secs(60));
+            let line = receiver.recv_timeout(Duration::from_secs(120));
             seen.push_str(&line.unwrap_or_else(|_| panic!("no {parts:?} in:\n{seen}")));
             seen.push('\n');
         }
@@ -96,7 +96,7 @@ fn a_builder_names_a_signal_and_a_variable_the_file() {
         let begin = Instant::now();
         let mut text = String::new();
         while !text.ends_with('\n') {
-            assert!(begin.elapsed() < Duration::from_secs(60), "no dump: {text}");
+            assert!(begin.elapsed() < Duration::from_secs(120), "no dump: {text}");
             std::thread::sleep(Duration::from_millis(5));
             text = std::fs::read_to_string(&path).unwrap_or_default();
         }

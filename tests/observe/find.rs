@@ -33,7 +33,7 @@ pub(crate) fn until_parked(name: &str, call: &str) -> CoroutineDump {
         {
             return found.clone();
         }
-        assert!(begin.elapsed().as_secs() < 60, "{name} never waits in {call}:\n{dump}");
+        assert!(begin.elapsed().as_secs() < 120, "{name} never waits in {call}:\n{dump}");
         sward::sleep(std::time::Duration::from_millis(2));
     }
 }

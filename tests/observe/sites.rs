@@ -194,7 +194,7 @@ fn switching_off_and_on_makes_up_no_delays() {
                         assert!(!set_accounting(true));
                     } else if n == 200 {
                         assert!(set_accounting(false));
-                        sward::sleep(Duration::from_millis(300));
+                        sward::sleep(Duration::from_secs(3));
                     } else if n == 300 {
                         assert!(!set_accounting(true));
                     }
@@ -205,7 +205,7 @@ fn switching_off_and_on_makes_up_no_delays() {
             let now = sites();
             let site = at(&now, line);
             assert!((100..=202).contains(&site.turns), "{now}");
-            assert!(site.run_delay.quantile(1.0) < Some(Duration::from_millis(250)), "{now}");
+            assert!(site.run_delay.quantile(1.0) < Some(Duration::from_millis(2_500)), "{now}");
             assert!(site.waits.is_empty(), "{now}");
             assert!(now.accounting);
         });

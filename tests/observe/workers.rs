@@ -93,7 +93,7 @@ fn a_worker_that_is_stuck_in_a_turn_does_not_hold_the_dump_up() {
     }
     let shown = dump.runtimes.iter().find(|runtime| runtime.name == "long-turn").expect("it lives");
     assert!(shown.workers.iter().any(|worker| worker.state == WorkerState::Running(hog.id)), "{dump}");
-    assert!(dump.took < Duration::from_secs(10), "{:?}", dump.took);
+    assert!(dump.took < Duration::from_secs(60), "{:?}", dump.took);
 }
 
 #[test]

@@ -56,7 +56,7 @@ impl Server {
     /// A connection to it, with a timeout for reads.
     pub fn connect(&self) -> TcpStream {
         let stream = TcpStream::connect(&self.address).expect("connected");
-        stream.set_read_timeout(Some(Duration::from_secs(30))).expect("set");
+        stream.set_read_timeout(Some(Duration::from_secs(120))).expect("set");
         stream
     }
 
@@ -80,7 +80,7 @@ impl Server {
     /// Asserts that it has at most so much resident memory, soon: the report of a stall on a busy machine
     /// reads debug information, and gives it back.
     pub fn has_resident(&self, kib: u64) {
-        let limit = Instant::now() + Duration::from_secs(30);
+        let limit = Instant::now() + Duration::from_secs(120);
         while resident_kib(self.child.id()) >= kib {
             assert!(Instant::now() < limit, "{} KiB", resident_kib(self.child.id()));
             std::thread::sleep(Duration::from_millis(50));
@@ -127,7 +127,7 @@ pub fn read_until(stream: &mut impl Read, end: &[u8]) -> io::Result<Vec<u8>> {
 
 /// Waits until the condition holds.
 pub fn wait_for(what: &str, mut holds: impl FnMut() -> bool) {
-    let limit = Instant::now() + Duration::from_secs(30);
+    let limit = Instant::now() + Duration::from_secs(120);
     while !holds() {
         assert!(Instant::now() < limit, "never: {what}");
         std::thread::sleep(Duration::from_millis(5));

@@ -82,7 +82,7 @@ fn hyper_ends_heads_that_take_too_long() {
                 assert_eq!(answer.contains("Hello"), begun.contains("Host"), "{begun:?}: {answer}");
                 let time = start.elapsed();
                 assert!(time > Duration::from_millis(900), "{begun:?} was closed after {time:?}");
-                assert!(time < Duration::from_secs(20), "{begun:?} was closed after {time:?}");
+                assert!(time < Duration::from_secs(120), "{begun:?} was closed after {time:?}");
             });
         }
     });
@@ -217,7 +217,7 @@ fn hyper_holds_no_more_connections_than_its_limit() {
     third.set_read_timeout(Some(Duration::from_millis(200))).expect("set");
     assert!(third.read(&mut [0]).is_err(), "a third connection is served");
     drop(held);
-    third.set_read_timeout(Some(Duration::from_secs(30))).expect("set");
+    third.set_read_timeout(Some(Duration::from_secs(120))).expect("set");
     assert!(response(&mut third).expect("a response").0.starts_with("http/1.1 200"));
 }
 

@@ -238,13 +238,13 @@ macro_rules! contract {
                     }
                 };
                 thread::scope(|scope| {
-                    scope.spawn(poll(Some(Duration::from_secs(30))));
+                    scope.spawn(poll(Some(Duration::from_secs(600))));
                     scope.spawn(poll(NOW));
                     for _ in 0..ROUNDS {
                         a.write_all(b"x").expect("written");
                         while (&b).read(&mut [0]).is_err() {
                             poller.arm(KEY, Direction::Read);
-                            reports.recv_timeout(Duration::from_secs(10)).expect("reported");
+                            reports.recv_timeout(Duration::from_secs(120)).expect("reported");
                         }
                     }
                     over.store(true, std::sync::atomic::Ordering::Relaxed);

@@ -52,12 +52,12 @@ fn on_worker<T: Send>(storage: &Storage, f: impl FnOnce() -> T + Send) -> T {
         .unwrap_or_else(|panic| resume_unwind(panic))
 }
 
-/// Runs the function on a thread, and fails if that takes ten seconds.
+/// Runs the function on a thread, and fails if that takes two minutes.
 fn within_time<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> T {
     let thread = thread::spawn(f);
     let start = Instant::now();
     while !thread.is_finished() {
-        assert!(start.elapsed() < Duration::from_secs(10), "it hangs");
+        assert!(start.elapsed() < Duration::from_secs(120), "it hangs");
         thread::sleep(Duration::from_millis(1));
     }
     thread.join().unwrap_or_else(|panic| resume_unwind(panic))
@@ -78,7 +78,7 @@ fn in_child(test: &str) -> Option<Output> {
         command.env(CHILD, "1").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("a child");
     let start = Instant::now();
     while child.try_wait().expect("a state").is_none() {
-        if start.elapsed() > Duration::from_secs(60) {
+        if start.elapsed() > Duration::from_secs(300) {
             let _ = child.kill();
         }
         thread::sleep(Duration::from_millis(2));
