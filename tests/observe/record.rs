@@ -136,7 +136,8 @@ fn trace_of_a_program(workers: usize) {
     assert!(names.contains(format!("{}:{line}", file!()).as_str()), "{names:?}");
     let odd = names.iter().find(|name| name.starts_with("odd")).expect("its name");
     assert!(ODD_NAME.starts_with(odd) && odd.len() == 64, "{odd:?}");
-    assert!(json.tracks.iter().any(|name| name == "traced-0"), "{:?}", json.tracks);
+    // Perhaps one worker has run them all.
+    assert!(json.tracks.iter().any(|name| name.starts_with("traced-")), "{:?}", json.tracks);
     assert!(json.tracks.iter().any(|name| name == "blocking call 1"), "{:?}", json.tracks);
 }
 
