@@ -1,4 +1,4 @@
-//! What a running program says about itself: dumps of programs that hang, which stop nobody, and deadlocks.
+//! What a running program says about itself: dumps of programs that hang, which stop nobody.
 
 #[path = "../checked/mod.rs"]
 mod checked;
@@ -10,16 +10,8 @@ mod programs;
 mod find;
 
 mod dashboard;
-
-// Nobody may look at the waits of coroutines that migrate, so no deadlock is found among them.
-#[cfg(not(sward_migrate))]
-mod deadlocks;
 mod environment;
 mod json;
-mod leak_check;
-// Nor are the limits of their waits known.
-#[cfg(not(sward_migrate))]
-mod leaks;
 mod lost_panics;
 mod many;
 mod reasons;

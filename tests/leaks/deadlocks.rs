@@ -136,7 +136,7 @@ fn a_deadlock_is_reported_once() {
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{said}");
     assert_eq!(said.matches("sward: deadlock: 2 wait, each for the next one").count(), 1, "{said}");
-    for member in ["\"partner-0\" (spawned at tests/observe/deadlocks.rs:", "\"partner-1\" (spawned at"] {
+    for member in ["\"partner-0\" (spawned at tests/leaks/deadlocks.rs:", "\"partner-1\" (spawned at"] {
         assert!(said.contains(member), "{said}");
     }
     assert!(said.contains("waits in Mutex::lock for lock 0x"), "{said}");
