@@ -1,7 +1,7 @@
 //! Coroutines that wait for ever: deadlocks, leaks, and the check for leaks at the end of a test.
 //!
-//! No runtime here watches for deadlocks, as reports of it may abort the process. One runtime with a watch would
-//! be enough for that: it looks at all coroutines of the process. So these tests have a program of their own.
+//! No runtime here watches for deadlocks, as its reports may abort the process. A watch looks at all
+//! coroutines of the process, also at those of other tests. So these tests have a program of their own.
 
 #[path = "../checked/mod.rs"]
 mod checked;
