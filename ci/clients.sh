@@ -10,7 +10,8 @@ fi
 for tool in "${tools[@]}"; do
     command -v "$tool" >/dev/null || { echo "skipped: $tool is not installed"; exit 0; }
 done
-cargo build --release --examples
+without_lto
+cargo build --release --example echo --example http --example proxy --example redis
 cargo build --release -p sward-hyper --example hyper
 cargo build --release -p example-https -p example-websocket
 

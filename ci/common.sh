@@ -2,6 +2,12 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
+# For release builds that are run once: LTO takes longer than they run. `ci/migrating.sh` and `ci/instructions.sh`
+# test and measure what LTO makes of the code.
+without_lto() {
+    export CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16
+}
+
 # Runs a command with a time limit, so that a hang becomes an error that names the command.
 within() {
     local seconds=$1

@@ -16,6 +16,7 @@ within 120 npm install --silent --no-audit --no-fund --prefix "$out" playwright-
 }
 # The profile that `ci/clients.sh` builds, unless another one is named.
 profile=${PROFILE:-release}
-cargo build --examples --profile "$profile"
+without_lto
+cargo build --example stuck --example spawn_100k --profile "$profile"
 [ "$profile" = dev ] && profile=debug
 NODE_PATH=$out/node_modules within 120 node ci/dashboard.cjs "${CARGO_TARGET_DIR:-target}/$profile/examples" "$out"
