@@ -41,7 +41,7 @@ fn main() {
 }
 EOF
 export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target}/abort"
-within 300 cargo build --offline --manifest-path "$crate/Cargo.toml"
+within 900 cargo build --offline --manifest-path "$crate/Cargo.toml"
 output=$(within 20 "$CARGO_TARGET_DIR/debug/aborts" 2>&1)
 echo "$output"
 [ "$output" = "ended, in time: true" ]

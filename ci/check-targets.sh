@@ -28,7 +28,7 @@ has_std() {
 for target in "${targets[@]}"; do
     if has_std "$target"; then
         echo "--- $target"
-        within 300 cargo check --lib --quiet --target "$target"
+        within 900 cargo check --lib --quiet --target "$target"
     else
         echo "skipped: $target: $reason"
     fi

@@ -5,8 +5,8 @@
 within 900 cargo test -p sward-compat -p sward-hyper -p sward-tracing --all-features
 # Each feature by itself.
 for feature in tokio futures-io; do
-    within 300 cargo check -q -p sward-compat --no-default-features --features "$feature"
+    within 900 cargo check -q -p sward-compat --no-default-features --features "$feature"
 done
-within 300 cargo check -q -p sward-compat --no-default-features
-within 600 cargo test -p example-https -p example-websocket
-RUSTDOCFLAGS="-D warnings" within 300 cargo doc -q --no-deps -p sward-compat -p sward-hyper -p sward-tracing --all-features
+within 900 cargo check -q -p sward-compat --no-default-features
+within 900 cargo test -p example-https -p example-websocket
+RUSTDOCFLAGS="-D warnings" within 900 cargo doc -q --no-deps -p sward-compat -p sward-hyper -p sward-tracing --all-features

@@ -2,6 +2,6 @@
 # Tests with each fallback forced: stacks guarded by mprotect; standard streams and children without what only
 # Linux has. mprotect cannot guard 100,000 stacks, so the one test that needs them is skipped.
 . "$(dirname "$0")/common.sh"
-SWARD_STACK_GUARD=mprotect within 600 cargo test --lib --test task --test net -- --skip a_hundred_thousand_parked_at_once
+SWARD_STACK_GUARD=mprotect within 900 cargo test --lib --test task --test net -- --skip a_hundred_thousand_parked_at_once
 RUSTFLAGS="--cfg sward_portable" CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target}/portable" \
-    within 600 cargo test --test io --test process
+    within 900 cargo test --test io --test process

@@ -17,7 +17,7 @@ if pkg-config --exists openssl 2>/dev/null; then
 else
     echo "skipped: OpenSSL: its headers are not installed"
 fi
-within 600 cargo build -q -p sward-homes-checks "${features[@]}"
+within 900 cargo build -q -p sward-homes-checks "${features[@]}"
 for homes in off auto; do
     echo "--- SWARD_HOMES=$homes"
     SWARD_HOMES=$homes within 900 "$built/sward-homes-checks" || failed=1

@@ -21,7 +21,7 @@ if ! ldconfig -p | grep -q 'libkqueue\.so '; then
         stand_in "not installed, and apt-get says: ${reason##*$'\n'}"
     fi
 fi
-within 600 cargo test --lib --test net
-within 600 cargo test --test io -- pollable::
-within 600 cargo test --test task -- cancel:: park:: shutdown:: spawn::
-within 600 cargo test --test isolated -- accept:: environment:: fork:: life:: overflow:: stacks:: system_calls::
+within 900 cargo test --lib --test net
+within 900 cargo test --test io -- pollable::
+within 900 cargo test --test task -- cancel:: park:: shutdown:: spawn::
+within 900 cargo test --test isolated -- accept:: environment:: fork:: life:: overflow:: stacks:: system_calls::
