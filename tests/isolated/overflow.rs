@@ -1,6 +1,6 @@
 //! Stack overflows, and other faults.
 
-use crate::common::{child, is_child, text, this_test};
+use crate::common::{LONG, child, is_child, text, this_test};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -120,7 +120,8 @@ fn a_frame_that_jumps_the_usual_guard_is_caught_by_a_larger_one() {
     let test = this_test!();
     if is_child() {
         let way = std::env::var("WAY").expect("given");
-        let mut runtime = sward::runtime::Builder::new().worker_threads(1);
+        // Spare workers would take stacks from another region.
+        let mut runtime = sward::runtime::Builder::new().worker_threads(1).stall_threshold(LONG);
         if way == "runtime" {
             runtime = runtime.guard_size(512 << 10);
         }
