@@ -94,6 +94,7 @@ pub mod time;
 
 pub use blocking::blocking;
 pub use runtime::default::run;
+pub use runtime::task_handle::in_coroutine;
 pub use task::{block_on, scope, spawn, try_scope, yield_now};
 pub use time::sleep;
 

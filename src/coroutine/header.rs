@@ -49,7 +49,7 @@
 //! - `body`: the coroutine until it sets COMPLETE. Then the joiner; or, if JOINED was cleared before, still
 //!   the coroutine, which drops the result on its own stack, where destructors may park.
 
-use super::cancellation::Cancellation;
+use super::cancellation::{Cancellation, Interruption};
 use super::contain::contain_panic;
 use super::event::Event;
 use super::join_error::{JoinError, Panic};
@@ -603,6 +603,38 @@ impl Header {
         }
     }
 
+    /// As [`cancel`](Self::cancel), since the runtime shuts down.
+    ///
+    /// # Safety
+    ///
+    /// As there.
+    pub(crate) unsafe fn cancel_for_shutdown(this: NonNull<Header>, batch: &mut Batch) {
+        // SAFETY: alive, as the caller says.
+        if unsafe { this.as_ref() }.waiter.cancel_for_shutdown() == Fired::Schedule {
+            // SAFETY: as above.
+            unsafe { batch.push(this.cast()) };
+        }
+    }
+
+    /// What the cancellation of the coroutine is. The caller has found that it is cancelled, or ends it as
+    /// its runtime is gone.
+    ///
+    /// # Safety
+    ///
+    /// The caller is the coroutine, or owns it.
+    pub(crate) unsafe fn interruption(&self) -> Interruption {
+        // SAFETY: as the caller says.
+        let late = || unsafe { self.local_record_if_any() }.is_some_and(LocalRecord::is_late);
+        if !self.waiter.cancelled() || self.waiter.shut_down() {
+            Interruption::ShutDown
+        } else if late() {
+            // A scope cancels its coroutines when the limit of its caller passes, which is theirs, too.
+            Interruption::TimedOut
+        } else {
+            Interruption::Cancelled
+        }
+    }
+
     /// Gives up the scheduler's reference, after `done` was set.
     ///
     /// # Safety
@@ -726,14 +758,12 @@ unsafe fn run<F: FnOnce() -> T, T>(this: NonNull<Header>) {
     };
     let output = if header.waiter.cancelled() {
         contain_panic(|| drop(f));
-        Err(JoinError::Cancelled)
+        // SAFETY: this is the coroutine.
+        Err(unsafe { header.interruption() }.into())
     } else {
-        catch_unwind(AssertUnwindSafe(f)).map_err(|payload| {
-            if payload.is::<Cancellation>() {
-                JoinError::Cancelled
-            } else {
-                JoinError::Panicked(Panic::new(payload, &header.label()))
-            }
+        catch_unwind(AssertUnwindSafe(f)).map_err(|payload| match payload.downcast_ref::<Cancellation>() {
+            Some(cancellation) => cancellation.why.into(),
+            None => JoinError::Panicked(Panic::new(payload, &header.label())),
         })
     };
     end_locals(header);

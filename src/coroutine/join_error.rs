@@ -1,5 +1,6 @@
 //! Why a coroutine has no result.
 
+use super::cancellation::Interruption;
 use super::label::{Id, Label, Site};
 use std::any::Any;
 use std::fmt;
@@ -10,8 +11,13 @@ use std::panic::Location;
 pub enum JoinError {
     /// It panicked. Pass [`Panic::into_payload`] to [`std::panic::resume_unwind`] to go on with the panic.
     Panicked(Panic),
-    /// It was cancelled, its time limit expired, or its runtime shut down before it ended.
+    /// It was cancelled: by its handle, scope or set, or by a token.
     Cancelled,
+    /// The time limit under which it was spawned has passed: a coroutine of a scope is under the limit that
+    /// the scope's caller is under.
+    TimedOut,
+    /// Its runtime shut down before it ended, or before it started.
+    ShutDown,
     /// There was no stack to run it on, so it never started. If it is detached, a line on stderr reports it,
     /// at most once in ten seconds; [`Metrics::no_stack`](crate::runtime::Metrics::no_stack) counts all such
     /// coroutines.
@@ -22,11 +28,63 @@ pub enum JoinError {
     Deadlock,
 }
 
+impl JoinError {
+    /// Whether a cancellation has ended it.
+    ///
+    /// ```
+    /// let waits = sward::spawn(sward::task::park);
+    /// waits.cancel();
+    /// let error = waits.join().unwrap_err();
+    /// assert!(error.is_cancelled() && !error.is_timed_out() && !error.is_shutdown());
+    /// assert_eq!(error.to_string(), "the coroutine was cancelled");
+    /// ```
+    pub fn is_cancelled(&self) -> bool {
+        matches!(self, JoinError::Cancelled)
+    }
+
+    /// Whether a time limit has ended it.
+    pub fn is_timed_out(&self) -> bool {
+        matches!(self, JoinError::TimedOut)
+    }
+
+    /// Whether the shutdown of its runtime has ended it.
+    pub fn is_shutdown(&self) -> bool {
+        matches!(self, JoinError::ShutDown)
+    }
+
+    /// Whether it panicked.
+    pub fn is_panic(&self) -> bool {
+        matches!(self, JoinError::Panicked(_))
+    }
+
+    /// What has ended it; `None` if it panicked, found no stack to run on, or has not ended.
+    pub fn interruption(&self) -> Option<Interruption> {
+        match self {
+            JoinError::Cancelled => Some(Interruption::Cancelled),
+            JoinError::TimedOut => Some(Interruption::TimedOut),
+            JoinError::ShutDown => Some(Interruption::ShutDown),
+            JoinError::Panicked(_) | JoinError::NoStack(_) | JoinError::Deadlock => None,
+        }
+    }
+}
+
+impl From<Interruption> for JoinError {
+    fn from(why: Interruption) -> JoinError {
+        match why {
+            Interruption::Cancelled => JoinError::Cancelled,
+            Interruption::TimedOut => JoinError::TimedOut,
+            Interruption::ShutDown => JoinError::ShutDown,
+        }
+    }
+}
+
 impl fmt::Debug for JoinError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             JoinError::Panicked(panic) => f.debug_tuple("Panicked").field(panic).finish(),
             JoinError::Cancelled => f.write_str("Cancelled"),
+            JoinError::TimedOut => f.write_str("TimedOut"),
+            JoinError::ShutDown => f.write_str("ShutDown"),
             JoinError::NoStack(e) => f.debug_tuple("NoStack").field(e).finish(),
             JoinError::Deadlock => f.write_str("Deadlock"),
         }
@@ -38,6 +96,8 @@ impl fmt::Display for JoinError {
         match self {
             JoinError::Panicked(panic) => write!(f, "{} panicked: {}", panic.0.label(), panic.text()),
             JoinError::Cancelled => f.write_str("the coroutine was cancelled"),
+            JoinError::TimedOut => f.write_str("the coroutine's time limit has passed"),
+            JoinError::ShutDown => f.write_str("the coroutine's runtime has shut down"),
             JoinError::NoStack(e) => write!(f, "no stack for the coroutine: {e}"),
             JoinError::Deadlock => f.write_str(
                 "the coroutine lives on the worker that this join would block, as it is made while unwinding",

@@ -3,7 +3,7 @@
 //!
 //! Only the owner touches it; other threads read the name, which never changes.
 
-use super::cancellation::Cancellation;
+use super::cancellation::{Cancellation, Interruption};
 use super::locals::Locals;
 use std::cell::{Cell, RefCell};
 use std::sync::{Arc, Weak};
@@ -18,6 +18,10 @@ pub(crate) struct LocalRecord {
     masked: Cell<u32>,
     /// The time limit of the present section, at which its waits unwind with a [`Cancellation`].
     limit: Cell<Option<Instant>>,
+    /// The time limit under which the coroutine was spawned.
+    inherited: Option<Instant>,
+    /// The outermost section whose operations on files report a cancellation as an error.
+    errors: Cell<Option<Errors>>,
     /// Alive as long as a payload of one of the owner's cancellations exists. A payload that is caught and
     /// resumed continues to exist. When one is caught and dropped, the unwinding by cancellation is over.
     payloads: RefCell<Weak<()>>,
@@ -36,6 +40,8 @@ impl LocalRecord {
             checked,
             masked: Cell::new(0),
             limit: Cell::new(limit),
+            inherited: limit,
+            errors: Cell::new(None),
             payloads: RefCell::new(Weak::new()),
             elapsed: Cell::new(false),
             raised_in: Cell::new(0),
@@ -66,6 +72,24 @@ impl LocalRecord {
         self.limit.get()
     }
 
+    /// Whether the time limit has passed under which the coroutine was spawned.
+    pub(super) fn is_late(&self) -> bool {
+        self.inherited.is_some_and(|at| at <= Instant::now())
+    }
+
+    /// The section around the caller whose operations on files report a cancellation as an error, unless a
+    /// masked section stands between.
+    pub(crate) fn errors(&self) -> Option<Errors> {
+        self.errors.get().filter(|_| self.masked.get() == 1)
+    }
+
+    /// The time limit of an operation on a file, which may report as an error what is from outside of the
+    /// present section.
+    pub(crate) fn limit_of_file(&self) -> Option<Instant> {
+        let outer = self.errors().and_then(|errors| errors.limit);
+        self.limit.get().into_iter().chain(outer).min()
+    }
+
     /// Whether the present unwinding, if there is one, is that of a cancellation.
     pub(crate) fn cancelling(&self) -> bool {
         self.payloads.borrow().strong_count() > 0
@@ -85,31 +109,61 @@ impl LocalRecord {
     }
 
     /// Makes the payload of a cancellation.
-    pub(crate) fn cancellation(&self, elapsed: bool) -> Cancellation {
+    pub(crate) fn cancellation(&self, why: Interruption, elapsed: bool) -> Cancellation {
         self.elapsed.set(elapsed);
         self.raised_in.set(self.masked.get());
         let mut payloads = self.payloads.borrow_mut();
         let alive = payloads.upgrade().unwrap_or_default();
         *payloads = Arc::downgrade(&alive);
-        Cancellation { elapsed, _alive: alive }
+        Cancellation { why, elapsed, _alive: alive }
     }
 
     /// Begins a section with a time limit. It ends when the guard is dropped.
     pub(crate) fn enter(&self, limit: Option<Instant>) -> Section<'_> {
-        Section { record: self, outer: self.limit.replace(limit), masks: false }
+        self.section(limit, self.masked.get(), self.errors.get())
     }
 
     /// Begins a masked section: neither a cancellation nor an outer limit ends its waits. It ends when the
     /// guard is dropped.
     pub(crate) fn mask(&self) -> Section<'_> {
-        self.masked.set(self.masked.get() + 1);
-        Section { record: self, outer: self.limit.replace(None), masks: true }
+        self.section(None, self.masked.get() + 1, self.errors.get())
+    }
+
+    /// Begins a masked section in which operations on files report as errors what the mask holds off. Within
+    /// another masked section it masks, no more. It ends when the guard is dropped.
+    pub(crate) fn mask_with_errors(&self) -> Section<'_> {
+        match self.masked.get() {
+            0 => self.section(None, 1, Some(Errors { limit: self.limit.get() })),
+            _ if self.errors().is_some() => {
+                self.section(None, 1, Some(Errors { limit: self.limit_of_file() }))
+            }
+            masked => self.section(None, masked + 1, self.errors.get()),
+        }
+    }
+
+    /// Begins a section that lifts the mask of [`mask_with_errors`](Self::mask_with_errors) around it, if no
+    /// other mask stands between. It ends when the guard is dropped.
+    pub(crate) fn unmask_errors(&self) -> Section<'_> {
+        match self.errors() {
+            Some(_) => self.section(self.limit_of_file(), 0, None),
+            None => self.enter(self.limit.get()),
+        }
+    }
+
+    fn section(&self, limit: Option<Instant>, masked: u32, errors: Option<Errors>) -> Section<'_> {
+        Section {
+            record: self,
+            limit: self.limit.replace(limit),
+            masked: self.masked.replace(masked),
+            errors: self.errors.replace(errors),
+        }
     }
 
     /// Resets the record of a plain thread for the next thread.
     pub(super) fn reset(&self) {
         self.masked.set(0);
         self.limit.set(None);
+        self.errors.set(None);
         self.payloads.take();
         self.locals.reset();
     }
@@ -128,22 +182,29 @@ pub(crate) enum Unwinding {
     Masked,
 }
 
-/// A section of code with a time limit or a mask.
+/// A section whose operations on files report a cancellation as an error.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Errors {
+    /// The time limit of the section around it.
+    pub(crate) limit: Option<Instant>,
+}
+
+/// A section of code with a time limit or a mask. Holds what was in force around it.
 #[derive(Debug)]
 #[must_use]
 pub(crate) struct Section<'a> {
     record: &'a LocalRecord,
-    outer: Option<Instant>,
-    masks: bool,
+    limit: Option<Instant>,
+    masked: u32,
+    errors: Option<Errors>,
 }
 
 impl Drop for Section<'_> {
     fn drop(&mut self) {
-        self.record.limit.set(self.outer);
-        if self.masks {
-            let masked = self.record.masked.get() - 1;
-            self.record.masked.set(masked);
-            self.record.raised_in.set(self.record.raised_in.get().min(masked));
-        }
+        let Section { record, limit, masked, errors } = *self;
+        record.limit.set(limit);
+        record.masked.set(masked);
+        record.errors.set(errors);
+        record.raised_in.set(record.raised_in.get().min(masked));
     }
 }

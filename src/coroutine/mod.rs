@@ -22,7 +22,7 @@
 //! How it ends:
 //!
 //! - [`join_error`]: why a coroutine has no result.
-//! - [`cancellation`]: the payload with which a cancelled wait unwinds.
+//! - [`cancellation`]: the payload with which a cancelled wait unwinds, and what caused it.
 //! - [`contain`]: panics in users' destructors.
 //! - [`lost_panics`]: panics that nobody hears of.
 //! - [`unstarted`]: the report of coroutines that never ran and that nobody joins.
@@ -49,6 +49,7 @@ mod walk;
 
 pub(crate) use awaiter::{Awaited, Awaiting};
 pub(crate) use cancellation::Cancellation;
+pub use cancellation::Interruption;
 pub(crate) use capture::{Capture, Trace};
 pub(crate) use contain::{contain_panic, drop_each, drop_one};
 pub(crate) use event::{Event, EventNode, StickyNumbers};

@@ -17,10 +17,10 @@
 //! # The states
 //!
 //! ```text
-//!  63                      16 15    8  3         2        1        0
-//! +--------------------------+-------+---------+--------+--------+--------+
-//! |          epoch           | cause | LIMITED | MASKED | CANCEL | PARKED |
-//! +--------------------------+-------+---------+--------+--------+--------+
+//!  63                      16 15    8  4          3         2        1        0
+//! +--------------------------+-------+----------+---------+--------+--------+--------+
+//! |          epoch           | cause | SHUTDOWN | LIMITED | MASKED | CANCEL | PARKED |
+//! +--------------------------+-------+----------+---------+--------+--------+--------+
 //!
 //!  state     word
 //!  running   epoch e, without PARKED: the owner runs, is in a queue to run, or has decided to wait but has
@@ -56,6 +56,8 @@
 //!
 //! LIMITED is no part of the protocol. The owner sets it when it first comes under a time limit, and it
 //! stays. So a yield, which is no wait, learns from one load of the word whether anything may have to end it.
+//! Nor is SHUTDOWN: it is set together with CANCEL if the first cancellation is that of a shutdown, and says
+//! so to the owner.
 //!
 //! # Access
 //!
@@ -84,6 +86,8 @@ const CANCEL: u64 = 1 << 1;
 const MASKED: u64 = 1 << 2;
 /// The owner is, or has been, under a time limit.
 const LIMITED: u64 = 1 << 3;
+/// The first cancellation was requested by a shutdown.
+const SHUTDOWN: u64 = 1 << 4;
 const CAUSE_SHIFT: u32 = 8;
 const CAUSE_MASK: u64 = 0xff << CAUSE_SHIFT;
 const EPOCH_ONE: u64 = 1 << 16;
@@ -245,10 +249,21 @@ impl Waiter {
 
     /// Requests the owner's cancellation: ends its present wait, unless masked, and each later one.
     pub(crate) fn cancel(&self) -> Fired {
+        self.cancel_with(CANCEL)
+    }
+
+    /// As [`cancel`](Self::cancel), since the runtime shuts down.
+    pub(crate) fn cancel_for_shutdown(&self) -> Fired {
+        self.cancel_with(CANCEL | SHUTDOWN)
+    }
+
+    fn cancel_with(&self, marks: u64) -> Fired {
         let mut word = self.word.load(Ordering::Relaxed);
         loop {
             let parked = word & PARKED != 0 && word & MASKED == 0;
-            let next = if parked { ended(word, Cause::Cancelled) | CANCEL } else { word | CANCEL };
+            // The first cancellation says why.
+            let marks = if word & CANCEL != 0 { CANCEL } else { marks };
+            let next = if parked { ended(word, Cause::Cancelled) | marks } else { word | marks };
             match self.word.compare_exchange_weak(word, next, Ordering::AcqRel, Ordering::Relaxed) {
                 Ok(_) if parked => return Fired::Schedule,
                 Ok(_) => return Fired::Lost,
@@ -260,6 +275,11 @@ impl Waiter {
     /// Whether a cancellation was requested.
     pub(crate) fn cancelled(&self) -> bool {
         self.word.load(Ordering::Acquire) & CANCEL != 0
+    }
+
+    /// Whether the first cancellation was that of a shutdown.
+    pub(crate) fn shut_down(&self) -> bool {
+        self.word.load(Ordering::Acquire) & SHUTDOWN != 0
     }
 
     /// The number of the wait in which the owner is parked. Two equal numbers are the same wait: the owner
@@ -325,7 +345,7 @@ impl Waiter {
 
 /// The word after the end of the wait: the next epoch, and the cause.
 fn ended(word: u64, cause: Cause) -> u64 {
-    let kept = word & (EPOCH_MASK | CANCEL | LIMITED);
+    let kept = word & (EPOCH_MASK | CANCEL | LIMITED | SHUTDOWN);
     kept.wrapping_add(EPOCH_ONE) | (cause as u64) << CAUSE_SHIFT
 }
 
@@ -479,6 +499,20 @@ mod tests {
         assert_eq!(waiter.park(second, false), Park::Woken);
         assert_eq!(waiter.cause(second), Some(Cause::Cancelled));
         assert!(waiter.cancelled());
+    }
+
+    #[test]
+    fn the_first_cancellation_says_why() {
+        let [user, shutdown] = [waiter(), waiter()];
+        assert_eq!(user.cancel(), Fired::Lost);
+        assert_eq!(user.cancel_for_shutdown(), Fired::Lost);
+        assert!(user.cancelled() && !user.shut_down());
+        let ticket = ticket_of(&shutdown);
+        assert_eq!(shutdown.park(ticket, false), Park::Parked);
+        assert_eq!(shutdown.cancel_for_shutdown(), Fired::Schedule);
+        assert_eq!(shutdown.cancel(), Fired::Lost);
+        assert!(shutdown.cancelled() && shutdown.shut_down());
+        assert_eq!(shutdown.cause(ticket), Some(Cause::Cancelled));
     }
 
     #[test]

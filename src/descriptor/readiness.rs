@@ -43,8 +43,9 @@ use crate::base::backoff::Backoff;
 use crate::coroutine::{Batch, Facts, Subject, WaitReason, Why};
 use crate::netpoll::{Direction, Source, is_ready};
 use crate::sched::{
-    Blocks, Wait, Woken, budget_is_used_up, checkpoint, consume_budget, deadline_of_file, elapsed,
-    join_shard, join_some_shard, may_switch, refusal, unwind_cancelled, wait_for, wait_in_ring,
+    Blocks, Cancel, Wait, Woken, budget_is_used_up, checkpoint, consume_budget_of_file, deadline_of_file,
+    elapsed, interrupted, interruption, join_shard, join_some_shard, may_switch, refusal, wait_for,
+    wait_in_ring,
 };
 use std::cell::Cell;
 use std::io;
@@ -69,7 +70,7 @@ pub(crate) enum PerformError {
     /// The operation's deadline has passed.
     TimedOut,
     /// The call has failed; or the source is closed (`NotConnected`); or the operation would have to wait
-    /// where no wait is allowed ([`refusal`]).
+    /// where no wait is allowed ([`refusal`]), or an interruption has ended its wait ([`interrupted`]).
     Failed(io::Error),
 }
 
@@ -102,7 +103,7 @@ pub(crate) fn perform<T>(
     let event = source.event(direction);
     // Before the first attempt: the yield of a used-up budget may unwind, and what an attempt has transferred
     // would be lost.
-    consume_budget();
+    consume_budget_of_file()?;
     let mut backoff = Backoff::new();
     let mut woken = false;
     loop {
@@ -125,7 +126,7 @@ pub(crate) fn perform<T>(
                     return Err(elapsed().into());
                 }
                 if limited {
-                    unwind_cancelled();
+                    return Err(interrupted().into());
                 }
                 return Err(PerformError::TimedOut);
             }
@@ -163,7 +164,7 @@ pub(crate) fn perform<T>(
         match wait_for_turn(source, direction, reason, deadline, times_ready, &mut woken) {
             Woken::Event => {}
             Woken::Timeout => return Err(PerformError::TimedOut),
-            Woken::Cancelled => unwind_cancelled(),
+            Woken::Cancelled => return Err(interrupted().into()),
         }
     }
 }
@@ -214,6 +215,9 @@ fn after_spurious_wake_up(
 ) -> Result<(), PerformError> {
     let leaving = RearmOnExit { source, direction };
     checkpoint();
+    if let Some(why) = interruption() {
+        return Err(PerformError::Failed(why.into()));
+    }
     let now = Instant::now();
     if deadline.is_some_and(|at| at <= now) {
         return Err(PerformError::TimedOut);
@@ -257,7 +261,7 @@ fn wait_for_turn(
 ) -> Woken {
     let event = source.event(direction);
     let (ahead, listed) = (*woken, Cell::new(false));
-    let how = Wait { deadline, ..Wait::new(Why::new(reason, source)) };
+    let how = Wait { deadline, cancel: Cancel::AsError, ..Wait::new(Why::new(reason, source)) };
     let how = wait_in_ring(event, how, |node| {
         // SAFETY: `wait_in_ring` keeps the node until it has removed it.
         listed.set(unsafe { if ahead { event.enqueue_first(node) } else { event.enqueue(node) } });

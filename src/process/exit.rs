@@ -5,7 +5,7 @@ use crate::base::sys::retry;
 use crate::coroutine::{Event, Facts, Subject, WaitReason, Why};
 use crate::descriptor::{Attempt, OpenFile, PerformError};
 use crate::netpoll::{Direction, Source};
-use crate::sched::{refusal, set_for_good, wait_for};
+use crate::sched::{Cancel, Woken, interrupted, refusal, set_for_good, wait_for_event};
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
@@ -87,9 +87,10 @@ impl Exit {
                 if let Some(refused) = refusal() {
                     return Err(refused);
                 }
-                match wait_for(event, Why::new(WaitReason::ChildWait, pid), deadline) {
-                    Ok(()) => reap(),
-                    Err(_) => Ok(None),
+                match wait_for_event(event, Why::new(WaitReason::ChildWait, pid), deadline, Cancel::AsError) {
+                    Woken::Event => reap(),
+                    Woken::Timeout => Ok(None),
+                    Woken::Cancelled => Err(interrupted()),
                 }
             }
         }

@@ -74,7 +74,8 @@ impl<T> JoinHandle<T> {
     /// # Errors
     ///
     /// - [`JoinError::Panicked`], with the payload of its panic.
-    /// - [`JoinError::Cancelled`], if it was cancelled or its runtime shut down.
+    /// - [`JoinError::Cancelled`], if it was cancelled; [`JoinError::TimedOut`], if its time limit has
+    ///   passed; [`JoinError::ShutDown`], if its runtime shut down.
     /// - [`JoinError::NoStack`], if it could not start.
     /// - [`JoinError::Deadlock`], in a destructor that runs while its coroutine unwinds, if the joined
     ///   coroutine lives on the same worker, which [cannot switch](crate::task#destructors).

@@ -31,7 +31,7 @@
 //! 1. All coroutines that are still alive are cancelled. A started coroutine unwinds out of its present or
 //!    next wait, on its own worker, and its destructors run; they must not panic. It unwinds even if its
 //!    calls never have to wait: see [cancellation](crate::task#cancellation). An unstarted coroutine is
-//!    dropped without running. Both end with [`JoinError::Cancelled`](crate::task::JoinError::Cancelled).
+//!    dropped without running. Both end with [`JoinError::ShutDown`](crate::task::JoinError::ShutDown).
 //! 2. The shutdown waits up to five seconds for this, or the time given to [`Runtime::shutdown_timeout`].
 //! 3. A coroutine that has not unwound by then is *leaked*: it only computes, or it waits again and again
 //!    while it unwinds. Its stack, its thread, and what is borrowed from them stay for ever, and a join of

@@ -75,7 +75,7 @@ pub(crate) fn no_runtime<T>(error: io::Error) -> T {
 impl Runtime {
     /// Spawns a coroutine in this runtime, from any thread or coroutine; otherwise as [`spawn`]. Once the
     /// runtime shuts down, the coroutine ends with
-    /// [`JoinError::Cancelled`](crate::task::JoinError::Cancelled) without running.
+    /// [`JoinError::ShutDown`](crate::task::JoinError::ShutDown) without running.
     #[track_caller]
     pub fn spawn<T, F>(&self, f: F) -> JoinHandle<T>
     where

@@ -81,6 +81,24 @@ impl fmt::Debug for Task {
     }
 }
 
+/// Whether the caller runs in a coroutine, so that what waits here parks rather than blocks a thread. False
+/// on a plain thread, and so in the closure of [`blocking`](crate::blocking()). It does not matter whether a
+/// [`block_on`](crate::block_on) or another executor polls the caller: what counts is where that runs. In a
+/// destructor that unwinds it is true, although a wait [blocks the worker](crate::task#destructors) there.
+/// Does not park.
+///
+/// ```
+/// assert!(!sward::in_coroutine());
+/// sward::run(|| {
+///     assert!(sward::in_coroutine());
+///     assert!(sward::block_on(async { sward::in_coroutine() }));
+///     assert!(!sward::blocking(sward::in_coroutine));
+/// });
+/// ```
+pub fn in_coroutine() -> bool {
+    sched::current_coroutine().is_some()
+}
+
 /// The calling coroutine, or the calling thread if there is none; [`std::thread::current`] for coroutines.
 ///
 /// ```

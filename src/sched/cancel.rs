@@ -1,13 +1,18 @@
 //! Cancellation and time limits: how a coroutine, or a section of its code, unwinds out of a wait.
 //!
-//! A *section* is the code of a closure with a time limit ([`limited`]) or a mask ([`masked`]). Sections
-//! nest. A wait ends early if its coroutine is cancelled, or if the limit of a section around it passes,
-//! unless a masked section stands between. Then its caller calls [`unwind_cancelled`], which unwinds the
-//! coroutine, or the section whose limit has passed.
+//! A *section* is the code of a closure with a time limit ([`limited`]) or a mask ([`masked`],
+//! [`with_errors`]). Sections nest. A wait ends early if its coroutine is cancelled, or if the limit of a
+//! section around it passes, unless a masked section stands between. Then its caller calls
+//! [`unwind_cancelled`], which unwinds the coroutine, or the section whose limit has passed.
+//!
+//! An operation on a file can fail instead. In a section of [`with_errors`], which masks all other waits, its
+//! wait ends for a cancellation or a limit from outside ([`Cancel::AsError`](super::Cancel)), and the caller
+//! returns the error that [`interrupted`] makes. So nothing unwinds through the frames of the section.
 
 use super::checks;
-use super::current::{cancelled, current_coroutine, limit, with_local_record};
-use crate::coroutine::{Cancellation, LocalRecord};
+use super::current::{cancelled, current_coroutine, limit, with_local_record, with_local_record_if_any};
+use crate::coroutine::{Cancellation, Interruption, LocalRecord};
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::Instant;
 
@@ -19,24 +24,58 @@ pub(crate) struct TimedOut;
 /// nothing.
 #[track_caller]
 pub(crate) fn unwind_cancelled() -> ! {
+    raise_refusal();
+    let whole = with_local_record(|own| !own.masked() && cancelled());
+    if whole { unwind(cause(), false) } else { unwind(Interruption::TimedOut, true) }
+}
+
+/// Panics if the wait that has just ended was refused.
+#[track_caller]
+fn raise_refusal() {
     if with_local_record(LocalRecord::checked)
         && let Some(header) = current_coroutine()
     {
         // SAFETY: the coroutine that runs this is alive.
         checks::raise(unsafe { header.as_ref() });
     }
-    let whole = with_local_record(|own| !own.masked() && cancelled());
-    unwind(!whole)
+}
+
+/// Why the calling coroutine is cancelled.
+fn cause() -> Interruption {
+    // SAFETY: the coroutine that runs this is alive, and it is the caller.
+    current_coroutine().map_or(Interruption::Cancelled, |header| unsafe { header.as_ref().interruption() })
+}
+
+/// The error of an operation on a file whose wait a cancellation or a time limit has ended. Unwinds instead,
+/// unless that came from outside of a section of [`with_errors`].
+#[track_caller]
+#[cold]
+pub(crate) fn interrupted() -> io::Error {
+    raise_refusal();
+    match interruption() {
+        Some(why) => why.into(),
+        None => unwind_cancelled(),
+    }
+}
+
+/// What ends an operation on a file here at once, as an error: only in a section of [`with_errors`].
+#[cold]
+pub(crate) fn interruption() -> Option<Interruption> {
+    let errors = with_local_record_if_any(|own| own.and_then(LocalRecord::errors))?;
+    if cancelled() {
+        return Some(cause());
+    }
+    errors.limit.filter(|limit| *limit <= Instant::now()).map(|_| Interruption::TimedOut)
 }
 
 /// Unwinds the whole coroutine although its cancellation may not have arrived yet: its runtime shuts down.
 pub(crate) fn unwind_shutdown() -> ! {
-    unwind(false)
+    unwind(Interruption::ShutDown, false)
 }
 
-fn unwind(elapsed: bool) -> ! {
+fn unwind(why: Interruption, elapsed: bool) -> ! {
     debug_assert!(!std::thread::panicking(), "a thread that unwinds cannot unwind again");
-    resume_unwind(Box::new(with_local_record(|own| own.cancellation(elapsed))))
+    resume_unwind(Box::new(with_local_record(|own| own.cancellation(why, elapsed))))
 }
 
 /// Unwinds if a cancellation, or the section's time limit, would end a wait here at once.
@@ -80,5 +119,27 @@ pub(crate) fn masked<R>(f: impl FnOnce() -> R) -> R {
     with_local_record(|own| {
         let _section = own.mask();
         f()
+    })
+}
+
+/// Runs the closure as a masked section in which operations on files fail where the mask holds something off.
+pub(crate) fn with_errors<R>(f: impl FnOnce() -> R) -> R {
+    with_local_record(|own| {
+        let _section = own.mask_with_errors();
+        f()
+    })
+}
+
+/// Runs the closure, and catches the unwinding of a cancellation or a time limit that comes out of it. Lifts
+/// the mask of [`with_errors`] for the closure.
+pub(crate) fn caught<R>(f: impl FnOnce() -> R) -> Result<R, Interruption> {
+    with_local_record(|own| {
+        let section = own.unmask_errors();
+        let outcome = catch_unwind(AssertUnwindSafe(f));
+        drop(section);
+        outcome.map_err(|payload| match payload.downcast_ref::<Cancellation>() {
+            Some(cancellation) => cancellation.why,
+            None => resume_unwind(payload),
+        })
     })
 }

@@ -17,13 +17,19 @@ pub(super) fn deadline_on_thread(deadline: Option<Instant>) -> (Option<Instant>,
 
 /// As `deadline_on_thread` for an operation on a file, which can fail where it cannot unwind.
 pub(crate) fn deadline_of_file(deadline: Option<Instant>) -> (Option<Instant>, bool) {
-    with_local_record_if_any(|own| earlier(deadline, own))
+    with_local_record_if_any(|own| earlier_of(deadline, own.and_then(LocalRecord::limit_of_file)))
 }
 
 /// The earlier one of the deadline of a wait and the limit of its section; and whether that is the limit.
 #[inline]
 pub(super) fn earlier(deadline: Option<Instant>, own: Option<&LocalRecord>) -> (Option<Instant>, bool) {
-    match (deadline, own.and_then(LocalRecord::limit)) {
+    earlier_of(deadline, own.and_then(LocalRecord::limit))
+}
+
+/// The earlier one of a deadline and a limit; and whether that is the limit.
+#[inline]
+pub(super) fn earlier_of(deadline: Option<Instant>, limit: Option<Instant>) -> (Option<Instant>, bool) {
+    match (deadline, limit) {
         (deadline, None) => (deadline, false),
         (Some(deadline), Some(limit)) if deadline < limit => (Some(deadline), false),
         (_, Some(limit)) => (Some(limit), true),

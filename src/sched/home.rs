@@ -325,8 +325,8 @@ impl<R> Home<R> {
         self.stack_bytes.store(self.stack_bytes.load(Ordering::Relaxed) - bytes, Ordering::Relaxed);
     }
 
-    /// Cancels every coroutine of the home, once; returns those to be scheduled. The worker that runs the
-    /// home calls this between two turns, when no coroutine is in its first turn.
+    /// Cancels every coroutine of the home, once, as the runtime shuts down; returns those to be scheduled.
+    /// The worker that runs the home calls this between two turns, when no coroutine is in its first turn.
     pub(super) fn cancel_all(&self) -> Batch {
         let mut batch = Batch::new();
         if self.cancelled.swap(true, Ordering::Relaxed) {
@@ -334,7 +334,7 @@ impl<R> Home<R> {
         }
         self.for_each_listed(|header| {
             // SAFETY: listed coroutines are alive.
-            unsafe { Header::cancel(header, &mut batch) };
+            unsafe { Header::cancel_for_shutdown(header, &mut batch) };
         });
         batch
     }

@@ -1,7 +1,7 @@
 //! An item of a run queue, and the two ways in which a coroutine ends: after its last turn, or without one.
 
 use super::home::Home;
-use crate::coroutine::{Batch, Header, JoinError, Waiter};
+use crate::coroutine::{Batch, Header, Waiter};
 use std::ptr::NonNull;
 
 /// A coroutine in a queue: with it comes the right to run it. Or a mobile home, likewise: the address of one
@@ -29,7 +29,8 @@ impl Runnable {
     }
 }
 
-/// Ends a coroutine that will not run: its joiner gets [`JoinError::Cancelled`]. A started one is leaked.
+/// Ends a coroutine that will not run: the error of its joiner is `ShutDown`, or that of a cancellation which
+/// came before. A started one is leaked.
 pub(super) fn discard(task: Runnable) {
     // The coroutines of a home are leaked.
     if task.home::<()>().is_some() {
@@ -40,8 +41,10 @@ pub(super) fn discard(task: Runnable) {
     if unsafe { this.as_ref().started() } {
         return;
     }
+    // SAFETY: we own it, and it is alive.
+    let why = unsafe { this.as_ref().interruption() };
     // SAFETY: we own it, and it has not been started.
-    unsafe { Header::fail(this, JoinError::Cancelled) };
+    unsafe { Header::fail(this, why.into()) };
     conclude(this);
 }
 

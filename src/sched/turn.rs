@@ -115,7 +115,7 @@ impl Worker {
         let header = unsafe { this.as_ref() };
         if self.closing.get() || self.shared().phase() != Phase::Running {
             // It is not parked, so this only leaves the mark.
-            let _ = header.waiter.cancel();
+            let _ = header.waiter.cancel_for_shutdown();
         }
         match self.stacks.borrow_mut().take(header.stack_size()) {
             Ok(stack) => {

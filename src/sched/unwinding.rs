@@ -14,15 +14,20 @@
 //! destructor. Each wait that blocks a thread is listed, for reports (`blocked_threads.rs`).
 
 use super::blocked_threads::{Listed, list};
+use super::cancel::interruption;
 use super::current::{cancelled, may_switch, with, with_local_record_if_any};
 use crate::coroutine::{Header, LocalRecord, Unwinding, WaitReason, Why};
 use std::io;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-/// The error for an operation on a file that would have to wait here; `None` if it may wait.
+/// The error for an operation on a file that would have to wait here; `None` if it may wait. Also outside of
+/// an unwinding, if a section makes errors of what is pending ([`interruption`]).
 #[cold]
 pub(crate) fn refusal() -> Option<io::Error> {
+    if let Some(why) = interruption() {
+        return Some(why.into());
+    }
     if !std::thread::panicking() {
         return None;
     }

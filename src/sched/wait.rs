@@ -24,9 +24,9 @@
 //! While a thread unwinds from a panic nothing switches: std counts panics in a thread-local, and another
 //! coroutine on that thread would find itself panicking. The wait blocks the thread instead.
 
-use super::cancel::{TimedOut, checkpoint, unwind_cancelled};
+use super::cancel::{TimedOut, checkpoint, interruption, unwind_cancelled};
 use super::current;
-use super::deadline::{deadline_on_thread, earlier};
+use super::deadline::{deadline_of_file, deadline_on_thread, earlier_of};
 use super::hint::wait_for_others_begins;
 use super::unwinding::Blocks;
 use super::{budget, checks, recorder};
@@ -38,6 +38,7 @@ use crate::coroutine::{
     WaitNode, WaitReason, Waiter, Why, with_parker,
 };
 use std::cell::Cell;
+use std::io;
 use std::ptr::NonNull;
 use std::time::Instant;
 
@@ -58,6 +59,9 @@ pub(crate) enum Woken {
 pub(crate) enum Cancel {
     /// It ends the wait.
     Obey,
+    /// It ends the wait, also in a section of [`with_errors`](super::with_errors). For operations on files,
+    /// whose callers return what [`interrupted`](super::interrupted) makes of it.
+    AsError,
     /// It does not, nor does a section's time limit. The next wait meets them.
     Mask,
 }
@@ -132,8 +136,14 @@ unsafe fn park_in_section(
     {
         return woken;
     }
-    let masked = cancel == Cancel::Mask || own.is_some_and(LocalRecord::masked);
-    let (deadline, limited) = earlier(deadline, own.filter(|_| cancel == Cancel::Obey));
+    let errors = cancel == Cancel::AsError && own.is_some_and(|own| own.errors().is_some());
+    let masked = cancel == Cancel::Mask || own.is_some_and(LocalRecord::masked) && !errors;
+    let limit = match cancel {
+        Cancel::Obey => own.and_then(LocalRecord::limit),
+        Cancel::AsError => own.and_then(LocalRecord::limit_of_file),
+        Cancel::Mask => None,
+    };
+    let (deadline, limited) = earlier_of(deadline, limit);
     let Some(at) = deadline else {
         // SAFETY: this is the coroutine; the ticket is taken back as the caller says.
         return unsafe { park(this, why, None, masked, commit) };
@@ -248,6 +258,7 @@ fn wait_on_thread(
         }
         let (deadline, limited) = match cancel {
             Cancel::Obey => deadline_on_thread(deadline),
+            Cancel::AsError => deadline_of_file(deadline),
             Cancel::Mask => (deadline, false),
         };
         // SAFETY: the caller borrows the subject until this returns.
@@ -483,6 +494,18 @@ pub(crate) fn consume_budget() {
     if budget::count_call() {
         let_others_go_first();
     }
+}
+
+/// As [`consume_budget`], for an operation on a file: where a wait would fail, this does.
+#[inline]
+pub(crate) fn consume_budget_of_file() -> io::Result<()> {
+    if budget::count_call() {
+        let_others_go_first();
+        if let Some(why) = interruption() {
+            return Err(why.into());
+        }
+    }
+    Ok(())
 }
 
 /// Counts a call against the budget, for a caller that must neither park nor unwind. True if the budget was

@@ -286,11 +286,11 @@ impl CancelToken {
         match outcome {
             Ok(value) => Ok(value),
             Err(JoinError::Panicked(panic)) => resume_unwind(panic.into_payload()),
-            Err(JoinError::Cancelled) if self.is_cancelled() => Err(Cancelled),
+            Err(error) if error.interruption().is_some() && self.is_cancelled() => Err(Cancelled),
             Err(error) => {
                 // The caller's own time limit, or the shutdown of the runtime, which is the caller's as well.
                 sched::checkpoint();
-                if matches!(error, JoinError::Cancelled) {
+                if error.interruption().is_some() {
                     if std::thread::panicking() {
                         // The caller unwinds already.
                         return Err(Cancelled);

@@ -14,7 +14,7 @@
 //! A *cancellation* is a request that a coroutine ends. The coroutine meets it in the wait in which it is
 //! parked, or else at its next *cancellation point*. That call does not return. It unwinds the coroutine's
 //! stack, as a panic does: destructors run, but no message is printed. The joiner gets
-//! [`JoinError::Cancelled`].
+//! [`JoinError::Cancelled`], [`TimedOut`](JoinError::TimedOut) or [`ShutDown`](JoinError::ShutDown).
 //!
 //! *Cancellation points* are [`checkpoint`], [`yield_now`], and every call of this crate that may park. A
 //! call that does not have to wait usually succeeds nevertheless. But out of 128 such calls in a row, at
@@ -39,6 +39,9 @@
 //! A *mask* holds all of this off: in the closure of [`mask()`], no cancellation and no limit from outside
 //! ends a wait. The first cancellation point after the mask meets them. Use it where a section must run to
 //! its end.
+//!
+//! Where nothing may unwind, a cancellation can arrive as an error instead: [`catch_cancel`] turns the
+//! unwinding of any wait into a result, and [`cancel_as_error`] lets operations on files fail.
 //!
 //! A [`CancelToken`] by itself interrupts nothing. It is a signal that coroutines can poll or wait for; only
 //! [`CancelToken::run`] ties it to the waits of a closure.
@@ -121,7 +124,7 @@ mod mask;
 mod scope;
 mod try_scope;
 
-pub use crate::coroutine::{Id, JoinError, Panic};
+pub use crate::coroutine::{Id, Interruption, JoinError, Panic};
 pub use crate::runtime::join::JoinHandle;
 pub use crate::runtime::spawn::spawn;
 pub use crate::runtime::task_handle::{Task, current, park, park_timeout, yield_now};
@@ -130,6 +133,6 @@ pub use builder::Builder;
 pub use cancel::{CancelToken, Cancelled, DropGuard};
 pub use join_set::JoinSet;
 pub use local::{AccessError, LocalKey};
-pub use mask::{checkpoint, is_cancelled, mask};
+pub use mask::{cancel_as_error, catch_cancel, checkpoint, is_cancelled, mask};
 pub use scope::{Scope, ScopeBuilder, ScopedJoinHandle, scope};
 pub use try_scope::{TryScope, try_scope};

@@ -319,7 +319,7 @@ impl<T> ScopedJoinHandle<'_, T> {
         self.inner.join_and_report(|error| match error {
             JoinError::Panicked(_) => self.group.panic_was_joined(),
             JoinError::NoStack(_) => self.group.unstarted_was_joined(),
-            JoinError::Cancelled | JoinError::Deadlock => {}
+            JoinError::Cancelled | JoinError::TimedOut | JoinError::ShutDown | JoinError::Deadlock => {}
         })
     }
 

@@ -7,6 +7,7 @@ mod checked;
 mod common;
 
 mod always_ready;
+mod as_error;
 mod coroutine;
 mod destructors;
 mod ended;

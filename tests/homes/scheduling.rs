@@ -348,7 +348,7 @@ fn a_shutdown_unwinds_coroutines_in_their_homes() {
             eventually("enough have started", || started.load(Ordering::SeqCst) > round * COUNT / 5);
             drop(runtime);
             for handle in handles {
-                assert!(matches!(handle.join(), Err(JoinError::Cancelled)));
+                assert!(matches!(handle.join(), Err(JoinError::ShutDown)));
             }
             let (started, at_home) = (started.load(Ordering::SeqCst), at_home.load(Ordering::SeqCst));
             assert_eq!(at_home, started, "so many unwound where they had started");

@@ -21,7 +21,7 @@ fn the_default_runtime_is_that_of_run_or_starts_at_the_first_spawn() {
             assert_eq!(workers, sward::runtime::metrics().map(|metrics| metrics.workers.len()));
             sleeps
         });
-        assert!(matches!(left.join(), Err(JoinError::Cancelled)));
+        assert!(matches!(left.join(), Err(JoinError::ShutDown)));
 
         // Without `run`, the default runtime starts at the first spawn, and stays.
         let handle = sward::spawn(|| sward::spawn(|| 20).join().expect("no panic") + 1);

@@ -140,7 +140,7 @@ fn a_runtime_that_ends_from_within_leaves_no_thread() {
     drop(runtime);
     let _ = handle.join();
     let spawned = receiver.recv().expect("spawned");
-    assert!(matches!(spawned.join(), Err(sward::task::JoinError::Cancelled)));
+    assert!(matches!(spawned.join(), Err(sward::task::JoinError::ShutDown)));
     let end = std::time::Instant::now() + Duration::from_secs(120);
     while threads().iter().any(|name| name.starts_with("sward")) {
         assert!(std::time::Instant::now() < end, "{:?}", threads());

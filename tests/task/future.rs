@@ -296,7 +296,7 @@ fn a_handle_reports_all_kinds_of_ends() {
     assert!(matches!(execute(cancelled), Err(JoinError::Cancelled)));
     let left = runtime.spawn(|| sleep(LONG));
     let shutdown = std::thread::spawn(move || drop(runtime));
-    assert!(matches!(execute(left), Err(JoinError::Cancelled)));
+    assert!(matches!(execute(left), Err(JoinError::ShutDown)));
     shutdown.join().unwrap();
 }
 

@@ -528,7 +528,7 @@ fn shutdown_unwinds_scopes() {
     assert_eq!((inner.load(Ordering::SeqCst), outer.load(Ordering::SeqCst)), (200, 20));
     assert!(!early.load(Ordering::SeqCst), "a parent has left before its children");
     for parent in parents {
-        assert!(matches!(parent.join(), Err(JoinError::Cancelled)));
+        assert!(matches!(parent.join(), Err(JoinError::ShutDown)));
     }
 }
 

@@ -27,7 +27,7 @@ fn shutdown_unwinds_the_coroutines_that_are_left() {
         }
         last
     });
-    assert!(matches!(handle.join(), Err(JoinError::Cancelled)));
+    assert!(matches!(handle.join(), Err(JoinError::ShutDown)));
     assert_eq!(dropped.load(Ordering::SeqCst), 100);
 }
 
@@ -150,7 +150,7 @@ fn unstarted_coroutines_behind_a_slow_one_never_start_after_a_shutdown() {
         runtime.shutdown_timeout(timeout);
         stopper.join().expect("no panic");
         for handle in handles {
-            assert!(matches!(handle.join(), Err(JoinError::Cancelled)));
+            assert!(matches!(handle.join(), Err(JoinError::ShutDown)));
         }
         slow.join().expect("it has ended by itself");
         assert_eq!(ran.load(Ordering::SeqCst), 0);
@@ -180,8 +180,8 @@ fn parked_coroutines_behind_a_slow_one_unwind_after_the_shutdown() {
     runtime.shutdown_timeout(Duration::ZERO);
     assert!(!receives.is_finished() && !acquires.is_finished());
     stop.store(true, Ordering::SeqCst);
-    assert!(matches!(receives.join(), Err(JoinError::Cancelled)));
-    assert!(matches!(acquires.join(), Err(JoinError::Cancelled)));
+    assert!(matches!(receives.join(), Err(JoinError::ShutDown)));
+    assert!(matches!(acquires.join(), Err(JoinError::ShutDown)));
     sender.send(1).expect("a receiver is left");
     assert_eq!(receiver.try_recv(), Ok(1));
     none.add_permits(1);

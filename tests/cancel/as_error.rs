@@ -1,0 +1,209 @@
+//! Cancellations that arrive as errors: `catch_cancel`, `cancel_as_error`, and the kinds of `JoinError`.
+
+use crate::common::{LONG, MOMENT, SHORT, in_runtime, one_worker, pair, waiting};
+use std::io::{self, ErrorKind, Read, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use sward::task::{self, Interruption, JoinError, cancel_as_error, catch_cancel, mask};
+use sward::time::timeout;
+
+fn interruption(error: io::Error) -> Interruption {
+    let why = error.get_ref().and_then(|inner| inner.downcast_ref::<Interruption>());
+    *why.unwrap_or_else(|| panic!("no interruption: {error:?}"))
+}
+
+#[test]
+fn every_kind_of_wait_is_caught() {
+    let runtime = one_worker();
+    let caught = |f: Box<dyn FnOnce() + Send>| {
+        let handle = waiting(&runtime, || catch_cancel(f));
+        handle.cancel();
+        assert_eq!(handle.join().expect("it was caught"), Err(Interruption::Cancelled));
+    };
+    let (sender, receiver) = sward::channel::bounded(0);
+    let receives = receiver.clone();
+    caught(Box::new(move || _ = receives.recv()));
+    caught(Box::new(move || _ = sender.send(1)));
+    caught(Box::new(|| sward::sleep(LONG)));
+    caught(Box::new(task::park));
+    let none = sward::sync::Semaphore::new(0);
+    caught(Box::new(move || drop(none.acquire())));
+    let (mut reads, _writes) = pair();
+    caught(Box::new(move || drop(reads.read(&mut [0; 8]))));
+    let lasts = runtime.spawn(|| sward::sleep(LONG));
+    caught(Box::new(move || drop(lasts.join())));
+}
+
+/// What was caught stays in force: each wait is caught again, and the first one that nobody catches unwinds.
+#[test]
+fn a_caught_cancellation_comes_again() {
+    let runtime = one_worker();
+    let passed = Arc::new(AtomicBool::new(false));
+    let passes = passed.clone();
+    let handle = waiting(&runtime, move || {
+        for _ in 0..3 {
+            assert_eq!(catch_cancel(|| sward::sleep(LONG)), Err(Interruption::Cancelled));
+        }
+        passes.store(true, Ordering::Relaxed);
+        sward::sleep(LONG);
+    });
+    handle.cancel();
+    assert!(handle.join().unwrap_err().is_cancelled());
+    assert!(passed.load(Ordering::Relaxed));
+}
+
+#[test]
+fn what_is_no_cancellation_passes() {
+    in_runtime(|| {
+        assert_eq!(catch_cancel(|| 5), Ok(5));
+        let panics = sward::spawn(|| catch_cancel(|| -> () { std::panic::resume_unwind(Box::new("mine")) }));
+        assert!(panics.join().unwrap_err().is_panic());
+        // An inner limit is its own timeout's.
+        assert!(catch_cancel(|| timeout(SHORT, || sward::sleep(LONG))).expect("not cancelled").is_err());
+        let large = catch_cancel(|| [7_u8; 4096]).expect("not cancelled");
+        assert_eq!(large, [7; 4096]);
+    });
+}
+
+#[test]
+fn a_limit_from_outside_is_caught() {
+    let test = || {
+        let (mut reads, _writes) = pair();
+        let caught = timeout(SHORT, || {
+            let caught = catch_cancel(|| sward::sleep(LONG));
+            assert_eq!(caught, Err(Interruption::TimedOut));
+            cancel_as_error(|| {
+                let error = reads.read(&mut [0; 8]).unwrap_err();
+                assert_eq!(error.kind(), ErrorKind::TimedOut);
+                assert_eq!(interruption(error), Interruption::TimedOut);
+            });
+        });
+        assert!(caught.is_ok(), "nothing has unwound up to the timeout");
+    };
+    in_runtime(test);
+    test();
+}
+
+#[test]
+fn operations_on_files_fail() {
+    let runtime = one_worker();
+    let (mut reads, mut writes) = pair();
+    let handle = waiting(&runtime, move || {
+        cancel_as_error(|| {
+            let error = reads.read(&mut [0; 8]).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Other);
+            assert_eq!(interruption(error), Interruption::Cancelled);
+            // std's loops do not try again.
+            assert_eq!(interruption(reads.read_exact(&mut [0; 8]).unwrap_err()), Interruption::Cancelled);
+            writes.write_all(b"abc").expect("it need not wait");
+            reads.read_exact(&mut [0; 3]).expect("it need not wait");
+            // Everything else goes on.
+            sward::sleep(SHORT);
+            assert_eq!(catch_cancel(|| sward::sleep(LONG)), Err(Interruption::Cancelled));
+            // A mask inside masks files as well.
+            mask(|| {
+                let error = timeout(SHORT, || reads.read(&mut [0; 8])).unwrap_err();
+                assert_eq!(error.to_string(), "the deadline has elapsed");
+            });
+        });
+        sward::sleep(LONG)
+    });
+    handle.cancel();
+    assert!(handle.join().unwrap_err().is_cancelled());
+}
+
+/// A socket that is always ready does not keep a cancellation away.
+#[test]
+fn out_of_many_operations_that_need_not_wait_one_fails() {
+    let runtime = one_worker();
+    let (mut reads, writes) = pair();
+    let stop = Arc::new(AtomicBool::new(false));
+    let stops = stop.clone();
+    let handle = runtime.spawn(move || {
+        cancel_as_error(|| {
+            loop {
+                (&writes).write_all(b"a")?;
+                reads.read_exact(&mut [0])?;
+                assert!(!stops.load(Ordering::Relaxed), "it was cancelled long ago");
+            }
+        })
+    });
+    std::thread::sleep(MOMENT);
+    handle.cancel();
+    let stopper = std::thread::spawn(move || {
+        std::thread::sleep(LONG / 10);
+        stop.store(true, Ordering::Relaxed);
+    });
+    let error: io::Result<()> = handle.join().expect("nothing unwinds");
+    assert_eq!(interruption(error.unwrap_err()), Interruption::Cancelled);
+    drop(stopper);
+}
+
+/// In a mask there is nothing to report; a section in a section is one.
+#[test]
+fn sections_nest() {
+    let runtime = one_worker();
+    let (reads, mut writes) = pair();
+    let handle = waiting(&runtime, move || {
+        cancel_as_error(|| {
+            cancel_as_error(|| {
+                assert_eq!(interruption((&reads).read(&mut [0]).unwrap_err()), Interruption::Cancelled);
+            });
+            let inner = timeout(SHORT, || {
+                cancel_as_error(|| catch_cancel(|| mask(|| cancel_as_error(|| sward::sleep(SHORT * 2)))))
+            });
+            assert_eq!(inner, Ok(Ok(())));
+        });
+        mask(|| {
+            writes.write_all(b"x").expect("room");
+            let read = cancel_as_error(|| catch_cancel(|| (&reads).read(&mut [0])));
+            assert_eq!(read.expect("masked").expect("masked"), 1);
+            sward::sleep(SHORT);
+        });
+        task::checkpoint();
+        unreachable!("the cancellation unwinds after the mask");
+    });
+    handle.cancel();
+    assert!(handle.join().unwrap_err().is_cancelled());
+}
+
+#[test]
+fn errors_tell_the_three_causes_apart() {
+    let runtime = one_worker();
+    let cancelled = waiting(&runtime, task::park);
+    cancelled.cancel();
+    let left = waiting(&runtime, || catch_cancel(task::park));
+    let unwinds = waiting(&runtime, task::park);
+    let error = cancelled.join().unwrap_err();
+    assert_eq!(error.interruption(), Some(Interruption::Cancelled));
+    assert_eq!(error.to_string(), "the coroutine was cancelled");
+    let (reads, _writes) = pair();
+    let fails = waiting(&runtime, move || cancel_as_error(|| (&reads).read(&mut [0]).unwrap_err()));
+    drop(runtime);
+    assert_eq!(left.join().expect("caught"), Err(Interruption::ShutDown));
+    assert_eq!(interruption(fails.join().expect("an error")), Interruption::ShutDown);
+    let error = unwinds.join().unwrap_err();
+    assert!(error.is_shutdown() && !error.is_cancelled() && !error.is_timed_out());
+    assert_eq!(error.to_string(), "the coroutine's runtime has shut down");
+}
+
+/// A coroutine of a scope is under its caller's limit, and the scope cancels it when that passes. Either way
+/// the limit was the cause.
+#[test]
+fn a_limit_that_ends_a_coroutine_is_named() {
+    for _ in 0..20 {
+        in_runtime(|| {
+            let ended = timeout(SHORT, || {
+                sward::scope(|s| {
+                    let child = s.spawn(|| sward::sleep(LONG));
+                    mask(|| child.join().unwrap_err())
+                })
+            });
+            if let Ok(error) = ended {
+                assert!(error.is_timed_out(), "{error:?}");
+                assert_eq!(error.to_string(), "the coroutine's time limit has passed");
+                assert!(matches!(error, JoinError::TimedOut));
+            }
+        });
+    }
+}
