@@ -41,6 +41,9 @@
 //! }
 //! ```
 //!
+//! The repository's `docs/guide/` is the guide: coming from Go, from tokio and from threads, a cookbook, and
+//! what to know in production.
+//!
 //! # Sound by default
 //!
 //! Other workers may steal a coroutine until its first instruction runs. From then on it stays on its
@@ -120,3 +123,21 @@ struct Refused;
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+/// The guide's snippets are tested.
+#[cfg(doctest)]
+mod guide {
+    macro_rules! chapters {
+        ($($name:ident: $file:literal,)*) => {
+            $(#[doc = include_str!(concat!("../docs/guide/", $file))] struct $name;)*
+        };
+    }
+    chapters! {
+        FromGo: "from-go.md",
+        FromTokio: "from-tokio.md",
+        FromThreads: "from-threads.md",
+        Choosing: "choosing.md",
+        Cookbook: "cookbook.md",
+        Production: "production.md",
+    }
+}
