@@ -3,4 +3,4 @@
 . "$(dirname "$0")/common.sh"
 without_lto
 RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=target/loom LOOM_MAX_PREEMPTIONS=3 \
-    within 900 cargo test --lib --release models
+    within 3000 cargo test --lib --release models

@@ -509,6 +509,8 @@ fn shutdown_unwinds_scopes() {
                         });
                     }
                 });
+                // The shutdown may have cancelled all children before it cancels this coroutine.
+                task::park();
                 unreachable!("the shutdown ends it");
             })
         })
