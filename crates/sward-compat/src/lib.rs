@@ -9,6 +9,7 @@
 //! | an async stream | std's `Read` and `Write`, which park | [`Blocking`] |
 //! | a future that uses tokio's timers, sockets or `spawn` | a tokio runtime | [`block_on`] |
 //! | a future that needs a timer | no more than that | [`sleep`] |
+//! | connections that one coroutine uses at a time | a pool of them | [`Pool`] |
 //!
 //! ```
 //! use sward::net::{TcpListener, TcpStream};
@@ -36,6 +37,7 @@
 
 mod blocking;
 mod polled;
+mod pool;
 mod sleep;
 #[cfg(feature = "tokio")]
 mod tokio_context;
@@ -47,6 +49,7 @@ pub use blocking::Futures;
 #[cfg(feature = "tokio")]
 pub use blocking::Tokio;
 pub use polled::{PollStream, Polled, Socket};
+pub use pool::{Pool, Pooled};
 pub use sleep::{Sleep, sleep, sleep_until};
 #[cfg(feature = "tokio")]
 pub use tokio_context::{InTokio, block_on, handle};
