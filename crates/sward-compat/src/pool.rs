@@ -8,8 +8,8 @@ use sward::sync::{Semaphore, SemaphorePermit};
 
 /// A pool of connections, or of anything else that is costly to make and that one coroutine uses at a time.
 ///
-/// Use it where the pool of a crate would block the worker (`r2d2`, `scheduled-thread-pool`), or where a crate
-/// has none. A coroutine that finds all connections taken parks until one comes back.
+/// Use it where the pool of a crate would block the worker (`r2d2`, `scheduled-thread-pool`), or where a
+/// crate has none. A coroutine that finds all connections taken parks until one comes back.
 ///
 /// A connection whose user panics, is cancelled or exceeds its time limit is dropped, not reused: the answer
 /// to its last request may still arrive, and the next user would take it for the answer to their own.
@@ -45,7 +45,8 @@ pub struct Pool<T, E> {
 }
 
 impl<T, E> Pool<T, E> {
-    /// A pool of at most that many connections, each of which `make` makes when it is needed. `make` may park.
+    /// A pool of at most that many connections, each of which `make` makes when it is needed. `make` may
+    /// park.
     ///
     /// # Panics
     ///
