@@ -92,7 +92,7 @@ impl fmt::Debug for Task {
 /// sward::run(|| {
 ///     assert!(sward::in_coroutine());
 ///     assert!(sward::block_on(async { sward::in_coroutine() }));
-///     assert!(!sward::blocking(sward::in_coroutine));
+///     assert!(!sward::blocking(sward::in_coroutine).unwrap());
 /// });
 /// ```
 pub fn in_coroutine() -> bool {

@@ -68,8 +68,12 @@ pub fn mask<R, F: FnOnce() -> R>(f: F) -> R {
 ///
 /// sward::run(|| {
 ///     let (_sender, receiver) = sward::channel::bounded::<u32>(0);
-///     let waits = sward::spawn(move || catch_cancel(|| receiver.recv()));
-///     sward::yield_now();
+///     let (started, starts) = sward::channel::bounded(1);
+///     let waits = sward::spawn(move || {
+///         started.send(()).unwrap();
+///         catch_cancel(|| receiver.recv())
+///     });
+///     starts.recv().unwrap();
 ///     waits.cancel();
 ///     assert_eq!(waits.join().unwrap(), Err(Interruption::Cancelled));
 /// });
@@ -111,13 +115,15 @@ pub fn catch_cancel<R, F: FnOnce() -> R>(f: F) -> Result<R, Interruption> {
 ///
 /// sward::run(|| {
 ///     let (mut ours, _theirs) = sward::net::UnixStream::pair().unwrap();
+///     let (started, starts) = sward::channel::bounded(1);
 ///     let reads = sward::spawn(move || {
+///         started.send(()).unwrap();
 ///         cancel_as_error(|| {
 ///             let error = ours.read(&mut [0; 8]).unwrap_err();
 ///             error.downcast::<Interruption>().unwrap()
 ///         })
 ///     });
-///     sward::yield_now();
+///     starts.recv().unwrap();
 ///     reads.cancel();
 ///     assert_eq!(reads.join().unwrap(), Interruption::Cancelled);
 /// });
