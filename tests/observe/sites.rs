@@ -1,7 +1,7 @@
 //! What the coroutines of each spawn site do and cost. Accounting is one switch for the whole process, so
 //! each test runs in a process of its own.
 
-use crate::common::{in_child, one_worker, with_workers};
+use crate::common::{LONG, in_child, one_worker, with_workers};
 use serde_json::Value;
 use std::hint::black_box;
 use std::panic::Location;
@@ -100,7 +100,9 @@ fn each_site_has_its_figures() {
 #[test]
 fn a_turn_that_is_blocked_uses_no_processor_time() {
     in_child(|| {
-        let runtime = Builder::new().worker_threads(1).accounting(true).build().expect("a runtime");
+        // A report of a stall would use the thread's processor time for the stack.
+        let builder = Builder::new().worker_threads(1).accounting(true).stall_threshold(LONG);
+        let runtime = builder.build().expect("a runtime");
         runtime.run(|| {
             let line = here() + 1;
             let blocks = sward::spawn(|| std::thread::sleep(Duration::from_millis(100)));
