@@ -294,7 +294,14 @@ fn a_stopped_process_reports_no_stall_when_it_continues() {
     }
     let mut said = String::new();
     child.stderr.take().expect("piped").read_to_string(&mut said).expect("read");
-    assert!(!said.contains("sward:"), "{said}");
+    // On a busy machine the system may really not have run a thread for a while. But not for a second.
+    let of_machine = |line: &str| {
+        let (_, time) =
+            line.split_once("the system has not run the thread of worker")?.1.split_once("most of ")?;
+        time.split_once(" ms").is_some_and(|(time, _)| time.len() < 4).then_some(())
+    };
+    let mut reports = said.lines().filter(|line| line.contains("sward:"));
+    assert!(reports.all(|line| of_machine(line).is_some()), "{said}");
 }
 
 fn panics() {
