@@ -12,6 +12,8 @@ use std::ops::{Deref, DerefMut};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub(crate) enum Rank {
+    /// The records of a server, and their time limits: `descriptor::host`.
+    Host,
     /// A worker's deques, until its thread takes them: `sched::shared`.
     Deques,
     /// Which shard a source has joined, and its close pipe: `netpoll::source`.

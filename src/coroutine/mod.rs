@@ -7,6 +7,7 @@
 //! - [`waitlist`]: waiters in order, under the lock of what they wait for.
 //! - [`thread`]: what a plain thread blocks on, so that it can wait like a coroutine.
 //! - [`awaiter`]: a future that waits for the end of a coroutine.
+//! - [`dormant`]: a record on the heap that waits, and whose wake-up starts a coroutine.
 //! - [`reason`], [`subject`]: why a coroutine waits, and for what.
 //!
 //! What a coroutine is:
@@ -31,6 +32,7 @@ mod awaiter;
 mod cancellation;
 mod capture;
 mod contain;
+mod dormant;
 mod event;
 mod header;
 mod join_error;
@@ -52,6 +54,7 @@ pub(crate) use cancellation::Cancellation;
 pub use cancellation::Interruption;
 pub(crate) use capture::{Capture, Trace};
 pub(crate) use contain::{contain_panic, drop_each, drop_one};
+pub(crate) use dormant::{Dormant, Parked, RecordTable};
 pub(crate) use event::{Event, EventNode, StickyNumbers};
 pub(crate) use header::{Handle, Header, Schedule, Settings, new};
 pub use join_error::{JoinError, Panic};

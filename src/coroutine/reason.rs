@@ -76,6 +76,12 @@ reasons! {
     Record: "observe::record",
     /// `JoinSet::join_next`.
     JoinSet: "JoinSet::join_next",
+    /// The coroutine that keeps the time limits of idle connections.
+    Activations: "time limits of activations",
+    /// `net::serve`, until there is room for another connection.
+    ServeRoom: "net::serve at its limit",
+    /// `net::serve`, until its connections have ended; `ServeHandle::shutdown`.
+    ServeEnd: "the end of net::serve",
     /// `CancelToken::wait`.
     Cancel: "CancelToken::wait",
     /// `CancelToken::run`, until what it runs has ended.

@@ -96,6 +96,17 @@ impl TcpListener {
         Ok((TcpStream::from_socket(Socket::new(fd, Short::Drained)), SocketAddr::try_from(&peer)?))
     }
 
+    /// As `accept`, and returns the bare descriptor of the connection.
+    pub(super) fn accept_fd(&self) -> io::Result<(OwnedFd, SocketAddr)> {
+        let (fd, peer) = self.socket.accept()?;
+        Ok((fd, SocketAddr::try_from(&peer)?))
+    }
+
+    /// Whether `close` was called.
+    pub(super) fn is_closed(&self) -> bool {
+        self.socket.is_closed()
+    }
+
     /// An iterator over the connections, as [`std::net::TcpListener::incoming`]. Its `next` calls
     /// [`accept`](Self::accept), and parks.
     ///

@@ -207,6 +207,11 @@ impl Source {
         Ok(())
     }
 
+    /// Whether it is in no shard.
+    pub(crate) fn is_unbound(&self) -> bool {
+        !self.readiness.is_bound()
+    }
+
     /// Asks a one-shot back-end for that direction's next event. Call this once the waiter is listed, so that
     /// the event finds it.
     #[inline]

@@ -3,7 +3,7 @@
 use super::builder::Builder;
 use super::handle::refuse_on_worker;
 use crate::base::large_box::{LargeBox, is_large, large_box};
-use crate::sched::{Shared, Spawn, on_worker};
+use crate::sched::{Shared, Spawn, current_runtime, on_worker};
 use std::io;
 use std::mem::ManuallyDrop;
 use std::sync::Arc;
@@ -95,6 +95,11 @@ impl Drop for AsDefault {
 #[track_caller]
 pub(crate) fn spawn_here() -> io::Result<Spawn> {
     if on_worker() { Ok(Spawn::on_this_worker()) } else { Ok(Spawn::of(&existing_or_started()?)) }
+}
+
+/// The runtime of the calling worker, or else the default runtime, which is started if there is none.
+pub(crate) fn runtime_here() -> io::Result<Arc<Shared>> {
+    current_runtime().map_or_else(existing_or_started, Ok)
 }
 
 #[cold]

@@ -103,7 +103,7 @@ pub(crate) mod task_handle;
 #[doc(inline)]
 pub use crate::blocking::set_max_blocking_threads;
 pub use builder::Builder;
-pub(crate) use default::spawn_here;
+pub(crate) use default::{runtime_here, spawn_here};
 pub use handle::Runtime;
 pub use homes::{Homes, homes_supported};
 #[cfg(feature = "dashboard")]

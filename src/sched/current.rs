@@ -10,7 +10,7 @@ use crate::coroutine::{Header, LocalRecord, Ticket, with_parker};
 use crate::netpoll::Source;
 use std::io;
 use std::ptr::NonNull;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 /// Calls `f` with the thread's worker, if it is one. `f` does not switch.
@@ -50,10 +50,22 @@ pub(crate) fn is_worker_of(shared: &Arc<Shared>) -> bool {
     with(|worker| Arc::ptr_eq(worker.shared(), shared)) == Some(true)
 }
 
+/// As [`is_worker_of`], for a runtime that may have ended.
+#[inline]
+pub(crate) fn is_worker_of_runtime(runtime: &Weak<Shared>) -> bool {
+    with(|worker| Arc::as_ptr(worker.shared()) == runtime.as_ptr()) == Some(true)
+}
+
 /// Whether a wait here blocks the thread of a worker, with all coroutines that live there. What it waits for
 /// must then not depend on them.
 pub(crate) fn blocks_worker() -> bool {
     !may_switch() && on_worker()
+}
+
+/// The number of this thread's worker in its runtime.
+#[inline]
+pub(crate) fn worker_index() -> Option<usize> {
+    with(|worker| worker.index)
 }
 
 /// The runtime whose worker this thread is.

@@ -87,8 +87,9 @@ pub(crate) use captured::{Captured, CapturedRuntime, CapturedWorker, Detail, Sta
 pub(crate) use checks::prepare as prepare_checks;
 pub(crate) use config::{Config, Phase};
 pub(crate) use current::{
-    blocks_worker, cancelled, cancelling, current_coroutine, current_runtime, is_worker_of, join_shard,
-    join_some_shard, limit, may_switch, on_worker, random, with_local_record,
+    blocks_worker, cancelled, cancelling, current_coroutine, current_runtime, is_worker_of,
+    is_worker_of_runtime, join_shard, join_some_shard, limit, may_switch, on_worker, random,
+    with_local_record, worker_index,
 };
 pub(crate) use deadline::deadline_of_file;
 pub(crate) use hint::{hint_of_rest, hinted, take_hints, watch_hints};

@@ -11,6 +11,7 @@ mod placement;
 mod poll_ready;
 mod readiness;
 mod resolve;
+mod serve;
 mod tcp_listener;
 mod tcp_socket;
 mod tcp_stream;

@@ -1,0 +1,322 @@
+//! Activations: a handler that runs in a fresh coroutine each time that there is something to do.
+//!
+//! Between two activations there is only a record: no stack, no coroutine. `coroutine/dormant.rs` has its
+//! states and the argument that no event is lost, and `host.rs` the time limits and the end.
+//!
+//! ```text
+//!   poller, keeper, waker: fire --> batch --> `activate`: an unstarted coroutine in the worker's deque
+//!                                                |
+//!   the record is idle <-- `Activation::idle` <-- `Activation::run`: the handler, once or several times
+//! ```
+//!
+//! The coroutine is unstarted, so any worker may steal it. The source stays in its shard; its next event is
+//! fetched by the same worker's poll as the last one.
+//!
+//! *When a handler has not consumed the readiness*, its record cannot wait for an edge: there may be none. The
+//! owner then asks the kernel with `poll(2)`. If the source is ready the handler runs again, in the same
+//! coroutine, after the budget was checked; so a client that sends without pause costs no spawns. The usual
+//! handler reads until a short read, which consumes the readiness, and no question is asked.
+
+use super::host::{Entry, Host, WakerSlot};
+use super::readiness::set_again;
+use crate::coroutine::{Cause, Dormant, Parked, RecordTable, Ticket, Waiter, contain_panic};
+use crate::netpoll::{Direction, Source, is_ready};
+use crate::sched::{self, Spawn, cancelling, consume_budget, is_worker_of_runtime};
+use std::io;
+use std::mem;
+use std::ptr::NonNull;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What a handler wants when it returns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Next {
+    /// It is run again when there is something to do.
+    Idle,
+    /// Likewise, and also if nothing has happened for that long: then with [`Why::Limit`]. The limit is
+    /// observed up to 32 ms and 1/64 of it too late. Limits of more than 99 days count as 99 days.
+    IdleFor(Duration),
+    /// It is not run again, and what it served is dropped.
+    Close,
+}
+
+/// Why a handler runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// There may be something to read, or the stream has ended. A spurious activation is possible.
+    Ready,
+    /// The limit of [`Next::IdleFor`] has passed.
+    Limit,
+    /// It was woken by hand.
+    Woken,
+}
+
+/// What becomes of a record after a run of its handler.
+pub(crate) enum Verdict {
+    /// It waits, for that long at most. Then it is activated, or closed.
+    Idle { limit: Option<Duration>, closes: bool },
+    /// The handler runs again at once.
+    Again,
+    /// It is freed.
+    Close,
+}
+
+/// A present activation.
+pub(crate) struct Active<'a> {
+    pub(crate) host: &'a Arc<Host>,
+    pub(crate) why: Why,
+    entry: NonNull<Entry>,
+}
+
+impl Active<'_> {
+    /// A handle to wake the record by hand.
+    pub(crate) fn waker(&self) -> Arc<WakerSlot> {
+        // SAFETY: this exists while the owner of the record runs its handler.
+        unsafe { self.host.waker(self.entry) }
+    }
+}
+
+/// What a kind of record is.
+pub(crate) trait Body: Send + Sized + 'static {
+    /// What it waits for. `None`: only time limits and wake-ups by hand activate it.
+    fn source(&self) -> Option<&Source>;
+
+    /// Runs the handler.
+    fn run(&mut self, active: &Active<'_>) -> Verdict;
+
+    /// Called before it is dropped.
+    fn leave(&mut self, _host: &Host) {}
+}
+
+/// A record.
+#[repr(C)]
+struct Record<B> {
+    /// First, so that a pointer to it is a pointer to the record.
+    entry: Entry,
+    body: B,
+}
+
+impl<B: Body> Record<B> {
+    const TABLE: &RecordTable = &RecordTable::new(activate::<B>, close::<B>);
+}
+
+/// An owned record. Dropping it closes the record.
+///
+/// It is no Box, since other threads use the entry of the record meanwhile.
+struct Activation<B: Body>(NonNull<Record<B>>);
+
+// SAFETY: it owns the body, which is Send, and shares the entry, which is Sync.
+unsafe impl<B: Body> Send for Activation<B> {}
+
+/// Makes a record, which waits from now on: for that long at most, after which it is closed.
+///
+/// # Errors
+///
+/// The host has ended, its runtime has shut down, or the source cannot be watched. The body is dropped.
+pub(crate) fn adopt<B: Body>(host: &Arc<Host>, body: B, limit: Option<Duration>) -> io::Result<()> {
+    let record = Record { entry: Entry::new(Record::<B>::TABLE, Arc::clone(host)), body };
+    let record = NonNull::from(Box::leak(Box::new(record)));
+    // SAFETY: the record is alive until its owner has left the host.
+    if !unsafe { host.enter(record.cast()) } {
+        // SAFETY: nobody else has it.
+        drop(unsafe { Box::from_raw(record.as_ptr()) });
+        return Err(io::Error::other("it has shut down"));
+    }
+    let activation = Activation(record);
+    host.start_keeper()?;
+    if let Some(source) = activation.body().source()
+        && source.is_unbound()
+    {
+        let Some(shared) = host.runtime().upgrade() else {
+            return Err(io::Error::other("the runtime has shut down"));
+        };
+        source.prepare()?;
+        // "Maybe ready". Joining reports the state as an event.
+        source.event(Direction::Read).consume();
+        source.join(&shared.remotes[host.choose_shard() % shared.config().workers].shard)?;
+    }
+    // SAFETY: this owns the record.
+    let ticket = unsafe { activation.begin() };
+    match activation.idle(ticket, limit, true)? {
+        None => {}
+        Some((activation, _)) => launch(activation),
+    }
+    Ok(())
+}
+
+/// Puts an unstarted coroutine that owns the record into a queue: the worker's own if this is a worker of its
+/// runtime, otherwise the injector. Closes the record if the runtime is gone.
+fn launch<B: Body>(activation: Activation<B>) {
+    let host = &activation.entry().host;
+    let (runtime, site) = (host.runtime(), host.site());
+    let spawn = if is_worker_of_runtime(runtime) {
+        Spawn::on_this_worker().at(site)
+    } else if let Some(shared) = runtime.upgrade() {
+        Spawn::of(&shared).at(site)
+    } else {
+        return contain_panic(|| drop(activation));
+    };
+    let handle = sched::spawn(spawn, move || activation.run());
+    // SAFETY: this is the joining handle, and it is dropped here.
+    unsafe { handle.detach() };
+}
+
+unsafe fn activate<B: Body>(waiter: NonNull<Waiter>) {
+    // SAFETY: the function is in the table of such records alone, whose first field is the waiter, and its
+    // last owner passes it on.
+    launch(Activation::<B>(waiter.cast()));
+}
+
+unsafe fn close<B: Body>(waiter: NonNull<Waiter>) {
+    // SAFETY: as in `activate`.
+    let activation = Activation::<B>(waiter.cast());
+    contain_panic(|| drop(activation));
+}
+
+impl<B: Body> Activation<B> {
+    fn entry(&self) -> &Entry {
+        // SAFETY: owned, so alive. No exclusive reference to the entry exists.
+        unsafe { &(*self.0.as_ptr()).entry }
+    }
+
+    fn body(&self) -> &B {
+        // SAFETY: owned, so alive, and nobody else uses the body.
+        unsafe { &(*self.0.as_ptr()).body }
+    }
+
+    fn body_mut(&mut self) -> &mut B {
+        // SAFETY: as above; the borrow of the owner makes it exclusive.
+        unsafe { &mut (*self.0.as_ptr()).body }
+    }
+
+    /// # Safety
+    ///
+    /// The caller does not use a ticket of before any more.
+    unsafe fn begin(&self) -> Ticket {
+        let event = self.body().source().map(|source| source.event(Direction::Read));
+        // SAFETY: this owns the record, whose event is always the same.
+        unsafe { Dormant::begin(self.0.cast(), event) }
+    }
+
+    /// The coroutine of an activation.
+    fn run(mut self) {
+        let closes = self.entry().take_limit();
+        let mut why = match self.entry().dormant.cause() {
+            Cause::Event => Why::Ready,
+            Cause::Timeout => Why::Limit,
+            Cause::Cancelled => Why::Woken,
+        };
+        if closes && why == Why::Limit {
+            return;
+        }
+        loop {
+            // SAFETY: the last ticket was used up.
+            let ticket = unsafe { self.begin() };
+            self.entry().handler_begins();
+            // A host that ends sets the phase, then fires the ticket and reads the coroutine's name.
+            if !self.entry().host.is_open() {
+                return;
+            }
+            self.entry().host.count_activation();
+            // SAFETY: the record is alive while this owns it. The handler gets the body exclusively; the host
+            // is not part of it.
+            let host = unsafe { &(*self.0.as_ptr()).entry.host };
+            let active = Active { host, why, entry: self.0.cast() };
+            let verdict = self.body_mut().run(&active);
+            self.entry().handler_ends();
+            match verdict {
+                Verdict::Close => return,
+                Verdict::Again => why = Why::Ready,
+                Verdict::Idle { limit, closes } => match self.idle(ticket, limit, closes) {
+                    Ok(Some((again, cause))) => (self, why) = (again, cause),
+                    Ok(None) | Err(_) => return,
+                },
+            }
+            consume_budget();
+        }
+    }
+
+    /// Has the record wait. Returns it if there is something to do already.
+    fn idle(self, ticket: Ticket, limit: Option<Duration>, closes: bool) -> io::Result<Option<(Self, Why)>> {
+        if let Some(limit) = limit {
+            // SAFETY: this owns the record.
+            unsafe { self.entry().host.set_limit(self.0.cast(), limit, closes) };
+        }
+        loop {
+            let source = self.body().source();
+            let event = source.map(|source| source.event(Direction::Read));
+            let listed = || source.into_iter().for_each(|source| source.arm(Direction::Read));
+            // SAFETY: this owns the record, and the ticket comes from `begin`. If the record waits, it is not
+            // used here any more.
+            match unsafe { Dormant::park(self.0.cast(), ticket, event, listed) } {
+                Parked::Idle => {
+                    mem::forget(self);
+                    return Ok(None);
+                }
+                Parked::Woken => {
+                    let entry = self.entry();
+                    entry.take_limit();
+                    let why = match entry.dormant.cause() {
+                        Cause::Event => Why::Ready,
+                        Cause::Timeout => Why::Limit,
+                        Cause::Cancelled => Why::Woken,
+                    };
+                    return Ok(Some((self, why)));
+                }
+                Parked::Set => {
+                    let source = source.expect("only an event is set");
+                    if has_more(source)? {
+                        self.entry().take_limit();
+                        return Ok(Some((self, Why::Ready)));
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Whether a source whose event is set can be read. If not, the event is not set any more, unless there was
+/// news meanwhile.
+fn has_more(source: &Source) -> io::Result<bool> {
+    source.prepare()?;
+    let event = source.event(Direction::Read);
+    // Before the question, so that an edge after it is kept.
+    let taken = event.take();
+    if is_ready(source.fd(), Direction::Read)? {
+        set_again(source, Direction::Read);
+        return Ok(true);
+    }
+    if let Some(taken) = taken {
+        // Set for good, and wrongly so: as in `perform`.
+        event.unstick(taken);
+    }
+    if source.is_unbound() {
+        return Err(io::Error::other("the runtime has shut down"));
+    }
+    Ok(false)
+}
+
+impl<B: Body> Drop for Activation<B> {
+    fn drop(&mut self) {
+        struct Freed(Arc<Host>);
+        impl Drop for Freed {
+            fn drop(&mut self) {
+                self.0.freed();
+            }
+        }
+        let freed = Freed(Arc::clone(&self.entry().host));
+        if std::thread::panicking() && !cancelling() {
+            freed.0.count_panic();
+        }
+        // SAFETY: this owns the record: it is in no ring after `begin`, and in no list of its host after
+        // `leave`. So no other thread reaches it, and it was made by a Box.
+        unsafe {
+            self.begin();
+            self.entry().handler_ends();
+            freed.0.leave(self.0.cast());
+            self.body_mut().leave(&freed.0);
+            drop(Box::from_raw(self.0.as_ptr()));
+        }
+    }
+}

@@ -1,0 +1,647 @@
+//! The records that belong together: those of one server, or of one runtime's `task::on_ready`. Their time
+//! limits, and their end.
+//!
+//! # Terms
+//!
+//! - *Record*, *idle*: `coroutine/dormant.rs`. An [`Entry`] is the part of a record that its host uses.
+//! - *Limit*: how long a record may be idle. *Deadline*: when that time is over, in ticks of 16 ms since the
+//!   host began. A limit is observed late by up to two ticks and 1/64 of it, and never early.
+//! - *Keeper*: the coroutine that sleeps until the next deadline. It exists while there are records.
+//!
+//! # Limits cost nothing per request
+//!
+//! Each entry is in one list: in that of the tick at which the keeper visits it, or in that of the entries
+//! that are not visited. To set a limit, the owner stores the deadline in the entry. If the entry is visited
+//! by then anyway, that is all. The keeper visits the entries of a tick that has come, fires an idle one whose
+//! deadline has passed, and moves any other to the list of its present deadline. So an entry that is busy is
+//! moved once for each limit, not once for each request.
+//!
+//! *No deadline is missed.* The keeper marks the entry as not visited and then reads the deadline; the owner
+//! stores the deadline and then reads the mark, all sequentially consistent. So the owner finds the mark and
+//! lists the entry itself, or the keeper finds the deadline. *No deadline fires a later wait*:
+//! `Dormant::fire_idle_if` checks the deadline for one wait, and loses if that wait has ended.
+//!
+//! # The end
+//!
+//! | phase | set by | effect |
+//! |---|---|---|
+//! | `OPEN` | | |
+//! | `DRAINING` | a graceful shutdown | idle records are closed; a running handler returns first, then its record is closed |
+//! | `CANCELLING` | the end of that shutdown's limit; the keeper that is cancelled, as its runtime shuts down | likewise, and the coroutines of running handlers are cancelled |
+//!
+//! The phase is stored under the lock, and each record is fired afterwards under the same lock. A record that
+//! is idle is then closed by the thread that ends the host. The owner of any other record finds its next wait
+//! ended, and reads the phase. A new record is refused under the lock.
+//!
+//! *Cancelling a running handler.* The entry names the coroutine while the handler runs. The owner sets or
+//! clears the name and then reads the phase; `end` stores the phase and then reads the name, all sequentially
+//! consistent. So `end` finds the name of each handler that begins, or the owner finds the phase, and does not
+//! run the handler. And after it has cleared the name, an owner that finds `CANCELLING` takes the lock once
+//! before it goes on: the coroutine outlives the use of its name.
+
+use crate::base::lock::{Mutex, Rank};
+use crate::coroutine::WaitReason;
+use crate::coroutine::{Batch, Cause, Dormant, Event, Header, RecordTable, Site, contain_panic};
+use crate::sched::{self, Shared, Spawn, set, wait_for, worker_index};
+use std::any::Any;
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+use std::mem::ManuallyDrop;
+use std::ptr::{self, NonNull};
+use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+/// The unit of deadlines. The 31 bits of a deadline hold 397 days, half of them to either side of now.
+const TICK: Duration = Duration::from_millis(16);
+/// The longest limit, in ticks: 99 days.
+const LONGEST: u64 = 1 << 29;
+
+const OPEN: u8 = 0;
+const DRAINING: u8 = 1;
+const CANCELLING: u8 = 2;
+
+/// The part of a record that its host uses. It is the record's first field.
+#[repr(C)]
+pub(super) struct Entry {
+    /// First, so that a pointer to it is a pointer to the record.
+    pub(super) dormant: Dormant,
+    pub(super) host: Arc<Host>,
+    /// The neighbours in the entry's list. Used under the lock of the host.
+    previous: AtomicPtr<Entry>,
+    next: AtomicPtr<Entry>,
+    /// The coroutine of the activation, while the handler runs.
+    task: AtomicPtr<Header>,
+    /// Zero for none; otherwise the tick, modulo 2^31, and in the lowest bit whether the record is closed
+    /// then.
+    deadline: AtomicU32,
+    /// The tick whose list the entry is in, modulo 2^32; zero for the list of entries that are not visited.
+    /// Written under the lock of the host.
+    visited: AtomicU32,
+}
+
+impl Entry {
+    pub(super) fn new(table: &'static RecordTable, host: Arc<Host>) -> Entry {
+        Entry {
+            dormant: Dormant::new(table),
+            host,
+            previous: AtomicPtr::new(ptr::null_mut()),
+            next: AtomicPtr::new(ptr::null_mut()),
+            task: AtomicPtr::new(ptr::null_mut()),
+            deadline: AtomicU32::new(0),
+            visited: AtomicU32::new(0),
+        }
+    }
+
+    /// Takes the limit away. Returns whether the record was to be closed at it. Called by the owner.
+    pub(super) fn take_limit(&self) -> bool {
+        let deadline = self.deadline.load(Ordering::Relaxed);
+        if deadline != 0 {
+            self.deadline.store(0, Ordering::Relaxed);
+        }
+        deadline & 1 != 0
+    }
+
+    /// Names the coroutine in which the handler runs.
+    pub(super) fn handler_begins(&self) {
+        let task = sched::current_coroutine().map_or(ptr::null_mut(), NonNull::as_ptr);
+        self.task.store(task, Ordering::SeqCst);
+    }
+
+    /// The coroutine is no longer the handler's.
+    pub(super) fn handler_ends(&self) {
+        if self.task.swap(ptr::null_mut(), Ordering::SeqCst).is_null() {
+            return;
+        }
+        if self.host.phase.load(Ordering::SeqCst) == CANCELLING {
+            drop(self.host.list.lock());
+        }
+    }
+}
+
+/// The tick that 31 bits stand for.
+fn tick_of_deadline(deadline: u32, now: u64) -> u64 {
+    let ahead = (deadline & !1).wrapping_sub((now as u32) << 1) as i32 >> 1;
+    now.saturating_add_signed(i64::from(ahead))
+}
+
+/// The tick that 32 bits stand for.
+fn tick_of_visit(visited: u32, now: u64) -> u64 {
+    now.saturating_add_signed(i64::from(visited.wrapping_sub(now as u32) as i32))
+}
+
+/// The tick of a deadline: late enough, and shared by many.
+fn tick_after(limit: Duration, now: u64) -> u64 {
+    let ticks = u64::try_from(limit.as_nanos().div_ceil(TICK.as_nanos())).unwrap_or(u64::MAX).min(LONGEST);
+    let step = (ticks / 64).max(1).next_power_of_two() >> u32::from(ticks >= 64);
+    let step = step.max(1);
+    // One more, since the present tick has begun.
+    let tick = (now + ticks + 1).next_multiple_of(step);
+    // Zero stands for none.
+    if tick as u32 & (u32::MAX >> 1) == 0 { tick + 1 } else { tick }
+}
+
+struct List {
+    /// Entries that are not visited.
+    others: *mut Entry,
+    /// Entries by the tick at which they are visited.
+    ticks: BTreeMap<u64, *mut Entry>,
+    /// Whether the keeper exists.
+    keeper: bool,
+    /// Whether the keeper stays although there are no entries.
+    held: bool,
+    wakers: HashMap<NonNull<Entry>, Arc<WakerSlot>>,
+}
+
+// SAFETY: the entries are alive while they are listed, and shared by threads.
+unsafe impl Send for List {}
+
+/// For a wake-up by hand: the record, as long as it exists.
+pub(crate) struct WakerSlot {
+    host: Arc<Host>,
+    /// Null once the record is gone. Written under the lock of the host.
+    entry: AtomicPtr<Entry>,
+}
+
+impl WakerSlot {
+    /// Has the handler run again: now if the record is idle, otherwise once the present run has ended. Does
+    /// nothing if the record is gone.
+    pub(crate) fn wake(&self) {
+        let mut batch = Batch::new();
+        let list = self.host.list.lock();
+        if let Some(entry) = NonNull::new(self.entry.load(Ordering::Relaxed)) {
+            // SAFETY: it is listed, so alive, until `leave` has had the lock.
+            unsafe { Dormant::fire(entry.cast(), Cause::Cancelled, &mut batch) };
+        }
+        drop(list);
+        batch.wake();
+    }
+}
+
+/// What a host has done.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Totals {
+    pub(crate) open: usize,
+    pub(crate) idle: usize,
+    pub(crate) activations: u64,
+    pub(crate) panicked: u64,
+}
+
+/// On a cache line of its own.
+#[repr(align(64))]
+#[derive(Default)]
+struct Counter(AtomicU64);
+
+/// The records that belong together.
+pub(crate) struct Host {
+    runtime: Weak<Shared>,
+    site: Site,
+    began: Instant,
+    phase: AtomicU8,
+    list: Mutex<List>,
+    /// What the keeper waits for.
+    changed: Event,
+    /// How many records exist.
+    open: AtomicUsize,
+    /// Set when a record has gone.
+    left: Event,
+    /// Set when the last record has gone.
+    empty: Event,
+    /// By worker.
+    activations: Box<[Counter]>,
+    panicked: AtomicU64,
+    /// In which shard the next source is watched.
+    next_shard: AtomicUsize,
+    /// Called once, when the host ends.
+    on_end: parking_lot::Mutex<Option<Box<dyn FnOnce() + Send>>>,
+    /// What belongs to the kind of record.
+    pub(crate) extension: Box<dyn Any + Send + Sync>,
+}
+
+impl Host {
+    /// A host of that runtime. Reports name the line for the coroutines of activations.
+    pub(crate) fn new(shared: &Arc<Shared>, site: Site, extension: Box<dyn Any + Send + Sync>) -> Arc<Host> {
+        Arc::new(Host {
+            runtime: Arc::downgrade(shared),
+            site,
+            began: Instant::now(),
+            phase: AtomicU8::new(OPEN),
+            list: Mutex::new(
+                Rank::Host,
+                List {
+                    others: ptr::null_mut(),
+                    ticks: BTreeMap::new(),
+                    keeper: false,
+                    held: false,
+                    wakers: HashMap::new(),
+                },
+            ),
+            changed: Event::new(),
+            open: AtomicUsize::new(0),
+            left: Event::new(),
+            empty: Event::new(),
+            activations: (0..shared.config().workers).map(|_| Counter::default()).collect(),
+            panicked: AtomicU64::new(0),
+            next_shard: AtomicUsize::new(0),
+            on_end: parking_lot::Mutex::new(None),
+            extension,
+        })
+    }
+
+    /// Has the closure called once, when the host ends. It does not park, and does not panic.
+    pub(crate) fn on_end(&self, f: impl FnOnce() + Send + 'static) {
+        *self.on_end.lock() = Some(Box::new(f));
+        if !self.is_open() {
+            self.call_on_end();
+        }
+    }
+
+    fn call_on_end(&self) {
+        let f = self.on_end.lock().take();
+        if let Some(f) = f {
+            f();
+        }
+    }
+
+    pub(super) fn runtime(&self) -> &Weak<Shared> {
+        &self.runtime
+    }
+
+    pub(super) fn site(&self) -> Site {
+        self.site
+    }
+
+    /// Whether records may stay.
+    #[inline]
+    pub(crate) fn is_open(&self) -> bool {
+        self.phase.load(Ordering::SeqCst) == OPEN
+    }
+
+    /// How many records exist.
+    pub(crate) fn open(&self) -> usize {
+        self.open.load(Ordering::Acquire)
+    }
+
+    /// The shard for the next source: each worker's in turn, since an activation may run anywhere.
+    pub(super) fn choose_shard(&self) -> usize {
+        self.next_shard.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub(super) fn count_activation(&self) {
+        let index = worker_index().unwrap_or(0) % self.activations.len();
+        self.activations[index].0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn count_panic(&self) {
+        self.panicked.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// What it has done. Visits each record.
+    pub(crate) fn totals(&self) -> Totals {
+        let mut idle = 0;
+        // SAFETY: listed entries are alive under the lock.
+        self.list.lock().for_each(|entry| idle += usize::from(unsafe { entry.as_ref() }.dormant.is_idle()));
+        Totals {
+            open: self.open(),
+            idle,
+            activations: self.activations.iter().map(|count| count.0.load(Ordering::Relaxed)).sum(),
+            panicked: self.panicked.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Keeps the keeper although there are no records, until [`release`](Self::release).
+    pub(crate) fn hold(self: &Arc<Host>) -> io::Result<()> {
+        self.list.lock().held = true;
+        self.start_keeper()
+    }
+
+    /// Ends [`hold`](Self::hold).
+    pub(crate) fn release(&self) {
+        self.list.lock().held = false;
+        set(&self.changed);
+    }
+
+    /// Lists a new record. False if the host has ended.
+    ///
+    /// # Safety
+    ///
+    /// The entry is a record's, stays alive until `leave`, and is good for all of the record.
+    pub(super) unsafe fn enter(self: &Arc<Host>, entry: NonNull<Entry>) -> bool {
+        let mut list = self.list.lock();
+        if self.phase.load(Ordering::Relaxed) != OPEN {
+            return false;
+        }
+        // SAFETY: as the caller says.
+        unsafe { list.link(entry, None) };
+        self.open.fetch_add(1, Ordering::AcqRel);
+        true
+    }
+
+    /// Takes a record off its list, before it is freed.
+    ///
+    /// # Safety
+    ///
+    /// The entry has entered, and this is called once.
+    pub(super) unsafe fn leave(&self, entry: NonNull<Entry>) {
+        let now = self.now();
+        let mut list = self.list.lock();
+        // SAFETY: as the caller says.
+        unsafe { list.unlink(entry, now) };
+        let slot = list.wakers.remove(&entry);
+        if let Some(slot) = &slot {
+            slot.entry.store(ptr::null_mut(), Ordering::Relaxed);
+        }
+        let ends = list.is_empty() && !list.held;
+        drop(list);
+        drop(slot);
+        if ends {
+            set(&self.changed);
+        }
+    }
+
+    /// A record that has left was freed.
+    pub(super) fn freed(&self) {
+        let last = self.open.fetch_sub(1, Ordering::AcqRel) == 1;
+        set(&self.left);
+        if last {
+            let mut batch = Batch::new();
+            self.empty.set_all(&mut batch);
+            batch.wake();
+        }
+    }
+
+    /// Waits until there are fewer records than `most`, or the host has ended. Parks.
+    pub(crate) fn wait_for_room(&self, most: usize) {
+        while self.open() >= most && self.is_open() {
+            let _ = wait_for(&self.left, WaitReason::ServeRoom, None);
+            self.left.consume();
+        }
+    }
+
+    /// Waits until no record is left. False after the deadline. Parks.
+    pub(crate) fn wait_until_empty(&self, deadline: Option<Instant>) -> bool {
+        while self.open() > 0 {
+            if wait_for(&self.empty, WaitReason::ServeEnd, deadline).is_err() {
+                return self.open() == 0;
+            }
+            self.empty.consume();
+        }
+        true
+    }
+
+    /// A handle to wake the record by hand.
+    ///
+    /// # Safety
+    ///
+    /// The caller owns the record.
+    pub(super) unsafe fn waker(self: &Arc<Host>, entry: NonNull<Entry>) -> Arc<WakerSlot> {
+        let mut list = self.list.lock();
+        let new = || WakerSlot { host: Arc::clone(self), entry: AtomicPtr::new(entry.as_ptr()) };
+        Arc::clone(list.wakers.entry(entry).or_insert_with(|| Arc::new(new())))
+    }
+
+    /// Sets when the wait that begins now ends at the latest, and whether the record is closed then. Called
+    /// by the owner.
+    ///
+    /// # Safety
+    ///
+    /// The caller owns the record, which has entered.
+    pub(super) unsafe fn set_limit(&self, entry: NonNull<Entry>, limit: Duration, closes: bool) {
+        let now = self.now();
+        let tick = tick_after(limit, now);
+        // SAFETY: alive, as the caller owns it.
+        let this = unsafe { entry.as_ref() };
+        this.deadline.store((tick as u32) << 1 | u32::from(closes), Ordering::SeqCst);
+        let visited = this.visited.load(Ordering::SeqCst);
+        if visited != 0 && tick_of_visit(visited, now) <= tick {
+            return;
+        }
+        let mut list = self.list.lock();
+        let first = list.ticks.first_key_value().is_none_or(|(first, _)| tick < *first);
+        // SAFETY: it is listed, and the lock is ours.
+        unsafe {
+            list.unlink(entry, now);
+            list.link(entry, Some(tick));
+        }
+        drop(list);
+        if first {
+            set(&self.changed);
+        }
+    }
+
+    /// Closes idle records, and has all others close after the present run of their handlers. No record
+    /// enters afterwards.
+    pub(crate) fn drain(&self) {
+        self.end(DRAINING);
+    }
+
+    /// As `drain`, and cancels the handlers that run.
+    pub(crate) fn cancel(&self) {
+        self.end(CANCELLING);
+    }
+
+    fn end(&self, phase: u8) {
+        let (mut idle, mut cancelled) = (Batch::new(), Batch::new());
+        let list = self.list.lock();
+        if self.phase.load(Ordering::Relaxed) < phase {
+            self.phase.store(phase, Ordering::SeqCst);
+        }
+        list.for_each(|entry| {
+            // SAFETY: it is listed, so alive until `leave` has had the lock. A coroutine whose name is found
+            // here with the phase `CANCELLING` outlives this section (see the head of this file).
+            unsafe {
+                Dormant::fire(entry.cast(), Cause::Cancelled, &mut idle);
+                if phase == CANCELLING
+                    && let Some(task) = NonNull::new(entry.as_ref().task.load(Ordering::SeqCst))
+                {
+                    Header::cancel(task, &mut cancelled);
+                }
+            }
+        });
+        drop(list);
+        self.call_on_end();
+        cancelled.wake();
+        Dormant::close_all(&mut idle);
+        // `wait_for_room` goes on.
+        set(&self.left);
+    }
+
+    fn now(&self) -> u64 {
+        let ticks = self.began.elapsed().as_nanos() / TICK.as_nanos();
+        u64::try_from(ticks).unwrap_or(u64::MAX) + 1
+    }
+
+    fn instant_of(&self, tick: u64) -> Option<Instant> {
+        let ticks = u32::try_from(tick.saturating_sub(1)).ok()?;
+        self.began.checked_add(TICK.checked_mul(ticks)?)
+    }
+
+    /// Starts the keeper if there is none. Called after a record has entered.
+    pub(super) fn start_keeper(self: &Arc<Host>) -> io::Result<()> {
+        if std::mem::replace(&mut self.list.lock().keeper, true) {
+            return Ok(());
+        }
+        let keeper = Keeper(ManuallyDrop::new(Arc::clone(self)));
+        let Some(shared) = self.runtime.upgrade() else {
+            return Err(io::Error::other("the runtime has shut down"));
+        };
+        let handle =
+            sched::spawn(Spawn::of(&shared).at(self.site).named("activations"), move || keeper.run());
+        // SAFETY: this is the joining handle, and it is dropped here.
+        unsafe { handle.detach() };
+        Ok(())
+    }
+
+    /// Visits the entries whose time has come. Returns when the next one is visited, or `None` if the keeper
+    /// has to end.
+    fn visit(&self) -> Option<Option<Instant>> {
+        let mut batch = Batch::new();
+        let now = self.now();
+        let mut list = self.list.lock();
+        while let Some(bucket) = list.ticks.first_entry().filter(|bucket| *bucket.key() <= now) {
+            let mut at = bucket.remove();
+            while let Some(entry) = NonNull::new(at) {
+                // SAFETY: listed entries are alive under the lock. The rest of this list is reached through
+                // them alone.
+                unsafe {
+                    let this = entry.as_ref();
+                    at = this.next.load(Ordering::Relaxed);
+                    this.visited.store(0, Ordering::SeqCst);
+                    let has_passed = || {
+                        let deadline = this.deadline.load(Ordering::SeqCst);
+                        deadline != 0 && tick_of_deadline(deadline, now) <= now
+                    };
+                    let fired = Dormant::fire_idle_if(entry.cast(), has_passed, Cause::Timeout, &mut batch);
+                    let tick = match this.deadline.load(Ordering::SeqCst) {
+                        _ if fired => None,
+                        0 => None,
+                        // It is queued to run if that time has passed: a moment later it has no deadline.
+                        deadline => Some(tick_of_deadline(deadline, now).max(now + 1)),
+                    };
+                    list.link(entry, tick);
+                }
+            }
+        }
+        if list.is_empty() && !list.held {
+            list.keeper = false;
+            return None;
+        }
+        let next = list.ticks.first_key_value().map(|(tick, _)| *tick);
+        drop(list);
+        batch.wake();
+        Some(next.and_then(|tick| self.instant_of(tick)))
+    }
+}
+
+impl List {
+    fn is_empty(&self) -> bool {
+        self.others.is_null() && self.ticks.is_empty()
+    }
+
+    /// Adds the entry to the list of that tick, or to that of entries that are not visited.
+    ///
+    /// # Safety
+    ///
+    /// The entry is in no list, and alive until it was unlinked.
+    unsafe fn link(&mut self, entry: NonNull<Entry>, tick: Option<u64>) {
+        // Zero stands for none.
+        let tick = tick.map(|tick| if tick as u32 == 0 { tick + 1 } else { tick });
+        let head = match tick {
+            None => &mut self.others,
+            Some(tick) => self.ticks.entry(tick).or_insert(ptr::null_mut()),
+        };
+        // SAFETY: listed entries are alive.
+        unsafe {
+            let this = entry.as_ref();
+            this.visited.store(tick.unwrap_or(0) as u32, Ordering::SeqCst);
+            this.previous.store(ptr::null_mut(), Ordering::Relaxed);
+            this.next.store(*head, Ordering::Relaxed);
+            if let Some(next) = head.as_ref() {
+                next.previous.store(entry.as_ptr(), Ordering::Relaxed);
+            }
+        }
+        *head = entry.as_ptr();
+    }
+
+    /// Takes the entry out of its list.
+    ///
+    /// # Safety
+    ///
+    /// It is in a list of this host.
+    unsafe fn unlink(&mut self, entry: NonNull<Entry>, now: u64) {
+        // SAFETY: listed entries are alive.
+        unsafe {
+            let this = entry.as_ref();
+            let (previous, next) = (this.previous.load(Ordering::Relaxed), this.next.load(Ordering::Relaxed));
+            if let Some(next) = next.as_ref() {
+                next.previous.store(previous, Ordering::Relaxed);
+            }
+            if let Some(previous) = previous.as_ref() {
+                previous.next.store(next, Ordering::Relaxed);
+                return;
+            }
+            match this.visited.load(Ordering::Relaxed) {
+                0 => self.others = next,
+                visited => {
+                    let tick = tick_of_visit(visited, now);
+                    if next.is_null() {
+                        self.ticks.remove(&tick);
+                    } else {
+                        self.ticks.insert(tick, next);
+                    }
+                }
+            }
+        }
+    }
+
+    fn for_each(&self, mut f: impl FnMut(NonNull<Entry>)) {
+        for mut at in self.ticks.values().copied().chain([self.others]) {
+            while let Some(entry) = NonNull::new(at) {
+                // SAFETY: listed entries are alive, and stay in their lists while the caller has the lock.
+                at = unsafe { entry.as_ref() }.next.load(Ordering::Relaxed);
+                f(entry);
+            }
+        }
+    }
+}
+
+/// What the keeper has to do. If it is dropped early, since its runtime shuts down, its host ends.
+struct Keeper(ManuallyDrop<Arc<Host>>);
+
+impl Keeper {
+    fn run(mut self) {
+        while let Some(next) = self.0.visit() {
+            let _ = wait_for(&self.0.changed, WaitReason::Activations, next);
+            self.0.changed.consume();
+        }
+        // SAFETY: it is not used again, as the destructor does not run.
+        unsafe { ManuallyDrop::drop(&mut self.0) };
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        // SAFETY: a destructor runs once, and not after `run` has returned.
+        let host = unsafe { ManuallyDrop::take(&mut self.0) };
+        contain_panic(|| host.cancel());
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ticks_survive_their_encoding() {
+        for now in [1, 1 << 20, (1 << 31) - 1, 1 << 31, (1 << 32) - 2, 1 << 33] {
+            for ahead in [0, 1, 63, 64, 65, 1_000_000, LONGEST] {
+                let tick = tick_after(TICK * u32::try_from(ahead).unwrap(), now);
+                assert!(tick > now + ahead && tick <= now + ahead + 3 + ahead / 32, "{now} {ahead} {tick}");
+                assert_eq!(tick_of_deadline((tick as u32) << 1, now), tick);
+                assert_eq!(tick_of_visit(tick as u32, now), tick);
+            }
+        }
+        assert_eq!(tick_of_deadline(5 << 1, 9), 5);
+    }
+}

@@ -1,0 +1,940 @@
+//! A server whose connections have a coroutine only while there is something to do.
+//!
+//! What waits, and how no event is lost, is in `descriptor/activation.rs` and `coroutine/dormant.rs`. Here is
+//! what a connection is: a socket, the bytes that were read ahead, and the user's state.
+//!
+//! # Buffers
+//!
+//! While the handler runs, the connection has a buffer from the pool of its worker. When the handler returns,
+//! the pool gets the buffer back. Bytes that were not consumed move to a box of their size.
+//!
+//! *Unread bytes, and a handler that wants to wait.* If it has consumed or filled in something since it began,
+//! the rest may be another whole request, so it runs again at once. Otherwise the rest is the beginning of a
+//! request, and it runs when there is more to read. In the run at once, `fill` does not wait: it fails with
+//! `WouldBlock`, and a handler that returns this error waits as with `Next::Idle`. So no stack is held for the
+//! rest of a request, be it that the handler fills first or looks into the buffer first.
+//!
+//! Invariant: a [`Conn`] has a buffer while its handler runs. `Lent::active` is set just as long.
+
+use super::linger;
+use super::options::set_option;
+use super::socket::name;
+use super::sys;
+use super::tcp_listener::TcpListener;
+use super::{IpAddr, Shutdown, SocketAddr};
+use crate::base::sys::{check, nonblocking};
+use crate::coroutine::WaitReason;
+use crate::descriptor::{
+    Active, Attempt, Body, Host, Next, PerformError, Totals, Verdict, WakerSlot, Why, adopt, deadline_after,
+    perform, would_block,
+};
+use crate::netpoll::{Direction, Source};
+use crate::runtime::runtime_here;
+use crate::sched::worker_index;
+use std::collections::HashMap;
+use std::fmt;
+use std::io::{self, BufRead, ErrorKind, Read, Write};
+use std::marker::PhantomData;
+use std::mem::{self, ManuallyDrop};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::panic::Location;
+use std::ptr::NonNull;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// The bytes of a lent buffer.
+const BUFFER: usize = 16 * 1024;
+/// How many buffers the pool of a worker keeps.
+const POOLED: usize = 16;
+/// The most that one receive or send is asked for.
+const MAX_LEN: usize = 1 << 30;
+
+/// Serves the connections of a listener: runs the handler, in a coroutine, each time that there is something
+/// to read on one of them. Between two runs a connection has no coroutine and no stack, only a record of
+/// about 200 bytes.
+///
+/// Use this for servers with many connections that are idle most of the time, and for connections whose load
+/// is uneven: each run may take place on another worker. A loop that accepts, and a coroutine for each
+/// connection, is simpler if a connection has much to remember between two requests: that is then on its
+/// stack, and here it has to be in the state `S`.
+///
+/// The handler is ordinary code: it reads, writes, locks, sleeps. It returns [`Next::Idle`] when it has served
+/// what there was, or [`Next::Close`]. Whatever it returns at the end of the stream, the connection is closed
+/// then. If it returns an error or panics, its connection is closed; the others go on. It should read until a
+/// read returns less than its buffer has room for, as a handler that reads once with a buffer of its own, or
+/// through [`Conn::fill`], usually does. Otherwise the handler runs again at once, after one system call that
+/// asks whether there is more.
+///
+/// Each connection begins with the state `S::default()`. It is dropped with the connection: in a coroutine, or
+/// on the thread that shuts the server down.
+///
+/// This parks until the server is shut down by [`ServeHandle::shutdown`], or the listener is closed, and all
+/// connections have ended. It may be called on a plain thread, and blocks it then; handlers run in the default
+/// runtime. If the caller is cancelled, or the runtime shuts down, idle connections are closed and running
+/// handlers are cancelled.
+///
+/// # Errors
+///
+/// - The listener's error, if it cannot accept any more. A shortage of descriptors is none: see
+///   [`TcpListener::accept`].
+/// - `InvalidInput` if the options were used for another server.
+/// - On a plain thread, if the default runtime cannot start.
+///
+/// # Examples
+///
+/// ```
+/// use std::io::{Read, Write};
+/// use sward::net::{Conn, Next, ServeOptions, TcpListener, TcpStream, serve};
+/// use std::time::Duration;
+///
+/// sward::run(|| {
+///     let listener = TcpListener::bind("127.0.0.1:0")?;
+///     let address = listener.local_addr()?;
+///     let options = ServeOptions::new().idle_limit(Duration::from_secs(60));
+///     let handle = options.handle();
+///     let server = sward::spawn(|| {
+///         serve(listener, options, |conn: &mut Conn| {
+///             let mut buf = [0; 4096];
+///             let n = conn.read(&mut buf)?;
+///             conn.write_all(&buf[..n])?;
+///             Ok(Next::Idle)
+///         })
+///     });
+///
+///     let mut client = TcpStream::connect(address)?;
+///     client.write_all(b"hello")?;
+///     let mut echo = [0; 5];
+///     client.read_exact(&mut echo)?;
+///     assert_eq!(&echo, b"hello");
+///     handle.shutdown(Duration::from_secs(5));
+///     server.join().unwrap()
+/// })
+/// # .unwrap();
+/// ```
+#[track_caller]
+pub fn serve<S, F>(listener: TcpListener, options: ServeOptions, handler: F) -> io::Result<()>
+where
+    S: Default + Send + 'static,
+    F: Fn(&mut Conn<S>) -> io::Result<Next> + Send + Sync + 'static,
+{
+    let site = Location::caller();
+    let ServeOptions { limits, control } = options;
+    let shared = runtime_here()?;
+    let server = Server {
+        handler,
+        pools: (0..shared.config().workers).map(|_| Pool::default()).collect(),
+        peers: (limits.per_peer < usize::MAX).then(Default::default),
+        limits,
+        failed: Arc::clone(&control.failed),
+        state: PhantomData::<fn() -> S>,
+    };
+    let first_limit = match (limits.idle, limits.request) {
+        (Some(idle), Some(request)) => Some(idle.min(request)),
+        (idle, request) => idle.or(request),
+    };
+    let host = Host::new(&shared, site, Box::new(server));
+    let closer = listener.try_clone()?;
+    host.on_end(move || _ = closer.close());
+    control.begin(&host)?;
+    let serving = Serving { host, control };
+    let Serving { host, control } = &serving;
+    host.hold()?;
+    let server = host.extension.downcast_ref::<Server<S, F>>().expect("made above");
+    let ended = loop {
+        host.wait_for_room(limits.connections);
+        let (fd, peer) = match listener.accept_fd() {
+            Ok(accepted) => accepted,
+            Err(_) if listener.is_closed() => break Ok(()),
+            Err(error) => break Err(error),
+        };
+        if let Some(peers) = &server.peers
+            && !peers.lock().enter(fd.as_raw_fd(), peer.ip(), limits.per_peer)
+        {
+            control.refused.fetch_add(1, Ordering::Relaxed);
+            continue;
+        }
+        control.accepted.fetch_add(1, Ordering::Relaxed);
+        let conn = Conn { source: ManuallyDrop::new(sys::source(fd)), lent: None, state: S::default() };
+        if adopt(host, Served::<S, F> { conn, handler: PhantomData }, first_limit).is_err() {
+            control.failed.fetch_add(1, Ordering::Relaxed);
+        }
+    };
+    host.drain();
+    host.wait_until_empty(None);
+    ended
+}
+
+/// Ends the host if the caller of `serve` is cancelled, and in the end lets the keeper go.
+struct Serving {
+    host: Arc<Host>,
+    control: Arc<Control>,
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        if self.host.open() > 0 {
+            self.host.cancel();
+        } else {
+            self.host.drain();
+        }
+        self.host.release();
+        let ended = Stage::Ended(self.host.totals());
+        let former = mem::replace(&mut *self.control.stage.lock(), ended);
+        drop(former);
+    }
+}
+
+/// Settings of [`serve`]. By default there are no limits.
+#[derive(Debug)]
+pub struct ServeOptions {
+    limits: Limits,
+    control: Arc<Control>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Limits {
+    idle: Option<Duration>,
+    request: Option<Duration>,
+    write: Option<Duration>,
+    connections: usize,
+    per_peer: usize,
+    unread: usize,
+}
+
+impl Default for ServeOptions {
+    fn default() -> Self {
+        ServeOptions::new()
+    }
+}
+
+impl ServeOptions {
+    /// No limits.
+    pub fn new() -> ServeOptions {
+        let limits = Limits {
+            idle: None,
+            request: None,
+            write: None,
+            connections: usize::MAX,
+            per_peer: usize::MAX,
+            unread: 64 * 1024,
+        };
+        ServeOptions { limits, control: Arc::default() }
+    }
+
+    /// Closes a connection on which nothing has happened for that long after its handler has returned
+    /// [`Next::Idle`], or after it was accepted. The handler does not run for that; [`Next::IdleFor`] is for
+    /// handlers that want to. The limit is observed as late as that one.
+    #[must_use]
+    pub fn idle_limit(mut self, limit: Duration) -> ServeOptions {
+        self.limits.idle = Some(limit);
+        self
+    }
+
+    /// How long a client may take to send a request: from the run of the handler that meets its first byte
+    /// until it was read. After that time reads fail with `TimedOut`, and a connection that idles with a part
+    /// of a request in its buffer is closed. The first request has to begin within this time, too.
+    ///
+    /// Each run of the handler has the time anew, unless bytes were left in the buffer that it has not
+    /// consumed.
+    #[must_use]
+    pub fn request_limit(mut self, limit: Duration) -> ServeOptions {
+        self.limits.request = Some(limit);
+        self
+    }
+
+    /// How long each single write may wait for a client that does not read. After that time it fails with
+    /// `TimedOut`.
+    #[must_use]
+    pub fn write_limit(mut self, limit: Duration) -> ServeOptions {
+        self.limits.write = Some(limit);
+        self
+    }
+
+    /// Accepts no further connection while there are so many. Others wait in the listener's backlog.
+    #[must_use]
+    pub fn max_connections(mut self, most: usize) -> ServeOptions {
+        self.limits.connections = most.max(1);
+        self
+    }
+
+    /// Closes a new connection at once if there are so many from its address already.
+    #[must_use]
+    pub fn max_connections_per_peer(mut self, most: usize) -> ServeOptions {
+        self.limits.per_peer = most.max(1);
+        self
+    }
+
+    /// How many unread bytes [`Conn::fill`] gathers at most; it is 64 KiB by default.
+    #[must_use]
+    pub fn max_unread(mut self, most: usize) -> ServeOptions {
+        self.limits.unread = most.max(1);
+        self
+    }
+
+    /// A handle to the server that is started with these options.
+    pub fn handle(&self) -> ServeHandle {
+        ServeHandle { control: Arc::clone(&self.control) }
+    }
+}
+
+/// How far a server has come.
+#[derive(Default)]
+enum Stage {
+    #[default]
+    New,
+    /// It was shut down before it has begun.
+    Stopped,
+    Serving(Arc<Host>),
+    Ended(Totals),
+}
+
+#[derive(Default)]
+struct Control {
+    stage: parking_lot::Mutex<Stage>,
+    accepted: AtomicU64,
+    refused: AtomicU64,
+    failed: Arc<AtomicU64>,
+}
+
+impl Control {
+    fn begin(&self, host: &Arc<Host>) -> io::Result<()> {
+        let mut stage = self.stage.lock();
+        let stopped = matches!(*stage, Stage::Stopped);
+        if !stopped && !matches!(*stage, Stage::New) {
+            return Err(io::Error::new(
+                ErrorKind::InvalidInput,
+                "these options serve another listener already",
+            ));
+        }
+        *stage = Stage::Serving(Arc::clone(host));
+        drop(stage);
+        if stopped {
+            host.drain();
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Control {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Control").finish_non_exhaustive()
+    }
+}
+
+/// Controls a server that [`serve`] runs.
+#[derive(Clone, Debug)]
+pub struct ServeHandle {
+    control: Arc<Control>,
+}
+
+impl ServeHandle {
+    /// Shuts the server down: closes the listener and the idle connections, and waits until the handlers that
+    /// run have returned, whose connections are then closed. After that limit it cancels the handlers, and
+    /// waits until they have unwound. Returns whether none had to be cancelled. Then [`serve`] returns.
+    ///
+    /// Parks. A caller that is cancelled unwinds out of this, and the server goes on shutting down without the
+    /// limit. A handler must not call this, since it would wait for itself.
+    pub fn shutdown(&self, limit: Duration) -> bool {
+        let mut stage = self.control.stage.lock();
+        let host = match &*stage {
+            Stage::New => {
+                *stage = Stage::Stopped;
+                return true;
+            }
+            Stage::Stopped | Stage::Ended(_) => return true,
+            Stage::Serving(host) => Arc::clone(host),
+        };
+        drop(stage);
+        host.drain();
+        if host.wait_until_empty(deadline_after(limit)) {
+            return true;
+        }
+        host.cancel();
+        host.wait_until_empty(None);
+        false
+    }
+
+    /// What the server has done. Visits each connection.
+    pub fn metrics(&self) -> ServeMetrics {
+        let totals = match &*self.control.stage.lock() {
+            Stage::New | Stage::Stopped => Totals::default(),
+            Stage::Serving(host) => host.totals(),
+            Stage::Ended(totals) => *totals,
+        };
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        ServeMetrics {
+            connections: totals.open,
+            idle: totals.idle.min(totals.open),
+            accepted: count(&self.control.accepted),
+            refused: count(&self.control.refused),
+            activations: totals.activations,
+            failed: count(&self.control.failed),
+            panicked: totals.panicked,
+        }
+    }
+}
+
+/// What a server has done: see [`ServeHandle::metrics`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ServeMetrics {
+    /// The present connections.
+    pub connections: usize,
+    /// Those of them that wait, and have no coroutine.
+    pub idle: usize,
+    /// Connections that were accepted so far.
+    pub accepted: u64,
+    /// Connections that were closed at once, since their address had too many.
+    pub refused: u64,
+    /// How often the handler was called.
+    pub activations: u64,
+    /// Connections that have ended with an error of the handler, or could not begin.
+    pub failed: u64,
+    /// Connections that have ended with a panic of the handler.
+    pub panicked: u64,
+}
+
+/// How many connections each address has.
+#[derive(Default)]
+struct Peers {
+    counts: HashMap<IpAddr, usize>,
+    addresses: HashMap<RawFd, IpAddr>,
+}
+
+impl Peers {
+    /// False if the address has the most already.
+    fn enter(&mut self, fd: RawFd, address: IpAddr, most: usize) -> bool {
+        let count = self.counts.entry(address).or_insert(0);
+        if *count >= most {
+            return false;
+        }
+        *count += 1;
+        self.addresses.insert(fd, address);
+        true
+    }
+
+    fn leave(&mut self, fd: RawFd) {
+        let Some(address) = self.addresses.remove(&fd) else { return };
+        if let Some(count) = self.counts.get_mut(&address) {
+            *count -= 1;
+            if *count == 0 {
+                self.counts.remove(&address);
+            }
+        }
+    }
+}
+
+/// Buffers of one worker. The lock is for workers that are stolen from, and plain threads.
+#[derive(Default)]
+#[repr(align(64))]
+struct Pool(parking_lot::Mutex<Vec<Box<Lent>>>);
+
+struct Server<S, F> {
+    handler: F,
+    pools: Box<[Pool]>,
+    peers: Option<parking_lot::Mutex<Peers>>,
+    limits: Limits,
+    failed: Arc<AtomicU64>,
+    state: PhantomData<fn() -> S>,
+}
+
+impl<S, F> Server<S, F> {
+    fn pool(&self) -> &Pool {
+        &self.pools[worker_index().unwrap_or(0) % self.pools.len()]
+    }
+
+    fn lend(&self) -> Box<Lent> {
+        let pooled = self.pool().0.lock().pop();
+        pooled.unwrap_or_else(|| Lent::new(BUFFER))
+    }
+
+    fn take_back(&self, mut lent: Box<Lent>) {
+        // A buffer that has grown is freed.
+        if lent.bytes.len() != BUFFER {
+            return;
+        }
+        lent.clear();
+        let mut pool = self.pool().0.lock();
+        if pool.len() < POOLED {
+            pool.push(lent);
+        }
+    }
+}
+
+/// What a connection has while its handler runs: the buffer, and what holds for this run. A smaller one holds
+/// the beginning of a request while the connection is idle.
+struct Lent {
+    bytes: Box<[u8]>,
+    start: usize,
+    end: usize,
+    /// The stream has ended.
+    ended: bool,
+    /// Bytes were consumed or filled in since the handler began.
+    progress: bool,
+    consumed: bool,
+    /// It is a run at once, for the unread bytes of the last run: `fill` does not wait.
+    at_once: bool,
+    why: Why,
+    /// When the client began to send the present request.
+    began: Option<Instant>,
+    read_deadline: Option<Instant>,
+    write_limit: Option<Duration>,
+    max_unread: usize,
+    active: Option<ActiveRef>,
+}
+
+/// The present activation.
+#[derive(Clone, Copy)]
+struct ActiveRef(NonNull<Active<'static>>);
+
+// SAFETY: an activation is a host, which is shared, and the address of an entry, which is shared as well.
+unsafe impl Send for ActiveRef {}
+// SAFETY: as above.
+unsafe impl Sync for ActiveRef {}
+
+impl Lent {
+    fn new(len: usize) -> Box<Lent> {
+        Box::new(Lent {
+            bytes: vec![0; len].into_boxed_slice(),
+            start: 0,
+            end: 0,
+            ended: false,
+            progress: false,
+            consumed: false,
+            at_once: false,
+            why: Why::Ready,
+            began: None,
+            read_deadline: None,
+            write_limit: None,
+            max_unread: 0,
+            active: None,
+        })
+    }
+
+    fn clear(&mut self) {
+        (self.start, self.end, self.at_once, self.began) = (0, 0, false, None);
+    }
+
+    fn note_consumed(&mut self, amount: usize) {
+        self.consumed |= amount > 0;
+        self.progress |= amount > 0;
+    }
+
+    fn unread(&self) -> &[u8] {
+        &self.bytes[self.start..self.end]
+    }
+
+    /// The unread bytes alone, for the time in which the connection is idle.
+    fn compact(&self) -> Box<Lent> {
+        let mut small = Lent::new(0);
+        (small.bytes, small.end, small.began) = (self.unread().into(), self.end - self.start, self.began);
+        small
+    }
+}
+
+/// A connection, as the handler of [`serve`] sees it.
+///
+/// It reads and writes as [`TcpStream`](super::TcpStream) does, and parks while a call would block. The bytes
+/// that [`fill`](Self::fill) and [`BufRead`] have read ahead come first in each read. `S` is what the server
+/// keeps for the connection between two runs of the handler.
+///
+/// # Examples
+///
+/// A server that answers each line with its number:
+///
+/// ```
+/// use std::io::{self, BufRead, BufReader, Write};
+/// use std::time::Duration;
+/// use sward::net::{Conn, Next, ServeOptions, TcpListener, TcpStream, serve};
+///
+/// fn answer(conn: &mut Conn<u64>) -> io::Result<Next> {
+///     let Some(end) = conn.buffer().iter().position(|byte| *byte == b'\n') else {
+///         // Not a whole line yet. `fill` takes what there is; the end of the stream closes the connection.
+///         return conn.fill().map(|_| Next::Idle);
+///     };
+///     conn.consume(end + 1);
+///     *conn.state() += 1;
+///     let number = *conn.state();
+///     writeln!(conn, "{number}")?;
+///     Ok(Next::Idle)
+/// }
+///
+/// sward::run(|| {
+///     let listener = TcpListener::bind("127.0.0.1:0")?;
+///     let mut client = TcpStream::connect(listener.local_addr()?)?;
+///     let options = ServeOptions::new();
+///     let handle = options.handle();
+///     let server = sward::spawn(|| serve(listener, options, answer));
+///     client.write_all(b"one\ntwo\n")?;
+///     let mut answers = String::new();
+///     let mut reader = BufReader::new(&client);
+///     reader.read_line(&mut answers)?;
+///     reader.read_line(&mut answers)?;
+///     assert_eq!(answers, "1\n2\n");
+///     handle.shutdown(Duration::ZERO);
+///     server.join().unwrap()
+/// })
+/// # .unwrap();
+/// ```
+pub struct Conn<S = ()> {
+    /// Taken out once, by the destructor.
+    source: ManuallyDrop<Source>,
+    lent: Option<Box<Lent>>,
+    state: S,
+}
+
+impl<S> Conn<S> {
+    /// The state of the connection.
+    pub fn state(&mut self) -> &mut S {
+        &mut self.state
+    }
+
+    /// Why the handler runs.
+    pub fn why(&self) -> Why {
+        self.lent().why
+    }
+
+    /// Whether the server is being shut down: the connection is closed when the handler returns.
+    pub fn is_draining(&self) -> bool {
+        let active = self.lent().active.expect("the handler runs");
+        // SAFETY: it is set while the handler runs, and the handler's activation lives as long.
+        !unsafe { active.0.as_ref() }.host.is_open()
+    }
+
+    /// The bytes that were read ahead, and not yet consumed. Does not park.
+    pub fn buffer(&self) -> &[u8] {
+        self.lent().unread()
+    }
+
+    /// Reads more into the [`buffer`](Self::buffer), behind the bytes that it has, and returns how many. Parks
+    /// until there are some. Zero is the end of the stream.
+    ///
+    /// If the last run has left unread bytes, of which it had filled in or consumed some, this run follows at
+    /// once, and may find a whole request in the buffer. Then this does not park, but fails with `WouldBlock`
+    /// if there are no more bytes yet. A handler that returns this error waits as with [`Next::Idle`], so
+    /// `conn.fill()?` is right in both cases.
+    ///
+    /// # Errors
+    ///
+    /// `WouldBlock` as said above.
+    /// `InvalidData` if there are [`max_unread`](ServeOptions::max_unread) bytes already; otherwise those of a
+    /// read.
+    pub fn fill(&mut self) -> io::Result<usize> {
+        let mut lent = self.lent.take().expect("the handler runs");
+        let result = self.fill_lent(&mut lent);
+        self.lent = Some(lent);
+        result
+    }
+
+    fn fill_lent(&self, lent: &mut Lent) -> io::Result<usize> {
+        if lent.start == lent.end {
+            (lent.start, lent.end) = (0, 0);
+        }
+        if lent.end == lent.bytes.len() {
+            let unread = lent.end - lent.start;
+            if unread >= lent.max_unread {
+                return Err(io::Error::new(ErrorKind::InvalidData, "too many bytes without a whole request"));
+            }
+            if lent.start > 0 {
+                lent.bytes.copy_within(lent.start..lent.end, 0);
+            } else {
+                let mut grown = vec![0; (2 * unread).max(BUFFER)];
+                grown[..unread].copy_from_slice(lent.unread());
+                lent.bytes = grown.into_boxed_slice();
+            }
+            (lent.start, lent.end) = (0, unread);
+        }
+        let room = (lent.start + lent.max_unread).min(lent.bytes.len()).max(lent.end + 1);
+        let n = if lent.at_once {
+            self.receive_at_once(&mut lent.bytes[lent.end..room])?
+        } else {
+            self.receive(&mut lent.bytes[lent.end..room], lent.read_deadline)?
+        };
+        lent.end += n;
+        lent.progress |= n > 0;
+        lent.ended |= n == 0;
+        Ok(n)
+    }
+
+    /// The address of the peer.
+    ///
+    /// # Errors
+    ///
+    /// As `getpeername(2)`: `NotConnected` if the connection is gone.
+    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
+        name(self.source.fd(), libc::getpeername)
+    }
+
+    /// The local address.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        name(self.source.fd(), libc::getsockname)
+    }
+
+    /// Sets `TCP_NODELAY`, as [`std::net::TcpStream::set_nodelay`]. Connections inherit it from their
+    /// listener: [`TcpSocket::set_nodelay`](super::TcpSocket::set_nodelay).
+    pub fn set_nodelay(&self, nodelay: bool) -> io::Result<()> {
+        set_option(self.source.fd(), libc::IPPROTO_TCP, libc::TCP_NODELAY, libc::c_int::from(nodelay))
+    }
+
+    /// Shuts down reading, writing, or both, as [`std::net::TcpStream::shutdown`].
+    pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+        let how = match how {
+            Shutdown::Read => libc::SHUT_RD,
+            Shutdown::Write => libc::SHUT_WR,
+            Shutdown::Both => libc::SHUT_RDWR,
+        };
+        // SAFETY: the call takes no pointers.
+        check(unsafe { libc::shutdown(self.source.fd().as_raw_fd(), how) }).map(drop)
+    }
+
+    /// A handle with which any other coroutine or thread has the handler run, for instance to send what has
+    /// happened elsewhere. Costs about 100 bytes as long as the connection lives.
+    pub fn waker(&self) -> ConnWaker {
+        let active = self.lent().active.expect("the handler runs");
+        // SAFETY: it is set while the handler runs, and the handler's activation lives as long.
+        ConnWaker { slot: unsafe { active.0.as_ref() }.waker() }
+    }
+
+    fn receive_at_once(&self, buf: &mut [u8]) -> io::Result<usize> {
+        if !self.source.event(Direction::Read).is_set() {
+            return Err(would_block());
+        }
+        self.receive(buf, Some(Instant::now())).map_err(|error| match error.kind() {
+            ErrorKind::TimedOut => would_block(),
+            _ => error,
+        })
+    }
+
+    fn lent(&self) -> &Lent {
+        self.lent.as_deref().expect("the handler runs")
+    }
+
+    fn receive(&self, buf: &mut [u8], deadline: Option<Instant>) -> io::Result<usize> {
+        let len = buf.len().min(MAX_LEN);
+        if len == 0 {
+            return Ok(0);
+        }
+        let received = perform(&self.source, Direction::Read, WaitReason::Read, deadline, |fd| {
+            // SAFETY: the buffer has room for `len` bytes.
+            let got = nonblocking(|| unsafe { sys::recv(fd, buf.as_mut_ptr().cast(), len, sys::RECV) })?;
+            Ok(match got.map(|n| n as usize) {
+                None => Attempt::WouldBlock,
+                // Zero bytes are the end of the stream, where each call returns at once.
+                Some(n) if n == 0 || n >= len => Attempt::Done(n),
+                Some(n) => Attempt::Drained(n),
+            })
+        });
+        received.map_err(timed_out)
+    }
+}
+
+fn timed_out(error: PerformError) -> io::Error {
+    match error {
+        PerformError::TimedOut => io::Error::new(ErrorKind::TimedOut, "the limit for the client has passed"),
+        PerformError::Failed(error) => error,
+    }
+}
+
+impl<S> Read for Conn<S> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let lent = self.lent.as_deref_mut().expect("the handler runs");
+        if lent.start < lent.end {
+            let n = lent.unread().read(buf)?;
+            lent.start += n;
+            lent.note_consumed(n);
+            return Ok(n);
+        }
+        let deadline = lent.read_deadline;
+        let n = self.receive(buf, deadline)?;
+        if n == 0 && !buf.is_empty() {
+            self.lent.as_deref_mut().expect("the handler runs").ended = true;
+        }
+        Ok(n)
+    }
+}
+
+/// Parks while there are no bytes. The buffer has room for 16 KiB.
+impl<S> BufRead for Conn<S> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        if self.buffer().is_empty() {
+            self.fill()?;
+        }
+        Ok(self.buffer())
+    }
+
+    fn consume(&mut self, amount: usize) {
+        let lent = self.lent.as_deref_mut().expect("the handler runs");
+        let amount = amount.min(lent.end - lent.start);
+        lent.start += amount;
+        lent.note_consumed(amount);
+    }
+}
+
+/// Each write is a `send`. Collect small ones, for instance in a `Vec`.
+impl<S> Write for Conn<S> {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        let len = buf.len().min(MAX_LEN);
+        if len == 0 {
+            return Ok(0);
+        }
+        let deadline = self.lent().write_limit.and_then(deadline_after);
+        let sent = perform(&self.source, Direction::Write, WaitReason::Write, deadline, |fd| {
+            // SAFETY: the buffer has `len` bytes.
+            let put = nonblocking(|| unsafe { sys::send(fd, buf.as_ptr().cast(), len, sys::SEND) })?;
+            Ok(match put.map(|n| n as usize) {
+                None => Attempt::WouldBlock,
+                Some(n) if n >= len => Attempt::Done(n),
+                Some(n) => Attempt::Drained(n),
+            })
+        });
+        sent.map_err(timed_out)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<S> AsFd for Conn<S> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.source.fd()
+    }
+}
+
+impl<S: fmt::Debug> fmt::Debug for Conn<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut out = f.debug_struct("Conn");
+        if let Ok(peer) = self.peer_addr() {
+            out.field("peer", &peer);
+        }
+        out.field("state", &self.state).finish_non_exhaustive()
+    }
+}
+
+impl<S> Drop for Conn<S> {
+    fn drop(&mut self) {
+        // SAFETY: a destructor runs once, and nothing else takes the source.
+        let source = unsafe { ManuallyDrop::take(&mut self.source) };
+        if linger::would_block_worker(source.fd()) {
+            linger::close(source.into_fd());
+        }
+    }
+}
+
+/// Wakes a connection by hand: see [`Conn::waker`].
+#[derive(Clone)]
+pub struct ConnWaker {
+    slot: Arc<WakerSlot>,
+}
+
+impl ConnWaker {
+    /// Has the handler run, with [`Why::Woken`]: at once if the connection is idle, otherwise once the present
+    /// run has returned [`Next::Idle`]. Several calls may cause one run, but the handler begins to run after
+    /// each of them. Does nothing if the connection has ended. Does not park.
+    pub fn wake(&self) {
+        self.slot.wake();
+    }
+}
+
+impl fmt::Debug for ConnWaker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ConnWaker").finish_non_exhaustive()
+    }
+}
+
+/// A connection with its handler's type.
+struct Served<S, F> {
+    conn: Conn<S>,
+    handler: PhantomData<fn() -> F>,
+}
+
+impl<S, F> Body for Served<S, F>
+where
+    S: Send + 'static,
+    F: Fn(&mut Conn<S>) -> io::Result<Next> + Send + Sync + 'static,
+{
+    fn source(&self) -> Option<&Source> {
+        Some(&self.conn.source)
+    }
+
+    fn run(&mut self, active: &Active<'_>) -> Verdict {
+        let server = active.host.extension.downcast_ref::<Server<S, F>>().expect("the host of such records");
+        self.conn.begin(server, active);
+        let result = (server.handler)(&mut self.conn);
+        let mut lent = self.conn.lent.take().expect("the handler has run");
+        lent.active = None;
+        let (limit, closes) = match result {
+            Ok(Next::Idle) if !lent.ended => (server.limits.idle, true),
+            Err(error) if error.kind() == ErrorKind::WouldBlock && !lent.ended => (server.limits.idle, true),
+            Ok(Next::IdleFor(limit)) if !lent.ended => (Some(limit), false),
+            result => {
+                if result.is_err() {
+                    server.failed.fetch_add(1, Ordering::Relaxed);
+                }
+                server.take_back(lent);
+                return Verdict::Close;
+            }
+        };
+        if lent.start == lent.end {
+            server.take_back(lent);
+            return Verdict::Idle { limit, closes };
+        }
+        if lent.consumed {
+            // The rest belongs to another request.
+            lent.began = server.limits.request.map(|_| Instant::now());
+        }
+        if lent.progress {
+            lent.at_once = true;
+            self.conn.lent = Some(lent);
+            return Verdict::Again;
+        }
+        let left =
+            lent.began.zip(server.limits.request).map(|(began, most)| most.saturating_sub(began.elapsed()));
+        self.conn.lent = Some(lent.compact());
+        server.take_back(lent);
+        match left {
+            Some(left) if limit.is_none_or(|limit| left < limit) => {
+                Verdict::Idle { limit: Some(left), closes: true }
+            }
+            _ => Verdict::Idle { limit, closes },
+        }
+    }
+
+    fn leave(&mut self, host: &Host) {
+        let server = host.extension.downcast_ref::<Server<S, F>>().expect("the host of such records");
+        if let Some(peers) = &server.peers {
+            peers.lock().leave(self.conn.source.fd().as_raw_fd());
+        }
+    }
+}
+
+impl<S> Conn<S> {
+    /// Lends the buffer for a run of the handler, with the unread bytes.
+    fn begin<F>(&mut self, server: &Server<S, F>, active: &Active<'_>) {
+        let limits = &server.limits;
+        let mut lent = match self.lent.take() {
+            None => server.lend(),
+            Some(lent) if lent.at_once || lent.bytes.len() >= BUFFER => lent,
+            Some(small) => {
+                let mut lent = server.lend();
+                let unread = small.unread();
+                lent.bytes[..unread.len()].copy_from_slice(unread);
+                (lent.end, lent.began) = (unread.len(), small.began);
+                lent
+            }
+        };
+        (lent.ended, lent.progress, lent.consumed, lent.why) = (false, false, false, active.why);
+        (lent.write_limit, lent.max_unread) = (limits.write, limits.unread);
+        lent.read_deadline = match limits.request {
+            // A read that would wait fails at once.
+            _ if active.why == Why::Limit => Some(Instant::now()),
+            None => None,
+            Some(limit) => lent.began.get_or_insert_with(Instant::now).checked_add(limit),
+        };
+        // SAFETY: only the lifetime changes. It is used only while the handler runs, and `run` takes it back.
+        let active = unsafe { mem::transmute::<&Active<'_>, &Active<'static>>(active) };
+        lent.active = Some(ActiveRef(NonNull::from(active)));
+        self.lent = Some(lent);
+    }
+}
