@@ -1,6 +1,9 @@
 //! The main job: 10,000 connections exchange messages, and the client checks every byte.
 //!
-//! `cargo run --release --example c10k -- [--conns N] [--secs S] [--size BYTES]`
+//! `cargo run --release --example c10k -- [--conns N] [--secs S] [--size BYTES] [--serve]`
+//!
+//! With `--serve` the server is `sward::net::serve`, where a connection has a coroutine only while a message is
+//! answered. Without it, each connection has one.
 //!
 //! It starts itself twice more: as an echo server and as a load client, each a process of its own, both on
 //! sward. It ends with status 0 only if every byte came back right and no connection broke.
@@ -18,12 +21,13 @@ use std::process::{Child, Command, Stdio, exit};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
-use sward::net::{SocketAddr, TcpListener, TcpStream};
+use sward::net::{self, Conn, Next, ServeOptions, SocketAddr, TcpListener, TcpStream};
 
-const USAGE: &str = "c10k [--conns N] [--secs S] [--size BYTES]
+const USAGE: &str = "c10k [--conns N] [--secs S] [--size BYTES] [--serve]
   --conns  connections to hold at once (10000)
   --secs   seconds to exchange messages for (10)
-  --size   bytes of a message, from 16 to 1048576 (64)";
+  --size   bytes of a message, from 16 to 1048576 (64)
+  --serve  the server keeps no stacks for idle connections: sward::net::serve";
 /// Bytes of a message: each begins with two numbers.
 const SIZES: std::ops::RangeInclusive<usize> = 16..=1 << 20;
 /// Descriptors that a process needs besides its connections.
@@ -37,6 +41,7 @@ struct Job {
     conns: usize,
     secs: u64,
     size: usize,
+    serve: bool,
 }
 
 fn main() {
@@ -45,6 +50,7 @@ fn main() {
         conns: arguments.number("--conns", 10_000) as usize,
         secs: arguments.number("--secs", 10),
         size: arguments.number("--size", 64) as usize,
+        serve: arguments.flag("--serve"),
     };
     // Only the coordinator passes these: which of the two children this is, and where the server listens.
     let role = arguments.word();
@@ -73,7 +79,7 @@ fn main() {
     }
     let done = match role.as_deref() {
         None => coordinate(&job),
-        Some("serve") => serve(job.conns.div_ceil(PER_ADDRESS)),
+        Some("server") => serve(&job),
         Some("load") => load(&job, &addresses),
         Some(other) => arguments.refuse(&format!("unknown argument: {other:?}")),
     };
@@ -85,20 +91,21 @@ fn main() {
 // ---- The coordinator -------------------------------------------------------------------------------
 
 fn coordinate(job: &Job) -> io::Result<()> {
-    let mut server = Process::start(job, &["serve"])?;
+    let mut server = Process::start(job, &["server"])?;
     let addresses = server.line()?;
     let before = common::status(server.id(), "VmRSS").unwrap_or(0);
     let ports: Vec<&str> = addresses.split_whitespace().collect();
     let mut load = Process::start(job, &[&["load"], ports.as_slice()].concat())?;
 
     let bar = Progress::new(job);
-    let (mut at_start, mut resident, mut threads) = ((0.0, 0.0), 0, 0);
+    let (mut at_start, mut idle, mut resident, mut threads) = ((0.0, 0.0), 0, 0, 0);
     let summary = loop {
         let line = load.line()?;
         let (kind, rest) = line.split_once(' ').unwrap_or((&line, ""));
         match kind {
             "open" => bar.opening(rest),
             "begin" => {
+                idle = common::status(server.id(), "VmRSS").unwrap_or(0);
                 at_start = common::cpu_seconds(server.id()).unwrap_or_default();
                 bar.exchanging();
             }
@@ -128,8 +135,9 @@ fn coordinate(job: &Job) -> io::Result<()> {
     println!("latency p50                 {:>12.2} ms", p50 / 1e6);
     println!("latency p99                 {:>12.2} ms", p99 / 1e6);
     println!("latency p99.9               {:>12.2} ms", p999 / 1e6);
-    let grown = resident.saturating_sub(before) as f64;
-    println!("server RSS per connection   {:>12.2} KiB", grown / stood.max(1.0));
+    let per_connection = |rss: u64| rss.saturating_sub(before) as f64 / stood.max(1.0);
+    println!("server RSS per connection   {:>12.0} bytes idle", per_connection(idle) * 1024.0);
+    println!("                            {:>12.0} bytes busy", per_connection(resident) * 1024.0);
     println!("server threads              {threads:>12}");
     println!("server CPU per message      {:>12.2} µs user", per_message(at_end.0 - at_start.0));
     println!("                            {:>12.2} µs kernel", per_message(at_end.1 - at_start.1));
@@ -151,6 +159,7 @@ impl Process {
             .args(["--conns", &job.conns.to_string()])
             .args(["--secs", &job.secs.to_string()])
             .args(["--size", &job.size.to_string()])
+            .args(job.serve.then_some("--serve"))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;
@@ -240,8 +249,9 @@ impl Progress {
 
 // ---- The server ------------------------------------------------------------------------------------
 
-fn serve(addresses: usize) -> io::Result<()> {
+fn serve(job: &Job) -> io::Result<()> {
     end_with_parent();
+    let (addresses, activations) = (job.conns.div_ceil(PER_ADDRESS), job.serve);
     sward::run(|| {
         let mut listeners = Vec::new();
         for n in 1..=addresses {
@@ -250,13 +260,25 @@ fn serve(addresses: usize) -> io::Result<()> {
         let names: io::Result<Vec<String>> =
             listeners.iter().map(|listener| Ok(listener.local_addr()?.to_string())).collect();
         println!("{}", names?.join(" "));
+        let accept = move |listener| match activations {
+            false => accept(&listener),
+            true => net::serve(listener, ServeOptions::new(), echo_once),
+        };
         let loops: Vec<_> =
-            listeners.into_iter().map(|listener| sward::spawn(move || accept(&listener))).collect();
+            listeners.into_iter().map(|listener| sward::spawn(move || accept(listener))).collect();
         for accepting in loops {
             accepting.join().map_err(|e| io::Error::other(e.to_string()))??;
         }
         Ok(())
     })
+}
+
+/// The handler of `net::serve`: it runs when a connection has something to read.
+fn echo_once(connection: &mut Conn) -> io::Result<Next> {
+    let mut buffer = [0; 1024];
+    let count = connection.read(&mut buffer)?;
+    connection.write_all(&buffer[..count])?;
+    Ok(Next::Idle)
 }
 
 fn accept(listener: &TcpListener) -> io::Result<()> {

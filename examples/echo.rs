@@ -1,23 +1,28 @@
-//! An echo server: `cargo run --release --example echo -- [PORT] [--observe ADDR]`, then `nc 127.0.0.1 7000`.
+//! An echo server: `cargo run --release --example echo -- [PORT] [--serve] [--observe ADDR]`, then `nc 127.0.0.1
+//! 7000`.
 //!
 //! It shows the least that a real server has: a coroutine for each connection, a limit on their number, and
-//! errors that end one connection and not the server.
+//! errors that end one connection and not the server. With `--serve` a connection has a coroutine only while it
+//! is served, and a limit on silence.
 //!
-//! Limits: 1,000 connections; further clients wait in the kernel's queue. A client may stay silent for ever.
+//! Limits: 1,000 connections; further clients wait in the kernel's queue. Without `--serve` a client
+//! may stay silent for ever.
 
 mod common;
 
 use std::io::{self, Read, Write};
 use std::sync::Arc;
-use sward::net::{TcpListener, TcpStream};
+use std::time::Duration;
+use sward::net::{self, Conn, Next, ServeOptions, TcpListener, TcpStream};
 use sward::sync::Semaphore;
 
 /// How many connections it serves at a time. Each has a descriptor and a coroutine.
 const MOST_CONNECTIONS: usize = 1_000;
 
 fn main() {
-    let mut arguments = common::Arguments::new("echo [PORT] [--observe ADDR]");
+    let mut arguments = common::Arguments::new("echo [PORT] [--serve] [--observe ADDR]");
     let port = arguments.port(7000);
+    let serve = if arguments.flag("--serve") { serve_activations } else { serve };
     arguments.observe();
     arguments.end();
     if let Err(e) = sward::run(|| serve(port)) {
@@ -52,4 +57,21 @@ fn echo(mut stream: TcpStream) -> io::Result<()> {
             n => stream.write_all(&buffer[..n])?,
         }
     }
+}
+
+/// The same with `net::serve`: the handler runs whenever there is something to read, and in between a connection
+/// costs some 200 bytes.
+fn serve_activations(port: u16) -> io::Result<()> {
+    let listener = TcpListener::bind(("127.0.0.1", port))?;
+    println!("echoes on {}", listener.local_addr()?);
+    let options = ServeOptions::new()
+        .max_connections(MOST_CONNECTIONS)
+        .idle_limit(Duration::from_secs(600))
+        .write_limit(Duration::from_secs(30));
+    net::serve(listener, options, |connection: &mut Conn| {
+        let mut buffer = [0; 2048];
+        let count = connection.read(&mut buffer)?;
+        connection.write_all(&buffer[..count])?;
+        Ok(Next::Idle)
+    })
 }

@@ -40,9 +40,8 @@
 //! before it goes on: the coroutine outlives the use of its name.
 
 use crate::base::lock::{Mutex, Rank};
-use crate::coroutine::WaitReason;
-use crate::coroutine::{Batch, Cause, Dormant, Event, Header, RecordTable, Site, contain_panic};
-use crate::sched::{self, Shared, Spawn, set, wait_for, worker_index};
+use crate::coroutine::{Batch, Cause, Dormant, Event, Header, RecordTable, Site, WaitReason, contain_panic};
+use crate::sched::{self, Shared, Spawn, set, set_for_good, wait_for, worker_index};
 use std::any::Any;
 use std::collections::{BTreeMap, HashMap};
 use std::io;
@@ -203,9 +202,9 @@ pub(crate) struct Host {
     changed: Event,
     /// How many records exist.
     open: AtomicUsize,
-    /// Set when a record has gone.
+    /// Set when a record has gone. Only the caller of `serve` waits for it.
     left: Event,
-    /// Set when the last record has gone.
+    /// Set for good when the host has ended and no record is left.
     empty: Event,
     /// By worker.
     activations: Box<[Counter]>,
@@ -333,7 +332,7 @@ impl Host {
         }
         // SAFETY: as the caller says.
         unsafe { list.link(entry, None) };
-        self.open.fetch_add(1, Ordering::AcqRel);
+        self.open.fetch_add(1, Ordering::SeqCst);
         true
     }
 
@@ -361,12 +360,16 @@ impl Host {
 
     /// A record that has left was freed.
     pub(super) fn freed(&self) {
-        let last = self.open.fetch_sub(1, Ordering::AcqRel) == 1;
+        self.open.fetch_sub(1, Ordering::SeqCst);
         set(&self.left);
-        if last {
-            let mut batch = Batch::new();
-            self.empty.set_all(&mut batch);
-            batch.wake();
+        self.note_if_empty();
+    }
+
+    /// Sets `empty` if the host has ended and no record is left. Called after either has come true: the later
+    /// of the two callers sees both, since all accesses are sequentially consistent.
+    fn note_if_empty(&self) {
+        if !self.is_open() && self.open.load(Ordering::SeqCst) == 0 {
+            set_for_good(&self.empty);
         }
     }
 
@@ -378,15 +381,9 @@ impl Host {
         }
     }
 
-    /// Waits until no record is left. False after the deadline. Parks.
+    /// Waits until no record is left. The host has ended. False after the deadline. Parks.
     pub(crate) fn wait_until_empty(&self, deadline: Option<Instant>) -> bool {
-        while self.open() > 0 {
-            if wait_for(&self.empty, WaitReason::ServeEnd, deadline).is_err() {
-                return self.open() == 0;
-            }
-            self.empty.consume();
-        }
-        true
+        wait_for(&self.empty, WaitReason::ServeEnd, deadline).is_ok()
     }
 
     /// A handle to wake the record by hand.
@@ -464,6 +461,7 @@ impl Host {
         Dormant::close_all(&mut idle);
         // `wait_for_room` goes on.
         set(&self.left);
+        self.note_if_empty();
     }
 
     fn now(&self) -> u64 {

@@ -428,6 +428,7 @@ impl Peers {
 /// Buffers of one worker. The lock is for workers that are stolen from, and plain threads.
 #[derive(Default)]
 #[repr(align(64))]
+#[expect(clippy::vec_box, reason = "a connection has the box itself while its handler runs")]
 struct Pool(parking_lot::Mutex<Vec<Box<Lent>>>);
 
 struct Server<S, F> {

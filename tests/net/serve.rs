@@ -572,7 +572,8 @@ fn a_shutdown_of_the_runtime_ends_all() {
             client.read_exact(&mut answer).expect("read");
         }
         drop(runtime);
-        assert!(serves.join().is_err());
+        // It is cancelled, or returns since its listener is closed: both happen at the same time.
+        drop(serves.join());
         assert_eq!(dropped.load(Ordering::SeqCst), 10);
         for client in &mut clients {
             assert!(matches!(client.read(&mut [0]), Ok(0) | Err(_)));

@@ -68,6 +68,7 @@ pub fn serve(arguments: &[String]) -> io::Result<()> {
         "threads" => net::blocking::serve::<Threads>(service, workers),
         "tokio" => net::tokio::serve(service, workers),
         "raw" => net::raw::serve(service),
+        "sward-serve" => net::activations::serve(service, workers),
         _ => Err(wrong(&format!("{peer} is not part of this program"))),
     }
 }

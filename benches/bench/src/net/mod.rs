@@ -1,5 +1,6 @@
 //! The servers, one text for each shape of peer, and the load, which is the same for all.
 
+pub mod activations;
 pub mod blocking;
 pub mod load;
 pub mod raw;
