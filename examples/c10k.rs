@@ -2,8 +2,8 @@
 //!
 //! `cargo run --release --example c10k -- [--conns N] [--secs S] [--size BYTES] [--serve]`
 //!
-//! With `--serve` the server is `sward::net::serve`, where a connection has a coroutine only while a message is
-//! answered. Without it, each connection has one.
+//! With `--serve` the server is `sward::net::serve`, where a connection has a coroutine only while a message
+//! is answered. Without it, each connection has one.
 //!
 //! It starts itself twice more: as an echo server and as a load client, each a process of its own, both on
 //! sward. It ends with status 0 only if every byte came back right and no connection broke.

@@ -1,9 +1,9 @@
-//! An echo server: `cargo run --release --example echo -- [PORT] [--serve] [--observe ADDR]`, then `nc 127.0.0.1
-//! 7000`.
+//! An echo server: `cargo run --release --example echo -- [PORT] [--serve] [--observe ADDR]`, then `nc
+//! 127.0.0.1 7000`.
 //!
 //! It shows the least that a real server has: a coroutine for each connection, a limit on their number, and
-//! errors that end one connection and not the server. With `--serve` a connection has a coroutine only while it
-//! is served, and a limit on silence.
+//! errors that end one connection and not the server. With `--serve` a connection has a coroutine only while
+//! it is served, and a limit on silence.
 //!
 //! Limits: 1,000 connections; further clients wait in the kernel's queue. Without `--serve` a client
 //! may stay silent for ever.
@@ -59,8 +59,8 @@ fn echo(mut stream: TcpStream) -> io::Result<()> {
     }
 }
 
-/// The same with `net::serve`: the handler runs whenever there is something to read, and in between a connection
-/// costs some 200 bytes.
+/// The same with `net::serve`: the handler runs whenever there is something to read, and in between a
+/// connection costs some 200 bytes.
 fn serve_activations(port: u16) -> io::Result<()> {
     let listener = TcpListener::bind(("127.0.0.1", port))?;
     println!("echoes on {}", listener.local_addr()?);

@@ -407,7 +407,8 @@ mod models {
         assert!(counts.activated.load(Ordering::Relaxed) >= 1);
     }
 
-    /// Two parties fire an idle record at the same time: one activation each at most, and one owner at a time.
+    /// Two parties fire an idle record at the same time: one activation each at most, and one owner at a
+    /// time.
     #[test]
     fn a_record_has_one_owner() {
         loom::model(|| {

@@ -12,8 +12,8 @@
 //! The coroutine is unstarted, so any worker may steal it. The source stays in its shard; its next event is
 //! fetched by the same worker's poll as the last one.
 //!
-//! *When a handler has not consumed the readiness*, its record cannot wait for an edge: there may be none. The
-//! owner then asks the kernel with `poll(2)`. If the source is ready the handler runs again, in the same
+//! *When a handler has not consumed the readiness*, its record cannot wait for an edge: there may be none.
+//! The owner then asks the kernel with `poll(2)`. If the source is ready the handler runs again, in the same
 //! coroutine, after the budget was checked; so a client that sends without pause costs no spawns. The usual
 //! handler reads until a short read, which consumes the readiness, and no question is asked.
 

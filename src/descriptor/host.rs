@@ -12,9 +12,9 @@
 //!
 //! Each entry is in one list: in that of the tick at which the keeper visits it, or in that of the entries
 //! that are not visited. To set a limit, the owner stores the deadline in the entry. If the entry is visited
-//! by then anyway, that is all. The keeper visits the entries of a tick that has come, fires an idle one whose
-//! deadline has passed, and moves any other to the list of its present deadline. So an entry that is busy is
-//! moved once for each limit, not once for each request.
+//! by then anyway, that is all. The keeper visits the entries of a tick that has come, fires an idle one
+//! whose deadline has passed, and moves any other to the list of its present deadline. So an entry that is
+//! busy is moved once for each limit, not once for each request.
 //!
 //! *No deadline is missed.* The keeper marks the entry as not visited and then reads the deadline; the owner
 //! stores the deadline and then reads the mark, all sequentially consistent. So the owner finds the mark and
@@ -35,9 +35,9 @@
 //!
 //! *Cancelling a running handler.* The entry names the coroutine while the handler runs. The owner sets or
 //! clears the name and then reads the phase; `end` stores the phase and then reads the name, all sequentially
-//! consistent. So `end` finds the name of each handler that begins, or the owner finds the phase, and does not
-//! run the handler. And after it has cleared the name, an owner that finds `CANCELLING` takes the lock once
-//! before it goes on: the coroutine outlives the use of its name.
+//! consistent. So `end` finds the name of each handler that begins, or the owner finds the phase, and does
+//! not run the handler. And after it has cleared the name, an owner that finds `CANCELLING` takes the lock
+//! once before it goes on: the coroutine outlives the use of its name.
 
 use crate::base::lock::{Mutex, Rank};
 use crate::coroutine::{Batch, Cause, Dormant, Event, Header, RecordTable, Site, WaitReason, contain_panic};

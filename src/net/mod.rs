@@ -96,7 +96,7 @@
 // Rank 9. From the bottom: `options` (socket options), `sys` (what differs between systems), `addr` (the
 // kernel's addresses), `linger`, `socket` (what all sockets share), `transfer` and `accept` (its calls that
 // wait), `tcp_setup` (how TCP sockets are made). `macros` has what only a macro can share. `resolve` looks
-// names up on the pool for blocking calls. `serve` is a server whose idle connections have no stacks.
+// names up on the pool for blocking calls. `server` is one whose idle connections have no stacks.
 
 mod accept;
 mod addr;
@@ -104,7 +104,7 @@ mod linger;
 mod macros;
 mod options;
 mod resolve;
-mod serve;
+mod server;
 mod socket;
 mod sys;
 mod tcp_listener;
@@ -117,7 +117,7 @@ pub mod unix;
 
 pub use crate::descriptor::{Next, Why};
 pub use resolve::ToSocketAddrs;
-pub use serve::{Conn, ConnWaker, ServeHandle, ServeMetrics, ServeOptions, serve};
+pub use server::{Conn, ConnWaker, ServeHandle, ServeMetrics, ServeOptions, serve};
 #[doc(no_inline)]
 pub use std::net::{
     AddrParseError, IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, SocketAddrV4, SocketAddrV6,

@@ -687,10 +687,9 @@ impl Worker {
     pub(super) fn push_unstarted(&self, header: NonNull<Header>) {
         let task = Runnable(header.cast());
         // The current coroutine is in its first turn if it is not in its home's list. It is listed from its
-        // first wait or yield on; a named one from its start, so its children go to `oldest_first`.
-        // Between two turns a poll may start many activations at once. They are nobody's children, so the oldest
-        // goes first.
-        // SAFETY: the coroutine that runs on this thread is alive.
+        // first wait or yield on; a named one from its start, so its children go to `oldest_first`. Between
+        // two turns a poll may start many activations at once. They are nobody's children, so the oldest goes
+        // first. SAFETY: the coroutine that runs on this thread is alive.
         let in_first_turn =
             self.current.get().is_some_and(|spawner| !unsafe { spawner.as_ref() }.listed.get());
         // SAFETY: the caller has just made it.

@@ -8,11 +8,11 @@
 //! While the handler runs, the connection has a buffer from the pool of its worker. When the handler returns,
 //! the pool gets the buffer back. Bytes that were not consumed move to a box of their size.
 //!
-//! *Unread bytes, and a handler that wants to wait.* If it has consumed or filled in something since it began,
-//! the rest may be another whole request, so it runs again at once. Otherwise the rest is the beginning of a
-//! request, and it runs when there is more to read. In the run at once, `fill` does not wait: it fails with
-//! `WouldBlock`, and a handler that returns this error waits as with `Next::Idle`. So no stack is held for the
-//! rest of a request, be it that the handler fills first or looks into the buffer first.
+//! *Unread bytes, and a handler that wants to wait.* If it has consumed or filled in something, the rest may
+//! be another whole request, so it runs again at once. Otherwise the rest is the beginning of a request, and
+//! it runs when there is more to read. In the run at once, `fill` does not wait: it fails with `WouldBlock`,
+//! and a handler that returns this error waits as with `Next::Idle`. So no stack is held for the rest of a
+//! request, be it that the handler fills first or looks into the buffer first.
 //!
 //! Invariant: a [`Conn`] has a buffer while its handler runs. `Lent::active` is set just as long.
 
@@ -59,20 +59,20 @@ const MAX_LEN: usize = 1 << 30;
 /// connection, is simpler if a connection has much to remember between two requests: that is then on its
 /// stack, and here it has to be in the state `S`.
 ///
-/// The handler is ordinary code: it reads, writes, locks, sleeps. It returns [`Next::Idle`] when it has served
-/// what there was, or [`Next::Close`]. Whatever it returns at the end of the stream, the connection is closed
-/// then. If it returns an error or panics, its connection is closed; the others go on. It should read until a
-/// read returns less than its buffer has room for, as a handler that reads once with a buffer of its own, or
-/// through [`Conn::fill`], usually does. Otherwise the handler runs again at once, after one system call that
-/// asks whether there is more.
+/// The handler is ordinary code: it reads, writes, locks, sleeps. It returns [`Next::Idle`] when it has
+/// served what there was, or [`Next::Close`]. Whatever it returns at the end of the stream, the connection is
+/// closed then. If it returns an error or panics, its connection is closed; the others go on. It should read
+/// until a read returns less than its buffer has room for, as a handler that reads once with a buffer of its
+/// own, or through [`Conn::fill`], usually does. Otherwise the handler runs again at once, after one system
+/// call that asks whether there is more.
 ///
-/// Each connection begins with the state `S::default()`. It is dropped with the connection: in a coroutine, or
-/// on the thread that shuts the server down.
+/// Each connection begins with the state `S::default()`. It is dropped with the connection: in a coroutine,
+/// or on the thread that shuts the server down.
 ///
 /// This parks until the server is shut down by [`ServeHandle::shutdown`], or the listener is closed, and all
-/// connections have ended. It may be called on a plain thread, and blocks it then; handlers run in the default
-/// runtime. If the caller is cancelled, or the runtime shuts down, idle connections are closed and running
-/// handlers are cancelled.
+/// connections have ended. It may be called on a plain thread, and blocks it then; handlers run in the
+/// default runtime. If the caller is cancelled, or the runtime shuts down, idle connections are closed and
+/// running handlers are cancelled.
 ///
 /// # Errors
 ///
@@ -333,8 +333,8 @@ impl ServeHandle {
     /// run have returned, whose connections are then closed. After that limit it cancels the handlers, and
     /// waits until they have unwound. Returns whether none had to be cancelled. Then [`serve`] returns.
     ///
-    /// Parks. A caller that is cancelled unwinds out of this, and the server goes on shutting down without the
-    /// limit. A handler must not call this, since it would wait for itself.
+    /// Parks. A caller that is cancelled unwinds out of this, and the server goes on shutting down without
+    /// the limit. A handler must not call this, since it would wait for itself.
     pub fn shutdown(&self, limit: Duration) -> bool {
         let mut stage = self.control.stage.lock();
         let host = match &*stage {
@@ -608,7 +608,7 @@ impl<S> Conn<S> {
         self.lent().unread()
     }
 
-    /// Reads more into the [`buffer`](Self::buffer), behind the bytes that it has, and returns how many. Parks
+    /// Reads more into the [`buffer`](Self::buffer), behind what it has, and returns how many bytes. Parks
     /// until there are some. Zero is the end of the stream.
     ///
     /// If the last run has left unread bytes, of which it had filled in or consumed some, this run follows at
@@ -618,9 +618,8 @@ impl<S> Conn<S> {
     ///
     /// # Errors
     ///
-    /// `WouldBlock` as said above.
-    /// `InvalidData` if there are [`max_unread`](ServeOptions::max_unread) bytes already; otherwise those of a
-    /// read.
+    /// `WouldBlock` as said above. `InvalidData` if there are [`max_unread`](ServeOptions::max_unread) bytes
+    /// already; otherwise those of a read.
     pub fn fill(&mut self) -> io::Result<usize> {
         let mut lent = self.lent.take().expect("the handler runs");
         let result = self.fill_lent(&mut lent);
@@ -830,9 +829,9 @@ pub struct ConnWaker {
 }
 
 impl ConnWaker {
-    /// Has the handler run, with [`Why::Woken`]: at once if the connection is idle, otherwise once the present
-    /// run has returned [`Next::Idle`]. Several calls may cause one run, but the handler begins to run after
-    /// each of them. Does nothing if the connection has ended. Does not park.
+    /// Has the handler run, with [`Why::Woken`]: at once if the connection is idle, otherwise once the
+    /// present run has returned [`Next::Idle`]. Several calls may cause one run, but the handler begins to
+    /// run after each of them. Does nothing if the connection has ended. Does not park.
     pub fn wake(&self) {
         self.slot.wake();
     }
