@@ -1,6 +1,6 @@
 //! Cancellations that arrive as errors: `catch_cancel`, `cancel_as_error`, and the kinds of `JoinError`.
 
-use crate::common::{LONG, MOMENT, SHORT, in_runtime, one_worker, pair, waiting};
+use crate::common::{LONG, MOMENT, SHORT, in_runtime, one_worker, pair, until, waiting};
 use std::io::{self, ErrorKind, Read, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -117,10 +117,11 @@ fn operations_on_files_fail() {
 fn out_of_many_operations_that_need_not_wait_one_fails() {
     let runtime = one_worker();
     let (mut reads, writes) = pair();
-    let stop = Arc::new(AtomicBool::new(false));
-    let stops = stop.clone();
+    let [runs, stop] = [(); 2].map(|()| Arc::new(AtomicBool::new(false)));
+    let (its_runs, stops) = (runs.clone(), stop.clone());
     let handle = runtime.spawn(move || {
         cancel_as_error(|| {
+            its_runs.store(true, Ordering::Relaxed);
             loop {
                 (&writes).write_all(b"a")?;
                 reads.read_exact(&mut [0])?;
@@ -128,6 +129,8 @@ fn out_of_many_operations_that_need_not_wait_one_fails() {
             }
         })
     });
+    // A coroutine that is cancelled before its start does not run.
+    until(|| runs.load(Ordering::Relaxed));
     std::thread::sleep(MOMENT);
     handle.cancel();
     let stopper = std::thread::spawn(move || {
