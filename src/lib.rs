@@ -64,6 +64,14 @@
 //!
 //! One unsafe line lets started coroutines move between workers: [`runtime::Builder::migrate_started`].
 
+//! # One version in a program
+//!
+//! Two versions of this crate in one program would be two runtimes that take each other's coroutines for
+//! plain threads: a wait of the one would block a worker of the other. So cargo refuses such a program,
+//! because the manifest has a `links` key. The message names both versions and the packages that depend on
+//! them; update them to the same one. Two versions that are compatible, such as 0.1.3 and 0.1.7, are never
+//! both in a program.
+
 #![cfg_attr(docsrs, feature(doc_cfg), doc(auto_cfg(hide(loom))))]
 
 // A module imports only lower ranks: `docs/ARCHITECTURE.md` has the table, and `tests/tidy.rs` checks the

@@ -76,6 +76,7 @@ const END_TIMEOUT: Duration = Duration::from_secs(1);
 /// # .unwrap();
 /// ```
 #[track_caller]
+#[doc(alias("spawn_blocking", "block_in_place"))]
 pub fn blocking<T: Send, F: FnOnce() -> T + Send>(f: F) -> io::Result<T> {
     if const { is_large::<F>() || is_large::<T>() } {
         let (f, mut value) = (large_box!(f), LargeBox::empty());

@@ -152,6 +152,33 @@ impl<T: Clone> Receiver<T> {
     /// Those of [`recv`](Self::recv), and `Empty` if there is none now.
     pub fn try_recv(&mut self) -> Result<T, RecvError> {
         sched::consume_budget();
+        self.take()
+    }
+
+    /// As [`recv`](Self::recv), as a future, for code on any executor. Does not park, and needs no runtime.
+    /// The waker is called where the message is sent. Dropping the future loses no message.
+    ///
+    /// # Errors
+    ///
+    /// As [`recv`](Self::recv).
+    ///
+    /// ```
+    /// let (sender, mut receiver) = sward::channel::broadcast::channel(4);
+    /// sward::spawn(move || sender.send("to all"));
+    /// assert_eq!(sward::block_on(receiver.recv_async()), Ok("to all"));
+    /// ```
+    pub async fn recv_async(&mut self) -> Result<T, RecvError> {
+        loop {
+            match self.take() {
+                Err(RecvError::Empty) => {}
+                other => return other,
+            }
+            let next = self.next;
+            self.shared.topic.changed(|state| state.end != next).await;
+        }
+    }
+
+    fn take(&mut self) -> Result<T, RecvError> {
         let published = self.shared.topic.lock();
         let state = &published.state;
         let Some(behind) = state.end.checked_sub(self.next).filter(|&behind| behind > 0) else {

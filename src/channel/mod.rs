@@ -93,6 +93,7 @@ use timed::{After, Tick};
 /// assert!(sender.try_send("two").unwrap_err().is_full());
 /// assert_eq!(receiver.recv(), Ok("one"));
 /// ```
+#[doc(alias("chan", "make", "mpsc", "mpmc", "sync_channel", "rendezvous"))]
 pub fn bounded<T>(capacity: usize) -> (Sender<T>, Receiver<T>) {
     let chan = Shared::new(capacity);
     (Sender::new(chan.share()), Receiver::new(Flavor::Chan(chan)))
@@ -111,6 +112,7 @@ pub fn bounded<T>(capacity: usize) -> (Sender<T>, Receiver<T>) {
 /// drop(sender);
 /// assert_eq!(receiver.iter().collect::<Vec<_>>(), [1, 2]);
 /// ```
+#[doc(alias("mpsc", "mpmc", "unbounded_channel"))]
 pub fn unbounded<T>() -> (Sender<T>, Receiver<T>) {
     bounded(usize::MAX)
 }
@@ -127,6 +129,7 @@ pub fn unbounded<T>() -> (Sender<T>, Receiver<T>) {
 ///     recv(sward::channel::after(Duration::from_millis(1))) -> _ => println!("nothing came"),
 /// }
 /// ```
+#[doc(alias = "time.After")]
 pub fn after(duration: Duration) -> Receiver<Instant> {
     let timed = After::new(Instant::now().checked_add(duration));
     Receiver::new(Flavor::Timed(Arc::new(timed)))
@@ -156,6 +159,7 @@ pub fn at(instant: Instant) -> Receiver<Instant> {
 /// let first = tick.recv().unwrap();
 /// assert!(tick.recv().unwrap() > first);
 /// ```
+#[doc(alias = "Ticker")]
 pub fn tick(period: Duration) -> Receiver<Instant> {
     Receiver::new(Flavor::Timed(Arc::new(Tick::new(Instant::now(), period))))
 }

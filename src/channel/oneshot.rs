@@ -67,6 +67,21 @@ impl<T> Receiver<T> {
         self.0.recv()
     }
 
+    /// As [`recv`](Self::recv), as a future: see [`Receiver::recv_async`](super::Receiver::recv_async).
+    ///
+    /// # Errors
+    ///
+    /// As [`recv`](Self::recv).
+    ///
+    /// ```
+    /// let (answer, question) = sward::channel::oneshot::channel();
+    /// sward::spawn(move || answer.send(42));
+    /// assert_eq!(sward::block_on(question.recv_async()), Ok(42));
+    /// ```
+    pub async fn recv_async(&self) -> Result<T, RecvError> {
+        self.0.recv_async().await
+    }
+
     /// Takes the message if there is one. Does not park, but counts against the
     /// [budget](crate::task#fairness).
     ///

@@ -6,6 +6,7 @@ use super::flavor::Flavor;
 use super::recv_arm::RecvArm;
 use crate::base::large_box::is_large;
 use crate::coroutine::{Batch, WaitReason, Why};
+use crate::runtime::polled::{ArmFuture, Waits};
 use crate::sched::{self, Cancel, Ended, Wait};
 use crate::select::{Order, WaitLimit, select};
 use std::fmt;
@@ -31,6 +32,30 @@ impl<T> Receiver<T> {
     /// The channel is empty, and all senders are gone.
     pub fn recv(&self) -> Result<T, RecvError> {
         self.recv_until(WaitLimit::Endless, |_| RecvError)
+    }
+
+    /// As [`recv`](Self::recv), as a future, for code on any executor. Does not park, and needs no runtime; a
+    /// receiver of [`after`](super::after) or [`tick`](super::tick) uses the timers of the
+    /// [default runtime](crate::run) where no worker polls it. The waker is called where the message is sent,
+    /// so it must not block.
+    ///
+    /// Dropping the future loses no message. A message wakes all futures that wait for one, and the first
+    /// that is polled gets it.
+    ///
+    /// # Errors
+    ///
+    /// The channel is empty, and all senders are gone.
+    ///
+    /// ```
+    /// let (sender, receiver) = sward::channel::bounded(1);
+    /// sward::spawn(move || sender.send("hello").unwrap());
+    /// let both = async { (receiver.recv_async().await, receiver.recv_async().await.is_err()) };
+    /// assert_eq!(sward::block_on(both), (Ok("hello"), true));
+    /// ```
+    pub async fn recv_async(&self) -> Result<T, RecvError> {
+        // SAFETY: the arm holds a message at most, and refers to the channel.
+        let arm = unsafe { ArmFuture::<_, T>::new(self.arm(), Waits::Watching) };
+        arm.await.finish()
     }
 
     /// Takes a message if there is one. Does not park, but counts against the

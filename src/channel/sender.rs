@@ -6,6 +6,7 @@ use super::send_arm::{SendArm, SendWithArm};
 use super::shared::Shared;
 use crate::base::large_box::{LargeBox, is_large, large_box};
 use crate::coroutine::{Batch, WaitReason, Why};
+use crate::runtime::polled::{ArmFuture, Waits};
 use crate::sched::{self, Cancel, Ended, Wait};
 use crate::select::WaitLimit;
 use std::fmt;
@@ -39,6 +40,27 @@ impl<T> Sender<T> {
             send_until(self.chan.small(), message, WaitLimit::Endless)
                 .map_err(|error| SendError(error.into_inner()))
         }
+    }
+
+    /// As [`send`](Self::send), as a future, for code on any executor. Does not park, and needs no runtime.
+    /// The waker is called where the message is received, so it must not block.
+    ///
+    /// If the future is dropped, the message was sent, or it is dropped as well.
+    ///
+    /// # Errors
+    ///
+    /// All receivers are gone; the error holds the message.
+    ///
+    /// ```
+    /// let (sender, receiver) = sward::channel::bounded(0);
+    /// let receives = sward::spawn(move || receiver.recv());
+    /// assert_eq!(sward::block_on(sender.send_async(7)), Ok(()));
+    /// assert_eq!(receives.join().unwrap(), Ok(7));
+    /// ```
+    pub async fn send_async(&self, message: T) -> Result<(), SendError<T>> {
+        // SAFETY: the arm holds the message at most, and refers to the channel.
+        let arm = unsafe { ArmFuture::<_, T>::new(self.arm(message), Waits::Offering) };
+        arm.await.finish()
     }
 
     /// Sends the message if that is possible without waiting. Does not park.

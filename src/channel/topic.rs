@@ -2,8 +2,11 @@
 //! change, and its end with the last sender.
 
 use crate::base::list_lock::{ListGuard, ListLock};
-use crate::coroutine::{Batch, Facts, Subject, WaitList, WaitReason, Why};
+use crate::coroutine::{Batch, Facts, Subject, Ticket, WaitList, WaitNode, WaitReason, Why};
+use crate::runtime::polled::{ArmFuture, Waits};
 use crate::sched::{self, Wait, Woken};
+use crate::select::Arm;
+use std::cell::Cell;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
@@ -33,6 +36,50 @@ unsafe impl<S> Subject for Topic<S> {
             senders: self.senders.load(Ordering::Relaxed),
             receivers: None,
         }
+    }
+}
+
+/// A change of a topic, as something that a future waits for. It takes nothing: all who wait are woken.
+struct ChangeArm<'a, S, F> {
+    topic: &'a Topic<S>,
+    is_new: F,
+    node: Cell<Option<WaitNode>>,
+}
+
+impl<S, F: Fn(&S) -> bool> Arm for ChangeArm<'_, S, F> {
+    fn try_complete(&mut self) -> bool {
+        self.is_ready()
+    }
+
+    fn is_ready(&self) -> bool {
+        let published = self.topic.lock();
+        published.closed || (self.is_new)(&published.state)
+    }
+
+    unsafe fn enlist(&self, ticket: Ticket) -> bool {
+        let mut published = self.topic.lock();
+        let waits = !published.closed && !(self.is_new)(&published.state);
+        if waits {
+            // SAFETY: nobody has the address of a former node: `leave` took it off.
+            let node = unsafe { (*self.node.as_ptr()).insert(WaitNode::new(ticket, ())) };
+            // SAFETY: the arm stays until it is left, as the caller says.
+            unsafe { published.waiting.push_back(node) };
+        }
+        waits
+    }
+
+    unsafe fn watch(&self, ticket: Ticket) -> bool {
+        // SAFETY: as the caller says.
+        unsafe { self.enlist(ticket) }
+    }
+
+    fn leave(&self) -> bool {
+        // SAFETY: only `enlist` makes an exclusive reference, and it has returned.
+        if let Some(node) = unsafe { (*self.node.as_ptr()).as_ref() } {
+            self.topic.lock().waiting.remove(node);
+            self.node.set(None);
+        }
+        false
     }
 }
 
@@ -86,6 +133,15 @@ impl<S> Topic<S> {
             Woken::Timeout => false,
             Woken::Cancelled => sched::unwind_cancelled(),
         }
+    }
+
+    /// As `wait`, as a future.
+    pub(super) async fn changed(&self, is_new: impl Fn(&S) -> bool) {
+        let arm = ChangeArm { topic: self, is_new, node: Cell::new(None) };
+        // SAFETY: the arm holds no `S`. It refers to the topic and, with the closure, to a number, and is
+        // `Send` if the topic may be used by other threads.
+        let arm = unsafe { ArmFuture::<_, &Topic<S>>::new(arm, Waits::Watching) };
+        arm.await;
     }
 
     pub(super) fn add_sender(&self) {

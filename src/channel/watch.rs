@@ -141,18 +141,45 @@ impl<T> Receiver<T> {
         self.changed_until(Instant::now().checked_add(timeout))
     }
 
+    /// As [`changed`](Self::changed), as a future, for code on any executor. Does not park, and needs no
+    /// runtime. The waker is called where the value is sent. If the future is dropped before it is ready, no
+    /// value counts as seen.
+    ///
+    /// # Errors
+    ///
+    /// As [`changed`](Self::changed).
+    ///
+    /// ```
+    /// let (level, mut watcher) = sward::channel::watch::channel(1);
+    /// sward::spawn(move || level.send(2));
+    /// sward::block_on(watcher.changed_async()).unwrap();
+    /// assert_eq!(*watcher.get(), 2);
+    /// ```
+    pub async fn changed_async(&mut self) -> Result<(), RecvError> {
+        loop {
+            if let Some(outcome) = self.see() {
+                return outcome;
+            }
+            let seen = self.seen;
+            self.shared.topic.changed(|state| state.version != seen).await;
+        }
+    }
+
+    /// Sees a new value, or that there will be none; `None` if there is none yet.
+    fn see(&mut self) -> Option<Result<(), RecvError>> {
+        let published = self.shared.topic.lock();
+        if published.state.version != self.seen {
+            self.seen = published.state.version;
+            return Some(Ok(()));
+        }
+        published.closed.then_some(Err(RecvError))
+    }
+
     fn changed_until(&mut self, deadline: Option<Instant>) -> Result<(), RecvTimeoutError> {
         sched::consume_budget();
         loop {
-            {
-                let published = self.shared.topic.lock();
-                if published.state.version != self.seen {
-                    self.seen = published.state.version;
-                    return Ok(());
-                }
-                if published.closed {
-                    return Err(RecvTimeoutError::Disconnected);
-                }
+            if let Some(outcome) = self.see() {
+                return outcome.map_err(|_| RecvTimeoutError::Disconnected);
             }
             let seen = self.seen;
             let is_new = |state: &State<T>| state.version != seen;

@@ -6,6 +6,7 @@
 //! - [`event`]: a flag with its waiters, for readiness, the end of a coroutine, park tokens.
 //! - [`waitlist`]: waiters in order, under the lock of what they wait for.
 //! - [`thread`]: what a plain thread blocks on, so that it can wait like a coroutine.
+//! - [`alarm`]: what a future waits with, as the one party that waits.
 //! - [`awaiter`]: a future that waits for the end of a coroutine.
 //! - [`dormant`]: a record on the heap that waits, and whose wake-up starts a coroutine.
 //! - [`reason`], [`subject`]: why a coroutine waits, and for what.
@@ -28,6 +29,7 @@
 //! - [`lost_panics`]: panics that nobody hears of.
 //! - [`unstarted`]: the report of coroutines that never ran and that nobody joins.
 
+mod alarm;
 mod awaiter;
 mod cancellation;
 mod capture;
@@ -49,6 +51,7 @@ mod waiter;
 mod waitlist;
 mod walk;
 
+pub(crate) use alarm::{Alarm, is_of_future};
 pub(crate) use awaiter::{Awaited, Awaiting};
 pub(crate) use cancellation::Cancellation;
 pub use cancellation::Interruption;

@@ -152,6 +152,8 @@ reasons! {
     ChildStdout: "ChildStdout::read",
     /// `ChildStderr`'s reads.
     ChildStderr: "ChildStderr::read",
+    /// `io::poll`.
+    Poll: "io::poll",
 }
 
 impl WaitReason {

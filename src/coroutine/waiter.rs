@@ -367,6 +367,16 @@ impl Ticket {
         self.waiter == other.waiter
     }
 
+    /// The table of its waiter.
+    ///
+    /// # Safety
+    ///
+    /// The waiter is alive.
+    pub(super) unsafe fn table(self) -> NonNull<Table> {
+        // SAFETY: as the caller says.
+        unsafe { self.waiter.as_ref() }.table()
+    }
+
     /// The epoch, for tests: how many waits of the waiter have ended.
     #[cfg(all(test, not(loom)))]
     pub(crate) fn epoch(self) -> u64 {

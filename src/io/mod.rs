@@ -6,6 +6,7 @@
 //! - [`copy()`], and [`copy_bidirectional`] for proxies; [`CopyBidirectional`] adds an idle limit.
 //! - [`Pollable`] waits for any descriptor that the system can poll: pipes, terminals and serial lines,
 //!   `eventfd`, `timerfd`, `inotify`, or another crate's sockets.
+//! - [`poll()`] is `poll(2)`: it waits for the first of several descriptors, and leaves their mode alone.
 //!
 //! The traits are std's: [`Read`](std::io::Read), [`Write`](std::io::Write), [`BufRead`](std::io::BufRead).
 
@@ -15,6 +16,7 @@
 mod copy;
 mod inherited;
 mod pipe;
+mod poll;
 mod pollable;
 mod shared;
 mod stdio;
@@ -22,6 +24,7 @@ mod sys;
 
 pub use copy::{CloseWrite, CopyBidirectional, CopyIdle, copy, copy_bidirectional};
 pub use pipe::{PipeReader, PipeWriter, pipe};
+pub use poll::{PollFd, poll};
 pub use pollable::Pollable;
 pub use shared::{ReadShared, WriteShared};
 pub use stdio::{Stderr, StderrLock, Stdin, StdinLock, Stdout, StdoutLock, stderr, stdin, stdout};

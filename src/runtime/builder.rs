@@ -63,6 +63,7 @@ impl Builder {
 
     /// The number of worker threads, from 1 to 1024. Any other number is an error of [`build`](Self::build).
     /// Default: `SWARD_WORKERS`, or else the number of processors that this process may use.
+    #[doc(alias = "GOMAXPROCS")]
     pub fn worker_threads(mut self, n: usize) -> Builder {
         self.workers = Some(n);
         self

@@ -102,6 +102,18 @@ pub(crate) fn runtime_here() -> io::Result<Arc<Shared>> {
     current_runtime().map_or_else(existing_or_started, Ok)
 }
 
+/// The default runtime, which is started if there is none.
+///
+/// # Panics
+///
+/// If it cannot be started.
+pub(super) fn default_runtime() -> Arc<Shared> {
+    match existing_or_started() {
+        Ok(shared) => shared,
+        Err(e) => panic!("sward: the default runtime, whose timers a future needs, cannot start: {e}"),
+    }
+}
+
 #[cold]
 fn existing_or_started() -> io::Result<Arc<Shared>> {
     let mut default = DEFAULT.lock();

@@ -175,6 +175,7 @@ impl<T> JoinHandle<T> {
     ///     assert!(matches!(sleeper.join(), Err(sward::task::JoinError::Cancelled)));
     /// });
     /// ```
+    #[doc(alias = "abort")]
     pub fn cancel(&self) -> bool {
         if cfg!(panic = "abort") {
             return false;

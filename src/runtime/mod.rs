@@ -80,6 +80,7 @@
 // - `shutdown`: the end, and the report of leaked coroutines.
 // - `monitor`: what the netpoller thread does for busy workers. `blame`: what keeps a worker in one turn.
 // - `spawn`, `join`, `task_handle`: spawning in a runtime, and the handles; public in `sward::task`.
+// - `polled`: what the futures of this crate's waits have in common.
 // - `panic_hook`: which coroutine panics. `metrics`: what a runtime has done.
 //   `prometheus`: the same as text. `reporter`: for the crate `metrics`.
 
@@ -93,6 +94,7 @@ pub(crate) mod join;
 mod metrics;
 mod monitor;
 mod panic_hook;
+pub(crate) mod polled;
 mod prometheus;
 #[cfg(feature = "metrics")]
 mod reporter;

@@ -12,7 +12,7 @@
 //! so that waits on their sources fail, and ends the unstarted coroutines that are left in queues. A thread
 //! that pushes an unstarted coroutine after that ends it itself (`Shared::discard_if_closed`): it pushes
 //! and then reads `closed`, while the shutdown sets `closed` and then drains the queues, so one of the two
-//! sees it.
+//! sees it. The timers of futures are ended in the same way (`sched/future_timer.rs`).
 
 use crate::base::fork;
 use crate::base::sys::report;
@@ -86,6 +86,9 @@ fn wait_for_end(shared: &Arc<Shared>, timeout: Duration, deadline: Instant) {
     batch.wake();
     shared.closed.store(true, Ordering::SeqCst);
     shared.discard_unstarted();
+    let mut batch = Batch::new();
+    shared.end_future_timers(&mut batch);
+    batch.wake();
     // This is the end of the runtime, unless a thread is left that holds it as well.
     drop(shared.threads.alive.lock().take());
 }

@@ -55,6 +55,7 @@ pub(crate) use start;
 /// assert_eq!(answer.join().unwrap(), 42);
 /// ```
 #[track_caller]
+#[doc(alias("go", "goroutine", "fiber", "green_thread"))]
 pub fn spawn<T, F>(f: F) -> JoinHandle<T>
 where
     F: FnOnce() -> T + Send + 'static,

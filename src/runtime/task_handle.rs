@@ -154,6 +154,7 @@ fn park_until(deadline: Option<Instant>) {
 /// });
 /// ```
 #[inline]
+#[doc(alias = "Gosched")]
 pub fn yield_now() {
     sched::yield_now();
 }

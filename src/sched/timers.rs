@@ -69,6 +69,11 @@ impl<T> Timers<T> {
         (self.next()? <= now).then(|| self.take(0))
     }
 
+    /// Takes the earliest timer.
+    pub(crate) fn pop(&mut self) -> Option<T> {
+        (!self.heap.is_empty()).then(|| self.take(0))
+    }
+
     fn take(&mut self, index: usize) -> T {
         let (_, slot) = self.heap.swap_remove(index);
         if index < self.heap.len() {

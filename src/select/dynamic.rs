@@ -45,6 +45,7 @@ const INLINE: usize = 8;
 /// | `operation.recv(&receiver)`, `operation.send(&sender, message)` | `finish` of the arm |
 /// | `ready`, `try_ready`, `ready_timeout`, `ready_deadline`, `remove`, `new_biased` | the same |
 /// | `Clone` | missing: a select borrows its arms exclusively, as they hold messages |
+#[doc(alias = "reflect.Select")]
 pub struct Select<'a> {
     arms: Arms<'a>,
     /// How many arms were added so far, removed ones included: the number of the next one.

@@ -45,6 +45,7 @@ use std::time::{Duration, Instant};
 ///     }
 /// });
 /// ```
+#[doc(alias = "Cond")]
 pub struct Condvar {
     waiting: ListLock<WaitList>,
 }

@@ -53,6 +53,7 @@ use std::ops::{Deref, DerefMut};
 ///     assert_eq!(*sum.lock().unwrap(), 55);
 /// });
 /// ```
+#[doc(alias = "sync.Mutex")]
 pub struct Mutex<T: ?Sized>(Protected<RawMutex, T>);
 
 // SAFETY: the data moves from one thread to another, and is used by one at a time.

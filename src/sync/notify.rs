@@ -3,10 +3,15 @@
 use super::WaitTimeoutResult;
 use crate::base::list_lock::ListLock;
 use crate::base::sync::const_fn;
-use crate::coroutine::{Batch, Facts, Subject, WaitList, WaitReason, Why};
+use crate::coroutine::{Batch, Facts, NodeState, Subject, WaitList, WaitNode, WaitReason, Why};
+use crate::runtime::polled::{Registration, lets_others_go_first};
 use crate::sched::{self, Wait, Woken};
+use std::cell::Cell;
 use std::fmt;
+use std::marker::PhantomPinned;
 use std::panic::{RefUnwindSafe, UnwindSafe};
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 /// Wakes a waiter, or the next one to come: a semaphore with at most one permit. The interface is tokio's.
@@ -25,6 +30,7 @@ use std::time::{Duration, Instant};
 ///     changed.wait();
 /// });
 /// ```
+#[doc(alias("event", "signal"))]
 pub struct Notify {
     state: ListLock<State>,
 }
@@ -101,6 +107,23 @@ impl Notify {
         }
     }
 
+    /// As [`wait`](Self::wait), as a future, for code on any executor. It has its place in the queue from its
+    /// first poll. Does not park, and needs no runtime. The waker is called where it is notified.
+    ///
+    /// If the future is dropped after [`notify_one`](Self::notify_one) has chosen it, the next waiter is
+    /// notified instead.
+    ///
+    /// ```
+    /// let ready = std::sync::Arc::new(sward::sync::Notify::new());
+    /// let theirs = ready.clone();
+    /// sward::spawn(move || theirs.notify_one());
+    /// sward::block_on(ready.wait_async());
+    /// ```
+    pub async fn wait_async(&self) {
+        let registration = Registration::new();
+        Notified { notify: self, registration, node: Cell::new(None), _pinned: PhantomPinned }.await;
+    }
+
     /// Notifies the waiter that has waited longest. If nobody waits, stores a permit for the next one; there
     /// is at most one permit. Does not park.
     pub fn notify_one(&self) {
@@ -118,6 +141,71 @@ impl Notify {
         let mut batch = Batch::new();
         self.state.lock().waiting.wake_all(&mut batch);
         batch.wake();
+    }
+}
+
+/// A future that waits to be notified.
+struct Notified<'a> {
+    notify: &'a Notify,
+    registration: Registration,
+    /// Its place in the queue, while there is a registration.
+    node: Cell<Option<WaitNode>>,
+    _pinned: PhantomPinned,
+}
+
+// SAFETY: other threads use a listed node only under the list's lock, whichever thread owns it.
+unsafe impl Send for Notified<'_> {}
+
+impl Notified<'_> {
+    /// Ends the wait, if there is one. Returns how it has ended, or that it was not over.
+    fn end(&mut self) -> NodeState {
+        let outcome = match self.node.get_mut() {
+            Some(node) => {
+                let mut state = self.notify.state.lock();
+                state.waiting.remove(node);
+                node.state()
+            }
+            None => NodeState::Unlisted,
+        };
+        self.registration.end();
+        self.node.set(None);
+        outcome
+    }
+}
+
+impl Future for Notified<'_> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        // SAFETY: the node stays where it is; nothing is moved out.
+        let this = unsafe { self.get_unchecked_mut() };
+        if lets_others_go_first(context) || this.registration.goes_on(context.waker()) {
+            return Poll::Pending;
+        }
+        if matches!(this.end(), NodeState::Handed | NodeState::Woken) {
+            return Poll::Ready(());
+        }
+        let ticket = this.registration.begin(context.waker());
+        let mut state = this.notify.state.lock();
+        if std::mem::take(&mut state.permit) {
+            drop(state);
+            this.registration.end();
+            return Poll::Ready(());
+        }
+        // SAFETY: nobody has the address of a former node: `end` took it off.
+        let node = unsafe { (*this.node.as_ptr()).insert(WaitNode::new(ticket, ())) };
+        // SAFETY: the future is pinned, and its drop takes the node off.
+        unsafe { state.waiting.push_back(node) };
+        Poll::Pending
+    }
+}
+
+impl Drop for Notified<'_> {
+    fn drop(&mut self) {
+        // `notify_one` has chosen it; `notify_all` chooses everybody.
+        if self.end() == NodeState::Handed {
+            self.notify.notify_one();
+        }
     }
 }
 

@@ -39,6 +39,7 @@ const COMPLETE: u32 = 3;
 /// START.call_once(|| println!("this is not"));
 /// assert!(START.is_completed());
 /// ```
+#[doc(alias("sync.Once", "OnceCell"))]
 pub struct Once {
     word: AtomicU32,
     waiting: ListLock<WaitList>,

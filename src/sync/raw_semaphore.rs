@@ -41,6 +41,9 @@
 //! wait, so it returns with them. A waiter whose wait ended otherwise leaves the queue (`dequeue`), which
 //! grants what is available to the waiters behind it.
 //!
+//! A future that is dropped while it waits ends its wait in the same way (`end_wait`). If it was granted
+//! permits and has not been polled since, the drop releases them.
+//!
 //! No release is missed: `enqueue` sets WAITERS by a compare-and-swap that fails if a release came since it
 //! read the permits.
 //!
@@ -52,7 +55,7 @@
 use super::holder::HolderWord;
 use crate::base::list_lock::ListLock;
 use crate::base::sync::{AtomicUsize, Ordering, const_fn};
-use crate::coroutine::{Batch, Facts, Subject, WaitList, WaitNode, WaitReason, Why};
+use crate::coroutine::{Batch, Facts, NodeState, Subject, WaitList, WaitNode, WaitReason, Why};
 use crate::sched::{self, Cancel, Ended, Wait};
 use std::cell::Cell;
 use std::time::Instant;
@@ -198,6 +201,35 @@ impl RawSemaphore {
             Ended::Timeout => Err(Refused::Short),
             Ended::Cancelled => sched::unwind_cancelled(),
         }
+    }
+
+    /// Begins the wait of a future; otherwise as [`enqueue`](Self::enqueue), under the lock.
+    ///
+    /// # Safety
+    ///
+    /// As there, with [`end_wait`](Self::end_wait) for `remove`.
+    pub(super) unsafe fn begin_wait(&self, node: &WaitNode<usize>) -> Result<(), Refused> {
+        // SAFETY: as the caller says.
+        unsafe { self.enqueue(&mut self.queue.lock(), node) }
+    }
+
+    /// Ends the wait of a future, which may not have ended by itself. Returns what it got: the permits; or a
+    /// refusal, because the semaphore is closed; or nothing so far, and then others go on.
+    pub(super) fn end_wait(&self, node: &WaitNode<usize>) -> Result<(), Refused> {
+        let mut batch = Batch::new();
+        let outcome = {
+            let queue = &mut *self.queue.lock();
+            match node.state() {
+                NodeState::Handed => Ok(()),
+                NodeState::Woken => Err(Refused::Closed),
+                NodeState::Listed | NodeState::Unlisted => {
+                    self.dequeue(queue, node, &mut batch);
+                    Err(Refused::Short)
+                }
+            }
+        };
+        batch.wake();
+        outcome
     }
 
     /// Adds permits, and grants them to waiters.

@@ -40,6 +40,7 @@ use std::ptr::NonNull;
 /// *lock.write().unwrap() += 1;
 /// assert_eq!(*lock.read().unwrap(), 6);
 /// ```
+#[doc(alias = "RWMutex")]
 pub struct RwLock<T: ?Sized>(Protected<RawRwLock, T>);
 
 // SAFETY: the data moves from one thread to another, and is used by one at a time.

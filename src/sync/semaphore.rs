@@ -2,11 +2,17 @@
 
 use super::raw_semaphore::{MAX_PERMITS, RawSemaphore, Refused};
 use crate::base::sync::const_fn;
+use crate::coroutine::WaitNode;
+use crate::runtime::polled::{Registration, lets_others_go_first};
 use crate::sched;
+use std::cell::Cell;
 use std::fmt;
+use std::marker::PhantomPinned;
 use std::mem;
 use std::panic::{RefUnwindSafe, UnwindSafe};
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 /// A number of permits. A caller acquires some, and releases them by dropping them. The interface is tokio's;
@@ -38,6 +44,7 @@ use std::time::{Duration, Instant};
 ///     assert_eq!(two_at_a_time.available_permits(), 2);
 /// });
 /// ```
+#[doc(alias = "weighted")]
 pub struct Semaphore {
     raw: RawSemaphore,
 }
@@ -180,6 +187,62 @@ impl Semaphore {
         }
     }
 
+    /// As [`acquire`](Self::acquire), as a future; otherwise as
+    /// [`acquire_many_async`](Self::acquire_many_async).
+    ///
+    /// # Errors
+    ///
+    /// The semaphore is closed, or is closed while this waits.
+    pub async fn acquire_async(&self) -> Result<SemaphorePermit<'_>, AcquireError> {
+        self.acquire_many_async(1).await
+    }
+
+    /// As [`acquire_many`](Self::acquire_many), as a future, for code on any executor. It has its place in
+    /// the queue from its first poll. Does not park, and needs no runtime. The waker is called where permits
+    /// are released.
+    ///
+    /// Dropping the future gives up its place, and releases permits that it was granted meanwhile. A future
+    /// that is neither polled nor dropped keeps the permits that it was granted from others.
+    ///
+    /// # Errors
+    ///
+    /// The semaphore is closed, or is closed while this waits.
+    ///
+    /// ```
+    /// let semaphore = sward::sync::Semaphore::new(0);
+    /// sward::scope(|s| {
+    ///     s.spawn(|| semaphore.add_permits(2));
+    ///     let permit = sward::block_on(semaphore.acquire_many_async(2)).unwrap();
+    ///     assert_eq!(permit.num_permits(), 2);
+    /// });
+    /// ```
+    pub async fn acquire_many_async(&self, permits: usize) -> Result<SemaphorePermit<'_>, AcquireError> {
+        Acquire::new(self, permits).await?;
+        Ok(SemaphorePermit { semaphore: self, permits })
+    }
+
+    /// As [`acquire_async`](Self::acquire_async); the permit keeps the semaphore alive.
+    ///
+    /// # Errors
+    ///
+    /// The semaphore is closed, or is closed while this waits.
+    pub async fn acquire_owned_async(self: &Arc<Self>) -> Result<OwnedSemaphorePermit, AcquireError> {
+        self.acquire_many_owned_async(1).await
+    }
+
+    /// As [`acquire_many_async`](Self::acquire_many_async); the permit keeps the semaphore alive.
+    ///
+    /// # Errors
+    ///
+    /// The semaphore is closed, or is closed while this waits.
+    pub async fn acquire_many_owned_async(
+        self: &Arc<Self>,
+        permits: usize,
+    ) -> Result<OwnedSemaphorePermit, AcquireError> {
+        Acquire::new(self, permits).await?;
+        Ok(OwnedSemaphorePermit { semaphore: Arc::clone(self), permits })
+    }
+
     /// Acquires one permit if it is available. Does not park.
     ///
     /// # Errors
@@ -306,6 +369,82 @@ impl fmt::Debug for Semaphore {
             .field("available_permits", &self.available_permits())
             .field("closed", &self.is_closed())
             .finish_non_exhaustive()
+    }
+}
+
+/// A future that takes permits.
+struct Acquire<'a> {
+    semaphore: &'a Semaphore,
+    permits: usize,
+    registration: Registration,
+    /// Its place in the queue, while there is a registration.
+    node: Cell<Option<WaitNode<usize>>>,
+    _pinned: PhantomPinned,
+}
+
+// SAFETY: other threads use a listed node only under the queue's lock, whichever thread owns it.
+unsafe impl Send for Acquire<'_> {}
+
+impl<'a> Acquire<'a> {
+    fn new(semaphore: &'a Semaphore, permits: usize) -> Acquire<'a> {
+        assert!(permits <= MAX_PERMITS, "more permits than a semaphore can hold");
+        let registration = Registration::new();
+        Acquire { semaphore, permits, registration, node: Cell::new(None), _pinned: PhantomPinned }
+    }
+
+    /// Ends the wait, if there is one, and returns what it got.
+    fn end(&mut self) -> Result<(), Refused> {
+        let outcome = match self.node.get_mut() {
+            Some(node) => self.semaphore.raw.end_wait(node),
+            None => Err(Refused::Short),
+        };
+        self.registration.end();
+        self.node.set(None);
+        outcome
+    }
+}
+
+impl Future for Acquire<'_> {
+    type Output = Result<(), AcquireError>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        // SAFETY: the node stays where it is; nothing is moved out.
+        let this = unsafe { self.get_unchecked_mut() };
+        if lets_others_go_first(context) || this.registration.goes_on(context.waker()) {
+            return Poll::Pending;
+        }
+        let outcome = match this.end() {
+            Err(Refused::Short) => this.semaphore.raw.try_acquire(this.permits),
+            ended => ended,
+        };
+        let outcome = match outcome {
+            Err(Refused::Short) => {
+                let ticket = this.registration.begin(context.waker());
+                // SAFETY: nobody has the address of a former node: `end` took it off.
+                let node = unsafe { (*this.node.as_ptr()).insert(WaitNode::new(ticket, this.permits)) };
+                // SAFETY: the future is pinned, and its drop calls `end_wait`.
+                unsafe { this.semaphore.raw.begin_wait(node) }
+            }
+            ended => ended,
+        };
+        match outcome {
+            Err(Refused::Short) => return Poll::Pending,
+            _ if this.registration.exists() => {
+                // It was not listed.
+                this.registration.end();
+                this.node.set(None);
+            }
+            _ => {}
+        }
+        Poll::Ready(outcome.map_err(|_| AcquireError))
+    }
+}
+
+impl Drop for Acquire<'_> {
+    fn drop(&mut self) {
+        if self.end().is_ok() {
+            self.semaphore.raw.release(self.permits);
+        }
     }
 }
 

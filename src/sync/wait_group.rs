@@ -27,6 +27,7 @@ use std::panic::{RefUnwindSafe, UnwindSafe};
 ///     group.wait();
 /// });
 /// ```
+#[doc(alias = "sync.WaitGroup")]
 pub struct WaitGroup {
     state: ListLock<State>,
 }

@@ -61,6 +61,7 @@ use super::{Builder, JoinError};
 use crate::base::large_box::{LargeBox, is_large, large_box};
 use crate::base::list_lock::ListLock;
 use crate::coroutine::{Batch, Event, Facts, Subject, WaitReason, Why};
+use crate::runtime::polled::{ArmFuture, Waits};
 use crate::runtime::spawn::no_runtime;
 use crate::sched;
 use crate::select::{EventArm, Order, WaitLimit, select};
@@ -92,6 +93,7 @@ use std::time::{Duration, Instant};
 /// assert!(request.is_cancelled());
 /// ```
 #[derive(Clone)]
+#[doc(alias("context", "CancellationToken", "WithCancel"))]
 pub struct CancelToken(Arc<Inner>);
 
 struct Inner {
@@ -197,6 +199,22 @@ impl CancelToken {
     /// Waits until the token is cancelled. Parks. A coroutine that is cancelled itself unwinds out of it.
     pub fn wait(&self) {
         self.wait_until(None);
+    }
+
+    /// As [`wait`](Self::wait), as a future, for code on any executor; the same as `cancelled` in tokio. Does
+    /// not park, and needs no runtime. The waker is called where the token is cancelled.
+    ///
+    /// ```
+    /// let token = sward::task::CancelToken::new();
+    /// let theirs = token.clone();
+    /// sward::spawn(move || theirs.cancel());
+    /// sward::block_on(token.wait_async());
+    /// ```
+    pub async fn wait_async(&self) {
+        if !self.is_cancelled() {
+            // SAFETY: the arm holds nothing, and refers to the token.
+            unsafe { ArmFuture::<_, ()>::new(self.arm(), Waits::Watching) }.await;
+        }
     }
 
     /// As [`wait`](Self::wait), but for that time at most. Returns whether the token is cancelled.
@@ -340,6 +358,7 @@ impl RefUnwindSafe for CancelToken {}
 /// Cancels a token when it is dropped: see [`CancelToken::drop_guard`].
 #[derive(Debug)]
 #[must_use = "dropping the guard cancels the token"]
+#[doc(alias = "defer")]
 pub struct DropGuard(Option<CancelToken>);
 
 impl DropGuard {

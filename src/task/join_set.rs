@@ -52,6 +52,7 @@ use std::time::{Duration, Instant};
 /// }
 /// assert_eq!(sum, 385);
 /// ```
+#[doc(alias("errgroup", "FuturesUnordered"))]
 pub struct JoinSet<T> {
     ended: Arc<EndedList>,
     handles: HashMap<u64, JoinHandle<T>>,

@@ -88,6 +88,7 @@ use std::panic::{catch_unwind, resume_unwind};
 ///     s.spawn(|| number += 1);
 /// });
 /// ```
+#[doc(alias("nursery", "errgroup"))]
 pub fn scope<'env, F, T>(f: F) -> T
 where
     F: for<'scope> FnOnce(&'scope Scope<'scope, 'env>) -> T,

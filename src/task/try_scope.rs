@@ -72,6 +72,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 ///     Ok(())
 /// });
 /// ```
+#[doc(alias("errgroup", "WithContext"))]
 pub fn try_scope<'env, F, T, E>(f: F) -> Result<T, E>
 where
     F: for<'scope> FnOnce(&'scope TryScope<'scope, 'env, E>) -> Result<T, E>,

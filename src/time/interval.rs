@@ -79,6 +79,7 @@ pub struct Interval {
 /// });
 /// ```
 #[track_caller]
+#[doc(alias("Ticker", "NewTicker"))]
 pub fn interval(period: Duration) -> Interval {
     interval_at(Instant::now(), period)
 }

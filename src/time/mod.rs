@@ -7,14 +7,17 @@
 //! - [`timeout`](timeout()) limits the time that any code waits, whatever it waits for.
 //! - [`Deadline`] is a point in time that is passed from function to function; [`Deadline::current`] is the
 //!   earliest limit that the caller is under.
+//! - [`sleep_async`] and [`timeout_async`] are for futures, on any executor.
 //! - [`Interval`] ticks at equal distances.
 
 mod deadline;
+mod future;
 mod interval;
 mod sleep;
 mod timeout;
 
 pub use deadline::Deadline;
+pub use future::{Sleep, sleep_async, sleep_until_async, timeout_async};
 pub use interval::{Interval, MissedTickBehavior, interval, interval_at};
 pub use sleep::{sleep, sleep_until};
 pub use timeout::{Elapsed, timeout, timeout_at};

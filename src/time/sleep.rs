@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 ///     assert!(start.elapsed() >= Duration::from_millis(5));
 /// });
 /// ```
+#[doc(alias = "time.Sleep")]
 pub fn sleep(duration: Duration) {
     match Instant::now().checked_add(duration) {
         Some(deadline) => sleep_until(deadline),

@@ -11,6 +11,12 @@ use std::time::Duration;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Elapsed(());
 
+impl Elapsed {
+    pub(super) fn new() -> Elapsed {
+        Elapsed(())
+    }
+}
+
 impl fmt::Display for Elapsed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("the deadline has elapsed")
@@ -76,6 +82,7 @@ impl From<Elapsed> for io::Error {
 /// .unwrap();
 /// ```
 #[track_caller]
+#[doc(alias = "WithTimeout")]
 pub fn timeout<T, F: FnOnce() -> T>(duration: Duration, f: F) -> Result<T, Elapsed> {
     if const { is_large::<F>() || is_large::<T>() } {
         let (f, mut value) = (large_box!(f), LargeBox::empty());
@@ -105,6 +112,7 @@ pub fn timeout<T, F: FnOnce() -> T>(duration: Duration, f: F) -> Result<T, Elaps
 /// assert_eq!(outcome.unwrap_err().to_string(), "the deadline has elapsed");
 /// ```
 #[track_caller]
+#[doc(alias = "WithDeadline")]
 pub fn timeout_at<T, F: FnOnce() -> T>(deadline: impl Into<Deadline>, f: F) -> Result<T, Elapsed> {
     if const { is_large::<F>() || is_large::<T>() } {
         let (f, mut value) = (large_box!(f), LargeBox::empty());

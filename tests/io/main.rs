@@ -11,5 +11,6 @@ mod fs;
 mod fs_fifo;
 mod fs_lock;
 mod pipe;
+mod poll;
 mod pollable;
 mod stdio;

@@ -25,3 +25,4 @@ mod signal;
 mod stacks;
 mod system_calls;
 mod thread_exit;
+mod versions;

@@ -15,3 +15,4 @@ mod scope;
 mod shutdown;
 mod spawn;
 mod try_scope;
+mod waits_as_futures;

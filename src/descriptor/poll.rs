@@ -1,0 +1,198 @@
+//! `poll(2)` that parks: a wait for the first of several descriptors that leaves their mode alone.
+//!
+//! The kernel's `poll` is asked first, without a wait. If it has nothing to report, the caller waits for a
+//! change of one of the descriptors, and asks again. So the answer is always the kernel's own.
+//!
+//! For the wait each descriptor is duplicated, and the duplicates join the worker's shard as sources of their
+//! own, which are known as non-blocking so that nobody makes them so. When the call ends, also by unwinding,
+//! the duplicates are closed, and nothing of the registration is left. Until then they keep the open files
+//! alive, as the kernel's `poll` does during its call.
+//!
+//! *No change is lost.* Each turn consumes the events of the sources, asks the kernel, and then waits; a
+//! change after the question sets an event, which ends the wait. A change before the source has joined the
+//! shard is reported as its state at that time (`netpoll/source.rs`).
+//!
+//! *No state spins.* An event that stays set although the kernel has nothing to report, such as the end of a
+//! stream that is polled for urgent data alone, is made an ordinary one (`Event::unstick`). A one-shot
+//! back-end reports a state anew each time it is armed; the call then naps between two questions.
+
+use crate::base::backoff::Backoff;
+use crate::base::sys::{check, poll};
+use crate::coroutine::{EventNode, WaitReason, Why};
+use crate::netpoll::{Direction, Source};
+use crate::sched::{
+    Blocks, Cancel, Woken, consume_budget_of_file, deadline_of_file, elapsed, interrupted, join_shard,
+    may_switch, refusal, wait,
+};
+use std::cell::Cell;
+use std::io;
+use std::os::fd::{FromRawFd, OwnedFd};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+/// What a descriptor can be asked that concerns writing.
+const WRITES: libc::c_short = libc::POLLOUT | libc::POLLWRNORM | libc::POLLWRBAND;
+
+/// Fills in what each entry has to report, and returns how many have something. Waits until there is one, or
+/// until the deadline.
+pub(crate) fn poll_entries(entries: &mut [libc::pollfd], deadline: Option<Instant>) -> io::Result<usize> {
+    consume_budget_of_file()?;
+    let is_over = || deadline.is_some_and(|at| at <= Instant::now());
+    let count = ask(entries, Some(Duration::ZERO))?;
+    if count > 0 || is_over() {
+        return Ok(count);
+    }
+    if !may_switch() {
+        return wait_on_thread(entries, deadline);
+    }
+    let mut watched = Vec::with_capacity(entries.len());
+    for entry in entries.iter().filter(|entry| entry.fd >= 0) {
+        match watch(entry, &mut watched) {
+            Ok(()) => {}
+            // It was closed meanwhile, as `poll` will say.
+            Err(e) if e.raw_os_error() == Some(libc::EBADF) => return ask(entries, Some(Duration::ZERO)),
+            Err(e) => return Err(e),
+        }
+    }
+    let mut backoff = Backoff::new();
+    loop {
+        let taken: Vec<_> = watched.iter().map(|one| one.source.event(one.direction).take()).collect();
+        let count = ask(entries, Some(Duration::ZERO))?;
+        if count > 0 || is_over() {
+            return Ok(count);
+        }
+        let unstick = |(one, taken): (&Watched, _)| match taken {
+            Some(taken) => one.source.event(one.direction).unstick(taken),
+            None => false,
+        };
+        // Each of them, and then they are consumed anew.
+        if watched.iter().zip(taken).map(unstick).fold(false, |any, one| any | one) {
+            continue;
+        }
+        let woken = if backoff.has_waited() && stay_ready(&watched)? {
+            let until = Instant::now() + backoff.nap();
+            let until = deadline.map_or(until, |at| at.min(until));
+            match wait_for_any(&[], Some(until)) {
+                Woken::Timeout => Woken::Event,
+                woken => woken,
+            }
+        } else {
+            backoff.wait();
+            wait_for_any(&watched, deadline)
+        };
+        match woken {
+            Woken::Event => {}
+            Woken::Timeout => return ask(entries, Some(Duration::ZERO)),
+            Woken::Cancelled => return Err(interrupted()),
+        }
+    }
+}
+
+/// The kernel's `poll`, again for as long as a signal interrupts it. For waits that are short, or none.
+fn ask(entries: &mut [libc::pollfd], timeout: Option<Duration>) -> io::Result<usize> {
+    loop {
+        match poll(entries, timeout) {
+            Ok(count) => return Ok(count as usize),
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+}
+
+fn wait_on_thread(entries: &mut [libc::pollfd], deadline: Option<Instant>) -> io::Result<usize> {
+    if let Some(refused) = refusal() {
+        return Err(refused);
+    }
+    let (deadline, limited) = deadline_of_file(deadline);
+    // SAFETY: there is no subject.
+    let _blocks = unsafe { Blocks::here(Why::from(WaitReason::Poll), deadline) };
+    loop {
+        let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
+        match poll(entries, left) {
+            Ok(0) if deadline.is_some_and(|at| at <= Instant::now()) => {
+                return match limited {
+                    false => Ok(0),
+                    true if std::thread::panicking() => Err(elapsed()),
+                    true => Err(interrupted()),
+                };
+            }
+            Ok(0) => {}
+            Ok(count) => return Ok(count as usize),
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+}
+
+/// One direction of one descriptor, while the call waits for it.
+struct Watched {
+    source: Rc<Source>,
+    direction: Direction,
+    node: Cell<Option<EventNode>>,
+}
+
+/// Has the shard watch the entry's descriptor.
+fn watch(entry: &libc::pollfd, watched: &mut Vec<Watched>) -> io::Result<()> {
+    // SAFETY: the call takes no pointers.
+    let duplicate = check(unsafe { libc::fcntl(entry.fd, libc::F_DUPFD_CLOEXEC, 0) })?;
+    // SAFETY: a fresh descriptor, with no other owner.
+    let duplicate = unsafe { OwnedFd::from_raw_fd(duplicate) };
+    let source = Rc::new(Source::new_nonblocking(duplicate));
+    // A new source counts as ready. What it is was asked already, and joining the shard asks again.
+    source.event(Direction::Read).consume();
+    source.event(Direction::Write).consume();
+    match join_shard(&source) {
+        Ok(()) => {}
+        // A file or a disk: it is always ready for what it can do, which was not what it was asked for.
+        Err(e) if e.kind() == io::ErrorKind::PermissionDenied => return Ok(()),
+        Err(e) => return Err(e),
+    }
+    let mut add = |direction| {
+        let source = Rc::clone(&source);
+        watched.push(Watched { source, direction, node: Cell::new(None) });
+    };
+    if entry.events & WRITES != 0 {
+        add(Direction::Write);
+    }
+    // An error and the end of a stream are reported in both directions, whatever was asked for.
+    if entry.events & !WRITES != 0 || entry.events & WRITES == 0 {
+        add(Direction::Read);
+    }
+    Ok(())
+}
+
+fn stay_ready(watched: &[Watched]) -> io::Result<bool> {
+    for one in watched {
+        if one.source.stays_ready(one.direction)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Parks until one of the events is set, or until the deadline.
+fn wait_for_any(watched: &[Watched], deadline: Option<Instant>) -> Woken {
+    let mut commit = |ticket| {
+        watched.iter().all(|one| {
+            // SAFETY: written once in a wait, before anybody else has its address; `watched` stays until
+            // `remove` has returned.
+            let node = unsafe { (*one.node.as_ptr()).insert(EventNode::new(ticket)) };
+            // SAFETY: as above.
+            let listed = unsafe { one.source.event(one.direction).enqueue(node) };
+            if listed {
+                one.source.arm(one.direction);
+            }
+            listed
+        })
+    };
+    // SAFETY: the ticket is in the nodes, which are removed below.
+    let woken = unsafe { wait(Why::from(WaitReason::Poll), deadline, Cancel::AsError, &mut commit) };
+    for one in watched {
+        // SAFETY: nobody makes an exclusive reference any more: `commit` has run.
+        if let Some(node) = unsafe { (*one.node.as_ptr()).as_ref() } {
+            one.source.event(one.direction).remove(node);
+            one.node.set(None);
+        }
+    }
+    woken
+}

@@ -1,0 +1,201 @@
+//! What the futures of this crate's waits have in common: a registration, and a future of one select arm.
+//!
+//! # The problem
+//!
+//! A future waits without a stack: it returns from `poll`, and may be polled again for no reason, with
+//! another waker, or be dropped at any time. Nothing may be lost then: no message, no permit, and no wake-up
+//! that another waiter needs.
+//!
+//! # How a future waits
+//!
+//! A pending future has an [`Alarm`](crate::coroutine::Alarm) and has published its ticket, in the list of
+//! what it waits for, in a worker's timers, or in both. Each poll:
+//!
+//! 1. If the wait goes on, it registers the waker and returns `Pending`. A spurious poll stops here.
+//! 2. Otherwise it takes the ticket back ([`Registration::end`]), tries the operation, and begins a new wait
+//!    if that would block.
+//!
+//! # Why a dropped future loses nothing
+//!
+//! - *A receive* only watches (`channel/chan.rs`): it is woken, and is handed nothing. A message stays in its
+//!   channel, or goes to a receiver that takes it, and an operation that meets watchers wakes all of them. So
+//!   a dropped receive had nothing that it could lose, and no wake-up was its alone.
+//! - *A send* offers its message in its own cell. A receiver takes it under the channel's lock, and the drop
+//!   takes the cell off the list under the same lock: the message was received, or it is dropped with the
+//!   future, as if it had never been sent.
+//! - *Permits, notifications and locks* are handed over under the lock of their list. The drop looks at its
+//!   node under that lock, and passes on what was handed to it (`sync/`).
+//! - *A cancelled token, the end of a coroutine, a change of a topic* wakes all waiters.
+//!
+//! The price of watching: a message wakes every future that waits for one, and the first to be polled gets
+//! it.
+//!
+//! # Rejected
+//!
+//! - *To hand a message to a future.* It may never be polled again, and the message would wait in it while
+//!   other receivers are idle.
+//! - *A helper coroutine or thread for each pending future.*
+
+use super::default::default_runtime;
+use crate::coroutine::{Alarm, Ticket};
+use crate::sched::{FutureTimer, budget_is_used_up};
+use crate::select::Arm;
+use std::marker::{PhantomData, PhantomPinned};
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+use std::time::Instant;
+
+/// The present wait of a future.
+pub(crate) struct Registration {
+    alarm: Option<Alarm>,
+    timer: Option<FutureTimer>,
+}
+
+impl Registration {
+    /// None.
+    pub(crate) const fn new() -> Registration {
+        Registration { alarm: None, timer: None }
+    }
+
+    /// Whether there is a wait, ended or not.
+    pub(crate) fn exists(&self) -> bool {
+        self.alarm.is_some()
+    }
+
+    /// Whether the wait goes on. Then the waker will be woken in place of the one before.
+    pub(crate) fn goes_on(&self, waker: &Waker) -> bool {
+        self.alarm.as_ref().is_some_and(|alarm| !alarm.has_rung() && alarm.register(waker))
+    }
+
+    /// Begins a wait, and returns its ticket. The caller takes it back from where it publishes it before it
+    /// calls [`end`](Self::end) or drops this.
+    pub(crate) fn begin(&mut self, waker: &Waker) -> Ticket {
+        debug_assert!(self.alarm.is_none(), "the wait before was not ended");
+        self.alarm.insert(Alarm::new(waker.clone())).ticket()
+    }
+
+    /// Has the present wait end at that time at the latest.
+    ///
+    /// # Panics
+    ///
+    /// On a thread that is no worker, if the default runtime has to be started and cannot be.
+    pub(crate) fn set_timer(&mut self, at: Instant) {
+        let ticket = self.alarm.as_ref().expect("the wait has begun").ticket();
+        // SAFETY: `end` cancels the timer before it drops the alarm.
+        self.timer = Some(unsafe { FutureTimer::set(at, ticket, default_runtime) });
+    }
+
+    /// Ends the wait. The caller has taken the ticket back.
+    pub(crate) fn end(&mut self) {
+        if let Some(timer) = self.timer.take() {
+            timer.cancel();
+        }
+        self.alarm = None;
+    }
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// Lets the task be polled again soon.
+pub(crate) fn again<T>(context: &Context<'_>) -> Poll<T> {
+    context.waker().wake_by_ref();
+    Poll::Pending
+}
+
+/// Counts a poll against the budget. If that was used up, the task is polled again after others.
+pub(crate) fn lets_others_go_first(context: &Context<'_>) -> bool {
+    let used_up = budget_is_used_up();
+    if used_up {
+        context.waker().wake_by_ref();
+    }
+    used_up
+}
+
+/// How an arm waits in a future.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Waits {
+    /// As a watcher.
+    Watching,
+    /// Its other side may complete it.
+    Offering,
+}
+
+/// A future that is ready when its arm has completed. Its output is the arm. `T` is what the arm transfers.
+pub(crate) struct ArmFuture<A: Arm, T> {
+    arm: Option<A>,
+    waits: Waits,
+    registration: Registration,
+    transfers: PhantomData<T>,
+    /// A list refers to the arm.
+    _pinned: PhantomPinned,
+}
+
+// SAFETY: other threads use a listed arm only under its list's lock, whichever thread owns it. An arm refers
+// to what is for all threads, and holds a value of type `T` at most.
+unsafe impl<A: Arm, T: Send> Send for ArmFuture<A, T> {}
+
+impl<A: Arm, T> ArmFuture<A, T> {
+    /// # Safety
+    ///
+    /// The arm holds a `T` at most, and refers to things that are `Sync` if `T` is `Send`.
+    pub(crate) unsafe fn new(arm: A, waits: Waits) -> ArmFuture<A, T> {
+        ArmFuture {
+            arm: Some(arm),
+            waits,
+            registration: Registration::new(),
+            transfers: PhantomData,
+            _pinned: PhantomPinned,
+        }
+    }
+}
+
+impl<A: Arm, T> Future for ArmFuture<A, T> {
+    type Output = A;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<A> {
+        // SAFETY: the arm is moved out only while it is in no list.
+        let this = unsafe { self.get_unchecked_mut() };
+        let arm = this.arm.as_mut().expect("sward: a future is polled after it has returned its result");
+        if lets_others_go_first(context) || this.registration.goes_on(context.waker()) {
+            return Poll::Pending;
+        }
+        let mut completed = arm.leave();
+        this.registration.end();
+        // Twice: if an attempt to list it finds that it is possible, it is most likely possible then.
+        for _ in 0..2 {
+            if completed || arm.try_complete() {
+                return Poll::Ready(this.arm.take().expect("it was there"));
+            }
+            let ticket = this.registration.begin(context.waker());
+            // SAFETY: the arm is pinned, and its drop leaves the list; the ticket's waiter lives until `end`.
+            let listed = unsafe {
+                match this.waits {
+                    Waits::Watching => arm.watch(ticket),
+                    Waits::Offering => arm.enlist(ticket),
+                }
+            };
+            if listed {
+                if let Some(at) = arm.due() {
+                    this.registration.set_timer(at);
+                }
+                return Poll::Pending;
+            }
+            completed = arm.leave();
+            this.registration.end();
+        }
+        again(context)
+    }
+}
+
+impl<A: Arm, T> Drop for ArmFuture<A, T> {
+    fn drop(&mut self) {
+        if let Some(arm) = self.arm.as_ref().filter(|_| self.registration.exists()) {
+            arm.leave();
+        }
+        self.registration.end();
+    }
+}
