@@ -85,10 +85,7 @@ impl<T> Lent<T> {
 
 /// `getaddrinfo(3)`, which `call` makes, on a thread of the pool: it makes its system calls inside of the C
 /// library. `errno` is that of the call.
-pub(crate) fn resolve(scope: &Scope, call: impl Fn() -> c_int) -> c_int {
-    if scope.forked() {
-        return call();
-    }
+pub(crate) fn resolve(call: impl Fn() -> c_int) -> c_int {
     let call = Lent(call);
     let outcome = catch_unwind(AssertUnwindSafe(|| {
         sward::blocking(|| {

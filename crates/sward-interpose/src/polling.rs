@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 
 /// The events of `poll(2)`, which are those of epoll.
 const EVENTS: u32 = 0x23ff;
+/// A wait as short as this has not waited.
+const SPURIOUS: Duration = Duration::from_micros(100);
 /// More descriptors than this are left to the kernel: the sets may be shorter than the caller says.
 const MOST_SELECTED: c_int = 1 << 16;
 
@@ -47,8 +49,8 @@ fn ask(
     mut question: impl FnMut() -> c_int,
 ) -> c_int {
     let until = at(timeout);
-    let mut naps = None;
-    for turn in 0.. {
+    let (mut naps, mut spurious) = (None, 0);
+    loop {
         let waited = match left(until) {
             Some(left) if left.is_zero() => Waited::TimedOut,
             Some(left) if interests.is_empty() => match sleep(left) {
@@ -56,8 +58,13 @@ fn ask(
                 false => Waited::Failed(libc::ECANCELED),
             },
             // A wait that returns although nothing is ready must not spin.
-            left if turn > 3 || interests.is_empty() => naps.get_or_insert_with(|| Naps::new(left)).nap(),
-            left => wait(scope, interests, left),
+            left if spurious > 3 || interests.is_empty() => naps.get_or_insert_with(|| Naps::new(left)).nap(),
+            left => {
+                let begun = Instant::now();
+                let waited = wait(scope, interests, left);
+                spurious = if begun.elapsed() < SPURIOUS { spurious + 1 } else { 0 };
+                waited
+            }
         };
         match waited {
             Waited::Failed(error) if error != libc::EBADF => return fail(error),
@@ -68,7 +75,6 @@ fn ask(
             },
         }
     }
-    unreachable!("the range has no end")
 }
 
 /// `poll(2)`.

@@ -178,19 +178,14 @@ impl Scope {
         outcome
     }
 
-    /// Whether this is a forked child of the process whose runtime runs the coroutine.
-    pub(crate) fn forked(&self) -> bool {
-        self.0.process.get() != std::process::id()
-    }
-
     pub(crate) fn process(&self) -> u32 {
         self.0.process.get()
     }
 }
 
 /// The scope of an override that the calling coroutine has entered. `None` where the real call is due: on
-/// plain threads, outside of `park_blocking`, inside of another override, and in destructors while the
-/// coroutine unwinds, where nothing can switch.
+/// plain threads, outside of `park_blocking`, inside of another override, in a forked child, which has no
+/// runtime, and in destructors while the coroutine unwinds, where nothing can switch.
 #[inline]
 pub(crate) fn scope() -> Option<Scope> {
     if INSIDE.load(Ordering::Relaxed) == 0 { None } else { scope_of_coroutine() }
@@ -202,7 +197,8 @@ fn scope_of_coroutine() -> Option<Scope> {
         return None;
     }
     let node = find(coroutine()?)?;
-    if node.busy.get() || std::thread::panicking() {
+    let forked = || node.process.get() != std::process::id();
+    if node.busy.get() || std::thread::panicking() || forked() {
         return None;
     }
     node.busy.set(true);

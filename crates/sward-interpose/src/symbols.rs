@@ -294,7 +294,7 @@ unsafe extern "C" fn sleep(seconds: c_uint) -> c_uint {
 unsafe extern "C" fn waitpid(child: pid_t, status: *mut c_int, options: c_int) -> pid_t {
     // A pidfd does not report that a child was stopped.
     let simple = child > 0 && options & (libc::WNOHANG | libc::WUNTRACED | libc::WCONTINUED) == 0;
-    let scope = if simple { scope().filter(|scope| !scope.forked()) } else { None };
+    let scope = if simple { scope() } else { None };
     match scope {
         Some(scope) => scope.call(|scope| {
             connections::wait_for_child(scope, child, |more| unsafe {
@@ -319,7 +319,7 @@ unsafe extern "C" fn getaddrinfo(
     found: *mut *mut addrinfo,
 ) -> c_int {
     let real = || unsafe { real::getaddrinfo(node, service, hints, found) };
-    scope().map_or_else(real, |scope| connections::resolve(&scope, real))
+    scope().map_or_else(real, |_scope| connections::resolve(real))
 }
 
 #[unsafe(no_mangle)]

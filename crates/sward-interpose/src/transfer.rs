@@ -312,7 +312,7 @@ unsafe fn without_wait(call: libc::c_long, fd: c_int, parts: Parts) -> ssize_t {
 }
 
 fn not_supported(error: c_int) -> bool {
-    matches!(error, libc::EOPNOTSUPP | libc::ENOSYS | libc::EINVAL | libc::ESPIPE)
+    matches!(error, libc::EOPNOTSUPP | libc::ENOSYS | libc::ESPIPE)
 }
 
 /// `readv(2)` of any descriptor. `real` is the caller's own call.

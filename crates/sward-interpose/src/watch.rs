@@ -219,19 +219,19 @@ impl Watcher {
 /// Parks the coroutine until one of the descriptors may be ready, for that time at most. No descriptor may be
 /// named twice.
 pub(crate) fn wait(scope: &Scope, interests: &[Interest], timeout: Option<Duration>) -> Waited {
-    if scope.forked() {
-        return block(interests, timeout);
-    }
     let watcher = match pooled().map_or_else(Watcher::new, Ok) {
         Ok(watcher) => watcher,
         // No descriptor is free.
         Err(_) => return ask_repeatedly(interests, timeout),
     };
+    // Before they are armed: a `close` in between has to find the wait.
+    let listed = List::new(scope, &watcher, interests);
     for (armed, interest) in interests.iter().enumerate() {
         let error = watcher.arm(*interest);
         if error == 0 {
             continue;
         }
+        drop(listed);
         give_back(watcher, &interests[..armed]);
         return match error {
             // Always ready; or closed, and the call itself says so.
@@ -240,28 +240,45 @@ pub(crate) fn wait(scope: &Scope, interests: &[Interest], timeout: Option<Durati
             _ => ask_repeatedly(interests, timeout),
         };
     }
-    LISTED.fetch_add(1, Ordering::SeqCst);
-    for interest in interests {
-        let (fd, process) = (interest.fd, scope.process());
-        locked(list_of(fd)).push(Waiting { fd, process, watcher: Arc::clone(&watcher) });
-    }
     let waited = watcher.park(timeout);
-    for interest in interests {
-        let mut list = locked(list_of(interest.fd));
-        let at = list
-            .iter()
-            .position(|waiting| waiting.fd == interest.fd && Arc::ptr_eq(&waiting.watcher, &watcher));
-        let removed = at.map(|at| list.swap_remove(at));
-        drop(list);
-        drop(removed);
-    }
-    LISTED.fetch_sub(1, Ordering::SeqCst);
+    drop(listed);
     match (waited, interests) {
-        (Waited::Failed(_), _) => give_back(watcher, interests),
         (Waited::Ready, [_]) if watcher.kept.load(Ordering::Relaxed) < KEPT => pool(watcher),
         _ => give_back(watcher, interests),
     }
     waited
+}
+
+/// The entries of a wait in the lists for `close`, until it is dropped.
+struct List<'a> {
+    watcher: Arc<Watcher>,
+    interests: &'a [Interest],
+}
+
+impl<'a> List<'a> {
+    fn new(scope: &Scope, watcher: &Arc<Watcher>, interests: &'a [Interest]) -> List<'a> {
+        LISTED.fetch_add(1, Ordering::SeqCst);
+        for interest in interests {
+            let (fd, process) = (interest.fd, scope.process());
+            locked(list_of(fd)).push(Waiting { fd, process, watcher: Arc::clone(watcher) });
+        }
+        List { watcher: Arc::clone(watcher), interests }
+    }
+}
+
+impl Drop for List<'_> {
+    fn drop(&mut self) {
+        for interest in self.interests {
+            let mut list = locked(list_of(interest.fd));
+            let at = list.iter().position(|waiting| {
+                waiting.fd == interest.fd && Arc::ptr_eq(&waiting.watcher, &self.watcher)
+            });
+            let removed = at.map(|at| list.swap_remove(at));
+            drop(list);
+            drop(removed);
+        }
+        LISTED.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 /// Deletes the entries and pools the watcher; or drops it.
@@ -368,7 +385,9 @@ pub(crate) struct Blocking<'a> {
     limit: c_int,
     /// When the waits end. Asked for at the first one.
     until: Option<Option<Instant>>,
-    /// Waits after which the call would block all the same.
+    /// Whether it has waited before.
+    waited: bool,
+    /// How often in a row the call would block although the descriptor is ready.
     spurious: u32,
 }
 
@@ -383,12 +402,12 @@ impl<'a> Blocking<'a> {
     }
 
     fn new(scope: &'a Scope, interest: Interest, limit: c_int) -> Blocking<'a> {
-        Blocking { scope, interest, limit, until: None, spurious: 0 }
+        Blocking { scope, interest, limit, until: None, waited: false, spurious: 0 }
     }
 
     /// Something was transferred, so the next wait is no spurious one.
     pub(crate) fn made_progress(&mut self) {
-        self.spurious = 0;
+        (self.waited, self.spurious) = (false, 0);
     }
 
     /// For how long the call may still wait; `None`: for ever.
@@ -408,14 +427,17 @@ impl<'a> Blocking<'a> {
         if left.is_some_and(|left| left.is_zero()) {
             return Err(libc::EAGAIN);
         }
-        // An error that lasts, such as a queue of errors that nobody reads, ends each wait at once.
-        if self.spurious > 3 {
-            let nap = Duration::from_millis(1 << self.spurious.min(7).saturating_sub(3));
-            if !sleep(left.map_or(nap, |left| left.min(nap))) {
-                return Err(libc::ECANCELED);
-            }
+        // After a wait: either another reader was faster; or something lasts that ends each wait at once, such
+        // as a queue of errors that nobody reads.
+        if self.waited && is_ready(self.interest.fd, self.interest.events as i16) {
+            return if self.spurious < 3 {
+                self.spurious += 1;
+                Ok(())
+            } else {
+                self.nap()
+            };
         }
-        self.spurious += 1;
+        (self.waited, self.spurious) = (true, 0);
         match wait(self.scope, &[self.interest], left) {
             Waited::Ready => Ok(()),
             Waited::TimedOut => Err(libc::EAGAIN),
