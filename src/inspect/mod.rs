@@ -8,7 +8,7 @@
 //! - `text`, `json`, `summary`: how a dump is written. `signal`: a dump on a signal.
 //! - `recorder`: what the flight recorder has recorded, for a while or in the last seconds. `trace`: that as
 //!   data. `trace_json`: how it is written.
-//! - `stall`: the stack in the report of a stall.
+//! - `stall`: the report of a stall, with the stack. `remedy`: what helps a coroutine that is blocked.
 //! - `leak_check`: what a test leaves behind. `leaks`: coroutines that nobody will wake.
 //! - `sites`: what the coroutines of each spawn site do and cost.
 //! - `graph`, `deadlock`: who waits for whom. `global`: whether all wait for ever. `watch`: the thread that
@@ -23,6 +23,7 @@ mod json;
 mod leak_check;
 mod leaks;
 mod recorder;
+mod remedy;
 mod signal;
 mod sites;
 mod stack;

@@ -4,6 +4,7 @@
 //! netpoller thread has to go on with its ticks.
 
 use super::recorder::write_past;
+use super::remedy::remedy;
 use super::stack::Stack;
 use super::stacks::Stacks;
 use super::symbols;
@@ -138,7 +139,7 @@ impl fmt::Display for Stall {
             StallKind::Blocked { place } => {
                 f.write_str("it is blocked in the kernel")?;
                 place.as_ref().map_or(Ok(()), |place| write!(f, " ({place})"))?;
-                f.write_str("; does it use a lock, a channel, a sleep or a file of std instead of sward's?")
+                write!(f, "; {}", remedy(place.as_deref()))
             }
             StallKind::InDestructor { call } => write!(
                 f,

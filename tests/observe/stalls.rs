@@ -144,3 +144,22 @@ fn who_may_hold_the_lock_is_suspected() {
     assert_eq!(suspect.and_then(|one| one.waits_in), Some("sleep"), "{text}");
     assert!(!text.contains("futex") || text.contains("\"holds the lock\" (spawned at "), "{text}");
 }
+
+/// A coroutine reads from a socket of std, as a driver of a database does.
+#[test]
+fn the_remedy_for_a_call_of_a_library_is_named() {
+    let stall = stall_of("asks a database", |over| {
+        let (mut ours, _theirs) = std::os::unix::net::UnixStream::pair().expect("a pair");
+        ours.set_read_timeout(Some(Duration::from_millis(500))).expect("a limit");
+        while !over.load(Ordering::Relaxed) {
+            drop(std::io::Read::read(&mut ours, &mut [0; 8]));
+        }
+    });
+    let StallKind::Blocked { place } = &stall.kind else { panic!("{stall}") };
+    // Some systems do not say which call it is.
+    let known = place.as_deref().is_some_and(|place| place.starts_with("recvfrom"));
+    assert!(
+        !known || stall.to_string().contains("sward::blocking or in sward_interpose::park_blocking"),
+        "{stall}"
+    );
+}

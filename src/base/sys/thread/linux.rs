@@ -40,6 +40,17 @@ const CALLS: &[(libc::c_long, &str)] = &[
     (libc::SYS_clock_nanosleep, "clock_nanosleep"),
 ];
 
+/// Calls that newer architectures do not have.
+#[cfg(target_arch = "x86_64")]
+const OLD_CALLS: &[(libc::c_long, &str)] = &[
+    (libc::SYS_poll, "poll"),
+    (libc::SYS_select, "select"),
+    (libc::SYS_epoll_wait, "epoll_wait"),
+    (libc::SYS_open, "open"),
+];
+#[cfg(not(target_arch = "x86_64"))]
+const OLD_CALLS: &[(libc::c_long, &str)] = &[];
+
 impl Probe {
     /// The probe of the calling thread.
     pub(crate) fn of_this_thread() -> Option<Probe> {
@@ -108,7 +119,7 @@ fn run_delay(schedstat: &str) -> Option<Duration> {
 fn call(syscall: &str) -> Option<String> {
     // "running" for a thread that does not wait; -1 for a thread that waits outside of a system call.
     let number = syscall.split_whitespace().next()?.parse().ok().filter(|number| *number >= 0)?;
-    let known = CALLS.iter().find(|(known, _)| *known == number);
+    let known = CALLS.iter().chain(OLD_CALLS).find(|(known, _)| *known == number);
     Some(known.map_or_else(|| format!("system call {number}"), |(_, name)| (*name).to_owned()))
 }
 
