@@ -41,12 +41,22 @@ const KEEP_ALIVE: Duration = Duration::from_secs(10);
 const END_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Runs a closure that blocks on a thread of a pool, and parks until it has returned. On a plain thread,
-/// which may block, the closure runs in place.
+/// which may block, the closure runs in place. The same as tokio's `spawn_blocking`, but it waits, and so the
+/// closure may borrow.
 ///
 /// Use it for calls that block in the kernel or compute for long: they would keep the worker, and every
-/// coroutine that lives on it. The closure may borrow from the caller, which does not continue before the
-/// closure has ended. The closure does not run in a coroutine: a call in it that would park blocks its
-/// thread.
+/// coroutine that lives on it. Such calls are those of libraries that know nothing of sward and open their
+/// files and sockets themselves:
+///
+/// - `rusqlite` and all of SQLite: files, and a busy timeout that sleeps;
+/// - `postgres`, `mysql` and diesel with libpq: a connection of their own;
+/// - `lettre`, `ssh2`, any client in C;
+/// - `std::fs`, hashing of passwords, compression, rayon.
+///
+/// The crate `sward-interpose` lets libraries that wait for sockets park without a thread, in an `unsafe` call.
+///
+/// The closure runs in no coroutine: a call in it that would park blocks its thread. It sees the thread-locals
+/// of that thread, and no task locals of the caller.
 ///
 /// The pool has at most 512 threads, or as many as
 /// [`set_max_blocking_threads`] says. Further calls wait in a
@@ -64,7 +74,11 @@ const END_TIMEOUT: Duration = Duration::from_secs(1);
 ///
 /// If the caller is cancelled, or its time limit passes, while the closure is in the queue, the closure is
 /// dropped and the caller unwinds. A closure that has started is awaited: its value is returned, and the
-/// caller unwinds at its next cancellation point.
+/// caller unwinds at its next cancellation point. So give the library a timeout of its own, if it has one.
+///
+/// # Examples
+///
+/// The closure borrows from the caller, which does not continue before the closure has ended:
 ///
 /// ```
 /// sward::run(|| {
@@ -74,6 +88,89 @@ const END_TIMEOUT: Duration = Duration::from_secs(1);
 ///     Ok::<(), std::io::Error>(())
 /// })
 /// # .unwrap();
+/// ```
+///
+/// # What `move` is needed for
+///
+/// The closure runs on another thread, so what it captures must be `Send`. A reference `&connection` is `Send`
+/// only if the connection is `Sync`, and connections of `rusqlite`, diesel and libpq are not. They are `Send`,
+/// so capture a `&mut` reference. A method that takes `&self` captures `&` by itself; name the `&mut`
+/// reference first, and `move` it in:
+///
+/// ```
+/// # mod rusqlite {
+/// #     pub struct Connection(std::cell::Cell<u32>);
+/// #     impl Connection {
+/// #         pub fn open(_: &str) -> std::io::Result<Connection> {
+/// #             Ok(Connection(std::cell::Cell::new(0)))
+/// #         }
+/// #         pub fn execute(&self, _: &str) -> std::io::Result<u32> {
+/// #             self.0.set(self.0.get() + 1);
+/// #             Ok(self.0.get())
+/// #         }
+/// #     }
+/// # }
+/// sward::run(|| {
+///     let mut database = sward::blocking(|| rusqlite::Connection::open("users.db"))??;
+///     let connection = &mut database;
+///     // `execute` takes `&self`. Without `move` this does not compile: `Connection` is not `Sync`.
+///     let rows = sward::blocking(move || connection.execute("DELETE FROM sessions"))??;
+///     assert_eq!(rows, 1);
+///     // The caller still owns it.
+///     drop(database);
+///     Ok::<(), std::io::Error>(())
+/// })
+/// # .unwrap();
+/// ```
+///
+/// What is not even `Send`, such as an `Rc`, cannot be captured: take what the call needs out of it before.
+///
+/// # A pool of connections
+///
+/// Permits of a [`Semaphore`](crate::sync::Semaphore) limit the connections, and so the threads. A coroutine
+/// that gets none parks; it takes no thread while it waits.
+///
+/// ```
+/// # mod postgres {
+/// #     pub struct Client(u32);
+/// #     impl Client {
+/// #         pub fn connect(_: &str) -> std::io::Result<Client> { Ok(Client(0)) }
+/// #         pub fn query_one(&mut self, _: &str) -> std::io::Result<u32> { self.0 += 1; Ok(self.0) }
+/// #     }
+/// # }
+/// use postgres::Client;
+/// use std::io;
+/// use sward::sync::{Mutex, Semaphore};
+///
+/// struct Pool {
+///     permits: Semaphore,
+///     idle: Mutex<Vec<Client>>,
+/// }
+///
+/// impl Pool {
+///     fn with<T: Send>(&self, f: impl FnOnce(&mut Client) -> io::Result<T> + Send) -> io::Result<T> {
+///         let _permit = self.permits.acquire().map_err(io::Error::other)?;
+///         let idle = self.idle.lock().unwrap().pop();
+///         let (client, value) = sward::blocking(move || {
+///             let mut client = idle.map_or_else(|| Client::connect("host=db user=app"), Ok)?;
+///             let value = f(&mut client)?;
+///             Ok::<_, io::Error>((client, value))
+///         })??;
+///         // After an error, a panic or a cancellation the client is dropped, and the next caller connects.
+///         self.idle.lock().unwrap().push(client);
+///         Ok(value)
+///     }
+/// }
+///
+/// sward::run(|| {
+///     let pool = Pool { permits: Semaphore::new(2), idle: Mutex::new(Vec::new()) };
+///     sward::scope(|s| {
+///         for _ in 0..10 {
+///             s.spawn(|| pool.with(|client| client.query_one("SELECT 1")).unwrap());
+///         }
+///     });
+///     assert!(pool.idle.lock().unwrap().len() <= 2);
+/// });
 /// ```
 #[track_caller]
 #[doc(alias("spawn_blocking", "block_in_place"))]
