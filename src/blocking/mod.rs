@@ -53,10 +53,11 @@ const END_TIMEOUT: Duration = Duration::from_secs(1);
 /// - `lettre`, `ssh2`, any client in C;
 /// - `std::fs`, hashing of passwords, compression, rayon.
 ///
-/// The crate `sward-interpose` lets libraries that wait for sockets park without a thread, in an `unsafe` call.
+/// The crate `sward-interpose` lets libraries that wait for sockets park without a thread, in an `unsafe`
+/// call.
 ///
-/// The closure runs in no coroutine: a call in it that would park blocks its thread. It sees the thread-locals
-/// of that thread, and no task locals of the caller.
+/// The closure runs in no coroutine: a call in it that would park blocks its thread. It sees the
+/// thread-locals of that thread, and no task locals of the caller.
 ///
 /// The pool has at most 512 threads, or as many as
 /// [`set_max_blocking_threads`] says. Further calls wait in a
@@ -92,9 +93,9 @@ const END_TIMEOUT: Duration = Duration::from_secs(1);
 ///
 /// # What `move` is needed for
 ///
-/// The closure runs on another thread, so what it captures must be `Send`. A reference `&connection` is `Send`
-/// only if the connection is `Sync`, and connections of `rusqlite`, diesel and libpq are not. They are `Send`,
-/// so capture a `&mut` reference. A method that takes `&self` captures `&` by itself; name the `&mut`
+/// The closure runs on another thread, so what it captures must be `Send`. A reference `&connection` is
+/// `Send` only if the connection is `Sync`, and connections of `rusqlite`, diesel and libpq are not. They are
+/// `Send`, so capture a `&mut` reference. A method that takes `&self` captures `&` by itself; name the `&mut`
 /// reference first, and `move` it in:
 ///
 /// ```

@@ -1,11 +1,11 @@
-//! What a round trip costs: with sward's sockets, with std's sockets in `park_blocking`, and with std's sockets on
-//! threads.
+//! What a round trip costs: with sward's sockets, with std's sockets in `park_blocking`, and with std's
+//! sockets on threads.
 //!
 //! `cargo run --release -p sward-interpose --example round_trip [connections] [round trips of each]`
 //!
-//! Each connection has a client and an echo server, both of the same kind, in this process. The three kinds run
-//! in turn, several times. A line is one kind: the processor time of the process for each round trip, the median
-//! and the range of its runs, and the ratio to the first kind.
+//! Each connection has a client and an echo server, both of the same kind, in this process. The three kinds
+//! run in turn, several times. A line is one kind: the processor time of the process for each round trip, the
+//! median and the range of its runs, and the ratio to the first kind.
 
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};

@@ -5,13 +5,14 @@ use crate::real;
 use crate::scope::Scope;
 use crate::watch::{Blocking, Interest, Naps, Waited, is_nonblocking, is_ready, option, wait};
 use libc::{c_int, pid_t};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, PoisonError};
+use sward::task::catch_cancel;
 
 const LOCKS: usize = 64;
 
-/// `accept` has no flag that keeps it from blocking, so it is called when a connection has arrived. Coroutines
-/// that accept from one listener take turns in this, and so none of them blocks since another was faster.
+/// `accept` has no flag that keeps it from blocking, so it is called when a connection has arrived.
+/// Coroutines that accept from one listener take turns in this, and so none of them blocks since another was
+/// faster.
 static TURNS: [Mutex<()>; LOCKS] = [const { Mutex::new(()) }; LOCKS];
 
 /// `accept(2)` and `accept4(2)`, which `call` makes.
@@ -87,12 +88,12 @@ impl<T> Lent<T> {
 /// library. `errno` is that of the call.
 pub(crate) fn resolve(call: impl Fn() -> c_int) -> c_int {
     let call = Lent(call);
-    let outcome = catch_unwind(AssertUnwindSafe(|| {
+    let outcome = catch_cancel(|| {
         sward::blocking(|| {
             let result = call.get()();
             (result, errno())
         })
-    }));
+    });
     crate::scope::mark_thread();
     let (result, error) = match outcome {
         Ok(Ok(outcome)) => outcome,

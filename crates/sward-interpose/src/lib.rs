@@ -35,8 +35,8 @@
 //! # .unwrap();
 //! ```
 //!
-//! Use [`sward::blocking()`] unless you have a reason not to: it needs no `unsafe`, and works with everything.
-//! It takes a thread for each call. This crate takes none, and costs about as much as native I/O
+//! Use [`sward::blocking()`] unless you have a reason not to: it needs no `unsafe`, and works with
+//! everything. It takes a thread for each call. This crate takes none, and costs about as much as native I/O
 //! ([below](#what-it-costs)).
 //!
 //! # What parks

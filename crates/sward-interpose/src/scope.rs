@@ -66,6 +66,10 @@ impl Hasher for Number {
 
 /// The number of the coroutine that runs here. Never `FREE`.
 fn coroutine() -> Option<u64> {
+    // On a plain thread, and in the scheduler, `current` would make a handle of the thread.
+    if !sward::in_coroutine() {
+        return None;
+    }
     let id = sward::task::current().id()?;
     let mut number = Number::default();
     id.hash(&mut number);

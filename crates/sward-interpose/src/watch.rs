@@ -29,12 +29,12 @@ use libc::{c_int, pollfd};
 use std::cell::RefCell;
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use sward::io::Pollable;
+use sward::task::catch_cancel;
 
 /// How many watchers a thread keeps.
 const POOLED: usize = 32;
@@ -191,7 +191,7 @@ impl Watcher {
     /// Parks until an entry is fetched.
     fn park(&self, timeout: Option<Duration>) -> Waited {
         let timeout = timeout.map(|timeout| timeout.max(Duration::from_nanos(1)));
-        let outcome = catch_unwind(AssertUnwindSafe(|| {
+        let outcome = catch_cancel(|| {
             self.epoll.set_read_timeout(timeout)?;
             self.epoll.read_with(|epoll| {
                 let mut event = libc::epoll_event { events: 0, u64: 0 };
@@ -202,7 +202,7 @@ impl Watcher {
                     _ => Err(io::Error::last_os_error()),
                 }
             })
-        }));
+        });
         mark_thread();
         match outcome {
             _ if self.closed.load(Ordering::Acquire) => Waited::Failed(libc::EBADF),
@@ -356,7 +356,7 @@ fn ask_repeatedly(interests: &[Interest], timeout: Option<Duration>) -> Waited {
 
 /// Parks for that time. False if a cancellation or a time limit has ended it.
 pub(crate) fn sleep(time: Duration) -> bool {
-    let ended = catch_unwind(|| sward::sleep(time)).is_ok();
+    let ended = catch_cancel(|| sward::sleep(time)).is_ok();
     mark_thread();
     ended
 }
@@ -427,8 +427,8 @@ impl<'a> Blocking<'a> {
         if left.is_some_and(|left| left.is_zero()) {
             return Err(libc::EAGAIN);
         }
-        // After a wait: either another reader was faster; or something lasts that ends each wait at once, such
-        // as a queue of errors that nobody reads.
+        // After a wait: either another reader was faster; or something lasts that ends each wait at once,
+        // such as a queue of errors that nobody reads.
         if self.waited && is_ready(self.interest.fd, self.interest.events as i16) {
             return if self.spurious < 3 {
                 self.spurious += 1;

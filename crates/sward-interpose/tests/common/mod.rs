@@ -46,8 +46,8 @@ where
     })
 }
 
-/// Calls the closure in `park_blocking`. Meanwhile a sibling on the same worker has turns. On a busy machine it
-/// may have none in one call, so the call is repeated.
+/// Calls the closure in `park_blocking`. Meanwhile a sibling on the same worker has turns. On a busy machine
+/// it may have none in one call, so the call is repeated.
 pub(crate) fn beats_during<T: Send + 'static>(f: impl Fn() -> T + Send + 'static) -> T {
     on_one_worker(move || {
         let (stop, beats) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
