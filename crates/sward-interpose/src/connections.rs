@@ -43,9 +43,12 @@ pub(crate) fn connect(scope: &Scope, fd: c_int, call: impl Fn() -> c_int) -> c_i
         error
     };
     let mut blocking = Blocking::to_write(scope, fd);
+    let mut begun = false;
     loop {
         let waited = match begin() {
+            // The second call is what ends the connecting in the kernel, and reports its error.
             0 => return 0,
+            libc::EISCONN if begun => return 0,
             libc::EINPROGRESS | libc::EALREADY => blocking.wait(),
             // The queue of a Unix listener is full. The kernel does not report when it has room.
             libc::EAGAIN if is_unix(fd) => match blocking.nap() {
@@ -54,13 +57,9 @@ pub(crate) fn connect(scope: &Scope, fd: c_int, call: impl Fn() -> c_int) -> c_i
             },
             error => return fail(error),
         };
+        begun = true;
         match waited {
-            Ok(()) if !is_ready(fd, libc::POLLOUT) => {}
-            Ok(()) => match option(fd, libc::SO_ERROR) {
-                Some(0) => return 0,
-                Some(error) => return fail(error),
-                None => return fail(libc::EBADF),
-            },
+            Ok(()) => {}
             // As the kernel does when the socket's limit has passed.
             Err(libc::EAGAIN) => return fail(libc::EINPROGRESS),
             Err(error) => return fail(error),

@@ -165,7 +165,9 @@ pub const PARKS: bool = cfg!(all(target_os = "linux", target_env = "gnu", target
 /// What is safe and yet a mistake:
 ///
 /// - A lock of std, of parking_lot or of a C library that is held over a blocking call. A sibling that wants
-///   it blocks the worker, and the holder never goes on: a deadlock.
+///   it blocks the worker, and the holder never goes on: a deadlock. So does the wait for a connection in the
+///   pools of `r2d2` and `mysql` when all are taken: let no more coroutines in than there are connections,
+///   with a [`Semaphore`](sward::sync::Semaphore).
 /// - `block_on` of tokio: its driver waits in `epoll_wait`, which blocks the worker, and its thread-local
 ///   "entered" flag makes a sibling's `block_on` panic. Use `sward_compat::block_on`.
 ///

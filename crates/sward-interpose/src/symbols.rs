@@ -25,8 +25,11 @@ use std::time::Duration;
 /// How many parts a transfer may have. With others the real call fails.
 const PARTS: std::ops::RangeInclusive<c_int> = 1..=libc::UIO_MAXIOV;
 
+/// How many bytes the kernel transfers in one call at most.
+const MOST_BYTES: size_t = 0x7fff_f000;
+
 fn part(buf: *const c_void, len: size_t) -> iovec {
-    iovec { iov_base: buf.cast_mut(), iov_len: len }
+    iovec { iov_base: buf.cast_mut(), iov_len: len.min(MOST_BYTES) }
 }
 
 /// The scope, if a call of a socket with these flags may wait.
