@@ -67,7 +67,13 @@ fn much() {
 fn waits_for_input() {
     let mut line = String::new();
     assert!(timeout(MOMENT, || sward::io::stdin().read_line(&mut line)).is_err());
-    let parked = sward::spawn(|| sward::io::stdin().read_line(&mut String::new()));
+    let (locks, locked) = sward::channel::bounded(1);
+    let parked = sward::spawn(move || {
+        let mut input = sward::io::stdin().lock();
+        locks.send(()).unwrap();
+        input.read_line(&mut String::new())
+    });
+    locked.recv().unwrap();
     sward::sleep(MOMENT);
     // A wait for the lock parks, too.
     assert!(timeout(MOMENT, || drop(sward::io::stdin().lock())).is_err());
