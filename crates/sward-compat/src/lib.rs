@@ -11,6 +11,9 @@
 //! | a future that needs a timer | no more than that | [`sleep`] |
 //! | connections that one coroutine uses at a time | a pool of them | [`Pool`] |
 //!
+//! Two crates have interfaces for foreign streams, and this one has such streams for them: the driver `redis`
+//! (feature and module `redis`) and the HTTP client `ureq` (feature and module `ureq`).
+//!
 //! ```
 //! use sward::net::{TcpListener, TcpStream};
 //! use sward_compat::Polled;
@@ -38,9 +41,13 @@
 mod blocking;
 mod polled;
 mod pool;
+#[cfg(feature = "redis")]
+pub mod redis;
 mod sleep;
 #[cfg(feature = "tokio")]
 mod tokio_context;
+#[cfg(feature = "ureq")]
+pub mod ureq;
 
 #[cfg(any(feature = "tokio", feature = "futures-io"))]
 pub use blocking::Blocking;
