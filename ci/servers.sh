@@ -160,6 +160,6 @@ nginx
 # Most of the time is spent in building the crates under test.
 export CARGO_INCREMENTAL=0 CARGO_PROFILE_DEV_DEBUG=0
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-target/servers}
-within 1200 cargo test -q -p ecosystem-tests --test table
-within 1200 cargo test -p ecosystem-tests --features rows --test rows --no-run
+within 1200 cargo test -q -p ecosystem-tests
+within 1200 cargo test -q -p ecosystem-tests --features rows --test rows --no-run
 within 1200 cargo test -q -p ecosystem-tests --features rows --test rows -- --test-threads=1 --nocapture "$@"

@@ -59,14 +59,23 @@ pub trait Row: Send + Sync + 'static {
 ///
 /// If one fails.
 pub fn check<R: Row>(row: impl FnOnce() -> R + Send) {
-    let runtime = Builder::new().worker_threads(WORKERS).build().expect("two workers");
+    check_on(Builder::new(), DEADLINE, row);
+}
+
+/// Makes them on a runtime of that builder. What takes longer than the limit has failed.
+///
+/// # Panics
+///
+/// If one fails.
+pub fn check_on<R: Row>(builder: Builder, limit: Duration, row: impl FnOnce() -> R + Send) {
+    let runtime = builder.worker_threads(WORKERS).build().expect("two workers");
     runtime.run(|| {
         let row = Arc::new(row());
         let began = Instant::now();
         operations(&row, COROUTINES, OPERATIONS);
         println!("{COROUTINES} × {OPERATIONS} operations: {:?}", began.elapsed());
-        at_once(&row);
-        ended(&row);
+        at_once(&row, limit);
+        ended(&row, limit);
     });
 }
 
@@ -91,44 +100,72 @@ fn operations<R: Row>(row: &Arc<R>, coroutines: usize, each: u32) {
     }
 }
 
-/// Waits, without keeping a worker, until the peer has that many.
-fn until(what: &str, expected: usize, count: impl Fn() -> usize + Send + Sync) {
-    let last = sward::blocking(|| {
-        let end = Instant::now() + DEADLINE;
-        loop {
-            let now = count();
-            if now == expected || Instant::now() > end {
-                return now;
-            }
-            thread::sleep(BEAT);
-        }
-    });
-    assert_eq!(last.expect("a thread"), expected, "{what}");
+/// A closed gate, which opens at the end, also if a check fails: so what waits at it ends.
+struct Closed<'a> {
+    gate: &'a dyn Gate,
+    open: AtomicBool,
+    limit: Duration,
 }
 
-/// Opens the gate also if a check fails, so that what waits at it ends.
-struct Closed<'a>(&'a dyn Gate);
-
 impl<'a> Closed<'a> {
-    fn new(gate: &'a dyn Gate) -> Closed<'a> {
+    fn new(gate: &'a dyn Gate, limit: Duration) -> Closed<'a> {
         sward::blocking(|| gate.close()).expect("a thread");
-        Closed(gate)
+        Closed { gate, open: AtomicBool::new(false), limit }
+    }
+
+    fn open(&self) {
+        if !self.open.swap(true, Ordering::Relaxed) {
+            self.gate.open();
+        }
+    }
+
+    /// Waits, without keeping a worker, until the peer has that many operations.
+    ///
+    /// If it never has, the gate opens on a plain thread: the workers may be blocked at it, this coroutine's
+    /// as well.
+    fn until(&self, what: &str, expected: usize) {
+        let count = sward::blocking(|| {
+            let count = poll(self.limit, expected, || self.gate.waiting());
+            if count != expected {
+                self.open();
+            }
+            count
+        });
+        assert_eq!(count.expect("a thread"), expected, "{what}");
     }
 }
 
 impl Drop for Closed<'_> {
     fn drop(&mut self) {
         // A coroutine that unwinds blocks its worker here.
-        let _ = sward::blocking(|| self.0.open());
+        let _ = sward::blocking(|| self.open());
     }
 }
 
-fn at_once<R: Row>(row: &Arc<R>) {
+/// Asks until the answer is the expected one, or the time has passed. Returns the last answer.
+fn poll(limit: Duration, expected: usize, ask: impl Fn() -> usize) -> usize {
+    let end = Instant::now() + limit;
+    loop {
+        let answer = ask();
+        if answer == expected || Instant::now() > end {
+            return answer;
+        }
+        thread::sleep(BEAT);
+    }
+}
+
+/// Waits until the peer has no operation that it does not answer. The gate is open.
+fn until_none(gate: &dyn Gate, limit: Duration) {
+    let count = sward::blocking(|| poll(limit, 0, || gate.waiting()));
+    assert_eq!(count.expect("a thread"), 0, "operations at the peer after the answers");
+}
+
+fn at_once<R: Row>(row: &Arc<R>, limit: Duration) {
     let tickers = Tickers::start();
-    let closed = Closed::new(row.gate());
+    let closed = Closed::new(row.gate(), limit);
     let began = Instant::now();
     let handles = spread(row, COROUTINES, |row, _| row.wait());
-    until("operations at the peer at once", COROUTINES, || row.gate().waiting());
+    closed.until("operations at the peer at once", COROUTINES);
     println!("{COROUTINES} at once: after {:?}", began.elapsed());
 
     let before = tickers.beats();
@@ -142,30 +179,30 @@ fn at_once<R: Row>(row: &Arc<R>) {
     for handle in handles {
         handle.join().expect("an operation failed");
     }
-    until("operations at the peer after the answers", 0, || row.gate().waiting());
+    until_none(row.gate(), limit);
 }
 
-fn ended<R: Row>(row: &Arc<R>) {
-    let closed = Closed::new(row.gate());
+fn ended<R: Row>(row: &Arc<R>, limit: Duration) {
+    let closed = Closed::new(row.gate(), limit);
     let cancelled = spread(row, ENDED, |row, _| row.wait());
-    until("operations before the cancellation", ENDED, || row.gate().waiting());
+    closed.until("operations before the cancellation", ENDED);
     for handle in &cancelled {
         handle.cancel();
     }
     if R::CANCELS {
         for handle in cancelled {
-            let end = timeout(DEADLINE, || handle.join()).expect("the cancellation ends the operation");
+            let end = timeout(limit, || handle.join()).expect("the cancellation ends the operation");
             assert!(matches!(end, Err(JoinError::Cancelled)), "{end:?}");
         }
         // Long enough that on most machines the operation is at the peer when it ends.
         for handle in spread(row, ENDED, |row, _| timeout(BEAT * 20, || row.wait())) {
-            let end = timeout(DEADLINE, || handle.join()).expect("the time limit ends the operation");
+            let end = timeout(limit, || handle.join()).expect("the time limit ends the operation");
             end.expect("an operation failed").expect_err("the peer does not answer");
         }
         drop(closed);
     } else {
         let limited = spread(row, ENDED, |row, _| timeout(BEAT * 20, || row.wait()));
-        until("operations with a time limit", 2 * ENDED, || row.gate().waiting());
+        closed.until("operations with a time limit", 2 * ENDED);
         drop(closed);
         for handle in cancelled {
             let _ = handle.join();
@@ -174,7 +211,7 @@ fn ended<R: Row>(row: &Arc<R>) {
             let _ = handle.join().expect("an operation failed");
         }
     }
-    until("operations at the peer at the end", 0, || row.gate().waiting());
+    until_none(row.gate(), limit);
     operations(row, COROUTINES, 1);
     let left = sward::blocking(|| row.gate().connections()).expect("a thread");
     assert!(left.is_none_or(|left| left <= R::CONNECTIONS), "{left:?} connections are left");

@@ -11,8 +11,6 @@ use std::sync::Arc;
 use sward::net::TcpStream;
 use sward_compat::Pool;
 use sward_hyper::{Clock, Connector, Coroutines};
-use ureq::unversioned::resolver::DefaultResolver;
-use ureq::unversioned::transport::{self, Buffers, ConnectionDetails, LazyBuffers, NextTimeout, Transport};
 
 /// hyper-util's client on streams of sward.
 struct Hyper {
@@ -101,65 +99,6 @@ struct Ureq {
     server: Nginx,
 }
 
-// Glue: ureq
-#[derive(Debug)]
-struct OnSward;
-
-struct Stream {
-    stream: TcpStream,
-    buffers: LazyBuffers,
-}
-
-impl std::fmt::Debug for Stream {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.stream.fmt(f)
-    }
-}
-
-impl transport::Connector for OnSward {
-    type Out = Stream;
-
-    fn connect(&self, to: &ConnectionDetails<'_>, _: Option<()>) -> Result<Option<Stream>, ureq::Error> {
-        let stream = in_time(to.timeout, || TcpStream::connect(&to.addrs[..]))?;
-        stream.set_nodelay(to.config.no_delay())?;
-        let buffers = LazyBuffers::new(to.config.input_buffer_size(), to.config.output_buffer_size());
-        Ok(Some(Stream { stream, buffers }))
-    }
-}
-
-impl Transport for Stream {
-    fn buffers(&mut self) -> &mut dyn Buffers {
-        &mut self.buffers
-    }
-
-    fn transmit_output(&mut self, amount: usize, limit: NextTimeout) -> Result<(), ureq::Error> {
-        in_time(limit, || self.stream.write_all(&self.buffers.output()[..amount]))
-    }
-
-    fn await_input(&mut self, limit: NextTimeout) -> Result<bool, ureq::Error> {
-        let n = in_time(limit, || self.stream.read(self.buffers.input_append_buf()))?;
-        self.buffers.input_appended(n);
-        Ok(n > 0)
-    }
-
-    fn is_open(&mut self) -> bool {
-        // While nothing is asked, the peer sends nothing but the end of the stream.
-        let nothing = self.stream.set_nonblocking(true).and_then(|()| self.stream.peek(&mut [0]));
-        let _ = self.stream.set_nonblocking(false);
-        nothing.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
-    }
-}
-
-fn in_time<T>(limit: NextTimeout, call: impl FnOnce() -> io::Result<T>) -> Result<T, ureq::Error> {
-    match limit.not_zero() {
-        None => Ok(call()?),
-        Some(time) => sward::time::timeout(*time, call)
-            .map_err(|_| ureq::Error::Timeout(limit.reason))?
-            .map_err(Into::into),
-    }
-}
-// End.
-
 impl Ureq {
     fn get(&self, url: &str) -> String {
         let mut answer = self.agent.get(url).call().expect("an answer");
@@ -185,7 +124,12 @@ impl Row for Ureq {
 fn ureq() {
     let Some(server) = Nginx::new() else { return };
     let config = ureq::Agent::config_builder().proxy(None).build();
-    check(|| Ureq { agent: ureq::Agent::with_parts(config, OnSward, DefaultResolver::default()), server });
+    check(|| {
+        // Glue: ureq
+        let agent = sward_compat::ureq::agent(config);
+        // End.
+        Ureq { agent, server }
+    });
 }
 
 /// One request over a TLS stream.

@@ -3,49 +3,15 @@
 use crate::peers::Redis;
 use ecosystem_tests::{Gate, Row, check};
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, ConnectionLike, Parser, RedisConnectionInfo, RedisResult, Value, cmd};
-use std::io::{BufReader, Write};
-use sward::net::TcpStream;
-use sward_compat::{Polled, Pool};
+use redis::{RedisConnectionInfo, RedisError, cmd};
+use sward_compat::Pool;
+use sward_compat::redis::{Connection, connect, connect_shared};
 
 /// The sync interface, over a stream of sward.
 struct Sync {
-    pool: Pool<Connection, std::io::Error>,
+    pool: Pool<Connection, RedisError>,
     server: Redis,
 }
-
-// Glue: redis_sync
-struct Connection {
-    stream: BufReader<TcpStream>,
-    parser: Parser,
-}
-
-impl ConnectionLike for Connection {
-    fn req_packed_command(&mut self, command: &[u8]) -> RedisResult<Value> {
-        self.stream.get_mut().write_all(command)?;
-        self.parser.parse_value(&mut self.stream)
-    }
-
-    fn req_packed_commands(&mut self, commands: &[u8], skip: usize, n: usize) -> RedisResult<Vec<Value>> {
-        self.stream.get_mut().write_all(commands)?;
-        let mut answers = (0..skip + n).map(|_| self.parser.parse_value(&mut self.stream));
-        answers.by_ref().take(skip).collect::<RedisResult<Vec<_>>>()?;
-        answers.collect()
-    }
-
-    fn get_db(&self) -> i64 {
-        0
-    }
-
-    fn check_connection(&mut self) -> bool {
-        cmd("PING").exec(self).is_ok()
-    }
-
-    fn is_open(&self) -> bool {
-        true
-    }
-}
-// End.
 
 impl Row for Sync {
     fn operate(&self, n: u32) {
@@ -79,11 +45,9 @@ impl Row for Sync {
 fn redis_sync() {
     let Some(server) = Redis::new() else { return };
     let address = server.address;
-    let connect = move || {
-        let stream = TcpStream::connect(address)?;
-        stream.set_nodelay(true)?;
-        Ok(Connection { stream: BufReader::new(stream), parser: Parser::new() })
-    };
+    // Glue: redis_sync
+    let connect = move || connect(address, &RedisConnectionInfo::default());
+    // End.
     check(|| Sync { pool: Pool::new(100, connect), server });
 }
 
@@ -92,20 +56,6 @@ struct Async {
     shared: MultiplexedConnection,
     server: Redis,
 }
-
-// Glue: redis_async
-fn connect(address: std::net::SocketAddr) -> RedisResult<MultiplexedConnection> {
-    let stream = TcpStream::connect(address)?;
-    stream.set_nodelay(true)?;
-    // Its limit of half a second would need tokio's clock. `sward::time::timeout` needs nothing.
-    let config = AsyncConnectionConfig::new().set_response_timeout(None);
-    let info = RedisConnectionInfo::default();
-    let opened = MultiplexedConnection::new_with_config(&info, Polled::new(stream)?, config);
-    let (connection, driver) = sward::block_on(opened)?;
-    sward::spawn(move || sward::block_on(driver));
-    Ok(connection)
-}
-// End.
 
 impl Row for Async {
     fn operate(&self, n: u32) {
@@ -119,7 +69,7 @@ impl Row for Async {
     }
 
     fn wait(&self) {
-        let mut connection = connect(self.server.address).expect("Redis");
+        let mut connection = connect_shared(self.server.address, &Default::default()).expect("Redis");
         let mut command = cmd("BLPOP");
         command.arg(Redis::KEY).arg(0);
         sward::block_on(command.exec_async(&mut connection)).expect("an element");
@@ -133,5 +83,10 @@ impl Row for Async {
 #[test]
 fn redis_async() {
     let Some(server) = Redis::new() else { return };
-    check(|| Async { shared: connect(server.address).expect("Redis"), server });
+    check(|| {
+        // Glue: redis_async
+        let shared = connect_shared(server.address, &RedisConnectionInfo::default()).expect("Redis");
+        // End.
+        Async { shared, server }
+    });
 }
