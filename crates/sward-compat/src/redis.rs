@@ -58,8 +58,8 @@ pub fn connect(address: impl ToSocketAddrs, info: &RedisConnectionInfo) -> Redis
 /// [`sward::block_on`]. A coroutine of its own passes on commands and answers. Parks.
 ///
 /// It needs no runtime of tokio, and has no time limits of its own: `sward::time::timeout` ends a command,
-/// and the connection stays usable. A command that blocks at the server, such as `BLPOP`, holds up all users of
-/// the connection: connect once more for it.
+/// and the connection stays usable. A command that blocks at the server, such as `BLPOP`, holds up all users
+/// of the connection: connect once more for it.
 ///
 /// # Errors
 ///
