@@ -41,7 +41,7 @@ mod stop;
 mod tls;
 
 pub use connector::Connector;
-pub use listener::{Accepted, Listener, Protocol};
+pub use listener::{Accepted, Listener, Peer, Protocol};
 pub use rt::{Clock, Coroutines, Io};
 pub use server::{Handle, Server};
 #[cfg(feature = "rustls")]

@@ -1,6 +1,7 @@
 //! Where a server's connections come from.
 
 use std::io::{self, Read};
+use std::net::SocketAddr;
 use sward::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use sward_compat::{PollStream, Polled};
 
@@ -27,6 +28,18 @@ pub struct Accepted<S> {
     pub protocol: Protocol,
 }
 
+/// The address of the client, in the extensions of each request that came over TCP.
+///
+/// ```
+/// use axum::{Extension, Router, routing::get};
+/// use sward_hyper::Peer;
+///
+/// let router: Router = Router::new()
+///     .route("/", get(async |Extension(Peer(address)): Extension<Peer>| format!("you are {address}\n")));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer(pub SocketAddr);
+
 /// Accepts connections: [`TcpListener`], [`UnixListener`], or [`Tls`](crate::Tls) around one of them.
 pub trait Listener: Send + Sync + 'static {
     /// A connection as it was accepted.
@@ -50,6 +63,12 @@ pub trait Listener: Send + Sync + 'static {
 
     /// Accepts no more connections: `accept` fails from now on.
     fn close(&self);
+
+    /// The address of the client, which its requests carry as [`Peer`]. `None`, as by default, for a listener
+    /// whose clients have none. Does not park.
+    fn peer(&self, _raw: &Self::Raw) -> Option<SocketAddr> {
+        None
+    }
 }
 
 /// Reads until it is clear whether the client speaks HTTP/2.
@@ -81,6 +100,10 @@ impl Listener for TcpListener {
 
     fn close(&self) {
         let _ = TcpListener::close(self);
+    }
+
+    fn peer(&self, raw: &TcpStream) -> Option<SocketAddr> {
+        raw.peer_addr().ok()
     }
 }
 

@@ -1,6 +1,6 @@
 //! The server.
 
-use crate::listener::{Accepted, Listener, Protocol};
+use crate::listener::{Accepted, Listener, Peer, Protocol};
 use crate::rt::{Clock, Io};
 use crate::stop::Stop;
 use http::{Request, Response};
@@ -13,6 +13,7 @@ use std::future::poll_fn;
 use std::io::{self, ErrorKind};
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::task::{Context, Poll};
 use std::time::Duration;
 use sward::sync::Semaphore;
 use sward::task::{JoinHandle, JoinSet};
@@ -203,10 +204,11 @@ impl Server {
         S::Error: Into<Box<dyn Error + Send + Sync>>,
         B: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
     {
+        let peer = listener.peer(&raw).map(Peer);
         let begun = timeout(self.head_time, || listener.begin(raw))?;
         let Accepted { stream, begun, protocol } = begun?;
         let stream = Io::with_begun(stream, begun).write_time(self.write_time);
-        let service = TowerToHyperService::new(service);
+        let service = TowerToHyperService::new(WithPeer { service, peer });
         match protocol {
             Protocol::Http1 => {
                 let mut builder = http1::Builder::new();
@@ -245,6 +247,30 @@ impl Server {
             }
             ended
         }))
+    }
+}
+
+/// A connection's service: its requests carry the address of the client.
+#[derive(Clone)]
+struct WithPeer<S> {
+    service: S,
+    peer: Option<Peer>,
+}
+
+impl<S: Service<Request<Incoming>>> Service<Request<Incoming>> for WithPeer<S> {
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = S::Future;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.service.poll_ready(context)
+    }
+
+    fn call(&mut self, mut request: Request<Incoming>) -> S::Future {
+        if let Some(peer) = self.peer {
+            request.extensions_mut().insert(peer);
+        }
+        self.service.call(request)
     }
 }
 

@@ -3,6 +3,7 @@
 use crate::listener::{Accepted, Listener, begin};
 use rustls::{ServerConfig, ServerConnection};
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use sward::net::{Shutdown, TcpListener, TcpStream, UnixListener, UnixStream};
@@ -130,6 +131,10 @@ impl Listener for Tls<TcpListener> {
 
     fn close(&self) {
         Listener::close(&self.listener);
+    }
+
+    fn peer(&self, raw: &TcpStream) -> Option<SocketAddr> {
+        Listener::peer(&self.listener, raw)
     }
 }
 

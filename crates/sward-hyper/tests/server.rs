@@ -1,9 +1,9 @@
 //! The server, driven by hyper-util's client and by hand.
 
-use axum::Router;
 use axum::body::Bytes;
 use axum::extract::Path;
 use axum::routing::{get, post};
+use axum::{Extension, Router};
 use http_body_util::{BodyExt, Full};
 use hyper::{Request, StatusCode};
 use hyper_util::client::legacy::Client;
@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use sward::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use sward::task::JoinHandle;
-use sward_hyper::{Clock, Connector, Coroutines, Handle, Server};
+use sward_hyper::{Clock, Connector, Coroutines, Handle, Peer, Server};
 
 fn router() -> Router {
     Router::new()
@@ -81,6 +81,25 @@ fn both_protocols_answer() {
         }
         running.handle.shut_down();
         running.serves.join().unwrap().unwrap();
+    });
+}
+
+#[test]
+fn requests_carry_the_address_of_the_client() {
+    sward::run(|| {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (address, server) = (listener.local_addr().unwrap(), Server::new());
+        let handle = server.handle();
+        let peer = async |Extension(Peer(peer)): Extension<Peer>| peer.to_string();
+        let router = Router::new().route("/", get(peer));
+        let serves = sward::spawn(move || server.serve(listener, router));
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.ends_with(&format!("\r\n\r\n{}", stream.local_addr().unwrap())), "{answer}");
+        handle.shut_down();
+        serves.join().unwrap().unwrap();
     });
 }
 

@@ -1,0 +1,325 @@
+//! The service `gateway`, as a process of its own, before upstreams on plain threads.
+
+mod common;
+
+use common::{Service, Upstream, connect, get, metric, ok, send, talk, wait_for};
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener};
+use std::thread;
+use std::time::Duration;
+
+fn start(upstreams: &[&str], arguments: &[&str]) -> Service {
+    let mut all = vec!["--health", "/health", "--health-millis", "100"];
+    for upstream in upstreams {
+        all.extend(["--upstream", upstream]);
+    }
+    all.extend(arguments);
+    Service::start(env!("CARGO_BIN_EXE_gateway"), &all)
+}
+
+/// An upstream that answers with the request that it got.
+fn mirror() -> Upstream {
+    Upstream::start(|request, stream| stream.write_all(ok(request).as_bytes()))
+}
+
+/// An address where nobody listens.
+fn nobody() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("bound");
+    listener.local_addr().expect("an address").to_string()
+}
+
+fn metrics(gateway: &Service) -> String {
+    get(&gateway.admin, "/metrics").body
+}
+
+#[test]
+fn requests_take_turns() {
+    let (one, other) = (mirror(), mirror());
+    let gateway = start(&[&one.address, &other.address], &[]);
+    for _ in 0..20 {
+        assert_eq!(get(&gateway.address, "/").status, 200);
+    }
+    assert_eq!((one.requests(), other.requests()), (10, 10));
+}
+
+/// With `least`, the upstream that works on a request gets no second one.
+#[test]
+fn the_least_busy_upstream_is_chosen() {
+    let (hold, held) = std::sync::mpsc::channel::<()>();
+    let held = std::sync::Mutex::new(held);
+    let slow = Upstream::start(move |_, stream| {
+        let _ = held.lock().expect("not poisoned").recv();
+        stream.write_all(ok("slow").as_bytes())
+    });
+    let quick = mirror();
+    let gateway = start(&[&slow.address, &quick.address], &["--balance", "least"]);
+    let address = gateway.address.clone();
+    let first = thread::spawn(move || while get(&address, "/").body != "slow" {});
+    wait_for("the slow one has a request", || slow.requests() == 1);
+    for _ in 0..10 {
+        assert_ne!(get(&gateway.address, "/").body, "slow");
+    }
+    assert_eq!(slow.requests(), 1);
+    hold.send(()).expect("it waits");
+    first.join().expect("an answer");
+}
+
+#[test]
+fn fields_of_one_hop_are_removed_and_the_client_is_named() {
+    let upstream = mirror();
+    let gateway = start(&[&upstream.address], &[]);
+    let fields = "X-Forwarded-For: 1.2.3.4\r\nForwarded: for=1.2.3.4\r\nX-Forwarded-Proto: https\r\n\
+         Keep-Alive: timeout=5\r\nProxy-Connection: close\r\nTE: trailers\r\nX-Secret: 1\r\nUpgrade: h2c\r\n\
+         Connection: X-Secret, content-length, host\r\nX-Kept: 1\r\nProxy-Authorization: x\r\nCookie: a=1\r\n\
+         Cookie: b=2\r\n";
+    let sent = send(&gateway.address, "POST", "/path?query=1", fields, "body").body.to_lowercase();
+    assert!(sent.starts_with("post /path?query=1 http/1.1\r\n") && sent.ends_with("\r\n\r\nbody"), "{sent}");
+    for kept in ["host: test", "x-kept: 1", "content-length: 4", "via: 1.1 sward-gateway", "cookie: a=1; b=2"]
+    {
+        assert!(sent.contains(&format!("\r\n{kept}\r\n")), "{kept} in {sent}");
+    }
+    for removed in
+        ["keep-alive:", "proxy-connection:", "x-secret:", "upgrade:", "proxy-authorization:", "1.2.3.4"]
+    {
+        assert!(!sent.contains(removed), "{removed} in {sent}");
+    }
+    assert!(sent.contains("\r\nx-forwarded-for: 127.0.0.1\r\n"), "{sent}");
+    assert!(sent.contains("\r\nx-forwarded-proto: http\r\n"), "{sent}");
+    assert!(sent.contains("\r\nforwarded: for=127.0.0.1;host=\"test\";proto=http\r\n"), "{sent}");
+
+    let gateway = start(&[&upstream.address], &["--trust-forwarded", "yes"]);
+    let sent = send(&gateway.address, "GET", "/", fields, "").body.to_lowercase();
+    assert!(sent.contains("\r\nx-forwarded-for: 1.2.3.4, 127.0.0.1\r\n"), "{sent}");
+    assert!(sent.contains("\r\nx-forwarded-proto: https\r\n"), "{sent}");
+}
+
+/// None of these reaches an upstream as anything but one request.
+#[test]
+fn hostile_requests_are_refused() {
+    let upstream = mirror();
+    let gateway = start(&[&upstream.address], &["--body", "1000", "--head-seconds", "5"]);
+    let chunked = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n";
+    let large = format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "x".repeat(100_000));
+    let many = format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "X: x\r\n".repeat(200));
+    let long = format!("{chunked}\r\n7d0\r\n{}\r\n0\r\n\r\n", "x".repeat(2_000));
+    for (request, statuses) in [
+        ("GET / HTTP/1.1\r\n\r\n", &[400][..]),
+        ("GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", &[400]),
+        ("GET /\0 HTTP/1.1\r\nHost: a\r\n\r\n", &[400]),
+        ("GET / HTTP/1.1\r\nHost : a\r\n\r\n", &[400]),
+        ("GET / HTTP/1.1\r\nHost: a\r\nX: 1\r\n folded\r\n\r\n", &[400]),
+        ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabcd", &[400]),
+        ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: +3\r\n\r\nabc", &[400]),
+        ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\nabc", &[400]),
+        ("POST / HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", &[400]),
+        (&format!("{chunked}\r\nxyz\r\n"), &[400]),
+        (&format!("{chunked}\r\n-1\r\nabc\r\n"), &[400]),
+        (&format!("{chunked}\r\n3\r\nabcdef\r\n0\r\n\r\n"), &[400]),
+        (&format!("{chunked}\r\nffffffffffffffffff\r\n"), &[400]),
+        ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1001\r\n\r\n", &[413]),
+        (&long, &[413]),
+        (&large, &[431]),
+        (&many, &[400, 431]),
+        ("TRACE / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", &[405]),
+        ("CONNECT b:80 HTTP/1.1\r\nHost: b:80\r\nConnection: close\r\n\r\n", &[405]),
+    ] {
+        // The request behind it must not be answered on a connection whose framing is in doubt.
+        let mut stream = connect(&gateway.address);
+        let _ = stream.write_all(request.as_bytes());
+        let _ = stream.shutdown(Shutdown::Write);
+        let mut answer = String::new();
+        let _ = stream.read_to_string(&mut answer);
+        let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok());
+        assert!(
+            status.is_some_and(|status| statuses.contains(&status)),
+            "{statuses:?} {request:.200?}: {answer:?}"
+        );
+    }
+    assert_eq!(get(&gateway.address, "/").status, 200);
+}
+
+/// Both a length and chunks: whatever the order, the chunks count, the upstream gets one request, and the
+/// connection ends, so that the bytes behind it are no request.
+#[test]
+fn nothing_is_smuggled() {
+    let upstream = mirror();
+    let gateway = start(&[&upstream.address], &[]);
+    for fields in [
+        "Content-Length: 4\r\nTransfer-Encoding: chunked\r\n",
+        "Transfer-Encoding: chunked\r\nContent-Length: 4\r\n",
+        "Content-Length: 55\r\nTransfer-Encoding: chunked\r\n",
+    ] {
+        let before = upstream.requests();
+        let request = format!(
+            "POST /outer HTTP/1.1\r\nHost: a\r\n{fields}\r\n0\r\n\r\nGET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n"
+        );
+        let answer = talk(&gateway.address, &request);
+        assert!(!answer.contains("/smuggled"), "{answer}");
+        assert_eq!(
+            answer.matches("HTTP/1.1 200").count() + answer.matches("HTTP/1.1 400").count(),
+            1,
+            "{answer}"
+        );
+        assert!(upstream.requests() <= before + 1, "two requests");
+    }
+}
+
+#[test]
+fn requests_that_reached_nobody_are_sent_again() {
+    let upstream = mirror();
+    let nobody = nobody();
+    let gateway = start(&[&nobody, &upstream.address], &[]);
+    for _ in 0..6 {
+        // Also one that is not idempotent, with a body: none of it was sent.
+        assert_eq!(send(&gateway.address, "POST", "/", "", "body").status, 200);
+    }
+    wait_for("the health check sees it", || {
+        metric(&metrics(&gateway), &format!("gateway_upstream_up{{upstream=\"{nobody}\"}}")) == 0.0
+    });
+    assert_eq!(get(&gateway.admin, "/healthz").status, 200);
+    let alone = start(&[&nobody], &[]);
+    assert!([502, 503].contains(&get(&alone.address, "/").status));
+    wait_for("the health of the gateway", || get(&alone.admin, "/healthz").status == 503);
+    assert_eq!(get(&alone.address, "/").status, 503);
+}
+
+/// An upstream that takes a request and breaks off: `GET` is repeated, `POST` is not.
+#[test]
+fn only_idempotent_requests_are_repeated() {
+    let breaks = Upstream::start(|_, _| Ok(()));
+    let gateway = start(&[&breaks.address], &["--retries", "2"]);
+    assert_eq!(get(&gateway.address, "/").status, 502);
+    assert_eq!(breaks.requests(), 3);
+    assert_eq!(send(&gateway.address, "POST", "/", "", "").status, 502);
+    assert_eq!(breaks.requests(), 4);
+    // A body that was read cannot be sent again.
+    assert_eq!(send(&gateway.address, "PUT", "/", "", "body").status, 502);
+    assert_eq!(breaks.requests(), 5);
+
+    // A byte of the answer has arrived: the client gets the cut, and not another answer behind it.
+    let cuts =
+        Upstream::start(|_, stream| stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf"));
+    let gateway = start(&[&cuts.address], &[]);
+    assert!(talk(&gateway.address, "GET / HTTP/1.1\r\nHost: a\r\n\r\n").ends_with("half"));
+    assert_eq!(cuts.requests(), 1);
+}
+
+#[test]
+fn an_upstream_that_does_not_answer_has_a_time_limit() {
+    let silent = Upstream::start(|_, stream| stream.read(&mut [0]).map(drop));
+    let gateway = start(&[&silent.address], &["--answer-seconds", "1"]);
+    assert_eq!(get(&gateway.address, "/").status, 504);
+    assert_eq!(silent.requests(), 1);
+}
+
+#[test]
+fn too_many_requests_at_once_are_refused() {
+    let silent = Upstream::start(|_, stream| stream.read(&mut [0]).map(drop));
+    let gateway = start(&[&silent.address], &["--requests", "2", "--answer-seconds", "5"]);
+    let mut held: Vec<_> = (0..2).map(|_| connect(&gateway.address)).collect();
+    for stream in &mut held {
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").expect("written");
+    }
+    wait_for("both are there", || silent.requests() == 2);
+    let refused = get(&gateway.address, "/");
+    assert!(refused.status == 503 && refused.head.contains("retry-after: 1"), "{}", refused.head);
+    assert_eq!(metric(&metrics(&gateway), "gateway_refused_total"), 1.0);
+    // Their time limit frees the places.
+    wait_for("they are gone", || metric(&metrics(&gateway), "gateway_requests") == 0.0);
+}
+
+/// Several MiB in both directions, and the upstream reads them from chunks.
+#[test]
+fn bodies_stream() {
+    let upstream = mirror();
+    let gateway = start(&[&upstream.address], &[]);
+    let body = "0123456789abcdef".repeat(200_000);
+    let answer = send(&gateway.address, "POST", "/", "", &body);
+    assert!(answer.body.ends_with(&body), "{} of {}", answer.body.len(), body.len());
+}
+
+/// A WebSocket server of tungstenite, on threads.
+fn echo() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("bound");
+    let address = listener.local_addr().expect("an address").to_string();
+    thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            thread::spawn(move || {
+                let Ok(mut socket) = tungstenite::accept(stream) else { return };
+                while let Ok(message) = socket.read() {
+                    if (message.is_text() || message.is_binary()) && socket.send(message).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    address
+}
+
+/// A gateway before such a server. Health checks are no handshakes, and get no answer, so there is only one.
+fn before_echo(echo: &str, arguments: &[&str]) -> Service {
+    let all = [&["--upstream", echo, "--health-millis", "1000000"], arguments].concat();
+    Service::start(env!("CARGO_BIN_EXE_gateway"), &all)
+}
+
+#[test]
+fn websockets_pass_through_and_drain() {
+    let echo = echo();
+    let mut gateway = before_echo(&echo, &["--grace", "50"]);
+    let open = |gateway: &Service| {
+        let url = format!("ws://{}/", gateway.address);
+        tungstenite::client(url, connect(&gateway.address)).expect("a handshake").0
+    };
+    let mut sockets: Vec<_> = (0..10).map(|_| open(&gateway)).collect();
+    let large = "x".repeat(300_000);
+    for socket in &mut sockets {
+        for text in ["one", &large] {
+            socket.send(text.into()).expect("sent");
+            assert_eq!(socket.read().expect("a message"), text.into());
+        }
+    }
+    // It still works while the gateway drains, and its end ends the gateway.
+    let mut last = sockets.pop().expect("one of ten");
+    drop(sockets);
+    gateway.terminate();
+    wait_for("the listener is closed", || std::net::TcpStream::connect(&gateway.address).is_err());
+    last.send("late".into()).expect("sent");
+    assert_eq!(last.read().expect("a message"), "late".into());
+    last.close(None).expect("sent");
+    while last.read().is_ok() {}
+    drop(last);
+    assert!(gateway.ended().success());
+}
+
+#[test]
+fn a_silent_websocket_is_cut() {
+    let echo = echo();
+    let gateway = before_echo(&echo, &["--idle-seconds", "1"]);
+    let url = format!("ws://{}/", gateway.address);
+    let mut socket = tungstenite::client(url, connect(&gateway.address)).expect("a handshake").0;
+    socket.send("x".into()).expect("sent");
+    assert_eq!(socket.read().expect("a message"), "x".into());
+    assert!(socket.read().is_err(), "it is silent");
+}
+
+/// SIGTERM while an answer is made: it arrives, and the gateway ends.
+#[test]
+fn sigterm_drains() {
+    let (hold, held) = std::sync::mpsc::channel::<()>();
+    let held = std::sync::Mutex::new(held);
+    let upstream = Upstream::start(move |_, stream| {
+        let _ = held.lock().expect("not poisoned").recv();
+        stream.write_all(ok("late").as_bytes())
+    });
+    let mut gateway = start(&[&upstream.address], &["--grace", "50"]);
+    let address = gateway.address.clone();
+    let client = thread::spawn(move || get(&address, "/").body);
+    wait_for("the request is there", || upstream.requests() == 1);
+    gateway.terminate();
+    wait_for("the listener is closed", || std::net::TcpStream::connect(&gateway.address).is_err());
+    thread::sleep(Duration::from_millis(50));
+    hold.send(()).expect("it waits");
+    assert_eq!(client.join().expect("an answer"), "late");
+    assert!(gateway.ended().success());
+}
