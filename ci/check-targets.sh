@@ -20,7 +20,7 @@ has_std() {
     lib=$(rustc --print target-libdir --target "$1" 2>&1) || { reason=$lib; return 1; }
     compgen -G "$lib/libcore-*" >/dev/null && return
     command -v rustup >/dev/null || { reason="no rustup, and nothing in $lib"; return 1; }
-    reason=$(timeout 120 rustup target add "$1" 2>&1) && return
+    reason=$(timeout 600 rustup target add "$1" 2>&1) && return
     reason="rustup target add: ${reason##*$'\n'}"
     return 1
 }

@@ -4,7 +4,7 @@
 . "$(dirname "$0")/common.sh"
 within 900 cargo test -p sward-interpose
 # In coroutines whose homes move.
-SWARD_HOMES=auto within 300 cargo test -q -p sward-interpose --tests
+SWARD_HOMES=auto within 900 cargo test -q -p sward-interpose --tests
 RUSTDOCFLAGS="-D warnings" within 900 cargo doc -q --no-deps -p sward-interpose
 within 900 cargo test -p sward-compat -p sward-hyper -p sward-tracing --all-features
 # Each feature by itself.
