@@ -161,5 +161,6 @@ nginx
 export CARGO_INCREMENTAL=0 CARGO_PROFILE_DEV_DEBUG=0
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-target/servers}
 within 1200 cargo test -q -p ecosystem-tests
-within 1200 cargo test -q -p ecosystem-tests --features rows --test rows --no-run
-within 1200 cargo test -q -p ecosystem-tests --features rows --test rows -- --test-threads=1 --nocapture "$@"
+within 1200 cargo test -q -p ecosystem-tests --features rows --test rows --test parked --no-run
+within 1200 cargo test -q -p ecosystem-tests --features rows --test rows --test parked -- \
+    --test-threads=1 --nocapture "$@"

@@ -36,8 +36,9 @@ fn table() -> BTreeMap<String, Vec<String>> {
 
 /// The text of all tests.
 fn tests() -> String {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/rows");
-    fs::read_dir(folder).unwrap().map(|entry| read(&entry.unwrap().path())).collect()
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+    let files = ["parked", "rows"].into_iter().flat_map(|folder| fs::read_dir(tests.join(folder)).unwrap());
+    files.map(|entry| read(&entry.unwrap().path())).collect()
 }
 
 #[test]
