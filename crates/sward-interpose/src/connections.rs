@@ -2,10 +2,10 @@
 
 use crate::errno::{errno, fail, set_errno};
 use crate::real;
-use crate::scope::Scope;
+use crate::scope::{Scope, mark_thread};
 use crate::watch::{Blocking, Interest, Naps, Waited, is_nonblocking, is_ready, option, wait};
 use libc::{c_int, pid_t};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, TryLockError};
 use sward::task::catch_cancel;
 
 const LOCKS: usize = 64;
@@ -22,7 +22,13 @@ pub(crate) fn accept(scope: &Scope, fd: c_int, call: impl Fn() -> c_int) -> c_in
         return call();
     }
     Blocking::to_read(scope, fd).retry(|| {
-        let _turn = TURNS[fd as usize % LOCKS].lock().unwrap_or_else(PoisonError::into_inner);
+        // The holder may be blocked after all, by an accept of another thread that was faster.
+        let turn = match TURNS[fd as usize % LOCKS].try_lock() {
+            Ok(turn) => turn,
+            Err(TryLockError::Poisoned(turn)) => turn.into_inner(),
+            Err(TryLockError::WouldBlock) => return fail(libc::EAGAIN),
+        };
+        let _turn = turn;
         if is_nonblocking(fd) || is_ready(fd, libc::POLLIN) { call() } else { fail(libc::EAGAIN) }
     })
 }
@@ -38,8 +44,8 @@ pub(crate) fn connect(scope: &Scope, fd: c_int, call: impl Fn() -> c_int) -> c_i
         // SAFETY: as above, twice.
         unsafe { libc::fcntl(fd, libc::F_SETFL, flags | libc::O_NONBLOCK) };
         let error = if call() == 0 { 0 } else { errno() };
-        // SAFETY: as above.
-        unsafe { libc::fcntl(fd, libc::F_SETFL, flags) };
+        // SAFETY: as above, twice. Others may have set other flags meanwhile.
+        unsafe { libc::fcntl(fd, libc::F_SETFL, libc::fcntl(fd, libc::F_GETFL) & !libc::O_NONBLOCK) };
         error
     };
     let mut blocking = Blocking::to_write(scope, fd);
@@ -83,9 +89,9 @@ impl<T> Lent<T> {
     }
 }
 
-/// `getaddrinfo(3)`, which `call` makes, on a thread of the pool: it makes its system calls inside of the C
-/// library. `errno` is that of the call.
-pub(crate) fn resolve(call: impl Fn() -> c_int) -> c_int {
+/// Makes the call on a thread of the pool, for calls that make their system calls inside of the C library, or
+/// cannot be made in parts. `errno` is that of the call. An error number if the call was not made.
+pub(crate) fn on_pool<R: Send>(call: impl Fn() -> R) -> Result<R, c_int> {
     let call = Lent(call);
     let outcome = catch_cancel(|| {
         sward::blocking(|| {
@@ -93,16 +99,28 @@ pub(crate) fn resolve(call: impl Fn() -> c_int) -> c_int {
             (result, errno())
         })
     });
-    crate::scope::mark_thread();
-    let (result, error) = match outcome {
-        Ok(Ok(outcome)) => outcome,
+    mark_thread();
+    match outcome {
+        Ok(Ok((result, error))) => {
+            set_errno(error);
+            Ok(result)
+        }
         // There is no thread.
-        Ok(Err(_)) => (libc::EAI_AGAIN, libc::EAGAIN),
+        Ok(Err(_)) => Err(libc::EAGAIN),
         // Cancelled before a thread has taken it.
-        Err(_) => (libc::EAI_SYSTEM, libc::ECANCELED),
+        Err(_) => Err(libc::ECANCELED),
+    }
+}
+
+/// `getaddrinfo(3)`, which `call` makes.
+pub(crate) fn resolve(scope: &Scope, call: impl Fn() -> c_int) -> c_int {
+    let error = match scope.guard(|| on_pool(call)) {
+        Some(Ok(result)) => return result,
+        Some(Err(error)) => error,
+        None => libc::ECANCELED,
     };
     set_errno(error);
-    result
+    if error == libc::EAGAIN { libc::EAI_AGAIN } else { libc::EAI_SYSTEM }
 }
 
 /// `waitpid(2)` of one child, which `call` makes with these options more.

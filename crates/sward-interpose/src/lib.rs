@@ -50,14 +50,23 @@
 //! | `nanosleep`, `clock_nanosleep`, `usleep`, `sleep` | |
 //! | `getaddrinfo` | on the pool of [`sward::blocking()`] |
 //! | `waitpid` | of one child, for its end |
-//! | `close` | ends the waits of coroutines for that descriptor, with `EBADF` |
+//! | `close`, `dup2`, `dup3`, `close_range` | do not park; they end the waits of coroutines for what they close, with `EBADF` |
 //!
 //! The names that glibc gives to some of them for `_FORTIFY_SOURCE` are included, such as `__read_chk`.
 //!
-//! What still blocks: files and disks; futexes, so all locks and condition variables of std, of others and of
-//! pthreads; `epoll_wait` and io_uring; `flock` and `fcntl` locks; `sendfile` and `splice`, which
-//! [`std::io::copy`] uses between a pipe or a file and a socket; `recvmmsg` and `sendmmsg`; what glibc calls
-//! by itself, as in `fread`, `system`, `pclose` and `gethostbyname`.
+//! What still blocks:
+//!
+//! - files, disks, and the opening of a FIFO;
+//! - the standard streams, descriptors 0 to 2: std holds a lock while it uses them, which siblings may want;
+//! - futexes, and so all locks and condition variables of std, of others and of pthreads;
+//! - `epoll_wait` and io_uring; `flock` and locks of `fcntl`; message queues; `sigwait` and `pause`;
+//! - `sendfile` and `splice`, which [`std::io::copy`] uses between a pipe or a file and a socket; `recvmmsg`
+//!   and `sendmmsg`;
+//! - `wait`, `waitid`, `wait4`, and `waitpid` of any child;
+//! - what glibc calls by itself, as in `fread`, `system`, `pclose` and `gethostbyname`, and its other names
+//!   for the same calls (`__read`, `__poll`); system calls by `syscall`;
+//! - libraries that are loaded with `RTLD_DEEPBIND`; and everything if this crate is part of a library that
+//!   is itself loaded by `dlopen`.
 //!
 //! # How it works
 //!
@@ -68,7 +77,8 @@
 //! Inside, a call is made such that it does not block (`MSG_DONTWAIT`, `RWF_NOWAIT`; or `poll` first, where
 //! neither is known). If it would block, the coroutine waits for an epoll instance of this crate to which the
 //! descriptor is added. So `O_NONBLOCK` is left alone, which other threads and processes may share. The
-//! exception is `connect`, which sets it for the moment in which the connection is begun. A descriptor that
+//! exception is `connect`, which sets it for the moment in which the connection is begun: a second `connect`
+//! of another thread at that moment would not wait. A descriptor that
 //! is non-blocking already behaves as always: `EAGAIN`.
 //!
 //! - Each coroutine that waits takes two descriptors for the time of its wait. If there are none, it asks the
@@ -76,6 +86,11 @@
 //! - `poll` and then a call: with terminals, with pipes on kernels before 6.4, and with `accept`. If another
 //!   thread or process is faster in between, the call blocks the worker. Coroutines that accept from one
 //!   listener do not do this to one another.
+//! - Once in 64 calls that need not wait, the coroutine lets others have a turn.
+//! - A write to a terminal is made on the pool of [`sward::blocking()`].
+//! - `write` on a `SOCK_SEQPACKET` does not mark the end of a record, which matters to SCTP.
+//! - A panic of the runtime in a wait ([`Builder::checks`](sward::runtime::Builder::checks) may cause one)
+//!   ends the call with `ECANCELED`, and goes on when `park_blocking` returns.
 //! - A signal does not end a wait, so nothing fails with `EINTR`.
 //! - A forked child has no runtime, and so no call parks there. [`std::process::Command`] may be used inside.
 //! - A coroutine that is spawned inside is outside.
@@ -84,9 +99,9 @@
 //!
 //! A cancellation, a limit of [`sward::time::timeout()`] and the shutdown do not unwind out of these calls,
 //! since there may be frames of C. The call fails with `ECANCELED`, and so does each further one that would
-//! have to wait. What the library makes of it is its error. The next cancellation point outside unwinds as
-//! usual. It is `ECANCELED` for time limits as well: libraries take `ETIMEDOUT` for a state of the peer, and
-//! try again.
+//! have to wait, and one in 64 of the others. What the library makes of it is its error. The next
+//! cancellation point outside unwinds as usual. It is `ECANCELED` for time limits as well: libraries take
+//! `ETIMEDOUT` for a state of the peer, and try again.
 //!
 //! The sleeping calls return as if the time had passed, since their callers try again after any error. A
 //! `getaddrinfo` that runs is awaited.
@@ -95,9 +110,10 @@
 //!
 //! # What it costs
 //!
-//! Outside of `park_blocking`, an overridden call takes one load more while no coroutine is inside, and one
-//! look-up in a thread-local and in a short list otherwise. sward's own calls go through the overrides, too:
-//! its descriptors are non-blocking, so they never park.
+//! Outside of `park_blocking`, an overridden call takes one load more while no coroutine is inside.
+//! Otherwise, on threads on which a coroutine was ever inside, it looks up whether its own coroutine is: that
+//! takes a reference to the coroutine and a look into a short list. sward's own calls go through the
+//! overrides, too: its descriptors are non-blocking, so they never park.
 //!
 //! # Platforms
 //!
@@ -157,7 +173,8 @@ pub const PARKS: bool = cfg!(all(target_os = "linux", target_env = "gnu", target
 ///   `errno`.
 /// - *No pointer to a thread-local buffer over a blocking call*, such as the result of `strerror`, if
 ///   siblings may call that function.
-/// - *No blocking call in a signal handler* that interrupts the coroutine.
+/// - *No blocking call, and no `close`, in a signal handler* that interrupts the coroutine: `close` may wake
+///   coroutines.
 /// - *In a runtime with [`migrate_started`](sward::runtime::Builder::migrate_started) the coroutine is
 ///   [pinned](sward::task::Builder::pinned)*: C code may keep the address of `errno`, or of any other
 ///   thread-local, over a call.

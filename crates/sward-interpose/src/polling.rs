@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 const EVENTS: u32 = 0x23ff;
 /// A wait as short as this has not waited.
 const SPURIOUS: Duration = Duration::from_micros(100);
-/// More descriptors than this are left to the kernel: the sets may be shorter than the caller says.
-const MOST_SELECTED: c_int = 1 << 16;
+/// How many descriptors a set of the C library holds.
+const SET_SIZE: c_int = libc::FD_SETSIZE as c_int;
 
 /// A time from now, unless it never comes.
 fn at(timeout: Option<Duration>) -> Option<Instant> {
@@ -145,11 +145,10 @@ impl Set {
         if !self.caller.is_null() {
             // SAFETY: passed on to the caller.
             unsafe {
-                ptr::copy_nonoverlapping(
-                    self.now.as_ptr().cast(),
-                    self.caller.cast::<u8>(),
-                    self.now.len() * 8,
-                );
+                let words = self.caller.cast::<u64>();
+                for (at, now) in self.now.iter().enumerate().filter(|(at, now)| self.before[*at] != **now) {
+                    words.add(at).write_unaligned(*now);
+                }
             }
         }
     }
@@ -162,16 +161,24 @@ impl Set {
     }
 }
 
-/// Whether a call of `select` may park.
-pub(crate) fn may_wait(count: c_int) -> bool {
-    (0..=MOST_SELECTED).contains(&count)
+/// How many descriptors of a set the kernel looks at; `None` if nobody knows, or the count is wrong. The sets
+/// of the caller may be shorter than the count says: the kernel stops at the size of the process's table.
+pub(crate) fn selected(count: c_int) -> Option<c_int> {
+    if (0..=SET_SIZE).contains(&count) {
+        return Some(count);
+    }
+    let table = || {
+        let status = std::fs::read_to_string("/proc/self/status").ok()?;
+        status.lines().find_map(|line| line.strip_prefix("FDSize:"))?.trim().parse().ok()
+    };
+    if count < 0 { None } else { table().map(|table: c_int| table.min(count)) }
 }
 
 /// `select(2)`, without its change of the timeout.
 ///
 /// # Safety
 ///
-/// That of `select(2)`, for a count that `may_wait` accepts.
+/// That of `select(2)`, for a count that `selected` has returned.
 pub(crate) unsafe fn select(
     scope: &Scope,
     count: c_int,

@@ -5,10 +5,11 @@
 
 use crate::errno::{errno, set_errno};
 use libc::{
-    SYS_accept4, SYS_clock_nanosleep, SYS_close, SYS_connect, SYS_nanosleep, SYS_ppoll, SYS_pselect6,
-    SYS_read, SYS_readv, SYS_recvfrom, SYS_recvmsg, SYS_sendmsg, SYS_sendto, SYS_wait4, SYS_write,
-    SYS_writev, addrinfo, c_char, c_int, c_uint, c_void, clockid_t, fd_set, iovec, msghdr, nfds_t, pid_t,
-    pollfd, sigset_t, size_t, sockaddr, socklen_t, ssize_t, syscall, timespec, timeval, useconds_t,
+    SYS_accept4, SYS_clock_nanosleep, SYS_close, SYS_close_range, SYS_connect, SYS_dup3, SYS_nanosleep,
+    SYS_ppoll, SYS_pselect6, SYS_read, SYS_readv, SYS_recvfrom, SYS_recvmsg, SYS_sendmsg, SYS_sendto,
+    SYS_wait4, SYS_write, SYS_writev, addrinfo, c_char, c_int, c_uint, c_void, clockid_t, fd_set, iovec,
+    msghdr, nfds_t, pid_t, pollfd, sigset_t, size_t, sockaddr, socklen_t, ssize_t, syscall, timespec,
+    timeval, useconds_t,
 };
 use std::ffi::CStr;
 use std::mem;
@@ -132,6 +133,17 @@ real! {
     fn waitpid(child: pid_t, status: *mut c_int, options: c_int) -> pid_t =
         syscall(SYS_wait4, child, status, options, 0usize);
     fn close(fd: c_int) -> c_int = syscall(SYS_close, fd);
+    fn dup2(from: c_int, to: c_int) -> c_int =
+        if from != to {
+            syscall(SYS_dup3, from, to, 0) as c_int
+        } else if libc::fcntl(from, libc::F_GETFD) < 0 {
+            -1
+        } else {
+            to
+        };
+    fn dup3(from: c_int, to: c_int, flags: c_int) -> c_int = syscall(SYS_dup3, from, to, flags);
+    fn close_range(first: c_uint, last: c_uint, flags: c_int) -> c_int =
+        syscall(SYS_close_range, first, last, flags);
     fn getaddrinfo(
         node: *const c_char, service: *const c_char, hints: *const addrinfo, found: *mut *mut addrinfo
     ) -> c_int = {

@@ -11,14 +11,19 @@
 //! Invariant: only the owner writes `owner` of its node, and only the owner uses the cells. The state follows
 //! the coroutine: it is found by the coroutine's number, on whatever thread it runs.
 
-use crate::errno::{errno, set_errno};
+use crate::errno::{errno, fail, set_errno};
+use std::any::Any;
 use std::cell::Cell;
 use std::hash::{Hash, Hasher};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
+use sward::task::{catch_cancel, mask};
 
 const LISTS: usize = 256;
 const FREE: u64 = 0;
+/// After how many calls that need not wait a coroutine lets others have a turn.
+const BUDGET: u32 = 64;
 
 /// How many coroutines are inside now. While there is none, an override costs this one load.
 static INSIDE: AtomicUsize = AtomicUsize::new(0);
@@ -38,6 +43,10 @@ pub(crate) struct Node {
     depth: Cell<usize>,
     /// Whether an override runs. What it calls is not overridden.
     busy: Cell<bool>,
+    /// How many overrides have run since the coroutine last let others have a turn.
+    calls: Cell<u32>,
+    /// A panic that has come out of a wait. It must not unwind through frames of C.
+    panic: Cell<Option<Box<dyn Any + Send>>>,
     /// The process. A forked child has a copy of the node, but no runtime.
     process: Cell<u32>,
 }
@@ -117,6 +126,8 @@ fn take(owner: u64) -> &'static Node {
         next: ptr::null(),
         depth: Cell::new(0),
         busy: Cell::new(false),
+        calls: Cell::new(0),
+        panic: Cell::new(None),
         process: Cell::new(0),
     }));
     let mut head = list.load(Ordering::Relaxed);
@@ -140,6 +151,8 @@ pub(crate) fn inside<R>(f: impl FnOnce() -> R) -> R {
             let depth = self.0.depth.get() - 1;
             self.0.depth.set(depth);
             if depth == 0 {
+                self.0.calls.set(0);
+                drop(self.0.panic.take());
                 self.0.owner.store(FREE, Ordering::Release);
                 INSIDE.fetch_sub(1, Ordering::Relaxed);
             }
@@ -159,7 +172,11 @@ pub(crate) fn inside<R>(f: impl FnOnce() -> R) -> R {
     node.depth.set(node.depth.get() + 1);
     let _leave = Leave(node);
     mark_thread();
-    f()
+    let value = f();
+    if let Some(panic) = node.panic.take() {
+        resume_unwind(panic);
+    }
+    value
 }
 
 /// An override that runs for a coroutine inside. Until it is dropped, the calls below it are not overridden.
@@ -172,14 +189,33 @@ impl Drop for Scope {
 }
 
 impl Scope {
-    /// Runs what the override does. As with the real calls, `errno` changes only if it returns -1.
+    /// Runs what the override does. As with the real calls, `errno` changes only if it returns -1. Once in
+    /// [`BUDGET`] calls the coroutine first lets others have a turn. A cancellation, a time limit and a panic
+    /// end the call with `ECANCELED`; [`inside`] goes on with the panic.
     pub(crate) fn call<R: PartialEq + From<i8>>(self, f: impl FnOnce(&Scope) -> R) -> R {
         let before = errno();
-        let outcome = f(&self);
+        let outcome = self.guard(|| {
+            let calls = self.0.calls.get() + 1;
+            self.0.calls.set(calls % BUDGET);
+            // Before anything is transferred.
+            if calls == BUDGET && catch_cancel(sward::yield_now).is_err() {
+                // A caller that tries again must not starve others.
+                mask(sward::yield_now);
+                return fail(libc::ECANCELED);
+            }
+            f(&self)
+        });
+        mark_thread();
+        let outcome = outcome.unwrap_or_else(|| fail(libc::ECANCELED));
         if outcome != R::from(-1) {
             set_errno(before);
         }
         outcome
+    }
+
+    /// Runs the closure; `None` if it panics.
+    pub(crate) fn guard<R>(&self, f: impl FnOnce() -> R) -> Option<R> {
+        catch_unwind(AssertUnwindSafe(f)).map_err(|panic| self.0.panic.set(Some(panic))).ok()
     }
 
     pub(crate) fn process(&self) -> u32 {

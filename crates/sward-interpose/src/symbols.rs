@@ -14,7 +14,7 @@ use crate::polling;
 use crate::real;
 use crate::scope::{Scope, scope};
 use crate::transfer::{self, Parts};
-use crate::watch::{self, end_waits};
+use crate::watch::{self, end_waits, end_waits_of};
 use libc::{
     addrinfo, c_char, c_int, c_uint, c_void, clockid_t, fd_set, iovec, msghdr, nfds_t, pid_t, pollfd,
     sigset_t, size_t, sockaddr, socklen_t, ssize_t, timespec, timeval, useconds_t,
@@ -189,7 +189,7 @@ unsafe extern "C" fn select(
     timeout: *mut timeval,
 ) -> c_int {
     let real = || unsafe { real::select(count, reads, writes, others, timeout) };
-    let Some(scope) = scope().filter(|_| polling::may_wait(count)) else { return real() };
+    let Some((scope, count)) = scope().zip(polling::selected(count)) else { return real() };
     let Some(given) = (unsafe { timeout.as_mut() }) else {
         return scope.call(|scope| unsafe { polling::select(scope, count, reads, writes, others, None) });
     };
@@ -216,9 +216,9 @@ unsafe extern "C" fn pselect(
     timeout: *const timespec,
     mask: *const sigset_t,
 ) -> c_int {
-    let scope = if mask.is_null() && polling::may_wait(count) { scope() } else { None };
-    match (scope, unsafe { limit(timeout) }) {
-        (Some(scope), Some(limit)) => {
+    let scope = if mask.is_null() { scope() } else { None };
+    match (scope.zip(polling::selected(count)), unsafe { limit(timeout) }) {
+        (Some((scope, count)), Some(limit)) => {
             scope.call(|scope| unsafe { polling::select(scope, count, reads, writes, others, limit) })
         }
         _ => unsafe { real::pselect(count, reads, writes, others, timeout, mask) },
@@ -315,6 +315,30 @@ unsafe extern "C" fn close(fd: c_int) -> c_int {
 }
 
 #[unsafe(no_mangle)]
+unsafe extern "C" fn dup2(from: c_int, to: c_int) -> c_int {
+    if from != to {
+        end_waits(to);
+    }
+    unsafe { real::dup2(from, to) }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn dup3(from: c_int, to: c_int, flags: c_int) -> c_int {
+    if from != to {
+        end_waits(to);
+    }
+    unsafe { real::dup3(from, to, flags) }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn close_range(first: c_uint, last: c_uint, flags: c_int) -> c_int {
+    if flags == 0 {
+        end_waits_of(first, last);
+    }
+    unsafe { real::close_range(first, last, flags) }
+}
+
+#[unsafe(no_mangle)]
 unsafe extern "C" fn getaddrinfo(
     node: *const c_char,
     service: *const c_char,
@@ -322,7 +346,7 @@ unsafe extern "C" fn getaddrinfo(
     found: *mut *mut addrinfo,
 ) -> c_int {
     let real = || unsafe { real::getaddrinfo(node, service, hints, found) };
-    scope().map_or_else(real, |_scope| connections::resolve(real))
+    scope().map_or_else(real, |scope| connections::resolve(&scope, real))
 }
 
 #[unsafe(no_mangle)]

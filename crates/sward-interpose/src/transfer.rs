@@ -7,13 +7,14 @@
 //! A blocking call that writes returns once everything is written, so a part that was written is followed by
 //! the rest. An error after a part is left to the next call, as the kernel does.
 
+use crate::connections::on_pool;
 use crate::errno::{errno, fail, set_errno};
 use crate::real;
 use crate::scope::Scope;
 use crate::watch::{Blocking, is_nonblocking, is_ready, option};
 use libc::{
-    MSG_DONTWAIT, MSG_ERRQUEUE, MSG_FASTOPEN, MSG_NOSIGNAL, MSG_PEEK, MSG_WAITALL, c_int, iovec, msghdr,
-    ssize_t,
+    MSG_DONTWAIT, MSG_ERRQUEUE, MSG_FASTOPEN, MSG_NOSIGNAL, MSG_OOB, MSG_PEEK, MSG_WAITALL, c_int, iovec,
+    msghdr, ssize_t,
 };
 use std::ptr;
 
@@ -177,7 +178,7 @@ fn message_of(parts: &mut [iovec]) -> msghdr {
 
 /// Whether a call with these flags may wait at all.
 pub(crate) fn may_wait(flags: c_int) -> bool {
-    flags & (MSG_DONTWAIT | MSG_ERRQUEUE) == 0
+    flags & (MSG_DONTWAIT | MSG_ERRQUEUE | MSG_OOB) == 0
 }
 
 /// Repeats a call of a socket that receives at an offset: until it receives anything, or all if
@@ -252,6 +253,9 @@ pub(crate) unsafe fn recvfrom(
 pub(crate) unsafe fn recvmsg(scope: &Scope, fd: c_int, message: *mut msghdr, flags: c_int) -> ssize_t {
     // SAFETY: asked for only once the kernel has accepted the message.
     let parts = || unsafe { Parts::new((*message).msg_iov, (*message).msg_iovlen as c_int) };
+    // The kernel writes there what it has used.
+    // SAFETY: the caller's message. With `MSG_WAITALL` it is read before the kernel has accepted it.
+    let room = if flags & MSG_WAITALL == 0 { 0 } else { unsafe { (*message).msg_controllen } };
     receive(
         scope,
         fd,
@@ -268,9 +272,20 @@ pub(crate) unsafe fn recvmsg(scope: &Scope, fd: c_int, message: *mut msghdr, fla
             }
             // SAFETY: as above.
             let mut rest = unsafe { parts().rest(done, usize::MAX) };
-            let mut message = message_of(&mut rest);
+            let mut later = message_of(&mut rest);
+            // SAFETY: the caller's room for what comes along, of which nothing is used so far.
+            later.msg_control = unsafe { (*message).msg_control };
+            later.msg_controllen = room;
             // SAFETY: the message and its parts outlive the call.
-            unsafe { real::recvmsg(fd, &raw mut message, flags | MSG_DONTWAIT) }
+            let received = unsafe { real::recvmsg(fd, &raw mut later, flags | MSG_DONTWAIT) };
+            if received >= 0 {
+                // SAFETY: the caller's message.
+                unsafe {
+                    (*message).msg_controllen = later.msg_controllen;
+                    (*message).msg_flags |= later.msg_flags;
+                }
+            }
+            received
         },
     )
 }
@@ -315,12 +330,34 @@ fn not_supported(error: c_int) -> bool {
     matches!(error, libc::EOPNOTSUPP | libc::ENOSYS | libc::ESPIPE)
 }
 
+/// Whether a transfer of these parts transfers nothing, for which the real call does not wait. The array of a
+/// caller is read by the kernel, since it may be anywhere.
+fn is_empty(parts: Parts) -> bool {
+    let mut copy = vec![iovec { iov_base: ptr::null_mut(), iov_len: 0 }; parts.count as usize];
+    let size = copy.len() * size_of::<iovec>();
+    let local = iovec { iov_base: copy.as_mut_ptr().cast(), iov_len: size };
+    let remote = iovec { iov_base: parts.first.cast_mut().cast(), iov_len: size };
+    // SAFETY: the copy is as large as said, and what cannot be read is an error.
+    let read =
+        unsafe { libc::process_vm_readv(libc::getpid(), &raw const local, 1, &raw const remote, 1, 0) };
+    read == size as ssize_t && copy.iter().all(|part| part.iov_len == 0)
+}
+
+/// Whether the real call is due. std holds locks while it uses its own streams, which siblings may want; and
+/// a call without bytes does not wait.
+fn is_excepted(fd: c_int, parts: Parts) -> bool {
+    (0..=2).contains(&fd) || parts.one.is_none() && is_empty(parts)
+}
+
 /// `readv(2)` of any descriptor. `real` is the caller's own call.
 ///
 /// # Safety
 ///
 /// That of `readv(2)`.
 pub(crate) unsafe fn read(scope: &Scope, fd: c_int, parts: Parts, real: impl Fn() -> ssize_t) -> ssize_t {
+    if is_excepted(fd, parts) {
+        return real();
+    }
     let mut blocking = Blocking::to_read(scope, fd);
     // SAFETY: the caller's buffers, here and below.
     let received = blocking.retry(|| unsafe { receive_parts(fd, parts) });
@@ -368,6 +405,9 @@ unsafe fn receive_parts(fd: c_int, parts: Parts) -> ssize_t {
 ///
 /// That of `writev(2)`.
 pub(crate) unsafe fn write(scope: &Scope, fd: c_int, parts: Parts, real: impl Fn() -> ssize_t) -> ssize_t {
+    if is_excepted(fd, parts) {
+        return real();
+    }
     let sent = match parts.one {
         // SAFETY: the caller's buffers, here and below.
         Some(part) => unsafe { sendto(scope, fd, part, 0, ptr::null(), 0) },
@@ -384,7 +424,9 @@ pub(crate) unsafe fn write(scope: &Scope, fd: c_int, parts: Parts, real: impl Fn
     }
     match kind(fd) {
         Kind::Disk => real(),
-        // A terminal takes what has room; a program that has stopped it blocks the call after this one.
+        // A terminal makes its writer wait until all is written.
+        // SAFETY: the call takes no pointers.
+        Kind::Device if unsafe { libc::isatty(fd) } == 1 => on_pool(real).unwrap_or_else(fail::<ssize_t>),
         Kind::Device => Blocking::to_write(scope, fd)
             .retry(|| if is_ready(fd, libc::POLLOUT) { real() } else { fail::<ssize_t>(libc::EAGAIN) }),
         // SAFETY: as above.

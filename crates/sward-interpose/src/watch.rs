@@ -34,7 +34,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use sward::io::Pollable;
-use sward::task::catch_cancel;
+use sward::task::{catch_cancel, mask};
 
 /// How many watchers a thread keeps.
 const POOLED: usize = 32;
@@ -122,6 +122,20 @@ pub(crate) fn end_waits(fd: c_int) {
     }
 }
 
+/// As `end_waits`, for all descriptors of a range.
+pub(crate) fn end_waits_of(first: u32, last: u32) {
+    if LISTED.load(Ordering::SeqCst) == 0 {
+        return;
+    }
+    for list in &WAITING {
+        let Ok(list) = list.try_lock() else { continue };
+        let in_range = |waiting: &&Waiting| (first..=last).contains(&(waiting.fd as u32));
+        let fds: Vec<_> = list.iter().filter(in_range).map(|waiting| waiting.fd).collect();
+        drop(list);
+        fds.into_iter().for_each(end_waits);
+    }
+}
+
 #[cold]
 fn end_listed_waits(fd: c_int) {
     let Some(list) = (0..TRIES).find_map(|_| match list_of(fd).try_lock() {
@@ -144,9 +158,10 @@ fn end_listed_waits(fd: c_int) {
         .filter(|waiting| waiting.fd == fd && waiting.process == process)
         .map(|waiting| Arc::clone(&waiting.watcher))
         .collect();
+    // Under the lock: a wait that has left the list knows whether its watcher can serve another one.
+    watchers.iter().for_each(|watcher| watcher.closed.store(true, Ordering::Release));
     drop(list);
     for watcher in watchers {
-        watcher.closed.store(true, Ordering::Release);
         let _ = watcher.epoll.close();
     }
 }
@@ -205,13 +220,16 @@ impl Watcher {
         });
         mark_thread();
         match outcome {
-            _ if self.closed.load(Ordering::Acquire) => Waited::Failed(libc::EBADF),
             Ok(Ok(())) => Waited::Ready,
             Ok(Err(error)) if error.kind() == ErrorKind::WouldBlock => Waited::TimedOut,
             // The runtime has shut down, or a limit has passed where nothing can unwind.
             Ok(Err(_)) => Waited::Failed(libc::ECANCELED),
             // A cancellation, or a time limit. It must not unwind through frames of C.
-            Err(_) => Waited::Failed(libc::ECANCELED),
+            Err(_) => {
+                // A caller that tries again must not starve others.
+                mask(sward::yield_now);
+                Waited::Failed(libc::ECANCELED)
+            }
         }
     }
 }
@@ -240,8 +258,11 @@ pub(crate) fn wait(scope: &Scope, interests: &[Interest], timeout: Option<Durati
             _ => ask_repeatedly(interests, timeout),
         };
     }
-    let waited = watcher.park(timeout);
+    let mut waited = watcher.park(timeout);
     drop(listed);
+    if watcher.closed.load(Ordering::Acquire) {
+        waited = Waited::Failed(libc::EBADF);
+    }
     match (waited, interests) {
         (Waited::Ready, [_]) if watcher.kept.load(Ordering::Relaxed) < KEPT => pool(watcher),
         _ => give_back(watcher, interests),
@@ -357,6 +378,10 @@ fn ask_repeatedly(interests: &[Interest], timeout: Option<Duration>) -> Waited {
 /// Parks for that time. False if a cancellation or a time limit has ended it.
 pub(crate) fn sleep(time: Duration) -> bool {
     let ended = catch_cancel(|| sward::sleep(time)).is_ok();
+    if !ended {
+        // As above: some sleep in a loop until something happens.
+        mask(|| sward::sleep(time.min(Duration::from_millis(2))));
+    }
     mark_thread();
     ended
 }

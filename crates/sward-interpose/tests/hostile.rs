@@ -75,6 +75,7 @@ fn of_transfers() {
         let part = libc::iovec { iov_base: b, iov_len: 8 };
         let bad = libc::iovec { iov_base: nowhere(), iov_len: 8 };
         let many = [part; 1025];
+        let empty = [libc::iovec { iov_base: b, iov_len: 0 }; 2];
         let header = |parts: *const libc::iovec, count: usize| {
             // SAFETY: zeros are a valid header.
             let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
@@ -104,7 +105,6 @@ fn of_transfers() {
                     libc::recvfrom(d, b, 8, libc::MSG_TRUNC | libc::MSG_PEEK, null_mut(), null_mut())
                 }),
                 ("recvmsg nowhere", &|| libc::recvmsg(s, nowhere(), 0)),
-                ("recvmsg waitall nowhere", &|| libc::recvmsg(s, nowhere(), libc::MSG_WAITALL)),
                 ("recvmsg bad part", &|| libc::recvmsg(s, kept(header(&raw const bad, 1)), 0)),
                 ("recvmsg many", &|| libc::recvmsg(s, kept(header(many.as_ptr(), 1025)), 0)),
                 ("recvmsg huge", &|| libc::recvmsg(s, kept(header(many.as_ptr(), usize::MAX)), 0)),
@@ -139,6 +139,11 @@ fn of_transfers() {
                 ("readv bad part", &|| libc::readv(r, &raw const bad, 1)),
                 ("readv none", &|| libc::readv(s, &raw const part, 0)),
                 ("readv less than none", &|| libc::readv(s, &raw const part, -1)),
+                ("readv of nothing", &|| libc::readv(d, empty.as_ptr(), 2)),
+                ("writev of nothing", &|| libc::writev(o, empty.as_ptr(), 2)),
+                ("the datagram", &|| libc::recv(d, b, 8, libc::MSG_TRUNC)),
+                ("no more datagrams", &|| libc::recv(d, b, 8, libc::MSG_DONTWAIT)),
+                ("recv urgent", &|| libc::recv(s, b, 1, libc::MSG_OOB)),
                 ("readv many", &|| libc::readv(s, many.as_ptr(), 1025)),
                 ("write bad fd", &|| libc::write(-1, b, 8)),
                 ("write socket nowhere", &|| libc::write(s, nowhere(), 8)),
@@ -340,6 +345,8 @@ fn all_symbols_are_exported() {
         c"waitpid",
         c"close",
         c"getaddrinfo",
+        c"dup2",
+        c"dup3",
         c"__read_chk",
         c"__recv_chk",
         c"__recvfrom_chk",

@@ -11,7 +11,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// In `park_blocking`.
@@ -460,4 +460,183 @@ fn a_hundred_coroutines_on_two_workers() {
         clients.into_iter().for_each(|client| client.join().unwrap());
         server.join().unwrap();
     });
+}
+
+/// The kernel stops at the size of the process's table, so a count may be larger than the set.
+#[test]
+fn select_writes_nothing_behind_the_set() {
+    #[repr(C)]
+    struct Memory {
+        set: [AtomicU64; 16],
+        behind: [AtomicU64; 512],
+    }
+    static MEMORY: Memory =
+        Memory { set: [const { AtomicU64::new(0) }; 16], behind: [const { AtomicU64::new(0) }; 512] };
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let answer = waits_for(
+        move || {
+            let fd = ours.as_raw_fd();
+            MEMORY.set[fd as usize / 64].store(1 << (fd % 64), Ordering::Relaxed);
+            let null = std::ptr::null_mut();
+            // SAFETY: the memory is larger than the count says.
+            unsafe {
+                libc::select(32_768, (&raw const MEMORY).cast_mut().cast(), null, null, std::ptr::null_mut())
+            }
+        },
+        move || {
+            sward::sleep(Duration::from_millis(2));
+            MEMORY.behind[0].store(7, Ordering::Relaxed);
+            (&theirs).write_all(b"abc").map(|()| theirs)
+        },
+    );
+    assert_eq!((answer, MEMORY.behind[0].load(Ordering::Relaxed)), (1, 7));
+}
+
+/// A call that never has to wait lets others go first now and then, and meets a cancellation.
+#[test]
+fn calls_that_need_not_wait_starve_nobody() {
+    on_one_worker(|| {
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.connect(socket.local_addr().unwrap()).unwrap();
+        let started = Arc::new(AtomicBool::new(false));
+        let starts = started.clone();
+        let ended = Arc::new(std::sync::Mutex::new(None));
+        let ends = ended.clone();
+        let sends = sward::spawn(move || {
+            let error = inside(|| {
+                starts.store(true, Ordering::Relaxed);
+                (0..2_000_000).find_map(|_| socket.send(b"abc").err())
+            });
+            *ends.lock().unwrap() = Some(error.and_then(|error| error.raw_os_error()));
+        });
+        while !started.load(Ordering::Relaxed) {
+            sward::yield_now();
+        }
+        sends.cancel();
+        let _ = sends.join();
+        assert_eq!(*ended.lock().unwrap(), Some(Some(libc::ECANCELED)));
+    });
+}
+
+#[test]
+fn a_cancelled_sleeper_starves_nobody() {
+    let slept = on_one_worker(|| {
+        let (stop, started) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+        let (stops, starts) = (stop.clone(), started.clone());
+        let turns = Arc::new(std::sync::Mutex::new(0));
+        let counts = turns.clone();
+        let sleeper = sward::spawn(move || {
+            inside(|| {
+                starts.store(true, Ordering::Relaxed);
+                for turn in 0..100_000 {
+                    if stops.load(Ordering::Relaxed) {
+                        break;
+                    }
+                    std::thread::sleep(Duration::from_millis(1));
+                    *counts.lock().unwrap() = turn;
+                }
+            });
+        });
+        while !started.load(Ordering::Relaxed) {
+            sward::yield_now();
+        }
+        sleeper.cancel();
+        sward::yield_now();
+        stop.store(true, Ordering::Relaxed);
+        let _ = sleeper.join();
+        *turns.lock().unwrap()
+    });
+    assert!(slept < 99_999, "nobody else had a turn");
+}
+
+#[test]
+fn dup2_ends_the_waits_for_what_it_closes() {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let (other, _its_peer) = UnixStream::pair().unwrap();
+    let fd = ours.as_raw_fd();
+    let got = waits_for(
+        move || {
+            let mut byte = 0_u8;
+            // SAFETY: one byte. Replacing the descriptor is what is tested.
+            let got = unsafe { libc::read(fd, (&raw mut byte).cast(), 1) };
+            (got, io::Error::last_os_error().raw_os_error())
+        },
+        move || {
+            sward::sleep(Duration::from_millis(2));
+            // SAFETY: both are ours.
+            assert_eq!(unsafe { libc::dup2(other.as_raw_fd(), ours.as_raw_fd()) }, ours.as_raw_fd());
+            (ours, other, theirs)
+        },
+    );
+    // On a slow machine it may not have waited before, and then it waits for the new file until that ends.
+    assert!(got == (-1, Some(libc::EBADF)) || got.0 == 0, "{got:?}");
+}
+
+/// A terminal makes its writer wait until all is written.
+#[test]
+fn a_write_to_a_terminal_leaves_the_worker_free() {
+    let (mut master, mut slave): (libc::c_int, libc::c_int) = (0, 0);
+    let null = std::ptr::null_mut();
+    // SAFETY: two places for descriptors; the rest is optional.
+    if unsafe { libc::openpty(&raw mut master, &raw mut slave, null, null.cast(), null.cast()) } != 0 {
+        eprintln!("skipped: this system has no terminals");
+        return;
+    }
+    // SAFETY: they are new, and nobody else's.
+    let (master, slave) = unsafe { (std::fs::File::from_raw_fd(master), std::fs::File::from_raw_fd(slave)) };
+    const LEN: usize = 256 << 10;
+    let written = waits_for(
+        move || (&slave).write(&vec![b'x'; LEN]).map(|written| (written, slave)),
+        move || {
+            let (mut got, mut buf) = (0, vec![0; 4096]);
+            while got < LEN {
+                got += inside(|| (&master).read(&mut buf)).unwrap();
+            }
+            master
+        },
+    );
+    assert_eq!(written.unwrap().0, LEN);
+}
+
+/// Descriptors that arrive with a later part of a message are not lost.
+#[test]
+fn waitall_keeps_what_comes_along() {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let received = waits_for(
+        move || {
+            let (mut buf, mut control) = ([0_u8; 6], [0_u64; 8]);
+            let mut part = libc::iovec { iov_base: buf.as_mut_ptr().cast(), iov_len: 6 };
+            // SAFETY: zeros are a valid header, and all is as large as said.
+            unsafe {
+                let mut message: libc::msghdr = std::mem::zeroed();
+                (message.msg_iov, message.msg_iovlen) = (&raw mut part, 1);
+                (message.msg_control, message.msg_controllen) = (control.as_mut_ptr().cast(), 64);
+                let got = libc::recvmsg(ours.as_raw_fd(), &raw mut message, libc::MSG_WAITALL);
+                let first = libc::CMSG_FIRSTHDR(&raw const message);
+                let fd =
+                    (!first.is_null()).then(|| libc::CMSG_DATA(first).cast::<libc::c_int>().read_unaligned());
+                (got, fd.map(|fd| OwnedFd::from_raw_fd(fd)).is_some())
+            }
+        },
+        move || {
+            (&theirs).write_all(b"abc").unwrap();
+            sward::sleep(Duration::from_millis(2));
+            let mut control = [0_u64; 8];
+            let mut part = libc::iovec { iov_base: b"def".as_ptr().cast_mut().cast(), iov_len: 3 };
+            // SAFETY: as above.
+            unsafe {
+                let mut message: libc::msghdr = std::mem::zeroed();
+                (message.msg_iov, message.msg_iovlen) = (&raw mut part, 1);
+                message.msg_control = control.as_mut_ptr().cast();
+                message.msg_controllen = libc::CMSG_SPACE(4) as usize;
+                let first = libc::CMSG_FIRSTHDR(&raw const message);
+                ((*first).cmsg_level, (*first).cmsg_type) = (libc::SOL_SOCKET, libc::SCM_RIGHTS);
+                (*first).cmsg_len = libc::CMSG_LEN(4) as usize;
+                libc::CMSG_DATA(first).cast::<libc::c_int>().write_unaligned(theirs.as_raw_fd());
+                assert_eq!(libc::sendmsg(theirs.as_raw_fd(), &raw const message, 0), 3);
+            }
+            theirs
+        },
+    );
+    assert_eq!(received, (6, true));
 }
