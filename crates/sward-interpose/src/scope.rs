@@ -12,6 +12,8 @@
 //! the coroutine: it is found by the coroutine's number, on whatever thread it runs.
 
 use crate::errno::{errno, fail, set_errno};
+use crate::watch::is_nonblocking;
+use libc::c_int;
 use std::any::Any;
 use std::cell::Cell;
 use std::hash::{Hash, Hasher};
@@ -189,28 +191,44 @@ impl Drop for Scope {
 }
 
 impl Scope {
-    /// Runs what the override does. As with the real calls, `errno` changes only if it returns -1. Once in
-    /// [`BUDGET`] calls the coroutine first lets others have a turn. A cancellation, a time limit and a panic
-    /// end the call with `ECANCELED`; [`inside`] goes on with the panic.
+    /// Runs what the override does. As with the real calls, `errno` changes only if it returns -1. A panic
+    /// ends the call with `ECANCELED`; [`inside`] goes on with it.
     pub(crate) fn call<R: PartialEq + From<i8>>(self, f: impl FnOnce(&Scope) -> R) -> R {
         let before = errno();
-        let outcome = self.guard(|| {
-            let calls = self.0.calls.get() + 1;
-            self.0.calls.set(calls % BUDGET);
-            // Before anything is transferred.
-            if calls == BUDGET && catch_cancel(sward::yield_now).is_err() {
-                // A caller that tries again must not starve others.
-                mask(sward::yield_now);
-                return fail(libc::ECANCELED);
-            }
-            f(&self)
-        });
-        mark_thread();
-        let outcome = outcome.unwrap_or_else(|| fail(libc::ECANCELED));
+        let outcome = self.guard(|| f(&self)).unwrap_or_else(|| fail(libc::ECANCELED));
         if outcome != R::from(-1) {
             set_errno(before);
         }
         outcome
+    }
+
+    /// As `call`, for an operation on a descriptor, or on several. Once in [`BUDGET`] calls the coroutine
+    /// first lets others have a turn. A cancellation or a time limit then ends the call with `ECANCELED`,
+    /// before it has transferred anything.
+    pub(crate) fn call_on<R>(self, fd: Option<c_int>, f: impl FnOnce(&Scope) -> R) -> R
+    where
+        R: PartialEq + From<i8>,
+    {
+        self.call(|scope| if scope.goes_on(fd) { f(scope) } else { fail(libc::ECANCELED) })
+    }
+
+    fn goes_on(&self, fd: Option<c_int>) -> bool {
+        let calls = self.0.calls.get() + 1;
+        if calls < BUDGET {
+            self.0.calls.set(calls);
+            return true;
+        }
+        if fd.is_some_and(|fd| !may_yield(fd)) {
+            return true;
+        }
+        self.0.calls.set(0);
+        let goes_on = catch_cancel(sward::yield_now).is_ok();
+        if !goes_on {
+            // A caller that tries again must not starve others.
+            mask(sward::yield_now);
+        }
+        mark_thread();
+        goes_on
     }
 
     /// Runs the closure; `None` if it panics.
@@ -220,6 +238,22 @@ impl Scope {
 
     pub(crate) fn process(&self) -> u32 {
         self.0.process.get()
+    }
+}
+
+/// Whether a call on that descriptor may yield. A file and a standard stream may be used with a lock held. A
+/// non-blocking pipe or eventfd may be the runtime's own, by which it wakes a worker.
+fn may_yield(fd: c_int) -> bool {
+    // SAFETY: `stat` is plain data, and the buffer is one.
+    let (outcome, stat) = unsafe {
+        let mut stat: libc::stat = std::mem::zeroed();
+        (libc::fstat(fd, &raw mut stat), stat)
+    };
+    match stat.st_mode & libc::S_IFMT {
+        _ if outcome != 0 || (0..=2).contains(&fd) => false,
+        libc::S_IFSOCK => true,
+        libc::S_IFIFO | 0 => !is_nonblocking(fd),
+        _ => false,
     }
 }
 

@@ -41,7 +41,7 @@ fn scope_for(flags: c_int) -> Option<Scope> {
 #[unsafe(no_mangle)]
 unsafe extern "C" fn recv(fd: c_int, buf: *mut c_void, len: size_t, flags: c_int) -> ssize_t {
     let Some(scope) = scope_for(flags) else { return unsafe { real::recv(fd, buf, len, flags) } };
-    scope.call(|scope| unsafe {
+    scope.call_on(Some(fd), |scope| unsafe {
         transfer::recvfrom(scope, fd, part(buf, len), flags, ptr::null_mut(), ptr::null_mut())
     })
 }
@@ -58,19 +58,23 @@ unsafe extern "C" fn recvfrom(
     let Some(scope) = scope_for(flags) else {
         return unsafe { real::recvfrom(fd, buf, len, flags, from, size) };
     };
-    scope.call(|scope| unsafe { transfer::recvfrom(scope, fd, part(buf, len), flags, from, size) })
+    scope.call_on(Some(fd), |scope| unsafe {
+        transfer::recvfrom(scope, fd, part(buf, len), flags, from, size)
+    })
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn recvmsg(fd: c_int, message: *mut msghdr, flags: c_int) -> ssize_t {
     let Some(scope) = scope_for(flags) else { return unsafe { real::recvmsg(fd, message, flags) } };
-    scope.call(|scope| unsafe { transfer::recvmsg(scope, fd, message, flags) })
+    scope.call_on(Some(fd), |scope| unsafe { transfer::recvmsg(scope, fd, message, flags) })
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn send(fd: c_int, buf: *const c_void, len: size_t, flags: c_int) -> ssize_t {
     let Some(scope) = scope_for(flags) else { return unsafe { real::send(fd, buf, len, flags) } };
-    scope.call(|scope| unsafe { transfer::sendto(scope, fd, part(buf, len), flags, ptr::null(), 0) })
+    scope.call_on(Some(fd), |scope| unsafe {
+        transfer::sendto(scope, fd, part(buf, len), flags, ptr::null(), 0)
+    })
 }
 
 #[unsafe(no_mangle)]
@@ -85,13 +89,13 @@ unsafe extern "C" fn sendto(
     let Some(scope) = scope_for(flags) else {
         return unsafe { real::sendto(fd, buf, len, flags, to, size) };
     };
-    scope.call(|scope| unsafe { transfer::sendto(scope, fd, part(buf, len), flags, to, size) })
+    scope.call_on(Some(fd), |scope| unsafe { transfer::sendto(scope, fd, part(buf, len), flags, to, size) })
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn sendmsg(fd: c_int, message: *const msghdr, flags: c_int) -> ssize_t {
     let Some(scope) = scope_for(flags) else { return unsafe { real::sendmsg(fd, message, flags) } };
-    scope.call(|scope| unsafe { transfer::sendmsg(scope, fd, message, flags) })
+    scope.call_on(Some(fd), |scope| unsafe { transfer::sendmsg(scope, fd, message, flags) })
 }
 
 #[unsafe(no_mangle)]
@@ -99,46 +103,46 @@ unsafe extern "C" fn read(fd: c_int, buf: *mut c_void, len: size_t) -> ssize_t {
     let real = || unsafe { real::read(fd, buf, len) };
     // A read of nothing does not block, but a receive of nothing may.
     let Some(scope) = scope().filter(|_| len > 0) else { return real() };
-    scope.call(|scope| unsafe { transfer::read(scope, fd, Parts::of(&part(buf, len)), real) })
+    scope.call_on(Some(fd), |scope| unsafe { transfer::read(scope, fd, Parts::of(&part(buf, len)), real) })
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn readv(fd: c_int, parts: *const iovec, count: c_int) -> ssize_t {
     let real = || unsafe { real::readv(fd, parts, count) };
     let Some(scope) = scope().filter(|_| PARTS.contains(&count)) else { return real() };
-    scope.call(|scope| unsafe { transfer::read(scope, fd, Parts::new(parts, count), real) })
+    scope.call_on(Some(fd), |scope| unsafe { transfer::read(scope, fd, Parts::new(parts, count), real) })
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn write(fd: c_int, buf: *const c_void, len: size_t) -> ssize_t {
     let real = || unsafe { real::write(fd, buf, len) };
     let Some(scope) = scope() else { return real() };
-    scope.call(|scope| unsafe { transfer::write(scope, fd, Parts::of(&part(buf, len)), real) })
+    scope.call_on(Some(fd), |scope| unsafe { transfer::write(scope, fd, Parts::of(&part(buf, len)), real) })
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn writev(fd: c_int, parts: *const iovec, count: c_int) -> ssize_t {
     let real = || unsafe { real::writev(fd, parts, count) };
     let Some(scope) = scope().filter(|_| PARTS.contains(&count)) else { return real() };
-    scope.call(|scope| unsafe { transfer::write(scope, fd, Parts::new(parts, count), real) })
+    scope.call_on(Some(fd), |scope| unsafe { transfer::write(scope, fd, Parts::new(parts, count), real) })
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn accept(fd: c_int, from: *mut sockaddr, size: *mut socklen_t) -> c_int {
     let real = || unsafe { real::accept(fd, from, size) };
-    scope().map_or_else(real, |scope| scope.call(|scope| connections::accept(scope, fd, real)))
+    scope().map_or_else(real, |scope| scope.call_on(Some(fd), |scope| connections::accept(scope, fd, real)))
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn accept4(fd: c_int, from: *mut sockaddr, size: *mut socklen_t, flags: c_int) -> c_int {
     let real = || unsafe { real::accept4(fd, from, size, flags) };
-    scope().map_or_else(real, |scope| scope.call(|scope| connections::accept(scope, fd, real)))
+    scope().map_or_else(real, |scope| scope.call_on(Some(fd), |scope| connections::accept(scope, fd, real)))
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn connect(fd: c_int, to: *const sockaddr, size: socklen_t) -> c_int {
     let real = || unsafe { real::connect(fd, to, size) };
-    scope().map_or_else(real, |scope| scope.call(|scope| connections::connect(scope, fd, real)))
+    scope().map_or_else(real, |scope| scope.call_on(Some(fd), |scope| connections::connect(scope, fd, real)))
 }
 
 #[unsafe(no_mangle)]
@@ -146,7 +150,7 @@ unsafe extern "C" fn poll(entries: *mut pollfd, count: nfds_t, timeout: c_int) -
     let scope = if timeout == 0 { None } else { scope() };
     let Some(scope) = scope else { return unsafe { real::poll(entries, count, timeout) } };
     let limit = u64::try_from(timeout).ok().map(Duration::from_millis);
-    scope.call(|scope| unsafe { polling::poll(scope, entries, count, limit) })
+    scope.call_on(None, |scope| unsafe { polling::poll(scope, entries, count, limit) })
 }
 
 /// The time; `None` if the kernel would refuse it.
@@ -170,11 +174,12 @@ unsafe extern "C" fn ppoll(
     timeout: *const timespec,
     mask: *const sigset_t,
 ) -> c_int {
+    let limit = unsafe { limit(timeout) };
     // The mask is the thread's, so it cannot stay over a wait of a coroutine.
-    let scope = if mask.is_null() { scope() } else { None };
-    match (scope, unsafe { limit(timeout) }) {
+    let waits = mask.is_null() && limit != Some(Some(Duration::ZERO));
+    match (if waits { scope() } else { None }, limit) {
         (Some(scope), Some(limit)) => {
-            scope.call(|scope| unsafe { polling::poll(scope, entries, count, limit) })
+            scope.call_on(None, |scope| unsafe { polling::poll(scope, entries, count, limit) })
         }
         _ => unsafe { real::ppoll(entries, count, timeout, mask) },
     }
@@ -191,15 +196,16 @@ unsafe extern "C" fn select(
     let real = || unsafe { real::select(count, reads, writes, others, timeout) };
     let Some((scope, count)) = scope().zip(polling::selected(count)) else { return real() };
     let Some(given) = (unsafe { timeout.as_mut() }) else {
-        return scope.call(|scope| unsafe { polling::select(scope, count, reads, writes, others, None) });
+        return scope
+            .call_on(None, |scope| unsafe { polling::select(scope, count, reads, writes, others, None) });
     };
     let (Ok(seconds), Ok(micros)) = (u64::try_from(given.tv_sec), u64::try_from(given.tv_usec)) else {
         return real();
     };
     let limit = Duration::from_secs(seconds).saturating_add(Duration::from_micros(micros));
     let begun = std::time::Instant::now();
-    let answer =
-        scope.call(|scope| unsafe { polling::select(scope, count, reads, writes, others, Some(limit)) });
+    let answer = scope
+        .call_on(None, |scope| unsafe { polling::select(scope, count, reads, writes, others, Some(limit)) });
     // As Linux does.
     let left = if answer == 0 { Duration::ZERO } else { limit.saturating_sub(begun.elapsed()) };
     given.tv_sec = left.as_secs() as _;
@@ -218,9 +224,8 @@ unsafe extern "C" fn pselect(
 ) -> c_int {
     let scope = if mask.is_null() { scope() } else { None };
     match (scope.zip(polling::selected(count)), unsafe { limit(timeout) }) {
-        (Some((scope, count)), Some(limit)) => {
-            scope.call(|scope| unsafe { polling::select(scope, count, reads, writes, others, limit) })
-        }
+        (Some((scope, count)), Some(limit)) => scope
+            .call_on(None, |scope| unsafe { polling::select(scope, count, reads, writes, others, limit) }),
         _ => unsafe { real::pselect(count, reads, writes, others, timeout, mask) },
     }
 }
@@ -228,7 +233,7 @@ unsafe extern "C" fn pselect(
 /// Parks for that time. A cancellation or a time limit ends it early, and the call returns 0 all the same:
 /// its callers know no error but `EINTR`, and sleep on after that.
 fn doze(scope: Scope, time: Duration) {
-    scope.call(|_| {
+    scope.call_on(None, |_| {
         watch::sleep(time);
         0
     });
@@ -236,7 +241,7 @@ fn doze(scope: Scope, time: Duration) {
 
 /// As `doze`, until that clock shows that time.
 fn doze_until(scope: Scope, clock: clockid_t, until: Duration) {
-    scope.call(|_| {
+    scope.call_on(None, |_| {
         loop {
             let mut now = timespec { tv_sec: 0, tv_nsec: 0 };
             unsafe { libc::clock_gettime(clock, &raw mut now) };

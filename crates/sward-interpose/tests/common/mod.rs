@@ -3,7 +3,8 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+use sward::observe::CoroutineState;
 use sward::runtime::Builder;
 
 /// Runs the closure in a coroutine of a runtime with that many workers.
@@ -14,6 +15,19 @@ pub(crate) fn on_workers<T: Send + 'static>(workers: usize, f: impl FnOnce() -> 
 /// As [`on_workers`], with one.
 pub(crate) fn on_one_worker<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> T {
     on_workers(1, f)
+}
+
+/// Returns once the coroutine, which has started, is parked or has ended; or after ten seconds.
+pub(crate) fn until_parked(task: &sward::task::Task) {
+    let begun = Instant::now();
+    let goes_on = || {
+        let dump = sward::observe::dump();
+        let mut all = dump.runtimes.iter().flat_map(|runtime| &runtime.coroutines);
+        all.find(|one| Some(one.id) == task.id()).is_some_and(|one| one.state != CoroutineState::Parked)
+    };
+    while goes_on() && begun.elapsed() < Duration::from_secs(10) {
+        sward::yield_now();
+    }
 }
 
 /// Calls the first closure in `park_blocking`, and then, on the same worker, the second, which ends its wait.
@@ -39,6 +53,7 @@ where
         while !entered.load(Ordering::Relaxed) {
             sward::yield_now();
         }
+        until_parked(&waits.task());
         let released = release();
         let got = waits.join().unwrap();
         drop(released);
