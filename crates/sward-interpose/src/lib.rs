@@ -36,8 +36,8 @@
 //! ```
 //!
 //! Use [`sward::blocking()`] unless you have a reason not to: it needs no `unsafe`, and works with
-//! everything. It takes a thread for each call. This crate takes none, and costs about as much as native I/O
-//! ([below](#what-it-costs)).
+//! everything. It takes a thread for each call. This crate takes none, and costs about as much processor
+//! time as threads do ([below](#what-it-costs)).
 //!
 //! # What parks
 //!
@@ -114,6 +114,12 @@
 //! Otherwise, on threads on which a coroutine was ever inside, it looks up whether its own coroutine is: that
 //! takes a reference to the coroutine and a look into a short list. sward's own calls go through the
 //! overrides, too: its descriptors are non-blocking, so they never park.
+//!
+//! Processor time of a round trip of 64 bytes over loopback, both ends included, with 64 connections at once:
+//! 1.0 with sward's own sockets, 1.8 with std's in `park_blocking`, 1.4 to 1.6 with std's on a thread for
+//! each end. The difference is in system calls: each wait asks for the mode and the timeout of the socket,
+//! and arms and empties the epoll instance. `cargo run --release -p sward-interpose --example round_trip`
+//! runs the three in turn.
 //!
 //! # Platforms
 //!

@@ -193,7 +193,9 @@ fn sends(call: impl FnOnce(c_int, &[u8]) -> isize + Send + 'static) {
             while got.len() < MUCH {
                 match theirs.read(&mut bite) {
                     Ok(read) => got.extend_from_slice(&bite[..read]),
-                    Err(error) if error.kind() == ErrorKind::WouldBlock => sward::yield_now(),
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                        sward::sleep(Duration::from_micros(100));
+                    }
                     Err(error) => panic!("{error}"),
                 }
             }
@@ -316,7 +318,7 @@ fn datagrams_park() {
             while left > 0 {
                 match theirs.recv(&mut [0; 8]) {
                     Ok(_) => left -= 1,
-                    Err(_) => sward::yield_now(),
+                    Err(_) => sward::sleep(Duration::from_micros(100)),
                 }
             }
         },
