@@ -60,7 +60,7 @@ fn echo(mut stream: TcpStream) -> io::Result<()> {
 }
 
 /// The same with `net::serve`: the handler runs whenever there is something to read, and in between a
-/// connection costs some 200 bytes.
+/// connection costs some 250 bytes.
 fn serve_activations(port: u16) -> io::Result<()> {
     let listener = TcpListener::bind(("127.0.0.1", port))?;
     println!("echoes on {}", listener.local_addr()?);

@@ -320,3 +320,25 @@ impl<B: Body> Drop for Activation<B> {
         }
     }
 }
+
+#[cfg(all(test, not(loom), target_pointer_width = "64"))]
+mod tests {
+    use super::*;
+
+    /// What the documentation of `net::serve` promises: with the readiness (56 bytes), the slot in the shard (16)
+    /// and the allocator's own words, a connection takes 256 bytes.
+    #[test]
+    fn a_record_is_small() {
+        struct Bare(Source, Option<Box<u8>>, u64);
+        impl Body for Bare {
+            fn source(&self) -> Option<&Source> {
+                Some(&self.0)
+            }
+            fn run(&mut self, _: &Active<'_>) -> Verdict {
+                let _ = (&self.1, self.2);
+                Verdict::Close
+            }
+        }
+        assert!(size_of::<Record<Bare>>() <= 168, "{}", size_of::<Record<Bare>>());
+    }
+}

@@ -52,7 +52,7 @@ const MAX_LEN: usize = 1 << 30;
 
 /// Serves the connections of a listener: runs the handler, in a coroutine, each time that there is something
 /// to read on one of them. Between two runs a connection has no coroutine and no stack, only a record of
-/// about 200 bytes.
+/// about 250 bytes of user memory.
 ///
 /// Use this for servers with many connections that are idle most of the time, and for connections whose load
 /// is uneven: each run may take place on another worker. A loop that accepts, and a coroutine for each

@@ -57,11 +57,12 @@ use crate::base::fork;
 use crate::base::lock::{Mutex, Rank};
 use crate::base::sys::set_nonblocking;
 use crate::coroutine::{Awaiting, Batch, Event};
+use once_cell::race::OnceBox;
 use std::io::{self, PipeReader, PipeWriter};
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::task::Waker;
 use std::time::Instant;
 
@@ -79,7 +80,7 @@ pub(crate) struct Source {
     /// For files whose blocked threads nothing else can wake.
     close_pipe: Option<Box<Mutex<ClosePipe>>>,
     /// The futures that wait for it, once there was one.
-    futures: OnceLock<Box<Futures>>,
+    futures: OnceBox<Futures>,
 }
 
 /// The future that waits for a source to be readable, and the one that waits for it to be writable.
@@ -121,7 +122,7 @@ impl Source {
             nonblocking: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             close_pipe: None,
-            futures: OnceLock::new(),
+            futures: OnceBox::new(),
         }
     }
 
