@@ -22,6 +22,7 @@
 //!  RUNNING   IDLE          `park`              the handler waits for more
 //!  RUNNING   RUNNING, e+1  `fire`, the event   a wake-up before `park`, which then fails: RUNNING+READY
 //!  IDLE      QUEUED        `fire`, the event   readiness, a limit, a wake-up by hand, a shutdown
+//!  QUEUED    QUEUED, e+2   `fire`              a wake-up before the coroutine starts, which serves both
 //!  QUEUED    RUNNING       `begin`             the coroutine starts
 //!  RUNNING   CLOSED        the owner           the handler closes, fails or panics; or a shutdown
 //!  QUEUED    CLOSED        the owner           the coroutine cannot start, or a shutdown
@@ -117,7 +118,10 @@ impl Dormant {
                 event.remove(node);
             }
             *node = None;
-            Waiter::ticket(this.cast())
+            let ticket = Waiter::ticket(this.cast());
+            // Acquires: the owner sees what each party did before a fire that the ticket already counts.
+            let _ = this.as_ref().waiter.parked_in();
+            ticket
         }
     }
 
@@ -227,6 +231,9 @@ mod testing {
 
     #[derive(Default)]
     pub(super) struct Counts {
+        /// What a waker writes before it fires, and what the last activation has seen of it.
+        pub(super) data: AtomicUsize,
+        pub(super) seen: AtomicUsize,
         pub(super) activated: AtomicUsize,
         pub(super) closed: AtomicUsize,
     }
@@ -259,7 +266,9 @@ mod testing {
             unsafe {
                 loop {
                     let ticket = Dormant::begin(this.cast(), Some(&this.as_ref().event));
-                    this.as_ref().counts.activated.fetch_add(1, Ordering::Relaxed);
+                    let counts = &this.as_ref().counts;
+                    counts.activated.fetch_add(1, Ordering::Relaxed);
+                    counts.seen.store(counts.data.load(Ordering::Relaxed), Ordering::Relaxed);
                     this.as_ref().event.consume();
                     match Dormant::park(this.cast(), ticket, Some(&this.as_ref().event), || ()) {
                         Parked::Idle => return,
@@ -380,17 +389,26 @@ mod models {
         })
     }
 
-    /// An edge and a wake-up by hand race with the end of an activation: the handler runs after each of them,
-    /// and the record waits in the end.
+    unsafe fn write_and_fire(record: NonNull<Record>) {
+        // SAFETY: alive, as the caller says.
+        unsafe {
+            record.as_ref().counts.data.store(1, Ordering::Relaxed);
+            fire(record);
+        }
+    }
+
+    /// An edge and a wake-up by hand race with an activation. The handler runs after each of them, and sees
+    /// what the waker has written before; and the record waits in the end.
     #[test]
     fn no_wake_up_of_a_record_is_lost() {
         loom::model(|| {
             let (record, counts) = Record::new(Event::new());
-            let poller = on_thread(record, set);
+            let (poller, waker) = (on_thread(record, set), on_thread(record, write_and_fire));
             // SAFETY: this thread owns the record.
             unsafe { Record::run(record) };
-            fire_and_check(record, &counts);
             poller.join().unwrap();
+            waker.join().unwrap();
+            assert_eq!(counts.seen.load(Ordering::Relaxed), 1, "no activation has begun after the wake-up");
             // SAFETY: alive until `end`.
             unsafe {
                 assert!(record.as_ref().dormant.is_idle());
@@ -399,12 +417,6 @@ mod models {
             }
             assert_eq!(counts.closed.load(Ordering::Relaxed), 1);
         });
-    }
-
-    fn fire_and_check(record: NonNull<Record>, counts: &super::testing::Counts) {
-        // SAFETY: alive.
-        unsafe { fire(record) };
-        assert!(counts.activated.load(Ordering::Relaxed) >= 1);
     }
 
     /// Two parties fire an idle record at the same time: one activation each at most, and one owner at a

@@ -15,7 +15,9 @@
 //! *When a handler has not consumed the readiness*, its record cannot wait for an edge: there may be none.
 //! The owner then asks the kernel with `poll(2)`. If the source is ready the handler runs again, in the same
 //! coroutine, after the budget was checked; so a client that sends without pause costs no spawns. The usual
-//! handler reads until a short read, which consumes the readiness, and no question is asked.
+//! handler reads until a short read, which consumes the readiness, and no question is asked. A handler that
+//! twice in a row does not even try to read is not run again for the same readiness: it would keep a worker
+//! busy, and meet no limit.
 
 use super::host::{Entry, Host, WakerSlot};
 use super::readiness::set_again;
@@ -55,7 +57,8 @@ pub enum Why {
 /// What becomes of a record after a run of its handler.
 pub(crate) enum Verdict {
     /// It waits, for that long at most. Then it is activated, or closed.
-    Idle { limit: Option<Duration>, closes: bool },
+    /// `has_read`: the handler has tried to read from the source.
+    Idle { limit: Option<Duration>, closes: bool, has_read: bool },
     /// The handler runs again at once.
     Again,
     /// It is freed.
@@ -68,6 +71,11 @@ pub(crate) struct Active<'a> {
     pub(crate) why: Why,
     entry: NonNull<Entry>,
 }
+
+// SAFETY: it refers to a host, which is shared, and names an entry, which is shared as well.
+unsafe impl Send for Active<'_> {}
+// SAFETY: as above.
+unsafe impl Sync for Active<'_> {}
 
 impl Active<'_> {
     /// A handle to wake the record by hand.
@@ -117,10 +125,15 @@ unsafe impl<B: Body> Send for Activation<B> {}
 pub(crate) fn adopt<B: Body>(host: &Arc<Host>, body: B, limit: Option<Duration>) -> io::Result<()> {
     let record = Record { entry: Entry::new(Record::<B>::TABLE, Arc::clone(host)), body };
     let record = NonNull::from(Box::leak(Box::new(record)));
+    // Before it enters: the end of the host, which fires all that have entered, then ends the wait below.
+    // SAFETY: nobody else has the record, and it waits for nothing yet.
+    let ticket = unsafe { Dormant::begin(record.cast(), None) };
     // SAFETY: the record is alive until its owner has left the host.
     if !unsafe { host.enter(record.cast()) } {
         // SAFETY: nobody else has it.
-        drop(unsafe { Box::from_raw(record.as_ptr()) });
+        let mut record = unsafe { Box::from_raw(record.as_ptr()) };
+        record.body.leave(host);
+        drop(record);
         return Err(io::Error::other("it has shut down"));
     }
     let activation = Activation(record);
@@ -136,9 +149,7 @@ pub(crate) fn adopt<B: Body>(host: &Arc<Host>, body: B, limit: Option<Duration>)
         source.event(Direction::Read).consume();
         source.join(&shared.remotes[host.choose_shard() % shared.config().workers].shard)?;
     }
-    // SAFETY: this owns the record.
-    let ticket = unsafe { activation.begin() };
-    match activation.idle(ticket, limit, true)? {
+    match activation.idle(ticket, limit, true, false)? {
         None => {}
         Some((activation, _)) => launch(activation),
     }
@@ -210,9 +221,14 @@ impl<B: Body> Activation<B> {
         if closes && why == Why::Limit {
             return;
         }
+        // Whether the last run, though there was something to read, has not tried to.
+        let mut fruitless = false;
         loop {
             // SAFETY: the last ticket was used up.
             let ticket = unsafe { self.begin() };
+            if self.entry().take_woken() {
+                why = Why::Woken;
+            }
             self.entry().handler_begins();
             // A host that ends sets the phase, then fires the ticket and reads the coroutine's name.
             if !self.entry().host.is_open() {
@@ -228,17 +244,31 @@ impl<B: Body> Activation<B> {
             match verdict {
                 Verdict::Close => return,
                 Verdict::Again => why = Why::Ready,
-                Verdict::Idle { limit, closes } => match self.idle(ticket, limit, closes) {
-                    Ok(Some((again, cause))) => (self, why) = (again, cause),
-                    Ok(None) | Err(_) => return,
-                },
+                Verdict::Idle { limit, closes, has_read } => {
+                    let again = mem::replace(&mut fruitless, why == Why::Ready && !has_read);
+                    match self.idle(ticket, limit, closes, again && fruitless) {
+                        Ok(Some((again, cause))) => (self, why) = (again, cause),
+                        Ok(None) | Err(_) => return,
+                    }
+                }
             }
             consume_budget();
         }
     }
 
-    /// Has the record wait. Returns it if there is something to do already.
-    fn idle(self, ticket: Ticket, limit: Option<Duration>, closes: bool) -> io::Result<Option<(Self, Why)>> {
+    /// Has the record wait. Returns it if there is something to do already. `gives_up`: the handler does not
+    /// read what there is, so only news, a limit or a wake-up by hand ends the wait.
+    fn idle(
+        self,
+        ticket: Ticket,
+        limit: Option<Duration>,
+        closes: bool,
+        gives_up: bool,
+    ) -> io::Result<Option<(Self, Why)>> {
+        if gives_up && let Some(source) = self.body().source() {
+            let event = source.event(Direction::Read);
+            while event.take().is_some_and(|taken| event.unstick(taken)) {}
+        }
         if let Some(limit) = limit {
             // SAFETY: this owns the record.
             unsafe { self.entry().host.set_limit(self.0.cast(), limit, closes) };
@@ -246,7 +276,9 @@ impl<B: Body> Activation<B> {
         loop {
             let source = self.body().source();
             let event = source.map(|source| source.event(Direction::Read));
-            let listed = || source.into_iter().for_each(|source| source.arm(Direction::Read));
+            // A one-shot back-end would report the same state at once.
+            let armed = source.filter(|_| !gives_up);
+            let listed = || armed.into_iter().for_each(|source| source.arm(Direction::Read));
             // SAFETY: this owns the record, and the ticket comes from `begin`. If the record waits, it is not
             // used here any more.
             match unsafe { Dormant::park(self.0.cast(), ticket, event, listed) } {
@@ -325,8 +357,8 @@ impl<B: Body> Drop for Activation<B> {
 mod tests {
     use super::*;
 
-    /// What the documentation of `net::serve` promises: with the readiness (56 bytes), the slot in the shard (16)
-    /// and the allocator's own words, a connection takes 256 bytes.
+    /// What the documentation of `net::serve` promises: with the readiness (56 bytes), the slot in the shard
+    /// (16) and the allocator's own words, a connection takes 256 bytes.
     #[test]
     fn a_record_is_small() {
         struct Bare(Source, Option<Box<u8>>, u64);

@@ -74,8 +74,9 @@ pub(super) struct Entry {
     /// Zero for none; otherwise the tick, modulo 2^31, and in the lowest bit whether the record is closed
     /// then.
     deadline: AtomicU32,
-    /// The tick whose list the entry is in, modulo 2^32; zero for the list of entries that are not visited.
-    /// Written under the lock of the host.
+    /// The tick whose list the entry is in, modulo 2^31; zero for the list of entries that are not visited.
+    /// Written under the lock of the host. The lowest bit is set by a wake-up by hand, before it fires, and
+    /// cleared by the owner without the lock; so each change of the word keeps the other part.
     visited: AtomicU32,
 }
 
@@ -101,6 +102,24 @@ impl Entry {
         deadline & 1 != 0
     }
 
+    /// Whether it was woken by hand since the last call. Called by the owner after `begin`.
+    pub(super) fn take_woken(&self) -> bool {
+        self.visited.load(Ordering::Relaxed) & 1 != 0
+            && self.visited.fetch_and(!1, Ordering::Relaxed) & 1 != 0
+    }
+
+    /// Sets the tick of the visit; zero for none.
+    fn set_visited(&self, tick: u64) {
+        let bits = (tick as u32) << 1;
+        let _ = self.visited.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |was| Some(was & 1 | bits));
+    }
+
+    /// The tick of the visit.
+    fn visited(&self, now: u64) -> Option<u64> {
+        let visited = self.visited.load(Ordering::SeqCst) & !1;
+        (visited != 0).then(|| full_tick(visited, now))
+    }
+
     /// Names the coroutine in which the handler runs.
     pub(super) fn handler_begins(&self) {
         let task = sched::current_coroutine().map_or(ptr::null_mut(), NonNull::as_ptr);
@@ -119,14 +138,9 @@ impl Entry {
 }
 
 /// The tick that 31 bits stand for.
-fn tick_of_deadline(deadline: u32, now: u64) -> u64 {
+fn full_tick(deadline: u32, now: u64) -> u64 {
     let ahead = (deadline & !1).wrapping_sub((now as u32) << 1) as i32 >> 1;
     now.saturating_add_signed(i64::from(ahead))
-}
-
-/// The tick that 32 bits stand for.
-fn tick_of_visit(visited: u32, now: u64) -> u64 {
-    now.saturating_add_signed(i64::from(visited.wrapping_sub(now as u32) as i32))
 }
 
 /// The tick of a deadline: late enough, and shared by many.
@@ -136,7 +150,11 @@ fn tick_after(limit: Duration, now: u64) -> u64 {
     let step = step.max(1);
     // One more, since the present tick has begun.
     let tick = (now + ticks + 1).next_multiple_of(step);
-    // Zero stands for none.
+    not_zero(tick)
+}
+
+/// Zero stands for none.
+fn not_zero(tick: u64) -> u64 {
     if tick as u32 & (u32::MAX >> 1) == 0 { tick + 1 } else { tick }
 }
 
@@ -170,7 +188,10 @@ impl WakerSlot {
         let list = self.host.list.lock();
         if let Some(entry) = NonNull::new(self.entry.load(Ordering::Relaxed)) {
             // SAFETY: it is listed, so alive, until `leave` has had the lock.
-            unsafe { Dormant::fire(entry.cast(), Cause::Cancelled, &mut batch) };
+            unsafe {
+                entry.as_ref().visited.fetch_or(1, Ordering::Relaxed);
+                Dormant::fire(entry.cast(), Cause::Cancelled, &mut batch);
+            }
         }
         drop(list);
         batch.wake();
@@ -291,7 +312,7 @@ impl Host {
         self.activations[index].0.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(super) fn count_panic(&self) {
+    pub(crate) fn count_panic(&self) {
         self.panicked.fetch_add(1, Ordering::Relaxed);
     }
 
@@ -409,8 +430,7 @@ impl Host {
         // SAFETY: alive, as the caller owns it.
         let this = unsafe { entry.as_ref() };
         this.deadline.store((tick as u32) << 1 | u32::from(closes), Ordering::SeqCst);
-        let visited = this.visited.load(Ordering::SeqCst);
-        if visited != 0 && tick_of_visit(visited, now) <= tick {
+        if this.visited(now).is_some_and(|visited| visited <= tick) {
             return;
         }
         let mut list = self.list.lock();
@@ -504,17 +524,17 @@ impl Host {
                 unsafe {
                     let this = entry.as_ref();
                     at = this.next.load(Ordering::Relaxed);
-                    this.visited.store(0, Ordering::SeqCst);
+                    this.set_visited(0);
                     let has_passed = || {
                         let deadline = this.deadline.load(Ordering::SeqCst);
-                        deadline != 0 && tick_of_deadline(deadline, now) <= now
+                        deadline != 0 && full_tick(deadline, now) <= now
                     };
                     let fired = Dormant::fire_idle_if(entry.cast(), has_passed, Cause::Timeout, &mut batch);
                     let tick = match this.deadline.load(Ordering::SeqCst) {
                         _ if fired => None,
                         0 => None,
                         // It is queued to run if that time has passed: a moment later it has no deadline.
-                        deadline => Some(tick_of_deadline(deadline, now).max(now + 1)),
+                        deadline => Some(full_tick(deadline, now).max(now + 1)),
                     };
                     list.link(entry, tick);
                 }
@@ -543,7 +563,7 @@ impl List {
     /// The entry is in no list, and alive until it was unlinked.
     unsafe fn link(&mut self, entry: NonNull<Entry>, tick: Option<u64>) {
         // Zero stands for none.
-        let tick = tick.map(|tick| if tick as u32 == 0 { tick + 1 } else { tick });
+        let tick = tick.map(not_zero);
         let head = match tick {
             None => &mut self.others,
             Some(tick) => self.ticks.entry(tick).or_insert(ptr::null_mut()),
@@ -551,7 +571,7 @@ impl List {
         // SAFETY: listed entries are alive.
         unsafe {
             let this = entry.as_ref();
-            this.visited.store(tick.unwrap_or(0) as u32, Ordering::SeqCst);
+            this.set_visited(tick.unwrap_or(0));
             this.previous.store(ptr::null_mut(), Ordering::Relaxed);
             this.next.store(*head, Ordering::Relaxed);
             if let Some(next) = head.as_ref() {
@@ -578,10 +598,9 @@ impl List {
                 previous.next.store(next, Ordering::Relaxed);
                 return;
             }
-            match this.visited.load(Ordering::Relaxed) {
-                0 => self.others = next,
-                visited => {
-                    let tick = tick_of_visit(visited, now);
+            match this.visited(now) {
+                None => self.others = next,
+                Some(tick) => {
                     if next.is_null() {
                         self.ticks.remove(&tick);
                     } else {
@@ -636,10 +655,9 @@ mod tests {
             for ahead in [0, 1, 63, 64, 65, 1_000_000, LONGEST] {
                 let tick = tick_after(TICK * u32::try_from(ahead).unwrap(), now);
                 assert!(tick > now + ahead && tick <= now + ahead + 3 + ahead / 32, "{now} {ahead} {tick}");
-                assert_eq!(tick_of_deadline((tick as u32) << 1, now), tick);
-                assert_eq!(tick_of_visit(tick as u32, now), tick);
+                assert_eq!(full_tick((tick as u32) << 1, now), tick);
             }
         }
-        assert_eq!(tick_of_deadline(5 << 1, 9), 5);
+        assert_eq!(full_tick(5 << 1, 9), 5);
     }
 }

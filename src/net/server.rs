@@ -14,7 +14,7 @@
 //! and a handler that returns this error waits as with `Next::Idle`. So no stack is held for the rest of a
 //! request, be it that the handler fills first or looks into the buffer first.
 //!
-//! Invariant: a [`Conn`] has a buffer while its handler runs. `Lent::active` is set just as long.
+//! Invariant: an [`Inner`] has a buffer while its handler runs.
 
 use super::linger;
 use super::options::set_option;
@@ -23,7 +23,7 @@ use super::sys;
 use super::tcp_listener::TcpListener;
 use super::{IpAddr, Shutdown, SocketAddr};
 use crate::base::sys::{check, nonblocking};
-use crate::coroutine::WaitReason;
+use crate::coroutine::{WaitReason, contain_panic};
 use crate::descriptor::{
     Active, Attempt, Body, Host, Next, PerformError, Totals, Verdict, WakerSlot, Why, adopt, deadline_after,
     perform, would_block,
@@ -36,9 +36,8 @@ use std::fmt;
 use std::io::{self, BufRead, ErrorKind, Read, Write};
 use std::marker::PhantomData;
 use std::mem::{self, ManuallyDrop};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::panic::Location;
-use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -66,13 +65,13 @@ const MAX_LEN: usize = 1 << 30;
 /// own, or through [`Conn::fill`], usually does. Otherwise the handler runs again at once, after one system
 /// call that asks whether there is more.
 ///
-/// Each connection begins with the state `S::default()`. It is dropped with the connection: in a coroutine,
-/// or on the thread that shuts the server down.
+/// Each connection begins with the state `S::default()`, which is made before the next connection is
+/// accepted. It is dropped with the connection: in a coroutine, or on the thread that shuts the server down.
 ///
 /// This parks until the server is shut down by [`ServeHandle::shutdown`], or the listener is closed, and all
-/// connections have ended. It may be called on a plain thread, and blocks it then; handlers run in the
-/// default runtime. If the caller is cancelled, or the runtime shuts down, idle connections are closed and
-/// running handlers are cancelled.
+/// connections have ended. Either way all clones of the listener are closed. It may be called on a plain
+/// thread, and blocks it then; handlers run in the default runtime. If the caller is cancelled, or the
+/// runtime shuts down, idle connections are closed and running handlers are cancelled.
 ///
 /// # Errors
 ///
@@ -116,7 +115,7 @@ const MAX_LEN: usize = 1 << 30;
 pub fn serve<S, F>(listener: TcpListener, options: ServeOptions, handler: F) -> io::Result<()>
 where
     S: Default + Send + 'static,
-    F: Fn(&mut Conn<S>) -> io::Result<Next> + Send + Sync + 'static,
+    F: Fn(&mut Conn<'_, S>) -> io::Result<Next> + Send + Sync + 'static,
 {
     let site = Location::caller();
     let ServeOptions { limits, control } = options;
@@ -152,17 +151,54 @@ where
             && !peers.lock().enter(fd.as_raw_fd(), peer.ip(), limits.per_peer)
         {
             control.refused.fetch_add(1, Ordering::Relaxed);
+            close(fd);
             continue;
         }
         control.accepted.fetch_add(1, Ordering::Relaxed);
-        let conn = Conn { source: ManuallyDrop::new(sys::source(fd)), lent: None, state: S::default() };
-        if adopt(host, Served::<S, F> { conn, handler: PhantomData }, first_limit).is_err() {
+        let fd = Closing(Some(fd));
+        let mut state = None;
+        contain_panic(|| state = Some(S::default()));
+        let Some(state) = state else {
+            host.count_panic();
+            server.forget_peer(fd.as_raw_fd());
+            continue;
+        };
+        let inner = Inner { source: ManuallyDrop::new(sys::source(fd.take())), lent: None, state };
+        if adopt(host, Served::<S, F> { inner, handler: PhantomData }, first_limit).is_err() && host.is_open()
+        {
             control.failed.fetch_add(1, Ordering::Relaxed);
         }
     };
     host.drain();
     host.wait_until_empty(None);
     ended
+}
+
+/// Closes the socket of a new connection. A `SO_LINGER` that it has from its listener does not block the
+/// worker.
+fn close(fd: OwnedFd) {
+    if linger::would_block_worker(fd.as_fd()) {
+        linger::close(fd);
+    }
+}
+
+/// The socket of a new connection, which is closed if the connection cannot begin.
+struct Closing(Option<OwnedFd>);
+
+impl Closing {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_ref().expect("not taken").as_raw_fd()
+    }
+
+    fn take(mut self) -> OwnedFd {
+        self.0.take().expect("taken once")
+    }
+}
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        self.0.take().into_iter().for_each(close);
+    }
 }
 
 /// Ends the host if the caller of `serve` is cancelled, and in the end lets the keeper go.
@@ -179,6 +215,10 @@ impl Drop for Serving {
             self.host.drain();
         }
         self.host.release();
+        if self.host.open() > 0 {
+            // Handlers still unwind: `shutdown` waits for them, and metrics count them.
+            return;
+        }
         let ended = Stage::Ended(self.host.totals());
         let former = mem::replace(&mut *self.control.stage.lock(), ended);
         drop(former);
@@ -258,7 +298,8 @@ impl ServeOptions {
         self
     }
 
-    /// Closes a new connection at once if there are so many from its address already.
+    /// Closes a new connection at once if there are so many from its address already. IPv6 addresses with the
+    /// same first 64 bits count as one.
     #[must_use]
     pub fn max_connections_per_peer(mut self, most: usize) -> ServeOptions {
         self.limits.per_peer = most.max(1);
@@ -395,6 +436,18 @@ pub struct ServeMetrics {
     pub panicked: u64,
 }
 
+/// What counts as one peer: an IPv4 address, or a network of 64 bits of IPv6, which one host usually has to
+/// itself.
+fn network_of(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(v6) => {
+            let [a, b, c, d, ..] = v6.segments();
+            std::net::Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
+        }
+        v4 => v4,
+    }
+}
+
 /// How many connections each address has.
 #[derive(Default)]
 struct Peers {
@@ -405,6 +458,7 @@ struct Peers {
 impl Peers {
     /// False if the address has the most already.
     fn enter(&mut self, fd: RawFd, address: IpAddr, most: usize) -> bool {
+        let address = network_of(address);
         let count = self.counts.entry(address).or_insert(0);
         if *count >= most {
             return false;
@@ -450,6 +504,12 @@ impl<S, F> Server<S, F> {
         pooled.unwrap_or_else(|| Lent::new(BUFFER))
     }
 
+    fn forget_peer(&self, fd: RawFd) {
+        if let Some(peers) = &self.peers {
+            peers.lock().leave(fd);
+        }
+    }
+
     fn take_back(&self, mut lent: Box<Lent>) {
         // A buffer that has grown is freed.
         if lent.bytes.len() != BUFFER {
@@ -474,25 +534,18 @@ struct Lent {
     /// Bytes were consumed or filled in since the handler began.
     progress: bool,
     consumed: bool,
-    /// It is a run at once, for the unread bytes of the last run: `fill` does not wait.
+    /// It is a run at once, for the unread bytes of the last run, and has consumed nothing so far: `fill`
+    /// does not wait.
     at_once: bool,
+    /// The handler has tried to receive.
+    has_read: bool,
     why: Why,
     /// When the client began to send the present request.
     began: Option<Instant>,
     read_deadline: Option<Instant>,
     write_limit: Option<Duration>,
     max_unread: usize,
-    active: Option<ActiveRef>,
 }
-
-/// The present activation.
-#[derive(Clone, Copy)]
-struct ActiveRef(NonNull<Active<'static>>);
-
-// SAFETY: an activation is a host, which is shared, and the address of an entry, which is shared as well.
-unsafe impl Send for ActiveRef {}
-// SAFETY: as above.
-unsafe impl Sync for ActiveRef {}
 
 impl Lent {
     fn new(len: usize) -> Box<Lent> {
@@ -504,12 +557,12 @@ impl Lent {
             progress: false,
             consumed: false,
             at_once: false,
+            has_read: false,
             why: Why::Ready,
             began: None,
             read_deadline: None,
             write_limit: None,
             max_unread: 0,
-            active: None,
         })
     }
 
@@ -518,8 +571,11 @@ impl Lent {
     }
 
     fn note_consumed(&mut self, amount: usize) {
-        self.consumed |= amount > 0;
-        self.progress |= amount > 0;
+        if amount > 0 {
+            (self.consumed, self.progress) = (true, true);
+            // What was consumed must not be lost by an error of `fill`, so that waits from now on.
+            self.at_once = false;
+        }
     }
 
     fn unread(&self) -> &[u8] {
@@ -578,17 +634,24 @@ impl Lent {
 /// })
 /// # .unwrap();
 /// ```
-pub struct Conn<S = ()> {
+pub struct Conn<'a, S = ()> {
+    inner: &'a mut Inner<S>,
+    active: &'a Active<'a>,
+}
+
+/// What a connection consists of, also while it is idle. No handler can move it: what a handler has is bound
+/// to its run by a lifetime.
+struct Inner<S> {
     /// Taken out once, by the destructor.
     source: ManuallyDrop<Source>,
     lent: Option<Box<Lent>>,
     state: S,
 }
 
-impl<S> Conn<S> {
+impl<S> Conn<'_, S> {
     /// The state of the connection.
     pub fn state(&mut self) -> &mut S {
-        &mut self.state
+        &mut self.inner.state
     }
 
     /// Why the handler runs.
@@ -598,9 +661,7 @@ impl<S> Conn<S> {
 
     /// Whether the server is being shut down: the connection is closed when the handler returns.
     pub fn is_draining(&self) -> bool {
-        let active = self.lent().active.expect("the handler runs");
-        // SAFETY: it is set while the handler runs, and the handler's activation lives as long.
-        !unsafe { active.0.as_ref() }.host.is_open()
+        !self.active.host.is_open()
     }
 
     /// The bytes that were read ahead, and not yet consumed. Does not park.
@@ -612,30 +673,25 @@ impl<S> Conn<S> {
     /// until there are some. Zero is the end of the stream.
     ///
     /// If the last run has left unread bytes, of which it had filled in or consumed some, this run follows at
-    /// once, and may find a whole request in the buffer. Then this does not park, but fails with `WouldBlock`
-    /// if there are no more bytes yet. A handler that returns this error waits as with [`Next::Idle`], so
-    /// `conn.fill()?` is right in both cases.
+    /// once, and may find a whole request in the buffer. Then, until the run has consumed something, this
+    /// does not park, but fails with `WouldBlock` if there are no more bytes yet. A handler that returns this
+    /// error waits as with [`Next::Idle`], so `conn.fill()?` is right in both cases.
     ///
     /// # Errors
     ///
     /// `WouldBlock` as said above. `InvalidData` if there are [`max_unread`](ServeOptions::max_unread) bytes
     /// already; otherwise those of a read.
     pub fn fill(&mut self) -> io::Result<usize> {
-        let mut lent = self.lent.take().expect("the handler runs");
-        let result = self.fill_lent(&mut lent);
-        self.lent = Some(lent);
-        result
-    }
-
-    fn fill_lent(&self, lent: &mut Lent) -> io::Result<usize> {
+        let Inner { source, lent, .. } = &mut *self.inner;
+        let lent = lent.as_deref_mut().expect("the handler runs");
+        if lent.end - lent.start >= lent.max_unread {
+            return Err(io::Error::new(ErrorKind::InvalidData, "too many bytes without a whole request"));
+        }
         if lent.start == lent.end {
             (lent.start, lent.end) = (0, 0);
         }
         if lent.end == lent.bytes.len() {
             let unread = lent.end - lent.start;
-            if unread >= lent.max_unread {
-                return Err(io::Error::new(ErrorKind::InvalidData, "too many bytes without a whole request"));
-            }
             if lent.start > 0 {
                 lent.bytes.copy_within(lent.start..lent.end, 0);
             } else {
@@ -645,11 +701,12 @@ impl<S> Conn<S> {
             }
             (lent.start, lent.end) = (0, unread);
         }
-        let room = (lent.start + lent.max_unread).min(lent.bytes.len()).max(lent.end + 1);
-        let n = if lent.at_once {
-            self.receive_at_once(&mut lent.bytes[lent.end..room])?
-        } else {
-            self.receive(&mut lent.bytes[lent.end..room], lent.read_deadline)?
+        let room = lent.start.saturating_add(lent.max_unread).min(lent.bytes.len());
+        lent.has_read = true;
+        let place = &mut lent.bytes[lent.end..room];
+        let n = match lent.at_once {
+            true => receive_at_once(source, place)?,
+            false => receive(source, place, lent.read_deadline)?,
         };
         lent.end += n;
         lent.progress |= n > 0;
@@ -663,18 +720,18 @@ impl<S> Conn<S> {
     ///
     /// As `getpeername(2)`: `NotConnected` if the connection is gone.
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
-        name(self.source.fd(), libc::getpeername)
+        name(self.inner.source.fd(), libc::getpeername)
     }
 
     /// The local address.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        name(self.source.fd(), libc::getsockname)
+        name(self.inner.source.fd(), libc::getsockname)
     }
 
     /// Sets `TCP_NODELAY`, as [`std::net::TcpStream::set_nodelay`]. Connections inherit it from their
     /// listener: [`TcpSocket::set_nodelay`](super::TcpSocket::set_nodelay).
     pub fn set_nodelay(&self, nodelay: bool) -> io::Result<()> {
-        set_option(self.source.fd(), libc::IPPROTO_TCP, libc::TCP_NODELAY, libc::c_int::from(nodelay))
+        set_option(self.inner.source.fd(), libc::IPPROTO_TCP, libc::TCP_NODELAY, libc::c_int::from(nodelay))
     }
 
     /// Shuts down reading, writing, or both, as [`std::net::TcpStream::shutdown`].
@@ -685,48 +742,50 @@ impl<S> Conn<S> {
             Shutdown::Both => libc::SHUT_RDWR,
         };
         // SAFETY: the call takes no pointers.
-        check(unsafe { libc::shutdown(self.source.fd().as_raw_fd(), how) }).map(drop)
+        check(unsafe { libc::shutdown(self.inner.source.fd().as_raw_fd(), how) }).map(drop)
     }
 
     /// A handle with which any other coroutine or thread has the handler run, for instance to send what has
     /// happened elsewhere. Costs about 100 bytes as long as the connection lives.
     pub fn waker(&self) -> ConnWaker {
-        let active = self.lent().active.expect("the handler runs");
-        // SAFETY: it is set while the handler runs, and the handler's activation lives as long.
-        ConnWaker { slot: unsafe { active.0.as_ref() }.waker() }
-    }
-
-    fn receive_at_once(&self, buf: &mut [u8]) -> io::Result<usize> {
-        if !self.source.event(Direction::Read).is_set() {
-            return Err(would_block());
-        }
-        self.receive(buf, Some(Instant::now())).map_err(|error| match error.kind() {
-            ErrorKind::TimedOut => would_block(),
-            _ => error,
-        })
+        ConnWaker { slot: self.active.waker() }
     }
 
     fn lent(&self) -> &Lent {
-        self.lent.as_deref().expect("the handler runs")
+        self.inner.lent.as_deref().expect("the handler runs")
     }
 
-    fn receive(&self, buf: &mut [u8], deadline: Option<Instant>) -> io::Result<usize> {
-        let len = buf.len().min(MAX_LEN);
-        if len == 0 {
-            return Ok(0);
-        }
-        let received = perform(&self.source, Direction::Read, WaitReason::Read, deadline, |fd| {
-            // SAFETY: the buffer has room for `len` bytes.
-            let got = nonblocking(|| unsafe { sys::recv(fd, buf.as_mut_ptr().cast(), len, sys::RECV) })?;
-            Ok(match got.map(|n| n as usize) {
-                None => Attempt::WouldBlock,
-                // Zero bytes are the end of the stream, where each call returns at once.
-                Some(n) if n == 0 || n >= len => Attempt::Done(n),
-                Some(n) => Attempt::Drained(n),
-            })
-        });
-        received.map_err(timed_out)
+    fn lent_mut(&mut self) -> &mut Lent {
+        self.inner.lent.as_deref_mut().expect("the handler runs")
     }
+}
+
+fn receive_at_once(source: &Source, buf: &mut [u8]) -> io::Result<usize> {
+    if !source.event(Direction::Read).is_set() {
+        return Err(would_block());
+    }
+    receive(source, buf, Some(Instant::now())).map_err(|error| match error.kind() {
+        ErrorKind::TimedOut => would_block(),
+        _ => error,
+    })
+}
+
+fn receive(source: &Source, buf: &mut [u8], deadline: Option<Instant>) -> io::Result<usize> {
+    let len = buf.len().min(MAX_LEN);
+    if len == 0 {
+        return Ok(0);
+    }
+    let received = perform(source, Direction::Read, WaitReason::Read, deadline, |fd| {
+        // SAFETY: the buffer has room for `len` bytes.
+        let got = nonblocking(|| unsafe { sys::recv(fd, buf.as_mut_ptr().cast(), len, sys::RECV) })?;
+        Ok(match got.map(|n| n as usize) {
+            None => Attempt::WouldBlock,
+            // Zero bytes are the end of the stream, where each call returns at once.
+            Some(n) if n == 0 || n >= len => Attempt::Done(n),
+            Some(n) => Attempt::Drained(n),
+        })
+    });
+    received.map_err(timed_out)
 }
 
 fn timed_out(error: PerformError) -> io::Error {
@@ -736,26 +795,27 @@ fn timed_out(error: PerformError) -> io::Error {
     }
 }
 
-impl<S> Read for Conn<S> {
+impl<S> Read for Conn<'_, S> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let lent = self.lent.as_deref_mut().expect("the handler runs");
+        let lent = self.lent_mut();
         if lent.start < lent.end {
             let n = lent.unread().read(buf)?;
             lent.start += n;
             lent.note_consumed(n);
             return Ok(n);
         }
+        lent.has_read = true;
         let deadline = lent.read_deadline;
-        let n = self.receive(buf, deadline)?;
+        let n = receive(&self.inner.source, buf, deadline)?;
         if n == 0 && !buf.is_empty() {
-            self.lent.as_deref_mut().expect("the handler runs").ended = true;
+            self.lent_mut().ended = true;
         }
         Ok(n)
     }
 }
 
 /// Parks while there are no bytes. The buffer has room for 16 KiB.
-impl<S> BufRead for Conn<S> {
+impl<S> BufRead for Conn<'_, S> {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         if self.buffer().is_empty() {
             self.fill()?;
@@ -764,7 +824,7 @@ impl<S> BufRead for Conn<S> {
     }
 
     fn consume(&mut self, amount: usize) {
-        let lent = self.lent.as_deref_mut().expect("the handler runs");
+        let lent = self.lent_mut();
         let amount = amount.min(lent.end - lent.start);
         lent.start += amount;
         lent.note_consumed(amount);
@@ -772,14 +832,14 @@ impl<S> BufRead for Conn<S> {
 }
 
 /// Each write is a `send`. Collect small ones, for instance in a `Vec`.
-impl<S> Write for Conn<S> {
+impl<S> Write for Conn<'_, S> {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
         let len = buf.len().min(MAX_LEN);
         if len == 0 {
             return Ok(0);
         }
         let deadline = self.lent().write_limit.and_then(deadline_after);
-        let sent = perform(&self.source, Direction::Write, WaitReason::Write, deadline, |fd| {
+        let sent = perform(&self.inner.source, Direction::Write, WaitReason::Write, deadline, |fd| {
             // SAFETY: the buffer has `len` bytes.
             let put = nonblocking(|| unsafe { sys::send(fd, buf.as_ptr().cast(), len, sys::SEND) })?;
             Ok(match put.map(|n| n as usize) {
@@ -796,23 +856,23 @@ impl<S> Write for Conn<S> {
     }
 }
 
-impl<S> AsFd for Conn<S> {
+impl<S> AsFd for Conn<'_, S> {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.source.fd()
+        self.inner.source.fd()
     }
 }
 
-impl<S: fmt::Debug> fmt::Debug for Conn<S> {
+impl<S: fmt::Debug> fmt::Debug for Conn<'_, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut out = f.debug_struct("Conn");
         if let Ok(peer) = self.peer_addr() {
             out.field("peer", &peer);
         }
-        out.field("state", &self.state).finish_non_exhaustive()
+        out.field("state", &self.inner.state).finish_non_exhaustive()
     }
 }
 
-impl<S> Drop for Conn<S> {
+impl<S> Drop for Inner<S> {
     fn drop(&mut self) {
         // SAFETY: a destructor runs once, and nothing else takes the source.
         let source = unsafe { ManuallyDrop::take(&mut self.source) };
@@ -845,29 +905,31 @@ impl fmt::Debug for ConnWaker {
 
 /// A connection with its handler's type.
 struct Served<S, F> {
-    conn: Conn<S>,
+    inner: Inner<S>,
     handler: PhantomData<fn() -> F>,
 }
 
 impl<S, F> Body for Served<S, F>
 where
     S: Send + 'static,
-    F: Fn(&mut Conn<S>) -> io::Result<Next> + Send + Sync + 'static,
+    F: Fn(&mut Conn<'_, S>) -> io::Result<Next> + Send + Sync + 'static,
 {
     fn source(&self) -> Option<&Source> {
-        Some(&self.conn.source)
+        Some(&self.inner.source)
     }
 
     fn run(&mut self, active: &Active<'_>) -> Verdict {
         let server = active.host.extension.downcast_ref::<Server<S, F>>().expect("the host of such records");
-        self.conn.begin(server, active);
-        let result = (server.handler)(&mut self.conn);
-        let mut lent = self.conn.lent.take().expect("the handler has run");
-        lent.active = None;
+        self.inner.begin(server, active);
+        let result = (server.handler)(&mut Conn { inner: &mut self.inner, active });
+        let mut lent = self.inner.lent.take().expect("the handler has run");
+        let has_read = lent.has_read;
+        // After the end of the stream, further requests may be in the buffer.
+        let goes_on = !lent.ended || lent.consumed && lent.start < lent.end;
         let (limit, closes) = match result {
-            Ok(Next::Idle) if !lent.ended => (server.limits.idle, true),
-            Err(error) if error.kind() == ErrorKind::WouldBlock && !lent.ended => (server.limits.idle, true),
-            Ok(Next::IdleFor(limit)) if !lent.ended => (Some(limit), false),
+            Ok(Next::Idle) if goes_on => (server.limits.idle, true),
+            Err(error) if error.kind() == ErrorKind::WouldBlock && lent.at_once => (server.limits.idle, true),
+            Ok(Next::IdleFor(limit)) if goes_on => (Some(limit), false),
             result => {
                 if result.is_err() {
                     server.failed.fetch_add(1, Ordering::Relaxed);
@@ -878,7 +940,7 @@ where
         };
         if lent.start == lent.end {
             server.take_back(lent);
-            return Verdict::Idle { limit, closes };
+            return Verdict::Idle { limit, closes, has_read };
         }
         if lent.consumed {
             // The rest belongs to another request.
@@ -886,30 +948,28 @@ where
         }
         if lent.progress {
             lent.at_once = true;
-            self.conn.lent = Some(lent);
+            self.inner.lent = Some(lent);
             return Verdict::Again;
         }
         let left =
             lent.began.zip(server.limits.request).map(|(began, most)| most.saturating_sub(began.elapsed()));
-        self.conn.lent = Some(lent.compact());
+        self.inner.lent = Some(lent.compact());
         server.take_back(lent);
         match left {
             Some(left) if limit.is_none_or(|limit| left < limit) => {
-                Verdict::Idle { limit: Some(left), closes: true }
+                Verdict::Idle { limit: Some(left), closes: true, has_read }
             }
-            _ => Verdict::Idle { limit, closes },
+            _ => Verdict::Idle { limit, closes, has_read },
         }
     }
 
     fn leave(&mut self, host: &Host) {
         let server = host.extension.downcast_ref::<Server<S, F>>().expect("the host of such records");
-        if let Some(peers) = &server.peers {
-            peers.lock().leave(self.conn.source.fd().as_raw_fd());
-        }
+        server.forget_peer(self.inner.source.fd().as_raw_fd());
     }
 }
 
-impl<S> Conn<S> {
+impl<S> Inner<S> {
     /// Lends the buffer for a run of the handler, with the unread bytes.
     fn begin<F>(&mut self, server: &Server<S, F>, active: &Active<'_>) {
         let limits = &server.limits;
@@ -924,7 +984,8 @@ impl<S> Conn<S> {
                 lent
             }
         };
-        (lent.ended, lent.progress, lent.consumed, lent.why) = (false, false, false, active.why);
+        (lent.ended, lent.progress, lent.consumed, lent.has_read) = (false, false, false, false);
+        lent.why = active.why;
         (lent.write_limit, lent.max_unread) = (limits.write, limits.unread);
         lent.read_deadline = match limits.request {
             // A read that would wait fails at once.
@@ -932,9 +993,6 @@ impl<S> Conn<S> {
             None => None,
             Some(limit) => lent.began.get_or_insert_with(Instant::now).checked_add(limit),
         };
-        // SAFETY: only the lifetime changes. It is used only while the handler runs, and `run` takes it back.
-        let active = unsafe { mem::transmute::<&Active<'_>, &Active<'static>>(active) };
-        lent.active = Some(ActiveRef(NonNull::from(active)));
         self.lent = Some(lent);
     }
 }

@@ -694,3 +694,210 @@ fn no_request_is_lost_among_wakes_and_limits() {
         assert_eq!((metrics.panicked, metrics.failed), (0, 0));
     });
 }
+
+/// A handler that reads lines through `BufRead` loses no part of a line, however the bytes arrive.
+#[test]
+fn parts_of_lines_are_not_lost_by_a_handler_that_reads_lines() {
+    in_runtime(|| {
+        let server = Server::start(ServeOptions::new(), |conn: &mut Conn| {
+            let mut line = String::new();
+            conn.read_line(&mut line)?;
+            conn.write_all(line.as_bytes())?;
+            Ok(Next::Idle)
+        });
+        let mut client = server.connect();
+        client.write_all(b"one\ntw").expect("written");
+        let mut answer = [0; 4];
+        client.read_exact(&mut answer).expect("read");
+        assert_eq!(&answer, b"one\n");
+        sward::sleep(MOMENT);
+        client.write_all(b"o\n").expect("written");
+        client.read_exact(&mut answer).expect("read");
+        assert_eq!(&answer, b"two\n");
+        server.end();
+    });
+}
+
+#[test]
+fn requests_before_the_end_of_the_stream_are_all_served() {
+    in_runtime(|| {
+        let server = Server::start(ServeOptions::new(), |conn: &mut Conn| {
+            while !conn.buffer().contains(&b'\n') && conn.fill()? > 0 {}
+            let Some(end) = conn.buffer().iter().position(|byte| *byte == b'\n') else {
+                return Ok(Next::Close);
+            };
+            let line = conn.buffer()[..=end].to_vec();
+            conn.consume(end + 1);
+            conn.write_all(&line)?;
+            Ok(Next::Idle)
+        });
+        let mut client = server.connect();
+        client.write_all(b"one\ntwo\nthree\n").expect("written");
+        client.shutdown(sward::net::Shutdown::Write).expect("shut down");
+        let mut answers = String::new();
+        client.read_to_string(&mut answers).expect("read");
+        assert_eq!(answers, "one\ntwo\nthree\n");
+        server.end();
+    });
+}
+
+#[test]
+fn a_limit_that_unwinds_out_of_fill_loses_nothing() {
+    in_runtime(|| {
+        let server = Server::start(ServeOptions::new(), |conn: &mut Conn| {
+            conn.fill()?;
+            assert!(sward::time::timeout(SHORT, || conn.fill()).is_err());
+            let got = conn.buffer().to_vec();
+            conn.consume(got.len());
+            conn.write_all(&got)?;
+            Ok(Next::Idle)
+        });
+        let mut client = server.connect();
+        ask(&mut client, b"x");
+        assert_eq!(server.end().panicked, 0);
+    });
+}
+
+#[test]
+fn the_limit_of_unread_bytes_is_exact_and_may_be_any_number() {
+    in_runtime(|| {
+        for most in [1, 1000, usize::MAX] {
+            let server = Server::start(ServeOptions::new().max_unread(most), move |conn: &mut Conn| {
+                while conn.buffer().len() < most.min(1000) {
+                    if conn.fill()? == 0 {
+                        return Ok(Next::Close);
+                    }
+                }
+                let got = conn.buffer().to_vec();
+                assert!(got.len() <= most);
+                if most < usize::MAX {
+                    assert_eq!(kind(conn.fill()), ErrorKind::InvalidData);
+                }
+                conn.consume(got.len());
+                conn.write_all(&got)?;
+                Ok(Next::Idle)
+            });
+            let mut client = server.connect();
+            ask(&mut client, &[1; 1000]);
+            drop(client);
+            server.until_idle(0);
+            assert_eq!(server.end().panicked, 0);
+        }
+    });
+}
+
+#[test]
+fn a_state_that_cannot_be_made_ends_one_connection() {
+    static MADE: AtomicUsize = AtomicUsize::new(0);
+    struct State;
+    impl Default for State {
+        fn default() -> State {
+            if MADE.fetch_add(1, Ordering::SeqCst) == 0 {
+                std::panic::resume_unwind(Box::new("as asked"));
+            }
+            State
+        }
+    }
+    in_runtime(|| {
+        let server = Server::start(ServeOptions::new(), |conn: &mut Conn<State>| {
+            let mut byte = [0];
+            conn.read_exact(&mut byte)?;
+            conn.write_all(&byte)?;
+            Ok(Next::Idle)
+        });
+        reads_end(&mut server.connect());
+        ask(&mut server.connect(), b"x");
+        assert_eq!(server.end().panicked, 1);
+    });
+}
+
+/// The wake-up comes while the handler runs, and while there is something to read.
+#[test]
+fn a_wake_up_by_hand_is_always_called_so() {
+    in_runtime(|| {
+        let woken = Arc::new(AtomicUsize::new(0));
+        let counts = woken.clone();
+        let server = Server::start(ServeOptions::new(), move |conn: &mut Conn| {
+            if conn.why() == Why::Woken {
+                counts.fetch_add(1, Ordering::SeqCst);
+                return Ok(Next::Idle);
+            }
+            let mut byte = [0];
+            conn.read_exact(&mut byte)?;
+            conn.waker().wake();
+            conn.write_all(&byte)?;
+            Ok(Next::Idle)
+        });
+        let mut client = server.connect();
+        ask(&mut client, &[1; 50]);
+        server.until_idle(1);
+        assert_eq!(woken.load(Ordering::SeqCst), 50);
+        server.end();
+    });
+}
+
+/// It neither keeps a worker busy nor escapes its limit.
+#[test]
+fn a_handler_that_does_not_read_is_not_run_again_and_again() {
+    in_runtime(|| {
+        let server = Server::start(ServeOptions::new(), |conn: &mut Conn| {
+            Ok(if conn.why() == Why::Limit { Next::Close } else { Next::IdleFor(MOMENT) })
+        });
+        let mut client = server.connect();
+        client.write_all(b"x").expect("written");
+        reads_end(&mut client);
+        server.until_idle(0);
+        let metrics = server.end();
+        assert!(metrics.activations < 10, "{metrics:?}");
+    });
+}
+
+/// A shutdown after `serve` was cancelled waits for the handlers that unwind.
+#[test]
+fn a_shutdown_waits_also_if_the_server_was_cancelled() {
+    in_runtime(|| {
+        let unwound = Arc::new(AtomicUsize::new(0));
+        let counts = unwound.clone();
+        let (_keep, never) = sward::channel::bounded::<()>(1);
+        let server = Server::start(ServeOptions::new(), move |conn: &mut Conn| {
+            let _counts = CountOnDrop(counts.clone());
+            conn.read_exact(&mut [0])?;
+            sward::task::mask(|| sward::sleep(MOMENT));
+            let _ = never.recv();
+            Ok(Next::Idle)
+        });
+        let mut client = server.connect();
+        client.write_all(b"x").expect("written");
+        eventually("the handler runs", || server.metrics().activations == 1);
+        server.runs.cancel();
+        assert!(server.runs.join().is_err());
+        server.handle.shutdown(LONG);
+        assert_eq!(unwound.load(Ordering::SeqCst), 1);
+        assert_eq!(server.handle.metrics().connections, 0);
+    });
+}
+
+/// Connections are accepted while the server is shut down.
+#[test]
+fn a_connection_that_begins_during_a_shutdown_is_closed() {
+    for _ in 0..20 {
+        in_runtime(|| {
+            let (listener, address) = listen();
+            // It is closed, but keeps the port: no other test gets these connections.
+            let _keeps_port = listener.try_clone().expect("a clone");
+            let options = ServeOptions::new();
+            let handle = options.handle();
+            let runs = sward::spawn(move || serve(listener, options, echo));
+            let server = Server { address, handle, runs };
+            let connects = sward::spawn(move || {
+                while let Ok(client) = TcpStream::connect(address) {
+                    drop(client);
+                }
+            });
+            eventually("it accepts", || server.metrics().accepted > 2);
+            server.end();
+            connects.cancel();
+            drop(connects.join());
+        });
+    }
+}
