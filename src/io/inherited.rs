@@ -22,7 +22,7 @@ use crate::blocking;
 use crate::coroutine::WaitReason;
 use crate::descriptor::{Attempt, OpenFile};
 use crate::netpoll::{Direction, Source, is_ready};
-use crate::sched::{consume_budget, sleep_until};
+use crate::sched::{consume_budget_of_file, interruption, sleep_until};
 use std::io::{self, ErrorKind};
 use std::mem::MaybeUninit;
 use std::os::fd::{BorrowedFd, RawFd};
@@ -61,7 +61,7 @@ fn read_now(fd: RawFd, buf: &mut [u8]) -> io::Result<usize> {
 
 impl Transfer<'_> {
     fn perform(mut self, fd: RawFd, reason: WaitReason) -> io::Result<usize> {
-        consume_budget();
+        consume_budget_of_file()?;
         let mut backoff = Backoff::new();
         loop {
             let disk = match self.without_waiting(fd) {
@@ -117,6 +117,9 @@ impl Transfer<'_> {
     fn wait(&self, fd: RawFd, reason: WaitReason, backoff: &mut Backoff) -> io::Result<()> {
         // SAFETY: the calls below fail if the descriptor is not open, and nothing else is done with it.
         let fd = unsafe { BorrowedFd::borrow_raw(fd) };
+        if let Some(why) = interruption() {
+            return Err(why.into());
+        }
         if is_ready(fd, self.direction())? {
             let nap = backoff.nap();
             if !nap.is_zero() {

@@ -501,7 +501,10 @@ pub(crate) fn consume_budget() {
 pub(crate) fn consume_budget_of_file() -> io::Result<()> {
     if budget::count_call() {
         let_others_go_first();
-        if let Some(why) = interruption() {
+        // A destructor that unwinds is not interrupted again, where it need not wait.
+        if !std::thread::panicking()
+            && let Some(why) = interruption()
+        {
             return Err(why.into());
         }
     }

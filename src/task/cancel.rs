@@ -254,8 +254,8 @@ impl CancelToken {
     ///
     /// [`Cancelled`] if the token has ended the closure. If the closure has ended first, its value is
     /// returned, although the token is cancelled. This is always so with `panic = "abort"`, where nothing
-    /// unwinds. In a destructor that runs while its coroutine unwinds, `Cancelled` also if the shutdown of
-    /// the runtime has ended the closure.
+    /// unwinds. In a [`mask()`](super::mask()), and in a destructor that runs while its coroutine unwinds,
+    /// `Cancelled` also if the shutdown of the runtime has ended the closure.
     ///
     /// # Panics
     ///
@@ -309,8 +309,8 @@ impl CancelToken {
                 // The caller's own time limit, or the shutdown of the runtime, which is the caller's as well.
                 sched::checkpoint();
                 if error.interruption().is_some() {
-                    if std::thread::panicking() {
-                        // The caller unwinds already.
+                    if std::thread::panicking() || sched::is_masked() {
+                        // The caller unwinds already, or nothing may unwind through it.
                         return Err(Cancelled);
                     }
                     if sched::current_coroutine().is_some() {

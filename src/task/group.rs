@@ -383,7 +383,7 @@ impl<T, F: FnOnce() -> T> ChildClosure<'_, F> {
             // It may run before its spawner, which will cancel it, has seen the flag.
             if guard.group.is_cancelled() {
                 drop(f);
-                sched::unwind_cancelled();
+                sched::unwind_with_group();
             }
             f()
         };

@@ -49,7 +49,7 @@ pub fn mask<R, F: FnOnce() -> R>(f: F) -> R {
 /// receives, locks, sleeps, joins, operations on files. Does not park by itself.
 ///
 /// What was caught stays in force. The next [cancellation point](super#cancellation) unwinds again, or is
-/// caught again. So let the caller return its error soon.
+/// caught again, after other coroutines have had a turn. So let the caller return its error soon.
 ///
 /// In a section of [`cancel_as_error`] it makes all waits of the closure meet the cancellation again, so that
 /// a callback under foreign frames can be cancelled in a receive, say. In a [`mask()`] nothing arrives. An
@@ -104,6 +104,11 @@ pub fn catch_cancel<R, F: FnOnce() -> R>(f: F) -> Result<R, Interruption> {
 ///
 /// The error is an [`io::Error`](std::io::Error) with the [`Interruption`] inside, of the kind `TimedOut` for
 /// a limit, else `Other`.
+///
+/// Operations that read in coroutines of their own go on as the others do:
+/// [`Child::wait_with_output`](crate::process::Child::wait_with_output),
+/// [`Command::output`](crate::process::Command::output) and
+/// [`copy_bidirectional`](crate::io::copy_bidirectional).
 ///
 /// What the closure itself sets is not affected: an inner [`timeout`](crate::time::timeout()) unwinds up to
 /// its own call, and an inner [`mask()`] masks files as well. In an outer `mask` this is a `mask`, no more.

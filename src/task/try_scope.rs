@@ -152,9 +152,9 @@ impl ScopeBuilder {
             }
             GroupEnd::Cancelled => {
                 sched::checkpoint();
-                // Its runtime shuts down, and has not cancelled the caller yet. A caller that unwinds already
-                // goes on with the value that it has.
-                if !std::thread::panicking() {
+                // Its runtime shuts down, and has not cancelled the caller yet. A caller that unwinds
+                // already, or that is masked, goes on with the value that it has.
+                if !std::thread::panicking() && !sched::is_masked() {
                     if sched::current_coroutine().is_some() {
                         sched::unwind_shutdown();
                     }

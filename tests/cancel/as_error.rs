@@ -210,3 +210,54 @@ fn a_limit_that_ends_a_coroutine_is_named() {
         });
     }
 }
+
+/// A loop that catches its cancellation again and again keeps its worker from nobody.
+#[test]
+fn a_loop_that_catches_lets_others_run() {
+    let runtime = one_worker();
+    let ran = Arc::new(AtomicBool::new(false));
+    let (sees, runs) = (ran.clone(), ran.clone());
+    let catches = waiting(&runtime, move || {
+        let mut rounds = 0;
+        while !sees.load(Ordering::Relaxed) && rounds < 1_000_000 {
+            let _ = catch_cancel(|| sward::sleep(LONG));
+            rounds += 1;
+        }
+        rounds
+    });
+    catches.cancel();
+    runtime.spawn(move || runs.store(true, Ordering::Relaxed)).join().expect("it has run");
+    assert!(catches.join().expect("caught") < 1_000_000);
+}
+
+/// What a scope that was cancelled spawns ends as cancelled, and not by a limit.
+#[test]
+fn children_of_a_cancelled_scope_are_cancelled() {
+    in_runtime(|| {
+        sward::scope(|s| {
+            s.cancel();
+            for _ in 0..50 {
+                assert!(s.spawn(task::park).join().unwrap_err().is_cancelled());
+            }
+        });
+    });
+}
+
+/// Nothing unwinds through a masked section when the runtime of a token's closure shuts down.
+#[test]
+fn a_shutdown_does_not_unwind_a_masked_run() {
+    let runtime = one_worker();
+    let passed = Arc::new(AtomicBool::new(false));
+    let passes = passed.clone();
+    let masked = waiting(&runtime, move || {
+        let token = task::CancelToken::new();
+        let run = || assert!(token.run(task::park).is_err());
+        cancel_as_error(run);
+        mask(run);
+        passes.store(true, Ordering::Relaxed);
+        task::park();
+    });
+    drop(runtime);
+    assert!(masked.join().unwrap_err().is_shutdown());
+    assert!(passed.load(Ordering::Relaxed));
+}
