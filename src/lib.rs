@@ -70,7 +70,8 @@
 //! plain threads: a wait of the one would block a worker of the other. So cargo refuses such a program,
 //! because the manifest has a `links` key. The message names both versions and the packages that depend on
 //! them; update them to the same one. Two versions that are compatible, such as 0.1.3 and 0.1.7, are never
-//! both in a program.
+//! both in a program. Cargo checks this for a whole lock file: it also refuses a workspace whose programs
+//! have one version each. A library that is loaded at run time is not checked.
 
 #![cfg_attr(docsrs, feature(doc_cfg), doc(auto_cfg(hide(loom))))]
 

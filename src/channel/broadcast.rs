@@ -18,6 +18,7 @@
 use super::SendError;
 use super::topic::{Published, Topic};
 use crate::coroutine::{WaitReason, drop_each};
+use crate::runtime::polled::let_others_go_first;
 use crate::sched;
 use std::collections::VecDeque;
 use std::error::Error;
@@ -168,6 +169,7 @@ impl<T: Clone> Receiver<T> {
     /// assert_eq!(sward::block_on(receiver.recv_async()), Ok("to all"));
     /// ```
     pub async fn recv_async(&mut self) -> Result<T, RecvError> {
+        let_others_go_first().await;
         loop {
             match self.take() {
                 Err(RecvError::Empty) => {}

@@ -39,8 +39,9 @@ impl<T> Receiver<T> {
     /// [default runtime](crate::run) where no worker polls it. The waker is called where the message is sent,
     /// so it must not block.
     ///
-    /// Dropping the future loses no message. A message wakes all futures that wait for one, and the first
-    /// that is polled gets it.
+    /// Dropping the future loses no message. A message wakes all futures that wait for one. It goes to a
+    /// receiver that waits in [`recv`](Self::recv), if there is one; otherwise the first future that is
+    /// polled gets it. So futures get little beside receivers that always wait.
     ///
     /// # Errors
     ///

@@ -22,6 +22,7 @@
 use super::topic::{Published, Topic};
 use super::{RecvError, RecvTimeoutError};
 use crate::coroutine::WaitReason;
+use crate::runtime::polled::let_others_go_first;
 use crate::sched;
 use std::fmt;
 use std::sync::Arc;
@@ -156,6 +157,7 @@ impl<T> Receiver<T> {
     /// assert_eq!(*watcher.get(), 2);
     /// ```
     pub async fn changed_async(&mut self) -> Result<(), RecvError> {
+        let_others_go_first().await;
         loop {
             if let Some(outcome) = self.see() {
                 return outcome;

@@ -688,6 +688,12 @@ impl Handle {
         unsafe { Header::cancel(self.0, batch) };
     }
 
+    /// As [`cancel`](Self::cancel), since the runtime shuts down.
+    pub(crate) fn cancel_for_shutdown(&self, batch: &mut Batch) {
+        // SAFETY: this reference keeps it alive.
+        unsafe { Header::cancel_for_shutdown(self.0, batch) };
+    }
+
     /// Takes the result of a coroutine that is done.
     ///
     /// # Safety

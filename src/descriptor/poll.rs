@@ -26,6 +26,7 @@ use crate::sched::{
 };
 use std::cell::Cell;
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -50,7 +51,10 @@ pub(crate) fn poll_entries(entries: &mut [libc::pollfd], deadline: Option<Instan
         match watch(entry, &mut watched) {
             Ok(()) => {}
             // It was closed meanwhile, as `poll` will say.
-            Err(e) if e.raw_os_error() == Some(libc::EBADF) => return ask(entries, Some(Duration::ZERO)),
+            Err(e) if e.raw_os_error() == Some(libc::EBADF) => {
+                drop(watched);
+                return poll_entries(entries, deadline);
+            }
             Err(e) => return Err(e),
         }
     }
@@ -133,8 +137,19 @@ struct Watched {
 
 /// Has the shard watch the entry's descriptor.
 fn watch(entry: &libc::pollfd, watched: &mut Vec<Watched>) -> io::Result<()> {
+    let mut data = MaybeUninit::<libc::stat>::uninit();
+    // SAFETY: there is room for the answer.
+    check(unsafe { libc::fstat(entry.fd, data.as_mut_ptr()) })?;
+    // SAFETY: the call has succeeded.
+    let kind = unsafe { data.assume_init() }.st_mode & libc::S_IFMT;
+    if kind == libc::S_IFREG || kind == libc::S_IFDIR {
+        // It was asked already, and never changes. To close a duplicate would release the locks of `fcntl`
+        // that the process has on the file.
+        return Ok(());
+    }
+    // From 3 on: it must not become a standard stream that the program has closed.
     // SAFETY: the call takes no pointers.
-    let duplicate = check(unsafe { libc::fcntl(entry.fd, libc::F_DUPFD_CLOEXEC, 0) })?;
+    let duplicate = check(unsafe { libc::fcntl(entry.fd, libc::F_DUPFD_CLOEXEC, 3) })?;
     // SAFETY: a fresh descriptor, with no other owner.
     let duplicate = unsafe { OwnedFd::from_raw_fd(duplicate) };
     let source = Rc::new(Source::new_nonblocking(duplicate));
@@ -143,7 +158,8 @@ fn watch(entry: &libc::pollfd, watched: &mut Vec<Watched>) -> io::Result<()> {
     source.event(Direction::Write).consume();
     match join_shard(&source) {
         Ok(()) => {}
-        // A file or a disk: it is always ready for what it can do, which was not what it was asked for.
+        // A device that cannot be polled: it is always ready for what it can do, which was not what it was
+        // asked for.
         Err(e) if e.kind() == io::ErrorKind::PermissionDenied => return Ok(()),
         Err(e) => return Err(e),
     }

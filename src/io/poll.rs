@@ -87,9 +87,12 @@ impl fmt::Debug for PollFd<'_> {
 /// occur several times, a number that is not open reports [`NVAL`](PollFd::NVAL). Without descriptors it is a
 /// sleep. A signal does not interrupt it.
 ///
-/// A call that has to wait duplicates each descriptor until it returns. So a descriptor that is closed
-/// meanwhile is polled on, as in Linux, and its open file stays open until then. If one crate waits for the
-/// same descriptor often, [`Pollable`](super::Pollable) is cheaper.
+/// Urgent data ([`PRI`](PollFd::PRI)) ends a wait on Linux; where the system's readiness does not report it,
+/// only something else does.
+///
+/// A call that has to wait duplicates each descriptor until it returns, so it needs as many free ones. So a
+/// descriptor that is closed meanwhile is polled on, as in Linux, and its open file stays open until then. If
+/// one crate waits for the same descriptor often, [`Pollable`](super::Pollable) is cheaper.
 ///
 /// # Errors
 ///

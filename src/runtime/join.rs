@@ -181,7 +181,7 @@ impl<T> JoinHandle<T> {
             return false;
         }
         let mut batch = Batch::new();
-        self.handle.cancel(&mut batch);
+        sched::cancel(&self.handle, &mut batch);
         batch.wake();
         true
     }

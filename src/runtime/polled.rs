@@ -40,6 +40,7 @@ use super::default::default_runtime;
 use crate::coroutine::{Alarm, Ticket};
 use crate::sched::{FutureTimer, budget_is_used_up};
 use crate::select::Arm;
+use std::future::poll_fn;
 use std::marker::{PhantomData, PhantomPinned};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
@@ -113,6 +114,11 @@ pub(crate) fn lets_others_go_first(context: &Context<'_>) -> bool {
         context.waker().wake_by_ref();
     }
     used_up
+}
+
+/// Counts a call of a future against the budget, for one that may be ready without a wait.
+pub(crate) async fn let_others_go_first() {
+    poll_fn(|context| if lets_others_go_first(context) { Poll::Pending } else { Poll::Ready(()) }).await;
 }
 
 /// How an arm waits in a future.

@@ -10,10 +10,8 @@
 //! returns the error that [`interrupted`] makes. So nothing unwinds through the frames of the section.
 
 use super::checks;
-use super::current::{
-    cancelled, current_coroutine, limit, parkable_coroutine, with_local_record, with_local_record_if_any,
-};
-use crate::coroutine::{Cancellation, Interruption, LocalRecord, Suspend};
+use super::current::{cancelled, current_coroutine, limit, with_local_record, with_local_record_if_any};
+use crate::coroutine::{Batch, Cancellation, Handle, Interruption, LocalRecord};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::Instant;
@@ -132,24 +130,15 @@ pub(crate) fn with_errors<R>(f: impl FnOnce() -> R) -> R {
     })
 }
 
-/// Runs the closure, and catches the unwinding of a cancellation or a time limit that comes out of it. Lifts
-/// the mask of [`with_errors`] for the closure. If it has caught something, others go first before it
-/// returns: a wait that ends at once parks nobody, and a loop that catches would keep its worker.
-pub(crate) fn caught<R>(f: impl FnOnce() -> R) -> Result<R, Interruption> {
-    with_local_record(|own| {
-        let section = own.unmask_errors();
-        let outcome = catch_unwind(AssertUnwindSafe(f));
-        drop(section);
-        let why = match outcome {
-            Ok(value) => return Ok(value),
-            Err(payload) => match payload.downcast_ref::<Cancellation>() {
-                Some(cancellation) => cancellation.why,
-                None => resume_unwind(payload),
-            },
-        };
-        suspend_for_others();
-        Err(why)
-    })
+/// Requests the cancellation of a coroutine. One that is shut down hands that on as the cause: what it
+/// cancels as it unwinds ends by the shutdown, too.
+pub(crate) fn cancel(handle: &Handle, batch: &mut Batch) {
+    // SAFETY: the coroutine that runs this is alive.
+    if current_coroutine().is_some_and(|header| unsafe { header.as_ref() }.waiter.shut_down()) {
+        handle.cancel_for_shutdown(batch);
+    } else {
+        handle.cancel(batch);
+    }
 }
 
 /// Whether the caller is in a masked section.
@@ -164,12 +153,4 @@ pub(crate) fn unwind_with_group() -> ! {
     }
     let late = limit().is_some_and(|limit| limit <= Instant::now());
     unwind(if late { Interruption::TimedOut } else { Interruption::Cancelled }, false)
-}
-
-/// Lets the other runnable coroutines of the worker go first. Nothing on a thread, or while it unwinds.
-fn suspend_for_others() {
-    if let Some(header) = parkable_coroutine() {
-        // SAFETY: the coroutine that runs this is alive, and this is its own stack.
-        unsafe { header.as_ref().suspend(Suspend::Yield) };
-    }
 }

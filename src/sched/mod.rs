@@ -79,7 +79,7 @@ pub(crate) use accounts::{SiteFigures, accounted};
 pub(crate) use blocked_threads::{BlockedThread, for_each_blocked_thread, waits_for_somebody};
 pub(crate) use budget::this_holder;
 pub(crate) use cancel::{
-    caught, checkpoint, interrupted, interruption, is_masked, limited, masked, unwind_cancelled,
+    cancel, checkpoint, interrupted, interruption, is_masked, limited, masked, unwind_cancelled,
     unwind_shutdown, unwind_with_group, with_errors,
 };
 pub(crate) use capture::{
@@ -111,9 +111,9 @@ pub(crate) use start::{add_spare_worker, start_worker};
 pub(crate) use threads::AbortOnPanic;
 pub(crate) use unwinding::{Blocks, can_never_end, elapsed, refusal};
 pub(crate) use wait::{
-    Cancel, Ended, Wait, Woken, budget_is_used_up, consume_budget, consume_budget_of_file, set, set_for_good,
-    sleep_until, wait, wait_at, wait_for, wait_for_event, wait_in, wait_in_ring, wait_masked, with_ticket,
-    yield_now,
+    Cancel, Ended, Wait, Woken, budget_is_used_up, caught, consume_budget, consume_budget_of_file, set,
+    set_for_good, sleep_until, wait, wait_at, wait_for, wait_for_event, wait_in, wait_in_ring, wait_masked,
+    with_ticket, yield_now,
 };
 
 #[cfg(all(test, not(loom)))]

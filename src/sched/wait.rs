@@ -24,7 +24,7 @@
 //! While a thread unwinds from a panic nothing switches: std counts panics in a thread-local, and another
 //! coroutine on that thread would find itself panicking. The wait blocks the thread instead.
 
-use super::cancel::{TimedOut, checkpoint, interruption, unwind_cancelled};
+use super::cancel::{TimedOut, checkpoint, interruption, masked, unwind_cancelled};
 use super::current;
 use super::deadline::{deadline_of_file, deadline_on_thread, earlier_of};
 use super::hint::wait_for_others_begins;
@@ -34,11 +34,12 @@ use crate::base::fork;
 use crate::base::list_lock::ListLock;
 use crate::base::lock::assert_none_held;
 use crate::coroutine::{
-    Batch, Cause, Event, EventNode, Header, LocalRecord, NodeState, Request, SubjectRef, Suspend, Ticket,
-    WaitNode, WaitReason, Waiter, Why, with_parker,
+    Batch, Cancellation, Cause, Event, EventNode, Header, Interruption, LocalRecord, NodeState, Request,
+    SubjectRef, Suspend, Ticket, WaitNode, WaitReason, Waiter, Why, with_parker,
 };
 use std::cell::Cell;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::ptr::NonNull;
 use std::time::Instant;
 
@@ -482,6 +483,27 @@ fn yield_on_thread() {
     checkpoint();
 }
 
+/// Runs the closure, and catches the unwinding of a cancellation or a time limit that comes out of it. Lifts
+/// the mask of [`with_errors`](super::with_errors) for the closure. If it has caught something, others go
+/// first before it returns: a wait that ends at once parks nobody, and a loop that catches would keep its
+/// worker.
+pub(crate) fn caught<R>(f: impl FnOnce() -> R) -> Result<R, Interruption> {
+    current::with_local_record(|own| {
+        let section = own.unmask_errors();
+        let outcome = catch_unwind(AssertUnwindSafe(f));
+        drop(section);
+        let why = match outcome {
+            Ok(value) => return Ok(value),
+            Err(payload) => match payload.downcast_ref::<Cancellation>() {
+                Some(cancellation) => cancellation.why,
+                None => resume_unwind(payload),
+            },
+        };
+        masked(yield_now);
+        Err(why)
+    })
+}
+
 /// Counts a call against the budget of the turn. When the budget is used up, the coroutine yields.
 /// Otherwise a coroutine whose socket is always ready would never leave its worker, and no cancellation
 /// would reach it.
@@ -512,9 +534,14 @@ pub(crate) fn consume_budget_of_file() -> io::Result<()> {
 }
 
 /// Counts a call against the budget, for a caller that must neither park nor unwind. True if the budget was
-/// used up before: then the caller returns to where its coroutine can let others go first.
+/// used up before: then the caller returns to where its coroutine can let others go first. A new budget
+/// begins, since an executor that is not of this crate may poll again without a wait.
 pub(crate) fn budget_is_used_up() -> bool {
-    current::may_switch() && budget::count_call()
+    let used_up = current::may_switch() && budget::count_call();
+    if used_up {
+        budget::refill();
+    }
+    used_up
 }
 
 #[cold]

@@ -136,7 +136,7 @@ macro_rules! select_biased {
 #[macro_export]
 macro_rules! __select {
     (@start $biased:tt) => {
-        ::core::compile_error!("select!: there is no arm")
+        ::core::compile_error!("select!: there is no arm, such as `recv(receiver) -> message => body`")
     };
     (@start $biased:tt $($tokens:tt)*) => {
         $crate::__select!(@parse [$biased (a0 o0 0) (a1 o1 1) (a2 o2 2) (a3 o3 3) (a4 o4 4) (a5 o5 5) (a6 o6 6) (a7 o7 7) (a8 o8 8) (a9 o9 9) (a10 o10 10) (a11 o11 11) (a12 o12 12) (a13 o13 13) (a14 o14 14) (a15 o15 15) (a16 o16 16) (a17 o17 17) (a18 o18 18) (a19 o19 19) (a20 o20 20) (a21 o21 21) (a22 o22 22) (a23 o23 23) (a24 o24 24) (a25 o25 25) (a26 o26 26) (a27 o27 27) (a28 o28 28) (a29 o29 29) (a30 o30 30) (a31 o31 31)] [] [] $($tokens)*)
@@ -197,7 +197,10 @@ macro_rules! __select {
     };
     (@parse $ids:tt $arms:tt $default:tt $wrong:tt $($rest:tt)*) => {
         ::core::compile_error!(::core::concat!(
-            "select!: an arm does not begin with `", ::core::stringify!($wrong), "`"
+            "select!: an arm does not begin with `", ::core::stringify!($wrong), "`: the arms are `recv(receiver) -> message => body`, `send(sender, message) -> outcome => body`, \
+             `send_from(sender, variable) -> outcome => body`, `send_with(sender, || message) -> outcome => body`, \
+             `join(handle) -> result => body`, `cancelled(token) => body`, `default => body` and \
+             `default(duration) => body`"
         ))
     };
 
@@ -261,38 +264,46 @@ macro_rules! __select {
     };
     (@arm $ids:tt $arms:tt $default:tt [recv $args:tt $p:tt $body:tt] $($rest:tt)*) => {
         ::core::compile_error!(::core::concat!(
-            "select!: `recv` takes one receiver, not `", ::core::stringify!($args), "`"
+            "select!: `recv` takes one receiver, not `", ::core::stringify!($args),
+            "`: `recv(receiver) -> message => body`"
         ))
     };
     (@arm $ids:tt $arms:tt $default:tt [send $args:tt $p:tt $body:tt] $($rest:tt)*) => {
         ::core::compile_error!(::core::concat!(
-            "select!: `send` takes a sender and a message, not `", ::core::stringify!($args), "`"
+            "select!: `send` takes a sender and a message, not `", ::core::stringify!($args),
+            "`: `send(sender, message) -> outcome => body`"
         ))
     };
     (@arm $ids:tt $arms:tt $default:tt [send_from $args:tt $p:tt $body:tt] $($rest:tt)*) => {
         ::core::compile_error!(::core::concat!(
-            "select!: `send_from` takes a sender and a variable, not `", ::core::stringify!($args), "`"
+            "select!: `send_from` takes a sender and a variable, not `", ::core::stringify!($args),
+            "`: `send_from(sender, variable) -> outcome => body`"
         ))
     };
     (@arm $ids:tt $arms:tt $default:tt [send_with $args:tt $p:tt $body:tt] $($rest:tt)*) => {
         ::core::compile_error!(::core::concat!(
-            "select!: `send_with` takes a sender and a closure, not `", ::core::stringify!($args), "`"
+            "select!: `send_with` takes a sender and a closure, not `", ::core::stringify!($args),
+            "`: `send_with(sender, || message) -> outcome => body`"
         ))
     };
     (@arm $ids:tt $arms:tt $default:tt [join $args:tt $p:tt $body:tt] $($rest:tt)*) => {
         ::core::compile_error!(::core::concat!(
-            "select!: `join` takes one handle, not `", ::core::stringify!($args), "`"
+            "select!: `join` takes one handle, not `", ::core::stringify!($args),
+            "`: `join(handle) -> result => body`"
         ))
     };
     (@arm $ids:tt $arms:tt $default:tt [cancelled $args:tt $p:tt $body:tt] $($rest:tt)*) => {
         ::core::compile_error!(::core::concat!(
-            "select!: `cancelled` takes one token, not `", ::core::stringify!($args), "`"
+            "select!: `cancelled` takes one token, not `", ::core::stringify!($args),
+            "`: `cancelled(token) => body`"
         ))
     };
     (@arm $ids:tt $arms:tt $default:tt [$kind:ident $($arm:tt)*] $($rest:tt)*) => {
         ::core::compile_error!(::core::concat!(
-            "select!: `", ::core::stringify!($kind), "` is no kind of arm: there are `recv`, `send`, \
-             `send_from`, `send_with`, `join`, `cancelled` and `default`"
+            "select!: `", ::core::stringify!($kind), "select!: `", ::core::stringify!($kind), "` is no kind of arm: there are `recv(receiver) -> message => body`, `send(sender, message) -> outcome => body`, \
+             `send_from(sender, variable) -> outcome => body`, `send_with(sender, || message) -> outcome => body`, \
+             `join(handle) -> result => body`, `cancelled(token) => body`, `default => body` and \
+             `default(duration) => body`"
         ))
     };
 

@@ -159,7 +159,10 @@ unsafe impl Send for Notified<'_> {}
 impl Notified<'_> {
     /// Ends the wait, if there is one. Returns how it has ended, or that it was not over.
     fn end(&mut self) -> NodeState {
-        let outcome = match self.node.get_mut() {
+        // SAFETY: only `poll` makes an exclusive reference, and it has returned. Another thread may use the
+        // node.
+        let listed = unsafe { (*self.node.as_ptr()).as_ref() };
+        let outcome = match listed {
             Some(node) => {
                 let mut state = self.notify.state.lock();
                 state.waiting.remove(node);

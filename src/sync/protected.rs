@@ -84,11 +84,15 @@ impl<R, T: ?Sized> Protected<R, T> {
     }
 }
 
+/// What makes a guard stay where it was made: it is not `Send`. The name stands in the compiler's message
+/// when a guard is sent to another coroutine or thread.
+pub(super) struct GuardsStayInTheirCoroutine(#[allow(dead_code, reason = "it is never made")] *const ());
+
 /// Holds the lock exclusively. Dropping it releases the lock, and poisons it if a panic ends the section.
 pub(super) struct ExclusiveGuard<'a, R: RawLock, T: ?Sized> {
     lock: &'a Protected<R, T>,
     entered: Entered,
-    not_send: PhantomData<*const ()>,
+    not_send: PhantomData<GuardsStayInTheirCoroutine>,
 }
 
 impl<'a, R: RawLock, T: ?Sized> ExclusiveGuard<'a, R, T> {

@@ -226,21 +226,27 @@ impl Semaphore {
     /// # Errors
     ///
     /// The semaphore is closed, or is closed while this waits.
-    pub async fn acquire_owned_async(self: &Arc<Self>) -> Result<OwnedSemaphorePermit, AcquireError> {
-        self.acquire_many_owned_async(1).await
+    pub fn acquire_owned_async(
+        self: &Arc<Self>,
+    ) -> impl Future<Output = Result<OwnedSemaphorePermit, AcquireError>> + Send + use<> {
+        self.acquire_many_owned_async(1)
     }
 
-    /// As [`acquire_many_async`](Self::acquire_many_async); the permit keeps the semaphore alive.
+    /// As [`acquire_many_async`](Self::acquire_many_async); the permit keeps the semaphore alive, and so does
+    /// the future.
     ///
     /// # Errors
     ///
     /// The semaphore is closed, or is closed while this waits.
-    pub async fn acquire_many_owned_async(
+    pub fn acquire_many_owned_async(
         self: &Arc<Self>,
         permits: usize,
-    ) -> Result<OwnedSemaphorePermit, AcquireError> {
-        Acquire::new(self, permits).await?;
-        Ok(OwnedSemaphorePermit { semaphore: Arc::clone(self), permits })
+    ) -> impl Future<Output = Result<OwnedSemaphorePermit, AcquireError>> + Send + use<> {
+        let semaphore = Arc::clone(self);
+        async move {
+            Acquire::new(&semaphore, permits).await?;
+            Ok(OwnedSemaphorePermit { semaphore, permits })
+        }
     }
 
     /// Acquires one permit if it is available. Does not park.
@@ -394,7 +400,10 @@ impl<'a> Acquire<'a> {
 
     /// Ends the wait, if there is one, and returns what it got.
     fn end(&mut self) -> Result<(), Refused> {
-        let outcome = match self.node.get_mut() {
+        // SAFETY: only `poll` makes an exclusive reference, and it has returned. Another thread may use the
+        // node.
+        let listed = unsafe { (*self.node.as_ptr()).as_ref() };
+        let outcome = match listed {
             Some(node) => self.semaphore.raw.end_wait(node),
             None => Err(Refused::Short),
         };

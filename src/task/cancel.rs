@@ -61,7 +61,7 @@ use super::{Builder, JoinError};
 use crate::base::large_box::{LargeBox, is_large, large_box};
 use crate::base::list_lock::ListLock;
 use crate::coroutine::{Batch, Event, Facts, Subject, WaitReason, Why};
-use crate::runtime::polled::{ArmFuture, Waits};
+use crate::runtime::polled::{ArmFuture, Waits, let_others_go_first};
 use crate::runtime::spawn::no_runtime;
 use crate::sched;
 use crate::select::{EventArm, Order, WaitLimit, select};
@@ -211,6 +211,7 @@ impl CancelToken {
     /// sward::block_on(token.wait_async());
     /// ```
     pub async fn wait_async(&self) {
+        let_others_go_first().await;
         if !self.is_cancelled() {
             // SAFETY: the arm holds nothing, and refers to the token.
             unsafe { ArmFuture::<_, ()>::new(self.arm(), Waits::Watching) }.await;

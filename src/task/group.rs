@@ -263,7 +263,7 @@ impl Group {
             let children = self.children.lock();
             self.cancelled.store(true, Ordering::Release);
             for child in &children.handles {
-                child.cancel(&mut batch);
+                sched::cancel(child, &mut batch);
             }
         }
         batch.wake();
@@ -302,7 +302,7 @@ impl Group {
                 children.prune_at = PRUNE_MIN.max(2 * children.handles.len());
             }
             if self.is_cancelled() {
-                handle.cancel(&mut batch);
+                sched::cancel(&handle, &mut batch);
             }
             children.handles.push_back(handle.clone());
         }

@@ -1,7 +1,7 @@
 //! Waiting for a time in futures.
 
 use super::timeout::Elapsed;
-use crate::runtime::polled::Registration;
+use crate::runtime::polled::{Registration, lets_others_go_first};
 use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -64,6 +64,9 @@ impl Future for Sleep {
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         // The ticket is in a timer only, and a timer does not refer to this.
         let this = self.get_mut();
+        if lets_others_go_first(context) {
+            return Poll::Pending;
+        }
         if this.until.is_some_and(|until| until <= Instant::now()) {
             this.registration.end();
             return Poll::Ready(());

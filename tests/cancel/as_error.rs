@@ -261,3 +261,27 @@ fn a_shutdown_does_not_unwind_a_masked_run() {
     assert!(masked.join().unwrap_err().is_shutdown());
     assert!(passed.load(Ordering::Relaxed));
 }
+
+/// A parent that a shutdown unwinds cancels its children, maybe before the shutdown does. That is their
+/// cause.
+#[test]
+fn a_shutdown_is_handed_on() {
+    for _ in 0..50 {
+        let runtime = crate::common::two_workers();
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let parent = waiting(&runtime, move || {
+            sward::scope(|s| {
+                for _ in 0..20 {
+                    let sender = sender.clone();
+                    s.spawn(move || _ = sender.send(catch_cancel(task::park)));
+                }
+                task::park();
+            });
+        });
+        drop(runtime);
+        assert!(parent.join().unwrap_err().is_shutdown());
+        for caught in receiver {
+            assert_eq!(caught, Err(Interruption::ShutDown));
+        }
+    }
+}

@@ -7,6 +7,7 @@ mod checked;
 mod common;
 
 mod broadcast;
+mod compile_errors;
 mod model;
 mod mpmc;
 mod oneshot;
