@@ -132,15 +132,15 @@ fn ureq() {
     });
 }
 
-/// One request over a TLS stream.
-fn ask(stream: &mut impl ReadWrite, path: &str) -> String {
+/// One request over a stream.
+pub(crate) fn ask(stream: &mut impl ReadWrite, path: &str) -> String {
     let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
-    stream.write_all(request.as_bytes()).expect("nginx reads");
+    stream.write_all(request.as_bytes()).expect("the server reads");
     let mut answer = Vec::new();
     let mut chunk = [0; 1024];
     loop {
         let n = stream.read(&mut chunk).expect("an answer");
-        assert_ne!(n, 0, "nginx keeps the connection");
+        assert_ne!(n, 0, "the server keeps the connection");
         answer.extend_from_slice(&chunk[..n]);
         let text = String::from_utf8_lossy(&answer);
         let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
@@ -151,7 +151,7 @@ fn ask(stream: &mut impl ReadWrite, path: &str) -> String {
     }
 }
 
-trait ReadWrite: Read + Write + Send + 'static {}
+pub(crate) trait ReadWrite: Read + Write + Send + 'static {}
 
 impl<S: Read + Write + Send + 'static> ReadWrite for S {}
 

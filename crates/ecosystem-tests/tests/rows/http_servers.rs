@@ -1,5 +1,6 @@
 //! Servers of HTTP, gRPC and WebSocket. Server and client are in this process.
 
+use crate::http_clients::ask;
 use axum::extract::{Path, State};
 use axum::{Router, routing};
 use ecosystem_tests::{Gate, Local, Row, check};
@@ -7,8 +8,10 @@ use http_body_util::{BodyExt, Empty};
 use hyper::body::Bytes;
 use hyper_util::client::legacy::Client;
 use std::net::SocketAddr;
+use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll};
 use sward::net::{TcpListener, TcpStream};
+use sward::sync::Mutex;
 use sward_compat::Pool;
 use sward_hyper::{Clock, Connector, Coroutines, Server};
 use tonic::body::Body;
@@ -78,8 +81,8 @@ fn axum() {
 fn tiny_http() {
     let server = tiny_http::Server::http("127.0.0.1:0").expect("a port");
     let address = server.server_addr().to_ip().expect("an address");
-    let (server, stopped) = (std::sync::Arc::new(server), std::sync::Arc::clone);
-    let stop = stopped(&server);
+    let server = Arc::new(server);
+    let stop = Arc::clone(&server);
     check(|| {
         let gate = Local::default();
         let at = gate.clone();
@@ -100,30 +103,46 @@ fn tiny_http() {
                 });
             }
         });
-        Stopping(Http::new(address, gate), stop)
+        // Connections that come at the same time may stay without a thread: tiny_http counts a thread that is
+        // about to take a connection as idle. So a connection has its thread before the next one comes.
+        let turn = Mutex::new(());
+        let connect = move || {
+            let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut stream = TcpStream::connect(address)?;
+            stream.set_nodelay(true)?;
+            assert_eq!(ask(&mut stream, "/twice/1"), "2");
+            Ok(stream)
+        };
+        TinyHttp { pool: Pool::new(100, connect), gate, stop }
     });
 }
 
-/// Ends the server's `recv`, which otherwise keeps a thread of `sward::blocking`.
-struct Stopping(Http, std::sync::Arc<tiny_http::Server>);
+struct TinyHttp {
+    pool: Pool<TcpStream, std::io::Error>,
+    gate: Local,
+    stop: Arc<tiny_http::Server>,
+}
 
-impl Row for Stopping {
+impl Row for TinyHttp {
     fn operate(&self, n: u32) {
-        self.0.operate(n);
+        let mut connection = self.pool.get().expect("a connection");
+        assert_eq!(ask(&mut *connection, &format!("/twice/{n}")), (2 * n).to_string());
     }
 
     fn wait(&self) {
-        self.0.wait();
+        let mut connection = self.pool.get().expect("a connection");
+        ask(&mut *connection, "/wait");
     }
 
     fn gate(&self) -> &dyn Gate {
-        self.0.gate()
+        &self.gate
     }
 }
 
-impl Drop for Stopping {
+impl Drop for TinyHttp {
     fn drop(&mut self) {
-        self.1.unblock();
+        // Otherwise `recv` keeps a thread of `sward::blocking`.
+        self.stop.unblock();
     }
 }
 
