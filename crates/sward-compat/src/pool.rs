@@ -11,8 +11,11 @@ use sward::sync::{Semaphore, SemaphorePermit};
 /// Use it where the pool of a crate would block the worker (`r2d2`, `scheduled-thread-pool`), or where a
 /// crate has none. A coroutine that finds all connections taken parks until one comes back.
 ///
-/// A connection whose user panics, is cancelled or exceeds its time limit is dropped, not reused: the answer
-/// to its last request may still arrive, and the next user would take it for the answer to their own.
+/// A connection in the midst of a request must not come back: the answer would still arrive, and the next
+/// user would take it for the answer to their own. [`with`](Self::with) keeps a connection only if its
+/// closure returns `Ok`. The guard of [`get`](Self::get) gives the connection back unless it is dropped by
+/// unwinding: after an error, or a time limit or cancellation that was caught while the guard lives, use
+/// [`Pooled::take`].
 ///
 /// ```
 /// use std::io::{Read, Write};
@@ -39,6 +42,7 @@ use sward::sync::{Semaphore, SemaphorePermit};
 /// ```
 pub struct Pool<T, E> {
     make: Box<dyn Fn() -> Result<T, E> + Send + Sync>,
+    alive: Box<dyn Fn(&mut T) -> bool + Send + Sync>,
     /// Never locked over a wait.
     idle: Mutex<Vec<T>>,
     permits: Semaphore,
@@ -53,7 +57,30 @@ impl<T, E> Pool<T, E> {
     /// If the limit is zero.
     pub fn new(limit: usize, make: impl Fn() -> Result<T, E> + Send + Sync + 'static) -> Pool<T, E> {
         assert!(limit > 0, "sward-compat: a pool without connections");
-        Pool { make: Box::new(make), idle: Mutex::default(), permits: Semaphore::new(limit) }
+        let alive = Box::new(|_: &mut T| true);
+        Pool { make: Box::new(make), alive, idle: Mutex::default(), permits: Semaphore::new(limit) }
+    }
+
+    /// Asks this of each connection that was idle before somebody gets it. If the answer is false, the
+    /// connection is dropped. `alive` may park.
+    pub fn check(mut self, alive: impl Fn(&mut T) -> bool + Send + Sync + 'static) -> Pool<T, E> {
+        self.alive = Box::new(alive);
+        self
+    }
+
+    /// Calls the closure with a connection. If it returns `Ok`, the connection is kept for later, and
+    /// otherwise dropped. Parks while all are taken.
+    ///
+    /// # Errors
+    ///
+    /// Those of making a connection, and of the closure.
+    pub fn with<R, F: From<E>>(&self, f: impl FnOnce(&mut T) -> Result<R, F>) -> Result<R, F> {
+        let mut connection = self.get()?;
+        let result = f(&mut connection);
+        if result.is_err() {
+            drop(connection.take());
+        }
+        result
     }
 
     /// The connection that came back last, or a new one. Parks while all are taken.
@@ -63,10 +90,16 @@ impl<T, E> Pool<T, E> {
     /// Those of making a connection.
     pub fn get(&self) -> Result<Pooled<'_, T, E>, E> {
         let permit = self.permits.acquire().expect("nothing closes the semaphore");
-        let idle = self.lock().pop();
-        let value = match idle {
-            Some(value) => value,
-            None => (self.make)()?,
+        let value = loop {
+            let idle = self.lock().pop();
+            match idle {
+                Some(mut value) => {
+                    if (self.alive)(&mut value) {
+                        break value;
+                    }
+                }
+                None => break (self.make)()?,
+            }
         };
         Ok(Pooled { value: Some(value), pool: self, _permit: permit })
     }
@@ -97,8 +130,8 @@ pub struct Pooled<'a, T, E> {
 }
 
 impl<T, E> Pooled<'_, T, E> {
-    /// Takes a connection out of the pool for good: after an error, for example. The pool makes another one
-    /// in its place.
+    /// Takes a connection out of the pool for good: after an error, for example. The pool may make another
+    /// one in its place at once, so close this one soon.
     pub fn take(mut self) -> T {
         self.value.take().expect("it is taken once")
     }

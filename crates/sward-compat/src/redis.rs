@@ -2,11 +2,12 @@
 //! its connection that many coroutines share.
 //!
 //! ```no_run
-//! use redis::RedisConnectionInfo;
+//! use redis::{ConnectionLike, RedisConnectionInfo};
 //! use sward_compat::{Pool, redis::connect};
 //!
 //! sward::run(|| {
 //!     let pool = Pool::new(16, || connect("127.0.0.1:6379", &RedisConnectionInfo::default()));
+//!     let pool = pool.check(|connection| connection.is_open());
 //!     let mut connection = pool.get()?;
 //!     redis::cmd("SET").arg("key").arg(42).exec(&mut *connection)?;
 //!     let value: u32 = redis::cmd("GET").arg("key").query(&mut *connection)?;
@@ -26,9 +27,9 @@ use sward::net::{TcpStream, ToSocketAddrs};
 /// A connection for one coroutine at a time. Commands, pipelines and transactions of `redis` take it as
 /// `&mut`. Each parks until its answer is there.
 ///
-/// If a command is cancelled, or exceeds a time limit, drop the connection, as a [`Pool`](crate::Pool) does:
-/// the answer still comes, and the next command would take it for its own. After an error of the stream,
-/// [`is_open`](ConnectionLike::is_open) is false.
+/// If a command is cancelled, exceeds a time limit, or meets an error of the stream, the connection is of no
+/// more use: the answer may still come, and the next command would take it for its own.
+/// [`is_open`](ConnectionLike::is_open) is false then.
 pub struct Connection {
     stream: BufReader<TcpStream>,
     parser: Parser,

@@ -55,6 +55,33 @@ fn drops_a_connection_whose_user_was_cancelled() {
 }
 
 #[test]
+fn keeps_a_connection_only_after_success() {
+    sward::run(|| {
+        let (pool, _) = numbered(1);
+        assert_eq!(pool.with(|connection| Ok::<_, ()>(*connection)), Ok(0));
+        assert_eq!(pool.idle(), 1);
+        let late = pool.with(|_| {
+            let wait = || sward::sleep(Duration::from_secs(3600));
+            sward::time::timeout(Duration::from_millis(1), wait).map_err(|_| ())
+        });
+        assert_eq!((late, pool.idle()), (Err(()), 0));
+        assert_eq!(pool.with(|connection| Ok::<_, ()>(*connection)), Ok(1));
+    });
+}
+
+#[test]
+fn drops_idle_connections_that_have_ended() {
+    sward::run(|| {
+        let made = AtomicUsize::new(0);
+        let pool = Pool::new(1, move || Ok::<_, ()>(made.fetch_add(1, Ordering::Relaxed)));
+        let pool = pool.check(|connection| *connection != 0);
+        assert_eq!(*pool.get().unwrap(), 0);
+        assert_eq!(*pool.get().unwrap(), 1);
+        assert_eq!(*pool.get().unwrap(), 1);
+    });
+}
+
+#[test]
 fn gives_back_the_permit_of_one_that_was_not_made_or_was_taken() {
     sward::run(|| {
         let pool: Pool<u8, &str> = Pool::new(1, || Err("refused"));
