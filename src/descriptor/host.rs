@@ -21,6 +21,15 @@
 //! lists the entry itself, or the keeper finds the deadline. *No deadline fires a later wait*:
 //! `Dormant::fire_idle_if` checks the deadline for one wait, and loses if that wait has ended.
 //!
+//! # Limits of this
+//!
+//! - The keeper is a coroutine like any other. A turn that computes for long on its worker delays the limits
+//!   by as long. If no stack is left for it, the host ends, and so do all connections.
+//! - When many limits pass at once, the keeper fires all of them under the lock, and starts a coroutine for
+//!   each.
+//! - The words for ticks wrap around after a year, which matters only to a keeper that is half a year late.
+//! - `totals` visits each record under the lock.
+//!
 //! # The end
 //!
 //! | phase | set by | effect |

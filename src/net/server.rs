@@ -73,6 +73,10 @@ const MAX_LEN: usize = 1 << 30;
 /// thread, and blocks it then; handlers run in the default runtime. If the caller is cancelled, or the
 /// runtime shuts down, idle connections are closed and running handlers are cancelled.
 ///
+/// What the handler has captured is dropped when the last [`ServeHandle`] and the last [`ConnWaker`] are
+/// gone, which may be some time after this has returned. A server that finds no stack for its own coroutine
+/// ends as if it had been shut down.
+///
 /// # Errors
 ///
 /// - The listener's error, if it cannot accept any more. A shortage of descriptors is none: see
