@@ -23,7 +23,7 @@ fn a_program_has_one_version() {
         write(&format!("{version}/src/lib.rs"), "");
     }
     let program = |dependencies: &str| {
-        let package = "[workspace]\n[package]\nname = \"program\"\nversion = \"0.1.0\"\n[dependencies]";
+        let package = "[workspace]\nexclude = [\"0.1.0\", \"0.2.0\"]\n[package]\nname = \"program\"\nversion = \"0.1.0\"\n[dependencies]";
         write("Cargo.toml", &format!("{package}\n{dependencies}\n"));
         write("src/main.rs", "fn main() {}");
         let mut cargo = Command::new(env!("CARGO"));
