@@ -159,7 +159,7 @@ fn a_set_outlives_its_runtime() {
     });
     drop(runtime);
     for _ in 0..100 {
-        assert!(matches!(set.join_next(), Some(Err(JoinError::Cancelled))));
+        assert!(matches!(set.join_next(), Some(Err(JoinError::ShutDown))));
     }
     assert!(set.is_empty());
 }
