@@ -229,6 +229,13 @@ impl<B: Body> Activation<B> {
             if self.entry().take_woken() {
                 why = Why::Woken;
             }
+            // A run that gave up has taken the readiness of bytes that may still be there. Without it a read
+            // would wait for an edge, which has been. With it the first read asks the kernel.
+            if why != Why::Ready
+                && let Some(source) = self.body().source()
+            {
+                set_again(source, Direction::Read);
+            }
             self.entry().handler_begins();
             // A host that ends sets the phase, then fires the ticket and reads the coroutine's name.
             if !self.entry().host.is_open() {

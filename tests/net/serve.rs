@@ -853,6 +853,56 @@ fn a_handler_that_does_not_read_is_not_run_again_and_again() {
 }
 
 /// A shutdown after `serve` was cancelled waits for the handlers that unwind.
+/// A handler that leaves bytes unread twice gives up: only news or a wake-up runs it again. That run reads them.
+#[test]
+fn bytes_that_a_handler_left_are_there_after_a_wake_up_by_hand() {
+    #[derive(Default)]
+    struct State {
+        is_busy: bool,
+        fruitless: usize,
+    }
+    in_runtime(|| {
+        let waker: Arc<Mutex<Option<ConnWaker>>> = Arc::default();
+        let ignored = Arc::new(AtomicUsize::new(0));
+        let (slot, count) = (Arc::clone(&waker), Arc::clone(&ignored));
+        let server = Server::start(ServeOptions::new(), move |conn: &mut Conn<State>| {
+            if conn.why() == Why::Woken {
+                conn.state().is_busy = false;
+            }
+            if conn.state().is_busy {
+                conn.state().fruitless += 1;
+                count.store(conn.state().fruitless, Ordering::SeqCst);
+                return Ok(Next::Idle);
+            }
+            *slot.lock().unwrap() = Some(conn.waker());
+            conn.state().is_busy = true;
+            echo_once(conn)
+        });
+        let mut client = server.connect();
+        ask(&mut client, b"1");
+        client.write_all(b"2").expect("written");
+        eventually("the handler has given up", || ignored.load(Ordering::SeqCst) >= 2);
+        server.until_idle(1);
+        waker.lock().unwrap().take().expect("the handler has run").wake();
+        let mut answer = [0];
+        client.read_exact(&mut answer).expect("read");
+        assert_eq!(answer, *b"2");
+        drop(client);
+        server.end();
+    });
+}
+
+/// The echo of what one read returns.
+fn echo_once<S>(conn: &mut Conn<S>) -> io::Result<Next> {
+    let mut buf = [0; 64];
+    let n = conn.read(&mut buf)?;
+    if n == 0 {
+        return Ok(Next::Close);
+    }
+    conn.write_all(&buf[..n])?;
+    Ok(Next::Idle)
+}
+
 #[test]
 fn a_shutdown_waits_also_if_the_server_was_cancelled() {
     in_runtime(|| {

@@ -78,7 +78,8 @@ impl<T, E> Pool<T, E> {
         let mut connection = self.get()?;
         let result = f(&mut connection);
         if result.is_err() {
-            drop(connection.take());
+            // Closed before the permit is returned, as `_permit` says.
+            connection.value = None;
         }
         result
     }
