@@ -85,7 +85,7 @@ fn notes_live_on_postgres() {
 #[test]
 fn what_is_no_note_is_refused() {
     let file = TempFile::new("refused.db");
-    let service = start(&["--sqlite", file.path(), "--head-seconds", "2"]);
+    let service = start(&["--sqlite", file.path(), "--head-seconds", "5"]);
     let address = &service.address;
     let long = json!({ "title": "x".repeat(201) }).to_string();
     for (body, status) in [
