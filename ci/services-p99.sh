@@ -4,6 +4,8 @@
 . "$(dirname "$0")/common.sh"
 rounds=${1:-7} seconds=${2:-4} connections=${3:-64}
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target}
+# As `ci/services.sh` builds them.
+export CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16
 command -v wrk >/dev/null || { echo "skipped: wrk is not installed"; exit 0; }
 cargo build --release -p example-services --features tokio-twin --bin notes --bin notes-tokio
 
