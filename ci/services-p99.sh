@@ -16,6 +16,7 @@ address=
 start() { # its name, a command
     local name=$1
     shift
+    : >"$scratch/$name.out"
     "$@" >"$scratch/$name.out" 2>"$scratch/$name.err" &
     pids+=($!)
     for _ in $(seq 100); do
@@ -69,7 +70,7 @@ for load in read list mixed; do
                 END { printf "%s ", v[int((NR + 1) / 2)] }'
         done >"$scratch/$load.$name.medians"
     done
-    paste -d' ' "$scratch/$load.sward.medians" "$scratch/$load.tokio.medians" | awk -v load="$load" '{
-        printf "%-6s p50 %d us, tokio %d us, ratio %.2f; p99 %d us, tokio %d us, ratio %.2f; ", load, $1, $4, $1 / $4, $2, $5, $2 / $5
+    paste -d' ' "$scratch/$load.sward.medians" "$scratch/$load.tokio.medians" | awk -v name="$load" '{
+        printf "%-6s p50 %d us, tokio %d us, ratio %.2f; p99 %d us, tokio %d us, ratio %.2f; ", name, $1, $4, $1 / $4, $2, $5, $2 / $5
         printf "requests a second %d, tokio %d, ratio %.2f\n", $3, $6, $3 / $6 }'
 done
