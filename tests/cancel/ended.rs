@@ -26,8 +26,15 @@ pub(crate) fn join<T>(handle: JoinHandle<T>) -> Result<T, JoinError> {
     timeout(GUARD, || handle.join()).expect("it still waits")
 }
 
-/// Spawns a coroutine, and returns once it waits.
+/// Spawns a coroutine, and returns once it waits. Nothing may end the wait yet, and no time limit.
 pub(crate) fn spawn_waiting<T: Send + 'static>(wait: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
+    let handle = spawn_begun(wait);
+    assert!(!handle.is_finished(), "there was nothing to wait for");
+    handle
+}
+
+/// Spawns a coroutine, and returns once it has begun.
+fn spawn_begun<T: Send + 'static>(wait: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
     let begun = Arc::new(AtomicBool::new(false));
     let begins = begun.clone();
     let handle = sward::spawn(move || {
@@ -37,7 +44,6 @@ pub(crate) fn spawn_waiting<T: Send + 'static>(wait: impl FnOnce() -> T + Send +
     while !begun.load(Ordering::SeqCst) {
         sward::yield_now();
     }
-    assert!(!handle.is_finished(), "there was nothing to wait for");
     handle
 }
 
@@ -60,7 +66,7 @@ pub(crate) fn ended<T: Send + 'static>(
             let outcome: Result<(), _> = join(waits);
             assert!(matches!(outcome, Err(JoinError::Cancelled)), "{outcome:?}");
         } else {
-            let waits = spawn_waiting(move || {
+            let waits = spawn_begun(move || {
                 let _unwound = theirs;
                 let outcome = timeout(LIMIT, || wait());
                 assert!(outcome.is_err(), "it has not waited");

@@ -852,8 +852,8 @@ fn a_handler_that_does_not_read_is_not_run_again_and_again() {
     });
 }
 
-/// A shutdown after `serve` was cancelled waits for the handlers that unwind.
-/// A handler that leaves bytes unread twice gives up: only news or a wake-up runs it again. That run reads them.
+/// A handler that leaves bytes unread twice gives up: only news or a wake-up runs it again. That run reads
+/// them.
 #[test]
 fn bytes_that_a_handler_left_are_there_after_a_wake_up_by_hand() {
     #[derive(Default)]
@@ -903,6 +903,7 @@ fn echo_once<S>(conn: &mut Conn<S>) -> io::Result<Next> {
     Ok(Next::Idle)
 }
 
+/// A shutdown after `serve` was cancelled waits for the handlers that unwind.
 #[test]
 fn a_shutdown_waits_also_if_the_server_was_cancelled() {
     in_runtime(|| {
