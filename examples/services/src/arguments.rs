@@ -36,6 +36,25 @@ impl Arguments {
         std::iter::from_fn(|| self.value(flag)).collect()
     }
 
+    /// Takes a flag whose value is `yes` or `no`. `no` if it is not there.
+    pub fn yes(&mut self, flag: &str) -> bool {
+        match self.value::<String>(flag).as_deref() {
+            None | Some("no") => false,
+            Some("yes") => true,
+            Some(text) => self.refuse(&format!("{flag}: {text:?} is neither yes nor no")),
+        }
+    }
+
+    /// Takes two flags that need each other. With one of them alone it refuses: a service that was given a
+    /// certificate and no key must not serve without TLS.
+    pub fn pair<T: FromStr>(&mut self, one: &str, other: &str) -> Option<(T, T)> {
+        match (self.value(one), self.value(other)) {
+            (Some(first), Some(second)) => Some((first, second)),
+            (None, None) => None,
+            _ => self.refuse(&format!("{one} and {other} need each other")),
+        }
+    }
+
     /// Takes the first argument that is left, which is no flag.
     pub fn word<T: FromStr>(&mut self, default: T) -> T {
         match self.left.first() {
@@ -54,7 +73,8 @@ impl Arguments {
         }
     }
 
-    fn refuse(&self, why: &str) -> ! {
+    /// Prints why, and ends the process.
+    pub fn refuse(&self, why: &str) -> ! {
         eprintln!("{why}\nusage: {}", self.usage);
         exit(2);
     }

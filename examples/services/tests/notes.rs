@@ -2,7 +2,9 @@
 
 mod common;
 
-use common::{Service, TempFile, connect, get, metric, send, talk, wait_for};
+use common::{Service, TempFile, connect, get, metric, refuses, send, talk, wait_for};
+use example_services::notes::model::Draft;
+use example_services::notes::sqlite;
 use serde_json::{Value, json};
 use std::io::{Read, Write};
 use std::thread;
@@ -102,7 +104,7 @@ fn what_is_no_note_is_refused() {
         send(address, "POST", "/notes", "Content-Type: text/plain\r\n", r#"{"title": "x"}"#).status,
         415
     );
-    assert_eq!(send(address, "POST", "/notes", JSON, &"x".repeat(70_000)).status, 413);
+    assert_eq!(send(address, "POST", "/notes", JSON, &"x".repeat(140_000)).status, 413);
     assert_eq!(get(address, "/notes/one").status, 400);
     assert_eq!(get(address, "/nothing").status, 404);
     // A head that does not end, and one that is too large.
@@ -110,6 +112,43 @@ fn what_is_no_note_is_refused() {
     let large = format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "x".repeat(100_000));
     assert!(talk(address, &large).starts_with("HTTP/1.1 431"));
     assert_eq!(get(address, "/healthz").status, 200);
+}
+
+#[test]
+fn arguments_are_not_misread() {
+    let program = env!("CARGO_BIN_EXE_notes");
+    refuses(program, &["--cert", "a.pem"]);
+    refuses(program, &["--key", "a.pem"]);
+}
+
+/// The longest note fits into the longest body, even if each of its characters is escaped.
+#[test]
+fn the_longest_note_is_stored() {
+    let file = TempFile::new("longest.db");
+    let service = start(&["--sqlite", file.path()]);
+    let body = format!(r#"{{"title": "x", "text": "{}"}}"#, "\\u00e9".repeat(20_000));
+    assert_eq!(send(&service.address, "POST", "/notes", JSON, &body).status, 201);
+}
+
+/// SQLite returns the row of a change before the commit, so an error of the commit comes after it.
+#[test]
+fn a_commit_that_fails_is_no_success() {
+    let file = TempFile::new("commit.db");
+    let db = sqlite::open(file.path().as_ref()).expect("a database");
+    let draft = Draft { title: "a".to_owned(), text: String::new() };
+    let kept = sqlite::create(&db, &draft).expect("stored");
+    db.execute_batch(
+        "PRAGMA foreign_keys = ON;
+         CREATE TABLE parents (id INTEGER PRIMARY KEY);
+         CREATE TABLE children (parent INTEGER REFERENCES parents DEFERRABLE INITIALLY DEFERRED);
+         CREATE TRIGGER created AFTER INSERT ON notes BEGIN INSERT INTO children VALUES (1); END;
+         CREATE TRIGGER updated AFTER UPDATE ON notes BEGIN INSERT INTO children VALUES (1); END;",
+    )
+    .expect("prepared");
+    let draft = Draft { title: "b".to_owned(), text: String::new() };
+    assert!(sqlite::create(&db, &draft).is_err());
+    assert!(sqlite::update(&db, kept.id, kept.version, &draft).is_err());
+    assert_eq!(sqlite::list(&db, None).expect("a list"), [kept]);
 }
 
 #[test]

@@ -39,20 +39,17 @@ struct Database(Pool<Client, Failure>);
 impl Database {
     fn open(url: &str, connections: usize) -> Result<Database, Failure> {
         let config: Config = url.parse()?;
-        let database = Database(Pool::new(connections, move || connect(&config)));
+        let pool = Pool::new(connections, move || connect(&config));
+        let database = Database(pool.check(|client| !client.is_closed()));
         database
             .query("CREATE TABLE IF NOT EXISTS items (id BIGSERIAL PRIMARY KEY, name TEXT NOT NULL)", &[])?;
         Ok(database)
     }
 
-    /// Parks until a connection is free, and until the rows have arrived.
+    /// Parks until a connection is free, and until the rows have arrived. A connection whose query fails is
+    /// not used again.
     fn query(&self, text: &str, parameters: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, Failure> {
-        let mut client = self.0.get()?;
-        while client.is_closed() {
-            drop(client.take());
-            client = self.0.get()?;
-        }
-        Ok(sward::block_on(client.query(text, parameters))?)
+        self.0.with(|client| Ok(sward::block_on(client.query(text, parameters))?))
     }
 
     fn items(&self, text: &str, parameters: &[&(dyn ToSql + Sync)]) -> Answer<Vec<Item>> {
@@ -68,12 +65,17 @@ impl Database {
 fn connect(config: &Config) -> Result<Client, Failure> {
     let Some(Host::Tcp(host)) = config.get_hosts().first() else { return Err("no host".into()) };
     let port = config.get_ports().first().copied().unwrap_or(5432);
-    let stream = TcpStream::connect((host.as_str(), port))?;
-    stream.set_nodelay(true)?;
-    let (client, connection) = sward::block_on(config.connect_raw(Polled::new(stream)?, NoTls))?;
-    // It ends with the client.
-    sward::spawn(move || sward::block_on(connection));
-    Ok(client)
+    let connected = sward::time::timeout(Duration::from_secs(3), || {
+        let stream = TcpStream::connect((host.as_str(), port))?;
+        stream.set_nodelay(true)?;
+        let (client, connection) = sward::block_on(config.connect_raw(Polled::new(stream)?, NoTls))?;
+        // It ends with the client.
+        sward::spawn(move || sward::block_on(connection));
+        // A query whose request has failed must not go on in the server.
+        sward::block_on(client.batch_execute("SET statement_timeout = '5s'"))?;
+        Ok(client)
+    });
+    connected.map_err(|_| "the database does not answer")?
 }
 
 async fn list(State(database): State<Arc<Database>>) -> Answer<Json<Vec<Item>>> {

@@ -13,7 +13,7 @@ use tracing::Level;
 
 const USAGE: &str = "gateway [ADDRESS] --upstream HOST:PORT... [--balance round-robin|least] [--health PATH]
     [--health-millis MS] [--answer-seconds S] [--idle-seconds S] [--head-seconds S] [--requests N] [--connections N]
-    [--body BYTES] [--retries N] [--trust-forwarded yes] [--cert FILE --key FILE | --self-signed FILE]
+    [--body BYTES] [--retries N] [--trust-forwarded yes|no] [--cert FILE --key FILE | --self-signed FILE]
     [--admin ADDRESS] [--grace S] [--log LEVEL]
 
 ADDRESS           where it listens, 127.0.0.1:8091 by default
@@ -24,16 +24,25 @@ ADDRESS           where it listens, 127.0.0.1:8091 by default
 --connections     the most connections at once, 4000 by default; further ones wait
 --body            the longest body of a request, 10 MiB by default
 --retries         further attempts for a request, 2 by default
---trust-forwarded keeps what clients wrote to X-Forwarded-For and Forwarded: for clients that are proxies
+--trust-forwarded keeps what clients wrote to X-Forwarded-For and Forwarded, for clients that are proxies:
+                  yes or no, no by default
+--cert, --key     PEM files: it serves HTTPS
 --grace           how long requests and WebSockets may last after SIGTERM, 30 by default";
 
 type Failure = Box<dyn Error + Send + Sync>;
+
+/// How many files this process may have open, where `/proc` tells it.
+fn open_files() -> Option<usize> {
+    let limits = std::fs::read_to_string("/proc/self/limits").ok()?;
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
+    line.split_whitespace().next()?.parse().ok()
+}
 
 fn main() -> ExitCode {
     let mut arguments = Arguments::new(USAGE);
     let address = arguments.word(String::from("127.0.0.1:8091"));
     let admin = arguments.value("--admin").unwrap_or_else(|| String::from("127.0.0.1:0"));
-    let files = arguments.value::<PathBuf>("--cert").zip(arguments.value::<PathBuf>("--key"));
+    let files: Option<(PathBuf, PathBuf)> = arguments.pair("--cert", "--key");
     let self_signed: Option<PathBuf> = arguments.value("--self-signed");
     let default = Settings::default();
     let mut time = |flag, default: Duration| arguments.value(flag).map_or(default, Duration::from_secs);
@@ -41,7 +50,7 @@ fn main() -> ExitCode {
         (time("--answer-seconds", default.answer_time), time("--idle-seconds", default.idle));
     let grace = time("--grace", Duration::from_secs(30));
     let head = time("--head-seconds", Duration::from_secs(10));
-    let connections = arguments.value("--connections").unwrap_or(4_000);
+    let connections: usize = arguments.value("--connections").unwrap_or(4_000);
     let settings = Settings {
         upstreams: arguments.values("--upstream"),
         balance: arguments.value("--balance").unwrap_or(Balance::RoundRobin),
@@ -53,11 +62,19 @@ fn main() -> ExitCode {
         body: arguments.value("--body").unwrap_or(default.body),
         retries: arguments.value("--retries").unwrap_or(default.retries),
         idle,
-        trust_forwarded: arguments.value::<String>("--trust-forwarded").is_some(),
+        trust_forwarded: arguments.yes("--trust-forwarded"),
         secure: files.is_some() || self_signed.is_some(),
     };
     logs::start(arguments.value("--log").unwrap_or(Level::INFO));
     arguments.end();
+    if !settings.health_path.starts_with('/') {
+        arguments.refuse("--health: a path begins with /");
+    }
+    // A request has a connection to its client and one to an upstream.
+    let needed = connections.saturating_add(settings.requests);
+    if let Some(files) = open_files().filter(|files| *files < needed) {
+        tracing::warn!(files, needed, "too few open files are allowed for these limits, see ulimit -n");
+    }
     if settings.upstreams.is_empty() {
         eprintln!("usage: {USAGE}");
         return ExitCode::from(2);
@@ -88,8 +105,9 @@ fn main() -> ExitCode {
             None => server.serve(listener, gateway.router()),
         };
         let spent = stops.try_recv().map_or(Duration::ZERO, |began| began.elapsed());
-        gateway.close(grace.saturating_sub(spent));
-        Ok::<(), Failure>(served?)
+        let ended = gateway.close(grace.saturating_sub(spent));
+        served?;
+        if ended { Ok::<(), Failure>(()) } else { Err("WebSockets were cut after the grace".into()) }
     });
     match served {
         Ok(()) => ExitCode::SUCCESS,

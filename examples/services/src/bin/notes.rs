@@ -19,7 +19,7 @@ const USAGE: &str =
 
 ADDRESS        where it listens, 127.0.0.1:8090 by default
 --sqlite       the database, notes.db by default
---postgres     another one: postgres://USER:PASSWORD@HOST/DATABASE
+--postgres     another one: postgres://USER:PASSWORD@HOST/DATABASE, or env: it is in DATABASE_URL
 --cert, --key  PEM files: it serves HTTPS
 --self-signed  HTTPS with a new certificate, which is written to FILE
 --connections  the most connections at once, 4000 by default; further ones wait
@@ -33,9 +33,16 @@ type Failure = Box<dyn Error + Send + Sync>;
 fn main() -> ExitCode {
     let mut arguments = Arguments::new(USAGE);
     let address = arguments.word(String::from("127.0.0.1:8090"));
-    let postgres: Option<String> = arguments.value("--postgres");
+    // Everybody on the machine sees the arguments of a process, and only its user the environment.
+    let postgres: Option<String> = match arguments.value("--postgres") {
+        Some(url) if url == "env" => match std::env::var("DATABASE_URL") {
+            Ok(url) => Some(url),
+            Err(_) => arguments.refuse("--postgres env: DATABASE_URL is not set"),
+        },
+        given => given,
+    };
     let sqlite = arguments.value("--sqlite").unwrap_or_else(|| PathBuf::from("notes.db"));
-    let files = arguments.value::<PathBuf>("--cert").zip(arguments.value::<PathBuf>("--key"));
+    let files: Option<(PathBuf, PathBuf)> = arguments.pair("--cert", "--key");
     let self_signed: Option<PathBuf> = arguments.value("--self-signed");
     let mut seconds = |flag, default| Duration::from_secs(arguments.value(flag).unwrap_or(default));
     let (head, grace) = (seconds("--head-seconds", 10), seconds("--grace", 30));

@@ -53,6 +53,12 @@ impl Source {
         Outgoing { attempt: state.attempt, state: (!state.empty).then(|| Arc::clone(&self.0)) }
     }
 
+    /// Whether there is a body, whose length nobody knows before its end.
+    pub fn needs_chunks(&self) -> bool {
+        let state = lock(&self.0);
+        !state.empty && state.body.size_hint().exact().is_none()
+    }
+
     /// Whether another attempt may send it from the start.
     pub fn is_untouched(&self) -> bool {
         !lock(&self.0).touched
@@ -151,6 +157,8 @@ impl HttpBody for Answer {
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        // The answer to a `HEAD` has no body, and yet the length is that of the body which a `GET` gets. So
+        // an empty body tells nothing: axum would write `Content-Length: 0`.
+        if self.body.is_end_stream() { SizeHint::default() } else { self.body.size_hint() }
     }
 }

@@ -4,14 +4,17 @@
 //! - *Balance*: round robin, or the upstream with the fewest requests in flight.
 //! - *Health*: each upstream is asked every second. Two failures in a row, or a connection that is refused,
 //!   take it out; one success puts it back.
-//! - *Retries*: on another upstream, and only if nothing of the answer has arrived. A request whose
-//!   connection failed has reached nobody, so it may be sent again. One that was sent is repeated only if its
-//!   method is idempotent. No request is repeated once a part of its body has been read.
+//! - *Retries*: on an upstream that was not tried, as long as one is up, and then on the same ones
+//!   again. Only if nothing of the answer has arrived. A request whose connection failed has reached
+//!   nobody, so it may be sent again. One that was sent is repeated only if its method is idempotent.
+//!   No request is repeated once a part of its body has been read.
 //! - *Limits*: connections, requests at once, the size of a head and of a body, the time until an answer
 //!   begins, and how long a body may pause.
 //! - *Fields*: those for one hop are removed (RFC 9110, 7.6.1). `X-Forwarded-For` and `Forwarded` (RFC 7239)
-//!   name the client; what a client wrote there itself is dropped, unless it is trusted.
-//! - *WebSocket*, or whatever a client upgrades to: passed through, until it is idle for too long.
+//!   name the client; what a client wrote there, in `X-Real-IP` or in another `X-Forwarded-` field is
+//!   dropped, unless it is trusted. `Proxy`, and names with `_`, never pass.
+//! - *WebSocket*: passed through, until it is idle for too long. No other protocol is: an upgrade to `h2c`,
+//!   say, would let a client talk to an upstream past these rules.
 
 mod body;
 mod headers;
@@ -30,8 +33,10 @@ use headers::{Forwarded, Refused};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::client::legacy::Client;
+use std::error::Error;
 use std::fmt::Write;
 use std::future::poll_fn;
+use std::io::{self, ErrorKind};
 use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
@@ -154,12 +159,15 @@ impl Gateway {
         Router::new().route("/healthz", get(healthz)).route("/metrics", get(metrics)).with_state(self.clone())
     }
 
-    /// Waits until the upgraded connections have ended, for that time at most; then it cuts them. Parks.
-    pub fn close(&self, grace: Duration) {
+    /// Waits until the WebSockets have ended, for that time at most; then it cuts them, and returns `false`.
+    /// Parks.
+    pub fn close(&self, grace: Duration) -> bool {
         let mut tunnels =
             std::mem::take(&mut *self.0.tunnels.lock().unwrap_or_else(|error| error.into_inner()));
-        // The drop of the set cancels the rest.
         let _ = sward::time::timeout(grace, || while tunnels.join_next().is_some() {});
+        while tunnels.try_join_next().is_some() {}
+        // The drop of the set cancels the rest.
+        tunnels.is_empty()
     }
 
     fn healthy(&self, upstream: &Upstream) -> bool {
@@ -200,6 +208,15 @@ async fn limited<F: Future>(limit: Duration, future: F) -> Option<F::Output> {
         Poll::Pending => sleep.as_mut().poll(context).map(|()| None),
     })
     .await
+}
+
+/// Whether the upstream refused the connection. Other failures of connecting may be the gateway's own, such
+/// as too many open files, and say nothing about the upstream: its health check decides.
+fn was_refused(error: &(dyn Error + 'static)) -> bool {
+    match error.downcast_ref::<io::Error>() {
+        Some(error) => error.kind() == ErrorKind::ConnectionRefused,
+        None => error.source().is_some_and(was_refused),
+    }
 }
 
 /// The answer to a request that is not forwarded, or whose upstream failed.
@@ -252,6 +269,10 @@ impl Gateway {
         let Some(source) = Source::new(body, settings.body) else {
             return error(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large");
         };
+        if source.needs_chunks() {
+            // hyper's client sends no body with a `GET`, unless a field announces one.
+            parts.headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        }
         let idempotent = matches!(
             parts.method,
             Method::GET | Method::HEAD | Method::OPTIONS | Method::PUT | Method::DELETE
@@ -290,7 +311,7 @@ impl Gateway {
                         return error(status, why);
                     }
                     tracing::warn!(upstream = upstream.address, error = %broken, "an attempt failed");
-                    upstream.failed(broken.is_connect());
+                    upstream.failed(was_refused(&broken));
                     failure = error(StatusCode::BAD_GATEWAY, "the upstream failed");
                     if !(source.is_untouched() && (broken.is_connect() || idempotent)) {
                         break;

@@ -80,10 +80,10 @@ impl Upstream {
         }
     }
 
-    /// A request failed. One that found nobody takes the upstream out until the next check.
-    pub fn failed(&self, unconnected: bool) {
+    /// A request failed. One whose connection was refused takes the upstream out until the next check.
+    pub fn failed(&self, refused: bool) {
         self.failures.fetch_add(1, Ordering::Relaxed);
-        if unconnected {
+        if refused {
             self.set_up(false);
         }
     }

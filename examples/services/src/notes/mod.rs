@@ -33,8 +33,8 @@ use std::time::{Duration, Instant};
 use sward::time::timeout;
 use tracing::Instrument;
 
-/// The longest body of a request, in bytes.
-pub const BODY: usize = 64 << 10;
+/// The longest body of a request, in bytes: the longest note fits, also with each character as `\uXXXX`.
+pub const BODY: usize = 128 << 10;
 /// How long a request may wait for the database.
 const STORE_TIME: Duration = Duration::from_secs(5);
 

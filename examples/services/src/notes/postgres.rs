@@ -11,6 +11,9 @@ use tokio_postgres::{Client, Config, Error, NoTls, Row, Statement};
 
 pub const CONNECTIONS: usize = 16;
 const CONNECT_TIME: Duration = Duration::from_secs(3);
+/// The server gives a query up after the time that a request waits for it. Otherwise the queries of requests
+/// that have failed would pile up in the server.
+const STATEMENT_TIME: &str = "SET statement_timeout = '5s'";
 
 const LIST: &str =
     "SELECT id, title, text, version, changed FROM notes WHERE id < $1 ORDER BY id DESC LIMIT $2";
@@ -46,35 +49,34 @@ impl Postgres {
              CREATE TABLE IF NOT EXISTS notes (id BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
              title TEXT NOT NULL, text TEXT NOT NULL, version BIGINT NOT NULL, changed BIGINT NOT NULL); COMMIT",
         ))?;
-        Ok(Postgres(Pool::new(CONNECTIONS, move || session(&config))))
+        let pool = Pool::new(CONNECTIONS, move || session(&config));
+        Ok(Postgres(pool.check(|session| !session.client.is_closed())))
     }
 
-    /// Runs a query on a connection of the pool. One that has broken is replaced; the query is not repeated,
-    /// since it may have taken effect.
+    /// Runs a query on a connection of the pool. One that has broken, or whose query fails, is replaced; the
+    /// query is not repeated, since it may have taken effect.
     fn run<T>(&self, query: impl AsyncFnOnce(&Session) -> Result<T, Error>) -> Result<T, StoreError> {
-        let mut session = self.0.get()?;
-        while session.client.is_closed() {
-            drop(session.take());
-            session = self.0.get()?;
-        }
-        Ok(block_on(query(&session))?)
+        self.0.with(|session| Ok(block_on(query(session))?))
     }
 }
 
 fn connect(config: &Config) -> Result<Client, StoreError> {
     let Some(Host::Tcp(host)) = config.get_hosts().first() else { return Err("no TCP host".into()) };
     let port = config.get_ports().first().copied().unwrap_or(5432);
-    let stream = sward::time::timeout(CONNECT_TIME, || TcpStream::connect((host.as_str(), port)))
-        .map_err(|_| "the database does not answer")??;
-    stream.set_nodelay(true)?;
-    let (client, connection) = block_on(config.connect_raw(Polled::new(stream)?, NoTls))?;
-    // It ends when the client is dropped.
-    sward::spawn(move || {
-        if let Err(error) = block_on(connection) {
-            tracing::warn!(%error, "a connection to the database broke");
-        }
+    let connected = sward::time::timeout(CONNECT_TIME, || {
+        let stream = TcpStream::connect((host.as_str(), port))?;
+        stream.set_nodelay(true)?;
+        let (client, connection) = block_on(config.connect_raw(Polled::new(stream)?, NoTls))?;
+        // It ends when the client is dropped.
+        sward::spawn(move || {
+            if let Err(error) = block_on(connection) {
+                tracing::warn!(%error, "a connection to the database broke");
+            }
+        });
+        block_on(client.batch_execute(STATEMENT_TIME))?;
+        Ok(client)
     });
-    Ok(client)
+    connected.map_err(|_| "the database does not answer")?
 }
 
 fn session(config: &Config) -> Result<Session, StoreError> {

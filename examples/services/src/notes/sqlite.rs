@@ -5,6 +5,7 @@ use crate::notes::model::{Draft, LISTED, Memo, Store, StoreError, now};
 use rusqlite::{Connection, OptionalExtension, Result, Row, params};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use sward::task::catch_cancel;
 use sward_compat::Pool;
 
 /// More readers than processors are of no use, and SQLite has one writer at a time.
@@ -35,6 +36,14 @@ fn note(row: &Row<'_>) -> Result<Memo> {
     })
 }
 
+/// The row that a change returns. It reads to the end: SQLite returns the row before it commits, and the last
+/// step brings the error of the commit, such as a full disk.
+fn returned(mut rows: rusqlite::Rows<'_>) -> Result<Option<Memo>> {
+    let changed = rows.next()?.map(note).transpose()?;
+    while rows.next()?.is_some() {}
+    Ok(changed)
+}
+
 // The queries. They know nothing of sward.
 
 pub fn list(db: &Connection, before: Option<i64>) -> Result<Vec<Memo>> {
@@ -55,7 +64,8 @@ pub fn create(db: &Connection, draft: &Draft) -> Result<Memo> {
         "INSERT INTO notes (title, text, version, changed) VALUES (?1, ?2, 1, ?3)
          RETURNING id, title, text, version, changed",
     )?;
-    query.query_row(params![draft.title, draft.text, now()], note)
+    let created = returned(query.query(params![draft.title, draft.text, now()])?)?;
+    created.ok_or(rusqlite::Error::QueryReturnedNoRows)
 }
 
 pub fn update(db: &Connection, id: i64, version: i64, draft: &Draft) -> Result<Option<Memo>> {
@@ -63,7 +73,7 @@ pub fn update(db: &Connection, id: i64, version: i64, draft: &Draft) -> Result<O
         "UPDATE notes SET title = ?3, text = ?4, version = version + 1, changed = ?5
          WHERE id = ?1 AND version = ?2 RETURNING id, title, text, version, changed",
     )?;
-    query.query_row(params![id, version, draft.title, draft.text, now()], note).optional()
+    returned(query.query(params![id, version, draft.title, draft.text, now()])?)
 }
 
 pub fn delete(db: &Connection, id: i64) -> Result<bool> {
@@ -83,10 +93,20 @@ impl Sqlite {
     }
 
     fn run<T: Send>(&self, query: impl FnOnce(&Connection) -> Result<T> + Send) -> Result<T, StoreError> {
-        let mut connection = self.0.get()?;
+        let mut pooled = self.0.get()?;
         // `&mut`, as a `Connection` is `Send` and not `Sync`.
-        let connection = &mut *connection;
-        Ok(sward::blocking(move || query(connection))??)
+        let connection = &mut *pooled;
+        let result = catch_cancel(|| sward::blocking(move || query(connection)));
+        // A query that has begun runs to its end, also if its time limit passes. So the connection is in
+        // order, and goes back. Unwinding would close it on the worker, and a close writes files.
+        drop(pooled);
+        match result {
+            Ok(result) => Ok(result??),
+            Err(interruption) => {
+                sward::task::checkpoint();
+                Err(interruption.to_string().into())
+            }
+        }
     }
 }
 

@@ -68,6 +68,12 @@ impl Drop for Service {
     }
 }
 
+/// Checks that a program refuses its arguments.
+pub fn refuses(program: &str, arguments: &[&str]) {
+    let output = Command::new(program).arg("127.0.0.1:0").args(arguments).output().expect("it starts");
+    assert_eq!(output.status.code(), Some(2), "{arguments:?}: {output:?}");
+}
+
 pub fn connect(address: &str) -> TcpStream {
     let stream = TcpStream::connect(address).expect("connected");
     stream.set_read_timeout(Some(LONG)).expect("set");

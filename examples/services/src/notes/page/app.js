@@ -4,6 +4,8 @@
 const element = id => document.getElementById(id);
 const notes = new Map();
 let edited = null;
+// The last id that was listed; what is older comes behind it.
+let last;
 
 function say(text, error = false) {
   element("status").textContent = text;
@@ -72,6 +74,8 @@ function edit(note) {
 async function load(before) {
   const listed = await send("GET", before === undefined ? "/notes" : `/notes?before=${before}`);
   for (const note of listed) notes.set(note.id, note);
+  // Not the smallest of `notes`: they may all be deleted by now.
+  if (listed.length > 0) last = listed[listed.length - 1].id;
   element("more").hidden = listed.length < 50;
   show();
 }
@@ -90,5 +94,5 @@ element("form").addEventListener("submit", event => {
   });
 });
 element("cancel").addEventListener("click", () => edit(null));
-element("more").addEventListener("click", () => attempt(() => load(Math.min(...notes.keys()))));
+element("more").addEventListener("click", () => attempt(() => load(last)));
 attempt(() => load());
