@@ -40,7 +40,8 @@ const PONG_TIME: Duration = Duration::from_secs(20);
 /// Serves HTTP/1.1 and HTTP/2 on one listener.
 ///
 /// The limits have defaults that bound the memory of a connection: no more than 4,000 connections at once, 10
-/// seconds and 16 KiB for a head, 30 seconds for a client to read on. HTTP/1.1: 64 KiB of buffers. HTTP/2:
+/// seconds and 16 KiB for a head, 30 seconds for a client to read on (see [`write_time`](Server::write_time)
+/// for what HTTP/2 lacks). HTTP/1.1: 64 KiB of buffers. HTTP/2:
 /// 100 requests at once, 256 KiB received and not read, and 16 KiB to be sent for each request. What a body
 /// may hold is for the handler to limit. A connection that was upgraded, such as a WebSocket, is the
 /// handler's, and does not count any more.
@@ -112,8 +113,12 @@ impl Server {
         self
     }
 
-    /// How long a client may leave an answer unread, once all buffers are full. The connection is closed
+    /// How long a client may leave a connection unread, once all buffers are full. The connection is closed
     /// then.
+    ///
+    /// In HTTP/2 it does not cover a client that reads its connection and grants an answer no window. Such an
+    /// answer is held as long as the connection lives, and up to 100 of them on each connection. If clients
+    /// are not trusted, let the bodies of answers be small, or end after a time of their own.
     pub fn write_time(mut self, limit: Duration) -> Server {
         self.write_time = limit;
         self

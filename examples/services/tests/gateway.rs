@@ -200,8 +200,12 @@ fn only_idempotent_requests_are_repeated() {
     assert_eq!(breaks.requests(), 5);
 
     // A byte of the answer has arrived: the client gets the cut, and not another answer behind it.
-    let cuts =
-        Upstream::start(|_, stream| stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf"));
+    let cuts = Upstream::start(|_, stream| {
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf")?;
+        // If the cut arrives together with the bytes, hyper drops both.
+        thread::sleep(Duration::from_millis(300));
+        Ok(())
+    });
     let gateway = start(&[&cuts.address], &[]);
     assert!(talk(&gateway.address, "GET / HTTP/1.1\r\nHost: a\r\n\r\n").ends_with("half"));
     assert_eq!(cuts.requests(), 1);
@@ -213,6 +217,33 @@ fn an_upstream_that_does_not_answer_has_a_time_limit() {
     let gateway = start(&[&silent.address], &["--answer-seconds", "3"]);
     assert_eq!(get(&gateway.address, "/").status, 504);
     assert!(silent.requests() <= 1, "it was repeated");
+}
+
+/// The time of a slow upload is the client's, and not the upstream's. Only a pause has a limit.
+#[test]
+fn a_slow_upload_is_no_slow_upstream() {
+    let upstream = mirror();
+    let gateway = start(&[&upstream.address], &["--answer-seconds", "2"]);
+    let begin = || {
+        let mut stream = connect(&gateway.address);
+        let head = "POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 5\r\n\r\n";
+        stream.write_all(head.as_bytes()).expect("written");
+        stream
+    };
+    let (mut slow, mut stopped) = (begin(), begin());
+    stopped.write_all(b"a").expect("written");
+    for byte in b"hello" {
+        thread::sleep(Duration::from_millis(700));
+        slow.write_all(&[*byte]).expect("written");
+    }
+    let mut answer = String::new();
+    slow.read_to_string(&mut answer).expect("an answer");
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("hello"), "{answer}");
+    answer.clear();
+    let _ = stopped.read_to_string(&mut answer);
+    assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
+    let failures = format!("gateway_upstream_failures_total{{upstream=\"{}\"}}", upstream.address);
+    assert_eq!(metric(&metrics(&gateway), &failures), 0.0);
 }
 
 #[test]
@@ -389,6 +420,21 @@ fn websockets_pass_through_and_drain() {
     while last.read().is_ok() {}
     drop(last);
     assert!(gateway.ended().success());
+}
+
+/// WebSockets have places of their own.
+#[test]
+fn websockets_take_no_places_of_requests() {
+    let echo = echo();
+    let gateway = before_echo(&echo, &["--tunnels", "1"]);
+    let url = format!("ws://{}/", gateway.address);
+    let mut socket = tungstenite::client(&url, connect(&gateway.address)).expect("a handshake").0;
+    socket.send("x".into()).expect("sent");
+    assert_eq!(socket.read().expect("a message"), "x".into());
+    assert!(tungstenite::client(&url, connect(&gateway.address)).is_err(), "a second one");
+    let text = metrics(&gateway);
+    assert_eq!((metric(&text, "gateway_tunnels"), metric(&text, "gateway_requests")), (1.0, 0.0));
+    assert_eq!(metric(&text, "gateway_refused_total"), 1.0);
 }
 
 /// A WebSocket that outlasts the grace is cut, and the exit code says so.

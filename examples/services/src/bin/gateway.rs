@@ -13,14 +13,15 @@ use tracing::Level;
 
 const USAGE: &str = "gateway [ADDRESS] --upstream HOST:PORT... [--balance round-robin|least] [--health PATH]
     [--health-millis MS] [--answer-seconds S] [--idle-seconds S] [--head-seconds S] [--requests N] [--connections N]
-    [--body BYTES] [--retries N] [--trust-forwarded yes|no] [--cert FILE --key FILE | --self-signed FILE]
+    [--tunnels N] [--body BYTES] [--retries N] [--trust-forwarded yes|no] [--cert FILE --key FILE | --self-signed FILE]
     [--admin ADDRESS] [--grace S] [--log LEVEL]
 
 ADDRESS           where it listens, 127.0.0.1:8091 by default
 --admin           where /metrics and /healthz are, 127.0.0.1:0 by default
---answer-seconds  the time until an answer begins, and the longest pause in one, 30 by default
+--answer-seconds  the time until an answer begins, and the longest pause in a body, 30 by default
 --idle-seconds    how long a WebSocket may be silent, 120 by default
 --requests        the most requests at once, 2000 by default; further ones are answered with 503
+--tunnels         the most WebSockets at once, 1000 by default; further ones are answered with 503
 --connections     the most connections at once, 4000 by default; further ones wait
 --body            the longest body of a request, 10 MiB by default
 --retries         further attempts for a request, 2 by default
@@ -59,6 +60,7 @@ fn main() -> ExitCode {
         answer_time,
         connect_time: default.connect_time,
         requests: arguments.value("--requests").unwrap_or(default.requests),
+        tunnels: arguments.value("--tunnels").unwrap_or(default.tunnels),
         body: arguments.value("--body").unwrap_or(default.body),
         retries: arguments.value("--retries").unwrap_or(default.retries),
         idle,
@@ -70,8 +72,10 @@ fn main() -> ExitCode {
     if !settings.health_path.starts_with('/') {
         arguments.refuse("--health: a path begins with /");
     }
-    // A request has a connection to its client and one to an upstream.
-    let needed = connections.saturating_add(settings.requests);
+    // A request has a connection to its client and one to an upstream. A WebSocket has both, too, and the
+    // server does not count it any more.
+    let needed = [settings.requests, settings.tunnels, settings.tunnels];
+    let needed = needed.into_iter().fold(connections, usize::saturating_add);
     if let Some(files) = open_files().filter(|files| *files < needed) {
         tracing::warn!(files, needed, "too few open files are allowed for these limits, see ulimit -n");
     }

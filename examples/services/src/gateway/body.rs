@@ -8,7 +8,7 @@ use std::error::Error;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use sward_compat::Sleep;
 
 type Failure = Box<dyn Error + Send + Sync>;
@@ -25,12 +25,19 @@ struct State {
     touched: bool,
     attempt: u64,
     fault: Option<(StatusCode, &'static str)>,
+    /// How long the client may pause.
+    pause: Duration,
+    /// When the request began, or a part of the body was last taken.
+    moved: Instant,
+    /// The client has to send the next part.
+    waits: bool,
 }
 
 /// The body as one attempt sends it.
 pub struct Outgoing {
-    state: Option<Arc<Mutex<State>>>,
+    state: Option<(Arc<Mutex<State>>, Arc<Held>)>,
     attempt: u64,
+    waits: Option<Sleep>,
 }
 
 fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
@@ -39,18 +46,39 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
 }
 
 impl Source {
-    /// `None` if the body says that it is longer than the limit.
-    pub fn new(body: Body, limit: u64) -> Option<Source> {
-        let empty = body.is_end_stream();
-        let state = State { left: limit, empty, touched: false, attempt: 0, fault: None, body };
+    /// `None` if the body says that it is longer than the limit. The body fails if the client pauses for
+    /// longer than `pause`.
+    pub fn new(body: Body, limit: u64, pause: Duration) -> Option<Source> {
+        let (empty, moved) = (body.is_end_stream(), Instant::now());
+        let state = State {
+            left: limit,
+            empty,
+            touched: false,
+            attempt: 0,
+            fault: None,
+            pause,
+            moved,
+            waits: false,
+            body,
+        };
         (state.body.size_hint().lower() <= limit).then(|| Source(Arc::new(Mutex::new(state))))
     }
 
-    /// The body for the next attempt. That of the former one fails if it is still read.
-    pub fn attempt(&self) -> Outgoing {
+    /// The body for the next attempt. That of the former one fails if it is still read. It holds the
+    /// request's place: an upstream may answer early, and the client send for long after that.
+    pub fn attempt(&self, held: &Arc<Held>) -> Outgoing {
         let mut state = lock(&self.0);
         state.attempt += 1;
-        Outgoing { attempt: state.attempt, state: (!state.empty).then(|| Arc::clone(&self.0)) }
+        state.waits = false;
+        let shared = (!state.empty).then(|| (Arc::clone(&self.0), Arc::clone(held)));
+        Outgoing { attempt: state.attempt, state: shared, waits: None }
+    }
+
+    /// Until when the upstream must answer, or take more of the body. The time that the client needs for its
+    /// body is not the upstream's: for the client's pauses there is the limit of [`Outgoing`].
+    pub fn deadline(&self, limit: Duration) -> Instant {
+        let state = lock(&self.0);
+        state.moved + limit + if state.waits { state.pause } else { Duration::ZERO }
     }
 
     /// Whether there is a body, whose length nobody knows before its end.
@@ -73,7 +101,7 @@ impl Source {
 impl Outgoing {
     /// No body.
     pub fn empty() -> Outgoing {
-        Outgoing { state: None, attempt: 0 }
+        Outgoing { state: None, attempt: 0, waits: None }
     }
 }
 
@@ -82,17 +110,24 @@ impl HttpBody for Outgoing {
     type Error = Failure;
 
     fn poll_frame(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
-        let Some(shared) = &self.state else { return Poll::Ready(None) };
+        let this = &mut *self;
+        let Some((shared, _)) = &this.state else { return Poll::Ready(None) };
         let mut guard = lock(shared);
         let state = &mut *guard;
-        if state.attempt != self.attempt {
+        if state.attempt != this.attempt {
             return Poll::Ready(Some(Err("the attempt has ended".into())));
         }
-        let frame = ready!(Pin::new(&mut state.body).poll_frame(context));
-        state.touched = true;
+        let Poll::Ready(frame) = Pin::new(&mut state.body).poll_frame(context) else {
+            state.waits = true;
+            let waits = this.waits.get_or_insert_with(|| sward_compat::sleep(state.pause));
+            ready!(Pin::new(waits).poll(context));
+            state.fault = Some((StatusCode::REQUEST_TIMEOUT, "the body paused for too long"));
+            return Poll::Ready(Some(Err("the client paused for too long".into())));
+        };
+        (this.waits, state.waits, state.touched, state.moved) = (None, false, true, Instant::now());
         match frame {
             None => Poll::Ready(None),
             Some(Err(error)) => {
@@ -112,11 +147,11 @@ impl HttpBody for Outgoing {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.state.as_ref().is_none_or(|state| lock(state).body.is_end_stream())
+        self.state.as_ref().is_none_or(|(state, _)| lock(state).body.is_end_stream())
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.state.as_ref().map_or(SizeHint::with_exact(0), |state| lock(state).body.size_hint())
+        self.state.as_ref().map_or(SizeHint::with_exact(0), |(state, _)| lock(state).body.size_hint())
     }
 }
 
@@ -125,11 +160,11 @@ pub struct Answer {
     body: Incoming,
     pause: Duration,
     waits: Option<Sleep>,
-    _held: Held,
+    _held: Arc<Held>,
 }
 
 impl Answer {
-    pub fn new(body: Incoming, pause: Duration, held: Held) -> Answer {
+    pub fn new(body: Incoming, pause: Duration, held: Arc<Held>) -> Answer {
         Answer { body, pause, waits: None, _held: held }
     }
 }

@@ -38,7 +38,7 @@ use std::fmt::Write;
 use std::future::poll_fn;
 use std::io::{self, ErrorKind};
 use std::net::IpAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::Poll;
@@ -58,11 +58,14 @@ pub struct Settings {
     /// The path that the health checks ask for.
     pub health_path: String,
     pub health_every: Duration,
-    /// The time until the answer begins, including all attempts; and the longest pause of its body.
+    /// The time until the answer begins, including all attempts, from the last part of the request's body on;
+    /// and the longest pause of both bodies.
     pub answer_time: Duration,
     pub connect_time: Duration,
     /// The most requests at once. Further ones are answered with 503.
     pub requests: usize,
+    /// The most WebSockets at once. They last, and must not take the places of requests.
+    pub tunnels: usize,
     /// The longest body of a request, in bytes.
     pub body: u64,
     pub retries: usize,
@@ -84,6 +87,7 @@ impl Default for Settings {
             answer_time: Duration::from_secs(30),
             connect_time: Duration::from_secs(3),
             requests: 2_000,
+            tunnels: 1_000,
             body: 10 << 20,
             retries: 2,
             idle: Duration::from_secs(120),
@@ -101,8 +105,11 @@ struct Inner {
     settings: Settings,
     upstreams: Vec<Arc<Upstream>>,
     client: Client<Connector, Outgoing>,
+    /// For health checks: without idle connections, so that each check makes a new one.
+    probes: Client<Connector, Outgoing>,
     next: AtomicUsize,
     permits: Arc<Semaphore>,
+    tunnel_permits: Arc<Semaphore>,
     tunnels: Mutex<JoinSet<()>>,
     answers: Answers,
     retried: AtomicU64,
@@ -116,12 +123,16 @@ impl Gateway {
         builder.pool_timer(Clock).pool_idle_timeout(Duration::from_secs(30)).pool_max_idle_per_host(256);
         // An upstream's head may be as large as a client's.
         builder.http1_max_buf_size(64 << 10);
-        let client = builder.build(Connector::new().limit(settings.connect_time));
+        let connector = || Connector::new().limit(settings.connect_time);
+        let client = builder.build(connector());
+        let probes = builder.pool_max_idle_per_host(0).build(connector());
         let gateway = Gateway(Arc::new(Inner {
             upstreams: settings.upstreams.iter().map(|address| Arc::new(Upstream::new(address))).collect(),
             client,
+            probes,
             next: AtomicUsize::new(0),
             permits: Arc::new(Semaphore::new(settings.requests)),
+            tunnel_permits: Arc::new(Semaphore::new(settings.tunnels)),
             tunnels: Mutex::new(JoinSet::new()),
             answers: Answers::default(),
             retried: AtomicU64::new(0),
@@ -174,7 +185,7 @@ impl Gateway {
         let uri = format!("http://{}{}", upstream.address, self.0.settings.health_path);
         let request = Request::builder().uri(uri).header(header::CONNECTION, "close");
         let Ok(request) = request.body(Outgoing::empty()) else { return false };
-        let answer = limited(Duration::from_secs(1), self.0.client.request(request));
+        let answer = limited(Duration::from_secs(1), self.0.probes.request(request));
         matches!(sward::block_on(answer), Some(Ok(response)) if !response.status().is_server_error())
     }
 
@@ -185,6 +196,8 @@ impl Gateway {
         let busy = inner.settings.requests - inner.permits.available_permits();
         let (retried, refused) =
             (inner.retried.load(Ordering::Relaxed), inner.refused.load(Ordering::Relaxed));
+        let tunnels = inner.settings.tunnels - inner.tunnel_permits.available_permits();
+        let _ = writeln!(text, "# TYPE gateway_tunnels gauge\ngateway_tunnels {tunnels}");
         let _ = writeln!(text, "# TYPE gateway_requests gauge\ngateway_requests {busy}");
         let _ = writeln!(text, "# TYPE gateway_retries_total counter\ngateway_retries_total {retried}");
         let _ = writeln!(text, "# TYPE gateway_refused_total counter\ngateway_refused_total {refused}");
@@ -210,6 +223,25 @@ async fn limited<F: Future>(limit: Duration, future: F) -> Option<F::Output> {
     .await
 }
 
+/// The future's result, or `None` if the upstream neither answers nor takes any of the body for that time.
+async fn answered<F: Future>(source: &Source, limit: Duration, future: F) -> Option<F::Output> {
+    let (mut future, mut sleep) = (pin!(future), sward_compat::sleep_until(source.deadline(limit)));
+    poll_fn(|context| {
+        if let Poll::Ready(value) = future.as_mut().poll(context) {
+            return Poll::Ready(Some(value));
+        }
+        while Pin::new(&mut sleep).poll(context).is_ready() {
+            let deadline = source.deadline(limit);
+            if deadline <= Instant::now() {
+                return Poll::Ready(None);
+            }
+            sleep = sward_compat::sleep_until(deadline);
+        }
+        Poll::Pending
+    })
+    .await
+}
+
 /// Whether the upstream refused the connection. Other failures of connecting may be the gateway's own, such
 /// as too many open files, and say nothing about the upstream: its health check decides.
 fn was_refused(error: &(dyn Error + 'static)) -> bool {
@@ -228,10 +260,10 @@ fn error(status: StatusCode, why: &'static str) -> Response {
     response
 }
 
-/// What an answer holds until its last byte was sent.
+/// What a request holds until the last bytes of its body and of its answer were sent.
 struct Held {
     _flight: Flight,
-    _permit: OwnedSemaphorePermit,
+    _permit: Arc<OwnedSemaphorePermit>,
 }
 
 async fn forward(
@@ -241,8 +273,10 @@ async fn forward(
 ) -> Response {
     let (started, method) = (Instant::now(), request.method().clone());
     let path = request.uri().path().to_owned();
-    let response = match gateway.0.permits.try_acquire_owned() {
-        Ok(permit) => gateway.forward(peer.ip(), request, permit).await,
+    let upgrades = headers::asks_to_upgrade(&request);
+    let permits = if upgrades { &gateway.0.tunnel_permits } else { &gateway.0.permits };
+    let response = match permits.try_acquire_owned() {
+        Ok(permit) => gateway.forward(peer.ip(), request, Arc::new(permit)).await,
         Err(_) => {
             gateway.0.refused.fetch_add(1, Ordering::Relaxed);
             error(StatusCode::SERVICE_UNAVAILABLE, "too many requests at once")
@@ -257,7 +291,12 @@ async fn forward(
 impl Gateway {
     // It is async throughout, although handlers may block: while a handler of HTTP/1.1 blocks, hyper reads
     // nothing of its body, which here is still arriving.
-    async fn forward(&self, peer: IpAddr, mut request: Request, permit: OwnedSemaphorePermit) -> Response {
+    async fn forward(
+        &self,
+        peer: IpAddr,
+        mut request: Request,
+        permit: Arc<OwnedSemaphorePermit>,
+    ) -> Response {
         let settings = &self.0.settings;
         let upgrade = headers::asks_to_upgrade(&request).then(|| hyper::upgrade::on(&mut request));
         let from = Forwarded { peer, secure: settings.secure, trusted: settings.trust_forwarded };
@@ -266,7 +305,7 @@ impl Gateway {
             Ok(target) => target,
             Err(Refused(status, why)) => return error(status, why),
         };
-        let Some(source) = Source::new(body, settings.body) else {
+        let Some(source) = Source::new(body, settings.body, settings.answer_time) else {
             return error(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large");
         };
         if source.needs_chunks() {
@@ -278,7 +317,6 @@ impl Gateway {
             Method::GET | Method::HEAD | Method::OPTIONS | Method::PUT | Method::DELETE
         ) && upgrade.is_none();
 
-        let deadline = Instant::now() + settings.answer_time;
         let mut tried = vec![false; self.0.upstreams.len()];
         let mut failure = error(StatusCode::SERVICE_UNAVAILABLE, "no upstream is up");
         for attempt in 0..=settings.retries {
@@ -291,7 +329,8 @@ impl Gateway {
             if attempt > 0 {
                 self.0.retried.fetch_add(1, Ordering::Relaxed);
             }
-            let mut attempted = Request::new(source.attempt());
+            let held = Arc::new(Held { _flight: Flight::start(upstream), _permit: Arc::clone(&permit) });
+            let mut attempted = Request::new(source.attempt(&held));
             *attempted.method_mut() = parts.method.clone();
             *attempted.version_mut() = Version::HTTP_11;
             *attempted.headers_mut() = parts.headers.clone();
@@ -299,12 +338,8 @@ impl Gateway {
                 Ok(uri) => *attempted.uri_mut() = uri,
                 Err(_) => return error(StatusCode::BAD_REQUEST, "the target is not valid"),
             }
-            let flight = Flight::start(upstream);
-            let left = deadline.saturating_duration_since(Instant::now());
-            match limited(left, self.0.client.request(attempted)).await {
-                Some(Ok(response)) => {
-                    return self.answer(response, upgrade, Held { _flight: flight, _permit: permit });
-                }
+            match answered(&source, settings.answer_time, self.0.client.request(attempted)).await {
+                Some(Ok(response)) => return self.answer(response, upgrade, held),
                 Some(Err(broken)) => {
                     // The client's fault, and not the upstream's.
                     if let Some((status, why)) = source.fault() {
@@ -331,7 +366,12 @@ impl Gateway {
         failure
     }
 
-    fn answer(&self, mut response: Response<Incoming>, upgrade: Option<OnUpgrade>, held: Held) -> Response {
+    fn answer(
+        &self,
+        mut response: Response<Incoming>,
+        upgrade: Option<OnUpgrade>,
+        held: Arc<Held>,
+    ) -> Response {
         let switched = response.status() == StatusCode::SWITCHING_PROTOCOLS;
         headers::to_client(response.headers_mut(), switched);
         if !switched {

@@ -11,8 +11,11 @@
 //! | `GET /healthz` | 200; 503 without the database, and while the service drains |
 //! | `GET /metrics` | Prometheus' text format |
 //!
-//! A page of another origin can send nothing that changes a note: a browser asks first (CORS) before it sends
-//! `application/json` or `DELETE`, and this service does not agree.
+//! A page of another origin can send nothing that changes a note: a browser asks first (CORS) before it
+//! sends `application/json` or `DELETE`, and this service does not agree. The service does not check
+//! `Host`, though. So a page whose own name its owner lets point to this address (DNS rebinding) is of
+//! the same origin. If that matters, let a proxy in front check the name, or serve HTTPS, where the name
+//! must fit the certificate.
 
 pub mod model;
 pub mod postgres;
