@@ -246,6 +246,35 @@ fn a_slow_upload_is_no_slow_upstream() {
     assert_eq!(metric(&metrics(&gateway), &failures), 0.0);
 }
 
+/// An upstream answers early, and the client has not sent its whole body: the request keeps its place. If the
+/// client pauses, it loses it.
+#[test]
+fn an_early_answer_does_not_free_the_place_of_its_request() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("bound");
+    let address = listener.local_addr().expect("an address").to_string();
+    thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            thread::spawn(move || {
+                let _ = stream.read(&mut [0; 4096]);
+                let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nearly");
+                let _ = stream.read_to_end(&mut Vec::new());
+            });
+        }
+    });
+    let gateway = start(&[&address], &["--answer-seconds", "3"]);
+    let mut stream = connect(&gateway.address);
+    stream.write_all(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\na").expect("written");
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"early") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).expect("the early answer");
+        answer.extend(byte);
+    }
+    thread::sleep(Duration::from_millis(300));
+    assert_eq!(metric(&metrics(&gateway), "gateway_requests"), 1.0);
+    wait_for("its place is free", || metric(&metrics(&gateway), "gateway_requests") == 0.0);
+}
+
 #[test]
 fn too_many_requests_at_once_are_refused() {
     let (hold, held) = std::sync::mpsc::channel::<()>();

@@ -3,7 +3,7 @@
 //!
 //! - *Balance*: round robin, or the upstream with the fewest requests in flight.
 //! - *Health*: each upstream is asked every second. Two failures in a row, or a connection that is refused,
-//!   take it out; one success puts it back.
+//!   take it out; one success puts it back. While none is up, requests get 503.
 //! - *Retries*: on an upstream that was not tried, as long as one is up, and then on the same ones
 //!   again. Only if nothing of the answer has arrived. A request whose connection failed has reached
 //!   nobody, so it may be sent again. One that was sent is repeated only if its method is idempotent.
