@@ -227,10 +227,11 @@ fn same_channel_distinguishes_channels() {
 #[test]
 fn after_and_tick_send() {
     both(|| {
+        let late = after(LONG);
+        assert_eq!(late.try_recv(), Err(TryRecvError::Empty));
+        assert_eq!(late.recv_timeout(Duration::ZERO), Err(RecvTimeoutError::Timeout));
         let start = Instant::now();
         let once = after(2 * MS);
-        assert_eq!(once.try_recv(), Err(TryRecvError::Empty));
-        assert_eq!(once.recv_timeout(Duration::ZERO), Err(RecvTimeoutError::Timeout));
         assert!(once.recv().unwrap() >= start + 2 * MS);
         assert!(start.elapsed() >= 2 * MS);
         assert_eq!(once.recv_timeout(2 * MS), Err(RecvTimeoutError::Timeout));
