@@ -37,7 +37,7 @@ expect() { # what it is, what is expected, what there is
 
 load() { # url: wrk's load for ten seconds, without an error
     local out
-    out=$(wrk -t1 -c1000 -d10 "$1")
+    out=$(wrk --timeout 30s -t1 -c1000 -d10 "$1")
     echo "$out"
     if grep -qE 'Socket errors|Non-2xx' <<<"$out"; then exit 1; fi
 }
