@@ -1,5 +1,6 @@
 //! What the compiler says to a wrong use: the messages name the right one.
 
+use crate::common::temporary_path;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -13,14 +14,17 @@ fn messages(library: &PathBuf, body: &str) -> String {
     let mut external = std::ffi::OsString::from("sward=");
     external.push(library);
     let mut rustc = Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
-    rustc.args(["--edition", "2024", "--crate-type", "lib", "--emit", "metadata", "-o", "/dev/null", "-L"]);
-    rustc.arg(dependencies).arg("--extern").arg(external).arg("-");
+    // Not /dev/null: rustc renames a file to that name, and as root it would replace the device.
+    let output = temporary_path();
+    rustc.args(["--edition", "2024", "--crate-type", "lib", "--emit", "metadata", "-o"]).arg(&output);
+    rustc.arg("-L").arg(dependencies).arg("--extern").arg(external).arg("-");
     rustc.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
     let mut child = rustc.spawn().expect("a compiler");
     let source = format!("pub fn f() {{ {body} }}");
     child.stdin.take().expect("piped").write_all(source.as_bytes()).expect("it reads");
-    let output = child.wait_with_output().expect("it ends");
-    String::from_utf8_lossy(&output.stderr).into_owned()
+    let said = child.wait_with_output().expect("it ends").stderr;
+    let _ = std::fs::remove_file(output);
+    String::from_utf8_lossy(&said).into_owned()
 }
 
 /// The crate as this test is linked with it, or as a build with the same compiler made it; `None` if there is
