@@ -2,12 +2,14 @@
 
 use crate::blocking;
 use crate::coroutine::WaitReason;
+use crate::sched::{FileWay, count_file_call};
 use std::io;
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
 /// Makes the call on the pool; on a plain thread, in place. Parks.
 pub(super) fn call<T: Send>(f: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
+    count_file_call(FileWay::Pool);
     blocking::run(WaitReason::File, f)?
 }
 

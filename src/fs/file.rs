@@ -4,6 +4,7 @@
 //! instead. Which kind a file is, is decided when it is opened.
 
 use super::call::call;
+use super::disk::Disk;
 use crate::coroutine::WaitReason;
 use crate::descriptor::PipeEnd;
 use crate::netpoll::can_be_watched;
@@ -26,13 +27,14 @@ use std::time::{Duration, Instant, SystemTime};
 /// coroutine parks until the file is ready, and occupies no thread.
 ///
 /// `File` and `&File` implement `Read`, `Write` and `Seek`; `File` implements [`FileExt`] for access at given
-/// offsets. Dropping the file closes it in place, without the pool.
+/// offsets. A read may return fewer bytes than there are, as std's may: it returns what is cached, at most
+/// 128 KiB, before it waits for the disk. Dropping the file closes it in place, without the pool.
 pub struct File(Kind);
 
 /// How the calls of a file wait.
 enum Kind {
-    /// On the pool: the file is always ready, and a call takes as long as the disk does.
-    Disk(std::fs::File),
+    /// The file is always ready, and a call takes as long as the disk does.
+    Disk(Disk),
     /// Parked: the file is a FIFO or a device, which may be ready only after a long time, or never.
     Pollable(PipeEnd),
 }
@@ -43,14 +45,14 @@ impl Kind {
     fn adopt(file: std::fs::File) -> Kind {
         match file.metadata() {
             Ok(status) if status.file_type().is_fifo() => Kind::Pollable(PipeEnd::new_fifo(file.into())),
-            _ => Kind::Disk(file),
+            _ => Kind::Disk(Disk::new(file)),
         }
     }
 
     /// std's file with this descriptor. Dropping it does not close the descriptor.
     fn std(&self) -> Std<'_> {
         match self {
-            Kind::Disk(file) => Std::Borrowed(file),
+            Kind::Disk(disk) => Std::Borrowed(&disk.file),
             Kind::Pollable(end) => {
                 // SAFETY: the descriptor is open for as long as `self` is borrowed, and `ManuallyDrop` does
                 // not close it.
@@ -62,7 +64,7 @@ impl Kind {
 
     fn into_std(self) -> std::fs::File {
         match self {
-            Kind::Disk(file) => file,
+            Kind::Disk(disk) => disk.file,
             Kind::Pollable(end) => end.into_fd().expect("a descriptor for the duplicate").into(),
         }
     }
@@ -142,7 +144,7 @@ impl File {
     /// Handles of a FIFO or a device share the descriptor as well. Does not park.
     pub fn try_clone(&self) -> io::Result<File> {
         match &self.0 {
-            Kind::Disk(file) => file.try_clone().map(|file| File(Kind::Disk(file))),
+            Kind::Disk(disk) => disk.try_clone().map(|disk| File(Kind::Disk(disk))),
             Kind::Pollable(end) => Ok(File(Kind::Pollable(end.clone()))),
         }
     }
@@ -252,7 +254,7 @@ impl OpenOptions {
         }
         let file = self.std.open(path)?;
         let device = kind.is_ok_and(|kind| kind.is_char_device()) && can_be_watched(file.as_fd());
-        Ok(if device { pollable(PipeEnd::new(file.into())) } else { Some(Kind::Disk(file)) })
+        Ok(if device { pollable(PipeEnd::new(file.into())) } else { Some(Kind::Disk(Disk::new(file))) })
     }
 }
 
@@ -278,28 +280,28 @@ impl OpenOptionsExt for OpenOptions {
 impl Read for &File {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         match &self.0 {
-            Kind::Disk(file) => call(|| (&*file).read(buf)),
+            Kind::Disk(disk) => disk.read(buf),
             Kind::Pollable(end) => end.read(WaitReason::FileRead, buf),
         }
     }
 
     fn read_vectored(&mut self, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
         match &self.0 {
-            Kind::Disk(file) => call(|| (&*file).read_vectored(bufs)),
+            Kind::Disk(disk) => disk.read_vectored(bufs),
             Kind::Pollable(end) => end.read_vectored(WaitReason::FileRead, bufs),
         }
     }
 
     fn read_to_end(&mut self, buf: &mut Vec<u8>) -> io::Result<usize> {
         match &self.0 {
-            Kind::Disk(file) => call(|| (&*file).read_to_end(buf)),
+            Kind::Disk(disk) => disk.read_to_end(buf),
             Kind::Pollable(end) => Reads(end).read_to_end(buf),
         }
     }
 
     fn read_to_string(&mut self, buf: &mut String) -> io::Result<usize> {
         match &self.0 {
-            Kind::Disk(file) => call(|| (&*file).read_to_string(buf)),
+            Kind::Disk(disk) => disk.read_to_string(buf),
             Kind::Pollable(end) => Reads(end).read_to_string(buf),
         }
     }
@@ -308,14 +310,14 @@ impl Read for &File {
 impl Write for &File {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
         match &self.0 {
-            Kind::Disk(file) => call(|| (&*file).write(buf)),
+            Kind::Disk(disk) => call(|| (&disk.file).write(buf)),
             Kind::Pollable(end) => end.write(WaitReason::FileWrite, buf),
         }
     }
 
     fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
         match &self.0 {
-            Kind::Disk(file) => call(|| (&*file).write_vectored(bufs)),
+            Kind::Disk(disk) => call(|| (&disk.file).write_vectored(bufs)),
             Kind::Pollable(end) => end.write_vectored(WaitReason::FileWrite, bufs),
         }
     }
@@ -371,7 +373,10 @@ impl Seek for File {
 
 impl FileExt for File {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        call(|| self.0.std().read_at(buf, offset))
+        match &self.0 {
+            Kind::Disk(disk) => disk.read_at(buf, offset),
+            Kind::Pollable(_) => call(|| self.0.std().read_at(buf, offset)),
+        }
     }
 
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<usize> {
@@ -423,7 +428,7 @@ impl From<File> for Stdio {
 impl AsFd for File {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match &self.0 {
-            Kind::Disk(file) => file.as_fd(),
+            Kind::Disk(disk) => disk.file.as_fd(),
             Kind::Pollable(end) => end.fd(),
         }
     }

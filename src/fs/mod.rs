@@ -1,11 +1,14 @@
 //! Files and directories: [`std::fs`] for coroutines.
 //!
 //! Regular files have no readiness: the kernel's pollers report them as always ready, and a read may still
-//! block for as long as the disk takes. So each call here runs on the pool of [`blocking`](crate::blocking())
+//! block for as long as the disk takes. So a call here runs on the pool of [`blocking`](crate::blocking())
 //! while the calling coroutine is parked; on a plain thread it runs in place. The hand-over to another thread
-//! and back costs some microseconds. Read and write in large pieces, through a [`std::io::BufReader`] or
-//! [`BufWriter`](std::io::BufWriter), or do several steps in one [`blocking`](crate::blocking()) call of your
-//! own.
+//! and back costs some microseconds. Write in large pieces, through a [`BufWriter`](std::io::BufWriter), or
+//! do several steps in one [`blocking`](crate::blocking()) call of your own.
+//!
+//! On Linux a read of an open file needs no such hand-over while its data is in the page cache: the coroutine
+//! copies it in place, at most 128 KiB at a time, and parks only if the kernel says that it would have to
+//! wait. [`WorkerMetrics`](crate::runtime::WorkerMetrics) counts both ways.
 //!
 //! FIFOs and devices may block for as long as nobody writes to them. They do not use the pool: the coroutine
 //! parks until they are ready, as with a socket, and can be cancelled. One difference from std: opening a
@@ -19,7 +22,7 @@
 //!
 //! # Cancellation
 //!
-//! A cancelled coroutine unwinds out of a call that no thread has begun. A call that has begun is awaited and
+//! A cancelled coroutine unwinds out of a call that nobody has begun. A call that has begun is awaited and
 //! returns its result, so no byte that was read is lost.
 //!
 //! # Examples
@@ -36,13 +39,16 @@
 //! # .unwrap();
 //! ```
 
-// Rank 9. `call` has the way to the pool. `file` decides which files park instead; `lock` tries again and
-// again, since `flock(2)` has no event.
+// Rank 9. `call` has the way to the pool. `file` decides which files park instead; `disk` reads the others in
+// place if it can; `lock` tries again and again, since `flock(2)` has no event.
 
+mod cached;
 mod call;
 mod dir;
+mod disk;
 mod file;
 mod lock;
+mod sys;
 
 pub use dir::{DirBuilder, DirEntry, ReadDir};
 pub use file::{File, OpenOptions};

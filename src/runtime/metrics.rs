@@ -4,7 +4,7 @@ use crate::base::histogram::Histogram;
 use crate::blocking::usage;
 use crate::coroutine::{WAIT_REASONS, lost_panics};
 use crate::inspect;
-use crate::sched::{self, Shared, WorkerCounts, current_runtime};
+use crate::sched::{self, FileWay, Shared, WorkerCounts, current_runtime};
 use crate::stack;
 use std::time::Duration;
 
@@ -133,6 +133,10 @@ pub struct WorkerMetrics {
     /// How often a coroutine had to let others run first, since it had made 128 calls in a row that did not
     /// have to wait.
     pub budget_yields: u64,
+    /// How many reads of [files](crate::fs) its coroutines have made in place, since the data was cached.
+    pub file_reads_in_place: u64,
+    /// How many calls on [files](crate::fs) its coroutines have left to the pool for blocking calls.
+    pub file_calls_by_pool: u64,
     /// How many turns have lasted for the [stall threshold](super::Builder::stall_threshold).
     pub stalls: u64,
 }
@@ -157,6 +161,8 @@ impl WorkerMetrics {
             steals: counts.steals,
             helped: counts.helped,
             budget_yields: counts.budget_yields,
+            file_reads_in_place: counts.file_calls[FileWay::OnWorker as usize],
+            file_calls_by_pool: counts.file_calls[FileWay::Pool as usize],
             stalls: counts.stalls,
         }
     }

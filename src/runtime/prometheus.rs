@@ -104,7 +104,7 @@ pub(super) enum Kind {
 type WorkerMetric = (&'static str, &'static Kind, &'static str, fn(&WorkerMetrics) -> u64);
 
 /// The metrics of each worker: name, kind, help, value.
-pub(super) const WORKER: [WorkerMetric; 12] = [
+pub(super) const WORKER: [WorkerMetric; 14] = [
     ("sward_worker_live", &Kind::Gauge, "Coroutines that have started and not ended.", |w| w.live as u64),
     ("sward_worker_ready", &Kind::Gauge, "Coroutines that wait for their turns, up to 64.", |w| {
         w.ready as u64
@@ -125,6 +125,15 @@ pub(super) const WORKER: [WorkerMetric; 12] = [
         "Yields forced by a used-up budget of calls.",
         |w| w.budget_yields,
     ),
+    (
+        "sward_worker_file_reads_in_place_total",
+        &Kind::Counter,
+        "Reads of files whose data was cached.",
+        |w| w.file_reads_in_place,
+    ),
+    ("sward_worker_file_calls_by_pool_total", &Kind::Counter, "Calls on files left to the pool.", |w| {
+        w.file_calls_by_pool
+    }),
     ("sward_worker_stalls_total", &Kind::Counter, "Turns as long as the stall threshold.", |w| w.stalls),
 ];
 

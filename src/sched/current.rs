@@ -3,6 +3,7 @@
 
 use super::config::Phase;
 use super::registry::runtimes;
+use super::remote::FileWay;
 use super::shared::{Remote, Shared};
 use super::timers::TimerKey;
 use super::worker::{Worker, this_worker};
@@ -89,6 +90,11 @@ pub(crate) fn join_some_shard(source: &Source) -> io::Result<()> {
         return Err(io::Error::other("no runtime: sward polls descriptors for futures only while one runs"));
     };
     source.join(&runtime.remotes[0].shard)
+}
+
+/// Counts a call on a file by the coroutine that runs on this thread. On a plain thread this does nothing.
+pub(crate) fn count_file_call(way: FileWay) {
+    with(|worker| worker.remote().note_file_call(way));
 }
 
 /// A number of this thread's worker that differs from call to call; `None` on a plain thread.

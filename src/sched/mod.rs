@@ -89,7 +89,7 @@ pub(crate) use captured::{Captured, CapturedRuntime, CapturedWorker, Detail, Sta
 pub(crate) use checks::prepare as prepare_checks;
 pub(crate) use config::{Config, Phase};
 pub(crate) use current::{
-    blocks_worker, cancelled, cancelling, current_coroutine, current_runtime, is_worker_of,
+    blocks_worker, cancelled, cancelling, count_file_call, current_coroutine, current_runtime, is_worker_of,
     is_worker_of_runtime, join_shard, join_some_shard, limit, may_switch, on_worker, random,
     with_local_record, worker_index,
 };
@@ -103,7 +103,7 @@ pub(crate) use recorder::{
     set_bytes as set_recorder_bytes,
 };
 pub(crate) use registry::{register, runtimes};
-pub(crate) use remote::WorkerCounts;
+pub(crate) use remote::{FileWay, WorkerCounts};
 pub(crate) use rest::for_each_started;
 pub(crate) use shared::{Remote, Shared};
 pub(crate) use spawn::{Spawn, spawn};

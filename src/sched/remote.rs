@@ -65,6 +65,8 @@ pub(crate) struct Remote<R> {
     pub(super) ready: AtomicUsize,
     /// Counts yields that a used-up budget has forced.
     pub(super) budget_yields: AtomicU64,
+    /// Counts calls on files, by [`FileWay`].
+    pub(super) file_calls: [AtomicU64; FileWay::ALL],
     /// Counts what it stole from other workers.
     pub(super) steals: AtomicU64,
     /// What the coroutines of each spawn site have cost on the worker.
@@ -99,8 +101,23 @@ pub(crate) struct WorkerCounts {
     pub(crate) steals: u64,
     pub(crate) helped: u64,
     pub(crate) budget_yields: u64,
+    pub(crate) file_calls: [u64; FileWay::ALL],
     pub(crate) stalls: u64,
     pub(crate) poll_delays: Histogram,
+}
+
+/// How a call on a file is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FileWay {
+    /// At once, on the worker.
+    OnWorker,
+    /// By a thread of the pool.
+    Pool,
+}
+
+impl FileWay {
+    /// How many ways there are.
+    pub(crate) const ALL: usize = 2;
 }
 
 impl<R> Remote<R> {
@@ -128,6 +145,7 @@ impl<R> Remote<R> {
             poll_delays: SharedHistogram::new(),
             ready: AtomicUsize::new(0),
             budget_yields: AtomicU64::new(0),
+            file_calls: [const { AtomicU64::new(0) }; FileWay::ALL],
             steals: AtomicU64::new(0),
             accounts: WorkerAccounts::new(),
             clock: OnceLock::new(),
@@ -166,6 +184,7 @@ impl<R> Remote<R> {
             steals: self.steals.load(Ordering::Relaxed),
             helped: self.helped.load(Ordering::Relaxed),
             budget_yields: self.budget_yields.load(Ordering::Relaxed),
+            file_calls: self.file_calls.each_ref().map(|count| count.load(Ordering::Relaxed)),
             stalls: self.stalls.load(Ordering::Relaxed),
             poll_delays: self.poll_delays.read(),
         }
@@ -174,6 +193,11 @@ impl<R> Remote<R> {
     /// Counts a yield that a used-up budget has forced. Only the worker calls this.
     pub(super) fn note_budget_yield(&self) {
         add_to(&self.budget_yields, 1);
+    }
+
+    /// Counts a call on a file. Only the worker calls this.
+    pub(super) fn note_file_call(&self, way: FileWay) {
+        add_to(&self.file_calls[way as usize], 1);
     }
 
     /// Whether it has anything that another worker may steal.

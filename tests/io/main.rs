@@ -8,6 +8,7 @@ mod common;
 
 mod copy;
 mod fs;
+mod fs_cached;
 mod fs_fifo;
 mod fs_lock;
 mod pipe;

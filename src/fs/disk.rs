@@ -1,0 +1,166 @@
+//! A file on a disk: a regular file, or whatever else is always ready.
+//!
+//! A read takes the shortest way that succeeds:
+//!
+//! 1. *In place.* The kernel copies what it has in its page cache, and says so if it would have to wait for
+//!    the disk. That costs one system call, and the coroutine stays on its worker.
+//! 2. *By the pool.* The coroutine parks while another thread makes the call.
+//!
+//! A read in place copies at most [`MOST_IN_PLACE`] bytes, since nothing else runs on the worker meanwhile.
+//! It consumes the budget of the turn like any call that does not have to wait, so a coroutine that only
+//! reads cached data lets others go first.
+//!
+//! On a plain thread each call is std's.
+
+use super::cached::Cached;
+use super::call::call;
+use super::sys::{bypasses_cache, read_cached};
+use crate::sched::{FileWay, consume_budget, count_file_call, may_switch};
+use std::io::{self, IoSliceMut, Read};
+use std::os::fd::AsFd;
+use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+/// The most that a read in place copies: about ten microseconds.
+const MOST_IN_PLACE: usize = 128 << 10;
+
+/// The first and the largest piece in which a file is read to its end in place.
+const PIECE: (usize, usize) = (8 << 10, MOST_IN_PLACE);
+
+/// The file.
+pub(super) struct Disk {
+    pub(super) file: std::fs::File,
+    /// Whether it can be read in place: `UNKNOWN` until its first read, then `YES` or `NO`.
+    in_place: AtomicU8,
+}
+
+const UNKNOWN: u8 = 0;
+const YES: u8 = 1;
+const NO: u8 = 2;
+
+impl Disk {
+    pub(super) fn new(file: std::fs::File) -> Disk {
+        Disk { file, in_place: AtomicU8::new(UNKNOWN) }
+    }
+
+    pub(super) fn try_clone(&self) -> io::Result<Disk> {
+        self.file.try_clone().map(Disk::new)
+    }
+
+    /// Reads at the file's position. Parks unless the data is cached.
+    pub(super) fn read(&self, buf: &mut [u8]) -> io::Result<usize> {
+        match self.read_in_place(&mut [IoSliceMut::new(buf)], None) {
+            Some(done) => done,
+            None => call(|| (&self.file).read(buf)),
+        }
+    }
+
+    /// As `read`, into several buffers.
+    pub(super) fn read_vectored(&self, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+        match self.read_in_place(bufs, None) {
+            Some(done) => done,
+            None => call(|| (&self.file).read_vectored(bufs)),
+        }
+    }
+
+    /// As `read`, at that offset. The file's position stays.
+    pub(super) fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        match self.read_in_place(&mut [IoSliceMut::new(buf)], Some(offset)) {
+            Some(done) => done,
+            None => call(|| self.file.read_at(buf, offset)),
+        }
+    }
+
+    /// Reads from the file's position to its end, and appends what it reads.
+    pub(super) fn read_to_end(&self, buf: &mut Vec<u8>) -> io::Result<usize> {
+        let before = buf.len();
+        let (mut piece, largest) = PIECE;
+        while self.may_read_in_place() {
+            consume_budget();
+            buf.reserve(piece);
+            let spare = buf.spare_capacity_mut();
+            let room = libc::iovec { iov_base: spare.as_mut_ptr().cast(), iov_len: spare.len().min(largest) };
+            // SAFETY: the buffer is exclusively borrowed and has room for so many bytes.
+            let read = unsafe { read_cached(self.file.as_fd(), &raw const room, 1, None) };
+            match self.outcome(read) {
+                None => break,
+                Some(Ok(0)) => return Ok(buf.len() - before),
+                // SAFETY: the kernel has written so many bytes.
+                Some(Ok(read)) => unsafe { buf.set_len(buf.len() + read) },
+                Some(Err(error)) => return Err(error),
+            }
+            piece = largest.min(piece * 2);
+        }
+        call(|| (&self.file).read_to_end(buf))?;
+        Ok(buf.len() - before)
+    }
+
+    /// As `read_to_end`, for text. On an error, nothing is appended.
+    pub(super) fn read_to_string(&self, buf: &mut String) -> io::Result<usize> {
+        let mut bytes = Vec::new();
+        self.read_to_end(&mut bytes)?;
+        let text = String::from_utf8(bytes)
+            .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "stream did not contain valid UTF-8"))?;
+        let len = text.len();
+        if buf.is_empty() {
+            *buf = text
+        } else {
+            buf.push_str(&text)
+        }
+        Ok(len)
+    }
+
+    fn may_read_in_place(&self) -> bool {
+        let known = match self.in_place.load(Ordering::Relaxed) {
+            UNKNOWN => self.find_out(),
+            known => known,
+        };
+        known == YES && may_switch()
+    }
+
+    #[cold]
+    fn find_out(&self) -> u8 {
+        let known = if bypasses_cache(self.file.as_fd()) { NO } else { YES };
+        self.in_place.store(known, Ordering::Relaxed);
+        known
+    }
+
+    /// Reads what is cached, up to the limit; `None` if the caller has to wait.
+    fn read_in_place(&self, bufs: &mut [IoSliceMut<'_>], offset: Option<u64>) -> Option<io::Result<usize>> {
+        if !self.may_read_in_place() {
+            return None;
+        }
+        consume_budget();
+        let mut sum = 0;
+        let whole = bufs.iter().take_while(|buf| {
+            sum += buf.len();
+            sum <= MOST_IN_PLACE
+        });
+        let read = match whole.count() {
+            0 if !bufs.is_empty() => {
+                let room = libc::iovec { iov_base: bufs[0].as_mut_ptr().cast(), iov_len: MOST_IN_PLACE };
+                // SAFETY: the buffer is exclusively borrowed, and longer than that.
+                unsafe { read_cached(self.file.as_fd(), &raw const room, 1, offset) }
+            }
+            // SAFETY: an `IoSliceMut` is an `iovec`. The buffers are exclusively borrowed, and there are at
+            // least so many.
+            count => unsafe { read_cached(self.file.as_fd(), bufs.as_mut_ptr().cast(), count, offset) },
+        };
+        self.outcome(read)
+    }
+
+    fn outcome(&self, read: Cached) -> Option<io::Result<usize>> {
+        match read {
+            Cached::Read(read) => {
+                count_file_call(FileWay::OnWorker);
+                Some(Ok(read))
+            }
+            Cached::No => None,
+            Cached::Unsupported => {
+                self.in_place.store(NO, Ordering::Relaxed);
+                None
+            }
+            Cached::Failed(error) => Some(Err(error)),
+        }
+    }
+}
