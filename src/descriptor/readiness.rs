@@ -164,7 +164,36 @@ pub(crate) fn perform<T>(
         match wait_for_turn(source, direction, reason, deadline, times_ready, &mut woken) {
             Woken::Event => {}
             Woken::Timeout => return Err(PerformError::TimedOut),
-            Woken::Cancelled => return Err(interrupted().into()),
+            Woken::Cancelled => {
+                let error = interrupted();
+                source.prepare()?;
+                return last_attempt(source, direction, &mut attempt)?.ok_or(error.into());
+            }
+        }
+    }
+}
+
+/// The attempt of an operation whose wait was interrupted, and which is about to fail for that. It succeeds
+/// if it need not wait: the poller may not have reported yet what the kernel has. An operation that unwinds
+/// makes no such attempt, since what it transfers would be lost.
+#[cold]
+fn last_attempt<T>(
+    source: &Source,
+    direction: Direction,
+    attempt: &mut impl FnMut(RawFd) -> io::Result<Attempt<T>>,
+) -> io::Result<Option<T>> {
+    let outcome = attempt(source.fd().as_raw_fd());
+    match outcome {
+        Ok(Attempt::WouldBlock) => Ok(None),
+        // As in `perform`. The readiness was not consumed, or by a call that found nothing. So also after
+        // `Drained`, it may be set although nothing is left.
+        Ok(Attempt::Done(value) | Attempt::Drained(value)) => {
+            set_again(source, direction);
+            Ok(Some(value))
+        }
+        Err(error) => {
+            set_again(source, direction);
+            Err(error)
         }
     }
 }
@@ -328,6 +357,34 @@ mod tests {
             drop(other);
             assert_eq!(reads.join().expect("no panic").expect("the end"), 0);
         });
+    }
+
+    /// The poller has no turn between the arrival of the datagram and the call.
+    #[test]
+    fn what_the_poller_has_not_reported_is_received_in_spite_of_a_cancellation() {
+        use crate::task::cancel_as_error;
+        let runtime = crate::runtime::Builder::new().worker_threads(1).build().expect("a runtime");
+        let outcome = runtime.run(|| {
+            let (ours, theirs) = UnixDatagram::pair().unwrap();
+            let source = Source::new(ours.into());
+            let calls = AtomicUsize::new(0);
+            let (begins, begun) = crate::channel::bounded(1);
+            crate::scope(|s| {
+                let cancelled = s.spawn(|| {
+                    cancel_as_error(|| {
+                        begins.send(()).unwrap();
+                        assert!(receive(&source, &calls, None).is_err(), "nothing has arrived");
+                        theirs.send(&[7]).unwrap();
+                        let received = receive(&source, &calls, None);
+                        (received, receive(&source, &calls, None).is_err())
+                    })
+                });
+                begun.recv().unwrap();
+                cancelled.cancel();
+                cancelled.join().expect("nothing unwinds")
+            })
+        });
+        assert!(matches!(outcome, (Ok(7), true)), "{outcome:?}");
     }
 
     /// All datagrams are received, although the poller reports many of them with one edge, and many waiters
