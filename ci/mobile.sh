@@ -2,11 +2,11 @@
 # The whole suite with mobile homes: started coroutines live in homes that any worker may run.
 . "$(dirname "$0")/common.sh"
 export SWARD_HOMES=auto
-within 1800 cargo test --tests
+within 1000 cargo test --tests
 # The same while homes move as often as they can: a slice ends after one turn, and other workers go first to
 # take the home. Without the tests of reports, of processes' lives and of memory (`isolated`), and of examples:
 # moves change nothing there but their times. Without `fairness` as well: each home waits in the injector after
 # each turn, and the bounds speak of homes that wait in the deques.
 export RUSTFLAGS="--cfg sward_move_homes" CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target}/moving"
 targets=(budget cancel channel checks homes io large_values net process sync task)
-within 1800 cargo test --lib "${targets[@]/#/--test=}"
+within 1000 cargo test --lib "${targets[@]/#/--test=}"

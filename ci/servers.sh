@@ -160,7 +160,7 @@ nginx
 # Most of the time is spent in building the crates under test.
 export CARGO_INCREMENTAL=0 CARGO_PROFILE_DEV_DEBUG=0
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-target/servers}
-within 1200 cargo test -q -p ecosystem-tests
-within 1200 cargo test -q -p ecosystem-tests --features rows --test rows --test parked --no-run
-within 1200 cargo test -q -p ecosystem-tests --features rows --test rows --test parked -- \
+within 1000 cargo test -q -p ecosystem-tests
+within 1000 cargo test -q -p ecosystem-tests --features rows --test rows --test parked --no-run
+within 1000 cargo test -q -p ecosystem-tests --features rows --test rows --test parked -- \
     --test-threads=1 --nocapture "$@"

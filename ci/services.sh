@@ -19,8 +19,8 @@ if [ ${#missing[@]} -gt 0 ] && command -v apt-get >/dev/null && [ "$(id -u)" = 0
     done
 fi
 
-within 1800 cargo build -p example-services -p example-websocket
-within 1800 cargo build --example http
+within 1000 cargo build -p example-services -p example-websocket
+within 1000 cargo build --example http
 program=$CARGO_TARGET_DIR/debug
 
 scratch=$(mktemp -d)
@@ -67,7 +67,7 @@ postgres() {
 }
 postgres
 # With the programs of the same profile. Checked waits and reports of stalls are for programs with less load.
-within 1800 cargo test -p example-services
+within 1000 cargo test -p example-services
 
 command -v curl >/dev/null || { echo "skipped: curl is not installed"; exit 0; }
 address= admin= pid=
