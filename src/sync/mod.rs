@@ -34,6 +34,15 @@
 //! is no sign of inconsistent data. std's own locks, and its `Once` and `LazyLock`, cannot tell the
 //! difference: any unwinding through them poisons them.
 //!
+//! # In futures
+//!
+//! [`Mutex::lock_async`], [`RwLock::read_async`] and [`RwLock::write_async`] are for code on any executor.
+//! The futures are `Send`, but their guards are not, as those of std. So a future that has to be `Send`, as
+//! for `tokio::spawn`, drops the guard before its next `await`: this is checked by the compiler. To hold
+//! something exclusively over an `await` there, take the one permit of a [`Semaphore`] with
+//! [`acquire_owned_async`](Semaphore::acquire_owned_async). In [`block_on`](crate::block_on) a guard may be
+//! held over an `await`.
+//!
 //! # In destructors, while a coroutine unwinds
 //!
 //! While the thread unwinds from a panic or a cancellation nothing may switch, so a wait in a destructor
@@ -60,6 +69,7 @@ mod barrier;
 mod condvar;
 mod holder;
 mod lazy_lock;
+mod lock_future;
 mod mutex;
 mod notify;
 mod once;

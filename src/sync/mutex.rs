@@ -2,6 +2,7 @@
 //! [`RawMutex`].
 
 use super::holder::HolderWord;
+use super::lock_future::LockFuture;
 use super::protected::{
     ExclusiveGuard, Protected, RawLock, exclusive_guard_traits, guard_traits, lock_traits,
 };
@@ -116,6 +117,37 @@ impl<T: ?Sized> Mutex<T> {
     pub fn lock(&self) -> LockResult<MutexGuard<'_, T>> {
         sched::consume_budget();
         lock_for(&self.0, WaitReason::Mutex, Cancel::Obey)
+    }
+
+    /// As [`lock`](Self::lock), as a future, for code on any executor. It waits in the same queue as
+    /// coroutines do, from its first poll on. Does not park, and needs no runtime. The waker is called where
+    /// the mutex is unlocked, so it must not block.
+    ///
+    /// The future is `Send` if the mutex is `Sync`, but the guard is not `Send`; see
+    /// [the module](super#in-futures).
+    ///
+    /// Dropping the future gives up its place. If it has been woken, the next waiter is woken instead. A
+    /// future that has been woken and is neither polled nor dropped keeps the waiters behind it waiting.
+    ///
+    /// # Errors
+    ///
+    /// A panic has poisoned the mutex. The error holds the guard: the mutex is locked.
+    ///
+    /// ```
+    /// use sward::sync::Mutex;
+    ///
+    /// let sum = Mutex::new(0);
+    /// sward::scope(|s| {
+    ///     for n in 1..=10 {
+    ///         let sum = &sum;
+    ///         s.spawn(move || sward::block_on(async { *sum.lock_async().await.unwrap() += n }));
+    ///     }
+    /// });
+    /// assert_eq!(sum.into_inner().unwrap(), 55);
+    /// ```
+    pub async fn lock_async(&self) -> LockResult<MutexGuard<'_, T>> {
+        LockFuture::new(&self.0.raw, ()).await;
+        self.0.poison.checked(MutexGuard(self.0.exclusive()))
     }
 
     /// Locks the mutex if that is possible at once. Does not park.

@@ -66,7 +66,8 @@
 //!  0, WAKE               LOCKED is added       `try_lock`; `enqueue`, `lock_woken`, `requeue`: it is free
 //!  LOCKED ..             LOCKED is removed     `unlock`; with WAKE it goes on to `wake_next`
 //!  LOCKED                LOCKED WAKE           `enqueue`: a waiter queues, and none is in flight
-//!                                              `requeue`: the waiter in flight has lost
+//!                                              `requeue`, `leave_in_flight`: the waiter in flight has lost,
+//!                                              or leaves
 //!                                              `lock_woken`: the waiter in flight has won, others queue
 //!  LOCKED, LOCKED WAKE   LOCKED WAKE HANDOFF   `enqueue`: a waiter that blocks its thread
 //!                                              `requeue`: a waiter that has waited for over 1 ms
@@ -75,7 +76,8 @@
 //!  WAKE HANDOFF          WAKE HANDOFF          `wake_next`, starvation mode: the first waiter is in flight
 //!                                              now, and the mutex stays reserved for it
 //!  WAKE HANDOFF          LOCKED, and flags     `wake_next`: handed off to a waiter that blocks its thread
-//!                                              `lock_woken`, `requeue`: the waiter in flight takes it
+//!                                              `lock_woken`, `requeue`, `leave_in_flight`: the waiter in
+//!                                              flight takes it
 //!                                              `enqueue`: a locker that blocks its thread takes it
 //!  any with flags        flags are removed     `dequeue`: a cancelled waiter has left, and no other waiter
 //!                                              needs them
@@ -122,6 +124,10 @@
 //! wait meets the cancellation. If the mutex is held, it queues again, as above; that wait ends at once with
 //! the cancellation, and `dequeue` leaves the flags as the other waiters need them.
 //!
+//! *Futures* (`lock_future.rs`) wait in the same queue. A future in flight that is dropped leads from 1 to 2
+//! or 3 (`leave_in_flight`). If one compare-and-swap finds the mutex free or reserved, the future takes it
+//! and unlocks it again. If it finds the mutex held, it sets WAKE, so the holder's unlock will see WAKE.
+//!
 //! *Orderings.* The release of `unlock` pairs with the acquire of the next thread that sets LOCKED. All
 //! changes in between are read-modify-writes, which continue the release sequence. The one store, in
 //! `lock_woken`, is made by the new holder, whose own unlock releases again.
@@ -136,10 +142,11 @@
 //!   wake-up.
 
 use super::holder::HolderWord;
+use super::lock_future::FutureLock;
 use super::{STARVATION_THRESHOLD, spin_for};
 use crate::base::list_lock::ListLock;
 use crate::base::sync::{AtomicU32, Ordering, const_fn};
-use crate::coroutine::{Batch, Facts, Subject, WaitList, WaitNode, WaitReason, Why};
+use crate::coroutine::{Batch, Facts, NodeState, Subject, WaitList, WaitNode, WaitReason, Why};
 use crate::sched::{self, Cancel, Ended, Wait};
 use std::time::Instant;
 
@@ -413,6 +420,67 @@ impl RawMutex {
         queue.list.remove(node);
         self.clear_flags(queue);
     }
+
+    /// The waiter in flight does not want the mutex any more. True if it has the mutex now: it has to unlock
+    /// it, which wakes the next waiter. Otherwise the holder's unlock does that.
+    fn leave_in_flight(&self, queue: &mut Queue) -> bool {
+        // As in `requeue`: from here on each unlock finds the flag, and waits for the queue's lock.
+        if self.lock_or_flag(true, WAKE) {
+            return self.lock_woken(queue, true, true);
+        }
+        queue.waiter_in_flight = false;
+        self.clear_flags(queue);
+        false
+    }
+}
+
+impl FutureLock for RawMutex {
+    type Access = ();
+    type Payload = ();
+
+    fn try_lock_for(&self, (): ()) -> bool {
+        self.try_lock()
+    }
+
+    fn payload(_starved: bool) {}
+
+    unsafe fn begin_wait(&self, (): (), node: &WaitNode, lost: Option<bool>) -> bool {
+        let mut queue = self.queue.lock();
+        // SAFETY: as the caller says.
+        unsafe {
+            match lost {
+                None => self.enqueue(&mut queue, node),
+                Some(starved) => self.requeue(&mut queue, node, starved),
+            }
+        }
+    }
+
+    fn end_wait(&self, (): (), _node: &WaitNode, starved: bool) -> bool {
+        let locked = self.try_lock();
+        self.lock_woken(&mut self.queue.lock(), locked, starved)
+    }
+
+    fn leave(&self, (): (), node: &WaitNode) {
+        let mut queue = self.queue.lock();
+        let locked = match node.state() {
+            NodeState::Handed => self.leave_in_flight(&mut queue),
+            _ => {
+                self.dequeue(&mut queue, node);
+                false
+            }
+        };
+        drop(queue);
+        if locked {
+            self.unlock();
+        }
+    }
+
+    fn give_up_turn(&self, (): ()) {
+        let locked = self.leave_in_flight(&mut self.queue.lock());
+        if locked {
+            self.unlock();
+        }
+    }
 }
 
 #[cfg(all(test, loom))]
@@ -619,6 +687,72 @@ mod models {
             holder.join().unwrap();
             other.join().unwrap();
             world.assert_free_and(sections);
+        });
+    }
+
+    /// A future that waits, and may be starved, is dropped while the holder unlocks and may barge. Another
+    /// waiter gets the mutex all the same.
+    #[test]
+    fn a_dropped_future_passes_its_turn_on() {
+        for starved in [None, Some(false), Some(true)] {
+            loom::model(move || {
+                let world = World::new();
+                let mutex = &world.mutex;
+                let ticket = world.sleepers[0].ticket();
+                let node = WaitNode::new(ticket, ());
+                // As if it had been woken, and had lost.
+                mutex.queue.lock().waiter_in_flight = starved.is_some();
+                // SAFETY: `leave` follows.
+                assert!(unsafe { mutex.begin_wait((), &node, starved) });
+                let again = Arc::new(std::sync::atomic::AtomicU32::new(0));
+                let count = again.clone();
+                let holder = spawn(&world, move |world| {
+                    world.add_and_unlock();
+                    if world.mutex.try_lock() {
+                        count.fetch_add(1, Ordering::Relaxed);
+                        world.add_and_unlock();
+                    }
+                });
+                let other = spawn(&world, |world| {
+                    world.lock(1, false);
+                    world.add_and_unlock();
+                });
+                mutex.leave((), &node);
+                holder.join().unwrap();
+                other.join().unwrap();
+                world.assert_free_and(2 + again.load(Ordering::Relaxed));
+            });
+        }
+    }
+
+    /// As above, by a future that was polled in flight, and was stopped before it could queue again.
+    #[test]
+    fn a_future_in_flight_that_is_dropped_passes_its_turn_on() {
+        loom::model(|| {
+            let world = World::new();
+            let mutex = &world.mutex;
+            let ticket = world.sleepers[0].ticket();
+            let node = WaitNode::new(ticket, ());
+            // SAFETY: the node stays until its ticket was fired from the list.
+            assert!(unsafe { mutex.begin_wait((), &node, None) });
+            world.add_and_unlock();
+            assert_eq!(world.sleepers[0].sleep(ticket), Cause::Event);
+            assert!(mutex.try_lock(), "a new locker barges");
+            let other = spawn(&world, |world| {
+                world.lock(1, false);
+                world.add_and_unlock();
+            });
+            let holder = spawn(&world, World::add_and_unlock);
+            if mutex.end_wait((), &node, false) {
+                world.add_and_unlock();
+                holder.join().unwrap();
+                other.join().unwrap();
+                return world.assert_free_and(4);
+            }
+            mutex.give_up_turn(());
+            holder.join().unwrap();
+            other.join().unwrap();
+            world.assert_free_and(3);
         });
     }
 

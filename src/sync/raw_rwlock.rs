@@ -111,6 +111,11 @@
 //! to a waiter that is gone. A waiter whose wait ends otherwise calls `dequeue`. That lets in the waiters
 //! that it has kept out (with HANDOFF by handing the lock off), and clears the flags that only it needed.
 //!
+//! *Futures* (`lock_future.rs`) wait in the same queues. A future that was handed the lock and is dropped
+//! unlocks it. A future in flight that is dropped (`leave_in_flight`) takes the lock and unlocks it again, if
+//! it can. If it cannot and is the last one in flight, the compare-and-swap that shows it that the lock is
+//! held sets WAKE, as in `requeue`: that is 2. With HANDOFF and without a holder 3 is true already.
+//!
 //! *Orderings.* The releases of `unlock` and `downgrade` pair with the acquire of each later lock. All
 //! changes in between are read-modify-writes, which continue the release sequences.
 //!
@@ -123,10 +128,11 @@
 //!   queues all queued readers share one phase.
 
 use super::holder::HolderWord;
+use super::lock_future::FutureLock;
 use super::{STARVATION_THRESHOLD, spin_for};
-use crate::base::list_lock::ListLock;
+use crate::base::list_lock::{ListGuard, ListLock};
 use crate::base::sync::{AtomicUsize, Ordering, const_fn};
-use crate::coroutine::{Batch, Facts, Subject, WaitList, WaitNode, WaitReason, Why};
+use crate::coroutine::{Batch, Facts, NodeState, Subject, WaitList, WaitNode, WaitReason, Why};
 use crate::sched::{self, Cancel, Ended, Wait};
 use std::time::Instant;
 
@@ -146,7 +152,7 @@ const MAX: usize = usize::MAX / 2;
 
 /// The payload of a node: whether its waiter is starved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Starved(bool);
+pub(super) struct Starved(bool);
 
 /// A readers-writer lock without data.
 #[derive(Debug)]
@@ -588,6 +594,89 @@ impl RawRwLock {
         };
         queues.writers.hand_to_first_if(batch, fits, give, undo);
     }
+
+    /// A waiter in flight does not want the lock any more. True if it has the lock now: it has to unlock it,
+    /// which wakes the next waiters. Otherwise an unlock that is still to come does that.
+    fn leave_in_flight(&self, access: Access, queues: &mut Queues, batch: &mut Batch) -> bool {
+        // As in `requeue`: another waiter in flight sets WAKE when it takes the lock, loses or leaves.
+        let flags = if queues.in_flight > 1 { 0 } else { WAKE };
+        if self.lock_or_flag(access, Locker::Woken, flags) {
+            return self.lock_woken(access, queues, true, batch);
+        }
+        queues.in_flight -= 1;
+        self.wake_idle_readers(queues, batch);
+        self.clear_flags(queues);
+        false
+    }
+
+    /// As [`leave_in_flight`](Self::leave_in_flight), and unlocks. The queues' lock is held.
+    fn leave_and_unlock(&self, access: Access, mut queues: ListGuard<'_, Queues>) {
+        let mut batch = Batch::new();
+        let locked = self.leave_in_flight(access, &mut queues, &mut batch);
+        drop(queues);
+        batch.wake();
+        if locked {
+            self.unlock(access);
+        }
+    }
+}
+
+impl FutureLock for RawRwLock {
+    type Access = Access;
+    type Payload = Starved;
+
+    fn try_lock_for(&self, access: Access) -> bool {
+        self.try_lock(access)
+    }
+
+    fn payload(starved: bool) -> Starved {
+        Starved(starved)
+    }
+
+    unsafe fn begin_wait(&self, access: Access, node: &WaitNode<Starved>, lost: Option<bool>) -> bool {
+        let mut queues = self.queues.lock();
+        if lost.is_none() {
+            // SAFETY: as the caller says.
+            return unsafe { self.enqueue(access, &mut queues, node) };
+        }
+        // SAFETY: as the caller says.
+        if unsafe { self.requeue(access, &mut queues, node) } {
+            return true;
+        }
+        drop(queues);
+        let locked = self.lock_woken_and_wake(access, true);
+        debug_assert!(locked, "`requeue` has taken the lock");
+        false
+    }
+
+    fn end_wait(&self, access: Access, node: &WaitNode<Starved>, _starved: bool) -> bool {
+        let handed = {
+            let _queues = self.queues.lock();
+            node.was_handed()
+        };
+        handed || self.lock_woken_and_wake(access, false)
+    }
+
+    fn leave(&self, access: Access, node: &WaitNode<Starved>) {
+        let mut queues = self.queues.lock();
+        match node.state() {
+            NodeState::Handed => {
+                drop(queues);
+                self.unlock(access);
+            }
+            NodeState::Woken => self.leave_and_unlock(access, queues),
+            NodeState::Listed | NodeState::Unlisted => {
+                let mut batch = Batch::new();
+                self.dequeue(access, &mut queues, node, &mut batch);
+                drop(queues);
+                batch.wake();
+            }
+        }
+    }
+
+    fn give_up_turn(&self, access: Access) {
+        self.leave_and_unlock(access, self.queues.lock());
+    }
 }
 
 #[cfg(all(test, loom))]
@@ -882,6 +971,69 @@ mod models {
                 } else {
                     world.wait(Write, 0, ticket, &node, starved);
                     world.visit_and_unlock(Write);
+                }
+                for other in others {
+                    other.join().unwrap();
+                }
+                world.assert_free();
+            });
+        }
+    }
+
+    /// A future that waits, and may be starved, is dropped while the holder unlocks. A writer and a reader
+    /// get the lock all the same.
+    #[test]
+    fn a_dropped_future_passes_its_turn_on() {
+        for access in [Read, Write] {
+            for lost in [None, Some(false), Some(true)] {
+                loom::model(move || {
+                    let world = World::new();
+                    let (lock, sleeper) = (&world.lock, &world.sleepers[0]);
+                    assert!(lock.try_lock(Write));
+                    let node = WaitNode::new(sleeper.ticket(), Starved(lost == Some(true)));
+                    // As if it had been woken, and had lost.
+                    lock.queues.lock().in_flight = usize::from(lost.is_some());
+                    // SAFETY: `leave` follows.
+                    assert!(unsafe { lock.begin_wait(access, &node, lost) });
+                    let others = [
+                        spawn(&world, |world| world.visit_and_unlock(Write)),
+                        spawn(&world, move |world| {
+                            world.section(if access == Read { Write } else { Read }, 1, false);
+                        }),
+                    ];
+                    lock.leave(access, &node);
+                    for other in others {
+                        other.join().unwrap();
+                    }
+                    world.assert_free();
+                });
+            }
+        }
+    }
+
+    /// A future in flight finds the lock taken by a new locker, and is dropped before it can queue again.
+    #[test]
+    fn a_future_in_flight_that_is_dropped_passes_its_turn_on() {
+        for access in [Read, Write] {
+            loom::model(move || {
+                let world = World::new();
+                let (lock, sleeper) = (&world.lock, &world.sleepers[0]);
+                assert!(lock.try_lock(Write));
+                let ticket = sleeper.ticket();
+                let node = WaitNode::new(ticket, Starved(false));
+                // SAFETY: the node stays until its ticket was fired from the list.
+                assert!(unsafe { lock.begin_wait(access, &node, None) });
+                world.visit_and_unlock(Write);
+                assert_eq!(sleeper.sleep(ticket), Cause::Event);
+                assert!(lock.try_lock(Write), "a new locker barges");
+                let others = [
+                    spawn(&world, move |world| world.section(Read, 1, false)),
+                    spawn(&world, |world| world.visit_and_unlock(Write)),
+                ];
+                if lock.end_wait(access, &node, false) {
+                    world.visit_and_unlock(access);
+                } else {
+                    lock.give_up_turn(access);
                 }
                 for other in others {
                     other.join().unwrap();

@@ -2,6 +2,7 @@
 //! [`RawRwLock`].
 
 use super::holder::HolderWord;
+use super::lock_future::LockFuture;
 use super::protected::{
     ExclusiveGuard, Protected, RawLock, exclusive_guard_traits, guard_traits, lock_traits,
 };
@@ -97,6 +98,27 @@ impl<T: ?Sized> RwLock<T> {
         self.0.poison.checked(RwLockReadGuard::new(&self.0))
     }
 
+    /// As [`read`](Self::read), as a future, for code on any executor; otherwise as
+    /// [`Mutex::lock_async`](super::Mutex::lock_async).
+    ///
+    /// # Errors
+    ///
+    /// A writer's panic has poisoned the lock. The error holds the guard: the lock is taken.
+    ///
+    /// ```
+    /// let lock = sward::sync::RwLock::new(1);
+    /// let sum = sward::block_on(async {
+    ///     *lock.write_async().await.unwrap() += 1;
+    ///     let (one, other) = (lock.read_async().await.unwrap(), lock.read_async().await.unwrap());
+    ///     *one + *other
+    /// });
+    /// assert_eq!(sum, 4);
+    /// ```
+    pub async fn read_async(&self) -> LockResult<RwLockReadGuard<'_, T>> {
+        LockFuture::new(&self.0.raw, Access::Read).await;
+        self.0.poison.checked(RwLockReadGuard::new(&self.0))
+    }
+
     /// Takes the lock for reading if that is possible at once. Does not park.
     ///
     /// # Errors
@@ -120,6 +142,17 @@ impl<T: ?Sized> RwLock<T> {
     pub fn write(&self) -> LockResult<RwLockWriteGuard<'_, T>> {
         sched::consume_budget();
         self.0.raw.lock(Access::Write);
+        self.0.poison.checked(RwLockWriteGuard(self.0.exclusive()))
+    }
+
+    /// As [`write`](Self::write), as a future, for code on any executor; otherwise as
+    /// [`Mutex::lock_async`](super::Mutex::lock_async).
+    ///
+    /// # Errors
+    ///
+    /// A writer's panic has poisoned the lock. The error holds the guard: the lock is taken.
+    pub async fn write_async(&self) -> LockResult<RwLockWriteGuard<'_, T>> {
+        LockFuture::new(&self.0.raw, Access::Write).await;
         self.0.poison.checked(RwLockWriteGuard(self.0.exclusive()))
     }
 

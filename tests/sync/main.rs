@@ -8,6 +8,7 @@ mod common;
 mod auto_traits;
 mod barrier;
 mod condvar;
+mod futures;
 mod mutex;
 mod notify;
 mod once;
