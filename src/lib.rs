@@ -93,6 +93,7 @@ pub mod net;
 mod netpoll;
 pub mod observe;
 pub mod process;
+mod ring;
 pub mod runtime;
 mod sched;
 pub mod select;

@@ -17,6 +17,7 @@ const RANKS: &[(&str, u32)] = &[
     ("storage", 1),
     ("coroutine", 2),
     ("netpoll", 3),
+    ("ring", 3),
     ("sched", 4),
     ("descriptor", 5),
     ("select", 5),

@@ -20,6 +20,10 @@ pub(crate) enum Rank {
     Binding,
     /// A shard's table of sources: `netpoll::shard`.
     Shard,
+    /// The right to push entries to a ring and to submit them: `ring::queues`.
+    Submission,
+    /// A ring's table of calls: `ring::queues`.
+    Calls,
     /// A worker's timers: `sched::shared`.
     Timers,
     /// A home's list of live coroutines: `sched::home`.

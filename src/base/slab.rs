@@ -101,6 +101,14 @@ impl<T> Slab<T> {
         if entry.generation == key.generation { entry.value.as_ref() } else { None }
     }
 
+    /// As `get`, to change the value.
+    #[inline]
+    pub(crate) fn get_mut(&mut self, key: Key) -> Option<&mut T> {
+        let slot = key.slot as usize;
+        let entry = &mut self.blocks.get_mut(slot / SLOTS)?.as_mut()?.entries[slot % SLOTS];
+        if entry.generation == key.generation { entry.value.as_mut() } else { None }
+    }
+
     /// The value in that slot, whatever its generation.
     #[inline]
     pub(crate) fn at_mut(&mut self, slot: u32) -> Option<&mut T> {

@@ -4,7 +4,8 @@
 //!
 //! 1. *In place.* The kernel copies what it has in its page cache, and says so if it would have to wait for
 //!    the disk. That costs one system call, and the coroutine stays on its worker.
-//! 2. *By the pool.* The coroutine parks while another thread makes the call.
+//! 2. *By the ring*, if the read names its offset: the coroutine parks while the kernel reads.
+//! 3. *By the pool.* The coroutine parks while another thread makes the call.
 //!
 //! A read in place copies at most [`MOST_IN_PLACE`] bytes, since nothing else runs on the worker meanwhile.
 //! It consumes the budget of the turn like any call that does not have to wait, so a coroutine that only
@@ -12,12 +13,14 @@
 //!
 //! On a plain thread each call is std's.
 
+use super::by_ring::by_ring;
 use super::cached::Cached;
 use super::call::call;
 use super::sys::{bypasses_cache, read_cached};
+use crate::ring::Operation;
 use crate::sched::{FileWay, consume_budget, count_file_call, may_switch};
 use std::io::{self, IoSliceMut, Read};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -26,6 +29,12 @@ const MOST_IN_PLACE: usize = 128 << 10;
 
 /// The first and the largest piece in which a file is read to its end in place.
 const PIECE: (usize, usize) = (8 << 10, MOST_IN_PLACE);
+
+/// Whether a file can have that offset. The calls here would take the largest number for the file's position;
+/// std's refuse it.
+fn is_offset(offset: u64) -> bool {
+    i64::try_from(offset).is_ok()
+}
 
 /// The file.
 pub(super) struct Disk {
@@ -50,7 +59,7 @@ impl Disk {
     /// Reads at the file's position. Parks unless the data is cached.
     pub(super) fn read(&self, buf: &mut [u8]) -> io::Result<usize> {
         match self.read_in_place(&mut [IoSliceMut::new(buf)], None) {
-            Some(done) => done,
+            Some(read) => Ok(read),
             None => call(|| (&self.file).read(buf)),
         }
     }
@@ -58,16 +67,47 @@ impl Disk {
     /// As `read`, into several buffers.
     pub(super) fn read_vectored(&self, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
         match self.read_in_place(bufs, None) {
-            Some(done) => done,
+            Some(read) => Ok(read),
             None => call(|| (&self.file).read_vectored(bufs)),
         }
     }
 
     /// As `read`, at that offset. The file's position stays.
     pub(super) fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        match self.read_in_place(&mut [IoSliceMut::new(buf)], Some(offset)) {
-            Some(done) => done,
-            None => call(|| self.file.read_at(buf, offset)),
+        if let Some(read) = self.read_in_place(&mut [IoSliceMut::new(buf)], Some(offset)) {
+            return Ok(read);
+        }
+        let (fd, len) = (self.file.as_raw_fd(), buf.len());
+        let read = Operation::Read { fd, buf: buf.as_mut_ptr(), len, offset };
+        // SAFETY: the buffer is exclusively borrowed.
+        if is_offset(offset)
+            && let Some(done) = unsafe { by_ring(&read) }
+        {
+            return done;
+        }
+        call(|| self.file.read_at(buf, offset))
+    }
+
+    /// Writes at that offset. The file's position stays.
+    pub(super) fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<usize> {
+        let (fd, len) = (self.file.as_raw_fd(), buf.len());
+        let write = Operation::Write { fd, buf: buf.as_ptr(), len, offset };
+        // SAFETY: the buffer is borrowed.
+        if is_offset(offset)
+            && let Some(done) = unsafe { by_ring(&write) }
+        {
+            return done;
+        }
+        call(|| self.file.write_at(buf, offset))
+    }
+
+    /// Writes to the disk what the file holds; with `data_only` not all of its metadata.
+    pub(super) fn sync(&self, data_only: bool) -> io::Result<()> {
+        // SAFETY: it points to nothing.
+        match unsafe { by_ring(&Operation::Sync { fd: self.file.as_raw_fd(), data_only }) } {
+            Some(done) => done.map(drop),
+            None if data_only => call(|| self.file.sync_data()),
+            None => call(|| self.file.sync_all()),
         }
     }
 
@@ -84,10 +124,9 @@ impl Disk {
             let read = unsafe { read_cached(self.file.as_fd(), &raw const room, 1, None) };
             match self.outcome(read) {
                 None => break,
-                Some(Ok(0)) => return Ok(buf.len() - before),
+                Some(0) => return Ok(buf.len() - before),
                 // SAFETY: the kernel has written so many bytes.
-                Some(Ok(read)) => unsafe { buf.set_len(buf.len() + read) },
-                Some(Err(error)) => return Err(error),
+                Some(read) => unsafe { buf.set_len(buf.len() + read) },
             }
             piece = largest.min(piece * 2);
         }
@@ -126,8 +165,8 @@ impl Disk {
     }
 
     /// Reads what is cached, up to the limit; `None` if the caller has to wait.
-    fn read_in_place(&self, bufs: &mut [IoSliceMut<'_>], offset: Option<u64>) -> Option<io::Result<usize>> {
-        if !self.may_read_in_place() {
+    fn read_in_place(&self, bufs: &mut [IoSliceMut<'_>], offset: Option<u64>) -> Option<usize> {
+        if !self.may_read_in_place() || !offset.is_none_or(is_offset) {
             return None;
         }
         consume_budget();
@@ -149,18 +188,17 @@ impl Disk {
         self.outcome(read)
     }
 
-    fn outcome(&self, read: Cached) -> Option<io::Result<usize>> {
+    fn outcome(&self, read: Cached) -> Option<usize> {
         match read {
             Cached::Read(read) => {
                 count_file_call(FileWay::OnWorker);
-                Some(Ok(read))
+                Some(read)
             }
             Cached::No => None,
             Cached::Unsupported => {
                 self.in_place.store(NO, Ordering::Relaxed);
                 None
             }
-            Cached::Failed(error) => Some(Err(error)),
         }
     }
 }

@@ -122,12 +122,18 @@ impl File {
 
     /// Writes data and metadata to the disk: [`std::fs::File::sync_all`]. Parks.
     pub fn sync_all(&self) -> io::Result<()> {
-        call(|| self.0.std().sync_all())
+        match &self.0 {
+            Kind::Disk(disk) => disk.sync(false),
+            Kind::Pollable(_) => call(|| self.0.std().sync_all()),
+        }
     }
 
     /// Writes data to the disk: [`std::fs::File::sync_data`]. Parks.
     pub fn sync_data(&self) -> io::Result<()> {
-        call(|| self.0.std().sync_data())
+        match &self.0 {
+            Kind::Disk(disk) => disk.sync(true),
+            Kind::Pollable(_) => call(|| self.0.std().sync_data()),
+        }
     }
 
     /// Truncates the file to that length, or extends it with zeros: [`std::fs::File::set_len`]. Parks.
@@ -380,7 +386,10 @@ impl FileExt for File {
     }
 
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<usize> {
-        call(|| self.0.std().write_at(buf, offset))
+        match &self.0 {
+            Kind::Disk(disk) => disk.write_at(buf, offset),
+            Kind::Pollable(_) => call(|| self.0.std().write_at(buf, offset)),
+        }
     }
 }
 

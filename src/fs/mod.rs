@@ -8,7 +8,14 @@
 //!
 //! On Linux a read of an open file needs no such hand-over while its data is in the page cache: the coroutine
 //! copies it in place, at most 128 KiB at a time, and parks only if the kernel says that it would have to
-//! wait. [`WorkerMetrics`](crate::runtime::WorkerMetrics) counts both ways.
+//! wait.
+//!
+//! With `SWARD_IO_URING=1` in the environment the kernel makes some calls by itself (io_uring, Linux 5.6):
+//! reads and writes that name their offset, as [`FileExt`](std::os::unix::fs::FileExt) does, and syncs. The
+//! coroutine parks meanwhile, and no thread of the pool is occupied. Each worker makes its ring when a call
+//! first needs one. Where the system refuses that, the pool makes the calls, as without the variable.
+//!
+//! [`WorkerMetrics`](crate::runtime::WorkerMetrics) counts all three ways, and says what became of the ring.
 //!
 //! FIFOs and devices may block for as long as nobody writes to them. They do not use the pool: the coroutine
 //! parks until they are ready, as with a socket, and can be cancelled. One difference from std: opening a
@@ -23,7 +30,8 @@
 //! # Cancellation
 //!
 //! A cancelled coroutine unwinds out of a call that nobody has begun. A call that has begun is awaited and
-//! returns its result, so no byte that was read is lost.
+//! returns its result, so no byte that was read is lost. In a ring the kernel is asked to cancel it, and its
+//! end is awaited all the same: until then the kernel may use the caller's buffer.
 //!
 //! # Examples
 //!
@@ -40,8 +48,10 @@
 //! ```
 
 // Rank 9. `call` has the way to the pool. `file` decides which files park instead; `disk` reads the others in
-// place if it can; `lock` tries again and again, since `flock(2)` has no event.
+// place if it can, or leaves a call to the kernel (`by_ring`); `lock` tries again and again, since
+// `flock(2)` has no event.
 
+mod by_ring;
 mod cached;
 mod call;
 mod dir;

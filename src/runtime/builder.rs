@@ -385,6 +385,7 @@ impl Builder {
             thread_name: self.thread_name.unwrap_or_else(|| "sward".to_owned()),
             migrate: self.migrate,
             stall: self.stall.unwrap_or(Duration::from_millis(20)),
+            io_uring: defaults.io_uring,
             checks: self.checks.unwrap_or(defaults.checks),
             homes: self.homes.unwrap_or(defaults.homes).limit()?,
             observer: self.observer,

@@ -14,6 +14,8 @@ pub(super) struct Defaults {
     pub(super) workers: usize,
     pub(super) stack_size: StackSize,
     pub(super) checks: bool,
+    /// Whether files use io_uring.
+    pub(super) io_uring: bool,
     pub(super) homes: Homes,
     pub(super) deadlocks: DeadlockWatch,
     pub(super) accounting: bool,
@@ -42,6 +44,7 @@ impl Defaults {
             let guard_size = variable("SWARD_GUARD_SIZE", parse_guard_size, WANT_GUARD)?.unwrap_or_default();
             let stack_size = StackSize::DEFAULT.with(stack_size).with(guard_size);
             let checks = variable("SWARD_CHECK", parse_switch, WANT_SWITCH)?.unwrap_or(false);
+            let io_uring = variable("SWARD_IO_URING", parse_switch, WANT_SWITCH)?.unwrap_or(false);
             let homes = variable("SWARD_HOMES", Homes::parse, WANT_HOMES)?.unwrap_or_default();
             let deadlocks = variable("SWARD_DEADLOCKS", parse_deadlocks, WANT_DEADLOCKS)?;
             let deadlocks = deadlocks.unwrap_or(DeadlockWatch::Reports);
@@ -56,6 +59,7 @@ impl Defaults {
                 workers,
                 stack_size,
                 checks,
+                io_uring,
                 homes,
                 deadlocks,
                 accounting,

@@ -4,7 +4,7 @@ use crate::base::histogram::Histogram;
 use crate::blocking::usage;
 use crate::coroutine::{WAIT_REASONS, lost_panics};
 use crate::inspect;
-use crate::sched::{self, FileWay, Shared, WorkerCounts, current_runtime};
+use crate::sched::{self, FileWay, RingState, Shared, WorkerCounts, current_runtime};
 use crate::stack;
 use std::time::Duration;
 
@@ -137,8 +137,36 @@ pub struct WorkerMetrics {
     pub file_reads_in_place: u64,
     /// How many calls on [files](crate::fs) its coroutines have left to the pool for blocking calls.
     pub file_calls_by_pool: u64,
+    /// How many calls on [files](crate::fs) the kernel has made for its coroutines in its ring.
+    pub file_calls_by_ring: u64,
+    /// What became of its ring.
+    pub io_uring: IoUring,
     /// How many turns have lasted for the [stall threshold](super::Builder::stall_threshold).
     pub stalls: u64,
+}
+
+/// What became of the ring by which the kernel makes a worker's calls on [files](crate::fs).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum IoUring {
+    /// No call on a file has needed it, or it is switched off.
+    #[default]
+    Unused,
+    /// It is in use.
+    Works,
+    /// The system has none, or forbids it: a sandbox, a setting of the system, an old kernel, too little
+    /// memory. The pool for blocking calls makes the calls instead.
+    Refused,
+}
+
+impl IoUring {
+    fn of(state: RingState) -> IoUring {
+        match state {
+            RingState::Unused => IoUring::Unused,
+            RingState::Works => IoUring::Works,
+            RingState::Refused => IoUring::Refused,
+        }
+    }
 }
 
 /// The metrics of the runtime that the caller runs in; `None` on a plain thread.
@@ -163,6 +191,8 @@ impl WorkerMetrics {
             budget_yields: counts.budget_yields,
             file_reads_in_place: counts.file_calls[FileWay::OnWorker as usize],
             file_calls_by_pool: counts.file_calls[FileWay::Pool as usize],
+            file_calls_by_ring: counts.file_calls[FileWay::Ring as usize],
+            io_uring: IoUring::of(counts.ring),
             stalls: counts.stalls,
         }
     }

@@ -63,6 +63,7 @@
 //! | `SWARD_ACCOUNTING` | `1` or `0` | [`Builder::accounting`] |
 //! | `SWARD_DEADLOCKS` | `1`, `0`, or `abort` | [`Builder::watch_deadlocks`] |
 //! | `SWARD_STALL_REPORTS` | `1` or `0` | - : whether [stalls](Builder::stall_threshold) are reported on stderr |
+//! | `SWARD_IO_URING` | `1` or `0` | - : whether [files](crate::fs) use io_uring if the system allows it |
 //! | `SWARD_DUMP_SIGNAL` | the name of a signal, such as `QUIT`, or its number | [`Builder::dump_on`] |
 //! | `SWARD_DUMP_FILE` | a path | - : where such dumps go, instead of stderr |
 //! | `SWARD_RECORD` | `1`, `0`, or the bytes of a ring, with `K`, `M` or `G` | [`Builder::record`] |
@@ -110,6 +111,6 @@ pub use handle::Runtime;
 pub use homes::{Homes, homes_supported};
 #[cfg(feature = "dashboard")]
 pub(crate) use metrics::metrics_of_all;
-pub use metrics::{HomeMetrics, Metrics, ParkMetrics, StackMetrics, WorkerMetrics, metrics};
+pub use metrics::{HomeMetrics, IoUring, Metrics, ParkMetrics, StackMetrics, WorkerMetrics, metrics};
 #[cfg(feature = "metrics")]
 pub use reporter::MetricsReporter;

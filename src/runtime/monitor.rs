@@ -274,6 +274,7 @@ fn help(remote: &Remote, events: &mut Events) {
     // Timers need no poller: they fire even if the poll fails. The worker may stay in its turn for long, and
     // the polls of later ticks may fail as well. Events that a failed poll did not fetch stay in the poller.
     let _ = remote.shard.poll_for_worker(events, &mut batch);
+    remote.ring.serve(&mut batch);
     remote.fire_timers(&mut batch);
     remote.helped.fetch_add(1, Ordering::Relaxed);
     batch.wake();

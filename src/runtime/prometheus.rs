@@ -104,7 +104,7 @@ pub(super) enum Kind {
 type WorkerMetric = (&'static str, &'static Kind, &'static str, fn(&WorkerMetrics) -> u64);
 
 /// The metrics of each worker: name, kind, help, value.
-pub(super) const WORKER: [WorkerMetric; 14] = [
+pub(super) const WORKER: [WorkerMetric; 15] = [
     ("sward_worker_live", &Kind::Gauge, "Coroutines that have started and not ended.", |w| w.live as u64),
     ("sward_worker_ready", &Kind::Gauge, "Coroutines that wait for their turns, up to 64.", |w| {
         w.ready as u64
@@ -133,6 +133,9 @@ pub(super) const WORKER: [WorkerMetric; 14] = [
     ),
     ("sward_worker_file_calls_by_pool_total", &Kind::Counter, "Calls on files left to the pool.", |w| {
         w.file_calls_by_pool
+    }),
+    ("sward_worker_file_calls_by_ring_total", &Kind::Counter, "Calls on files by io_uring.", |w| {
+        w.file_calls_by_ring
     }),
     ("sward_worker_stalls_total", &Kind::Counter, "Turns as long as the stall threshold.", |w| w.stalls),
 ];

@@ -15,6 +15,8 @@ pub(crate) struct Config {
     pub(crate) homes: usize,
     /// The length of a turn from which on it counts as a stall.
     pub(crate) stall: Duration,
+    /// Whether files use io_uring.
+    pub(crate) io_uring: bool,
     /// Whether waits are checked.
     pub(crate) checks: bool,
     /// Whether it only serves what is seen of the other runtimes. Then it is not seen itself.

@@ -9,6 +9,7 @@ use super::timers::TimerKey;
 use super::worker::{Worker, this_worker};
 use crate::coroutine::{Header, LocalRecord, Ticket, with_parker};
 use crate::netpoll::Source;
+use crate::ring::Ring;
 use std::io;
 use std::ptr::NonNull;
 use std::sync::{Arc, Weak};
@@ -95,6 +96,16 @@ pub(crate) fn join_some_shard(source: &Source) -> io::Result<()> {
 /// Counts a call on a file by the coroutine that runs on this thread. On a plain thread this does nothing.
 pub(crate) fn count_file_call(way: FileWay) {
     with(|worker| worker.remote().note_file_call(way));
+}
+
+/// The ring of this thread's worker; `None` on a plain thread, and where the system or the settings refuse
+/// it.
+pub(crate) fn ring() -> Option<Arc<Ring>> {
+    with(|worker| {
+        let wanted = worker.shared().config().io_uring;
+        wanted.then(|| worker.remote().ring.open(&worker.remote().shard)).flatten()
+    })
+    .flatten()
 }
 
 /// A number of this thread's worker that differs from call to call; `None` on a plain thread.

@@ -74,6 +74,7 @@ mod turn;
 mod unwinding;
 mod wait;
 mod worker;
+mod worker_ring;
 
 pub(crate) use accounts::{SiteFigures, accounted};
 pub(crate) use blocked_threads::{BlockedThread, for_each_blocked_thread, waits_for_somebody};
@@ -90,7 +91,7 @@ pub(crate) use checks::prepare as prepare_checks;
 pub(crate) use config::{Config, Phase};
 pub(crate) use current::{
     blocks_worker, cancelled, cancelling, count_file_call, current_coroutine, current_runtime, is_worker_of,
-    is_worker_of_runtime, join_shard, join_some_shard, limit, may_switch, on_worker, random,
+    is_worker_of_runtime, join_shard, join_some_shard, limit, may_switch, on_worker, random, ring,
     with_local_record, worker_index,
 };
 pub(crate) use deadline::deadline_of_file;
@@ -115,6 +116,8 @@ pub(crate) use wait::{
     set_for_good, sleep_until, wait, wait_at, wait_for, wait_for_event, wait_in, wait_in_ring, wait_masked,
     with_ticket, yield_now,
 };
+
+pub(crate) use worker_ring::RingState;
 
 #[cfg(all(test, not(loom)))]
 pub(crate) use wait::testing;

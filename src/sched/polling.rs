@@ -63,9 +63,13 @@ impl Polling {
         let mut recorded = recorder::is_on().then(ticks);
         // A poll that does not sleep may miss what comes after its start.
         let at = began.is_none().then(Instant::now);
+        remote.ring.serve(&mut batch);
+        // Calls of the ring that end from here on end the wait.
+        let timeout = if batch.is_empty() { timeout } else { Some(Duration::ZERO) };
         if let Err(e) = remote.shard.poll(&mut self.events.borrow_mut(), timeout, &mut batch) {
             unreachable!("a poller waits on its own descriptors: {e}");
         }
+        remote.ring.serve(&mut batch);
         if at.is_none()
             && let Some(began) = &mut recorded
         {

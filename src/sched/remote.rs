@@ -8,6 +8,7 @@ use super::recorder::Track;
 use super::runnable::Runnable;
 use super::running::Running;
 use super::timers::Timers;
+use super::worker_ring::{RingState, WorkerRing};
 use crate::base::histogram::{Histogram, SharedHistogram, add_to};
 use crate::base::lock::{Mutex, Rank};
 use crate::base::sys::{Probe, ThreadClock};
@@ -33,6 +34,8 @@ pub(crate) struct Remote<R> {
     pub(super) assigned_count: AtomicUsize,
     pub(super) sleep_state: SleepState,
     pub(crate) shard: Arc<Shard>,
+    /// Calls on files that the kernel makes for the worker's coroutines.
+    pub(crate) ring: WorkerRing,
     pub(crate) timers: Mutex<Timers<Ticket>>,
     /// Where thieves take from the worker's deques.
     pub(super) oldest_first: Stealer<Runnable>,
@@ -102,6 +105,7 @@ pub(crate) struct WorkerCounts {
     pub(crate) helped: u64,
     pub(crate) budget_yields: u64,
     pub(crate) file_calls: [u64; FileWay::ALL],
+    pub(crate) ring: RingState,
     pub(crate) stalls: u64,
     pub(crate) poll_delays: Histogram,
 }
@@ -113,11 +117,13 @@ pub(crate) enum FileWay {
     OnWorker,
     /// By a thread of the pool.
     Pool,
+    /// By the kernel, in a ring.
+    Ring,
 }
 
 impl FileWay {
     /// How many ways there are.
-    pub(crate) const ALL: usize = 2;
+    pub(crate) const ALL: usize = 3;
 }
 
 impl<R> Remote<R> {
@@ -130,6 +136,7 @@ impl<R> Remote<R> {
             assigned_count: AtomicUsize::new(0),
             sleep_state: SleepState::new(),
             shard,
+            ring: WorkerRing::new(),
             timers: Mutex::new(Rank::Timers, Timers::new()),
             oldest_first: deques.oldest_first.stealer(),
             newest_first: deques.newest_first.stealer(),
@@ -185,6 +192,7 @@ impl<R> Remote<R> {
             helped: self.helped.load(Ordering::Relaxed),
             budget_yields: self.budget_yields.load(Ordering::Relaxed),
             file_calls: self.file_calls.each_ref().map(|count| count.load(Ordering::Relaxed)),
+            ring: self.ring.state(),
             stalls: self.stalls.load(Ordering::Relaxed),
             poll_delays: self.poll_delays.read(),
         }

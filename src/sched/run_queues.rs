@@ -350,6 +350,9 @@ impl RunQueues {
     /// Begins a round, when the one before is served.
     #[inline]
     fn begin_round(&self, home: &Home, remote: &Remote, shared: &Shared) {
+        if remote.ring.is_active() {
+            remote.ring.serve_and_wake();
+        }
         self.newly_runnable.set(false);
         self.until_choosy.set(self.until_choosy.get().saturating_sub(1));
         let own = &home.queues;

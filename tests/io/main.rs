@@ -11,6 +11,7 @@ mod fs;
 mod fs_cached;
 mod fs_fifo;
 mod fs_lock;
+mod fs_ring;
 mod pipe;
 mod poll;
 mod pollable;

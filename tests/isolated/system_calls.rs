@@ -84,3 +84,61 @@ pub(crate) fn refuse(call: libc::c_long, errno: libc::c_int) {
         assert_eq!(libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program), 0);
     }
 }
+
+/// A sandbox that forbids a ring, or its set-up, or the calls on it: then the pool makes the calls on files.
+/// The last one begins once the ring is in use, and amid calls.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_forbidden_ring_is_done_without() {
+    use std::os::unix::fs::FileExt;
+    use sward::fs::File;
+    let test = this_test!();
+    if !is_child() {
+        for (when, call) in
+            [("at first", libc::SYS_io_uring_setup), ("at first", libc::SYS_io_uring_register)]
+                .into_iter()
+                .chain([("later", libc::SYS_io_uring_enter)])
+        {
+            for errno in [libc::EPERM, libc::EAGAIN] {
+                let output = command(test, test)
+                    .env("SWARD_IO_URING", "1")
+                    .env("SWARD_TEST_CALL", call.to_string())
+                    .env("SWARD_TEST_WHEN", when)
+                    .env("SWARD_TEST_ERRNO", errno.to_string())
+                    .output()
+                    .expect("a child");
+                assert!(output.status.success(), "{call} {errno}: {}", text(&output));
+            }
+        }
+        return;
+    }
+    let variable = |name| std::env::var(name).expect("set");
+    let number = |name| variable(name).parse::<i32>().expect("a number");
+    let (call, errno) = (number("SWARD_TEST_CALL").into(), number("SWARD_TEST_ERRNO"));
+    let folder = crate::common::Folder::new();
+    let path = folder.at("file");
+    let work = |file: &File, round: u64| {
+        sward::scope(|s| {
+            for writer in 0..20 {
+                s.spawn(move || file.write_all_at(&[round as u8; 100], writer * 100).expect("written"));
+            }
+        });
+        file.sync_all().expect("synced");
+        let mut read = [0; 2_000];
+        file.read_exact_at(&mut read, 0).expect("read");
+        assert!(read.iter().all(|&byte| byte == round as u8));
+    };
+    if variable("SWARD_TEST_WHEN") == "at first" {
+        refuse(call, errno);
+    }
+    let runtime = sward::runtime::Builder::new().worker_threads(1).build().expect("a runtime");
+    runtime.run(|| {
+        let file = File::options().read(true).write(true).create(true).open(&path).expect("a file");
+        work(&file, 1);
+        if variable("SWARD_TEST_WHEN") == "later" {
+            // For this worker.
+            refuse(call, errno);
+        }
+        (2..20).for_each(|round| work(&file, round));
+    });
+}

@@ -35,10 +35,12 @@ pub(crate) unsafe fn read_cached(
         Ok(0) if !zero_is_the_end() => Cached::No,
         Ok(read) => Cached::Read(read as usize),
         Err(error) => match error.raw_os_error() {
-            Some(libc::EAGAIN) => Cached::No,
-            // EPERM: a sandbox. If the file itself refuses to be read, the ordinary call says so.
-            Some(libc::EOPNOTSUPP | libc::ENOSYS | libc::EINVAL | libc::EPERM) => Cached::Unsupported,
-            _ => Cached::Failed(error),
+            // EPERM, EACCES: a sandbox.
+            Some(libc::EOPNOTSUPP | libc::ENOSYS | libc::EINVAL | libc::EPERM | libc::EACCES) => {
+                Cached::Unsupported
+            }
+            // An ordinary read says what is wrong.
+            _ => Cached::No,
         },
     }
 }

@@ -1,0 +1,35 @@
+//! What the kernel is asked to do, and what it answers.
+
+use std::os::fd::RawFd;
+
+/// What the kernel is asked to do.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Operation {
+    /// Reads into a buffer, at an offset of the file.
+    Read { fd: RawFd, buf: *mut u8, len: usize, offset: u64 },
+    /// Writes from a buffer, at an offset of the file.
+    Write { fd: RawFd, buf: *const u8, len: usize, offset: u64 },
+    /// Writes to the disk what the file holds; with `data_only` not all of its metadata.
+    Sync { fd: RawFd, data_only: bool },
+}
+
+/// How a call has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// The result of the system call, or an errno, negated.
+    Done(i32),
+    /// The kernel has not taken it. Nothing was done.
+    NotTaken,
+}
+
+/// What the kernel says to the entries that were pushed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(any(not(target_os = "linux"), loom, miri), allow(dead_code))]
+pub(crate) enum Taken {
+    /// It has taken all of them.
+    All,
+    /// It has taken some of them, and may take more.
+    Some,
+    /// It has not taken the others. `for_good`: nor will it take any later on.
+    Refused { for_good: bool },
+}

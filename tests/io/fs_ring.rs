@@ -1,0 +1,306 @@
+//! Calls that the kernel makes while the coroutine is parked. Each test holds with the ring and without; the
+//! last one runs them again with the ring, where the system has one.
+
+use crate::common::{Folder, Random, in_runtime, text, two_workers};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+use sward::fs::{self, File, OpenOptions};
+use sward::runtime::{IoUring, metrics};
+
+const BLOCK: usize = 4096;
+const BLOCKS: usize = 256;
+
+/// Byte `at` of the block with that number.
+fn byte(block: usize, at: usize) -> u8 {
+    (block.wrapping_mul(31) ^ at ^ at >> 8) as u8 | 1
+}
+
+/// A file of blocks, with a descriptor of it that reads the disk if the file system allows that.
+fn blocks(folder: &Folder) -> File {
+    let path = folder.at("blocks");
+    let contents: Vec<u8> = (0..BLOCKS).flat_map(|block| (0..BLOCK).map(move |at| byte(block, at))).collect();
+    std::fs::write(&path, contents).unwrap();
+    std::fs::File::open(&path).unwrap().sync_all().unwrap();
+    open_uncached(&path)
+}
+
+fn open_uncached(path: &Path) -> File {
+    let direct = OpenOptions::new().read(true).custom_flags(direct()).open(path);
+    direct.or_else(|_| File::open(path)).unwrap()
+}
+
+#[cfg(target_os = "linux")]
+fn direct() -> i32 {
+    libc::O_DIRECT
+}
+
+#[cfg(not(target_os = "linux"))]
+fn direct() -> i32 {
+    0
+}
+
+/// The system may forget what it has cached of the file.
+#[cfg(target_os = "linux")]
+fn forget_cached(file: &File) {
+    // SAFETY: the call takes no pointers.
+    unsafe { libc::posix_fadvise(file.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED) };
+}
+
+#[cfg(not(target_os = "linux"))]
+fn forget_cached(file: &File) {
+    let _ = file.as_raw_fd();
+}
+
+#[repr(align(4096))]
+struct Buffer([u8; BLOCK]);
+
+#[test]
+fn reads_at_offsets_return_what_is_there() {
+    in_runtime(|| {
+        let folder = Folder::new();
+        let file = Arc::new(blocks(&folder));
+        let readers: Vec<_> = (0..16)
+            .map(|seed| {
+                let file = Arc::clone(&file);
+                sward::spawn(move || {
+                    let mut random = Random(seed + 1);
+                    for _ in 0..50 {
+                        let block = random.below(BLOCKS as u64) as usize;
+                        let mut buffer = Buffer([0; BLOCK]);
+                        file.read_exact_at(&mut buffer.0, (block * BLOCK) as u64).unwrap();
+                        assert!((0..BLOCK).all(|at| buffer.0[at] == byte(block, at)), "block {block}");
+                    }
+                })
+            })
+            .collect();
+        readers.into_iter().for_each(|reader| reader.join().unwrap());
+        assert_eq!(file.read_at(&mut Buffer([0; BLOCK]).0, (BLOCKS * BLOCK) as u64).unwrap(), 0);
+    });
+}
+
+#[test]
+fn writes_at_offsets_reach_the_file() {
+    in_runtime(|| {
+        let folder = Folder::new();
+        let path = folder.at("file");
+        let file = Arc::new(File::options().read(true).write(true).create(true).open(&path).unwrap());
+        let writers: Vec<_> = (0..16)
+            .map(|writer| {
+                let file = Arc::clone(&file);
+                sward::spawn(move || {
+                    for piece in 0..8 {
+                        let number = piece * 16 + writer;
+                        let text = vec![number as u8; 1000];
+                        file.write_all_at(&text, number as u64 * 1000).unwrap();
+                    }
+                    file.sync_data().unwrap();
+                })
+            })
+            .collect();
+        writers.into_iter().for_each(|writer| writer.join().unwrap());
+        file.sync_all().unwrap();
+        forget_cached(&file);
+        let read = fs::read(&path).unwrap();
+        assert!(read.len() == 128_000 && read.iter().enumerate().all(|(at, &is)| is == (at / 1000) as u8));
+        let mut read = vec![0; 128_000];
+        forget_cached(&file);
+        file.read_exact_at(&mut read, 0).unwrap();
+        assert!(read.iter().enumerate().all(|(at, &is)| is == (at / 1000) as u8));
+    });
+}
+
+#[test]
+fn errors_are_those_of_the_system_calls() {
+    in_runtime(|| {
+        let folder = Folder::new();
+        let file = File::create(folder.at("file")).unwrap();
+        assert_eq!(file.read_at(&mut [0], 0).unwrap_err().raw_os_error(), Some(libc::EBADF));
+        let read_only = File::open(folder.at("file")).unwrap();
+        assert_eq!(read_only.write_at(b"x", 0).unwrap_err().raw_os_error(), Some(libc::EBADF));
+        assert!(read_only.write_at(b"x", u64::MAX).is_err());
+        assert_eq!(read_only.read_at(&mut [0], u64::MAX).unwrap_err().raw_os_error(), Some(libc::EINVAL));
+        let null = std::fs::File::options().write(true).open("/dev/null").unwrap();
+        let synced = null.sync_all().map_err(|error| error.raw_os_error());
+        let null = File::from(null);
+        assert_eq!(null.sync_all().map_err(|error| error.raw_os_error()), synced);
+        assert_eq!(null.write_at(b"xy", 7).unwrap(), 2);
+    });
+}
+
+/// Coroutines read into buffers on their stacks, and others cancel them at any time. Once a read has ended,
+/// by whatever cause, nothing writes to its buffer any more.
+#[test]
+fn no_byte_is_written_after_the_end_of_a_cancelled_read() {
+    const READERS: u64 = 24;
+    const ROUNDS: u64 = 40;
+    let folder = Folder::new();
+    let (file, interrupted, read) = (&blocks(&folder), &AtomicUsize::new(0), &AtomicUsize::new(0));
+    two_workers().run(|| {
+        sward::scope(|s| {
+            for seed in 0..READERS {
+                s.spawn(move || {
+                    let mut random = Random(seed + 1);
+                    for _ in 0..ROUNDS {
+                        storm_round(file, &mut random, interrupted, read);
+                    }
+                });
+            }
+        });
+    });
+    let (interrupted, read) = (interrupted.load(Ordering::Relaxed), read.load(Ordering::Relaxed));
+    assert_eq!(interrupted + read, (READERS * ROUNDS) as usize);
+}
+
+fn storm_round(file: &File, random: &mut Random, interrupted: &AtomicUsize, read: &AtomicUsize) {
+    let (block, delay, by_limit) = (random.below(BLOCKS as u64) as usize, random.below(200), random.below(2));
+    let attempt = || {
+        let mut buffer = Buffer([0; BLOCK]);
+        let offset = (block * BLOCK) as u64;
+        let done = sward::task::catch_cancel(|| file.read_exact_at(&mut buffer.0, offset));
+        match &done {
+            Ok(done) => {
+                done.as_ref().unwrap();
+                assert!((0..BLOCK).all(|at| buffer.0[at] == byte(block, at)), "block {block}");
+            }
+            // What was read before the end of the call stays.
+            Err(_) => assert!((0..BLOCK).all(|at| [0, byte(block, at)].contains(&buffer.0[at]))),
+        }
+        // No byte of the file is zero.
+        buffer.0.fill(0);
+        for _ in 0..3 {
+            let _ = sward::task::catch_cancel(|| std::hint::black_box(&buffer));
+            std::thread::yield_now();
+        }
+        assert!(buffer.0.iter().all(|&byte| byte == 0), "a write after the end of the call");
+        done.is_ok()
+    };
+    let done = if by_limit == 1 {
+        sward::time::timeout(Duration::from_micros(delay), attempt).unwrap_or(false)
+    } else {
+        sward::scope(|s| {
+            let reader = s.spawn(attempt);
+            for _ in 0..delay / 20 {
+                sward::yield_now();
+            }
+            reader.cancel();
+            reader.join().unwrap_or(false)
+        })
+    };
+    if done { read } else { interrupted }.fetch_add(1, Ordering::Relaxed);
+}
+
+/// A runtime ends while its coroutines read.
+#[test]
+fn a_shutdown_amid_reads_waits_for_them() {
+    for _ in 0..5 {
+        let folder = Folder::new();
+        let file = Arc::new(blocks(&folder));
+        let runtime = two_workers();
+        runtime.run(|| {
+            for reader in 0..32 {
+                let file = Arc::clone(&file);
+                sward::spawn(move || {
+                    loop {
+                        let mut buffer = Buffer([0; BLOCK]);
+                        file.read_exact_at(&mut buffer.0, (reader * BLOCK) as u64).unwrap();
+                        assert!(buffer.0[7] == byte(reader, 7));
+                    }
+                });
+            }
+            for _ in 0..10 {
+                sward::yield_now();
+            }
+        });
+        drop(runtime);
+        assert_eq!(Arc::strong_count(&file), 1, "a coroutine was leaked");
+    }
+}
+
+/// A worker is in a long turn while its reads end: others see their ends.
+#[test]
+fn reads_end_while_their_worker_computes() {
+    struct Stop<'a>(&'a AtomicBool);
+    impl Drop for Stop<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+    let folder = Folder::new();
+    let (file, stop) = (&blocks(&folder), &AtomicBool::new(false));
+    let runtime = sward::runtime::Builder::new().worker_threads(1).build().expect("a runtime");
+    runtime.run(|| {
+        let _stop = Stop(stop);
+        sward::scope(|s| {
+            s.spawn(move || {
+                while !stop.load(Ordering::Relaxed) {
+                    for _ in 0..1_000 {
+                        std::hint::spin_loop();
+                    }
+                    sward::yield_now();
+                }
+            });
+            let _stop = Stop(stop);
+            for block in 0..50 {
+                let mut buffer = Buffer([0; BLOCK]);
+                file.read_exact_at(&mut buffer.0, (block * BLOCK) as u64).unwrap();
+                assert!(buffer.0[9] == byte(block, 9));
+            }
+        });
+    });
+}
+
+#[test]
+fn what_a_scope_lends_is_read_into() {
+    in_runtime(|| {
+        let folder = Folder::new();
+        let file = &blocks(&folder);
+        let mut buffers: Vec<_> = (0..300).map(|_| Box::new(Buffer([0; BLOCK]))).collect();
+        sward::scope(|s| {
+            for (block, buffer) in buffers.iter_mut().enumerate() {
+                let block = block % BLOCKS;
+                s.spawn(move || file.read_exact_at(&mut buffer.0, (block * BLOCK) as u64).unwrap());
+            }
+        });
+        for (block, buffer) in buffers.iter().enumerate() {
+            assert!((0..BLOCK).all(|at| buffer.0[at] == byte(block % BLOCKS, at)), "block {block}");
+        }
+    });
+}
+
+/// The metrics say by which way the calls were made.
+#[test]
+fn the_metrics_say_how_calls_were_made() {
+    in_runtime(|| {
+        let folder = Folder::new();
+        let file = File::create(folder.at("file")).unwrap();
+        for _ in 0..100 {
+            file.write_all_at(b"text", 0).unwrap();
+        }
+        let workers = metrics().expect("inside of a runtime").workers;
+        let by_ring: u64 = workers.iter().map(|worker| worker.file_calls_by_ring).sum();
+        let by_pool: u64 = workers.iter().map(|worker| worker.file_calls_by_pool).sum();
+        assert!(by_ring + by_pool >= 100, "{by_ring} and {by_pool}");
+        let works = workers.iter().any(|worker| worker.io_uring == IoUring::Works);
+        assert!(by_ring == 0 || works, "{by_ring}");
+        println!("ring: {works}");
+        if std::env::var("SWARD_IO_URING").as_deref() == Ok("0") {
+            assert!(by_ring == 0 && workers.iter().all(|worker| worker.io_uring == IoUring::Unused));
+        }
+    });
+}
+
+/// The environment is read once in a process.
+#[test]
+fn all_of_this_with_the_ring_and_without() {
+    for (value, also) in [("1", "fs::"), ("0", "fs_ring::")] {
+        let mut command = Command::new(std::env::current_exe().expect("the test's own program"));
+        command.args(["fs_ring::", also, "--skip", "all_of_this", "--test-threads=2"]);
+        let output = command.env("SWARD_IO_URING", value).output().expect("a child");
+        assert!(output.status.success(), "SWARD_IO_URING={value}: {}", text(&output));
+    }
+}
