@@ -41,6 +41,8 @@ pub(super) struct Disk {
     pub(super) file: std::fs::File,
     /// Whether it can be read in place: `UNKNOWN` until its first read, then `YES` or `NO`.
     in_place: AtomicU8,
+    /// Whether it has offsets, likewise.
+    seekable: AtomicU8,
 }
 
 const UNKNOWN: u8 = 0;
@@ -49,7 +51,7 @@ const NO: u8 = 2;
 
 impl Disk {
     pub(super) fn new(file: std::fs::File) -> Disk {
-        Disk { file, in_place: AtomicU8::new(UNKNOWN) }
+        Disk { file, in_place: AtomicU8::new(UNKNOWN), seekable: AtomicU8::new(UNKNOWN) }
     }
 
     pub(super) fn try_clone(&self) -> io::Result<Disk> {
@@ -80,7 +82,7 @@ impl Disk {
         let (fd, len) = (self.file.as_raw_fd(), buf.len());
         let read = Operation::Read { fd, buf: buf.as_mut_ptr(), len, offset };
         // SAFETY: the buffer is exclusively borrowed.
-        if is_offset(offset)
+        if self.has_offset(offset)
             && let Some(done) = unsafe { by_ring(&read) }
         {
             return done;
@@ -93,7 +95,7 @@ impl Disk {
         let (fd, len) = (self.file.as_raw_fd(), buf.len());
         let write = Operation::Write { fd, buf: buf.as_ptr(), len, offset };
         // SAFETY: the buffer is borrowed.
-        if is_offset(offset)
+        if self.has_offset(offset)
             && let Some(done) = unsafe { by_ring(&write) }
         {
             return done;
@@ -147,6 +149,22 @@ impl Disk {
             buf.push_str(&text)
         }
         Ok(len)
+    }
+
+    /// Whether the file can have that offset. A ring would ignore the offset where the file has none, such as
+    /// a socket; std's call fails then.
+    fn has_offset(&self, offset: u64) -> bool {
+        if !is_offset(offset) || !may_switch() {
+            return false;
+        }
+        let mut known = self.seekable.load(Ordering::Relaxed);
+        if known == UNKNOWN {
+            // SAFETY: the call takes no pointers, and moves nothing.
+            let at = unsafe { libc::lseek(self.file.as_raw_fd(), 0, libc::SEEK_CUR) };
+            known = if at < 0 { NO } else { YES };
+            self.seekable.store(known, Ordering::Relaxed);
+        }
+        known == YES
     }
 
     fn may_read_in_place(&self) -> bool {

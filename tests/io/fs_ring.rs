@@ -1,8 +1,9 @@
 //! Calls that the kernel makes while the coroutine is parked. Each test holds with the ring and without; the
 //! last one runs them again with the ring, where the system has one.
 
-use crate::common::{Folder, Random, in_runtime, text, two_workers};
-use std::os::fd::AsRawFd;
+use crate::common::{Folder, LONG, Random, in_runtime, text, two_workers};
+use std::io::{Read, Write};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::process::Command;
@@ -132,6 +133,21 @@ fn errors_are_those_of_the_system_calls() {
     });
 }
 
+/// A socket has no offsets: a call at one fails, and does not read what the socket has.
+#[test]
+fn what_has_no_offsets_is_not_read_at_one() {
+    in_runtime(|| {
+        let (socket, mut other) = std::os::unix::net::UnixStream::pair().unwrap();
+        let mut file = File::from(std::fs::File::from(OwnedFd::from(socket)));
+        other.write_all(b"text").unwrap();
+        let mut four = [0; 4];
+        assert_eq!(file.read_at(&mut four, 0).unwrap_err().raw_os_error(), Some(libc::ESPIPE));
+        assert_eq!(file.write_at(&four, 0).unwrap_err().raw_os_error(), Some(libc::ESPIPE));
+        file.read_exact(&mut four).unwrap();
+        assert_eq!(&four, b"text");
+    });
+}
+
 /// Coroutines read into buffers on their stacks, and others cancel them at any time. Once a read has ended,
 /// by whatever cause, nothing writes to its buffer any more.
 #[test]
@@ -216,7 +232,7 @@ fn a_shutdown_amid_reads_waits_for_them() {
                 sward::yield_now();
             }
         });
-        drop(runtime);
+        runtime.shutdown_timeout(LONG);
         assert_eq!(Arc::strong_count(&file), 1, "a coroutine was leaked");
     }
 }
