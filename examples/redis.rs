@@ -1,5 +1,5 @@
 //! A small Redis: `cargo run --release --example redis -- [PORT] [--connections N] [--memory MIB]
-//! [--observe ADDR]`, then `redis-cli -p 6390` or `redis-benchmark -p 6390 -t set,get -c 50 -P 16`.
+//! [--serve] [--observe ADDR]`, then `redis-cli -p 6390` or `redis-benchmark -p 6390 -t set,get -c 50 -P 16`.
 //!
 //! PING, ECHO, SET (with EX and PX), GET, DEL, EXISTS, INCR, DECR, EXPIRE, TTL, DBSIZE, FLUSHALL, COMMAND,
 //! CONFIG, QUIT, in RESP and as inline commands, pipelined. Each connection has a coroutine, and one more
@@ -8,7 +8,8 @@
 //! It shows that a parser in a coroutine need not be a state machine: it asks for a line, or for a number of
 //! bytes, and waits inside. So it looks at no byte twice, however slowly the bytes come. Answers are sent as
 //! they are made: if a client does not read them, the server carries out no further command for it, and the
-//! client costs one buffer.
+//! client costs one buffer. With `--serve` the same code runs in `net::serve`: a connection has a coroutine
+//! only from the first byte of a command to its answer.
 //!
 //! Limits: 4,000 connections, or `--connections`; further ones wait in the backlog. An argument has at most
 //! 64 MiB, a command 128 MiB and 1,048,576 arguments. Keys, values and incomplete commands have 512 MiB
@@ -25,7 +26,7 @@ use std::ops::Deref;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-use sward::net::{TcpListener, TcpStream};
+use sward::net::{self, Conn, Next, ServeOptions, TcpSocket, TcpStream};
 
 /// The longest argument, the most arguments, and the most bytes of a command.
 const LONGEST_ARGUMENT: usize = 64 << 20;
@@ -163,22 +164,28 @@ impl Store {
 
 fn main() {
     let mut arguments =
-        common::Arguments::new("redis [PORT] [--connections N] [--memory MIB] [--observe ADDR]");
+        common::Arguments::new("redis [PORT] [--connections N] [--memory MIB] [--serve] [--observe ADDR]");
     let port = arguments.port(6390);
     let limit = common::server::connections(&mut arguments, 1);
     let memory = arguments.number("--memory", 512);
+    let activations = arguments.flag("--serve");
     arguments.observe();
     arguments.end();
     MEMORY.limit.store(usize::try_from(memory << 20).unwrap_or(usize::MAX), Ordering::Relaxed);
-    if let Err(e) = sward::run(|| serve(port, limit)) {
+    if let Err(e) = sward::run(|| serve(port, limit, activations)) {
         common::fail(&format!("redis on port {port}: {e}"));
     }
 }
 
-fn serve(port: u16, limit: usize) -> io::Result<()> {
+fn serve(port: u16, limit: usize, activations: bool) -> io::Result<()> {
     // Before clients can know that the server runs.
     let interrupt = sward::signal::signal(sward::signal::SignalKind::INTERRUPT)?;
-    let listener = TcpListener::bind(("127.0.0.1", port))?;
+    let socket = TcpSocket::new_v4()?;
+    socket.set_reuse_address(true)?;
+    // The connections inherit this.
+    socket.set_nodelay(true)?;
+    socket.bind(([127, 0, 0, 1], port).into())?;
+    let listener = socket.listen(4096)?;
     println!("serves redis on {}", listener.local_addr()?);
     let store = Arc::new(Store::default());
     let sweeper = Arc::clone(&store);
@@ -191,15 +198,29 @@ fn serve(port: u16, limit: usize) -> io::Result<()> {
             drop(expired);
         }
     });
-    let accepting = sward::spawn(move || {
-        common::server::serve(&listener, limit, move |stream| {
-            // A broken connection ends only itself.
-            let _ = Connection::new(stream).and_then(|connection| connection.serve(&store));
-        });
+    let accepting = sward::spawn(move || match activations {
+        true => {
+            let options =
+                ServeOptions::new().max_connections(limit).idle_limit(IDLE_TIME).request_limit(IDLE_TIME);
+            net::serve(listener, options, move |connection: &mut Conn<'_>| {
+                let open =
+                    Connection::new(connection).serve(|client| client.buffered().is_empty(), &store)?;
+                Ok(if open { Next::Idle } else { Next::Close })
+            })
+        }
+        false => {
+            common::server::serve(&listener, limit, move |stream| {
+                // A broken connection ends only itself.
+                let _ = stream.set_read_timeout(Some(IDLE_TIME)).and_then(|()| {
+                    Connection::new(BufReader::with_capacity(INPUT, stream)).serve(|_| false, &store)
+                });
+            });
+            Ok(())
+        }
     });
     sward::select! {
         recv(interrupt) -> _ => Ok(()),
-        join(accepting) -> ended => ended.map_err(io::Error::other),
+        join(accepting) -> ended => ended.map_err(io::Error::other)?,
     }
 }
 
@@ -223,25 +244,63 @@ const OVERFLOW: &str = "ERR increment or decrement would overflow";
 const SYNTAX: &str = "ERR syntax error";
 const OUT_OF_MEMORY: &str = "OOM command not allowed when used memory > 'maxmemory'.";
 
-struct Connection {
-    input: BufReader<TcpStream>,
+/// A client's connection, with what was read ahead.
+trait Client: BufRead {
+    /// What was read ahead.
+    fn buffered(&self) -> &[u8];
+
+    fn write_all(&mut self, data: &[u8]) -> io::Result<()>;
+
+    /// Ends the connection so that the peer gets the last answer.
+    fn close_gently(&mut self);
+}
+
+impl Client for BufReader<TcpStream> {
+    fn buffered(&self) -> &[u8] {
+        self.buffer()
+    }
+
+    fn write_all(&mut self, data: &[u8]) -> io::Result<()> {
+        self.get_mut().write_all(data)
+    }
+
+    fn close_gently(&mut self) {
+        common::server::close_gently(self.get_ref());
+    }
+}
+
+impl Client for &mut Conn<'_> {
+    fn buffered(&self) -> &[u8] {
+        self.buffer()
+    }
+
+    fn write_all(&mut self, data: &[u8]) -> io::Result<()> {
+        Write::write_all(*self, data)
+    }
+
+    fn close_gently(&mut self) {
+        common::server::close_gently(&mut **self);
+    }
+}
+
+struct Connection<C> {
+    input: C,
     /// The line that was read last.
     line: Vec<u8>,
     /// Answers that are still to be sent.
     output: Vec<u8>,
 }
 
-impl Connection {
-    fn new(stream: TcpStream) -> io::Result<Connection> {
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(IDLE_TIME))?;
-        let input = BufReader::with_capacity(INPUT, stream);
-        Ok(Connection { input, line: Vec::new(), output: Vec::new() })
+impl<C: Client> Connection<C> {
+    fn new(input: C) -> Connection<C> {
+        Connection { input, line: Vec::new(), output: Vec::new() }
     }
 
-    fn serve(mut self, store: &Store) -> io::Result<()> {
-        let message = match self.answer_all(store) {
-            Err(End::Closed) | Ok(()) => None,
+    /// Returns true, and leaves the connection open, once `leaves` says so after an answer.
+    fn serve(mut self, leaves: fn(&C) -> bool, store: &Store) -> io::Result<bool> {
+        let message = match self.answer_all(leaves, store) {
+            Ok(true) => return self.flush().map(|()| true),
+            Err(End::Closed) | Ok(false) => None,
             Err(End::Refused(message)) => Some(message),
             Err(End::Broken(e)) => return Err(e),
         };
@@ -249,11 +308,11 @@ impl Connection {
             self.answer(Reply::Error(message.to_owned()))?;
         }
         self.flush()?;
-        common::server::close_gently(self.input.get_ref());
-        Ok(())
+        self.input.close_gently();
+        Ok(false)
     }
 
-    fn answer_all(&mut self, store: &Store) -> Result<(), End> {
+    fn answer_all(&mut self, leaves: fn(&C) -> bool, store: &Store) -> Result<bool, End> {
         loop {
             let mut command = match self.read_command()? {
                 Ok(command) => command,
@@ -267,7 +326,10 @@ impl Connection {
             let reply = execute(&name, arguments, store);
             self.answer(reply)?;
             if name == b"QUIT" {
-                return Ok(());
+                return Ok(false);
+            }
+            if leaves(&self.input) {
+                return Ok(true);
             }
         }
     }
@@ -310,7 +372,7 @@ impl Connection {
         let (mut argument, mut left) = (Bytes::new(), length);
         while left > 0 {
             self.need_input()?;
-            let input = self.input.buffer();
+            let input = self.input.buffered();
             let count = input.len().min(left);
             argument = argument.and_then(|mut argument| {
                 argument.append(&input[..count], length)?;
@@ -328,7 +390,7 @@ impl Connection {
         self.line.clear();
         loop {
             self.need_input()?;
-            let input = self.input.buffer();
+            let input = self.input.buffered();
             let end = input.iter().position(|&byte| byte == b'\n');
             let count = end.map_or(input.len(), |at| at + 1);
             self.line.extend_from_slice(&input[..count]);
@@ -348,7 +410,7 @@ impl Connection {
 
     /// Waits for input. It sends the answers so far first, since the client may wait for them.
     fn need_input(&mut self) -> Result<(), End> {
-        if self.input.buffer().is_empty() {
+        if self.input.buffered().is_empty() {
             self.flush()?;
         }
         if self.input.fill_buf()?.is_empty() { Err(End::Closed) } else { Ok(()) }
@@ -378,7 +440,7 @@ impl Connection {
             self.flush()?;
         }
         if data.len() > OUTPUT {
-            return data.chunks(PIECE).try_for_each(|piece| send(self.input.get_ref(), piece));
+            return data.chunks(PIECE).try_for_each(|piece| send(&mut self.input, piece));
         }
         self.output.extend_from_slice(data);
         Ok(())
@@ -386,15 +448,15 @@ impl Connection {
 
     fn flush(&mut self) -> io::Result<()> {
         if !self.output.is_empty() {
-            send(self.input.get_ref(), &self.output)?;
+            send(&mut self.input, &self.output)?;
             self.output.clear();
         }
         Ok(())
     }
 }
 
-fn send(mut stream: &TcpStream, data: &[u8]) -> io::Result<()> {
-    sward::time::timeout(WRITE_TIME, || stream.write_all(data))?
+fn send(client: &mut impl Client, data: &[u8]) -> io::Result<()> {
+    sward::time::timeout(WRITE_TIME, || client.write_all(data))?
 }
 
 /// The words of an inline command, split as redis splits them. Double quotes allow escapes, single quotes

@@ -18,7 +18,7 @@ use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::io::{self, Read, Write};
 use std::time::{Duration, SystemTime};
-use sward::net::TcpStream;
+use sward::net::{Conn, Next, TcpStream};
 use sward::time::{Deadline, timeout, timeout_at};
 
 /// The longest head, and the most header fields in it.
@@ -33,7 +33,7 @@ const CHUNK_LINE_LIMIT: usize = 256;
 const PIECE: usize = 16 << 10;
 
 /// How long a connection may be silent between two requests.
-const IDLE_TIME: Duration = Duration::from_secs(60);
+pub const IDLE_TIME: Duration = Duration::from_secs(60);
 /// How long a body may take, and how long the client may take to read one piece of an answer.
 const BODY_TIME: Duration = Duration::from_secs(30);
 const WRITE_TIME: Duration = Duration::from_secs(30);
@@ -43,8 +43,8 @@ pub trait Stream: Read + Write {
     /// Tells the peer that nothing follows, if the encryption can.
     fn end(&mut self) -> io::Result<()>;
 
-    /// The socket below.
-    fn socket(&self) -> &TcpStream;
+    /// Ends the connection so that the peer gets the last answer.
+    fn close_gently(&mut self);
 }
 
 impl Stream for TcpStream {
@@ -52,8 +52,18 @@ impl Stream for TcpStream {
         Ok(())
     }
 
-    fn socket(&self) -> &TcpStream {
-        self
+    fn close_gently(&mut self) {
+        close_gently(&*self);
+    }
+}
+
+impl Stream for &mut Conn<'_> {
+    fn end(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn close_gently(&mut self) {
+        close_gently(&mut **self);
     }
 }
 
@@ -89,8 +99,19 @@ impl Response {
 
 /// Serves one connection until it ends. A head may take `head_time`.
 pub fn serve<S: Stream>(stream: S, head_time: Duration, service: impl Fn(Request) -> Response) {
-    let connection = Connection { stream, head_time, input: Vec::new(), at: 0, output: Vec::new() };
-    connection.serve(service);
+    Connection::new(stream, head_time).serve(|_| false, service);
+}
+
+/// The handler for `net::serve`: answers the requests that have come, and returns when the client is silent.
+/// While it waits for the rest of a request it keeps its coroutine, since all of the request is in its local
+/// variables; between two requests there is nothing to keep.
+pub fn serve_ready(
+    stream: &mut Conn<'_>,
+    head_time: Duration,
+    service: impl Fn(Request) -> Response,
+) -> io::Result<Next> {
+    let open = Connection::new(stream, head_time).serve(|unread| unread.is_empty(), service);
+    Ok(if open { Next::Idle } else { Next::Close })
 }
 
 /// Why a connection ends before its last answer.
@@ -145,19 +166,31 @@ struct Connection<S> {
 }
 
 impl<S: Stream> Connection<S> {
-    fn serve(mut self, service: impl Fn(Request) -> Response) {
-        match self.answer_all(service) {
-            Ok(()) => self.close(),
+    fn new(stream: S, head_time: Duration) -> Connection<S> {
+        Connection { stream, head_time, input: Vec::new(), at: 0, output: Vec::new() }
+    }
+
+    /// Returns true, and leaves the connection open, once `leaves` says so of the unread bytes behind a
+    /// request.
+    fn serve(mut self, leaves: fn(&[u8]) -> bool, service: impl Fn(Request) -> Response) -> bool {
+        match self.answer_all(leaves, service) {
+            Ok(true) => return true,
+            Ok(false) => self.close(),
             Err(End::Refused(status)) => {
                 self.push_head(status, "", 0, false, Some("close"));
                 self.close();
             }
             Err(End::Broken) => {}
         }
+        false
     }
 
-    /// Answers requests until the client has sent its last one.
-    fn answer_all(&mut self, service: impl Fn(Request) -> Response) -> Result<(), End> {
+    /// Answers requests until the client has sent its last one, or `leaves` returns true.
+    fn answer_all(
+        &mut self,
+        leaves: fn(&[u8]) -> bool,
+        service: impl Fn(Request) -> Response,
+    ) -> Result<bool, End> {
         while let Some(head) = self.read_head()? {
             let body = self.read_body(&head)?;
             let without_content = head.method == "HEAD";
@@ -171,8 +204,11 @@ impl<S: Stream> Connection<S> {
             if !head.keep_alive {
                 break;
             }
+            if leaves(self.unread()) {
+                return self.flush().map(|()| true);
+            }
         }
-        Ok(())
+        Ok(false)
     }
 
     /// Reads the next head; `None` if the client has ended the connection, or is silent for too long.
@@ -390,7 +426,7 @@ impl<S: Stream> Connection<S> {
     fn close(mut self) {
         let ended = self.flush().is_ok() && matches!(timeout(WRITE_TIME, || self.stream.end()), Ok(Ok(())));
         if ended {
-            close_gently(self.stream.socket());
+            self.stream.close_gently();
         }
     }
 }

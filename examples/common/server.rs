@@ -5,7 +5,7 @@ use super::{Arguments, raise_descriptor_limit};
 use std::io::{self, Read};
 use std::sync::Arc;
 use std::time::Duration;
-use sward::net::{Shutdown, TcpListener, TcpStream};
+use sward::net::{Conn, Shutdown, TcpListener, TcpStream};
 use sward::sync::Semaphore;
 use sward::time::timeout;
 
@@ -66,11 +66,11 @@ pub fn pause(error: &io::Error) {
 /// Ends a connection so that the peer gets the last answer. If a connection is closed with unread data, the
 /// kernel resets it, and the reset overtakes the answer. So the server ends its own direction, and discards
 /// input until the peer closes too or a limit is reached.
-pub fn close_gently(stream: &TcpStream) {
-    if stream.shutdown(Shutdown::Write).is_err() {
+pub fn close_gently(mut stream: impl HalfClose) {
+    if stream.end_writing().is_err() {
         return;
     }
-    let (mut stream, mut buffer, mut left) = (stream, [0; 4 << 10], LINGER_BYTES);
+    let (mut buffer, mut left) = ([0; 4 << 10], LINGER_BYTES);
     let _ = timeout(LINGER_TIME, || {
         while let Ok(count @ 1..) = stream.read(&mut buffer)
             && count < left
@@ -78,4 +78,21 @@ pub fn close_gently(stream: &TcpStream) {
             left -= count;
         }
     });
+}
+
+/// A stream of which one direction can be ended.
+pub trait HalfClose: Read {
+    fn end_writing(&mut self) -> io::Result<()>;
+}
+
+impl HalfClose for &TcpStream {
+    fn end_writing(&mut self) -> io::Result<()> {
+        self.shutdown(Shutdown::Write)
+    }
+}
+
+impl HalfClose for &mut Conn<'_> {
+    fn end_writing(&mut self) -> io::Result<()> {
+        self.shutdown(Shutdown::Write)
+    }
 }

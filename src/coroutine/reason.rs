@@ -82,6 +82,8 @@ reasons! {
     ServeRoom: "net::serve at its limit",
     /// `net::serve`, until its connections have ended; `ServeHandle::shutdown`.
     ServeEnd: "the end of net::serve",
+    /// `OnReady::wait`.
+    OnReady: "OnReady::wait",
     /// `CancelToken::wait`.
     Cancel: "CancelToken::wait",
     /// `CancelToken::run`, until what it runs has ended.

@@ -10,7 +10,8 @@
 //! ```
 //!
 //! The coroutine is unstarted, so any worker may steal it. The source stays in its shard; its next event is
-//! fetched by the same worker's poll as the last one.
+//! fetched by the same worker's poll as the last one. A coroutine that has used up its budget, because its
+//! client sends without pause, passes the record on to a new one: so a busy record may leave its worker, too.
 //!
 //! *When a handler has not consumed the readiness*, its record cannot wait for an edge: there may be none.
 //! The owner then asks the kernel with `poll(2)`. If the source is ready the handler runs again, in the same
@@ -23,7 +24,7 @@ use super::host::{Entry, Host, WakerSlot};
 use super::readiness::set_again;
 use crate::coroutine::{Cause, Dormant, Parked, RecordTable, Ticket, Waiter, contain_panic};
 use crate::netpoll::{Direction, Source, is_ready};
-use crate::sched::{self, Spawn, cancelling, consume_budget, is_worker_of_runtime};
+use crate::sched::{self, Spawn, budget_is_used_up, cancelling, is_worker_of_runtime};
 use std::io;
 use std::mem;
 use std::ptr::NonNull;
@@ -117,12 +118,19 @@ struct Activation<B: Body>(NonNull<Record<B>>);
 // SAFETY: it owns the body, which is Send, and shares the entry, which is Sync.
 unsafe impl<B: Body> Send for Activation<B> {}
 
-/// Makes a record, which waits from now on: for that long at most, after which it is closed.
+/// Makes a record, which waits from now on: for that long at most, after which it is activated, or closed.
+/// `begin` is called before.
 ///
 /// # Errors
 ///
 /// The host has ended, its runtime has shut down, or the source cannot be watched. The body is dropped.
-pub(crate) fn adopt<B: Body>(host: &Arc<Host>, body: B, limit: Option<Duration>) -> io::Result<()> {
+pub(crate) fn adopt<B: Body>(
+    host: &Arc<Host>,
+    body: B,
+    limit: Option<Duration>,
+    closes: bool,
+    begin: impl FnOnce(&Active<'_>),
+) -> io::Result<()> {
     let record = Record { entry: Entry::new(Record::<B>::TABLE, Arc::clone(host)), body };
     let record = NonNull::from(Box::leak(Box::new(record)));
     // Before it enters: the end of the host, which fires all that have entered, then ends the wait below.
@@ -138,6 +146,7 @@ pub(crate) fn adopt<B: Body>(host: &Arc<Host>, body: B, limit: Option<Duration>)
     }
     let activation = Activation(record);
     host.start_keeper()?;
+    begin(&Active { host, why: Why::Ready, entry: record.cast() });
     if let Some(source) = activation.body().source()
         && source.is_unbound()
     {
@@ -149,16 +158,32 @@ pub(crate) fn adopt<B: Body>(host: &Arc<Host>, body: B, limit: Option<Duration>)
         source.event(Direction::Read).consume();
         source.join(&shared.remotes[host.choose_shard() % shared.config().workers].shard)?;
     }
-    match activation.idle(ticket, limit, true, false)? {
+    match activation.idle(ticket, limit, closes, false)? {
         None => {}
-        Some((activation, _)) => launch(activation),
+        Some((activation, why)) => launch(activation, Some(why)),
     }
     Ok(())
 }
 
+/// An activation whose coroutine has not begun.
+struct Launched<B: Body>(Option<Activation<B>>);
+
+impl<B: Body> Drop for Launched<B> {
+    fn drop(&mut self) {
+        if let Some(activation) = self.0.take() {
+            let host = &activation.entry().host;
+            // While the host is open, only a stack can be missing.
+            if host.is_open() {
+                host.count_never_ran();
+            }
+        }
+    }
+}
+
 /// Puts an unstarted coroutine that owns the record into a queue: the worker's own if this is a worker of its
-/// runtime, otherwise the injector. Closes the record if the runtime is gone.
-fn launch<B: Body>(activation: Activation<B>) {
+/// runtime, otherwise the injector. Closes the record if the runtime is gone. `why`: `None` for what ended
+/// the record's wait.
+fn launch<B: Body>(activation: Activation<B>, why: Option<Why>) {
     let host = &activation.entry().host;
     let (runtime, site) = (host.runtime(), host.site());
     let spawn = if is_worker_of_runtime(runtime) {
@@ -168,7 +193,12 @@ fn launch<B: Body>(activation: Activation<B>) {
     } else {
         return contain_panic(|| drop(activation));
     };
-    let handle = sched::spawn(spawn, move || activation.run());
+    let mut launched = Launched(Some(activation));
+    let handle = sched::spawn(spawn, move || {
+        if let Some(activation) = launched.0.take() {
+            activation.run(why);
+        }
+    });
     // SAFETY: this is the joining handle, and it is dropped here.
     unsafe { handle.detach() };
 }
@@ -176,12 +206,15 @@ fn launch<B: Body>(activation: Activation<B>) {
 unsafe fn activate<B: Body>(waiter: NonNull<Waiter>) {
     // SAFETY: the function is in the table of such records alone, whose first field is the waiter, and its
     // last owner passes it on.
-    launch(Activation::<B>(waiter.cast()));
+    let activation = Activation::<B>(waiter.cast());
+    activation.entry().host.count_wait_ended();
+    launch(activation, None);
 }
 
 unsafe fn close<B: Body>(waiter: NonNull<Waiter>) {
     // SAFETY: as in `activate`.
     let activation = Activation::<B>(waiter.cast());
+    activation.entry().host.count_wait_ended();
     contain_panic(|| drop(activation));
 }
 
@@ -201,6 +234,15 @@ impl<B: Body> Activation<B> {
         unsafe { &mut (*self.0.as_ptr()).body }
     }
 
+    /// What ended the last wait.
+    fn why(&self) -> Why {
+        match self.entry().dormant.cause() {
+            Cause::Event => Why::Ready,
+            Cause::Timeout => Why::Limit,
+            Cause::Cancelled => Why::Woken,
+        }
+    }
+
     /// # Safety
     ///
     /// The caller does not use a ticket of before any more.
@@ -211,14 +253,9 @@ impl<B: Body> Activation<B> {
     }
 
     /// The coroutine of an activation.
-    fn run(mut self) {
-        let closes = self.entry().take_limit();
-        let mut why = match self.entry().dormant.cause() {
-            Cause::Event => Why::Ready,
-            Cause::Timeout => Why::Limit,
-            Cause::Cancelled => Why::Woken,
-        };
-        if closes && why == Why::Limit {
+    fn run(mut self, why: Option<Why>) {
+        let mut why = why.unwrap_or_else(|| self.why());
+        if self.entry().take_limit() && why == Why::Limit {
             return;
         }
         // Whether the last run, though there was something to read, has not tried to.
@@ -259,7 +296,9 @@ impl<B: Body> Activation<B> {
                     }
                 }
             }
-            consume_budget();
+            if budget_is_used_up() {
+                return launch(self, Some(why));
+            }
         }
     }
 
@@ -286,6 +325,8 @@ impl<B: Body> Activation<B> {
             // A one-shot back-end would report the same state at once.
             let armed = source.filter(|_| !gives_up);
             let listed = || armed.into_iter().for_each(|source| source.arm(Direction::Read));
+            // Before the wait begins, after which the host may be gone.
+            self.entry().host.count_wait();
             // SAFETY: this owns the record, and the ticket comes from `begin`. If the record waits, it is not
             // used here any more.
             match unsafe { Dormant::park(self.0.cast(), ticket, event, listed) } {
@@ -294,16 +335,13 @@ impl<B: Body> Activation<B> {
                     return Ok(None);
                 }
                 Parked::Woken => {
-                    let entry = self.entry();
-                    entry.take_limit();
-                    let why = match entry.dormant.cause() {
-                        Cause::Event => Why::Ready,
-                        Cause::Timeout => Why::Limit,
-                        Cause::Cancelled => Why::Woken,
-                    };
+                    self.entry().host.count_wait_ended();
+                    self.entry().take_limit();
+                    let why = self.why();
                     return Ok(Some((self, why)));
                 }
                 Parked::Set => {
+                    self.entry().host.count_wait_ended();
                     let source = source.expect("only an event is set");
                     if has_more(source)? {
                         self.entry().take_limit();
@@ -364,20 +402,20 @@ impl<B: Body> Drop for Activation<B> {
 mod tests {
     use super::*;
 
-    /// A connection without state takes 256 bytes: this record, the readiness (56 bytes), the slot in the
-    /// shard (16) and the allocator's own words.
+    /// A connection with a state of 8 bytes takes 256 bytes: this record, the readiness (56 bytes), the slot
+    /// in the shard (16) and the allocator's own words.
     #[test]
     fn a_record_is_small() {
-        struct Bare(Source, Option<Box<u8>>);
-        impl Body for Bare {
+        struct Small(Source, Option<Box<u8>>, u64);
+        impl Body for Small {
             fn source(&self) -> Option<&Source> {
                 Some(&self.0)
             }
             fn run(&mut self, _: &Active<'_>) -> Verdict {
-                let _ = &self.1;
+                let _ = (&self.1, self.2);
                 Verdict::Close
             }
         }
-        assert!(size_of::<Record<Bare>>() <= 168, "{}", size_of::<Record<Bare>>());
+        assert!(size_of::<Record<Small>>() <= 168, "{}", size_of::<Record<Small>>());
     }
 }

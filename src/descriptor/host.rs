@@ -24,11 +24,12 @@
 //! # Limits of this
 //!
 //! - The keeper is a coroutine like any other. A turn that computes for long on its worker delays the limits
-//!   by as long. If no stack is left for it, the host ends, and so do all connections.
-//! - When many limits pass at once, the keeper fires all of them under the lock, and starts a coroutine for
-//!   each.
+//!   by as long. If no stack is left for it, the host ends, and so do all connections; `has_no_keeper` says
+//!   so.
+//! - When many limits pass at once, the keeper visits them in portions, and lets others run in between. It
+//!   closes the records that are to be closed itself, so a destructor of a user's state that waits delays the
+//!   other limits.
 //! - The words for ticks wrap around after a year, which matters only to a keeper that is half a year late.
-//! - `totals` visits each record under the lock.
 //!
 //! # The end
 //!
@@ -48,22 +49,29 @@
 //! not run the handler. And after it has cleared the name, an owner that finds `CANCELLING` takes the lock
 //! once before it goes on: the coroutine outlives the use of its name.
 
+use crate::base::fork::PerProcess;
 use crate::base::lock::{Mutex, Rank};
 use crate::coroutine::{Batch, Cause, Dormant, Event, Header, RecordTable, Site, WaitReason, contain_panic};
-use crate::sched::{self, Shared, Spawn, set, set_for_good, wait_for, worker_index};
+use crate::sched::{self, Shared, Spawn, set, set_for_good, wait_for, worker_index, yield_now};
 use std::any::Any;
+use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::mem::ManuallyDrop;
 use std::ptr::{self, NonNull};
-use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 /// The unit of deadlines. The 31 bits of a deadline hold 397 days, half of them to either side of now.
 const TICK: Duration = Duration::from_millis(16);
 /// The longest limit, in ticks: 99 days.
 const LONGEST: u64 = 1 << 29;
+/// How many entries the keeper visits before it lets others run.
+const PORTION: usize = 256;
+
+/// All hosts of the process, for metrics. A host that is gone is removed when the next one is made.
+static HOSTS: PerProcess<std::sync::Mutex<Vec<Weak<Host>>>> = PerProcess::new(Default::default);
 
 const OPEN: u8 = 0;
 const DRAINING: u8 = 1;
@@ -214,12 +222,22 @@ pub(crate) struct Totals {
     pub(crate) idle: usize,
     pub(crate) activations: u64,
     pub(crate) panicked: u64,
+    /// Records that were closed since there was no stack for their coroutine.
+    pub(crate) never_ran: u64,
 }
 
-/// On a cache line of its own.
+/// What one worker has counted, on a cache line of its own.
 #[repr(align(64))]
 #[derive(Default)]
-struct Counter(AtomicU64);
+struct Counts {
+    activations: AtomicU64,
+    /// How many waits of records have begun, and ended.
+    waits_begun: AtomicU64,
+    waits_ended: AtomicU64,
+}
+
+/// The extension of a host that belongs to no server.
+struct Common;
 
 /// The records that belong together.
 pub(crate) struct Host {
@@ -237,8 +255,11 @@ pub(crate) struct Host {
     /// Set for good when the host has ended and no record is left.
     empty: Event,
     /// By worker.
-    activations: Box<[Counter]>,
+    counts: Box<[Counts]>,
     panicked: AtomicU64,
+    never_ran: AtomicU64,
+    /// Whether a keeper was dropped before it has begun.
+    has_no_keeper: AtomicBool,
     /// In which shard the next source is watched.
     next_shard: AtomicUsize,
     /// Called once, when the host ends.
@@ -250,7 +271,7 @@ pub(crate) struct Host {
 impl Host {
     /// A host of that runtime. Reports name the line for the coroutines of activations.
     pub(crate) fn new(shared: &Arc<Shared>, site: Site, extension: Box<dyn Any + Send + Sync>) -> Arc<Host> {
-        Arc::new(Host {
+        let host = Arc::new(Host {
             runtime: Arc::downgrade(shared),
             site,
             began: Instant::now(),
@@ -269,12 +290,31 @@ impl Host {
             open: AtomicUsize::new(0),
             left: Event::new(),
             empty: Event::new(),
-            activations: (0..shared.config().workers).map(|_| Counter::default()).collect(),
+            counts: (0..shared.config().workers).map(|_| Counts::default()).collect(),
             panicked: AtomicU64::new(0),
+            never_ran: AtomicU64::new(0),
+            has_no_keeper: AtomicBool::new(false),
             next_shard: AtomicUsize::new(0),
             on_end: parking_lot::Mutex::new(None),
             extension,
-        })
+        });
+        let mut hosts = HOSTS.get().lock().unwrap_or_else(PoisonError::into_inner);
+        hosts.retain(|host| host.strong_count() > 0);
+        hosts.push(Arc::downgrade(&host));
+        drop(hosts);
+        host
+    }
+
+    /// The host of the records of that runtime that belong to no server. It exists while they do.
+    pub(crate) fn common(shared: &Arc<Shared>, site: Site) -> Arc<Host> {
+        let is_common = |host: &Arc<Host>| {
+            ptr::eq(host.runtime.as_ptr(), &raw const **shared)
+                && host.extension.is::<Common>()
+                && host.is_open()
+        };
+        // Two hosts that are made at the same time serve as well.
+        let found = hosts().into_iter().find(is_common);
+        found.unwrap_or_else(|| Host::new(shared, site, Box::new(Common)))
     }
 
     /// Has the closure called once, when the host ends. It does not park, and does not panic.
@@ -316,25 +356,52 @@ impl Host {
         self.next_shard.fetch_add(1, Ordering::Relaxed)
     }
 
+    fn counts(&self) -> &Counts {
+        &self.counts[worker_index().unwrap_or(0) % self.counts.len()]
+    }
+
     pub(super) fn count_activation(&self) {
-        let index = worker_index().unwrap_or(0) % self.activations.len();
-        self.activations[index].0.fetch_add(1, Ordering::Relaxed);
+        self.counts().activations.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A record is about to wait.
+    pub(super) fn count_wait(&self) {
+        self.counts().waits_begun.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The wait of a record has ended, or has not begun after all.
+    pub(super) fn count_wait_ended(&self) {
+        self.counts().waits_ended.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(crate) fn count_panic(&self) {
         self.panicked.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// What it has done. Visits each record.
+    /// A record is closed since there was no stack for its coroutine.
+    pub(super) fn count_never_ran(&self) {
+        self.never_ran.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Whether the host has ended since its keeper could not begin.
+    pub(crate) fn has_no_keeper(&self) -> bool {
+        self.has_no_keeper.load(Ordering::Relaxed)
+    }
+
+    /// What it has done. The counts of idle records are read one after the other, while they change.
     pub(crate) fn totals(&self) -> Totals {
-        let mut idle = 0;
-        // SAFETY: listed entries are alive under the lock.
-        self.list.lock().for_each(|entry| idle += usize::from(unsafe { entry.as_ref() }.dormant.is_idle()));
+        let sum = |of: fn(&Counts) -> &AtomicU64| -> u64 {
+            self.counts.iter().map(|counts| of(counts).load(Ordering::Relaxed)).sum()
+        };
+        let ended = sum(|counts| &counts.waits_ended);
+        let idle = sum(|counts| &counts.waits_begun).saturating_sub(ended);
+        let open = self.open();
         Totals {
-            open: self.open(),
-            idle,
-            activations: self.activations.iter().map(|count| count.0.load(Ordering::Relaxed)).sum(),
+            open,
+            idle: usize::try_from(idle).unwrap_or(usize::MAX).min(open),
+            activations: sum(|counts| &counts.activations),
             panicked: self.panicked.load(Ordering::Relaxed),
+            never_ran: self.never_ran.load(Ordering::Relaxed),
         }
     }
 
@@ -508,7 +575,7 @@ impl Host {
         if std::mem::replace(&mut self.list.lock().keeper, true) {
             return Ok(());
         }
-        let keeper = Keeper(ManuallyDrop::new(Arc::clone(self)));
+        let keeper = Keeper { host: ManuallyDrop::new(Arc::clone(self)), begun: false };
         let Some(shared) = self.runtime.upgrade() else {
             return Err(io::Error::other("the runtime has shut down"));
         };
@@ -519,45 +586,99 @@ impl Host {
         Ok(())
     }
 
-    /// Visits the entries whose time has come. Returns when the next one is visited, or `None` if the keeper
-    /// has to end.
-    fn visit(&self) -> Option<Option<Instant>> {
-        let mut batch = Batch::new();
+    /// Visits entries whose time has come, up to a portion of them, and says what the keeper does next.
+    fn visit(&self) -> Visited {
+        let (mut batch, mut closing) = (Batch::new(), Batch::new());
         let now = self.now();
+        let mut visits = 0;
         let mut list = self.list.lock();
-        while let Some(bucket) = list.ticks.first_entry().filter(|bucket| *bucket.key() <= now) {
-            let mut at = bucket.remove();
-            while let Some(entry) = NonNull::new(at) {
-                // SAFETY: listed entries are alive under the lock. The rest of this list is reached through
-                // them alone.
-                unsafe {
-                    let this = entry.as_ref();
-                    at = this.next.load(Ordering::Relaxed);
-                    this.set_visited(0);
-                    let has_passed = || {
-                        let deadline = this.deadline.load(Ordering::SeqCst);
-                        deadline != 0 && full_tick(deadline, now) <= now
-                    };
-                    let fired = Dormant::fire_idle_if(entry.cast(), has_passed, Cause::Timeout, &mut batch);
-                    let tick = match this.deadline.load(Ordering::SeqCst) {
-                        _ if fired => None,
-                        0 => None,
-                        // It is queued to run if that time has passed: a moment later it has no deadline.
-                        deadline => Some(full_tick(deadline, now).max(now + 1)),
-                    };
-                    list.link(entry, tick);
+        while visits < PORTION
+            && let Some(mut bucket) = list.ticks.first_entry().filter(|bucket| *bucket.key() <= now)
+            && let Some(entry) = NonNull::new(*bucket.get())
+        {
+            visits += 1;
+            // SAFETY: listed entries are alive under the lock.
+            unsafe {
+                let this = entry.as_ref();
+                match this.next.load(Ordering::Relaxed).as_ref() {
+                    None => _ = bucket.remove(),
+                    Some(next) => {
+                        next.previous.store(ptr::null_mut(), Ordering::Relaxed);
+                        *bucket.get_mut() = this.next.load(Ordering::Relaxed);
+                    }
                 }
+                this.set_visited(0);
+                let deadline = Cell::new(0);
+                let has_passed = || {
+                    deadline.set(this.deadline.load(Ordering::SeqCst));
+                    deadline.get() != 0 && full_tick(deadline.get(), now) <= now
+                };
+                let mut fired = Batch::new();
+                let has_fired = Dormant::fire_idle_if(entry.cast(), has_passed, Cause::Timeout, &mut fired);
+                // The record is now this thread's, so the deadline is that of the wait that has ended.
+                let to = if deadline.get() & 1 != 0 { &mut closing } else { &mut batch };
+                to.append(&mut fired);
+                let tick = match this.deadline.load(Ordering::SeqCst) {
+                    _ if has_fired => None,
+                    0 => None,
+                    // It is queued to run if that time has passed: a moment later it has no deadline.
+                    deadline => Some(full_tick(deadline, now).max(now + 1)),
+                };
+                list.link(entry, tick);
             }
         }
         if list.is_empty() && !list.held {
             list.keeper = false;
-            return None;
+            return Visited::Over;
         }
         let next = list.ticks.first_key_value().map(|(tick, _)| *tick);
         drop(list);
         batch.wake();
-        Some(next.and_then(|tick| self.instant_of(tick)))
+        Dormant::close_all(&mut closing);
+        match next {
+            Some(tick) if tick <= now => Visited::More,
+            next => Visited::Until(next.and_then(|tick| self.instant_of(tick))),
+        }
     }
+}
+
+/// What the keeper does after a visit.
+enum Visited {
+    /// It goes on at once, once others have run.
+    More,
+    /// It sleeps.
+    Until(Option<Instant>),
+    /// It ends.
+    Over,
+}
+
+/// What the records of a runtime do at present.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Dormancy {
+    /// How many records exist.
+    pub(crate) records: usize,
+    /// How many of them wait.
+    pub(crate) idle: usize,
+    /// How often handlers have run.
+    pub(crate) activations: u64,
+}
+
+/// What the records of that runtime do.
+pub(crate) fn dormancy(shared: &Shared) -> Dormancy {
+    let mut sum = Dormancy::default();
+    for host in hosts().iter().filter(|host| ptr::eq(host.runtime.as_ptr(), shared)) {
+        let totals = host.totals();
+        sum.records += totals.open;
+        sum.idle += totals.idle;
+        sum.activations += totals.activations;
+    }
+    sum
+}
+
+/// All hosts of the process. The last reference to one may be among them, and dropping that runs a user's
+/// code.
+fn hosts() -> Vec<Arc<Host>> {
+    HOSTS.get().lock().unwrap_or_else(PoisonError::into_inner).iter().filter_map(Weak::upgrade).collect()
 }
 
 impl List {
@@ -632,16 +753,26 @@ impl List {
 }
 
 /// What the keeper has to do. If it is dropped early, since its runtime shuts down, its host ends.
-struct Keeper(ManuallyDrop<Arc<Host>>);
+struct Keeper {
+    host: ManuallyDrop<Arc<Host>>,
+    begun: bool,
+}
 
 impl Keeper {
     fn run(mut self) {
-        while let Some(next) = self.0.visit() {
-            let _ = wait_for(&self.0.changed, WaitReason::Activations, next);
-            self.0.changed.consume();
+        self.begun = true;
+        loop {
+            match self.host.visit() {
+                Visited::More => yield_now(),
+                Visited::Until(next) => {
+                    let _ = wait_for(&self.host.changed, WaitReason::Activations, next);
+                    self.host.changed.consume();
+                }
+                Visited::Over => break,
+            }
         }
         // SAFETY: it is not used again, as the destructor does not run.
-        unsafe { ManuallyDrop::drop(&mut self.0) };
+        unsafe { ManuallyDrop::drop(&mut self.host) };
         std::mem::forget(self);
     }
 }
@@ -649,7 +780,8 @@ impl Keeper {
 impl Drop for Keeper {
     fn drop(&mut self) {
         // SAFETY: a destructor runs once, and not after `run` has returned.
-        let host = unsafe { ManuallyDrop::take(&mut self.0) };
+        let host = unsafe { ManuallyDrop::take(&mut self.host) };
+        host.has_no_keeper.store(!self.begun, Ordering::Relaxed);
         contain_panic(|| host.cancel());
     }
 }

@@ -46,6 +46,11 @@ impl OpenFile {
         self.source.fd()
     }
 
+    /// What its calls wait for.
+    pub(crate) fn source(&self) -> &Source {
+        &self.source
+    }
+
     /// Takes the descriptor out.
     pub(crate) fn into_fd(self) -> OwnedFd {
         self.source.into_fd()

@@ -311,7 +311,7 @@ unsafe impl Subject for Source {
 }
 
 /// Sets the source's event again, since there may be more than the caller has taken.
-pub(super) fn set_again(source: &Source, direction: Direction) {
+pub(crate) fn set_again(source: &Source, direction: Direction) {
     let mut batch = Batch::new();
     source.set_ready(direction, &mut batch);
     batch.wake();

@@ -10,8 +10,9 @@ use crate::base::counted_threads::CountedThread;
 use crate::base::fork::{self, PerProcess};
 use crate::blocking::{running_calls, usage};
 use crate::coroutine::{Event, Holder, SubjectRef, WaitReason, last_lost_panic, lost_panics};
+use crate::descriptor::{Dormancy, dormancy};
 use crate::sched::{
-    self, BlockedThread, Cancel, Captured, CapturedRuntime, CapturedWorker, Detail, Phase, Woken,
+    self, BlockedThread, Cancel, Captured, CapturedRuntime, CapturedWorker, Detail, Phase, Shared, Woken,
 };
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::Thread;
@@ -104,15 +105,16 @@ pub(super) fn alone() -> MutexGuard<'static, ()> {
 pub(super) fn collect() -> Dump {
     let _alone = alone();
     let (time, began) = (SystemTime::now(), Instant::now());
-    let captured: Vec<_> =
-        sched::runtimes().iter().map(|shared| sched::capture(shared, Detail::Stacks)).collect();
+    let capture = |shared: &Arc<Shared>| (sched::capture(shared, Detail::Stacks), dormancy(shared));
+    let captured: Vec<_> = sched::runtimes().iter().map(capture).collect();
     let mut threads = Vec::new();
     sched::for_each_blocked_thread(|blocked| threads.push(ThreadDump::of(blocked)));
     let blocking = BlockingDump::now();
     // This takes long at first.
-    let coroutines = captured.iter().flat_map(|runtime| &runtime.coroutines);
+    let coroutines = captured.iter().flat_map(|(runtime, _)| &runtime.coroutines);
     let stacks = Stacks::of(coroutines.filter_map(|coroutine| coroutine.trace.as_ref()));
-    let runtimes = captured.into_iter().map(|runtime| RuntimeDump::of(runtime, &stacks)).collect();
+    let of = |(runtime, dormancy)| RuntimeDump::of(runtime, dormancy, &stacks);
+    let runtimes = captured.into_iter().map(of).collect();
     let (lost_panics, last_lost_panic) = (lost_panics(), last_lost_panic());
     Dump { time, took: began.elapsed(), runtimes, threads, blocking, lost_panics, last_lost_panic }
 }
@@ -132,7 +134,7 @@ impl BlockingDump {
 }
 
 impl RuntimeDump {
-    fn of(captured: CapturedRuntime, stacks: &Stacks) -> RuntimeDump {
+    fn of(captured: CapturedRuntime, dormancy: Dormancy, stacks: &Stacks) -> RuntimeDump {
         let now = captured.at;
         let of = |coroutine| CoroutineDump::of(coroutine, now, stacks);
         let mut coroutines: Vec<_> = captured.coroutines.into_iter().map(of).collect();
@@ -152,6 +154,8 @@ impl RuntimeDump {
                 (false, false) => RuntimeMode::Pinned,
             },
             unstarted: captured.injected + at_workers,
+            idle_connections: dormancy.idle,
+            active_connections: dormancy.records - dormancy.idle,
             complete: coroutines.iter().all(|coroutine| coroutine.complete),
             workers,
             coroutines,

@@ -49,6 +49,11 @@ pub struct RuntimeDump {
     /// queued at its workers. They have no stack yet, and are not among `coroutines`. With mobile homes the
     /// queues also hold homes, and in migrating mode started coroutines: then it is a little too large.
     pub unstarted: usize,
+    /// How many connections of [`net::serve`](crate::net::serve()), and records of
+    /// [`task::on_ready`](crate::task::on_ready()), wait. They have no coroutines.
+    pub idle_connections: usize,
+    /// How many of them have a coroutine.
+    pub active_connections: usize,
     /// Whether all of its coroutines are complete: see [`CoroutineDump::complete`].
     pub complete: bool,
 }

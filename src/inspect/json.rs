@@ -167,6 +167,8 @@ pub(super) fn write_runtime_head(object: &mut Object<'_>, runtime: &RuntimeDump)
     object.string("mode", mode);
     object.value("complete", runtime.complete);
     object.value("unstarted", runtime.unstarted);
+    object.value("idle_connections", runtime.idle_connections);
+    object.value("active_connections", runtime.active_connections);
 }
 
 pub(super) fn write_worker(object: &mut Object<'_>, worker: &WorkerDump) {

@@ -129,6 +129,10 @@ fn write_runtime(runtime: &RuntimeDump, known: &Known<'_>, f: &mut Formatter<'_>
     let states = states.into_iter().filter(|(count, _)| *count > 0);
     let states: Vec<_> = states.map(|(count, state)| format!("{count} {state}")).collect();
     writeln!(f, "coroutines: {}", if states.is_empty() { "none".to_owned() } else { states.join(", ") })?;
+    if runtime.idle_connections + runtime.active_connections > 0 {
+        let (idle, active) = (runtime.idle_connections, runtime.active_connections);
+        writeln!(f, "  connections: {idle} idle, without coroutines; {active} active")?;
+    }
     for worker in &runtime.workers {
         write_worker(worker, runtime, f)?;
     }

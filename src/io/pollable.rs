@@ -6,7 +6,7 @@
 use super::{ReadShared, WriteShared};
 use crate::base::sys::set_nonblocking;
 use crate::coroutine::WaitReason;
-use crate::descriptor::{Attempt, OpenFile, deadline_after};
+use crate::descriptor::{Attempt, OpenFile, WatchedFile, WatchedParts, deadline_after};
 use crate::netpoll::{Direction, Source};
 use std::fmt;
 use std::fs::File;
@@ -352,6 +352,12 @@ impl<T> Pollable<T> {
     pub fn close(&self) -> io::Result<()> {
         self.watched.file.close();
         Ok(())
+    }
+}
+
+impl<T> WatchedParts for Pollable<T> {
+    fn file(&self) -> Option<WatchedFile<'_>> {
+        Some(WatchedFile::new(self.watched.file.source()))
     }
 }
 

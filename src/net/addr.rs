@@ -24,6 +24,11 @@ impl RawAddr {
         ((&raw const self.storage).cast(), self.len)
     }
 
+    /// Whether the kernel has written no address at all.
+    pub(super) fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
     /// The address family, as `socket` takes it.
     pub(super) fn family(&self) -> libc::c_int {
         libc::c_int::from(self.storage.ss_family)

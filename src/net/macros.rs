@@ -11,6 +11,12 @@ macro_rules! conversions {
             }
         }
 
+        impl crate::descriptor::WatchedParts for $ours {
+            fn file(&self) -> Option<crate::descriptor::WatchedFile<'_>> {
+                Some(crate::descriptor::WatchedFile::new(self.socket.file.source()))
+            }
+        }
+
         impl std::os::fd::AsRawFd for $ours {
             fn as_raw_fd(&self) -> std::os::fd::RawFd {
                 self.socket.fd().as_raw_fd()

@@ -96,11 +96,13 @@
 // Rank 9. From the bottom: `options` (socket options), `sys` (what differs between systems), `addr` (the
 // kernel's addresses), `linger`, `socket` (what all sockets share), `transfer` and `accept` (its calls that
 // wait), `tcp_setup` (how TCP sockets are made). `macros` has what only a macro can share. `resolve` looks
-// names up on the pool for blocking calls. `server` is one whose idle connections have no stacks.
+// names up on the pool for blocking calls. `server` is one whose idle connections have no stacks; `listen` is
+// what it needs of a listener.
 
 mod accept;
 mod addr;
 mod linger;
+mod listen;
 mod macros;
 mod options;
 mod resolve;
@@ -116,6 +118,7 @@ mod udp_socket;
 pub mod unix;
 
 pub use crate::descriptor::{Next, Why};
+pub use listen::Listen;
 pub use resolve::ToSocketAddrs;
 pub use server::{Conn, ConnWaker, ServeHandle, ServeMetrics, ServeOptions, serve};
 #[doc(no_inline)]

@@ -17,10 +17,10 @@
 //! Invariant: an [`Inner`] has a buffer while its handler runs.
 
 use super::linger;
+use super::listen::Listen;
 use super::options::set_option;
-use super::socket::name;
+use super::socket::{Short, name};
 use super::sys;
-use super::tcp_listener::TcpListener;
 use super::{IpAddr, Shutdown, SocketAddr};
 use crate::base::sys::{check, nonblocking};
 use crate::coroutine::{WaitReason, contain_panic};
@@ -69,19 +69,21 @@ const MAX_LEN: usize = 1 << 30;
 /// accepted. It is dropped with the connection: in a coroutine, or on the thread that shuts the server down.
 ///
 /// This parks until the server is shut down by [`ServeHandle::shutdown`], or the listener is closed, and all
-/// connections have ended. Either way all clones of the listener are closed. It may be called on a plain
-/// thread, and blocks it then; handlers run in the default runtime. If the caller is cancelled, or the
+/// connections have ended. Either way all clones of the listener are closed. The listener is a
+/// [`TcpListener`](super::TcpListener) or a [`UnixListener`](super::UnixListener). This may be called on a
+/// plain thread, and blocks it then; handlers run in the default runtime. If the caller is cancelled, or the
 /// runtime shuts down, idle connections are closed and running handlers are cancelled.
 ///
 /// What the handler has captured is dropped when the last [`ServeHandle`] and the last [`ConnWaker`] are
-/// gone, which may be some time after this has returned. A server that finds no stack for its own coroutine
-/// ends as if it had been shut down.
+/// gone, which may be some time after this has returned.
 ///
 /// # Errors
 ///
 /// - The listener's error, if it cannot accept any more. A shortage of descriptors is none: see
-///   [`TcpListener::accept`].
+///   [`TcpListener::accept`](super::TcpListener::accept).
 /// - `InvalidInput` if the options were used for another server.
+/// - `OutOfMemory` if there was no stack for the coroutine that observes the time limits. The connections are
+///   closed then.
 /// - On a plain thread, if the default runtime cannot start.
 ///
 /// # Examples
@@ -116,8 +118,9 @@ const MAX_LEN: usize = 1 << 30;
 /// # .unwrap();
 /// ```
 #[track_caller]
-pub fn serve<S, F>(listener: TcpListener, options: ServeOptions, handler: F) -> io::Result<()>
+pub fn serve<L, S, F>(listener: L, options: ServeOptions, handler: F) -> io::Result<()>
 where
+    L: Listen,
     S: Default + Send + 'static,
     F: Fn(&mut Conn<'_, S>) -> io::Result<Next> + Send + Sync + 'static,
 {
@@ -126,6 +129,7 @@ where
     let shared = runtime_here()?;
     let server = Server {
         handler,
+        short: if listener.drains_if_short() { Short::Drained } else { Short::Nothing },
         pools: (0..shared.config().workers).map(|_| Pool::default()).collect(),
         peers: (limits.per_peer < usize::MAX).then(Default::default),
         limits,
@@ -137,8 +141,7 @@ where
         (idle, request) => idle.or(request),
     };
     let host = Host::new(&shared, site, Box::new(server));
-    let closer = listener.try_clone()?;
-    host.on_end(move || _ = closer.close());
+    host.on_end(listener.close_handle());
     control.begin(&host)?;
     let serving = Serving { host, control };
     let Serving { host, control } = &serving;
@@ -146,13 +149,13 @@ where
     let server = host.extension.downcast_ref::<Server<S, F>>().expect("made above");
     let ended = loop {
         host.wait_for_room(limits.connections);
-        let (fd, peer) = match listener.accept_fd() {
+        let (fd, peer) = match listener.accept_connection() {
             Ok(accepted) => accepted,
             Err(_) if listener.is_closed() => break Ok(()),
             Err(error) => break Err(error),
         };
-        if let Some(peers) = &server.peers
-            && !peers.lock().enter(fd.as_raw_fd(), peer.ip(), limits.per_peer)
+        if let Some((peers, peer)) = server.peers.as_ref().zip(peer)
+            && !peers.lock().enter(fd.as_raw_fd(), peer, limits.per_peer)
         {
             control.refused.fetch_add(1, Ordering::Relaxed);
             close(fd);
@@ -168,14 +171,17 @@ where
             continue;
         };
         let inner = Inner { source: ManuallyDrop::new(sys::source(fd.take())), lent: None, state };
-        if adopt(host, Served::<S, F> { inner, handler: PhantomData }, first_limit).is_err() && host.is_open()
-        {
+        let record = Served::<S, F> { inner, handler: PhantomData };
+        if adopt(host, record, first_limit, true, |_| ()).is_err() && host.is_open() {
             control.failed.fetch_add(1, Ordering::Relaxed);
         }
     };
     host.drain();
     host.wait_until_empty(None);
-    ended
+    match host.has_no_keeper() {
+        true => Err(io::Error::new(ErrorKind::OutOfMemory, "no stack for the coroutine of the time limits")),
+        false => ended,
+    }
 }
 
 /// Closes the socket of a new connection. A `SO_LINGER` that it has from its listener does not block the
@@ -303,7 +309,7 @@ impl ServeOptions {
     }
 
     /// Closes a new connection at once if there are so many from its address already. IPv6 addresses with the
-    /// same first 64 bits count as one.
+    /// same first 64 bits count as one. Connections of a Unix listener have no address, and no such limit.
     #[must_use]
     pub fn max_connections_per_peer(mut self, most: usize) -> ServeOptions {
         self.limits.per_peer = most.max(1);
@@ -400,7 +406,7 @@ impl ServeHandle {
         false
     }
 
-    /// What the server has done. Visits each connection.
+    /// What the server has done.
     pub fn metrics(&self) -> ServeMetrics {
         let totals = match &*self.control.stage.lock() {
             Stage::New | Stage::Stopped => Totals::default(),
@@ -414,7 +420,7 @@ impl ServeHandle {
             accepted: count(&self.control.accepted),
             refused: count(&self.control.refused),
             activations: totals.activations,
-            failed: count(&self.control.failed),
+            failed: count(&self.control.failed) + totals.never_ran,
             panicked: totals.panicked,
         }
     }
@@ -434,7 +440,7 @@ pub struct ServeMetrics {
     pub refused: u64,
     /// How often the handler was called.
     pub activations: u64,
-    /// Connections that have ended with an error of the handler, or could not begin.
+    /// Connections that have ended with an error of the handler, could not begin, or found no stack for it.
     pub failed: u64,
     /// Connections that have ended with a panic of the handler.
     pub panicked: u64,
@@ -494,6 +500,7 @@ struct Server<S, F> {
     pools: Box<[Pool]>,
     peers: Option<parking_lot::Mutex<Peers>>,
     limits: Limits,
+    short: Short,
     failed: Arc<AtomicU64>,
     state: PhantomData<fn() -> S>,
 }
@@ -549,6 +556,8 @@ struct Lent {
     read_deadline: Option<Instant>,
     write_limit: Option<Duration>,
     max_unread: usize,
+    /// What a receive of fewer bytes than there is room for means.
+    short: Short,
 }
 
 impl Lent {
@@ -567,6 +576,7 @@ impl Lent {
             read_deadline: None,
             write_limit: None,
             max_unread: 0,
+            short: Short::Nothing,
         })
     }
 
@@ -709,8 +719,8 @@ impl<S> Conn<'_, S> {
         lent.has_read = true;
         let place = &mut lent.bytes[lent.end..room];
         let n = match lent.at_once {
-            true => receive_at_once(source, place)?,
-            false => receive(source, place, lent.read_deadline)?,
+            true => receive_at_once(source, place, lent.short)?,
+            false => receive(source, place, lent.short, lent.read_deadline)?,
         };
         lent.end += n;
         lent.progress |= n > 0;
@@ -722,12 +732,13 @@ impl<S> Conn<'_, S> {
     ///
     /// # Errors
     ///
-    /// As `getpeername(2)`: `NotConnected` if the connection is gone.
+    /// As `getpeername(2)`: `NotConnected` if the connection is gone. `InvalidInput` for a connection of a
+    /// Unix listener.
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
         name(self.inner.source.fd(), libc::getpeername)
     }
 
-    /// The local address.
+    /// The local address. `InvalidInput` for a connection of a Unix listener.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         name(self.inner.source.fd(), libc::getsockname)
     }
@@ -764,17 +775,17 @@ impl<S> Conn<'_, S> {
     }
 }
 
-fn receive_at_once(source: &Source, buf: &mut [u8]) -> io::Result<usize> {
+fn receive_at_once(source: &Source, buf: &mut [u8], short: Short) -> io::Result<usize> {
     if !source.event(Direction::Read).is_set() {
         return Err(would_block());
     }
-    receive(source, buf, Some(Instant::now())).map_err(|error| match error.kind() {
+    receive(source, buf, short, Some(Instant::now())).map_err(|error| match error.kind() {
         ErrorKind::TimedOut => would_block(),
         _ => error,
     })
 }
 
-fn receive(source: &Source, buf: &mut [u8], deadline: Option<Instant>) -> io::Result<usize> {
+fn receive(source: &Source, buf: &mut [u8], short: Short, deadline: Option<Instant>) -> io::Result<usize> {
     let len = buf.len().min(MAX_LEN);
     if len == 0 {
         return Ok(0);
@@ -785,8 +796,8 @@ fn receive(source: &Source, buf: &mut [u8], deadline: Option<Instant>) -> io::Re
         Ok(match got.map(|n| n as usize) {
             None => Attempt::WouldBlock,
             // Zero bytes are the end of the stream, where each call returns at once.
-            Some(n) if n == 0 || n >= len => Attempt::Done(n),
-            Some(n) => Attempt::Drained(n),
+            Some(n) if n > 0 && n < len && short == Short::Drained => Attempt::Drained(n),
+            Some(n) => Attempt::Done(n),
         })
     });
     received.map_err(timed_out)
@@ -809,8 +820,8 @@ impl<S> Read for Conn<'_, S> {
             return Ok(n);
         }
         lent.has_read = true;
-        let deadline = lent.read_deadline;
-        let n = receive(&self.inner.source, buf, deadline)?;
+        let (short, deadline) = (lent.short, lent.read_deadline);
+        let n = receive(&self.inner.source, buf, short, deadline)?;
         if n == 0 && !buf.is_empty() {
             self.lent_mut().ended = true;
         }
@@ -842,14 +853,14 @@ impl<S> Write for Conn<'_, S> {
         if len == 0 {
             return Ok(0);
         }
-        let deadline = self.lent().write_limit.and_then(deadline_after);
+        let (short, deadline) = (self.lent().short, self.lent().write_limit.and_then(deadline_after));
         let sent = perform(&self.inner.source, Direction::Write, WaitReason::Write, deadline, |fd| {
             // SAFETY: the buffer has `len` bytes.
             let put = nonblocking(|| unsafe { sys::send(fd, buf.as_ptr().cast(), len, sys::SEND) })?;
             Ok(match put.map(|n| n as usize) {
                 None => Attempt::WouldBlock,
-                Some(n) if n >= len => Attempt::Done(n),
-                Some(n) => Attempt::Drained(n),
+                Some(n) if n < len && short == Short::Drained => Attempt::Drained(n),
+                Some(n) => Attempt::Done(n),
             })
         });
         sent.map_err(timed_out)
@@ -990,7 +1001,7 @@ impl<S> Inner<S> {
         };
         (lent.ended, lent.progress, lent.consumed, lent.has_read) = (false, false, false, false);
         lent.why = active.why;
-        (lent.write_limit, lent.max_unread) = (limits.write, limits.unread);
+        (lent.write_limit, lent.max_unread, lent.short) = (limits.write, limits.unread, server.short);
         lent.read_deadline = match limits.request {
             // A read that would wait fails at once.
             _ if active.why == Why::Limit => Some(Instant::now()),

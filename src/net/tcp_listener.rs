@@ -7,7 +7,7 @@ use super::options::set_option;
 use super::resolve::{ToSocketAddrs, each_address};
 use super::socket::{self, Short, Socket, describe};
 use super::tcp_stream::TcpStream;
-use super::{SocketAddr, tcp_setup};
+use super::{IpAddr, SocketAddr, listen, tcp_setup};
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -92,19 +92,19 @@ impl TcpListener {
     /// `NotConnected` after [`close`](Self::close); `InvalidInput` for a socket that does not listen. In
     /// non-blocking mode `WouldBlock`, and the system's error for a shortage.
     pub fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
-        let (fd, peer) = self.socket.accept()?;
-        Ok((TcpStream::from_socket(Socket::new(fd, Short::Drained)), SocketAddr::try_from(&peer)?))
+        let (fd, peer) = self.accept_fd()?;
+        Ok((TcpStream::from_socket(Socket::new(fd, Short::Drained)), peer))
     }
 
     /// As `accept`, and returns the bare descriptor of the connection.
-    pub(super) fn accept_fd(&self) -> io::Result<(OwnedFd, SocketAddr)> {
-        let (fd, peer) = self.socket.accept()?;
-        Ok((fd, SocketAddr::try_from(&peer)?))
-    }
-
-    /// Whether `close` was called.
-    pub(super) fn is_closed(&self) -> bool {
-        self.socket.is_closed()
+    fn accept_fd(&self) -> io::Result<(OwnedFd, SocketAddr)> {
+        loop {
+            let (fd, peer) = self.socket.accept()?;
+            // Some systems return a connection that has failed already, without its address.
+            if !peer.is_empty() {
+                return Ok((fd, SocketAddr::try_from(&peer)?));
+            }
+        }
     }
 
     /// An iterator over the connections, as [`std::net::TcpListener::incoming`]. Its `next` calls
@@ -208,6 +208,25 @@ impl Iterator for Incoming<'_> {
 
 // A closed listener stays closed.
 impl std::iter::FusedIterator for Incoming<'_> {}
+
+impl listen::Sealed for TcpListener {
+    fn accept_connection(&self) -> io::Result<(OwnedFd, Option<IpAddr>)> {
+        self.accept_fd().map(|(fd, peer)| (fd, Some(peer.ip())))
+    }
+
+    fn drains_if_short(&self) -> bool {
+        true
+    }
+
+    fn close_handle(&self) -> Box<dyn FnOnce() + Send> {
+        let socket = Arc::clone(&self.socket);
+        Box::new(move || socket.close())
+    }
+
+    fn is_closed(&self) -> bool {
+        self.socket.is_closed()
+    }
+}
 
 impl fmt::Debug for TcpListener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -77,16 +77,18 @@ pub(crate) struct Source {
     /// Whether the file is known to be non-blocking.
     nonblocking: AtomicBool,
     closed: AtomicBool,
-    /// For files whose blocked threads nothing else can wake.
-    close_pipe: Option<Box<Mutex<ClosePipe>>>,
-    /// The futures that wait for it, once there was one.
-    futures: OnceBox<Futures>,
+    /// What few sources have.
+    extras: OnceBox<Extras>,
 }
 
-/// The future that waits for a source to be readable, and the one that waits for it to be writable.
+/// What few sources have. It is apart from the others, which are small.
 #[derive(Default)]
-struct Futures {
+struct Extras {
+    /// For files whose blocked threads nothing else can wake.
+    close_pipe: Option<Mutex<ClosePipe>>,
+    /// The future that waits for the source to be readable.
     read: Slot,
+    /// The future that waits for it to be writable.
     write: Slot,
 }
 
@@ -121,8 +123,7 @@ impl Source {
             binding: Mutex::new(Rank::Binding, None),
             nonblocking: AtomicBool::new(false),
             closed: AtomicBool::new(false),
-            close_pipe: None,
-            futures: OnceBox::new(),
+            extras: OnceBox::new(),
         }
     }
 
@@ -138,7 +139,8 @@ impl Source {
     /// wake threads that block on it. `close` wakes them by a pipe.
     pub(crate) fn new_with_close_pipe(fd: OwnedFd) -> Source {
         let mut source = Source::new_nonblocking(fd);
-        source.close_pipe = Some(Box::new(Mutex::new(Rank::Binding, ClosePipe::Absent)));
+        let close_pipe = Some(Mutex::new(Rank::Binding, ClosePipe::Absent));
+        source.extras = OnceBox::with_value(Box::new(Extras { close_pipe, ..Extras::default() }));
         source
     }
 
@@ -249,7 +251,7 @@ impl Source {
         self.unbind();
         self.readiness.read.set_for_good(batch);
         self.readiness.write.set_for_good(batch);
-        if let Some(pipe) = &self.close_pipe {
+        if let Some(pipe) = self.close_pipe() {
             *pipe.lock() = ClosePipe::Closed;
         }
     }
@@ -262,7 +264,7 @@ impl Source {
         deadline: Option<Instant>,
         backoff: &mut Backoff,
     ) -> io::Result<bool> {
-        let reader = match &self.close_pipe {
+        let reader = match self.close_pipe() {
             None => None,
             Some(pipe) => match pipe.lock().reader()? {
                 None => return Ok(true),
@@ -286,10 +288,10 @@ impl Source {
         let interest = Interest::new(Arc::clone(&self.readiness), direction);
         let Some(awaiting) = Awaiting::list(interest, waker.clone()) else { return false };
         self.arm(direction);
-        let futures = self.futures.get_or_init(Box::default);
+        let extras = self.extras.get_or_init(Box::default);
         let slot = match direction {
-            Direction::Read => &futures.read,
-            Direction::Write => &futures.write,
+            Direction::Read => &extras.read,
+            Direction::Write => &extras.write,
         };
         let former = slot.lock().unwrap_or_else(PoisonError::into_inner).replace(awaiting);
         // Not under the lock: dropping a waker runs a user's code.
@@ -306,10 +308,13 @@ impl Source {
         unsafe {
             std::ptr::drop_in_place(&raw mut this.readiness);
             std::ptr::drop_in_place(&raw mut this.binding);
-            std::ptr::drop_in_place(&raw mut this.close_pipe);
-            std::ptr::drop_in_place(&raw mut this.futures);
+            std::ptr::drop_in_place(&raw mut this.extras);
             std::ptr::read(&raw const this.fd)
         }
+    }
+
+    fn close_pipe(&self) -> Option<&Mutex<ClosePipe>> {
+        self.extras.get()?.close_pipe.as_ref()
     }
 
     fn unbind(&self) {

@@ -82,7 +82,7 @@
 //!             stacks: [stack], blocking, lost_panics
 //! runtime     name, phase: "running" | "closing" | "abandoned",
 //!             mode: "pinned" | "mobile_homes" | "migrating", complete, unstarted,
-//!             workers: [worker], coroutines: [coroutine]
+//!             idle_connections, active_connections, workers: [worker], coroutines: [coroutine]
 //! worker      index, state: "asleep" | "awake" | "running" | "left", coroutine: id | null, live, assigned,
 //!             queued, since_poll_ms, blocked_in: call | null
 //! coroutine   id, name: string | null, spawned_at: {file, line, column}, parent: id | null,

@@ -3,6 +3,7 @@
 use crate::base::histogram::Histogram;
 use crate::blocking::usage;
 use crate::coroutine::{WAIT_REASONS, lost_panics};
+use crate::descriptor::dormancy;
 use crate::inspect;
 use crate::sched::{self, FileWay, RingState, Shared, WorkerCounts, current_runtime};
 use crate::stack;
@@ -47,6 +48,9 @@ pub struct Metrics {
     /// [`JoinError::NoStack`](crate::task::JoinError::NoStack). If nobody joins such a coroutine, a line on
     /// stderr says so, at most every ten seconds.
     pub no_stack: u64,
+    /// The connections of [`net::serve`](crate::net::serve()), and what was passed to
+    /// [`task::on_ready`](crate::task::on_ready()).
+    pub activations: ActivationMetrics,
     /// How many coroutines of the process have panicked, and nobody has joined them to hear of it: they were
     /// detached, or the handle was dropped later. A panic that ends its scope counts as well.
     pub lost_panics: u64,
@@ -58,6 +62,19 @@ pub struct Metrics {
     pub blocking_idle: usize,
     /// Calls that wait for a thread of that pool.
     pub blocking_queued: usize,
+}
+
+/// What has a coroutine only while there is something to do: the connections of
+/// [`net::serve`](crate::net::serve()), and what was passed to [`task::on_ready`](crate::task::on_ready()).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ActivationMetrics {
+    /// How many of them wait, and have no coroutine.
+    pub idle: usize,
+    /// How many of them have one.
+    pub active: usize,
+    /// How often their handlers have run.
+    pub runs: u64,
 }
 
 /// The [mobile homes](super::Builder::homes) of a runtime.
@@ -237,7 +254,7 @@ pub(crate) fn metrics_of_all() -> Vec<(String, Metrics)> {
 }
 
 pub(super) fn collect(shared: &Shared) -> Metrics {
-    let pool = usage();
+    let (pool, dormancy) = (usage(), dormancy(shared));
     let (injected, yielded) = shared.count_waiting();
     let (run_delay, parks) = accounts(shared);
     Metrics {
@@ -253,6 +270,11 @@ pub(super) fn collect(shared: &Shared) -> Metrics {
         parks,
         stacks: StackMetrics::now(),
         no_stack: shared.no_stack(),
+        activations: ActivationMetrics {
+            idle: dormancy.idle,
+            active: dormancy.records - dormancy.idle,
+            runs: dormancy.activations,
+        },
         lost_panics: lost_panics(),
         deadlocks: inspect::deadlocks_reported(),
         blocking_threads: pool.threads,

@@ -111,6 +111,8 @@ pub use handle::Runtime;
 pub use homes::{Homes, homes_supported};
 #[cfg(feature = "dashboard")]
 pub(crate) use metrics::metrics_of_all;
-pub use metrics::{HomeMetrics, IoUring, Metrics, ParkMetrics, StackMetrics, WorkerMetrics, metrics};
+pub use metrics::{
+    ActivationMetrics, HomeMetrics, IoUring, Metrics, ParkMetrics, StackMetrics, WorkerMetrics, metrics,
+};
 #[cfg(feature = "metrics")]
 pub use reporter::MetricsReporter;

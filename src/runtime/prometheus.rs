@@ -81,6 +81,12 @@ impl Metrics {
         text.sample("sward_stack_bytes", &[("state", &"cached")], stacks.cached_bytes);
         let help = "Coroutines that got no stack, and so never ran.";
         text.one("sward_no_stack_total", Kind::Counter, help, self.no_stack);
+        let activations = &self.activations;
+        text.family("sward_connections", &Kind::Gauge, "Records of net::serve and task::on_ready.");
+        text.sample("sward_connections", &[("state", &"idle")], activations.idle);
+        text.sample("sward_connections", &[("state", &"active")], activations.active);
+        let help = "Runs of the handlers of net::serve and task::on_ready.";
+        text.one("sward_activations_total", Kind::Counter, help, activations.runs);
         let help = "Panics of coroutines that nobody has joined.";
         text.one("sward_lost_panics_total", Kind::Counter, help, self.lost_panics);
         let help = "Deadlocks that the process has reported.";

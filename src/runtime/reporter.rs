@@ -95,6 +95,9 @@ impl MetricsReporter {
         gauge!("sward_stack_bytes", "state" => "in_use").set(stacks.in_use_bytes as f64);
         gauge!("sward_stack_bytes", "state" => "cached").set(stacks.cached_bytes as f64);
         counter!("sward_no_stack_total").absolute(metrics.no_stack);
+        gauge!("sward_connections", "state" => "idle").set(metrics.activations.idle as f64);
+        gauge!("sward_connections", "state" => "active").set(metrics.activations.active as f64);
+        counter!("sward_activations_total").absolute(metrics.activations.runs);
         counter!("sward_deadlocks_total").absolute(metrics.deadlocks as u64);
         counter!("sward_lost_panics_total").absolute(metrics.lost_panics);
         for park in &metrics.parks {

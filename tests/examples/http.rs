@@ -8,7 +8,17 @@ use std::time::Duration;
 
 #[test]
 fn http_answers_valid_and_invalid_requests() {
-    let Some(server) = Server::start("http", &["--head-seconds", "1"]) else { return };
+    answers_valid_and_invalid_requests(&["--head-seconds", "1"]);
+}
+
+/// The same without coroutines for idle connections.
+#[test]
+fn http_answers_valid_and_invalid_requests_in_activations() {
+    answers_valid_and_invalid_requests(&["--head-seconds", "1", "--serve"]);
+}
+
+fn answers_valid_and_invalid_requests(arguments: &[&str]) {
+    let Some(server) = Server::start("http", arguments) else { return };
     let get = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
     let close = "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
 
@@ -52,8 +62,10 @@ pub(crate) fn strict_talk(server: &Server, request: &[u8]) -> String {
 
 #[test]
 fn http_keeps_to_the_rfc() {
-    let Some(server) = Server::start("http", &[]) else { return };
-    crate::programs::http::drive(|request| strict_talk(&server, request.as_bytes()));
+    for arguments in [&[][..], &["--serve"]] {
+        let Some(server) = Server::start("http", arguments) else { return };
+        crate::programs::http::drive(|request| strict_talk(&server, request.as_bytes()));
+    }
 }
 
 /// A client that sends everything before it reads still gets its answer.

@@ -14,7 +14,17 @@ fn command(words: &[&str]) -> String {
 
 #[test]
 fn redis_carries_commands_out() {
-    let Some(server) = Server::start("redis", &[]) else { return };
+    carries_commands_out(&[]);
+}
+
+/// The same without coroutines for idle connections.
+#[test]
+fn redis_carries_commands_out_in_activations() {
+    carries_commands_out(&["--serve"]);
+}
+
+fn carries_commands_out(arguments: &[&str]) {
+    let Some(server) = Server::start("redis", arguments) else { return };
     let mut stream = server.connect();
     for (words, expected) in [
         (&["PING"][..], "+PONG\r\n"),

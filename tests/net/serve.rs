@@ -1,7 +1,8 @@
 //! A server whose idle connections have no coroutines: `serve`.
 
 use crate::common::{
-    CountOnDrop, LONG, MOMENT, Random, SHORT, eventually, in_runtime, kind, listen, one_worker, two_workers,
+    CountOnDrop, Folder, LONG, MOMENT, Random, SHORT, eventually, in_runtime, kind, listen, one_worker,
+    two_workers,
 };
 use std::io::{self, BufRead, ErrorKind, Read, Write};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,7 +10,8 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 use sward::net::{
-    Conn, ConnWaker, Next, ServeHandle, ServeMetrics, ServeOptions, SocketAddr, TcpStream, Why, serve,
+    Conn, ConnWaker, Next, ServeHandle, ServeMetrics, ServeOptions, SocketAddr, TcpStream, UnixListener,
+    UnixStream, Why, serve,
 };
 use sward::task::JoinHandle;
 
@@ -951,4 +953,104 @@ fn a_connection_that_begins_during_a_shutdown_is_closed() {
             drop(connects.join());
         });
     }
+}
+
+/// More limits pass at the same time than the keeper visits in one portion.
+#[test]
+fn limits_that_pass_at_once_close_all() {
+    in_runtime(|| {
+        let server = Server::echo(ServeOptions::new().idle_limit(10 * MOMENT));
+        let mut clients: Vec<_> = (0..600).map(|_| server.connect()).collect();
+        for client in &mut clients {
+            reads_end(client);
+        }
+        server.until_idle(0);
+        let metrics = server.end();
+        assert_eq!((metrics.accepted, metrics.failed, metrics.panicked), (600, 0, 0));
+    });
+}
+
+/// The connection goes over to another coroutine now and then, which any worker may take.
+#[test]
+fn a_connection_that_sends_without_pause_stays_in_no_coroutine() {
+    const LINES: usize = 2_000;
+    in_runtime(|| {
+        let ids = Arc::new(Mutex::new(std::collections::HashSet::new()));
+        let seen = ids.clone();
+        let server = Server::start(ServeOptions::new(), move |conn: &mut Conn| {
+            let Some(end) = conn.buffer().iter().position(|byte| *byte == b'\n') else {
+                return conn.fill().map(|_| Next::Idle);
+            };
+            seen.lock().expect("no panic").insert(sward::task::current().id());
+            let line = conn.buffer()[..=end].to_vec();
+            conn.consume(end + 1);
+            conn.write_all(&line)?;
+            Ok(Next::Idle)
+        });
+        let mut client = server.connect();
+        let sent = "x\n".repeat(LINES);
+        client.write_all(sent.as_bytes()).expect("written");
+        let mut got = vec![0; sent.len()];
+        client.read_exact(&mut got).expect("read");
+        assert!(got == sent.as_bytes());
+        let coroutines = ids.lock().expect("no panic").len();
+        assert!(coroutines >= LINES / 200, "{coroutines}");
+        server.end();
+    });
+}
+
+#[test]
+fn unix_connections_are_served() {
+    in_runtime(|| {
+        let folder = Folder::new();
+        let path = folder.at("socket");
+        let listener = UnixListener::bind(&path).expect("bound");
+        let options = ServeOptions::new().max_connections_per_peer(1);
+        let handle = options.handle();
+        let runs = sward::spawn(move || serve(listener, options, echo));
+        let mut clients: Vec<_> = (0..5).map(|_| UnixStream::connect(&path).expect("connected")).collect();
+        for _ in 0..3 {
+            for client in &mut clients {
+                let sent = [7; 10_000];
+                client.write_all(&sent).expect("written");
+                let mut got = [0; 10_000];
+                client.read_exact(&mut got).expect("read");
+                assert!(got == sent);
+            }
+        }
+        assert_eq!(handle.metrics().connections, 5);
+        assert!(handle.shutdown(LONG));
+        assert_eq!(clients[0].read(&mut [0]).expect("the end"), 0);
+        runs.join().expect("no panic").expect("no error");
+    });
+}
+
+#[test]
+fn metrics_and_dumps_count_connections() {
+    in_runtime(|| {
+        let (enter, entered) = sward::channel::bounded::<()>(1);
+        let (leave, left) = sward::channel::bounded::<()>(1);
+        let server = Server::start(ServeOptions::new(), move |conn: &mut Conn| {
+            let mut buf = [0; 16];
+            if conn.read(&mut buf)? > 0 {
+                enter.send(()).expect("received");
+                left.recv().expect("sent");
+            }
+            Ok(Next::Idle)
+        });
+        let mut clients: Vec<_> = (0..3).map(|_| server.connect()).collect();
+        server.until_idle(3);
+        clients[0].write_all(b"x").expect("written");
+        entered.recv().expect("sent");
+        let of = || sward::runtime::metrics().expect("inside").activations;
+        eventually("the metrics say so", || (of().idle, of().active) == (2, 1));
+        let dump = sward::observe::dump();
+        let runtime = dump.runtimes.iter().find(|runtime| runtime.active_connections == 1).expect("this one");
+        assert_eq!(runtime.idle_connections, 2);
+        assert!(dump.to_string().contains("connections: 2 idle, without coroutines; 1 active"), "{dump}");
+        leave.send(()).expect("received");
+        drop(clients);
+        server.until_idle(0);
+        server.end();
+    });
 }

@@ -80,6 +80,8 @@ const RUNTIME: Kind = Object(&[
     ("mode", OneOf(&["pinned", "mobile_homes", "migrating"])),
     ("complete", Bool),
     ("unstarted", Number),
+    ("idle_connections", Number),
+    ("active_connections", Number),
     ("workers", List(&WORKER)),
     ("coroutines", List(&COROUTINE)),
 ]);

@@ -10,6 +10,7 @@ mod future;
 mod join_set;
 mod local;
 mod metrics;
+mod on_ready;
 mod park;
 mod scope;
 mod shutdown;

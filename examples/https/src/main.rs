@@ -96,7 +96,7 @@ impl common::http1::Stream for Encrypted {
         self.0.flush()
     }
 
-    fn socket(&self) -> &TcpStream {
-        &self.0.sock
+    fn close_gently(&mut self) {
+        common::server::close_gently(&self.0.sock);
     }
 }

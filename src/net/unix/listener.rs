@@ -3,9 +3,10 @@
 use super::{SocketAddr, UnixStream};
 use crate::net::accept::BACKLOG;
 use crate::net::addr::RawAddr;
+use crate::net::listen;
 use crate::net::macros::{conversions, readable_methods, shared_methods};
 use crate::net::socket::{self, Short, Socket, describe};
-use crate::net::sys;
+use crate::net::{IpAddr, sys};
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -168,6 +169,25 @@ impl<'a> IntoIterator for &'a UnixListener {
 
     fn into_iter(self) -> Incoming<'a> {
         self.incoming()
+    }
+}
+
+impl listen::Sealed for UnixListener {
+    fn accept_connection(&self) -> io::Result<(OwnedFd, Option<IpAddr>)> {
+        self.socket.accept().map(|(fd, _)| (fd, None))
+    }
+
+    fn drains_if_short(&self) -> bool {
+        false
+    }
+
+    fn close_handle(&self) -> Box<dyn FnOnce() + Send> {
+        let socket = Arc::clone(&self.socket);
+        Box::new(move || socket.close())
+    }
+
+    fn is_closed(&self) -> bool {
+        self.socket.is_closed()
     }
 }
 
