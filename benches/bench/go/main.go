@@ -2,6 +2,7 @@
 //
 //	go-bench run NAME TASKS PARTNERS OPS WORKERS
 //	go-bench serve SERVICE WORKERS
+//	go-bench trap KIND COUNT OTHERS TIMES WORKERS
 package main
 
 import (
@@ -34,13 +35,13 @@ func number(n int) int {
 	return value
 }
 
-type usage struct{ user, kernel, sleeps float64 }
+type usage struct{ user, kernel, sleeps, preempted float64 }
 
 func usageNow() usage {
 	var r syscall.Rusage
 	syscall.Getrusage(syscall.RUSAGE_SELF, &r)
 	nanos := func(t syscall.Timeval) float64 { return float64(t.Nano()) }
-	return usage{nanos(r.Utime), nanos(r.Stime), float64(r.Nvcsw)}
+	return usage{nanos(r.Utime), nanos(r.Stime), float64(r.Nvcsw), float64(r.Nivcsw)}
 }
 
 // Resident memory and page tables in bytes.
@@ -84,7 +85,10 @@ func main() {
 	case len(os.Args) == 4 && os.Args[1] == "serve":
 		runtime.GOMAXPROCS(number(3))
 		serve(os.Args[2], number(3))
+	case len(os.Args) == 7 && os.Args[1] == "trap":
+		runtime.GOMAXPROCS(number(6))
+		fmt.Println(trap(os.Args[2], number(3), number(4), number(5)))
 	default:
-		fail("go-bench run NAME TASKS PARTNERS OPS WORKERS | serve SERVICE WORKERS")
+		fail("go-bench run NAME TASKS PARTNERS OPS WORKERS | serve SERVICE WORKERS | trap KIND COUNT OTHERS TIMES WORKERS")
 	}
 }

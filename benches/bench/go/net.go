@@ -64,7 +64,7 @@ func compute(d time.Duration) {
 func control() {
 	for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
 		u := usageNow()
-		fmt.Printf("user %f kernel %f sleeps %f\n", u.user, u.kernel, u.sleeps)
+		fmt.Printf("user %f kernel %f sleeps %f preempted %f\n", u.user, u.kernel, u.sleeps, u.preempted)
 	}
 	os.Exit(0)
 }

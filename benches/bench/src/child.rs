@@ -199,7 +199,8 @@ pub struct Runner {
 }
 
 impl Runner {
-    fn command(&self, peer: &str, verb: &str, rest: &[String]) -> Command {
+    /// The command of this program, or of the Go program. The number of workers is its last argument.
+    pub fn command(&self, peer: &str, verb: &str, rest: &[String]) -> Command {
         let mut command = match (&self.go, peer) {
             (Some(go), "go") => {
                 let mut command = Command::new(go);
@@ -236,10 +237,21 @@ impl Runner {
         let partners = if run == "channel" || apart { size.partners } else { 0 };
         let numbers = [size.tasks, partners, ops].map(|n| n.to_string());
         let command = self.command(peer, "child", &[&[run.to_owned()], &numbers[..]].concat());
+        self.once(command)
+    }
+
+    /// Runs a command that prints its measurements on one line and ends.
+    pub fn once(&self, command: Command) -> io::Result<Sample> {
         let mut child = Child::start(command, false)?;
         let sample = parse(&child.line()?)?;
         child.end()?;
         Ok(sample)
+    }
+
+    /// An echo server with that many connections: what [`Runner::sample`] says of it, and context switches
+    /// for each request and kernel stacks for each connection.
+    pub fn connections(&self, peer: &str, connections: usize, active: usize) -> io::Result<Sample> {
+        self.net(peer, Service::Echo, connections, active, false)
     }
 
     fn server(&self, peer: &str, service: Service, one_core: bool) -> io::Result<(Child, String)> {
@@ -262,7 +274,7 @@ impl Runner {
         one_core: bool,
     ) -> io::Result<Sample> {
         let (mut server, port) = self.server(peer, service, one_core)?;
-        let empty = sys::memory(server.process.id());
+        let empty = (sys::memory(server.process.id()), sys::kernel_stacks());
         // One worker's connections, if they are spread evenly.
         let active = if service == Service::Skewed { connections / self.workers } else { active };
         let mut load = Command::new(&self.this);
@@ -281,7 +293,8 @@ impl Runner {
         if ready != "ready" {
             return Err(io::Error::other(format!("the load said: {ready}")));
         }
-        let memory = sys::memory(server.process.id()) - empty;
+        let memory = sys::memory(server.process.id()) - empty.0;
+        let stacks = sys::kernel_stacks() - empty.1;
         let mut sample = if active == 0 {
             self.rest(&mut server)?
         } else {
@@ -290,6 +303,8 @@ impl Runner {
         };
         load.end()?;
         sample.insert("bytes".into(), memory / connections as f64);
+        // Of the whole system: other programs may start and end threads meanwhile.
+        sample.insert("stacks".into(), (stacks / connections as f64).max(0.0));
         Ok(sample)
     }
 
@@ -327,6 +342,7 @@ fn per_request(requests: f64, nanos: f64, before: &Sample, after: &Sample) -> Sa
         ("user".into(), user),
         ("kernel".into(), kernel),
         ("cpu".into(), user + kernel),
+        ("switches".into(), used("sleeps") + used("preempted")),
     ])
 }
 

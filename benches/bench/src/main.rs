@@ -4,7 +4,8 @@
 //! each on every installed peer, each time in a new process (`child.rs`: this program with hidden arguments,
 //! or the Go program). The results become tables (`report.rs`, `markdown.rs`), JSON that can be read again
 //! (`json.rs`), plots (`plot.rs`), and a comparison with bounds (`bounds.rs`). Below are the workloads
-//! (`micro/`, `net/`) and the peers' names for things (`peers/`).
+//! (`micro/`, `net/`) and the peers' names for things (`peers/`). `seeds/` is a program of its own in this
+//! one.
 
 mod bounds;
 mod catalogue;
@@ -17,6 +18,7 @@ mod net;
 mod peers;
 mod plot;
 mod report;
+mod seeds;
 mod sys;
 
 use bounds::Bound;
@@ -40,7 +42,8 @@ const HELP: &str =
   --json     all samples, into this file
   --svg      a plot for each table and two over all, into this folder
   --markdown tables of ratios, into this file
-  --list     names the workloads and the peers";
+  --list     names the workloads and the peers
+sward-bench seeds: what books and papers claim about waiting, measured; see `seeds --help`";
 
 /// The settings of the command line.
 pub struct Plan {
@@ -142,6 +145,8 @@ fn main() {
         Some("child") => child::run(&arguments[1..]),
         Some("serve") => child::serve(&arguments[1..]),
         Some("load") => child::load(&arguments[1..]),
+        Some("seeds") => seeds::run(&arguments[1..]),
+        Some("trap") => seeds::trap_child(&arguments[1..]),
         _ => {
             let plan = plan(&arguments);
             if plan.from.is_empty() { driver::run(&plan) } else { report::again(&plan) }

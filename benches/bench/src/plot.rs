@@ -11,13 +11,13 @@ use std::error::Error;
 use std::io;
 use std::path::Path;
 
-type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
+pub type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
 // The back-end makes each font smaller by a quarter: 16 is 13 pixels.
-const TEXT: i32 = 16;
-const TITLE: i32 = 20;
-const SWARD: RGBColor = RGBColor(0x1b, 0x7f, 0x5c);
-const OTHERS: RGBColor = RGBColor(0x9a, 0xa5, 0xb1);
+pub const TEXT: i32 = 16;
+pub const TITLE: i32 = 20;
+pub const SWARD: RGBColor = RGBColor(0x1b, 0x7f, 0x5c);
+pub const OTHERS: RGBColor = RGBColor(0x9a, 0xa5, 0xb1);
 
 pub fn write(folder: &Path, rows: &[Row]) -> io::Result<()> {
     std::fs::create_dir_all(folder)?;
@@ -38,20 +38,26 @@ pub fn write(folder: &Path, rows: &[Row]) -> io::Result<()> {
 }
 
 /// A white background, so that it can be read on dark pages.
-fn sheet(file: &Path, height: i32) -> Result<Area<'_>, Box<dyn Error>> {
+pub fn sheet(file: &Path, height: i32) -> Result<Area<'_>, Box<dyn Error>> {
     let area = SVGBackend::new(file, (WIDTH as u32, height as u32)).into_drawing_area();
     area.fill(&WHITE)?;
     Ok(area)
 }
 
 /// Writes a text with its left end, middle or right end at a point, vertically centred.
-fn write_at(area: &Area, text: String, size: i32, from: HPos, at: (i32, i32)) -> Result<(), Box<dyn Error>> {
+pub fn write_at(
+    area: &Area,
+    text: String,
+    size: i32,
+    from: HPos,
+    at: (i32, i32),
+) -> Result<(), Box<dyn Error>> {
     let style = ("sans-serif", size).into_text_style(area).pos(Pos::new(from, VPos::Center));
     Ok(area.draw(&Text::new(text, at, style))?)
 }
 
-const WIDTH: i32 = 760;
-const MARGIN: i32 = 10;
+pub const WIDTH: i32 = 760;
+pub const MARGIN: i32 = 10;
 
 // ---- One table -------------------------------------------------------------------------------------
 

@@ -5,12 +5,14 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::time::Duration;
 
-/// The CPU time that this process has used, in nanoseconds, and how often its threads went to sleep.
+/// The CPU time that this process has used, in nanoseconds, how often its threads went to sleep, and how
+/// often one lost its processor to another.
 #[derive(Clone, Copy, Default)]
 pub struct Usage {
     pub user: f64,
     pub kernel: f64,
     pub sleeps: f64,
+    pub preempted: f64,
 }
 
 impl Usage {
@@ -22,7 +24,12 @@ impl Usage {
             usage
         };
         let nanos = |time: libc::timeval| time.tv_sec as f64 * 1e9 + time.tv_usec as f64 * 1e3;
-        Usage { user: nanos(usage.ru_utime), kernel: nanos(usage.ru_stime), sleeps: usage.ru_nvcsw as f64 }
+        Usage {
+            user: nanos(usage.ru_utime),
+            kernel: nanos(usage.ru_stime),
+            sleeps: usage.ru_nvcsw as f64,
+            preempted: usage.ru_nivcsw as f64,
+        }
     }
 
     pub fn since(self, earlier: Usage) -> Usage {
@@ -30,6 +37,7 @@ impl Usage {
             user: self.user - earlier.user,
             kernel: self.kernel - earlier.kernel,
             sleeps: self.sleeps - earlier.sleeps,
+            preempted: self.preempted - earlier.preempted,
         }
     }
 }
@@ -49,6 +57,30 @@ pub fn memory(pid: u32) -> f64 {
         rest.and_then(|rest| rest.split_whitespace().next()?.parse().ok()).unwrap_or(0.0)
     };
     (kib("VmRSS:") + kib("VmPTE:")) * 1024.0
+}
+
+/// The kernel's stacks of all threads of the system, in bytes. No process's own figures contain them.
+pub fn kernel_stacks() -> f64 {
+    let memory = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let rest = memory.lines().find_map(|line| line.strip_prefix("KernelStack:"));
+    rest.and_then(|rest| rest.split_whitespace().next()?.parse::<f64>().ok()).unwrap_or(0.0) * 1024.0
+}
+
+/// The first two numbers of the kernel's version.
+pub fn kernel() -> String {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    release.split('.').take(2).collect::<Vec<_>>().join(".")
+}
+
+/// The most mappings that a process may have.
+pub fn max_map_count() -> u64 {
+    let limit = fs::read_to_string("/proc/sys/vm/max_map_count").unwrap_or_default();
+    limit.trim().parse().unwrap_or(u64::MAX)
+}
+
+/// The error of the last system call.
+pub fn errno() -> io::Error {
+    io::Error::last_os_error()
 }
 
 /// Raises the soft limit of open files to the hard one, for this process and its children, and returns it.
@@ -74,7 +106,7 @@ pub fn pin_to(processor: usize) -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// A level-triggered epoll instance. It reports readable sockets by the number that each was added with.
+/// An epoll instance. It reports readable sockets by the number that each was added with.
 pub struct Epoll {
     fd: OwnedFd,
     events: Vec<libc::epoll_event>,
@@ -92,10 +124,14 @@ impl Epoll {
         Ok(Epoll { fd, events: vec![libc::epoll_event { events: 0, u64: 0 }; 256] })
     }
 
-    /// Watches the socket until it is closed.
+    /// Watches the socket until it is closed, level-triggered.
     pub fn add(&self, socket: impl AsFd, number: usize) -> io::Result<()> {
-        let mut event =
-            libc::epoll_event { events: (libc::EPOLLIN | libc::EPOLLRDHUP) as u32, u64: number as u64 };
+        self.watch(socket, number, libc::EPOLLIN | libc::EPOLLRDHUP)
+    }
+
+    /// Watches the socket for these events until it is closed.
+    pub fn watch(&self, socket: impl AsFd, number: usize, events: libc::c_int) -> io::Result<()> {
+        let mut event = libc::epoll_event { events: events as u32, u64: number as u64 };
         let socket = socket.as_fd().as_raw_fd();
         // SAFETY: the event lives until the call ends.
         match unsafe { libc::epoll_ctl(self.fd.as_raw_fd(), libc::EPOLL_CTL_ADD, socket, &raw mut event) } {

@@ -128,7 +128,8 @@ fn announce(port: u16) {
     std::thread::spawn(|| {
         for _ in std::io::stdin().lock().lines().map_while(Result::ok) {
             let usage = Usage::now();
-            println!("user {} kernel {} sleeps {}", usage.user, usage.kernel, usage.sleeps);
+            let Usage { user, kernel, sleeps, preempted } = usage;
+            println!("user {user} kernel {kernel} sleeps {sleeps} preempted {preempted}");
         }
         std::process::exit(0);
     });
