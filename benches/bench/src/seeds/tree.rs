@@ -17,7 +17,7 @@ const LEAVES: [[&str; 3]; 11] = [
     [
         "Many connections, most of them idle",
         "A state machine for each, so that an idle one is a record and not a stack",
-        "`sward::net::serve`: a coroutine only while there is something to do",
+        "`sward::net::serve`, `task::on_ready`: a coroutine only while there is something to do",
     ],
     [
         "Control flow with many steps",
@@ -27,7 +27,7 @@ const LEAVES: [[&str; 3]; 11] = [
     [
         "Regular files",
         "Always \"ready\", so never a poller: a pool of threads, or io_uring",
-        "`sward::fs`: parks the coroutine, and the worker goes on",
+        "`sward::fs`: in place what is in memory, else on the pool, or on io_uring with `SWARD_IO_URING=1`",
     ],
     [
         "Names (`getaddrinfo`)",
