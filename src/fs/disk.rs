@@ -81,11 +81,11 @@ impl Disk {
         }
         let (fd, len) = (self.file.as_raw_fd(), buf.len());
         let read = Operation::Read { fd, buf: buf.as_mut_ptr(), len, offset };
-        // SAFETY: the buffer is exclusively borrowed.
-        if self.has_offset(offset)
-            && let Some(done) = unsafe { by_ring(&read) }
-        {
-            return done;
+        if self.has_offset(offset) {
+            // SAFETY: the buffer is exclusively borrowed.
+            if let Some(done) = unsafe { by_ring(&read) } {
+                return done;
+            }
         }
         call(|| self.file.read_at(buf, offset))
     }
@@ -94,11 +94,11 @@ impl Disk {
     pub(super) fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<usize> {
         let (fd, len) = (self.file.as_raw_fd(), buf.len());
         let write = Operation::Write { fd, buf: buf.as_ptr(), len, offset };
-        // SAFETY: the buffer is borrowed.
-        if self.has_offset(offset)
-            && let Some(done) = unsafe { by_ring(&write) }
-        {
-            return done;
+        if self.has_offset(offset) {
+            // SAFETY: the buffer is borrowed.
+            if let Some(done) = unsafe { by_ring(&write) } {
+                return done;
+            }
         }
         call(|| self.file.write_at(buf, offset))
     }

@@ -3,6 +3,7 @@
 use std::os::fd::RawFd;
 
 /// What the kernel is asked to do.
+#[cfg_attr(any(not(target_os = "linux"), loom, miri), allow(dead_code))]
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Operation {
     /// Reads into a buffer, at an offset of the file.
