@@ -15,6 +15,9 @@
 //!   arm of a select. Waiters *offer* it to the other side as the payload of their nodes ([`Offer`]).
 //! - A *watcher* waits for the news that an operation is possible (`Select::ready`). It offers no cell, and
 //!   is nobody's other side.
+//! - A *future* that receives offers no cell either: it may never be polled again, and a message must not be
+//!   kept in it. When its *turn* comes it is woken, and the message stays in the channel until the future is
+//!   polled. Another receiver may take the message before (barging). Futures that send offer cells.
 //! - A channel is *closed* once the last sender or the last receiver is gone.
 //!
 //! # The states of an operation
@@ -27,7 +30,8 @@
 //!            waiting         otherwise: under the lock, its node is added to the list of its side
 //!  waiting   done            the other side came: it moved the message, then won the ticket (`Handed`)
 //!            trying          the node was woken (`Woken`): the channel was closed; or the node is that of a
-//!                            watcher, and its operation may have become possible
+//!                            watcher, and its operation may have become possible; or it is that of a future,
+//!                            and its turn has come
 //!            done (error)    the deadline has passed; the node leaves the list, with its message
 //!            unwinding       it was cancelled; as above
 //! ```
@@ -36,8 +40,10 @@
 //!
 //! Whenever the lock is free:
 //!
-//! - A receiver waits only while the queue is empty and no other sender waits.
-//! - A sender waits only while the queue is full and no other receiver waits.
+//! - A receiver waits only while each message in the queue, and each other sender that waits, is matched by a
+//!   turn: by a future that was woken, and has been neither polled nor dropped since. Without such futures,
+//!   only while the queue is empty and no other sender waits.
+//! - A sender waits only while the queue is full and no other receiver with a cell waits.
 //! - So messages are received in the order in which their sends joined the queue or the list.
 //!
 //! "Other": a select may wait on both sides of one channel, with two nodes of one waiter. They do not serve
@@ -53,6 +59,27 @@
 //! enlist while the other side has watchers: it tries again, which wakes them. That it waits is the watchers'
 //! news. Two watchers do not serve one another.
 //!
+//! # Turns
+//!
+//! One message makes one turn. What makes a message available gives a turn to the first receiver, if that is
+//! a future: a send that queues its message (`enqueue_for_future`), and a sender that is listed
+//! (`enlist_sender`). What ends a turn either takes a message (the future is polled), or finds that none is
+//! left, or is a drop, which gives the turn to the next receiver (`abandon_receiver`). So the invariant
+//! holds, and no message waits while a receiver waits that nobody has woken.
+//!
+//! *Order.* Receivers are served first come, first served. A receiver with a cell that is the first gets the
+//! oldest message, even if that was left to a future: the future's turn is then for a newer one. A future
+//! that was woken and finds nothing queues in front again. It can lose only to a receiver that calls a
+//! receive between its wake-up and its poll, and that did not have to wait: so receivers that wait, however
+//! many, do not starve futures.
+//!
+//! *Without room.* With capacity zero, or if the queue is full of messages that are left to futures, a send
+//! serves the first receiver with a cell, past futures: otherwise it would have to wait while a receiver
+//! waits for it. So futures that receive from a rendezvous channel come after coroutines and threads.
+//!
+//! *A future that is woken, and is neither polled nor dropped*, keeps one message from the receivers that
+//! wait behind it, until the next send. A receiver that calls a receive later gets the message.
+//!
 //! # The hint
 //!
 //! `blocked_side` says which side would have to wait, as far as is known. The last operation that went to
@@ -63,9 +90,9 @@
 //! The algorithm is that of Go's `chan.go`. Its `sudog` is our node.
 
 use super::queue::Queue;
-use crate::base::list_lock::ListLock;
+use crate::base::list_lock::{ListGuard, ListLock};
 use crate::base::sync::{AtomicU32, AtomicUsize, Ordering};
-use crate::coroutine::{Batch, Facts, Subject, WaitList, WaitNode};
+use crate::coroutine::{Batch, Facts, NodeState, Subject, WaitList, WaitNode};
 use std::cell::{Cell, UnsafeCell};
 use std::ptr::NonNull;
 
@@ -86,6 +113,9 @@ pub(super) enum Offer {
     Cell(NonNull<()>),
     /// Nothing: the waiter is a watcher.
     Nothing,
+    /// Nothing: the waiter is a future, which waits for its turn to receive. `lost`: it has had a turn, and
+    /// another receiver has taken the message.
+    Turn { lost: bool },
 }
 
 // SAFETY: the cell holds a message of the channel's type, or none; that a message may move between threads is
@@ -100,7 +130,7 @@ unsafe impl Send for Offer {}
 unsafe fn offered<T>(node: &WaitNode<Offer>) -> *mut Option<T> {
     match node.payload() {
         Offer::Cell(cell) => cell.as_ptr().cast(),
-        Offer::Nothing => unreachable!("a watcher offers no cell"),
+        Offer::Nothing | Offer::Turn { .. } => unreachable!("it offers no cell"),
     }
 }
 
@@ -108,16 +138,20 @@ fn has_cell(node: &WaitNode<Offer>) -> bool {
     matches!(node.payload(), Offer::Cell(_))
 }
 
-/// Wakes the watchers at the head of the list. Returns whether a node with a cell is the first then.
+fn is_future(node: &WaitNode<Offer>) -> bool {
+    matches!(node.payload(), Offer::Turn { .. })
+}
+
+/// Wakes the watchers at the head of the list. Returns whether another node is the first then.
 #[inline]
 fn wake_watchers(list: &mut WaitList<Offer>, batch: &mut Batch) -> bool {
-    list.wake_until(batch, has_cell)
+    list.wake_until(batch, |node| !matches!(node.payload(), Offer::Nothing))
 }
 
 /// Whether the list has a node that the owner of `node` could serve or has news for. Its own nodes do not
-/// count.
+/// count, and nor do futures, which are served by a turn.
 fn has_others(list: &WaitList<Offer>, node: &WaitNode<Offer>) -> bool {
-    list.has_others(node, |other| has_cell(node) || has_cell(other))
+    list.has_others(node, |other| has_cell(other) || has_cell(node) && !is_future(other))
 }
 
 /// Room for a message, on the stack of a waiting sender or receiver, or in an arm.
@@ -184,8 +218,69 @@ struct State<T> {
 }
 
 impl<T> State<T> {
-    /// Hands the message to the first receiver that waits. The error returns it if none does.
+    /// Serves the first receiver that waits, if it is no future: it gets the oldest message, and this one is
+    /// the newest. The error returns the message.
+    #[inline]
     fn hand_to_receiver(&mut self, message: T, batch: &mut Batch) -> Result<(), T> {
+        if self.queue.is_empty() {
+            return self.hand_to_first(message, batch);
+        }
+        self.hand_oldest(message, batch, Self::hand_to_first)
+    }
+
+    /// As [`hand_to_receiver`](Self::hand_to_receiver), for a channel without room: serves the first receiver
+    /// that is no future.
+    fn hand_past_futures(&mut self, message: T, batch: &mut Batch) -> Result<(), T> {
+        if self.queue.is_empty() {
+            return self.hand_to_first_cell(message, batch);
+        }
+        self.hand_oldest(message, batch, Self::hand_to_first_cell)
+    }
+
+    /// Hands out the oldest message, of a queue that is not empty, and queues this one in its place.
+    #[cold]
+    fn hand_oldest(
+        &mut self,
+        message: T,
+        batch: &mut Batch,
+        hand: impl FnOnce(&mut Self, T, &mut Batch) -> Result<(), T>,
+    ) -> Result<(), T> {
+        let oldest = self.queue.pop_front().expect("the queue is not empty");
+        match hand(self, oldest, batch) {
+            Ok(()) => {
+                self.queue.push_back(message);
+                Ok(())
+            }
+            Err(oldest) => {
+                self.queue.push_front(oldest);
+                Err(message)
+            }
+        }
+    }
+
+    /// Wakes the watchers that are first, and then a future, if it is the first.
+    fn wake_future(&mut self, batch: &mut Batch) {
+        if wake_watchers(&mut self.receivers, batch) && self.receivers.first().is_some_and(is_future) {
+            self.receivers.wake_first(batch);
+        }
+    }
+
+    /// Hands the message to the first receiver with a cell. The error returns it if there is none.
+    fn hand_to_first_cell(&mut self, message: T, batch: &mut Batch) -> Result<(), T> {
+        let in_hand = Cell::new(Some(message));
+        // SAFETY: `hand_to_first_that` calls these while the node's owner must not use its cell.
+        let give = |node: &WaitNode<Offer>| unsafe { *offered::<T>(node) = in_hand.take() };
+        // SAFETY: as above.
+        let undo = |node: &WaitNode<Offer>, ()| in_hand.set(unsafe { (*offered::<T>(node)).take() });
+        match self.receivers.hand_to_first_that(batch, has_cell, give, undo) {
+            Some(()) => Ok(()),
+            None => Err(in_hand.take().expect("no receiver took it")),
+        }
+    }
+
+    /// Hands the message to the first receiver that waits, if it is no future. The error returns it.
+    #[inline]
+    fn hand_to_first(&mut self, message: T, batch: &mut Batch) -> Result<(), T> {
         let in_hand = Cell::new(Some(message));
         // SAFETY: `hand_to_first_if` calls these while the node's owner must not use its cell.
         let give = |node: &WaitNode<Offer>| unsafe { *offered::<T>(node) = in_hand.take() };
@@ -194,6 +289,9 @@ impl<T> State<T> {
         while wake_watchers(&mut self.receivers, batch) {
             if self.receivers.hand_to_first_if(batch, has_cell, give, undo).is_some() {
                 return Ok(());
+            }
+            if self.receivers.first().is_some_and(is_future) {
+                break;
             }
         }
         Err(in_hand.take().expect("no receiver took it"))
@@ -308,10 +406,30 @@ impl<T> Chan<T> {
         if !state.receivers.is_empty() {
             return match state.hand_to_receiver(message, batch) {
                 Ok(()) => Ok(()),
-                Err(message) => self.enqueue(&mut state, message),
+                Err(message) => self.enqueue_for_future(&mut state, message, batch),
             };
         }
         self.enqueue(&mut state, message)
+    }
+
+    /// Puts the message into the queue, if there is room, and wakes the future that is the first receiver, if
+    /// there is one. Without room, serves a receiver behind the futures.
+    #[cold]
+    fn enqueue_for_future(
+        &self,
+        state: &mut State<T>,
+        message: T,
+        batch: &mut Batch,
+    ) -> Result<(), (Refused, T)> {
+        match self.enqueue(state, message) {
+            Ok(()) => {
+                state.wake_future(batch);
+                Ok(())
+            }
+            Err((refused, message)) => {
+                state.hand_past_futures(message, batch).map_err(|message| (refused, message))
+            }
+        }
     }
 
     /// Puts the message into the queue if there is room.
@@ -330,21 +448,25 @@ impl<T> Chan<T> {
     #[inline]
     pub(super) fn try_recv(&self, batch: &mut Batch) -> Result<T, Refused> {
         let mut state = self.state.lock();
-        if let Some(message) = state.queue.pop_front() {
-            if !state.senders.is_empty()
-                && let Some(next) = state.take_from_sender(batch)
-            {
-                state.queue.push_back(next);
-            } else {
-                self.set_hint(NEITHER);
-            }
-            return Ok(message);
-        }
-        match state.take_from_sender(batch) {
+        match self.take_oldest(&mut state, batch) {
             Some(message) => Ok(message),
             None if state.closed => Err(Refused::Disconnected),
             None => Err(Refused::WouldBlock),
         }
+    }
+
+    /// Takes the oldest message out of the queue, and fills the gap; or takes it from a sender.
+    #[inline]
+    fn take_oldest(&self, state: &mut State<T>, batch: &mut Batch) -> Option<T> {
+        let Some(message) = state.queue.pop_front() else { return state.take_from_sender(batch) };
+        if !state.senders.is_empty()
+            && let Some(next) = state.take_from_sender(batch)
+        {
+            state.queue.push_back(next);
+        } else {
+            self.set_hint(NEITHER);
+        }
+        Some(message)
     }
 
     /// Whether a send seems to be possible without waiting. A receiver whose wait has just ended may still
@@ -375,7 +497,19 @@ impl<T> Chan<T> {
         // SAFETY: as the caller says.
         unsafe { state.senders.push_back(node) };
         self.set_hint(Side::Senders as u32);
+        if has_cell(node) && !state.receivers.is_empty() {
+            self.wake_future_for_sender(state);
+        }
         true
+    }
+
+    /// A future receives what a sender offers that has just been listed.
+    #[cold]
+    fn wake_future_for_sender(&self, mut state: ListGuard<'_, State<T>>) {
+        let mut batch = Batch::new();
+        state.wake_future(&mut batch);
+        drop(state);
+        batch.wake();
     }
 
     /// Lists the node of a receiver, or of a watcher for receives; false if it need not wait.
@@ -389,7 +523,13 @@ impl<T> Chan<T> {
             return false;
         }
         // SAFETY: as the caller says.
-        unsafe { state.receivers.push_back(node) };
+        unsafe {
+            match node.payload() {
+                // It keeps its place.
+                Offer::Turn { lost: true } => state.receivers.push_first(node),
+                _ => state.receivers.push_back(node),
+            }
+        }
         self.set_hint(Side::Receivers as u32);
         true
     }
@@ -404,6 +544,37 @@ impl<T> Chan<T> {
     pub(super) fn leave_receivers(&self, node: &WaitNode<Offer>) -> bool {
         self.state.lock().receivers.remove(node);
         node.was_handed()
+    }
+
+    /// As [`leave_receivers`](Self::leave_receivers), for a future that is dropped. If it has been woken, the
+    /// message is left to the next receiver.
+    pub(super) fn abandon_receiver(&self, node: &WaitNode<Offer>) {
+        let mut batch = Batch::new();
+        let mut state = self.state.lock();
+        if !state.receivers.remove(node) && node.state() == NodeState::Woken {
+            self.pass_turn_on(&mut state, &mut batch);
+        }
+        drop(state);
+        batch.wake();
+    }
+
+    /// Serves the first receiver, if there is a message.
+    fn pass_turn_on(&self, state: &mut State<T>, batch: &mut Batch) {
+        if state.queue.is_empty() && !state.senders.any(has_cell) {
+            return;
+        }
+        while wake_watchers(&mut state.receivers, batch) {
+            if state.receivers.first().is_some_and(is_future) {
+                state.receivers.wake_first(batch);
+                return;
+            }
+            let Some(message) = self.take_oldest(state, batch) else { return };
+            match state.hand_to_first(message, batch) {
+                Ok(()) => return,
+                // The waits of these receivers had ended.
+                Err(message) => state.queue.push_front(message),
+            }
+        }
     }
 
     pub(super) fn add_sender(&self) {
@@ -512,6 +683,76 @@ mod models {
             let received = receiver.join().unwrap();
             assert_eq!(handed, received.is_some());
             assert_eq!(cell.into_inner().is_none(), handed);
+        });
+    }
+
+    /// Two futures wait. The first one is dropped while a sender comes, which waits itself if there is no
+    /// room. The second one gets the turn.
+    #[test]
+    fn a_dropped_future_passes_its_turn_on() {
+        for capacity in [0, 1] {
+            loom::model(move || {
+                let chan = Arc::new(Chan::<u32>::new(capacity));
+                let waiters = [waiter(), waiter()];
+                let nodes =
+                    [0, 1].map(|i| WaitNode::new(ticket_of(&waiters[i]), Offer::Turn { lost: false }));
+                for node in &nodes {
+                    // SAFETY: the nodes stay until they have left.
+                    assert!(unsafe { chan.enlist_receiver(node) });
+                }
+                let offers = (waiter(), MessageCell::new(Some(7)));
+                let offer = WaitNode::new(ticket_of(&offers.0), offers.1.offer());
+                let drops = {
+                    let chan = chan.clone();
+                    let node = SendNode(&raw const nodes[0]);
+                    thread::spawn(move || {
+                        let node = node;
+                        // SAFETY: the thread is joined before the node goes.
+                        chan.abandon_receiver(unsafe { &*node.0 });
+                    })
+                };
+                if !send(&chan, 7) {
+                    // SAFETY: node and cell stay until the node has left.
+                    assert!(unsafe { chan.enlist_sender(&offer) });
+                }
+                drops.join().unwrap();
+                chan.leave_receivers(&nodes[1]);
+                assert_eq!(nodes[1].state(), NodeState::Woken, "nobody has woken it");
+                assert_eq!(chan.try_recv(&mut Batch::new()), Ok(7));
+                chan.leave_senders(&offer);
+            });
+        }
+    }
+
+    /// The node of the thread that has spawned the one that uses it.
+    struct SendNode(*const WaitNode<Offer>);
+    // SAFETY: that thread uses it under the channel's lock alone.
+    unsafe impl Send for SendNode {}
+
+    /// A future waits before a receiver. It is woken for a message, and dropped while a sender comes: the
+    /// receiver gets the oldest message, and none is lost.
+    #[test]
+    fn a_receiver_behind_a_future_gets_the_oldest_message() {
+        loom::model(|| {
+            let chan = Arc::new(Chan::<u32>::new(1));
+            let waiters = [waiter(), waiter()];
+            let future = WaitNode::new(ticket_of(&waiters[0]), Offer::Turn { lost: false });
+            let cell = MessageCell::new(None);
+            let node = WaitNode::new(ticket_of(&waiters[1]), cell.offer());
+            // SAFETY: nodes and cell stay until the nodes have left.
+            assert!(unsafe { chan.enlist_receiver(&future) && chan.enlist_receiver(&node) });
+            assert!(send(&chan, 1));
+            assert_eq!(future.state(), NodeState::Woken);
+            let sender = {
+                let chan = chan.clone();
+                thread::spawn(move || send(&chan, 2))
+            };
+            chan.abandon_receiver(&future);
+            let sent = sender.join().unwrap();
+            assert!(chan.leave_receivers(&node), "the turn was not passed on");
+            assert_eq!(cell.into_inner(), Some(1));
+            assert!(sent, "there is room, or a receiver");
+            assert_eq!(chan.try_recv(&mut Batch::new()), Ok(2));
         });
     }
 

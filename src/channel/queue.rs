@@ -60,6 +60,17 @@ impl<T> Queue<T> {
         }
     }
 
+    /// Puts back what [`pop_front`](Self::pop_front) has returned.
+    #[cold]
+    pub(super) fn push_front(&mut self, value: T) {
+        if self.front.len() >= Self::CHUNK {
+            let first = std::mem::replace(&mut self.front, VecDeque::with_capacity(Self::CHUNK));
+            self.behind_len += first.len();
+            self.behind.push_front(first);
+        }
+        self.front.push_front(value);
+    }
+
     #[inline(never)]
     fn push_behind(&mut self, value: T) {
         self.behind_len += 1;
@@ -106,7 +117,12 @@ mod tests {
                     model.push_back(next);
                     next += 1;
                 } else {
-                    assert_eq!(queue.pop_front().map(|value| number(&value)), model.pop_front());
+                    let first = queue.pop_front();
+                    assert_eq!(first.as_ref().map(&number), model.pop_front());
+                    if let Some(first) = first.filter(|_| seed % 16 == 0) {
+                        model.push_front(number(&first));
+                        queue.push_front(first);
+                    }
                 }
                 assert_eq!((queue.len(), queue.is_empty()), (model.len(), model.is_empty()));
             }

@@ -39,9 +39,13 @@ impl<T> Receiver<T> {
     /// [default runtime](crate::run) where no worker polls it. The waker is called where the message is sent,
     /// so it must not block.
     ///
-    /// Dropping the future loses no message. A message wakes all futures that wait for one. It goes to a
-    /// receiver that waits in [`recv`](Self::recv), if there is one; otherwise the first future that is
-    /// polled gets it. So futures get little beside receivers that always wait.
+    /// Futures, coroutines and threads that receive wait in one queue, and a message wakes its first waiter
+    /// alone. Only with capacity zero do futures come after waiters in [`recv`](Self::recv), and a
+    /// [`try_send`](super::Sender::try_send) does not serve them.
+    ///
+    /// Dropping the future loses no message: if it has been woken, the next waiter gets the message. A future
+    /// that has been woken should be polled or dropped: until then, or until the next send, the message waits
+    /// for it while receivers wait behind it. A later receive takes the message.
     ///
     /// # Errors
     ///

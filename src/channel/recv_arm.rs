@@ -7,8 +7,9 @@ use super::error::RecvError;
 use super::flavor::Flavor;
 use super::timed::Timed;
 use crate::base::large_box::is_large;
-use crate::coroutine::{Batch, Facts, Ticket};
+use crate::coroutine::{Batch, Facts, NodeState, Ticket};
 use crate::select::{AnyArm, Arm, Select};
+use std::cell::Cell;
 use std::fmt;
 use std::time::Instant;
 
@@ -21,11 +22,13 @@ pub struct RecvArm<'a, T> {
     flavor: &'a Flavor<T>,
     cell: ArmCell<T>,
     node: ArmNode,
+    /// The last wait of a future was ended, and the message may have gone to another receiver.
+    woken: Cell<bool>,
 }
 
 impl<'a, T> RecvArm<'a, T> {
     pub(super) fn new(flavor: &'a Flavor<T>) -> RecvArm<'a, T> {
-        RecvArm { flavor, cell: ArmCell::new(), node: ArmNode::new() }
+        RecvArm { flavor, cell: ArmCell::new(), node: ArmNode::new(), woken: Cell::new(false) }
     }
 
     #[doc(hidden)]
@@ -167,10 +170,28 @@ impl<T> Arm for RecvArm<'_, T> {
         unsafe { self.enlist_as(ticket, Offer::Nothing) }
     }
 
+    unsafe fn wait_in_turn(&self, ticket: Ticket) -> bool {
+        // SAFETY: as the caller says.
+        unsafe { self.enlist_as(ticket, Offer::Turn { lost: self.woken.take() }) }
+    }
+
     fn leave(&self) -> bool {
         match &self.flavor {
-            Flavor::Chan(chan) => self.node.leave(|node| chan.leave_receivers(node)),
+            Flavor::Chan(chan) => self.node.leave(|node| {
+                let handed = chan.leave_receivers(node);
+                self.woken.set(node.state() == NodeState::Woken);
+                handed
+            }),
             Flavor::Timed(_) | Flavor::Never => false,
+        }
+    }
+
+    fn abandon(&self) {
+        if let Flavor::Chan(chan) = &self.flavor {
+            self.node.leave(|node| {
+                chan.abandon_receiver(node);
+                false
+            });
         }
     }
 }

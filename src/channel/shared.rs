@@ -151,6 +151,11 @@ impl<T> Shared<T> {
         either!(self, chan => chan.leave_senders(node))
     }
 
+    /// As [`Chan::abandon_receiver`].
+    pub(super) fn abandon_receiver(&self, node: &WaitNode<Offer>) {
+        either!(self, chan => chan.abandon_receiver(node));
+    }
+
     pub(super) fn leave_receivers(&self, node: &WaitNode<Offer>) -> bool {
         either!(self, chan => chan.leave_receivers(node))
     }

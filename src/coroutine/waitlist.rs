@@ -298,6 +298,33 @@ impl<P> WaitList<P> {
         None
     }
 
+    /// As [`hand_to_first_if`](Self::hand_to_first_if), but to the first waiter that fits, wherever it is.
+    pub(crate) fn hand_to_first_that<R>(
+        &mut self,
+        batch: &mut Batch,
+        fits: impl Fn(&WaitNode<P>) -> bool,
+        mut give: impl FnMut(&WaitNode<P>) -> R,
+        mut undo: impl FnMut(&WaitNode<P>, R),
+    ) -> Option<R> {
+        let mut at = self.head;
+        while let Some(node) = at {
+            // SAFETY: as above.
+            let node = unsafe { node.as_ref() };
+            // Now: once its ticket is won the node is gone.
+            at = node.next.get();
+            if fits(node) {
+                self.unlink(node);
+                let given = give(node);
+                // SAFETY: as above.
+                if unsafe { end_wait(node, NodeState::Handed, batch) } {
+                    return Some(given);
+                }
+                undo(node, given);
+            }
+        }
+        None
+    }
+
     /// As [`hand_to_first`](Self::hand_to_first), but only to a waiter that blocks its thread.
     pub(crate) fn hand_to_first_blocking<R>(
         &mut self,
@@ -426,6 +453,24 @@ mod tests {
         assert_eq!(handed, None);
         assert_eq!(nodes[1].state(), NodeState::Listed);
         assert_eq!(first(&list), Some(1));
+    }
+
+    #[test]
+    fn something_is_handed_past_waiters_that_do_not_fit() {
+        four!(list, waiters, nodes);
+        lose(&nodes[1]);
+        let mut undone = Vec::new();
+        let odd = |node: &WaitNode<usize>| node.payload() % 2 == 1;
+        let give = |node: &WaitNode<usize>| *node.payload();
+        let handed = list.hand_to_first_that(&mut Batch::new(), odd, give, |_, i| undone.push(i));
+        assert_eq!((handed, undone), (Some(3), vec![1]));
+        assert_eq!(list.hand_to_first_that(&mut Batch::new(), odd, give, |_, _| ()), None);
+        assert_eq!((nodes[0].state(), nodes[3].state()), (NodeState::Listed, NodeState::Handed));
+        let mut left = Vec::new();
+        while let Some(i) = list.hand_to_first(&mut Batch::new(), give, |_, _| ()) {
+            left.push(i);
+        }
+        assert_eq!(left, [0, 2]);
     }
 
     #[test]

@@ -17,9 +17,9 @@
 //!
 //! # Why a dropped future loses nothing
 //!
-//! - *A receive* only watches (`channel/chan.rs`): it is woken, and is handed nothing. A message stays in its
-//!   channel, or goes to a receiver that takes it, and an operation that meets watchers wakes all of them. So
-//!   a dropped receive had nothing that it could lose, and no wake-up was its alone.
+//! - *A receive* waits for its turn among the receivers (`channel/chan.rs`): it is woken for one message, and
+//!   is handed nothing. The message stays in its channel, or goes to a receiver that takes it. So a dropped
+//!   receive has no message to lose. It passes its turn on under the channel's lock.
 //! - *A send* offers its message in its own cell. A receiver takes it under the channel's lock, and the drop
 //!   takes the cell off the list under the same lock: the message was received, or it is dropped with the
 //!   future, as if it had never been sent.
@@ -27,13 +27,12 @@
 //!   node under that lock, and passes on what was handed to it (`sync/`).
 //! - *A cancelled token, the end of a coroutine, a change of a topic* wakes all waiters.
 //!
-//! The price of watching: a message wakes every future that waits for one, and the first to be polled gets
-//! it.
-//!
 //! # Rejected
 //!
 //! - *To hand a message to a future.* It may never be polled again, and the message would wait in it while
-//!   other receivers are idle.
+//!   other receivers are idle. If the future is dropped the message goes back into the channel, after later
+//!   messages may have been received.
+//! - *To wake all futures for each message*: a thundering herd, and receivers that always wait come first.
 //! - *A helper coroutine or thread for each pending future.*
 
 use super::default::default_runtime;
@@ -124,7 +123,7 @@ pub(crate) async fn let_others_go_first() {
 /// How an arm waits in a future.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Waits {
-    /// As a watcher.
+    /// In turn, or as a watcher.
     Watching,
     /// Its other side may complete it.
     Offering,
@@ -180,7 +179,7 @@ impl<A: Arm, T> Future for ArmFuture<A, T> {
             // SAFETY: the arm is pinned, and its drop leaves the list; the ticket's waiter lives until `end`.
             let listed = unsafe {
                 match this.waits {
-                    Waits::Watching => arm.watch(ticket),
+                    Waits::Watching => arm.wait_in_turn(ticket),
                     Waits::Offering => arm.enlist(ticket),
                 }
             };
@@ -200,7 +199,8 @@ impl<A: Arm, T> Future for ArmFuture<A, T> {
 impl<A: Arm, T> Drop for ArmFuture<A, T> {
     fn drop(&mut self) {
         if let Some(arm) = self.arm.as_ref().filter(|_| self.registration.exists()) {
-            arm.leave();
+            // A receive passes its turn on. A send needs nothing but to leave.
+            arm.abandon();
         }
         self.registration.end();
     }

@@ -63,6 +63,23 @@ pub(crate) trait Arm {
     /// As for `enlist`.
     unsafe fn watch(&self, ticket: Ticket) -> bool;
 
+    /// As [`watch`](Self::watch), for a future: where waiters are served one after the other, its ticket is
+    /// fired when it is its turn.
+    ///
+    /// # Safety
+    ///
+    /// As for `enlist`.
+    unsafe fn wait_in_turn(&self, ticket: Ticket) -> bool {
+        // SAFETY: as the caller says.
+        unsafe { self.watch(ticket) }
+    }
+
+    /// As [`leave`](Self::leave), for a future that is dropped: passes its turn on. The other side has not
+    /// completed the operation.
+    fn abandon(&self) {
+        self.leave();
+    }
+
     /// Takes the ticket off the list, and returns whether the other side has completed the operation. Allowed
     /// where nothing was listed.
     fn leave(&self) -> bool;

@@ -1,6 +1,6 @@
 //! The waits of channels, permits, notifications, tokens and times as futures, on executors of all kinds.
 
-use crate::common::{LONG, MOMENT, SHORT, both, in_runtime, one_worker, two_workers, until};
+use crate::common::{LONG, MOMENT, SHORT, both, in_runtime, one_worker, two_workers, until, waiting};
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -157,6 +157,102 @@ fn the_last_waker_is_woken() {
     drop(sender);
     assert!(matches!(poll(receives, &new), Poll::Ready(Err(_))));
     assert_eq!(woken(&new), 3);
+}
+
+/// A message wakes the first waiter alone, be it a future or a coroutine.
+#[test]
+fn receivers_of_all_kinds_wait_in_one_queue() {
+    let runtime = one_worker();
+    let (sender, receiver) = unbounded();
+    let (first, second): (Arc<Counts>, Arc<Counts>) = (Arc::default(), Arc::default());
+    let (mut one, mut other) = (Box::pin(receiver.recv_async()), Box::pin(receiver.recv_async()));
+    assert!(poll(one.as_mut(), &first).is_pending());
+    let theirs = receiver.clone();
+    let parks = waiting(&runtime, move || theirs.recv());
+    assert!(poll(other.as_mut(), &second).is_pending());
+    sender.send(1).unwrap();
+    assert!((woken(&first), woken(&second), parks.is_finished()) == (1, 0, false));
+    sender.send(2).unwrap();
+    // The oldest message, although it has woken the future.
+    assert_eq!(parks.join().unwrap(), Ok(1));
+    assert_eq!((woken(&first), woken(&second)), (1, 0));
+    sender.send(3).unwrap();
+    assert_eq!((woken(&first), woken(&second)), (1, 1));
+    assert_eq!(poll(one.as_mut(), &first), Poll::Ready(Ok(2)));
+    assert_eq!(poll(other.as_mut(), &second), Poll::Ready(Ok(3)));
+}
+
+/// A future is dropped after a message has woken it. The next waiter gets the message.
+#[test]
+fn a_dropped_receive_passes_its_turn_on() {
+    let runtime = one_worker();
+    for capacity in [0, 1] {
+        for coroutine in [false, true] {
+            let (sender, receiver) = bounded(capacity);
+            let (first, second): (Arc<Counts>, Arc<Counts>) = (Arc::default(), Arc::default());
+            let mut dropped = Box::pin(receiver.recv_async());
+            let mut next = Box::pin(receiver.recv_async());
+            assert!(poll(dropped.as_mut(), &first).is_pending());
+            // With capacity zero a coroutine comes before futures.
+            if coroutine && capacity > 0 {
+                let theirs = receiver.clone();
+                let parks = waiting(&runtime, move || theirs.recv());
+                sender.send(1).unwrap();
+                assert_eq!(woken(&first), 1);
+                drop(dropped);
+                assert_eq!(parks.join().unwrap(), Ok(1));
+                continue;
+            }
+            assert!(poll(next.as_mut(), &second).is_pending());
+            let mut sends = Box::pin(sender.send_async(1));
+            let sent = poll(sends.as_mut(), &Arc::default());
+            assert_eq!(sent.is_ready(), capacity > 0);
+            assert_eq!((woken(&first), woken(&second)), (1, 0));
+            drop(dropped);
+            assert_eq!(woken(&second), 1);
+            assert_eq!(poll(next.as_mut(), &second), Poll::Ready(Ok(1)));
+        }
+    }
+}
+
+/// Another receiver takes the message first. The future that was woken keeps its place.
+#[test]
+fn a_receive_that_finds_nothing_keeps_its_place() {
+    let (sender, receiver) = bounded(1);
+    let (first, second): (Arc<Counts>, Arc<Counts>) = (Arc::default(), Arc::default());
+    let (mut one, mut other) = (Box::pin(receiver.recv_async()), Box::pin(receiver.recv_async()));
+    assert!(poll(one.as_mut(), &first).is_pending() && poll(other.as_mut(), &second).is_pending());
+    sender.send(1).unwrap();
+    assert_eq!(receiver.try_recv(), Ok(1));
+    assert!(poll(one.as_mut(), &first).is_pending());
+    sender.send(2).unwrap();
+    assert_eq!((woken(&first), woken(&second)), (2, 0));
+    assert_eq!(poll(one.as_mut(), &first), Poll::Ready(Ok(2)));
+    drop(sender);
+    assert!(woken(&second) == 1 && matches!(poll(other.as_mut(), &second), Poll::Ready(Err(_))));
+}
+
+/// The channel is full, and each message is left to a future that has not been polled. A receiver that waits
+/// behind the futures is served all the same, and so is one behind futures without capacity.
+#[test]
+fn a_send_without_room_serves_a_receiver_behind_futures() {
+    let runtime = one_worker();
+    for capacity in [0, 1] {
+        let (sender, receiver) = bounded(capacity);
+        let (first, second) = (Arc::default(), Arc::default());
+        let (mut one, mut other) = (Box::pin(receiver.recv_async()), Box::pin(receiver.recv_async()));
+        assert!(poll(one.as_mut(), &first).is_pending() && poll(other.as_mut(), &second).is_pending());
+        let theirs = receiver.clone();
+        let parks = waiting(&runtime, move || theirs.recv());
+        for message in 0..=capacity {
+            sender.send(message).unwrap();
+        }
+        assert_eq!(parks.join().unwrap(), Ok(0));
+        assert_eq!((woken(&first), woken(&second)), (capacity, 0));
+        if capacity > 0 {
+            assert_eq!(poll(one.as_mut(), &first), Poll::Ready(Ok(1)));
+        }
+    }
 }
 
 #[test]
