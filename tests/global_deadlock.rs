@@ -18,7 +18,11 @@ fn main() {
 mod linux {
     use std::collections::BTreeMap;
     use std::env;
+    use std::pin::pin;
     use std::process::{Command, Stdio};
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::task::{Context, Wake, Waker};
     use std::thread;
     use std::time::{Duration, Instant};
     use sward::channel::{bounded, unbounded};
@@ -62,6 +66,9 @@ mod linux {
         ("a_thread_with_a_deadline", a_thread_with_a_deadline),
         ("a_socket", a_socket),
         ("a_future_of_a_socket", a_future_of_a_socket),
+        ("a_future_of_a_time", a_future_of_a_time),
+        ("a_timer_whose_waker_is_slow", a_timer_whose_waker_is_slow),
+        ("a_future_that_waits_for_a_thread", a_future_that_waits_for_a_thread),
     ];
 
     pub(super) fn main() {
@@ -107,6 +114,53 @@ mod linux {
     fn beside_a_dashboard() {
         sward::observe::serve("127.0.0.1:0").expect("served");
         own_sender();
+    }
+
+    /// The timer is all that wakes the program, on a worker and on a plain thread.
+    fn a_future_of_a_time() {
+        sward::run(|| {
+            let sleeps = || sward::block_on(sward::time::sleep_async(LATER));
+            sward::spawn(sleeps).join().expect("no panic");
+            sward::block_on(sward::time::timeout_async(LATER, std::future::pending::<()>())).unwrap_err();
+        });
+        sward::block_on(sward::time::sleep_async(MUCH_LATER));
+    }
+
+    /// The netpoller thread fires the timer for the worker, which is busy, and is in the waker for long. By
+    /// then no timer is left, and all workers sleep.
+    fn a_timer_whose_waker_is_slow() {
+        struct Slow(sward::task::Task, AtomicBool);
+        impl Wake for Slow {
+            fn wake(self: Arc<Self>) {
+                self.1.store(true, Ordering::SeqCst);
+                thread::sleep(MUCH_LATER);
+                self.0.unpark();
+            }
+        }
+        sward::run(|| {
+            let waits = sward::spawn(|| {
+                let slow = Arc::new(Slow(sward::task::current(), AtomicBool::new(false)));
+                let mut sleeps = pin!(sward::time::sleep_async(Duration::from_millis(20)));
+                let waker = Waker::from(slow.clone());
+                if sleeps.as_mut().poll(&mut Context::from_waker(&waker)).is_pending() {
+                    while !slow.1.load(Ordering::SeqCst) {
+                        std::hint::spin_loop();
+                    }
+                    sward::task::park();
+                }
+            });
+            waits.join().expect("no panic");
+        });
+    }
+
+    fn a_future_that_waits_for_a_thread() {
+        let (sender, receiver) = bounded::<()>(1);
+        let sends = thread::spawn(move || {
+            thread::sleep(LATER);
+            sender.send(())
+        });
+        sward::run(|| sward::block_on(receiver.recv_async())).expect("a message");
+        sends.join().expect("no panic").expect("a receiver");
     }
 
     fn own_sender() {

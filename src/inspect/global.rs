@@ -37,6 +37,12 @@
 //! - Threads make threads, and signal handlers must not call this crate. So nobody exists who could wake a
 //!   coroutine or make somebody who does. The state lasts for ever.
 //!
+//! *Futures.* A coroutine in `block_on` waits for a waker, and another party may hold that. The timer of a
+//! future counts as a timer until it is taken to be fired. From then until its waker was called a worker is
+//! awake, or the netpoller thread counts a move: no rest either way (`sched/rest.rs`). A future that waits
+//! for a socket counts until it was woken. What else holds a waker is a future that waits in a list of this
+//! crate, which a coroutine or a thread has to serve, or a thread that this crate does not know.
+//!
 //! A thread that is about to end may still be counted. Then the state is found at a later look.
 
 use super::collect::{alone, collect};

@@ -142,7 +142,7 @@ impl Monitored for Monitor {
             let polled = seen.look(remote, awake, step);
             busy |= awake || polled;
             if awake && next.must_help(polled, shared.polled_at(remote)) {
-                help(remote, &mut memory.events);
+                shared.in_place_of_a_worker(|| help(remote, &mut memory.events));
             }
             left += usize::from(remote.left.load(Ordering::Relaxed));
             if let Some(stall) = self.check_turn(index, remote, seen, &mut stalled)

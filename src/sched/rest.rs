@@ -18,6 +18,11 @@
 //!   worker was awake between the two looks at its sleep. A worker sleeps only after it has found all queues
 //!   empty. So it has begun a turn before it sleeps again, and the numbers of turns differ.
 //!
+//! The netpoller thread also polls and fires timers in place of a worker that is busy. The waker of a future
+//! whose timer it has taken may not have been called yet, when that worker sleeps already and no timer is
+//! left. So this counts as a move as well. If a look finds no timer, and then finds that nothing was moved,
+//! what that timer has woken is in a queue or runs, and the look sees that.
+//!
 //! If the numbers of two looks are equal, no coroutine ran between the two either.
 
 use super::shared::{Remote, Shared};

@@ -43,7 +43,7 @@ pub(crate) struct Shared {
     pub(super) may_spin: bool,
     /// Coroutines that any worker may take.
     injector: Injector<Runnable>,
-    /// Counts the beginnings and ends of `take_back_items`, for `at_rest`.
+    /// Counts the beginnings and ends of what the netpoller thread does for workers, for `at_rest`.
     pub(super) moves: AtomicU64,
     /// Migrating coroutines that have yielded, and mobile homes with yielded coroutines only, after a long
     /// slice. They come after all others.
@@ -344,8 +344,21 @@ impl Shared {
     /// Moves what other workers may take from a worker that does not take it itself to the injector, for any
     /// worker, until the injector holds [`TAKEN_BACK`] items. The next tick moves the next ones.
     pub(crate) fn take_back_items(&self, remote: &Remote) {
-        // Not what the worker pushes meanwhile: it may push faster than the caller takes.
+        self.in_place_of_a_worker(|| self.move_items(remote));
+        self.discard_if_closed();
+    }
+
+    /// Runs the closure, which takes or wakes coroutines on the netpoller thread. [`at_rest`](Self::at_rest)
+    /// finds no rest meanwhile.
+    pub(crate) fn in_place_of_a_worker<T>(&self, f: impl FnOnce() -> T) -> T {
         self.moves.fetch_add(1, Ordering::SeqCst);
+        let result = f();
+        self.moves.fetch_add(1, Ordering::SeqCst);
+        result
+    }
+
+    fn move_items(&self, remote: &Remote) {
+        // Not what the worker pushes meanwhile: it may push faster than the caller takes.
         let room = TAKEN_BACK.saturating_sub(self.injector.len());
         let mut left = remote.oldest_first.len().min(room);
         while left > 0 {
@@ -356,8 +369,6 @@ impl Shared {
             }
             left -= 1;
         }
-        self.moves.fetch_add(1, Ordering::SeqCst);
-        self.discard_if_closed();
     }
 
     /// The index of the worker with the lowest load, and that load. Not `except`, nor workers that are in a
