@@ -318,7 +318,7 @@ impl Header {
 
     /// The coroutine's name.
     pub(crate) fn name(&self) -> Option<&str> {
-        // SAFETY: other threads read only the name, which never changes.
+        // SAFETY: this reads only the name, which never changes.
         unsafe { self.local_record_if_any() }.and_then(|record| record.name())
     }
 
@@ -342,11 +342,11 @@ impl Header {
     ///
     /// # Safety
     ///
-    /// The caller is the coroutine, or reads only the name.
+    /// The caller is the coroutine, or reads only the name and the limit under which it was spawned.
     #[inline]
     pub(crate) unsafe fn local_record_if_any(&self) -> Option<&LocalRecord> {
-        // Acquire: pairs with the release in `local_record`, for another thread that reads the name.
-        // SAFETY: null or a Box that lives as long as the header.
+        // Acquire: pairs with the release in `local_record`, for another thread that reads what never
+        // changes. SAFETY: null or a Box that lives as long as the header.
         unsafe { self.record.load(Ordering::Acquire).as_ref() }
     }
 
@@ -597,7 +597,12 @@ impl Header {
     /// The coroutine is alive, and the pointer comes from [`new`].
     pub(crate) unsafe fn cancel(this: NonNull<Header>, batch: &mut Batch) {
         // SAFETY: alive, as the caller says.
-        if unsafe { this.as_ref() }.waiter.cancel() == Fired::Schedule {
+        let header = unsafe { this.as_ref() };
+        // The first cause counts, so it is found out now: the limit may pass before the coroutine unwinds.
+        // SAFETY: this reads only the limit under which it was spawned, which never changes.
+        let late = unsafe { header.local_record_if_any() }.is_some_and(LocalRecord::is_late);
+        let fired = if late { header.waiter.cancel_late() } else { header.waiter.cancel() };
+        if fired == Fired::Schedule {
             // SAFETY: only the winner may queue the waiter, which stays parked until it is scheduled.
             unsafe { batch.push(this.cast()) };
         }
@@ -618,16 +623,10 @@ impl Header {
 
     /// What the cancellation of the coroutine is. The caller has found that it is cancelled, or ends it as
     /// its runtime is gone.
-    ///
-    /// # Safety
-    ///
-    /// The caller is the coroutine, or owns it.
-    pub(crate) unsafe fn interruption(&self) -> Interruption {
-        // SAFETY: as the caller says.
-        let late = || unsafe { self.local_record_if_any() }.is_some_and(LocalRecord::is_late);
+    pub(crate) fn interruption(&self) -> Interruption {
         if !self.waiter.cancelled() || self.waiter.shut_down() {
             Interruption::ShutDown
-        } else if late() {
+        } else if self.waiter.cancelled_late() {
             // A scope cancels its coroutines when the limit of its caller passes, which is theirs, too.
             Interruption::TimedOut
         } else {
@@ -764,8 +763,7 @@ unsafe fn run<F: FnOnce() -> T, T>(this: NonNull<Header>) {
     };
     let output = if header.waiter.cancelled() {
         contain_panic(|| drop(f));
-        // SAFETY: this is the coroutine.
-        Err(unsafe { header.interruption() }.into())
+        Err(header.interruption().into())
     } else {
         catch_unwind(AssertUnwindSafe(f)).map_err(|payload| match payload.downcast_ref::<Cancellation>() {
             Some(cancellation) => cancellation.why.into(),

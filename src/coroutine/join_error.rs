@@ -94,7 +94,7 @@ impl fmt::Debug for JoinError {
 impl fmt::Display for JoinError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            JoinError::Panicked(panic) => write!(f, "{} panicked: {}", panic.0.label(), panic.text()),
+            JoinError::Panicked(panic) => panic.fmt(f),
             JoinError::Cancelled => f.write_str("the coroutine was cancelled"),
             JoinError::TimedOut => f.write_str("the coroutine's time limit has passed"),
             JoinError::ShutDown => f.write_str("the coroutine's runtime has shut down"),
@@ -197,6 +197,21 @@ impl Panic {
         self.message().unwrap_or("(non-string payload)")
     }
 }
+
+/// As that of [`JoinError::Panicked`]: the coroutine, and the message.
+///
+/// ```
+/// let fails = sward::task::Builder::new().name("parser").spawn(|| -> () { panic!("no digit") }).unwrap();
+/// let sward::task::JoinError::Panicked(panic) = fails.join().unwrap_err() else { unreachable!() };
+/// assert!(panic.to_string().contains("parser") && panic.to_string().ends_with("panicked: no digit"));
+/// ```
+impl fmt::Display for Panic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} panicked: {}", self.0.label(), self.text())
+    }
+}
+
+impl std::error::Error for Panic {}
 
 impl fmt::Debug for Panic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,7 +1,8 @@
 //! The coroutine-local record: what only one coroutine, or one plain thread, itself uses. Its name, the
 //! section of code that it is in (time limit, masks), its task locals.
 //!
-//! Only the owner touches it; other threads read the name, which never changes.
+//! Only the owner touches it; other threads read the name and the limit under which the owner was spawned,
+//! which never change.
 
 use super::cancellation::{Cancellation, Interruption};
 use super::locals::Locals;
@@ -27,6 +28,8 @@ pub(crate) struct LocalRecord {
     payloads: RefCell<Weak<()>>,
     /// Whether a time limit raised the last payload.
     elapsed: Cell<bool>,
+    /// Whether a payload was raised.
+    has_unwound: Cell<bool>,
     /// `masked` where the last payload was raised; lowered when an outer masked section ends.
     raised_in: Cell<u32>,
     /// The values of the owner's task locals.
@@ -44,6 +47,7 @@ impl LocalRecord {
             errors: Cell::new(None),
             payloads: RefCell::new(Weak::new()),
             elapsed: Cell::new(false),
+            has_unwound: Cell::new(false),
             raised_in: Cell::new(0),
             locals: Locals::default(),
         }
@@ -108,9 +112,15 @@ impl LocalRecord {
         }
     }
 
+    /// Whether the owner has unwound before, by a cancellation or a time limit, and has caught that.
+    pub(crate) fn has_unwound(&self) -> bool {
+        self.has_unwound.get()
+    }
+
     /// Makes the payload of a cancellation.
     pub(crate) fn cancellation(&self, why: Interruption, elapsed: bool) -> Cancellation {
         self.elapsed.set(elapsed);
+        self.has_unwound.set(true);
         self.raised_in.set(self.masked.get());
         let mut payloads = self.payloads.borrow_mut();
         let alive = payloads.upgrade().unwrap_or_default();

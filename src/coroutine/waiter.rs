@@ -56,8 +56,8 @@
 //!
 //! LIMITED is no part of the protocol. The owner sets it when it first comes under a time limit, and it
 //! stays. So a yield, which is no wait, learns from one load of the word whether anything may have to end it.
-//! Nor is SHUTDOWN: it is set together with CANCEL if the first cancellation is that of a shutdown, and says
-//! so to the owner.
+//! Nor are SHUTDOWN and LATE (bit 5): they are set together with CANCEL by the first cancellation, and say to
+//! the owner that it is that of a shutdown, or that it came after the owner's time limit.
 //!
 //! # Access
 //!
@@ -88,6 +88,8 @@ const MASKED: u64 = 1 << 2;
 const LIMITED: u64 = 1 << 3;
 /// The first cancellation was requested by a shutdown.
 const SHUTDOWN: u64 = 1 << 4;
+/// The first cancellation came after the time limit that the owner was spawned under.
+const LATE: u64 = 1 << 5;
 const CAUSE_SHIFT: u32 = 8;
 const CAUSE_MASK: u64 = 0xff << CAUSE_SHIFT;
 const EPOCH_ONE: u64 = 1 << 16;
@@ -252,6 +254,11 @@ impl Waiter {
         self.cancel_with(CANCEL)
     }
 
+    /// As [`cancel`](Self::cancel), after the time limit that the owner was spawned under has passed.
+    pub(crate) fn cancel_late(&self) -> Fired {
+        self.cancel_with(CANCEL | LATE)
+    }
+
     /// As [`cancel`](Self::cancel), since the runtime shuts down.
     pub(crate) fn cancel_for_shutdown(&self) -> Fired {
         self.cancel_with(CANCEL | SHUTDOWN)
@@ -280,6 +287,11 @@ impl Waiter {
     /// Whether the first cancellation was that of a shutdown.
     pub(crate) fn shut_down(&self) -> bool {
         self.word.load(Ordering::Acquire) & SHUTDOWN != 0
+    }
+
+    /// Whether the first cancellation came after the time limit that the owner was spawned under.
+    pub(crate) fn cancelled_late(&self) -> bool {
+        self.word.load(Ordering::Acquire) & LATE != 0
     }
 
     /// The number of the wait in which the owner is parked. Two equal numbers are the same wait: the owner
@@ -345,7 +357,7 @@ impl Waiter {
 
 /// The word after the end of the wait: the next epoch, and the cause.
 fn ended(word: u64, cause: Cause) -> u64 {
-    let kept = word & (EPOCH_MASK | CANCEL | LIMITED | SHUTDOWN);
+    let kept = word & (EPOCH_MASK | CANCEL | LIMITED | SHUTDOWN | LATE);
     kept.wrapping_add(EPOCH_ONE) | (cause as u64) << CAUSE_SHIFT
 }
 
@@ -523,6 +535,15 @@ mod tests {
         assert_eq!(shutdown.cancel(), Fired::Lost);
         assert!(shutdown.cancelled() && shutdown.shut_down());
         assert_eq!(shutdown.cause(ticket), Some(Cause::Cancelled));
+        let [user, limit] = [waiter(), waiter()];
+        assert!(user.cancel() == Fired::Lost && user.cancel_late() == Fired::Lost);
+        assert!(user.cancelled() && !user.cancelled_late());
+        let ticket = ticket_of(&limit);
+        assert_eq!(limit.park(ticket, false), Park::Parked);
+        assert!(limit.cancel_late() == Fired::Schedule && limit.cancel_for_shutdown() == Fired::Lost);
+        assert!(limit.cancelled() && limit.cancelled_late() && !limit.shut_down());
+        let next = ticket_of(&limit);
+        assert!(limit.park(next, false) == Park::Woken && limit.cancelled_late(), "it stays");
     }
 
     #[test]

@@ -7,7 +7,7 @@
 use super::shared::{By, ReadShared, WriteShared};
 use crate::base::sys::check;
 use crate::channel::{Receiver, RecvTimeoutError, bounded};
-use crate::task::try_scope;
+use crate::task::{as_file_operation, try_scope};
 use std::fmt;
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::{AsFd, AsRawFd};
@@ -218,6 +218,14 @@ impl CopyBidirectional {
     ///
     /// As [`copy_bidirectional`].
     pub fn copy<A, B>(&self, a: &A, b: &B) -> io::Result<(u64, u64)>
+    where
+        A: ReadShared + WriteShared + CloseWrite + Sync,
+        B: ReadShared + WriteShared + CloseWrite + Sync,
+    {
+        as_file_operation(|| self.copy_until_cancelled(a, b))
+    }
+
+    fn copy_until_cancelled<A, B>(&self, a: &A, b: &B) -> io::Result<(u64, u64)>
     where
         A: ReadShared + WriteShared + CloseWrite + Sync,
         B: ReadShared + WriteShared + CloseWrite + Sync,

@@ -5,7 +5,7 @@
 use super::exit::Exit;
 use super::{ChildStderr, ChildStdin, ChildStdout, ExitStatus, Output, orphans};
 use crate::descriptor::deadline_after;
-use crate::task::try_scope;
+use crate::task::{as_file_operation, try_scope};
 use std::io::{self, Read};
 use std::time::{Duration, Instant};
 
@@ -182,7 +182,11 @@ impl Child {
     /// })
     /// # .unwrap();
     /// ```
-    pub fn wait_with_output(mut self) -> io::Result<Output> {
+    pub fn wait_with_output(self) -> io::Result<Output> {
+        as_file_operation(|| self.read_and_wait())
+    }
+
+    fn read_and_wait(mut self) -> io::Result<Output> {
         drop(self.stdin.take());
         let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
         match (self.stdout.take(), self.stderr.take()) {

@@ -68,6 +68,11 @@ pub(crate) fn interruption() -> Option<Interruption> {
     errors.limit.filter(|limit| *limit <= Instant::now()).map(|_| Interruption::TimedOut)
 }
 
+/// Whether the caller is in a section of [`with_errors`] that is not masked otherwise.
+pub(crate) fn fails_when_cancelled() -> bool {
+    with_local_record_if_any(|own| own.and_then(LocalRecord::errors)).is_some()
+}
+
 /// Unwinds the whole coroutine although its cancellation may not have arrived yet: its runtime shuts down.
 pub(crate) fn unwind_shutdown() -> ! {
     unwind(Interruption::ShutDown, false)
@@ -146,11 +151,11 @@ pub(crate) fn is_masked() -> bool {
     with_local_record_if_any(|own| own.is_some_and(LocalRecord::masked))
 }
 
-/// Unwinds a coroutine whose group was cancelled before its own cancellation has arrived.
-pub(crate) fn unwind_with_group() -> ! {
+/// Unwinds a coroutine whose group was cancelled before its own cancellation has arrived. `late` says that
+/// the group's time limit had passed by then.
+pub(crate) fn unwind_with_group(late: bool) -> ! {
     if cancelled() {
         unwind_cancelled();
     }
-    let late = limit().is_some_and(|limit| limit <= Instant::now());
     unwind(if late { Interruption::TimedOut } else { Interruption::Cancelled }, false)
 }

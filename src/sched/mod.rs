@@ -80,8 +80,8 @@ pub(crate) use accounts::{SiteFigures, accounted};
 pub(crate) use blocked_threads::{BlockedThread, for_each_blocked_thread, waits_for_somebody};
 pub(crate) use budget::this_holder;
 pub(crate) use cancel::{
-    cancel, checkpoint, interrupted, interruption, is_masked, limited, masked, unwind_cancelled,
-    unwind_shutdown, unwind_with_group, with_errors,
+    cancel, checkpoint, fails_when_cancelled, interrupted, interruption, is_masked, limited, masked,
+    unwind_cancelled, unwind_shutdown, unwind_with_group, with_errors,
 };
 pub(crate) use capture::{
     Live, all_need_somebody, capture, for_each_live, for_each_name, for_each_wait_for_others, sample_turn,

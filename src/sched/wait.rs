@@ -239,7 +239,31 @@ unsafe fn park(
     match header.waiter.cause(ticket) {
         Some(Cause::Event) | None => Woken::Event,
         Some(Cause::Timeout) => Woken::Timeout,
-        Some(Cause::Cancelled) => Woken::Cancelled,
+        Some(Cause::Cancelled) => {
+            if !masked {
+                // SAFETY: this is the coroutine.
+                unsafe { let_others_run_after_a_catch(header) };
+            }
+            Woken::Cancelled
+        }
+    }
+}
+
+/// Lets others go first if a cancellation has unwound the coroutine before, and was caught. Its waits end at
+/// once and park nobody, so a loop that catches would keep its worker.
+///
+/// # Safety
+///
+/// The caller is the coroutine.
+#[cold]
+#[inline(never)]
+unsafe fn let_others_run_after_a_catch(header: &Header) {
+    // SAFETY: as the caller says; this is its own stack. The ticket of the wait that has just ended may still
+    // be listed: to fire it again has no effect.
+    unsafe {
+        if header.local_record_if_any().is_some_and(LocalRecord::has_unwound) {
+            header.suspend(Suspend::Yield);
+        }
     }
 }
 

@@ -108,6 +108,8 @@ pub(super) struct Group {
     children: ListLock<Children>,
     /// All children are cancelled, those to come included. Set under the lock of `children`.
     cancelled: AtomicBool,
+    /// Whether the first cancellation came after `limit`. Written before `cancelled` is set.
+    cancelled_late: AtomicBool,
     /// With a limit on how many children are alive.
     permits: Option<ListLock<Permits>>,
     /// The time limit that the parent was under when it opened the group. The children are under it from
@@ -174,6 +176,7 @@ impl Group {
         Group {
             children: ListLock::new(Children { handles: VecDeque::new(), prune_at: PRUNE_MIN }),
             cancelled: AtomicBool::new(false),
+            cancelled_late: AtomicBool::new(false),
             permits: max_alive.map(|free| ListLock::new(Permits { free, waiting: WaitList::new() })),
             limit: sched::limit(),
             panicked: AtomicUsize::new(0),
@@ -261,7 +264,11 @@ impl Group {
         let mut batch = Batch::new();
         {
             let children = self.children.lock();
-            self.cancelled.store(true, Ordering::Release);
+            if !self.cancelled.load(Ordering::Relaxed) {
+                let late = self.limit.is_some_and(|at| at <= Instant::now());
+                self.cancelled_late.store(late, Ordering::Relaxed);
+                self.cancelled.store(true, Ordering::Release);
+            }
             for child in &children.handles {
                 sched::cancel(child, &mut batch);
             }
@@ -383,7 +390,7 @@ impl<T, F: FnOnce() -> T> ChildClosure<'_, F> {
             // It may run before its spawner, which will cancel it, has seen the flag.
             if guard.group.is_cancelled() {
                 drop(f);
-                sched::unwind_with_group();
+                sched::unwind_with_group(guard.group.cancelled_late.load(Ordering::Relaxed));
             }
             f()
         };

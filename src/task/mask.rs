@@ -3,6 +3,7 @@
 use crate::base::large_box::{LargeBox, is_large, large_box};
 use crate::coroutine::Interruption;
 use crate::sched;
+use std::io;
 
 /// Runs the closure with cancellation held off: no wait in it is ended by a cancellation of the coroutine,
 /// nor by a time limit that was set outside of it. The first cancellation point after the closure meets them.
@@ -100,12 +101,13 @@ pub fn catch_cancel<R, F: FnOnce() -> R>(f: F) -> Result<R, Interruption> {
 /// |---|---|
 /// | sockets, pipes, terminals, `Pollable`, `File::lock`, `Child::wait` | fails: see below |
 /// | such an operation that need not wait | succeeds, except one in 128, which transfers nothing |
-/// | all others: channels, locks, sleeps, joins, `blocking` | goes on, as in a [`mask()`]; [`catch_cancel`] ends it |
+/// | all others: channels, locks, sleeps, joins, `blocking` | goes on, as in a [`mask()`]; [`catch_cancel`]
+/// ends it |
 ///
 /// The error is an [`io::Error`](std::io::Error) with the [`Interruption`] inside, of the kind `TimedOut` for
 /// a limit, else `Other`.
 ///
-/// Operations that read in coroutines of their own go on as the others do:
+/// So do operations that read in coroutines of their own, and their coroutines have ended then:
 /// [`Child::wait_with_output`](crate::process::Child::wait_with_output),
 /// [`Command::output`](crate::process::Command::output) and
 /// [`copy_bidirectional`](crate::io::copy_bidirectional).
@@ -141,6 +143,12 @@ pub fn cancel_as_error<R, F: FnOnce() -> R>(f: F) -> R {
     } else {
         sched::with_errors(f)
     }
+}
+
+/// Runs an operation on files that waits in other ways as well. In a section of [`cancel_as_error`] it fails
+/// where another operation on a file would.
+pub(crate) fn as_file_operation<R>(f: impl FnOnce() -> io::Result<R>) -> io::Result<R> {
+    if sched::fails_when_cancelled() { sched::caught(f).unwrap_or_else(|why| Err(why.into())) } else { f() }
 }
 
 /// Whether the calling coroutine has been cancelled, [masked](mask) or not. False on a plain thread. For a

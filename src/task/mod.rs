@@ -135,6 +135,7 @@ pub use builder::Builder;
 pub use cancel::{CancelToken, Cancelled, DropGuard};
 pub use join_set::JoinSet;
 pub use local::{AccessError, LocalKey};
+pub(crate) use mask::as_file_operation;
 pub use mask::{cancel_as_error, catch_cancel, checkpoint, is_cancelled, mask};
 pub use on_ready::{OnReady, Timer, on_ready};
 pub use scope::{Scope, ScopeBuilder, ScopedJoinHandle, scope};

@@ -4,6 +4,7 @@ use crate::common::{LONG, MOMENT, SHORT, in_runtime, one_worker, pair, until, wa
 use std::io::{self, ErrorKind, Read, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 use sward::net::UnixStream;
 use sward::task::{self, Interruption, JoinError, cancel_as_error, catch_cancel, mask};
 use sward::time::timeout;
@@ -33,6 +34,90 @@ fn every_kind_of_wait_is_caught() {
     caught(Box::new(move || drop(reads.read(&mut [0; 8]))));
     let lasts = runtime.spawn(|| sward::sleep(LONG));
     caught(Box::new(move || drop(lasts.join())));
+}
+
+/// Operations that wait in coroutines of their own fail as others do.
+#[test]
+fn copying_and_collecting_output_fail() {
+    let runtime = one_worker();
+    for idle in [None, Some(LONG)] {
+        let ((a, _kept), (b, _also_kept)) = (pair(), pair());
+        let copies = waiting(&runtime, move || {
+            let settings = sward::io::CopyBidirectional::new();
+            let settings = match idle {
+                Some(limit) => settings.idle_timeout(limit),
+                None => settings,
+            };
+            cancel_as_error(|| settings.copy(&a, &b).unwrap_err())
+        });
+        copies.cancel();
+        assert_eq!(interruption(copies.join().expect("an error")), Interruption::Cancelled);
+    }
+    let mut sleeps = sward::process::Command::new("sleep");
+    let child = sleeps.arg("600").stdout(sward::process::Stdio::piped()).spawn().unwrap();
+    let id = child.id();
+    let collects = waiting(&runtime, move || cancel_as_error(|| child.wait_with_output().unwrap_err()));
+    collects.cancel();
+    let error = collects.join().expect("an error");
+    // SAFETY: the call takes no pointers. Nobody has waited for the process.
+    unsafe { libc::kill(id as libc::pid_t, libc::SIGKILL) };
+    assert_eq!(interruption(error), Interruption::Cancelled);
+}
+
+/// A loop around waits of a cancelled coroutine, which end at once. Others run all the same.
+#[test]
+fn a_loop_that_catches_lets_others_go_first() {
+    let runtime = one_worker();
+    let (stop, rounds) = (Arc::new(AtomicBool::new(false)), 100_000);
+    let stops = stop.clone();
+    let catches = waiting(&runtime, move || {
+        let unwinds = |_: &usize| {
+            let wait = || sward::sleep(LONG);
+            assert!(std::panic::catch_unwind(wait).is_err());
+            !stops.load(Ordering::Relaxed)
+        };
+        (0..rounds).take_while(unwinds).count()
+    });
+    runtime.run(move || {
+        catches.cancel();
+        let other = sward::spawn(move || stop.store(true, Ordering::Relaxed));
+        assert!(catches.join().expect("it was caught") < rounds, "no other coroutine ran");
+        other.join().unwrap();
+    });
+}
+
+/// A coroutine is cancelled, and its time limit passes before it unwinds. The first cause counts.
+#[test]
+fn the_first_cause_counts() {
+    let runtime = one_worker();
+    for attempt in 0.. {
+        let limit = SHORT * (4 << attempt);
+        let outcome = runtime.run(|| {
+            let ends = Instant::now() + limit;
+            let mut in_time = false;
+            let mut error = None;
+            let _ = timeout(limit, || {
+                sward::scope(|s| {
+                    let late = s.spawn(move || {
+                        while Instant::now() < ends {
+                            std::thread::sleep(SHORT);
+                        }
+                        sward::sleep(LONG);
+                    });
+                    late.cancel();
+                    in_time = Instant::now() < ends;
+                    error = Some(mask(|| late.join()).unwrap_err());
+                });
+            });
+            in_time.then_some(error)
+        });
+        // Else the machine was too slow to be the first.
+        if let Some(error) = outcome {
+            let error = error.expect("the join was masked");
+            assert!(error.is_cancelled(), "{error}");
+            break;
+        }
+    }
 }
 
 /// What was caught stays in force: each wait is caught again, and the first one that nobody catches unwinds.
