@@ -15,11 +15,14 @@
 //! *No state spins.* An event that stays set although the kernel has nothing to report, such as the end of a
 //! stream that is polled for urgent data alone, is made an ordinary one (`Event::unstick`). A one-shot
 //! back-end reports a state anew each time it is armed; the call then naps between two questions.
+//!
+//! *What the shard cannot report.* The call also naps, for 10 ms at most, if no descriptor is left for a
+//! duplicate, or if urgent data is asked for and the back-end does not report it.
 
 use crate::base::backoff::Backoff;
 use crate::base::sys::{check, poll};
 use crate::coroutine::{EventNode, WaitReason, Why};
-use crate::netpoll::{Direction, Source};
+use crate::netpoll::{Direction, REPORTS_PRIORITY, Source};
 use crate::sched::{
     Blocks, Cancel, Woken, consume_budget_of_file, deadline_of_file, elapsed, interrupted, join_shard,
     may_switch, refusal, wait,
@@ -33,6 +36,8 @@ use std::time::{Duration, Instant};
 
 /// What a descriptor can be asked that concerns writing.
 const WRITES: libc::c_short = libc::POLLOUT | libc::POLLWRNORM | libc::POLLWRBAND;
+/// What concerns urgent data.
+const PRIORITY: libc::c_short = libc::POLLPRI | libc::POLLRDBAND;
 
 /// Fills in what each entry has to report, and returns how many have something. Waits until there is one, or
 /// until the deadline.
@@ -47,6 +52,8 @@ pub(crate) fn poll_entries(entries: &mut [libc::pollfd], deadline: Option<Instan
         return wait_on_thread(entries, deadline);
     }
     let mut watched = Vec::with_capacity(entries.len());
+    // Whether the shard cannot report all that is asked for.
+    let mut naps = !REPORTS_PRIORITY && entries.iter().any(|entry| entry.events & PRIORITY != 0);
     for entry in entries.iter().filter(|entry| entry.fd >= 0) {
         match watch(entry, &mut watched) {
             Ok(()) => {}
@@ -54,6 +61,12 @@ pub(crate) fn poll_entries(entries: &mut [libc::pollfd], deadline: Option<Instan
             Err(e) if e.raw_os_error() == Some(libc::EBADF) => {
                 drop(watched);
                 return poll_entries(entries, deadline);
+            }
+            // Others may need the descriptors more.
+            Err(e) if is_exhausted(&e) => {
+                watched.clear();
+                naps = true;
+                break;
             }
             Err(e) => return Err(e),
         }
@@ -74,12 +87,9 @@ pub(crate) fn poll_entries(entries: &mut [libc::pollfd], deadline: Option<Instan
             continue;
         }
         let woken = if backoff.has_waited() && stay_ready(&watched)? {
-            let until = Instant::now() + backoff.nap();
-            let until = deadline.map_or(until, |at| at.min(until));
-            match wait_for_any(&[], Some(until)) {
-                Woken::Timeout => Woken::Event,
-                woken => woken,
-            }
+            nap(&[], deadline, &mut backoff)
+        } else if naps {
+            nap(&watched, deadline, &mut backoff)
         } else {
             backoff.wait();
             wait_for_any(&watched, deadline)
@@ -90,6 +100,21 @@ pub(crate) fn poll_entries(entries: &mut [libc::pollfd], deadline: Option<Instan
             Woken::Cancelled => return Err(interrupted()),
         }
     }
+}
+
+/// As [`wait_for_any`], for one nap at most.
+fn nap(watched: &[Watched], deadline: Option<Instant>, backoff: &mut Backoff) -> Woken {
+    let until = Instant::now() + backoff.nap();
+    match wait_for_any(watched, Some(deadline.map_or(until, |at| at.min(until)))) {
+        Woken::Timeout => Woken::Event,
+        woken => woken,
+    }
+}
+
+/// Whether there is no descriptor, or no room in the back-end, for one more.
+fn is_exhausted(error: &io::Error) -> bool {
+    let exhausted = [libc::EMFILE, libc::ENFILE, libc::ENOSPC, libc::ENOMEM];
+    error.raw_os_error().is_some_and(|code| exhausted.contains(&code))
 }
 
 /// The kernel's `poll`, again for as long as a signal interrupts it. For waits that are short, or none.

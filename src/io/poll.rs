@@ -87,18 +87,16 @@ impl fmt::Debug for PollFd<'_> {
 /// occur several times, a number that is not open reports [`NVAL`](PollFd::NVAL). Without descriptors it is a
 /// sleep. A signal does not interrupt it.
 ///
-/// Urgent data ([`PRI`](PollFd::PRI)) ends a wait on Linux; where the system's readiness does not report it,
-/// only something else does.
-///
-/// A call that has to wait duplicates each descriptor until it returns, so it needs as many free ones. So a
-/// descriptor that is closed meanwhile is polled on, as in Linux, and its open file stays open until then. If
-/// one crate waits for the same descriptor often, [`Pollable`](super::Pollable) is cheaper.
+/// A call that has to wait duplicates each descriptor until it returns. So a descriptor that is closed
+/// meanwhile is polled on, as in Linux, and its open file stays open until then. Where no descriptor is left
+/// for the duplicates, the call asks the system again after naps of up to 10 ms, and so it does for urgent
+/// data ([`PRI`](PollFd::PRI)) where the system's readiness does not report that (not on Linux). If one crate
+/// waits for the same descriptor often, [`Pollable`](super::Pollable) is cheaper.
 ///
 /// # Errors
 ///
-/// Those of `poll(2)`, except for `EINTR`. If it has to wait in a coroutine, also those of `dup(2)`: no
-/// descriptor is free. In a section of [`cancel_as_error`](crate::task::cancel_as_error), the
-/// [`Interruption`](crate::task::Interruption). The timeout is no error: the result is 0.
+/// Those of `poll(2)`, except for `EINTR`. In a section of [`cancel_as_error`](crate::task::cancel_as_error),
+/// the [`Interruption`](crate::task::Interruption). The timeout is no error: the result is 0.
 ///
 /// # Cancellation
 ///

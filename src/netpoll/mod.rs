@@ -25,3 +25,6 @@ pub(crate) use shard::Shard;
 pub(crate) use source::Source;
 pub(crate) use sys::Events;
 pub(crate) use thread::{Monitored, Netpoller, NextDeadline};
+
+/// Whether urgent data makes a source ready.
+pub(crate) const REPORTS_PRIORITY: bool = sys::Poller::REPORTS_PRIORITY;

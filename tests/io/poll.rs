@@ -1,6 +1,9 @@
 //! `io::poll`.
 
-use crate::common::{LONG, MOMENT, SHORT, both, eventually, in_runtime, one_worker, waiting};
+use crate::common::{
+    LONG, MOMENT, SHORT, both, eventually, in_child, in_runtime, listen, one_worker, take_all_descriptors,
+    waiting,
+};
 use std::io::{ErrorKind, Read, Write, pipe};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::time::{Duration, Instant};
@@ -110,6 +113,49 @@ fn a_lasting_state_that_was_not_asked_for_does_not_spin() {
         let mut one = [PollFd::new(ours.as_fd(), PollFd::PRI)];
         assert_eq!(poll(&mut one, Some(MOMENT)).unwrap(), 0);
     });
+}
+
+/// No descriptor is left for the duplicates that a wait makes.
+#[test]
+fn it_waits_although_descriptors_are_exhausted() {
+    let said = in_child(|| {
+        let limit = libc::rlimit { rlim_cur: 128, rlim_max: 128 };
+        // SAFETY: the limit lives until the call ends.
+        assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) }, 0);
+        let runtime = one_worker();
+        let (reader, mut writer) = pipe().unwrap();
+        let held = take_all_descriptors();
+        assert!(!held.is_empty());
+        let polls = waiting(&runtime, move || {
+            let mut entries = [PollFd::new(reader.as_fd(), PollFd::IN)];
+            assert_eq!(poll(&mut entries, Some(SHORT)).unwrap(), 0);
+            (poll(&mut entries, None).unwrap(), entries[0].revents())
+        });
+        runtime.run(|| sward::sleep(MOMENT));
+        writer.write_all(b"x").unwrap();
+        assert_eq!(polls.join().unwrap(), (1, PollFd::IN));
+        drop(held);
+    });
+    if let Some(said) = said {
+        assert!(!said.contains("panicked"), "{said}");
+    }
+}
+
+/// The only news is urgent data, which not all back-ends report.
+#[test]
+fn priority_data_ends_a_wait() {
+    let (listener, address) = listen();
+    let client = std::net::TcpStream::connect(address).unwrap();
+    let server = listener.accept().unwrap().0;
+    let runtime = one_worker();
+    let polls = waiting(&runtime, move || {
+        let mut entries = [PollFd::new(server.as_fd(), PollFd::PRI)];
+        (poll(&mut entries, None).unwrap(), entries[0].revents())
+    });
+    // SAFETY: the buffer lives until the call ends.
+    let sent = unsafe { libc::send(client.as_raw_fd(), b"!".as_ptr().cast(), 1, libc::MSG_OOB) };
+    assert_eq!(sent, 1);
+    assert_eq!(polls.join().unwrap(), (1, PollFd::PRI));
 }
 
 #[test]

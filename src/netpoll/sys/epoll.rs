@@ -25,6 +25,7 @@ pub(crate) struct Poller {
 
 impl Poller {
     pub(crate) const ONE_SHOT: bool = false;
+    pub(crate) const REPORTS_PRIORITY: bool = true;
 
     pub(crate) fn new() -> io::Result<Poller> {
         // SAFETY: the call takes no pointers.

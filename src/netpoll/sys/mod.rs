@@ -34,6 +34,8 @@
 //!
 //! `Poller::ONE_SHOT: bool`: whether an event ends the watch for its direction until `arm` is called.
 //!
+//! `Poller::REPORTS_PRIORITY: bool`: whether urgent data (`POLLPRI`) is an event of its own, for reading.
+//!
 //! `arm(&self, key, direction)`: in a one-shot back-end, watches that direction again, with an event for the
 //! state at the time of the call (`a_one_shot_event_comes_again_once_it_is_armed`). It does nothing for a key
 //! that was removed, and nothing in other back-ends.

@@ -21,6 +21,7 @@ pub(crate) struct Poller {
 
 impl Poller {
     pub(crate) const ONE_SHOT: bool = false;
+    pub(crate) const REPORTS_PRIORITY: bool = false;
 
     pub(crate) fn new() -> io::Result<Poller> {
         let queue = call::queue()?;
