@@ -311,7 +311,7 @@ pub enum Part {
     Words(Words),
 }
 
-/// Pads each column to its widest word: words to the right, figures to the left.
+/// Pads each column to its widest word. Figures end at the same column, words begin there.
 fn aligned(rows: &[Vec<String>], figures: bool) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |n: usize| rows.iter().filter_map(|row| row.get(n)).map(|word| word.chars().count()).max();

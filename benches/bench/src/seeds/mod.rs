@@ -1,5 +1,5 @@
-//! `sward-bench seeds`: measures on this machine what the books and papers claim that event loops and
-//! coroutines come from. `docs/WHY.md` tells the story.
+//! `sward-bench seeds`: measures on this machine what books and papers claim about waiting. sward rests on
+//! these claims. `docs/WHY.md` has the results.
 //!
 //! Four measured parts (`readiness.rs`, `connections.rs`, `trap.rs`, `files.rs`) and the decision tree
 //! (`tree.rs`) fill tables (`grid.rs`), which are printed, written and drawn (`chart.rs`).

@@ -46,7 +46,7 @@ impl Trap {
         start + BEFORE + BETWEEN * time
     }
 
-    /// The last tick that counts is due before.
+    /// Ticks that count are due before this.
     fn end(self, start: Instant) -> Instant {
         self.begin(start, self.times - 1) + CALL
     }
@@ -69,11 +69,12 @@ impl Trap {
     }
 }
 
-/// Records the ticks that are due now. Returns the time until the next one; nothing at the end.
+/// One of the others.
 struct Ticker {
     trap: Trap,
     start: Instant,
     due: Instant,
+    /// Nanoseconds, of each tick that counts.
     late: Vec<u64>,
 }
 
@@ -83,6 +84,7 @@ impl Ticker {
         Ticker { trap, start, due: start + TICK * number / trap.others, late: Vec::new() }
     }
 
+    /// Records the ticks that are due now. Returns the time until the next one; nothing after the last.
     fn next(&mut self) -> Option<Duration> {
         let now = Instant::now();
         while self.due <= now {
