@@ -1,8 +1,7 @@
 //! Cancellation of a coroutine in each kind of wait, and where it is masked.
 
-use crate::common::{LONG, MOMENT, SetOnDrop, everywhere, in_runtime, listen, pair};
+use crate::common::{LONG, MOMENT, SetOnDrop, everywhere, fill_queue, in_runtime, listen, pair};
 use std::io::{Read, Write};
-use std::os::fd::AsRawFd;
 use std::panic::{AssertUnwindSafe, RefUnwindSafe, UnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -142,13 +141,7 @@ fn out_of_an_accept() {
 fn out_of_a_connect() {
     in_runtime(|| {
         let (listener, address) = listen();
-        // A queue of one: connections beyond it get no answer. SAFETY: the call takes no pointers.
-        assert_eq!(unsafe { libc::listen(listener.as_raw_fd(), 0) }, 0);
-        let mut queued = Vec::new();
-        while let Ok(stream) = TcpStream::connect_timeout(&address, Duration::from_millis(300)) {
-            queued.push(stream);
-            assert!(queued.len() < 16, "the queue has no end");
-        }
+        let queued = fill_queue(&listener);
         cancelled_in(move || drop(TcpStream::connect(address)));
         for _ in &queued {
             listener.accept().expect("accepted");
@@ -183,7 +176,9 @@ fn a_swallowed_cancellation_is_met_at_every_wait() {
         let (listener, _) = listen();
         let met = Arc::new(AtomicUsize::new(0));
         let meets = met.clone();
+        let (starts, started) = sward::channel::bounded(1);
         let stubborn = sward::spawn(move || {
+            starts.send(()).unwrap();
             let swallow = |wait: &mut dyn FnMut()| {
                 assert!(catch_unwind(AssertUnwindSafe(wait)).is_err());
                 assert!(!std::thread::panicking());
@@ -216,6 +211,8 @@ fn a_swallowed_cancellation_is_met_at_every_wait() {
             swallow(&mut || drop(set.join_next()));
             "to the end"
         });
+        // A coroutine that is cancelled before its start does not run.
+        started.recv().unwrap();
         sward::sleep(MOMENT);
         stubborn.cancel();
         assert_eq!(stubborn.join().unwrap(), "to the end");
@@ -276,10 +273,13 @@ fn a_checkpoint_in_a_destructor_that_unwinds_lets_it_end() {
     in_runtime(|| {
         let checked = Arc::new(AtomicBool::new(false));
         let checks = Checks(checked.clone());
+        let (starts, started) = sward::channel::bounded(1);
         let handle = sward::spawn(move || {
             let _checks = checks;
+            starts.send(()).unwrap();
             task::park();
         });
+        started.recv().unwrap();
         sward::sleep(MOMENT);
         handle.cancel();
         assert!(matches!(handle.join(), Err(JoinError::Cancelled)));

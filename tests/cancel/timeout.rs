@@ -1,9 +1,8 @@
 //! Time limits and deadlines, in coroutines and on plain threads.
 
-use crate::common::{LONG, SHORT, both, in_runtime, pair};
+use crate::common::{LONG, SHORT, both, fill_queue, in_runtime, listen, pair};
 use std::cell::Cell;
 use std::io::{self, ErrorKind, Read, Write};
-use std::os::fd::AsRawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
@@ -96,17 +95,9 @@ fn an_accept_is_ended_and_the_listener_goes_on() {
 #[test]
 fn a_connect_is_ended() {
     both(|| {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        // A queue of one: connections beyond it get no answer. SAFETY: the call takes no pointers.
-        assert_eq!(unsafe { libc::listen(listener.as_raw_fd(), 0) }, 0);
-        let mut queued = Vec::new();
-        let ended = timeout(Duration::from_millis(300), || {
-            while queued.len() < 16 {
-                queued.push(TcpStream::connect(address).unwrap());
-            }
-        });
-        assert!(ended.is_err(), "the queue has no end");
+        let (listener, address) = listen();
+        let _queued = fill_queue(&listener);
+        elapses(|| TcpStream::connect(address));
     });
 }
 

@@ -21,7 +21,7 @@ pub use child::{captured_command, child, child_command, command, in_child, is_ch
 pub use drops::{CountOnDrop, SetOnDrop, SleepOnDrop};
 pub use ends::{assert_cancelled, fails, message_of};
 pub use memory::{cpu_time, limit_address_space, resident, status, take_all_descriptors};
-pub use net::{is_nonblocking, kind, listen, pair, pattern, reset_on_drop, set_option};
+pub use net::{fill_queue, is_nonblocking, kind, listen, pair, pattern, reset_on_drop, set_option};
 pub use random::Random;
 pub use runtime::{
     both, everywhere, homes_by_default, in_runtime, mixed, on_one_worker, one_worker, one_worker_and_home,

@@ -2,6 +2,7 @@
 
 use std::io::{self, ErrorKind};
 use std::os::fd::AsRawFd;
+use std::time::Duration;
 use sward::net::{SocketAddr, TcpListener, TcpStream};
 
 /// The kind of an error that must have occurred.
@@ -24,6 +25,34 @@ pub fn pair() -> (TcpStream, TcpStream) {
     assert_eq!(peer, client.local_addr().expect("an address"));
     assert_eq!(address, client.peer_addr().expect("an address"));
     (client, server)
+}
+
+/// Fills the listener's queue, which then has room for no more: a connection beyond it gets no answer.
+pub fn fill_queue(listener: &TcpListener) -> Vec<TcpStream> {
+    let address = listener.local_addr().expect("an address");
+    // SAFETY: the call takes no pointers.
+    assert_eq!(unsafe { libc::listen(listener.as_raw_fd(), 0) }, 0);
+    let mut queued = Vec::new();
+    while !queue_is_full(listener) {
+        // The last part of a handshake may be late. Then this one may get no answer.
+        queued.extend(TcpStream::connect_timeout(&address, Duration::from_secs(1)));
+    }
+    queued
+}
+
+fn queue_is_full(listener: &TcpListener) -> bool {
+    let mut info = std::mem::MaybeUninit::<libc::tcp_info>::zeroed();
+    let mut len = size_of::<libc::tcp_info>() as libc::socklen_t;
+    // SAFETY: there is room for as many bytes as said.
+    let asked = unsafe {
+        let place = info.as_mut_ptr().cast();
+        libc::getsockopt(listener.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_INFO, place, &raw mut len)
+    };
+    assert_eq!(asked, 0);
+    // SAFETY: numbers, which may be zero.
+    let info = unsafe { info.assume_init() };
+    // Of a listener these are the length of its queue and the most that it may be before it is full.
+    info.tcpi_unacked > info.tcpi_sacked
 }
 
 /// Sets an option for which there is no method.

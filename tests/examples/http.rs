@@ -173,7 +173,8 @@ fn servers_hold_no_more_connections_than_their_limit() {
 /// The time limit of a head runs from its first byte to its last, however slowly the bytes come.
 #[test]
 fn http_times_each_head_by_itself() {
-    let Some(server) = Server::start("http", &["--head-seconds", "1"]) else { return };
+    // Each head takes 1.2 seconds, far less than the limit, and all of them take longer than it.
+    let Some(server) = Server::start("http", &["--head-seconds", "3"]) else { return };
     let mut pipelining = TcpStream::connect(&server.address).expect("connected");
     let mut dripping = TcpStream::connect(&server.address).expect("connected");
     let (begin, end) = ("GET / HTTP/1.1\r\nX: ", "\r\nHost: a\r\n\r\n");
@@ -181,7 +182,7 @@ fn http_times_each_head_by_itself() {
     dripping.write_all(begin.as_bytes()).expect("written");
     pipelining.write_all(begin.as_bytes()).expect("written");
     for rest in [format!("{end}{begin}"), format!("{end}{begin}"), last.to_owned()] {
-        std::thread::sleep(Duration::from_millis(400));
+        std::thread::sleep(Duration::from_millis(1200));
         pipelining.write_all(rest.as_bytes()).expect("written");
         let _ = dripping.write_all(b"x");
     }

@@ -207,7 +207,10 @@ fn a_coroutine_that_computes_alone_in_its_home_is_not_reported() {
             let hog = sward::task::Builder::new().isolated(true).spawn(move || {
                 over.store(true, Ordering::Relaxed);
                 compute(Duration::from_millis(600));
-                assert_eq!(seen.load(Ordering::Relaxed), 20, "the others have run beside it");
+                let start = Instant::now();
+                while seen.load(Ordering::Relaxed) < 20 {
+                    assert!(start.elapsed() < LONG, "the others do not run beside it");
+                }
             });
             hog.expect("spawned").join().expect("it ends well");
             others.into_iter().for_each(|other| other.join().expect("it ends well"));

@@ -181,13 +181,19 @@ fn connecting_waits_for_a_full_queue() {
         let listener = UnixListener::bind_addr(&address).unwrap();
         // SAFETY: the call takes no pointers.
         assert_eq!(unsafe { libc::listen(listener.as_raw_fd(), 0) }, 0);
+        let (connects, connected) = sward::channel::unbounded();
         let clients: Vec<_> = (0..8)
             .map(|_| {
-                let address = address.clone();
-                sward::spawn(move || UnixStream::connect_addr(&address).unwrap().write_all(b"x"))
+                let (address, connects) = (address.clone(), connects.clone());
+                sward::spawn(move || {
+                    let mut client = UnixStream::connect_addr(&address).unwrap();
+                    connects.send(()).unwrap();
+                    client.write_all(b"x")
+                })
             })
             .collect();
-        sward::sleep(MOMENT);
+        // There is room for one.
+        connected.recv().unwrap();
         let address = address.clone();
         let given_up = sward::spawn(move || UnixStream::connect_addr(&address).map(drop));
         sward::sleep(MOMENT);

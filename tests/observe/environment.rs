@@ -1,9 +1,11 @@
 //! Dumps on a signal, by a variable or a line, and what a forked child may do.
 
 use crate::common::{LONG, child, command, in_child, is_child, temporary_path, text, this_test};
-use crate::find::start;
+use crate::find::{start, until_parked};
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 use sward::runtime::Builder;
@@ -43,15 +45,23 @@ fn send(child: &Child, signal: i32) {
 fn hang_all_workers() {
     sward::run(|| {
         drop(start("sibling", || sward::sleep(LONG)));
-        sward::sleep(Duration::from_millis(50));
+        until_parked("sibling", "sleep");
+        let hogs = Arc::new(AtomicUsize::new(0));
         for _ in 0..2 {
-            drop(start("hog", || {
+            let hogs = hogs.clone();
+            drop(start("hog", move || {
+                hogs.fetch_add(1, Ordering::Relaxed);
                 loop {
                     std::hint::spin_loop();
                 }
             }));
         }
-        sward::sleep(Duration::from_millis(50));
+        std::thread::spawn(move || {
+            while hogs.load(Ordering::Relaxed) < 2 {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            eprintln!("ready");
+        });
         // Perhaps this coroutine never runs again.
         sward::sleep(LONG);
     });
@@ -60,10 +70,6 @@ fn hang_all_workers() {
 #[test]
 fn a_signal_makes_a_dump_while_all_workers_are_stuck_and_the_program_goes_on() {
     if is_child() {
-        std::thread::spawn(|| {
-            std::thread::sleep(Duration::from_millis(300));
-            eprintln!("ready");
-        });
         return hang_all_workers();
     }
     let environment = [("SWARD_DUMP_SIGNAL", "QUIT"), ("SWARD_WORKERS", "2"), ("SWARD_CHECK", "0")];
@@ -83,7 +89,7 @@ fn a_builder_names_a_signal_and_a_variable_the_file() {
         let runtime = Builder::new().worker_threads(2).dump_on(libc::SIGUSR1).build().expect("a runtime");
         return runtime.run(|| {
             drop(start("waits", || sward::sleep(LONG)));
-            sward::sleep(Duration::from_millis(50));
+            until_parked("waits", "sleep");
             eprintln!("ready");
             sward::sleep(LONG);
         });

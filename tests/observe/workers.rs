@@ -1,7 +1,7 @@
 //! Where a dump is made, and what it says of runtimes and workers.
 
 use crate::common::{LONG, MOMENT, SetOnDrop, homes_by_default, in_runtime, two_workers};
-use crate::find::{all, coroutines_stay, named, start};
+use crate::find::{all, coroutines_stay, named, start, until_parked};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -72,7 +72,7 @@ fn a_worker_that_is_stuck_in_a_turn_does_not_hold_the_dump_up() {
         for number in 0..10 {
             drop(start(&format!("long turn: sibling {number}"), || sward::sleep(LONG)));
         }
-        sward::sleep(MOMENT);
+        (0..10).for_each(|number| drop(until_parked(&format!("long turn: sibling {number}"), "sleep")));
         drop(start("long turn: hog", move || {
             its_runs.store(true, Ordering::Relaxed);
             while !its_end.load(Ordering::Relaxed) {

@@ -11,11 +11,15 @@ fn cancel_unwinds_a_parked_coroutine() {
     in_runtime(|| {
         let dropped = Arc::new(AtomicUsize::new(0));
         let theirs = dropped.clone();
+        let (starts, started) = sward::channel::bounded(1);
         let handle = sward::spawn(move || {
             let _sleeps = SleepOnDrop(theirs);
+            starts.send(()).unwrap();
             task::park();
             unreachable!("the wait unwinds");
         });
+        // A coroutine that is cancelled before its start does not run.
+        started.recv().unwrap();
         sward::sleep(Duration::from_millis(2));
         handle.cancel();
         assert!(matches!(handle.join(), Err(JoinError::Cancelled)));

@@ -1,6 +1,6 @@
 //! `scope` and `ScopeBuilder`.
 
-use crate::common::{CountOnDrop, MOMENT, everywhere, in_child, in_runtime, message_of};
+use crate::common::{CountOnDrop, MOMENT, everywhere, in_child, in_runtime, message_of, until};
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -353,9 +353,10 @@ fn a_cancelled_parent_ends_its_children_first() {
 #[test]
 fn a_masked_child_delays_the_end_of_its_parent() {
     in_runtime(|| {
-        let parent = sward::spawn(|| {
+        let masked = Arc::new(AtomicBool::new(false));
+        let is_masked = masked.clone();
+        let parent = sward::spawn(move || {
             let written = AtomicBool::new(false);
-            let masked = AtomicBool::new(false);
             let outcome = catch_unwind(AssertUnwindSafe(|| {
                 sward::scope(|s| {
                     s.spawn(|| {
@@ -367,16 +368,13 @@ fn a_masked_child_delays_the_end_of_its_parent() {
                         task::park();
                         unreachable!("cancelled");
                     });
-                    while !masked.load(Ordering::Acquire) {
-                        sward::yield_now();
-                    }
                 });
             }));
             assert!(outcome.is_err());
             assert!(written.into_inner());
             task::park();
         });
-        sward::sleep(MOMENT);
+        until(|| is_masked.load(Ordering::Acquire));
         parent.cancel();
         let result = parent.join();
         assert!(matches!(result, Err(JoinError::Cancelled)), "{result:?}");

@@ -1,6 +1,6 @@
 //! What the end of a runtime does with its coroutines.
 
-use crate::common::{LONG, SleepOnDrop, in_runtime, one_worker, two_workers};
+use crate::common::{LONG, SleepOnDrop, in_runtime, one_worker, two_workers, waiting};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -165,12 +165,11 @@ fn parked_coroutines_behind_a_slow_one_unwind_after_the_shutdown() {
     let (sender, receiver) = sward::channel::unbounded();
     let none = Arc::new(sward::sync::Semaphore::new(0));
     let (theirs, permits) = (receiver.clone(), none.clone());
-    let receives = runtime.spawn(move || theirs.recv());
-    let acquires = runtime.spawn(move || drop(permits.acquire()));
+    let receives = waiting(&runtime, move || theirs.recv());
+    let acquires = waiting(&runtime, move || drop(permits.acquire()));
     let stop = Arc::new(AtomicBool::new(false));
     let (stops, (begun, begins)) = (stop.clone(), std::sync::mpsc::channel());
     runtime.spawn(move || {
-        sward::sleep(Duration::from_millis(5)); // the others are parked by then
         begun.send(()).expect("the test listens");
         while !stops.load(Ordering::SeqCst) {
             std::thread::sleep(Duration::from_millis(1));

@@ -164,12 +164,16 @@ fn a_cancelled_future_is_dropped_in_the_context() {
     sward::run(|| {
         let found = Arc::new(AtomicUsize::new(0));
         let asks = Asks(found.clone());
+        let (starts, started) = sward::channel::bounded(1);
         let waits = sward::spawn(move || {
             sward_compat::block_on(async move {
                 let _asks = asks;
+                starts.send(()).unwrap();
                 tokio::time::sleep(Duration::from_secs(3600)).await;
             });
         });
+        // A coroutine that is cancelled before its start does not run.
+        started.recv().unwrap();
         sward::sleep(Duration::from_millis(10));
         waits.cancel();
         assert!(matches!(waits.join(), Err(sward::task::JoinError::Cancelled)));

@@ -225,9 +225,12 @@ fn hyper_holds_no_more_connections_than_its_limit() {
 fn hyper_ends_requests_before_it_ends() {
     let Some(mut server) = Server::start("hyper", &[]) else { return };
     let mut stream = server.connect();
-    stream.write_all(b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n").expect("written");
-    thread::sleep(Duration::from_millis(50));
+    stream.write_all(b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nsl").expect("written");
+    // The handler runs: the response begins.
+    stream.peek(&mut [0]).expect("a response");
     server.interrupt();
+    thread::sleep(Duration::from_millis(50));
+    stream.write_all(b"ow\n").expect("written");
     assert_eq!(response(&mut stream).expect("a response").1, b"slow\n");
     assert!(server.child.wait().expect("it ends").success());
 }

@@ -9,20 +9,26 @@ use hyper::{Request, StatusCode};
 use hyper_util::client::legacy::Client;
 use std::io::{ErrorKind, Read, Write};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use sward::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use sward::task::JoinHandle;
 use sward_hyper::{Clock, Connector, Coroutines, Handle, Peer, Server};
 
-fn router() -> Router {
+/// Counts the sleeps that have begun in `begun`.
+fn router(begun: &Arc<AtomicUsize>) -> Router {
+    let begun = begun.clone();
     Router::new()
         .route("/", get(async || "Hello"))
         .route(
             "/sleep/{millis}",
-            get(async |Path(millis): Path<u64>| {
-                sward::sleep(Duration::from_millis(millis));
-                "slept"
+            get(move |Path(millis): Path<u64>| {
+                begun.fetch_add(1, Ordering::Relaxed);
+                async move {
+                    sward::sleep(Duration::from_millis(millis));
+                    "slept"
+                }
             }),
         )
         .route("/panic", get(async || -> &'static str { std::panic::resume_unwind(Box::new("handler")) }))
@@ -34,13 +40,25 @@ struct Running {
     address: SocketAddr,
     handle: Handle,
     serves: JoinHandle<std::io::Result<()>>,
+    begun: Arc<AtomicUsize>,
+}
+
+impl Running {
+    /// Returns once a handler sleeps.
+    fn until_a_sleep_has_begun(&self) {
+        while self.begun.load(Ordering::Relaxed) == 0 {
+            sward::sleep(Duration::from_millis(1));
+        }
+    }
 }
 
 fn start(server: Server) -> Running {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let (address, handle) = (listener.local_addr().unwrap(), server.handle());
-    let serves = sward::spawn(move || server.serve(listener, router()));
-    Running { address, handle, serves }
+    let begun = Arc::new(AtomicUsize::new(0));
+    let router = router(&begun);
+    let serves = sward::spawn(move || server.serve(listener, router));
+    Running { address, handle, serves, begun }
 }
 
 fn client(http2: bool) -> Client<Connector, Full<Bytes>> {
@@ -144,7 +162,7 @@ fn a_shutdown_finishes_requests() {
             let running = start(Server::new());
             let (client, address) = (client(http2), running.address);
             let request = sward::spawn(move || send(&client, address, "/sleep/300", None));
-            sward::sleep(Duration::from_millis(100));
+            running.until_a_sleep_has_begun();
             running.handle.shut_down();
             running.serves.join().unwrap().unwrap();
             assert_eq!(request.join().unwrap().unwrap().1, "slept");
@@ -160,7 +178,7 @@ fn the_grace_ends() {
             let running = start(Server::new().grace(Duration::from_millis(50)));
             let (client, address) = (client(http2), running.address);
             let request = sward::spawn(move || send(&client, address, "/sleep/3600000", None));
-            sward::sleep(Duration::from_millis(100));
+            running.until_a_sleep_has_begun();
             running.handle.shut_down();
             let error = running.serves.join().unwrap().unwrap_err();
             assert_eq!(error.kind(), ErrorKind::TimedOut);
@@ -321,7 +339,7 @@ fn a_full_server_shuts_down() {
         let running = start(Server::new().connections(1).grace(Duration::from_millis(50)));
         let (client, address) = (client(false), running.address);
         let request = sward::spawn(move || send(&client, address, "/sleep/3600000", None));
-        sward::sleep(Duration::from_millis(100));
+        running.until_a_sleep_has_begun();
         running.handle.shut_down();
         assert_eq!(running.serves.join().unwrap().unwrap_err().kind(), ErrorKind::TimedOut);
         assert!(request.join().unwrap().is_err());
@@ -335,7 +353,7 @@ fn unix_sockets_serve() {
         let _ = std::fs::remove_file(&path);
         let (listener, server) = (UnixListener::bind(&path).unwrap(), Server::new());
         let handle = server.handle();
-        let serves = sward::spawn(move || server.serve(listener, router()));
+        let serves = sward::spawn(move || server.serve(listener, router(&Arc::default())));
         let mut stream = UnixStream::connect(&path).unwrap();
         stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
         let mut answer = String::new();
@@ -388,7 +406,8 @@ mod tls {
             let listener = TcpListener::bind("127.0.0.1:0").unwrap();
             let (address, server) = (listener.local_addr().unwrap(), Server::new());
             let handle = server.handle();
-            let serves = sward::spawn(move || server.serve(Tls::new(listener, config), router()));
+            let serves =
+                sward::spawn(move || server.serve(Tls::new(listener, config), router(&Arc::default())));
             let name = ServerName::try_from("localhost").unwrap();
             let config_of_client = Arc::new(client);
             let connection = ClientConnection::new(config_of_client.clone(), name).unwrap();
