@@ -56,7 +56,7 @@ pub use blocking::Futures;
 #[cfg(feature = "tokio")]
 pub use blocking::Tokio;
 pub use polled::{PollStream, Polled, Socket};
-pub use pool::{Pool, Pooled};
+pub use pool::{Pool, PoolError, Pooled};
 pub use sleep::{Sleep, sleep, sleep_until};
 #[cfg(feature = "tokio")]
 pub use tokio_context::{InTokio, block_on, handle};

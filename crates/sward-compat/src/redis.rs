@@ -17,9 +17,11 @@
 //! # .unwrap();
 //! ```
 
-use crate::Polled;
+use crate::{Polled, PoolError};
 use ::redis::aio::MultiplexedConnection;
-use ::redis::{AsyncConnectionConfig, Cmd, ConnectionLike, Parser, RedisConnectionInfo, RedisResult, Value};
+use ::redis::{
+    AsyncConnectionConfig, Cmd, ConnectionLike, Parser, RedisConnectionInfo, RedisError, RedisResult, Value,
+};
 use std::fmt;
 use std::io::{self, BufReader, Write};
 use sward::net::{TcpStream, ToSocketAddrs};
@@ -35,6 +37,17 @@ pub struct Connection {
     parser: Parser,
     db: i64,
     open: bool,
+}
+
+/// The error of connecting itself, or that of a stream that timed out or is not connected.
+impl From<PoolError<RedisError>> for RedisError {
+    fn from(error: PoolError<RedisError>) -> RedisError {
+        match error {
+            PoolError::Connect(error) => error,
+            PoolError::TimedOut => io::Error::from(PoolError::<io::Error>::TimedOut).into(),
+            PoolError::Closed => io::Error::from(PoolError::<io::Error>::Closed).into(),
+        }
+    }
 }
 
 /// Connects, and sends the password and the number of the database, if they are set. Speaks RESP2. Parks.
