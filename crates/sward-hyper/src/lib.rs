@@ -26,12 +26,24 @@
 //! # .unwrap();
 //! ```
 //!
-//! With hyper's own builders use [`Io`], [`Coroutines`] and [`Clock`]: the stream, the executor and the timer
+//! # What a connection costs while it is idle
+//!
+//! A coroutine with its stack, and hyper's buffers: sward-hyper does not use [`sward::net::serve`], where an
+//! idle connection is only a record. hyper's connection is one future from the first request to the last. It
+//! holds the stream, the bytes that were read ahead and the state of keep-alive, and it has to be polled when
+//! the stream is ready: no call takes it apart between two requests and puts it together again. A connection
+//! for each request (`keep_alive(false)`) would tell the client to close. So if most of your connections are
+//! idle, and there are very many, parse HTTP/1.1 yourself in `sward::net::serve`, or let a proxy hold them.
+//!
+//! # With hyper's own builders
+//!
+//! Use [`Io`], [`Coroutines`] and [`Clock`]: the stream, the executor and the timer
 //! of hyper's `rt` traits. A client of `hyper-util` connects with [`Connector`].
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
 
+mod answer;
 mod connector;
 mod listener;
 mod rt;

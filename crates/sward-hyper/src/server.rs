@@ -1,5 +1,6 @@
 //! The server.
 
+use crate::answer::{self, Answers};
 use crate::listener::{Accepted, Listener, Peer, Protocol};
 use crate::rt::{Clock, Io};
 use crate::stop::Stop;
@@ -40,10 +41,9 @@ const PONG_TIME: Duration = Duration::from_secs(20);
 /// Serves HTTP/1.1 and HTTP/2 on one listener.
 ///
 /// The limits have defaults that bound the memory of a connection: no more than 4,000 connections at once, 10
-/// seconds and 16 KiB for a head, 30 seconds for a client to read on (see [`write_time`](Server::write_time)
-/// for what HTTP/2 lacks). HTTP/1.1: 64 KiB of buffers. HTTP/2:
-/// 100 requests at once, 256 KiB received and not read, and 16 KiB to be sent for each request. What a body
-/// may hold is for the handler to limit. A connection that was upgraded, such as a WebSocket, is the
+/// seconds and 16 KiB for a head, 30 seconds for a client to read on ([`write_time`](Server::write_time)).
+/// HTTP/1.1: 64 KiB of buffers. HTTP/2: 100 requests at once, 256 KiB received and not read, and up to 32 KiB
+/// to be sent for each request. What a body may hold is for the handler to limit. A connection that was upgraded, such as a WebSocket, is the
 /// handler's, and does not count any more.
 #[derive(Clone, Debug)]
 pub struct Server {
@@ -116,9 +116,9 @@ impl Server {
     /// How long a client may leave a connection unread, once all buffers are full. The connection is closed
     /// then.
     ///
-    /// In HTTP/2 it does not cover a client that reads its connection and grants an answer no window. Such an
-    /// answer is held as long as the connection lives, and up to 100 of them on each connection. If clients
-    /// are not trusted, let the bodies of answers be small, or end after a time of their own.
+    /// An HTTP/2 client may also read its connection and grant one answer no window. If it takes less than 16
+    /// KiB of an answer in this time, the answer is dropped and its stream reset; the other requests of the
+    /// connection go on. What h2 holds of the answer's last 32 KiB stays until the connection ends.
     pub fn write_time(mut self, limit: Duration) -> Server {
         self.write_time = limit;
         self
@@ -225,13 +225,13 @@ impl Server {
             }
             Protocol::Http2 => {
                 let requests = Requests::default();
-                let mut builder = http2::Builder::new(requests.executor());
+                let mut builder = http2::Builder::new(requests.executor(self.write_time));
                 builder.timer(Clock).keep_alive_interval(PING_EVERY).keep_alive_timeout(PONG_TIME);
                 builder.max_concurrent_streams(STREAMS).max_pending_accept_reset_streams(RESETS);
                 builder.max_header_list_size(self.head_bytes).max_send_buf_size(SEND_BUFFER);
                 builder.initial_connection_window_size(CONNECTION_WINDOW);
                 builder.initial_stream_window_size(STREAM_WINDOW);
-                let served = builder.serve_connection(stream, service);
+                let served = builder.serve_connection(stream, Answers(service));
                 self.until_stopped(served, |connection| connection.graceful_shutdown())?;
             }
         }
@@ -297,8 +297,8 @@ impl<L: Listener> Drop for Closes<L> {
 struct Requests(Arc<Mutex<Vec<JoinHandle<()>>>>);
 
 impl Requests {
-    fn executor(&self) -> RequestExecutor {
-        RequestExecutor(Arc::downgrade(&self.0))
+    fn executor(&self, write_time: Duration) -> RequestExecutor {
+        RequestExecutor { requests: Arc::downgrade(&self.0), write_time }
     }
 }
 
@@ -312,17 +312,21 @@ impl Drop for Requests {
 
 /// hyper gives a clone to each request, so it does not own them.
 #[derive(Clone)]
-struct RequestExecutor(Weak<Mutex<Vec<JoinHandle<()>>>>);
+struct RequestExecutor {
+    requests: Weak<Mutex<Vec<JoinHandle<()>>>>,
+    write_time: Duration,
+}
 
 impl<F: Future<Output = ()> + Send + 'static> Executor<F> for RequestExecutor {
     fn execute(&self, future: F) {
         // The connection has ended, or its client resets requests faster than their handlers end: the drop of
         // the future resets this one.
-        let Some(requests) = self.0.upgrade() else { return };
+        let Some(requests) = self.requests.upgrade() else { return };
         let mut requests = requests.lock().unwrap_or_else(PoisonError::into_inner);
         requests.retain(|request| !request.is_finished());
         if requests.len() < STREAMS as usize + RESETS {
-            requests.push(sward::spawn(move || sward::block_on(future)));
+            let limit = self.write_time;
+            requests.push(sward::spawn(move || answer::send(future, limit)));
         }
     }
 }

@@ -5,16 +5,20 @@ use axum::extract::Path;
 use axum::routing::{get, post};
 use axum::{Extension, Router};
 use http_body_util::{BodyExt, Full};
+use hyper::body::Frame;
 use hyper::{Request, StatusCode};
 use hyper_util::client::legacy::Client;
 use std::io::{ErrorKind, Read, Write};
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 use sward::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use sward::task::JoinHandle;
-use sward_hyper::{Clock, Connector, Coroutines, Handle, Peer, Server};
+use sward_compat::Polled;
+use sward_hyper::{Clock, Connector, Coroutines, Handle, Io, Peer, Server};
 
 /// Counts the sleeps that have begun in `begun`.
 fn router(begun: &Arc<AtomicUsize>) -> Router {
@@ -293,6 +297,70 @@ fn clients_that_do_not_read_are_ended() {
 }
 
 /// Further connections wait until one ends.
+/// A body of 1 MiB in one piece, which counts its drop.
+struct Held(Option<Bytes>, Arc<AtomicUsize>);
+
+impl hyper::body::Body for Held {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        Poll::Ready(self.0.take().map(|data| Ok(Frame::data(data))))
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.1.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn an_answer_without_a_window_is_reset_and_its_connection_goes_on() {
+    sward::run(|| {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = Server::new().write_time(Duration::from_millis(50));
+        let handle = server.handle();
+        let dropped = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&dropped);
+        let held = move || {
+            let body = Held(Some(Bytes::from(vec![7; 1 << 20])), Arc::clone(&count));
+            async { axum::body::Body::new(body) }
+        };
+        let router = Router::new().route("/held", get(held)).route("/", get(async || "Hello"));
+        let serves = sward::spawn(move || server.serve(listener, router));
+
+        let stream = Polled::new(TcpStream::connect(address).unwrap()).unwrap();
+        let mut builder = hyper::client::conn::http2::Builder::new(Coroutines);
+        // hyper grants more when the body is read.
+        builder.timer(Clock).initial_stream_window_size(1_000);
+        let (mut sender, connection) = sward::block_on(builder.handshake(Io::new(stream))).unwrap();
+        let drives = sward::spawn(move || sward::block_on(connection));
+        let mut send = |path: &str| {
+            let request = Request::builder().uri(format!("http://{address}{path}"));
+            sward::block_on(sender.send_request(request.body(Full::<Bytes>::default()).unwrap())).unwrap()
+        };
+        let unread = send("/held");
+        assert_eq!(unread.status(), StatusCode::OK);
+        while dropped.load(Ordering::Relaxed) == 0 {
+            sward::sleep(Duration::from_millis(1));
+        }
+        // Another answer of the same connection.
+        let body = sward::block_on(send("/").into_body().collect()).unwrap().to_bytes();
+        assert_eq!(body, "Hello");
+        // The client learns that the answer is not complete.
+        assert!(sward::block_on(unread.into_body().collect()).is_err());
+        drop(sender);
+        drives.join().unwrap().unwrap();
+        handle.shut_down();
+        serves.join().unwrap().unwrap();
+    });
+}
+
 #[test]
 fn connections_are_limited() {
     static AT_ONCE: AtomicUsize = AtomicUsize::new(0);
