@@ -644,3 +644,140 @@ fn waitall_keeps_what_comes_along() {
     );
     assert_eq!(received, (6, true));
 }
+
+/// The watcher of a wait that ended by data, and that `close` has then closed, is no more used.
+#[test]
+fn a_wait_that_close_meets_at_its_end_spoils_no_later_one() {
+    on_one_worker(|| {
+        for _ in 0..200 {
+            let (ours, mut theirs) = UnixStream::pair().unwrap();
+            // At the end of its stream.
+            let (ended, _) = UnixStream::pair().unwrap();
+            let fd = ours.as_raw_fd();
+            let closes = std::thread::spawn(move || {
+                theirs.write_all(b"x").unwrap();
+                // It closes what was there, and the number stays this test's.
+                // SAFETY: both are open: `fd` is closed after the join.
+                assert_eq!(unsafe { libc::dup2(ended.as_raw_fd(), fd) }, fd);
+            });
+            let mut byte = 0_u8;
+            // The byte, the end of the other file, or `EBADF`: whichever is first.
+            // SAFETY: one byte.
+            let _ = inside(|| unsafe { libc::recv(fd, (&raw mut byte).cast(), 1, 0) });
+            closes.join().unwrap();
+            drop(ours);
+
+            let (mut waits, mut writes) = UnixStream::pair().unwrap();
+            let sibling = sward::spawn(move || writes.write_all(b"y").map(|()| writes));
+            assert_eq!(inside(|| waits.read(&mut [0])).unwrap(), 1);
+            sibling.join().unwrap().unwrap();
+        }
+    });
+}
+
+/// `println!` holds a lock of std that a thread may take twice. If its write parked, a sibling would find the
+/// buffer borrowed. The test runs itself in a child whose standard output is a short pipe.
+#[test]
+fn the_standard_output_is_not_lent_to_a_sibling() {
+    const NAME: &str = "the_standard_output_is_not_lent_to_a_sibling";
+    const LINES: usize = 500;
+    if std::env::var_os("INTERPOSE_CHILD").is_some() {
+        // SAFETY: the call takes no pointers. If the pipe stays long, less is tested.
+        unsafe { libc::fcntl(1, libc::F_SETPIPE_SZ, 4096) };
+        on_one_worker(|| {
+            let print = |who: &'static str| {
+                for _ in 0..LINES {
+                    println!("{who} {}", "x".repeat(100));
+                    sward::yield_now();
+                }
+            };
+            let waits = sward::spawn(move || inside(|| print("inside")));
+            let sibling = sward::spawn(move || print("outside"));
+            waits.join().unwrap();
+            sibling.join().unwrap();
+        });
+        return;
+    }
+    let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+    child
+        .args(["--exact", NAME, "--nocapture"])
+        .env("INTERPOSE_CHILD", "1")
+        .stdout(std::process::Stdio::piped());
+    let child = child.spawn().unwrap();
+    // So that the pipe is full when the reader comes.
+    std::thread::sleep(Duration::from_millis(50));
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let text = String::from_utf8(output.stdout).unwrap();
+    for who in ["inside", "outside"] {
+        // The harness may have begun the line of the first one.
+        let lines = text.lines().filter(|line| line.ends_with(&format!("{who} {}", "x".repeat(100))));
+        // "outside" ends with "inside" nowhere.
+        assert_eq!(lines.count(), LINES, "{who}");
+    }
+}
+
+/// A plain thread may take the connection that a coroutine was about to accept. The other coroutines that
+/// accept must not wait in a lock for that one.
+#[test]
+fn coroutines_accept_beside_threads() {
+    const ACCEPTED: usize = 100;
+    let listener = Arc::new(TcpListener::bind("127.0.0.1:0").unwrap());
+    let address = listener.local_addr().unwrap();
+    let (stop, ended) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+    let accepts = {
+        let (listener, stop, ended) = (listener.clone(), stop.clone(), ended.clone());
+        move || {
+            loop {
+                let (mut stream, _) = listener.accept().unwrap();
+                if stop.load(Ordering::Relaxed) {
+                    break;
+                }
+                stream.write_all(b"x").unwrap();
+            }
+            ended.fetch_add(1, Ordering::Relaxed);
+        }
+    };
+    let threads: Vec<_> = (0..2).map(|_| std::thread::spawn(accepts.clone())).collect();
+    let client = std::thread::spawn(move || {
+        for _ in 0..ACCEPTED {
+            let mut byte = [0];
+            TcpStream::connect(address).unwrap().read_exact(&mut byte).unwrap();
+        }
+        stop.store(true, Ordering::Relaxed);
+        while ended.load(Ordering::Relaxed) < 6 {
+            drop(TcpStream::connect(address));
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    });
+    on_workers(2, move || {
+        let all: Vec<_> = (0..4)
+            .map(|_| {
+                let accepts = accepts.clone();
+                sward::spawn(move || inside(accepts))
+            })
+            .collect();
+        all.into_iter().for_each(|one| one.join().unwrap());
+    });
+    threads.into_iter().for_each(|thread| thread.join().unwrap());
+    client.join().unwrap();
+}
+
+/// A wait in the initializer of a thread-local is refused by a panic. It must not unwind out of the C
+/// library's function, which would abort: the call fails, and `park_blocking` panics at its end.
+#[test]
+fn a_refused_wait_fails_and_panics_at_the_end() {
+    static FAILED: AtomicU64 = AtomicU64::new(0);
+    thread_local!(static SLOW: u64 = {
+        let (mut ours, _theirs) = UnixStream::pair().unwrap();
+        let error = ours.read(&mut [0]).unwrap_err();
+        error.raw_os_error().unwrap() as u64
+    });
+    let runtime = sward::runtime::Builder::new().worker_threads(1).checks(true).build().unwrap();
+    let outcome =
+        runtime.spawn(|| inside(|| FAILED.store(SLOW.with(|error| *error), Ordering::Relaxed))).join();
+    let Err(sward::task::JoinError::Panicked(panic)) = outcome else { panic!("not refused: {outcome:?}") };
+    let said = panic.message().unwrap();
+    assert!(said.contains("inside the initializer of a thread_local!"), "{said}");
+    assert_eq!(FAILED.load(Ordering::Relaxed), libc::ECANCELED as u64);
+}
