@@ -43,7 +43,6 @@ mod polled;
 mod pool;
 #[cfg(feature = "redis")]
 pub mod redis;
-mod sleep;
 #[cfg(feature = "tokio")]
 mod tokio_context;
 #[cfg(feature = "ureq")]
@@ -57,6 +56,6 @@ pub use blocking::Futures;
 pub use blocking::Tokio;
 pub use polled::{PollStream, Polled, Socket};
 pub use pool::{Pool, PoolError, Pooled};
-pub use sleep::{Sleep, sleep, sleep_until};
+pub use sward::time::{Sleep, sleep_async as sleep, sleep_until_async as sleep_until};
 #[cfg(feature = "tokio")]
 pub use tokio_context::{InTokio, block_on, handle};
