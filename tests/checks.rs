@@ -95,16 +95,6 @@ fn scoped_thread_locals_held_over_a_wait_are_refused() {
     });
 }
 
-#[test]
-fn a_grown_stack_held_over_a_wait_is_refused() {
-    assert_refused("stacker::grow", || {
-        stacker::grow(1 << 20, || {
-            let (_sender, receiver) = sward::channel::bounded::<()>(1);
-            let _ = receiver.recv_timeout(Duration::from_millis(1));
-        });
-    });
-}
-
 /// A refused wait unwinds like a cancelled one, so nothing stays in a queue.
 #[test]
 fn a_refused_wait_leaves_nothing_behind() {
