@@ -770,6 +770,8 @@ fn a_refused_wait_fails_and_panics_at_the_end() {
     static FAILED: AtomicU64 = AtomicU64::new(0);
     thread_local!(static SLOW: u64 = {
         let (mut ours, _theirs) = UnixStream::pair().unwrap();
+        // Only ends a hang, if the wait is not refused.
+        ours.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
         let error = ours.read(&mut [0]).unwrap_err();
         error.raw_os_error().unwrap() as u64
     });
