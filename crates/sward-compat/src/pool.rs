@@ -60,7 +60,7 @@ struct Idle<T> {
 }
 
 impl<T> Idle<T> {
-    /// Removes those that have been idle for longer than the limit.
+    /// Removes the connections that have been idle for longer than the limit.
     fn outdated(&mut self, limit: Option<Duration>, now: Instant) -> Vec<(T, Instant)> {
         let Some(limit) = limit else { return Vec::new() };
         let outdated = self.values.partition_point(|(_, since)| now.duration_since(*since) > limit);
@@ -131,8 +131,8 @@ impl<T, E> Pool<T, E> {
     /// Drops connections that have been idle for longer than this, instead of handing them out: servers and
     /// firewalls close idle connections, often in silence. By default a connection may be idle for ever.
     ///
-    /// Each [`get`](Self::get), and each return of a connection, drops those that are too old by then. No
-    /// timer does, so while nobody uses the pool its idle connections stay; where that matters, call
+    /// Each [`get`](Self::get), and each return of a connection, drops the connections that are too old by
+    /// then. No timer does, so while nobody uses the pool its idle connections stay; where that matters, call
     /// [`drop_outdated`](Self::drop_outdated) now and then.
     pub fn idle_time(mut self, limit: Duration) -> Pool<T, E> {
         self.idle_time = Some(limit);
@@ -228,7 +228,7 @@ impl<T, E> Pool<T, E> {
         self.lock().values.len()
     }
 
-    /// Keeps a connection, and drops those that are too old; of a closed pool that connection.
+    /// Keeps a connection, and drops the outdated ones. A closed pool drops the connection itself.
     fn put_back(&self, value: T) {
         let mut idle = self.lock();
         if idle.closed {

@@ -1,5 +1,5 @@
-//! Checked waits refuse a wait on a stack of the crate `stacker`. The test is here, as the build of that crate
-//! takes long.
+//! Checked waits refuse a wait on a stack of the crate `stacker`. The test is here, as that crate takes long
+//! to build.
 
 use std::time::Duration;
 use sward::task::JoinError;

@@ -44,8 +44,8 @@ fn note(has_piece: bool) {
     });
 }
 
-/// Runs a request in its coroutine. Its answer is dropped, which resets the stream, if the client has taken no
-/// piece of it for so long. The handler may take any time.
+/// Runs a request in its coroutine. Its answer is dropped, which resets the stream, if the client has taken
+/// no piece of it for so long. The handler may take any time.
 pub(crate) fn send(request: impl Future<Output = ()>, limit: Duration) {
     let mut request = pin!(request);
     let mut stuck: Option<(u64, Sleep)> = None;

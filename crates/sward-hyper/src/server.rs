@@ -43,8 +43,8 @@ const PONG_TIME: Duration = Duration::from_secs(20);
 /// The limits have defaults that bound the memory of a connection: no more than 4,000 connections at once, 10
 /// seconds and 16 KiB for a head, 30 seconds for a client to read on ([`write_time`](Server::write_time)).
 /// HTTP/1.1: 64 KiB of buffers. HTTP/2: 100 requests at once, 256 KiB received and not read, and up to 32 KiB
-/// to be sent for each request. What a body may hold is for the handler to limit. A connection that was upgraded, such as a WebSocket, is the
-/// handler's, and does not count any more.
+/// to be sent for each request. What a body may hold is for the handler to limit. A connection that was
+/// upgraded, such as a WebSocket, is the handler's, and does not count any more.
 #[derive(Clone, Debug)]
 pub struct Server {
     connections: usize,

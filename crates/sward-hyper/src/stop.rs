@@ -57,7 +57,7 @@ impl Listening<'_> {
         if self.stop.is_set() {
             return Poll::Ready(());
         }
-        // A connection asks in each of its polls, nearly always with the same waker. All of them share the lock.
+        // A connection asks in each of its polls, nearly always with the same waker, and all share the lock.
         if self.registered.as_ref().is_some_and(|(_, waker)| waker.will_wake(context.waker())) {
             return Poll::Pending;
         }
