@@ -13,8 +13,8 @@ use tracing::Level;
 
 const USAGE: &str = "gateway [ADDRESS] --upstream HOST:PORT... [--balance round-robin|least] [--health PATH]
     [--health-millis MS] [--answer-seconds S] [--idle-seconds S] [--head-seconds S] [--requests N] [--connections N]
-    [--tunnels N] [--body BYTES] [--retries N] [--trust-forwarded yes|no] [--cert FILE --key FILE | --self-signed FILE]
-    [--admin ADDRESS] [--grace S] [--log LEVEL]
+    [--tunnels N] [--body BYTES] [--retries N] [--host NAME...] [--trust-forwarded yes|no]
+    [--cert FILE --key FILE | --self-signed FILE] [--admin ADDRESS] [--grace S] [--log LEVEL]
 
 ADDRESS           where it listens, 127.0.0.1:8091 by default
 --admin           where /metrics and /healthz are, 127.0.0.1:0 by default
@@ -25,6 +25,7 @@ ADDRESS           where it listens, 127.0.0.1:8091 by default
 --connections     the most connections at once, 4000 by default; further ones wait
 --body            the longest body of a request, 10 MiB by default
 --retries         further attempts for a request, 2 by default
+--host            a name that is served; requests for others get 421. All names, if there is none
 --trust-forwarded keeps what clients wrote to X-Forwarded-For and Forwarded, for clients that are proxies:
                   yes or no, no by default
 --cert, --key     PEM files: it serves HTTPS
@@ -64,6 +65,7 @@ fn main() -> ExitCode {
         body: arguments.value("--body").unwrap_or(default.body),
         retries: arguments.value("--retries").unwrap_or(default.retries),
         idle,
+        hosts: arguments.values("--host"),
         trust_forwarded: arguments.yes("--trust-forwarded"),
         secure: files.is_some() || self_signed.is_some(),
     };

@@ -70,6 +70,14 @@ fn remove_one_hop(headers: &mut HeaderMap) {
     }
 }
 
+/// Whether the request is `OPTIONS *`. It is about a server as a whole, and not for any of the upstreams.
+pub fn asks_about_the_server(parts: &Parts) -> bool {
+    parts.method == Method::OPTIONS && parts.uri.path() == "*"
+}
+
+/// The methods that an upstream may see: the usual ones. Others pass as well, but `CONNECT` and `TRACE`.
+pub const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
+
 /// Turns a client's head into one for an upstream, and returns the target: a path, perhaps with a query.
 pub fn to_upstream(parts: &mut Parts, from: Forwarded, upgrades: bool) -> Result<String, Refused> {
     if parts.method == Method::CONNECT || parts.method == Method::TRACE {
@@ -103,7 +111,7 @@ pub fn to_upstream(parts: &mut Parts, from: Forwarded, upgrades: bool) -> Result
         path if path.starts_with('/') => path.to_owned(),
         // `GET http://host?query`.
         query if query.starts_with('?') => format!("/{query}"),
-        // `OPTIONS *` is about a server as a whole. Here that would be any of the upstreams.
+        // `OPTIONS *` does not come here.
         _ => return Err(Refused(StatusCode::BAD_REQUEST, "the target is not a path")),
     };
 

@@ -3,7 +3,8 @@
 //!
 //! - *Balance*: round robin, or the upstream with the fewest requests in flight.
 //! - *Health*: each upstream is asked every second. Two failures in a row, or a connection that is refused,
-//!   take it out; one success puts it back. While none is up, requests get 503.
+//!   take it out; one success puts it back. While none is up, requests get 503 with `Retry-After`: to send
+//!   them to upstreams that fail would only keep them waiting, and the checks go on.
 //! - *Retries*: on an upstream that was not tried, as long as one is up, and then on the same ones
 //!   again. Only if nothing of the answer has arrived. A request whose connection failed has reached
 //!   nobody, so it may be sent again. One that was sent is repeated only if its method is idempotent.
@@ -13,6 +14,9 @@
 //! - *Fields*: those for one hop are removed (RFC 9110, 7.6.1). `X-Forwarded-For` and `Forwarded` (RFC 7239)
 //!   name the client; what a client wrote there, in `X-Real-IP` or in another `X-Forwarded-` field is
 //!   dropped, unless it is trusted. `Proxy`, and names with `_`, never pass.
+//! - *Hosts*: with a list of them, requests for other names get 421. Without one, `Host` is passed on as it
+//!   is, and the upstreams decide.
+//! - *`OPTIONS *`*, which asks about a server as a whole, is answered here.
 //! - *WebSocket*: passed through, until it is idle for too long. No other protocol is: an upgrade to `h2c`,
 //!   say, would let a client talk to an upstream past these rules.
 
@@ -24,6 +28,7 @@ mod upstream;
 use crate::counts::{Answers, runtime};
 use axum::body::Body;
 use axum::extract::{Request, State};
+use axum::http::uri::Authority;
 use axum::http::{HeaderValue, Method, StatusCode, Version, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -71,6 +76,8 @@ pub struct Settings {
     pub retries: usize,
     /// How long an upgraded connection may be silent in both directions.
     pub idle: Duration,
+    /// The names that are served, without a port. All, if there are none.
+    pub hosts: Vec<String>,
     /// Whether the clients are proxies whose `X-Forwarded-For` is kept.
     pub trust_forwarded: bool,
     /// Whether the clients speak TLS.
@@ -91,9 +98,18 @@ impl Default for Settings {
             body: 10 << 20,
             retries: 2,
             idle: Duration::from_secs(120),
+            hosts: Vec::new(),
             trust_forwarded: false,
             secure: false,
         }
+    }
+}
+
+impl Settings {
+    fn serves(&self, host: Option<&HeaderValue>) -> bool {
+        let host = host.and_then(|host| host.to_str().ok()?.parse::<Authority>().ok());
+        let is = |name: &String| host.as_ref().is_some_and(|host| host.host().eq_ignore_ascii_case(name));
+        self.hosts.is_empty() || self.hosts.iter().any(is)
     }
 }
 
@@ -301,10 +317,16 @@ impl Gateway {
         let upgrade = headers::asks_to_upgrade(&request).then(|| hyper::upgrade::on(&mut request));
         let from = Forwarded { peer, secure: settings.secure, trusted: settings.trust_forwarded };
         let (mut parts, body) = request.into_parts();
+        if headers::asks_about_the_server(&parts) {
+            return (StatusCode::NO_CONTENT, [(header::ALLOW, headers::METHODS)]).into_response();
+        }
         let target = match headers::to_upstream(&mut parts, from, upgrade.is_some()) {
             Ok(target) => target,
             Err(Refused(status, why)) => return error(status, why),
         };
+        if !settings.serves(parts.headers.get(header::HOST)) {
+            return error(StatusCode::MISDIRECTED_REQUEST, "this host is not served here");
+        }
         let Some(source) = Source::new(body, settings.body, settings.answer_time) else {
             return error(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large");
         };
