@@ -18,3 +18,24 @@ within() {
         return "$status"
     }
 }
+
+# Compiles the crates of this workspace with a cfg. RUSTFLAGS would compile their dependencies anew as well, which
+# know nothing of it.
+with_cfg() { # name
+    local folder=${CARGO_TARGET_DIR:-target}/with-cfg
+    mkdir -p "$folder"
+    # Cargo tells the artifacts of different wrappers apart by the wrappers' paths.
+    printf '#!/bin/sh\nexec "$@" --cfg %s\n' "$1" >"$folder/$1"
+    chmod +x "$folder/$1"
+    export RUSTC_WORKSPACE_WRAPPER=$(realpath "$folder/$1")
+}
+
+# The head of the answer to a WebSocket handshake, with the key of RFC 6455.
+upgrade() { # port, further header lines
+    local line
+    exec 4<>"/dev/tcp/127.0.0.1/$1"
+    printf '%s\r\n' 'GET / HTTP/1.1' "Host: 127.0.0.1:$1" 'Connection: Upgrade' 'Upgrade: websocket' \
+        'Sec-WebSocket-Version: 13' 'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==' "${@:2}" '' >&4
+    while read -r -t 60 -u 4 line && [ "$line" != $'\r' ]; do echo "${line%$'\r'}"; done
+    exec 4>&-
+}

@@ -3,5 +3,5 @@
 # Linux has. mprotect cannot guard 100,000 stacks, so the one test that needs them is skipped.
 . "$(dirname "$0")/common.sh"
 SWARD_STACK_GUARD=mprotect within 900 cargo test --lib --test task --test net -- --skip a_hundred_thousand_parked_at_once
-RUSTFLAGS="--cfg sward_portable" CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target}/portable" \
-    within 900 cargo test --test io --test process
+with_cfg sward_portable
+within 900 cargo test --test io --test process

@@ -2,14 +2,15 @@
 # The socket tests on the kqueue back-end: over libkqueue if it is or can be installed, else over our own
 # stand-in on epoll. The stand-in runs the back-end, but proves nothing about a BSD's kernel.
 . "$(dirname "$0")/common.sh"
-export RUSTFLAGS="--cfg sward_libkqueue" CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-target/kqueue}
+with_cfg sward_libkqueue
+folder=${CARGO_TARGET_DIR:-target}/kqueue-on-epoll
 
 stand_in() { # why
     echo "skipped: libkqueue: $1"
     command -v cc >/dev/null || { echo "skipped: the stand-in: no C compiler"; exit 0; }
     echo "running on the stand-in, ci/kqueue-on-epoll.c"
-    mkdir -p "$CARGO_TARGET_DIR/stand-in"
-    export LIBRARY_PATH="$(cd "$CARGO_TARGET_DIR/stand-in" && pwd)"
+    mkdir -p "$folder"
+    export LIBRARY_PATH="$(cd "$folder" && pwd)"
     export LD_LIBRARY_PATH="$LIBRARY_PATH"
     cc -O2 -Wall -Wextra -Werror -shared -fPIC -o "$LIBRARY_PATH/libkqueue.so" ci/kqueue-on-epoll.c
 }

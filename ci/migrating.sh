@@ -4,7 +4,8 @@
 . "$(dirname "$0")/common.sh"
 targets=(budget cancel channel checks fairness global_deadlock io isolated large_values net observe process stacks
     sync task)
-RUSTFLAGS="--cfg sward_migrate" CARGO_TARGET_DIR=target/migrating within 1000 cargo test --lib "${targets[@]/#/--test=}"
+with_cfg sward_migrate
+within 1000 cargo test --lib "${targets[@]/#/--test=}"
 # With LTO, where the compiler is freest to keep the address of a thread-local over a switch.
-CARGO_PROFILE_RELEASE_LTO=fat RUSTFLAGS="--cfg sward_migrate" CARGO_TARGET_DIR=target/migrating \
-    SWARD_PROGRAMS=20000 within 1000 cargo test --release --test task --test fairness
+CARGO_PROFILE_RELEASE_LTO=fat CARGO_TARGET_DIR=target/migrating SWARD_PROGRAMS=20000 \
+    within 1000 cargo test --release --test task --test fairness

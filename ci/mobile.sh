@@ -7,6 +7,6 @@ within 1000 cargo test --tests
 # take the home. Without the tests of reports, of processes' lives and of memory (`isolated`), and of examples:
 # moves change nothing there but their times. Without `fairness` as well: each home waits in the injector after
 # each turn, and the bounds speak of homes that wait in the deques.
-export RUSTFLAGS="--cfg sward_move_homes" CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target}/moving"
+with_cfg sward_move_homes
 targets=(budget cancel channel checks homes io large_values net process sync task)
 within 1000 cargo test --lib "${targets[@]/#/--test=}"

@@ -3,4 +3,5 @@
 # homes and dumps of them (`homes`, `observe`, `stacks`, `leaks`), checked waits, large values, and the examples.
 . "$(dirname "$0")/common.sh"
 targets=(budget cancel channel fairness global_deadlock io isolated net process sync task)
-RUSTFLAGS="--cfg sward_poll" CARGO_TARGET_DIR=target/poll within 1000 cargo test --lib "${targets[@]/#/--test=}"
+with_cfg sward_poll
+within 1000 cargo test --lib "${targets[@]/#/--test=}"

@@ -132,11 +132,9 @@ else
     echo "skipped: Chromium or npm is not installed"
 fi
 
-# Before a WebSocket server: the key and the answer of RFC 6455.
+# Before a WebSocket server.
 start "$program/gateway" 127.0.0.1:0 --upstream "$chat" --log error
-accepted=$(curl -s -i -N --max-time 2 --http1.1 -H 'Connection: Upgrade' -H 'Upgrade: websocket' \
-    -H 'Sec-WebSocket-Version: 13' -H 'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==' \
-    "http://$address/" | tr -d '\0\r' || true)
+accepted=$(upgrade "${address##*:}")
 grep -qi '^sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=$' <<<"$accepted" || {
     echo "a WebSocket through the gateway: '$accepted'" >&2
     exit 1
