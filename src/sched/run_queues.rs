@@ -352,6 +352,10 @@ impl RunQueues {
     fn begin_round(&self, home: &Home, remote: &Remote, shared: &Shared) {
         if remote.ring.is_active() {
             remote.ring.serve_and_wake();
+            // In migrating mode the first coroutine that was woken is there, and `next` does not look again.
+            if let Some(waiter) = home.queues.lifo.take() {
+                self.push_woken(&home.queues, waiter);
+            }
         }
         self.newly_runnable.set(false);
         self.until_choosy.set(self.until_choosy.get().saturating_sub(1));
