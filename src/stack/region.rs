@@ -13,11 +13,12 @@
 //! grows, of nodes that are never freed.
 
 use super::size::StackSize;
-use super::sys::{RESERVE, decline_huge_pages, populates};
+use super::sys::{RESERVE, decline_huge_pages, free_of, populates};
 use std::io;
 use std::ops::Range;
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 /// Slots of the first region of a size, and of the largest ones.
 pub(super) const FIRST: usize = 16;
@@ -44,12 +45,11 @@ pub(super) fn reserve(size: StackSize, slots: usize) -> io::Result<Range<usize>>
         Some(limit) => MOST_BYTES.min(limit / SHARES),
         None => MOST_BYTES,
     };
-    // `map` holds this much besides the region for a moment, so it is free afterwards. But not if the kernel
-    // would populate it.
+    // Not if the kernel would populate what `Room` holds.
     let room = if populated { 0 } else { limit.map_or(ROOM, |limit| limit / SHARES) };
     let mut slots = slots.min(MOST).min((most_bytes / size.stride()).max(1));
     loop {
-        match map(slots * size.stride(), room) {
+        match map(slots * size.stride(), room, limit) {
             Ok(start) => {
                 let range = start..start + slots * size.stride();
                 publish(&range, size);
@@ -67,8 +67,16 @@ pub(super) fn reserve(size: StackSize, slots: usize) -> io::Result<Range<usize>>
 }
 
 /// Maps so many bytes, if there is room for so many more.
-fn map(bytes: usize, room: usize) -> io::Result<usize> {
-    let room = if room > 0 { Some(Room::hold(room)?) } else { None };
+fn map(bytes: usize, room: usize, limit: Option<usize>) -> io::Result<usize> {
+    /// Two regions that are mapped at the same time would leave less.
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let one_at_a_time = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let room = match limit.filter(|_| room > 0).and_then(free_of) {
+        Some(free) if free < bytes + room => return Err(io::Error::from_raw_os_error(libc::ENOMEM)),
+        Some(_) => None,
+        None if room > 0 => Some(Room::hold(room)?),
+        None => None,
+    };
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | RESERVE;
     // SAFETY: a fresh mapping at an address of the kernel's choice.
     let start =
@@ -76,13 +84,13 @@ fn map(bytes: usize, room: usize) -> io::Result<usize> {
     if start == libc::MAP_FAILED {
         return Err(io::Error::last_os_error());
     }
-    drop(room);
+    drop((room, one_at_a_time));
     // SAFETY: our own mapping.
     unsafe { decline_huge_pages(start, bytes) };
     Ok(start as usize)
 }
 
-/// Address space that is held for a moment.
+/// Address space that is held for a moment, which shows that it is free.
 struct Room(*mut libc::c_void, usize);
 
 impl Room {
@@ -104,7 +112,11 @@ impl Drop for Room {
 /// Whether less of a limited address space is free than stacks leave to others. Others that can do without
 /// ask this before they take some.
 pub(crate) fn address_space_is_short() -> bool {
-    !populates() && address_space_limit().is_some_and(|limit| Room::hold(limit / SHARES).is_err())
+    let is_short = |limit| match free_of(limit) {
+        Some(free) => free < limit / SHARES,
+        None => Room::hold(limit / SHARES).is_err(),
+    };
+    !populates() && address_space_limit().is_some_and(is_short)
 }
 
 /// The limit of the process's address space, if there is one.

@@ -141,7 +141,8 @@ fn stacks_leave_address_space_to_the_others() {
         // glibc's arenas take 64 MiB of address space each, which would disturb the measurement.
         command.env("ROOM", room).env("MALLOC_ARENA_MAX", "1");
         // So would the debug information that checked waits load, and the thread that looks for deadlocks.
-        command.env("SWARD_CHECK", "0").env("SWARD_DEADLOCKS", "0");
+        // And that which the stack in the report of a stall needs.
+        command.env("SWARD_CHECK", "0").env("SWARD_DEADLOCKS", "0").env("SWARD_STALL_REPORTS", "0");
         let output = command.output().expect("a child");
         let said = text(&output);
         assert!(output.status.success(), "with {room} MiB: {said}");

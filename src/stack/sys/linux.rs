@@ -1,6 +1,8 @@
 //! Linux and Android.
 
 use crate::base::sys::{check, page_size};
+use std::fs::File;
+use std::io::Read;
 use std::ptr;
 
 /// Advice that the content of a range is not needed.
@@ -19,6 +21,16 @@ const DEFAULT_MAP_COUNT: usize = 65_530;
 pub(in crate::stack) fn max_mappings() -> Option<usize> {
     let text = std::fs::read_to_string("/proc/sys/vm/max_map_count").unwrap_or_default();
     Some(text.trim().parse().unwrap_or(DEFAULT_MAP_COUNT))
+}
+
+/// How much of an address space with that limit is free; `None` if the system does not say.
+///
+/// The kernel is asked. A trial would hold for a moment what the allocator may need in another thread.
+pub(in crate::stack) fn free_of(limit: usize) -> Option<usize> {
+    let mut text = [0; 64];
+    let len = File::open("/proc/self/statm").and_then(|mut file| file.read(&mut text)).ok()?;
+    let pages = str::from_utf8(&text[..len]).ok()?.split(' ').next()?.parse::<usize>().ok()?;
+    Some(limit.saturating_sub(pages * page_size()))
 }
 
 /// Keeps huge pages out of the mapping.

@@ -6,6 +6,7 @@
 //! | `GUARD` | the advice that makes a range a guard, if there is one |
 //! | `RESERVE` | the flag of a mapping that counts as memory only once it is used |
 //! | `max_mappings` | how many mappings a process may have, if there is a limit |
+//! | `free_of` | how much of a limited address space is free, if the system says |
 //! | `decline_huge_pages` | keeps huge pages out of a mapping |
 //! | `populates` | whether the kernel populates new mappings at once |
 //! | `resident` | which pages of a range are present |
@@ -22,9 +23,11 @@ mod other;
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub(super) use linux::{
-    DISCARD, GUARD, RESERVE, advise_together, decline_huge_pages, max_mappings, populates, resident, was_sent,
+    DISCARD, GUARD, RESERVE, advise_together, decline_huge_pages, free_of, max_mappings, populates, resident,
+    was_sent,
 };
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 pub(super) use other::{
-    DISCARD, GUARD, RESERVE, advise_together, decline_huge_pages, max_mappings, populates, resident, was_sent,
+    DISCARD, GUARD, RESERVE, advise_together, decline_huge_pages, free_of, max_mappings, populates, resident,
+    was_sent,
 };

@@ -15,6 +15,11 @@ pub(in crate::stack) fn max_mappings() -> Option<usize> {
     None
 }
 
+/// How much of an address space with that limit is free: these systems do not say.
+pub(in crate::stack) fn free_of(_limit: usize) -> Option<usize> {
+    None
+}
+
 /// Does nothing: pages become huge only in ranges that are used throughout.
 ///
 /// # Safety
