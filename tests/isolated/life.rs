@@ -1,6 +1,8 @@
 //! The life of a runtime: idling, misuse, shutdown.
 
 use crate::common::{child, command, homes_by_default, is_child, text, this_test};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::process::Stdio;
 use std::time::Duration;
 use sward::runtime::Homes;
 
@@ -159,12 +161,39 @@ fn threads() -> Vec<String> {
 #[test]
 fn a_coroutine_that_blocks_the_only_worker_is_reported() {
     if !is_child() {
-        let output = child(this_test!(), &[]);
-        assert!(output.status.success(), "{}", text(&output));
-        let reports = text(&output).matches("has kept worker ").count();
-        assert_eq!(reports, if homes_by_default() { 1 } else { 2 }, "{}", text(&output));
+        let mut command = command(this_test!(), this_test!());
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("a child");
+        let mut input = child.stdin.take().expect("piped");
+        let (mut reports, mut said) = (0, String::new());
+        for line in BufReader::new(child.stderr.take().expect("piped")).lines() {
+            let line = line.expect("text");
+            if line.contains("has kept worker ") {
+                reports += 1;
+                // Not if nothing was to be reported any more.
+                let _ = input.write_all(b"x");
+            }
+            said.push_str(&line);
+            said.push('\n');
+        }
+        assert!(child.wait().expect("it has ended").success(), "{said}");
+        assert_eq!(reports, if homes_by_default() { 1 } else { 2 }, "{said}");
         return;
     }
+    std::thread::spawn(|| {
+        std::thread::sleep(Duration::from_secs(120));
+        eprintln!("there is no report");
+        std::process::abort();
+    });
+    // The worker is blocked until the parent has read the report.
+    let block = || {
+        std::thread::sleep(Duration::from_millis(300));
+        std::io::stdin().read_exact(&mut [0]).expect("the parent has read a report");
+    };
     let runtime = || {
         let runtime = sward::runtime::Builder::new().worker_threads(1);
         // In one home the two coroutines are siblings.
@@ -173,7 +202,7 @@ fn a_coroutine_that_blocks_the_only_worker_is_reported() {
     };
     runtime().run(|| {
         let _unstarted = sward::spawn(|| ());
-        std::thread::sleep(Duration::from_millis(300));
+        if homes_by_default() { std::thread::sleep(Duration::from_millis(300)) } else { block() }
     });
     runtime().run(|| {
         let sibling = || {
@@ -189,7 +218,7 @@ fn a_coroutine_that_blocks_the_only_worker_is_reported() {
         let ready = std::iter::repeat_with(sibling).flatten().next().expect("a sibling");
         sward::sleep(Duration::from_millis(5));
         ready.task().unpark();
-        std::thread::sleep(Duration::from_millis(300));
+        block();
     });
     // No coroutine waits behind this one.
     runtime().run(|| std::thread::sleep(Duration::from_millis(300)));
