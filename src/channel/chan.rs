@@ -279,7 +279,8 @@ impl<T> State<T> {
     }
 
     /// Hands the message to the first receiver that waits, if it is no future. The error returns it.
-    #[inline]
+    // Always: it is most of a send to a receiver that waits, and its other callers are cold.
+    #[inline(always)]
     fn hand_to_first(&mut self, message: T, batch: &mut Batch) -> Result<(), T> {
         let in_hand = Cell::new(Some(message));
         // SAFETY: `hand_to_first_if` calls these while the node's owner must not use its cell.
@@ -517,6 +518,8 @@ impl<T> Chan<T> {
     /// # Safety
     ///
     /// As for [`enlist_sender`](Self::enlist_sender).
+    // Always: the slow path of a receive is the usual one where each side waits for the other.
+    #[inline(always)]
     pub(super) unsafe fn enlist_receiver(&self, node: &WaitNode<Offer>) -> bool {
         let mut state = self.state.lock();
         if state.closed || !state.queue.is_empty() || has_others(&state.senders, node) {

@@ -274,6 +274,8 @@ impl<P> WaitList<P> {
     /// As [`hand_to_first`](Self::hand_to_first), but stops at a candidate for which `fits` is false: that
     /// one stays the first. `fits` is called anew for each candidate, as `undo` may have brought something
     /// back.
+    // Always: it is most of a send to a receiver that waits. The callers that are not hot are cold.
+    #[inline(always)]
     pub(crate) fn hand_to_first_if<R>(
         &mut self,
         batch: &mut Batch,
