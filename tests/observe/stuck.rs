@@ -99,10 +99,17 @@ fn a_mutex_of_std_over_a_wait_shows_who_holds_and_who_blocks() {
 
 #[test]
 fn a_loop_is_seen_in_the_worker_that_it_keeps() {
-    let Some(text) = dump_of("loop", &[]) else { return };
-    assert_line(&text, &["worker ", "runs coroutine #", "\"spinner\"", &spawned("\"spinner\"")]);
-    if SAMPLED {
-        assert_line(&text, &["stuck::endless_loop", "at examples/stuck.rs:"]);
+    let loops = ["stuck::endless_loop", "at examples/stuck.rs:"];
+    // A sample that meets the last instruction of a function which the loop calls does not show the loop: the
+    // compiler writes no unwind tables for the ends of functions.
+    for attempt in 1.. {
+        let Some(text) = dump_of("loop", &[]) else { return };
+        assert_line(&text, &["worker ", "runs coroutine #", "\"spinner\"", &spawned("\"spinner\"")]);
+        let shown = text.lines().any(|line| loops.iter().all(|part| line.contains(part)));
+        if !SAMPLED || shown {
+            break;
+        }
+        assert!(attempt < 10, "no {loops:?} in:\n{text}");
     }
 }
 
