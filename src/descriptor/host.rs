@@ -26,9 +26,9 @@
 //! - The keeper is a coroutine like any other. A turn that computes for long on its worker delays the limits
 //!   by as long. If no stack is left for it, the host ends, and so do all connections; `has_no_keeper` says
 //!   so.
-//! - When many limits pass at once, the keeper visits them in portions, and lets others run in between. It
-//!   closes the records that are to be closed itself, so a destructor of a user's state that waits delays the
-//!   other limits.
+//! - When many limits pass at once, the keeper visits them in portions, and lets others run in between. The
+//!   keeper itself closes records whose limit ends them. If the destructor of a user's state waits there,
+//!   the other limits are late.
 //! - The words for ticks wrap around after a year, which matters only to a keeper that is half a year late.
 //!
 //! # The end

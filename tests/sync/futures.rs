@@ -1,60 +1,12 @@
 //! Locks taken by futures, on executors of this crate and of others.
 
-use crate::common::{both, on_one_worker, one_worker, until};
-use std::future::Future;
+use crate::common::{both, complete, on_one_worker, one_worker, poll, until};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::task::{Context, Poll, Wake, Waker};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, Waker};
 use sward::block_on;
 use sward::sync::{Mutex, RwLock};
-
-/// Counts how often it was woken.
-#[derive(Default)]
-struct Counts(AtomicUsize);
-
-impl Wake for Counts {
-    fn wake(self: Arc<Self>) {
-        self.0.fetch_add(1, Ordering::SeqCst);
-    }
-}
-
-impl Counts {
-    fn get(&self) -> usize {
-        self.0.load(Ordering::SeqCst)
-    }
-}
-
-fn poll<F: Future + ?Sized>(future: Pin<&mut F>, counts: &Arc<Counts>) -> Poll<F::Output> {
-    let waker = Waker::from(counts.clone());
-    future.poll(&mut Context::from_waker(&waker))
-}
-
-/// On a thread by an executor that knows nothing of this crate; in a coroutine by `block_on`.
-fn complete<F: Future>(future: F) -> F::Output {
-    struct Unparks(std::thread::Thread, AtomicBool);
-    impl Wake for Unparks {
-        fn wake(self: Arc<Self>) {
-            self.1.store(true, Ordering::SeqCst);
-            self.0.unpark();
-        }
-    }
-    if sward::in_coroutine() {
-        return block_on(future);
-    }
-    let mut future = pin!(future);
-    let unparks = Arc::new(Unparks(std::thread::current(), AtomicBool::new(false)));
-    let waker = unparks.clone().into();
-    loop {
-        if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
-            return output;
-        }
-        while !unparks.1.swap(false, Ordering::SeqCst) {
-            std::thread::park();
-        }
-    }
-}
 
 /// The future may be sent, and so may a future that drops the guard before its next wait.
 #[test]
@@ -153,8 +105,8 @@ fn a_future_that_loses_keeps_its_place() {
     }
 }
 
-/// The waker that is to be registered panics as it is cloned, after the future has lost. Its drop passes the
-/// turn on all the same.
+/// A future has lost the lock, and clones its new waker to wait again. The clone panics. The drop of the
+/// future passes its turn on all the same.
 #[test]
 fn a_panic_in_a_poll_does_not_lose_the_turn() {
     use std::task::{RawWaker, RawWakerVTable};

@@ -1,12 +1,12 @@
 //! The waits of channels, permits, notifications, tokens and times as futures, on executors of all kinds.
 
-use crate::common::{LONG, MOMENT, SHORT, both, in_runtime, one_worker, two_workers, until, waiting};
-use std::future::Future;
-use std::pin::{Pin, pin};
+use crate::common::{
+    Counts, LONG, MOMENT, SHORT, both, complete, in_runtime, one_worker, poll, two_workers, until, waiting,
+};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::task::{Context, Poll, Wake, Waker};
-use std::thread::Thread;
+use std::task::Poll;
 use std::time::Instant;
 use sward::block_on;
 use sward::channel::{after, bounded, broadcast, oneshot, tick, unbounded, watch};
@@ -14,51 +14,8 @@ use sward::sync::{Notify, Semaphore};
 use sward::task::CancelToken;
 use sward::time::{sleep_async, timeout_async};
 
-/// An executor that knows nothing of this crate: a thread that std parks.
-struct Unparks(Thread, AtomicBool);
-
-impl Wake for Unparks {
-    fn wake(self: Arc<Self>) {
-        self.1.store(true, Ordering::SeqCst);
-        self.0.unpark();
-    }
-}
-
-/// On a thread by that executor; in a coroutine, whose thread others need, by `block_on`.
-fn complete<F: Future>(future: F) -> F::Output {
-    if sward::in_coroutine() {
-        return block_on(future);
-    }
-    let mut future = pin!(future);
-    let unparks = Arc::new(Unparks(std::thread::current(), AtomicBool::new(false)));
-    let waker = unparks.clone().into();
-    loop {
-        if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
-            return output;
-        }
-        while !unparks.1.swap(false, Ordering::SeqCst) {
-            std::thread::park();
-        }
-    }
-}
-
-/// Counts how often it was woken.
-#[derive(Default)]
-struct Counts(AtomicUsize);
-
-impl Wake for Counts {
-    fn wake(self: Arc<Self>) {
-        self.0.fetch_add(1, Ordering::SeqCst);
-    }
-}
-
-fn poll<F: Future + ?Sized>(future: Pin<&mut F>, counts: &Arc<Counts>) -> Poll<F::Output> {
-    let waker = Waker::from(counts.clone());
-    future.poll(&mut Context::from_waker(&waker))
-}
-
 fn woken(counts: &Arc<Counts>) -> usize {
-    counts.0.load(Ordering::SeqCst)
+    counts.get()
 }
 
 /// On a plain thread with an executor of its own, there with `block_on`, and in coroutines.
