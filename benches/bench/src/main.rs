@@ -4,13 +4,14 @@
 //! each on every installed peer, each time in a new process (`child.rs`: this program with hidden arguments,
 //! or the Go program). The results become tables (`report.rs`, `markdown.rs`), JSON that can be read again
 //! (`json.rs`), plots (`plot.rs`), and a comparison with bounds (`bounds.rs`). Below are the workloads
-//! (`micro/`, `net/`) and the peers' names for things (`peers/`). `seeds/` is a program of its own in this
-//! one.
+//! (`micro/`, `net/`) and the peers' names for things (`peers/`). `seeds/` and `files/` are programs of their own
+//! in this one, with reports of their own (`suite/`).
 
 mod bounds;
 mod catalogue;
 mod child;
 mod driver;
+mod files;
 mod json;
 mod markdown;
 mod micro;
@@ -19,6 +20,7 @@ mod peers;
 mod plot;
 mod report;
 mod seeds;
+mod suite;
 mod sys;
 
 use bounds::Bound;
@@ -43,7 +45,8 @@ const HELP: &str =
   --svg      a plot for each table and two over all, into this folder
   --markdown tables of ratios, into this file
   --list     names the workloads and the peers
-sward-bench seeds: what books and papers claim about waiting, measured; see `seeds --help`";
+sward-bench seeds: what books and papers claim about waiting, measured; see `seeds --help`
+sward-bench files: files by each way, beside threads, tokio and fio; see `files --help`";
 
 /// The settings of the command line.
 pub struct Plan {
@@ -145,7 +148,9 @@ fn main() {
         Some("child") => child::run(&arguments[1..]),
         Some("serve") => child::serve(&arguments[1..]),
         Some("load") => child::load(&arguments[1..]),
-        Some("seeds") => seeds::run(&arguments[1..]),
+        Some("seeds") => seeds::SEEDS.run(&arguments[1..]),
+        Some("files") => files::FILES.run(&arguments[1..]),
+        Some("read-files") => files::child(&arguments[1..]),
         Some("trap") => seeds::trap_child(&arguments[1..]),
         _ => {
             let plan = plan(&arguments);

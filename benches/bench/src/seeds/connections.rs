@@ -1,9 +1,9 @@
 //! One thread for each connection, a coroutine for each connection, an event loop: memory, context switches,
 //! throughput and latency of an echo server, and what idle connections cost.
 
-use super::grid::{Cell, Grid, Part, Unit, missing, not_here};
-use super::{Options, numbers};
 use crate::child::{Runner, Sample};
+use crate::suite::grid::{Cell, Grid, Part, Unit, missing, not_here};
+use crate::suite::{Options, numbers};
 use crate::sys;
 use std::io;
 
@@ -88,7 +88,7 @@ pub fn run(options: &Options, runner: &Runner, no_go: Option<&str>) -> io::Resul
     let title = format!("One of {} idle connections", numbers(idle as u64));
     let resting = RESTING.map(|(column, _)| column.to_owned());
     let mut idles = Grid::new("seeds-idle", &title, Unit::Bytes, "server", &resting, &names);
-    idles.shape = super::grid::Shape::Dots;
+    idles.shape = crate::suite::grid::Shape::Dots;
     for round in 0..options.rounds {
         for column in 0..=counts.len() {
             for turn in 0..SERVERS.len() {

@@ -1,9 +1,9 @@
 //! Regular files are always "ready": what each way of waiting says about a file whose data is not in memory,
 //! beside a pipe that is empty; and which calls say the truth.
 
-use super::Options;
-use super::grid::{Grid, Part, Unit, Words, missing, not_here};
 use super::ring::Ring;
+use crate::suite::Options;
+use crate::suite::grid::{Grid, Part, Unit, Words, missing, not_here};
 use crate::sys::{Epoll, errno};
 use io_uring::{opcode, types};
 use std::fs::{File, OpenOptions};
@@ -188,7 +188,7 @@ pub fn run(options: &Options) -> io::Result<Vec<Part>> {
     let title = "Time to read 4 KiB of a regular file, by a descriptor with `O_NONBLOCK`";
     let names = [PLAIN, SUBMIT, DONE];
     let mut grid = Grid::new("seeds-files", title, Unit::Nanos, "what took how long", &columns, &names);
-    grid.shape = super::grid::Shape::Dots;
+    grid.shape = crate::suite::grid::Shape::Dots;
     options.progress("files");
     let rounds = if options.quick { 3 } else { 31 };
     for round in 0..rounds {

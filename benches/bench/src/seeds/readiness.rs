@@ -5,9 +5,9 @@
 //! The figure is processor time, as in the book. The row `write and read` does the same without waiting, so
 //! its figure is the part that no way of waiting can save.
 
-use super::grid::{Cell, Grid, Part, Unit, Variant, missing, not_here};
 use super::ring::Ring;
-use super::{Options, numbers};
+use crate::suite::grid::{Cell, Grid, Part, Unit, Variant, missing, not_here};
+use crate::suite::{Options, numbers};
 use crate::sys::{Epoll, Usage, errno};
 use io_uring::{cqueue, opcode, types};
 use std::io;

@@ -4,11 +4,11 @@
 //! while the call lasted. The call waits in the kernel, as a read of a file on a slow disk or a name lookup
 //! does (a sleep that the runtime does not see stands for it), or it computes.
 
-use super::grid::{Grid, Part, Shape, Unit, missing, not_here};
-use super::{Options, numbers};
 use crate::child::Runner;
 use crate::peers::sward::{self as modes, Sward};
 use crate::peers::{Peer, threads::Threads};
+use crate::suite::grid::{Grid, Part, Shape, Unit, missing, not_here};
+use crate::suite::{Options, numbers};
 use hdrhistogram::Histogram;
 use std::io;
 use std::path::{Path, PathBuf};

@@ -1,6 +1,6 @@
 //! The decision tree of the books and papers, with sward's answer at each leaf.
 
-use super::grid::{Part, Words};
+use crate::suite::grid::{Part, Words};
 
 /// Question, answer to it, what the sources advise, what one writes with sward.
 const LEAVES: [[&str; 3]; 11] = [

@@ -385,7 +385,7 @@ pub fn of_json(text: &str) -> Result<(String, Vec<Part>), String> {
     };
     let parts: Option<Vec<Part>> = all["parts"].as_array().and_then(|parts| parts.iter().map(part).collect());
     let setting = all["setting"].as_str().map(str::to_owned);
-    setting.zip(parts).ok_or_else(|| "it is no result of `sward-bench seeds`".to_owned())
+    setting.zip(parts).ok_or_else(|| "it is no result of `seeds` or `files`".to_owned())
 }
 
 /// Tables for a document.
