@@ -32,6 +32,10 @@ fn main() {
     } else {
         "poll"
     };
+    // Simulation and injected faults answer the calls of this back-end.
+    if forced("CARGO_FEATURE_SIM") && backend == "epoll" && os == "linux" && !forced("CARGO_CFG_LOOM") {
+        println!("cargo::rustc-cfg=sward_sim");
+    }
     println!("cargo::rustc-cfg=sward_backend=\"{backend}\"");
     if is(PPOLL) {
         println!("cargo::rustc-cfg=sward_ppoll");

@@ -8,7 +8,7 @@
 
 use super::open_file::OpenFile;
 use super::readiness::Attempt;
-use crate::base::sys::{nonblocking, set_nonblocking};
+use crate::base::sys::{calls, nonblocking, set_nonblocking};
 use crate::coroutine::WaitReason;
 use crate::netpoll::{Direction, Source, is_hung_up};
 use std::io::{self, IoSlice, IoSliceMut};
@@ -74,7 +74,7 @@ impl PipeEnd {
         self.transfer(Direction::Read, reason, |fd| {
             let len = buf.len().min(MAX_LEN);
             // SAFETY: the buffer has room for `len` bytes.
-            unsafe { libc::read(fd, buf.as_mut_ptr().cast(), len) }
+            unsafe { calls::read(fd, buf.as_mut_ptr().cast(), len) }
         })
     }
 
@@ -87,7 +87,7 @@ impl PipeEnd {
         self.transfer(Direction::Read, reason, |fd| {
             // SAFETY: `IoSliceMut` has the layout of `iovec`; there are `count` of them at least, each of a
             // buffer that is borrowed mutably.
-            unsafe { libc::readv(fd, bufs.as_mut_ptr().cast(), count) }
+            unsafe { calls::readv(fd, bufs.as_mut_ptr().cast(), count) }
         })
     }
 
@@ -96,7 +96,7 @@ impl PipeEnd {
         self.transfer(Direction::Write, reason, |fd| {
             let len = buf.len().min(MAX_LEN);
             // SAFETY: the buffer has `len` bytes.
-            unsafe { libc::write(fd, buf.as_ptr().cast(), len) }
+            unsafe { calls::write(fd, buf.as_ptr().cast(), len) }
         })
     }
 
@@ -105,7 +105,7 @@ impl PipeEnd {
         let count = bufs.len().min(MAX_BUFFERS) as libc::c_int;
         self.transfer(Direction::Write, reason, |fd| {
             // SAFETY: `IoSlice` has the layout of `iovec`; there are `count` of them at least.
-            unsafe { libc::writev(fd, bufs.as_ptr().cast(), count) }
+            unsafe { calls::writev(fd, bufs.as_ptr().cast(), count) }
         })
     }
 

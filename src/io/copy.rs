@@ -5,7 +5,7 @@
 //! each connection.) A large buffer does help, so the buffer grows if a stream fills it.
 
 use super::shared::{By, ReadShared, WriteShared};
-use crate::base::sys::check;
+use crate::base::sys::{calls, check};
 use crate::channel::{Receiver, RecvTimeoutError, bounded};
 use crate::task::{as_file_operation, try_scope};
 use std::fmt;
@@ -93,7 +93,7 @@ pub trait CloseWrite {
 impl<T: AsFd> CloseWrite for T {
     fn close_write(&self) -> io::Result<()> {
         // SAFETY: the call takes no pointers.
-        check(unsafe { libc::shutdown(self.as_fd().as_raw_fd(), libc::SHUT_WR) }).map(drop)
+        check(unsafe { calls::shutdown(self.as_fd().as_raw_fd(), libc::SHUT_WR) }).map(drop)
     }
 }
 

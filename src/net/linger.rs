@@ -12,9 +12,10 @@
 //! for it.
 
 use super::options::{option, set_option};
+use crate::base::sys::calls;
 use crate::blocking;
 use crate::sched::on_worker;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 /// Whether closing that socket on this thread would block a worker.
 pub(super) fn would_block_worker(fd: BorrowedFd<'_>) -> bool {
@@ -41,5 +42,6 @@ impl Drop for Lingering {
             // Setting this option has worked before.
             let _ = set_option(self.0.as_fd(), libc::SOL_SOCKET, libc::SO_LINGER, off);
         }
+        calls::closing(self.0.as_raw_fd());
     }
 }

@@ -1,6 +1,6 @@
 //! Socket options, with their values as C has them.
 
-use crate::base::sys::check;
+use crate::base::sys::{calls, check};
 use std::io;
 use std::mem::{MaybeUninit, size_of};
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -36,7 +36,7 @@ pub(super) fn option<T: OptionValue>(
     let mut len = size_of::<T>() as libc::socklen_t;
     let raw = fd.as_raw_fd();
     // SAFETY: the value is `len` bytes, and both live until the call ends.
-    check(unsafe { libc::getsockopt(raw, level, name, value.as_mut_ptr().cast(), &raw mut len) })?;
+    check(unsafe { calls::getsockopt(raw, level, name, value.as_mut_ptr().cast(), &raw mut len) })?;
     // SAFETY: zeros or what the kernel wrote over them; `OptionValue`: any bytes will do.
     Ok(unsafe { value.assume_init() })
 }
@@ -50,7 +50,7 @@ pub(super) fn set_option<T: OptionValue>(
 ) -> io::Result<()> {
     let len = size_of::<T>() as libc::socklen_t;
     // SAFETY: the value is `len` bytes and lives until the call ends.
-    check(unsafe { libc::setsockopt(fd.as_raw_fd(), level, name, (&raw const value).cast(), len) }).map(drop)
+    check(unsafe { calls::setsockopt(fd.as_raw_fd(), level, name, (&raw const value).cast(), len) }).map(drop)
 }
 
 /// The number as a C integer, or the largest C integer.

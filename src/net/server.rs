@@ -22,7 +22,7 @@ use super::options::set_option;
 use super::socket::{Short, name};
 use super::sys;
 use super::{IpAddr, Shutdown, SocketAddr};
-use crate::base::sys::{check, nonblocking};
+use crate::base::sys::{calls, check, nonblocking};
 use crate::coroutine::{WaitReason, contain_panic};
 use crate::descriptor::{
     Active, Attempt, Body, Host, Next, PerformError, Totals, Verdict, WakerSlot, Why, adopt, deadline_after,
@@ -189,6 +189,8 @@ where
 fn close(fd: OwnedFd) {
     if linger::would_block_worker(fd.as_fd()) {
         linger::close(fd);
+    } else {
+        calls::closing(fd.as_raw_fd());
     }
 }
 
@@ -735,12 +737,12 @@ impl<S> Conn<'_, S> {
     /// As `getpeername(2)`: `NotConnected` if the connection is gone. `InvalidInput` for a connection of a
     /// Unix listener.
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
-        name(self.inner.source.fd(), libc::getpeername)
+        name(self.inner.source.fd(), calls::getpeername)
     }
 
     /// The local address. `InvalidInput` for a connection of a Unix listener.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        name(self.inner.source.fd(), libc::getsockname)
+        name(self.inner.source.fd(), calls::getsockname)
     }
 
     /// Sets `TCP_NODELAY`, as [`std::net::TcpStream::set_nodelay`]. Connections inherit it from their
@@ -757,7 +759,7 @@ impl<S> Conn<'_, S> {
             Shutdown::Both => libc::SHUT_RDWR,
         };
         // SAFETY: the call takes no pointers.
-        check(unsafe { libc::shutdown(self.inner.source.fd().as_raw_fd(), how) }).map(drop)
+        check(unsafe { calls::shutdown(self.inner.source.fd().as_raw_fd(), how) }).map(drop)
     }
 
     /// A handle with which any other coroutine or thread has the handler run, for instance to send what has
@@ -792,7 +794,7 @@ fn receive(source: &Source, buf: &mut [u8], short: Short, deadline: Option<Insta
     }
     let received = perform(source, Direction::Read, WaitReason::Read, deadline, |fd| {
         // SAFETY: the buffer has room for `len` bytes.
-        let got = nonblocking(|| unsafe { sys::recv(fd, buf.as_mut_ptr().cast(), len, sys::RECV) })?;
+        let got = nonblocking(|| unsafe { calls::recv(fd, buf.as_mut_ptr().cast(), len, sys::RECV) })?;
         Ok(match got.map(|n| n as usize) {
             None => Attempt::WouldBlock,
             // Zero bytes are the end of the stream, where each call returns at once.
@@ -856,7 +858,7 @@ impl<S> Write for Conn<'_, S> {
         let (short, deadline) = (self.lent().short, self.lent().write_limit.and_then(deadline_after));
         let sent = perform(&self.inner.source, Direction::Write, WaitReason::Write, deadline, |fd| {
             // SAFETY: the buffer has `len` bytes.
-            let put = nonblocking(|| unsafe { sys::send(fd, buf.as_ptr().cast(), len, sys::SEND) })?;
+            let put = nonblocking(|| unsafe { calls::send(fd, buf.as_ptr().cast(), len, sys::SEND) })?;
             Ok(match put.map(|n| n as usize) {
                 None => Attempt::WouldBlock,
                 Some(n) if n < len && short == Short::Drained => Attempt::Drained(n),

@@ -6,7 +6,7 @@
 use super::addr::{RawAddr, written_by};
 use super::options::{OptionValue, from_timeval, option, set_option, to_int, to_timeval};
 use super::{Shutdown, linger, sys};
-use crate::base::sys::{check, set_nonblocking};
+use crate::base::sys::{calls, check, set_nonblocking};
 use crate::coroutine::WaitReason;
 use crate::descriptor::OpenFile;
 use crate::netpoll::{Direction, Source};
@@ -131,17 +131,17 @@ impl Socket {
             Shutdown::Both => libc::SHUT_RDWR,
         };
         // SAFETY: the call takes no pointers.
-        check(unsafe { libc::shutdown(self.fd().as_raw_fd(), how) }).map(drop)
+        check(unsafe { calls::shutdown(self.fd().as_raw_fd(), how) }).map(drop)
     }
 
     /// The address it is bound to.
     pub(super) fn local_addr<A: FromRaw>(&self) -> io::Result<A> {
-        name(self.fd(), libc::getsockname)
+        name(self.fd(), calls::getsockname)
     }
 
     /// The address it is connected to.
     pub(super) fn peer_addr<A: FromRaw>(&self) -> io::Result<A> {
-        name(self.fd(), libc::getpeername)
+        name(self.fd(), calls::getpeername)
     }
 
     /// `IP_TTL`.
@@ -225,19 +225,19 @@ pub(super) fn name<A: FromRaw>(fd: BorrowedFd<'_>, call: NameCall) -> io::Result
 pub(super) fn connect(fd: RawFd, address: &RawAddr) -> io::Result<()> {
     let (address, len) = address.parts();
     // SAFETY: the address is `len` bytes and lives until the call ends.
-    check(unsafe { libc::connect(fd, address, len) }).map(drop)
+    check(unsafe { calls::connect(fd, address, len) }).map(drop)
 }
 
 /// `bind(2)`.
 pub(super) fn bind(fd: BorrowedFd<'_>, address: &RawAddr) -> io::Result<()> {
     let (address, len) = address.parts();
     // SAFETY: the address is `len` bytes and lives until the call ends.
-    check(unsafe { libc::bind(fd.as_raw_fd(), address, len) }).map(drop)
+    check(unsafe { calls::bind(fd.as_raw_fd(), address, len) }).map(drop)
 }
 
 /// `listen(2)`.
 pub(super) fn listen(fd: BorrowedFd<'_>, backlog: u32) -> io::Result<()> {
     let backlog = to_int(backlog);
     // SAFETY: the call takes no pointers.
-    check(unsafe { libc::listen(fd.as_raw_fd(), backlog) }).map(drop)
+    check(unsafe { calls::listen(fd.as_raw_fd(), backlog) }).map(drop)
 }

@@ -7,6 +7,7 @@ use super::options::{linger_time, linger_value, option, set_option, to_int, to_s
 use super::tcp_listener::TcpListener;
 use super::tcp_stream::TcpStream;
 use super::{SocketAddr, socket, sys, tcp_setup};
+use crate::base::sys::calls;
 use crate::descriptor::{deadline_after, zero_timeout};
 use std::fmt;
 use std::io;
@@ -215,7 +216,7 @@ impl TcpSocket {
 
     /// The address to which it is bound.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        socket::name(self.as_fd(), libc::getsockname)
+        socket::name(self.as_fd(), calls::getsockname)
     }
 
     /// Binds it to that address; port 0 asks for any free port. Unlike [`TcpListener::bind`] it does not set

@@ -6,7 +6,7 @@
 use super::addr::{RawAddr, written_by};
 use super::socket::{Short, Socket};
 use super::sys;
-use crate::base::sys::nonblocking;
+use crate::base::sys::{calls, nonblocking};
 use crate::coroutine::WaitReason;
 use crate::descriptor::Attempt;
 use crate::netpoll::Direction;
@@ -40,7 +40,7 @@ impl Socket {
         let len = buf.len().min(MAX_LEN);
         self.receive(WaitReason::Read, |fd| {
             // SAFETY: the buffer has room for `len` bytes.
-            let got = nonblocking(|| unsafe { sys::recv(fd, buf.as_mut_ptr().cast(), len, sys::RECV) })?;
+            let got = nonblocking(|| unsafe { calls::recv(fd, buf.as_mut_ptr().cast(), len, sys::RECV) })?;
             Ok(self.received(got, len))
         })
     }
@@ -57,7 +57,7 @@ impl Socket {
             let mut message = message(bufs.as_mut_ptr().cast(), count);
             // SAFETY: `IoSliceMut` has the layout of `iovec`; there are `count` of them, each of a
             // buffer that is borrowed mutably.
-            let got = nonblocking(|| unsafe { libc::recvmsg(fd, &raw mut message, sys::RECV) })?;
+            let got = nonblocking(|| unsafe { calls::recvmsg(fd, &raw mut message, sys::RECV) })?;
             Ok(self.received(got, len.min(MAX_LEN)))
         })
     }
@@ -71,7 +71,7 @@ impl Socket {
             let len = buf.len().min(MAX_LEN);
             let flags = sys::RECV | libc::MSG_PEEK;
             // SAFETY: the buffer has room for `len` bytes.
-            let got = nonblocking(|| unsafe { sys::recv(fd, buf.as_mut_ptr().cast(), len, flags) })?;
+            let got = nonblocking(|| unsafe { calls::recv(fd, buf.as_mut_ptr().cast(), len, flags) })?;
             // Never `Drained`: the next read finds the same bytes.
             Ok(got.map_or(Attempt::WouldBlock, |n| Attempt::Done(n as usize)))
         })
@@ -85,7 +85,7 @@ impl Socket {
         let len = buf.len().min(MAX_LEN);
         self.file.perform(Direction::Write, WaitReason::Write, |fd| {
             // SAFETY: the buffer has `len` bytes.
-            let put = nonblocking(|| unsafe { sys::send(fd, buf.as_ptr().cast(), len, sys::SEND) })?;
+            let put = nonblocking(|| unsafe { calls::send(fd, buf.as_ptr().cast(), len, sys::SEND) })?;
             Ok(self.sent(put, len))
         })
     }
@@ -101,7 +101,7 @@ impl Socket {
             let message = message(bufs.as_ptr().cast(), bufs.len());
             // SAFETY: `IoSlice` has the layout of `iovec`; there are as many as said. The kernel does
             // not write to the message.
-            let put = nonblocking(|| unsafe { libc::sendmsg(fd, &raw const message, sys::SEND) })?;
+            let put = nonblocking(|| unsafe { calls::sendmsg(fd, &raw const message, sys::SEND) })?;
             Ok(self.sent(put, len.min(MAX_LEN)))
         })
     }
@@ -151,7 +151,7 @@ impl Socket {
                 let (place, len) = (buf.as_mut_ptr().cast(), buf.len());
                 // SAFETY: the buffer has room for `len` bytes and the address for `address_len`, and all
                 // live until the call ends.
-                nonblocking(|| unsafe { libc::recvfrom(fd, place, len, flags, address, address_len) })
+                nonblocking(|| unsafe { calls::recvfrom(fd, place, len, flags, address, address_len) })
             })?;
             Ok(got.map_or(Attempt::WouldBlock, |n| Attempt::Done((n as usize, sender))))
         })?;
@@ -181,7 +181,7 @@ pub(super) fn try_send(fd: RawFd, buf: &[u8], to: Option<&RawAddr>) -> io::Resul
     let (place, len) = (buf.as_ptr().cast(), buf.len());
     // SAFETY: the buffer has `len` bytes and the address, if there is one, `address_len`; they live until
     // the call ends.
-    let put = nonblocking(|| unsafe { libc::sendto(fd, place, len, sys::SEND, address, address_len) })?;
+    let put = nonblocking(|| unsafe { calls::sendto(fd, place, len, sys::SEND, address, address_len) })?;
     Ok(put.map(|n| n as usize))
 }
 

@@ -55,7 +55,7 @@ use super::sys::Poller;
 use crate::base::backoff::Backoff;
 use crate::base::fork;
 use crate::base::lock::{Mutex, Rank};
-use crate::base::sys::set_nonblocking;
+use crate::base::sys::{calls, set_nonblocking};
 use crate::coroutine::{Awaiting, Batch, Event};
 use once_cell::race::OnceBox;
 use std::io::{self, PipeReader, PipeWriter};
@@ -352,5 +352,6 @@ impl ClosePipe {
 impl Drop for Source {
     fn drop(&mut self) {
         self.unbind();
+        calls::closing(self.fd.as_raw_fd());
     }
 }

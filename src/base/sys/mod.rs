@@ -2,6 +2,8 @@
 //! targets.
 //!
 //! - [`call`]: system calls as `io::Result`; the caller names the errnos that it expects.
+//! - [`calls`]: the system calls of sockets, pollers and pipes, which a simulated world or seeded faults
+//!   may answer.
 //! - [`clock`]: the processor time of threads.
 //! - [`frames`]: the frames of the calling thread, as addresses.
 //! - [`pointer`]: the stack pointer.
@@ -12,6 +14,7 @@
 //! - [`thread`]: whether the system runs a thread, and where the thread waits.
 
 mod call;
+pub(crate) mod calls;
 mod clock;
 pub(crate) mod frames;
 mod pointer;

@@ -1,6 +1,6 @@
 //! New sockets and sends on systems whose calls take flags for them. `mod.rs` has the contract.
 
-use crate::base::sys::{check, retry};
+use crate::base::sys::{calls, check, retry};
 use crate::netpoll::Source;
 use std::io;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
@@ -21,7 +21,7 @@ pub(in crate::net) const SEND: libc::c_int = libc::MSG_DONTWAIT | libc::MSG_NOSI
 pub(in crate::net) fn socket(family: libc::c_int, kind: libc::c_int) -> io::Result<OwnedFd> {
     let kind = kind | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
     // SAFETY: the call takes no pointers.
-    let fd = check(unsafe { libc::socket(family, kind, 0) })?;
+    let fd = check(unsafe { calls::socket(family, kind, 0) })?;
     // SAFETY: a fresh descriptor that nobody else owns.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
@@ -37,7 +37,7 @@ pub(in crate::net) unsafe fn accept(
     len: *mut libc::socklen_t,
 ) -> io::Result<OwnedFd> {
     // SAFETY: as the caller says.
-    let fd = retry(|| unsafe { libc::accept4(listener, address, len, libc::SOCK_CLOEXEC) })?;
+    let fd = retry(|| unsafe { calls::accept4(listener, address, len, libc::SOCK_CLOEXEC) })?;
     // SAFETY: a fresh descriptor that nobody else owns.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
@@ -47,7 +47,7 @@ pub(in crate::net) fn socket_pair(kind: libc::c_int) -> io::Result<[OwnedFd; 2]>
     let mut fds = [0; 2];
     let kind = kind | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
     // SAFETY: there is room for two descriptors, until the call ends.
-    check(unsafe { libc::socketpair(libc::AF_UNIX, kind, 0, fds.as_mut_ptr()) })?;
+    check(unsafe { calls::socketpair(libc::AF_UNIX, kind, 0, fds.as_mut_ptr()) })?;
     // SAFETY: fresh descriptors that nobody else owns.
     Ok(fds.map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }))
 }

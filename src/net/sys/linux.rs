@@ -1,6 +1,6 @@
 //! Names and types of the socket interface that only Linux has.
 
-use crate::base::sys::check;
+use crate::base::sys::{calls, check};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::net::SocketAddr as UnixAddr;
@@ -34,5 +34,5 @@ pub(in crate::net) fn bind_device(fd: BorrowedFd<'_>, name: &[u8]) -> io::Result
     let len = name.len() as libc::socklen_t;
     let (level, option) = (libc::SOL_SOCKET, libc::SO_BINDTODEVICE);
     // SAFETY: the name is `len` bytes and lives until the call ends.
-    check(unsafe { libc::setsockopt(fd.as_raw_fd(), level, option, name.as_ptr().cast(), len) }).map(drop)
+    check(unsafe { calls::setsockopt(fd.as_raw_fd(), level, option, name.as_ptr().cast(), len) }).map(drop)
 }

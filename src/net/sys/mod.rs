@@ -7,12 +7,9 @@
 //!   SIGPIPE. Receiving and sending never block, whatever the mode of the descriptor, since the call itself
 //!   says so; a stream can therefore be shared with code that wants it to block.
 //! - names and types that differ: `linux.rs` or `other.rs`.
-//! - `recv` and `send`, the calls of each request: `direct.rs` where they can be made without libc.
 
 #[cfg(target_vendor = "apple")]
 mod apple;
-#[cfg(all(any(target_os = "linux", target_os = "android"), target_pointer_width = "64"))]
-mod direct;
 #[cfg(not(target_vendor = "apple"))]
 mod flags;
 #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -31,11 +28,6 @@ pub(super) use linux::{
 };
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 pub(super) use other::{JOIN_V6, LEAVE_V6, MulticastV4, NO_NETWORK, abstract_name, from_abstract_name};
-
-#[cfg(all(any(target_os = "linux", target_os = "android"), target_pointer_width = "64"))]
-pub(super) use direct::{recv, send};
-#[cfg(not(all(any(target_os = "linux", target_os = "android"), target_pointer_width = "64")))]
-pub(super) use libc::{recv, send};
 
 /// Flags for `recv` and `recvmsg`.
 pub(super) const RECV: libc::c_int = libc::MSG_DONTWAIT;

@@ -3,7 +3,7 @@
 //! Every descriptor is edge-triggered. An `eventfd`, edge-triggered as well, is what `wake` writes to: each
 //! write is an event, so its counter is never read.
 
-use crate::base::sys::{check, retry};
+use crate::base::sys::{calls, check, retry};
 use crate::netpoll::event::{Direction, Key, PollEvent};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -86,17 +86,7 @@ impl Poller {
         let (buffer, capacity) = events.buffer();
         // SAFETY: the buffer has room for `capacity` events; the timeout lives until the call ends;
         // there is no signal mask.
-        check(unsafe {
-            libc::syscall(
-                libc::SYS_epoll_pwait2,
-                self.epoll.as_raw_fd(),
-                buffer,
-                capacity,
-                limit,
-                std::ptr::null::<libc::sigset_t>(),
-                0usize,
-            ) as libc::c_int
-        })
+        check(unsafe { calls::epoll_pwait2(self.epoll.as_raw_fd(), buffer, capacity, limit) })
     }
 
     /// Runs after `epoll_pwait2` has failed. The kernel does not know the call, or a sandbox forbids it, with
@@ -118,14 +108,14 @@ impl Poller {
         });
         let (buffer, capacity) = events.buffer();
         // SAFETY: the buffer has room for `capacity` events.
-        check(unsafe { libc::epoll_wait(self.epoll.as_raw_fd(), buffer, capacity, limit) })
+        check(unsafe { calls::epoll_wait(self.epoll.as_raw_fd(), buffer, capacity, limit) })
     }
 
     fn control(&self, op: libc::c_int, fd: libc::c_int, interest: libc::c_int, data: u64) -> io::Result<()> {
         let events = interest as u32 | libc::EPOLLET as u32;
         let mut event = libc::epoll_event { events, u64: data };
         // SAFETY: the event lives until the call ends; the kernel copies it.
-        check(unsafe { libc::epoll_ctl(self.epoll.as_raw_fd(), op, fd, &raw mut event) }).map(drop)
+        check(unsafe { calls::epoll_ctl(self.epoll.as_raw_fd(), op, fd, &raw mut event) }).map(drop)
     }
 }
 

@@ -1,6 +1,6 @@
 //! `ppoll`, with nanoseconds.
 
-use crate::base::sys::{check, timespec};
+use crate::base::sys::{calls, check, timespec};
 use std::io;
 use std::ptr;
 use std::time::Duration;
@@ -11,5 +11,5 @@ pub(crate) fn poll(entries: &mut [libc::pollfd], timeout: Option<Duration>) -> i
     let count = entries.len() as libc::nfds_t;
     // SAFETY: the entries are as many as their count says; they and the timeout live until the call ends; the
     // signal mask stays as it is.
-    check(unsafe { libc::ppoll(entries.as_mut_ptr(), count, limit, ptr::null()) })
+    check(unsafe { calls::ppoll(entries.as_mut_ptr(), count, limit, ptr::null()) })
 }

@@ -15,7 +15,7 @@ use std::ptr;
 ///
 /// The buffer has room for `len` bytes.
 #[inline(always)]
-pub(in crate::net) unsafe fn recv(
+pub(crate) unsafe fn recv(
     fd: RawFd,
     buf: *mut libc::c_void,
     len: usize,
@@ -32,7 +32,7 @@ pub(in crate::net) unsafe fn recv(
 ///
 /// The buffer has `len` bytes.
 #[inline(always)]
-pub(in crate::net) unsafe fn send(
+pub(crate) unsafe fn send(
     fd: RawFd,
     buf: *const libc::c_void,
     len: usize,

@@ -1,0 +1,23 @@
+//! The kernel's calls.
+
+use std::os::fd::RawFd;
+
+#[cfg(all(any(target_os = "linux", target_os = "android"), target_pointer_width = "64"))]
+pub(crate) use super::direct::{recv, send};
+#[cfg(not(all(any(target_os = "linux", target_os = "android"), target_pointer_width = "64")))]
+pub(crate) use libc::{recv, send};
+
+#[cfg(sward_backend = "epoll")]
+pub(crate) use super::epoll::{epoll_ctl, epoll_pwait2, epoll_wait};
+#[cfg(sward_ppoll)]
+pub(crate) use libc::ppoll;
+#[cfg(not(target_vendor = "apple"))]
+pub(crate) use libc::{accept4, socket, socketpair};
+pub(crate) use libc::{
+    bind, connect, getpeername, getsockname, getsockopt, listen, read, readv, recvfrom, recvmsg, sendmsg,
+    sendto, setsockopt, shutdown, write, writev,
+};
+
+/// The number is about to be closed. The kernel need not be told.
+#[inline(always)]
+pub(crate) fn closing(_fd: RawFd) {}
