@@ -99,6 +99,8 @@ mod sched;
 pub mod select;
 #[cfg(feature = "signal")]
 pub mod signal;
+#[cfg(feature = "sim")]
+pub mod sim;
 mod stack;
 mod storage;
 pub mod sync;

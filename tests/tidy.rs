@@ -34,6 +34,7 @@ const RANKS: &[(&str, u32)] = &[
     ("io", 9),
     ("process", 9),
     ("observe", 10),
+    ("sim", 11),
 ];
 
 /// Where a retired word must not be found.

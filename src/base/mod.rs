@@ -5,6 +5,7 @@
 //!   ready.
 //! - [`bit_set`]: sets of small numbers.
 //! - [`at_exit`]: a value that a thread keeps until it has run everything else.
+//! - [`clock`]: the clock of deadlines and timers.
 //! - [`counted_threads`]: how many threads of the process are this crate's.
 //! - [`fork`]: what a forked child may use of its parent's runtimes.
 //! - [`histogram`]: how often times of which length occurred.
@@ -21,6 +22,7 @@
 pub(crate) mod at_exit;
 pub(crate) mod backoff;
 pub(crate) mod bit_set;
+pub(crate) mod clock;
 pub(crate) mod counted_threads;
 pub(crate) mod fork;
 pub(crate) mod histogram;

@@ -17,6 +17,7 @@
 
 use super::SendError;
 use super::topic::{Published, Topic};
+use crate::base::clock;
 use crate::coroutine::{WaitReason, drop_each};
 use crate::runtime::polled::let_others_go_first;
 use crate::sched;
@@ -142,7 +143,7 @@ impl<T: Clone> Receiver<T> {
     ///
     /// Those of [`recv`](Self::recv), and `Empty` once the time is over.
     pub fn recv_timeout(&mut self, timeout: Duration) -> Result<T, RecvError> {
-        self.recv_until(Instant::now().checked_add(timeout))
+        self.recv_until(clock::now().checked_add(timeout))
     }
 
     /// Takes the next message if there is one. Does not park, but counts against the

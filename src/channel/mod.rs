@@ -75,6 +75,7 @@ pub use recv_arm::RecvArm;
 pub use send_arm::{SendArm, SendWithArm};
 pub use sender::Sender;
 
+use crate::base::clock;
 use flavor::Flavor;
 use shared::Shared;
 use std::sync::Arc;
@@ -131,7 +132,7 @@ pub fn unbounded<T>() -> (Sender<T>, Receiver<T>) {
 /// ```
 #[doc(alias = "time.After")]
 pub fn after(duration: Duration) -> Receiver<Instant> {
-    let timed = After::new(Instant::now().checked_add(duration));
+    let timed = After::new(clock::now().checked_add(duration));
     Receiver::new(Flavor::Timed(Arc::new(timed)))
 }
 
@@ -161,7 +162,7 @@ pub fn at(instant: Instant) -> Receiver<Instant> {
 /// ```
 #[doc(alias = "Ticker")]
 pub fn tick(period: Duration) -> Receiver<Instant> {
-    Receiver::new(Flavor::Timed(Arc::new(Tick::new(Instant::now(), period))))
+    Receiver::new(Flavor::Timed(Arc::new(Tick::new(clock::now(), period))))
 }
 
 /// A channel that never has a message and is never disconnected. It disables an arm of a

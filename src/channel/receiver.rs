@@ -4,6 +4,7 @@ use super::chan::{Chan, MessageCell, Refused, Side};
 use super::error::{RecvError, RecvTimeoutError, TryRecvError};
 use super::flavor::Flavor;
 use super::recv_arm::RecvArm;
+use crate::base::clock;
 use crate::base::large_box::is_large;
 use crate::coroutine::{Batch, WaitReason, Why};
 use crate::runtime::polled::{ArmFuture, Waits};
@@ -157,7 +158,7 @@ impl<T> Receiver<T> {
     pub fn len(&self) -> usize {
         match &self.flavor {
             Flavor::Chan(chan) => chan.len(),
-            Flavor::Timed(timed) => timed.due().is_some_and(|at| at <= Instant::now()).into(),
+            Flavor::Timed(timed) => timed.due().is_some_and(|at| at <= clock::now()).into(),
             Flavor::Never => 0,
         }
     }

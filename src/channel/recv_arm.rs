@@ -6,6 +6,7 @@ use super::chan::{Chan, MessageCell, Offer, Refused, Side};
 use super::error::RecvError;
 use super::flavor::Flavor;
 use super::timed::Timed;
+use crate::base::clock;
 use crate::base::large_box::is_large;
 use crate::coroutine::{Batch, Facts, NodeState, Ticket};
 use crate::select::{AnyArm, Arm, Select};
@@ -103,7 +104,7 @@ unsafe fn receive<M>(chan: &Chan<M>, cell: &MessageCell<M>) -> bool {
 ///
 /// As for [`MessageCell::put`].
 unsafe fn receive_time<T>(timed: &dyn Timed<T>, cell: &ArmCell<T>) -> bool {
-    match timed.try_recv(Instant::now()) {
+    match timed.try_recv(clock::now()) {
         Ok(message) => {
             // SAFETY: as the caller says.
             unsafe { cell.put(message) };
@@ -155,7 +156,7 @@ impl<T> Arm for RecvArm<'_, T> {
         self.has_message()
             || match &self.flavor {
                 Flavor::Chan(chan) => chan.may_recv(),
-                Flavor::Timed(timed) => timed.due().is_some_and(|due| due <= Instant::now()),
+                Flavor::Timed(timed) => timed.due().is_some_and(|due| due <= clock::now()),
                 Flavor::Never => false,
             }
     }

@@ -21,6 +21,7 @@
 
 use super::topic::{Published, Topic};
 use super::{RecvError, RecvTimeoutError};
+use crate::base::clock;
 use crate::coroutine::WaitReason;
 use crate::runtime::polled::let_others_go_first;
 use crate::sched;
@@ -139,7 +140,7 @@ impl<T> Receiver<T> {
     ///
     /// The time is over; or all senders are gone, and there is no value that this receiver has not seen.
     pub fn changed_timeout(&mut self, timeout: Duration) -> Result<(), RecvTimeoutError> {
-        self.changed_until(Instant::now().checked_add(timeout))
+        self.changed_until(clock::now().checked_add(timeout))
     }
 
     /// As [`changed`](Self::changed), as a future, for code on any executor. Does not park, and needs no

@@ -6,6 +6,7 @@
 
 use super::cancellation::{Cancellation, Interruption};
 use super::locals::Locals;
+use crate::base::clock;
 use std::cell::{Cell, RefCell};
 use std::sync::{Arc, Weak};
 use std::time::Instant;
@@ -78,7 +79,7 @@ impl LocalRecord {
 
     /// Whether the time limit has passed under which the coroutine was spawned.
     pub(super) fn is_late(&self) -> bool {
-        self.inherited.is_some_and(|at| at <= Instant::now())
+        self.inherited.is_some_and(|at| at <= clock::now())
     }
 
     /// The section around the caller whose operations on files report a cancellation as an error, unless a

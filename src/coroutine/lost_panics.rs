@@ -3,15 +3,29 @@
 //! are counted, and the last one is remembered.
 
 use super::label::Label;
+use crate::base::local::thread_locals;
+use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 static COUNT: AtomicU64 = AtomicU64::new(0);
 static LAST: parking_lot::Mutex<Option<Box<str>>> = parking_lot::Mutex::new(None);
 
+thread_locals! {
+    /// How many of them this thread has counted.
+    static HERE: Cell<u64> = Cell::new(0);
+
+    #[cfg(feature = "sim")]
+    /// How many panics of coroutines nobody has heard of that have ended on this thread.
+    pub(crate) fn lost_panics_here() -> u64 = |count| count.get(), destroyed: 0;
+
+    fn count_here() = |count| count.set(count.get() + 1), destroyed: ();
+}
+
 /// Counts a panic of that coroutine, whose result is about to be dropped.
 #[cold]
 pub(super) fn count(label: &Label<'_>) {
     COUNT.fetch_add(1, Ordering::Relaxed);
+    count_here();
     let text = label.to_string().into_boxed_str();
     let before = LAST.lock().replace(text);
     drop(before);

@@ -49,6 +49,7 @@
 //! not run the handler. And after it has cleared the name, an owner that finds `CANCELLING` takes the lock
 //! once before it goes on: the coroutine outlives the use of its name.
 
+use crate::base::clock;
 use crate::base::fork::PerProcess;
 use crate::base::lock::{Mutex, Rank};
 use crate::coroutine::{Batch, Cause, Dormant, Event, Header, RecordTable, Site, WaitReason, contain_panic};
@@ -274,7 +275,7 @@ impl Host {
         let host = Arc::new(Host {
             runtime: Arc::downgrade(shared),
             site,
-            began: Instant::now(),
+            began: clock::now(),
             phase: AtomicU8::new(OPEN),
             list: Mutex::new(
                 Rank::Host,
@@ -561,7 +562,7 @@ impl Host {
     }
 
     fn now(&self) -> u64 {
-        let ticks = self.began.elapsed().as_nanos() / TICK.as_nanos();
+        let ticks = clock::since(self.began).as_nanos() / TICK.as_nanos();
         u64::try_from(ticks).unwrap_or(u64::MAX) + 1
     }
 

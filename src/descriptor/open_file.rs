@@ -5,6 +5,7 @@
 //! all.
 
 use super::readiness::{Attempt, PerformError, perform, poll_ready, set_again};
+use crate::base::clock;
 use crate::coroutine::{Batch, WaitReason};
 use crate::netpoll::{Direction, Source, is_ready};
 use std::io;
@@ -211,7 +212,7 @@ impl Timeout {
 
 /// The time after that duration; `None` if the clock cannot express it.
 pub(crate) fn deadline_after(timeout: Duration) -> Option<Instant> {
-    Instant::now().checked_add(timeout)
+    clock::now().checked_add(timeout)
 }
 
 /// The error for a timeout of zero, in std's words.

@@ -20,6 +20,7 @@
 //! duplicate, or if urgent data is asked for and the back-end does not report it.
 
 use crate::base::backoff::Backoff;
+use crate::base::clock;
 use crate::base::sys::{check, poll};
 use crate::coroutine::{EventNode, WaitReason, Why};
 use crate::netpoll::{Direction, REPORTS_PRIORITY, Source};
@@ -43,7 +44,7 @@ const PRIORITY: libc::c_short = libc::POLLPRI | libc::POLLRDBAND;
 /// until the deadline.
 pub(crate) fn poll_entries(entries: &mut [libc::pollfd], deadline: Option<Instant>) -> io::Result<usize> {
     consume_budget_of_file()?;
-    let is_over = || deadline.is_some_and(|at| at <= Instant::now());
+    let is_over = || deadline.is_some_and(|at| at <= clock::now());
     let count = ask(entries, Some(Duration::ZERO))?;
     if count > 0 || is_over() {
         return Ok(count);
@@ -104,7 +105,7 @@ pub(crate) fn poll_entries(entries: &mut [libc::pollfd], deadline: Option<Instan
 
 /// As [`wait_for_any`], for one nap at most.
 fn nap(watched: &[Watched], deadline: Option<Instant>, backoff: &mut Backoff) -> Woken {
-    let until = Instant::now() + backoff.nap();
+    let until = clock::now() + backoff.nap();
     match wait_for_any(watched, Some(deadline.map_or(until, |at| at.min(until)))) {
         Woken::Timeout => Woken::Event,
         woken => woken,
@@ -136,9 +137,9 @@ fn wait_on_thread(entries: &mut [libc::pollfd], deadline: Option<Instant>) -> io
     // SAFETY: there is no subject.
     let _blocks = unsafe { Blocks::here(Why::from(WaitReason::Poll), deadline) };
     loop {
-        let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
+        let left = deadline.map(|at| at.saturating_duration_since(clock::now()));
         match poll(entries, left) {
-            Ok(0) if deadline.is_some_and(|at| at <= Instant::now()) => {
+            Ok(0) if deadline.is_some_and(|at| at <= clock::now()) => {
                 return match limited {
                     false => Ok(0),
                     true if std::thread::panicking() => Err(elapsed()),

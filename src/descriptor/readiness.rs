@@ -40,6 +40,7 @@
 //! when they are woken, since nobody knows whether they are polled again.
 
 use crate::base::backoff::Backoff;
+use crate::base::clock;
 use crate::coroutine::{Batch, Facts, Subject, WaitReason, Why};
 use crate::netpoll::{Direction, Source, is_ready};
 use crate::sched::{
@@ -247,7 +248,7 @@ fn after_spurious_wake_up(
     if let Some(why) = interruption() {
         return Err(PerformError::Failed(why.into()));
     }
-    let now = Instant::now();
+    let now = clock::now();
     if deadline.is_some_and(|at| at <= now) {
         return Err(PerformError::TimedOut);
     }

@@ -5,6 +5,7 @@
 
 use super::call::call;
 use super::disk::Disk;
+use crate::base::clock;
 use crate::coroutine::WaitReason;
 use crate::descriptor::PipeEnd;
 use crate::netpoll::can_be_watched;
@@ -18,7 +19,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawF
 use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 use std::process::Stdio;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 /// An open file: [`std::fs::File`] for coroutines. All its calls park; [the module](super) has their errors
 /// and what a cancellation does.
@@ -238,7 +239,7 @@ impl OpenOptions {
             if let Some(kind) = call(|| self.attempt(path))? {
                 return Ok(File(kind));
             }
-            sleep_until(Instant::now() + pause, WaitReason::FifoOpen);
+            sleep_until(clock::now() + pause, WaitReason::FifoOpen);
             pause = longest.min(pause * 2);
         }
     }

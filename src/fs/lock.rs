@@ -6,6 +6,7 @@
 
 use super::File;
 use super::call::call;
+use crate::base::clock;
 use crate::base::sys::retry;
 use crate::coroutine::WaitReason;
 use crate::sched::{refusal, sleep_until};
@@ -13,7 +14,7 @@ use std::error::Error;
 use std::fmt;
 use std::io::{self, ErrorKind};
 use std::os::fd::AsRawFd;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// The first pause between two tries.
 const SHORTEST: Duration = Duration::from_micros(100);
@@ -122,7 +123,7 @@ impl File {
             if let Some(refused) = refusal() {
                 return Err(refused);
             }
-            sleep_until(Instant::now() + pause, WaitReason::FileLock);
+            sleep_until(clock::now() + pause, WaitReason::FileLock);
             pause = LONGEST.min(pause * 2);
         }
     }

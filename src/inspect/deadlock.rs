@@ -125,7 +125,7 @@ pub fn deadlocks() -> Vec<Deadlock> {
 pub(super) type WaitOf = (Holder, u64);
 
 /// One waiter of the capture.
-struct Waiter {
+pub(super) struct Waiter {
     wait: WaitOf,
     member: Member,
     /// Without whom its wait does not end.
@@ -197,7 +197,7 @@ fn waits(runtimes: &[Arc<Shared>], age: Duration) -> HashSet<WaitOf> {
 
 impl Waiter {
     /// A coroutine that needs others to go on.
-    fn of(captured: Captured) -> Option<Waiter> {
+    pub(super) fn of(captured: Captured) -> Option<Waiter> {
         if captured.deadline.is_some() {
             return None;
         }
@@ -241,7 +241,7 @@ impl Waiter {
 }
 
 /// The deadlocks among waiters that have all waited at one moment.
-fn deadlocks_among(waiters: &[Waiter]) -> Vec<Deadlock> {
+pub(super) fn deadlocks_among(waiters: &[Waiter]) -> Vec<Deadlock> {
     let places: HashMap<Holder, usize> =
         waiters.iter().enumerate().map(|(at, waiter)| (waiter.wait.0, at)).collect();
     let edges: Vec<Vec<usize>> = waiters

@@ -1,7 +1,7 @@
 //! What a running program says about itself: the public module `observe` re-exports it.
 //!
-//! Rank 6: it reads the layers below and changes none of them. Only `runtime`, which starts it, and
-//! `observe` import it.
+//! Rank 6: it reads the layers below and changes none of them. Only `runtime`, which starts it,
+//! `observe` and `sim` import it.
 //!
 //! - `subject`: what a wait is for. `stack`: the frames of a coroutine. `symbols`: their names. `stacks`:
 //!   those of a dump. `dump`: the facts, as data. `collect`: how they are collected.
@@ -11,12 +11,14 @@
 //! - `stall`: the report of a stall, with the stack. `remedy`: what helps a coroutine that is blocked.
 //! - `leak_check`: what a test leaves behind. `leaks`: coroutines that nobody will wake.
 //! - `sites`: what the coroutines of each spawn site do and cost.
-//! - `graph`, `deadlock`: who waits for whom. `global`: whether all wait for ever. `watch`: the thread that
-//!   looks for deadlocks.
+//! - `graph`, `deadlock`: who waits for whom. `explain`: why a simulation cannot go on. `global`: whether all
+//!   wait for ever. `watch`: the thread that looks for deadlocks.
 
 mod collect;
 mod deadlock;
 mod dump;
+#[cfg(feature = "sim")]
+mod explain;
 mod global;
 mod graph;
 mod json;
@@ -43,6 +45,8 @@ pub use dump::{
     BlockingDump, CallDump, CoroutineDump, CoroutineState, Dump, RuntimeDump, RuntimeMode, RuntimePhase,
     ThreadDump, WaitDump, WorkerDump, WorkerState,
 };
+#[cfg(feature = "sim")]
+pub(crate) use explain::explain;
 pub use leak_check::{LeakCheck, assert_no_leaks};
 pub use leaks::{LeakSearch, Leaks, leaks};
 pub(crate) use recorder::set_file as set_trace_file;

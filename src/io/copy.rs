@@ -5,6 +5,7 @@
 //! each connection.) A large buffer does help, so the buffer grows if a stream fills it.
 
 use super::shared::{By, ReadShared, WriteShared};
+use crate::base::clock;
 use crate::base::sys::{calls, check};
 use crate::channel::{Receiver, RecvTimeoutError, bounded};
 use crate::task::{as_file_operation, try_scope};
@@ -307,11 +308,11 @@ struct Activity {
 impl Activity {
     fn new() -> Activity {
         let zero = || AtomicU64::new(0);
-        Activity { begun: Instant::now(), last: zero(), there: zero(), back: zero() }
+        Activity { begun: clock::now(), last: zero(), there: zero(), back: zero() }
     }
 
     fn renew(&self) {
-        let now = u64::try_from(self.begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        let now = u64::try_from(clock::since(self.begun).as_nanos()).unwrap_or(u64::MAX);
         self.last.fetch_max(now, Ordering::Relaxed);
     }
 

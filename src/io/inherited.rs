@@ -17,6 +17,7 @@
 
 use super::sys::{read_nowait, write_nowait};
 use crate::base::backoff::Backoff;
+use crate::base::clock;
 use crate::base::sys::{check, retry};
 use crate::blocking;
 use crate::coroutine::WaitReason;
@@ -26,7 +27,6 @@ use crate::sched::{consume_budget_of_file, interruption, sleep_until};
 use std::io::{self, ErrorKind};
 use std::mem::MaybeUninit;
 use std::os::fd::{BorrowedFd, RawFd};
-use std::time::Instant;
 
 /// The most bytes that one plain call writes to a pipe or a terminal.
 #[allow(clippy::unnecessary_cast, reason = "it is an `i32` on illumos")]
@@ -123,7 +123,7 @@ impl Transfer<'_> {
         if is_ready(fd, self.direction())? {
             let nap = backoff.nap();
             if !nap.is_zero() {
-                sleep_until(Instant::now() + nap, reason);
+                sleep_until(clock::now() + nap, reason);
             }
             return Ok(());
         }

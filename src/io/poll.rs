@@ -1,11 +1,12 @@
 //! `poll(2)` that parks.
 
+use crate::base::clock;
 use crate::descriptor::poll_entries;
 use std::fmt;
 use std::io;
 use std::marker::PhantomData;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// A descriptor for [`poll()`], what it is asked for, and what it has reported. It has the layout of
 /// [`libc::pollfd`](https://docs.rs/libc/latest/libc/struct.pollfd.html), so an array of the one can be used
@@ -123,7 +124,7 @@ impl fmt::Debug for PollFd<'_> {
 /// # .unwrap();
 /// ```
 pub fn poll(descriptors: &mut [PollFd<'_>], timeout: Option<Duration>) -> io::Result<usize> {
-    let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+    let deadline = timeout.and_then(|timeout| clock::now().checked_add(timeout));
     let entries = std::ptr::from_mut(descriptors) as *mut [libc::pollfd];
     // SAFETY: a `PollFd` is a `pollfd`, which the slice is borrowed for.
     poll_entries(unsafe { &mut *entries }, deadline)

@@ -6,6 +6,7 @@
 use super::addr::{RawAddr, written_by};
 use super::socket::Socket;
 use super::sys::{self, AcceptFault};
+use crate::base::clock;
 use crate::base::sys::report;
 use crate::coroutine::WaitReason;
 use crate::descriptor::{Attempt, PerformError};
@@ -62,7 +63,7 @@ impl Socket {
                 return Err(refused);
             }
             report_back_off(&error);
-            self.back_off(Instant::now() + delay)?;
+            self.back_off(clock::now() + delay)?;
             delay = (delay * 2).min(longest);
         }
     }
@@ -101,7 +102,7 @@ fn attempt(listener: RawFd) -> io::Result<Attempt<io::Result<(OwnedFd, RawAddr)>
 
 #[cold]
 fn report_back_off(error: &io::Error) {
-    let now = Instant::now();
+    let now = clock::now();
     let mut last = LAST_REPORT.lock().unwrap_or_else(PoisonError::into_inner);
     if last.is_none_or(|last| now.duration_since(last) >= REPORT_INTERVAL) {
         *last = Some(now);

@@ -22,6 +22,7 @@ use super::options::set_option;
 use super::socket::{Short, name};
 use super::sys;
 use super::{IpAddr, Shutdown, SocketAddr};
+use crate::base::clock;
 use crate::base::sys::{calls, check, nonblocking};
 use crate::coroutine::{WaitReason, contain_panic};
 use crate::descriptor::{
@@ -781,7 +782,7 @@ fn receive_at_once(source: &Source, buf: &mut [u8], short: Short) -> io::Result<
     if !source.event(Direction::Read).is_set() {
         return Err(would_block());
     }
-    receive(source, buf, short, Some(Instant::now())).map_err(|error| match error.kind() {
+    receive(source, buf, short, Some(clock::now())).map_err(|error| match error.kind() {
         ErrorKind::TimedOut => would_block(),
         _ => error,
     })
@@ -961,15 +962,17 @@ where
         }
         if lent.consumed {
             // The rest belongs to another request.
-            lent.began = server.limits.request.map(|_| Instant::now());
+            lent.began = server.limits.request.map(|_| clock::now());
         }
         if lent.progress {
             lent.at_once = true;
             self.inner.lent = Some(lent);
             return Verdict::Again;
         }
-        let left =
-            lent.began.zip(server.limits.request).map(|(began, most)| most.saturating_sub(began.elapsed()));
+        let left = lent
+            .began
+            .zip(server.limits.request)
+            .map(|(began, most)| most.saturating_sub(clock::since(began)));
         self.inner.lent = Some(lent.compact());
         server.take_back(lent);
         match left {
@@ -1006,9 +1009,9 @@ impl<S> Inner<S> {
         (lent.write_limit, lent.max_unread, lent.short) = (limits.write, limits.unread, server.short);
         lent.read_deadline = match limits.request {
             // A read that would wait fails at once.
-            _ if active.why == Why::Limit => Some(Instant::now()),
+            _ if active.why == Why::Limit => Some(clock::now()),
             None => None,
-            Some(limit) => lent.began.get_or_insert_with(Instant::now).checked_add(limit),
+            Some(limit) => lent.began.get_or_insert_with(clock::now).checked_add(limit),
         };
         self.lent = Some(lent);
     }

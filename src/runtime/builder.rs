@@ -426,7 +426,7 @@ impl Builder {
     }
 }
 
-fn describe_current(message: &mut overflow::Message) {
+pub(super) fn describe_current(message: &mut overflow::Message) {
     let Some(header) = sched::current_coroutine() else { return };
     // SAFETY: the coroutine that runs on this thread is alive.
     let header = unsafe { header.as_ref() };

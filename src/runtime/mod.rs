@@ -83,7 +83,8 @@
 // - `spawn`, `join`, `task_handle`: spawning in a runtime, and the handles; public in `sward::task`.
 // - `polled`: what the futures of this crate's waits have in common.
 // - `panic_hook`: which coroutine panics. `metrics`: what a runtime has done.
-//   `prometheus`: the same as text. `reporter`: for the crate `metrics`.
+//   `prometheus`: the same as text. `simulated`: the runtime of a simulation. `reporter`: for the crate
+//   `metrics`.
 
 mod blame;
 mod builder;
@@ -100,6 +101,8 @@ mod prometheus;
 #[cfg(feature = "metrics")]
 mod reporter;
 mod shutdown;
+#[cfg(feature = "sim")]
+mod simulated;
 pub(crate) mod spawn;
 pub(crate) mod task_handle;
 
@@ -116,3 +119,5 @@ pub use metrics::{
 };
 #[cfg(feature = "metrics")]
 pub use reporter::MetricsReporter;
+#[cfg(feature = "sim")]
+pub(crate) use simulated::SimulatedRuntime;

@@ -2,6 +2,7 @@
 
 use super::metrics::{Metrics, WorkerMetrics, metrics};
 use super::prometheus::{Kind, WORKER};
+use crate::base::clock;
 use crate::base::histogram::Histogram;
 use crate::coroutine::WaitReason;
 use crate::sched::sleep_until;
@@ -132,7 +133,7 @@ impl MetricsReporter {
     pub fn report_every(mut self, interval: Duration) -> ! {
         loop {
             self.report(&metrics().expect("a coroutine reports the metrics of its runtime"));
-            sleep_until(Instant::now() + interval, WaitReason::Interval);
+            sleep_until(clock::now() + interval, WaitReason::Interval);
         }
     }
 }

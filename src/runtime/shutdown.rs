@@ -57,7 +57,8 @@ pub(super) fn shut_down(shared: &Arc<Shared>, timeout: Duration) {
     drop(helper);
 }
 
-fn wait_for_end(shared: &Arc<Shared>, timeout: Duration, deadline: Instant) {
+/// Waits until the threads of a runtime have ended, or for so long, and ends what is left of it.
+pub(super) fn wait_for_end(shared: &Arc<Shared>, timeout: Duration, deadline: Instant) {
     let quiet = shared.threads.wait_for(NETPOLLER, deadline);
     if !quiet {
         report_leaks(shared, timeout);

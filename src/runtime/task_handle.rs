@@ -1,5 +1,6 @@
 //! The calling coroutine, and its basic means of waiting: parking and yielding.
 
+use crate::base::clock;
 use crate::coroutine::{Event, Handle, Id, WaitReason, with_parker};
 use crate::sched;
 use std::fmt;
@@ -123,7 +124,7 @@ pub fn park() {
 
 /// As [`park`], but returns after that time at the latest; as [`std::thread::park_timeout`].
 pub fn park_timeout(timeout: Duration) {
-    park_until(Instant::now().checked_add(timeout));
+    park_until(clock::now().checked_add(timeout));
 }
 
 fn park_until(deadline: Option<Instant>) {

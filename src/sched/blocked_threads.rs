@@ -10,6 +10,7 @@
 
 use super::budget::this_holder;
 use super::hint::{hint_of_rest, wait_for_others_begins};
+use crate::base::clock;
 use crate::base::fork::PerProcess;
 use crate::coroutine::{Holder, SubjectRef, WaitReason, Waiter, Why, with_parker};
 use std::collections::BTreeMap;
@@ -79,7 +80,7 @@ pub(super) unsafe fn list(why: Why<'_>, deadline: Option<Instant>) -> Listed {
         // SAFETY: it is taken off before the borrow ends, as the caller says.
         subject: why.subject.map(|subject| unsafe { subject.outlive() }),
         deadline,
-        since: Instant::now(),
+        since: clock::now(),
         waiter: with_parker(|parker| parker.waiter()),
     };
     let among = BLOCKED.get();

@@ -33,6 +33,9 @@ thread_locals! {
     /// Begins a new budget.
     pub(super) fn refill() = |turn| turn.calls_left.set(BUDGET), destroyed: ();
 
+    /// Ends the budget, so that the next call lets others go first.
+    pub(super) fn use_up() = |turn| turn.calls_left.set(0), destroyed: ();
+
     /// Begins a new budget, and sets the holder.
     fn set_turn(holder: u64) = |turn| {
         turn.calls_left.set(BUDGET);

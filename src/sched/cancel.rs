@@ -11,6 +11,7 @@
 
 use super::checks;
 use super::current::{cancelled, current_coroutine, limit, with_local_record, with_local_record_if_any};
+use crate::base::clock;
 use crate::coroutine::{Batch, Cancellation, Handle, Interruption, LocalRecord};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -65,7 +66,7 @@ pub(crate) fn interruption() -> Option<Interruption> {
     if cancelled() {
         return Some(cause());
     }
-    errors.limit.filter(|limit| *limit <= Instant::now()).map(|_| Interruption::TimedOut)
+    errors.limit.filter(|limit| *limit <= clock::now()).map(|_| Interruption::TimedOut)
 }
 
 /// Whether the caller is in a section of [`with_errors`] that is not masked otherwise.
@@ -89,7 +90,7 @@ pub(crate) fn checkpoint() {
     if std::thread::panicking() {
         return;
     }
-    let late = || limit().is_some_and(|limit| limit <= Instant::now());
+    let late = || limit().is_some_and(|limit| limit <= clock::now());
     if cancelled() && !with_local_record(LocalRecord::masked) || late() {
         unwind_cancelled();
     }

@@ -245,6 +245,24 @@ pub(crate) fn capture(shared: &Shared, detail: Detail) -> CapturedRuntime {
     }
 }
 
+/// What the coroutines of a simulated runtime do, without stacks. Only one in its first turn may be missing.
+///
+/// # Safety
+///
+/// The caller is the worker of that runtime, between two turns.
+#[cfg(feature = "sim")]
+pub(crate) unsafe fn capture_simulated(shared: &Shared) -> Vec<Captured> {
+    let mut found = Vec::new();
+    for home in shared.homes() {
+        home.for_each_listed(|this| {
+            // SAFETY: listed coroutines are alive; the rest as the caller says.
+            let one = unsafe { Captured::by_worker(shared, this.as_ref(), worker_of(home), None) };
+            found.push(one);
+        });
+    }
+    found
+}
+
 /// Calls `f` for each coroutine that is parked in a wait that needs others, with the number of that wait and
 /// its beginning, as any thread may read it. The caller makes sure that there is no dump at the same time.
 /// `f` runs under the lock of a list.

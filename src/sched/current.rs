@@ -5,6 +5,7 @@ use super::config::Phase;
 use super::registry::runtimes;
 use super::remote::FileWay;
 use super::shared::{Remote, Shared};
+use super::simulated;
 use super::timers::TimerKey;
 use super::worker::{Worker, this_worker};
 use crate::coroutine::{Header, LocalRecord, Ticket, with_parker};
@@ -111,6 +112,12 @@ pub(crate) fn ring() -> Option<Arc<Ring>> {
 /// A number of this thread's worker that differs from call to call; `None` on a plain thread.
 pub(crate) fn random() -> Option<u32> {
     with(Worker::random)
+}
+
+/// A random number of the simulation that this thread runs; `None` if it runs none.
+pub(crate) fn simulated_random() -> Option<u32> {
+    let on_worker = || with(|worker| worker.simulated.is_on().then(|| worker.random())).flatten();
+    if simulated::POSSIBLE { on_worker() } else { None }
 }
 
 /// Sets a timer of this thread's worker. Called from a `commit`.

@@ -12,7 +12,8 @@
 //!   the workers of a runtime share.
 //! - [`capture`](mod@capture): what each coroutine does, for a dump. [`registry`]: the runtimes of the
 //!   process. [`rest`]: whether no coroutine runs, and none can run by itself.
-//! - [`run_queues`]: which coroutine a worker runs next. [`placement`]: on which worker a coroutine starts.
+//! - [`run_queues`]: which coroutine a worker runs next. [`simulated`]: what
+//!   decides that in a simulation. [`placement`]: on which worker a coroutine starts.
 //!   [`stealing`], [`polling`]: work from other workers, and from the kernel.
 //! - [`worker`]: the policy of a worker. [`newcomers`]: in which home a coroutine starts. [`instruments`]:
 //!   what observes turns while it is on. [`turn`]: one run of one coroutine. [`start`]: the worker's thread.
@@ -64,6 +65,7 @@ mod runnable;
 mod running;
 mod schedule;
 mod shared;
+mod simulated;
 mod spawn;
 mod start;
 mod stealing;
@@ -83,6 +85,8 @@ pub(crate) use cancel::{
     cancel, checkpoint, fails_when_cancelled, interrupted, interruption, is_masked, limited, masked,
     unwind_cancelled, unwind_shutdown, unwind_with_group, with_errors,
 };
+#[cfg(feature = "sim")]
+pub(crate) use capture::capture_simulated;
 pub(crate) use capture::{
     Live, all_need_somebody, capture, for_each_live, for_each_name, for_each_wait_for_others, sample_turn,
 };
@@ -92,7 +96,7 @@ pub(crate) use config::{Config, Phase};
 pub(crate) use current::{
     blocks_worker, cancelled, cancelling, count_file_call, current_coroutine, current_runtime, is_worker_of,
     is_worker_of_runtime, join_shard, join_some_shard, limit, may_switch, on_worker, random, ring,
-    with_local_record, worker_index,
+    simulated_random, with_local_record, worker_index,
 };
 pub(crate) use deadline::deadline_of_file;
 pub(crate) use future_timer::FutureTimer;
@@ -107,7 +111,11 @@ pub(crate) use registry::{register, runtimes};
 pub(crate) use remote::{FileWay, WorkerCounts};
 pub(crate) use rest::for_each_started;
 pub(crate) use shared::{Remote, Shared};
+#[cfg(feature = "sim")]
+pub(crate) use simulated::{Candidate, Ends, Passed, Simulation};
 pub(crate) use spawn::{Spawn, spawn};
+#[cfg(feature = "sim")]
+pub(crate) use start::simulate;
 pub(crate) use start::{add_spare_worker, start_worker};
 pub(crate) use threads::AbortOnPanic;
 pub(crate) use unwinding::{Blocks, can_never_end, elapsed, refusal};

@@ -2,6 +2,7 @@
 
 use super::recorder;
 use super::shared::{Remote, Shared};
+use crate::base::clock;
 use crate::base::fork;
 use crate::base::sys::ticks;
 use crate::coroutine::Batch;
@@ -62,7 +63,7 @@ impl Polling {
         let mut batch = Batch::new();
         let mut recorded = recorder::is_on().then(ticks);
         // A poll that does not sleep may miss what comes after its start.
-        let at = began.is_none().then(Instant::now);
+        let at = began.is_none().then(clock::now);
         remote.ring.serve(&mut batch);
         // Calls of the ring that end from here on end the wait.
         let timeout = if batch.is_empty() { timeout } else { Some(Duration::ZERO) };
@@ -77,7 +78,7 @@ impl Polling {
             unsafe { remote.track.writer() }.slept(*began);
             *began = ticks();
         }
-        let at = at.unwrap_or_else(Instant::now);
+        let at = at.unwrap_or_else(clock::now);
         shared.note_poll(remote, began.unwrap_or(at), at);
         self.ticks.set(shared.ticks.load(Ordering::Relaxed));
         let events = !batch.is_empty();

@@ -9,6 +9,7 @@ use super::runnable::Runnable;
 use super::running::Running;
 use super::timers::Timers;
 use super::worker_ring::{RingState, WorkerRing};
+use crate::base::clock;
 use crate::base::histogram::{Histogram, SharedHistogram, add_to};
 use crate::base::lock::{Mutex, Rank};
 use crate::base::sys::{Probe, ThreadClock};
@@ -278,7 +279,7 @@ impl<R> Remote<R> {
     pub(crate) fn fire_timers(&self, batch: &mut Batch) -> Option<Instant> {
         let mut timers = self.timers.lock();
         timers.next()?;
-        let now = Instant::now();
+        let now = clock::now();
         let mut fired = None;
         while let Some(ticket) = timers.pop_due(now) {
             // SAFETY: a timer is taken back under this lock before its wait returns.

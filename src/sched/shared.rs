@@ -9,6 +9,7 @@ use super::mobile::{self, MobileHomes};
 use super::remote::{self, take_one};
 use super::runnable::{Runnable, discard};
 use super::threads::Threads;
+use crate::base::clock;
 use crate::base::lock::{Mutex, Rank};
 use crate::coroutine::{Header, Waiter};
 use crate::netpoll::{Netpoller, Shard};
@@ -97,7 +98,7 @@ impl Shared {
             injector: Injector::new(),
             moves: AtomicU64::new(0),
             yielded: Injector::new(),
-            began: Instant::now(),
+            began: clock::now(),
             ticks: AtomicU64::new(0),
             phase: AtomicU8::new(Phase::Running as u8),
             wakes: AtomicUsize::new(0),
@@ -305,7 +306,7 @@ impl Shared {
 
     /// The time, in nanoseconds since the runtime began.
     pub(super) fn now(&self) -> u64 {
-        self.began.elapsed().as_nanos() as u64
+        clock::since(self.began).as_nanos() as u64
     }
 
     /// The time that many nanoseconds after the beginning of the runtime.

@@ -5,6 +5,7 @@ use super::instruments;
 use super::runnable::Runnable;
 use super::schedule::ToRunQueue;
 use super::shared::Shared;
+use super::simulated;
 use crate::base::fork;
 use crate::coroutine::{self, Handle, Header, Id, Settings, Site};
 use crate::stack::StackOverride;
@@ -93,6 +94,9 @@ impl Spawn {
                 if instruments::any() {
                     instruments::note_spawn(worker.shared(), handle.header());
                 }
+                if simulated::POSSIBLE {
+                    worker.simulated.spawned(handle.header());
+                }
                 worker.push_unstarted(header);
                 handle
             })
@@ -104,6 +108,9 @@ impl Spawn {
                 let (header, handle) = unsafe { self.make(&shared, Id(Id::reserve(1)), parent, f) };
                 if instruments::any() {
                     instruments::note_spawn(&shared, handle.header());
+                }
+                if simulated::POSSIBLE {
+                    current::with(|worker| worker.simulated.spawned(handle.header()));
                 }
                 shared.inject_from_outside(Runnable(header.cast()));
                 handle

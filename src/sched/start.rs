@@ -1,12 +1,17 @@
 //! Starting the threads of workers.
 
 use super::shared::Shared;
+use super::simulated::Simulated;
+#[cfg(feature = "sim")]
+use super::simulated::Simulation;
 use super::threads::AbortOnPanic;
 use super::worker::Worker;
 use crate::base::sys::{Probe, ThreadClock};
 use crate::stack::overflow;
 use crate::storage;
 use std::io;
+#[cfg(feature = "sim")]
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -25,7 +30,7 @@ pub(crate) fn start_worker(shared: &Arc<Shared>, index: usize) -> io::Result<()>
         }
         let stack = overflow::AltStack::install();
         let _storages = own.has_mobile_homes().then(storage::prepare_thread);
-        let worker = Worker::new(own, index, deques);
+        let worker = Worker::new(own, index, deques, Simulated::none());
         worker.run();
         if worker.remote().home.live() != 0 {
             // Code in a mobile home may have set another one, whose memory ends with that home.
@@ -33,6 +38,18 @@ pub(crate) fn start_worker(shared: &Arc<Shared>, index: usize) -> io::Result<()>
             worker.shared().threads.stay();
         }
     })
+}
+
+/// Runs the worker of a simulated runtime on this thread, until the runtime has ended. `begin` is called
+/// first.
+#[cfg(feature = "sim")]
+pub(crate) fn simulate(shared: &Arc<Shared>, simulation: Rc<dyn Simulation>, begin: impl FnOnce()) {
+    let _bomb = AbortOnPanic;
+    let deques = shared.remotes[0].deques.lock().take().expect("a runtime is simulated once");
+    let _stack = overflow::AltStack::install();
+    let worker = Worker::new(Arc::clone(shared), 0, deques, Simulated::by(simulation));
+    begin();
+    worker.run();
 }
 
 /// Adds a worker, in migrating mode or with mobile homes, where coroutines keep all others. The netpoller

@@ -56,6 +56,10 @@ impl Worker {
         remote.running.begin(header.id());
         remote.others_ready.store(self.home().queues.any(), Ordering::Relaxed);
         budget::begin_turn(header.id());
+        if self.simulated.is_on() {
+            // So each call that need not wait asks the simulation whether others run first.
+            budget::use_up();
+        }
         loop {
             self.current.set(Some(this));
             // SAFETY: we own it, it has been started, and it does not run.
@@ -72,10 +76,16 @@ impl Worker {
             }
             match step {
                 Step::Finished => {
+                    if self.simulated.is_on() {
+                        self.simulated.ends(header);
+                    }
                     observer.leaves(header, Leaves::Ends);
                     break self.finish(this);
                 }
                 Step::Suspended(Suspend::Yield) => {
+                    if self.simulated.is_on() {
+                        self.simulated.yields(header);
+                    }
                     observer.leaves(header, Leaves::Yields);
                     break self.push_yielded(this.cast());
                 }
@@ -85,6 +95,9 @@ impl Worker {
                     // No clock is read: it is the time up to which the worker has seen all events.
                     header.set_since(remote.polled.load(Ordering::Relaxed));
                     observer.leaves(header, Leaves::Waits);
+                    if self.simulated.is_on() {
+                        self.simulated.waits(header, masked);
+                    }
                     // SAFETY: the closure is on the coroutine's stack, which stays as it is until then.
                     let wanted = unsafe { (*commit.as_ptr())(ticket) };
                     if wanted && header.waiter.park(ticket, masked) == Park::Parked {

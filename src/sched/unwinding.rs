@@ -16,6 +16,7 @@
 use super::blocked_threads::{Listed, list};
 use super::cancel::interruption;
 use super::current::{cancelled, may_switch, with, with_local_record_if_any};
+use crate::base::clock;
 use crate::coroutine::{Header, LocalRecord, Unwinding, WaitReason, Why};
 use std::io;
 use std::sync::atomic::Ordering;
@@ -35,7 +36,7 @@ pub(crate) fn refusal() -> Option<io::Error> {
         // An error can end the operation where an unwinding cannot.
         Unwinding::Panic if own.is_some_and(LocalRecord::masked) => Unwinding::Masked,
         Unwinding::Panic if cancelled() => Unwinding::Cancelled,
-        Unwinding::Panic if own.and_then(LocalRecord::limit).is_some_and(|limit| limit <= Instant::now()) => {
+        Unwinding::Panic if own.and_then(LocalRecord::limit).is_some_and(|limit| limit <= clock::now()) => {
             Unwinding::Elapsed
         }
         why => why,

@@ -29,7 +29,8 @@ use super::current;
 use super::deadline::{deadline_of_file, deadline_on_thread, earlier_of};
 use super::hint::wait_for_others_begins;
 use super::unwinding::Blocks;
-use super::{budget, checks, recorder};
+use super::worker::Worker;
+use super::{budget, checks, recorder, simulated};
 use crate::base::fork;
 use crate::base::list_lock::ListLock;
 use crate::base::lock::assert_none_held;
@@ -561,6 +562,10 @@ pub(crate) fn consume_budget_of_file() -> io::Result<()> {
 /// used up before: then the caller returns to where its coroutine can let others go first. A new budget
 /// begins, since an executor that is not of this crate may poll again without a wait.
 pub(crate) fn budget_is_used_up() -> bool {
+    if simulated::POSSIBLE && current::with(|worker| worker.simulated.is_on()) == Some(true) {
+        // The executor's own waits are where others run.
+        return false;
+    }
     let used_up = current::may_switch() && budget::count_call();
     if used_up {
         budget::refill();
@@ -570,6 +575,9 @@ pub(crate) fn budget_is_used_up() -> bool {
 
 #[cold]
 fn let_others_go_first() {
+    if simulated::POSSIBLE && current::with(|worker| worker.simulated.is_on()) == Some(true) {
+        return let_others_go_first_if_chosen();
+    }
     if recorder::is_on() {
         current::with(|worker| {
             let remote = worker.remote();
@@ -582,6 +590,19 @@ fn let_others_go_first() {
         yield_now();
     } else {
         budget::refill();
+        checkpoint();
+    }
+}
+
+/// In a simulation each call that need not wait comes here, and the simulation says whether others go first.
+fn let_others_go_first_if_chosen() {
+    if current::may_switch() {
+        if current::with(Worker::preempts) == Some(true) {
+            yield_now();
+        } else {
+            checkpoint();
+        }
+    } else {
         checkpoint();
     }
 }

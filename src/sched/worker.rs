@@ -100,6 +100,7 @@ use super::remote::MOST_READY;
 use super::run_queues::{Next, OLDEST_TURN, RunQueues};
 use super::runnable::{Runnable, discard};
 use super::shared::{Home, Remote, Shared};
+use super::simulated::{Chosen, Passed, Simulated};
 use super::stealing::{FEW, STEAL_DELAY, steal};
 use crate::base::local::thread_locals;
 use crate::base::recycle;
@@ -189,6 +190,8 @@ pub(crate) struct Worker {
     pub(super) accounts: Box<Accounts>,
     /// The free blocks of the worker's thread.
     blocks: Cell<*const recycle::FreeBlocks>,
+    /// What decides in place of its policy, if the runtime is simulated.
+    pub(super) simulated: Simulated,
 }
 
 thread_locals! {
@@ -212,7 +215,7 @@ pub(super) fn forget_worker() {
 }
 
 impl Worker {
-    pub(super) fn new(shared: Arc<Shared>, index: usize, deques: Deques) -> Worker {
+    pub(super) fn new(shared: Arc<Shared>, index: usize, deques: Deques, simulated: Simulated) -> Worker {
         let (mobile, migrate) = (shared.has_mobile_homes(), shared.config().migrate);
         Worker {
             remote: NonNull::from(&shared.remotes[index]),
@@ -239,6 +242,7 @@ impl Worker {
             ids: Ids::new(),
             accounts: Box::new(Accounts::new()),
             blocks: Cell::new(ptr::null()),
+            simulated,
         }
     }
 
@@ -292,6 +296,9 @@ impl Worker {
     /// the last poll.
     #[inline]
     fn next(&self) -> Next {
+        if self.simulated.is_on() {
+            return self.next_simulated();
+        }
         if self.polling.is_due(&self.shared)
             && let Some(next) = self.tick()
         {
@@ -304,6 +311,64 @@ impl Worker {
             return Next::Item(task);
         }
         self.queues.next(self.home(), self.remote(), &self.shared, |waiter| self.push_behind(waiter))
+    }
+
+    /// What the simulation runs next.
+    #[cold]
+    #[inline(never)]
+    fn next_simulated(&self) -> Next {
+        loop {
+            if self.must_close() {
+                self.close();
+            }
+            if self.shared.phase() == Phase::Abandoned {
+                return Next::Nothing;
+            }
+            if self.simulated.wants_poll(self.remote().next_timer()) {
+                self.poll();
+            }
+            match self.simulated.next(&self.queues, self.home(), self.remote(), &self.shared) {
+                Chosen::Next(next) => return next,
+                Chosen::Enter(phase) => self.shared.enter(phase),
+            }
+        }
+    }
+
+    /// In a simulation nothing can run: time passes, or the worker leaves.
+    #[cold]
+    #[inline(never)]
+    fn pass_time(&self) -> Found {
+        if self.poll() {
+            return Found::Something;
+        }
+        match self.shared.phase() {
+            Phase::Running => {}
+            Phase::Closing => {
+                if self.close() {
+                    return Found::Something;
+                }
+                if self.shared.is_quiet() {
+                    return Found::Leave;
+                }
+            }
+            Phase::Abandoned => return Found::Leave,
+        }
+        match self.simulated.pass_time(self.remote().next_timer()) {
+            Passed::Moved => {
+                self.poll();
+            }
+            Passed::Enter(phase) => self.shared.enter(phase),
+        }
+        Found::Something
+    }
+
+    /// In a simulation: whether the coroutine that runs lets others run, at a call that need not wait.
+    pub(super) fn preempts(&self) -> bool {
+        // SAFETY: the coroutine that runs on this thread is alive.
+        let current = self.current.get().map(|current| unsafe { current.as_ref() });
+        let (home, remote) = (self.home(), self.remote());
+        current
+            .is_some_and(|current| self.simulated.preempts(current, &self.queues, home, remote, &self.shared))
     }
 
     /// The netpoller thread has ticked: polls. A slice that has lasted until now is over if others wait: this
@@ -471,6 +536,9 @@ impl Worker {
     /// the worker must leave.
     #[inline(never)]
     fn find_work_or_sleep(&self) -> Found {
+        if self.simulated.is_on() {
+            return self.pass_time();
+        }
         self.remote().track.leave_turns();
         if self.capture_if_wanted() {
             // What has become runnable meanwhile goes first, then the next slice.
@@ -674,7 +742,7 @@ impl Worker {
     /// Ends the coroutines that this worker will not start any more. The destructors of their closures may
     /// spawn more.
     fn discard_unstarted(&self) {
-        while let Some(task) = self.queues.take_any(self.remote()) {
+        while let Some(task) = self.queues.take_any(self.remote()).or_else(|| self.simulated.take_any()) {
             discard(task);
         }
     }
@@ -846,6 +914,9 @@ impl Worker {
 
     /// A number that differs from call to call.
     pub(super) fn random(&self) -> u32 {
+        if self.simulated.is_on() {
+            return self.simulated.random();
+        }
         self.random.next()
     }
 }

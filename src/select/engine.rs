@@ -94,6 +94,7 @@
 use super::arm::{AnyArm, Arm};
 use super::limit::WaitLimit;
 use super::shuffle::Shuffle;
+use crate::base::clock;
 use crate::coroutine::{Batch, Cause, Facts, Fired, Subject, Ticket, WaitReason, Why};
 use crate::sched::{
     Cancel, Woken, checkpoint, consume_budget, unwind_cancelled, wait, with_ticket, yield_now,
@@ -274,7 +275,7 @@ fn confirm_none(arms: &[Option<AnyArm<'_>>], ticket: Ticket) -> Outcome {
     // SAFETY: the arms are left below, and the waiter is the caller's own.
     let listed = unsafe { enlist(arms, ticket) };
     // First the due times, then the clock.
-    let impossible = listed && first_due(arms).is_none_or(|due| due > Instant::now());
+    let impossible = listed && first_due(arms).is_none_or(|due| due > clock::now());
     // SAFETY: the waiter is the caller's own. It has not parked, so the batch stays empty.
     let unfired = unsafe { ticket.fire(Cause::Timeout, &mut Batch::new()) } != Fired::Lost;
     match leave(arms) {

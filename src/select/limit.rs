@@ -1,5 +1,6 @@
 //! How long a send, a receive or a select waits.
 
+use crate::base::clock;
 use std::time::{Duration, Instant};
 
 /// How long an operation waits.
@@ -19,7 +20,7 @@ impl WaitLimit {
         if timeout.is_zero() {
             return WaitLimit::None;
         }
-        Instant::now().checked_add(timeout).map_or(WaitLimit::Endless, WaitLimit::Until)
+        clock::now().checked_add(timeout).map_or(WaitLimit::Endless, WaitLimit::Until)
     }
 
     pub(crate) fn deadline(self) -> Option<Instant> {
@@ -33,7 +34,7 @@ impl WaitLimit {
     pub(super) fn has_passed(self) -> bool {
         match self {
             WaitLimit::None => true,
-            WaitLimit::Until(deadline) => deadline <= Instant::now(),
+            WaitLimit::Until(deadline) => deadline <= clock::now(),
             WaitLimit::Endless => false,
         }
     }

@@ -7,6 +7,7 @@
 use super::mutex::lock_for;
 use super::raw_mutex::RawMutex;
 use super::{LockResult, MutexGuard, PoisonError};
+use crate::base::clock;
 use crate::base::list_lock::ListLock;
 use crate::base::sync::const_fn;
 use crate::coroutine::{Batch, Facts, Subject, WaitList, WaitNode, WaitReason, Why};
@@ -136,7 +137,7 @@ impl Condvar {
         guard: MutexGuard<'a, T>,
         timeout: Duration,
     ) -> LockResult<(MutexGuard<'a, T>, WaitTimeoutResult)> {
-        self.wait_until(guard, Instant::now().checked_add(timeout))
+        self.wait_until(guard, clock::now().checked_add(timeout))
     }
 
     /// As [`wait_while`](Self::wait_while), for no longer than `timeout` altogether. The result has timed out
@@ -154,12 +155,12 @@ impl Condvar {
     where
         F: FnMut(&mut T) -> bool,
     {
-        let deadline = Instant::now().checked_add(timeout);
+        let deadline = clock::now().checked_add(timeout);
         loop {
             if !condition(&mut *guard) {
                 return Ok((guard, WaitTimeoutResult(false)));
             }
-            if deadline.is_some_and(|at| at <= Instant::now()) {
+            if deadline.is_some_and(|at| at <= clock::now()) {
                 return Ok((guard, WaitTimeoutResult(true)));
             }
             guard = self.wait_until(guard, deadline)?.0;

@@ -20,6 +20,7 @@
 //! polled at any moment, and then it takes the lock.
 
 use super::STARVATION_THRESHOLD;
+use crate::base::clock;
 use crate::coroutine::{Ticket, WaitNode};
 use crate::runtime::polled::{Registration, lets_others_go_first};
 use std::cell::Cell;
@@ -122,7 +123,7 @@ impl<L: FutureLock> Future for LockFuture<'_, L> {
             return Poll::Pending;
         }
         if let Some(node) = this.node() {
-            let starved = this.since.is_some_and(|since| since.elapsed() > STARVATION_THRESHOLD);
+            let starved = this.since.is_some_and(|since| clock::since(since) > STARVATION_THRESHOLD);
             let locked = this.lock.end_wait(this.access, node, starved);
             // Before user code runs: a waker that panics as it is cloned, below, leaves a future in flight.
             this.in_flight = (!locked).then_some(starved);
@@ -133,7 +134,7 @@ impl<L: FutureLock> Future for LockFuture<'_, L> {
         } else if this.in_flight.is_none() && this.lock.try_lock_for(this.access) {
             return Poll::Ready(());
         }
-        this.since.get_or_insert_with(Instant::now);
+        this.since.get_or_insert_with(clock::now);
         let ticket: Ticket = this.registration.begin(context.waker());
         let made = WaitNode::new(ticket, L::payload(this.in_flight == Some(true)));
         // SAFETY: nobody has the address of a former node: its wait has ended.

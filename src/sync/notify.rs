@@ -1,6 +1,7 @@
 //! A notification that is kept for the next waiter.
 
 use super::WaitTimeoutResult;
+use crate::base::clock;
 use crate::base::list_lock::ListLock;
 use crate::base::sync::const_fn;
 use crate::coroutine::{Batch, Facts, NodeState, Subject, WaitList, WaitNode, WaitReason, Why};
@@ -77,7 +78,7 @@ impl Notify {
     /// assert!(!notify.wait_timeout(Duration::from_millis(1)).timed_out());
     /// ```
     pub fn wait_timeout(&self, timeout: Duration) -> WaitTimeoutResult {
-        self.wait_until(Instant::now().checked_add(timeout))
+        self.wait_until(clock::now().checked_add(timeout))
     }
 
     fn wait_until(&self, deadline: Option<Instant>) -> WaitTimeoutResult {

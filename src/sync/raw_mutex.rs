@@ -144,11 +144,11 @@
 use super::holder::HolderWord;
 use super::lock_future::FutureLock;
 use super::{STARVATION_THRESHOLD, spin_for};
+use crate::base::clock;
 use crate::base::list_lock::ListLock;
 use crate::base::sync::{AtomicU32, Ordering, const_fn};
 use crate::coroutine::{Batch, Facts, NodeState, Subject, WaitList, WaitNode, WaitReason, Why};
 use crate::sched::{self, Cancel, Ended, Wait};
-use std::time::Instant;
 
 /// The mutex is held.
 const LOCKED: u32 = 1;
@@ -245,7 +245,7 @@ impl RawMutex {
             return;
         }
         let blocks_thread = sched::blocks_worker();
-        let since = Instant::now();
+        let since = clock::now();
         // `None` until this waiter was woken and has lost; then whether it has waited beyond the threshold.
         let mut starved = None;
         loop {
@@ -269,7 +269,7 @@ impl RawMutex {
                 // It is in flight: it competes for the mutex.
                 Ended::Handed => {
                     let locked = self.spin();
-                    let is_starved = since.elapsed() > STARVATION_THRESHOLD;
+                    let is_starved = clock::since(since) > STARVATION_THRESHOLD;
                     if self.lock_woken(&mut self.queue.lock(), locked, is_starved) {
                         return;
                     }

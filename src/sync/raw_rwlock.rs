@@ -130,11 +130,11 @@
 use super::holder::HolderWord;
 use super::lock_future::FutureLock;
 use super::{STARVATION_THRESHOLD, spin_for};
+use crate::base::clock;
 use crate::base::list_lock::{ListGuard, ListLock};
 use crate::base::sync::{AtomicUsize, Ordering, const_fn};
 use crate::coroutine::{Batch, Facts, NodeState, Subject, WaitList, WaitNode, WaitReason, Why};
 use crate::sched::{self, Cancel, Ended, Wait};
-use std::time::Instant;
 
 /// A writer holds the lock.
 const WRITER: usize = 1;
@@ -321,7 +321,7 @@ impl RawRwLock {
             Access::Read => WaitReason::RwLockRead,
             Access::Write => WaitReason::RwLockWrite,
         };
-        let since = Instant::now();
+        let since = clock::now();
         // `None` until this waiter was woken and has lost; then whether it has waited beyond the threshold.
         let mut starved = None;
         loop {
@@ -353,7 +353,7 @@ impl RawRwLock {
                     if self.lock_woken_and_wake(access, locked) {
                         return;
                     }
-                    starved = Some(since.elapsed() > STARVATION_THRESHOLD);
+                    starved = Some(clock::since(since) > STARVATION_THRESHOLD);
                 }
                 Ended::Timeout | Ended::Cancelled => sched::unwind_cancelled(),
             }

@@ -1,6 +1,7 @@
 //! The semaphore: permits as guards over the word and queue of [`raw_semaphore`](super::raw_semaphore).
 
 use super::raw_semaphore::{MAX_PERMITS, RawSemaphore, Refused};
+use crate::base::clock;
 use crate::base::sync::const_fn;
 use crate::coroutine::WaitNode;
 use crate::runtime::polled::{Registration, lets_others_go_first};
@@ -180,7 +181,7 @@ impl Semaphore {
         permits: usize,
         timeout: Duration,
     ) -> Result<SemaphorePermit<'_>, AcquireTimeoutError> {
-        match self.take(permits, Instant::now().checked_add(timeout)) {
+        match self.take(permits, clock::now().checked_add(timeout)) {
             Ok(()) => Ok(SemaphorePermit { semaphore: self, permits }),
             Err(Refused::Short) => Err(AcquireTimeoutError::Timeout),
             Err(Refused::Closed) => Err(AcquireTimeoutError::Closed),

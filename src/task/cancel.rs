@@ -58,6 +58,7 @@
 
 use super::scope;
 use super::{Builder, JoinError};
+use crate::base::clock;
 use crate::base::large_box::{LargeBox, is_large, large_box};
 use crate::base::list_lock::ListLock;
 use crate::coroutine::{Batch, Event, Facts, Subject, WaitReason, Why};
@@ -233,7 +234,7 @@ impl CancelToken {
     /// }
     /// ```
     pub fn wait_timeout(&self, timeout: Duration) -> bool {
-        self.wait_until(Instant::now().checked_add(timeout))
+        self.wait_until(clock::now().checked_add(timeout))
     }
 
     fn wait_until(&self, deadline: Option<Instant>) -> bool {

@@ -86,6 +86,7 @@
 //! - *Unwinding the parent at once when it is cancelled*: its frame would be freed under its children.
 
 use super::Builder;
+use crate::base::clock;
 use crate::base::list_lock::ListLock;
 use crate::base::lock::assert_none_held;
 use crate::base::sys::report;
@@ -265,7 +266,7 @@ impl Group {
         {
             let children = self.children.lock();
             if !self.cancelled.load(Ordering::Relaxed) {
-                let late = self.limit.is_some_and(|at| at <= Instant::now());
+                let late = self.limit.is_some_and(|at| at <= clock::now());
                 self.cancelled_late.store(late, Ordering::Relaxed);
                 self.cancelled.store(true, Ordering::Release);
             }

@@ -22,6 +22,7 @@
 //! unwinds until the result is returned. A caller that unwinds out of the wait leaves the list as it was.
 
 use super::{Builder, JoinError, JoinHandle, Task};
+use crate::base::clock;
 use crate::base::list_lock::ListLock;
 use crate::coroutine::{Event, Facts, Subject, WaitReason, Why};
 use crate::runtime::spawn::{no_runtime, start};
@@ -186,7 +187,7 @@ impl<T> JoinSet<T> {
     /// assert_eq!(set.len(), 1);
     /// ```
     pub fn join_next_timeout(&mut self, timeout: Duration) -> Option<Result<T, JoinError>> {
-        self.join_next_until(Instant::now().checked_add(timeout))
+        self.join_next_until(clock::now().checked_add(timeout))
     }
 
     fn join_next_until(&mut self, deadline: Option<Instant>) -> Option<Result<T, JoinError>> {

@@ -1,5 +1,6 @@
 //! A point in time, or never, that is passed from function to function.
 
+use crate::base::clock;
 use crate::sched;
 use std::cmp::Ordering;
 use std::time::{Duration, Instant};
@@ -27,7 +28,7 @@ pub struct Deadline(Option<Instant>);
 impl Deadline {
     /// That long from now; `never` if the clock cannot express it.
     pub fn after(duration: Duration) -> Deadline {
-        Deadline(Instant::now().checked_add(duration))
+        Deadline(clock::now().checked_add(duration))
     }
 
     /// At that time.
@@ -65,12 +66,12 @@ impl Deadline {
 
     /// The time until then, zero if it has passed; `None` for `never`.
     pub fn remaining(self) -> Option<Duration> {
-        self.0.map(|at| at.saturating_duration_since(Instant::now()))
+        self.0.map(|at| at.saturating_duration_since(clock::now()))
     }
 
     /// Whether it has passed.
     pub fn is_past(self) -> bool {
-        self.0.is_some_and(|at| at <= Instant::now())
+        self.0.is_some_and(|at| at <= clock::now())
     }
 }
 

@@ -1,6 +1,7 @@
 //! Waiting for a time in futures.
 
 use super::timeout::Elapsed;
+use crate::base::clock;
 use crate::runtime::polled::{Registration, lets_others_go_first};
 use std::fmt;
 use std::pin::Pin;
@@ -30,7 +31,7 @@ use std::time::{Duration, Instant};
 /// assert!(start.elapsed() >= Duration::from_millis(5));
 /// ```
 pub fn sleep_async(duration: Duration) -> Sleep {
-    Sleep { until: Instant::now().checked_add(duration), registration: Registration::new() }
+    Sleep { until: clock::now().checked_add(duration), registration: Registration::new() }
 }
 
 /// As [`sleep_async`], until that point in time.
@@ -67,7 +68,7 @@ impl Future for Sleep {
         if lets_others_go_first(context) {
             return Poll::Pending;
         }
-        if this.until.is_some_and(|until| until <= Instant::now()) {
+        if this.until.is_some_and(|until| until <= clock::now()) {
             this.registration.end();
             return Poll::Ready(());
         }

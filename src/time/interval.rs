@@ -1,6 +1,7 @@
 //! Ticks at equal distances. A pure function computes when the next one is due.
 
 use super::sleep::sleep_forever;
+use crate::base::clock;
 use crate::coroutine::WaitReason;
 use crate::sched;
 use std::time::{Duration, Instant};
@@ -81,7 +82,7 @@ pub struct Interval {
 #[track_caller]
 #[doc(alias("Ticker", "NewTicker"))]
 pub fn interval(period: Duration) -> Interval {
-    interval_at(Instant::now(), period)
+    interval_at(clock::now(), period)
 }
 
 /// An interval whose first tick is at that time. Does not park.
@@ -110,28 +111,28 @@ impl Interval {
     /// [`timeout`](super::timeout()) ends the wait.
     pub fn tick(&mut self) -> Instant {
         let Some(due) = self.next else { sleep_forever(WaitReason::Interval) };
-        if due > Instant::now() {
+        if due > clock::now() {
             sched::sleep_until(due, WaitReason::Interval);
         } else {
             sched::consume_budget();
         }
-        self.next = self.missed.next(due, Instant::now(), self.period);
+        self.next = self.missed.next(due, clock::now(), self.period);
         due
     }
 
     /// The next tick is one period from now.
     pub fn reset(&mut self) {
-        self.next = Instant::now().checked_add(self.period);
+        self.next = clock::now().checked_add(self.period);
     }
 
     /// The next tick is due now.
     pub fn reset_immediately(&mut self) {
-        self.next = Some(Instant::now());
+        self.next = Some(clock::now());
     }
 
     /// The next tick is that long from now. The period stays.
     pub fn reset_after(&mut self, after: Duration) {
-        self.next = Instant::now().checked_add(after);
+        self.next = clock::now().checked_add(after);
     }
 
     /// The next tick is at that time. The period stays.

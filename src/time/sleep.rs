@@ -1,5 +1,6 @@
 //! Waiting for a time.
 
+use crate::base::clock;
 use crate::coroutine::WaitReason;
 use crate::sched;
 use std::time::{Duration, Instant};
@@ -18,7 +19,7 @@ use std::time::{Duration, Instant};
 /// ```
 #[doc(alias = "time.Sleep")]
 pub fn sleep(duration: Duration) {
-    match Instant::now().checked_add(duration) {
+    match clock::now().checked_add(duration) {
         Some(deadline) => sleep_until(deadline),
         None => sleep_forever(WaitReason::Sleep),
     }
@@ -27,7 +28,7 @@ pub fn sleep(duration: Duration) {
 /// Waits until that time. Parks. A time that has passed returns at once. A cancelled coroutine unwinds out of
 /// it. std has this as an unstable function.
 pub fn sleep_until(deadline: Instant) {
-    if deadline > Instant::now() {
+    if deadline > clock::now() {
         sched::sleep_until(deadline, WaitReason::Sleep);
     } else {
         sched::consume_budget();
@@ -37,6 +38,6 @@ pub fn sleep_until(deadline: Instant) {
 /// Waits until a time that the clock cannot express: only a cancellation or a time limit ends it.
 pub(super) fn sleep_forever(reason: WaitReason) -> ! {
     loop {
-        sched::sleep_until(Instant::now() + Duration::from_secs(1 << 30), reason);
+        sched::sleep_until(clock::now() + Duration::from_secs(1 << 30), reason);
     }
 }

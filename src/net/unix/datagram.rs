@@ -1,6 +1,7 @@
 //! A Unix datagram socket. The transfers are in `transfer`.
 
 use super::{Backoff, SocketAddr};
+use crate::base::clock;
 use crate::coroutine::WaitReason;
 use crate::descriptor::{Attempt, would_block};
 use crate::net::addr::RawAddr;
@@ -14,7 +15,6 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
 
 /// A Unix datagram socket; [`std::os::unix::net::UnixDatagram`] for coroutines.
 ///
@@ -149,7 +149,7 @@ impl UnixDatagram {
             match sent {
                 Some(len) => return Ok(len),
                 None if self.socket.file.is_nonblocking()
-                    || deadline.is_some_and(|at| at <= Instant::now()) =>
+                    || deadline.is_some_and(|at| at <= clock::now()) =>
                 {
                     return Err(would_block());
                 }

@@ -8,6 +8,7 @@ mod datagram;
 mod listener;
 mod stream;
 
+use crate::base::clock;
 use crate::coroutine::WaitReason;
 use crate::sched::{refusal, sleep_until};
 use std::io;
@@ -38,7 +39,7 @@ impl Backoff {
         if let Some(refused) = refusal() {
             return Err(refused);
         }
-        let until = Instant::now() + self.delay;
+        let until = clock::now() + self.delay;
         sleep_until(deadline.map_or(until, |deadline| deadline.min(until)), reason);
         self.delay = (self.delay * 2).min(Backoff::LONGEST);
         Ok(())

@@ -1,0 +1,25 @@
+//! The seam for simulations (feature `sim`): what decides in place of a worker's policy.
+//!
+//! A simulated runtime has one worker, on a thread that belongs to the simulation, and no netpoller thread.
+//! All of it is the code of any other runtime, but for three questions, which its worker hands to a
+//! [`Simulation`]:
+//!
+//! ```text
+//!  question                             any other worker               a simulated one
+//!  which coroutine runs next            `RunQueues::next`, in rounds   `Simulation::choose`
+//!  do others run at a call that need    when its budget of 128 calls   `Simulation::preempts`, each time
+//!  not wait                             is used up
+//!  nothing can run                      it searches, and sleeps        `Simulation::pass_time`
+//! ```
+//!
+//! Without the feature this is an empty type whose questions have constant answers, so nothing is left of it.
+
+#[cfg(not(feature = "sim"))]
+mod off;
+#[cfg(feature = "sim")]
+mod on;
+
+#[cfg(not(feature = "sim"))]
+pub(crate) use off::{Chosen, POSSIBLE, Passed, Simulated};
+#[cfg(feature = "sim")]
+pub(crate) use on::{Candidate, Chosen, Ends, POSSIBLE, Passed, Simulated, Simulation};

@@ -1,0 +1,74 @@
+//! Without the feature `sim` no worker is simulated. What is called only for one that is can never be called.
+
+use crate::coroutine::Header;
+use crate::sched::config::Phase;
+use crate::sched::run_queues::{Next, RunQueues};
+use crate::sched::runnable::Runnable;
+use crate::sched::shared::{Home, Remote, Shared};
+use std::time::Instant;
+
+/// Whether a worker can be simulated.
+pub(crate) const POSSIBLE: bool = false;
+
+/// The simulation of a worker: none.
+pub(crate) struct Simulated(());
+
+/// What runs next in a simulation.
+pub(crate) enum Chosen {
+    Next(Next),
+    #[expect(dead_code, reason = "only a simulation makes it")]
+    Enter(Phase),
+}
+
+/// How a simulation has let time pass.
+#[expect(dead_code, reason = "only a simulation makes it")]
+pub(crate) enum Passed {
+    Moved,
+    Enter(Phase),
+}
+
+impl Simulated {
+    /// What every worker has.
+    #[inline(always)]
+    pub(crate) const fn none() -> Simulated {
+        Simulated(())
+    }
+
+    /// Whether the worker is simulated.
+    #[inline(always)]
+    pub(crate) const fn is_on(&self) -> bool {
+        false
+    }
+
+    pub(crate) fn wants_poll(&self, _: Option<Instant>) -> bool {
+        false
+    }
+
+    pub(crate) fn next(&self, _: &RunQueues, _: &Home, _: &Remote, _: &Shared) -> Chosen {
+        Chosen::Next(Next::Nothing)
+    }
+
+    pub(crate) fn preempts(&self, _: &Header, _: &RunQueues, _: &Home, _: &Remote, _: &Shared) -> bool {
+        true
+    }
+
+    pub(crate) fn pass_time(&self, _: Option<Instant>) -> Passed {
+        Passed::Moved
+    }
+
+    pub(crate) fn random(&self) -> u32 {
+        0
+    }
+
+    pub(crate) fn spawned(&self, _: &Header) {}
+
+    pub(crate) fn waits(&self, _: &Header, _masked: bool) {}
+
+    pub(crate) fn yields(&self, _: &Header) {}
+
+    pub(crate) fn ends(&self, _: &Header) {}
+
+    pub(crate) fn take_any(&self) -> Option<Runnable> {
+        None
+    }
+}

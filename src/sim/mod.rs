@@ -1,0 +1,90 @@
+//! Deterministic simulation: runs a program hundreds of times, each time with another schedule, on a clock of
+//! its own, and says how to get a failure again. Cargo feature `sim`.
+//!
+//! Use it in tests of code that uses sward. The code stays as it is: the same `spawn`, `Mutex`, `select!`.
+//!
+//! ```
+//! # #[cfg(feature = "sim")]
+//! sward::sim::check(|_| {
+//!     let (sender, receiver) = sward::channel::bounded(1);
+//!     let producer = sward::spawn(move || (0..3).try_for_each(|i| sender.send(i)));
+//!     assert_eq!(receiver.iter().sum::<i32>(), 3);
+//!     producer.join().unwrap().unwrap();
+//! });
+//! ```
+//!
+//! # What a run is
+//!
+//! All coroutines of a run share one thread, and the simulation decides each step: which coroutine has the
+//! next turn, and at each call of sward that need not wait, whether another one runs first. The decisions
+//! follow from the run's *seed*. The program's turns, from one such call to the next, are not interrupted.
+//!
+//! The clock stands still while coroutines run, but for a microsecond with each step. If none can run, it
+//! moves to the next timer at once, so a test that sleeps for a year is over in no time. `sward::sleep`,
+//! timeouts, deadlines and intervals follow this clock.
+//!
+//! A run fails if
+//!
+//! - the closure panics, or a coroutine does that nobody joins;
+//! - nothing can run and no timer is set, though the closure has not returned: a deadlock;
+//! - coroutines are left when the closure has returned: a leak ([`Check::leaks_fail`]);
+//! - it takes too many steps ([`Check::step_limit`]), or too much time ([`Check::time_limit`]).
+//!
+//! Each seed is run twice, and the events of both runs are compared. If they differ, the program depends on
+//! something that is not simulated, and the check fails and says where the runs part.
+//!
+//! A failure is reported with the seed, with what the coroutines wait for, and with the last events of the
+//! smallest schedule that was found to fail in the same way.
+//!
+//! # What is not simulated
+//!
+//! - Threads. A coroutine that waits for a thread of the program looks as if it waits for ever.
+//! - `std::time::Instant::now` and hash seeds: they differ from run to run.
+//!
+//! # Environment
+//!
+//! | variable | value | meaning |
+//! |---|---|---|
+//! | `SWARD_SIM_SEED` | a number | checks run this seed alone |
+//! | `SWARD_SIM_RUNS` | a number | how many seeds each check runs |
+
+// Rank 11. `random`, `trace`, `strategy`, `failure`: parts. `run`: one run. `minimise`: smaller schedules.
+// `settings`, `runner`: a check. `handle`: what the program sees.
+
+mod failure;
+mod handle;
+mod minimise;
+mod random;
+mod run;
+mod runner;
+mod settings;
+mod strategy;
+mod trace;
+
+pub use handle::Sim;
+pub use runner::{Failed, Passed};
+pub use settings::{Check, Strategy};
+
+/// Runs the closure in simulations with 100 seeds, or as many as `SWARD_SIM_RUNS` says, each twice.
+///
+/// The closure runs as a coroutine. [`sim`](self) says what makes a run fail.
+///
+/// # Panics
+///
+/// If a run fails; with the report.
+#[track_caller]
+pub fn check(f: impl Fn(&Sim) + Sync) {
+    Check::new().run(f);
+}
+
+/// Runs the closure with all schedules that interrupt a coroutine at most twice at a call that need not wait,
+/// for small programs; otherwise as [`check`]. At most 100,000 schedules are run, or as many as
+/// `SWARD_SIM_RUNS` says.
+///
+/// # Panics
+///
+/// If a run fails; with the report.
+#[track_caller]
+pub fn exhaustive(f: impl Fn(&Sim) + Sync) {
+    Check::new().strategy(Strategy::Exhaustive { preemptions: 2 }).run(f);
+}

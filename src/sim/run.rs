@@ -1,0 +1,512 @@
+//! One run: what decides in place of the worker, keeps the clock and the trace, and notices failures.
+//!
+//! ```text
+//!  phase       what the run does                     ends when
+//!  Running     decides by its strategy; records all  the first coroutine has ended, and then nothing can run
+//!                                                    without time passing; or a failure
+//!  Closing     lets all unwind; records nothing      nothing is alive, or no step helps
+//!  Abandoned   leaks the rest
+//! ```
+
+use super::failure::Failure;
+use super::random::Random;
+use super::strategy::{Decided, Question, Search, Strategy, default_choice};
+use super::trace::{Event, NOBODY, Trace, What};
+use crate::base::clock::VirtualTime;
+use crate::base::local::thread_locals;
+use crate::coroutine::{Header, Id, lost_panics_here};
+use crate::inspect;
+use crate::sched::{Candidate, Ends, Passed, Phase, Shared, Simulation, capture_simulated};
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::ptr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// By how much the clock moves with each step.
+const STEP: u64 = 1_000;
+/// How many steps coroutines have to unwind.
+const CLOSING_STEPS: u64 = 100_000;
+/// How many steps those of hosts may take when the first coroutine has ended.
+const LAST_STEPS: u64 = 10_000;
+
+/// What bounds a run, and what is injected into it.
+#[derive(Clone, Debug)]
+pub(super) struct Limits {
+    pub(super) steps: u64,
+    pub(super) time: Option<Duration>,
+    /// Whether coroutines that are alive at the end are a failure.
+    pub(super) leaks: bool,
+    /// The wait of that number is cancelled.
+    pub(super) cancel_at: Option<u64>,
+}
+
+/// One run.
+pub(super) struct Run {
+    seed: u64,
+    limits: Limits,
+    time: VirtualTime,
+    shared: Arc<Shared>,
+    state: RefCell<State>,
+    phase: Cell<Phase>,
+    /// The number of the coroutine that runs.
+    current: Cell<u32>,
+    /// The decision that a point has made for the next turn.
+    forced: Cell<Option<u32>>,
+    /// The coroutine that has yielded by itself in the last turn.
+    yielded: Cell<Option<u32>>,
+    steps: Cell<u64>,
+    /// Steps when the first coroutine ended.
+    ended: Cell<Option<u64>>,
+    lost_panics: u64,
+}
+
+/// A coroutine of the run.
+struct Known {
+    id: Id,
+    host: u32,
+    alive: bool,
+}
+
+struct State {
+    strategy: Box<dyn Strategy>,
+    /// For the program: `Sim::random`, the order of `select!`.
+    random: Random,
+    numbers: BTreeMap<Id, u32>,
+    known: Vec<Known>,
+    names: Vec<Box<str>>,
+    trace: Trace,
+    decisions: Vec<Decided>,
+    options: Vec<u32>,
+    /// How many waits could have been cancelled.
+    waits: u64,
+    failure: Option<Failure>,
+}
+
+/// What is left of a run.
+pub(super) struct Outcome {
+    pub(super) failure: Option<Failure>,
+    pub(super) trace: Trace,
+    pub(super) names: Vec<Box<str>>,
+    pub(super) decisions: Vec<Decided>,
+    pub(super) waits: u64,
+    /// How far an exhaustive search has come.
+    pub(super) search: Option<Search>,
+}
+
+thread_locals! {
+    /// The run of this thread: it is on the thread's stack, below.
+    static RUN: Cell<*const Run> = Cell::new(ptr::null());
+
+    fn this_run() -> *const Run = |run| run.get(), destroyed: ptr::null();
+
+    fn set_this_run(run: *const Run) = |cell| cell.set(run), destroyed: ();
+}
+
+/// The run of this thread, if it simulates.
+pub(super) fn current() -> Option<Rc<Run>> {
+    let run = this_run();
+    if run.is_null() {
+        return None;
+    }
+    // SAFETY: `Entered` holds the `Rc` from which the pointer comes, and removes it before it lets go.
+    unsafe {
+        Rc::increment_strong_count(run);
+        Some(Rc::from_raw(run))
+    }
+}
+
+/// While it lives, a run is that of this thread.
+pub(super) struct Entered(#[expect(dead_code, reason = "it keeps the run")] Rc<Run>);
+
+impl Entered {
+    pub(super) fn new(run: &Rc<Run>) -> Entered {
+        set_this_run(Rc::as_ptr(run));
+        Entered(Rc::clone(run))
+    }
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        set_this_run(ptr::null());
+    }
+}
+
+impl Run {
+    /// A run of that runtime, on the calling thread. Its time has begun.
+    pub(super) fn new(
+        seed: u64,
+        limits: Limits,
+        strategy: Box<dyn Strategy>,
+        time: VirtualTime,
+        shared: &Arc<Shared>,
+    ) -> Run {
+        Run {
+            seed,
+            limits,
+            time,
+            shared: Arc::clone(shared),
+            state: RefCell::new(State {
+                strategy,
+                random: Random::new(seed, 3),
+                numbers: BTreeMap::new(),
+                known: Vec::new(),
+                names: Vec::new(),
+                trace: Trace::default(),
+                decisions: Vec::new(),
+                options: Vec::new(),
+                waits: 0,
+                failure: None,
+            }),
+            phase: Cell::new(Phase::Running),
+            current: Cell::new(NOBODY),
+            forced: Cell::new(None),
+            yielded: Cell::new(None),
+            steps: Cell::new(0),
+            ended: Cell::new(None),
+            lost_panics: lost_panics_here(),
+        }
+    }
+
+    /// The first coroutine was made. It is number 0.
+    pub(super) fn begin(&self, id: Id) {
+        let mut state = self.state.borrow_mut();
+        state.numbers.insert(id, 0);
+        state.known.push(Known { id, host: 0, alive: true });
+        state.names.push("#0 \"main\"".into());
+    }
+
+    /// What is left of it.
+    pub(super) fn end(&self) -> Outcome {
+        let mut state = self.state.borrow_mut();
+        Outcome {
+            failure: state.failure.take(),
+            trace: std::mem::take(&mut state.trace),
+            names: std::mem::take(&mut state.names),
+            decisions: std::mem::take(&mut state.decisions),
+            waits: state.waits,
+            search: None,
+        }
+    }
+
+    /// Its seed.
+    pub(super) fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    /// How many nanoseconds have passed.
+    pub(super) fn now(&self) -> u64 {
+        self.time.nanos()
+    }
+
+    /// The host of the coroutine that runs; 0 if none does, or it is of no host.
+    #[allow(dead_code, reason = "the simulated world asks")]
+    pub(super) fn host(&self) -> u32 {
+        let current = self.current.get();
+        self.state.borrow().known.get(current as usize).map_or(0, |known| known.host)
+    }
+
+    /// A random number for the program.
+    pub(super) fn draw(&self) -> u64 {
+        let value = self.state.borrow_mut().random.next();
+        self.note(self.current.get(), What::Random(value as u32));
+        value
+    }
+
+    /// Notes a failure, unless there is one already: the run is over.
+    pub(super) fn fail(&self, failure: Failure) {
+        let mut state = self.state.borrow_mut();
+        state.failure.get_or_insert(failure);
+    }
+
+    /// Whether it has failed or ended.
+    fn is_over(&self) -> bool {
+        let failed = self.state.borrow().failure.is_some();
+        failed || self.phase.get() != Phase::Running
+    }
+
+    fn note(&self, who: u32, what: What) {
+        if self.phase.get() == Phase::Running {
+            let at = self.now();
+            self.state.borrow_mut().trace.add(Event { at, who, what });
+        }
+    }
+
+    fn enter(&self, phase: Phase) -> Phase {
+        self.phase.set(phase);
+        self.steps.set(0);
+        phase
+    }
+
+    /// Decides, and records the decision.
+    fn decide(&self, state: &mut State, point: bool) -> usize {
+        if state.options.len() == 1 {
+            return 0;
+        }
+        let options = std::mem::take(&mut state.options);
+        let question = Question { options: &options, point, yielded: self.yielded.take() };
+        let place = state.strategy.decide(&question);
+        let default = default_choice(&question) == place;
+        state.decisions.push(if default { Decided::Default } else { Decided::For(options[place]) });
+        state.options = options;
+        place
+    }
+
+    /// The coroutine waits, or could wait: cancels it, if this is the wait that the run cancels. The closure
+    /// of the check is never cancelled.
+    fn may_cancel(&self, header: &Header, who: u32) {
+        if who == 0 || header.waiter.cancelled() {
+            return;
+        }
+        let number = self.state.borrow().waits;
+        self.state.borrow_mut().waits += 1;
+        if self.limits.cancel_at == Some(number) {
+            // It is not parked, so this only leaves the mark, which the wait or the point meets.
+            let _ = header.waiter.cancel();
+            self.note(who, What::Cancelled);
+        }
+    }
+
+    /// The failure that the run has run into by itself, if it has.
+    fn look_for_failures(&self) {
+        if lost_panics_here() != self.lost_panics {
+            self.fail(Failure::LostPanic);
+        }
+        let steps = self.steps.get();
+        if steps > self.limits.steps {
+            let waits = self.waits();
+            self.fail(Failure::Steps { steps: self.limits.steps, waits });
+        }
+        if let Some(limit) = self.limits.time
+            && Duration::from_nanos(self.now()) > limit
+        {
+            let waits = self.waits();
+            self.fail(Failure::Time { limit, waits });
+        }
+    }
+
+    /// What the coroutines of the run wait for, in words. Called between two turns.
+    fn waits(&self) -> String {
+        // SAFETY: this is the worker's thread, between two turns.
+        let captured = unsafe { capture_simulated(&self.shared) };
+        self.with_own_numbers(&inspect::explain(captured))
+    }
+
+    /// The text, with the numbers of coroutines that this run has given them instead of the process's, and
+    /// with addresses numbered as they come.
+    fn with_own_numbers(&self, text: &str) -> String {
+        let state = self.state.borrow();
+        let mut addresses = Vec::new();
+        let mut renamed = String::new();
+        let mut rest = text;
+        while let Some(at) = rest.find(['#', '0']) {
+            let (before, from) = rest.split_at(at);
+            renamed.push_str(before);
+            let (mark, digits) = if from.starts_with("0x") { from.split_at(2) } else { from.split_at(1) };
+            let end = digits.find(|c: char| !c.is_ascii_hexdigit()).unwrap_or(digits.len());
+            let word = &digits[..end];
+            rest = &digits[end..];
+            let own = match mark {
+                "#" => {
+                    word.parse().ok().and_then(|id| state.numbers.get(&Id(id))).map(|own| format!("#{own}"))
+                }
+                "0x" => {
+                    let place = addresses.iter().position(|known| *known == word).unwrap_or(addresses.len());
+                    if place == addresses.len() {
+                        addresses.push(word);
+                    }
+                    Some(format!("@{}", place + 1))
+                }
+                _ => None,
+            };
+            match own {
+                Some(own) => renamed.push_str(&own),
+                None => {
+                    renamed.push_str(mark);
+                    renamed.push_str(word);
+                }
+            }
+        }
+        renamed + rest
+    }
+
+    /// The first coroutine has ended, and nothing can run: what is left is a leak, unless a host owns it.
+    fn look_for_leaks(&self) {
+        if !self.limits.leaks {
+            return;
+        }
+        let left: Vec<Id> = {
+            let state = self.state.borrow();
+            state.known.iter().filter(|known| known.alive && known.host == 0).map(|known| known.id).collect()
+        };
+        if left.is_empty() {
+            return;
+        }
+        // SAFETY: this is the worker's thread, between two turns.
+        let mut captured = unsafe { capture_simulated(&self.shared) };
+        captured.retain(|one| left.contains(&one.id));
+        let waits = self.with_own_numbers(&inspect::explain(captured));
+        self.fail(Failure::Leak { count: left.len(), waits });
+    }
+}
+
+impl Simulation for Run {
+    fn number_of(&self, id: Id) -> u32 {
+        let mut state = self.state.borrow_mut();
+        if let Some(number) = state.numbers.get(&id) {
+            return *number;
+        }
+        // Nobody has announced it: a thread that is no part of the simulation has made it.
+        let number = state.known.len() as u32;
+        state.numbers.insert(id, number);
+        state.known.push(Known { id, host: 0, alive: true });
+        state.names.push(format!("#{number}").into());
+        number
+    }
+
+    fn begins_step(&self, timer: Option<Instant>) -> bool {
+        self.current.set(NOBODY);
+        if self.phase.get() == Phase::Running {
+            self.time.set(self.now() + STEP);
+        }
+        timer.is_some_and(|at| self.time.nanos_of(at) <= self.now())
+    }
+
+    fn choose(&self, runnable: &[Candidate]) -> Result<usize, Phase> {
+        self.steps.set(self.steps.get() + 1);
+        match self.phase.get() {
+            Phase::Running => {}
+            Phase::Closing if self.steps.get() > CLOSING_STEPS => return Err(self.enter(Phase::Abandoned)),
+            _ => {
+                self.current.set(runnable[0].number);
+                return Ok(0);
+            }
+        }
+        self.look_for_failures();
+        let late = self.ended.get().is_some_and(|ended| self.steps.get() > ended + LAST_STEPS);
+        if self.is_over() || late {
+            return Err(self.enter(Phase::Closing));
+        }
+        let place = match self.forced.take() {
+            Some(forced) => {
+                let place = runnable.iter().position(|candidate| candidate.number == forced);
+                place.expect("what a point has chosen is runnable still")
+            }
+            None => {
+                let mut state = self.state.borrow_mut();
+                state.options.clear();
+                state.options.extend(runnable.iter().map(|candidate| candidate.number));
+                self.decide(&mut state, false)
+            }
+        };
+        let who = runnable[place].number;
+        self.current.set(who);
+        self.note(who, What::Runs { of: runnable.len() as u32 });
+        Ok(place)
+    }
+
+    fn preempts(&self, current: Candidate, header: &Header, others: &[Candidate]) -> bool {
+        if self.is_over() {
+            return false;
+        }
+        self.may_cancel(header, current.number);
+        let chosen = {
+            let mut state = self.state.borrow_mut();
+            if others.is_empty() {
+                return false;
+            }
+            state.options.clear();
+            state.options.push(current.number);
+            state.options.extend(others.iter().map(|candidate| candidate.number));
+            let place = self.decide(&mut state, true);
+            state.options[place]
+        };
+        if chosen == current.number {
+            return false;
+        }
+        self.note(current.number, What::Preempted { of: others.len() as u32 });
+        self.forced.set(Some(chosen));
+        true
+    }
+
+    fn pass_time(&self, timer: Option<Instant>) -> Passed {
+        self.current.set(NOBODY);
+        if self.phase.get() != Phase::Running {
+            return match timer {
+                Some(at) if self.steps.get() < CLOSING_STEPS => {
+                    self.steps.set(self.steps.get() + 1);
+                    self.time.set(self.time.nanos_of(at));
+                    Passed::Moved
+                }
+                _ => Passed::Enter(self.enter(Phase::Abandoned)),
+            };
+        }
+        self.look_for_failures();
+        if self.ended.get().is_some() && !self.is_over() {
+            self.look_for_leaks();
+            return Passed::Enter(self.enter(Phase::Closing));
+        }
+        if self.is_over() {
+            return Passed::Enter(self.enter(Phase::Closing));
+        }
+        match timer {
+            Some(at) => {
+                self.steps.set(self.steps.get() + 1);
+                self.time.set(self.time.nanos_of(at));
+                self.note(NOBODY, What::Time);
+                Passed::Moved
+            }
+            None => {
+                let waits = self.waits();
+                self.fail(Failure::Deadlock { waits });
+                Passed::Enter(self.enter(Phase::Closing))
+            }
+        }
+    }
+
+    fn random(&self) -> u32 {
+        (self.draw() >> 32) as u32
+    }
+
+    fn spawned(&self, header: &Header) {
+        let by = self.current.get();
+        let number = self.number_of(header.id());
+        let mut state = self.state.borrow_mut();
+        let host = state.known.get(by as usize).map_or(0, |known| known.host);
+        state.known[number as usize].host = host;
+        state.names[number as usize] = match header.name() {
+            Some(name) => format!("#{number} {name:?}"),
+            None => format!("#{number} ({})", header.site()),
+        }
+        .into();
+        drop(state);
+        self.note(number, What::Spawned { by });
+    }
+
+    fn leaves(&self, header: &Header, how: Ends, masked: bool) {
+        let who = self.number_of(header.id());
+        match how {
+            Ends::Waits => {
+                self.note(who, What::Waits(header.reason()));
+                if !masked && !self.is_over() {
+                    self.may_cancel(header, who);
+                }
+            }
+            Ends::Yields => {
+                if self.forced.get().is_none() {
+                    self.yielded.set(Some(who));
+                    self.note(who, What::Yields);
+                    self.may_cancel(header, who);
+                }
+            }
+            Ends::Ended => {
+                self.note(who, What::Ends);
+                self.state.borrow_mut().known[who as usize].alive = false;
+                if who == 0 {
+                    self.ended.set(Some(self.steps.get()));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,364 @@
+//! Runs the seeds of a check, each twice, and explains the first failure.
+
+use super::failure::Failure;
+use super::handle::Sim;
+use super::minimise::minimise;
+use super::run::{Entered, Limits, Outcome, Run};
+use super::settings::{Check, Strategy};
+use super::strategy::{self, Decided, Exhaustive, Pct, RandomWalk, Replay, Search};
+use super::trace::InWords;
+use crate::base::clock::VirtualTime;
+use crate::base::local::thread_locals;
+use crate::coroutine::Site;
+use crate::runtime::SimulatedRuntime;
+use crate::task::JoinError;
+use std::cell::{Cell, RefCell};
+use std::fmt::{self, Write};
+use std::panic::{self, Location};
+use std::rc::Rc;
+use std::sync::Once;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How many events a report shows.
+const LAST_EVENTS: usize = 40;
+/// When the progress of a check is shown for the first time, and how often.
+const PROGRESS: Duration = Duration::from_secs(5);
+/// The length of a run that is expected before the first one.
+const LENGTH: u64 = 200;
+
+/// The closure of a check.
+#[derive(Clone, Copy)]
+pub(super) struct Program<'a> {
+    f: &'a (dyn Fn(&Sim) + Sync),
+    /// Where the check was called.
+    site: Site,
+}
+
+/// How one run chooses.
+#[derive(Clone)]
+pub(super) enum Chooses {
+    RandomWalk,
+    Pct { depth: u32, length: u64 },
+    Exhaustive { search: Search, preemptions: u32 },
+    Replay(Vec<Decided>),
+}
+
+impl fmt::Display for Chooses {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Chooses::RandomWalk => f.write_str("random walk"),
+            Chooses::Pct { depth, .. } => write!(f, "PCT of depth {depth}"),
+            Chooses::Exhaustive { preemptions, .. } => {
+                write!(f, "exhaustive search with up to {preemptions} preemptions")
+            }
+            Chooses::Replay(_) => f.write_str("a recorded schedule"),
+        }
+    }
+}
+
+/// What a check that has not failed has done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Passed {
+    /// How many schedules were run. Each was run twice, and both runs had the same events.
+    pub schedules: u64,
+    /// How many events there were in all of them.
+    pub events: u64,
+    /// Whether an [exhaustive](Strategy::Exhaustive) check has run all schedules.
+    pub all: bool,
+}
+
+/// The failure of a check. It prints as a report: what has failed, the last events of the smallest schedule
+/// that fails, and how to run it again.
+#[derive(Clone, Debug)]
+pub struct Failed {
+    seed: u64,
+    what: String,
+    report: String,
+}
+
+impl Failed {
+    /// The seed that fails.
+    pub fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    /// What has failed, in a line or more.
+    pub fn what(&self) -> &str {
+        &self.what
+    }
+}
+
+impl fmt::Display for Failed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.report)
+    }
+}
+
+impl std::error::Error for Failed {}
+
+impl Check {
+    /// Runs the closure in simulations.
+    ///
+    /// # Panics
+    ///
+    /// If a run fails; with the report.
+    #[track_caller]
+    pub fn run(&self, f: impl Fn(&Sim) + Sync) -> Passed {
+        match self.try_run(f) {
+            Ok(passed) => passed,
+            Err(failed) => panic!("{failed}"),
+        }
+    }
+
+    /// As [`run`](Self::run); a failure is returned.
+    ///
+    /// # Errors
+    ///
+    /// The first run that fails.
+    #[track_caller]
+    pub fn try_run(&self, f: impl Fn(&Sim) + Sync) -> Result<Passed, Box<Failed>> {
+        let f = Program { f: &f, site: Location::caller() };
+        keep_repeated_panics_quiet();
+        match (Check::only_seed(), self.strategy) {
+            (None, Strategy::Exhaustive { preemptions }) => self.search(preemptions, f),
+            (only, _) => self.seeds(only, f),
+        }
+    }
+
+    fn seeds(&self, only: Option<u64>, f: Program<'_>) -> Result<Passed, Box<Failed>> {
+        let count = if only.is_some() { 1 } else { self.runs_wanted() };
+        let first = only.unwrap_or(self.first_seed);
+        let mut progress = Progress::new();
+        let mut passed = Passed { schedules: 0, events: 0, all: false };
+        for number in 0..count {
+            progress.note(number, count);
+            let seed = first.wrapping_add(number);
+            // Of the seed alone, so that it can be run alone.
+            let chooses = self.chooses(seed, f);
+            let mut limits = self.limits();
+            loop {
+                let outcome = self.twice(seed, &chooses, &limits, f)?;
+                passed.schedules += 1;
+                passed.events += outcome.trace.count();
+                let next = limits.cancel_at.map_or(0, |at| at + 1);
+                if !self.cancels || next >= outcome.waits {
+                    break;
+                }
+                limits.cancel_at = Some(next);
+            }
+        }
+        Ok(passed)
+    }
+
+    fn search(&self, preemptions: u32, f: Program<'_>) -> Result<Passed, Box<Failed>> {
+        let mut progress = Progress::new();
+        let count = self.runs_wanted_of_search();
+        let mut passed = Passed { schedules: 0, events: 0, all: false };
+        let mut search = Search::default();
+        while passed.schedules < count {
+            progress.note(passed.schedules, count);
+            let chooses = Chooses::Exhaustive { search, preemptions };
+            let outcome = self.twice(self.first_seed, &chooses, &self.limits(), f)?;
+            passed.schedules += 1;
+            passed.events += outcome.trace.count();
+            search = outcome.search.expect("it was a search");
+            if !search.next() {
+                passed.all = true;
+                break;
+            }
+        }
+        Ok(passed)
+    }
+
+    /// How the run of that seed chooses.
+    fn chooses(&self, seed: u64, f: Program<'_>) -> Chooses {
+        let depth = match self.strategy {
+            Strategy::RandomWalk | Strategy::Exhaustive { .. } => return Chooses::RandomWalk,
+            Strategy::Mixed if seed.is_multiple_of(2) => return Chooses::RandomWalk,
+            Strategy::Mixed => 2 + (seed / 2 % 3) as u32,
+            Strategy::Pct { depth } => depth,
+        };
+        // The length of a run without preemptions is that of all, more or less.
+        let plain = once(seed, &Chooses::Replay(Vec::new()), &self.limits(), true, f);
+        Chooses::Pct { depth, length: plain.decisions.len() as u64 }
+    }
+
+    /// Runs a schedule twice.
+    fn twice(
+        &self,
+        seed: u64,
+        chooses: &Chooses,
+        limits: &Limits,
+        f: Program<'_>,
+    ) -> Result<Outcome, Box<Failed>> {
+        let first = once(seed, chooses, limits, false, f);
+        let second = once(seed, chooses, limits, true, f);
+        if let Some(at) = first.trace.differs_from(&second.trace) {
+            let failure = Failure::Differs { from: difference(&first, &second, at) };
+            return Err(report(seed, chooses, limits, &failure, &first, None));
+        }
+        match &first.failure {
+            None => Ok(first),
+            Some(failure) => {
+                let smallest =
+                    minimise(&first, |decisions| once(seed, &Chooses::Replay(decisions), limits, true, f));
+                Err(report(seed, chooses, limits, failure, &first, smallest.as_ref()))
+            }
+        }
+    }
+}
+
+/// The events in which two runs differ, with those before.
+fn difference(first: &Outcome, second: &Outcome, at: usize) -> String {
+    let mut text = String::new();
+    let before = at.saturating_sub(5);
+    for event in &first.trace.events[before..at] {
+        let event = InWords { event, trace: &first.trace, names: &first.names };
+        let _ = write!(text, "\n  both    {event}");
+    }
+    for (which, run) in [("first ", first), ("second", second)] {
+        match run.trace.events.get(at) {
+            Some(event) => {
+                let event = InWords { event, trace: &run.trace, names: &run.names };
+                let _ = write!(text, "\n  {which}  {event}");
+            }
+            None => {
+                let _ = write!(text, "\n  {which}  has ended");
+            }
+        }
+    }
+    text
+}
+
+fn report(
+    seed: u64,
+    chooses: &Chooses,
+    limits: &Limits,
+    failure: &Failure,
+    outcome: &Outcome,
+    smallest: Option<&Outcome>,
+) -> Box<Failed> {
+    let mut report = format!("sward::sim: seed {seed} fails ({chooses}");
+    if let Some(at) = limits.cancel_at {
+        let _ = write!(report, ", wait {at} cancelled");
+    }
+    let _ = write!(report, "): {failure}");
+    let shown = smallest.unwrap_or(outcome);
+    if let Some(smallest) = smallest {
+        let count = |run: &Outcome| run.decisions.iter().filter(|one| **one != Decided::Default).count();
+        let _ = write!(
+            report,
+            "\nThe smallest schedule that fails has {} of {} switches.",
+            count(smallest),
+            count(outcome)
+        );
+    }
+    let events = &shown.trace.events;
+    let from = events.len().saturating_sub(LAST_EVENTS);
+    let _ = write!(report, " Its last events, of {}:", shown.trace.count());
+    for event in &events[from..] {
+        let _ = write!(report, "\n  {}", InWords { event, trace: &shown.trace, names: &shown.names });
+    }
+    let test = thread::current().name().filter(|name| *name != "main").map(str::to_owned);
+    let test = test.map_or(String::new(), |name| format!(" {name}"));
+    let _ = write!(report, "\nTo run it again: SWARD_SIM_SEED={seed} cargo test{test}");
+    Box::new(Failed { seed, what: failure.to_string(), report })
+}
+
+/// Runs a schedule once, on a thread of its own, whose thread-locals are as new.
+pub(super) fn once(seed: u64, chooses: &Chooses, limits: &Limits, quiet: bool, f: Program<'_>) -> Outcome {
+    let run = || {
+        set_quiet(quiet);
+        simulate(seed, chooses, limits, f)
+    };
+    thread::scope(|scope| {
+        let thread = thread::Builder::new().name("sward-sim".to_owned()).spawn_scoped(scope, run);
+        let thread = thread.unwrap_or_else(|error| panic!("sward::sim: no thread for a run: {error}"));
+        thread.join().unwrap_or_else(|payload| panic::resume_unwind(payload))
+    })
+}
+
+fn simulate(seed: u64, chooses: &Chooses, limits: &Limits, f: Program<'_>) -> Outcome {
+    let time = VirtualTime::begin();
+    let mut search = None;
+    let strategy: Box<dyn strategy::Strategy> = match chooses.clone() {
+        Chooses::RandomWalk => Box::new(RandomWalk::new(seed)),
+        Chooses::Pct { depth, length } => Box::new(Pct::new(seed, depth, length.max(LENGTH / 10))),
+        Chooses::Exhaustive { search: at, preemptions } => {
+            let at = Rc::new(RefCell::new(at));
+            search = Some(Rc::clone(&at));
+            Box::new(Exhaustive::new(at, preemptions))
+        }
+        Chooses::Replay(decisions) => Box::new(Replay::new(decisions)),
+    };
+    let runtime =
+        SimulatedRuntime::new().unwrap_or_else(|error| panic!("sward::sim: no runtime for a run: {error}"));
+    let run = Rc::new(Run::new(seed, limits.clone(), strategy, time, runtime.shared()));
+    let _entered = Entered::new(&run);
+    let simulation = Rc::clone(&run);
+    let result = runtime.run(simulation, f.site, |first| run.begin(first), || (f.f)(&Sim::new()));
+    let mut outcome = run.end();
+    outcome.search = search.map(|search| search.borrow().clone());
+    match result {
+        Some(Ok(())) => {}
+        Some(Err(JoinError::Panicked(panic))) => {
+            // What the panic has left behind is no failure of its own.
+            if matches!(outcome.failure, None | Some(Failure::Leak { .. })) {
+                let message = panic.message().unwrap_or("(no message)").to_owned();
+                outcome.failure = Some(Failure::Panic { message });
+            }
+        }
+        other => {
+            let why = match other {
+                Some(Err(error)) => error.to_string(),
+                _ => "it does not unwind".to_owned(),
+            };
+            outcome.failure.get_or_insert(Failure::Unfinished { why });
+        }
+    }
+    outcome
+}
+
+/// Shows how far a check is, if it takes long.
+struct Progress {
+    next: Instant,
+}
+
+impl Progress {
+    fn new() -> Progress {
+        Progress { next: Instant::now() + PROGRESS }
+    }
+
+    fn note(&mut self, done: u64, of: u64) {
+        if Instant::now() >= self.next {
+            self.next = Instant::now() + PROGRESS;
+            eprintln!("sward::sim: {done} of {of} schedules");
+        }
+    }
+}
+
+thread_locals! {
+    /// Whether panics on this thread are not reported: its run repeats another one.
+    static QUIET: Cell<bool> = Cell::new(false);
+
+    fn is_quiet() -> bool = |quiet| quiet.get(), destroyed: false;
+
+    fn set_quiet(to: bool) = |quiet| quiet.set(to), destroyed: ();
+}
+
+/// A run that repeats another one does not report its panics again.
+fn keep_repeated_panics_quiet() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        // The runtime's own hook first, if it extends std's: this one calls it.
+        drop(SimulatedRuntime::new());
+        let present = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
+            if !is_quiet() {
+                present(info);
+            }
+        }));
+    });
+}

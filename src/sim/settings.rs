@@ -1,0 +1,154 @@
+//! What a check runs, and how often.
+
+use super::run::Limits;
+use std::env;
+use std::time::Duration;
+
+/// How many seeds a check runs, unless it or `SWARD_SIM_RUNS` says otherwise.
+const RUNS: u64 = 100;
+/// How many schedules an exhaustive search runs, likewise.
+const SCHEDULES: u64 = 100_000;
+/// How many steps a run may take, unless the check says otherwise.
+const STEPS: u64 = 1_000_000;
+
+/// How a check chooses what runs next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Strategy {
+    /// Every runnable coroutine is as likely as any other. At a call that need not wait, others run first
+    /// with a probability that differs from run to run.
+    RandomWalk,
+    /// Probabilistic concurrency testing: random priorities, of which `depth - 1` change in a run. It finds
+    /// bugs that need few orderings, in places where a random walk rarely gets. 3 is a good depth.
+    Pct {
+        /// How many orderings a bug may need.
+        depth: u32,
+    },
+    /// Each run is another schedule, until there is none left: all schedules with at most so many
+    /// preemptions. For small programs: a few coroutines with a few calls each. All runs have the same seed.
+    Exhaustive {
+        /// How often in a run a coroutine may be interrupted at a call that need not wait.
+        preemptions: u32,
+    },
+    /// Random walk and [`Pct`](Self::Pct) with depths from 2 to 4, in turn. This is the default.
+    Mixed,
+}
+
+/// The settings of a check. [`check`](super::check) has the default ones.
+///
+/// ```
+/// # #[cfg(feature = "sim")]
+/// sward::sim::Check::new().runs(20).time_limit(std::time::Duration::from_secs(60)).run(|_| {
+///     let timer = sward::spawn(|| sward::sleep(std::time::Duration::from_secs(30)));
+///     timer.join().unwrap();
+/// });
+/// ```
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct Check {
+    pub(super) first_seed: u64,
+    pub(super) runs: Option<u64>,
+    pub(super) strategy: Strategy,
+    pub(super) steps: u64,
+    pub(super) time: Option<Duration>,
+    pub(super) leaks: bool,
+    pub(super) cancels: bool,
+}
+
+impl Default for Check {
+    fn default() -> Check {
+        Check::new()
+    }
+}
+
+impl Check {
+    /// The default settings.
+    pub fn new() -> Check {
+        Check {
+            first_seed: 0,
+            runs: None,
+            strategy: Strategy::Mixed,
+            steps: STEPS,
+            time: None,
+            leaks: true,
+            cancels: false,
+        }
+    }
+
+    /// How many seeds are run. Default: `SWARD_SIM_RUNS`, or else 100. The environment's value, if there is
+    /// one, goes before this one; with [`Exhaustive`](Strategy::Exhaustive) the number is an upper bound.
+    pub fn runs(mut self, runs: u64) -> Check {
+        self.runs = Some(runs);
+        self
+    }
+
+    /// The first seed; the others follow it. Default: 0. `SWARD_SIM_SEED` runs that seed alone.
+    pub fn seed(mut self, first: u64) -> Check {
+        self.first_seed = first;
+        self
+    }
+
+    /// How it is chosen what runs next. Default: [`Strategy::Mixed`].
+    pub fn strategy(mut self, strategy: Strategy) -> Check {
+        self.strategy = strategy;
+        self
+    }
+
+    /// How many steps a run may take before it fails. A step is the turn of one coroutine, or a move of the
+    /// clock. Default: a million.
+    pub fn step_limit(mut self, steps: u64) -> Check {
+        self.steps = steps;
+        self
+    }
+
+    /// How much simulated time a run may take before it fails. Default: no limit.
+    pub fn time_limit(mut self, limit: Duration) -> Check {
+        self.time = Some(limit);
+        self
+    }
+
+    /// Whether a run fails if coroutines outlive the closure. Coroutines of hosts may. Default: it does.
+    pub fn leaks_fail(mut self, fail: bool) -> Check {
+        self.leaks = fail;
+        self
+    }
+
+    /// Cancels one wait in each run: of the coroutines other than the closure's own, each wait and each call
+    /// that could wait, in one run after the other, as
+    /// [`JoinHandle::cancel`](crate::task::JoinHandle::cancel) would. The first run has none. The closure has
+    /// to expect that any of its coroutines is cancelled; what it checks is that nothing else suffers: no
+    /// permit is lost, no lock stays locked, no message disappears.
+    ///
+    /// [`runs`](Self::runs) is the number of seeds, as ever. Each of them is run once for each wait, so
+    /// choose few.
+    pub fn cancel_everywhere(mut self) -> Check {
+        self.cancels = true;
+        self
+    }
+
+    pub(super) fn limits(&self) -> Limits {
+        Limits { steps: self.steps, time: self.time, leaks: self.leaks, cancel_at: None }
+    }
+
+    pub(super) fn runs_wanted(&self) -> u64 {
+        number("SWARD_SIM_RUNS").or(self.runs).unwrap_or(RUNS)
+    }
+
+    /// The same for an exhaustive search.
+    pub(super) fn runs_wanted_of_search(&self) -> u64 {
+        number("SWARD_SIM_RUNS").or(self.runs).unwrap_or(SCHEDULES)
+    }
+
+    pub(super) fn only_seed() -> Option<u64> {
+        number("SWARD_SIM_SEED")
+    }
+}
+
+/// The number in that variable, if it is set.
+fn number(variable: &str) -> Option<u64> {
+    let value = env::var(variable).ok().filter(|value| !value.is_empty())?;
+    match value.parse() {
+        Ok(number) => Some(number),
+        Err(_) => panic!("sward::sim: {variable} is a number, not {value:?}"),
+    }
+}

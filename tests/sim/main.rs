@@ -1,0 +1,9 @@
+//! `sward::sim`: programs with planted bugs, each found and replayed; programs without, in which nothing is
+//! found.
+
+#[path = "../checked/mod.rs"]
+mod checked;
+
+mod bugs;
+mod sound;
+mod time;
