@@ -99,7 +99,7 @@ mod sched;
 pub mod select;
 #[cfg(feature = "signal")]
 pub mod signal;
-#[cfg(feature = "sim")]
+#[cfg(sward_sim)]
 pub mod sim;
 mod stack;
 mod storage;

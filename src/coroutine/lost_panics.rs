@@ -14,7 +14,7 @@ thread_locals! {
     /// How many of them this thread has counted.
     static HERE: Cell<u64> = Cell::new(0);
 
-    #[cfg(feature = "sim")]
+    #[cfg(sward_sim)]
     /// How many panics of coroutines nobody has heard of that have ended on this thread.
     pub(crate) fn lost_panics_here() -> u64 = |count| count.get(), destroyed: 0;
 

@@ -65,7 +65,7 @@ pub use label::Id;
 pub(crate) use label::{Label, Site};
 pub(crate) use local_record::{LocalRecord, Unwinding};
 pub(crate) use locals::{Gone, LocalId, Value};
-#[cfg(feature = "sim")]
+#[cfg(sward_sim)]
 pub(crate) use lost_panics::lost_panics_here;
 pub(crate) use lost_panics::{last_lost_panic, lost_panics};
 pub(crate) use reason::{WAIT_REASONS, WaitReason};

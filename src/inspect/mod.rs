@@ -17,7 +17,7 @@
 mod collect;
 mod deadlock;
 mod dump;
-#[cfg(feature = "sim")]
+#[cfg(sward_sim)]
 mod explain;
 mod global;
 mod graph;
@@ -45,7 +45,7 @@ pub use dump::{
     BlockingDump, CallDump, CoroutineDump, CoroutineState, Dump, RuntimeDump, RuntimeMode, RuntimePhase,
     ThreadDump, WaitDump, WorkerDump, WorkerState,
 };
-#[cfg(feature = "sim")]
+#[cfg(sward_sim)]
 pub(crate) use explain::explain;
 pub use leak_check::{LeakCheck, assert_no_leaks};
 pub use leaks::{LeakSearch, Leaks, leaks};

@@ -101,7 +101,7 @@ mod prometheus;
 #[cfg(feature = "metrics")]
 mod reporter;
 mod shutdown;
-#[cfg(feature = "sim")]
+#[cfg(sward_sim)]
 mod simulated;
 pub(crate) mod spawn;
 pub(crate) mod task_handle;
@@ -119,5 +119,5 @@ pub use metrics::{
 };
 #[cfg(feature = "metrics")]
 pub use reporter::MetricsReporter;
-#[cfg(feature = "sim")]
+#[cfg(sward_sim)]
 pub(crate) use simulated::SimulatedRuntime;

@@ -250,7 +250,7 @@ pub(crate) fn capture(shared: &Shared, detail: Detail) -> CapturedRuntime {
 /// # Safety
 ///
 /// The caller is the worker of that runtime, between two turns.
-#[cfg(feature = "sim")]
+#[cfg(sward_sim)]
 pub(crate) unsafe fn capture_simulated(shared: &Shared) -> Vec<Captured> {
     let mut found = Vec::new();
     for home in shared.homes() {

@@ -85,7 +85,7 @@ pub(crate) use cancel::{
     cancel, checkpoint, fails_when_cancelled, interrupted, interruption, is_masked, limited, masked,
     unwind_cancelled, unwind_shutdown, unwind_with_group, with_errors,
 };
-#[cfg(feature = "sim")]
+#[cfg(sward_sim)]
 pub(crate) use capture::capture_simulated;
 pub(crate) use capture::{
     Live, all_need_somebody, capture, for_each_live, for_each_name, for_each_wait_for_others, sample_turn,
@@ -111,10 +111,10 @@ pub(crate) use registry::{register, runtimes};
 pub(crate) use remote::{FileWay, WorkerCounts};
 pub(crate) use rest::for_each_started;
 pub(crate) use shared::{Remote, Shared};
-#[cfg(feature = "sim")]
+#[cfg(sward_sim)]
 pub(crate) use simulated::{Candidate, Ends, Passed, Simulation};
 pub(crate) use spawn::{Spawn, spawn};
-#[cfg(feature = "sim")]
+#[cfg(sward_sim)]
 pub(crate) use start::simulate;
 pub(crate) use start::{add_spare_worker, start_worker};
 pub(crate) use threads::AbortOnPanic;

@@ -2,7 +2,7 @@
 
 use super::shared::Shared;
 use super::simulated::Simulated;
-#[cfg(feature = "sim")]
+#[cfg(sward_sim)]
 use super::simulated::Simulation;
 use super::threads::AbortOnPanic;
 use super::worker::Worker;
@@ -10,7 +10,7 @@ use crate::base::sys::{Probe, ThreadClock};
 use crate::stack::overflow;
 use crate::storage;
 use std::io;
-#[cfg(feature = "sim")]
+#[cfg(sward_sim)]
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -42,7 +42,7 @@ pub(crate) fn start_worker(shared: &Arc<Shared>, index: usize) -> io::Result<()>
 
 /// Runs the worker of a simulated runtime on this thread, until the runtime has ended. `begin` is called
 /// first.
-#[cfg(feature = "sim")]
+#[cfg(sward_sim)]
 pub(crate) fn simulate(shared: &Arc<Shared>, simulation: Rc<dyn Simulation>, begin: impl FnOnce()) {
     let _bomb = AbortOnPanic;
     let deques = shared.remotes[0].deques.lock().take().expect("a runtime is simulated once");

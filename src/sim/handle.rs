@@ -1,6 +1,7 @@
 //! What the program of a check sees of its simulation.
 
 use super::run::{self, Run};
+use crate::base::sys::calls::Context;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -32,7 +33,7 @@ impl Sim {
     /// How much simulated time has passed since the run began. Does not park.
     ///
     /// ```
-    /// # #[cfg(feature = "sim")]
+    /// # #[cfg(sward_sim)]
     /// sward::sim::check(|sim| {
     ///     sward::sleep(std::time::Duration::from_secs(3600));
     ///     assert!(sim.now().as_secs() >= 3600);

@@ -4,7 +4,7 @@
 //! Use it in tests of code that uses sward. The code stays as it is: the same `spawn`, `Mutex`, `select!`.
 //!
 //! ```
-//! # #[cfg(feature = "sim")]
+//! # #[cfg(sward_sim)]
 //! sward::sim::check(|_| {
 //!     let (sender, receiver) = sward::channel::bounded(1);
 //!     let producer = sward::spawn(move || (0..3).try_for_each(|i| sender.send(i)));

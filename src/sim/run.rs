@@ -14,11 +14,13 @@ use super::strategy::{Decided, Question, Search, Strategy, default_choice};
 use super::trace::{Event, NOBODY, Trace, What};
 use crate::base::clock::VirtualTime;
 use crate::base::local::thread_locals;
+use crate::base::sys::calls::{self, Context};
 use crate::coroutine::{Header, Id, lost_panics_here};
 use crate::inspect;
 use crate::sched::{Candidate, Ends, Passed, Phase, Shared, Simulation, capture_simulated};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::fmt;
 use std::ptr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -73,6 +75,8 @@ struct State {
     strategy: Box<dyn Strategy>,
     /// For the program: `Sim::random`, the order of `select!`.
     random: Random,
+    /// For the world.
+    world: Random,
     numbers: BTreeMap<Id, u32>,
     known: Vec<Known>,
     names: Vec<Box<str>>,
@@ -150,6 +154,7 @@ impl Run {
             state: RefCell::new(State {
                 strategy,
                 random: Random::new(seed, 3),
+                world: Random::new(seed, 4),
                 numbers: BTreeMap::new(),
                 known: Vec::new(),
                 names: Vec::new(),
@@ -193,18 +198,6 @@ impl Run {
     /// Its seed.
     pub(super) fn seed(&self) -> u64 {
         self.seed
-    }
-
-    /// How many nanoseconds have passed.
-    pub(super) fn now(&self) -> u64 {
-        self.time.nanos()
-    }
-
-    /// The host of the coroutine that runs; 0 if none does, or it is of no host.
-    #[allow(dead_code, reason = "the simulated world asks")]
-    pub(super) fn host(&self) -> u32 {
-        let current = self.current.get();
-        self.state.borrow().known.get(current as usize).map_or(0, |known| known.host)
     }
 
     /// A random number for the program.
@@ -286,6 +279,32 @@ impl Run {
         }
     }
 
+    /// Lets the world do what is due. Whether anything was.
+    fn advance_world(&self) -> bool {
+        let Some(world) = calls::world() else { return false };
+        let due = world.next_event().is_some_and(|at| at <= self.now());
+        if due {
+            world.advance(self.now());
+        }
+        due
+    }
+
+    /// When something happens next: a timer, or an event of the world.
+    fn next_event(&self, timer: Option<Instant>) -> Option<u64> {
+        let timer = timer.map(|at| self.time.nanos_of(at));
+        let event = calls::world().and_then(|world| world.next_event());
+        timer.into_iter().chain(event).min()
+    }
+
+    /// Moves the clock to that event.
+    fn pass_until(&self, at: u64) -> Passed {
+        self.steps.set(self.steps.get() + 1);
+        self.time.set(at);
+        self.note(NOBODY, What::Time);
+        self.advance_world();
+        Passed::Moved
+    }
+
     /// What the coroutines of the run wait for, in words. Called between two turns.
     fn waits(&self) -> String {
         // SAFETY: this is the worker's thread, between two turns.
@@ -351,6 +370,28 @@ impl Run {
     }
 }
 
+impl Context for Run {
+    fn now(&self) -> u64 {
+        self.time.nanos()
+    }
+
+    fn host(&self) -> u32 {
+        let current = self.current.get();
+        self.state.borrow().known.get(current as usize).map_or(0, |known| known.host)
+    }
+
+    fn random(&self) -> u64 {
+        self.state.borrow_mut().world.next()
+    }
+
+    fn trace(&self, event: fmt::Arguments<'_>) {
+        if self.phase.get() == Phase::Running {
+            let (at, text) = (self.time.nanos(), event.to_string());
+            self.state.borrow_mut().trace.add_text(at, self.current.get(), &text);
+        }
+    }
+}
+
 impl Simulation for Run {
     fn number_of(&self, id: Id) -> u32 {
         let mut state = self.state.borrow_mut();
@@ -370,7 +411,9 @@ impl Simulation for Run {
         if self.phase.get() == Phase::Running {
             self.time.set(self.now() + STEP);
         }
-        timer.is_some_and(|at| self.time.nanos_of(at) <= self.now())
+        let due = timer.is_some_and(|at| self.time.nanos_of(at) <= self.now());
+        // A call of the last turn may have made something ready, without an event.
+        due || self.advance_world() || calls::world().is_some()
     }
 
     fn choose(&self, runnable: &[Candidate]) -> Result<usize, Phase> {
@@ -433,12 +476,8 @@ impl Simulation for Run {
     fn pass_time(&self, timer: Option<Instant>) -> Passed {
         self.current.set(NOBODY);
         if self.phase.get() != Phase::Running {
-            return match timer {
-                Some(at) if self.steps.get() < CLOSING_STEPS => {
-                    self.steps.set(self.steps.get() + 1);
-                    self.time.set(self.time.nanos_of(at));
-                    Passed::Moved
-                }
+            return match self.next_event(timer) {
+                Some(at) if self.steps.get() < CLOSING_STEPS => self.pass_until(at),
                 _ => Passed::Enter(self.enter(Phase::Abandoned)),
             };
         }
@@ -450,13 +489,8 @@ impl Simulation for Run {
         if self.is_over() {
             return Passed::Enter(self.enter(Phase::Closing));
         }
-        match timer {
-            Some(at) => {
-                self.steps.set(self.steps.get() + 1);
-                self.time.set(self.time.nanos_of(at));
-                self.note(NOBODY, What::Time);
-                Passed::Moved
-            }
+        match self.next_event(timer) {
+            Some(at) => self.pass_until(at),
             None => {
                 let waits = self.waits();
                 self.fail(Failure::Deadlock { waits });

@@ -28,7 +28,6 @@ pub(super) enum What {
     /// Nothing could run, and the clock was moved to the event's time.
     Time,
     /// The world has done something, which the text of that number says.
-    #[allow(dead_code, reason = "the simulated world makes it")]
     World(u32),
 }
 
@@ -81,7 +80,6 @@ impl Trace {
     }
 
     /// Adds what the world has done.
-    #[allow(dead_code, reason = "the simulated world calls it")]
     pub(super) fn add_text(&mut self, at: u64, who: u32, text: &str) {
         text.bytes().for_each(|byte| self.mix(u64::from(byte)));
         let number = self.texts.len() as u32;

@@ -1,6 +1,8 @@
 //! `sward::sim`: programs with planted bugs, each found and replayed; programs without, in which nothing is
 //! found.
 
+#![cfg(target_os = "linux")]
+
 #[path = "../checked/mod.rs"]
 mod checked;
 

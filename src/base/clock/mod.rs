@@ -4,14 +4,14 @@
 //! only when the simulation says so. All code that compares a time with a deadline, or makes a deadline,
 //! reads it here. What measures how long something takes on the machine reads the system's clock.
 
-#[cfg(not(feature = "sim"))]
+#[cfg(not(sward_sim))]
 mod system;
-#[cfg(feature = "sim")]
+#[cfg(sward_sim)]
 mod virtual_time;
 
-#[cfg(not(feature = "sim"))]
+#[cfg(not(sward_sim))]
 pub(crate) use system::now;
-#[cfg(feature = "sim")]
+#[cfg(sward_sim)]
 pub(crate) use virtual_time::{VirtualTime, now};
 
 use std::time::{Duration, Instant};

@@ -14,12 +14,12 @@
 //!
 //! Without the feature this is an empty type whose questions have constant answers, so nothing is left of it.
 
-#[cfg(not(feature = "sim"))]
+#[cfg(not(sward_sim))]
 mod off;
-#[cfg(feature = "sim")]
+#[cfg(sward_sim)]
 mod on;
 
-#[cfg(not(feature = "sim"))]
+#[cfg(not(sward_sim))]
 pub(crate) use off::{Chosen, POSSIBLE, Passed, Simulated};
-#[cfg(feature = "sim")]
+#[cfg(sward_sim)]
 pub(crate) use on::{Candidate, Chosen, Ends, POSSIBLE, Passed, Simulated, Simulation};
