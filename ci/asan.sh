@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # AddressSanitizer over the tests of mobile homes and of what they rest on (thread-local storage, scheduler), and of
-# coroutines, cancellation, channels and locks. With mobile homes and in pinned mode. Needs a nightly toolchain for
+# coroutines, cancellation, channels, locks and files. With mobile homes and in pinned mode. Needs a nightly toolchain for
 # `-Zsanitizer`; the standard library is the toolchain's, without checks of its own. ThreadSanitizer is not for this
 # crate: it has to be told of each switch of stacks, and corosensei tells AddressSanitizer only.
 . "$(dirname "$0")/common.sh"
@@ -26,6 +26,8 @@ for homes in auto off; do
     # The skipped test limits the address space, of which AddressSanitizer reserves terabytes.
     within 900 "${cargo[@]}" --test homes --test task --test cancel --test channel --test sync -- \
         --skip a_coroutine_without_a_stack_is_reported
+    # Files by rings of io_uring, whose calls are cancelled at any time.
+    SWARD_IO_URING=1 within 900 "${cargo[@]}" --test io -- fs_ring
     # valgrind does not run this program.
     within 900 "${cargo[@]}" --lib -- storage:: sched:: --skip valgrind_is_refused
 done

@@ -10,14 +10,15 @@ use crate::sched::{
 };
 use std::io;
 
-/// Has the kernel do that, and parks meanwhile. Returns what the system call would; `None` if nothing was
-/// done and the caller has to make the call in another way: there is no ring, it is full, or the kernel does
-/// not do this with this file. A cancellation unwinds out of this, unless the call succeeds all the same.
+/// Has the kernel do that, and parks meanwhile. `pays` says whether that is faster than by the pool. Returns
+/// what the system call would; `None` if nothing was done and the caller has to make the call in another way:
+/// there is no ring, it is full, or the kernel does not do this with this file. A cancellation unwinds out of
+/// this, unless the call succeeds all the same.
 ///
 /// # Safety
 ///
 /// What the operation points to is borrowed by the caller, exclusively if the kernel writes to it.
-pub(super) unsafe fn by_ring(operation: &Operation) -> Option<io::Result<usize>> {
+pub(super) unsafe fn by_ring(operation: &Operation, pays: bool) -> Option<io::Result<usize>> {
     if !may_switch() {
         return None;
     }
@@ -25,7 +26,7 @@ pub(super) unsafe fn by_ring(operation: &Operation) -> Option<io::Result<usize>>
     consume_budget();
     // A cancelled caller starts nothing: its call might succeed, and so might the next one.
     checkpoint();
-    let ring = sched::ring()?;
+    let ring = sched::ring(pays)?;
     let mut call = None;
     let mut start = |ticket| {
         let mut batch = Batch::new();

@@ -1,4 +1,7 @@
-//! What a read of cached data has found.
+//! What a call has found that does not wait.
+
+use std::io;
+use std::os::fd::OwnedFd;
 
 /// What a read of cached data has found.
 #[cfg_attr(not(any(target_os = "linux", target_os = "android")), allow(dead_code))]
@@ -10,4 +13,26 @@ pub(crate) enum Cached {
     No,
     /// The system or the file system does not know such reads. Nothing was read.
     Unsupported,
+}
+
+/// What has a path.
+#[cfg_attr(not(target_os = "linux"), allow(dead_code))]
+#[derive(Debug)]
+pub(crate) enum Found {
+    Here(Handle<OwnedFd>),
+    /// Nothing has it. The error is that of any call.
+    Missing(io::Error),
+    /// Finding that out takes a wait, or the system cannot say.
+    No,
+}
+
+/// A descriptor, and what is known of its file.
+#[derive(Debug)]
+pub(crate) struct Handle<F> {
+    pub(crate) fd: F,
+    /// The number of the device that it is on, in 62 bits.
+    pub(crate) device: u64,
+    #[cfg_attr(not(target_os = "linux"), allow(dead_code))]
+    pub(crate) inode: u64,
+    pub(crate) is_file: bool,
 }

@@ -1,29 +1,40 @@
 //! Directories.
 
 use super::call::call;
+use super::in_place;
 use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::fmt;
 use std::fs::{FileType, Metadata};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, DirEntryExt};
+use std::os::unix::fs::{DirBuilderExt, DirEntryExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 /// How many entries one call on the pool fetches.
 const BATCH: usize = 64;
 
 /// The entries of a directory: [`std::fs::ReadDir`] for coroutines, made by [`read_dir`](super::read_dir).
-/// Parks once for 64 entries.
+/// Parks once for 64 entries, and not for the first ones: `read_dir` brings them along.
 pub struct ReadDir {
     /// What has not been fetched; `None` once all was.
     rest: Option<std::fs::ReadDir>,
-    fetched: VecDeque<io::Result<std::fs::DirEntry>>,
+    fetched: VecDeque<io::Result<DirEntry>>,
 }
 
 impl ReadDir {
-    pub(super) fn new(rest: std::fs::ReadDir) -> ReadDir {
-        ReadDir { rest: Some(rest), fetched: VecDeque::new() }
+    /// Parks.
+    pub(super) fn open(path: &Path) -> io::Result<ReadDir> {
+        let (rest, fetched) = call(|| {
+            let mut rest = std::fs::read_dir(path)?;
+            let fetched = fetch(&mut rest);
+            Ok((rest, fetched))
+        })?;
+        Ok(ReadDir { rest: (fetched.len() == BATCH).then_some(rest), fetched })
     }
+}
+
+fn fetch(rest: &mut std::fs::ReadDir) -> VecDeque<io::Result<DirEntry>> {
+    rest.take(BATCH).map(|entry| entry.map(DirEntry::new)).collect()
 }
 
 impl Iterator for ReadDir {
@@ -33,7 +44,7 @@ impl Iterator for ReadDir {
         if self.fetched.is_empty()
             && let Some(rest) = &mut self.rest
         {
-            match call(|| Ok(rest.take(BATCH).collect())) {
+            match call(|| Ok(fetch(rest))) {
                 Ok(fetched) => self.fetched = fetched,
                 Err(error) => return Some(Err(error)),
             }
@@ -41,7 +52,7 @@ impl Iterator for ReadDir {
                 self.rest = None;
             }
         }
-        self.fetched.pop_front().map(|entry| entry.map(DirEntry))
+        self.fetched.pop_front()
     }
 }
 
@@ -52,38 +63,50 @@ impl fmt::Debug for ReadDir {
 }
 
 /// An entry of a directory: [`std::fs::DirEntry`] for coroutines.
-pub struct DirEntry(std::fs::DirEntry);
+pub struct DirEntry {
+    std: std::fs::DirEntry,
+    file_type: Option<FileType>,
+}
 
 impl DirEntry {
+    /// Some file systems have to be asked for the type, so this waits.
+    fn new(std: std::fs::DirEntry) -> DirEntry {
+        DirEntry { file_type: std.file_type().ok(), std }
+    }
+
     /// The path of the entry: the directory's path, as given to `read_dir`, with the entry's name.
     pub fn path(&self) -> PathBuf {
-        self.0.path()
+        self.std.path()
     }
 
     /// The entry's name.
     pub fn file_name(&self) -> OsString {
-        self.0.file_name()
+        self.std.file_name()
     }
 
-    /// The metadata of the entry. Does not follow links. Parks.
+    /// The metadata of the entry. Does not follow links. Parks unless what it takes is cached.
     pub fn metadata(&self) -> io::Result<Metadata> {
-        call(|| self.0.metadata())
+        // By now its path may be that of another file, or of none.
+        match in_place::metadata(&self.std.path(), false) {
+            Some(Ok(metadata)) if metadata.ino() == self.std.ino() => Ok(metadata),
+            _ => call(|| self.std.metadata()),
+        }
     }
 
-    /// The type of the entry. Parks, since some file systems have to be asked.
+    /// The type of the entry. Parks only to repeat a call that has failed.
     pub fn file_type(&self) -> io::Result<FileType> {
-        call(|| self.0.file_type())
+        self.file_type.map_or_else(|| call(|| self.std.file_type()), Ok)
     }
 
     /// The inode number.
     pub fn ino(&self) -> u64 {
-        self.0.ino()
+        self.std.ino()
     }
 }
 
 impl fmt::Debug for DirEntry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        self.std.fmt(f)
     }
 }
 

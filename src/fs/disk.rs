@@ -7,9 +7,15 @@
 //! 2. *By the ring*, if the read names its offset: the coroutine parks while the kernel reads.
 //! 3. *By the pool.* The coroutine parks while another thread makes the call.
 //!
+//! Reads at the file's position do not use the ring. The kernel takes that position without the lock that
+//! `read` and `write` hold, so two calls at a time on one open file could get the same bytes.
+//!
+//! Writes and syncs go by the pool, unless a write bypasses the page cache or the settings say otherwise: in
+//! the ring the kernel would give them to threads of its own.
+//!
 //! A read in place copies at most [`MOST_IN_PLACE`] bytes, since nothing else runs on the worker meanwhile.
-//! It consumes the budget of the turn like any call that does not have to wait, so a coroutine that only
-//! reads cached data lets others go first.
+//! It consumes the budget of the turn like any call that does not have to wait, and more for many bytes. So a
+//! coroutine that only reads cached data lets others go first, after half a megabyte at the latest.
 //!
 //! On a plain thread each call is std's.
 
@@ -18,7 +24,7 @@ use super::cached::Cached;
 use super::call::call;
 use super::sys::{bypasses_cache, read_cached};
 use crate::ring::Operation;
-use crate::sched::{FileWay, consume_budget, count_file_call, may_switch};
+use crate::sched::{FileWay, consume_budget, consume_budget_of_copy, count_file_call, may_switch};
 use std::io::{self, IoSliceMut, Read};
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::FileExt;
@@ -43,6 +49,8 @@ pub(super) struct Disk {
     in_place: AtomicU8,
     /// Whether it has offsets, likewise.
     seekable: AtomicU8,
+    /// Whether it was opened with `O_DIRECT`, likewise.
+    direct: AtomicU8,
 }
 
 const UNKNOWN: u8 = 0;
@@ -51,7 +59,8 @@ const NO: u8 = 2;
 
 impl Disk {
     pub(super) fn new(file: std::fs::File) -> Disk {
-        Disk { file, in_place: AtomicU8::new(UNKNOWN), seekable: AtomicU8::new(UNKNOWN) }
+        let [in_place, seekable, direct] = [const { AtomicU8::new(UNKNOWN) }; 3];
+        Disk { file, in_place, seekable, direct }
     }
 
     pub(super) fn try_clone(&self) -> io::Result<Disk> {
@@ -83,7 +92,7 @@ impl Disk {
         let read = Operation::Read { fd, buf: buf.as_mut_ptr(), len, offset };
         if self.has_offset(offset) {
             // SAFETY: the buffer is exclusively borrowed.
-            if let Some(done) = unsafe { by_ring(&read) } {
+            if let Some(done) = unsafe { by_ring(&read, true) } {
                 return done;
             }
         }
@@ -96,7 +105,7 @@ impl Disk {
         let write = Operation::Write { fd, buf: buf.as_ptr(), len, offset };
         if self.has_offset(offset) {
             // SAFETY: the buffer is borrowed.
-            if let Some(done) = unsafe { by_ring(&write) } {
+            if let Some(done) = unsafe { by_ring(&write, self.bypasses_cache()) } {
                 return done;
             }
         }
@@ -106,7 +115,7 @@ impl Disk {
     /// Writes to the disk what the file holds; with `data_only` not all of its metadata.
     pub(super) fn sync(&self, data_only: bool) -> io::Result<()> {
         // SAFETY: it points to nothing.
-        match unsafe { by_ring(&Operation::Sync { fd: self.file.as_raw_fd(), data_only }) } {
+        match unsafe { by_ring(&Operation::Sync { fd: self.file.as_raw_fd(), data_only }, false) } {
             Some(done) => done.map(drop),
             None if data_only => call(|| self.file.sync_data()),
             None => call(|| self.file.sync_all()),
@@ -167,6 +176,17 @@ impl Disk {
         known == YES
     }
 
+    /// Whether reads and writes wait for the disk. The kernel then makes them by itself; others it gives to a
+    /// thread of its own, which is no faster than the pool.
+    fn bypasses_cache(&self) -> bool {
+        let mut known = self.direct.load(Ordering::Relaxed);
+        if known == UNKNOWN {
+            known = if bypasses_cache(self.file.as_fd()) { YES } else { NO };
+            self.direct.store(known, Ordering::Relaxed);
+        }
+        known == YES
+    }
+
     fn may_read_in_place(&self) -> bool {
         let known = match self.in_place.load(Ordering::Relaxed) {
             UNKNOWN => self.find_out(),
@@ -177,7 +197,7 @@ impl Disk {
 
     #[cold]
     fn find_out(&self) -> u8 {
-        let known = if bypasses_cache(self.file.as_fd()) { NO } else { YES };
+        let known = if self.bypasses_cache() { NO } else { YES };
         self.in_place.store(known, Ordering::Relaxed);
         known
     }
@@ -210,6 +230,7 @@ impl Disk {
         match read {
             Cached::Read(read) => {
                 count_file_call(FileWay::OnWorker);
+                consume_budget_of_copy(read);
                 Some(read)
             }
             Cached::No => None,

@@ -5,6 +5,7 @@
 
 use super::call::call;
 use super::disk::Disk;
+use super::in_place;
 use crate::base::clock;
 use crate::coroutine::WaitReason;
 use crate::descriptor::PipeEnd;
@@ -142,9 +143,13 @@ impl File {
         call(|| self.0.std().set_len(size))
     }
 
-    /// The metadata of the file: [`std::fs::File::metadata`]. Parks.
+    /// The metadata of the file: [`std::fs::File::metadata`]. Parks unless the file is on a local disk.
     pub fn metadata(&self) -> io::Result<Metadata> {
-        call(|| self.0.std().metadata())
+        let std = self.0.std();
+        match in_place::metadata_of(&std) {
+            Some(metadata) => Ok(metadata),
+            None => call(|| std.metadata()),
+        }
     }
 
     /// Another handle to the open file, with which it shares the position: [`std::fs::File::try_clone`].
@@ -186,6 +191,9 @@ impl File {
 pub struct OpenOptions {
     std: std::fs::OpenOptions,
     flags: libc::c_int,
+    /// Whether the file is opened to be read, and no other option was ever set.
+    reads: bool,
+    others: bool,
 }
 
 /// The first and the longest pause between two attempts to open a FIFO that has no reader.
@@ -196,6 +204,7 @@ macro_rules! options {
         $(#[$attribute])*
         pub fn $name(&mut self, $name: bool) -> &mut OpenOptions {
             self.std.$name($name);
+            self.others = true;
             self
         }
     )*};
@@ -205,12 +214,17 @@ impl OpenOptions {
     /// All options off.
     #[must_use]
     pub fn new() -> OpenOptions {
-        OpenOptions { std: std::fs::OpenOptions::new(), flags: 0 }
+        OpenOptions { std: std::fs::OpenOptions::new(), flags: 0, reads: false, others: false }
+    }
+
+    /// Sets whether the file can be read.
+    pub fn read(&mut self, read: bool) -> &mut OpenOptions {
+        self.std.read(read);
+        self.reads = read;
+        self
     }
 
     options! {
-        /// Sets whether the file can be read.
-        read
         /// Sets whether the file can be written.
         write
         /// Sets whether each write appends to the file.
@@ -223,7 +237,8 @@ impl OpenOptions {
         create_new
     }
 
-    /// Opens the file: [`std::fs::OpenOptions::open`]. Parks.
+    /// Opens the file: [`std::fs::OpenOptions::open`]. Parks, unless a regular file is opened only to be
+    /// read, and its path is cached.
     ///
     /// Opening a FIFO for writing waits until it has a reader. The kernel has no event for that, so the call
     /// tries again, every 50 ms at the latest. Opening a FIFO for reading returns at once, unlike std's; the
@@ -234,6 +249,12 @@ impl OpenOptions {
     /// The coroutine unwinds, and no file is left open.
     pub fn open(&self, path: impl AsRef<Path>) -> io::Result<File> {
         let path = path.as_ref();
+        if self.reads
+            && !self.others
+            && let Some(file) = in_place::open(path, self.flags)
+        {
+            return Ok(File(Kind::Disk(Disk::new(file?))));
+        }
         let (mut pause, longest) = PAUSE;
         loop {
             if let Some(kind) = call(|| self.attempt(path))? {

@@ -63,6 +63,13 @@
 //! fired, under `calls`; the caller takes its ticket back under `calls`. So no protocol between threads
 //! needs more than the locks, which are hardly ever contended: the owner's thread takes nearly all of them.
 //!
+//! # Which calls
+//!
+//! Reads and writes that go to the disk: the kernel starts them without a thread. What needs a file system's
+//! locks or its journal it gives to threads of its own, which is no faster than a thread of the pool:
+//! buffered writes, syncs, and all of `statx`, `unlinkat`, `renameat`, `mkdirat`, `fallocate` and `splice`.
+//! It opens a cached path at once, but so does a coroutine in place (`fs::in_place`), which need not park.
+//!
 //! # Rejected
 //!
 //! - *`IORING_SETUP_SINGLE_ISSUER` and `IORING_SETUP_DEFER_TASKRUN`*: only the worker's own thread could then

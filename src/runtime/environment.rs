@@ -2,6 +2,7 @@
 
 use super::homes::Homes;
 use crate::inspect::{WANT_SIGNAL, parse_signal};
+use crate::sched::RingUse;
 use crate::stack::{StackOverride, StackSize};
 use once_cell::sync::OnceCell;
 use std::io;
@@ -14,8 +15,8 @@ pub(super) struct Defaults {
     pub(super) workers: usize,
     pub(super) stack_size: StackSize,
     pub(super) checks: bool,
-    /// Whether files use io_uring.
-    pub(super) io_uring: bool,
+    /// Which calls on files use io_uring.
+    pub(super) io_uring: RingUse,
     pub(super) homes: Homes,
     pub(super) deadlocks: DeadlockWatch,
     pub(super) accounting: bool,
@@ -44,7 +45,11 @@ impl Defaults {
             let guard_size = variable("SWARD_GUARD_SIZE", parse_guard_size, WANT_GUARD)?.unwrap_or_default();
             let stack_size = StackSize::DEFAULT.with(stack_size).with(guard_size);
             let checks = variable("SWARD_CHECK", parse_switch, WANT_SWITCH)?.unwrap_or(false);
-            let io_uring = variable("SWARD_IO_URING", parse_switch, WANT_SWITCH)?.unwrap_or(false);
+            let io_uring = match variable("SWARD_IO_URING", parse_switch, WANT_SWITCH)? {
+                None => RingUse::WhatPays,
+                Some(true) => RingUse::Everything,
+                Some(false) => RingUse::Nothing,
+            };
             let homes = variable("SWARD_HOMES", Homes::parse, WANT_HOMES)?.unwrap_or_default();
             let deadlocks = variable("SWARD_DEADLOCKS", parse_deadlocks, WANT_DEADLOCKS)?;
             let deadlocks = deadlocks.unwrap_or(DeadlockWatch::Reports);

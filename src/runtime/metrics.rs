@@ -150,8 +150,9 @@ pub struct WorkerMetrics {
     /// How often a coroutine had to let others run first, since it had made 128 calls in a row that did not
     /// have to wait.
     pub budget_yields: u64,
-    /// How many reads of [files](crate::fs) its coroutines have made in place, since the data was cached.
-    pub file_reads_in_place: u64,
+    /// How many calls on [files](crate::fs) its coroutines have made in place, since all that they needed was
+    /// cached.
+    pub file_calls_in_place: u64,
     /// How many calls on [files](crate::fs) its coroutines have left to the pool for blocking calls.
     pub file_calls_by_pool: u64,
     /// How many calls on [files](crate::fs) the kernel has made for its coroutines in its ring.
@@ -206,7 +207,7 @@ impl WorkerMetrics {
             steals: counts.steals,
             helped: counts.helped,
             budget_yields: counts.budget_yields,
-            file_reads_in_place: counts.file_calls[FileWay::OnWorker as usize],
+            file_calls_in_place: counts.file_calls[FileWay::OnWorker as usize],
             file_calls_by_pool: counts.file_calls[FileWay::Pool as usize],
             file_calls_by_ring: counts.file_calls[FileWay::Ring as usize],
             io_uring: IoUring::of(counts.ring),

@@ -132,10 +132,10 @@ pub(super) const WORKER: [WorkerMetric; 15] = [
         |w| w.budget_yields,
     ),
     (
-        "sward_worker_file_reads_in_place_total",
+        "sward_worker_file_calls_in_place_total",
         &Kind::Counter,
-        "Reads of files whose data was cached.",
-        |w| w.file_reads_in_place,
+        "Calls on files in place, since all they needed was cached.",
+        |w| w.file_calls_in_place,
     ),
     ("sward_worker_file_calls_by_pool_total", &Kind::Counter, "Calls on files left to the pool.", |w| {
         w.file_calls_by_pool

@@ -30,6 +30,12 @@ thread_locals! {
         left.replace(left.get().saturating_sub(1)) == 0
     }, destroyed: false;
 
+    /// Counts what a call has cost beyond an ordinary one.
+    pub(super) fn count_more(calls: u32) = |turn| {
+        let left = &turn.calls_left;
+        left.set(left.get().saturating_sub(calls));
+    }, destroyed: ();
+
     /// Begins a new budget.
     pub(super) fn refill() = |turn| turn.calls_left.set(BUDGET), destroyed: ();
 

@@ -15,12 +15,22 @@ pub(crate) struct Config {
     pub(crate) homes: usize,
     /// The length of a turn from which on it counts as a stall.
     pub(crate) stall: Duration,
-    /// Whether files use io_uring.
-    pub(crate) io_uring: bool,
+    /// Which calls on files use io_uring.
+    pub(crate) io_uring: RingUse,
     /// Whether waits are checked.
     pub(crate) checks: bool,
     /// Whether it only serves what is seen of the other runtimes. Then it is not seen itself.
     pub(crate) observer: bool,
+}
+
+/// Which calls on files use io_uring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RingUse {
+    Nothing,
+    /// What is faster than by the pool.
+    WhatPays,
+    /// What the kernel would hand to threads of its own as well.
+    Everything,
 }
 
 /// The phases of a runtime's life.

@@ -1,7 +1,7 @@
 //! What the calling thread is to the scheduler: its worker, the coroutine that runs on it, and what belongs
 //! to that coroutine alone.
 
-use super::config::Phase;
+use super::config::{Phase, RingUse};
 use super::registry::runtimes;
 use super::remote::FileWay;
 use super::shared::{Remote, Shared};
@@ -99,11 +99,15 @@ pub(crate) fn count_file_call(way: FileWay) {
     with(|worker| worker.remote().note_file_call(way));
 }
 
-/// The ring of this thread's worker; `None` on a plain thread, and where the system or the settings refuse
-/// it.
-pub(crate) fn ring() -> Option<Arc<Ring>> {
+/// The ring of this thread's worker, for a call that is faster in it or not; `None` on a plain thread, and
+/// where the system or the settings refuse it.
+pub(crate) fn ring(pays: bool) -> Option<Arc<Ring>> {
     with(|worker| {
-        let wanted = worker.shared().config().io_uring;
+        let wanted = match worker.shared().config().io_uring {
+            RingUse::Nothing => false,
+            RingUse::WhatPays => pays,
+            RingUse::Everything => true,
+        };
         wanted.then(|| worker.remote().ring.open(&worker.remote().shard)).flatten()
     })
     .flatten()

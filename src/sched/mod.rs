@@ -92,7 +92,7 @@ pub(crate) use capture::{
 };
 pub(crate) use captured::{Captured, CapturedRuntime, CapturedWorker, Detail, State, WorkerState};
 pub(crate) use checks::prepare as prepare_checks;
-pub(crate) use config::{Config, Phase};
+pub(crate) use config::{Config, Phase, RingUse};
 pub(crate) use current::{
     blocks_worker, cancelled, cancelling, count_file_call, current_coroutine, current_runtime, is_worker_of,
     is_worker_of_runtime, join_shard, join_some_shard, limit, may_switch, on_worker, random, ring,
@@ -120,9 +120,9 @@ pub(crate) use start::{add_spare_worker, start_worker};
 pub(crate) use threads::AbortOnPanic;
 pub(crate) use unwinding::{Blocks, can_never_end, elapsed, refusal};
 pub(crate) use wait::{
-    Cancel, Ended, Wait, Woken, budget_is_used_up, caught, consume_budget, consume_budget_of_file, set,
-    set_for_good, sleep_until, wait, wait_at, wait_for, wait_for_event, wait_in, wait_in_ring, wait_masked,
-    with_ticket, yield_now,
+    Cancel, Ended, Wait, Woken, budget_is_used_up, caught, consume_budget, consume_budget_of_copy,
+    consume_budget_of_file, set, set_for_good, sleep_until, wait, wait_at, wait_for, wait_for_event, wait_in,
+    wait_in_ring, wait_masked, with_ticket, yield_now,
 };
 
 pub(crate) use worker_ring::RingState;

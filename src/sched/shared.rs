@@ -464,7 +464,7 @@ mod tests {
             stall: Duration::from_millis(20),
             migrate: true,
             homes: 0,
-            io_uring: false,
+            io_uring: crate::sched::RingUse::Nothing,
             checks: false,
             observer: false,
             thread_name: "added".to_owned(),

@@ -543,6 +543,16 @@ pub(crate) fn consume_budget() {
     }
 }
 
+/// Counts the bytes that a call has copied, since a copy of a few KiB takes as long as an ordinary call. The
+/// next call yields if they have used up the budget.
+#[inline]
+pub(crate) fn consume_budget_of_copy(bytes: usize) {
+    const BYTES_OF_A_CALL: usize = 4 << 10;
+    if bytes > BYTES_OF_A_CALL {
+        budget::count_more(u32::try_from(bytes / BYTES_OF_A_CALL).unwrap_or(u32::MAX));
+    }
+}
+
 /// As [`consume_budget`], for an operation on a file: where a wait would fail, this does.
 #[inline]
 pub(crate) fn consume_budget_of_file() -> io::Result<()> {

@@ -15,7 +15,7 @@ fn pattern(len: usize) -> Vec<u8> {
 fn calls(metrics: &Metrics) -> (u64, u64) {
     let workers = &metrics.workers;
     (
-        workers.iter().map(|worker| worker.file_reads_in_place).sum(),
+        workers.iter().map(|worker| worker.file_calls_in_place).sum(),
         workers.iter().map(|worker| worker.file_calls_by_pool).sum(),
     )
 }

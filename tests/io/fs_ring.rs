@@ -1,5 +1,6 @@
-//! Calls that the kernel makes while the coroutine is parked. Each test holds with the ring and without; the
-//! last one runs them again with the ring, where the system has one.
+//! Calls that the kernel makes while the coroutine is parked. Each test holds with the ring and without, and
+//! with one whose submissions fail (`--cfg sward_ring_faults`). The last one runs them again with the ring
+//! for all calls that it knows, and without.
 
 use crate::common::{Folder, LONG, Random, in_runtime, text, two_workers};
 use std::io::{Read, Write};
@@ -301,12 +302,34 @@ fn the_metrics_say_how_calls_were_made() {
         let by_ring: u64 = workers.iter().map(|worker| worker.file_calls_by_ring).sum();
         let by_pool: u64 = workers.iter().map(|worker| worker.file_calls_by_pool).sum();
         assert!(by_ring + by_pool >= 100, "{by_ring} and {by_pool}");
-        let works = workers.iter().any(|worker| worker.io_uring == IoUring::Works);
-        assert!(by_ring == 0 || works, "{by_ring}");
-        println!("ring: {works}");
-        if std::env::var("SWARD_IO_URING").as_deref() == Ok("0") {
-            assert!(by_ring == 0 && workers.iter().all(|worker| worker.io_uring == IoUring::Unused));
+        let used = workers.iter().any(|worker| worker.io_uring != IoUring::Unused);
+        assert!(by_ring == 0 || used, "{by_ring}");
+        // Writes do not use it unless that is asked for.
+        if std::env::var("SWARD_IO_URING").as_deref() != Ok("1") {
+            assert!(by_ring == 0 && !used, "{by_ring}");
         }
+    });
+}
+
+/// Reads that wait for the disk are the ring's by default, if the system has one.
+#[test]
+fn reads_from_the_disk_use_the_ring() {
+    in_runtime(|| {
+        let folder = Folder::new();
+        let file = blocks(&folder);
+        let mut buffer = Buffer([0; BLOCK]);
+        file.read_exact_at(&mut buffer.0, 0).unwrap();
+        let workers = metrics().expect("inside of a runtime").workers;
+        let by_ring: u64 = workers.iter().map(|worker| worker.file_calls_by_ring).sum();
+        let works = workers.iter().any(|worker| worker.io_uring == IoUring::Works);
+        let off = std::env::var("SWARD_IO_URING").as_deref() == Ok("0");
+        // A kernel that may not use its cache has to read the disk.
+        let direct = OpenOptions::new().read(true).custom_flags(direct()).open(folder.at("blocks")).is_ok();
+        if cfg!(sward_ring_faults) || !direct {
+            return;
+        }
+        assert_eq!(by_ring > 0, works, "a ring that works is used");
+        assert!(!(off && works));
     });
 }
 

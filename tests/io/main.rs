@@ -10,6 +10,7 @@ mod copy;
 mod fs;
 mod fs_cached;
 mod fs_fifo;
+mod fs_in_place;
 mod fs_lock;
 mod fs_ring;
 mod pipe;

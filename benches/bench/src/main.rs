@@ -4,8 +4,8 @@
 //! each on every installed peer, each time in a new process (`child.rs`: this program with hidden arguments,
 //! or the Go program). The results become tables (`report.rs`, `markdown.rs`), JSON that can be read again
 //! (`json.rs`), plots (`plot.rs`), and a comparison with bounds (`bounds.rs`). Below are the workloads
-//! (`micro/`, `net/`) and the peers' names for things (`peers/`). `seeds/` and `files/` are programs of their own
-//! in this one, with reports of their own (`suite/`).
+//! (`micro/`, `net/`) and the peers' names for things (`peers/`). `seeds/` and `files/` are programs of their
+//! own in this one, with reports of their own (`suite/`).
 
 mod bounds;
 mod catalogue;

@@ -99,7 +99,7 @@ struct Params {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Entry {
-    opcode: u8,
+    pub(super) opcode: u8,
     flags: u8,
     priority: u16,
     fd: i32,

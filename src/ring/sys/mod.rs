@@ -17,12 +17,16 @@
 //! `push`, `submit` and `take_back` are called by one thread at a time, and so is `next_completion`. The two
 //! groups do not exclude each other.
 
+#[cfg(all(target_os = "linux", sward_ring_faults, not(any(loom, miri))))]
+mod faulty;
 #[cfg(all(target_os = "linux", not(any(loom, miri))))]
 mod linux;
 #[cfg(not(all(target_os = "linux", not(any(loom, miri)))))]
 mod none;
 
-#[cfg(all(target_os = "linux", not(any(loom, miri))))]
+#[cfg(all(target_os = "linux", sward_ring_faults, not(any(loom, miri))))]
+pub(crate) use faulty::{Entry, Kernel};
+#[cfg(all(target_os = "linux", not(any(sward_ring_faults, loom, miri))))]
 pub(crate) use linux::{Entry, Kernel};
 #[cfg(not(all(target_os = "linux", not(any(loom, miri)))))]
 pub(crate) use none::{Entry, Kernel};

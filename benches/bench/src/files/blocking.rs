@@ -1,5 +1,5 @@
-//! The work as code that blocks, on threads or coroutines. Names differ by what makes the calls: std, `sward::fs`, or
-//! std inside of `sward::blocking`.
+//! The work as code that blocks, on threads or coroutines. The variants differ by what makes the calls: std,
+//! `sward::fs`, or std inside of `sward::blocking`.
 
 use super::data::{
     self, Aligned, CACHED, PAGE, PAGES_TO_WRITE, PIECE, SMALL_FILES, TREE, WRITERS, check, check_all,
@@ -27,6 +27,8 @@ trait Calls: 'static {
     fn read(path: &Path) -> io::Result<Vec<u8>>;
     /// Opens, reads to the end, closes.
     fn open_and_read(path: &Path) -> io::Result<Vec<u8>>;
+    fn metadata(path: &Path) -> io::Result<Metadata>;
+    fn rename(from: &Path, to: &Path) -> io::Result<()>;
     fn list(path: &Path) -> io::Result<Vec<(PathBuf, Metadata)>>;
 }
 
@@ -57,6 +59,14 @@ macro_rules! calls_as_in_std {
                 let mut bytes = Vec::with_capacity(2 * data::SMALL);
                 $($fs)::+::File::open(path)?.read_to_end(&mut bytes)?;
                 Ok(bytes)
+            }
+
+            fn metadata(path: &Path) -> io::Result<Metadata> {
+                $($fs)::+::metadata(path)
+            }
+
+            fn rename(from: &Path, to: &Path) -> io::Result<()> {
+                $($fs)::+::rename(from, to)
             }
 
             fn list(path: &Path) -> io::Result<Vec<(PathBuf, Metadata)>> {
@@ -123,6 +133,14 @@ impl Calls for OnPool {
         Ok(bytes)
     }
 
+    fn metadata(path: &Path) -> io::Result<Metadata> {
+        pool(|| std::fs::metadata(path))
+    }
+
+    fn rename(from: &Path, to: &Path) -> io::Result<()> {
+        pool(|| std::fs::rename(from, to))
+    }
+
     fn list(path: &Path) -> io::Result<Vec<(PathBuf, Metadata)>> {
         let entries = pool(|| std::fs::read_dir(path)?.collect::<io::Result<Vec<_>>>())?;
         entries.into_iter().map(|entry| Ok((entry.path(), pool(|| entry.metadata())?))).collect()
@@ -173,6 +191,24 @@ fn share<C: Calls>(job: &Job, task: u64) -> io::Result<u64> {
                 let bytes = if job.work == Work::ReadPath { C::read(&path) } else { C::open_and_read(&path) };
                 check_small(&bytes?, op % SMALL_FILES)?;
                 Ok(1)
+            })
+            .sum(),
+        Work::Stat => ops
+            .map(|op| match C::metadata(&data.small(op % SMALL_FILES))?.len() {
+                len if len == data::SMALL as u64 => Ok(1),
+                len => Err(io::Error::other(format!("a small file has {len} bytes"))),
+            })
+            .sum(),
+        Work::Open => ops.map(|op| C::open(&data.small(op % SMALL_FILES), 0).map(|_| 1)).sum(),
+        // Both renamings of a file are one task's.
+        Work::Rename => (task..job.ops / 2)
+            .step_by(job.tasks as usize)
+            .map(|file| {
+                for op in [2 * file, 2 * file + 1] {
+                    let (from, to) = data.names(op);
+                    C::rename(&from, &to)?;
+                }
+                Ok(2)
             })
             .sum(),
         Work::Walk => ops.map(|op| walk::<C>(&data.tree(op % TREE[0]))).sum(),

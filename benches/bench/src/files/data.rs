@@ -15,7 +15,8 @@ pub const CACHED: u64 = (32 << 20) / PAGE as u64;
 /// The pages of a file to write to.
 pub const PAGES_TO_WRITE: u64 = 256;
 pub const WRITERS: u64 = 16;
-pub const SMALL_FILES: u64 = 1_000;
+/// A power of two, so that each is one task's.
+pub const SMALL_FILES: u64 = 1 << 10;
 pub const SMALL: usize = 2048;
 /// Directories in the tree, directories in each, and files in each of these.
 pub const TREE: [u64; 3] = [16, 8, 16];
@@ -136,6 +137,13 @@ impl Data {
         self.folder.join("small").join(number.to_string())
     }
 
+    /// The two names of a file that is renamed, the present one first.
+    pub fn names(&self, op: u64) -> (PathBuf, PathBuf) {
+        let number = op / 2 % SMALL_FILES;
+        let names = (self.small(number), self.folder.join("moved").join(number.to_string()));
+        if op.is_multiple_of(2) { names } else { (names.1, names.0) }
+    }
+
     pub fn tree(&self, outer: u64) -> PathBuf {
         self.folder.join("tree").join(outer.to_string())
     }
@@ -169,7 +177,8 @@ impl Data {
                 };
                 Ok(())
             }
-            Work::ReadPath | Work::OpenRead => {
+            Work::ReadPath | Work::OpenRead | Work::Stat | Work::Open | Work::Rename => {
+                fs::create_dir_all(self.folder.join("moved"))?;
                 (0..SMALL_FILES).try_for_each(|number| check_small(&fs::read(self.small(number))?, number))
             }
             Work::Sync | Work::Walk => Ok(()),

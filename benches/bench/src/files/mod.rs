@@ -1,14 +1,15 @@
-//! `sward-bench files`: what reads, writes, small files and directories cost by each way that sward has, beside
-//! plain threads, tokio and fio's io_uring engine, and whether a worker is blocked meanwhile.
+//! `sward-bench files`: what reads, writes, small files and directories cost by each way that sward has,
+//! beside plain threads, tokio and fio's io_uring engine, and whether a worker is blocked meanwhile.
 //! `docs/PERFORMANCE.md` has the results.
 //!
-//! `data.rs` makes the files, with contents that can be checked. Each sample is a new process: `blocking.rs` for
-//! code that blocks, `tokio.rs` for tokio, `fio.rs` for fio.
+//! `data.rs` makes the files, with contents that can be checked. Each sample is a new process: `blocking.rs`
+//! for code that blocks, `tokio.rs` for tokio, `fio.rs` for fio.
 
 mod blocking;
 mod data;
 mod fio;
 mod tokio;
+mod uring;
 
 use crate::child::{Runner, Sample};
 use crate::suite::grid::{Grid, Part, Shape, Unit, missing, not_here};
@@ -24,7 +25,7 @@ pub const FILES: Suite = Suite {
     name: "files",
     about: "Files by each way that sward has, beside threads, tokio and fio. The files are in TMPDIR, which should
 be on a disk.",
-    parts: &["cached", "uncached", "sync", "small", "walk", "ticker"],
+    parts: &["cached", "uncached", "sync", "small", "walk", "paths", "ticker"],
     measure,
 };
 
@@ -43,17 +44,26 @@ pub enum Work {
     ReadPath,
     /// Opens a small file, reads it to its end, closes it.
     OpenRead,
+    /// Asks for the metadata of a small file.
+    Stat,
+    /// Opens a small file and closes it.
+    Open,
+    /// Gives a small file another name, or its own one back.
+    Rename,
     /// Lists a directory, with the metadata of its entries, and those below it.
     Walk,
 }
 
-const WORKS: [(Work, &str); 7] = [
+const WORKS: [(Work, &str); 10] = [
     (Work::Cached, "cached"),
     (Work::Direct, "direct"),
     (Work::Buffered, "buffered"),
     (Work::Sync, "sync"),
     (Work::ReadPath, "read-path"),
     (Work::OpenRead, "open-read"),
+    (Work::Stat, "stat"),
+    (Work::Open, "open"),
+    (Work::Rename, "rename"),
     (Work::Walk, "walk"),
 ];
 
@@ -130,7 +140,7 @@ impl Clock {
 }
 
 /// The variants: name in the report, name for the child, and `SWARD_IO_URING`.
-const VARIANTS: [(&str, &str, &str); 8] = [
+const VARIANTS: [(&str, &str, &str); 9] = [
     (THREADS, "threads", "0"),
     (PLAIN, "sward-plain", "0"),
     (BLOCKING, "sward-blocking", "0"),
@@ -139,6 +149,7 @@ const VARIANTS: [(&str, &str, &str); 8] = [
     (TOKIO, "tokio", "0"),
     (TOKIO_BLOCKING, "tokio-blocking", "0"),
     (FIO, "fio", "0"),
+    (URING, "uring", "0"),
 ];
 const THREADS: &str = "threads: plain calls";
 const PLAIN: &str = "sward: std's calls";
@@ -148,6 +159,7 @@ const RING: &str = "sward::fs, with the ring";
 const TOKIO: &str = "tokio::fs";
 const TOKIO_BLOCKING: &str = "tokio: `spawn_blocking`";
 const FIO: &str = "fio: io_uring";
+const URING: &str = "io_uring, without a runtime";
 
 /// Why a variant does not do that work.
 fn skips(variant: &str, job: &Job) -> Option<&'static str> {
@@ -155,12 +167,15 @@ fn skips(variant: &str, job: &Job) -> Option<&'static str> {
         ("fio", _) if job.ticks => Some("it has no other tasks"),
         ("fio", Work::Direct | Work::Buffered) => None,
         ("fio", _) => Some("only random reads are compared with it"),
+        ("uring", Work::Stat | Work::Open | Work::Rename) => None,
+        ("uring", _) => Some("only calls by paths are compared with it"),
         // Its worst gap is the question there.
         ("sward-plain", _) if !job.ticks => Some("it blocks its worker; `ticker` shows that"),
         ("tokio", Work::Direct) => Some("it reads into buffers of its own, which are not aligned"),
-        ("tokio-blocking", Work::ReadPath | Work::OpenRead | Work::Walk) => {
-            Some("tokio::fs does just that for a path")
-        }
+        (
+            "tokio-blocking",
+            Work::ReadPath | Work::OpenRead | Work::Stat | Work::Open | Work::Rename | Work::Walk,
+        ) => Some("tokio::fs does just that for a path"),
         _ => None,
     }
 }
@@ -169,8 +184,8 @@ fn wrong(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, what.to_owned())
 }
 
-/// `read-files VARIANT WORK TASKS OPS TICKS FOLDER WORKERS`: the child. It prints time and processor time for each
-/// operation, and how late the ticks were.
+/// `read-files VARIANT WORK TASKS OPS TICKS FOLDER WORKERS`: the child. It prints time and processor time for
+/// each operation, and how late the ticks were.
 pub fn child(arguments: &[String]) -> io::Result<()> {
     let [variant, work, tasks, ops, ticks, folder, workers] = arguments else {
         return Err(wrong("read-files wants seven arguments"));
@@ -182,6 +197,7 @@ pub fn child(arguments: &[String]) -> io::Result<()> {
     let workers = number(workers)? as usize;
     job.data.prepare(work)?;
     let sample = match variant.as_str() {
+        "uring" => uring::run(&job)?,
         "tokio" => tokio::run(job, workers, false)?,
         "tokio-blocking" => tokio::run(job, workers, true)?,
         _ => blocking::run(variant, job, workers).ok_or_else(|| wrong("no such variant"))??,
@@ -203,7 +219,7 @@ struct Table {
     claims: &'static [(&'static str, &'static str, usize)],
 }
 
-const TABLES: [Table; 6] = [
+const TABLES: [Table; 7] = [
     Table {
         part: "cached",
         title: "64 KiB that are in memory: {} for each read",
@@ -270,6 +286,31 @@ const TABLES: [Table; 6] = [
             (TOKIO, POOL, 0),
             (TOKIO, POOL, 1),
             (POOL, RING, 0),
+        ],
+    },
+    Table {
+        part: "paths",
+        title: "Calls by paths that are in memory: {} for each",
+        columns: &[
+            ("metadata, 1", Work::Stat, 1, 40_000),
+            ("metadata, 16", Work::Stat, 16, 40_000),
+            ("open and close, 1", Work::Open, 1, 40_000),
+            ("open and close, 16", Work::Open, 16, 40_000),
+            ("rename, 1", Work::Rename, 1, 10_000),
+            ("rename, 16", Work::Rename, 16, 20_000),
+        ],
+        ticks: false,
+        claims: &[
+            (POOL, THREADS, 0),
+            (POOL, THREADS, 2),
+            (BLOCKING, URING, 0),
+            (BLOCKING, URING, 1),
+            (BLOCKING, URING, 2),
+            (BLOCKING, URING, 3),
+            (BLOCKING, URING, 4),
+            (BLOCKING, URING, 5),
+            (TOKIO, POOL, 0),
+            (TOKIO, POOL, 2),
         ],
     },
     Table {

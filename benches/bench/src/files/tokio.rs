@@ -77,6 +77,29 @@ async fn share(job: &Job, task: u64) -> io::Result<u64> {
                 count += 1;
             }
         }
+        Work::Stat => {
+            for op in ops {
+                if fs::metadata(data.small(op % SMALL_FILES)).await?.len() != data::SMALL as u64 {
+                    return Err(io::Error::other("a small file has another length"));
+                }
+                count += 1;
+            }
+        }
+        Work::Open => {
+            for op in ops {
+                drop(fs::File::open(data.small(op % SMALL_FILES)).await?);
+                count += 1;
+            }
+        }
+        Work::Rename => {
+            for file in (task..job.ops / 2).step_by(job.tasks as usize) {
+                for op in [2 * file, 2 * file + 1] {
+                    let (from, to) = data.names(op);
+                    fs::rename(from, to).await?;
+                    count += 1;
+                }
+            }
+        }
         Work::Walk => {
             for op in ops {
                 count += walk(data.tree(op % TREE[0])).await?;
@@ -144,7 +167,7 @@ async fn share_by_blocking(job: &Job, task: u64) -> io::Result<u64> {
                 count += 1;
             }
         }
-        Work::ReadPath | Work::OpenRead | Work::Walk => {
+        Work::ReadPath | Work::OpenRead | Work::Stat | Work::Open | Work::Rename | Work::Walk => {
             return Err(io::Error::other("that is what tokio::fs does"));
         }
     }
