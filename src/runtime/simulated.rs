@@ -35,7 +35,7 @@ impl SimulatedRuntime {
             thread_name: "sward-sim".to_owned(),
             migrate: false,
             stall: Duration::from_secs(1),
-            io_uring: false,
+            io_uring: crate::sched::RingUse::Nothing,
             checks: defaults.checks,
             homes: 0,
             observer: true,
