@@ -3,6 +3,7 @@
 //! The system's resolver can only block. Literal addresses are parsed here and do not need it. In a
 //! coroutine, names are looked up on the pool for blocking calls.
 
+use crate::base::sys::calls;
 use crate::blocking;
 use crate::coroutine::WaitReason;
 use std::io;
@@ -68,7 +69,7 @@ impl ToSocketAddrs for (&str, u16) {
         let (host, port) = *self;
         match host.parse::<IpAddr>() {
             Ok(ip) => Ok(vec![SocketAddr::new(ip, port)].into_iter()),
-            Err(_) => look_up((host, port)),
+            Err(_) => look_up(host, port, (host, port)),
         }
     }
 }
@@ -85,7 +86,11 @@ impl ToSocketAddrs for str {
     fn to_socket_addrs(&self) -> io::Result<Self::Iter> {
         match self.parse() {
             Ok(address) => Ok(vec![address].into_iter()),
-            Err(_) => look_up(self),
+            Err(_) => {
+                let parts = self.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse().ok()?)));
+                let (host, port) = parts.unwrap_or(("", 0));
+                look_up(host, port, self)
+            }
         }
     }
 }
@@ -111,10 +116,14 @@ impl<T: ToSocketAddrs + ?Sized> ToSocketAddrs for &T {
     }
 }
 
-fn look_up<N>(name: N) -> io::Result<vec::IntoIter<SocketAddr>>
+/// Looks the host up: `name` is how std takes it together with the port.
+fn look_up<N>(host: &str, port: u16, name: N) -> io::Result<vec::IntoIter<SocketAddr>>
 where
     N: std::net::ToSocketAddrs<Iter = vec::IntoIter<SocketAddr>> + Send,
 {
+    if let Some(found) = calls::addresses_of(host) {
+        return found.map(|ips| ips.into_iter().map(|ip| (ip, port).into()).collect::<Vec<_>>().into_iter());
+    }
     blocking::run(WaitReason::Resolve, move || std::net::ToSocketAddrs::to_socket_addrs(&name))?
 }
 

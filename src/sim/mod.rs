@@ -4,8 +4,7 @@
 //! Use it in tests of code that uses sward. The code stays as it is: the same `spawn`, `Mutex`, `select!`.
 //!
 //! ```
-//! # #[cfg(sward_sim)]
-//! sward::sim::check(|_| {
+//! # //! sward::sim::check(|_| {
 //!     let (sender, receiver) = sward::channel::bounded(1);
 //!     let producer = sward::spawn(move || (0..3).try_for_each(|i| sender.send(i)));
 //!     assert_eq!(receiver.iter().sum::<i32>(), 3);
@@ -51,17 +50,22 @@
 // Rank 11. `random`, `trace`, `strategy`, `failure`: parts. `run`: one run. `minimise`: smaller schedules.
 // `settings`, `runner`: a check. `handle`: what the program sees.
 
+mod control;
 mod failure;
 mod handle;
 mod minimise;
+mod network;
 mod random;
 mod run;
 mod runner;
 mod settings;
 mod strategy;
 mod trace;
+mod world;
 
+pub use control::{SystemFaults, inject_faults};
 pub use handle::Sim;
+pub use network::Link;
 pub use runner::{Failed, Passed};
 pub use settings::{Check, Strategy};
 

@@ -12,6 +12,7 @@ use super::failure::Failure;
 use super::random::Random;
 use super::strategy::{Decided, Question, Search, Strategy, default_choice};
 use super::trace::{Event, NOBODY, Trace, What};
+use super::world::RunWorld;
 use crate::base::clock::VirtualTime;
 use crate::base::local::thread_locals;
 use crate::base::sys::calls::{self, Context};
@@ -62,6 +63,8 @@ pub(super) struct Run {
     /// Steps when the first coroutine ended.
     ended: Cell<Option<u64>>,
     lost_panics: u64,
+    /// What answers the program's system calls, while the run lasts.
+    world: RefCell<Option<Rc<RunWorld>>>,
 }
 
 /// A coroutine of the run.
@@ -171,7 +174,19 @@ impl Run {
             steps: Cell::new(0),
             ended: Cell::new(None),
             lost_panics: lost_panics_here(),
+            world: RefCell::new(None),
         }
+    }
+
+    /// The world that answers the program's system calls; `None` lets it go.
+    pub(super) fn set_world(&self, world: Option<Rc<RunWorld>>) {
+        let former = self.world.replace(world);
+        drop(former);
+    }
+
+    /// That world.
+    pub(super) fn world(&self) -> Rc<RunWorld> {
+        self.world.borrow().clone().expect("the run has not ended")
     }
 
     /// The first coroutine was made. It is number 0.
@@ -413,7 +428,7 @@ impl Simulation for Run {
         }
         let due = timer.is_some_and(|at| self.time.nanos_of(at) <= self.now());
         // A call of the last turn may have made something ready, without an event.
-        due || self.advance_world() || calls::world().is_some()
+        due || self.advance_world() || calls::world().is_some_and(|world| world.has_news())
     }
 
     fn choose(&self, runnable: &[Candidate]) -> Result<usize, Phase> {

@@ -7,8 +7,10 @@ use super::run::{Entered, Limits, Outcome, Run};
 use super::settings::{Check, Strategy};
 use super::strategy::{self, Decided, Exhaustive, Pct, RandomWalk, Replay, Search};
 use super::trace::InWords;
+use super::world::{self, RunWorld};
 use crate::base::clock::VirtualTime;
 use crate::base::local::thread_locals;
+use crate::base::sys::calls::Context;
 use crate::coroutine::Site;
 use crate::runtime::SimulatedRuntime;
 use crate::task::JoinError;
@@ -297,8 +299,13 @@ fn simulate(seed: u64, chooses: &Chooses, limits: &Limits, f: Program<'_>) -> Ou
         SimulatedRuntime::new().unwrap_or_else(|error| panic!("sward::sim: no runtime for a run: {error}"));
     let run = Rc::new(Run::new(seed, limits.clone(), strategy, time, runtime.shared()));
     let _entered = Entered::new(&run);
+    let world = Rc::new(RunWorld::new(Rc::clone(&run) as Rc<dyn Context>));
+    let entered_world = world::enter(&world);
+    run.set_world(Some(world));
     let simulation = Rc::clone(&run);
     let result = runtime.run(simulation, f.site, |first| run.begin(first), || (f.f)(&Sim::new()));
+    run.set_world(None);
+    drop(entered_world);
     let mut outcome = run.end();
     outcome.search = search.map(|search| search.borrow().clone());
     match result {

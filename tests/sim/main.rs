@@ -7,5 +7,6 @@
 mod checked;
 
 mod bugs;
+mod network;
 mod sound;
 mod time;

@@ -5,6 +5,8 @@ use super::faults;
 use super::kernel;
 use super::world::{Answer, Call, OutValue, world};
 use libc::{c_int, c_void, iovec, msghdr, sockaddr, socklen_t, ssize_t};
+use std::io;
+use std::net::IpAddr;
 use std::os::fd::RawFd;
 use std::ptr;
 use std::slice;
@@ -15,6 +17,11 @@ pub(crate) fn closing(fd: RawFd) {
         Some(world) => world.closing(fd),
         None => faults::closing(fd),
     }
+}
+
+/// The addresses of the host with that name; `None` if the system has to be asked.
+pub(crate) fn addresses_of(name: &str) -> Option<io::Result<Vec<IpAddr>>> {
+    world().map(|world| world.addresses_of(name))
 }
 
 fn ask(call: &mut Call<'_>) -> Answer {

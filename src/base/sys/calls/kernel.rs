@@ -1,7 +1,5 @@
 //! The kernel's calls.
 
-use std::os::fd::RawFd;
-
 #[cfg(all(any(target_os = "linux", target_os = "android"), target_pointer_width = "64"))]
 pub(crate) use super::direct::{recv, send};
 #[cfg(not(all(any(target_os = "linux", target_os = "android"), target_pointer_width = "64")))]
@@ -17,7 +15,3 @@ pub(crate) use libc::{
     bind, connect, getpeername, getsockname, getsockopt, listen, read, readv, recvfrom, recvmsg, sendmsg,
     sendto, setsockopt, shutdown, write, writev,
 };
-
-/// The number is about to be closed. The kernel need not be told.
-#[inline(always)]
-pub(crate) fn closing(_fd: RawFd) {}

@@ -18,6 +18,8 @@ mod epoll;
 #[cfg(sward_sim)]
 mod faults;
 mod kernel;
+#[cfg(not(sward_sim))]
+mod unasked;
 #[cfg(sward_sim)]
 mod world;
 
@@ -27,5 +29,9 @@ pub(crate) use asked::*;
 pub(crate) use faults::{Faults, set_faults};
 #[cfg(not(sward_sim))]
 pub(crate) use kernel::*;
+#[cfg(not(sward_sim))]
+pub(crate) use unasked::{addresses_of, closing};
 #[cfg(sward_sim)]
-pub(crate) use world::{Answer, Call, Context, Entered, OutValue, World, enter, world};
+pub(crate) use world::{
+    Answer, Call, Context, Entered, OutValue, World, enter, gather, scatter, total, world,
+};

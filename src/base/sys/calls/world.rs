@@ -10,7 +10,9 @@
 use crate::base::local::thread_locals;
 use std::cell::Cell;
 use std::fmt;
+use std::io;
 use std::marker::PhantomData;
+use std::net::IpAddr;
 use std::os::fd::RawFd;
 use std::ptr;
 
@@ -22,8 +24,14 @@ pub(crate) trait World {
     /// The number is about to be closed.
     fn closing(&self, fd: RawFd);
 
+    /// The addresses of the host with that name.
+    fn addresses_of(&self, name: &str) -> io::Result<Vec<IpAddr>>;
+
     /// When something happens next, if anything does.
     fn next_event(&self) -> Option<u64>;
+
+    /// Whether a poller has something to report that it was not asked for so far.
+    fn has_news(&self) -> bool;
 
     /// It is `now`: does everything that is due. What became ready is reported by the next wait of a poller.
     fn advance(&self, now: u64);
@@ -66,6 +74,12 @@ pub(crate) struct OutValue {
 }
 
 impl OutValue {
+    /// How many bytes it has room for.
+    pub(crate) fn room(&self) -> usize {
+        // SAFETY: as the type says.
+        unsafe { *self.len as usize }
+    }
+
     /// Writes the value, cut off where the room ends.
     pub(crate) fn put(&mut self, value: &[u8]) {
         // SAFETY: as the type says; the wrappers of the calls pass on what their own callers promise.
@@ -79,6 +93,7 @@ impl OutValue {
 
 /// A system call with its arguments. Buffers are those of the caller, and valid until the call is answered.
 #[derive(Debug)]
+#[allow(dead_code, reason = "a call is described whole, whatever a world makes of it")]
 pub(crate) enum Call<'a> {
     Socket { family: libc::c_int, kind: libc::c_int },
     SocketPair { family: libc::c_int, kind: libc::c_int, fds: &'a mut [libc::c_int; 2] },
