@@ -27,9 +27,9 @@ impl Sim {
         self.network(&[host], |_, hosts| super::network::address_of(hosts[0]))
     }
 
-    /// Cuts the link between two hosts. What is sent, and what is under way, does not arrive. Connections stay,
-    /// and send again once the link is [mended](Self::heal); a connection whose bytes do not get through for
-    /// fifteen minutes fails with `TimedOut`.
+    /// Cuts the link between two hosts. What is sent, and what is under way, does not arrive. Connections
+    /// stay, and send again once the link is [mended](Self::heal); a connection whose bytes do not get
+    /// through for fifteen minutes fails with `TimedOut`.
     pub fn partition(&self, a: &str, b: &str) {
         self.network(&[a, b], |network, hosts| network.partition(hosts[0], hosts[1]));
     }
@@ -107,9 +107,11 @@ pub struct SystemFaults {
     pub interrupted: f64,
 }
 
-/// Makes about one in `rate` system calls of the whole process fail, or transfer less, on the real system: errors
-/// that the kernel may return at any time, and that the crate handles by itself (`EINTR`, `EAGAIN`, errors of
-/// `accept`, short counts where they say nothing). The seed decides which calls. A rate of zero ends it. The same as
+/// Makes about one in `rate` system calls of the whole process fail, or transfer less, on the real system:
+/// errors that the kernel may return at any time, and that the crate handles by itself (`EINTR`, `EAGAIN`,
+/// errors of
+/// `accept`, short counts where they say nothing). The seed decides which calls. A rate of zero ends it.
+/// The same as
 /// `SWARD_FAULTS=seed:rate` in the environment. It does not concern simulations.
 pub fn inject_faults(seed: u64, rate: u32) {
     set_faults(Faults { seed, rate, all: false });

@@ -1,9 +1,9 @@
 //! The world of a simulation: it answers the system calls of sockets from a network in memory.
 //!
-//! A socket has a descriptor as a placeholder: an empty file in memory. So ownership, `close` and numbers stay
-//! what they are, and a call that goes around the seam (`base/sys/calls`) meets that file. The world knows a
-//! placeholder by its number, and checks its inode with each call. So a duplicate is known as well, and another
-//! file with the number of a socket that is gone is not taken for it.
+//! A socket has a descriptor as a placeholder: an empty file in memory. So ownership, `close` and numbers
+//! stay what they are, and a call that goes around the seam (`base/sys/calls`) meets that file. The world
+//! knows a placeholder by its number, and checks its inode with each call. So a duplicate is known as well,
+//! and another file with the number of a socket that is gone is not taken for it.
 //!
 //! A descriptor that is none of the world's (a pipe, a socket pair, a signal's) is left to the kernel, and so
 //! is the rest of what a poller waits for.
@@ -104,7 +104,8 @@ impl RunWorld {
         std::iter::once(0).chain(state.names.values().copied()).collect()
     }
 
-    /// The host crashes. This comes before its coroutines end: what their destructors do has no effect any more.
+    /// The host crashes. This comes before its coroutines end: what their destructors do has no effect any
+    /// more.
     pub(super) fn crash(&self, host: HostId) {
         self.network().crash(host);
     }
@@ -454,7 +455,8 @@ impl State {
         if count == 0 { Answer::Kernel } else { Answer::Is(count as isize) }
     }
 
-    /// Answers for the sockets of the network. If all entries are such, or one is ready, the kernel is not asked.
+    /// Answers for the sockets of the network. If all entries are such, or one is ready, the kernel is not
+    /// asked.
     fn poll(&mut self, entries: &mut [libc::pollfd]) -> Answer {
         let (mut ready, mut own) = (0, 0);
         for entry in entries.iter_mut().filter(|entry| entry.fd >= 0) {

@@ -144,8 +144,8 @@ impl Network {
         self.links.get(&pair(from, to)).unwrap_or(&self.default_link)
     }
 
-    /// When a packet of that length arrives that is sent now; whether the link loses it, duplicates it, or resets
-    /// its connection. Within a host a packet takes a microsecond, and none is lost.
+    /// When a packet of that length arrives that is sent now; whether the link loses it, duplicates it, or
+    /// resets its connection. Within a host a packet takes a microsecond, and none is lost.
     pub(super) fn send_through(&mut self, from: HostId, to: HostId, len: usize) -> Way {
         if from == to {
             return Way { arrival: self.now + 1_000, lost: false, duplicate: false, reset: false };

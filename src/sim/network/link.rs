@@ -42,8 +42,8 @@ impl Link {
         }
     }
 
-    /// Sets how long data is under way: anything between the two, with equal probability. Datagrams overtake each
-    /// other; the bytes of a stream do not.
+    /// Sets how long data is under way: anything between the two, with equal probability. Datagrams
+    /// overtake each other; the bytes of a stream do not.
     pub fn latency(mut self, least: Duration, most: Duration) -> Link {
         self.latency = (least, most);
         self

@@ -1,6 +1,6 @@
-//! A network in memory: hosts, links, TCP, UDP and Unix sockets. It is a state machine: calls change its state, and
-//! [`Network::advance`] does what is due at a time. It knows no runtime, no descriptor and no clock, and the same
-//! seed with the same calls gives the same network.
+//! A network in memory: hosts, links, TCP, UDP and Unix sockets. It is a state machine: calls change its
+//! state, and [`Network::advance`] does what is due at a time. It knows no runtime, no descriptor and no
+//! clock, and the same seed with the same calls gives the same network.
 //!
 //! - [`types`]: hosts, addresses, sockets, and what is under way.
 //! - [`random`]: its generator. [`link`]: how a link behaves.

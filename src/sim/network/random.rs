@@ -1,4 +1,5 @@
-//! The generator of a simulated network: a network is made from one number, and repeats itself for the same one.
+//! The generator of a simulated network: a network is made from one number, and repeats itself for the same
+//! one.
 
 use std::time::Duration;
 

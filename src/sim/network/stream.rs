@@ -1,15 +1,16 @@
 //! Streams: listeners, connects, and connections with their bytes.
 //!
-//! A connection has two ends, which know each other by number. What an end sends is an event for the other, after
-//! a time that its link decides, and never before what was sent earlier. A packet that does not get through (a
-//! loss, a partition, a host that is down) is held, and everything after it with it, until it is sent again.
+//! A connection has two ends, which know each other by number. What an end sends is an event for the other,
+//! after a time that its link decides, and never before what was sent earlier. A packet that does not get
+//! through (a loss, a partition, a host that is down) is held, and everything after it with it, until it is
+//! sent again.
 //!
 //! *Room.* A send takes what fits into `Settings::buffer`, less what the other end has not read. A read gives
 //! room back, once the news of it has arrived. So a reader that is slow stops its writer, as TCP does.
 //!
-//! *A short count says something.* A read that returns less than it was asked for has emptied the inbox, and a
-//! write that takes less has filled the room; the caller relies on it. So what arrives is cut into packets by
-//! chance, and the room may shrink by chance, but a call takes all that there is.
+//! *A short count says something.* A read that returns less than it was asked for has emptied the inbox,
+//! and a write that takes less has filled the room; the caller relies on it. So what arrives is cut into
+//! packets by chance, and the room may shrink by chance, but a call takes all that there is.
 
 use super::engine::{Network, RETRANSMIT};
 use super::random::nanos;
@@ -293,8 +294,8 @@ impl Network {
             return Err(libc::EPIPE);
         }
         let free = buffer.saturating_sub(stream.outstanding);
-        // The kernel, too, takes less than there is room for at times. What was sent keeps giving room back, so
-        // the caller is told of it; with nothing outstanding nothing would.
+        // The kernel, too, takes less than there is room for at times. What was sent keeps giving room
+        // back, so the caller is told of it; with nothing outstanding nothing would.
         let room =
             if less && stream.outstanding > 0 && free > 1 { 1 + (part % free as u64) as usize } else { free };
         let count = bytes.len().min(room);
@@ -315,7 +316,7 @@ impl Network {
         Ok(count)
     }
 
-    /// Sends a packet to the other end, which takes it in after those that were sent before.
+    /// Sends a packet to the other end, which takes it in after the packets that were sent before.
     fn send_packet(&mut self, from: SocketId, packet: Packet) {
         let Some(socket) = self.sockets.get_mut(&from) else { return };
         let number = socket.stream.next;
