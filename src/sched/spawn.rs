@@ -95,7 +95,7 @@ impl Spawn {
                     instruments::note_spawn(worker.shared(), handle.header());
                 }
                 if simulated::POSSIBLE {
-                    worker.simulated.spawned(handle.header());
+                    worker.simulated.spawned(header);
                 }
                 worker.push_unstarted(header);
                 handle
@@ -110,7 +110,7 @@ impl Spawn {
                     instruments::note_spawn(&shared, handle.header());
                 }
                 if simulated::POSSIBLE {
-                    current::with(|worker| worker.simulated.spawned(handle.header()));
+                    current::with(|worker| worker.simulated.spawned(header));
                 }
                 shared.inject_from_outside(Runnable(header.cast()));
                 handle

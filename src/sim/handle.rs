@@ -33,7 +33,6 @@ impl Sim {
     /// How much simulated time has passed since the run began. Does not park.
     ///
     /// ```
-    /// # #[cfg(sward_sim)]
     /// sward::sim::check(|sim| {
     ///     sward::sleep(std::time::Duration::from_secs(3600));
     ///     assert!(sim.now().as_secs() >= 3600);

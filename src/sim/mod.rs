@@ -4,7 +4,7 @@
 //! Use it in tests of code that uses sward. The code stays as it is: the same `spawn`, `Mutex`, `select!`.
 //!
 //! ```
-//! # //! sward::sim::check(|_| {
+//! sward::sim::check(|_| {
 //!     let (sender, receiver) = sward::channel::bounded(1);
 //!     let producer = sward::spawn(move || (0..3).try_for_each(|i| sender.send(i)));
 //!     assert_eq!(receiver.iter().sum::<i32>(), 3);
@@ -53,6 +53,8 @@
 mod control;
 mod failure;
 mod handle;
+mod hosts;
+mod libc_overrides;
 mod minimise;
 mod network;
 mod random;
@@ -65,6 +67,9 @@ mod world;
 
 pub use control::{SystemFaults, inject_faults};
 pub use handle::Sim;
+pub use libc_overrides::override_libc;
+#[doc(hidden)]
+pub use libc_overrides::{__clock_gettime, __getrandom, timespec};
 pub use network::Link;
 pub use runner::{Failed, Passed};
 pub use settings::{Check, Strategy};

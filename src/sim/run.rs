@@ -9,6 +9,7 @@
 //! ```
 
 use super::failure::Failure;
+use super::hosts::Body;
 use super::random::Random;
 use super::strategy::{Decided, Question, Search, Strategy, default_choice};
 use super::trace::{Event, NOBODY, Trace, What};
@@ -16,17 +17,19 @@ use super::world::RunWorld;
 use crate::base::clock::VirtualTime;
 use crate::base::local::thread_locals;
 use crate::base::sys::calls::{self, Context};
-use crate::coroutine::{Header, Id, lost_panics_here};
+use crate::coroutine::{Batch, Header, Id, lost_panics_here};
 use crate::inspect;
 use crate::sched::{Candidate, Ends, Passed, Phase, Shared, Simulation, capture_simulated};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::fmt;
-use std::ptr;
+use std::ptr::{self, NonNull};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+/// When runs begin, in nanoseconds since 1970.
+const YEAR_2000: u64 = 946_684_800_000_000_000;
 /// By how much the clock moves with each step.
 const STEP: u64 = 1_000;
 /// How many steps coroutines have to unwind.
@@ -63,6 +66,8 @@ pub(super) struct Run {
     /// Steps when the first coroutine ended.
     ended: Cell<Option<u64>>,
     lost_panics: u64,
+    /// The host for which a coroutine is spawned, if that is not the spawner's.
+    spawning_for: Cell<Option<u32>>,
     /// What answers the program's system calls, while the run lasts.
     world: RefCell<Option<Rc<RunWorld>>>,
 }
@@ -71,7 +76,19 @@ pub(super) struct Run {
 struct Known {
     id: Id,
     host: u32,
-    alive: bool,
+    /// Until it has ended.
+    alive: Option<NonNull<Header>>,
+    /// Whether its host has crashed while it lived.
+    crashed: bool,
+}
+
+/// A host of the run.
+struct Host {
+    name: Box<str>,
+    body: Body,
+    crashed: bool,
+    /// By how many nanoseconds its clock is ahead.
+    skew: i64,
 }
 
 struct State {
@@ -82,6 +99,8 @@ struct State {
     world: Random,
     numbers: BTreeMap<Id, u32>,
     known: Vec<Known>,
+    /// Host n is at n - 1.
+    hosts: Vec<Host>,
     names: Vec<Box<str>>,
     trace: Trace,
     decisions: Vec<Decided>,
@@ -160,6 +179,7 @@ impl Run {
                 world: Random::new(seed, 4),
                 numbers: BTreeMap::new(),
                 known: Vec::new(),
+                hosts: Vec::new(),
                 names: Vec::new(),
                 trace: Trace::default(),
                 decisions: Vec::new(),
@@ -174,6 +194,7 @@ impl Run {
             steps: Cell::new(0),
             ended: Cell::new(None),
             lost_panics: lost_panics_here(),
+            spawning_for: Cell::new(None),
             world: RefCell::new(None),
         }
     }
@@ -193,8 +214,89 @@ impl Run {
     pub(super) fn begin(&self, id: Id) {
         let mut state = self.state.borrow_mut();
         state.numbers.insert(id, 0);
-        state.known.push(Known { id, host: 0, alive: true });
+        state.known.push(Known { id, host: 0, alive: None, crashed: false });
         state.names.push("#0 \"main\"".into());
+    }
+
+    // Hosts. They are numbered from 1.
+
+    /// A new host.
+    pub(super) fn add_host(&self, name: &str, body: Body) -> u32 {
+        let mut state = self.state.borrow_mut();
+        state.hosts.push(Host { name: name.into(), body, crashed: false, skew: 0 });
+        state.hosts.len() as u32
+    }
+
+    /// The host of that name.
+    pub(super) fn host_named(&self, name: &str) -> Option<u32> {
+        let state = self.state.borrow();
+        state.hosts.iter().position(|host| *host.name == *name).map(|place| place as u32 + 1)
+    }
+
+    /// The host begins: its name and its closure.
+    pub(super) fn begin_host(&self, host: u32) -> (Box<str>, Body) {
+        let mut state = self.state.borrow_mut();
+        let host = &mut state.hosts[host as usize - 1];
+        host.crashed = false;
+        (host.name.clone(), Arc::clone(&host.body))
+    }
+
+    /// Calls the closure, which spawns a coroutine for that host.
+    pub(super) fn spawning_for<T>(&self, host: u32, f: impl FnOnce() -> T) -> T {
+        self.spawning_for.set(Some(host));
+        let spawned = f();
+        self.spawning_for.set(None);
+        spawned
+    }
+
+    /// Whether the host has crashed and was not started again.
+    pub(super) fn is_crashed(&self, host: u32) -> bool {
+        self.state.borrow().hosts[host as usize - 1].crashed
+    }
+
+    /// Whether any of its coroutines is alive.
+    pub(super) fn has_coroutines(&self, host: u32) -> bool {
+        self.state.borrow().known.iter().any(|known| known.host == host && known.alive.is_some())
+    }
+
+    /// Ends the waits of all of its coroutines, and lets them unwind before anything else runs.
+    pub(super) fn crash(&self, host: u32) {
+        let mut batch = Batch::new();
+        let mut state = self.state.borrow_mut();
+        state.hosts[host as usize - 1].crashed = true;
+        for known in state.known.iter_mut().filter(|known| known.host == host) {
+            if let Some(header) = known.alive {
+                known.crashed = true;
+                // SAFETY: it is alive until `leaves` says that it has ended, on this thread.
+                unsafe { Header::cancel_for_shutdown(header, &mut batch) };
+            }
+        }
+        drop(state);
+        batch.wake();
+    }
+
+    /// Sets the host's clock.
+    pub(super) fn set_skew(&self, host: u32, ahead: i64) {
+        self.state.borrow_mut().hosts[host as usize - 1].skew = ahead;
+    }
+
+    /// The time of day on the host of the coroutine that runs, in nanoseconds since 1970.
+    pub(super) fn system_nanos(&self) -> u64 {
+        let host = self.host();
+        let skew = match self.state.borrow().hosts.get((host as usize).wrapping_sub(1)) {
+            Some(host) => host.skew,
+            None => 0,
+        };
+        (YEAR_2000 + self.now()).saturating_add_signed(skew)
+    }
+
+    /// A coroutine of a crashed host among these.
+    fn crashed_among(&self, runnable: &[Candidate]) -> Option<usize> {
+        let state = self.state.borrow();
+        if state.hosts.is_empty() {
+            return None;
+        }
+        runnable.iter().position(|one| state.known[one.number as usize].crashed)
     }
 
     /// What is left of it.
@@ -372,7 +474,12 @@ impl Run {
         }
         let left: Vec<Id> = {
             let state = self.state.borrow();
-            state.known.iter().filter(|known| known.alive && known.host == 0).map(|known| known.id).collect()
+            state
+                .known
+                .iter()
+                .filter(|known| known.alive.is_some() && known.host == 0)
+                .map(|known| known.id)
+                .collect()
         };
         if left.is_empty() {
             return;
@@ -416,7 +523,7 @@ impl Simulation for Run {
         // Nobody has announced it: a thread that is no part of the simulation has made it.
         let number = state.known.len() as u32;
         state.numbers.insert(id, number);
-        state.known.push(Known { id, host: 0, alive: true });
+        state.known.push(Known { id, host: 0, alive: None, crashed: false });
         state.names.push(format!("#{number}").into());
         number
     }
@@ -446,6 +553,12 @@ impl Simulation for Run {
         if self.is_over() || late {
             return Err(self.enter(Phase::Closing));
         }
+        if let Some(place) = self.crashed_among(runnable) {
+            self.forced.set(None);
+            self.current.set(runnable[place].number);
+            self.note(runnable[place].number, What::Runs { of: 1 });
+            return Ok(place);
+        }
         let place = match self.forced.take() {
             Some(forced) => {
                 let place = runnable.iter().position(|candidate| candidate.number == forced);
@@ -465,7 +578,7 @@ impl Simulation for Run {
     }
 
     fn preempts(&self, current: Candidate, header: &Header, others: &[Candidate]) -> bool {
-        if self.is_over() {
+        if self.is_over() || self.state.borrow().known[current.number as usize].crashed {
             return false;
         }
         self.may_cancel(header, current.number);
@@ -518,18 +631,28 @@ impl Simulation for Run {
         (self.draw() >> 32) as u32
     }
 
-    fn spawned(&self, header: &Header) {
+    fn spawned(&self, this: NonNull<Header>) {
+        // SAFETY: it was just made.
+        let header = unsafe { this.as_ref() };
         let by = self.current.get();
         let number = self.number_of(header.id());
         let mut state = self.state.borrow_mut();
-        let host = state.known.get(by as usize).map_or(0, |known| known.host);
+        let spawner = state.known.get(by as usize);
+        let host = self.spawning_for.get().or(spawner.map(|known| known.host)).unwrap_or(0);
+        let crashed = self.spawning_for.get().is_none() && spawner.is_some_and(|known| known.crashed);
         state.known[number as usize].host = host;
+        state.known[number as usize].alive = Some(this);
+        state.known[number as usize].crashed = crashed;
         state.names[number as usize] = match header.name() {
             Some(name) => format!("#{number} {name:?}"),
             None => format!("#{number} ({})", header.site()),
         }
         .into();
         drop(state);
+        if crashed {
+            // It has no turn yet, so this only leaves the mark.
+            let _ = header.waiter.cancel_for_shutdown();
+        }
         self.note(number, What::Spawned { by });
     }
 
@@ -551,7 +674,7 @@ impl Simulation for Run {
             }
             Ends::Ended => {
                 self.note(who, What::Ends);
-                self.state.borrow_mut().known[who as usize].alive = false;
+                self.state.borrow_mut().known[who as usize].alive = None;
                 if who == 0 {
                     self.ended.set(Some(self.steps.get()));
                 }

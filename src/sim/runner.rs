@@ -2,6 +2,7 @@
 
 use super::failure::Failure;
 use super::handle::Sim;
+use super::libc_overrides::Entropy;
 use super::minimise::minimise;
 use super::run::{Entered, Limits, Outcome, Run};
 use super::settings::{Check, Strategy};
@@ -283,6 +284,7 @@ pub(super) fn once(seed: u64, chooses: &Chooses, limits: &Limits, quiet: bool, f
 }
 
 fn simulate(seed: u64, chooses: &Chooses, limits: &Limits, f: Program<'_>) -> Outcome {
+    let _entropy = Entropy::begin(seed);
     let time = VirtualTime::begin();
     let mut search = None;
     let strategy: Box<dyn strategy::Strategy> = match chooses.clone() {

@@ -37,7 +37,6 @@ pub enum Strategy {
 /// The settings of a check. [`check`](super::check) has the default ones.
 ///
 /// ```
-/// # #[cfg(sward_sim)]
 /// sward::sim::Check::new().runs(20).time_limit(std::time::Duration::from_secs(60)).run(|_| {
 ///     let timer = sward::spawn(|| sward::sleep(std::time::Duration::from_secs(30)));
 ///     timer.join().unwrap();

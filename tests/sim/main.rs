@@ -7,6 +7,7 @@
 mod checked;
 
 mod bugs;
+mod hosts;
 mod network;
 mod sound;
 mod time;

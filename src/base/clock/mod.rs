@@ -12,7 +12,7 @@ mod virtual_time;
 #[cfg(not(sward_sim))]
 pub(crate) use system::now;
 #[cfg(sward_sim)]
-pub(crate) use virtual_time::{VirtualTime, now};
+pub(crate) use virtual_time::{VirtualTime, now, virtual_nanos};
 
 use std::time::{Duration, Instant};
 

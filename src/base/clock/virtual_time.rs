@@ -32,6 +32,11 @@ pub(crate) fn now() -> Instant {
     }
 }
 
+/// How many nanoseconds have passed in the simulation that this thread runs, if it does.
+pub(crate) fn virtual_nanos() -> Option<u64> {
+    clock().map(|clock| clock.nanos)
+}
+
 /// While it lives, this thread's clock is that of a simulation, which begins at zero.
 pub(crate) struct VirtualTime {
     /// It belongs to its thread.
@@ -51,7 +56,7 @@ impl VirtualTime {
 
     /// How many nanoseconds have passed.
     pub(crate) fn nanos(&self) -> u64 {
-        clock().map_or(0, |clock| clock.nanos)
+        virtual_nanos().unwrap_or(0)
     }
 
     /// Moves the clock. It never goes back.

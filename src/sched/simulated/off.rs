@@ -5,6 +5,7 @@ use crate::sched::config::Phase;
 use crate::sched::run_queues::{Next, RunQueues};
 use crate::sched::runnable::Runnable;
 use crate::sched::shared::{Home, Remote, Shared};
+use std::ptr::NonNull;
 use std::time::Instant;
 
 /// Whether a worker can be simulated.
@@ -60,7 +61,7 @@ impl Simulated {
         0
     }
 
-    pub(crate) fn spawned(&self, _: &Header) {}
+    pub(crate) fn spawned(&self, _: NonNull<Header>) {}
 
     pub(crate) fn waits(&self, _: &Header, _masked: bool) {}
 

@@ -6,6 +6,7 @@ use crate::sched::run_queues::{Next, RunQueues};
 use crate::sched::runnable::Runnable;
 use crate::sched::shared::{Home, Remote, Shared};
 use std::cell::RefCell;
+use std::ptr::NonNull;
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -66,8 +67,8 @@ pub(crate) trait Simulation {
     /// A number for the program's own random choices, such as the order in which `select!` looks.
     fn random(&self) -> u32;
 
-    /// A coroutine was made.
-    fn spawned(&self, header: &Header);
+    /// A coroutine was made. It is alive until [`leaves`](Self::leaves) says that it has ended.
+    fn spawned(&self, header: NonNull<Header>);
 
     /// The turn of a coroutine ends, on the worker's stack. A wait that the simulation wants to end by a
     /// cancellation is cancelled here, unless it is masked.
@@ -188,7 +189,7 @@ impl Simulated {
     }
 
     /// A coroutine was made. On a worker that is not simulated this does nothing.
-    pub(crate) fn spawned(&self, header: &Header) {
+    pub(crate) fn spawned(&self, header: NonNull<Header>) {
         if let Some(inside) = &self.0 {
             inside.simulation.spawned(header);
         }
