@@ -185,7 +185,7 @@ impl<B: Body> Drop for Launched<B> {
 /// the record's wait.
 fn launch<B: Body>(activation: Activation<B>, why: Option<Why>) {
     let host = &activation.entry().host;
-    let (runtime, site) = (host.runtime(), host.site());
+    let (runtime, site, group) = (host.runtime(), host.site(), host.group);
     let spawn = if is_worker_of_runtime(runtime) {
         Spawn::on_this_worker().at(site)
     } else if let Some(shared) = runtime.upgrade() {
@@ -194,11 +194,12 @@ fn launch<B: Body>(activation: Activation<B>, why: Option<Why>) {
         return contain_panic(|| drop(activation));
     };
     let mut launched = Launched(Some(activation));
-    let handle = sched::spawn(spawn, move || {
+    let begin = move || {
         if let Some(activation) = launched.0.take() {
             activation.run(why);
         }
-    });
+    };
+    let handle = group.spawning(|| sched::spawn(spawn, begin));
     // SAFETY: this is the joining handle, and it is dropped here.
     unsafe { handle.detach() };
 }

@@ -21,7 +21,7 @@
 //! - [`schedule`]: where a woken coroutine is queued. [`spawn`](mod@spawn): how a coroutine is made and
 //!   queued.
 //! - [`blocked_threads`]: the threads that a wait blocks.
-//! - [`future_timer`]: the timers of futures.
+//! - [`future_timer`]: the timers of futures. [`group`]: the host of a coroutine, in a simulation.
 //! - [`cancel`], [`deadline`], [`unwinding`], [`checks`], [`thread_bound`]: what a wait has to observe:
 //!   time limits, a thread that unwinds, code that must not wait.
 //! - [`wait`](mod@wait): the waist, through which everything that blocks goes.
@@ -42,6 +42,7 @@ mod current;
 mod deadline;
 mod deques;
 mod future_timer;
+mod group;
 mod handover;
 mod hint;
 mod home;
@@ -100,6 +101,7 @@ pub(crate) use current::{
 };
 pub(crate) use deadline::deadline_of_file;
 pub(crate) use future_timer::FutureTimer;
+pub(crate) use group::Group;
 pub(crate) use hint::{hint_of_rest, hinted, take_hints, watch_hints};
 pub(crate) use instruments::{set_accounting, switch_recorder};
 pub(crate) use mobile::MAX_HOMES;

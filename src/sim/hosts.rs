@@ -3,6 +3,7 @@
 use super::handle::Sim;
 use super::run::Run;
 use crate::sched::{self, Spawn};
+use crate::time::sleep;
 use std::panic::Location;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -11,16 +12,14 @@ use std::time::{Duration, SystemTime};
 const LOOKS: usize = 10_000;
 const BETWEEN_LOOKS: Duration = Duration::from_millis(1);
 
-/// The closure of a host.
-pub(super) type Body = Arc<dyn Fn() + Send + Sync>;
-
-/// Hosts. A host is a closure with the coroutines that come from it. It has an address ([`Sim::address`]), and its
-/// name is resolved to that. It may crash and be restarted. Coroutines of hosts may outlive the check's closure.
+/// Hosts. A host is a closure with the coroutines that come from it. It has an address ([`Sim::address`]),
+/// and its name is resolved to that. It may crash and be restarted. Coroutines of hosts may outlive the
+/// check's closure.
 ///
 /// All methods that take the name of a host panic if there is none.
 impl Sim {
-    /// Adds a host and starts it: the closure runs as a coroutine of that host, and so does everything that it
-    /// spawns. Does not park. A panic of the closure is a failure of the run.
+    /// Adds a host and starts it: the closure runs as a coroutine of that host, and so does everything that
+    /// it spawns. Does not park. A panic of the closure is a failure of the run.
     ///
     /// ```
     /// use std::io::{Read, Write};
@@ -54,9 +53,9 @@ impl Sim {
         start(&run, host, Location::caller());
     }
 
-    /// Crashes a host, and parks until its coroutines have ended. From the beginning of the call nothing that they
-    /// do reaches the network. They unwind as at the end of a runtime, so that their destructors run; what these do
-    /// to memory that others share with the host is seen by them.
+    /// Crashes a host, and parks until its coroutines have ended. From the beginning of the call nothing that
+    /// they do reaches the network. They unwind as at the end of a runtime, so that their destructors run;
+    /// what these do to memory that others share with the host is seen by them.
     ///
     /// # Panics
     ///
@@ -74,13 +73,13 @@ impl Sim {
             if !run.has_coroutines(host) {
                 return;
             }
-            crate::sleep(BETWEEN_LOOKS);
+            sleep(BETWEEN_LOOKS);
         }
         panic!("sward::sim: a coroutine of the host {name:?} does not unwind");
     }
 
-    /// Starts a host's closure again, after a [crash](Self::crash) or when it has returned. A host that is up is
-    /// crashed first. Parks if it has to wait for that.
+    /// Starts a host's closure again, after a [crash](Self::crash) or when it has returned. A host that is up
+    /// is crashed first. Parks if it has to wait for that.
     #[track_caller]
     pub fn restart(&self, name: &str) {
         let site = Location::caller();
@@ -100,9 +99,9 @@ impl Sim {
         run.has_coroutines(host) && !run.is_crashed(host)
     }
 
-    /// Sets the host's clock ahead of the simulation's, or back, as [`system_time`](Self::system_time) reads it; and
-    /// `std::time::SystemTime::now`, where [`override_libc!`](crate::sim::override_libc) is in force. The clock of
-    /// timers and deadlines has no zero that hosts could have in common, so it stays as it is.
+    /// Sets the host's clock ahead of the simulation's, or back, as [`system_time`](Self::system_time) reads
+    /// it; and `std::time::SystemTime::now`, where [`override_libc!`](crate::sim::override_libc) is in force.
+    /// The clock of timers and deadlines has no zero that hosts could have in common, so it stays as it is.
     pub fn clock_skew(&self, name: &str, ahead_nanos: i64) {
         let run = self.run();
         run.set_skew(named(&run, name), ahead_nanos);

@@ -1,9 +1,9 @@
-//! What replaces two functions of the C library in a test program, so that code that reads the clock or asks for
-//! random bytes behaves the same in each run: `std::time::{Instant, SystemTime}`, hash seeds, the crates of the
-//! family of `getrandom`.
+//! What replaces two functions of the C library in a test program, so that code that reads the clock or asks
+//! for random bytes behaves the same in each run: `std::time::{Instant, SystemTime}`, hash seeds, the crates
+//! of the family of `getrandom`.
 //!
-//! A thread that simulates gets the simulation's time, and bytes that depend on the seed. Any other thread gets
-//! what the kernel says.
+//! A thread that simulates gets the simulation's time, and bytes that depend on the seed. Any other thread
+//! gets what the kernel says.
 
 use super::random::Random;
 use super::run;
@@ -43,13 +43,13 @@ impl Drop for Entropy {
     }
 }
 
-/// Replaces `clock_gettime` and `getrandom` in a test program. Write it once, in the crate of the test, outside of
-/// all functions.
+/// Replaces `clock_gettime` and `getrandom` in a test program. Write it once, in the crate of the test,
+/// outside of all functions.
 ///
-/// Then `std::time::Instant::now`, `SystemTime::now`, the order of a `HashMap`, and all random numbers that come
-/// from the system are the same in each run of a seed. It has no effect on threads that run no simulation, but for a
-/// system call with each reading of the clock. Code that makes the system calls itself, without the C library, is
-/// not reached.
+/// Then `std::time::Instant::now`, `SystemTime::now`, the order of a `HashMap`, and all random numbers that
+/// come from the system are the same in each run of a seed. It has no effect on threads that run no
+/// simulation, but for a system call with each reading of the clock. Code that makes the system calls itself,
+/// without the C library, is not reached.
 ///
 /// ```
 /// sward::sim::override_libc!();

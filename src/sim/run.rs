@@ -9,7 +9,6 @@
 //! ```
 
 use super::failure::Failure;
-use super::hosts::Body;
 use super::random::Random;
 use super::strategy::{Decided, Question, Search, Strategy, default_choice};
 use super::trace::{Event, NOBODY, Trace, What};
@@ -81,6 +80,9 @@ struct Known {
     /// Whether its host has crashed while it lived.
     crashed: bool,
 }
+
+/// The closure of a host.
+pub(super) type Body = Arc<dyn Fn() + Send + Sync>;
 
 /// A host of the run.
 struct Host {
@@ -629,6 +631,14 @@ impl Simulation for Run {
 
     fn random(&self) -> u32 {
         (self.draw() >> 32) as u32
+    }
+
+    fn group(&self) -> u32 {
+        self.host()
+    }
+
+    fn spawns_for(&self, group: Option<u32>) {
+        self.spawning_for.set(group);
     }
 
     fn spawned(&self, this: NonNull<Header>) {

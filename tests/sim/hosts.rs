@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime};
-use sward::net::{TcpListener, TcpStream};
+use sward::net::{Conn, Next, ServeOptions, TcpListener, TcpStream, serve};
 use sward::sim::Check;
 use sward::{sleep, spawn};
 
@@ -113,5 +113,34 @@ fn a_host_has_a_clock_of_its_own() {
         assert_eq!(theirs, same);
         let behind = in_test.duration_since(theirs).unwrap();
         assert!(behind > Duration::from_secs(3598) && behind <= Duration::from_secs(3600), "{behind:?}");
+    });
+}
+
+/// The coroutines of a server's connections, which the poller starts, are those of its host.
+#[test]
+fn the_connections_of_a_server_belong_to_its_host() {
+    Check::new().runs(20).run(|sim| {
+        let (seen, inside) = (Arc::new(AtomicUsize::new(0)), *sim);
+        let served = Arc::clone(&seen);
+        sim.host("late", move || {
+            let (listener, served) = (TcpListener::bind("0.0.0.0:80").unwrap(), Arc::clone(&served));
+            let serving = serve(listener, ServeOptions::new(), move |connection: &mut Conn| {
+                let behind = inside.now().as_nanos() as u64 + 946_684_800_000_000_000;
+                let clock = inside.system_time().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+                assert_eq!(behind - clock.as_nanos() as u64, 1_000_000);
+                served.fetch_add(1, Ordering::SeqCst);
+                connection.read_exact(&mut [0])?;
+                connection.write_all(b"x")?;
+                Ok(Next::Close)
+            });
+            serving.unwrap();
+        });
+        sim.clock_skew("late", -1_000_000);
+        sleep(Duration::from_millis(1));
+        let mut text = String::new();
+        let mut stream = TcpStream::connect("late:80").unwrap();
+        stream.write_all(b"?").unwrap();
+        stream.read_to_string(&mut text).unwrap();
+        assert_eq!((&text[..], seen.load(Ordering::SeqCst)), ("x", 1));
     });
 }

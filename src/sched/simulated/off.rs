@@ -69,6 +69,14 @@ impl Simulated {
 
     pub(crate) fn ends(&self, _: &Header) {}
 
+    pub(crate) fn group(&self) -> u32 {
+        0
+    }
+
+    pub(crate) fn begin_spawning_for(&self, _: u32) {}
+
+    pub(crate) fn end_spawning_for(&self) {}
+
     pub(crate) fn take_any(&self) -> Option<Runnable> {
         None
     }

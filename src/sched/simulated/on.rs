@@ -67,6 +67,12 @@ pub(crate) trait Simulation {
     /// A number for the program's own random choices, such as the order in which `select!` looks.
     fn random(&self) -> u32;
 
+    /// The group of the coroutine that runs.
+    fn group(&self) -> u32;
+
+    /// In which group coroutines are spawned; `None`: in that of their spawner.
+    fn spawns_for(&self, group: Option<u32>);
+
     /// A coroutine was made. It is alive until [`leaves`](Self::leaves) says that it has ended.
     fn spawned(&self, header: NonNull<Header>);
 
@@ -208,6 +214,25 @@ impl Simulated {
     /// The coroutine has ended.
     pub(crate) fn ends(&self, header: &Header) {
         self.inside().simulation.leaves(header, Ends::Ended, false);
+    }
+
+    /// The group of the coroutine that runs.
+    pub(crate) fn group(&self) -> u32 {
+        self.0.as_ref().map_or(0, |inside| inside.simulation.group())
+    }
+
+    /// What is spawned from here on is in that group.
+    pub(crate) fn begin_spawning_for(&self, group: u32) {
+        if let Some(inside) = &self.0 {
+            inside.simulation.spawns_for(Some(group));
+        }
+    }
+
+    /// What is spawned from here on is in the group of its spawner.
+    pub(crate) fn end_spawning_for(&self) {
+        if let Some(inside) = &self.0 {
+            inside.simulation.spawns_for(None);
+        }
     }
 
     /// Takes any item out of the set: for a worker that leaves.
