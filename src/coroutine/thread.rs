@@ -23,6 +23,22 @@
 //!                          `give_up`: the deadline has passed, and the thread fires its own ticket
 //! ```
 //!
+//! # A wait inside a wait
+//!
+//! The commit of a wait runs on the thread itself, after it has published the ticket, and it may run a user's
+//! code: what it wakes may be a future, whose waker is called. That code may wait as well. Its ticket would be
+//! of the same parker and epoch, and to fire it would end the outer wait, whose node stays in a list of a frame
+//! that ends. So a wait has a parker to itself ([`with_parker_to_wait`]):
+//!
+//! ```text
+//!  `waits` of the leased parker    the wait uses
+//!  false                           the leased parker, and sets `waits` until it has ended
+//!  true: a wait inside a wait      an idle parker, or a new one, which goes back when that wait has ended
+//! ```
+//!
+//! The same holds for a worker, whose parker serves the waits in the commits of its coroutines. What belongs
+//! to the thread (its token, its record) is always that of the leased parker.
+//!
 //! A cancellation never ends the wait of a plain thread: it parks with MASKED. If the deadline passes but
 //! `give_up` loses, another thread has fired the ticket. Then the thread waits on for that thread's `wake`,
 //! which would otherwise end its next wait.
@@ -35,7 +51,7 @@
 //! # Access
 //!
 //! - `waiter`: see `waiter.rs`. `woken`: under its lock, the thread and the one that wakes it.
-//! - `token`, `rounds`, `record`, `thread`: the thread that leases the parker.
+//! - `token`, `rounds`, `record`, `thread`, `waits`: the thread that leases the parker.
 //! - The token of `task::park` itself is shared with the thread's handles, which may outlive the thread. Then
 //!   the next thread that leases the parker gets a new token, to which no handle exists.
 //!
@@ -74,9 +90,11 @@ pub(crate) struct Parker {
     record: LocalRecord,
     /// The thread, unless its locals were destroyed before its first wait.
     thread: RefCell<Option<Thread>>,
+    /// Whether a wait of that thread uses the parker.
+    waits: Cell<bool>,
 }
 
-// SAFETY: `record`, `thread`, `token` and `rounds` are not Sync by themselves; only the thread that leases
+// SAFETY: `record`, `thread`, `token`, `rounds` and `waits` are not Sync by themselves; only the thread that leases
 // the parker uses them.
 unsafe impl Sync for Parker {}
 // SAFETY: as above; a parker that is not leased is not used.
@@ -107,7 +125,7 @@ impl Parker {
         self.thread.borrow().clone()
     }
 
-    /// The ticket for the thread's next wait.
+    /// The ticket for the wait that uses the parker.
     pub(crate) fn ticket(&'static self) -> Ticket {
         // SAFETY: parkers are never freed, and the pointer is made from the whole parker.
         unsafe { Waiter::ticket(NonNull::from(self).cast()) }
@@ -123,6 +141,7 @@ impl Parker {
             wake_up: parking_lot::Condvar::new(),
             record: LocalRecord::new(None, None, false),
             thread: RefCell::new(None),
+            waits: Cell::new(false),
         }
     }
 
@@ -175,6 +194,48 @@ pub(crate) fn with_parker<R>(f: impl FnOnce(&'static Parker) -> R) -> R {
     f(leased().unwrap_or_else(lease))
 }
 
+/// Calls `f` with a parker for one wait of the thread: no other wait of the thread uses it before `f` has
+/// returned.
+pub(crate) fn with_parker_to_wait<R>(f: impl FnOnce(&'static Parker) -> R) -> R {
+    with_parker(|own| {
+        if own.waits.replace(true) {
+            return with_idle_parker(f);
+        }
+        let _waits = Waits(own);
+        f(own)
+    })
+}
+
+/// While it lives, a wait uses the thread's parker.
+struct Waits(&'static Parker);
+
+impl Drop for Waits {
+    fn drop(&mut self) {
+        self.0.waits.set(false);
+    }
+}
+
+/// As [`with_parker_to_wait`], inside of a wait that uses the thread's own parker.
+#[cold]
+#[inline(never)]
+fn with_idle_parker<R>(f: impl FnOnce(&'static Parker) -> R) -> R {
+    /// A thread that wakes the parker may still use its `woken`: parkers are never freed, and a wake-up comes
+    /// before the wait has ended.
+    struct Returns(&'static Parker);
+    impl Drop for Returns {
+        fn drop(&mut self) {
+            IDLE.lock().push(self.0);
+        }
+    }
+    let taken = Returns(idle_or_new());
+    f(taken.0)
+}
+
+fn idle_or_new() -> &'static Parker {
+    let idle = IDLE.lock().pop();
+    idle.unwrap_or_else(|| Box::leak(Box::new(Parker::new())))
+}
+
 thread_locals! {
     /// The parker that the thread leases; none before its first blocking call. It has no destructor, so the
     /// destructors of other thread-locals can use it.
@@ -217,8 +278,7 @@ fn lease() -> &'static Parker {
         // SAFETY: it is what was kept below, and parkers are never freed.
         Some(kept) => unsafe { kept.cast::<Parker>().as_ref() },
         None => {
-            let idle = IDLE.lock().pop();
-            let parker: &'static Parker = idle.unwrap_or_else(|| Box::leak(Box::new(Parker::new())));
+            let parker = idle_or_new();
             // If `keep` has no room the thread never gives the parker back.
             // SAFETY: it is a parker, and the thread's until `end` has returned it.
             unsafe { at_exit::keep(NonNull::from(parker).cast(), end) };
@@ -259,6 +319,7 @@ unsafe fn end(parker: NonNull<()>) -> Next {
     parker.record.locals.end();
     set_leased(None);
     parker.rounds.set(0);
+    parker.waits.set(false);
     parker.record.reset();
     *parker.thread.borrow_mut() = None;
     let mut token = parker.token.borrow_mut();
@@ -305,6 +366,33 @@ mod tests {
                 });
             }
         });
+    }
+
+    /// A wait inside the commit of a wait has another ticket. To end it does not end the outer one.
+    #[test]
+    fn a_wait_inside_a_wait_does_not_end_it() {
+        fn end(parker: &'static Parker, ticket: Ticket) {
+            // SAFETY: parkers are never freed. The wait ends before the thread parks.
+            assert_eq!(unsafe { ticket.fire(Cause::Event, &mut Batch::new()) }, Fired::Early);
+            assert_eq!(parker.block(ticket, None), Cause::Event);
+        }
+        with_parker_to_wait(|outer| {
+            let ticket = outer.ticket();
+            for _ in 0..3 {
+                with_parker_to_wait(|inner| {
+                    assert!(!ptr::eq(inner, outer));
+                    with_parker_to_wait(|third| {
+                        assert!(!ptr::eq(third, outer) && !ptr::eq(third, inner));
+                        end(third, third.ticket());
+                    });
+                    end(inner, inner.ticket());
+                    with_parker(|own| assert!(ptr::eq(own, outer), "the thread's record is elsewhere"));
+                });
+            }
+            assert!(outer.waiter().cause(ticket).is_none(), "the outer wait has ended");
+            end(outer, ticket);
+        });
+        with_parker(|own| with_parker_to_wait(|again| assert!(ptr::eq(own, again))));
     }
 
     /// Threads that end one after the other use the same parkers, and find no state of an earlier thread.

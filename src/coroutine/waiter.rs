@@ -414,6 +414,20 @@ impl Ticket {
     }
 }
 
+/// Calls `f` with the ticket of a wait that never parks: its waiter is that wait's own. A party that fires the
+/// ticket gets the verdict [`Fired::Early`], and schedules nobody. So `f` may publish it while the caller runs,
+/// and whatever else the caller waits for meanwhile has another waiter.
+///
+/// `f` takes the ticket back before it returns or unwinds.
+#[inline]
+pub(crate) fn with_ticket<R>(f: impl FnOnce(Ticket) -> R) -> R {
+    static NEVER_PARKS: Table = Table { schedule: |_| unreachable!("it was not parked") };
+    // SAFETY: the table is a static.
+    let waiter = unsafe { Waiter::new(NonNull::from(&NEVER_PARKS)) };
+    // SAFETY: alive until this returns, and nothing but a waiter.
+    f(unsafe { Waiter::ticket(NonNull::from(&waiter)) })
+}
+
 /// Waiters for tests. They are never scheduled.
 #[cfg(test)]
 pub(crate) mod testing {

@@ -135,7 +135,7 @@ fn wait_on_thread(entries: &mut [libc::pollfd], deadline: Option<Instant>) -> io
     }
     let (deadline, limited) = deadline_of_file(deadline);
     // SAFETY: there is no subject.
-    let _blocks = unsafe { Blocks::here(Why::from(WaitReason::Poll), deadline) };
+    let _blocks = unsafe { Blocks::here(Why::from(WaitReason::Poll), deadline, None) };
     loop {
         let left = deadline.map(|at| at.saturating_duration_since(clock::now()));
         match poll(entries, left) {

@@ -121,7 +121,7 @@ pub(crate) fn perform<T>(
             }
             let (deadline, limited) = deadline_of_file(deadline);
             // SAFETY: the source is borrowed until this returns.
-            let _blocks = unsafe { Blocks::here(Why::new(reason, source), deadline) };
+            let _blocks = unsafe { Blocks::here(Why::new(reason, source), deadline, None) };
             if !source.wait_on_thread(direction, deadline, &mut backoff)? {
                 if limited && std::thread::panicking() {
                     return Err(elapsed().into());

@@ -36,8 +36,8 @@ pub(crate) struct BlockedThread<'a> {
     pub(crate) deadline: Option<Instant>,
     /// When the thread blocked.
     pub(crate) since: Instant,
-    /// The waiter that parks it. Parkers are never freed.
-    waiter: &'static Waiter,
+    /// The waiter that parks it, if a ticket ends the wait. Parkers are never freed.
+    waiter: Option<&'static Waiter>,
 }
 
 // SAFETY: a subject may be described by any thread; the rest is `Send`.
@@ -63,7 +63,11 @@ pub(super) struct Listed {
 /// # Safety
 ///
 /// The subject is alive until the result was dropped, and the result is dropped.
-pub(super) unsafe fn list(why: Why<'_>, deadline: Option<Instant>) -> Listed {
+pub(super) unsafe fn list(
+    why: Why<'_>,
+    deadline: Option<Instant>,
+    waiter: Option<&'static Waiter>,
+) -> Listed {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     if why.reason.needs_others() {
         wait_for_others_begins();
@@ -81,7 +85,7 @@ pub(super) unsafe fn list(why: Why<'_>, deadline: Option<Instant>) -> Listed {
         subject: why.subject.map(|subject| unsafe { subject.outlive() }),
         deadline,
         since: clock::now(),
-        waiter: with_parker(|parker| parker.waiter()),
+        waiter,
     };
     let among = BLOCKED.get();
     lock(among).insert(word, blocked);
@@ -105,7 +109,7 @@ pub(crate) fn for_each_blocked_thread(f: impl FnMut(&BlockedThread<'_>)) {
 pub(crate) fn waits_for_somebody() -> Option<Vec<u64>> {
     let blocked = lock(BLOCKED.get());
     let endless = |blocked: &BlockedThread<'_>| {
-        let parked = blocked.waiter.parked_in().is_some();
+        let parked = blocked.waiter.is_some_and(|waiter| waiter.parked_in().is_some());
         let plain = matches!(blocked.who, Holder::Thread(_));
         parked && plain && blocked.deadline.is_none() && blocked.reason.needs_somebody()
     };

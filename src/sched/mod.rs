@@ -124,7 +124,7 @@ pub(crate) use unwinding::{Blocks, can_never_end, elapsed, refusal};
 pub(crate) use wait::{
     Cancel, Ended, Wait, Woken, budget_is_used_up, caught, consume_budget, consume_budget_of_copy,
     consume_budget_of_file, set, set_for_good, sleep_until, wait, wait_at, wait_for, wait_for_event, wait_in,
-    wait_in_ring, wait_masked, with_ticket, yield_now,
+    wait_in_ring, wait_masked, yield_now,
 };
 
 pub(crate) use worker_ring::RingState;

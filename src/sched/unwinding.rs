@@ -17,7 +17,7 @@ use super::blocked_threads::{Listed, list};
 use super::cancel::interruption;
 use super::current::{cancelled, may_switch, with, with_local_record_if_any};
 use crate::base::clock;
-use crate::coroutine::{Header, LocalRecord, Unwinding, WaitReason, Why};
+use crate::coroutine::{Header, LocalRecord, Unwinding, WaitReason, Waiter, Why};
 use std::io;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -70,19 +70,24 @@ pub(crate) struct Blocks {
 }
 
 impl Blocks {
-    /// Notes the wait, and puts the coroutine that was to run next where other workers can take it.
+    /// Notes the wait, and puts the coroutine that was to run next where other workers can take it. `waiter`
+    /// is what the thread parks on, if a ticket ends the wait.
     ///
     /// # Safety
     ///
     /// The subject is alive until the result was dropped, and the result is dropped.
     #[cold]
-    pub(crate) unsafe fn here(why: Why<'_>, deadline: Option<Instant>) -> Blocks {
+    pub(crate) unsafe fn here(
+        why: Why<'_>,
+        deadline: Option<Instant>,
+        waiter: Option<&'static Waiter>,
+    ) -> Blocks {
         with(|worker| {
             worker.share_lifo();
             worker.remote().blocked_in.store(why.reason as u8, Ordering::Relaxed);
         });
         // SAFETY: as the caller says.
-        Blocks { _listed: unsafe { list(why, deadline) } }
+        Blocks { _listed: unsafe { list(why, deadline, waiter) } }
     }
 }
 

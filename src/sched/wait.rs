@@ -36,7 +36,7 @@ use crate::base::list_lock::ListLock;
 use crate::base::lock::assert_none_held;
 use crate::coroutine::{
     Batch, Cancellation, Cause, Event, EventNode, Header, Interruption, LocalRecord, NodeState, Request,
-    SubjectRef, Suspend, Ticket, WaitNode, WaitReason, Waiter, Why, with_parker,
+    SubjectRef, Suspend, Ticket, WaitNode, WaitReason, Waiter, Why, with_parker_to_wait,
 };
 use std::cell::Cell;
 use std::io;
@@ -99,20 +99,6 @@ pub(crate) unsafe fn wait(
         (None, None) => unsafe { park(this, why, None, cancel == Cancel::Mask, commit) },
         // SAFETY: as above.
         (own, _) => unsafe { park_in_section(this, own, reason, subject, deadline, cancel, commit) },
-    }
-}
-
-/// Calls `f` with the ticket of a wait of the caller that never parks. The thread that fires the ticket
-/// gets the verdict [`Fired::Early`](crate::coroutine::Fired), so nobody schedules the caller, and `f` may
-/// publish it while the caller runs.
-///
-/// `f` fires the ticket itself and takes it back before it returns, so that it cannot end a later wait.
-#[inline]
-pub(crate) fn with_ticket<R>(f: impl FnOnce(Ticket) -> R) -> R {
-    match current::parkable_coroutine() {
-        // SAFETY: the coroutine that runs this is alive; the pointer is its own.
-        Some(this) => f(unsafe { Waiter::ticket(this.cast()) }),
-        None => with_parker(|parker| f(parker.ticket())),
     }
 }
 
@@ -277,7 +263,7 @@ fn wait_on_thread(
     commit: &mut dyn FnMut(Ticket) -> bool,
 ) -> Woken {
     let why = Why { reason, subject };
-    with_parker(|parker| {
+    with_parker_to_wait(|parker| {
         let ticket = parker.ticket();
         if !commit(ticket) {
             return Woken::Event;
@@ -288,7 +274,7 @@ fn wait_on_thread(
             Cancel::Mask => (deadline, false),
         };
         // SAFETY: the caller borrows the subject until this returns.
-        let _blocks = unsafe { Blocks::here(why, deadline) };
+        let _blocks = unsafe { Blocks::here(why, deadline, Some(parker.waiter())) };
         match parker.block(ticket, deadline) {
             Cause::Timeout if limited => Woken::Cancelled,
             Cause::Timeout => Woken::Timeout,

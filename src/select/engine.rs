@@ -23,13 +23,13 @@
 //!              enlisting       no arm was possible
 //!  enlisting   waiting         all arms were impossible when they were enlisted
 //!              leaving         an arm is possible (`enlist` returned false): the select aborts its wait
-//!              leaving         the select must not wait: it fires its own ticket, to confirm that no
-//!                              arm is possible (see below)
+//!  trying      confirming      no arm was possible, there are several, and the select must not wait
+//!  confirming  done            it is confirmed that no arm was possible (see below)
+//!              trying          otherwise
 //!  waiting     leaving         its ticket was fired: by an arm's other side, which has completed that arm;
 //!                              by a change that may have made an arm possible; by the deadline, a due time,
 //!                              or a cancellation
 //!  leaving     done            one of the lists says that the other side has completed the arm
-//!              done            it is confirmed that no arm was possible
 //!              unwinding       the wait was cancelled
 //!              trying          otherwise
 //! ```
@@ -41,31 +41,35 @@
 //!
 //! The other side of an arm (`WaitList::hand_to_first`) has to win the ticket first, and a ticket is won
 //! once. When the select aborts its wait, it competes for the ticket like anybody else: if it wins, no other
-//! side can complete an arm any more; if it loses, one has, and `leave` finds which. A timeout, a
-//! cancellation and a confirmation compete in the same way.
+//! side can complete an arm any more; if it loses, one has, and `leave` finds which. A timeout and a
+//! cancellation compete in the same way. Nobody completes an arm of a select that confirms.
 //!
 //! # Why `default` is right
 //!
 //! A select that must not wait ([`WaitLimit::None`], or a deadline that has passed) may give up only if at
 //! one moment *no* arm was possible. Trying the arms one after another does not show that: a message may move
 //! from an arm that is yet to be tried to one that has been. So such a select *confirms* that no arm is
-//! possible. It enlists in all of them with a ticket, as if to wait, and then fires that ticket itself
-//! instead of parking. It gives up if each `enlist` found its arm impossible and its own fire won. The
-//! argument:
+//! possible. It watches all of them with a ticket, as if to wait for readiness ([`Arm::watch`]), and then fires
+//! that ticket itself instead of parking. It gives up if each `watch` found its arm impossible and its own fire
+//! won. The argument:
 //!
-//! - `enlist` checks the arm and lists the ticket under one lock. From then on the arm stays impossible until
+//! - `watch` checks the arm and lists the ticket under one lock. From then on the arm stays impossible until
 //!   the ticket is fired: whatever would make it possible (a send, a receive, a disconnection, the end of a
 //!   coroutine) goes through the list, under the same lock, and either fires the ticket or serves a waiter
-//!   ahead of it, which uses up what came.
+//!   with it, which uses up what came.
 //! - A point in time is in no list. But a due time only ever moves later, so if nothing was due at the time
 //!   that the clock shows after all due times have been read, nothing was due when they were read. The clock
 //!   is read while the ticket is on all lists.
 //! - So while the clock is read, no arm is possible, provided that the ticket is still unfired after that.
 //!   The select's own fire comes later, and it won: so the ticket was unfired.
 //!
-//! A single arm needs no confirmation: trying it checks it at one moment. If the confirmation fails, but no
-//! arm was completed, the select begins again. Each time another thread has completed an operation, or has
-//! just left a list.
+//! A select that confirms offers nothing, since it will not wait: it is nobody's other side, and no future is
+//! woken for it. Its ticket is of a waiter of its own (`with_ticket`). So no wait in between ends it, or is
+//! ended by it.
+//!
+//! A single arm needs no confirmation: trying it checks it at one moment. If the confirmation fails the select
+//! begins again. Each time another thread has completed an operation, has begun to wait, or has just left a
+//! list.
 //!
 //! # Shares
 //!
@@ -95,10 +99,8 @@ use super::arm::{AnyArm, Arm};
 use super::limit::WaitLimit;
 use super::shuffle::Shuffle;
 use crate::base::clock;
-use crate::coroutine::{Batch, Cause, Facts, Fired, Subject, Ticket, WaitReason, Why};
-use crate::sched::{
-    Cancel, Woken, checkpoint, consume_budget, unwind_cancelled, wait, with_ticket, yield_now,
-};
+use crate::coroutine::{Batch, Cause, Facts, Fired, Subject, Ticket, WaitReason, Why, with_ticket};
+use crate::sched::{Cancel, Woken, checkpoint, consume_budget, unwind_cancelled, wait, yield_now};
 use std::cell::Cell;
 use std::time::Instant;
 
@@ -273,16 +275,13 @@ fn wait_for_one(arms: &[Option<AnyArm<'_>>], reason: WaitReason, deadline: Optio
 /// argument is at the head of this file.
 fn confirm_none(arms: &[Option<AnyArm<'_>>], ticket: Ticket) -> Outcome {
     // SAFETY: the arms are left below, and the waiter is the caller's own.
-    let listed = unsafe { enlist(arms, ticket) };
+    let watches = arms.iter().flatten().all(|any| unsafe { any.arm.watch(ticket) });
     // First the due times, then the clock.
-    let impossible = listed && first_due(arms).is_none_or(|due| due > clock::now());
+    let impossible = watches && first_due(arms).is_none_or(|due| due > clock::now());
     // SAFETY: the waiter is the caller's own. It has not parked, so the batch stays empty.
     let unfired = unsafe { ticket.fire(Cause::Timeout, &mut Batch::new()) } != Fired::Lost;
-    match leave(arms) {
-        Some(number) => Outcome::Completed(number),
-        None if impossible && unfired => Outcome::NonePossible,
-        None => Outcome::Aborted,
-    }
+    leave(arms);
+    if impossible && unfired { Outcome::NonePossible } else { Outcome::Aborted }
 }
 
 /// Enlists the ticket in all arms, or up to the first that is possible: then false.
@@ -386,16 +385,15 @@ mod models {
     }
 
     /// As [`select`] with [`WaitLimit::None`].
-    fn without_waiting(arms: &mut [Option<AnyArm<'_>>], world: &World) -> Option<usize> {
+    fn without_waiting(arms: &mut [Option<AnyArm<'_>>]) -> Option<usize> {
         loop {
             if let Some(number) = try_arms(arms, Order::Given, false) {
                 return Some(number);
             }
-            match confirm_none(arms, world.sleeper.ticket()) {
-                Outcome::Completed(number) => return Some(number),
-                Outcome::NonePossible => return None,
-                Outcome::Woken | Outcome::Aborted => thread::yield_now(),
+            if let Outcome::NonePossible = with_ticket(|ticket| confirm_none(arms, ticket)) {
+                return None;
             }
+            thread::yield_now();
         }
     }
 
@@ -452,7 +450,7 @@ mod models {
                     take(&world.ends[1].1).is_some()
                 })
             };
-            let (completed, got) = of_two(&world, |arms| without_waiting(arms, &world));
+            let (completed, got) = of_two(&world, without_waiting);
             let completed = completed.expect("there was always a message");
             assert_eq!(got[completed], Some(completed as u32));
             let taken = usize::from(mover.join().unwrap());
@@ -475,24 +473,34 @@ mod models {
             };
             let (mut event, mut message) = (EventArm::new(&world.event), world.ends[1].1.arm());
             let arms = &mut [Some(event.any()), Some(message.any().numbered(1))];
-            assert!(without_waiting(arms, &world).is_some());
+            assert!(without_waiting(arms).is_some());
             mover.join().unwrap();
         });
     }
 
-    /// A select that must not wait, and a rendezvous: a sender meets it or does not, and the message is in
-    /// one place.
+    /// A select that must not wait, and a rendezvous: it meets a sender that waits, or leaves it. It offers
+    /// nothing, so a sender that does not wait does not meet it.
     #[test]
     fn a_select_that_must_not_wait_loses_nothing() {
         loom::model(|| {
             let world = world([bounded(0), bounded(0)]);
             let sender = {
                 let world = world.clone();
-                thread::spawn(move || world.ends[0].0.try_send(0).is_ok())
+                thread::spawn(move || {
+                    assert!(world.ends[0].0.try_send(8).is_err());
+                    let mut arm = world.ends[0].0.arm(0);
+                    waiting(&mut [Some(arm.any())], &world.other);
+                    arm.finish().unwrap();
+                })
             };
-            let (completed, got) = of_two(&world, |arms| without_waiting(arms, &world));
-            assert_eq!(sender.join().unwrap(), completed.is_some());
+            let (completed, got) = of_two(&world, without_waiting);
             assert_eq!(got, [completed.map(|_| 0), None]);
+            if completed.is_none() {
+                let mut arm = world.ends[0].1.arm();
+                waiting(&mut [Some(arm.any())], &world.sleeper);
+                assert_eq!(arm.finish(), Ok(0));
+            }
+            sender.join().unwrap();
         });
     }
 

@@ -15,4 +15,5 @@ mod select;
 mod select_fairness;
 mod select_meetings;
 mod select_syntax;
+mod wakers;
 mod watch;

@@ -56,3 +56,22 @@ pub fn poll<F: Future + ?Sized>(future: Pin<&mut F>, counts: &Arc<Counts>) -> Po
     let waker = Waker::from(counts.clone());
     future.poll(&mut Context::from_waker(&waker))
 }
+
+/// A waker that calls the closure.
+struct Calls<F>(F);
+
+impl<F: Fn() + Send + Sync> Wake for Calls<F> {
+    fn wake(self: Arc<Self>) {
+        (self.0)();
+    }
+}
+
+/// A waker that calls the closure, and so may wait where its future is woken.
+pub fn waker_that(calls: impl Fn() + Send + Sync + 'static) -> Waker {
+    Arc::new(Calls(calls)).into()
+}
+
+/// Polls with that waker.
+pub fn poll_with<F: Future + ?Sized>(future: Pin<&mut F>, waker: &Waker) -> Poll<F::Output> {
+    future.poll(&mut Context::from_waker(waker))
+}

@@ -21,7 +21,7 @@ mod wait;
 pub use child::{captured_command, child, child_command, command, in_child, is_child, own_name, role, text};
 pub use drops::{CountOnDrop, SetOnDrop, SleepOnDrop};
 pub use ends::{assert_cancelled, fails, message_of};
-pub use futures::{Counts, complete, poll};
+pub use futures::{Counts, complete, poll, poll_with, waker_that};
 pub use memory::{cpu_time, limit_address_space, resident, status, take_all_descriptors};
 pub use net::{fill_queue, is_nonblocking, kind, listen, pair, pattern, reset_on_drop, set_option};
 pub use random::Random;

@@ -1,12 +1,12 @@
 //! Locks taken by futures, on executors of this crate and of others.
 
-use crate::common::{both, complete, on_one_worker, one_worker, poll, until};
+use crate::common::{both, complete, on_one_worker, one_worker, poll, poll_with, until, waker_that};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
 use sward::block_on;
-use sward::sync::{Mutex, RwLock};
+use sward::sync::{Condvar, Mutex, RwLock};
 
 /// The future may be sent, and so may a future that drops the guard before its next wait.
 #[test]
@@ -249,4 +249,37 @@ fn coroutines_threads_and_dropped_futures_exclude_one_another() {
         assert_eq!(*mutex.lock().unwrap(), sections.load(Ordering::Relaxed));
         assert!(lock.try_write().is_ok());
     }
+}
+
+/// A wait for a condition unlocks the mutex once it is listed, and so wakes a future. What the waker waits for
+/// does not end the wait for the condition.
+#[test]
+fn a_waker_that_waits_does_not_end_the_wait_that_wakes_it() {
+    let shared = Arc::new((Mutex::new(false), Condvar::new(), AtomicUsize::new(0)));
+    let guard = shared.0.lock().unwrap();
+    let theirs = shared.clone();
+    let waits = std::thread::spawn(move || {
+        let (mutex, condvar, steps) = &*theirs;
+        let mut guard = mutex.lock().unwrap();
+        steps.store(1, Ordering::SeqCst);
+        until(|| steps.load(Ordering::SeqCst) == 2);
+        while !*guard {
+            guard = condvar.wait(guard).unwrap();
+        }
+    });
+    drop(guard);
+    let (mutex, condvar, steps) = &*shared;
+    until(|| steps.load(Ordering::SeqCst) == 1);
+    let theirs = shared.clone();
+    let waker = waker_that(move || {
+        sward::spawn(sward::yield_now).join().unwrap();
+        theirs.2.store(3, Ordering::SeqCst);
+    });
+    let mut future = Box::pin(mutex.lock_async());
+    assert!(poll_with(future.as_mut(), &waker).is_pending());
+    steps.store(2, Ordering::SeqCst);
+    until(|| steps.load(Ordering::SeqCst) == 3);
+    *block_on(future).unwrap() = true;
+    condvar.notify_one();
+    waits.join().unwrap();
 }
