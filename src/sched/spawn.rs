@@ -105,7 +105,7 @@ impl Spawn {
                 let shared = Arc::clone(shared);
                 let parent = current::with(|worker| worker.remote().running.id_or_zero()).unwrap_or(Id(0));
                 // SAFETY: as the caller says.
-                let (header, handle) = unsafe { self.make(&shared, Id(Id::reserve(1)), parent, f) };
+                let (header, handle) = unsafe { self.make(&shared, id_of_another(), parent, f) };
                 if instruments::any() {
                     instruments::note_spawn(&shared, handle.header());
                 }
@@ -139,6 +139,13 @@ impl Spawn {
         // SAFETY: as the caller says.
         unsafe { coroutine::new::<_, _, ToRunQueue>(f, settings) }
     }
+}
+
+/// A number for a coroutine that the calling worker does not spawn in its own name.
+fn id_of_another() -> Id {
+    let simulated = || current::with(|worker| worker.simulated.is_on().then(|| worker.next_id())).flatten();
+    let id = if simulated::POSSIBLE { simulated() } else { None };
+    id.unwrap_or_else(|| Id(Id::reserve(1)))
 }
 
 /// Spawns a coroutine.

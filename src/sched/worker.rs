@@ -909,6 +909,9 @@ impl Worker {
 
     /// A number for a new coroutine.
     pub(super) fn next_id(&self) -> Id {
+        if self.simulated.is_on() {
+            return self.simulated.next_id();
+        }
         self.ids.next()
     }
 

@@ -88,7 +88,7 @@ macro_rules! __sim_override_libc {
     };
 }
 #[doc(inline)]
-pub use crate::__sim_override_libc as override_libc;
+pub use __sim_override_libc as override_libc;
 
 /// As `clock_gettime` of the C library.
 ///

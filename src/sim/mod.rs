@@ -46,6 +46,7 @@
 //! |---|---|---|
 //! | `SWARD_SIM_SEED` | a number | checks run this seed alone |
 //! | `SWARD_SIM_RUNS` | a number | how many seeds each check runs |
+//! | `SWARD_SIM_SCHEDULE` | a path | checks run that schedule alone; the report of a failure names the file |
 
 // Rank 11. `random`, `trace`, `strategy`, `failure`: parts. `run`: one run. `minimise`: smaller schedules.
 // `settings`, `runner`: a check. `handle`: what the program sees.
@@ -58,6 +59,7 @@ mod libc_overrides;
 mod minimise;
 mod network;
 mod random;
+mod record;
 mod run;
 mod runner;
 mod settings;

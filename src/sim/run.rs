@@ -10,13 +10,14 @@
 
 use super::failure::Failure;
 use super::random::Random;
+use super::record::Described;
 use super::strategy::{Decided, Question, Search, Strategy, default_choice};
 use super::trace::{Event, NOBODY, Trace, What};
 use super::world::RunWorld;
 use crate::base::clock::VirtualTime;
 use crate::base::local::thread_locals;
 use crate::base::sys::calls::{self, Context};
-use crate::coroutine::{Batch, Header, Id, lost_panics_here};
+use crate::coroutine::{Batch, Header, Id, Site, lost_panics_here};
 use crate::inspect;
 use crate::sched::{Candidate, Ends, Passed, Phase, Shared, Simulation, capture_simulated};
 use std::cell::{Cell, RefCell};
@@ -74,11 +75,18 @@ pub(super) struct Run {
 /// A coroutine of the run.
 struct Known {
     id: Id,
-    host: u32,
+    described: Described,
     /// Until it has ended.
     alive: Option<NonNull<Header>>,
     /// Whether its host has crashed while it lived.
     crashed: bool,
+}
+
+impl Known {
+    fn new(id: Id) -> Known {
+        let described = Described { name: None, site: None, by: NOBODY, host: 0 };
+        Known { id, described, alive: None, crashed: false }
+    }
 }
 
 /// The closure of a host.
@@ -119,6 +127,8 @@ pub(super) struct Outcome {
     pub(super) names: Vec<Box<str>>,
     pub(super) decisions: Vec<Decided>,
     pub(super) waits: u64,
+    pub(super) described: Vec<Described>,
+    pub(super) hosts: Vec<Box<str>>,
     /// How far an exhaustive search has come.
     pub(super) search: Option<Search>,
 }
@@ -213,10 +223,13 @@ impl Run {
     }
 
     /// The first coroutine was made. It is number 0.
-    pub(super) fn begin(&self, id: Id) {
+    pub(super) fn begin(&self, id: Id, site: Site) {
         let mut state = self.state.borrow_mut();
         state.numbers.insert(id, 0);
-        state.known.push(Known { id, host: 0, alive: None, crashed: false });
+        let mut known = Known::new(id);
+        known.described.name = Some("main".into());
+        known.described.site = Some(site);
+        state.known.push(known);
         state.names.push("#0 \"main\"".into());
     }
 
@@ -258,7 +271,7 @@ impl Run {
 
     /// Whether any of its coroutines is alive.
     pub(super) fn has_coroutines(&self, host: u32) -> bool {
-        self.state.borrow().known.iter().any(|known| known.host == host && known.alive.is_some())
+        self.state.borrow().known.iter().any(|known| known.described.host == host && known.alive.is_some())
     }
 
     /// Ends the waits of all of its coroutines, and lets them unwind before anything else runs.
@@ -266,7 +279,7 @@ impl Run {
         let mut batch = Batch::new();
         let mut state = self.state.borrow_mut();
         state.hosts[host as usize - 1].crashed = true;
-        for known in state.known.iter_mut().filter(|known| known.host == host) {
+        for known in state.known.iter_mut().filter(|known| known.described.host == host) {
             if let Some(header) = known.alive {
                 known.crashed = true;
                 // SAFETY: it is alive until `leaves` says that it has ended, on this thread.
@@ -310,6 +323,8 @@ impl Run {
             names: std::mem::take(&mut state.names),
             decisions: std::mem::take(&mut state.decisions),
             waits: state.waits,
+            described: state.known.iter().map(|known| known.described.clone()).collect(),
+            hosts: state.hosts.iter().map(|host| host.name.clone()).collect(),
             search: None,
         }
     }
@@ -433,15 +448,19 @@ impl Run {
 
     /// The text, with the numbers of coroutines that this run has given them instead of the process's, and
     /// with addresses numbered as they come.
-    fn with_own_numbers(&self, text: &str) -> String {
+    pub(super) fn with_own_numbers(&self, text: &str) -> String {
         let state = self.state.borrow();
         let mut addresses = Vec::new();
         let mut renamed = String::new();
         let mut rest = text;
-        while let Some(at) = rest.find(['#', '0']) {
+        while let Some(at) = rest.find(['#', '0', 'I']) {
             let (before, from) = rest.split_at(at);
             renamed.push_str(before);
-            let (mark, digits) = if from.starts_with("0x") { from.split_at(2) } else { from.split_at(1) };
+            let length = [("0x", 2), ("Id(", 3)]
+                .iter()
+                .find(|(mark, _)| from.starts_with(mark))
+                .map_or(1, |found| found.1);
+            let (mark, digits) = from.split_at(length);
             let end = digits.find(|c: char| !c.is_ascii_hexdigit()).unwrap_or(digits.len());
             let word = &digits[..end];
             rest = &digits[end..];
@@ -479,7 +498,7 @@ impl Run {
             state
                 .known
                 .iter()
-                .filter(|known| known.alive.is_some() && known.host == 0)
+                .filter(|known| known.alive.is_some() && known.described.host == 0)
                 .map(|known| known.id)
                 .collect()
         };
@@ -501,7 +520,7 @@ impl Context for Run {
 
     fn host(&self) -> u32 {
         let current = self.current.get();
-        self.state.borrow().known.get(current as usize).map_or(0, |known| known.host)
+        self.state.borrow().known.get(current as usize).map_or(0, |known| known.described.host)
     }
 
     fn random(&self) -> u64 {
@@ -525,7 +544,7 @@ impl Simulation for Run {
         // Nobody has announced it: a thread that is no part of the simulation has made it.
         let number = state.known.len() as u32;
         state.numbers.insert(id, number);
-        state.known.push(Known { id, host: 0, alive: None, crashed: false });
+        state.known.push(Known::new(id));
         state.names.push(format!("#{number}").into());
         number
     }
@@ -648,11 +667,13 @@ impl Simulation for Run {
         let number = self.number_of(header.id());
         let mut state = self.state.borrow_mut();
         let spawner = state.known.get(by as usize);
-        let host = self.spawning_for.get().or(spawner.map(|known| known.host)).unwrap_or(0);
+        let host = self.spawning_for.get().or(spawner.map(|known| known.described.host)).unwrap_or(0);
         let crashed = self.spawning_for.get().is_none() && spawner.is_some_and(|known| known.crashed);
-        state.known[number as usize].host = host;
-        state.known[number as usize].alive = Some(this);
-        state.known[number as usize].crashed = crashed;
+        let known = &mut state.known[number as usize];
+        known.described =
+            Described { name: header.name().map(Box::from), site: Some(header.site()), by, host };
+        known.alive = Some(this);
+        known.crashed = crashed;
         state.names[number as usize] = match header.name() {
             Some(name) => format!("#{number} {name:?}"),
             None => format!("#{number} ({})", header.site()),

@@ -4,6 +4,7 @@ use super::failure::Failure;
 use super::handle::Sim;
 use super::libc_overrides::Entropy;
 use super::minimise::minimise;
+use super::record::{Schedule, trace_of};
 use super::run::{Entered, Limits, Outcome, Run};
 use super::settings::{Check, Strategy};
 use super::strategy::{self, Decided, Exhaustive, Pct, RandomWalk, Replay, Search};
@@ -13,15 +14,18 @@ use crate::base::clock::VirtualTime;
 use crate::base::local::thread_locals;
 use crate::base::sys::calls::Context;
 use crate::coroutine::Site;
+use crate::inspect;
 use crate::runtime::SimulatedRuntime;
 use crate::task::JoinError;
 use std::cell::{Cell, RefCell};
 use std::fmt::{self, Write};
 use std::panic::{self, Location};
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::Once;
 use std::thread;
 use std::time::{Duration, Instant};
+use std::{env, fs, io};
 
 /// How many events a report shows.
 const LAST_EVENTS: usize = 40;
@@ -79,12 +83,47 @@ pub struct Failed {
     seed: u64,
     what: String,
     report: String,
+    /// Of the smallest schedule.
+    trace: inspect::Trace,
+    schedule: Schedule,
 }
 
 impl Failed {
     /// The seed that fails.
     pub fn seed(&self) -> u64 {
         self.seed
+    }
+
+    /// What has happened in the smallest schedule that fails, in simulated time, in the format of the
+    /// [flight recorder](crate::observe#the-flight-recorder). Each host is shown as a worker.
+    pub fn trace(&self) -> &inspect::Trace {
+        &self.trace
+    }
+
+    /// Writes the smallest schedule that fails to a file. `SWARD_SIM_SCHEDULE` with its path runs it again.
+    ///
+    /// # Errors
+    ///
+    /// Those of the system.
+    pub fn write_schedule(&self, path: impl AsRef<Path>) -> io::Result<()> {
+        self.schedule.write(path.as_ref())
+    }
+
+    /// Writes trace and schedule to the folder for temporary files, and says where.
+    fn write_files(&mut self) {
+        let base = env::temp_dir().join(format!("sward-sim-{}-{}", std::process::id(), self.seed));
+        let (trace, schedule) = (base.with_extension("json"), base.with_extension("schedule"));
+        let written = fs::File::create(&trace).and_then(|file| self.trace.write_to(io::BufWriter::new(file)));
+        let _ = match written.and_then(|()| self.write_schedule(&schedule)) {
+            Ok(()) => write!(
+                self.report,
+                "\nThe smallest schedule: SWARD_SIM_SCHEDULE={} cargo test{}\nIts trace, for Perfetto: {}",
+                schedule.display(),
+                test_name(),
+                trace.display()
+            ),
+            Err(error) => write!(self.report, "\nIts trace was not written: {error}"),
+        };
     }
 
     /// What has failed, in a line or more.
@@ -111,7 +150,10 @@ impl Check {
     pub fn run(&self, f: impl Fn(&Sim) + Sync) -> Passed {
         match self.try_run(f) {
             Ok(passed) => passed,
-            Err(failed) => panic!("{failed}"),
+            Err(mut failed) => {
+                failed.write_files();
+                panic!("{failed}")
+            }
         }
     }
 
@@ -124,6 +166,9 @@ impl Check {
     pub fn try_run(&self, f: impl Fn(&Sim) + Sync) -> Result<Passed, Box<Failed>> {
         let f = Program { f: &f, site: Location::caller() };
         keep_repeated_panics_quiet();
+        if let Some(path) = env::var_os("SWARD_SIM_SCHEDULE").filter(|path| !path.is_empty()) {
+            return self.schedule_of(Path::new(&path), f);
+        }
         match (Check::only_seed(), self.strategy) {
             (None, Strategy::Exhaustive { preemptions }) => self.search(preemptions, f),
             (only, _) => self.seeds(only, f),
@@ -153,6 +198,29 @@ impl Check {
             }
         }
         Ok(passed)
+    }
+
+    /// Runs the schedule in a file, which [`Failed::write_schedule`] has written.
+    ///
+    /// # Errors
+    ///
+    /// That run's failure.
+    ///
+    /// # Panics
+    ///
+    /// If the file cannot be read, or is no such file.
+    #[track_caller]
+    pub fn replay(&self, path: impl AsRef<Path>, f: impl Fn(&Sim) + Sync) -> Result<Passed, Box<Failed>> {
+        keep_repeated_panics_quiet();
+        self.schedule_of(path.as_ref(), Program { f: &f, site: Location::caller() })
+    }
+
+    fn schedule_of(&self, path: &Path, f: Program<'_>) -> Result<Passed, Box<Failed>> {
+        let schedule =
+            Schedule::read(path).unwrap_or_else(|error| panic!("sward::sim: {}: {error}", path.display()));
+        let limits = Limits { cancel_at: schedule.cancel_at, ..self.limits() };
+        let outcome = self.twice(schedule.seed, &Chooses::Replay(schedule.decisions), &limits, f)?;
+        Ok(Passed { schedules: 1, events: outcome.trace.count(), all: false })
     }
 
     fn search(&self, preemptions: u32, f: Program<'_>) -> Result<Passed, Box<Failed>> {
@@ -264,10 +332,17 @@ fn report(
     for event in &events[from..] {
         let _ = write!(report, "\n  {}", InWords { event, trace: &shown.trace, names: &shown.names });
     }
-    let test = thread::current().name().filter(|name| *name != "main").map(str::to_owned);
-    let test = test.map_or(String::new(), |name| format!(" {name}"));
-    let _ = write!(report, "\nTo run it again: SWARD_SIM_SEED={seed} cargo test{test}");
-    Box::new(Failed { seed, what: failure.to_string(), report })
+    let _ = write!(report, "\nTo run it again: SWARD_SIM_SEED={seed} cargo test{}", test_name());
+    let schedule = Schedule { seed, cancel_at: limits.cancel_at, decisions: shown.decisions.clone() };
+    Box::new(Failed { seed, what: failure.to_string(), report, trace: trace_of(shown), schedule })
+}
+
+/// The test that calls the check, as an argument of cargo.
+fn test_name() -> String {
+    match thread::current().name() {
+        Some(name) if name != "main" => format!(" {name}"),
+        _ => String::new(),
+    }
 }
 
 /// Runs a schedule once, on a thread of its own, whose thread-locals are as new.
@@ -305,7 +380,7 @@ fn simulate(seed: u64, chooses: &Chooses, limits: &Limits, f: Program<'_>) -> Ou
     let entered_world = world::enter(&world);
     run.set_world(Some(world));
     let simulation = Rc::clone(&run);
-    let result = runtime.run(simulation, f.site, |first| run.begin(first), || (f.f)(&Sim::new()));
+    let result = runtime.run(simulation, f.site, |first| run.begin(first, f.site), || (f.f)(&Sim::new()));
     run.set_world(None);
     drop(entered_world);
     let mut outcome = run.end();
@@ -315,7 +390,7 @@ fn simulate(seed: u64, chooses: &Chooses, limits: &Limits, f: Program<'_>) -> Ou
         Some(Err(JoinError::Panicked(panic))) => {
             // What the panic has left behind is no failure of its own.
             if matches!(outcome.failure, None | Some(Failure::Leak { .. })) {
-                let message = panic.message().unwrap_or("(no message)").to_owned();
+                let message = run.with_own_numbers(panic.message().unwrap_or("(no message)"));
                 outcome.failure = Some(Failure::Panic { message });
             }
         }

@@ -13,8 +13,15 @@ fn found(program: impl Fn(&Sim) + Sync, what: &str) {
         let check = Check::new().runs(1000).strategy(strategy);
         let failed = run(&check);
         assert!(failed.what().contains(what), "{failed}");
-        let again = run(&check.seed(failed.seed()).runs(1));
+        let again = run(&check.clone().seed(failed.seed()).runs(1));
         assert_eq!(again.to_string(), failed.to_string());
+        let file = std::env::temp_dir().join(format!("sward-sim-{what}-{strategy:?}.schedule"));
+        failed.write_schedule(&file).unwrap();
+        let replayed = check.replay(&file, &program).expect_err("the smallest schedule does not fail");
+        assert!(replayed.what().contains(what), "{replayed}");
+        std::fs::remove_file(file).unwrap();
+        let json: serde_json::Value = serde_json::from_str(&failed.trace().to_json()).unwrap();
+        assert!(json["traceEvents"].as_array().unwrap().len() > 5);
         println!("{failed}");
     }
     let search = Check::new().strategy(Strategy::Exhaustive { preemptions: 2 });

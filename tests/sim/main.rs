@@ -9,5 +9,6 @@ mod checked;
 mod bugs;
 mod hosts;
 mod network;
+mod pools;
 mod sound;
 mod time;

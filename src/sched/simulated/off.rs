@@ -1,6 +1,6 @@
 //! Without the feature `sim` no worker is simulated. What is called only for one that is can never be called.
 
-use crate::coroutine::Header;
+use crate::coroutine::{Header, Id};
 use crate::sched::config::Phase;
 use crate::sched::run_queues::{Next, RunQueues};
 use crate::sched::runnable::Runnable;
@@ -68,6 +68,10 @@ impl Simulated {
     pub(crate) fn yields(&self, _: &Header) {}
 
     pub(crate) fn ends(&self, _: &Header) {}
+
+    pub(crate) fn next_id(&self) -> Id {
+        Id(0)
+    }
 
     pub(crate) fn group(&self) -> u32 {
         0

@@ -5,13 +5,17 @@ use crate::sched::config::Phase;
 use crate::sched::run_queues::{Next, RunQueues};
 use crate::sched::runnable::Runnable;
 use crate::sched::shared::{Home, Remote, Shared};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::ptr::NonNull;
 use std::rc::Rc;
 use std::time::Instant;
 
 /// Whether a worker can be simulated.
 pub(crate) const POSSIBLE: bool = true;
+
+/// The number of the first coroutine that a simulated worker makes. Several simulations have coroutines of
+/// the same numbers, but these never meet, nor do they have the number of any other coroutine.
+const FIRST: u64 = 1 << 40;
 
 /// A coroutine that could run next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,6 +124,8 @@ pub(crate) struct Simulated(Option<Box<Inside>>);
 
 struct Inside {
     simulation: Rc<dyn Simulation>,
+    /// The number of the next coroutine.
+    next: Cell<u64>,
     set: RefCell<Set>,
 }
 
@@ -131,7 +137,7 @@ impl Simulated {
 
     /// The worker is simulated.
     pub(crate) fn by(simulation: Rc<dyn Simulation>) -> Simulated {
-        Simulated(Some(Box::new(Inside { simulation, set: RefCell::default() })))
+        Simulated(Some(Box::new(Inside { simulation, next: Cell::new(FIRST), set: RefCell::default() })))
     }
 
     /// Whether the worker is simulated.
@@ -214,6 +220,12 @@ impl Simulated {
     /// The coroutine has ended.
     pub(crate) fn ends(&self, header: &Header) {
         self.inside().simulation.leaves(header, Ends::Ended, false);
+    }
+
+    /// A number for a coroutine: the same in each run of a program that does the same.
+    pub(crate) fn next_id(&self) -> Id {
+        let next = &self.inside().next;
+        Id(next.replace(next.get() + 1))
     }
 
     /// The group of the coroutine that runs.
