@@ -4,7 +4,7 @@
 use super::run::Outcome;
 use super::strategy::Decided;
 use super::trace::{Event, NOBODY, What};
-use crate::coroutine::{Id, Site};
+use crate::coroutine::Id;
 use crate::inspect::{Trace, TraceCoroutine, TraceEvent, TraceEventKind, TraceWorker};
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -14,15 +14,6 @@ use std::{fs, io};
 
 /// How long a turn looks in a trace, in nanoseconds. The clock stands still while a coroutine runs.
 const TURN: u64 = 900;
-
-/// What a trace says of a coroutine.
-#[derive(Clone, Debug)]
-pub(super) struct Described {
-    pub(super) name: Option<Box<str>>,
-    pub(super) site: Option<Site>,
-    pub(super) by: u32,
-    pub(super) host: u32,
-}
 
 /// The number that a trace gives the coroutine of that number: numbers of coroutines begin with one.
 fn id_of(who: u32) -> Id {

@@ -10,9 +10,8 @@
 
 use super::failure::Failure;
 use super::random::Random;
-use super::record::Described;
 use super::strategy::{Decided, Question, Search, Strategy, default_choice};
-use super::trace::{Event, NOBODY, Trace, What};
+use super::trace::{Described, Event, NOBODY, Trace, What};
 use super::world::RunWorld;
 use crate::base::clock::VirtualTime;
 use crate::base::local::thread_locals;

@@ -1,6 +1,6 @@
 //! What happened in a run: its events, in order. Two runs of one seed have the same.
 
-use crate::coroutine::WaitReason;
+use crate::coroutine::{Site, WaitReason};
 use std::fmt;
 
 /// The most events that are kept of a run. Beyond that only their hash is.
@@ -40,6 +40,15 @@ pub(super) struct Event {
     pub(super) who: u32,
     /// What it did.
     pub(super) what: What,
+}
+
+/// What a trace says of a coroutine.
+#[derive(Clone, Debug)]
+pub(super) struct Described {
+    pub(super) name: Option<Box<str>>,
+    pub(super) site: Option<Site>,
+    pub(super) by: u32,
+    pub(super) host: u32,
 }
 
 /// No coroutine.

@@ -1,6 +1,5 @@
-//! A pool of connections and a pool of workers, each right and with bugs planted: a permit that a failure
-//! loses, a connection that goes back broken, a wake-up that is lost, a shutdown that forgets jobs, one that
-//! waits for itself.
+//! A pool of connections and a pool of workers, each right and with bugs planted: a permit that a failure loses,
+//! a connection that goes back broken, a wake-up that is lost, a shutdown that forgets jobs, a join under a lock.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
