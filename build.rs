@@ -15,6 +15,9 @@ const THREAD_CLOCK: &[&str] = &["linux", "android", "freebsd", "dragonfly"];
 /// Processors whose thread pointer a program may set.
 const THREAD_POINTER: &[&str] = &["x86_64", "aarch64"];
 
+/// Sanitizers that are told of each stack switch. The first one that a build has counts.
+const SANITIZERS: &[&str] = &["thread", "address", "leak"];
+
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-env-changed=RUSTFLAGS");
@@ -49,11 +52,21 @@ fn main() {
         "none"
     };
     println!("cargo::rustc-cfg=sward_thread_clock=\"{clock}\"");
+    // Set if the compiler instruments the program, which only nightly ones do.
+    let sanitizers = env::var("CARGO_CFG_SANITIZE").unwrap_or_default();
+    let sanitizer = SANITIZERS.iter().find(|name| sanitizers.split(',').any(|it| it == **name));
+    if let Some(name) = sanitizer {
+        println!("cargo::rustc-cfg=sward_sanitizer=\"{name}\"");
+        println!("cargo::rustc-cfg=sward_sanitizer");
+    }
     let has =
         |name: &str, value: &str| env::var(format!("CARGO_CFG_TARGET_{name}")).is_ok_and(|v| v == value);
     let glibc = os == "linux" && has("ENV", "gnu") && wide && has("ENDIAN", "little");
     let modelled = forced("CARGO_CFG_LOOM") || forced("CARGO_CFG_MIRI");
-    if glibc && !modelled && THREAD_POINTER.iter().any(|arch| has("ARCH", arch)) {
+    // ThreadSanitizer keeps what it knows of a thread in the thread-locals, and a thread's thread-locals are
+    // used by one thread only.
+    let by_thread = sanitizer == Some(&"thread");
+    if glibc && !modelled && !by_thread && THREAD_POINTER.iter().any(|arch| has("ARCH", arch)) {
         println!("cargo::rustc-cfg=sward_storage");
     }
 }

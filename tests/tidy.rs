@@ -808,6 +808,7 @@ fn targets_outside_of_sys(text: &str) -> Vec<usize> {
         "unix",
         "sward_backend",
         "sward_ppoll",
+        "sward_sanitizer",
         "sward_storage",
         "sward_thread_clock",
         "sward_libkqueue",

@@ -15,13 +15,15 @@
 //!
 //! On the main thread nothing is called when `main` returns: the process ends.
 
+use super::sys::KEPT_ROUNDS;
 use libc::pthread_key_t;
 use std::ffi::c_void;
 use std::ptr::NonNull;
 use std::sync::OnceLock;
 
-/// The rounds that every system makes: `_POSIX_THREAD_DESTRUCTOR_ITERATIONS`.
-pub(crate) const ROUNDS: u32 = 4;
+/// The rounds that every system makes (`_POSIX_THREAD_DESTRUCTOR_ITERATIONS`), without the ones that a tool
+/// has to itself.
+pub(crate) const ROUNDS: u32 = 4 - KEPT_ROUNDS;
 
 /// What happens to the value after a round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

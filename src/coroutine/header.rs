@@ -63,7 +63,7 @@ use super::unstarted;
 use super::waiter::{Batch, Fired, Table, Waiter};
 use super::walk::Walk;
 use crate::base::recycle;
-use crate::base::sys::{LINE, prefetch, stack_pointer};
+use crate::base::sys::{LINE, acquire, prefetch, stack_pointer};
 use crate::stack::{Stack, StackSize};
 use std::cell::{Cell, UnsafeCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -470,8 +470,10 @@ impl Header {
             // SAFETY: run once, at the start, on the coroutine's own stack.
             unsafe { (header.vtable().run)(this) };
         };
+        // SAFETY: alive, as above.
+        let id = unsafe { this.as_ref() }.id.0;
         // SAFETY: the continuation belongs to the caller, as `started` says.
-        unsafe { *this.as_ref().continuation.get() = Some(Continuation::new(stack, entry)) };
+        unsafe { *this.as_ref().continuation.get() = Some(Continuation::new(stack, id, entry)) };
     }
 
     /// Runs it until it suspends or ends.
@@ -739,7 +741,7 @@ impl Drop for Handle {
         if !alone && state.fetch_sub(REFERENCE, Ordering::Release) / REFERENCE != 1 {
             return;
         }
-        std::sync::atomic::fence(Ordering::Acquire);
+        acquire(state);
         // SAFETY: that was the last reference.
         unsafe { (self.header().vtable().free)(self.0) };
     }

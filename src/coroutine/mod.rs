@@ -15,6 +15,7 @@
 //!
 //! - [`header`]: a coroutine as the scheduler sees it, and the cell with its closure and result.
 //! - [`switch`]: the stack switch; the only file that names corosensei.
+//! - [`sys`]: what sanitizers are told of it.
 //! - [`walk`]: how a coroutine walks its own stack.
 //! - [`capture`]: the stacks of suspended coroutines, as addresses.
 //! - [`local_record`]: what only the coroutine, or the plain thread, itself uses: limits, masks, task locals.
@@ -45,6 +46,7 @@ mod lost_panics;
 mod reason;
 mod subject;
 mod switch;
+mod sys;
 mod thread;
 mod unstarted;
 mod waiter;

@@ -19,8 +19,13 @@
 //! again, inside of `Switch::suspend`; so its frames, the request among them, stay as they are. The test of
 //! that word is the only price that a turn pays. corosensei's feature `unwind`, which this crate does not
 //! use, has a test for forced unwinding in the same place.
+//!
+//! # Sanitizers
+//!
+//! Builds for a sanitizer announce each switch to it, here and nowhere else ([`sys`](super::sys)).
 
 use super::subject::{Describe, Why};
+use super::sys::{Fiber, Inside};
 use super::waiter::Ticket;
 use super::walk::Walk;
 use crate::stack::Stack;
@@ -141,13 +146,30 @@ const _: () = assert!(size_of::<Resumed>() == size_of::<usize>());
 
 /// The way back to the worker's stack, valid on the coroutine's stack as long as the coroutine lives.
 #[derive(Clone, Copy)]
-pub(crate) struct Switch(NonNull<Yielder<Resumed, Suspend>>);
+pub(crate) struct Switch {
+    yielder: NonNull<Yielder<Resumed, Suspend>>,
+    inside: Inside,
+}
 
 impl Switch {
     /// An address at the base of the stack.
     #[inline(always)]
     pub(crate) fn base(self) -> *const () {
-        self.0.as_ptr().cast_const().cast()
+        self.yielder.as_ptr().cast_const().cast()
+    }
+
+    /// Switches to the worker's stack, and returns when the coroutine is resumed.
+    ///
+    /// # Safety
+    ///
+    /// Called on the stack of the coroutine that the switch belongs to.
+    #[inline(always)]
+    unsafe fn leave(self, why: Suspend) -> Resumed {
+        self.inside.leaving();
+        // SAFETY: the yielder lives at the base of the stack that the caller runs on.
+        let resumed = unsafe { self.yielder.as_ref() }.suspend(why);
+        self.inside.returned();
+        resumed
     }
 
     /// Leaves the coroutine's stack until it is resumed.
@@ -157,8 +179,8 @@ impl Switch {
     /// Called on the stack of the coroutine that the switch belongs to.
     #[inline(always)]
     pub(crate) unsafe fn suspend(self, why: Suspend) {
-        // SAFETY: the yielder lives at the base of the stack that the caller runs on.
-        if let Some(walk) = unsafe { self.0.as_ref() }.suspend(why) {
+        // SAFETY: as the caller says.
+        if let Some(walk) = unsafe { self.leave(why) } {
             // SAFETY: as the caller says, and as `Continuation::walk` does.
             unsafe { self.walk(walk) };
         }
@@ -175,8 +197,8 @@ impl Switch {
         loop {
             // SAFETY: the worker lends it until the coroutine suspends again.
             unsafe { walk.as_mut() }.run();
-            // SAFETY: the yielder lives at the base of this stack.
-            match unsafe { self.0.as_ref() }.suspend(Suspend::Yield) {
+            // SAFETY: as the caller says.
+            match unsafe { self.leave(Suspend::Yield) } {
                 Some(next) => walk = next,
                 None => return,
             }
@@ -185,21 +207,41 @@ impl Switch {
 }
 
 /// A computation on a stack of its own: its registers and its stack.
-pub(crate) struct Continuation(ManuallyDrop<corosensei::Coroutine<Resumed, Suspend, (), OnStack>>);
+pub(crate) struct Continuation {
+    coroutine: ManuallyDrop<corosensei::Coroutine<Resumed, Suspend, (), OnStack>>,
+    fiber: Fiber,
+}
 
 impl Continuation {
-    /// Prepares `entry` to run on that stack at the first `resume`. It must not unwind.
-    pub(crate) fn new(stack: Stack, entry: impl FnOnce(Switch) + 'static) -> Continuation {
-        Continuation(ManuallyDrop::new(corosensei::Coroutine::with_stack(
+    /// Prepares `entry` to run on that stack at the first `resume`. It must not unwind. Sanitizers name it by
+    /// that number.
+    pub(crate) fn new(stack: Stack, id: u64, entry: impl FnOnce(Switch) + 'static) -> Continuation {
+        let fiber = Fiber::new(&stack, id);
+        let inside = fiber.inside();
+        let coroutine = corosensei::Coroutine::with_stack(
             OnStack(stack),
-            move |yielder: &Yielder<Resumed, Suspend>, _| entry(Switch(NonNull::from(yielder))),
-        )))
+            move |yielder: &Yielder<Resumed, Suspend>, _| {
+                inside.entered();
+                entry(Switch { yielder: NonNull::from(yielder), inside });
+                inside.leaving();
+            },
+        );
+        Continuation { coroutine: ManuallyDrop::new(coroutine), fiber }
+    }
+
+    /// Switches to the coroutine's stack, and returns when the coroutine suspends or ends.
+    #[inline(always)]
+    fn enter(&mut self, resumed: Resumed) -> CoroutineResult<Suspend, ()> {
+        self.fiber.resuming();
+        let left = self.coroutine.resume(resumed);
+        self.fiber.resumed();
+        left
     }
 
     /// Runs the computation until it suspends or ends.
     #[inline]
     pub(crate) fn resume(&mut self) -> Step {
-        match self.0.resume(None) {
+        match self.enter(None) {
             CoroutineResult::Yield(why) => Step::Suspended(why),
             CoroutineResult::Return(()) => Step::Finished,
         }
@@ -211,7 +253,7 @@ impl Continuation {
     ///
     /// The computation has been resumed before, so that it is inside of `Switch::suspend`.
     pub(super) unsafe fn walk(&mut self, walk: &mut Walk) {
-        match self.0.resume(Some(NonNull::from(walk))) {
+        match self.enter(Some(NonNull::from(walk))) {
             CoroutineResult::Yield(_) => {}
             CoroutineResult::Return(()) => unreachable!("a walk ends in `Switch::walk`, which suspends"),
         }
@@ -219,6 +261,7 @@ impl Continuation {
 
     /// The stack of a computation that has ended.
     pub(crate) fn into_stack(self) -> Stack {
-        ManuallyDrop::into_inner(self.0).into_stack().0
+        self.fiber.ended();
+        ManuallyDrop::into_inner(self.coroutine).into_stack().0
     }
 }

@@ -56,6 +56,12 @@ impl Stack {
         NonZeroUsize::new(self.base.get() - self.size.stride()).expect("no mapping is at zero")
     }
 
+    /// The lowest address that can be used.
+    #[allow(dead_code, reason = "for sanitizers")]
+    pub(crate) fn above_guard(&self) -> usize {
+        self.limit().get() + self.size.guard()
+    }
+
     /// Its chunk and its low end, for the central free list.
     fn into_slot(self) -> (u32, usize) {
         let slot = (self.chunk, self.limit().get());

@@ -13,7 +13,7 @@
 //! grows, of nodes that are never freed.
 
 use super::size::StackSize;
-use super::sys::{RESERVE, decline_huge_pages, free_of, populates};
+use super::sys::{RESERVE, announce, decline_huge_pages, free_of, populates};
 use std::io;
 use std::ops::Range;
 use std::ptr;
@@ -53,6 +53,9 @@ pub(super) fn reserve(size: StackSize, slots: usize) -> io::Result<Range<usize>>
             Ok(start) => {
                 let range = start..start + slots * size.stride();
                 publish(&range, size);
+                for low in range.clone().step_by(size.stride()) {
+                    announce(low + size.guard(), low + size.stride());
+                }
                 return Ok(range);
             }
             Err(_) if slots > 1 => slots /= 2,

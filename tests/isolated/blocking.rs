@@ -74,8 +74,9 @@ fn fill() -> (Vec<mpsc::Sender<()>>, Vec<sward::task::JoinHandle<()>>) {
 
 fn calls_beyond_the_limit_wait_and_can_be_cancelled() {
     let (release, calls) = fill();
-    let ran: &'static AtomicBool = Box::leak(Box::new(AtomicBool::new(false)));
-    let dropped: &'static AtomicBool = Box::leak(Box::new(AtomicBool::new(false)));
+    static RAN: AtomicBool = AtomicBool::new(false);
+    static DROPPED: AtomicBool = AtomicBool::new(false);
+    let (ran, dropped) = (&RAN, &DROPPED);
     let guard = SetOnDrop(dropped);
     let queued = sward::spawn(move || {
         sward::blocking(move || {

@@ -20,6 +20,7 @@ mod overflow;
 mod peers;
 mod reports;
 mod retained;
+mod sanitizers;
 #[cfg(feature = "signal")]
 mod signal;
 mod stacks;

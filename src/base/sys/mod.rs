@@ -11,6 +11,7 @@
 //! - [`prefetch`](mod@prefetch): requests for memory some time before it is used.
 //! - [`sample`](mod@sample): the stack of another thread.
 //! - [`ticks`](mod@ticks): a clock that takes a few nanoseconds to read.
+//! - [`sanitizer`]: what a sanitizer cannot follow.
 //! - [`thread`]: whether the system runs a thread, and where the thread waits.
 
 mod call;
@@ -21,6 +22,7 @@ mod pointer;
 mod poll;
 mod prefetch;
 mod sample;
+mod sanitizer;
 mod thread;
 mod ticks;
 
@@ -32,5 +34,6 @@ pub(crate) use pointer::{GOES_ON_AT, stack_pointer};
 pub(crate) use poll::poll;
 pub(crate) use prefetch::{LINE, prefetch};
 pub(crate) use sample::{MOST_FRAMES, Sample, recover, sample};
+pub(crate) use sanitizer::{KEPT_ROUNDS, acquire};
 pub(crate) use thread::{Probe, ThreadState, count_threads};
 pub(crate) use ticks::ticks;

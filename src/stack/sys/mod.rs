@@ -14,12 +14,14 @@
 //! | `was_sent` | whether a signal was sent by a process, and is no fault |
 //!
 //! - `linux`: Linux and Android.
+//! - `valgrind`: says where stacks are.
 //! - `other`: all other systems.
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod linux;
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 mod other;
+mod valgrind;
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub(super) use linux::{
@@ -31,3 +33,4 @@ pub(super) use other::{
     DISCARD, GUARD, RESERVE, advise_together, decline_huge_pages, free_of, max_mappings, populates, resident,
     was_sent,
 };
+pub(super) use valgrind::announce;

@@ -23,7 +23,7 @@
 //! thread-local, `errno` included, and may be called in signal handlers.
 //!
 //! - `linux_gnu`: Linux with glibc, on x86-64 and AArch64.
-//! - `none`: all others, models and miri. `check` refuses, so nothing else is called.
+//! - `none`: all others, models, miri and ThreadSanitizer. `check` refuses, so nothing else is called.
 
 #[cfg(sward_storage)]
 mod linux_gnu;

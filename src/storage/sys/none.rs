@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicU32, AtomicUsize};
 const NEVER: &str = "the probe has refused";
 
 pub(crate) fn check() -> Result<(), &'static str> {
-    Err("only Linux with glibc, on x86-64 and AArch64, lets a program set its thread pointer")
+    Err("only Linux with glibc, on x86-64 and AArch64, lets a program set its thread pointer, and not under \
+         ThreadSanitizer")
 }
 
 pub(crate) fn thread_pointer() -> usize {

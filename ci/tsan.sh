@@ -1,0 +1,41 @@
+#!/usr/bin/env bash
+# ThreadSanitizer: a planted race between two coroutines is found, synchronized coroutines are none, and the suite has
+# no report. Needs the sources of the standard library (rustup's component rust-src), which is instrumented too:
+# otherwise what it synchronizes would be reported. `quick` as an argument: only the first two.
+. "$(dirname "$0")/common.sh"
+target=x86_64-unknown-linux-gnu
+host=$(rustc -vV | sed -n 's/^host: //p')
+[ "$host" = "$target" ] || { echo "skipped: only on $target"; exit 0; }
+if [ ! -d "$(rustc --print sysroot)/lib/rustlib/src/rust/library" ]; then
+    command -v rustup >/dev/null || { echo "skipped: no sources of the standard library, and no rustup"; exit 0; }
+    reason=$(timeout 300 rustup component add rust-src 2>&1) || {
+        echo "skipped: no sources of the standard library, and rustup says: ${reason##*$'\n'}"
+        exit 0
+    }
+fi
+# Sanitizers are not stable; the compiler is told that it may.
+export RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=thread CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target}/tsan"
+# Checked waits read the words of other stacks (src/sched/checks.rs).
+export SWARD_CHECK=0
+cargo=(cargo test -Zbuild-std --target "$target")
+skips=()
+leave_out() { # test, reason
+    echo "skipped: $1: $2"
+    skips+=(--skip "$1")
+}
+many="it has room for 8,000 coroutines at a time"
+space="it reserves more address space than the test allows"
+leave_out memory::a_detached_coroutine_without_a_stack_is_reported "$space"
+leave_out memory::stacks_leave_address_space_to_the_others "$space"
+leave_out overflow::another_fault_goes_to_the_earlier_handler "it has the handler"
+leave_out stacks::a_past_burst_leaves_few_page_tables "$many"
+leave_out stacks::stacks_share_mappings "$many"
+leave_out run_in_a_destructor_on_a_worker_is_refused "$space"
+# A child that was forked beside other threads starts threads.
+export TSAN_OPTIONS=die_after_fork=0
+
+within 900 "${cargo[@]}" --test isolated sanitizers
+[ "${1:-}" = quick ] && exit
+within 1800 "${cargo[@]}" --test task --test sync --test channel --test cancel --test net --test io -- "${skips[@]}"
+within 1800 "${cargo[@]}" --lib -- "${skips[@]}"
+within 1800 "${cargo[@]}" --test isolated --test observe --test process --test stacks -- "${skips[@]}"

@@ -1,0 +1,19 @@
+//! What ThreadSanitizer cannot follow, in a form that it can.
+//!
+//! | each module supplies | |
+//! |---|---|
+//! | `acquire` | what a relaxed or releasing operation on a word has read, acquired afterwards |
+//! | `KEPT_ROUNDS` | the rounds in which the tool that watches the program uses the end of a thread itself |
+//!
+//! - `thread`: ThreadSanitizer.
+//! - `none`: everything else.
+
+#[cfg(not(sward_sanitizer = "thread"))]
+mod none;
+#[cfg(sward_sanitizer = "thread")]
+mod thread;
+
+#[cfg(not(sward_sanitizer = "thread"))]
+pub(crate) use none::{KEPT_ROUNDS, acquire};
+#[cfg(sward_sanitizer = "thread")]
+pub(crate) use thread::{KEPT_ROUNDS, acquire};

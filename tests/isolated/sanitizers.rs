@@ -1,0 +1,324 @@
+//! What sanitizers say about programs that use this crate: they find an error that is there, and no other.
+//! Builds without a sanitizer have nothing to test here.
+
+#![cfg(sward_sanitizer)]
+// Each sanitizer has tests of its own.
+#![allow(dead_code)]
+
+use crate::common::{command, text};
+use std::cell::UnsafeCell;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// A number that any thread may write to.
+struct Unprotected(UnsafeCell<u64>);
+
+// SAFETY: this is not sound, which is what the tests are about.
+unsafe impl Sync for Unprotected {}
+
+impl Unprotected {
+    const fn new() -> Unprotected {
+        Unprotected(UnsafeCell::new(0))
+    }
+
+    fn add(&self, n: u64) {
+        // SAFETY: as above.
+        unsafe { *self.0.get() += n };
+    }
+
+    fn get(&self) -> u64 {
+        // SAFETY: as above.
+        unsafe { *self.0.get() }
+    }
+}
+
+/// Keeps the calling coroutine's worker until so many have called it. It orders nothing.
+fn meet(number: usize, met: &AtomicUsize) {
+    met.fetch_add(1, Ordering::Relaxed);
+    while met.load(Ordering::Relaxed) < number {
+        std::hint::spin_loop();
+    }
+}
+
+/// Runs that test as a child; what the sanitizer said, and whether it was content.
+fn verdict(test: &str, options: &[(&str, &str)]) -> (String, bool) {
+    let output = command(test, test).envs(options.iter().copied()).output().expect("a child");
+    (text(&output), output.status.success())
+}
+
+fn with_workers(workers: usize, f: impl FnOnce() + Send) {
+    sward::runtime::Builder::new().worker_threads(workers).build().expect("a runtime").run(f);
+}
+
+#[cfg(sward_sanitizer = "thread")]
+mod thread {
+    use super::*;
+    use crate::common::{is_child, this_test};
+    use sward::channel;
+    use sward::sync::{Condvar, Mutex, Notify, Once, RwLock, Semaphore};
+
+    const OPTIONS: &[(&str, &str)] = &[("TSAN_OPTIONS", "exitcode=66")];
+
+    /// Two coroutines on two workers write to one variable, and nothing orders them.
+    #[test]
+    fn a_race_between_two_coroutines_is_found() {
+        if is_child() {
+            static SHARED: Unprotected = Unprotected::new();
+            static MET: AtomicUsize = AtomicUsize::new(0);
+            with_workers(2, || {
+                let racer = || {
+                    meet(2, &MET);
+                    SHARED.add(1);
+                };
+                let both = [sward::spawn(racer), sward::spawn(racer)];
+                both.map(|one| one.join().expect("no panic"));
+            });
+            return;
+        }
+        let (said, content) = verdict(this_test!(), OPTIONS);
+        assert!(!content && said.contains("ThreadSanitizer: data race"), "{said}");
+        assert!(said.contains("a_race_between_two_coroutines_is_found"), "the stack has the racer: {said}");
+        assert!(said.contains("'coroutine "), "reports name coroutines: {said}");
+    }
+
+    /// The same after many turns of both, on stacks that others have used before.
+    #[test]
+    fn a_race_is_found_after_many_switches() {
+        if is_child() {
+            static SHARED: Unprotected = Unprotected::new();
+            static MET: AtomicUsize = AtomicUsize::new(0);
+            with_workers(2, || {
+                for _ in 0..200 {
+                    sward::spawn(sward::task::yield_now).join().expect("no panic");
+                }
+                let racer = || {
+                    for _ in 0..1_000 {
+                        sward::task::yield_now();
+                    }
+                    meet(2, &MET);
+                    SHARED.add(1);
+                };
+                let both = [sward::spawn(racer), sward::spawn(racer)];
+                both.map(|one| one.join().expect("no panic"));
+            });
+            return;
+        }
+        let (said, content) = verdict(this_test!(), OPTIONS);
+        assert!(!content && said.contains("ThreadSanitizer: data race"), "{said}");
+        assert!(said.contains("a_race_is_found_after_many_switches"), "the stack has the racer: {said}");
+    }
+
+    /// A value that each primitive passes on, or protects, is no race.
+    #[test]
+    fn what_is_synchronized_is_no_race() {
+        if is_child() {
+            with_workers(2, synchronized);
+            return;
+        }
+        let (said, content) = verdict(this_test!(), OPTIONS);
+        assert!(content && !said.contains("ThreadSanitizer"), "{said}");
+    }
+
+    const ADDERS: u64 = 8;
+    const TURNS: u64 = 50;
+
+    /// Runs adders beside one another. Each adds through `protect`, and yields or parks between.
+    fn adders(shared: &Unprotected, protect: &(impl Fn(&dyn Fn()) + Sync)) {
+        let before = shared.get();
+        sward::scope(|scope| {
+            for _ in 0..ADDERS {
+                scope.spawn(|| {
+                    for _ in 0..TURNS {
+                        protect(&|| shared.add(1));
+                        sward::task::yield_now();
+                    }
+                });
+            }
+        });
+        assert_eq!(shared.get() - before, ADDERS * TURNS);
+    }
+
+    fn synchronized() {
+        let shared = Unprotected::new();
+        let mutex = Mutex::new(());
+        adders(&shared, &|add| {
+            let _guard = mutex.lock().expect("no panic");
+            add();
+        });
+        let lock = RwLock::new(());
+        adders(&shared, &|add| {
+            let _ = lock.read().map(|_guard| shared.get());
+            let _guard = lock.write().expect("no panic");
+            add();
+        });
+        let one = Semaphore::new(1);
+        adders(&shared, &|add| {
+            let _permit = one.acquire().expect("it is never closed");
+            add();
+        });
+        let (sender, receiver) = channel::bounded(1);
+        sender.send(()).expect("open");
+        adders(&shared, &|add| {
+            receiver.recv().expect("open");
+            add();
+            sender.send(()).expect("open");
+        });
+        adders(&shared, &|add| {
+            sward::select! {
+                recv(receiver) -> token => token.expect("open"),
+            }
+            add();
+            sward::select! {
+                send(sender, ()) -> sent => sent.expect("open"),
+            }
+        });
+
+        let (ready, changed) = (Mutex::new(false), Condvar::new());
+        let (notify, once) = (Notify::new(), Once::new());
+        sward::scope(|scope| {
+            scope.spawn(|| {
+                let mut guard = ready.lock().expect("no panic");
+                while !*guard {
+                    guard = changed.wait(guard).expect("no panic");
+                }
+                drop(guard);
+                shared.add(1);
+                notify.notify_one();
+            });
+            scope.spawn(|| {
+                notify.wait();
+                shared.add(1);
+            });
+            shared.add(1);
+            *ready.lock().expect("no panic") = true;
+            changed.notify_one();
+        });
+        sward::scope(|scope| {
+            for _ in 0..ADDERS {
+                scope.spawn(|| {
+                    once.call_once(|| shared.add(1));
+                    shared.get()
+                });
+            }
+        });
+        for _ in 0..TURNS {
+            sward::spawn({
+                let at = &raw const shared as usize;
+                // SAFETY: joined before it ends.
+                move || unsafe { &*(at as *const Unprotected) }.add(1)
+            })
+            .join()
+            .expect("no panic");
+        }
+        sward::blocking(|| shared.get());
+    }
+}
+
+#[cfg(sward_sanitizer = "address")]
+mod address {
+    use super::*;
+    use crate::common::{is_child, this_test};
+    use std::hint::black_box;
+    use std::sync::Arc;
+
+    const OPTIONS: &[(&str, &str)] = &[("ASAN_OPTIONS", "exitcode=66:detect_leaks=1")];
+    /// Here the process ends in a coroutine. Of frames of AddressSanitizer's own it sees only the ones of the
+    /// coroutine then, not those of its worker.
+    const ON_THE_STACK: &[(&str, &str)] =
+        &[("ASAN_OPTIONS", "exitcode=66:detect_leaks=1:detect_stack_use_after_return=0")];
+    const AFTER_RETURN: &[(&str, &str)] =
+        &[("ASAN_OPTIONS", "exitcode=66:detect_leaks=1:detect_stack_use_after_return=1")];
+
+    /// An index beyond an array on a coroutine's stack, after switches.
+    #[test]
+    fn an_overrun_on_the_stack_of_a_coroutine_is_found() {
+        if is_child() {
+            with_workers(1, || {
+                let array = black_box([7_u8; 32]);
+                sward::task::yield_now();
+                // SAFETY: this is not sound, which is what the test is about.
+                black_box(unsafe { array.as_ptr().add(black_box(32)).read() });
+            });
+            return;
+        }
+        let (said, content) = verdict(this_test!(), OPTIONS);
+        assert!(!content && said.contains("AddressSanitizer: stack-buffer-overflow"), "{said}");
+    }
+
+    /// Memory that nothing points to any more, once the coroutine that had the pointer has ended.
+    #[test]
+    fn a_leak_of_a_coroutine_is_found() {
+        if is_child() {
+            with_workers(1, || {
+                let leak = || std::mem::forget(black_box(vec![1_u8; 12_345]));
+                sward::spawn(leak).join().expect("no panic");
+            });
+            return;
+        }
+        let (said, content) = verdict(this_test!(), OPTIONS);
+        assert!(!content && said.contains("LeakSanitizer: detected memory leaks"), "{said}");
+        assert!(said.contains("12345 byte"), "{said}");
+    }
+
+    /// What only the stack of a coroutine points to that waits for ever is no leak, wherever it was
+    /// allocated.
+    #[test]
+    fn what_a_waiting_coroutine_has_is_no_leak() {
+        if is_child() {
+            with_workers(2, || {
+                let (sender, receiver) = sward::channel::bounded(0);
+                sward::spawn(move || {
+                    let memory = black_box(vec![1_u8; 54_321]);
+                    sender.send(()).expect("open");
+                    sward::task::mask(|| {
+                        loop {
+                            sward::task::park();
+                        }
+                    });
+                    drop(memory);
+                });
+                receiver.recv().expect("open");
+                std::process::exit(0);
+            });
+        }
+        let (said, content) = verdict(this_test!(), ON_THE_STACK);
+        assert!(content && !said.contains("Sanitizer"), "{said}");
+    }
+
+    /// Switches, panics, stacks that are used again, and coroutines on several workers: no report, whether
+    /// variables are on the stack or in frames of AddressSanitizer's own.
+    #[test]
+    fn coroutines_are_no_error() {
+        if is_child() {
+            with_workers(2, || {
+                for round in 0..20 {
+                    let shared = Arc::new(sward::sync::Mutex::new(0));
+                    sward::scope(|scope| {
+                        for _ in 0..50 {
+                            let shared = shared.clone();
+                            scope.spawn(move || {
+                                let mut here = black_box([0_u64; 64]);
+                                for at in 0..64 {
+                                    here[at] = at as u64;
+                                    sward::task::yield_now();
+                                }
+                                *shared.lock().expect("no panic") += here.iter().sum::<u64>();
+                            });
+                        }
+                    });
+                    assert_eq!(*shared.lock().expect("no panic"), 50 * 2016);
+                    let panics = sward::spawn(move || {
+                        let text = black_box(format!("{round}"));
+                        sward::task::yield_now();
+                        std::panic::resume_unwind(Box::new(text));
+                    });
+                    assert!(panics.join().is_err());
+                }
+            });
+            return;
+        }
+        for options in [OPTIONS, AFTER_RETURN] {
+            let (said, content) = verdict(this_test!(), options);
+            assert!(content && !said.contains("Sanitizer"), "{said}");
+        }
+    }
+}
