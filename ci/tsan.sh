@@ -17,6 +17,8 @@ fi
 export RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=thread CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target}/tsan"
 # Checked waits read the words of other stacks (src/sched/checks.rs).
 export SWARD_CHECK=0
+# Its stalls are no news.
+export SWARD_STALL_REPORTS=0
 cargo=(cargo test -Zbuild-std --target "$target")
 skips=()
 leave_out() { # test, reason
