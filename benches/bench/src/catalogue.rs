@@ -3,8 +3,8 @@
 use crate::micro::Size;
 use crate::net::Service;
 
-pub const PEERS: [&str; 8] =
-    ["sward", "sward-homes", "sward-migrating", "go", "tokio", "may", "threads", "raw"];
+pub const PEERS: [&str; 9] =
+    ["sward", "sward-homes", "sward-migrating", "sward-serve", "go", "tokio", "may", "threads", "raw"];
 
 /// A measure with a table of its own. For all measures less is better.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -74,6 +74,10 @@ impl Workload {
     /// Why a peer skips it. Reasons other than a missing primitive were seen in runs.
     pub fn skips(&self, peer: &str) -> Option<&'static str> {
         match (peer, self.kind) {
+            ("sward-serve", Kind::Micro { .. }) => Some("it is a server"),
+            ("sward-serve", Kind::Net { service: Service::Burn, .. }) => {
+                Some("what the coroutines beside it do is the same as in pinned mode")
+            }
             ("raw", Kind::Micro { .. }) => Some("an epoll loop has no coroutines"),
             (
                 "raw",

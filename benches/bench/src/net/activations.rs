@@ -1,19 +1,34 @@
 //! The server of the peer `sward-serve`: a connection has a coroutine only while a message is answered.
 
-use super::{DEADLINE, ROOM, Service, WORK, announce, answer, burn, group_of_this_thread};
+use super::{DEADLINE, HOG, ROOM, Service, WORK, announce, answer, burn, group_of_this_thread};
+use crate::peers::ANY;
 use std::io::{self, Read, Write};
-use sward::net::{Conn, Next, ServeOptions, TcpListener, serve as serve_connections};
+use sward::net::{Conn, Next, ServeOptions, TcpSocket, serve as serve_connections};
 use sward::runtime::{Builder, Homes};
 
+/// The connections that wait to be accepted at most.
+const BACKLOG: u32 = 4096;
+
 pub fn serve(service: Service, workers: usize) -> io::Result<()> {
-    if !matches!(service, Service::Echo | Service::Once | Service::Deadline | Service::Skewed | Service::Http)
-    {
+    if service == Service::Burn {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "sward-serve has no such service"));
     }
     let runtime = Builder::new().worker_threads(workers).homes(Homes::Off).build()?;
     runtime.run(move || {
-        let listener = TcpListener::bind("127.0.0.1:0")?;
+        let socket = TcpSocket::new_v4()?;
+        // Connections inherit it.
+        socket.set_nodelay(true)?;
+        socket.bind(ANY.parse().expect("an address"))?;
+        let listener = socket.listen(BACKLOG)?;
         announce(listener.local_addr()?.port());
+        for _ in 0..service.hogs() {
+            sward::spawn(|| {
+                loop {
+                    sward::sleep(HOG.1);
+                    burn(HOG.0);
+                }
+            });
+        }
         let options = match service {
             Service::Deadline => ServeOptions::new().idle_limit(DEADLINE),
             _ => ServeOptions::new(),
