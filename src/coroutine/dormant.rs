@@ -37,6 +37,9 @@
 //!   during the handler ends that ticket's wait early, so `park` fails and the handler runs again. Readiness
 //!   that the handler has not consumed is still set in the event, so the node is not listed, and `park`
 //!   reports it. An edge after the node was listed fires the ticket.
+//! - *A source that changes its shard* (`netpoll/source.rs`, `follow`) does so while the record is RUNNING,
+//!   so no node of the record is listed. An event that either shard's poll brings meanwhile sets the event,
+//!   and `park` reports it. One that the old shard drops is a state, which joining the new shard reports.
 //! - *No event is doubled.* A fire wins an epoch once. `begin` takes the node out of the event's ring before
 //!   the handler runs, so at most one node of a record is listed.
 //! - *No event reaches another record.* The ring has the node's own address, and the record is freed only by
@@ -227,6 +230,8 @@ mod testing {
         pub(super) dormant: Dormant,
         pub(super) event: Event,
         pub(super) counts: Arc<Counts>,
+        /// What its handler does after it has consumed the readiness.
+        pub(super) handler: Box<dyn Fn()>,
     }
 
     #[derive(Default)]
@@ -255,8 +260,16 @@ mod testing {
 
     impl Record {
         pub(super) fn new(event: Event) -> (NonNull<Record>, Arc<Counts>) {
+            Record::with_handler(event, || ())
+        }
+
+        pub(super) fn with_handler(
+            event: Event,
+            handler: impl Fn() + 'static,
+        ) -> (NonNull<Record>, Arc<Counts>) {
             let counts = Arc::new(Counts::default());
-            let record = Record { dormant: Dormant::new(TABLE), event, counts: counts.clone() };
+            let (dormant, handler) = (Dormant::new(TABLE), Box::new(handler));
+            let record = Record { dormant, event, counts: counts.clone(), handler };
             (NonNull::from(Box::leak(Box::new(record))), counts)
         }
 
@@ -270,6 +283,7 @@ mod testing {
                     counts.activated.fetch_add(1, Ordering::Relaxed);
                     counts.seen.store(counts.data.load(Ordering::Relaxed), Ordering::Relaxed);
                     this.as_ref().event.consume();
+                    (this.as_ref().handler)();
                     match Dormant::park(this.cast(), ticket, Some(&this.as_ref().event), || ()) {
                         Parked::Idle => return,
                         Parked::Woken | Parked::Set => {}
@@ -375,6 +389,7 @@ mod models {
     use super::*;
     use crate::base::sync::Ordering;
     use loom::thread;
+    use std::sync::Arc;
 
     struct Shared(NonNull<Record>);
     // SAFETY: a test's record is shared as it is in the runtime.
@@ -435,6 +450,92 @@ mod models {
             // SAFETY: alive until `end`.
             unsafe {
                 assert!(record.as_ref().dormant.is_idle() && !record.as_ref().event.is_set());
+                end(record);
+            }
+        });
+    }
+
+    /// A socket that two shards can watch, as the kernel and the shards' tables see it.
+    #[derive(Default)]
+    struct Watched {
+        socket: loom::sync::Mutex<Socket>,
+        /// Whether the table of each shard has the source.
+        tables: [loom::sync::Mutex<bool>; 2],
+    }
+
+    #[derive(Default)]
+    struct Socket {
+        readable: bool,
+        watched_by: [bool; 2],
+        /// Whether the next poll of each shard fetches an event.
+        pending: [bool; 2],
+    }
+
+    impl Watched {
+        fn arrive(&self) {
+            let mut socket = self.socket.lock().unwrap();
+            (socket.readable, socket.pending) = (true, socket.watched_by);
+        }
+
+        /// A poll of that shard.
+        fn poll(&self, shard: usize, record: NonNull<Record>) {
+            let fetched = std::mem::take(&mut self.socket.lock().unwrap().pending[shard]);
+            let mut batch = Batch::new();
+            if fetched && *self.tables[shard].lock().unwrap() {
+                // SAFETY: alive until the model ends.
+                unsafe { record.as_ref() }.event.set(&mut batch);
+            }
+            batch.wake();
+        }
+
+        /// `Source::change_shard`.
+        fn change_shard(&self, from: usize, to: usize) {
+            let mut table = self.tables[from].lock().unwrap();
+            if !std::mem::replace(&mut *table, false) {
+                return;
+            }
+            let mut socket = self.socket.lock().unwrap();
+            (socket.watched_by[from], socket.pending[from]) = (false, false);
+            drop((socket, table));
+            let mut table = self.tables[to].lock().unwrap();
+            *table = true;
+            let mut socket = self.socket.lock().unwrap();
+            socket.watched_by[to] = true;
+            socket.pending[to] |= socket.readable;
+            drop((socket, table));
+        }
+    }
+
+    /// Bytes arrive while the source of a record changes its shard, of which the poller of the old shard may
+    /// have fetched an event. The handler reads them.
+    #[test]
+    fn no_edge_is_lost_when_a_record_changes_its_shard() {
+        loom::model(|| {
+            let watched = Arc::new(Watched::default());
+            watched.socket.lock().unwrap().watched_by[0] = true;
+            *watched.tables[0].lock().unwrap() = true;
+            let inside = watched.clone();
+            let (record, _) = Record::with_handler(Event::new(), move || {
+                inside.socket.lock().unwrap().readable = false;
+                inside.change_shard(0, 1);
+            });
+            let (client, poller) = (watched.clone(), watched.clone());
+            let client = thread::spawn(move || client.arrive());
+            let shared = Shared(record);
+            let poller = thread::spawn(move || {
+                let shared = shared;
+                poller.poll(0, shared.0);
+            });
+            // SAFETY: this thread owns the record.
+            unsafe { Record::run(record) };
+            client.join().unwrap();
+            poller.join().unwrap();
+            watched.poll(0, record);
+            watched.poll(1, record);
+            assert!(!watched.socket.lock().unwrap().readable, "the bytes are not read");
+            // SAFETY: alive until `end`.
+            unsafe {
+                assert!(record.as_ref().dormant.is_idle());
                 end(record);
             }
         });

@@ -9,9 +9,13 @@
 //!   the record is idle <-- `Activation::idle` <-- `Activation::run`: the handler, once or several times
 //! ```
 //!
-//! The coroutine is unstarted, so any worker may steal it. The source stays in its shard; its next event is
-//! fetched by the same worker's poll as the last one. A coroutine that has used up its budget, because its
-//! client sends without pause, passes the record on to a new one: so a busy record may leave its worker, too.
+//! The coroutine is unstarted, so any worker may steal it. The source stays in its shard, whose worker
+//! fetches its next event. If other workers run it again and again, since that worker has more to do than
+//! they, the source moves to the shard of the worker that has run it last. It does so just before it waits
+//! again, while its owner runs: no waiter of the record is listed, so an event that either shard's poll sets
+//! meanwhile is found by `park` (`netpoll/source.rs`, `follow`). `netpoll/affinity.rs` keeps it from going
+//! back and forth. A coroutine that has used up its budget, because its client sends without pause, passes
+//! the record on to a new one: so a busy record may leave its worker, too.
 //!
 //! *When a handler has not consumed the readiness*, its record cannot wait for an edge: there may be none.
 //! The owner then asks the kernel with `poll(2)`. If the source is ready the handler runs again, in the same
@@ -24,7 +28,9 @@ use super::host::{Entry, Host, WakerSlot};
 use super::readiness::set_again;
 use crate::coroutine::{Cause, Dormant, Parked, RecordTable, Ticket, Waiter, contain_panic};
 use crate::netpoll::{Direction, Source, is_ready};
-use crate::sched::{self, Spawn, budget_is_used_up, cancelling, is_worker_of_runtime};
+use crate::sched::{
+    self, Spawn, budget_is_used_up, cancelling, follow_to_shard, is_worker_of_runtime, worker_index,
+};
 use std::io;
 use std::mem;
 use std::ptr::NonNull;
@@ -194,9 +200,10 @@ fn launch<B: Body>(activation: Activation<B>, why: Option<Why>) {
         return contain_panic(|| drop(activation));
     };
     let mut launched = Launched(Some(activation));
+    let launched_by = worker_index();
     let begin = move || {
         if let Some(activation) = launched.0.take() {
-            activation.run(why);
+            activation.run(why, launched_by);
         }
     };
     let handle = group.spawning(|| sched::spawn(spawn, begin));
@@ -253,8 +260,20 @@ impl<B: Body> Activation<B> {
         unsafe { Dormant::begin(self.0.cast(), event) }
     }
 
+    /// The source follows the record's user, before the record waits. Usually the worker whose poll has
+    /// launched the activation runs it, and the source is in its shard.
+    fn follow(&self, launched_by: Option<usize>) -> io::Result<()> {
+        let Some(source) = self.body().source() else { return Ok(()) };
+        if launched_by.is_some() && launched_by == worker_index() {
+            source.stay();
+        } else if follow_to_shard(source)? {
+            self.entry().host.count_move();
+        }
+        Ok(())
+    }
+
     /// The coroutine of an activation.
-    fn run(mut self, why: Option<Why>) {
+    fn run(mut self, why: Option<Why>, launched_by: Option<usize>) {
         let mut why = why.unwrap_or_else(|| self.why());
         if self.entry().take_limit() && why == Why::Limit {
             return;
@@ -291,6 +310,9 @@ impl<B: Body> Activation<B> {
                 Verdict::Again => why = Why::Ready,
                 Verdict::Idle { limit, closes, has_read } => {
                     let again = mem::replace(&mut fruitless, why == Why::Ready && !has_read);
+                    if self.follow(launched_by).is_err() {
+                        return;
+                    }
                     match self.idle(ticket, limit, closes, again && fruitless) {
                         Ok(Some((again, cause))) => (self, why) = (again, cause),
                         Ok(None) | Err(_) => return,

@@ -222,6 +222,7 @@ pub(crate) struct Totals {
     pub(crate) open: usize,
     pub(crate) idle: usize,
     pub(crate) activations: u64,
+    pub(crate) moves: u64,
     pub(crate) panicked: u64,
     /// Records that were closed since there was no stack for their coroutine.
     pub(crate) never_ran: u64,
@@ -232,6 +233,8 @@ pub(crate) struct Totals {
 #[derive(Default)]
 struct Counts {
     activations: AtomicU64,
+    /// How often a source has moved to another shard.
+    moves: AtomicU64,
     /// How many waits of records have begun, and ended.
     waits_begun: AtomicU64,
     waits_ended: AtomicU64,
@@ -369,6 +372,10 @@ impl Host {
         self.counts().activations.fetch_add(1, Ordering::Relaxed);
     }
 
+    pub(super) fn count_move(&self) {
+        self.counts().moves.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// A record is about to wait.
     pub(super) fn count_wait(&self) {
         self.counts().waits_begun.fetch_add(1, Ordering::Relaxed);
@@ -405,6 +412,7 @@ impl Host {
             open,
             idle: usize::try_from(idle).unwrap_or(usize::MAX).min(open),
             activations: sum(|counts| &counts.activations),
+            moves: sum(|counts| &counts.moves),
             panicked: self.panicked.load(Ordering::Relaxed),
             never_ran: self.never_ran.load(Ordering::Relaxed),
         }
@@ -805,5 +813,211 @@ mod tests {
             }
         }
         assert_eq!(full_tick(5 << 1, 9), 5);
+    }
+}
+
+/// A stand-in for the host and its records, with the real waiters: one record, whose activations these
+/// threads run themselves. Loom takes sequentially consistent accesses for acquire and release; the fences
+/// here stand for the order of such accesses in the code.
+#[cfg(all(test, loom))]
+mod models {
+    use super::{CANCELLING, OPEN};
+    use crate::base::sync::{AtomicUsize, Ordering, fence};
+    use crate::coroutine::{Batch, Cause, Dormant, Event, Parked, RecordTable, Waiter};
+    use loom::thread;
+    use std::ptr::NonNull;
+    use std::sync::Arc;
+
+    struct World {
+        phase: AtomicUsize,
+        list: loom::sync::Mutex<Option<NonNull<Record>>>,
+        /// Whether `end` has returned.
+        ended: AtomicUsize,
+        closed: AtomicUsize,
+        ran: AtomicUsize,
+    }
+
+    #[repr(C)]
+    struct Record {
+        dormant: Dormant,
+        event: Event,
+        /// One while a coroutine runs the handler, zero otherwise.
+        task: AtomicUsize,
+        cancelled: AtomicUsize,
+        /// Whether the coroutine that ran the handler last exists.
+        exists: AtomicUsize,
+        world: Arc<World>,
+    }
+
+    struct Shared(NonNull<Record>, Arc<World>);
+    // SAFETY: the record is shared as it is in the runtime.
+    unsafe impl Send for Shared {}
+
+    const TABLE: &RecordTable = &RecordTable::new(activate, close);
+
+    unsafe fn activate(waiter: NonNull<Waiter>) {
+        // SAFETY: this thread has got the record.
+        unsafe { run(waiter.cast()) };
+    }
+
+    /// The drop of an `Activation`.
+    unsafe fn close(waiter: NonNull<Waiter>) {
+        let record = waiter.cast::<Record>();
+        // SAFETY: this thread owns the record, and no other one reaches it once it is off the list.
+        unsafe {
+            let this = record.as_ref();
+            let _ = Dormant::begin(record.cast(), Some(&this.event));
+            let world = Arc::clone(&this.world);
+            *world.list.lock().unwrap() = None;
+            drop(Box::from_raw(record.as_ptr()));
+            world.closed.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// `Activation::run`.
+    unsafe fn run(record: NonNull<Record>) {
+        // SAFETY: this thread owns the record until it waits.
+        unsafe {
+            let this = record.as_ref();
+            loop {
+                let ticket = Dormant::begin(record.cast(), Some(&this.event));
+                this.event.consume();
+                this.exists.store(1, Ordering::SeqCst);
+                this.task.store(1, Ordering::SeqCst);
+                fence(Ordering::SeqCst);
+                if this.world.phase.load(Ordering::SeqCst) != usize::from(OPEN) {
+                    this.handler_ends();
+                    return close(record.cast());
+                }
+                this.world.ran.fetch_add(1, Ordering::Relaxed);
+                if this.world.ended.load(Ordering::SeqCst) == 1 {
+                    assert_eq!(this.cancelled.load(Ordering::SeqCst), 1, "the handler goes on for ever");
+                }
+                this.handler_ends();
+                match Dormant::park(record.cast(), ticket, Some(&this.event), || ()) {
+                    Parked::Idle => return,
+                    Parked::Woken | Parked::Set => {}
+                }
+            }
+        }
+    }
+
+    impl Record {
+        /// `Entry::handler_ends`, after which the coroutine may go.
+        fn handler_ends(&self) {
+            self.task.swap(0, Ordering::SeqCst);
+            fence(Ordering::SeqCst);
+            if self.world.phase.load(Ordering::SeqCst) == usize::from(CANCELLING) {
+                drop(self.world.list.lock().unwrap());
+            }
+            self.exists.store(0, Ordering::SeqCst);
+        }
+    }
+
+    /// `adopt`.
+    unsafe fn adopt(record: NonNull<Record>, world: &World) {
+        // SAFETY: nobody else has the record, until it is listed.
+        unsafe {
+            let this = record.as_ref();
+            let ticket = Dormant::begin(record.cast(), None);
+            let mut list = world.list.lock().unwrap();
+            if world.phase.load(Ordering::Relaxed) != usize::from(OPEN) {
+                drop(list);
+                return close(record.cast());
+            }
+            *list = Some(record);
+            drop(list);
+            match Dormant::park(record.cast(), ticket, Some(&this.event), || ()) {
+                Parked::Idle => {}
+                Parked::Woken | Parked::Set => run(record),
+            }
+        }
+    }
+
+    /// `Host::end`.
+    fn end(world: &World) {
+        let mut idle = Batch::new();
+        let list = world.list.lock().unwrap();
+        world.phase.store(usize::from(CANCELLING), Ordering::SeqCst);
+        fence(Ordering::SeqCst);
+        if let Some(record) = *list {
+            // SAFETY: a listed record is alive under the lock.
+            unsafe {
+                Dormant::fire(record.cast(), Cause::Cancelled, &mut idle);
+                let this = record.as_ref();
+                if this.task.load(Ordering::SeqCst) == 1 {
+                    assert_eq!(this.exists.load(Ordering::SeqCst), 1, "the coroutine is gone");
+                    this.cancelled.store(1, Ordering::SeqCst);
+                    assert_eq!(this.exists.load(Ordering::SeqCst), 1, "the coroutine is gone");
+                }
+            }
+        }
+        drop(list);
+        Dormant::close_all(&mut idle);
+        world.ended.store(1, Ordering::SeqCst);
+    }
+
+    fn new() -> Shared {
+        let world = Arc::new(World {
+            phase: AtomicUsize::new(usize::from(OPEN)),
+            list: loom::sync::Mutex::new(None),
+            ended: AtomicUsize::new(0),
+            closed: AtomicUsize::new(0),
+            ran: AtomicUsize::new(0),
+        });
+        let record = Record {
+            dormant: Dormant::new(TABLE),
+            event: Event::new(),
+            task: AtomicUsize::new(0),
+            cancelled: AtomicUsize::new(0),
+            exists: AtomicUsize::new(0),
+            world: Arc::clone(&world),
+        };
+        Shared(NonNull::from(Box::leak(Box::new(record))), world)
+    }
+
+    /// A record enters while its host ends: it is refused, or closed, once.
+    #[test]
+    fn a_record_that_enters_an_ending_host_is_closed_once() {
+        loom::model(|| {
+            let Shared(record, world) = new();
+            let ending = {
+                let world = Arc::clone(&world);
+                thread::spawn(move || end(&world))
+            };
+            // SAFETY: this thread has the record.
+            unsafe { adopt(record, &world) };
+            ending.join().unwrap();
+            assert_eq!(world.closed.load(Ordering::Relaxed), 1);
+            assert_eq!(world.ran.load(Ordering::Relaxed), 0, "nothing was to be read");
+        });
+    }
+
+    /// An idle record is activated while its host ends. It is closed once, by the one or the other; the
+    /// handler that runs is cancelled, or does not begin; and no coroutine is cancelled that is gone.
+    #[test]
+    fn a_record_that_is_activated_in_an_ending_host_is_cancelled_and_closed_once() {
+        loom::model(|| {
+            let Shared(record, world) = new();
+            // SAFETY: this thread has the record.
+            unsafe { adopt(record, &world) };
+            let shared = Shared(record, Arc::clone(&world));
+            let poller = thread::spawn(move || {
+                let shared = shared;
+                let mut batch = Batch::new();
+                {
+                    // As a shard, which holds the readiness: the record's own may be gone.
+                    let list = shared.1.list.lock().unwrap();
+                    if let Some(record) = *list {
+                        // SAFETY: a listed record is alive under the lock.
+                        unsafe { record.as_ref() }.event.set(&mut batch);
+                    }
+                }
+                batch.wake();
+            });
+            end(&world);
+            poller.join().unwrap();
+            assert_eq!(world.closed.load(Ordering::Relaxed), 1);
+        });
     }
 }

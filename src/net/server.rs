@@ -423,6 +423,7 @@ impl ServeHandle {
             accepted: count(&self.control.accepted),
             refused: count(&self.control.refused),
             activations: totals.activations,
+            moves: totals.moves,
             failed: count(&self.control.failed) + totals.never_ran,
             panicked: totals.panicked,
         }
@@ -443,6 +444,9 @@ pub struct ServeMetrics {
     pub refused: u64,
     /// How often the handler was called.
     pub activations: u64,
+    /// How often a connection has moved to another worker: that one then fetches its events. A connection
+    /// moves after other workers than its own have run its handler several times in a row.
+    pub moves: u64,
     /// Connections that have ended with an error of the handler, could not begin, or found no stack for it.
     pub failed: u64,
     /// Connections that have ended with a panic of the handler.

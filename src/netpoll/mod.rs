@@ -3,6 +3,7 @@
 //!
 //! - [`source`]: an open file and its readiness in both directions. It joins a shard when a call on it first
 //!   would block.
+//! - [`affinity`]: whether a source moves to another shard, where it is used.
 //! - [`shard`]: a poller and the table of what it watches. Each worker has one.
 //! - [`readiness`]: the two readiness events of a source, which its shard shares.
 //! - [`thread`]: the thread that polls for workers in long turns.
@@ -10,6 +11,7 @@
 //! - [`event`]: what a back-end reports.
 //! - [`sys`]: the back-ends, one for each kind of system, and the contract that they keep.
 
+mod affinity;
 mod event;
 mod fd;
 mod readiness;

@@ -120,14 +120,16 @@ impl Shard {
         self.poller.arm(key, direction);
     }
 
-    /// Ends the watch. The source calls it before it closes the descriptor: if another process has a
-    /// duplicate, closing alone would leave the kernel's registration alive.
-    pub(super) fn remove(&self, fd: BorrowedFd<'_>, key: Key) {
+    /// Ends the watch; false if the shard has retired. The source calls it before it closes the descriptor:
+    /// if another process has a duplicate, closing alone would leave the kernel's registration alive.
+    pub(super) fn remove(&self, fd: BorrowedFd<'_>, key: Key) -> bool {
         let mut table = self.table.lock();
-        if let Some(readiness) = table.sources.remove(key) {
+        let removed = table.sources.remove(key);
+        if let Some(readiness) = &removed {
             readiness.set_bound(false);
             let _ = self.poller.remove(fd, key);
         }
+        removed.is_some()
     }
 
     /// Ends the shard: its sources leave it, and all their waiters are fired. They may join another shard.

@@ -20,12 +20,14 @@
 //! | from, to | by | cause |
 //! |---|---|---|
 //! | unbound, bound | `join` | a call would block, and the source is in no shard |
+//! | bound, bound elsewhere | `follow` | its user stays on the worker of another shard |
 //! | bound, unbound | `Shard::retire` | the runtime ends; the next call that would block joins another shard |
 //! | bound, unbound | `close`, `into_fd`, drop | the end of its use |
 //! | open, closed | `close` | its owner has called it; never undone |
 //!
 //! A source joins the shard of the worker on which the first waiting coroutine runs. So a connection that is
-//! accepted on one worker and handled on another is registered once, where its events are needed.
+//! accepted on one worker and handled on another is registered once, where its events are needed. The user of
+//! an activation is a new coroutine each time, and may be on another worker each time: `follow` is for that.
 //!
 //! # Why no event is lost
 //!
@@ -34,6 +36,13 @@
 //! - *A change before `join`.* Adding a descriptor reports its state at that time. If two callers join at
 //!   once, the lock of `binding` makes one registration. The other caller reads `bound` as true (release,
 //!   acquire), so the shard's events are for it as well.
+//! - *`follow`.* All of it takes place under the lock of `binding`, so `arm`, `bind` and `close` see the
+//!   source before or after. It leaves the old shard first. An event that the old shard's poll has fetched,
+//!   and not handled, finds the key gone; an event in between finds no registration. Both are states by
+//!   the time the source joins the new shard, and joining reports the state, in both directions. It arms both
+//!   directions of a one-shot back-end, so waiters that were listed before need not arm again. The new key
+//!   names the same readiness, and the old one names nothing for ever. If both shards refuse the source, all
+//!   its waiters are woken, and join anew or fail.
 //! - *One-shot back-ends.* The waiter lists itself, then arms its direction; arming reports the state.
 //! - *`close`.* It sets `closed` before it sets the events for good. So a waiter that these wake, or that
 //!   comes later and finds them set, sees that the source is closed.
@@ -47,6 +56,7 @@
 //! - *Registration when the file is opened.* It costs a system call for files that never block, and is on the
 //!   wrong worker for a connection that another worker handles.
 
+use super::affinity::Affinity;
 use super::event::{Direction, Key};
 use super::fd::{is_ready, wait_on_thread};
 use super::readiness::{Interest, Readiness};
@@ -77,6 +87,7 @@ pub(crate) struct Source {
     /// Whether the file is known to be non-blocking.
     nonblocking: AtomicBool,
     closed: AtomicBool,
+    affinity: Affinity,
     /// What few sources have.
     extras: OnceBox<Extras>,
 }
@@ -123,6 +134,7 @@ impl Source {
             binding: Mutex::new(Rank::Binding, None),
             nonblocking: AtomicBool::new(false),
             closed: AtomicBool::new(false),
+            affinity: Affinity::default(),
             extras: OnceBox::new(),
         }
     }
@@ -208,6 +220,56 @@ impl Source {
             self.bind(shard)?;
         }
         Ok(())
+    }
+
+    /// Notes that the caller, who is the only reader of the source, has used it on the worker of that shard.
+    /// If the source is in another shard, and `affinity` says so, it moves to this one. Returns whether it
+    /// has moved. Call this before the next wait.
+    ///
+    /// # Errors
+    ///
+    /// Neither shard watches the source any more. It is in none, and all its waiters are in the batch.
+    pub(crate) fn follow(&self, shard: &Arc<Shard>, batch: &mut Batch) -> io::Result<bool> {
+        let mut binding = self.binding.lock();
+        match &*binding {
+            Some((from, _)) if self.affinity.note(Arc::ptr_eq(from, shard)) => {}
+            _ => return Ok(false),
+        }
+        fork::check();
+        self.change_shard(&mut binding, shard, batch)
+    }
+
+    fn change_shard(
+        &self,
+        binding: &mut Option<(Arc<Shard>, Key)>,
+        to: &Arc<Shard>,
+        batch: &mut Batch,
+    ) -> io::Result<bool> {
+        let Some((from, key)) = &mut *binding else { return Ok(false) };
+        if !from.remove(self.fd(), *key) {
+            // It has retired.
+            return Ok(false);
+        }
+        if let Ok(key) = to.add(self.fd(), &self.readiness) {
+            *binding = Some((Arc::clone(to), key));
+            return Ok(true);
+        }
+        match from.add(self.fd(), &self.readiness) {
+            Ok(again) => {
+                *key = again;
+                Ok(false)
+            }
+            Err(error) => {
+                *binding = None;
+                self.readiness.set_all(batch);
+                Err(error)
+            }
+        }
+    }
+
+    /// The same for a use on the worker of its shard.
+    pub(crate) fn stay(&self) {
+        let _ = self.affinity.note(true);
     }
 
     /// Whether it is in no shard.
@@ -353,5 +415,138 @@ impl Drop for Source {
     fn drop(&mut self) {
         self.unbind();
         calls::closing(self.fd.as_raw_fd());
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::netpoll::Events;
+    use std::io::{ErrorKind, Read, Write};
+    use std::os::unix::net::UnixStream;
+    use std::sync::atomic::AtomicUsize;
+    use std::thread;
+    use std::time::Duration;
+
+    const ROUNDS: usize = 2_000;
+    const LONG: Duration = Duration::from_secs(120);
+
+    /// Two shards, which their threads poll until the closure has returned.
+    fn with_two_shards(f: impl FnOnce(&[Arc<Shard>; 2])) {
+        let shards = [(); 2].map(|()| Arc::new(Shard::new().expect("a shard")));
+        let over = AtomicBool::new(false);
+        thread::scope(|scope| {
+            for shard in &shards {
+                scope.spawn(|| {
+                    let mut events = Events::with_capacity(8);
+                    while !over.load(Ordering::Relaxed) {
+                        let mut batch = Batch::new();
+                        shard.poll(&mut events, Some(Duration::from_millis(1)), &mut batch).expect("a poll");
+                        batch.wake();
+                    }
+                });
+            }
+            f(&shards);
+            over.store(true, Ordering::Relaxed);
+        });
+    }
+
+    fn change(source: &Source, to: &Arc<Shard>) -> bool {
+        let mut batch = Batch::new();
+        let changed = source.change_shard(&mut source.binding.lock(), to, &mut batch).expect("a shard");
+        batch.wake();
+        changed
+    }
+
+    fn source() -> (UnixStream, UnixStream, Source) {
+        let (near, far) = UnixStream::pair().expect("a pair");
+        near.set_nonblocking(true).expect("non-blocking");
+        let source = Source::new_nonblocking(near.try_clone().expect("a descriptor").into());
+        (near, far, source)
+    }
+
+    /// Bytes come while the source changes its shard, each at another moment of that.
+    #[test]
+    fn no_edge_is_lost_while_a_source_changes_its_shard() {
+        let (mut near, mut far, source) = source();
+        let received = AtomicUsize::new(0);
+        with_two_shards(|shards| {
+            source.join(&shards[0]).expect("joined");
+            thread::scope(|scope| {
+                scope.spawn(|| {
+                    for round in 0..ROUNDS {
+                        while received.load(Ordering::Acquire) < round {
+                            thread::yield_now();
+                        }
+                        (0..round % 64 * 8).for_each(|_| std::hint::spin_loop());
+                        far.write_all(&[round as u8]).expect("written");
+                    }
+                });
+                let mut byte = [0];
+                for round in 0..ROUNDS {
+                    let began = Instant::now();
+                    source.event(Direction::Read).consume();
+                    while let Err(error) = near.read(&mut byte) {
+                        assert_eq!(error.kind(), ErrorKind::WouldBlock);
+                        assert!(change(&source, &shards[(round + 1) % 2]));
+                        source.arm(Direction::Read);
+                        while !source.event(Direction::Read).is_set() {
+                            assert!(began.elapsed() < LONG, "the event of byte {round} is lost");
+                            thread::yield_now();
+                        }
+                        source.event(Direction::Read).consume();
+                    }
+                    assert_eq!(byte[0], round as u8);
+                    received.store(round + 1, Ordering::Release);
+                }
+            });
+            drop(source);
+            assert_eq!(shards.each_ref().map(|shard| shard.watched()), [0, 0]);
+        });
+    }
+
+    /// Whichever comes first, no shard watches the source afterwards.
+    #[test]
+    fn a_source_that_is_closed_while_it_changes_its_shard_leaves_both() {
+        with_two_shards(|shards| {
+            for round in 0..ROUNDS / 4 {
+                let (_near, _far, source) = source();
+                source.join(&shards[0]).expect("joined");
+                let begin = std::sync::Barrier::new(2);
+                thread::scope(|scope| {
+                    scope.spawn(|| {
+                        begin.wait();
+                        (0..round % 64).for_each(|_| std::hint::spin_loop());
+                        let mut batch = Batch::new();
+                        source.close(&mut batch);
+                        batch.wake();
+                    });
+                    begin.wait();
+                    change(&source, &shards[1]);
+                    change(&source, &shards[0]);
+                });
+                assert!(source.is_unbound() && source.is_closed());
+                assert!(source.event(Direction::Read).is_set());
+                assert_eq!(shards.each_ref().map(|shard| shard.watched()), [0, 0]);
+            }
+        });
+    }
+
+    /// A shard that has retired gets no source back, and a source stays where it is if the other has retired.
+    #[test]
+    fn a_source_does_not_follow_into_a_shard_that_has_retired() {
+        with_two_shards(|shards| {
+            let (_near, _far, source) = source();
+            source.join(&shards[0]).expect("joined");
+            let mut batch = Batch::new();
+            shards[1].retire(&mut batch);
+            assert!(!change(&source, &shards[1]));
+            assert!(!source.is_unbound());
+            assert_eq!(shards[0].watched(), 1);
+            shards[0].retire(&mut batch);
+            assert!(!change(&source, &shards[1]));
+            assert!(source.is_unbound());
+            batch.wake();
+        });
     }
 }

@@ -8,12 +8,12 @@
 //! - *helps* if the worker has not polled lately: it polls the worker's shard and fires its timers;
 //! - measures for how long the worker's present turn has lasted, from tick to tick ([`blame`](super::blame));
 //! - takes back the coroutines that are assigned to a worker whose turn has lasted from one tick to the next,
-//!   so that other workers start them;
+//!   so that other workers start them, and wakes another worker for what they may steal from it;
 //! - keeps new coroutines away from a worker whose turn has lasted half of the stall threshold
 //!   (`Remote::slow`);
-//! - from the stall threshold on, wakes other workers for what they may steal from the worker, and finds out
-//!   whether the coroutine or the system keeps it. A stall is counted; one of the stalled workers is reported
-//!   if others wait for it, together with the stack of the coroutine.
+//! - from the stall threshold on, finds out whether the coroutine or the system keeps the worker. A stall is
+//!   counted; one of the stalled workers is reported if others wait for it, together with the stack of the
+//!   coroutine.
 //!
 //! A tick that finds all workers asleep, and no timer set, leaves a hint for the watch for deadlocks.
 //!
@@ -209,7 +209,7 @@ impl Monitor {
             remote.stalls.fetch_add(1, Ordering::Relaxed);
         }
         seen.long = long;
-        if long || !lasted.is_zero() && !remote.assigned.is_empty() {
+        if long || !lasted.is_zero() && (!remote.assigned.is_empty() || remote.has_stealable()) {
             self.share_work_of(remote);
         }
         if self.shared.has_mobile_homes() && !lasted.is_zero() {

@@ -8,7 +8,7 @@ use super::shared::{Remote, Shared};
 use super::simulated;
 use super::timers::TimerKey;
 use super::worker::{Worker, this_worker};
-use crate::coroutine::{Header, LocalRecord, Ticket, with_parker};
+use crate::coroutine::{Batch, Header, LocalRecord, Ticket, with_parker};
 use crate::netpoll::Source;
 use crate::ring::Ring;
 use std::io;
@@ -74,6 +74,15 @@ pub(crate) fn worker_index() -> Option<usize> {
 /// The runtime whose worker this thread is.
 pub(crate) fn current_runtime() -> Option<Arc<Shared>> {
     with(|worker| Arc::clone(worker.shared()))
+}
+
+/// Has the source follow its user to the shard of this thread's worker; true if it has moved. See
+/// `Source::follow`.
+pub(crate) fn follow_to_shard(source: &Source) -> io::Result<bool> {
+    let mut batch = Batch::new();
+    let moved = with(|worker| source.follow(worker.shard(), &mut batch)).unwrap_or(Ok(false));
+    batch.wake();
+    moved
 }
 
 /// Joins the source to the shard of this thread's worker. On a plain thread this does nothing.

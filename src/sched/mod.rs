@@ -95,9 +95,9 @@ pub(crate) use captured::{Captured, CapturedRuntime, CapturedWorker, Detail, Sta
 pub(crate) use checks::prepare as prepare_checks;
 pub(crate) use config::{Config, Phase, RingUse};
 pub(crate) use current::{
-    blocks_worker, cancelled, cancelling, count_file_call, current_coroutine, current_runtime, is_worker_of,
-    is_worker_of_runtime, join_shard, join_some_shard, limit, may_switch, on_worker, random, ring,
-    simulated_random, with_local_record, worker_index,
+    blocks_worker, cancelled, cancelling, count_file_call, current_coroutine, current_runtime,
+    follow_to_shard, is_worker_of, is_worker_of_runtime, join_shard, join_some_shard, limit, may_switch,
+    on_worker, random, ring, simulated_random, with_local_record, worker_index,
 };
 pub(crate) use deadline::deadline_of_file;
 pub(crate) use future_timer::FutureTimer;

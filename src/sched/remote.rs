@@ -210,7 +210,7 @@ impl<R> Remote<R> {
     }
 
     /// Whether it has anything that another worker may steal.
-    pub(super) fn has_stealable(&self) -> bool {
+    pub(crate) fn has_stealable(&self) -> bool {
         !self.oldest_first.is_empty() || !self.newest_first.is_empty()
     }
 

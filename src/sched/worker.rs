@@ -180,6 +180,10 @@ pub(crate) struct Worker {
     slice_is_long: Cell<bool>,
     /// Whether the idle word counts it as a searcher.
     searching: Cell<bool>,
+    /// Whether it polls at present.
+    in_poll: Cell<bool>,
+    /// Whether a poll has queued unstarted coroutines, of which no worker was notified so far.
+    started_in_poll: Cell<bool>,
     spin: SpinBeforeSleep,
     yields: YieldBeforeSleep,
     /// Whether it has cancelled its coroutines, as the runtime shuts down.
@@ -235,6 +239,8 @@ impl Worker {
             slice_began: Cell::new(0),
             slice_is_long: Cell::new(false),
             searching: Cell::new(false),
+            in_poll: Cell::new(false),
+            started_in_poll: Cell::new(false),
             spin: SpinBeforeSleep::new(),
             yields: YieldBeforeSleep::new(),
             closing: Cell::new(false),
@@ -648,21 +654,43 @@ impl Worker {
             self.spin.note_sleep(pushed && self.shared.may_spin && start.elapsed() < 2 * SPIN);
         }
         self.searching.set(remote.sleep_state.finish_sleep(&self.shared.idle));
+        // Not sooner: this worker might notify itself.
+        self.share_started();
         self.shared.netpoller.worker_woke_up();
     }
 
     /// Fetches events and fires timers; true if that woke a coroutine or a thread.
     fn poll(&self) -> bool {
-        self.poll_for(Some(Duration::ZERO), None)
+        let woke = self.poll_for(Some(Duration::ZERO), None);
+        self.share_started();
+        woke
     }
 
-    /// The same, for up to `timeout`. A worker that may sleep says when it has begun.
+    /// The same, for up to `timeout`. A worker that may sleep says when it has begun. `share_started` comes
+    /// after it.
     fn poll_for(&self, timeout: Option<Duration>, began: Option<Instant>) -> bool {
+        self.in_poll.set(true);
         let polled = self.polling.poll(&self.shared, self.remote(), timeout, began);
+        self.in_poll.set(false);
         if polled.events {
             self.yields.note_events();
         }
         polled.woke
+    }
+
+    /// Notifies a sleeper after a poll that has started activations, unless there is one only, and this
+    /// worker runs it next.
+    #[inline]
+    fn share_started(&self) {
+        if self.started_in_poll.replace(false) {
+            let deques = self.queues.deques();
+            let others = self.home().queues.any()
+                || !deques.newest_first.is_empty()
+                || !self.remote().assigned.is_empty();
+            if deques.oldest_first.len() > usize::from(!others) {
+                self.shared.work_was_pushed();
+            }
+        }
     }
 
     /// Takes work that any worker may take. A deque with few coroutines is left to its worker for
@@ -754,20 +782,31 @@ impl Worker {
     #[inline]
     pub(super) fn push_unstarted(&self, header: NonNull<Header>) {
         let task = Runnable(header.cast());
-        // The current coroutine is in its first turn if it is not in its home's list. It is listed from its
-        // first wait or yield on; a named one from its start, so its children go to `oldest_first`. Between
-        // two turns a poll may start many activations at once. They are nobody's children, so the oldest goes
-        // first. SAFETY: the coroutine that runs on this thread is alive.
-        let in_first_turn =
-            self.current.get().is_some_and(|spawner| !unsafe { spawner.as_ref() }.listed.get());
         // SAFETY: the caller has just made it.
         unsafe { header.as_ref() }.owner.home.store(self.spawner_mark(), Ordering::Relaxed);
-        if in_first_turn {
-            self.queues.push_newest_first(self.home(), task);
-        } else {
+        let Some(spawner) = self.current.get() else { return self.push_between_turns(task) };
+        // The current coroutine is in its first turn if it is not in its home's list. It is listed from its
+        // first wait or yield on; a named one from its start, so its children go to `oldest_first`.
+        // SAFETY: the coroutine that runs on this thread is alive.
+        if unsafe { spawner.as_ref() }.listed.get() {
             self.queues.push_oldest_first(self.home(), task);
+        } else {
+            self.queues.push_newest_first(self.home(), task);
         }
         self.shared.work_was_pushed();
+    }
+
+    /// Queues an unstarted coroutine that no coroutine has spawned: usually an activation, which a poll has
+    /// started. A poll may start many, so the oldest goes first.
+    #[cold]
+    #[inline(never)]
+    fn push_between_turns(&self, task: Runnable) {
+        self.queues.push_oldest_first(self.home(), task);
+        if self.in_poll.get() {
+            self.started_in_poll.set(true);
+        } else {
+            self.shared.work_was_pushed();
+        }
     }
 
     /// Queues a mobile home that has just become runnable.
@@ -921,5 +960,88 @@ impl Worker {
             return self.simulated.random();
         }
         self.random.next()
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::coroutine::{self, Settings};
+    use crate::sched::config::{Config, RingUse};
+    use crate::sched::schedule::ToRunQueue;
+    use crate::stack::StackSize;
+    use std::panic::Location;
+
+    fn config() -> Config {
+        Config {
+            workers: 2,
+            stack_size: StackSize::DEFAULT,
+            stall: Duration::from_millis(20),
+            migrate: false,
+            homes: 0,
+            io_uring: RingUse::Nothing,
+            checks: false,
+            observer: false,
+            thread_name: "none".to_owned(),
+        }
+    }
+
+    /// One that is never run.
+    fn unstarted() -> NonNull<Header> {
+        let settings = Settings {
+            id: Id(Id::reserve(1)),
+            name: None,
+            stack: StackSize::DEFAULT,
+            pinned: false,
+            isolated: false,
+            limit: None,
+            checked: false,
+            site: Location::caller(),
+            parent: Id(0),
+        };
+        // SAFETY: nothing is borrowed.
+        let (header, handle) = unsafe { coroutine::new::<_, _, ToRunQueue>(|| (), settings) };
+        // SAFETY: this is the joining handle, and it is dropped here.
+        unsafe { handle.detach() };
+        header
+    }
+
+    /// Whether a poll of the first of two workers, which starts that many activations, wakes the second one.
+    fn wakes_the_other(started: usize, prepare: impl FnOnce(&Worker)) -> bool {
+        let shared = Shared::new(config()).expect("a runtime");
+        let other = &shared.remotes[1].sleep_state;
+        other.prepare_sleep(&shared.idle, false);
+        let deques = shared.remotes[0].deques.lock().take().expect("nobody has taken them");
+        let worker = Worker::new(Arc::clone(&shared), 0, deques, Simulated::none());
+        prepare(&worker);
+        assert!(other.asleep());
+        worker.in_poll.set(true);
+        for _ in 0..started {
+            worker.push_unstarted(unstarted());
+            assert!(other.asleep(), "not before the poll is over");
+        }
+        worker.in_poll.set(false);
+        worker.share_started();
+        worker.discard_unstarted();
+        !other.asleep()
+    }
+
+    #[test]
+    fn a_poll_that_starts_one_activation_wakes_no_other_worker() {
+        assert!(!wakes_the_other(0, |_| ()));
+        assert!(!wakes_the_other(1, |_| ()));
+        assert!(wakes_the_other(2, |_| ()));
+        assert!(wakes_the_other(64, |_| ()));
+    }
+
+    #[test]
+    fn an_activation_that_waits_behind_others_wakes_a_worker() {
+        assert!(wakes_the_other(1, |worker| {
+            let task = Runnable(unstarted().cast());
+            worker.queues.push_newest_first(worker.home(), task);
+        }));
+        assert!(wakes_the_other(1, |worker| {
+            worker.remote().assigned.push(Runnable(unstarted().cast()));
+        }));
     }
 }

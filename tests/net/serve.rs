@@ -5,7 +5,7 @@ use crate::common::{
     two_workers,
 };
 use std::io::{self, BufRead, ErrorKind, Read, Write};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -646,12 +646,93 @@ fn a_connection_is_woken_by_hand() {
     });
 }
 
-/// Clients come and go, ask, are silent, and are woken by hand, while limits pass.
+/// Keeps the processor busy for that long.
+fn compute(time: Duration) {
+    let start = Instant::now();
+    while start.elapsed() < time {
+        std::hint::spin_loop();
+    }
+}
+
+/// A coroutine keeps the worker whose shard has some of the connections. Another worker serves them, and has
+/// them in its own shard before long.
+#[test]
+fn connections_move_away_from_a_worker_that_does_not_serve_them() {
+    const CONNECTIONS: u64 = 8;
+    in_runtime(|| {
+        let server = Server::echo(ServeOptions::new());
+        let address = server.address;
+        let connect = |_| std::net::TcpStream::connect(address).expect("connected");
+        let mut clients: Vec<_> = (0..CONNECTIONS).map(connect).collect();
+        let ask_all = move |rounds: u32| {
+            for round in 0..rounds {
+                for client in &mut clients {
+                    client.write_all(&round.to_le_bytes()).expect("written");
+                    let mut answer = [0; 4];
+                    client.read_exact(&mut answer).expect("answered");
+                    assert_eq!(answer, round.to_le_bytes());
+                }
+            }
+            clients
+        };
+        server.until_idle(CONNECTIONS as usize);
+        let over = Arc::new(AtomicBool::new(false));
+        let (begun, stop) = (Arc::new(AtomicBool::new(false)), over.clone());
+        let begins = begun.clone();
+        let keeps_a_worker = sward::spawn(move || {
+            begins.store(true, Ordering::Release);
+            while !stop.load(Ordering::Acquire) {
+                std::hint::spin_loop();
+            }
+        });
+        let clients = sward::blocking(move || {
+            while !begun.load(Ordering::Acquire) {
+                thread::yield_now();
+            }
+            let clients = ask_all(12);
+            over.store(true, Ordering::Release);
+            clients
+        });
+        let clients = clients.expect("a thread");
+        keeps_a_worker.join().expect("no panic");
+        // Half of them are in the shard of the worker that was kept. None had a reason to move twice.
+        let moves = server.metrics().moves;
+        assert!((1..=CONNECTIONS).contains(&moves), "{moves}");
+        drop(clients);
+        server.until_idle(0);
+        server.end();
+    });
+}
+
 #[test]
 fn no_request_is_lost_among_wakes_and_limits() {
+    asks_among_wakes_and_limits(0);
+}
+
+/// The worker of a connection's shard is busy now and then, so connections move back and forth.
+#[test]
+fn no_request_is_lost_while_connections_move() {
+    asks_among_wakes_and_limits(2);
+}
+
+/// Clients come and go, ask, are silent, and are woken by hand, while limits pass, beside so many coroutines
+/// that compute for some milliseconds at a time.
+fn asks_among_wakes_and_limits(computing: u64) {
     const CLIENTS: u64 = 40;
     const REQUESTS: usize = 60;
     in_runtime(|| {
+        let over = Arc::new(AtomicBool::new(false));
+        let computing: Vec<_> = (0..computing)
+            .map(|seed| {
+                let (over, mut random) = (over.clone(), Random(seed + 77));
+                sward::spawn(move || {
+                    while !over.load(Ordering::Relaxed) {
+                        compute(Duration::from_micros(random.below(6_000)));
+                        sward::sleep(Duration::from_micros(random.below(6_000)));
+                    }
+                })
+            })
+            .collect();
         let wakers = Arc::new(Mutex::new(Vec::<ConnWaker>::new()));
         let keeps = wakers.clone();
         let server = Server::start(ServeOptions::new(), move |conn: &mut Conn<bool>| {
@@ -690,6 +771,10 @@ fn no_request_is_lost_among_wakes_and_limits() {
         }
         for client in asking {
             client.join().expect("no panic");
+        }
+        over.store(true, Ordering::Relaxed);
+        for coroutine in computing {
+            coroutine.join().expect("no panic");
         }
         server.until_idle(0);
         let metrics = server.end();
