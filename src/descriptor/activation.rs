@@ -191,7 +191,7 @@ impl<B: Body> Drop for Launched<B> {
 /// the record's wait.
 fn launch<B: Body>(activation: Activation<B>, why: Option<Why>) {
     let host = &activation.entry().host;
-    let (runtime, site, group) = (host.runtime(), host.site(), host.group);
+    let (runtime, site, simulated) = (host.runtime(), host.site(), host.simulated_host);
     let spawn = if is_worker_of_runtime(runtime) {
         Spawn::on_this_worker().at(site)
     } else if let Some(shared) = runtime.upgrade() {
@@ -206,7 +206,7 @@ fn launch<B: Body>(activation: Activation<B>, why: Option<Why>) {
             activation.run(why, launched_by);
         }
     };
-    let handle = group.spawning(|| sched::spawn(spawn, begin));
+    let handle = simulated.spawning(|| sched::spawn(spawn, begin));
     // SAFETY: this is the joining handle, and it is dropped here.
     unsafe { handle.detach() };
 }

@@ -53,7 +53,9 @@ use crate::base::clock;
 use crate::base::fork::PerProcess;
 use crate::base::lock::{Mutex, Rank};
 use crate::coroutine::{Batch, Cause, Dormant, Event, Header, RecordTable, Site, WaitReason, contain_panic};
-use crate::sched::{self, Group, Shared, Spawn, set, set_for_good, wait_for, worker_index, yield_now};
+use crate::sched::{
+    self, Shared, SimulatedHost, Spawn, set, set_for_good, wait_for, worker_index, yield_now,
+};
 use std::any::Any;
 use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap};
@@ -247,8 +249,8 @@ struct Common;
 pub(crate) struct Host {
     runtime: Weak<Shared>,
     site: Site,
-    /// In which its coroutines are spawned, in a simulation.
-    pub(super) group: Group,
+    /// Of which its coroutines are, in a simulation.
+    pub(super) simulated_host: SimulatedHost,
     began: Instant,
     phase: AtomicU8,
     list: Mutex<List>,
@@ -280,7 +282,7 @@ impl Host {
         let host = Arc::new(Host {
             runtime: Arc::downgrade(shared),
             site,
-            group: Group::of_caller(),
+            simulated_host: SimulatedHost::of_caller(),
             began: clock::now(),
             phase: AtomicU8::new(OPEN),
             list: Mutex::new(
@@ -317,7 +319,7 @@ impl Host {
         let is_common = |host: &Arc<Host>| {
             ptr::eq(host.runtime.as_ptr(), &raw const **shared)
                 && host.extension.is::<Common>()
-                && host.group == Group::of_caller()
+                && host.simulated_host == SimulatedHost::of_caller()
                 && host.is_open()
         };
         // Two hosts that are made at the same time serve as well.

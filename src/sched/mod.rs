@@ -21,7 +21,8 @@
 //! - [`schedule`]: where a woken coroutine is queued. [`spawn`](mod@spawn): how a coroutine is made and
 //!   queued.
 //! - [`blocked_threads`]: the threads that a wait blocks.
-//! - [`future_timer`]: the timers of futures. [`group`]: the host of a coroutine, in a simulation.
+//! - [`future_timer`]: the timers of futures. [`simulated_host`]: the host of a
+//!   coroutine, in a simulation.
 //! - [`cancel`], [`deadline`], [`unwinding`], [`checks`], [`thread_bound`]: what a wait has to observe:
 //!   time limits, a thread that unwinds, code that must not wait.
 //! - [`wait`](mod@wait): the waist, through which everything that blocks goes.
@@ -42,7 +43,6 @@ mod current;
 mod deadline;
 mod deques;
 mod future_timer;
-mod group;
 mod handover;
 mod hint;
 mod home;
@@ -67,6 +67,7 @@ mod running;
 mod schedule;
 mod shared;
 mod simulated;
+mod simulated_host;
 mod spawn;
 mod start;
 mod stealing;
@@ -101,7 +102,6 @@ pub(crate) use current::{
 };
 pub(crate) use deadline::deadline_of_file;
 pub(crate) use future_timer::FutureTimer;
-pub(crate) use group::Group;
 pub(crate) use hint::{hint_of_rest, hinted, take_hints, watch_hints};
 pub(crate) use instruments::{set_accounting, switch_recorder};
 pub(crate) use mobile::MAX_HOMES;
@@ -115,6 +115,7 @@ pub(crate) use rest::for_each_started;
 pub(crate) use shared::{Remote, Shared};
 #[cfg(sward_sim)]
 pub(crate) use simulated::{Candidate, Ends, Passed, Simulation};
+pub(crate) use simulated_host::SimulatedHost;
 pub(crate) use spawn::{Spawn, spawn};
 #[cfg(sward_sim)]
 pub(crate) use start::simulate;

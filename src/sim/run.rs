@@ -296,7 +296,7 @@ impl Run {
 
     /// The time of day on the host of the coroutine that runs, in nanoseconds since 1970.
     pub(super) fn system_nanos(&self) -> u64 {
-        let host = self.host();
+        let host = Context::host(self);
         let skew = match self.state.borrow().hosts.get((host as usize).wrapping_sub(1)) {
             Some(host) => host.skew,
             None => 0,
@@ -651,12 +651,12 @@ impl Simulation for Run {
         (self.draw() >> 32) as u32
     }
 
-    fn group(&self) -> u32 {
-        self.host()
+    fn host(&self) -> u32 {
+        Context::host(self)
     }
 
-    fn spawns_for(&self, group: Option<u32>) {
-        self.spawning_for.set(group);
+    fn spawns_for(&self, host: Option<u32>) {
+        self.spawning_for.set(host);
     }
 
     fn spawned(&self, this: NonNull<Header>) {

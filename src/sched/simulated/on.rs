@@ -71,11 +71,11 @@ pub(crate) trait Simulation {
     /// A number for the program's own random choices, such as the order in which `select!` looks.
     fn random(&self) -> u32;
 
-    /// The group of the coroutine that runs.
-    fn group(&self) -> u32;
+    /// The host of the coroutine that runs.
+    fn host(&self) -> u32;
 
-    /// In which group coroutines are spawned; `None`: in that of their spawner.
-    fn spawns_for(&self, group: Option<u32>);
+    /// For which host coroutines are spawned; `None`: for that of their spawner.
+    fn spawns_for(&self, host: Option<u32>);
 
     /// A coroutine was made. It is alive until [`leaves`](Self::leaves) says that it has ended.
     fn spawned(&self, header: NonNull<Header>);
@@ -228,19 +228,19 @@ impl Simulated {
         Id(next.replace(next.get() + 1))
     }
 
-    /// The group of the coroutine that runs.
-    pub(crate) fn group(&self) -> u32 {
-        self.0.as_ref().map_or(0, |inside| inside.simulation.group())
+    /// The host of the coroutine that runs.
+    pub(crate) fn host(&self) -> u32 {
+        self.0.as_ref().map_or(0, |inside| inside.simulation.host())
     }
 
-    /// What is spawned from here on is in that group.
-    pub(crate) fn begin_spawning_for(&self, group: u32) {
+    /// What is spawned from here on is of that host.
+    pub(crate) fn begin_spawning_for(&self, host: u32) {
         if let Some(inside) = &self.0 {
-            inside.simulation.spawns_for(Some(group));
+            inside.simulation.spawns_for(Some(host));
         }
     }
 
-    /// What is spawned from here on is in the group of its spawner.
+    /// What is spawned from here on is of the host of its spawner.
     pub(crate) fn end_spawning_for(&self) {
         if let Some(inside) = &self.0 {
             inside.simulation.spawns_for(None);
