@@ -65,10 +65,11 @@
 //!
 //! # Which calls
 //!
-//! Reads and writes that go to the disk: the kernel starts them without a thread. What needs a file system's
-//! locks or its journal it gives to threads of its own, which is no faster than a thread of the pool:
-//! buffered writes, syncs, and all of `statx`, `unlinkat`, `renameat`, `mkdirat`, `fallocate` and `splice`.
-//! It opens a cached path at once, but so does a coroutine in place (`fs::in_place`), which need not park.
+//! Reads and writes that go to the disk: the kernel starts them without a thread. Buffered writes and syncs
+//! need a file system's locks or its journal. The kernel gives them to threads of its own, and `write` with
+//! `fdatasync` takes as long as on the pool. Calls by paths go to such threads, too. Metadata and opening are
+//! cheaper in place (`fs::in_place`). A rename alone in a ring takes about half of the pool's processor time
+//! (`sward-bench files paths`); such calls are not here so far.
 //!
 //! # Rejected
 //!
