@@ -1,5 +1,6 @@
 //! Calls on the pool for blocking calls.
 
+use super::simulated;
 use crate::blocking;
 use crate::coroutine::WaitReason;
 use crate::sched::{FileWay, count_file_call};
@@ -9,6 +10,7 @@ use std::path::Path;
 
 /// Makes the call on the pool; on a plain thread, in place. Parks.
 pub(super) fn call<T: Send>(f: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
+    simulated::delay();
     count_file_call(FileWay::Pool);
     blocking::run(WaitReason::File, f)?
 }

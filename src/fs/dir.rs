@@ -1,7 +1,7 @@
 //! Directories.
 
 use super::call::call;
-use super::in_place;
+use super::{in_place, simulated};
 use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::fmt;
@@ -76,7 +76,7 @@ impl DirEntry {
 
     /// The path of the entry: the directory's path, as given to `read_dir`, with the entry's name.
     pub fn path(&self) -> PathBuf {
-        self.std.path()
+        simulated::shown(self.std.path())
     }
 
     /// The entry's name.
@@ -129,8 +129,10 @@ impl DirBuilder {
 
     /// Creates the directory. Parks.
     pub fn create(&self, path: impl AsRef<Path>) -> io::Result<()> {
-        let path = path.as_ref();
-        call(|| self.0.create(path))
+        let path = &*simulated::real(path.as_ref())?;
+        call(|| self.0.create(path))?;
+        simulated::done("create_dir_all", &[path]);
+        Ok(())
     }
 }
 

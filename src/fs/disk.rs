@@ -22,10 +22,11 @@
 use super::by_ring::by_ring;
 use super::cached::Cached;
 use super::call::call;
+use super::simulated;
 use super::sys::{bypasses_cache, read_cached};
 use crate::ring::Operation;
 use crate::sched::{FileWay, consume_budget, consume_budget_of_copy, count_file_call, may_switch};
-use std::io::{self, IoSliceMut, Read};
+use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -99,8 +100,32 @@ impl Disk {
         call(|| self.file.read_at(buf, offset))
     }
 
+    /// Writes at the file's position.
+    pub(super) fn write(&self, buf: &[u8]) -> io::Result<usize> {
+        let buf = &buf[..simulated::writable(buf.len())?];
+        let count = call(|| (&self.file).write(buf))?;
+        simulated::wrote(&self.file, None, &buf[..count]);
+        Ok(count)
+    }
+
+    /// As `write`, from several buffers.
+    pub(super) fn write_vectored(&self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
+        if simulated::is_on() {
+            return self.write(bufs.iter().find(|buf| !buf.is_empty()).map_or(&[], |buf| buf));
+        }
+        call(|| (&self.file).write_vectored(bufs))
+    }
+
+    /// Sets the length.
+    pub(super) fn set_len(&self, len: u64) -> io::Result<()> {
+        call(|| self.file.set_len(len))?;
+        simulated::set_len(&self.file, len);
+        Ok(())
+    }
+
     /// Writes at that offset. The file's position stays.
     pub(super) fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<usize> {
+        let buf = &buf[..simulated::writable(buf.len())?];
         let (fd, len) = (self.file.as_raw_fd(), buf.len());
         let write = Operation::Write { fd, buf: buf.as_ptr(), len, offset };
         if self.has_offset(offset) {
@@ -109,11 +134,17 @@ impl Disk {
                 return done;
             }
         }
-        call(|| self.file.write_at(buf, offset))
+        let count = call(|| self.file.write_at(buf, offset))?;
+        simulated::wrote(&self.file, Some(offset + count as u64), &buf[..count]);
+        Ok(count)
     }
 
     /// Writes to the disk what the file holds; with `data_only` not all of its metadata.
     pub(super) fn sync(&self, data_only: bool) -> io::Result<()> {
+        if simulated::is_on() {
+            simulated::delay();
+            return simulated::sync(&self.file);
+        }
         // SAFETY: it points to nothing.
         match unsafe { by_ring(&Operation::Sync { fd: self.file.as_raw_fd(), data_only }, false) } {
             Some(done) => done.map(drop),
@@ -197,7 +228,7 @@ impl Disk {
 
     #[cold]
     fn find_out(&self) -> u8 {
-        let known = if self.bypasses_cache() { NO } else { YES };
+        let known = if self.bypasses_cache() || simulated::is_on() { NO } else { YES };
         self.in_place.store(known, Ordering::Relaxed);
         known
     }

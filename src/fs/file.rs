@@ -6,6 +6,7 @@
 use super::call::call;
 use super::disk::Disk;
 use super::in_place;
+use super::simulated;
 use crate::base::clock;
 use crate::coroutine::WaitReason;
 use crate::descriptor::PipeEnd;
@@ -140,7 +141,10 @@ impl File {
 
     /// Truncates the file to that length, or extends it with zeros: [`std::fs::File::set_len`]. Parks.
     pub fn set_len(&self, size: u64) -> io::Result<()> {
-        call(|| self.0.std().set_len(size))
+        match &self.0 {
+            Kind::Disk(disk) => disk.set_len(size),
+            Kind::Pollable(_) => call(|| self.0.std().set_len(size)),
+        }
     }
 
     /// The metadata of the file: [`std::fs::File::metadata`]. Parks unless the file is on a local disk.
@@ -248,7 +252,7 @@ impl OpenOptions {
     ///
     /// The coroutine unwinds, and no file is left open.
     pub fn open(&self, path: impl AsRef<Path>) -> io::Result<File> {
-        let path = path.as_ref();
+        let path = &*simulated::real(path.as_ref())?;
         if self.reads
             && !self.others
             && let Some(file) = in_place::open(path, self.flags)
@@ -258,6 +262,7 @@ impl OpenOptions {
         let (mut pause, longest) = PAUSE;
         loop {
             if let Some(kind) = call(|| self.attempt(path))? {
+                simulated::opened(path, &kind.std());
                 return Ok(File(kind));
             }
             sleep_until(clock::now() + pause, WaitReason::FifoOpen);
@@ -338,14 +343,14 @@ impl Read for &File {
 impl Write for &File {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
         match &self.0 {
-            Kind::Disk(disk) => call(|| (&disk.file).write(buf)),
+            Kind::Disk(disk) => disk.write(buf),
             Kind::Pollable(end) => end.write(WaitReason::FileWrite, buf),
         }
     }
 
     fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
         match &self.0 {
-            Kind::Disk(disk) => call(|| (&disk.file).write_vectored(bufs)),
+            Kind::Disk(disk) => disk.write_vectored(bufs),
             Kind::Pollable(end) => end.write_vectored(WaitReason::FileWrite, bufs),
         }
     }

@@ -19,6 +19,7 @@
 
 use super::cached::{Found, Handle};
 use super::call::call;
+use super::simulated;
 use super::sys::{find_cached, handle_of, is_local, open_cached};
 use crate::sched::{FileWay, consume_budget, count_file_call, may_switch};
 use std::fs::{File, Metadata};
@@ -63,7 +64,7 @@ pub(super) fn open(path: &Path, flags: libc::c_int) -> Option<io::Result<File>> 
 
 /// The metadata of an open file. `None` if that takes a wait.
 pub(super) fn metadata_of(file: &File) -> Option<Metadata> {
-    if !may_switch() {
+    if !may_switch() || simulated::is_on() {
         return None;
     }
     consume_budget();
@@ -73,7 +74,7 @@ pub(super) fn metadata_of(file: &File) -> Option<Metadata> {
 }
 
 fn find(path: &Path, follows_links: bool) -> Option<io::Result<Handle<std::os::fd::OwnedFd>>> {
-    if !may_switch() {
+    if !may_switch() || simulated::is_on() {
         return None;
     }
     consume_budget();

@@ -61,6 +61,7 @@ mod disk;
 mod file;
 mod in_place;
 mod lock;
+mod simulated;
 mod sys;
 
 pub use dir::{DirBuilder, DirEntry, ReadDir};
@@ -79,23 +80,21 @@ macro_rules! functions {
         $(#[$attribute])*
         #[doc = concat!("\n\nAs [`std::fs::", stringify!($name), "`]. Parks.")]
         pub fn $name($($arg: impl AsRef<Path>),*) -> io::Result<$result> {
-            $(let $arg = $arg.as_ref();)*
-            call(|| std::fs::$name($($arg),*))
+            $(let $arg = &*simulated::real($arg.as_ref())?;)*
+            let done = call(|| std::fs::$name($($arg),*))?;
+            simulated::done(stringify!($name), &[$($arg),*]);
+            Ok(done)
         }
     )*};
 }
 
 functions! {
-    /// The absolute form of a path, with all links resolved.
-    fn canonicalize(path) -> PathBuf;
     /// Creates a directory.
     fn create_dir(path) -> ();
     /// Creates a directory and all missing parents.
     fn create_dir_all(path) -> ();
     /// Creates a hard link.
     fn hard_link(original, link) -> ();
-    /// The target of a symbolic link.
-    fn read_link(path) -> PathBuf;
     /// Removes an empty directory.
     fn remove_dir(path) -> ();
     /// Removes a directory with everything in it.
@@ -106,11 +105,27 @@ functions! {
     fn rename(from, to) -> ();
 }
 
+/// The absolute form of a path, with all links resolved.
+///
+/// As [`std::fs::canonicalize`]. Parks.
+pub fn canonicalize(path: impl AsRef<Path>) -> io::Result<PathBuf> {
+    let path = &*simulated::real(path.as_ref())?;
+    call(|| std::fs::canonicalize(path)).map(simulated::shown)
+}
+
+/// The target of a symbolic link.
+///
+/// As [`std::fs::read_link`]. Parks.
+pub fn read_link(path: impl AsRef<Path>) -> io::Result<PathBuf> {
+    let path = &*simulated::real(path.as_ref())?;
+    call(|| std::fs::read_link(path)).map(simulated::shown)
+}
+
 /// The metadata of a file. Follows links.
 ///
 /// As [`std::fs::metadata`]. Parks unless what it takes is cached.
 pub fn metadata(path: impl AsRef<Path>) -> io::Result<Metadata> {
-    let path = path.as_ref();
+    let path = &*simulated::real(path.as_ref())?;
     in_place::metadata(path, true).unwrap_or_else(|| call(|| std::fs::metadata(path)))
 }
 
@@ -118,7 +133,7 @@ pub fn metadata(path: impl AsRef<Path>) -> io::Result<Metadata> {
 ///
 /// As [`std::fs::symlink_metadata`]. Parks unless what it takes is cached.
 pub fn symlink_metadata(path: impl AsRef<Path>) -> io::Result<Metadata> {
-    let path = path.as_ref();
+    let path = &*simulated::real(path.as_ref())?;
     in_place::metadata(path, false).unwrap_or_else(|| call(|| std::fs::symlink_metadata(path)))
 }
 
@@ -126,7 +141,7 @@ pub fn symlink_metadata(path: impl AsRef<Path>) -> io::Result<Metadata> {
 ///
 /// As [`std::fs::exists`]. Parks unless what it takes is cached.
 pub fn exists(path: impl AsRef<Path>) -> io::Result<bool> {
-    let path = path.as_ref();
+    let path = &*simulated::real(path.as_ref())?;
     match in_place::metadata(path, true) {
         Some(Ok(_)) => Ok(true),
         Some(Err(error)) if error.kind() == io::ErrorKind::NotFound => Ok(false),
@@ -138,7 +153,8 @@ pub fn exists(path: impl AsRef<Path>) -> io::Result<bool> {
 ///
 /// As [`std::fs::read`]. Parks unless what it takes is cached.
 pub fn read(path: impl AsRef<Path>) -> io::Result<Vec<u8>> {
-    let path = path.as_ref();
+    let shown = path.as_ref();
+    let path = &*simulated::real(shown)?;
     if let Some(file) = in_place::open(path, 0) {
         let mut contents = Vec::new();
         Disk::new(file?).read_to_end(&mut contents)?;
@@ -148,7 +164,7 @@ pub fn read(path: impl AsRef<Path>) -> io::Result<Vec<u8>> {
         return Ok(contents);
     }
     let mut contents = Vec::new();
-    File::open(path)?.read_to_end(&mut contents)?;
+    File::open(shown)?.read_to_end(&mut contents)?;
     Ok(contents)
 }
 
@@ -156,7 +172,8 @@ pub fn read(path: impl AsRef<Path>) -> io::Result<Vec<u8>> {
 ///
 /// As [`std::fs::read_to_string`]. Parks unless what it takes is cached.
 pub fn read_to_string(path: impl AsRef<Path>) -> io::Result<String> {
-    let path = path.as_ref();
+    let shown = path.as_ref();
+    let path = &*simulated::real(shown)?;
     if let Some(file) = in_place::open(path, 0) {
         let mut contents = String::new();
         Disk::new(file?).read_to_string(&mut contents)?;
@@ -165,7 +182,7 @@ pub fn read_to_string(path: impl AsRef<Path>) -> io::Result<String> {
     if let Some(contents) = call_on_disk([path], || std::fs::read_to_string(path))? {
         return Ok(contents);
     }
-    io::read_to_string(File::open(path)?)
+    io::read_to_string(File::open(shown)?)
 }
 
 /// Writes the whole contents of a file, which is created if it is missing.
@@ -173,6 +190,9 @@ pub fn read_to_string(path: impl AsRef<Path>) -> io::Result<String> {
 /// As [`std::fs::write`]. Parks.
 pub fn write(path: impl AsRef<Path>, contents: impl AsRef<[u8]>) -> io::Result<()> {
     let (path, contents) = (path.as_ref(), contents.as_ref());
+    if simulated::is_on() {
+        return File::create(path)?.write_all(contents);
+    }
     match call_on_disk([path], || std::fs::write(path, contents))? {
         Some(()) => Ok(()),
         None => File::create(path)?.write_all(contents),
@@ -185,7 +205,9 @@ pub fn write(path: impl AsRef<Path>, contents: impl AsRef<[u8]>) -> io::Result<(
 /// As [`std::fs::copy`]. Parks.
 pub fn copy(from: impl AsRef<Path>, to: impl AsRef<Path>) -> io::Result<u64> {
     let (from, to) = (from.as_ref(), to.as_ref());
-    if let Some(count) = call_on_disk([from, to], || std::fs::copy(from, to))? {
+    if !simulated::is_on()
+        && let Some(count) = call_on_disk([from, to], || std::fs::copy(from, to))?
+    {
         return Ok(count);
     }
     if !metadata(from)?.is_file() {
@@ -198,7 +220,10 @@ pub fn copy(from: impl AsRef<Path>, to: impl AsRef<Path>) -> io::Result<u64> {
 ///
 /// As [`std::os::unix::fs::symlink`]. Parks.
 pub fn symlink(original: impl AsRef<Path>, link: impl AsRef<Path>) -> io::Result<()> {
-    let (original, link) = (original.as_ref(), link.as_ref());
+    let link = &*simulated::real(link.as_ref())?;
+    // A relative target stays what it is.
+    let original = original.as_ref();
+    let original = &*if original.is_absolute() { simulated::real(original)? } else { original.into() };
     call(|| std::os::unix::fs::symlink(original, link))
 }
 
@@ -206,7 +231,7 @@ pub fn symlink(original: impl AsRef<Path>, link: impl AsRef<Path>) -> io::Result
 ///
 /// As [`std::fs::set_permissions`]. Parks.
 pub fn set_permissions(path: impl AsRef<Path>, permissions: Permissions) -> io::Result<()> {
-    let path = path.as_ref();
+    let path = &*simulated::real(path.as_ref())?;
     call(|| std::fs::set_permissions(path, permissions))
 }
 
@@ -225,5 +250,5 @@ pub fn set_permissions(path: impl AsRef<Path>, permissions: Permissions) -> io::
 /// # .unwrap();
 /// ```
 pub fn read_dir(path: impl AsRef<Path>) -> io::Result<ReadDir> {
-    ReadDir::open(path.as_ref())
+    ReadDir::open(&simulated::real(path.as_ref())?)
 }

@@ -1,5 +1,6 @@
 //! What a check can do to the network of its simulation.
 
+use super::disks::DiskSettings;
 use super::handle::Sim;
 use super::network::{HostId, Link, Network};
 use crate::base::sys::calls::{Faults, set_faults};
@@ -80,6 +81,19 @@ impl Sim {
     /// Sets how many sockets a host may have. Beyond that new ones fail with `EMFILE`, and `accept` waits.
     pub fn descriptors(&self, per_host: usize) {
         self.network(&[], |network, _| network.settings().descriptors = per_host);
+    }
+
+    /// Sets how the disk of a host behaves. The files of a host are its own, below `/`; there is a folder `/tmp`. A
+    /// crash loses what was not synced: bytes of files, and names whose folder was not synced.
+    ///
+    /// # Panics
+    ///
+    /// For the check itself, which uses the system's files.
+    pub fn disk(&self, host: &str, settings: DiskSettings) {
+        assert!(!host.is_empty(), "the check itself has no simulated disk");
+        let world = self.run().world();
+        self.network(&[host], |_, hosts| hosts[0]);
+        world.set_disk(world.host_named(host).expect("it was found"), settings);
     }
 
     /// Sets with which probability calls fail for reasons that lie in the system.

@@ -52,6 +52,8 @@
 // `settings`, `runner`: a check. `handle`: what the program sees.
 
 mod control;
+mod disk;
+mod disks;
 mod failure;
 mod handle;
 mod hosts;
@@ -68,6 +70,7 @@ mod trace;
 mod world;
 
 pub use control::{SystemFaults, inject_faults};
+pub use disks::DiskSettings;
 pub use handle::Sim;
 pub use libc_overrides::override_libc;
 #[doc(hidden)]

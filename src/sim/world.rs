@@ -12,9 +12,10 @@
 //! that watches, and the poller's next wait gets their present state. That is what an edge-triggered poller
 //! owes: one event for the state when the socket is added, and one after each change.
 
+use super::disks::{DiskSettings, Disks};
 use super::network::{Address, Family, HostId, Kind, Network, Outcome, Random, SocketId, address_of};
 use crate::base::sys::calls::{
-    self, Answer, Call, Context, Entered, OutValue, World, gather, scatter, total,
+    self, Answer, Call, Context, Entered, FileCall, FileChange, OutValue, World, gather, scatter, total,
 };
 use std::cell::{RefCell, RefMut};
 use std::collections::{BTreeMap, VecDeque};
@@ -22,7 +23,9 @@ use std::io;
 use std::mem::{offset_of, size_of};
 use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 use std::os::fd::RawFd;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::time::Duration;
 
 /// The most bytes that one call transfers.
 const MOST: usize = 1 << 20;
@@ -34,6 +37,7 @@ const SUN_PATH: usize = offset_of!(libc::sockaddr_un, sun_path);
 pub(super) struct RunWorld {
     context: Rc<dyn Context>,
     state: RefCell<State>,
+    disks: RefCell<Disks>,
 }
 
 struct State {
@@ -68,8 +72,10 @@ impl RunWorld {
     pub(super) fn new(context: Rc<dyn Context>) -> RunWorld {
         let network = Network::new(context.random());
         let random = Random::new(context.random());
+        let disks = RefCell::new(Disks::new(context.random()));
         RunWorld {
             context,
+            disks,
             state: RefCell::new(State {
                 network,
                 random,
@@ -108,11 +114,25 @@ impl RunWorld {
     /// more.
     pub(super) fn crash(&self, host: HostId) {
         self.network().crash(host);
+        self.disks.borrow_mut().crash(host);
+        self.trace_disks();
     }
 
     /// The host runs again.
     pub(super) fn restart(&self, host: HostId) {
         self.network().restart(host);
+    }
+
+    /// Sets how the host's disk behaves.
+    pub(super) fn set_disk(&self, host: HostId, settings: DiskSettings) {
+        self.disks.borrow_mut().set(host, settings);
+    }
+
+    fn trace_disks(&self) {
+        let log = std::mem::take(&mut self.disks.borrow_mut().log);
+        for line in log {
+            self.context.trace(format_args!("{line}"));
+        }
     }
 
     /// With which probability a signal interrupts a call.
@@ -168,6 +188,40 @@ impl World for RunWorld {
         if let Some(socket) = state.socket(fd) {
             state.forget(fd, socket);
         }
+    }
+
+    fn map_path(&self, path: &Path) -> Option<io::Result<PathBuf>> {
+        let host = self.context.host();
+        (host != 0).then(|| self.disks.borrow_mut().map(host, path))
+    }
+
+    fn unmap_path(&self, path: PathBuf) -> PathBuf {
+        self.disks.borrow().unmap(self.context.host(), &path)
+    }
+
+    fn before_file(&self, call: FileCall) -> io::Result<usize> {
+        let host = self.context.host();
+        if host == 0 {
+            return Ok(usize::MAX);
+        }
+        let limit = self.disks.borrow_mut().before(host, call);
+        self.trace_disks();
+        limit.map(|limit| limit.unwrap_or(usize::MAX)).map_err(io::Error::from_raw_os_error)
+    }
+
+    fn file_delay(&self) -> Duration {
+        let host = self.context.host();
+        if host == 0 { Duration::ZERO } else { self.disks.borrow_mut().delay(host) }
+    }
+
+    fn file_changed(&self, change: FileChange<'_>) -> io::Result<()> {
+        let host = self.context.host();
+        if host == 0 {
+            return Ok(());
+        }
+        let changed = self.disks.borrow_mut().changed(host, change);
+        self.trace_disks();
+        changed.map_err(io::Error::from_raw_os_error)
     }
 
     fn next_event(&self) -> Option<u64> {

@@ -33,5 +33,6 @@ pub(crate) use kernel::*;
 pub(crate) use unasked::{addresses_of, closing};
 #[cfg(sward_sim)]
 pub(crate) use world::{
-    Answer, Call, Context, Entered, OutValue, World, enter, gather, scatter, total, world,
+    Answer, Call, Context, Entered, FileCall, FileChange, OutValue, World, enter, gather, scatter, total,
+    world,
 };

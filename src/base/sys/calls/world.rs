@@ -13,8 +13,10 @@ use std::fmt;
 use std::io;
 use std::marker::PhantomData;
 use std::net::IpAddr;
-use std::os::fd::RawFd;
+use std::os::fd::{BorrowedFd, RawFd};
+use std::path::{Path, PathBuf};
 use std::ptr;
+use std::time::Duration;
 
 /// What answers system calls.
 pub(crate) trait World {
@@ -26,6 +28,21 @@ pub(crate) trait World {
 
     /// The addresses of the host with that name.
     fn addresses_of(&self, name: &str) -> io::Result<Vec<IpAddr>>;
+
+    /// Where a path of the calling host is in the system; `None` if it is the system's.
+    fn map_path(&self, path: &Path) -> Option<io::Result<PathBuf>>;
+
+    /// What the calling host calls a path of the system.
+    fn unmap_path(&self, path: PathBuf) -> PathBuf;
+
+    /// A call on a file of the calling host begins: how many bytes it may transfer.
+    fn before_file(&self, call: FileCall) -> io::Result<usize>;
+
+    /// How long it takes.
+    fn file_delay(&self) -> Duration;
+
+    /// A call on files of the calling host has changed something.
+    fn file_changed(&self, change: FileChange<'_>) -> io::Result<()>;
 
     /// When something happens next, if anything does.
     fn next_event(&self) -> Option<u64>;
@@ -113,6 +130,47 @@ pub(crate) enum Call<'a> {
     Poll { entries: &'a mut [libc::pollfd] },
     Watch { epoll: RawFd, operation: libc::c_int, fd: RawFd, event: libc::epoll_event },
     Wait { epoll: RawFd, events: &'a mut [libc::epoll_event], precise: bool },
+}
+
+/// A call on a file that is about to be made.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum FileCall {
+    /// It writes so many bytes.
+    Write(usize),
+}
+
+/// What a call has changed on a disk. Paths are those of the system.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum FileChange<'a> {
+    /// A file was opened, and perhaps created or truncated.
+    Opened {
+        path: &'a Path,
+        fd: BorrowedFd<'a>,
+    },
+    /// Bytes were written, up to that offset.
+    Wrote {
+        fd: BorrowedFd<'a>,
+        end: u64,
+        bytes: &'a [u8],
+    },
+    Length {
+        fd: BorrowedFd<'a>,
+        len: u64,
+    },
+    /// A file or a folder is synced now: this decides whether that succeeds.
+    Sync(BorrowedFd<'a>),
+    /// A folder was made, perhaps with those above it.
+    Folder(&'a Path),
+    /// A name was removed, with all below it.
+    Removed(&'a Path),
+    Renamed {
+        from: &'a Path,
+        to: &'a Path,
+    },
+    Linked {
+        original: &'a Path,
+        link: &'a Path,
+    },
 }
 
 /// The bytes that the buffers of a call have room for, or hold.

@@ -1,0 +1,56 @@
+//! Files are the system's.
+
+use std::borrow::Cow;
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Whether the caller's files are simulated.
+#[inline(always)]
+pub(in crate::fs) fn is_on() -> bool {
+    false
+}
+
+/// Where that path is in the system.
+#[inline(always)]
+pub(in crate::fs) fn real(path: &Path) -> io::Result<Cow<'_, Path>> {
+    Ok(Cow::Borrowed(path))
+}
+
+/// What the caller calls that path of the system.
+#[inline(always)]
+pub(in crate::fs) fn shown(path: PathBuf) -> PathBuf {
+    path
+}
+
+/// Waits for as long as the disk takes.
+#[inline(always)]
+pub(in crate::fs) fn delay() {}
+
+/// How many of so many bytes a write may take.
+#[inline(always)]
+pub(in crate::fs) fn writable(len: usize) -> io::Result<usize> {
+    Ok(len)
+}
+
+/// Bytes were written, up to that offset, or up to the file's position.
+#[inline(always)]
+pub(in crate::fs) fn wrote(_: &File, _: Option<u64>, _: &[u8]) {}
+
+/// The length was set.
+#[inline(always)]
+pub(in crate::fs) fn set_len(_: &File, _: u64) {}
+
+/// Syncs a simulated file.
+#[inline(always)]
+pub(in crate::fs) fn sync(_: &File) -> io::Result<()> {
+    Ok(())
+}
+
+/// A file was opened.
+#[inline(always)]
+pub(in crate::fs) fn opened(_: &Path, _: &File) {}
+
+/// The function of that name, with those paths, has succeeded.
+#[inline(always)]
+pub(in crate::fs) fn done(_: &str, _: &[&Path]) {}

@@ -1,0 +1,93 @@
+//! Files of simulated hosts, through the thread's world.
+
+use crate::base::clock;
+use crate::base::sys::calls::{FileCall, FileChange, world};
+use crate::coroutine::WaitReason;
+use crate::sched::{may_switch, sleep_until};
+use std::borrow::Cow;
+use std::fs::File;
+use std::io::{self, Seek};
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+
+/// Whether the caller's files are simulated.
+pub(in crate::fs) fn is_on() -> bool {
+    world().is_some_and(|world| world.map_path(Path::new("/")).is_some())
+}
+
+/// Where that path is in the system.
+pub(in crate::fs) fn real(path: &Path) -> io::Result<Cow<'_, Path>> {
+    match world().and_then(|world| world.map_path(path)) {
+        Some(mapped) => mapped.map(Cow::Owned),
+        None => Ok(Cow::Borrowed(path)),
+    }
+}
+
+/// What the caller calls that path of the system.
+pub(in crate::fs) fn shown(path: PathBuf) -> PathBuf {
+    match world() {
+        Some(world) => world.unmap_path(path),
+        None => path,
+    }
+}
+
+/// Waits for as long as the disk takes.
+pub(in crate::fs) fn delay() {
+    let delay = world().map(|world| world.file_delay()).filter(|delay| !delay.is_zero());
+    if let Some(delay) = delay
+        && may_switch()
+    {
+        sleep_until(clock::now() + delay, WaitReason::File);
+    }
+}
+
+/// How many of so many bytes a write may take.
+pub(in crate::fs) fn writable(len: usize) -> io::Result<usize> {
+    match world() {
+        Some(world) => world.before_file(FileCall::Write(len)).map(|limit| len.min(limit)),
+        None => Ok(len),
+    }
+}
+
+fn changed(change: FileChange<'_>) -> io::Result<()> {
+    world().map_or(Ok(()), |world| world.file_changed(change))
+}
+
+/// Bytes were written, up to that offset, or up to the file's position.
+pub(in crate::fs) fn wrote(file: &File, end: Option<u64>, bytes: &[u8]) {
+    if is_on() && !bytes.is_empty() {
+        let mut position = file;
+        let end = end.map_or_else(|| position.stream_position(), Ok);
+        if let Ok(end) = end {
+            // Only a sync fails.
+            let _ = changed(FileChange::Wrote { fd: file.as_fd(), end, bytes });
+        }
+    }
+}
+
+/// The length was set.
+pub(in crate::fs) fn set_len(file: &File, len: u64) {
+    let _ = changed(FileChange::Length { fd: file.as_fd(), len });
+}
+
+/// Syncs a simulated file.
+pub(in crate::fs) fn sync(file: &File) -> io::Result<()> {
+    changed(FileChange::Sync(file.as_fd()))
+}
+
+/// A file was opened.
+pub(in crate::fs) fn opened(path: &Path, file: &File) {
+    let _ = changed(FileChange::Opened { path, fd: file.as_fd() });
+}
+
+/// The function of that name, with those paths, has succeeded.
+pub(in crate::fs) fn done(function: &str, paths: &[&Path]) {
+    let change = match (function, paths) {
+        ("create_dir" | "create_dir_all", [path]) => FileChange::Folder(path),
+        ("remove_file" | "remove_dir" | "remove_dir_all", [path]) => FileChange::Removed(path),
+        ("rename", [from, to]) => FileChange::Renamed { from, to },
+        ("hard_link", [original, link]) => FileChange::Linked { original, link },
+        _ => return,
+    };
+    let _ = changed(change);
+}

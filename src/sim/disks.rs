@@ -1,0 +1,337 @@
+//! The disks of a simulation's hosts: a folder of the system for each, and what is durable of it (`disk.rs`).
+//!
+//! A host sees its folder as the root of its files. Paths are mapped on the way in and back on the way out
+//! (`fs/simulated`). The check itself, outside of all hosts, uses the system's files.
+
+use super::disk::{Change, Disk, FileId, Node};
+use super::network::{HostId, Outcome, Random};
+use crate::base::sys::calls::{FileCall, FileChange};
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Component, Path, PathBuf};
+use std::process;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// How a host's disk behaves. Pass it to `Sim::disk`.
+///
+/// By default a disk takes no time, has room for everything, and does not fail.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// use sward::sim::DiskSettings;
+///
+/// let tired = DiskSettings::new()
+///     .latency(Duration::from_millis(1), Duration::from_millis(30))
+///     .sync_fails(0.01)
+///     .short_writes(0.1);
+/// # let _ = tired;
+/// ```
+#[derive(Clone, Debug, Default)]
+#[must_use]
+pub struct DiskSettings {
+    latency: (Duration, Duration),
+    capacity: Option<u64>,
+    write_fails: f64,
+    sync_fails: f64,
+    short: f64,
+}
+
+impl DiskSettings {
+    /// The default behaviour.
+    pub fn new() -> DiskSettings {
+        DiskSettings::default()
+    }
+
+    /// Sets how long a call takes: anything between the two, with equal probability.
+    pub fn latency(mut self, least: Duration, most: Duration) -> DiskSettings {
+        self.latency = (least, most);
+        self
+    }
+
+    /// Sets how many bytes the files may have together. Beyond that writes fail with `StorageFull`.
+    pub fn capacity(mut self, bytes: u64) -> DiskSettings {
+        self.capacity = Some(bytes);
+        self
+    }
+
+    /// Sets with which probability a write fails (`EIO`).
+    pub fn write_fails(mut self, probability: f64) -> DiskSettings {
+        self.write_fails = probability;
+        self
+    }
+
+    /// Sets with which probability a sync fails (`EIO`). What it should have made durable is then lost at the next
+    /// crash, even if a later sync succeeds.
+    pub fn sync_fails(mut self, probability: f64) -> DiskSettings {
+        self.sync_fails = probability;
+        self
+    }
+
+    /// Sets with which probability a write takes only a part of its bytes.
+    pub fn short_writes(mut self, probability: f64) -> DiskSettings {
+        self.short = probability;
+        self
+    }
+}
+
+/// The disks of one run.
+pub(super) struct Disks {
+    random: Random,
+    /// The folder of the run, once there is one.
+    folder: Option<PathBuf>,
+    disks: BTreeMap<HostId, HostDisk>,
+    settings: BTreeMap<HostId, DiskSettings>,
+    /// What has happened, for the trace.
+    pub(super) log: Vec<String>,
+}
+
+struct HostDisk {
+    root: PathBuf,
+    disk: Disk,
+    /// The files by their inodes.
+    inodes: BTreeMap<u64, FileId>,
+}
+
+impl Disks {
+    pub(super) fn new(seed: u64) -> Disks {
+        Disks {
+            random: Random::new(seed),
+            folder: None,
+            disks: BTreeMap::new(),
+            settings: BTreeMap::new(),
+            log: Vec::new(),
+        }
+    }
+
+    pub(super) fn set(&mut self, host: HostId, settings: DiskSettings) {
+        self.settings.insert(host, settings);
+    }
+
+    fn settings(&self, host: HostId) -> DiskSettings {
+        self.settings.get(&host).cloned().unwrap_or_default()
+    }
+
+    /// The host's disk, which is made at its first use.
+    fn of(&mut self, host: HostId) -> io::Result<&mut HostDisk> {
+        if !self.disks.contains_key(&host) {
+            let folder = self.folder()?.join(format!("host-{host}"));
+            let mut disk = Disk::default();
+            for path in ["/", "/tmp"] {
+                disk.add_folder(Path::new(path));
+                fs::create_dir_all(folder.join(&path[1..]))?;
+            }
+            self.disks.insert(host, HostDisk { root: folder, disk, inodes: BTreeMap::new() });
+        }
+        Ok(self.disks.get_mut(&host).expect("it was made"))
+    }
+
+    fn folder(&mut self) -> io::Result<&Path> {
+        static RUNS: AtomicU64 = AtomicU64::new(0);
+        if self.folder.is_none() {
+            // In memory, if the system has such a place.
+            let memory = Path::new("/dev/shm");
+            let base = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
+            let run = RUNS.fetch_add(1, Ordering::Relaxed);
+            let folder = base.join(format!("sward-sim-{}-{run}", process::id()));
+            fs::create_dir_all(&folder)?;
+            self.folder = Some(folder);
+        }
+        Ok(self.folder.as_deref().expect("it was made"))
+    }
+
+    /// Where the host's path is in the system.
+    pub(super) fn map(&mut self, host: HostId, path: &Path) -> io::Result<PathBuf> {
+        let mut real = self.of(host)?.root.clone();
+        let depth = real.components().count();
+        for component in path.components() {
+            match component {
+                Component::Normal(name) => real.push(name),
+                Component::ParentDir if real.components().count() > depth => _ = real.pop(),
+                _ => {}
+            }
+        }
+        Ok(real)
+    }
+
+    /// What the host calls a path of the system.
+    pub(super) fn unmap(&self, host: HostId, real: &Path) -> PathBuf {
+        let inside = self.disks.get(&host).and_then(|disk| real.strip_prefix(&disk.root).ok());
+        inside.map_or_else(|| real.to_owned(), |inside| Path::new("/").join(inside))
+    }
+
+    /// A call is about to be made: how many bytes of it may be, if they are limited; or an error.
+    pub(super) fn before(&mut self, host: HostId, call: FileCall) -> Outcome<Option<usize>> {
+        let settings = self.settings(host);
+        match call {
+            FileCall::Write(0) => Ok(None),
+            FileCall::Write(len) => {
+                let fails = self.random.chance(settings.write_fails);
+                let short = self.random.chance(settings.short);
+                let part = 1 + self.random.below(len as u64) as usize;
+                let used = self.of(host).map_or(0, |disk| disk.disk.used());
+                let left = settings.capacity.map_or(u64::MAX, |capacity| capacity.saturating_sub(used));
+                match () {
+                    () if left == 0 => Err(libc::ENOSPC),
+                    () if fails => {
+                        self.log.push(format!("a write of host {host} fails"));
+                        Err(libc::EIO)
+                    }
+                    () if short => Ok(Some(part.min(usize::try_from(left).unwrap_or(usize::MAX)))),
+                    () => Ok(Some(usize::try_from(left).unwrap_or(usize::MAX))),
+                }
+            }
+        }
+    }
+
+    /// How long the host's next call takes.
+    pub(super) fn delay(&mut self, host: HostId) -> Duration {
+        let (least, most) = self.settings(host).latency;
+        Duration::from_nanos(self.random.between(least, most))
+    }
+
+    /// A file or a name has changed.
+    pub(super) fn changed(&mut self, host: HostId, change: FileChange<'_>) -> Outcome<()> {
+        let sync_fails = self.settings(host).sync_fails;
+        let fails = matches!(change, FileChange::Sync(_)) && self.random.chance(sync_fails);
+        let Ok(host_disk) = self.of(host) else { return Ok(()) };
+        let log = host_disk.changed(change, fails);
+        if fails {
+            self.log.push(format!("a sync of host {host} fails"));
+            return Err(libc::EIO);
+        }
+        self.log.extend(log);
+        Ok(())
+    }
+
+    /// The host crashes: its files are what the disk has.
+    pub(super) fn crash(&mut self, host: HostId) {
+        let Some(host_disk) = self.disks.get_mut(&host) else { return };
+        let left = host_disk.disk.crash(&mut self.random);
+        if let Err(error) = host_disk.restore(&left) {
+            self.log.push(format!("the disk of host {host} cannot be restored: {error}"));
+        }
+        let files = left.values().filter(|content| content.is_some()).count();
+        self.log.push(format!("the disk of host {host} has {files} files after the crash"));
+    }
+}
+
+impl HostDisk {
+    fn path(&self, real: &Path) -> PathBuf {
+        Path::new("/").join(real.strip_prefix(&self.root).unwrap_or(real))
+    }
+
+    fn file(&self, fd: BorrowedFd<'_>) -> Option<FileId> {
+        self.inodes.get(&inode(fd)?).copied()
+    }
+
+    /// What the change means. Returns a line for the trace.
+    fn changed(&mut self, change: FileChange<'_>, sync_fails: bool) -> Option<String> {
+        match change {
+            FileChange::Opened { path, fd } => self.opened(path, fd),
+            FileChange::Wrote { fd, end, bytes } => {
+                let file = self.file(fd)?;
+                self.disk.write(file, end - bytes.len() as u64, bytes);
+            }
+            FileChange::Length { fd, len } => self.disk.set_len(self.file(fd)?, len),
+            FileChange::Sync(fd) => match self.file(fd) {
+                Some(file) => self.disk.sync_file(file, !sync_fails),
+                None => {
+                    let real = fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd())).ok()?;
+                    self.disk.sync_folder(&self.path(&real));
+                }
+            },
+            FileChange::Folder(path) => {
+                // With all that are missing above it.
+                let path = self.path(path);
+                for folder in path.ancestors().collect::<Vec<_>>().into_iter().rev() {
+                    if self.disk.node(folder).is_none() {
+                        self.disk.change(Change::Add(folder.to_owned(), Node::Folder));
+                    }
+                }
+            }
+            FileChange::Removed(path) => self.disk.change(Change::Remove(self.path(path))),
+            FileChange::Renamed { from, to } => {
+                let (from, to) = (self.path(from), self.path(to));
+                let line = format!("{} is renamed to {}", from.display(), to.display());
+                self.disk.change(Change::Rename(from, to));
+                return Some(line);
+            }
+            FileChange::Linked { original, link } => {
+                let node = self.disk.node(&self.path(original))?;
+                self.disk.change(Change::Add(self.path(link), node));
+            }
+        }
+        None
+    }
+
+    fn opened(&mut self, path: &Path, fd: BorrowedFd<'_>) {
+        let Some(status) = status(fd).filter(|status| status.st_mode & libc::S_IFMT == libc::S_IFREG) else {
+            return;
+        };
+        let path = self.path(path);
+        let file = match self.disk.node(&path) {
+            Some(Node::File(file)) => file,
+            _ => {
+                let file = self.disk.add_file();
+                self.disk.change(Change::Add(path, Node::File(file)));
+                file
+            }
+        };
+        // The inode of a file that was removed may be in use again.
+        self.inodes.insert(status.st_ino, file);
+        let len = status.st_size as u64;
+        if len < self.disk.len(file) {
+            self.disk.set_len(file, len);
+        }
+    }
+
+    /// Makes the system's files those that are left.
+    fn restore(&mut self, left: &BTreeMap<PathBuf, Option<Vec<u8>>>) -> io::Result<()> {
+        fs::remove_dir_all(&self.root)?;
+        self.inodes.clear();
+        // A folder comes before what is in it.
+        for (path, content) in left {
+            let real = self.root.join(path.strip_prefix("/").expect("it is absolute"));
+            match content {
+                None => fs::create_dir_all(&real)?,
+                Some(bytes) => {
+                    if let Some(parent) = real.parent() {
+                        fs::create_dir_all(parent)?;
+                    }
+                    fs::write(&real, bytes)?;
+                    let file =
+                        self.disk.node(path).and_then(|node| node.file()).expect("a file has a number");
+                    self.inodes.insert(fs::metadata(&real)?.ino(), file);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn inode(fd: BorrowedFd<'_>) -> Option<u64> {
+    status(fd).map(|status| status.st_ino)
+}
+
+fn status(fd: BorrowedFd<'_>) -> Option<libc::stat> {
+    // SAFETY: all zeros is a value of this type.
+    let mut status = unsafe { std::mem::zeroed::<libc::stat>() };
+    // SAFETY: there is room for the answer.
+    let got = unsafe { libc::fstat(fd.as_raw_fd(), &raw mut status) };
+    (got == 0).then_some(status)
+}
+
+impl Drop for Disks {
+    fn drop(&mut self) {
+        if let Some(folder) = &self.folder {
+            // What cannot be removed is left.
+            let _ = fs::remove_dir_all(folder);
+        }
+    }
+}
