@@ -1,4 +1,5 @@
-//! A replicated store of counters (`store.rs`): a primary, a backup and some clients, in one process, over loopback.
+//! A replicated store of counters (`store.rs`): a primary, a backup and some clients, in one process, over
+//! loopback.
 //!
 //! ```sh
 //! cargo run --release --example store

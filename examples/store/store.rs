@@ -1,15 +1,16 @@
 //! A replicated store of counters: a primary and a backup, over `sward::net`.
 //!
-//! The primary applies each addition once, writes it to its log, sends it to the backup, and answers. Clients may
-//! read from the primary or from the backup, and a read sees every addition that was answered before it began.
+//! The primary applies each addition once, writes it to its log, sends it to the backup, and answers.
+//! Clients may read from the primary or from the backup, and a read sees every addition that was answered
+//! before it began.
 //!
 //! - *Requests have numbers.* A client that gets no answer sends its request again, perhaps over another
 //!   connection. The primary keeps the last number and result of each client, and applies a number once.
-//! - *Leases.* The backup answers reads only while it has a lease, which it asks for again and again. The primary
-//!   grants it for [`LEASE`]; the backup counts from when it *asked*, so its lease ends no later than the primary
-//!   thinks. An addition is answered once the backup has it, or once no lease is left.
-//! - *Restarts.* The primary reads its log when it starts: additions and the numbers of the requests. It also waits
-//!   for one lease, since its predecessor may have granted one.
+//! - *Leases.* The backup answers reads only while it has a lease, which it asks for again and again. The
+//!   primary grants it for [`LEASE`]; the backup counts from when it *asked*, so its lease ends no later
+//!   than the primary thinks. An addition is answered once the backup has it, or once no lease is left.
+//! - *Restarts.* The primary reads its log when it starts: additions and the numbers of the requests. It
+//!   also waits for one lease, since its predecessor may have granted one.
 //! - *Durability.* The log is written and synced before anything is answered.
 //!
 //! [`Bug`] leaves one of these rules out. `tests/sim/store.rs` finds each of them by simulation.
@@ -51,7 +52,7 @@ pub enum Bug {
     RestartsAtOnce,
     /// The backup asks for entries from one too far on when it connects again.
     SkipsAnEntry,
-    /// The backup applies entries again that it has.
+    /// The backup asks for an entry that it has when it connects again, and applies it again.
     BackupAppliesTwice,
     /// The log is written after the answer.
     AnswersBeforeLog,
@@ -453,7 +454,11 @@ impl Backup {
             let mut follower = self.inner.lock().unwrap();
             follower.asked.clear();
             let known = follower.state.log.len();
-            known + usize::from(self.bug == Some(Bug::SkipsAnEntry) && known > 0)
+            match self.bug {
+                Some(Bug::SkipsAnEntry) if known > 0 => known + 1,
+                Some(Bug::BackupAppliesTwice) => known.saturating_sub(1),
+                _ => known,
+            }
         };
         (&stream).write_all(format!("follow {from}\n").as_bytes())?;
         let stream = &stream;
@@ -495,12 +500,9 @@ impl Backup {
                     let index: usize = parse(&mut words)?;
                     let entry = Entry::parse(&mut words)?;
                     let mut follower = self.inner.lock().unwrap();
-                    let known = follower.state.log.len();
-                    if index == known || self.bug == Some(Bug::SkipsAnEntry) {
+                    let unchecked = matches!(self.bug, Some(Bug::SkipsAnEntry | Bug::BackupAppliesTwice));
+                    if index == follower.state.log.len() || unchecked {
                         follower.state.apply(entry);
-                    } else if self.bug == Some(Bug::BackupAppliesTwice) {
-                        follower.state.apply(entry);
-                        follower.state.log.pop();
                     }
                     let has = follower.state.log.len();
                     drop(follower);

@@ -83,8 +83,8 @@ impl Sim {
         self.network(&[], |network, _| network.settings().descriptors = per_host);
     }
 
-    /// Sets how the disk of a host behaves. The files of a host are its own, below `/`; there is a folder `/tmp`. A
-    /// crash loses what was not synced: bytes of files, and names whose folder was not synced.
+    /// Sets how the disk of a host behaves. The files of a host are its own, below `/`; there is a folder
+    /// `/tmp`. A crash loses what was not synced: bytes of files, and names whose folder was not synced.
     ///
     /// # Panics
     ///

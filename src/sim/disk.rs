@@ -1,13 +1,16 @@
 //! What is on a simulated disk: the part of its files and names that a crash leaves.
 //!
-//! The files themselves are the kernel's, in a folder of the run. This follows what is done to them, and knows what
-//! of it is *durable*:
+//! The files themselves are the kernel's, in a folder of the run. This follows what is done to them, and
+//! knows what of it is *durable*:
 //!
-//! - The bytes of a file are durable once the file was synced. What was written later may be lost, in any part: at
-//!   a crash chance decides which writes have reached the disk, and may cut the last one off in its middle.
-//! - A name (a new file, a removal, a rename) is durable once its folder was synced. Later changes of names have
-//!   reached the disk up to some point in their order, which chance decides at a crash, as with a journal.
-//! - A sync that fails has lost what it should have made durable. A later one that succeeds does not bring it back.
+//! - The bytes of a file are durable once the file was synced. What was written later may be lost, in any
+//!   part: at a crash chance decides which writes have reached the disk, and may cut the last one off in
+//!   its middle.
+//! - A name (a new file, a removal, a rename) is durable once its folder was synced. Later changes of names
+//!   have reached the disk up to some point in their order, which chance decides at a crash, as with a
+//!   journal.
+//! - A sync that fails has lost what it should have made durable. A later one that succeeds does not bring
+//!   it back.
 
 use super::network::Random;
 use std::collections::BTreeMap;

@@ -6,7 +6,7 @@
 use super::disk::{Change, Disk, FileId, Node};
 use super::network::{HostId, Outcome, Random};
 use crate::base::sys::calls::{FileCall, FileChange};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -66,8 +66,8 @@ impl DiskSettings {
         self
     }
 
-    /// Sets with which probability a sync fails (`EIO`). What it should have made durable is then lost at the next
-    /// crash, even if a later sync succeeds.
+    /// Sets with which probability a sync fails (`EIO`). What it should have made durable is then lost at
+    /// the next crash, even if a later sync succeeds.
     pub fn sync_fails(mut self, probability: f64) -> DiskSettings {
         self.sync_fails = probability;
         self
@@ -87,6 +87,8 @@ pub(super) struct Disks {
     folder: Option<PathBuf>,
     disks: BTreeMap<HostId, HostDisk>,
     settings: BTreeMap<HostId, DiskSettings>,
+    /// Hosts that have crashed: what their destructors do reaches no disk.
+    down: BTreeSet<HostId>,
     /// What has happened, for the trace.
     pub(super) log: Vec<String>,
 }
@@ -105,6 +107,7 @@ impl Disks {
             folder: None,
             disks: BTreeMap::new(),
             settings: BTreeMap::new(),
+            down: BTreeSet::new(),
             log: Vec::new(),
         }
     }
@@ -147,6 +150,9 @@ impl Disks {
 
     /// Where the host's path is in the system.
     pub(super) fn map(&mut self, host: HostId, path: &Path) -> io::Result<PathBuf> {
+        if self.down.contains(&host) {
+            return Err(io::Error::from_raw_os_error(libc::EIO));
+        }
         let mut real = self.of(host)?.root.clone();
         let depth = real.components().count();
         for component in path.components() {
@@ -168,6 +174,9 @@ impl Disks {
     /// A call is about to be made: how many bytes of it may be, if they are limited; or an error.
     pub(super) fn before(&mut self, host: HostId, call: FileCall) -> Outcome<Option<usize>> {
         let settings = self.settings(host);
+        if self.down.contains(&host) {
+            return Err(libc::EIO);
+        }
         match call {
             FileCall::Write(0) => Ok(None),
             FileCall::Write(len) => {
@@ -197,6 +206,9 @@ impl Disks {
 
     /// A file or a name has changed.
     pub(super) fn changed(&mut self, host: HostId, change: FileChange<'_>) -> Outcome<()> {
+        if self.down.contains(&host) {
+            return Err(libc::EIO);
+        }
         let sync_fails = self.settings(host).sync_fails;
         let fails = matches!(change, FileChange::Sync(_)) && self.random.chance(sync_fails);
         let Ok(host_disk) = self.of(host) else { return Ok(()) };
@@ -209,8 +221,14 @@ impl Disks {
         Ok(())
     }
 
+    /// The host runs again.
+    pub(super) fn restart(&mut self, host: HostId) {
+        self.down.remove(&host);
+    }
+
     /// The host crashes: its files are what the disk has.
     pub(super) fn crash(&mut self, host: HostId) {
+        self.down.insert(host);
         let Some(host_disk) = self.disks.get_mut(&host) else { return };
         let left = host_disk.disk.crash(&mut self.random);
         if let Err(error) = host_disk.restore(&left) {

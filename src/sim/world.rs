@@ -121,6 +121,7 @@ impl RunWorld {
     /// The host runs again.
     pub(super) fn restart(&self, host: HostId) {
         self.network().restart(host);
+        self.disks.borrow_mut().restart(host);
     }
 
     /// Sets how the host's disk behaves.

@@ -7,8 +7,10 @@
 mod checked;
 
 mod bugs;
+mod disk;
 mod hosts;
 mod network;
 mod pools;
 mod sound;
+mod store;
 mod time;

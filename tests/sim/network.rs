@@ -1,8 +1,9 @@
 //! Sockets of a simulation: the code is that of any program, the network is in memory.
 
-use std::io::{Read, Write};
-use sward::net::{Shutdown, TcpListener, TcpStream};
-use sward::sim::Check;
+use std::io::{ErrorKind, Read, Write};
+use std::time::Duration;
+use sward::net::{Shutdown, TcpListener, TcpStream, UdpSocket, UnixListener, UnixStream};
+use sward::sim::{Check, Link, Sim, SystemFaults};
 
 fn echo(listener: TcpListener) {
     for stream in listener.incoming() {
@@ -43,4 +44,109 @@ fn a_server_and_its_clients_talk_over_loopback() {
         server.join().expect("no panic");
     });
     assert_eq!(passed.schedules, 20);
+}
+
+/// A host that answers each connection with what it reads.
+fn echo_host(sim: &Sim) {
+    sim.host("echo", || echo(TcpListener::bind("0.0.0.0:7").expect("bound")));
+    sward::sleep(Duration::from_millis(1));
+}
+
+#[test]
+fn a_partition_stalls_a_connection_and_healing_mends_it() {
+    Check::new().runs(20).run(|sim| {
+        echo_host(sim);
+        let mut stream = TcpStream::connect("echo:7").expect("connected");
+        assert_eq!(stream.peer_addr().expect("connected").ip(), sim.address("echo"));
+        sim.partition("", "echo");
+        stream.write_all(b"hello").expect("there is room");
+        stream.set_read_timeout(Some(Duration::from_secs(60))).expect("set");
+        let mut buf = [0; 5];
+        assert_eq!(stream.read(&mut buf).expect_err("cut").kind(), ErrorKind::WouldBlock);
+        assert!(sim.now() >= Duration::from_secs(60));
+        sim.heal("", "echo");
+        stream.read_exact(&mut buf).expect("it was sent again");
+        assert_eq!(&buf, b"hello");
+        sim.isolate("echo");
+        let refused = TcpStream::connect("echo:7").expect_err("nobody answers");
+        assert_eq!(refused.kind(), ErrorKind::TimedOut);
+    });
+}
+
+#[test]
+fn a_crashed_host_is_gone_and_comes_back() {
+    Check::new().runs(20).run(|sim| {
+        echo_host(sim);
+        let mut stream = TcpStream::connect("echo:7").expect("connected");
+        sim.crash("echo");
+        let _ = stream.write_all(b"x");
+        sim.restart("echo");
+        // The new host knows nothing of the connection.
+        assert!(stream.read(&mut [0]).is_err());
+        let mut stream = TcpStream::connect("echo:7").expect("it is up");
+        stream.write_all(b"y").expect("written");
+        stream.read_exact(&mut [0]).expect("answered");
+    });
+}
+
+#[test]
+fn small_buffers_and_bad_links_lose_no_byte_of_a_stream() {
+    Check::new().runs(20).run(|sim| {
+        sim.socket_buffer(500);
+        sim.links(Link::new().loss(0.05).slow(0.1).bandwidth(100_000));
+        let mut faults = SystemFaults::default();
+        (faults.exhausted, faults.interrupted) = (0.2, 0.2);
+        sim.system_faults(faults);
+        echo_host(sim);
+        let stream = loop {
+            match TcpStream::connect("echo:7") {
+                Ok(stream) => break stream,
+                Err(error) => assert_eq!(error.raw_os_error(), Some(24), "no descriptor: {error}"),
+            }
+        };
+        let data: Vec<u8> = (0..5_000u32).map(|n| n as u8).collect();
+        let mut got = Vec::new();
+        sward::scope(|scope| {
+            scope.spawn(|| {
+                (&stream).write_all(&data).expect("written");
+                stream.shutdown(Shutdown::Write).expect("shut");
+            });
+            (&stream).read_to_end(&mut got).expect("read");
+        });
+        assert!(got == data);
+    });
+}
+
+#[test]
+fn datagrams_get_lost_and_unix_sockets_do_not_leave_their_host() {
+    let mut lost = 0;
+    for seed in 0..10 {
+        let count = std::sync::atomic::AtomicUsize::new(0);
+        Check::new().runs(1).seed(seed).run(|sim| {
+            sim.links(Link::new().loss(0.3));
+            sim.host("receiver", || {
+                let listener = UnixListener::bind("/run").expect("bound");
+                let _ = listener.accept();
+            });
+            sward::sleep(Duration::from_millis(1));
+            assert!(UnixStream::connect("/run").is_err(), "that is on another host");
+            let socket = UdpSocket::bind("0.0.0.0:0").expect("bound");
+            let to = socket.local_addr().expect("bound").port();
+            sim.host("sender", move || {
+                let socket = UdpSocket::bind("0.0.0.0:0").expect("bound");
+                for n in 0..20u8 {
+                    socket.send_to(&[n], ("10.0.0.254", to)).expect("sent");
+                }
+            });
+            socket.set_read_timeout(Some(Duration::from_secs(1))).expect("set");
+            let mut got = 0;
+            while let Ok((_, from)) = socket.recv_from(&mut [0; 9]) {
+                assert_eq!(from.ip(), sim.address("sender"));
+                got += 1;
+            }
+            count.store(got, std::sync::atomic::Ordering::Relaxed);
+        });
+        lost += 20 - count.into_inner();
+    }
+    assert!(lost > 20, "{lost} of 200");
 }

@@ -1,0 +1,86 @@
+//! Files of simulated hosts: what was synced survives a crash, and the rest may not.
+
+use std::collections::BTreeSet;
+use std::io::{ErrorKind, Write};
+use std::sync::Mutex;
+use std::time::Duration;
+use sward::fs::{self, File};
+use sward::sim::{Check, DiskSettings};
+
+#[test]
+fn files_belong_to_their_host() {
+    Check::new().runs(5).run(|sim| {
+        for name in ["a", "b"] {
+            sim.host(name, move || {
+                fs::create_dir_all("/data/deep").expect("made");
+                fs::write("/data/deep/file", name).expect("written");
+                fs::rename("/data/deep/file", "/data/moved").expect("renamed");
+                let names: Vec<_> =
+                    fs::read_dir("/data").expect("read").map(|entry| entry.expect("read").path()).collect();
+                assert_eq!(names.len(), 2, "{names:?}");
+                assert!(names.contains(&"/data/moved".into()));
+                sward::sleep(Duration::from_millis(5));
+                assert_eq!(fs::read_to_string("/data/moved").expect("read"), name);
+            });
+        }
+        sward::sleep(Duration::from_secs(1));
+        assert!(fs::metadata("/data/moved").is_err(), "the check itself uses the system's files");
+    });
+}
+
+#[test]
+fn a_crash_keeps_what_was_synced_and_any_part_of_the_rest() {
+    let seen = Mutex::new(BTreeSet::new());
+    Check::new().runs(60).run(|sim| {
+        sim.host("db", || match fs::read("/log") {
+            Ok(bytes) => {
+                assert!(bytes.starts_with(b"synced"), "{bytes:?}");
+                fs::write("/found", bytes).expect("written");
+            }
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::NotFound);
+                let mut file = File::create("/log").expect("made");
+                file.write_all(b"synced").expect("written");
+                file.sync_all().expect("synced");
+                File::open("/").expect("opened").sync_all().expect("synced");
+                file.write_all(b", not synced").expect("written");
+                sward::sleep(Duration::from_secs(60));
+            }
+        });
+        sward::sleep(Duration::from_secs(1));
+        sim.restart("db");
+        sward::sleep(Duration::from_secs(1));
+        sim.host("reader", || {});
+        let seen = &seen;
+        seen.lock().expect("no panic").insert(sim.seed());
+    });
+    assert_eq!(seen.into_inner().expect("no panic").len(), 60);
+}
+
+#[test]
+fn disks_fill_up_fail_and_take_their_time() {
+    Check::new().runs(10).run(|sim| {
+        sim.host("full", || {
+            let mut file = File::create("/file").expect("made");
+            let error = file.write_all(&[0; 2000]).expect_err("there is no room");
+            assert_eq!(error.kind(), ErrorKind::StorageFull);
+            assert_eq!(fs::metadata("/file").expect("it is there").len(), 1000);
+        });
+        sim.disk("full", DiskSettings::new().capacity(1000).short_writes(0.5));
+        sim.host("broken", || {
+            let mut file = File::create("/file").expect("made");
+            file.write_all(b"x").expect("written");
+            assert_eq!(file.sync_all().expect_err("it fails").raw_os_error(), Some(5));
+        });
+        sim.disk("broken", DiskSettings::new().sync_fails(1.0));
+        sim.host("slow", move || {
+            let before = sward::time::Deadline::after(Duration::from_secs(1));
+            fs::write("/file", "x").expect("written");
+            assert!(before.is_past(), "creating and writing take a second together");
+        });
+        let second = Duration::from_millis(500);
+        sim.disk("slow", DiskSettings::new().latency(second, second));
+        sward::sleep(Duration::from_secs(10));
+        assert!(!sim.is_up("full") && !sim.is_up("broken") && !sim.is_up("slow"));
+    });
+}
