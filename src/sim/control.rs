@@ -37,9 +37,9 @@ impl Sim {
 
     /// Cuts the links between a host and all others.
     pub fn isolate(&self, host: &str) {
-        let world = self.run().world();
+        let all = self.run().world().hosts();
         self.network(&[host], |network, hosts| {
-            for other in world.hosts() {
+            for other in all {
                 if other != hosts[0] {
                     network.partition(hosts[0], other);
                 }

@@ -309,7 +309,7 @@ impl HostDisk {
         }
     }
 
-    /// Makes the system's files those that are left.
+    /// Replaces the system's files by what is left.
     fn restore(&mut self, left: &BTreeMap<PathBuf, Option<Vec<u8>>>) -> io::Result<()> {
         fs::remove_dir_all(&self.root)?;
         self.inodes.clear();
