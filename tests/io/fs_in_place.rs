@@ -144,15 +144,18 @@ fn what_is_cached_takes_no_thread() {
         };
         // The device, the directory and the name that is missing become known.
         all();
+        // A kernel before 5.12, or a file system that is not on a local disk, has only reads in place.
+        let before = calls().0;
+        fs::metadata(&path).unwrap();
+        if calls().0 == before {
+            println!("skipped: no paths in place here");
+            return;
+        }
         let before = calls();
         (0..100).for_each(|_| all());
         let (in_place, by_pool) = (calls().0 - before.0, calls().1 - before.1);
-        if in_place == 0 {
-            println!("nothing is made in place here");
-        } else {
-            // The machine may be short of memory.
-            assert!(in_place > 100 && by_pool < 100, "{in_place} in place, {by_pool} by the pool");
-        }
+        // The machine may be short of memory.
+        assert!(in_place > 100 && by_pool < 100, "{in_place} in place, {by_pool} by the pool");
     });
 }
 
