@@ -7,6 +7,7 @@
 //!
 //! The same code runs under `sward::sim` in `tests/sim/store.rs`, with partitions, crashes and slow links.
 
+#[allow(dead_code, reason = "the tests use the rest")]
 mod store;
 
 use std::io;

@@ -27,7 +27,7 @@ use sward::sync::{Condvar, Mutex};
 use sward::time::Deadline;
 
 /// How long the backup may answer reads without asking again.
-pub const LEASE: Duration = Duration::from_millis(300);
+pub(super) const LEASE: Duration = Duration::from_millis(300);
 /// How often it asks.
 const RENEWAL: Duration = Duration::from_millis(100);
 /// How long a client waits for an answer.
@@ -35,7 +35,7 @@ const CLIENT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A rule of the protocol that is left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Bug {
+pub(super) enum Bug {
     /// The primary answers before the backup has the addition.
     AnswersBeforeBackup,
     /// The primary forgets the backup's lease when it loses the connection to it.
@@ -113,7 +113,7 @@ impl State {
 // The primary.
 
 /// The node that applies additions.
-pub struct Primary {
+pub(super) struct Primary {
     inner: Mutex<Inside>,
     /// Something in `inner` has changed that others wait for.
     changed: Condvar,
@@ -133,7 +133,7 @@ struct Inside {
 
 impl Primary {
     /// A primary with the log in that file.
-    pub fn open(path: &Path, bug: Option<Bug>) -> io::Result<Arc<Primary>> {
+    pub(super) fn open(path: &Path, bug: Option<Bug>) -> io::Result<Arc<Primary>> {
         let mut state = State::default();
         let existed = sward::fs::exists(path)?;
         if existed {
@@ -168,12 +168,12 @@ impl Primary {
     }
 
     /// The file with its log.
-    pub fn path(&self) -> &Path {
+    pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
     /// Serves clients and the backup, until the listener is closed.
-    pub fn serve(self: &Arc<Primary>, listener: &TcpListener) {
+    pub(super) fn serve(self: &Arc<Primary>, listener: &TcpListener) {
         for stream in listener.incoming() {
             let Ok(stream) = stream else { continue };
             let primary = Arc::clone(self);
@@ -376,7 +376,7 @@ fn next_line(reader: &mut impl BufRead, line: &mut String) -> io::Result<bool> {
 // The backup.
 
 /// The node that follows the primary and answers reads.
-pub struct Backup {
+pub(super) struct Backup {
     inner: Mutex<Follower>,
     bug: Option<Bug>,
 }
@@ -391,13 +391,13 @@ struct Follower {
 
 impl Backup {
     /// A backup that knows nothing.
-    pub fn new(bug: Option<Bug>) -> Arc<Backup> {
+    pub(super) fn new(bug: Option<Bug>) -> Arc<Backup> {
         let follower = Follower { state: State::default(), lease: None, asked: BTreeMap::new(), next: 0 };
         Arc::new(Backup { inner: Mutex::new(follower), bug })
     }
 
     /// Serves reads, until the listener is closed.
-    pub fn serve(self: &Arc<Backup>, listener: &TcpListener) {
+    pub(super) fn serve(self: &Arc<Backup>, listener: &TcpListener) {
         for stream in listener.incoming() {
             let Ok(stream) = stream else { continue };
             let backup = Arc::clone(self);
@@ -429,17 +429,17 @@ impl Backup {
     }
 
     /// How many entries it has.
-    pub fn entries(&self) -> usize {
+    pub(super) fn entries(&self) -> usize {
         self.inner.lock().unwrap().state.log.len()
     }
 
     /// The value that it has, with a lease or without.
-    pub fn value(&self, key: &str) -> i64 {
+    pub(super) fn value(&self, key: &str) -> i64 {
         self.inner.lock().unwrap().state.value(key)
     }
 
     /// Follows the primary at that address, for ever. Connects again when the connection is lost.
-    pub fn follow(&self, primary: &str) {
+    pub(super) fn follow(&self, primary: &str) {
         loop {
             // An error means that the connection is lost, or that there was none.
             let _ = self.follow_once(primary);
@@ -462,7 +462,7 @@ impl Backup {
         };
         (&stream).write_all(format!("follow {from}\n").as_bytes())?;
         let stream = &stream;
-        let outcome = sward::try_scope(|scope| {
+        sward::try_scope(|scope| {
             scope.spawn(move || {
                 let outcome = self.ask_for_leases(stream);
                 // Ends the reads below.
@@ -472,8 +472,7 @@ impl Backup {
             let outcome = self.take_entries(stream);
             let _ = stream.close();
             outcome
-        });
-        outcome
+        })
     }
 
     fn ask_for_leases(&self, mut stream: &TcpStream) -> io::Result<()> {
@@ -535,7 +534,7 @@ fn connect(node: &str) -> io::Result<TcpStream> {
 }
 
 /// A client, which makes one request at a time.
-pub struct Client {
+pub(super) struct Client {
     id: u64,
     number: u64,
     node: String,
@@ -544,12 +543,12 @@ pub struct Client {
 
 impl Client {
     /// A client of that node. Each client has a number of its own.
-    pub fn new(id: u64, node: &str) -> Client {
+    pub(super) fn new(id: u64, node: &str) -> Client {
         Client { id, number: 0, node: node.to_owned(), stream: None }
     }
 
     /// Adds to the value, and returns it. Sends the request again until there is an answer.
-    pub fn add(&mut self, key: &str, amount: i64) -> i64 {
+    pub(super) fn add(&mut self, key: &str, amount: i64) -> i64 {
         self.number += 1;
         let request = format!("add {} {} {key} {amount}\n", self.id, self.number);
         loop {
@@ -561,7 +560,7 @@ impl Client {
     }
 
     /// The value; an error if the node does not answer, or has no lease.
-    pub fn get(&mut self, key: &str) -> io::Result<i64> {
+    pub(super) fn get(&mut self, key: &str) -> io::Result<i64> {
         let answer = self.request(&format!("get {key}\n"))?;
         answer.parse().map_err(|_| io::Error::other(answer))
     }

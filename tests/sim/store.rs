@@ -3,13 +3,13 @@
 
 #[path = "../../examples/store/store.rs"]
 #[allow(dead_code, reason = "the example uses the rest")]
-mod store;
+mod example;
 
+use example::{Backup, Bug, Client, Primary};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::time::Duration;
-use store::{Backup, Bug, Client, Primary};
 use sward::net::TcpListener;
 use sward::sim::{Check, Failed, Link, Passed, Sim};
 

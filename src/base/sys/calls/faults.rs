@@ -128,7 +128,7 @@ fn fault(call: &mut Call<'_>, choice: usize, all: bool) -> Answer {
     const EXHAUSTED: [libc::c_int; 4] = [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM];
     match *call {
         Call::Receive { fd, buffers, .. } => transfer(fd, buffers, choice),
-        Call::Send { fd, to: Some(_), .. } if all && choice % 4 == 0 => fails(fd, libc::ENOBUFS),
+        Call::Send { fd, to: Some(_), .. } if all && choice.is_multiple_of(4) => fails(fd, libc::ENOBUFS),
         Call::Send { fd, buffers, .. } => transfer(fd, buffers, choice),
         Call::Read { fd, buffers } | Call::Write { fd, buffers } => transfer(fd, buffers, choice),
         Call::Accept { fd, .. } => {
@@ -138,7 +138,7 @@ fn fault(call: &mut Call<'_>, choice: usize, all: bool) -> Answer {
         }
         Call::Connect { fd, address } => connect(fd, address),
         Call::Poll { .. } => Answer::Fails(libc::EINTR),
-        Call::Wait { precise: true, .. } if choice % 64 == 0 => Answer::Fails(libc::ENOSYS),
+        Call::Wait { precise: true, .. } if choice.is_multiple_of(64) => Answer::Fails(libc::ENOSYS),
         Call::Wait { .. } => Answer::Fails(libc::EINTR),
         Call::Watch { operation: libc::EPOLL_CTL_ADD, fd, .. } if all => {
             closing(fd);
