@@ -4,5 +4,5 @@
 . "$(dirname "$0")/common.sh"
 without_lto
 export SWARD_CHECK=0
-SWARD_SIM_RUNS=${SWARD_SIM_RUNS:-10000} within 900 cargo test --release --test sim -- --skip bugs:: --skip pools::
+SWARD_SIM_RUNS=${SWARD_SIM_RUNS:-10000} within 900 cargo test --release --test sim -- sound::
 within 300 cargo test --release --test sim

@@ -210,8 +210,8 @@ fn broadcasts_rendezvous_and_clocks_as_channels() {
             })
             .collect();
         drop(receiver);
-        sender.send(1);
-        sender.send(2);
+        sender.send(1).unwrap();
+        sender.send(2).unwrap();
         readers.into_iter().for_each(|reader| assert_eq!(reader.join().unwrap(), 3));
         let (sender, receiver) = channel::bounded(0);
         let meets = spawn(move || sender.send_timeout(5, Duration::from_secs(1)));
