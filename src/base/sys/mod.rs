@@ -10,6 +10,7 @@
 //! - [`poll`](mod@poll): `poll(2)` with as fine a timeout as the system offers.
 //! - [`prefetch`](mod@prefetch): requests for memory some time before it is used.
 //! - [`sample`](mod@sample): the stack of another thread.
+//! - `uring`: the structures and the system calls of io_uring, where there is one.
 //! - [`ticks`](mod@ticks): a clock that takes a few nanoseconds to read.
 //! - [`sanitizer`]: what a sanitizer cannot follow.
 //! - [`thread`]: whether the system runs a thread, and where the thread waits.
@@ -25,6 +26,8 @@ mod sample;
 mod sanitizer;
 mod thread;
 mod ticks;
+#[cfg(all(target_os = "linux", not(any(loom, miri))))]
+pub(crate) mod uring;
 
 #[cfg_attr(not(any(sward_ppoll, sward_backend = "kqueue")), allow(unused_imports))]
 pub(crate) use call::timespec;
