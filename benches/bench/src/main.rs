@@ -10,6 +10,7 @@
 mod bounds;
 mod catalogue;
 mod child;
+mod completions;
 mod driver;
 mod files;
 mod json;
@@ -46,6 +47,7 @@ const HELP: &str =
   --markdown tables of ratios, into this file
   --list     names the workloads and the peers
 sward-bench seeds: what books and papers claim about waiting, measured; see `seeds --help`
+sward-bench completions: receive and send that io_uring completes, beside readiness; see `completions --help`
 sward-bench files: files by each way, beside threads, tokio and fio; see `files --help`";
 
 /// The settings of the command line.
@@ -149,6 +151,7 @@ fn main() {
         Some("serve") => child::serve(&arguments[1..]),
         Some("load") => child::load(&arguments[1..]),
         Some("seeds") => seeds::SEEDS.run(&arguments[1..]),
+        Some("completions") => completions::COMPLETIONS.run(&arguments[1..]),
         Some("files") => files::FILES.run(&arguments[1..]),
         Some("read-files") => files::child(&arguments[1..]),
         Some("trap") => seeds::trap_child(&arguments[1..]),
