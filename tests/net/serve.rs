@@ -13,6 +13,7 @@ use sward::net::{
     Conn, ConnWaker, Next, ServeHandle, ServeMetrics, ServeOptions, SocketAddr, TcpStream, UnixListener,
     UnixStream, Why, serve,
 };
+use sward::observe::RuntimeDump;
 use sward::task::JoinHandle;
 
 /// A server in a coroutine.
@@ -1130,8 +1131,9 @@ fn metrics_and_dumps_count_connections() {
         let of = || sward::runtime::metrics().expect("inside").activations;
         eventually("the metrics say so", || (of().idle, of().active) == (2, 1));
         let dump = sward::observe::dump();
-        let runtime = dump.runtimes.iter().find(|runtime| runtime.active_connections == 1).expect("this one");
-        assert_eq!(runtime.idle_connections, 2);
+        // Other tests of this process have runtimes, too.
+        let counts = |runtime: &RuntimeDump| (runtime.idle_connections, runtime.active_connections);
+        assert!(dump.runtimes.iter().any(|runtime| counts(runtime) == (2, 1)), "{dump}");
         assert!(dump.to_string().contains("connections: 2 idle, without coroutines; 1 active"), "{dump}");
         leave.send(()).expect("received");
         drop(clients);
