@@ -23,7 +23,7 @@ use crate::base::backoff::Backoff;
 use crate::base::clock;
 use crate::base::sys::{check, poll};
 use crate::coroutine::{EventNode, WaitReason, Why};
-use crate::netpoll::{Direction, REPORTS_PRIORITY, Source};
+use crate::netpoll::{Direction, Source, reports_priority};
 use crate::sched::{
     Blocks, Cancel, Woken, consume_budget_of_file, deadline_of_file, elapsed, interrupted, join_shard,
     may_switch, refusal, wait,
@@ -54,7 +54,7 @@ pub(crate) fn poll_entries(entries: &mut [libc::pollfd], deadline: Option<Instan
     }
     let mut watched = Vec::with_capacity(entries.len());
     // Whether the shard cannot report all that is asked for.
-    let mut naps = !REPORTS_PRIORITY && entries.iter().any(|entry| entry.events & PRIORITY != 0);
+    let mut naps = !reports_priority() && entries.iter().any(|entry| entry.events & PRIORITY != 0);
     for entry in entries.iter().filter(|entry| entry.fd >= 0) {
         match watch(entry, &mut watched) {
             Ok(()) => {}

@@ -153,6 +153,7 @@ impl RuntimeDump {
                 (false, true) => RuntimeMode::MobileHomes,
                 (false, false) => RuntimeMode::Pinned,
             },
+            netpoll: captured.netpoll,
             unstarted: captured.injected + at_workers,
             idle_connections: dormancy.idle,
             active_connections: dormancy.records - dormancy.idle,

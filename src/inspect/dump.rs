@@ -41,6 +41,9 @@ pub struct RuntimeDump {
     pub phase: RuntimePhase,
     /// Where its started coroutines live.
     pub mode: RuntimeMode,
+    /// The interface of the kernel by which its workers wait: see
+    /// [`Metrics::netpoll`](crate::runtime::Metrics::netpoll).
+    pub netpoll: &'static str,
     /// Its workers that have a thread.
     pub workers: Vec<WorkerDump>,
     /// Its coroutines that have started and not ended, by their number.

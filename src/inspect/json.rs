@@ -165,6 +165,7 @@ pub(super) fn write_runtime_head(object: &mut Object<'_>, runtime: &RuntimeDump)
         RuntimeMode::Migrating => "migrating",
     };
     object.string("mode", mode);
+    object.string("netpoll", runtime.netpoll);
     object.value("complete", runtime.complete);
     object.value("unstarted", runtime.unstarted);
     object.value("idle_connections", runtime.idle_connections);

@@ -118,7 +118,8 @@ fn write_runtime(runtime: &RuntimeDump, known: &Known<'_>, f: &mut Formatter<'_>
         RuntimePhase::Closing => ", shutting down",
         RuntimePhase::Abandoned => ", ended, with leaked coroutines",
     };
-    write!(f, "\nruntime {:?}: {}{homes}{phase}; ", runtime.name, counted(runtime.workers.len(), "worker"))?;
+    let (workers, netpoll) = (counted(runtime.workers.len(), "worker"), runtime.netpoll);
+    write!(f, "\nruntime {:?}: {workers} on {netpoll}{homes}{phase}; ", runtime.name)?;
     let count = |state| runtime.coroutines.iter().filter(|coroutine| coroutine.state == state).count();
     let states = [
         (count(CoroutineState::Running), "running"),

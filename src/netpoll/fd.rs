@@ -1,7 +1,7 @@
 //! Questions about one descriptor, and the wait of a plain thread for it, with `poll(2)`. Both need no shard.
 
 use super::event::{Direction, Key};
-use super::sys::Poller;
+use super::sys::{BACKENDS, new_poller};
 use crate::base::backoff::Backoff;
 use crate::base::sys::poll;
 use std::io;
@@ -25,7 +25,7 @@ pub(crate) fn is_hung_up(fd: BorrowedFd<'_>) -> io::Result<bool> {
 
 /// Whether the system can report that file's readiness, as far as the back-end can find out.
 pub(crate) fn can_be_watched(fd: BorrowedFd<'_>) -> bool {
-    Poller::new().and_then(|poller| poller.add(fd, Key { slot: 0, generation: 0 })).is_ok()
+    new_poller(BACKENDS[0]).and_then(|poller| poller.add(fd, Key { slot: 0, generation: 0 })).is_ok()
 }
 
 /// Blocks the thread until the descriptor is ready in that direction or in error, or until the other end of

@@ -8,10 +8,12 @@
 //! - [`readiness`]: the two readiness events of a source, which its shard shares.
 //! - [`thread`]: the thread that polls for workers in long turns.
 //! - [`fd`]: questions about one descriptor, and the wait of a plain thread for it. Both need no shard.
+//! - [`backend`]: the names of the back-ends.
 //! - [`event`]: what a back-end reports.
 //! - [`sys`]: the back-ends, one for each kind of system, and the contract that they keep.
 
 mod affinity;
+mod backend;
 mod event;
 mod fd;
 mod readiness;
@@ -20,13 +22,11 @@ mod source;
 mod sys;
 mod thread;
 
+pub(crate) use backend::Backend;
 pub(crate) use event::Direction;
 pub(crate) use fd::{can_be_watched, is_hung_up, is_ready};
 pub(crate) use readiness::futures_wait;
 pub(crate) use shard::Shard;
 pub(crate) use source::Source;
-pub(crate) use sys::Events;
+pub(crate) use sys::{BACKENDS, Events, reports_priority};
 pub(crate) use thread::{Monitored, Netpoller, NextDeadline};
-
-/// Whether urgent data makes a source ready.
-pub(crate) const REPORTS_PRIORITY: bool = sys::Poller::REPORTS_PRIORITY;

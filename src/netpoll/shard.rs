@@ -7,9 +7,10 @@
 //! Invariant: a readiness is `bound` exactly while it is in the table of one shard. Both change together,
 //! under the lock of that table.
 
+use super::backend::Backend;
 use super::event::{Direction, Key};
 use super::readiness::Readiness;
-use super::sys::{Events, Poller};
+use super::sys::{Events, Poller, backend_of, new_poller};
 use crate::base::fork;
 use crate::base::lock::{Mutex, Rank};
 use crate::base::slab::Slab;
@@ -34,12 +35,23 @@ struct Table {
 }
 
 impl Shard {
-    /// An empty shard.
+    /// An empty shard with the back-end of the system.
+    #[cfg(all(test, not(loom)))]
     pub(crate) fn new() -> io::Result<Shard> {
+        Shard::on(super::sys::BACKENDS[0])
+    }
+
+    /// An empty shard with that back-end, or with the system's own if it refuses that one.
+    pub(crate) fn on(backend: Backend) -> io::Result<Shard> {
         Ok(Shard {
-            poller: Poller::new()?,
+            poller: new_poller(backend)?,
             table: Mutex::new(Rank::Shard, Table { sources: Slab::new(), retired: false }),
         })
+    }
+
+    /// Its back-end.
+    pub(crate) fn backend(&self) -> Backend {
+        backend_of(&self.poller)
     }
 
     /// How many descriptors it watches.
@@ -96,18 +108,26 @@ impl Shard {
         }
     }
 
-    /// Watches a source's descriptor.
+    /// As `add_unarmed`. A one-shot back-end arms both directions.
+    pub(super) fn add(&self, fd: BorrowedFd<'_>, readiness: &Arc<Readiness>) -> io::Result<Key> {
+        let key = self.add_unarmed(fd, readiness)?;
+        self.arm(key, Direction::Read);
+        self.arm(key, Direction::Write);
+        Ok(key)
+    }
+
+    /// Watches a source's descriptor. A one-shot back-end arms no direction.
     ///
     /// # Errors
     ///
     /// The shard has retired, or the back-end cannot watch the file.
-    pub(super) fn add(&self, fd: BorrowedFd<'_>, readiness: &Arc<Readiness>) -> io::Result<Key> {
+    pub(super) fn add_unarmed(&self, fd: BorrowedFd<'_>, readiness: &Arc<Readiness>) -> io::Result<Key> {
         let mut table = self.table.lock();
         if table.retired {
             return Err(io::Error::other("the runtime has shut down"));
         }
         let key = table.sources.insert(Arc::clone(readiness));
-        if let Err(e) = self.poller.add(fd, key) {
+        if let Err(e) = self.poller.add_unarmed(fd, key) {
             table.sources.remove(key);
             return Err(e);
         }
@@ -140,6 +160,7 @@ impl Shard {
             readiness.set_bound(false);
             readiness.set_all(batch);
         }
+        self.poller.retire();
     }
 }
 

@@ -61,7 +61,7 @@ use super::event::{Direction, Key};
 use super::fd::{is_ready, wait_on_thread};
 use super::readiness::{Interest, Readiness};
 use super::shard::Shard;
-use super::sys::Poller;
+use super::sys::one_shot;
 use crate::base::backoff::Backoff;
 use crate::base::fork;
 use crate::base::lock::{Mutex, Rank};
@@ -281,7 +281,7 @@ impl Source {
     /// the event finds it.
     #[inline]
     pub(crate) fn arm(&self, direction: Direction) {
-        if Poller::ONE_SHOT
+        if one_shot()
             && let Some((shard, key)) = &*self.binding.lock()
         {
             shard.arm(*key, direction);
@@ -291,7 +291,7 @@ impl Source {
     /// As `arm`, for the remaining waiters. A waiter that has used up the event and leaves calls this.
     #[inline]
     pub(crate) fn rearm_for_others(&self, direction: Direction) {
-        if Poller::ONE_SHOT && self.event(direction).has_waiters() {
+        if one_shot() && self.event(direction).has_waiters() {
             self.arm(direction);
         }
     }
@@ -301,7 +301,7 @@ impl Source {
         fork::check();
         let mut binding = self.binding.lock();
         if !self.readiness.is_bound() {
-            *binding = Some((Arc::clone(shard), shard.add(self.fd(), &self.readiness)?));
+            *binding = Some((Arc::clone(shard), shard.add_unarmed(self.fd(), &self.readiness)?));
         }
         Ok(())
     }
@@ -340,7 +340,7 @@ impl Source {
     /// Whether the file's state makes each wait in that direction return at once, although a call has just
     /// found that it would block. An edge-triggered back-end reports only changes, so there it is never so.
     pub(crate) fn stays_ready(&self, direction: Direction) -> io::Result<bool> {
-        Ok(Poller::ONE_SHOT && is_ready(self.fd(), direction)?)
+        Ok(one_shot() && is_ready(self.fd(), direction)?)
     }
 
     /// Has the waker woken when the source may be ready in that direction, in place of the waker of the last

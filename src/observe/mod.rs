@@ -81,7 +81,7 @@
 //! dump        version: 1, process, time_ms (since 1970), took_ms, runtimes: [runtime], threads: [thread],
 //!             stacks: [stack], blocking, lost_panics
 //! runtime     name, phase: "running" | "closing" | "abandoned",
-//!             mode: "pinned" | "mobile_homes" | "migrating", complete, unstarted,
+//!             mode: "pinned" | "mobile_homes" | "migrating", netpoll: name, complete, unstarted,
 //!             idle_connections, active_connections, workers: [worker], coroutines: [coroutine]
 //! worker      index, state: "asleep" | "awake" | "running" | "left", coroutine: id | null, live, assigned,
 //!             queued, since_poll_ms, blocked_in: call | null

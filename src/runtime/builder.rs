@@ -386,6 +386,7 @@ impl Builder {
             migrate: self.migrate,
             stall: self.stall.unwrap_or(Duration::from_millis(20)),
             io_uring: defaults.io_uring,
+            netpoll: defaults.netpoll,
             checks: self.checks.unwrap_or(defaults.checks),
             homes: self.homes.unwrap_or(defaults.homes).limit()?,
             observer: self.observer,

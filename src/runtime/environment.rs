@@ -2,6 +2,7 @@
 
 use super::homes::Homes;
 use crate::inspect::{WANT_SIGNAL, parse_signal};
+use crate::netpoll::{BACKENDS, Backend};
 use crate::sched::RingUse;
 use crate::stack::{StackOverride, StackSize};
 use once_cell::sync::OnceCell;
@@ -17,6 +18,8 @@ pub(super) struct Defaults {
     pub(super) checks: bool,
     /// Which calls on files use io_uring.
     pub(super) io_uring: RingUse,
+    /// The back-end of the netpoller.
+    pub(super) netpoll: Backend,
     pub(super) homes: Homes,
     pub(super) deadlocks: DeadlockWatch,
     pub(super) accounting: bool,
@@ -50,6 +53,8 @@ impl Defaults {
                 Some(true) => RingUse::Everything,
                 Some(false) => RingUse::Nothing,
             };
+            let want = BACKENDS.iter().map(|backend| backend.name()).collect::<Vec<_>>().join(" or ");
+            let netpoll = variable("SWARD_NETPOLL", parse_backend, &want)?.unwrap_or(BACKENDS[0]);
             let homes = variable("SWARD_HOMES", Homes::parse, WANT_HOMES)?.unwrap_or_default();
             let deadlocks = variable("SWARD_DEADLOCKS", parse_deadlocks, WANT_DEADLOCKS)?;
             let deadlocks = deadlocks.unwrap_or(DeadlockWatch::Reports);
@@ -65,6 +70,7 @@ impl Defaults {
                 stack_size,
                 checks,
                 io_uring,
+                netpoll,
                 homes,
                 deadlocks,
                 accounting,
@@ -131,6 +137,11 @@ fn parse_record(text: &str) -> Option<Option<Option<usize>>> {
         "0" => Some(None),
         bytes => Some(Some(Some(parse_bytes(bytes)?))),
     }
+}
+
+/// A back-end that this system has.
+fn parse_backend(text: &str) -> Option<Backend> {
+    BACKENDS.iter().copied().find(|backend| backend.name() == text.trim())
 }
 
 fn parse_deadlocks(text: &str) -> Option<DeadlockWatch> {

@@ -32,6 +32,10 @@ pub struct Metrics {
     pub workers: Vec<WorkerMetrics>,
     /// How many mobile homes the runtime may have, and how many exist; `None` without mobile homes.
     pub homes: Option<HomeMetrics>,
+    /// The interface of the kernel by which its workers wait for sockets and pipes: `epoll`, `io_uring`,
+    /// `kqueue` or `poll`. Where the system refuses what `SWARD_NETPOLL` asks for, this says what is used
+    /// instead.
+    pub netpoll: &'static str,
     /// Items that wait for any worker: coroutines that were spawned outside of the runtime, mobile homes, in
     /// migrating mode also started coroutines.
     pub injected: usize,
@@ -265,6 +269,7 @@ pub(super) fn collect(shared: &Shared) -> Metrics {
             made: shared.mobile.iter().count(),
             vacant: shared.mobile.vacant(),
         }),
+        netpoll: shared.netpoll().name(),
         injected,
         yielded,
         run_delay,

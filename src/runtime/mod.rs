@@ -64,6 +64,7 @@
 //! | `SWARD_DEADLOCKS` | `1`, `0`, or `abort` | [`Builder::watch_deadlocks`] |
 //! | `SWARD_STALL_REPORTS` | `1` or `0` | - : whether [stalls](Builder::stall_threshold) are reported on stderr |
 //! | `SWARD_IO_URING` | `1` or `0` | - : whether [files](crate::fs) use io_uring, if the system allows it. Unset: for what is faster than on the pool, which is reads from the disk. `1`: for writes and syncs, too |
+//! | `SWARD_NETPOLL` | on Linux `epoll` or `io_uring` | - : by which interface of the kernel workers wait for sockets and pipes; see below |
 //! | `SWARD_DUMP_SIGNAL` | the name of a signal, such as `QUIT`, or its number | [`Builder::dump_on`] |
 //! | `SWARD_DUMP_FILE` | a path | - : where such dumps go, instead of stderr |
 //! | `SWARD_RECORD` | `1`, `0`, or the bytes of a ring, with `K`, `M` or `G` | [`Builder::record`] |
@@ -72,6 +73,16 @@
 //!
 //! An empty variable counts as unset. Any other value is an error, which names the variable and says what it
 //! may be.
+//!
+//! `SWARD_NETPOLL` is `epoll` if it is unset. With `io_uring` (Linux 5.18) descriptors need not be
+//! registered, and requests to wait for them go to the kernel together with the next sleep; the repository's
+//! `docs/PERFORMANCE.md` compares the two. Where the system refuses io_uring (an old kernel, a sandbox, a
+//! setting, no memory) epoll serves: [`Metrics::netpoll`] and [dumps](crate::observe) say what is in use. A
+//! sandbox must forbid io_uring before the runtime starts, or not at all. Two things differ on io_uring. A
+//! call that blocks the worker's thread is interrupted by events: the system starts it again, but a call of
+//! std with a time limit fails with `Interrupted`. And a child that was forked, and calls no `exec`, keeps
+//! files open that its parent closes. Other systems have one interface each, and know only its name: `kqueue`
+//! or `poll`.
 
 // Rank 7: a runtime's settings, its start, its monitor and its end. What runs coroutines is `sched`.
 //

@@ -36,6 +36,7 @@ impl SimulatedRuntime {
             migrate: false,
             stall: Duration::from_secs(1),
             io_uring: crate::sched::RingUse::Nothing,
+            netpoll: crate::netpoll::BACKENDS[0],
             checks: defaults.checks,
             homes: 0,
             observer: true,

@@ -239,6 +239,7 @@ pub(crate) fn capture(shared: &Shared, detail: Detail) -> CapturedRuntime {
         phase: shared.phase(),
         migrate: shared.config().migrate,
         mobile_homes: shared.has_mobile_homes(),
+        netpoll: shared.netpoll().name(),
         workers,
         coroutines,
         injected: shared.count_injected(),

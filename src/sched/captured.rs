@@ -92,6 +92,8 @@ pub(crate) struct CapturedRuntime {
     pub(crate) phase: Phase,
     pub(crate) migrate: bool,
     pub(crate) mobile_homes: bool,
+    /// The name of its back-end.
+    pub(crate) netpoll: &'static str,
     pub(crate) workers: Vec<CapturedWorker>,
     pub(crate) coroutines: Vec<Captured>,
     /// Items that wait for any worker: unstarted coroutines, mobile homes, in migrating mode started

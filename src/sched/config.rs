@@ -1,5 +1,6 @@
 //! The settings of a runtime, and the phases of its life.
 
+use crate::netpoll::Backend;
 use crate::stack::StackSize;
 use std::time::Duration;
 
@@ -17,6 +18,8 @@ pub(crate) struct Config {
     pub(crate) stall: Duration,
     /// Which calls on files use io_uring.
     pub(crate) io_uring: RingUse,
+    /// The back-end of its shards, unless the system refuses it.
+    pub(crate) netpoll: Backend,
     /// Whether waits are checked.
     pub(crate) checks: bool,
     /// Whether it only serves what is seen of the other runtimes. Then it is not seen itself.

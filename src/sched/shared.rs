@@ -12,7 +12,7 @@ use super::threads::Threads;
 use crate::base::clock;
 use crate::base::lock::{Mutex, Rank};
 use crate::coroutine::{Header, Waiter};
-use crate::netpoll::{Netpoller, Shard};
+use crate::netpoll::{Backend, Netpoller, Shard};
 use crossbeam_deque::{Injector, Steal, Worker as Deque};
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -81,7 +81,7 @@ impl Shared {
         let capacity = config.workers + spare_workers;
         let mut shards = Vec::with_capacity(capacity);
         for _ in 0..capacity {
-            shards.push(Arc::new(Shard::new()?));
+            shards.push(Arc::new(Shard::on(config.netpoll)?));
         }
         Ok(Arc::new_cyclic(|shared| Shared {
             remotes: shards
@@ -114,6 +114,13 @@ impl Shared {
     /// Its settings.
     pub(crate) fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// By which interface of the kernel its workers wait. If the system has refused the one of the settings
+    /// for some of them only, this is what those have.
+    pub(crate) fn netpoll(&self) -> Backend {
+        let mut all = self.remotes.iter().map(|remote| remote.shard.backend());
+        all.find(|backend| *backend != self.config.netpoll).unwrap_or(self.config.netpoll)
     }
 
     /// The workers that have a thread.
@@ -465,6 +472,7 @@ mod tests {
             migrate: true,
             homes: 0,
             io_uring: crate::sched::RingUse::Nothing,
+            netpoll: crate::netpoll::BACKENDS[0],
             checks: false,
             observer: false,
             thread_name: "added".to_owned(),

@@ -980,6 +980,7 @@ mod tests {
             migrate: false,
             homes: 0,
             io_uring: RingUse::Nothing,
+            netpoll: crate::netpoll::BACKENDS[0],
             checks: false,
             observer: false,
             thread_name: "none".to_owned(),

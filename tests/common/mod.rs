@@ -23,7 +23,9 @@ pub use drops::{CountOnDrop, SetOnDrop, SleepOnDrop};
 pub use ends::{assert_cancelled, fails, message_of};
 pub use futures::{Counts, complete, poll, poll_with, waker_that};
 pub use memory::{cpu_time, limit_address_space, resident, status, take_all_descriptors};
-pub use net::{fill_queue, is_nonblocking, kind, listen, pair, pattern, reset_on_drop, set_option};
+pub use net::{
+    fill_queue, is_nonblocking, kind, listen, pair, pattern, reset_on_drop, set_option, uninterrupted,
+};
 pub use random::Random;
 pub use runtime::{
     both, everywhere, homes_by_default, in_runtime, mixed, on_one_worker, one_worker, one_worker_and_home,

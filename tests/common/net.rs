@@ -5,6 +5,17 @@ use std::os::fd::AsRawFd;
 use std::time::Duration;
 use sward::net::{SocketAddr, TcpListener, TcpStream};
 
+/// Makes a call of std that blocks with a time limit, again for as long as it is interrupted: a netpoller on
+/// io_uring interrupts such calls.
+pub fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(e) if e.kind() == ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
+}
+
 /// The kind of an error that must have occurred.
 pub fn kind<T: std::fmt::Debug>(result: io::Result<T>) -> ErrorKind {
     result.expect_err("an error").kind()

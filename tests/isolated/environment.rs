@@ -16,6 +16,7 @@ fn nonsense_in_the_environment_is_named() {
         ("SWARD_STACK_SIZE", "0", size),
         ("SWARD_STACK_SIZE", "8G", size),
         ("SWARD_STACK_SIZE", "much", size),
+        ("SWARD_NETPOLL", "fast", "want "),
         ("SWARD_STACK_GUARD", "hope", "want \"madvise\" or \"mprotect\""),
     ] {
         let output = child(this_test!(), &[(name, value)]);
@@ -34,6 +35,42 @@ fn the_environment_sets_defaults() {
     }
     let output = child(this_test!(), &[("SWARD_WORKERS", "3"), ("SWARD_STACK_SIZE", "64K")]);
     assert!(output.status.success(), "{}", text(&output));
+}
+
+/// The two that Linux has, unless the build forces another one.
+#[cfg(target_os = "linux")]
+#[test]
+fn the_environment_chooses_the_netpoller() {
+    use std::io::{Read, Write};
+    if cfg!(any(sward_poll, sward_libkqueue)) {
+        println!("skipped: the build has one of them only");
+        return;
+    }
+    if is_child() {
+        let wanted = std::env::var("SWARD_NETPOLL").expect("set");
+        sward::run(|| {
+            let found = sward::runtime::metrics().expect("inside").netpoll;
+            assert!(found == wanted || wanted == "io_uring" && found == "epoll", "{found}");
+            println!("runs on {found}, {wanted} was wanted");
+            let (mut one, mut other) = sward::net::UnixStream::pair().expect("a pair");
+            let reader = sward::spawn(move || {
+                let mut text = String::new();
+                other.read_to_string(&mut text).expect("read");
+                text
+            });
+            sward::yield_now();
+            one.write_all(b"heard").expect("written");
+            drop(one);
+            assert_eq!(reader.join().expect("no panic"), "heard");
+            let dump = sward::observe::dump();
+            assert!(dump.to_string().contains(&format!(" on {found}")), "{dump}");
+        });
+        return;
+    }
+    for name in ["epoll", "io_uring"] {
+        let output = child(this_test!(), &[("SWARD_NETPOLL", name)]);
+        assert!(output.status.success(), "{}", text(&output));
+    }
 }
 
 #[test]

@@ -102,6 +102,8 @@ fn a_forbidden_ring_is_done_without() {
             for errno in [libc::EPERM, libc::EAGAIN] {
                 let output = command(test, test)
                     .env("SWARD_IO_URING", "1")
+                    // A netpoller on io_uring cannot do without it later.
+                    .env_remove("SWARD_NETPOLL")
                     .env("SWARD_TEST_CALL", call.to_string())
                     .env("SWARD_TEST_WHEN", when)
                     .env("SWARD_TEST_ERRNO", errno.to_string())
@@ -140,5 +142,42 @@ fn a_forbidden_ring_is_done_without() {
             refuse(call, errno);
         }
         (2..20).for_each(|round| work(&file, round));
+    });
+}
+
+/// A sandbox that forbids a part of io_uring before the runtime starts: then the netpoller is epoll, and says
+/// so.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_forbidden_netpoller_is_done_without() {
+    use std::io::{Read, Write};
+    let test = this_test!();
+    if cfg!(any(sward_poll, sward_libkqueue)) {
+        println!("skipped: the build has no io_uring");
+        return;
+    }
+    if !is_child() {
+        for call in [libc::SYS_io_uring_setup, libc::SYS_io_uring_register, libc::SYS_io_uring_enter] {
+            for errno in [libc::EPERM, libc::ENOSYS, libc::ENOMEM] {
+                let output = command(test, test)
+                    .env("SWARD_NETPOLL", "io_uring")
+                    .env("SWARD_TEST_CALL", call.to_string())
+                    .env("SWARD_TEST_ERRNO", errno.to_string())
+                    .output()
+                    .expect("a child");
+                assert!(output.status.success(), "{call} {errno}: {}", text(&output));
+            }
+        }
+        return;
+    }
+    let number = |name| std::env::var(name).expect("set").parse::<i32>().expect("a number");
+    refuse(number("SWARD_TEST_CALL").into(), number("SWARD_TEST_ERRNO"));
+    sward::run(|| {
+        assert_eq!(sward::runtime::metrics().expect("inside").netpoll, "epoll");
+        let (mut one, mut other) = sward::net::UnixStream::pair().expect("a pair");
+        let reader = sward::spawn(move || other.read(&mut [0; 8]).expect("read"));
+        sward::sleep(Duration::from_millis(1));
+        one.write_all(b"heard").expect("written");
+        assert_eq!(reader.join().expect("no panic"), 5);
     });
 }

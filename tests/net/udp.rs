@@ -1,6 +1,6 @@
 //! `UdpSocket`.
 
-use crate::common::{LONG, MOMENT, both, in_runtime, kind, turns};
+use crate::common::{LONG, MOMENT, both, in_runtime, kind, turns, uninterrupted};
 use std::io::ErrorKind;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::panic::{RefUnwindSafe, UnwindSafe};
@@ -374,7 +374,7 @@ fn sockets_go_to_std_and_come_back() {
             thread::sleep(MOMENT);
             one.send(b"x").map(|_| one)
         });
-        assert_eq!(two.recv(&mut [0]).unwrap(), 1);
+        assert_eq!(uninterrupted(|| two.recv(&mut [0])).unwrap(), 1);
         let one = later.join().unwrap().unwrap();
         let two = UdpSocket::from(OwnedFd::from(UdpSocket::from(two)));
         // SAFETY: the descriptor has no other owner.

@@ -1,6 +1,6 @@
 //! `UnixDatagram`.
 
-use crate::common::{LONG, MOMENT, both, in_runtime, kind};
+use crate::common::{LONG, MOMENT, both, in_runtime, kind, uninterrupted};
 use crate::unix_stream::{SocketPath, name};
 use std::io::ErrorKind;
 use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd};
@@ -193,7 +193,7 @@ fn datagram_sockets_go_to_std_and_come_back() {
             thread::sleep(MOMENT);
             one.send(b"x").map(|_| one)
         });
-        assert_eq!(two.recv(&mut [0]).unwrap(), 1);
+        assert_eq!(uninterrupted(|| two.recv(&mut [0])).unwrap(), 1);
         let one = later.join().unwrap().unwrap();
         let two = UnixDatagram::from(OwnedFd::from(UnixDatagram::from(two)));
         // SAFETY: the descriptor has no other owner.

@@ -78,6 +78,7 @@ const RUNTIME: Kind = Object(&[
     ("name", Text),
     ("phase", OneOf(&["running", "closing", "abandoned"])),
     ("mode", OneOf(&["pinned", "mobile_homes", "migrating"])),
+    ("netpoll", OneOf(&["epoll", "io_uring", "kqueue", "poll"])),
     ("complete", Bool),
     ("unstarted", Number),
     ("idle_connections", Number),

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// The data of the wake-up descriptor. No slot of a table has this number.
-const WAKE: u64 = u64::MAX;
+pub(super) const WAKE: u64 = u64::MAX;
 
 /// Whether `epoll_pwait2` (Linux 5.11) works, as far as is known.
 static PWAIT2: AtomicBool = AtomicBool::new(true);
@@ -46,9 +46,15 @@ impl Poller {
         self.control(libc::EPOLL_CTL_ADD, fd.as_raw_fd(), interest, key.pack())
     }
 
+    pub(crate) fn add_unarmed(&self, fd: BorrowedFd<'_>, key: Key) -> io::Result<()> {
+        self.add(fd, key)
+    }
+
     pub(crate) fn remove(&self, fd: BorrowedFd<'_>, _key: Key) -> io::Result<()> {
         self.control(libc::EPOLL_CTL_DEL, fd.as_raw_fd(), 0, 0)
     }
+
+    pub(crate) fn retire(&self) {}
 
     pub(crate) fn arm(&self, _key: Key, _direction: Direction) {}
 
@@ -136,6 +142,35 @@ impl Events {
 
     pub(crate) fn woken(&self) -> bool {
         self.buffer[..self.filled].iter().any(|event| event.u64 == WAKE)
+    }
+
+    /// Empties the buffer. This and what follows is for `io_uring.rs`, whose events have the same bits.
+    #[cfg_attr(any(not(target_os = "linux"), loom, miri), allow(dead_code))]
+    pub(super) fn clear(&mut self) {
+        self.filled = 0;
+    }
+
+    /// Whether there is room for another event.
+    #[cfg_attr(any(not(target_os = "linux"), loom, miri), allow(dead_code))]
+    pub(super) fn has_room(&self) -> bool {
+        self.filled < self.buffer.len()
+    }
+
+    /// Whether the last `wait` has brought nothing.
+    #[cfg_attr(any(not(target_os = "linux"), loom, miri), allow(dead_code))]
+    pub(super) fn is_empty(&self) -> bool {
+        self.filled == 0
+    }
+
+    /// Adds an event. If there is no room, the buffer grows.
+    #[cfg_attr(any(not(target_os = "linux"), loom, miri), allow(dead_code))]
+    pub(super) fn push(&mut self, bits: u32, data: u64) {
+        let event = libc::epoll_event { events: bits, u64: data };
+        match self.buffer.get_mut(self.filled) {
+            Some(place) => *place = event,
+            None => self.buffer.push(event),
+        }
+        self.filled += 1;
     }
 
     fn buffer(&mut self) -> (*mut libc::epoll_event, libc::c_int) {

@@ -1,11 +1,13 @@
 //! The back-ends: the kernel's interface behind a shard, one for each kind of system.
 //!
 //! - `epoll`: Linux, Android. Edge-triggered.
+//! - `io_uring`: Linux, if a runtime asks for it. One-shot.
 //! - `kqueue`: macOS, the BSDs. Edge-triggered.
 //! - `poll`: any Unix. One-shot.
 //!
 //! `build.rs` chooses one; `--cfg sward_poll` forces `poll`. A test build also compiles `poll` and the pure
-//! part of `kqueue`, and tests them.
+//! part of `kqueue`, and tests them. Linux has two, and each runtime chooses (`choice`); elsewhere there is
+//! nothing to choose (`single`).
 //!
 //! # The contract
 //!
@@ -25,12 +27,18 @@
 //!   `poll(2)` reports such a file as ready, so waits for it end at once.
 //! - The caller adds a descriptor once.
 //!
+//! `add_unarmed(&self, fd, key) -> io::Result<()>`: likewise. In a one-shot back-end no direction is armed;
+//! the caller arms the one that it waits for (`what_was_added_unarmed_is_reported_once_it_is_armed`).
+//!
 //! `remove(&self, fd, key) -> io::Result<()>`: ends the watch.
 //!
 //! - No event for `fd` is generated afterwards (`nothing_is_reported_after_remove`). An event that a
 //!   concurrent `wait` has already fetched may still be returned; no source has its key any more.
 //! - The caller may close `fd` right afterwards. No `wait` keeps the open file alive for longer than it takes
 //!   that `wait` to notice (`a_removed_descriptor_closes_under_a_wait_in_progress`).
+//!
+//! `retire(&self)`: ends all watches. Needed only where a watch keeps its file open: sources that leave a
+//! shard with it are not removed one by one (`a_retired_poller_keeps_no_file_open`).
 //!
 //! `Poller::ONE_SHOT: bool`: whether an event ends the watch for its direction until `arm` is called.
 //!
@@ -75,18 +83,22 @@
 //! - An event wakes one of several waiters, and ends the watch for all of them. A woken waiter that uses the
 //!   event up and leaves arms the direction for the others (`Source::rearm_for_others`).
 
+#[cfg(all(sward_backend = "epoll", target_os = "linux", not(any(loom, miri))))]
+mod choice;
 #[cfg(all(test, not(loom)))]
 mod contract;
 #[cfg(sward_backend = "epoll")]
 mod epoll;
+#[cfg(all(sward_backend = "epoll", target_os = "linux", not(any(loom, miri))))]
+mod io_uring;
 #[cfg(any(sward_backend = "kqueue", all(test, not(loom))))]
 mod kqueue;
 #[cfg(any(sward_backend = "poll", all(test, not(loom))))]
 mod poll;
+#[cfg(not(all(sward_backend = "epoll", target_os = "linux", not(any(loom, miri)))))]
+mod single;
 
-#[cfg(sward_backend = "epoll")]
-pub(crate) use epoll::{Events, Poller};
-#[cfg(sward_backend = "kqueue")]
-pub(crate) use kqueue::{Events, Poller};
-#[cfg(sward_backend = "poll")]
-pub(crate) use poll::{Events, Poller};
+#[cfg(all(sward_backend = "epoll", target_os = "linux", not(any(loom, miri))))]
+pub(crate) use choice::{BACKENDS, Events, Poller, backend_of, new_poller, one_shot, reports_priority};
+#[cfg(not(all(sward_backend = "epoll", target_os = "linux", not(any(loom, miri)))))]
+pub(crate) use single::{BACKENDS, Events, Poller, backend_of, new_poller, one_shot, reports_priority};

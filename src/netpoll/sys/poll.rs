@@ -82,13 +82,23 @@ impl Poller {
     }
 
     pub(crate) fn add(&self, fd: BorrowedFd<'_>, key: Key) -> io::Result<()> {
+        self.watch(fd, key, BOTH)
+    }
+
+    pub(crate) fn add_unarmed(&self, fd: BorrowedFd<'_>, key: Key) -> io::Result<()> {
+        self.watch(fd, key, 0)
+    }
+
+    fn watch(&self, fd: BorrowedFd<'_>, key: Key, armed: libc::c_short) -> io::Result<()> {
         let mut table = self.table.lock();
         let slot = key.slot as usize;
         if table.watches.len() <= slot {
             table.watches.resize_with(slot + 1, || None);
         }
-        table.watches[slot] = Some(Watch { fd: fd.as_raw_fd(), generation: key.generation, armed: BOTH });
-        self.end_waits(&mut table);
+        table.watches[slot] = Some(Watch { fd: fd.as_raw_fd(), generation: key.generation, armed });
+        if armed != 0 {
+            self.end_waits(&mut table);
+        }
         Ok(())
     }
 
@@ -105,6 +115,8 @@ impl Poller {
         }
         Ok(())
     }
+
+    pub(crate) fn retire(&self) {}
 
     pub(crate) fn arm(&self, key: Key, direction: Direction) {
         let bit = match direction {

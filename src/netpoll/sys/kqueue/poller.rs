@@ -45,10 +45,16 @@ impl Poller {
         Ok(())
     }
 
+    pub(crate) fn add_unarmed(&self, fd: BorrowedFd<'_>, key: Key) -> io::Result<()> {
+        self.add(fd, key)
+    }
+
     pub(crate) fn remove(&self, fd: BorrowedFd<'_>, key: Key) -> io::Result<()> {
         // Deleting a filter that could not be added fails, which does no harm.
         self.change(Action::Delete, fd, key).map(drop)
     }
+
+    pub(crate) fn retire(&self) {}
 
     pub(crate) fn arm(&self, _key: Key, _direction: Direction) {}
 
