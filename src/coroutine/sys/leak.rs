@@ -47,7 +47,9 @@ struct OfWorker(Cell<Option<Used>>);
 
 impl Drop for OfWorker {
     fn drop(&mut self) {
-        self.0.take().map_or((), Used::ended);
+        if let Some(known) = self.0.take() {
+            known.ended();
+        }
     }
 }
 
