@@ -13,11 +13,13 @@
 //!
 //! - A [`MessageCell`] has room for one message. It is on the stack of a waiting sender or receiver, or in an
 //!   arm of a select. Waiters *offer* it to the other side as the payload of their nodes ([`Offer`]).
-//! - A *watcher* waits for the news that an operation is possible (`Select::ready`). It offers no cell, and
-//!   is nobody's other side.
+//! - A *watcher* waits for the news that an operation is possible: for `Select::ready`, or to confirm that no
+//!   arm of a select is possible. It offers no cell, and is nobody's other side.
 //! - A *future* that receives offers no cell either: it may never be polled again, and a message must not be
 //!   kept in it. When its *turn* comes it is woken, and the message stays in the channel until the future is
 //!   polled. Another receiver may take the message before (barging). Futures that send offer cells.
+//! - A *late sender* will make its message when it can be sent (`arm_with`). Until then it is a watcher; it
+//!   has news also if a future waits.
 //! - A channel is *closed* once the last sender or the last receiver is gone.
 //!
 //! # The states of an operation
@@ -30,8 +32,7 @@
 //!            waiting         otherwise: under the lock, its node is added to the list of its side
 //!  waiting   done            the other side came: it moved the message, then won the ticket (`Handed`)
 //!            trying          the node was woken (`Woken`): the channel was closed; or the node is that of a
-//!                            watcher, and its operation may have become possible; or it is that of a future,
-//!                            and its turn has come
+//!                            watcher, and it has news; or it is that of a future, and its turn has come
 //!            done (error)    the deadline has passed; the node leaves the list, with its message
 //!            unwinding       it was cancelled; as above
 //! ```
@@ -44,6 +45,8 @@
 //!   turn: by a future that was woken, and has been neither polled nor dropped since. Without such futures,
 //!   only while the queue is empty and no other sender waits.
 //! - A sender waits only while the queue is full and no other receiver with a cell waits.
+//! - A watcher waits only while the operation that it watches is impossible, its own waiter aside. A late
+//!   sender waits only while also no future is listed.
 //! - So messages are received in the order in which their sends joined the queue or the list.
 //!
 //! "Other": a select may wait on both sides of one channel, with two nodes of one waiter. They do not serve
@@ -55,19 +58,31 @@
 //! lock and before the ticket is won ([`WaitList::hand_to_first`]); if the ticket is lost, the message
 //! returns to where it was. So a message is in exactly one place at any time, whatever ends a wait.
 //!
-//! An operation that meets a watcher wakes it, and goes on to the next node. A sender or receiver does not
-//! enlist while the other side has watchers: it tries again, which wakes them. That it waits is the watchers'
-//! news. Two watchers do not serve one another.
+//! Watchers have lists of their own. What makes their operation possible wakes all of them: a message that is
+//! queued, room in the queue, a sender or receiver with a cell that is listed, the end of the channel. A
+//! message that moves into a cell of a receiver that waits, or out of one of a sender, is no news: it makes
+//! nothing possible for others. Two watchers do not serve one another.
+//!
+//! To list a node may thus wake others, and among them futures, whose wakers are a user's code. It runs
+//! without the lock, and in the commit of the one who lists. That one's node may be served, or its wait be
+//! ended, before the commit returns, as always. What the waker itself waits for has another ticket
+//! (`coroutine/thread.rs`).
 //!
 //! # Turns
 //!
 //! One message makes one turn. What makes a message available gives a turn to the first receiver, if that is
-//! a future: a send that queues its message (`enqueue_for_future`), and a sender that is listed
-//! (`enlist_sender`). What ends a turn either takes a message (the future is polled), or finds that none is
-//! left, or is a drop, which gives the turn to the next receiver (`abandon_receiver`). So the invariant
-//! holds, and no message waits while a receiver waits that nobody has woken.
+//! a future: a send that queues its message (`enqueue`), and a sender that is listed (`enlist_sender`).
+//! What ends a turn either takes a message (the future is polled), or finds that none is left, or is a
+//! drop, which gives the turn to the next receiver (`abandon_receiver`). So the invariant holds, and no
+//! message waits while a receiver waits that nobody has woken.
 //!
-//! *Order.* Receivers are served first come, first served. A receiver with a cell that is the first gets the
+//! A message that is left while the queue is empty is that of a sender that waits. Then no other receiver
+//! with a cell waits: by the invariants, the one would have served the other. So such a turn goes to the
+//! next future, and never to a cell; least of all to one of the select that offers the message.
+//!
+//! *Order.* Receivers are served first come, first served. Those with cells and futures are in two lists, so
+//! that no operation walks past a crowd of either kind; a node's *stamp* says how many futures were listed
+//! before it, and so which of the two heads came first. A receiver with a cell that is the first gets the
 //! oldest message, even if that was left to a future: the future's turn is then for a newer one. A future
 //! that was woken and finds nothing queues in front again. It can lose only to a receiver that calls a
 //! receive between its wake-up and its poll, and that did not have to wait: so receivers that wait, however
@@ -75,7 +90,9 @@
 //!
 //! *Without room.* With capacity zero, or if the queue is full of messages that are left to futures, a send
 //! serves the first receiver with a cell, past futures: otherwise it would have to wait while a receiver
-//! waits for it. So futures that receive from a rendezvous channel come after coroutines and threads.
+//! waits for it. So futures that receive from a rendezvous channel come after coroutines and threads. A late
+//! sender and a future would wait for one another: neither offers anything. So if a future waits, a late
+//! sender that is about to wait makes its message and offers that.
 //!
 //! *A future that is woken, and is neither polled nor dropped*, keeps one message from the receivers that
 //! wait behind it, until the next send. A receiver that calls a receive later gets the message.
@@ -113,6 +130,8 @@ pub(super) enum Offer {
     Cell(NonNull<()>),
     /// Nothing: the waiter is a watcher.
     Nothing,
+    /// Nothing yet: the waiter is a late sender.
+    Later,
     /// Nothing: the waiter is a future, which waits for its turn to receive. `lost`: it has had a turn, and
     /// another receiver has taken the message.
     Turn { lost: bool },
@@ -130,28 +149,8 @@ unsafe impl Send for Offer {}
 unsafe fn offered<T>(node: &WaitNode<Offer>) -> *mut Option<T> {
     match node.payload() {
         Offer::Cell(cell) => cell.as_ptr().cast(),
-        Offer::Nothing | Offer::Turn { .. } => unreachable!("it offers no cell"),
+        Offer::Nothing | Offer::Later | Offer::Turn { .. } => unreachable!("it offers no cell"),
     }
-}
-
-fn has_cell(node: &WaitNode<Offer>) -> bool {
-    matches!(node.payload(), Offer::Cell(_))
-}
-
-fn is_future(node: &WaitNode<Offer>) -> bool {
-    matches!(node.payload(), Offer::Turn { .. })
-}
-
-/// Wakes the watchers at the head of the list. Returns whether another node is the first then.
-#[inline]
-fn wake_watchers(list: &mut WaitList<Offer>, batch: &mut Batch) -> bool {
-    list.wake_until(batch, |node| !matches!(node.payload(), Offer::Nothing))
-}
-
-/// Whether the list has a node that the owner of `node` could serve or has news for. Its own nodes do not
-/// count, and nor do futures, which are served by a turn.
-fn has_others(list: &WaitList<Offer>, node: &WaitNode<Offer>) -> bool {
-    list.has_others(node, |other| has_cell(other) || has_cell(node) && !is_future(other))
 }
 
 /// Room for a message, on the stack of a waiting sender or receiver, or in an arm.
@@ -211,13 +210,35 @@ impl<T> MessageCell<T> {
 /// Under the lock.
 struct State<T> {
     queue: Queue<T>,
+    /// The senders that wait: they offer full cells.
     senders: WaitList<Offer>,
+    /// The receivers that wait with empty cells.
     receivers: WaitList<Offer>,
+    /// The futures that wait for their turn to receive.
+    futures: WaitList<Offer>,
+    /// The watchers for sends, and the late senders.
+    send_watchers: WaitList<Offer>,
+    /// The watchers for receives.
+    recv_watchers: WaitList<Offer>,
+    /// How many futures were listed behind others, modulo 2^32. A node's stamp is this number as it is
+    /// listed, a future itself included.
+    futures_listed: u32,
     /// Whether one side is gone.
     closed: bool,
 }
 
 impl<T> State<T> {
+    /// The list for a node of that side.
+    fn list_of(&mut self, side: Side, node: &WaitNode<Offer>) -> &mut WaitList<Offer> {
+        match (side, node.payload()) {
+            (Side::Senders, Offer::Cell(_)) => &mut self.senders,
+            (Side::Senders, _) => &mut self.send_watchers,
+            (Side::Receivers, Offer::Cell(_)) => &mut self.receivers,
+            (Side::Receivers, Offer::Turn { .. }) => &mut self.futures,
+            (Side::Receivers, Offer::Nothing | Offer::Later) => &mut self.recv_watchers,
+        }
+    }
+
     /// Serves the first receiver that waits, if it is no future: it gets the oldest message, and this one is
     /// the newest. The error returns the message.
     #[inline]
@@ -230,11 +251,13 @@ impl<T> State<T> {
 
     /// As [`hand_to_receiver`](Self::hand_to_receiver), for a channel without room: serves the first receiver
     /// that is no future.
+    #[cold]
     fn hand_past_futures(&mut self, message: T, batch: &mut Batch) -> Result<(), T> {
+        let hand = |this: &mut Self, message, batch: &mut Batch| this.hand_to_cell(message, batch, |_| true);
         if self.queue.is_empty() {
-            return self.hand_to_first_cell(message, batch);
+            return hand(self, message, batch);
         }
-        self.hand_oldest(message, batch, Self::hand_to_first_cell)
+        self.hand_oldest(message, batch, hand)
     }
 
     /// Hands out the oldest message, of a queue that is not empty, and queues this one in its place.
@@ -258,59 +281,100 @@ impl<T> State<T> {
         }
     }
 
-    /// Wakes the watchers that are first, and then a future, if it is the first.
-    fn wake_future(&mut self, batch: &mut Batch) {
-        if wake_watchers(&mut self.receivers, batch) && self.receivers.first().is_some_and(is_future) {
-            self.receivers.wake_first(batch);
+    /// Hands the message to the first receiver that waits, if it is no future. The error returns it.
+    // Always: it is most of a send to a receiver that waits, and its other callers are cold.
+    #[inline(always)]
+    fn hand_to_first(&mut self, message: T, batch: &mut Batch) -> Result<(), T> {
+        if self.futures.is_empty() {
+            return self.hand_to_cell(message, batch, |_| true);
         }
+        self.hand_before_futures(message, batch)
     }
 
-    /// Hands the message to the first receiver with a cell. The error returns it if there is none.
-    fn hand_to_first_cell(&mut self, message: T, batch: &mut Batch) -> Result<(), T> {
+    #[cold]
+    fn hand_before_futures(&mut self, message: T, batch: &mut Batch) -> Result<(), T> {
+        let first = self.futures.first().map(WaitNode::stamp);
+        self.hand_to_cell(message, batch, |node| first.is_none_or(|first| is_before(node.stamp(), first)))
+    }
+
+    /// Hands the message to the first receiver with a cell, if it fits. The error returns it.
+    #[inline(always)]
+    fn hand_to_cell(
+        &mut self,
+        message: T,
+        batch: &mut Batch,
+        fits: impl Fn(&WaitNode<Offer>) -> bool,
+    ) -> Result<(), T> {
         let in_hand = Cell::new(Some(message));
-        // SAFETY: `hand_to_first_that` calls these while the node's owner must not use its cell.
+        // SAFETY: `hand_to_first_if` calls these while the node's owner must not use its cell.
         let give = |node: &WaitNode<Offer>| unsafe { *offered::<T>(node) = in_hand.take() };
         // SAFETY: as above.
         let undo = |node: &WaitNode<Offer>, ()| in_hand.set(unsafe { (*offered::<T>(node)).take() });
-        match self.receivers.hand_to_first_that(batch, has_cell, give, undo) {
+        match self.receivers.hand_to_first_if(batch, fits, give, undo) {
             Some(()) => Ok(()),
             None => Err(in_hand.take().expect("no receiver took it")),
         }
     }
 
-    /// Hands the message to the first receiver that waits, if it is no future. The error returns it.
-    // Always: it is most of a send to a receiver that waits, and its other callers are cold.
-    #[inline(always)]
-    fn hand_to_first(&mut self, message: T, batch: &mut Batch) -> Result<(), T> {
-        let in_hand = Cell::new(Some(message));
-        // SAFETY: `hand_to_first_if` calls these while the node's owner must not use its cell.
-        let give = |node: &WaitNode<Offer>| unsafe { *offered::<T>(node) = in_hand.take() };
-        // SAFETY: as above.
-        let undo = |node: &WaitNode<Offer>, ()| in_hand.set(unsafe { (*offered::<T>(node)).take() });
-        while wake_watchers(&mut self.receivers, batch) {
-            if self.receivers.hand_to_first_if(batch, has_cell, give, undo).is_some() {
-                return Ok(());
-            }
-            if self.receivers.first().is_some_and(is_future) {
-                break;
-            }
-        }
-        Err(in_hand.take().expect("no receiver took it"))
-    }
-
     /// Takes the message of the first sender that waits.
     fn take_from_sender(&mut self, batch: &mut Batch) -> Option<T> {
-        // SAFETY: `hand_to_first_if` calls these while the node's owner must not use its cell.
+        // SAFETY: `hand_to_first` calls these while the node's owner must not use its cell.
         let take = |node: &WaitNode<Offer>| unsafe { (*offered::<T>(node)).take() };
         // SAFETY: as above.
         let undo = |node: &WaitNode<Offer>, message| unsafe { *offered::<T>(node) = message };
-        while wake_watchers(&mut self.senders, batch) {
-            if let Some(message) = self.senders.hand_to_first_if(batch, has_cell, take, undo) {
-                return Some(message.expect("a sender that waits has a message"));
-            }
-        }
-        None
+        let message = self.senders.hand_to_first(batch, take, undo)?;
+        Some(message.expect("a sender that waits has a message"))
     }
+
+    /// Whether somebody has news if a message is there to be received.
+    #[inline]
+    fn has_news_of_message(&self) -> bool {
+        !self.futures.is_empty() || !self.recv_watchers.is_empty()
+    }
+
+    /// A message is there to be received: of `sender`, or in the queue. It is the turn of the first future,
+    /// and news for all watchers but those of the sender itself.
+    #[cold]
+    fn tell_of_message(&mut self, sender: Option<&WaitNode<Offer>>, batch: &mut Batch) {
+        self.futures.wake_first(batch);
+        self.recv_watchers.wake_those(batch, |node| sender.is_none_or(|sender| !node.same_waiter(sender)));
+    }
+
+    /// A receiver waits: news for watchers if it offers a cell, and for late senders in any case, but not for
+    /// those of the receiver itself.
+    #[cold]
+    fn tell_of_receiver(&mut self, receiver: &WaitNode<Offer>, batch: &mut Batch) {
+        let has_cell = matches!(receiver.payload(), Offer::Cell(_));
+        self.send_watchers.wake_those(batch, |node| {
+            (has_cell || matches!(node.payload(), Offer::Later)) && !node.same_waiter(receiver)
+        });
+    }
+
+    /// Lists the node of a future.
+    ///
+    /// # Safety
+    ///
+    /// As for [`WaitList::push_back`].
+    #[cold]
+    unsafe fn list_future(&mut self, node: &WaitNode<Offer>, lost: bool) {
+        if lost {
+            // It keeps its place, ahead of all receivers.
+            node.set_stamp(self.receivers.first().map_or(self.futures_listed, WaitNode::stamp));
+            // SAFETY: as the caller says.
+            unsafe { self.futures.push_first(node) };
+        } else {
+            self.futures_listed = self.futures_listed.wrapping_add(1);
+            node.set_stamp(self.futures_listed);
+            // SAFETY: as the caller says.
+            unsafe { self.futures.push_back(node) };
+        }
+    }
+}
+
+/// Whether a receiver with that stamp came before a future with the other one: fewer futures were listed
+/// then. Should 2^31 futures have been listed meanwhile, they change places.
+fn is_before(receiver: u32, future: u32) -> bool {
+    receiver.wrapping_sub(future) > u32::MAX / 2
 }
 
 /// A side of a channel.
@@ -360,6 +424,10 @@ impl<T> Chan<T> {
                 queue: Queue::new(),
                 senders: WaitList::new(),
                 receivers: WaitList::new(),
+                futures: WaitList::new(),
+                send_watchers: WaitList::new(),
+                recv_watchers: WaitList::new(),
+                futures_listed: 0,
                 closed: false,
             }),
             blocked_side: AtomicU32::new(NEITHER),
@@ -404,44 +472,30 @@ impl<T> Chan<T> {
         if state.closed {
             return Err((Refused::Disconnected, message));
         }
+        let mut message = message;
         if !state.receivers.is_empty() {
-            return match state.hand_to_receiver(message, batch) {
-                Ok(()) => Ok(()),
-                Err(message) => self.enqueue_for_future(&mut state, message, batch),
-            };
-        }
-        self.enqueue(&mut state, message)
-    }
-
-    /// Puts the message into the queue, if there is room, and wakes the future that is the first receiver, if
-    /// there is one. Without room, serves a receiver behind the futures.
-    #[cold]
-    fn enqueue_for_future(
-        &self,
-        state: &mut State<T>,
-        message: T,
-        batch: &mut Batch,
-    ) -> Result<(), (Refused, T)> {
-        match self.enqueue(state, message) {
-            Ok(()) => {
-                state.wake_future(batch);
-                Ok(())
-            }
-            Err((refused, message)) => {
-                state.hand_past_futures(message, batch).map_err(|message| (refused, message))
+            match state.hand_to_receiver(message, batch) {
+                Ok(()) => return Ok(()),
+                Err(back) => message = back,
             }
         }
+        self.enqueue(&mut state, message, batch)
     }
 
-    /// Puts the message into the queue if there is room.
+    /// Puts the message into the queue if there is room. Without room, serves a receiver behind the futures.
     #[inline]
-    fn enqueue(&self, state: &mut State<T>, message: T) -> Result<(), (Refused, T)> {
+    fn enqueue(&self, state: &mut State<T>, message: T, batch: &mut Batch) -> Result<(), (Refused, T)> {
         if state.queue.len() < self.capacity {
             state.queue.push_back(message);
             self.set_hint(NEITHER);
+            if state.has_news_of_message() {
+                state.tell_of_message(None, batch);
+            }
             Ok(())
-        } else {
+        } else if state.receivers.is_empty() {
             Err((Refused::WouldBlock, message))
+        } else {
+            state.hand_past_futures(message, batch).map_err(|message| (Refused::WouldBlock, message))
         }
     }
 
@@ -460,28 +514,43 @@ impl<T> Chan<T> {
     #[inline]
     fn take_oldest(&self, state: &mut State<T>, batch: &mut Batch) -> Option<T> {
         let Some(message) = state.queue.pop_front() else { return state.take_from_sender(batch) };
+        self.fill_gap(state, batch);
+        Some(message)
+    }
+
+    /// After a message has left the queue: queues that of a sender that waits. Otherwise there is room,
+    /// which is news for watchers.
+    #[inline]
+    fn fill_gap(&self, state: &mut State<T>, batch: &mut Batch) {
         if !state.senders.is_empty()
             && let Some(next) = state.take_from_sender(batch)
         {
             state.queue.push_back(next);
-        } else {
-            self.set_hint(NEITHER);
+            return;
         }
-        Some(message)
+        self.set_hint(NEITHER);
+        if !state.send_watchers.is_empty() {
+            state.send_watchers.wake_all(batch);
+        }
     }
 
     /// Whether a send seems to be possible without waiting. A receiver whose wait has just ended may still
     /// count.
     pub(super) fn may_send(&self) -> bool {
         let state = self.state.lock();
-        state.closed || state.queue.len() < self.capacity || state.receivers.any(has_cell)
+        state.closed || state.queue.len() < self.capacity || !state.receivers.is_empty()
     }
 
     /// Whether a receive seems to be possible without waiting. A sender whose wait has just ended may still
     /// count.
     pub(super) fn may_recv(&self) -> bool {
         let state = self.state.lock();
-        state.closed || !state.queue.is_empty() || state.senders.any(has_cell)
+        state.closed || !state.queue.is_empty() || !state.senders.is_empty()
+    }
+
+    /// Whether a future waits for its turn to receive.
+    pub(super) fn a_future_waits(&self) -> bool {
+        !self.state.lock().futures.is_empty()
     }
 
     /// Lists the node of a sender, or of a watcher for sends; false if it need not wait.
@@ -492,23 +561,26 @@ impl<T> Chan<T> {
     /// the node's ticket was won from the list or `leave_senders` was called for it.
     pub(super) unsafe fn enlist_sender(&self, node: &WaitNode<Offer>) -> bool {
         let mut state = self.state.lock();
-        if state.closed || state.queue.len() < self.capacity || has_others(&state.receivers, node) {
+        if state.closed || state.queue.len() < self.capacity || state.receivers.has_others(node) {
+            return false;
+        }
+        if matches!(node.payload(), Offer::Later) && !state.futures.is_empty() {
             return false;
         }
         // SAFETY: as the caller says.
-        unsafe { state.senders.push_back(node) };
+        unsafe { state.list_of(Side::Senders, node).push_back(node) };
         self.set_hint(Side::Senders as u32);
-        if has_cell(node) && !state.receivers.is_empty() {
-            self.wake_future_for_sender(state);
+        if matches!(node.payload(), Offer::Cell(_)) && state.has_news_of_message() {
+            Self::tell(state, |state, batch| state.tell_of_message(Some(node), batch));
         }
         true
     }
 
-    /// A future receives what a sender offers that has just been listed.
+    /// Wakes those who have news, without the lock.
     #[cold]
-    fn wake_future_for_sender(&self, mut state: ListGuard<'_, State<T>>) {
+    fn tell(mut state: ListGuard<'_, State<T>>, news: impl FnOnce(&mut State<T>, &mut Batch)) {
         let mut batch = Batch::new();
-        state.wake_future(&mut batch);
+        news(&mut state, &mut batch);
         drop(state);
         batch.wake();
     }
@@ -522,30 +594,36 @@ impl<T> Chan<T> {
     #[inline(always)]
     pub(super) unsafe fn enlist_receiver(&self, node: &WaitNode<Offer>) -> bool {
         let mut state = self.state.lock();
-        if state.closed || !state.queue.is_empty() || has_others(&state.senders, node) {
+        if state.closed || !state.queue.is_empty() || state.senders.has_others(node) {
             return false;
         }
         // SAFETY: as the caller says.
         unsafe {
-            match node.payload() {
-                // It keeps its place.
-                Offer::Turn { lost: true } => state.receivers.push_first(node),
-                _ => state.receivers.push_back(node),
+            match *node.payload() {
+                Offer::Turn { lost } => state.list_future(node, lost),
+                Offer::Cell(_) => {
+                    node.set_stamp(state.futures_listed);
+                    state.receivers.push_back(node);
+                }
+                Offer::Nothing | Offer::Later => state.recv_watchers.push_back(node),
             }
         }
         self.set_hint(Side::Receivers as u32);
+        if !state.send_watchers.is_empty() {
+            Self::tell(state, |state, batch| state.tell_of_receiver(node, batch));
+        }
         true
     }
 
     /// Takes a sender's node off the list. Returns whether a receiver has taken its message.
     pub(super) fn leave_senders(&self, node: &WaitNode<Offer>) -> bool {
-        self.state.lock().senders.remove(node);
+        self.state.lock().list_of(Side::Senders, node).remove(node);
         node.was_handed()
     }
 
     /// Takes a receiver's node off the list. Returns whether a sender has handed it a message.
     pub(super) fn leave_receivers(&self, node: &WaitNode<Offer>) -> bool {
-        self.state.lock().receivers.remove(node);
+        self.state.lock().list_of(Side::Receivers, node).remove(node);
         node.was_handed()
     }
 
@@ -554,7 +632,7 @@ impl<T> Chan<T> {
     pub(super) fn abandon_receiver(&self, node: &WaitNode<Offer>) {
         let mut batch = Batch::new();
         let mut state = self.state.lock();
-        if !state.receivers.remove(node) && node.state() == NodeState::Woken {
+        if !state.futures.remove(node) && node.state() == NodeState::Woken {
             self.pass_turn_on(&mut state, &mut batch);
         }
         drop(state);
@@ -563,19 +641,19 @@ impl<T> Chan<T> {
 
     /// Serves the first receiver, if there is a message.
     fn pass_turn_on(&self, state: &mut State<T>, batch: &mut Batch) {
-        if state.queue.is_empty() && !state.senders.any(has_cell) {
-            return;
-        }
-        while wake_watchers(&mut state.receivers, batch) {
-            if state.receivers.first().is_some_and(is_future) {
-                state.receivers.wake_first(batch);
-                return;
+        let Some(oldest) = state.queue.pop_front() else {
+            // No receiver with a cell waits but those of the sender itself, as the head of this file says.
+            if !state.senders.is_empty() {
+                state.futures.wake_first(batch);
             }
-            let Some(message) = self.take_oldest(state, batch) else { return };
-            match state.hand_to_first(message, batch) {
-                Ok(()) => return,
-                // The waits of these receivers had ended.
-                Err(message) => state.queue.push_front(message),
+            return;
+        };
+        match state.hand_to_first(oldest, batch) {
+            Ok(()) => self.fill_gap(state, batch),
+            Err(oldest) => {
+                // Into the gap that it has left.
+                state.queue.push_front(oldest);
+                state.futures.wake_first(batch);
             }
         }
     }
@@ -597,6 +675,8 @@ impl<T> Chan<T> {
             state.closed = true;
             self.set_hint(NEITHER);
             state.receivers.wake_all(batch);
+            state.futures.wake_all(batch);
+            state.recv_watchers.wake_all(batch);
         }
     }
 
@@ -610,6 +690,7 @@ impl<T> Chan<T> {
         state.closed = true;
         self.set_hint(NEITHER);
         state.senders.wake_all(batch);
+        state.send_watchers.wake_all(batch);
         std::mem::replace(&mut state.queue, Queue::new())
     }
 }
@@ -725,6 +806,43 @@ mod models {
                 chan.leave_senders(&offer);
             });
         }
+    }
+
+    /// A future is dropped after it was woken for the message of a select that also receives, and has waited
+    /// longer than a second future. The second one gets the turn, and the select does not serve itself.
+    #[test]
+    fn a_turn_goes_past_the_select_whose_message_it_is_for() {
+        loom::model(|| {
+            let chan = Arc::new(Chan::<u32>::new(0));
+            let waiters = [waiter(), waiter(), waiter()];
+            let [first, second] =
+                [0, 1].map(|i| WaitNode::new(ticket_of(&waiters[i]), Offer::Turn { lost: false }));
+            let ticket = ticket_of(&waiters[2]);
+            let cells = [MessageCell::<u32>::new(None), MessageCell::new(Some(1))];
+            let own = [0, 1].map(|i| WaitNode::new(ticket, cells[i].offer()));
+            // SAFETY: nodes and cells stay until the nodes have left.
+            unsafe {
+                assert!(chan.enlist_receiver(&first) && chan.enlist_receiver(&own[0]));
+                assert!(chan.enlist_receiver(&second));
+            }
+            let drops = {
+                let chan = chan.clone();
+                let node = SendNode(&raw const first);
+                thread::spawn(move || {
+                    let node = node;
+                    // SAFETY: the thread is joined before the node goes.
+                    chan.abandon_receiver(unsafe { &*node.0 });
+                })
+            };
+            // SAFETY: as above.
+            assert!(unsafe { chan.enlist_sender(&own[1]) });
+            drops.join().unwrap();
+            assert_eq!((own[0].state(), own[1].state()), (NodeState::Listed, NodeState::Listed));
+            assert_eq!((second.state(), chan.len()), (NodeState::Woken, 0));
+            assert_eq!(chan.try_recv(&mut Batch::new()), Ok(1));
+            assert!(!chan.leave_receivers(&own[0]) && chan.leave_senders(&own[1]));
+            chan.leave_receivers(&second);
+        });
     }
 
     /// The node of the thread that has spawned the one that uses it.

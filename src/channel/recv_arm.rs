@@ -23,7 +23,8 @@ pub struct RecvArm<'a, T> {
     flavor: &'a Flavor<T>,
     cell: ArmCell<T>,
     node: ArmNode,
-    /// The last wait of a future was ended, and the message may have gone to another receiver.
+    /// A future has had a turn, and has not been listed since: if the message went to another receiver it
+    /// queues in front.
     woken: Cell<bool>,
 }
 
@@ -173,14 +174,21 @@ impl<T> Arm for RecvArm<'_, T> {
 
     unsafe fn wait_in_turn(&self, ticket: Ticket) -> bool {
         // SAFETY: as the caller says.
-        unsafe { self.enlist_as(ticket, Offer::Turn { lost: self.woken.take() }) }
+        let listed = unsafe { self.enlist_as(ticket, Offer::Turn { lost: self.woken.get() }) };
+        if listed {
+            // The node has the place now.
+            self.woken.set(false);
+        }
+        listed
     }
 
     fn leave(&self) -> bool {
         match &self.flavor {
             Flavor::Chan(chan) => self.node.leave(|node| {
                 let handed = chan.leave_receivers(node);
-                self.woken.set(node.state() == NodeState::Woken);
+                if node.state() == NodeState::Woken {
+                    self.woken.set(true);
+                }
                 handed
             }),
             Flavor::Timed(_) | Flavor::Never => false,
@@ -207,5 +215,44 @@ impl<'a> Select<'a> {
 impl<T> fmt::Debug for RecvArm<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("RecvArm { .. }")
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use crate::channel::unbounded;
+    use crate::coroutine::testing::{ticket_of, waiter};
+    use crate::select::Arm;
+
+    /// A future that was woken and has lost its message queues in front, also if it lost another one
+    /// between an attempt to list it and the next.
+    #[test]
+    fn a_future_keeps_its_place_though_it_loses_twice() {
+        let (sender, receiver) = unbounded();
+        let waiters: Vec<_> = (0..4).map(|_| waiter()).collect();
+        let tickets: Vec<_> = waiters.iter().map(ticket_of).collect();
+        let ended = |i: usize| waiters[i].cause(tickets[i]).is_some();
+        let [mut first, second] = [receiver.arm(), receiver.arm()];
+        // SAFETY: arms and waiters stay until the arms have left.
+        unsafe { assert!(first.wait_in_turn(tickets[0]) && second.wait_in_turn(tickets[1])) };
+        sender.send(0).expect("a receiver");
+        assert!(ended(0) && !first.leave());
+        assert_eq!(receiver.try_recv(), Ok(0), "another receiver is faster");
+        assert!(!first.try_complete());
+        sender.send(1).expect("a receiver");
+        // SAFETY: as above.
+        assert!(!unsafe { first.wait_in_turn(tickets[2]) }, "there is a message");
+        assert!(!first.leave());
+        assert_eq!(receiver.try_recv(), Ok(1));
+        assert!(!first.try_complete());
+        // The second future has had a turn meanwhile, and is listed no longer.
+        assert!(ended(1) && !second.leave());
+        // SAFETY: as above.
+        unsafe { assert!(second.wait_in_turn(tickets[3])) };
+        // SAFETY: as above.
+        unsafe { assert!(first.wait_in_turn(tickets[2])) };
+        sender.send(2).expect("a receiver");
+        assert!(ended(2) && !ended(3), "it is behind");
+        assert!(!first.leave() && !second.leave());
     }
 }

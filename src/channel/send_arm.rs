@@ -153,6 +153,10 @@ impl<T> Arm for SendArm<'_, T> {
 /// The closure runs in the calling coroutine or thread, with no lock held, at most once, and its message is
 /// sent at once. If another sender is faster, the arm keeps the message, and the select goes on. If another
 /// arm completes then, [`into_message`](Self::into_message) returns the message.
+///
+/// A future that receives ([`recv_async`](super::Receiver::recv_async)) counts as a receiver for a select
+/// that waits, also if there is no room: the message is made, and kept in the arm until the future takes
+/// it.
 pub struct SendWithArm<'a, T, F> {
     arm: SendArm<'a, T>,
     make: Option<F>,
@@ -166,6 +170,21 @@ impl<'a, T, F: FnOnce() -> T> SendWithArm<'a, T, F> {
     #[doc(hidden)]
     pub fn any(&mut self) -> AnyArm<'_> {
         AnyArm::new(self)
+    }
+
+    /// Makes the message, which was not made before.
+    fn make_message(&mut self) {
+        let make = self.make.take().expect("it was there");
+        self.arm.enabled = true;
+        if const { is_large::<T>() } {
+            let message = large_box!(make).call();
+            // SAFETY: the cell is the arm's, which is in no list while it is polled.
+            unsafe { self.arm.cell.boxed().put(message) };
+        } else {
+            let message = make();
+            // SAFETY: as above.
+            unsafe { self.arm.cell.small().put(message) };
+        }
     }
 
     /// The outcome of the send. For an arm that has completed.
@@ -190,19 +209,16 @@ impl<T, F: FnOnce() -> T> Arm for SendWithArm<'_, T, F> {
 
     fn try_complete(&mut self) -> bool {
         if self.make.is_some() && self.arm.chan.may_send() {
-            let make = self.make.take().expect("it was there");
-            self.arm.enabled = true;
-            if const { is_large::<T>() } {
-                let message = large_box!(make).call();
-                // SAFETY: the cell is the arm's, which is in no list while it is polled.
-                unsafe { self.arm.cell.boxed().put(message) };
-            } else {
-                let message = make();
-                // SAFETY: as above.
-                unsafe { self.arm.cell.small().put(message) };
-            }
+            self.make_message();
         }
         self.arm.try_complete()
+    }
+
+    fn prepare_to_wait(&mut self) {
+        // The future offers nothing: one of the two has to.
+        if self.make.is_some() && self.arm.chan.a_future_waits() {
+            self.make_message();
+        }
     }
 
     fn is_ready(&self) -> bool {
@@ -217,8 +233,12 @@ impl<T, F: FnOnce() -> T> Arm for SendWithArm<'_, T, F> {
     }
 
     unsafe fn enlist(&self, ticket: Ticket) -> bool {
-        // SAFETY: as the caller says.
-        if self.make.is_some() { unsafe { self.watch(ticket) } } else { unsafe { self.arm.enlist(ticket) } }
+        if self.make.is_none() {
+            // SAFETY: as the caller says.
+            return unsafe { self.arm.enlist(ticket) };
+        }
+        // SAFETY: node and cell stay until `leave`, as the caller says; the last node was left.
+        unsafe { self.arm.chan.enlist_sender(self.arm.node.make(ticket, Offer::Later)) }
     }
 
     unsafe fn watch(&self, ticket: Ticket) -> bool {

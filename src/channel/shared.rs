@@ -127,6 +127,11 @@ impl<T> Shared<T> {
         either!(self, chan => chan.may_recv())
     }
 
+    /// As [`Chan::a_future_waits`].
+    pub(super) fn a_future_waits(&self) -> bool {
+        either!(self, chan => chan.a_future_waits())
+    }
+
     /// As [`Chan::enlist_sender`].
     ///
     /// # Safety

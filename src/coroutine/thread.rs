@@ -26,9 +26,9 @@
 //! # A wait inside a wait
 //!
 //! The commit of a wait runs on the thread itself, after it has published the ticket, and it may run a user's
-//! code: what it wakes may be a future, whose waker is called. That code may wait as well. Its ticket would be
-//! of the same parker and epoch, and to fire it would end the outer wait, whose node stays in a list of a frame
-//! that ends. So a wait has a parker to itself ([`with_parker_to_wait`]):
+//! code: what it wakes may be a future, whose waker is called. That code may wait as well. Its ticket would
+//! be of the same parker and epoch, and to fire it would end the outer wait, whose node stays in a list of
+//! a frame that ends. So a wait has a parker to itself ([`with_parker_to_wait`]):
 //!
 //! ```text
 //!  `waits` of the leased parker    the wait uses
@@ -94,8 +94,8 @@ pub(crate) struct Parker {
     waits: Cell<bool>,
 }
 
-// SAFETY: `record`, `thread`, `token`, `rounds` and `waits` are not Sync by themselves; only the thread that leases
-// the parker uses them.
+// SAFETY: `record`, `thread`, `token`, `rounds` and `waits` are not Sync by themselves; only the thread
+// that leases the parker uses them.
 unsafe impl Sync for Parker {}
 // SAFETY: as above; a parker that is not leased is not used.
 unsafe impl Send for Parker {}

@@ -414,9 +414,9 @@ impl Ticket {
     }
 }
 
-/// Calls `f` with the ticket of a wait that never parks: its waiter is that wait's own. A party that fires the
-/// ticket gets the verdict [`Fired::Early`], and schedules nobody. So `f` may publish it while the caller runs,
-/// and whatever else the caller waits for meanwhile has another waiter.
+/// Calls `f` with the ticket of a wait that never parks: its waiter is that wait's own. A party that fires
+/// the ticket gets the verdict [`Fired::Early`], and schedules nobody. So `f` may publish it while the
+/// caller runs, and whatever else the caller waits for meanwhile has another waiter.
 ///
 /// `f` takes the ticket back before it returns or unwinds.
 #[inline]

@@ -75,6 +75,8 @@ pub(crate) struct WaitNode<P = ()> {
     next: Cell<Option<NonNull<WaitNode<P>>>>,
     state: Cell<NodeState>,
     blocks_thread: bool,
+    /// For the list's user, which may keep its waiters in several lists: which of two nodes came first.
+    stamp: Cell<u32>,
     payload: P,
 }
 
@@ -88,6 +90,7 @@ impl<P> WaitNode<P> {
             next: Cell::new(None),
             state: Cell::new(NodeState::Unlisted),
             blocks_thread: false,
+            stamp: Cell::new(0),
             payload,
         }
     }
@@ -107,6 +110,24 @@ impl<P> WaitNode<P> {
     /// What the owner waits for.
     pub(crate) fn payload(&self) -> &P {
         &self.payload
+    }
+
+    /// The stamp. Called under the lock.
+    #[inline]
+    pub(crate) fn stamp(&self) -> u32 {
+        self.stamp.get()
+    }
+
+    /// Sets the stamp. Called under the lock, before the node is listed.
+    #[inline]
+    pub(crate) fn set_stamp(&self, stamp: u32) {
+        self.stamp.set(stamp);
+    }
+
+    /// Whether both are nodes of one waiter.
+    #[inline]
+    pub(crate) fn same_waiter(&self, other: &WaitNode<P>) -> bool {
+        self.ticket.same_waiter(other.ticket)
     }
 
     /// The state. Called by the owner under the lock, or after its ticket was fired by the only list that it
@@ -152,19 +173,15 @@ impl<P> WaitList<P> {
         self.head.map(|head| unsafe { head.as_ref() })
     }
 
-    /// Whether the list has a node that `counts` and is not of the same waiter as `than`. A select may have
-    /// several nodes in one list.
-    pub(crate) fn has_others(&self, than: &WaitNode<P>, counts: impl Fn(&WaitNode<P>) -> bool) -> bool {
-        self.any(|node| !node.ticket.same_waiter(than.ticket) && counts(node))
-    }
-
-    /// Whether the list has a node that `counts`.
-    pub(crate) fn any(&self, counts: impl Fn(&WaitNode<P>) -> bool) -> bool {
+    /// Whether the list has a node that is not of the same waiter as `than`. A select may have several
+    /// nodes in one list.
+    #[inline]
+    pub(crate) fn has_others(&self, than: &WaitNode<P>) -> bool {
         let mut at = self.head;
         while let Some(node) = at {
             // SAFETY: listed nodes are alive, and ours under the lock.
             let node = unsafe { node.as_ref() };
-            if counts(node) {
+            if !node.same_waiter(than) {
                 return true;
             }
             at = node.next.get();
@@ -300,33 +317,6 @@ impl<P> WaitList<P> {
         None
     }
 
-    /// As [`hand_to_first_if`](Self::hand_to_first_if), but to the first waiter that fits, wherever it is.
-    pub(crate) fn hand_to_first_that<R>(
-        &mut self,
-        batch: &mut Batch,
-        fits: impl Fn(&WaitNode<P>) -> bool,
-        mut give: impl FnMut(&WaitNode<P>) -> R,
-        mut undo: impl FnMut(&WaitNode<P>, R),
-    ) -> Option<R> {
-        let mut at = self.head;
-        while let Some(node) = at {
-            // SAFETY: as above.
-            let node = unsafe { node.as_ref() };
-            // Now: once its ticket is won the node is gone.
-            at = node.next.get();
-            if fits(node) {
-                self.unlink(node);
-                let given = give(node);
-                // SAFETY: as above.
-                if unsafe { end_wait(node, NodeState::Handed, batch) } {
-                    return Some(given);
-                }
-                undo(node, given);
-            }
-        }
-        None
-    }
-
     /// As [`hand_to_first`](Self::hand_to_first), but only to a waiter that blocks its thread.
     pub(crate) fn hand_to_first_blocking<R>(
         &mut self,
@@ -356,20 +346,20 @@ impl<P> WaitList<P> {
         false
     }
 
-    /// Wakes the waiters ahead of the first node with that property. Returns whether there is such a node.
-    #[inline]
-    pub(crate) fn wake_until(&mut self, batch: &mut Batch, found: impl Fn(&WaitNode<P>) -> bool) -> bool {
-        while let Some(head) = self.head {
+    /// Wakes the waiters that fit, wherever they are.
+    pub(crate) fn wake_those(&mut self, batch: &mut Batch, fits: impl Fn(&WaitNode<P>) -> bool) {
+        let mut at = self.head;
+        while let Some(node) = at {
             // SAFETY: as in `hand_to_first_if`.
-            let node = unsafe { head.as_ref() };
-            if found(node) {
-                return true;
+            let node = unsafe { node.as_ref() };
+            // Now: once its ticket is won the node is gone.
+            at = node.next.get();
+            if fits(node) {
+                self.unlink(node);
+                // SAFETY: as in `hand_to_first_if`.
+                unsafe { end_wait(node, NodeState::Woken, batch) };
             }
-            self.unlink(node);
-            // SAFETY: as in `hand_to_first_if`.
-            unsafe { end_wait(node, NodeState::Woken, batch) };
         }
-        false
     }
 
     /// Wakes all waiters. Returns how many there were whose waits had not ended.
@@ -458,18 +448,16 @@ mod tests {
     }
 
     #[test]
-    fn something_is_handed_past_waiters_that_do_not_fit() {
+    fn those_that_fit_are_woken_wherever_they_are() {
         four!(list, waiters, nodes);
         lose(&nodes[1]);
-        let mut undone = Vec::new();
-        let odd = |node: &WaitNode<usize>| node.payload() % 2 == 1;
-        let give = |node: &WaitNode<usize>| *node.payload();
-        let handed = list.hand_to_first_that(&mut Batch::new(), odd, give, |_, i| undone.push(i));
-        assert_eq!((handed, undone), (Some(3), vec![1]));
-        assert_eq!(list.hand_to_first_that(&mut Batch::new(), odd, give, |_, _| ()), None);
-        assert_eq!((nodes[0].state(), nodes[3].state()), (NodeState::Listed, NodeState::Handed));
+        let mut batch = Batch::new();
+        list.wake_those(&mut batch, |node| node.payload() % 2 == 1);
+        assert_eq!(batch.len(), 1);
+        let states = [0, 1, 2, 3].map(|i| nodes[i].state());
+        assert_eq!(states, [NodeState::Listed, NodeState::Unlisted, NodeState::Listed, NodeState::Woken]);
         let mut left = Vec::new();
-        while let Some(i) = list.hand_to_first(&mut Batch::new(), give, |_, _| ()) {
+        while let Some(i) = list.hand_to_first(&mut batch, |node| *node.payload(), |_, _| ()) {
             left.push(i);
         }
         assert_eq!(left, [0, 2]);
@@ -521,13 +509,13 @@ mod tests {
         let (one, other) = (waiter(), waiter());
         let nodes = [&one, &one, &other].map(|waiter| WaitNode::new(ticket_of(waiter), ()));
         let mut list = WaitList::new();
-        assert!(!list.has_others(&nodes[0], |_| true));
+        assert!(!list.has_others(&nodes[0]));
         // SAFETY: nodes and waiters outlive the list's use of them.
         unsafe { list.push_back(&nodes[0]) };
-        assert!(!list.has_others(&nodes[1], |_| true) && list.has_others(&nodes[2], |_| true));
+        assert!(!list.has_others(&nodes[1]) && list.has_others(&nodes[2]));
         // SAFETY: as above.
         unsafe { list.push_back(&nodes[2]) };
-        assert!(list.has_others(&nodes[1], |_| true) && list.has_others(&nodes[2], |_| true));
+        assert!(list.has_others(&nodes[1]) && list.has_others(&nodes[2]));
     }
 
     #[test]

@@ -9,7 +9,7 @@
 //!                 |       enlist: false (the arm can complete now) -----+
 //!                 |            | true                                   |
 //!                 |            v                                        |
-//!                 |       the select parks, or fires its own ticket     |
+//!                 |       the select parks                              |
 //!                 |            | the ticket is fired                    |
 //!                 |            v                                        |
 //!                 +-- false -- leave <----------------------------------+
@@ -17,6 +17,9 @@
 //!                              v
 //!                         the select is done
 //! ```
+//!
+//! A select that must not wait calls `watch` in place of `enlist`, and fires its own ticket in place of
+//! parking.
 
 use crate::coroutine::{Facts, Ticket};
 use std::time::Instant;
@@ -46,6 +49,10 @@ pub(crate) trait Arm {
     fn facts(&self) -> Option<Facts> {
         None
     }
+
+    /// Called before each wait of the select but the first. An arm whose other side waits and offers
+    /// nothing can make an offer of its own here: unlike `enlist`, this may run a user's code.
+    fn prepare_to_wait(&mut self) {}
 
     /// Puts the ticket into the list from which it is fired; false if the operation can complete now. Runs in
     /// a commit. From here to `leave`, the other side of the operation may complete it.

@@ -49,9 +49,9 @@
 //! A select that must not wait ([`WaitLimit::None`], or a deadline that has passed) may give up only if at
 //! one moment *no* arm was possible. Trying the arms one after another does not show that: a message may move
 //! from an arm that is yet to be tried to one that has been. So such a select *confirms* that no arm is
-//! possible. It watches all of them with a ticket, as if to wait for readiness ([`Arm::watch`]), and then fires
-//! that ticket itself instead of parking. It gives up if each `watch` found its arm impossible and its own fire
-//! won. The argument:
+//! possible. It watches all of them with a ticket, as if to wait for readiness ([`Arm::watch`]), and then
+//! fires that ticket itself instead of parking. It gives up if each `watch` found its arm impossible and
+//! its own fire won. The argument:
 //!
 //! - `watch` checks the arm and lists the ticket under one lock. From then on the arm stays impossible until
 //!   the ticket is fired: whatever would make it possible (a send, a receive, a disconnection, the end of a
@@ -67,9 +67,9 @@
 //! woken for it. Its ticket is of a waiter of its own (`with_ticket`). So no wait in between ends it, or is
 //! ended by it.
 //!
-//! A single arm needs no confirmation: trying it checks it at one moment. If the confirmation fails the select
-//! begins again. Each time another thread has completed an operation, has begun to wait, or has just left a
-//! list.
+//! A single arm needs no confirmation: trying it checks it at one moment. If the confirmation fails the
+//! select begins again. Each time another thread has completed an operation, has begun to wait, or has just
+//! left a list.
 //!
 //! # Shares
 //!
@@ -122,15 +122,18 @@ pub(crate) fn select(
     order: Order,
 ) -> Option<usize> {
     consume_budget();
-    // Only in the first pass: if a hint is wrong, `enlist` finds the arm possible, and the next pass has to
-    // try it.
-    let mut use_hints = arms.len() > 1;
+    // Hints are used in the first pass only: if one is wrong, `enlist` finds the arm possible, and the next
+    // pass has to try it.
+    let mut first_pass = true;
     loop {
-        if let Some(number) = try_arms(arms, order, use_hints) {
+        if let Some(number) = try_arms(arms, order, first_pass && arms.len() > 1) {
             return Some(number);
         }
-        use_hints = false;
         let must_end = limit.has_passed();
+        if !first_pass && !must_end {
+            arms.iter_mut().flatten().for_each(|any| any.arm.prepare_to_wait());
+        }
+        first_pass = false;
         let outcome = match must_end {
             true if arms.len() < 2 => return None,
             true => with_ticket(|ticket| confirm_none(arms, ticket)),
@@ -403,6 +406,7 @@ mod models {
             if let Some(number) = try_arms(arms, Order::Given, false) {
                 return number;
             }
+            arms.iter_mut().flatten().for_each(|any| any.arm.prepare_to_wait());
             let ticket = sleeper.ticket();
             // SAFETY: the arms are left below; the sleeper outlives the model's threads.
             if unsafe { enlist(arms, ticket) } || !sleeper.give_up(ticket) {
@@ -458,6 +462,31 @@ mod models {
         });
     }
 
+    /// As above, and the message at the first arm is left to a future that came before the select.
+    #[test]
+    fn no_default_while_a_message_is_left_to_a_future() {
+        loom::model(|| {
+            let world = world([unbounded(), unbounded()]);
+            world.ends[1].0.try_send(1).unwrap();
+            let future = world.ends[0].1.arm();
+            // SAFETY: the arm is left below, and the sleeper outlives the model's threads.
+            assert!(unsafe { future.wait_in_turn(world.other.ticket()) });
+            let mover = {
+                let world = world.clone();
+                thread::spawn(move || {
+                    world.ends[0].0.try_send(0).unwrap();
+                    take(&world.ends[1].1).is_some()
+                })
+            };
+            let (completed, got) = of_two(&world, without_waiting);
+            let completed = completed.expect("there was always a message");
+            assert_eq!(got[completed], Some(completed as u32));
+            let taken = usize::from(mover.join().unwrap());
+            assert_eq!(queued(&world) + taken, 1, "the select received one of the two");
+            future.leave();
+        });
+    }
+
     /// An event is set before the message of the other arm is taken.
     #[test]
     fn no_default_while_an_event_takes_over_from_a_message() {
@@ -478,8 +507,8 @@ mod models {
         });
     }
 
-    /// A select that must not wait, and a rendezvous: it meets a sender that waits, or leaves it. It offers
-    /// nothing, so a sender that does not wait does not meet it.
+    /// A select that must not wait, and a rendezvous: it meets a sender that waits, or leaves it to the next
+    /// receiver.
     #[test]
     fn a_select_that_must_not_wait_loses_nothing() {
         loom::model(|| {
@@ -487,7 +516,6 @@ mod models {
             let sender = {
                 let world = world.clone();
                 thread::spawn(move || {
-                    assert!(world.ends[0].0.try_send(8).is_err());
                     let mut arm = world.ends[0].0.arm(0);
                     waiting(&mut [Some(arm.any())], &world.other);
                     arm.finish().unwrap();
@@ -551,6 +579,34 @@ mod models {
                 thread::yield_now();
             };
             assert_eq!(message, 5);
+            sender.join().unwrap();
+        });
+    }
+
+    /// A message that is made when it can be sent, and a future that waits for its turn, on a channel of
+    /// capacity zero: the message is made, and the future has its turn.
+    #[test]
+    fn a_message_that_is_made_late_reaches_a_future() {
+        loom::model(|| {
+            let world = world([bounded(0), bounded(0)]);
+            let sender = {
+                let world = world.clone();
+                thread::spawn(move || {
+                    let mut arm = world.ends[0].0.arm_with(|| 5);
+                    waiting(&mut [Some(arm.any())], &world.other);
+                    arm.finish().unwrap();
+                })
+            };
+            let mut arm = world.ends[0].1.arm();
+            while !arm.try_complete() {
+                let ticket = world.sleeper.ticket();
+                // SAFETY: the arm is left below; the sleeper outlives the model's threads.
+                if unsafe { arm.wait_in_turn(ticket) } || !world.sleeper.give_up(ticket) {
+                    world.sleeper.sleep(ticket);
+                }
+                assert!(!arm.leave(), "nothing is handed to a future");
+            }
+            assert_eq!(arm.finish(), Ok(5));
             sender.join().unwrap();
         });
     }

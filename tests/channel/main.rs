@@ -8,6 +8,7 @@ mod common;
 
 mod broadcast;
 mod compile_errors;
+mod futures;
 mod model;
 mod mpmc;
 mod oneshot;
