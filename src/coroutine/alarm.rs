@@ -21,9 +21,13 @@
 //! `Alarm`, under the lock of that place. So a party that fires the ticket under the lock finds the waiter
 //! alive. An alarm serves one wait: its waiter may still be in a batch when the next wait begins.
 //!
+//! A waker is a user's code, which may panic as it is cloned, woken or dropped. A clone is made before
+//! anything is published, and its panic unwinds out of the poll. The others are contained here: they run in
+//! the middle of a poll that has just got a lock or a message, or where another thread ends the wait.
+//!
 //! [`awaiter`](super::awaiter) is the same for waits on events that outlive their future.
 
-use super::contain::contain_panic;
+use super::contain::{contain_panic, drop_contained};
 use super::waiter::{Batch, Cause, Fired, Park, Table, Ticket, Waiter};
 use crate::base::lock::{Mutex, Rank};
 use std::mem;
@@ -85,19 +89,17 @@ impl Alarm {
         let mut current = self.inner.waker.lock();
         let Some(slot) = current.as_mut() else {
             drop(current);
+            drop_contained(new);
             return false;
         };
         let former = mem::replace(slot, new);
         drop(current);
-        drop(former);
+        drop_contained(former);
         true
     }
-}
 
-impl Drop for Alarm {
-    fn drop(&mut self) {
-        // Dropped at the end of this function, without the lock, as that runs a user's code.
-        let _waker = self.inner.waker.lock().take();
+    /// Ends the wait, if it goes on, without waking the task.
+    pub(crate) fn end(&self) {
         let mut batch = Batch::new();
         // SAFETY: the future's reference keeps the waiter.
         if unsafe { self.ticket.fire(Cause::Cancelled, &mut batch) } == Fired::Schedule {
@@ -105,6 +107,16 @@ impl Drop for Alarm {
             // SAFETY: the ticket was won here, so the ticket's reference is ours to release.
             unsafe { Arc::decrement_strong_count(Arc::as_ptr(&self.inner)) };
         }
+    }
+}
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        let waker = self.inner.waker.lock().take();
+        self.end();
+        // Without the lock, as that runs a user's code; contained, since a future that is in the middle of a
+        // poll drops this, and would lose what it has got.
+        drop_contained(waker);
     }
 }
 

@@ -21,7 +21,7 @@
 //!
 //! [`Event::remove`]: super::event::Event::remove
 
-use super::contain::contain_panic;
+use super::contain::{contain_panic, drop_contained};
 use super::event::{Event, EventNode};
 use super::header::Handle;
 use super::waiter::{Park, Table, Waiter};
@@ -106,25 +106,28 @@ impl<A: Awaited> Awaiting<A> {
         let mut current = self.0.waker.lock();
         let Some(slot) = current.as_mut() else {
             drop(current);
+            drop_contained(new);
             return false;
         };
         let former = mem::replace(slot, new);
         drop(current);
-        drop(former);
+        drop_contained(former);
         true
     }
 }
 
 impl<A: Awaited> Drop for Awaiting<A> {
     fn drop(&mut self) {
-        // Dropped at the end of this function, without the lock, as that runs a user's code.
-        let _waker = self.0.waker.lock().take();
+        let waker = self.0.waker.lock().take();
         let node = self.0.node.get().expect("made before it was listed");
         self.0.awaited.event().remove(node);
         if self.0.waiter.cause(node.ticket()).is_none() {
             // SAFETY: the node is in no ring and was not fired, so the ring's reference is ours to release.
             unsafe { Arc::decrement_strong_count(Arc::as_ptr(&self.0)) };
         }
+        // Without the lock, as that runs a user's code; contained, as a future in the middle of a poll drops
+        // this.
+        drop_contained(waker);
     }
 }
 

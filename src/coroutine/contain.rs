@@ -15,6 +15,12 @@ pub(crate) fn contain_panic(f: impl FnOnce()) {
     }
 }
 
+/// Drops a value of a user's, such as a waker, in the middle of a change of state: catches and discards a
+/// panic of its destructor.
+pub(crate) fn drop_contained<T>(value: T) {
+    contain_panic(|| drop(value));
+}
+
 /// Drops all values, also if a destructor panics. Resumes the first panic afterwards, unless the thread is
 /// unwinding already; discards all others.
 pub(crate) fn drop_each<T>(mut next: impl FnMut() -> Option<T>) {

@@ -31,6 +31,8 @@ pub(crate) struct LocalRecord {
     elapsed: Cell<bool>,
     /// Whether a payload was raised.
     has_unwound: Cell<bool>,
+    /// Whether a time limit ended the owner's last wait.
+    limit_ended_wait: Cell<bool>,
     /// `masked` where the last payload was raised; lowered when an outer masked section ends.
     raised_in: Cell<u32>,
     /// The values of the owner's task locals.
@@ -49,6 +51,7 @@ impl LocalRecord {
             payloads: RefCell::new(Weak::new()),
             elapsed: Cell::new(false),
             has_unwound: Cell::new(false),
+            limit_ended_wait: Cell::new(false),
             raised_in: Cell::new(0),
             locals: Locals::default(),
         }
@@ -118,6 +121,17 @@ impl LocalRecord {
         self.has_unwound.get()
     }
 
+    /// Notes whether a time limit has ended the owner's wait.
+    #[inline]
+    pub(crate) fn note_wait(&self, limit_ended_it: bool) {
+        self.limit_ended_wait.set(limit_ended_it);
+    }
+
+    /// Whether a time limit has ended the owner's last wait.
+    pub(crate) fn limit_ended_wait(&self) -> bool {
+        self.limit_ended_wait.get()
+    }
+
     /// Makes the payload of a cancellation.
     pub(crate) fn cancellation(&self, why: Interruption, elapsed: bool) -> Cancellation {
         self.elapsed.set(elapsed);
@@ -175,6 +189,7 @@ impl LocalRecord {
         self.masked.set(0);
         self.limit.set(None);
         self.errors.set(None);
+        self.limit_ended_wait.set(false);
         self.payloads.take();
         self.locals.reset();
     }

@@ -78,11 +78,20 @@ impl Registration {
     ///
     /// # Panics
     ///
-    /// On a thread that is no worker, if the default runtime has to be started and cannot be.
+    /// On a thread that is no worker, if the default runtime has to be started and cannot be. The wait has
+    /// ended then.
     pub(crate) fn set_timer(&mut self, at: Instant) {
-        let ticket = self.alarm.as_ref().expect("the wait has begun").ticket();
+        /// A wait without the timer that was to end it might never end: the next poll begins another one.
+        struct EndsOnPanic<'a>(&'a Alarm);
+        impl Drop for EndsOnPanic<'_> {
+            fn drop(&mut self) {
+                self.0.end();
+            }
+        }
+        let alarm = EndsOnPanic(self.alarm.as_ref().expect("the wait has begun"));
         // SAFETY: `end` cancels the timer before it drops the alarm.
-        self.timer = Some(unsafe { FutureTimer::set(at, ticket, default_runtime) });
+        self.timer = Some(unsafe { FutureTimer::set(at, alarm.0.ticket(), default_runtime) });
+        std::mem::forget(alarm);
     }
 
     /// Ends the wait. The caller has taken the ticket back.

@@ -53,7 +53,9 @@ fn cause() -> Interruption {
 #[cold]
 pub(crate) fn interrupted() -> io::Error {
     raise_refusal();
-    match interruption() {
+    // The first cause counts: a cancellation may have come since the limit has ended the wait.
+    let limit_was_first = with_local_record_if_any(|own| own.is_some_and(LocalRecord::limit_ended_wait));
+    match if limit_was_first { outer_limit_passed().or_else(interruption) } else { interruption() } {
         Some(why) => why.into(),
         None => unwind_cancelled(),
     }
@@ -62,10 +64,13 @@ pub(crate) fn interrupted() -> io::Error {
 /// What ends an operation on a file here at once, as an error: only in a section of [`with_errors`].
 #[cold]
 pub(crate) fn interruption() -> Option<Interruption> {
+    let fails = fails_when_cancelled();
+    if fails && cancelled() { Some(cause()) } else { outer_limit_passed() }
+}
+
+/// The interruption by a limit from outside of a section of [`with_errors`], if that has passed.
+fn outer_limit_passed() -> Option<Interruption> {
     let errors = with_local_record_if_any(|own| own.and_then(LocalRecord::errors))?;
-    if cancelled() {
-        return Some(cause());
-    }
     errors.limit.filter(|limit| *limit <= clock::now()).map(|_| Interruption::TimedOut)
 }
 

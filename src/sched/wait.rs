@@ -133,6 +133,9 @@ unsafe fn park_in_section(
     };
     let (deadline, limited) = earlier_of(deadline, limit);
     let Some(at) = deadline else {
+        if let Some(own) = own {
+            own.note_wait(false);
+        }
         // SAFETY: this is the coroutine; the ticket is taken back as the caller says.
         return unsafe { park(this, why, None, masked, commit) };
     };
@@ -149,7 +152,11 @@ unsafe fn park_in_section(
     if let (Some(timer), true) = (timer.get(), woken != Woken::Timeout) {
         timer.cancel();
     }
-    if limited && woken == Woken::Timeout { Woken::Cancelled } else { woken }
+    let limit_ended_it = limited && woken == Woken::Timeout;
+    if let Some(own) = own {
+        own.note_wait(limit_ended_it);
+    }
+    if limit_ended_it { Woken::Cancelled } else { woken }
 }
 
 /// Refuses a wait that stands where it must not, if the caller can unwind: the wait then ends as if it was

@@ -17,12 +17,18 @@
 //!
 //! A future that is woken, and is neither polled nor dropped, keeps the other queued waiters from being
 //! woken, as a coroutine does whose worker computes for long. No waiter can be passed over for it: it may be
-//! polled at any moment, and then it takes the lock.
+//! polled at any moment, and then it takes the lock. In starvation mode the lock is reserved for it, so
+//! even new lockers wait for that poll.
+//!
+//! A poll may block its worker's thread: a `block_on` in a destructor that runs while a coroutine unwinds.
+//! Such a node is marked (`blocks_thread`), and the lock is handed off to it rather than to a waiter that
+//! cannot run before the destructor has ended.
 
 use super::STARVATION_THRESHOLD;
 use crate::base::clock;
 use crate::coroutine::{Ticket, WaitNode};
 use crate::runtime::polled::{Registration, lets_others_go_first};
+use crate::sched;
 use std::cell::Cell;
 use std::marker::PhantomPinned;
 use std::pin::Pin;
@@ -136,7 +142,9 @@ impl<L: FutureLock> Future for LockFuture<'_, L> {
         }
         this.since.get_or_insert_with(clock::now);
         let ticket: Ticket = this.registration.begin(context.waker());
-        let made = WaitNode::new(ticket, L::payload(this.in_flight == Some(true)));
+        // A `block_on` in a destructor blocks its worker as a plain `lock` does.
+        let made = WaitNode::new(ticket, L::payload(this.in_flight == Some(true)))
+            .blocking_thread(sched::blocks_worker());
         // SAFETY: nobody has the address of a former node: its wait has ended.
         let node = unsafe { (*this.node.as_ptr()).insert(made) };
         // SAFETY: the future is pinned, and its drop calls `leave`.

@@ -127,7 +127,9 @@ impl<T: ?Sized> Mutex<T> {
     /// [the module](super#in-futures).
     ///
     /// Dropping the future gives up its place. If it has been woken, the next waiter is woken instead. A
-    /// future that has been woken and is neither polled nor dropped keeps the waiters behind it waiting.
+    /// future that has been woken and is neither polled nor dropped keeps the waiters behind it waiting. If
+    /// it has waited for over 1 ms the free mutex is even reserved for it: nobody else can lock it
+    /// meanwhile. So poll it soon, or drop it.
     ///
     /// # Errors
     ///

@@ -70,7 +70,8 @@
 //!                                              or leaves
 //!                                              `lock_woken`: the waiter in flight has won, others queue
 //!  LOCKED, LOCKED WAKE   LOCKED WAKE HANDOFF   `enqueue`: a waiter that blocks its thread
-//!                                              `requeue`: a waiter that has waited for over 1 ms
+//!                                              `requeue`: a waiter that has waited for over 1 ms; a future
+//!                                              that blocks its thread by now
 //!  WAKE                  0                     `wake_next`: the first waiter is in flight now
 //!  LOCKED WAKE           LOCKED                `wake_next`: the same, but a new locker has been faster
 //!  WAKE HANDOFF          WAKE HANDOFF          `wake_next`, starvation mode: the first waiter is in flight
@@ -403,7 +404,7 @@ impl RawMutex {
     ///
     /// As for [`enqueue`](Self::enqueue).
     unsafe fn requeue(&self, queue: &mut Queue, node: &WaitNode, starved: bool) -> bool {
-        let flags = if starved { WAKE | HANDOFF } else { WAKE };
+        let flags = if starved || node.blocks_thread() { WAKE | HANDOFF } else { WAKE };
         // From here on each unlock finds the flags, and waits for the queue's lock.
         if self.lock_or_flag(true, flags) {
             return !self.lock_woken(queue, true, starved);
@@ -455,7 +456,11 @@ impl FutureLock for RawMutex {
         }
     }
 
-    fn end_wait(&self, (): (), _node: &WaitNode, starved: bool) -> bool {
+    fn end_wait(&self, (): (), node: &WaitNode, starved: bool) -> bool {
+        // The mutex was handed off to it.
+        if node.blocks_thread() {
+            return true;
+        }
         let locked = self.try_lock();
         self.lock_woken(&mut self.queue.lock(), locked, starved)
     }
@@ -463,7 +468,7 @@ impl FutureLock for RawMutex {
     fn leave(&self, (): (), node: &WaitNode) {
         let mut queue = self.queue.lock();
         let locked = match node.state() {
-            NodeState::Handed => self.leave_in_flight(&mut queue),
+            NodeState::Handed => node.blocks_thread() || self.leave_in_flight(&mut queue),
             _ => {
                 self.dequeue(&mut queue, node);
                 false
@@ -754,6 +759,58 @@ mod models {
             other.join().unwrap();
             world.assert_free_and(3);
         });
+    }
+
+    /// A future that was polled where it blocks its thread is dropped: the mutex may have been handed off to it
+    /// by then, or not. Another waiter gets it.
+    #[test]
+    fn a_dropped_future_that_blocked_its_thread_leaves_no_trace() {
+        loom::model(|| {
+            let world = World::new();
+            let mutex = &world.mutex;
+            let ticket = world.sleepers[0].ticket();
+            let node = WaitNode::new(ticket, ()).blocking_thread(true);
+            // SAFETY: the node leaves below.
+            assert!(unsafe { mutex.begin_wait((), &node, None) });
+            let holder = spawn(&world, World::add_and_unlock);
+            let other = spawn(&world, |world| {
+                world.lock(1, false);
+                world.add_and_unlock();
+            });
+            mutex.leave((), &node);
+            holder.join().unwrap();
+            other.join().unwrap();
+            world.assert_free_and(2);
+        });
+    }
+
+    /// A future in flight is polled again where it blocks its thread, and a coroutine waits that could not run
+    /// meanwhile: the future is handed the mutex.
+    #[test]
+    fn a_future_in_flight_that_blocks_its_thread_by_now_is_handed_the_mutex() {
+        for starved in [false, true] {
+            loom::model(move || {
+                let world = World::new();
+                let mutex = &world.mutex;
+                mutex.queue.lock().waiter_in_flight = true;
+                let waits = world.sleepers[1].ticket();
+                let behind = WaitNode::new(waits, ());
+                // SAFETY: the node leaves below.
+                assert!(unsafe { mutex.enqueue(&mut mutex.queue.lock(), &behind) });
+                let holder = spawn(&world, World::add_and_unlock);
+                let ticket = world.sleepers[0].ticket();
+                let node = WaitNode::new(ticket, ()).blocking_thread(true);
+                // SAFETY: the node stays until its ticket was fired from the list.
+                if unsafe { mutex.begin_wait((), &node, Some(starved)) } {
+                    assert_eq!(world.sleepers[0].sleep(ticket), Cause::Event);
+                    assert!(mutex.end_wait((), &node, starved));
+                }
+                world.add_and_unlock();
+                holder.join().unwrap();
+                mutex.leave((), &behind);
+                world.assert_free_and(2);
+            });
+        }
     }
 
     /// As `lock_slow` of a waiter that blocks its worker's thread.

@@ -486,7 +486,8 @@ impl RawRwLock {
     unsafe fn requeue(&self, access: Access, queues: &mut Queues, node: &WaitNode<Starved>) -> bool {
         let Starved(starved) = *node.payload();
         let flags = match () {
-            () if starved => WAKE | HANDOFF,
+            // A future in flight may be polled where it blocks its thread.
+            () if starved || node.blocks_thread() => WAKE | HANDOFF,
             // Another waiter in flight sets WAKE when it takes the lock or loses.
             () if queues.in_flight > 1 => 0,
             () => WAKE,

@@ -430,8 +430,10 @@ impl Future for Acquire<'_> {
         let outcome = match outcome {
             Err(Refused::Short) => {
                 let ticket = this.registration.begin(context.waker());
+                // A `block_on` in a destructor blocks its worker as a plain `acquire` does.
+                let made = WaitNode::new(ticket, this.permits).blocking_thread(sched::blocks_worker());
                 // SAFETY: nobody has the address of a former node: `end` took it off.
-                let node = unsafe { (*this.node.as_ptr()).insert(WaitNode::new(ticket, this.permits)) };
+                let node = unsafe { (*this.node.as_ptr()).insert(made) };
                 // SAFETY: the future is pinned, and its drop calls `end_wait`.
                 unsafe { this.semaphore.raw.begin_wait(node) }
             }

@@ -2,12 +2,12 @@
 
 use crate::common::{LONG, MOMENT, SHORT, in_runtime, one_worker, pair, until, waiting};
 use std::io::{self, ErrorKind, Read, Write};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 use sward::net::UnixStream;
 use sward::task::{self, Interruption, JoinError, cancel_as_error, catch_cancel, mask};
-use sward::time::timeout;
+use sward::time::{timeout, timeout_at};
 
 fn interruption(error: io::Error) -> Interruption {
     let why = error.get_ref().and_then(|inner| inner.downcast_ref::<Interruption>());
@@ -371,4 +371,43 @@ fn a_shutdown_is_handed_on() {
             assert_eq!(caught, Err(Interruption::ShutDown));
         }
     }
+}
+
+/// The limit of a section ends a read. A cancellation that comes before the reader runs again is not the
+/// cause.
+#[test]
+fn a_limit_that_came_first_is_the_error() {
+    let runtime = one_worker();
+    // On a slow machine the time is over before the reader has begun. Then the cancellation comes first.
+    for wait in [SHORT, 20 * SHORT, 400 * SHORT, LONG] {
+        let why = runtime.run(|| {
+            let at = Instant::now() + wait;
+            let reads: Arc<OnceLock<task::JoinHandle<Interruption>>> = Arc::default();
+            let theirs = reads.clone();
+            // Both timers are due at the same time, and this one is the first.
+            let cancels = sward::spawn(move || {
+                sward::time::sleep_until(at);
+                until(|| theirs.get().is_some());
+                theirs.get().expect("it was spawned").cancel();
+            });
+            sward::yield_now();
+            let (mut reader, _writer) = pair();
+            let spawned = sward::spawn(move || {
+                let fails = || interruption(reader.read(&mut [0; 8]).unwrap_err());
+                timeout_at(at, || cancel_as_error(fails)).expect("nothing has unwound")
+            });
+            assert!(reads.set(spawned).is_ok());
+            cancels.join().expect("no panic");
+            Arc::into_inner(reads).and_then(OnceLock::into_inner).expect("the only reference").join()
+        });
+        match why {
+            Ok(why) => {
+                assert_eq!(why, Interruption::TimedOut);
+                return;
+            }
+            Err(JoinError::Cancelled) => {}
+            Err(other) => panic!("{other}"),
+        }
+    }
+    unreachable!("it was cancelled before it has run");
 }

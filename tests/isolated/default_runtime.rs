@@ -1,6 +1,9 @@
 //! `sward::run`, and the default runtime.
 
-use crate::common::in_child;
+use crate::common::{Counts, child, in_child, is_child, poll, text, this_test, until};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 use sward::task::JoinError;
 
@@ -57,4 +60,23 @@ fn run_inside_a_coroutine_is_refused() {
             assert!(error.to_string().contains("inside a coroutine"), "{error}");
         });
     });
+}
+
+/// A poll panics, since the default runtime cannot start. The next one finds that it can.
+#[test]
+fn a_sleep_whose_poll_has_panicked_sets_its_timer_in_the_next() {
+    if !is_child() {
+        let output = child(this_test!(), &[("SWARD_WORKERS", "many")]);
+        assert!(output.status.success(), "{}", text(&output));
+        return;
+    }
+    let counts = Arc::<Counts>::default();
+    let mut sleep = sward::time::sleep_async(Duration::from_secs(2));
+    let polled = catch_unwind(AssertUnwindSafe(|| poll(Pin::new(&mut sleep), &counts)));
+    assert!(polled.is_err() || sleep.deadline().is_some_and(|at| at <= std::time::Instant::now()));
+    // SAFETY: this process has no other thread that uses its environment.
+    unsafe { std::env::remove_var("SWARD_WORKERS") };
+    while poll(Pin::new(&mut sleep), &counts).is_pending() {
+        until(|| counts.get() > 0);
+    }
 }

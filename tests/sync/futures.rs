@@ -251,8 +251,8 @@ fn coroutines_threads_and_dropped_futures_exclude_one_another() {
     }
 }
 
-/// A wait for a condition unlocks the mutex once it is listed, and so wakes a future. What the waker waits for
-/// does not end the wait for the condition.
+/// A wait for a condition unlocks the mutex once it is listed, and so wakes a future. What the waker waits
+/// for does not end the wait for the condition.
 #[test]
 fn a_waker_that_waits_does_not_end_the_wait_that_wakes_it() {
     let shared = Arc::new((Mutex::new(false), Condvar::new(), AtomicUsize::new(0)));
@@ -282,4 +282,45 @@ fn a_waker_that_waits_does_not_end_the_wait_that_wakes_it() {
     *block_on(future).unwrap() = true;
     condvar.notify_one();
     waits.join().unwrap();
+}
+
+/// The drop of a waker panics in the middle of a poll that has got the lock. Two futures are handed it at
+/// once, and the first waker polls the second future, whose waker was not woken yet.
+#[test]
+fn a_waker_whose_drop_panics_leaks_no_lock() {
+    struct Panics;
+    impl std::task::Wake for Panics {
+        fn wake(self: Arc<Self>) {
+            unreachable!("it is polled before")
+        }
+    }
+    impl Drop for Panics {
+        fn drop(&mut self) {
+            std::panic::resume_unwind(Box::new("the drop of a waker"));
+        }
+    }
+    let lock: &'static RwLock<u32> = Box::leak(Box::new(RwLock::new(0)));
+    let guard = lock.write().unwrap();
+    let mut second = Box::pin(async { lock.read_async().await.is_ok() });
+    let slot = Arc::new(std::sync::Mutex::new(None));
+    let theirs = slot.clone();
+    let polled = Arc::new(AtomicUsize::new(0));
+    let polls = polled.clone();
+    let first_waker = waker_that(move || {
+        let Some(mut second) = theirs.lock().unwrap().take() else { return };
+        let outcome: Poll<bool> = poll(std::pin::Pin::as_mut(&mut second), &Arc::default());
+        assert_eq!(outcome, Poll::Ready(true));
+        polls.fetch_add(1, Ordering::SeqCst);
+    });
+    let mut first = Box::pin(lock.read_async());
+    assert!(poll_with(first.as_mut(), &first_waker).is_pending());
+    // The future has the only reference to its waker.
+    let second_waker = Waker::from(Arc::new(Panics));
+    assert!(poll_with(second.as_mut(), &second_waker).is_pending());
+    assert!(catch_unwind(AssertUnwindSafe(|| drop(second_waker))).is_ok());
+    *slot.lock().unwrap() = Some(second);
+    drop(guard);
+    assert_eq!(polled.load(Ordering::SeqCst), 1);
+    drop(first);
+    assert!(lock.try_write().is_ok(), "nobody holds it");
 }

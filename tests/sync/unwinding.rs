@@ -1,10 +1,11 @@
 //! Waiters that unwind block their worker, so locks serve them first.
 
-use crate::common::{MOMENT, fails, one_worker, two_workers, waiting};
+use crate::common::{MOMENT, fails, one_worker, poll, two_workers, waiting};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
+use sward::block_on;
 use sward::runtime::Runtime;
 use sward::sync::{Mutex, Notify, RwLock, Semaphore};
 use sward::task::{JoinError, JoinHandle};
@@ -102,6 +103,74 @@ fn a_mutex_goes_to_an_unwinding_waiter() {
     let (_runtime, waits) = an_unwinding_waiter_goes_first(mutex, lock, lock, |_| drop(guard));
     waits.join().unwrap();
     assert_eq!(*mutex.lock().unwrap(), 2);
+}
+
+/// The future of a `block_on` in a destructor is served as a call is that blocks.
+#[test]
+fn a_future_that_blocks_an_unwinding_worker_goes_first() {
+    fn lock(mutex: &&'static Mutex<u32>) {
+        *block_on(mutex.lock_async()).unwrap() += 1;
+    }
+    let mutex: &'static Mutex<u32> = Box::leak(Box::new(Mutex::new(0)));
+    let guard = mutex.lock().unwrap();
+    let (_runtime, waits) = an_unwinding_waiter_goes_first(mutex, lock, lock, |_| drop(guard));
+    waits.join().unwrap();
+    assert_eq!(*mutex.lock().unwrap(), 2);
+
+    fn read(lock: &&'static RwLock<u32>) {
+        assert!(*block_on(lock.read_async()).unwrap() < 3);
+    }
+    fn write(lock: &&'static RwLock<u32>) {
+        *block_on(lock.write_async()).unwrap() += 1;
+    }
+    for (wait, in_destructor) in [(write as fn(&_), read as fn(&_)), (read, write), (write, write)] {
+        let lock: &'static RwLock<u32> = Box::leak(Box::new(RwLock::new(0)));
+        let guard = lock.write().unwrap();
+        let (_runtime, waits) = an_unwinding_waiter_goes_first(lock, wait, in_destructor, |_| drop(guard));
+        waits.join().unwrap();
+    }
+
+    fn acquire(semaphore: &Semaphore) {
+        drop(block_on(semaphore.acquire_many_async(2)).unwrap());
+    }
+    let release = |semaphore: &Semaphore| semaphore.add_permits(2);
+    let (_runtime, waits) = an_unwinding_waiter_goes_first(Semaphore::new(0), acquire, acquire, release);
+    waits.join().unwrap();
+}
+
+/// A future that owns the mutex since it blocked its worker, and is dropped, releases it.
+#[test]
+fn a_future_that_was_handed_the_mutex_releases_it_as_it_is_dropped() {
+    struct Polls(&'static Mutex<u32>, std::sync::mpsc::Sender<LockFuture>);
+    type LockFuture = std::pin::Pin<Box<dyn Future<Output = bool> + Send>>;
+    impl Drop for Polls {
+        fn drop(&mut self) {
+            let mutex = self.0;
+            let mut future: LockFuture = Box::pin(async { mutex.lock_async().await.is_ok() });
+            assert!(poll(future.as_mut(), &Arc::default()).is_pending());
+            self.1.send(future).unwrap();
+        }
+    }
+    let mutex: &'static Mutex<u32> = Box::leak(Box::new(Mutex::new(0)));
+    let runtime = one_worker();
+    for dropped in [true, false] {
+        let guard = mutex.lock().unwrap();
+        let (send, receive) = std::sync::mpsc::channel();
+        let unwinds = runtime.spawn(move || {
+            let _polls = Polls(mutex, send);
+            fails();
+        });
+        let future = receive.recv().unwrap();
+        assert!(unwinds.join().is_err());
+        drop(guard);
+        assert!(mutex.try_lock().is_err(), "it was handed to the future");
+        if dropped {
+            drop(future);
+        } else {
+            assert!(block_on(future));
+        }
+        assert!(mutex.try_lock().is_ok());
+    }
 }
 
 /// The mutex is free, and the waiter in flight is a coroutine that cannot run.
