@@ -64,7 +64,7 @@
 //! nothing possible for others. Two watchers do not serve one another.
 //!
 //! To list a node may thus wake others, and among them futures, whose wakers are a user's code. It runs
-//! without the lock, and in the commit of the one who lists. That one's node may be served, or its wait be
+//! without the lock, in the commit of the wait that lists the node. That node may be served, or its wait be
 //! ended, before the commit returns, as always. What the waker itself waits for has another ticket
 //! (`coroutine/thread.rs`).
 //!
@@ -576,7 +576,7 @@ impl<T> Chan<T> {
         true
     }
 
-    /// Wakes those who have news, without the lock.
+    /// Wakes the waiters that have news, without the lock.
     #[cold]
     fn tell(mut state: ListGuard<'_, State<T>>, news: impl FnOnce(&mut State<T>, &mut Batch)) {
         let mut batch = Batch::new();

@@ -448,7 +448,7 @@ mod tests {
     }
 
     #[test]
-    fn those_that_fit_are_woken_wherever_they_are() {
+    fn waiters_that_fit_are_woken_wherever_they_are() {
         four!(list, waiters, nodes);
         lose(&nodes[1]);
         let mut batch = Batch::new();

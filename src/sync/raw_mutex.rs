@@ -761,8 +761,8 @@ mod models {
         });
     }
 
-    /// A future that was polled where it blocks its thread is dropped: the mutex may have been handed off to it
-    /// by then, or not. Another waiter gets it.
+    /// A future that was polled where it blocks its thread is dropped: the mutex may have been handed off
+    /// to it by then, or not. Another waiter gets it.
     #[test]
     fn a_dropped_future_that_blocked_its_thread_leaves_no_trace() {
         loom::model(|| {
@@ -784,8 +784,8 @@ mod models {
         });
     }
 
-    /// A future in flight is polled again where it blocks its thread, and a coroutine waits that could not run
-    /// meanwhile: the future is handed the mutex.
+    /// A future in flight is polled again where it blocks its thread, and a coroutine waits that could not
+    /// run meanwhile: the future is handed the mutex.
     #[test]
     fn a_future_in_flight_that_blocks_its_thread_by_now_is_handed_the_mutex() {
         for starved in [false, true] {
