@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::io::{ErrorKind, Write};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use sward::fs::{self, File};
-use sward::sim::{Check, DiskSettings};
+use sward::sim::{Check, DiskSettings, Sim};
 
 #[test]
 fn files_belong_to_their_host() {
@@ -30,31 +30,40 @@ fn files_belong_to_their_host() {
 
 #[test]
 fn a_crash_keeps_what_was_synced_and_any_part_of_the_rest() {
-    let seen = Mutex::new(BTreeSet::new());
-    Check::new().runs(60).run(|sim| {
-        sim.host("db", || match fs::read("/log") {
+    const SYNCED: &[u8] = b"synced";
+    const REST: &[u8] = b", not synced";
+    let lengths = Arc::new(Mutex::new(BTreeSet::new()));
+    let run = |sim: &Sim| {
+        let lengths = Arc::clone(&lengths);
+        sim.host("db", move || match fs::read("/log") {
             Ok(bytes) => {
-                assert!(bytes.starts_with(b"synced"), "{bytes:?}");
-                fs::write("/found", bytes).expect("written");
+                assert!(bytes.starts_with(SYNCED), "{bytes:?}");
+                lengths.lock().expect("no panic").insert(bytes.len());
             }
             Err(error) => {
                 assert_eq!(error.kind(), ErrorKind::NotFound);
                 let mut file = File::create("/log").expect("made");
-                file.write_all(b"synced").expect("written");
+                file.write_all(SYNCED).expect("written");
                 file.sync_all().expect("synced");
                 File::open("/").expect("opened").sync_all().expect("synced");
-                file.write_all(b", not synced").expect("written");
+                file.write_all(REST).expect("written");
                 sward::sleep(Duration::from_secs(60));
             }
         });
-        sward::sleep(Duration::from_secs(1));
+        // A call may take half a second.
+        sward::sleep(Duration::from_secs(10));
         sim.restart("db");
-        sward::sleep(Duration::from_secs(1));
-        sim.host("reader", || {});
-        let seen = &seen;
-        seen.lock().expect("no panic").insert(sim.seed());
-    });
-    assert_eq!(seen.into_inner().expect("no panic").len(), 60);
+        sward::sleep(Duration::from_secs(10));
+        assert!(!sim.is_up("db"), "it has found the log");
+    };
+    // Whatever the environment says of runs.
+    for seed in 0..100 {
+        Check::new().runs(1).seed(seed).run(run);
+    }
+    let lengths = lengths.lock().expect("no panic");
+    let whole = SYNCED.len() + REST.len();
+    assert!(lengths.contains(&SYNCED.len()) && lengths.contains(&whole), "{lengths:?}");
+    assert!(lengths.iter().any(|len| (SYNCED.len() + 1..whole).contains(len)), "none is torn: {lengths:?}");
 }
 
 #[test]
