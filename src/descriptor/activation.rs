@@ -424,6 +424,8 @@ impl<B: Body> Drop for Activation<B> {
 #[cfg(all(test, not(loom), target_pointer_width = "64"))]
 mod tests {
     use super::*;
+    use std::mem::ManuallyDrop;
+    use std::os::fd::{FromRawFd, OwnedFd};
 
     /// A connection with a state of 8 bytes takes 256 bytes: this record, the readiness (56 bytes), the slot
     /// in the shard (16) and the allocator's own words.
@@ -440,5 +442,58 @@ mod tests {
             }
         }
         assert!(size_of::<Record<Small>>() <= 168, "{}", size_of::<Record<Small>>());
+    }
+
+    /// As a connection, with all that it has in user memory but its slot in the shard. The descriptor is a
+    /// stand-in, since there cannot be a million of them: nothing waits for it.
+    struct Connection {
+        source: ManuallyDrop<Source>,
+        _lent: Option<Box<u8>>,
+        _state: u64,
+    }
+
+    impl Body for Connection {
+        fn source(&self) -> Option<&Source> {
+            None
+        }
+        fn run(&mut self, _: &Active<'_>) -> Verdict {
+            Verdict::Close
+        }
+        fn leave(&mut self, _: &Host) {
+            // SAFETY: it was made once, and is taken once.
+            mem::forget(unsafe { ManuallyDrop::take(&mut self.source) }.into_fd());
+        }
+    }
+
+    fn resident() -> usize {
+        let status = std::fs::read_to_string("/proc/self/status").expect("on Linux");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a line");
+        line.trim_end_matches("kB").trim().parse::<usize>().expect("a number") * 1024
+    }
+
+    /// `cargo test --lib a_million_records -- --ignored --nocapture` prints the memory of each.
+    #[test]
+    #[ignore = "it takes 240 MB, and other tests must not run beside it"]
+    fn a_million_records_take_240_bytes_each() {
+        const WARM: usize = 1_000;
+        const RECORDS: usize = 1_000_000;
+        let runtime = crate::runtime::Builder::new().worker_threads(1).build().expect("a runtime");
+        let host = Host::new(runtime.shared(), std::panic::Location::caller(), Box::new(()));
+        let mut before = 0;
+        for number in 0..WARM + RECORDS {
+            if number == WARM {
+                before = resident();
+            }
+            // SAFETY: standard input is open, and `leave` forgets this owner of it.
+            let fd = unsafe { OwnedFd::from_raw_fd(0) };
+            let source = ManuallyDrop::new(Source::new(fd));
+            let body = Connection { source, _lent: None, _state: 0 };
+            adopt(&host, body, Some(Duration::from_secs(3600)), true, |_| ()).expect("adopted");
+        }
+        let each = (resident() - before) as f64 / RECORDS as f64;
+        println!("a record: {each:.1} bytes");
+        assert_eq!(host.open(), WARM + RECORDS);
+        assert!(each < 241.0, "{each}");
+        host.drain();
     }
 }
