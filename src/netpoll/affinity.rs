@@ -3,37 +3,50 @@
 //! The problem: events are cheapest where they are used. But a source that moved after each use elsewhere
 //! would go back and forth between workers that steal from one another, at two system calls a time.
 //!
-//! So a source moves after it was used elsewhere [`FIRST`] times in a row, and each move doubles this number,
-//! up to [`MOST`]. If a thief takes a share p of the uses of a source whose own worker takes the others, the
-//! source moves once in p^-FIRST uses at first, and practically never after some moves. If its own worker
-//! does not get to it at all, it moves after FIRST uses.
+//! So a source moves after it was used elsewhere in [`FIRST`] periods in a row, and each move doubles this
+//! number, up to [`MOST`]. A period is some ticks of the netpoller thread, about ten milliseconds: a worker that
+//! the system does not run for a moment keeps its sources, however many requests others serve for it
+//! meanwhile. If a thief takes a share p of the uses of a source whose own worker takes the others, the source
+//! moves once in p^-FIRST periods at first, and practically never after some moves. If its own worker does not
+//! get to it at all, it moves after FIRST periods.
 
 use std::sync::atomic::{AtomicU16, Ordering};
 
-/// How many uses in a row elsewhere come before the first move.
+/// In how many periods in a row it is used elsewhere before the first move.
 const FIRST: u16 = 4;
 /// The most.
 const MOST: u16 = 128;
-const MOVE_SHIFT: u32 = 8;
+/// Ticks in a period.
+const PERIOD: u64 = 8;
 
-/// Low byte: how often in a row the source was used elsewhere. High byte: how often it has moved, up to a
-/// limit. Only the one user of the source writes it; it is atomic since the source is shared.
+/// From the lowest bit: seven bits for the periods in a row in which the source was used elsewhere, six for the
+/// last of them, modulo 64, three for how often it has moved, up to a limit. Only the one user of the source
+/// writes it; it is atomic since the source is shared.
 #[derive(Debug, Default)]
 pub(super) struct Affinity(AtomicU16);
 
 impl Affinity {
-    /// Notes a use: on the worker of its shard, or elsewhere. Returns whether the source moves there.
-    pub(super) fn note(&self, at_home: bool) -> bool {
+    /// Notes a use on the worker of the source's shard.
+    pub(super) fn note_at_home(&self) {
         let word = self.0.load(Ordering::Relaxed);
-        let (moves, uses) = (word >> MOVE_SHIFT, word & ((1 << MOVE_SHIFT) - 1));
-        let uses = if at_home { 0 } else { uses + 1 };
-        let limit = (FIRST << moves).min(MOST);
-        let is_due = uses >= limit;
-        let (moves, uses) = if is_due { (moves + u16::from(limit < MOST), 0) } else { (moves, uses) };
-        let new = moves << MOVE_SHIFT | uses;
-        if new != word {
-            self.0.store(new, Ordering::Relaxed);
+        if word & 0x7f != 0 {
+            self.0.store(word & !0x7f, Ordering::Relaxed);
         }
+    }
+
+    /// Notes a use elsewhere, at that tick. Returns whether the source moves there.
+    pub(super) fn note_elsewhere(&self, tick: u64) -> bool {
+        let word = self.0.load(Ordering::Relaxed);
+        let (periods, last, moves) = (word & 0x7f, word >> 7 & 0x3f, word >> 13);
+        let now = (tick / PERIOD & 0x3f) as u16;
+        if periods > 0 && now == last {
+            return false;
+        }
+        let limit = (FIRST << moves).min(MOST);
+        let is_due = periods + 1 >= limit;
+        let (periods, moves) =
+            if is_due { (0, moves + u16::from(limit < MOST)) } else { (periods + 1, moves) };
+        self.0.store(periods | now << 7 | moves << 13, Ordering::Relaxed);
         is_due
     }
 }
@@ -43,22 +56,32 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_move_takes_twice_as_many_uses_elsewhere_up_to_a_limit() {
-        let affinity = Affinity::default();
+    fn each_move_takes_twice_as_many_periods_up_to_a_limit() {
+        let (affinity, mut period) = (Affinity::default(), 0);
         for expected in [4, 8, 16, 32, 64, 128, 128, 128] {
-            let uses = (1..).find(|_| affinity.note(false));
-            assert_eq!(uses, Some(expected));
+            let began = period;
+            loop {
+                period += 1;
+                let moves = affinity.note_elsewhere(period * PERIOD);
+                for later in 0..PERIOD {
+                    assert!(moves || !affinity.note_elsewhere(period * PERIOD + later), "it counted already");
+                }
+                if moves {
+                    break;
+                }
+            }
+            assert_eq!(period - began, expected);
         }
     }
 
     #[test]
     fn a_use_at_home_begins_the_count_anew() {
         let affinity = Affinity::default();
-        for _ in 0..10 {
-            for _ in 1..FIRST {
-                assert!(!affinity.note(false));
+        for round in 0..10 {
+            for period in 1..u64::from(FIRST) {
+                assert!(!affinity.note_elsewhere((10 * round + period) * PERIOD));
             }
-            assert!(!affinity.note(true));
+            affinity.note_at_home();
         }
     }
 }

@@ -222,18 +222,24 @@ impl Source {
         Ok(())
     }
 
-    /// Notes that the caller, who is the only reader of the source, has used it on the worker of that shard.
+    /// Notes that the caller, who is the only reader of the source, has used it on the worker of that shard, at
+    /// that tick of the netpoller thread.
     /// If the source is in another shard, and `affinity` says so, it moves to this one. Returns whether it
     /// has moved. Call this before the next wait.
     ///
     /// # Errors
     ///
     /// Neither shard watches the source any more. It is in none, and all its waiters are in the batch.
-    pub(crate) fn follow(&self, shard: &Arc<Shard>, batch: &mut Batch) -> io::Result<bool> {
+    pub(crate) fn follow(&self, shard: &Arc<Shard>, tick: u64, batch: &mut Batch) -> io::Result<bool> {
         let mut binding = self.binding.lock();
         match &*binding {
-            Some((from, _)) if self.affinity.note(Arc::ptr_eq(from, shard)) => {}
-            _ => return Ok(false),
+            None => return Ok(false),
+            Some((from, _)) if Arc::ptr_eq(from, shard) => {
+                self.affinity.note_at_home();
+                return Ok(false);
+            }
+            Some(_) if self.affinity.note_elsewhere(tick) => {}
+            Some(_) => return Ok(false),
         }
         fork::check();
         self.change_shard(&mut binding, shard, batch)
@@ -269,7 +275,7 @@ impl Source {
 
     /// The same for a use on the worker of its shard.
     pub(crate) fn stay(&self) {
-        let _ = self.affinity.note(true);
+        self.affinity.note_at_home();
     }
 
     /// Whether it is in no shard.

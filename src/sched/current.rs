@@ -13,6 +13,7 @@ use crate::netpoll::Source;
 use crate::ring::Ring;
 use std::io;
 use std::ptr::NonNull;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
@@ -80,7 +81,11 @@ pub(crate) fn current_runtime() -> Option<Arc<Shared>> {
 /// `Source::follow`.
 pub(crate) fn follow_to_shard(source: &Source) -> io::Result<bool> {
     let mut batch = Batch::new();
-    let moved = with(|worker| source.follow(worker.shard(), &mut batch)).unwrap_or(Ok(false));
+    let follow = |worker: &Worker| {
+        let tick = worker.shared().ticks.load(Ordering::Relaxed);
+        source.follow(worker.shard(), tick, &mut batch)
+    };
+    let moved = with(follow).unwrap_or(Ok(false));
     batch.wake();
     moved
 }
