@@ -222,10 +222,9 @@ impl Source {
         Ok(())
     }
 
-    /// Notes that the caller, who is the only reader of the source, has used it on the worker of that shard, at
-    /// that tick of the netpoller thread.
-    /// If the source is in another shard, and `affinity` says so, it moves to this one. Returns whether it
-    /// has moved. Call this before the next wait.
+    /// Notes that the caller, who is the only reader of the source, has used it on the worker of that shard,
+    /// at that tick of the netpoller thread. If the source is in another shard, and `affinity` says so, it
+    /// moves to this one. Returns whether it has moved. Call this before the next wait.
     ///
     /// # Errors
     ///
