@@ -209,7 +209,9 @@ impl Monitor {
             remote.stalls.fetch_add(1, Ordering::Relaxed);
         }
         seen.long = long;
-        if long || !lasted.is_zero() && (!remote.assigned.is_empty() || remote.has_stealable()) {
+        // With mobile homes items that wait wake a worker at each tick as it is.
+        let stealable = || !self.shared.has_mobile_homes() && remote.has_stealable();
+        if long || !lasted.is_zero() && (!remote.assigned.is_empty() || stealable()) {
             self.share_work_of(remote);
         }
         if self.shared.has_mobile_homes() && !lasted.is_zero() {

@@ -339,7 +339,8 @@ fn captured_output_does_not_part_a_panic_from_its_coroutine() {
     let (shown, said) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(shown.contains("the reason") && shown.contains("1 failed"), "{shown}");
     assert!(!shown.contains("sward: coroutine"), "{shown}");
-    assert!(!said.contains("sward:") && !said.contains("the reason"), "{said}");
+    // Not any line of ours: a busy machine is reported, too.
+    assert!(!said.contains("sward: coroutine") && !said.contains("the reason"), "{said}");
 }
 
 #[test]
@@ -352,7 +353,7 @@ fn a_silent_panic_hook_silences_all() {
         return;
     };
     let said = stderr_of(child);
-    assert!(!said.contains("sward:") && !said.contains("the reason"), "{said}");
+    assert!(!said.contains("sward: coroutine") && !said.contains("the reason"), "{said}");
 }
 
 #[test]
