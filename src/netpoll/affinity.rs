@@ -37,8 +37,8 @@ impl Affinity {
     /// Notes a use elsewhere, at that tick. Returns whether the source moves there.
     pub(super) fn note_elsewhere(&self, tick: u64) -> bool {
         let word = self.0.load(Ordering::Relaxed);
-        let (periods, last, moves) = (word & 0x7f, word >> 7 & 0x3f, word >> 13);
-        let now = (tick / PERIOD & 0x3f) as u16;
+        let (periods, last, moves) = (word & 0x7f, (word >> 7) & 0x3f, word >> 13);
+        let now = ((tick / PERIOD) & 0x3f) as u16;
         if periods > 0 && now == last {
             return false;
         }
@@ -46,7 +46,7 @@ impl Affinity {
         let is_due = periods + 1 >= limit;
         let (periods, moves) =
             if is_due { (0, moves + u16::from(limit < MOST)) } else { (periods + 1, moves) };
-        self.0.store(periods | now << 7 | moves << 13, Ordering::Relaxed);
+        self.0.store(periods | (now << 7) | (moves << 13), Ordering::Relaxed);
         is_due
     }
 }
