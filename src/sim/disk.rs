@@ -268,7 +268,7 @@ mod tests {
         assert!(seen.contains(&b"old"[..]), "none");
         assert!(seen.contains(&b"old123456789"[..]), "all");
         assert!(seen.contains(&b"old123456"[..]), "the first");
-        assert!(seen.contains(&b"old\0\0\0\0\0\0789"[..]), "the second alone");
+        assert!(seen.contains(&b"old\0\0\0\0\0\x00789"[..]), "the second alone");
         assert!(seen.contains(&b"old123"[..]), "torn");
     }
 
