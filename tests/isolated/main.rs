@@ -10,6 +10,7 @@ mod programs;
 
 mod accept;
 mod blocking;
+mod debuggers;
 mod default_runtime;
 mod environment;
 mod fork;
