@@ -12,8 +12,6 @@ export RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address CARGO_TARGET_DIR="${CARGO
 export SWARD_CHECK=0
 # The crate's own handler reports overflows of stacks.
 export ASAN_OPTIONS=handle_segv=0
-# Its stalls are no news.
-export SWARD_STALL_REPORTS=0
 cargo=(cargo test --target "$target")
 skips=()
 leave_out() { # test, reason
@@ -33,13 +31,15 @@ leave_out valgrind_is_refused "valgrind does not run this program"
 
 within 1200 "${cargo[@]}" --test isolated sanitizers
 [ "${1:-}" = quick ] && exit
-within 1800 "${cargo[@]}" --test task --test sync --test channel --test cancel --test net --test io --test observe \
-    --test process --test stacks --test isolated --lib -- "${skips[@]}"
+# Stalls are no news here, and tests of reports are further down.
+SWARD_STALL_REPORTS=0 within 1800 "${cargo[@]}" --test task --test sync --test channel --test cancel --test net --test io \
+    -- "${skips[@]}"
+within 1800 "${cargo[@]}" --test observe --test process --test stacks --test isolated --lib -- "${skips[@]}"
 
 # Files by rings of io_uring, whose calls are cancelled at any time.
-SWARD_IO_URING=1 within 900 "${cargo[@]}" --test io -- fs_ring
+SWARD_STALL_REPORTS=0 SWARD_IO_URING=1 within 900 "${cargo[@]}" --test io -- fs_ring
 
 # With mobile homes. Leaks are looked for above. `detect_stack_use_after_return`: src/storage/probe.rs has the reason.
-export SWARD_HOMES=auto ASAN_OPTIONS=handle_segv=0:detect_stack_use_after_return=0:detect_leaks=0
+export SWARD_STALL_REPORTS=0 SWARD_HOMES=auto ASAN_OPTIONS=handle_segv=0:detect_stack_use_after_return=0:detect_leaks=0
 within 900 "${cargo[@]}" --test homes --test task --test cancel --test channel --test sync -- "${skips[@]}"
 within 900 "${cargo[@]}" --lib -- storage:: sched:: "${skips[@]}"

@@ -17,8 +17,6 @@ fi
 export RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=thread CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target}/tsan"
 # Checked waits read the words of other stacks (src/sched/checks.rs).
 export SWARD_CHECK=0
-# Its stalls are no news.
-export SWARD_STALL_REPORTS=0
 cargo=(cargo test -Zbuild-std --target "$target")
 skips=()
 leave_out() { # test, reason
@@ -39,6 +37,7 @@ export TSAN_OPTIONS=die_after_fork=0
 
 within 900 "${cargo[@]}" --test isolated sanitizers
 [ "${1:-}" = quick ] && exit
-within 1800 "${cargo[@]}" --test task --test sync --test channel --test cancel --test net --test io -- "${skips[@]}"
+# Stalls are no news here, and tests of reports are further down.
+SWARD_STALL_REPORTS=0 within 1800 "${cargo[@]}" --test task --test sync --test channel --test cancel --test net --test io -- "${skips[@]}"
 within 1800 "${cargo[@]}" --lib -- "${skips[@]}"
 within 1800 "${cargo[@]}" --test isolated --test observe --test process --test stacks -- "${skips[@]}"
