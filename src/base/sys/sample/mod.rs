@@ -1,8 +1,8 @@
 //! The stack of another thread of the process, as addresses, while that thread computes or is blocked.
 //!
 //! - `linux_gnu`: a signal to the thread, whose handler walks the stack.
-//! - `none`: systems where such a handler would not be safe, or is not written. And ThreadSanitizer, which calls
-//!   handlers later, and loses count of its frames where a handler is left by a jump.
+//! - `none`: systems where such a handler would not be safe, or is not written. And ThreadSanitizer, which
+//!   calls handlers later, and loses count of its frames where a handler is left by a jump.
 
 #[cfg(all(
     target_os = "linux",
