@@ -267,14 +267,13 @@ mod address {
             with_workers(2, || {
                 let (sender, receiver) = sward::channel::bounded(0);
                 sward::spawn(move || {
-                    let memory = black_box(vec![1_u8; 54_321]);
+                    let _memory = black_box(vec![1_u8; 54_321]);
                     sender.send(()).expect("open");
                     sward::task::mask(|| {
                         loop {
                             sward::task::park();
                         }
                     });
-                    drop(memory);
                 });
                 receiver.recv().expect("open");
                 // On a plain thread: LeakSanitizer does not look at the frames of a worker whose coroutine

@@ -42,30 +42,20 @@ impl Used {
     }
 }
 
-/// The stack of a worker, announced.
-struct OfWorker(Cell<Option<Used>>);
-
-impl Drop for OfWorker {
-    fn drop(&mut self) {
-        if let Some(known) = self.0.take() {
-            known.ended();
-        }
-    }
-}
-
 thread_locals! {
-    static WORKER: OfWorker = OfWorker(Cell::new(None));
+    static ANNOUNCED: Cell<bool> = Cell::new(false);
 
-    /// Announces the stack of the calling thread, with these bounds, until the thread's end. AddressSanitizer
-    /// takes the stack of the coroutine for the thread's while that runs, and looks at no other.
+    /// Announces the stack of the calling thread, with these bounds. AddressSanitizer takes the stack of the
+    /// coroutine for the thread's while that runs, and looks at no other.
+    ///
+    /// It is not taken back at the thread's end: `exit` runs destructors of thread-locals as well, and leaks
+    /// are looked for after that. A stack that is not mapped any more is passed over.
     #[cfg_attr(sward_sanitizer = "leak", allow(dead_code, reason = "it looks at the thread's as well"))]
-    pub(super) fn announce_worker(low: *const c_void, bytes: usize) = |worker| {
-        let known = worker.0.take();
-        worker.0.set(Some(match known {
-            Some(known) => known,
+    pub(super) fn announce_worker(low: *const c_void, bytes: usize) = |announced| {
+        if !announced.replace(true) {
             // SAFETY: the thread's own stack.
-            None => unsafe { Used::announce(low, bytes) },
-        }));
+            let _ = unsafe { Used::announce(low, bytes) };
+        }
     }, destroyed: ();
 }
 
