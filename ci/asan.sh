@@ -11,7 +11,7 @@ export RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address CARGO_TARGET_DIR="${CARGO
 # Checked waits read all words of a stack (src/sched/checks.rs), also those that are between variables.
 export SWARD_CHECK=0
 # The crate's own handler reports overflows of stacks.
-export ASAN_OPTIONS=handle_segv=0
+export ASAN_OPTIONS=handle_segv=0 LSAN_OPTIONS=suppressions=$PWD/ci/leaks.txt
 cargo=(cargo test --target "$target")
 skips=()
 leave_out() { # test, reason
