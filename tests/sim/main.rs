@@ -1,7 +1,8 @@
 //! `sward::sim`: programs with planted bugs, each found and replayed; programs without, in which nothing is
 //! found.
 
-#![cfg(target_os = "linux")]
+// Simulations need the seam of system calls, which the epoll back-end has.
+#![cfg(sward_sim)]
 
 #[path = "../checked/mod.rs"]
 mod checked;
