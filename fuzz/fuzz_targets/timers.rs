@@ -18,7 +18,7 @@ fuzz_target!(|data: &[u8]| {
     let start = Instant::now();
     let at = |n: u8| start + Duration::from_millis(u64::from(n));
     let mut timers = Timers::new();
-    // Deadline, number, key; those that have ended too, whose keys must find nothing.
+    // Deadline, number, key, whether it is live. Ended timers stay: their keys must find nothing.
     let mut model: Vec<(Instant, usize, base::slab::Key, bool)> = Vec::new();
     for (number, step) in data.chunks_exact(2).enumerate() {
         let live = |model: &Vec<(Instant, usize, base::slab::Key, bool)>| {

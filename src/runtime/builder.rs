@@ -372,13 +372,7 @@ impl Builder {
     ///
     /// Nothing is left behind after an error.
     pub fn build(self) -> io::Result<Runtime> {
-        fork::watch();
-        fork::check();
-        stack::check_environment()?;
-        overflow::install()?;
-        overflow::set_describe(describe_current);
-        panic_hook::install();
-        let defaults = Defaults::get()?;
+        let defaults = prepare_process()?;
         let config = Config {
             workers: self.workers.map_or(Ok(defaults.workers), check_workers)?,
             stack_size: defaults.stack_size.with(StackOverride::new(self.stack_size, self.guard_size)?),
@@ -427,7 +421,18 @@ impl Builder {
     }
 }
 
-pub(super) fn describe_current(message: &mut overflow::Message) {
+/// What the process needs before it has a runtime, and the settings of the environment.
+pub(super) fn prepare_process() -> io::Result<&'static Defaults> {
+    fork::watch();
+    fork::check();
+    stack::check_environment()?;
+    overflow::install()?;
+    overflow::set_describe(describe_current);
+    panic_hook::install();
+    Defaults::get()
+}
+
+fn describe_current(message: &mut overflow::Message) {
     let Some(header) = sched::current_coroutine() else { return };
     // SAFETY: the coroutine that runs on this thread is alive.
     let header = unsafe { header.as_ref() };

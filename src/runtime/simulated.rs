@@ -1,13 +1,10 @@
 //! The runtime of a simulation: one worker, on the calling thread, and no other threads.
 
-use super::builder::describe_current;
-use super::environment::Defaults;
-use super::panic_hook;
+use super::builder::prepare_process;
 use super::shutdown::wait_for_end;
 use crate::base::fork;
 use crate::coroutine::{Id, JoinError, Site};
 use crate::sched::{self, Config, Phase, Shared, Simulation, Spawn};
-use crate::stack::{self, overflow};
 use std::cell::Cell;
 use std::io;
 use std::rc::Rc;
@@ -22,13 +19,7 @@ pub(crate) struct SimulatedRuntime {
 impl SimulatedRuntime {
     /// Makes it. Nothing runs yet.
     pub(crate) fn new() -> io::Result<SimulatedRuntime> {
-        fork::watch();
-        fork::check();
-        stack::check_environment()?;
-        overflow::install()?;
-        overflow::set_describe(describe_current);
-        panic_hook::install();
-        let defaults = Defaults::get()?;
+        let defaults = prepare_process()?;
         let config = Config {
             workers: 1,
             stack_size: defaults.stack_size,
