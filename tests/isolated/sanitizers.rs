@@ -58,53 +58,62 @@ mod thread {
 
     const OPTIONS: &[(&str, &str)] = &[("TSAN_OPTIONS", "exitcode=66")];
 
-    /// Two coroutines on two workers write to one variable, and nothing orders them.
+    /// Starts two coroutines, each on a worker of its own, and lets both write to one variable after so many turns
+    /// each, when nothing orders them. Coroutines that have started stay on their worker, so they meet before
+    /// their first turn ends: whoever starts first keeps its worker until the other has been stolen.
+    ///
+    /// They write more than once: ThreadSanitizer looks at its record of the variable and then changes it, so it
+    /// does not see two writes that come in the same instant.
+    fn race(turns: u32) {
+        static SHARED: Unprotected = Unprotected::new();
+        static STARTED: AtomicUsize = AtomicUsize::new(0);
+        static READY: AtomicUsize = AtomicUsize::new(0);
+        let racer = move || {
+            meet(2, &STARTED);
+            for _ in 0..turns {
+                sward::task::yield_now();
+            }
+            meet(2, &READY);
+            for pause in 0..1_000 {
+                SHARED.add(1);
+                (0..pause).for_each(|_| std::hint::spin_loop());
+            }
+        };
+        let both = [sward::spawn(racer), sward::spawn(racer)];
+        for one in both {
+            one.join().expect("no panic");
+        }
+    }
+
+    fn assert_race_found(test: &str) {
+        let (said, content) = verdict(test, OPTIONS);
+        assert!(!content && said.contains("ThreadSanitizer: data race"), "{said}");
+        assert!(said.contains("thread::race::"), "the stack has the racer: {said}");
+        assert!(said.contains("'coroutine "), "reports name coroutines: {said}");
+    }
+
     #[test]
     fn a_race_between_two_coroutines_is_found() {
         if is_child() {
-            static SHARED: Unprotected = Unprotected::new();
-            static MET: AtomicUsize = AtomicUsize::new(0);
-            with_workers(2, || {
-                let racer = || {
-                    meet(2, &MET);
-                    SHARED.add(1);
-                };
-                let both = [sward::spawn(racer), sward::spawn(racer)];
-                both.map(|one| one.join().expect("no panic"));
-            });
+            with_workers(2, || race(0));
             return;
         }
-        let (said, content) = verdict(this_test!(), OPTIONS);
-        assert!(!content && said.contains("ThreadSanitizer: data race"), "{said}");
-        assert!(said.contains("a_race_between_two_coroutines_is_found"), "the stack has the racer: {said}");
-        assert!(said.contains("'coroutine "), "reports name coroutines: {said}");
+        assert_race_found(this_test!());
     }
 
     /// The same after many turns of both, on stacks that others have used before.
     #[test]
     fn a_race_is_found_after_many_switches() {
         if is_child() {
-            static SHARED: Unprotected = Unprotected::new();
-            static MET: AtomicUsize = AtomicUsize::new(0);
             with_workers(2, || {
                 for _ in 0..200 {
                     sward::spawn(sward::task::yield_now).join().expect("no panic");
                 }
-                let racer = || {
-                    for _ in 0..1_000 {
-                        sward::task::yield_now();
-                    }
-                    meet(2, &MET);
-                    SHARED.add(1);
-                };
-                let both = [sward::spawn(racer), sward::spawn(racer)];
-                both.map(|one| one.join().expect("no panic"));
+                race(1_000);
             });
             return;
         }
-        let (said, content) = verdict(this_test!(), OPTIONS);
-        assert!(!content && said.contains("ThreadSanitizer: data race"), "{said}");
-        assert!(said.contains("a_race_is_found_after_many_switches"), "the stack has the racer: {said}");
+        assert_race_found(this_test!());
     }
 
     /// A value that each primitive passes on, or protects, is no race.
@@ -209,7 +218,7 @@ mod thread {
             .join()
             .expect("no panic");
         }
-        sward::blocking(|| shared.get());
+        sward::blocking(|| shared.get()).expect("no panic");
     }
 }
 

@@ -60,7 +60,7 @@ impl Probe {
     }
 
     /// The kernel's number of the thread.
-    #[cfg_attr(not(target_env = "gnu"), allow(dead_code))]
+    #[cfg_attr(any(not(target_env = "gnu"), sward_sanitizer), allow(dead_code))]
     pub(crate) fn number(self) -> libc::pid_t {
         self.0
     }
