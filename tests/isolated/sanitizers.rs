@@ -74,9 +74,9 @@ mod thread {
                 sward::task::yield_now();
             }
             meet(2, &READY);
-            for pause in 0..1_000 {
+            for pause in 0..100 {
                 SHARED.add(1);
-                (0..pause).for_each(|_| std::hint::spin_loop());
+                (0..10 * pause).for_each(|_| std::hint::spin_loop());
             }
         };
         let both = [sward::spawn(racer), sward::spawn(racer)];
