@@ -58,12 +58,12 @@ mod thread {
 
     const OPTIONS: &[(&str, &str)] = &[("TSAN_OPTIONS", "exitcode=66")];
 
-    /// Starts two coroutines, each on a worker of its own, and lets both write to one variable after so many turns
-    /// each, when nothing orders them. Coroutines that have started stay on their worker, so they meet before
-    /// their first turn ends: whoever starts first keeps its worker until the other has been stolen.
+    /// Starts two coroutines, each on a worker of its own, and lets both write to one variable after so many
+    /// turns each, when nothing orders them. Coroutines that have started stay on their worker, so they meet
+    /// before their first turn ends: the first one keeps its worker until the other has been stolen.
     ///
-    /// They write more than once: ThreadSanitizer looks at its record of the variable and then changes it, so it
-    /// does not see two writes that come in the same instant.
+    /// They write more than once: ThreadSanitizer looks at its record of the variable and then changes it, so
+    /// it does not see two writes that come in the same instant.
     fn race(turns: u32) {
         static SHARED: Unprotected = Unprotected::new();
         static STARTED: AtomicUsize = AtomicUsize::new(0);
