@@ -27,6 +27,7 @@ impl SimulatedRuntime {
             migrate: false,
             stall: Duration::from_secs(1),
             io_uring: crate::sched::RingUse::Nothing,
+            // The one whose calls a world answers.
             netpoll: crate::netpoll::BACKENDS[0],
             checks: defaults.checks,
             homes: 0,

@@ -40,13 +40,10 @@ pub(crate) enum Poller {
 const _: () = assert!(!epoll::Poller::ONE_SHOT && epoll::Poller::REPORTS_PRIORITY);
 const _: () = assert!(io_uring::Poller::ONE_SHOT && !io_uring::Poller::REPORTS_PRIORITY);
 
-/// With the feature `sim` a world may answer the calls of epoll, and none answers a ring's.
-const MAY_BE_SIMULATED: bool = cfg!(sward_sim);
-
-/// A poller of that kind. If the system refuses a ring, for whatever reason, it is epoll.
+/// A poller of that kind. If the system refuses a ring, for whatever reason, it is epoll. A simulated runtime
+/// asks for epoll, since a world answers the calls of epoll, and none answers a ring's.
 pub(crate) fn new_poller(wanted: Backend) -> io::Result<Poller> {
     if wanted == Backend::IoUring
-        && !MAY_BE_SIMULATED
         && let Ok(ring) = io_uring::Poller::new()
     {
         ONE_SHOT.store(true, Ordering::Relaxed);
@@ -112,5 +109,18 @@ impl Poller {
             Poller::Epoll(poller) => poller.wake(),
             Poller::Ring(poller) => poller.wake(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Also in builds whose system calls a simulation may answer, as all tests are.
+    #[test]
+    fn a_ring_is_used_if_it_is_asked_for_and_there_is_one() {
+        let is_ring = matches!(new_poller(Backend::IoUring), Ok(Poller::Ring(_)));
+        assert_eq!(is_ring, io_uring::Poller::new().is_ok());
+        assert!(matches!(new_poller(Backend::Epoll), Ok(Poller::Epoll(_))));
     }
 }
