@@ -15,7 +15,8 @@
 //! again, while its owner runs: no waiter of the record is listed, so an event that either shard's poll sets
 //! meanwhile is found by `park` (`netpoll/source.rs`, `follow`). `netpoll/affinity.rs` keeps it from going
 //! back and forth. A coroutine that has used up its budget, because its client sends without pause, passes
-//! the record on to a new one: so a busy record may leave its worker, too.
+//! the record on to a new one: so a busy record may leave its worker, too. After [`RUNS`] runs it does so in
+//! any case, since a handler that waits in between begins a new budget each time.
 //!
 //! *When a handler has not consumed the readiness*, its record cannot wait for an edge: there may be none.
 //! The owner then asks the kernel with `poll(2)`. If the source is ready the handler runs again, in the same
@@ -36,6 +37,9 @@ use std::mem;
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// How many runs in a row one coroutine makes.
+const RUNS: u32 = 64;
 
 /// What a handler wants when it returns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -279,7 +283,7 @@ impl<B: Body> Activation<B> {
             return;
         }
         // Whether the last run, though there was something to read, has not tried to.
-        let mut fruitless = false;
+        let (mut fruitless, mut runs) = (false, 0);
         loop {
             // SAFETY: the last ticket was used up.
             let ticket = unsafe { self.begin() };
@@ -319,7 +323,8 @@ impl<B: Body> Activation<B> {
                     }
                 }
             }
-            if budget_is_used_up() {
+            runs += 1;
+            if runs == RUNS || budget_is_used_up() {
                 return launch(self, Some(why));
             }
         }

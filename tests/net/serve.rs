@@ -1085,6 +1085,36 @@ fn a_connection_that_sends_without_pause_stays_in_no_coroutine() {
     });
 }
 
+/// A handler that waits, for a database say, begins a new budget with each turn.
+#[test]
+fn a_connection_that_sends_without_pause_stays_in_no_coroutine_that_waits() {
+    const LINES: usize = 500;
+    in_runtime(|| {
+        let ids = Arc::new(Mutex::new(std::collections::HashSet::new()));
+        let seen = ids.clone();
+        let server = Server::start(ServeOptions::new(), move |conn: &mut Conn| {
+            let Some(end) = conn.buffer().iter().position(|byte| *byte == b'\n') else {
+                return conn.fill().map(|_| Next::Idle);
+            };
+            seen.lock().expect("no panic").insert(sward::task::current().id());
+            sward::yield_now();
+            let line = conn.buffer()[..=end].to_vec();
+            conn.consume(end + 1);
+            conn.write_all(&line)?;
+            Ok(Next::Idle)
+        });
+        let mut client = server.connect();
+        let sent = "x\n".repeat(LINES);
+        client.write_all(sent.as_bytes()).expect("written");
+        let mut got = vec![0; sent.len()];
+        client.read_exact(&mut got).expect("read");
+        assert!(got == sent.as_bytes());
+        let coroutines = ids.lock().expect("no panic").len();
+        assert!(coroutines >= LINES / 64, "{coroutines}");
+        server.end();
+    });
+}
+
 #[test]
 fn unix_connections_are_served() {
     in_runtime(|| {
