@@ -707,6 +707,19 @@ fn only_the_waist_suspends() {
     only_in(".suspend(", &["coroutine/switch.rs", "coroutine/header.rs", "sched/wait.rs"]);
 }
 
+/// So a test can have the start of each of the crate's threads fail.
+#[test]
+fn one_file_starts_threads() {
+    const ALLOWED: [&str; 2] = ["base/new_thread.rs", "sim/runner.rs"];
+    for (path, text) in sources() {
+        let is_test = path.components().any(|part| part.as_os_str() == "tests");
+        if !is_test && !ALLOWED.iter().any(|allowed| path == Path::new(allowed)) {
+            let starts = without_tests(&code(&text)).contains("thread::Builder::new");
+            assert!(!starts, "{} starts a thread: use base::new_thread", path.display());
+        }
+    }
+}
+
 /// So each one is behind an accessor that is never inlined.
 #[test]
 fn thread_locals_are_declared_by_the_macro() {

@@ -8,6 +8,7 @@
 //! - [`clock`]: the clock of deadlines and timers.
 //! - [`counted_threads`]: how many threads of the process are this crate's.
 //! - [`fork`]: what a forked child may use of its parent's runtimes.
+//! - [`new_thread`]: how the crate starts a thread of its own.
 //! - [`histogram`]: how often times of which length occurred.
 //! - [`list`]: the intrusive queue that links runnable coroutines without an allocation.
 //! - [`sync`]: atomics, which are loom's in models.
@@ -31,6 +32,7 @@ pub(crate) mod list;
 pub(crate) mod list_lock;
 pub(crate) mod local;
 pub(crate) mod lock;
+pub(crate) mod new_thread;
 pub(crate) mod recycle;
 pub(crate) mod slab;
 pub(crate) mod spin_lock;

@@ -21,6 +21,7 @@ use crate::base::counted_threads::CountedThread;
 use crate::base::fork;
 use crate::base::large_box::{LargeBox, is_large, large_box};
 use crate::base::lock::{Mutex, Rank, assert_none_held};
+use crate::base::new_thread::new_thread;
 use crate::coroutine::{Event, Facts, Holder, Site, Subject, WaitReason, Why};
 use crate::sched::{
     Cancel, Woken, consume_budget, may_switch, note_call_began, note_call_ended, set, this_holder,
@@ -401,7 +402,7 @@ fn submit(job: Job, call: Call) -> io::Result<u64> {
     if pool.idle <= pool.queue.len() && pool.threads < pool.limit {
         // Under the lock, so that each counted thread exists: a job that is queued for a thread that
         // could not be created would wait for ever.
-        match thread::Builder::new().name("sward-blocking".into()).spawn(work) {
+        match new_thread("sward-blocking").and_then(|thread| thread.spawn(work)) {
             Ok(_) => pool.threads += 1,
             Err(error) if pool.threads == 0 => {
                 drop(pool);

@@ -8,6 +8,7 @@ use super::stacks::Stacks;
 use super::subject::{Party, Subject};
 use crate::base::counted_threads::CountedThread;
 use crate::base::fork::{self, PerProcess};
+use crate::base::new_thread::new_thread;
 use crate::blocking::{running_calls, usage};
 use crate::coroutine::{Event, Holder, SubjectRef, WaitReason, last_lost_panic, lost_panics};
 use crate::descriptor::{Dormancy, dormancy};
@@ -77,13 +78,12 @@ pub(super) fn outside_of_workers_for<T: Send + 'static>(
     }
     let place = Arc::new((Event::new(), Mutex::new(None)));
     let its = Arc::clone(&place);
-    let thread = std::thread::Builder::new().name("sward-dump".to_owned());
-    let started = thread.spawn(move || {
+    let collect = move || {
         let _own = CountedThread::begin();
         *its.1.lock().unwrap_or_else(PoisonError::into_inner) = Some(f());
         sched::set_for_good(&its.0);
-    });
-    if let Err(error) = started {
+    };
+    if let Err(error) = new_thread("sward-dump").and_then(|thread| thread.spawn(collect)) {
         panic!("sward: no thread for a dump: {error}");
     }
     while !place.0.is_set() {

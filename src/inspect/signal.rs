@@ -14,6 +14,7 @@ use super::dump::Dump;
 use super::recorder::write_past;
 use crate::base::counted_threads::CountedThread;
 use crate::base::fork::PerProcess;
+use crate::base::new_thread::new_thread;
 use crate::base::sys::{check, report};
 use libc::c_int;
 use std::ffi::c_void;
@@ -113,7 +114,7 @@ fn own_pid() -> libc::pid_t {
 /// Starts the thread.
 fn start(file: Option<&'static Path>) -> io::Result<()> {
     let (write, read) = UnixStream::pair()?;
-    std::thread::Builder::new().name("sward-dump".to_owned()).spawn(move || {
+    new_thread("sward-dump")?.spawn(move || {
         let _own = CountedThread::begin();
         dump_for_each(read, file);
     })?;

@@ -10,13 +10,13 @@ use super::stacks::Stacks;
 use super::symbols;
 use super::text::Frames;
 use crate::base::counted_threads::CountedThread;
+use crate::base::new_thread::new_thread;
 use crate::base::sys::report;
 use crate::coroutine::{Id, Label, WaitReason};
 use crate::sched::{self, Shared};
 use std::fmt;
 use std::panic::Location;
 use std::sync::Arc;
-use std::thread;
 use std::time::Duration;
 
 /// The stack of the thread. Finding the names of functions takes some of it.
@@ -170,7 +170,6 @@ pub(crate) fn report_stall(shared: &Arc<Shared>, mut stall: Stall, turn: u64, on
         report(format_args!("sward: {stall}"));
     }
     let shared = Arc::clone(shared);
-    let thread = thread::Builder::new().name("sward-report".to_owned()).stack_size(STACK);
     let body = move || {
         // Code of the program may wake anybody, so it does not run on a counted thread.
         let counted = CountedThread::begin();
@@ -196,5 +195,5 @@ pub(crate) fn report_stall(shared: &Arc<Shared>, mut stall: Stall, turn: u64, on
         write_past("the stall");
     };
     // Without the thread there is the first line of the report.
-    let _ = thread.spawn(body);
+    let _ = new_thread("sward-report").and_then(|thread| thread.stack_size(STACK).spawn(body));
 }

@@ -20,6 +20,7 @@ use super::global::{self, Found};
 use super::recorder::write_past;
 use crate::base::counted_threads::CountedThread;
 use crate::base::fork::PerProcess;
+use crate::base::new_thread::new_thread;
 use crate::base::sys::report;
 use crate::sched;
 use std::collections::HashSet;
@@ -116,9 +117,10 @@ fn wake() {
     if *runs {
         watch.hinted.notify_one();
     } else {
-        let thread = thread::Builder::new().name("sward-watch".to_owned()).stack_size(STACK);
+        let started =
+            new_thread("sward-watch").and_then(|thread| thread.stack_size(STACK).spawn(self::watch));
         // Without the thread the program runs as well, and the next hint tries again.
-        *runs = thread.spawn(self::watch).is_ok();
+        *runs = started.is_ok();
         if !*runs {
             sched::take_hints();
         }

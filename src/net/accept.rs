@@ -12,7 +12,7 @@ use crate::coroutine::WaitReason;
 use crate::descriptor::{Attempt, PerformError};
 use crate::netpoll::Direction;
 use crate::sched::{consume_budget, refusal, sleep_until};
-use std::io;
+use std::io::{self, ErrorKind};
 use std::os::fd::{OwnedFd, RawFd};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -38,9 +38,15 @@ impl Socket {
         let (mut delay, longest) = BACKOFF;
         let mut skipped = 0;
         loop {
-            let error = match self.file.perform(Direction::Read, WaitReason::Accept, attempt)? {
-                Ok(connection) => return Ok(connection),
-                Err(error) => error,
+            let error = match self.file.perform(Direction::Read, WaitReason::Accept, attempt) {
+                Ok(Ok(connection)) => return Ok(connection),
+                Ok(Err(error)) => error,
+                // The wait has failed, and an errno says that the system refused it: there is no memory, or
+                // too many files are watched. That may pass, too.
+                Err(error) if error.raw_os_error().is_some() && error.kind() != ErrorKind::WouldBlock => {
+                    error
+                }
+                Err(error) => return Err(error),
             };
             // After a `close`, the kernel's error would mislead.
             self.file.check_open()?;
@@ -95,7 +101,7 @@ fn attempt(listener: RawFd) -> io::Result<Attempt<io::Result<(OwnedFd, RawAddr)>
     // SAFETY: `written_by` passes room for an address.
     let accepted = written_by(|address, len| unsafe { sys::accept(listener, address, len) });
     Ok(match accepted {
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Attempt::WouldBlock,
+        Err(error) if error.kind() == ErrorKind::WouldBlock => Attempt::WouldBlock,
         accepted => Attempt::Done(accepted),
     })
 }

@@ -115,7 +115,8 @@ impl Child {
     /// # Errors
     ///
     /// `ECHILD` if someone else has reaped the child, or the program ignores `SIGCHLD`. Also an error if
-    /// neither a descriptor nor a thread to wait with is available.
+    /// neither a descriptor nor a thread to wait with is available, or the system cannot watch the
+    /// descriptor.
     pub fn wait(&mut self) -> io::Result<ExitStatus> {
         drop(self.stdin.take());
         loop {

@@ -1,6 +1,7 @@
 //! Waiting for the end of a child, without reaping it.
 
 use super::sys::open_pidfd;
+use crate::base::new_thread::new_thread;
 use crate::base::sys::retry;
 use crate::coroutine::{Event, Facts, Subject, WaitReason, Why};
 use crate::descriptor::{Attempt, OpenFile, PerformError};
@@ -11,7 +12,6 @@ use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::process::ExitStatus;
 use std::sync::Arc;
-use std::thread;
 use std::time::Instant;
 
 /// What the waiters of one child wait for. Made at the first wait, and kept.
@@ -48,7 +48,7 @@ impl Exit {
     fn by_thread(pid: u32) -> io::Result<Exit> {
         let event = Arc::new(Event::new());
         let ended = Arc::clone(&event);
-        thread::Builder::new().name("sward-child".into()).spawn(move || {
+        new_thread("sward-child")?.spawn(move || {
             block_until_ended(pid);
             set_for_good(&ended);
         })?;

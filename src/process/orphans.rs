@@ -10,6 +10,7 @@
 
 use super::sys::open_pidfd;
 use crate::base::fork::PerProcess;
+use crate::base::new_thread::new_thread;
 use crate::base::sys::{poll, set_nonblocking};
 use std::io::{self, PipeReader, PipeWriter, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -85,7 +86,7 @@ fn start() -> io::Result<PipeWriter> {
     let (wake_ups, wake_up) = io::pipe()?;
     set_nonblocking(wake_ups.as_fd(), true)?;
     set_nonblocking(wake_up.as_fd(), true)?;
-    thread::Builder::new().name("sward-reaper".into()).spawn(move || run(wake_ups))?;
+    new_thread("sward-reaper")?.spawn(move || run(wake_ups))?;
     Ok(wake_up)
 }
 

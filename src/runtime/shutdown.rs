@@ -15,6 +15,7 @@
 //! sees it. The timers of futures are ended in the same way (`sched/future_timer.rs`).
 
 use crate::base::fork;
+use crate::base::new_thread::new_thread;
 use crate::base::sys::report;
 use crate::coroutine::{Batch, Id, Label, WaitReason};
 use crate::sched::{AbortOnPanic, Phase, Remote, Shared, is_worker_of};
@@ -49,12 +50,12 @@ pub(super) fn shut_down(shared: &Arc<Shared>, timeout: Duration) {
     }
     let name = format!("{}-shutdown", shared.config().thread_name);
     let shared = Arc::clone(shared);
-    let helper = std::thread::Builder::new().name(name).spawn(move || {
+    let helper = move || {
         let _bomb = AbortOnPanic;
         wait_for_end(&shared, timeout, deadline);
-    });
+    };
     // If the system has no thread for it, the workers leave all the same, and the netpoller thread sleeps on.
-    drop(helper);
+    let _ = new_thread(name).and_then(|thread| thread.spawn(helper));
 }
 
 /// Waits until the threads of a runtime have ended, or for so long, and ends what is left of it.

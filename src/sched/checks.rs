@@ -12,6 +12,7 @@
 
 use super::current;
 use super::thread_bound::{Rule, is_foreign, plain, rule_of};
+use crate::base::new_thread::new_thread;
 use crate::base::sys::frames;
 use crate::base::sys::report;
 use crate::coroutine::{Header, Id};
@@ -184,7 +185,7 @@ fn learn() -> Vec<Frame> {
 fn names_of(trace: Backtrace) -> String {
     std::thread::scope(|scope| {
         let text = || format!("{trace:#}");
-        match std::thread::Builder::new().name("sward-names".to_owned()).spawn_scoped(scope, text) {
+        match new_thread("sward-names").and_then(|thread| thread.spawn_scoped(scope, text)) {
             Ok(thread) => thread.join().unwrap_or_default(),
             Err(_) => String::new(),
         }

@@ -2,6 +2,7 @@
 
 use crate::base::counted_threads::CountedThread;
 use crate::base::fork;
+use crate::base::new_thread::new_thread;
 use crate::base::sys::report;
 use std::io;
 use std::sync::Arc;
@@ -28,7 +29,7 @@ impl Threads {
             let _own = CountedThread::begin();
             body();
         };
-        let handle = std::thread::Builder::new().name(name).spawn(body)?;
+        let handle = new_thread(name)?.spawn(body)?;
         self.handles.lock().push(handle);
         Ok(())
     }

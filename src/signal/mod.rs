@@ -39,6 +39,7 @@
 //! ```
 
 use crate::base::fork::PerProcess;
+use crate::base::new_thread::new_thread;
 use crate::channel::{Receiver, RecvArm, Sender, TrySendError, bounded};
 use signal_hook_registry::FORBIDDEN;
 use std::io::{self, Read};
@@ -204,7 +205,7 @@ fn own_pid() -> libc::pid_t {
 /// Starts the thread that passes arrivals on. The caller holds the lock of `STREAMS`.
 fn start() -> io::Result<()> {
     let (write, read) = UnixStream::pair()?;
-    std::thread::Builder::new().name("sward-signal".into()).spawn(move || pass_on(read))?;
+    new_thread("sward-signal")?.spawn(move || pass_on(read))?;
     PIPE.store(write.as_raw_fd(), Ordering::Relaxed);
     let _ = write.into_raw_fd();
     // `Release`, for the `Acquire` in the handler: a handler that reads this process here also reads its

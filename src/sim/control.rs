@@ -3,7 +3,7 @@
 use super::disks::DiskSettings;
 use super::handle::Sim;
 use super::network::{HostId, Link, Network};
-use crate::base::sys::calls::{Faults, set_faults};
+use crate::base::sys::calls::{Classes, Faults, set_faults};
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
@@ -123,10 +123,10 @@ pub struct SystemFaults {
 
 /// Makes about one in `rate` system calls of the whole process fail, or transfer less, on the real system:
 /// errors that the kernel may return at any time, and that the crate handles by itself (`EINTR`, `EAGAIN`,
-/// errors of
-/// `accept`, short counts where they say nothing). The seed decides which calls. A rate of zero ends it.
-/// The same as
-/// `SWARD_FAULTS=seed:rate` in the environment. It does not concern simulations.
+/// errors of `accept`, short counts where they say nothing). The seed decides which calls. A rate of zero
+/// ends it. The same as `SWARD_FAULTS=seed:rate` in the environment, which can have more kinds of calls fail:
+/// the start of threads, memory, sockets, pollers, and calls that older kernels do not have. It does not
+/// concern simulations.
 pub fn inject_faults(seed: u64, rate: u32) {
-    set_faults(Faults { seed, rate, all: false });
+    set_faults(Faults { seed, rate, classes: Classes::CALLS });
 }

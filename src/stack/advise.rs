@@ -3,7 +3,7 @@
 
 use super::capability::Capability;
 use super::sys::advise_together;
-use crate::base::sys::check;
+use crate::base::sys::{calls, check};
 use std::io;
 
 /// Whether to try one call for several ranges.
@@ -46,7 +46,7 @@ unsafe fn advise_if(
     let refused = try_together && done == 0;
     for range in &ranges[done..] {
         // SAFETY: as the caller says.
-        match check(unsafe { libc::madvise(range.iov_base, range.iov_len, advice) }) {
+        match check(unsafe { calls::madvise(range.iov_base, range.iov_len, advice) }) {
             Ok(_) => done += 1,
             Err(e) if done == 0 => return Err(e),
             Err(_) => break,

@@ -8,7 +8,7 @@
 
 use super::size::StackSize;
 use super::sys::{DISCARD, resident};
-use crate::base::sys::{check, page_size};
+use crate::base::sys::{calls, check, page_size};
 
 /// How many pages are looked at in one system call.
 const PAGES: usize = 512;
@@ -22,7 +22,7 @@ const PAGES: usize = 512;
 pub(crate) unsafe fn discard(base: usize, size: StackSize) -> bool {
     let (low, base) = above_guard(base, size);
     // SAFETY: as the caller says, the content is not used.
-    let done = unsafe { libc::madvise(low as *mut libc::c_void, base - low, DISCARD) };
+    let done = unsafe { calls::madvise(low as *mut libc::c_void, base - low, DISCARD) };
     check(done).is_ok() && deepest(base, size) == Some(0)
 }
 

@@ -34,7 +34,7 @@ use super::advise::{advise, range};
 use super::capability::Capability;
 use super::size::StackSize;
 use super::sys::{GUARD, max_mappings};
-use crate::base::sys::{check, page_size};
+use crate::base::sys::{calls, check, page_size};
 use once_cell::sync::OnceCell;
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -128,7 +128,7 @@ unsafe fn install_split(start: usize, bytes: usize) -> io::Result<()> {
         ))
     } else {
         // SAFETY: as the caller says.
-        check(unsafe { libc::mprotect(start as *mut libc::c_void, bytes, libc::PROT_NONE) }).map(drop)
+        check(unsafe { calls::mprotect(start as *mut libc::c_void, bytes, libc::PROT_NONE) }).map(drop)
     };
     if result.is_err() {
         merged(1);
@@ -168,11 +168,11 @@ fn takes(advice: libc::c_int) -> bool {
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
     // SAFETY: a fresh mapping, which no other code knows, and which is unmapped again.
     unsafe {
-        let page = libc::mmap(anywhere, size, libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0);
+        let page = calls::mmap(anywhere, size, libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0);
         if page == libc::MAP_FAILED {
             return false;
         }
-        let taken = libc::madvise(page, size, advice) == 0;
+        let taken = calls::madvise(page, size, advice) == 0;
         libc::munmap(page, size);
         taken
     }

@@ -7,7 +7,7 @@
 
 use super::region;
 use super::sys::was_sent;
-use crate::base::sys::{check, page_size, recover};
+use crate::base::sys::{calls, check, page_size, recover};
 use once_cell::sync::OnceCell;
 use std::fmt::{self, Write};
 use std::io;
@@ -178,7 +178,7 @@ impl AltStack {
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
         // SAFETY: a fresh mapping at an address of the kernel's choice.
         let memory =
-            unsafe { libc::mmap(ptr::null_mut(), bytes, libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0) };
+            unsafe { calls::mmap(ptr::null_mut(), bytes, libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0) };
         if memory == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
         }
@@ -204,7 +204,7 @@ impl AltStack {
 /// error it is not in use.
 unsafe fn set_alternate_stack(memory: *mut libc::c_void, previous: &mut libc::stack_t) -> io::Result<()> {
     // SAFETY: the first page of the caller's mapping.
-    check(unsafe { libc::mprotect(memory, page_size(), libc::PROT_NONE) })?;
+    check(unsafe { calls::mprotect(memory, page_size(), libc::PROT_NONE) })?;
     let stack =
         libc::stack_t { ss_sp: memory.wrapping_byte_add(page_size()), ss_flags: 0, ss_size: ALTERNATE };
     // SAFETY: the memory stays, as the caller says; both variables live until the call ends.

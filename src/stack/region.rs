@@ -14,6 +14,7 @@
 
 use super::size::StackSize;
 use super::sys::{RESERVE, announce, decline_huge_pages, free_of, populates};
+use crate::base::sys::calls;
 use std::io;
 use std::ops::Range;
 use std::ptr;
@@ -83,7 +84,7 @@ fn map(bytes: usize, room: usize, limit: Option<usize>) -> io::Result<usize> {
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | RESERVE;
     // SAFETY: a fresh mapping at an address of the kernel's choice.
     let start =
-        unsafe { libc::mmap(ptr::null_mut(), bytes, libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0) };
+        unsafe { calls::mmap(ptr::null_mut(), bytes, libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0) };
     if start == libc::MAP_FAILED {
         return Err(io::Error::last_os_error());
     }
@@ -100,7 +101,7 @@ impl Room {
     fn hold(bytes: usize) -> io::Result<Room> {
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | RESERVE;
         // SAFETY: a fresh mapping at an address of the kernel's choice.
-        let start = unsafe { libc::mmap(ptr::null_mut(), bytes, libc::PROT_NONE, flags, -1, 0) };
+        let start = unsafe { calls::mmap(ptr::null_mut(), bytes, libc::PROT_NONE, flags, -1, 0) };
         if start == libc::MAP_FAILED { Err(io::Error::last_os_error()) } else { Ok(Room(start, bytes)) }
     }
 }
@@ -147,7 +148,7 @@ pub(super) unsafe fn empty(range: Range<usize>) -> io::Result<()> {
     let (start, bytes) = (range.start as *mut libc::c_void, range.len());
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | RESERVE | libc::MAP_FIXED;
     // SAFETY: as the caller says, it replaces memory that is not in use.
-    let mapped = unsafe { libc::mmap(start, bytes, libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0) };
+    let mapped = unsafe { calls::mmap(start, bytes, libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0) };
     if mapped == libc::MAP_FAILED {
         return Err(io::Error::last_os_error());
     }

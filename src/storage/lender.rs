@@ -4,6 +4,7 @@ use super::credentials::Credentials;
 use super::loan::{COPY, END, FAILED, Loan, STARTING, loans};
 use super::sys;
 use crate::base::counted_threads::CountedThread;
+use crate::base::new_thread::new_thread;
 use crate::base::sys::report;
 use std::io;
 use std::mem::ManuallyDrop;
@@ -57,7 +58,8 @@ impl Storage {
     /// storages, or is about to find out.
     pub(super) fn start(name: String, at_end: fn()) -> io::Result<Storage> {
         let loan = Loan::take();
-        let lender = thread::Builder::new().name(name).stack_size(STACK).spawn(move || serve(loan, at_end));
+        let lender =
+            new_thread(name).and_then(|thread| thread.stack_size(STACK).spawn(move || serve(loan, at_end)));
         let lender = lender.inspect_err(|_| loan.release())?;
         if loan.wait_while(STARTING) == FAILED {
             let _ = lender.join();

@@ -17,6 +17,7 @@
 use super::lender::{self, Storage};
 use super::{setxid, sys};
 use crate::base::local::thread_locals;
+use crate::base::new_thread::new_thread;
 use once_cell::sync::OnceCell;
 use std::cell::Cell;
 use std::fmt;
@@ -62,7 +63,7 @@ impl Storage {
 
 fn probe() -> Result<(), String> {
     sys::check()?;
-    let first = thread::Builder::new().spawn(sys::leave_rseq);
+    let first = new_thread("sward-probe").and_then(|thread| thread.spawn(sys::leave_rseq));
     let first = first.map_err(|e| format!("no thread for the probe: {e}"))?;
     first.join().map_err(|_| "the probe's thread panicked")??;
     if !setxid::wrap() {
@@ -114,7 +115,7 @@ fn self_test() -> Result<(), String> {
         // The second begins when the first has ended, so they exclude one another and synchronize.
         let visit = || visit(&storage, turn as u32, &carried);
         thread::scope(|scope| {
-            let visitor = thread::Builder::new().spawn_scoped(scope, visit);
+            let visitor = new_thread("sward-probe").and_then(|thread| thread.spawn_scoped(scope, visit));
             visitor
                 .map_err(|e| format!("no thread for the self-test: {e}"))?
                 .join()

@@ -15,6 +15,7 @@
 //! of the kernel.
 
 use super::call::check;
+use super::calls;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr::{self, NonNull};
@@ -209,9 +210,9 @@ impl Uring {
         let mut params = Params { flags, cq_entries: completions, ..Params::default() };
         // SAFETY: the structure is as the kernel wants it, and the call fills it. The descriptor is
         // close-on-exec.
-        let fd = check(unsafe {
+        let fd = check(calls::newer(|| unsafe {
             libc::syscall(libc::SYS_io_uring_setup, entries, &raw mut params) as libc::c_int
-        })?;
+        }))?;
         // SAFETY: a fresh descriptor, with no other owner.
         let fd = unsafe { OwnedFd::from_raw_fd(fd) };
         let features = FEATURES | features;
@@ -428,7 +429,7 @@ impl Mapping {
         let protection = libc::PROT_READ | libc::PROT_WRITE;
         let flags = libc::MAP_SHARED | libc::MAP_POPULATE;
         // SAFETY: a new mapping, at an address that the kernel chooses.
-        let start = unsafe { libc::mmap(ptr::null_mut(), len, protection, flags, fd.as_raw_fd(), offset) };
+        let start = unsafe { calls::mmap(ptr::null_mut(), len, protection, flags, fd.as_raw_fd(), offset) };
         if start == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
         }

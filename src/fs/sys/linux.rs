@@ -1,6 +1,6 @@
 //! Linux: `preadv2` with `RWF_NOWAIT`.
 
-use crate::base::sys::retry;
+use crate::base::sys::{calls, retry};
 use crate::fs::cached::Cached;
 use once_cell::sync::OnceCell;
 use std::ffi::CStr;
@@ -20,7 +20,7 @@ pub(crate) unsafe fn read_cached(
     // As the kernel takes it: in two registers. It ignores the second one if the first is wide enough.
     let at = offset.map_or(-1, |offset| offset as i64);
     // SAFETY: as the caller says.
-    let read = retry(|| unsafe {
+    let call = || unsafe {
         libc::syscall(
             libc::SYS_preadv2,
             fd.as_raw_fd(),
@@ -30,7 +30,8 @@ pub(crate) unsafe fn read_cached(
             (at >> 32) as libc::c_ulong,
             libc::RWF_NOWAIT,
         ) as libc::ssize_t
-    });
+    };
+    let read = retry(|| calls::newer(call));
     match read {
         Ok(0) if !zero_is_the_end() => Cached::No,
         Ok(read) => Cached::Read(read as usize),

@@ -1,6 +1,6 @@
 //! Linux: `openat2` with `RESOLVE_CACHED` (5.12), and `statx` of what that has found.
 
-use crate::base::sys::{check, retry};
+use crate::base::sys::{calls, check, retry};
 use crate::fs::cached::{Found, Handle};
 use std::ffi::{CStr, CString};
 use std::fs::File;
@@ -21,10 +21,10 @@ const RESOLVE_CACHED: u64 = 0x20;
 fn openat2(path: &CStr, flags: libc::c_int) -> std::io::Result<OwnedFd> {
     let how = OpenHow { flags: (flags | libc::O_CLOEXEC) as u64, mode: 0, resolve: RESOLVE_CACHED };
     // SAFETY: path and structure are valid, and the call only reads them.
-    let fd = check(unsafe {
+    let fd = check(calls::newer(|| unsafe {
         libc::syscall(libc::SYS_openat2, libc::AT_FDCWD, path.as_ptr(), &raw const how, size_of::<OpenHow>())
             as libc::c_int
-    })?;
+    }))?;
     // SAFETY: a fresh descriptor, with no other owner.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
@@ -116,7 +116,7 @@ impl Facts {
 fn facts(fd: libc::c_int) -> Option<Facts> {
     let mut facts = Facts::default();
     // SAFETY: the path is empty, and the structure has room for what the call writes.
-    let done = check(unsafe {
+    let done = check(calls::newer(|| unsafe {
         libc::syscall(
             libc::SYS_statx,
             fd,
@@ -125,7 +125,7 @@ fn facts(fd: libc::c_int) -> Option<Facts> {
             STATX_MASK,
             &raw mut facts,
         ) as libc::c_int
-    });
+    }));
     (done.is_ok() && facts.mask & STATX_MASK == STATX_MASK).then_some(facts)
 }
 

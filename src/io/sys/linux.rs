@@ -4,7 +4,7 @@
 //! Pipes and sockets support the flag; files do where the data is in memory; terminals do not. An old kernel
 //! does not know it, and a filter of system calls may refuse it with any errno.
 
-use crate::base::sys::retry;
+use crate::base::sys::{calls, retry};
 use std::io::{self, ErrorKind};
 use std::os::fd::RawFd;
 
@@ -15,14 +15,16 @@ const CURRENT: libc::off_t = -1;
 pub(crate) fn read_nowait(fd: RawFd, buf: &mut [u8]) -> io::Result<usize> {
     let part = libc::iovec { iov_base: buf.as_mut_ptr().cast(), iov_len: buf.len() };
     // SAFETY: one part, of a buffer that is borrowed mutably until the call ends.
-    translated(retry(|| unsafe { libc::preadv2(fd, &raw const part, 1, CURRENT, libc::RWF_NOWAIT) }))
+    let call = || unsafe { libc::preadv2(fd, &raw const part, 1, CURRENT, libc::RWF_NOWAIT) };
+    translated(retry(|| calls::newer(call)))
 }
 
 /// Writes what there is room for: `WouldBlock` if there is none, `Unsupported` if the call itself is refused.
 pub(crate) fn write_nowait(fd: RawFd, buf: &[u8]) -> io::Result<usize> {
     let part = libc::iovec { iov_base: buf.as_ptr().cast_mut().cast(), iov_len: buf.len() };
     // SAFETY: one part, of a buffer that lives until the call ends, and which is only read.
-    translated(retry(|| unsafe { libc::pwritev2(fd, &raw const part, 1, CURRENT, libc::RWF_NOWAIT) }))
+    let call = || unsafe { libc::pwritev2(fd, &raw const part, 1, CURRENT, libc::RWF_NOWAIT) };
+    translated(retry(|| calls::newer(call)))
 }
 
 /// Turns each errno with which the system may refuse the call itself into `Unsupported`. The caller then

@@ -29,11 +29,11 @@ impl Poller {
 
     pub(crate) fn new() -> io::Result<Poller> {
         // SAFETY: the call takes no pointers.
-        let epoll = check(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) })?;
+        let epoll = check(unsafe { calls::epoll_create1(libc::EPOLL_CLOEXEC) })?;
         // SAFETY: a fresh descriptor, with no other owner.
         let epoll = unsafe { OwnedFd::from_raw_fd(epoll) };
         // SAFETY: the call takes no pointers.
-        let wakeup = check(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) })?;
+        let wakeup = check(unsafe { calls::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) })?;
         // SAFETY: a fresh descriptor, with no other owner.
         let wakeup = unsafe { OwnedFd::from_raw_fd(wakeup) };
         let poller = Poller { epoll, wakeup };

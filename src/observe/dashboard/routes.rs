@@ -4,6 +4,7 @@
 
 use super::http::{Body, Request, Response, Status};
 use crate::base::counted_threads::CountedThread;
+use crate::base::new_thread::new_thread;
 use crate::channel::bounded;
 use crate::inspect::{deadlocks, dump, leaks, record_at_most, recorded_at_most, sites};
 use crate::runtime::{Metrics, metrics_of_all};
@@ -13,7 +14,6 @@ use std::borrow::Cow;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::sync::{Arc, PoisonError};
-use std::thread;
 use std::time::{Duration, Instant};
 
 /// The name of the server's threads.
@@ -182,7 +182,7 @@ fn deadlocks_json() -> String {
 /// Parks until a new thread has called the function.
 fn on_thread<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
     let (done, result) = bounded(1);
-    thread::Builder::new().name(NAME.to_owned()).spawn(move || {
+    new_thread(NAME)?.spawn(move || {
         // It runs no code of the program, and so wakes none of its coroutines.
         let _own = CountedThread::begin();
         // Nobody receives if the client is gone.

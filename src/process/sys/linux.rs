@@ -1,6 +1,6 @@
 //! Descriptors of processes (`pidfd_open(2)`), on Linux.
 
-use crate::base::sys::check;
+use crate::base::sys::{calls, check};
 use std::io;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 
@@ -14,7 +14,9 @@ use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 /// free.
 pub(crate) fn open_pidfd(pid: u32) -> io::Result<OwnedFd> {
     // SAFETY: the call takes no pointers.
-    let fd = check(unsafe { libc::syscall(libc::SYS_pidfd_open, pid as libc::pid_t, 0) as libc::ssize_t })?;
+    let fd = check(calls::newer(|| unsafe {
+        libc::syscall(libc::SYS_pidfd_open, pid as libc::pid_t, 0) as libc::ssize_t
+    }))?;
     // SAFETY: a fresh descriptor that nobody else owns.
     Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
 }

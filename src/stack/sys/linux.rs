@@ -1,6 +1,6 @@
 //! Linux and Android.
 
-use crate::base::sys::{check, page_size};
+use crate::base::sys::{calls, check, page_size};
 use std::fs::File;
 use std::io::Read;
 use std::ptr;
@@ -40,7 +40,7 @@ pub(in crate::stack) fn free_of(limit: usize) -> Option<usize> {
 /// The mapping is the caller's.
 pub(in crate::stack) unsafe fn decline_huge_pages(start: *mut libc::c_void, bytes: usize) {
     // SAFETY: as the caller says. A kernel without huge pages refuses, which has the same effect.
-    let _ = check(unsafe { libc::madvise(start, bytes, libc::MADV_NOHUGEPAGE) });
+    let _ = check(unsafe { calls::madvise(start, bytes, libc::MADV_NOHUGEPAGE) });
 }
 
 /// Whether the kernel populates new mappings, because the program has locked its future memory
@@ -52,7 +52,7 @@ pub(in crate::stack) fn populates() -> bool {
     // SAFETY: a fresh mapping of a page, which no other code knows, and which is unmapped again. `present`
     // has room for the answer about one page.
     unsafe {
-        let page = libc::mmap(ptr::null_mut(), size, libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0);
+        let page = calls::mmap(ptr::null_mut(), size, libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0);
         if page == libc::MAP_FAILED {
             return false;
         }
@@ -85,9 +85,10 @@ pub(in crate::stack) unsafe fn resident(start: *mut libc::c_void, pages: &mut [u
 pub(in crate::stack) unsafe fn advise_together(ranges: &[libc::iovec], advice: libc::c_int) -> usize {
     let flags: libc::c_long = 0;
     // SAFETY: as the caller says; the ranges live until the call ends.
-    let bytes = unsafe {
+    let bytes = calls::newer(|| unsafe {
         libc::syscall(libc::SYS_process_madvise, PIDFD_SELF, ranges.as_ptr(), ranges.len(), advice, flags)
-    };
+            as libc::ssize_t
+    });
     usize::try_from(bytes).map_or(0, |bytes| bytes / ranges[0].iov_len)
 }
 

@@ -1,10 +1,10 @@
 //! The calls, with the signatures of libc: each asks the thread's world first, or else the process's faults.
 //! The contract of each is libc's.
 
-use super::faults;
+use super::faults::{self, Refusable};
 use super::kernel;
 use super::world::{Answer, Call, OutValue, world};
-use libc::{c_int, c_void, iovec, msghdr, sockaddr, socklen_t, ssize_t};
+use libc::{c_int, c_uint, c_void, iovec, msghdr, off_t, sockaddr, socklen_t, ssize_t};
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::RawFd;
@@ -32,7 +32,7 @@ fn ask(call: &mut Call<'_>) -> Answer {
 }
 
 /// A type that a call returns.
-trait Returned {
+pub(crate) trait Returned {
     fn from_isize(value: isize) -> Self;
 }
 
@@ -54,11 +54,78 @@ fn answered<R: Returned>(call: &mut Call<'_>, by_kernel: impl FnOnce(Option<usiz
         Answer::Short(limit) => by_kernel(Some(limit)),
         Answer::Is(value) => R::from_isize(value),
         Answer::Fails(errno) => {
-            // SAFETY: the thread's own variable.
-            unsafe { *libc::__errno_location() = errno };
+            set_errno(errno);
             R::from_isize(-1)
         }
     }
+}
+
+fn set_errno(errno: c_int) {
+    // SAFETY: the thread's own variable.
+    unsafe { *libc::__errno_location() = errno };
+}
+
+/// The process's faults are asked for calls of that kind. A simulated thread has none.
+fn refused(call: Refusable) -> Option<c_int> {
+    if world().is_some() { None } else { faults::refused(call) }
+}
+
+fn unless_refused<R: Returned>(call: Refusable, by_kernel: impl FnOnce() -> R) -> R {
+    match refused(call) {
+        None => by_kernel(),
+        Some(errno) => {
+            set_errno(errno);
+            R::from_isize(-1)
+        }
+    }
+}
+
+/// Makes a call that older kernels do not have.
+pub(crate) fn newer<R: Returned>(by_kernel: impl FnOnce() -> R) -> R {
+    unless_refused(Refusable::Newer, by_kernel)
+}
+
+/// The crate is about to start a thread.
+pub(crate) fn before_thread() -> io::Result<()> {
+    refused(Refusable::Thread).map_or(Ok(()), |errno| Err(io::Error::from_raw_os_error(errno)))
+}
+
+pub(crate) unsafe fn mmap(
+    at: *mut c_void,
+    len: usize,
+    access: c_int,
+    flags: c_int,
+    fd: c_int,
+    offset: off_t,
+) -> *mut c_void {
+    match refused(Refusable::Memory) {
+        // SAFETY: as the caller says.
+        None => unsafe { kernel::mmap(at, len, access, flags, fd, offset) },
+        Some(errno) => {
+            set_errno(errno);
+            libc::MAP_FAILED
+        }
+    }
+}
+
+pub(crate) unsafe fn mprotect(at: *mut c_void, len: usize, access: c_int) -> c_int {
+    // SAFETY: as the caller says.
+    unless_refused(Refusable::Memory, || unsafe { kernel::mprotect(at, len, access) })
+}
+
+pub(crate) unsafe fn madvise(at: *mut c_void, len: usize, advice: c_int) -> c_int {
+    // SAFETY: as the caller says.
+    unless_refused(Refusable::Advice, || unsafe { kernel::madvise(at, len, advice) })
+}
+
+pub(crate) unsafe fn epoll_create1(flags: c_int) -> c_int {
+    // SAFETY: the call takes no pointers.
+    unless_refused(Refusable::Poller, || unsafe { kernel::epoll_create1(flags) })
+}
+
+pub(crate) unsafe fn eventfd(count: c_uint, flags: c_int) -> c_int {
+    // SAFETY: the call takes no pointers.
+    unless_refused(Refusable::Poller, || unsafe { kernel::eventfd(count, flags) })
 }
 
 /// The first buffers, which together have so many bytes at most. A first buffer that is longer is cut into

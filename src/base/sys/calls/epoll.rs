@@ -2,7 +2,7 @@
 
 use std::ptr;
 
-pub(crate) use libc::{epoll_ctl, epoll_wait};
+pub(crate) use libc::{epoll_create1, epoll_ctl, epoll_wait, eventfd};
 
 /// `epoll_pwait2(2)` without a signal mask.
 ///

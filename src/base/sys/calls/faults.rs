@@ -1,16 +1,25 @@
 //! Errors and short counts that a seed decides, on the real system.
 //!
-//! `SWARD_FAULTS=seed[:rate[:all]]` in the environment, or [`set_faults`], makes about one in `rate` calls
-//! fail or transfer less, as the kernel may have them do at any time:
+//! `SWARD_FAULTS=seed[:rate[:classes]]` in the environment, or [`set_faults`], makes about one in `rate`
+//! calls of the chosen classes fail or transfer less, as the kernel may have them do at any time. The classes
+//! are words with commas between them; without any they are `calls`. The crate handles those of the first
+//! three by itself, which together are `handled`. The program sees the others as errors of the public API.
+//! `all` is all of them.
 //!
-//! | call | faults that the crate handles by itself | further ones with `all`, which the program sees |
+//! | class | call | faults |
 //! |---|---|---|
-//! | `recv`, `send`, `read`, `write` and their like | `EINTR`, `EAGAIN`; short counts, but not on TCP | `ENOBUFS` of a send of datagrams |
-//! | `accept4` | `EINTR`, `EAGAIN`, `ECONNABORTED`, `EMFILE`, `ENFILE`, `ENOBUFS`, `ENOMEM` | |
-//! | `connect` | `EINTR` while it is in progress | |
-//! | `ppoll`, `epoll_wait`, `epoll_pwait2` | `EINTR`; `ENOSYS` of `epoll_pwait2` | |
-//! | `epoll_ctl` | | `ENOMEM`, `ENOSPC` |
-//! | `socket`, `socketpair` | | `EMFILE`, `ENFILE`, `ENOBUFS`, `ENOMEM` |
+//! | `calls` | `recv`, `send`, `read`, `write` and their like | `EINTR`, `EAGAIN`; short counts, but not on TCP |
+//! | | `accept4` | `EINTR`, `EAGAIN`, `ECONNABORTED`, `EMFILE`, `ENFILE`, `ENOBUFS`, `ENOMEM` |
+//! | | `connect` | `EINTR` while it is in progress |
+//! | | `ppoll`, `epoll_wait`, `epoll_pwait2` | `EINTR` |
+//! | `newer` | calls that older kernels do not have: `epoll_pwait2`, `preadv2`, `pwritev2`, `openat2`, `statx`, `pidfd_open`, `process_madvise`, `io_uring_setup` | `ENOSYS`, `EPERM` |
+//! | `advice` | `madvise` | `EINVAL`, `ENOMEM`, `EAGAIN` |
+//! | `memory` | `mmap`, `mprotect` | `ENOMEM` |
+//! | `threads` | `clone`, as the start of a thread | `EAGAIN` |
+//! | `pollers` | `epoll_create1`, `eventfd` | `EMFILE`, `ENFILE`, `ENOMEM` |
+//! | `watches` | `epoll_ctl` that adds | `ENOMEM`, `ENOSPC` |
+//! | `sockets` | `socket`, `socketpair` | `EMFILE`, `ENFILE`, `ENOBUFS`, `ENOMEM` |
+//! | | a send of datagrams with an address | `ENOBUFS` |
 //!
 //! *An `EAGAIN` that is not true.* An edge-triggered poller reports nothing for a socket that stays ready, so
 //! the caller would wait for ever. The kernel never does that. So this asks the kernel to report the state of
@@ -36,13 +45,49 @@ pub(crate) struct Faults {
     pub(crate) seed: u64,
     /// About one in so many calls fails; none if it is zero.
     pub(crate) rate: u32,
-    /// Also faults that the program sees.
-    pub(crate) all: bool,
+    /// Of which classes.
+    pub(crate) classes: Classes,
+}
+
+/// Classes of faults. Each has a bit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Classes(u32);
+
+impl Classes {
+    pub(crate) const CALLS: Classes = Classes(1);
+    const NEWER: Classes = Classes(1 << 1);
+    const ADVICE: Classes = Classes(1 << 2);
+    const MEMORY: Classes = Classes(1 << 3);
+    const THREADS: Classes = Classes(1 << 4);
+    const POLLERS: Classes = Classes(1 << 5);
+    const WATCHES: Classes = Classes(1 << 6);
+    const SOCKETS: Classes = Classes(1 << 7);
+
+    const NAMES: [(&str, Classes); 10] = [
+        ("calls", Classes::CALLS),
+        ("newer", Classes::NEWER),
+        ("advice", Classes::ADVICE),
+        ("memory", Classes::MEMORY),
+        ("threads", Classes::THREADS),
+        ("pollers", Classes::POLLERS),
+        ("watches", Classes::WATCHES),
+        ("sockets", Classes::SOCKETS),
+        ("handled", Classes(0b111)),
+        ("all", Classes(0b1111_1111)),
+    ];
+
+    fn parse(text: &str) -> Option<Classes> {
+        text.split(',').try_fold(Classes(0), |classes, word| {
+            let (_, class) = Classes::NAMES.iter().find(|(name, _)| *name == word)?;
+            Some(Classes(classes.0 | class.0))
+        })
+    }
 }
 
 static SEED: AtomicU64 = AtomicU64::new(0);
 static CALLS: AtomicU64 = AtomicU64::new(0);
-/// Twice the rate, and one more with `all`.
+static CLASSES: AtomicU32 = AtomicU32::new(0);
+/// Zero if nothing fails.
 static RATE: AtomicU32 = AtomicU32::new(0);
 
 /// How each descriptor is watched, and by which poller.
@@ -51,9 +96,14 @@ static WATCHED: Mutex<Option<HashMap<RawFd, (RawFd, libc::epoll_event)>>> = Mute
 /// Sets the faults of the process.
 pub(crate) fn set_faults(faults: Faults) {
     from_environment();
-    SEED.store(faults.seed, Ordering::Relaxed);
     CALLS.store(0, Ordering::Relaxed);
-    RATE.store(faults.rate * 2 + u32::from(faults.all), Ordering::Relaxed);
+    store(faults);
+}
+
+fn store(faults: Faults) {
+    SEED.store(faults.seed, Ordering::Relaxed);
+    CLASSES.store(faults.classes.0, Ordering::Relaxed);
+    RATE.store(faults.rate, Ordering::Relaxed);
 }
 
 /// Sets them once from the environment.
@@ -61,9 +111,7 @@ fn from_environment() {
     static ONCE: OnceCell<()> = OnceCell::new();
     ONCE.get_or_init(|| {
         let Ok(text) = env::var("SWARD_FAULTS") else { return };
-        let faults = parse(&text).expect("SWARD_FAULTS is seed[:rate[:all]]");
-        SEED.store(faults.seed, Ordering::Relaxed);
-        RATE.store(faults.rate * 2 + u32::from(faults.all), Ordering::Relaxed);
+        store(parse(&text).expect("SWARD_FAULTS is seed[:rate[:classes]]"));
     });
 }
 
@@ -71,12 +119,8 @@ fn parse(text: &str) -> Option<Faults> {
     let mut parts = text.split(':');
     let seed = parts.next()?.parse().ok()?;
     let rate = parts.next().map_or(Some(10), |rate| rate.parse().ok())?;
-    let all = match parts.next() {
-        None => false,
-        Some("all") => true,
-        Some(_) => return None,
-    };
-    (rate < u32::MAX / 2).then_some(Faults { seed, rate, all })
+    let classes = parts.next().map_or(Some(Classes::CALLS), Classes::parse)?;
+    parts.next().is_none().then_some(Faults { seed, rate, classes })
 }
 
 /// A number for the next call. Each step of the mix is a bijection, so all bits of the count take part.
@@ -99,20 +143,63 @@ pub(super) fn closing(fd: RawFd) {
 
 /// Answers a call with a fault, or leaves it to the kernel.
 pub(super) fn call(call: &mut Call<'_>) -> Answer {
-    from_environment();
-    let setting = RATE.load(Ordering::Relaxed);
-    if setting == 0 {
+    if !are_on() {
         return Answer::Kernel;
     }
     if let Call::Watch { epoll, operation, fd, event } = call {
         note_watch(*epoll, *operation, *fd, *event);
     }
-    let (rate, all) = (u64::from(setting / 2), setting % 2 == 1);
-    let number = random();
-    match number % rate.max(1) {
-        0 => fault(call, (number / rate.max(1)) as usize, all),
-        _ => Answer::Kernel,
+    let class = match *call {
+        Call::Watch { operation: libc::EPOLL_CTL_ADD, .. } => Classes::WATCHES,
+        Call::Socket { .. } | Call::SocketPair { .. } => Classes::SOCKETS,
+        Call::Send { to: Some(_), .. } => Classes(Classes::CALLS.0 | Classes::SOCKETS.0),
+        Call::Wait { precise: true, .. } => Classes(Classes::CALLS.0 | Classes::NEWER.0),
+        _ => Classes::CALLS,
+    };
+    choose(class).map_or(Answer::Kernel, |choice| fault(call, choice))
+}
+
+/// The errno with which a call of that kind fails, if it is to fail.
+pub(super) fn refused(call: Refusable) -> Option<libc::c_int> {
+    let (class, faults): (_, &[libc::c_int]) = match call {
+        Refusable::Newer => (Classes::NEWER, &[libc::ENOSYS, libc::EPERM]),
+        Refusable::Advice => (Classes::ADVICE, &[libc::EINVAL, libc::ENOMEM, libc::EAGAIN]),
+        Refusable::Memory => (Classes::MEMORY, &[libc::ENOMEM]),
+        Refusable::Thread => (Classes::THREADS, &[libc::EAGAIN]),
+        Refusable::Poller => (Classes::POLLERS, &[libc::EMFILE, libc::ENFILE, libc::ENOMEM]),
+    };
+    if !are_on() {
+        return None;
     }
+    choose(class).map(|choice| faults[choice % faults.len()])
+}
+
+/// Calls of which a world is not asked.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Refusable {
+    Newer,
+    Advice,
+    Memory,
+    Thread,
+    Poller,
+}
+
+fn are_on() -> bool {
+    from_environment();
+    RATE.load(Ordering::Relaxed) != 0
+}
+
+fn is_on(class: Classes) -> bool {
+    CLASSES.load(Ordering::Relaxed) & class.0 != 0
+}
+
+/// Whether the next call of these classes fails: a number that decides how.
+fn choose(classes: Classes) -> Option<usize> {
+    if !is_on(classes) {
+        return None;
+    }
+    let (rate, number) = (u64::from(RATE.load(Ordering::Relaxed)).max(1), random());
+    number.is_multiple_of(rate).then_some((number / rate) as usize)
 }
 
 fn note_watch(epoll: RawFd, operation: libc::c_int, fd: RawFd, event: libc::epoll_event) {
@@ -124,11 +211,14 @@ fn note_watch(epoll: RawFd, operation: libc::c_int, fd: RawFd, event: libc::epol
     }
 }
 
-fn fault(call: &mut Call<'_>, choice: usize, all: bool) -> Answer {
+fn fault(call: &mut Call<'_>, choice: usize) -> Answer {
     const EXHAUSTED: [libc::c_int; 4] = [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM];
     match *call {
         Call::Receive { fd, buffers, .. } => transfer(fd, buffers, choice),
-        Call::Send { fd, to: Some(_), .. } if all && choice.is_multiple_of(4) => fails(fd, libc::ENOBUFS),
+        Call::Send { to: Some(_), .. } if is_on(Classes::SOCKETS) && choice.is_multiple_of(4) => {
+            Answer::Fails(libc::ENOBUFS)
+        }
+        Call::Send { to: Some(_), .. } if !is_on(Classes::CALLS) => Answer::Kernel,
         Call::Send { fd, buffers, .. } => transfer(fd, buffers, choice),
         Call::Read { fd, buffers } | Call::Write { fd, buffers } => transfer(fd, buffers, choice),
         Call::Accept { fd, .. } => {
@@ -138,15 +228,17 @@ fn fault(call: &mut Call<'_>, choice: usize, all: bool) -> Answer {
         }
         Call::Connect { fd, address } => connect(fd, address),
         Call::Poll { .. } => Answer::Fails(libc::EINTR),
-        Call::Wait { precise: true, .. } if choice.is_multiple_of(64) => Answer::Fails(libc::ENOSYS),
+        // The poller never makes it again.
+        Call::Wait { precise: true, .. } if is_on(Classes::NEWER) && choice.is_multiple_of(64) => {
+            Answer::Fails(libc::ENOSYS)
+        }
+        Call::Wait { .. } if !is_on(Classes::CALLS) => Answer::Kernel,
         Call::Wait { .. } => Answer::Fails(libc::EINTR),
-        Call::Watch { operation: libc::EPOLL_CTL_ADD, fd, .. } if all => {
+        Call::Watch { operation: libc::EPOLL_CTL_ADD, fd, .. } => {
             closing(fd);
             Answer::Fails([libc::ENOMEM, libc::ENOSPC][choice % 2])
         }
-        Call::Socket { .. } | Call::SocketPair { .. } if all => {
-            Answer::Fails(EXHAUSTED[choice % EXHAUSTED.len()])
-        }
+        Call::Socket { .. } | Call::SocketPair { .. } => Answer::Fails(EXHAUSTED[choice % EXHAUSTED.len()]),
         _ => Answer::Kernel,
     }
 }
@@ -217,10 +309,15 @@ mod tests {
 
     #[test]
     fn the_setting_has_up_to_three_parts() {
-        assert_eq!(parse("7"), Some(Faults { seed: 7, rate: 10, all: false }));
-        assert_eq!(parse("7:3"), Some(Faults { seed: 7, rate: 3, all: false }));
-        assert_eq!(parse("7:3:all"), Some(Faults { seed: 7, rate: 3, all: true }));
-        for wrong in ["", "x", "7:", "7:3:some", "7:4294967295"] {
+        let parsed = |text, rate, bits| {
+            assert_eq!(parse(text), Some(Faults { seed: 7, rate, classes: Classes(bits) }), "{text}");
+        };
+        parsed("7", 10, 1);
+        parsed("7:3", 3, 1);
+        parsed("7:3:watches", 3, 1 << 6);
+        parsed("7:3:handled,memory", 3, 0b1111);
+        parsed("7:3:all", 3, 0xff);
+        for wrong in ["", "x", "7:", "7:3:some", "7:3:calls,", "7:3:all:1", "7:4294967296"] {
             assert_eq!(parse(wrong), None, "{wrong}");
         }
     }

@@ -6,7 +6,7 @@ pub(crate) use super::direct::{recv, send};
 pub(crate) use libc::{recv, send};
 
 #[cfg(sward_backend = "epoll")]
-pub(crate) use super::epoll::{epoll_ctl, epoll_pwait2, epoll_wait};
+pub(crate) use super::epoll::{epoll_create1, epoll_ctl, epoll_pwait2, epoll_wait, eventfd};
 #[cfg(sward_ppoll)]
 pub(crate) use libc::ppoll;
 #[cfg(not(target_vendor = "apple"))]
@@ -15,3 +15,4 @@ pub(crate) use libc::{
     bind, connect, getpeername, getsockname, getsockopt, listen, read, readv, recvfrom, recvmsg, sendmsg,
     sendto, setsockopt, shutdown, write, writev,
 };
+pub(crate) use libc::{madvise, mmap, mprotect};
