@@ -12,7 +12,7 @@ skip=(pipe::a_reader_waits_for_a_writer buffers_are_gathered_and_scattered a_ful
     sockets_are_served_without_coroutines reads_of_cached_data_do_not_use_the_pool what_is_cached_takes_no_thread
     a_hundred_thousand_parked_at_once)
 seeds=(1 2 3) programs=(net io process task stacks) own=20
-[ "${1:-}" = quick ] && seeds=(1) programs=(net process) own=1
+[ "${1:-}" = quick ] && seeds=(1) programs=(net process) own=4
 SWARD_FAULT_SEEDS=$own within 900 cargo test -q --test faults
 for seed in "${seeds[@]}"; do
     SWARD_FAULTS=$seed:10:handled within 900 cargo test -q "${programs[@]/#/--test=}" -- "${skip[@]/#/--skip=}"

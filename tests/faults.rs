@@ -438,7 +438,8 @@ fn program() {
     refused.print();
 }
 
-/// Runs the program in children, and looks whether each of these was refused.
+/// Runs the program in children, and looks whether any of these was refused. Which one it is depends on the
+/// order of the threads, too.
 fn refuses(test: &str, classes: &str, rate: u32, what: &[&str]) {
     if is_child() {
         return program();
@@ -447,9 +448,11 @@ fn refuses(test: &str, classes: &str, rate: u32, what: &[&str]) {
         return;
     }
     let said = with_seeds(test, classes, rate);
-    assert!(!what.is_empty() || !said.contains("refused: "), "an error: {said}");
-    for what in what {
-        assert!(said.contains(&format!("refused: {what}: ")), "no {what} was refused: {said}");
+    let refused = |what: &&str| said.contains(&format!("refused: {what}: "));
+    if what.is_empty() {
+        assert!(!said.contains("refused: "), "an error: {said}");
+    } else {
+        assert!(what.iter().any(refused), "none of {what:?} was refused: {said}");
     }
 }
 
