@@ -228,7 +228,7 @@ impl Disk {
 
     #[cold]
     fn find_out(&self) -> u8 {
-        let known = if self.bypasses_cache() || simulated::is_on() { NO } else { YES };
+        let known = if self.bypasses_cache() || simulated::is_in_simulation() { NO } else { YES };
         self.in_place.store(known, Ordering::Relaxed);
         known
     }

@@ -64,7 +64,7 @@ pub(super) fn open(path: &Path, flags: libc::c_int) -> Option<io::Result<File>> 
 
 /// The metadata of an open file. `None` if that takes a wait.
 pub(super) fn metadata_of(file: &File) -> Option<Metadata> {
-    if !may_switch() || simulated::is_on() {
+    if !may_switch() || simulated::is_in_simulation() {
         return None;
     }
     consume_budget();
@@ -74,7 +74,7 @@ pub(super) fn metadata_of(file: &File) -> Option<Metadata> {
 }
 
 fn find(path: &Path, follows_links: bool) -> Option<io::Result<Handle<std::os::fd::OwnedFd>>> {
-    if !may_switch() || simulated::is_on() {
+    if !may_switch() || simulated::is_in_simulation() {
         return None;
     }
     consume_budget();

@@ -140,10 +140,16 @@ impl Disks {
             // In memory, if the system has such a place.
             let memory = Path::new("/dev/shm");
             let base = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
-            let run = RUNS.fetch_add(1, Ordering::Relaxed);
-            let folder = base.join(format!("sward-sim-{}-{run}", process::id()));
-            fs::create_dir_all(&folder)?;
-            self.folder = Some(folder);
+            self.folder = loop {
+                let run = RUNS.fetch_add(1, Ordering::Relaxed);
+                let folder = base.join(format!("sward-sim-{}-{run}", process::id()));
+                match fs::create_dir(&folder) {
+                    Ok(()) => break Some(folder),
+                    // A process of the same number has left it, or somebody else has made it.
+                    Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                    Err(error) => return Err(error),
+                }
+            };
         }
         Ok(self.folder.as_deref().expect("it was made"))
     }

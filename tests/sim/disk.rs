@@ -1,7 +1,7 @@
 //! Files of simulated hosts: what was synced survives a crash, and the rest may not.
 
 use std::collections::BTreeSet;
-use std::io::{ErrorKind, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use sward::fs::{self, File};
@@ -26,6 +26,56 @@ fn files_belong_to_their_host() {
         sward::sleep(Duration::from_secs(1));
         assert!(fs::metadata("/data/moved").is_err(), "the check itself uses the system's files");
     });
+}
+
+/// The second look at a missing file is answered from the kernel's cache of names.
+#[test]
+fn what_the_kernel_has_cached_makes_no_difference() {
+    let missing = format!("/tmp/sward-sim-missing-{}", std::process::id());
+    let present = std::env::current_exe().expect("a program");
+    Check::new().runs(1).run(|_| {
+        assert!(fs::metadata(&missing).is_err());
+        assert!(fs::metadata(&present).is_ok());
+        let mut file = File::open(&present).expect("opened");
+        assert!(file.metadata().expect("open").is_file());
+        file.read_exact(&mut [0; 100]).expect("read");
+        sward::sleep(Duration::from_millis(1));
+    });
+}
+
+/// The folder of a run is new: another process of the same number may have left one of the next numbers.
+#[test]
+fn a_run_does_not_use_a_folder_that_it_finds() {
+    let memory = std::path::Path::new("/dev/shm");
+    let base = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
+    let prefix = format!("sward-sim-{}-", std::process::id());
+    let last = Mutex::new(0);
+    let touches = |sim: &Sim, planted: bool| {
+        sim.host("a", move || {
+            fs::write("/own", "x").expect("written");
+            assert!(!planted || !fs::exists("/planted").expect("asked"), "the folder was there before");
+        });
+        sward::sleep(Duration::from_secs(1));
+    };
+    Check::new().runs(1).run(|sim| {
+        touches(sim, false);
+        let names = std::fs::read_dir(&base).expect("read").map(|entry| entry.expect("read").file_name());
+        let number = |name: &str| name.strip_prefix(&prefix)?.parse::<u64>().ok();
+        let numbers = names.filter_map(|name| number(name.to_str()?));
+        *last.lock().expect("no panic") = numbers.max().expect("the folder of this run");
+    });
+    let last = last.into_inner().expect("no panic");
+    let planted: Vec<_> = (last + 1..last + 50)
+        .map(|number| base.join(format!("{prefix}{number}")))
+        .filter(|folder| std::fs::create_dir(folder).is_ok())
+        .collect();
+    for folder in &planted {
+        std::fs::create_dir(folder.join("host-1")).expect("made");
+        std::fs::write(folder.join("host-1/planted"), "x").expect("written");
+    }
+    let run = Check::new().runs(1).try_run(|sim| touches(sim, true));
+    planted.iter().for_each(|folder| _ = std::fs::remove_dir_all(folder));
+    assert!(run.is_ok(), "{}", run.expect_err("it failed"));
 }
 
 #[test]

@@ -11,6 +11,12 @@ pub(in crate::fs) fn is_on() -> bool {
     false
 }
 
+/// Whether the caller is part of a simulation.
+#[inline(always)]
+pub(in crate::fs) fn is_in_simulation() -> bool {
+    false
+}
+
 /// Where that path is in the system.
 #[inline(always)]
 pub(in crate::fs) fn real(path: &Path) -> io::Result<Cow<'_, Path>> {
