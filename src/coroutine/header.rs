@@ -809,7 +809,7 @@ unsafe fn drop_output<F, T>(this: NonNull<Header>) {
     let label = || unsafe { this.as_ref() }.label();
     match &output {
         Body::Output(Err(JoinError::NoStack(error))) => unstarted::report(&label(), error),
-        Body::Output(Err(JoinError::Panicked(_))) => lost_panics::count(&label()),
+        Body::Output(Err(JoinError::Panicked(panic))) => lost_panics::count(&label(), panic.message()),
         _ => {}
     }
     contain_panic(|| drop(output));

@@ -21,9 +21,24 @@ thread_locals! {
     fn count_here() = |count| count.set(count.get() + 1), destroyed: ();
 }
 
+thread_locals! {
+    /// The message of the first of them that this thread has counted since it was last asked.
+    static MESSAGE: Cell<Option<Box<str>>> = Cell::new(None);
+
+    #[cfg(sward_sim)]
+    /// The message of the first of them on this thread since the last call.
+    pub(crate) fn take_lost_panic_here() -> Option<Box<str>> = |message| message.take(), destroyed: None;
+
+    fn remember_here(new: Box<str>) = |message| {
+        let former = message.take();
+        message.set(Some(former.unwrap_or(new)));
+    }, destroyed: ();
+}
+
 /// Counts a panic of that coroutine, whose result is about to be dropped.
 #[cold]
-pub(super) fn count(label: &Label<'_>) {
+pub(super) fn count(label: &Label<'_>, message: Option<&str>) {
+    remember_here(message.unwrap_or("(no message)").into());
     COUNT.fetch_add(1, Ordering::Relaxed);
     count_here();
     let text = label.to_string().into_boxed_str();

@@ -67,9 +67,9 @@ pub use label::Id;
 pub(crate) use label::{Label, Site};
 pub(crate) use local_record::{LocalRecord, Unwinding};
 pub(crate) use locals::{Gone, LocalId, Value};
-#[cfg(sward_sim)]
-pub(crate) use lost_panics::lost_panics_here;
 pub(crate) use lost_panics::{last_lost_panic, lost_panics};
+#[cfg(sward_sim)]
+pub(crate) use lost_panics::{lost_panics_here, take_lost_panic_here};
 pub(crate) use reason::{WAIT_REASONS, WaitReason};
 #[allow(unused_imports, reason = "for reports")]
 pub(crate) use subject::Waiting;

@@ -132,6 +132,14 @@ pub(crate) fn random() -> Option<u32> {
     with(Worker::random)
 }
 
+/// The choice of the simulation that this thread runs among so many; `None` if it runs none.
+#[inline]
+pub(crate) fn simulated_choice(bound: usize) -> Option<usize> {
+    let on_worker =
+        || with(|worker| worker.simulated.is_on().then(|| worker.simulated.draw_below(bound))).flatten();
+    if simulated::POSSIBLE { on_worker() } else { None }
+}
+
 /// A random number of the simulation that this thread runs; `None` if it runs none.
 pub(crate) fn simulated_random() -> Option<u32> {
     let on_worker = || with(|worker| worker.simulated.is_on().then(|| worker.random())).flatten();

@@ -152,6 +152,9 @@ impl Worker {
             Err(error) => {
                 self.shared().no_stack.fetch_add(1, Ordering::Relaxed);
                 budget::leave_turns();
+                if self.simulated.is_on() {
+                    self.simulated.ends(header);
+                }
                 // SAFETY: we own it, and it has not been started.
                 unsafe { Header::fail(this, JoinError::NoStack(error)) };
                 conclude(this);

@@ -260,6 +260,7 @@ impl Worker {
         self.blocks.set(recycle::own_blocks());
         self.serve();
         budget::leave_turns();
+        self.simulated.worker_leaves();
         self.discard_unstarted();
         self.remote().left.store(true, Ordering::Release);
         set_this_worker(ptr::null());

@@ -3,18 +3,27 @@
 use crate::sched;
 
 /// Random numbers for one pass over the arms, all from one draw.
-pub(super) struct Shuffle(u32);
+pub(super) struct Shuffle {
+    state: u32,
+    is_first: bool,
+}
 
 impl Shuffle {
     pub(super) fn new() -> Shuffle {
-        Shuffle(seed())
+        Shuffle { state: seed(), is_first: true }
     }
 
-    /// A number below `bound`. Each is equally likely, to within one part in 2^32.
+    /// A number below `bound`. Each is equally likely, to within one part in 2^32. A simulation
+    /// chooses the first one by itself: each of the arms that are ready comes first in some order.
     pub(super) fn below(&mut self, bound: usize) -> usize {
+        if std::mem::take(&mut self.is_first)
+            && let Some(chosen) = sched::simulated_choice(bound)
+        {
+            return chosen;
+        }
         // A linear congruential generator. Its low bits are poor, so the upper half of a product is used.
-        self.0 = self.0.wrapping_mul(747_796_405).wrapping_add(2_891_336_453);
-        ((u64::from(self.0) * bound as u64) >> 32) as usize
+        self.state = self.state.wrapping_mul(747_796_405).wrapping_add(2_891_336_453);
+        ((u64::from(self.state) * bound as u64) >> 32) as usize
     }
 }
 

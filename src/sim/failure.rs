@@ -9,7 +9,7 @@ pub(super) enum Failure {
     /// The closure of the check has panicked.
     Panic { message: String },
     /// A coroutine has panicked that nobody joined.
-    LostPanic,
+    LostPanic { message: String },
     /// The closure of the check was cancelled, or could not run.
     Unfinished { why: String },
     /// Nothing can run, and nothing will happen any more.
@@ -28,7 +28,8 @@ impl Failure {
     /// Whether both are the same kind of failure, so that one may stand for the other in a smaller schedule.
     pub(super) fn is_like(&self, other: &Failure) -> bool {
         match (self, other) {
-            (Failure::Panic { message }, Failure::Panic { message: other }) => message == other,
+            (Failure::Panic { message }, Failure::Panic { message: other })
+            | (Failure::LostPanic { message }, Failure::LostPanic { message: other }) => message == other,
             _ => std::mem::discriminant(self) == std::mem::discriminant(other),
         }
     }
@@ -38,7 +39,9 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Failure::Panic { message } => write!(f, "the check panicked: {message}"),
-            Failure::LostPanic => f.write_str("a coroutine panicked, and nobody joined it"),
+            Failure::LostPanic { message } => {
+                write!(f, "a coroutine panicked, and nobody joined it: {message}")
+            }
             Failure::Unfinished { why } => write!(f, "the check's closure has not returned: {why}"),
             Failure::Deadlock { waits } => {
                 write!(f, "deadlock: nothing can run, and no timer is set. These wait:{waits}")

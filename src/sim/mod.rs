@@ -17,6 +17,7 @@
 //! All coroutines of a run share one thread, and the simulation decides each step: which coroutine has the
 //! next turn, and at each call of sward that need not wait, whether another one runs first. The decisions
 //! follow from the run's *seed*. The program's turns, from one such call to the next, are not interrupted.
+//! After 128 such calls in one turn a coroutine yields.
 //!
 //! The clock stands still while coroutines run, but for a microsecond with each step. If none can run, it
 //! moves to the next timer at once, so a test that sleeps for a year is over in no time. `sward::sleep`,
@@ -29,8 +30,8 @@
 //! - coroutines are left when the closure has returned: a leak ([`Check::leaks_fail`]);
 //! - it takes too many steps ([`Check::step_limit`]), or too much time ([`Check::time_limit`]).
 //!
-//! Each seed is run twice, and the events of both runs are compared. If they differ, the program depends on
-//! something that is not simulated, and the check fails and says where the runs part.
+//! Each seed is run twice, and the events of both runs are compared, and how they end. If they differ, the
+//! program depends on something that is not simulated, and the check fails and says where the runs part.
 //!
 //! A failure is reported with the seed, with what the coroutines wait for, and with the last events of the
 //! smallest schedule that was found to fail in the same way.
@@ -38,6 +39,8 @@
 //! # What is not simulated
 //!
 //! - Threads. A coroutine that waits for a thread of the program looks as if it waits for ever.
+//! - Locks of std. One that is held over a call of sward blocks the run's thread when another coroutine wants
+//!   it, and the run hangs. After ten seconds of real time stderr names the coroutine.
 //! - `std::time::Instant::now` and hash seeds: they differ from run to run.
 //!
 //! # Environment
@@ -48,8 +51,8 @@
 //! | `SWARD_SIM_RUNS` | a number | how many seeds each check runs |
 //! | `SWARD_SIM_SCHEDULE` | a path | checks run that schedule alone; the report of a failure names the file |
 
-// Rank 11. `random`, `trace`, `strategy`, `failure`: parts. `run`: one run. `minimise`: smaller schedules.
-// `settings`, `runner`: a check. `handle`: what the program sees.
+// Rank 11. `random`, `trace`, `strategy`, `failure`, `watchdog`: parts. `run`: one run. `minimise`: smaller
+// schedules. `settings`, `runner`: a check. `handle`: what the program sees.
 
 mod control;
 mod disk;
@@ -67,6 +70,7 @@ mod runner;
 mod settings;
 mod strategy;
 mod trace;
+mod watchdog;
 mod world;
 
 pub use control::{SystemFaults, inject_faults};

@@ -10,13 +10,14 @@
 
 use super::failure::Failure;
 use super::random::Random;
-use super::strategy::{Decided, Question, Search, Strategy, default_choice};
+use super::strategy::{Decided, Kind, Question, Search, Strategy, default_choice};
 use super::trace::{Described, Event, NOBODY, Trace, What};
+use super::watchdog::Watch;
 use super::world::RunWorld;
 use crate::base::clock::VirtualTime;
 use crate::base::local::thread_locals;
 use crate::base::sys::calls::{self, Context};
-use crate::coroutine::{Batch, Header, Id, Site, lost_panics_here};
+use crate::coroutine::{Batch, Header, Id, Site, lost_panics_here, take_lost_panic_here};
 use crate::inspect;
 use crate::sched::{Candidate, Ends, Passed, Phase, Shared, Simulation, capture_simulated};
 use std::cell::{Cell, RefCell};
@@ -33,8 +34,10 @@ const YEAR_2000: u64 = 946_684_800_000_000_000;
 const STEP: u64 = 1_000;
 /// How many steps coroutines have to unwind.
 const CLOSING_STEPS: u64 = 100_000;
-/// How many steps those of hosts may take when the first coroutine has ended.
-const LAST_STEPS: u64 = 10_000;
+/// How many turns the others may take when the first coroutine has ended.
+const LAST_TURNS: u64 = 10_000;
+/// How many calls that need not wait a coroutine may make in one turn: the budget of the real runtime.
+const POINTS: u32 = 128;
 
 /// What bounds a run, and what is injected into it.
 #[derive(Clone, Debug)]
@@ -61,9 +64,17 @@ pub(super) struct Run {
     forced: Cell<Option<u32>>,
     /// The coroutine that has yielded by itself in the last turn.
     yielded: Cell<Option<u32>>,
+    /// Turns, calls that need not wait, and moves of the clock.
     steps: Cell<u64>,
-    /// Steps when the first coroutine ended.
+    /// The calls that need not wait of the present turn.
+    points: Cell<u32>,
+    turns: Cell<u64>,
+    /// Turns when the first coroutine ended.
     ended: Cell<Option<u64>>,
+    /// The worker has left: what is left of the coroutines was discarded or leaked.
+    over: Cell<bool>,
+    /// For who waits for the run.
+    watch: Arc<Watch>,
     lost_panics: u64,
     /// The host for which a coroutine is spawned, if that is not the spawner's.
     spawning_for: Cell<Option<u32>>,
@@ -110,9 +121,10 @@ struct State {
     known: Vec<Known>,
     /// Host n is at n - 1.
     hosts: Vec<Host>,
-    names: Vec<Box<str>>,
     trace: Trace,
     decisions: Vec<Decided>,
+    /// How many of them were about what runs.
+    choices: u64,
     options: Vec<u32>,
     /// How many waits could have been cancelled.
     waits: u64,
@@ -125,6 +137,9 @@ pub(super) struct Outcome {
     pub(super) trace: Trace,
     pub(super) names: Vec<Box<str>>,
     pub(super) decisions: Vec<Decided>,
+    /// How many of them were about what runs.
+    pub(super) choices: u64,
+    /// How many waits could have been cancelled.
     pub(super) waits: u64,
     pub(super) described: Vec<Described>,
     pub(super) hosts: Vec<Box<str>>,
@@ -178,6 +193,7 @@ impl Run {
         strategy: Box<dyn Strategy>,
         time: VirtualTime,
         shared: &Arc<Shared>,
+        watch: &Arc<Watch>,
     ) -> Run {
         Run {
             seed,
@@ -191,9 +207,9 @@ impl Run {
                 numbers: BTreeMap::new(),
                 known: Vec::new(),
                 hosts: Vec::new(),
-                names: Vec::new(),
                 trace: Trace::default(),
                 decisions: Vec::new(),
+                choices: 0,
                 options: Vec::new(),
                 waits: 0,
                 failure: None,
@@ -203,7 +219,11 @@ impl Run {
             forced: Cell::new(None),
             yielded: Cell::new(None),
             steps: Cell::new(0),
+            points: Cell::new(0),
+            turns: Cell::new(0),
             ended: Cell::new(None),
+            over: Cell::new(false),
+            watch: Arc::clone(watch),
             lost_panics: lost_panics_here(),
             spawning_for: Cell::new(None),
             world: RefCell::new(None),
@@ -229,7 +249,7 @@ impl Run {
         known.described.name = Some("main".into());
         known.described.site = Some(site);
         state.known.push(known);
-        state.names.push("#0 \"main\"".into());
+        self.watch.names().push("#0 \"main\"".into());
     }
 
     // Hosts. They are numbered from 1.
@@ -319,8 +339,9 @@ impl Run {
         Outcome {
             failure: state.failure.take(),
             trace: std::mem::take(&mut state.trace),
-            names: std::mem::take(&mut state.names),
+            names: std::mem::take(&mut self.watch.names()),
             decisions: std::mem::take(&mut state.decisions),
+            choices: state.choices,
             waits: state.waits,
             described: state.known.iter().map(|known| known.described.clone()).collect(),
             hosts: state.hosts.iter().map(|host| host.name.clone()).collect(),
@@ -366,12 +387,15 @@ impl Run {
     }
 
     /// Decides, and records the decision.
-    fn decide(&self, state: &mut State, point: bool) -> usize {
+    fn decide(&self, state: &mut State, kind: Kind) -> usize {
         if state.options.len() == 1 {
             return 0;
         }
+        if !matches!(kind, Kind::Draw(_)) {
+            state.choices += 1;
+        }
         let options = std::mem::take(&mut state.options);
-        let question = Question { options: &options, point, yielded: self.yielded.take() };
+        let question = Question { options: &options, kind };
         let place = state.strategy.decide(&question);
         let default = default_choice(&question) == place;
         state.decisions.push(if default { Decided::Default } else { Decided::For(options[place]) });
@@ -397,7 +421,8 @@ impl Run {
     /// The failure that the run has run into by itself, if it has.
     fn look_for_failures(&self) {
         if lost_panics_here() != self.lost_panics {
-            self.fail(Failure::LostPanic);
+            let message = take_lost_panic_here().unwrap_or_default();
+            self.fail(Failure::LostPanic { message: self.with_own_numbers(&message) });
         }
         let steps = self.steps.get();
         if steps > self.limits.steps {
@@ -544,7 +569,7 @@ impl Simulation for Run {
         let number = state.known.len() as u32;
         state.numbers.insert(id, number);
         state.known.push(Known::new(id));
-        state.names.push(format!("#{number}").into());
+        self.watch.names().push(format!("#{number}").into());
         number
     }
 
@@ -560,22 +585,30 @@ impl Simulation for Run {
 
     fn choose(&self, runnable: &[Candidate]) -> Result<usize, Phase> {
         self.steps.set(self.steps.get() + 1);
+        self.turns.set(self.turns.get() + 1);
+        self.points.set(0);
+        let yielded = self.yielded.take();
         match self.phase.get() {
             Phase::Running => {}
             Phase::Closing if self.steps.get() > CLOSING_STEPS => return Err(self.enter(Phase::Abandoned)),
             _ => {
                 self.current.set(runnable[0].number);
+                self.watch.step(runnable[0].number);
                 return Ok(0);
             }
         }
         self.look_for_failures();
-        let late = self.ended.get().is_some_and(|ended| self.steps.get() > ended + LAST_STEPS);
+        let late = self.ended.get().is_some_and(|ended| self.turns.get() > ended + LAST_TURNS);
+        if late && !self.is_over() {
+            self.look_for_leaks();
+        }
         if self.is_over() || late {
             return Err(self.enter(Phase::Closing));
         }
         if let Some(place) = self.crashed_among(runnable) {
             self.forced.set(None);
             self.current.set(runnable[place].number);
+            self.watch.step(runnable[place].number);
             self.note(runnable[place].number, What::Runs { of: 1 });
             return Ok(place);
         }
@@ -588,16 +621,27 @@ impl Simulation for Run {
                 let mut state = self.state.borrow_mut();
                 state.options.clear();
                 state.options.extend(runnable.iter().map(|candidate| candidate.number));
-                self.decide(&mut state, false)
+                self.decide(&mut state, Kind::Turn { yielded })
             }
         };
         let who = runnable[place].number;
         self.current.set(who);
+        self.watch.step(who);
         self.note(who, What::Runs { of: runnable.len() as u32 });
         Ok(place)
     }
 
     fn preempts(&self, current: Candidate, header: &Header, others: &[Candidate]) -> bool {
+        self.watch.step(current.number);
+        self.points.set(self.points.get() + 1);
+        if self.phase.get() == Phase::Running {
+            self.steps.set(self.steps.get() + 1);
+        }
+        if self.points.get() > POINTS || self.steps.get() > self.limits.steps {
+            // As at the end of the real runtime's budget: it yields.
+            self.forced.set(None);
+            return true;
+        }
         if self.is_over() || self.state.borrow().known[current.number as usize].crashed {
             return false;
         }
@@ -610,7 +654,7 @@ impl Simulation for Run {
             state.options.clear();
             state.options.push(current.number);
             state.options.extend(others.iter().map(|candidate| candidate.number));
-            let place = self.decide(&mut state, true);
+            let place = self.decide(&mut state, Kind::Point);
             state.options[place]
         };
         if chosen == current.number {
@@ -651,6 +695,22 @@ impl Simulation for Run {
         (self.draw() >> 32) as u32
     }
 
+    fn draw_below(&self, bound: usize) -> usize {
+        let chosen = {
+            let mut state = self.state.borrow_mut();
+            let drawn = state.random.below(bound);
+            state.options.clear();
+            state.options.extend(0..bound as u32);
+            if self.phase.get() == Phase::Running {
+                self.decide(&mut state, Kind::Draw(drawn))
+            } else {
+                drawn
+            }
+        };
+        self.note(self.current.get(), What::Random(chosen as u32));
+        chosen
+    }
+
     fn host(&self) -> u32 {
         Context::host(self)
     }
@@ -671,9 +731,10 @@ impl Simulation for Run {
         let known = &mut state.known[number as usize];
         known.described =
             Described { name: header.name().map(Box::from), site: Some(header.site()), by, host };
-        known.alive = Some(this);
+        // Once it is over the coroutine is discarded without a word.
+        known.alive = (!self.over.get()).then_some(this);
         known.crashed = crashed;
-        state.names[number as usize] = match header.name() {
+        self.watch.names()[number as usize] = match header.name() {
             Some(name) => format!("#{number} {name:?}"),
             None => format!("#{number} ({})", header.site()),
         }
@@ -684,6 +745,11 @@ impl Simulation for Run {
             let _ = header.waiter.cancel_for_shutdown();
         }
         self.note(number, What::Spawned { by });
+    }
+
+    fn worker_leaves(&self) {
+        self.over.set(true);
+        self.state.borrow_mut().known.iter_mut().for_each(|known| known.alive = None);
     }
 
     fn leaves(&self, header: &Header, how: Ends, masked: bool) {
@@ -706,7 +772,7 @@ impl Simulation for Run {
                 self.note(who, What::Ends);
                 self.state.borrow_mut().known[who as usize].alive = None;
                 if who == 0 {
-                    self.ended.set(Some(self.steps.get()));
+                    self.ended.set(Some(self.turns.get()));
                 }
             }
         }

@@ -9,6 +9,7 @@ use super::run::{Entered, Limits, Outcome, Run};
 use super::settings::{Check, Strategy};
 use super::strategy::{self, Decided, Exhaustive, Pct, RandomWalk, Replay, Search};
 use super::trace::InWords;
+use super::watchdog::{self, Watch};
 use super::world::{self, RunWorld};
 use crate::base::clock::VirtualTime;
 use crate::base::local::thread_locals;
@@ -22,7 +23,7 @@ use std::fmt::{self, Write};
 use std::panic::{self, Location};
 use std::path::Path;
 use std::rc::Rc;
-use std::sync::Once;
+use std::sync::{Arc, Once};
 use std::thread;
 use std::time::{Duration, Instant};
 use std::{env, fs, io};
@@ -31,8 +32,9 @@ use std::{env, fs, io};
 const LAST_EVENTS: usize = 40;
 /// When the progress of a check is shown for the first time, and how often.
 const PROGRESS: Duration = Duration::from_secs(5);
-/// The length of a run that is expected before the first one.
-const LENGTH: u64 = 200;
+/// PCT places its changes among the decisions of a run of at least this length: other schedules may be longer
+/// than the one that is measured.
+const LENGTH: u64 = 4;
 
 /// The closure of a check.
 #[derive(Clone, Copy)]
@@ -169,9 +171,12 @@ impl Check {
         if let Some(path) = env::var_os("SWARD_SIM_SCHEDULE").filter(|path| !path.is_empty()) {
             return self.schedule_of(Path::new(&path), f);
         }
-        match (Check::only_seed(), self.strategy) {
-            (None, Strategy::Exhaustive { preemptions }) => self.search(preemptions, f),
-            (only, _) => self.seeds(only, f),
+        let only = Check::only_seed();
+        match self.strategy {
+            Strategy::Exhaustive { preemptions } => {
+                self.search(only.unwrap_or(self.first_seed), preemptions, f)
+            }
+            _ => self.seeds(only, f),
         }
     }
 
@@ -185,16 +190,16 @@ impl Check {
             let seed = first.wrapping_add(number);
             // Of the seed alone, so that it can be run alone.
             let chooses = self.chooses(seed, f);
-            let mut limits = self.limits();
-            loop {
-                let outcome = self.twice(seed, &chooses, &limits, f)?;
+            let mut run = |cancel_at| {
+                let outcome = self.twice(seed, &chooses, &Limits { cancel_at, ..self.limits() }, f)?;
                 passed.schedules += 1;
                 passed.events += outcome.trace.count();
-                let next = limits.cancel_at.map_or(0, |at| at + 1);
-                if !self.cancels || next >= outcome.waits {
-                    break;
-                }
-                limits.cancel_at = Some(next);
+                Ok::<_, Box<Failed>>(outcome.waits)
+            };
+            // Those of the run without a cancellation: one that is cancelled may end earlier.
+            let waits = run(None)?;
+            for wait in (0..waits).filter(|_| self.cancels) {
+                run(Some(wait))?;
             }
         }
         Ok(passed)
@@ -223,7 +228,7 @@ impl Check {
         Ok(Passed { schedules: 1, events: outcome.trace.count(), all: false })
     }
 
-    fn search(&self, preemptions: u32, f: Program<'_>) -> Result<Passed, Box<Failed>> {
+    fn search(&self, seed: u64, preemptions: u32, f: Program<'_>) -> Result<Passed, Box<Failed>> {
         let mut progress = Progress::new();
         let count = self.runs_wanted_of_search();
         let mut passed = Passed { schedules: 0, events: 0, all: false };
@@ -231,7 +236,7 @@ impl Check {
         while passed.schedules < count {
             progress.note(passed.schedules, count);
             let chooses = Chooses::Exhaustive { search, preemptions };
-            let outcome = self.twice(self.first_seed, &chooses, &self.limits(), f)?;
+            let outcome = self.twice(seed, &chooses, &self.limits(), f)?;
             passed.schedules += 1;
             passed.events += outcome.trace.count();
             search = outcome.search.expect("it was a search");
@@ -246,14 +251,15 @@ impl Check {
     /// How the run of that seed chooses.
     fn chooses(&self, seed: u64, f: Program<'_>) -> Chooses {
         let depth = match self.strategy {
-            Strategy::RandomWalk | Strategy::Exhaustive { .. } => return Chooses::RandomWalk,
+            Strategy::RandomWalk => return Chooses::RandomWalk,
+            Strategy::Exhaustive { .. } => unreachable!("a search has no seeds"),
             Strategy::Mixed if seed.is_multiple_of(2) => return Chooses::RandomWalk,
             Strategy::Mixed => 2 + (seed / 2 % 3) as u32,
             Strategy::Pct { depth } => depth,
         };
         // The length of a run without preemptions is that of all, more or less.
         let plain = once(seed, &Chooses::Replay(Vec::new()), &self.limits(), true, f);
-        Chooses::Pct { depth, length: plain.decisions.len() as u64 }
+        Chooses::Pct { depth, length: plain.choices }
     }
 
     /// Runs a schedule twice.
@@ -270,6 +276,14 @@ impl Check {
             let failure = Failure::Differs { from: difference(&first, &second, at) };
             return Err(report(seed, chooses, limits, &failure, &first, None));
         }
+        if !same(first.failure.as_ref(), second.failure.as_ref()) {
+            let from = format!(
+                "\n  first   {}\n  second  {}",
+                in_words(first.failure.as_ref()),
+                in_words(second.failure.as_ref())
+            );
+            return Err(report(seed, chooses, limits, &Failure::Differs { from }, &first, None));
+        }
         match &first.failure {
             None => Ok(first),
             Some(failure) => {
@@ -279,6 +293,18 @@ impl Check {
             }
         }
     }
+}
+
+/// Whether two runs have failed in the same way, or not at all.
+fn same(first: Option<&Failure>, second: Option<&Failure>) -> bool {
+    match (first, second) {
+        (Some(first), Some(second)) => first.is_like(second),
+        (first, second) => first.is_none() && second.is_none(),
+    }
+}
+
+fn in_words(failure: Option<&Failure>) -> String {
+    failure.map_or_else(|| "passes".to_owned(), |failure| format!("fails: {failure}"))
 }
 
 /// The events in which two runs differ, with those before.
@@ -347,24 +373,27 @@ fn test_name() -> String {
 
 /// Runs a schedule once, on a thread of its own, whose thread-locals are as new.
 pub(super) fn once(seed: u64, chooses: &Chooses, limits: &Limits, quiet: bool, f: Program<'_>) -> Outcome {
+    let watch = Arc::new(Watch::new());
     let run = || {
+        let _watched = watch.begin();
         set_quiet(quiet);
-        simulate(seed, chooses, limits, f)
+        simulate(seed, chooses, limits, &watch, f)
     };
     thread::scope(|scope| {
         let thread = thread::Builder::new().name("sward-sim".to_owned()).spawn_scoped(scope, run);
         let thread = thread.unwrap_or_else(|error| panic!("sward::sim: no thread for a run: {error}"));
+        watch.wait(seed, watchdog::LIMIT, |report| eprintln!("{report}"));
         thread.join().unwrap_or_else(|payload| panic::resume_unwind(payload))
     })
 }
 
-fn simulate(seed: u64, chooses: &Chooses, limits: &Limits, f: Program<'_>) -> Outcome {
+fn simulate(seed: u64, chooses: &Chooses, limits: &Limits, watch: &Arc<Watch>, f: Program<'_>) -> Outcome {
     let _entropy = Entropy::begin(seed);
     let time = VirtualTime::begin();
     let mut search = None;
     let strategy: Box<dyn strategy::Strategy> = match chooses.clone() {
         Chooses::RandomWalk => Box::new(RandomWalk::new(seed)),
-        Chooses::Pct { depth, length } => Box::new(Pct::new(seed, depth, length.max(LENGTH / 10))),
+        Chooses::Pct { depth, length } => Box::new(Pct::new(seed, depth, length.max(LENGTH))),
         Chooses::Exhaustive { search: at, preemptions } => {
             let at = Rc::new(RefCell::new(at));
             search = Some(Rc::clone(&at));
@@ -374,7 +403,7 @@ fn simulate(seed: u64, chooses: &Chooses, limits: &Limits, f: Program<'_>) -> Ou
     };
     let runtime =
         SimulatedRuntime::new().unwrap_or_else(|error| panic!("sward::sim: no runtime for a run: {error}"));
-    let run = Rc::new(Run::new(seed, limits.clone(), strategy, time, runtime.shared()));
+    let run = Rc::new(Run::new(seed, limits.clone(), strategy, time, runtime.shared(), watch));
     let _entered = Entered::new(&run);
     let world = Rc::new(RunWorld::new(Rc::clone(&run) as Rc<dyn Context>));
     let entered_world = world::enter(&world);

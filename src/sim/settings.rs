@@ -25,9 +25,11 @@ pub enum Strategy {
         depth: u32,
     },
     /// Each run is another schedule, until there is none left: all schedules with at most so many
-    /// preemptions. For small programs: a few coroutines with a few calls each. All runs have the same seed.
+    /// preemptions, and with each arm that `select!` may look at first. For small programs: a few coroutines
+    /// with a few calls each. All runs have the same seed, on which all else depends that is random.
     Exhaustive {
-        /// How often in a run a coroutine may be interrupted at a call that need not wait.
+        /// How often in a run a coroutine may be interrupted at a call that need not wait, or go on before
+        /// the others after it has yielded.
         preemptions: u32,
     },
     /// Random walk and [`Pct`](Self::Pct) with depths from 2 to 4, in turn. This is the default.
@@ -93,8 +95,8 @@ impl Check {
         self
     }
 
-    /// How many steps a run may take before it fails. A step is the turn of one coroutine, or a move of the
-    /// clock. Default: a million.
+    /// How many steps a run may take before it fails. A step is the turn of one coroutine, a call that need
+    /// not wait, or a move of the clock. Default: a million.
     pub fn step_limit(mut self, steps: u64) -> Check {
         self.steps = steps;
         self

@@ -1,20 +1,24 @@
 //! How a simulation chooses what runs next.
 //!
-//! A *decision* is one of two questions with one answer: which of the runnable coroutines runs next, at the
-//! end of a turn; and whether the one that runs goes on or lets another one run, at a call that need not wait
-//! (a *point*).
+//! A *decision* answers one of three questions: which of the runnable coroutines runs next, at the end of a
+//! turn; whether the one that runs goes on or lets another one run, at a call that need not wait (a *point*);
+//! and what the program draws where it has a choice of its own (a *draw*: the arm at which `select!` looks
+//! first). A draw is the seed's, unless a search or a recorded schedule says otherwise.
 //!
 //! - [`RandomWalk`]: any runnable coroutine is as likely as any other. At a point, others run with a
 //!   probability that is drawn for the whole run, from one in two to one in 64: some runs switch at almost
 //!   every call, others have long turns.
 //! - [`Pct`]: probabilistic concurrency testing (Burckhardt, Kothari, Musuvathi, Nagarakatte, "A randomized
 //!   scheduler with probabilistic guarantees of finding bugs", 2010). Each coroutine has a random priority,
-//!   and the highest runs. At `depth - 1` random decisions the running one falls below all others. A bug that
+//!   and the highest runs. At `depth - 1` random decisions the running one falls below all others. How low
+//!   these falls are among each other is drawn as well, and does not depend on which comes first. A bug that
 //!   needs `depth` orderings among n coroutines in k decisions is found with a probability of at least 1 / (n
-//!   k^(depth-1)) in each run. A coroutine that yields by itself falls below all others as well, since it may
-//!   wait in a loop for another one.
+//!   k^(depth-1)) in each run. A coroutine that yields by itself falls below all others, since it may wait in
+//!   a loop for another one. The paper has no such coroutines; where there are some, a later fall goes below
+//!   the earlier ones if there was a yield in between.
 //! - [`Exhaustive`]: depth first through all decisions, with a bound on the preemptions of a run, as CHESS
-//!   (Musuvathi, Qadeer, 2007).
+//!   (Musuvathi, Qadeer, 2007). That a coroutine which has yielded goes on before the others counts as a
+//!   preemption: otherwise there would be a schedule for each number of rounds of a loop that yields.
 //! - [`Replay`]: a schedule that was recorded.
 
 use super::random::Random;
@@ -23,12 +27,20 @@ use std::collections::BTreeMap;
 /// A decision.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Question<'a> {
-    /// The coroutines to choose from, by number. At a point the first one is the one that runs.
+    /// The coroutines to choose from, by number; of a draw, the numbers.
     pub(super) options: &'a [u32],
-    /// Whether it is a point: to choose any but the first option is a preemption.
-    pub(super) point: bool,
-    /// The coroutine whose turn has just ended because it yielded by itself.
-    pub(super) yielded: Option<u32>,
+    pub(super) kind: Kind,
+}
+
+/// What a decision is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Which coroutine has the next turn. The given one was the last that ran, if it has yielded by itself.
+    Turn { yielded: Option<u32> },
+    /// Whether the first option, which runs, lets another one run first: that is a preemption.
+    Point,
+    /// What the program draws. The seed's own draw is at that place.
+    Draw(usize),
 }
 
 /// How a simulation chooses.
@@ -55,8 +67,10 @@ impl RandomWalk {
 impl Strategy for RandomWalk {
     fn decide(&mut self, question: &Question<'_>) -> usize {
         let count = question.options.len();
-        if !question.point {
-            return self.random.below(count);
+        match question.kind {
+            Kind::Turn { .. } => return self.random.below(count),
+            Kind::Draw(place) => return place,
+            Kind::Point => {}
         }
         if count > 1 && self.random.next() >> (64 - self.rarity) == 0 {
             1 + self.random.below(count - 1)
@@ -71,11 +85,14 @@ pub(super) struct Pct {
     random: Random,
     /// By coroutine. The highest runs.
     priorities: BTreeMap<u32, u64>,
-    /// The decisions at which the running one falls, in order.
-    changes: Vec<u64>,
+    /// The decisions at which the running one falls, the last one first; each with the fall's rank among the
+    /// falls, from one.
+    changes: Vec<(u64, u64)>,
     decisions: u64,
-    /// Priorities of coroutines that have fallen. Each is lower than the one before.
+    /// The priority of the coroutine that yielded last. Each is lower than the one before by the depth, so
+    /// there is room for a fall of each rank in between.
     lowest: u64,
+    depth: u64,
 }
 
 /// Priorities that are drawn are at least this; those of coroutines that have fallen are lower.
@@ -85,22 +102,33 @@ impl Pct {
     /// `length`: about how many decisions a run has.
     pub(super) fn new(seed: u64, depth: u32, length: u64) -> Pct {
         let mut random = Random::new(seed, 2);
-        let mut changes: Vec<u64> = (1..depth).map(|_| random.below(length.max(1) as usize) as u64).collect();
-        changes.sort_unstable();
-        changes.reverse();
-        Pct { random, priorities: BTreeMap::new(), changes, decisions: 0, lowest: DRAWN }
-    }
-
-    fn fall(&mut self, who: u32) {
-        self.lowest -= 1;
-        self.priorities.insert(who, self.lowest);
+        let mut ranks: Vec<u64> = (1..depth.into()).collect();
+        for at in 1..ranks.len() {
+            ranks.swap(at, random.below(at + 1));
+        }
+        let at = |rank| (random.below(length.max(1) as usize) as u64, rank);
+        let mut changes: Vec<_> = ranks.into_iter().map(at).collect();
+        changes.sort_unstable_by_key(|&(at, _)| std::cmp::Reverse(at));
+        Pct {
+            random,
+            priorities: BTreeMap::new(),
+            changes,
+            decisions: 0,
+            lowest: DRAWN,
+            depth: depth.max(1).into(),
+        }
     }
 }
 
 impl Strategy for Pct {
     fn decide(&mut self, question: &Question<'_>) -> usize {
-        if let Some(yielded) = question.yielded {
-            self.fall(yielded);
+        match question.kind {
+            Kind::Draw(place) => return place,
+            Kind::Turn { yielded: Some(yielded) } => {
+                self.lowest -= self.depth;
+                self.priorities.insert(yielded, self.lowest);
+            }
+            Kind::Turn { yielded: None } | Kind::Point => {}
         }
         let highest = |random: &mut Random, priorities: &mut BTreeMap<u32, u64>| {
             let priority = |who: &u32| *priorities.entry(*who).or_insert_with(|| random.next() | DRAWN);
@@ -108,9 +136,8 @@ impl Strategy for Pct {
             (0..drawn.len()).max_by_key(|&place| drawn[place]).unwrap_or(0)
         };
         let mut place = highest(&mut self.random, &mut self.priorities);
-        while self.changes.last().is_some_and(|&at| at <= self.decisions) {
-            self.changes.pop();
-            self.fall(question.options[place]);
+        while let Some((_, rank)) = self.changes.pop_if(|change| change.0 <= self.decisions) {
+            self.priorities.insert(question.options[place], self.lowest - self.depth + rank);
             place = highest(&mut self.random, &mut self.priorities);
         }
         self.decisions += 1;
@@ -155,34 +182,47 @@ impl Strategy for Exhaustive {
     fn decide(&mut self, question: &Question<'_>) -> usize {
         // By number, so that the order does not depend on how the set is kept.
         let mut order: Vec<usize> = (0..question.options.len()).collect();
-        let fixed = usize::from(question.point);
-        order[fixed..].sort_by_key(|&place| question.options[place]);
-        // A coroutine that has yielded by itself goes last: it may wait in a loop for another one.
-        if let Some(yielded) = question.yielded
-            && order.len() > 1
-        {
-            order.retain(|&place| question.options[place] != yielded);
-        }
-        let count = if question.point && self.preemptions_left == 0 { 1 } else { order.len() as u32 };
+        order.sort_by_key(|&place| question.options[place]);
+        let count = order.len();
+        // What runs without a preemption comes first in the order, and is so much of it.
+        let free = match question.kind {
+            Kind::Point => {
+                order.retain(|&place| place != 0);
+                order.insert(0, 0);
+                1
+            }
+            // A coroutine that has yielded by itself goes last: it may wait in a loop for another one.
+            Kind::Turn { yielded: Some(yielded) } => {
+                let last = |place: usize| question.options[place] == yielded;
+                order.sort_by_key(|&place| last(place));
+                if count > 1 && last(order[count - 1]) { count - 1 } else { count }
+            }
+            Kind::Turn { yielded: None } => count,
+            Kind::Draw(place) => {
+                order.swap(0, place);
+                count
+            }
+        };
+        let count = if self.preemptions_left == 0 { free } else { count };
         let mut search = self.search.borrow_mut();
         if self.at == search.path.len() {
-            search.path.push((0, count));
+            search.path.push((0, count as u32));
         }
-        let (choice, _) = search.path[self.at];
+        let choice = (search.path[self.at].0 as usize).min(count - 1);
         self.at += 1;
-        if question.point && choice > 0 {
+        if choice >= free {
             self.preemptions_left -= 1;
         }
-        order[(choice as usize).min(order.len() - 1)]
+        order[choice]
     }
 }
 
 /// A recorded decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Decided {
-    /// That coroutine ran next, or was let run first.
+    /// That coroutine ran next, or was let run first; or that number was drawn.
     For(u32),
-    /// At a point: it went on. At the end of a turn: the one that was spawned first.
+    /// At a point: it went on. At the end of a turn: the one that was spawned first. Of a draw: the seed's.
     Default,
 }
 
@@ -200,11 +240,13 @@ impl Replay {
 
 /// What is chosen without a wish.
 pub(super) fn default_choice(question: &Question<'_>) -> usize {
-    if question.point {
-        return 0;
-    }
+    let yielded = match question.kind {
+        Kind::Point => return 0,
+        Kind::Draw(place) => return place,
+        Kind::Turn { yielded } => yielded,
+    };
     let places = 0..question.options.len();
-    let last_if_yielded = |place: usize| question.yielded == Some(question.options[place]);
+    let last_if_yielded = |place: usize| yielded == Some(question.options[place]);
     places.min_by_key(|&place| (last_if_yielded(place), question.options[place])).unwrap_or(0)
 }
 
@@ -242,7 +284,7 @@ mod tests {
                 if options.is_empty() {
                     break;
                 }
-                let question = Question { options: &options, point: false, yielded: None };
+                let question = Question { options: &options, kind: Kind::Turn { yielded: None } };
                 let who = options[run.decide(&question)];
                 left[who as usize] -= 1;
                 order.push(who);
@@ -263,7 +305,7 @@ mod tests {
         loop {
             let mut run = Exhaustive::new(Rc::clone(&search), 2);
             for _ in 0..5 {
-                run.decide(&Question { options: &[0, 1], point: true, yielded: None });
+                run.decide(&Question { options: &[0, 1], kind: Kind::Point });
             }
             runs += 1;
             if !search.borrow_mut().next() {
@@ -276,10 +318,45 @@ mod tests {
     #[test]
     fn the_highest_priority_runs_until_it_falls() {
         let mut pct = Pct::new(3, 1, 100);
-        let question = Question { options: &[0, 1, 2], point: false, yielded: None };
+        let question = Question { options: &[0, 1, 2], kind: Kind::Turn { yielded: None } };
         let first = pct.decide(&question);
         assert!((0..20).all(|_| pct.decide(&question) == first));
-        let after = pct.decide(&Question { yielded: Some(first as u32), ..question });
+        let yielded = Kind::Turn { yielded: Some(first as u32) };
+        let after = pct.decide(&Question { kind: yielded, ..question });
         assert_ne!(after, first);
+    }
+
+    /// The second coroutine to fall may be above the first one.
+    #[test]
+    fn how_low_a_fall_goes_does_not_depend_on_its_time() {
+        let mut seen = BTreeSet::new();
+        for seed in 0..100 {
+            let mut changes = Pct::new(seed, 4, 1000).changes;
+            assert!(changes.is_sorted_by_key(|&(at, _)| std::cmp::Reverse(at)));
+            assert!(changes.iter().all(|&(at, to)| at < 1000 && (1..4).contains(&to)));
+            changes.iter_mut().for_each(|change| change.0 = 0);
+            seen.insert(changes);
+        }
+        assert_eq!(seen.len(), 6, "not all orders of three");
+    }
+
+    /// With a preemption to spare, the search lets the one that has yielded go on before the others; last.
+    #[test]
+    fn a_search_lets_a_coroutine_that_has_yielded_go_on_last() {
+        let orders = |preemptions| {
+            let search = Rc::new(RefCell::new(Search::default()));
+            let mut order = Vec::new();
+            loop {
+                let mut run = Exhaustive::new(Rc::clone(&search), preemptions);
+                order.push(
+                    run.decide(&Question { options: &[4, 5, 6], kind: Kind::Turn { yielded: Some(5) } }),
+                );
+                if !search.borrow_mut().next() {
+                    break order;
+                }
+            }
+        };
+        assert_eq!(orders(0), [0, 2]);
+        assert_eq!(orders(1), [0, 2, 1]);
     }
 }

@@ -6,8 +6,11 @@
 
 #[path = "../checked/mod.rs"]
 mod checked;
+#[path = "../common/mod.rs"]
+mod common;
 
 mod bugs;
+mod checks;
 mod disk;
 mod hosts;
 mod network;

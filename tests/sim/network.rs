@@ -89,6 +89,32 @@ fn a_crashed_host_is_gone_and_comes_back() {
     });
 }
 
+struct SaysGoodBye(u16);
+
+impl Drop for SaysGoodBye {
+    fn drop(&mut self) {
+        if let Ok(socket) = UdpSocket::bind("0.0.0.0:0") {
+            let _ = socket.send_to(b"bye", ("10.0.0.254", self.0));
+        }
+    }
+}
+
+#[test]
+fn destructors_of_a_crashed_host_reach_nobody() {
+    Check::new().runs(20).run(|sim| {
+        let socket = UdpSocket::bind("0.0.0.0:0").expect("bound");
+        let port = socket.local_addr().expect("bound").port();
+        sim.host("a", move || {
+            let _bye = SaysGoodBye(port);
+            sward::task::park();
+        });
+        sward::sleep(Duration::from_millis(1));
+        sim.crash("a");
+        socket.set_read_timeout(Some(Duration::from_secs(1))).expect("set");
+        assert_eq!(socket.recv_from(&mut [0; 9]).expect_err("nobody sends").kind(), ErrorKind::WouldBlock);
+    });
+}
+
 #[test]
 fn small_buffers_and_bad_links_lose_no_byte_of_a_stream() {
     Check::new().runs(20).run(|sim| {

@@ -123,9 +123,17 @@ fn the_store_keeps_its_promises() {
     }
 }
 
-/// The bug is found, and the seed alone finds it again.
-fn finds(bug: Bug) {
+/// What a check finds: a promise that is broken.
+const STALE: &str = "a read finds";
+const TWICE: &str = " additions";
+const LOST: &str = "additions at the primary";
+const BACKUP: &str = "the backup has";
+const NO_LOG: &str = "a disk: Kind(InvalidData)";
+
+/// The bug is found by one of these, and the seed alone finds it again.
+fn finds(bug: Bug, by: &[&str]) {
     let failed = check(1000, Some(bug)).expect_err("it is found");
+    assert!(by.iter().any(|text| failed.what().contains(text)), "{bug:?} is found by {failed}");
     eprintln!("{bug:?}: seed {}: {}", failed.seed(), failed.what().lines().next().unwrap_or_default());
     let again = Check::new().runs(1).seed(failed.seed()).step_limit(200_000).leaks_fail(false);
     let again = again.try_run(move |sim| run(sim, Some(bug))).expect_err("it is found again");
@@ -133,24 +141,24 @@ fn finds(bug: Bug) {
 }
 
 macro_rules! bugs {
-    ($($name:ident: $bug:ident,)*) => {$(
+    ($($name:ident: $bug:ident, $by:expr;)*) => {$(
         #[test]
         fn $name() {
-            finds(Bug::$bug);
+            finds(Bug::$bug, &$by);
         }
     )*};
 }
 
 bugs! {
-    an_answer_before_the_backup_has_the_addition: AnswersBeforeBackup,
-    a_lease_that_is_forgotten_with_its_connection: ForgetsLease,
-    reads_without_a_lease: ReadsWithoutLease,
-    a_lease_that_is_counted_from_its_grant: LeaseFromGrant,
-    a_request_that_is_applied_twice: AppliesTwice,
-    requests_that_are_forgotten_by_a_restart: ForgetsRequests,
-    a_restart_that_does_not_wait_for_the_lease: RestartsAtOnce,
-    an_entry_that_is_skipped: SkipsAnEntry,
-    entries_that_the_backup_applies_twice: BackupAppliesTwice,
-    an_answer_before_the_log_is_written: AnswersBeforeLog,
-    a_log_that_is_never_synced: NeverSyncs,
+    an_answer_before_the_backup_has_the_addition: AnswersBeforeBackup, [STALE];
+    a_lease_that_is_forgotten_with_its_connection: ForgetsLease, [STALE];
+    reads_without_a_lease: ReadsWithoutLease, [STALE];
+    a_lease_that_is_counted_from_its_grant: LeaseFromGrant, [STALE];
+    a_request_that_is_applied_twice: AppliesTwice, [TWICE];
+    requests_that_are_forgotten_by_a_restart: ForgetsRequests, [TWICE];
+    a_restart_that_does_not_wait_for_the_lease: RestartsAtOnce, [STALE];
+    an_entry_that_is_skipped: SkipsAnEntry, [STALE, BACKUP];
+    entries_that_the_backup_applies_twice: BackupAppliesTwice, [TWICE, BACKUP];
+    an_answer_before_the_log_is_written: AnswersBeforeLog, [LOST];
+    a_log_that_is_never_synced: NeverSyncs, [LOST, STALE, NO_LOG];
 }

@@ -15,8 +15,8 @@ pub(in crate::fs) fn is_on() -> bool {
     world().is_some_and(|world| world.map_path(Path::new("/")).is_some())
 }
 
-/// Whether the caller is part of a simulation, on a host or not. Then it makes each call on the pool: what the
-/// kernel has in memory differs between two runs.
+/// Whether the caller is part of a simulation, on a host or not. Then it makes each call on the pool: what
+/// the kernel has in memory differs between two runs.
 pub(in crate::fs) fn is_in_simulation() -> bool {
     world().is_some()
 }

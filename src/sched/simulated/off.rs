@@ -61,6 +61,10 @@ impl Simulated {
         0
     }
 
+    pub(crate) fn draw_below(&self, _: usize) -> usize {
+        0
+    }
+
     pub(crate) fn spawned(&self, _: NonNull<Header>) {}
 
     pub(crate) fn waits(&self, _: &Header, _masked: bool) {}
@@ -68,6 +72,9 @@ impl Simulated {
     pub(crate) fn yields(&self, _: &Header) {}
 
     pub(crate) fn ends(&self, _: &Header) {}
+
+    #[inline(always)]
+    pub(crate) fn worker_leaves(&self) {}
 
     pub(crate) fn next_id(&self) -> Id {
         Id(0)

@@ -71,14 +71,22 @@ pub(crate) trait Simulation {
     /// A number for the program's own random choices, such as the order in which `select!` looks.
     fn random(&self) -> u32;
 
+    /// A choice of the program among so many, of which there is at least one: which arm `select!` looks at
+    /// first.
+    fn draw_below(&self, bound: usize) -> usize;
+
     /// The host of the coroutine that runs.
     fn host(&self) -> u32;
 
     /// For which host coroutines are spawned; `None`: for that of their spawner.
     fn spawns_for(&self, host: Option<u32>);
 
-    /// A coroutine was made. It is alive until [`leaves`](Self::leaves) says that it has ended.
+    /// A coroutine was made. It is alive until [`leaves`](Self::leaves) says that it has ended, or until
+    /// [`worker_leaves`](Self::worker_leaves).
     fn spawned(&self, header: NonNull<Header>);
+
+    /// No coroutine has another turn. From here on the simulation uses the address of none.
+    fn worker_leaves(&self);
 
     /// The turn of a coroutine ends, on the worker's stack. A wait that the simulation wants to end by a
     /// cancellation is cancelled here, unless it is masked.
@@ -200,6 +208,11 @@ impl Simulated {
         self.inside().simulation.random()
     }
 
+    /// A choice of the program among so many.
+    pub(crate) fn draw_below(&self, bound: usize) -> usize {
+        self.inside().simulation.draw_below(bound)
+    }
+
     /// A coroutine was made. On a worker that is not simulated this does nothing.
     pub(crate) fn spawned(&self, header: NonNull<Header>) {
         if let Some(inside) = &self.0 {
@@ -220,6 +233,14 @@ impl Simulated {
     /// The coroutine has ended.
     pub(crate) fn ends(&self, header: &Header) {
         self.inside().simulation.leaves(header, Ends::Ended, false);
+    }
+
+    /// No coroutine has another turn: the rest of them are discarded or leaked. On a worker that is not
+    /// simulated this does nothing.
+    pub(crate) fn worker_leaves(&self) {
+        if let Some(inside) = &self.0 {
+            inside.simulation.worker_leaves();
+        }
     }
 
     /// A number for a coroutine: the same in each run of a program that does the same.

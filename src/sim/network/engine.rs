@@ -225,7 +225,8 @@ impl Network {
     pub(crate) fn open(&mut self, host: HostId, family: Family, kind: Kind) -> Outcome<SocketId> {
         let exhausted = self.random.chance(self.settings.exhausted);
         let limit = self.settings.descriptors;
-        let sockets = &mut self.hosts.get_mut(&host).ok_or(libc::ENETDOWN)?.sockets;
+        // A host that has crashed has no socket left, so without new ones nothing that it does is sent.
+        let sockets = &mut self.hosts.get_mut(&host).filter(|host| host.up).ok_or(libc::ENETDOWN)?.sockets;
         if exhausted || *sockets >= limit {
             self.log.push(format!("host {host} has no descriptor for a socket"));
             return Err(libc::EMFILE);
