@@ -48,10 +48,14 @@ pub(crate) fn drop_one<T>(value: T) {
 
 /// Discards the payload of a caught panic.
 fn discard(payload: Box<dyn Any + Send>) {
-    // The destructor of a user's payload may panic as well, so it is leaked. The payload of a cancellation is
-    // dropped: `LocalRecord::cancelling` is true as long as it exists.
-    if !payload.is::<Cancellation>() {
-        std::mem::forget(payload);
+    let dropped = catch_unwind(AssertUnwindSafe(|| drop(payload)));
+    // The payload's destructor has panicked, with a second payload. That one's destructor may panic as well,
+    // and so on without end, so it is leaked. The payload of a cancellation is dropped:
+    // `LocalRecord::cancelling` is true as long as it exists.
+    if let Err(second) = dropped
+        && !second.is::<Cancellation>()
+    {
+        std::mem::forget(second);
     }
 }
 
@@ -59,6 +63,8 @@ fn discard(payload: Box<dyn Any + Send>) {
 mod tests {
     use super::*;
     use std::cell::Cell;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering};
 
     /// Counts its end, and panics in every third.
     struct Bomb<'a>(usize, &'a Cell<usize>);
@@ -102,5 +108,33 @@ mod tests {
         }));
         assert_eq!(outcome.expect_err("a panic").downcast_ref(), Some(&"the one that counts"));
         assert_eq!(dropped.get(), 11);
+    }
+
+    /// A payload that counts its end, and then panics with another one, so many times.
+    struct Payload(u32, Arc<AtomicU32>);
+
+    impl Drop for Payload {
+        fn drop(&mut self) {
+            self.1.fetch_add(1, Ordering::Relaxed);
+            if self.0 > 0 {
+                resume_unwind(Box::new(Payload(self.0 - 1, self.1.clone())));
+            }
+        }
+    }
+
+    #[test]
+    fn payloads_that_are_discarded_are_dropped() {
+        let dropped = Arc::new(AtomicU32::new(0));
+        contain_panic(|| resume_unwind(Box::new(Payload(0, dropped.clone()))));
+        assert_eq!(Arc::strong_count(&dropped), 1);
+        assert_eq!(dropped.load(Ordering::Relaxed), 1);
+    }
+
+    /// A payload's destructor panics with a payload of the same kind: only the first is dropped.
+    #[test]
+    fn a_payload_whose_destructor_panics_is_contained() {
+        let dropped = Arc::new(AtomicU32::new(0));
+        contain_panic(|| resume_unwind(Box::new(Payload(5, dropped.clone()))));
+        assert_eq!(dropped.load(Ordering::Relaxed), 1);
     }
 }

@@ -1,6 +1,7 @@
 //! Locks taken by futures, on executors of this crate and of others.
 
 use crate::common::{both, complete, on_one_worker, one_worker, poll, poll_with, until, waker_that};
+use crate::leaked_lock;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -299,7 +300,7 @@ fn a_waker_whose_drop_panics_leaks_no_lock() {
             std::panic::resume_unwind(Box::new("the drop of a waker"));
         }
     }
-    let lock: &'static RwLock<u32> = Box::leak(Box::new(RwLock::new(0)));
+    let lock: &'static RwLock<u32> = leaked_lock(RwLock::new(0));
     let guard = lock.write().unwrap();
     let mut second = Box::pin(async { lock.read_async().await.is_ok() });
     let slot = Arc::new(std::sync::Mutex::new(None));

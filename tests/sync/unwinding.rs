@@ -1,6 +1,7 @@
 //! Waiters that unwind block their worker, so locks serve them first.
 
 use crate::common::{MOMENT, fails, one_worker, poll, two_workers, waiting};
+use crate::leaked_lock;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
@@ -97,7 +98,7 @@ fn an_unwinding_waiter_goes_first<T: Send + Sync + 'static>(
 
 #[test]
 fn a_mutex_goes_to_an_unwinding_waiter() {
-    let mutex: &'static Mutex<u32> = Box::leak(Box::new(Mutex::new(0)));
+    let mutex: &'static Mutex<u32> = leaked_lock(Mutex::new(0));
     let guard = mutex.lock().unwrap();
     let lock = |mutex: &&Mutex<u32>| *mutex.lock().unwrap() += 1;
     let (_runtime, waits) = an_unwinding_waiter_goes_first(mutex, lock, lock, |_| drop(guard));
@@ -111,7 +112,7 @@ fn a_future_that_blocks_an_unwinding_worker_goes_first() {
     fn lock(mutex: &&'static Mutex<u32>) {
         *block_on(mutex.lock_async()).unwrap() += 1;
     }
-    let mutex: &'static Mutex<u32> = Box::leak(Box::new(Mutex::new(0)));
+    let mutex: &'static Mutex<u32> = leaked_lock(Mutex::new(0));
     let guard = mutex.lock().unwrap();
     let (_runtime, waits) = an_unwinding_waiter_goes_first(mutex, lock, lock, |_| drop(guard));
     waits.join().unwrap();
@@ -124,7 +125,7 @@ fn a_future_that_blocks_an_unwinding_worker_goes_first() {
         *block_on(lock.write_async()).unwrap() += 1;
     }
     for (wait, in_destructor) in [(write as fn(&_), read as fn(&_)), (read, write), (write, write)] {
-        let lock: &'static RwLock<u32> = Box::leak(Box::new(RwLock::new(0)));
+        let lock: &'static RwLock<u32> = leaked_lock(RwLock::new(0));
         let guard = lock.write().unwrap();
         let (_runtime, waits) = an_unwinding_waiter_goes_first(lock, wait, in_destructor, |_| drop(guard));
         waits.join().unwrap();
@@ -151,7 +152,7 @@ fn a_future_that_was_handed_the_mutex_releases_it_as_it_is_dropped() {
             self.1.send(future).unwrap();
         }
     }
-    let mutex: &'static Mutex<u32> = Box::leak(Box::new(Mutex::new(0)));
+    let mutex: &'static Mutex<u32> = leaked_lock(Mutex::new(0));
     let runtime = one_worker();
     for dropped in [true, false] {
         let guard = mutex.lock().unwrap();
@@ -176,7 +177,7 @@ fn a_future_that_was_handed_the_mutex_releases_it_as_it_is_dropped() {
 /// The mutex is free, and the waiter in flight is a coroutine that cannot run.
 #[test]
 fn a_mutex_with_a_waiter_in_flight_goes_to_an_unwinding_waiter() {
-    let mutex: &'static Mutex<u32> = Box::leak(Box::new(Mutex::new(0)));
+    let mutex: &'static Mutex<u32> = leaked_lock(Mutex::new(0));
     let runtime = one_worker();
     let guard = mutex.lock().unwrap();
     let waits = waiting(&runtime, || *mutex.lock().unwrap() += 1);
@@ -213,13 +214,13 @@ fn an_rwlock_goes_to_an_unwinding_waiter() {
         *lock.write().unwrap() += 1;
     }
     for (wait, in_destructor) in [(write as fn(&_), read as fn(&_)), (read, write), (write, write)] {
-        let lock: &'static RwLock<u32> = Box::leak(Box::new(RwLock::new(0)));
+        let lock: &'static RwLock<u32> = leaked_lock(RwLock::new(0));
         let guard = lock.write().unwrap();
         let (_runtime, waits) = an_unwinding_waiter_goes_first(lock, wait, in_destructor, |_| drop(guard));
         waits.join().unwrap();
     }
     // A reader gets the lock together with other readers, also ahead of a waiting writer.
-    let lock: &'static RwLock<u32> = Box::leak(Box::new(RwLock::new(0)));
+    let lock: &'static RwLock<u32> = leaked_lock(RwLock::new(0));
     let guard = lock.read().unwrap();
     let (_runtime, waits) = an_unwinding_waiter_goes_first(lock, write, read, |_| {});
     drop(guard);
