@@ -18,8 +18,8 @@
 //! - A *future* that receives offers no cell either: it may never be polled again, and a message must not be
 //!   kept in it. When its *turn* comes it is woken, and the message stays in the channel until the future is
 //!   polled. Another receiver may take the message before (barging). Futures that send offer cells.
-//! - A *late sender* will make its message when it can be sent (`arm_with`). Until then it is a watcher; it
-//!   has news also if a future waits.
+//! - A *late sender* will make its message when it can be sent (`arm_with`). Until then it offers nothing
+//!   either. What is news for a watcher for sends is news for it, and so is a receiver without a cell.
 //! - A channel is *closed* once the last sender or the last receiver is gone.
 //!
 //! # The states of an operation
@@ -46,7 +46,7 @@
 //!   only while the queue is empty and no other sender waits.
 //! - A sender waits only while the queue is full and no other receiver with a cell waits.
 //! - A watcher waits only while the operation that it watches is impossible, its own waiter aside. A late
-//!   sender waits only while also no future is listed.
+//!   sender waits only while also no future and no other watcher for receives is listed.
 //! - So messages are received in the order in which their sends joined the queue or the list.
 //!
 //! "Other": a select may wait on both sides of one channel, with two nodes of one waiter. They do not serve
@@ -61,7 +61,8 @@
 //! Watchers have lists of their own. What makes their operation possible wakes all of them: a message that is
 //! queued, room in the queue, a sender or receiver with a cell that is listed, the end of the channel. A
 //! message that moves into a cell of a receiver that waits, or out of one of a sender, is no news: it makes
-//! nothing possible for others. Two watchers do not serve one another.
+//! nothing possible for others. Two watchers do not serve one another; nor do a watcher for sends and a
+//! future, since a `try_send` without room does not serve futures.
 //!
 //! To list a node may thus wake others, and among them futures, whose wakers are a user's code. It runs
 //! without the lock, in the commit of the wait that lists the node. That node may be served, or its wait be
@@ -91,8 +92,8 @@
 //! *Without room.* With capacity zero, or if the queue is full of messages that are left to futures, a send
 //! serves the first receiver with a cell, past futures: otherwise it would have to wait while a receiver
 //! waits for it. So futures that receive from a rendezvous channel come after coroutines and threads. A late
-//! sender and a future would wait for one another: neither offers anything. So if a future waits, a late
-//! sender that is about to wait makes its message and offers that.
+//! sender would wait for a future, or for a watcher for receives, that waits for it: neither offers anything.
+//! So if one of them waits, a late sender that is about to wait makes its message and offers that.
 //!
 //! *A future that is woken, and is neither polled nor dropped*, keeps one message from the receivers that
 //! wait behind it, until the next send. A receiver that calls a receive later gets the message.
@@ -216,8 +217,10 @@ struct State<T> {
     receivers: WaitList<Offer>,
     /// The futures that wait for their turn to receive.
     futures: WaitList<Offer>,
-    /// The watchers for sends, and the late senders.
+    /// The watchers for sends.
     send_watchers: WaitList<Offer>,
+    /// The late senders.
+    late_senders: WaitList<Offer>,
     /// The watchers for receives.
     recv_watchers: WaitList<Offer>,
     /// How many futures were listed behind others, modulo 2^32. A node's stamp is this number as it is
@@ -232,7 +235,8 @@ impl<T> State<T> {
     fn list_of(&mut self, side: Side, node: &WaitNode<Offer>) -> &mut WaitList<Offer> {
         match (side, node.payload()) {
             (Side::Senders, Offer::Cell(_)) => &mut self.senders,
-            (Side::Senders, _) => &mut self.send_watchers,
+            (Side::Senders, Offer::Later) => &mut self.late_senders,
+            (Side::Senders, Offer::Nothing | Offer::Turn { .. }) => &mut self.send_watchers,
             (Side::Receivers, Offer::Cell(_)) => &mut self.receivers,
             (Side::Receivers, Offer::Turn { .. }) => &mut self.futures,
             (Side::Receivers, Offer::Nothing | Offer::Later) => &mut self.recv_watchers,
@@ -340,14 +344,27 @@ impl<T> State<T> {
         self.recv_watchers.wake_those(batch, |node| sender.is_none_or(|sender| !node.same_waiter(sender)));
     }
 
+    /// Whether somebody has news if a send may be possible.
+    #[inline]
+    fn has_news_of_send(&self) -> bool {
+        !self.send_watchers.is_empty() || !self.late_senders.is_empty()
+    }
+
     /// A receiver waits: news for watchers if it offers a cell, and for late senders in any case, but not for
     /// those of the receiver itself.
     #[cold]
     fn tell_of_receiver(&mut self, receiver: &WaitNode<Offer>, batch: &mut Batch) {
-        let has_cell = matches!(receiver.payload(), Offer::Cell(_));
-        self.send_watchers.wake_those(batch, |node| {
-            (has_cell || matches!(node.payload(), Offer::Later)) && !node.same_waiter(receiver)
-        });
+        if matches!(receiver.payload(), Offer::Cell(_)) {
+            self.send_watchers.wake_those(batch, |node| !node.same_waiter(receiver));
+        }
+        self.late_senders.wake_those(batch, |node| !node.same_waiter(receiver));
+    }
+
+    /// There is room, or the channel is closed: news for all watchers for sends.
+    #[cold]
+    fn tell_of_room(&mut self, batch: &mut Batch) {
+        self.send_watchers.wake_all(batch);
+        self.late_senders.wake_all(batch);
     }
 
     /// Lists the node of a future.
@@ -426,6 +443,7 @@ impl<T> Chan<T> {
                 receivers: WaitList::new(),
                 futures: WaitList::new(),
                 send_watchers: WaitList::new(),
+                late_senders: WaitList::new(),
                 recv_watchers: WaitList::new(),
                 futures_listed: 0,
                 closed: false,
@@ -529,8 +547,8 @@ impl<T> Chan<T> {
             return;
         }
         self.set_hint(NEITHER);
-        if !state.send_watchers.is_empty() {
-            state.send_watchers.wake_all(batch);
+        if state.has_news_of_send() {
+            state.tell_of_room(batch);
         }
     }
 
@@ -548,9 +566,10 @@ impl<T> Chan<T> {
         state.closed || !state.queue.is_empty() || !state.senders.is_empty()
     }
 
-    /// Whether a future waits for its turn to receive.
-    pub(super) fn a_future_waits(&self) -> bool {
-        !self.state.lock().futures.is_empty()
+    /// Whether a receiver waits that offers no cell: a future, or a watcher.
+    pub(super) fn a_receiver_without_cell_waits(&self) -> bool {
+        let state = self.state.lock();
+        !state.futures.is_empty() || !state.recv_watchers.is_empty()
     }
 
     /// Lists the node of a sender, or of a watcher for sends; false if it need not wait.
@@ -564,7 +583,9 @@ impl<T> Chan<T> {
         if state.closed || state.queue.len() < self.capacity || state.receivers.has_others(node) {
             return false;
         }
-        if matches!(node.payload(), Offer::Later) && !state.futures.is_empty() {
+        if matches!(node.payload(), Offer::Later)
+            && (!state.futures.is_empty() || state.recv_watchers.has_others(node))
+        {
             return false;
         }
         // SAFETY: as the caller says.
@@ -609,7 +630,7 @@ impl<T> Chan<T> {
             }
         }
         self.set_hint(Side::Receivers as u32);
-        if !state.send_watchers.is_empty() {
+        if state.has_news_of_send() {
             Self::tell(state, |state, batch| state.tell_of_receiver(node, batch));
         }
         true
@@ -690,7 +711,7 @@ impl<T> Chan<T> {
         state.closed = true;
         self.set_hint(NEITHER);
         state.senders.wake_all(batch);
-        state.send_watchers.wake_all(batch);
+        state.tell_of_room(batch);
         std::mem::replace(&mut state.queue, Queue::new())
     }
 }

@@ -42,7 +42,8 @@ impl<T> Receiver<T> {
     ///
     /// Futures, coroutines and threads that receive wait in one queue, and a message wakes its first waiter
     /// alone. Only with capacity zero do futures come after waiters in [`recv`](Self::recv), and a
-    /// [`try_send`](super::Sender::try_send) does not serve them.
+    /// [`try_send`](super::Sender::try_send) does not serve them; so they make no send ready for a
+    /// [`Select::ready`](crate::select::Select::ready).
     ///
     /// Dropping the future loses no message: if it has been woken, the next waiter gets the message. A future
     /// that has been woken should be polled or dropped: until then, or until the next send, the message waits

@@ -156,7 +156,8 @@ impl<T> Arm for SendArm<'_, T> {
 ///
 /// A future that receives ([`recv_async`](super::Receiver::recv_async)) counts as a receiver for a select
 /// that waits, also if there is no room: the message is made, and kept in the arm until the future takes
-/// it.
+/// it. So does a [`Select::ready`] that waits for a receive, or a select that looks for a message at that
+/// moment, although it may take none.
 pub struct SendWithArm<'a, T, F> {
     arm: SendArm<'a, T>,
     make: Option<F>,
@@ -215,8 +216,8 @@ impl<T, F: FnOnce() -> T> Arm for SendWithArm<'_, T, F> {
     }
 
     fn prepare_to_wait(&mut self) {
-        // The future offers nothing: one of the two has to.
-        if self.make.is_some() && self.arm.chan.a_future_waits() {
+        // That receiver offers nothing: one of the two has to.
+        if self.make.is_some() && self.arm.chan.a_receiver_without_cell_waits() {
             self.make_message();
         }
     }

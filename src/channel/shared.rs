@@ -127,9 +127,9 @@ impl<T> Shared<T> {
         either!(self, chan => chan.may_recv())
     }
 
-    /// As [`Chan::a_future_waits`].
-    pub(super) fn a_future_waits(&self) -> bool {
-        either!(self, chan => chan.a_future_waits())
+    /// As [`Chan::a_receiver_without_cell_waits`].
+    pub(super) fn a_receiver_without_cell_waits(&self) -> bool {
+        either!(self, chan => chan.a_receiver_without_cell_waits())
     }
 
     /// As [`Chan::enlist_sender`].

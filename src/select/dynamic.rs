@@ -165,7 +165,8 @@ impl<'a> Select<'a> {
     ///
     /// Another receiver or sender may be faster than the caller: use `try_recv` and `try_send`, and call this
     /// again if they fail. A send and a receive that both only wait for readiness do not meet on a channel of
-    /// capacity zero.
+    /// capacity zero; nor does a send that waits for readiness meet a
+    /// [`recv_async`](crate::channel::Receiver::recv_async) there, since `try_send` does not serve it.
     ///
     /// ```
     /// use sward::channel::unbounded;

@@ -1,8 +1,10 @@
 //! Selects on both sides of a channel, and waits for readiness alone.
 
-use crate::common::{LONG, both, in_runtime, soon, with_workers};
+use crate::common::{LONG, both, in_runtime, on_one_worker, soon, with_workers};
 use crate::mpmc::MS;
 use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 use sward::channel::{RecvError, Select, after, bounded, never};
 use sward::task::JoinError;
@@ -72,6 +74,51 @@ fn two_waits_for_readiness_do_not_make_each_other_ready() {
         }
         assert_eq!(looks.join().unwrap(), 0);
     });
+}
+
+/// A wait for readiness to receive, and a send whose message is yet to be made, offer one another nothing. So
+/// the message is made.
+#[test]
+fn a_message_that_is_made_late_reaches_a_wait_for_readiness() {
+    for sender_first in [true, false] {
+        on_one_worker(|| {
+            let (s, r) = bounded(0);
+            let made = Arc::new(AtomicUsize::new(0));
+            let looks = || {
+                let r = r.clone();
+                sward::spawn(move || {
+                    let mut arm = r.arm();
+                    let mut select = Select::new();
+                    select.recv(&mut arm);
+                    let ready = select.ready_timeout(LONG);
+                    (ready, r.try_recv())
+                })
+            };
+            let sends = || {
+                let made = made.clone();
+                sward::spawn(move || {
+                    let make = || made.fetch_add(1, Ordering::Relaxed);
+                    sward::select! {
+                        send_with(s, make) -> sent => sent.is_ok(),
+                        default(LONG) => false,
+                    }
+                })
+            };
+            let (looks, sends) = if sender_first {
+                let sends = sends();
+                sward::yield_now();
+                assert_eq!(made.load(Ordering::Relaxed), 0, "it is made for nobody");
+                (looks(), sends)
+            } else {
+                let looks = looks();
+                sward::yield_now();
+                (looks, sends())
+            };
+            assert_eq!(looks.join().unwrap(), (Ok(0), Ok(0)));
+            assert!(sends.join().unwrap());
+            assert_eq!(made.load(Ordering::Relaxed), 1);
+        });
+    }
 }
 
 #[test]
