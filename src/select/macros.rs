@@ -300,7 +300,7 @@ macro_rules! __select {
     };
     (@arm $ids:tt $arms:tt $default:tt [$kind:ident $($arm:tt)*] $($rest:tt)*) => {
         ::core::compile_error!(::core::concat!(
-            "select!: `", ::core::stringify!($kind), "select!: `", ::core::stringify!($kind), "` is no kind of arm: there are `recv(receiver) -> message => body`, `send(sender, message) -> outcome => body`, \
+            "select!: `", ::core::stringify!($kind), "` is no kind of arm: there are `recv(receiver) -> message => body`, `send(sender, message) -> outcome => body`, \
              `send_from(sender, variable) -> outcome => body`, `send_with(sender, || message) -> outcome => body`, \
              `join(handle) -> result => body`, `cancelled(token) => body`, `default => body` and \
              `default(duration) => body`"

@@ -63,7 +63,9 @@ fn a_wrong_arm_of_select_shows_the_right_form() {
     ];
     for (arm, form) in cases {
         let text = messages(library, &format!("sward::select! {{ {arm} }}"));
-        assert!(text.contains("select!: ") && text.contains(form), "{arm}: {text}");
+        assert!(text.contains("error: select!: ") && text.contains(form), "{arm}: {text}");
+        let message = text.lines().find(|line| line.starts_with("error")).expect("a message");
+        assert_eq!(message.matches("select!: ").count(), 1, "it does not repeat itself: {text}");
         let errors = text.lines().filter(|line| line.starts_with("error")).count();
         assert_eq!(errors, 2, "one message, and the sum: {text}");
     }
