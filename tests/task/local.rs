@@ -475,12 +475,17 @@ fn locals_in_the_destructor_of_a_detached_result() {
     let journal = Journal::default();
     in_runtime(|| {
         let dropped = Arc::new(AtomicBool::new(false));
-        let (mine, theirs) = (dropped.clone(), journal.clone());
+        let detached = Arc::new(AtomicBool::new(false));
+        let (mine, gate, theirs) = (dropped.clone(), detached.clone(), journal.clone());
         drop(sward::spawn(move || {
             USED.with(|_| ());
-            sward::yield_now();
+            // Otherwise the result would be dropped with the handle, by this test.
+            while !gate.load(Ordering::Acquire) {
+                sward::yield_now();
+            }
             Result(theirs, mine)
         }));
+        detached.store(true, Ordering::Release);
         while !dropped.load(Ordering::Acquire) {
             sleep(Duration::from_millis(1));
         }
