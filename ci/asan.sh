@@ -10,6 +10,8 @@ host=$(rustc -vV | sed -n 's/^host: //p')
 export RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target}/asan"
 # Checked waits read all words of a stack (src/sched/checks.rs), also those that are between variables.
 export SWARD_CHECK=0
+# The sanitizer that tests expect the build to have (tests/isolated/sanitizers.rs).
+export SWARD_TEST_SANITIZER=address
 # The crate's own handler reports overflows of stacks.
 export ASAN_OPTIONS=handle_segv=0 LSAN_OPTIONS=suppressions=$PWD/ci/leaks.txt
 cargo=(cargo test --target "$target")
@@ -30,6 +32,9 @@ leave_out a_hundred_thousand_parked_at_once "its list of stacks takes too long f
 leave_out valgrind_is_refused "valgrind does not run this program"
 
 within 1200 "${cargo[@]}" --test isolated sanitizers
+# LeakSanitizer by itself, which has code of its own (src/coroutine/sys/leak.rs).
+SWARD_TEST_SANITIZER=leak RUSTFLAGS=-Zsanitizer=leak CARGO_TARGET_DIR="${CARGO_TARGET_DIR%asan}lsan" \
+    within 1200 "${cargo[@]}" --test isolated sanitizers
 [ "${1:-}" = quick ] && exit
 # Stalls are no news here, and tests of reports are further down.
 SWARD_STALL_REPORTS=0 within 1800 "${cargo[@]}" --test task --test sync --test channel --test cancel --test net --test io \

@@ -17,6 +17,8 @@ fi
 export RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=thread CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target}/tsan"
 # Checked waits read the words of other stacks (src/sched/checks.rs).
 export SWARD_CHECK=0
+# The sanitizer that tests expect the build to have (tests/isolated/sanitizers.rs).
+export SWARD_TEST_SANITIZER=thread
 cargo=(cargo test -Zbuild-std --target "$target")
 skips=()
 leave_out() { # test, reason
@@ -31,6 +33,7 @@ leave_out overflow::another_fault_goes_to_the_earlier_handler "it has the handle
 leave_out stacks::a_past_burst_leaves_few_page_tables "$many"
 leave_out stacks::stacks_share_mappings "$many"
 leave_out run_in_a_destructor_on_a_worker_is_refused "$space"
+leave_out spawn::a_hundred_thousand_parked_at_once "$many"
 leave_out valgrind_is_refused "valgrind does not run this program"
 # A child that was forked beside other threads starts threads.
 export TSAN_OPTIONS=die_after_fork=0

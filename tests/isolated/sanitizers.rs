@@ -1,13 +1,30 @@
 //! What sanitizers say about programs that use this crate: they find an error that is there, and no other.
 //! Builds without a sanitizer have nothing to test here.
 
-#![cfg(sward_sanitizer)]
 // Each sanitizer has tests of its own.
 #![allow(dead_code)]
 
 use crate::common::{command, text};
 use std::cell::UnsafeCell;
 use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// `ci/tsan.sh` and `ci/asan.sh` name the sanitizer that their builds have. Without this test they would pass
+/// if the build script no longer saw it: there would be no test to fail.
+#[test]
+fn the_build_has_the_sanitizer_that_it_was_made_for() {
+    let built = if cfg!(sward_sanitizer = "thread") {
+        "thread"
+    } else if cfg!(sward_sanitizer = "address") {
+        "address"
+    } else if cfg!(sward_sanitizer = "leak") {
+        "leak"
+    } else {
+        "none"
+    };
+    if let Ok(wanted) = std::env::var("SWARD_TEST_SANITIZER") {
+        assert_eq!(built, wanted);
+    }
+}
 
 /// A number that any thread may write to.
 struct Unprotected(UnsafeCell<u64>);
@@ -42,7 +59,9 @@ fn meet(number: usize, met: &AtomicUsize) {
 /// Runs that test as a child; what the sanitizer said, and whether it was content.
 fn verdict(test: &str, options: &[(&str, &str)]) -> (String, bool) {
     let output = command(test, test).envs(options.iter().copied()).output().expect("a child");
-    (text(&output), output.status.success())
+    let said = text(&output);
+    assert!(said.contains("running 1 test"), "there is no test {test}: {said}");
+    (said, output.status.success())
 }
 
 fn with_workers(workers: usize, f: impl FnOnce() + Send) {
@@ -227,15 +246,8 @@ mod address {
     use super::*;
     use crate::common::{is_child, this_test};
     use std::hint::black_box;
-    use std::sync::Arc;
 
     const OPTIONS: &[(&str, &str)] = &[("ASAN_OPTIONS", "exitcode=66:detect_leaks=1")];
-    /// Here the process ends in a coroutine. Of frames of AddressSanitizer's own it sees only the ones of the
-    /// coroutine then, not those of its worker.
-    const ON_THE_STACK: &[(&str, &str)] =
-        &[("ASAN_OPTIONS", "exitcode=66:detect_leaks=1:detect_stack_use_after_return=0")];
-    const AFTER_RETURN: &[(&str, &str)] =
-        &[("ASAN_OPTIONS", "exitcode=66:detect_leaks=1:detect_stack_use_after_return=1")];
 
     /// An index beyond an array on a coroutine's stack, after switches.
     #[test]
@@ -252,6 +264,23 @@ mod address {
         let (said, content) = verdict(this_test!(), OPTIONS);
         assert!(!content && said.contains("AddressSanitizer: stack-buffer-overflow"), "{said}");
     }
+}
+
+/// What LeakSanitizer says, by itself and as a part of AddressSanitizer.
+#[cfg(any(sward_sanitizer = "address", sward_sanitizer = "leak"))]
+mod leaks {
+    use super::*;
+    use crate::common::{is_child, this_test};
+    use std::hint::black_box;
+    use std::sync::Arc;
+
+    const OPTIONS: &[(&str, &str)] = &[("ASAN_OPTIONS", "exitcode=66:detect_leaks=1")];
+    /// Here the process ends in a coroutine. Of frames of AddressSanitizer's own it sees only the ones of the
+    /// coroutine then, not those of its worker.
+    const ON_THE_STACK: &[(&str, &str)] =
+        &[("ASAN_OPTIONS", "exitcode=66:detect_leaks=1:detect_stack_use_after_return=0")];
+    const AFTER_RETURN: &[(&str, &str)] =
+        &[("ASAN_OPTIONS", "exitcode=66:detect_leaks=1:detect_stack_use_after_return=1")];
 
     /// Memory that nothing points to any more, once the coroutine that had the pointer has ended.
     #[test]
