@@ -3,30 +3,57 @@
 //! `ring/mod.rs` says who owns the buffer when. The part of the argument that is kept here: [`by_ring`]
 //! neither returns nor unwinds before the ring has an outcome.
 
+use super::call::call;
+use super::simulated;
 use crate::coroutine::{Batch, WaitReason};
 use crate::ring::{Operation, Outcome};
 use crate::sched::{
     self, Cancel, FileWay, Woken, checkpoint, consume_budget, count_file_call, may_switch, unwind_cancelled,
 };
+use std::ffi::{CString, c_char};
 use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::ptr;
+
+/// Has the kernel do what a call that takes paths does; makes the call on the pool if there is no ring for
+/// it.
+pub(super) fn call_by_paths<const N: usize>(
+    paths: [&Path; N],
+    operation: impl FnOnce([*const c_char; N]) -> Operation,
+    f: impl FnOnce() -> io::Result<()> + Send,
+) -> io::Result<()> {
+    if sched::wants_ring(false) && may_switch() && !simulated::is_in_simulation() {
+        // One with a zero in it is an error, which the call returns.
+        let texts = paths.map(|path| CString::new(path.as_os_str().as_bytes()).ok());
+        if texts.iter().all(Option::is_some) {
+            let starts = texts.each_ref().map(|text| text.as_ref().map_or(ptr::null(), |text| text.as_ptr()));
+            // SAFETY: the texts live until `by_ring` has ended, and the kernel only reads them.
+            if let Some(done) = unsafe { by_ring(&operation(starts), false) } {
+                return done.map(drop);
+            }
+        }
+    }
+    call(f)
+}
 
 /// Has the kernel do that, and parks meanwhile. `pays` says whether that is faster than by the pool. Returns
 /// what the system call would; `None` if nothing was done and the caller has to make the call in another way:
-/// there is no ring, it is full, or the kernel does not do this with this file. A cancellation unwinds out of
-/// this, unless the call succeeds all the same.
+/// there is no ring, it is full, or the kernel does not do this, or not with this file. A cancellation
+/// unwinds out of this, unless the call succeeds all the same.
 ///
 /// # Safety
 ///
 /// What the operation points to is borrowed by the caller, exclusively if the kernel writes to it.
 pub(super) unsafe fn by_ring(operation: &Operation, pays: bool) -> Option<io::Result<usize>> {
-    if !may_switch() {
+    if !may_switch() || !sched::wants_ring(pays) {
         return None;
     }
     // Before the ring is chosen: the coroutine may go on elsewhere.
     consume_budget();
     // A cancelled caller starts nothing: its call might succeed, and so might the next one.
     checkpoint();
-    let ring = sched::ring(pays)?;
+    let ring = sched::ring().filter(|ring| ring.knows(operation))?;
     let mut call = None;
     let mut start = |ticket| {
         let mut batch = Batch::new();
@@ -65,10 +92,9 @@ pub(super) unsafe fn by_ring(operation: &Operation, pays: bool) -> Option<io::Re
         libc::ECANCELED | libc::EINTR if interrupted => unwind_cancelled(),
         // Nor here: the kernel has dropped it by itself, or this file needs another way.
         libc::ECANCELED | libc::EINTR | libc::EAGAIN | libc::EOPNOTSUPP | libc::EINVAL => None,
-        error if error > 0 => Some(Err(io::Error::from_raw_os_error(error))),
-        _ => {
+        error => {
             count_file_call(FileWay::Ring);
-            Some(Ok(result as usize))
+            Some(if error > 0 { Err(io::Error::from_raw_os_error(error)) } else { Ok(result as usize) })
         }
     }
 }

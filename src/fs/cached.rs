@@ -19,18 +19,21 @@ pub(crate) enum Cached {
 #[cfg_attr(not(target_os = "linux"), allow(dead_code))]
 #[derive(Debug)]
 pub(crate) enum Found {
-    Here(Handle<OwnedFd>),
+    Here(Handle),
     /// Nothing has it. The error is that of any call.
     Missing(io::Error),
     /// Finding that out takes a wait, or the system cannot say.
     No,
 }
 
-/// A descriptor, and what is known of its file.
+/// A descriptor that opens nothing, and what is known of its file.
 #[derive(Debug)]
-pub(crate) struct Handle<F> {
-    pub(crate) fd: F,
-    /// The number of the device that it is on, in 62 bits.
+pub(crate) struct Handle {
+    pub(crate) fd: OwnedFd,
+    /// A number of the mount that it is on, in 62 bits, which no other mount has later on. `None` if there is
+    /// no such number.
+    pub(crate) mount: Option<u64>,
+    #[cfg_attr(not(target_os = "linux"), allow(dead_code))]
     pub(crate) device: u64,
     #[cfg_attr(not(target_os = "linux"), allow(dead_code))]
     pub(crate) inode: u64,

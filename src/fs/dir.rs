@@ -1,7 +1,9 @@
 //! Directories.
 
+use super::by_ring::call_by_paths;
 use super::call::call;
 use super::{in_place, simulated};
+use crate::ring::Operation;
 use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::fmt;
@@ -112,25 +114,35 @@ impl fmt::Debug for DirEntry {
 
 /// Creates directories in various ways: [`std::fs::DirBuilder`] for coroutines.
 #[derive(Debug)]
-pub struct DirBuilder(std::fs::DirBuilder);
+pub struct DirBuilder {
+    std: std::fs::DirBuilder,
+    recursive: bool,
+    mode: u32,
+}
 
 impl DirBuilder {
     /// Creates one directory with the default permissions.
     #[must_use]
     pub fn new() -> DirBuilder {
-        DirBuilder(std::fs::DirBuilder::new())
+        DirBuilder { std: std::fs::DirBuilder::new(), recursive: false, mode: 0o777 }
     }
 
     /// Sets whether missing parents are created as well.
     pub fn recursive(&mut self, recursive: bool) -> &mut DirBuilder {
-        self.0.recursive(recursive);
+        self.std.recursive(recursive);
+        self.recursive = recursive;
         self
     }
 
     /// Creates the directory. Parks.
     pub fn create(&self, path: impl AsRef<Path>) -> io::Result<()> {
         let path = &*simulated::real(path.as_ref())?;
-        call(|| self.0.create(path))?;
+        if self.recursive {
+            call(|| self.std.create(path))?;
+        } else {
+            let operation = |[path]: [_; 1]| Operation::CreateDir { path, mode: self.mode };
+            call_by_paths([path], operation, || self.std.create(path))?;
+        }
         simulated::done("create_dir_all", &[path]);
         Ok(())
     }
@@ -144,7 +156,8 @@ impl Default for DirBuilder {
 
 impl DirBuilderExt for DirBuilder {
     fn mode(&mut self, mode: u32) -> &mut Self {
-        self.0.mode(mode);
+        self.std.mode(mode);
+        self.mode = mode;
         self
     }
 }

@@ -4,11 +4,14 @@
 //!
 //! 1. *In place.* The kernel copies what it has in its page cache, and says so if it would have to wait for
 //!    the disk. That costs one system call, and the coroutine stays on its worker.
-//! 2. *By the ring*, if the read names its offset: the coroutine parks while the kernel reads.
+//! 2. *By the ring*, if the read names its offset and the file is on a local disk: the coroutine parks while
+//!    the kernel reads. On other file systems the kernel may make the call in the thread that submits it, or
+//!    in one of few threads of its own, and wait for a server or another program.
 //! 3. *By the pool.* The coroutine parks while another thread makes the call.
 //!
-//! Reads at the file's position do not use the ring. The kernel takes that position without the lock that
-//! `read` and `write` hold, so two calls at a time on one open file could get the same bytes.
+//! A read at the file's position is in place only while no call at it is on the pool ([`Position`]). Such
+//! reads do not use the ring. The kernel takes that position without the lock that `read` and `write` hold,
+//! so two calls at a time on one open file could get the same bytes.
 //!
 //! Writes and syncs go by the pool, unless a write bypasses the page cache or the settings say otherwise: in
 //! the ring the kernel would give them to threads of its own.
@@ -23,13 +26,18 @@ use super::by_ring::by_ring;
 use super::cached::Cached;
 use super::call::call;
 use super::simulated;
-use super::sys::{bypasses_cache, read_cached};
+use super::sys::{bypasses_cache, is_local, read_cached};
 use crate::ring::Operation;
-use crate::sched::{FileWay, consume_budget, consume_budget_of_copy, count_file_call, may_switch};
-use std::io::{self, IoSlice, IoSliceMut, Read, Write};
+use crate::sched::{
+    FileWay, consume_budget, consume_budget_of_copy, count_file_call, may_switch, wants_ring,
+};
+use std::fs::{FileType, Metadata};
+use std::io::{self, IoSlice, IoSliceMut, Read, Seek, SeekFrom, Write};
 use std::os::fd::{AsFd, AsRawFd};
-use std::os::unix::fs::FileExt;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::os::unix::fs::{FileExt, FileTypeExt};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::thread;
 
 /// The most that a read in place copies: about ten microseconds.
 const MOST_IN_PLACE: usize = 128 << 10;
@@ -48,31 +56,142 @@ pub(super) struct Disk {
     pub(super) file: std::fs::File,
     /// Whether it can be read in place: `UNKNOWN` until its first read, then `YES` or `NO`.
     in_place: AtomicU8,
-    /// Whether it has offsets, likewise.
-    seekable: AtomicU8,
+    /// Whether it is a regular file on a local disk, or a disk itself: likewise, until it was looked at.
+    local: AtomicU8,
     /// Whether it was opened with `O_DIRECT`, likewise.
     direct: AtomicU8,
+    /// Shared with the file's other handles, as the position itself is.
+    position: Arc<Position>,
 }
 
 const UNKNOWN: u8 = 0;
 const YES: u8 = 1;
 const NO: u8 = 2;
 
+/// Who uses the position of an open file. The kernel locks it for as long as a call at it takes. So a read in
+/// place, which must not wait, begins only while no such call is on the pool.
+///
+/// The word counts calls in its lower half and reads in place in its upper one. A call counts itself, then
+/// waits until there are no reads, none of which waits for a disk. A read counts itself, and makes no call if
+/// it finds calls counted. So of the two one comes first.
+#[derive(Default)]
+struct Position(AtomicU64);
+
+/// One read in place, in the word of `Position`.
+const READ: u64 = 1 << 32;
+
+impl Position {
+    /// Reads in place; `None` if that might wait for another call.
+    fn read_in_place<T>(&self, f: impl FnOnce() -> T) -> Option<T> {
+        // It orders nothing but the word itself.
+        let calls = self.0.fetch_add(READ, Ordering::Relaxed) as u32;
+        let read = (calls == 0).then(f);
+        self.0.fetch_sub(READ, Ordering::Relaxed);
+        read
+    }
+
+    /// Makes a call that may wait for long.
+    fn call<T>(&self, f: impl FnOnce() -> T) -> T {
+        struct Leave<'a>(&'a AtomicU64);
+        impl Drop for Leave<'_> {
+            fn drop(&mut self) {
+                self.0.fetch_sub(1, Ordering::Relaxed);
+            }
+        }
+        self.0.fetch_add(1, Ordering::Relaxed);
+        let _leave = Leave(&self.0);
+        while self.0.load(Ordering::Relaxed) >= READ {
+            thread::yield_now();
+        }
+        f()
+    }
+}
+
+/// Whether it is a regular file on a local disk, or a disk itself. It may wait.
+fn is_on_local_disk(file: &std::fs::File) -> bool {
+    let is_disk = |kind: FileType| kind.is_file() || kind.is_block_device();
+    file.metadata().is_ok_and(|status| is_disk(status.file_type())) && is_local(file.as_fd())
+}
+
+fn answer(yes: bool) -> u8 {
+    if yes { YES } else { NO }
+}
+
 impl Disk {
+    /// A file that was opened elsewhere.
     pub(super) fn new(file: std::fs::File) -> Disk {
-        let [in_place, seekable, direct] = [const { AtomicU8::new(UNKNOWN) }; 3];
-        Disk { file, in_place, seekable, direct }
+        let [in_place, local, direct] = [const { AtomicU8::new(UNKNOWN) }; 3];
+        Disk { file, in_place, local, direct, position: Arc::default() }
+    }
+
+    /// Looks at the file, which may wait.
+    pub(super) fn opened(file: std::fs::File) -> Disk {
+        Disk { local: AtomicU8::new(answer(is_on_local_disk(&file))), ..Disk::new(file) }
+    }
+
+    /// A regular file on a local disk.
+    pub(super) fn local(file: std::fs::File) -> Disk {
+        Disk { local: AtomicU8::new(YES), ..Disk::new(file) }
     }
 
     pub(super) fn try_clone(&self) -> io::Result<Disk> {
-        self.file.try_clone().map(Disk::new)
+        let [in_place, local, direct] = [&self.in_place, &self.local, &self.direct]
+            .map(|known| AtomicU8::new(known.load(Ordering::Relaxed)));
+        let position = Arc::clone(&self.position);
+        Ok(Disk { file: self.file.try_clone()?, in_place, local, direct, position })
+    }
+
+    /// Makes a call at the file's position on the pool.
+    fn call_at_position<T: Send>(&self, f: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
+        call(|| self.position.call(f))
+    }
+
+    /// Moves the file's position. Parks.
+    pub(super) fn seek(&self, to: SeekFrom) -> io::Result<u64> {
+        self.call_at_position(|| (&self.file).seek(to))
+    }
+
+    /// The metadata. Parks unless the file is known to be on a local disk.
+    pub(super) fn metadata(&self) -> io::Result<Metadata> {
+        if self.local.load(Ordering::Relaxed) == YES && may_switch() && !simulated::is_in_simulation() {
+            consume_budget();
+            count_file_call(FileWay::OnWorker);
+            return self.file.metadata();
+        }
+        call(|| {
+            self.look();
+            self.file.metadata()
+        })
+    }
+
+    /// Whether it is on a local disk. It may wait, unless it was called before.
+    fn look(&self) -> bool {
+        let mut known = self.local.load(Ordering::Relaxed);
+        if known == UNKNOWN {
+            known = answer(is_on_local_disk(&self.file));
+            self.local.store(known, Ordering::Relaxed);
+        }
+        known == YES
+    }
+
+    /// Whether the kernel makes calls on the file in a ring as it should: the thread that submits them does
+    /// not wait for another program or machine, and a file that has no offsets is refused. Parks for the
+    /// first call on a file that was opened elsewhere. `pays`: whether the ring is faster.
+    fn suits_ring(&self, pays: bool) -> bool {
+        if !may_switch() || simulated::is_in_simulation() || !wants_ring(pays) {
+            return false;
+        }
+        match self.local.load(Ordering::Relaxed) {
+            UNKNOWN => call(|| Ok(self.look())).unwrap_or(false),
+            known => known == YES,
+        }
     }
 
     /// Reads at the file's position. Parks unless the data is cached.
     pub(super) fn read(&self, buf: &mut [u8]) -> io::Result<usize> {
         match self.read_in_place(&mut [IoSliceMut::new(buf)], None) {
             Some(read) => Ok(read),
-            None => call(|| (&self.file).read(buf)),
+            None => self.call_at_position(|| (&self.file).read(buf)),
         }
     }
 
@@ -80,7 +199,7 @@ impl Disk {
     pub(super) fn read_vectored(&self, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
         match self.read_in_place(bufs, None) {
             Some(read) => Ok(read),
-            None => call(|| (&self.file).read_vectored(bufs)),
+            None => self.call_at_position(|| (&self.file).read_vectored(bufs)),
         }
     }
 
@@ -91,7 +210,7 @@ impl Disk {
         }
         let (fd, len) = (self.file.as_raw_fd(), buf.len());
         let read = Operation::Read { fd, buf: buf.as_mut_ptr(), len, offset };
-        if self.has_offset(offset) {
+        if is_offset(offset) && self.suits_ring(true) {
             // SAFETY: the buffer is exclusively borrowed.
             if let Some(done) = unsafe { by_ring(&read, true) } {
                 return done;
@@ -103,7 +222,7 @@ impl Disk {
     /// Writes at the file's position.
     pub(super) fn write(&self, buf: &[u8]) -> io::Result<usize> {
         let buf = &buf[..simulated::writable(buf.len())?];
-        let count = call(|| (&self.file).write(buf))?;
+        let count = self.call_at_position(|| (&self.file).write(buf))?;
         simulated::wrote(&self.file, None, &buf[..count]);
         Ok(count)
     }
@@ -113,11 +232,18 @@ impl Disk {
         if simulated::is_on() {
             return self.write(bufs.iter().find(|buf| !buf.is_empty()).map_or(&[], |buf| buf));
         }
-        call(|| (&self.file).write_vectored(bufs))
+        self.call_at_position(|| (&self.file).write_vectored(bufs))
     }
 
     /// Sets the length.
     pub(super) fn set_len(&self, len: u64) -> io::Result<()> {
+        let operation = Operation::SetLen { fd: self.file.as_raw_fd(), len };
+        if is_offset(len) && self.suits_ring(false) {
+            // SAFETY: it points to nothing.
+            if let Some(done) = unsafe { by_ring(&operation, false) } {
+                return done.map(drop);
+            }
+        }
         call(|| self.file.set_len(len))?;
         simulated::set_len(&self.file, len);
         Ok(())
@@ -128,9 +254,10 @@ impl Disk {
         let buf = &buf[..simulated::writable(buf.len())?];
         let (fd, len) = (self.file.as_raw_fd(), buf.len());
         let write = Operation::Write { fd, buf: buf.as_ptr(), len, offset };
-        if self.has_offset(offset) {
+        let pays = self.bypasses_cache();
+        if is_offset(offset) && self.suits_ring(pays) {
             // SAFETY: the buffer is borrowed.
-            if let Some(done) = unsafe { by_ring(&write, self.bypasses_cache()) } {
+            if let Some(done) = unsafe { by_ring(&write, pays) } {
                 return done;
             }
         }
@@ -145,8 +272,9 @@ impl Disk {
             simulated::delay();
             return simulated::sync(&self.file);
         }
+        let operation = Operation::Sync { fd: self.file.as_raw_fd(), data_only };
         // SAFETY: it points to nothing.
-        match unsafe { by_ring(&Operation::Sync { fd: self.file.as_raw_fd(), data_only }, false) } {
+        match self.suits_ring(false).then(|| unsafe { by_ring(&operation, false) }).flatten() {
             Some(done) => done.map(drop),
             None if data_only => call(|| self.file.sync_data()),
             None => call(|| self.file.sync_all()),
@@ -162,9 +290,11 @@ impl Disk {
             buf.reserve(piece);
             let spare = buf.spare_capacity_mut();
             let room = libc::iovec { iov_base: spare.as_mut_ptr().cast(), iov_len: spare.len().min(largest) };
-            // SAFETY: the buffer is exclusively borrowed and has room for so many bytes.
-            let read = unsafe { read_cached(self.file.as_fd(), &raw const room, 1, None) };
-            match self.outcome(read) {
+            let read = self.position.read_in_place(|| {
+                // SAFETY: the buffer is exclusively borrowed and has room for so many bytes.
+                unsafe { read_cached(self.file.as_fd(), &raw const room, 1, None) }
+            });
+            match read.and_then(|read| self.outcome(read)) {
                 None => break,
                 Some(0) => return Ok(buf.len() - before),
                 // SAFETY: the kernel has written so many bytes.
@@ -172,7 +302,7 @@ impl Disk {
             }
             piece = largest.min(piece * 2);
         }
-        call(|| (&self.file).read_to_end(buf))?;
+        self.call_at_position(|| (&self.file).read_to_end(buf))?;
         Ok(buf.len() - before)
     }
 
@@ -189,22 +319,6 @@ impl Disk {
             buf.push_str(&text)
         }
         Ok(len)
-    }
-
-    /// Whether the file can have that offset. A ring would ignore the offset where the file has none, such as
-    /// a socket; std's call fails then.
-    fn has_offset(&self, offset: u64) -> bool {
-        if !is_offset(offset) || !may_switch() {
-            return false;
-        }
-        let mut known = self.seekable.load(Ordering::Relaxed);
-        if known == UNKNOWN {
-            // SAFETY: the call takes no pointers, and moves nothing.
-            let at = unsafe { libc::lseek(self.file.as_raw_fd(), 0, libc::SEEK_CUR) };
-            known = if at < 0 { NO } else { YES };
-            self.seekable.store(known, Ordering::Relaxed);
-        }
-        known == YES
     }
 
     /// Whether reads and writes wait for the disk. The kernel then makes them by itself; others it gives to a
@@ -244,16 +358,18 @@ impl Disk {
             sum += buf.len();
             sum <= MOST_IN_PLACE
         });
-        let read = match whole.count() {
+        let (count, fd) = (whole.count(), self.file.as_fd());
+        let mut read = || match count {
             0 if !bufs.is_empty() => {
                 let room = libc::iovec { iov_base: bufs[0].as_mut_ptr().cast(), iov_len: MOST_IN_PLACE };
                 // SAFETY: the buffer is exclusively borrowed, and longer than that.
-                unsafe { read_cached(self.file.as_fd(), &raw const room, 1, offset) }
+                unsafe { read_cached(fd, &raw const room, 1, offset) }
             }
             // SAFETY: an `IoSliceMut` is an `iovec`. The buffers are exclusively borrowed, and there are at
             // least so many.
-            count => unsafe { read_cached(self.file.as_fd(), bufs.as_mut_ptr().cast(), count, offset) },
+            count => unsafe { read_cached(fd, bufs.as_mut_ptr().cast(), count, offset) },
         };
+        let read = if offset.is_some() { read() } else { self.position.read_in_place(read)? };
         self.outcome(read)
     }
 
@@ -270,5 +386,50 @@ impl Disk {
                 None
             }
         }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::runtime::Builder;
+    use std::sync::mpsc::channel;
+
+    /// A read in place would wait for the lock of the position, which the call on the pool has.
+    #[test]
+    fn a_read_in_place_makes_way_for_a_call_at_the_position() {
+        let disk = Disk::new(std::fs::File::open(std::env::current_exe().expect("a path")).expect("a file"));
+        let runtime = Builder::new().worker_threads(1).build().expect("a runtime");
+        let read = || runtime.run(|| disk.read_in_place(&mut [IoSliceMut::new(&mut [0; 16])], None));
+        assert!(read().is_some() || !disk.may_read_in_place(), "what runs is cached");
+        let ((began, begins), (end, ends)) = (channel(), channel());
+        thread::scope(|scope| {
+            let position = &disk.position;
+            scope.spawn(move || position.call(|| began.send(()).map(|()| ends.recv())));
+            begins.recv().expect("it begins");
+            assert!(read().is_none());
+            let at = runtime.run(|| disk.read_in_place(&mut [IoSliceMut::new(&mut [0; 16])], Some(0)));
+            assert!(at.is_some() || !disk.may_read_in_place(), "at an offset nothing waits");
+            end.send(()).expect("it waits");
+        });
+        assert_eq!(disk.position.0.load(Ordering::Relaxed), 0);
+    }
+
+    /// Either a call waits for the reads in place, or these find it.
+    #[test]
+    fn calls_and_reads_in_place_exclude_each_other() {
+        let (position, under_way) = (Position::default(), [const { AtomicU64::new(0) }; 2]);
+        let enter = |side: usize| {
+            under_way[side].fetch_add(1, Ordering::SeqCst);
+            assert_eq!(under_way[1 - side].load(Ordering::SeqCst), 0);
+            thread::yield_now();
+            under_way[side].fetch_sub(1, Ordering::SeqCst);
+        };
+        thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| (0..5_000).for_each(|_| position.call(|| enter(0))));
+                scope.spawn(|| (0..5_000).filter_map(|_| position.read_in_place(|| enter(1))).count());
+            }
+        });
     }
 }

@@ -149,10 +149,9 @@ impl File {
 
     /// The metadata of the file: [`std::fs::File::metadata`]. Parks unless the file is on a local disk.
     pub fn metadata(&self) -> io::Result<Metadata> {
-        let std = self.0.std();
-        match in_place::metadata_of(&std) {
-            Some(metadata) => Ok(metadata),
-            None => call(|| std.metadata()),
+        match &self.0 {
+            Kind::Disk(disk) => disk.metadata(),
+            Kind::Pollable(_) => call(|| self.0.std().metadata()),
         }
     }
 
@@ -257,7 +256,7 @@ impl OpenOptions {
             && !self.others
             && let Some(file) = in_place::open(path, self.flags)
         {
-            return Ok(File(Kind::Disk(Disk::new(file?))));
+            return Ok(File(Kind::Disk(Disk::local(file?))));
         }
         let (mut pause, longest) = PAUSE;
         loop {
@@ -287,7 +286,7 @@ impl OpenOptions {
         }
         let file = self.std.open(path)?;
         let device = kind.is_ok_and(|kind| kind.is_char_device()) && can_be_watched(file.as_fd());
-        Ok(if device { pollable(PipeEnd::new(file.into())) } else { Some(Kind::Disk(Disk::new(file))) })
+        Ok(if device { pollable(PipeEnd::new(file.into())) } else { Some(Kind::Disk(Disk::opened(file))) })
     }
 }
 
@@ -362,7 +361,10 @@ impl Write for &File {
 
 impl Seek for &File {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        call(|| (&*self.0.std()).seek(to))
+        match &self.0 {
+            Kind::Disk(disk) => disk.seek(to),
+            Kind::Pollable(_) => call(|| (&*self.0.std()).seek(to)),
+        }
     }
 }
 

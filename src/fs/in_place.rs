@@ -5,31 +5,39 @@
 //!
 //! 1. The path is looked up with `RESOLVE_CACHED`, for a handle (`O_PATH`) that opens nothing. The kernel
 //!    says so if it would have to read a directory, and no file system or driver is asked.
-//! 2. The handle says on which device the file is, without asking the file system.
+//! 2. The handle says on which mount the file is.
 //! 3. What remains is to open the inode, or to copy its metadata. File systems on local disks do that in
 //!    memory. One on the network, or one that another program serves, sends a message and waits: there the
-//!    pool does it, as for a file system that is not known here. Each device is looked at once in a process.
+//!    pool does it, as for a file system that is not known here. Each mount is looked at once.
 //!
 //! Only regular files are opened in place, and only to read them: opening a device has effects, opening a
 //! FIFO waits, creating or truncating a file writes to the disk. The open file is the one of the handle, or
 //! it is closed again.
 //!
-//! A device number that a local file system had may belong to another kind of file system later, after both
-//! were mounted in turn. A call may then keep its worker for as long as that file system takes.
+//! A mount has a number that no other one ever gets (Linux 6.8). Before, the number of the device has to do,
+//! and calls on file systems without a device of their own, such as tmpfs and btrfs, are the pool's.
+//!
+//! # Where that is not so
+//!
+//! - A program that decides about each access to files (fanotify, as virus scanners do) is asked by the open
+//!   itself, and the worker waits for its answer.
+//! - A few file systems of clusters (9p, GFS2, OCFS2) are asked for metadata by the look at the handle.
 
 use super::cached::{Found, Handle};
 use super::call::call;
 use super::simulated;
-use super::sys::{find_cached, handle_of, is_local, open_cached};
+use super::sys::{find_cached, is_local, open_cached};
 use crate::sched::{FileWay, consume_budget, count_file_call, may_switch};
 use std::fs::{File, Metadata};
 use std::io;
 use std::os::fd::AsFd;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-/// The devices that were looked at. A word is zero, or the device's number with the bits below.
-static DEVICES: [AtomicU64; 16] = [const { AtomicU64::new(0) }; 16];
+/// The mounts that were looked at last. A word is zero, or the mount's number with the bits below.
+static MOUNTS: [AtomicU64; 16] = [const { AtomicU64::new(0) }; 16];
+/// Which of them is replaced next.
+static NEXT: AtomicUsize = AtomicUsize::new(0);
 const TAKEN: u64 = 1 << 63;
 const LOCAL: u64 = 1 << 62;
 
@@ -62,18 +70,7 @@ pub(super) fn open(path: &Path, flags: libc::c_int) -> Option<io::Result<File>> 
     Some(Ok(file))
 }
 
-/// The metadata of an open file. `None` if that takes a wait.
-pub(super) fn metadata_of(file: &File) -> Option<Metadata> {
-    if !may_switch() || simulated::is_in_simulation() {
-        return None;
-    }
-    consume_budget();
-    let metadata = on_local_disk(&handle_of(file.as_fd())?).then(|| file.metadata().ok()).flatten()?;
-    count_file_call(FileWay::OnWorker);
-    Some(metadata)
-}
-
-fn find(path: &Path, follows_links: bool) -> Option<io::Result<Handle<std::os::fd::OwnedFd>>> {
+fn find(path: &Path, follows_links: bool) -> Option<io::Result<Handle>> {
     if !may_switch() || simulated::is_in_simulation() {
         return None;
     }
@@ -88,21 +85,20 @@ fn find(path: &Path, follows_links: bool) -> Option<io::Result<Handle<std::os::f
     }
 }
 
-/// Parks for the first file of a device.
-fn on_local_disk<F: AsFd>(handle: &Handle<F>) -> bool {
+/// Parks for the first file of a mount.
+fn on_local_disk(handle: &Handle) -> bool {
+    let Some(mount) = handle.mount else { return false };
     let known = |word: &AtomicU64| {
         let word = word.load(Ordering::Relaxed);
-        (word & !LOCAL == handle.device | TAKEN).then_some(word & LOCAL != 0)
+        (word & !LOCAL == mount | TAKEN).then_some(word & LOCAL != 0)
     };
-    if let Some(local) = DEVICES.iter().find_map(known) {
+    if let Some(local) = MOUNTS.iter().find_map(known) {
         return local;
     }
     let fd = handle.fd.as_fd();
     let Ok(local) = call(|| Ok(is_local(fd))) else { return false };
-    let word = handle.device | TAKEN | if local { LOCAL } else { 0 };
-    // Two that come at once may both enter it. A device for which there is no room is looked at again.
-    let _ = DEVICES
-        .iter()
-        .any(|free| free.compare_exchange(0, word, Ordering::Relaxed, Ordering::Relaxed).is_ok());
+    let word = mount | TAKEN | if local { LOCAL } else { 0 };
+    // Two that come at once may both enter it.
+    MOUNTS[NEXT.fetch_add(1, Ordering::Relaxed) % MOUNTS.len()].store(word, Ordering::Relaxed);
     local
 }

@@ -8,12 +8,15 @@
 //! 1. *In place*, on Linux, while the kernel says that it has all in memory: reads of an open file, at most
 //!    128 KiB at a time; [`metadata`], [`exists`], and opening a regular file to read it, so also [`read`],
 //!    on ext4, XFS, btrfs, F2FS and tmpfs (Linux 5.12). That costs as much as on a thread.
-//! 2. *By io_uring* (Linux 5.6): reads that name their offset, as [`FileExt`](std::os::unix::fs::FileExt)
-//!    does, and such writes of a file that was opened with `O_DIRECT`. The kernel makes the call while the
-//!    coroutine is parked. Each worker makes its ring when a call first needs one. Where the system refuses
-//!    that, the pool makes the calls. `SWARD_IO_URING=0` in the environment switches it off; with
-//!    `SWARD_IO_URING=1` all writes at offsets and syncs use it as well, which occupies threads of the kernel
-//!    in place of those of the pool.
+//! 2. *By io_uring* (Linux 5.6), on ext4, XFS, btrfs, F2FS and tmpfs: reads that name their offset, as
+//!    [`FileExt`](std::os::unix::fs::FileExt) does, and such writes of a file that was opened with
+//!    `O_DIRECT`. The kernel makes the call while the coroutine is parked. Each worker makes its ring when a
+//!    call first needs one. Where the system refuses that, or does not know a call, the pool makes it.
+//!    `SWARD_IO_URING=0` in the environment switches it off. With `SWARD_IO_URING=1` more calls use it: all
+//!    writes at offsets, syncs, [`File::set_len`], and on any file system [`rename`], [`remove_file`],
+//!    [`remove_dir`], [`create_dir`], [`hard_link`] and [`symlink`]. These occupy threads of the kernel in
+//!    place of those of the pool, at most four for each processor. They take less processor time, but a lone
+//!    caller may wait longer.
 //! 3. *On the pool* of [`blocking`](crate::blocking()), while the coroutine is parked: all else. The
 //!    hand-over to another thread and back costs some microseconds. Write in large pieces, through a
 //!    [`BufWriter`](std::io::BufWriter), or do several steps in one [`blocking`](crate::blocking()) call of
@@ -24,6 +27,11 @@
 //! FIFO to read it does not wait for a writer; the first read does. Two kinds of device still use the pool: a
 //! device that cannot be polled, and a device that was opened by std. [`io::Pollable`](crate::io::Pollable)
 //! waits for the latter.
+//!
+//! Two limits. If a program decides about each access to files (fanotify, as virus scanners do), opening and
+//! reading in place keeps the worker until that program has answered. And while a worker has calls in its
+//! ring, a call of std that blocks its thread for a limited time, such as a receive of `std::net` with
+//! `set_read_timeout`, may fail with `Interrupted`.
 //!
 //! # Errors
 //!
@@ -70,39 +78,44 @@ pub use lock::TryLockError;
 #[doc(no_inline)]
 pub use std::fs::{FileTimes, FileType, Metadata, Permissions};
 
+use crate::ring::Operation;
+use by_ring::call_by_paths;
 use call::{call, call_on_disk};
 use disk::Disk;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 macro_rules! functions {
-    ($($(#[$attribute:meta])* fn $name:ident($($arg:ident),*) -> $result:ty;)*) => {$(
+    ($($(#[$attribute:meta])* fn $name:ident($($arg:ident),*) $(by $operation:expr)?;)*) => {$(
         $(#[$attribute])*
         #[doc = concat!("\n\nAs [`std::fs::", stringify!($name), "`]. Parks.")]
-        pub fn $name($($arg: impl AsRef<Path>),*) -> io::Result<$result> {
+        pub fn $name($($arg: impl AsRef<Path>),*) -> io::Result<()> {
             $(let $arg = &*simulated::real($arg.as_ref())?;)*
-            let done = call(|| std::fs::$name($($arg),*))?;
+            let f = || std::fs::$name($($arg),*);
+            functions!(@call [$($arg),*] f $($operation)?)?;
             simulated::done(stringify!($name), &[$($arg),*]);
-            Ok(done)
+            Ok(())
         }
     )*};
+    (@call $paths:tt $f:ident $operation:expr) => { call_by_paths($paths, $operation, $f) };
+    (@call $paths:tt $f:ident) => { call($f) };
 }
 
 functions! {
     /// Creates a directory.
-    fn create_dir(path) -> ();
+    fn create_dir(path) by |[path]| Operation::CreateDir { path, mode: 0o777 };
     /// Creates a directory and all missing parents.
-    fn create_dir_all(path) -> ();
+    fn create_dir_all(path);
     /// Creates a hard link.
-    fn hard_link(original, link) -> ();
+    fn hard_link(original, link) by |[original, link]| Operation::HardLink { original, link };
     /// Removes an empty directory.
-    fn remove_dir(path) -> ();
+    fn remove_dir(path) by |[path]| Operation::Remove { path, directory: true };
     /// Removes a directory with everything in it.
-    fn remove_dir_all(path) -> ();
+    fn remove_dir_all(path);
     /// Removes a file.
-    fn remove_file(path) -> ();
+    fn remove_file(path) by |[path]| Operation::Remove { path, directory: false };
     /// Renames a file or directory, and replaces what had the new name.
-    fn rename(from, to) -> ();
+    fn rename(from, to) by |[from, to]| Operation::Rename { from, to };
 }
 
 /// The absolute form of a path, with all links resolved.
@@ -157,7 +170,7 @@ pub fn read(path: impl AsRef<Path>) -> io::Result<Vec<u8>> {
     let path = &*simulated::real(shown)?;
     if let Some(file) = in_place::open(path, 0) {
         let mut contents = Vec::new();
-        Disk::new(file?).read_to_end(&mut contents)?;
+        Disk::local(file?).read_to_end(&mut contents)?;
         return Ok(contents);
     }
     if let Some(contents) = call_on_disk([path], || std::fs::read(path))? {
@@ -176,7 +189,7 @@ pub fn read_to_string(path: impl AsRef<Path>) -> io::Result<String> {
     let path = &*simulated::real(shown)?;
     if let Some(file) = in_place::open(path, 0) {
         let mut contents = String::new();
-        Disk::new(file?).read_to_string(&mut contents)?;
+        Disk::local(file?).read_to_string(&mut contents)?;
         return Ok(contents);
     }
     if let Some(contents) = call_on_disk([path], || std::fs::read_to_string(path))? {
@@ -224,7 +237,8 @@ pub fn symlink(original: impl AsRef<Path>, link: impl AsRef<Path>) -> io::Result
     // A relative target stays what it is.
     let original = original.as_ref();
     let original = &*if original.is_absolute() { simulated::real(original)? } else { original.into() };
-    call(|| std::os::unix::fs::symlink(original, link))
+    let operation = |[original, link]: [_; 2]| Operation::Symlink { original, link };
+    call_by_paths([original, link], operation, || std::os::unix::fs::symlink(original, link))
 }
 
 /// Changes the permissions of a file.

@@ -286,7 +286,9 @@ impl Source {
     /// the event finds it.
     #[inline]
     pub(crate) fn arm(&self, direction: Direction) {
+        // A forked child must not write to queues that it shares with its parent.
         if one_shot()
+            && !fork::forked()
             && let Some((shard, key)) = &*self.binding.lock()
         {
             shard.arm(*key, direction);

@@ -8,7 +8,8 @@
 //!
 //! # Terms
 //!
-//! - *Call*: an [`Operation`] that a coroutine has started, and whose end it awaits.
+//! - *Call*: an [`Operation`] that a coroutine has started, and whose end it awaits. An older kernel does not
+//!   know all of them: each ring asks the kernel at its start, and the pool makes the other calls.
 //! - [`Ring`]: the two queues that a worker shares with the kernel, and the table of its calls. A worker
 //!   makes its ring when a coroutine on it first needs one, so a program without such calls pays nothing.
 //! - *Entry*: a call, or a request to cancel one, in the submission queue. *Pending*: the kernel was not
@@ -65,17 +66,36 @@
 //!
 //! # Which calls
 //!
-//! Reads and writes that go to the disk: the kernel starts them without a thread. Buffered writes and syncs
-//! need a file system's locks or its journal. The kernel gives them to threads of its own, and `write` with
-//! `fdatasync` takes as long as on the pool. Calls by paths go to such threads, too. Metadata and opening are
-//! cheaper in place (`fs::in_place`). A rename alone in a ring takes about half of the pool's processor time
-//! (`sward-bench files paths`); such calls are not here so far.
+//! Reads and writes that go to a local disk: the kernel starts them without a thread. Files of other file
+//! systems are the pool's (`fs::disk`): the kernel may issue such a call in the thread that submits it, and
+//! wait there for another program (FUSE), or give it to one of a few threads of its own.
+//!
+//! Only if the settings say so: buffered writes and syncs, lengths, and calls that change names. These need a
+//! file system's locks or its journal, and the kernel gives them to threads of its own. `write` with
+//! `fdatasync` takes as long as on the pool. For the others the ring's processor time is lower: for names
+//! 0.65 to 0.86 of the pool's with one caller and 0.47 to 0.81 with 64, for lengths 0.72 and 0.41. But on a
+//! machine with an idle processor a lone caller waits longer for the kernel's thread than for one of the pool
+//! (a rename: 55.7 us in a bare ring, 32.6 us on the pool), and a lone caller is the usual case
+//! (`sward-bench files names`, `docs/PERFORMANCE.md`).
+//!
+//! Not here: `readv` and `writev`, which std offers at the file's position only (`fs::disk` says why that is
+//! not the ring's); opening and metadata, which are cheaper in place (`fs::in_place`), and std's `Metadata`
+//! cannot be made of what `statx` returns; `close`, which takes no wait on a local disk; copies, for which
+//! io_uring has no `copy_file_range`, and the pool makes one call for a whole file.
 //!
 //! # Rejected
 //!
 //! - *`IORING_SETUP_SINGLE_ISSUER` and `IORING_SETUP_DEFER_TASKRUN`*: only the worker's own thread could then
 //!   submit, cancel and have completions posted. In a long turn it does none of that, so neither the
-//!   netpoller thread nor a coroutine that has moved to another worker could.
+//!   netpoller thread nor a coroutine that has moved to another worker could. And such a
+//!   ring's descriptor does not report that a call has ended, before the issuer asks for completions: all
+//!   workers sleep while the results are there (Linux 6.18). An eventfd that is registered with the ring
+//!   would have to be watched instead. A single issuer alone gains nothing: a random read by one of 64
+//!   readers takes 4.1 us of processor time with it, 3.9 without.
+//! - *To serve the ring in polls only*, and not when a round begins: as long as workers run dry this makes no
+//!   difference (the same read: 4.2 us). But a worker that always has something to run polls once in each
+//!   tick, so a read would be submitted, and its end be seen, up to a millisecond late each. Beside one
+//!   coroutine that yields after each 100 us, eight readers on one worker then took 5.6 times as long.
 //! - *A ring for the whole process*: its locks would be contended, and each completion would wake a worker on
 //!   which the coroutine does not live.
 //! - *A thread that waits for completions*: two wake-ups for each call, as with the pool.

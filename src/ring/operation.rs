@@ -1,8 +1,9 @@
 //! What the kernel is asked to do, and what it answers.
 
+use std::ffi::c_char;
 use std::os::fd::RawFd;
 
-/// What the kernel is asked to do.
+/// What the kernel is asked to do. Paths are texts that end with a zero, as the system calls take them.
 #[cfg_attr(any(not(target_os = "linux"), loom, miri), allow(dead_code))]
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Operation {
@@ -12,6 +13,18 @@ pub(crate) enum Operation {
     Write { fd: RawFd, buf: *const u8, len: usize, offset: u64 },
     /// Writes to the disk what the file holds; with `data_only` not all of its metadata.
     Sync { fd: RawFd, data_only: bool },
+    /// Sets the length of the file.
+    SetLen { fd: RawFd, len: u64 },
+    /// Gives what has the one path the other one.
+    Rename { from: *const c_char, to: *const c_char },
+    /// Removes a name: that of an empty directory, or another one.
+    Remove { path: *const c_char, directory: bool },
+    /// Creates a directory.
+    CreateDir { path: *const c_char, mode: u32 },
+    /// Creates a hard link.
+    HardLink { original: *const c_char, link: *const c_char },
+    /// Creates a symbolic link.
+    Symlink { original: *const c_char, link: *const c_char },
 }
 
 /// How a call has ended.

@@ -70,6 +70,11 @@ impl Ring {
         !self.refused.load(Ordering::Relaxed)
     }
 
+    /// Whether the kernel can do that.
+    pub(crate) fn knows(&self, operation: &Operation) -> bool {
+        self.kernel.knows(&Entry::of(operation, NO_CALL))
+    }
+
     /// Starts a call. The ticket is fired when it has ended. `None` if too many calls are under way. The
     /// batch gets the callers of calls that the kernel has refused meanwhile.
     ///
@@ -83,6 +88,8 @@ impl Ring {
         ticket: Ticket,
         batch: &mut Batch,
     ) -> Option<Key> {
+        // A forked child must not write to the queues, which it shares with its parent.
+        fork::check();
         let mut calls = self.calls.lock();
         if self.under_way.load(Ordering::Relaxed) >= calls.limit {
             return None;
@@ -124,6 +131,7 @@ impl Ring {
 
     /// Asks the kernel to cancel a call. The call ends in any case, perhaps later and with success.
     pub(crate) fn cancel(&self, key: Key) {
+        fork::check();
         let mut batch = Batch::new();
         self.push(&Entry::cancel(key.pack(), NO_CALL), &mut batch);
         self.submit(&mut batch);

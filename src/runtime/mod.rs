@@ -63,7 +63,7 @@
 //! | `SWARD_ACCOUNTING` | `1` or `0` | [`Builder::accounting`] |
 //! | `SWARD_DEADLOCKS` | `1`, `0`, or `abort` | [`Builder::watch_deadlocks`] |
 //! | `SWARD_STALL_REPORTS` | `1` or `0` | - : whether [stalls](Builder::stall_threshold) are reported on stderr |
-//! | `SWARD_IO_URING` | `1` or `0` | - : whether [files](crate::fs) use io_uring, if the system allows it. Unset: for what is faster than on the pool, which is reads from the disk. `1`: for writes and syncs, too |
+//! | `SWARD_IO_URING` | `1` or `0` | - : whether [files](crate::fs) use io_uring, if the system allows it. Unset: for what is faster than on the pool, which is reads from the disk. `1`: for writes, syncs, lengths and names, too |
 //! | `SWARD_NETPOLL` | on Linux `epoll` or `io_uring` | - : by which interface of the kernel workers wait for sockets and pipes; see below |
 //! | `SWARD_DUMP_SIGNAL` | the name of a signal, such as `QUIT`, or its number | [`Builder::dump_on`] |
 //! | `SWARD_DUMP_FILE` | a path | - : where such dumps go, instead of stderr |

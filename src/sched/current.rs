@@ -113,18 +113,19 @@ pub(crate) fn count_file_call(way: FileWay) {
     with(|worker| worker.remote().note_file_call(way));
 }
 
-/// The ring of this thread's worker, for a call that is faster in it or not; `None` on a plain thread, and
-/// where the system or the settings refuse it.
-pub(crate) fn ring(pays: bool) -> Option<Arc<Ring>> {
-    with(|worker| {
-        let wanted = match worker.shared().config().io_uring {
-            RingUse::Nothing => false,
-            RingUse::WhatPays => pays,
-            RingUse::Everything => true,
-        };
-        wanted.then(|| worker.remote().ring.open(&worker.remote().shard)).flatten()
-    })
-    .flatten()
+/// Whether the settings allow a ring for a call that is faster in it or not; false on a plain thread.
+pub(crate) fn wants_ring(pays: bool) -> bool {
+    let wants = with(|worker| match worker.shared().config().io_uring {
+        RingUse::Nothing => false,
+        RingUse::WhatPays => pays,
+        RingUse::Everything => true,
+    });
+    wants == Some(true)
+}
+
+/// The ring of this thread's worker; `None` on a plain thread, and where the system refuses it.
+pub(crate) fn ring() -> Option<Arc<Ring>> {
+    with(|worker| worker.remote().ring.open(&worker.remote().shard)).flatten()
 }
 
 /// A number of this thread's worker that differs from call to call; `None` on a plain thread.

@@ -4,8 +4,8 @@
 
 use crate::common::{Folder, LONG, Random, in_runtime, text, two_workers};
 use std::io::{Read, Write};
-use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
@@ -149,6 +149,38 @@ fn what_has_no_offsets_is_not_read_at_one() {
     });
 }
 
+/// An event descriptor can be "sought", which moves nothing.
+#[cfg(target_os = "linux")]
+#[test]
+fn what_has_offsets_in_name_only_is_not_read_at_one() {
+    in_runtime(|| {
+        // SAFETY: the call takes no pointers, and the descriptor is fresh.
+        let event = unsafe { OwnedFd::from_raw_fd(libc::eventfd(3, libc::EFD_CLOEXEC)) };
+        let mut file = File::from(std::fs::File::from(event));
+        let mut eight = [0; 8];
+        assert_eq!(file.read_at(&mut eight, 0).unwrap_err().raw_os_error(), Some(libc::ESPIPE));
+        assert_eq!(file.write_at(&eight, 0).unwrap_err().raw_os_error(), Some(libc::ESPIPE));
+        file.read_exact(&mut eight).unwrap();
+        assert_eq!(u64::from_ne_bytes(eight), 3);
+    });
+}
+
+/// The kernel might make such calls itself, and wait for another program or a server.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_file_that_is_on_no_local_disk_does_not_use_the_ring() {
+    in_runtime(|| {
+        let file = File::open("/proc/self/stat").unwrap();
+        let adopted = File::from(std::fs::File::open("/proc/self/stat").unwrap());
+        for file in [file, adopted] {
+            assert!(file.read_at(&mut [0; 64], 0).unwrap() > 0);
+            file.sync_all().unwrap_err();
+        }
+        let workers = metrics().expect("inside of a runtime").workers;
+        assert!(workers.iter().all(|worker| worker.io_uring == IoUring::Unused));
+    });
+}
+
 /// Coroutines read into buffers on their stacks, and others cancel them at any time. Once a read has ended,
 /// by whatever cause, nothing writes to its buffer any more.
 #[test]
@@ -157,7 +189,7 @@ fn no_byte_is_written_after_the_end_of_a_cancelled_read() {
     const ROUNDS: u64 = 40;
     let folder = Folder::new();
     let (file, interrupted, read) = (&blocks(&folder), &AtomicUsize::new(0), &AtomicUsize::new(0));
-    two_workers().run(|| {
+    let by_ring = two_workers().run(|| {
         sward::scope(|s| {
             for seed in 0..READERS {
                 s.spawn(move || {
@@ -168,9 +200,27 @@ fn no_byte_is_written_after_the_end_of_a_cancelled_read() {
                 });
             }
         });
+        by_ring()
     });
     let (interrupted, read) = (interrupted.load(Ordering::Relaxed), read.load(Ordering::Relaxed));
     assert_eq!(interrupted + read, (READERS * ROUNDS) as usize);
+    assert!(interrupted > 0, "no read was cancelled");
+    assert!(by_ring > 0 || !ring_is_used(&folder), "no read was the ring's");
+}
+
+/// How many calls were made by rings in the caller's runtime.
+fn by_ring() -> u64 {
+    metrics().expect("inside of a runtime").workers.iter().map(|worker| worker.file_calls_by_ring).sum()
+}
+
+/// Whether reads of the disk use a ring here, as far as a test can know.
+fn ring_is_used(folder: &Folder) -> bool {
+    let direct = OpenOptions::new().read(true).custom_flags(direct()).open(folder.at("blocks")).is_ok();
+    let works = in_runtime(|| {
+        open_uncached(&folder.at("blocks")).read_exact_at(&mut Buffer([0; BLOCK]).0, 0).unwrap();
+        metrics().expect("inside of a runtime").workers.iter().any(|worker| worker.io_uring == IoUring::Works)
+    });
+    direct && works && !cfg!(sward_ring_faults)
 }
 
 fn storm_round(file: &File, random: &mut Random, interrupted: &AtomicUsize, read: &AtomicUsize) {
@@ -238,36 +288,41 @@ fn a_shutdown_amid_reads_waits_for_them() {
     }
 }
 
-/// A worker is in a long turn while its reads end: others see their ends.
+/// A worker computes, and does not enter the kernel, while a write of its coroutine waits to be submitted.
 #[test]
-fn reads_end_while_their_worker_computes() {
-    struct Stop<'a>(&'a AtomicBool);
-    impl Drop for Stop<'_> {
-        fn drop(&mut self) {
-            self.0.store(true, Ordering::Relaxed);
-        }
-    }
+fn a_write_is_begun_while_its_worker_computes() {
     let folder = Folder::new();
-    let (file, stop) = (&blocks(&folder), &AtomicBool::new(false));
-    let runtime = sward::runtime::Builder::new().worker_threads(1).build().expect("a runtime");
-    runtime.run(|| {
-        let _stop = Stop(stop);
-        sward::scope(|s| {
-            s.spawn(move || {
-                while !stop.load(Ordering::Relaxed) {
-                    for _ in 0..1_000 {
+    let path = &folder.at("blocks");
+    drop(blocks(&folder));
+    let file = OpenOptions::new().write(true).custom_flags(direct()).open(path);
+    let file = &file.or_else(|_| OpenOptions::new().write(true).open(path)).unwrap();
+    sward::runtime::Builder::new().worker_threads(1).build().expect("a runtime").run(|| {
+        for round in 0..20 {
+            let (begins, written) = (&AtomicBool::new(false), &AtomicBool::new(false));
+            let byte = round as u8 + 1;
+            std::thread::scope(|threads| {
+                threads.spawn(move || {
+                    let deadline = std::time::Instant::now() + LONG;
+                    while std::fs::read(path).unwrap()[0] != byte && std::time::Instant::now() < deadline {
+                        std::thread::sleep(Duration::from_millis(1));
+                    }
+                    written.store(true, Ordering::Relaxed);
+                });
+                sward::scope(|s| {
+                    s.spawn(move || {
+                        begins.store(true, Ordering::Relaxed);
+                        file.write_all_at(&Buffer([byte; BLOCK]).0, 0).unwrap();
+                    });
+                    while !begins.load(Ordering::Relaxed) {
+                        sward::yield_now();
+                    }
+                    while !written.load(Ordering::Relaxed) {
                         std::hint::spin_loop();
                     }
-                    sward::yield_now();
-                }
+                    assert_eq!(std::fs::read(path).unwrap()[0], byte, "nobody has begun the write");
+                });
             });
-            let _stop = Stop(stop);
-            for block in 0..50 {
-                let mut buffer = Buffer([0; BLOCK]);
-                file.read_exact_at(&mut buffer.0, (block * BLOCK) as u64).unwrap();
-                assert!(buffer.0[9] == byte(block, 9));
-            }
-        });
+        }
     });
 }
 
@@ -289,6 +344,96 @@ fn what_a_scope_lends_is_read_into() {
     });
 }
 
+/// What a call does that changes names, and whatever it returns, is what std's does.
+#[test]
+fn names_change_as_std_changes_them() {
+    type Call = fn(&Path, &Path) -> std::io::Result<()>;
+    const CALLS: [(Call, Call); 8] = [
+        (|a, b| fs::rename(a, b), |a, b| std::fs::rename(a, b)),
+        (|a, b| fs::hard_link(a, b), |a, b| std::fs::hard_link(a, b)),
+        (
+            |a, b| fs::symlink(a.file_name().unwrap(), b),
+            |a, b| std::os::unix::fs::symlink(a.file_name().unwrap(), b),
+        ),
+        (|a, _| fs::create_dir(a), |a, _| std::fs::create_dir(a)),
+        (
+            |a, b| fs::create_dir(a.join(b.file_name().unwrap())),
+            |a, b| std::fs::create_dir(a.join(b.file_name().unwrap())),
+        ),
+        (|a, _| fs::remove_dir(a), |a, _| std::fs::remove_dir(a)),
+        (|a, _| fs::remove_file(a), |a, _| std::fs::remove_file(a)),
+        (|a, _| File::create_new(a)?.set_len(7), |a, _| std::fs::File::create_new(a)?.set_len(7)),
+    ];
+    /// Each name with the kind, the length or the target of what has it.
+    fn contents(folder: &Folder) -> Vec<String> {
+        let entry = |entry: std::io::Result<std::fs::DirEntry>| {
+            let entry = entry.unwrap();
+            let (metadata, target) = (entry.metadata().unwrap(), std::fs::read_link(entry.path()).ok());
+            let (len, links) = (metadata.is_file().then_some(metadata.len()), metadata.nlink());
+            format!("{:?} {:?} {len:?} {links} {target:?}", entry.file_name(), metadata.file_type())
+        };
+        let mut all: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(entry).collect();
+        all.sort();
+        all
+    }
+    in_runtime(|| {
+        let (ours, stds) = (Folder::new(), Folder::new());
+        let mut random = Random(9);
+        for step in 0..600 {
+            let (our_call, std_call) = CALLS[random.below(CALLS.len() as u64) as usize];
+            let mut name = || ["a", "b", "c", "d", "e\0"][random.below(41) as usize / 10];
+            let (a, b) = (name(), name());
+            let done = our_call(&ours.at(a), &ours.at(b)).map_err(|e| (e.kind(), e.raw_os_error()));
+            let wanted = std_call(&stds.at(a), &stds.at(b)).map_err(|e| (e.kind(), e.raw_os_error()));
+            assert_eq!(done, wanted, "step {step}: {a} {b}");
+            assert_eq!(contents(&ours), contents(&stds), "step {step}: {a} {b}");
+        }
+        let file = File::create(ours.at("length")).unwrap();
+        for len in [10, 0, 5_000] {
+            file.set_len(len).unwrap();
+            assert_eq!(file.metadata().unwrap().len(), len);
+        }
+        assert!(file.set_len(u64::MAX).is_err());
+        let read_only = File::open(ours.at("length")).unwrap();
+        assert_eq!(read_only.set_len(1).unwrap_err().raw_os_error(), Some(libc::EINVAL));
+    });
+}
+
+/// A call that was cancelled has not happened, and one that was not, has.
+#[test]
+fn a_cancelled_rename_has_not_happened() {
+    const RENAMERS: usize = 16;
+    const ROUNDS: u64 = 60;
+    let (folder, interrupted) = (&Folder::new(), &AtomicUsize::new(0));
+    two_workers().run(|| {
+        sward::scope(|s| {
+            for number in 0..RENAMERS {
+                s.spawn(move || {
+                    let mut random = Random(number as u64 + 1);
+                    let mut names = [format!("{number}"), format!("{number}-other")].map(|n| folder.at(&n));
+                    std::fs::write(&names[0], b"").unwrap();
+                    for _ in 0..ROUNDS {
+                        let rename = || {
+                            let [from, to] = &names;
+                            sward::task::catch_cancel(|| fs::rename(from, to).unwrap()).is_ok()
+                        };
+                        let limit = Duration::from_micros(random.below(100));
+                        let done = sward::time::timeout(limit, rename).unwrap_or(false);
+                        if done {
+                            names.reverse();
+                        } else {
+                            interrupted.fetch_add(1, Ordering::Relaxed);
+                        }
+                        assert!(names[0].exists() && !names[1].exists(), "done: {done}");
+                    }
+                });
+            }
+        });
+    });
+    assert!(interrupted.load(Ordering::Relaxed) > 0, "no rename was cancelled");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), RENAMERS);
+}
+
 /// The metrics say by which way the calls were made.
 #[test]
 fn the_metrics_say_how_calls_were_made() {
@@ -304,7 +449,9 @@ fn the_metrics_say_how_calls_were_made() {
         assert!(by_ring + by_pool >= 100, "{by_ring} and {by_pool}");
         let used = workers.iter().any(|worker| worker.io_uring != IoUring::Unused);
         assert!(by_ring == 0 || used, "{by_ring}");
-        // Writes do not use it unless that is asked for.
+        fs::rename(folder.at("file"), folder.at("other")).unwrap();
+        file.set_len(1).unwrap();
+        // Neither these nor writes use it unless that is asked for.
         if std::env::var("SWARD_IO_URING").as_deref() != Ok("1") {
             assert!(by_ring == 0 && !used, "{by_ring}");
         }

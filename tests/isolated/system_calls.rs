@@ -1,6 +1,6 @@
 //! System calls that the kernel does not have, or a sandbox forbids.
 
-use crate::common::{child, command, is_child, text, this_test};
+use crate::common::{child, command, in_child, is_child, text, this_test};
 use std::time::Duration;
 
 /// A kernel without `epoll_pwait2`, or a filter that forbids it. All workers find out at the same time.
@@ -142,6 +142,37 @@ fn a_forbidden_ring_is_done_without() {
             refuse(call, errno);
         }
         (2..20).for_each(|round| work(&file, round));
+    });
+}
+
+/// A shortage of descriptors, when a worker makes its ring, is not for ever.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_ring_is_made_when_there_are_descriptors_again() {
+    use std::os::unix::fs::FileExt;
+    use sward::fs::File;
+    use sward::runtime::{Builder, IoUring, metrics};
+    in_child(|| {
+        // SAFETY: no other thread runs.
+        unsafe { std::env::set_var("SWARD_IO_URING", "1") };
+        let folder = crate::common::Folder::new();
+        let path = folder.at("file");
+        let state = || metrics().expect("inside of a runtime").workers[0].io_uring;
+        let write = |times, short: bool| {
+            Builder::new().worker_threads(1).build().expect("a runtime").run(|| {
+                let file =
+                    File::options().write(true).create(true).truncate(true).open(&path).expect("a file");
+                if short {
+                    let _all = crate::common::take_all_descriptors();
+                    file.write_all_at(b"text", 0).expect("written");
+                    assert_ne!(state(), IoUring::Works);
+                }
+                (0..times).for_each(|_| file.write_all_at(b"text", 0).expect("written"));
+                state()
+            })
+        };
+        let usual = write(1, false);
+        assert_eq!(write(1_000, true), usual);
     });
 }
 

@@ -58,6 +58,15 @@ pub(crate) const OP_POLL_ADD: u8 = 6;
 pub(crate) const OP_ASYNC_CANCEL: u8 = 14;
 pub(crate) const OP_READ: u8 = 22;
 pub(crate) const OP_WRITE: u8 = 23;
+/// Linux 5.11, as is `OP_UNLINKAT`.
+pub(crate) const OP_RENAMEAT: u8 = 35;
+pub(crate) const OP_UNLINKAT: u8 = 36;
+/// Linux 5.15, as are `OP_SYMLINKAT` and `OP_LINKAT`.
+pub(crate) const OP_MKDIRAT: u8 = 37;
+pub(crate) const OP_SYMLINKAT: u8 = 38;
+pub(crate) const OP_LINKAT: u8 = 39;
+/// Linux 6.9.
+pub(crate) const OP_FTRUNCATE: u8 = 55;
 
 /// In [`Entry::flags`]: success has no completion.
 pub(crate) const ENTRY_SKIPS_SUCCESS: u8 = 1 << 6;
@@ -183,6 +192,8 @@ pub(crate) struct Uring {
     flags: u32,
     /// Where the completions are in `queues`.
     completions: u32,
+    /// The operations that the kernel knows, below 64: one bit each.
+    known: u64,
 }
 
 /// Where the head and the tail of a queue are in the mapping, and its length, a power of two.
@@ -219,7 +230,10 @@ impl Uring {
         if params.features & features != features {
             return Err(io::ErrorKind::Unsupported.into());
         }
-        probe(&fd, operations)?;
+        let known = probe(&fd)?;
+        if !operations.iter().all(|&op| is_in(known, op)) {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
         let sq_end = params.sq.seventh as usize + params.sq_entries as usize * size_of::<u32>();
         let cq_end = params.cq.sixth as usize + params.cq_entries as usize * size_of::<Completion>();
         let queues = Mapping::new(&fd, OFFSET_QUEUES, sq_end.max(cq_end))?;
@@ -234,6 +248,7 @@ impl Uring {
             cq: queue(&params.cq, params.cq_entries),
             flags: params.sq.fifth,
             completions: params.cq.sixth,
+            known,
             fd,
             queues,
             entries,
@@ -243,6 +258,12 @@ impl Uring {
     /// The length of the completion queue.
     pub(crate) fn completions(&self) -> usize {
         self.cq.len as usize
+    }
+
+    /// Whether the kernel knows that operation.
+    #[inline]
+    pub(crate) fn knows(&self, operation: u8) -> bool {
+        is_in(self.known, operation)
     }
 
     /// Appends an entry to the submission queue; false if that is full.
@@ -394,8 +415,13 @@ impl AsFd for Uring {
     }
 }
 
-/// Fails unless the kernel knows all operations.
-fn probe(fd: &OwnedFd, operations: &[u8]) -> io::Result<()> {
+/// Whether a set of operations has that one.
+fn is_in(set: u64, operation: u8) -> bool {
+    operation < 64 && set >> operation & 1 != 0
+}
+
+/// The operations that the kernel knows, below 64.
+fn probe(fd: &OwnedFd) -> io::Result<u64> {
     // SAFETY: all zeros is a value of this type, and what the kernel wants.
     let mut known = Box::new(unsafe { std::mem::zeroed::<OpcodeProbe>() });
     // SAFETY: the structure has room for so many opcodes, and the call fills it.
@@ -408,8 +434,8 @@ fn probe(fd: &OwnedFd, operations: &[u8]) -> io::Result<()> {
             known.ops.len() as libc::c_uint,
         ) as libc::c_int
     })?;
-    let knows = |op: &u8| *op <= known.last_op && known.ops[usize::from(*op)].flags & OP_SUPPORTED != 0;
-    if operations.iter().all(knows) { Ok(()) } else { Err(io::ErrorKind::Unsupported.into()) }
+    let knows = |op: usize| op <= known.last_op.into() && known.ops[op].flags & OP_SUPPORTED != 0;
+    Ok((0..64).filter(|&op| knows(op)).fold(0, |set, op| set | 1 << op))
 }
 
 /// Memory that is shared with the kernel.

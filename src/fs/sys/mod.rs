@@ -5,8 +5,6 @@
 //!
 //! `fn find_cached(path, follows_links) -> Found`: a handle of what has that path, if the path is in memory.
 //!
-//! `fn handle_of(fd) -> Option<Handle<BorrowedFd>>`: what there is to know of an open file without a wait.
-//!
 //! `fn open_cached(path, flags, handle) -> Option<File>`: opens the regular file of that handle to read it,
 //! with these flags, if the path is in memory and still its own.
 //!
@@ -28,8 +26,8 @@ mod paths;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub(crate) use linux::{bypasses_cache, read_cached};
 #[cfg(not(target_os = "linux"))]
-pub(crate) use no_paths::{find_cached, handle_of, is_local, open_cached};
+pub(crate) use no_paths::{find_cached, is_local, open_cached};
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 pub(crate) use none::{bypasses_cache, read_cached};
 #[cfg(target_os = "linux")]
-pub(crate) use paths::{find_cached, handle_of, is_local, open_cached};
+pub(crate) use paths::{find_cached, is_local, open_cached};

@@ -2,7 +2,7 @@
 
 use crate::fs::cached::{Found, Handle};
 use std::fs::File;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::BorrowedFd;
 use std::path::Path;
 
 /// As the contract in `mod.rs` says.
@@ -11,12 +11,7 @@ pub(crate) fn find_cached(_path: &Path, _follows_links: bool) -> Found {
 }
 
 /// As the contract in `mod.rs` says.
-pub(crate) fn handle_of(_fd: BorrowedFd<'_>) -> Option<Handle<BorrowedFd<'_>>> {
-    None
-}
-
-/// As the contract in `mod.rs` says.
-pub(crate) fn open_cached(_path: &Path, _flags: libc::c_int, _handle: &Handle<OwnedFd>) -> Option<File> {
+pub(crate) fn open_cached(_path: &Path, _flags: libc::c_int, _handle: &Handle) -> Option<File> {
     None
 }
 

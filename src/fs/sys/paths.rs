@@ -36,6 +36,7 @@ pub(crate) fn find_cached(path: &Path, follows_links: bool) -> Found {
     match openat2(&path, flags) {
         Ok(fd) => match facts(fd.as_raw_fd()) {
             Some(facts) => Found::Here(Handle {
+                mount: facts.mount(),
                 device: facts.device(),
                 inode: facts.inode,
                 is_file: facts.is_file(),
@@ -53,13 +54,7 @@ pub(crate) fn find_cached(path: &Path, follows_links: bool) -> Found {
 }
 
 /// As the contract in `mod.rs` says.
-pub(crate) fn handle_of(fd: BorrowedFd<'_>) -> Option<Handle<BorrowedFd<'_>>> {
-    let facts = facts(fd.as_raw_fd())?;
-    Some(Handle { fd, device: facts.device(), inode: facts.inode, is_file: facts.is_file() })
-}
-
-/// As the contract in `mod.rs` says.
-pub(crate) fn open_cached(path: &Path, flags: libc::c_int, handle: &Handle<OwnedFd>) -> Option<File> {
+pub(crate) fn open_cached(path: &Path, flags: libc::c_int, handle: &Handle) -> Option<File> {
     let path = CString::new(path.as_os_str().as_bytes()).ok()?;
     // Another process may hold a lease on the file, or may have put a FIFO in its place: then this does not
     // wait.
@@ -92,20 +87,34 @@ struct Facts {
     device_of_special_file: [u32; 2],
     device_major: u32,
     device_minor: u32,
-    rest: [u64; 14],
+    mount: u64,
+    rest: [u64; 13],
 }
 
 const _: () = assert!(size_of::<Facts>() == 256 && std::mem::offset_of!(Facts, device_major) == 136);
+const _: () = assert!(std::mem::offset_of!(Facts, mount) == 144);
 
 const AT_EMPTY_PATH: libc::c_int = 0x1000;
 /// The kernel does not ask the file system whether this is still so.
 const AT_STATX_DONT_SYNC: libc::c_int = 0x4000;
 /// Type and inode.
 const STATX_MASK: libc::c_uint = 0x1 | 0x100;
+/// The number of the mount, which is never used again (Linux 6.8).
+const STATX_MNT_ID_UNIQUE: libc::c_uint = 0x4000;
+/// In `Handle::mount`: it is such a number, and no device's.
+const OF_MOUNT: u64 = 1 << 61;
 
 impl Facts {
     fn device(&self) -> u64 {
         u64::from(self.device_major) << 32 | u64::from(self.device_minor)
+    }
+
+    fn mount(&self) -> Option<u64> {
+        if self.mask & STATX_MNT_ID_UNIQUE != 0 {
+            return Some(self.mount & (OF_MOUNT - 1) | OF_MOUNT);
+        }
+        // File systems without a device have such numbers one after the other.
+        (self.device_major != 0).then(|| self.device())
     }
 
     fn is_file(&self) -> bool {
@@ -122,7 +131,7 @@ fn facts(fd: libc::c_int) -> Option<Facts> {
             fd,
             c"".as_ptr(),
             AT_EMPTY_PATH | AT_STATX_DONT_SYNC,
-            STATX_MASK,
+            STATX_MASK | STATX_MNT_ID_UNIQUE,
             &raw mut facts,
         ) as libc::c_int
     }));

@@ -1,6 +1,6 @@
-//! Linux, with faults (`--cfg sward_ring_faults`): rings that the system refuses, entries that it finds
-//! faulty or cannot serve at the moment, and submissions that it refuses, each at random. For tests of what
-//! happens then.
+//! Linux, with faults (`--cfg sward_ring_faults`): rings that the system refuses, operations that it does not
+//! know, entries that it finds faulty or cannot serve at the moment, and submissions that it refuses, each at
+//! random. For tests of what happens then.
 
 use super::linux;
 use crate::ring::operation::Taken;
@@ -33,6 +33,10 @@ impl Kernel {
 
     pub(crate) fn completions(&self) -> usize {
         self.0.completions()
+    }
+
+    pub(crate) fn knows(&self, entry: &Entry) -> bool {
+        !happens(8) && self.0.knows(entry)
     }
 
     /// # Safety

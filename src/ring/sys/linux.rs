@@ -5,9 +5,11 @@
 
 pub(crate) use crate::base::sys::uring::Entry;
 use crate::base::sys::uring::{
-    OP_ASYNC_CANCEL, OP_FSYNC, OP_READ, OP_WRITE, SETUP_COOP_TASKRUN, SETUP_SUBMIT_ALL, Uring,
+    OP_ASYNC_CANCEL, OP_FSYNC, OP_FTRUNCATE, OP_LINKAT, OP_MKDIRAT, OP_READ, OP_RENAMEAT, OP_SYMLINKAT,
+    OP_UNLINKAT, OP_WRITE, SETUP_COOP_TASKRUN, SETUP_SUBMIT_ALL, Uring,
 };
 use crate::ring::operation::{Operation, Taken};
+use std::ffi::c_char;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
@@ -16,10 +18,13 @@ const ENTRIES: u32 = 64;
 /// Completions that the queue holds: twice the calls that may be under way.
 const COMPLETIONS: u32 = 2048;
 
-/// The operations that a ring must know (5.6).
+/// The operations that a ring must know (5.6). It may know the others.
 const OPERATIONS: [u8; 4] = [OP_FSYNC, OP_ASYNC_CANCEL, OP_READ, OP_WRITE];
 
 const FSYNC_DATASYNC: u32 = 1;
+
+/// Paths that are not absolute begin in the working directory, as in the calls without `at`.
+const HERE: i32 = libc::AT_FDCWD;
 
 /// The most that one read or write transfers, as the kernel limits it.
 const MOST: usize = 0x7fff_f000;
@@ -41,7 +46,28 @@ impl Entry {
                 let operation_flags = if data_only { FSYNC_DATASYNC } else { 0 };
                 Entry { opcode: OP_FSYNC, fd, operation_flags, ..none }
             }
+            Operation::SetLen { fd, len } => Entry { opcode: OP_FTRUNCATE, fd, offset: len, ..none },
+            Operation::Rename { from, to } => Entry { opcode: OP_RENAMEAT, ..none.of_paths(from, to) },
+            Operation::HardLink { original, link } => {
+                Entry { opcode: OP_LINKAT, ..none.of_paths(original, link) }
+            }
+            Operation::Symlink { original, link } => {
+                let (address, offset) = (original as u64, link as u64);
+                Entry { opcode: OP_SYMLINKAT, fd: HERE, address, offset, ..none }
+            }
+            Operation::Remove { path, directory } => {
+                let operation_flags = if directory { libc::AT_REMOVEDIR as u32 } else { 0 };
+                Entry { opcode: OP_UNLINKAT, fd: HERE, address: path as u64, operation_flags, ..none }
+            }
+            Operation::CreateDir { path, mode } => {
+                Entry { opcode: OP_MKDIRAT, fd: HERE, address: path as u64, len: mode, ..none }
+            }
         }
+    }
+
+    /// With two paths, as `linkat` and `renameat` take them.
+    fn of_paths(self, old: *const c_char, new: *const c_char) -> Entry {
+        Entry { fd: HERE, address: old as u64, len: HERE as u32, offset: new as u64, ..self }
     }
 
     /// The request to cancel the call of that key.
@@ -67,6 +93,10 @@ impl Kernel {
 
     pub(crate) fn completions(&self) -> usize {
         self.0.completions()
+    }
+
+    pub(crate) fn knows(&self, entry: &Entry) -> bool {
+        self.0.knows(entry.opcode)
     }
 
     /// # Safety

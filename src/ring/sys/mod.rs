@@ -1,6 +1,8 @@
 //! The kernel's side of a ring. A module supplies:
 //!
-//! `Kernel::new() -> io::Result<Kernel>`: a ring that can do each kind of [`Operation`], or an error.
+//! `Kernel::new() -> io::Result<Kernel>`: a ring that can at least read, write, sync and cancel, or an error.
+//!
+//! `knows(&self, entry) -> bool`: whether it can do what the entry asks for.
 //!
 //! `completions(&self) -> usize`: the length of the completion queue.
 //!

@@ -31,6 +31,10 @@ impl Kernel {
         match *self {}
     }
 
+    pub(crate) fn knows(&self, _entry: &Entry) -> bool {
+        match *self {}
+    }
+
     /// # Safety
     ///
     /// It cannot be called.
