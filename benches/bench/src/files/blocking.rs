@@ -2,7 +2,7 @@
 //! `sward::fs`, or std inside of `sward::blocking`.
 
 use super::data::{
-    self, Aligned, CACHED, PAGE, PAGES_TO_WRITE, PIECE, SMALL_FILES, TREE, WRITERS, check, check_all,
+    self, Aligned, CACHED, Data, PAGE, PAGES_TO_WRITE, PIECE, SMALL_FILES, TREE, WRITERS, check, check_all,
     check_small,
 };
 use super::{Clock, Job, Ticker, Work};
@@ -29,11 +29,17 @@ trait Calls: 'static {
     fn open_and_read(path: &Path) -> io::Result<Vec<u8>>;
     fn metadata(path: &Path) -> io::Result<Metadata>;
     fn rename(from: &Path, to: &Path) -> io::Result<()>;
+    fn create_dir(path: &Path) -> io::Result<()>;
+    fn remove_dir(path: &Path) -> io::Result<()>;
+    fn hard_link(original: &Path, link: &Path) -> io::Result<()>;
+    fn symlink(original: &Path, link: &Path) -> io::Result<()>;
+    fn remove_file(path: &Path) -> io::Result<()>;
+    fn set_len(file: &Self::File, len: u64) -> io::Result<()>;
     fn list(path: &Path) -> io::Result<Vec<(PathBuf, Metadata)>>;
 }
 
 macro_rules! calls_as_in_std {
-    ($name:ident, $($fs:ident)::+) => {
+    ($name:ident, $($fs:ident)::+, $($symlink:ident)::+) => {
         struct $name;
 
         impl Calls for $name {
@@ -69,6 +75,30 @@ macro_rules! calls_as_in_std {
                 $($fs)::+::rename(from, to)
             }
 
+            fn create_dir(path: &Path) -> io::Result<()> {
+                $($fs)::+::create_dir(path)
+            }
+
+            fn remove_dir(path: &Path) -> io::Result<()> {
+                $($fs)::+::remove_dir(path)
+            }
+
+            fn hard_link(original: &Path, link: &Path) -> io::Result<()> {
+                $($fs)::+::hard_link(original, link)
+            }
+
+            fn symlink(original: &Path, link: &Path) -> io::Result<()> {
+                $($symlink)::+(original, link)
+            }
+
+            fn remove_file(path: &Path) -> io::Result<()> {
+                $($fs)::+::remove_file(path)
+            }
+
+            fn set_len(file: &Self::File, len: u64) -> io::Result<()> {
+                file.set_len(len)
+            }
+
             fn list(path: &Path) -> io::Result<Vec<(PathBuf, Metadata)>> {
                 let entry = |entry: io::Result<$($fs)::+::DirEntry>| {
                     let entry = entry?;
@@ -80,8 +110,8 @@ macro_rules! calls_as_in_std {
     };
 }
 
-calls_as_in_std!(Std, std::fs);
-calls_as_in_std!(Parking, sward::fs);
+calls_as_in_std!(Std, std::fs, std::os::unix::fs::symlink);
+calls_as_in_std!(Parking, sward::fs, sward::fs::symlink);
 
 /// Each call on the pool.
 struct OnPool;
@@ -139,6 +169,30 @@ impl Calls for OnPool {
 
     fn rename(from: &Path, to: &Path) -> io::Result<()> {
         pool(|| std::fs::rename(from, to))
+    }
+
+    fn create_dir(path: &Path) -> io::Result<()> {
+        pool(|| std::fs::create_dir(path))
+    }
+
+    fn remove_dir(path: &Path) -> io::Result<()> {
+        pool(|| std::fs::remove_dir(path))
+    }
+
+    fn hard_link(original: &Path, link: &Path) -> io::Result<()> {
+        pool(|| std::fs::hard_link(original, link))
+    }
+
+    fn symlink(original: &Path, link: &Path) -> io::Result<()> {
+        pool(|| std::os::unix::fs::symlink(original, link))
+    }
+
+    fn remove_file(path: &Path) -> io::Result<()> {
+        pool(|| std::fs::remove_file(path))
+    }
+
+    fn set_len(file: &PoolFile, len: u64) -> io::Result<()> {
+        pool(|| file.0.set_len(len))
     }
 
     fn list(path: &Path) -> io::Result<Vec<(PathBuf, Metadata)>> {
@@ -200,19 +254,31 @@ fn share<C: Calls>(job: &Job, task: u64) -> io::Result<u64> {
             })
             .sum(),
         Work::Open => ops.map(|op| C::open(&data.small(op % SMALL_FILES), 0).map(|_| 1)).sum(),
-        // Both renamings of a file are one task's.
-        Work::Rename => (task..job.ops / 2)
+        // The change of a name and the one that undoes it are one task's.
+        Work::Rename | Work::Folder | Work::Link | Work::Symlink => (task..job.ops / 2)
             .step_by(job.tasks as usize)
-            .map(|file| {
-                for op in [2 * file, 2 * file + 1] {
-                    let (from, to) = data.names(op);
-                    C::rename(&from, &to)?;
-                }
-                Ok(2)
-            })
+            .map(|file| change_and_undo::<C>(data, job.work, 2 * file))
             .sum(),
+        Work::Resize => {
+            let file = C::open_to_write(&data.resized(task))?;
+            ops.map(|op| C::set_len(&file, op % 64 * 100).map(|()| 1)).sum()
+        }
         Work::Walk => ops.map(|op| walk::<C>(&data.tree(op % TREE[0]))).sum(),
     }
+}
+
+fn change_and_undo<C: Calls>(data: &Data, work: Work, op: u64) -> io::Result<u64> {
+    let (file, other) = (data.small(op / 2 % SMALL_FILES), data.other_name(op));
+    match work {
+        Work::Folder => C::create_dir(&other).and_then(|()| C::remove_dir(&other)),
+        Work::Link => C::hard_link(&file, &other).and_then(|()| C::remove_file(&other)),
+        Work::Symlink => C::symlink(&file, &other).and_then(|()| C::remove_file(&other)),
+        _ => [op, op + 1].into_iter().try_for_each(|op| {
+            let (from, to) = data.names(op);
+            C::rename(&from, &to)
+        }),
+    }?;
+    Ok(2)
 }
 
 /// The entries below a directory.

@@ -137,11 +137,21 @@ impl Data {
         self.folder.join("small").join(number.to_string())
     }
 
+    /// The file whose length a task sets.
+    pub fn resized(&self, task: u64) -> PathBuf {
+        self.folder.join(format!("resized-{task}"))
+    }
+
     /// The two names of a file that is renamed, the present one first.
     pub fn names(&self, op: u64) -> (PathBuf, PathBuf) {
         let number = op / 2 % SMALL_FILES;
         let names = (self.small(number), self.folder.join("moved").join(number.to_string()));
         if op.is_multiple_of(2) { names } else { (names.1, names.0) }
+    }
+
+    /// A name that nothing has between two operations: for a directory or a link.
+    pub fn other_name(&self, op: u64) -> PathBuf {
+        self.folder.join("moved").join(format!("other-{}", op / 2 % SMALL_FILES))
     }
 
     pub fn tree(&self, outer: u64) -> PathBuf {
@@ -177,10 +187,18 @@ impl Data {
                 };
                 Ok(())
             }
-            Work::ReadPath | Work::OpenRead | Work::Stat | Work::Open | Work::Rename => {
+            Work::ReadPath
+            | Work::OpenRead
+            | Work::Stat
+            | Work::Open
+            | Work::Rename
+            | Work::Folder
+            | Work::Link
+            | Work::Symlink => {
                 fs::create_dir_all(self.folder.join("moved"))?;
                 (0..SMALL_FILES).try_for_each(|number| check_small(&fs::read(self.small(number))?, number))
             }
+            Work::Resize => (0..64).try_for_each(|task| File::create(self.resized(task)).map(drop)),
             Work::Sync | Work::Walk => Ok(()),
         }
     }

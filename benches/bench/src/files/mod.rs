@@ -25,7 +25,7 @@ pub const FILES: Suite = Suite {
     name: "files",
     about: "Files by each way that sward has, beside threads, tokio and fio. The files are in TMPDIR, which should
 be on a disk.",
-    parts: &["cached", "uncached", "sync", "small", "walk", "paths", "ticker"],
+    parts: &["cached", "uncached", "sync", "small", "walk", "paths", "names", "ticker"],
     measure,
 };
 
@@ -50,11 +50,19 @@ pub enum Work {
     Open,
     /// Gives a small file another name, or its own one back.
     Rename,
+    /// Creates a directory, or removes it again.
+    Folder,
+    /// Gives a small file a second name, or removes that.
+    Link,
+    /// Creates a symbolic link, or removes it.
+    Symlink,
+    /// Makes a file longer or shorter.
+    Resize,
     /// Lists a directory, with the metadata of its entries, and those below it.
     Walk,
 }
 
-const WORKS: [(Work, &str); 10] = [
+const WORKS: [(Work, &str); 14] = [
     (Work::Cached, "cached"),
     (Work::Direct, "direct"),
     (Work::Buffered, "buffered"),
@@ -64,6 +72,10 @@ const WORKS: [(Work, &str); 10] = [
     (Work::Stat, "stat"),
     (Work::Open, "open"),
     (Work::Rename, "rename"),
+    (Work::Folder, "folder"),
+    (Work::Link, "link"),
+    (Work::Symlink, "symlink"),
+    (Work::Resize, "resize"),
     (Work::Walk, "walk"),
 ];
 
@@ -172,10 +184,11 @@ fn skips(variant: &str, job: &Job) -> Option<&'static str> {
         // Its worst gap is the question there.
         ("sward-plain", _) if !job.ticks => Some("it blocks its worker; `ticker` shows that"),
         ("tokio", Work::Direct) => Some("it reads into buffers of its own, which are not aligned"),
-        (
-            "tokio-blocking",
-            Work::ReadPath | Work::OpenRead | Work::Stat | Work::Open | Work::Rename | Work::Walk,
-        ) => Some("tokio::fs does just that for a path"),
+        ("tokio-blocking", work)
+            if !matches!(work, Work::Cached | Work::Direct | Work::Buffered | Work::Sync) =>
+        {
+            Some("tokio::fs does just that for a path")
+        }
         _ => None,
     }
 }
@@ -219,7 +232,7 @@ struct Table {
     claims: &'static [(&'static str, &'static str, usize)],
 }
 
-const TABLES: [Table; 7] = [
+const TABLES: [Table; 8] = [
     Table {
         part: "cached",
         title: "64 KiB that are in memory: {} for each read",
@@ -311,6 +324,37 @@ const TABLES: [Table; 7] = [
             (BLOCKING, URING, 5),
             (TOKIO, POOL, 0),
             (TOKIO, POOL, 2),
+        ],
+    },
+    Table {
+        part: "names",
+        title: "Calls that change a directory, or the length of a file: {} for each",
+        columns: &[
+            ("rename, 1", Work::Rename, 1, 10_000),
+            ("rename, 64", Work::Rename, 64, 20_000),
+            ("create and remove a directory, 1", Work::Folder, 1, 4_000),
+            ("create and remove a directory, 64", Work::Folder, 64, 8_000),
+            ("hard link and remove, 1", Work::Link, 1, 10_000),
+            ("hard link and remove, 64", Work::Link, 64, 20_000),
+            ("symbolic link and remove, 1", Work::Symlink, 1, 10_000),
+            ("symbolic link and remove, 64", Work::Symlink, 64, 20_000),
+            ("set the length, 1", Work::Resize, 1, 10_000),
+            ("set the length, 64", Work::Resize, 64, 20_000),
+        ],
+        ticks: false,
+        claims: &[
+            (POOL, RING, 0),
+            (POOL, RING, 1),
+            (POOL, RING, 2),
+            (POOL, RING, 3),
+            (POOL, RING, 4),
+            (POOL, RING, 5),
+            (POOL, RING, 6),
+            (POOL, RING, 7),
+            (POOL, RING, 8),
+            (POOL, RING, 9),
+            (TOKIO, RING, 0),
+            (TOKIO, RING, 1),
         ],
     },
     Table {

@@ -91,13 +91,38 @@ async fn share(job: &Job, task: u64) -> io::Result<u64> {
                 count += 1;
             }
         }
-        Work::Rename => {
-            for file in (task..job.ops / 2).step_by(job.tasks as usize) {
-                for op in [2 * file, 2 * file + 1] {
-                    let (from, to) = data.names(op);
-                    fs::rename(from, to).await?;
-                    count += 1;
+        Work::Rename | Work::Folder | Work::Link | Work::Symlink => {
+            for number in (task..job.ops / 2).step_by(job.tasks as usize) {
+                let op = 2 * number;
+                let (file, other) = (data.small(number % SMALL_FILES), data.other_name(op));
+                match job.work {
+                    Work::Folder => {
+                        fs::create_dir(&other).await?;
+                        fs::remove_dir(other).await?;
+                    }
+                    Work::Link => {
+                        fs::hard_link(file, &other).await?;
+                        fs::remove_file(other).await?;
+                    }
+                    Work::Symlink => {
+                        fs::symlink(file, &other).await?;
+                        fs::remove_file(other).await?;
+                    }
+                    _ => {
+                        for op in [op, op + 1] {
+                            let (from, to) = data.names(op);
+                            fs::rename(from, to).await?;
+                        }
+                    }
                 }
+                count += 2;
+            }
+        }
+        Work::Resize => {
+            let file = fs::File::options().write(true).open(data.resized(task)).await?;
+            for op in ops {
+                file.set_len(op % 64 * 100).await?;
+                count += 1;
             }
         }
         Work::Walk => {
@@ -167,9 +192,7 @@ async fn share_by_blocking(job: &Job, task: u64) -> io::Result<u64> {
                 count += 1;
             }
         }
-        Work::ReadPath | Work::OpenRead | Work::Stat | Work::Open | Work::Rename | Work::Walk => {
-            return Err(io::Error::other("that is what tokio::fs does"));
-        }
+        _ => return Err(io::Error::other("that is what tokio::fs does")),
     }
     Ok(count)
 }
