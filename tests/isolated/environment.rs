@@ -73,6 +73,13 @@ fn the_environment_chooses_the_netpoller() {
     }
 }
 
+/// `ci/io_uring.sh` has seen that the system allows what it sets, so nothing may fall back from it.
+#[test]
+fn the_netpoller_is_the_one_that_ci_tests() {
+    let Ok(wanted) = std::env::var("SWARD_TEST_NETPOLL") else { return };
+    sward::run(|| assert_eq!(sward::runtime::metrics().expect("inside").netpoll, wanted));
+}
+
 #[test]
 fn an_empty_variable_counts_as_unset() {
     if is_child() {

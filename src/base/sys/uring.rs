@@ -52,6 +52,10 @@ const CQ_OVERFLOW: u32 = 1 << 1;
 
 const REGISTER_PROBE: libc::c_uint = 8;
 const OP_SUPPORTED: u16 = 1;
+/// Cancels calls at once (Linux 6.0).
+const REGISTER_SYNC_CANCEL: libc::c_uint = 24;
+
+const OP_NOP: u8 = 0;
 
 pub(crate) const OP_FSYNC: u8 = 3;
 pub(crate) const OP_POLL_ADD: u8 = 6;
@@ -155,6 +159,18 @@ struct Timeout {
     nanoseconds: i64,
 }
 
+/// `struct io_uring_sync_cancel_reg`.
+#[repr(C)]
+struct CancelArgument {
+    key: u64,
+    fd: i32,
+    flags: u32,
+    timeout: Timeout,
+    opcode: u8,
+    padding: [u8; 7],
+    padding2: [u64; 3],
+}
+
 /// `struct io_uring_probe`, with room for all opcodes.
 #[repr(C)]
 struct OpcodeProbe {
@@ -178,6 +194,7 @@ const _: () =
     assert!(size_of::<Params>() == 120 && size_of::<Entry>() == 64 && size_of::<Completion>() == 16);
 const _: () = assert!(size_of::<OpcodeProbe>() == 16 + 256 * 8);
 const _: () = assert!(size_of::<WaitArgument>() == 24 && size_of::<Timeout>() == 16);
+const _: () = assert!(size_of::<CancelArgument>() == 64);
 
 /// A ring, mapped. Dropping it closes it. The kernel then cancels what is under way, and keeps its own side
 /// until that has ended.
@@ -309,6 +326,55 @@ impl Uring {
         let key = unsafe { (*self.entries.at::<Entry>(0).add(place as usize)).key };
         self.word(self.sq.tail).store(last, Ordering::Release);
         Some(key)
+    }
+
+    /// Replaces the entries with that key that the kernel has not taken by such as do nothing, and have no
+    /// completion if the kernel can do without one.
+    ///
+    /// # Safety
+    ///
+    /// No other thread pushes, takes back or is inside of `submit` or `wait`.
+    pub(crate) unsafe fn blank_out(&self, key: u64, no_key: u64) {
+        let tail = self.word(self.sq.tail).load(Ordering::Relaxed);
+        for n in 1..=self.pending() {
+            let place = tail.wrapping_sub(n) & (self.sq.len - 1);
+            // SAFETY: it was written by `push`, and the kernel reads it only inside of `submit` and `wait`.
+            let entry = unsafe { &mut *self.entries.at::<Entry>(0).add(place as usize) };
+            if entry.key == key {
+                *entry =
+                    Entry { opcode: OP_NOP, flags: ENTRY_SKIPS_SUCCESS, key: no_key, ..Entry::default() };
+            }
+        }
+    }
+
+    /// Cancels all calls with that key that the kernel has taken. Their completions come as others do.
+    ///
+    /// # Errors
+    ///
+    /// `ENOENT` if there is none; `EINVAL` if the kernel does not know this.
+    pub(crate) fn cancel_now(&self, key: u64) -> io::Result<()> {
+        const ALL: u32 = 1;
+        let at_once = Timeout { seconds: 0, nanoseconds: 0 };
+        let argument = CancelArgument {
+            key,
+            fd: -1,
+            flags: ALL,
+            timeout: at_once,
+            opcode: 0,
+            padding: [0; 7],
+            padding2: [0; 3],
+        };
+        // SAFETY: the structure is as the kernel wants it, and lives until the call ends.
+        check(unsafe {
+            libc::syscall(
+                libc::SYS_io_uring_register,
+                self.fd.as_raw_fd(),
+                REGISTER_SYNC_CANCEL,
+                &raw const argument,
+                1,
+            ) as libc::c_int
+        })
+        .map(drop)
     }
 
     /// Asks the kernel to take so many entries. Returns how many it has taken.

@@ -31,7 +31,7 @@
 //! |---|---|---|
 //! | idle, armed | `arm` | it pushes the poll |
 //! | armed, idle | `collect` | the poll's last completion, whatever it says, is an event |
-//! | armed, idle | `remove`, `retire` | they push a request to cancel the poll, and submit it |
+//! | armed, idle | `remove`, `retire` | they have the kernel cancel the poll |
 //!
 //! So a poll that ends for another reason than an event (the queue was full, its thread has ended, an error)
 //! is an event as well: the caller tries its call, and arms the direction again.
@@ -44,11 +44,15 @@
 //! threads that submit at the same time submit each entry once.
 //!
 //! - *A sleeper sees what is armed meanwhile*: it has raised `sleeping` under the lock, after its last look
-//!   at the queue. A thread that pushes later finds it raised, and submits by itself.
+//!   at the queue. A thread that pushes later finds it raised, and nudges the sleeper, which submits. It does
+//!   not submit by itself: it would own the polls of others, and their events would wait while it is in a
+//!   call that nothing interrupts (`vfork`, `fsync`).
 //! - *No event after `remove`*: completions are matched with the table under the lock. One whose key has left
 //!   the table is dropped.
-//! - *No other file is polled under the number of one that was removed*: entries are taken in their order,
-//!   and `remove` returns when its own, which is the last, was taken.
+//! - *No other file is polled under the number of one that was removed*: `remove` has the kernel cancel the
+//!   polls that it has taken, by a call that needs no entry (Linux 6.0), and blanks out the pending ones. For
+//!   that nobody may be submitting: `remove` waits until nobody sleeps, or nothing is pending. On an older
+//!   kernel, and if that takes long, it submits. Entries are taken in their order, its own last.
 //! - *Two threads that wait*: each takes completions under the lock, so each completion is returned once. The
 //!   kernel ends the wait of both; the one that finds nothing waits on.
 //!
@@ -68,6 +72,8 @@
 //!   starts it again, except for calls that a signal always ends: a `recv` of std with a time limit, for one,
 //!   fails with `Interrupted`.
 //! - A child that was forked and does not call `exec` keeps the ring open, and so the files that it polls.
+//! - A thread that fills the queue, as it arms many descriptors, submits the polls of others. So does the
+//!   netpoller thread, for a worker in a long turn.
 //! - A file that has more than two queues of waiters is refused by the kernel. Waits for it end at once.
 //!
 //! # Rejected
@@ -84,7 +90,7 @@
 //!   polls would then belong to the thread that wakes.
 
 use super::epoll::{Events, WAKE};
-use crate::base::lock::{Mutex, Rank};
+use crate::base::lock::{Guard, Mutex, Rank};
 use crate::base::slab::shrink;
 use crate::base::sys::uring::{
     COMPLETION_MORE, ENTRY_SKIPS_SUCCESS, Entry, FEATURE_CQE_SKIP, FEATURE_EXT_ARG, OP_ASYNC_CANCEL,
@@ -104,6 +110,11 @@ const COMPLETIONS: u32 = 1024;
 
 /// The key of requests to cancel. No slot of a table has this number.
 const NOBODY: u64 = WAKE - 1;
+/// The key of the poll that makes a sleeper submit what others have pushed.
+const NUDGE: u64 = WAKE - 2;
+/// How often a thread that removes a descriptor yields to sleepers that are submitting. Then it submits what
+/// is pending itself.
+const MOST_YIELDS: u32 = 1_000;
 /// In a key, as a number: the poll is for writing. No slot has so large a number.
 const FOR_WRITING: u64 = 1 << 31;
 
@@ -115,6 +126,10 @@ const LONGEST: Duration = Duration::from_secs(1 << 25);
 pub(crate) struct Poller {
     ring: Uring,
     wakeup: OwnedFd,
+    /// An eventfd that makes a sleeper submit what others have pushed, and go on sleeping.
+    nudge: OwnedFd,
+    /// Whether the kernel cancels a poll without an entry (Linux 6.0).
+    cancels_at_once: bool,
     table: Mutex<Table>,
 }
 
@@ -124,8 +139,13 @@ struct Table {
     watches: Vec<Option<Watch>>,
     /// Calls of `wait` that sleep, or are about to.
     sleeping: usize,
-    /// Whether the eventfd is polled.
+    /// Whether the two eventfds are polled.
     wakeup_is_polled: bool,
+    nudge_is_polled: bool,
+    /// Whether a sleeper was nudged, and none has gone to sleep since.
+    nudged: bool,
+    /// Whether completions were ever lost: then the kernel may have polls that are not `armed`.
+    lost: bool,
 }
 
 #[derive(Debug)]
@@ -148,11 +168,10 @@ impl Poller {
         let ring = Uring::new(ENTRIES, COMPLETIONS, SETUP_SUBMIT_ALL, features, &operations)?;
         // A sandbox may forbid this call alone.
         ring.submit_and_flush(0)?;
-        // SAFETY: the call takes no pointers.
-        let wakeup = check(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) })?;
-        // SAFETY: a fresh descriptor, with no other owner.
-        let wakeup = unsafe { OwnedFd::from_raw_fd(wakeup) };
-        Ok(Poller { ring, wakeup, table: Mutex::new(Rank::Poller, Table::default()) })
+        let cancels_at_once = ring.cancel_now(NOBODY).is_err_and(|e| e.raw_os_error() == Some(libc::ENOENT));
+        let (wakeup, nudge) = (eventfd()?, eventfd()?);
+        let table = Mutex::new(Rank::Poller, Table::default());
+        Ok(Poller { ring, wakeup, nudge, cancels_at_once, table })
     }
 
     pub(crate) fn add(&self, fd: BorrowedFd<'_>, key: Key) -> io::Result<()> {
@@ -176,6 +195,7 @@ impl Poller {
         let mut table = self.table.lock();
         let Some(watch) = table.watch(key) else { return Ok(()) };
         let armed = watch.armed;
+        let armed = if table.lost { [true; 2] } else { armed };
         table.watches[key.slot as usize] = None;
         // The table of sources uses its lowest free slot first, so the end becomes free.
         while let Some(None) = table.watches.last() {
@@ -183,10 +203,42 @@ impl Poller {
         }
         shrink(&mut table.watches);
         if armed != [false; 2] {
-            self.cancel(&table, key, armed);
-            self.submit(&table);
+            self.end_polls(table, key, armed);
         }
         Ok(())
+    }
+
+    /// Ends the polls of a descriptor that has left the table. Unless the kernel is too old this submits
+    /// nothing, since the polls of others would then belong to this thread.
+    fn end_polls<'a>(&'a self, mut table: Guard<'a, Table>, key: Key, armed: [bool; 2]) {
+        if !self.cancels_at_once {
+            self.cancel(&table, key, armed);
+            self.submit(&table);
+            return;
+        }
+        // A thread that sleeps, or is about to, may be submitting. It soon has, unless the system does not
+        // run it.
+        let mut yields = 0;
+        while table.sleeping > 0 && self.ring.pending() > 0 {
+            if yields == MOST_YIELDS {
+                self.submit(&table);
+                break;
+            }
+            yields += 1;
+            self.nudge(&mut table);
+            drop(table);
+            thread::yield_now();
+            table = self.table.lock();
+        }
+        for direction in DIRECTIONS {
+            if armed[direction as usize] {
+                let number = number(key, direction);
+                // SAFETY: nobody pushes or submits, since this thread has the lock. Nor does a sleeper: there
+                // is none, or nothing is pending that it might be about to submit.
+                unsafe { self.ring.blank_out(number, NOBODY) };
+                let _ = self.ring.cancel_now(number);
+            }
+        }
     }
 
     pub(crate) fn retire(&self) {
@@ -208,7 +260,7 @@ impl Poller {
             let entry = poll(watch.fd, number(key, direction), direction);
             self.push(&table, &entry);
             if table.sleeping > 0 {
-                self.submit(&table);
+                self.nudge(&mut table);
             }
         }
     }
@@ -229,6 +281,7 @@ impl Poller {
                 return Ok(());
             }
             self.poll_wakeup(&mut table);
+            table.nudged = false;
             table.sleeping += 1;
             let pending = self.ring.pending();
             drop(table);
@@ -238,7 +291,7 @@ impl Poller {
             self.collect(&mut table, events);
             match result.map_err(|e| (e.raw_os_error(), e)) {
                 Err((Some(libc::EINTR), _)) => return Ok(()),
-                Err((Some(libc::EBADR), _)) => table.fire_all(events),
+                Err((Some(libc::EBADR), _)) => self.fire_all(&mut table, events),
                 Err((Some(libc::EAGAIN | libc::EBUSY | libc::ENOMEM), _)) => thread::yield_now(),
                 Ok(_) | Err((Some(libc::ETIME), _)) => {}
                 Err((_, e)) => return Err(e),
@@ -261,6 +314,16 @@ impl Poller {
         let _ = retry(|| unsafe { libc::write(self.wakeup.as_raw_fd(), one.as_ptr().cast(), 8) });
     }
 
+    /// Makes a sleeper submit what was pushed.
+    fn nudge(&self, table: &mut Table) {
+        if std::mem::replace(&mut table.nudged, true) {
+            return;
+        }
+        let one = 1u64.to_ne_bytes();
+        // SAFETY: as in `wake`.
+        let _ = retry(|| unsafe { libc::write(self.nudge.as_raw_fd(), one.as_ptr().cast(), 8) });
+    }
+
     /// Takes completions, for as many as there is room in `events`.
     fn collect(&self, table: &mut Table, events: &mut Events) {
         while events.has_room() {
@@ -269,6 +332,7 @@ impl Poller {
             let goes_on = completion.flags & COMPLETION_MORE != 0;
             match completion.key {
                 NOBODY => {}
+                NUDGE => table.nudge_is_polled = goes_on,
                 WAKE => {
                     table.wakeup_is_polled = goes_on;
                     events.push(libc::EPOLLIN as u32, WAKE);
@@ -288,14 +352,42 @@ impl Poller {
         }
     }
 
-    /// Has the eventfd polled.
+    /// Has the eventfds polled.
     fn poll_wakeup(&self, table: &mut Table) {
-        if !table.wakeup_is_polled {
-            table.wakeup_is_polled = true;
-            let entry = Entry { len: POLL_ADD_MULTI, ..poll(self.wakeup.as_raw_fd(), WAKE, Direction::Read) };
-            self.push(table, &entry);
-            // Here, so that no other thread submits it.
-            self.submit(table);
+        let polled = [&mut table.wakeup_is_polled, &mut table.nudge_is_polled];
+        let missing = polled.map(|polled| !std::mem::replace(polled, true));
+        if missing == [false; 2] {
+            return;
+        }
+        for (missing, (fd, key)) in missing.into_iter().zip([(&self.wakeup, WAKE), (&self.nudge, NUDGE)]) {
+            if missing {
+                let entry = Entry { len: POLL_ADD_MULTI, ..poll(fd.as_raw_fd(), key, Direction::Read) };
+                self.push(table, &entry);
+            }
+        }
+        // Here, so that no other thread submits it.
+        self.submit(table);
+    }
+
+    /// Reports all that is armed: the kernel has lost completions, since it had no memory. What has ended is
+    /// not known, so all polls end.
+    #[cold]
+    fn fire_all(&self, table: &mut Table, events: &mut Events) {
+        table.lost = true;
+        for key in [WAKE, NUDGE] {
+            let _ = self.ring.cancel_now(key);
+        }
+        (table.wakeup_is_polled, table.nudge_is_polled) = (false, false);
+        events.push(libc::EPOLLIN as u32, WAKE);
+        for (slot, watch) in table.watches.iter_mut().enumerate() {
+            let Some(watch) = watch else { continue };
+            for direction in DIRECTIONS {
+                if std::mem::take(&mut watch.armed[direction as usize]) {
+                    let key = Key { slot: slot as u32, generation: watch.generation };
+                    let _ = self.ring.cancel_now(number(key, direction));
+                    events.push(interest(direction), key.pack());
+                }
+            }
         }
     }
 
@@ -332,26 +424,17 @@ impl Poller {
     }
 }
 
+fn eventfd() -> io::Result<OwnedFd> {
+    // SAFETY: the call takes no pointers.
+    let fd = check(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) })?;
+    // SAFETY: a fresh descriptor, with no other owner.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
 impl Table {
     fn watch(&mut self, key: Key) -> Option<&mut Watch> {
         let watch = self.watches.get_mut(key.slot as usize)?.as_mut()?;
         (watch.generation == key.generation).then_some(watch)
-    }
-
-    /// Reports all that is armed: the kernel has lost completions, since it had no memory.
-    #[cold]
-    fn fire_all(&mut self, events: &mut Events) {
-        self.wakeup_is_polled = false;
-        events.push(libc::EPOLLIN as u32, WAKE);
-        for (slot, watch) in self.watches.iter_mut().enumerate() {
-            let Some(watch) = watch else { continue };
-            for direction in DIRECTIONS {
-                if std::mem::take(&mut watch.armed[direction as usize]) {
-                    let key = Key { slot: slot as u32, generation: watch.generation };
-                    events.push(interest(direction), key.pack());
-                }
-            }
-        }
     }
 }
 
@@ -452,6 +535,57 @@ mod tests {
             for event in wait(&poller, None) {
                 assert!(event.readable && missing.remove(&event.key.slot));
             }
+        }
+    }
+
+    /// Otherwise the polls would be the other thread's, and end with it.
+    #[test]
+    fn a_thread_that_removes_does_not_submit_the_polls_of_others() {
+        let Some(poller) = new().filter(|poller| poller.cancels_at_once) else { return };
+        let ((mut a, b), (_c, d)) =
+            (UnixStream::pair().expect("a pair"), UnixStream::pair().expect("a pair"));
+        let [taken, pending, other] = [1, 2, 3].map(|slot| Key { slot, generation: 1 });
+        poller.add_unarmed(d.as_fd(), taken).expect("added");
+        poller.arm(taken, Direction::Read);
+        assert!(wait(&poller, Some(Duration::ZERO)).is_empty());
+        poller.add_unarmed(b.as_fd(), other).expect("added");
+        poller.arm(other, Direction::Read);
+        poller.add_unarmed(d.as_fd(), pending).expect("added");
+        poller.arm(pending, Direction::Read);
+        let remove = || [taken, pending].map(|key| poller.remove(d.as_fd(), key).expect("removed"));
+        thread::scope(|scope| scope.spawn(remove).join()).expect("no panic");
+        assert_eq!(poller.ring.pending(), 2, "another thread has submitted them");
+        drop(d);
+        assert!(wait(&poller, Some(Duration::ZERO)).is_empty());
+        a.write_all(b"x").expect("written");
+        let events = wait(&poller, None);
+        assert!(events.len() == 1 && readable(&events, other));
+    }
+
+    /// Arming and removing beside a sleeper, from a thread that then ends.
+    #[test]
+    fn a_sleeper_submits_what_others_arm() {
+        let Some(poller) = new() else { return };
+        for round in 0..200 {
+            let ((mut a, b), (_c, d)) =
+                (UnixStream::pair().expect("a pair"), UnixStream::pair().expect("a pair"));
+            let [one, two] = [0, 1].map(|slot| Key { slot, generation: 2 * round + 1 });
+            poller.add_unarmed(b.as_fd(), one).expect("added");
+            thread::scope(|scope| {
+                scope.spawn(|| {
+                    poller.add_unarmed(d.as_fd(), two).expect("added");
+                    poller.arm(two, Direction::Read);
+                    poller.arm(one, Direction::Read);
+                    poller.remove(d.as_fd(), two).expect("removed");
+                    a.write_all(b"x").expect("written");
+                });
+                let mut events = Vec::new();
+                while !readable(&events, one) {
+                    events = wait(&poller, None);
+                    assert!(events.iter().all(|event| event.key == one));
+                }
+            });
+            poller.remove(b.as_fd(), one).expect("removed");
         }
     }
 
