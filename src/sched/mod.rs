@@ -114,7 +114,7 @@ pub(crate) use remote::{FileWay, WorkerCounts};
 pub(crate) use rest::for_each_started;
 pub(crate) use shared::{Remote, Shared};
 #[cfg(sward_sim)]
-pub(crate) use simulated::{Candidate, Ends, Passed, Simulation};
+pub(crate) use simulated::{Candidate, Choice, Ends, Passed, Simulation};
 pub(crate) use simulated_host::SimulatedHost;
 pub(crate) use spawn::{Spawn, spawn};
 #[cfg(sward_sim)]

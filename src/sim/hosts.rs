@@ -92,6 +92,27 @@ impl Sim {
         start(&run, host, site);
     }
 
+    /// Stops a host for that long, from now on: none of its coroutines runs, as when its machine stands still
+    /// or its memory is swapped out. Its clock goes on, its timers are late, and what others send arrives. A
+    /// host that pauses itself goes on until its next call of sward. A crash ends the pause. Does not park.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// sward::sim::check(|sim| {
+    ///     let inside = *sim;
+    ///     sim.host("a", move || {
+    ///         sward::sleep(Duration::from_secs(1));
+    ///         assert!(inside.now() >= Duration::from_secs(60));
+    ///     });
+    ///     sim.pause("a", Duration::from_secs(60));
+    ///     sward::sleep(Duration::from_secs(90));
+    /// });
+    /// ```
+    pub fn pause(&self, name: &str, time: Duration) {
+        let run = self.run();
+        run.pause_host(named(&run, name), time);
+    }
+
     /// Whether a host has coroutines and has not crashed.
     pub fn is_up(&self, name: &str) -> bool {
         let run = self.run();

@@ -9,6 +9,7 @@
 //! ```
 
 use super::failure::Failure;
+use super::pauses::Pauses;
 use super::random::Random;
 use super::strategy::{Decided, Kind, Question, Search, Strategy, default_choice};
 use super::trace::{Described, Event, NOBODY, Trace, What};
@@ -19,7 +20,7 @@ use crate::base::local::thread_locals;
 use crate::base::sys::calls::{self, Context};
 use crate::coroutine::{Batch, Header, Id, Site, lost_panics_here, take_lost_panic_here};
 use crate::inspect;
-use crate::sched::{Candidate, Ends, Passed, Phase, Shared, Simulation, capture_simulated};
+use crate::sched::{Candidate, Choice, Ends, Passed, Phase, Shared, Simulation, capture_simulated};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -48,6 +49,8 @@ pub(super) struct Limits {
     pub(super) leaks: bool,
     /// The wait of that number is cancelled.
     pub(super) cancel_at: Option<u64>,
+    /// Coroutines pause for up to that long.
+    pub(super) pauses: Option<Duration>,
 }
 
 /// One run.
@@ -64,6 +67,8 @@ pub(super) struct Run {
     forced: Cell<Option<u32>>,
     /// The coroutine that has yielded by itself in the last turn.
     yielded: Cell<Option<u32>>,
+    /// The coroutine that runs leaves because it pauses.
+    leaves_to_pause: Cell<bool>,
     /// Turns, calls that need not wait, and moves of the clock.
     steps: Cell<u64>,
     /// The calls that need not wait of the present turn.
@@ -121,6 +126,7 @@ struct State {
     known: Vec<Known>,
     /// Host n is at n - 1.
     hosts: Vec<Host>,
+    pauses: Pauses,
     trace: Trace,
     decisions: Vec<Decided>,
     /// How many of them were about what runs.
@@ -195,6 +201,7 @@ impl Run {
         shared: &Arc<Shared>,
         watch: &Arc<Watch>,
     ) -> Run {
+        let pauses = Pauses::new(seed, limits.pauses);
         Run {
             seed,
             limits,
@@ -207,6 +214,7 @@ impl Run {
                 numbers: BTreeMap::new(),
                 known: Vec::new(),
                 hosts: Vec::new(),
+                pauses,
                 trace: Trace::default(),
                 decisions: Vec::new(),
                 choices: 0,
@@ -218,6 +226,7 @@ impl Run {
             current: Cell::new(NOBODY),
             forced: Cell::new(None),
             yielded: Cell::new(None),
+            leaves_to_pause: Cell::new(false),
             steps: Cell::new(0),
             points: Cell::new(0),
             turns: Cell::new(0),
@@ -298,6 +307,7 @@ impl Run {
         let mut batch = Batch::new();
         let mut state = self.state.borrow_mut();
         state.hosts[host as usize - 1].crashed = true;
+        state.pauses.end_of_host(host);
         for known in state.known.iter_mut().filter(|known| known.described.host == host) {
             if let Some(header) = known.alive {
                 known.crashed = true;
@@ -307,6 +317,34 @@ impl Run {
         }
         drop(state);
         batch.wake();
+    }
+
+    /// Nothing of that host runs for so long.
+    pub(super) fn pause_host(&self, host: u32, time: Duration) {
+        let time = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        self.state.borrow_mut().pauses.add_host(host, self.now().saturating_add(time));
+    }
+
+    /// Whether that coroutine or its host pauses.
+    fn is_paused(&self, state: &State, who: u32) -> bool {
+        state.pauses.any(self.now()) && {
+            let host = state.known.get(who as usize).map_or(0, |known| known.described.host);
+            state.pauses.is_paused(who, host, self.now())
+        }
+    }
+
+    /// Whether that coroutine, which is about to go on, pauses: by chance, or because its host does.
+    fn begins_pause(&self, who: u32) -> bool {
+        let mut state = self.state.borrow_mut();
+        if self.is_paused(&state, who) {
+            return true;
+        }
+        let Some(time) = state.pauses.draw() else { return false };
+        let until = self.now().saturating_add(time);
+        state.pauses.add(who, until);
+        drop(state);
+        self.note(who, What::Pauses { micros: u32::try_from(time / 1_000).unwrap_or(u32::MAX) });
+        true
     }
 
     /// Sets the host's clock.
@@ -451,7 +489,8 @@ impl Run {
     fn next_event(&self, timer: Option<Instant>) -> Option<u64> {
         let timer = timer.map(|at| self.time.nanos_of(at));
         let event = calls::world().and_then(|world| world.next_event());
-        timer.into_iter().chain(event).min()
+        let pause = self.state.borrow_mut().pauses.next_end(self.now());
+        timer.into_iter().chain(event).chain(pause).min()
     }
 
     /// Moves the clock to that event.
@@ -583,18 +622,20 @@ impl Simulation for Run {
         due || self.advance_world() || calls::world().is_some_and(|world| world.has_news())
     }
 
-    fn choose(&self, runnable: &[Candidate]) -> Result<usize, Phase> {
+    fn choose(&self, runnable: &[Candidate]) -> Choice {
         self.steps.set(self.steps.get() + 1);
         self.turns.set(self.turns.get() + 1);
         self.points.set(0);
         let yielded = self.yielded.take();
         match self.phase.get() {
             Phase::Running => {}
-            Phase::Closing if self.steps.get() > CLOSING_STEPS => return Err(self.enter(Phase::Abandoned)),
+            Phase::Closing if self.steps.get() > CLOSING_STEPS => {
+                return Choice::Enter(self.enter(Phase::Abandoned));
+            }
             _ => {
                 self.current.set(runnable[0].number);
                 self.watch.step(runnable[0].number);
-                return Ok(0);
+                return Choice::Runs(0);
             }
         }
         self.look_for_failures();
@@ -603,32 +644,41 @@ impl Simulation for Run {
             self.look_for_leaks();
         }
         if self.is_over() || late {
-            return Err(self.enter(Phase::Closing));
+            return Choice::Enter(self.enter(Phase::Closing));
         }
         if let Some(place) = self.crashed_among(runnable) {
             self.forced.set(None);
             self.current.set(runnable[place].number);
             self.watch.step(runnable[place].number);
             self.note(runnable[place].number, What::Runs { of: 1 });
-            return Ok(place);
+            return Choice::Runs(place);
         }
-        let place = match self.forced.take() {
-            Some(forced) => {
-                let place = runnable.iter().position(|candidate| candidate.number == forced);
-                place.expect("what a point has chosen is runnable still")
-            }
-            None => {
+        let who = match self.forced.take() {
+            Some(forced) => forced,
+            None => loop {
                 let mut state = self.state.borrow_mut();
-                state.options.clear();
-                state.options.extend(runnable.iter().map(|candidate| candidate.number));
-                self.decide(&mut state, Kind::Turn { yielded })
-            }
+                let mut options = std::mem::take(&mut state.options);
+                options.clear();
+                let numbers = runnable.iter().map(|candidate| candidate.number);
+                options.extend(numbers.filter(|&number| !self.is_paused(&state, number)));
+                state.options = options;
+                if state.options.is_empty() {
+                    return Choice::None;
+                }
+                let place = self.decide(&mut state, Kind::Turn { yielded });
+                let who = state.options[place];
+                drop(state);
+                if !self.begins_pause(who) {
+                    break who;
+                }
+            },
         };
-        let who = runnable[place].number;
+        let place = runnable.iter().position(|candidate| candidate.number == who);
+        let place = place.expect("what a point has chosen is runnable still");
         self.current.set(who);
         self.watch.step(who);
         self.note(who, What::Runs { of: runnable.len() as u32 });
-        Ok(place)
+        Choice::Runs(place)
     }
 
     fn preempts(&self, current: Candidate, header: &Header, others: &[Candidate]) -> bool {
@@ -645,15 +695,23 @@ impl Simulation for Run {
         if self.is_over() || self.state.borrow().known[current.number as usize].crashed {
             return false;
         }
+        if self.begins_pause(current.number) {
+            self.note(current.number, What::Preempted { of: others.len() as u32 });
+            self.leaves_to_pause.set(true);
+            return true;
+        }
         self.may_cancel(header, current.number);
         let chosen = {
             let mut state = self.state.borrow_mut();
-            if others.is_empty() {
+            let mut options = std::mem::take(&mut state.options);
+            options.clear();
+            options.push(current.number);
+            let numbers = others.iter().map(|candidate| candidate.number);
+            options.extend(numbers.filter(|&number| !self.is_paused(&state, number)));
+            state.options = options;
+            if state.options.len() == 1 {
                 return false;
             }
-            state.options.clear();
-            state.options.push(current.number);
-            state.options.extend(others.iter().map(|candidate| candidate.number));
             let place = self.decide(&mut state, Kind::Point);
             state.options[place]
         };
@@ -762,7 +820,7 @@ impl Simulation for Run {
                 }
             }
             Ends::Yields => {
-                if self.forced.get().is_none() {
+                if self.forced.get().is_none() && !self.leaves_to_pause.take() {
                     self.yielded.set(Some(who));
                     self.note(who, What::Yields);
                     self.may_cancel(header, who);
@@ -773,6 +831,8 @@ impl Simulation for Run {
                 self.state.borrow_mut().known[who as usize].alive = None;
                 if who == 0 {
                     self.ended.set(Some(self.turns.get()));
+                    // What is left of the closure's coroutines ends soon, or is a leak.
+                    self.state.borrow_mut().pauses.end_of_coroutines();
                 }
             }
         }

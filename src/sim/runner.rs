@@ -233,10 +233,11 @@ impl Check {
         let count = self.runs_wanted_of_search();
         let mut passed = Passed { schedules: 0, events: 0, all: false };
         let mut search = Search::default();
+        let limits = Limits { pauses: None, ..self.limits() };
         while passed.schedules < count {
             progress.note(passed.schedules, count);
             let chooses = Chooses::Exhaustive { search, preemptions };
-            let outcome = self.twice(seed, &chooses, &self.limits(), f)?;
+            let outcome = self.twice(seed, &chooses, &limits, f)?;
             passed.schedules += 1;
             passed.events += outcome.trace.count();
             search = outcome.search.expect("it was a search");

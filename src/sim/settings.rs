@@ -54,6 +54,7 @@ pub struct Check {
     pub(super) time: Option<Duration>,
     pub(super) leaks: bool,
     pub(super) cancels: bool,
+    pub(super) pauses: Option<Duration>,
 }
 
 impl Default for Check {
@@ -73,6 +74,7 @@ impl Check {
             time: None,
             leaks: true,
             cancels: false,
+            pauses: None,
         }
     }
 
@@ -127,8 +129,32 @@ impl Check {
         self
     }
 
+    /// Has coroutines pause, as when the system does not run their thread for a while: in three of four runs,
+    /// some of the calls of sward take up to that much simulated time, while other coroutines run and timers
+    /// fire. Use it to find code that relies on a time that it has looked at, such as a lease that is checked
+    /// and then used. An [exhaustive](Strategy::Exhaustive) search has no pauses. Default: none.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use sward::sim::Check;
+    ///
+    /// let late = Check::new().runs(1000).pauses(Duration::from_secs(1)).try_run(|sim| {
+    ///     let lease = sim.now() + Duration::from_millis(10);
+    ///     while sim.now() + Duration::from_millis(5) < lease {
+    ///         sward::sleep(Duration::from_millis(1));
+    ///         assert!(sim.now() < lease, "too late");
+    ///     }
+    /// });
+    /// assert!(late.is_err());
+    /// ```
+    pub fn pauses(mut self, longest: Duration) -> Check {
+        self.pauses = Some(longest);
+        self
+    }
+
     pub(super) fn limits(&self) -> Limits {
-        Limits { steps: self.steps, time: self.time, leaks: self.leaks, cancel_at: None }
+        let Check { steps, time, leaks, pauses, .. } = *self;
+        Limits { steps, time, leaks, cancel_at: None, pauses }
     }
 
     pub(super) fn runs_wanted(&self) -> u64 {

@@ -2,6 +2,7 @@
 
 use crate::coroutine::{Site, WaitReason};
 use std::fmt;
+use std::time::Duration;
 
 /// The most events that are kept of a run. Beyond that only their hash is.
 const KEPT: usize = 1 << 20;
@@ -25,6 +26,8 @@ pub(super) enum What {
     Cancelled,
     /// The program has drawn a random number.
     Random(u32),
+    /// It does not run for so many microseconds.
+    Pauses { micros: u32 },
     /// Nothing could run, and the clock was moved to the event's time.
     Time,
     /// The world has done something, which the text of that number says.
@@ -79,6 +82,7 @@ impl Trace {
             What::Random(value) => (8, value),
             What::Time => (9, 0),
             What::World(text) => (10, text),
+            What::Pauses { micros } => (11, micros),
         };
         self.mix(event.at ^ kind << 56);
         self.mix(u64::from(event.who) << 32 | u64::from(value));
@@ -148,6 +152,7 @@ impl fmt::Display for InWords<'_> {
             What::Cancelled => f.write_str("is cancelled by the simulation"),
             What::Random(value) => write!(f, "draws {value}"),
             What::Time => f.write_str("time passes"),
+            What::Pauses { micros } => write!(f, "pauses for {:?}", Duration::from_micros(micros.into())),
             What::World(text) => f.write_str(
                 self.trace.texts.get(text as usize).map_or("the world does something", |text| text),
             ),

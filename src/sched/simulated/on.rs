@@ -42,6 +42,16 @@ pub(crate) enum Chosen {
     Enter(Phase),
 }
 
+/// Which of several coroutines runs next.
+pub(crate) enum Choice {
+    /// The one at that place.
+    Runs(usize),
+    /// None of them, until time has passed.
+    None,
+    /// The runtime enters that phase first.
+    Enter(Phase),
+}
+
 /// How a simulation has let time pass.
 pub(crate) enum Passed {
     /// The clock was moved, or the world did something: the worker polls.
@@ -58,9 +68,8 @@ pub(crate) trait Simulation {
     /// A step begins. Whether the worker polls first: its next timer is due, or the world has events.
     fn begins_step(&self, timer: Option<Instant>) -> bool;
 
-    /// Which of these, of which there is at least one, runs next: its place. Or the phase that the runtime
-    /// enters first.
-    fn choose(&self, runnable: &[Candidate]) -> Result<usize, Phase>;
+    /// Which of these, of which there is at least one, runs next.
+    fn choose(&self, runnable: &[Candidate]) -> Choice;
 
     /// Whether the coroutine that runs lets one of the others run, in the middle of its turn.
     fn preempts(&self, current: Candidate, header: &Header, others: &[Candidate]) -> bool;
@@ -172,8 +181,9 @@ impl Simulated {
             return Chosen::Next(Next::Nothing);
         }
         let place = match inside.simulation.choose(&set.candidates) {
-            Ok(place) => place,
-            Err(phase) => return Chosen::Enter(phase),
+            Choice::Runs(place) => place,
+            Choice::None => return Chosen::Next(Next::Nothing),
+            Choice::Enter(phase) => return Chosen::Enter(phase),
         };
         set.candidates.swap_remove(place);
         let item = set.runnable.swap_remove(place);
