@@ -30,7 +30,7 @@ pub(super) fn submit(job: Job) -> Result<u64, Job> {
     let Some(random) = sched::simulated_random() else { return Err(job) };
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     JOBS.lock().insert(number, job);
-    // Up to half a second, and each magnitude is equally likely.
+    // Up to 67 milliseconds, and each magnitude is equally likely.
     let delay = Duration::from_nanos(u64::from(random >> 6) >> (random % 20));
     let stack = StackOverride::new(Some(STACK), None).expect("a size that every system has");
     let spawn = Spawn::on_this_worker().named("blocking call").stack(stack);

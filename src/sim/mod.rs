@@ -21,8 +21,8 @@
 //!
 //! The clock stands still while coroutines run, but for a microsecond with each step. If none can run, it
 //! moves to the next timer at once, so a test that sleeps for a year is over in no time. `sward::sleep`,
-//! timeouts, deadlines and intervals follow this clock. So a coroutine that can run is never late, as it may be
-//! on a real machine, unless the check asks for it: [`Check::pauses`], [`Sim::pause`].
+//! timeouts, deadlines and intervals follow this clock. So a coroutine that can run is never late, as it may
+//! be on a real machine, unless the check asks for it: [`Check::pauses`], [`Sim::pause`].
 //!
 //! A run fails if
 //!
@@ -52,8 +52,8 @@
 //! | `SWARD_SIM_RUNS` | a number | how many seeds each check runs |
 //! | `SWARD_SIM_SCHEDULE` | a path | checks run that schedule alone; the report of a failure names the file |
 
-// Rank 11. `random`, `trace`, `strategy`, `failure`, `pauses`, `watchdog`: parts. `run`: one run. `minimise`: smaller
-// schedules. `settings`, `runner`: a check. `handle`: what the program sees.
+// Rank 11. `random`, `trace`, `strategy`, `failure`, `pauses`, `watchdog`: parts. `run`: one run. `minimise`:
+// smaller schedules. `settings`, `runner`: a check. `handle`: what the program sees.
 
 mod control;
 mod disk;

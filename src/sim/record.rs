@@ -51,11 +51,9 @@ pub(super) fn trace_of(run: &Outcome) -> Trace {
                 let by = (by != NOBODY).then(|| id_of(by));
                 (TURN / 2, TraceEventKind::Spawn { coroutine, by })
             }
-            What::Cancelled
-            | What::Random(_)
-            | What::Time
-            | What::Pauses { .. }
-            | What::World(_) => return None,
+            What::Cancelled | What::Random(_) | What::Time | What::Pauses { .. } | What::World(_) => {
+                return None;
+            }
         };
         let worker = run.described.get(who as usize).map(|one| one.host as usize);
         Some(TraceEvent { at: Duration::from_nanos(at + later), worker, what })

@@ -615,7 +615,7 @@ impl Simulation for Run {
     fn begins_step(&self, timer: Option<Instant>) -> bool {
         self.current.set(NOBODY);
         if self.phase.get() == Phase::Running {
-            self.time.set(self.now() + STEP);
+            self.time.set(self.now().saturating_add(STEP));
         }
         let due = timer.is_some_and(|at| self.time.nanos_of(at) <= self.now());
         // A call of the last turn may have made something ready, without an event.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::Mutex as StdMutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
+use std::time::Duration;
 use sward::sim::{Check, Sim, Strategy};
 use sward::sync::Mutex;
 use sward::task::JoinError;
@@ -231,4 +232,69 @@ fn a_host_is_not_up_when_what_it_has_left_is_discarded() {
     });
     let seen = seen.lock().unwrap();
     assert!(seen.contains(&true) && seen.last() == Some(&false), "of {}", seen.len());
+}
+
+/// A lease that is checked, and then used: no timer fires in between, unless something pauses.
+#[test]
+fn a_pause_between_a_check_and_a_use_is_found() {
+    let program = |sim: &Sim| {
+        let (sim, lock) = (*sim, Mutex::new(()));
+        let lease = sim.now() + Duration::from_millis(10);
+        for _ in 0..10 {
+            if sim.now() + Duration::from_millis(1) < lease {
+                drop(lock.lock());
+                assert!(sim.now() < lease, "the lease has run out between check and use");
+            }
+        }
+    };
+    for strategy in [Strategy::RandomWalk, Strategy::Pct { depth: 3 }] {
+        let check = Check::new().runs(300).strategy(strategy);
+        check.run(program);
+        let check = check.pauses(Duration::from_secs(1));
+        let failed = check.try_run(program).expect_err("nothing is found");
+        assert!(failed.what().contains("the lease has run out") && failed.to_string().contains("pauses for"));
+        let again = check.seed(failed.seed()).runs(1).try_run(program).expect_err("it does not fail again");
+        assert_eq!(again.to_string(), failed.to_string());
+    }
+}
+
+/// Pauses are no failures by themselves: no deadlock, no leak.
+#[test]
+fn pauses_change_nothing_but_times() {
+    Check::new().runs(200).pauses(Duration::from_secs(10)).run(|_| {
+        let (sender, receiver) = channel::bounded(1);
+        let sends = spawn(move || (0..5).for_each(|i| sender.send(i).unwrap()));
+        assert_eq!(receiver.iter().sum::<i32>(), 10);
+        spawn(task::yield_now);
+        sends.join().unwrap();
+    });
+}
+
+#[test]
+fn a_host_that_pauses_runs_nothing_and_others_go_on() {
+    Check::new().runs(20).run(|sim| {
+        let (inside, ticks) = (*sim, Arc::new(AtomicU64::new(0)));
+        for name in ["a", "b"] {
+            let ticks = Arc::clone(&ticks);
+            sim.host(name, move || {
+                loop {
+                    let before = inside.now();
+                    sward::sleep(Duration::from_secs(1));
+                    ticks.fetch_add(if name == "a" { 1 } else { 1000 }, SeqCst);
+                    assert!(name == "a" || inside.now() - before < Duration::from_secs(2));
+                }
+            });
+        }
+        sward::sleep(Duration::from_millis(500));
+        sim.pause("a", Duration::from_secs(100));
+        sward::sleep(Duration::from_secs(90));
+        assert_eq!(ticks.load(SeqCst), 90_000);
+        sward::sleep(Duration::from_secs(20));
+        assert_eq!(ticks.load(SeqCst) % 1000, 10);
+        sim.pause("a", Duration::MAX);
+        sim.crash("a");
+        sim.restart("a");
+        sward::sleep(Duration::from_secs(10));
+        assert!(ticks.load(SeqCst) % 1000 > 15);
+    });
 }

@@ -100,7 +100,7 @@ fn a_crash_keeps_what_was_synced_and_any_part_of_the_rest() {
                 sward::sleep(Duration::from_secs(60));
             }
         });
-        // A call may take half a second.
+        // A call may take 67 milliseconds.
         sward::sleep(Duration::from_secs(10));
         sim.restart("db");
         sward::sleep(Duration::from_secs(10));

@@ -89,6 +89,43 @@ fn a_crashed_host_is_gone_and_comes_back() {
     });
 }
 
+/// The news that the reader has made room is told again once the link is mended.
+#[test]
+fn a_writer_that_waits_for_room_goes_on_after_a_long_partition() {
+    Check::new().runs(3).run(|sim| {
+        sim.socket_buffer(10);
+        sim.host("reader", || {
+            let (mut stream, _) = TcpListener::bind("0.0.0.0:80").expect("bound").accept().expect("accepted");
+            sward::sleep(Duration::from_secs(10));
+            let mut got = Vec::new();
+            stream.read_to_end(&mut got).expect("read");
+            assert_eq!(got.len(), 30);
+        });
+        sward::sleep(Duration::from_millis(1));
+        let mut stream = TcpStream::connect("reader:80").expect("connected");
+        stream.write_all(&[0; 10]).expect("there is room");
+        sward::sleep(Duration::from_secs(5));
+        sim.partition("", "reader");
+        let writer = sward::spawn(move || stream.write_all(&[1; 20]).expect("written"));
+        sward::sleep(Duration::from_secs(3600));
+        sim.heal("", "reader");
+        writer.join().expect("no panic");
+    });
+}
+
+#[test]
+fn a_connect_that_never_times_out_waits_for_the_link() {
+    Check::new().runs(3).run(|sim| {
+        sim.host("a", || {});
+        sim.connect_timeout(Duration::MAX);
+        sim.partition("", "a");
+        let connects = sward::spawn(|| TcpStream::connect("a:80").map(drop));
+        sward::sleep(Duration::from_secs(1000));
+        connects.cancel();
+        assert!(connects.join().is_err_and(|error| error.is_cancelled()));
+    });
+}
+
 struct SaysGoodBye(u16);
 
 impl Drop for SaysGoodBye {

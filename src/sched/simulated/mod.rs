@@ -22,4 +22,4 @@ mod on;
 #[cfg(not(sward_sim))]
 pub(crate) use off::{Chosen, POSSIBLE, Passed, Simulated};
 #[cfg(sward_sim)]
-pub(crate) use on::{Candidate, Chosen, Ends, POSSIBLE, Passed, Simulated, Simulation};
+pub(crate) use on::{Candidate, Choice, Chosen, Ends, POSSIBLE, Passed, Simulated, Simulation};

@@ -115,7 +115,7 @@ impl Network {
         if !self.reaches(host, to_host) {
             return;
         }
-        let receiver = self.find(to_host, Kind::Datagram, &Address::Internet(to), false);
+        let receiver = self.find_any(to_host, Kind::Datagram, &Address::Internet(to), false);
         let Some(receiver) = receiver else {
             let way = self.send_through(to_host, host, 64);
             return self.plan(way.arrival, Event::Unreachable { to: from, from: to_host });

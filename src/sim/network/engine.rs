@@ -27,6 +27,9 @@ pub(crate) struct Network {
     /// What happens at which time. The second number keeps the order in which events were planned.
     pub(super) events: BTreeMap<(u64, u64), Event>,
     pub(super) planned: u64,
+    /// News of room that has not got through, until a link is mended: the sender, how many bytes were read,
+    /// and since when it waits.
+    pub(super) stuck: Vec<(SocketId, usize, u64)>,
     /// Sockets whose readiness has changed, in order, without repetition in a row.
     pub(super) ready: VecDeque<SocketId>,
     pub(super) settings: Settings,
@@ -93,6 +96,7 @@ impl Network {
             busy_until: BTreeMap::new(),
             events: BTreeMap::new(),
             planned: 0,
+            stuck: Vec::new(),
             ready: VecDeque::new(),
             settings: Settings::default(),
             log: Vec::new(),
@@ -127,11 +131,23 @@ impl Network {
     /// Mends the link.
     pub(crate) fn heal(&mut self, a: HostId, b: HostId) {
         self.partitions.remove(&pair(a, b));
+        self.tell_again();
     }
 
     /// Mends all links.
     pub(crate) fn heal_all(&mut self) {
         self.partitions.clear();
+        self.tell_again();
+    }
+
+    /// A link was mended. The pauses between two tries double, so the next try comes within as much time as
+    /// has passed since the first one, and within the longest pause.
+    fn tell_again(&mut self) {
+        for (to, bytes, since) in std::mem::take(&mut self.stuck) {
+            let longest = (self.now - since).clamp(RETRANSMIT.0, RETRANSMIT.1);
+            let pause = self.random.below(longest);
+            self.plan(self.now.saturating_add(pause), Event::Room { to, bytes, since });
+        }
     }
 
     /// Whether a packet from one host reaches the other.
@@ -170,8 +186,11 @@ impl Network {
         }
     }
 
-    /// Plans an event.
+    /// Plans an event. One at the end of time never happens.
     pub(super) fn plan(&mut self, at: u64, event: Event) {
+        if at == u64::MAX {
+            return;
+        }
         self.planned += 1;
         self.events.insert((at.max(self.now), self.planned), event);
     }
@@ -271,9 +290,15 @@ impl Network {
         }
     }
 
-    /// The open socket of a host with that name.
-    pub(super) fn find(&self, host: HostId, kind: Kind, name: &Address, listens: bool) -> Option<SocketId> {
-        let found = self.sockets.iter().find(|(_, socket)| {
+    /// The open sockets of a host with that name.
+    fn all(
+        &self,
+        host: HostId,
+        kind: Kind,
+        name: &Address,
+        listens: bool,
+    ) -> impl Iterator<Item = (SocketId, &Socket)> {
+        let found = self.sockets.iter().filter(move |(_, socket)| {
             socket.host == host
                 && socket.kind == kind
                 && !socket.closed
@@ -282,7 +307,34 @@ impl Network {
                 && !matches!(socket.state, State::Connected | State::Connecting)
                 && same_place(&socket.name, name)
         });
-        found.map(|(id, _)| *id)
+        found.map(|(id, socket)| (*id, socket))
+    }
+
+    /// The first of them.
+    pub(super) fn find(&self, host: HostId, kind: Kind, name: &Address, listens: bool) -> Option<SocketId> {
+        self.all(host, kind, name, listens).next().map(|(id, _)| id)
+    }
+
+    /// Any of them: several share a port (`SO_REUSEPORT`).
+    pub(super) fn find_any(
+        &mut self,
+        host: HostId,
+        kind: Kind,
+        name: &Address,
+        listens: bool,
+    ) -> Option<SocketId> {
+        let all: Vec<SocketId> = self.all(host, kind, name, listens).map(|(id, _)| id).collect();
+        match all.len() {
+            0 | 1 => all.first().copied(),
+            count => Some(all[self.random.below(count as u64) as usize]),
+        }
+    }
+
+    /// Whether another socket has that name, with which this one does not share it.
+    pub(super) fn is_taken(&self, id: SocketId, name: &Address, listens: bool) -> bool {
+        let Some(socket) = self.sockets.get(&id) else { return false };
+        let mut others = self.all(socket.host, socket.kind, name, listens).filter(|(other, _)| *other != id);
+        others.any(|(_, other)| !(shares_port(socket) && shares_port(other)))
     }
 
     /// A port that no socket of the host uses.
@@ -302,6 +354,12 @@ impl Network {
         }
         Err(libc::EADDRINUSE)
     }
+}
+
+/// Whether `SO_REUSEPORT` is on.
+fn shares_port(socket: &Socket) -> bool {
+    let set = socket.options.get(&(libc::SOL_SOCKET, libc::SO_REUSEPORT));
+    socket.family == Family::Internet && set.is_some_and(|set| set.iter().any(|byte| *byte != 0))
 }
 
 /// The way of a packet.

@@ -48,7 +48,7 @@ impl Network {
             Event::ConnectTimeout { client } => self.connect_times_out(client),
             Event::Packet { from, to, number, packet } => self.packet_arrives(from, to, number, packet),
             Event::Again { from } => self.send_again(from),
-            Event::Room { to, bytes, tries } => self.room_arrives(to, bytes, tries),
+            Event::Room { to, bytes, since } => self.room_arrives(to, bytes, since),
             Event::Reset { to, from, errno } => self.reset_arrives(to, from, errno),
             Event::Datagram { from, sender, host, to, bytes } => {
                 self.datagram_arrives(from, sender, host, to, bytes);
@@ -77,9 +77,7 @@ impl Network {
             (Family::Unix, name @ Address::Unix(_)) => name,
             _ => return Err(libc::EINVAL),
         };
-        let listens = self.find(host, kind, &name, true).is_some();
-        let taken = listens || kind == Kind::Datagram && self.find(host, kind, &name, false).is_some();
-        if taken {
+        if self.is_taken(id, &name, true) || kind == Kind::Datagram && self.is_taken(id, &name, false) {
             return Err(libc::EADDRINUSE);
         }
         self.socket_mut(id)?.name = name;

@@ -17,14 +17,12 @@ use super::random::nanos;
 use super::types::{
     Address, Event, Family, HostId, Kind, Listener, Outcome, Packet, SocketId, State, address_of, host_at,
 };
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
 /// The most bytes of a packet.
 const PACKET: usize = 16 << 10;
-
-/// How often the news of room is sent again while it does not get through.
-const MOST_NEWS: u32 = 40;
 
 impl Network {
     /// Makes the socket a listener.
@@ -47,7 +45,7 @@ impl Network {
             }
             name => name,
         };
-        if self.find(host, Kind::Stream, &name, true).is_some() {
+        if self.is_taken(id, &name, true) {
             return Err(libc::EADDRINUSE);
         }
         let listener = Listener { backlog: backlog.max(1), ..Listener::default() };
@@ -169,7 +167,7 @@ impl Network {
         if !self.reaches(from, host) {
             return self.request_again(client, from, to, tries);
         }
-        let Some(listener) = self.find(host, Kind::Stream, &Address::Internet(to), true) else {
+        let Some(listener) = self.find_any(host, Kind::Stream, &Address::Internet(to), true) else {
             let way = self.send_through(host, from, 64);
             return self
                 .plan(way.arrival, Event::Reset { to: client, from: host, errno: libc::ECONNREFUSED });
@@ -350,9 +348,19 @@ impl Network {
         }
         stream.held.insert(number, packet);
         if stream.held.len() == 1 {
-            (stream.held_since, stream.tries) = (now, 0);
-            self.plan(now + RETRANSMIT.0, Event::Again { from });
+            if stream.tries == 0 {
+                stream.held_since = now;
+            }
+            self.pause(from);
         }
+    }
+
+    /// Sends what is held again after a pause, which is twice as long as the one before.
+    fn pause(&mut self, from: SocketId) {
+        let stream = &mut self.sockets.get_mut(&from).expect("it was there").stream;
+        let pause = (RETRANSMIT.0 << stream.tries.min(20)).min(RETRANSMIT.1);
+        stream.tries += 1;
+        self.plan(self.now + pause, Event::Again { from });
     }
 
     /// Sends what was held.
@@ -368,10 +376,7 @@ impl Network {
             return self.breaks(from, libc::ETIMEDOUT);
         }
         if !self.reaches(host, to_host) {
-            let stream = &mut self.sockets.get_mut(&from).expect("it was there").stream;
-            stream.tries += 1;
-            let pause = (RETRANSMIT.0 << stream.tries.min(20)).min(RETRANSMIT.1);
-            return self.plan(now + pause, Event::Again { from });
+            return self.pause(from);
         }
         let stream = &mut self.sockets.get_mut(&from).expect("it was there").stream;
         for (number, packet) in std::mem::take(&mut stream.held) {
@@ -396,6 +401,9 @@ impl Network {
             && let Some(packet) = socket.stream.early.remove(&socket.stream.expected)
         {
             socket.stream.expected += 1;
+            if let Some(sender) = self.sockets.get_mut(&from) {
+                (sender.stream.tries, sender.stream.held_since) = (0, self.now);
+            }
             self.take_in(from, to, packet);
         }
     }
@@ -514,19 +522,15 @@ impl Network {
         let Some(socket) = self.sockets.get(&reader) else { return };
         let (host, Some((to, to_host))) = (socket.host, socket.stream.peer) else { return };
         let way = self.send_through(host, to_host, 64);
-        self.plan(way.arrival, Event::Room { to, bytes, tries: 0 });
+        self.plan(way.arrival, Event::Room { to, bytes, since: self.now });
     }
 
     /// The news that bytes were read arrives.
-    pub(super) fn room_arrives(&mut self, to: SocketId, bytes: usize, tries: u32) {
+    pub(super) fn room_arrives(&mut self, to: SocketId, bytes: usize, since: u64) {
         let Some(socket) = self.sockets.get(&to) else { return };
         let (host, Some((_, from))) = (socket.host, socket.stream.peer) else { return };
         if !self.reaches(from, host) {
-            if tries < MOST_NEWS {
-                let pause = (RETRANSMIT.0 << tries.min(20)).min(RETRANSMIT.1);
-                self.plan(self.now + pause, Event::Room { to, bytes, tries: tries + 1 });
-            }
-            return;
+            return self.stuck.push((to, bytes, since));
         }
         let stream = &mut self.sockets.get_mut(&to).expect("it was there").stream;
         stream.outstanding = stream.outstanding.saturating_sub(bytes);
@@ -589,8 +593,9 @@ impl Network {
                 }
             }
             State::Connected if socket.stream.broken => self.remove(id),
-            // What was not read is lost, and the other end is told.
-            State::Connected if !socket.stream.inbox.is_empty() => {
+            // What was not read is lost, and the other end is told; or what was not sent, if the program
+            // wants no time to be spent on it.
+            State::Connected if !socket.stream.inbox.is_empty() || lingers_for_no_time(&socket.options) => {
                 self.reset_other(id, libc::ECONNRESET);
                 self.remove(id);
             }
@@ -602,4 +607,12 @@ impl Network {
             State::Idle | State::Connecting => self.remove(id),
         }
     }
+}
+
+/// Whether `SO_LINGER` is set to zero seconds.
+fn lingers_for_no_time(options: &BTreeMap<(libc::c_int, libc::c_int), Vec<u8>>) -> bool {
+    let number = |bytes: &[u8]| bytes.iter().any(|byte| *byte != 0);
+    let set = options.get(&(libc::SOL_SOCKET, libc::SO_LINGER));
+    // A `linger`: whether it is on, and the seconds.
+    set.is_some_and(|set| set.len() == 8 && number(&set[..4]) && !number(&set[4..]))
 }

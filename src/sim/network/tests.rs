@@ -201,6 +201,59 @@ fn closing_with_unread_bytes_resets_and_sending_to_a_closed_end_too() {
     assert_eq!(net.send(client, b"x", None), Err(libc::EPIPE));
 }
 
+/// A packet that is lost again and again waits twice as long each time, and is given up in the end.
+#[test]
+fn pauses_between_repeated_losses_double() {
+    let mut net = network(8);
+    let (client, _server) = connection(&mut net);
+    run_for(&mut net, SECOND);
+    net.set_link(None, Link::new().loss(1.0));
+    net.send(client, b"x", None).expect("sent");
+    let mut at = net.now;
+    for expected in [200, 400, 800, 1600, 3200, 6400, 12_800, 25_600, 30_000, 30_000] {
+        let next = net.next_event().expect("it is sent again");
+        assert_eq!((next - at) / 1_000_000, expected);
+        net.advance(next);
+        at = next;
+    }
+    run_for(&mut net, 16 * 60 * SECOND);
+    assert_eq!(net.receive(client, 10, false), Err(libc::ETIMEDOUT));
+}
+
+#[test]
+fn a_close_that_lingers_for_no_time_resets() {
+    let mut net = network(9);
+    let (client, server) = connection(&mut net);
+    let linger = [1i32, 0].map(i32::to_ne_bytes).concat();
+    net.options(server).expect("open").insert((libc::SOL_SOCKET, libc::SO_LINGER), linger);
+    net.close(server);
+    run_for(&mut net, SECOND);
+    assert_eq!(net.receive(client, 10, false), Err(libc::ECONNRESET));
+}
+
+#[test]
+fn listeners_that_share_a_port_share_its_connections() {
+    let mut net = network(10);
+    let shared = |net: &mut Network| {
+        let socket = open(net, 2, STREAM);
+        let on = 1i32.to_ne_bytes().to_vec();
+        net.options(socket).expect("open").insert((libc::SOL_SOCKET, libc::SO_REUSEPORT), on);
+        net.bind(socket, at(2, 80)).expect("shared");
+        net.listen(socket, 50).expect("shared");
+        socket
+    };
+    let listeners = [shared(&mut net), shared(&mut net)];
+    let alone = open(&mut net, 2, STREAM);
+    assert_eq!(net.bind(alone, at(2, 80)), Err(libc::EADDRINUSE));
+    for _ in 0..20 {
+        let client = open(&mut net, 1, STREAM);
+        assert_eq!(net.connect(client, &at(2, 80)), Err(libc::EINPROGRESS));
+    }
+    run_for(&mut net, SECOND);
+    let counts = listeners.map(|listener| std::iter::from_fn(|| net.accept(listener).ok()).count());
+    assert!(counts[0] > 2 && counts[1] > 2 && counts[0] + counts[1] == 20, "{counts:?}");
+}
+
 #[test]
 fn after_a_crash_the_others_see_a_reset_or_silence() {
     let (mut resets, mut silences) = (0, 0);

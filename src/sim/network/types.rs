@@ -106,9 +106,9 @@ pub(super) struct Stream {
     pub(super) early: BTreeMap<u64, Packet>,
     /// Packets that did not get through.
     pub(super) held: BTreeMap<u64, Packet>,
-    /// When the first of them was sent first.
+    /// When the first of them was sent first, and none before it is missing.
     pub(super) held_since: u64,
-    /// How often they were sent again.
+    /// How many pauses there were since a packet got through.
     pub(super) tries: u32,
     /// The listener in whose queue it waits, or whose handshake it is.
     pub(super) listener: Option<SocketId>,
@@ -137,8 +137,8 @@ pub(super) enum Event {
     Packet { from: (SocketId, HostId), to: (SocketId, HostId), number: u64, packet: Packet },
     /// Packets that were held are sent again.
     Again { from: SocketId },
-    /// The sender learns that so many bytes were read.
-    Room { to: SocketId, bytes: usize, tries: u32 },
+    /// The sender learns that so many bytes were read, at that time.
+    Room { to: SocketId, bytes: usize, since: u64 },
     /// A reset arrives.
     Reset { to: SocketId, from: HostId, errno: libc::c_int },
     /// A datagram arrives.
