@@ -76,9 +76,9 @@ pub(crate) use subject::Waiting;
 pub(crate) use subject::{Facts, Holder, Subject, SubjectRef, Why};
 pub(crate) use switch::{Request, Step, Suspend};
 pub(crate) use thread::{with_parker, with_parker_to_wait};
-#[cfg(test)]
-pub(crate) use waiter::testing;
 pub(crate) use waiter::{Batch, Cause, Fired, Park, Ticket, Waiter, with_ticket};
+#[cfg(test)]
+pub(crate) use waiter::{Table, testing};
 pub(crate) use waitlist::{NodeState, WaitList, WaitNode};
 pub(crate) use walk::Extent;
 

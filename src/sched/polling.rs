@@ -1,4 +1,7 @@
 //! A worker's poll: events of its shard, and its timers, which fire in batches.
+//!
+//! It has two halves: the worker fetches what there is, and then wakes it. A worker that has slept says in
+//! between that it is awake, since a waker of a user may block it.
 
 use super::recorder;
 use super::shared::{Remote, Shared};
@@ -26,13 +29,21 @@ pub(super) struct Polling {
     fired: Cell<Option<Instant>>,
 }
 
-/// What a poll has brought.
-#[derive(Clone, Copy, Default)]
-pub(super) struct Polled {
+/// What a poll has brought, and nobody has woken so far.
+#[must_use]
+pub(super) struct Fetched {
+    batch: Batch,
     /// The shard had events.
     pub(super) events: bool,
-    /// A coroutine or a thread was woken.
-    pub(super) woke: bool,
+    /// When the poll began, or its sleep ended, if the flight recorder is on.
+    recorded: Option<u64>,
+}
+
+impl Fetched {
+    /// Whether it wakes nothing.
+    pub(super) fn is_empty(&self) -> bool {
+        self.batch.is_empty()
+    }
 }
 
 impl Polling {
@@ -51,14 +62,14 @@ impl Polling {
     }
 
     /// Fetches events, for up to `timeout` (`None`: without limit), and fires the timers that are due. A
-    /// caller that may sleep says when it has begun.
-    pub(super) fn poll(
+    /// caller that may sleep says when it has begun. `wake` comes after it.
+    pub(super) fn fetch(
         &self,
         shared: &Shared,
         remote: &Remote,
         timeout: Option<Duration>,
         began: Option<Instant>,
-    ) -> Polled {
+    ) -> Fetched {
         fork::check();
         let mut batch = Batch::new();
         let mut recorded = recorder::is_on().then(ticks);
@@ -85,14 +96,18 @@ impl Polling {
         if let Some(now) = remote.fire_timers(&mut batch) {
             self.fired.set(Some(now));
         }
-        let woke = !batch.is_empty();
-        batch.wake();
+        Fetched { batch, events, recorded }
+    }
+
+    /// Wakes what the poll has brought.
+    pub(super) fn wake(remote: &Remote, mut fetched: Fetched) {
+        let woke = !fetched.is_empty();
+        fetched.batch.wake();
         remote.track.leave_turns();
-        if let Some(began) = recorded {
+        if let Some(began) = fetched.recorded {
             // SAFETY: this is the worker's thread.
             unsafe { remote.track.writer() }.polled(began, woke);
         }
-        Polled { events, woke }
     }
 
     /// How long the worker may sleep before its timers want it; `None` without timers.

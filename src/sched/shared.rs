@@ -48,7 +48,7 @@ pub(crate) struct Shared {
     pub(super) moves: AtomicU64,
     /// Migrating coroutines that have yielded, and mobile homes with yielded coroutines only, after a long
     /// slice. They come after all others.
-    yielded: Injector<Runnable>,
+    pub(super) yielded: Injector<Runnable>,
     began: Instant,
     /// Counts the ticks of the netpoller thread.
     pub(crate) ticks: AtomicU64,

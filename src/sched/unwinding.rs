@@ -70,8 +70,8 @@ pub(crate) struct Blocks {
 }
 
 impl Blocks {
-    /// Notes the wait, and puts the coroutine that was to run next where other workers can take it. `waiter`
-    /// is what the thread parks on, if a ticket ends the wait.
+    /// Notes the wait, and lets other workers take what this one may not get to. `waiter` is what the thread
+    /// parks on, if a ticket ends the wait.
     ///
     /// # Safety
     ///
@@ -83,7 +83,7 @@ impl Blocks {
         waiter: Option<&'static Waiter>,
     ) -> Blocks {
         with(|worker| {
-            worker.share_lifo();
+            worker.share_before_it_blocks();
             worker.remote().blocked_in.store(why.reason as u8, Ordering::Relaxed);
         });
         // SAFETY: as the caller says.

@@ -94,7 +94,7 @@ use super::config::Phase;
 use super::deques::Deques;
 use super::ids::Ids;
 use super::placement::{FULL, Placement};
-use super::polling::Polling;
+use super::polling::{Fetched, Polling};
 use super::random::Random;
 use super::remote::MOST_READY;
 use super::run_queues::{Next, OLDEST_TURN, RunQueues};
@@ -180,7 +180,7 @@ pub(crate) struct Worker {
     slice_is_long: Cell<bool>,
     /// Whether the idle word counts it as a searcher.
     searching: Cell<bool>,
-    /// Whether it polls at present.
+    /// Whether it wakes what a poll has brought.
     in_poll: Cell<bool>,
     /// Whether a poll has queued unstarted coroutines, of which no worker was notified so far.
     started_in_poll: Cell<bool>,
@@ -637,6 +637,7 @@ impl Worker {
     /// Sleeps in the shard's wait until there is something to do. The protocol is in `README.md`.
     fn sleep(&self) {
         let remote = self.remote();
+        let mut fetched = None;
         remote.sleep_state.prepare_sleep(&self.shared.idle, self.searching.get());
         if remote.home.inbox.is_empty()
             && remote.assigned.is_empty()
@@ -650,33 +651,40 @@ impl Worker {
                 timeout = Some(timeout.map_or(CLOSING_NAP, |t| t.min(CLOSING_NAP)));
             }
             remote.ready.store(0, Ordering::Relaxed);
-            let woke = self.poll_for(timeout, Some(start));
-            let pushed = !woke && !remote.home.inbox.is_empty();
+            let brought = self.polling.fetch(&self.shared, remote, timeout, Some(start));
+            let pushed = brought.is_empty() && !remote.home.inbox.is_empty();
             self.spin.note_sleep(pushed && self.shared.may_spin && start.elapsed() < 2 * SPIN);
+            fetched = Some(brought);
         }
         self.searching.set(remote.sleep_state.finish_sleep(&self.shared.idle));
-        // Not sooner: this worker might notify itself.
-        self.share_started();
         self.shared.netpoller.worker_woke_up();
+        // Not sooner: it may run wakers of users, which may block. From now on the netpoller thread watches
+        // this worker, and what is pushed meanwhile notifies another one.
+        if let Some(fetched) = fetched {
+            self.wake(fetched);
+        }
     }
 
     /// Fetches events and fires timers; true if that woke a coroutine or a thread.
     fn poll(&self) -> bool {
-        let woke = self.poll_for(Some(Duration::ZERO), None);
-        self.share_started();
-        woke
+        self.wake(self.polling.fetch(&self.shared, self.remote(), Some(Duration::ZERO), None))
     }
 
-    /// The same, for up to `timeout`. A worker that may sleep says when it has begun. `share_started` comes
-    /// after it.
-    fn poll_for(&self, timeout: Option<Duration>, began: Option<Instant>) -> bool {
-        self.in_poll.set(true);
-        let polled = self.polling.poll(&self.shared, self.remote(), timeout, began);
-        self.in_poll.set(false);
-        if polled.events {
+    /// Wakes what a poll has brought; true if that was a coroutine or a thread.
+    fn wake(&self, fetched: Fetched) -> bool {
+        let woke = !fetched.is_empty();
+        if fetched.events {
             self.yields.note_events();
         }
-        polled.woke
+        if woke {
+            // It has something to run, or a waker of a user keeps it: it will not search.
+            self.stop_searching();
+        }
+        self.in_poll.set(true);
+        Polling::wake(self.remote(), fetched);
+        self.in_poll.set(false);
+        self.share_started();
+        woke
     }
 
     /// Notifies a sleeper after a poll that has started activations, unless there is one only, and this
@@ -684,10 +692,13 @@ impl Worker {
     #[inline]
     fn share_started(&self) {
         if self.started_in_poll.replace(false) {
-            let deques = self.queues.deques();
-            let others = self.home().queues.any()
+            let (home, deques) = (self.home(), self.queues.deques());
+            let others = home.queues.any()
+                || !home.inbox.is_empty()
                 || !deques.newest_first.is_empty()
-                || !self.remote().assigned.is_empty();
+                || !self.remote().assigned.is_empty()
+                || !self.shared.yielded.is_empty()
+                || self.is_visiting() && self.pinned_home_waits();
             if deques.oldest_first.len() > usize::from(!others) {
                 self.shared.work_was_pushed();
             }
@@ -874,11 +885,15 @@ impl Worker {
         }
     }
 
-    /// Puts the coroutine of `lifo` where other workers can take it, if they may: this worker is about to
-    /// block.
-    pub(super) fn share_lifo(&self) {
+    /// Puts the coroutine of `lifo` where other workers can take it, if they may, and notifies a sleeper of
+    /// what a poll has started so far: this worker is about to block, perhaps in a user's waker in that poll.
+    pub(super) fn share_before_it_blocks(&self) {
         if let Some(waiter) = self.home().queues.lifo.take() {
             self.push_behind(waiter);
+        }
+        self.stop_searching();
+        if self.started_in_poll.replace(false) {
+            self.shared.work_was_pushed();
         }
     }
 
@@ -942,6 +957,11 @@ impl Worker {
         &self.shared
     }
 
+    /// Whether the worker wakes what its poll has brought.
+    pub(super) fn polls(&self) -> bool {
+        self.in_poll.get()
+    }
+
     /// The shard that sockets join which wait on this worker.
     pub(super) fn shard(&self) -> &Arc<Shard> {
         &self.shared.remotes[self.base].shard
@@ -967,7 +987,7 @@ impl Worker {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
-    use crate::coroutine::{self, Settings};
+    use crate::coroutine::{self, Park, Settings, Table};
     use crate::sched::config::{Config, RingUse};
     use crate::sched::schedule::ToRunQueue;
     use crate::stack::StackSize;
@@ -1008,13 +1028,18 @@ mod tests {
         header
     }
 
+    /// The first of two workers. The second one sleeps.
+    fn worker() -> Worker {
+        let shared = Shared::new(config()).expect("a runtime");
+        shared.remotes[1].sleep_state.prepare_sleep(&shared.idle, false);
+        let deques = shared.remotes[0].deques.lock().take().expect("nobody has taken them");
+        Worker::new(shared, 0, deques, Simulated::none())
+    }
+
     /// Whether a poll of the first of two workers, which starts that many activations, wakes the second one.
     fn wakes_the_other(started: usize, prepare: impl FnOnce(&Worker)) -> bool {
-        let shared = Shared::new(config()).expect("a runtime");
-        let other = &shared.remotes[1].sleep_state;
-        other.prepare_sleep(&shared.idle, false);
-        let deques = shared.remotes[0].deques.lock().take().expect("nobody has taken them");
-        let worker = Worker::new(Arc::clone(&shared), 0, deques, Simulated::none());
+        let worker = worker();
+        let other = &worker.shared.remotes[1].sleep_state;
         prepare(&worker);
         assert!(other.asleep());
         worker.in_poll.set(true);
@@ -1045,5 +1070,64 @@ mod tests {
         assert!(wakes_the_other(1, |worker| {
             worker.remote().assigned.push(Runnable(unstarted().cast()));
         }));
+        assert!(wakes_the_other(1, |worker| {
+            // SAFETY: it is in no other queue. Nobody takes it out.
+            unsafe { worker.remote().home.inbox.push(unstarted().cast()) };
+        }));
+        assert!(wakes_the_other(1, |worker| worker.shared.yielded.push(Runnable(unstarted().cast()))));
+    }
+
+    #[test]
+    fn a_worker_that_blocks_in_a_poll_shares_what_the_poll_has_started() {
+        let worker = worker();
+        worker.in_poll.set(true);
+        worker.push_unstarted(unstarted());
+        let other = &worker.shared.remotes[1].sleep_state;
+        assert!(other.asleep());
+        worker.share_before_it_blocks();
+        assert!(!other.asleep());
+        worker.in_poll.set(false);
+        worker.discard_unstarted();
+    }
+
+    /// A waiter that notes what it sees when it is woken.
+    #[repr(C)]
+    struct Witness {
+        waiter: Waiter,
+        worker: *const Worker,
+        /// Whether the worker was asleep or counted as a searcher.
+        saw: Cell<Option<(bool, bool)>>,
+    }
+
+    /// A sleep ends with a timer; then a poll of a searcher fires one.
+    #[test]
+    fn a_worker_is_awake_and_no_searcher_when_it_wakes_what_its_sleep_has_brought() {
+        unsafe fn witness(waiter: NonNull<Waiter>) {
+            // SAFETY: only witnesses have this table, and this one is alive, with its worker.
+            let (this, worker) = unsafe {
+                let this = waiter.cast::<Witness>().as_ref();
+                (this, &*this.worker)
+            };
+            this.saw.set(Some((worker.remote().sleep_state.asleep(), worker.searching.get())));
+        }
+        const TABLE: &Table = &Table { schedule: witness };
+        let worker = worker();
+        for searches in [false, true] {
+            // SAFETY: the table is a constant.
+            let waiter = unsafe { Waiter::new(NonNull::from(TABLE)) };
+            let witness = Witness { waiter, worker: &raw const worker, saw: Cell::new(None) };
+            let this = NonNull::from(&witness).cast::<Waiter>();
+            // SAFETY: it is alive, and the pointer is made from the whole witness.
+            let ticket = unsafe { Waiter::ticket(this) };
+            assert_eq!(witness.waiter.park(ticket, false), Park::Parked);
+            worker.remote().timers.lock().insert(Instant::now(), ticket);
+            if searches {
+                worker.searching.set(worker.shared.idle.try_search());
+                assert!(worker.searching.get() && worker.poll());
+            } else {
+                worker.sleep();
+            }
+            assert_eq!(witness.saw.get(), Some((false, false)));
+        }
     }
 }

@@ -441,6 +441,30 @@ fn a_waker_that_spawns() {
     });
 }
 
+/// A worker that has slept calls the waker of a timer, which waits for a coroutine that only another worker
+/// can run now. All workers sleep until then.
+#[test]
+fn a_waker_that_waits_for_what_it_has_spawned() {
+    struct Joins(Mutex<mpsc::Sender<u32>>);
+    impl Wake for Joins {
+        fn wake(self: Arc<Self>) {
+            let joined = sward::spawn(|| 9).join().expect("no panic");
+            self.0.lock().expect("no panic").send(joined).expect("the test waits");
+        }
+    }
+    let runtime = sward::runtime::Builder::new().worker_threads(2).build().expect("a runtime");
+    for _ in 0..10 {
+        let (sends, receives) = mpsc::channel();
+        let waker = Arc::new(Joins(Mutex::new(sends))).into();
+        let mut sleep = Box::pin(sward::time::sleep_async(SHORT));
+        let pends = runtime.run(|| sleep.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+        // On a slow machine the time may have passed before the poll.
+        if pends {
+            assert_eq!(receives.recv_timeout(LONG).expect("it is run"), 9);
+        }
+    }
+}
+
 /// An executor in the coroutines of one runtime awaits coroutines of another one, in both directions.
 #[test]
 fn runtimes_await_each_other() {
