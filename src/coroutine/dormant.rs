@@ -39,7 +39,8 @@
 //!   reports it. An edge after the node was listed fires the ticket.
 //! - *A source that changes its shard* (`netpoll/source.rs`, `follow`) does so while the record is RUNNING,
 //!   so no node of the record is listed. An event that either shard's poll brings meanwhile sets the event,
-//!   and `park` reports it. One that the old shard drops is a state, which joining the new shard reports.
+//!   and `park` reports it. One that the old shard drops is a state, which joining the new shard has
+//!   reported, or an edge after that, which the new shard reports.
 //! - *No event is doubled.* A fire wins an epoch once. `begin` takes the node out of the event's ring before
 //!   the handler runs, so at most one node of a record is listed.
 //! - *No event reaches another record.* The ring has the node's own address, and the record is freed only by
@@ -490,18 +491,19 @@ mod models {
 
         /// `Source::change_shard`.
         fn change_shard(&self, from: usize, to: usize) {
-            let mut table = self.tables[from].lock().unwrap();
-            if !std::mem::replace(&mut *table, false) {
+            if *self.tables[to].lock().unwrap() {
                 return;
             }
-            let mut socket = self.socket.lock().unwrap();
-            (socket.watched_by[from], socket.pending[from]) = (false, false);
-            drop((socket, table));
             let mut table = self.tables[to].lock().unwrap();
             *table = true;
             let mut socket = self.socket.lock().unwrap();
             socket.watched_by[to] = true;
             socket.pending[to] |= socket.readable;
+            drop((socket, table));
+            let mut table = self.tables[from].lock().unwrap();
+            *table = false;
+            let mut socket = self.socket.lock().unwrap();
+            (socket.watched_by[from], socket.pending[from]) = (false, false);
             drop((socket, table));
         }
     }

@@ -18,6 +18,11 @@
 //! the record on to a new one: so a busy record may leave its worker, too. After [`RUNS`] runs it does so in
 //! any case, since a handler that waits in between begins a new budget each time.
 //!
+//! *The source may be in the shard of another runtime*, if that one has waited for it before. When that
+//! runtime ends, the source is in no shard. If the record waits then, the shard that retires activates it.
+//! Otherwise its owner runs, or finds its event set when it lists itself. In each case the owner joins a
+//! shard of the record's own runtime before it waits again (`Activation::watch`).
+//!
 //! *When a handler has not consumed the readiness*, its record cannot wait for an edge: there may be none.
 //! The owner then asks the kernel with `poll(2)`. If the source is ready the handler runs again, in the same
 //! coroutine, after the budget was checked; so a client that sends without pause costs no spawns. The usual
@@ -30,7 +35,8 @@ use super::readiness::set_again;
 use crate::coroutine::{Cause, Dormant, Parked, RecordTable, Ticket, Waiter, contain_panic};
 use crate::netpoll::{Direction, Source, is_ready};
 use crate::sched::{
-    self, Spawn, budget_is_used_up, cancelling, follow_to_shard, is_worker_of_runtime, worker_index,
+    self, Shared, Spawn, budget_is_used_up, cancelling, follow_to_shard, is_worker_of_runtime, join_shard,
+    polling_worker, worker_index,
 };
 use std::io;
 use std::mem;
@@ -160,19 +166,26 @@ pub(crate) fn adopt<B: Body>(
     if let Some(source) = activation.body().source()
         && source.is_unbound()
     {
-        let Some(shared) = host.runtime().upgrade() else {
-            return Err(io::Error::other("the runtime has shut down"));
-        };
+        let shared = runtime_of(host)?;
         source.prepare()?;
         // "Maybe ready". Joining reports the state as an event.
         source.event(Direction::Read).consume();
-        source.join(&shared.remotes[host.choose_shard() % shared.config().workers].shard)?;
+        join_some(host, &shared, source)?;
     }
-    match activation.idle(ticket, limit, closes, false)? {
+    match activation.idle(ticket, limit, closes, false).map_err(|(_, error)| error)? {
         None => {}
-        Some((activation, why)) => launch(activation, Some(why)),
+        Some((activation, why)) => launch(activation, Some(why), None),
     }
     Ok(())
+}
+
+fn runtime_of(host: &Host) -> io::Result<Arc<Shared>> {
+    host.runtime().upgrade().ok_or_else(|| io::Error::other("the runtime has shut down"))
+}
+
+/// Joins the source to the shard of each worker in turn.
+fn join_some(host: &Host, shared: &Shared, source: &Source) -> io::Result<()> {
+    source.join(&shared.remotes[host.choose_shard() % shared.config().workers].shard)
 }
 
 /// An activation whose coroutine has not begun.
@@ -182,9 +195,9 @@ impl<B: Body> Drop for Launched<B> {
     fn drop(&mut self) {
         if let Some(activation) = self.0.take() {
             let host = &activation.entry().host;
-            // While the host is open, only a stack can be missing.
-            if host.is_open() {
-                host.count_never_ran();
+            // While the host and its runtime go on, only a stack can be missing.
+            if host.goes_on() {
+                host.count_lost();
             }
         }
     }
@@ -192,8 +205,8 @@ impl<B: Body> Drop for Launched<B> {
 
 /// Puts an unstarted coroutine that owns the record into a queue: the worker's own if this is a worker of its
 /// runtime, otherwise the injector. Closes the record if the runtime is gone. `why`: `None` for what ended
-/// the record's wait.
-fn launch<B: Body>(activation: Activation<B>, why: Option<Why>) {
+/// the record's wait. `polled_by`: the worker whose poll has brought an event of the source.
+fn launch<B: Body>(activation: Activation<B>, why: Option<Why>, polled_by: Option<usize>) {
     let host = &activation.entry().host;
     let (runtime, site, simulated) = (host.runtime(), host.site(), host.simulated_host);
     let spawn = if is_worker_of_runtime(runtime) {
@@ -204,10 +217,9 @@ fn launch<B: Body>(activation: Activation<B>, why: Option<Why>) {
         return contain_panic(|| drop(activation));
     };
     let mut launched = Launched(Some(activation));
-    let launched_by = worker_index();
     let begin = move || {
         if let Some(activation) = launched.0.take() {
-            activation.run(why, launched_by);
+            activation.run(why, polled_by);
         }
     };
     let handle = simulated.spawning(|| sched::spawn(spawn, begin));
@@ -219,8 +231,14 @@ unsafe fn activate<B: Body>(waiter: NonNull<Waiter>) {
     // SAFETY: the function is in the table of such records alone, whose first field is the waiter, and its
     // last owner passes it on.
     let activation = Activation::<B>(waiter.cast());
-    activation.entry().host.count_wait_ended();
-    launch(activation, None);
+    let host = &activation.entry().host;
+    host.count_wait_ended();
+    // A wake-up by hand, or the keeper's, may come from anywhere, also from inside of a poll.
+    let polled_by = match activation.why() {
+        Why::Ready => polling_worker(host.runtime()),
+        Why::Limit | Why::Woken => None,
+    };
+    launch(activation, None, polled_by);
 }
 
 unsafe fn close<B: Body>(waiter: NonNull<Waiter>) {
@@ -265,19 +283,37 @@ impl<B: Body> Activation<B> {
     }
 
     /// The source follows the record's user, before the record waits. Usually the worker whose poll has
-    /// launched the activation runs it, and the source is in its shard.
-    fn follow(&self, launched_by: Option<usize>) -> io::Result<()> {
-        let Some(source) = self.body().source() else { return Ok(()) };
-        if launched_by.is_some() && launched_by == worker_index() {
+    /// brought its event runs the activation: the source is in that worker's shard.
+    fn follow(&self, polled_by: Option<usize>) {
+        let Some(source) = self.body().source() else { return };
+        if polled_by.is_some() && polled_by == worker_index() {
             source.stay();
-        } else if follow_to_shard(source)? {
+        } else if follow_to_shard(source) {
             self.entry().host.count_move();
         }
-        Ok(())
+    }
+
+    /// Has a shard of its runtime watch the source, if none does.
+    fn watch(&self) -> io::Result<()> {
+        match self.body().source() {
+            Some(source) if source.is_unbound() => self.join(source),
+            _ => Ok(()),
+        }
+    }
+
+    #[cold]
+    fn join(&self, source: &Source) -> io::Result<()> {
+        let host = &self.entry().host;
+        source.prepare()?;
+        if is_worker_of_runtime(host.runtime()) {
+            join_shard(source)
+        } else {
+            join_some(host, &*runtime_of(host)?, source)
+        }
     }
 
     /// The coroutine of an activation.
-    fn run(mut self, why: Option<Why>, launched_by: Option<usize>) {
+    fn run(mut self, why: Option<Why>, polled_by: Option<usize>) {
         let mut why = why.unwrap_or_else(|| self.why());
         if self.entry().take_limit() && why == Why::Limit {
             return;
@@ -314,31 +350,43 @@ impl<B: Body> Activation<B> {
                 Verdict::Again => why = Why::Ready,
                 Verdict::Idle { limit, closes, has_read } => {
                     let again = mem::replace(&mut fruitless, why == Why::Ready && !has_read);
-                    if self.follow(launched_by).is_err() {
-                        return;
-                    }
+                    self.follow(polled_by);
                     match self.idle(ticket, limit, closes, again && fruitless) {
                         Ok(Some((again, cause))) => (self, why) = (again, cause),
-                        Ok(None) | Err(_) => return,
+                        Ok(None) => return,
+                        Err((lost, _)) => return lost.note_lost(),
                     }
                 }
             }
             runs += 1;
             if runs == RUNS || budget_is_used_up() {
-                return launch(self, Some(why));
+                return launch(self, Some(why), None);
             }
+        }
+    }
+
+    /// Counts a record that is about to be closed since it could not wait, unless its end is due.
+    #[cold]
+    fn note_lost(self) {
+        let closed = self.body().source().is_some_and(Source::is_closed);
+        if !closed && self.entry().host.goes_on() {
+            self.entry().host.count_lost();
         }
     }
 
     /// Has the record wait. Returns it if there is something to do already. `gives_up`: the handler does not
     /// read what there is, so only news, a limit or a wake-up by hand ends the wait.
+    ///
+    /// # Errors
+    ///
+    /// The source is closed, or cannot be watched. The record comes back.
     fn idle(
         self,
         ticket: Ticket,
         limit: Option<Duration>,
         closes: bool,
         gives_up: bool,
-    ) -> io::Result<Option<(Self, Why)>> {
+    ) -> Result<Option<(Self, Why)>, (Self, io::Error)> {
         if gives_up && let Some(source) = self.body().source() {
             let event = source.event(Direction::Read);
             while event.take().is_some_and(|taken| event.unstick(taken)) {}
@@ -348,9 +396,13 @@ impl<B: Body> Activation<B> {
             unsafe { self.entry().host.set_limit(self.0.cast(), limit, closes) };
         }
         loop {
+            if let Err(error) = self.watch() {
+                return Err((self, error));
+            }
             let source = self.body().source();
             let event = source.map(|source| source.event(Direction::Read));
-            // A one-shot back-end would report the same state at once.
+            // A one-shot back-end would report the same state at once. So it gets no news at all, not even
+            // of the end of the stream: `net::serve` says so.
             let armed = source.filter(|_| !gives_up);
             let listed = || armed.into_iter().for_each(|source| source.arm(Direction::Read));
             // Before the wait begins, after which the host may be gone.
@@ -371,9 +423,13 @@ impl<B: Body> Activation<B> {
                 Parked::Set => {
                     self.entry().host.count_wait_ended();
                     let source = source.expect("only an event is set");
-                    if has_more(source)? {
-                        self.entry().take_limit();
-                        return Ok(Some((self, Why::Ready)));
+                    match has_more(source) {
+                        Ok(true) => {
+                            self.entry().take_limit();
+                            return Ok(Some((self, Why::Ready)));
+                        }
+                        Ok(false) => {}
+                        Err(error) => return Err((self, error)),
                     }
                 }
             }
@@ -395,9 +451,6 @@ fn has_more(source: &Source) -> io::Result<bool> {
     if let Some(taken) = taken {
         // Set for good, and wrongly so: as in `perform`.
         event.unstick(taken);
-    }
-    if source.is_unbound() {
-        return Err(io::Error::other("the runtime has shut down"));
     }
     Ok(false)
 }
@@ -447,6 +500,37 @@ mod tests {
             }
         }
         assert!(size_of::<Record<Small>>() <= 168, "{}", size_of::<Record<Small>>());
+    }
+
+    /// A body that does nothing.
+    struct Nothing;
+    impl Body for Nothing {
+        fn source(&self) -> Option<&Source> {
+            None
+        }
+        fn run(&mut self, _: &Active<'_>) -> Verdict {
+            Verdict::Close
+        }
+    }
+
+    /// An activation that a shutdown discards is no connection that has failed.
+    #[test]
+    fn an_activation_that_never_ran_counts_while_its_runtime_goes_on() {
+        let runtime = crate::runtime::Builder::new().worker_threads(1).build().expect("a runtime");
+        let host = Host::new(runtime.shared(), std::panic::Location::caller(), Box::new(()));
+        let discard = || {
+            let record = Record { entry: Entry::new(Record::<Nothing>::TABLE, host.clone()), body: Nothing };
+            let record = NonNull::from(Box::leak(Box::new(record)));
+            // SAFETY: nobody else has the record.
+            assert!(unsafe { host.enter(record.cast()) });
+            drop(Launched(Some(Activation(record))));
+            host.totals().lost
+        };
+        assert_eq!(discard(), 1);
+        drop(runtime);
+        assert!(host.is_open(), "it has no keeper, which would end it");
+        assert_eq!(discard(), 1);
+        assert_eq!(host.open(), 0);
     }
 
     /// As a connection, with all that it has in user memory but its slot in the shard. The descriptor is a

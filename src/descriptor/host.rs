@@ -54,7 +54,7 @@ use crate::base::fork::PerProcess;
 use crate::base::lock::{Mutex, Rank};
 use crate::coroutine::{Batch, Cause, Dormant, Event, Header, RecordTable, Site, WaitReason, contain_panic};
 use crate::sched::{
-    self, Shared, SimulatedHost, Spawn, set, set_for_good, wait_for, worker_index, yield_now,
+    self, Phase, Shared, SimulatedHost, Spawn, set, set_for_good, wait_for, worker_index, yield_now,
 };
 use std::any::Any;
 use std::cell::Cell;
@@ -226,8 +226,9 @@ pub(crate) struct Totals {
     pub(crate) activations: u64,
     pub(crate) moves: u64,
     pub(crate) panicked: u64,
-    /// Records that were closed since there was no stack for their coroutine.
-    pub(crate) never_ran: u64,
+    /// Records that were closed since there was no stack for their coroutine, or since their source could not
+    /// be watched any more.
+    pub(crate) lost: u64,
 }
 
 /// What one worker has counted, on a cache line of its own.
@@ -265,7 +266,7 @@ pub(crate) struct Host {
     /// By worker.
     counts: Box<[Counts]>,
     panicked: AtomicU64,
-    never_ran: AtomicU64,
+    lost: AtomicU64,
     /// Whether a keeper was dropped before it has begun.
     has_no_keeper: AtomicBool,
     /// In which shard the next source is watched.
@@ -301,7 +302,7 @@ impl Host {
             empty: Event::new(),
             counts: (0..shared.config().workers).map(|_| Counts::default()).collect(),
             panicked: AtomicU64::new(0),
-            never_ran: AtomicU64::new(0),
+            lost: AtomicU64::new(0),
             has_no_keeper: AtomicBool::new(false),
             next_shard: AtomicUsize::new(0),
             on_end: parking_lot::Mutex::new(None),
@@ -392,9 +393,15 @@ impl Host {
         self.panicked.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A record is closed since there was no stack for its coroutine.
-    pub(super) fn count_never_ran(&self) {
-        self.never_ran.fetch_add(1, Ordering::Relaxed);
+    /// A record is closed although nobody has asked for it: see [`Totals::lost`].
+    pub(super) fn count_lost(&self) {
+        self.lost.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Whether records may stay, and no shutdown of the runtime has begun.
+    pub(super) fn goes_on(&self) -> bool {
+        let runs = |shared: Arc<Shared>| shared.phase() == Phase::Running;
+        self.is_open() && self.runtime.upgrade().is_some_and(runs)
     }
 
     /// Whether the host has ended since its keeper could not begin.
@@ -416,7 +423,7 @@ impl Host {
             activations: sum(|counts| &counts.activations),
             moves: sum(|counts| &counts.moves),
             panicked: self.panicked.load(Ordering::Relaxed),
-            never_ran: self.never_ran.load(Ordering::Relaxed),
+            lost: self.lost.load(Ordering::Relaxed),
         }
     }
 
@@ -581,8 +588,8 @@ impl Host {
     }
 
     fn instant_of(&self, tick: u64) -> Option<Instant> {
-        let ticks = u32::try_from(tick.saturating_sub(1)).ok()?;
-        self.began.checked_add(TICK.checked_mul(ticks)?)
+        let millis = tick.saturating_sub(1).checked_mul(TICK.as_millis() as u64)?;
+        self.began.checked_add(Duration::from_millis(millis))
     }
 
     /// Starts the keeper if there is none. Called after a record has entered.
@@ -815,6 +822,18 @@ mod tests {
             }
         }
         assert_eq!(full_tick(5 << 1, 9), 5);
+    }
+
+    /// A host that is older than two years, which is 2^32 ticks.
+    #[test]
+    fn the_keeper_of_an_old_host_wakes_up() {
+        let runtime = crate::runtime::Builder::new().worker_threads(1).build().expect("a runtime");
+        let host = Host::new(runtime.shared(), std::panic::Location::caller(), Box::new(()));
+        for tick in [1_u64, 1 << 31, 1 << 32, (1 << 32) + 2, 1 << 36] {
+            let expected = host.began + Duration::from_secs(2 * (tick - 1) / 125);
+            let at = host.instant_of(tick).expect("it is no more than 35 years ahead");
+            assert!(at >= expected && at < expected + Duration::from_secs(1), "{tick}");
+        }
     }
 }
 

@@ -64,7 +64,10 @@ const MAX_LEN: usize = 1 << 30;
 /// closed then. If it returns an error or panics, its connection is closed; the others go on. It should read
 /// until a read returns less than its buffer has room for, as a handler that reads once with a buffer of its
 /// own, or through [`Conn::fill`], usually does. Otherwise the handler runs again at once, after one system
-/// call that asks whether there is more.
+/// call that asks whether there is more. If it does not read at all in two such runs, it has given up what is
+/// there: it runs again for new bytes, the end of the stream, a limit or a wake-up by hand. On the back-ends
+/// `poll` and `io_uring`, which would report the same state again at once, only a limit or a wake-up by hand
+/// runs it. If the connection moves to another worker, it may run once more.
 ///
 /// Each connection begins with the state `S::default()`, which is made before the next connection is
 /// accepted. It is dropped with the connection: in a coroutine, or on the thread that shuts the server down.
@@ -424,7 +427,7 @@ impl ServeHandle {
             refused: count(&self.control.refused),
             activations: totals.activations,
             moves: totals.moves,
-            failed: count(&self.control.failed) + totals.never_ran,
+            failed: count(&self.control.failed) + totals.lost,
             panicked: totals.panicked,
         }
     }
@@ -445,9 +448,11 @@ pub struct ServeMetrics {
     /// How often the handler was called.
     pub activations: u64,
     /// How often a connection has moved to another worker: that one then fetches its events. A connection
-    /// moves after other workers than its own have run its handler several times in a row.
+    /// moves once other workers have run its handler in four periods of about ten milliseconds, and its own
+    /// worker has not run it in between. Each move doubles the number of periods before the next, up to 128.
     pub moves: u64,
-    /// Connections that have ended with an error of the handler, could not begin, or found no stack for it.
+    /// Connections that have ended with an error of the handler, could not begin, found no stack for it, or
+    /// could not be watched any more. Connections that a shutdown ends do not count.
     pub failed: u64,
     /// Connections that have ended with a panic of the handler.
     pub panicked: u64,

@@ -3,25 +3,26 @@
 //! The problem: events are cheapest where they are used. But a source that moved after each use elsewhere
 //! would go back and forth between workers that steal from one another, at two system calls a time.
 //!
-//! So a source moves after it was used elsewhere in [`FIRST`] periods in a row, and each move doubles this
-//! number, up to [`MOST`]. A period is some ticks of the netpoller thread, about ten milliseconds: a worker
-//! that the system does not run for a moment keeps its sources, however many requests others serve for it
-//! meanwhile. If a thief takes a share p of the uses of a source whose own worker takes the others, the
-//! source moves once in p^-FIRST periods at first, and practically never after some moves. If its own worker
-//! does not get to it at all, it moves after FIRST periods.
+//! So a source moves after it was used elsewhere in [`FIRST`] periods, and not at home in between. Each move
+//! doubles this number, up to [`MOST`]. Periods without any use do not count, however many there are. A
+//! period is some ticks of the netpoller thread, about ten milliseconds: a worker that the system does not
+//! run for a moment keeps its sources, however many requests others serve for it meanwhile. If a thief takes
+//! a share p of the uses of a source whose own worker takes the others, the source moves once in p^-FIRST
+//! periods at first, and practically never after some moves. If its own worker does not get to it at all, it
+//! moves after FIRST periods.
 
 use std::sync::atomic::{AtomicU16, Ordering};
 
-/// In how many periods in a row it is used elsewhere before the first move.
+/// In how many periods it is used elsewhere, without a use at home in between, before the first move.
 const FIRST: u16 = 4;
 /// The most.
 const MOST: u16 = 128;
 /// Ticks in a period.
 const PERIOD: u64 = 8;
 
-/// From the lowest bit: seven bits for the periods in a row in which the source was used elsewhere, six for
-/// the last of them, modulo 64, three for how often it has moved, up to a limit. Only the one user of the
-/// source writes it; it is atomic since the source is shared.
+/// From the lowest bit: seven bits for the periods in which the source was used elsewhere since its last use
+/// at home, six for the last of them, modulo 64, three for how often it has moved, up to a limit. Only the
+/// one user of the source writes it; it is atomic since the source is shared.
 #[derive(Debug, Default)]
 pub(super) struct Affinity(AtomicU16);
 

@@ -3,7 +3,7 @@
 use super::event::{Direction, PollEvent};
 use crate::coroutine::{Awaited, Batch, Event, StickyNumbers};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 
 /// One readiness event for each direction. The source and the table of its shard own it together, so a kernel
 /// event never reaches freed memory.
@@ -13,8 +13,9 @@ pub(super) struct Readiness {
     pub(super) write: Event,
     /// Numbers the sticky sets of both events.
     sticky_numbers: StickyNumbers,
-    /// Whether it is in the table of a shard. Changed under that table's lock.
-    bound: AtomicBool,
+    /// In the tables of how many shards it is: of two while its source changes its shard. Changed together
+    /// with each table, under that table's lock.
+    shards: AtomicU8,
     /// Whether callers block on different conditions: one that finds nothing for itself proves nothing for
     /// the others.
     selective: bool,
@@ -29,7 +30,7 @@ impl Readiness {
             read: Event::new_set(),
             write: Event::new_set(),
             sticky_numbers: StickyNumbers::new(),
-            bound: AtomicBool::new(false),
+            shards: AtomicU8::new(0),
             selective: false,
             times_ready: AtomicUsize::new(0),
         }
@@ -82,16 +83,21 @@ impl Readiness {
         self.selective.then(|| self.times_ready.load(Ordering::Acquire))
     }
 
-    /// Whether it is in the table of a shard. Acquire: pairs with `set_bound`, so a caller that reads true
-    /// may rely on the shard's events.
+    /// Whether it is in the table of a shard. Acquire: pairs with `joined` and `left`, so a caller that reads
+    /// true may rely on the shard's events.
     #[inline]
     pub(super) fn is_bound(&self) -> bool {
-        self.bound.load(Ordering::Acquire)
+        self.shards.load(Ordering::Acquire) > 0
     }
 
-    /// Called by the shard, under the lock of its table.
-    pub(super) fn set_bound(&self, bound: bool) {
-        self.bound.store(bound, Ordering::Release);
+    /// It is in the table of one more shard. Called by that shard, under the lock of its table.
+    pub(super) fn joined(&self) {
+        self.shards.fetch_add(1, Ordering::Release);
+    }
+
+    /// The opposite.
+    pub(super) fn left(&self) {
+        self.shards.fetch_sub(1, Ordering::Release);
     }
 
     /// Wakes all waiters of both directions.

@@ -4,7 +4,7 @@
 //! readiness, so an event never reaches freed memory. Its keys carry generations, so an event for a source
 //! that has left is recognised. The memory that a burst of sources has used is freed (`base::slab`).
 //!
-//! Invariant: a readiness is `bound` exactly while it is in the table of one shard. Both change together,
+//! Invariant: a readiness counts the shards in whose tables it is. Each table and that count change together,
 //! under the lock of that table.
 
 use super::backend::Backend;
@@ -57,6 +57,13 @@ impl Shard {
     /// How many descriptors it watches.
     pub(crate) fn watched(&self) -> usize {
         self.table.lock().sources.count()
+    }
+
+    /// Calls `f` while no source joins or leaves.
+    #[cfg(all(test, not(loom)))]
+    pub(super) fn hold(&self, f: impl FnOnce()) {
+        let _table = self.table.lock();
+        f();
     }
 
     /// Waits for kernel events, and fires the waiters for which they are.
@@ -131,7 +138,7 @@ impl Shard {
             table.sources.remove(key);
             return Err(e);
         }
-        readiness.set_bound(true);
+        readiness.joined();
         Ok(key)
     }
 
@@ -146,7 +153,7 @@ impl Shard {
         let mut table = self.table.lock();
         let removed = table.sources.remove(key);
         if let Some(readiness) = &removed {
-            readiness.set_bound(false);
+            readiness.left();
             let _ = self.poller.remove(fd, key);
         }
         removed.is_some()
@@ -157,7 +164,7 @@ impl Shard {
         let mut table = self.table.lock();
         table.retired = true;
         for readiness in table.sources.drain() {
-            readiness.set_bound(false);
+            readiness.left();
             readiness.set_all(batch);
         }
         self.poller.retire();

@@ -37,17 +37,23 @@
 //!   once, the lock of `binding` makes one registration. The other caller reads `bound` as true (release,
 //!   acquire), so the shard's events are for it as well.
 //! - *`follow`.* All of it takes place under the lock of `binding`, so `arm`, `bind` and `close` see the
-//!   source before or after. It leaves the old shard first. An event that the old shard's poll has fetched,
-//!   and not handled, finds the key gone; an event in between finds no registration. Both are states by
-//!   the time the source joins the new shard, and joining reports the state, in both directions. It arms both
-//!   directions of a one-shot back-end, so waiters that were listed before need not arm again. The new key
-//!   names the same readiness, and the old one names nothing for ever. If both shards refuse the source, all
-//!   its waiters are woken, and join anew or fail.
+//!   source before or after. It joins the new shard first, then leaves the old one. For a moment both watch
+//!   it: two reports of one edge are harmless. From the moment it has joined, the new shard reports each
+//!   edge; what came before is a state by then, which joining reports, in both directions. So nothing is lost
+//!   with an event that the old shard's poll has fetched, and has not handled when the key is gone. Joining
+//!   arms both directions of a one-shot back-end, so waiters that were listed before need not arm again. The
+//!   new key names the same readiness, and the old one names nothing for ever. If the new shard refuses the
+//!   source, the old one has it still.
+//! - *`follow` while a shard retires.* The readiness counts its shards, so it is bound as long as one of the
+//!   two has it. If the old shard retires meanwhile, its waiters wake, find the source bound, and wait again.
+//!   If the new one does, they may find it bound for as long as it is in the old one. So `follow`, which has
+//!   taken it out of there, looks once more, and wakes all waiters if it is in no shard.
 //! - *One-shot back-ends.* The waiter lists itself, then arms its direction; arming reports the state.
 //! - *`close`.* It sets `closed` before it sets the events for good. So a waiter that these wake, or that
 //!   comes later and finds them set, sees that the source is closed.
-//! - *A shard that retires.* It sets `bound` to false before it fires the waiters, so each of them joins
-//!   another shard, or fails with it.
+//! - *A shard that retires.* The source is unbound before the shard fires the waiters, so each of them joins
+//!   another shard, or fails with it. A waiter that has seen the source bound before, and lists itself later,
+//!   finds the event set.
 //!
 //! # Rejected
 //!
@@ -224,21 +230,18 @@ impl Source {
 
     /// Notes that the caller, who is the only reader of the source, has used it on the worker of that shard,
     /// at that tick of the netpoller thread. If the source is in another shard, and `affinity` says so, it
-    /// moves to this one. Returns whether it has moved. Call this before the next wait.
-    ///
-    /// # Errors
-    ///
-    /// Neither shard watches the source any more. It is in none, and all its waiters are in the batch.
-    pub(crate) fn follow(&self, shard: &Arc<Shard>, tick: u64, batch: &mut Batch) -> io::Result<bool> {
+    /// moves to this one, unless that one refuses it. Returns whether it has moved. Call this before the next
+    /// wait, and wake the batch.
+    pub(crate) fn follow(&self, shard: &Arc<Shard>, tick: u64, batch: &mut Batch) -> bool {
         let mut binding = self.binding.lock();
         match &*binding {
-            None => return Ok(false),
+            None => return false,
             Some((from, _)) if Arc::ptr_eq(from, shard) => {
                 self.affinity.note_at_home();
-                return Ok(false);
+                return false;
             }
             Some(_) if self.affinity.note_elsewhere(tick) => {}
-            Some(_) => return Ok(false),
+            Some(_) => return false,
         }
         fork::check();
         self.change_shard(&mut binding, shard, batch)
@@ -249,27 +252,17 @@ impl Source {
         binding: &mut Option<(Arc<Shard>, Key)>,
         to: &Arc<Shard>,
         batch: &mut Batch,
-    ) -> io::Result<bool> {
-        let Some((from, key)) = &mut *binding else { return Ok(false) };
-        if !from.remove(self.fd(), *key) {
-            // It has retired.
-            return Ok(false);
+    ) -> bool {
+        let Some((from, key)) = &*binding else { return false };
+        let Ok(new_key) = to.add(self.fd(), &self.readiness) else { return false };
+        // If it has retired, the source has left it already.
+        from.remove(self.fd(), *key);
+        *binding = Some((Arc::clone(to), new_key));
+        if !self.readiness.is_bound() {
+            // `to` has retired meanwhile. The waiters that it woke may have found the source bound.
+            self.readiness.set_all(batch);
         }
-        if let Ok(key) = to.add(self.fd(), &self.readiness) {
-            *binding = Some((Arc::clone(to), key));
-            return Ok(true);
-        }
-        match from.add(self.fd(), &self.readiness) {
-            Ok(again) => {
-                *key = again;
-                Ok(false)
-            }
-            Err(error) => {
-                *binding = None;
-                self.readiness.set_all(batch);
-                Err(error)
-            }
-        }
+        true
     }
 
     /// The same for a use on the worker of its shard.
@@ -460,7 +453,7 @@ mod tests {
 
     fn change(source: &Source, to: &Arc<Shard>) -> bool {
         let mut batch = Batch::new();
-        let changed = source.change_shard(&mut source.binding.lock(), to, &mut batch).expect("a shard");
+        let changed = source.change_shard(&mut source.binding.lock(), to, &mut batch);
         batch.wake();
         changed
     }
@@ -489,13 +482,15 @@ mod tests {
                         far.write_all(&[round as u8]).expect("written");
                     }
                 });
-                let mut byte = [0];
+                let (mut byte, mut at) = ([0], 0);
                 for round in 0..ROUNDS {
                     let began = Instant::now();
                     source.event(Direction::Read).consume();
                     while let Err(error) = near.read(&mut byte) {
                         assert_eq!(error.kind(), ErrorKind::WouldBlock);
-                        assert!(change(&source, &shards[(round + 1) % 2]));
+                        // Both shards may have reported the last byte: then this is the second time.
+                        at = 1 - at;
+                        assert!(change(&source, &shards[at]));
                         source.arm(Direction::Read);
                         while !source.event(Direction::Read).is_set() {
                             assert!(began.elapsed() < LONG, "the event of byte {round} is lost");
@@ -539,7 +534,96 @@ mod tests {
         });
     }
 
-    /// A shard that has retired gets no source back, and a source stays where it is if the other has retired.
+    /// Others see no moment in which the source is in no shard: they would join it to a third one, and a
+    /// shard that refuses it would leave it without any.
+    #[test]
+    fn a_source_is_in_a_shard_all_the_while_it_changes() {
+        with_two_shards(|shards| {
+            let (_near, _far, source) = source();
+            source.join(&shards[0]).expect("joined");
+            let over = AtomicBool::new(false);
+            thread::scope(|scope| {
+                let looks = scope.spawn(|| {
+                    let mut unbound = 0;
+                    while !over.load(Ordering::Relaxed) {
+                        (0..100).for_each(|_| unbound += usize::from(source.is_unbound()));
+                        thread::yield_now();
+                    }
+                    unbound
+                });
+                for round in 0..10 * ROUNDS {
+                    assert!(change(&source, &shards[(round + 1) % 2]));
+                }
+                over.store(true, Ordering::Relaxed);
+                assert_eq!(looks.join().expect("no panic"), 0, "it was in no shard");
+            });
+            assert_eq!(shards.each_ref().map(|shard| shard.watched()), [1, 0]);
+        });
+    }
+
+    /// Its own shard has retired: the source joins the other one.
+    #[test]
+    fn a_source_follows_out_of_a_shard_that_has_retired() {
+        with_two_shards(|shards| {
+            let (_near, mut far, source) = source();
+            source.join(&shards[0]).expect("joined");
+            source.event(Direction::Read).consume();
+            let mut batch = Batch::new();
+            shards[0].retire(&mut batch);
+            batch.wake();
+            assert!(source.is_unbound());
+            source.event(Direction::Read).consume();
+            assert!(change(&source, &shards[1]));
+            assert!(!source.is_unbound());
+            far.write_all(b"x").expect("written");
+            let began = Instant::now();
+            while !source.event(Direction::Read).is_set() {
+                assert!(began.elapsed() < LONG, "nobody watches it");
+                thread::yield_now();
+            }
+            drop(source);
+            assert_eq!(shards.each_ref().map(|shard| shard.watched()), [0, 0]);
+        });
+    }
+
+    /// The new shard retires before the source has left the old one. The waiters that it wakes find the
+    /// source bound, and wait again: they are woken once more.
+    #[test]
+    fn a_source_that_changes_to_a_shard_which_retires_wakes_its_waiters() {
+        let shards = [(); 2].map(|()| Arc::new(Shard::new().expect("a shard")));
+        let (_near, _far, source) = source();
+        source.join(&shards[0]).expect("joined");
+        let (held, goes_on) = (AtomicBool::new(false), AtomicBool::new(false));
+        let until = |flag: &AtomicBool| {
+            while !flag.load(Ordering::Acquire) {
+                thread::yield_now();
+            }
+        };
+        let event = source.event(Direction::Write);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                shards[0].hold(|| {
+                    held.store(true, Ordering::Release);
+                    until(&goes_on);
+                });
+            });
+            until(&held);
+            scope.spawn(|| change(&source, &shards[1]));
+            while shards[1].watched() == 0 {
+                thread::yield_now();
+            }
+            let mut batch = Batch::new();
+            shards[1].retire(&mut batch);
+            batch.wake();
+            event.consume();
+            assert!(!source.is_unbound(), "it is in the old shard still");
+            goes_on.store(true, Ordering::Release);
+        });
+        assert!(source.is_unbound());
+        assert!(event.is_set(), "a waiter would wait for ever");
+    }
+
+    /// A source stays where it is if the other shard has retired, and no shard that has retired gets it.
     #[test]
     fn a_source_does_not_follow_into_a_shard_that_has_retired() {
         with_two_shards(|shards| {

@@ -60,6 +60,12 @@ pub(crate) fn is_worker_of_runtime(runtime: &Weak<Shared>) -> bool {
     with(|worker| Arc::as_ptr(worker.shared()) == runtime.as_ptr()) == Some(true)
 }
 
+/// The number of this thread's worker, if it is one of that runtime and polls at present.
+pub(crate) fn polling_worker(runtime: &Weak<Shared>) -> Option<usize> {
+    let polls = |worker: &Worker| worker.polls() && Arc::as_ptr(worker.shared()) == runtime.as_ptr();
+    with(|worker| polls(worker).then_some(worker.index)).flatten()
+}
+
 /// Whether a wait here blocks the thread of a worker, with all coroutines that live there. What it waits for
 /// must then not depend on them.
 pub(crate) fn blocks_worker() -> bool {
@@ -79,13 +85,13 @@ pub(crate) fn current_runtime() -> Option<Arc<Shared>> {
 
 /// Has the source follow its user to the shard of this thread's worker; true if it has moved. See
 /// `Source::follow`.
-pub(crate) fn follow_to_shard(source: &Source) -> io::Result<bool> {
+pub(crate) fn follow_to_shard(source: &Source) -> bool {
     let mut batch = Batch::new();
     let follow = |worker: &Worker| {
         let tick = worker.shared().ticks.load(Ordering::Relaxed);
         source.follow(worker.shard(), tick, &mut batch)
     };
-    let moved = with(follow).unwrap_or(Ok(false));
+    let moved = with(follow) == Some(true);
     batch.wake();
     moved
 }

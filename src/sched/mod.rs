@@ -98,7 +98,8 @@ pub(crate) use config::{Config, Phase, RingUse};
 pub(crate) use current::{
     blocks_worker, cancelled, cancelling, count_file_call, current_coroutine, current_runtime,
     follow_to_shard, is_worker_of, is_worker_of_runtime, join_shard, join_some_shard, limit, may_switch,
-    on_worker, random, ring, simulated_choice, simulated_random, wants_ring, with_local_record, worker_index,
+    on_worker, polling_worker, random, ring, simulated_choice, simulated_random, wants_ring,
+    with_local_record, worker_index,
 };
 pub(crate) use deadline::deadline_of_file;
 pub(crate) use future_timer::FutureTimer;

@@ -655,13 +655,33 @@ fn compute(time: Duration) {
     }
 }
 
-/// A coroutine keeps the worker whose shard has some of the connections. Another worker serves them, and has
-/// them in its own shard before long.
 #[test]
 fn connections_move_away_from_a_worker_that_does_not_serve_them() {
+    connections_move_away(false);
+}
+
+/// A worker that runs the handler since it has woken it is not the worker of the connection's shard.
+#[test]
+fn connections_that_are_woken_by_hand_move_as_well() {
+    connections_move_away(true);
+}
+
+/// A coroutine keeps the worker whose shard has some of the connections. Another worker serves them, and has
+/// them in its own shard before long. `by_hand`: another coroutine wakes all of them all the time.
+fn connections_move_away(by_hand: bool) {
     const CONNECTIONS: u64 = 8;
     in_runtime(|| {
-        let server = Server::echo(ServeOptions::new());
+        let wakers = Arc::new(Mutex::new(Vec::<ConnWaker>::new()));
+        let keeps = wakers.clone();
+        let server = Server::start(ServeOptions::new(), move |conn: &mut Conn<bool>| {
+            if conn.why() != Why::Ready {
+                return Ok(Next::Idle);
+            }
+            if !std::mem::replace(conn.state(), true) {
+                keeps.lock().expect("no panic").push(conn.waker());
+            }
+            echo_once(conn)
+        });
         let address = server.address;
         let connect = |_| std::net::TcpStream::connect(address).expect("connected");
         let mut clients: Vec<_> = (0..CONNECTIONS).map(connect).collect();
@@ -685,7 +705,14 @@ fn connections_move_away_from_a_worker_that_does_not_serve_them() {
                 std::hint::spin_loop();
             }
         });
-        let handle = server.handle.clone();
+        let (handle, stop) = (server.handle.clone(), over.clone());
+        let wakes = move || {
+            while by_hand && !stop.load(Ordering::Acquire) {
+                wakers.lock().expect("no panic").iter().for_each(ConnWaker::wake);
+                sward::sleep(Duration::from_millis(2));
+            }
+        };
+        let wakes = sward::spawn(wakes);
         let asks = move || {
             while !begun.load(Ordering::Acquire) {
                 thread::yield_now();
@@ -700,6 +727,7 @@ fn connections_move_away_from_a_worker_that_does_not_serve_them() {
         };
         sward::blocking(asks).expect("a thread");
         keeps_a_worker.join().expect("no panic");
+        wakes.join().expect("no panic");
         server.until_idle(0);
         server.end();
     });
@@ -707,33 +735,31 @@ fn connections_move_away_from_a_worker_that_does_not_serve_them() {
 
 #[test]
 fn no_request_is_lost_among_wakes_and_limits() {
-    asks_among_wakes_and_limits(0);
+    asks_among_wakes_and_limits(false);
 }
 
-/// The worker of a connection's shard is busy now and then, so connections move back and forth.
+/// The worker of a connection's shard is busy now and then, so connections move.
 #[test]
 fn no_request_is_lost_while_connections_move() {
-    asks_among_wakes_and_limits(2);
+    asks_among_wakes_and_limits(true);
 }
 
-/// Clients come and go, ask, are silent, and are woken by hand, while limits pass, beside so many coroutines
-/// that compute for some milliseconds at a time.
-fn asks_among_wakes_and_limits(computing: u64) {
+/// Clients come and go, ask, are silent, and are woken by hand, while limits pass. `move_`: so do coroutines
+/// that keep a worker long enough for its connections to move away, and clients ask until some have moved.
+fn asks_among_wakes_and_limits(move_: bool) {
+    const MOVES: u64 = 3;
     const CLIENTS: u64 = 40;
     const REQUESTS: usize = 60;
     in_runtime(|| {
         let over = Arc::new(AtomicBool::new(false));
-        let computing: Vec<_> = (0..computing)
-            .map(|seed| {
-                let (over, mut random) = (over.clone(), Random(seed + 77));
-                sward::spawn(move || {
-                    while !over.load(Ordering::Relaxed) {
-                        compute(Duration::from_micros(random.below(6_000)));
-                        sward::sleep(Duration::from_micros(random.below(6_000)));
-                    }
-                })
-            })
-            .collect();
+        let stop = over.clone();
+        let computing = sward::spawn(move || {
+            while move_ && !stop.load(Ordering::Relaxed) {
+                // A new coroutine each time, which any worker may start.
+                sward::spawn(|| compute(Duration::from_millis(100))).join().expect("no panic");
+                sward::sleep(Duration::from_millis(10));
+            }
+        });
         let wakers = Arc::new(Mutex::new(Vec::<ConnWaker>::new()));
         let keeps = wakers.clone();
         let server = Server::start(ServeOptions::new(), move |conn: &mut Conn<bool>| {
@@ -751,11 +777,14 @@ fn asks_among_wakes_and_limits(computing: u64) {
         });
         let asking: Vec<_> = (0..CLIENTS)
             .map(|seed| {
-                let address = server.address;
+                let (address, handle) = (server.address, server.handle.clone());
                 sward::spawn(move || {
                     let mut random = Random(seed + 1);
                     let mut client = TcpStream::connect(address).expect("connected");
-                    for _ in 0..REQUESTS {
+                    let (mut asked, began) = (0, Instant::now());
+                    while asked < REQUESTS || move_ && handle.metrics().moves < MOVES {
+                        assert!(began.elapsed() < LONG, "no connection moves");
+                        asked += 1;
                         match random.below(8) {
                             0 => client = TcpStream::connect(address).expect("connected"),
                             1 => sward::sleep(Duration::from_micros(random.below(3_000))),
@@ -774,12 +803,11 @@ fn asks_among_wakes_and_limits(computing: u64) {
             client.join().expect("no panic");
         }
         over.store(true, Ordering::Relaxed);
-        for coroutine in computing {
-            coroutine.join().expect("no panic");
-        }
+        computing.join().expect("no panic");
         server.until_idle(0);
         let metrics = server.end();
         assert_eq!((metrics.panicked, metrics.failed), (0, 0));
+        assert!(!move_ || metrics.moves >= MOVES);
     });
 }
 

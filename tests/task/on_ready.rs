@@ -4,9 +4,11 @@ use crate::common::{CountOnDrop, LONG, MOMENT, SHORT, eventually, in_runtime};
 use std::io::{ErrorKind, Read, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 use sward::io::Pollable;
 use sward::net::{TcpListener, TcpStream, UdpSocket};
+use sward::runtime::{Builder, Runtime};
 use sward::task::{Next, OnReady, Timer, Why, on_ready};
 
 /// A socket that answers each datagram with the number of the datagram.
@@ -222,4 +224,90 @@ fn a_plain_thread_may_ask_for_it() {
     assert_eq!(answer, [1]);
     handler.close();
     handler.wait();
+}
+
+/// A runtime that waits for the socket once, so that the socket is in its shard.
+fn other_runtime(waits: impl FnOnce() + Send) -> Runtime {
+    let other = Builder::new().worker_threads(1).build().expect("a runtime");
+    other.run(waits);
+    other
+}
+
+/// The socket was in the shard of another runtime, which ends while the handler waits.
+#[test]
+fn a_handler_that_waits_outlives_another_runtime() {
+    let socket = udp();
+    let address = socket.local_addr().expect("bound");
+    let other = other_runtime(|| {
+        socket.set_read_timeout(Some(Duration::from_millis(5))).expect("set");
+        socket.recv(&mut [0]).expect_err("nothing comes");
+        socket.set_read_timeout(None).expect("set");
+    });
+    in_runtime(|| {
+        let handler = counting(socket);
+        let client = udp();
+        client.set_read_timeout(Some(LONG)).expect("set");
+        let ask = |expected: u8| {
+            client.send_to(b"x", address).expect("sent");
+            let mut answer = [0];
+            client.recv(&mut answer).expect("received");
+            assert_eq!(answer, [expected]);
+        };
+        ask(1);
+        sward::blocking(move || drop(other)).expect("a thread");
+        for round in 2..10 {
+            ask(round);
+        }
+        assert!(!handler.is_closed());
+        handler.close();
+        handler.wait();
+    });
+}
+
+/// Likewise; that runtime ends while the handler runs.
+#[test]
+fn a_handler_that_runs_outlives_another_runtime() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("bound");
+    let mut client = std::net::TcpStream::connect(listener.local_addr().expect("bound")).expect("connected");
+    client.set_read_timeout(Some(LONG)).expect("set");
+    let stream = TcpStream::from(listener.accept().expect("accepted").0);
+    let other = other_runtime(|| {
+        stream.set_read_timeout(Some(Duration::from_millis(5))).expect("set");
+        (&stream).read(&mut [0]).expect_err("nothing comes");
+        stream.set_read_timeout(None).expect("set");
+    });
+    in_runtime(|| {
+        let (enter, entered) = sward::channel::bounded::<()>(1);
+        let (leave, left) = sward::channel::bounded::<()>(1);
+        let echo_after_the_end = move |mut stream: &TcpStream, runs: &mut i32, _| {
+            *runs += 1;
+            if *runs == 1 {
+                enter.send(()).expect("the test goes on");
+                left.recv().expect("the test goes on");
+            }
+            let mut buf = [0; 64];
+            match stream.read(&mut buf) {
+                Ok(n @ 1..) => {
+                    stream.write_all(&buf[..n]).expect("written");
+                    Next::Idle
+                }
+                _ => Next::Close,
+            }
+        };
+        let handler = on_ready(stream, 0, echo_after_the_end).expect("watched");
+        client.write_all(b"hello").expect("written");
+        entered.recv().expect("it runs");
+        sward::blocking(move || drop(other)).expect("a thread");
+        leave.send(()).expect("it runs");
+        let asks = move || {
+            client.read_exact(&mut [0; 5]).expect("answered");
+            for _ in 0..5 {
+                thread::sleep(SHORT);
+                client.write_all(b"again").expect("written");
+                client.read_exact(&mut [0; 5]).expect("answered");
+            }
+        };
+        sward::blocking(asks).expect("a thread");
+        handler.wait();
+    });
 }
