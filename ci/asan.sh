@@ -32,10 +32,10 @@ leave_out a_hundred_thousand_parked_at_once "its list of stacks takes too long f
 leave_out valgrind_is_refused "valgrind does not run this program"
 
 within 1200 "${cargo[@]}" --test isolated sanitizers
+[ "${1:-}" = quick ] && exit
 # LeakSanitizer by itself, which has code of its own (src/coroutine/sys/leak.rs).
 SWARD_TEST_SANITIZER=leak RUSTFLAGS=-Zsanitizer=leak CARGO_TARGET_DIR="${CARGO_TARGET_DIR%asan}lsan" \
     within 1200 "${cargo[@]}" --test isolated sanitizers
-[ "${1:-}" = quick ] && exit
 # Stalls are no news here, and tests of reports are further down.
 SWARD_STALL_REPORTS=0 within 1800 "${cargo[@]}" --test task --test sync --test channel --test cancel --test net --test io \
     -- "${skips[@]}"
