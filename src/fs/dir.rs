@@ -137,14 +137,17 @@ impl DirBuilder {
     /// Creates the directory. Parks.
     pub fn create(&self, path: impl AsRef<Path>) -> io::Result<()> {
         let path = &*simulated::real(path.as_ref())?;
+        let create = || {
+            self.std.create(path)?;
+            simulated::done("create_dir_all", &[path]);
+            Ok(())
+        };
         if self.recursive {
-            call(|| self.std.create(path))?;
+            call(create)
         } else {
             let operation = |[path]: [_; 1]| Operation::CreateDir { path, mode: self.mode };
-            call_by_paths([path], operation, || self.std.create(path))?;
+            call_by_paths([path], operation, create)
         }
-        simulated::done("create_dir_all", &[path]);
-        Ok(())
     }
 }
 

@@ -221,10 +221,12 @@ impl Disk {
 
     /// Writes at the file's position.
     pub(super) fn write(&self, buf: &[u8]) -> io::Result<usize> {
-        let buf = &buf[..simulated::writable(buf.len())?];
-        let count = self.call_at_position(|| (&self.file).write(buf))?;
-        simulated::wrote(&self.file, None, &buf[..count]);
-        Ok(count)
+        self.call_at_position(|| {
+            let buf = &buf[..simulated::writable(&self.file, None, buf.len())?];
+            let count = (&self.file).write(buf)?;
+            simulated::wrote(&self.file, None, &buf[..count])?;
+            Ok(count)
+        })
     }
 
     /// As `write`, from several buffers.
@@ -244,14 +246,15 @@ impl Disk {
                 return done.map(drop);
             }
         }
-        call(|| self.file.set_len(len))?;
-        simulated::set_len(&self.file, len);
-        Ok(())
+        call(|| {
+            self.file.set_len(len)?;
+            simulated::set_len(&self.file, len);
+            Ok(())
+        })
     }
 
     /// Writes at that offset. The file's position stays.
     pub(super) fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<usize> {
-        let buf = &buf[..simulated::writable(buf.len())?];
         let (fd, len) = (self.file.as_raw_fd(), buf.len());
         let write = Operation::Write { fd, buf: buf.as_ptr(), len, offset };
         let pays = self.bypasses_cache();
@@ -261,16 +264,20 @@ impl Disk {
                 return done;
             }
         }
-        let count = call(|| self.file.write_at(buf, offset))?;
-        simulated::wrote(&self.file, Some(offset + count as u64), &buf[..count]);
-        Ok(count)
+        call(|| {
+            let buf = &buf[..simulated::writable(&self.file, Some(offset), buf.len())?];
+            let count = self.file.write_at(buf, offset)?;
+            simulated::wrote(&self.file, Some(offset + count as u64), &buf[..count])?;
+            Ok(count)
+        })
     }
 
     /// Writes to the disk what the file holds; with `data_only` not all of its metadata.
     pub(super) fn sync(&self, data_only: bool) -> io::Result<()> {
         if simulated::is_on() {
-            simulated::delay();
-            return simulated::sync(&self.file);
+            // What is written from here on is none of its business.
+            let changes = simulated::sync_begins(&self.file);
+            return call(|| simulated::sync(&self.file, changes));
         }
         let operation = Operation::Sync { fd: self.file.as_raw_fd(), data_only };
         // SAFETY: it points to nothing.

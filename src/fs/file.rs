@@ -260,8 +260,12 @@ impl OpenOptions {
         }
         let (mut pause, longest) = PAUSE;
         loop {
-            if let Some(kind) = call(|| self.attempt(path))? {
-                simulated::opened(path, &kind.std());
+            let attempt = || {
+                let opened = self.attempt(path)?;
+                opened.iter().for_each(|kind| simulated::opened(&kind.std()));
+                Ok(opened)
+            };
+            if let Some(kind) = call(attempt)? {
                 return Ok(File(kind));
             }
             sleep_until(clock::now() + pause, WaitReason::FifoOpen);

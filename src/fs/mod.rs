@@ -91,10 +91,12 @@ macro_rules! functions {
         #[doc = concat!("\n\nAs [`std::fs::", stringify!($name), "`]. Parks.")]
         pub fn $name($($arg: impl AsRef<Path>),*) -> io::Result<()> {
             $(let $arg = &*simulated::real($arg.as_ref())?;)*
-            let f = || std::fs::$name($($arg),*);
-            functions!(@call [$($arg),*] f $($operation)?)?;
-            simulated::done(stringify!($name), &[$($arg),*]);
-            Ok(())
+            let f = || {
+                std::fs::$name($($arg),*)?;
+                simulated::done(stringify!($name), &[$($arg),*]);
+                Ok(())
+            };
+            functions!(@call [$($arg),*] f $($operation)?)
         }
     )*};
     (@call $paths:tt $f:ident $operation:expr) => { call_by_paths($paths, $operation, $f) };
@@ -238,7 +240,11 @@ pub fn symlink(original: impl AsRef<Path>, link: impl AsRef<Path>) -> io::Result
     let original = original.as_ref();
     let original = &*if original.is_absolute() { simulated::real(original)? } else { original.into() };
     let operation = |[original, link]: [_; 2]| Operation::Symlink { original, link };
-    call_by_paths([original, link], operation, || std::os::unix::fs::symlink(original, link))
+    call_by_paths([original, link], operation, || {
+        std::os::unix::fs::symlink(original, link)?;
+        simulated::done("symlink", &[original, link]);
+        Ok(())
+    })
 }
 
 /// Changes the permissions of a file.

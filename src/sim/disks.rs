@@ -3,7 +3,7 @@
 //! A host sees its folder as the root of its files. Paths are mapped on the way in and back on the way out
 //! (`fs/simulated`). The check itself, outside of all hosts, uses the system's files.
 
-use super::disk::{Change, Disk, FileId, Node};
+use super::disk::{Change, Disk, FileId, Left, Node};
 use super::network::{HostId, Outcome, Random};
 use crate::base::sys::calls::{FileCall, FileChange};
 use std::collections::{BTreeMap, BTreeSet};
@@ -54,7 +54,8 @@ impl DiskSettings {
         self
     }
 
-    /// Sets how many bytes the files may have together. Beyond that writes fail with `StorageFull`.
+    /// Sets how many bytes the files may have together that have a name. Beyond that writes fail with
+    /// `StorageFull`, unless they replace bytes that are there.
     pub fn capacity(mut self, bytes: u64) -> DiskSettings {
         self.capacity = Some(bytes);
         self
@@ -98,6 +99,9 @@ struct HostDisk {
     disk: Disk,
     /// The files by their inodes.
     inodes: BTreeMap<u64, FileId>,
+    /// What a crash has left, until the host runs again. By then all coroutines that use the files have
+    /// ended.
+    left: Option<BTreeMap<PathBuf, Left>>,
 }
 
 impl Disks {
@@ -129,7 +133,7 @@ impl Disks {
                 disk.add_folder(Path::new(path));
                 fs::create_dir_all(folder.join(&path[1..]))?;
             }
-            self.disks.insert(host, HostDisk { root: folder, disk, inodes: BTreeMap::new() });
+            self.disks.insert(host, HostDisk { root: folder, disk, inodes: BTreeMap::new(), left: None });
         }
         Ok(self.disks.get_mut(&host).expect("it was made"))
     }
@@ -144,7 +148,8 @@ impl Disks {
                 let run = RUNS.fetch_add(1, Ordering::Relaxed);
                 let folder = base.join(format!("sward-sim-{}-{run}", process::id()));
                 match fs::create_dir(&folder) {
-                    Ok(()) => break Some(folder),
+                    // The kernel's name of it, since open files have such names.
+                    Ok(()) => break Some(fs::canonicalize(folder)?),
                     // A process of the same number has left it, or somebody else has made it.
                     Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                     Err(error) => return Err(error),
@@ -178,19 +183,21 @@ impl Disks {
     }
 
     /// A call is about to be made: how many bytes of it may be, if they are limited; or an error.
-    pub(super) fn before(&mut self, host: HostId, call: FileCall) -> Outcome<Option<usize>> {
+    pub(super) fn before(&mut self, host: HostId, call: FileCall<'_>) -> Outcome<Option<usize>> {
         let settings = self.settings(host);
         if self.down.contains(&host) {
             return Err(libc::EIO);
         }
         match call {
-            FileCall::Write(0) => Ok(None),
-            FileCall::Write(len) => {
+            FileCall::Write { len: 0, .. } => Ok(None),
+            FileCall::Write { fd, offset, len } => {
                 let fails = self.random.chance(settings.write_fails);
                 let short = self.random.chance(settings.short);
                 let part = 1 + self.random.below(len as u64) as usize;
-                let used = self.of(host).map_or(0, |disk| disk.disk.used());
-                let left = settings.capacity.map_or(u64::MAX, |capacity| capacity.saturating_sub(used));
+                let left = match (settings.capacity, self.of(host)) {
+                    (Some(capacity), Ok(disk)) => disk.room(capacity, fd, offset),
+                    _ => u64::MAX,
+                };
                 match () {
                     () if left == 0 => Err(libc::ENOSPC),
                     () if fails => {
@@ -210,13 +217,26 @@ impl Disks {
         Duration::from_nanos(self.random.between(least, most))
     }
 
+    /// A sync of that file or folder begins: how many of its changes it concerns.
+    pub(super) fn sync_begins(&mut self, host: HostId, fd: BorrowedFd<'_>) -> u64 {
+        self.of(host).map_or(0, |disk| match disk.file(fd) {
+            Some(file) => disk.disk.writes(file),
+            None => disk.disk.changes(),
+        })
+    }
+
     /// A file or a name has changed.
     pub(super) fn changed(&mut self, host: HostId, change: FileChange<'_>) -> Outcome<()> {
         if self.down.contains(&host) {
             return Err(libc::EIO);
         }
         let sync_fails = self.settings(host).sync_fails;
-        let fails = matches!(change, FileChange::Sync(_)) && self.random.chance(sync_fails);
+        let syncs = match change {
+            FileChange::Synced { .. } => true,
+            FileChange::Wrote { fd, .. } => flags(fd) & libc::O_DSYNC != 0,
+            _ => false,
+        };
+        let fails = syncs && self.random.chance(sync_fails);
         let Ok(host_disk) = self.of(host) else { return Ok(()) };
         let log = host_disk.changed(change, fails);
         if fails {
@@ -227,27 +247,57 @@ impl Disks {
         Ok(())
     }
 
-    /// The host runs again.
+    /// The host runs again: its files are what the disk has.
     pub(super) fn restart(&mut self, host: HostId) {
         self.down.remove(&host);
+        let Some(host_disk) = self.disks.get_mut(&host) else { return };
+        if let Some(left) = host_disk.left.take()
+            && let Err(error) = host_disk.restore(&left)
+        {
+            self.log.push(format!("the disk of host {host} cannot be restored: {error}"));
+        }
     }
 
-    /// The host crashes: its files are what the disk has.
+    /// The host crashes. From here on nothing that its coroutines do reaches the disk.
     pub(super) fn crash(&mut self, host: HostId) {
         self.down.insert(host);
         let Some(host_disk) = self.disks.get_mut(&host) else { return };
         let left = host_disk.disk.crash(&mut self.random);
-        if let Err(error) = host_disk.restore(&left) {
-            self.log.push(format!("the disk of host {host} cannot be restored: {error}"));
-        }
-        let files = left.values().filter(|content| content.is_some()).count();
+        let files = left.values().filter(|left| matches!(left, Left::File(_))).count();
+        host_disk.left = Some(left);
         self.log.push(format!("the disk of host {host} has {files} files after the crash"));
     }
 }
 
 impl HostDisk {
+    /// The host's name for that path, without symbolic links before its last part.
     fn path(&self, real: &Path) -> PathBuf {
+        let resolved = match (real.parent().map(fs::canonicalize), real.file_name()) {
+            (Some(Ok(folder)), Some(name)) if real != self.root => folder.join(name),
+            _ => real.to_owned(),
+        };
+        self.unmapped(&resolved)
+    }
+
+    fn unmapped(&self, real: &Path) -> PathBuf {
         Path::new("/").join(real.strip_prefix(&self.root).unwrap_or(real))
+    }
+
+    /// The kernel's name for an open file.
+    fn name(&self, fd: BorrowedFd<'_>) -> Option<PathBuf> {
+        let real = fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd())).ok()?;
+        Some(self.unmapped(&real))
+    }
+
+    /// How many bytes may be written there, if the files may have so many.
+    fn room(&self, capacity: u64, fd: BorrowedFd<'_>, offset: Option<u64>) -> u64 {
+        let len = self.file(fd).map_or(0, |file| self.disk.len(file));
+        let offset = match offset {
+            _ if flags(fd) & libc::O_APPEND != 0 => len,
+            Some(offset) => offset,
+            None => position(fd).unwrap_or(len),
+        };
+        (len + capacity.saturating_sub(self.disk.used())).saturating_sub(offset)
     }
 
     fn file(&self, fd: BorrowedFd<'_>) -> Option<FileId> {
@@ -257,18 +307,24 @@ impl HostDisk {
     /// What the change means. Returns a line for the trace.
     fn changed(&mut self, change: FileChange<'_>, sync_fails: bool) -> Option<String> {
         match change {
-            FileChange::Opened { path, fd } => self.opened(path, fd),
+            FileChange::Opened(fd) => self.opened(fd),
             FileChange::Wrote { fd, end, bytes } => {
-                let file = self.file(fd)?;
-                self.disk.write(file, end - bytes.len() as u64, bytes);
+                let (file, flags) = (self.file(fd)?, flags(fd));
+                let end = match end {
+                    // Wherever the caller wanted it.
+                    _ if flags & libc::O_APPEND != 0 => status(fd)?.st_size as u64,
+                    Some(end) => end,
+                    None => position(fd)?,
+                };
+                let durable = flags & libc::O_DSYNC != 0 && !sync_fails;
+                self.disk.write(file, end.checked_sub(bytes.len() as u64)?, bytes, durable);
             }
             FileChange::Length { fd, len } => self.disk.set_len(self.file(fd)?, len),
-            FileChange::Sync(fd) => match self.file(fd) {
-                Some(file) => self.disk.sync_file(file, !sync_fails),
-                None => {
-                    let real = fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd())).ok()?;
-                    self.disk.sync_folder(&self.path(&real));
-                }
+            FileChange::Synced { fd, changes } => match self.file(fd) {
+                Some(file) => self.disk.sync_file(file, changes, !sync_fails),
+                // As for a file: what a failed sync was for may be lost.
+                None if sync_fails => {}
+                None => self.disk.sync_folder(&self.name(fd)?, changes),
             },
             FileChange::Folder(path) => {
                 // With all that are missing above it.
@@ -290,20 +346,26 @@ impl HostDisk {
                 let node = self.disk.node(&self.path(original))?;
                 self.disk.change(Change::Add(self.path(link), node));
             }
+            FileChange::Symlink { target, link } => {
+                self.disk.change(Change::Add(self.path(link), Node::Link(target.to_owned())));
+            }
         }
         None
     }
 
-    fn opened(&mut self, path: &Path, fd: BorrowedFd<'_>) {
+    fn opened(&mut self, fd: BorrowedFd<'_>) {
         let Some(status) = status(fd).filter(|status| status.st_mode & libc::S_IFMT == libc::S_IFREG) else {
             return;
         };
-        let path = self.path(path);
-        let file = match self.disk.node(&path) {
+        // A file without a name has been made without one (`O_TMPFILE`).
+        let path = self.name(fd).filter(|_| status.st_nlink > 0);
+        let file = match path.as_deref().and_then(|path| self.disk.node(path)) {
             Some(Node::File(file)) => file,
             _ => {
                 let file = self.disk.add_file();
-                self.disk.change(Change::Add(path, Node::File(file)));
+                if let Some(path) = path {
+                    self.disk.change(Change::Add(path, Node::File(file)));
+                }
                 file
             }
         };
@@ -316,18 +378,19 @@ impl HostDisk {
     }
 
     /// Replaces the system's files by what is left.
-    fn restore(&mut self, left: &BTreeMap<PathBuf, Option<Vec<u8>>>) -> io::Result<()> {
+    fn restore(&mut self, left: &BTreeMap<PathBuf, Left>) -> io::Result<()> {
         fs::remove_dir_all(&self.root)?;
         self.inodes.clear();
         // A folder comes before what is in it.
         for (path, content) in left {
             let real = self.root.join(path.strip_prefix("/").expect("it is absolute"));
+            if let Some(parent) = real.parent() {
+                fs::create_dir_all(parent)?;
+            }
             match content {
-                None => fs::create_dir_all(&real)?,
-                Some(bytes) => {
-                    if let Some(parent) = real.parent() {
-                        fs::create_dir_all(parent)?;
-                    }
+                Left::Folder => fs::create_dir_all(&real)?,
+                Left::Link(target) => std::os::unix::fs::symlink(target, &real)?,
+                Left::File(bytes) => {
                     fs::write(&real, bytes)?;
                     let file =
                         self.disk.node(path).and_then(|node| node.file()).expect("a file has a number");
@@ -341,6 +404,18 @@ impl HostDisk {
 
 fn inode(fd: BorrowedFd<'_>) -> Option<u64> {
     status(fd).map(|status| status.st_ino)
+}
+
+/// The flags with which it was opened.
+fn flags(fd: BorrowedFd<'_>) -> libc::c_int {
+    // SAFETY: the call takes no pointer.
+    unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GETFL) }.max(0)
+}
+
+/// Its position.
+fn position(fd: BorrowedFd<'_>) -> Option<u64> {
+    // SAFETY: the call takes no pointer, and moves nothing.
+    u64::try_from(unsafe { libc::lseek(fd.as_raw_fd(), 0, libc::SEEK_CUR) }).ok()
 }
 
 fn status(fd: BorrowedFd<'_>) -> Option<libc::stat> {

@@ -22,7 +22,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::mem::{offset_of, size_of};
 use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
-use std::os::fd::RawFd;
+use std::os::fd::{BorrowedFd, RawFd};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
@@ -122,6 +122,7 @@ impl RunWorld {
     pub(super) fn restart(&self, host: HostId) {
         self.network().restart(host);
         self.disks.borrow_mut().restart(host);
+        self.trace_disks();
     }
 
     /// Sets how the host's disk behaves.
@@ -200,7 +201,7 @@ impl World for RunWorld {
         self.disks.borrow().unmap(self.context.host(), &path)
     }
 
-    fn before_file(&self, call: FileCall) -> io::Result<usize> {
+    fn before_file(&self, call: FileCall<'_>) -> io::Result<usize> {
         let host = self.context.host();
         if host == 0 {
             return Ok(usize::MAX);
@@ -208,6 +209,11 @@ impl World for RunWorld {
         let limit = self.disks.borrow_mut().before(host, call);
         self.trace_disks();
         limit.map(|limit| limit.unwrap_or(usize::MAX)).map_err(io::Error::from_raw_os_error)
+    }
+
+    fn sync_begins(&self, fd: BorrowedFd<'_>) -> u64 {
+        let host = self.context.host();
+        if host == 0 { 0 } else { self.disks.borrow_mut().sync_begins(host, fd) }
     }
 
     fn file_delay(&self) -> Duration {

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 use std::io::{ErrorKind, Read, Write};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use sward::fs::{self, File};
@@ -114,6 +116,145 @@ fn a_crash_keeps_what_was_synced_and_any_part_of_the_rest() {
     let whole = SYNCED.len() + REST.len();
     assert!(lengths.contains(&SYNCED.len()) && lengths.contains(&whole), "{lengths:?}");
     assert!(lengths.iter().any(|len| (SYNCED.len() + 1..whole).contains(len)), "none is torn: {lengths:?}");
+}
+
+/// Runs a host, restarts it, and runs it again. The closure learns whether it is the second time.
+fn restarted(sim: &Sim, f: impl Fn(bool) + Send + Sync + 'static) {
+    let second = AtomicBool::new(false);
+    sim.host("db", move || {
+        f(second.swap(true, SeqCst));
+        sward::task::park();
+    });
+    sward::sleep(Duration::from_secs(20));
+    sim.restart("db");
+    sward::sleep(Duration::from_secs(20));
+    assert!(sim.is_up("db"), "the host has failed");
+}
+
+/// Group commit is sound only if what is written during a sync is not taken for synced.
+#[test]
+fn a_sync_concerns_what_was_written_before_it() {
+    let lengths = Mutex::new(BTreeSet::new());
+    for seed in 0..60 {
+        let length = Arc::new(AtomicUsize::new(9));
+        let seen = Arc::clone(&length);
+        Check::new().runs(1).seed(seed).leaks_fail(false).run(|sim| {
+            let seen = Arc::clone(&seen);
+            restarted(sim, move |second| {
+                if second {
+                    return seen.store(fs::read("/one").expect("it was synced").len(), SeqCst);
+                }
+                let file = Arc::new(File::create("/one").expect("made"));
+                File::open("/").expect("opened").sync_all().expect("synced");
+                let (state, theirs) = (Arc::new(AtomicUsize::new(0)), Arc::clone(&file));
+                let syncs = Arc::clone(&state);
+                let syncer = sward::spawn(move || {
+                    syncs.store(1, SeqCst);
+                    theirs.sync_all().expect("synced");
+                    syncs.store(2, SeqCst);
+                });
+                while state.load(SeqCst) == 0 {
+                    sward::yield_now();
+                }
+                (&*file).write_all(b"x").expect("written");
+                let meanwhile = state.load(SeqCst) == 1;
+                syncer.join().expect("no panic");
+                if !meanwhile {
+                    file.sync_all().expect("synced");
+                }
+            });
+        });
+        lengths.lock().expect("no panic").insert(length.load(SeqCst));
+    }
+    assert_eq!(lengths.into_inner().expect("no panic"), [0, 1].into());
+}
+
+#[test]
+fn what_several_append_is_recorded_where_it_went() {
+    let expected = Arc::new(Mutex::new(Vec::new()));
+    Check::new().runs(60).run(|sim| {
+        let expected = Arc::clone(&expected);
+        restarted(sim, move |second| {
+            if second {
+                let expected = expected.lock().expect("no panic").clone();
+                assert_eq!(
+                    fs::read("/log").expect("it was synced"),
+                    expected,
+                    "a crash changes synced bytes"
+                );
+                return;
+            }
+            let log = Arc::new(fs::OpenOptions::new().create(true).append(true).open("/log").expect("made"));
+            let writers = [b"aaaa", b"bbbb", b"cccc"].map(|text| {
+                let log = Arc::clone(&log);
+                sward::spawn(move || (&*log).write_all(text).expect("written"))
+            });
+            writers.into_iter().for_each(|writer| writer.join().expect("no panic"));
+            log.sync_all().expect("synced");
+            File::open("/").expect("opened").sync_all().expect("synced");
+            *expected.lock().expect("no panic") = fs::read("/log").expect("read");
+        });
+    });
+}
+
+#[test]
+fn writes_that_sync_and_symbolic_links_survive_a_crash() {
+    Check::new().runs(30).run(|sim| {
+        restarted(sim, |second| {
+            if second {
+                assert_eq!(fs::read("/current").expect("the link was synced"), b"kept");
+                assert_eq!(fs::read_link("/current").expect("a link").to_str(), Some("/data/log"));
+                return;
+            }
+            fs::create_dir("/data").expect("made");
+            let mut options = fs::OpenOptions::new();
+            options.write(true).create(true).custom_flags(libc::O_DSYNC);
+            options.open("/data/log").expect("made").write_all(b"kept").expect("written");
+            fs::symlink("/data/log", "/current").expect("made");
+            File::open("/data").expect("opened").sync_all().expect("synced");
+            File::open("/").expect("opened").sync_all().expect("synced");
+        });
+    });
+}
+
+#[test]
+fn a_file_that_is_opened_by_a_symbolic_link_is_the_same_file() {
+    Check::new().runs(30).run(|sim| {
+        restarted(sim, |second| {
+            if second {
+                assert_eq!(fs::read("/data/log").expect("it was synced"), b"kept");
+                return;
+            }
+            fs::create_dir("/data").expect("made");
+            fs::symlink("/data", "/link").expect("made");
+            let mut file = File::create("/link/new").expect("made");
+            file.write_all(b"kept").expect("written");
+            file.sync_all().expect("synced");
+            fs::rename("/link/new", "/link/log").expect("renamed");
+            File::open("/link").expect("opened").sync_all().expect("synced");
+            File::open("/").expect("opened").sync_all().expect("synced");
+        });
+    });
+}
+
+#[test]
+fn files_that_are_replaced_and_bytes_that_are_overwritten_need_no_room() {
+    Check::new().runs(3).run(|sim| {
+        sim.host("a", || {
+            for _ in 0..5 {
+                fs::write("/tmp/new", [0; 400]).expect("there is room");
+                fs::rename("/tmp/new", "/state").expect("renamed");
+            }
+            let file = File::create("/full").expect("made");
+            (&file).write_all(&[0; 600]).expect("there is room");
+            file.write_all_at(&[1; 10], 0).expect("they are there");
+            let error = (&file).write_all(b"x").expect_err("there is none left");
+            assert_eq!(error.kind(), ErrorKind::StorageFull);
+        });
+        sim.disk("a", DiskSettings::new().capacity(1000));
+        sward::sleep(Duration::from_secs(10));
+        assert!(!sim.is_up("a"));
+    });
 }
 
 #[test]

@@ -35,27 +35,35 @@ pub(in crate::fs) fn delay() {}
 
 /// How many of so many bytes a write may take.
 #[inline(always)]
-pub(in crate::fs) fn writable(len: usize) -> io::Result<usize> {
+pub(in crate::fs) fn writable(_: &File, _: Option<u64>, len: usize) -> io::Result<usize> {
     Ok(len)
 }
 
 /// Bytes were written, up to that offset, or up to the file's position.
 #[inline(always)]
-pub(in crate::fs) fn wrote(_: &File, _: Option<u64>, _: &[u8]) {}
+pub(in crate::fs) fn wrote(_: &File, _: Option<u64>, _: &[u8]) -> io::Result<()> {
+    Ok(())
+}
 
 /// The length was set.
 #[inline(always)]
 pub(in crate::fs) fn set_len(_: &File, _: u64) {}
 
-/// Syncs a simulated file.
+/// How many changes a sync concerns that begins now.
 #[inline(always)]
-pub(in crate::fs) fn sync(_: &File) -> io::Result<()> {
+pub(in crate::fs) fn sync_begins(_: &File) -> u64 {
+    0
+}
+
+/// Syncs the first so many changes of a simulated file.
+#[inline(always)]
+pub(in crate::fs) fn sync(_: &File, _changes: u64) -> io::Result<()> {
     Ok(())
 }
 
 /// A file was opened.
 #[inline(always)]
-pub(in crate::fs) fn opened(_: &Path, _: &File) {}
+pub(in crate::fs) fn opened(_: &File) {}
 
 /// The function of that name, with those paths, has succeeded.
 #[inline(always)]

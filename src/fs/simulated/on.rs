@@ -6,7 +6,7 @@ use crate::coroutine::WaitReason;
 use crate::sched::{may_switch, sleep_until};
 use std::borrow::Cow;
 use std::fs::File;
-use std::io::{self, Seek};
+use std::io;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
@@ -48,9 +48,10 @@ pub(in crate::fs) fn delay() {
 }
 
 /// How many of so many bytes a write may take.
-pub(in crate::fs) fn writable(len: usize) -> io::Result<usize> {
+pub(in crate::fs) fn writable(file: &File, offset: Option<u64>, len: usize) -> io::Result<usize> {
+    let call = FileCall::Write { fd: file.as_fd(), offset, len };
     match world() {
-        Some(world) => world.before_file(FileCall::Write(len)).map(|limit| len.min(limit)),
+        Some(world) => world.before_file(call).map(|limit| len.min(limit)),
         None => Ok(len),
     }
 }
@@ -59,16 +60,13 @@ fn changed(change: FileChange<'_>) -> io::Result<()> {
     world().map_or(Ok(()), |world| world.file_changed(change))
 }
 
-/// Bytes were written, up to that offset, or up to the file's position.
-pub(in crate::fs) fn wrote(file: &File, end: Option<u64>, bytes: &[u8]) {
-    if is_on() && !bytes.is_empty() {
-        let mut position = file;
-        let end = end.map_or_else(|| position.stream_position(), Ok);
-        if let Ok(end) = end {
-            // Only a sync fails.
-            let _ = changed(FileChange::Wrote { fd: file.as_fd(), end, bytes });
-        }
+/// Bytes were written, up to that offset, or up to the file's position. Called in the same job as the write,
+/// so no other call comes in between.
+pub(in crate::fs) fn wrote(file: &File, end: Option<u64>, bytes: &[u8]) -> io::Result<()> {
+    if bytes.is_empty() {
+        return Ok(());
     }
+    changed(FileChange::Wrote { fd: file.as_fd(), end, bytes })
 }
 
 /// The length was set.
@@ -76,14 +74,19 @@ pub(in crate::fs) fn set_len(file: &File, len: u64) {
     let _ = changed(FileChange::Length { fd: file.as_fd(), len });
 }
 
-/// Syncs a simulated file.
-pub(in crate::fs) fn sync(file: &File) -> io::Result<()> {
-    changed(FileChange::Sync(file.as_fd()))
+/// How many changes a sync concerns that begins now.
+pub(in crate::fs) fn sync_begins(file: &File) -> u64 {
+    world().map_or(0, |world| world.sync_begins(file.as_fd()))
+}
+
+/// Syncs the first so many changes of a simulated file.
+pub(in crate::fs) fn sync(file: &File, changes: u64) -> io::Result<()> {
+    changed(FileChange::Synced { fd: file.as_fd(), changes })
 }
 
 /// A file was opened.
-pub(in crate::fs) fn opened(path: &Path, file: &File) {
-    let _ = changed(FileChange::Opened { path, fd: file.as_fd() });
+pub(in crate::fs) fn opened(file: &File) {
+    let _ = changed(FileChange::Opened(file.as_fd()));
 }
 
 /// The function of that name, with those paths, has succeeded.
@@ -93,6 +96,7 @@ pub(in crate::fs) fn done(function: &str, paths: &[&Path]) {
         ("remove_file" | "remove_dir" | "remove_dir_all", [path]) => FileChange::Removed(path),
         ("rename", [from, to]) => FileChange::Renamed { from, to },
         ("hard_link", [original, link]) => FileChange::Linked { original, link },
+        ("symlink", [target, link]) => FileChange::Symlink { target, link },
         _ => return,
     };
     let _ = changed(change);

@@ -36,7 +36,11 @@ pub(crate) trait World {
     fn unmap_path(&self, path: PathBuf) -> PathBuf;
 
     /// A call on a file of the calling host begins: how many bytes it may transfer.
-    fn before_file(&self, call: FileCall) -> io::Result<usize>;
+    fn before_file(&self, call: FileCall<'_>) -> io::Result<usize>;
+
+    /// A sync of that file or folder of the calling host begins: how many changes it concerns. The caller
+    /// passes them on in [`FileChange::Synced`].
+    fn sync_begins(&self, fd: BorrowedFd<'_>) -> u64;
 
     /// How long it takes.
     fn file_delay(&self) -> Duration;
@@ -134,31 +138,31 @@ pub(crate) enum Call<'a> {
 
 /// A call on a file that is about to be made.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum FileCall {
-    /// It writes so many bytes.
-    Write(usize),
+pub(crate) enum FileCall<'a> {
+    /// It writes so many bytes, at that offset or at the file's position.
+    Write { fd: BorrowedFd<'a>, offset: Option<u64>, len: usize },
 }
 
 /// What a call has changed on a disk. Paths are those of the system.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum FileChange<'a> {
     /// A file was opened, and perhaps created or truncated.
-    Opened {
-        path: &'a Path,
-        fd: BorrowedFd<'a>,
-    },
-    /// Bytes were written, up to that offset.
+    Opened(BorrowedFd<'a>),
+    /// Bytes were written, up to that offset, or up to the file's position.
     Wrote {
         fd: BorrowedFd<'a>,
-        end: u64,
+        end: Option<u64>,
         bytes: &'a [u8],
     },
     Length {
         fd: BorrowedFd<'a>,
         len: u64,
     },
-    /// A file or a folder is synced now: this decides whether that succeeds.
-    Sync(BorrowedFd<'a>),
+    /// The first so many changes of a file or a folder are synced now: this decides whether that succeeds.
+    Synced {
+        fd: BorrowedFd<'a>,
+        changes: u64,
+    },
     /// A folder was made, perhaps with those above it.
     Folder(&'a Path),
     /// A name was removed, with all below it.
@@ -169,6 +173,11 @@ pub(crate) enum FileChange<'a> {
     },
     Linked {
         original: &'a Path,
+        link: &'a Path,
+    },
+    /// A symbolic link was made.
+    Symlink {
+        target: &'a Path,
         link: &'a Path,
     },
 }
