@@ -291,6 +291,10 @@ fn a_shutdown_amid_reads_waits_for_them() {
 /// A worker computes, and does not enter the kernel, while a write of its coroutine waits to be submitted.
 #[test]
 fn a_write_is_begun_while_its_worker_computes() {
+    if cfg!(sward_ring_faults) {
+        println!("skipped: a call that the ring refuses is the pool's after the turn");
+        return;
+    }
     let folder = Folder::new();
     let path = &folder.at("blocks");
     drop(blocks(&folder));
