@@ -475,7 +475,7 @@ impl Model for Available {
                         Permits::Acquired(_) | Permits::TimedOut(_) | Permits::Closed | Permits::Cancelled
                     )
                 };
-                let awaited = others.iter().any(|other| waits(other));
+                let awaited = others.iter().any(waits);
                 !self.closed && (self.permits < n || awaited)
             }
             Permits::Released(n) => {
