@@ -19,6 +19,8 @@ export RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=thread CARGO_TARGET_DIR="${CARGO_
 export SWARD_CHECK=0
 # The sanitizer that tests expect the build to have (tests/isolated/sanitizers.rs).
 export SWARD_TEST_SANITIZER=thread
+# A panic would read the symbols of the whole program, which takes minutes here.
+export RUST_BACKTRACE=0
 cargo=(cargo test -Zbuild-std --target "$target")
 skips=()
 leave_out() { # test, reason

@@ -297,6 +297,29 @@ mod leaks {
         assert!(said.contains("12345 byte"), "{said}");
     }
 
+    /// The stack of a worker that has ended keeps nothing alive: here a destructor of a thread-local has left
+    /// a pointer on it, which is still there if the system keeps the stack for another thread.
+    #[test]
+    fn what_the_stack_of_an_ended_worker_points_to_is_a_leak() {
+        struct Leaves;
+        impl Drop for Leaves {
+            fn drop(&mut self) {
+                let memory = black_box(vec![1_u8; 23_456]).leak().as_ptr();
+                black_box([memory; 500]);
+            }
+        }
+        thread_local!(static LEAVES: Leaves = const { Leaves });
+        if is_child() {
+            with_workers(1, || {
+                sward::spawn(|| LEAVES.with(|_| ())).join().expect("no panic");
+            });
+            return;
+        }
+        let (said, content) = verdict(this_test!(), ON_THE_STACK);
+        assert!(!content && said.contains("LeakSanitizer: detected memory leaks"), "{said}");
+        assert!(said.contains("23456 byte"), "{said}");
+    }
+
     /// What only the stack of a coroutine points to that waits for ever is no leak, wherever it was
     /// allocated.
     #[test]

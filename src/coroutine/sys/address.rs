@@ -7,7 +7,8 @@
 //! other wait, and `ended` frees the store from outside: it announces a switch to the stack of the coroutine
 //! and one back, for ever, and makes neither.
 
-use super::leak::{Used, announce_worker};
+use super::leak::Used;
+use super::worker_stack::announce_worker;
 use crate::stack::Stack;
 use std::cell::Cell;
 use std::ffi::c_void;

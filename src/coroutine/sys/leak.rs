@@ -4,9 +4,7 @@
 //! So what a coroutine owns that will never run again is no leak: its frames are still there, as those of a
 //! thread that was never joined.
 
-use crate::base::local::thread_locals;
 use crate::stack::Stack;
-use std::cell::Cell;
 use std::ffi::c_void;
 
 unsafe extern "C" {
@@ -30,7 +28,7 @@ impl Used {
     /// # Safety
     ///
     /// All of it can be read until `ended`.
-    unsafe fn announce(low: *const c_void, bytes: usize) -> Used {
+    pub(super) unsafe fn announce(low: *const c_void, bytes: usize) -> Used {
         // SAFETY: as the caller says.
         unsafe { __lsan_register_root_region(low, bytes) };
         Used { low, bytes }
@@ -40,23 +38,6 @@ impl Used {
         // SAFETY: registered by `announce`.
         unsafe { __lsan_unregister_root_region(self.low, self.bytes) };
     }
-}
-
-thread_locals! {
-    static ANNOUNCED: Cell<bool> = Cell::new(false);
-
-    /// Announces the stack of the calling thread, with these bounds. AddressSanitizer takes the stack of the
-    /// coroutine for the thread's while that runs, and looks at no other.
-    ///
-    /// It is not taken back at the thread's end: `exit` runs destructors of thread-locals as well, and leaks
-    /// are looked for after that. A stack that is not mapped any more is passed over.
-    #[cfg_attr(sward_sanitizer = "leak", allow(dead_code, reason = "it looks at the thread's as well"))]
-    pub(super) fn announce_worker(low: *const c_void, bytes: usize) = |announced| {
-        if !announced.replace(true) {
-            // SAFETY: the thread's own stack.
-            let _ = unsafe { Used::announce(low, bytes) };
-        }
-    }, destroyed: ();
 }
 
 #[cfg_attr(sward_sanitizer = "address", allow(dead_code, reason = "`address` has one of its own"))]

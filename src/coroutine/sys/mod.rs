@@ -31,6 +31,8 @@ mod leak;
 mod none;
 #[cfg(sward_sanitizer = "thread")]
 mod thread;
+#[cfg(sward_sanitizer = "address")]
+mod worker_stack;
 
 #[cfg(sward_sanitizer = "address")]
 pub(super) use address::{Fiber, Inside};
