@@ -124,6 +124,15 @@ fn a_connect_that_never_times_out_waits_for_the_link() {
         connects.cancel();
         assert!(connects.join().is_err_and(|error| error.is_cancelled()));
     });
+    // The end of time is no event: the simulation does not get there.
+    let waits = Check::new().runs(1).try_run(|sim| {
+        sim.host("a", || {});
+        sim.connect_timeout(Duration::MAX);
+        sim.partition("", "a");
+        let _ = TcpStream::connect("a:80");
+    });
+    let waits = waits.expect_err("nobody mends the link");
+    assert!(waits.what().contains("deadlock"), "{waits}");
 }
 
 struct SaysGoodBye(u16);
