@@ -87,6 +87,7 @@ mod thread {
         static SHARED: Unprotected = Unprotected::new();
         static STARTED: AtomicUsize = AtomicUsize::new(0);
         static READY: AtomicUsize = AtomicUsize::new(0);
+        static WRITTEN: AtomicUsize = AtomicUsize::new(0);
         let racer = move || {
             meet(2, &STARTED);
             for _ in 0..turns {
@@ -97,6 +98,7 @@ mod thread {
                 SHARED.add(1);
                 (0..10 * pause).for_each(|_| std::hint::spin_loop());
             }
+            meet(2, &WRITTEN);
         };
         let both = [sward::spawn(racer), sward::spawn(racer)];
         for one in both {

@@ -206,6 +206,8 @@ fn note_watch(epoll: RawFd, operation: libc::c_int, fd: RawFd, event: libc::epol
     let mut watched = WATCHED.lock().unwrap_or_else(PoisonError::into_inner);
     let watched = watched.get_or_insert_default();
     match operation {
+        // A source that changes its poller joins the new one first.
+        libc::EPOLL_CTL_DEL if watched.get(&fd).is_some_and(|(other, _)| *other != epoll) => {}
         libc::EPOLL_CTL_DEL => _ = watched.remove(&fd),
         _ => _ = watched.insert(fd, (epoll, event)),
     }
