@@ -85,4 +85,48 @@ mod tests {
             affinity.note_at_home();
         }
     }
+    /// How many moves doubling allows in so many periods. The period of one move may count for the next one.
+    fn most_moves(periods: u64) -> u32 {
+        let (mut left, mut moves) = (periods, 0);
+        while let Some(rest) = left.checked_sub(u64::from((FIRST << moves.min(5)).min(MOST))) {
+            (left, moves) = (rest + 1, moves + 1);
+        }
+        moves
+    }
+
+    /// A source that any of so many workers uses, each as often as chance has it, and later one of them
+    /// alone.
+    #[test]
+    fn a_source_moves_as_often_as_doubling_allows_and_ends_where_it_is_used() {
+        const PERIODS: u64 = 3_000;
+        let mut random = 1_u64;
+        let mut below = |limit: u64| {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (random >> 33) % limit
+        };
+        for workers in [1, 2, 8, 64] {
+            for run in 0..100 {
+                let (affinity, mut home, mut moves) = (Affinity::default(), 0, 0);
+                let mut serve = |worker: u64, period: u64| {
+                    if worker == home {
+                        affinity.note_at_home();
+                    } else if affinity.note_elsewhere(period * PERIOD + run % PERIOD) {
+                        (home, moves) = (worker, moves + 1);
+                    }
+                    (home, moves)
+                };
+                for period in 1..=PERIODS {
+                    // In one run of four its own worker hardly ever gets to it.
+                    for _ in 0..=below(4) {
+                        let worker = if run % 4 == 0 { period / 200 % workers } else { below(workers) };
+                        let (_, moves) = serve(worker, period);
+                        assert!(moves <= most_moves(period), "{moves} moves in {period} periods");
+                    }
+                }
+                let last = below(workers);
+                let after = (1..=u64::from(MOST)).map(|more| serve(last, PERIODS + more)).last();
+                assert_eq!(after.map(|(home, _)| home), Some(last), "{workers} workers, run {run}");
+            }
+        }
+    }
 }

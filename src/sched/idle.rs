@@ -188,6 +188,24 @@ impl SleepState {
     }
 }
 
+/// What tests see of the counts.
+#[cfg(all(test, not(loom)))]
+impl Idle {
+    /// How many sleep, and how many search.
+    pub(super) fn counts(&self) -> (usize, usize) {
+        let word = self.word.load(Ordering::Relaxed);
+        (sleepers(word), searchers(word))
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+impl SleepState {
+    /// Whether a notifier has counted the worker as a searcher, and the worker has not seen that yet.
+    pub(super) fn will_search(&self) -> bool {
+        self.state.load(Ordering::Relaxed) == NOTIFIED_TO_SEARCH
+    }
+}
+
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;

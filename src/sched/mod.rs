@@ -5,7 +5,8 @@
 //! - [`timers`], [`inbox`], [`handover`], [`idle`], [`before_sleep`], [`random`](mod@random): pure parts, run
 //!   by loom or by plain tests.
 //! - [`accounts`]: what the coroutines of each spawn site cost.
-//! - [`deques`], [`config`], [`captured`], [`threads`], [`running`], [`budget`], [`ids`]: small parts.
+//! - [`deques`], [`config`], [`captured`], [`threads`], [`running`], [`budget`], [`ids`],
+//!   [`test_seam`]: small parts.
 //! - [`ring`], [`recorder`]: what workers have done lately.
 //! - [`home_queues`], [`home`], [`runnable`]: the group of coroutines that stay together. [`mobile`]: the
 //!   homes that any worker may run. [`remote`]: the part of a worker that other threads use. [`shared`]: what
@@ -71,11 +72,14 @@ mod simulated_host;
 mod spawn;
 mod start;
 mod stealing;
+mod test_seam;
 mod thread_bound;
 mod threads;
 mod timers;
 mod turn;
 mod unwinding;
+#[cfg(all(test, not(loom)))]
+mod virtual_workers;
 mod wait;
 mod worker;
 mod worker_ring;

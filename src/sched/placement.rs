@@ -111,8 +111,8 @@ impl Placement {
         };
         let limit = |least: usize| least + least / 16 + margin;
         let load = remote.load();
-        let remotes = shared.active_remotes();
-        if let Some(target) = self.target.get().map(|target| &remotes[target]) {
+        // The target was active, and stays so.
+        if let Some(target) = self.target.get().map(|target| &shared.remotes[target]) {
             if target.load() < load && target.accepts_assignments() {
                 return Some(target);
             }
@@ -127,6 +127,6 @@ impl Placement {
             return None;
         }
         self.target.set(Some(target));
-        Some(&remotes[target])
+        Some(&shared.remotes[target])
     }
 }

@@ -8,6 +8,7 @@ use super::idle::Idle;
 use super::mobile::{self, MobileHomes};
 use super::remote::{self, take_one};
 use super::runnable::{Runnable, discard};
+use super::test_seam;
 use super::threads::Threads;
 use crate::base::clock;
 use crate::base::lock::{Mutex, Rank};
@@ -220,7 +221,7 @@ impl Shared {
     /// Moves one worker's share of the injector to the worker's queue.
     #[cold]
     pub(crate) fn take_share_of_injected(&self, into: &Deque<Runnable>) {
-        let share = self.injector.len().div_ceil(self.active_remotes().len());
+        let share = self.injector.len().div_ceil(self.active.load(Ordering::Relaxed));
         let end = into.len() + share;
         while into.len() < end {
             match self.injector.steal_batch_with_limit(into, end - into.len()) {
@@ -263,6 +264,7 @@ impl Shared {
 
     #[cold]
     fn wake_searcher(&self) {
+        test_seam::note_scan();
         let regular = if self.wants_spare.load(Ordering::Relaxed) { usize::MAX } else { self.regular() };
         let remotes = self.active_remotes();
         let remotes = &remotes[..remotes.len().min(regular)];
@@ -382,6 +384,7 @@ impl Shared {
     /// The index of the worker with the lowest load, and that load. Not `except`, nor workers that are in a
     /// long turn.
     pub(super) fn least_loaded(&self, except: usize) -> Option<(usize, usize)> {
+        test_seam::note_scan();
         let remotes = self.active_remotes().iter().enumerate().take(self.regular());
         remotes
             .filter(|(index, remote)| *index != except && remote.accepts_assignments())
@@ -423,6 +426,15 @@ impl Shared {
                 discard(task);
             }
         }
+    }
+}
+
+/// What tests count.
+#[cfg(all(test, not(loom)))]
+impl Shared {
+    /// How often a push of shared work has looked for a worker to notify.
+    pub(super) fn count_notifications(&self) -> usize {
+        self.wakes.load(Ordering::Relaxed)
     }
 }
 

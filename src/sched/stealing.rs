@@ -4,6 +4,7 @@ use super::deques::Deques;
 use super::recorder;
 use super::runnable::Runnable;
 use super::shared::{Remote, Shared};
+use super::test_seam;
 use crate::coroutine::Header;
 use crossbeam_deque::Steal;
 use std::ptr;
@@ -26,6 +27,7 @@ pub(super) fn steal(
     random: u32,
     spared: usize,
 ) -> Option<Runnable> {
+    test_seam::note_scan();
     let remotes = shared.active_remotes();
     let start = random as usize % remotes.len();
     let others = remotes[start..].iter().chain(&remotes[..start]);

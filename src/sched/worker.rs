@@ -102,6 +102,7 @@ use super::runnable::{Runnable, discard};
 use super::shared::{Home, Remote, Shared};
 use super::simulated::{Chosen, Passed, Simulated};
 use super::stealing::{FEW, STEAL_DELAY, steal};
+use super::test_seam;
 use crate::base::local::thread_locals;
 use crate::base::recycle;
 use crate::coroutine::{Header, Id, Waiter};
@@ -147,7 +148,19 @@ enum Found {
     Something,
     /// Shared work.
     Item(Runnable),
+    /// Nothing: it goes to sleep.
+    Nothing,
     /// It must leave.
+    Leave,
+}
+
+/// What a worker does after a step.
+enum After {
+    /// It takes the next one.
+    Step,
+    /// It has found nothing to run, and goes to sleep.
+    Sleep,
+    /// It must leave, or the slice of the home that it runs is over.
     Leave,
 }
 
@@ -270,32 +283,37 @@ impl Worker {
     /// slice is over.
     fn serve(&self) {
         loop {
-            let accepted = match self.next() {
-                Next::Started(waiter) => Accepted::Turn(waiter.cast()),
-                Next::Item(item) => self.accept(item),
-                Next::Nothing => {
-                    // It gives a mobile home back before it sleeps, so that other workers may run it.
-                    if self.is_visiting() {
-                        return;
-                    }
-                    match self.find_work_or_sleep() {
-                        Found::Something => continue,
-                        Found::Item(item) => self.accept(item),
-                        Found::Leave => return,
-                    }
-                }
-            };
-            match accepted {
-                Accepted::Turn(this) => {
-                    self.stop_searching();
-                    self.take_turn(this);
-                    if FORCE_MOVES && self.is_visiting() {
-                        return;
-                    }
-                }
-                Accepted::Done => {}
-                Accepted::Elsewhere => return,
+            match self.step() {
+                After::Step => {}
+                After::Sleep => self.sleep(),
+                After::Leave => return,
             }
+        }
+    }
+
+    /// Runs a coroutine or a home, or gives an item to another worker, or searches for something to run.
+    #[inline(always)]
+    fn step(&self) -> After {
+        let accepted = match self.next() {
+            Next::Started(waiter) => Accepted::Turn(waiter.cast()),
+            Next::Item(item) => self.accept(item),
+            // It gives a mobile home back before it sleeps, so that other workers may run it.
+            Next::Nothing if self.is_visiting() => return After::Leave,
+            Next::Nothing => match self.find_work() {
+                Found::Something => return After::Step,
+                Found::Item(item) => self.accept(item),
+                Found::Nothing => return After::Sleep,
+                Found::Leave => return After::Leave,
+            },
+        };
+        match accepted {
+            Accepted::Turn(this) => {
+                self.stop_searching();
+                self.take_turn(this);
+                if FORCE_MOVES && self.is_visiting() { After::Leave } else { After::Step }
+            }
+            Accepted::Done => After::Step,
+            Accepted::Elsewhere => After::Leave,
         }
     }
 
@@ -473,6 +491,9 @@ impl Worker {
             self.remote().visited.store(ptr::null_mut(), Ordering::Release);
             self.home.set(NonNull::from(&self.remote().home));
             self.leave(home);
+            if test_seam::stops_after_slice() {
+                break;
+            }
         }
         Accepted::Done
     }
@@ -539,10 +560,9 @@ impl Worker {
         }
     }
 
-    /// Called when the worker's own queues are empty: spins, searches, yields or sleeps. Returns false when
-    /// the worker must leave.
+    /// Called when the worker's own queues are empty: spins, searches, or yields its processor.
     #[inline(never)]
-    fn find_work_or_sleep(&self) -> Found {
+    fn find_work(&self) -> Found {
         if self.simulated.is_on() {
             return self.pass_time();
         }
@@ -586,10 +606,7 @@ impl Worker {
             // and may unwind until this worker has nothing to run.
             Phase::Abandoned => return if self.close() { Found::Something } else { Found::Leave },
         }
-        if !self.yield_processor() {
-            self.sleep();
-        }
-        Found::Something
+        if self.yield_processor() { Found::Something } else { Found::Nothing }
     }
 
     /// Spins until the inbox or `assigned` holds a coroutine; true if one of them does. Also ends when shared
@@ -635,17 +652,11 @@ impl Worker {
     }
 
     /// Sleeps in the shard's wait until there is something to do. The protocol is in `README.md`.
+    #[inline(never)]
     fn sleep(&self) {
-        let remote = self.remote();
         let mut fetched = None;
-        remote.sleep_state.prepare_sleep(&self.shared.idle, self.searching.get());
-        if remote.home.inbox.is_empty()
-            && remote.assigned.is_empty()
-            && !self.shared.has_shared_work()
-            && !self.must_close()
-            && !remote.home.wants_capture()
-        {
-            let start = Instant::now();
+        if self.prepare_sleep() {
+            let (remote, start) = (self.remote(), Instant::now());
             let mut timeout = self.polling.timer_timeout(remote, start);
             if self.closing.get() {
                 timeout = Some(timeout.map_or(CLOSING_NAP, |t| t.min(CLOSING_NAP)));
@@ -656,13 +667,31 @@ impl Worker {
             self.spin.note_sleep(pushed && self.shared.may_spin && start.elapsed() < 2 * SPIN);
             fetched = Some(brought);
         }
-        self.searching.set(remote.sleep_state.finish_sleep(&self.shared.idle));
-        self.shared.netpoller.worker_woke_up();
+        self.finish_sleep();
         // Not sooner: it may run wakers of users, which may block. From now on the netpoller thread watches
         // this worker, and what is pushed meanwhile notifies another one.
         if let Some(fetched) = fetched {
             self.wake(fetched);
         }
+    }
+
+    /// Announces that the worker sleeps. False if there is something to do after all.
+    #[inline]
+    fn prepare_sleep(&self) -> bool {
+        let remote = self.remote();
+        remote.sleep_state.prepare_sleep(&self.shared.idle, self.searching.get());
+        remote.home.inbox.is_empty()
+            && remote.assigned.is_empty()
+            && !self.shared.has_shared_work()
+            && !self.must_close()
+            && !remote.home.wants_capture()
+    }
+
+    /// The worker is awake again.
+    #[inline]
+    fn finish_sleep(&self) {
+        self.searching.set(self.remote().sleep_state.finish_sleep(&self.shared.idle));
+        self.shared.netpoller.worker_woke_up();
     }
 
     /// Fetches events and fires timers; true if that woke a coroutine or a thread.
@@ -981,6 +1010,109 @@ impl Worker {
             return self.simulated.random();
         }
         self.random.next()
+    }
+}
+
+/// Workers without threads, for `virtual_workers`: one thread takes their steps, in any order.
+#[cfg(all(test, not(loom)))]
+pub(super) mod testing {
+    use super::*;
+
+    /// What a worker has done in a step.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub(in crate::sched) enum Did {
+        /// It has run something, or has given it to another worker, or has searched.
+        Worked,
+        /// It has gone to sleep.
+        FellAsleep,
+        /// It was about to sleep, and has found something to do.
+        StayedAwake,
+        /// It sleeps on.
+        Sleeps,
+        /// Its sleep has ended.
+        WokeUp,
+        /// It has left.
+        Left,
+    }
+
+    /// A worker whose steps the caller takes.
+    pub(in crate::sched) struct VirtualWorker {
+        worker: Worker,
+        sleeps: Cell<bool>,
+        left: Cell<bool>,
+    }
+
+    impl VirtualWorker {
+        /// The worker with that index. Its thread-locals, and those of its homes, name it by its address.
+        pub(in crate::sched) fn new(shared: &Arc<Shared>, index: usize) -> Box<VirtualWorker> {
+            let deques = shared.remotes[index].deques.lock().take().expect("nobody has taken them");
+            let worker = Worker::new(Arc::clone(shared), index, deques, Simulated::none());
+            worker.blocks.set(recycle::own_blocks());
+            Box::new(VirtualWorker { worker, sleeps: Cell::new(false), left: Cell::new(false) })
+        }
+
+        /// Takes one step on this thread. Events of sockets may end a sleep if there are any.
+        pub(in crate::sched) fn step(&self, events: bool) -> Did {
+            if self.left.get() {
+                return Did::Left;
+            }
+            let running = self.worker.shared.phase() == Phase::Running;
+            if self.sleeps.get() && running && !events && self.worker.remote().sleep_state.asleep() {
+                return Did::Sleeps;
+            }
+            set_this_worker(&self.worker);
+            test_seam::set_stops_after_slice(true);
+            let did = if self.sleeps.get() { self.sleep_on() } else { self.step_awake() };
+            test_seam::set_stops_after_slice(false);
+            budget::leave_turns();
+            set_this_worker(ptr::null());
+            did
+        }
+
+        fn step_awake(&self) -> Did {
+            if let Some(visit) = self.worker.next_visit.take() {
+                self.worker.visit(visit);
+                return Did::Worked;
+            }
+            match self.worker.step() {
+                After::Step => Did::Worked,
+                After::Sleep if self.worker.prepare_sleep() => {
+                    self.sleeps.set(true);
+                    Did::FellAsleep
+                }
+                After::Sleep => {
+                    self.worker.finish_sleep();
+                    Did::StayedAwake
+                }
+                After::Leave => {
+                    self.worker.discard_unstarted();
+                    self.worker.remote().left.store(true, Ordering::Release);
+                    self.left.set(true);
+                    Did::Left
+                }
+            }
+        }
+
+        /// What ends the wait of a worker with a thread ends this one: a wake-up, or an event of its shard.
+        fn sleep_on(&self) -> Did {
+            let worker = &self.worker;
+            let fetched = worker.polling.fetch(&worker.shared, worker.remote(), Some(Duration::ZERO), None);
+            if fetched.is_empty()
+                && worker.remote().sleep_state.asleep()
+                && worker.shared.phase() == Phase::Running
+            {
+                return Did::Sleeps;
+            }
+            worker.finish_sleep();
+            self.sleeps.set(false);
+            worker.wake(fetched);
+            Did::WokeUp
+        }
+
+        /// Whether it is awake and counts as a searcher.
+        pub(in crate::sched) fn searches(&self) -> bool {
+            self.worker.searching.get() && !self.sleeps.get()
+        }
     }
 }
 
