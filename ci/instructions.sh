@@ -79,18 +79,22 @@ stop() {
     wait "$pid"
 }
 
-# With 64 connections the worker hardly ever sleeps. How often it sleeps depends on time, and would disturb
-# the count.
+# With 64 connections the worker hardly ever sleeps. How often it sleeps depends on time, and would disturb the count.
+# With homes a tick that finds the worker in a slice costs some more, so the least of three counts holds.
 requested() { # peer, requests: instructions for one
-    local counts=() peer=$1
+    local counts peer=$1 least=
     shift
-    for n in "$1" $(($1 * 2)); do
-        serve "$peer" echo 1 "${callgrind[@]}"
-        within 300 "$bench" load "$port" 64 64 0 "$n" >/dev/null
-        stop
-        counts+=("$(collected)")
+    for round in 1 2 3; do
+        counts=()
+        for n in "$1" $(($1 * 2)); do
+            serve "$peer" echo 1 "${callgrind[@]}"
+            within 300 "$bench" load "$port" 64 64 0 "$n" >/dev/null
+            stop
+            counts+=("$(collected)")
+        done
+        least=$({ echo "$least"; difference "${counts[@]}" "$1" 1; } | grep . | sort -g | head -n 1)
     done
-    difference "${counts[@]}" "$1" 1
+    echo "$least"
 }
 
 both() { # name, the function that counts, its arguments
