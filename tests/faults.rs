@@ -223,8 +223,8 @@ fn begun(refused: &Refused, f: impl FnOnce() + Clone + Send + 'static) -> JoinHa
     panic!("no stack");
 }
 
-/// Clients of which each gets all its bytes back, or an error. At least one does, unless nobody listens any more:
-/// then this returns true.
+/// Clients of which each gets all its bytes back, or an error. At least one does, unless nobody listens any
+/// more: then this returns true.
 fn clients(refused: &Refused, address: sward::net::SocketAddr) -> bool {
     let nobody_listens = Cell::new(false);
     let clients: Vec<_> = (0..CLIENTS).map(|client| sward::spawn(move || talk(address, client))).collect();

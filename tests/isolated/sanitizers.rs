@@ -81,10 +81,10 @@ mod thread {
     /// turns each, when nothing orders them. Coroutines that have started stay on their worker, so they meet
     /// before their first turn ends: the first one keeps its worker until the other has been stolen.
     ///
-    /// They write more than once: ThreadSanitizer looks at its record of the variable and then changes it, so it
-    /// does not see two writes that come in the same instant. And it reports no race if it cannot show the stack
-    /// of the other write: so both live until both have written, and call little in between, as it remembers only
-    /// the last calls of each thread.
+    /// They write more than once: ThreadSanitizer looks at its record of the variable and then changes it, so
+    /// it does not see two writes that come in the same instant. And it reports no race if it cannot show the
+    /// stack of the other write: so both live until both have written, and call little in between, as it
+    /// remembers only the last calls of each thread.
     fn race(turns: u32) {
         static SHARED: Unprotected = Unprotected::new();
         static STARTED: AtomicUsize = AtomicUsize::new(0);

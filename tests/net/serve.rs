@@ -1087,36 +1087,18 @@ fn limits_that_pass_at_once_close_all() {
 /// The connection goes over to another coroutine now and then, which any worker may take.
 #[test]
 fn a_connection_that_sends_without_pause_stays_in_no_coroutine() {
-    const LINES: usize = 2_000;
-    in_runtime(|| {
-        let ids = Arc::new(Mutex::new(std::collections::HashSet::new()));
-        let seen = ids.clone();
-        let server = Server::start(ServeOptions::new(), move |conn: &mut Conn| {
-            let Some(end) = conn.buffer().iter().position(|byte| *byte == b'\n') else {
-                return conn.fill().map(|_| Next::Idle);
-            };
-            seen.lock().expect("no panic").insert(sward::task::current().id());
-            let line = conn.buffer()[..=end].to_vec();
-            conn.consume(end + 1);
-            conn.write_all(&line)?;
-            Ok(Next::Idle)
-        });
-        let mut client = server.connect();
-        let sent = "x\n".repeat(LINES);
-        client.write_all(sent.as_bytes()).expect("written");
-        let mut got = vec![0; sent.len()];
-        client.read_exact(&mut got).expect("read");
-        assert!(got == sent.as_bytes());
-        let coroutines = ids.lock().expect("no panic").len();
-        assert!(coroutines >= LINES / 200, "{coroutines}");
-        server.end();
-    });
+    lines_without_pause(2_000, 200, || ());
 }
 
 /// A handler that waits, for a database say, begins a new budget with each turn.
 #[test]
 fn a_connection_that_sends_without_pause_stays_in_no_coroutine_that_waits() {
-    const LINES: usize = 500;
+    lines_without_pause(500, 64, sward::yield_now);
+}
+
+/// A client sends so many lines at once. The handler answers one in each run, and calls `waits`; a coroutine
+/// makes `most` runs.
+fn lines_without_pause(lines: usize, most: usize, waits: fn()) {
     in_runtime(|| {
         let ids = Arc::new(Mutex::new(std::collections::HashSet::new()));
         let seen = ids.clone();
@@ -1125,20 +1107,20 @@ fn a_connection_that_sends_without_pause_stays_in_no_coroutine_that_waits() {
                 return conn.fill().map(|_| Next::Idle);
             };
             seen.lock().expect("no panic").insert(sward::task::current().id());
-            sward::yield_now();
+            waits();
             let line = conn.buffer()[..=end].to_vec();
             conn.consume(end + 1);
             conn.write_all(&line)?;
             Ok(Next::Idle)
         });
         let mut client = server.connect();
-        let sent = "x\n".repeat(LINES);
+        let sent = "x\n".repeat(lines);
         client.write_all(sent.as_bytes()).expect("written");
         let mut got = vec![0; sent.len()];
         client.read_exact(&mut got).expect("read");
         assert!(got == sent.as_bytes());
         let coroutines = ids.lock().expect("no panic").len();
-        assert!(coroutines >= LINES / 64, "{coroutines}");
+        assert!(coroutines >= lines / most, "{coroutines}");
         server.end();
     });
 }

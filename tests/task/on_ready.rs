@@ -88,6 +88,18 @@ fn what_a_run_leaves_is_not_lost() {
     });
 }
 
+/// Sends back what one read returns. Ends with the stream.
+fn echo_once(mut stream: &TcpStream) -> Next {
+    let mut buf = [0; 64];
+    match stream.read(&mut buf) {
+        Ok(n @ 1..) => {
+            stream.write_all(&buf[..n]).expect("written");
+            Next::Idle
+        }
+        _ => Next::Close,
+    }
+}
+
 #[test]
 fn a_listener_and_its_connections() {
     in_runtime(|| {
@@ -95,16 +107,7 @@ fn a_listener_and_its_connections() {
         let address = listener.local_addr().expect("bound");
         let accepts = on_ready(listener, (), |listener, (), _| {
             let (stream, _) = listener.accept().expect("accepted");
-            let echo = on_ready(stream, (), |mut stream, (), _| {
-                let mut buf = [0; 64];
-                match stream.read(&mut buf) {
-                    Ok(n @ 1..) => {
-                        stream.write_all(&buf[..n]).expect("written");
-                        Next::Idle
-                    }
-                    _ => Next::Close,
-                }
-            });
+            let echo = on_ready(stream, (), |stream, (), _| echo_once(stream));
             echo.expect("watched");
             Next::Idle
         });
@@ -279,20 +282,13 @@ fn a_handler_that_runs_outlives_another_runtime() {
     in_runtime(|| {
         let (enter, entered) = sward::channel::bounded::<()>(1);
         let (leave, left) = sward::channel::bounded::<()>(1);
-        let echo_after_the_end = move |mut stream: &TcpStream, runs: &mut i32, _| {
+        let echo_after_the_end = move |stream: &TcpStream, runs: &mut i32, _| {
             *runs += 1;
             if *runs == 1 {
                 enter.send(()).expect("the test goes on");
                 left.recv().expect("the test goes on");
             }
-            let mut buf = [0; 64];
-            match stream.read(&mut buf) {
-                Ok(n @ 1..) => {
-                    stream.write_all(&buf[..n]).expect("written");
-                    Next::Idle
-                }
-                _ => Next::Close,
-            }
+            echo_once(stream)
         };
         let handler = on_ready(stream, 0, echo_after_the_end).expect("watched");
         client.write_all(b"hello").expect("written");
