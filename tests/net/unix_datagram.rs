@@ -154,8 +154,8 @@ fn close_and_cancel_end_the_waits_of_datagram_sockets() {
         assert_eq!(kind(receiver.send_to_addr(b"x", &address)), ErrorKind::NotConnected);
         drop(receiver);
 
-        // Two senders to a full queue. One is connected, and the other is not. The address is a new one: a child
-        // of another test has the old socket until it calls `exec`.
+        // Two senders to a full queue. One is connected, and the other is not. The address is a new one: a
+        // child of another test has the old socket until it calls `exec`.
         let address = name();
         let receiver = UnixDatagram::bind_addr(&address).unwrap();
         for connected in [true, false] {
