@@ -416,13 +416,18 @@ fn a_cancelled_rename_has_not_happened() {
                     let mut random = Random(number as u64 + 1);
                     let mut names = [format!("{number}"), format!("{number}-other")].map(|n| folder.at(&n));
                     std::fs::write(&names[0], b"").unwrap();
-                    for _ in 0..ROUNDS {
+                    for round in 0..ROUNDS {
                         let rename = || {
                             let [from, to] = &names;
                             sward::task::catch_cancel(|| fs::rename(from, to).unwrap()).is_ok()
                         };
-                        let limit = Duration::from_micros(random.below(100));
-                        let done = sward::time::timeout(limit, rename).unwrap_or(false);
+                        // The first call of each is cancelled before it begins, the others at any time or never.
+                        let done = if round == 0 {
+                            after_its_cancelling(rename)
+                        } else {
+                            let limit = Duration::from_micros(random.below(100));
+                            sward::time::timeout(limit, rename).unwrap_or(false)
+                        };
                         if done {
                             names.reverse();
                         } else {
@@ -434,8 +439,24 @@ fn a_cancelled_rename_has_not_happened() {
             }
         });
     });
-    assert!(interrupted.load(Ordering::Relaxed) > 0, "no rename was cancelled");
+    assert!(interrupted.load(Ordering::Relaxed) >= RENAMERS, "a rename was made although it was cancelled");
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), RENAMERS);
+}
+
+/// Makes the call in a coroutine that has been cancelled already.
+fn after_its_cancelling(call: impl FnOnce() -> bool + Send) -> bool {
+    sward::scope(|s| {
+        let caller = s.spawn(|| {
+            sward::task::mask(|| {
+                while !sward::task::is_cancelled() {
+                    sward::yield_now();
+                }
+            });
+            call()
+        });
+        caller.cancel();
+        caller.join().unwrap_or(false)
+    })
 }
 
 /// The metrics say by which way the calls were made.
