@@ -421,7 +421,7 @@ fn a_cancelled_rename_has_not_happened() {
                             let [from, to] = &names;
                             sward::task::catch_cancel(|| fs::rename(from, to).unwrap()).is_ok()
                         };
-                        // The first call of each is cancelled before it begins, the others at any time or never.
+                        // The first call is cancelled before it begins, the others at any time or never.
                         let done = if round == 0 {
                             after_its_cancelling(rename)
                         } else {
