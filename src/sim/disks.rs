@@ -6,6 +6,7 @@
 use super::disk::{Change, Disk, FileId, Left, Node};
 use super::network::{HostId, Outcome, Random};
 use crate::base::sys::calls::{FileCall, FileChange};
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
@@ -336,6 +337,8 @@ impl HostDisk {
                 }
             }
             FileChange::Removed(path) => self.disk.change(Change::Remove(self.path(path))),
+            // Both names are those of one file, or the same name: the kernel has done nothing.
+            FileChange::Renamed { from, .. } if fs::symlink_metadata(from).is_ok() => {}
             FileChange::Renamed { from, to } => {
                 let (from, to) = (self.path(from), self.path(to));
                 let line = format!("{} is renamed to {}", from.display(), to.display());
@@ -381,6 +384,8 @@ impl HostDisk {
     fn restore(&mut self, left: &BTreeMap<PathBuf, Left>) -> io::Result<()> {
         fs::remove_dir_all(&self.root)?;
         self.inodes.clear();
+        // Where each file is. Its further names are links to that.
+        let mut places = BTreeMap::new();
         // A folder comes before what is in it.
         for (path, content) in left {
             let real = self.root.join(path.strip_prefix("/").expect("it is absolute"));
@@ -391,10 +396,16 @@ impl HostDisk {
                 Left::Folder => fs::create_dir_all(&real)?,
                 Left::Link(target) => std::os::unix::fs::symlink(target, &real)?,
                 Left::File(bytes) => {
-                    fs::write(&real, bytes)?;
                     let file =
                         self.disk.node(path).and_then(|node| node.file()).expect("a file has a number");
-                    self.inodes.insert(fs::metadata(&real)?.ino(), file);
+                    match places.entry(file) {
+                        Entry::Occupied(place) => fs::hard_link(place.get(), &real)?,
+                        Entry::Vacant(place) => {
+                            fs::write(&real, bytes)?;
+                            self.inodes.insert(fs::metadata(&real)?.ino(), file);
+                            place.insert(real);
+                        }
+                    }
                 }
             }
         }

@@ -237,6 +237,33 @@ fn a_file_that_is_opened_by_a_symbolic_link_is_the_same_file() {
     });
 }
 
+/// The kernel does nothing where both names are those of one file.
+#[test]
+fn a_file_with_two_names_keeps_both() {
+    Check::new().runs(30).run(|sim| {
+        restarted(sim, |second| {
+            if !second {
+                fs::create_dir("/data").expect("made");
+                fs::rename("/data", "/data").expect("nothing to do");
+                fs::write("/data/a", "old").expect("written");
+                fs::rename("/data/a", "/data/../data/a").expect("nothing to do");
+                fs::hard_link("/data/a", "/data/b").expect("made");
+                fs::rename("/data/a", "/data/b").expect("nothing to do");
+                File::open("/data/a").expect("opened").sync_all().expect("synced");
+                File::open("/data").expect("opened").sync_all().expect("synced");
+                File::open("/").expect("opened").sync_all().expect("synced");
+            }
+            for name in ["/data/a", "/data/b"] {
+                assert_eq!(fs::read(name).expect("it was synced"), b"old");
+            }
+            if second {
+                fs::write("/data/a", "new").expect("written");
+                assert_eq!(fs::read("/data/b").expect("a name of the same file"), b"new");
+            }
+        });
+    });
+}
+
 #[test]
 fn files_that_are_replaced_and_bytes_that_are_overwritten_need_no_room() {
     Check::new().runs(3).run(|sim| {
