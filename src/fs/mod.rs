@@ -92,8 +92,9 @@ macro_rules! functions {
         pub fn $name($($arg: impl AsRef<Path>),*) -> io::Result<()> {
             $(let $arg = &*simulated::real($arg.as_ref())?;)*
             let f = || {
+                let paths = [$(simulated::resolved($arg)),*];
                 std::fs::$name($($arg),*)?;
-                simulated::done(stringify!($name), &[$($arg),*]);
+                simulated::done(stringify!($name), &paths.each_ref().map(|path| &**path));
                 Ok(())
             };
             functions!(@call [$($arg),*] f $($operation)?)

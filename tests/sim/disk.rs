@@ -264,6 +264,29 @@ fn a_file_with_two_names_keeps_both() {
     });
 }
 
+/// A rename by way of a symbolic link that this same call replaces, or moves.
+#[test]
+fn a_rename_may_change_the_way_to_its_own_names() {
+    Check::new().runs(30).run(|sim| {
+        restarted(sim, |second| {
+            if !second {
+                fs::create_dir("/data").expect("made");
+                fs::write("/data/a", "kept").expect("written");
+                fs::symlink("/data", "/link").expect("made");
+                fs::rename("/link/a", "/link").expect("replaced");
+                fs::symlink("/data", "/other").expect("made");
+                fs::rename("/other", "/other/moved").expect("moved");
+                File::open("/link").expect("opened").sync_all().expect("synced");
+                File::open("/data").expect("opened").sync_all().expect("synced");
+                File::open("/").expect("opened").sync_all().expect("synced");
+            }
+            assert_eq!(fs::read("/link").expect("the file"), b"kept");
+            assert!(!fs::exists("/data/a").expect("asked") && !fs::exists("/other").expect("asked"));
+            assert!(fs::symlink_metadata("/data/moved").expect("the link").is_symlink());
+        });
+    });
+}
+
 #[test]
 fn files_that_are_replaced_and_bytes_that_are_overwritten_need_no_room() {
     Check::new().runs(3).run(|sim| {

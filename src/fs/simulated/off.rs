@@ -65,6 +65,12 @@ pub(in crate::fs) fn sync(_: &File, _changes: u64) -> io::Result<()> {
 #[inline(always)]
 pub(in crate::fs) fn opened(_: &File) {}
 
+/// The path without symbolic links before its last part, for [`done`].
+#[inline(always)]
+pub(in crate::fs) fn resolved(path: &Path) -> Cow<'_, Path> {
+    Cow::Borrowed(path)
+}
+
 /// The function of that name, with those paths, has succeeded.
 #[inline(always)]
 pub(in crate::fs) fn done(_: &str, _: &[&Path]) {}

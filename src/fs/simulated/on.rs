@@ -89,6 +89,17 @@ pub(in crate::fs) fn opened(file: &File) {
     let _ = changed(FileChange::Opened(file.as_fd()));
 }
 
+/// The path of the system without symbolic links before its last part. For [`done`], before a call that may
+/// change where they lead.
+pub(in crate::fs) fn resolved(path: &Path) -> Cow<'_, Path> {
+    match (path.parent(), path.file_name()) {
+        (Some(folder), Some(name)) if is_on() => {
+            folder.canonicalize().map_or(Cow::Borrowed(path), |folder| folder.join(name).into())
+        }
+        _ => Cow::Borrowed(path),
+    }
+}
+
 /// The function of that name, with those paths, has succeeded.
 pub(in crate::fs) fn done(function: &str, paths: &[&Path]) {
     let change = match (function, paths) {
