@@ -28,9 +28,9 @@ use std::time::Duration;
 /// [`Next::Close`] or panics, source, state and handler are dropped.
 ///
 /// It should read until a read would block or returns less than was asked for. While the source is ready, the
-/// handler runs again and again, each time after others had their turns, even if it reads nothing. A run may
-/// find nothing to read. Nobody else should read from the source meanwhile, such as through a clone: the
-/// other reader might get what this handler was called for.
+/// handler runs again and again, even if it reads nothing; after 64 runs in a row others have their turns. A
+/// run may find nothing to read. Nobody else should read from the source meanwhile, such as through a clone:
+/// the other reader might get what this handler was called for.
 ///
 /// The first run takes place once the source is ready. Does not park. On a plain thread, handlers run in the
 /// default runtime. When the runtime shuts down, a handler that waits for its source is dropped, and one that

@@ -1,8 +1,9 @@
 //! Files of simulated hosts: what was synced survives a crash, and the rest may not.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{ErrorKind, Read, Write};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -285,6 +286,76 @@ fn a_rename_may_change_the_way_to_its_own_names() {
             assert!(fs::symlink_metadata("/data/moved").expect("the link").is_symlink());
         });
     });
+}
+
+/// All names below the folder with what they are, once all of it was synced.
+fn synced_tree(folder: &Path, tree: &mut BTreeMap<PathBuf, String>) {
+    for entry in fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("read").path();
+        let about = fs::symlink_metadata(&path).expect("it is there");
+        let what = if about.is_dir() {
+            synced_tree(&path, tree);
+            "folder".to_owned()
+        } else if about.is_symlink() {
+            format!("link to {:?}", fs::read_link(&path).expect("read"))
+        } else {
+            File::open(&path).expect("opened").sync_all().expect("synced");
+            format!("{} names of {:?}", about.nlink(), fs::read(&path).expect("read"))
+        };
+        tree.insert(path, what);
+    }
+    File::open(folder).expect("opened").sync_all().expect("synced");
+}
+
+/// A call with these names, which may fail.
+fn random_call(open: &mut Vec<File>, random: &mut impl FnMut(usize) -> usize) -> Option<()> {
+    const NAMES: [&str; 9] = ["/a", "/b", "/d", "/d/a", "/d/b", "/d/e", "/d/e/a", "/l", "/l/a"];
+    let (one, other) = (NAMES[random(NAMES.len())], NAMES[random(NAMES.len())]);
+    let (call, some) = (random(15), random(20));
+    let mut options = fs::OpenOptions::new();
+    let file = |random: &mut dyn FnMut(usize) -> usize| open.get(random(open.len().max(1)));
+    match call {
+        0 => open.push(File::create(one).ok()?),
+        1 => open.push(options.append(true).create(true).open(one).ok()?),
+        2 => open.push(options.write(true).create(true).custom_flags(libc::O_DSYNC).open(one).ok()?),
+        3 | 4 => _ = file(random)?.write(&vec![b'a' + some as u8; some]).ok()?,
+        5 => _ = file(random)?.write_at(b"at", some as u64).ok()?,
+        6 => file(random)?.set_len(some as u64).ok()?,
+        7 => fs::create_dir(one).ok()?,
+        8 => fs::remove_dir_all(one).ok()?,
+        9 => fs::remove_file(one).ok()?,
+        10 | 11 => fs::rename(one, other).ok()?,
+        12 => fs::hard_link(one, other).ok()?,
+        13 => fs::symlink(one, other).ok()?,
+        _ => open.clear(),
+    }
+    Some(())
+}
+
+#[test]
+fn all_that_random_calls_have_left_survives_a_crash_once_it_is_synced() {
+    // Whatever the environment says of runs.
+    for seed in 0..40 {
+        Check::new().runs(1).seed(seed).leaks_fail(false).run(|sim| {
+            let (inside, before) = (*sim, Arc::new(Mutex::new(None)));
+            let seen = Arc::clone(&before);
+            restarted(sim, move |second| {
+                let mut tree = BTreeMap::new();
+                if second {
+                    synced_tree(Path::new("/"), &mut tree);
+                    let before = seen.lock().expect("no panic").take();
+                    return assert_eq!(Some(tree), before, "after and before the crash");
+                }
+                let mut open = Vec::new();
+                let mut random = |bound: usize| (inside.random() % bound as u64) as usize;
+                (0..80).for_each(|_| _ = random_call(&mut open, &mut random));
+                drop(open);
+                synced_tree(Path::new("/"), &mut tree);
+                *seen.lock().expect("no panic") = Some(tree);
+            });
+            assert!(before.lock().expect("no panic").is_none(), "it was not compared");
+        });
+    }
 }
 
 #[test]
