@@ -16,6 +16,12 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::ptr;
 
+/// Whether a call of a coroutine goes to a ring, if there is one. `pays`: whether that is faster than by the
+/// pool. A plain thread, and one that unwinds, has none.
+pub(super) fn is_wanted(pays: bool) -> bool {
+    may_switch() && !simulated::is_in_simulation() && sched::wants_ring(pays)
+}
+
 /// Has the kernel do what a call that takes paths does; makes the call on the pool if there is no ring for
 /// it.
 pub(super) fn call_by_paths<const N: usize>(
@@ -23,13 +29,13 @@ pub(super) fn call_by_paths<const N: usize>(
     operation: impl FnOnce([*const c_char; N]) -> Operation,
     f: impl FnOnce() -> io::Result<()> + Send,
 ) -> io::Result<()> {
-    if sched::wants_ring(false) && may_switch() && !simulated::is_in_simulation() {
+    if is_wanted(false) {
         // One with a zero in it is an error, which the call returns.
         let texts = paths.map(|path| CString::new(path.as_os_str().as_bytes()).ok());
         if texts.iter().all(Option::is_some) {
             let starts = texts.each_ref().map(|text| text.as_ref().map_or(ptr::null(), |text| text.as_ptr()));
             // SAFETY: the texts live until `by_ring` has ended, and the kernel only reads them.
-            if let Some(done) = unsafe { by_ring(&operation(starts), false) } {
+            if let Some(done) = unsafe { by_ring(&operation(starts)) } {
                 return done.map(drop);
             }
         }
@@ -37,18 +43,16 @@ pub(super) fn call_by_paths<const N: usize>(
     call(f)
 }
 
-/// Has the kernel do that, and parks meanwhile. `pays` says whether that is faster than by the pool. Returns
-/// what the system call would; `None` if nothing was done and the caller has to make the call in another way:
-/// there is no ring, it is full, or the kernel does not do this, or not with this file. A cancellation
-/// unwinds out of this, unless the call succeeds all the same.
+/// Has the kernel do that, and parks meanwhile. The caller has asked [`is_wanted`]. Returns what the system
+/// call would; `None` if nothing was done and the caller has to make the call in another way: there is no
+/// ring, it is full, or the kernel does not do this, or not with this file. A cancellation unwinds out of
+/// this, unless the call succeeds all the same.
 ///
 /// # Safety
 ///
 /// What the operation points to is borrowed by the caller, exclusively if the kernel writes to it.
-pub(super) unsafe fn by_ring(operation: &Operation, pays: bool) -> Option<io::Result<usize>> {
-    if !may_switch() || !sched::wants_ring(pays) {
-        return None;
-    }
+pub(super) unsafe fn by_ring(operation: &Operation) -> Option<io::Result<usize>> {
+    debug_assert!(may_switch());
     // Before the ring is chosen: the coroutine may go on elsewhere.
     consume_budget();
     // A cancelled caller starts nothing: its call might succeed, and so might the next one.

@@ -22,15 +22,13 @@
 //!
 //! On a plain thread each call is std's.
 
-use super::by_ring::by_ring;
+use super::by_ring::{by_ring, is_wanted};
 use super::cached::Cached;
 use super::call::call;
 use super::simulated;
 use super::sys::{bypasses_cache, is_local, read_cached};
 use crate::ring::Operation;
-use crate::sched::{
-    FileWay, consume_budget, consume_budget_of_copy, count_file_call, may_switch, wants_ring,
-};
+use crate::sched::{FileWay, consume_budget, consume_budget_of_copy, count_file_call, may_switch};
 use std::fs::{FileType, Metadata};
 use std::io::{self, IoSlice, IoSliceMut, Read, Seek, SeekFrom, Write};
 use std::os::fd::{AsFd, AsRawFd};
@@ -178,7 +176,7 @@ impl Disk {
     /// not wait for another program or machine, and a file that has no offsets is refused. Parks for the
     /// first call on a file that was opened elsewhere. `pays`: whether the ring is faster.
     fn suits_ring(&self, pays: bool) -> bool {
-        if !may_switch() || simulated::is_in_simulation() || !wants_ring(pays) {
+        if !is_wanted(pays) {
             return false;
         }
         match self.local.load(Ordering::Relaxed) {
@@ -212,7 +210,7 @@ impl Disk {
         let read = Operation::Read { fd, buf: buf.as_mut_ptr(), len, offset };
         if is_offset(offset) && self.suits_ring(true) {
             // SAFETY: the buffer is exclusively borrowed.
-            if let Some(done) = unsafe { by_ring(&read, true) } {
+            if let Some(done) = unsafe { by_ring(&read) } {
                 return done;
             }
         }
@@ -242,7 +240,7 @@ impl Disk {
         let operation = Operation::SetLen { fd: self.file.as_raw_fd(), len };
         if is_offset(len) && self.suits_ring(false) {
             // SAFETY: it points to nothing.
-            if let Some(done) = unsafe { by_ring(&operation, false) } {
+            if let Some(done) = unsafe { by_ring(&operation) } {
                 return done.map(drop);
             }
         }
@@ -257,10 +255,9 @@ impl Disk {
     pub(super) fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<usize> {
         let (fd, len) = (self.file.as_raw_fd(), buf.len());
         let write = Operation::Write { fd, buf: buf.as_ptr(), len, offset };
-        let pays = self.bypasses_cache();
-        if is_offset(offset) && self.suits_ring(pays) {
+        if is_offset(offset) && self.suits_ring(self.bypasses_cache()) {
             // SAFETY: the buffer is borrowed.
-            if let Some(done) = unsafe { by_ring(&write, pays) } {
+            if let Some(done) = unsafe { by_ring(&write) } {
                 return done;
             }
         }
@@ -281,7 +278,7 @@ impl Disk {
         }
         let operation = Operation::Sync { fd: self.file.as_raw_fd(), data_only };
         // SAFETY: it points to nothing.
-        match self.suits_ring(false).then(|| unsafe { by_ring(&operation, false) }).flatten() {
+        match self.suits_ring(false).then(|| unsafe { by_ring(&operation) }).flatten() {
             Some(done) => done.map(drop),
             None if data_only => call(|| self.file.sync_data()),
             None => call(|| self.file.sync_all()),
