@@ -3,12 +3,11 @@
 //! `ring/mod.rs` says who owns the buffer when. The part of the argument that is kept here: [`by_ring`]
 //! neither returns nor unwinds before the ring has an outcome.
 
-use super::call::call;
-use super::simulated;
+use super::call::{call, needs_no_pool};
 use crate::coroutine::{Batch, WaitReason};
 use crate::ring::{Operation, Outcome};
 use crate::sched::{
-    self, Cancel, FileWay, Woken, checkpoint, consume_budget, count_file_call, may_switch, unwind_cancelled,
+    self, Cancel, FileWay, Woken, checkpoint, consume_budget, count_file_call, unwind_cancelled,
 };
 use std::ffi::{CString, c_char};
 use std::io;
@@ -16,10 +15,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::ptr;
 
-/// Whether a call of a coroutine goes to a ring, if there is one. `pays`: whether that is faster than by the
-/// pool. A plain thread, and one that unwinds, has none.
-pub(super) fn is_wanted(pays: bool) -> bool {
-    may_switch() && !simulated::is_in_simulation() && sched::wants_ring(pays)
+/// Whether a call on a file goes to a ring, if there is one. `pays` says whether it is faster there than on
+/// the pool.
+pub(super) fn may_use_ring(pays: bool) -> bool {
+    needs_no_pool() && sched::wants_ring(pays)
 }
 
 /// Has the kernel do what a call that takes paths does; makes the call on the pool if there is no ring for
@@ -29,7 +28,7 @@ pub(super) fn call_by_paths<const N: usize>(
     operation: impl FnOnce([*const c_char; N]) -> Operation,
     f: impl FnOnce() -> io::Result<()> + Send,
 ) -> io::Result<()> {
-    if is_wanted(false) {
+    if may_use_ring(false) {
         // One with a zero in it is an error, which the call returns.
         let texts = paths.map(|path| CString::new(path.as_os_str().as_bytes()).ok());
         if texts.iter().all(Option::is_some) {
@@ -43,16 +42,16 @@ pub(super) fn call_by_paths<const N: usize>(
     call(f)
 }
 
-/// Has the kernel do that, and parks meanwhile. The caller has asked [`is_wanted`]. Returns what the system
-/// call would; `None` if nothing was done and the caller has to make the call in another way: there is no
-/// ring, it is full, or the kernel does not do this, or not with this file. A cancellation unwinds out of
+/// Has the kernel do that, and parks meanwhile. The caller has asked [`may_use_ring`]. Returns what the
+/// system call would; `None` if nothing was done and the caller has to make the call in another way: there is
+/// no ring, it is full, or the kernel does not do this, or not with this file. A cancellation unwinds out of
 /// this, unless the call succeeds all the same.
 ///
 /// # Safety
 ///
 /// What the operation points to is borrowed by the caller, exclusively if the kernel writes to it.
 pub(super) unsafe fn by_ring(operation: &Operation) -> Option<io::Result<usize>> {
-    debug_assert!(may_switch());
+    debug_assert!(needs_no_pool());
     // Before the ring is chosen: the coroutine may go on elsewhere.
     consume_budget();
     // A cancelled caller starts nothing: its call might succeed, and so might the next one.

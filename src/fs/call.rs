@@ -3,7 +3,7 @@
 use super::simulated;
 use crate::blocking;
 use crate::coroutine::WaitReason;
-use crate::sched::{FileWay, count_file_call};
+use crate::sched::{FileWay, count_file_call, may_switch};
 use std::io;
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
@@ -13,6 +13,12 @@ pub(super) fn call<T: Send>(f: impl FnOnce() -> io::Result<T> + Send) -> io::Res
     simulated::delay();
     count_file_call(FileWay::Pool);
     blocking::run(WaitReason::File, f)?
+}
+
+/// Whether the caller may make calls on files without the pool: it is a coroutine that may park, and its
+/// files are the system's.
+pub(super) fn needs_no_pool() -> bool {
+    may_switch() && !simulated::is_in_simulation()
 }
 
 /// Makes the call on the pool, unless one of the files is a FIFO or a device, which might occupy the pool's

@@ -22,9 +22,9 @@
 //!
 //! On a plain thread each call is std's.
 
-use super::by_ring::{by_ring, is_wanted};
+use super::by_ring::{by_ring, may_use_ring};
 use super::cached::Cached;
-use super::call::call;
+use super::call::{call, needs_no_pool};
 use super::simulated;
 use super::sys::{bypasses_cache, is_local, read_cached};
 use crate::ring::Operation;
@@ -151,7 +151,7 @@ impl Disk {
 
     /// The metadata. Parks unless the file is known to be on a local disk.
     pub(super) fn metadata(&self) -> io::Result<Metadata> {
-        if self.local.load(Ordering::Relaxed) == YES && may_switch() && !simulated::is_in_simulation() {
+        if self.local.load(Ordering::Relaxed) == YES && needs_no_pool() {
             consume_budget();
             count_file_call(FileWay::OnWorker);
             return self.file.metadata();
@@ -176,7 +176,7 @@ impl Disk {
     /// not wait for another program or machine, and a file that has no offsets is refused. Parks for the
     /// first call on a file that was opened elsewhere. `pays`: whether the ring is faster.
     fn suits_ring(&self, pays: bool) -> bool {
-        if !is_wanted(pays) {
+        if !may_use_ring(pays) {
             return false;
         }
         match self.local.load(Ordering::Relaxed) {

@@ -24,10 +24,9 @@
 //! - A few file systems of clusters (9p, GFS2, OCFS2) are asked for metadata by the look at the handle.
 
 use super::cached::{Found, Handle};
-use super::call::call;
-use super::simulated;
+use super::call::{call, needs_no_pool};
 use super::sys::{find_cached, is_local, open_cached};
-use crate::sched::{FileWay, consume_budget, count_file_call, may_switch};
+use crate::sched::{FileWay, consume_budget, count_file_call};
 use std::fs::{File, Metadata};
 use std::io;
 use std::os::fd::AsFd;
@@ -71,7 +70,7 @@ pub(super) fn open(path: &Path, flags: libc::c_int) -> Option<io::Result<File>> 
 }
 
 fn find(path: &Path, follows_links: bool) -> Option<io::Result<Handle>> {
-    if !may_switch() || simulated::is_in_simulation() {
+    if !needs_no_pool() {
         return None;
     }
     consume_budget();
