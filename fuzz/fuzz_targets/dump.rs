@@ -2,11 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use std::sync::LazyLock;
-use sward::runtime::{Builder, Runtime};
-
-static RUNTIME: LazyLock<Runtime> =
-    LazyLock::new(|| Builder::new().worker_threads(1).build().expect("a runtime"));
+use sward_fuzz::RUNTIME;
 
 fuzz_target!(|data: &[u8]| {
     let text = String::from_utf8_lossy(data);

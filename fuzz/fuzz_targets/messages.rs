@@ -4,23 +4,16 @@
 
 use libfuzzer_sys::fuzz_target;
 use std::sync::Arc;
-use std::sync::LazyLock;
 use std::time::Duration;
 use sward::channel::{self, Receiver, Sender, TryRecvError, TrySendError};
-use sward::runtime::{Builder, Runtime};
 use sward::sync::Mutex;
-
-static RUNTIME: LazyLock<Runtime> =
-    LazyLock::new(|| Builder::new().worker_threads(1).build().expect("a runtime"));
+use sward_fuzz::{RUNTIME, run_actors};
 
 /// A message: its sender, and its number there.
 type Message = (usize, u32);
 
 fuzz_target!(|data: &[u8]| {
-    let Some((&[shape, cancelled], program)) = data.split_first_chunk::<2>() else { return };
-    if program.len() > 200 {
-        return;
-    }
+    let Some(([shape, cancelled], program)) = sward_fuzz::program(data) else { return };
     RUNTIME.run(|| run(shape, cancelled, program));
 });
 
@@ -30,23 +23,12 @@ fn run(shape: u8, cancelled: u8, program: &[u8]) {
         [channel::bounded(capacity), channel::unbounded()];
     let actors = 2 + usize::from(shape / 4 % 4);
     let (sent, received) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(Vec::new())));
-    let handles: Vec<_> = (0..actors)
-        .map(|actor| {
-            let steps: Vec<u8> = program.iter().skip(actor).step_by(actors).copied().collect();
-            let (channels, sent, received) = (channels.clone(), sent.clone(), received.clone());
-            sward::spawn(move || act(actor, &steps, &channels, &sent, &received))
-        })
-        .collect();
+    let theirs = (channels.clone(), Arc::clone(&sent), Arc::clone(&received));
     // A message that was taken by a coroutine that is cancelled at its next wait is noted by then.
-    for (actor, handle) in handles.iter().enumerate() {
-        if cancelled >> actor & 1 == 1 {
-            sward::yield_now();
-            handle.cancel();
-        }
-    }
-    for handle in handles {
-        assert!(handle.join().map_or_else(|e| e.is_cancelled(), |()| true), "a panic");
-    }
+    run_actors(actors, cancelled, program, move |actor, steps| {
+        let (channels, sent, received) = &theirs;
+        act(actor, steps, channels, sent, received);
+    });
     let mut received = std::mem::take(&mut *received.lock().expect("no panic"));
     for (_, receiver) in &channels {
         received.extend(receiver.try_iter().map(|message| (usize::MAX, message)));

@@ -5,24 +5,18 @@
 
 use libfuzzer_sys::fuzz_target;
 use std::collections::VecDeque;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 use std::time::Duration;
 use sward::channel::{self, Receiver, RecvArm, SendArm, Sender};
-use sward::runtime::{Builder, Runtime};
 use sward::select::Select;
 use sward::sync::Mutex;
-
-static RUNTIME: LazyLock<Runtime> =
-    LazyLock::new(|| Builder::new().worker_threads(1).build().expect("a runtime"));
+use sward_fuzz::{RUNTIME, run_actors};
 
 const CHANNELS: usize = 3;
 type Ends = [(Option<Sender<u32>>, Option<Receiver<u32>>); CHANNELS];
 
 fuzz_target!(|data: &[u8]| {
-    let Some((&[shape, cancelled], program)) = data.split_first_chunk::<2>() else { return };
-    if program.len() > 200 {
-        return;
-    }
+    let Some(([shape, cancelled], program)) = sward_fuzz::program(data) else { return };
     let (alone, together) = program.split_at(program.len() / 2);
     RUNTIME.run(|| {
         run_alone(shape, alone);
@@ -79,7 +73,11 @@ fn run_alone(shape: u8, program: &[u8]) {
         // Seldom one end of a channel goes.
         if step >= 0xf8 {
             let (sender, receiver) = &mut ends[usize::from(step) % CHANNELS];
-            if step & 4 == 0 { *sender = None } else { *receiver = None }
+            if step & 4 == 0 {
+                *sender = None
+            } else {
+                *receiver = None
+            }
             // What nobody can receive any more is dropped.
             if receiver.is_none() {
                 model[usize::from(step) % CHANNELS].clear();
@@ -133,26 +131,14 @@ struct Notes {
 }
 
 fn run_together(shape: u8, cancelled: u8, program: &[u8]) {
-    let ends: Arc<Ends> =
-        Arc::new(capacities(shape).map(channel::bounded).map(|(s, r)| (Some(s), Some(r))));
+    let ends: Arc<Ends> = Arc::new(capacities(shape).map(channel::bounded).map(|(s, r)| (Some(s), Some(r))));
     let actors = 2 + usize::from(shape >> 6);
     let notes = Arc::new(Mutex::new(Notes::default()));
-    let handles: Vec<_> = (0..actors)
-        .map(|actor| {
-            let steps: Vec<u8> = program.iter().skip(actor).step_by(actors).copied().collect();
-            let (ends, notes) = (Arc::clone(&ends), Arc::clone(&notes));
-            sward::spawn(move || act(actor as u32, &steps, &ends, &notes))
-        })
-        .collect();
-    for (actor, handle) in handles.iter().enumerate() {
-        if cancelled >> actor & 1 == 1 {
-            sward::yield_now();
-            handle.cancel();
-        }
-    }
-    for handle in handles {
-        assert!(handle.join().map_or_else(|e| e.is_cancelled(), |()| true), "a panic");
-    }
+    let theirs = (Arc::clone(&ends), Arc::clone(&notes));
+    run_actors(actors, cancelled, program, move |actor, steps| {
+        let (ends, notes) = &theirs;
+        act(actor as u32, steps, ends, notes);
+    });
     let Notes { mut sent, mut received } = std::mem::take(&mut *notes.lock().expect("no panic"));
     received.extend(ends.iter().flat_map(|(_, receiver)| receiver.as_ref().expect("kept").try_iter()));
     sent.sort_unstable();
@@ -171,7 +157,8 @@ fn act(actor: u32, steps: &[u8], ends: &Ends, notes: &Mutex<Notes>) {
         }
         let select = select(&mut operations, step & 8 != 0);
         // A wait that nobody ends has a limit.
-        let done = if step & 16 == 0 { select.wait_timeout(Duration::from_micros(50)) } else { select.poll() };
+        let done =
+            if step & 16 == 0 { select.wait_timeout(Duration::from_micros(50)) } else { select.poll() };
         // What has moved is noted, also if a cancellation waits.
         sward::task::mask(|| {
             let mut notes = notes.lock().expect("no panic");
