@@ -565,11 +565,14 @@ pub(crate) fn consume_budget_of_file() -> io::Result<()> {
 /// used up before: then the caller returns to where its coroutine can let others go first. A new budget
 /// begins, since an executor that is not of this crate may poll again without a wait.
 pub(crate) fn budget_is_used_up() -> bool {
-    if simulated::POSSIBLE && current::with(|worker| worker.simulated.is_on()) == Some(true) {
-        // The executor's own waits are where others run.
+    if !current::may_switch() {
         return false;
     }
-    let used_up = current::may_switch() && budget::count_call();
+    if simulated::POSSIBLE && current::with(|worker| worker.simulated.is_on()) == Some(true) {
+        // The executor's own waits are where others run.
+        return current::with(|worker| worker.simulated.budget_is_used_up()) == Some(true);
+    }
+    let used_up = budget::count_call();
     if used_up {
         budget::refill();
     }

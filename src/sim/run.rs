@@ -441,6 +441,15 @@ impl Run {
         place
     }
 
+    /// That coroutine makes a call that need not wait.
+    fn count_point(&self, who: u32) {
+        self.watch.step(who);
+        self.points.set(self.points.get() + 1);
+        if self.phase.get() == Phase::Running {
+            self.steps.set(self.steps.get() + 1);
+        }
+    }
+
     /// The coroutine waits, or could wait: cancels it, if this is the wait that the run cancels. The closure
     /// of the check is never cancelled.
     fn may_cancel(&self, header: &Header, who: u32) {
@@ -681,12 +690,17 @@ impl Simulation for Run {
         Choice::Runs(place)
     }
 
-    fn preempts(&self, current: Candidate, header: &Header, others: &[Candidate]) -> bool {
-        self.watch.step(current.number);
-        self.points.set(self.points.get() + 1);
-        if self.phase.get() == Phase::Running {
-            self.steps.set(self.steps.get() + 1);
+    fn budget_is_used_up(&self) -> bool {
+        self.count_point(self.current.get());
+        let used_up = self.points.get() > POINTS;
+        if used_up {
+            self.points.set(0);
         }
+        used_up
+    }
+
+    fn preempts(&self, current: Candidate, header: &Header, others: &[Candidate]) -> bool {
+        self.count_point(current.number);
         if self.points.get() > POINTS || self.steps.get() > self.limits.steps {
             // As at the end of the real runtime's budget: it yields.
             self.forced.set(None);

@@ -30,6 +30,35 @@ fn a_loop_of_calls_that_need_not_wait_lets_others_run() {
     }
 }
 
+/// All of them inside of one poll, if none is pending.
+#[test]
+fn a_loop_of_futures_that_need_not_wait_lets_others_run() {
+    for strategy in [Strategy::Mixed, Strategy::RandomWalk, Strategy::Pct { depth: 3 }] {
+        Check::new().runs(10).step_limit(20_000).strategy(strategy).run(|_| {
+            let (mutex, flag) = (Arc::new(Mutex::new(())), Arc::new(AtomicBool::new(false)));
+            let sets = Arc::clone(&flag);
+            let setter = spawn(move || sets.store(true, SeqCst));
+            sward::block_on(async {
+                while !flag.load(SeqCst) {
+                    drop(mutex.lock_async().await);
+                }
+            });
+            setter.join().unwrap();
+        });
+    }
+    let check = Check::new().runs(1).step_limit(5_000).strategy(Strategy::RandomWalk);
+    let failed = check.try_run(|_| {
+        let mutex = Mutex::new(());
+        sward::block_on(async {
+            loop {
+                drop(mutex.lock_async().await);
+            }
+        })
+    });
+    let failed = failed.expect_err("it never ends");
+    assert!(failed.what().contains("after 5000 steps"), "{failed}");
+}
+
 #[test]
 fn calls_that_need_not_wait_count_as_steps() {
     let check = Check::new().runs(1).step_limit(5_000).strategy(Strategy::RandomWalk);

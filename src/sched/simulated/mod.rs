@@ -7,8 +7,8 @@
 //! ```text
 //!  question                             any other worker               a simulated one
 //!  which coroutine runs next            `RunQueues::next`, in rounds   `Simulation::choose`
-//!  do others run at a call that need    when its budget of 128 calls   `Simulation::preempts`, each time
-//!  not wait                             is used up
+//!  do others run at a call that need    when its budget of 128 calls   `Simulation::preempts`, each time;
+//!  not wait                             is used up                     in a poll, `budget_is_used_up`
 //!  nothing can run                      it searches, and sleeps        `Simulation::pass_time`
 //! ```
 //!

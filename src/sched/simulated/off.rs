@@ -53,6 +53,10 @@ impl Simulated {
         true
     }
 
+    pub(crate) fn budget_is_used_up(&self) -> bool {
+        false
+    }
+
     pub(crate) fn pass_time(&self, _: Option<Instant>) -> Passed {
         Passed::Moved
     }

@@ -74,6 +74,11 @@ pub(crate) trait Simulation {
     /// Whether the coroutine that runs lets one of the others run, in the middle of its turn.
     fn preempts(&self, current: Candidate, header: &Header, others: &[Candidate]) -> bool;
 
+    /// Counts a call that need not wait, and where the coroutine that runs cannot be interrupted: inside of a
+    /// poll of a future. Whether the coroutine has made so many in its turn that it lets others run as soon
+    /// as the poll has returned.
+    fn budget_is_used_up(&self) -> bool;
+
     /// Nothing can run: lets time pass until the next timer, or until the world does something.
     fn pass_time(&self, timer: Option<Instant>) -> Passed;
 
@@ -206,6 +211,11 @@ impl Simulated {
         set.gather(&*inside.simulation, queues, home, remote, shared);
         let number = Candidate { number: inside.simulation.number_of(current.id()) };
         inside.simulation.preempts(number, current, &set.candidates)
+    }
+
+    /// Counts a call that need not wait, inside of a poll of a future. Whether there were too many.
+    pub(crate) fn budget_is_used_up(&self) -> bool {
+        self.inside().simulation.budget_is_used_up()
     }
 
     /// Nothing can run.
