@@ -966,6 +966,108 @@ fn retired_words_stay_retired() {
     assert_none(&offenders);
 }
 
+/// The name under which a heading is linked to, as GitHub makes it.
+fn anchor(heading: &str) -> String {
+    let kept = heading.trim().chars().filter(|c| c.is_alphanumeric() || " -_".contains(*c));
+    kept.flat_map(char::to_lowercase).map(|c| if c == ' ' { '-' } else { c }).collect()
+}
+
+/// The lines of a document that are not in a block of code, with their numbers.
+fn prose(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    let mut in_code = false;
+    text.lines().enumerate().filter_map(move |(number, line)| {
+        let fence = line.trim_start().starts_with("```");
+        in_code ^= fence;
+        (!in_code && !fence).then_some((number + 1, line))
+    })
+}
+
+fn headings(text: &str) -> BTreeSet<String> {
+    let levels = prose(text).filter(|(_, line)| line.starts_with('#'));
+    levels.map(|(_, line)| anchor(line.trim_start_matches('#'))).collect()
+}
+
+/// The links of a document to other files of the repository, and to headings of its own, by line.
+fn links(text: &str) -> Vec<(usize, &str)> {
+    let mut found = Vec::new();
+    for (number, line) in prose(text) {
+        let targets = line.split("](").skip(1).filter_map(|rest| rest.split_once(')'));
+        let near = targets.map(|(target, _)| target).filter(|target| !target.contains(':'));
+        found.extend(near.map(|target| (number, target)));
+    }
+    found
+}
+
+#[test]
+fn links_of_documents_lead_somewhere() {
+    let mut all = documents();
+    for name in ["docs/GLOSSARY.md", "CHANGELOG.md"] {
+        all.insert(name.into(), fs::read_to_string(root().join(name)).expect("a document"));
+    }
+    let mut offenders = BTreeMap::new();
+    for (path, text) in &all {
+        let broken = links(text).into_iter().filter(|(_, target)| {
+            let (file, heading) = target.split_once('#').unwrap_or((target, ""));
+            let folder = path.parent().expect("a file is in a folder");
+            let file = root().join(if file.is_empty() { path.clone() } else { folder.join(file) });
+            let is_document = file.extension().is_some_and(|ending| ending == "md");
+            let exists = file.exists();
+            let has = || headings(&fs::read_to_string(&file).expect("UTF-8")).contains(heading);
+            !exists || is_document && !heading.is_empty() && !has()
+        });
+        let lines: Vec<_> = broken.map(|(line, target)| format!("line {line}: {target}")).collect();
+        if !lines.is_empty() {
+            offenders.insert(path.clone(), lines);
+        }
+    }
+    assert_none(&offenders);
+}
+
+/// What is wrong with the index of a glossary, or with its terms: tables whose first column has them.
+fn faults_of_index(text: &str) -> Vec<String> {
+    let (mut section, mut terms, mut faults) = (String::new(), BTreeMap::new(), Vec::new());
+    for (_, line) in prose(text) {
+        if let Some(heading) = line.strip_prefix("## ") {
+            section = anchor(heading);
+        }
+        let Some((cell, _)) = line.strip_prefix("| ").and_then(|row| row.split_once(" |")) else { continue };
+        // The name in the code stands in brackets behind the term.
+        let cell = cell.split(" (`").next().expect("a first part");
+        for term in cell.split(", ").filter(|term| *term != "term") {
+            if terms.insert(term.to_owned(), section.clone()).is_some() {
+                faults.push(format!("\"{term}\" is there twice"));
+            }
+        }
+    }
+    let index = text.split_once("\nIndex: ").map_or("", |(_, rest)| rest);
+    let index = index.split_once("\n\n").map_or("", |(index, _)| index);
+    let entries = index.split('[').skip(1).filter_map(|entry| entry.split_once("](#"));
+    let entries = entries.map(|(term, rest)| (term, rest.split(')').next().expect("a first part")));
+    let mut last = String::new();
+    for (term, heading) in entries {
+        match terms.remove(term) {
+            None => faults.push(format!("\"{term}\" is in the index twice, or only there")),
+            Some(section) if section != heading => faults.push(format!("\"{term}\" is in #{section}")),
+            Some(_) => {}
+        }
+        let key = term.replace('`', "").to_lowercase();
+        if key < last {
+            faults.push(format!("\"{term}\" stands behind \"{last}\""));
+        }
+        last = key;
+    }
+    faults.extend(terms.keys().map(|term| format!("\"{term}\" is not in the index")));
+    faults
+}
+
+#[test]
+fn the_index_of_the_glossary_is_complete() {
+    let path = PathBuf::from("docs/GLOSSARY.md");
+    let faults = faults_of_index(&fs::read_to_string(root().join(&path)).expect("the glossary"));
+    let offenders = if faults.is_empty() { BTreeMap::new() } else { BTreeMap::from([(path, faults)]) };
+    assert_none(&offenders);
+}
+
 /// The rules on small inputs: what each finds, and what it leaves alone.
 mod rules {
     use super::*;
@@ -1111,5 +1213,29 @@ b /* one /* two */ still */ c<'life>() "\\" d r"e" // end"###;
                 .is_empty()
         );
         assert!(found("fn forward(embed: Corner) {}").is_empty());
+    }
+
+    #[test]
+    fn links_are_found_outside_of_code_only() {
+        let text = "# The `one` & only!\n[a](b.md#c), [d](#e) and [f](https://g.h)\n```\n[i](j)\n```\n";
+        assert_eq!(links(text), [(2, "b.md#c"), (2, "#e")]);
+        assert_eq!(headings(text), BTreeSet::from(["the-one--only".to_owned()]));
+    }
+
+    #[test]
+    fn an_index_is_held_against_the_tables() {
+        let index = "\nIndex: [a](#one) \u{b7} [`b`](#one) \u{b7}\n[c](#two)\n\n";
+        let tables = "## One\n| term | what |\n|---|---|\n| a, `b` | x |\n## Two\n| c (`C`) | x |\n";
+        assert_eq!(faults_of_index(&format!("{index}{tables}")), Vec::<String>::new());
+        for (from, to, faults) in [
+            ("[c](#two)", "", 1),
+            ("[c](#two)", "[c](#one)", 1),
+            ("[c](#two)", "[c](#two) [d](#two)", 1),
+            ("[a](#one) \u{b7} [`b`](#one)", "[`b`](#one) \u{b7} [a](#one)", 1),
+            ("| c (`C`)", "| a", 3),
+        ] {
+            let changed = format!("{index}{tables}").replace(from, to);
+            assert_eq!(faults_of_index(&changed).len(), faults, "{changed}");
+        }
     }
 }
