@@ -41,8 +41,32 @@
 //! }
 //! ```
 //!
-//! The repository's `docs/guide/` is the guide: coming from Go, from tokio and from threads, a cookbook, and
-//! what to know in production.
+//! # Where to find what
+//!
+//! | module | what it has |
+//! |---|---|
+//! | [`task`] | scopes, `JoinSet`, cancellation, task locals, futures in coroutines |
+//! | [`sync`], [`channel`], [`mod@select`] | locks and permits; channels; the first of several operations |
+//! | [`time`] | sleeping, a limit around any code, intervals |
+//! | [`net`], [`io`], [`fs`], [`process`] | sockets, pipes and standard streams, files, children, in std's shape |
+//! | `signal` | Ctrl-C and other signals |
+//! | [`runtime`] | settings, in the program or by environment variables; reports, shutdown, metrics |
+//! | [`observe`] | what each coroutine waits for: dumps, deadlocks, leaks, traces |
+//! | `sim` | tests on a virtual clock, with many schedules |
+//!
+//! The page of [`task`] is the one to read first: it has the rules of cancellation, of destructors and of
+//! fairness, which hold everywhere. The repository's `docs/guide/` is the guide: coming from Go, from tokio
+//! and from threads, a cookbook, and what to know in production.
+//!
+//! # Features
+//!
+//! | feature | default | what it adds |
+//! |---|---|---|
+//! | `signal` | yes | `sward::signal` |
+//! | `symbols` | yes | names of functions, files and lines in the stacks of [`observe`] |
+//! | `dashboard` | no | `observe::serve`: a page that shows what the program does, live |
+//! | `metrics` | no | `runtime::MetricsReporter`, for the crate `metrics` |
+//! | `sim` | no | `sward::sim`, for tests, on Linux |
 //!
 //! # Sound by default
 //!
@@ -63,7 +87,7 @@
 //! [`std::thread::sleep`]) block the worker as well, with every coroutine that lives there.
 //!
 //! One unsafe line lets started coroutines move between workers: [`runtime::Builder::migrate_started`].
-
+//!
 //! # One version in a program
 //!
 //! Two versions of this crate in one program would be two runtimes that take each other's coroutines for

@@ -38,12 +38,23 @@
 //! A failure is reported with the seed, with what the coroutines wait for, and with the last events of the
 //! smallest schedule that was found to fail in the same way.
 //!
+//! # Hosts, a network and disks
+//!
+//! The sockets of [`net`](crate::net) are connected by a network in memory. [`Sim::host`] starts a closure on
+//! a host of its own, with an address, a name that resolves, and a disk for [`fs`](crate::fs). Hosts
+//! [crash](Sim::crash) and [restart](Sim::restart). [`Sim::link`] and [`Sim::partition`] make the network
+//! slow, lossy or cut; [`Sim::disk`] has writes and syncs fail, and a crash loses what was not synced.
+//!
 //! # What is not simulated
 //!
 //! - Threads. A coroutine that waits for a thread of the program looks as if it waits for ever.
 //! - Locks of std. One that is held over a call of sward blocks the run's thread when another coroutine wants
 //!   it, and the run hangs. After ten seconds of real time stderr names the coroutine.
-//! - `std::time::Instant::now` and hash seeds: they differ from run to run.
+//! - `std::time::Instant::now`, hash seeds and random numbers of the system: they differ from run to run,
+//!   unless the test has [`override_libc!`](override_libc).
+//!
+//! The repository's `docs/TESTING.md` has more: a report of a failure, line by line, what a crash leaves of a
+//! disk, and a replicated store that is tested in this way.
 //!
 //! # Environment
 //!
