@@ -3,6 +3,9 @@
 //! It keeps a limited number of messages, its capacity. A sender never waits. A receiver that falls behind by
 //! more than the capacity misses the oldest messages: its next receive returns how many.
 //!
+//! `select!` does not take these receivers. To receive beside other things, let a coroutine receive, and send
+//! to a [`bounded`](super::bounded) channel that `select!` takes.
+//!
 //! ```
 //! use sward::channel::broadcast;
 //!

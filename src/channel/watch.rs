@@ -3,6 +3,9 @@
 //! Every receiver sees the latest value, and can wait for the next one. A receiver may miss versions that
 //! follow one another quickly, but never the last one.
 //!
+//! `select!` does not take these receivers. To wait for a change beside other things, let a coroutine call
+//! [`changed`](Receiver::changed) and send to a [`bounded`](super::bounded) channel that `select!` takes.
+//!
 //! ```
 //! use sward::channel::watch;
 //!
@@ -108,11 +111,13 @@ impl<T> Sender<T> {
 
 impl<T> Receiver<T> {
     /// The value. It does not count as seen by this. Does not park.
+    #[doc(alias = "borrow")]
     pub fn get(&self) -> Arc<T> {
         Arc::clone(&self.shared.topic.lock().state.value)
     }
 
     /// The value, which counts as seen from now on. Does not park.
+    #[doc(alias = "borrow_and_update")]
     pub fn get_and_update(&mut self) -> Arc<T> {
         let published = self.shared.topic.lock();
         self.seen = published.state.version;

@@ -55,6 +55,9 @@ pub fn select_among(
 /// | `default => body` | no other arm can complete now | |
 /// | `default(duration) => body` | no other arm could complete within that time | |
 ///
+/// `recv` takes the receivers of [`channel`](crate::channel) and of [`oneshot`](crate::channel::oneshot), but
+/// not those of [`watch`](crate::channel::watch) and [`broadcast`](crate::channel::broadcast).
+///
 /// The handle of `join` stays in its variable if another arm completes. If it is not a variable but another
 /// expression, it is dropped then, and its coroutine runs on detached.
 ///

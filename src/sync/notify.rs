@@ -15,7 +15,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-/// Wakes a waiter, or the next one to come: a semaphore with at most one permit. The interface is tokio's.
+/// Wakes a waiter, or the next one to come: a semaphore with at most one permit. It is tokio's `Notify`, with
+/// [`wait`](Self::wait) for `notified` and [`notify_all`](Self::notify_all) for `notify_waiters`.
 ///
 /// Waiters are notified in FIFO order. A waiter that was notified returns normally, even if it is cancelled
 /// or its time is over meanwhile, so no notification is lost.
@@ -63,6 +64,7 @@ impl Notify {
 
     /// Takes the stored permit. If there is none, parks the coroutine, or blocks the plain thread, until it
     /// is notified. A cancelled coroutine unwinds out of the wait.
+    #[doc(alias = "notified")]
     pub fn wait(&self) {
         self.wait_until(None);
     }
@@ -137,7 +139,9 @@ impl Notify {
         batch.wake();
     }
 
-    /// Notifies all present waiters. Stores no permit. Does not park.
+    /// Notifies all present waiters. Stores no permit, so a caller that has found its condition false and
+    /// does not wait yet misses this: a [`Condvar`](super::Condvar) has no such gap. Does not park.
+    #[doc(alias = "notify_waiters")]
     pub fn notify_all(&self) {
         let mut batch = Batch::new();
         self.state.lock().waiting.wake_all(&mut batch);
