@@ -742,6 +742,29 @@ fn every_file_is_reached_and_says_what_it_is() {
 
 /// Each test program but this one checks its waits. A program is a file of `tests`, or the `main.rs` of a
 /// folder there; each other file is a module of one of these.
+/// The private modules that the head of a folder declares and does not name in a comment.
+fn unnamed_modules(text: &str) -> Vec<String> {
+    let Layers { code, comments, .. } = layers(text);
+    let declared = code.lines().filter_map(|line| line.strip_prefix("mod ")?.strip_suffix(';'));
+    let unnamed = declared.filter(|name| *name != "tests" && !comments.contains(&format!("`{name}`")));
+    unnamed.map(str::to_owned).collect()
+}
+
+/// A newcomer reads a folder from the list of its files.
+#[test]
+fn the_head_of_a_folder_names_its_files() {
+    let mut offenders = BTreeMap::new();
+    for (path, text) in sources() {
+        if path.components().count() == 2 && path.ends_with("mod.rs") {
+            let unnamed = unnamed_modules(&text);
+            if !unnamed.is_empty() {
+                offenders.insert(path, unnamed);
+            }
+        }
+    }
+    assert_none(&offenders);
+}
+
 #[test]
 fn tests_have_their_waits_checked() {
     let all = texts("tests", "rs");
@@ -1213,6 +1236,12 @@ b /* one /* two */ still */ c<'life>() "\\" d r"e" // end"###;
                 .is_empty()
         );
         assert!(found("fn forward(embed: Corner) {}").is_empty());
+    }
+
+    #[test]
+    fn modules_are_named_in_comments() {
+        let text = "//! [`a`], `b`.\nmod a;\nmod b;\nmod c;\npub mod d;\n#[cfg(test)]\nmod e {}\n// `f`\n";
+        assert_eq!(unnamed_modules(text), ["c"]);
     }
 
     #[test]

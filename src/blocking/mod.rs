@@ -14,6 +14,8 @@
 //! *Invariant*: while a job is queued, at least one thread is alive. A thread subtracts itself from the count
 //! only under the lock and with an empty queue. A job is queued under the lock under which a thread was
 //! counted or created.
+//!
+//! In a simulation the jobs are coroutines (`simulated`).
 
 mod simulated;
 

@@ -45,8 +45,12 @@
 //! });
 //! ```
 
-// `chan` is the channel and its protocol; `shared` and `arm_cell` put large messages into boxes; `sender` and
-// `receiver` are what users hold, `send_arm` and `recv_arm` are the arms for a select.
+// Rank 8. `chan` is the channel and its protocol, with its `queue`; `shared` and `arm_cell` put large
+// messages into boxes; `sender` and `receiver` are what users hold, `iter` what they loop over, `error`
+// why they fail. `send_arm` and `recv_arm` are the arms for a select, `arm_node` is their node in a wait
+// list. `timed` has the channels on which time sends; `flavor` says which kind a receiver has. `topic` is
+// what `watch` and `broadcast` have in common.
+
 mod arm_cell;
 mod arm_node;
 pub mod broadcast;

@@ -12,6 +12,7 @@
 
 // Rank 9. `inherited` has the rules for the standard streams, which other processes share. `shared` has the
 // bounds for streams that read and write through a shared reference. `sys` has what differs between systems.
+// `pipe`, `stdio`, `copy`, `pollable`, `poll`: the items of the list above, in its order.
 
 mod copy;
 mod inherited;

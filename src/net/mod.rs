@@ -96,8 +96,9 @@
 // Rank 9. From the bottom: `options` (socket options), `sys` (what differs between systems), `addr` (the
 // kernel's addresses), `linger`, `socket` (what all sockets share), `transfer` and `accept` (its calls that
 // wait), `tcp_setup` (how TCP sockets are made). `macros` has what only a macro can share. `resolve` looks
-// names up on the pool for blocking calls. `server` is one whose idle connections have no stacks; `listen` is
-// what it needs of a listener.
+// names up on the pool for blocking calls. `tcp_listener`, `tcp_socket`, `tcp_stream`, `udp_socket`: the
+// types.
+// `server` is one whose idle connections have no stacks; `listen` is what it needs of a listener.
 
 mod accept;
 mod addr;

@@ -37,8 +37,9 @@
 //! # .unwrap();
 //! ```
 
-// Rank 9. `exit` waits for the end of a child, through a descriptor (`sys`) or a thread. `orphans` reaps the
-// children that were dropped. `streams` has the ends of their pipes.
+// Rank 9. `command` starts a child, `child` is one that was started. `exit` waits for the end of a child,
+// through a descriptor (`sys`) or a thread. `orphans` reaps the children that were dropped. `streams` has
+// the ends of their pipes.
 
 mod child;
 mod command;

@@ -86,8 +86,8 @@
 //! # Rejected
 //!
 //! - *`IORING_SETUP_SINGLE_ISSUER` and `IORING_SETUP_DEFER_TASKRUN`*: only the worker's own thread could then
-//!   submit, cancel and have completions posted. In a long turn it does none of that, so neither the
-//!   netpoller thread nor a coroutine that has moved to another worker could. And such a
+//!   submit, cancel and have completions posted. In a long turn it does nothing of that, and neither the
+//!   netpoller thread nor a coroutine that has moved to another worker could do it in its place. And such a
 //!   ring's descriptor does not report that a call has ended, before the issuer asks for completions: all
 //!   workers sleep while the results are there (Linux 6.18). With an eventfd that is registered with the ring
 //!   and watched instead it works, and gains little: for random reads of the disk 0.91 of the processor time
@@ -100,6 +100,8 @@
 //! - *A ring for the whole process*: its locks would be contended, and each completion would wake a worker on
 //!   which the coroutine does not live.
 //! - *A thread that waits for completions*: two wake-ups for each call, as with the pool.
+
+// `operation`: a call, and its outcome. `queues`: the ring. `sys`: the kernel's side.
 
 mod operation;
 mod queues;

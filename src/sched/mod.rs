@@ -7,7 +7,8 @@
 //! - [`accounts`]: what the coroutines of each spawn site cost.
 //! - [`deques`], [`config`], [`captured`], [`threads`], [`running`], [`budget`], [`ids`],
 //!   [`test_seam`]: small parts.
-//! - [`ring`], [`recorder`]: what workers have done lately.
+//! - [`ring`], [`recorder`]: what workers have done lately. [`hint`]: that a new deadlock is possible.
+//! - [`worker_ring`]: a worker's ring of calls that the kernel makes.
 //! - [`home_queues`], [`home`], [`runnable`]: the group of coroutines that stay together. [`mobile`]: the
 //!   homes that any worker may run. [`remote`]: the part of a worker that other threads use. [`shared`]: what
 //!   the workers of a runtime share.
@@ -27,6 +28,8 @@
 //! - [`cancel`], [`deadline`], [`unwinding`], [`checks`], [`thread_bound`]: what a wait has to observe:
 //!   time limits, a thread that unwinds, code that must not wait.
 //! - [`wait`](mod@wait): the waist, through which everything that blocks goes.
+//!
+//! `virtual_workers` tests the policies with up to 64 workers on one thread.
 //!
 //! `README.md` beside this file says how workers sleep and are woken, why no work is left waiting while a
 //! worker sleeps, and how long a coroutine waits for its turn at most.

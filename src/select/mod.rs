@@ -48,8 +48,11 @@
 //! });
 //! ```
 
-// `arm` is what an operation implements to be waited for; `channel` does so for sends and receives. `engine`
-// is the algorithm; the macros and `Select` only collect arms for it.
+// Rank 5. `arm` is what an operation implements to be waited for; `channel` does so for sends and receives,
+// `event_arm` for ends and cancellations. `engine` is the algorithm, with `limit` (how long it waits) and
+// `shuffle` (in which order it looks). `macros` and `dynamic` (`Select`) only collect arms for it. `error`:
+// why no arm was ready.
+
 mod arm;
 mod dynamic;
 mod engine;

@@ -64,8 +64,13 @@
 //! | `SWARD_SIM_RUNS` | a number | how many seeds each check runs |
 //! | `SWARD_SIM_SCHEDULE` | a path | checks run that schedule alone; the report of a failure names the file |
 
-// Rank 11. `random`, `trace`, `strategy`, `failure`, `pauses`, `watchdog`: parts. `run`: one run. `minimise`:
-// smaller schedules. `settings`, `runner`: a check. `handle`: what the program sees.
+// Rank 11, from the bottom:
+//
+// - `random`, `trace`, `strategy`, `failure`, `pauses`, `watchdog`: parts of a run.
+// - `network`, `disk`, `disks`, `world`: what answers system calls. `libc_overrides`: the clock and random
+//   numbers of the C library.
+// - `run`: one run. `minimise`: smaller schedules. `record`: what is left of a failure on disk.
+// - `settings`, `runner`: a check. `handle`, `hosts`, `control`: the type `Sim`, which the program uses.
 
 mod control;
 mod disk;

@@ -65,6 +65,16 @@
 //! Guards are not `Send`, like std's. The locks do not record which thread holds them, so in a runtime whose
 //! coroutines migrate a guard may move to another thread together with the coroutine that holds it.
 
+// Rank 8. A lock is made of layers, from the bottom:
+//
+// - `raw_mutex`, `raw_rwlock`, `raw_semaphore`: the word and the wait list, without the data. The protocols
+//   are at their heads. `holder`: who holds a lock, for reports. `lock_future`: the future of a lock.
+// - `poison`, `protected`: the data, and the mark that a panic leaves.
+// - `mutex`, `rwlock`, `semaphore`: what users see, with guards. `condvar` waits beside a mutex.
+//
+// `once` is a protocol of its own; `once_lock` and `lazy_lock` are values under it. `barrier`, `notify` and
+// `wait_group` are a state and a wait list each.
+
 mod barrier;
 mod condvar;
 mod holder;

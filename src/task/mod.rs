@@ -114,6 +114,11 @@
 //! A coroutine that computes for long without any of these calls should [yield](yield_now), or pass the work
 //! to [`blocking`](crate::blocking()).
 
+// Rank 8. `group` is the engine of `scope` and `try_scope`. `cancel` is the tokens, `mask` where a
+// cancellation is let in and held off; what cancels a coroutine is in `sched` and `coroutine`. `local`:
+// task locals. `join_set`, `builder`, `block_on`: one type or function each. `on_ready`: handlers without a
+// stack, over `descriptor`. Spawning and its handles are in `runtime`.
+
 mod block_on;
 mod builder;
 mod cancel;

@@ -10,6 +10,9 @@
 //! - [`sleep_async`] and [`timeout_async`] are for futures, on any executor.
 //! - [`Interval`] ticks at equal distances.
 
+// Rank 8. `deadline`: the type. `sleep`, `timeout`, `interval`: one call each; the timers are in `sched`.
+// `future`: the same for futures.
+
 mod deadline;
 mod future;
 mod interval;
