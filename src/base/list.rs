@@ -39,7 +39,7 @@ impl<T: Linked> Queue<T> {
         self.count_up_to(usize::MAX)
     }
 
-    /// How many elements it holds, up to so many.
+    /// How many elements it holds. Counts no further than `most`.
     pub(crate) fn count_up_to(&self, most: usize) -> usize {
         std::iter::successors(self.head, |element| {
             // SAFETY: an element of the queue is alive and its link is ours.

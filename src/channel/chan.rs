@@ -19,7 +19,7 @@
 //!   kept in it. When its *turn* comes it is woken, and the message stays in the channel until the future is
 //!   polled. Another receiver may take the message before (barging). Futures that send offer cells.
 //! - A *late sender* will make its message when it can be sent (`arm_with`). Until then it offers nothing
-//!   either. What is news for a watcher for sends is news for it, and so is a receiver without a cell.
+//!   either. It is woken by what wakes a watcher for sends, and by a receiver without a cell.
 //! - A channel is *closed* once the last sender or the last receiver is gone.
 //!
 //! # The states of an operation

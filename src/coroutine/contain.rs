@@ -110,7 +110,7 @@ mod tests {
         assert_eq!(dropped.get(), 11);
     }
 
-    /// A payload that counts its end, and then panics with another one, so many times.
+    /// A payload that counts its end, and then panics with another one, that many times.
     struct Payload(u32, Arc<AtomicU32>);
 
     impl Drop for Payload {

@@ -3,7 +3,7 @@
 //! A coroutine is one heap allocation:
 //!
 //! ```text
-//!  TaskCell<F, T>
+//!  CoroutineCell<F, T>
 //!  +-- Header ------------------------------------------------------------+
 //!  | waiter        which party ends a wait; queue link; how to schedule   |
 //!  | continuation  registers and stack, from the start to the end         |
@@ -213,7 +213,7 @@ enum Body<F, T> {
 }
 
 #[repr(C)]
-struct TaskCell<F, T> {
+struct CoroutineCell<F, T> {
     header: Header,
     body: UnsafeCell<Body<F, T>>,
 }
@@ -236,7 +236,7 @@ where
     } else {
         ptr::null_mut()
     };
-    let cell = recycle::allocate::<TaskCell<F, T>>();
+    let cell = recycle::allocate::<CoroutineCell<F, T>>();
     // SAFETY: this is memory for such a cell, which no other thread uses; the table is a constant.
     unsafe {
         (&raw mut (*cell.as_ptr()).header).write(Header {
@@ -752,7 +752,7 @@ impl Drop for Handle {
 /// The pointer comes from `new::<F, T>` and is alive; the body is the caller's.
 unsafe fn body<'a, F, T>(header: NonNull<Header>) -> &'a mut Body<F, T> {
     // SAFETY: as the caller says; a raw projection, since other threads may use the header.
-    unsafe { &mut *UnsafeCell::raw_get(&raw const (*header.cast::<TaskCell<F, T>>().as_ptr()).body) }
+    unsafe { &mut *UnsafeCell::raw_get(&raw const (*header.cast::<CoroutineCell<F, T>>().as_ptr()).body) }
 }
 
 /// The coroutine's whole run. Nothing unwinds out of it.
@@ -826,5 +826,5 @@ unsafe fn take_output<F, T>(this: NonNull<Header>, into: *mut ()) {
 
 unsafe fn free<F, T>(this: NonNull<Header>) {
     // SAFETY: no reference is left, and `new` made the cell.
-    unsafe { recycle::free(this.cast::<TaskCell<F, T>>()) };
+    unsafe { recycle::free(this.cast::<CoroutineCell<F, T>>()) };
 }

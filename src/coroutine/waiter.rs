@@ -17,10 +17,10 @@
 //! # The states
 //!
 //! ```text
-//!  63                      16 15    8  4          3         2        1        0
-//! +--------------------------+-------+----------+---------+--------+--------+--------+
-//! |          epoch           | cause | SHUTDOWN | LIMITED | MASKED | CANCEL | PARKED |
-//! +--------------------------+-------+----------+---------+--------+--------+--------+
+//!  63                      16 15    8  5      4          3         2        1        0
+//! +--------------------------+-------+------+----------+---------+--------+--------+--------+
+//! |          epoch           | cause | LATE | SHUTDOWN | LIMITED | MASKED | CANCEL | PARKED |
+//! +--------------------------+-------+------+----------+---------+--------+--------+--------+
 //!
 //!  state     word
 //!  running   epoch e, without PARKED: the owner runs, is in a queue to run, or has decided to wait but has
@@ -54,10 +54,10 @@
 //! the firing party did before `fire`; and the thread that resumes the owner sees what the owner did before
 //! `park`, its saved stack above all.
 //!
-//! LIMITED is no part of the protocol. The owner sets it when it first comes under a time limit, and it
-//! stays. So a yield, which is no wait, learns from one load of the word whether anything may have to end it.
-//! Nor are SHUTDOWN and LATE (bit 5): they are set together with CANCEL by the first cancellation, and say to
-//! the owner that it is that of a shutdown, or that it came after the owner's time limit.
+//! Three flags are no part of the protocol. The owner sets LIMITED when it first comes under a time limit,
+//! and it stays. So a yield, which is no wait, learns from one load of the word whether anything may have
+//! to end it. The first cancellation may set SHUTDOWN or LATE together with CANCEL: they tell the owner
+//! that a shutdown has requested it, or that it came after the owner's time limit.
 //!
 //! # Access
 //!

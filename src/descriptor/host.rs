@@ -250,7 +250,7 @@ struct Common;
 pub(crate) struct Host {
     runtime: Weak<Shared>,
     site: Site,
-    /// Of which its coroutines are, in a simulation.
+    /// The simulated host of its coroutines.
     pub(super) simulated_host: SimulatedHost,
     began: Instant,
     phase: AtomicU8,

@@ -295,13 +295,13 @@ impl Disk {
             let spare = buf.spare_capacity_mut();
             let room = libc::iovec { iov_base: spare.as_mut_ptr().cast(), iov_len: spare.len().min(largest) };
             let read = self.position.read_in_place(|| {
-                // SAFETY: the buffer is exclusively borrowed and has room for so many bytes.
+                // SAFETY: the buffer is exclusively borrowed and has room for that many bytes.
                 unsafe { read_cached(self.file.as_fd(), &raw const room, 1, None) }
             });
             match read.and_then(|read| self.outcome(read)) {
                 None => break,
                 Some(0) => return Ok(buf.len() - before),
-                // SAFETY: the kernel has written so many bytes.
+                // SAFETY: the kernel has written that many bytes.
                 Some(read) => unsafe { buf.set_len(buf.len() + read) },
             }
             piece = largest.min(piece * 2);
@@ -370,7 +370,7 @@ impl Disk {
                 unsafe { read_cached(fd, &raw const room, 1, offset) }
             }
             // SAFETY: an `IoSliceMut` is an `iovec`. The buffers are exclusively borrowed, and there are at
-            // least so many.
+            // least that many.
             count => unsafe { read_cached(fd, bufs.as_mut_ptr().cast(), count, offset) },
         };
         let read = if offset.is_some() { read() } else { self.position.read_in_place(read)? };

@@ -100,7 +100,7 @@ pub struct WorkerDump {
     pub assigned: usize,
     /// How many items its deques hold, which other workers may take.
     pub queued: usize,
-    /// For how long it has not asked the kernel for events. A worker that runs coroutines does so every
+    /// How long it has not asked the kernel for events. A worker that runs coroutines does so every
     /// millisecond or two, unless it is in a long turn.
     pub since_poll: Duration,
     /// The call that blocks its thread in a destructor, while the coroutine unwinds.
@@ -168,7 +168,7 @@ pub enum CoroutineState {
 pub struct WaitDump {
     /// The call that waits, such as `"Mutex::lock"`.
     pub call: &'static str,
-    /// For how long it has waited, to a few milliseconds.
+    /// How long it has waited, to a few milliseconds.
     pub lasts: Duration,
     /// In which time it ends at the latest.
     pub ends_in: Option<Duration>,
@@ -202,7 +202,7 @@ pub struct CallDump {
     pub caller: Option<Party>,
     /// Where it was made.
     pub made_at: &'static Location<'static>,
-    /// For how long it has run.
+    /// How long it has run.
     pub lasts: Duration,
 }
 

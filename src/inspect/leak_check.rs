@@ -16,7 +16,7 @@ use std::fmt::Write;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-/// For how long coroutines may go on to end.
+/// How long coroutines may go on to end.
 const WITHIN: Duration = Duration::from_secs(2);
 /// How many groups of coroutines the message shows.
 const GROUPS: usize = 50;
@@ -106,7 +106,7 @@ impl LeakCheck {
         LeakCheck { runtime: runtime.map(Arc::downgrade), known, within: WITHIN }
     }
 
-    /// For how long coroutines that are alive may go on to end. Default: two seconds.
+    /// How long coroutines that are alive may go on to end. Default: two seconds.
     pub fn within(mut self, time: Duration) -> LeakCheck {
         self.within = time;
         self

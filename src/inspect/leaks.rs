@@ -95,7 +95,7 @@ impl LeakSearch {
         self
     }
 
-    /// Suspects groups of so many coroutines or more. Default: 100.
+    /// Suspects groups of that many coroutines or more. Default: 100.
     pub fn at_least(mut self, count: usize) -> LeakSearch {
         self.count = count.max(1);
         self

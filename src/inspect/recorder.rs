@@ -21,7 +21,7 @@ const NAP: Duration = Duration::from_millis(5);
 const MOST_EVENTS: usize = 4_000_000;
 /// What is written to the file: that much of the past.
 const PAST: Duration = Duration::from_secs(10);
-/// After so many files, each trace takes the place of the one before.
+/// After this many files, each trace takes the place of the one before.
 const MOST_FILES: u32 = 16;
 
 /// Who wants the recorder to be on.

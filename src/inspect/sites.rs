@@ -22,7 +22,7 @@ const NAMED: usize = 3;
 pub struct Sites {
     /// Whether accounting is on.
     pub accounting: bool,
-    /// For how long accounting has been on.
+    /// How long accounting has been on.
     pub accounted: Duration,
     /// One for each call that spawns coroutines. The one with the most processor time is first.
     pub sites: Vec<SpawnSite>,
@@ -74,11 +74,11 @@ pub struct SiteWait {
     pub call: &'static str,
     /// How many such waits have ended.
     pub ended: u64,
-    /// For how long these have lasted, together.
+    /// How long these have lasted, together.
     pub time: Duration,
     /// How many coroutines wait so at present.
     pub present: usize,
-    /// For how long the longest present wait has lasted, to a few milliseconds.
+    /// How long the longest present wait has lasted, to a few milliseconds.
     pub longest_present: Duration,
 }
 
@@ -215,7 +215,7 @@ impl SpawnSite {
     }
 }
 
-/// The smallest size of a stack of which so many bytes are two thirds at most.
+/// The smallest size of a stack of which that many bytes are two thirds at most.
 fn suggest(used: usize) -> Option<usize> {
     let guard = StackSize::DEFAULT.bytes() - StackSize::DEFAULT.usable();
     let wish = StackOverride::new(Some(used + used / 2 + guard), None).ok()?;

@@ -38,7 +38,7 @@ pub struct Stall {
     pub coroutine: StalledCoroutine,
     /// The number of its worker.
     pub worker: usize,
-    /// For how long its turn has lasted so far. Time in which the whole process was stopped does not count.
+    /// How long its turn has lasted so far. Time in which the whole process was stopped does not count.
     pub lasts: Duration,
     /// What it does.
     pub kind: StallKind,

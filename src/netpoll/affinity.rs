@@ -85,7 +85,8 @@ mod tests {
             affinity.note_at_home();
         }
     }
-    /// How many moves doubling allows in so many periods. The period of one move may count for the next one.
+    /// How many moves doubling allows in that many periods. The period of one move may count for the next
+    /// one.
     fn most_moves(periods: u64) -> u32 {
         let (mut left, mut moves) = (periods, 0);
         while let Some(rest) = left.checked_sub(u64::from((FIRST << moves.min(5)).min(MOST))) {
@@ -94,7 +95,7 @@ mod tests {
         moves
     }
 
-    /// A source that any of so many workers uses, each as often as chance has it, and later one of them
+    /// A source that any of that many workers uses, each as often as chance has it, and later one of them
     /// alone.
     #[test]
     fn a_source_moves_as_often_as_doubling_allows_and_ends_where_it_is_used() {

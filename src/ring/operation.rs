@@ -36,7 +36,7 @@ pub(crate) enum Outcome {
     NotTaken,
 }
 
-/// What the kernel says to the entries that were pushed.
+/// Which of the pushed entries the kernel has taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(any(not(target_os = "linux"), loom, miri), allow(dead_code))]
 pub(crate) enum Taken {

@@ -7,12 +7,12 @@
 //! turn of that length.
 //!
 //! The thread's clock says how much of the turn the thread has computed, and the system how long the thread
-//! was in the queue of a processor. The rest it has waited in the kernel. What the system says is first read
-//! when the turn has lasted for a quarter of the threshold. Of the time before, only what the thread has
-//! computed counts, as it may have waited for a processor.
+//! was in the queue of a processor. The rest of the time it has waited in the kernel. The system is first
+//! asked when the turn has lasted for a quarter of the threshold. Of the time before that, only what the
+//! thread has computed counts, as it may have waited for a processor.
 //!
-//! On a system that does not say what a thread does or has waited for, a turn that does not compute is judged
-//! after ten times as long. By then a busy processor is unlikely to be the cause.
+//! Some systems do not say what a thread does or has waited for. There, a turn that does not compute is
+//! judged after ten times the threshold. By then a busy processor is unlikely to be the cause.
 
 use crate::base::sys::{Probe, ThreadClock, ThreadState};
 use std::time::Duration;
@@ -20,7 +20,7 @@ use std::time::Duration;
 /// The most that the time between two ticks counts for. As a rule that is a millisecond or two.
 const MAX_STEP: Duration = Duration::from_millis(5);
 
-/// How many times as long a turn lasts that is judged without the system's facts.
+/// A turn is judged without the system's facts after this many times the threshold.
 const WITHOUT_FACTS: u32 = 10;
 /// The part of the threshold after which the system is asked for the first time.
 const ASKED_AFTER_PART: u32 = 4;
@@ -48,17 +48,17 @@ impl Verdict {
 /// What is known of a turn.
 #[derive(Clone, Copy, Debug, Default)]
 struct Facts {
-    /// For how long it has lasted.
+    /// How long it has lasted.
     lasted: Duration,
     /// The processor time that it has used.
     used: Duration,
-    /// For how long that has not changed.
+    /// How long that has not changed.
     still: Duration,
     /// What the system does with the thread now.
     state: Option<ThreadState>,
-    /// For how long the thread was in the queue of a processor, without its present stay there.
+    /// How long the thread was in the queue of a processor, without its present stay there.
     delayed: Option<Duration>,
-    /// For how long it did not run before the system was asked.
+    /// How long it did not run before the system was asked.
     unknown: Duration,
 }
 
@@ -127,7 +127,7 @@ impl TurnMeasure {
         self.last = self.last.max(now);
     }
 
-    /// For how long the turn has lasted.
+    /// How long the turn has lasted.
     pub(super) fn lasted(&self) -> Duration {
         self.lasted
     }

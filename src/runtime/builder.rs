@@ -421,7 +421,7 @@ impl Builder {
     }
 }
 
-/// What the process needs before it has a runtime, and the settings of the environment.
+/// Prepares the process for its first runtime, and returns the settings of the environment.
 pub(super) fn prepare_process() -> io::Result<&'static Defaults> {
     fork::watch();
     fork::check();

@@ -172,7 +172,7 @@ fn parse_bytes(text: &str) -> Option<usize> {
     digits.trim_end().parse::<usize>().ok()?.checked_mul(unit)
 }
 
-/// The number of workers, if a runtime may have so many.
+/// The number of workers, if a runtime may have that many.
 pub(super) fn check_workers(n: usize) -> io::Result<usize> {
     if (1..=MAX_WORKERS).contains(&n) {
         Ok(n)

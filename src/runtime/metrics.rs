@@ -41,7 +41,7 @@ pub struct Metrics {
     pub injected: usize,
     /// The same that come after all others, as they have yielded. Zero in the default mode.
     pub yielded: usize,
-    /// For how long coroutines have waited for their turns. Needs accounting. The growth of its sum in a
+    /// How long coroutines have waited for their turns. Needs accounting. The growth of its sum in a
     /// second is how many coroutines waited for their turns on average.
     pub run_delay: Histogram,
     /// Waits that have ended, by kind. Needs accounting.
@@ -101,7 +101,7 @@ pub struct ParkMetrics {
     pub call: &'static str,
     /// How many such waits have ended.
     pub count: u64,
-    /// For how long they have lasted, together.
+    /// How long they have lasted, together.
     pub time: Duration,
 }
 
@@ -143,7 +143,7 @@ pub struct WorkerMetrics {
     pub turns: u64,
     /// How often it has asked the kernel for events.
     pub polls: u64,
-    /// For how long it had not asked, each time that it asked the kernel for events: so long may an event
+    /// How long it had not asked, each time that it asked the kernel for events: so long may an event
     /// have waited. Time in which it slept does not count. Nor does it count that the netpoller thread may
     /// have asked in its place (`helped`).
     pub poll_delay: Histogram,

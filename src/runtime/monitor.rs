@@ -46,7 +46,7 @@ const LONG_TURN_PART: u32 = 10;
 const QUIET_TICKS: u64 = 10_000;
 /// After how many times the stall threshold it is reported that the system does not run a worker's thread.
 const DELAYED_AFTER: u32 = 10;
-/// A turn of a runtime whose waits are checked is judged after so many times the stall threshold.
+/// A turn of a runtime whose waits are checked is judged after this many times the stall threshold.
 const CHECKED: u32 = 10;
 /// The least time between two reports of stalled coroutines, and between two of threads that are not run.
 const REPORT_EVERY: Duration = Duration::from_secs(10);

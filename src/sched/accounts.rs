@@ -53,8 +53,8 @@ const UNIT: u32 = 6;
 const SKEW: u32 = 1 << 10;
 /// Accounts that are found at once.
 const NEAR: usize = 64;
-/// The stacks of the first so many coroutines of a site on a worker are measured, and then of each
-/// [`MEASURED_EVERY`]th: the kernel has to fault their pages in again.
+/// How many coroutines of a site on a worker have their stacks measured at first. Then each
+/// [`MEASURED_EVERY`]th has: the kernel has to fault its pages in again.
 const MEASURED_FIRST: u64 = 4;
 const MEASURED_EVERY: u64 = 64;
 /// How often such a stack is looked at before its coroutine ends: that is a system call.
@@ -62,7 +62,7 @@ const LOOKED_AT_EVERY: u64 = 1024;
 
 /// Counts switches of accounting. It is on while the number is odd.
 static SWITCHES: AtomicU32 = AtomicU32::new(0);
-/// For how long accounting was on, and since when it is on.
+/// How long accounting was on, and since when it is on.
 static ON: std::sync::Mutex<(Duration, Option<Instant>)> = std::sync::Mutex::new((Duration::ZERO, None));
 
 /// Notes that accounting was switched on or off; false if it was so before. Calls `f` if it was not so: one
@@ -81,7 +81,7 @@ pub(super) fn note_switch(on: bool, f: impl FnOnce()) -> bool {
     true
 }
 
-/// For how long accounting has been on, and whether it is.
+/// How long accounting has been on, and whether it is.
 pub(crate) fn accounted() -> (Duration, bool) {
     let times = ON.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     (times.0 + times.1.map_or(Duration::ZERO, |since| since.elapsed()), times.1.is_some())

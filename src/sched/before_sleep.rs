@@ -34,8 +34,8 @@ use std::cell::Cell;
 use std::time::Duration;
 
 /// How long a worker spins at most: about as long as a sleep and a wake-up through the kernel take on a
-/// virtual machine. With less, a worker that waits for a worker which is just being woken sleeps in turn,
-/// and so on.
+/// virtual machine. With less, a worker that spins for a partner which is being woken would fall asleep
+/// before the partner is awake, and would have to be woken in turn.
 pub(super) const SPIN: Duration = Duration::from_micros(50);
 /// After a fruitless spin, more than this many sleeps must be ended soon by pushes before the next spin.
 const SPIN_BACKOFF: i32 = 16;

@@ -84,7 +84,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// For how long a worker captures in a row. A ticker on that worker is late by so much more.
+/// How long a worker captures in a row. A ticker on that worker is late by so much more.
 const SLICE: Duration = Duration::from_micros(500);
 /// How often the dumping thread looks for what the workers have done.
 const SHORTEST_NAP: Duration = Duration::from_micros(50);
@@ -96,7 +96,7 @@ const STUCK: Duration = Duration::from_millis(200);
 const LATE: Duration = Duration::from_secs(1);
 /// The longest that a dump waits for workers.
 const LIMIT: Duration = Duration::from_secs(5);
-/// For how long a worker's thread may take to answer the signal that asks for its stack.
+/// How long a worker's thread may take to answer the signal that asks for its stack.
 const SAMPLED: Duration = Duration::from_millis(100);
 /// How many coroutines the dumping thread captures under the lock of a list in a row.
 const LOCKED: usize = 128;

@@ -77,7 +77,7 @@ pub(crate) struct CapturedWorker {
     /// What its deques hold: unstarted coroutines; with mobile homes also homes, in migrating mode also
     /// started ones.
     pub(crate) queued: usize,
-    /// For how long it has not polled.
+    /// How long it has not polled.
     pub(crate) since_poll: Duration,
     /// The reason of the wait in a destructor that blocks it.
     pub(crate) blocked_in: WaitReason,

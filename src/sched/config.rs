@@ -29,10 +29,11 @@ pub(crate) struct Config {
 /// Which calls on files use io_uring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RingUse {
+    /// None.
     Nothing,
-    /// What is faster than by the pool.
+    /// The calls that are faster than on the pool.
     WhatPays,
-    /// What the kernel would hand to threads of its own as well.
+    /// Also the calls that the kernel hands to threads of its own.
     Everything,
 }
 

@@ -139,7 +139,7 @@ pub(crate) fn random() -> Option<u32> {
     with(Worker::random)
 }
 
-/// The choice of the simulation that this thread runs among so many; `None` if it runs none.
+/// The choice of the simulation that this thread runs among that many; `None` if it runs none.
 #[inline]
 pub(crate) fn simulated_choice(bound: usize) -> Option<usize> {
     let on_worker =

@@ -43,7 +43,7 @@ impl HomeQueues {
         self.lifo.get().is_some() || own.iter().any(|queue| !queue.is_empty())
     }
 
-    /// How many coroutines wait here, up to so many.
+    /// How many coroutines wait here. Counts no further than `most`.
     pub(super) fn count_up_to(&self, most: usize) -> usize {
         let own = [&self.ready, &self.woken, &self.yielded, &self.next_yielded];
         let lifo = usize::from(self.lifo.get().is_some());

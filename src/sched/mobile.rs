@@ -46,7 +46,7 @@ unsafe impl<R: Send + Sync> Sync for MobileHomes<R> {}
 unsafe impl<R: Send + Sync> Send for MobileHomes<R> {}
 
 impl<R> MobileHomes<R> {
-    /// No homes yet, and at most so many later.
+    /// No homes yet, and at most that many later.
     pub(super) fn new(limit: usize) -> MobileHomes<R> {
         MobileHomes {
             slots: (0..limit).map(|_| OnceLock::new()).collect(),

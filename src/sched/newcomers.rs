@@ -12,7 +12,7 @@ use std::sync::atomic::Ordering;
 const PARTNERS: usize = 4;
 /// At the limit of homes, by how much fuller homes may be than the emptiest one that was found.
 const STEP: usize = 2;
-/// At the limit of homes, so many are asked whether they are idle and have few coroutines.
+/// At the limit of homes, this many are asked whether they are idle and have few coroutines.
 const SAMPLE: usize = 8;
 
 impl Worker {
@@ -29,7 +29,7 @@ impl Worker {
             && home.is_quiet(self.ticks())
     }
 
-    /// With how many coroutines a home counts as full. As long as there may be more homes, that is few.
+    /// How many coroutines make a home full. As long as there may be more homes, that is few.
     #[inline]
     fn full(&self) -> usize {
         if self.shared().mobile.has_room() {
@@ -115,7 +115,7 @@ mod tests {
         runtime.metrics().homes.is_some().then_some(runtime)
     }
 
-    /// Spawns so many coroutines, which live at the same time; in how many homes.
+    /// Spawns that many coroutines, which live at the same time; in how many homes.
     fn homes_of(coroutines: usize) -> usize {
         let all = Arc::new(Barrier::new(coroutines));
         let spawn = |_| {

@@ -52,7 +52,7 @@ const LONG_LIVED: u32 = 4;
 const MEMORY: u32 = 16;
 /// By how many coroutines a mobile home may be fuller while coroutines end in their first turn.
 const SHORT_LIVED: usize = 3;
-/// With so many coroutines a mobile home is full, as long as there may be more homes.
+/// With this many coroutines a mobile home is full, as long as there may be more homes.
 pub(super) const FULL: usize = 1;
 
 /// What a worker remembers to place coroutines.
@@ -85,7 +85,7 @@ impl Placement {
         self.long_lived.set(self.long_lived.get().saturating_sub(1));
     }
 
-    /// With how many coroutines a mobile home is full that counts as full with `full` long-lived ones.
+    /// How many coroutines make a mobile home full that `full` long-lived ones make full.
     #[inline]
     pub(super) fn full_with(&self, full: usize) -> usize {
         if self.long_lived.get() == 0 { full + SHORT_LIVED } else { full }

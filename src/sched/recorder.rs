@@ -52,7 +52,7 @@ use std::time::{Duration, Instant};
 /// The memory of a ring, unless somebody has set another size.
 pub(crate) const DEFAULT_BYTES: usize = 1 << 20;
 const EVENT_BYTES: usize = WORDS * size_of::<u64>();
-/// A ring holds at least so many events.
+/// A ring holds at least this many events.
 const LEAST_EVENTS: usize = 256;
 /// A ring is no larger.
 const MOST_BYTES: usize = 1 << 30;
@@ -406,7 +406,7 @@ pub(crate) enum What {
         coroutine: Option<Id>,
         from: usize,
     },
-    /// It lasted until then, for so many ticks.
+    /// It lasted until then, for that many ticks.
     Polled {
         took: u64,
         woke: bool,

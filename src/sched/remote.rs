@@ -62,7 +62,7 @@ pub(crate) struct Remote<R> {
     pub(crate) left: AtomicBool,
     /// What the flight recorder keeps of the worker.
     pub(crate) track: Track,
-    /// For how long events may have waited: times between two polls while the worker was awake.
+    /// How long events may have waited: times between two polls while the worker was awake.
     pub(super) poll_delays: SharedHistogram,
     /// How many coroutines were runnable in the home that the worker runs, as it looked last, up to
     /// [`MOST_READY`].
@@ -258,8 +258,8 @@ impl<R> Remote<R> {
     }
 
     /// Assigns an unstarted coroutine to the worker; the caller has counted it in `assigned_count`.
-    pub(super) fn assign(&self, task: Runnable, idle: &Idle) {
-        self.assigned.push(task);
+    pub(super) fn assign(&self, item: Runnable, idle: &Idle) {
+        self.assigned.push(item);
         self.notify(idle);
     }
 
@@ -299,7 +299,7 @@ impl<R> Remote<R> {
 pub(super) fn take_one(queue: &Injector<Runnable>) -> Option<Runnable> {
     loop {
         match queue.steal() {
-            Steal::Success(task) => return Some(task),
+            Steal::Success(item) => return Some(item),
             Steal::Empty => return None,
             Steal::Retry => {}
         }

@@ -50,7 +50,7 @@ pub(super) struct Ring {
 }
 
 impl Ring {
-    /// A ring for so many events, a power of two. All of its memory is touched here, so that no event pays
+    /// A ring for that many events, a power of two. All of its memory is touched here, so that no event pays
     /// for a page fault.
     pub(super) fn new(capacity: usize) -> Ring {
         debug_assert!(capacity.is_power_of_two());

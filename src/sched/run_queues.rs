@@ -58,9 +58,9 @@
 //! `Shared::yielded`, for any worker. So homes that were woken go before it.
 //!
 //! Rejected:
-//! - One turn in so many for each source, as Go's 61st for its global queue. The share does not grow with the
-//!   backlog. Beside two coroutines that compute for 10 ms and yield, unstarted coroutines got 66 turns a
-//!   second, while 200 a second were spawned.
+//! - One turn in a fixed number for each source, as Go's 61st for its global queue. The share does not grow
+//!   with the backlog. Beside two coroutines that compute for 10 ms and yield, unstarted coroutines got 66
+//!   turns a second, while 200 a second were spawned.
 //! - One queue in order of arrival for all sources. Trees of spawns are then walked in breadth, and all their
 //!   inner nodes are alive at once.
 //! - Newest first for all that is spawned. Under load, the oldest connection of an accept loop waits longest.
@@ -77,8 +77,8 @@ use std::sync::atomic::Ordering;
 /// How often in a row the coroutine that was just woken goes first: a ping-pong pair must not starve the
 /// rest.
 pub(super) const LIFO_RUN: u32 = 16;
-/// In one of so many turns the oldest of `newest_first` goes first. The number is prime, so that it does not
-/// fall in step with a period of the program.
+/// In one of this many turns the oldest of `newest_first` goes first. The number is prime, so that it does
+/// not fall in step with a period of the program.
 pub(super) const OLDEST_TURN: u32 = 61;
 
 /// The most rounds in a row that put off their yielded coroutines, because each has spawned or woken others.
@@ -162,15 +162,15 @@ impl RunQueues {
     }
 
     /// Queues a coroutine that may be stolen.
-    pub(super) fn push_oldest_first(&self, home: &Home, task: Runnable) {
+    pub(super) fn push_oldest_first(&self, home: &Home, item: Runnable) {
         self.newly_runnable.set(true);
-        self.deques.oldest_first.push(home, task);
+        self.deques.oldest_first.push(home, item);
     }
 
     /// Queues an unstarted coroutine ahead of all that this method has queued before.
-    pub(super) fn push_newest_first(&self, home: &Home, task: Runnable) {
+    pub(super) fn push_newest_first(&self, home: &Home, item: Runnable) {
         self.newly_runnable.set(true);
-        self.deques.newest_first.push(home, task);
+        self.deques.newest_first.push(home, item);
     }
 
     /// The deques. What is stolen from others goes there.
@@ -205,9 +205,9 @@ impl RunQueues {
                 return Next::Started(waiter);
             }
             if self.left.unstarted.get()
-                && let Some(task) = self.next_item(home, remote)
+                && let Some(item) = self.next_item(home, remote)
             {
-                return Next::Item(task);
+                return Next::Item(item);
             }
             let order = if self.puts_off_yielded(own, begun) {
                 YieldedOrder::NoMore
@@ -281,23 +281,23 @@ impl RunQueues {
 
     fn next_item(&self, home: &Home, remote: &Remote) -> Option<Runnable> {
         let left = &self.left;
-        let task = take_within(&left.oldest_first, || self.deques.oldest_first.pop(home))
+        let item = take_within(&left.oldest_first, || self.deques.oldest_first.pop(home))
             .or_else(|| take_within(&left.assigned, || remote.take_assigned()))
             .or_else(|| take_within(&left.newest_first, || self.pop_newest_first(home, remote)));
-        left.unstarted.set(task.is_some());
-        task
+        left.unstarted.set(item.is_some());
+        item
     }
 
-    /// What comes next that is not in this home: the slice of the home is over.
+    /// The next item that is not for this home. The slice of the home is over.
     #[cold]
     pub(super) fn next_elsewhere(&self, home: &Home, remote: &Remote, shared: &Shared) -> Option<Next> {
         let own = &home.queues;
         // The rest of the present round, then the next one.
         for begun in [false, true] {
             if self.left.unstarted.get()
-                && let Some(task) = self.next_item(home, remote)
+                && let Some(item) = self.next_item(home, remote)
             {
-                return Some(Next::Item(task));
+                return Some(Next::Item(item));
             }
             let yielded =
                 self.left.yielded.get() > 0 && self.left.yielded_order.get() != YieldedOrder::NoMore;
@@ -411,10 +411,10 @@ fn take_within(left: &Cell<usize>, take: impl FnOnce() -> Option<Runnable>) -> O
     if n == 0 {
         return None;
     }
-    let task = take();
+    let item = take();
     // An empty source is served, even if thieves have emptied it.
-    left.set(if task.is_some() { n - 1 } else { 0 });
-    task
+    left.set(if item.is_some() { n - 1 } else { 0 });
+    item
 }
 
 #[cfg(all(test, not(loom)))]

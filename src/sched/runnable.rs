@@ -8,7 +8,7 @@ use std::ptr::NonNull;
 /// plus [`HOME`].
 pub(crate) struct Runnable(pub(super) NonNull<Waiter>);
 
-/// What the addresses of waiters, which are even, are not.
+/// The bit that marks the address of a home. Waiters have even addresses.
 const HOME: usize = 1;
 const _: () = assert!(align_of::<Waiter>() > HOME && align_of::<Home<()>>() > HOME);
 
@@ -31,12 +31,12 @@ impl Runnable {
 
 /// Ends a coroutine that will not run: the error of its joiner is `ShutDown`, or that of a cancellation which
 /// came before. A started one is leaked.
-pub(super) fn discard(task: Runnable) {
+pub(super) fn discard(item: Runnable) {
     // The coroutines of a home are leaked.
-    if task.home::<()>().is_some() {
+    if item.home::<()>().is_some() {
         return;
     }
-    let this: NonNull<Header> = task.0.cast();
+    let this: NonNull<Header> = item.0.cast();
     // SAFETY: the thread that takes a coroutine from a queue owns it, and it is alive.
     if unsafe { this.as_ref().started() } {
         return;

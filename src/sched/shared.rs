@@ -20,9 +20,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering, fence};
 use std::time::{Duration, Instant};
 
-/// Up to so many items in the injector the netpoller thread moves there from workers in long turns. Workers
-/// that run more than that in a tick steal the next ones. Without a limit, the memory of the injector and of
-/// the deques that take shares of it is 30 B for each of 100,000 coroutines that one turn spawns.
+/// The netpoller thread moves items of workers in long turns to the injector until it holds this many.
+/// Workers that run more than that in a tick steal the next ones. Without a limit, the memory of the
+/// injector and of the deques that take shares of it is 30 B for each of 100,000 coroutines that one turn
+/// spawns.
 const TAKEN_BACK: usize = 1024;
 
 /// The part of a worker that other threads use.
@@ -196,8 +197,8 @@ impl Shared {
     }
 
     /// Queues a coroutine for any worker.
-    pub(crate) fn inject(&self, task: Runnable) {
-        self.injector.push(task);
+    pub(crate) fn inject(&self, item: Runnable) {
+        self.injector.push(item);
         self.work_was_pushed();
     }
 
@@ -205,7 +206,7 @@ impl Shared {
     pub(crate) fn take_injected(&self, into: &Deque<Runnable>) -> Option<Runnable> {
         loop {
             match self.injector.steal_batch_with_limit_and_pop(into, 32) {
-                Steal::Success(task) => return Some(task),
+                Steal::Success(item) => return Some(item),
                 Steal::Empty => return None,
                 Steal::Retry => {}
             }
@@ -240,8 +241,8 @@ impl Shared {
     }
 
     /// Queues a coroutine that has yielded, or a home of such coroutines, for any worker.
-    pub(crate) fn inject_yielded(&self, task: Runnable) {
-        self.yielded.push(task);
+    pub(crate) fn inject_yielded(&self, item: Runnable) {
+        self.yielded.push(item);
         self.work_was_pushed();
     }
 
@@ -338,12 +339,12 @@ impl Shared {
 
     /// Takes back the coroutines that are assigned to a worker, for any worker to start.
     pub(crate) fn take_back(&self, remote: &Remote) {
-        while let Some(task) = remote.take_assigned() {
+        while let Some(item) = remote.take_assigned() {
             // SAFETY: the thread that takes a coroutine from a queue owns it, and it is alive.
-            let header = unsafe { task.0.cast::<Header>().as_ref() };
+            let header = unsafe { item.0.cast::<Header>().as_ref() };
             header.assigned.set(false);
             header.taken_back.set(header.taken_back.get().saturating_add(1));
-            self.inject(task);
+            self.inject(item);
             // After it is in a queue again: `is_quiet`.
             remote.assigned_count.fetch_sub(1, Ordering::SeqCst);
         }
@@ -403,8 +404,8 @@ impl Shared {
     }
 
     /// Queues an unstarted coroutine that no worker has spawned.
-    pub(crate) fn inject_from_outside(&self, task: Runnable) {
-        self.inject(task);
+    pub(crate) fn inject_from_outside(&self, item: Runnable) {
+        self.inject(item);
         self.discard_if_closed();
     }
 
@@ -418,12 +419,12 @@ impl Shared {
 
     /// Ends the unstarted coroutines that no worker owns: nothing runs any more.
     pub(crate) fn discard_unstarted(&self) {
-        while let Some(task) = self.take_one_injected() {
-            discard(task);
+        while let Some(item) = self.take_one_injected() {
+            discard(item);
         }
         for remote in self.active_remotes() {
-            while let Some(task) = remote.take_assigned() {
-                discard(task);
+            while let Some(item) = remote.take_assigned() {
+                discard(item);
             }
         }
     }

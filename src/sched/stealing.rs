@@ -36,12 +36,12 @@ pub(super) fn steal(
             [(&victim.oldest_first, &deques.oldest_first), (&victim.newest_first, &deques.newest_first)];
         for (from, to) in pairs {
             while from.len() > spared {
-                if let Steal::Success(task) = from.steal_batch_and_pop(to) {
+                if let Steal::Success(item) = from.steal_batch_and_pop(to) {
                     own.steals.fetch_add(1, Ordering::Relaxed);
                     if recorder::is_on() {
-                        note_steal(shared, own, victim, &task);
+                        note_steal(shared, own, victim, &item);
                     }
-                    return Some(task);
+                    return Some(item);
                 }
             }
         }
@@ -50,10 +50,10 @@ pub(super) fn steal(
 }
 
 #[cold]
-fn note_steal(shared: &Shared, own: &Remote, victim: &Remote, task: &Runnable) {
+fn note_steal(shared: &Shared, own: &Remote, victim: &Remote, item: &Runnable) {
     let from = shared.remotes.iter().position(|remote| ptr::eq(remote, victim)).unwrap_or(0);
     // SAFETY: the thread that takes a coroutine from a queue owns it, and it is alive.
-    let coroutine = task.home::<Shared>().is_none().then(|| unsafe { task.0.cast::<Header>().as_ref() }.id());
+    let coroutine = item.home::<Shared>().is_none().then(|| unsafe { item.0.cast::<Header>().as_ref() }.id());
     // SAFETY: the thief is the worker of this thread.
     unsafe { own.track.writer() }.steal(coroutine, from);
 }

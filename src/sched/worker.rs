@@ -22,9 +22,9 @@
 //!            +----------------------+        +--------------------------------+
 //! ```
 //!
-//! Other workers take from the deques, the injector and `Shared::yielded`. Other threads only push to
-//! `inbox`. They push to `assigned`, too. The netpoller thread takes from `assigned` and, with mobile homes,
-//! from `oldest_first`, what a worker in a long turn does not take itself. `docs/GLOSSARY.md` has the terms:
+//! Other workers take from the deques, the injector and `Shared::yielded`. Other threads push to `inbox` and
+//! `assigned`. The netpoller thread takes back what a worker in a long turn does not take itself: from
+//! `assigned`, and with mobile homes from `oldest_first`. `docs/GLOSSARY.md` has the terms:
 //! home, shard, placement, phase, turn, ticket, default and migrating mode.
 //!
 //! *Homes.* The worker's own home is pinned to it. If coroutines live in mobile homes, these are items of
@@ -142,7 +142,7 @@ enum Accepted {
     Elsewhere,
 }
 
-/// What a worker has found that had nothing to run.
+/// What a worker without work has found.
 enum Found {
     /// Perhaps its queues hold something now.
     Something,
@@ -169,7 +169,7 @@ pub(crate) struct Worker {
     shared: Arc<Shared>,
     remote: NonNull<Remote>,
     pub(super) index: usize,
-    /// The same, of a spare worker: of the worker in whose place it makes homes and registers sockets.
+    /// The worker in whose name it makes homes and registers sockets: itself, or for a spare worker another.
     pub(super) base: usize,
     /// The home that it runs.
     home: Cell<NonNull<Home>>,
@@ -177,7 +177,7 @@ pub(crate) struct Worker {
     has_mobile_homes: bool,
     /// The mobile home that it runs next.
     next_visit: Cell<Option<Visit>>,
-    /// With how many coroutines a home counts as full (`placement`).
+    /// How many coroutines make a home full (`placement`).
     pub(super) full: Cell<usize>,
     /// The coroutine whose turn it is.
     pub(super) current: Cell<Option<NonNull<Header>>>,
@@ -332,8 +332,8 @@ impl Worker {
         let until = self.until_oldest.get();
         if until > 0 {
             self.until_oldest.set(until - 1);
-        } else if let Some(task) = self.oldest_turn() {
-            return Next::Item(task);
+        } else if let Some(item) = self.oldest_turn() {
+            return Next::Item(item);
         }
         self.queues.next(self.home(), self.remote(), &self.shared, |waiter| self.push_behind(waiter))
     }
@@ -586,10 +586,10 @@ impl Worker {
                 self.searching.set(self.shared.idle.try_search());
             }
             if self.searching.get()
-                && let Some(task) = self.search()
+                && let Some(item) = self.search()
             {
                 self.stop_searching();
-                return Found::Item(task);
+                return Found::Item(item);
             }
         }
         match self.shared.phase() {
@@ -737,9 +737,9 @@ impl Worker {
     /// Takes work that any worker may take. A deque with few coroutines is left to its worker for
     /// `STEAL_DELAY`, since that worker is likely to run them itself.
     fn search(&self) -> Option<Runnable> {
-        let task = self.take_shared(FEW);
-        if task.is_some() || !self.shared.has_shared_work() {
-            return task;
+        let item = self.take_shared(FEW);
+        if item.is_some() || !self.shared.has_shared_work() {
+            return item;
         }
         let start = Instant::now();
         while start.elapsed() < STEAL_DELAY && self.shared.has_shared_work() {
@@ -811,8 +811,8 @@ impl Worker {
     /// Ends the coroutines that this worker will not start any more. The destructors of their closures may
     /// spawn more.
     fn discard_unstarted(&self) {
-        while let Some(task) = self.queues.take_any(self.remote()).or_else(|| self.simulated.take_any()) {
-            discard(task);
+        while let Some(item) = self.queues.take_any(self.remote()).or_else(|| self.simulated.take_any()) {
+            discard(item);
         }
     }
 
@@ -822,17 +822,17 @@ impl Worker {
     /// that trees of spawns are walked in depth (`run_queues`).
     #[inline]
     pub(super) fn push_unstarted(&self, header: NonNull<Header>) {
-        let task = Runnable(header.cast());
+        let item = Runnable(header.cast());
         // SAFETY: the caller has just made it.
         unsafe { header.as_ref() }.owner.home.store(self.spawner_mark(), Ordering::Relaxed);
-        let Some(spawner) = self.current.get() else { return self.push_between_turns(task) };
+        let Some(spawner) = self.current.get() else { return self.push_between_turns(item) };
         // The current coroutine is in its first turn if it is not in its home's list. It is listed from its
         // first wait or yield on; a named one from its start, so its children go to `oldest_first`.
         // SAFETY: the coroutine that runs on this thread is alive.
         if unsafe { spawner.as_ref() }.listed.get() {
-            self.queues.push_oldest_first(self.home(), task);
+            self.queues.push_oldest_first(self.home(), item);
         } else {
-            self.queues.push_newest_first(self.home(), task);
+            self.queues.push_newest_first(self.home(), item);
         }
         self.shared.work_was_pushed();
     }
@@ -841,8 +841,8 @@ impl Worker {
     /// started. A poll may start many, so the oldest goes first.
     #[cold]
     #[inline(never)]
-    fn push_between_turns(&self, task: Runnable) {
-        self.queues.push_oldest_first(self.home(), task);
+    fn push_between_turns(&self, item: Runnable) {
+        self.queues.push_oldest_first(self.home(), item);
         if self.in_poll.get() {
             self.started_in_poll.set(true);
         } else {
@@ -1196,8 +1196,8 @@ mod tests {
     #[test]
     fn an_activation_that_waits_behind_others_wakes_a_worker() {
         assert!(wakes_the_other(1, |worker| {
-            let task = Runnable(unstarted().cast());
-            worker.queues.push_newest_first(worker.home(), task);
+            let item = Runnable(unstarted().cast());
+            worker.queues.push_newest_first(worker.home(), item);
         }));
         assert!(wakes_the_other(1, |worker| {
             worker.remote().assigned.push(Runnable(unstarted().cast()));

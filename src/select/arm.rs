@@ -1,4 +1,4 @@
-//! What an operation implements to be an alternative of a select.
+//! An arm: what an operation implements, so that a select can wait for it.
 //!
 //! The select of `engine` drives an arm through these calls:
 //!

@@ -201,7 +201,7 @@ impl Disk {
         self.settled + self.changes.len() as u64
     }
 
-    /// The first so many writes to a file were synced, or their sync has failed.
+    /// The writes to a file up to that number were synced, or their sync has failed.
     pub(super) fn sync_file(&mut self, file: FileId, writes: u64, succeeds: bool) {
         let Some(file) = self.files.get_mut(&file) else { return };
         let count = writes.saturating_sub(file.settled).min(file.writes.len() as u64);
@@ -213,7 +213,8 @@ impl Disk {
         }
     }
 
-    /// A folder was synced: its names in the first so many changes are durable, and all changes before.
+    /// A folder was synced: the changes of its names up to that number are durable, and all changes before
+    /// them.
     pub(super) fn sync_folder(&mut self, folder: &Path, changes: u64) {
         let before = changes.saturating_sub(self.settled).min(self.changes.len() as u64) as usize;
         let last = self.changes[..before].iter().rposition(|change| change.concerns(folder));

@@ -290,7 +290,7 @@ impl HostDisk {
         Some(self.unmapped(&real))
     }
 
-    /// How many bytes may be written there, if the files may have so many.
+    /// How many bytes may be written there, if the files may have that many.
     fn room(&self, capacity: u64, fd: BorrowedFd<'_>, offset: Option<u64>) -> u64 {
         let len = self.file(fd).map_or(0, |file| self.disk.len(file));
         let offset = match offset {

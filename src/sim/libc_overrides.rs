@@ -126,7 +126,7 @@ pub unsafe fn __clock_gettime(which: c_int, time: *mut timespec) -> c_int {
 ///
 /// # Safety
 ///
-/// As there: `bytes` has room for so many.
+/// As there: `bytes` has room for that many.
 #[doc(hidden)]
 pub unsafe fn __getrandom(bytes: *mut c_void, count: usize, flags: c_uint) -> ssize_t {
     let Some(state) = entropy() else {

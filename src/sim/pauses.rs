@@ -31,7 +31,7 @@ impl Pauses {
         Pauses { random, drawn, coroutines: BTreeMap::new(), hosts: BTreeMap::new(), last: 0 }
     }
 
-    /// For how long the coroutine pauses that is about to go on, if it does.
+    /// How long the coroutine pauses that is about to go on, if it does.
     pub(super) fn draw(&mut self) -> Option<u64> {
         let (rarity, longest) = self.drawn?;
         if self.random.next() >> (64 - rarity) != 0 {

@@ -24,9 +24,10 @@ pub enum Strategy {
         /// How many orderings a bug may need.
         depth: u32,
     },
-    /// Each run is another schedule, until there is none left: all schedules with at most so many
-    /// preemptions, and with each arm that `select!` may look at first. For small programs: a few coroutines
-    /// with a few calls each. All runs have the same seed, on which all else depends that is random.
+    /// Each run is another schedule, until there is none left: all schedules with at most
+    /// `preemptions` preemptions, and with each arm that `select!` may look at first. For small programs: a
+    /// few coroutines with a few calls each. All runs have the same seed, on which all else depends that is
+    /// random.
     Exhaustive {
         /// How often in a run a coroutine may be interrupted at a call that need not wait, or go on before
         /// the others after it has yielded.

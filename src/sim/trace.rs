@@ -10,9 +10,9 @@ const KEPT: usize = 1 << 20;
 /// What happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum What {
-    /// It has its turn, one of so many that could.
+    /// It has its turn; it is one of `of` that could.
     Runs { of: u32 },
-    /// A call that need not wait: it lets another one of so many run first.
+    /// A call that need not wait: it lets another one of `of` run first.
     Preempted { of: u32 },
     /// It is about to wait.
     Waits(WaitReason),
@@ -26,7 +26,7 @@ pub(super) enum What {
     Cancelled,
     /// The program has drawn a random number.
     Random(u32),
-    /// It does not run for so many microseconds.
+    /// It does not run for that many microseconds.
     Pauses { micros: u32 },
     /// Nothing could run, and the clock was moved to the event's time.
     Time,

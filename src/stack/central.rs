@@ -60,7 +60,7 @@ use std::ops::Range;
 
 /// Slots of a chunk, in regions that have as many.
 const SLOTS: usize = u64::BITS as usize;
-/// The free stacks that are kept: at most so many, and at most so many bytes of address space.
+/// The free stacks that are kept: at most this many, and at most this many bytes of address space.
 const SPARE: usize = 4096;
 const SPARE_BYTES: usize = 1 << 30;
 /// How many chunks are emptied at once. One more may follow.
@@ -76,7 +76,7 @@ fn slack(size: StackSize) -> usize {
     (spare(size) / 16).clamp(1, BATCH * SLOTS)
 }
 
-/// The bits of the first so many slots.
+/// The bits of that many slots, from the first one on.
 fn first(slots: usize) -> u64 {
     u64::MAX >> (SLOTS - slots)
 }
@@ -420,7 +420,7 @@ mod tests {
     #[derive(Clone, Debug)]
     enum Step {
         Get(usize),
-        /// Returns so many of the taken stacks, beginning with one of them.
+        /// Returns that many of the taken stacks, beginning with one of them.
         Put(prop::sample::Index, usize),
         Empty,
     }

@@ -53,7 +53,7 @@ enum Method {
 /// Guards that were installed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Installed {
-    /// How many: the guards of the first so many slots.
+    /// How many, from the first slot on.
     pub(super) count: usize,
     /// Whether they are mappings of their own.
     pub(super) split: bool,
@@ -106,7 +106,7 @@ pub(super) unsafe fn install(slots: &[usize], size: StackSize) -> io::Result<Ins
     unsafe { install_split(slots[0], bytes) }.map(|()| Installed { count: 1, split: true })
 }
 
-/// Says that so many guards are mappings of their own no more.
+/// Subtracts guards that are no longer mappings of their own.
 pub(super) fn merged(split: u32) {
     SPLIT.fetch_sub(split as usize, Ordering::Relaxed);
 }

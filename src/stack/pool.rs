@@ -24,7 +24,8 @@ use std::io;
 use std::mem;
 use std::num::NonZeroUsize;
 
-/// One worker's cache of one size holds at most so many bytes of address space, and at most so many stacks.
+/// One worker's cache of one size holds at most this many bytes of address space, and at most this many
+/// stacks.
 const CACHE_BYTES: usize = 16 << 20;
 const CACHE_STACKS: usize = 64;
 /// Stacks fetched from the central free list at once.

@@ -70,7 +70,7 @@ pub(super) fn reserve(size: StackSize, slots: usize) -> io::Result<Range<usize>>
     }
 }
 
-/// Maps so many bytes, if there is room for so many more.
+/// Maps that many bytes, if there is room for that many more.
 fn map(bytes: usize, room: usize, limit: Option<usize>) -> io::Result<usize> {
     /// Two regions that are mapped at the same time would leave less.
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());

@@ -137,7 +137,7 @@ pub(crate) struct StackOverride {
 }
 
 impl StackOverride {
-    /// The smallest stack of at least so many bytes, and the smallest guard of at least so many. `None`
+    /// The smallest stack of at least that many bytes, and the smallest guard of at least that many. `None`
     /// leaves the runtime's.
     ///
     /// # Errors
@@ -159,7 +159,7 @@ impl StackOverride {
 
 #[cfg(test)]
 impl StackSize {
-    /// The smallest size of at least so many bytes, with a guard of at least so many.
+    /// The smallest size of at least that many bytes, with a guard of at least that many.
     pub(super) fn of(stack: usize, guard: usize) -> StackSize {
         StackSize::DEFAULT.with(StackOverride::new(Some(stack), Some(guard)).expect("valid sizes"))
     }

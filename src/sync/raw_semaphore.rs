@@ -106,12 +106,12 @@ unsafe impl Subject for RawSemaphore {
 }
 
 impl RawSemaphore {
-    /// There are so many permits more.
+    /// Counts permits that are new.
     pub(super) fn note_added(&self, permits: usize) {
         self.total.fetch_add(permits, Ordering::Relaxed);
     }
 
-    /// There are so many permits less: they were taken, and will not be released.
+    /// Subtracts permits that were taken and will not be released.
     pub(super) fn note_forgotten(&self, permits: usize) {
         self.total.fetch_sub(permits, Ordering::Relaxed);
     }

@@ -295,8 +295,8 @@ impl Uring {
             return false;
         }
         let place = tail & (self.sq.len - 1);
-        // SAFETY: the mapping has so many entries. The kernel does not read this one before it is behind the
-        // tail.
+        // SAFETY: the mapping has that many entries. The kernel does not read this one before it is behind
+        // the tail.
         unsafe { self.entries.at::<Entry>(0).add(place as usize).write(*entry) };
         // Release: pairs with the kernel's acquire in `io_uring_enter`.
         self.word(self.sq.tail).store(tail.wrapping_add(1), Ordering::Release);
@@ -377,7 +377,7 @@ impl Uring {
         .map(drop)
     }
 
-    /// Asks the kernel to take so many entries. Returns how many it has taken.
+    /// Asks the kernel to take that many entries. Returns how many it has taken.
     pub(crate) fn submit(&self, entries: u32) -> io::Result<libc::c_int> {
         self.enter(entries, 0, 0, ptr::null(), 0)
     }
@@ -490,7 +490,7 @@ fn is_in(set: u64, operation: u8) -> bool {
 fn probe(fd: &OwnedFd) -> io::Result<u64> {
     // SAFETY: all zeros is a value of this type, and what the kernel wants.
     let mut known = Box::new(unsafe { std::mem::zeroed::<OpcodeProbe>() });
-    // SAFETY: the structure has room for so many opcodes, and the call fills it.
+    // SAFETY: the structure has room for that many opcodes, and the call fills it.
     check(unsafe {
         libc::syscall(
             libc::SYS_io_uring_register,

@@ -33,7 +33,7 @@ pub(in crate::fs) fn shown(path: PathBuf) -> PathBuf {
 #[inline(always)]
 pub(in crate::fs) fn delay() {}
 
-/// How many of so many bytes a write may take.
+/// How many bytes a write of that length may take.
 #[inline(always)]
 pub(in crate::fs) fn writable(_: &File, _: Option<u64>, len: usize) -> io::Result<usize> {
     Ok(len)
@@ -55,7 +55,7 @@ pub(in crate::fs) fn sync_begins(_: &File) -> u64 {
     0
 }
 
-/// Syncs the first so many changes of a simulated file.
+/// Syncs the changes of a simulated file up to that number.
 #[inline(always)]
 pub(in crate::fs) fn sync(_: &File, _changes: u64) -> io::Result<()> {
     Ok(())

@@ -47,7 +47,7 @@ pub(in crate::fs) fn delay() {
     }
 }
 
-/// How many of so many bytes a write may take.
+/// How many bytes a write of that length may take.
 pub(in crate::fs) fn writable(file: &File, offset: Option<u64>, len: usize) -> io::Result<usize> {
     let call = FileCall::Write { fd: file.as_fd(), offset, len };
     match world() {
@@ -79,7 +79,7 @@ pub(in crate::fs) fn sync_begins(file: &File) -> u64 {
     world().map_or(0, |world| world.sync_begins(file.as_fd()))
 }
 
-/// Syncs the first so many changes of a simulated file.
+/// Syncs the changes of a simulated file up to that number.
 pub(in crate::fs) fn sync(file: &File, changes: u64) -> io::Result<()> {
     changed(FileChange::Synced { fd: file.as_fd(), changes })
 }

@@ -52,7 +52,7 @@ pub(crate) fn new_poller(wanted: Backend) -> io::Result<Poller> {
     epoll::Poller::new().map(Poller::Epoll)
 }
 
-/// Of which kind it is.
+/// Its kind.
 pub(crate) fn backend_of(poller: &Poller) -> Backend {
     match poller {
         Poller::Epoll(_) => Backend::Epoll,

@@ -36,7 +36,7 @@ pub(crate) fn new_poller(_wanted: Backend) -> io::Result<Poller> {
     Poller::new()
 }
 
-/// Of which kind it is.
+/// Its kind.
 pub(crate) fn backend_of(_poller: &Poller) -> Backend {
     BACKEND
 }

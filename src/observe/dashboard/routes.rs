@@ -105,7 +105,7 @@ impl Routes {
         Ok(Response { body: Body::Shared(text), ..Response::ok(Response::JSON, "") })
     }
 
-    /// What happens from now on for so many seconds, or has happened in the last ones.
+    /// What happens from now on for that many seconds, or has happened in the last ones.
     fn trace(&self, request: &Request) -> io::Result<Response> {
         let seconds = |name| {
             let value = request.parameter(name)?.parse::<f64>().ok();

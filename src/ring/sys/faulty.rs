@@ -17,7 +17,7 @@ const NO_OPERATION: u8 = 255;
 #[derive(Debug)]
 pub(crate) struct Kernel(linux::Kernel);
 
-/// True once in so many times.
+/// True once in that many times.
 fn happens(once_in: u64) -> bool {
     static STEPS: AtomicU64 = AtomicU64::new(1);
     let mut x = STEPS.fetch_add(1, Ordering::Relaxed).wrapping_mul(0x9e37_79b9_7f4a_7c15);

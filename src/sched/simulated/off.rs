@@ -1,4 +1,5 @@
-//! Without the feature `sim` no worker is simulated. What is called only for one that is can never be called.
+//! Without the feature `sim` no worker is simulated: functions that only simulated workers call are
+//! unreachable.
 
 use crate::coroutine::{Header, Id};
 use crate::sched::config::Phase;

@@ -85,7 +85,7 @@ pub(crate) trait Simulation {
     /// A number for the program's own random choices, such as the order in which `select!` looks.
     fn random(&self) -> u32;
 
-    /// A choice of the program among so many, of which there is at least one: which arm `select!` looks at
+    /// A choice of the program among that many, of which there is at least one: which arm `select!` looks at
     /// first.
     fn draw_below(&self, bound: usize) -> usize;
 
@@ -228,7 +228,7 @@ impl Simulated {
         self.inside().simulation.random()
     }
 
-    /// A choice of the program among so many.
+    /// A choice of the program among that many.
     pub(crate) fn draw_below(&self, bound: usize) -> usize {
         self.inside().simulation.draw_below(bound)
     }

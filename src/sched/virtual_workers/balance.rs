@@ -24,7 +24,7 @@ fn each(mode: Mode, test: impl Fn(&VirtualRuntime, usize)) {
     }
 }
 
-/// Which worker has run each of so many coroutines last; and how often each was run.
+/// Which worker has run each of that many coroutines last; and how often each was run.
 type By = Arc<Mutex<Vec<Vec<usize>>>>;
 
 fn note(by: &By, index: usize) {

@@ -13,9 +13,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 const LIFO_RUN: usize = 16;
 /// After this number of turns the oldest child of a first turn starts (`OLDEST_TURN`).
 const OLDEST_TURN: usize = 61;
-/// A tick of the netpoller thread comes after so many turns of each worker.
+/// A tick of the netpoller thread comes after this many turns of each worker.
 const TICK: usize = 256;
-/// Of so many rounds in a row, one at least serves coroutines that have yielded (`MAX_PUT_OFF`).
+/// Of this many rounds in a row, one at least serves coroutines that have yielded (`MAX_PUT_OFF`).
 const YIELDED_ROUNDS: usize = 4;
 
 /// How many steps each of the two that yield makes in a greedy program, and how long its chain is.

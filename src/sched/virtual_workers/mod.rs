@@ -58,7 +58,7 @@ enum Mode {
     /// Started coroutines stay with their worker.
     Pinned,
     Migrating,
-    /// Coroutines live in so many mobile homes.
+    /// Coroutines live in that many mobile homes.
     Homes(usize),
 }
 
@@ -221,7 +221,7 @@ impl VirtualRuntime {
         }
     }
 
-    /// Runs rounds until `done`: so many at most. The rounds that this has taken.
+    /// Runs rounds until `done`: that many at most. The rounds that this has taken.
     fn run_until(&self, most: usize, mut done: impl FnMut() -> bool) -> usize {
         let mut rounds = 0;
         while !done() {

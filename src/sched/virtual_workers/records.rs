@@ -76,7 +76,8 @@ fn serve(workers: usize, slow: bool) -> Outcome {
     outcome
 }
 
-/// A record moves at most three times in so many periods: after 4, 8 and 16 of them (`netpoll/affinity.rs`).
+/// A record moves at most three times in this many periods: after 4, 8 and 16 of them
+/// (`netpoll/affinity.rs`).
 const MOST_MOVES: usize = 3;
 
 #[test]

@@ -517,7 +517,7 @@ impl Network {
         }
     }
 
-    /// Tells the other end that so many bytes were read.
+    /// Tells the other end how many bytes were read.
     fn give_room(&mut self, reader: SocketId, bytes: usize) {
         let Some(socket) = self.sockets.get(&reader) else { return };
         let (host, Some((to, to_host))) = (socket.host, socket.stream.peer) else { return };

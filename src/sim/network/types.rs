@@ -137,7 +137,7 @@ pub(super) enum Event {
     Packet { from: (SocketId, HostId), to: (SocketId, HostId), number: u64, packet: Packet },
     /// Packets that were held are sent again.
     Again { from: SocketId },
-    /// The sender learns that so many bytes were read, at that time.
+    /// The sender learns how many bytes were read, at that time.
     Room { to: SocketId, bytes: usize, since: u64 },
     /// A reset arrives.
     Reset { to: SocketId, from: HostId, errno: libc::c_int },

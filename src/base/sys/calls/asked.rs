@@ -128,7 +128,7 @@ pub(crate) unsafe fn eventfd(count: c_uint, flags: c_int) -> c_int {
     unless_refused(Refusable::Poller, || unsafe { kernel::eventfd(count, flags) })
 }
 
-/// The first buffers, which together have so many bytes at most. A first buffer that is longer is cut into
+/// The first buffers, which together have that many bytes at most. A first buffer that is longer is cut into
 /// `cut`.
 fn first_of<'a>(buffers: &'a [iovec], limit: Option<usize>, cut: &'a mut [iovec; 1]) -> &'a [iovec] {
     let Some(limit) = limit else { return buffers };

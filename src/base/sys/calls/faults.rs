@@ -43,9 +43,9 @@ use std::sync::{Mutex, PoisonError};
 pub(crate) struct Faults {
     /// Decides which calls fail, together with how many were made before.
     pub(crate) seed: u64,
-    /// About one in so many calls fails; none if it is zero.
+    /// About one in this many calls fails; none if it is zero.
     pub(crate) rate: u32,
-    /// Of which classes.
+    /// The classes of calls that fail.
     pub(crate) classes: Classes,
 }
 

@@ -78,7 +78,7 @@ pub(crate) trait Context {
 pub(crate) enum Answer {
     /// The kernel makes the call.
     Kernel,
-    /// The kernel makes the call, for so many bytes at most.
+    /// The kernel makes the call, for that many bytes at most.
     Short(usize),
     /// The call returns this.
     Is(isize),
@@ -139,7 +139,7 @@ pub(crate) enum Call<'a> {
 /// A call on a file that is about to be made.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum FileCall<'a> {
-    /// It writes so many bytes, at that offset or at the file's position.
+    /// It writes that many bytes, at that offset or at the file's position.
     Write { fd: BorrowedFd<'a>, offset: Option<u64>, len: usize },
 }
 
@@ -158,7 +158,7 @@ pub(crate) enum FileChange<'a> {
         fd: BorrowedFd<'a>,
         len: u64,
     },
-    /// The first so many changes of a file or a folder are synced now: this decides whether that succeeds.
+    /// The changes of a file or a folder are synced now, up to that number. Decides whether that succeeds.
     Synced {
         fd: BorrowedFd<'a>,
         changes: u64,
@@ -205,7 +205,7 @@ pub(crate) fn gather(buffers: &[libc::iovec], limit: usize) -> Vec<u8> {
     for buffer in buffers {
         let len = buffer.iov_len.min(limit - bytes.len());
         if len > 0 {
-            // SAFETY: the buffers of a send have so many bytes, until the call is answered.
+            // SAFETY: the buffers of a send have that many bytes, until the call is answered.
             bytes.extend_from_slice(unsafe { std::slice::from_raw_parts(buffer.iov_base.cast(), len) });
         }
     }

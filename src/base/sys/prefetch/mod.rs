@@ -20,7 +20,7 @@ use x86_64::line;
 /// The size of a cache line, at least, in bytes.
 pub(crate) const LINE: usize = 64;
 
-/// Prefetches so many cache lines from that address on. Only a hint: the address need not be valid.
+/// Prefetches that many cache lines from that address on. Only a hint: the address need not be valid.
 #[inline(always)]
 pub(crate) fn prefetch(from: *const (), lines: usize) {
     for n in 0..lines {

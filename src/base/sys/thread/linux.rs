@@ -74,7 +74,7 @@ impl Probe {
         state(&self.read("stat")?)
     }
 
-    /// For how long the thread has been in the run queue of a processor so far without running. A stay in the
+    /// How long the thread has been in the run queue of a processor so far without running. A stay in the
     /// queue counts once it is over.
     pub(crate) fn run_delay(self) -> Option<Duration> {
         run_delay(&self.read("schedstat")?)
