@@ -123,6 +123,13 @@ struct Stalled {
     regular_in_long_turn: usize,
 }
 
+impl Stalled {
+    /// Whether they are that many: no worker takes shared work.
+    fn keep_all_of(&self, workers: usize) -> bool {
+        workers > 0 && self.by_coroutine + self.by_system == workers
+    }
+}
+
 impl Monitored for Monitor {
     type State = Memory;
 
@@ -152,32 +159,10 @@ impl Monitored for Monitor {
             }
         }
         let workers = remotes.len() - left;
-        let none_runs = stalled.by_coroutine + stalled.by_system;
-        let none_runs = none_runs > 0 && none_runs == workers;
-        if let Some(stall) = worst
-            && (stall.awaited || none_runs && shared.has_shared_work())
-        {
-            let blames = stall.verdict.blames_coroutine();
-            let last = if blames { &mut memory.blamed } else { &mut memory.excused };
-            if last.is_none_or(|at| now - at >= REPORT_EVERY) && self.report(&stall) {
-                *last = Some(now);
-            }
+        if let Some(stall) = worst {
+            self.report_if_due(&stall, stalled.keep_all_of(workers), memory, now);
         }
-        // Another worker does not help if the system does not run the existing ones.
-        let all_kept = if shared.has_mobile_homes() {
-            let kept = stalled.regular_in_long_turn >= shared.regular();
-            shared.wants_spare.store(kept, Ordering::Relaxed);
-            let waits = shared.has_shared_work();
-            if waits {
-                shared.work_was_pushed();
-            }
-            waits && stalled.in_long_turn == workers
-        } else {
-            shared.config().migrate && stalled.by_coroutine == workers
-        };
-        if all_kept && workers > 0 && shared.phase() == Phase::Running {
-            add_spare_worker(&self.shared);
-        }
+        self.use_spare_workers(&stalled, workers);
         if !busy && !shared.has_timers() {
             hint_of_rest();
         }
@@ -243,6 +228,38 @@ impl Monitor {
         // A busy machine is no news, so that is reported only if it lasts.
         let is_news = verdict.blames_coroutine() || lasted >= threshold.saturating_mul(DELAYED_AFTER);
         is_news.then_some(Kept { index, turn: seen.turns, lasted, verdict, awaited })
+    }
+
+    /// Reports a stall, if coroutines wait for it and the last report is some time ago.
+    fn report_if_due(&self, stall: &Kept, none_runs: bool, memory: &mut Memory, now: Instant) {
+        if !stall.awaited && !(none_runs && self.shared.has_shared_work()) {
+            return;
+        }
+        let blames = stall.verdict.blames_coroutine();
+        let last = if blames { &mut memory.blamed } else { &mut memory.excused };
+        if last.is_none_or(|at| now - at >= REPORT_EVERY) && self.report(stall) {
+            *last = Some(now);
+        }
+    }
+
+    /// Wakes a spare worker for items that wait, or adds one, while coroutines keep all others. It would not
+    /// help if the system does not run the existing ones.
+    fn use_spare_workers(&self, stalled: &Stalled, workers: usize) {
+        let shared = &*self.shared;
+        let all_kept = if shared.has_mobile_homes() {
+            let kept = stalled.regular_in_long_turn >= shared.regular();
+            shared.wants_spare.store(kept, Ordering::Relaxed);
+            let waits = shared.has_shared_work();
+            if waits {
+                shared.work_was_pushed();
+            }
+            waits && stalled.in_long_turn == workers
+        } else {
+            shared.config().migrate && stalled.by_coroutine == workers
+        };
+        if all_kept && workers > 0 && shared.phase() == Phase::Running {
+            add_spare_worker(&self.shared);
+        }
     }
 
     /// Lets other workers take what waits behind a busy worker and may be taken.

@@ -34,6 +34,15 @@ impl Metrics {
     }
 
     fn write(&self, text: &mut Text) {
+        self.write_workers(text);
+        self.write_waits(text);
+        self.write_queues(text);
+        self.write_stacks(text);
+        self.write_activations(text);
+        self.write_process(text);
+    }
+
+    fn write_workers(&self, text: &mut Text) {
         text.one("sward_workers", Kind::Gauge, "Worker threads.", self.workers.len());
         for (name, kind, help, value) in WORKER {
             text.family(name, kind, help);
@@ -46,6 +55,9 @@ impl Metrics {
         for (index, worker) in self.workers.iter().enumerate() {
             text.histogram(name, Some(("worker", &index)), &worker.poll_delay);
         }
+    }
+
+    fn write_waits(&self, text: &mut Text) {
         if self.run_delay.count() > 0 {
             let name = "sward_run_delay_seconds";
             text.family(name, &Kind::Histogram, "Time that runnable coroutines waited for their turns.");
@@ -63,6 +75,9 @@ impl Metrics {
                 text.sample(name, &[("call", &park.call)], park.time.as_secs_f64());
             }
         }
+    }
+
+    fn write_queues(&self, text: &mut Text) {
         if let Some(homes) = self.homes {
             text.one("sward_homes", Kind::Gauge, "Mobile homes that exist.", homes.made);
             text.one("sward_homes_vacant", Kind::Gauge, "Mobile homes without coroutines.", homes.vacant);
@@ -72,6 +87,9 @@ impl Metrics {
         text.one("sward_injected", Kind::Gauge, help, self.injected);
         let help = "Items that wait for any worker after they have yielded.";
         text.one("sward_yielded", Kind::Gauge, help, self.yielded);
+    }
+
+    fn write_stacks(&self, text: &mut Text) {
         let stacks = &self.stacks;
         text.family("sward_stacks", &Kind::Gauge, "Stacks of the process.");
         text.sample("sward_stacks", &[("state", &"in_use")], stacks.in_use);
@@ -81,12 +99,19 @@ impl Metrics {
         text.sample("sward_stack_bytes", &[("state", &"cached")], stacks.cached_bytes);
         let help = "Coroutines that got no stack, and so never ran.";
         text.one("sward_no_stack_total", Kind::Counter, help, self.no_stack);
+    }
+
+    fn write_activations(&self, text: &mut Text) {
         let activations = &self.activations;
         text.family("sward_connections", &Kind::Gauge, "Records of net::serve and task::on_ready.");
         text.sample("sward_connections", &[("state", &"idle")], activations.idle);
         text.sample("sward_connections", &[("state", &"active")], activations.active);
         let help = "Runs of the handlers of net::serve and task::on_ready.";
         text.one("sward_activations_total", Kind::Counter, help, activations.runs);
+    }
+
+    /// What belongs to no runtime.
+    fn write_process(&self, text: &mut Text) {
         let help = "Panics of coroutines that nobody has joined.";
         text.one("sward_lost_panics_total", Kind::Counter, help, self.lost_panics);
         let help = "Deadlocks that the process has reported.";

@@ -367,7 +367,7 @@ fn next_number() -> u64 {
     NUMBER.fetch_add(1, Ordering::Relaxed)
 }
 
-/// What a worker does. Marks its running coroutine, and adds that if it is not listed yet.
+/// What a worker does. Marks the coroutine that it runs, and adds it if it is not listed yet.
 fn capture_worker(
     shared: &Shared,
     index: usize,
@@ -392,26 +392,8 @@ fn capture_worker(
             }
             None => match remote.running.first_site() {
                 Some(site) if home.has_first_turn() && remote.running.was_turn(turn) => {
-                    let worker = worker_of(home);
-                    coroutines.push(Captured {
-                        id,
-                        name: None,
-                        site,
-                        parent: None,
-                        state: State::Running,
-                        reason: WaitReason::None,
-                        wait: None,
-                        since: None,
-                        deadline: None,
-                        facts: None,
-                        subject: None,
-                        cancelled: false,
-                        masked: false,
-                        trace: trace(id),
-                        stack_size: shared.config().stack_size.bytes(),
-                        worker,
-                        by_worker: false,
-                    });
+                    let stack_size = shared.config().stack_size.bytes();
+                    coroutines.push(in_first_turn(id, site, trace(id), stack_size, worker_of(home)));
                 }
                 _ => running = None,
             },
@@ -434,6 +416,35 @@ fn capture_worker(
         queued: remote.count_stealable(),
         since_poll: Instant::now().saturating_duration_since(shared.polled_at(remote)),
         blocked_in: WaitReason::from_number(remote.blocked_in.load(Ordering::Relaxed)),
+    }
+}
+
+/// What is known of a coroutine that is not listed yet: it is in its first turn.
+fn in_first_turn(
+    id: Id,
+    site: Site,
+    trace: Option<Arc<Trace>>,
+    stack_size: usize,
+    worker: Option<usize>,
+) -> Captured {
+    Captured {
+        id,
+        name: None,
+        site,
+        parent: None,
+        state: State::Running,
+        reason: WaitReason::None,
+        wait: None,
+        since: None,
+        deadline: None,
+        facts: None,
+        subject: None,
+        cancelled: false,
+        masked: false,
+        trace,
+        stack_size,
+        worker,
+        by_worker: false,
     }
 }
 

@@ -234,14 +234,26 @@ fn read_head(
     }
 }
 
+/// The fields of a head.
+#[derive(Clone, Copy)]
+struct Fields<'h>(&'h [httparse::Header<'h>]);
+
+impl<'h> Fields<'h> {
+    /// The values of all fields of that name.
+    fn all(self, name: &'static str) -> impl Iterator<Item = &'h str> + Clone {
+        let named = self.0.iter().filter(move |field| field.name.eq_ignore_ascii_case(name));
+        named.map(|field| str::from_utf8(field.value).unwrap_or("\u{fffd}").trim())
+    }
+
+    /// The value of the first one, or nothing.
+    fn one(self, name: &'static str) -> &'h str {
+        self.all(name).next().unwrap_or_default()
+    }
+}
+
 /// Checks a head. A refusal closes the connection, so that nothing depends on where a body ends.
 fn head(parsed: &httparse::Request<'_, '_>, policy: &Policy, local: IpAddr) -> Result<Head, Response> {
-    let refuse = |status, text: &'static str| Err(Response::refusal(status, text));
-    let all = |name: &'static str| {
-        let named = parsed.headers.iter().filter(move |field| field.name.eq_ignore_ascii_case(name));
-        named.map(|field| str::from_utf8(field.value).unwrap_or("\u{fffd}").trim())
-    };
-    let one = |name| all(name).next().unwrap_or_default();
+    let fields = Fields(&*parsed.headers);
     let head_only = match parsed.method {
         Some("GET") => false,
         Some("HEAD") => true,
@@ -250,22 +262,11 @@ fn head(parsed: &httparse::Request<'_, '_>, policy: &Policy, local: IpAddr) -> R
             return Err(Response { fields: Cow::Borrowed("Allow: GET, HEAD\r\n"), ..response });
         }
     };
-    if all("transfer-encoding").next().is_some() || all("content-length").any(|length| length != "0") {
-        return refuse(Status::BodyNotAllowed, "a request has no body here\n");
+    let has_length = fields.all("content-length").any(|length| length != "0");
+    if has_length || fields.all("transfer-encoding").next().is_some() {
+        return Err(Response::refusal(Status::BodyNotAllowed, "a request has no body here\n"));
     }
-    let old = parsed.version == Some(0);
-    let mut hosts = all("host");
-    match (hosts.next(), hosts.next()) {
-        (Some(host), None) if policy.knows(host, local) => {}
-        (Some(_), None) => {
-            return refuse(
-                Status::Misdirected,
-                "sward: the Host of this request is not known here. The dashboard answers to localhost, to \
-                 loopback addresses, and to the names given to Dashboard::host.\n",
-            );
-        }
-        _ => return refuse(Status::BadRequest, "a request has one Host\n"),
-    }
+    check_host(fields, policy, local)?;
     let target = parsed.path.unwrap_or_default();
     // The absolute form, as proxies get it: its host is that of the field.
     let target = match target.split_once("://") {
@@ -273,12 +274,40 @@ fn head(parsed: &httparse::Request<'_, '_>, policy: &Policy, local: IpAddr) -> R
         _ => target,
     };
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    check_origin(fields, path)?;
+    let said = |word| fields.all("connection").flat_map(|text| text.split(',')).any(|part| same(part, word));
+    let old = parsed.version == Some(0);
+    Ok(Head {
+        request: Request { path: path.to_owned(), query: query.to_owned() },
+        head_only,
+        close: said("close") || (old && !said("keep-alive")),
+    })
+}
+
+/// A page of another origin could reach the server under a name that it has made resolve to this machine.
+fn check_host(fields: Fields<'_>, policy: &Policy, local: IpAddr) -> Result<(), Response> {
+    let mut hosts = fields.all("host");
+    match (hosts.next(), hosts.next()) {
+        (Some(host), None) if policy.knows(host, local) => Ok(()),
+        (Some(_), None) => Err(Response::refusal(
+            Status::Misdirected,
+            "sward: the Host of this request is not known here. The dashboard answers to localhost, to \
+             loopback addresses, and to the names given to Dashboard::host.\n",
+        )),
+        _ => Err(Response::refusal(Status::BadRequest, "a request has one Host\n")),
+    }
+}
+
+/// Only the page itself makes the server work.
+fn check_origin(fields: Fields<'_>, path: &str) -> Result<(), Response> {
+    let refuse = || Err(Response::refusal(Status::Forbidden, "not for pages of other origins\n"));
+    let one = |name| fields.one(name);
     // Browsers send these. A link to the page may be followed from anywhere, but no page of another origin
     // makes the server work, not even in a frame.
     let elsewhere = matches!(one("sec-fetch-site"), "cross-site" | "same-site");
     let follows = one("sec-fetch-mode") == "navigate" && one("sec-fetch-dest") == "document" && path == "/";
     if elsewhere && !follows {
-        return refuse(Status::Forbidden, "not for pages of other origins\n");
+        return refuse();
     }
     // Over plain HTTP to another machine they do not send those, but these. The page itself has this host.
     let host = one("host");
@@ -288,14 +317,9 @@ fn head(parsed: &httparse::Request<'_, '_>, policy: &Policy, local: IpAddr) -> R
         named.split('/').next().is_some_and(|named| same(named, host))
     };
     if path != "/" && !origins.clone().all(is_own) {
-        return refuse(Status::Forbidden, "not for pages of other origins\n");
+        return refuse();
     }
-    let said = |word| all("connection").flat_map(|text| text.split(',')).any(|part| same(part, word));
-    Ok(Head {
-        request: Request { path: path.to_owned(), query: query.to_owned() },
-        head_only,
-        close: said("close") || (old && !said("keep-alive")),
-    })
+    Ok(())
 }
 
 fn same(part: &str, word: &str) -> bool {
