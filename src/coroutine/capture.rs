@@ -20,9 +20,9 @@
 //!
 //! Rejected:
 //!
-//! - To unwind from the saved registers, on the worker's stack: it saves the switch, which is nothing beside
-//!   the walk. libgcc has no such entry, so it takes another unwinder (`framehop`, `gimli`), which has to be
-//!   told of each loaded file, and the places where each processor's switch saves its registers.
+//! - To unwind from the saved registers, on the worker's stack. This saves the switch, which costs nothing
+//!   beside the walk. libgcc cannot begin there, so another unwinder is needed (`framehop`, `gimli`). That
+//!   one has to know each loaded file, and where the switch of each processor saves its registers.
 //! - To walk each stack: that touches a page below each coroutine's frames, so that a dump might double the
 //!   memory of 100,000 coroutines.
 //!

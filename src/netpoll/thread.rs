@@ -97,9 +97,10 @@
 //! - One poll fetches 256 events. If more sources of one shard are ready, the next polls see the rest.
 //! - Seen is not run: a woken coroutine that may not migrate waits until a worker runs its home.
 //!
-//! How often the thread runs: each `TICK` if workers compute (about 1,100 times a second); each 1.35 to 1.8
-//! ms if all workers poll by themselves every few hundred microseconds, as those of a server do; not at all
-//! once all workers sleep, after one or two more ticks.
+//! How often the thread runs:
+//! - each `TICK` if workers compute (about 1,100 times a second);
+//! - each 1.35 to 1.8 ms if all workers poll by themselves every few hundred microseconds, as in a server;
+//! - not at all once all workers sleep, after one or two more ticks.
 //!
 //! # The end
 //!

@@ -232,7 +232,8 @@ impl Monitor {
 
     /// Reports a stall, if coroutines wait for it and the last report is some time ago.
     fn report_if_due(&self, stall: &Kept, none_runs: bool, memory: &mut Memory, now: Instant) {
-        if !stall.awaited && !(none_runs && self.shared.has_shared_work()) {
+        let waited_for = stall.awaited || none_runs && self.shared.has_shared_work();
+        if !waited_for {
             return;
         }
         let blames = stall.verdict.blames_coroutine();

@@ -1,9 +1,11 @@
 //! Hints that there may be a new deadlock, for the thread that looks for deadlocks.
 //!
-//! The last wait of a deadlock closes it. So nobody has to look as long as no wait begins that needs others
-//! ([`WaitReason::needs_others`](crate::coroutine::WaitReason::needs_others)). Each such wait leaves a hint.
-//! And all coroutines of the process can wait for ever only once no worker runs any: so the second hint is
-//! left when a runtime has come to rest with no timer set, and when a plain thread begins to wait.
+//! There are two hints:
+//!
+//! - `WAIT`. The last wait of a deadlock closes it. So each wait that needs others
+//!   ([`WaitReason::needs_others`](crate::coroutine::WaitReason::needs_others)) leaves this hint.
+//! - `REST`. All coroutines of the process can wait for ever only once no worker runs one. So a runtime
+//!   leaves this hint when it comes to rest with no timer set, and a plain thread when it begins to wait.
 //!
 //! ```text
 //!  a thread whose coroutine parks, or that blocks      the watch

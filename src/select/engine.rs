@@ -54,9 +54,9 @@
 //! its own fire won. The argument:
 //!
 //! - `watch` checks the arm and lists the ticket under one lock. From then on the arm stays impossible until
-//!   the ticket is fired: whatever would make it possible (a send, a receive, a disconnection, the end of a
-//!   coroutine) goes through the list, under the same lock, and either fires the ticket or serves a waiter
-//!   with it, which uses up what came.
+//!   the ticket is fired. Whatever would make it possible (a send, a receive, a disconnection, the end of a
+//!   coroutine) goes through the list under the same lock. There it either fires the ticket, or serves a
+//!   waiter, which uses it up.
 //! - A point in time is in no list. But a due time only ever moves later, so if nothing was due at the time
 //!   that the clock shows after all due times have been read, nothing was due when they were read. The clock
 //!   is read while the ticket is on all lists.

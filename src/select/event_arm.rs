@@ -8,10 +8,9 @@ use std::cell::Cell;
 /// by [`JoinHandle::arm`](crate::task::JoinHandle::arm),
 /// [`ScopedJoinHandle::arm`](crate::task::ScopedJoinHandle::arm) and
 /// [`CancelToken::arm`](crate::task::CancelToken::arm).
-// Completing the arm consumes nothing. While a select uses the arm, nothing else consumes its event either,
-// so once the arm can complete it still can when the select tries it again: the ends of coroutines and
-// cancellations are set for good, and the event of a `JoinSet` is consumed only by the set itself, which its
-// owner has borrowed exclusively, and never within the select.
+// Once the arm can complete, it still can when the select tries it again. Completing it consumes nothing, and
+// nothing else consumes its event meanwhile: the ends of coroutines and cancellations are set for good. The
+// event of a `JoinSet` is consumed by the set alone, which the select's caller has borrowed exclusively.
 pub struct EventArm<'a> {
     event: &'a Event,
     /// What the event is of.

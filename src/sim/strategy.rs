@@ -1,9 +1,13 @@
 //! How a simulation chooses what runs next.
 //!
-//! A *decision* answers one of three questions: which of the runnable coroutines runs next, at the end of a
-//! turn; whether the one that runs goes on or lets another one run, at a call that need not wait (a *point*);
-//! and what the program draws where it has a choice of its own (a *draw*: the arm at which `select!` looks
-//! first). A draw is the seed's, unless a search or a recorded schedule says otherwise.
+//! A *decision* answers one of three questions:
+//!
+//! - at the end of a turn: which of the runnable coroutines runs next;
+//! - at a call that need not wait (a *point*): whether the coroutine goes on, or lets another one run;
+//! - at a choice of the program (a *draw*): which arm `select!` looks at first. The seed decides it, unless a
+//!   search or a recorded schedule says otherwise.
+//!
+//! The strategies:
 //!
 //! - [`RandomWalk`]: any runnable coroutine is as likely as any other. At a point, others run with a
 //!   probability that is drawn for the whole run, from one in two to one in 64: some runs switch at almost

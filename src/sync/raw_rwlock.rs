@@ -90,11 +90,11 @@
 //! - `enqueue` makes 2 true, unless 1 is.
 //! - `unlock` leads from 2 to 3.
 //! - `wake_next` leads from 3 to 1, or to 2 if it hands the lock off or new lockers have been faster. Or it
-//!   empties the queues. In each case it takes off the waiters whose waits have ended otherwise, which it
-//!   recognises by their lost tickets, and goes on to the next one: waking (`wake_readers`, `wake_writer`)
-//!   does not count them as in flight, and handing off (`hand_to_*`) takes back the unit that it gave them.
-//!   It must go on: the `dequeue` of such a waiter hands the lock off only with HANDOFF, and otherwise wakes
-//!   only readers. A writer behind it would be forgotten.
+//!   empties the queues. In each case it takes off waiters whose waits have ended otherwise: their tickets
+//!   are lost. Waking (`wake_readers`, `wake_writer`) does not count them as in flight, and handing off
+//!   (`hand_to_*`) takes back the unit that it gave them. Then it goes on to the next waiter. It must: the
+//!   `dequeue` of such a waiter hands the lock off only with HANDOFF, and otherwise wakes only readers. A
+//!   writer behind it would be forgotten.
 //! - `hand_to_*` also takes a starved waiter out of `Queues::starved`, whether it wins the ticket or not: in
 //!   both cases the waiter is not queued any more. If it lost, the waiter's own `dequeue` finds the node off
 //!   the queue, and does not count it a second time. Waking needs no such count: it happens only without

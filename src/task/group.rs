@@ -78,9 +78,9 @@
 //!
 //! # Rejected
 //!
-//! - *A counter of children and one event in the group*: the last child would set that event in the parent's
-//!   frame while the parent, which has seen the counter at zero, may be gone. std pays an allocation for
-//!   this; here each child's header has an event anyway, and cancelling needs the handles.
+//! - *A counter of children and one event in the group*: the parent may see the counter at zero and be gone
+//!   while the last child still sets the event in the parent's frame. std pays an allocation for this. Here
+//!   each child's header has an event anyway, and cancelling needs the handles.
 //! - *A guard that joins when it is dropped*: safe code can leak it, and the parent goes on while its
 //!   children run.
 //! - *Unwinding the parent at once when it is cancelled*: its frame would be freed under its children.
