@@ -249,8 +249,9 @@ impl CancelToken {
     /// unwound. It may borrow from the caller. If the token is cancelled already, the closure is not run.
     ///
     /// The closure runs in a coroutine of its own, inside a [`scope`](super::scope()). So it must be `Send`,
-    /// and it has other thread-locals and another [`current`](super::current) than the caller. If the caller
-    /// is cancelled or its time limit passes, the closure is cancelled.
+    /// and it has other thread-locals and another [`current`](super::current) than the caller. Each call
+    /// costs a spawn, and while the closure waits there are two stacks. If the caller is cancelled or its
+    /// time limit passes, the closure is cancelled.
     ///
     /// # Errors
     ///
