@@ -150,7 +150,6 @@ mod testing {
     use crate::coroutine::header::{Header, Schedule, Settings, new};
     use crate::coroutine::label::Id;
     use crate::coroutine::waiter::Batch;
-    use crate::stack::StackSize;
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::task::Wake;
 
@@ -191,19 +190,7 @@ mod testing {
 
     impl Subject {
         pub(super) fn new() -> Subject {
-            let stack = StackSize::DEFAULT;
-            let site = std::panic::Location::caller();
-            let settings = Settings {
-                id: Id(1),
-                name: None,
-                stack,
-                pinned: false,
-                isolated: false,
-                limit: None,
-                checked: false,
-                site,
-                parent: Id(0),
-            };
+            let settings = Settings::of_tests(Id(1));
             // SAFETY: nothing is borrowed.
             let (header, handle) = unsafe { new::<_, _, NeverScheduled>(|| (), settings) };
             Subject { header, handle }

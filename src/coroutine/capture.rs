@@ -258,9 +258,8 @@ mod tests {
     use crate::coroutine::waiter::Waiter;
     use crate::coroutine::walk::ROOM;
     use crate::coroutine::{Id, Schedule, Settings, new};
-    use crate::stack::{Pool, StackOverride, StackSize};
+    use crate::stack::Pool;
     use std::hint::black_box;
-    use std::panic::Location;
     use std::ptr::NonNull;
 
     struct Nowhere;
@@ -293,17 +292,7 @@ mod tests {
         body: impl Fn(Me) + Send + Sync + 'static,
         f: impl FnOnce(&Header, &mut dyn FnMut() -> Step) -> R,
     ) -> R {
-        let settings = Settings {
-            id: Id(1),
-            name: None,
-            stack: StackSize::DEFAULT.with(StackOverride::default()),
-            pinned: false,
-            isolated: false,
-            limit: None,
-            checked: false,
-            site: Location::caller(),
-            parent: Id(0),
-        };
+        let settings = Settings::of_tests(Id(1));
         let me = std::sync::Arc::new(std::sync::OnceLock::new());
         let own = std::sync::Arc::clone(&me);
         // SAFETY: nothing is borrowed.

@@ -104,6 +104,25 @@ pub(crate) struct Settings {
     pub(crate) parent: Id,
 }
 
+#[cfg(test)]
+impl Settings {
+    /// A coroutine with a default stack, and nothing else set.
+    #[track_caller]
+    pub(crate) fn of_tests(id: Id) -> Settings {
+        Settings {
+            id,
+            name: None,
+            stack: StackSize::DEFAULT,
+            pinned: false,
+            isolated: false,
+            limit: None,
+            checked: false,
+            site: std::panic::Location::caller(),
+            parent: Id(0),
+        }
+    }
+}
+
 /// A pointer and list links that belong to the scheduler. This layer never reads them.
 pub(crate) struct Owner {
     /// The home in which it was started; before that a mark of the home in which it was spawned, or null.

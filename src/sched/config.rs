@@ -26,6 +26,25 @@ pub(crate) struct Config {
     pub(crate) observer: bool,
 }
 
+#[cfg(all(test, not(loom)))]
+impl Config {
+    /// One worker, in default mode, with nothing switched on.
+    pub(super) fn of_tests() -> Config {
+        Config {
+            workers: 1,
+            stack_size: StackSize::DEFAULT,
+            thread_name: "test".to_owned(),
+            migrate: false,
+            homes: 0,
+            stall: Duration::from_millis(20),
+            io_uring: RingUse::Nothing,
+            netpoll: crate::netpoll::BACKENDS[0],
+            checks: false,
+            observer: false,
+        }
+    }
+}
+
 /// Which calls on files use io_uring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RingUse {

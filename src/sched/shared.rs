@@ -445,8 +445,6 @@ mod tests {
     use crate::coroutine::{self, Id, Settings};
     use crate::runtime::Builder;
     use crate::sched::schedule::ToRunQueue;
-    use crate::stack::StackSize;
-    use std::panic::Location;
 
     /// A shutdown that is over does not drain the queues any more: the thread that pushes afterwards does.
     #[test]
@@ -454,17 +452,7 @@ mod tests {
         let runtime = Builder::new().worker_threads(1).build().expect("a runtime");
         let shared = Arc::clone(runtime.shared());
         drop(runtime);
-        let settings = Settings {
-            id: Id(Id::reserve(1)),
-            name: None,
-            stack: StackSize::DEFAULT,
-            pinned: false,
-            isolated: false,
-            limit: None,
-            checked: false,
-            site: Location::caller(),
-            parent: Id(0),
-        };
+        let settings = Settings::of_tests(Id(Id::reserve(1)));
         // SAFETY: nothing is borrowed.
         let (header, handle) = unsafe { coroutine::new::<_, _, ToRunQueue>(|| (), settings) };
         let remote = &shared.remotes[0];
@@ -478,19 +466,7 @@ mod tests {
     /// meanwhile.
     #[test]
     fn a_worker_that_is_added_amid_a_shutdown_is_woken() {
-        let config = Config {
-            workers: 1,
-            stack_size: StackSize::DEFAULT,
-            stall: Duration::from_millis(20),
-            migrate: true,
-            homes: 0,
-            io_uring: crate::sched::RingUse::Nothing,
-            netpoll: crate::netpoll::BACKENDS[0],
-            checks: false,
-            observer: false,
-            thread_name: "added".to_owned(),
-        };
-        let shared = Shared::new(config).expect("a runtime");
+        let shared = Shared::new(Config { migrate: true, ..Config::of_tests() }).expect("a runtime");
         crate::sched::start_worker(&shared, 1).expect("a thread");
         while !shared.remotes[1].sleep_state.asleep() {
             std::thread::yield_now();

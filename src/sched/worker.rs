@@ -1120,39 +1120,12 @@ pub(super) mod testing {
 mod tests {
     use super::*;
     use crate::coroutine::{self, Park, Settings, Table};
-    use crate::sched::config::{Config, RingUse};
+    use crate::sched::config::Config;
     use crate::sched::schedule::ToRunQueue;
-    use crate::stack::StackSize;
-    use std::panic::Location;
 
-    fn config() -> Config {
-        Config {
-            workers: 2,
-            stack_size: StackSize::DEFAULT,
-            stall: Duration::from_millis(20),
-            migrate: false,
-            homes: 0,
-            io_uring: RingUse::Nothing,
-            netpoll: crate::netpoll::BACKENDS[0],
-            checks: false,
-            observer: false,
-            thread_name: "none".to_owned(),
-        }
-    }
-
-    /// One that is never run.
+    /// A coroutine that is never run.
     fn unstarted() -> NonNull<Header> {
-        let settings = Settings {
-            id: Id(Id::reserve(1)),
-            name: None,
-            stack: StackSize::DEFAULT,
-            pinned: false,
-            isolated: false,
-            limit: None,
-            checked: false,
-            site: Location::caller(),
-            parent: Id(0),
-        };
+        let settings = Settings::of_tests(Id(Id::reserve(1)));
         // SAFETY: nothing is borrowed.
         let (header, handle) = unsafe { coroutine::new::<_, _, ToRunQueue>(|| (), settings) };
         // SAFETY: this is the joining handle, and it is dropped here.
@@ -1162,7 +1135,7 @@ mod tests {
 
     /// The first of two workers. The second one sleeps.
     fn worker() -> Worker {
-        let shared = Shared::new(config()).expect("a runtime");
+        let shared = Shared::new(Config { workers: 2, ..Config::of_tests() }).expect("a runtime");
         shared.remotes[1].sleep_state.prepare_sleep(&shared.idle, false);
         let deques = shared.remotes[0].deques.lock().take().expect("nobody has taken them");
         Worker::new(shared, 0, deques, Simulated::none())

@@ -12,7 +12,7 @@ const KEPT: usize = 1 << 20;
 pub(super) enum What {
     /// It has its turn; it is one of `of` that could.
     Runs { of: u32 },
-    /// A call that need not wait: it lets another one of `of` run first.
+    /// At a call that need not wait another one, of `of`, runs first.
     Preempted { of: u32 },
     /// It is about to wait.
     Waits(WaitReason),
@@ -144,7 +144,7 @@ impl fmt::Display for InWords<'_> {
         write!(f, "{}.{:09} {} ", at / 1_000_000_000, at % 1_000_000_000, name_of(self.names, who))?;
         match what {
             What::Runs { of } => write!(f, "runs, of {of} runnable"),
-            What::Preempted { of } => write!(f, "lets one of {of} others run first"),
+            What::Preempted { of } => write!(f, "is preempted, others runnable: {of}"),
             What::Waits(reason) => write!(f, "waits in {}", reason.describe()),
             What::Yields => f.write_str("yields"),
             What::Ends => f.write_str("ends"),

@@ -17,13 +17,12 @@ mod balance;
 mod fairness;
 mod records;
 
-use super::config::{Config, Phase, RingUse};
+use super::config::{Config, Phase};
 use super::shared::{Remote, Shared};
 use super::test_seam;
 use super::worker::testing::{Did, VirtualWorker};
 use super::{Spawn, spawn};
 // Of a higher rank, which only tests may use.
-use crate::stack::StackSize;
 #[cfg(test)]
 use crate::task::JoinHandle;
 use std::cell::{Cell, RefCell};
@@ -103,15 +102,11 @@ impl VirtualRuntime {
         let homes = if let Mode::Homes(homes) = mode { homes } else { 0 };
         let config = Config {
             workers,
-            stack_size: StackSize::DEFAULT,
             stall: Duration::from_secs(3_600),
             migrate: mode == Mode::Migrating,
             homes,
-            io_uring: RingUse::Nothing,
-            netpoll: crate::netpoll::BACKENDS[0],
-            checks: false,
             observer: true,
-            thread_name: "virtual".to_owned(),
+            ..Config::of_tests()
         };
         let shared = Shared::new(config).expect("a runtime");
         VirtualRuntime {
