@@ -113,6 +113,38 @@ fn a_writer_that_waits_for_room_goes_on_after_a_long_partition() {
     });
 }
 
+/// What is written waits for room, so no packet would find out.
+#[test]
+fn a_writer_that_waits_for_room_learns_that_the_reader_has_crashed() {
+    for (restarts, cut) in [(true, false), (false, false), (true, true)] {
+        Check::new().runs(10).run(|sim| {
+            sim.socket_buffer(10);
+            sim.host("reader", || {
+                let listener = TcpListener::bind("0.0.0.0:80").expect("bound");
+                let _stream = listener.accept().expect("accepted");
+                sward::task::park();
+            });
+            sward::sleep(Duration::from_millis(1));
+            let mut stream = TcpStream::connect("reader:80").expect("connected");
+            stream.write_all(&[0; 10]).expect("there is room");
+            sward::sleep(Duration::from_secs(5));
+            let writer = sward::spawn(move || stream.write_all(&[1; 20]).expect_err("nobody reads").kind());
+            sward::sleep(Duration::from_secs(5));
+            if cut {
+                sim.partition("", "reader");
+            }
+            sim.crash("reader");
+            if restarts {
+                sim.restart("reader");
+            }
+            sward::sleep(Duration::from_secs(60));
+            sim.heal_all();
+            let kind = writer.join().expect("no panic");
+            assert!(matches!(kind, ErrorKind::ConnectionReset | ErrorKind::TimedOut), "{kind}");
+        });
+    }
+}
+
 #[test]
 fn a_connect_that_never_times_out_waits_for_the_link() {
     Check::new().runs(3).run(|sim| {

@@ -276,10 +276,12 @@ impl Network {
     }
 
     pub(super) fn remove(&mut self, id: SocketId) {
-        if let Some(socket) = self.sockets.remove(&id)
-            && !socket.closed
-        {
+        let Some(socket) = self.sockets.remove(&id) else { return };
+        if !socket.closed {
             self.release(socket.host);
+        }
+        if let Some((to, _)) = socket.stream.peer {
+            self.begin_to_probe(to);
         }
     }
 

@@ -49,6 +49,7 @@ impl Network {
             Event::Packet { from, to, number, packet } => self.packet_arrives(from, to, number, packet),
             Event::Again { from } => self.send_again(from),
             Event::Room { to, bytes, since } => self.room_arrives(to, bytes, since),
+            Event::Probe { from } => self.probe(from),
             Event::Reset { to, from, errno } => self.reset_arrives(to, from, errno),
             Event::Datagram { from, sender, host, to, bytes } => {
                 self.datagram_arrives(from, sender, host, to, bytes);
@@ -208,7 +209,8 @@ impl Network {
     }
 
     /// The host stops. Its sockets are gone; half of the time the others learn of it at once, as if only the
-    /// program had died, and half of the time when they next send something that arrives, if ever.
+    /// program had died, and half of the time when they next send something that arrives, if ever, or wait
+    /// for room.
     pub(crate) fn crash(&mut self, host: HostId) {
         let resets = self.random.chance(0.5);
         let gone: Vec<SocketId> =
@@ -222,6 +224,9 @@ impl Network {
                 self.plan(way, Event::Reset { to, from: host, errno: libc::ECONNRESET });
             }
             self.sockets.remove(&id);
+            if let Some((to, _)) = peer {
+                self.begin_to_probe(to);
+            }
         }
         if let Some(host) = self.hosts.get_mut(&host) {
             (host.up, host.sockets) = (false, 0);

@@ -8,6 +8,11 @@
 //! *Room.* A send takes what fits into `Settings::buffer`, less what the other end has not read. A read gives
 //! room back, once the news of it has arrived. So a reader that is slow stops its writer, as TCP does.
 //!
+//! *An end that is gone without a word* (its host has crashed, or its reset was lost) is noticed by the other
+//! one when a packet finds that out. An end that waits for room sends no packet, so it asks now and then, as
+//! TCP does with its probes of a window of zero. While the other end is there nobody asks: nothing would come
+//! of it, and a program whose ends wait for each other shall come to rest.
+//!
 //! *A short count says something.* A read that returns less than it was asked for has emptied the inbox,
 //! and a write that takes less has filled the room; the caller relies on it. So what arrives is cut into
 //! packets by chance, and the room may shrink by chance, but a call takes all that there is.
@@ -298,10 +303,13 @@ impl Network {
             if less && stream.outstanding > 0 && free > 1 { 1 + (part % free as u64) as usize } else { free };
         let count = bytes.len().min(room);
         stream.wants_room = count < bytes.len();
+        stream.outstanding += count;
+        if count < bytes.len() {
+            self.begin_to_probe(id);
+        }
         if count == 0 {
             return Err(libc::EAGAIN);
         }
-        stream.outstanding += count;
         let mut rest = &bytes[..count];
         while !rest.is_empty() {
             let mut len = rest.len().min(PACKET);
@@ -443,8 +451,9 @@ impl Network {
 
     /// Nobody is there for a packet.
     fn answer_with_reset(&mut self, to: SocketId, by: SocketId) {
-        let Some(socket) = self.sockets.get(&to) else { return };
+        let Some(socket) = self.sockets.get_mut(&to) else { return };
         let (host, Some((_, from))) = (socket.host, socket.stream.peer) else { return };
+        socket.stream.unanswered = true;
         self.remove_if_closed(by);
         let way = self.send_through(from, host, 64);
         self.plan(way.arrival, Event::Reset { to, from, errno: libc::ECONNRESET });
@@ -469,6 +478,47 @@ impl Network {
         let Some(socket) = self.sockets.get(&to) else { return };
         if self.reaches(from, socket.host) {
             self.breaks(to, errno);
+        } else {
+            self.begin_to_probe(to);
+        }
+    }
+
+    /// Whether that end has to ask for the other one: that is gone, and this end would not notice.
+    fn must_probe(&self, id: SocketId) -> bool {
+        self.sockets.get(&id).map(|socket| &socket.stream).is_some_and(|stream| {
+            let is_gone = stream.peer.is_some_and(|(to, _)| !self.sockets.contains_key(&to));
+            is_gone && !stream.broken && (stream.wants_room || stream.unanswered)
+        })
+    }
+
+    /// The other end may have gone.
+    pub(super) fn begin_to_probe(&mut self, id: SocketId) {
+        if self.must_probe(id)
+            && let Some(socket) = self.sockets.get_mut(&id)
+            && socket.stream.probes.is_none()
+        {
+            socket.stream.probes = Some((self.now, 0));
+            self.plan(self.now + RETRANSMIT.0, Event::Probe { from: id });
+        }
+    }
+
+    /// Asks whether the other end is still there, and again later, since the answer may be lost.
+    pub(super) fn probe(&mut self, id: SocketId) {
+        let must = self.must_probe(id);
+        let Some(socket) = self.sockets.get_mut(&id) else { return };
+        let (host, stream) = (socket.host, &mut socket.stream);
+        let (Some((since, tries)), Some((to, to_host))) = (stream.probes.take(), stream.peer) else { return };
+        if !must {
+            return;
+        }
+        if self.now - since >= nanos(self.settings.give_up) {
+            return self.breaks(id, libc::ETIMEDOUT);
+        }
+        stream.probes = Some((since, tries + 1));
+        let pause = (RETRANSMIT.0 << (tries + 1).min(20)).min(RETRANSMIT.1);
+        self.plan(self.now + pause, Event::Probe { from: id });
+        if self.reaches(host, to_host) {
+            self.answer_with_reset(id, to);
         }
     }
 

@@ -110,6 +110,10 @@ pub(super) struct Stream {
     pub(super) held_since: u64,
     /// How many pauses there were since a packet got through.
     pub(super) tries: u32,
+    /// A packet has found that the other end is gone.
+    pub(super) unanswered: bool,
+    /// Since when this end asks whether the other one is still there, and how often it has.
+    pub(super) probes: Option<(u64, u32)>,
     /// The listener in whose queue it waits, or whose handshake it is.
     pub(super) listener: Option<SocketId>,
 }
@@ -139,6 +143,8 @@ pub(super) enum Event {
     Again { from: SocketId },
     /// The sender learns how many bytes were read, at that time.
     Room { to: SocketId, bytes: usize, since: u64 },
+    /// An end that can send nothing asks whether the other one is still there.
+    Probe { from: SocketId },
     /// A reset arrives.
     Reset { to: SocketId, from: HostId, errno: libc::c_int },
     /// A datagram arrives.
