@@ -5,16 +5,15 @@
 //!
 //! # Buffers
 //!
-//! While the handler runs, the connection has a buffer from the pool of its worker. When the handler returns,
-//! the pool gets the buffer back. Bytes that were not consumed move to a box of their size.
+//! What a handler reads with a buffer of its own goes there at once. For [`Conn::fill`] and [`BufRead`] the
+//! connection gets a buffer from the pool of the worker. When the handler returns, the pool gets it back.
+//! Bytes that were not consumed move to a box of their size.
 //!
 //! *Unread bytes, and a handler that wants to wait.* If it has consumed or filled in something, the rest may
 //! be another whole request, so it runs again at once. Otherwise the rest is the beginning of a request, and
 //! it runs when there is more to read. In the run at once, `fill` does not wait: it fails with `WouldBlock`,
 //! and a handler that returns this error waits as with `Next::Idle`. So no stack is held for the rest of a
 //! request, be it that the handler fills first or looks into the buffer first.
-//!
-//! Invariant: an [`Inner`] has a buffer while its handler runs.
 
 use super::linger;
 use super::listen::Listen;
@@ -134,7 +133,7 @@ where
     let server = Server {
         handler,
         short: if listener.drains_if_short() { Short::Drained } else { Short::Nothing },
-        pools: (0..shared.config().workers).map(|_| Pool::default()).collect(),
+        pools: Pools((0..shared.config().workers).map(|_| Pool::default()).collect()),
         peers: (limits.per_peer < usize::MAX).then(Default::default),
         limits,
         failed: Arc::clone(&control.failed),
@@ -174,7 +173,7 @@ where
             server.forget_peer(fd.as_raw_fd());
             continue;
         };
-        let inner = Inner { source: ManuallyDrop::new(sys::source(fd.take())), lent: None, state };
+        let inner = Inner { source: ManuallyDrop::new(sys::source(fd.take())), buffer: None, state };
         let record = Served::<S, F> { inner, handler: PhantomData };
         if adopt(host, record, first_limit, true, |_| ()).is_err() && host.is_open() {
             control.failed.fetch_add(1, Ordering::Relaxed);
@@ -504,12 +503,52 @@ impl Peers {
 /// Buffers of one worker. The lock is for workers that are stolen from, and plain threads.
 #[derive(Default)]
 #[repr(align(64))]
-#[expect(clippy::vec_box, reason = "a connection has the box itself while its handler runs")]
-struct Pool(parking_lot::Mutex<Vec<Box<Lent>>>);
+#[expect(clippy::vec_box, reason = "a connection has the box itself")]
+struct Pool(parking_lot::Mutex<Vec<Box<Buffer>>>);
+
+/// The buffers of a server, by worker.
+struct Pools(Box<[Pool]>);
+
+impl Pools {
+    fn here(&self) -> &Pool {
+        &self.0[worker_index().unwrap_or(0) % self.0.len()]
+    }
+
+    fn lend(&self) -> Box<Buffer> {
+        let pooled = self.here().0.lock().pop();
+        pooled.unwrap_or_else(|| Box::new(Buffer::with(vec![0; BUFFER].into_boxed_slice())))
+    }
+
+    /// Sees to it that the connection has a buffer with room, and returns it.
+    fn lend_to<'a>(&self, buffer: &'a mut Option<Box<Buffer>>) -> &'a mut Buffer {
+        if buffer.as_ref().is_none_or(|buffer| buffer.bytes.len() < BUFFER) {
+            let mut lent = self.lend();
+            if let Some(small) = buffer {
+                let unread = small.unread();
+                lent.bytes[..unread.len()].copy_from_slice(unread);
+                lent.end = unread.len();
+            }
+            *buffer = Some(lent);
+        }
+        buffer.as_deref_mut().expect("just lent, if there was none")
+    }
+
+    fn take_back(&self, mut buffer: Box<Buffer>) {
+        // One that has grown is freed, as is one that a connection had while it waited.
+        if buffer.bytes.len() != BUFFER {
+            return;
+        }
+        buffer.clear();
+        let mut pool = self.here().0.lock();
+        if pool.len() < POOLED {
+            pool.push(buffer);
+        }
+    }
+}
 
 struct Server<S, F> {
     handler: F,
-    pools: Box<[Pool]>,
+    pools: Pools,
     peers: Option<parking_lot::Mutex<Peers>>,
     limits: Limits,
     short: Short,
@@ -518,40 +557,71 @@ struct Server<S, F> {
 }
 
 impl<S, F> Server<S, F> {
-    fn pool(&self) -> &Pool {
-        &self.pools[worker_index().unwrap_or(0) % self.pools.len()]
-    }
-
-    fn lend(&self) -> Box<Lent> {
-        let pooled = self.pool().0.lock().pop();
-        pooled.unwrap_or_else(|| Lent::new(BUFFER))
-    }
-
     fn forget_peer(&self, fd: RawFd) {
         if let Some(peers) = &self.peers {
             peers.lock().leave(fd);
         }
     }
-
-    fn take_back(&self, mut lent: Box<Lent>) {
-        // A buffer that has grown is freed.
-        if lent.bytes.len() != BUFFER {
-            return;
-        }
-        lent.clear();
-        let mut pool = self.pool().0.lock();
-        if pool.len() < POOLED {
-            pool.push(lent);
-        }
-    }
 }
 
-/// What a connection has while its handler runs: the buffer, and what holds for this run. A smaller one holds
-/// the beginning of a request while the connection is idle.
-struct Lent {
+/// Bytes that were read ahead: in a buffer of a pool, or, while the connection waits, in one of their size.
+struct Buffer {
     bytes: Box<[u8]>,
     start: usize,
     end: usize,
+    /// For the next run: when the client began to send the request that these bytes begin.
+    began: Option<Instant>,
+    /// For the next run: it follows at once.
+    at_once: bool,
+}
+
+impl Buffer {
+    fn with(bytes: Box<[u8]>) -> Buffer {
+        Buffer { bytes, start: 0, end: 0, began: None, at_once: false }
+    }
+
+    fn clear(&mut self) {
+        (self.start, self.end, self.began, self.at_once) = (0, 0, None, false);
+    }
+
+    fn unread(&self) -> &[u8] {
+        &self.bytes[self.start..self.end]
+    }
+
+    fn is_empty(&self) -> bool {
+        self.start == self.end
+    }
+
+    /// The unread bytes alone.
+    fn compact(&self) -> Box<Buffer> {
+        let (bytes, end, began) = (self.unread().into(), self.end - self.start, self.began);
+        Box::new(Buffer { end, began, ..Buffer::with(bytes) })
+    }
+
+    /// Makes room behind the unread bytes, and returns where the room ends: there are no more than
+    /// `max_unread` then.
+    fn make_room(&mut self, max_unread: usize) -> usize {
+        if self.is_empty() {
+            (self.start, self.end) = (0, 0);
+        }
+        if self.end == self.bytes.len() {
+            let unread = self.end - self.start;
+            if self.start > 0 {
+                self.bytes.copy_within(self.start..self.end, 0);
+            } else {
+                let mut grown = vec![0; (2 * unread).max(BUFFER)];
+                grown[..unread].copy_from_slice(self.unread());
+                self.bytes = grown.into_boxed_slice();
+            }
+            (self.start, self.end) = (0, unread);
+        }
+        self.start.saturating_add(max_unread).min(self.bytes.len())
+    }
+}
+
+/// What holds for one run of the handler.
+struct Run {
+    why: Why,
     /// The stream has ended.
     ended: bool,
     /// Bytes were consumed or filled in since the handler began.
@@ -562,57 +632,22 @@ struct Lent {
     at_once: bool,
     /// The handler has tried to receive.
     has_read: bool,
-    why: Why,
+    /// What a receive of fewer bytes than there is room for means.
+    short: Short,
     /// When the client began to send the present request.
     began: Option<Instant>,
     read_deadline: Option<Instant>,
     write_limit: Option<Duration>,
     max_unread: usize,
-    /// What a receive of fewer bytes than there is room for means.
-    short: Short,
 }
 
-impl Lent {
-    fn new(len: usize) -> Box<Lent> {
-        Box::new(Lent {
-            bytes: vec![0; len].into_boxed_slice(),
-            start: 0,
-            end: 0,
-            ended: false,
-            progress: false,
-            consumed: false,
-            at_once: false,
-            has_read: false,
-            why: Why::Ready,
-            began: None,
-            read_deadline: None,
-            write_limit: None,
-            max_unread: 0,
-            short: Short::Nothing,
-        })
-    }
-
-    fn clear(&mut self) {
-        (self.start, self.end, self.at_once, self.began) = (0, 0, false, None);
-    }
-
+impl Run {
     fn note_consumed(&mut self, amount: usize) {
         if amount > 0 {
             (self.consumed, self.progress) = (true, true);
             // What was consumed must not be lost by an error of `fill`, so that waits from now on.
             self.at_once = false;
         }
-    }
-
-    fn unread(&self) -> &[u8] {
-        &self.bytes[self.start..self.end]
-    }
-
-    /// The unread bytes alone, for the time in which the connection is idle.
-    fn compact(&self) -> Box<Lent> {
-        let mut small = Lent::new(0);
-        (small.bytes, small.end, small.began) = (self.unread().into(), self.end - self.start, self.began);
-        small
     }
 }
 
@@ -662,6 +697,8 @@ impl Lent {
 /// ```
 pub struct Conn<'a, S = ()> {
     inner: &'a mut Inner<S>,
+    run: Run,
+    pools: &'a Pools,
     active: &'a Active<'a>,
 }
 
@@ -670,7 +707,8 @@ pub struct Conn<'a, S = ()> {
 struct Inner<S> {
     /// Taken out once, by the destructor.
     source: ManuallyDrop<Source>,
-    lent: Option<Box<Lent>>,
+    /// The bytes that were read ahead, if there are any. A buffer with room, if this run has asked for one.
+    buffer: Option<Box<Buffer>>,
     state: S,
 }
 
@@ -682,7 +720,7 @@ impl<S> Conn<'_, S> {
 
     /// Why the handler runs.
     pub fn why(&self) -> Why {
-        self.lent().why
+        self.run.why
     }
 
     /// Whether the server is being shut down: the connection is closed when the handler returns.
@@ -692,11 +730,14 @@ impl<S> Conn<'_, S> {
 
     /// The bytes that were read ahead, and not yet consumed. Does not park.
     pub fn buffer(&self) -> &[u8] {
-        self.lent().unread()
+        self.inner.buffer.as_deref().map_or(&[], Buffer::unread)
     }
 
     /// Reads more into the [`buffer`](Self::buffer), behind what it has, and returns how many bytes. Parks
     /// until there are some. Zero is the end of the stream.
+    ///
+    /// The first call in a run takes a buffer of 16 KiB from a pool of the worker. A handler that reads with
+    /// a buffer of its own needs none.
     ///
     /// If the last run has left unread bytes, of which it had filled in or consumed some, this run follows at
     /// once, and may find a whole request in the buffer. Then, until the run has consumed something, this
@@ -708,35 +749,22 @@ impl<S> Conn<'_, S> {
     /// `WouldBlock` as said above. `InvalidData` if there are [`max_unread`](ServeOptions::max_unread) bytes
     /// already; otherwise those of a read.
     pub fn fill(&mut self) -> io::Result<usize> {
-        let Inner { source, lent, .. } = &mut *self.inner;
-        let lent = lent.as_deref_mut().expect("the handler runs");
-        if lent.end - lent.start >= lent.max_unread {
+        let Conn { inner, run, pools, .. } = self;
+        let Inner { source, buffer, .. } = &mut **inner;
+        if buffer.as_ref().is_some_and(|buffer| buffer.unread().len() >= run.max_unread) {
             return Err(io::Error::new(ErrorKind::InvalidData, "too many bytes without a whole request"));
         }
-        if lent.start == lent.end {
-            (lent.start, lent.end) = (0, 0);
-        }
-        if lent.end == lent.bytes.len() {
-            let unread = lent.end - lent.start;
-            if lent.start > 0 {
-                lent.bytes.copy_within(lent.start..lent.end, 0);
-            } else {
-                let mut grown = vec![0; (2 * unread).max(BUFFER)];
-                grown[..unread].copy_from_slice(lent.unread());
-                lent.bytes = grown.into_boxed_slice();
-            }
-            (lent.start, lent.end) = (0, unread);
-        }
-        let room = lent.start.saturating_add(lent.max_unread).min(lent.bytes.len());
-        lent.has_read = true;
-        let place = &mut lent.bytes[lent.end..room];
-        let n = match lent.at_once {
-            true => receive_at_once(source, place, lent.short)?,
-            false => receive(source, place, lent.short, lent.read_deadline)?,
+        let buffer = pools.lend_to(buffer);
+        let room = buffer.make_room(run.max_unread);
+        run.has_read = true;
+        let place = &mut buffer.bytes[buffer.end..room];
+        let n = match run.at_once {
+            true => receive_at_once(source, place, run.short)?,
+            false => receive(source, place, run.short, run.read_deadline)?,
         };
-        lent.end += n;
-        lent.progress |= n > 0;
-        lent.ended |= n == 0;
+        buffer.end += n;
+        run.progress |= n > 0;
+        run.ended |= n == 0;
         Ok(n)
     }
 
@@ -777,14 +805,6 @@ impl<S> Conn<'_, S> {
     pub fn waker(&self) -> ConnWaker {
         ConnWaker { slot: self.active.waker() }
     }
-
-    fn lent(&self) -> &Lent {
-        self.inner.lent.as_deref().expect("the handler runs")
-    }
-
-    fn lent_mut(&mut self) -> &mut Lent {
-        self.inner.lent.as_deref_mut().expect("the handler runs")
-    }
 }
 
 fn receive_at_once(source: &Source, buf: &mut [u8], short: Short) -> io::Result<usize> {
@@ -824,18 +844,17 @@ fn timed_out(error: PerformError) -> io::Error {
 
 impl<S> Read for Conn<'_, S> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let lent = self.lent_mut();
-        if lent.start < lent.end {
-            let n = lent.unread().read(buf)?;
-            lent.start += n;
-            lent.note_consumed(n);
+        let Conn { inner, run, .. } = self;
+        if let Some(buffer) = inner.buffer.as_deref_mut().filter(|buffer| !buffer.is_empty()) {
+            let n = buffer.unread().read(buf)?;
+            buffer.start += n;
+            run.note_consumed(n);
             return Ok(n);
         }
-        lent.has_read = true;
-        let (short, deadline) = (lent.short, lent.read_deadline);
-        let n = receive(&self.inner.source, buf, short, deadline)?;
+        run.has_read = true;
+        let n = receive(&inner.source, buf, run.short, run.read_deadline)?;
         if n == 0 && !buf.is_empty() {
-            self.lent_mut().ended = true;
+            run.ended = true;
         }
         Ok(n)
     }
@@ -851,10 +870,10 @@ impl<S> BufRead for Conn<'_, S> {
     }
 
     fn consume(&mut self, amount: usize) {
-        let lent = self.lent_mut();
-        let amount = amount.min(lent.end - lent.start);
-        lent.start += amount;
-        lent.note_consumed(amount);
+        let Some(buffer) = self.inner.buffer.as_deref_mut() else { return };
+        let amount = amount.min(buffer.unread().len());
+        buffer.start += amount;
+        self.run.note_consumed(amount);
     }
 }
 
@@ -865,7 +884,7 @@ impl<S> Write for Conn<'_, S> {
         if len == 0 {
             return Ok(0);
         }
-        let (short, deadline) = (self.lent().short, self.lent().write_limit.and_then(deadline_after));
+        let (short, deadline) = (self.run.short, self.run.write_limit.and_then(deadline_after));
         let sent = perform(&self.inner.source, Direction::Write, WaitReason::Write, deadline, |fd| {
             // SAFETY: the buffer has `len` bytes.
             let put = nonblocking(|| unsafe { calls::send(fd, buf.as_ptr().cast(), len, sys::SEND) })?;
@@ -947,43 +966,53 @@ where
 
     fn run(&mut self, active: &Active<'_>) -> Verdict {
         let server = active.host.extension.downcast_ref::<Server<S, F>>().expect("the host of such records");
-        self.inner.begin(server, active);
-        let result = (server.handler)(&mut Conn { inner: &mut self.inner, active });
-        let mut lent = self.inner.lent.take().expect("the handler has run");
-        let has_read = lent.has_read;
+        let run = self.inner.begin(server, active.why);
+        let mut conn = Conn { inner: &mut self.inner, run, pools: &server.pools, active };
+        let result = (server.handler)(&mut conn);
+        let (run, buffer) = (conn.run, self.inner.buffer.take());
+        let has_read = run.has_read;
+        let has_unread = buffer.as_ref().is_some_and(|buffer| !buffer.is_empty());
         // After the end of the stream, further requests may be in the buffer.
-        let goes_on = !lent.ended || lent.consumed && lent.start < lent.end;
+        let goes_on = !run.ended || run.consumed && has_unread;
         let (limit, closes) = match result {
             Ok(Next::Idle) if goes_on => (server.limits.idle, true),
-            Err(error) if error.kind() == ErrorKind::WouldBlock && lent.at_once => (server.limits.idle, true),
+            Err(error) if error.kind() == ErrorKind::WouldBlock && run.at_once => (server.limits.idle, true),
             Ok(Next::IdleFor(limit)) if goes_on => (Some(limit), false),
             result => {
                 if result.is_err() {
                     server.failed.fetch_add(1, Ordering::Relaxed);
                 }
-                server.take_back(lent);
+                if let Some(buffer) = buffer {
+                    server.pools.take_back(buffer);
+                }
                 return Verdict::Close;
             }
         };
-        if lent.start == lent.end {
-            server.take_back(lent);
+        let Some(mut buffer) = buffer else { return Verdict::Idle { limit, closes, has_read } };
+        if !has_unread {
+            server.pools.take_back(buffer);
             return Verdict::Idle { limit, closes, has_read };
         }
-        if lent.consumed {
+        buffer.began = match run.consumed {
             // The rest belongs to another request.
-            lent.began = server.limits.request.map(|_| clock::now());
-        }
-        if lent.progress {
-            lent.at_once = true;
-            self.inner.lent = Some(lent);
+            true => server.limits.request.map(|_| clock::now()),
+            false => run.began,
+        };
+        if run.progress {
+            buffer.at_once = true;
+            self.inner.buffer = Some(buffer);
             return Verdict::Again;
         }
-        let left = lent
+        let left = buffer
             .began
             .zip(server.limits.request)
             .map(|(began, most)| most.saturating_sub(clock::since(began)));
-        self.inner.lent = Some(lent.compact());
-        server.take_back(lent);
+        if buffer.unread().len() < buffer.bytes.len() {
+            self.inner.buffer = Some(buffer.compact());
+            server.pools.take_back(buffer);
+        } else {
+            self.inner.buffer = Some(buffer);
+        }
         match left {
             Some(left) if limit.is_none_or(|limit| left < limit) => {
                 Verdict::Idle { limit: Some(left), closes: true, has_read }
@@ -999,29 +1028,81 @@ where
 }
 
 impl<S> Inner<S> {
-    /// Lends the buffer for a run of the handler, with the unread bytes.
-    fn begin<F>(&mut self, server: &Server<S, F>, active: &Active<'_>) {
+    /// A run of the handler begins.
+    fn begin<F>(&mut self, server: &Server<S, F>, why: Why) -> Run {
         let limits = &server.limits;
-        let mut lent = match self.lent.take() {
-            None => server.lend(),
-            Some(lent) if lent.at_once || lent.bytes.len() >= BUFFER => lent,
-            Some(small) => {
-                let mut lent = server.lend();
-                let unread = small.unread();
-                lent.bytes[..unread.len()].copy_from_slice(unread);
-                (lent.end, lent.began) = (unread.len(), small.began);
-                lent
-            }
-        };
-        (lent.ended, lent.progress, lent.consumed, lent.has_read) = (false, false, false, false);
-        lent.why = active.why;
-        (lent.write_limit, lent.max_unread, lent.short) = (limits.write, limits.unread, server.short);
-        lent.read_deadline = match limits.request {
+        let (mut began, mut at_once) = (None, false);
+        if let Some(buffer) = &mut self.buffer {
+            (began, at_once) = (buffer.began, mem::take(&mut buffer.at_once));
+        }
+        let read_deadline = match limits.request {
             // A read that would wait fails at once.
-            _ if active.why == Why::Limit => Some(clock::now()),
+            _ if why == Why::Limit => Some(clock::now()),
             None => None,
-            Some(limit) => lent.began.get_or_insert_with(clock::now).checked_add(limit),
+            Some(limit) => began.get_or_insert_with(clock::now).checked_add(limit),
         };
-        self.lent = Some(lent);
+        Run {
+            why,
+            ended: false,
+            progress: false,
+            consumed: false,
+            at_once,
+            has_read: false,
+            short: server.short,
+            began,
+            read_deadline,
+            write_limit: limits.write,
+            max_unread: limits.unread,
+        }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    fn pools() -> Pools {
+        Pools((0..2).map(|_| Pool::default()).collect())
+    }
+
+    fn waiting(bytes: &[u8]) -> Box<Buffer> {
+        Box::new(Buffer { end: bytes.len(), ..Buffer::with(bytes.into()) })
+    }
+
+    #[test]
+    fn a_buffer_is_lent_with_what_the_connection_has_kept() {
+        let pools = pools();
+        let mut buffer = Some(waiting(b"GET "));
+        let lent = pools.lend_to(&mut buffer);
+        assert_eq!((lent.unread(), lent.bytes.len()), (&b"GET "[..], BUFFER));
+        let address = lent.bytes.as_ptr();
+        assert_eq!(pools.lend_to(&mut buffer).bytes.as_ptr(), address, "it has room already");
+        pools.take_back(buffer.take().expect("lent above"));
+        let again = pools.lend_to(&mut buffer);
+        assert_eq!((again.unread(), again.bytes.as_ptr()), (&b""[..], address));
+    }
+
+    #[test]
+    fn a_pool_keeps_a_few_buffers_of_its_size() {
+        let pools = pools();
+        pools.take_back(waiting(b"GET "));
+        pools.take_back(waiting(&[0; BUFFER + 1]));
+        assert!(pools.here().0.lock().is_empty());
+        let lent: Vec<_> = (0..2 * POOLED).map(|_| pools.lend()).collect();
+        lent.into_iter().for_each(|buffer| pools.take_back(buffer));
+        assert_eq!(pools.here().0.lock().len(), POOLED);
+    }
+
+    #[test]
+    fn room_is_made_behind_the_unread_bytes() {
+        let mut buffer = waiting(b"abcdef");
+        buffer.start = 4;
+        assert_eq!(buffer.make_room(4), 4, "no more than may be unread");
+        assert_eq!(buffer.unread(), b"ef");
+        buffer.end = buffer.bytes.len();
+        let end = buffer.make_room(usize::MAX);
+        assert_eq!((&buffer.unread()[..2], end), (&b"ef"[..], BUFFER));
+        buffer.start = buffer.end;
+        assert_eq!((buffer.make_room(usize::MAX), buffer.unread()), (BUFFER, &b""[..]));
     }
 }
