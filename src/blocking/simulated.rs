@@ -34,7 +34,7 @@ pub(super) fn submit(job: Job) -> Result<u64, Job> {
     let delay = Duration::from_nanos(u64::from(random >> 6) >> (random % 20));
     let stack = StackOverride::new(Some(STACK), None).expect("a size that every system has");
     let spawn = Spawn::on_this_worker().named("blocking call").stack(stack);
-    let handle = sched::spawn(spawn, move || {
+    sched::spawn_detached(spawn, move || {
         // Masked, as no cancellation ends a thread of the pool.
         sched::masked(|| {
             let until = Some(clock::now() + delay);
@@ -45,7 +45,5 @@ pub(super) fn submit(job: Job) -> Result<u64, Job> {
             }
         });
     });
-    // SAFETY: the handle is dropped here, and its result taken by nobody.
-    unsafe { handle.detach() };
     Ok(number)
 }

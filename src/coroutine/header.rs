@@ -7,7 +7,7 @@
 //!  +-- Header ------------------------------------------------------------+
 //!  | waiter        which party ends a wait; queue link; how to schedule   |
 //!  | continuation  registers and stack, from the start to the end         |
-//!  | state         number of references | JOINED | COMPLETE               |
+//!  | lifetime      references, and who owns the result                    |
 //!  | done          set for good when it has ended and its stack is back   |
 //!  | token         park / unpark                                          |
 //!  | record        the coroutine-local record, if there is one            |
@@ -18,27 +18,11 @@
 //!  +----------------------------------------------------------------------+
 //! ```
 //!
-//! # The states
-//!
-//! `state` decides who drops or takes the result, and when the cell is freed.
-//!
-//! ```text
-//!  flags             from                 cause
-//!  JOINED            -                    `new`: there is a `JoinHandle`
-//!  JOINED COMPLETE   JOINED               `complete`: it has ended; the joiner takes the result after `done`
-//!  none              JOINED               `detach`: the handle was dropped; the coroutine drops the result
-//!  COMPLETE          JOINED COMPLETE      `detach`: the handle was dropped, and drops the result
-//!                    none                 `complete`: it has ended, and drops the result
-//! ```
-//!
-//! References: one for the scheduler, from `new` until the coroutine has ended; one for the `JoinHandle`; one
-//! for each `Task` handle. The last one frees the cell.
-//!
 //! # Access
 //!
 //! Who may touch what, and when:
 //!
-//! - `waiter`, `state`, `done`, `token`, `reason`, `subject`, `since`, `runnable_at`, `owner.home`: every
+//! - `waiter`, `lifetime`, `done`, `token`, `reason`, `subject`, `since`, `runnable_at`, `owner.home`: every
 //!   thread with a reference; they are atomic.
 //! - `id`, `parent`, `site`, `stack`, `pinned`, `isolated`: every thread with a reference; they never change.
 //! - `continuation`, `switch`, `request`, `used`, `listed`, `assigned`, `taken_back`, `measured`: the worker
@@ -46,14 +30,16 @@
 //!   itself while it runs.
 //! - `owner.previous`, `owner.next`: the thread that holds the lock of the list in which the coroutine is.
 //! - `record`: the coroutine; all others only the name in it, which never changes.
-//! - `body`: the coroutine until it sets COMPLETE. Then the joiner; or, if JOINED was cleared before, still
-//!   the coroutine, which drops the result on its own stack, where destructors may park.
+//! - `body`: the coroutine until it has published its result. Then the joiner. The result of a detached
+//!   coroutine is still the coroutine's, which drops it on its own stack, where destructors may park.
+//!   `lifetime.rs` says who owns what, and when the cell is freed.
 
 use super::cancellation::{Cancellation, Interruption};
 use super::contain::contain_panic;
 use super::event::Event;
 use super::join_error::{JoinError, Panic};
 use super::label::{Id, Label, Site};
+use super::lifetime::Lifetime;
 use super::local_record::LocalRecord;
 use super::lost_panics;
 use super::reason::WaitReason;
@@ -63,19 +49,13 @@ use super::unstarted;
 use super::waiter::{Batch, Fired, Table, Waiter};
 use super::walk::Walk;
 use crate::base::recycle;
-use crate::base::sys::{LINE, acquire, prefetch, stack_pointer};
+use crate::base::sys::{LINE, prefetch, stack_pointer};
 use crate::stack::{Stack, StackSize};
 use std::cell::{Cell, UnsafeCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::{self, NonNull};
-use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::time::Instant;
-
-/// The coroutine has ended, and the body holds the result until it is taken or dropped. Never cleared.
-const COMPLETE: usize = 1;
-/// A `JoinHandle` exists.
-const JOINED: usize = 1 << 1;
-const REFERENCE: usize = 1 << 2;
 
 /// Cache lines of the header that a turn touches.
 const HOT_LINES: usize = 3;
@@ -159,8 +139,8 @@ pub(crate) struct Header {
     /// The scheduler's, while accounting is on: since when the coroutine has waited for its turn
     /// (`sched::accounts`).
     pub(crate) runnable_at: AtomicU32,
-    state: AtomicUsize,
-    /// Set for good once the coroutine has ended.
+    lifetime: Lifetime,
+    /// Set for good once the coroutine has ended, if anybody has a reference.
     pub(crate) done: Event,
     /// The token of `task::park`.
     pub(crate) token: Event,
@@ -248,6 +228,31 @@ where
     T: Send,
     S: Schedule,
 {
+    // SAFETY: as the caller says.
+    let header = unsafe { make::<F, T, S>(f, settings, Lifetime::joined()) };
+    (header, Handle(header))
+}
+
+/// Makes a coroutine that nobody joins: a pointer that carries the scheduler's reference, the only one.
+pub(crate) fn new_detached<F, S>(f: F, settings: Settings) -> NonNull<Header>
+where
+    F: FnOnce() + Send + 'static,
+    S: Schedule,
+{
+    // SAFETY: nothing is borrowed.
+    unsafe { make::<F, (), S>(f, settings, Lifetime::detached()) }
+}
+
+/// # Safety
+///
+/// As for [`new`].
+#[inline(always)]
+unsafe fn make<F, T, S>(f: F, settings: Settings, lifetime: Lifetime) -> NonNull<Header>
+where
+    F: FnOnce() -> T + Send,
+    T: Send,
+    S: Schedule,
+{
     let record = if settings.name.is_some() || settings.limit.is_some() {
         Box::into_raw(Box::new(LocalRecord::new(settings.name, settings.limit, settings.checked)))
     } else if settings.checked {
@@ -260,7 +265,7 @@ where
     unsafe {
         (&raw mut (*cell.as_ptr()).header).write(Header {
             waiter: Waiter::new(NonNull::from(Vtable::of::<F, T, S>()).cast()),
-            state: AtomicUsize::new((2 * REFERENCE) | JOINED),
+            lifetime,
             done: Event::new(),
             token: Event::new(),
             subject: AtomicPtr::new(ptr::null_mut()),
@@ -295,7 +300,7 @@ where
         // SAFETY: written above; no other thread has it yet.
         unsafe { header.as_ref() }.waiter.note_limit();
     }
-    (header, Handle(header))
+    header
 }
 
 /// The record of a coroutine that needs one only for checked waits. Apart, to keep `new` fast.
@@ -607,7 +612,7 @@ impl Header {
     ///
     /// The caller owns the coroutine, and it has not been started.
     pub(crate) unsafe fn fail(this: NonNull<Header>, error: JoinError) {
-        // SAFETY: alive by the scheduler's reference; the body is ours before COMPLETE.
+        // SAFETY: alive by the scheduler's reference; the body is ours, since it never ran.
         unsafe { (this.as_ref().vtable().fail)(this, error) };
     }
 
@@ -655,6 +660,16 @@ impl Header {
         }
     }
 
+    /// Whether nobody waits for its end, nor will: the scheduler's reference is the only one.
+    ///
+    /// # Safety
+    ///
+    /// The caller owns the coroutine, which has ended and is in no list.
+    #[inline]
+    pub(crate) unsafe fn ends_unseen(&self) -> bool {
+        self.lifetime.is_alone()
+    }
+
     /// Gives up the scheduler's reference, after `done` was set.
     ///
     /// # Safety
@@ -662,12 +677,6 @@ impl Header {
     /// The caller owns the coroutine and does not touch it again.
     pub(crate) unsafe fn release(this: NonNull<Header>) {
         drop(Handle(this));
-    }
-
-    /// Publishes the result; true if there is a joiner, which then owns it.
-    fn complete(&self) -> bool {
-        // Releases the result to the joiner. If JOINED is gone, acquires what the detached joiner did.
-        self.state.fetch_or(COMPLETE, Ordering::AcqRel) & JOINED != 0
     }
 }
 
@@ -687,12 +696,7 @@ impl Handle {
     /// The coroutine is alive, and the pointer comes from [`new`].
     pub(crate) unsafe fn to(header: NonNull<Header>) -> Handle {
         // SAFETY: alive, as the caller says.
-        let before = unsafe { header.as_ref() }.state.fetch_add(REFERENCE, Ordering::Relaxed);
-        // As in Arc: forgotten handles must not make the count wrap. The limit leaves room for all threads
-        // that are between these two lines.
-        if before > isize::MAX as usize {
-            std::process::abort();
-        }
+        unsafe { header.as_ref() }.lifetime.add_reference();
         Handle(header)
     }
 
@@ -722,7 +726,7 @@ impl Handle {
     /// the result once.
     pub(crate) unsafe fn take<T>(&self) -> Result<T, JoinError> {
         let mut output = std::mem::MaybeUninit::<Result<T, JoinError>>::uninit();
-        // SAFETY: the body is the joiner's after COMPLETE, and `output` has the type that it holds.
+        // SAFETY: a published result is the joiner's, and `output` has the type that the body holds.
         unsafe { (self.header().vtable().take_output)(self.0, output.as_mut_ptr().cast()) };
         // SAFETY: `take_output` has written it.
         unsafe { output.assume_init() }
@@ -734,10 +738,8 @@ impl Handle {
     ///
     /// This is the joining handle, and does not take the result afterwards.
     pub(crate) unsafe fn detach(&self) {
-        // Acquires the result if there is one; pairs with `complete` otherwise.
-        let before = self.header().state.fetch_and(!JOINED, Ordering::AcqRel);
-        if before & COMPLETE != 0 {
-            // SAFETY: COMPLETE was set before JOINED was cleared, so the result is ours.
+        if self.header().lifetime.detach() {
+            // SAFETY: the result was published before, so it is ours.
             unsafe { (self.header().vtable().drop_output)(self.0) };
         }
     }
@@ -753,14 +755,9 @@ impl Clone for Handle {
 impl Drop for Handle {
     #[inline]
     fn drop(&mut self) {
-        let state = &self.header().state;
-        // Acquires what former handles did. If this is the only reference, no thread can make another one.
-        let alone = state.load(Ordering::Acquire) / REFERENCE == 1;
-        // As in Arc: each drop releases what its thread did, and the last one acquires all of it.
-        if !alone && state.fetch_sub(REFERENCE, Ordering::Release) / REFERENCE != 1 {
+        if !self.header().lifetime.drop_reference() {
             return;
         }
-        acquire(state);
         // SAFETY: that was the last reference.
         unsafe { (self.header().vtable().free)(self.0) };
     }
@@ -778,7 +775,7 @@ unsafe fn body<'a, F, T>(header: NonNull<Header>) -> &'a mut Body<F, T> {
 unsafe fn run<F: FnOnce() -> T, T>(this: NonNull<Header>) {
     // SAFETY: the scheduler's reference keeps the header.
     let header = unsafe { this.as_ref() };
-    // SAFETY: the body is the coroutine's until COMPLETE.
+    // SAFETY: the body is the coroutine's until it has published its result.
     let Body::Closure(f) = std::mem::replace(unsafe { body::<F, T>(this) }, Body::Empty) else {
         unreachable!("a coroutine runs once");
     };
@@ -792,14 +789,46 @@ unsafe fn run<F: FnOnce() -> T, T>(this: NonNull<Header>) {
         })
     };
     end_locals(header);
-    // SAFETY: the body is the coroutine's until COMPLETE.
-    unsafe { *body::<F, T>(this) = Body::Output(output) };
-    if !header.complete() {
-        // SAFETY: there is no joiner, so the result is still ours.
-        unsafe { drop_output::<F, T>(this) };
-        // The destructor of the result may have made locals again.
-        end_locals(header);
+    // SAFETY: the body is the coroutine's, and empty.
+    if unsafe { publish::<F, T>(this, output) } {
+        return;
     }
+    // The destructor of the result may have made locals again.
+    end_locals(header);
+}
+
+/// Leaves the result to the joiner. If there is none, drops the result; then returns false.
+///
+/// # Safety
+///
+/// The body is the caller's, and empty.
+#[inline(always)]
+unsafe fn publish<F, T>(this: NonNull<Header>, output: Result<T, JoinError>) -> bool {
+    // SAFETY: alive by the scheduler's reference.
+    let header = unsafe { this.as_ref() };
+    if header.lifetime.is_detached() {
+        lose(header, output);
+        return false;
+    }
+    // SAFETY: the body is the caller's.
+    unsafe { *body::<F, T>(this) = Body::Output(output) };
+    if header.lifetime.complete() {
+        return true;
+    }
+    // SAFETY: there is no joiner, so the result is still the caller's.
+    unsafe { drop_output::<F, T>(this) };
+    false
+}
+
+/// Drops a result that nobody takes. Reports an error that nobody else would hear of.
+#[inline]
+fn lose<T>(header: &Header, output: Result<T, JoinError>) {
+    match &output {
+        Err(JoinError::NoStack(error)) => unstarted::report(&header.label(), error),
+        Err(JoinError::Panicked(panic)) => lost_panics::count(&header.label(), panic.message()),
+        _ => {}
+    }
+    contain_panic(|| drop(output));
 }
 
 /// Destroys the coroutine's task locals. The coroutine calls this itself, on its own stack.
@@ -812,26 +841,18 @@ fn end_locals(header: &Header) {
 
 unsafe fn fail<F, T>(this: NonNull<Header>, error: JoinError) {
     // SAFETY: the body is the caller's: the coroutine never ran.
-    let closure = std::mem::replace(unsafe { body::<F, T>(this) }, Body::Output(Err(error)));
+    let closure = std::mem::replace(unsafe { body::<F, T>(this) }, Body::Empty);
     contain_panic(|| drop(closure));
-    // SAFETY: alive by the scheduler's reference.
-    if !unsafe { this.as_ref() }.complete() {
-        // SAFETY: there is no joiner, so the result is still ours.
-        unsafe { drop_output::<F, T>(this) };
-    }
+    // SAFETY: as above.
+    unsafe { publish::<F, T>(this, Err(error)) };
 }
 
 unsafe fn drop_output<F, T>(this: NonNull<Header>) {
     // SAFETY: the body is the caller's.
-    let output = std::mem::replace(unsafe { body::<F, T>(this) }, Body::Empty);
-    // SAFETY: the caller has a reference to the coroutine.
-    let label = || unsafe { this.as_ref() }.label();
-    match &output {
-        Body::Output(Err(JoinError::NoStack(error))) => unstarted::report(&label(), error),
-        Body::Output(Err(JoinError::Panicked(panic))) => lost_panics::count(&label(), panic.message()),
-        _ => {}
+    if let Body::Output(output) = std::mem::replace(unsafe { body::<F, T>(this) }, Body::Empty) {
+        // SAFETY: the caller has a reference to the coroutine.
+        lose(unsafe { this.as_ref() }, output);
     }
-    contain_panic(|| drop(output));
 }
 
 unsafe fn take_output<F, T>(this: NonNull<Header>, into: *mut ()) {

@@ -14,6 +14,7 @@
 //! What a coroutine is:
 //!
 //! - [`header`]: a coroutine as the scheduler sees it, and the cell with its closure and result.
+//! - [`lifetime`]: who owns that result, and when the cell is freed.
 //! - [`switch`]: the stack switch; the only file that names corosensei.
 //! - [`sys`]: what sanitizers are told of it.
 //! - [`walk`]: how a coroutine walks its own stack.
@@ -40,6 +41,7 @@ mod event;
 mod header;
 mod join_error;
 mod label;
+mod lifetime;
 mod local_record;
 mod locals;
 mod lost_panics;
@@ -61,7 +63,7 @@ pub(crate) use capture::{Capture, Trace};
 pub(crate) use contain::{contain_panic, drop_each, drop_one};
 pub(crate) use dormant::{Dormant, Parked, RecordTable};
 pub(crate) use event::{Event, EventNode, StickyNumbers};
-pub(crate) use header::{Handle, Header, Schedule, Settings, new};
+pub(crate) use header::{Handle, Header, Schedule, Settings, new, new_detached};
 pub use join_error::{JoinError, Panic};
 pub use label::Id;
 pub(crate) use label::{Label, Site};

@@ -34,10 +34,7 @@ use super::host::{Entry, Host, WakerSlot};
 use super::readiness::set_again;
 use crate::coroutine::{Cause, Dormant, Parked, RecordTable, Ticket, Waiter, contain_panic};
 use crate::netpoll::{Direction, Source, is_ready};
-use crate::sched::{
-    self, Shared, Spawn, budget_is_used_up, cancelling, follow_to_shard, is_worker_of_runtime, join_shard,
-    polling_worker, worker_index,
-};
+use crate::sched::{self, Here, Shared, Spawn, budget_is_used_up, cancelling, follow_to_shard, join_shard};
 use std::io;
 use std::mem;
 use std::ptr::NonNull;
@@ -174,7 +171,7 @@ pub(crate) fn adopt<B: Body>(
     }
     match activation.idle(ticket, limit, closes, false).map_err(|(_, error)| error)? {
         None => {}
-        Some((activation, why)) => launch(activation, Some(why), None),
+        Some((activation, why)) => launch(activation, host.here(), Some(why), None),
     }
     Ok(())
 }
@@ -204,12 +201,18 @@ impl<B: Body> Drop for Launched<B> {
 }
 
 /// Puts an unstarted coroutine that owns the record into a queue: the worker's own if this is a worker of its
-/// runtime, otherwise the injector. Closes the record if the runtime is gone. `why`: `None` for what ended
-/// the record's wait. `polled_by`: the worker whose poll has brought an event of the source.
-fn launch<B: Body>(activation: Activation<B>, why: Option<Why>, polled_by: Option<usize>) {
+/// runtime, otherwise the injector. Closes the record if the runtime is gone. `here`: the calling thread.
+/// `why`: `None` for what ended the record's wait. `polled_by`: the worker whose poll has brought an event of
+/// the source.
+fn launch<B: Body>(
+    activation: Activation<B>,
+    here: Option<Here>,
+    why: Option<Why>,
+    polled_by: Option<usize>,
+) {
     let host = &activation.entry().host;
     let (runtime, site, simulated) = (host.runtime(), host.site(), host.simulated_host);
-    let spawn = if is_worker_of_runtime(runtime) {
+    let spawn = if here.is_some() {
         Spawn::on_this_worker().at(site)
     } else if let Some(shared) = runtime.upgrade() {
         Spawn::of(&shared).at(site)
@@ -222,9 +225,7 @@ fn launch<B: Body>(activation: Activation<B>, why: Option<Why>, polled_by: Optio
             activation.run(why, polled_by);
         }
     };
-    let handle = simulated.spawning(|| sched::spawn(spawn, begin));
-    // SAFETY: this is the joining handle, and it is dropped here.
-    unsafe { handle.detach() };
+    simulated.spawning(|| sched::spawn_detached(spawn, begin));
 }
 
 unsafe fn activate<B: Body>(waiter: NonNull<Waiter>) {
@@ -232,19 +233,21 @@ unsafe fn activate<B: Body>(waiter: NonNull<Waiter>) {
     // last owner passes it on.
     let activation = Activation::<B>(waiter.cast());
     let host = &activation.entry().host;
-    host.count_wait_ended();
+    let here = host.here();
+    host.count_wait_ended(here);
     // A wake-up by hand, or the keeper's, may come from anywhere, also from inside of a poll.
     let polled_by = match activation.why() {
-        Why::Ready => polling_worker(host.runtime()),
+        Why::Ready => here.filter(|here| here.polls).map(|here| here.worker),
         Why::Limit | Why::Woken => None,
     };
-    launch(activation, None, polled_by);
+    launch(activation, here, None, polled_by);
 }
 
 unsafe fn close<B: Body>(waiter: NonNull<Waiter>) {
     // SAFETY: as in `activate`.
     let activation = Activation::<B>(waiter.cast());
-    activation.entry().host.count_wait_ended();
+    let host = &activation.entry().host;
+    host.count_wait_ended(host.here());
     contain_panic(|| drop(activation));
 }
 
@@ -286,10 +289,11 @@ impl<B: Body> Activation<B> {
     /// brought its event runs the activation: the source is in that worker's shard.
     fn follow(&self, polled_by: Option<usize>) {
         let Some(source) = self.body().source() else { return };
-        if polled_by.is_some() && polled_by == worker_index() {
+        let here = self.entry().host.here();
+        if polled_by.is_some() && polled_by == here.map(|here| here.worker) {
             source.stay();
         } else if follow_to_shard(source) {
-            self.entry().host.count_move();
+            self.entry().host.count_move(here);
         }
     }
 
@@ -305,11 +309,7 @@ impl<B: Body> Activation<B> {
     fn join(&self, source: &Source) -> io::Result<()> {
         let host = &self.entry().host;
         source.prepare()?;
-        if is_worker_of_runtime(host.runtime()) {
-            join_shard(source)
-        } else {
-            join_some(host, &*runtime_of(host)?, source)
-        }
+        if host.here().is_some() { join_shard(source) } else { join_some(host, &*runtime_of(host)?, source) }
     }
 
     /// The coroutine of an activation.
@@ -338,7 +338,7 @@ impl<B: Body> Activation<B> {
             if !self.entry().host.is_open() {
                 return;
             }
-            self.entry().host.count_activation();
+            self.entry().host.count_activation(self.entry().host.here());
             // SAFETY: the record is alive while this owns it. The handler gets the body exclusively; the host
             // is not part of it.
             let host = unsafe { &(*self.0.as_ptr()).entry.host };
@@ -360,7 +360,8 @@ impl<B: Body> Activation<B> {
             }
             runs += 1;
             if runs == RUNS || budget_is_used_up() {
-                return launch(self, Some(why), None);
+                let here = self.entry().host.here();
+                return launch(self, here, Some(why), None);
             }
         }
     }
@@ -406,7 +407,8 @@ impl<B: Body> Activation<B> {
             let armed = source.filter(|_| !gives_up);
             let listed = || armed.into_iter().for_each(|source| source.arm(Direction::Read));
             // Before the wait begins, after which the host may be gone.
-            self.entry().host.count_wait();
+            let here = self.entry().host.here();
+            self.entry().host.count_wait(here);
             // SAFETY: this owns the record, and the ticket comes from `begin`. If the record waits, it is not
             // used here any more.
             match unsafe { Dormant::park(self.0.cast(), ticket, event, listed) } {
@@ -415,13 +417,13 @@ impl<B: Body> Activation<B> {
                     return Ok(None);
                 }
                 Parked::Woken => {
-                    self.entry().host.count_wait_ended();
+                    self.entry().host.count_wait_ended(here);
                     self.entry().take_limit();
                     let why = self.why();
                     return Ok(Some((self, why)));
                 }
                 Parked::Set => {
-                    self.entry().host.count_wait_ended();
+                    self.entry().host.count_wait_ended(here);
                     let source = source.expect("only an event is set");
                     match has_more(source) {
                         Ok(true) => {

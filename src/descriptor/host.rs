@@ -51,10 +51,11 @@
 
 use crate::base::clock;
 use crate::base::fork::PerProcess;
+use crate::base::histogram::add_to;
 use crate::base::lock::{Mutex, Rank};
 use crate::coroutine::{Batch, Cause, Dormant, Event, Header, RecordTable, Site, WaitReason, contain_panic};
 use crate::sched::{
-    self, Phase, Shared, SimulatedHost, Spawn, set, set_for_good, wait_for, worker_index, yield_now,
+    self, Here, Phase, Shared, SimulatedHost, Spawn, here_in, set, set_for_good, wait_for, yield_now,
 };
 use std::any::Any;
 use std::cell::Cell;
@@ -231,7 +232,8 @@ pub(crate) struct Totals {
     pub(crate) lost: u64,
 }
 
-/// What one worker has counted, on a cache line of its own.
+/// What one worker has counted, on a cache line of its own. Only that worker writes it; what other threads
+/// count has one of its own, which they share.
 #[repr(align(64))]
 #[derive(Default)]
 struct Counts {
@@ -263,7 +265,7 @@ pub(crate) struct Host {
     left: Event,
     /// Set for good when the host has ended and no record is left.
     empty: Event,
-    /// By worker.
+    /// By worker of the runtime. The last one is that of all other threads.
     counts: Box<[Counts]>,
     panicked: AtomicU64,
     lost: AtomicU64,
@@ -300,7 +302,7 @@ impl Host {
             open: AtomicUsize::new(0),
             left: Event::new(),
             empty: Event::new(),
-            counts: (0..shared.config().workers).map(|_| Counts::default()).collect(),
+            counts: (0..=shared.remotes.len()).map(|_| Counts::default()).collect(),
             panicked: AtomicU64::new(0),
             lost: AtomicU64::new(0),
             has_no_keeper: AtomicBool::new(false),
@@ -367,26 +369,42 @@ impl Host {
         self.next_shard.fetch_add(1, Ordering::Relaxed)
     }
 
-    fn counts(&self) -> &Counts {
-        &self.counts[worker_index().unwrap_or(0) % self.counts.len()]
+    /// The calling thread, if it is a worker of this runtime. The functions that count take it.
+    #[inline]
+    pub(super) fn here(&self) -> Option<Here> {
+        here_in(&self.runtime)
     }
 
-    pub(super) fn count_activation(&self) {
-        self.counts().activations.fetch_add(1, Ordering::Relaxed);
+    /// Adds one to a number of the calling thread's counts.
+    #[inline]
+    fn count(&self, here: Option<Here>, number: impl FnOnce(&Counts) -> &AtomicU64) {
+        match here {
+            Some(here) => add_to(number(&self.counts[here.worker]), 1),
+            None => self.count_elsewhere(number(&self.counts[self.counts.len() - 1])),
+        }
     }
 
-    pub(super) fn count_move(&self) {
-        self.counts().moves.fetch_add(1, Ordering::Relaxed);
+    #[cold]
+    fn count_elsewhere(&self, number: &AtomicU64) {
+        number.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn count_activation(&self, here: Option<Here>) {
+        self.count(here, |counts| &counts.activations);
+    }
+
+    pub(super) fn count_move(&self, here: Option<Here>) {
+        self.count(here, |counts| &counts.moves);
     }
 
     /// A record is about to wait.
-    pub(super) fn count_wait(&self) {
-        self.counts().waits_begun.fetch_add(1, Ordering::Relaxed);
+    pub(super) fn count_wait(&self, here: Option<Here>) {
+        self.count(here, |counts| &counts.waits_begun);
     }
 
     /// The wait of a record has ended, or has not begun after all.
-    pub(super) fn count_wait_ended(&self) {
-        self.counts().waits_ended.fetch_add(1, Ordering::Relaxed);
+    pub(super) fn count_wait_ended(&self, here: Option<Here>) {
+        self.count(here, |counts| &counts.waits_ended);
     }
 
     pub(crate) fn count_panic(&self) {
@@ -601,10 +619,8 @@ impl Host {
         let Some(shared) = self.runtime.upgrade() else {
             return Err(io::Error::other("the runtime has shut down"));
         };
-        let handle =
-            sched::spawn(Spawn::of(&shared).at(self.site).named("activations"), move || keeper.run());
-        // SAFETY: this is the joining handle, and it is dropped here.
-        unsafe { handle.detach() };
+        let spawn = Spawn::of(&shared).at(self.site).named("activations");
+        sched::spawn_detached(spawn, move || keeper.run());
         Ok(())
     }
 

@@ -54,16 +54,20 @@ pub(crate) fn is_worker_of(shared: &Arc<Shared>) -> bool {
     with(|worker| Arc::ptr_eq(worker.shared(), shared)) == Some(true)
 }
 
-/// As [`is_worker_of`], for a runtime that may have ended.
-#[inline]
-pub(crate) fn is_worker_of_runtime(runtime: &Weak<Shared>) -> bool {
-    with(|worker| Arc::as_ptr(worker.shared()) == runtime.as_ptr()) == Some(true)
+/// A thread that is a worker.
+#[derive(Clone, Copy)]
+pub(crate) struct Here {
+    /// Its number in its runtime.
+    pub(crate) worker: usize,
+    /// Whether it wakes what a poll has brought.
+    pub(crate) polls: bool,
 }
 
-/// The number of this thread's worker, if it is one of that runtime and polls at present.
-pub(crate) fn polling_worker(runtime: &Weak<Shared>) -> Option<usize> {
-    let polls = |worker: &Worker| worker.polls() && Arc::as_ptr(worker.shared()) == runtime.as_ptr();
-    with(|worker| polls(worker).then_some(worker.index)).flatten()
+/// This thread, if it is a worker of that runtime, which may have ended.
+#[inline]
+pub(crate) fn here_in(runtime: &Weak<Shared>) -> Option<Here> {
+    let is_its = |worker: &Worker| Arc::as_ptr(worker.shared()) == runtime.as_ptr();
+    with(|worker| is_its(worker).then(|| Here { worker: worker.index, polls: worker.polls() })).flatten()
 }
 
 /// Whether a wait here blocks the thread of a worker, with all coroutines that live there. What it waits for

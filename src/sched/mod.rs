@@ -103,10 +103,9 @@ pub(crate) use captured::{Captured, CapturedRuntime, CapturedWorker, Detail, Sta
 pub(crate) use checks::prepare as prepare_checks;
 pub(crate) use config::{Config, Phase, RingUse};
 pub(crate) use current::{
-    blocks_worker, cancelled, cancelling, count_file_call, current_coroutine, current_runtime,
-    follow_to_shard, is_worker_of, is_worker_of_runtime, join_shard, join_some_shard, limit, may_switch,
-    on_worker, polling_worker, random, ring, simulated_choice, simulated_random, wants_ring,
-    with_local_record, worker_index,
+    Here, blocks_worker, cancelled, cancelling, count_file_call, current_coroutine, current_runtime,
+    follow_to_shard, here_in, is_worker_of, join_shard, join_some_shard, limit, may_switch, on_worker,
+    random, ring, simulated_choice, simulated_random, wants_ring, with_local_record, worker_index,
 };
 pub(crate) use deadline::deadline_of_file;
 pub(crate) use future_timer::FutureTimer;
@@ -124,7 +123,7 @@ pub(crate) use shared::{Remote, Shared};
 #[cfg(sward_sim)]
 pub(crate) use simulated::{Candidate, Choice, Ends, Passed, Simulation};
 pub(crate) use simulated_host::SimulatedHost;
-pub(crate) use spawn::{Spawn, spawn};
+pub(crate) use spawn::{Spawn, spawn, spawn_detached};
 #[cfg(sward_sim)]
 pub(crate) use start::simulate;
 pub(crate) use start::{add_spare_worker, start_worker};

@@ -49,11 +49,16 @@ pub(super) fn discard(item: Runnable) {
 }
 
 /// Wakes the joiner of a coroutine that has ended, and releases the scheduler's reference.
+#[inline]
 pub(super) fn conclude(this: NonNull<Header>) {
-    let mut batch = Batch::new();
     // SAFETY: alive until `release`.
-    unsafe { this.as_ref() }.done.set_for_good(&mut batch);
-    batch.wake();
+    let header = unsafe { this.as_ref() };
+    // SAFETY: we own it, it has ended, and the caller has taken it off the list of its home.
+    if !unsafe { header.ends_unseen() } {
+        let mut batch = Batch::new();
+        header.done.set_for_good(&mut batch);
+        batch.wake();
+    }
     // SAFETY: it has ended, and we do not touch it again.
     unsafe { Header::release(this) };
 }

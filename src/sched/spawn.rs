@@ -85,14 +85,21 @@ impl Spawn {
     ///
     /// What `F` and `T` borrow lasts until the coroutine has ended and its output was taken.
     pub(crate) unsafe fn start<T: Send, F: FnOnce() -> T + Send>(self, f: F) -> Handle {
+        // SAFETY: as the caller says.
+        self.queue(|settings| unsafe { coroutine::new::<_, _, ToRunQueue>(f, settings) })
+    }
+
+    /// Queues what `new` makes: a coroutine, and its handle if it has one.
+    #[inline(always)]
+    fn queue<H>(self, new: impl FnOnce(Settings) -> (NonNull<Header>, H)) -> H {
         fork::check();
         match self.shared {
             None => current::with(|worker| {
                 let (id, parent) = (worker.next_id(), worker.remote().running.id_or_zero());
-                // SAFETY: as the caller says.
-                let (header, handle) = unsafe { self.make(worker.shared(), id, parent, f) };
+                let (header, handle) = new(self.settings(worker.shared(), id, parent));
                 if instruments::any() {
-                    instruments::note_spawn(worker.shared(), handle.header());
+                    // SAFETY: it was just made, and nobody else has it.
+                    instruments::note_spawn(worker.shared(), unsafe { header.as_ref() });
                 }
                 if simulated::POSSIBLE {
                     worker.simulated.spawned(header);
@@ -104,10 +111,10 @@ impl Spawn {
             Some(ref shared) => {
                 let shared = Arc::clone(shared);
                 let parent = current::with(|worker| worker.remote().running.id_or_zero()).unwrap_or(Id(0));
-                // SAFETY: as the caller says.
-                let (header, handle) = unsafe { self.make(&shared, id_of_another(), parent, f) };
+                let (header, handle) = new(self.settings(&shared, id_of_another(), parent));
                 if instruments::any() {
-                    instruments::note_spawn(&shared, handle.header());
+                    // SAFETY: as above.
+                    instruments::note_spawn(&shared, unsafe { header.as_ref() });
                 }
                 if simulated::POSSIBLE {
                     current::with(|worker| worker.simulated.spawned(header));
@@ -118,26 +125,13 @@ impl Spawn {
         }
     }
 
-    /// Makes the coroutine.
-    ///
-    /// # Safety
-    ///
-    /// As for `start`.
     // A spawn passes all settings. If this is no part of the caller, they go through memory.
     #[inline(always)]
-    unsafe fn make<T: Send, F: FnOnce() -> T + Send>(
-        self,
-        shared: &Shared,
-        id: Id,
-        parent: Id,
-        f: F,
-    ) -> (NonNull<Header>, Handle) {
+    fn settings(self, shared: &Shared, id: Id, parent: Id) -> Settings {
         let stack = shared.config().stack_size.with(self.stack);
         let Spawn { name, pinned, isolated, limit, site, .. } = self;
         let checked = shared.config().checks;
-        let settings = Settings { id, name, stack, pinned, isolated, limit, checked, site, parent };
-        // SAFETY: as the caller says.
-        unsafe { coroutine::new::<_, _, ToRunQueue>(f, settings) }
+        Settings { id, name, stack, pinned, isolated, limit, checked, site, parent }
     }
 }
 
@@ -156,4 +150,9 @@ where
 {
     // SAFETY: nothing is borrowed.
     unsafe { spawn.start(f) }
+}
+
+/// Spawns a coroutine that nobody joins: as [`spawn`] without its handle, but it takes less.
+pub(crate) fn spawn_detached(spawn: Spawn, f: impl FnOnce() + Send + 'static) {
+    spawn.queue(|settings| (coroutine::new_detached::<_, ToRunQueue>(f, settings), ()));
 }

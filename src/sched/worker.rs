@@ -1125,12 +1125,7 @@ mod tests {
 
     /// A coroutine that is never run.
     fn unstarted() -> NonNull<Header> {
-        let settings = Settings::of_tests(Id(Id::reserve(1)));
-        // SAFETY: nothing is borrowed.
-        let (header, handle) = unsafe { coroutine::new::<_, _, ToRunQueue>(|| (), settings) };
-        // SAFETY: this is the joining handle, and it is dropped here.
-        unsafe { handle.detach() };
-        header
+        coroutine::new_detached::<_, ToRunQueue>(|| (), Settings::of_tests(Id(Id::reserve(1))))
     }
 
     /// The first of two workers. The second one sleeps.

@@ -146,7 +146,5 @@ fn named(run: &Run, name: &str) -> u32 {
 fn start(run: &Run, host: u32, site: &'static Location<'static>) {
     let (name, body) = run.begin_host(host);
     let spawn = Spawn::on_this_worker().named(&name).at(site);
-    let handle = run.spawning_for(host, || sched::spawn(spawn, move || body()));
-    // SAFETY: the handle is dropped here, and its result taken by nobody.
-    unsafe { handle.detach() };
+    run.spawning_for(host, || sched::spawn_detached(spawn, move || body()));
 }

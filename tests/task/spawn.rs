@@ -269,6 +269,8 @@ fn results_are_dropped_exactly_once() {
     }
     let drops = Arc::new(AtomicUsize::new(0));
     let runtime = two_workers();
+    let (tasks, to_drop) = std::sync::mpsc::channel::<task::Task>();
+    let elsewhere = std::thread::spawn(move || to_drop.into_iter().for_each(drop));
     runtime.run(|| {
         for i in 0..3_000 {
             let counts = Counts(drops.clone());
@@ -278,6 +280,9 @@ fn results_are_dropped_exactly_once() {
                 }
                 counts
             });
+            if i % 2 == 0 {
+                tasks.send(handle.task()).expect("the thread takes them all");
+            }
             match i % 3 {
                 0 => drop(handle.join().unwrap()),
                 1 => drop(handle),
@@ -288,7 +293,8 @@ fn results_are_dropped_exactly_once() {
             }
         }
     });
-    drop(runtime);
+    drop((runtime, tasks));
+    elsewhere.join().expect("no panic");
     assert_eq!(drops.load(Ordering::SeqCst), 3_000);
 }
 

@@ -2,7 +2,6 @@
 //!
 //! | each module supplies | |
 //! |---|---|
-//! | `acquire` | what a relaxed or releasing operation on a word has read, acquired afterwards |
 //! | `KEPT_ROUNDS` | the rounds in which the tool that watches the program uses the end of a thread itself |
 //!
 //! - `thread`: ThreadSanitizer.
@@ -14,6 +13,6 @@ mod none;
 mod thread;
 
 #[cfg(not(sward_sanitizer = "thread"))]
-pub(crate) use none::{KEPT_ROUNDS, acquire};
+pub(crate) use none::KEPT_ROUNDS;
 #[cfg(sward_sanitizer = "thread")]
-pub(crate) use thread::{KEPT_ROUNDS, acquire};
+pub(crate) use thread::KEPT_ROUNDS;
