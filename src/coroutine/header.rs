@@ -820,15 +820,24 @@ unsafe fn publish<F, T>(this: NonNull<Header>, output: Result<T, JoinError>) -> 
     false
 }
 
-/// Drops a result that nobody takes. Reports an error that nobody else would hear of.
+/// Drops a result that nobody takes.
 #[inline]
 fn lose<T>(header: &Header, output: Result<T, JoinError>) {
-    match &output {
-        Err(JoinError::NoStack(error)) => unstarted::report(&header.label(), error),
-        Err(JoinError::Panicked(panic)) => lost_panics::count(&header.label(), panic.message()),
+    match output {
+        Ok(value) => contain_panic(|| drop(value)),
+        Err(error) => lose_error(header, error),
+    }
+}
+
+/// Reports an error that nobody else would hear of, and drops it.
+#[cold]
+fn lose_error(header: &Header, error: JoinError) {
+    match &error {
+        JoinError::NoStack(error) => unstarted::report(&header.label(), error),
+        JoinError::Panicked(panic) => lost_panics::count(&header.label(), panic.message()),
         _ => {}
     }
-    contain_panic(|| drop(output));
+    contain_panic(|| drop(error));
 }
 
 /// Destroys the coroutine's task locals. The coroutine calls this itself, on its own stack.

@@ -758,8 +758,16 @@ impl Worker {
 
     /// The worker has work, or may be away for long. If it was the last searcher and more work waits, it
     /// wakes the next one.
+    #[inline]
     fn stop_searching(&self) {
-        if self.searching.replace(false) && self.shared.idle.found() && self.shared.has_shared_work() {
+        if self.searching.replace(false) {
+            self.has_searched();
+        }
+    }
+
+    #[cold]
+    fn has_searched(&self) {
+        if self.shared.idle.found() && self.shared.has_shared_work() {
             self.shared.work_was_pushed();
         }
     }
