@@ -114,22 +114,7 @@ pub(crate) fn perform<T>(
         if !may_switch() {
             match attempt(fd)? {
                 Attempt::Done(value) | Attempt::Drained(value) => return Ok(value),
-                Attempt::WouldBlock => {}
-            }
-            if let Some(refused) = refusal() {
-                return Err(refused.into());
-            }
-            let (deadline, limited) = deadline_of_file(deadline);
-            // SAFETY: the source is borrowed until this returns.
-            let _blocks = unsafe { Blocks::here(Why::new(reason, source), deadline, None) };
-            if !source.wait_on_thread(direction, deadline, &mut backoff)? {
-                if limited && std::thread::panicking() {
-                    return Err(elapsed().into());
-                }
-                if limited {
-                    return Err(interrupted().into());
-                }
-                return Err(PerformError::TimedOut);
+                Attempt::WouldBlock => block_thread(source, direction, reason, deadline, &mut backoff)?,
             }
             continue;
         }
@@ -172,6 +157,31 @@ pub(crate) fn perform<T>(
             }
         }
     }
+}
+
+/// Blocks the thread until the source may be ready, where no coroutine can park.
+#[cold]
+fn block_thread(
+    source: &Source,
+    direction: Direction,
+    reason: WaitReason,
+    deadline: Option<Instant>,
+    backoff: &mut Backoff,
+) -> Result<(), PerformError> {
+    if let Some(refused) = refusal() {
+        return Err(refused.into());
+    }
+    let (deadline, limited) = deadline_of_file(deadline);
+    // SAFETY: the source is borrowed until this returns.
+    let _blocks = unsafe { Blocks::here(Why::new(reason, source), deadline, None) };
+    if source.wait_on_thread(direction, deadline, backoff)? {
+        return Ok(());
+    }
+    Err(match limited {
+        true if std::thread::panicking() => elapsed().into(),
+        true => interrupted().into(),
+        false => PerformError::TimedOut,
+    })
 }
 
 /// The attempt of an operation whose wait was interrupted, and which is about to fail for that. It succeeds
