@@ -37,6 +37,6 @@ pub(crate) use pointer::{GOES_ON_AT, stack_pointer};
 pub(crate) use poll::poll;
 pub(crate) use prefetch::{LINE, prefetch};
 pub(crate) use sample::{MOST_FRAMES, Sample, recover, sample};
-pub(crate) use sanitizer::KEPT_ROUNDS;
+pub(crate) use sanitizer::{KEPT_BLOCKS, KEPT_ROUNDS};
 pub(crate) use thread::{Probe, ThreadState, count_threads};
 pub(crate) use ticks::ticks;
