@@ -322,13 +322,15 @@ impl Monitor {
     fn report(&self, kept: &Kept) -> bool {
         let Some((coroutine, siblings)) = describe_running(&self.shared, kept) else { return false };
         let Some(kind) = self.kind_of(kept) else {
-            sys::report(format_args!(
-                "sward: the system has not run the thread of worker {} for most of {} ms, and others are waiting \
-                 for that worker: other threads have the processors, or a quota is used up; {coroutine} is in its \
-                 turn there, and not to blame",
-                kept.index,
-                kept.lasted.as_millis()
-            ));
+            if self.reports {
+                sys::report(format_args!(
+                    "sward: the system has not run the thread of worker {} for most of {} ms, and others are waiting \
+                     for that worker: other threads have the processors, or a quota is used up; {coroutine} is in its \
+                     turn there, and not to blame",
+                    kept.index,
+                    kept.lasted.as_millis()
+                ));
+            }
             return true;
         };
         let blocked = matches!(kind, StallKind::Blocked { .. } | StallKind::Unclear);

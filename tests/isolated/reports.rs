@@ -133,48 +133,52 @@ fn a_coroutine_that_blocks_its_thread_is_reported_as_blocked() {
     assert!(line.contains("(clock_nanosleep"), "{said}");
 }
 
+/// A threshold for a thread that computes a little even so.
+const COMPUTES_A_LITTLE: Duration = Duration::from_millis(100);
+
 /// A thread that computes all the time takes the processor that the worker is bound to with the lowest
 /// priority.
-#[test]
-fn a_coroutine_whose_thread_is_not_run_is_not_blamed() {
-    let Some(child) = child_command(|| {
-        // The thread computes a little even so.
-        let builder = Builder::new().worker_threads(1).stall_threshold(Duration::from_millis(100));
-        let builder = if homes_by_default() { builder.homes(Homes::Count(1)) } else { builder };
-        builder.build().expect("a runtime").run(|| {
-            keeps_a_sibling_waiting(None, || {
-                let start = Instant::now();
-                let bind = || {
-                    // SAFETY: zeros are a valid value; what the calls get lives until they end.
-                    unsafe {
-                        let mut set: libc::cpu_set_t = std::mem::zeroed();
-                        assert_eq!(libc::sched_getaffinity(0, size_of_val(&set), &raw mut set), 0);
-                        let first = (0..libc::CPU_SETSIZE as usize).find(|&cpu| libc::CPU_ISSET(cpu, &set));
-                        libc::CPU_ZERO(&mut set);
-                        libc::CPU_SET(first.expect("a processor"), &mut set);
-                        assert_eq!(libc::sched_setaffinity(0, size_of_val(&set), &raw const set), 0);
-                    }
-                };
+fn a_thread_is_not_run(threshold: Duration) {
+    let builder = Builder::new().worker_threads(1).stall_threshold(threshold);
+    let builder = if homes_by_default() { builder.homes(Homes::Count(1)) } else { builder };
+    builder.build().expect("a runtime").run(|| {
+        keeps_a_sibling_waiting(None, || {
+            let start = Instant::now();
+            let bind = || {
+                // SAFETY: zeros are a valid value; what the calls get lives until they end.
+                unsafe {
+                    let mut set: libc::cpu_set_t = std::mem::zeroed();
+                    assert_eq!(libc::sched_getaffinity(0, size_of_val(&set), &raw mut set), 0);
+                    let first = (0..libc::CPU_SETSIZE as usize).find(|&cpu| libc::CPU_ISSET(cpu, &set));
+                    libc::CPU_ZERO(&mut set);
+                    libc::CPU_SET(first.expect("a processor"), &mut set);
+                    assert_eq!(libc::sched_setaffinity(0, size_of_val(&set), &raw const set), 0);
+                }
+            };
+            bind();
+            std::thread::spawn(move || {
                 bind();
-                std::thread::spawn(move || {
-                    bind();
-                    while start.elapsed() < Duration::from_secs(4) {
-                        std::hint::spin_loop();
-                    }
-                });
-                // SAFETY: the value lives until the call ends.
-                let done = unsafe {
-                    let priority = libc::sched_param { sched_priority: 0 };
-                    libc::sched_setscheduler(0, libc::SCHED_IDLE, &raw const priority)
-                };
-                assert_eq!(done, 0);
-                while start.elapsed() < Duration::from_secs(3) {
+                while start.elapsed() < Duration::from_secs(4) {
                     std::hint::spin_loop();
                 }
-                eprintln!("{TURN_ENDS}");
             });
+            // SAFETY: the value lives until the call ends.
+            let done = unsafe {
+                let priority = libc::sched_param { sched_priority: 0 };
+                libc::sched_setscheduler(0, libc::SCHED_IDLE, &raw const priority)
+            };
+            assert_eq!(done, 0);
+            while start.elapsed() < Duration::from_secs(3) {
+                std::hint::spin_loop();
+            }
+            eprintln!("{TURN_ENDS}");
         });
-    }) else {
+    });
+}
+
+#[test]
+fn a_coroutine_whose_thread_is_not_run_is_not_blamed() {
+    let Some(child) = child_command(|| a_thread_is_not_run(COMPUTES_A_LITTLE)) else {
         return;
     };
     let said = stderr_of(child);
@@ -183,6 +187,16 @@ fn a_coroutine_whose_thread_is_not_run_is_not_blamed() {
     let worker = if homes_by_default() { "" } else { "0" };
     assert!(said.contains(&format!("the system has not run the thread of worker {worker}")), "{said}");
     assert!(!said.contains("has kept worker"), "{said}");
+}
+
+#[test]
+fn reports_that_are_switched_off_are_not_printed_for_threads_that_are_not_run_either() {
+    let Some(mut child) = child_command(|| a_thread_is_not_run(COMPUTES_A_LITTLE)) else {
+        return;
+    };
+    child.env("SWARD_STALL_REPORTS", "0");
+    let said = stderr_of(child);
+    assert!(!said.contains("sward:"), "{said}");
 }
 
 /// Nobody waits for a coroutine whose siblings all live in other homes: other workers run those.
@@ -367,7 +381,7 @@ fn a_silent_panic_hook_of_later_silences_all() {
         return;
     };
     let said = stderr_of(child);
-    assert!(!said.contains("sward:") && !said.contains("the reason"), "{said}");
+    assert!(!said.contains("sward: coroutine") && !said.contains("the reason"), "{said}");
 }
 
 /// The report names the wait, and not the system call that it makes, or a computation.
