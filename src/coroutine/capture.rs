@@ -253,7 +253,7 @@ impl Suspended {
 #[cfg(all(test, not(loom), not(target_arch = "arm")))]
 mod tests {
     use super::*;
-    use crate::base::sys::MOST_FRAMES as MOST;
+    use crate::base::sys::{MOST_FRAMES as MOST, stack_pointer};
     use crate::coroutine::switch::{Step, Suspend};
     use crate::coroutine::waiter::Waiter;
     use crate::coroutine::walk::ROOM;
@@ -418,7 +418,7 @@ mod tests {
         fn fill(left: usize, me: Me) {
             let block = black_box([0_u8; 1024]);
             // SAFETY: the caller is the coroutine.
-            let used = unsafe { me.0.as_ref().stack_base() }.addr() - block.as_ptr().addr();
+            let used = unsafe { me.0.as_ref().stack_base() }.addr() - stack_pointer();
             // SAFETY: as above.
             if unsafe { me.0.as_ref() }.stack_size().usable() - used > left {
                 fill(left, me);

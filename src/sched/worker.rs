@@ -1130,6 +1130,7 @@ mod tests {
     use crate::coroutine::{self, Park, Settings, Table};
     use crate::sched::config::Config;
     use crate::sched::schedule::ToRunQueue;
+    use crossbeam_deque::Steal;
 
     /// A coroutine that is never run.
     fn unstarted() -> NonNull<Header> {
@@ -1158,6 +1159,9 @@ mod tests {
         worker.in_poll.set(false);
         worker.share_started();
         worker.discard_unstarted();
+        if let Steal::Success(task) = worker.shared.yielded.steal() {
+            discard(task);
+        }
         !other.asleep()
     }
 
@@ -1179,7 +1183,7 @@ mod tests {
             worker.remote().assigned.push(Runnable(unstarted().cast()));
         }));
         assert!(wakes_the_other(1, |worker| {
-            // SAFETY: it is in no other queue. Nobody takes it out.
+            // SAFETY: it is in no other queue.
             unsafe { worker.remote().home.inbox.push(unstarted().cast()) };
         }));
         assert!(wakes_the_other(1, |worker| worker.shared.yielded.push(Runnable(unstarted().cast()))));
