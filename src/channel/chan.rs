@@ -898,6 +898,39 @@ mod models {
         });
     }
 
+    /// A late sender and a receiver come at the same time. Unless the sender finds the receiver, which has it
+    /// make its message, the receiver wakes it: never does each wait for the other's offer.
+    #[test]
+    fn a_late_sender_and_a_receiver_do_not_wait_for_each_other() {
+        for kind in 0..3 {
+            loom::model(move || {
+                let chan = Arc::new(Chan::<u32>::new(0));
+                let waiters = [waiter(), waiter()];
+                let cell = MessageCell::<u32>::new(None);
+                let offer = [Offer::Turn { lost: false }, Offer::Nothing, cell.offer()][kind];
+                let receiver = WaitNode::new(ticket_of(&waiters[0]), offer);
+                let late = WaitNode::new(ticket_of(&waiters[1]), Offer::Later);
+                let sender = {
+                    let chan = chan.clone();
+                    let node = SendNode(&raw const late);
+                    // As `SendWithArm` waits.
+                    thread::spawn(move || {
+                        let node = node;
+                        // SAFETY: the thread is joined before the node goes.
+                        !chan.a_receiver_without_cell_waits() && unsafe { chan.enlist_sender(&*node.0) }
+                    })
+                };
+                // SAFETY: node and cell stay until the node has left.
+                assert!(unsafe { chan.enlist_receiver(&receiver) }, "nobody offers a message");
+                if sender.join().unwrap() {
+                    assert_eq!(late.state(), NodeState::Woken, "both wait");
+                }
+                chan.leave_senders(&late);
+                chan.leave_receivers(&receiver);
+            });
+        }
+    }
+
     /// A select waits on two channels while both are sent to: one of the two sends completes.
     #[test]
     fn one_of_two_sends_serves_a_select() {

@@ -25,6 +25,7 @@
 use super::by_ring::{by_ring, may_use_ring};
 use super::cached::Cached;
 use super::call::{call, needs_no_pool};
+use super::position::Position;
 use super::simulated;
 use super::sys::{bypasses_cache, is_local, read_cached};
 use crate::ring::Operation;
@@ -34,8 +35,7 @@ use std::io::{self, IoSlice, IoSliceMut, Read, Seek, SeekFrom, Write};
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::{FileExt, FileTypeExt};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use std::thread;
+use std::sync::atomic::{AtomicU8, Ordering};
 
 /// The most that a read in place copies: about ten microseconds.
 const MOST_IN_PLACE: usize = 128 << 10;
@@ -65,45 +65,6 @@ pub(super) struct Disk {
 const UNKNOWN: u8 = 0;
 const YES: u8 = 1;
 const NO: u8 = 2;
-
-/// Who uses the position of an open file. The kernel locks it for as long as a call at it takes. So a read in
-/// place, which must not wait, begins only while no such call is on the pool.
-///
-/// The word counts calls in its lower half and reads in place in its upper one. A call counts itself, then
-/// waits until there are no reads, none of which waits for a disk. A read counts itself, and makes no call if
-/// it finds calls counted. So of the two one comes first.
-#[derive(Default)]
-struct Position(AtomicU64);
-
-/// One read in place, in the word of `Position`.
-const READ: u64 = 1 << 32;
-
-impl Position {
-    /// Reads in place; `None` if that might wait for another call.
-    fn read_in_place<T>(&self, f: impl FnOnce() -> T) -> Option<T> {
-        // It orders nothing but the word itself.
-        let calls = self.0.fetch_add(READ, Ordering::Relaxed) as u32;
-        let read = (calls == 0).then(f);
-        self.0.fetch_sub(READ, Ordering::Relaxed);
-        read
-    }
-
-    /// Makes a call that may wait for long.
-    fn call<T>(&self, f: impl FnOnce() -> T) -> T {
-        struct Leave<'a>(&'a AtomicU64);
-        impl Drop for Leave<'_> {
-            fn drop(&mut self) {
-                self.0.fetch_sub(1, Ordering::Relaxed);
-            }
-        }
-        self.0.fetch_add(1, Ordering::Relaxed);
-        let _leave = Leave(&self.0);
-        while self.0.load(Ordering::Relaxed) >= READ {
-            thread::yield_now();
-        }
-        f()
-    }
-}
 
 /// Whether it is a regular file on a local disk, or a disk itself. It may wait.
 fn is_on_local_disk(file: &std::fs::File) -> bool {
@@ -398,6 +359,7 @@ mod tests {
     use super::*;
     use crate::runtime::Builder;
     use std::sync::mpsc::channel;
+    use std::thread;
 
     /// A read in place would wait for the lock of the position, which the call on the pool has.
     #[test]
@@ -416,24 +378,6 @@ mod tests {
             assert!(at.is_some() || !disk.may_read_in_place(), "at an offset nothing waits");
             end.send(()).expect("it waits");
         });
-        assert_eq!(disk.position.0.load(Ordering::Relaxed), 0);
-    }
-
-    /// Either a call waits for the reads in place, or these find it.
-    #[test]
-    fn calls_and_reads_in_place_exclude_each_other() {
-        let (position, under_way) = (Position::default(), [const { AtomicU64::new(0) }; 2]);
-        let enter = |side: usize| {
-            under_way[side].fetch_add(1, Ordering::SeqCst);
-            assert_eq!(under_way[1 - side].load(Ordering::SeqCst), 0);
-            thread::yield_now();
-            under_way[side].fetch_sub(1, Ordering::SeqCst);
-        };
-        thread::scope(|scope| {
-            for _ in 0..2 {
-                scope.spawn(|| (0..5_000).for_each(|_| position.call(|| enter(0))));
-                scope.spawn(|| (0..5_000).filter_map(|_| position.read_in_place(|| enter(1))).count());
-            }
-        });
+        assert!(disk.position.is_free());
     }
 }

@@ -71,6 +71,7 @@ mod disk;
 mod file;
 mod in_place;
 mod lock;
+mod position;
 mod simulated;
 mod sys;
 
