@@ -3,7 +3,7 @@
 use crate::common::SetOnDrop;
 use crate::common::in_child;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 use sward::runtime::{Builder, metrics, set_max_blocking_threads};
 use sward::task::JoinError;
@@ -53,8 +53,9 @@ fn the_worker_goes_on() {
 
 /// Fills the pool, and returns the senders that empty it again.
 fn fill() -> (Vec<mpsc::Sender<()>>, Vec<sward::task::JoinHandle<()>>) {
-    let started: &'static AtomicUsize = Box::leak(Box::new(AtomicUsize::new(0)));
+    let started = Arc::new(AtomicUsize::new(0));
     let calls = (0..2).map(|_| {
+        let started = Arc::clone(&started);
         let (release, released) = mpsc::channel();
         let call = sward::spawn(move || {
             sward::blocking(move || {
