@@ -43,9 +43,12 @@ SWARD_TEST_SANITIZER=leak RUSTFLAGS=-Zsanitizer=leak CARGO_TARGET_DIR="${CARGO_T
     within 1200 "${cargo[@]}" --test isolated sanitizers
 within 1800 "${cargo[@]}" --no-run --lib "${programs[@]/#/--test=}"
 # Stalls are no news here, and tests of reports are further down. One program after the other, so that a hang names one.
-for program in task sync channel cancel net io; do
+for program in task channel cancel net io; do
     SWARD_STALL_REPORTS=0 within 900 "${cargo[@]}" --test "$program" -- "${skips[@]}"
 done
+# With whole stacks, so that the function that ci/leaks.txt names is in them.
+SWARD_STALL_REPORTS=0 ASAN_OPTIONS=$ASAN_OPTIONS:fast_unwind_on_malloc=0 \
+    within 900 "${cargo[@]}" --test sync -- "${skips[@]}"
 for program in observe process stacks isolated; do
     within 900 "${cargo[@]}" --test "$program" -- "${skips[@]}"
 done

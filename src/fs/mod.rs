@@ -59,9 +59,9 @@
 
 // Rank 9. `call` has the way to the pool. `file` decides which files park instead; `disk` reads the others in
 // place if it can, or leaves a call to the kernel (`by_ring`); `in_place` opens files and asks for metadata
-// without a wait; `lock` tries again and again, since `flock(2)` has no event. `dir` has directories.
-// `cached` is the result of a call that did not wait. `simulated`: files of simulated hosts. `sys`: what
-// systems supply beyond POSIX.
+// without a wait; `lock` tries again and again, since `flock(2)` has no event. `position` says who uses the
+// position of a file. `dir` has directories. `cached` is the result of a call that did not wait. `simulated`:
+// files of simulated hosts. `sys`: what systems supply beyond POSIX.
 
 mod by_ring;
 mod cached;

@@ -420,7 +420,7 @@ fn take_within(left: &Cell<usize>, take: impl FnOnce() -> Option<Runnable>) -> O
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
-    use crate::runtime::Builder;
+    use crate::sched::config::Config;
 
     /// An item that is never run.
     fn item(number: usize) -> Runnable {
@@ -431,8 +431,7 @@ mod tests {
     /// A worker that starts newcomers asks for each one whether the next item is a home that suits. None is.
     #[test]
     fn an_item_that_does_not_suit_is_passed_over_once() {
-        let runtime = Builder::new().worker_threads(1).build().expect("a runtime");
-        let shared = runtime.shared();
+        let shared = Shared::new(Config::of_tests()).expect("a runtime");
         let remote = &shared.remotes[0];
         for length in 2..8 {
             let queues = RunQueues::new(Deques::new(), false);
@@ -443,7 +442,7 @@ mod tests {
             let mut waiting: Vec<_> = (0..length).collect();
             let mut taken = 0;
             while !waiting.is_empty() {
-                let Next::Item(found) = queues.next(&remote.home, remote, shared, |_| ()) else {
+                let Next::Item(found) = queues.next(&remote.home, remote, &shared, |_| ()) else {
                     panic!("there is always another item")
                 };
                 taken += 1;

@@ -21,11 +21,5 @@ mod wait_group;
 /// A lock that threads may borrow for as long as they like. `ci/leaks.txt` names this function.
 #[inline(never)]
 fn leaked_lock<T>(lock: T) -> &'static T {
-    // LeakSanitizer misses the function that calls the allocator: it follows frame pointers, and the
-    // standard library has none.
-    #[inline(never)]
-    fn boxed<T>(lock: T) -> Box<T> {
-        Box::new(lock)
-    }
-    Box::leak(boxed(lock))
+    Box::leak(Box::new(lock))
 }
