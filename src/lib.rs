@@ -174,6 +174,7 @@ mod guide {
         FromThreads: "from-threads.md",
         Choosing: "choosing.md",
         Cookbook: "cookbook.md",
+        Simulation: "simulation.md",
         Production: "production.md",
     }
 }

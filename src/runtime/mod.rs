@@ -72,7 +72,7 @@
 //! | `SWARD_STACK_GUARD` | `madvise` or `mprotect` | - : it forces one way to make the guards of stacks |
 //!
 //! An empty variable counts as unset. Any other value is an error, which names the variable and says what it
-//! may be.
+//! may be. Simulations have variables of their own, which `sward::sim` lists.
 //!
 //! `SWARD_NETPOLL` is `epoll` if it is unset. With `io_uring` (Linux 5.18) descriptors need not be
 //! registered, and requests to wait for them go to the kernel together with the next sleep; the repository's

@@ -53,8 +53,8 @@
 //! - `std::time::Instant::now`, hash seeds and random numbers of the system: they differ from run to run,
 //!   unless the test has [`override_libc!`](override_libc).
 //!
-//! The repository's `docs/TESTING.md` has more: a report of a failure, line by line, what a crash leaves of a
-//! disk, and a replicated store that is tested in this way.
+//! The guide's chapter `docs/guide/simulation.md` has more: the report of a failure, and what a crash leaves
+//! of a disk. `docs/TESTING.md` has a replicated store that is tested in this way.
 //!
 //! # Environment
 //!
