@@ -3,8 +3,7 @@
 //! It keeps a limited number of messages, its capacity. A sender never waits. A receiver that falls behind by
 //! more than the capacity misses the oldest messages: its next receive returns how many.
 //!
-//! `select!` does not take these receivers. To receive beside other things, let a coroutine receive, and send
-//! to a [`bounded`](super::bounded) channel that `select!` takes.
+//! [`select!`](crate::select!) takes these receivers, too.
 //!
 //! ```
 //! use sward::channel::broadcast;
@@ -19,15 +18,17 @@
 //! ```
 
 use super::SendError;
-use super::topic::{Published, Topic};
+use super::topic::{ChangeNode, Published, Topic};
 use crate::base::clock;
-use crate::coroutine::{WaitReason, drop_each};
+use crate::coroutine::{Facts, Subject, Ticket, WaitReason, drop_each};
 use crate::runtime::polled::let_others_go_first;
 use crate::sched;
+use crate::select::{AnyArm, Arm, Select};
 use std::collections::VecDeque;
 use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// A channel that keeps the last `capacity` messages, with its sender and a first receiver.
@@ -39,7 +40,7 @@ pub fn channel<T: Clone>(capacity: usize) -> (Sender<T>, Receiver<T>) {
     assert!(capacity > 0, "a broadcast channel keeps at least one message");
     let topic = Topic::new(State { kept: VecDeque::new(), end: 0, receivers: 1 });
     let shared = Arc::new(Shared { topic, capacity });
-    (Sender { shared: Arc::clone(&shared) }, Receiver { shared, next: 0 })
+    (Sender { shared: Arc::clone(&shared) }, Receiver { shared, next: AtomicU64::new(0) })
 }
 
 struct State<T> {
@@ -63,8 +64,8 @@ pub struct Sender<T> {
 /// original.
 pub struct Receiver<T> {
     shared: Arc<Shared<T>>,
-    /// The number of its next message.
-    next: u64,
+    /// The number of its next message. Read and changed under the lock of the topic by all who share this.
+    next: AtomicU64,
 }
 
 /// Why a receive returned no message.
@@ -121,7 +122,7 @@ impl<T: Clone> Sender<T> {
     pub fn subscribe(&self) -> Receiver<T> {
         let mut published = self.shared.topic.lock();
         published.state.receivers += 1;
-        Receiver { shared: Arc::clone(&self.shared), next: published.state.end }
+        Receiver { shared: Arc::clone(&self.shared), next: AtomicU64::new(published.state.end) }
     }
 
     /// How many receivers there are.
@@ -157,7 +158,7 @@ impl<T: Clone> Receiver<T> {
     /// Those of [`recv`](Self::recv), and `Empty` if there is none now.
     pub fn try_recv(&mut self) -> Result<T, RecvError> {
         sched::consume_budget();
-        self.take()
+        self.take().map(Arc::unwrap_or_clone)
     }
 
     /// As [`recv`](Self::recv), as a future, for code on any executor. Does not park, and needs no runtime.
@@ -177,28 +178,26 @@ impl<T: Clone> Receiver<T> {
         loop {
             match self.take() {
                 Err(RecvError::Empty) => {}
-                other => return other,
+                other => return other.map(Arc::unwrap_or_clone),
             }
-            let next = self.next;
-            self.shared.topic.changed(|state| state.end != next).await;
+            self.shared.topic.changed(|state| self.is_behind(state)).await;
         }
     }
 
-    fn take(&mut self) -> Result<T, RecvError> {
+    fn take(&self) -> Result<Arc<T>, RecvError> {
         let published = self.shared.topic.lock();
         let state = &published.state;
-        let Some(behind) = state.end.checked_sub(self.next).filter(|&behind| behind > 0) else {
+        let next = self.next.load(Ordering::Relaxed);
+        let Some(behind) = state.end.checked_sub(next).filter(|&behind| behind > 0) else {
             return Err(if published.closed { RecvError::Closed } else { RecvError::Empty });
         };
         let kept = state.kept.len() as u64;
         if behind > kept {
-            self.next = state.end - kept;
+            self.next.store(state.end - kept, Ordering::Relaxed);
             return Err(RecvError::Lagged(behind - kept));
         }
-        let message = Arc::clone(&state.kept[(kept - behind) as usize]);
-        self.next += 1;
-        drop(published);
-        Ok(Arc::unwrap_or_clone(message))
+        self.next.store(next + 1, Ordering::Relaxed);
+        Ok(Arc::clone(&state.kept[(kept - behind) as usize]))
     }
 
     fn recv_until(&mut self, deadline: Option<Instant>) -> Result<T, RecvError> {
@@ -207,22 +206,125 @@ impl<T: Clone> Receiver<T> {
                 Err(RecvError::Empty) => {}
                 other => return other,
             }
-            let next = self.next;
-            let is_new = |state: &State<T>| state.end != next;
-            if !self.shared.topic.wait(WaitReason::Broadcast, deadline, is_new) {
+            if !self.shared.topic.wait(WaitReason::Broadcast, deadline, |state| self.is_behind(state)) {
                 return Err(RecvError::Empty);
             }
         }
     }
 
+    /// A receive as an alternative of a [`Select`]. [`select!`](crate::select!) makes one by itself. Of
+    /// several arms of one receiver, one gets the next message. Does not park.
+    ///
+    /// ```
+    /// use sward::channel::{broadcast, unbounded};
+    ///
+    /// let (news, receiver) = broadcast::channel(16);
+    /// let (_sender, requests) = unbounded::<u32>();
+    /// news.send("to all").unwrap();
+    /// sward::select! {
+    ///     recv(requests) -> _ => unreachable!(),
+    ///     recv(receiver) -> message => assert_eq!(message, Ok("to all")),
+    /// }
+    /// ```
+    pub fn arm(&self) -> RecvArm<'_, T> {
+        RecvArm { receiver: self, outcome: None, node: ChangeNode::new() }
+    }
+
+    /// Whether there is a message for this receiver. Called under the lock.
+    fn is_behind(&self, state: &State<T>) -> bool {
+        state.end != self.next.load(Ordering::Relaxed)
+    }
+
     /// How many messages there are for this receiver, including messages that it has missed.
     pub fn len(&self) -> u64 {
-        self.shared.topic.lock().state.end - self.next
+        let published = self.shared.topic.lock();
+        published.state.end - self.next.load(Ordering::Relaxed)
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+}
+
+/// A receive as one of the alternatives of a [`Select`]. Made by [`Receiver::arm`].
+///
+/// An arm that has completed keeps its message until [`finish`](Self::finish), and receives no other one.
+pub struct RecvArm<'a, T> {
+    receiver: &'a Receiver<T>,
+    /// What `finish` returns.
+    outcome: Option<Result<Arc<T>, RecvError>>,
+    node: ChangeNode,
+}
+
+impl<T: Clone> RecvArm<'_, T> {
+    #[doc(hidden)]
+    pub fn any(&mut self) -> AnyArm<'_> {
+        AnyArm::new(self)
+    }
+
+    /// What was received. For an arm that has completed. Does not park.
+    ///
+    /// # Errors
+    ///
+    /// `Lagged` if messages were missed, `Closed` if there will be none.
+    ///
+    /// # Panics
+    ///
+    /// If the arm has not completed.
+    pub fn finish(self) -> Result<T, RecvError> {
+        self.outcome.expect("sward: the arm has not completed").map(Arc::unwrap_or_clone)
+    }
+}
+
+impl<T> RecvArm<'_, T> {
+    fn topic(&self) -> &Topic<State<T>> {
+        &self.receiver.shared.topic
+    }
+}
+
+impl<T: Clone> Arm for RecvArm<'_, T> {
+    fn facts(&self) -> Option<Facts> {
+        Some(self.topic().facts())
+    }
+
+    fn try_complete(&mut self) -> bool {
+        if self.outcome.is_none() {
+            self.outcome = match self.receiver.take() {
+                Err(RecvError::Empty) => None,
+                received => Some(received),
+            };
+        }
+        self.outcome.is_some()
+    }
+
+    fn is_ready(&self) -> bool {
+        self.outcome.is_some() || self.topic().is_new(|state| self.receiver.is_behind(state))
+    }
+
+    unsafe fn enlist(&self, ticket: Ticket) -> bool {
+        let node = &self.node;
+        // SAFETY: as the caller says.
+        self.outcome.is_none()
+            && unsafe { node.enlist(self.topic(), ticket, |state| self.receiver.is_behind(state)) }
+    }
+
+    unsafe fn watch(&self, ticket: Ticket) -> bool {
+        // SAFETY: as the caller says.
+        unsafe { self.enlist(ticket) }
+    }
+
+    fn leave(&self) -> bool {
+        self.node.leave(self.topic());
+        false
+    }
+}
+
+impl<'a> Select<'a> {
+    /// Adds a receive from a [`broadcast`](self) channel, and returns its number. Numbers count from zero, in
+    /// the order of adding.
+    pub fn recv_broadcast<T: Clone>(&mut self, arm: &'a mut RecvArm<'_, T>) -> usize {
+        self.add(arm.any())
     }
 }
 
@@ -241,8 +343,10 @@ impl<T> Drop for Sender<T> {
 
 impl<T> Clone for Receiver<T> {
     fn clone(&self) -> Self {
-        self.shared.topic.lock().state.receivers += 1;
-        Receiver { shared: Arc::clone(&self.shared), next: self.next }
+        let mut published = self.shared.topic.lock();
+        published.state.receivers += 1;
+        let next = AtomicU64::new(self.next.load(Ordering::Relaxed));
+        Receiver { shared: Arc::clone(&self.shared), next }
     }
 }
 

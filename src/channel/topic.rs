@@ -39,11 +39,51 @@ unsafe impl<S> Subject for Topic<S> {
     }
 }
 
-/// A change of a topic, as something that a future waits for. It takes nothing: all who wait are woken.
+/// The node of an arm in the list of receivers that wait for a change. It takes nothing: all are woken.
+pub(super) struct ChangeNode(Cell<Option<WaitNode>>);
+
+impl ChangeNode {
+    pub(super) const fn new() -> ChangeNode {
+        ChangeNode(Cell::new(None))
+    }
+
+    /// Lists the ticket, unless the state `is_new` or all senders are gone: then false.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Arm::enlist`]. The ticket before was taken off.
+    pub(super) unsafe fn enlist<S>(
+        &self,
+        topic: &Topic<S>,
+        ticket: Ticket,
+        is_new: impl FnOnce(&S) -> bool,
+    ) -> bool {
+        let mut published = topic.lock();
+        let waits = !published.closed && !is_new(&published.state);
+        if waits {
+            // SAFETY: nobody has the address of a former node: `leave` took it off.
+            let node = unsafe { (*self.0.as_ptr()).insert(WaitNode::new(ticket, ())) };
+            // SAFETY: the arm stays until it is left, as the caller says.
+            unsafe { published.waiting.push_back(node) };
+        }
+        waits
+    }
+
+    /// Takes the ticket off the list. Allowed where nothing was listed.
+    pub(super) fn leave<S>(&self, topic: &Topic<S>) {
+        // SAFETY: only `enlist` makes an exclusive reference, and it has returned.
+        if let Some(node) = unsafe { (*self.0.as_ptr()).as_ref() } {
+            topic.lock().waiting.remove(node);
+            self.0.set(None);
+        }
+    }
+}
+
+/// A change of a topic, as something that a future waits for.
 struct ChangeArm<'a, S, F> {
     topic: &'a Topic<S>,
     is_new: F,
-    node: Cell<Option<WaitNode>>,
+    node: ChangeNode,
 }
 
 impl<S, F: Fn(&S) -> bool> Arm for ChangeArm<'_, S, F> {
@@ -52,20 +92,12 @@ impl<S, F: Fn(&S) -> bool> Arm for ChangeArm<'_, S, F> {
     }
 
     fn is_ready(&self) -> bool {
-        let published = self.topic.lock();
-        published.closed || (self.is_new)(&published.state)
+        self.topic.is_new(&self.is_new)
     }
 
     unsafe fn enlist(&self, ticket: Ticket) -> bool {
-        let mut published = self.topic.lock();
-        let waits = !published.closed && !(self.is_new)(&published.state);
-        if waits {
-            // SAFETY: nobody has the address of a former node: `leave` took it off.
-            let node = unsafe { (*self.node.as_ptr()).insert(WaitNode::new(ticket, ())) };
-            // SAFETY: the arm stays until it is left, as the caller says.
-            unsafe { published.waiting.push_back(node) };
-        }
-        waits
+        // SAFETY: as the caller says.
+        unsafe { self.node.enlist(self.topic, ticket, &self.is_new) }
     }
 
     unsafe fn watch(&self, ticket: Ticket) -> bool {
@@ -74,11 +106,7 @@ impl<S, F: Fn(&S) -> bool> Arm for ChangeArm<'_, S, F> {
     }
 
     fn leave(&self) -> bool {
-        // SAFETY: only `enlist` makes an exclusive reference, and it has returned.
-        if let Some(node) = unsafe { (*self.node.as_ptr()).as_ref() } {
-            self.topic.lock().waiting.remove(node);
-            self.node.set(None);
-        }
+        self.node.leave(self.topic);
         false
     }
 }
@@ -92,6 +120,12 @@ impl<S> Topic<S> {
 
     pub(super) fn lock(&self) -> ListGuard<'_, Published<S>> {
         self.published.lock()
+    }
+
+    /// Whether the state `is_new`, or all senders are gone.
+    pub(super) fn is_new(&self, is_new: impl FnOnce(&S) -> bool) -> bool {
+        let published = self.lock();
+        published.closed || is_new(&published.state)
     }
 
     /// Changes what is under the lock, and wakes all receivers that wait if `change` returns something.
@@ -137,7 +171,7 @@ impl<S> Topic<S> {
 
     /// As `wait`, as a future.
     pub(super) async fn changed(&self, is_new: impl Fn(&S) -> bool) {
-        let arm = ChangeArm { topic: self, is_new, node: Cell::new(None) };
+        let arm = ChangeArm { topic: self, is_new, node: ChangeNode::new() };
         // SAFETY: the arm holds no `S`. It refers to the topic and, with the closure, to a number, and is
         // `Send` if the topic may be used by other threads.
         let arm = unsafe { ArmFuture::<_, &Topic<S>>::new(arm, Waits::Watching) };

@@ -3,8 +3,7 @@
 //! Every receiver sees the latest value, and can wait for the next one. A receiver may miss versions that
 //! follow one another quickly, but never the last one.
 //!
-//! `select!` does not take these receivers. To wait for a change beside other things, let a coroutine call
-//! [`changed`](Receiver::changed) and send to a [`bounded`](super::bounded) channel that `select!` takes.
+//! To wait for a change beside other things, [`select!`](crate::select!) has the arm `changed(watcher)`.
 //!
 //! ```
 //! use sward::channel::watch;
@@ -22,22 +21,23 @@
 //! });
 //! ```
 
-use super::topic::{Published, Topic};
+use super::topic::{ChangeNode, Published, Topic};
 use super::{RecvError, RecvTimeoutError};
 use crate::base::clock;
-use crate::coroutine::WaitReason;
+use crate::coroutine::{Facts, Subject, Ticket, WaitReason};
 use crate::runtime::polled::let_others_go_first;
 use crate::sched;
+use crate::select::{AnyArm, Arm, Select};
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 /// A channel with that value, its sender, and a first receiver, for which the value counts as seen.
 pub fn channel<T>(value: T) -> (Sender<T>, Receiver<T>) {
     let topic = Topic::new(State { value: Arc::new(value), version: 0 });
     let shared = Arc::new(Shared { topic, receivers: AtomicUsize::new(1) });
-    (Sender { shared: Arc::clone(&shared) }, Receiver { shared, seen: 0 })
+    (Sender { shared: Arc::clone(&shared) }, Receiver { shared, seen: AtomicU64::new(0) })
 }
 
 struct State<T> {
@@ -58,7 +58,8 @@ pub struct Sender<T> {
 /// Sees the latest value. For a clone, the same version counts as seen as for the original.
 pub struct Receiver<T> {
     shared: Arc<Shared<T>>,
-    seen: u64,
+    /// The version that was seen last. Read and changed under the lock of the topic by all who share this.
+    seen: AtomicU64,
 }
 
 impl<T> Sender<T> {
@@ -100,7 +101,7 @@ impl<T> Sender<T> {
     pub fn subscribe(&self) -> Receiver<T> {
         self.shared.receivers.fetch_add(1, Ordering::Relaxed);
         let seen = self.shared.topic.lock().state.version;
-        Receiver { shared: Arc::clone(&self.shared), seen }
+        Receiver { shared: Arc::clone(&self.shared), seen: AtomicU64::new(seen) }
     }
 
     /// How many receivers there are.
@@ -120,13 +121,14 @@ impl<T> Receiver<T> {
     #[doc(alias = "borrow_and_update")]
     pub fn get_and_update(&mut self) -> Arc<T> {
         let published = self.shared.topic.lock();
-        self.seen = published.state.version;
+        *self.seen.get_mut() = published.state.version;
         Arc::clone(&published.state.value)
     }
 
     /// Whether there is a value that this receiver has not seen.
     pub fn has_changed(&self) -> bool {
-        self.shared.topic.lock().state.version != self.seen
+        let published = self.shared.topic.lock();
+        self.is_new(&published.state)
     }
 
     /// Waits for a value that this receiver has not seen, which counts as seen from then on. Parks until
@@ -168,16 +170,38 @@ impl<T> Receiver<T> {
             if let Some(outcome) = self.see() {
                 return outcome;
             }
-            let seen = self.seen;
-            self.shared.topic.changed(|state| state.version != seen).await;
+            self.shared.topic.changed(|state| self.is_new(state)).await;
         }
     }
 
+    /// A change as an alternative of a [`Select`]. [`select!`](crate::select!) makes one by itself. Of
+    /// several arms of one receiver, one completes by the change. Does not park.
+    ///
+    /// ```
+    /// use sward::channel::{unbounded, watch};
+    ///
+    /// let (settings, watcher) = watch::channel("old");
+    /// let (_sender, requests) = unbounded::<u32>();
+    /// settings.send("new");
+    /// sward::select! {
+    ///     recv(requests) -> _ => unreachable!(),
+    ///     changed(watcher) -> result => assert_eq!((result, *watcher.get()), (Ok(()), "new")),
+    /// }
+    /// ```
+    pub fn arm(&self) -> ChangedArm<'_, T> {
+        ChangedArm { receiver: self, outcome: None, node: ChangeNode::new() }
+    }
+
+    /// Whether that is a value that this receiver has not seen. Called under the lock.
+    fn is_new(&self, state: &State<T>) -> bool {
+        state.version != self.seen.load(Ordering::Relaxed)
+    }
+
     /// Sees a new value, or that there will be none; `None` if there is none yet.
-    fn see(&mut self) -> Option<Result<(), RecvError>> {
+    fn see(&self) -> Option<Result<(), RecvError>> {
         let published = self.shared.topic.lock();
-        if published.state.version != self.seen {
-            self.seen = published.state.version;
+        if self.is_new(&published.state) {
+            self.seen.store(published.state.version, Ordering::Relaxed);
             return Some(Ok(()));
         }
         published.closed.then_some(Err(RecvError))
@@ -189,12 +213,82 @@ impl<T> Receiver<T> {
             if let Some(outcome) = self.see() {
                 return outcome.map_err(|_| RecvTimeoutError::Disconnected);
             }
-            let seen = self.seen;
-            let is_new = |state: &State<T>| state.version != seen;
-            if !self.shared.topic.wait(WaitReason::Changed, deadline, is_new) {
+            if !self.shared.topic.wait(WaitReason::Changed, deadline, |state| self.is_new(state)) {
                 return Err(RecvTimeoutError::Timeout);
             }
         }
+    }
+}
+
+/// A change as one of the alternatives of a [`Select`]. Made by [`Receiver::arm`].
+pub struct ChangedArm<'a, T> {
+    receiver: &'a Receiver<T>,
+    /// What `finish` returns. The value counts as seen from then on.
+    outcome: Option<Result<(), RecvError>>,
+    node: ChangeNode,
+}
+
+impl<T> ChangedArm<'_, T> {
+    #[doc(hidden)]
+    pub fn any(&mut self) -> AnyArm<'_> {
+        AnyArm::new(self)
+    }
+
+    /// For an arm that has completed: there is a new value, which counts as seen. Does not park.
+    ///
+    /// # Errors
+    ///
+    /// All senders are gone, and there is no such value.
+    ///
+    /// # Panics
+    ///
+    /// If the arm has not completed.
+    pub fn finish(self) -> Result<(), RecvError> {
+        self.outcome.expect("sward: the arm has not completed")
+    }
+
+    fn topic(&self) -> &Topic<State<T>> {
+        &self.receiver.shared.topic
+    }
+}
+
+impl<T> Arm for ChangedArm<'_, T> {
+    fn facts(&self) -> Option<Facts> {
+        Some(self.topic().facts())
+    }
+
+    fn try_complete(&mut self) -> bool {
+        self.outcome = self.outcome.or_else(|| self.receiver.see());
+        self.outcome.is_some()
+    }
+
+    fn is_ready(&self) -> bool {
+        self.outcome.is_some() || self.topic().is_new(|state| self.receiver.is_new(state))
+    }
+
+    unsafe fn enlist(&self, ticket: Ticket) -> bool {
+        let node = &self.node;
+        // SAFETY: as the caller says.
+        self.outcome.is_none()
+            && unsafe { node.enlist(self.topic(), ticket, |state| self.receiver.is_new(state)) }
+    }
+
+    unsafe fn watch(&self, ticket: Ticket) -> bool {
+        // SAFETY: as the caller says.
+        unsafe { self.enlist(ticket) }
+    }
+
+    fn leave(&self) -> bool {
+        self.node.leave(self.topic());
+        false
+    }
+}
+
+impl<'a> Select<'a> {
+    /// Adds a change of a [`watch`](self) channel, and returns its number. Numbers count from zero, in the
+    /// order of adding.
+    pub fn changed<T>(&mut self, arm: &'a mut ChangedArm<'_, T>) -> usize {
+        self.add(arm.any())
     }
 }
 
@@ -214,7 +308,8 @@ impl<T> Drop for Sender<T> {
 impl<T> Clone for Receiver<T> {
     fn clone(&self) -> Self {
         self.shared.receivers.fetch_add(1, Ordering::Relaxed);
-        Receiver { shared: Arc::clone(&self.shared), seen: self.seen }
+        let seen = AtomicU64::new(self.seen.load(Ordering::Relaxed));
+        Receiver { shared: Arc::clone(&self.shared), seen }
     }
 }
 

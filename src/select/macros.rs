@@ -51,12 +51,13 @@ pub fn select_among(
 /// | `send_from(sender, variable) -> pattern => body` | as above, and the variable, of type `Option<T>`, is `Some` | as above |
 /// | `send_with(sender, closure) -> pattern => body` | as `send`; the closure makes the message at that time | as above |
 /// | `join(handle) -> pattern => body` | the coroutine has ended; the handle is used up | what `join` returns |
+/// | `changed(watcher) -> pattern => body` | the value of a [`watch`](crate::channel::watch) channel was not seen, or all senders are gone | `Result<(), RecvError>` |
 /// | `cancelled(token) => body` | the token is cancelled | |
 /// | `default => body` | no other arm can complete now | |
 /// | `default(duration) => body` | no other arm could complete within that time | |
 ///
-/// `recv` takes the receivers of [`channel`](crate::channel) and of [`oneshot`](crate::channel::oneshot), but
-/// not those of [`watch`](crate::channel::watch) and [`broadcast`](crate::channel::broadcast).
+/// `recv` takes the receivers of [`channel`](crate::channel), of [`oneshot`](crate::channel::oneshot) and of
+/// [`broadcast`](crate::channel::broadcast), whose errors are its own.
 ///
 /// The handle of `join` stays in its variable if another arm completes. If it is not a variable but another
 /// expression, it is dropped then, and its coroutine runs on detached.
@@ -202,7 +203,8 @@ macro_rules! __select {
         ::core::compile_error!(::core::concat!(
             "select!: an arm does not begin with `", ::core::stringify!($wrong), "`: the arms are `recv(receiver) -> message => body`, `send(sender, message) -> outcome => body`, \
              `send_from(sender, variable) -> outcome => body`, `send_with(sender, || message) -> outcome => body`, \
-             `join(handle) -> result => body`, `cancelled(token) => body`, `default => body` and \
+             `join(handle) -> result => body`, `changed(watcher) -> result => body`, `cancelled(token) => body`, \
+             `default => body` and \
              `default(duration) => body`"
         ))
     };
@@ -260,6 +262,12 @@ macro_rules! __select {
         )
     };
     (@arm [$biased:tt ($a:ident $o:ident $n:literal) $($ids:tt)*] [$($arms:tt)*] $default:tt
+        [changed ($of:expr $(,)?) $p:tt $body:tt] $($rest:tt)*) => {
+        $crate::__select!(
+            @parse [$biased $($ids)*] [$($arms)* ($a $o $n changed ($of) $p $body)] $default $($rest)*
+        )
+    };
+    (@arm [$biased:tt ($a:ident $o:ident $n:literal) $($ids:tt)*] [$($arms:tt)*] $default:tt
         [cancelled ($of:expr $(,)?) $p:tt $body:tt] $($rest:tt)*) => {
         $crate::__select!(
             @parse [$biased $($ids)*] [$($arms)* ($a $o $n cancelled ($of) $p $body)] $default $($rest)*
@@ -295,6 +303,12 @@ macro_rules! __select {
             "`: `join(handle) -> result => body`"
         ))
     };
+    (@arm $ids:tt $arms:tt $default:tt [changed $args:tt $p:tt $body:tt] $($rest:tt)*) => {
+        ::core::compile_error!(::core::concat!(
+            "select!: `changed` takes one receiver of a watch channel, not `", ::core::stringify!($args),
+            "`: `changed(watcher) -> result => body`"
+        ))
+    };
     (@arm $ids:tt $arms:tt $default:tt [cancelled $args:tt $p:tt $body:tt] $($rest:tt)*) => {
         ::core::compile_error!(::core::concat!(
             "select!: `cancelled` takes one token, not `", ::core::stringify!($args),
@@ -305,7 +319,8 @@ macro_rules! __select {
         ::core::compile_error!(::core::concat!(
             "select!: `", ::core::stringify!($kind), "` is no kind of arm: there are `recv(receiver) -> message => body`, `send(sender, message) -> outcome => body`, \
              `send_from(sender, variable) -> outcome => body`, `send_with(sender, || message) -> outcome => body`, \
-             `join(handle) -> result => body`, `cancelled(token) => body`, `default => body` and \
+             `join(handle) -> result => body`, `changed(watcher) -> result => body`, `cancelled(token) => body`, \
+             `default => body` and \
              `default(duration) => body`"
         ))
     };

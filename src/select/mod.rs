@@ -1,5 +1,5 @@
-//! Waiting for the first of several operations: sends and receives on channels, the end of a coroutine, a
-//! cancellation, a point in time.
+//! Waiting for the first of several operations: sends and receives on channels, changes of a watched value,
+//! the end of a coroutine, a cancellation, a point in time.
 //!
 //! - [`select!`](crate::select!) and [`select_biased!`](crate::select_biased!) wait for a fixed set of
 //!   operations, each with the code to run when it is the one that completes. The documentation of `select!`
@@ -7,7 +7,8 @@
 //! - [`Select`] waits for a number of operations that is known only at run time.
 //!
 //! Each operation is an *arm*. A channel makes arms with [`Sender::arm`](crate::channel::Sender::arm) and
-//! [`Receiver::arm`](crate::channel::Receiver::arm), a coroutine with
+//! [`Receiver::arm`](crate::channel::Receiver::arm), as do the receivers of
+//! [`broadcast`](crate::channel::broadcast) and [`watch`](crate::channel::watch); a coroutine with
 //! [`JoinHandle::arm`](crate::task::JoinHandle::arm), a cancellation with
 //! [`CancelToken::arm`](crate::task::CancelToken::arm). Time is a channel:
 //! [`after`](crate::channel::after), [`at`](crate::channel::at), [`tick`](crate::channel::tick).

@@ -56,6 +56,7 @@ fn a_wrong_arm_of_select_shows_the_right_form() {
         ("recv(r, 1) -> _ => {}", "`recv(receiver) -> message => body`"),
         ("send(s) -> _ => {}", "`send(sender, message) -> outcome => body`"),
         ("join() -> _ => {}", "`join(handle) -> result => body`"),
+        ("changed(a, b) => {}", "`changed(watcher) -> result => body`"),
         ("cancelled(a, b) => {}", "`cancelled(token) => body`"),
         ("receive(r) -> _ => {}", "`recv(receiver) -> message => body`, `send(sender, message)"),
         ("= r.recv() => {}", "`default(duration) => body`"),

@@ -16,5 +16,6 @@ mod select;
 mod select_fairness;
 mod select_meetings;
 mod select_syntax;
+mod select_topics;
 mod wakers;
 mod watch;
