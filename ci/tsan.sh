@@ -48,7 +48,7 @@ leave_out record::the_last_seconds_before_a_deadlock_are_in_a_file "the names of
 leave_out sched::virtual_workers "one thread takes all steps"
 leave_out valgrind_is_refused "valgrind does not run this program"
 # A child that was forked beside other threads starts threads.
-export TSAN_OPTIONS=die_after_fork=0
+export TSAN_OPTIONS=die_after_fork=0:suppressions=$PWD/ci/races.txt
 
 within 900 "${cargo[@]}" --test isolated sanitizers
 [ "${1:-}" = quick ] && exit
