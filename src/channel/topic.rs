@@ -172,8 +172,9 @@ impl<S> Topic<S> {
     /// As `wait`, as a future.
     pub(super) async fn changed(&self, is_new: impl Fn(&S) -> bool) {
         let arm = ChangeArm { topic: self, is_new, node: ChangeNode::new() };
-        // SAFETY: the arm holds no `S`. It refers to the topic and, with the closure, to a number, and is
-        // `Send` if the topic may be used by other threads.
+        // SAFETY: the arm holds no `S`. It refers to the topic, and is `Send` if other threads may use the
+        // topic and the closure is `Send`. This function's future is `Send` only if the closure is, which
+        // it holds until it is polled.
         let arm = unsafe { ArmFuture::<_, &Topic<S>>::new(arm, Waits::Watching) };
         arm.await;
     }
