@@ -18,12 +18,12 @@
 //! ```
 
 use super::SendError;
-use super::topic::{ChangeNode, Published, Topic};
+use super::topic::{Follower, Published, TakeArm, Topic};
 use crate::base::clock;
-use crate::coroutine::{Facts, Subject, Ticket, WaitReason, drop_each};
+use crate::coroutine::{WaitReason, drop_each};
 use crate::runtime::polled::let_others_go_first;
 use crate::sched;
-use crate::select::{AnyArm, Arm, Select};
+use crate::select::{AnyArm, Select};
 use std::collections::VecDeque;
 use std::error::Error;
 use std::fmt;
@@ -43,7 +43,7 @@ pub fn channel<T: Clone>(capacity: usize) -> (Sender<T>, Receiver<T>) {
     (Sender { shared: Arc::clone(&shared) }, Receiver { shared, next: AtomicU64::new(0) })
 }
 
-struct State<T> {
+pub(super) struct State<T> {
     /// The last messages. Their numbers end before `end`.
     kept: VecDeque<Arc<T>>,
     end: u64,
@@ -158,7 +158,7 @@ impl<T: Clone> Receiver<T> {
     /// Those of [`recv`](Self::recv), and `Empty` if there is none now.
     pub fn try_recv(&mut self) -> Result<T, RecvError> {
         sched::consume_budget();
-        self.take().map(Arc::unwrap_or_clone)
+        self.take().unwrap_or(Err(RecvError::Empty)).map(Arc::unwrap_or_clone)
     }
 
     /// As [`recv`](Self::recv), as a future, for code on any executor. Does not park, and needs no runtime.
@@ -176,28 +176,11 @@ impl<T: Clone> Receiver<T> {
     pub async fn recv_async(&mut self) -> Result<T, RecvError> {
         let_others_go_first().await;
         loop {
-            match self.take() {
-                Err(RecvError::Empty) => {}
-                other => return other.map(Arc::unwrap_or_clone),
+            if let Some(received) = self.take() {
+                return received.map(Arc::unwrap_or_clone);
             }
-            self.shared.topic.changed(|state| self.is_behind(state)).await;
+            self.shared.topic.changed(|state| self.is_new(state)).await;
         }
-    }
-
-    fn take(&self) -> Result<Arc<T>, RecvError> {
-        let published = self.shared.topic.lock();
-        let state = &published.state;
-        let next = self.next.load(Ordering::Relaxed);
-        let Some(behind) = state.end.checked_sub(next).filter(|&behind| behind > 0) else {
-            return Err(if published.closed { RecvError::Closed } else { RecvError::Empty });
-        };
-        let kept = state.kept.len() as u64;
-        if behind > kept {
-            self.next.store(state.end - kept, Ordering::Relaxed);
-            return Err(RecvError::Lagged(behind - kept));
-        }
-        self.next.store(next + 1, Ordering::Relaxed);
-        Ok(Arc::clone(&state.kept[(kept - behind) as usize]))
     }
 
     fn recv_until(&mut self, deadline: Option<Instant>) -> Result<T, RecvError> {
@@ -206,7 +189,7 @@ impl<T: Clone> Receiver<T> {
                 Err(RecvError::Empty) => {}
                 other => return other,
             }
-            if !self.shared.topic.wait(WaitReason::Broadcast, deadline, |state| self.is_behind(state)) {
+            if !self.shared.topic.wait(WaitReason::Broadcast, deadline, |state| self.is_new(state)) {
                 return Err(RecvError::Empty);
             }
         }
@@ -227,12 +210,7 @@ impl<T: Clone> Receiver<T> {
     /// }
     /// ```
     pub fn arm(&self) -> RecvArm<'_, T> {
-        RecvArm { receiver: self, outcome: None, node: ChangeNode::new() }
-    }
-
-    /// Whether there is a message for this receiver. Called under the lock.
-    fn is_behind(&self, state: &State<T>) -> bool {
-        state.end != self.next.load(Ordering::Relaxed)
+        RecvArm(TakeArm::new(self))
     }
 
     /// How many messages there are for this receiver, including messages that it has missed.
@@ -250,17 +228,12 @@ impl<T: Clone> Receiver<T> {
 /// A receive as one of the alternatives of a [`Select`]. Made by [`Receiver::arm`].
 ///
 /// An arm that has completed keeps its message until [`finish`](Self::finish), and receives no other one.
-pub struct RecvArm<'a, T> {
-    receiver: &'a Receiver<T>,
-    /// What `finish` returns.
-    outcome: Option<Result<Arc<T>, RecvError>>,
-    node: ChangeNode,
-}
+pub struct RecvArm<'a, T>(TakeArm<'a, Receiver<T>>);
 
 impl<T: Clone> RecvArm<'_, T> {
     #[doc(hidden)]
     pub fn any(&mut self) -> AnyArm<'_> {
-        AnyArm::new(self)
+        AnyArm::new(&mut self.0)
     }
 
     /// What was received. For an arm that has completed. Does not park.
@@ -273,50 +246,36 @@ impl<T: Clone> RecvArm<'_, T> {
     ///
     /// If the arm has not completed.
     pub fn finish(self) -> Result<T, RecvError> {
-        self.outcome.expect("sward: the arm has not completed").map(Arc::unwrap_or_clone)
+        self.0.finish().map(Arc::unwrap_or_clone)
     }
 }
 
-impl<T> RecvArm<'_, T> {
+impl<T> Follower for Receiver<T> {
+    type State = State<T>;
+    type Taken = Result<Arc<T>, RecvError>;
+
     fn topic(&self) -> &Topic<State<T>> {
-        &self.receiver.shared.topic
-    }
-}
-
-impl<T: Clone> Arm for RecvArm<'_, T> {
-    fn facts(&self) -> Option<Facts> {
-        Some(self.topic().facts())
+        &self.shared.topic
     }
 
-    fn try_complete(&mut self) -> bool {
-        if self.outcome.is_none() {
-            self.outcome = match self.receiver.take() {
-                Err(RecvError::Empty) => None,
-                received => Some(received),
-            };
+    fn is_new(&self, state: &State<T>) -> bool {
+        state.end != self.next.load(Ordering::Relaxed)
+    }
+
+    fn take(&self) -> Option<Result<Arc<T>, RecvError>> {
+        let published = self.shared.topic.lock();
+        let state = &published.state;
+        let next = self.next.load(Ordering::Relaxed);
+        let Some(behind) = state.end.checked_sub(next).filter(|&behind| behind > 0) else {
+            return published.closed.then_some(Err(RecvError::Closed));
+        };
+        let kept = state.kept.len() as u64;
+        if behind > kept {
+            self.next.store(state.end - kept, Ordering::Relaxed);
+            return Some(Err(RecvError::Lagged(behind - kept)));
         }
-        self.outcome.is_some()
-    }
-
-    fn is_ready(&self) -> bool {
-        self.outcome.is_some() || self.topic().is_new(|state| self.receiver.is_behind(state))
-    }
-
-    unsafe fn enlist(&self, ticket: Ticket) -> bool {
-        let node = &self.node;
-        // SAFETY: as the caller says.
-        self.outcome.is_none()
-            && unsafe { node.enlist(self.topic(), ticket, |state| self.receiver.is_behind(state)) }
-    }
-
-    unsafe fn watch(&self, ticket: Ticket) -> bool {
-        // SAFETY: as the caller says.
-        unsafe { self.enlist(ticket) }
-    }
-
-    fn leave(&self) -> bool {
-        self.node.leave(self.topic());
-        false
+        self.next.store(next + 1, Ordering::Relaxed);
+        Some(Ok(Arc::clone(&state.kept[(kept - behind) as usize])))
     }
 }
 

@@ -40,10 +40,10 @@ unsafe impl<S> Subject for Topic<S> {
 }
 
 /// The node of an arm in the list of receivers that wait for a change. It takes nothing: all are woken.
-pub(super) struct ChangeNode(Cell<Option<WaitNode>>);
+struct ChangeNode(Cell<Option<WaitNode>>);
 
 impl ChangeNode {
-    pub(super) const fn new() -> ChangeNode {
+    const fn new() -> ChangeNode {
         ChangeNode(Cell::new(None))
     }
 
@@ -52,12 +52,7 @@ impl ChangeNode {
     /// # Safety
     ///
     /// As for [`Arm::enlist`]. The ticket before was taken off.
-    pub(super) unsafe fn enlist<S>(
-        &self,
-        topic: &Topic<S>,
-        ticket: Ticket,
-        is_new: impl FnOnce(&S) -> bool,
-    ) -> bool {
+    unsafe fn enlist<S>(&self, topic: &Topic<S>, ticket: Ticket, is_new: impl FnOnce(&S) -> bool) -> bool {
         let mut published = topic.lock();
         let waits = !published.closed && !is_new(&published.state);
         if waits {
@@ -70,12 +65,83 @@ impl ChangeNode {
     }
 
     /// Takes the ticket off the list. Allowed where nothing was listed.
-    pub(super) fn leave<S>(&self, topic: &Topic<S>) {
+    fn leave<S>(&self, topic: &Topic<S>) {
         // SAFETY: only `enlist` makes an exclusive reference, and it has returned.
         if let Some(node) = unsafe { (*self.0.as_ptr()).as_ref() } {
             topic.lock().waiting.remove(node);
             self.0.set(None);
         }
+    }
+}
+
+/// A receiver of a topic, for a select.
+pub(super) trait Follower {
+    type State;
+    /// What it takes from the topic.
+    type Taken;
+
+    fn topic(&self) -> &Topic<Self::State>;
+
+    /// Whether there is something to take in that state. Called under the lock.
+    fn is_new(&self, state: &Self::State) -> bool;
+
+    /// Takes what there is, also the end of the topic; `None` if there is nothing yet.
+    fn take(&self) -> Option<Self::Taken>;
+}
+
+/// What a receiver takes, as an alternative of a select.
+pub(super) struct TakeArm<'a, R: Follower> {
+    receiver: &'a R,
+    /// An arm that has completed keeps this, and takes nothing else.
+    taken: Option<R::Taken>,
+    node: ChangeNode,
+}
+
+impl<'a, R: Follower> TakeArm<'a, R> {
+    pub(super) fn new(receiver: &'a R) -> TakeArm<'a, R> {
+        TakeArm { receiver, taken: None, node: ChangeNode::new() }
+    }
+
+    /// What an arm that has completed has taken.
+    ///
+    /// # Panics
+    ///
+    /// If it has not completed.
+    pub(super) fn finish(self) -> R::Taken {
+        self.taken.expect("sward: the arm has not completed")
+    }
+}
+
+impl<R: Follower> Arm for TakeArm<'_, R> {
+    fn facts(&self) -> Option<Facts> {
+        Some(self.receiver.topic().facts())
+    }
+
+    fn try_complete(&mut self) -> bool {
+        if self.taken.is_none() {
+            self.taken = self.receiver.take();
+        }
+        self.taken.is_some()
+    }
+
+    fn is_ready(&self) -> bool {
+        self.taken.is_some() || self.receiver.topic().is_new(|state| self.receiver.is_new(state))
+    }
+
+    unsafe fn enlist(&self, ticket: Ticket) -> bool {
+        let (topic, is_new) = (self.receiver.topic(), |state: &R::State| self.receiver.is_new(state));
+        // SAFETY: as the caller says.
+        self.taken.is_none() && unsafe { self.node.enlist(topic, ticket, is_new) }
+    }
+
+    unsafe fn watch(&self, ticket: Ticket) -> bool {
+        // SAFETY: as the caller says.
+        unsafe { self.enlist(ticket) }
+    }
+
+    fn leave(&self) -> bool {
+        self.node.leave(self.receiver.topic());
+        false
     }
 }
 

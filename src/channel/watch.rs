@@ -21,13 +21,13 @@
 //! });
 //! ```
 
-use super::topic::{ChangeNode, Published, Topic};
+use super::topic::{Follower, Published, TakeArm, Topic};
 use super::{RecvError, RecvTimeoutError};
 use crate::base::clock;
-use crate::coroutine::{Facts, Subject, Ticket, WaitReason};
+use crate::coroutine::WaitReason;
 use crate::runtime::polled::let_others_go_first;
 use crate::sched;
-use crate::select::{AnyArm, Arm, Select};
+use crate::select::{AnyArm, Select};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -40,7 +40,7 @@ pub fn channel<T>(value: T) -> (Sender<T>, Receiver<T>) {
     (Sender { shared: Arc::clone(&shared) }, Receiver { shared, seen: AtomicU64::new(0) })
 }
 
-struct State<T> {
+pub(super) struct State<T> {
     value: Arc<T>,
     version: u64,
 }
@@ -167,7 +167,7 @@ impl<T> Receiver<T> {
     pub async fn changed_async(&mut self) -> Result<(), RecvError> {
         let_others_go_first().await;
         loop {
-            if let Some(outcome) = self.see() {
+            if let Some(outcome) = self.take() {
                 return outcome;
             }
             self.shared.topic.changed(|state| self.is_new(state)).await;
@@ -189,28 +189,13 @@ impl<T> Receiver<T> {
     /// }
     /// ```
     pub fn arm(&self) -> ChangedArm<'_, T> {
-        ChangedArm { receiver: self, outcome: None, node: ChangeNode::new() }
-    }
-
-    /// Whether that is a value that this receiver has not seen. Called under the lock.
-    fn is_new(&self, state: &State<T>) -> bool {
-        state.version != self.seen.load(Ordering::Relaxed)
-    }
-
-    /// Sees a new value, or that there will be none; `None` if there is none yet.
-    fn see(&self) -> Option<Result<(), RecvError>> {
-        let published = self.shared.topic.lock();
-        if self.is_new(&published.state) {
-            self.seen.store(published.state.version, Ordering::Relaxed);
-            return Some(Ok(()));
-        }
-        published.closed.then_some(Err(RecvError))
+        ChangedArm(TakeArm::new(self))
     }
 
     fn changed_until(&mut self, deadline: Option<Instant>) -> Result<(), RecvTimeoutError> {
         sched::consume_budget();
         loop {
-            if let Some(outcome) = self.see() {
+            if let Some(outcome) = self.take() {
                 return outcome.map_err(|_| RecvTimeoutError::Disconnected);
             }
             if !self.shared.topic.wait(WaitReason::Changed, deadline, |state| self.is_new(state)) {
@@ -221,17 +206,12 @@ impl<T> Receiver<T> {
 }
 
 /// A change as one of the alternatives of a [`Select`]. Made by [`Receiver::arm`].
-pub struct ChangedArm<'a, T> {
-    receiver: &'a Receiver<T>,
-    /// What `finish` returns. The value counts as seen from then on.
-    outcome: Option<Result<(), RecvError>>,
-    node: ChangeNode,
-}
+pub struct ChangedArm<'a, T>(TakeArm<'a, Receiver<T>>);
 
 impl<T> ChangedArm<'_, T> {
     #[doc(hidden)]
     pub fn any(&mut self) -> AnyArm<'_> {
-        AnyArm::new(self)
+        AnyArm::new(&mut self.0)
     }
 
     /// For an arm that has completed: there is a new value, which counts as seen. Does not park.
@@ -244,43 +224,30 @@ impl<T> ChangedArm<'_, T> {
     ///
     /// If the arm has not completed.
     pub fn finish(self) -> Result<(), RecvError> {
-        self.outcome.expect("sward: the arm has not completed")
-    }
-
-    fn topic(&self) -> &Topic<State<T>> {
-        &self.receiver.shared.topic
+        self.0.finish()
     }
 }
 
-impl<T> Arm for ChangedArm<'_, T> {
-    fn facts(&self) -> Option<Facts> {
-        Some(self.topic().facts())
+impl<T> Follower for Receiver<T> {
+    type State = State<T>;
+    type Taken = Result<(), RecvError>;
+
+    fn topic(&self) -> &Topic<State<T>> {
+        &self.shared.topic
     }
 
-    fn try_complete(&mut self) -> bool {
-        self.outcome = self.outcome.or_else(|| self.receiver.see());
-        self.outcome.is_some()
+    fn is_new(&self, state: &State<T>) -> bool {
+        state.version != self.seen.load(Ordering::Relaxed)
     }
 
-    fn is_ready(&self) -> bool {
-        self.outcome.is_some() || self.topic().is_new(|state| self.receiver.is_new(state))
-    }
-
-    unsafe fn enlist(&self, ticket: Ticket) -> bool {
-        let node = &self.node;
-        // SAFETY: as the caller says.
-        self.outcome.is_none()
-            && unsafe { node.enlist(self.topic(), ticket, |state| self.receiver.is_new(state)) }
-    }
-
-    unsafe fn watch(&self, ticket: Ticket) -> bool {
-        // SAFETY: as the caller says.
-        unsafe { self.enlist(ticket) }
-    }
-
-    fn leave(&self) -> bool {
-        self.node.leave(self.topic());
-        false
+    /// Sees a new value, or that there will be none.
+    fn take(&self) -> Option<Result<(), RecvError>> {
+        let published = self.shared.topic.lock();
+        if self.is_new(&published.state) {
+            self.seen.store(published.state.version, Ordering::Relaxed);
+            return Some(Ok(()));
+        }
+        published.closed.then_some(Err(RecvError))
     }
 }
 
