@@ -98,7 +98,7 @@ fn a_crash_keeps_what_was_synced_and_any_part_of_the_rest() {
                 let mut file = File::create("/log").expect("made");
                 file.write_all(SYNCED).expect("written");
                 file.sync_all().expect("synced");
-                File::open("/").expect("opened").sync_all().expect("synced");
+                sync("/");
                 file.write_all(REST).expect("written");
                 sward::sleep(Duration::from_secs(60));
             }
@@ -146,7 +146,7 @@ fn a_sync_concerns_what_was_written_before_it() {
                     return seen.store(fs::read("/one").expect("it was synced").len(), SeqCst);
                 }
                 let file = Arc::new(File::create("/one").expect("made"));
-                File::open("/").expect("opened").sync_all().expect("synced");
+                sync("/");
                 let (state, theirs) = (Arc::new(AtomicUsize::new(0)), Arc::clone(&file));
                 let syncs = Arc::clone(&state);
                 let syncer = sward::spawn(move || {
@@ -192,7 +192,7 @@ fn what_several_append_is_recorded_where_it_went() {
             });
             writers.into_iter().for_each(|writer| writer.join().expect("no panic"));
             log.sync_all().expect("synced");
-            File::open("/").expect("opened").sync_all().expect("synced");
+            sync("/");
             *expected.lock().expect("no panic") = fs::read("/log").expect("read");
         });
     });
@@ -212,8 +212,8 @@ fn writes_that_sync_and_symbolic_links_survive_a_crash() {
             options.write(true).create(true).custom_flags(libc::O_DSYNC);
             options.open("/data/log").expect("made").write_all(b"kept").expect("written");
             fs::symlink("/data/log", "/current").expect("made");
-            File::open("/data").expect("opened").sync_all().expect("synced");
-            File::open("/").expect("opened").sync_all().expect("synced");
+            sync("/data");
+            sync("/");
         });
     });
 }
@@ -232,8 +232,8 @@ fn a_file_that_is_opened_by_a_symbolic_link_is_the_same_file() {
             file.write_all(b"kept").expect("written");
             file.sync_all().expect("synced");
             fs::rename("/link/new", "/link/log").expect("renamed");
-            File::open("/link").expect("opened").sync_all().expect("synced");
-            File::open("/").expect("opened").sync_all().expect("synced");
+            sync("/link");
+            sync("/");
         });
     });
 }
@@ -250,9 +250,9 @@ fn a_file_with_two_names_keeps_both() {
                 fs::rename("/data/a", "/data/../data/a").expect("nothing to do");
                 fs::hard_link("/data/a", "/data/b").expect("made");
                 fs::rename("/data/a", "/data/b").expect("nothing to do");
-                File::open("/data/a").expect("opened").sync_all().expect("synced");
-                File::open("/data").expect("opened").sync_all().expect("synced");
-                File::open("/").expect("opened").sync_all().expect("synced");
+                sync("/data/a");
+                sync("/data");
+                sync("/");
             }
             for name in ["/data/a", "/data/b"] {
                 assert_eq!(fs::read(name).expect("it was synced"), b"old");
@@ -277,15 +277,20 @@ fn a_rename_may_change_the_way_to_its_own_names() {
                 fs::rename("/link/a", "/link").expect("replaced");
                 fs::symlink("/data", "/other").expect("made");
                 fs::rename("/other", "/other/moved").expect("moved");
-                File::open("/link").expect("opened").sync_all().expect("synced");
-                File::open("/data").expect("opened").sync_all().expect("synced");
-                File::open("/").expect("opened").sync_all().expect("synced");
+                sync("/link");
+                sync("/data");
+                sync("/");
             }
             assert_eq!(fs::read("/link").expect("the file"), b"kept");
             assert!(!fs::exists("/data/a").expect("asked") && !fs::exists("/other").expect("asked"));
             assert!(fs::symlink_metadata("/data/moved").expect("the link").is_symlink());
         });
     });
+}
+
+/// Opens a file or a folder, and has it safe.
+fn sync(path: impl AsRef<Path>) {
+    File::open(path).expect("opened").sync_all().expect("synced");
 }
 
 /// All names below the folder with what they are, once all of it was synced.
@@ -299,12 +304,12 @@ fn synced_tree(folder: &Path, tree: &mut BTreeMap<PathBuf, String>) {
         } else if about.is_symlink() {
             format!("link to {:?}", fs::read_link(&path).expect("read"))
         } else {
-            File::open(&path).expect("opened").sync_all().expect("synced");
+            sync(&path);
             format!("{} names of {:?}", about.nlink(), fs::read(&path).expect("read"))
         };
         tree.insert(path, what);
     }
-    File::open(folder).expect("opened").sync_all().expect("synced");
+    sync(folder);
 }
 
 /// A call with these names, which may fail.
