@@ -30,9 +30,39 @@ impl Sim {
 
     /// Cuts the link between two hosts. What is sent, and what is under way, does not arrive. Connections
     /// stay, and send again once the link is [mended](Self::heal); a connection whose bytes do not get
-    /// through for fifteen minutes fails with `TimedOut`.
+    /// through for fifteen minutes fails with `TimedOut`, and so does one whose writer waits for its reader
+    /// for that long. One on which nothing is sent stays, unless it has
+    /// [`set_keepalive`](crate::net::TcpSocket::set_keepalive).
     pub fn partition(&self, a: &str, b: &str) {
         self.network(&[a, b], |network, hosts| network.partition(hosts[0], hosts[1]));
+    }
+
+    /// Cuts the link in one direction: what the first host sends does not arrive at the second one, and what
+    /// that sends does. So a connection carries bytes in one direction, and a request may be carried out
+    /// whose answer is lost. Streams stall in both directions before long, since their acknowledgements are
+    /// lost.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use sward::net::UdpSocket;
+    ///
+    /// sward::sim::check(|sim| {
+    ///     sim.host("deaf", || {
+    ///         let socket = UdpSocket::bind("0.0.0.0:80").unwrap();
+    ///         sward::sleep(Duration::from_secs(1));
+    ///         socket.send_to(b"hello", "10.0.0.254:80").unwrap();
+    ///         socket.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+    ///         assert!(socket.recv(&mut [0; 9]).is_err(), "it hears nothing");
+    ///     });
+    ///     sim.partition_one_way("", "deaf");
+    ///     let socket = UdpSocket::bind("0.0.0.0:80").unwrap();
+    ///     let (_, from) = socket.recv_from(&mut [0; 9]).unwrap();
+    ///     socket.send_to(b"hello", from).unwrap();
+    ///     sward::sleep(Duration::from_secs(3));
+    /// });
+    /// ```
+    pub fn partition_one_way(&self, from: &str, to: &str) {
+        self.network(&[from, to], |network, hosts| network.partition_one_way(hosts[0], hosts[1]));
     }
 
     /// Cuts the links between a host and all others.
@@ -47,7 +77,7 @@ impl Sim {
         });
     }
 
-    /// Mends the link between two hosts.
+    /// Mends the link between two hosts, in both directions.
     pub fn heal(&self, a: &str, b: &str) {
         self.network(&[a, b], |network, hosts| network.heal(hosts[0], hosts[1]));
     }

@@ -389,7 +389,7 @@ impl State {
             Call::Write { buffers, .. } => return Ok(Answer::Is(self.send(socket, buffers, None)?)),
             Call::Option { level, name, value, .. } => self.option(socket, *level, *name, value)?,
             Call::SetOption { level, name, value, .. } => {
-                self.network.options(socket)?.insert((*level, *name), value.to_vec());
+                self.network.set_option(socket, (*level, *name), value)?;
             }
             Call::Name { address, .. } => {
                 let (family, _) = self.network.kind(socket)?;

@@ -18,7 +18,7 @@ pub(crate) struct Network {
     pub(super) sockets: BTreeMap<SocketId, Socket>,
     pub(super) last_socket: SocketId,
     pub(super) hosts: BTreeMap<HostId, Host>,
-    /// Pairs of hosts that do not reach each other, the smaller number first.
+    /// Pairs of hosts of which the first one does not reach the second.
     pub(super) partitions: BTreeSet<(HostId, HostId)>,
     pub(super) links: BTreeMap<(HostId, HostId), Link>,
     pub(super) default_link: Link,
@@ -125,12 +125,21 @@ impl Network {
 
     /// Cuts the link between two hosts. What is under way does not arrive.
     pub(crate) fn partition(&mut self, a: HostId, b: HostId) {
-        self.partitions.insert(pair(a, b));
+        self.partition_one_way(a, b);
+        self.partition_one_way(b, a);
+    }
+
+    /// Cuts the link in one direction.
+    pub(crate) fn partition_one_way(&mut self, from: HostId, to: HostId) {
+        self.partitions.insert((from, to));
+        let connections: Vec<SocketId> = self.sockets.keys().copied().collect();
+        connections.into_iter().for_each(|id| self.begin_to_probe(id));
     }
 
     /// Mends the link.
     pub(crate) fn heal(&mut self, a: HostId, b: HostId) {
-        self.partitions.remove(&pair(a, b));
+        self.partitions.remove(&(a, b));
+        self.partitions.remove(&(b, a));
         self.tell_again();
     }
 
@@ -143,6 +152,7 @@ impl Network {
     /// A link was mended. The pauses between two tries double, so the next try comes within as much time as
     /// has passed since the first one, and within the longest pause.
     fn tell_again(&mut self) {
+        self.end_probes();
         for (to, bytes, since) in std::mem::take(&mut self.stuck) {
             let longest = (self.now - since).clamp(RETRANSMIT.0, RETRANSMIT.1);
             let pause = self.random.below(longest);
@@ -153,7 +163,7 @@ impl Network {
     /// Whether a packet from one host reaches the other.
     pub(super) fn reaches(&self, from: HostId, to: HostId) -> bool {
         let up = |host| self.hosts.get(&host).is_some_and(|host| host.up);
-        up(to) && (from == to || !self.partitions.contains(&pair(from, to)))
+        up(to) && (from == to || !self.partitions.contains(&(from, to)))
     }
 
     fn link(&self, from: HostId, to: HostId) -> &Link {

@@ -5,7 +5,8 @@
 //! - [`types`]: hosts, addresses, sockets, and what is under way.
 //! - [`random`]: its generator. [`link`]: how a link behaves.
 //! - [`engine`]: its state, the queue of events, the way of a packet.
-//! - [`stream`]: listeners, connects, connections. [`datagram`]: datagrams.
+//! - [`stream`]: listeners, connects, connections. [`probes`]: whether the other end is still there.
+//!   [`datagram`]: datagrams.
 //! - This file: the calls that all sockets share, the events, and hosts that crash.
 //!
 //! Times are nanoseconds since the network was made.
@@ -13,6 +14,7 @@
 mod datagram;
 mod engine;
 mod link;
+mod probes;
 mod random;
 mod stream;
 #[cfg(test)]
@@ -24,9 +26,8 @@ pub use link::Link;
 pub(crate) use random::Random;
 pub(crate) use types::{Address, Family, HostId, Kind, Outcome, SocketId, address_of};
 
-use std::collections::BTreeMap;
 use std::net::SocketAddrV4;
-use types::{Event, State, host_at};
+use types::{Event, Options, State, host_at};
 
 impl Network {
     /// It is `now`: does what is due, in the order of time.
@@ -167,11 +168,8 @@ impl Network {
         self.socket(id).map(|socket| matches!(socket.state, State::Listening(_)))
     }
 
-    /// The options that were set, which mean nothing here.
-    pub(crate) fn options(
-        &mut self,
-        id: SocketId,
-    ) -> Outcome<&mut BTreeMap<(libc::c_int, libc::c_int), Vec<u8>>> {
+    /// The options that were set. Most of them mean nothing here.
+    pub(crate) fn options(&mut self, id: SocketId) -> Outcome<&mut Options> {
         self.socket_mut(id).map(|socket| &mut socket.options)
     }
 

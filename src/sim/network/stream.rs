@@ -9,9 +9,10 @@
 //! room back, once the news of it has arrived. So a reader that is slow stops its writer, as TCP does.
 //!
 //! *An end that is gone without a word* (its host has crashed, or its reset was lost) is noticed by the other
-//! one when a packet finds that out. An end that waits for room sends no packet, so it asks now and then, as
-//! TCP does with its probes of a window of zero. While the other end is there nobody asks: nothing would come
-//! of it, and a program whose ends wait for each other shall come to rest.
+//! one when a packet finds that out, or by its questions (`probes.rs`).
+//!
+//! *Acknowledgements* are no packets of their own. A packet is acknowledged when it arrives, if the way back
+//! is open. Otherwise it is sent again, as one that was lost, and taken in once.
 //!
 //! *A short count says something.* A read that returns less than it was asked for has emptied the inbox,
 //! and a write that takes less has filled the room; the caller relies on it. So what arrives is cut into
@@ -20,9 +21,9 @@
 use super::engine::{Network, RETRANSMIT};
 use super::random::nanos;
 use super::types::{
-    Address, Event, Family, HostId, Kind, Listener, Outcome, Packet, SocketId, State, address_of, host_at,
+    Address, Event, Family, HostId, Kind, Listener, Options, Outcome, Packet, SocketId, State, address_of,
+    host_at,
 };
-use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
@@ -403,15 +404,21 @@ impl Network {
         if !self.reaches(host, to_host) {
             return self.hold(from, number, packet);
         }
+        let is_acknowledged = self.reaches(to_host, host);
+        if !is_acknowledged {
+            self.hold(from, number, packet.clone());
+        }
         let Some(socket) = self.sockets.get_mut(&to) else { return self.answer_with_reset(from, to) };
-        socket.stream.early.insert(number, packet);
+        if number >= socket.stream.expected {
+            socket.stream.early.insert(number, packet);
+        }
+        if is_acknowledged && let Some(sender) = self.sockets.get_mut(&from) {
+            (sender.stream.tries, sender.stream.held_since) = (0, self.now);
+        }
         while let Some(socket) = self.sockets.get_mut(&to)
             && let Some(packet) = socket.stream.early.remove(&socket.stream.expected)
         {
             socket.stream.expected += 1;
-            if let Some(sender) = self.sockets.get_mut(&from) {
-                (sender.stream.tries, sender.stream.held_since) = (0, self.now);
-            }
             self.take_in(from, to, packet);
         }
     }
@@ -423,8 +430,7 @@ impl Network {
         }
         match packet {
             Packet::Open => return self.enqueue(to),
-            // It is read and thrown away.
-            Packet::Data(bytes) if socket.stream.read_shut => return self.give_room(to, bytes.len()),
+            // Also if this end reads no more: as on Linux, a read gets what comes all the same.
             Packet::Data(bytes) => socket.stream.inbox.extend(bytes),
             Packet::End => {
                 socket.stream.ended = true;
@@ -450,7 +456,7 @@ impl Network {
     }
 
     /// Nobody is there for a packet.
-    fn answer_with_reset(&mut self, to: SocketId, by: SocketId) {
+    pub(super) fn answer_with_reset(&mut self, to: SocketId, by: SocketId) {
         let Some(socket) = self.sockets.get_mut(&to) else { return };
         let (host, Some((_, from))) = (socket.host, socket.stream.peer) else { return };
         socket.stream.unanswered = true;
@@ -483,47 +489,8 @@ impl Network {
         }
     }
 
-    /// Whether that end has to ask for the other one: that is gone, and this end would not notice.
-    fn must_probe(&self, id: SocketId) -> bool {
-        self.sockets.get(&id).map(|socket| &socket.stream).is_some_and(|stream| {
-            let is_gone = stream.peer.is_some_and(|(to, _)| !self.sockets.contains_key(&to));
-            is_gone && !stream.broken && (stream.wants_room || stream.unanswered)
-        })
-    }
-
-    /// The other end may have gone.
-    pub(super) fn begin_to_probe(&mut self, id: SocketId) {
-        if self.must_probe(id)
-            && let Some(socket) = self.sockets.get_mut(&id)
-            && socket.stream.probes.is_none()
-        {
-            socket.stream.probes = Some((self.now, 0));
-            self.plan(self.now + RETRANSMIT.0, Event::Probe { from: id });
-        }
-    }
-
-    /// Asks whether the other end is still there, and again later, since the answer may be lost.
-    pub(super) fn probe(&mut self, id: SocketId) {
-        let must = self.must_probe(id);
-        let Some(socket) = self.sockets.get_mut(&id) else { return };
-        let (host, stream) = (socket.host, &mut socket.stream);
-        let (Some((since, tries)), Some((to, to_host))) = (stream.probes.take(), stream.peer) else { return };
-        if !must {
-            return;
-        }
-        if self.now - since >= nanos(self.settings.give_up) {
-            return self.breaks(id, libc::ETIMEDOUT);
-        }
-        stream.probes = Some((since, tries + 1));
-        let pause = (RETRANSMIT.0 << (tries + 1).min(20)).min(RETRANSMIT.1);
-        self.plan(self.now + pause, Event::Probe { from: id });
-        if self.reaches(host, to_host) {
-            self.answer_with_reset(id, to);
-        }
-    }
-
     /// The connection is gone.
-    fn breaks(&mut self, id: SocketId, errno: libc::c_int) {
+    pub(super) fn breaks(&mut self, id: SocketId, errno: libc::c_int) {
         let Some(socket) = self.sockets.get_mut(&id) else { return };
         if socket.closed {
             return self.remove(id);
@@ -532,10 +499,11 @@ impl Network {
             return;
         }
         let refused = matches!(socket.state, State::Connecting);
+        // As Linux has it: the other end has closed the connection before.
+        let is_late = socket.stream.ended && errno == libc::ECONNRESET;
         socket.stream.broken = true;
-        socket.stream.ended = true;
         socket.stream.held.clear();
-        socket.error = Some(errno);
+        socket.error = Some(if is_late { libc::EPIPE } else { errno });
         if refused {
             socket.state = State::Idle;
         }
@@ -555,12 +523,16 @@ impl Network {
             self.give_room(id, count);
             return Ok(bytes);
         }
+        // After the end comes the end, whatever has become of the connection.
+        if socket.stream.ended {
+            return Ok(Vec::new());
+        }
         if let Some(error) = socket.error.take() {
             return Err(error);
         }
         let stream = &socket.stream;
         match socket.state {
-            _ if stream.ended || stream.read_shut || stream.broken => Ok(Vec::new()),
+            _ if stream.read_shut || stream.broken => Ok(Vec::new()),
             State::Connected if most == 0 => Ok(Vec::new()),
             State::Connected | State::Connecting => Err(libc::EAGAIN),
             State::Idle | State::Listening(_) => Err(libc::ENOTCONN),
@@ -587,6 +559,18 @@ impl Network {
         if std::mem::take(&mut stream.wants_room) {
             self.changed(to);
         }
+    }
+
+    /// `setsockopt(2)`.
+    pub(crate) fn set_option(
+        &mut self,
+        id: SocketId,
+        option: (libc::c_int, libc::c_int),
+        value: &[u8],
+    ) -> Outcome<()> {
+        self.options(id)?.insert(option, value.to_vec());
+        self.begin_to_probe(id);
+        Ok(())
     }
 
     /// `shutdown(2)`.
@@ -660,7 +644,7 @@ impl Network {
 }
 
 /// Whether `SO_LINGER` is set to zero seconds.
-fn lingers_for_no_time(options: &BTreeMap<(libc::c_int, libc::c_int), Vec<u8>>) -> bool {
+fn lingers_for_no_time(options: &Options) -> bool {
     let number = |bytes: &[u8]| bytes.iter().any(|byte| *byte != 0);
     let set = options.get(&(libc::SOL_SOCKET, libc::SO_LINGER));
     // A `linger`: whether it is on, and the seconds.

@@ -12,6 +12,9 @@ pub(crate) type SocketId = u64;
 /// The result of a call: an errno if it fails.
 pub(crate) type Outcome<T> = Result<T, libc::c_int>;
 
+/// The options of a socket that were set, by level and name.
+pub(crate) type Options = BTreeMap<(libc::c_int, libc::c_int), Vec<u8>>;
+
 /// Where a socket is.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Address {
@@ -66,7 +69,7 @@ pub(super) struct Socket {
     pub(super) state: State,
     pub(super) name: Address,
     pub(super) peer_name: Address,
-    pub(super) options: BTreeMap<(libc::c_int, libc::c_int), Vec<u8>>,
+    pub(super) options: Options,
     /// The pending error, which the next call takes.
     pub(super) error: Option<libc::c_int>,
     /// The program has closed it.
@@ -112,10 +115,30 @@ pub(super) struct Stream {
     pub(super) tries: u32,
     /// A packet has found that the other end is gone.
     pub(super) unanswered: bool,
-    /// Since when this end asks whether the other one is still there, and how often it has.
-    pub(super) probes: Option<(u64, u32)>,
+    /// While this end asks whether the other one is still there.
+    pub(super) probes: Option<Probes>,
     /// The listener in whose queue it waits, or whose handshake it is.
     pub(super) listener: Option<SocketId>,
+}
+
+/// Why an end asks whether the other one is still there, of which it would not learn otherwise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Asks {
+    /// It has something to send, or has found out already and not got the answer.
+    Soon,
+    /// `SO_KEEPALIVE`.
+    KeepsAlive,
+}
+
+/// The state of such questions.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Probes {
+    pub(super) why: Asks,
+    pub(super) since: u64,
+    /// How often it has asked.
+    pub(super) tries: u32,
+    /// When it asks next.
+    pub(super) next: u64,
 }
 
 /// What a stream sends, in order.
