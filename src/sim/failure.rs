@@ -61,7 +61,8 @@ impl fmt::Display for Failure {
             Failure::Differs { from } => write!(
                 f,
                 "two runs of this seed differ, so the program depends on something that is not simulated \
-                 (a thread, the system's clock, hash seeds, an address, a file):{from}"
+                 (a static that keeps its value from run to run, a thread, the system's clock, hash seeds, \
+                 an address, a file, a child):{from}"
             ),
         }
     }

@@ -2,6 +2,7 @@
 
 use super::handle::Sim;
 use super::run::Run;
+use crate::base::sys::calls::Context;
 use crate::sched::{self, Spawn};
 use crate::time::sleep;
 use std::panic::Location;
@@ -43,11 +44,12 @@ impl Sim {
     ///
     /// # Panics
     ///
-    /// If there is a host of that name.
+    /// If the name is empty, or there is a host of that name.
     #[track_caller]
     pub fn host(&self, name: &str, f: impl Fn() + Send + Sync + 'static) {
         let run = self.run();
-        assert!(run.host_named(name).is_none() && !name.is_empty(), "sward::sim: there is a host {name:?}");
+        assert!(!name.is_empty(), "sward::sim: a host has a name; \"\" is the check itself");
+        assert!(run.host_named(name).is_none(), "sward::sim: there is a host {name:?}");
         let host = run.add_host(name, Arc::new(f));
         run.world().add_host(host, name);
         start(&run, host, Location::caller());
@@ -67,29 +69,35 @@ impl Sim {
     pub fn crash(&self, name: &str) {
         let run = self.run();
         let host = named(&run, name);
-        run.world().crash(host);
-        run.crash(host);
-        for _ in 0..LOOKS {
-            if !run.has_coroutines(host) {
-                return;
-            }
-            sleep(BETWEEN_LOOKS);
-        }
-        panic!("sward::sim: a coroutine of the host {name:?} does not unwind");
+        crash(&run, host);
+        wait_for_end(&run, host);
     }
 
     /// Starts a host's closure again, after a [crash](Self::crash) or when it has returned. A host that is up
-    /// is crashed first. Parks if it has to wait for that.
+    /// is crashed first. Parks if it has to wait for that. A host that is restarted by several callers at a
+    /// time is started once.
+    ///
+    /// # Cancellation
+    ///
+    /// A host that restarts itself unwinds out of this, and is started again.
     #[track_caller]
     pub fn restart(&self, name: &str) {
         let site = Location::caller();
         let run = self.run();
         let host = named(&run, name);
         if run.has_coroutines(host) || !run.is_crashed(host) {
-            self.crash(name);
+            crash(&run, host);
         }
-        run.world().restart(host);
-        start(&run, host, site);
+        if Context::host(&*run) != host {
+            return start_when_down(&run, host, site);
+        }
+        let (name, sim) = (run.name_of_host(host), *self);
+        let spawn = Spawn::on_this_worker().named(&name).at(site);
+        // One that the crash does not concern, since it comes later.
+        run.spawning_for(host, || {
+            sched::spawn_detached(spawn, move || start_when_down(&sim.run(), host, site));
+        });
+        wait_for_end(&run, host);
     }
 
     /// Stops a host for that long, from now on: none of its coroutines runs, as when its machine stands still
@@ -139,6 +147,32 @@ fn named(run: &Run, name: &str) -> u32 {
     match run.host_named(name) {
         Some(host) => host,
         None => panic!("sward::sim: there is no host {name:?}"),
+    }
+}
+
+/// Crashes that host, and does not wait for the end of its coroutines.
+fn crash(run: &Run, host: u32) {
+    run.world().crash(host);
+    run.crash(host);
+}
+
+/// Parks until the coroutines of that host have ended which a crash has met.
+fn wait_for_end(run: &Run, host: u32) {
+    for _ in 0..LOOKS {
+        if !run.has_crashed_coroutines(host) {
+            return;
+        }
+        sleep(BETWEEN_LOOKS);
+    }
+    panic!("sward::sim: a coroutine of the host {:?} does not unwind", run.name_of_host(host));
+}
+
+/// Parks until that host, which has crashed, is down, and starts its closure again, unless somebody else has.
+fn start_when_down(run: &Run, host: u32, site: &'static Location<'static>) {
+    wait_for_end(run, host);
+    if run.is_crashed(host) {
+        run.world().restart(host);
+        start(run, host, site);
     }
 }
 

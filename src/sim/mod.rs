@@ -48,6 +48,7 @@
 //! # What is not simulated
 //!
 //! - Threads. A coroutine that waits for a thread of the program looks as if it waits for ever.
+//! - Statics: they keep their values from one run to the next.
 //! - Locks of std. One that is held over a call of sward blocks the run's thread when another coroutine wants
 //!   it, and the run hangs. After ten seconds of real time stderr names the coroutine.
 //! - `std::time::Instant::now`, hash seeds and random numbers of the system: they differ from run to run,
@@ -61,7 +62,7 @@
 //! | variable | value | meaning |
 //! |---|---|---|
 //! | `SWARD_SIM_SEED` | a number | checks run this seed alone |
-//! | `SWARD_SIM_RUNS` | a number | how many seeds each check runs |
+//! | `SWARD_SIM_RUNS` | a number, at least 1 | how many seeds each check runs |
 //! | `SWARD_SIM_SCHEDULE` | a path | checks run that schedule alone; the report of a failure names the file |
 
 // Rank 11, from the bottom:

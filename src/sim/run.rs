@@ -22,7 +22,7 @@ use crate::coroutine::{Batch, Header, Id, Site, lost_panics_here, take_lost_pani
 use crate::inspect;
 use crate::sched::{Candidate, Choice, Ends, Passed, Phase, Shared, Simulation, capture_simulated};
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::ptr::{self, NonNull};
 use std::rc::Rc;
@@ -80,7 +80,11 @@ pub(super) struct Run {
     over: Cell<bool>,
     /// For who waits for the run.
     watch: Arc<Watch>,
-    lost_panics: u64,
+    /// How many panics of coroutines that nobody joins are none of the run's: those of former runs, and those
+    /// of coroutines whose host has crashed.
+    lost_panics: Cell<u64>,
+    /// The last turn was that of a coroutine whose host has crashed.
+    was_crashed: Cell<bool>,
     /// The host for which a coroutine is spawned, if that is not the spawner's.
     spawning_for: Cell<Option<u32>>,
     /// What answers the program's system calls, while the run lasts.
@@ -132,9 +136,23 @@ struct State {
     /// How many of them were about what runs.
     choices: u64,
     options: Vec<u32>,
+    /// The coroutines that have yielded by themselves since all others had a turn.
+    behind: BTreeSet<u32>,
     /// How many waits could have been cancelled.
     waits: u64,
     failure: Option<Failure>,
+}
+
+impl State {
+    /// The coroutine that has yielded goes behind the options that have not. If all of them have, a new round
+    /// begins, in which it is the only one.
+    fn next_goes_behind(&mut self, yielded: Option<u32>) {
+        self.behind.extend(yielded);
+        if self.options.iter().all(|option| self.behind.contains(option)) {
+            self.behind.clear();
+            self.behind.extend(yielded);
+        }
+    }
 }
 
 /// What is left of a run.
@@ -219,6 +237,7 @@ impl Run {
                 decisions: Vec::new(),
                 choices: 0,
                 options: Vec::new(),
+                behind: BTreeSet::new(),
                 waits: 0,
                 failure: None,
             }),
@@ -233,7 +252,8 @@ impl Run {
             ended: Cell::new(None),
             over: Cell::new(false),
             watch: Arc::clone(watch),
-            lost_panics: lost_panics_here(),
+            lost_panics: Cell::new(lost_panics_here()),
+            was_crashed: Cell::new(false),
             spawning_for: Cell::new(None),
             world: RefCell::new(None),
         }
@@ -297,9 +317,20 @@ impl Run {
         self.state.borrow().hosts[host as usize - 1].crashed
     }
 
+    /// Its name.
+    pub(super) fn name_of_host(&self, host: u32) -> Box<str> {
+        self.state.borrow().hosts[host as usize - 1].name.clone()
+    }
+
     /// Whether any of its coroutines is alive.
     pub(super) fn has_coroutines(&self, host: u32) -> bool {
         self.state.borrow().known.iter().any(|known| known.described.host == host && known.alive.is_some())
+    }
+
+    /// Whether any of its coroutines is alive that were there when it crashed.
+    pub(super) fn has_crashed_coroutines(&self, host: u32) -> bool {
+        let is_one = |known: &Known| known.described.host == host && known.crashed && known.alive.is_some();
+        self.state.borrow().known.iter().any(is_one)
     }
 
     /// Ends the waits of all of its coroutines, and lets them unwind before anything else runs.
@@ -433,7 +464,7 @@ impl Run {
             state.choices += 1;
         }
         let options = std::mem::take(&mut state.options);
-        let question = Question { options: &options, kind };
+        let question = Question { options: &options, kind, behind: &state.behind };
         let place = state.strategy.decide(&question);
         let default = default_choice(&question) == place;
         state.decisions.push(if default { Decided::Default } else { Decided::For(options[place]) });
@@ -467,9 +498,11 @@ impl Run {
 
     /// The failure that the run has run into by itself, if it has.
     fn look_for_failures(&self) {
-        if lost_panics_here() != self.lost_panics {
+        if self.lost_panics.replace(lost_panics_here()) != lost_panics_here() {
             let message = take_lost_panic_here().unwrap_or_default();
-            self.fail(Failure::LostPanic { message: self.with_own_numbers(&message) });
+            if !self.was_crashed.get() {
+                self.fail(Failure::LostPanic { message: self.with_own_numbers(&message) });
+            }
         }
         let steps = self.steps.get();
         if steps > self.limits.steps {
@@ -499,7 +532,8 @@ impl Run {
         let timer = timer.map(|at| self.time.nanos_of(at));
         let event = calls::world().and_then(|world| world.next_event());
         let pause = self.state.borrow_mut().pauses.next_end(self.now());
-        timer.into_iter().chain(event).chain(pause).min()
+        // The end of time never comes.
+        timer.into_iter().chain(event).chain(pause).min().filter(|at| *at < u64::MAX)
     }
 
     /// Moves the clock to that event.
@@ -674,6 +708,7 @@ impl Simulation for Run {
                 if state.options.is_empty() {
                     return Choice::None;
                 }
+                state.next_goes_behind(yielded);
                 let place = self.decide(&mut state, Kind::Turn { yielded });
                 let who = state.options[place];
                 drop(state);
@@ -684,6 +719,7 @@ impl Simulation for Run {
         };
         let place = runnable.iter().position(|candidate| candidate.number == who);
         let place = place.expect("what a point has chosen is runnable still");
+        self.state.borrow_mut().behind.remove(&who);
         self.current.set(who);
         self.watch.step(who);
         self.note(who, What::Runs { of: runnable.len() as u32 });
@@ -826,6 +862,7 @@ impl Simulation for Run {
 
     fn leaves(&self, header: &Header, how: Ends, masked: bool) {
         let who = self.number_of(header.id());
+        self.was_crashed.set(self.state.borrow().known[who as usize].crashed);
         match how {
             Ends::Waits => {
                 self.note(who, What::Waits(header.reason()));

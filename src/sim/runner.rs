@@ -19,10 +19,12 @@ use crate::inspect;
 use crate::runtime::SimulatedRuntime;
 use crate::task::JoinError;
 use std::cell::{Cell, RefCell};
-use std::fmt::{self, Write};
+use std::fmt::{self, Write as _};
+use std::io::Write as _;
 use std::panic::{self, Location};
 use std::path::Path;
 use std::rc::Rc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Once};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -111,9 +113,12 @@ impl Failed {
         self.schedule.write(path.as_ref())
     }
 
-    /// Writes trace and schedule to the folder for temporary files, and says where.
+    /// Writes trace and schedule to the folder for temporary files, and says where. Tests of one process run
+    /// at a time and fail with the same seeds, so each failure has a number of its own.
     fn write_files(&mut self) {
-        let base = env::temp_dir().join(format!("sward-sim-{}-{}", std::process::id(), self.seed));
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let base = env::temp_dir().join(format!("sward-sim-{}-{number}", std::process::id()));
         let (trace, schedule) = (base.with_extension("json"), base.with_extension("schedule"));
         let written = fs::File::create(&trace).and_then(|file| self.trace.write_to(io::BufWriter::new(file)));
         let _ = match written.and_then(|()| self.write_schedule(&schedule)) {
@@ -232,21 +237,34 @@ impl Check {
         let mut progress = Progress::new();
         let count = self.runs_wanted_of_search();
         let mut passed = Passed { schedules: 0, events: 0, all: false };
-        let mut search = Search::default();
-        let limits = Limits { pauses: None, ..self.limits() };
-        while passed.schedules < count {
-            progress.note(passed.schedules, count);
-            let chooses = Chooses::Exhaustive { search, preemptions };
-            let outcome = self.twice(seed, &chooses, &limits, f)?;
-            passed.schedules += 1;
-            passed.events += outcome.trace.count();
-            search = outcome.search.expect("it was a search");
-            if !search.next() {
-                passed.all = true;
-                break;
+        // The most waits of a schedule without a cancellation. Each is cancelled in a search of its own.
+        let mut waits = 0;
+        let mut cancel_at = None;
+        loop {
+            let limits = Limits { cancel_at, ..self.limits() };
+            let mut search = Search::default();
+            loop {
+                if passed.schedules == count {
+                    return Ok(passed);
+                }
+                progress.note(passed.schedules, count);
+                let chooses = Chooses::Exhaustive { search, preemptions };
+                let outcome = self.twice(seed, &chooses, &limits, f)?;
+                passed.schedules += 1;
+                passed.events += outcome.trace.count();
+                if cancel_at.is_none() {
+                    waits = waits.max(outcome.waits);
+                }
+                search = outcome.search.expect("it was a search");
+                if !search.next() {
+                    break;
+                }
+            }
+            cancel_at = Some(cancel_at.map_or(0, |at| at + 1)).filter(|at| self.cancels && *at < waits);
+            if cancel_at.is_none() {
+                return Ok(Passed { all: true, ..passed });
             }
         }
-        Ok(passed)
     }
 
     /// How the run of that seed chooses.
@@ -372,6 +390,13 @@ fn test_name() -> String {
     }
 }
 
+/// Writes a line to stderr. Not by `eprintln`: a test harness keeps what that prints until the test has
+/// ended, and shows it only if the test has failed.
+fn tell(line: fmt::Arguments<'_>) {
+    // Nobody can be told if that fails.
+    let _ = io::stderr().write_all(format!("{line}\n").as_bytes());
+}
+
 /// Runs a schedule once, on a thread of its own, whose thread-locals are as new.
 pub(super) fn once(seed: u64, chooses: &Chooses, limits: &Limits, quiet: bool, f: Program<'_>) -> Outcome {
     let watch = Arc::new(Watch::new());
@@ -383,7 +408,7 @@ pub(super) fn once(seed: u64, chooses: &Chooses, limits: &Limits, quiet: bool, f
     thread::scope(|scope| {
         let thread = thread::Builder::new().name("sward-sim".to_owned()).spawn_scoped(scope, run);
         let thread = thread.unwrap_or_else(|error| panic!("sward::sim: no thread for a run: {error}"));
-        watch.wait(seed, watchdog::LIMIT, |report| eprintln!("{report}"));
+        watch.wait(seed, watchdog::LIMIT, |report| tell(format_args!("{report}")));
         thread.join().unwrap_or_else(|payload| panic::resume_unwind(payload))
     })
 }
@@ -448,7 +473,7 @@ impl Progress {
     fn note(&mut self, done: u64, of: u64) {
         if Instant::now() >= self.next {
             self.next = Instant::now() + PROGRESS;
-            eprintln!("sward::sim: {done} of {of} schedules");
+            tell(format_args!("sward::sim:{}: {done} of {of} schedules", test_name()));
         }
     }
 }

@@ -81,7 +81,12 @@ impl Check {
 
     /// How many seeds are run. Default: `SWARD_SIM_RUNS`, or else 100. The environment's value, if there is
     /// one, goes before this one; with [`Exhaustive`](Strategy::Exhaustive) the number is an upper bound.
+    ///
+    /// # Panics
+    ///
+    /// If it is zero: a check that runs nothing would pass.
     pub fn runs(mut self, runs: u64) -> Check {
+        assert!(runs > 0, "a check has at least one run");
         self.runs = Some(runs);
         self
     }
@@ -124,7 +129,7 @@ impl Check {
     /// permit is lost, no lock stays locked, no message disappears.
     ///
     /// [`runs`](Self::runs) is the number of seeds, as ever. Each of them is run once for each wait, so
-    /// choose few.
+    /// choose few. An [exhaustive](Strategy::Exhaustive) search is made once more for each wait.
     pub fn cancel_everywhere(mut self) -> Check {
         self.cancels = true;
         self
@@ -154,17 +159,20 @@ impl Check {
     }
 
     pub(super) fn limits(&self) -> Limits {
-        let Check { steps, time, leaks, pauses, .. } = *self;
+        let Check { steps, time, leaks, mut pauses, .. } = *self;
+        if let Strategy::Exhaustive { .. } = self.strategy {
+            pauses = None;
+        }
         Limits { steps, time, leaks, cancel_at: None, pauses }
     }
 
     pub(super) fn runs_wanted(&self) -> u64 {
-        number("SWARD_SIM_RUNS").or(self.runs).unwrap_or(RUNS)
+        runs_of_environment().or(self.runs).unwrap_or(RUNS)
     }
 
     /// The same for an exhaustive search.
     pub(super) fn runs_wanted_of_search(&self) -> u64 {
-        number("SWARD_SIM_RUNS").or(self.runs).unwrap_or(SCHEDULES)
+        runs_of_environment().or(self.runs).unwrap_or(SCHEDULES)
     }
 
     pub(super) fn only_seed() -> Option<u64> {
@@ -172,11 +180,17 @@ impl Check {
     }
 }
 
+fn runs_of_environment() -> Option<u64> {
+    let runs = number("SWARD_SIM_RUNS");
+    assert!(runs != Some(0), "sward::sim: SWARD_SIM_RUNS is at least 1, not \"0\"");
+    runs
+}
+
 /// The number in that variable, if it is set.
 fn number(variable: &str) -> Option<u64> {
-    let value = env::var(variable).ok().filter(|value| !value.is_empty())?;
-    match value.parse() {
-        Ok(number) => Some(number),
-        Err(_) => panic!("sward::sim: {variable} is a number, not {value:?}"),
+    let value = env::var_os(variable).filter(|value| !value.is_empty())?;
+    match value.to_str().and_then(|value| value.parse().ok()) {
+        Some(number) => Some(number),
+        None => panic!("sward::sim: {variable} is a number up to 2^64 - 1, not {value:?}"),
     }
 }

@@ -21,12 +21,13 @@
 //!   a loop for another one. The paper has no such coroutines; where there are some, a later fall goes below
 //!   the earlier ones if there was a yield in between.
 //! - [`Exhaustive`]: depth first through all decisions, with a bound on the preemptions of a run, as CHESS
-//!   (Musuvathi, Qadeer, 2007). That a coroutine which has yielded goes on before the others counts as a
-//!   preemption: otherwise there would be a schedule for each number of rounds of a loop that yields.
+//!   (Musuvathi, Qadeer, 2007). That a coroutine which has yielded goes on before the others have had a turn
+//!   counts as a preemption: otherwise there would be a schedule for each number of rounds of a loop that
+//!   yields, and one in which two such loops take turns for ever while a third coroutine waits.
 //! - [`Replay`]: a schedule that was recorded.
 
 use super::random::Random;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A decision.
 #[derive(Clone, Copy, Debug)]
@@ -34,6 +35,9 @@ pub(super) struct Question<'a> {
     /// The coroutines to choose from, by number; of a draw, the numbers.
     pub(super) options: &'a [u32],
     pub(super) kind: Kind,
+    /// The coroutines that have yielded by themselves since all others had a turn: they may wait in a loop
+    /// for one of these.
+    pub(super) behind: &'a BTreeSet<u32>,
 }
 
 /// What a decision is about.
@@ -195,13 +199,15 @@ impl Strategy for Exhaustive {
                 order.insert(0, 0);
                 1
             }
-            // A coroutine that has yielded by itself goes last: it may wait in a loop for another one.
-            Kind::Turn { yielded: Some(yielded) } => {
-                let last = |place: usize| question.options[place] == yielded;
+            // Coroutines that have yielded by themselves go last: they may wait in a loop for another one.
+            Kind::Turn { .. } => {
+                let last = |place: usize| question.behind.contains(&question.options[place]);
                 order.sort_by_key(|&place| last(place));
-                if count > 1 && last(order[count - 1]) { count - 1 } else { count }
+                match order.iter().filter(|&&place| !last(place)).count() {
+                    0 => count,
+                    free => free,
+                }
             }
-            Kind::Turn { yielded: None } => count,
             Kind::Draw(place) => {
                 order.swap(0, place);
                 count
@@ -244,14 +250,14 @@ impl Replay {
 
 /// What is chosen without a wish.
 pub(super) fn default_choice(question: &Question<'_>) -> usize {
-    let yielded = match question.kind {
+    match question.kind {
         Kind::Point => return 0,
         Kind::Draw(place) => return place,
-        Kind::Turn { yielded } => yielded,
-    };
+        Kind::Turn { .. } => {}
+    }
+    let last_if_yielded = |option: u32| (question.behind.contains(&option), option);
     let places = 0..question.options.len();
-    let last_if_yielded = |place: usize| yielded == Some(question.options[place]);
-    places.min_by_key(|&place| (last_if_yielded(place), question.options[place])).unwrap_or(0)
+    places.min_by_key(|&place| last_if_yielded(question.options[place])).unwrap_or(0)
 }
 
 impl Strategy for Replay {
@@ -272,8 +278,9 @@ impl Strategy for Replay {
 mod tests {
     use super::*;
     use std::cell::RefCell;
-    use std::collections::BTreeSet;
     use std::rc::Rc;
+
+    const NONE: &BTreeSet<u32> = &BTreeSet::new();
 
     /// Three threads of two steps each have 6! / (2! 2! 2!) = 90 orders; each is visited once.
     #[test]
@@ -288,7 +295,8 @@ mod tests {
                 if options.is_empty() {
                     break;
                 }
-                let question = Question { options: &options, kind: Kind::Turn { yielded: None } };
+                let question =
+                    Question { options: &options, kind: Kind::Turn { yielded: None }, behind: NONE };
                 let who = options[run.decide(&question)];
                 left[who as usize] -= 1;
                 order.push(who);
@@ -309,7 +317,7 @@ mod tests {
         loop {
             let mut run = Exhaustive::new(Rc::clone(&search), 2);
             for _ in 0..5 {
-                run.decide(&Question { options: &[0, 1], kind: Kind::Point });
+                run.decide(&Question { options: &[0, 1], kind: Kind::Point, behind: NONE });
             }
             runs += 1;
             if !search.borrow_mut().next() {
@@ -322,7 +330,7 @@ mod tests {
     #[test]
     fn the_highest_priority_runs_until_it_falls() {
         let mut pct = Pct::new(3, 1, 100);
-        let question = Question { options: &[0, 1, 2], kind: Kind::Turn { yielded: None } };
+        let question = Question { options: &[0, 1, 2], kind: Kind::Turn { yielded: None }, behind: NONE };
         let first = pct.decide(&question);
         assert!((0..20).all(|_| pct.decide(&question) == first));
         let yielded = Kind::Turn { yielded: Some(first as u32) };
@@ -352,9 +360,8 @@ mod tests {
             let mut order = Vec::new();
             loop {
                 let mut run = Exhaustive::new(Rc::clone(&search), preemptions);
-                order.push(
-                    run.decide(&Question { options: &[4, 5, 6], kind: Kind::Turn { yielded: Some(5) } }),
-                );
+                let kind = Kind::Turn { yielded: Some(5) };
+                order.push(run.decide(&Question { options: &[4, 5, 6], kind, behind: &[5].into() }));
                 if !search.borrow_mut().next() {
                     break order;
                 }

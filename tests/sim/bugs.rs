@@ -185,6 +185,14 @@ fn a_permit_that_a_cancellation_loses() {
     let check = check.cancel_everywhere();
     let passed = check.run(program(true));
     assert!(passed.schedules > 10, "{passed:?}");
-    let failed = check.try_run(program(false)).expect_err("nothing is found");
-    assert!(failed.what().contains("a permit is lost") || failed.what().contains("deadlock"), "{failed}");
+    let run = |check: &Check| check.try_run(program(false)).expect_err("nothing is found");
+    let failed = run(&check);
+    let is_it = |what: &str| what.contains("a permit is lost") || what.contains("deadlock");
+    assert!(is_it(failed.what()), "{failed}");
+    assert_eq!(run(&check.clone().seed(failed.seed()).runs(1)).to_string(), failed.to_string());
+    let file = std::env::temp_dir().join(format!("sward-sim-permit-{}", std::process::id()));
+    failed.write_schedule(&file).unwrap();
+    let replayed = Check::new().replay(&file, program(false)).expect_err("the schedule has the cancellation");
+    assert!(is_it(replayed.what()), "{replayed}");
+    std::fs::remove_file(file).unwrap();
 }

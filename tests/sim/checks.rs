@@ -1,7 +1,8 @@
 //! What a check promises of itself: every schedule is run, every failure is seen, and no run hangs.
 
-use crate::common::{in_child, limit_address_space};
+use crate::common::{child, child_command, in_child, is_child, limit_address_space, text, this_test};
 use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader};
 use std::sync::Arc;
 use std::sync::Mutex as StdMutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
@@ -326,4 +327,111 @@ fn a_host_that_pauses_runs_nothing_and_others_go_on() {
         sward::sleep(Duration::from_secs(10));
         assert!(ticks.load(SeqCst) % 1000 > 15);
     });
+}
+
+/// Two that yield in a loop take turns, and the third, which they wait for, has its turn all the same.
+#[test]
+fn loops_that_yield_starve_nobody() {
+    let program = |_: &Sim| {
+        let flag = Arc::new(AtomicBool::new(false));
+        let (sees, sets) = (Arc::clone(&flag), Arc::clone(&flag));
+        let sees = spawn(move || {
+            while !sees.load(SeqCst) {
+                task::yield_now();
+            }
+        });
+        let sets = spawn(move || sets.store(true, SeqCst));
+        while !flag.load(SeqCst) {
+            task::yield_now();
+        }
+        sees.join().unwrap();
+        sets.join().unwrap();
+    };
+    for preemptions in 0..2 {
+        let check = Check::new().strategy(Strategy::Exhaustive { preemptions }).step_limit(1000);
+        let passed = check.run(program);
+        assert!(passed.all, "{passed:?}");
+    }
+    // A schedule without decisions is the default one.
+    let file = std::env::temp_dir().join(format!("sward-sim-default-{}", std::process::id()));
+    std::fs::write(&file, "sward::sim schedule 1\nseed 0\n").unwrap();
+    let passed = Check::new().step_limit(1000).replay(&file, program);
+    std::fs::remove_file(file).unwrap();
+    assert!(passed.is_ok(), "{}", passed.unwrap_err());
+}
+
+#[test]
+fn a_search_cancels_each_wait() {
+    let cancelled = AtomicUsize::new(0);
+    let program = |_: &Sim| {
+        let waits = spawn(|| {
+            sward::sleep(Duration::from_secs(1));
+            sward::sleep(Duration::from_secs(1));
+        });
+        cancelled.fetch_add(usize::from(waits.join().is_err()), SeqCst);
+    };
+    let passed = Check::new().strategy(ALL).run(program);
+    assert!(passed.all && cancelled.swap(0, SeqCst) == 0);
+    let passed = Check::new().strategy(ALL).cancel_everywhere().run(program);
+    assert!(passed.all && cancelled.into_inner() >= 4, "{passed:?}");
+}
+
+/// Tests of one process fail at a time, with the same seeds.
+#[test]
+fn each_failure_has_files_of_its_own() {
+    let path = |text: &'static str| {
+        let fails = || Check::new().runs(1).run(|_| panic!("{text}"));
+        let payload = std::panic::catch_unwind(std::panic::AssertUnwindSafe(fails)).expect_err("it fails");
+        let report = payload.downcast_ref::<String>().unwrap().clone();
+        let from = report.split_once("SWARD_SIM_SCHEDULE=").unwrap().1;
+        std::path::PathBuf::from(from.split(' ').next().unwrap())
+    };
+    let (one, other) = (path("one"), path("another"));
+    assert_ne!(one, other);
+    for file in [one, other] {
+        assert!(file.exists());
+        std::fs::remove_file(file.with_extension("json")).unwrap();
+        std::fs::remove_file(file).unwrap();
+    }
+}
+
+#[test]
+fn variables_with_wrong_values_are_refused() {
+    for (variable, value, says) in [
+        ("SWARD_SIM_RUNS", "0", "SWARD_SIM_RUNS is at least 1"),
+        ("SWARD_SIM_RUNS", "many", "SWARD_SIM_RUNS is a number up to 2^64 - 1, not \"many\""),
+        ("SWARD_SIM_SEED", "-1", "SWARD_SIM_SEED is a number up to 2^64 - 1, not \"-1\""),
+        ("SWARD_SIM_SCHEDULE", "/proc/version", "/proc/version: it is no schedule"),
+    ] {
+        if is_child() {
+            sward::sim::check(|_| ());
+        } else {
+            let output = child(this_test!(), &[(variable, value)]);
+            assert!(!output.status.success() && text(&output).contains(says), "{}", text(&output));
+        }
+    }
+}
+
+/// Also if the harness captures what tests print, as it does by default.
+#[test]
+fn a_run_that_hangs_is_reported_at_once() {
+    let child = child_command(|| {
+        sward::sim::check(|_| {
+            let lock = Arc::new(StdMutex::new(()));
+            let other = Arc::clone(&lock);
+            spawn(move || {
+                let _held = other.lock();
+                sward::sleep(Duration::from_secs(1));
+            });
+            sward::sleep(Duration::from_millis(1));
+            drop(lock.lock());
+        });
+    });
+    let Some(mut child) = child else { return };
+    let mut child = child.stderr(std::process::Stdio::piped()).spawn().unwrap();
+    let mut report = String::new();
+    BufReader::new(child.stderr.take().unwrap()).read_line(&mut report).unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(report.contains("coroutine #0 \"main\" has kept the simulation from going on"), "{report}");
 }

@@ -144,3 +144,76 @@ fn the_connections_of_a_server_belong_to_its_host() {
         assert_eq!((&text[..], seen.load(Ordering::SeqCst)), ("x", 1));
     });
 }
+
+#[test]
+fn a_host_that_several_restart_at_a_time_is_started_once() {
+    for restarts in [1, 2, 3] {
+        Check::new().runs(50).run(|sim| {
+            let (inside, up) = (*sim, Arc::new(AtomicUsize::new(0)));
+            let counts = Arc::clone(&up);
+            sim.host("a", move || {
+                counts.fetch_add(1, Ordering::SeqCst);
+                let _down = OnDrop(Arc::clone(&counts));
+                loop {
+                    sleep(Duration::from_secs(1));
+                }
+            });
+            sleep(Duration::from_secs(1));
+            let crashes = spawn(move || inside.crash("a"));
+            let callers: Vec<_> = (0..restarts).map(|_| spawn(move || inside.restart("a"))).collect();
+            crashes.join().unwrap();
+            callers.into_iter().for_each(|caller| caller.join().unwrap());
+            // `OnDrop` counts as well.
+            let changes = up.load(Ordering::SeqCst);
+            sleep(Duration::from_secs(1));
+            assert!(!sim.is_up("a") || up.load(Ordering::SeqCst) % 2 == 1, "{changes} starts and ends");
+            assert!(sim.now() < Duration::from_secs(5), "nobody waits for the end of the host that is up");
+        });
+    }
+}
+
+#[test]
+fn a_host_may_restart_itself() {
+    Check::new().runs(50).run(|sim| {
+        let (inside, starts, after) = (*sim, Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let (counts, reached) = (Arc::clone(&starts), Arc::clone(&after));
+        sim.host("a", move || {
+            spawn(sward::task::park);
+            if counts.fetch_add(1, Ordering::SeqCst) < 2 {
+                inside.restart("a");
+                reached.fetch_add(1, Ordering::SeqCst);
+            }
+            sward::task::park();
+        });
+        sleep(Duration::from_secs(1));
+        assert_eq!((starts.load(Ordering::SeqCst), after.load(Ordering::SeqCst)), (3, 0));
+        assert!(sim.is_up("a"));
+    });
+}
+
+/// A machine that has lost its power reports no panic.
+#[test]
+fn a_panic_of_a_crashed_host_is_no_failure() {
+    let program = |crashes: bool| {
+        move |sim: &sward::sim::Sim| {
+            sim.host("a", || {
+                spawn(|| {
+                    sward::task::mask(|| {
+                        sleep(Duration::from_secs(2));
+                        sward::fs::write("/a", "x").unwrap();
+                    });
+                    panic!("a panic that nobody joins");
+                });
+                sward::task::park();
+            });
+            sleep(Duration::from_secs(1));
+            if crashes {
+                sim.restart("a");
+            }
+            sleep(Duration::from_secs(1));
+        }
+    };
+    Check::new().runs(10).run(program(true));
+    let failed = Check::new().runs(10).try_run(program(false)).expect_err("the host is up");
+    assert!(failed.what().contains("a panic that nobody joins"), "{failed}");
+}

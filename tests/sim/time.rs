@@ -41,3 +41,10 @@ fn the_clock_stands_almost_still_while_coroutines_run() {
         assert!(slept >= Duration::from_millis(5) && slept < Duration::from_millis(6), "{slept:?}");
     });
 }
+
+/// Nothing happens at the end of time.
+#[test]
+fn a_sleep_that_never_ends_is_a_deadlock() {
+    let failed = Check::new().runs(1).try_run(|_| sward::sleep(Duration::MAX)).expect_err("it never ends");
+    assert!(failed.what().contains("deadlock") && failed.what().contains("waits in sleep"), "{failed}");
+}
