@@ -5,5 +5,6 @@
 . "$(dirname "$0")/common.sh"
 without_lto
 export SWARD_CHECK=0
-SWARD_SIM_RUNS=${SWARD_SIM_RUNS:-10000} within 900 cargo test --release --test sim -- sound:: linear:: --skip cancelled
+runs=${SWARD_SIM_RUNS:-10000}
+SWARD_SIM_RUNS=$runs within $((900 + runs * 9 / 100)) cargo test --release --test sim -- sound:: linear:: --skip cancelled
 within 300 cargo test --release --test sim

@@ -18,6 +18,7 @@ use crossbeam_deque::{Injector, Steal, Worker as Deque};
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering, fence};
+use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
 
 /// The netpoller thread moves items of workers in long turns to the injector until it holds this many.
@@ -81,6 +82,8 @@ impl Shared {
             (false, false) => 0,
         };
         let capacity = config.workers + spare_workers;
+        // It reads files. One worker need not know, and a simulation makes a runtime for each run.
+        let processors = if config.workers == 1 { 1 } else { available_parallelism().map_or(0, usize::from) };
         let mut shards = Vec::with_capacity(capacity);
         for _ in 0..capacity {
             shards.push(Arc::new(Shard::on(config.netpoll)?));
@@ -95,7 +98,7 @@ impl Shared {
             mobile: MobileHomes::new(homes),
             idle: Idle::new(config.workers),
             netpoller: Netpoller::new(),
-            may_spin: std::thread::available_parallelism().is_ok_and(|n| config.workers <= n.get()),
+            may_spin: config.workers <= processors,
             config,
             injector: Injector::new(),
             moves: AtomicU64::new(0),

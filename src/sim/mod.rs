@@ -63,6 +63,7 @@
 //! |---|---|---|
 //! | `SWARD_SIM_SEED` | a number | checks run this seed alone |
 //! | `SWARD_SIM_RUNS` | a number, at least 1 | how many seeds each check runs |
+//! | `SWARD_SIM_JOBS` | a number, at least 1 | how many seeds each check runs at once ([`Check::jobs`]) |
 //! | `SWARD_SIM_SCHEDULE` | a path | checks run that schedule alone; the report of a failure names the file |
 
 // Rank 11, from the bottom:
@@ -71,7 +72,7 @@
 // - `network`, `disk`, `disks`, `world`: what answers system calls. `libc_overrides`: the clock and random
 //   numbers of the C library.
 // - `run`: one run. `minimise`: smaller schedules. `record`: what is left of a failure on disk.
-// - `settings`, `runner`: a check. `handle`, `hosts`, `control`: the type `Sim`, which the program uses.
+// - `jobs`, `settings`, `runner`: a check. `handle`, `hosts`, `control`: the type `Sim`, which the program uses.
 
 mod control;
 mod disk;
@@ -79,6 +80,7 @@ mod disks;
 mod failure;
 mod handle;
 mod hosts;
+mod jobs;
 mod libc_overrides;
 mod minimise;
 mod network;

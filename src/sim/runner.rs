@@ -2,6 +2,7 @@
 
 use super::failure::Failure;
 use super::handle::Sim;
+use super::jobs;
 use super::libc_overrides::Entropy;
 use super::minimise::minimise;
 use super::record::{Schedule, trace_of};
@@ -25,7 +26,7 @@ use std::panic::{self, Location};
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Once};
+use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 use std::{env, fs, io};
@@ -188,24 +189,34 @@ impl Check {
     fn seeds(&self, only: Option<u64>, f: Program<'_>) -> Result<Passed, Box<Failed>> {
         let count = if only.is_some() { 1 } else { self.runs_wanted() };
         let first = only.unwrap_or(self.first_seed);
-        let mut progress = Progress::new();
+        let jobs = self.jobs_wanted().min(usize::try_from(count).unwrap_or(usize::MAX));
+        let so_far = Mutex::new((Progress::new(), Passed { schedules: 0, events: 0, all: false }));
+        jobs::in_order(count, jobs, |number| {
+            lock(&so_far).0.note(number, count);
+            let ended = self.run_seed(first.wrapping_add(number), f)?;
+            let passed = &mut lock(&so_far).1;
+            passed.schedules += ended.schedules;
+            passed.events += ended.events;
+            Ok::<_, Box<Failed>>(())
+        })?;
+        Ok(so_far.into_inner().unwrap_or_else(PoisonError::into_inner).1)
+    }
+
+    /// Runs one seed, also once for each wait if waits are cancelled.
+    fn run_seed(&self, seed: u64, f: Program<'_>) -> Result<Passed, Box<Failed>> {
         let mut passed = Passed { schedules: 0, events: 0, all: false };
-        for number in 0..count {
-            progress.note(number, count);
-            let seed = first.wrapping_add(number);
-            // Of the seed alone, so that it can be run alone.
-            let chooses = self.chooses(seed, f);
-            let mut run = |cancel_at| {
-                let outcome = self.twice(seed, &chooses, &Limits { cancel_at, ..self.limits() }, f)?;
-                passed.schedules += 1;
-                passed.events += outcome.trace.count();
-                Ok::<_, Box<Failed>>(outcome.waits)
-            };
-            // Those of the run without a cancellation: one that is cancelled may end earlier.
-            let waits = run(None)?;
-            for wait in (0..waits).filter(|_| self.cancels) {
-                run(Some(wait))?;
-            }
+        // Of the seed alone, so that it can be run alone.
+        let chooses = self.chooses(seed, f);
+        let mut run = |cancel_at| {
+            let outcome = self.twice(seed, &chooses, &Limits { cancel_at, ..self.limits() }, f)?;
+            passed.schedules += 1;
+            passed.events += outcome.trace.count();
+            Ok::<_, Box<Failed>>(outcome.waits)
+        };
+        // Those of the run without a cancellation: one that is cancelled may end earlier.
+        let waits = run(None)?;
+        for wait in (0..waits).filter(|_| self.cancels) {
+            run(Some(wait))?;
         }
         Ok(passed)
     }
@@ -312,6 +323,10 @@ impl Check {
             }
         }
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Whether two runs have failed in the same way, or not at all.

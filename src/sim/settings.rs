@@ -56,6 +56,7 @@ pub struct Check {
     pub(super) leaks: bool,
     pub(super) cancels: bool,
     pub(super) pauses: Option<Duration>,
+    pub(super) jobs: Option<usize>,
 }
 
 impl Default for Check {
@@ -76,6 +77,7 @@ impl Check {
             leaks: true,
             cancels: false,
             pauses: None,
+            jobs: None,
         }
     }
 
@@ -158,6 +160,24 @@ impl Check {
         self
     }
 
+    /// How many seeds are run at once, each on a thread of its own. Use it to search with many seeds on a
+    /// machine with several processors. The result is that of one job: the failure is that of the first seed
+    /// that fails. Default: `SWARD_SIM_JOBS`, or else 1. The environment's value, if there is one, goes
+    /// before this one.
+    ///
+    /// Runs at once share the statics of the program. If what it does depends on them, the two runs of a
+    /// seed differ, and the check says so; then keep to one job. An [exhaustive](Strategy::Exhaustive)
+    /// search has one.
+    ///
+    /// # Panics
+    ///
+    /// If it is 0.
+    pub fn jobs(mut self, jobs: usize) -> Check {
+        assert!(jobs > 0, "sward::sim: a check needs a job");
+        self.jobs = Some(jobs);
+        self
+    }
+
     pub(super) fn limits(&self) -> Limits {
         let Check { steps, time, leaks, mut pauses, .. } = *self;
         if let Strategy::Exhaustive { .. } = self.strategy {
@@ -173,6 +193,12 @@ impl Check {
     /// The same for an exhaustive search.
     pub(super) fn runs_wanted_of_search(&self) -> u64 {
         runs_of_environment().or(self.runs).unwrap_or(SCHEDULES)
+    }
+
+    pub(super) fn jobs_wanted(&self) -> usize {
+        let jobs = number("SWARD_SIM_JOBS").map(|jobs| usize::try_from(jobs).unwrap_or(usize::MAX));
+        assert!(jobs != Some(0), "sward::sim: SWARD_SIM_JOBS is at least 1, not 0");
+        jobs.or(self.jobs).unwrap_or(1)
     }
 
     pub(super) fn only_seed() -> Option<u64> {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use sward::sim::{Check, Sim, Strategy};
 use sward::sync::Mutex;
 use sward::task::JoinError;
-use sward::{channel, select, spawn, task};
+use sward::{channel, select, sleep, spawn, task};
 
 const ALL: Strategy = Strategy::Exhaustive { preemptions: 2 };
 
@@ -434,4 +434,31 @@ fn a_run_that_hangs_is_reported_at_once() {
     child.kill().unwrap();
     child.wait().unwrap();
     assert!(report.contains("coroutine #0 \"main\" has kept the simulation from going on"), "{report}");
+}
+
+/// Seeds that are run at once have the result of seeds that are run one after the other.
+#[test]
+fn jobs_find_the_first_seed_that_fails() {
+    let program = |_: &Sim| {
+        let count = Arc::new(Mutex::new(0));
+        let add = |count: &Mutex<u32>| {
+            let read = *count.lock().unwrap();
+            *count.lock().unwrap() = read + 1;
+        };
+        let other = Arc::clone(&count);
+        let adder = spawn(move || add(&other));
+        add(&count);
+        adder.join().unwrap();
+        assert_eq!(*count.lock().unwrap(), 2);
+    };
+    let check = Check::new().runs(10_000);
+    let alone = check.try_run(program).expect_err("no update is lost");
+    for jobs in [2, 8] {
+        let failed = check.clone().jobs(jobs).try_run(program).expect_err("no update is lost");
+        assert_eq!((failed.seed(), failed.to_string()), (alone.seed(), alone.to_string()), "{jobs} jobs");
+    }
+    let sound = |_: &Sim| spawn(|| sleep(Duration::from_millis(1))).join().unwrap();
+    let passed = [1, 3].map(|jobs| Check::new().runs(50).jobs(jobs).run(sound));
+    assert_eq!(passed[0], passed[1]);
+    assert_eq!(passed[0].schedules, 50);
 }
