@@ -9,7 +9,7 @@
 skip=(pipe::a_reader_waits_for_a_writer buffers_are_gathered_and_scattered a_full_queue_ends_in_the_timeout non_blocking_calls_fail_instead_of_waiting
     a_full_stream_is_writable_once_the_peer_has_read waits_for_readiness_wait_in_nonblocking_mode_too
     waiting_for_readiness_ends_with_the_timeout_a_close_or_a_cancellation a_fifo_behaves_as_in_std
-    sockets_are_served_without_coroutines reads_of_cached_data_do_not_use_the_pool what_is_cached_takes_no_thread
+    reads_of_cached_data_do_not_use_the_pool what_is_cached_takes_no_thread
     a_hundred_thousand_parked_at_once an_error_does_not_end_incoming)
 seeds=(1 2 3) programs=(net io process task stacks) own=20
 [ "${1:-}" = quick ] && seeds=(1) programs=(net process) own=4

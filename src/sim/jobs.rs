@@ -1,5 +1,6 @@
 //! Runs seeds on several threads at once, with the result that one thread would have.
 
+use crate::base::new_thread::new_thread;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
@@ -41,7 +42,7 @@ pub(super) fn in_order<E: Send>(
         // Reports name the test by its thread.
         let name = thread::current().name().unwrap_or("sward-sim").to_owned();
         for _ in 1..jobs {
-            let started = thread::Builder::new().name(name.clone()).spawn_scoped(scope, work);
+            let started = new_thread(name.clone()).and_then(|thread| thread.spawn_scoped(scope, work));
             started.unwrap_or_else(|error| panic!("sward::sim: no thread for a job: {error}"));
         }
         work();

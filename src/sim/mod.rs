@@ -72,7 +72,7 @@
 // - `network`, `disk`, `disks`, `world`: what answers system calls. `libc_overrides`: the clock and random
 //   numbers of the C library.
 // - `run`: one run. `minimise`: smaller schedules. `record`: what is left of a failure on disk.
-// - `jobs`, `settings`, `runner`: a check. `handle`, `hosts`, `control`: the type `Sim`, which the program uses.
+// - `jobs`, `settings`, `runner`: a check. `handle`, `hosts`, `control`: the type `Sim`, for the program.
 
 mod control;
 mod disk;
