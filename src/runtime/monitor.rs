@@ -398,7 +398,7 @@ fn describe_running(shared: &Shared, kept: &Kept) -> Option<(StalledCoroutine, S
         });
     }
     let found = found.or_else(|| {
-        let site = remote.running.first_site()?;
+        let site = remote.running.first_site_of(id)?;
         Some(StalledCoroutine::of(&Label { id, name: None, site }, WaitReason::None))
     });
     found.filter(|_| remote.running.was_turn(kept.turn)).map(|found| (found, siblings))

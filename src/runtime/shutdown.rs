@@ -17,7 +17,7 @@
 use crate::base::fork;
 use crate::base::new_thread::new_thread;
 use crate::base::sys::report;
-use crate::coroutine::{Batch, Id, Label, WaitReason};
+use crate::coroutine::{Batch, Label, WaitReason};
 use crate::sched::{AbortOnPanic, Phase, Remote, Shared, is_worker_of};
 use std::fmt::Write;
 use std::sync::Arc;
@@ -128,10 +128,10 @@ fn report_leaks(shared: &Shared, timeout: Duration) {
         });
     }
     for remote in shared.active_remotes() {
-        if remote.running_home().has_first_turn()
-            && let Some(site) = remote.running.first_site()
+        if let Some(id) = remote.running.id()
+            && remote.running_home().has_first_turn()
+            && let Some(site) = remote.running.first_site_of(id)
         {
-            let id = remote.running.id().unwrap_or(Id(0));
             leak(Label { id, name: None, site }, WaitReason::None);
         }
     }

@@ -313,11 +313,9 @@ pub(crate) fn for_each_live(shared: &Shared, mut f: impl FnMut(Live)) {
     }
     // One in its first turn is not listed.
     for remote in shared.active_remotes() {
-        let turn = remote.running.turns();
-        if let Some(site) = remote.running.first_site()
+        if let Some(id) = remote.running.id()
             && remote.running_home().has_first_turn()
-            && remote.running.id().is_some()
-            && remote.running.was_turn(turn)
+            && let Some(site) = remote.running.first_site_of(id)
         {
             let (state, reason) = (State::Running, WaitReason::None);
             let stack_size = shared.config().stack_size.bytes();
@@ -390,8 +388,9 @@ fn capture_worker(
                 coroutine.state = State::Running;
                 coroutine.trace = trace(id);
             }
-            None => match remote.running.first_site() {
-                Some(site) if home.has_first_turn() && remote.running.was_turn(turn) => {
+            // The site last, so that the turn was not over when the home was asked.
+            None => match home.has_first_turn().then(|| remote.running.first_site_of(id)).flatten() {
+                Some(site) if remote.running.was_turn(turn) => {
                     let stack_size = shared.config().stack_size.bytes();
                     coroutines.push(in_first_turn(id, site, trace(id), stack_size, worker_of(home)));
                 }

@@ -182,9 +182,9 @@ impl SleepState {
         }
     }
 
-    /// Whether the worker sleeps and no thread has notified it.
+    /// Whether the worker sleeps and no thread has notified it. Acquires what the worker did before.
     pub(crate) fn asleep(&self) -> bool {
-        self.state.load(Ordering::SeqCst) == ASLEEP
+        self.state.load(Ordering::Acquire) == ASLEEP
     }
 }
 

@@ -144,7 +144,7 @@ impl<R> Remote<R> {
             deques: Mutex::new(Rank::Deques, Some(deques)),
             polls: AtomicU64::new(0),
             polled: AtomicU64::new(0),
-            running: Running::default(),
+            running: Running::new(),
             visited: AtomicPtr::new(ptr::null_mut()),
             others_ready: AtomicBool::new(false),
             blocked_in: AtomicU8::new(WaitReason::None as u8),
