@@ -4,6 +4,9 @@
 //! a reader that finds the lock taken, and then reads the word, reads the holder of that moment or a later
 //! one, or nothing: never an earlier holder. Both stores are relaxed, and cost no read-modify-write.
 //!
+//! This needs a reader that acquires what each earlier holder has released with its unlock. So all changes of
+//! a lock's word are read-modify-writes, which continue the release sequence, or releases.
+//!
 //! A leaked guard names the coroutine that leaked it, even after that has ended: numbers are never reused.
 //!
 //! The word is no part of the locks' protocols. So it is an ordinary atomic in loom's models, too.

@@ -131,7 +131,9 @@
 //!
 //! *Orderings.* The release of `unlock` pairs with the acquire of the next thread that sets LOCKED. All
 //! changes in between are read-modify-writes, which continue the release sequence. The one store, in
-//! `lock_woken`, is made by the new holder, whose own unlock releases again.
+//! `lock_woken`, is made by the new holder, whose own unlock releases again. It is a release as well, for
+//! readers that only want to know the holder (`holder.rs`): it ends the release sequence of the unlock
+//! before.
 //!
 //! # What was rejected
 //!
@@ -392,8 +394,9 @@ impl RawMutex {
         queue.waiter_in_flight = false;
         // Back to normal mode if it is the last waiter, or has waited for less than the threshold.
         queue.starving &= starved && !queue.list.is_empty();
-        // The word is stable: LOCKED is ours, and the flags change under the queue's lock.
-        self.word.store(LOCKED | queue.flags(), Ordering::Relaxed);
+        // The word is stable: LOCKED is ours, and the flags change under the queue's lock. Releases that the
+        // former holder is gone, to `facts`.
+        self.word.store(LOCKED | queue.flags(), Ordering::Release);
         true
     }
 
@@ -692,6 +695,41 @@ mod models {
             holder.join().unwrap();
             other.join().unwrap();
             world.assert_free_and(sections);
+        });
+    }
+
+    /// A thread that finds the mutex taken by a waiter that was woken does not name the holder before it.
+    #[test]
+    fn a_holder_that_has_unlocked_is_not_named() {
+        loom::model(|| {
+            let world = World::new();
+            // As a `HolderWord`: the first holder.
+            let named = Arc::new(AtomicU32::new(1));
+            let (mutex, sleeper) = (&world.mutex, &world.sleepers[0]);
+            let ticket = sleeper.ticket();
+            let node = WaitNode::new(ticket, ());
+            // SAFETY: the node stays until its ticket was fired from the list.
+            assert!(unsafe { mutex.enqueue(&mut mutex.queue.lock(), &node) });
+            let (first, reader) = (named.clone(), named.clone());
+            let first = spawn(&world, move |world| {
+                first.store(0, Ordering::Relaxed);
+                world.mutex.unlock();
+            });
+            let reader = spawn(&world, move |world| {
+                // The first holder has it together with WAKE.
+                if world.mutex.word.load(Ordering::Acquire) == LOCKED {
+                    assert_ne!(reader.load(Ordering::Relaxed), 1, "it has unlocked");
+                }
+            });
+            assert_eq!(sleeper.sleep(ticket), Cause::Event);
+            let locked = mutex.try_lock();
+            assert!(mutex.lock_woken(&mut mutex.queue.lock(), locked, false));
+            named.store(2, Ordering::Relaxed);
+            first.join().unwrap();
+            reader.join().unwrap();
+            named.store(0, Ordering::Relaxed);
+            mutex.unlock();
+            world.assert_free_and(0);
         });
     }
 
