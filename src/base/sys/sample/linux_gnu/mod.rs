@@ -37,6 +37,9 @@
 //! | `IDLE` | `WANTED` | the asking thread | there was no answer in time |
 //! | `TAKING` | `WANTED` | the handler | the static is the handler's |
 //! | `TAKEN` | `TAKING` | the handler, or [`recover`] | the asking thread may read |
+//!
+//! The number of the thread is in the same word. So a signal that comes late, after another thread was asked,
+//! takes nothing: its compare-and-swap expects its own thread.
 
 #[cfg(target_arch = "aarch64")]
 mod aarch64;
@@ -54,21 +57,22 @@ use std::ffi::{c_int, c_void};
 use std::mem;
 use std::ptr;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 const SIGNAL: c_int = libc::SIGURG;
 
-const IDLE: u32 = 0;
-const WANTED: u32 = 1;
-const TAKING: u32 = 2;
-const TAKEN: u32 = 3;
+const IDLE: u64 = 0;
+const WANTED: u64 = 1;
+const TAKING: u64 = 2;
+const TAKEN: u64 = 3;
+/// The bits of the state.
+const STATE: u64 = 3;
 
 /// The sample that is taken now.
 struct Slot {
-    state: AtomicU32,
-    /// The kernel's number of the thread.
-    thread: AtomicI32,
+    /// The state, and above it the kernel's number of the thread.
+    state: AtomicU64,
     /// In `TAKING`: the context of the interrupted code.
     context: AtomicPtr<c_void>,
     addresses: [AtomicUsize; MOST_FRAMES],
@@ -77,13 +81,17 @@ struct Slot {
 }
 
 static SLOT: Slot = Slot {
-    state: AtomicU32::new(IDLE),
-    thread: AtomicI32::new(0),
+    state: AtomicU64::new(IDLE),
     context: AtomicPtr::new(ptr::null_mut()),
     addresses: [const { AtomicUsize::new(0) }; MOST_FRAMES],
     len: AtomicUsize::new(0),
     cut: AtomicU32::new(0),
 };
+
+/// The word for that state of a sample of that thread.
+fn word(state: u64, thread: c_int) -> u64 {
+    state | u64::from(thread.cast_unsigned()) << STATE.count_ones()
+}
 
 /// The handler that was there before.
 static PREVIOUS: OnceLock<libc::sigaction> = OnceLock::new();
@@ -96,17 +104,17 @@ static TURN: parking_lot::Mutex<()> = parking_lot::Mutex::new(());
 /// This sleeps on the calling thread until there is an answer.
 pub(crate) fn sample(thread: Probe, timeout: Duration) -> Option<Sample> {
     let _turn = TURN.lock();
-    if !install() || SLOT.state.load(Ordering::Acquire) == TAKING {
+    if !install() || SLOT.state.load(Ordering::Acquire) & STATE == TAKING {
         return None;
     }
-    SLOT.thread.store(thread.number(), Ordering::Relaxed);
+    let wanted = word(WANTED, thread.number());
     SLOT.len.store(0, Ordering::Relaxed);
     SLOT.cut.store(0, Ordering::Relaxed);
     // Release: the handler that takes the sample finds these.
-    SLOT.state.store(WANTED, Ordering::Release);
+    SLOT.state.store(wanted, Ordering::Release);
     if !send(thread.number()) || !wait(Instant::now() + timeout) {
         // Unless the handler has begun just now; then it ends soon.
-        let late = SLOT.state.compare_exchange(WANTED, IDLE, Ordering::Relaxed, Ordering::Relaxed).is_err();
+        let late = SLOT.state.compare_exchange(wanted, IDLE, Ordering::Relaxed, Ordering::Relaxed).is_err();
         if !late || !wait(Instant::now() + Duration::from_secs(1)) {
             return None;
         }
@@ -120,7 +128,7 @@ pub(crate) fn sample(thread: Probe, timeout: Duration) -> Option<Sample> {
 fn wait(deadline: Instant) -> bool {
     let mut pause = Duration::from_micros(10);
     // Acquire: what the handler has stored.
-    while SLOT.state.load(Ordering::Acquire) != TAKEN {
+    while SLOT.state.load(Ordering::Acquire) & STATE != TAKEN {
         if Instant::now() >= deadline {
             return false;
         }
@@ -195,14 +203,14 @@ extern "C" fn on_signal(signal: c_int, info: *mut libc::siginfo_t, interrupted: 
     if code != libc::SI_QUEUE || value.addr() != ptr::from_ref(&SLOT).addr() {
         return pass_on(signal, info, interrupted);
     }
-    let mine = SLOT.thread.load(Ordering::Relaxed) == this_thread();
-    // Acquire: what `sample` has set. A late signal of an earlier sample may take this one.
-    if mine && SLOT.state.compare_exchange(WANTED, TAKING, Ordering::Acquire, Ordering::Relaxed).is_ok() {
+    let [wanted, taking, taken] = [WANTED, TAKING, TAKEN].map(|state| word(state, this_thread()));
+    // Acquire: what `sample` has set. A late signal of an earlier sample of this thread may take this one.
+    if SLOT.state.compare_exchange(wanted, taking, Ordering::Acquire, Ordering::Relaxed).is_ok() {
         SLOT.context.store(interrupted, Ordering::Relaxed);
         // SAFETY: the kernel passes the context of the code that it has interrupted.
         walk(unsafe { context::program_counter(interrupted) });
         // Release: pairs with the acquire in `wait`.
-        SLOT.state.store(TAKEN, Ordering::Release);
+        SLOT.state.store(taken, Ordering::Release);
     }
 }
 
@@ -241,14 +249,15 @@ fn this_thread() -> c_int {
 /// For the handler of faults: whether the fault is one of the walk. Then that handler returns at once, and
 /// the thread goes on where the signal has interrupted it. `fault` is the context of the fault.
 pub(crate) fn recover(fault: *mut c_void) -> bool {
-    let mine = || SLOT.thread.load(Ordering::Relaxed) == this_thread();
-    if SLOT.state.load(Ordering::Relaxed) != TAKING || !mine() {
+    // Not even a system call where no sample is taken.
+    let found = SLOT.state.load(Ordering::Relaxed);
+    if found & STATE != TAKING || found != word(TAKING, this_thread()) {
         return false;
     }
     // Before the state changes, from when on the slot is another sample's.
     let interrupted = SLOT.context.load(Ordering::Relaxed);
     SLOT.cut.store(1, Ordering::Relaxed);
-    SLOT.state.store(TAKEN, Ordering::Release);
+    SLOT.state.store(word(TAKEN, this_thread()), Ordering::Release);
     // SAFETY: both are contexts of the kernel's, on this thread; the handler between them has no destructors.
     unsafe { context::leave(fault, interrupted) };
     true
@@ -277,6 +286,22 @@ fn pass_on(signal: c_int, info: *mut libc::siginfo_t, interrupted: *mut c_void) 
 mod tests {
     use super::*;
 
+    /// The signal of a sample that was given up arrives when another thread is asked.
+    #[test]
+    fn a_late_signal_does_not_answer_for_another_thread() {
+        let _turn = TURN.lock();
+        assert!(install() && send(this_thread()), "this system takes samples");
+        // No thread has that number.
+        let other = c_int::MAX;
+        for (asked, found) in [(other, WANTED), (this_thread(), TAKEN)] {
+            SLOT.state.store(word(WANTED, asked), Ordering::Relaxed);
+            // A thread that signals itself handles the signal before this returns.
+            assert!(send(this_thread()));
+            assert_eq!(SLOT.state.load(Ordering::Relaxed), word(found, asked));
+        }
+        SLOT.state.store(IDLE, Ordering::Relaxed);
+    }
+
     /// A sample of this thread whose walk faults.
     #[test]
     fn a_fault_ends_the_sample_only() {
@@ -287,13 +312,12 @@ mod tests {
         }
         extern "C" fn faulty(_: c_int, _: *mut libc::siginfo_t, interrupted: *mut c_void) {
             SLOT.context.store(interrupted, Ordering::Relaxed);
-            SLOT.state.store(TAKING, Ordering::Relaxed);
+            SLOT.state.store(word(TAKING, this_thread()), Ordering::Relaxed);
             // SAFETY: none: this is the fault that the test is about.
             unsafe { ptr::without_provenance_mut::<u8>(8).write_volatile(1) };
             std::process::abort();
         }
         let _turn = TURN.lock();
-        SLOT.thread.store(this_thread(), Ordering::Relaxed);
         // SAFETY: the handlers live as long as the process, and the former ones are restored below.
         unsafe {
             let set = |signal, handler: extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void)| {
@@ -306,9 +330,9 @@ mod tests {
             let faults = set(libc::SIGSEGV, on_fault);
             let signals = set(libc::SIGUSR2, faulty);
             for _ in 0..3 {
-                SLOT.state.store(WANTED, Ordering::Relaxed);
+                SLOT.state.store(word(WANTED, this_thread()), Ordering::Relaxed);
                 libc::raise(libc::SIGUSR2);
-                assert_eq!(SLOT.state.load(Ordering::Relaxed), TAKEN);
+                assert_eq!(SLOT.state.load(Ordering::Relaxed), word(TAKEN, this_thread()));
             }
             libc::sigaction(libc::SIGSEGV, &raw const faults, ptr::null_mut());
             libc::sigaction(libc::SIGUSR2, &raw const signals, ptr::null_mut());
