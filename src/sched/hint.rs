@@ -19,7 +19,7 @@
 //! deadlock is found after the next hint.
 
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering, fence};
 
 /// A wait has begun that needs others.
 const WAIT: u8 = 1;
@@ -59,6 +59,8 @@ pub(crate) fn hint_of_rest() {
 
 #[cold]
 fn hint(kind: u8) {
+    // Pairs with the release in `take_hints`: a caller that finds the first hints taken finds the watch, too.
+    fence(Ordering::Acquire);
     if let Some(tell) = WATCH.get()
         && HINTS.fetch_or(kind, Ordering::AcqRel) & kind == 0
     {
@@ -69,7 +71,8 @@ fn hint(kind: u8) {
 /// From now on `tell` is called at each hint. Later calls change nothing.
 pub(crate) fn watch_hints(tell: fn()) {
     let _ = WATCH.set(tell);
-    // A forked child has its parent's hints, and nobody who takes them.
+    // After that: a wait that finds the hints taken calls the watch. And a forked child has its parent's
+    // hints, and nobody who takes them.
     take_hints();
 }
 
