@@ -207,7 +207,8 @@ impl Source {
     #[inline]
     pub(crate) fn prepare(&self) -> io::Result<()> {
         self.check_open()?;
-        if !self.nonblocking.load(Ordering::Relaxed) {
+        // Pairs with `make_nonblocking`: otherwise the caller's call could still block its worker.
+        if !self.nonblocking.load(Ordering::Acquire) {
             self.make_nonblocking()?;
         }
         Ok(())
@@ -392,7 +393,8 @@ impl Source {
     #[cold]
     fn make_nonblocking(&self) -> io::Result<()> {
         set_nonblocking(self.fd(), true)?;
-        self.nonblocking.store(true, Ordering::Relaxed);
+        // Release: the mode of the file was changed before.
+        self.nonblocking.store(true, Ordering::Release);
         Ok(())
     }
 }
