@@ -58,7 +58,8 @@ pub struct Sender<T> {
 /// Sees the latest value. For a clone, the same version counts as seen as for the original.
 pub struct Receiver<T> {
     shared: Arc<Shared<T>>,
-    /// The version that was seen last. Read and changed under the lock of the topic by all who share this.
+    /// The version that was seen last. Changed under the lock of the topic by all who share this. A clone
+    /// that is made meanwhile takes one or the other.
     seen: AtomicU64,
 }
 

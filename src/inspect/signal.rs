@@ -184,8 +184,10 @@ fn dump_for_each(mut pipe: UnixStream, file: Option<&Path>) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(_) => return,
         }
-        // A signal that arrives from here on makes one more dump.
-        PENDING.store(false, Ordering::Release);
+        // A signal that arrives from here on makes one more dump. Read-modify-writes on both sides: one that
+        // has found the mark, and so writes no byte, comes before this, and the dump shows what came before
+        // it.
+        PENDING.swap(false, Ordering::AcqRel);
         // First, since the dump takes longer, and makes events of its own.
         write_past("the signal");
         write(&collect(), file);
