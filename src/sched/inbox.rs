@@ -152,8 +152,55 @@ mod tests {
 mod models {
     use super::testing::{is_complete, push, values};
     use super::*;
+    use loom::cell::UnsafeCell;
     use loom::sync::Arc;
     use loom::thread;
+
+    /// A node of which loom watches a part.
+    struct Watched {
+        link: std::cell::UnsafeCell<Option<NonNull<Watched>>>,
+        written: UnsafeCell<u32>,
+    }
+
+    // SAFETY: always the field of the same node; the model touches it through queues alone.
+    unsafe impl Linked for Watched {
+        unsafe fn link(this: NonNull<Self>) -> NonNull<Option<NonNull<Self>>> {
+            // SAFETY: the element is alive, as the caller says.
+            NonNull::new(unsafe { this.as_ref() }.link.get()).expect("a field is not at null")
+        }
+    }
+
+    /// What two threads have written to their elements before they push them, the one that takes them sees.
+    #[test]
+    fn an_element_is_taken_as_it_was_pushed() {
+        loom::model(|| {
+            let inbox = Arc::new(Inbox::new());
+            let pushers = [1, 2].map(|value| {
+                let inbox = inbox.clone();
+                thread::spawn(move || {
+                    let link = std::cell::UnsafeCell::new(None);
+                    let node = Box::leak(Box::new(Watched { link, written: UnsafeCell::new(0) }));
+                    // SAFETY: no other thread has it; loom checks it.
+                    node.written.with_mut(|written| unsafe { *written = value });
+                    // SAFETY: a new node is in no queue, and lives until it was taken.
+                    unsafe { inbox.push(NonNull::from(node)) };
+                })
+            });
+            let take = || {
+                let mut queue = inbox.take();
+                // SAFETY: nodes come from boxes, and leave the queue once.
+                let nodes =
+                    std::iter::from_fn(|| queue.pop().map(|at| unsafe { Box::from_raw(at.as_ptr()) }));
+                // SAFETY: the taker owns it; loom checks it.
+                nodes.map(|node| node.written.with(|written| unsafe { *written })).sum::<u32>()
+            };
+            let early = take();
+            for pusher in pushers {
+                pusher.join().unwrap();
+            }
+            assert_eq!(early + take(), 3);
+        });
+    }
 
     /// Two threads push while one takes: every element arrives once, in each pusher's order.
     #[test]

@@ -11,11 +11,15 @@
 //!
 //! RUNNING ends under the list's lock, and all waiters are woken to read the word again. A waiter reads the
 //! word and lists itself under the same lock. So it does not wait for a change that has happened already.
+//!
+//! *Orderings.* Each closure's end releases, whatever the end. The beginning of the next closure acquires,
+//! and so does each reader that finds COMPLETE. RUNNING is written by a compare-and-swap, which continues the
+//! release sequence of the end before (`holder.rs`).
 
 use super::holder::HolderWord;
 use crate::base::list_lock::ListLock;
 use crate::base::sync::{AtomicU32, Ordering, const_fn};
-use crate::coroutine::{Batch, Facts, Subject, WaitList, WaitReason, Why};
+use crate::coroutine::{Batch, Facts, Subject, WaitList, WaitNode, WaitReason, Why};
 use crate::sched::{self, Wait, Woken};
 use std::fmt;
 use std::panic::{RefUnwindSafe, UnwindSafe};
@@ -161,13 +165,10 @@ impl Once {
                 COMPLETE => return,
                 POISONED if !force => poisoned(),
                 RUNNING => word = self.wait_while(reason, |word| word == RUNNING),
-                before => {
-                    // Acquires what an earlier closure did that did not complete.
-                    match self.word.compare_exchange(before, RUNNING, Ordering::Acquire, Ordering::Acquire) {
-                        Ok(_) => break before,
-                        Err(now) => word = now,
-                    }
-                }
+                before => match self.begin(before) {
+                    Ok(()) => break before,
+                    Err(now) => word = now,
+                },
             }
         };
         self.holder.set();
@@ -181,14 +182,8 @@ impl Once {
         let ended = sched::wait_in(
             &self.waiting,
             Wait::new(Why::new(reason, self)),
-            |waiting, node| {
-                let wanted = such(self.word.load(Ordering::Relaxed));
-                if wanted {
-                    // SAFETY: `wait_in` keeps the node until it was fired or taken off, below.
-                    unsafe { waiting.push_back(node) };
-                }
-                wanted
-            },
+            // SAFETY: `wait_in` keeps the node until it was fired or taken off, below.
+            |waiting, node| unsafe { self.enlist(waiting, node, &such) },
             |waiting, node, _| {
                 waiting.remove(node);
             },
@@ -197,6 +192,26 @@ impl Once {
             sched::unwind_cancelled();
         }
         self.word.load(Ordering::Acquire)
+    }
+
+    /// Begins RUNNING if the word is `before` still. The error is the word as it is now.
+    fn begin(&self, before: u32) -> Result<(), u32> {
+        // Acquires what an earlier closure did that did not complete.
+        self.word.compare_exchange(before, RUNNING, Ordering::Acquire, Ordering::Acquire).map(drop)
+    }
+
+    /// Lists the node if the word is `such`; otherwise false. Under the list's lock.
+    ///
+    /// # Safety
+    ///
+    /// As for [`WaitList::push_back`].
+    unsafe fn enlist(&self, waiting: &mut WaitList, node: &WaitNode, such: impl Fn(u32) -> bool) -> bool {
+        let wanted = such(self.word.load(Ordering::Relaxed));
+        if wanted {
+            // SAFETY: as the caller says.
+            unsafe { waiting.push_back(node) };
+        }
+        wanted
     }
 
     /// Ends RUNNING.
@@ -244,5 +259,97 @@ impl Default for Once {
 impl fmt::Debug for Once {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Once").finish_non_exhaustive()
+    }
+}
+
+#[cfg(all(test, loom))]
+mod models {
+    use super::*;
+    use crate::coroutine::{Cause, Sleeper};
+    use loom::cell::UnsafeCell;
+    use loom::sync::Arc;
+    use loom::thread;
+
+    struct World {
+        once: Once,
+        value: UnsafeCell<u32>,
+        sleepers: [Sleeper; 2],
+    }
+
+    // SAFETY: the model checks that the accesses to `value` are ordered; each sleeper is one thread's.
+    unsafe impl Sync for World {}
+    // SAFETY: as above.
+    unsafe impl Send for World {}
+
+    impl World {
+        fn new() -> Arc<World> {
+            let (once, value) = (Once::new(), UnsafeCell::new(0));
+            Arc::new(World { once, value, sleepers: [Sleeper::new(), Sleeper::new()] })
+        }
+
+        /// As `call` with `force`, with a closure that counts its calls. Its end makes the word that one.
+        fn call(&self, caller: usize, end: u32) {
+            let mut word = self.once.word.load(Ordering::Acquire);
+            loop {
+                match word {
+                    COMPLETE => return,
+                    RUNNING => word = self.wait(caller),
+                    before => match self.once.begin(before) {
+                        Ok(()) => break,
+                        Err(now) => word = now,
+                    },
+                }
+            }
+            // SAFETY: one closure runs at a time, which is what the model checks.
+            self.value.with_mut(|value| unsafe { *value += 1 });
+            self.once.finish(end);
+        }
+
+        /// As `wait_while`.
+        fn wait(&self, caller: usize) -> u32 {
+            let ticket = self.sleepers[caller].ticket();
+            let node = WaitNode::new(ticket, ());
+            let runs = |word| word == RUNNING;
+            // SAFETY: the node stays until its ticket was fired from the list.
+            if unsafe { self.once.enlist(&mut self.once.waiting.lock(), &node, runs) } {
+                assert_eq!(self.sleepers[caller].sleep(ticket), Cause::Event);
+            }
+            self.once.word.load(Ordering::Acquire)
+        }
+
+        fn calls(&self) -> u32 {
+            // SAFETY: a closure has completed, so none runs; the model checks it.
+            self.value.with(|value| unsafe { *value })
+        }
+    }
+
+    /// Two callers, and one call: both see what the closure did, also the one that waits.
+    #[test]
+    fn one_closure_runs_and_each_caller_sees_what_it_did() {
+        loom::model(|| {
+            let world = World::new();
+            let theirs = world.clone();
+            let other = thread::spawn(move || {
+                theirs.call(1, COMPLETE);
+                theirs.calls()
+            });
+            world.call(0, COMPLETE);
+            assert_eq!(world.calls(), 1);
+            assert_eq!(other.join().unwrap(), 1);
+        });
+    }
+
+    /// Closures panic, one after the other, before another one completes, which sees what they did. Between
+    /// the look of its caller at the word and its beginning the word may have become the same again.
+    #[test]
+    fn a_closure_sees_what_one_did_that_did_not_complete() {
+        loom::model(|| {
+            let world = World::new();
+            let theirs = world.clone();
+            let other = thread::spawn(move || [(); 2].map(|()| theirs.call(1, POISONED)));
+            world.call(0, COMPLETE);
+            other.join().unwrap();
+            assert!((1..=3).contains(&world.calls()));
+        });
     }
 }
