@@ -6,13 +6,14 @@
 //! - [`affinity`]: whether a source moves to another shard, where it is used.
 //! - [`shard`]: a poller and the table of what it watches. Each worker has one.
 //! - [`readiness`]: the two readiness events of a source, which its shard shares.
-//! - [`thread`]: the thread that polls for workers in long turns.
+//! - [`thread`]: the thread that polls for workers in long turns; [`asleep`]: whether it sleeps.
 //! - [`fd`]: questions about one descriptor, and the wait of a plain thread for it. Both need no shard.
 //! - [`backend`]: the names of the back-ends.
 //! - [`event`]: what a back-end reports.
 //! - [`sys`]: the back-ends, one for each kind of system, and the contract that they keep.
 
 mod affinity;
+mod asleep;
 mod backend;
 mod event;
 mod fd;

@@ -1,9 +1,9 @@
 //! The readiness of a source, which its shard shares with it.
 
 use super::event::{Direction, PollEvent};
+use crate::base::sync::{AtomicU8, AtomicUsize, Ordering};
 use crate::coroutine::{Awaited, Batch, Event, StickyNumbers};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 
 /// One readiness event for each direction. The source and the table of its shard own it together, so a kernel
 /// event never reaches freed memory.
@@ -108,7 +108,7 @@ impl Readiness {
 }
 
 /// How many interests of futures exist.
-static INTERESTS: AtomicUsize = AtomicUsize::new(0);
+static INTERESTS: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
 
 /// Whether a future may be waiting for a source, or is being woken by one.
 pub(crate) fn futures_wait() -> bool {
@@ -143,5 +143,86 @@ impl Awaited for Interest {
         let mut batch = Batch::new();
         self.event().set(&mut batch);
         batch.wake();
+    }
+}
+
+#[cfg(all(test, loom))]
+mod models {
+    use super::*;
+    use crate::coroutine::{Cause, EventNode, Sleeper};
+    use loom::thread;
+
+    /// As `descriptor::readiness::wait_for_turn`, for reading. Sleeps unless it need not.
+    fn wait(readiness: &Readiness, sleeper: &Sleeper, times_ready: Option<usize>) {
+        let ticket = sleeper.ticket();
+        let node = EventNode::new(ticket);
+        // SAFETY: the node stays until it is removed, and the sleeper for longer.
+        let listed = unsafe { readiness.read.enqueue(&node) };
+        if listed && readiness.times_ready() == times_ready {
+            assert_eq!(sleeper.sleep(ticket), Cause::Event);
+        }
+        readiness.read.remove(&node);
+    }
+
+    fn wake(set: impl FnOnce(&mut Batch)) {
+        let mut batch = Batch::new();
+        set(&mut batch);
+        batch.wake();
+    }
+
+    /// What one caller waits for happens, while another one consumes the event and finds nothing. If the
+    /// first one slept on, loom would report that.
+    #[test]
+    fn a_caller_of_a_selective_source_is_not_passed_over() {
+        loom::model(|| {
+            let mut readiness = Readiness::new();
+            readiness.make_selective();
+            assert!(readiness.read.consume());
+            let world = Arc::new((readiness, AtomicU8::new(0), Sleeper::new()));
+            let (theirs, others) = (world.clone(), world.clone());
+            let poller = thread::spawn(move || {
+                theirs.1.store(1, Ordering::Relaxed);
+                wake(|batch| theirs.0.set_ready(Direction::Read, batch));
+            });
+            let other = thread::spawn(move || others.0.read.consume());
+            let (readiness, happened, sleeper) = &*world;
+            loop {
+                let times_ready = readiness.times_ready();
+                readiness.read.consume();
+                if happened.load(Ordering::Relaxed) == 1 {
+                    break;
+                }
+                wait(readiness, sleeper, times_ready);
+            }
+            poller.join().unwrap();
+            other.join().unwrap();
+        });
+    }
+
+    /// The shard retires, while a caller that has found the source bound to it goes to wait: the caller finds
+    /// it unbound.
+    #[test]
+    fn no_caller_waits_for_a_shard_that_has_retired() {
+        loom::model(|| {
+            let readiness = Readiness::new();
+            readiness.joined();
+            let world = Arc::new((readiness, Sleeper::new()));
+            let theirs = world.clone();
+            // As `Shard::retire`.
+            let retires = thread::spawn(move || {
+                theirs.0.left();
+                wake(|batch| theirs.0.set_all(batch));
+            });
+            let (readiness, sleeper) = &*world;
+            loop {
+                // Its call would block.
+                readiness.read.consume();
+                if !readiness.is_bound() {
+                    break;
+                }
+                wait(readiness, sleeper, None);
+            }
+            retires.join().unwrap();
+        });
     }
 }

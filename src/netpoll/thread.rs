@@ -41,8 +41,8 @@
 //!                                      or the thread's last check saw the worker
 //! ```
 //!
-//! `asleep` is true only in the untimed sleep, and shortly before it. It changes under the mutex `stop`, with
-//! which the thread waits; a worker reads it without the mutex.
+//! `asleep` (`asleep.rs`) is true only in the untimed sleep, and shortly before it. It changes under the
+//! mutex `stop`, with which the thread waits; a worker reads it without the mutex.
 //!
 //! | from, to | by | cause |
 //! |---|---|---|
@@ -57,7 +57,7 @@
 //! know.
 //!
 //! ```text
-//!   thread, in `sleep_untimed`                  worker, in `worker_woke_up`
+//!   thread, in `Asleep::begin`                  worker, in `Asleep::worker_must_wake`
 //!   asleep = true                               its sleep state = AWAKE
 //!   fence (SeqCst)                              fence (SeqCst)
 //!   reads the sleep states of all workers       reads asleep
@@ -68,7 +68,7 @@
 //! awake, and does not sleep. (The worker may have gone back to sleep by then. Then it waits inside its
 //! poller again, and needs no help.) A notification cannot come between the thread's check of `asleep` and
 //! its wait, since the worker changes `asleep` and notifies under the mutex that the thread holds until it
-//! waits.
+//! waits. Model: `asleep::models::the_thread_does_not_sleep_while_a_worker_is_awake`.
 //!
 //! # Why an event is seen within 2 ms
 //!
@@ -116,8 +116,8 @@
 //! - *A tick at a fixed interval.* It wakes an idle machine, and ticks twice as often as a server needs.
 //! - *Workers poll after a number of turns, without this thread.* No number bounds the length of one turn.
 
+use super::asleep::Asleep;
 use crate::base::lock::{Mutex, Rank};
-use std::sync::atomic::{AtomicBool, Ordering, fence};
 use std::time::{Duration, Instant};
 
 /// The time between two ticks while workers are busy. Two ticks and the kernel's timer slack are less than
@@ -172,7 +172,7 @@ impl NextDeadline {
 /// The thread's sleep, and what ends it.
 pub(crate) struct Netpoller {
     /// Whether the thread is in the untimed sleep, or about to be.
-    asleep: AtomicBool,
+    asleep: Asleep,
     /// Whether the thread must end.
     stop: Mutex<bool>,
     wake_up: parking_lot::Condvar,
@@ -182,7 +182,7 @@ impl Netpoller {
     /// A netpoller whose thread does not run yet.
     pub(crate) fn new() -> Netpoller {
         Netpoller {
-            asleep: AtomicBool::new(false),
+            asleep: Asleep::new(),
             stop: Mutex::new(Rank::Netpoller, false),
             wake_up: parking_lot::Condvar::new(),
         }
@@ -205,9 +205,7 @@ impl Netpoller {
     /// A worker calls this when it has woken up, after it has set its sleep state to awake.
     #[inline]
     pub(crate) fn worker_woke_up(&self) {
-        // Pairs with the fence in `sleep_untimed`.
-        fence(Ordering::SeqCst);
-        if self.asleep.load(Ordering::Relaxed) {
+        if self.asleep.worker_must_wake() {
             self.wake();
         }
     }
@@ -221,7 +219,7 @@ impl Netpoller {
     #[cold]
     fn wake(&self) {
         let _held = self.stop.lock();
-        self.asleep.store(false, Ordering::Relaxed);
+        self.asleep.end();
         self.wake_up.notify_one();
     }
 
@@ -237,13 +235,8 @@ impl Netpoller {
     /// The untimed sleep. Returns whether the thread must end.
     fn sleep_untimed<M: Monitored>(&self, monitored: &M) -> bool {
         let mut stop = self.stop.lock();
-        self.asleep.store(true, Ordering::Relaxed);
-        // Pairs with the fence in `worker_woke_up`.
-        fence(Ordering::SeqCst);
-        if monitored.awake() {
-            self.asleep.store(false, Ordering::Relaxed);
-        }
-        while !*stop && self.asleep.load(Ordering::Relaxed) {
+        self.asleep.begin(|| monitored.awake());
+        while !*stop && self.asleep.lasts() {
             self.wake_up.wait(stop.raw());
         }
         *stop
