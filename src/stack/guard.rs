@@ -8,7 +8,8 @@
 //! # The methods
 //!
 //! - *Advice*: `MADV_GUARD_INSTALL` (Linux 6.13) marks pages within a mapping. The number of stacks is then
-//!   bounded by memory alone. The kernel refuses it for locked memory.
+//!   bounded by memory alone. The kernel refuses it for locked memory. An emulator of system calls may ignore
+//!   it and report success, as qemu does; then a stack would have no guard.
 //! - *`mprotect`*: splits the mapping. The guards may use half of `vm.max_map_count`; beyond that, `install`
 //!   returns an error that names the setting. The other half is for the rest of the program, whose mappings
 //!   are not counted.
@@ -17,9 +18,12 @@
 //!
 //! | `SWARD_STACK_GUARD` | the method |
 //! |---|---|
-//! | not set | the advice, for each batch of stacks anew; `mprotect` for a batch that it is refused for |
+//! | not set | the advice, for each batch of stacks anew; `mprotect` if it is refused or ignored |
 //! | `madvise` | the advice only; an error if the kernel does not take it |
 //! | `mprotect` | `mprotect` only |
+//!
+//! Whether the advice is ignored is found out once, before the first stack: the advice is given for a page,
+//! and then the kernel is asked to read that page. It must not be able to.
 //!
 //! A refusal is not final, since a program may lock its memory (`mlockall`) and unlock it at any time. After
 //! one, a number of batches go to `mprotect` before the advice is tried again ([`Capability`]).
@@ -33,7 +37,7 @@
 use super::advise::{advise, range};
 use super::capability::Capability;
 use super::size::StackSize;
-use super::sys::{GUARD, max_mappings};
+use super::sys::{GUARD, faults, max_mappings};
 use crate::base::sys::{calls, check, page_size};
 use once_cell::sync::OnceCell;
 use std::io;
@@ -144,9 +148,11 @@ fn method() -> io::Result<Method> {
 fn method_from_environment() -> io::Result<Method> {
     let setting = std::env::var_os(VARIABLE).filter(|setting| !setting.is_empty());
     match (setting.as_deref().map(|setting| setting.to_str()), GUARD) {
-        (None, Some(advice)) => Ok(Method::Either(advice)),
+        (None, Some(advice)) => Ok(unforced(advice)),
         (None | Some(Some("mprotect")), _) => Ok(Method::Mprotect),
-        (Some(Some("madvise")), Some(advice)) if takes(advice) => Ok(Method::Madvise(advice)),
+        (Some(Some("madvise")), Some(advice)) if trial(advice) == Trial::Guards => {
+            Ok(Method::Madvise(advice))
+        }
         (Some(Some("madvise")), _) => Err(io::Error::new(
             io::ErrorKind::Unsupported,
             format!(
@@ -161,24 +167,71 @@ fn method_from_environment() -> io::Result<Method> {
     }
 }
 
-/// Whether the kernel takes that advice. This tries it on a mapping of its own.
-fn takes(advice: libc::c_int) -> bool {
+/// The method on a system with that advice, if nobody has said which one.
+fn unforced(advice: libc::c_int) -> Method {
+    // What is refused now may be taken later. What is ignored says nothing later either.
+    if trial(advice) == Trial::Ignored { Method::Mprotect } else { Method::Either(advice) }
+}
+
+/// What has come of an advice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Trial {
+    /// The page is a guard.
+    Guards,
+    /// The advice was taken, and the page can be read.
+    Ignored,
+    Refused,
+}
+
+/// Tries that advice on a mapping of its own.
+fn trial(advice: libc::c_int) -> Trial {
     let anywhere = std::ptr::null_mut();
     let size = page_size();
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
-    // SAFETY: a fresh mapping, which no other code knows, and which is unmapped again.
+    // SAFETY: a fresh mapping, which no other code knows, and which is unmapped again. Its words are zero.
     unsafe {
         let page = calls::mmap(anywhere, size, libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0);
         if page == libc::MAP_FAILED {
-            return false;
+            return Trial::Refused;
         }
         let taken = calls::madvise(page, size, advice) == 0;
+        let guards = taken && faults(page);
         libc::munmap(page, size);
-        taken
+        match (taken, guards) {
+            (false, _) => Trial::Refused,
+            (true, false) => Trial::Ignored,
+            (true, true) => Trial::Guards,
+        }
     }
 }
 
 fn max_map_count() -> Option<usize> {
     static LIMIT: OnceCell<Option<usize>> = OnceCell::new();
     *LIMIT.get_or_init(max_mappings)
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    /// As with an emulator that does not know the advice for guards.
+    #[test]
+    fn an_advice_without_effect_makes_no_guards() {
+        assert_eq!(trial(libc::MADV_NORMAL), Trial::Ignored);
+        assert_eq!(unforced(libc::MADV_NORMAL), Method::Mprotect);
+    }
+
+    /// A kernel that knows the advice is not taken for one that ignores it.
+    #[test]
+    fn what_takes_the_advice_makes_guards() {
+        let Some(advice) = GUARD else { return println!("skipped: this system has no such advice") };
+        match trial(advice) {
+            Trial::Guards => assert_eq!(unforced(advice), Method::Either(advice)),
+            Trial::Refused => println!("skipped: this kernel has no MADV_GUARD_INSTALL"),
+            // Nor does such a system look at the number.
+            Trial::Ignored => {
+                assert_eq!(trial(9999), Trial::Ignored, "the advice is taken, and guards nothing")
+            }
+        }
+    }
 }

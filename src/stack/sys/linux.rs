@@ -62,6 +62,20 @@ pub(in crate::stack) fn populates() -> bool {
     }
 }
 
+/// Whether the kernel finds that the word at that address must not be read. The word is zero if it can be
+/// read.
+///
+/// The kernel is asked by a wait for a futex, which reads the word. An emulator of system calls passes the
+/// address on to its kernel, so it gets the same answer.
+pub(in crate::stack) fn faults(at: *const libc::c_void) -> bool {
+    let (not_zero, forever): (libc::c_int, _) = (1, ptr::null::<libc::timespec>());
+    let how = libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG;
+    // SAFETY: the kernel checks the address itself. It would wait for a word of that value only, and the
+    // caller's is zero, or cannot be read.
+    let waited = check(unsafe { libc::syscall(libc::SYS_futex, at, how, not_zero, forever) } as libc::c_int);
+    waited.is_err_and(|error| error.raw_os_error() == Some(libc::EFAULT))
+}
+
 /// Writes for each page from `start` on whether it is present. False if the kernel does not say.
 ///
 /// # Safety

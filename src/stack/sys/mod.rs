@@ -9,6 +9,7 @@
 //! | `free_of` | how much of a limited address space is free, if the system says |
 //! | `decline_huge_pages` | keeps huge pages out of a mapping |
 //! | `populates` | whether the kernel populates new mappings at once |
+//! | `faults` | whether a word must not be read, which is zero if it can be |
 //! | `resident` | which pages of a range are present |
 //! | `advise_together` | one advice for many ranges in one call |
 //! | `was_sent` | whether a signal was sent by a process, and is no fault |
@@ -25,12 +26,12 @@ mod valgrind;
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub(super) use linux::{
-    DISCARD, GUARD, RESERVE, advise_together, decline_huge_pages, free_of, max_mappings, populates, resident,
-    was_sent,
+    DISCARD, GUARD, RESERVE, advise_together, decline_huge_pages, faults, free_of, max_mappings, populates,
+    resident, was_sent,
 };
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 pub(super) use other::{
-    DISCARD, GUARD, RESERVE, advise_together, decline_huge_pages, free_of, max_mappings, populates, resident,
-    was_sent,
+    DISCARD, GUARD, RESERVE, advise_together, decline_huge_pages, faults, free_of, max_mappings, populates,
+    resident, was_sent,
 };
 pub(super) use valgrind::announce;

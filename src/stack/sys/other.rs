@@ -32,6 +32,11 @@ pub(in crate::stack) fn populates() -> bool {
     false
 }
 
+/// Whether the word at that address must not be read: these systems have no advice about which this is asked.
+pub(in crate::stack) fn faults(_at: *const libc::c_void) -> bool {
+    false
+}
+
 /// Whether pages are present: the advice to discard them does not say when they go, so this is not known.
 ///
 /// # Safety
