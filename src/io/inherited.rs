@@ -200,6 +200,11 @@ mod tests {
         socket.connect(closed).expect("connected");
         socket.send(b"x").expect("sent");
         assert_eq!(socket.recv(&mut [0]).unwrap_err().kind(), ErrorKind::ConnectionRefused);
+        // Elsewhere the plain call blocks, as step 3 says.
+        if read_nowait(fd, &mut [0; 8]).unwrap_err().kind() == ErrorKind::Unsupported {
+            println!("skipped: this system has no reads of sockets that do not block");
+            return;
+        }
         let test = || {
             let read = || read(fd, WaitReason::Stdin, &mut [0; 8]);
             assert!(crate::time::timeout(std::time::Duration::from_millis(20), read).is_err());
