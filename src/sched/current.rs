@@ -8,7 +8,7 @@ use super::shared::{Remote, Shared};
 use super::simulated;
 use super::timers::TimerKey;
 use super::worker::{Worker, this_worker};
-use crate::coroutine::{Batch, Header, LocalRecord, Ticket, with_parker};
+use crate::coroutine::{Batch, Header, LocalRecord, Ticket, WaitReason, with_parker};
 use crate::netpoll::Source;
 use crate::ring::Ring;
 use std::io;
@@ -149,6 +149,19 @@ pub(crate) fn simulated_choice(bound: usize) -> Option<usize> {
     let on_worker =
         || with(|worker| worker.simulated.is_on().then(|| worker.simulated.draw_below(bound))).flatten();
     if simulated::POSSIBLE { on_worker() } else { None }
+}
+
+/// A wait is about to block this thread. If that runs a simulation, time passes in place of that, as
+/// [`Simulated::blocks`](simulated::Simulated::blocks) says, and the result is true.
+pub(super) fn simulated_block(reason: WaitReason, deadline: Option<Instant>) -> bool {
+    let blocks = |worker: &Worker| {
+        let is_on = worker.simulated.is_on();
+        if is_on {
+            worker.simulated.blocks(reason, deadline);
+        }
+        is_on
+    };
+    simulated::POSSIBLE && with(blocks) == Some(true)
 }
 
 /// A random number of the simulation that this thread runs; `None` if it runs none.

@@ -282,6 +282,14 @@ fn wait_on_thread(
         };
         // SAFETY: the caller borrows the subject until this returns.
         let _blocks = unsafe { Blocks::here(why, deadline, Some(parker.waiter())) };
+        let mut deadline = deadline;
+        if simulated::POSSIBLE
+            && parker.waiter().cause(ticket).is_none()
+            && current::simulated_block(reason, deadline)
+        {
+            // The deadline has passed, which the system's clock does not know.
+            deadline = deadline.map(|at| at.min(Instant::now()));
+        }
         match parker.block(ticket, deadline) {
             Cause::Timeout if limited => Woken::Cancelled,
             Cause::Timeout => Woken::Timeout,

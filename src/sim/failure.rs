@@ -14,6 +14,8 @@ pub(super) enum Failure {
     Unfinished { why: String },
     /// Nothing can run, and nothing will happen any more.
     Deadlock { waits: String },
+    /// A wait blocks the run's thread, and nothing else can run.
+    Stuck { who: String, call: &'static str },
     /// Coroutines that were alive at the end.
     Leak { count: usize, waits: String },
     /// The run took more steps than allowed.
@@ -46,6 +48,11 @@ impl fmt::Display for Failure {
             Failure::Deadlock { waits } => {
                 write!(f, "deadlock: nothing can run, and no timer is set. These wait:{waits}")
             }
+            Failure::Stuck { who, call } => write!(
+                f,
+                "coroutine {who} waits in {call} while it unwinds, in a destructor. Such a wait does not park: \
+                 it blocks the thread, and whatever could end it cannot run"
+            ),
             Failure::Leak { count: 1, waits } => {
                 write!(f, "leak: a coroutine outlives the check:{waits}")
             }

@@ -30,6 +30,7 @@
 //! - the closure panics, or a coroutine does that nobody joins;
 //! - nothing can run and no timer is set, though the closure has not returned: a deadlock;
 //! - coroutines are left when the closure has returned: a leak ([`Check::leaks_fail`]);
+//! - a destructor waits while it unwinds, for what only another coroutine can do: that blocks the thread;
 //! - it takes too many steps ([`Check::step_limit`]), or too much time ([`Check::time_limit`]).
 //!
 //! Each seed is run twice, and the events of both runs are compared, and how they end. If they differ, the

@@ -7,18 +7,21 @@
 //!  Closing     lets all unwind; records nothing      nothing is alive, or no step helps
 //!  Abandoned   leaks the rest
 //! ```
+//!
+//! A wait that blocks the thread in any of them ends the run at once, if nothing will end the wait: its
+//! thread leaves what there is in [`Stuck`], and parks for good.
 
 use super::failure::Failure;
 use super::pauses::Pauses;
 use super::random::Random;
 use super::strategy::{Decided, Kind, Question, Search, Strategy, default_choice};
-use super::trace::{Described, Event, NOBODY, Trace, What};
+use super::trace::{Described, Event, NOBODY, Trace, What, name_of};
 use super::watchdog::Watch;
 use super::world::RunWorld;
 use crate::base::clock::VirtualTime;
 use crate::base::local::thread_locals;
 use crate::base::sys::calls::{self, Context};
-use crate::coroutine::{Batch, Header, Id, Site, lost_panics_here, take_lost_panic_here};
+use crate::coroutine::{Batch, Header, Id, Site, WaitReason, lost_panics_here, take_lost_panic_here};
 use crate::inspect;
 use crate::sched::{Candidate, Choice, Ends, Passed, Phase, Shared, Simulation, capture_simulated};
 use std::cell::{Cell, RefCell};
@@ -26,7 +29,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::ptr::{self, NonNull};
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 /// When runs begin, in nanoseconds since 1970.
@@ -80,6 +84,7 @@ pub(super) struct Run {
     over: Cell<bool>,
     /// For who waits for the run.
     watch: Arc<Watch>,
+    stuck: Stuck,
     /// How many panics of coroutines that nobody joins are none of the run's: those of former runs, and those
     /// of coroutines whose host has crashed.
     lost_panics: Cell<u64>,
@@ -169,7 +174,12 @@ pub(super) struct Outcome {
     pub(super) hosts: Vec<Box<str>>,
     /// How far an exhaustive search has come.
     pub(super) search: Option<Search>,
+    /// The run's thread has not ended, and never will.
+    pub(super) stuck: bool,
 }
+
+/// What is left of a run whose thread does not end.
+pub(super) type Stuck = Arc<Mutex<Option<Outcome>>>;
 
 thread_locals! {
     /// The run of this thread: it is on the thread's stack, below.
@@ -218,6 +228,7 @@ impl Run {
         time: VirtualTime,
         shared: &Arc<Shared>,
         watch: &Arc<Watch>,
+        stuck: &Stuck,
     ) -> Run {
         let pauses = Pauses::new(seed, limits.pauses);
         Run {
@@ -252,6 +263,7 @@ impl Run {
             ended: Cell::new(None),
             over: Cell::new(false),
             watch: Arc::clone(watch),
+            stuck: Arc::clone(stuck),
             lost_panics: Cell::new(lost_panics_here()),
             was_crashed: Cell::new(false),
             spawning_for: Cell::new(None),
@@ -415,6 +427,36 @@ impl Run {
             described: state.known.iter().map(|known| known.described.clone()).collect(),
             hosts: state.hosts.iter().map(|host| host.name.clone()).collect(),
             search: None,
+            stuck: false,
+        }
+    }
+
+    /// A wait of the coroutine that runs blocks the thread until then.
+    fn block_until(&self, at: Option<u64>, call: &'static str) {
+        self.steps.set(self.steps.get() + 1);
+        let goes_on = self.steps.get() <= self.limits.steps.max(CLOSING_STEPS);
+        match at.filter(|at| goes_on && *at < u64::MAX) {
+            Some(at) => {
+                self.time.set(at);
+                self.note(self.current.get(), What::Time);
+                self.advance_world();
+            }
+            None => self.give_up(call),
+        }
+    }
+
+    /// A wait of the coroutine that runs blocks the thread, and nothing will end it.
+    fn give_up(&self, call: &'static str) -> ! {
+        let who = name_of(&self.watch.names(), self.current.get()).to_owned();
+        self.fail(Failure::Stuck { who, call });
+        if let Some(world) = &*self.world.borrow() {
+            world.remove_files();
+        }
+        let outcome = Outcome { stuck: true, ..self.end() };
+        *self.stuck.lock().unwrap_or_else(PoisonError::into_inner) = Some(outcome);
+        self.watch.end();
+        loop {
+            thread::park();
         }
     }
 
@@ -633,6 +675,11 @@ impl Context for Run {
         self.state.borrow_mut().world.next()
     }
 
+    fn block(&self, until: Option<u64>) {
+        let event = calls::world().and_then(|world| world.next_event());
+        self.block_until(event.into_iter().chain(until).min(), "a call on a socket");
+    }
+
     fn trace(&self, event: fmt::Arguments<'_>) {
         if self.phase.get() == Phase::Running {
             let (at, text) = (self.time.nanos(), event.to_string());
@@ -797,6 +844,10 @@ impl Simulation for Run {
                 Passed::Enter(self.enter(Phase::Closing))
             }
         }
+    }
+
+    fn blocks(&self, reason: WaitReason, deadline: Option<Instant>) {
+        self.block_until(deadline.map(|at| self.time.nanos_of(at)), reason.describe());
     }
 
     fn random(&self) -> u32 {

@@ -6,7 +6,7 @@ use super::jobs;
 use super::libc_overrides::Entropy;
 use super::minimise::minimise;
 use super::record::{Schedule, trace_of};
-use super::run::{Entered, Limits, Outcome, Run};
+use super::run::{Entered, Limits, Outcome, Run, Stuck};
 use super::settings::{Check, Strategy};
 use super::strategy::{self, Decided, Exhaustive, Pct, RandomWalk, Replay, Search};
 use super::trace::InWords;
@@ -317,8 +317,9 @@ impl Check {
         match &first.failure {
             None => Ok(first),
             Some(failure) => {
-                let smallest =
-                    minimise(&first, |decisions| once(seed, &Chooses::Replay(decisions), limits, true, f));
+                // Each run that is stuck leaves a thread behind.
+                let smaller = |decisions| once(seed, &Chooses::Replay(decisions), limits, true, f);
+                let smallest = if first.stuck { None } else { minimise(&first, smaller) };
                 Err(report(seed, chooses, limits, failure, &first, smallest.as_ref()))
             }
         }
@@ -381,14 +382,16 @@ fn report(
         let count = |run: &Outcome| run.decisions.iter().filter(|one| **one != Decided::Default).count();
         let _ = write!(
             report,
-            "\nThe smallest schedule that fails has {} of {} switches.",
+            "\nThe smallest schedule that fails has {} of {} switches. ",
             count(smallest),
             count(outcome)
         );
+    } else {
+        report.push('\n');
     }
     let events = &shown.trace.events;
     let from = events.len().saturating_sub(LAST_EVENTS);
-    let _ = write!(report, " Its last events, of {}:", shown.trace.count());
+    let _ = write!(report, "Its last events, of {}:", shown.trace.count());
     for event in &events[from..] {
         let _ = write!(report, "\n  {}", InWords { event, trace: &shown.trace, names: &shown.names });
     }
@@ -414,21 +417,34 @@ fn tell(line: fmt::Arguments<'_>) {
 
 /// Runs a schedule once, on a thread of its own, whose thread-locals are as new.
 pub(super) fn once(seed: u64, chooses: &Chooses, limits: &Limits, quiet: bool, f: Program<'_>) -> Outcome {
-    let watch = Arc::new(Watch::new());
+    let (watch, stuck) = (Arc::new(Watch::new()), Stuck::default());
     let run = || {
         let _watched = watch.begin();
         set_quiet(quiet);
-        simulate(seed, chooses, limits, &watch, f)
+        simulate(seed, chooses, limits, &watch, &stuck, f)
     };
-    thread::scope(|scope| {
-        let thread = thread::Builder::new().name("sward-sim".to_owned()).spawn_scoped(scope, run);
-        let thread = thread.unwrap_or_else(|error| panic!("sward::sim: no thread for a run: {error}"));
-        watch.wait(seed, watchdog::LIMIT, |report| tell(format_args!("{report}")));
-        thread.join().unwrap_or_else(|payload| panic::resume_unwind(payload))
-    })
+    let thread = thread::Builder::new().name("sward-sim".to_owned());
+    // SAFETY: what the thread borrows outlives its use of it. Below, this function waits until the thread has
+    // ended; or until it is stuck (`Run::give_up`): then the thread parks for good, and uses nothing of it
+    // any more. Nothing in between unwinds.
+    let thread = unsafe { thread.spawn_unchecked(run) };
+    let thread = thread.unwrap_or_else(|error| panic!("sward::sim: no thread for a run: {error}"));
+    watch.wait(seed, watchdog::LIMIT, |report| tell(format_args!("{report}")));
+    let left = stuck.lock().unwrap_or_else(PoisonError::into_inner).take();
+    match left {
+        Some(outcome) => outcome,
+        None => thread.join().unwrap_or_else(|payload| panic::resume_unwind(payload)),
+    }
 }
 
-fn simulate(seed: u64, chooses: &Chooses, limits: &Limits, watch: &Arc<Watch>, f: Program<'_>) -> Outcome {
+fn simulate(
+    seed: u64,
+    chooses: &Chooses,
+    limits: &Limits,
+    watch: &Arc<Watch>,
+    stuck: &Stuck,
+    f: Program<'_>,
+) -> Outcome {
     let _entropy = Entropy::begin(seed);
     let time = VirtualTime::begin();
     let mut search = None;
@@ -444,7 +460,7 @@ fn simulate(seed: u64, chooses: &Chooses, limits: &Limits, watch: &Arc<Watch>, f
     };
     let runtime =
         SimulatedRuntime::new().unwrap_or_else(|error| panic!("sward::sim: no runtime for a run: {error}"));
-    let run = Rc::new(Run::new(seed, limits.clone(), strategy, time, runtime.shared(), watch));
+    let run = Rc::new(Run::new(seed, limits.clone(), strategy, time, runtime.shared(), watch, stuck));
     let _entered = Entered::new(&run);
     let world = Rc::new(RunWorld::new(Rc::clone(&run) as Rc<dyn Context>));
     let entered_world = world::enter(&world);

@@ -49,6 +49,12 @@ impl Watch {
         self.steps.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// The run has ended, or goes on no more.
+    pub(super) fn end(&self) {
+        *self.ended.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.ends.notify_all();
+    }
+
     /// The names of the run's coroutines, by number.
     pub(super) fn names(&self) -> MutexGuard<'_, Vec<Box<str>>> {
         self.names.lock().unwrap_or_else(PoisonError::into_inner)
@@ -86,8 +92,7 @@ impl Watch {
 
 impl Drop for Watched<'_> {
     fn drop(&mut self) {
-        *self.0.ended.lock().unwrap_or_else(PoisonError::into_inner) = true;
-        self.0.ends.notify_all();
+        self.0.end();
     }
 }
 

@@ -130,6 +130,29 @@ impl RunWorld {
         self.disks.borrow_mut().set(host, settings);
     }
 
+    /// Removes the files of all hosts. None of these uses them any more.
+    pub(super) fn remove_files(&self) {
+        let files = self.disks.replace(Disks::new(0));
+        drop(files);
+    }
+
+    /// Answers a call at once.
+    fn answer(&self, call: &mut Call<'_>) -> Answer {
+        let (host, now) = (self.context.host(), self.context.now());
+        let mut state = self.state.borrow_mut();
+        state.network.set_now(now);
+        let answer = state.answer(host, call);
+        let log = state.network.take_log();
+        drop(state);
+        for line in log {
+            self.context.trace(format_args!("{line}"));
+        }
+        match answer {
+            Ok(answer) => answer,
+            Err(errno) => Answer::Fails(errno),
+        }
+    }
+
     fn trace_disks(&self) {
         let log = std::mem::take(&mut self.disks.borrow_mut().log);
         for line in log {
@@ -168,18 +191,16 @@ pub(super) struct EnteredWorld {
 
 impl World for RunWorld {
     fn call(&self, call: &mut Call<'_>) -> Answer {
-        let (host, now) = (self.context.host(), self.context.now());
-        let mut state = self.state.borrow_mut();
-        state.network.set_now(now);
-        let answer = state.answer(host, call);
-        let log = state.network.take_log();
-        drop(state);
-        for line in log {
-            self.context.trace(format_args!("{line}"));
-        }
-        match answer {
-            Ok(answer) => answer,
-            Err(errno) => Answer::Fails(errno),
+        let began = self.context.now();
+        loop {
+            let answer = self.answer(call);
+            // Nothing is ready, and the caller blocks its thread.
+            let Call::Poll { limit, .. } = call else { return answer };
+            let until = limit.map(|limit| began.saturating_add(limit));
+            if answer != Answer::Is(0) || until.is_some_and(|until| until <= self.context.now()) {
+                return answer;
+            }
+            self.context.block(until);
         }
     }
 
@@ -334,7 +355,7 @@ impl State {
             }
             // The kernel's: the two ends are in one process in any case.
             Call::SocketPair { .. } => return Ok(Answer::Kernel),
-            Call::Poll { ref mut entries } => return Ok(self.poll(entries)),
+            Call::Poll { ref mut entries, .. } => return Ok(self.poll(entries)),
             Call::Wait { epoll, ref mut events, .. } => return Ok(self.wait(epoll, events)),
             _ => {}
         }

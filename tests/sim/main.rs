@@ -11,6 +11,7 @@ mod common;
 
 mod bugs;
 mod checks;
+mod destructors;
 mod disk;
 mod history;
 mod hosts;

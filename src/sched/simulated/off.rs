@@ -1,7 +1,7 @@
 //! Without the feature `sim` no worker is simulated: functions that only simulated workers call are
 //! unreachable.
 
-use crate::coroutine::{Header, Id};
+use crate::coroutine::{Header, Id, WaitReason};
 use crate::sched::config::Phase;
 use crate::sched::run_queues::{Next, RunQueues};
 use crate::sched::runnable::Runnable;
@@ -61,6 +61,8 @@ impl Simulated {
     pub(crate) fn pass_time(&self, _: Option<Instant>) -> Passed {
         Passed::Moved
     }
+
+    pub(crate) fn blocks(&self, _: WaitReason, _deadline: Option<Instant>) {}
 
     pub(crate) fn random(&self) -> u32 {
         0

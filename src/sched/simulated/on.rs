@@ -1,6 +1,6 @@
 //! A worker that is simulated keeps all that is runnable in one set, from which the simulation chooses.
 
-use crate::coroutine::{Header, Id};
+use crate::coroutine::{Header, Id, WaitReason};
 use crate::sched::config::Phase;
 use crate::sched::run_queues::{Next, RunQueues};
 use crate::sched::runnable::Runnable;
@@ -81,6 +81,10 @@ pub(crate) trait Simulation {
 
     /// Nothing can run: lets time pass until the next timer, or until the world does something.
     fn pass_time(&self, timer: Option<Instant>) -> Passed;
+
+    /// A wait blocks the worker's thread, and so all that could end it but its deadline. Lets time pass up to
+    /// that. Does not return if there is none: the simulation is over.
+    fn blocks(&self, reason: WaitReason, deadline: Option<Instant>);
 
     /// A number for the program's own random choices, such as the order in which `select!` looks.
     fn random(&self) -> u32;
@@ -221,6 +225,11 @@ impl Simulated {
     /// Nothing can run.
     pub(crate) fn pass_time(&self, timer: Option<Instant>) -> Passed {
         self.inside().simulation.pass_time(timer)
+    }
+
+    /// A wait blocks the worker's thread: time passes.
+    pub(crate) fn blocks(&self, reason: WaitReason, deadline: Option<Instant>) {
+        self.inside().simulation.blocks(reason, deadline);
     }
 
     /// A number for the program's own random choices.

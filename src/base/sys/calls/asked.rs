@@ -385,8 +385,14 @@ pub(crate) unsafe fn ppoll(
         // SAFETY: libc's contract.
         count => unsafe { slice::from_raw_parts_mut(entries, count as usize) },
     };
+    // SAFETY: libc's contract: it is null or valid.
+    let nanos = unsafe { limit.as_ref() }.map(|limit| {
+        let seconds = u64::try_from(limit.tv_sec).unwrap_or(0);
+        seconds.saturating_mul(1_000_000_000).saturating_add(limit.tv_nsec as u64)
+    });
+    let mut call = Call::Poll { entries: all, limit: nanos };
     // SAFETY: as the caller says.
-    answered(&mut Call::Poll { entries: all }, |_| unsafe { kernel::ppoll(entries, count, limit, mask) })
+    answered(&mut call, |_| unsafe { kernel::ppoll(entries, count, limit, mask) })
 }
 
 pub(crate) unsafe fn epoll_ctl(
