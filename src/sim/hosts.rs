@@ -57,7 +57,8 @@ impl Sim {
 
     /// Crashes a host, and parks until its coroutines have ended. From the beginning of the call nothing that
     /// they do reaches the network. They unwind as at the end of a runtime, so that their destructors run;
-    /// what these do to memory that others share with the host is seen by them.
+    /// what these do to memory that others share with the host is seen by them. In a destructor that unwinds
+    /// this does not park: the coroutines end later.
     ///
     /// # Panics
     ///
@@ -74,8 +75,8 @@ impl Sim {
     }
 
     /// Starts a host's closure again, after a [crash](Self::crash) or when it has returned. A host that is up
-    /// is crashed first. Parks if it has to wait for that. A host that is restarted by several callers at a
-    /// time is started once.
+    /// is crashed first. Parks if it has to wait for that, as [`crash`](Self::crash) does. A host that is
+    /// restarted by several callers at a time is started once.
     ///
     /// # Cancellation
     ///
@@ -88,7 +89,7 @@ impl Sim {
         if run.has_coroutines(host) || !run.is_crashed(host) {
             crash(&run, host);
         }
-        if Context::host(&*run) != host {
+        if Context::host(&*run) != host && sched::may_switch() {
             return start_when_down(&run, host, site);
         }
         let (name, sim) = (run.name_of_host(host), *self);
@@ -156,8 +157,12 @@ fn crash(run: &Run, host: u32) {
     run.crash(host);
 }
 
-/// Parks until the coroutines of that host have ended which a crash has met.
+/// Parks until the coroutines of that host have ended which a crash has met. Where nothing can park, they can
+/// end only later.
 fn wait_for_end(run: &Run, host: u32) {
+    if !sched::may_switch() {
+        return;
+    }
     for _ in 0..LOOKS {
         if !run.has_crashed_coroutines(host) {
             return;

@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 use sward::net::{TcpListener, TcpStream};
 use sward::sim::{Check, Link, Sim, Strategy};
@@ -104,4 +105,31 @@ fn a_destructor_that_unwinds_reads_what_is_under_way() {
     Check::new().runs(20).run(program(5));
     let failed = Check::new().runs(20).try_run(program(4)).expect_err("a byte is missing");
     assert!(failed.what().contains("while it unwinds"), "{failed}");
+}
+
+/// As a host that takes another one with it.
+#[test]
+fn a_destructor_that_unwinds_crashes_and_restarts_hosts() {
+    Check::new().runs(50).run(|sim| {
+        let (inside, starts) = (*sim, Arc::new(AtomicUsize::new(0)));
+        for name in ["crashed", "restarted"] {
+            let starts = Arc::clone(&starts);
+            sim.host(name, move || {
+                starts.fetch_add(1, SeqCst);
+                task::park();
+            });
+        }
+        sim.host("unwinds", move || {
+            let _unwinds = CallsOnDrop(|| {
+                inside.crash("crashed");
+                inside.restart("restarted");
+            });
+            task::park();
+        });
+        sward::sleep(Duration::from_secs(1));
+        sim.crash("unwinds");
+        sward::sleep(Duration::from_secs(1));
+        assert!(!sim.is_up("crashed") && sim.is_up("restarted") && !sim.is_up("unwinds"));
+        assert_eq!(starts.load(SeqCst), 3);
+    });
 }
