@@ -16,14 +16,14 @@
 //!
 //! All coroutines of a run share one thread, and the simulation decides each step: which coroutine has the
 //! next turn, and at each call of sward that need not wait, whether another one runs first. The decisions
-//! follow from the run's *seed*. The program's turns, from one such call to the next, are not interrupted.
-//! After 128 such calls in one turn a coroutine yields. Nor is a poll of a future interrupted: after 128
-//! calls in it that need not wait, one is pending all the same, so that its executor lets others run.
+//! follow from the run's *seed*. Between two such calls nothing interrupts a coroutine. After 128 of them in
+//! one turn it yields. A poll of a future is not interrupted at all. After 128 calls in it that need not
+//! wait, the next one is pending all the same, so that the executor lets others run.
 //!
-//! The clock stands still while coroutines run, but for a microsecond with each step. If none can run, it
-//! moves to the next timer at once, so a test that sleeps for a year is over in no time. `sward::sleep`,
-//! timeouts, deadlines and intervals follow this clock. So a coroutine that can run is never late, as it may
-//! be on a real machine, unless the check asks for it: [`Check::pauses`], [`Sim::pause`].
+//! The clock moves by a microsecond with each step. If no coroutine can run, it jumps to the next timer, so
+//! a test that sleeps for a year is over in no time. `sward::sleep`, timeouts, deadlines and intervals follow
+//! this clock. So a coroutine that can run is never late, as it may be on a real machine, unless the check
+//! asks for it: [`Check::pauses`], [`Sim::pause`].
 //!
 //! A run fails if
 //!
