@@ -246,24 +246,29 @@ impl CopyBidirectional {
         let activity = Activity::new();
         // Nobody sends: the channel disconnects once both directions have dropped their ends.
         let (running, ended) = bounded::<()>(1);
-        try_scope(|s| {
+        let done = try_scope(|s| {
             let (running_there, running_back) = (running.clone(), running);
             let (activity, there, back) = (&activity, &mut there, &mut back);
             s.spawn(move || {
                 let _running = running_there;
                 let reader = Tracked { stream: By(a), activity, written: None };
                 let writer = Tracked { stream: By(b), activity, written: Some(&activity.there) };
-                one_way(reader, writer, b, largest).map(|count| *there = count)
+                one_way(reader, writer, b, largest).map(|count| *there = count).map_err(Cause::Failed)
             });
             s.spawn(move || {
                 let _running = running_back;
                 let reader = Tracked { stream: By(b), activity, written: None };
                 let writer = Tracked { stream: By(a), activity, written: Some(&activity.back) };
-                one_way(reader, writer, a, largest).map(|count| *back = count)
+                one_way(reader, writer, a, largest).map(|count| *back = count).map_err(Cause::Failed)
             });
             activity.watch(limit, &ended)
-        })?;
-        Ok((there, back))
+        });
+        match done {
+            Ok(()) => Ok((there, back)),
+            Err(Cause::Failed(error)) => Err(error),
+            // Both directions have ended, so what they have written is counted.
+            Err(Cause::Idle) => Err(io::Error::new(ErrorKind::TimedOut, activity.copied())),
+        }
     }
 }
 
@@ -292,6 +297,14 @@ impl fmt::Display for CopyIdle {
 }
 
 impl std::error::Error for CopyIdle {}
+
+/// Why copying has ended early.
+enum Cause {
+    /// The idle limit is exceeded.
+    Idle,
+    /// The first error of a direction.
+    Failed(io::Error),
+}
 
 /// What the two directions have done so far. `Relaxed` is enough: the numbers are independent of each other,
 /// and the watcher reads them again after each wait.
@@ -323,21 +336,20 @@ impl Activity {
     }
 
     /// Waits until both directions have ended, or until the limit is exceeded.
-    fn watch(&self, limit: Duration, ended: &Receiver<()>) -> io::Result<()> {
+    fn watch(&self, limit: Duration, ended: &Receiver<()>) -> Result<(), Cause> {
         loop {
             let Some(ends) = self.ends(limit) else { return Ok(()) };
             match ended.recv_deadline(ends) {
-                Err(RecvTimeoutError::Timeout) if self.ends(limit) == Some(ends) => {
-                    let idle = CopyIdle {
-                        a_to_b: self.there.load(Ordering::Relaxed),
-                        b_to_a: self.back.load(Ordering::Relaxed),
-                    };
-                    return Err(io::Error::new(ErrorKind::TimedOut, idle));
-                }
+                Err(RecvTimeoutError::Timeout) if self.ends(limit) == Some(ends) => return Err(Cause::Idle),
                 Err(RecvTimeoutError::Timeout) => {}
                 Ok(()) | Err(RecvTimeoutError::Disconnected) => return Ok(()),
             }
         }
+    }
+
+    /// How much was copied. A direction that still runs may have written more.
+    fn copied(&self) -> CopyIdle {
+        CopyIdle { a_to_b: self.there.load(Ordering::Relaxed), b_to_a: self.back.load(Ordering::Relaxed) }
     }
 }
 

@@ -3,10 +3,11 @@
 use crate::common::{MOMENT, both, in_runtime, kind, pattern};
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::{AsFd, AsRawFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-use sward::io::{CopyBidirectional, CopyIdle, Pollable, copy, copy_bidirectional, pipe};
+use sward::io::{CloseWrite, CopyBidirectional, CopyIdle, Pollable, copy, copy_bidirectional, pipe};
 use sward::net::{Shutdown, TcpListener, TcpStream, UnixStream};
-use sward::task::JoinError;
+use sward::task::{self, JoinError};
 use sward::time::timeout;
 
 /// Reads that return what the script says.
@@ -186,22 +187,83 @@ fn a_limit_and_a_cancel_end_both() {
 fn an_idle_limit_ends_both() {
     both(|| {
         for half_closed in [false, true] {
-            let ((mut client, a), (b, mut server)) = (tcp(), UnixStream::pair().unwrap());
-            let settings = CopyBidirectional::new().idle_timeout(MOMENT);
-            let proxy = sward::spawn(move || (settings.copy(&a, &b), a, b));
-            client.write_all(b"question").unwrap();
-            server.read_exact(&mut [0; 8]).unwrap();
-            if half_closed {
-                client.shutdown(Shutdown::Write).unwrap();
+            while idle_after_a_question(half_closed) == 0 {}
+        }
+    });
+}
+
+/// Whether the question has passed before the limit came, in bytes. On a slow machine it may not have.
+fn idle_after_a_question(half_closed: bool) -> u64 {
+    let ((mut client, a), (b, mut server)) = (tcp(), UnixStream::pair().unwrap());
+    let settings = CopyBidirectional::new().idle_timeout(MOMENT);
+    client.write_all(b"question").unwrap();
+    if half_closed {
+        client.shutdown(Shutdown::Write).unwrap();
+    }
+    let proxy = sward::spawn(move || (settings.copy(&a, &b), a, b));
+    let (copied, a, _b) = proxy.join().unwrap();
+    let error = copied.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::TimedOut);
+    let idle: &CopyIdle = error.get_ref().unwrap().downcast_ref().unwrap();
+    server.set_read_timeout(Some(MOMENT)).unwrap();
+    let arrived = server.read(&mut [0; 9]).unwrap_or(0) as u64;
+    assert!(arrived == 0 || arrived == 8);
+    assert_eq!((idle.a_to_b, idle.b_to_a), (arrived, 0));
+    // The streams are open.
+    (&a).write_all(b"bye").unwrap();
+    client.read_exact(&mut [0; 3]).unwrap();
+    arrived
+}
+
+/// A stream that has taken what is written when its writer is cancelled, and not sooner.
+#[derive(Default)]
+struct Late {
+    begun: AtomicBool,
+}
+
+impl Read for &Late {
+    fn read(&mut self, _buf: &mut [u8]) -> io::Result<usize> {
+        loop {
+            task::park();
+        }
+    }
+}
+
+impl Write for &Late {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        self.begun.store(true, Ordering::Relaxed);
+        let cancelled: Result<(), _> = task::catch_cancel(|| {
+            loop {
+                task::park();
             }
-            let (copied, a, _b) = proxy.join().unwrap();
-            let error = copied.unwrap_err();
-            assert_eq!(error.kind(), ErrorKind::TimedOut);
+        });
+        cancelled.unwrap_err();
+        Ok(buf.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl CloseWrite for Late {
+    fn close_write(&self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn bytes_that_are_written_while_an_idle_limit_ends_the_copying_are_counted() {
+    in_runtime(|| {
+        loop {
+            let ((mut client, a), late) = (tcp(), Late::default());
+            client.write_all(b"question").unwrap();
+            let error = CopyBidirectional::new().idle_timeout(MOMENT).copy(&a, &late).unwrap_err();
             let idle: &CopyIdle = error.get_ref().unwrap().downcast_ref().unwrap();
-            assert_eq!((idle.a_to_b, idle.b_to_a), (8, 0));
-            // The streams are open.
-            (&a).write_all(b"bye").unwrap();
-            client.read_exact(&mut [0; 3]).unwrap();
+            // On a slow machine the limit may come before the write.
+            if late.begun.into_inner() {
+                return assert_eq!((idle.a_to_b, idle.b_to_a), (8, 0));
+            }
         }
     });
 }
