@@ -922,6 +922,25 @@ mod models {
         }
     }
 
+    /// Two waiters that block their threads. One may take the mutex before the holder's unlock hands it to
+    /// the other, which sees what the one did.
+    #[test]
+    fn two_waiters_that_block_their_threads() {
+        loom::model(|| {
+            let world = World::new();
+            let holder = spawn(&world, World::add_and_unlock);
+            let other = spawn(&world, |world| {
+                lock_blocking_thread(world, 1);
+                world.add_and_unlock();
+            });
+            lock_blocking_thread(&world, 0);
+            world.add_and_unlock();
+            holder.join().unwrap();
+            other.join().unwrap();
+            world.assert_free_and(3);
+        });
+    }
+
     /// A waiter is cancelled while the holder unlocks and barges: either it is in flight, and has to compete,
     /// or it dequeues; another waiter gets the mutex all the same.
     #[test]

@@ -828,6 +828,25 @@ mod models {
         }
     }
 
+    /// A writer becomes a reader, while a reader and another writer come: the reader sees what it has
+    /// written, and nobody is forgotten.
+    #[test]
+    fn a_writer_that_becomes_a_reader_lets_others_in() {
+        loom::model(|| {
+            let world = World::new();
+            assert!(world.lock.try_lock(Write));
+            let reader = spawn(&world, |world| world.section(Read, 0, false));
+            let writer = spawn(&world, |world| world.section(Write, 1, false));
+            // SAFETY: under the lock, which is what the model checks.
+            world.data.with_mut(|data| unsafe { *data += 1 });
+            world.lock.downgrade();
+            world.visit_and_unlock(Read);
+            reader.join().unwrap();
+            writer.join().unwrap();
+            world.assert_free();
+        });
+    }
+
     /// A writer's unlock wakes two readers; one takes the lock while the other is still in flight, and a
     /// writer waits: no waiter is forgotten.
     #[test]

@@ -47,6 +47,10 @@
 //! No release is missed: `enqueue` sets WAITERS by a compare-and-swap that fails if a release came since it
 //! read the permits.
 //!
+//! *Orderings.* A release of permits releases what was done with them. A thread that takes permits off the
+//! word acquires: for itself, or in `grant` for the waiter, which then sees it by its ticket. All changes of
+//! the word are read-modify-writes, so permits of several releases come with what each of them has released.
+//!
 //! # What was rejected
 //!
 //! - *Barging, as with the mutex*: a large request could starve, as it needs many permits at the same time.
@@ -348,15 +352,17 @@ fn more(word: usize, permits: usize) -> usize {
 mod models {
     use super::*;
     use crate::coroutine::{Cause, Sleeper};
+    use loom::cell::UnsafeCell;
     use loom::sync::Arc;
     use loom::thread;
 
     struct World {
         semaphore: RawSemaphore,
         sleepers: [Sleeper; 3],
+        data: [UnsafeCell<u32>; 2],
     }
 
-    // SAFETY: each sleeper is one thread's.
+    // SAFETY: each sleeper is one thread's; the models check that the accesses to `data` are ordered.
     unsafe impl Sync for World {}
     // SAFETY: as above.
     unsafe impl Send for World {}
@@ -364,7 +370,18 @@ mod models {
     impl World {
         fn new(permits: usize) -> Arc<World> {
             let sleepers = [Sleeper::new(), Sleeper::new(), Sleeper::new()];
-            Arc::new(World { semaphore: RawSemaphore::new(permits), sleepers })
+            let data = [UnsafeCell::new(0), UnsafeCell::new(0)];
+            Arc::new(World { semaphore: RawSemaphore::new(permits), sleepers, data })
+        }
+
+        fn add(&self, index: usize) {
+            // SAFETY: the caller has it for itself, which loom checks.
+            self.data[index].with_mut(|data| unsafe { *data += 1 });
+        }
+
+        fn data(&self) -> [u32; 2] {
+            // SAFETY: nobody changes it any more; loom checks it.
+            self.data.each_ref().map(|data| data.with(|data| unsafe { *data }))
         }
 
         /// As `acquire`.
@@ -386,6 +403,44 @@ mod models {
     fn spawn(world: &Arc<World>, f: impl FnOnce(&World) + 'static) -> thread::JoinHandle<()> {
         let world = world.clone();
         thread::spawn(move || f(&world))
+    }
+
+    /// One permit, as a mutex: who has it sees what was done with it before.
+    #[test]
+    fn one_permit_excludes() {
+        loom::model(|| {
+            let world = World::new(1);
+            let section = |world: &World, sleeper| {
+                world.acquire(1, sleeper);
+                world.add(0);
+                world.semaphore.release(1);
+            };
+            let others = [0, 1].map(|sleeper| spawn(&world, move |world| section(world, sleeper)));
+            section(&world, 2);
+            for other in others {
+                other.join().unwrap();
+            }
+            assert_eq!(world.data(), [3, 0]);
+        });
+    }
+
+    /// Permits of two threads: who gets both sees what each thread did before its release.
+    #[test]
+    fn permits_come_with_what_was_done_before() {
+        loom::model(|| {
+            let world = World::new(0);
+            let others = [0, 1].map(|index| {
+                spawn(&world, move |world| {
+                    world.add(index);
+                    world.semaphore.release(1);
+                })
+            });
+            world.acquire(2, 0);
+            assert_eq!(world.data(), [1, 1]);
+            for other in others {
+                other.join().unwrap();
+            }
+        });
     }
 
     /// A waiter that is about to queue misses no release, and permits are conserved.
