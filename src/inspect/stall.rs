@@ -21,6 +21,8 @@ use std::time::Duration;
 
 /// The stack of the thread. Finding the names of functions takes some of it.
 const STACK: usize = 512 << 10;
+/// The text says for how long the machine did not run the thread if that is at least this part of the turn.
+const NOT_RUN_PART: u32 = 4;
 /// How many suspects the text names.
 const NAMED: usize = 4;
 
@@ -40,7 +42,10 @@ pub struct Stall {
     pub worker: usize,
     /// How long its turn has lasted so far. Time in which the whole process was stopped does not count.
     pub lasts: Duration,
-    /// What it does.
+    /// For how long of that time its thread was ready to run, but the machine did not run it, as far as the
+    /// system says: other threads had the processors, or a quota was used up.
+    pub not_run: Duration,
+    /// What it does. It is judged by the time that is left.
     pub kind: StallKind,
     /// How many coroutines are known to wait for a turn there: siblings that are ready to run, and unstarted
     /// ones. Siblings whose events were not fetched are not among them.
@@ -122,8 +127,16 @@ impl Stall {
 
 impl fmt::Display for Stall {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Stall { coroutine, worker, lasts, .. } = self;
-        write!(f, "{coroutine} has kept worker {worker} for {} ms without a wait, and ", lasts.as_millis())?;
+        let Stall { coroutine, worker, lasts, not_run, .. } = self;
+        write!(f, "{coroutine} has kept worker {worker} for {} ms without a wait", lasts.as_millis())?;
+        if *not_run >= *lasts / NOT_RUN_PART {
+            write!(
+                f,
+                " (for {} ms of which it was ready to run, but the machine did not run it)",
+                not_run.as_millis()
+            )?;
+        }
+        f.write_str(", and ")?;
         match self.waiting {
             0 => f.write_str("others are waiting for that worker: ")?,
             1 => f.write_str("1 other is waiting for that worker: ")?,

@@ -11,6 +11,10 @@
 //! asked when the turn has lasted for a quarter of the threshold. Of the time before that, only what the
 //! thread has computed counts, as it may have waited for a processor.
 //!
+//! So a coroutine is blamed for what it would have done on a machine that had run it at once. If a starved
+//! machine has not, the turn is longer than what the coroutine has done, and the report says by how much
+//! ([`TurnMeasure::not_run`]).
+//!
 //! Some systems do not say what a thread does or has waited for. There, a turn that does not compute is
 //! judged after ten times the threshold. By then a busy processor is unlikely to be the cause.
 
@@ -62,25 +66,32 @@ struct Facts {
     unknown: Duration,
 }
 
+impl Facts {
+    /// How long the thread could run, and was not run, as far as the system says.
+    fn not_run(&self) -> Duration {
+        let past = self.delayed.unwrap_or_default();
+        match self.state {
+            None | Some(ThreadState::Waiting) => past,
+            Some(ThreadState::Running | ThreadState::Stopped) => past + self.still,
+        }
+    }
+}
+
 /// The verdict on a turn; `None` if it is too early for one.
 fn judge(facts: &Facts, limit: Duration) -> Option<Verdict> {
-    let Facts { lasted, used, still, state, delayed, unknown } = *facts;
+    let Facts { lasted, used, delayed, unknown, .. } = *facts;
     if used >= limit {
         return Some(Verdict::Computes(used));
     }
     let long = limit.saturating_mul(WITHOUT_FACTS);
-    let Some(state) = state else {
+    if facts.state.is_none() {
         return (lasted >= long.saturating_add(used)).then_some(Verdict::Unclear);
-    };
+    }
     let limit = if delayed.is_some() { limit } else { long };
-    let past = delayed.unwrap_or_default();
-    let delayed = match state {
-        ThreadState::Waiting => past,
-        ThreadState::Running | ThreadState::Stopped => past + still,
-    };
-    let blocked = lasted.saturating_sub(used + delayed + unknown);
+    let not_run = facts.not_run();
+    let blocked = lasted.saturating_sub(used + not_run + unknown);
     if used + blocked < limit {
-        (delayed >= limit).then_some(Verdict::NotRun)
+        (not_run >= limit).then_some(Verdict::NotRun)
     } else if used > blocked {
         Some(Verdict::Computes(used))
     } else {
@@ -101,6 +112,8 @@ pub(super) struct TurnMeasure {
     delayed: Option<(Option<Duration>, Duration)>,
     /// The verdict, and how long the turn had lasted then.
     verdict: (Option<Verdict>, Duration),
+    /// [`Facts::not_run`] at that time.
+    not_run: Duration,
 }
 
 impl TurnMeasure {
@@ -115,6 +128,7 @@ impl TurnMeasure {
             still: zero,
             delayed: None,
             verdict: (None, zero),
+            not_run: zero,
         })
     }
 
@@ -135,6 +149,12 @@ impl TurnMeasure {
     /// The processor time that the turn has used.
     pub(super) fn used(&self) -> Duration {
         self.last - self.first
+    }
+
+    /// How long the thread could run, but the system did not run it, when the turn was judged last: as far as
+    /// it is known.
+    pub(super) fn not_run(&self) -> Duration {
+        self.not_run
     }
 
     /// Whether the thread could run, and has mostly not been run in this turn. That ends sooner or later, and
@@ -171,6 +191,7 @@ impl TurnMeasure {
             unknown,
         };
         self.verdict = (judge(&facts, limit), self.lasted);
+        self.not_run = facts.not_run().min(self.lasted.saturating_sub(self.used()));
         self.verdict.0
     }
 }
@@ -222,6 +243,20 @@ mod tests {
         // The system runs it for a moment now and then: a quota, or a busy processor.
         assert_eq!(verdict([1000, 50, 20, 930], Some(ThreadState::Running)), Some(Verdict::NotRun));
         assert_eq!(verdict([1000, 50, 20, 930], Some(ThreadState::Waiting)), Some(Verdict::NotRun));
+    }
+
+    /// It has computed for as long as the limit, so it is blamed, also on a machine that runs it rarely. How
+    /// much of the turn is the machine's is known as well.
+    #[test]
+    fn the_time_of_a_starved_machine_is_told_from_that_of_the_coroutine() {
+        let [lasted, used, still, delayed] = [2347, 200, 40, 2000].map(Duration::from_millis);
+        for (state, not_run) in [(ThreadState::Running, 2040), (ThreadState::Waiting, 2000)] {
+            let (state, delayed) = (Some(state), Some(delayed));
+            let facts = Facts { lasted, used, still, state, delayed, unknown: Duration::ZERO };
+            assert_eq!(judge(&facts, LIMIT), computes(200));
+            assert_eq!(facts.not_run(), Duration::from_millis(not_run));
+        }
+        assert_eq!(Facts::default().not_run(), Duration::ZERO);
     }
 
     #[test]

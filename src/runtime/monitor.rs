@@ -227,7 +227,7 @@ impl Monitor {
         let verdict = verdict?;
         // A busy machine is no news, so that is reported only if it lasts.
         let is_news = verdict.blames_coroutine() || lasted >= threshold.saturating_mul(DELAYED_AFTER);
-        is_news.then_some(Kept { index, turn: seen.turns, lasted, verdict, awaited })
+        is_news.then_some(Kept { index, turn: seen.turns, lasted, not_run: turn.not_run(), verdict, awaited })
     }
 
     /// Reports a stall, if coroutines wait for it and the last report is some time ago.
@@ -305,6 +305,7 @@ struct Kept {
     index: usize,
     turn: u64,
     lasted: Duration,
+    not_run: Duration,
     verdict: Verdict,
     /// Whether something waits that only this worker can run.
     awaited: bool,
@@ -339,6 +340,7 @@ impl Monitor {
             coroutine,
             worker: kept.index,
             lasts: kept.lasted,
+            not_run: kept.not_run,
             kind,
             waiting: siblings.ready + remote.assigned.len() + self.shared.unstarted_in_queues(),
             suspects: if blocked { siblings.parked } else { Vec::new() },

@@ -20,6 +20,25 @@ fn stderr_of(mut command: Command) -> String {
     said
 }
 
+/// Runs the child until it has reported a stall of the coroutine of that name. Returns what it has said up to
+/// then.
+fn report_of(mut command: Command, name: &str) -> String {
+    let command = command.arg("--nocapture").stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("a child");
+    let (mut said, name) = (String::new(), format!(" \"{name}\" "));
+    let is_it = |line: &str| line.contains(&name) && line.contains("has kept worker ");
+    for line in BufReader::new(child.stderr.take().expect("piped")).lines() {
+        said += &line.expect("read");
+        said.push('\n');
+        if said.lines().last().is_some_and(is_it) {
+            child.kill().expect("it computes still");
+            child.wait().expect("it was killed");
+            return said;
+        }
+    }
+    panic!("no report of {name}: {said}")
+}
+
 /// Runs the closure in a coroutine that the line of the caller spawns, while another coroutine of its worker,
 /// or of its home, is ready to run.
 #[track_caller]
@@ -89,16 +108,18 @@ fn compute(time: Duration) {
 
 #[test]
 fn a_coroutine_that_computes_is_reported_as_computing() {
-    let here = format!("(spawned at {}:{}:", file!(), line!() + 3);
+    let here = format!("(spawned at {}:{}:", file!(), line!() + 5);
     let Some(child) = child_command(|| {
         on_one_worker(|| {
-            keeps_a_sibling_waiting(Some("spinner"), || compute(Duration::from_millis(600)));
+            // Until the parent has read the report. A starved machine may need long for it, and a report of
+            // another coroutine holds it back for a while.
+            keeps_a_sibling_waiting(Some("spinner"), || compute(LONG));
         });
     }) else {
         return;
     };
-    let said = stderr_of(child);
-    let line = kept(&said);
+    let said = report_of(child, "spinner");
+    let line = said.lines().last().expect("a line");
     assert!(line.contains(" \"spinner\" ") && line.contains(&here), "{said}");
     assert!(line.contains("it computes (") && line.contains("ms of processor time)"), "{said}");
 }
@@ -139,39 +160,45 @@ const COMPUTES_A_LITTLE: Duration = Duration::from_millis(100);
 /// A thread that computes all the time takes the processor that the worker is bound to with the lowest
 /// priority.
 fn a_thread_is_not_run(threshold: Duration) {
+    fn bind() {
+        // SAFETY: zeros are a valid value; what the calls get lives until they end.
+        unsafe {
+            let mut set: libc::cpu_set_t = std::mem::zeroed();
+            assert_eq!(libc::sched_getaffinity(0, size_of_val(&set), &raw mut set), 0);
+            let first = (0..libc::CPU_SETSIZE as usize).find(|&cpu| libc::CPU_ISSET(cpu, &set));
+            libc::CPU_ZERO(&mut set);
+            libc::CPU_SET(first.expect("a processor"), &mut set);
+            assert_eq!(libc::sched_setaffinity(0, size_of_val(&set), &raw const set), 0);
+        }
+    }
+    // Before the turn: a thread that starts late would leave the processor to the worker.
+    let (over, (computes, has_begun)) = (Arc::new(AtomicBool::new(false)), std::sync::mpsc::channel());
+    let ends = over.clone();
+    std::thread::spawn(move || {
+        bind();
+        computes.send(()).expect("awaited");
+        while !ends.load(Ordering::Relaxed) {
+            std::hint::spin_loop();
+        }
+    });
+    has_begun.recv().expect("it begins");
     let builder = Builder::new().worker_threads(1).stall_threshold(threshold);
     let builder = if homes_by_default() { builder.homes(Homes::Count(1)) } else { builder };
     builder.build().expect("a runtime").run(|| {
-        keeps_a_sibling_waiting(None, || {
-            let start = Instant::now();
-            let bind = || {
-                // SAFETY: zeros are a valid value; what the calls get lives until they end.
-                unsafe {
-                    let mut set: libc::cpu_set_t = std::mem::zeroed();
-                    assert_eq!(libc::sched_getaffinity(0, size_of_val(&set), &raw mut set), 0);
-                    let first = (0..libc::CPU_SETSIZE as usize).find(|&cpu| libc::CPU_ISSET(cpu, &set));
-                    libc::CPU_ZERO(&mut set);
-                    libc::CPU_SET(first.expect("a processor"), &mut set);
-                    assert_eq!(libc::sched_setaffinity(0, size_of_val(&set), &raw const set), 0);
-                }
-            };
+        keeps_a_sibling_waiting(None, move || {
             bind();
-            std::thread::spawn(move || {
-                bind();
-                while start.elapsed() < Duration::from_secs(4) {
-                    std::hint::spin_loop();
-                }
-            });
             // SAFETY: the value lives until the call ends.
             let done = unsafe {
                 let priority = libc::sched_param { sched_priority: 0 };
                 libc::sched_setscheduler(0, libc::SCHED_IDLE, &raw const priority)
             };
             assert_eq!(done, 0);
+            let start = Instant::now();
             while start.elapsed() < Duration::from_secs(3) {
                 std::hint::spin_loop();
             }
             eprintln!("{TURN_ENDS}");
+            over.store(true, Ordering::Relaxed);
         });
     });
 }
