@@ -11,7 +11,7 @@
 //! - *Capture* a coroutine: copy what is known of it into a [`Captured`].
 //! - *Cursor* of a home: the first coroutine in the home's list that the dump has not captured yet
 //!   (`Members::cursor`). It is under the lock of the list.
-//! - *Slice*: captures in a row, by one worker, for [`SLICE`] at most.
+//! - *Portion*: captures in a row, by one worker, for [`PORTION`] at most.
 //!
 //! # How it goes
 //!
@@ -19,9 +19,9 @@
 //!  the dumping thread                     the worker that runs a home
 //!  sets the cursor of each home to the    between two turns, on its cold paths: after a tick's poll,
 //!  head of its list                       before it sleeps, as a slice of a mobile home begins
-//!  sets `wants_capture`, notifies the       `wants_capture`? captures for a slice of time, with no lock
+//!  sets `wants_capture`, notifies the       `wants_capture`? captures a portion, with no lock
 //!  workers, queues idle mobile homes        moves the cursor on, and hands over what it has captured,
-//!  waits until no cursor is left            under the lock; serves its queues; then the next slice
+//!  waits until no cursor is left            under the lock; serves its queues; then the next portion
 //!  where a home makes no progress,
 //!  captures the rest, under the lock
 //! ```
@@ -40,8 +40,8 @@
 //!   `Home::remove` moves a cursor that stands on it to the next one.
 //! - A coroutine that is listed later comes before the head of that time, and is not part of the dump. So a
 //!   dump ends, whatever is spawned meanwhile.
-//! - A worker in a slice holds no lock. Until it has handed over, the dumping thread may have taken the home
-//!   over and moved the cursor. Then the worker finds another cursor, or the number of a later dump, and
+//! - A worker at a portion holds no lock. Until it has handed over, the dumping thread may have taken the
+//!   home over and moved the cursor. Then the worker finds another cursor, or the number of a later dump, and
 //!   drops what it has. Meanwhile the list from the cursor on does not change, since only the worker that
 //!   runs a home takes coroutines off its list, and new ones come before the head.
 //!
@@ -56,7 +56,7 @@
 //!
 //! If neither the home's cursor nor the turn of the worker that runs it has changed for [`STUCK`], that
 //! worker is stuck in a turn. If no worker runs the home, or the worker is between two turns, the system may
-//! not run the worker's thread; this is given [`LATE`]. A worker that has left takes no slice any more. And
+//! not run the worker's thread; this is given [`LATE`]. A worker that has left takes no portion any more. And
 //! no dump lasts longer than [`LIMIT`].
 //!
 //! Of a worker that is stuck, the dumping thread then asks the thread for its stack, by a signal
@@ -65,8 +65,9 @@
 //! # What it costs
 //!
 //! A turn pays nothing. The end of a listed coroutine compares the cursor. A tick, and a worker that runs out
-//! of work, read one flag. During a dump a worker is held for one slice and what one capture takes, again and
-//! again, but it polls and serves its queues between two slices; a busy one captures once for each tick.
+//! of work, read one flag. During a dump a worker is held for one portion and what one capture takes, again
+//! and again, but it polls and serves its queues between two portions; a busy one captures once for each
+//! tick.
 //!
 //! # Rejected
 //!
@@ -85,7 +86,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// How long a worker captures in a row. A ticker on that worker is late by so much more.
-const SLICE: Duration = Duration::from_micros(500);
+const PORTION: Duration = Duration::from_micros(500);
 /// How often the dumping thread looks for what the workers have done.
 const SHORTEST_NAP: Duration = Duration::from_micros(50);
 /// The same, if they have done nothing lately.
@@ -107,15 +108,15 @@ impl Shared {
         !self.closed.load(Ordering::Relaxed) || self.homes().any(|home| home.live() > 0)
     }
 
-    /// Captures coroutines of a home for a slice of time, if a dump waits for them.
+    /// Captures a portion of a home's coroutines, if a dump waits for them.
     ///
     /// # Safety
     ///
     /// The caller is the worker that runs the home, between two turns.
     #[cold]
-    pub(super) unsafe fn capture_slice(&self, home: &Home) {
+    pub(super) unsafe fn capture_portion(&self, home: &Home) {
         let Some(collection) = self.collection.lock().clone() else { return };
-        let (began, mut slice) = (Instant::now(), Vec::new());
+        let (began, mut portion) = (Instant::now(), Vec::new());
         let from = home.cursor();
         let worker = worker_of(home);
         // SAFETY: as the caller says. In migrating mode no home wants to be captured by a worker.
@@ -123,12 +124,12 @@ impl Shared {
             home.walk_from(from, |header| {
                 if collection.detail.wants(header) {
                     let stacks = (collection.detail == Detail::Stacks).then_some(&mut *stacks);
-                    slice.push(Captured::by_worker(self, header, worker, stacks));
+                    portion.push(Captured::by_worker(self, header, worker, stacks));
                 }
-                began.elapsed() < SLICE
+                began.elapsed() < PORTION
             })
         });
-        home.advance(from, to, || collection.found.lock().append(&mut slice));
+        home.advance(from, to, || collection.found.lock().append(&mut portion));
     }
 }
 

@@ -115,7 +115,7 @@ pub(crate) enum Detail {
 pub(super) struct Collection {
     pub(super) detail: Detail,
     pub(super) found: Mutex<Vec<Captured>>,
-    /// What has captured stacks in earlier slices, and knows them. A worker takes one for a slice.
+    /// What has captured stacks in earlier portions, and knows them. A worker takes one for a portion.
     known: Mutex<Vec<Capture>>,
 }
 

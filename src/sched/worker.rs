@@ -779,7 +779,7 @@ impl Worker {
         if wanted {
             self.stop_searching();
             // SAFETY: this worker runs the home, and no coroutine runs here.
-            unsafe { self.shared.capture_slice(self.home()) };
+            unsafe { self.shared.capture_portion(self.home()) };
         }
         wanted
     }
