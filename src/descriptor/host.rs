@@ -91,7 +91,7 @@ pub(super) struct Entry {
     previous: AtomicPtr<Entry>,
     next: AtomicPtr<Entry>,
     /// The coroutine of the activation, while the handler runs.
-    task: AtomicPtr<Header>,
+    handler: AtomicPtr<Header>,
     /// Zero for none; otherwise the tick, modulo 2^31, and in the lowest bit whether the record is closed
     /// then.
     deadline: AtomicU32,
@@ -108,7 +108,7 @@ impl Entry {
             host,
             previous: AtomicPtr::new(ptr::null_mut()),
             next: AtomicPtr::new(ptr::null_mut()),
-            task: AtomicPtr::new(ptr::null_mut()),
+            handler: AtomicPtr::new(ptr::null_mut()),
             deadline: AtomicU32::new(0),
             visited: AtomicU32::new(0),
         }
@@ -143,13 +143,13 @@ impl Entry {
 
     /// Names the coroutine in which the handler runs.
     pub(super) fn handler_begins(&self) {
-        let task = sched::current_coroutine().map_or(ptr::null_mut(), NonNull::as_ptr);
-        self.task.store(task, Ordering::SeqCst);
+        let handler = sched::current_coroutine().map_or(ptr::null_mut(), NonNull::as_ptr);
+        self.handler.store(handler, Ordering::SeqCst);
     }
 
     /// The coroutine is no longer the handler's.
     pub(super) fn handler_ends(&self) {
-        if self.task.swap(ptr::null_mut(), Ordering::SeqCst).is_null() {
+        if self.handler.swap(ptr::null_mut(), Ordering::SeqCst).is_null() {
             return;
         }
         if self.host.phase.load(Ordering::SeqCst) == CANCELLING {
@@ -585,9 +585,9 @@ impl Host {
             unsafe {
                 Dormant::fire(entry.cast(), Cause::Cancelled, &mut idle);
                 if phase == CANCELLING
-                    && let Some(task) = NonNull::new(entry.as_ref().task.load(Ordering::SeqCst))
+                    && let Some(handler) = NonNull::new(entry.as_ref().handler.load(Ordering::SeqCst))
                 {
-                    Header::cancel(task, &mut cancelled);
+                    Header::cancel(handler, &mut cancelled);
                 }
             }
         });
@@ -879,7 +879,7 @@ mod models {
         dormant: Dormant,
         event: Event,
         /// One while a coroutine runs the handler, zero otherwise.
-        task: AtomicUsize,
+        handler: AtomicUsize,
         cancelled: AtomicUsize,
         /// Whether the coroutine that ran the handler last exists.
         exists: AtomicUsize,
@@ -920,7 +920,7 @@ mod models {
                 let ticket = Dormant::begin(record.cast(), Some(&this.event));
                 this.event.consume();
                 this.exists.store(1, Ordering::SeqCst);
-                this.task.store(1, Ordering::SeqCst);
+                this.handler.store(1, Ordering::SeqCst);
                 fence(Ordering::SeqCst);
                 if this.world.phase.load(Ordering::SeqCst) != usize::from(OPEN) {
                     this.handler_ends();
@@ -942,7 +942,7 @@ mod models {
     impl Record {
         /// `Entry::handler_ends`, after which the coroutine may go.
         fn handler_ends(&self) {
-            self.task.swap(0, Ordering::SeqCst);
+            self.handler.swap(0, Ordering::SeqCst);
             fence(Ordering::SeqCst);
             if self.world.phase.load(Ordering::SeqCst) == usize::from(CANCELLING) {
                 drop(self.world.list.lock().unwrap());
@@ -982,7 +982,7 @@ mod models {
             unsafe {
                 Dormant::fire(record.cast(), Cause::Cancelled, &mut idle);
                 let this = record.as_ref();
-                if this.task.load(Ordering::SeqCst) == 1 {
+                if this.handler.load(Ordering::SeqCst) == 1 {
                     assert_eq!(this.exists.load(Ordering::SeqCst), 1, "the coroutine is gone");
                     this.cancelled.store(1, Ordering::SeqCst);
                     assert_eq!(this.exists.load(Ordering::SeqCst), 1, "the coroutine is gone");
@@ -1005,7 +1005,7 @@ mod models {
         let record = Record {
             dormant: Dormant::new(TABLE),
             event: Event::new(),
-            task: AtomicUsize::new(0),
+            handler: AtomicUsize::new(0),
             cancelled: AtomicUsize::new(0),
             exists: AtomicUsize::new(0),
             world: Arc::clone(&world),
