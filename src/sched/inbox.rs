@@ -175,18 +175,15 @@ mod models {
     fn an_element_is_taken_as_it_was_pushed() {
         loom::model(|| {
             let inbox = Arc::new(Inbox::new());
-            let pushers = [1, 2].map(|value| {
-                let inbox = inbox.clone();
-                thread::spawn(move || {
-                    let link = std::cell::UnsafeCell::new(None);
-                    let node = Box::leak(Box::new(Watched { link, written: UnsafeCell::new(0) }));
-                    // SAFETY: no other thread has it; loom checks it.
-                    node.written.with_mut(|written| unsafe { *written = value });
-                    // SAFETY: a new node is in no queue, and lives until it was taken.
-                    unsafe { inbox.push(NonNull::from(node)) };
-                })
-            });
-            let take = || {
+            let push = |inbox: &Inbox<Watched>, value: u32| {
+                let link = std::cell::UnsafeCell::new(None);
+                let node = Box::leak(Box::new(Watched { link, written: UnsafeCell::new(0) }));
+                // SAFETY: no other thread has it; loom checks it.
+                node.written.with_mut(|written| unsafe { *written = value });
+                // SAFETY: a new node is in no queue, and lives until it was taken.
+                unsafe { inbox.push(NonNull::from(node)) };
+            };
+            let take = |inbox: &Inbox<Watched>| {
                 let mut queue = inbox.take();
                 // SAFETY: nodes come from boxes, and leave the queue once.
                 let nodes =
@@ -194,11 +191,14 @@ mod models {
                 // SAFETY: the taker owns it; loom checks it.
                 nodes.map(|node| node.written.with(|written| unsafe { *written })).sum::<u32>()
             };
-            let early = take();
-            for pusher in pushers {
-                pusher.join().unwrap();
-            }
-            assert_eq!(early + take(), 3);
+            // The taker has a thread: where the main thread takes, loom tries no order in which it finds any.
+            let [taken, pushed] = [(); 2].map(|()| inbox.clone());
+            let taker = thread::spawn(move || take(&taken));
+            let pusher = thread::spawn(move || push(&pushed, 1));
+            push(&inbox, 2);
+            pusher.join().unwrap();
+            let early = taker.join().unwrap();
+            assert_eq!(early + take(&inbox), 3);
         });
     }
 
