@@ -148,10 +148,10 @@ impl Disk {
 
     /// Reads at the file's position. Parks unless the data is cached.
     pub(super) fn read(&self, buf: &mut [u8]) -> io::Result<usize> {
-        match self.read_in_place(&mut [IoSliceMut::new(buf)], None) {
-            Some(read) => Ok(read),
-            None => self.call_at_position(|| (&self.file).read(buf)),
+        if let Some(read) = self.read_one_in_place(buf, None) {
+            return Ok(read);
         }
+        self.call_at_position(|| (&self.file).read(buf))
     }
 
     /// As `read`, into several buffers.
@@ -164,7 +164,7 @@ impl Disk {
 
     /// As `read`, at that offset. The file's position stays.
     pub(super) fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        if let Some(read) = self.read_in_place(&mut [IoSliceMut::new(buf)], Some(offset)) {
+        if let Some(read) = self.read_one_in_place(buf, Some(offset)) {
             return Ok(read);
         }
         let (fd, len) = (self.file.as_raw_fd(), buf.len());
@@ -310,6 +310,15 @@ impl Disk {
         let known = if self.bypasses_cache() || simulated::is_in_simulation() { NO } else { YES };
         self.in_place.store(known, Ordering::Relaxed);
         known
+    }
+
+    /// As `read_in_place`, into one buffer. Not if that is empty: the call is one for several buffers, and
+    /// with no room in them it finds 0 bytes in a directory, where `read` fails.
+    fn read_one_in_place(&self, buf: &mut [u8], offset: Option<u64>) -> Option<usize> {
+        if buf.is_empty() {
+            return None;
+        }
+        self.read_in_place(&mut [IoSliceMut::new(buf)], offset)
     }
 
     /// Reads what is cached, up to the limit; `None` if the caller has to wait.

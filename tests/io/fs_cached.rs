@@ -170,3 +170,33 @@ fn errors_are_those_of_std() {
         assert_eq!(folder.read(&mut [0]).unwrap_err().raw_os_error(), Some(libc::EISDIR));
     });
 }
+
+/// With no room for a byte, and of files that cannot be read, the answer is that of std.
+#[test]
+fn empty_reads_are_those_of_std() {
+    in_runtime(|| {
+        let folder = Folder::new();
+        let (path, only_written) = (folder.at("file"), folder.at("written"));
+        std::fs::write(&path, "text").unwrap();
+        let writable = || std::fs::OpenOptions::new().append(true).create(true).open(&only_written).unwrap();
+        let open = || {
+            let folder = std::fs::File::open(path.parent().expect("the folder")).unwrap();
+            [folder, std::fs::File::open(&path).unwrap(), writable()]
+        };
+        for (mut theirs, ours) in open().into_iter().zip(open()) {
+            let mut ours = File::from(ours);
+            let code = |read: std::io::Result<usize>| read.map_err(|error| error.raw_os_error());
+            for len in [0, 1] {
+                assert_eq!(code(ours.read(&mut [0][..len])), code(theirs.read(&mut [0][..len])));
+                assert_eq!(code(ours.read_at(&mut [0][..len], 0)), code(theirs.read_at(&mut [0][..len], 0)));
+                let (mut one, mut other) = ([0], [0]);
+                let vectored = theirs.read_vectored(&mut [IoSliceMut::new(&mut one[..len])]);
+                assert_eq!(
+                    code(ours.read_vectored(&mut [IoSliceMut::new(&mut other[..len])])),
+                    code(vectored)
+                );
+            }
+            assert_eq!(code(ours.read_vectored(&mut [])), code(theirs.read_vectored(&mut [])));
+        }
+    });
+}
