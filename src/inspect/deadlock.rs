@@ -118,7 +118,11 @@ pub struct Member {
 ///
 /// In a coroutine, if the system has no thread for it.
 pub fn deadlocks() -> Vec<Deadlock> {
-    outside_of_workers(|| look().0)
+    outside_of_workers(|| {
+        let mut deadlocks = look().0;
+        add_stacks(&mut deadlocks);
+        deadlocks
+    })
 }
 
 /// A wait: who waits, and the number of the wait.
@@ -132,7 +136,8 @@ pub(super) struct Waiter {
     needs: Vec<Holder>,
 }
 
-/// Finds the deadlocks, and says whether all waits could be looked at. The thread is no worker.
+/// Finds the deadlocks, without stacks, and says whether all waits could be looked at. The thread is no
+/// worker.
 pub(super) fn look() -> (Vec<Deadlock>, bool) {
     let _alone = alone();
     let runtimes = sched::runtimes();
@@ -149,15 +154,17 @@ pub(super) fn look() -> (Vec<Deadlock>, bool) {
     }
     let after = waits(&runtimes, Duration::ZERO);
     waiters.retain(|waiter| [&before, &after].iter().all(|waits| waits.contains(&waiter.wait)));
-    let mut deadlocks = deadlocks_among(&waiters);
-    if !deadlocks.is_empty() {
-        add_stacks(&mut deadlocks, &runtimes);
-    }
-    (deadlocks, complete)
+    (deadlocks_among(&waiters), complete)
 }
 
-/// Captures the stacks of the members. Apart, since they are rarely needed.
-fn add_stacks(deadlocks: &mut [Deadlock], runtimes: &[Arc<Shared>]) {
+/// Captures the stacks of the members. Apart, since they are rarely needed, and finding the names of
+/// functions takes long.
+pub(super) fn add_stacks(deadlocks: &mut [Deadlock]) {
+    if deadlocks.is_empty() {
+        return;
+    }
+    let _alone = alone();
+    let runtimes = sched::runtimes();
     let captured = runtimes.iter().flat_map(|shared| sched::capture(shared, Detail::Stacks).coroutines);
     let of_wait = |one: Captured| Some(((Holder::Coroutine(one.id), one.wait?), one.trace?));
     let waits: HashSet<WaitOf> = deadlocks.iter().flat_map(|deadlock| &deadlock.waits).copied().collect();

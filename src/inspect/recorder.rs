@@ -261,25 +261,40 @@ impl Reader {
 static FILE: OnceLock<&Path> = OnceLock::new();
 static WRITTEN: PerProcess<Mutex<u32>> = PerProcess::new(Mutex::default);
 
-/// Sets the file for [`write_past`]. It counts once in a process.
+/// Sets the file for [`Past::write`]. It counts once in a process.
 pub(crate) fn set_file(path: &'static Path) {
     let _ = FILE.set(path);
 }
 
-/// Something has gone wrong, or a signal asks: writes the last seconds to the file, if the recorder is on and
-/// there is one.
-pub(super) fn write_past(cause: &str) {
-    let Some(path) = FILE.get().filter(|_| wanted().always) else { return };
-    // One file after the other.
-    let mut written = WRITTEN.get().lock().unwrap_or_else(PoisonError::into_inner);
-    *written = (*written + 1).min(MOST_FILES);
-    let path = numbered(path, *written);
-    let trace = recorded_here(PAST, MOST_EVENTS);
-    let write = || -> io::Result<()> { trace.write_to(BufWriter::new(File::create(&path)?)) };
-    match write() {
-        Ok(()) => report(format_args!("sward: the last seconds before {cause} are in {}", path.display())),
-        Err(error) => {
-            report(format_args!("sward: the trace cannot be written to {}: {error}", path.display()));
+/// The last seconds, for the file.
+pub(super) struct Past {
+    path: &'static Path,
+    trace: Trace,
+}
+
+impl Past {
+    /// Something has gone wrong, or a signal asks: copies the last seconds, if the recorder is on and there
+    /// is a file for them. Called before anything that takes long, such as finding the names of functions:
+    /// the rings are overwritten meanwhile.
+    pub(super) fn copy() -> Option<Past> {
+        let path = FILE.get().filter(|_| wanted().always)?;
+        Some(Past { path, trace: recorded_here(PAST, MOST_EVENTS) })
+    }
+
+    /// Writes the file, and says on stderr what it is.
+    pub(super) fn write(self, cause: &str) {
+        // One file after the other.
+        let mut written = WRITTEN.get().lock().unwrap_or_else(PoisonError::into_inner);
+        *written = (*written + 1).min(MOST_FILES);
+        let path = numbered(self.path, *written);
+        let write = || -> io::Result<()> { self.trace.write_to(BufWriter::new(File::create(&path)?)) };
+        match write() {
+            Ok(()) => {
+                report(format_args!("sward: the last seconds before {cause} are in {}", path.display()))
+            }
+            Err(error) => {
+                report(format_args!("sward: the trace cannot be written to {}: {error}", path.display()));
+            }
         }
     }
 }

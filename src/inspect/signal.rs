@@ -11,7 +11,7 @@
 
 use super::collect::collect;
 use super::dump::Dump;
-use super::recorder::write_past;
+use super::recorder::Past;
 use crate::base::counted_threads::CountedThread;
 use crate::base::fork::PerProcess;
 use crate::base::new_thread::new_thread;
@@ -189,7 +189,9 @@ fn dump_for_each(mut pipe: UnixStream, file: Option<&Path>) {
         // it.
         PENDING.swap(false, Ordering::AcqRel);
         // First, since the dump takes longer, and makes events of its own.
-        write_past("the signal");
+        if let Some(past) = Past::copy() {
+            past.write("the signal");
+        }
         write(&collect(), file);
     }
 }

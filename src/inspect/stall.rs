@@ -3,7 +3,7 @@
 //! Its stack follows from another thread, since finding the names of functions takes a while, and the
 //! netpoller thread has to go on with its ticks.
 
-use super::recorder::write_past;
+use super::recorder::Past;
 use super::remedy::remedy;
 use super::stack::Stack;
 use super::stacks::Stacks;
@@ -187,6 +187,7 @@ pub(crate) fn report_stall(shared: &Arc<Shared>, mut stall: Stall, turn: u64, on
         // Code of the program may wake anybody, so it does not run on a counted thread.
         let counted = CountedThread::begin();
         let sampled = sched::sample_turn(&shared, stall.worker, turn);
+        let past = Past::copy();
         // The runtime may end meanwhile.
         drop(shared);
         stall.stack = sampled
@@ -205,7 +206,9 @@ pub(crate) fn report_stall(shared: &Arc<Shared>, mut stall: Stall, turn: u64, on
             }
             (None, None) => {}
         }
-        write_past("the stall");
+        if let Some(past) = past {
+            past.write("the stall");
+        }
     };
     // Without the thread there is the first line of the report.
     let _ = new_thread("sward-report").and_then(|thread| thread.stack_size(STACK).spawn(body));

@@ -15,9 +15,9 @@
 //! An idle process is not woken. A busy one pays for four rounds a second at most, each of which visits the
 //! header of each coroutine, and the watch sleeps for [`SHARE`] times as long as a round takes.
 
-use super::deadlock::{WaitOf, look, waits_older_than};
+use super::deadlock::{WaitOf, add_stacks, look, waits_older_than};
 use super::global::{self, Found};
-use super::recorder::write_past;
+use super::recorder::Past;
 use crate::base::counted_threads::CountedThread;
 use crate::base::fork::PerProcess;
 use crate::base::new_thread::new_thread;
@@ -156,12 +156,16 @@ impl Memory {
             self.known = waits;
             return true;
         }
-        let (deadlocks, complete) = look();
+        let mut past = None;
+        let (mut deadlocks, complete) = look();
+        deadlocks.retain(|deadlock| !deadlock.waits.iter().all(|wait| self.reported.contains(wait)));
+        if !deadlocks.is_empty() {
+            past = Past::copy();
+            add_stacks(&mut deadlocks);
+        }
         for deadlock in &deadlocks {
-            if !deadlock.waits.iter().all(|wait| self.reported.contains(wait)) {
-                self.reported.extend(&deadlock.waits);
-                report_deadlock(deadlock);
-            }
+            self.reported.extend(&deadlock.waits);
+            report_deadlock(deadlock, past.take());
         }
         if complete {
             self.known = waits;
@@ -177,7 +181,8 @@ impl Memory {
         // A deadlock of some of them explains why the others wait.
         if self.reported.is_empty() && !self.global.as_ref().is_some_and(|known| known.is_the_same(&state)) {
             self.global = Some(state);
-            report_deadlock(&global::Report::collect());
+            let past = Past::copy();
+            report_deadlock(&global::Report::collect(), past);
         }
     }
 
@@ -189,10 +194,12 @@ impl Memory {
     }
 }
 
-fn report_deadlock(deadlock: &dyn Display) {
+fn report_deadlock(deadlock: &dyn Display, past: Option<Past>) {
     FOUND.fetch_add(1, Ordering::Relaxed);
     report(format_args!("sward: {deadlock}"));
-    write_past("the deadlock");
+    if let Some(past) = past {
+        past.write("the deadlock");
+    }
     if ABORTS.load(Ordering::Relaxed) {
         std::process::abort();
     }

@@ -1,12 +1,14 @@
 //! The flight recorder and its traces.
 
-use crate::common::{child_command, in_child, temporary_path};
+use crate::common::{child_command, eventually, homes_by_default, in_child, temporary_path};
 use crate::find::{coroutines_stay, start};
 use serde_json::Value;
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use sward::observe::{Trace, TraceEventKind, WakeCause, record, recorded};
-use sward::runtime::Builder;
+use sward::runtime::{Builder, Homes};
 
 const ODD_NAME: &str =
     "odd \"name\" \\ \n\u{1}\u{e9} with more than sixty-four bytes, and that is too long for it";
@@ -222,6 +224,65 @@ fn the_last_seconds_before_a_deadlock_are_in_a_file() {
     std::fs::remove_file(&path).expect("a file");
     let checked = check(&written);
     assert!(checked.turns.iter().any(|turn| turn["args"]["end"] == "parked in Mutex::lock"), "{written}");
+}
+
+/// The last seconds are copied before anything that takes long. Here that is the program's own `on_stall`,
+/// during which the rings are overwritten.
+#[test]
+fn the_last_seconds_before_a_stall_are_copied_at_once() {
+    const FILE: &str = "SWARD_RECORD_FILE";
+    // A spare worker would run the sibling.
+    if !coroutines_stay() {
+        return;
+    }
+    let path = temporary_path();
+    let Some(mut child) = child_command(|| {
+        let over = Arc::new(AtomicBool::new(false));
+        let ends = over.clone();
+        let (overwritten, is_overwritten) = std::sync::mpsc::channel::<()>();
+        let waits = std::sync::Mutex::new(is_overwritten);
+        let builder = Builder::new().worker_threads(1).record(4 << 10);
+        let builder = builder.stall_threshold(Duration::from_millis(20)).on_stall(move |_| {
+            ends.store(true, Ordering::Relaxed);
+            // Of a second stall the sender may be gone.
+            let _ = waits.lock().expect("no panic").recv();
+        });
+        let builder = if homes_by_default() { builder.homes(Homes::Count(1)) } else { builder };
+        builder.build().expect("a runtime").run(|| {
+            let before = sward::task::Builder::new().name("before-the-stall");
+            before.spawn(sward::yield_now).expect("spawned").join().expect("no panic");
+            while !over.load(Ordering::Relaxed) {
+                sward::spawn(|| ());
+                let computes = sward::spawn({
+                    let over = over.clone();
+                    move || {
+                        let since = Instant::now();
+                        while !over.load(Ordering::Relaxed) && since.elapsed() < Duration::from_secs(60) {
+                            std::hint::spin_loop();
+                        }
+                    }
+                });
+                // One of the two waits behind it, whichever end of the queue is the first.
+                sward::spawn(|| ());
+                computes.join().expect("no panic");
+            }
+            for _ in 0..1_000 {
+                sward::yield_now();
+            }
+        });
+        drop(overwritten);
+        let path = std::env::var_os(FILE).expect("the parent has set it");
+        let is_whole = || std::fs::read(&path).is_ok_and(|all| serde_json::from_slice::<Value>(&all).is_ok());
+        eventually("the file", is_whole);
+    }) else {
+        return;
+    };
+    let output = child.env(FILE, &path).output().expect("a child");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let written = std::fs::read_to_string(&path).expect("a file");
+    std::fs::remove_file(&path).expect("a file");
+    check(&written);
+    assert!(written.contains("before-the-stall"), "{written}");
 }
 
 /// What a trace says.
