@@ -18,10 +18,9 @@
 //! ```
 
 use super::SendError;
-use super::topic::{Follower, Published, TakeArm, Topic};
+use super::topic::{Follower, Published, TakeArm, Topic, take_async, take_until};
 use crate::base::clock;
 use crate::coroutine::{WaitReason, drop_each};
-use crate::runtime::polled::let_others_go_first;
 use crate::sched;
 use crate::select::{AnyArm, Select};
 use std::collections::VecDeque;
@@ -174,25 +173,12 @@ impl<T: Clone> Receiver<T> {
     /// assert_eq!(sward::block_on(receiver.recv_async()), Ok("to all"));
     /// ```
     pub async fn recv_async(&mut self) -> Result<T, RecvError> {
-        let_others_go_first().await;
-        loop {
-            if let Some(received) = self.take() {
-                return received.map(Arc::unwrap_or_clone);
-            }
-            self.shared.topic.changed(|state| self.is_new(state)).await;
-        }
+        take_async(self).await.map(Arc::unwrap_or_clone)
     }
 
     fn recv_until(&mut self, deadline: Option<Instant>) -> Result<T, RecvError> {
-        loop {
-            match self.try_recv() {
-                Err(RecvError::Empty) => {}
-                other => return other,
-            }
-            if !self.shared.topic.wait(WaitReason::Broadcast, deadline, |state| self.is_new(state)) {
-                return Err(RecvError::Empty);
-            }
-        }
+        let received = take_until(self, WaitReason::Broadcast, deadline).unwrap_or(Err(RecvError::Empty));
+        received.map(Arc::unwrap_or_clone)
     }
 
     /// A receive as an alternative of a [`Select`]. [`select!`](crate::select!) makes one by itself. Of

@@ -74,7 +74,7 @@ impl ChangeNode {
     }
 }
 
-/// A receiver of a topic, for a select.
+/// A receiver of a topic.
 pub(super) trait Follower {
     type State;
     /// What it takes from the topic.
@@ -145,36 +145,29 @@ impl<R: Follower> Arm for TakeArm<'_, R> {
     }
 }
 
-/// A change of a topic, as something that a future waits for.
-struct ChangeArm<'a, S, F> {
-    topic: &'a Topic<S>,
-    is_new: F,
-    node: ChangeNode,
+/// Takes what there is; if that is nothing yet, waits for it, until the deadline at most. Parks. A cancelled
+/// coroutine unwinds out of it.
+pub(super) fn take_until<R: Follower>(
+    receiver: &R,
+    reason: WaitReason,
+    deadline: Option<Instant>,
+) -> Option<R::Taken> {
+    sched::consume_budget();
+    loop {
+        if let Some(taken) = receiver.take() {
+            return Some(taken);
+        }
+        if !receiver.topic().wait(reason, deadline, |state| receiver.is_new(state)) {
+            return None;
+        }
+    }
 }
 
-impl<S, F: Fn(&S) -> bool> Arm for ChangeArm<'_, S, F> {
-    fn try_complete(&mut self) -> bool {
-        self.is_ready()
-    }
-
-    fn is_ready(&self) -> bool {
-        self.topic.is_new(&self.is_new)
-    }
-
-    unsafe fn enlist(&self, ticket: Ticket) -> bool {
-        // SAFETY: as the caller says.
-        unsafe { self.node.enlist(self.topic, ticket, &self.is_new) }
-    }
-
-    unsafe fn watch(&self, ticket: Ticket) -> bool {
-        // SAFETY: as the caller says.
-        unsafe { self.enlist(ticket) }
-    }
-
-    fn leave(&self) -> bool {
-        self.node.leave(self.topic);
-        false
-    }
+/// As `take_until`, as a future without a deadline.
+pub(super) async fn take_async<R: Follower>(receiver: &R) -> R::Taken {
+    // SAFETY: the arm refers to the receiver, and holds what that takes at most.
+    let arm = unsafe { ArmFuture::<_, (&R, R::Taken)>::new(TakeArm::new(receiver), Waits::Watching) };
+    arm.await.finish()
 }
 
 impl<S> Topic<S> {
@@ -189,7 +182,7 @@ impl<S> Topic<S> {
     }
 
     /// Whether the state `is_new`, or all senders are gone.
-    pub(super) fn is_new(&self, is_new: impl FnOnce(&S) -> bool) -> bool {
+    fn is_new(&self, is_new: impl FnOnce(&S) -> bool) -> bool {
         let published = self.lock();
         published.closed || is_new(&published.state)
     }
@@ -209,12 +202,7 @@ impl<S> Topic<S> {
 
     /// Waits until the state `is_new`, or all senders are gone; false once the deadline has passed. Parks. A
     /// cancelled coroutine unwinds out of it.
-    pub(super) fn wait(
-        &self,
-        reason: WaitReason,
-        deadline: Option<Instant>,
-        is_new: impl Fn(&S) -> bool,
-    ) -> bool {
+    fn wait(&self, reason: WaitReason, deadline: Option<Instant>, is_new: impl Fn(&S) -> bool) -> bool {
         let ended = sched::wait_in(
             &self.published,
             Wait { deadline, ..Wait::new(Why::new(reason, self)) },
@@ -233,16 +221,6 @@ impl<S> Topic<S> {
             Woken::Timeout => false,
             Woken::Cancelled => sched::unwind_cancelled(),
         }
-    }
-
-    /// As `wait`, as a future.
-    pub(super) async fn changed(&self, is_new: impl Fn(&S) -> bool) {
-        let arm = ChangeArm { topic: self, is_new, node: ChangeNode::new() };
-        // SAFETY: the arm holds no `S`. It refers to the topic, and is `Send` if other threads may use the
-        // topic and the closure is `Send`. This function's future is `Send` only if the closure is, which
-        // it holds until it is polled.
-        let arm = unsafe { ArmFuture::<_, &Topic<S>>::new(arm, Waits::Watching) };
-        arm.await;
     }
 
     pub(super) fn add_sender(&self) {

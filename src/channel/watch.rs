@@ -21,12 +21,10 @@
 //! });
 //! ```
 
-use super::topic::{Follower, Published, TakeArm, Topic};
+use super::topic::{Follower, Published, TakeArm, Topic, take_async, take_until};
 use super::{RecvError, RecvTimeoutError};
 use crate::base::clock;
 use crate::coroutine::WaitReason;
-use crate::runtime::polled::let_others_go_first;
-use crate::sched;
 use crate::select::{AnyArm, Select};
 use std::fmt;
 use std::sync::Arc;
@@ -166,13 +164,7 @@ impl<T> Receiver<T> {
     /// assert_eq!(*watcher.get(), 2);
     /// ```
     pub async fn changed_async(&mut self) -> Result<(), RecvError> {
-        let_others_go_first().await;
-        loop {
-            if let Some(outcome) = self.take() {
-                return outcome;
-            }
-            self.shared.topic.changed(|state| self.is_new(state)).await;
-        }
+        take_async(self).await
     }
 
     /// A change as an alternative of a [`Select`]. [`select!`](crate::select!) makes one by itself. Of
@@ -194,14 +186,9 @@ impl<T> Receiver<T> {
     }
 
     fn changed_until(&mut self, deadline: Option<Instant>) -> Result<(), RecvTimeoutError> {
-        sched::consume_budget();
-        loop {
-            if let Some(outcome) = self.take() {
-                return outcome.map_err(|_| RecvTimeoutError::Disconnected);
-            }
-            if !self.shared.topic.wait(WaitReason::Changed, deadline, |state| self.is_new(state)) {
-                return Err(RecvTimeoutError::Timeout);
-            }
+        match take_until(self, WaitReason::Changed, deadline) {
+            Some(outcome) => outcome.map_err(|_| RecvTimeoutError::Disconnected),
+            None => Err(RecvTimeoutError::Timeout),
         }
     }
 }
