@@ -144,14 +144,14 @@ unsafe fn wake(waiter: NonNull<Waiter>) {
 }
 
 #[cfg(test)]
-mod testing {
+pub(super) mod testing {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::task::{Wake, Waker};
 
     /// Counts how often it was woken.
     #[derive(Default)]
-    pub(super) struct Counts(AtomicUsize);
+    pub(in crate::coroutine) struct Counts(AtomicUsize);
 
     impl Wake for Counts {
         fn wake(self: Arc<Self>) {
@@ -160,7 +160,7 @@ mod testing {
     }
 
     impl Counts {
-        pub(super) fn get(&self) -> usize {
+        pub(in crate::coroutine) fn get(&self) -> usize {
             self.0.load(Ordering::Relaxed)
         }
     }

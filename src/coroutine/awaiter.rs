@@ -150,24 +150,6 @@ mod testing {
     use crate::coroutine::header::{Header, Schedule, Settings, new};
     use crate::coroutine::label::Id;
     use crate::coroutine::waiter::Batch;
-    use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::task::Wake;
-
-    /// Counts how often it was woken.
-    #[derive(Default)]
-    pub(super) struct Counts(AtomicUsize);
-
-    impl Wake for Counts {
-        fn wake(self: Arc<Self>) {
-            self.0.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    impl Counts {
-        pub(super) fn get(&self) -> usize {
-            self.0.load(Ordering::Relaxed)
-        }
-    }
 
     struct NeverScheduled;
 
@@ -217,8 +199,9 @@ mod testing {
 
 #[cfg(all(test, not(loom)))]
 mod tests {
-    use super::testing::{Counts, Subject};
+    use super::testing::Subject;
     use super::*;
+    use crate::coroutine::alarm::testing::Counts;
 
     #[test]
     fn the_end_wakes_once() {
@@ -278,8 +261,9 @@ mod tests {
 
 #[cfg(all(test, loom))]
 mod models {
-    use super::testing::{Counts, Subject};
+    use super::testing::Subject;
     use super::*;
+    use crate::coroutine::alarm::testing::Counts;
     use loom::thread;
 
     /// The end races with the registration: the waker is woken, or there is nothing to wait for.

@@ -326,17 +326,22 @@ mod tests {
         assert!(seen.contains(&b"old123"[..]), "torn");
     }
 
+    /// That disk, after a new file with "new", which is durable, has taken the name `/a`.
+    fn renamed_disk() -> Disk {
+        let (mut disk, _) = disk();
+        let new = disk.add_file();
+        disk.change(Change::Add(path("/new"), Node::File(new)));
+        disk.write(new, 0, b"new", false);
+        disk.sync_file(new, 1, true);
+        disk.change(Change::Rename(path("/new"), path("/a")));
+        disk
+    }
+
     #[test]
     fn names_are_durable_with_their_folder_and_else_up_to_a_point() {
         let mut seen = std::collections::BTreeSet::new();
         for seed in 0..100 {
-            let (mut disk, _) = disk();
-            let new = disk.add_file();
-            disk.change(Change::Add(path("/new"), Node::File(new)));
-            disk.write(new, 0, b"new", false);
-            disk.sync_file(new, 1, true);
-            disk.change(Change::Rename(path("/new"), path("/a")));
-            let left = disk.crash(&mut Random::new(seed));
+            let left = renamed_disk().crash(&mut Random::new(seed));
             assert!(left.contains_key(Path::new("/a")));
             seen.insert((left[Path::new("/a")].clone(), left.contains_key(Path::new("/new"))));
         }
@@ -346,12 +351,7 @@ mod tests {
         let renamed = (file(b"new"), false);
         assert_eq!(seen, [old, both, renamed.clone()].into());
 
-        let (mut disk, _) = disk();
-        let new = disk.add_file();
-        disk.change(Change::Add(path("/new"), Node::File(new)));
-        disk.write(new, 0, b"new", false);
-        disk.sync_file(new, 1, true);
-        disk.change(Change::Rename(path("/new"), path("/a")));
+        let mut disk = renamed_disk();
         disk.sync_folder(Path::new("/"), disk.changes());
         let left = disk.crash(&mut Random::new(1));
         assert_eq!((left[Path::new("/a")].clone(), left.contains_key(Path::new("/new"))), renamed);
