@@ -38,9 +38,20 @@ leave_out valgrind_is_refused "valgrind does not run this program"
 
 within 1200 "${cargo[@]}" --test isolated sanitizers
 [ "${1:-}" = quick ] && exit
-# LeakSanitizer by itself, which has code of its own (src/coroutine/sys/leak.rs).
-SWARD_TEST_SANITIZER=leak RUSTFLAGS=-Zsanitizer=leak CARGO_TARGET_DIR="${CARGO_TARGET_DIR%asan}lsan" \
-    within 1200 "${cargo[@]}" --test isolated sanitizers
+# LeakSanitizer by itself, which has code of its own (src/coroutine/sys/leak.rs). With whole stacks: its fast way to
+# find them knows only the thread's own stack.
+leaks() { # arguments of cargo test
+    SWARD_TEST_SANITIZER=leak RUSTFLAGS=-Zsanitizer=leak CARGO_TARGET_DIR="${CARGO_TARGET_DIR%asan}lsan" \
+        LSAN_OPTIONS=$LSAN_OPTIONS:fast_unwind_on_malloc=0 within 1800 "${cargo[@]}" "$@"
+}
+leaks --test isolated sanitizers
+for program in task sync channel cancel net io; do
+    SWARD_STALL_REPORTS=0 leaks --test "$program" -- "${skips[@]}"
+done
+for program in observe process stacks isolated; do
+    leaks --test "$program" -- "${skips[@]}"
+done
+leaks --lib -- --skip storage::tests::signals "${skips[@]}"
 within 1800 "${cargo[@]}" --no-run --lib "${programs[@]/#/--test=}"
 # Stalls are no news here, and tests of reports are further down. One program after the other, so that a hang names one.
 for program in task channel cancel net io; do
