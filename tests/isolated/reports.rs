@@ -27,16 +27,18 @@ fn report_of(mut command: Command, name: &str) -> String {
     let mut child = command.spawn().expect("a child");
     let (mut said, name) = (String::new(), format!(" \"{name}\" "));
     let is_it = |line: &str| line.contains(&name) && line.contains("has kept worker ");
-    for line in BufReader::new(child.stderr.take().expect("piped")).lines() {
-        said += &line.expect("read");
+    let mut lines = BufReader::new(child.stderr.take().expect("piped")).lines();
+    let found = lines.any(|line| {
+        let line = line.expect("read");
+        said += &line;
         said.push('\n');
-        if said.lines().last().is_some_and(is_it) {
-            child.kill().expect("it computes still");
-            child.wait().expect("it was killed");
-            return said;
-        }
-    }
-    panic!("no report of {name}: {said}")
+        is_it(&line)
+    });
+    // It computes still, unless there was no report.
+    let _ = child.kill();
+    child.wait().expect("it has ended");
+    assert!(found, "no report of {name}: {said}");
+    said
 }
 
 /// Runs the closure in a coroutine that the line of the caller spawns, while another coroutine of its worker,
