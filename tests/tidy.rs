@@ -1010,6 +1010,15 @@ fn headings(text: &str) -> BTreeSet<String> {
     levels.map(|(_, line)| anchor(line.trim_start_matches('#'))).collect()
 }
 
+/// The documents, and those that the rules of language pass over.
+fn all_documents() -> BTreeMap<PathBuf, String> {
+    let mut all = documents();
+    for name in ["docs/GLOSSARY.md", "CHANGELOG.md"] {
+        all.insert(name.into(), fs::read_to_string(root().join(name)).expect("a document"));
+    }
+    all
+}
+
 /// The links of a document to other files of the repository, and to headings of its own, by line.
 fn links(text: &str) -> Vec<(usize, &str)> {
     let mut found = Vec::new();
@@ -1023,10 +1032,7 @@ fn links(text: &str) -> Vec<(usize, &str)> {
 
 #[test]
 fn links_of_documents_lead_somewhere() {
-    let mut all = documents();
-    for name in ["docs/GLOSSARY.md", "CHANGELOG.md"] {
-        all.insert(name.into(), fs::read_to_string(root().join(name)).expect("a document"));
-    }
+    let all = all_documents();
     let mut offenders = BTreeMap::new();
     for (path, text) in &all {
         let broken = links(text).into_iter().filter(|(_, target)| {
@@ -1043,6 +1049,37 @@ fn links_of_documents_lead_somewhere() {
             offenders.insert(path.clone(), lines);
         }
     }
+    assert_none(&offenders);
+}
+
+/// How many cells a row of a table has. A bar between backticks, or behind a backslash, separates none.
+fn cells(row: &str) -> usize {
+    let outside_of_code = row.split('`').step_by(2).collect::<String>();
+    outside_of_code.replace("\\|", "").matches('|').count() - 1
+}
+
+/// The lines of rows that have more or fewer cells than the heads of their tables.
+fn uneven_rows(text: &str) -> Vec<String> {
+    let (mut head, mut uneven) = (None, Vec::new());
+    for (number, line) in prose(text) {
+        if !line.starts_with('|') {
+            head = None;
+            continue;
+        }
+        let (cells, head) = (cells(line), *head.get_or_insert(cells(line)));
+        if cells != head {
+            uneven.push(format!("line {number}: {cells} cells below {head}"));
+        }
+    }
+    uneven
+}
+
+#[test]
+fn rows_have_the_cells_of_their_heads() {
+    let all = all_documents();
+    let mut offenders: BTreeMap<_, _> =
+        all.iter().map(|(path, text)| (path.clone(), uneven_rows(text))).collect();
+    offenders.retain(|_, lines| !lines.is_empty());
     assert_none(&offenders);
 }
 
@@ -1242,6 +1279,14 @@ b /* one /* two */ still */ c<'life>() "\\" d r"e" // end"###;
     fn modules_are_named_in_comments() {
         let text = "//! [`a`], `b`.\nmod a;\nmod b;\nmod c;\npub mod d;\n#[cfg(test)]\nmod e {}\n// `f`\n";
         assert_eq!(unnamed_modules(text), ["c"]);
+    }
+
+    #[test]
+    fn rows_are_as_wide_as_their_heads() {
+        let even = "| a | b |\n|---|---|\n| `x|y` | `z` \\| z |\n\n| one |\n```\n| x | y | z |\n```\n";
+        assert_eq!(uneven_rows(even), [""; 0]);
+        let uneven = "| a | b |\n|---|---|\n| c |\n| d | e | f |\n";
+        assert_eq!(uneven_rows(uneven), ["line 3: 1 cells below 2", "line 4: 3 cells below 2"]);
     }
 
     #[test]
