@@ -187,9 +187,9 @@ pub(crate) fn report_stall(shared: &Arc<Shared>, mut stall: Stall, turn: u64, on
         // Code of the program may wake anybody, so it does not run on a counted thread.
         let counted = CountedThread::begin();
         let sampled = sched::sample_turn(&shared, stall.worker, turn);
-        let past = Past::copy();
         // The runtime may end meanwhile.
         drop(shared);
+        let past = Past::copy();
         stall.stack = sampled
             .filter(|(id, _)| *id == stall.coroutine.id)
             .and_then(|(_, trace)| Stacks::of([&trace].into_iter()).get(&trace));

@@ -280,9 +280,9 @@ fn wait_on_thread(
             Cancel::AsError => deadline_of_file(deadline),
             Cancel::Mask => (deadline, false),
         };
-        // SAFETY: the caller borrows the subject until this returns.
-        let _blocks = unsafe { Blocks::here(why, deadline, Some(parker.waiter())) };
         let mut deadline = deadline;
+        // Before the wait is listed for reports: if nothing will end it, this does not return, and the list
+        // would refer to the subject for ever.
         if simulated::POSSIBLE
             && parker.waiter().cause(ticket).is_none()
             && current::simulated_block(reason, deadline)
@@ -290,6 +290,8 @@ fn wait_on_thread(
             // The deadline has passed, which the system's clock does not know.
             deadline = deadline.map(|at| at.min(Instant::now()));
         }
+        // SAFETY: the caller borrows the subject until this returns.
+        let _blocks = unsafe { Blocks::here(why, deadline, Some(parker.waiter())) };
         match parker.block(ticket, deadline) {
             Cause::Timeout if limited => Woken::Cancelled,
             Cause::Timeout => Woken::Timeout,

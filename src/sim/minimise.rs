@@ -26,6 +26,10 @@ pub(super) fn minimise(failed: &Outcome, run: impl Fn(Vec<Decided>) -> Outcome) 
             return Err(());
         }
         let outcome = run(decisions);
+        // Each run that is stuck leaves a thread behind.
+        if outcome.stuck {
+            return Err(());
+        }
         Ok(outcome.failure.as_ref().is_some_and(|other| other.is_like(failure)).then_some(outcome))
     };
     // None at all, which many failures need, or all that were recorded.

@@ -37,7 +37,8 @@
 //! program depends on something that is not simulated, and the check fails and says where the runs part.
 //!
 //! A failure is reported with the seed, with what the coroutines wait for, and with the last events of the
-//! smallest schedule that was found to fail in the same way.
+//! smallest schedule that was found to fail in the same way. For a destructor that waits, it is the schedule
+//! in which that was found, and only the wait of the destructor is told.
 //!
 //! # Hosts, a network and disks
 //!

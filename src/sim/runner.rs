@@ -317,7 +317,6 @@ impl Check {
         match &first.failure {
             None => Ok(first),
             Some(failure) => {
-                // Each run that is stuck leaves a thread behind.
                 let smaller = |decisions| once(seed, &Chooses::Replay(decisions), limits, true, f);
                 let smallest = if first.stuck { None } else { minimise(&first, smaller) };
                 Err(report(seed, chooses, limits, failure, &first, smallest.as_ref()))
@@ -426,7 +425,9 @@ pub(super) fn once(seed: u64, chooses: &Chooses, limits: &Limits, quiet: bool, f
     let thread = thread::Builder::new().name("sward-sim".to_owned());
     // SAFETY: what the thread borrows outlives its use of it. Below, this function waits until the thread has
     // ended; or until it is stuck (`Run::give_up`): then the thread parks for good, and uses nothing of it
-    // any more. Nothing in between unwinds.
+    // any more. Others may find the node of its wait in the list of a lock that outlives the run, and wake
+    // it: the node is on its stack, which is never freed, and the wake-up changes nothing. Nothing in
+    // between unwinds.
     let thread = unsafe { thread.spawn_unchecked(run) };
     let thread = thread.unwrap_or_else(|error| panic!("sward::sim: no thread for a run: {error}"));
     watch.wait(seed, watchdog::LIMIT, |report| tell(format_args!("{report}")));

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 use sward::net::{TcpListener, TcpStream};
 use sward::sim::{Check, Link, Sim, Strategy};
-use sward::sync::Mutex;
+use sward::sync::{Mutex, Semaphore};
 use sward::{channel, spawn, task};
 
 /// Locks when it is dropped.
@@ -48,6 +48,22 @@ fn a_destructor_that_waits_for_a_coroutine_is_found() {
         .try_run(program)
         .expect_err("no destructor waits");
     assert!(failed.what().contains("while it unwinds"), "{failed}");
+}
+
+/// The thread of such a run never goes on. No report looks at its wait any more, since what that waits for
+/// may be gone.
+#[test]
+fn a_destructor_that_waits_leaves_nothing_to_report() {
+    let failed = Check::new().runs(1).try_run(|_| {
+        let permits = Arc::new(Semaphore::new(0));
+        let _acquires = CallsOnDrop(move || drop(permits.acquire()));
+        panic!("its destructor waits for a permit");
+    });
+    let failed = failed.expect_err("the destructor waits");
+    assert!(failed.what().contains("waits in Semaphore::acquire while it unwinds"), "{failed}");
+    let dump = sward::observe::dump();
+    let of_permits = dump.threads.iter().find(|thread| format!("{thread:?}").contains("Semaphore"));
+    assert!(of_permits.is_none(), "{of_permits:?}");
 }
 
 struct CallsOnDrop<F: FnMut()>(F);
