@@ -258,10 +258,12 @@ fn a_writer_that_is_never_blocked() {
     });
 }
 
-/// The number of connections is limited, so this test counts how many are accepted in one turn.
+/// The number of connections is limited, so this test counts how many are accepted until the other
+/// coroutine has its turn. With mobile homes that may take more than one turn of the acceptor, if a tick
+/// passes (`src/sched/README.md`).
 #[test]
 fn an_acceptor_of_a_full_backlog() {
-    const CONNECTIONS: usize = 300;
+    const CONNECTIONS: usize = 450;
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     // SAFETY: the call takes no pointers.
     assert_eq!(unsafe { libc::listen(listener.as_raw_fd(), 4_096) }, 0);
@@ -285,7 +287,7 @@ fn an_acceptor_of_a_full_backlog() {
             }
         },
     );
-    assert!((2..CONNECTIONS as u64 / 2).contains(&longest), "{longest} were accepted in a row");
+    assert!((2..CONNECTIONS as u64).contains(&longest), "{longest} were accepted in a row");
 }
 
 #[test]
