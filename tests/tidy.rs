@@ -168,18 +168,26 @@ fn rust_files() -> BTreeMap<PathBuf, String> {
     ["src", "tests", "examples", "benches", "crates"].iter().flat_map(|folder| texts(folder, "rs")).collect()
 }
 
-/// The documents that are held to the language of the glossary.
-fn documents() -> BTreeMap<PathBuf, String> {
+/// All documents.
+fn all_documents() -> BTreeMap<PathBuf, String> {
     let mut all: BTreeMap<_, _> = ["src", "docs", "examples", "benches", "crates"]
         .iter()
         .flat_map(|folder| texts(folder, "md"))
         .collect();
-    // It explains what its words replace.
-    all.remove(Path::new("docs/GLOSSARY.md"));
-    for name in ["README.md", "CONTRIBUTING.md", "SECURITY.md"] {
+    for name in ["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"] {
         if let Ok(text) = fs::read_to_string(root().join(name)) {
             all.insert(name.into(), text);
         }
+    }
+    all
+}
+
+/// The documents that are held to the language of the glossary.
+fn documents() -> BTreeMap<PathBuf, String> {
+    let mut all = all_documents();
+    // The first explains what its words replace; the other tells of the past.
+    for name in ["docs/GLOSSARY.md", "CHANGELOG.md"] {
+        all.remove(Path::new(name)).expect("a document");
     }
     all
 }
@@ -1008,15 +1016,6 @@ fn prose(text: &str) -> impl Iterator<Item = (usize, &str)> {
 fn headings(text: &str) -> BTreeSet<String> {
     let levels = prose(text).filter(|(_, line)| line.starts_with('#'));
     levels.map(|(_, line)| anchor(line.trim_start_matches('#'))).collect()
-}
-
-/// The documents, and those that the rules of language pass over.
-fn all_documents() -> BTreeMap<PathBuf, String> {
-    let mut all = documents();
-    for name in ["docs/GLOSSARY.md", "CHANGELOG.md"] {
-        all.insert(name.into(), fs::read_to_string(root().join(name)).expect("a document"));
-    }
-    all
 }
 
 /// The links of a document to other files of the repository, and to headings of its own, by line.

@@ -281,13 +281,14 @@ impl Past {
         Some(Past { path, trace: recorded_here(PAST, MOST_EVENTS) })
     }
 
-    /// Writes the file, and says on stderr what it is.
-    pub(super) fn write(self, cause: &str) {
+    /// Writes the file, if there are any, and says on stderr what it is.
+    pub(super) fn write(past: Option<Past>, cause: &str) {
+        let Some(past) = past else { return };
         // One file after the other.
         let mut written = WRITTEN.get().lock().unwrap_or_else(PoisonError::into_inner);
         *written = (*written + 1).min(MOST_FILES);
-        let path = numbered(self.path, *written);
-        let write = || -> io::Result<()> { self.trace.write_to(BufWriter::new(File::create(&path)?)) };
+        let path = numbered(past.path, *written);
+        let write = || -> io::Result<()> { past.trace.write_to(BufWriter::new(File::create(&path)?)) };
         match write() {
             Ok(()) => {
                 report(format_args!("sward: the last seconds before {cause} are in {}", path.display()))

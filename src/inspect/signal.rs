@@ -189,9 +189,7 @@ fn dump_for_each(mut pipe: UnixStream, file: Option<&Path>) {
         // it.
         PENDING.swap(false, Ordering::AcqRel);
         // First, since the dump takes longer, and makes events of its own.
-        if let Some(past) = Past::copy() {
-            past.write("the signal");
-        }
+        Past::write(Past::copy(), "the signal");
         write(&collect(), file);
     }
 }

@@ -206,9 +206,7 @@ pub(crate) fn report_stall(shared: &Arc<Shared>, mut stall: Stall, turn: u64, on
             }
             (None, None) => {}
         }
-        if let Some(past) = past {
-            past.write("the stall");
-        }
+        Past::write(past, "the stall");
     };
     // Without the thread there is the first line of the report.
     let _ = new_thread("sward-report").and_then(|thread| thread.stack_size(STACK).spawn(body));

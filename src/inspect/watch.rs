@@ -156,13 +156,10 @@ impl Memory {
             self.known = waits;
             return true;
         }
-        let mut past = None;
         let (mut deadlocks, complete) = look();
         deadlocks.retain(|deadlock| !deadlock.waits.iter().all(|wait| self.reported.contains(wait)));
-        if !deadlocks.is_empty() {
-            past = Past::copy();
-            add_stacks(&mut deadlocks);
-        }
+        let mut past = if deadlocks.is_empty() { None } else { Past::copy() };
+        add_stacks(&mut deadlocks);
         for deadlock in &deadlocks {
             self.reported.extend(&deadlock.waits);
             report_deadlock(deadlock, past.take());
@@ -197,9 +194,7 @@ impl Memory {
 fn report_deadlock(deadlock: &dyn Display, past: Option<Past>) {
     FOUND.fetch_add(1, Ordering::Relaxed);
     report(format_args!("sward: {deadlock}"));
-    if let Some(past) = past {
-        past.write("the deadlock");
-    }
+    Past::write(past, "the deadlock");
     if ABORTS.load(Ordering::Relaxed) {
         std::process::abort();
     }

@@ -1,8 +1,8 @@
 //! Runs seeds on several threads at once, with the result that one thread would have.
 
 use crate::base::new_thread::new_thread;
+use parking_lot::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 /// Calls `run` with the numbers below `count`, on that many threads, of which the caller's is one.
@@ -23,15 +23,14 @@ pub(super) fn in_order<E: Send>(
     // run, and only they can change the result.
     let next = AtomicU64::new(0);
     let failed: Mutex<Option<(u64, E)>> = Mutex::new(None);
-    let lowest = || failed.lock().unwrap_or_else(PoisonError::into_inner);
     let work = || {
         loop {
             let number = next.fetch_add(1, Ordering::Relaxed);
-            if number >= count || lowest().as_ref().is_some_and(|(lowest, _)| *lowest < number) {
+            if number >= count || failed.lock().as_ref().is_some_and(|(lowest, _)| *lowest < number) {
                 return;
             }
             if let Err(error) = run(number) {
-                let mut lowest = lowest();
+                let mut lowest = failed.lock();
                 if lowest.as_ref().is_none_or(|(lowest, _)| number < *lowest) {
                     *lowest = Some((number, error));
                 }
@@ -47,8 +46,7 @@ pub(super) fn in_order<E: Send>(
         }
         work();
     });
-    let failed = failed.into_inner().unwrap_or_else(PoisonError::into_inner);
-    failed.map_or(Ok(()), |(_, error)| Err(error))
+    failed.into_inner().map_or(Ok(()), |(_, error)| Err(error))
 }
 
 #[cfg(test)]
@@ -74,18 +72,18 @@ mod tests {
     fn the_lowest_failure_counts_though_a_higher_one_comes_first() {
         let (both, higher) = (Barrier::new(2), Mutex::new(false));
         let failed = in_order(1_000, 2, |number| {
-            assert!(number <= 7 + 1, "what cannot change the result is run");
+            assert!(number <= 8, "what cannot change the result is run");
             match number {
                 6 => {
                     both.wait();
-                    while !*higher.lock().unwrap() {
+                    while !*higher.lock() {
                         thread::sleep(Duration::from_millis(1));
                     }
                     Err(number)
                 }
                 7 => {
                     both.wait();
-                    *higher.lock().unwrap() = true;
+                    *higher.lock() = true;
                     Err(number)
                 }
                 _ => Ok(()),

@@ -24,12 +24,13 @@ use crate::base::sys::calls::{self, Context};
 use crate::coroutine::{Batch, Header, Id, Site, WaitReason, lost_panics_here, take_lost_panic_here};
 use crate::inspect;
 use crate::sched::{Candidate, Choice, Ends, Passed, Phase, Shared, Simulation, capture_simulated};
+use parking_lot::Mutex;
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::ptr::{self, NonNull};
 use std::rc::Rc;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -453,7 +454,7 @@ impl Run {
             world.remove_files();
         }
         let outcome = Outcome { stuck: true, ..self.end() };
-        *self.stuck.lock().unwrap_or_else(PoisonError::into_inner) = Some(outcome);
+        *self.stuck.lock() = Some(outcome);
         self.watch.end();
         loop {
             thread::park();

@@ -15,18 +15,19 @@ use super::world::{self, RunWorld};
 use crate::base::clock::VirtualTime;
 use crate::base::local::thread_locals;
 use crate::base::sys::calls::Context;
+use crate::base::sys::report as tell;
 use crate::coroutine::Site;
 use crate::inspect;
 use crate::runtime::SimulatedRuntime;
 use crate::task::JoinError;
+use parking_lot::Mutex;
 use std::cell::{Cell, RefCell};
-use std::fmt::{self, Write as _};
-use std::io::Write as _;
+use std::fmt::{self, Write};
 use std::panic::{self, Location};
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
+use std::sync::{Arc, Once};
 use std::thread;
 use std::time::{Duration, Instant};
 use std::{env, fs, io};
@@ -192,14 +193,14 @@ impl Check {
         let jobs = self.jobs_wanted().min(usize::try_from(count).unwrap_or(usize::MAX));
         let so_far = Mutex::new((Progress::new(), Passed { schedules: 0, events: 0, all: false }));
         jobs::in_order(count, jobs, |number| {
-            lock(&so_far).0.note(number, count);
+            so_far.lock().0.note(number, count);
             let ended = self.run_seed(first.wrapping_add(number), f)?;
-            let passed = &mut lock(&so_far).1;
+            let passed = &mut so_far.lock().1;
             passed.schedules += ended.schedules;
             passed.events += ended.events;
             Ok::<_, Box<Failed>>(())
         })?;
-        Ok(so_far.into_inner().unwrap_or_else(PoisonError::into_inner).1)
+        Ok(so_far.into_inner().1)
     }
 
     /// Runs one seed, also once for each wait if waits are cancelled.
@@ -325,10 +326,6 @@ impl Check {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// Whether two runs have failed in the same way, or not at all.
 fn same(first: Option<&Failure>, second: Option<&Failure>) -> bool {
     match (first, second) {
@@ -407,13 +404,6 @@ fn test_name() -> String {
     }
 }
 
-/// Writes a line to stderr. Not by `eprintln`: a test harness keeps what that prints until the test has
-/// ended, and shows it only if the test has failed.
-fn tell(line: fmt::Arguments<'_>) {
-    // Nobody can be told if that fails.
-    let _ = io::stderr().write_all(format!("{line}\n").as_bytes());
-}
-
 /// Runs a schedule once, on a thread of its own, whose thread-locals are as new.
 pub(super) fn once(seed: u64, chooses: &Chooses, limits: &Limits, quiet: bool, f: Program<'_>) -> Outcome {
     let (watch, stuck) = (Arc::new(Watch::new()), Stuck::default());
@@ -430,8 +420,9 @@ pub(super) fn once(seed: u64, chooses: &Chooses, limits: &Limits, quiet: bool, f
     // between unwinds.
     let thread = unsafe { thread.spawn_unchecked(run) };
     let thread = thread.unwrap_or_else(|error| panic!("sward::sim: no thread for a run: {error}"));
-    watch.wait(seed, watchdog::LIMIT, |report| tell(format_args!("{report}")));
-    let left = stuck.lock().unwrap_or_else(PoisonError::into_inner).take();
+    // `tell` and not `eprintln`: a test harness keeps what that prints until the test has ended.
+    watch.wait(seed, watchdog::LIMIT, |hang| tell(format_args!("{hang}")));
+    let left = stuck.lock().take();
     match left {
         Some(outcome) => outcome,
         None => thread.join().unwrap_or_else(|payload| panic::resume_unwind(payload)),

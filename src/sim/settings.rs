@@ -187,17 +187,16 @@ impl Check {
     }
 
     pub(super) fn runs_wanted(&self) -> u64 {
-        runs_of_environment().or(self.runs).unwrap_or(RUNS)
+        positive("SWARD_SIM_RUNS").or(self.runs).unwrap_or(RUNS)
     }
 
     /// The same for an exhaustive search.
     pub(super) fn runs_wanted_of_search(&self) -> u64 {
-        runs_of_environment().or(self.runs).unwrap_or(SCHEDULES)
+        positive("SWARD_SIM_RUNS").or(self.runs).unwrap_or(SCHEDULES)
     }
 
     pub(super) fn jobs_wanted(&self) -> usize {
-        let jobs = number("SWARD_SIM_JOBS").map(|jobs| usize::try_from(jobs).unwrap_or(usize::MAX));
-        assert!(jobs != Some(0), "sward::sim: SWARD_SIM_JOBS is at least 1, not 0");
+        let jobs = positive("SWARD_SIM_JOBS").map(|jobs| usize::try_from(jobs).unwrap_or(usize::MAX));
         jobs.or(self.jobs).unwrap_or(1)
     }
 
@@ -206,10 +205,11 @@ impl Check {
     }
 }
 
-fn runs_of_environment() -> Option<u64> {
-    let runs = number("SWARD_SIM_RUNS");
-    assert!(runs != Some(0), "sward::sim: SWARD_SIM_RUNS is at least 1, not \"0\"");
-    runs
+/// The number in that variable, if it is set, which is at least 1.
+fn positive(variable: &str) -> Option<u64> {
+    let number = number(variable);
+    assert!(number != Some(0), "sward::sim: {variable} is at least 1, not \"0\"");
+    number
 }
 
 /// The number in that variable, if it is set.

@@ -132,8 +132,7 @@ impl RunWorld {
 
     /// Removes the files of all hosts. None of these uses them any more.
     pub(super) fn remove_files(&self) {
-        let files = self.disks.replace(Disks::new(0));
-        drop(files);
+        drop(self.disks.replace(Disks::new(0)));
     }
 
     /// Answers a call at once.
@@ -195,7 +194,7 @@ impl World for RunWorld {
         loop {
             let answer = self.answer(call);
             // Nothing is ready, and the caller blocks its thread.
-            let Call::Poll { limit, .. } = call else { return answer };
+            let Call::Poll { limit_nanos: limit, .. } = call else { return answer };
             let until = limit.map(|limit| began.saturating_add(limit));
             if answer != Answer::Is(0) || until.is_some_and(|until| until <= self.context.now()) {
                 return answer;

@@ -390,7 +390,7 @@ pub(crate) unsafe fn ppoll(
         let seconds = u64::try_from(limit.tv_sec).unwrap_or(0);
         seconds.saturating_mul(1_000_000_000).saturating_add(limit.tv_nsec as u64)
     });
-    let mut call = Call::Poll { entries: all, limit: nanos };
+    let mut call = Call::Poll { entries: all, limit_nanos: nanos };
     // SAFETY: as the caller says.
     answered(&mut call, |_| unsafe { kernel::ppoll(entries, count, limit, mask) })
 }

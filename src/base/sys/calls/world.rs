@@ -117,95 +117,28 @@ impl OutValue {
 }
 
 /// A system call with its arguments. Buffers are those of the caller, and valid until the call is answered.
+/// A poll without a limit may block for ever.
 #[derive(Debug)]
 #[allow(dead_code, reason = "a call is described whole, whatever a world makes of it")]
 pub(crate) enum Call<'a> {
-    Socket {
-        family: libc::c_int,
-        kind: libc::c_int,
-    },
-    SocketPair {
-        family: libc::c_int,
-        kind: libc::c_int,
-        fds: &'a mut [libc::c_int; 2],
-    },
-    Bind {
-        fd: RawFd,
-        address: &'a [u8],
-    },
-    Listen {
-        fd: RawFd,
-        backlog: libc::c_int,
-    },
-    Accept {
-        fd: RawFd,
-        address: Option<OutValue>,
-        flags: libc::c_int,
-    },
-    Connect {
-        fd: RawFd,
-        address: &'a [u8],
-    },
-    Receive {
-        fd: RawFd,
-        buffers: &'a [libc::iovec],
-        flags: libc::c_int,
-        sender: Option<OutValue>,
-    },
-    Send {
-        fd: RawFd,
-        buffers: &'a [libc::iovec],
-        flags: libc::c_int,
-        to: Option<&'a [u8]>,
-    },
-    Option {
-        fd: RawFd,
-        level: libc::c_int,
-        name: libc::c_int,
-        value: OutValue,
-    },
-    SetOption {
-        fd: RawFd,
-        level: libc::c_int,
-        name: libc::c_int,
-        value: &'a [u8],
-    },
-    Name {
-        fd: RawFd,
-        address: OutValue,
-    },
-    PeerName {
-        fd: RawFd,
-        address: OutValue,
-    },
-    Shutdown {
-        fd: RawFd,
-        how: libc::c_int,
-    },
-    Read {
-        fd: RawFd,
-        buffers: &'a [libc::iovec],
-    },
-    Write {
-        fd: RawFd,
-        buffers: &'a [libc::iovec],
-    },
-    /// `limit`: for how many nanoseconds it may block; `None` for ever.
-    Poll {
-        entries: &'a mut [libc::pollfd],
-        limit: Option<u64>,
-    },
-    Watch {
-        epoll: RawFd,
-        operation: libc::c_int,
-        fd: RawFd,
-        event: libc::epoll_event,
-    },
-    Wait {
-        epoll: RawFd,
-        events: &'a mut [libc::epoll_event],
-        precise: bool,
-    },
+    Socket { family: libc::c_int, kind: libc::c_int },
+    SocketPair { family: libc::c_int, kind: libc::c_int, fds: &'a mut [libc::c_int; 2] },
+    Bind { fd: RawFd, address: &'a [u8] },
+    Listen { fd: RawFd, backlog: libc::c_int },
+    Accept { fd: RawFd, address: Option<OutValue>, flags: libc::c_int },
+    Connect { fd: RawFd, address: &'a [u8] },
+    Receive { fd: RawFd, buffers: &'a [libc::iovec], flags: libc::c_int, sender: Option<OutValue> },
+    Send { fd: RawFd, buffers: &'a [libc::iovec], flags: libc::c_int, to: Option<&'a [u8]> },
+    Option { fd: RawFd, level: libc::c_int, name: libc::c_int, value: OutValue },
+    SetOption { fd: RawFd, level: libc::c_int, name: libc::c_int, value: &'a [u8] },
+    Name { fd: RawFd, address: OutValue },
+    PeerName { fd: RawFd, address: OutValue },
+    Shutdown { fd: RawFd, how: libc::c_int },
+    Read { fd: RawFd, buffers: &'a [libc::iovec] },
+    Write { fd: RawFd, buffers: &'a [libc::iovec] },
+    Poll { entries: &'a mut [libc::pollfd], limit_nanos: Option<u64> },
+    Watch { epoll: RawFd, operation: libc::c_int, fd: RawFd, event: libc::epoll_event },
+    Wait { epoll: RawFd, events: &'a mut [libc::epoll_event], precise: bool },
 }
 
 /// A call on a file that is about to be made.
